@@ -1,0 +1,20 @@
+//! The nouns of the field: serial numbers, times, statuses, certificates, issuers.
+//!
+//! Purpose: turn what arrives as bytes into values that cannot be wrong in form, once, so that
+//! nothing further in checks again. Invariant: a value of these types is valid by construction
+//! (a [`Serial`] is 1 … 2^160−1, a [`Reason`] is one that RFC 5280 names for an entry).
+//! It does not know where records come from, how they are kept, or that there is a network.
+
+mod certificate;
+mod file;
+mod serial;
+mod status;
+mod time;
+mod verify;
+
+pub use certificate::{Certificate, CertificateError};
+pub use file::{FileError, certificates, read_bounded};
+pub use serial::Serial;
+pub use status::{Reason, Record, Status};
+pub use time::UnixTime;
+pub use verify::{VerifyError, verify_signed};

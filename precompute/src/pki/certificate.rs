@@ -1,0 +1,192 @@
+//! An X.509 certificate with the octets it arrived in.
+//!
+//! Hashes and signatures are over octets, so the parts they need are kept as slices of the
+//! original and never encoded again.
+
+use std::{fmt, ops::Range};
+
+use aws_lc_rs::digest;
+use der::{Decode as _, Reader as _, SliceReader, asn1::ObjectIdentifier};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage};
+
+use super::{Serial, UnixTime, VerifyError, verify_signed};
+
+const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");
+const OCSP_NOCHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
+
+/// A parsed certificate and its octets.
+#[derive(Clone)]
+pub struct Certificate {
+    der: Vec<u8>,
+    tbs: Range<usize>,
+    issuer: Range<usize>,
+    subject: Range<usize>,
+    spki: Range<usize>,
+    parsed: x509_cert::Certificate,
+}
+
+/// Octets that are no certificate.
+#[derive(Debug)]
+pub struct CertificateError(der::Error);
+
+impl fmt::Display for CertificateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "is no X.509 certificate in DER: {}", self.0)
+    }
+}
+
+impl std::error::Error for CertificateError {}
+
+impl Certificate {
+    /// Parses one certificate; trailing octets are refused.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        let parsed = x509_cert::Certificate::from_der(der).map_err(CertificateError)?;
+        let parts = Parts::find(der).map_err(CertificateError)?;
+        Ok(Self {
+            der: der.to_vec(),
+            tbs: parts.tbs,
+            issuer: parts.issuer,
+            subject: parts.subject,
+            spki: parts.spki,
+            parsed,
+        })
+    }
+
+    /// The whole certificate.
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The subject Name, DER.
+    pub fn subject_der(&self) -> &[u8] {
+        &self.der[self.subject.clone()]
+    }
+
+    /// The issuer Name, DER.
+    pub fn issuer_der(&self) -> &[u8] {
+        &self.der[self.issuer.clone()]
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    pub fn spki_der(&self) -> &[u8] {
+        &self.der[self.spki.clone()]
+    }
+
+    /// The value of the subjectPublicKey BIT STRING, without tag, length and count of unused bits:
+    /// what RFC 6960 section 4.1.1 hashes.
+    pub fn public_key_octets(&self) -> &[u8] {
+        self.parsed.tbs_certificate.subject_public_key_info.subject_public_key.raw_bytes()
+    }
+
+    /// The subject in RFC 4514 form, for people.
+    pub fn subject(&self) -> String {
+        self.parsed.tbs_certificate.subject.to_string()
+    }
+
+    /// The issuer in RFC 4514 form, for people.
+    pub fn issuer(&self) -> String {
+        self.parsed.tbs_certificate.issuer.to_string()
+    }
+
+    /// The serial number, if it is one that RFC 5280 allows.
+    pub fn serial(&self) -> Option<Serial> {
+        Serial::from_der_content(self.parsed.tbs_certificate.serial_number.as_bytes())
+    }
+
+    /// Start of validity.
+    pub fn not_before(&self) -> UnixTime {
+        self.parsed.tbs_certificate.validity.not_before.into()
+    }
+
+    /// End of validity.
+    pub fn not_after(&self) -> UnixTime {
+        self.parsed.tbs_certificate.validity.not_after.into()
+    }
+
+    /// basicConstraints says that this is a CA.
+    pub fn is_ca(&self) -> bool {
+        matches!(self.parsed.tbs_certificate.get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca)
+    }
+
+    /// The extended key usage id-kp-OCSPSigning stands in it.
+    pub fn has_ocsp_signing(&self) -> bool {
+        matches!(
+            self.parsed.tbs_certificate.get::<ExtendedKeyUsage>(),
+            Ok(Some((_, usages))) if usages.0.contains(&OCSP_SIGNING)
+        )
+    }
+
+    /// The extension id-pkix-ocsp-nocheck stands in it.
+    pub fn has_ocsp_nocheck(&self) -> bool {
+        let extensions = self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default();
+        extensions.iter().any(|extension| extension.extn_id == OCSP_NOCHECK)
+    }
+
+    /// The AuthorityKeyIdentifier's keyIdentifier, where there is one.
+    pub fn authority_key_identifier(&self) -> Option<Vec<u8>> {
+        let (_, identifier) =
+            self.parsed.tbs_certificate.get::<x509_cert::ext::pkix::AuthorityKeyIdentifier>().ok().flatten()?;
+        Some(identifier.key_identifier?.into_bytes())
+    }
+
+    /// Checks that `issuer` is named as this certificate's issuer and that its key signed it.
+    /// Says nothing of validity periods.
+    pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), VerifyError> {
+        if self.issuer_der() != issuer.subject_der() {
+            return Err(VerifyError::Issuer { names: self.issuer(), is: issuer.subject() });
+        }
+        let signature = self.parsed.signature.raw_bytes();
+        verify_signed(issuer.spki_der(), &self.parsed.signature_algorithm, &self.der[self.tbs.clone()], signature)
+    }
+
+    /// What identifies the CA behind this certificate wherever it is kept: SHA-256 over subject
+    /// and key. A renewed CA certificate with the same name and key is the same issuer.
+    pub fn issuer_fingerprint(&self) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(self.subject_der());
+        context.update(self.spki_der());
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(context.finish().as_ref());
+        fingerprint
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({})", self.subject())
+    }
+}
+
+struct Parts {
+    tbs: Range<usize>,
+    issuer: Range<usize>,
+    subject: Range<usize>,
+    spki: Range<usize>,
+}
+
+impl Parts {
+    /// Walks the outline of RFC 5280 section 4.1 and notes where the wanted fields lie in `der`.
+    fn find(der: &[u8]) -> der::Result<Self> {
+        let at = |slice: &[u8]| {
+            let start = slice.as_ptr() as usize - der.as_ptr() as usize;
+            start..start + slice.len()
+        };
+        let mut outer = SliceReader::new(der)?;
+        let header = der::Header::decode(&mut outer)?;
+        let content = outer.read_slice(header.length)?;
+        let tbs = SliceReader::new(content)?.tlv_bytes()?;
+
+        let mut fields = SliceReader::new(tbs)?;
+        der::Header::decode(&mut fields)?;
+        if fields.peek_byte() == Some(0xa0) {
+            fields.tlv_bytes()?; // version
+        }
+        fields.tlv_bytes()?; // serialNumber
+        fields.tlv_bytes()?; // signature
+        let issuer = fields.tlv_bytes()?;
+        fields.tlv_bytes()?; // validity
+        let subject = fields.tlv_bytes()?;
+        let spki = fields.tlv_bytes()?;
+        Ok(Self { tbs: at(tbs), issuer: at(issuer), subject: at(subject), spki: at(spki) })
+    }
+}

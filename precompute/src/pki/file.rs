@@ -1,0 +1,69 @@
+//! Files with certificates: PEM (one or many, with text around them) or DER, read under a bound.
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+
+use super::Certificate;
+use crate::limits;
+
+/// Why a file could not be taken; always names the file.
+#[derive(Debug)]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+impl FileError {
+    /// `problem` with `path`.
+    pub fn new(path: &Path, problem: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), problem: problem.to_string() }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path.display(), self.problem)
+    }
+}
+
+impl std::error::Error for FileError {}
+
+/// Reads a whole file of at most `limit` octets.
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        File::open(path)?.take(limit + 1).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    let content = read().map_err(|error| FileError::new(path, format_args!("cannot be read: {error}")))?;
+    if content.len() as u64 > limit {
+        return Err(FileError::new(path, format_args!("is larger than the {limit} octets allowed")));
+    }
+    Ok(content)
+}
+
+/// Every certificate of a PEM file in order, or the one of a DER file. At least one.
+pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
+    let content = read_bounded(path, limits::CERTIFICATE_FILE_OCTETS_MAX)?;
+    let parse = |der: &[u8]| Certificate::from_der(der).map_err(|error| FileError::new(path, error));
+    if content.first() == Some(&0x30) {
+        return Ok(vec![parse(&content)?]);
+    }
+    let mut chain = Vec::new();
+    for section in CertificateDer::pem_slice_iter(&content) {
+        let der = section.map_err(|error| FileError::new(path, format_args!("is no readable PEM file: {error}")))?;
+        chain.push(parse(&der)?);
+    }
+    if chain.is_empty() {
+        return Err(FileError::new(path, "holds no certificate: expected PEM (`-----BEGIN CERTIFICATE-----`) or DER"));
+    }
+    Ok(chain)
+}

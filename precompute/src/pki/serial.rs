@@ -1,0 +1,107 @@
+//! Certificate serial numbers, RFC 5280 section 4.1.2.2: positive, at most 20 octets.
+
+use std::fmt;
+
+/// A certificate serial number: 1 … 2^160−1, held as 20 octets, big-endian, padded on the left.
+///
+/// Serials outside of that range are never listed by a conforming CA; they have no value of this
+/// type, so every look-up for one ends before it begins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial([u8; Serial::MAX_OCTETS]);
+
+impl Serial {
+    /// Octets of value that RFC 5280 allows.
+    pub const MAX_OCTETS: usize = 20;
+
+    /// From big-endian magnitude octets, leading zeros allowed. `None` for zero, for an empty
+    /// slice and for values over 20 octets.
+    pub fn from_magnitude(octets: &[u8]) -> Option<Self> {
+        let start = octets.iter().position(|&b| b != 0)?;
+        let value = &octets[start..];
+        let mut padded = [0; Self::MAX_OCTETS];
+        let offset = Self::MAX_OCTETS.checked_sub(value.len())?;
+        padded[offset..].copy_from_slice(value);
+        Some(Self(padded))
+    }
+
+    /// From the content octets of a DER INTEGER. `None` for what no conforming CA issues:
+    /// negative, zero, over 20 octets of value.
+    pub fn from_der_content(content: &[u8]) -> Option<Self> {
+        match content.first() {
+            Some(first) if first & 0x80 == 0 => Self::from_magnitude(content),
+            _ => None,
+        }
+    }
+
+    /// From hexadecimal digits of any case, as `openssl ca` writes them; an odd count is allowed.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits = text.trim_start_matches('0').as_bytes();
+        if digits.is_empty() || digits.len() > 2 * Self::MAX_OCTETS {
+            return None;
+        }
+        let mut padded = [0; Self::MAX_OCTETS];
+        for (place, &digit) in digits.iter().rev().enumerate() {
+            let value = (digit as char).to_digit(16)? as u8;
+            padded[Self::MAX_OCTETS - 1 - place / 2] |= value << (4 * (place % 2));
+        }
+        Some(Self(padded))
+    }
+
+    /// The 20 padded octets.
+    pub const fn padded(&self) -> &[u8; Self::MAX_OCTETS] {
+        &self.0
+    }
+
+    /// Big-endian magnitude without leading zeros.
+    pub fn magnitude(&self) -> &[u8] {
+        let start = self.0.iter().position(|&b| b != 0).unwrap_or(Self::MAX_OCTETS - 1);
+        &self.0[start..]
+    }
+}
+
+/// Upper-case hexadecimal with an even number of digits, as `openssl ca` writes serials.
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.magnitude().iter().try_for_each(|b| write!(f, "{b:02X}"))
+    }
+}
+
+impl fmt::Debug for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Serial({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_and_magnitude_agree_whatever_the_padding() {
+        let plain = Serial::from_hex("0A1b").unwrap();
+        assert_eq!(plain, Serial::from_magnitude(&[0, 0, 0x0a, 0x1b]).unwrap());
+        assert_eq!(plain, Serial::from_hex("A1B").unwrap());
+        assert_eq!(plain.to_string(), "0A1B");
+        assert_eq!(plain.magnitude(), [0x0a, 0x1b]);
+    }
+
+    #[test]
+    fn refuses_what_no_conforming_ca_issues() {
+        assert_eq!(Serial::from_magnitude(&[]), None);
+        assert_eq!(Serial::from_magnitude(&[0, 0]), None);
+        assert_eq!(Serial::from_magnitude(&[1; 21]), None);
+        assert_eq!(Serial::from_der_content(&[0x80]), None, "negative");
+        assert_eq!(Serial::from_hex(""), None);
+        assert_eq!(Serial::from_hex("00"), None);
+        assert_eq!(Serial::from_hex("12 4"), None);
+        assert_eq!(Serial::from_hex(&"F".repeat(41)), None);
+    }
+
+    #[test]
+    fn takes_the_largest_serial() {
+        let largest = Serial::from_hex(&"F".repeat(40)).unwrap();
+        let mut content = vec![0];
+        content.extend([0xff; 20]);
+        assert_eq!(Serial::from_der_content(&content), Some(largest));
+    }
+}
