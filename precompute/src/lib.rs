@@ -1,5 +1,30 @@
-//! What the CA knows, kept durably and ready to be signed.
+//! What the CA knows, kept durably and made ready to be answered.
+//!
+//! The rooms, in the order in which a revocation passes through them:
+//! a [`source`] says it (`index.txt`, a CRL), the [`engine`] compares that with what is known, the
+//! [`book`] puts the difference on disk, the [`records`] show it to every thread, and with a key of
+//! [`sign`] it becomes one of [`ocsp`]'s responses. [`config`] says whose certificates, from
+//! where, signed by whom; [`pki`] has the nouns, [`limits`] every bound.
+//!
+//! Nothing here knows sockets or HTTP. The responder links this library and runs it alone on one
+//! machine; `ostia-precompute` gives it a command line.
 
-pub mod limits;
 pub mod pki;
+
 pub mod source;
+
+pub mod engine;
+
+pub mod book;
+
+pub mod records;
+
+pub mod sign;
+
+pub mod ocsp;
+
+pub mod config;
+
+pub mod cli;
+pub mod limits;
+pub mod log;

@@ -1,5 +1,7 @@
 //! Every bound of this crate, with its derivation.
 
+use std::time::Duration;
+
 /// Octets of a certificate file: a chain of a few certificates, each of which can hold an
 /// ML-DSA key and signature (about 8 KiB), with wide room.
 pub const CERTIFICATE_FILE_OCTETS_MAX: u64 = 1 << 20;
@@ -16,3 +18,25 @@ pub const CRL_FILE_OCTETS_MAX: u64 = 512 << 20;
 /// Octets of one line of `index.txt`: the subject is the only long field, and OpenSSL caps a
 /// name's encoding far below this.
 pub const INDEX_LINE_OCTETS_MAX: usize = 64 << 10;
+
+/// Octets of the book's page cache: it is written in large sorted batches and read once from end to end, so
+/// that a cache helps little beyond the inner pages of the tree.
+pub const BOOK_CACHE_OCTETS: usize = 64 << 20;
+
+/// Threads that one software key may sign with: more than the cores of any machine this runs on.
+pub const SIGN_THREADS_MAX: i64 = 256;
+
+/// Jobs that may wait for one signer in each priority. RSA-4096 signs about 600 a second and core: what
+/// waits behind this many takes some seconds, longer than clients stay.
+pub const SIGN_QUEUE_LENGTH_MAX: usize = 4096;
+
+/// How often sources are looked at. A change must show within a second, reading included: a million
+/// lines take about 0.3 s.
+pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long after a failed write the book is tried again: soon enough after room was made, rare enough for the log.
+pub const BOOK_RETRY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Certificates that may vanish from a source at once without a question, however few there were: a small
+/// CA that is cleaned up by hand.
+pub const SHRINK_ALWAYS_ALLOWED: u64 = 16;

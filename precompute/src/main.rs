@@ -1,2 +1,18 @@
-//! Skeleton.
-fn main() {}
+//! `ostia-precompute`: the book's command line.
+#![allow(clippy::print_stderr)] // errors are for the user
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let arguments = precompute::cli::Arguments::parse();
+    precompute::log::start();
+    match precompute::cli::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ostia-precompute: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,1 +1,110 @@
-//! Where records come from.
+//! Where records come from: what the CA says of its certificates, in the forms it says it.
+//!
+//! Purpose: read a CA's own statement (the database of `openssl ca`, a CRL) into [`crate::pki`]'s
+//! types, one record at a time and under bounds. Invariant: nothing leaves a source that is not
+//! valid by construction, and a source with anything in it that is not understood is refused as
+//! a whole with the place named: a record that is misread or passed over could turn a revoked
+//! certificate good. It does not know what was said earlier (so not whether a change is allowed,
+//! nor whether a serial comes twice), how records are kept, or what time it is.
+
+mod crl;
+mod index;
+#[cfg(test)]
+mod openssl;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+pub use crl::{Change, Coverage, Crl, CrlHeader, CrlNumber, Entries, Entry};
+pub use index::{Index, Listed};
+
+use crate::pki::{FileError, UnixTime};
+
+/// The last revocation time that is kept, 2106-02-07T06:28:15Z: a record has 32 bits of seconds for it.
+const REVOCATION_TIME_MAX: UnixTime = UnixTime(u32::MAX as u64);
+
+/// Why a source could not be taken; always names the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceError {
+    /// The file.
+    pub path: PathBuf,
+    /// The line, counted from 1, where the file has lines and one of them is at fault.
+    pub line: Option<u64>,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl SourceError {
+    /// `problem` with the file as a whole.
+    pub fn file(path: &Path, problem: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), line: None, problem: problem.to_string() }
+    }
+
+    /// `problem` with one line, counted from 1.
+    pub fn line(path: &Path, line: u64, problem: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), line: Some(line), problem: problem.to_string() }
+    }
+}
+
+/// `path:line: problem`, which editors and terminals can jump to, or `path: problem`.
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.path.display(), self.problem),
+            None => write!(f, "{}: {}", self.path.display(), self.problem),
+        }
+    }
+}
+
+impl std::error::Error for SourceError {}
+
+impl From<FileError> for SourceError {
+    fn from(error: FileError) -> Self {
+        Self { path: error.path, line: None, problem: error.problem }
+    }
+}
+
+/// `octets` as an error message shows them: escaped to printable ASCII and cut at 80 characters,
+/// since they are somebody else's and may hold a terminal's control sequences.
+struct Excerpt<'a>(&'a [u8]);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const CHARACTERS_MAX: usize = 80;
+        let mut room = CHARACTERS_MAX;
+        for octet in self.0 {
+            let escaped = octet.escape_ascii();
+            match room.checked_sub(escaped.len()) {
+                Some(rest) => room = rest,
+                None => return f.write_str("…"),
+            }
+            write!(f, "{escaped}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_file_and_the_line() {
+        let path = Path::new("/ca/index.txt");
+        assert_eq!(SourceError::line(path, 7, "is odd").to_string(), "/ca/index.txt:7: is odd");
+        assert_eq!(SourceError::file(path, "is odd").to_string(), "/ca/index.txt: is odd");
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_printable() {
+        assert_eq!(Excerpt(b"CN=a\tb").to_string(), r"CN=a\tb");
+        assert_eq!(Excerpt(b"\x1b[2J\xff").to_string(), r"\x1b[2J\xff");
+        for octet in [b'a', 0, 0xc3] {
+            let shown = Excerpt(&[octet; 4096]).to_string();
+            assert!(shown.chars().count() <= 81 && shown.ends_with('…'), "{shown}");
+        }
+        assert_eq!(Excerpt(&[b'a'; 80]).to_string(), "a".repeat(80));
+    }
+}

@@ -1,0 +1,353 @@
+//! The book: the durable set of all records.
+//!
+//! Purpose: keep what sources said, so that a process that is killed at any instant finds again
+//! all it had acknowledged. Invariant: [`Book::commit`] has returned if and only if the whole
+//! batch is on disk; a batch is there as a whole or not at all. It does not know sources or
+//! policies, and does not judge a change.
+//!
+//! One redb file. Records are keyed by the issuer's number in this file and the serial, so
+//! that an issuer's records lie together and in order.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+
+use crate::{
+    limits,
+    pki::{Reason, Record, Serial, Status, UnixTime},
+    records::Change,
+};
+
+/// Numbers that stand for the whole file.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Fingerprint of an issuer → its number in this file.
+const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
+/// Issuer number, serial → status, reason, revocation time, end of validity, version.
+const RECORDS: TableDefinition<'_, &[u8; KEY], &[u8; VALUE]> = TableDefinition::new("records");
+/// Issuer number → number of the newest complete CRL that was taken.
+const CRL_NUMBERS: TableDefinition<'_, u32, &[u8; 20]> = TableDefinition::new("crl-numbers");
+
+const KEY: usize = 4 + Serial::MAX_OCTETS;
+const VALUE: usize = 2 + 8 + 8 + 8;
+
+/// The layout of this file; another one is refused rather than misread.
+const FORMAT: u64 = 1;
+
+/// An issuer's number in one book.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IssuerNumber(u32);
+
+/// Changes of one issuer's records that belong together.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// Whose records.
+    pub issuer: IssuerNumber,
+    /// Fastest in order of serial.
+    pub changes: &'a [Change],
+    /// The number of the complete CRL that they come from, big-endian, padded.
+    pub crl_number: Option<[u8; 20]>,
+}
+
+/// Why the book cannot be used; always names the file and a remedy.
+#[derive(Debug)]
+pub struct BookError {
+    path: PathBuf,
+    problem: String,
+    remedy: &'static str,
+}
+
+impl fmt::Display for BookError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.path.display(), self.problem, self.remedy)
+    }
+}
+
+impl std::error::Error for BookError {}
+
+/// The open file. Another process cannot open it meanwhile.
+#[derive(Debug)]
+pub struct Book {
+    path: PathBuf,
+    database: Option<Database>,
+}
+
+impl Book {
+    /// Opens `book.redb` in the state directory; both are made where missing.
+    pub fn open(state_dir: &Path) -> Result<Self, BookError> {
+        let path = state_dir.join("book.redb");
+        std::fs::create_dir_all(state_dir).map_err(|error| BookError {
+            path: state_dir.to_owned(),
+            problem: format!("cannot be made: {error}"),
+            remedy: "make the directory and give it to the user that runs this program, or set `state_dir`",
+        })?;
+        let mut book = Self { path, database: None };
+        book.database()?;
+        Ok(book)
+    }
+
+    /// The open database, opened anew after a failed write (which closes it: what redb holds in
+    /// memory can then no longer be trusted, what it has on disk can).
+    fn database(&mut self) -> Result<&Database, BookError> {
+        if self.database.is_none() {
+            self.database = Some(open_database(&self.path)?);
+        }
+        self.database.as_ref().ok_or_else(|| BookError {
+            path: self.path.clone(),
+            problem: "is closed".into(),
+            remedy: "restart",
+        })
+    }
+
+    /// Runs `step` on the database; on an error closes it.
+    fn run<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, BookError> {
+        let result = step(self.database()?);
+        result.map_err(|error| {
+            self.database = None;
+            describe(&self.path, error)
+        })
+    }
+
+    /// The number of the issuer with this fingerprint, given out at the first call.
+    pub fn issuer(&mut self, fingerprint: &[u8; 32]) -> Result<IssuerNumber, BookError> {
+        self.run(|database| {
+            let transaction = database.begin_write()?;
+            let number = {
+                let mut issuers = transaction.open_table(ISSUERS)?;
+                let known = issuers.get(fingerprint)?.map(|guard| guard.value());
+                match known {
+                    Some(number) => number,
+                    None => {
+                        let number = redb::ReadableTableMetadata::len(&issuers)? as u32;
+                        issuers.insert(fingerprint, number)?;
+                        number
+                    }
+                }
+            };
+            transaction.commit()?;
+            Ok(IssuerNumber(number))
+        })
+    }
+
+    /// Calls `each` with every record of `issuer`, in order of serial.
+    pub fn load(&mut self, issuer: IssuerNumber, mut each: impl FnMut(Serial, Record)) -> Result<(), BookError> {
+        self.run(|database| {
+            let records = database.begin_read()?.open_table(RECORDS)?;
+            let (first, last) = (key(issuer, [0; 20]), key(issuer, [0xff; 20]));
+            for entry in records.range::<&[u8; KEY]>(&first..=&last)? {
+                let (key, value) = entry?;
+                if let Some((serial, record)) = decode(key.value(), value.value()) {
+                    each(serial, record);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// How many records the book holds, of all issuers.
+    pub fn len(&mut self) -> Result<u64, BookError> {
+        self.run(|database| Ok(redb::ReadableTableMetadata::len(&database.begin_read()?.open_table(RECORDS)?)?))
+    }
+
+    /// One record.
+    pub fn get(&mut self, issuer: IssuerNumber, serial: &Serial) -> Result<Option<Record>, BookError> {
+        self.run(|database| {
+            let records = database.begin_read()?.open_table(RECORDS)?;
+            let key = key(issuer, *serial.padded());
+            let value = records.get(&key)?;
+            Ok(value.and_then(|value| decode(&key, value.value())).map(|(_, record)| record))
+        })
+    }
+
+    /// The number of the newest complete CRL taken for `issuer`.
+    pub fn crl_number(&mut self, issuer: IssuerNumber) -> Result<Option<[u8; 20]>, BookError> {
+        self.run(|database| {
+            let numbers = database.begin_read()?.open_table(CRL_NUMBERS)?;
+            let number = numbers.get(issuer.0)?;
+            Ok(number.map(|number| *number.value()))
+        })
+    }
+
+    /// Writes a batch and returns when it is on disk. Every changed record gets the returned
+    /// version, which is higher than all before it.
+    pub fn commit(&mut self, batch: &Batch<'_>) -> Result<u64, BookError> {
+        self.run(|database| {
+            let mut transaction = database.begin_write()?;
+            // A start after a crash then need not walk the whole file.
+            transaction.set_quick_repair(true);
+            let version = {
+                let mut meta = transaction.open_table(META)?;
+                let version = meta.get("version")?.map_or(0, |guard| guard.value()) + 1;
+                meta.insert("version", version)?;
+                let mut records = transaction.open_table(RECORDS)?;
+                for change in batch.changes {
+                    let key = key(batch.issuer, *change.serial.padded());
+                    match change.record {
+                        Some(record) => records.insert(&key, &encode(&record, version))?,
+                        None => records.remove(&key)?,
+                    };
+                }
+                if let Some(number) = batch.crl_number {
+                    transaction.open_table(CRL_NUMBERS)?.insert(batch.issuer.0, &number)?;
+                }
+                version
+            };
+            transaction.commit()?;
+            Ok(version)
+        })
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database, BookError> {
+    let fail = |problem: String, remedy| BookError { path: path.to_owned(), problem, remedy };
+    let database =
+        Database::builder().set_cache_size(limits::BOOK_CACHE_OCTETS).create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => {
+                fail("is in use by another process".into(), "stop that process first, or set another `state_dir`")
+            }
+            error => describe(path, error.into()),
+        })?;
+    let format = (|| -> Result<u64, redb::Error> {
+        let transaction = database.begin_write()?;
+        let format = {
+            let mut meta = transaction.open_table(META)?;
+            let format = meta.get("format")?.map(|guard| guard.value());
+            if format.is_none() {
+                meta.insert("format", FORMAT)?;
+            }
+            transaction.open_table(RECORDS)?;
+            transaction.open_table(CRL_NUMBERS)?;
+            format.unwrap_or(FORMAT)
+        };
+        transaction.commit()?;
+        Ok(format)
+    })()
+    .map_err(|error| describe(path, error))?;
+    if format != FORMAT {
+        return Err(fail(
+            format!("was written in format {format}, this program reads format {FORMAT}"),
+            "use the program version that wrote it, or move the file away: it is made anew from the sources",
+        ));
+    }
+    Ok(database)
+}
+
+fn describe(path: &Path, error: redb::Error) -> BookError {
+    let remedy = match &error {
+        redb::Error::Io(error) => match error.kind() {
+            io::ErrorKind::PermissionDenied => "give the file and its directory to the user that runs this program",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                "make room: the disk, the quota or the file size limit is used up"
+            }
+            _ => "check the disk and its mount",
+        },
+        redb::Error::Corrupted(_) => "move the file away: it is made anew from the sources; then check the disk",
+        _ => "check the disk; if it persists move the file away: it is made anew from the sources",
+    };
+    BookError { path: path.to_owned(), problem: format!("the book cannot be read or written: {error}"), remedy }
+}
+
+fn key(issuer: IssuerNumber, serial: [u8; Serial::MAX_OCTETS]) -> [u8; KEY] {
+    let mut key = [0; KEY];
+    key[..4].copy_from_slice(&issuer.0.to_be_bytes());
+    key[4..].copy_from_slice(&serial);
+    key
+}
+
+fn encode(record: &Record, version: u64) -> [u8; VALUE] {
+    let (tag, reason, time) = match record.status {
+        Status::Good => (0, 0, 0),
+        Status::Revoked { time, reason } => (1, reason.code(), time.0),
+    };
+    let mut value = [0; VALUE];
+    value[0] = tag;
+    value[1] = reason;
+    value[2..10].copy_from_slice(&time.to_be_bytes());
+    value[10..18].copy_from_slice(&record.not_after.map_or(0, |time| time.0).to_be_bytes());
+    value[18..].copy_from_slice(&version.to_be_bytes());
+    value
+}
+
+fn decode(key: &[u8; KEY], value: &[u8; VALUE]) -> Option<(Serial, Record)> {
+    let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| value[at + i]));
+    let status = match value[0] {
+        0 => Status::Good,
+        // An unknown tag or reason is read as revoked: the safe side.
+        _ => Status::Revoked {
+            time: UnixTime(number(2)),
+            reason: Reason::from_code(value[1]).unwrap_or(Reason::Unspecified),
+        },
+    };
+    let not_after = Some(UnixTime(number(10))).filter(|time| time.0 != 0);
+    Some((Serial::from_magnitude(&key[4..])?, Record { status, not_after }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serial(number: u8) -> Serial {
+        Serial::from_magnitude(&[number]).unwrap()
+    }
+
+    const GOOD: Record = Record { status: Status::Good, not_after: Some(UnixTime(7)) };
+    const REVOKED: Record = Record {
+        status: Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::Superseded },
+        not_after: None,
+    };
+
+    #[test]
+    fn what_was_committed_is_there_again_for_its_issuer_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut book = Book::open(dir.path()).unwrap();
+        let (a, b) = (book.issuer(&[1; 32]).unwrap(), book.issuer(&[2; 32]).unwrap());
+        let change = |number, record| Change { serial: serial(number), record };
+        let changes = [change(1, Some(GOOD)), change(2, Some(REVOKED)), change(3, Some(GOOD))];
+        let first = book.commit(&Batch { issuer: a, changes: &changes, crl_number: Some([9; 20]) }).unwrap();
+        let second = book.commit(&Batch { issuer: a, changes: &[change(3, None)], crl_number: None }).unwrap();
+        assert!(second > first);
+        drop(book);
+
+        let mut book = Book::open(dir.path()).unwrap();
+        assert_eq!(book.issuer(&[1; 32]).unwrap(), a);
+        let mut found = Vec::new();
+        book.load(a, |serial, record| found.push((serial, record))).unwrap();
+        assert_eq!(found, [(serial(1), GOOD), (serial(2), REVOKED)]);
+        assert_eq!(book.get(a, &serial(2)).unwrap(), Some(REVOKED));
+        assert_eq!(book.crl_number(a).unwrap(), Some([9; 20]));
+        book.load(b, |serial, _| panic!("{serial} is the other issuer's")).unwrap();
+        assert_eq!(book.crl_number(b).unwrap(), None);
+    }
+
+    #[test]
+    fn a_second_process_is_told_who_is_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let _book = Book::open(dir.path()).unwrap();
+        let error = Book::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("book.redb") && error.contains("in use by another process"), "{error}");
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut book = Book::open(dir.path()).unwrap();
+        book.run(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(META)?.insert("format", 2)?;
+            Ok(transaction.commit()?)
+        })
+        .unwrap();
+        drop(book);
+        let error = Book::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("format 2"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_book_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("book.redb"), [0x55; 10_000]).unwrap();
+        assert!(Book::open(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! The command line of `ostia-precompute`.
+#![allow(clippy::print_stdout)] // its results go to standard output
+
+use std::{fmt, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{Config, Document},
+    engine::Engine,
+    pki::{Serial, UnixTime},
+};
+
+/// Sections of the configuration file that only the responder reads.
+const RESPONDER_SECTIONS: [&str; 3] = ["http", "admin", "cache"];
+
+/// Keeps what the CA knows: reads index.txt and CRLs into the book, and shows what is in it.
+///
+/// The responder does this by itself while it runs; these commands are for when it does not.
+#[derive(Parser, Debug)]
+#[command(name = "ostia-precompute", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Read every source once into the book and say what changed.
+    Sync {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Take a source also when it lists less than half of the certificates known so far.
+        #[arg(long)]
+        accept_shrink: bool,
+    },
+    /// Show what the book holds of certificates.
+    Show {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Serial numbers in hexadecimal, as `openssl x509 -serial` prints them.
+        #[arg(required = true, value_name = "SERIAL")]
+        serials: Vec<String>,
+    },
+}
+
+/// Runs the command; the error is for the user.
+pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    match arguments.command {
+        Command::Sync { config, accept_shrink } => sync(&read_config(config)?, accept_shrink),
+        Command::Show { config, serials } => show(&read_config(config)?, &serials),
+    }
+}
+
+fn read_config(path: PathBuf) -> Result<Config, Box<dyn std::error::Error>> {
+    let now = UnixTime::now();
+    let config = Document::open(&path)?.read(|root| {
+        let config = Config::read(root, now);
+        root.leave_to_others(&RESPONDER_SECTIONS);
+        root.finish();
+        config
+    })?;
+    Ok(config)
+}
+
+fn sync(config: &Config, accept_shrink: bool) -> Result<(), Box<dyn std::error::Error>> {
+    let mut engine = Engine::open(config)?;
+    if accept_shrink {
+        engine.accept_shrink();
+    }
+    engine.read_all(|tenant, issuer, pass| {
+        println!(
+            "{tenant}/{issuer}: {} listed, {} changed; the book has {} good and {} revoked ({:.1} s)",
+            pass.listed,
+            pass.changed,
+            pass.counts.good,
+            pass.counts.revoked,
+            pass.took.as_secs_f32()
+        );
+    })?;
+    Ok(())
+}
+
+fn show(config: &Config, serials: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut engine = Engine::open(config)?;
+    let mut unlisted = 0;
+    for text in serials {
+        let serial = Serial::from_hex(text).ok_or_else(|| NotASerial(text.clone()))?;
+        let mut listed = false;
+        for (tenant, issuer, record) in engine.show(&serial)? {
+            let Some(record) = record else { continue };
+            listed = true;
+            let end = record.not_after.map_or("an unknown time".to_owned(), |time| time.to_string());
+            println!("{serial} {tenant}/{issuer}: {}, valid until {end}", record.status);
+        }
+        if !listed {
+            println!("{serial}: not listed");
+            unlisted += 1;
+        }
+    }
+    if unlisted > 0 { Err(format!("{unlisted} of {} not listed", serials.len()).into()) } else { Ok(()) }
+}
+
+#[derive(Debug)]
+struct NotASerial(String);
+
+impl fmt::Display for NotASerial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "«{}» is no serial number: expected 1 to 40 hexadecimal digits that are not all zero", self.0)
+    }
+}
+
+impl std::error::Error for NotASerial {}

@@ -1,0 +1,48 @@
+//! The configuration file: what is written, turned once into what is meant.
+//!
+//! Purpose: from TOML to values that need no second check: certificates parsed, keys opened and
+//! tried, paths absolute. Invariant: either everything in the file is right, or all problems
+//! are told at once, each with file, line, key and remedy. Unknown keys are problems. Defaults
+//! stand here and nowhere else. It does not know listeners: the programs read their own
+//! sections of the same [`Document`].
+
+mod document;
+mod tenant;
+
+pub use document::{ConfigError, Document, Section};
+pub use tenant::{IssuerConfig, Policy, Sources, Tenant, Unlisted};
+
+use std::path::PathBuf;
+
+use crate::pki::UnixTime;
+
+/// The version of the file's layout that this program reads.
+const VERSION: i64 = 1;
+
+/// What every program of the house needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the book lies.
+    pub state_dir: PathBuf,
+    /// At least one; each with at least one issuer.
+    pub tenants: Vec<Tenant>,
+}
+
+impl Config {
+    /// Reads the common sections from the root of a document. `None` after a problem.
+    pub fn read(root: &mut Section<'_>, now: UnixTime) -> Option<Self> {
+        let version = root.integer("version", VERSION..=VERSION);
+        if version.is_none() && !root.has("version") {
+            root.problem("version", "is missing; write `version = 1`");
+        }
+        let state_dir = root.path("state_dir").unwrap_or_else(|| root.resolve("state"));
+        let tenants = tenant::read_all(root, now);
+        version?;
+        Some(Self { state_dir, tenants: tenants? })
+    }
+
+    /// Every issuer with its tenant, in the order of the file.
+    pub fn issuers(&self) -> impl Iterator<Item = (&Tenant, &IssuerConfig)> {
+        self.tenants.iter().flat_map(|tenant| tenant.issuers.iter().map(move |issuer| (tenant, issuer)))
+    }
+}

@@ -1,0 +1,400 @@
+//! A TOML file with the place of every key, and a reader that collects all problems.
+//!
+//! A [`Section`] is asked for the keys it may hold; what was not asked for when it ends is
+//! an unknown key. Every asking method answers `None` both for a key that is absent and for one
+//! that is wrong (then the problem is noted).
+
+use std::{
+    cell::RefCell,
+    fmt,
+    net::SocketAddr,
+    ops::{Range, RangeInclusive},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{limits, pki::read_bounded};
+
+/// All that is wrong with a configuration file.
+#[derive(Debug)]
+pub struct ConfigError {
+    path: PathBuf,
+    problems: Vec<Problem>,
+}
+
+#[derive(Debug)]
+struct Problem {
+    line: Option<usize>,
+    text: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, problem) in self.problems.iter().enumerate() {
+            if number > 0 {
+                f.write_str("\n")?;
+            }
+            match problem.line {
+                Some(line) => write!(f, "{}:{line}: {}", self.path.display(), problem.text)?,
+                None => write!(f, "{}: {}", self.path.display(), problem.text)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The text of a configuration file.
+#[derive(Debug)]
+pub struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+impl Document {
+    /// Reads the file.
+    pub fn open(path: &Path) -> Result<Self, ConfigError> {
+        let fail = |text: String| ConfigError { path: path.to_owned(), problems: vec![Problem { line: None, text }] };
+        let octets = read_bounded(path, limits::CONFIG_FILE_OCTETS_MAX).map_err(|error| fail(error.problem))?;
+        let text = String::from_utf8(octets).map_err(|_| fail("is not UTF-8 text".into()))?;
+        // Paths in the file are meant from the file's own place, wherever the program was started.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { path, text })
+    }
+
+    /// A document with this text, as if it were read from `path`.
+    pub fn from_text(path: &Path, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    /// Lets `read` take what it needs from the root section; an error tells every problem found.
+    pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, ConfigError> {
+        let (root, errors) = DeTable::parse_recoverable(&self.text);
+        let notes = Notes { document: self, problems: RefCell::default() };
+        for error in errors {
+            let line = error.span().map(|span| self.line(&span));
+            notes.problems.borrow_mut().push(Problem { line, text: format!("is not TOML: {}", error.message()) });
+        }
+        // What is read of a broken file would only add problems that are none.
+        let syntax_holds = notes.problems.borrow().is_empty();
+        let value = if syntax_holds {
+            let mut section =
+                Section { notes: &notes, name: String::new(), table: root.get_ref(), span: 0..0, asked: Vec::new() };
+            read(&mut section)
+        } else {
+            None
+        };
+        let mut problems = notes.problems.into_inner();
+        match value {
+            Some(value) if problems.is_empty() => Ok(value),
+            _ => {
+                problems.sort_by_key(|problem| problem.line);
+                if problems.is_empty() {
+                    problems.push(Problem { line: None, text: "is incomplete".into() });
+                }
+                Err(ConfigError { path: self.path.clone(), problems })
+            }
+        }
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        1 + self.text.bytes().take(span.start).filter(|&b| b == b'\n').count()
+    }
+}
+
+struct Notes<'d> {
+    document: &'d Document,
+    problems: RefCell<Vec<Problem>>,
+}
+
+/// A table of the file, while it is being read.
+pub struct Section<'a> {
+    notes: &'a Notes<'a>,
+    /// Its own name with the names above it; empty for the root.
+    name: String,
+    table: &'a DeTable<'a>,
+    span: Range<usize>,
+    asked: Vec<&'static str>,
+}
+
+impl fmt::Debug for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Section({})", self.name)
+    }
+}
+
+impl<'a> Section<'a> {
+    fn get(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.asked.push(key);
+        self.table.get(key)
+    }
+
+    /// Whether the key stands in the file.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// A problem of `key`, or of the section where it is missing. `text` says what is wrong and
+    /// what would be right.
+    pub fn problem(&self, key: &str, text: impl fmt::Display) {
+        let span = self.table.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span());
+        let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
+        let line = Some(self.notes.document.line(&span)).filter(|_| span.end > 0);
+        self.notes.problems.borrow_mut().push(Problem { line, text: format!("{name}: {text}") });
+    }
+
+    /// A path as written, from the place of the file.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.notes.document.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    fn typed<T>(
+        &mut self,
+        key: &'static str,
+        wanted: &str,
+        read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
+    ) -> Option<T> {
+        let value = self.get(key)?.get_ref();
+        let read = read(value);
+        if read.is_none() {
+            let given = match value {
+                DeValue::String(text) => format!("«{text}»"),
+                other => format!("{} {}", article(other.type_str()), other.type_str()),
+            };
+            self.problem(key, format_args!("is {given}; expected {wanted}"));
+        }
+        read
+    }
+
+    /// A string.
+    pub fn string(&mut self, key: &'static str) -> Option<String> {
+        self.typed(key, "a string", |value| Some(value.as_str()?.to_owned()))
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        self.typed(key, "true or false", |value| value.as_bool())
+    }
+
+    /// A whole number in `range`.
+    pub fn integer(&mut self, key: &'static str, range: RangeInclusive<i64>) -> Option<i64> {
+        let wanted = if range.start() == range.end() {
+            format!("{}", range.start())
+        } else {
+            format!("a whole number from {} to {}", range.start(), range.end())
+        };
+        self.typed(key, &wanted, |value| {
+            let integer = value.as_integer()?;
+            let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
+            range.contains(&number).then_some(number)
+        })
+    }
+
+    /// A path; relative ones are meant from the place of the file.
+    pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        let path =
+            self.typed(key, "a path", |value| Some(value.as_str().filter(|text| !text.is_empty())?.to_owned()))?;
+        Some(self.resolve(path))
+    }
+
+    /// A length of time in `range`, written as a number with `s`, `m`, `h` or `d`.
+    pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let wanted = format!(
+            "a length of time from {} to {}, such as «90s», «30m», «12h» or «4d»",
+            in_words(*range.start()),
+            in_words(*range.end())
+        );
+        self.typed(key, &wanted, |value| parse_duration(value.as_str()?).filter(|duration| range.contains(duration)))
+    }
+
+    /// One of a few words.
+    pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        let words: Vec<_> = choices.iter().map(|(word, _)| format!("«{word}»")).collect();
+        let wanted = format!("one of {}", words.join(", "));
+        self.typed(key, &wanted, |value| {
+            let text = value.as_str()?;
+            choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice)
+        })
+    }
+
+    /// An address and port.
+    pub fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
+        self.typed(key, ADDRESS, |value| value.as_str()?.parse().ok())
+    }
+
+    /// One or several addresses and ports.
+    pub fn addresses(&mut self, key: &'static str) -> Option<Vec<SocketAddr>> {
+        self.typed(key, &format!("a list of {ADDRESS}"), |value| {
+            strings(value)?.iter().map(|text| text.parse().ok()).collect()
+        })
+    }
+
+    /// A list of strings, or one string.
+    pub fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.typed(key, "a list of strings", strings)
+    }
+
+    /// A table below this one, read by `read`.
+    pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'a>) -> Option<T>) -> Option<T> {
+        let span = self.table.get_key_value(key).map_or(0..0, |(key, _)| key.span());
+        let table = self.typed(key, "a table", |value| value.as_table())?;
+        self.below(key.to_owned(), table, span, read)
+    }
+
+    /// The tables of an array (`[[key]]`), each read by `read`; those in which problems were found are left out.
+    pub fn sections<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> Option<T>) -> Vec<T> {
+        let Some(array) = self.typed(key, "an array of tables (`[[…]]`)", |value| value.as_array()) else {
+            return Vec::new();
+        };
+        let mut values = Vec::new();
+        for (number, element) in array.iter().enumerate() {
+            let name = if array.len() > 1 { format!("{key}[{number}]") } else { key.to_owned() };
+            match element.get_ref().as_table() {
+                Some(table) => values.extend(self.below(name, table, element.span(), &mut read)),
+                None => self.problem(key, "is not an array of tables; write `[[…]]`"),
+            }
+        }
+        values
+    }
+
+    fn below<T>(
+        &self,
+        key: String,
+        table: &'a DeTable<'a>,
+        span: Range<usize>,
+        read: impl FnOnce(&mut Section<'a>) -> Option<T>,
+    ) -> Option<T> {
+        let name = if self.name.is_empty() { key } else { format!("{}.{key}", self.name) };
+        let mut section = Section { notes: self.notes, name, table, span, asked: Vec::new() };
+        let value = read(&mut section);
+        section.finish();
+        value
+    }
+
+    /// Notes that other programs read these keys of the root.
+    pub fn leave_to_others(&mut self, keys: &[&'static str]) {
+        self.asked.extend_from_slice(keys);
+    }
+
+    /// Notes a problem for each key that nobody asked for.
+    pub fn finish(&self) {
+        for (key, _) in self.table.iter() {
+            let key: &str = key.get_ref();
+            if self.asked.contains(&key) {
+                continue;
+            }
+            let mut known = self.asked.clone();
+            known.sort_unstable();
+            known.dedup();
+            self.problem(key, format_args!("is not a known key; here are known: {}", known.join(", ")));
+        }
+    }
+}
+
+const ADDRESS: &str = "an address with a port, such as «127.0.0.1:8080» or «[::]:80»";
+
+fn strings(value: &DeValue<'_>) -> Option<Vec<String>> {
+    match value {
+        DeValue::Array(array) => array.iter().map(|element| Some(element.get_ref().as_str()?.to_owned())).collect(),
+        DeValue::String(text) => Some(vec![text.to_string()]),
+        _ => None,
+    }
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
+const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let unit = text.chars().next_back()?;
+    let (_, seconds) = UNITS.into_iter().find(|(letter, _)| *letter == unit)?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(seconds)?))
+}
+
+fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (letter, unit) =
+        UNITS.into_iter().find(|(_, unit)| seconds.is_multiple_of(*unit) && seconds >= *unit).unwrap_or(('s', 1));
+    format!("{}{letter}", seconds / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T>(text: &str, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, String> {
+        let document = Document::from_text(Path::new("/etc/ostia/ostia.toml"), text);
+        document
+            .read(|root| {
+                let value = read(root);
+                root.finish();
+                value
+            })
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_with_line_and_key() {
+        let text = "validty = 3\n\n[http]\nlisten = [\"here\"]\nworkers = 0\n";
+        let error = read(text, |root| {
+            root.section("http", |http| {
+                http.addresses("listen");
+                http.integer("workers", 1..=64)
+            })
+        })
+        .unwrap_err();
+        let lines: Vec<_> = error.lines().collect();
+        assert_eq!(lines.len(), 3, "{error}");
+        assert!(lines[0].starts_with("/etc/ostia/ostia.toml:1: validty: is not a known key"), "{error}");
+        assert!(
+            lines[1].starts_with("/etc/ostia/ostia.toml:4: http.listen: is an array; expected a list of"),
+            "{error}"
+        );
+        assert!(lines[2].starts_with("/etc/ostia/ostia.toml:5: http.workers: "), "{error}");
+        assert!(lines[2].ends_with("expected a whole number from 1 to 64"), "{error}");
+    }
+
+    #[test]
+    fn broken_toml_is_told_with_its_line() {
+        let error = read("a = 1\nb = \n", |_| Some(())).unwrap_err();
+        assert!(error.starts_with("/etc/ostia/ostia.toml:2: is not TOML"), "{error}");
+    }
+
+    #[test]
+    fn durations_have_a_unit_and_a_range() {
+        let range = Duration::from_secs(28_800)..=Duration::from_secs(864_000);
+        let validity =
+            |text: &str| read(&format!("validity = \"{text}\""), |root| root.duration("validity", range.clone()));
+        assert_eq!(validity("4d"), Ok(Duration::from_secs(345_600)));
+        assert_eq!(validity("12h"), Ok(Duration::from_secs(43_200)));
+        for wrong in ["4", "d", "", "11d", "7h", "-1d", "4 d", "99999999999999999999d", "9999999999999999d"] {
+            let error = validity(wrong).unwrap_err();
+            assert!(error.contains("from 8h to 10d"), "{error}");
+        }
+    }
+
+    #[test]
+    fn paths_are_meant_from_the_place_of_the_file() {
+        assert_eq!(read("key = \"a/b\"", |root| root.path("key")), Ok(PathBuf::from("/etc/ostia/a/b")));
+        assert_eq!(read("key = \"/a/b\"", |root| root.path("key")), Ok(PathBuf::from("/a/b")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[a-z=\\[\\]\"\\n.{} 0-9]{0,200}") {
+            let _ = read(&text, |root| {
+                root.sections("a", |section| section.string("b"));
+                root.section("c", |section| section.integer("d", 0..=5))
+            });
+        }
+    }
+}

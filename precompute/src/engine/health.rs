@@ -1,0 +1,62 @@
+//! How an issuer's sources fare, for health checks and metrics.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Pass;
+use crate::pki::UnixTime;
+
+/// Written by the engine, read by whoever reports.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<HealthReport>);
+
+/// One issuer's sources at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct HealthReport {
+    /// When the sources were last taken.
+    pub last_read: Option<UnixTime>,
+    /// What is wrong now.
+    pub fault: Option<String>,
+    /// Refused reads since the start.
+    pub faults: u64,
+    /// Reads taken since the start.
+    pub reads: u64,
+    /// Certificates that the sources listed at the last read.
+    pub listed: u64,
+    /// Records changed since the start.
+    pub changed: u64,
+    /// Revocations that the sources would take back and that stay.
+    pub contradictions: u64,
+}
+
+impl Health {
+    /// As it is now.
+    pub fn report(&self) -> HealthReport {
+        self.lock().clone()
+    }
+
+    pub(super) fn read(&self, now: UnixTime, pass: &Pass) {
+        let mut report = self.lock();
+        report.last_read = Some(now);
+        report.fault = None;
+        report.reads += 1;
+        report.listed = pass.listed;
+        report.changed += pass.changed;
+    }
+
+    /// Notes a refused read; true if it is news.
+    pub(super) fn refused(&self, fault: &str) -> bool {
+        let mut report = self.lock();
+        report.faults += 1;
+        let news = report.fault.as_deref() != Some(fault);
+        report.fault = Some(fault.to_owned());
+        news
+    }
+
+    pub(super) fn contradictions(&self, count: u64) {
+        self.lock().contradictions = count;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HealthReport> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,129 @@
+//! Which files have changed, by looking at them now and then.
+//!
+//! A look is one `stat` a file: it works on every file system, needs no queue that could
+//! overflow, and sees a file that was replaced, rewritten in place, removed or brought back.
+
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+/// Files under watch.
+#[derive(Debug)]
+pub(super) struct Watch {
+    files: Vec<(PathBuf, Option<Stamp>)>,
+}
+
+/// What a file looked like. Two equal stamps of which the first is settled mean the same content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Whether the last change was long enough ago that another one would show in the times.
+    settled: bool,
+}
+
+/// File systems note times in steps of up to a timer tick (10 ms); two steps and a margin.
+const SETTLED_AFTER: Duration = Duration::from_millis(50);
+
+impl Stamp {
+    /// `None` if the file is not there or not to be seen.
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            length: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            // A time in the future (a clock set back) settles nothing and would be read for ever.
+            settled: age.is_none_or(|age| age > SETTLED_AFTER),
+        })
+    }
+
+    fn same_file(&self, other: &Self) -> bool {
+        Self { settled: other.settled, ..*self } == *other
+    }
+}
+
+impl Watch {
+    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
+        // An unsettled nothing: the first look always finds a change.
+        let never = Stamp { device: 0, inode: 0, length: 0, modified: (0, 0), changed: (0, 0), settled: false };
+        Self { files: paths.into_iter().map(|path| (path, Some(never))).collect() }
+    }
+
+    /// Whether any file differs from the last call, or may differ without showing it. What is
+    /// seen now is what the next call compares with.
+    pub(super) fn changed(&mut self) -> bool {
+        let mut any = false;
+        for (path, seen) in &mut self.files {
+            let now = Stamp::of(path);
+            any |= match (&*seen, &now) {
+                (Some(before), Some(now)) => !before.settled || !before.same_file(now),
+                (before, now) => before.is_some() != now.is_some(),
+            };
+            *seen = now;
+        }
+        any
+    }
+
+    /// A file that looks different from the last call of [`Watch::changed`].
+    pub(super) fn changed_path(&self) -> Option<PathBuf> {
+        let differs = |(path, seen): &&(PathBuf, Option<Stamp>)| match (seen, Stamp::of(path)) {
+            (Some(before), Some(now)) => !before.same_file(&now),
+            (before, now) => before.is_some() != now.is_some(),
+        };
+        self.files.iter().find(differs).map(|(path, _)| path.clone())
+    }
+
+    /// Whether [`Watch::changed_path`] would name one.
+    pub(super) fn changed_since_read(&self) -> bool {
+        self.changed_path().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle() {
+        std::thread::sleep(SETTLED_AFTER + Duration::from_millis(20));
+    }
+
+    #[test]
+    fn sees_every_way_in_which_a_file_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.txt");
+        std::fs::write(&path, "a").unwrap();
+        settle();
+        let mut watch = Watch::new(vec![path.clone()]);
+        assert!(watch.changed(), "the first look");
+        assert!(!watch.changed(), "nothing happened");
+
+        let same_length = |text: &str| std::fs::write(&path, text).unwrap();
+        same_length("b");
+        assert_eq!(watch.changed_path(), Some(path.clone()));
+        assert!(watch.changed(), "rewritten in place with the same length");
+        assert!(watch.changed(), "still too fresh to be sure");
+        settle();
+        assert!(watch.changed(), "one last look after it has settled");
+        assert!(!watch.changed());
+
+        std::fs::write(dir.path().join("new"), "b").unwrap();
+        std::fs::rename(dir.path().join("new"), &path).unwrap();
+        assert!(watch.changed(), "replaced");
+        settle();
+        watch.changed();
+        std::fs::remove_file(&path).unwrap();
+        assert!(watch.changed(), "removed");
+        assert!(!watch.changed(), "still away");
+        std::fs::write(&path, "b").unwrap();
+        assert!(watch.changed(), "back");
+    }
+}

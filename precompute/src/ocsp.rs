@@ -1,0 +1,11 @@
+//! The octets of OCSP (RFC 6960) that a responder writes.
+//!
+//! Purpose: CertIDs, and responses from values to DER. Invariant: what is written is DER, and
+//! equal to what the `x509-ocsp` types encode for the same values (tests hold it to that). It
+//! does not know requests, HTTP, caches, or who signs.
+
+mod cert_id;
+mod response;
+
+pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
+pub use response::{CertStatus, OcspError, ResponderId, Single, Template, error_response};

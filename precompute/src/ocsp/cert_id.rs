@@ -1,0 +1,105 @@
+//! CertID, RFC 6960 section 4.1.1: which certificate is asked about.
+
+use aws_lc_rs::digest;
+
+use crate::pki::{Certificate, Serial};
+
+/// The hash algorithms in which a CertID may name its issuer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum HashAlgorithm {
+    /// What nearly every client uses.
+    Sha1,
+    /// What RFC 9919 asks new clients to use.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl HashAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
+
+    /// Octets of a hash.
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// Never: a hash has octets.
+    pub const fn is_empty(self) -> bool {
+        false
+    }
+
+    /// The content octets of its OBJECT IDENTIFIER.
+    pub const fn oid(self) -> &'static [u8] {
+        match self {
+            Self::Sha1 => &[0x2b, 0x0e, 0x03, 0x02, 0x1a],
+            Self::Sha256 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01],
+            Self::Sha384 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02],
+            Self::Sha512 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03],
+        }
+    }
+
+    /// The algorithm with these OBJECT IDENTIFIER content octets.
+    pub fn from_oid(oid: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.oid() == oid)
+    }
+
+    fn digest(self, octets: &[u8]) -> digest::Digest {
+        digest::digest(
+            match self {
+                Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
+                Self::Sha256 => &digest::SHA256,
+                Self::Sha384 => &digest::SHA384,
+                Self::Sha512 => &digest::SHA512,
+            },
+            octets,
+        )
+    }
+}
+
+/// A CertID as it stands in a request; the slices have the lengths of the algorithm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CertId<'a> {
+    /// In what the issuer is hashed.
+    pub hash: HashAlgorithm,
+    /// Hash of the issuer's Name.
+    pub issuer_name_hash: &'a [u8],
+    /// Hash of the issuer's key bits.
+    pub issuer_key_hash: &'a [u8],
+    /// Content octets of the serialNumber INTEGER, minimal.
+    pub serial: &'a [u8],
+}
+
+impl CertId<'_> {
+    /// The serial number, if it is one that can be listed.
+    pub fn serial(&self) -> Option<Serial> {
+        Serial::from_der_content(self.serial)
+    }
+}
+
+/// Name hash and key hash of one issuer in every algorithm.
+#[derive(Clone, Debug)]
+pub struct IssuerHashes([(Vec<u8>, Vec<u8>); 4]);
+
+impl IssuerHashes {
+    /// Of the CA with this certificate.
+    pub fn of(issuer: &Certificate) -> Self {
+        Self(HashAlgorithm::ALL.map(|algorithm| {
+            let hash = |octets| algorithm.digest(octets).as_ref().to_vec();
+            (hash(issuer.subject_der()), hash(issuer.public_key_octets()))
+        }))
+    }
+
+    /// (name hash, key hash) in `algorithm`.
+    pub fn get(&self, algorithm: HashAlgorithm) -> (&[u8], &[u8]) {
+        let (name, key) = &self.0[algorithm as usize];
+        (name, key)
+    }
+}

@@ -1,0 +1,342 @@
+//! Certificate revocation lists, complete and delta (RFC 5280 section 5).
+//!
+//! Purpose: a [`Crl`] that was checked in full when it was read: issuer, signature, every
+//! extension, every entry; afterwards its entries can be walked any number of times without a way
+//! to fail. Invariant: an entry comes out exactly as the CA signed it, or the CRL is refused; what
+//! is marked critical and not understood refuses it. It keeps the DER and nothing for each entry.
+//! It does not know the time (so not whether the CRL is current), nor other CRLs: which delta
+//! goes on which complete CRL is asked with [`Crl::applies_to`].
+
+use std::{fmt, ops::Range, path::Path};
+
+use der::Decode as _;
+use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
+use x509_cert::{ext::pkix::KeyUsage, name::Name, spki::AlgorithmIdentifierOwned};
+
+use self::{
+    entry::Rules,
+    extension::CrlExtensions,
+    tlv::{BIT_STRING, INTEGER, SEQUENCE, Tlvs},
+};
+use super::{Excerpt, REVOCATION_TIME_MAX, SourceError};
+use crate::{
+    limits,
+    pki::{self, Certificate, UnixTime},
+};
+
+mod entry;
+mod extension;
+#[cfg(test)]
+mod tests;
+mod tlv;
+
+pub use entry::{Change, Entries, Entry};
+
+/// A CRL whose signature and entries were checked.
+#[derive(Clone)]
+pub struct Crl {
+    der: Vec<u8>,
+    header: CrlHeader,
+    /// Fingerprint of the issuer whose key verified the signature.
+    issuer: [u8; 32],
+    /// The value of issuingDistributionPoint in `der`.
+    scope: Option<Range<usize>>,
+    /// The content of revokedCertificates in `der`.
+    entries: Range<usize>,
+    entry_count: usize,
+    rules: Rules,
+}
+
+/// What a CRL says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CrlHeader {
+    /// cRLNumber; CRLs of version 1 and many small CAs have none. A delta CRL always has one.
+    pub number: Option<CrlNumber>,
+    /// BaseCRLNumber of the deltaCRLIndicator: present exactly in a delta CRL.
+    pub base: Option<CrlNumber>,
+    /// thisUpdate.
+    pub this_update: UnixTime,
+    /// nextUpdate, not before thisUpdate.
+    pub next_update: Option<UnixTime>,
+    /// Which of the issuer's certificates it speaks of.
+    pub coverage: Coverage,
+}
+
+/// Which certificates a CRL speaks of: fields of issuingDistributionPoint (RFC 5280 section 5.2.5).
+/// The absence of a certificate from a CRL means something only if the CRL covers it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Coverage {
+    /// End-entity certificates only.
+    pub only_contains_user_certs: bool,
+    /// CA certificates only.
+    pub only_contains_ca_certs: bool,
+    /// Only certificates that name its distribution point, which may be one of several shards.
+    pub distribution_point: bool,
+}
+
+impl Coverage {
+    /// All certificates of the issuer.
+    pub fn is_complete(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// A CRL number, 0 … 2^160−1 (RFC 5280 section 5.2.3: at most 20 octets).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CrlNumber([u8; CrlNumber::MAX_OCTETS]);
+
+impl CrlNumber {
+    /// Octets of value that RFC 5280 allows.
+    pub const MAX_OCTETS: usize = 20;
+
+    /// From the content octets of a DER INTEGER; `None` for a negative one and for one over 20 octets of value.
+    pub fn from_der_content(content: &[u8]) -> Option<Self> {
+        let first = *content.first()?;
+        if first & 0x80 != 0 {
+            return None;
+        }
+        let start = content.iter().position(|&octet| octet != 0).unwrap_or(content.len());
+        let value = &content[start..];
+        let mut padded = [0; Self::MAX_OCTETS];
+        padded[Self::MAX_OCTETS.checked_sub(value.len())?..].copy_from_slice(value);
+        Some(Self(padded))
+    }
+
+    /// The 20 padded octets, big-endian.
+    pub const fn padded(&self) -> &[u8; Self::MAX_OCTETS] {
+        &self.0
+    }
+}
+
+/// `0x` and upper-case hexadecimal with an even number of digits, like openssl's crlnumber file.
+impl fmt::Display for CrlNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = self.0.iter().position(|&octet| octet != 0).unwrap_or(Self::MAX_OCTETS - 1);
+        f.write_str("0x")?;
+        self.0[start..].iter().try_for_each(|octet| write!(f, "{octet:02X}"))
+    }
+}
+
+impl fmt::Debug for CrlNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CrlNumber({self})")
+    }
+}
+
+impl Crl {
+    /// Reads a file with one CRL, PEM (`X509 CRL`, with text around it) or DER, that `issuer` signed.
+    pub fn read(path: &Path, issuer: &Certificate) -> Result<Self, SourceError> {
+        let content = pki::read_bounded(path, limits::CRL_FILE_OCTETS_MAX)?;
+        Self::from_octets(content, issuer).map_err(|problem| SourceError::file(path, problem))
+    }
+
+    /// The same, of octets that are at hand. The error is the problem alone.
+    pub fn from_octets(content: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
+        let der = if content.first() == Some(&SEQUENCE) { content } else { from_pem(&content)? };
+        Self::from_der(der, issuer)
+    }
+
+    fn from_der(der: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
+        // The order keeps a stranger's octets from costing more than one look at the outline.
+        let outline = Outline::find(&der).map_err(|problem| format!("is no CRL in DER: {problem}"))?;
+        if outline.issuer != issuer.subject_der() {
+            let names = Name::from_der(outline.issuer).map(|name| name.to_string()).unwrap_or_default();
+            return Err(format!("was issued by «{}», not by «{}»", Excerpt(names.as_bytes()), issuer.subject()));
+        }
+        outline.verify(issuer)?;
+
+        let extensions = match outline.extensions {
+            None => CrlExtensions::default(),
+            Some(_) if !outline.version_2 => {
+                return Err("is of version 1 and has extensions, which only version 2 can have".to_owned());
+            }
+            Some(content) => CrlExtensions::parse(content)?,
+        };
+        let header = outline.header(&extensions)?;
+        let rules = Rules { extensions: outline.version_2, remove: header.base.is_some() };
+        let entry_count = Entries::validate(outline.entries, rules)?.len();
+
+        let at = |slice: &[u8]| {
+            let start = (slice.as_ptr() as usize).saturating_sub(der.as_ptr() as usize);
+            start..start + slice.len()
+        };
+        let (scope, entries) = (extensions.scope.map(at), at(outline.entries));
+        Ok(Self { header, issuer: issuer.issuer_fingerprint(), scope, entries, entry_count, rules, der })
+    }
+
+    /// What it says of itself.
+    pub fn header(&self) -> &CrlHeader {
+        &self.header
+    }
+
+    /// Its entries, in its order. A serial can come twice only if the CA lists it twice.
+    pub fn entries(&self) -> Entries<'_> {
+        let octets = self.der.get(self.entries.clone()).unwrap_or_default();
+        Entries::validated(octets, self.rules, self.entry_count)
+    }
+
+    /// A delta CRL: changes since a complete one, not the whole list.
+    pub fn is_delta(&self) -> bool {
+        self.header.base.is_some()
+    }
+
+    /// Whether this delta CRL can be combined with the complete CRL `base` (RFC 5280 sections
+    /// 5.2.4 and 6.3.3 (c)). The error says what is in the way.
+    pub fn applies_to(&self, base: &Self) -> Result<(), String> {
+        let (Some(from), Some(number)) = (self.header.base, self.header.number) else {
+            return Err("is a complete CRL: expected a delta CRL".to_owned());
+        };
+        if base.is_delta() {
+            return Err("applies to a complete CRL, and was given another delta CRL".to_owned());
+        }
+        if self.issuer != base.issuer {
+            return Err("is by another issuer than the complete CRL".to_owned());
+        }
+        if self.scope() != base.scope() {
+            return Err("has another issuingDistributionPoint than the complete CRL".to_owned());
+        }
+        let Some(complete) = base.header.number else {
+            return Err("needs a complete CRL with a cRLNumber".to_owned());
+        };
+        if complete < from {
+            return Err(format!("holds changes since CRL {from}, and the complete CRL is the older {complete}"));
+        }
+        // RFC 5280 section 5.2.3: a delta and a complete CRL issued together share their number and
+        // say the same, so equality is no harm.
+        if number < complete {
+            return Err(format!("is CRL {number}, older than the complete CRL {complete}"));
+        }
+        Ok(())
+    }
+
+    fn scope(&self) -> Option<&[u8]> {
+        self.der.get(self.scope.clone()?)
+    }
+}
+
+impl fmt::Debug for Crl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Crl({:?}, {} entries)", self.header, self.entry_count)
+    }
+}
+
+/// The DER of the one CRL in a PEM file.
+fn from_pem(content: &[u8]) -> Result<Vec<u8>, String> {
+    let mut found = None;
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(content) {
+        let (kind, der) = section.map_err(|error| match error {
+            // rustls-pki-types' own bound; in DER the same CRL takes three quarters of the room.
+            pem::Error::SectionTooLarge => "holds more than 256 MiB of base64: expected a CRL this large as DER".into(),
+            error => format!("is no readable PEM file: {}", Excerpt(error.to_string().as_bytes())),
+        })?;
+        if kind == SectionKind::Crl && found.replace(der).is_some() {
+            return Err("holds more than one CRL: expected one to a file".to_owned());
+        }
+    }
+    found.ok_or_else(|| "holds no CRL: expected PEM (`-----BEGIN X509 CRL-----`) or DER".to_owned())
+}
+
+/// CertificateList of RFC 5280 section 5.1, field by field, nothing interpreted.
+struct Outline<'a> {
+    tbs: &'a [u8],
+    version_2: bool,
+    inner_algorithm: &'a [u8],
+    issuer: &'a [u8],
+    this_update: UnixTime,
+    next_update: Option<UnixTime>,
+    /// Content of revokedCertificates. Left out when there are none (RFC 5280 section 5.1.2.6
+    /// says MUST; an empty list, which some CAs write, means the same).
+    entries: &'a [u8],
+    /// Content of crlExtensions' SEQUENCE.
+    extensions: Option<&'a [u8]>,
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+impl<'a> Outline<'a> {
+    fn find(der: &'a [u8]) -> Result<Self, String> {
+        let mut parts = Tlvs::inside(der, SEQUENCE, "CertificateList")?;
+        let tbs = parts.any("tbsCertList")?.whole;
+        let algorithm = parts.any("signatureAlgorithm")?.whole;
+        let signature = match parts.read(BIT_STRING, "signatureValue")? {
+            [0, signature @ ..] => signature,
+            _ => return Err("signatureValue: expected a BIT STRING of whole octets".to_owned()),
+        };
+        parts.finish("CertificateList")?;
+
+        let mut fields = Tlvs::inside(tbs, SEQUENCE, "tbsCertList")?;
+        let version_2 = match fields.optional(INTEGER, "version")? {
+            None => false,
+            Some([1]) => true,
+            Some(_) => return Err("version: expected none, or v2 (1)".to_owned()),
+        };
+        let inner_algorithm = fields.any("signature")?.whole;
+        let issuer = fields.any("issuer")?.whole;
+        let this_update = fields.time("thisUpdate")?;
+        let next_update = match fields.peek() {
+            Some(tlv::UTC_TIME | tlv::GENERALIZED_TIME) => Some(fields.time("nextUpdate")?),
+            _ => None,
+        };
+        let entries = fields.optional(SEQUENCE, "revokedCertificates")?.unwrap_or_default();
+        let extensions = match fields.optional(0xa0, "crlExtensions")? {
+            None => None,
+            Some(explicit) => Some(Tlvs::inside(explicit, SEQUENCE, "crlExtensions")?.octets()),
+        };
+        fields.finish("tbsCertList")?;
+        Ok(Self {
+            tbs,
+            version_2,
+            inner_algorithm,
+            issuer,
+            this_update,
+            next_update,
+            entries,
+            extensions,
+            algorithm,
+            signature,
+        })
+    }
+
+    fn verify(&self, issuer: &Certificate) -> Result<(), String> {
+        // RFC 5280 section 5.1.1.2: only the inner one is signed.
+        if self.algorithm != self.inner_algorithm {
+            return Err("names one signature algorithm inside and another outside of what is signed".to_owned());
+        }
+        let algorithm = AlgorithmIdentifierOwned::from_der(self.algorithm)
+            .map_err(|error| format!("is no CRL in DER: signatureAlgorithm: {error}"))?;
+        if !may_sign_crls(issuer)? {
+            return Err("cannot be checked: the issuer's keyUsage lacks cRLSign (RFC 5280, 6.3.3 (f))".to_owned());
+        }
+        pki::verify_signed(issuer.spki_der(), &algorithm, self.tbs, self.signature).map_err(|error| error.to_string())
+    }
+
+    fn header(&self, extensions: &CrlExtensions<'_>) -> Result<CrlHeader, String> {
+        let (number, base) = (extensions.number, extensions.base);
+        match (base, number) {
+            // RFC 5280 section 5.2.4 numbers them together with the complete CRLs of the same scope.
+            (Some(_), None) => return Err("is a delta CRL without a cRLNumber (RFC 5280, 5.2.4)".to_owned()),
+            (Some(base), Some(number)) if number < base => {
+                return Err(format!("is delta CRL {number} and holds changes since a later CRL {base}"));
+            }
+            _ => {}
+        }
+        if let Some(next_update) = self.next_update.filter(|next| *next < self.this_update) {
+            return Err(format!("has the nextUpdate {next_update}, before its thisUpdate {}", self.this_update));
+        }
+        Ok(CrlHeader {
+            number,
+            base,
+            this_update: self.this_update,
+            next_update: self.next_update,
+            coverage: extensions.coverage,
+        })
+    }
+}
+
+/// RFC 5280 section 6.3.3 (f): a keyUsage, where there is one, must allow it.
+fn may_sign_crls(issuer: &Certificate) -> Result<bool, String> {
+    let unreadable = |error| format!("cannot be checked: the issuer's keyUsage is unreadable: {error}");
+    let certificate = x509_cert::Certificate::from_der(issuer.der()).map_err(unreadable)?;
+    let usage = certificate.tbs_certificate.get::<KeyUsage>().map_err(unreadable)?;
+    Ok(usage.is_none_or(|(_, usage)| usage.crl_sign()))
+}

@@ -1,0 +1,152 @@
+//! The entries of a CRL: `revokedCertificates` of RFC 5280 section 5.1.2.6.
+
+use super::{
+    REVOCATION_TIME_MAX,
+    extension::{self, Extension},
+    tlv::{ENUMERATED, INTEGER, SEQUENCE, Tlvs},
+};
+use crate::pki::{Reason, Serial, UnixTime};
+
+/// One certificate that a CRL speaks of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Entry {
+    /// Its serial number.
+    pub serial: Serial,
+    /// What the CRL says of it.
+    pub change: Change,
+}
+
+/// What an entry says.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Change {
+    /// The certificate is revoked, or on hold.
+    Revoked {
+        /// revocationDate, at most 2106-02-07T06:28:15Z.
+        time: UnixTime,
+        /// reasonCode; [`Reason::Unspecified`] where there is none.
+        reason: Reason,
+    },
+    /// removeFromCRL, in a delta CRL only: no longer on hold, or expired (RFC 5280 section 5.3.1).
+    Remove,
+}
+
+/// What an entry may hold depends on the CRL around it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Rules {
+    /// Version 2: extensions are allowed.
+    pub(super) extensions: bool,
+    /// A delta CRL: removeFromCRL is allowed.
+    pub(super) remove: bool,
+}
+
+/// Entries in the order of the CRL. All of them were parsed once when the CRL was read, so none
+/// can fail here.
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    octets: Tlvs<'a>,
+    rules: Rules,
+    left: usize,
+}
+
+impl<'a> Entries<'a> {
+    /// Parses every entry in `octets`; the error names the first bad one, counted from 1.
+    pub(super) fn validate(octets: &'a [u8], rules: Rules) -> Result<Self, String> {
+        let mut entries = Tlvs::new(octets);
+        let mut left = 0;
+        while !entries.is_empty() {
+            left += 1;
+            entry(&mut entries, rules).map_err(|problem| format!("entry {left}: {problem}"))?;
+        }
+        Ok(Self::validated(octets, rules, left))
+    }
+
+    /// `octets`, `rules` and number of entries as [`Entries::validate`] had them.
+    pub(super) fn validated(octets: &'a [u8], rules: Rules, left: usize) -> Self {
+        Self { octets: Tlvs::new(octets), rules, left }
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        self.left = self.left.checked_sub(1)?;
+        let entry = entry(&mut self.octets, self.rules);
+        debug_assert!(entry.is_ok(), "parsed before from the same octets under the same rules");
+        entry.ok()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Entries<'_> {}
+
+fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Entry, String> {
+    let mut fields = Tlvs::new(entries.read(SEQUENCE, "SEQUENCE")?);
+    let number = fields.read(INTEGER, "userCertificate")?;
+    let time = fields.time("revocationDate")?;
+    let extensions = fields.optional(SEQUENCE, "crlEntryExtensions")?;
+    fields.finish("SEQUENCE")?;
+
+    let serial = Serial::from_der_content(number)
+        .ok_or_else(|| format!("userCertificate: {} is outside of 1 to 2^160-1 (RFC 5280, 4.1.2.2)", Hex(number)))?;
+    if time > REVOCATION_TIME_MAX {
+        return Err(format!("revocationDate: {time} is later than {REVOCATION_TIME_MAX}"));
+    }
+    let code = match extensions {
+        None => None,
+        Some(_) if !rules.extensions => return Err("has extensions, which a CRL of version 1 cannot have".to_owned()),
+        Some(extensions) => reason_code(extensions)?,
+    };
+    let change = match code {
+        None => Change::Revoked { time, reason: Reason::Unspecified },
+        Some(8) if rules.remove => Change::Remove,
+        Some(8) => return Err("reasonCode: removeFromCRL occurs in delta CRLs only (RFC 5280, 5.3.1)".to_owned()),
+        Some(code) => {
+            let reason = Reason::from_code(code);
+            let reason = reason.ok_or_else(|| format!("reasonCode: RFC 5280, 5.3.1, knows no reason {code}"))?;
+            Change::Revoked { time, reason }
+        }
+    };
+    Ok(Entry { serial, change })
+}
+
+/// The value of reasonCode, where it is among the entry's extensions (RFC 5280 section 5.3).
+fn reason_code(extensions: &[u8]) -> Result<Option<u8>, String> {
+    let mut code = None;
+    for extension in extension::extensions(extensions) {
+        let Extension { oid, critical, value } = extension?;
+        match oid {
+            extension::REASON_CODE => {
+                let content = Tlvs::inside(value, ENUMERATED, "reasonCode")?.octets();
+                let &[value] = content else {
+                    return Err(format!("reasonCode: expected one octet, found {}", Hex(content)));
+                };
+                extension::once(&mut code, value, "reasonCode")?;
+            }
+            // Tells when the key was lost; CertStatus of RFC 6960 has no place for it.
+            extension::INVALIDITY_DATE => {}
+            // Whatever its criticality: the entry would be another issuer's.
+            extension::CERTIFICATE_ISSUER => {
+                return Err("certificateIssuer: entries of other issuers (an indirect CRL) are not taken".to_owned());
+            }
+            _ if critical => return Err(extension::unknown(oid)),
+            _ => {}
+        }
+    }
+    Ok(code)
+}
+
+/// Octets of an INTEGER for an error message, at most 24 of them.
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = self.0.get(..24).unwrap_or(self.0);
+        f.write_str("0x")?;
+        shown.iter().try_for_each(|octet| write!(f, "{octet:02X}"))?;
+        f.write_str(if shown.len() < self.0.len() { "…" } else { "" })
+    }
+}

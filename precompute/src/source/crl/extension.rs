@@ -1,0 +1,149 @@
+//! Extensions, of a CRL and of its entries (RFC 5280 sections 4.2, 5.2 and 5.3).
+
+use der::asn1::ObjectIdentifier;
+
+use super::{
+    Coverage, CrlNumber, Excerpt,
+    tlv::{BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, Tlvs},
+};
+
+// Content octets of the object identifiers; id-ce is 2.5.29, of two octets.
+const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 20];
+pub(super) const REASON_CODE: &[u8] = &[0x55, 0x1d, 21];
+pub(super) const INVALIDITY_DATE: &[u8] = &[0x55, 0x1d, 24];
+const DELTA_CRL_INDICATOR: &[u8] = &[0x55, 0x1d, 27];
+const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 0x1d, 28];
+pub(super) const CERTIFICATE_ISSUER: &[u8] = &[0x55, 0x1d, 29];
+const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 35];
+
+/// One extension.
+pub(super) struct Extension<'a> {
+    /// Content octets of extnID.
+    pub(super) oid: &'a [u8],
+    pub(super) critical: bool,
+    /// Content octets of extnValue.
+    pub(super) value: &'a [u8],
+}
+
+/// The elements of `Extensions`, whose content octets are given; it ends after its first error.
+pub(super) fn extensions(content: &[u8]) -> impl Iterator<Item = Result<Extension<'_>, String>> {
+    let mut rest = Tlvs::new(content);
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let extension = extension(&mut rest);
+        if extension.is_err() {
+            rest = Tlvs::new(&[]);
+        }
+        Some(extension)
+    })
+}
+
+fn extension<'a>(extensions: &mut Tlvs<'a>) -> Result<Extension<'a>, String> {
+    let mut fields = Tlvs::new(extensions.read(SEQUENCE, "Extension")?);
+    let oid = fields.read(OBJECT_IDENTIFIER, "extnID")?;
+    // DER leaves a default out, but an explicit FALSE is a common slip and has one meaning.
+    let critical = fields.optional(BOOLEAN, "critical")?.map_or(Ok(false), |content| boolean(content, "critical"))?;
+    let value = fields.read(OCTET_STRING, "extnValue")?;
+    fields.finish("Extension")?;
+    Ok(Extension { oid, critical, value })
+}
+
+/// The problem with a critical extension that is not understood (RFC 5280 sections 5.2 and 5.3).
+pub(super) fn unknown(oid: &[u8]) -> String {
+    match ObjectIdentifier::from_bytes(oid) {
+        Ok(oid) => format!("has the critical extension {oid}, which is not understood"),
+        Err(_) => format!("has a critical extension with a malformed identifier `{}`", Excerpt(oid)),
+    }
+}
+
+/// Fills `slot`; an extension must not occur twice (RFC 5280 section 4.2).
+pub(super) fn once<T>(slot: &mut Option<T>, value: T, what: &str) -> Result<(), String> {
+    if slot.replace(value).is_some() { Err(format!("{what}: occurs twice")) } else { Ok(()) }
+}
+
+/// What the extensions of a CRL say.
+#[derive(Default)]
+pub(super) struct CrlExtensions<'a> {
+    pub(super) number: Option<CrlNumber>,
+    pub(super) base: Option<CrlNumber>,
+    /// The value of issuingDistributionPoint, DER.
+    pub(super) scope: Option<&'a [u8]>,
+    pub(super) coverage: Coverage,
+}
+
+impl<'a> CrlExtensions<'a> {
+    /// From the content octets of crlExtensions.
+    pub(super) fn parse(content: &'a [u8]) -> Result<Self, String> {
+        let mut this = Self::default();
+        for extension in extensions(content) {
+            let Extension { oid, critical, value } = extension?;
+            match oid {
+                CRL_NUMBER => once(&mut this.number, crl_number(value, "cRLNumber")?, "cRLNumber")?,
+                // RFC 5280 section 5.2.4: who does not know it must not take a delta for a complete CRL.
+                DELTA_CRL_INDICATOR if !critical => {
+                    return Err("deltaCRLIndicator: expected it to be critical (RFC 5280, 5.2.4)".to_owned());
+                }
+                DELTA_CRL_INDICATOR => {
+                    once(&mut this.base, crl_number(value, "deltaCRLIndicator")?, "deltaCRLIndicator")?;
+                }
+                ISSUING_DISTRIBUTION_POINT => {
+                    this.coverage = coverage(value)?;
+                    once(&mut this.scope, value, "issuingDistributionPoint")?;
+                }
+                // Helps to find the key; the signature itself says whether it was the right one.
+                AUTHORITY_KEY_IDENTIFIER => {}
+                _ if critical => return Err(unknown(oid)),
+                _ => {}
+            }
+        }
+        Ok(this)
+    }
+}
+
+fn crl_number(value: &[u8], what: &str) -> Result<CrlNumber, String> {
+    let content = Tlvs::inside(value, INTEGER, what)?.octets();
+    CrlNumber::from_der_content(content)
+        .ok_or_else(|| format!("{what}: expected 0 to 2^160-1 (RFC 5280, 5.2.3), found {} octets", content.len()))
+}
+
+/// issuingDistributionPoint, RFC 5280 section 5.2.5. A CRL that speaks for other issuers, for
+/// some reasons only or for attribute certificates says too little of the issuer's own
+/// certificates, or too much, and is refused.
+fn coverage(value: &[u8]) -> Result<Coverage, String> {
+    const WHAT: &str = "issuingDistributionPoint";
+    let refused = |field: &str| Err(format!("{WHAT}: {field} is not supported"));
+    let mut fields = Tlvs::inside(value, SEQUENCE, WHAT)?;
+    let mut coverage = Coverage::default();
+    let mut last = None;
+    while !fields.is_empty() {
+        let field = fields.any(WHAT)?;
+        let number = field.tag & 0x1f;
+        if last.replace(number) >= Some(number) {
+            return Err(format!("{WHAT}: its fields are out of order"));
+        }
+        match field.tag {
+            0xa0 => coverage.distribution_point = true,
+            0x81 => coverage.only_contains_user_certs = boolean(field.content, WHAT)?,
+            0x82 => coverage.only_contains_ca_certs = boolean(field.content, WHAT)?,
+            0x83 => return refused("onlySomeReasons"),
+            0x84 if boolean(field.content, WHAT)? => return refused("indirectCRL"),
+            0x85 if boolean(field.content, WHAT)? => return refused("onlyContainsAttributeCerts"),
+            0x84 | 0x85 => {}
+            tag => return Err(format!("{WHAT}: has the unknown field {tag:#04x}")),
+        }
+    }
+    if coverage.only_contains_user_certs && coverage.only_contains_ca_certs {
+        return Err(format!("{WHAT}: onlyContainsUserCerts and onlyContainsCACerts exclude each other"));
+    }
+    Ok(coverage)
+}
+
+fn boolean(content: &[u8], what: &str) -> Result<bool, String> {
+    match content {
+        [0x00] => Ok(false),
+        [0xff] => Ok(true),
+        _ => Err(format!("{what}: expected a BOOLEAN of 0x00 or 0xff")),
+    }
+}
