@@ -1,1 +1,23 @@
-//! Skeleton.
+//! The responder: answers relying parties from memory.
+//!
+//! The rooms, in the order in which a request passes through them: [`net`] frames it, [`site`]
+//! tells whose it is, [`ocsp`] decodes and decides, has signed what is not kept, and `net` writes
+//! the answer. [`serve`] starts and stops all of it; [`admin`] tells operators how it fares;
+//! [`metrics`] counts, [`config`] is the file, [`limits`] every bound, [`demo`] a CA to try it on.
+//!
+//! Records, keys and the encoding of responses are `precompute`'s.
+
+pub mod net;
+
+pub mod site;
+
+pub mod ocsp;
+
+pub mod serve;
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod limits;
+pub mod metrics;

@@ -1,1 +1,22 @@
-//! Harness.
+//! The house seen from outside: a real CA, the built programs, real clients.
+//!
+//! A test makes a [`Ca`] with the real `openssl`, writes a configuration with [`Site`], starts the
+//! built program as a [`Responder`], and asks it with `openssl ocsp` ([`Ask`]) or with octets of its
+//! own ([`http`]). Invariant: nothing here shares code with what is tested, so that a mistake cannot
+//! cancel itself out; and nothing waits for a fixed time: [`until`] polls under a deadline. What a test
+//! starts ends with it.
+//!
+//! Failures panic with the command and all it said; these are tools for tests only.
+
+mod ask;
+mod ca;
+pub mod http;
+mod programs;
+mod responder;
+mod shell;
+
+pub use ask::{Answer, Ask, Status};
+pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
+pub use programs::{Programs, programs};
+pub use responder::{Responder, Site, Tenant};
+pub use shell::{Ended, bash, openssl, run, run_for, until};

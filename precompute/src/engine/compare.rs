@@ -61,7 +61,7 @@ pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, SourceError
         let (_, known) = census.mark(&serial);
         comparison.note(serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
     }
-    let gone = comparison.unlisted(&census, question.sources.index.is_some());
+    let gone = comparison.unlisted(&census, question.sources.index.is_some(), crl.whole);
     if let (Some(path), false) = (question.sources.main(), question.accept_shrink) {
         refuse_shrink(path, gone.len() as u64, question.records)?;
     }
@@ -88,14 +88,14 @@ impl Comparison {
     }
 
     /// The records that the sources no longer list and that may go. `complete`: the sources list
-    /// good certificates too.
-    fn unlisted(&mut self, census: &Census<'_>, complete: bool) -> Vec<Serial> {
+    /// good certificates too; `whole`: the CRL lists every revoked one.
+    fn unlisted(&mut self, census: &Census<'_>, complete: bool, whole: bool) -> Vec<Serial> {
         let mut gone = Vec::new();
         for (serial, status) in census.unlisted() {
             match status {
                 Status::Good => gone.push(serial),
                 // RFC 5280 section 5.3.1: a hold ends by leaving the CRL.
-                Status::Revoked { reason: Reason::CertificateHold, .. } if !complete => gone.push(serial),
+                Status::Revoked { reason: Reason::CertificateHold, .. } if !complete && whole => gone.push(serial),
                 // A CRL drops expired certificates; they were revoked all the same.
                 Status::Revoked { .. } if !complete => {}
                 Status::Revoked { .. } => self.contradict(serial, status, None),
@@ -156,6 +156,8 @@ fn listed_twice(path: &Path, serial: Serial) -> SourceError {
 struct Revocations {
     entries: Vec<(Serial, Status)>,
     taken: Vec<bool>,
+    /// Whether it would list every revoked certificate of the issuer.
+    whole: bool,
 }
 
 impl Revocations {
@@ -171,7 +173,12 @@ impl Revocations {
         if let Some(path) = &question.sources.delta_crl {
             let delta = Crl::read(path, question.issuer)?;
             delta.applies_to(&complete).map_err(|problem| SourceError::file(path, problem))?;
-            let changes: BTreeMap<_, _> = delta.entries().map(|entry| (entry.serial, revoked(entry))).collect();
+            let mut changes = BTreeMap::new();
+            for entry in delta.entries() {
+                // A serial that stands twice is revoked if either entry says so.
+                let change = changes.entry(entry.serial).or_insert(None);
+                *change = change.or(revoked(entry));
+            }
             entries.retain(|(serial, _)| !changes.contains_key(serial));
             entries.extend(changes.into_values().flatten());
         }
@@ -179,7 +186,7 @@ impl Revocations {
         entries.sort_by_key(|(serial, _)| *serial);
         entries.dedup_by_key(|(serial, _)| *serial);
         let taken = vec![false; entries.len()];
-        Ok(Self { entries, taken })
+        Ok(Self { entries, taken, whole: complete.header().coverage.is_complete() })
     }
 
     fn take(&mut self, serial: &Serial) -> Option<Status> {

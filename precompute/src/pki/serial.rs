@@ -39,10 +39,14 @@ impl Serial {
         if digits.is_empty() || digits.len() > 2 * Self::MAX_OCTETS {
             return None;
         }
+        let nibble = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
         let mut padded = [0; Self::MAX_OCTETS];
-        for (place, &digit) in digits.iter().rev().enumerate() {
-            let value = (digit as char).to_digit(16)? as u8;
-            padded[Self::MAX_OCTETS - 1 - place / 2] |= value << (4 * (place % 2));
+        for (octet, pair) in padded.iter_mut().rev().zip(digits.rchunks(2)) {
+            *octet = match *pair {
+                [high, low] => nibble(high)? << 4 | nibble(low)?,
+                [low] => nibble(low)?,
+                _ => return None,
+            };
         }
         Some(Self(padded))
     }

@@ -125,6 +125,7 @@ impl fmt::Debug for CrlNumber {
 
 impl Crl {
     /// Reads a file with one CRL, PEM (`X509 CRL`, with text around it) or DER, that `issuer` signed.
+    /// As PEM it can have 256 MiB of base64, as DER [`limits::CRL_FILE_OCTETS_MAX`].
     pub fn read(path: &Path, issuer: &Certificate) -> Result<Self, SourceError> {
         let content = pki::read_bounded(path, limits::CRL_FILE_OCTETS_MAX)?;
         Self::from_octets(content, issuer).map_err(|problem| SourceError::file(path, problem))

@@ -1,8 +1,8 @@
 //! The database of `openssl ca` (`index.txt`), read line by line.
 //!
 //! Purpose: one [`Listed`] for each certificate that the CA has issued. Invariant: a line is
-//! taken only if OpenSSL itself could have written it, and the first one that is not ends the
-//! reading, so that a database with a bad line never counts as a shorter database.
+//! taken only if it is whole and every field of it makes sense to OpenSSL, and the first one that
+//! is not ends the reading, so that a database with a bad line never counts as a shorter database.
 //! It does not know whether a serial comes twice, nor what was read before: `openssl ca` replaces the file
 //! by renaming a new one over it, so an open [`Index`] keeps reading the state it began with.
 //!
@@ -23,6 +23,7 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read as _},
+    iter::FusedIterator,
     path::{Path, PathBuf},
     str,
 };
@@ -54,7 +55,7 @@ pub struct Index<R = BufReader<File>> {
     reader: R,
     path: PathBuf,
     line: Vec<u8>,
-    /// Lines begun so far: the number of the one in `line`.
+    /// Lines read so far: the number of the one in `line`.
     number: u64,
     ended: bool,
 }
@@ -74,35 +75,41 @@ impl<R: BufRead> Index<R> {
     }
 
     /// Puts the next line into `self.line`, without its end. `false` at the end of the file.
-    fn read_line(&mut self) -> Result<bool, String> {
+    fn read_line(&mut self) -> Result<bool, SourceError> {
         self.line.clear();
         let limit = limits::INDEX_LINE_OCTETS_MAX;
         // One octet more than allowed, for the newline.
         let mut bounded = (&mut self.reader).take(limit as u64 + 1);
-        if bounded.read_until(b'\n', &mut self.line).map_err(|error| unreadable(&error))? == 0 {
+        let read = bounded.read_until(b'\n', &mut self.line);
+        if read.map_err(|error| SourceError::file(&self.path, unreadable(&error)))? == 0 {
             return Ok(false);
         }
         self.number += 1;
         if self.line.pop_if(|last| *last == b'\n').is_none() {
-            return Err(if self.line.len() > limit {
+            return Err(self.refused(if self.line.len() > limit {
                 format!("is longer than the {limit} octets allowed")
             } else {
                 "ends in the middle of a line: the file is half-written, expected a newline after the last line"
                     .to_owned()
-            });
+            }));
         }
         // OpenSSL on Windows ends lines in CR LF.
         self.line.pop_if(|last| *last == b'\r');
         Ok(true)
     }
 
-    fn read_listed(&mut self) -> Result<Option<Listed>, String> {
+    fn read_listed(&mut self) -> Result<Option<Listed>, SourceError> {
         while self.read_line()? {
             if self.line.first() != Some(&b'#') {
-                return listed(&self.line).map(Some);
+                return listed(&self.line).map(Some).map_err(|problem| self.refused(problem));
             }
         }
         Ok(None)
+    }
+
+    /// `problem` with the line read last.
+    fn refused(&self, problem: String) -> SourceError {
+        SourceError::line(&self.path, self.number, problem)
     }
 }
 
@@ -113,16 +120,13 @@ impl<R: BufRead> Iterator for Index<R> {
         if self.ended {
             return None;
         }
-        let next = self.read_listed().map_err(|problem| SourceError {
-            path: self.path.clone(),
-            // Before the first line there is none to name: the file itself cannot be read.
-            line: (self.number > 0).then_some(self.number),
-            problem,
-        });
+        let next = self.read_listed();
         self.ended = !matches!(next, Ok(Some(_)));
         next.transpose()
     }
 }
+
+impl<R: BufRead> FusedIterator for Index<R> {}
 
 fn unreadable(error: &io::Error) -> String {
     format!("cannot be read: {error}")

@@ -1,5 +1,7 @@
 //! The entries of a CRL: `revokedCertificates` of RFC 5280 section 5.1.2.6.
 
+use std::{fmt, iter::FusedIterator};
+
 use super::{
     REVOCATION_TIME_MAX,
     extension::{self, Extension},
@@ -82,6 +84,7 @@ impl Iterator for Entries<'_> {
 }
 
 impl ExactSizeIterator for Entries<'_> {}
+impl FusedIterator for Entries<'_> {}
 
 fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Entry, String> {
     let mut fields = Tlvs::new(entries.read(SEQUENCE, "SEQUENCE")?);
@@ -142,8 +145,8 @@ fn reason_code(extensions: &[u8]) -> Result<Option<u8>, String> {
 /// Octets of an INTEGER for an error message, at most 24 of them.
 struct Hex<'a>(&'a [u8]);
 
-impl std::fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.get(..24).unwrap_or(self.0);
         f.write_str("0x")?;
         shown.iter().try_for_each(|octet| write!(f, "{octet:02X}"))?;

@@ -1,1 +1,326 @@
+use std::io::Cursor;
+
+use proptest::{collection::vec, option, prelude::*};
+
 use super::*;
+
+fn read(content: &[u8]) -> Vec<Result<Listed, SourceError>> {
+    Index::new(Cursor::new(content), Path::new("index.txt")).collect()
+}
+
+/// The one line `line`, without its end.
+fn read_line(line: &[u8]) -> Result<Listed, SourceError> {
+    let mut lines = read(&[line, b"\n"].concat());
+    assert_eq!(lines.len(), 1, "{}", Excerpt(line));
+    lines.remove(0)
+}
+
+fn time(text: &str) -> UnixTime {
+    UnixTime::from_asn1_text(text.as_bytes()).unwrap()
+}
+
+fn revoked_at(text: &str, reason: Reason) -> Status {
+    Status::Revoked { time: time(text), reason }
+}
+
+#[test]
+fn reads_what_openssl_ca_writes() {
+    let content = b"V\t270131120000Z\t\t1000\tunknown\t/C=DE/CN=good\n\
+        R\t270131120000Z\t250102030405Z,keyCompromise\t1001\tunknown\t/CN=revoked\n\
+        E\t240131120000Z\t\t01A4F3\tunknown\t/CN=expired\n\
+        V\t99991231235959Z\t\tFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF\tunknown\t/CN=for ever\n";
+    let listed = |serial, not_after, status| {
+        let serial = Serial::from_hex(serial).unwrap();
+        Ok(Listed { serial, record: Record { status, not_after: Some(time(not_after)) } })
+    };
+    assert_eq!(
+        read(content),
+        [
+            listed("1000", "270131120000Z", Status::Good),
+            listed("1001", "270131120000Z", revoked_at("250102030405Z", Reason::KeyCompromise)),
+            listed("01A4F3", "240131120000Z", Status::Good),
+            listed(&"F".repeat(40), "99991231235959Z", Status::Good),
+        ]
+    );
+}
+
+#[test]
+fn an_empty_file_lists_nothing() {
+    assert_eq!(read(b""), []);
+    assert_eq!(read(b"# a comment alone\n"), []);
+}
+
+#[test]
+fn reads_every_reason_in_any_case() {
+    let named = |name: &str| {
+        let line = format!("R\t270131120000Z\t250102030405Z{name}\t1001\tunknown\t/CN=revoked");
+        match read_line(line.as_bytes()).unwrap().record.status {
+            Status::Revoked { time, reason } => {
+                assert_eq!(time, super::tests::time("250102030405Z"));
+                reason
+            }
+            Status::Good => panic!("{name}"),
+        }
+    };
+    for (name, reason) in [
+        ("", Reason::Unspecified),
+        (",unspecified", Reason::Unspecified),
+        (",keyCompromise", Reason::KeyCompromise),
+        (",CACompromise", Reason::CaCompromise),
+        (",affiliationChanged", Reason::AffiliationChanged),
+        (",superseded", Reason::Superseded),
+        (",cessationOfOperation", Reason::CessationOfOperation),
+        (",certificateHold", Reason::CertificateHold),
+        (",privilegeWithdrawn", Reason::PrivilegeWithdrawn),
+        (",AACompromise", Reason::AaCompromise),
+        (",holdInstruction,holdInstructionReject", Reason::CertificateHold),
+        (",holdInstruction,1.2.840.10040.2.3", Reason::CertificateHold),
+        (",keyTime,20240101000000Z", Reason::KeyCompromise),
+        (",CAkeyTime,20240101000000Z", Reason::CaCompromise),
+        (",superseded,passed over", Reason::Superseded),
+        (",keyTime,20240101000000Z,more", Reason::KeyCompromise),
+    ] {
+        assert_eq!(named(name), reason, "{name}");
+        assert_eq!(named(&name.to_uppercase()), reason, "{name}");
+        assert_eq!(named(&name.to_lowercase()), reason, "{name}");
+    }
+}
+
+#[test]
+fn takes_what_makes_no_difference() {
+    let expected = read_line(b"V\t270131120000Z\t\t0A\tunknown\t/CN=x");
+    assert!(expected.is_ok());
+    for line in [
+        &b"V\t270131120000Z\t\t0a\tunknown\t/CN=x"[..],
+        b"V\t270131120000Z\t\tA\tunknown\t/CN=x",
+        b"V\t270131120000Z\t\t000000000000000000000000000000000000000000000A\tunknown\t/CN=x",
+        b"V\t20270131120000Z\t\t0A\tunknown\t/CN=x",
+        b"V\t270131120000Z\t\t0A\tunknown\t/CN=x\r",
+        b"V\t270131120000Z\t\t0A\t\t",
+        b"V\t270131120000Z\t\t0A\tnewcerts/0A.pem\t/CN=x",
+        "V\t270131120000Z\t\t0A\tgrün.pem\t/CN=x".as_bytes(),
+        b"V\t270131120000Z\t\t0A\tunknown\t/CN=a\\\tb",
+        b"V\t270131120000Z\t\t0A\tunknown\t/CN=a\\\\\tb",
+        b"V\t270131120000Z\t\t0A\tun\\\tknown\t\\\t",
+        b"V\t270131120000Z\t\t0A\tunknown\t/CN=\0\xff\xfe\r,\\",
+    ] {
+        assert_eq!(read_line(line), expected, "{}", Excerpt(line));
+    }
+}
+
+#[test]
+fn refuses_what_openssl_ca_would_not_have_written() {
+    for (line, problem) in [
+        (&b""[..], "is empty"),
+        (b"\r", "is empty"),
+        (b" ", "has 1 of the six fields"),
+        (b"V\t270131120000Z\t\t0A\tunknown", "has 5 of the six fields"),
+        (b"V\t270131120000Z\t\t0A\tunknown\\\t/CN=x", "has 5 of the six fields"),
+        (b"V\t270131120000Z\t\t0A\tunknown\t/CN=x\t", "more than six fields"),
+        (b"V\t270131120000Z\t\t0A\tunknown\t/CN=x\ty", "more than six fields"),
+        (b"V\t270131120000Z\t\t0A\tunknown\t/CN=x\\\ty\tz", "more than six fields"),
+        (b" #\t270131120000Z\t\t0A\tunknown\t/CN=x", "is of type ` #`"),
+        (b"v\t270131120000Z\t\t0A\tunknown\t/CN=x", "is of type `v`"),
+        (b"S\t270131120000Z\t\t0A\tunknown\t/CN=x", "is of type `S`"),
+        (b"VV\t270131120000Z\t\t0A\tunknown\t/CN=x", "is of type `VV`"),
+        (b"\t270131120000Z\t\t0A\tunknown\t/CN=x", "is of type ``"),
+        (b"V\0\t270131120000Z\t\t0A\tunknown\t/CN=x", r"is of type `V\x00`"),
+        (b"V\t\t\t0A\tunknown\t/CN=x", "expires ``"),
+        (b"V\t2701311200Z\t\t0A\tunknown\t/CN=x", "expires `2701311200Z`"),
+        (b"V\t270131120000\t\t0A\tunknown\t/CN=x", "expected YYMMDDHHMMSSZ"),
+        (b"V\t270229120000Z\t\t0A\tunknown\t/CN=x", "expires `270229120000Z`"),
+        (b"V\t270131120000+0100\t\t0A\tunknown\t/CN=x", "expires"),
+        (b"V\t690131120000Z\t\t0A\tunknown\t/CN=x", "from 1970 on"),
+        (b"V\t27013112000\xc3\xbc\t\t0A\tunknown\t/CN=x", "expires"),
+        (b"V\t270131120000Z\t250102030405Z\t0A\tunknown\t/CN=x", "is of type V and yet has the revocation"),
+        (b"E\t270131120000Z\t250102030405Z\t0A\tunknown\t/CN=x", "is of type E and yet has the revocation"),
+        (b"R\t270131120000Z\t\t0A\tunknown\t/CN=x", "without a revocation time"),
+        (b"R\t270131120000Z\t,superseded\t0A\tunknown\t/CN=x", "was revoked at ``"),
+        (b"R\t270131120000Z\t25010203040Z\t0A\tunknown\t/CN=x", "was revoked at `25010203040Z`"),
+        (b"R\t270131120000Z\t25010203040\0Z\t0A\tunknown\t/CN=x", "was revoked at"),
+        (b"R\t270131120000Z\t21060207062816Z\t0A\tunknown\t/CN=x", "no time after 2106-02-07T06:28:15Z"),
+        (b"R\t270131120000Z\t99991231235959Z,superseded\t0A\tunknown\t/CN=x", "no time after 2106"),
+        (b"R\t270131120000Z\t250102030405Z,\t0A\tunknown\t/CN=x", "has the reason ``"),
+        (b"R\t270131120000Z\t250102030405Z,boredom\t0A\tunknown\t/CN=x", "has the reason `boredom`"),
+        (b"R\t270131120000Z\t250102030405Z, superseded\t0A\tunknown\t/CN=x", "has the reason ` superseded`"),
+        (b"R\t270131120000Z\t250102030405Z,superseded\xff\t0A\tunknown\t/CN=x", r"has the reason `superseded\xff`"),
+        (b"R\t270131120000Z\t250102030405Z,removeFromCRL\t0A\tunknown\t/CN=x", "no state of a certificate"),
+        (b"R\t270131120000Z\t250102030405Z,keyTime\t0A\tunknown\t/CN=x", "without its argument"),
+        (b"R\t270131120000Z\t250102030405Z,CAkeyTime,\t0A\tunknown\t/CN=x", "without its argument"),
+        (b"R\t270131120000Z\t250102030405Z,holdInstruction\t0A\tunknown\t/CN=x", "without its argument"),
+        (b"V\t270131120000Z\t\t\tunknown\t/CN=x", "has the serial number ``"),
+        (b"V\t270131120000Z\t\t00\tunknown\t/CN=x", "a value of 1 to 2^160-1"),
+        (b"V\t270131120000Z\t\t-0A\tunknown\t/CN=x", "has the serial number `-0A`"),
+        (b"V\t270131120000Z\t\t0x0A\tunknown\t/CN=x", "has the serial number"),
+        (b"V\t270131120000Z\t\t0A \tunknown\t/CN=x", "has the serial number"),
+        (b"V\t270131120000Z\t\t0A\0\tunknown\t/CN=x", r"has the serial number `0A\x00`"),
+        (b"V\t270131120000Z\t\t0A\xff\tunknown\t/CN=x", "has the serial number"),
+        (b"V\t270131120000Z\t\t010000000000000000000000000000000000000000\tunknown\t/CN=x", "2^160-1"),
+        (b"V\t270131120000Z\t\t0A\tunk\0own\t/CN=x", "as the file name"),
+        (b"V\t270131120000Z\t\t0A\tunknown\xff\t/CN=x", "as the file name"),
+    ] {
+        let error = read_line(line).expect_err(&Excerpt(line).to_string());
+        assert_eq!(error.line, Some(1));
+        assert!(error.problem.contains(problem), "{}: {error}", Excerpt(line));
+    }
+}
+
+#[test]
+fn the_last_time_that_is_kept_is_taken() {
+    let listed = read_line(b"R\t270131120000Z\t21060207062815Z\t0A\tunknown\t/CN=x").unwrap();
+    assert_eq!(listed.record.status, Status::Revoked { time: UnixTime(0xffff_ffff), reason: Reason::Unspecified });
+}
+
+#[test]
+fn an_error_counts_comments_and_ends_the_reading() {
+    let content = b"# comment\nV\t270131120000Z\t\t0A\tunknown\t/CN=x\n# comment\nnonsense\nV\t270131120000Z\t\t0B\tunknown\t/CN=y\n";
+    let lines = read(content);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0].is_ok());
+    let error = lines[1].as_ref().unwrap_err().to_string();
+    assert!(error.starts_with("index.txt:4: has 1 of the six fields"), "{error}");
+}
+
+#[test]
+fn a_file_cut_at_any_byte_is_half_written() {
+    let content = b"# made by hand\n\
+        V\t270131120000Z\t\t1000\tunknown\t/C=DE/CN=good\r\n\
+        R\t270131120000Z\t250102030405Z,keyTime,20240101000000Z\t1001\tunknown\t/CN=a\\\tb\n\
+        E\t240131120000Z\t\t01A4F3\tunknown\t/CN=expired\n";
+    for cut in 0..=content.len() {
+        let lines = read(&content[..cut]);
+        let whole = content[..cut].iter().filter(|&&octet| octet == b'\n').count();
+        let listed = whole.saturating_sub(1);
+        assert!(lines[..listed].iter().all(Result::is_ok), "{cut}: {lines:?}");
+        if cut == 0 || content[cut - 1] == b'\n' {
+            assert_eq!(lines.len(), listed, "{cut}");
+        } else {
+            assert_eq!(lines.len(), listed + 1, "{cut}");
+            let error = lines[listed].as_ref().unwrap_err();
+            assert!(error.problem.starts_with("ends in the middle of a line"), "{cut}: {error}");
+            assert_eq!(error.line, Some(whole as u64 + 1));
+        }
+    }
+}
+
+#[test]
+fn a_line_is_taken_up_to_the_bound() {
+    let line = |length: usize| {
+        let mut line = b"V\t270131120000Z\t\t0A\tunknown\t/CN=".to_vec();
+        line.resize(length, b'x');
+        line
+    };
+    assert!(read_line(&line(limits::INDEX_LINE_OCTETS_MAX)).is_ok());
+    let error = read_line(&line(limits::INDEX_LINE_OCTETS_MAX + 1)).unwrap_err();
+    assert!(error.problem.contains("longer than the 65536 octets"), "{error}");
+    // Neither does a file without any newline fill the memory.
+    let endless = io::repeat(b'x').take(1 << 30);
+    let mut index = Index::new(BufReader::new(endless), Path::new("index.txt"));
+    assert!(index.next().unwrap().unwrap_err().problem.contains("longer than"));
+    assert!(index.line.capacity() < 4 * limits::INDEX_LINE_OCTETS_MAX);
+    assert_eq!(index.next(), None);
+}
+
+#[test]
+fn an_error_shows_little_of_a_long_field() {
+    let long = "\u{1b}[31m".repeat(2000);
+    for line in [
+        format!("{long}\t270131120000Z\t\t0A\tunknown\t/CN=x"),
+        format!("V\t{long}\t\t0A\tunknown\t/CN=x"),
+        format!("V\t270131120000Z\t{long}\t0A\tunknown\t/CN=x"),
+        format!("R\t270131120000Z\t{long}\t0A\tunknown\t/CN=x"),
+        format!("R\t270131120000Z\t250102030405Z,{long}\t0A\tunknown\t/CN=x"),
+        format!("V\t270131120000Z\t\t{long}\tunknown\t/CN=x"),
+        format!("V\t270131120000Z\t\t0A\t{long}\0\t/CN=x"),
+    ] {
+        let problem = read_line(line.as_bytes()).unwrap_err().problem;
+        assert!(problem.len() < 250 && !problem.contains('\u{1b}'), "{problem}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_without_a_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = Index::open(&directory.path().join("index.txt")).unwrap_err();
+    assert!(missing.line.is_none() && missing.problem.starts_with("cannot be read: "), "{missing}");
+    let mut index = Index::open(directory.path()).unwrap();
+    let error = index.next().unwrap().unwrap_err();
+    assert!(error.line.is_none() && error.problem.starts_with("cannot be read: "), "{error}");
+    assert_eq!(index.next(), None);
+}
+
+fn any_serial() -> impl Strategy<Value = Serial> {
+    vec(any::<u8>(), 1..=20).prop_filter_map("zero", |octets| Serial::from_magnitude(&octets))
+}
+
+fn any_listed() -> impl Strategy<Value = Listed> {
+    let revocation = option::of((0..=u64::from(u32::MAX), prop::sample::select(&Reason::ALL[..])));
+    (any_serial(), 0..=UnixTime::MAX.0, revocation).prop_map(|(serial, not_after, revocation)| Listed {
+        serial,
+        record: Record {
+            status: revocation.map_or(Status::Good, |(time, reason)| Status::Revoked { time: UnixTime(time), reason }),
+            not_after: Some(UnixTime(not_after)),
+        },
+    })
+}
+
+/// UTCTime to 2049 and GeneralizedTime from then on, as OpenSSL chooses.
+fn written_time(time: UnixTime) -> String {
+    let text = String::from_utf8(time.generalized().to_vec()).unwrap();
+    if text.as_str() < "2050" { text[2..].to_owned() } else { text }
+}
+
+/// The line that `openssl ca` writes; TXT_DB_write escapes tabs and nothing else.
+fn written(listed: &Listed, file: &str, subject: &[u8], end: &[u8]) -> Vec<u8> {
+    let (kind, revocation) = match listed.record.status {
+        Status::Good => ("V", String::new()),
+        Status::Revoked { time, reason: Reason::Unspecified } => ("R", written_time(time)),
+        Status::Revoked { time, reason } => ("R", format!("{},{}", written_time(time), reason.name())),
+    };
+    let not_after = written_time(listed.record.not_after.unwrap());
+    let mut line = format!("{kind}\t{not_after}\t{revocation}\t{}\t{file}\t", listed.serial).into_bytes();
+    for &octet in subject {
+        line.extend((octet == b'\t').then_some(b'\\'));
+        line.push(octet);
+    }
+    line.extend(end);
+    line
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        database in vec((any_listed(), "[ -~ä]{0,20}", vec(any::<u8>(), 0..60), any::<bool>()), 0..20),
+    ) {
+        let mut content = Vec::new();
+        for (listed, file, subject, crlf) in &database {
+            let subject: Vec<u8> = subject.iter().copied().filter(|&octet| octet != b'\n').collect();
+            // A field that ends in a backslash is ambiguous in TXT_DB itself.
+            let file = file.trim_end_matches('\\');
+            content.extend(written(listed, file, &subject, if *crlf { b"\r\n" } else { b"\n" }));
+        }
+        let expected: Vec<_> = database.into_iter().map(|(listed, ..)| Ok(listed)).collect();
+        prop_assert_eq!(read(&content), expected);
+    }
+
+    #[test]
+    fn arbitrary_octets_never_panic(content in vec(any::<u8>(), 0..2000)) {
+        for line in read(&content) {
+            if let Err(error) = line {
+                prop_assert!(error.problem.len() < 300);
+            }
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_never_panics(
+        listed in any_listed(),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut line = written(&listed, "unknown", b"/CN=x", b"\n");
+        for (place, octet) in damage {
+            *place.get_mut(&mut line) = octet;
+        }
+        prop_assert!(read(&line).len() <= 4);
+    }
+}

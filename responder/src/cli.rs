@@ -1,0 +1,93 @@
+//! The command line of `ostia-responder`.
+#![allow(clippy::print_stdout)] // what the demo and the check have to say goes to standard output
+
+use std::{
+    error::Error,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::{Parser, Subcommand};
+use precompute::pki::UnixTime;
+
+use crate::{config::Config, demo, serve};
+
+/// Answers whether certificates are good: an OCSP responder (RFC 6960) that serves from memory.
+///
+/// Start with `demo`, which makes a small CA to try everything on; `serve` runs the service from
+/// a configuration file. The log goes to standard error: for people on a terminal, JSON otherwise;
+/// the environment variable OSTIA_LOG chooses what is told (info, debug, …).
+#[derive(Parser, Debug)]
+#[command(name = "ostia-responder", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Make a small CA, serve it, and show commands to try.
+    Demo {
+        /// Where the CA is kept; used again if it is there already.
+        #[arg(long, value_name = "DIR", default_value = "ostia-demo")]
+        dir: PathBuf,
+        /// Where to answer OCSP requests.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        http: SocketAddr,
+        /// Where to tell health and metrics.
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+        admin: SocketAddr,
+    },
+    /// Run the service until SIGTERM or Ctrl-C.
+    Serve {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration file, its certificates and keys, without starting anything.
+    Check {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+/// Runs the command; the error is for the user.
+pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let now = UnixTime::now();
+    match arguments.command {
+        Command::Demo { dir, http, admin } => run_demo(&dir, http, admin, now),
+        Command::Serve { config } => serve::run(&Config::read(&config, now)?, |_| ()),
+        Command::Check { config } => {
+            println!("{}", summary(&config, &Config::read(&config, now)?));
+            Ok(())
+        }
+    }
+}
+
+fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr, now: UnixTime) -> Result<(), Box<dyn Error>> {
+    let demo = demo::prepare(dir, http, admin, &mut |line| println!("{line}"))?;
+    let mut config = Config::read(&demo.config_path, now)?;
+    config.http = vec![http];
+    config.admin = admin;
+    serve::run(&config, |running| println!("{}", demo::instructions(&demo, running.http[0], running.admin)))
+}
+
+/// What a configuration amounts to.
+fn summary(path: &Path, config: &Config) -> String {
+    let mut lines = vec![format!("{}: everything is in order", path.display())];
+    lines.push(format!("  answers on {:?} with {} workers, admin on {}", config.http, config.workers, config.admin));
+    lines.push(format!("  state in {}", config.common.state_dir.display()));
+    for (tenant, issuer) in config.common.issuers() {
+        let sources: Vec<_> = issuer.sources.paths().iter().map(|path| path.display().to_string()).collect();
+        lines.push(format!(
+            "  {}/{}: signs with {} until {}, records from {}",
+            tenant.name,
+            issuer.name,
+            issuer.signer.algorithm(),
+            issuer.signer.not_after(),
+            sources.join(", ")
+        ));
+    }
+    lines.join("\n")
+}

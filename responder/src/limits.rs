@@ -1,0 +1,88 @@
+//! Every bound of the responder, with its derivation.
+
+use std::time::Duration;
+
+/// CertIDs in one request: RFC 6960 sets none, clients send one; each costs part of a live signature.
+pub const CERT_IDS_MAX: usize = 10;
+
+/// Extensions in one list: RFC 6960 and its successors define eight for requests.
+pub const EXTENSIONS_MAX: usize = 16;
+
+/// Octets of a nonce, RFC 9654 section 2.1.
+pub const NONCE_OCTETS_MAX: usize = 128;
+
+/// Octets of a request target. RFC 9110 section 4.1 asks for 8,000 at least.
+pub const TARGET_OCTETS_MAX: usize = 8 << 10;
+
+/// Octets of a header section with its request line.
+pub const HEAD_OCTETS_MAX: usize = 16 << 10;
+
+/// Header fields of a request: browsers behind two proxies send about 30.
+pub const HEADERS_MAX: usize = 64;
+
+/// Octets of a request's body: ten CertIDs in SHA-512 with extensions are 2 KiB, a signed request with a chain 8.
+pub const BODY_OCTETS_MAX: usize = 10 << 10;
+
+/// Octets in which a chunked body may arrive: twice the body, so that chunks of a few octets pass.
+pub const CHUNKED_OCTETS_MAX: usize = 2 * BODY_OCTETS_MAX;
+
+/// Octets that a connection reads at a time, and keeps while it is idle: a GET or POST for one certificate
+/// with a browser's headers is under 1 KiB.
+pub const READ_OCTETS: usize = 4 << 10;
+
+/// Octets of answers that are gathered before they are written, so that a client that pipelines without reading
+/// holds no more than this and one answer.
+pub const WRITE_OCTETS_MAX: usize = 64 << 10;
+
+/// Requests that are answered in a row before other connections of the worker get their turn.
+pub const PIPELINE_MAX: usize = 64;
+
+/// How long a header section may take from its first octet.
+pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a body may take from the end of the header section.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a connection may be silent between requests.
+pub const IDLE_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a client may take to read what is written at once.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long a client waits for an answer to be signed before it is told `tryLater`: clients give up after about as long.
+pub const MISS_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often an answer is signed anew because its record changed meanwhile; a record that changes
+/// faster than that is told by the next request.
+pub const SIGN_ATTEMPTS_MAX: usize = 3;
+
+/// Connections of one worker. At [`READ_OCTETS`] each that is 64 MiB.
+pub const CONNECTIONS_MAX: usize = 16 << 10;
+
+/// Connections waiting to be accepted, of one listener; the kernel caps it with net.core.somaxconn.
+pub const BACKLOG: i32 = 4096;
+
+/// Submission entries of one worker's ring; a full one is submitted early, nothing is lost.
+pub const RING_ENTRIES: u32 = 1024;
+
+/// Workers that may be asked for.
+pub const WORKERS_MAX: i64 = 1024;
+
+/// How long connections get to end when the service stops.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Octets of answers signed on demand that are kept where the configuration does not say; some 200,000 answers.
+pub const CACHE_OCTETS_DEFAULT: i64 = 256 << 20;
+/// The least that makes sense: some 800 answers.
+pub const CACHE_OCTETS_MIN: i64 = 1 << 20;
+/// The most: a terabyte.
+pub const CACHE_OCTETS_MAX: i64 = 1 << 40;
+
+const _: () = {
+    assert!(TARGET_OCTETS_MAX < HEAD_OCTETS_MAX, "a target fits its header section");
+    assert!(READ_OCTETS <= HEAD_OCTETS_MAX);
+    // ResponseData of ten SHA-512 CertIDs, and two certificates.
+    assert!(WRITE_OCTETS_MAX > 16 << 10);
+};
+
+/// How long a refused client may go on sending before the connection is cut.
+pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);
+/// And how much: the body of one honest request.
+pub const LINGER_OCTETS_MAX: usize = 64 << 10;

@@ -1,0 +1,127 @@
+//! Status lines and header fields, RFC 9110 and 9111, written straight into the output.
+
+use std::time::Duration;
+
+use precompute::ocsp::{OcspError, error_response};
+
+use super::http::Rejection;
+use crate::ocsp::answer::Answer;
+
+/// What every response of a connection needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The current time as IMF-fixdate.
+    pub date: &'a [u8],
+    /// Whether the connection stays after this response.
+    pub keep_alive: bool,
+    /// Whether HTTP/1.0 was spoken.
+    pub http_1_0: bool,
+    /// Whether the body stays away (HEAD).
+    pub head_only: bool,
+}
+
+impl Context<'_> {
+    /// Date and, where the version's default is another, Connection; then the empty line.
+    fn finish(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(self.date);
+        match (self.keep_alive, self.http_1_0) {
+            (true, false) => out.extend_from_slice(b"\r\n\r\n"),
+            (true, true) => out.extend_from_slice(b"\r\nConnection: keep-alive\r\n\r\n"),
+            (false, _) => out.extend_from_slice(b"\r\nConnection: close\r\n\r\n"),
+        }
+    }
+
+    fn body(&self, out: &mut Vec<u8>, body: &[u8]) {
+        if !self.head_only {
+            out.extend_from_slice(body);
+        }
+    }
+}
+
+/// A signed answer.
+pub fn answer(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, cacheable: bool, context: &Context<'_>) {
+    out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\n");
+    if cacheable {
+        cache_control(out, max_age);
+        out.extend_from_slice(&answer.head);
+    } else {
+        out.extend_from_slice(b"Cache-Control: no-store\r\nContent-Length: ");
+        decimal(out, answer.body.len() as u64);
+        out.extend_from_slice(b"\r\n");
+    }
+    context.finish(out);
+    context.body(out, &answer.body);
+}
+
+/// 304: the client's copy is this answer.
+pub fn not_modified(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, context: &Context<'_>) {
+    out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
+    cache_control(out, max_age);
+    // RFC 9110 section 15.4.5 wants the fields of a 200 but for those that describe a body.
+    let after_length = answer.head.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1);
+    out.extend_from_slice(&answer.head[after_length..]);
+    context.finish(out);
+}
+
+fn cache_control(out: &mut Vec<u8>, max_age: Duration) {
+    out.extend_from_slice(b"Cache-Control: max-age=");
+    decimal(out, max_age.as_secs());
+    out.extend_from_slice(b", public, no-transform, must-revalidate\r\n");
+}
+
+/// An unsigned OCSP error; never kept by anybody.
+pub fn ocsp_error(out: &mut Vec<u8>, error: OcspError, context: &Context<'_>) {
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\nCache-Control: no-store\r\nContent-Length: 5\r\n",
+    );
+    context.finish(out);
+    context.body(out, &error_response(error));
+}
+
+/// A line for people. `fields` are whole header lines.
+pub fn text(out: &mut Vec<u8>, status: &str, fields: &str, body: &str, context: &Context<'_>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_bytes());
+    out.extend_from_slice(b"\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n");
+    out.extend_from_slice(fields.as_bytes());
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, body.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    context.finish(out);
+    context.body(out, body.as_bytes());
+}
+
+/// A refusal by HTTP itself.
+pub fn rejection(out: &mut Vec<u8>, rejection: Rejection, context: &Context<'_>) {
+    let status = rejection.status();
+    text(out, status, "", &format!("{status}\n"), context);
+}
+
+fn decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_written_whole() {
+        for number in [0, 9, 10, 345_600, u64::MAX] {
+            let mut out = Vec::new();
+            decimal(&mut out, number);
+            assert_eq!(out, number.to_string().as_bytes());
+        }
+    }
+}

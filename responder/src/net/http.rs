@@ -1,0 +1,311 @@
+//! HTTP/1.1 framing of requests, RFC 9112, over what has arrived so far.
+//!
+//! Purpose: from hostile octets to method, target and body, or to the one status that refuses
+//! them. Invariant: where a request ends is never in doubt; every doubt is a refusal after
+//! which the connection ends, so that nobody can smuggle a second request into the first.
+//! It does not know sockets, OCSP, or time.
+
+use std::borrow::Cow;
+
+use crate::limits;
+
+/// Why a request is refused; the connection ends after it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Rejection {
+    /// 400
+    BadRequest,
+    /// 413
+    BodyTooLarge,
+    /// 414
+    TargetTooLong,
+    /// 417
+    ExpectationFailed,
+    /// 431
+    HeadTooLarge,
+    /// 505
+    VersionNotSupported,
+}
+
+impl Rejection {
+    /// Status code and reason phrase.
+    pub const fn status(self) -> &'static str {
+        match self {
+            Self::BadRequest => "400 Bad Request",
+            Self::BodyTooLarge => "413 Content Too Large",
+            Self::TargetTooLong => "414 URI Too Long",
+            Self::ExpectationFailed => "417 Expectation Failed",
+            Self::HeadTooLarge => "431 Request Header Fields Too Large",
+            Self::VersionNotSupported => "505 HTTP Version Not Supported",
+        }
+    }
+}
+
+/// The methods that are told apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Method {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+    /// POST
+    Post,
+    /// Any other.
+    Other,
+}
+
+/// How the end of a body is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// By Content-Length, or there is none.
+    Length(usize),
+    /// By chunks.
+    Chunked,
+}
+
+/// A header section, as far as it matters here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head<'b> {
+    /// The method.
+    pub method: Method,
+    /// The target's path, without query; starts with a slash, or is empty or `*`.
+    pub path: &'b [u8],
+    /// The host asked for, with its port.
+    pub host: Option<&'b [u8]>,
+    /// HTTP/1.0.
+    pub http_1_0: bool,
+    /// Whether the client wants the connection to stay.
+    pub keep_alive: bool,
+    /// Where the body ends.
+    pub framing: Framing,
+    /// `Expect: 100-continue`.
+    pub expects_continue: bool,
+    /// If-None-Match.
+    pub if_none_match: Option<&'b [u8]>,
+    /// If-Modified-Since.
+    pub if_modified_since: Option<&'b [u8]>,
+    /// Octets of the header section.
+    pub length: usize,
+}
+
+/// Reads a header section from the start of `octets`; `None` until it is complete.
+pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
+    let mut headers = [httparse::EMPTY_HEADER; limits::HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    let length = match request.parse(octets) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return incomplete(octets).map(|()| None),
+        Err(httparse::Error::TooManyHeaders) => return Err(Rejection::HeadTooLarge),
+        Err(httparse::Error::Version) => return Err(Rejection::VersionNotSupported),
+        Err(_) => return Err(Rejection::BadRequest),
+    };
+    let target = request.path.unwrap_or_default().as_bytes();
+    if target.len() > limits::TARGET_OCTETS_MAX {
+        return Err(Rejection::TargetTooLong);
+    }
+    if length > limits::HEAD_OCTETS_MAX {
+        return Err(Rejection::HeadTooLarge);
+    }
+    let http_1_0 = request.version == Some(0);
+    let (authority, path) = split_target(target)?;
+    let mut head = Head {
+        method: match request.method {
+            Some("GET") => Method::Get,
+            Some("HEAD") => Method::Head,
+            Some("POST") => Method::Post,
+            _ => Method::Other,
+        },
+        path,
+        host: None,
+        http_1_0,
+        keep_alive: !http_1_0,
+        framing: Framing::Length(0),
+        expects_continue: false,
+        if_none_match: None,
+        if_modified_since: None,
+        length,
+    };
+    fields(request.headers, &mut head)?;
+    // RFC 9112 section 3.2.2: the authority of an absolute-form target goes before Host.
+    head.host = authority.or(head.host);
+    Ok(Some(head))
+}
+
+/// Whether what has arrived of an incomplete header section is already too much.
+fn incomplete(octets: &[u8]) -> Result<(), Rejection> {
+    let line = octets.iter().position(|&b| b == b'\n');
+    // Method and version take less than 64 octets beside the target.
+    if line.unwrap_or(octets.len()) > limits::TARGET_OCTETS_MAX + 64 {
+        return Err(Rejection::TargetTooLong);
+    }
+    if octets.len() > limits::HEAD_OCTETS_MAX { Err(Rejection::HeadTooLarge) } else { Ok(()) }
+}
+
+/// The authority of an absolute-form target, and the path without query.
+fn split_target(target: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Rejection> {
+    let (authority, path) = match target.first() {
+        Some(b'/') => (None, target),
+        Some(b'*') if target.len() == 1 => (None, target),
+        _ => {
+            let rest = strip_scheme(target).ok_or(Rejection::BadRequest)?;
+            let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+            (Some(&rest[..end]), &rest[end..])
+        }
+    };
+    let end = path.iter().position(|&b| b == b'?').unwrap_or(path.len());
+    Ok((authority, &path[..end]))
+}
+
+fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
+    ["http://", "https://"].into_iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+    })
+}
+
+fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(), Rejection> {
+    let (mut length, mut chunked, mut hosts) = (None, false, 0);
+    for header in headers {
+        let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+        if is("content-length") {
+            let value = content_length(header.value)?;
+            if length.is_some_and(|other| other != value) {
+                return Err(Rejection::BadRequest);
+            }
+            length = Some(value);
+        } else if is("transfer-encoding") {
+            // Only `chunked`, once; HTTP/1.0 has no transfer codings.
+            if chunked || head.http_1_0 || !header.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Err(Rejection::BadRequest);
+            }
+            chunked = true;
+        } else if is("connection") {
+            for option in header.value.split(|&b| b == b',') {
+                let option = option.trim_ascii();
+                if option.eq_ignore_ascii_case(b"close") {
+                    head.keep_alive = false;
+                } else if head.http_1_0 && option.eq_ignore_ascii_case(b"keep-alive") {
+                    head.keep_alive = true;
+                }
+            }
+        } else if is("host") {
+            hosts += 1;
+            head.host = Some(header.value.trim_ascii());
+        } else if is("expect") {
+            if !header.value.trim_ascii().eq_ignore_ascii_case(b"100-continue") {
+                return Err(Rejection::ExpectationFailed);
+            }
+            head.expects_continue = !head.http_1_0;
+        } else if is("if-none-match") {
+            head.if_none_match = Some(header.value);
+        } else if is("if-modified-since") {
+            head.if_modified_since = Some(header.value);
+        }
+    }
+    // RFC 9112 section 3.2: HTTP/1.1 has exactly one Host, whoever it is for.
+    if hosts > 1 || hosts == 0 && !head.http_1_0 {
+        return Err(Rejection::BadRequest);
+    }
+    head.framing = match (chunked, length) {
+        (true, Some(_)) => return Err(Rejection::BadRequest),
+        (true, None) => Framing::Chunked,
+        (false, length) => Framing::Length(length.unwrap_or(0)),
+    };
+    match head.framing {
+        Framing::Length(length) if length > limits::BODY_OCTETS_MAX => Err(Rejection::BodyTooLarge),
+        _ => Ok(()),
+    }
+}
+
+fn content_length(value: &[u8]) -> Result<usize, Rejection> {
+    let digits = value.trim_ascii();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Rejection::BadRequest);
+    }
+    let text = std::str::from_utf8(digits).map_err(|_| Rejection::BadRequest)?;
+    // Too many digits for the type are too many octets as well.
+    text.parse().map_err(|_| Rejection::BodyTooLarge)
+}
+
+/// Reads a body from the start of `octets`: the body and the octets that it took; `None` until it is complete.
+pub fn body(octets: &[u8], framing: Framing) -> Result<Option<(Cow<'_, [u8]>, usize)>, Rejection> {
+    match framing {
+        Framing::Length(length) => Ok(octets.get(..length).map(|body| (Cow::Borrowed(body), length))),
+        Framing::Chunked => match chunked(octets)? {
+            None if octets.len() > limits::CHUNKED_OCTETS_MAX => Err(Rejection::BodyTooLarge),
+            body => Ok(body),
+        },
+    }
+}
+
+fn chunked(octets: &[u8]) -> Result<Option<(Cow<'_, [u8]>, usize)>, Rejection> {
+    let mut body = Vec::new();
+    let mut at = 0;
+    loop {
+        let Some((size, data)) = chunk_size(octets, at)? else { return Ok(None) };
+        if size == 0 {
+            return trailers(octets, data).map(|end| end.map(|end| (Cow::Owned(body), end)));
+        }
+        if body.len() + size > limits::BODY_OCTETS_MAX {
+            return Err(Rejection::BodyTooLarge);
+        }
+        let end = data + size;
+        let Some(chunk) = octets.get(data..end) else { return Ok(None) };
+        body.extend_from_slice(chunk);
+        match octets.get(end..end + 2) {
+            Some(b"\r\n") => at = end + 2,
+            Some(_) => return Err(Rejection::BadRequest),
+            None if octets.get(end).is_some_and(|&b| b != b'\r') => return Err(Rejection::BadRequest),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The size of the chunk that starts at `at`, and where its data start.
+fn chunk_size(octets: &[u8], at: usize) -> Result<Option<(usize, usize)>, Rejection> {
+    let line = &octets[at..];
+    let Some(end) = line.iter().position(|&b| b == b'\n') else {
+        let plausible = line.len() <= CHUNK_LINE_OCTETS_MAX;
+        return if plausible { Ok(None) } else { Err(Rejection::BadRequest) };
+    };
+    let text = line[..end].strip_suffix(b"\r").filter(|text| text.len() <= CHUNK_LINE_OCTETS_MAX);
+    let text = text.ok_or(Rejection::BadRequest)?;
+    let digits = text.split(|&b| b == b';').next().unwrap_or_default();
+    // Extensions are ignored; anything else beside hexadecimal digits is a doubt.
+    let valid = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit) && !text.contains(&b'\r');
+    if !valid {
+        return Err(Rejection::BadRequest);
+    }
+    let size =
+        digits.iter().fold(0usize, |size, &digit| size << 4 | (digit as char).to_digit(16).unwrap_or(0) as usize);
+    Ok(Some((size, at + end + 1)))
+}
+
+/// A size of up to eight digits, and an extension.
+const CHUNK_LINE_OCTETS_MAX: usize = 256;
+
+/// Where the trailer section that starts at `at` ends; its fields are dropped.
+fn trailers(octets: &[u8], mut at: usize) -> Result<Option<usize>, Rejection> {
+    loop {
+        let Some(end) = octets[at..].iter().position(|&b| b == b'\n') else { return Ok(None) };
+        let line = octets[at..at + end].strip_suffix(b"\r").ok_or(Rejection::BadRequest)?;
+        at += end + 1;
+        if line.is_empty() {
+            return Ok(Some(at));
+        }
+        if !line.contains(&b':') || line[0].is_ascii_whitespace() {
+            return Err(Rejection::BadRequest);
+        }
+    }
+}
+
+/// Whether an If-None-Match field names `etag` (weak comparison, RFC 9110 section 13.1.2).
+pub fn none_match_names(field: &[u8], etag: &[u8]) -> bool {
+    field.trim_ascii() == b"*"
+        || field.split(|&b| b == b',').any(|tag| {
+            let tag = tag.trim_ascii();
+            tag.strip_prefix(b"W/").unwrap_or(tag) == etag
+        })
+}
+
+#[cfg(test)]
+mod tests;

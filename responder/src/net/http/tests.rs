@@ -1,0 +1,173 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+}
+
+fn read(text: &str) -> Result<Head<'_>, Rejection> {
+    head(text.as_bytes()).map(|head| head.expect("complete"))
+}
+
+fn path(target: &str) -> Result<String, Rejection> {
+    let text = get(target, "");
+    read(&text).map(|head| String::from_utf8(head.path.to_vec()).unwrap())
+}
+
+#[test]
+fn targets_lose_query_and_authority() {
+    for (target, expected) in [
+        ("/", "/"),
+        ("/MFE=", "/MFE="),
+        ("//MFE", "//MFE"),
+        ("/MFE?x=/y", "/MFE"),
+        ("http://host:80/MFE", "/MFE"),
+        ("HTTPS://host/MFE?q", "/MFE"),
+        ("http://host", ""),
+        ("http://host?q", ""),
+        ("*", "*"),
+    ] {
+        assert_eq!(path(target).as_deref(), Ok(expected), "{target}");
+    }
+    for target in ["MFE", "host:443", "ftp://host/", "**"] {
+        assert_eq!(path(target), Err(Rejection::BadRequest), "{target}");
+    }
+    assert_eq!(read("GET http://b:1/x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().host, Some(&b"b:1"[..]));
+}
+
+#[test]
+fn keep_alive_follows_version_and_connection() {
+    let keep = |version: &str, fields: &str| {
+        read(&format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n")).unwrap().keep_alive
+    };
+    assert!(keep("1.1", ""));
+    assert!(!keep("1.1", "Connection: close\r\n"));
+    assert!(!keep("1.1", "connection: upgrade, Close\r\n"));
+    assert!(!keep("1.0", ""));
+    assert!(keep("1.0", "Connection: Keep-Alive\r\n"));
+}
+
+#[test]
+fn every_framing_doubt_is_refused() {
+    for (fields, rejection) in [
+        ("Content-Length: 3\r\nContent-Length: 4\r\n", Rejection::BadRequest),
+        ("Content-Length: 3, 3\r\n", Rejection::BadRequest),
+        ("Content-Length: +3\r\n", Rejection::BadRequest),
+        ("Content-Length: 0x3\r\n", Rejection::BadRequest),
+        ("Content-Length:\r\n", Rejection::BadRequest),
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", Rejection::BadRequest),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", Rejection::BadRequest),
+        ("Transfer-Encoding: gzip, chunked\r\n", Rejection::BadRequest),
+        ("Transfer-Encoding: identity\r\n", Rejection::BadRequest),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Rejection::BadRequest),
+        ("Host: b\r\n", Rejection::BadRequest),
+        ("Content-Length : 3\r\n", Rejection::BadRequest),
+        ("X: a\r\n folded\r\n", Rejection::BadRequest),
+        ("X: a\rb\r\n", Rejection::BadRequest),
+        ("X: a\0b\r\n", Rejection::BadRequest),
+        ("Expect: 200-ok\r\n", Rejection::ExpectationFailed),
+        ("Content-Length: 10241\r\n", Rejection::BodyTooLarge),
+        ("Content-Length: 99999999999999999999999999\r\n", Rejection::BodyTooLarge),
+    ] {
+        assert_eq!(read(&get("/", fields)), Err(rejection), "{fields:?}");
+    }
+    assert_eq!(read("GET / HTTP/1.1\r\n\r\n"), Err(Rejection::BadRequest), "no Host");
+    assert_eq!(read("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), Err(Rejection::BadRequest));
+    assert_eq!(read("GET / HTTP/2.0\r\nHost: a\r\n\r\n"), Err(Rejection::VersionNotSupported));
+    assert_eq!(read(&get("/", "Content-Length: 3\r\ncontent-length: 3\r\n")).unwrap().framing, Framing::Length(3));
+}
+
+#[test]
+fn oversized_sections_are_refused_before_they_are_complete() {
+    let long = "a".repeat(limits::TARGET_OCTETS_MAX);
+    assert!(read(&get(&format!("/{}", &long[1..]), "")).is_ok(), "8 KiB are answered");
+    assert_eq!(read(&get(&format!("/{long}"), "")), Err(Rejection::TargetTooLong));
+    assert_eq!(head(format!("GET /{long}{}", "a".repeat(64)).as_bytes()), Err(Rejection::TargetTooLong));
+    let field = format!("X: {}\r\n", "b".repeat(limits::HEAD_OCTETS_MAX));
+    assert_eq!(head(format!("GET / HTTP/1.1\r\n{field}").as_bytes()), Err(Rejection::HeadTooLarge));
+    assert_eq!(read(&get("/", &field)), Err(Rejection::HeadTooLarge));
+    assert_eq!(read(&get("/", &"X: y\r\n".repeat(limits::HEADERS_MAX))), Err(Rejection::HeadTooLarge));
+}
+
+#[test]
+fn a_header_section_is_taken_only_when_complete() {
+    let text = get("/MFE", "Connection: close\r\nContent-Length: 5\r\n");
+    for end in 0..text.len() {
+        assert_eq!(head(&text.as_bytes()[..end]), Ok(None), "cut at {end}");
+    }
+    assert_eq!(read(&text).unwrap().length, text.len());
+}
+
+fn chunks(text: &str) -> Result<Option<(Vec<u8>, usize)>, Rejection> {
+    body(text.as_bytes(), Framing::Chunked).map(|body| body.map(|(body, end)| (body.into_owned(), end)))
+}
+
+#[test]
+fn chunked_bodies_are_decoded_under_the_same_limit() {
+    let text = "3\r\nabc\r\n02;x=y\r\nde\r\n0\r\nTrailer: x\r\n\r\nGET";
+    assert_eq!(chunks(text), Ok(Some((b"abcde".to_vec(), text.len() - 3))));
+    for end in 0..text.len() - 3 {
+        assert_eq!(chunks(&text[..end]), Ok(None), "cut at {end}");
+    }
+    for broken in [
+        "x\r\n",
+        "\r\n",
+        "-1\r\n",
+        "3 \r\nabc\r\n",
+        "3\nabc\r\n",
+        "3\r\nabcd",
+        "3\r\nabc\n",
+        "123456789\r\n",
+        "+3\r\n",
+        "0\r\nno field\r\n\r\n",
+        "0\r\n folded: x\r\n\r\n",
+        "0\r\nx: y\n\r\n",
+        "3;\r;\r\nabc\r\n",
+    ] {
+        assert_eq!(chunks(broken), Err(Rejection::BadRequest), "{broken:?}");
+    }
+    let largest = format!("{:x}\r\n{}\r\n0\r\n\r\n", limits::BODY_OCTETS_MAX, "a".repeat(limits::BODY_OCTETS_MAX));
+    assert!(chunks(&largest).unwrap().is_some());
+    assert_eq!(chunks(&format!("{:x}\r\n", limits::BODY_OCTETS_MAX + 1)), Err(Rejection::BodyTooLarge));
+    let drip = "1\r\na\r\n".repeat(limits::CHUNKED_OCTETS_MAX / 6 + 1);
+    assert_eq!(chunks(&drip), Err(Rejection::BodyTooLarge));
+    assert_eq!(chunks(&"a".repeat(CHUNK_LINE_OCTETS_MAX + 1)), Err(Rejection::BadRequest));
+}
+
+#[test]
+fn if_none_match_compares_weakly_and_knows_lists() {
+    for (field, names) in [
+        ("\"a\"", true),
+        ("W/\"a\"", true),
+        ("\"b\", \"a\"", true),
+        ("*", true),
+        ("\"b\"", false),
+        ("a", false),
+        ("", false),
+    ] {
+        assert_eq!(none_match_names(field.as_bytes(), b"\"a\""), names, "{field}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_octets_make_it_panic(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = head(&octets);
+        let _ = body(&octets, Framing::Chunked);
+    }
+
+    #[test]
+    fn chunking_round_trips(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..50), 0..20)) {
+        let mut text = Vec::new();
+        for part in &parts {
+            text.extend(format!("{:X}\r\n", part.len()).bytes());
+            text.extend(part);
+            text.extend(b"\r\n");
+        }
+        text.extend(b"0\r\n\r\n");
+        let (decoded, end) = body(&text, Framing::Chunked).unwrap().unwrap();
+        prop_assert_eq!(&decoded[..], parts.concat());
+        prop_assert_eq!(end, text.len());
+    }
+}

@@ -1,0 +1,89 @@
+//! Listening sockets: one for each worker and address, sharing the port.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::limits;
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct ListenError {
+    address: SocketAddr,
+    error: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen on {}: {}", self.address, self.error)?;
+        f.write_str(match self.error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; stop the program that holds the port (`ss -ltnp` names it), or choose another"
+            }
+            io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher one",
+            io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
+            _ => "",
+        })
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// Binds `workers` listeners to `address` that share it; the kernel spreads connections over them.
+/// Port 0 chooses one port for all.
+pub fn shared(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
+    let fail = |error| ListenError { address, error };
+    // Sharing would also let another process of this user in, whose port it then is as much as ours.
+    let alone = socket(address, false).map_err(fail)?;
+    let address = alone.local_addr().ok().and_then(|bound| bound.as_socket()).unwrap_or(address);
+    drop(alone);
+    (0..workers)
+        .map(|_| {
+            let socket = socket(address, true).map_err(fail)?;
+            socket.listen(limits::BACKLOG).map_err(fail)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+/// Binds one listener.
+pub fn single(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let fail = |error| ListenError { address, error };
+    let socket = socket(address, false).map_err(fail)?;
+    socket.listen(limits::BACKLOG).map_err(fail)?;
+    Ok(socket.into())
+}
+
+fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of the last run that still linger do not stand in the way; a listener does.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` can be listened on side by side.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_one_port_that_nobody_else_gets() {
+        let listeners = shared("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let address = listeners[0].local_addr().unwrap();
+        assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
+        let error = shared(address, 1).unwrap_err().to_string();
+        assert!(error.contains(&address.to_string()) && error.contains("stop the program"), "{error}");
+        drop(listeners);
+        let _alone = single(address).unwrap();
+        assert!(shared(address, 1).is_err());
+    }
+}

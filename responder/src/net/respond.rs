@@ -1,0 +1,167 @@
+//! From one framed request to one response in the output.
+//!
+//! A hit goes through without waiting, locking or allocating. Every signed answer, fresh or
+//! kept, leaves through [`decide`].
+
+use std::time::SystemTime;
+
+use precompute::{
+    ocsp::{CertId, CertStatus, OcspError},
+    pki::UnixTime,
+};
+
+use super::{
+    head::{self, Context},
+    http::{Head, Method, none_match_names},
+    worker::{Scratch, Worker},
+};
+use crate::{
+    limits,
+    metrics::Result as Counted,
+    ocsp::{
+        answer::{Answer, Verdict, decide},
+        cache::Key,
+        get,
+        request::Request,
+    },
+    site::Tenant,
+};
+
+/// Writes the response to one request.
+pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: bool, out: &mut Vec<u8>) {
+    let date = worker.date();
+    let head_only = head.method == Method::Head;
+    let context = Context { date: &date, keep_alive, http_1_0: head.http_1_0, head_only };
+    let refuse = |out: &mut Vec<u8>, status, fields, body| {
+        worker.counters.http_refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        head::text(out, status, fields, body, &context);
+    };
+    let method = match head.method {
+        Method::Get => 0,
+        Method::Head => 1,
+        Method::Post => 2,
+        Method::Other => {
+            return refuse(out, "405 Method Not Allowed", "Allow: GET, HEAD, POST\r\n", "405 Method Not Allowed\n");
+        }
+    };
+    let Some((tenant, rest)) = worker.site.route(head.host, head.path) else {
+        return refuse(out, "404 Not Found", "", "404 Not Found\n");
+    };
+    let mut scratch = worker.scratch.take();
+    let counted = Exchange { worker, tenant, head, context }.run(rest, body, &mut scratch, out).await;
+    worker.scratch.replace(scratch);
+    worker.counters.count(tenant.index, method, counted);
+}
+
+/// One request to one tenant.
+struct Exchange<'a> {
+    worker: &'a Worker,
+    tenant: &'a Tenant,
+    head: &'a Head<'a>,
+    context: Context<'a>,
+}
+
+impl Exchange<'_> {
+    async fn run(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Counted {
+        let der = if self.head.method == Method::Post {
+            body
+        } else if rest.iter().all(|&b| b == b'/') {
+            return self.page(out);
+        } else {
+            match get::decode(rest, &mut scratch.symbols, &mut scratch.der) {
+                Ok(()) => &scratch.der[..],
+                Err(error) => return self.error(error.into(), out),
+            }
+        };
+        let request = match Request::decode(der) {
+            Ok(request) => request,
+            Err(error) => return self.error(error.into(), out),
+        };
+        match request.single() {
+            Some(id) => self.single(id, out).await,
+            None => self.several(&request, out).await,
+        }
+    }
+
+    async fn single(&self, id: &CertId<'_>, out: &mut Vec<u8>) -> Counted {
+        let Some(issuer) = self.tenant.issuer(id) else { return self.error(OcspError::Unauthorized, out) };
+        let serial = id.serial();
+        let misses = &self.worker.misses;
+        let mut kept =
+            serial.and_then(|serial| misses.cache().get(&Key { issuer: issuer.index, hash: id.hash, serial }));
+        let mut counted = Counted::Hit;
+        for _ in 0..limits::SIGN_ATTEMPTS_MAX {
+            let now = UnixTime::now();
+            let found = serial.and_then(|serial| issuer.records.get(&serial));
+            match decide(&issuer.policy, found, kept.as_ref(), now) {
+                Verdict::Refuse(error) => return self.error(error, out),
+                Verdict::Serve { answer, refresh } => {
+                    if refresh {
+                        misses.refresh(issuer, id);
+                    }
+                    // An unknown certificate may be issued the next moment.
+                    let cacheable = answer.statement.status != CertStatus::Unknown;
+                    return self.answer(&answer, now, cacheable, counted, out);
+                }
+                Verdict::Sign(_) => match misses.answer(issuer, id).await {
+                    Ok(answer) => kept = Some(answer),
+                    Err(error) => return self.error(error, out),
+                },
+            }
+            counted = Counted::Signed;
+        }
+        self.error(OcspError::TryLater, out)
+    }
+
+    async fn several(&self, request: &Request<'_>, out: &mut Vec<u8>) -> Counted {
+        let ids: Vec<_> = request.cert_ids().collect();
+        let mut issuers = ids.iter().map(|id| self.tenant.issuer(id));
+        let Some(Some(issuer)) = issuers.next() else { return self.error(OcspError::Unauthorized, out) };
+        // One signature speaks for one issuer.
+        if !issuers.all(|other| other.is_some_and(|other| other.index == issuer.index)) {
+            return self.error(OcspError::Unauthorized, out);
+        }
+        match self.worker.misses.answer_several(issuer, &ids).await {
+            Ok(answer) => self.answer(&answer, UnixTime::now(), false, Counted::Signed, out),
+            Err(error) => self.error(error, out),
+        }
+    }
+
+    fn answer(&self, answer: &Answer, now: UnixTime, cacheable: bool, counted: Counted, out: &mut Vec<u8>) -> Counted {
+        let max_age = answer.times.max_age(now);
+        if cacheable && self.is_current(answer) {
+            head::not_modified(out, answer, max_age, &self.context);
+            return Counted::NotModified;
+        }
+        // Caches take no POST; a condition on it means nothing (RFC 9110 section 13).
+        head::answer(out, answer, max_age, cacheable, &self.context);
+        counted
+    }
+
+    /// Whether the client's copy is this answer.
+    fn is_current(&self, answer: &Answer) -> bool {
+        if self.head.method == Method::Post {
+            return false;
+        }
+        if let Some(field) = self.head.if_none_match {
+            // RFC 9110 section 13.1.3: then If-Modified-Since does not count.
+            return none_match_names(field, &answer.etag);
+        }
+        let since = self.head.if_modified_since.and_then(|field| std::str::from_utf8(field).ok());
+        let since = since.and_then(|field| httpdate::parse_http_date(field).ok());
+        since.is_some_and(|since| SystemTime::from(answer.times.this_update) <= since)
+    }
+
+    fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {
+        head::ocsp_error(out, error, &self.context);
+        error.into()
+    }
+
+    fn page(&self, out: &mut Vec<u8>) -> Counted {
+        const TEXT: &str = "This is an OCSP responder (RFC 6960). It answers POST with application/ocsp-request, and GET with the request in base64.\n";
+        head::text(out, "200 OK", "", TEXT, &self.context);
+        Counted::Page
+    }
+}
+
+const _: () = assert!(limits::SIGN_ATTEMPTS_MAX >= 2, "an answer that was signed leaves in the second round");

@@ -1,0 +1,298 @@
+//! Every serving decision, without I/O, clock or lock.
+//!
+//! Invariant (1 and 3 of the house): an answer that [`decide`] lets out says what the record
+//! says at that moment, lies within its thisUpdate and nextUpdate, and says *good* of a serial
+//! that no source lists only where the policy says so in words.
+//!
+//! The record is the truth and is looked up for every request; a kept answer serves only if it
+//! was made from the very state that the record is in. So nothing has to be invalidated anywhere
+//! when a record changes.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use precompute::{
+    config::{Policy, Unlisted},
+    ocsp::{CertStatus, OcspError},
+    pki::{Reason, Status, UnixTime},
+    records::{Found, State},
+};
+
+/// What is to be said of one certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Statement {
+    /// The state of the record that it comes from; `None` for an unlisted serial.
+    pub state: Option<State>,
+    /// What is said.
+    pub status: CertStatus,
+    /// Said of a serial that nobody may have issued (RFC 6960 section 4.4.8).
+    pub extended_revoke: bool,
+}
+
+/// One signed response for one CertID.
+#[derive(Debug)]
+pub struct Answer {
+    /// What it says, and of which state.
+    pub statement: Statement,
+    /// Its validity.
+    pub times: Times,
+    /// The OCSPResponse.
+    pub body: Bytes,
+    /// The strong entity tag, quotes included.
+    pub etag: Bytes,
+    /// The header lines that never change: Content-Length, Expires, Last-Modified, ETag.
+    pub head: Bytes,
+}
+
+/// When an answer is valid, and when its successor is signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// thisUpdate, and producedAt.
+    pub this_update: UnixTime,
+    /// nextUpdate.
+    pub next_update: UnixTime,
+    /// From when on it is to be replaced; caches keep it no longer.
+    pub refresh_at: UnixTime,
+}
+
+/// What is done with a request for one certificate.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// The unsigned error.
+    Refuse(OcspError),
+    /// This answer; its successor is due if `refresh`.
+    Serve {
+        /// The answer.
+        answer: Arc<Answer>,
+        /// Whether a successor is due.
+        refresh: bool,
+    },
+    /// This is to be signed.
+    Sign(Statement),
+}
+
+/// What the policy says of a record, or of there being none.
+pub fn statement(policy: &Policy, found: Option<Found>, now: UnixTime) -> Result<Statement, OcspError> {
+    let Some(found) = found else {
+        let (status, extended_revoke) = match policy.unlisted {
+            Unlisted::Unauthorized => return Err(OcspError::Unauthorized),
+            Unlisted::Unknown => (CertStatus::Unknown, false),
+            Unlisted::Good => (CertStatus::Good, false),
+            Unlisted::Revoked => (CertStatus::Revoked { time: UnixTime(0), reason: Reason::CertificateHold }, true),
+        };
+        return Ok(Statement { state: None, status, extended_revoke });
+    };
+    if found.not_after.is_some_and(|end| end.after(policy.retain_expired) < now) {
+        return Err(OcspError::Unauthorized);
+    }
+    let status = match found.status {
+        Status::Good => CertStatus::Good,
+        Status::Revoked { time, reason } => CertStatus::Revoked { time, reason },
+    };
+    Ok(Statement { state: Some(found.state), status, extended_revoke: false })
+}
+
+/// What is done with a request for a certificate of ours, given its record and the answer kept.
+pub fn decide(policy: &Policy, found: Option<Found>, kept: Option<&Arc<Answer>>, now: UnixTime) -> Verdict {
+    let statement = match statement(policy, found, now) {
+        Ok(statement) => statement,
+        Err(error) => return Verdict::Refuse(error),
+    };
+    match kept {
+        Some(answer) if answer.statement == statement && answer.times.hold(now) => {
+            Verdict::Serve { answer: Arc::clone(answer), refresh: answer.times.refresh_at <= now }
+        }
+        _ => Verdict::Sign(statement),
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Times {
+    /// The times of an answer signed `now`: valid for `validity`, but not beyond `not_after` (of
+    /// the signer's certificate and the issuer's). `spread` is any number that differs between
+    /// answers, so that those signed together are not all replaced together. `None` where
+    /// `not_after` is past.
+    pub fn plan(now: UnixTime, validity: Duration, not_after: UnixTime, spread: u32) -> Option<Self> {
+        if not_after <= now {
+            return None;
+        }
+        let next_update = now.after(validity).min(not_after);
+        let valid = next_update.since(now);
+        // BR 4.9.10: valid for less than 16 hours, replaced by half of that; else 8 hours before
+        // nextUpdate at the latest, and within 4 days.
+        let latest = if valid < 16 * HOUR { valid / 2 } else { (valid - 8 * HOUR).min(4 * DAY) };
+        // Up to an eighth earlier.
+        let early = latest.as_secs() / 8 * u64::from(spread) / u64::from(u32::MAX);
+        let refresh_at = now.after(latest).before(Duration::from_secs(early));
+        Some(Self { this_update: now, next_update, refresh_at })
+    }
+
+    /// Whether an answer may leave `now`.
+    pub fn hold(&self, now: UnixTime) -> bool {
+        self.this_update <= now && now < self.next_update
+    }
+
+    /// For how long caches may keep it.
+    pub fn max_age(&self, now: UnixTime) -> Duration {
+        self.refresh_at.since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use precompute::{
+        pki::{Record, Serial},
+        records::{Change, Records},
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        validity: Duration::from_secs(345_600),
+        unlisted: Unlisted::Unauthorized,
+        retain_expired: Duration::ZERO,
+    };
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+    const REVOKED: Status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise };
+
+    struct World(Records, Serial);
+
+    impl World {
+        fn new(status: Status) -> Self {
+            let world = Self(Records::default(), Serial::from_magnitude(&[7]).unwrap());
+            world.set(Some(status));
+            world
+        }
+
+        fn set(&self, status: Option<Status>) {
+            let not_after = Some(UnixTime(NOW.0 + 1000));
+            self.0.apply([Change { serial: self.1, record: status.map(|status| Record { status, not_after }) }]);
+        }
+
+        fn found(&self) -> Option<Found> {
+            self.0.get(&self.1)
+        }
+
+        fn answer(&self) -> Arc<Answer> {
+            let statement = statement(&POLICY, self.found(), NOW).unwrap();
+            let times = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
+            Arc::new(Answer { statement, times, body: Bytes::new(), etag: Bytes::new(), head: Bytes::new() })
+        }
+    }
+
+    #[test]
+    fn an_answer_kept_from_before_a_revocation_never_leaves() {
+        let world = World::new(Status::Good);
+        let kept = world.answer();
+        assert!(matches!(decide(&POLICY, world.found(), Some(&kept), NOW), Verdict::Serve { refresh: false, .. }));
+        world.set(Some(REVOKED));
+        let verdict = decide(&POLICY, world.found(), Some(&kept), NOW);
+        assert!(
+            matches!(&verdict, Verdict::Sign(statement) if matches!(statement.status, CertStatus::Revoked { .. })),
+            "{verdict:?}"
+        );
+    }
+
+    #[test]
+    fn a_hold_that_came_and_went_voids_the_answer_from_before() {
+        let world = World::new(Status::Good);
+        let kept = world.answer();
+        world.set(Some(Status::Revoked { time: NOW, reason: Reason::CertificateHold }));
+        world.set(Some(Status::Good));
+        assert!(matches!(decide(&POLICY, world.found(), Some(&kept), NOW), Verdict::Sign(_)));
+    }
+
+    #[test]
+    fn nothing_leaves_outside_of_its_validity() {
+        let world = World::new(REVOKED);
+        let policy = Policy { retain_expired: 30 * DAY, ..POLICY };
+        let kept = world.answer();
+        for (now, leaves) in [
+            (NOW.0 - 1, false),
+            (NOW.0, true),
+            (kept.times.next_update.0 - 1, true),
+            (kept.times.next_update.0, false),
+            (kept.times.next_update.0 + 1, false),
+        ] {
+            let verdict = decide(&policy, world.found(), Some(&kept), UnixTime(now));
+            assert_eq!(matches!(verdict, Verdict::Serve { .. }), leaves, "{now}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn a_due_answer_is_served_and_replaced() {
+        let world = World::new(Status::Good);
+        let policy = Policy { retain_expired: 30 * DAY, ..POLICY };
+        let kept = world.answer();
+        let verdict = decide(&policy, world.found(), Some(&kept), kept.times.refresh_at);
+        assert!(matches!(verdict, Verdict::Serve { refresh: true, .. }));
+    }
+
+    #[test]
+    fn an_unlisted_serial_gets_what_the_policy_says() {
+        for (unlisted, expected) in [
+            (Unlisted::Unauthorized, Err(OcspError::Unauthorized)),
+            (Unlisted::Unknown, Ok((CertStatus::Unknown, false))),
+            (Unlisted::Good, Ok((CertStatus::Good, false))),
+            (Unlisted::Revoked, Ok((CertStatus::Revoked { time: UnixTime(0), reason: Reason::CertificateHold }, true))),
+        ] {
+            let policy = Policy { unlisted, ..POLICY };
+            let said = statement(&policy, None, NOW).map(|said| (said.status, said.extended_revoke));
+            assert_eq!(said, expected);
+        }
+    }
+
+    #[test]
+    fn an_unlisted_answer_is_void_once_the_serial_is_listed() {
+        let world = World::new(Status::Good);
+        world.set(None);
+        let policy = Policy { unlisted: Unlisted::Good, ..POLICY };
+        let statement = statement(&policy, world.found(), NOW).unwrap();
+        let kept = Arc::new(Answer { statement, ..Arc::into_inner(World::new(Status::Good).answer()).unwrap() });
+        assert!(matches!(decide(&policy, world.found(), Some(&kept), NOW), Verdict::Serve { .. }));
+        world.set(Some(REVOKED));
+        assert!(matches!(decide(&policy, world.found(), Some(&kept), NOW), Verdict::Sign(_)));
+    }
+
+    #[test]
+    fn an_expired_certificate_is_told_for_as_long_as_the_policy_retains_it() {
+        let found = World::new(Status::Good).found();
+        let policy = Policy { retain_expired: HOUR, ..POLICY };
+        let end = NOW.0 + 1000;
+        assert!(statement(&POLICY, found, UnixTime(end)).is_ok());
+        assert_eq!(statement(&POLICY, found, UnixTime(end + 1)), Err(OcspError::Unauthorized));
+        assert!(statement(&policy, found, UnixTime(end + 3600)).is_ok());
+        assert_eq!(statement(&policy, found, UnixTime(end + 3601)), Err(OcspError::Unauthorized));
+    }
+
+    proptest! {
+        #[test]
+        fn replacement_keeps_to_the_baseline_requirements(
+            validity in 8 * 3600u64..=10 * 86_400,
+            signer_left in 1u64..20 * 86_400,
+            spread in any::<u32>(),
+        ) {
+            let not_after = UnixTime(NOW.0 + signer_left);
+            let times = Times::plan(NOW, Duration::from_secs(validity), not_after, spread).unwrap();
+            prop_assert!(times.this_update <= times.refresh_at && times.refresh_at < times.next_update);
+            prop_assert!(times.next_update <= not_after);
+            let valid = times.next_update.since(NOW);
+            let refresh = times.refresh_at.since(NOW);
+            if valid < 16 * HOUR {
+                prop_assert!(refresh <= valid / 2);
+            } else {
+                prop_assert!(refresh <= valid - 8 * HOUR && refresh <= 4 * DAY);
+            }
+            prop_assert!(times.max_age(NOW) <= refresh);
+            prop_assert_eq!(times.max_age(times.next_update), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn nothing_is_signed_past_the_end_of_the_signer() {
+        assert_eq!(Times::plan(NOW, DAY, NOW, 0), None);
+    }
+}

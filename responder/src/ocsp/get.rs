@@ -1,0 +1,160 @@
+//! The GET form of a request, RFC 6960 appendix A.1: base64 of the DER in the path, escaped.
+//!
+//! Clients, libraries and proxies each garble it in their own way. What can mean only one
+//! request is taken as that request, so that it gets the same answer as the clean form.
+
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+
+use super::request::DecodeError;
+
+/// Whether the last symbol's spare bits are zero is the sender's business; padding is gone by then.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone),
+);
+
+/// Decodes what follows the tenant's path in a target (without query) into `der`, which is
+/// emptied first. `symbols` is room to work in.
+pub fn decode(path: &[u8], symbols: &mut Vec<u8>, der: &mut Vec<u8>) -> Result<(), DecodeError> {
+    symbols.clear();
+    der.clear();
+    unescape(path, symbols)?;
+    // DER begins with 0x30, base64 with `M`: any slash before it came from joining URLs.
+    let start = symbols.iter().position(|&b| b != b'/').ok_or(DecodeError::Malformed)?;
+    symbols.drain(..start);
+    // What follows padding can only be a stray slash.
+    if let Some(end) = symbols.iter().position(|&b| b == b'=') {
+        if !symbols[end..].iter().all(|b| matches!(b, b'=' | b'/')) {
+            return Err(DecodeError::Malformed);
+        }
+        symbols.truncate(end);
+    }
+    // Without padding the length that the DER itself states decides.
+    if let Some(wanted) = symbols_of_der(symbols) {
+        if symbols.len() > wanted && symbols[wanted..].iter().all(|&b| b == b'/') {
+            symbols.truncate(wanted);
+        }
+    }
+    BASE64.decode_vec(&symbols[..], der).map_err(|_| DecodeError::Malformed)
+}
+
+/// Resolves `%XX` once, and maps what stands for `+` and for the URL alphabet.
+fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
+    let hex = |at: usize| path.get(at).and_then(|&b| (b as char).to_digit(16)).ok_or(DecodeError::Malformed);
+    let mut at = 0;
+    while at < path.len() {
+        let mut octet = path[at];
+        at += 1;
+        if octet == b'%' {
+            octet = (hex(at)? << 4 | hex(at + 1)?) as u8;
+            at += 2;
+        }
+        symbols.push(match octet {
+            b' ' | b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        });
+    }
+    Ok(())
+}
+
+/// How many base64 symbols the DER element has whose first symbols are given.
+fn symbols_of_der(symbols: &[u8]) -> Option<usize> {
+    let mut head = [0; 6];
+    let head_length = BASE64.decode_slice(symbols.get(..8)?, &mut head).ok()?;
+    let header = match *head.get(..head_length)? {
+        [_, short @ ..=0x7f, ..] => 2 + usize::from(short),
+        [_, 0x81, length, ..] => 3 + usize::from(length),
+        [_, 0x82, high, low, ..] => 4 + (usize::from(high) << 8 | usize::from(low)),
+        _ => return None,
+    };
+    Some((header * 8).div_ceil(6))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::prelude::*;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decoded(path: &str) -> Result<Vec<u8>, DecodeError> {
+        let (mut symbols, mut der) = (Vec::new(), vec![1, 2, 3]);
+        decode(path.as_bytes(), &mut symbols, &mut der).map(|()| der)
+    }
+
+    /// An element whose base64 has `//` and `++`, ends in `/` where it can, and needs `padding` signs of padding.
+    fn element(padding: usize) -> Vec<u8> {
+        let length = [57, 56, 55][padding];
+        let mut der = vec![0x30, length as u8 - 2, 0];
+        der.extend(std::iter::repeat_n([0xfb, 0xef, 0xbe, 0xff, 0xff, 0xff], 9).flatten());
+        der.truncate(length);
+        der
+    }
+
+    #[test]
+    fn every_odd_form_means_the_same_request() {
+        for padding in 0..3 {
+            let der = element(padding);
+            let clean = BASE64_STANDARD.encode(&der);
+            assert!(clean.contains("++") && clean.contains("//"), "{clean}");
+            let bare = clean.trim_end_matches('=');
+            let escaped = clean.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D");
+            for form in [
+                clean.clone(),
+                escaped.clone(),
+                escaped.replace("%2F", "%2f").replace("%2B", "%2b").replace("%3D", "%3d"),
+                format!("/{clean}"),
+                format!("//{clean}"),
+                clean.replace('+', " "),
+                clean.replace('+', "%20"),
+                bare.to_owned(),
+                format!("{clean}/"),
+                format!("{bare}/"),
+                format!("{bare}%2F"),
+                BASE64_URL_SAFE.encode(&der),
+                BASE64_URL_SAFE_NO_PAD.encode(&der),
+            ] {
+                assert_eq!(decoded(&form).as_ref(), Ok(&der), "{form}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_base64_is_malformed() {
+        let clean = BASE64_STANDARD.encode(element(1));
+        for form in [
+            "%ZZ".to_owned(),
+            "%4".to_owned(),
+            "%".to_owned(),
+            String::new(),
+            "/".to_owned(),
+            "MFE!".to_owned(),
+            clean.replace('/', "%252F"),
+            format!("{clean}M"),
+            format!("{}=M", clean.trim_end_matches('=')),
+            "M".to_owned(),
+        ] {
+            assert_eq!(decoded(&form), Err(DecodeError::Malformed), "{form}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_makes_it_panic(path in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = decode(&path, &mut Vec::new(), &mut Vec::new());
+        }
+
+        #[test]
+        fn clean_forms_round_trip(content in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut der = vec![0x30, 0x82, (content.len() >> 8) as u8, content.len() as u8];
+            der.extend(&content);
+            prop_assert_eq!(decoded(&BASE64_STANDARD.encode(&der)), Ok(der));
+        }
+    }
+}

@@ -1,0 +1,243 @@
+use der::Encode as _;
+use proptest::prelude::*;
+
+use super::*;
+
+/// Tag, length, content.
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    match content.len() {
+        0..0x80 => out.push(content.len() as u8),
+        0x80..0x100 => out.extend([0x81, content.len() as u8]),
+        _ => out.extend([0x82, (content.len() >> 8) as u8, content.len() as u8]),
+    }
+    out.extend(content);
+    out
+}
+
+fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+    tlv(0x30, &parts.concat())
+}
+
+fn algorithm(hash: HashAlgorithm, parameters: &[u8]) -> Vec<u8> {
+    sequence(&[&tlv(0x06, hash.oid()), parameters])
+}
+
+fn id(hash: HashAlgorithm, serial: &[u8]) -> Vec<u8> {
+    let octets = vec![7; hash.len()];
+    sequence(&[&algorithm(hash, &[5, 0]), &tlv(4, &octets), &tlv(4, &octets), &tlv(2, serial)])
+}
+
+fn request_of(ids: &[Vec<u8>], extensions: &[u8]) -> Vec<u8> {
+    let list: Vec<_> = ids.iter().map(|id| sequence(&[id])).collect();
+    sequence(&[&sequence(&[&tlv(0x30, &list.concat()), extensions])])
+}
+
+fn plain() -> Vec<u8> {
+    request_of(&[id(HashAlgorithm::Sha1, &[5])], &[])
+}
+
+fn extension(oid: &[u8], critical: Option<u8>, value: &[u8]) -> Vec<u8> {
+    let critical = critical.map(|value| tlv(1, &[value])).unwrap_or_default();
+    sequence(&[&tlv(6, oid), &critical, &tlv(4, value)])
+}
+
+fn with_extensions(extensions: &[Vec<u8>]) -> Vec<u8> {
+    request_of(&[id(HashAlgorithm::Sha1, &[5])], &tlv(0xa2, &tlv(0x30, &extensions.concat())))
+}
+
+const UNKNOWN: &[u8] = &[0x2a, 0x03];
+const MALFORMED: Result<()> = Err(DecodeError::Malformed);
+
+fn verdict(der: &[u8]) -> Result<()> {
+    Request::decode(der).map(|_| ())
+}
+
+#[test]
+fn takes_every_hash_with_parameters_null_or_absent() {
+    for hash in HashAlgorithm::ALL {
+        for parameters in [&[5, 0][..], &[]] {
+            let octets = vec![7; hash.len()];
+            let id = sequence(&[&algorithm(hash, parameters), &tlv(4, &octets), &tlv(4, &octets), &tlv(2, &[0, 0x80])]);
+            let der = request_of(&[id], &[]);
+            let request = Request::decode(&der).unwrap();
+            let single = request.single().unwrap();
+            assert_eq!((single.hash, single.serial), (hash, &[0, 0x80][..]));
+        }
+    }
+}
+
+#[test]
+fn another_hash_algorithm_is_unauthorized() {
+    let octets = [7; 16];
+    let md5 = tlv(0x06, &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x02, 0x05]);
+    let id = sequence(&[&sequence(&[&md5, &[5, 0]]), &tlv(4, &octets), &tlv(4, &octets), &tlv(2, &[5])]);
+    assert_eq!(verdict(&request_of(&[id], &[])), Err(DecodeError::UnknownHash));
+}
+
+#[test]
+fn hashes_of_the_wrong_length_and_odd_parameters_are_malformed() {
+    let sha1 = algorithm(HashAlgorithm::Sha1, &[5, 0]);
+    let right = tlv(4, &[7; 20]);
+    for (algorithm, name, key) in [
+        (&sha1, tlv(4, &[7; 19]), right.clone()),
+        (&sha1, right.clone(), tlv(4, &[7; 21])),
+        (&algorithm(HashAlgorithm::Sha1, &[2, 1, 0]), right.clone(), right.clone()),
+        (&algorithm(HashAlgorithm::Sha1, &[5, 1, 0]), right.clone(), right.clone()),
+        (&algorithm(HashAlgorithm::Sha1, &[5, 0, 5, 0]), right.clone(), right.clone()),
+    ] {
+        assert_eq!(verdict(&request_of(&[sequence(&[algorithm, &name, &key, &tlv(2, &[5])])], &[])), MALFORMED);
+    }
+}
+
+#[test]
+fn serials_must_be_minimal_and_may_be_odd() {
+    for serial in [&[][..], &[0, 0x7f], &[0xff, 0x80], &[0, 0]] {
+        assert_eq!(verdict(&request_of(&[id(HashAlgorithm::Sha1, serial)], &[])), MALFORMED, "{serial:?}");
+    }
+    for serial in [&[0][..], &[0x80], &[0xff, 0x7f], &[1; 40]] {
+        let der = request_of(&[id(HashAlgorithm::Sha1, serial)], &[]);
+        assert_eq!(Request::decode(&der).unwrap().single().unwrap().serial(), None, "well formed, never listed");
+    }
+}
+
+#[test]
+fn only_version_1_is_taken_and_may_be_explicit() {
+    let list = sequence(&[&sequence(&[&id(HashAlgorithm::Sha1, &[5])])]);
+    let with_version = |version: &[u8]| sequence(&[&sequence(&[&tlv(0xa0, version), &list])]);
+    assert_eq!(verdict(&with_version(&[2, 1, 0])), Ok(()));
+    for version in [&[2, 1, 1][..], &[2, 2, 0, 0], &[2, 0], &[], &[2, 1, 0, 0]] {
+        assert_eq!(verdict(&with_version(version)), MALFORMED, "{version:?}");
+    }
+}
+
+#[test]
+fn requestor_name_and_signature_are_ignored() {
+    let list = sequence(&[&sequence(&[&id(HashAlgorithm::Sha1, &[5])])]);
+    let name = tlv(0xa1, &tlv(0xa4, &tlv(0x30, &[])));
+    let tbs = sequence(&[&name, &list]);
+    assert_eq!(verdict(&sequence(&[&tbs])), Ok(()));
+    let signature = tlv(0xa0, &sequence(&[&sequence(&[&tlv(6, UNKNOWN)]), &tlv(3, &[0, 1, 2])]));
+    assert_eq!(verdict(&sequence(&[&tbs, &signature])), Ok(()));
+}
+
+#[test]
+fn an_empty_request_list_is_malformed() {
+    assert_eq!(verdict(&request_of(&[], &[])), MALFORMED);
+    assert_eq!(verdict(&[]), MALFORMED);
+    assert_eq!(verdict(&sequence(&[])), MALFORMED);
+}
+
+#[test]
+fn several_cert_ids_come_in_order_up_to_the_limit() {
+    let ids: Vec<_> = (1..=limits::CERT_IDS_MAX as u8).map(|n| id(HashAlgorithm::Sha256, &[n])).collect();
+    let der = request_of(&ids, &[]);
+    let request = Request::decode(&der).unwrap();
+    assert_eq!(request.single(), None);
+    let serials: Vec<_> = request.cert_ids().map(|id| id.serial[0]).collect();
+    assert_eq!(serials, (1..=limits::CERT_IDS_MAX as u8).collect::<Vec<_>>());
+    let too_many = [&ids[..], &ids[..1]].concat();
+    assert_eq!(verdict(&request_of(&too_many, &[])), MALFORMED);
+}
+
+#[test]
+fn unknown_extensions_are_ignored_unless_critical() {
+    assert_eq!(verdict(&with_extensions(&[])), Ok(()), "an empty list");
+    assert_eq!(verdict(&with_extensions(&[extension(UNKNOWN, None, &[])])), Ok(()));
+    assert_eq!(verdict(&with_extensions(&[extension(UNKNOWN, Some(0), &[])])), Ok(()), "explicit FALSE");
+    assert_eq!(verdict(&with_extensions(&[extension(UNKNOWN, Some(0xff), &[])])), MALFORMED);
+    assert_eq!(verdict(&with_extensions(&[extension(UNKNOWN, Some(1), &[])])), MALFORMED, "BER's TRUE");
+    let twice = [extension(UNKNOWN, None, &[]), extension(UNKNOWN, None, &[])];
+    assert_eq!(verdict(&with_extensions(&twice)), MALFORMED);
+    let many: Vec<_> = (0..=limits::EXTENSIONS_MAX as u8).map(|n| extension(&[0x2a, n], None, &[])).collect();
+    assert_eq!(verdict(&with_extensions(&many)), MALFORMED);
+
+    let single = |critical| {
+        let extensions = tlv(0xa0, &sequence(&[&extension(UNKNOWN, critical, &[])]));
+        let request = sequence(&[&id(HashAlgorithm::Sha1, &[5]), &extensions]);
+        verdict(&sequence(&[&sequence(&[&sequence(&[&request])])]))
+    };
+    assert_eq!(single(None), Ok(()));
+    assert_eq!(single(Some(0xff)), MALFORMED, "critical in a single request");
+}
+
+#[test]
+fn a_nonce_has_1_to_128_octets_and_may_be_critical() {
+    for critical in [None, Some(0xff)] {
+        for (length, right) in [(0, false), (1, true), (32, true), (128, true), (129, false)] {
+            let nonce = vec![9; length];
+            let der = with_extensions(&[extension(NONCE, critical, &tlv(4, &nonce))]);
+            match Request::decode(&der) {
+                Ok(request) => assert!(right && request.nonce == Some(&nonce[..])),
+                Err(error) => assert!(!right && error == DecodeError::Malformed),
+            }
+        }
+    }
+    assert_eq!(verdict(&with_extensions(&[extension(NONCE, None, &[9; 16])])), MALFORMED, "no inner OCTET STRING");
+}
+
+#[test]
+fn acceptable_responses_must_have_the_basic_one() {
+    let accept = |oids: &[&[u8]]| {
+        let list: Vec<_> = oids.iter().flat_map(|oid| tlv(6, oid)).collect();
+        verdict(&with_extensions(&[extension(ACCEPTABLE_RESPONSES, None, &tlv(0x30, &list))]))
+    };
+    assert_eq!(accept(&[UNKNOWN, BASIC]), Ok(()));
+    assert_eq!(accept(&[UNKNOWN]), MALFORMED);
+    assert_eq!(accept(&[]), MALFORMED);
+}
+
+#[test]
+fn every_truncation_and_trailing_octet_is_malformed() {
+    let nonce = extension(NONCE, None, &tlv(4, &[9; 16]));
+    for der in [
+        plain(),
+        with_extensions(&[nonce]),
+        request_of(&[id(HashAlgorithm::Sha512, &[5]), id(HashAlgorithm::Sha1, &[6])], &[]),
+    ] {
+        assert_eq!(verdict(&der), Ok(()));
+        for end in 0..der.len() {
+            assert_eq!(verdict(&der[..end]), MALFORMED, "cut at {end}");
+        }
+        assert_eq!(verdict(&[&der[..], &[0]].concat()), MALFORMED);
+    }
+}
+
+#[test]
+fn lengths_that_are_not_minimal_or_not_definite_are_malformed() {
+    let der = plain();
+    let long_form = [&[0x30, 0x81, der[1]], &der[2..]].concat();
+    assert_eq!(verdict(&long_form), MALFORMED);
+    let indefinite = [&[0x30, 0x80], &der[2..], &[0, 0]].concat();
+    assert_eq!(verdict(&indefinite), MALFORMED);
+}
+
+proptest! {
+    #[test]
+    fn no_octets_make_it_panic(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = verdict(&octets);
+    }
+
+    #[test]
+    fn what_it_takes_the_oracle_takes_with_the_same_values(at in 0usize..200, value in any::<u8>(), second in any::<bool>()) {
+        let mut ids = vec![id(HashAlgorithm::Sha256, &[5, 6, 7])];
+        if second {
+            ids.push(id(HashAlgorithm::Sha1, &[8]));
+        }
+        let mut der = request_of(&ids, &[]);
+        let at = at % der.len();
+        der[at] = value;
+        if let Ok(request) = Request::decode(&der) {
+            let oracle = x509_ocsp::OcspRequest::from_der(&der).unwrap();
+            let theirs: Vec<_> = oracle.tbs_request.request_list.iter().map(|r| r.req_cert.clone()).collect();
+            let ours: Vec<_> = request.cert_ids().collect();
+            prop_assert_eq!(ours.len(), theirs.len());
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                prop_assert_eq!(ours.issuer_name_hash, theirs.issuer_name_hash.as_bytes());
+                prop_assert_eq!(ours.issuer_key_hash, theirs.issuer_key_hash.as_bytes());
+                let serial = theirs.serial_number.to_der().unwrap();
+                prop_assert!(serial.ends_with(ours.serial));
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The service from start to stop: binds, reads, starts the threads, waits for a signal.
+//!
+//! Three kinds of thread: workers ([`crate::net::worker`]) answer, the engine
+//! ([`precompute::engine`]) follows the sources, and this one runs ordinary async Rust for health,
+//! metrics and signals. What cannot be had at the start is an error; what is lost later is not.
+
+use std::{
+    error::Error,
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use precompute::engine::Engine;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+use tracing::{error, info};
+
+use crate::{
+    admin,
+    config::Config,
+    metrics::Counters,
+    net::{listen, worker},
+    ocsp::{cache::Cache, miss::Misses},
+    site::Site,
+};
+
+/// What the service has bound, once it is ready.
+#[derive(Clone, Debug)]
+pub struct Running {
+    /// Where relying parties are answered.
+    pub http: Vec<SocketAddr>,
+    /// Health and metrics.
+    pub admin: SocketAddr,
+}
+
+/// A serving thread that ended although nobody told it to.
+#[derive(Debug)]
+struct WorkerLost(String);
+
+impl fmt::Display for WorkerLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a serving thread ended: {}; the service stops so that it can be started anew", self.0)
+    }
+}
+
+impl Error for WorkerLost {}
+
+/// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered.
+pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
+    let started = Instant::now();
+    // First what is quickly found wrong.
+    let mut listeners: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+    let mut http = Vec::new();
+    for address in &config.http {
+        let bound = listen::shared(*address, config.workers)?;
+        http.push(bound[0].local_addr()?);
+        listeners.iter_mut().zip(bound).for_each(|(worker, listener)| worker.push(listener));
+    }
+    let admin = listen::single(config.admin)?;
+    let running = Running { http, admin: admin.local_addr()? };
+
+    let mut engine = Engine::open(&config.common)?;
+    engine.read_all(|tenant, issuer, pass| {
+        info!(
+            tenant,
+            issuer,
+            listed = pass.listed,
+            changed = pass.changed,
+            good = pass.counts.good,
+            revoked = pass.counts.revoked,
+            seconds = pass.took.as_secs_f32(),
+            "the source was read"
+        );
+    })?;
+    let states = engine.states();
+    let site = Arc::new(Site::new(&config.common, &states));
+    let misses = Misses::new(Cache::new(config.cache_octets));
+
+    let mut workers = Workers::start(listeners, &site, &misses)?;
+    let status = admin::Status::new(&config.common, &states, workers.counters.clone(), misses);
+    let stopped = Arc::new(AtomicBool::new(false));
+    let follow = {
+        let stopped = Arc::clone(&stopped);
+        thread::Builder::new().name("engine".into()).spawn(move || engine.run(|| stopped.load(Relaxed)))?
+    };
+
+    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = control.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(admin)?;
+        let service = axum::serve(listener, admin::router(Arc::clone(&status)));
+        let server = tokio::spawn(async move { service.await });
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        info!(
+            http = ?running.http, admin = %running.admin, workers = config.workers,
+            seconds = started.elapsed().as_secs_f32(), "ready"
+        );
+        ready(&running);
+        notify(sd_notify::NotifyState::Ready);
+        let outcome: Result<(), Box<dyn Error>> = tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            lost = workers.lost.recv() => Err(WorkerLost(lost.unwrap_or_default()).into()),
+        };
+        info!("stopping: what is under way is finished");
+        notify(sd_notify::NotifyState::Stopping);
+        status.drain();
+        workers.stop();
+        stopped.store(true, Relaxed);
+        // A second signal does not wait.
+        tokio::select! {
+            () = workers.ended() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        server.abort();
+        outcome
+    });
+    // The engine may be in the middle of a commit; it ends within one pass.
+    let _ = follow.join();
+    info!("stopped");
+    outcome
+}
+
+fn notify(state: sd_notify::NotifyState<'_>) {
+    // Without systemd there is nobody to tell.
+    let _ = sd_notify::notify(false, &[state]);
+}
+
+/// The serving threads.
+struct Workers {
+    counters: Vec<Arc<Counters>>,
+    stop: watch::Sender<bool>,
+    /// Receives a worker's last words, and ends when all have gone.
+    lost: mpsc::UnboundedReceiver<String>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Returns when all of them accept.
+    fn start(listeners: Vec<Vec<TcpListener>>, site: &Arc<Site>, misses: &Arc<Misses>) -> io::Result<Self> {
+        let (stop, _) = watch::channel(false);
+        let (words, lost) = mpsc::unbounded_channel();
+        let (ready, accepting) = std::sync::mpsc::channel();
+        let mut workers = Self { counters: Vec::new(), stop, lost, threads: Vec::new() };
+        for (number, listeners) in listeners.into_iter().enumerate() {
+            let counters = Counters::new(site.tenants().len());
+            workers.counters.push(Arc::clone(&counters));
+            let start = worker::Start {
+                number,
+                listeners,
+                site: Arc::clone(site),
+                misses: Arc::clone(misses),
+                counters,
+                stop: workers.stop.subscribe(),
+            };
+            let (ready, words) = (ready.clone(), words.clone());
+            let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                // Dropped when the thread ends, in whatever way.
+                let mut last = LastWords { words, text: "it panicked".into() };
+                last.text = match worker::run(start, move || {
+                    let _ = ready.send(());
+                }) {
+                    Ok(()) => "it returned".into(),
+                    Err(error) => error.to_string(),
+                };
+            })?;
+            workers.threads.push(thread);
+        }
+        drop(ready);
+        for _ in 0..workers.threads.len() {
+            // An error means that the remaining ones have ended; the reason is in `lost`.
+            if accepting.recv().is_err() {
+                let reason = workers.lost.blocking_recv().unwrap_or_default();
+                return Err(io::Error::other(WorkerLost(reason)));
+            }
+        }
+        Ok(workers)
+    }
+
+    fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Returns when every thread has ended.
+    async fn ended(&mut self) {
+        while self.lost.recv().await.is_some() {}
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!("a serving thread panicked");
+            }
+        }
+    }
+}
+
+struct LastWords {
+    words: mpsc::UnboundedSender<String>,
+    text: String,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        let _ = self.words.send(std::mem::take(&mut self.text));
+    }
+}

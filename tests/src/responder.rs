@@ -1,0 +1,287 @@
+//! The built responder as a process: configured, started, asked, killed.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{Ca, Ended, Signer, http, programs, run, run_for, until};
+
+/// Long enough for a debug build on a busy machine; a responder is ready in a fraction of it.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// For an end that was asked for.
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// A `[[tenant]]` of a configuration.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    name: String,
+    /// Lines of the tenant itself: `path`, `hosts`, policy.
+    settings: String,
+    issuers: String,
+}
+
+impl Tenant {
+    /// A tenant with default policy and no issuer yet.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), settings: String::new(), issuers: String::new() }
+    }
+
+    /// One whose single issuer is read from the CA's index and signed for by a delegate.
+    pub fn of(ca: &Ca, signer: &Signer) -> Self {
+        Self::new("tests").issuer("ca", ca, &format!("index = {:?}", ca.index()), &delegated(signer))
+    }
+
+    /// With a line of policy, such as `path = "/a"`.
+    #[must_use]
+    pub fn set(mut self, line: &str) -> Self {
+        self.settings += line;
+        self.settings.push('\n');
+        self
+    }
+
+    /// With an issuer: lines for its sources, lines of its signer.
+    #[must_use]
+    pub fn issuer(mut self, name: &str, ca: &Ca, sources: &str, signer: &str) -> Self {
+        let certificate = ca.certificate();
+        let _ = write!(
+            self.issuers,
+            "\n[[tenant.issuer]]\nname = {name:?}\ncertificate = {certificate:?}\n{sources}\n\n[tenant.issuer.signer]\n{signer}\n"
+        );
+        self
+    }
+
+    fn text(&self) -> String {
+        format!("\n[[tenant]]\nname = {:?}\n{}{}", self.name, self.settings, self.issuers)
+    }
+}
+
+/// The lines of a signer that is a delegate.
+pub(crate) fn delegated(signer: &Signer) -> String {
+    format!("certificate = {:?}\nkey = {:?}", signer.certificate, signer.key)
+}
+
+impl Signer {
+    /// Its lines in a configuration.
+    pub fn lines(&self) -> String {
+        delegated(self)
+    }
+}
+
+/// A directory with a configuration and the state that belongs to it.
+#[derive(Debug)]
+pub struct Site {
+    dir: TempDir,
+    /// Where relying parties ask.
+    pub http: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+}
+
+impl Site {
+    /// A configuration with these tenants, on addresses of its own.
+    pub fn new(tenants: &[Tenant]) -> Self {
+        let ip = own_address();
+        let site = Self { dir: tempfile::tempdir().unwrap(), http: free_port(ip), admin: free_port(ip) };
+        let head = format!(
+            "version = 1\nstate_dir = \"state\"\n\n[http]\nlisten = [\"{}\"]\n\n[admin]\nlisten = \"{}\"\n",
+            site.http, site.admin
+        );
+        let tenants: String = tenants.iter().map(Tenant::text).collect();
+        fs::write(site.config(), head + &tenants).unwrap();
+        site
+    }
+
+    /// Where configuration, state and log lie.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> PathBuf {
+        self.dir().join("ostia.toml")
+    }
+
+    /// Changes the text of the configuration.
+    pub fn edit_config(&self, edit: impl FnOnce(String) -> String) {
+        fs::write(self.config(), edit(fs::read_to_string(self.config()).unwrap())).unwrap();
+    }
+
+    /// `ostia-responder serve` for this configuration.
+    pub fn serve(&self) -> Command {
+        let mut command = Command::new(&programs().responder);
+        command.args(["serve", "--config"]).arg(self.config());
+        command
+    }
+
+    /// Runs `ostia-responder check`.
+    pub fn check(&self) -> Ended {
+        run(Command::new(&programs().responder).args(["check", "--config"]).arg(self.config()))
+    }
+
+    /// Runs `ostia-precompute` with a command and its arguments.
+    pub fn precompute(&self, command: &str, arguments: &[&str]) -> Ended {
+        run(Command::new(&programs().precompute).args([command, "--config"]).arg(self.config()).args(arguments))
+    }
+
+    /// Starts `serve`, which must end by itself, not well, and soon. Gives what it said.
+    #[track_caller]
+    pub fn refuses_to_start(&self) -> String {
+        let ended = run_for(END_LIMIT, &mut self.serve());
+        assert!(ended.status.code().is_some_and(|code| code != 0 && code != 101), "{}\n{}", ended.status, ended.text);
+        ended.text
+    }
+
+    /// Both `check` and `serve` refuse this configuration, and both say all of `wanted`.
+    #[track_caller]
+    pub fn is_refused(&self, wanted: &[&str]) {
+        let checked = self.check();
+        assert!(checked.status.code().is_some_and(|code| code != 0 && code != 101), "check: {checked:?}");
+        for said in [checked.text, self.refuses_to_start()] {
+            for wanted in wanted {
+                assert!(said.contains(wanted), "no «{wanted}» in: {said}");
+            }
+        }
+    }
+
+    /// Starts the responder and waits until it is ready.
+    #[track_caller]
+    pub fn start(self) -> Responder {
+        let command = self.serve();
+        self.start_by(command)
+    }
+
+    /// Starts the responder by another command, such as a shell that limits it.
+    #[track_caller]
+    pub fn start_by(self, mut command: Command) -> Responder {
+        let log = self.dir().join("log");
+        let out = File::options().create(true).append(true).open(&log).unwrap();
+        let err = out.try_clone().unwrap();
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut responder = Responder { site: self, child: Some(child) };
+        responder.wait_until_ready();
+        responder
+    }
+}
+
+/// Each site on a loopback address of its own, so that two that pick a port at a time never pick the same.
+fn own_address() -> IpAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high | 0x40, low, (NEXT.fetch_add(1, Ordering::Relaxed) % 250) as u8 + 1).into()
+}
+
+fn free_port(ip: IpAddr) -> SocketAddr {
+    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).unwrap()
+}
+
+/// A running responder. Killed when dropped.
+#[derive(Debug)]
+pub struct Responder {
+    /// Its configuration and state.
+    pub site: Site,
+    child: Option<Child>,
+}
+
+impl Responder {
+    fn wait_until_ready(&mut self) {
+        let (admin, log) = (self.site.admin, self.site.dir().join("log"));
+        let child = self.child.as_mut().unwrap();
+        until("ready to answer", START_LIMIT, || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("ended before it was ready: {status}\n{}", fs::read_to_string(&log).unwrap_or_default());
+            }
+            let ready = http::exchange(admin, &http::request("GET", "/readyz/ocsp", "")).ok()?;
+            (ready.status == 200).then_some(())
+        });
+    }
+
+    /// Where relying parties ask.
+    pub fn http(&self) -> SocketAddr {
+        self.site.http
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.site.dir().join("log")).unwrap()
+    }
+
+    /// `/metrics`.
+    #[track_caller]
+    pub fn metrics(&self) -> String {
+        let reply = http::get(self.site.admin, "/metrics");
+        assert_eq!(reply.status, 200);
+        reply.text()
+    }
+
+    /// The sum over all series of a metric whose labels contain `labels`.
+    #[track_caller]
+    pub fn metric(&self, name: &str, labels: &str) -> f64 {
+        let metrics = self.metrics();
+        let series = metrics.lines().filter(|line| {
+            let rest = line.strip_prefix(name).unwrap_or("#");
+            (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(labels)
+        });
+        let values: Vec<f64> = series.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        assert!(!values.is_empty(), "no {name} with {labels} in:\n{metrics}");
+        values.iter().sum()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Sends a signal, named as for `kill`, and waits for the end.
+    #[track_caller]
+    pub fn end_by(&mut self, signal: &str) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let sent = run(Command::new("kill").args(["-s", signal, &child.id().to_string()]));
+        assert!(sent.status.success(), "{sent:?}");
+        let limit = END_LIMIT.as_millis() / 20;
+        for _ in 0..limit {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("still running {END_LIMIT:?} after SIG{signal}:\n{}", self.log());
+    }
+
+    /// Kills it as a power cut would, and starts it again on what is left.
+    #[track_caller]
+    pub fn kill_and_start_again(mut self) -> Self {
+        self.end_by("KILL");
+        self.into_site().start()
+    }
+
+    /// The site of a responder that has ended or is to end now.
+    pub fn into_site(mut self) -> Site {
+        self.stop();
+        let site = Site { dir: tempfile::tempdir().unwrap(), http: self.site.http, admin: self.site.admin };
+        std::mem::replace(&mut self.site, site)
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,216 @@
+//! What is refused at start: each with the thing, the place and the remedy named, and a non-zero exit.
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+
+use ostia_tests::{Ask, Ca, Delegate, KeyKind, Signer, Site, Status, Tenant, programs, run, until};
+
+use crate::ca_and_site;
+
+fn line_of(config: &Path, wanted: &str) -> String {
+    let text = fs::read_to_string(config).unwrap();
+    let line = text.lines().position(|line| line.starts_with(wanted)).unwrap();
+    format!("{}:{}:", config.display(), line + 1)
+}
+
+fn ca_with_signer() -> (Ca, Signer) {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    (ca, signer)
+}
+
+#[test]
+fn a_proper_configuration_passes_the_check() {
+    let (_ca, site) = ca_and_site();
+    let checked = site.check();
+    assert!(checked.status.success(), "{checked:?}");
+    assert!(!site.dir().join("state").exists(), "a check leaves nothing behind");
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_named() {
+    for command in ["serve", "check"] {
+        let ended = run(Command::new(&programs().responder).args([command, "--config", "/nowhere/ostia.toml"]));
+        assert!(!ended.status.success());
+        assert!(ended.text.contains("/nowhere/ostia.toml"), "{}", ended.text);
+    }
+}
+
+#[test]
+fn a_key_that_cannot_be_read_is_named() {
+    let (ca, signer) = ca_with_signer();
+    fs::remove_file(&signer.key).unwrap();
+    let site = Site::new(&[Tenant::of(&ca, &signer)]);
+    site.is_refused(&[signer.key.to_str().unwrap(), "signer.key", &line_of(&site.config(), "key =")]);
+    fs::write(&signer.key, "this is no key\n").unwrap();
+    fs::set_permissions(&signer.key, fs::Permissions::from_mode(0o600)).unwrap();
+    site.is_refused(&[signer.key.to_str().unwrap(), "PEM"]);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    let (ca, signer) = ca_with_signer();
+    fs::set_permissions(&signer.key, fs::Permissions::from_mode(0o644)).unwrap();
+    let site = Site::new(&[Tenant::of(&ca, &signer)]);
+    site.is_refused(&[signer.key.to_str().unwrap(), "0644", "chmod 600"]);
+    fs::set_permissions(&signer.key, fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(site.check().status.success());
+}
+
+#[test]
+fn a_key_that_belongs_to_another_certificate_is_refused() {
+    let (ca, signer) = ca_with_signer();
+    let other = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let mixed = Signer { key: other.key, ..signer };
+    let site = Site::new(&[Tenant::of(&ca, &mixed)]);
+    site.is_refused(&[&site.config().display().to_string(), "another key", "signer"]);
+    // And as the CA's own key, with no certificate beside it.
+    let sources = format!("index = {:?}", ca.index());
+    let site = Site::new(&[Tenant::new("t").issuer("ca", &ca, &sources, &format!("key = {:?}", mixed.key))]);
+    site.is_refused(&["another key", &line_of(&site.config(), "key =")]);
+}
+
+#[test]
+fn a_delegate_whose_time_is_over_is_refused() {
+    let ca = Ca::new("CA");
+    let site = Site::new(&[Tenant::of(&ca, &ca.delegate(Delegate::Expired, KeyKind::P256))]);
+    site.is_refused(&["2024-02-01", "renew", "signer.certificate"]);
+}
+
+#[test]
+fn a_delegate_of_another_ca_is_refused() {
+    let (ca, other) = (Ca::new("CA"), Ca::new("Another CA"));
+    let site = Site::new(&[Tenant::of(&ca, &other.delegate(Delegate::Proper, KeyKind::P256))]);
+    site.is_refused(&["no delegate of this issuer", "signer.certificate"]);
+    // The same name is not enough: the signature must verify.
+    let namesake = Ca::new("CA");
+    let site = Site::new(&[Tenant::of(&ca, &namesake.delegate(Delegate::Proper, KeyKind::P256))]);
+    site.is_refused(&["no delegate of this issuer", "signer.certificate"]);
+}
+
+#[test]
+fn a_delegate_without_the_ocsp_signing_usage_is_refused() {
+    let ca = Ca::new("CA");
+    let site = Site::new(&[Tenant::of(&ca, &ca.delegate(Delegate::NoEku, KeyKind::P256))]);
+    site.is_refused(&["OCSPSigning", "signer.certificate"]);
+}
+
+#[test]
+fn an_issuer_that_is_no_ca_certificate_is_refused() {
+    let (ca, signer) = ca_with_signer();
+    let (site, leaf) = (Site::new(&[Tenant::of(&ca, &signer)]), ca.issue());
+    let (certificate, leaf) = (format!("{:?}", ca.certificate()), format!("{:?}", leaf.path));
+    site.edit_config(|config| config.replacen(&certificate, &leaf, 1));
+    site.is_refused(&["issuer.certificate", "basicConstraints"]);
+    site.edit_config(|config| config.replacen(&leaf, "\"gone.pem\"", 1));
+    site.is_refused(&["gone.pem", "issuer.certificate"]);
+}
+
+#[test]
+fn all_mistakes_of_a_configuration_are_told_at_once_with_file_line_and_key() {
+    let (_ca, site) = ca_and_site();
+    site.edit_config(|config| {
+        config
+            .replace("version = 1", "version = 1\nlogg_level = \"info\"")
+            .replace("name = \"tests\"", "name = \"tests\"\nvalidity = \"4 fortnights\"\nunlisted = \"perhaps\"")
+            .replace("index =", "indexx =")
+    });
+    let place = |wanted: &str| line_of(&site.config(), wanted);
+    let (level, validity, unlisted, index) =
+        (place("logg_level"), place("validity"), place("unlisted"), place("indexx"));
+    site.is_refused(&[&level, "logg_level", &validity, "4 fortnights", &unlisted, "unauthorized", &index, "indexx"]);
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_with_its_line() {
+    let (_ca, site) = ca_and_site();
+    site.edit_config(|config| config.replace("[admin]", "[admin"));
+    site.is_refused(&[&line_of(&site.config(), "[admin")]);
+}
+
+#[test]
+fn unlisted_as_good_has_to_be_meant() {
+    let (ca, signer) = ca_with_signer();
+    let site = Site::new(&[Tenant::of(&ca, &signer).set("unlisted = \"good\"")]);
+    site.is_refused(&["accept_unlisted_as_good"]);
+}
+
+#[test]
+fn a_busy_port_is_named_with_its_key() {
+    let (_ca, site) = ca_and_site();
+    for (address, key) in [(site.http, "http"), (site.admin, "admin")] {
+        let busy = TcpListener::bind(address).unwrap();
+        let said = site.refuses_to_start();
+        assert!(said.contains(&address.to_string()) && said.contains(key), "{key}: {said}");
+        drop(busy);
+    }
+}
+
+#[test]
+fn a_broken_index_line_at_start_is_named() {
+    let (ca, site) = ca_and_site();
+    ca.issue();
+    let index = fs::read_to_string(ca.index()).unwrap();
+    ca.replace_index(&format!("{index}R\tsoon\t\t10\tunknown\t/CN=x\n"));
+    let said = site.refuses_to_start();
+    let place = format!("{}:{}:", ca.index().display(), index.lines().count() + 1);
+    assert!(said.contains(&place), "no {place} in {said}");
+    ca.replace_index(&format!("{index}{index}"));
+    let said = site.refuses_to_start();
+    assert!(said.contains("second time"), "{said}");
+    ca.replace_index(&index);
+    site.start();
+}
+
+/// A shell that starts the responder with files of at most so many KiB, which fails as a full disk does.
+fn limited(site: &Site, kibibytes: u32) -> Command {
+    let mut command = Command::new("bash");
+    let serve = site.serve();
+    command.args(["-c", &format!("trap '' XFSZ; ulimit -f {kibibytes}; exec \"$@\""), "bash"]);
+    command.arg(serve.get_program()).args(serve.get_args());
+    command
+}
+
+#[test]
+fn a_full_disk_under_the_book_is_told_at_start() {
+    let (ca, site) = ca_and_site();
+    ca.issue();
+    let mut command = Command::new("timeout");
+    let limited = limited(&site, 4);
+    command.args(["-s", "KILL", "20"]).arg(limited.get_program()).args(limited.get_args());
+    let ended = run(&mut command);
+    assert!(ended.status.code().is_some_and(|code| code != 0 && code < 100), "{ended:?}");
+    assert!(ended.text.contains("book.redb"), "{}", ended.text);
+}
+
+#[test]
+fn a_disk_that_fills_up_while_it_runs_keeps_answers_right_and_is_told() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
+    let mut command = Command::new("bash");
+    let serve = site.serve();
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "bash"]).arg(serve.get_program()).args(serve.get_args());
+    let responder = site.start_by(command);
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+
+    // No file may grow from here on; the log is shorter than that by far.
+    let limit = format!("--fsize={}", 64 << 10);
+    let limit_files = |limit: &str| {
+        let ended = run(Command::new("prlimit").args(["--pid", &responder.pid().to_string(), limit]));
+        assert!(ended.status.success(), "{ended:?}");
+    };
+    limit_files(&limit);
+    ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    let patience = std::time::Duration::from_secs(5);
+    until("the book's trouble is in the log", patience, || responder.log().contains("book.redb").then_some(()));
+    assert!(responder.metric("ostia_source_faults_total", "") > 0.0);
+    // The source said revoked, so revoked it is, written down or not.
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Revoked);
+
+    // Room again: it is written without anybody's doing, and survives.
+    limit_files("--fsize=unlimited");
+    until("the fault is over", patience, || (responder.metric("ostia_source_up", "") == 1.0).then_some(()));
+    let mut responder = responder;
+    responder.end_by("KILL");
+    let shown = responder.into_site().precompute("show", &[&leaf.serial]);
+    assert!(shown.text.contains("revoked") && shown.text.contains("keyCompromise"), "{shown:?}");
+}

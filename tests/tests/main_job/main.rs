@@ -1,0 +1,40 @@
+//! The main job, end to end: a CA's certificates answered over OCSP by the built programs.
+//!
+//! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
+//! are told is in `answers` and `http`, where it comes from in `sources`, what survives in `restart`,
+//! what is refused in `bad_input`, and what a newcomer does first in `demo`.
+
+mod answers;
+mod bad_input;
+mod demo;
+mod http;
+mod restart;
+mod sources;
+mod tenants;
+
+use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};
+
+/// A CA with a proper delegate, and a responder that reads the CA's index.
+fn ca_and_site() -> (Ca, Site) {
+    let ca = Ca::new("Main job CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let site = Site::new(&[Tenant::of(&ca, &signer)]);
+    (ca, site)
+}
+
+/// The same, with what `prepare` makes of the CA before the responder starts.
+fn serving<T>(prepare: impl FnOnce(&Ca) -> T) -> (Ca, T, Responder) {
+    let (ca, site) = ca_and_site();
+    let prepared = prepare(&ca);
+    let responder = site.start();
+    (ca, prepared, responder)
+}
+
+/// A time of the index (`YYMMDDHHMMSSZ`) as `openssl ocsp` prints it.
+fn printed_time(index: &str) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let two = |at: usize| &index[at..at + 2];
+    let month = MONTHS[two(2).parse::<usize>().unwrap() - 1];
+    let day: u8 = two(4).parse().unwrap();
+    format!("{month} {day:>2} {}:{}:{} 20{} GMT", two(6), two(8), two(10), two(0))
+}
