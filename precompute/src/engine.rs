@@ -27,9 +27,9 @@ use tracing::{error, info, warn};
 
 use crate::{
     book::{Batch, Book, BookError, IssuerNumber},
-    config::{Config, IssuerConfig, Sources},
+    config::{Config, Sources},
     limits,
-    pki::{Certificate, Serial, UnixTime},
+    pki::{Certificate, Record, Serial, UnixTime},
     records::{Change, Counts, Records},
     source::SourceError,
 };
@@ -118,7 +118,7 @@ impl Engine {
         let mut book = Book::open(&config.state_dir)?;
         let mut issuers = Vec::new();
         for (tenant, issuer) in config.issuers() {
-            issuers.push(Watched::open(&mut book, &tenant.name, issuer)?);
+            issuers.push(Watched::open(&mut book, &tenant.name, &issuer.name, &issuer.certificate, &issuer.sources)?);
         }
         let records: u64 = issuers.iter().map(|issuer| issuer.state.records.counts()).map(|c| c.good + c.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
@@ -159,6 +159,16 @@ impl Engine {
         }
     }
 
+    /// What the book holds of a serial under each issuer: (tenant, issuer, record).
+    pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, BookError> {
+        let mut found = Vec::new();
+        for issuer in &self.issuers {
+            let record = self.book.get(issuer.number, serial)?;
+            found.push((issuer.tenant.clone(), issuer.name.clone(), record));
+        }
+        Ok(found)
+    }
+
     /// Polls until `stopped` says so.
     pub fn run(mut self, stopped: impl Fn() -> bool) {
         while !stopped() {
@@ -169,8 +179,14 @@ impl Engine {
 }
 
 impl Watched {
-    fn open(book: &mut Book, tenant: &str, issuer: &IssuerConfig) -> Result<Self, BookError> {
-        let number = book.issuer(&fingerprint(tenant, &issuer.certificate))?;
+    fn open(
+        book: &mut Book,
+        tenant: &str,
+        name: &str,
+        certificate: &Certificate,
+        sources: &Sources,
+    ) -> Result<Self, BookError> {
+        let number = book.issuer(&fingerprint(tenant, certificate))?;
         let records = Records::default();
         let mut loaded = Vec::new();
         book.load(number, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
@@ -178,12 +194,12 @@ impl Watched {
         records.apply(loaded);
         Ok(Self {
             tenant: tenant.to_owned(),
-            name: issuer.name.clone(),
-            certificate: issuer.certificate.clone(),
-            sources: issuer.sources.clone(),
+            name: name.to_owned(),
+            certificate: certificate.clone(),
+            sources: sources.clone(),
             number,
             state: IssuerState { records: Arc::new(records), health: Arc::default() },
-            watch: watch::Watch::new(issuer.sources.paths()),
+            watch: watch::Watch::new(sources.paths()),
             crl_number: book.crl_number(number)?,
             unsaved: Vec::new(),
             retry_at: None,
@@ -294,14 +310,5 @@ fn fingerprint(tenant: &str, issuer: &Certificate) -> [u8; 32] {
     fingerprint
 }
 
-impl Engine {
-    /// What the book holds of a serial under each issuer: (tenant, issuer, record).
-    pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<crate::pki::Record>)>, BookError> {
-        let mut found = Vec::new();
-        for issuer in &self.issuers {
-            let record = self.book.get(issuer.number, serial)?;
-            found.push((issuer.tenant.clone(), issuer.name.clone(), record));
-        }
-        Ok(found)
-    }
-}
+#[cfg(test)]
+mod tests;

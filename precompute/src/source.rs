@@ -10,7 +10,7 @@
 mod crl;
 mod index;
 #[cfg(test)]
-mod openssl;
+pub(crate) mod openssl;
 
 use std::{
     fmt,

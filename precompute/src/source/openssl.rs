@@ -16,7 +16,7 @@ use super::*;
 use crate::pki::{Certificate, Reason, Serial, Status, certificates};
 
 /// Key algorithms of the CAs, as arguments of `openssl req`.
-const KEYS: [&[&str]; 4] = [
+pub(crate) const KEYS: [&[&str]; 4] = [
     &["-newkey", "rsa:2048"],
     &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
     &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
@@ -83,13 +83,13 @@ onlysomereasons = keyCompromise
 1.2.3.4 = critical, ASN1:NULL
 ";
 
-struct Ca {
+pub(crate) struct Ca {
     directory: TempDir,
     issued: usize,
 }
 
 impl Ca {
-    fn new(common_name: &str, key: &[&str]) -> Self {
+    pub(crate) fn new(common_name: &str, key: &[&str]) -> Self {
         let this = Self { directory: tempfile::tempdir().unwrap(), issued: 0 };
         for (file, content) in [("ca.cnf", CONFIG), ("index.txt", ""), ("crlnumber", "01\n")] {
             fs::write(this.path(file), content).unwrap();
@@ -105,7 +105,7 @@ impl Ca {
         this
     }
 
-    fn path(&self, file: &str) -> PathBuf {
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.directory.path().join(file)
     }
 
@@ -134,7 +134,7 @@ impl Ca {
         certificates(&self.path(file)).unwrap()[0].serial().unwrap()
     }
 
-    fn certificate(&self) -> Certificate {
+    pub(crate) fn certificate(&self) -> Certificate {
         certificates(&self.path("ca.pem")).unwrap().remove(0)
     }
 
@@ -143,7 +143,7 @@ impl Ca {
     }
 
     /// Writes a CRL with the extensions of a section, PEM and with openssl's text before it.
-    fn write_crl(&self, file: &str, arguments: &[&str]) -> PathBuf {
+    pub(crate) fn write_crl(&self, file: &str, arguments: &[&str]) -> PathBuf {
         self.ca(&[&["-gencrl", "-out", "bare.crl"], arguments].concat());
         self.openssl(&["crl", "-in", "bare.crl", "-text", "-out", file]);
         self.path(file)

@@ -1,0 +1,254 @@
+//! What a pass does with what the sources say, on a real book and with CRLs of the real `openssl`.
+
+use std::{fs, path::PathBuf};
+
+use super::*;
+use crate::{
+    pki::{Reason, Status},
+    source::openssl::{Ca, KEYS},
+};
+
+/// A CA directory, a book, and what is watched.
+struct World {
+    ca: Ca,
+    state: tempfile::TempDir,
+    book: Book,
+    watched: Watched,
+}
+
+const DATE: &str = "250101000000Z";
+
+fn good(serial: u32) -> String {
+    format!("V\t350101000000Z\t\t{serial:04X}\tunknown\t/CN={serial}\n")
+}
+
+fn revoked(serial: u32, reason: &str) -> String {
+    format!("R\t350101000000Z\t{DATE}{reason}\t{serial:04X}\tunknown\t/CN={serial}\n")
+}
+
+fn list(serials: std::ops::Range<u32>) -> String {
+    serials.map(good).collect()
+}
+
+const FINAL: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Reason::KeyCompromise };
+const HOLD: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Reason::CertificateHold };
+
+impl World {
+    fn new(sources: impl FnOnce(&Ca) -> Sources) -> Self {
+        let ca = Ca::new("Engine", KEYS[1]);
+        let state = tempfile::tempdir().unwrap();
+        let mut book = Book::open(state.path()).unwrap();
+        let watched = Watched::open(&mut book, "tenant", "issuer", &ca.certificate(), &sources(&ca)).unwrap();
+        Self { ca, state, book, watched }
+    }
+
+    fn with_index() -> Self {
+        Self::new(|ca| Sources { index: Some(ca.path("listed.txt")), crl: None, delta_crl: None })
+    }
+
+    fn index(&self, text: &str) {
+        fs::write(self.ca.path("listed.txt"), text).unwrap();
+    }
+
+    /// A CRL of what `text` revokes, in the place where the sources look for it.
+    fn crl(&self, text: &str, file: &str, arguments: &[&str]) {
+        fs::write(self.ca.path("index.txt"), text).unwrap();
+        self.ca.write_crl(file, arguments);
+    }
+
+    fn pass(&mut self) -> Result<Pass, String> {
+        self.watched.watch.changed();
+        self.watched.pass(&mut self.book, false).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn refuses(&mut self, problem: &str) {
+        let before = (self.watched.state.records.counts(), self.book.len().unwrap());
+        let error = self.pass().expect_err(problem);
+        assert!(error.contains(problem), "expected `{problem}`, found `{error}`");
+        assert_eq!((self.watched.state.records.counts(), self.book.len().unwrap()), before, "nothing changed");
+    }
+
+    fn status(&self, serial: u32) -> Option<Status> {
+        let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
+        self.watched.state.records.get(&serial).map(|found| found.status)
+    }
+
+    fn contradictions(&self) -> u64 {
+        self.watched.state.health.report().contradictions
+    }
+
+    /// As after kill -9: only what is on disk is there.
+    fn restart(self) -> Self {
+        let Self { ca, state, book, watched } = self;
+        drop(book);
+        let mut book = Book::open(state.path()).unwrap();
+        let watched = Watched::open(&mut book, "tenant", "issuer", &ca.certificate(), &watched.sources).unwrap();
+        Self { ca, state, book, watched }
+    }
+}
+
+#[test]
+fn what_a_pass_acknowledged_is_there_after_a_restart() {
+    let mut world = World::with_index();
+    world.index(&(list(1..100) + &revoked(100, ",keyCompromise")));
+    let pass = world.pass().unwrap();
+    assert_eq!((pass.listed, pass.changed, pass.counts), (100, 100, Counts { good: 99, revoked: 1 }));
+    assert_eq!(world.pass().unwrap().changed, 0, "the same file changes nothing");
+    let world = world.restart();
+    assert_eq!((world.status(1), world.status(100), world.status(101)), (Some(Status::Good), Some(FINAL), None));
+}
+
+#[test]
+fn a_revocation_is_never_taken_back_by_an_index_except_from_hold() {
+    let mut world = World::with_index();
+    world.index(
+        &(revoked(1, ",keyCompromise") + &revoked(2, ",certificateHold") + &revoked(3, ",keyCompromise") + &good(4)),
+    );
+    world.pass().unwrap();
+    world.index(&(good(1) + &good(2) + &good(4)));
+    world.pass().unwrap();
+    assert_eq!(world.status(1), Some(FINAL), "said good again");
+    assert_eq!(world.status(2), Some(Status::Good), "released from hold");
+    assert_eq!(world.status(3), Some(FINAL), "no longer listed");
+    assert_eq!(world.contradictions(), 2);
+    let mut world = world.restart();
+    assert_eq!(world.status(1), Some(FINAL));
+    world.index(&(revoked(1, ",keyCompromise") + &good(2) + &revoked(3, ",keyCompromise") + &good(4)));
+    world.pass().unwrap();
+    assert_eq!(world.contradictions(), 0, "set right");
+}
+
+#[test]
+fn a_good_certificate_that_is_no_longer_listed_is_unlisted() {
+    let mut world = World::with_index();
+    world.index(&list(1..5));
+    world.pass().unwrap();
+    world.index(&list(1..4));
+    assert_eq!(world.pass().unwrap().changed, 1);
+    assert_eq!(world.status(4), None);
+    assert_eq!(world.restart().status(4), None);
+}
+
+#[test]
+fn an_index_with_anything_wrong_changes_nothing() {
+    let mut world = World::with_index();
+    world.index(&list(1..5));
+    world.pass().unwrap();
+    for (text, problem) in [
+        (list(1..5) + &revoked(5, ",keyCompromise") + "garbage\n", "listed.txt:6: "),
+        (list(1..5) + "V\t350101", "listed.txt:5: "),
+        (list(1..5) + &good(3), "listed.txt:5: lists serial 03 a second time"),
+        (list(1..8) + &good(7), "listed.txt:8: lists serial 07 a second time"),
+    ] {
+        world.index(&text);
+        world.refuses(problem);
+    }
+    fs::remove_file(world.ca.path("listed.txt")).unwrap();
+    world.refuses("listed.txt: ");
+}
+
+#[test]
+fn an_index_that_lost_most_of_its_certificates_is_refused_until_accepted() {
+    let mut world = World::with_index();
+    world.index(&(list(1..100) + &revoked(100, ",keyCompromise")));
+    world.pass().unwrap();
+    world.index(&list(1..10));
+    world.refuses("no longer lists 90 of the 100 certificates known");
+    world.index("");
+    world.refuses("no longer lists 99 of the 100 certificates known");
+    world.index(&list(1..60));
+    assert_eq!(world.pass().unwrap().counts, Counts { good: 59, revoked: 1 }, "less than half went");
+    world.index(&list(1..10));
+    world.watched.watch.changed();
+    world.watched.pass(&mut world.book, true).unwrap();
+    assert_eq!(world.watched.state.records.counts(), Counts { good: 9, revoked: 1 });
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_read_again() {
+    let mut world = World::with_index();
+    world.index(&list(1..5));
+    world.watched.watch.changed();
+    world.index(&list(1..7));
+    let error = world.watched.pass(&mut world.book, false).unwrap_err().to_string();
+    assert!(error.contains("changed while it was being read"), "{error}");
+    assert_eq!(world.status(1), None);
+    world.watched.take(&mut world.book, false);
+    assert!(world.watched.retry_at.is_some());
+    assert_eq!(world.pass().unwrap().listed, 6);
+}
+
+fn crl_sources(ca: &Ca) -> Sources {
+    Sources { index: None, crl: Some(ca.path("ca.crl")), delta_crl: None }
+}
+
+#[test]
+fn a_crl_lists_the_revoked_and_releases_holds_by_leaving_them_out() {
+    let mut world = World::new(crl_sources);
+    let file: PathBuf = world.ca.path("ca.crl");
+    world.crl(&(revoked(1, ",keyCompromise") + &revoked(2, ",certificateHold")), "ca.crl", &["-crlexts", "complete"]);
+    world.pass().unwrap();
+    assert_eq!((world.status(1), world.status(2), world.status(3)), (Some(FINAL), Some(HOLD), None));
+    let first = fs::read(&file).unwrap();
+    world.crl(&revoked(3, ",keyCompromise"), "ca.crl", &["-crlexts", "complete"]);
+    world.pass().unwrap();
+    assert_eq!(world.status(1), Some(FINAL), "left out when it expired");
+    assert_eq!(world.status(2), None, "released");
+    assert_eq!(world.contradictions(), 0);
+
+    fs::write(&file, first).unwrap();
+    world.refuses("older than the CRL taken before");
+    let mut world = world.restart();
+    world.refuses("older than the CRL taken before");
+}
+
+#[test]
+fn a_crl_of_one_distribution_point_releases_nobody() {
+    let mut world = World::new(crl_sources);
+    world.crl(&revoked(2, ",certificateHold"), "ca.crl", &["-crlexts", "users"]);
+    world.pass().unwrap();
+    world.crl(&revoked(3, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
+    world.pass().unwrap();
+    assert_eq!(world.status(2), Some(HOLD));
+}
+
+#[test]
+fn of_index_and_crl_the_stricter_counts() {
+    let mut world = World::new(|ca| Sources { index: Some(ca.path("listed.txt")), ..crl_sources(ca) });
+    world.crl(
+        &(revoked(1, ",keyCompromise") + &revoked(2, ",keyCompromise") + &revoked(9, ",keyCompromise")),
+        "ca.crl",
+        &["-crlexts", "complete"],
+    );
+    world.index(&(good(1) + &revoked(2, ",certificateHold") + &revoked(3, ",keyCompromise") + &good(4)));
+    let pass = world.pass().unwrap();
+    assert_eq!((pass.listed, pass.changed), (5, 5));
+    for serial in [1, 2, 3, 9] {
+        assert_eq!(world.status(serial), Some(FINAL), "{serial}");
+    }
+    assert_eq!(world.status(4), Some(Status::Good));
+    assert_eq!(world.pass().unwrap().changed, 0);
+}
+
+#[test]
+fn a_delta_crl_goes_on_top_of_its_complete_crl() {
+    let mut world = World::new(|ca| Sources { delta_crl: Some(ca.path("delta.crl")), ..crl_sources(ca) });
+    world.crl(&(revoked(1, ",keyCompromise") + &revoked(2, ",certificateHold")), "ca.crl", &["-crlexts", "complete"]);
+    world.refuses("delta.crl");
+    world.crl(&(revoked(2, ",removeFromCRL") + &revoked(3, ",keyCompromise")), "delta.crl", &["-crlexts", "delta"]);
+    world.pass().unwrap();
+    assert_eq!((world.status(1), world.status(2), world.status(3)), (Some(FINAL), None, Some(FINAL)));
+    fs::copy(world.ca.path("delta.crl"), world.ca.path("ca.crl")).unwrap();
+    world.refuses("is a delta CRL");
+}
+
+#[test]
+fn two_tenants_with_one_ca_keep_two_sets() {
+    let mut world = World::with_index();
+    world.index(&list(1..5));
+    world.pass().unwrap();
+    let certificate = world.ca.certificate();
+    let other = Watched::open(&mut world.book, "other", "issuer", &certificate, &world.watched.sources).unwrap();
+    assert_eq!(other.state.records.counts(), Counts::default());
+}
