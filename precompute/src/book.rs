@@ -147,7 +147,7 @@ impl Book {
     }
 
     /// How many records the book holds, of all issuers.
-    pub fn len(&mut self) -> Result<u64, BookError> {
+    pub fn record_count(&mut self) -> Result<u64, BookError> {
         self.run(|database| Ok(redb::ReadableTableMetadata::len(&database.begin_read()?.open_table(RECORDS)?)?))
     }
 

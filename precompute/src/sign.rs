@@ -14,7 +14,7 @@ mod pool;
 mod software;
 
 pub use ocsp_signer::{OcspSigner, ResponseForm, SignerError};
-pub use pool::{Job, Pool, Priority};
+pub use pool::{Done, Job, Pool, Priority};
 pub use software::{KeyError, SoftwareKey};
 
 use std::fmt;

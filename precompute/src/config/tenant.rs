@@ -100,7 +100,7 @@ pub(super) fn read_all(root: &mut Section<'_>, now: UnixTime) -> Option<Vec<Tena
     let bare = root.has("issuer");
     if bare && root.has("tenant") {
         root.problem("issuer", "stands beside [[tenant]]; move it into one of them as [[tenant.issuer]]");
-        root.leave_to_others(&["issuer"]);
+        root.leave_to_others(&["issuer", "tenant"]);
         return None;
     }
     if bare {
@@ -291,3 +291,6 @@ fn read_certificate(section: &mut Section<'_>) -> Option<Certificate> {
 fn noted<T>(section: &Section<'_>, key: &str, result: Result<T, impl fmt::Display>) -> Option<T> {
     result.map_err(|error| section.problem(key, error)).ok()
 }
+
+#[cfg(test)]
+mod tests;

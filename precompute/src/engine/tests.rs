@@ -63,10 +63,10 @@ impl World {
 
     #[track_caller]
     fn refuses(&mut self, problem: &str) {
-        let before = (self.watched.state.records.counts(), self.book.len().unwrap());
+        let before = (self.watched.state.records.counts(), self.book.record_count().unwrap());
         let error = self.pass().expect_err(problem);
         assert!(error.contains(problem), "expected `{problem}`, found `{error}`");
-        assert_eq!((self.watched.state.records.counts(), self.book.len().unwrap()), before, "nothing changed");
+        assert_eq!((self.watched.state.records.counts(), self.book.record_count().unwrap()), before, "nothing changed");
     }
 
     fn status(&self, serial: u32) -> Option<Status> {

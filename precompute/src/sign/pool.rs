@@ -25,6 +25,9 @@ pub enum Priority {
     Bulk = 2,
 }
 
+/// Receives a job's message back, and the outcome; called exactly once.
+pub type Done = Box<dyn FnOnce(Vec<u8>, Result<Vec<u8>, SignError>) + Send>;
+
 /// One signature wanted.
 pub struct Job {
     /// What is signed.
@@ -33,8 +36,8 @@ pub struct Job {
     pub priority: Priority,
     /// When nobody waits for it any more.
     pub deadline: Instant,
-    /// Receives the message back, and the outcome.
-    pub done: Box<dyn FnOnce(Vec<u8>, Result<Vec<u8>, SignError>) + Send>,
+    /// Told how it ended.
+    pub done: Done,
 }
 
 impl fmt::Debug for Job {
@@ -187,11 +190,13 @@ mod tests {
         }
     }
 
+    type Told = (Vec<u8>, Result<Vec<u8>, SignError>);
+
     struct Bench {
         pool: Option<Pool>,
         gate: mpsc::Sender<()>,
-        results: mpsc::Receiver<(Vec<u8>, Result<Vec<u8>, SignError>)>,
-        send: mpsc::Sender<(Vec<u8>, Result<Vec<u8>, SignError>)>,
+        results: mpsc::Receiver<Told>,
+        send: mpsc::Sender<Told>,
     }
 
     impl Bench {

@@ -226,8 +226,11 @@ fn content_length(value: &[u8]) -> Result<usize, Rejection> {
     text.parse().map_err(|_| Rejection::BodyTooLarge)
 }
 
-/// Reads a body from the start of `octets`: the body and the octets that it took; `None` until it is complete.
-pub fn body(octets: &[u8], framing: Framing) -> Result<Option<(Cow<'_, [u8]>, usize)>, Rejection> {
+/// A body, and how many octets it took to send.
+pub type Body<'a> = (Cow<'a, [u8]>, usize);
+
+/// Reads a body from the start of `octets`; `None` until it is complete.
+pub fn body(octets: &[u8], framing: Framing) -> Result<Option<Body<'_>>, Rejection> {
     match framing {
         Framing::Length(length) => Ok(octets.get(..length).map(|body| (Cow::Borrowed(body), length))),
         Framing::Chunked => match chunked(octets)? {
@@ -237,7 +240,7 @@ pub fn body(octets: &[u8], framing: Framing) -> Result<Option<(Cow<'_, [u8]>, us
     }
 }
 
-fn chunked(octets: &[u8]) -> Result<Option<(Cow<'_, [u8]>, usize)>, Rejection> {
+fn chunked(octets: &[u8]) -> Result<Option<Body<'_>>, Rejection> {
     let mut body = Vec::new();
     let mut at = 0;
     loop {

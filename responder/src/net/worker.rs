@@ -92,12 +92,13 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
     }
 }
 
+type SetFlags = fn(&mut io_uring::Builder);
 type Ring = monoio::Runtime<monoio::time::TimeDriver<IoUringDriver>>;
 
 /// A ring with the best flags that this kernel has: completions are then handled on this thread when it
 /// asks for them, without interrupting it.
 fn ring() -> io::Result<(&'static str, Ring)> {
-    let build = |set: fn(&mut io_uring::Builder)| {
+    let build = |set: SetFlags| {
         let mut builder = io_uring::IoUring::builder();
         set(&mut builder);
         RuntimeBuilder::<IoUringDriver>::new()
@@ -106,7 +107,7 @@ fn ring() -> io::Result<(&'static str, Ring)> {
             .enable_timer()
             .build()
     };
-    let kinds: [(&str, fn(&mut io_uring::Builder)); 3] = [
+    let kinds: [(&str, SetFlags); 3] = [
         ("single_issuer defer_taskrun", |builder| {
             builder.setup_single_issuer().setup_defer_taskrun();
         }),

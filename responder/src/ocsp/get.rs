@@ -35,10 +35,9 @@ pub fn decode(path: &[u8], symbols: &mut Vec<u8>, der: &mut Vec<u8>) -> Result<(
         symbols.truncate(end);
     }
     // Without padding the length that the DER itself states decides.
-    if let Some(wanted) = symbols_of_der(symbols) {
-        if symbols.len() > wanted && symbols[wanted..].iter().all(|&b| b == b'/') {
-            symbols.truncate(wanted);
-        }
+    let wanted = symbols_of_der(symbols).filter(|&wanted| wanted < symbols.len());
+    if let Some(wanted) = wanted.filter(|&wanted| symbols[wanted..].iter().all(|&b| b == b'/')) {
+        symbols.truncate(wanted);
     }
     BASE64.decode_vec(&symbols[..], der).map_err(|_| DecodeError::Malformed)
 }

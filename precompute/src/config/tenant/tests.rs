@@ -1,0 +1,138 @@
+//! Whole configuration files, with certificates and keys made by the real `openssl`.
+
+use std::fs;
+
+use super::*;
+use crate::{
+    config::{Config, Document},
+    source::openssl::{Ca, KEYS},
+};
+
+fn read(ca: &Ca, text: &str) -> Result<Config, String> {
+    let document = Document::from_text(&ca.path("ostia.toml"), text);
+    document
+        .read(|root| {
+            let config = Config::read(root, UnixTime::now());
+            root.finish();
+            config
+        })
+        .map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn refuses(ca: &Ca, text: &str, problems: &[&str]) {
+    let error = read(ca, text).expect_err("problems");
+    for problem in problems {
+        assert!(error.contains(problem), "expected `{problem}` in:\n{error}");
+    }
+    assert_eq!(error.lines().count(), problems.len(), "{error}");
+}
+
+const ISSUER: &str = "certificate = \"ca.pem\"\nindex = \"index.txt\"\nsigner = { key = \"ca.key\" }\n";
+
+#[test]
+fn a_bare_file_is_one_tenant_with_every_default() {
+    let ca = Ca::new("Bare", KEYS[1]);
+    let config = read(&ca, &format!("version = 1\n[[issuer]]\n{ISSUER}")).unwrap();
+    assert_eq!(config.state_dir, ca.path("state"));
+    let [tenant] = &config.tenants[..] else { panic!("{:?}", config.tenants) };
+    assert_eq!((tenant.name.as_str(), tenant.path.as_str(), tenant.hosts.len()), ("default", "", 0));
+    let policy = Policy { validity: 4 * DAY, unlisted: Unlisted::Unauthorized, retain_expired: Duration::ZERO };
+    assert_eq!(tenant.policy, policy);
+    assert_eq!(tenant.issuers[0].name, "CN=Bare");
+    assert_eq!(tenant.issuers[0].sources.paths(), [ca.path("index.txt")]);
+}
+
+#[test]
+fn every_signer_algorithm_signs_for_its_own_ca() {
+    use crate::sign::Algorithm::*;
+    for (key, algorithm) in KEYS.into_iter().zip([RsaPkcs1Sha256, EcdsaP256Sha256, EcdsaP384Sha384, Ed25519]) {
+        let ca = Ca::new("Signer", key);
+        let config = read(&ca, &format!("version = 1\n[[issuer]]\n{ISSUER}")).unwrap();
+        assert_eq!(config.tenants[0].issuers[0].signer.algorithm(), algorithm);
+    }
+}
+
+#[test]
+fn tenants_have_policies_of_their_own() {
+    let ca = Ca::new("Policies", KEYS[1]);
+    let text = format!(
+        "version = 1\n[[tenant]]\nname = \"a\"\npath = \"/a/\"\nvalidity = \"8h\"\nunlisted = \"revoked\"\n[[tenant.issuer]]\n{ISSUER}\
+         [[tenant]]\nname = \"b\"\nhosts = [\"OCSP.example\"]\nunlisted = \"good\"\naccept_unlisted_as_good = true\n\
+         retain_expired = \"30d\"\n[[tenant.issuer]]\n{ISSUER}"
+    );
+    let config = read(&ca, &text).unwrap();
+    let [a, b] = &config.tenants[..] else { panic!("{:?}", config.tenants) };
+    assert_eq!((a.path.as_str(), a.policy.validity, a.policy.unlisted), ("/a", 8 * HOUR, Unlisted::Revoked));
+    assert_eq!((b.hosts.as_slice(), b.policy.unlisted), (&["ocsp.example".to_owned()][..], Unlisted::Good));
+    assert_eq!(b.policy.retain_expired, 30 * DAY);
+}
+
+#[test]
+fn what_is_missing_is_told_with_the_remedy() {
+    let ca = Ca::new("Missing", KEYS[1]);
+    refuses(&ca, "", &["version: is missing; write `version = 1`", "issuer: is missing; add [[issuer]]"]);
+    refuses(
+        &ca,
+        "version = 2\n[[issuer]]\n",
+        &[
+            "ostia.toml:1: version: is an integer; expected 1",
+            "issuer.certificate: is missing",
+            "issuer.index: is missing",
+            "issuer.signer: is missing",
+        ],
+    );
+    refuses(&ca, "version = 1\n[[tenant]]\n", &["tenant.name: is missing", "tenant.issuer: is missing"]);
+}
+
+#[test]
+fn what_contradicts_itself_is_told() {
+    let ca = Ca::new("Contradictions", KEYS[1]);
+    let tenant = |name: &str| format!("[[tenant]]\nname = \"{name}\"\n[[tenant.issuer]]\n{ISSUER}");
+    refuses(
+        &ca,
+        &format!("version = 1\n{}{}", tenant("a"), tenant("a")),
+        &["two tenants have the name «a»", "«a» and «a» have the same URLs"],
+    );
+    refuses(&ca, &format!("version = 1\n[[issuer]]\n{ISSUER}{}", tenant("a")), &["issuer: stands beside [[tenant]]"]);
+    refuses(
+        &ca,
+        &format!("version = 1\nunlisted = \"good\"\n[[issuer]]\n{ISSUER}"),
+        &["unlisted: is «good», which vouches for certificates"],
+    );
+    refuses(
+        &ca,
+        &format!("version = 1\n[[issuer]]\n{ISSUER}[[issuer]]\n{ISSUER}"),
+        &["issuer[1].certificate: is of an issuer that this tenant names already"],
+    );
+    refuses(
+        &ca,
+        &format!("version = 1\n[[issuer]]\ndelta_crl = \"delta.crl\"\n{ISSUER}"),
+        &["issuer.delta_crl: needs the complete CRL"],
+    );
+    refuses(
+        &ca,
+        &format!("version = 1\npath = \"a b\"\n[[issuer]]\n{ISSUER}"),
+        &["path: is «a b»; expected a URL path"],
+    );
+}
+
+#[test]
+fn keys_and_certificates_that_do_not_fit_are_told() {
+    let ca = Ca::new("Misfits", KEYS[1]);
+    let with_signer = |signer: &str| {
+        format!("version = 1\n[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"index.txt\"\nsigner = {{ {signer} }}\n")
+    };
+    refuses(&ca, &with_signer("key = \"leaf.key\""), &["issuer.signer.key: is of another key than the private key"]);
+    refuses(&ca, &with_signer("key = \"absent.key\""), &["absent.key: cannot be read"]);
+    refuses(&ca, &with_signer("key = \"ca.pem\""), &["ca.pem: holds a private key and has mode 0644"]);
+    fs::write(ca.path("empty.key"), "").unwrap();
+    let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(ca.path("empty.key"), owner_only).unwrap();
+    refuses(&ca, &with_signer("key = \"empty.key\""), &["empty.key: holds no private key in PEM"]);
+    refuses(
+        &ca,
+        "version = 1\n[[issuer]]\ncertificate = \"ca.key\"\nindex = \"index.txt\"\nsigner = { key = \"ca.key\" }\n",
+        &["ca.key: holds no certificate"],
+    );
+}
