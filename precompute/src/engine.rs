@@ -109,6 +109,8 @@ struct Watched {
     /// Changes that the records show and the book could not write yet.
     unsaved: Vec<Change>,
     retry_at: Option<Instant>,
+    /// Reads in a row that found their files changing.
+    unsteady: u32,
 }
 
 impl Engine {
@@ -203,6 +205,7 @@ impl Watched {
             crl_number: book.crl_number(number)?,
             unsaved: Vec::new(),
             retry_at: None,
+            unsteady: 0,
         })
     }
 
@@ -210,6 +213,7 @@ impl Watched {
     fn take(&mut self, book: &mut Book, accept_shrink: bool) {
         match self.pass(book, accept_shrink) {
             Ok(pass) => {
+                self.unsteady = 0;
                 self.state.health.read(UnixTime::now(), &pass);
                 info!(
                     tenant = self.tenant,
@@ -222,12 +226,17 @@ impl Watched {
                     "the source was read"
                 );
             }
+            // In the middle of being written or replaced: that is no fault unless it never ends.
+            Err(EngineError::Source(_))
+                if self.watch.changed_since_read() && self.unsteady < limits::UNSTEADY_READS_MAX =>
+            {
+                self.unsteady += 1;
+                self.retry_at = Some(Instant::now());
+            }
             Err(EngineError::Source(error)) => {
+                self.unsteady = 0;
                 if self.state.health.refused(&error.to_string()) {
                     error!(tenant = self.tenant, issuer = self.name, "{error}; the last good state stays in use");
-                }
-                if self.watch.changed_since_read() {
-                    self.retry_at = Some(Instant::now());
                 }
             }
             Err(EngineError::Book(error)) => {

@@ -40,3 +40,6 @@ pub const BOOK_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// Certificates that may vanish from a source at once without a question, however few there were: a small
 /// CA that is cleaned up by hand.
 pub const SHRINK_ALWAYS_ALLOWED: u64 = 16;
+
+/// Reads in a row that may find a source changing under them before that is told as a fault: five seconds.
+pub const UNSTEADY_READS_MAX: u32 = 25;

@@ -56,8 +56,11 @@ impl Config {
 
             let http = http.or_else(|| Some(vec![HTTP_DEFAULT.parse().ok()?]))?;
             let admin = admin.or_else(|| ADMIN_DEFAULT.parse().ok())?;
-            if admin.port() != 0 && http.contains(&admin) {
-                root.problem("admin", format_args!("listens on {admin} as `http` does; give it an address of its own"));
+            if let Some(address) = http.iter().find(|address| overlap(address, &admin)) {
+                let problem = format_args!(
+                    "listens on {admin}, which is taken by {address} of `http`; give it a port of its own"
+                );
+                root.problem("admin", problem);
             }
             Some(Self {
                 common: common?,
@@ -68,6 +71,12 @@ impl Config {
             })
         })
     }
+}
+
+/// Whether two sockets cannot be bound to these at once.
+fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
+    let everything = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (everything || a.ip() == b.ip())
 }
 
 fn cores() -> usize {

@@ -310,7 +310,11 @@ pub fn instructions(demo: &Demo, http: SocketAddr, admin: SocketAddr) -> String 
         notes.push('\n');
     }
     format!(
-        r#"{notes}Ask about a certificate that is good, then about one that is revoked:
+        r#"
+The demo CA in {dir} has {good} good, {revoked_count} revoked and {expired} expired certificates. The responder
+answers for them at {url} and ends with Ctrl-C. The commands below are for another terminal in the same directory.
+
+{notes}Ask about a certificate that is good, then about one that is revoked:
 
     {ask_asked}
     {ask_revoked}
@@ -330,7 +334,11 @@ Health and metrics:
 
     curl -sS {admin}readyz/ocsp
     curl -sS {admin}metrics
-"#
+"#,
+        dir = demo.dir.display(),
+        good = demo.good_count,
+        revoked_count = demo.revoked_count,
+        expired = demo.expired_count,
     )
 }
 

@@ -9,4 +9,5 @@ pub mod head;
 pub mod http;
 pub mod listen;
 pub mod respond;
+pub mod ring;
 pub mod worker;

@@ -16,12 +16,12 @@ use std::{
     time::Instant,
 };
 
-use precompute::engine::Engine;
+use precompute::{config::Unlisted, engine::Engine};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     admin,
@@ -56,15 +56,16 @@ impl Error for WorkerLost {}
 /// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered.
 pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
+    warn_of_policies(&config.common);
     // First what is quickly found wrong.
     let mut listeners: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
     let mut http = Vec::new();
     for address in &config.http {
-        let bound = listen::shared(*address, config.workers)?;
+        let bound = listen::shared("http.listen", *address, config.workers)?;
         http.push(bound[0].local_addr()?);
         listeners.iter_mut().zip(bound).for_each(|(worker, listener)| worker.push(listener));
     }
-    let admin = listen::single(config.admin)?;
+    let admin = listen::single("admin.listen", config.admin)?;
     let running = Running { http, admin: admin.local_addr()? };
 
     let mut engine = Engine::open(&config.common)?;
@@ -128,6 +129,18 @@ pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn 
     let _ = follow.join();
     info!("stopped");
     outcome
+}
+
+/// What is allowed and unwise is said at every start.
+fn warn_of_policies(config: &precompute::config::Config) {
+    for tenant in &config.tenants {
+        if tenant.policy.unlisted == Unlisted::Good {
+            warn!(
+                tenant = tenant.name,
+                "certificates that no source lists are answered as good, also those that the CA never issued; BR 4.9.10 forbids it for TLS CAs"
+            );
+        }
+    }
 }
 
 fn notify(state: sd_notify::NotifyState<'_>) {

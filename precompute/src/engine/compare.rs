@@ -170,9 +170,7 @@ impl Revocations {
         refuse_older(path, &complete, question.crl_number)?;
         comparison.crl_number = complete.header().number.map(|number| *number.padded());
         let mut entries: Vec<_> = complete.entries().filter_map(revoked).collect();
-        if let Some(path) = &question.sources.delta_crl {
-            let delta = Crl::read(path, question.issuer)?;
-            delta.applies_to(&complete).map_err(|problem| SourceError::file(path, problem))?;
+        if let Some(delta) = read_delta(question, &complete)? {
             let mut changes = BTreeMap::new();
             for entry in delta.entries() {
                 // A serial that stands twice is revoked if either entry says so.
@@ -199,6 +197,18 @@ impl Revocations {
     fn remaining(&self) -> impl Iterator<Item = (Serial, Status)> + '_ {
         self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(entry, _)| *entry)
     }
+}
+
+/// The delta CRL that changes `complete`, if there is one. One that is older says nothing new: its CA has
+/// published a complete CRL since, and the next delta will be to that (RFC 5280 section 5.2.4).
+fn read_delta(question: &Question<'_>, complete: &Crl) -> Result<Option<Crl>, SourceError> {
+    let Some(path) = &question.sources.delta_crl else { return Ok(None) };
+    let delta = Crl::read(path, question.issuer)?;
+    if delta.is_delta() && delta.header().number < complete.header().number {
+        return Ok(None);
+    }
+    delta.applies_to(complete).map_err(|problem| SourceError::file(path, problem))?;
+    Ok(Some(delta))
 }
 
 fn revoked(entry: source::Entry) -> Option<(Serial, Status)> {

@@ -12,7 +12,16 @@ use std::{
 /// Files under watch.
 #[derive(Debug)]
 pub(super) struct Watch {
-    files: Vec<(PathBuf, Option<Stamp>)>,
+    files: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    /// What the last look saw.
+    seen: Option<Stamp>,
+    /// The last look found no file where one had been.
+    missed: bool,
 }
 
 /// What a file looked like. Two equal stamps of which the first is settled mean the same content.
@@ -55,31 +64,37 @@ impl Watch {
     pub(super) fn new(paths: Vec<PathBuf>) -> Self {
         // An unsettled nothing: the first look always finds a change.
         let never = Stamp { device: 0, inode: 0, length: 0, modified: (0, 0), changed: (0, 0), settled: false };
-        Self { files: paths.into_iter().map(|path| (path, Some(never))).collect() }
+        Self { files: paths.into_iter().map(|path| Watched { path, seen: Some(never), missed: false }).collect() }
     }
 
     /// Whether any file differs from the last call, or may differ without showing it. What is
     /// seen now is what the next call compares with.
     pub(super) fn changed(&mut self) -> bool {
         let mut any = false;
-        for (path, seen) in &mut self.files {
-            let now = Stamp::of(path);
-            any |= match (&*seen, &now) {
+        for file in &mut self.files {
+            let now = Stamp::of(&file.path);
+            // `openssl ca` renames its database away before it renames the new one there: a file
+            // is gone only when it is away twice in a row.
+            if now.is_none() && file.seen.is_some() && !std::mem::replace(&mut file.missed, true) {
+                continue;
+            }
+            file.missed = now.is_none();
+            any |= match (&file.seen, &now) {
                 (Some(before), Some(now)) => !before.settled || !before.same_file(now),
                 (before, now) => before.is_some() != now.is_some(),
             };
-            *seen = now;
+            file.seen = now;
         }
         any
     }
 
     /// A file that looks different from the last call of [`Watch::changed`].
     pub(super) fn changed_path(&self) -> Option<PathBuf> {
-        let differs = |(path, seen): &&(PathBuf, Option<Stamp>)| match (seen, Stamp::of(path)) {
+        let differs = |file: &&Watched| match (&file.seen, Stamp::of(&file.path)) {
             (Some(before), Some(now)) => !before.same_file(&now),
             (before, now) => before.is_some() != now.is_some(),
         };
-        self.files.iter().find(differs).map(|(path, _)| path.clone())
+        self.files.iter().find(differs).map(|file| file.path.clone())
     }
 
     /// Whether [`Watch::changed_path`] would name one.
@@ -121,9 +136,16 @@ mod tests {
         settle();
         watch.changed();
         std::fs::remove_file(&path).unwrap();
+        assert!(!watch.changed(), "away, perhaps only while it is replaced");
         assert!(watch.changed(), "removed");
         assert!(!watch.changed(), "still away");
         std::fs::write(&path, "b").unwrap();
         assert!(watch.changed(), "back");
+        settle();
+        watch.changed();
+        std::fs::rename(&path, dir.path().join("old")).unwrap();
+        assert!(!watch.changed());
+        std::fs::write(&path, "c").unwrap();
+        assert!(watch.changed(), "replaced in two steps with a look between them");
     }
 }

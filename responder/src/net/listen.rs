@@ -12,13 +12,14 @@ use crate::limits;
 /// An address that cannot be listened on.
 #[derive(Debug)]
 pub struct ListenError {
+    key: &'static str,
     address: SocketAddr,
     error: io::Error,
 }
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot listen on {}: {}", self.address, self.error)?;
+        write!(f, "{}: cannot listen on {}: {}", self.key, self.address, self.error)?;
         f.write_str(match self.error.kind() {
             io::ErrorKind::AddrInUse => {
                 "; stop the program that holds the port (`ss -ltnp` names it), or choose another"
@@ -33,9 +34,9 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {}
 
 /// Binds `workers` listeners to `address` that share it; the kernel spreads connections over them.
-/// Port 0 chooses one port for all.
-pub fn shared(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
-    let fail = |error| ListenError { address, error };
+/// Port 0 chooses one port for all. `key` is the configuration's, for errors.
+pub fn shared(key: &'static str, address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
+    let fail = |error| ListenError { key, address, error };
     // Sharing would also let another process of this user in, whose port it then is as much as ours.
     let alone = socket(address, false).map_err(fail)?;
     let address = alone.local_addr().ok().and_then(|bound| bound.as_socket()).unwrap_or(address);
@@ -49,9 +50,9 @@ pub fn shared(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, L
         .collect()
 }
 
-/// Binds one listener.
-pub fn single(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let fail = |error| ListenError { address, error };
+/// Binds one listener; `key` as in [`shared`].
+pub fn single(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let fail = |error| ListenError { key, address, error };
     let socket = socket(address, false).map_err(fail)?;
     socket.listen(limits::BACKLOG).map_err(fail)?;
     Ok(socket.into())
@@ -77,13 +78,13 @@ mod tests {
 
     #[test]
     fn workers_share_one_port_that_nobody_else_gets() {
-        let listeners = shared("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let listeners = shared("http.listen", "127.0.0.1:0".parse().unwrap(), 3).unwrap();
         let address = listeners[0].local_addr().unwrap();
         assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
-        let error = shared(address, 1).unwrap_err().to_string();
+        let error = shared("http.listen", address, 1).unwrap_err().to_string();
         assert!(error.contains(&address.to_string()) && error.contains("stop the program"), "{error}");
         drop(listeners);
-        let _alone = single(address).unwrap();
-        assert!(shared(address, 1).is_err());
+        let _alone = single("admin.listen", address).unwrap();
+        assert!(shared("http.listen", address, 1).is_err());
     }
 }

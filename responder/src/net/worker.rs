@@ -13,7 +13,7 @@ use std::{
 };
 
 use monoio::{
-    IoUringDriver, LegacyDriver, RuntimeBuilder,
+    LegacyDriver, RuntimeBuilder,
     io::Canceller,
     net::{TcpListener, TcpStream},
     time::sleep,
@@ -23,7 +23,10 @@ use slab::Slab;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::connection::{self, Watched};
+use super::{
+    connection::{self, Watched},
+    ring,
+};
 use crate::{limits, metrics::Counters, ocsp::miss::Misses, site::Site};
 
 /// What all connections of one thread share.
@@ -75,7 +78,7 @@ pub struct Start {
 /// once it accepts.
 pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
     let number = start.number;
-    match ring() {
+    match ring::build() {
         Ok((flags, mut runtime)) => {
             if number == 0 {
                 info!(driver = "io_uring", flags, "workers run");
@@ -90,40 +93,6 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
             runtime.block_on(Worker::serve(start, ready))
         }
     }
-}
-
-type SetFlags = fn(&mut io_uring::Builder);
-type Ring = monoio::Runtime<monoio::time::TimeDriver<IoUringDriver>>;
-
-/// A ring with the best flags that this kernel has: completions are then handled on this thread when it
-/// asks for them, without interrupting it.
-fn ring() -> io::Result<(&'static str, Ring)> {
-    let build = |set: SetFlags| {
-        let mut builder = io_uring::IoUring::builder();
-        set(&mut builder);
-        RuntimeBuilder::<IoUringDriver>::new()
-            .uring_builder(builder)
-            .with_entries(limits::RING_ENTRIES)
-            .enable_timer()
-            .build()
-    };
-    let kinds: [(&str, SetFlags); 3] = [
-        ("single_issuer defer_taskrun", |builder| {
-            builder.setup_single_issuer().setup_defer_taskrun();
-        }),
-        ("coop_taskrun", |builder| {
-            builder.setup_coop_taskrun();
-        }),
-        ("none", |_| {}),
-    ];
-    let mut last = io::Error::from(io::ErrorKind::Unsupported);
-    for (flags, set) in kinds {
-        match build(set) {
-            Ok(runtime) => return Ok((flags, runtime)),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
 
 impl Worker {

@@ -1,8 +1,12 @@
 //! What survives: kill -9, orderly ends, and starts on damaged ground.
 
-use std::fs;
+use std::{
+    fs,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
-use ostia_tests::{Ask, Ca, Status, http};
+use ostia_tests::{Ask, Ca, Responder, Status, http, until};
 
 use crate::{ca_and_site, serving};
 
@@ -37,12 +41,12 @@ fn after_kill_9_everything_is_found_again() {
 
 #[test]
 fn the_book_remembers_a_revocation_that_its_source_forgot_while_it_was_down() {
-    let (ca, revoked, mut responder) = serving(|ca| {
-        let leaf = ca.issue();
-        ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
-        leaf
-    });
-    Ask::about(&ca, &revoked).at(responder.http(), "/").expect(Status::Revoked);
+    let (ca, revoked, mut responder) = serving(Ca::issue);
+    ca.revoke(&revoked, &["-crl_reason", "keyCompromise"]);
+    let ask = Ask::about(&ca, &revoked);
+    let told = || (ask.at(responder.http(), "/").status == Status::Revoked).then_some(());
+    until("the revocation is told", Duration::from_secs(3), told);
+    // Whoever was told of it may rely on it: it was on disk before it was told.
     responder.end_by("KILL");
     let site = responder.into_site();
 
@@ -73,24 +77,62 @@ fn a_start_without_a_readable_index_fails_and_names_it() {
 }
 
 #[test]
-fn sigterm_and_sigint_end_it_cleanly() {
+fn sigterm_and_sigint_end_it_cleanly_and_idle_connections_do_not_hold_it_up() {
     for signal in ["TERM", "INT"] {
         let (ca, leaf, mut responder) = serving(Ca::issue);
-        // An idle connection and a half-sent request must not hold it up.
-        let mut idle = http::Connection::open(responder.http()).unwrap();
-        idle.send(b"GET / HTTP/1.1\r\nHo").unwrap();
-        Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+        let request = http::request("GET", &http::ocsp_target("/", &Ask::about(&ca, &leaf).request()), "");
+        let mut idle = [(); 3].map(|()| http::Connection::open(responder.http()).unwrap());
+        for connection in &mut idle[1..] {
+            connection.send(&request).unwrap();
+            assert_eq!(connection.receive(false).unwrap().unwrap().status, 200);
+        }
+        let begin = Instant::now();
         let status = responder.end_by(signal);
-        assert!(status.success(), "SIG{signal}: {status}\n{}", responder.log());
-        let log = responder.log();
-        assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+        assert!(begin.elapsed() < Duration::from_secs(3), "SIG{signal}: {:?}", begin.elapsed());
+        ended_cleanly(status, &responder);
+        for connection in &mut idle {
+            assert_eq!(connection.receive(false).unwrap(), None, "closed in order, not reset");
+        }
     }
+}
+
+#[test]
+fn a_request_under_way_is_finished_after_sigterm_and_a_stuck_one_ends_at_a_deadline() {
+    let (ca, leaf, mut responder) = serving(Ca::issue);
+    let request = http::request("GET", &http::ocsp_target("/", &Ask::about(&ca, &leaf).request()), "");
+    let (begun, rest) = request.split_at(20);
+    let [mut finished, mut stuck] = [(); 2].map(|()| http::Connection::open(responder.http()).unwrap());
+    for connection in [&mut finished, &mut stuck] {
+        connection.send(begun).unwrap();
+    }
+    // Two connections accepted and read before the signal: seen by a third that is answered.
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    let finishing = std::thread::spawn({
+        let (rest, log) = (rest.to_vec(), responder.site.dir().join("log"));
+        move || {
+            let told = || fs::read_to_string(&log).unwrap().contains("stopping").then_some(());
+            until("it is stopping", Duration::from_secs(5), told);
+            finished.send(&rest).unwrap();
+            finished.receive(false).unwrap()
+        }
+    });
+    let status = responder.end_by("TERM");
+    ended_cleanly(status, &responder);
+    let reply = finishing.join().unwrap().expect("answered although it was stopping");
+    assert_eq!(reply.status, 200);
+    Ask::about(&ca, &leaf).read(&reply.body).expect(Status::Good);
+}
+
+fn ended_cleanly(status: ExitStatus, responder: &Responder) {
+    let log = responder.log();
+    assert!(status.success(), "{status}\n{log}");
+    assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
 }
 
 #[test]
 fn a_second_responder_on_the_same_state_is_refused() {
     let (ca, leaf, responder) = serving(Ca::issue);
-    let (_, other) = ca_and_site();
+    let (_other_ca, other) = ca_and_site();
     let state = format!("{:?}", responder.site.dir().join("state"));
     other.edit_config(|config| config.replace("\"state\"", &state));
     let said = other.refuses_to_start();

@@ -198,6 +198,7 @@ fn a_broken_index_keeps_the_last_good_state_until_it_is_repaired() {
     });
     let whole = fs::read_to_string(ca.index()).unwrap();
     let lines = whole.lines().count();
+    let line_of_revoked = 1 + whole.lines().position(|line| line.starts_with("R\t")).unwrap();
     let last_good = |what: &str| {
         assert_eq!(status(&responder, &ca, &good), Status::Good, "{what}");
         assert_eq!(status(&responder, &ca, &revoked), Status::Revoked, "{what}");
@@ -208,8 +209,8 @@ fn a_broken_index_keeps_the_last_good_state_until_it_is_repaired() {
         // As a program leaves it that was stopped while writing in place.
         ("cut in the middle of a line", whole[..whole.len() - 20].to_owned(), lines),
         ("a line that is none", format!("{whole}this is no line of openssl ca\n"), lines + 1),
-        ("a reason that is none", whole.replace("keyCompromise", "boredom"), 1),
-        ("a type that is none", whole.replacen("R\t", "Q\t", 1), 1),
+        ("a reason that is none", whole.replace("keyCompromise", "boredom"), line_of_revoked),
+        ("a type that is none", whole.replacen("R\t", "Q\t", 1), line_of_revoked),
     ];
     for (what, content, line) in broken {
         let before = responder.metric("ostia_source_faults_total", "");

@@ -1,0 +1,229 @@
+//! What each stage between the octets of a request and those of a response costs.
+//!
+//! `cargo bench -p ostia-benches --bench stages`; a word after `--` chooses.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{hint::black_box, net::SocketAddr, path::Path, sync::Arc};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use precompute::{
+    engine::Engine,
+    ocsp::{CertId, CertStatus, HashAlgorithm, Single},
+    pki::{Record, Serial, Status, UnixTime},
+    records::{Change, Records},
+};
+use responder::{
+    config::Config,
+    demo,
+    net::{
+        head::{self, Context},
+        http,
+    },
+    ocsp::{
+        answer::{Verdict, decide},
+        cache::{Cache, Key},
+        get,
+        miss::Misses,
+        request::Request,
+    },
+    site::{Issuer, Site},
+};
+
+/// Random numbers of a fixed seed (splitmix64): the same keys in each run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+}
+
+/// The serial with a place in a population.
+fn serial(place: u64) -> Serial {
+    let mut random = Random(place);
+    let octets: Vec<u8> = [random.next() | 1, random.next()].iter().flat_map(|word| word.to_be_bytes()).collect();
+    Serial::from_magnitude(&octets).unwrap()
+}
+
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    assert!(content.len() < 128);
+    [&[tag, content.len() as u8], content].concat()
+}
+
+fn request(id: &CertId<'_>) -> Vec<u8> {
+    let algorithm = der(0x30, &[der(0x06, id.hash.oid()), vec![5, 0]].concat());
+    let hashes = [der(4, id.issuer_name_hash), der(4, id.issuer_key_hash)].concat();
+    let id = der(0x30, &[algorithm, hashes, der(2, id.serial)].concat());
+    (0..4).fold(id, |content, _| der(0x30, &content))
+}
+
+/// The demo, read and ready.
+struct World {
+    _dir: tempfile::TempDir,
+    issuer: Arc<Issuer>,
+    misses: Arc<Misses>,
+    serial: Serial,
+    der_serial: Vec<u8>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let demo = demo::prepare(&dir.path().join("demo"), any, any, &mut |_| ()).unwrap();
+        let config = Config::read(&demo.config_path, UnixTime::now()).unwrap();
+        let mut engine = Engine::open(&config.common).unwrap();
+        engine.read_all(|_, _, _| ()).unwrap();
+        let site = Site::new(&config.common, &engine.states());
+        let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
+        let serial = good[0].serial().unwrap();
+        let der_serial = der_content(&serial);
+        let config_issuer = &config.common.tenants[0].issuers[0];
+        let (name, key) = config_issuer.hashes.get(HashAlgorithm::Sha1);
+        let id =
+            CertId { hash: HashAlgorithm::Sha1, issuer_name_hash: name, issuer_key_hash: key, serial: &der_serial };
+        let issuer = Arc::clone(site.tenants()[0].issuer(&id).unwrap());
+        Self { _dir: dir, issuer, misses: Misses::new(Cache::new(256 << 20)), serial, der_serial }
+    }
+
+    fn cert_id(&self, hash: HashAlgorithm) -> CertId<'_> {
+        let (issuer_name_hash, issuer_key_hash) = self.issuer.hashes.get(hash);
+        CertId { hash, issuer_name_hash, issuer_key_hash, serial: &self.der_serial }
+    }
+}
+
+/// The content octets of a DER INTEGER.
+fn der_content(serial: &Serial) -> Vec<u8> {
+    let magnitude = serial.magnitude();
+    let sign = if magnitude[0] & 0x80 != 0 { &[0][..] } else { &[] };
+    [sign, magnitude].concat()
+}
+
+fn base64(octets: &[u8]) -> String {
+    const SYMBOLS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for group in octets.chunks(3) {
+        let word = (0..3).fold(0u32, |word, at| word << 8 | u32::from(*group.get(at).unwrap_or(&0)));
+        for at in 0..4 {
+            let symbol = SYMBOLS[(word >> (18 - 6 * at)) as usize & 63] as char;
+            text.push(if at <= group.len() { symbol } else { '=' });
+        }
+    }
+    text
+}
+
+fn decoding(c: &mut Criterion) {
+    let world = World::new();
+    let mut group = c.benchmark_group("decode");
+    for hash in [HashAlgorithm::Sha1, HashAlgorithm::Sha256] {
+        let octets = request(&world.cert_id(hash));
+        group.bench_function(BenchmarkId::new("request", format!("{hash:?}")), |b| {
+            b.iter(|| Request::decode(black_box(&octets)).unwrap().single().is_some());
+        });
+    }
+    let octets = request(&world.cert_id(HashAlgorithm::Sha1));
+    let escaped = base64(&octets).replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    let path = format!("/{escaped}");
+    let (mut symbols, mut decoded) = (Vec::new(), Vec::new());
+    group.bench_function("get escaped", |b| {
+        b.iter(|| {
+            get::decode(black_box(path.as_bytes()), &mut symbols, &mut decoded).unwrap();
+            decoded.len()
+        });
+    });
+    assert_eq!(decoded, octets);
+    let text = format!("GET {path} HTTP/1.1\r\nHost: ocsp.example\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\r\n");
+    group.bench_function("http head", |b| b.iter(|| http::head(black_box(text.as_bytes())).unwrap().unwrap().length));
+    group.finish();
+}
+
+fn looking_up(c: &mut Criterion) {
+    let mut group = c.benchmark_group("records get");
+    for exponent in 3..=7 {
+        let count = 10u64.pow(exponent);
+        let records = Records::default();
+        records.reserve(count as usize);
+        let record = Some(Record { status: Status::Good, not_after: None });
+        records.apply((0..count).map(|place| Change { serial: serial(place), record }));
+        // Keys drawn beforehand, so that drawing costs nothing here.
+        let mut random = Random(7);
+        let drawn: Vec<_> = (0..1 << 16).map(|_| serial(random.next() % count)).collect();
+        let mut at = 0;
+        group.bench_function(BenchmarkId::from_parameter(format!("1e{exponent}")), |b| {
+            b.iter(|| {
+                at = (at + 1) % drawn.len();
+                records.get(&drawn[at]).unwrap().state
+            });
+        });
+    }
+    group.finish();
+}
+
+fn keeping(c: &mut Criterion) {
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let id = world.cert_id(HashAlgorithm::Sha1);
+    let answer = runtime.block_on(world.misses.answer(&world.issuer, &id)).unwrap();
+    let mut group = c.benchmark_group("moka get");
+    for exponent in [3, 5, 6] {
+        let count = 10u64.pow(exponent);
+        let cache = Cache::new(1 << 40);
+        for place in 0..count {
+            cache.insert(Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: serial(place) }, Arc::clone(&answer));
+        }
+        let mut random = Random(7);
+        let drawn: Vec<_> = (0..1 << 16).map(|_| serial(random.next() % count)).collect();
+        let mut at = 0;
+        group.bench_function(BenchmarkId::from_parameter(format!("1e{exponent}")), |b| {
+            b.iter(|| {
+                at = (at + 1) % drawn.len();
+                let key = Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: drawn[at] };
+                cache.get(&key).unwrap().body.len()
+            });
+        });
+    }
+    group.finish();
+}
+
+fn answering(c: &mut Criterion) {
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let id = world.cert_id(HashAlgorithm::Sha1);
+    let answer = runtime.block_on(world.misses.answer(&world.issuer, &id)).unwrap();
+    let now = UnixTime::now();
+
+    let mut group = c.benchmark_group("answer");
+    group.bench_function("decide", |b| {
+        b.iter(|| {
+            let found = world.issuer.records.get(&world.serial);
+            matches!(decide(&world.issuer.policy, found, Some(&answer), now), Verdict::Serve { .. })
+        });
+    });
+    let context =
+        Context { date: b"Sun, 06 Nov 1994 08:49:37 GMT", keep_alive: true, http_1_0: false, head_only: false };
+    let mut out = Vec::new();
+    group.bench_function("response into the buffer", |b| {
+        b.iter(|| {
+            out.clear();
+            head::answer(&mut out, black_box(&answer), answer.times.max_age(now), true, &context);
+            out.len()
+        });
+    });
+    let template = world.issuer.signer.template();
+    let single = Single { cert_id: id, status: CertStatus::Good, this_update: now, next_update: now };
+    group.bench_function("encode response data", |b| {
+        b.iter(|| template.response_data(now, black_box(&[single]), false).len());
+    });
+    let data = template.response_data(now, &[single], false);
+    group.bench_function("encode response", |b| b.iter(|| template.response(black_box(&data), &[7; 71]).len()));
+    group.bench_function("whole miss, P-256", |b| {
+        b.iter(|| runtime.block_on(world.misses.answer(&world.issuer, &id)).unwrap().body.len());
+    });
+    group.finish();
+}
+
+criterion_group!(stages, decoding, looking_up, keeping, answering);
+criterion_main!(stages);

@@ -1,0 +1,83 @@
+//! What operators see: health, metrics, logs.
+
+use std::{os::unix::net::UnixDatagram, time::Duration};
+
+use ostia_tests::{
+    Ask, Ca, Status,
+    http::{get, ocsp_target, post},
+};
+
+use crate::{ca_and_site, serving};
+
+#[test]
+fn health_is_told_on_the_admin_listener_only() {
+    let (_ca, _, responder) = serving(Ca::issue);
+    for path in ["/livez", "/readyz/ocsp", "/metrics"] {
+        assert_eq!(get(responder.site.admin, path).status, 200, "{path}");
+        // Relying parties see a malformed OCSP request there, or the page for people.
+        let reply = get(responder.http(), path);
+        assert!(!reply.text().contains("ostia_") && !reply.text().contains("ready"), "{path}: {reply:?}");
+    }
+    assert_eq!(get(responder.site.admin, "/").status, 404);
+}
+
+#[test]
+fn metrics_count_what_was_asked_and_what_became_of_it() {
+    let (ca, leaf, responder) = serving(|ca| {
+        let leaf = ca.issue();
+        ca.revoke(&leaf, &[]);
+        leaf
+    });
+    let metric = |labels: &str| responder.metric("ostia_requests_total", labels);
+    let request = Ask::about(&ca, &leaf).request();
+    for _ in 0..3 {
+        get(responder.http(), &ocsp_target("/", &request));
+    }
+    post(responder.http(), "/", b"nonsense");
+    let by_get = |result: &str| metric(&format!("method=\"GET\",result=\"{result}\""));
+    // The first was signed for, the others found it.
+    assert_eq!((by_get("signed"), by_get("hit")), (1.0, 2.0), "{}", responder.metrics());
+    assert_eq!(metric("method=\"POST\",result=\"malformed_request\""), 1.0);
+    let records = |status: &str| responder.metric("ostia_records", &format!("status=\"{status}\""));
+    // The delegate's own certificate is listed too.
+    assert_eq!((records("good"), records("revoked")), (1.0, 1.0));
+    assert_eq!(responder.metric("ostia_source_faulty", "issuer=\"ca\""), 0.0);
+    // Prometheus and OpenMetrics parsers want types and an end.
+    let text = responder.metrics();
+    assert!(text.contains("# TYPE ostia_requests counter") && text.trim_end().ends_with("# EOF"), "{text}");
+}
+
+#[test]
+fn a_log_that_is_no_terminal_is_json_line_by_line() {
+    let (ca, leaf, mut responder) = serving(Ca::issue);
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    responder.end_by("TERM");
+    let log = responder.log();
+    assert!(log.lines().count() > 2, "{log}");
+    for line in log.lines() {
+        assert!(
+            line.starts_with("{\"timestamp\":\"20") && line.contains("\"level\":") && line.ends_with('}'),
+            "{line}"
+        );
+        assert!(!line.contains('\x1b'), "no colours in a file: {line}");
+    }
+}
+
+#[test]
+fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
+    let (_ca, site) = ca_and_site();
+    let socket = site.dir().join("notify");
+    let systemd = UnixDatagram::bind(&socket).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let told = || {
+        let mut message = [0; 512];
+        let length = systemd.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let mut command = site.serve();
+    command.env("NOTIFY_SOCKET", &socket);
+    let mut responder = site.start_by(command);
+    assert!(told().lines().any(|line| line == "READY=1"));
+    assert!(responder.end_by("TERM").success());
+    assert!(told().lines().any(|line| line == "STOPPING=1"));
+}
