@@ -88,6 +88,12 @@ impl Book {
         Ok(book)
     }
 
+    /// A book that can never be opened, beside the one in `state_dir`.
+    #[cfg(test)]
+    pub(crate) fn lost(state_dir: &Path) -> Self {
+        Self { path: state_dir.join("absent/book.redb"), database: None }
+    }
+
     /// The open database, opened anew after a failed write (which closes it: what redb holds in
     /// memory can then no longer be trusted, what it has on disk can).
     fn database(&mut self) -> Result<&Database, BookError> {
@@ -113,7 +119,8 @@ impl Book {
     /// The number of the issuer with this fingerprint, given out at the first call.
     pub fn issuer(&mut self, fingerprint: &[u8; 32]) -> Result<IssuerNumber, BookError> {
         self.run(|database| {
-            let transaction = database.begin_write()?;
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
             let number = {
                 let mut issuers = transaction.open_table(ISSUERS)?;
                 let known = issuers.get(fingerprint)?.map(|guard| guard.value());
@@ -210,7 +217,8 @@ fn open_database(path: &Path) -> Result<Database, BookError> {
             error => describe(path, error.into()),
         })?;
     let format = (|| -> Result<u64, redb::Error> {
-        let transaction = database.begin_write()?;
+        let mut transaction = database.begin_write()?;
+        transaction.set_quick_repair(true);
         let format = {
             let mut meta = transaction.open_table(META)?;
             let format = meta.get("format")?.map(|guard| guard.value());

@@ -6,8 +6,8 @@
 //! It does not know who reads the records.
 //!
 //! One pass over one issuer is: [`watch`] sees a changed file → [`compare`] reads the sources and
-//! lists the differences → the book writes them (the commit point) → the records show them.
-//! Starting is the same pass with everything counted as changed, after the book has filled the records.
+//! lists the differences → the records show them → the book writes them, now or when it can again.
+//! A restart finds what the book has, and reads the sources before anything is answered. Starting is the same pass with everything counted as changed, after the book has filled the records.
 
 mod compare;
 mod health;
@@ -84,6 +84,8 @@ pub struct Pass {
     pub changed: u64,
     /// Records after it.
     pub counts: Counts,
+    /// When the CRL goes out of date.
+    pub crl_next_update: Option<UnixTime>,
     /// How long reading, comparing, writing and applying took.
     pub took: Duration,
 }
@@ -106,11 +108,24 @@ struct Watched {
     state: IssuerState,
     watch: watch::Watch,
     crl_number: Option<[u8; 20]>,
-    /// Changes that the records show and the book could not write yet.
-    unsaved: Vec<Change>,
-    retry_at: Option<Instant>,
+    unsaved: Unsaved,
+    read_again_at: Option<Instant>,
+    save_again_at: Option<Instant>,
     /// Reads in a row that found their files changing.
     unsteady: u32,
+}
+
+/// What the records show and the book could not write yet.
+#[derive(Debug, Default)]
+struct Unsaved {
+    changes: Vec<Change>,
+    crl_number: Option<[u8; 20]>,
+}
+
+impl Unsaved {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.crl_number.is_none()
+    }
 }
 
 impl Engine {
@@ -140,9 +155,7 @@ impl Engine {
     /// Reads every source now; any refusal is an error. Calls `each` after each issuer.
     pub fn read_all(&mut self, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
         for issuer in &mut self.issuers {
-            issuer.watch.changed();
-            let pass = issuer.pass(&mut self.book, self.accept_shrink)?;
-            issuer.state.health.read(UnixTime::now(), &pass);
+            let pass = issuer.first_pass(&mut self.book, self.accept_shrink)?;
             each(&issuer.tenant, &issuer.name, &pass);
         }
         Ok(())
@@ -152,12 +165,7 @@ impl Engine {
     /// faults go to the log and to [`Health`].
     pub fn poll(&mut self) {
         for issuer in &mut self.issuers {
-            let retry = issuer.retry_at.is_some_and(|at| at <= Instant::now());
-            // Both sides always run: the watch must learn what it has seen.
-            if issuer.watch.changed() | retry {
-                issuer.retry_at = None;
-                issuer.take(&mut self.book, self.accept_shrink);
-            }
+            issuer.look(&mut self.book, self.accept_shrink);
         }
     }
 
@@ -203,15 +211,49 @@ impl Watched {
             state: IssuerState { records: Arc::new(records), health: Arc::default() },
             watch: watch::Watch::new(sources.paths()),
             crl_number: book.crl_number(number)?,
-            unsaved: Vec::new(),
-            retry_at: None,
+            unsaved: Unsaved::default(),
+            read_again_at: None,
+            save_again_at: None,
             unsteady: 0,
         })
     }
 
+    /// The pass of a start: it waits for a source that is being written, and fails on any other fault.
+    fn first_pass(&mut self, book: &mut Book, accept_shrink: bool) -> Result<Pass, EngineError> {
+        loop {
+            self.watch.changed();
+            match self.pass(accept_shrink) {
+                Ok(pass) => {
+                    self.save(book)?;
+                    self.state.health.read(UnixTime::now(), &pass);
+                    self.warn_if_out_of_date(pass.crl_next_update);
+                    return Ok(pass);
+                }
+                Err(error) if self.may_be_a_moment(&error) => std::thread::sleep(limits::SOURCE_POLL_INTERVAL),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// One look: a pass if a file has changed or a refused one is to be tried again.
+    fn look(&mut self, book: &mut Book, accept_shrink: bool) {
+        self.state.health.looked(UnixTime::now());
+        // Both sides always run: the watch must learn what it has seen.
+        let due = self.watch.changed() | due(&mut self.read_again_at);
+        if due {
+            self.take(accept_shrink);
+        }
+        if (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
+            self.save_again_at = None;
+            if self.save(book).is_err() {
+                self.save_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
+            }
+        }
+    }
+
     /// One pass, its outcome told in log and health.
-    fn take(&mut self, book: &mut Book, accept_shrink: bool) {
-        match self.pass(book, accept_shrink) {
+    fn take(&mut self, accept_shrink: bool) {
+        match self.pass(accept_shrink) {
             Ok(pass) => {
                 self.unsteady = 0;
                 self.state.health.read(UnixTime::now(), &pass);
@@ -225,34 +267,28 @@ impl Watched {
                     milliseconds = pass.took.as_millis() as u64,
                     "the source was read"
                 );
+                self.warn_if_out_of_date(pass.crl_next_update);
             }
-            // In the middle of being written or replaced: that is no fault unless it never ends.
-            Err(EngineError::Source(_))
-                if self.watch.changed_since_read() && self.unsteady < limits::UNSTEADY_READS_MAX =>
-            {
-                self.unsteady += 1;
-                self.retry_at = Some(Instant::now());
-            }
-            Err(EngineError::Source(error)) => {
+            Err(error) if self.may_be_a_moment(&error) => self.read_again_at = Some(Instant::now()),
+            Err(error) => {
                 self.unsteady = 0;
                 if self.state.health.refused(&error.to_string()) {
                     error!(tenant = self.tenant, issuer = self.name, "{error}; the last good state stays in use");
                 }
-            }
-            Err(EngineError::Book(error)) => {
-                if self.state.health.refused(&error.to_string()) {
-                    error!(
-                        tenant = self.tenant,
-                        issuer = self.name,
-                        "{error}; answers show the change, it is not durable yet"
-                    );
-                }
-                self.retry_at = Some(Instant::now() + limits::BOOK_RETRY_INTERVAL);
+                // What stood in the way need not show in the file: descriptors or memory that ran out, a mount.
+                self.read_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
             }
         }
     }
 
-    fn pass(&mut self, book: &mut Book, accept_shrink: bool) -> Result<Pass, EngineError> {
+    /// Whether a refusal may come from reading in the middle of a change, which is no fault unless it never ends.
+    fn may_be_a_moment(&mut self, error: &SourceError) -> bool {
+        self.unsteady += 1;
+        (error.unsteady || self.watch.changed_since()) && self.unsteady <= limits::UNSTEADY_READS_MAX
+    }
+
+    /// Reads the sources, and shows in the records what has changed. What is shown is in `unsaved` then.
+    fn pass(&mut self, accept_shrink: bool) -> Result<Pass, SourceError> {
         let started = Instant::now();
         let comparison = compare::compare(&compare::Question {
             records: &self.state.records,
@@ -260,36 +296,61 @@ impl Watched {
             issuer: &self.certificate,
             crl_number: self.crl_number,
             accept_shrink,
-        });
-        // Before any verdict: what was read of a file in the middle of being written means nothing.
-        if let Some(path) = self.watch.changed_path() {
-            let problem = "changed while it was being read; it is read again";
-            return Err(SourceError::file(&path, problem).into());
-        }
-        let comparison = comparison?;
+        })?;
         self.tell_contradictions(&comparison);
-        let changed = comparison.changes.len() as u64;
-        let crl_number = comparison.crl_number.filter(|number| self.crl_number != Some(*number));
-        let mut changes = std::mem::take(&mut self.unsaved);
-        changes.extend(comparison.changes);
-        // Stable, so that of two changes of one serial the later one stays the later one.
-        changes.sort_by_key(|change| change.serial);
-
-        let saved = if changes.is_empty() && crl_number.is_none() {
-            Ok(0)
-        } else {
-            book.commit(&Batch { issuer: self.number, changes: &changes, crl_number })
-        };
-        // A full disk must not keep a revocation from being told: the source has it, a restart reads it there.
-        self.state.records.reserve(changes.len());
-        self.state.records.apply(changes.iter().copied());
-        if let Err(error) = saved {
-            self.unsaved = changes;
-            return Err(error.into());
+        // Shown before it is on disk: a full disk must not keep a revocation from being told. The source has
+        // it, and a restart reads it there.
+        self.state.records.reserve(comparison.changes.len());
+        self.state.records.apply(comparison.changes.iter().copied());
+        if comparison.crl_number != self.crl_number {
+            self.crl_number = comparison.crl_number.or(self.crl_number);
+            self.unsaved.crl_number = self.crl_number;
         }
-        self.crl_number = crl_number.or(self.crl_number);
-        let counts = self.state.records.counts();
-        Ok(Pass { listed: comparison.listed, changed, counts, took: started.elapsed() })
+        let changed = comparison.changes.len() as u64;
+        if self.unsaved.changes.is_empty() {
+            self.unsaved.changes = comparison.changes;
+        } else {
+            self.unsaved.changes.extend(comparison.changes);
+            // Stable, so that of two changes of one serial the later one stays the later one.
+            self.unsaved.changes.sort_by_key(|change| change.serial);
+        }
+        Ok(Pass {
+            listed: comparison.listed,
+            changed,
+            counts: self.state.records.counts(),
+            crl_next_update: comparison.crl_next_update,
+            took: started.elapsed(),
+        })
+    }
+
+    /// Writes to the book what it does not have yet.
+    fn save(&mut self, book: &mut Book) -> Result<(), BookError> {
+        if self.unsaved.is_empty() {
+            return Ok(());
+        }
+        let Unsaved { changes, crl_number } = &self.unsaved;
+        let saved = book.commit(&Batch { issuer: self.number, changes, crl_number: *crl_number });
+        match &saved {
+            Ok(_) => self.unsaved = Unsaved::default(),
+            Err(error) if self.state.health.saved(Some(error.to_string())) => {
+                error!(
+                    tenant = self.tenant,
+                    issuer = self.name,
+                    "{error}; changes are answered, they are not durable yet"
+                );
+            }
+            Err(_) => {}
+        }
+        if saved.is_ok() {
+            self.state.health.saved(None);
+        }
+        saved.map(|_| ())
+    }
+
+    fn warn_if_out_of_date(&self, next_update: Option<UnixTime>) {
+        if let Some(next_update) = next_update.filter(|time| *time <= UnixTime::now()) {
+            warn!(tenant = self.tenant, issuer = self.name, %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is still answered");
+        }
     }
 
     fn tell_contradictions(&self, comparison: &Comparison) {
@@ -305,6 +366,19 @@ impl Watched {
             );
         }
     }
+}
+
+fn due_now(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at <= Instant::now())
+}
+
+/// Whether the time has come; then it is taken away.
+fn due(at: &mut Option<Instant>) -> bool {
+    let due = due_now(*at);
+    if due {
+        *at = None;
+    }
+    due
 }
 
 /// What the book knows an issuer's records by: the tenant counts, so that two tenants with the

@@ -34,8 +34,9 @@ pub const SIGN_QUEUE_LENGTH_MAX: usize = 4096;
 /// lines take about 0.3 s.
 pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long after a failed write the book is tried again: soon enough after room was made, rare enough for the log.
-pub const BOOK_RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// How long after a fault a source or the book is tried again: soon enough after it was mended, rare enough
+/// for reading a million lines each time.
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Certificates that may vanish from a source at once without a question, however few there were: a small
 /// CA that is cleaned up by hand.

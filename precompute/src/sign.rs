@@ -94,6 +94,9 @@ pub trait Signing: Send + Sync + fmt::Debug {
     /// With what it signs.
     fn algorithm(&self) -> Algorithm;
 
+    /// Whether [`Signing::sign_here`] signs.
+    fn signs_here(&self) -> bool;
+
     /// Signs on the calling thread where that is cheap; `None` where it is not, and
     /// [`Signing::submit`] is the way.
     fn sign_here(&self, message: &[u8]) -> Option<Result<Vec<u8>, SignError>>;

@@ -34,17 +34,24 @@ pub struct SourceError {
     pub line: Option<u64>,
     /// What is wrong, and what would be right.
     pub problem: String,
+    /// The file was being written: the same read may succeed in a moment.
+    pub unsteady: bool,
 }
 
 impl SourceError {
+    /// The file changed while it was being read.
+    pub fn unsteady(path: &Path) -> Self {
+        Self { unsteady: true, ..Self::file(path, "changed while it was being read") }
+    }
+
     /// `problem` with the file as a whole.
     pub fn file(path: &Path, problem: impl fmt::Display) -> Self {
-        Self { path: path.to_owned(), line: None, problem: problem.to_string() }
+        Self { path: path.to_owned(), line: None, problem: problem.to_string(), unsteady: false }
     }
 
     /// `problem` with one line, counted from 1.
     pub fn line(path: &Path, line: u64, problem: impl fmt::Display) -> Self {
-        Self { path: path.to_owned(), line: Some(line), problem: problem.to_string() }
+        Self { path: path.to_owned(), line: Some(line), problem: problem.to_string(), unsteady: false }
     }
 }
 
@@ -62,7 +69,7 @@ impl std::error::Error for SourceError {}
 
 impl From<FileError> for SourceError {
     fn from(error: FileError) -> Self {
-        Self { path: error.path, line: None, problem: error.problem }
+        Self { path: error.path, line: None, problem: error.problem, unsteady: false }
     }
 }
 

@@ -137,7 +137,11 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         Some(name) => Some(name.to_owned()),
         None => read_name(section),
     };
-    let hosts = section.strings("hosts").unwrap_or_default().iter().map(|host| host.to_ascii_lowercase()).collect();
+    let hosts: Vec<_> =
+        section.strings("hosts").unwrap_or_default().iter().map(|host| host.to_ascii_lowercase()).collect();
+    if let Some(host) = hosts.iter().find(|host| host.is_empty() || host.contains(['/', ' ']) || has_port(host)) {
+        section.problem("hosts", format_args!("names «{host}»; expected host names without scheme and port"));
+    }
     let path = section.string("path").unwrap_or_else(|| "/".into());
     if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'%' && b != b'#') {
         section.problem("path", format_args!("is «{path}»; expected a URL path such as «/acme»"));
@@ -166,6 +170,11 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         Some(read)
     });
     Some(Tenant { name: name?, hosts, path, policy, issuers })
+}
+
+/// `[::1]` has none, `[::1]:80` and `host:80` have one.
+fn has_port(host: &str) -> bool {
+    host.rfind(':').is_some_and(|colon| !host[colon..].contains(']'))
 }
 
 /// Names stand in metrics and paths: letters, digits, `-`, `_` and `.`.
@@ -270,14 +279,19 @@ fn read_signer(
     let key = noted(section, "key", SoftwareKey::from_file(&path))?;
     let issuer = issuer?;
     let certificate = if certificate_given { own? } else { issuer.clone() };
-    let threads = threads.map_or_else(default_sign_threads, |threads| threads as usize);
+    let threads = threads.map_or_else(|| default_sign_threads(&key), |threads| threads as usize);
     let pool = Pool::software(&key, threads, limits::SIGN_QUEUE_LENGTH_MAX);
+    let pool = noted(section, "threads", pool.map_err(|error| format!("{threads} cannot be started: {error}")))?;
     let signer = OcspSigner::new(issuer_name, issuer, &certificate, key.public_key_octets(), Arc::new(pool), form, now);
     noted(section, if certificate_given { "certificate" } else { "key" }, signer)
 }
 
-/// As many as there are cores: software signing is arithmetic and nothing else.
-fn default_sign_threads() -> usize {
+/// As many as there are cores: software signing is arithmetic and nothing else. One where the serving
+/// threads sign themselves and only refreshes are left.
+fn default_sign_threads(key: &SoftwareKey) -> usize {
+    if key.algorithm().is_cheap() {
+        return 1;
+    }
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(limits::SIGN_THREADS_MAX as usize))
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Comparison {
     pub first_contradiction: Option<(Serial, Status, Option<Status>)>,
     /// The complete CRL's number, big-endian, padded.
     pub crl_number: Option<[u8; 20]>,
+    /// When the CRLs go out of date, the earlier of the two.
+    pub crl_next_update: Option<UnixTime>,
 }
 
 /// Reads the sources and compares.
@@ -46,15 +48,13 @@ pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, SourceError
     let mut crl = Revocations::read(question, &mut comparison)?;
     let mut census = question.records.census();
     if let Some(path) = &question.sources.index {
-        for listed in Index::open(path)? {
-            let Listed { serial, record } = listed?;
-            let status = stricter(record.status, crl.take(&serial));
-            let (first, known) = census.mark(&serial);
-            if !first {
-                return Err(listed_twice(path, serial));
-            }
-            comparison.note(serial, known, Record { status, ..record });
+        let mut index = Index::open(path)?;
+        let outcome = comparison.note_index(&mut index, path, &mut census, &mut crl);
+        // Whatever was found in a file that is being written means nothing.
+        if !index.is_steady() {
+            return Err(SourceError::unsteady(path));
         }
+        outcome?;
     }
     // All of a CRL without an index; with one, what the index forgot and the CRL revokes.
     for (serial, status) in crl.remaining() {
@@ -75,6 +75,25 @@ pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, SourceError
 }
 
 impl Comparison {
+    fn note_index(
+        &mut self,
+        index: &mut Index,
+        path: &Path,
+        census: &mut Census<'_>,
+        crl: &mut Revocations,
+    ) -> Result<(), SourceError> {
+        for listed in index {
+            let Listed { serial, record } = listed?;
+            let status = stricter(record.status, crl.take(&serial));
+            let (first, known) = census.mark(&serial);
+            if !first {
+                return Err(listed_twice(path, serial));
+            }
+            self.note(serial, known, Record { status, ..record });
+        }
+        Ok(())
+    }
+
     /// Notes what the sources say of a serial of which the records hold `known`.
     fn note(&mut self, serial: Serial, known: Option<Found>, said: Record) {
         self.listed += 1;
@@ -169,8 +188,11 @@ impl Revocations {
         }
         refuse_older(path, &complete, question.crl_number)?;
         comparison.crl_number = complete.header().number.map(|number| *number.padded());
+        comparison.crl_next_update = complete.header().next_update;
         let mut entries: Vec<_> = complete.entries().filter_map(revoked).collect();
         if let Some(delta) = read_delta(question, &complete)? {
+            let ends = [comparison.crl_next_update, delta.header().next_update];
+            comparison.crl_next_update = ends.into_iter().flatten().min();
             let mut changes = BTreeMap::new();
             for entry in delta.entries() {
                 // A serial that stands twice is revoked if either entry says so.

@@ -14,8 +14,14 @@ pub struct Health(Mutex<HealthReport>);
 pub struct HealthReport {
     /// When the sources were last taken.
     pub last_read: Option<UnixTime>,
-    /// What is wrong now.
+    /// What is wrong with the sources now.
     pub fault: Option<String>,
+    /// What is wrong with the book now: changes are answered, and are not durable yet.
+    pub book_fault: Option<String>,
+    /// When the sources were last looked at, changed or not.
+    pub last_look: Option<UnixTime>,
+    /// When the CRL goes out of date.
+    pub crl_next_update: Option<UnixTime>,
     /// Refused reads since the start.
     pub faults: u64,
     /// Reads taken since the start.
@@ -41,6 +47,19 @@ impl Health {
         report.reads += 1;
         report.listed = pass.listed;
         report.changed += pass.changed;
+        report.crl_next_update = pass.crl_next_update;
+    }
+
+    pub(super) fn looked(&self, now: UnixTime) {
+        self.lock().last_look = Some(now);
+    }
+
+    /// Notes whether the book could be written; true if a fault is news.
+    pub(super) fn saved(&self, fault: Option<String>) -> bool {
+        let mut report = self.lock();
+        let news = fault.is_some() && report.book_fault != fault;
+        report.book_fault = fault;
+        news
     }
 
     /// Notes a refused read; true if it is news.

@@ -57,8 +57,22 @@ impl World {
     }
 
     fn pass(&mut self) -> Result<Pass, String> {
+        self.pass_accepting(false)
+    }
+
+    fn pass_accepting(&mut self, accept_shrink: bool) -> Result<Pass, String> {
         self.watched.watch.changed();
-        self.watched.pass(&mut self.book, false).map_err(|error| error.to_string())
+        let pass = self.watched.pass(accept_shrink).map_err(|error| error.to_string())?;
+        self.watched.save(&mut self.book).unwrap();
+        Ok(pass)
+    }
+
+    fn look(&mut self) {
+        self.watched.look(&mut self.book, false);
+    }
+
+    fn report(&self) -> HealthReport {
+        self.watched.state.health.report()
     }
 
     #[track_caller]
@@ -160,23 +174,66 @@ fn an_index_that_lost_most_of_its_certificates_is_refused_until_accepted() {
     world.index(&list(1..60));
     assert_eq!(world.pass().unwrap().counts, Counts { good: 59, revoked: 1 }, "less than half went");
     world.index(&list(1..10));
-    world.watched.watch.changed();
-    world.watched.pass(&mut world.book, true).unwrap();
+    world.pass_accepting(true).unwrap();
     assert_eq!(world.watched.state.records.counts(), Counts { good: 9, revoked: 1 });
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_read_is_read_again() {
+fn a_file_that_is_written_while_it_is_read_is_read_again() {
+    let world = World::with_index();
+    world.index(&list(1..5));
+    let path = world.ca.path("listed.txt");
+    let mut index = crate::source::Index::open(&path).unwrap();
+    assert!(index.by_ref().all(|listed| listed.is_ok()) && index.is_steady());
+    let mut index = crate::source::Index::open(&path).unwrap();
+    world.index(&list(1..7));
+    assert!(index.by_ref().all(|listed| listed.is_ok()) && !index.is_steady(), "written in place");
+    let mut index = crate::source::Index::open(&path).unwrap();
+    fs::write(world.ca.path("new.txt"), list(1..9)).unwrap();
+    fs::rename(world.ca.path("new.txt"), &path).unwrap();
+    assert!(index.by_ref().all(|listed| listed.is_ok()) && index.is_steady(), "one whole version, replaced since");
+}
+
+#[test]
+fn a_refused_source_is_tried_again_although_its_file_does_not_change() {
+    // A read can fail for want of a descriptor while `stat` sees nothing wrong: the revocation in the
+    // file then waited for the next change of the file. A directory in the file's place stands in for it.
+    let mut world = World::with_index();
+    let path = world.ca.path("listed.txt");
+    fs::create_dir(&path).unwrap();
+    world.look();
+    assert!(world.report().fault.is_some() && world.watched.read_again_at.is_some());
+    world.watched.read_again_at = Some(Instant::now());
+    world.look();
+    assert_eq!(world.report().faults, 2, "tried again");
+    fs::remove_dir(&path).unwrap();
+    world.index(&list(1..5));
+    world.look();
+    let report = world.report();
+    assert_eq!((report.fault, report.listed), (None, 4));
+}
+
+#[test]
+fn a_book_that_cannot_be_written_is_told_and_written_later() {
     let mut world = World::with_index();
     world.index(&list(1..5));
-    world.watched.watch.changed();
-    world.index(&list(1..7));
-    let error = world.watched.pass(&mut world.book, false).unwrap_err().to_string();
-    assert!(error.contains("changed while it was being read"), "{error}");
-    assert_eq!(world.status(1), None);
-    world.watched.take(&mut world.book, false);
-    assert!(world.watched.retry_at.is_some());
-    assert_eq!(world.pass().unwrap().listed, 6);
+    world.look();
+    let book = std::mem::replace(&mut world.book, Book::lost(world.state.path()));
+    world.index(&(list(1..4) + &revoked(4, ",keyCompromise")));
+    world.look();
+    assert_eq!(world.status(4), Some(FINAL), "told although not on disk");
+    assert!(world.report().book_fault.is_some() && world.watched.save_again_at.is_some());
+    let serial = Serial::from_magnitude(&[4]).unwrap();
+    let shown = world.watched.state.records.get(&serial);
+
+    // A source that is broken meanwhile does not keep the change from the disk.
+    world.index("garbage\n");
+    world.book = book;
+    world.watched.save_again_at = Some(Instant::now());
+    world.look();
+    assert!(world.watched.unsaved.is_empty() && world.report().book_fault.is_none());
+    assert_eq!(world.watched.state.records.get(&serial), shown, "writing does not change the record a second time");
+    assert_eq!(world.restart().status(4), Some(FINAL));
 }
 
 fn crl_sources(ca: &Ca) -> Sources {

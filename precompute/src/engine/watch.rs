@@ -88,18 +88,12 @@ impl Watch {
         any
     }
 
-    /// A file that looks different from the last call of [`Watch::changed`].
-    pub(super) fn changed_path(&self) -> Option<PathBuf> {
-        let differs = |file: &&Watched| match (&file.seen, Stamp::of(&file.path)) {
+    /// Whether any file looks different from the last call of [`Watch::changed`].
+    pub(super) fn changed_since(&self) -> bool {
+        self.files.iter().any(|file| match (&file.seen, Stamp::of(&file.path)) {
             (Some(before), Some(now)) => !before.same_file(&now),
             (before, now) => before.is_some() != now.is_some(),
-        };
-        self.files.iter().find(differs).map(|file| file.path.clone())
-    }
-
-    /// Whether [`Watch::changed_path`] would name one.
-    pub(super) fn changed_since_read(&self) -> bool {
-        self.changed_path().is_some()
+        })
     }
 }
 
@@ -123,7 +117,7 @@ mod tests {
 
         let same_length = |text: &str| std::fs::write(&path, text).unwrap();
         same_length("b");
-        assert_eq!(watch.changed_path(), Some(path.clone()));
+        assert!(watch.changed_since());
         assert!(watch.changed(), "rewritten in place with the same length");
         assert!(watch.changed(), "still too fresh to be sure");
         settle();

@@ -122,13 +122,6 @@ impl Certificate {
         extensions.iter().any(|extension| extension.extn_id == OCSP_NOCHECK)
     }
 
-    /// The AuthorityKeyIdentifier's keyIdentifier, where there is one.
-    pub fn authority_key_identifier(&self) -> Option<Vec<u8>> {
-        let (_, identifier) =
-            self.parsed.tbs_certificate.get::<x509_cert::ext::pkix::AuthorityKeyIdentifier>().ok().flatten()?;
-        Some(identifier.key_identifier?.into_bytes())
-    }
-
     /// Checks that `issuer` is named as this certificate's issuer and that its key signed it.
     /// Says nothing of validity periods.
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), VerifyError> {

@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt, io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
     time::Instant,
@@ -74,33 +74,38 @@ struct Queue {
 }
 
 impl Pool {
-    /// Threads for each of `sessions`; at most `queue_length_max` jobs wait in each priority.
-    pub fn new(algorithm: Algorithm, sessions: Vec<Box<dyn Session>>, queue_length_max: usize) -> Self {
+    /// Threads for each of `sessions`; at most `queue_length_max` jobs wait in each priority. An error where
+    /// the system gives no more threads.
+    pub fn new(algorithm: Algorithm, sessions: Vec<Box<dyn Session>>, queue_length_max: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared { queue: Mutex::default(), work: Condvar::new(), queue_length_max });
         let threads = sessions
             .into_iter()
             .enumerate()
-            .filter_map(|(number, session)| {
+            .map(|(number, session)| {
                 let shared = Arc::clone(&shared);
                 let thread = std::thread::Builder::new().name(format!("sign-{number}"));
-                thread.spawn(move || shared.work(session)).ok()
+                thread.spawn(move || shared.work(session))
             })
-            .collect();
-        Self { algorithm, cheap: None, shared, threads }
+            .collect::<io::Result<_>>()?;
+        Ok(Self { algorithm, cheap: None, shared, threads })
     }
 
     /// A pool of `threads` threads over one software key.
-    pub fn software(key: &SoftwareKey, threads: usize, queue_length_max: usize) -> Self {
+    pub fn software(key: &SoftwareKey, threads: usize, queue_length_max: usize) -> io::Result<Self> {
         let sessions = (0..threads).map(|_| Box::new(key.clone()) as Box<dyn Session>).collect();
-        let mut pool = Self::new(key.algorithm(), sessions, queue_length_max);
+        let mut pool = Self::new(key.algorithm(), sessions, queue_length_max)?;
         pool.cheap = Some(key.clone()).filter(|key| key.algorithm().is_cheap());
-        pool
+        Ok(pool)
     }
 }
 
 impl Signing for Pool {
     fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    fn signs_here(&self) -> bool {
+        self.cheap.is_some()
     }
 
     fn sign_here(&self, message: &[u8]) -> Option<Result<Vec<u8>, SignError>> {
@@ -203,7 +208,7 @@ mod tests {
         fn new(queue_length_max: usize) -> Self {
             let (gate, gated) = mpsc::channel();
             let (send, results) = mpsc::channel();
-            let pool = Pool::new(Algorithm::Ed25519, vec![Box::new(Gated(gated))], queue_length_max);
+            let pool = Pool::new(Algorithm::Ed25519, vec![Box::new(Gated(gated))], queue_length_max).unwrap();
             Self { pool: Some(pool), gate, results, send }
         }
 

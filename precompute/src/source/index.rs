@@ -26,6 +26,7 @@ use std::{
     iter::FusedIterator,
     path::{Path, PathBuf},
     str,
+    time::SystemTime,
 };
 
 use super::{Excerpt, REVOCATION_TIME_MAX, SourceError};
@@ -58,20 +59,34 @@ pub struct Index<R = BufReader<File>> {
     /// Lines read so far: the number of the one in `line`.
     number: u64,
     ended: bool,
+    /// Length and time of the last change when the file was opened.
+    opened: Option<(u64, SystemTime)>,
 }
 
 impl Index {
     /// Opens the file; nothing is read yet.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let file = File::open(path).map_err(|error| SourceError::file(path, unreadable(&error)))?;
-        Ok(Self::new(BufReader::with_capacity(READ_OCTETS, file), path))
+        let opened = length_and_change(&file);
+        Ok(Self { opened, ..Self::new(BufReader::with_capacity(READ_OCTETS, file), path) })
     }
+
+    /// Whether the open file is as it was when it was opened. That another file has its name by now
+    /// does not matter: `openssl ca` replaces its database whole, and what is open is one whole version.
+    pub fn is_steady(&self) -> bool {
+        self.opened.is_some() && self.opened == length_and_change(self.reader.get_ref())
+    }
+}
+
+fn length_and_change(file: &File) -> Option<(u64, SystemTime)> {
+    let metadata = file.metadata().ok()?;
+    Some((metadata.len(), metadata.modified().ok()?))
 }
 
 impl<R: BufRead> Index<R> {
     /// Reads from `reader`; `path` is what errors name.
     pub fn new(reader: R, path: &Path) -> Self {
-        Self { reader, path: path.to_owned(), line: Vec::with_capacity(1024), number: 0, ended: false }
+        Self { reader, path: path.to_owned(), line: Vec::with_capacity(1024), number: 0, ended: false, opened: None }
     }
 
     /// Puts the next line into `self.line`, without its end. `false` at the end of the file.
