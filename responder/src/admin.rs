@@ -85,8 +85,11 @@ impl Status {
         let mut lines = String::from(if ready { "ready\n" } else { "not ready: stopping\n" });
         for Issuer { tenant, name, state, signer_not_after } in &self.issuers {
             let report = state.health.report();
-            if let Some(fault) = report.fault {
+            for fault in [&report.fault, &report.book_fault].into_iter().flatten() {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {fault}");
+            }
+            if let Some(end) = report.crl_next_update.filter(|end| *end <= now) {
+                let _ = writeln!(lines, "degraded: {tenant}/{name}: the CRL is out of date since {end}");
             }
             if report.contradictions > 0 {
                 let _ = writeln!(
@@ -188,6 +191,24 @@ impl Collector for Scrape {
             "source_faulty",
             "Whether the sources are refused now",
             each(&|report| u64::from(report.fault.is_some())),
+        )?;
+        gauges(
+            &mut encoder,
+            "source_last_look_seconds",
+            "When the sources were last looked at, changed or not, Unix time",
+            each(&|report| report.last_look.map_or(0, |time| time.0)),
+        )?;
+        gauges(
+            &mut encoder,
+            "crl_next_update_seconds",
+            "When the CRL goes out of date, Unix time; 0 without one",
+            each(&|report| report.crl_next_update.map_or(0, |time| time.0)),
+        )?;
+        gauges(
+            &mut encoder,
+            "book_faulty",
+            "Whether changes are answered that the book could not write yet",
+            each(&|report| u64::from(report.book_fault.is_some())),
         )?;
         gauges(
             &mut encoder,

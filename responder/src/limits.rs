@@ -53,7 +53,9 @@ pub const MISS_DEADLINE: Duration = Duration::from_secs(5);
 /// faster than that is told by the next request.
 pub const SIGN_ATTEMPTS_MAX: usize = 3;
 
-/// Connections of one worker. At [`READ_OCTETS`] each that is 64 MiB.
+/// Connections of one worker, where the limit of open files allows as many. Idle ones hold [`READ_OCTETS`], 64 MiB
+/// together; clients that send and never read hold at most [`HEAD_OCTETS_MAX`] + [`CHUNKED_OCTETS_MAX`] +
+/// 2 × [`WRITE_OCTETS_MAX`], 2.6 GiB together.
 pub const CONNECTIONS_MAX: usize = 16 << 10;
 
 /// Connections waiting to be accepted, of one listener; the kernel caps it with net.core.somaxconn.
@@ -86,3 +88,10 @@ const _: () = {
 pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);
 /// And how much: the body of one honest request.
 pub const LINGER_OCTETS_MAX: usize = 64 << 10;
+
+/// How long a signed answer about an unlisted serial is valid: it may be issued the next moment, and clients keep
+/// what they are told until nextUpdate.
+pub const UNLISTED_VALIDITY: Duration = Duration::from_secs(300);
+
+/// File descriptors that are not connections: listeners, rings, the book, sources, logs, the admin listener's.
+pub const OTHER_DESCRIPTORS: u64 = 256;

@@ -17,6 +17,7 @@ use std::{
 };
 
 use precompute::{config::Unlisted, engine::Engine};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -26,6 +27,7 @@ use tracing::{error, info, warn};
 use crate::{
     admin,
     config::Config,
+    limits,
     metrics::Counters,
     net::{listen, worker},
     ocsp::{cache::Cache, miss::Misses},
@@ -41,17 +43,17 @@ pub struct Running {
     pub admin: SocketAddr,
 }
 
-/// A serving thread that ended although nobody told it to.
+/// A thread that ended although nobody told it to.
 #[derive(Debug)]
-struct WorkerLost(String);
+struct ThreadLost(String);
 
-impl fmt::Display for WorkerLost {
+impl fmt::Display for ThreadLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a serving thread ended: {}; the service stops so that it can be started anew", self.0)
+        write!(f, "{}; the service stops so that it can be started anew", self.0)
     }
 }
 
-impl Error for WorkerLost {}
+impl Error for ThreadLost {}
 
 /// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered.
 pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
@@ -90,11 +92,17 @@ pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn 
     let stopped = Arc::new(AtomicBool::new(false));
     let follow = {
         let stopped = Arc::clone(&stopped);
-        thread::Builder::new().name("engine".into()).spawn(move || engine.run(|| stopped.load(Relaxed)))?
+        // Without it the service would go on vouching for what it last read.
+        let last = workers.last_words("the engine");
+        thread::Builder::new().name("engine".into()).spawn(move || {
+            let _last = last;
+            engine.run(|| stopped.load(Relaxed));
+        })?
     };
 
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = control.block_on(async {
+        admin.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(admin)?;
         let service = axum::serve(listener, admin::router(Arc::clone(&status)));
         let server = tokio::spawn(async move { service.await });
@@ -109,7 +117,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn 
         let outcome: Result<(), Box<dyn Error>> = tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
-            lost = workers.lost.recv() => Err(WorkerLost(lost.unwrap_or_default()).into()),
+            lost = workers.lost.recv() => Err(ThreadLost(lost.unwrap_or_default()).into()),
         };
         info!("stopping: what is under way is finished");
         notify(sd_notify::NotifyState::Stopping);
@@ -143,6 +151,26 @@ fn warn_of_policies(config: &precompute::config::Config) {
     }
 }
 
+/// How many connections each of `workers` may have: what the limit of open files leaves. The limit is raised
+/// as far as this process may.
+fn connections_max(workers: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let files = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    let files = files.unwrap_or(u64::MAX);
+    let share = files.saturating_sub(limits::OTHER_DESCRIPTORS) / workers as u64;
+    let connections = usize::try_from(share).unwrap_or(usize::MAX).clamp(1, limits::CONNECTIONS_MAX);
+    if connections < limits::CONNECTIONS_MAX {
+        info!(
+            files,
+            connections,
+            workers,
+            "the limit of open files bounds the connections of each worker; raise LimitNOFILE or `ulimit -n` for more"
+        );
+    }
+    connections
+}
+
 fn notify(state: sd_notify::NotifyState<'_>) {
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(false, &[state]);
@@ -152,8 +180,9 @@ fn notify(state: sd_notify::NotifyState<'_>) {
 struct Workers {
     counters: Vec<Arc<Counters>>,
     stop: watch::Sender<bool>,
-    /// Receives a worker's last words, and ends when all have gone.
+    /// Receives a thread's last words, and ends when all have gone.
     lost: mpsc::UnboundedReceiver<String>,
+    words: Option<mpsc::UnboundedSender<String>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -163,7 +192,8 @@ impl Workers {
         let (stop, _) = watch::channel(false);
         let (words, lost) = mpsc::unbounded_channel();
         let (ready, accepting) = std::sync::mpsc::channel();
-        let mut workers = Self { counters: Vec::new(), stop, lost, threads: Vec::new() };
+        let mut workers = Self { counters: Vec::new(), stop, lost, words: Some(words), threads: Vec::new() };
+        let connections_max = connections_max(listeners.len());
         for (number, listeners) in listeners.into_iter().enumerate() {
             let counters = Counters::new(site.tenants().len());
             workers.counters.push(Arc::clone(&counters));
@@ -173,18 +203,19 @@ impl Workers {
                 site: Arc::clone(site),
                 misses: Arc::clone(misses),
                 counters,
+                connections_max,
                 stop: workers.stop.subscribe(),
             };
-            let (ready, words) = (ready.clone(), words.clone());
+            let ready = ready.clone();
+            let last = workers.last_words(&format!("serving thread {number}"));
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                // Dropped when the thread ends, in whatever way.
-                let mut last = LastWords { words, text: "it panicked".into() };
-                last.text = match worker::run(start, move || {
+                let mut last = last;
+                let outcome = worker::run(start, move || {
                     let _ = ready.send(());
-                }) {
-                    Ok(()) => "it returned".into(),
-                    Err(error) => error.to_string(),
-                };
+                });
+                if let Err(error) = outcome {
+                    last.reason = error.to_string();
+                }
             })?;
             workers.threads.push(thread);
         }
@@ -193,13 +224,19 @@ impl Workers {
             // An error means that the remaining ones have ended; the reason is in `lost`.
             if accepting.recv().is_err() {
                 let reason = workers.lost.blocking_recv().unwrap_or_default();
-                return Err(io::Error::other(WorkerLost(reason)));
+                return Err(io::Error::other(ThreadLost(reason)));
             }
         }
         Ok(workers)
     }
 
-    fn stop(&self) {
+    /// To be dropped by a thread when it ends, in whatever way.
+    fn last_words(&self, thread: &str) -> LastWords {
+        LastWords { words: self.words.clone(), thread: thread.to_owned(), reason: "it panicked or returned".into() }
+    }
+
+    fn stop(&mut self) {
+        self.words = None;
         self.stop.send_replace(true);
     }
 
@@ -215,12 +252,15 @@ impl Workers {
 }
 
 struct LastWords {
-    words: mpsc::UnboundedSender<String>,
-    text: String,
+    words: Option<mpsc::UnboundedSender<String>>,
+    thread: String,
+    reason: String,
 }
 
 impl Drop for LastWords {
     fn drop(&mut self) {
-        let _ = self.words.send(std::mem::take(&mut self.text));
+        if let Some(words) = &self.words {
+            let _ = words.send(format!("{} ended: {}", self.thread, self.reason));
+        }
     }
 }

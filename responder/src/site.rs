@@ -3,7 +3,7 @@
 //! Invariant (4 of the house): an issuer, with its key and records, is reached only through its
 //! own tenant. Immutable once made.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use precompute::{
     config::{Config, Policy},
@@ -46,6 +46,8 @@ pub struct Issuer {
     pub records: Arc<Records>,
     /// Who signs for it.
     pub signer: Arc<OcspSigner>,
+    /// Whether the log says already that the signer's certificate has expired.
+    pub expiry_told: AtomicBool,
 }
 
 impl Site {
@@ -69,6 +71,7 @@ impl Site {
                         hashes: issuer.hashes.clone(),
                         records: Arc::clone(&state.records),
                         signer: Arc::clone(&issuer.signer),
+                        expiry_told: AtomicBool::new(false),
                     })
                 })
                 .collect(),

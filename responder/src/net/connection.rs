@@ -20,7 +20,7 @@ use monoio::{
 use super::{
     head::{self, Context},
     http::{self, Rejection},
-    respond::respond,
+    respond::{Responded, respond},
     worker::Worker,
 };
 use crate::limits;
@@ -103,8 +103,8 @@ impl Watched {
 
 /// What comes after the answers so far are written.
 enum Next {
-    /// More octets are needed.
-    Read,
+    /// More octets are needed: the connection is in this phase until they come.
+    Read(Phase),
     /// There are requests left in the input.
     Answer,
     /// The connection ends.
@@ -136,11 +136,10 @@ async fn run(worker: &Worker, stream: &mut TcpStream, watched: &Watched) -> io::
             Next::Answer => continue,
             Next::Close => return stream.shutdown().await,
             Next::Linger => return linger(worker, stream, watched, input).await,
-            Next::Read => {}
+            Next::Read(phase) => watched.enter(phase, worker.tick()),
         }
         if input.is_empty() {
             input.shrink_to(limits::READ_OCTETS);
-            watched.enter(Phase::Idle, worker.tick());
         }
         let before = input.len();
         input.reserve(limits::READ_OCTETS / 2);
@@ -161,41 +160,44 @@ async fn answer_all(
 ) -> Next {
     let mut at = 0;
     let mut answered = 0;
-    let next = loop {
+    let ended = loop {
         if at == input.len() {
-            break Next::Read;
+            break Ok(Next::Read(Phase::Idle));
         }
         if answered == limits::PIPELINE_MAX || output.len() > limits::WRITE_OCTETS_MAX {
-            break Next::Answer;
+            break Ok(Next::Answer);
         }
         let head = match http::head(&input[at..]) {
             Ok(Some(head)) => head,
-            Ok(None) => {
-                watched.enter(Phase::Head, worker.tick());
-                break Next::Read;
-            }
-            Err(rejection) => break refuse(worker, output, rejection),
+            Ok(None) => break Ok(Next::Read(Phase::Head)),
+            Err(rejection) => break Err(rejection),
         };
         let (body, length) = match http::body(&input[at + head.length..], head.framing) {
             Ok(Some(body)) => body,
             Ok(None) => {
-                watched.enter(Phase::Body, worker.tick());
                 if head.expects_continue && !std::mem::replace(continued, true) {
                     output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                 }
-                break Next::Read;
+                break Ok(Next::Read(Phase::Body));
             }
-            Err(rejection) => break refuse(worker, output, rejection),
+            Err(rejection) => break Err(rejection),
         };
         watched.enter(Phase::Answer, worker.tick());
         let keep_alive = head.keep_alive && !worker.is_draining();
-        respond(worker, &head, &body, keep_alive, output).await;
+        if respond(worker, &head, &body, keep_alive, output).await == Responded::OutputFirst {
+            break Ok(Next::Answer);
+        }
         at += head.length + length;
         answered += 1;
         *continued = false;
         if !keep_alive {
-            break Next::Close;
+            break Ok(Next::Close);
         }
+    };
+    let next = match ended {
+        Ok(next) => next,
+        Err(Rejection::VersionNotSupported) if http::mend_request_line(&mut input[at..]) => Next::Answer,
+        Err(rejection) => refuse(worker, output, rejection),
     };
     input.drain(..at);
     next
@@ -203,8 +205,11 @@ async fn answer_all(
 
 fn refuse(worker: &Worker, output: &mut Vec<u8>, rejection: Rejection) -> Next {
     worker.counters.http_refused.fetch_add(1, Relaxed);
-    let date = worker.date();
-    head::rejection(output, rejection, &Context { date: &date, keep_alive: false, http_1_0: false, head_only: false });
+    head::rejection(
+        output,
+        rejection,
+        &Context { date: worker.date(), keep_alive: false, http_1_0: false, head_only: false },
+    );
     Next::Linger
 }
 

@@ -9,9 +9,9 @@ use crate::ocsp::answer::Answer;
 
 /// What every response of a connection needs to know.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub struct Context {
     /// The current time as IMF-fixdate.
-    pub date: &'a [u8],
+    pub date: [u8; 29],
     /// Whether the connection stays after this response.
     pub keep_alive: bool,
     /// Whether HTTP/1.0 was spoken.
@@ -20,11 +20,11 @@ pub struct Context<'a> {
     pub head_only: bool,
 }
 
-impl Context<'_> {
+impl Context {
     /// Date and, where the version's default is another, Connection; then the empty line.
     fn finish(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(self.date);
+        out.extend_from_slice(&self.date);
         match (self.keep_alive, self.http_1_0) {
             (true, false) => out.extend_from_slice(b"\r\n\r\n"),
             (true, true) => out.extend_from_slice(b"\r\nConnection: keep-alive\r\n\r\n"),
@@ -40,7 +40,7 @@ impl Context<'_> {
 }
 
 /// A signed answer.
-pub fn answer(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, cacheable: bool, context: &Context<'_>) {
+pub fn answer(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, cacheable: bool, context: &Context) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\n");
     if cacheable {
         cache_control(out, max_age);
@@ -55,7 +55,7 @@ pub fn answer(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, cacheable: 
 }
 
 /// 304: the client's copy is this answer.
-pub fn not_modified(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, context: &Context<'_>) {
+pub fn not_modified(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, context: &Context) {
     out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
     cache_control(out, max_age);
     // RFC 9110 section 15.4.5 wants the fields of a 200 but for those that describe a body.
@@ -71,7 +71,7 @@ fn cache_control(out: &mut Vec<u8>, max_age: Duration) {
 }
 
 /// An unsigned OCSP error; never kept by anybody.
-pub fn ocsp_error(out: &mut Vec<u8>, error: OcspError, context: &Context<'_>) {
+pub fn ocsp_error(out: &mut Vec<u8>, error: OcspError, context: &Context) {
     out.extend_from_slice(
         b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\nCache-Control: no-store\r\nContent-Length: 5\r\n",
     );
@@ -80,7 +80,7 @@ pub fn ocsp_error(out: &mut Vec<u8>, error: OcspError, context: &Context<'_>) {
 }
 
 /// A line for people. `fields` are whole header lines.
-pub fn text(out: &mut Vec<u8>, status: &str, fields: &str, body: &str, context: &Context<'_>) {
+pub fn text(out: &mut Vec<u8>, status: &str, fields: &str, body: &str, context: &Context) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(status.as_bytes());
     out.extend_from_slice(b"\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n");
@@ -93,7 +93,7 @@ pub fn text(out: &mut Vec<u8>, status: &str, fields: &str, body: &str, context: 
 }
 
 /// A refusal by HTTP itself.
-pub fn rejection(out: &mut Vec<u8>, rejection: Rejection, context: &Context<'_>) {
+pub fn rejection(out: &mut Vec<u8>, rejection: Rejection, context: &Context) {
     let status = rejection.status();
     text(out, status, "", &format!("{status}\n"), context);
 }

@@ -130,6 +130,27 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
     Ok(Some(head))
 }
 
+/// Turns spaces inside of the target into `+`: some clients and proxies decode the `+` of base64 to a space and
+/// send it raw, which leaves a request line of more than three words: [`head`] then finds no version. It changes
+/// no length; false where there was nothing to mend.
+pub fn mend_request_line(octets: &mut [u8]) -> bool {
+    let end = octets.iter().take(limits::TARGET_OCTETS_MAX + 64).position(|&b| b == b'\n').unwrap_or(0);
+    let line = &mut octets[..end];
+    if !line.starts_with(b"GET /") && !line.starts_with(b"HEAD /") {
+        return false;
+    }
+    let first = line.iter().position(|&b| b == b' ');
+    let last = line.iter().rposition(|&b| b == b' ').filter(|&at| line[at..].starts_with(b" HTTP/"));
+    let mut mended = false;
+    if let (Some(first), Some(last)) = (first, last) {
+        for octet in line[first + 1..last.max(first + 1)].iter_mut().filter(|octet| **octet == b' ') {
+            *octet = b'+';
+            mended = true;
+        }
+    }
+    mended
+}
+
 /// Whether what has arrived of an incomplete header section is already too much.
 fn incomplete(octets: &[u8]) -> Result<(), Rejection> {
     let line = octets.iter().position(|&b| b == b'\n');
@@ -274,7 +295,7 @@ fn chunk_size(octets: &[u8], at: usize) -> Result<Option<(usize, usize)>, Reject
     let text = text.ok_or(Rejection::BadRequest)?;
     let digits = text.split(|&b| b == b';').next().unwrap_or_default();
     // Extensions are ignored; anything else beside hexadecimal digits is a doubt.
-    let valid = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit) && !text.contains(&b'\r');
+    let valid = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit) && is_text(text);
     if !valid {
         return Err(Rejection::BadRequest);
     }
@@ -295,10 +316,17 @@ fn trailers(octets: &[u8], mut at: usize) -> Result<Option<usize>, Rejection> {
         if line.is_empty() {
             return Ok(Some(at));
         }
-        if !line.contains(&b':') || line[0].is_ascii_whitespace() {
+        let name = line.split(|&b| b == b':').next().unwrap_or_default();
+        let named = name.len() < line.len() && !name.is_empty() && name.iter().all(|b| b.is_ascii_graphic());
+        if !named || !is_text(line) {
             return Err(Rejection::BadRequest);
         }
     }
+}
+
+/// Without control octets but the tab.
+fn is_text(octets: &[u8]) -> bool {
+    octets.iter().all(|&b| b == b'\t' || !b.is_ascii_control())
 }
 
 /// Whether an If-None-Match field names `etag` (weak comparison, RFC 9110 section 13.1.2).

@@ -67,7 +67,6 @@ fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
         // `[::]` and `0.0.0.0` can be listened on side by side.
         socket.set_only_v6(true)?;
     }
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }

@@ -1,12 +1,20 @@
 //! From one framed request to one response in the output.
 //!
-//! A hit goes through without waiting, locking or allocating. Every signed answer, fresh or
-//! kept, leaves through [`decide`].
+//! A hit goes through without waiting for anything and without allocating. Every signed answer, fresh or
+//! kept, is held against the records immediately before it is written: by [`decide`], or by
+//! [`statements`] for several certificates. And nothing is written behind what it would keep waiting:
+//! where an answer has to wait for its signature while others stand in the output, those leave first.
 
-use std::time::SystemTime;
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
 
+use monoio::time::timeout;
 use precompute::{
-    ocsp::{CertId, CertStatus, OcspError},
+    ocsp::{CertId, OcspError},
     pki::UnixTime,
 };
 
@@ -19,22 +27,30 @@ use crate::{
     limits,
     metrics::Result as Counted,
     ocsp::{
-        answer::{Answer, Verdict, decide},
+        answer::{Answer, Verdict, decide, statements},
         cache::Key,
         get,
+        miss::{Miss, Outcome},
         request::Request,
     },
-    site::Tenant,
+    site::{Issuer, Tenant},
 };
 
+/// Whether a request was answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Responded {
+    /// The response is in the output.
+    Yes,
+    /// Nothing was written: what stands in the output has to leave first.
+    OutputFirst,
+}
+
 /// Writes the response to one request.
-pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: bool, out: &mut Vec<u8>) {
-    let date = worker.date();
-    let head_only = head.method == Method::Head;
-    let context = Context { date: &date, keep_alive, http_1_0: head.http_1_0, head_only };
+pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: bool, out: &mut Vec<u8>) -> Responded {
     let refuse = |out: &mut Vec<u8>, status, fields, body| {
-        worker.counters.http_refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        head::text(out, status, fields, body, &context);
+        worker.counters.http_refused.fetch_add(1, Relaxed);
+        head::text(out, status, fields, body, &context(worker, head, keep_alive));
+        Responded::Yes
     };
     let method = match head.method {
         Method::Get => 0,
@@ -48,34 +64,47 @@ pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: 
         return refuse(out, "404 Not Found", "", "404 Not Found\n");
     };
     let mut scratch = worker.scratch.take();
-    let counted = Exchange { worker, tenant, head, context }.run(rest, body, &mut scratch, out).await;
+    let exchange = Exchange { worker, tenant, head, keep_alive, may_wait: out.is_empty() };
+    let counted = exchange.run(rest, body, &mut scratch, out).await;
     worker.scratch.replace(scratch);
-    worker.counters.count(tenant.index, method, counted);
+    match counted {
+        Some(counted) => {
+            worker.counters.count(tenant.index, method, counted);
+            Responded::Yes
+        }
+        None => Responded::OutputFirst,
+    }
 }
 
-/// One request to one tenant.
+fn context(worker: &Worker, head: &Head<'_>, keep_alive: bool) -> Context {
+    let head_only = head.method == Method::Head;
+    Context { date: worker.date(), keep_alive, http_1_0: head.http_1_0, head_only }
+}
+
+/// One request to one tenant. Its steps give `None` where the output has to leave first.
 struct Exchange<'a> {
     worker: &'a Worker,
     tenant: &'a Tenant,
     head: &'a Head<'a>,
-    context: Context<'a>,
+    keep_alive: bool,
+    may_wait: bool,
 }
 
 impl Exchange<'_> {
-    async fn run(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Counted {
+    async fn run(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Option<Counted> {
         let der = if self.head.method == Method::Post {
             body
         } else if rest.iter().all(|&b| b == b'/') {
-            return self.page(out);
+            return Some(self.page(out));
         } else {
             match get::decode(rest, &mut scratch.symbols, &mut scratch.der) {
                 Ok(()) => &scratch.der[..],
-                Err(error) => return self.error(error.into(), out),
+                Err(error) => return Some(self.error(error.into(), out)),
             }
         };
         let request = match Request::decode(der) {
             Ok(request) => request,
-            Err(error) => return self.error(error.into(), out),
+            Err(error) => return Some(self.error(error.into(), out)),
         };
         match request.single() {
             Some(id) => self.single(id, out).await,
@@ -83,8 +112,8 @@ impl Exchange<'_> {
         }
     }
 
-    async fn single(&self, id: &CertId<'_>, out: &mut Vec<u8>) -> Counted {
-        let Some(issuer) = self.tenant.issuer(id) else { return self.error(OcspError::Unauthorized, out) };
+    async fn single(&self, id: &CertId<'_>, out: &mut Vec<u8>) -> Option<Counted> {
+        let Some(issuer) = self.tenant.issuer(id) else { return Some(self.error(OcspError::Unauthorized, out)) };
         let serial = id.serial();
         let misses = &self.worker.misses;
         let mut kept =
@@ -94,47 +123,86 @@ impl Exchange<'_> {
             let now = UnixTime::now();
             let found = serial.and_then(|serial| issuer.records.get(&serial));
             match decide(&issuer.policy, found, kept.as_ref(), now) {
-                Verdict::Refuse(error) => return self.error(error, out),
+                Verdict::Refuse(error) => return Some(self.error(error, out)),
                 Verdict::Serve { answer, refresh } => {
                     if refresh {
                         misses.refresh(issuer, id);
                     }
-                    // An unknown certificate may be issued the next moment.
-                    let cacheable = answer.statement.status != CertStatus::Unknown;
-                    return self.answer(&answer, now, cacheable, counted, out);
+                    return Some(self.answer(&answer, now, answer.may_be_kept(), counted, out));
                 }
-                Verdict::Sign(_) => match misses.answer(issuer, id).await {
+                Verdict::Sign(_) => match self.signed(issuer, || misses.answer(issuer, id)).await? {
                     Ok(answer) => kept = Some(answer),
-                    Err(error) => return self.error(error, out),
+                    Err(error) => return Some(self.error(error, out)),
                 },
             }
             counted = Counted::Signed;
         }
-        self.error(OcspError::TryLater, out)
+        Some(self.error(OcspError::TryLater, out))
     }
 
-    async fn several(&self, request: &Request<'_>, out: &mut Vec<u8>) -> Counted {
+    async fn several(&self, request: &Request<'_>, out: &mut Vec<u8>) -> Option<Counted> {
         let ids: Vec<_> = request.cert_ids().collect();
         let mut issuers = ids.iter().map(|id| self.tenant.issuer(id));
-        let Some(Some(issuer)) = issuers.next() else { return self.error(OcspError::Unauthorized, out) };
+        let issuer = match issuers.next() {
+            Some(Some(issuer)) => issuer,
+            _ => return Some(self.error(OcspError::Unauthorized, out)),
+        };
         // One signature speaks for one issuer.
         if !issuers.all(|other| other.is_some_and(|other| other.index == issuer.index)) {
-            return self.error(OcspError::Unauthorized, out);
+            return Some(self.error(OcspError::Unauthorized, out));
         }
-        match self.worker.misses.answer_several(issuer, &ids).await {
-            Ok(answer) => self.answer(&answer, UnixTime::now(), false, Counted::Signed, out),
-            Err(error) => self.error(error, out),
+        for _ in 0..limits::SIGN_ATTEMPTS_MAX {
+            let answer = match self.signed(issuer, || self.worker.misses.answer_several(issuer, &ids)).await? {
+                Ok(answer) => answer,
+                Err(error) => return Some(self.error(error, out)),
+            };
+            let now = UnixTime::now();
+            let found = ids.iter().map(|id| id.serial().and_then(|serial| issuer.records.get(&serial)));
+            match statements(&issuer.policy, found, now) {
+                Ok(statements) if answer.says(&statements, now) => {
+                    return Some(self.answer(&answer, now, false, Counted::Signed, out));
+                }
+                Ok(_) => {}
+                Err(error) => return Some(self.error(error, out)),
+            }
         }
+        Some(self.error(OcspError::TryLater, out))
+    }
+
+    /// Has an answer signed; `None` where that would keep the output waiting.
+    fn signed<'s>(
+        &'s self,
+        issuer: &Arc<Issuer>,
+        sign: impl FnOnce() -> Miss + 's,
+    ) -> impl Future<Output = Option<Outcome>> + 's {
+        let here = issuer.signer.signing().signs_here();
+        async move {
+            if !here && !self.may_wait {
+                return None;
+            }
+            Some(match sign() {
+                Miss::Ended(outcome) => outcome,
+                Miss::Waiting(receiver) => match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
+                    Ok(Ok(outcome)) => outcome,
+                    // The signer is too slow, or gone.
+                    Ok(Err(_)) | Err(_) => Err(OcspError::TryLater),
+                },
+            })
+        }
+    }
+
+    fn context(&self) -> Context {
+        context(self.worker, self.head, self.keep_alive)
     }
 
     fn answer(&self, answer: &Answer, now: UnixTime, cacheable: bool, counted: Counted, out: &mut Vec<u8>) -> Counted {
         let max_age = answer.times.max_age(now);
         if cacheable && self.is_current(answer) {
-            head::not_modified(out, answer, max_age, &self.context);
+            head::not_modified(out, answer, max_age, &self.context());
             return Counted::NotModified;
         }
         // Caches take no POST; a condition on it means nothing (RFC 9110 section 13).
-        head::answer(out, answer, max_age, cacheable, &self.context);
+        head::answer(out, answer, max_age, cacheable, &self.context());
         counted
     }
 
@@ -153,13 +221,13 @@ impl Exchange<'_> {
     }
 
     fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {
-        head::ocsp_error(out, error, &self.context);
+        head::ocsp_error(out, error, &self.context());
         error.into()
     }
 
     fn page(&self, out: &mut Vec<u8>) -> Counted {
         const TEXT: &str = "This is an OCSP responder (RFC 6960). It answers POST with application/ocsp-request, and GET with the request in base64.\n";
-        head::text(out, "200 OK", "", TEXT, &self.context);
+        head::text(out, "200 OK", "", TEXT, &self.context());
         Counted::Page
     }
 }

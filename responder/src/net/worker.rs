@@ -40,6 +40,7 @@ pub struct Worker {
     /// Room to decode in.
     pub scratch: RefCell<Scratch>,
     connections: RefCell<Slab<Rc<Watched>>>,
+    connections_max: usize,
     tick: Cell<u32>,
     draining: Cell<bool>,
     date: Cell<(u64, Date)>,
@@ -70,6 +71,8 @@ pub struct Start {
     pub misses: Arc<Misses>,
     /// See [`Worker`].
     pub counters: Arc<Counters>,
+    /// Connections that it may have at once.
+    pub connections_max: usize,
     /// Turns true when the service stops.
     pub stop: watch::Receiver<bool>,
 }
@@ -89,6 +92,10 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
             if number == 0 {
                 warn!(driver = "epoll", %error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
             }
+            // A ring waits in the kernel; epoll needs calls that return.
+            for listener in &start.listeners {
+                listener.set_nonblocking(true)?;
+            }
             let mut runtime = RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?;
             runtime.block_on(Worker::serve(start, ready))
         }
@@ -103,6 +110,7 @@ impl Worker {
             counters: start.counters,
             scratch: RefCell::default(),
             connections: RefCell::default(),
+            connections_max: start.connections_max,
             tick: Cell::new(0),
             draining: Cell::new(false),
             date: Cell::new((u64::MAX, [0; 29])),
@@ -139,7 +147,7 @@ impl Worker {
 
     fn take(worker: &Rc<Self>, stream: TcpStream) {
         let mut connections = worker.connections.borrow_mut();
-        if connections.len() >= limits::CONNECTIONS_MAX {
+        if connections.len() >= worker.connections_max {
             worker.counters.turned_away.fetch_add(1, Relaxed);
             return;
         }

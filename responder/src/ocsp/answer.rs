@@ -29,11 +29,19 @@ pub struct Statement {
     pub extended_revoke: bool,
 }
 
-/// One signed response for one CertID.
+impl Statement {
+    /// Whether caches may keep it. What is said of a serial that may be issued the next moment must
+    /// not outlive that moment, unless the policy calls all of them good.
+    pub fn may_be_kept(&self) -> bool {
+        self.state.is_some() || self.status == CertStatus::Good
+    }
+}
+
+/// One signed response.
 #[derive(Debug)]
 pub struct Answer {
-    /// What it says, and of which state.
-    pub statement: Statement,
+    /// What it says of each CertID, and of which state.
+    pub statements: Box<[Statement]>,
     /// Its validity.
     pub times: Times,
     /// The OCSPResponse.
@@ -92,6 +100,27 @@ pub fn statement(policy: &Policy, found: Option<Found>, now: UnixTime) -> Result
     Ok(Statement { state: Some(found.state), status, extended_revoke: false })
 }
 
+/// What is said of several certificates of one issuer. One that would be refused alone is unknown among
+/// others; where all would be, so is the request.
+pub fn statements(
+    policy: &Policy,
+    found: impl Iterator<Item = Option<Found>>,
+    now: UnixTime,
+) -> Result<Box<[Statement]>, OcspError> {
+    let mut refused = Ok(());
+    let mut told = false;
+    let statements = found.map(|found| {
+        let statement = statement(policy, found, now);
+        told |= statement.is_ok();
+        statement.unwrap_or_else(|error| {
+            refused = Err(error);
+            Statement { state: found.map(|found| found.state), status: CertStatus::Unknown, extended_revoke: false }
+        })
+    });
+    let statements = statements.collect();
+    if told { Ok(statements) } else { refused.map(|()| statements) }
+}
+
 /// What is done with a request for a certificate of ours, given its record and the answer kept.
 pub fn decide(policy: &Policy, found: Option<Found>, kept: Option<&Arc<Answer>>, now: UnixTime) -> Verdict {
     let statement = match statement(policy, found, now) {
@@ -99,10 +128,22 @@ pub fn decide(policy: &Policy, found: Option<Found>, kept: Option<&Arc<Answer>>,
         Err(error) => return Verdict::Refuse(error),
     };
     match kept {
-        Some(answer) if answer.statement == statement && answer.times.hold(now) => {
+        Some(answer) if answer.says(&[statement], now) => {
             Verdict::Serve { answer: Arc::clone(answer), refresh: answer.times.refresh_at <= now }
         }
         _ => Verdict::Sign(statement),
+    }
+}
+
+impl Answer {
+    /// Whether it says just this, and may leave `now`.
+    pub fn says(&self, statements: &[Statement], now: UnixTime) -> bool {
+        *self.statements == *statements && self.times.hold(now)
+    }
+
+    /// Whether caches may keep it.
+    pub fn may_be_kept(&self) -> bool {
+        self.statements.iter().all(Statement::may_be_kept)
     }
 }
 
@@ -177,9 +218,9 @@ mod tests {
         }
 
         fn answer(&self) -> Arc<Answer> {
-            let statement = statement(&POLICY, self.found(), NOW).unwrap();
+            let statements = Box::new([statement(&POLICY, self.found(), NOW).unwrap()]);
             let times = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
-            Arc::new(Answer { statement, times, body: Bytes::new(), etag: Bytes::new(), head: Bytes::new() })
+            Arc::new(Answer { statements, times, body: Bytes::new(), etag: Bytes::new(), head: Bytes::new() })
         }
     }
 
@@ -250,11 +291,32 @@ mod tests {
         let world = World::new(Status::Good);
         world.set(None);
         let policy = Policy { unlisted: Unlisted::Good, ..POLICY };
-        let statement = statement(&policy, world.found(), NOW).unwrap();
-        let kept = Arc::new(Answer { statement, ..Arc::into_inner(World::new(Status::Good).answer()).unwrap() });
+        let statements = Box::new([statement(&policy, world.found(), NOW).unwrap()]);
+        let kept = Arc::new(Answer { statements, ..Arc::into_inner(World::new(Status::Good).answer()).unwrap() });
         assert!(matches!(decide(&policy, world.found(), Some(&kept), NOW), Verdict::Serve { .. }));
         world.set(Some(REVOKED));
         assert!(matches!(decide(&policy, world.found(), Some(&kept), NOW), Verdict::Sign(_)));
+    }
+
+    #[test]
+    fn among_others_an_unlisted_serial_is_unknown_and_alone_they_are_refused() {
+        let found = World::new(REVOKED).found();
+        let said = |found: &[Option<Found>]| {
+            let said = statements(&POLICY, found.iter().copied(), NOW)?;
+            Ok(said.iter().map(|statement| statement.status).collect::<Vec<_>>())
+        };
+        let Status::Revoked { time, reason } = REVOKED else { unreachable!() };
+        assert_eq!(said(&[None, found]), Ok(vec![CertStatus::Unknown, CertStatus::Revoked { time, reason }]));
+        assert_eq!(said(&[None, None]), Err(OcspError::Unauthorized), "no signature for nothing");
+    }
+
+    #[test]
+    fn only_what_stays_right_may_be_kept_by_caches() {
+        for (unlisted, kept) in [(Unlisted::Unknown, false), (Unlisted::Revoked, false), (Unlisted::Good, true)] {
+            let policy = Policy { unlisted, ..POLICY };
+            assert_eq!(statement(&policy, None, NOW).unwrap().may_be_kept(), kept, "{unlisted:?}");
+        }
+        assert!(World::new(REVOKED).answer().may_be_kept());
     }
 
     #[test]

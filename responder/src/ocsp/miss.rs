@@ -5,11 +5,13 @@
 //! It does not know connections; waiting is an await that any runtime can wake.
 
 use std::{
-    collections::HashMap,
-    future::Future,
+    collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher as _, RandomState},
     io::Write as _,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -24,7 +26,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use super::{
-    answer::{Answer, Statement, Times, statement},
+    answer::{Answer, Statement, Times, statement, statements},
     cache::{Cache, Key},
 };
 use crate::{limits, site::Issuer};
@@ -36,8 +38,35 @@ pub type Outcome = Result<Arc<Answer>, OcspError>;
 #[derive(Debug)]
 pub struct Misses {
     cache: Cache,
-    waiting: Mutex<HashMap<Key, Vec<oneshot::Sender<Outcome>>>>,
+    pending: Mutex<HashMap<Key, Pending>>,
+    tickets: AtomicU64,
     spread: RandomState,
+}
+
+/// An answer that is being signed, and who waits for it.
+#[derive(Debug)]
+struct Pending {
+    /// Of the job that will tell the waiting; an earlier one that was overtaken tells nobody.
+    ticket: u64,
+    priority: Priority,
+    since: Instant,
+    waiting: Vec<oneshot::Sender<Outcome>>,
+}
+
+/// How an answer is had.
+#[derive(Debug)]
+pub enum Miss {
+    /// It was signed on this thread, or cannot be had.
+    Ended(Outcome),
+    /// It is being signed; a receiver that is dropped gives up the wait only.
+    Waiting(oneshot::Receiver<Outcome>),
+}
+
+/// Whom a job tells in the end.
+enum Told {
+    /// Those who wait for the key when the ticket is still this one.
+    Pending(Key, u64),
+    One(oneshot::Sender<Outcome>),
 }
 
 /// An answer that somebody wants: CertIDs of one issuer.
@@ -65,38 +94,36 @@ impl WishedId {
 
 /// A response without its signature.
 struct Unsigned {
-    statements: Vec<Statement>,
+    statements: Box<[Statement]>,
     times: Times,
     response_data: Vec<u8>,
 }
 
 impl Wish {
-    fn statements(&self, now: UnixTime) -> Result<Vec<Statement>, OcspError> {
-        let policy = &self.issuer.policy;
-        let several = self.ids.len() > 1;
-        self.ids
-            .iter()
-            .map(|id| {
-                let serial = id.cert_id(&self.issuer).serial();
-                let found = serial.and_then(|serial| self.issuer.records.get(&serial));
-                match statement(policy, found, now) {
-                    // Among others, one that is not told is unknown: one error for all would say less.
-                    Err(OcspError::Unauthorized) if several => Ok(Statement {
-                        state: found.map(|found| found.state),
-                        status: precompute::ocsp::CertStatus::Unknown,
-                        extended_revoke: false,
-                    }),
-                    other => other,
-                }
-            })
-            .collect()
+    /// What is to be said as things stand.
+    fn statements(&self, now: UnixTime) -> Result<Box<[Statement]>, OcspError> {
+        let found = |id: &WishedId| {
+            let serial = id.cert_id(&self.issuer).serial();
+            serial.and_then(|serial| self.issuer.records.get(&serial))
+        };
+        match &self.ids[..] {
+            [one] => Ok(Box::new([statement(&self.issuer.policy, found(one), now)?])),
+            several => statements(&self.issuer.policy, several.iter().map(found), now),
+        }
     }
 
     /// What has to be signed as things stand.
     fn prepare(&self, now: UnixTime, spread: u32) -> Result<Unsigned, OcspError> {
         let statements = self.statements(now)?;
         let signer = &self.issuer.signer;
-        let times = Times::plan(now, self.issuer.policy.validity, signer.not_after(), spread).ok_or_else(|| {
+        let lasting = statements.iter().all(Statement::may_be_kept);
+        let validity = self.issuer.policy.validity;
+        let validity = if lasting { validity } else { validity.min(limits::UNLISTED_VALIDITY) };
+        let times = Times::plan(now, validity, signer.not_after(), spread).ok_or_else(|| {
+            // Once: every request comes here from then on.
+            if self.issuer.expiry_told.swap(true, Relaxed) {
+                return OcspError::InternalError;
+            }
             error!(issuer = self.issuer.name, not_after = %signer.not_after(), "the signing certificate has expired; nothing can be signed until it is renewed");
             OcspError::InternalError
         })?;
@@ -123,11 +150,11 @@ impl Wish {
             return None;
         }
         let body = self.issuer.signer.template().response(&unsigned.response_data, signature);
-        Some(assemble(unsigned.statements[0], unsigned.times, body))
+        Some(assemble(unsigned.statements.clone(), unsigned.times, body))
     }
 }
 
-fn assemble(statement: Statement, times: Times, body: Vec<u8>) -> Answer {
+fn assemble(statements: Box<[Statement]>, times: Times, body: Vec<u8>) -> Answer {
     let mut etag = Vec::with_capacity(66);
     etag.push(b'"');
     for octet in digest::digest(&digest::SHA256, &body).as_ref() {
@@ -145,13 +172,13 @@ fn assemble(statement: Statement, times: Times, body: Vec<u8>) -> Answer {
     );
     head.extend_from_slice(&etag);
     head.extend_from_slice(b"\r\n");
-    Answer { statement, times, body: body.into(), etag: etag.into(), head: Bytes::from(head) }
+    Answer { statements, times, body: body.into(), etag: etag.into(), head: Bytes::from(head) }
 }
 
 impl Misses {
     /// Keeps what is signed in `cache`.
     pub fn new(cache: Cache) -> Arc<Self> {
-        Arc::new(Self { cache, waiting: Mutex::default(), spread: RandomState::new() })
+        Arc::new(Self { cache, pending: Mutex::default(), tickets: AtomicU64::new(0), spread: RandomState::new() })
     }
 
     /// The answers kept.
@@ -159,23 +186,19 @@ impl Misses {
         &self.cache
     }
 
-    /// How many certificates are being signed for somebody.
+    /// How many certificates' answers are being signed.
     pub fn pending(&self) -> usize {
         self.lock().len()
     }
 
     /// An answer for one certificate, kept afterwards.
-    pub fn answer(self: &Arc<Self>, issuer: &Arc<Issuer>, id: &CertId<'_>) -> impl Future<Output = Outcome> + use<> {
+    pub fn answer(self: &Arc<Self>, issuer: &Arc<Issuer>, id: &CertId<'_>) -> Miss {
         let key = id.serial().map(|serial| Key { issuer: issuer.index, hash: id.hash, serial });
         self.want(Wish { issuer: Arc::clone(issuer), ids: vec![wished(id)], key })
     }
 
     /// An answer for several certificates of one issuer, in order; never kept.
-    pub fn answer_several(
-        self: &Arc<Self>,
-        issuer: &Arc<Issuer>,
-        ids: &[CertId<'_>],
-    ) -> impl Future<Output = Outcome> + use<> {
+    pub fn answer_several(self: &Arc<Self>, issuer: &Arc<Issuer>, ids: &[CertId<'_>]) -> Miss {
         self.want(Wish { issuer: Arc::clone(issuer), ids: ids.iter().map(wished).collect(), key: None })
     }
 
@@ -183,77 +206,65 @@ impl Misses {
     pub fn refresh(self: &Arc<Self>, issuer: &Arc<Issuer>, id: &CertId<'_>) {
         let Some(serial) = id.serial() else { return };
         let key = Key { issuer: issuer.index, hash: id.hash, serial };
-        if !self.lock().contains_key(&key) {
+        if let Some(ticket) = self.join(key, Priority::Refresh, None) {
             let wish = Wish { issuer: Arc::clone(issuer), ids: vec![wished(id)], key: Some(key) };
-            // Marks the key as being signed; nobody waits.
-            self.lock().entry(key).or_default();
-            self.submit(wish, Priority::Refresh, limits::SIGN_ATTEMPTS_MAX, None);
+            self.submit(wish, Priority::Refresh, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
         }
     }
 
-    fn want(self: &Arc<Self>, wish: Wish) -> impl Future<Output = Outcome> + use<> {
-        let here = self.sign_here(&wish);
-        let receiver = match here {
-            Some(_) => None,
-            None => Some(self.join(wish)),
-        };
-        async move {
-            match (here, receiver) {
-                (Some(outcome), _) => outcome,
-                (None, Some(receiver)) => receiver.await.unwrap_or(Err(OcspError::TryLater)),
-                (None, None) => Err(OcspError::InternalError),
-            }
+    fn want(self: &Arc<Self>, wish: Wish) -> Miss {
+        if wish.issuer.signer.signing().signs_here() {
+            return Miss::Ended(self.sign_here(&wish));
         }
-    }
-
-    /// Signs on this thread where the key is cheap; `None` where it is not.
-    fn sign_here(&self, wish: &Wish) -> Option<Outcome> {
-        for _ in 0..limits::SIGN_ATTEMPTS_MAX {
-            let unsigned = match wish.prepare(UnixTime::now(), self.spread(wish)) {
-                Ok(unsigned) => unsigned,
-                Err(error) => return Some(Err(error)),
-            };
-            let signature = match wish.issuer.signer.signing().sign_here(&unsigned.response_data)? {
-                Ok(signature) => signature,
-                Err(error) => return Some(Err(ocsp_error(error))),
-            };
-            if let Some(answer) = wish.complete(&unsigned, &signature, UnixTime::now()) {
-                return Some(Ok(self.keep(wish.key, answer)));
-            }
-        }
-        Some(Err(OcspError::TryLater))
-    }
-
-    /// Waits for an answer that is being signed, or has it signed.
-    fn join(self: &Arc<Self>, wish: Wish) -> oneshot::Receiver<Outcome> {
         let (sender, receiver) = oneshot::channel();
         match wish.key {
-            None => self.submit(wish, Priority::Live, limits::SIGN_ATTEMPTS_MAX, Some(sender)),
+            None => self.submit(wish, Priority::Live, limits::SIGN_ATTEMPTS_MAX, Told::One(sender)),
             Some(key) => {
-                let first = {
-                    let mut waiting = self.lock();
-                    let first = !waiting.contains_key(&key);
-                    waiting.entry(key).or_default().push(sender);
-                    first
-                };
-                if first {
-                    self.submit(wish, Priority::Live, limits::SIGN_ATTEMPTS_MAX, None);
+                if let Some(ticket) = self.join(key, Priority::Live, Some(sender)) {
+                    self.submit(wish, Priority::Live, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
                 }
             }
         }
-        receiver
+        Miss::Waiting(receiver)
     }
 
-    fn submit(
-        self: &Arc<Self>,
-        wish: Wish,
-        priority: Priority,
-        attempts: usize,
-        sender: Option<oneshot::Sender<Outcome>>,
-    ) {
+    /// Signs on this thread.
+    fn sign_here(&self, wish: &Wish) -> Outcome {
+        for _ in 0..limits::SIGN_ATTEMPTS_MAX {
+            let unsigned = wish.prepare(UnixTime::now(), self.spread(wish))?;
+            let signed = wish.issuer.signer.signing().sign_here(&unsigned.response_data);
+            let signature = signed.unwrap_or(Err(SignError::Failed)).map_err(ocsp_error)?;
+            if let Some(answer) = wish.complete(&unsigned, &signature, UnixTime::now()) {
+                return Ok(self.keep(wish.key, answer));
+            }
+        }
+        Err(OcspError::TryLater)
+    }
+
+    /// Waits for the answer of a key with those who wait already. A ticket comes back where a job has to be
+    /// submitted: for a key that is not being signed, not urgently enough, or for longer than anybody waits.
+    fn join(&self, key: Key, priority: Priority, sender: Option<oneshot::Sender<Outcome>>) -> Option<u64> {
+        let mut pending = self.lock();
+        let now = Instant::now();
+        let ticket = self.tickets.fetch_add(1, Relaxed);
+        let mut first = false;
+        let entry = pending.entry(key).or_insert_with(|| {
+            first = true;
+            Pending { ticket, priority, since: now, waiting: Vec::new() }
+        });
+        entry.waiting.extend(sender);
+        let overtakes = (priority as u8) < entry.priority as u8;
+        let lost = now.duration_since(entry.since) > limits::MISS_DEADLINE;
+        if overtakes || lost {
+            (entry.ticket, entry.priority, entry.since) = (ticket, priority, now);
+        }
+        (first || overtakes || lost).then_some(ticket)
+    }
+
+    fn submit(self: &Arc<Self>, wish: Wish, priority: Priority, attempts: usize, told: Told) {
         let mut unsigned = match wish.prepare(UnixTime::now(), self.spread(&wish)) {
             Ok(unsigned) => unsigned,
-            Err(error) => return self.tell(wish.key, sender, Err(error)),
+            Err(error) => return self.tell(told, Err(error)),
         };
         let message = std::mem::take(&mut unsigned.response_data);
         let signer = Arc::clone(&wish.issuer.signer);
@@ -264,11 +275,11 @@ impl Misses {
                 Err(error) => Err(ocsp_error(error)),
                 Ok(signature) => match wish.complete(&unsigned, &signature, UnixTime::now()) {
                     Some(answer) => Ok(this.keep(wish.key, answer)),
-                    None if attempts > 1 => return this.submit(wish, priority, attempts - 1, sender),
+                    None if attempts > 1 => return this.submit(wish, priority, attempts - 1, told),
                     None => Err(OcspError::TryLater),
                 },
             };
-            this.tell(wish.key, sender, outcome);
+            this.tell(told, outcome);
         };
         signer.signing().submit(Job {
             message,
@@ -287,9 +298,15 @@ impl Misses {
     }
 
     /// Tells everybody who waits; those who have gone away do not matter.
-    fn tell(&self, key: Option<Key>, sender: Option<oneshot::Sender<Outcome>>, outcome: Outcome) {
-        let waiting = key.and_then(|key| self.lock().remove(&key)).unwrap_or_default();
-        for sender in waiting.into_iter().chain(sender) {
+    fn tell(&self, told: Told, outcome: Outcome) {
+        let waiting = match told {
+            Told::One(sender) => vec![sender],
+            Told::Pending(key, ticket) => match self.lock().entry(key) {
+                Entry::Occupied(entry) if entry.get().ticket == ticket => entry.remove().waiting,
+                _ => return,
+            },
+        };
+        for sender in waiting {
             let _ = sender.send(outcome.clone());
         }
     }
@@ -298,8 +315,8 @@ impl Misses {
         self.spread.hash_one(&wish.ids[0].serial) as u32
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Vec<oneshot::Sender<Outcome>>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -307,10 +324,7 @@ fn wished(id: &CertId<'_>) -> WishedId {
     WishedId { hash: id.hash, serial: id.serial.to_vec() }
 }
 
-fn ocsp_error(error: SignError) -> OcspError {
-    match error {
-        SignError::Busy => OcspError::TryLater,
-        // The client cannot mend it, and a key that failed once may sign the next time.
-        SignError::Failed => OcspError::TryLater,
-    }
+/// Whether the queue was full or the key failed, the client can do no more than ask again.
+fn ocsp_error(_: SignError) -> OcspError {
+    OcspError::TryLater
 }

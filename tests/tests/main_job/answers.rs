@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Site, Status, Tenant, openssl};
+use ostia_tests::{
+    Ask, Ca, Delegate, KeyKind, Leaf, Site, Status, Tenant,
+    http::{get, ocsp_target},
+    openssl,
+};
 
 use crate::{printed_time, serving};
 
@@ -89,8 +93,16 @@ fn what_is_said_of_unlisted_serials_is_the_tenants_policy() {
         tenant("unauthorized", "unlisted = \"unauthorized\""),
         tenant("unknown", "unlisted = \"unknown\""),
         tenant("good", "unlisted = \"good\"\naccept_unlisted_as_good = true"),
+        tenant("revoked", "unlisted = \"revoked\""),
     ])
     .start();
+    // What a serial that may be issued the next moment is told must not outlive that moment.
+    let request = Ask::serial(&ca, "ABCDEF").request();
+    for (path, kept) in [("/unknown/", false), ("/revoked/", false), ("/good/", true)] {
+        let reply = get(responder.http(), &ocsp_target(path, &request));
+        assert_eq!(reply.expect("cache-control") != "no-store", kept, "{path}");
+    }
+    Ask::serial(&ca, "ABCDEF").at(responder.http(), "/revoked").expect(Status::Revoked);
     for (path, status) in
         [("/unauthorized", Status::error("unauthorized")), ("/unknown", Status::Unknown), ("/good", Status::Good)]
     {

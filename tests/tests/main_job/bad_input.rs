@@ -203,13 +203,13 @@ fn a_disk_that_fills_up_while_it_runs_keeps_answers_right_and_is_told() {
     ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
     let patience = std::time::Duration::from_secs(5);
     until("the book's trouble is in the log", patience, || responder.log().contains("book.redb").then_some(()));
-    assert!(responder.metric("ostia_source_faults_total", "") > 0.0);
+    assert_eq!(responder.metric("ostia_book_faulty", ""), 1.0);
     // The source said revoked, so revoked it is, written down or not.
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Revoked);
 
     // Room again: it is written without anybody's doing, and survives.
     limit_files("--fsize=unlimited:unlimited");
-    until("the fault is over", patience, || (responder.metric("ostia_source_faulty", "") == 0.0).then_some(()));
+    until("the fault is over", patience, || (responder.metric("ostia_book_faulty", "") == 0.0).then_some(()));
     let mut responder = responder;
     responder.end_by("KILL");
     let shown = responder.into_site().precompute("show", &[&leaf.serial]);

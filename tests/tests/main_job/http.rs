@@ -47,10 +47,28 @@ fn a_get_is_understood_however_it_was_encoded() {
         format!("/{base64url}"),
         format!("http://ostia.test{target}"),
         format!("{target}?cachebuster=1"),
+        raw.replace('+', " "),
+        format!("{raw}/"),
     ] {
         let reply = get(responder.http(), &odd);
         assert_eq!((reply.status, &reply.body), (200, &expected), "{odd}");
     }
+}
+
+#[test]
+fn octets_that_drip_in_end_at_the_deadline_also_behind_a_whole_request() {
+    // Writing an answer once left the connection with the patience of a writer for the next header section.
+    let (_, _, responder, der) = asked();
+    let mut connection = Connection::open(responder.http()).unwrap();
+    let whole = request("GET", &ocsp_target("/", &der), "");
+    connection.send(&[&whole[..], b"GET /half HTTP/1.1\r\n"].concat()).unwrap();
+    assert_eq!(connection.receive(false).unwrap().unwrap().status, 200);
+    let begin = std::time::Instant::now();
+    while connection.send(b"X").is_ok() && begin.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(250));
+    }
+    let took = begin.elapsed().as_secs_f32();
+    assert!((8.0..14.0).contains(&took), "{took} s");
 }
 
 #[test]

@@ -37,6 +37,24 @@ fn targets_lose_query_and_authority() {
 }
 
 #[test]
+fn a_plus_that_arrived_as_a_space_is_mended() {
+    for (line, mended) in [
+        ("GET /MFE a b= HTTP/1.1\r\n", "GET /MFE+a+b= HTTP/1.1\r\n"),
+        ("HEAD /a b HTTP/1.0\r\nX: a b\r\n", "HEAD /a+b HTTP/1.0\r\nX: a b\r\n"),
+        ("GET /MFE HTTP/1.1\r\n", "GET /MFE HTTP/1.1\r\n"),
+        ("GET /a b HTTP/1.1", "GET /a b HTTP/1.1"),
+        ("GET /a b\r\n", "GET /a b\r\n"),
+        ("POST /a b HTTP/1.1\r\n", "POST /a b HTTP/1.1\r\n"),
+        ("GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\n"),
+        ("GET  HTTP/1.1\r\n", "GET  HTTP/1.1\r\n"),
+    ] {
+        let mut octets = line.as_bytes().to_vec();
+        assert_eq!(mend_request_line(&mut octets), line != mended);
+        assert_eq!(String::from_utf8(octets).unwrap(), mended);
+    }
+}
+
+#[test]
 fn keep_alive_follows_version_and_connection() {
     let keep = |version: &str, fields: &str| {
         read(&format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n")).unwrap().keep_alive
@@ -124,6 +142,11 @@ fn chunked_bodies_are_decoded_under_the_same_limit() {
         "0\r\n folded: x\r\n\r\n",
         "0\r\nx: y\n\r\n",
         "3;\r;\r\nabc\r\n",
+        "3;\0\r\nabc\r\n",
+        "0\r\nx: a\rb\r\n\r\n",
+        "0\r\nx : a\r\n\r\n",
+        "0\r\n: a\r\n\r\n",
+        "0\r\nx: \0\r\n\r\n",
     ] {
         assert_eq!(chunks(broken), Err(Rejection::BadRequest), "{broken:?}");
     }
