@@ -328,3 +328,6 @@ fn wished(id: &CertId<'_>) -> WishedId {
 fn ocsp_error(_: SignError) -> OcspError {
     OcspError::TryLater
 }
+
+#[cfg(test)]
+mod tests;

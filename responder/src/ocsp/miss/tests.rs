@@ -1,0 +1,215 @@
+//! Orders of events that matter, forced: a real key behind a gate that the test opens.
+
+use std::{fmt, process::Command, sync::atomic::AtomicBool, time::Duration};
+
+use precompute::{
+    config::{Policy, Unlisted},
+    ocsp::{CertStatus, IssuerHashes},
+    pki::{Reason, Record, Serial, Status, certificates},
+    records::{Change, Records},
+    sign::{Algorithm, OcspSigner, ResponseForm, Signing, SoftwareKey},
+};
+
+use super::*;
+
+/// Keeps jobs until they are let through, in whatever order the test likes.
+struct Gate {
+    key: SoftwareKey,
+    open: AtomicBool,
+    jobs: Mutex<Vec<Job>>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gate")
+    }
+}
+
+impl Gate {
+    fn sign(&self, job: Job) {
+        let signature = self.key.sign(&job.message);
+        (job.done)(job.message, signature);
+    }
+
+    /// Lets the job in this place through.
+    fn pass(&self, place: usize) {
+        let job = self.jobs.lock().unwrap().remove(place);
+        self.sign(job);
+    }
+
+    fn waiting(&self) -> Vec<Priority> {
+        self.jobs.lock().unwrap().iter().map(|job| job.priority).collect()
+    }
+}
+
+impl Signing for Gate {
+    fn algorithm(&self) -> Algorithm {
+        self.key.algorithm()
+    }
+
+    fn signs_here(&self) -> bool {
+        false
+    }
+
+    fn sign_here(&self, _: &[u8]) -> Option<Result<Vec<u8>, SignError>> {
+        None
+    }
+
+    fn submit(&self, job: Job) {
+        if self.open.load(Relaxed) {
+            return self.sign(job);
+        }
+        self.jobs.lock().unwrap().push(job);
+    }
+}
+
+struct World {
+    gate: Arc<Gate>,
+    issuer: Arc<Issuer>,
+    misses: Arc<Misses>,
+}
+
+const SERIAL: [u8; 1] = [7];
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |file: &str| dir.path().join(file);
+        let output = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=CA"])
+            .arg("-keyout")
+            .arg(path("ca.key"))
+            .arg("-out")
+            .arg(path("ca.pem"))
+            .output()
+            .expect("openssl is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let ca = certificates(&path("ca.pem")).unwrap().remove(0);
+        let key = SoftwareKey::from_file(&path("ca.key")).unwrap();
+        let public = key.public_key_octets().to_vec();
+        let gate = Arc::new(Gate { key, open: AtomicBool::new(true), jobs: Mutex::default() });
+        let signing = Arc::clone(&gate) as Arc<dyn Signing>;
+        let now = UnixTime::now();
+        let signer = OcspSigner::new("CA", &ca, &ca, &public, signing, ResponseForm::default(), now).unwrap();
+        gate.open.store(false, Relaxed);
+        let policy = Policy {
+            validity: Duration::from_secs(345_600),
+            unlisted: Unlisted::Unauthorized,
+            retain_expired: Duration::ZERO,
+        };
+        let issuer = Issuer {
+            index: 0,
+            name: "CA".into(),
+            policy,
+            hashes: IssuerHashes::of(&ca),
+            records: Arc::new(Records::default()),
+            signer: Arc::new(signer),
+            expiry_told: AtomicBool::new(false),
+        };
+        let world = Self { gate, issuer: Arc::new(issuer), misses: Misses::new(Cache::new(1 << 20)) };
+        world.set(Status::Good);
+        world
+    }
+
+    fn set(&self, status: Status) {
+        let serial = Serial::from_magnitude(&SERIAL).unwrap();
+        self.issuer.records.apply([Change { serial, record: Some(Record { status, not_after: None }) }]);
+    }
+
+    fn revoke(&self) {
+        self.set(Status::Revoked { time: UnixTime(1), reason: Reason::KeyCompromise });
+    }
+
+    fn id(&self) -> CertId<'_> {
+        let (issuer_name_hash, issuer_key_hash) = self.issuer.hashes.get(HashAlgorithm::Sha1);
+        CertId { hash: HashAlgorithm::Sha1, issuer_name_hash, issuer_key_hash, serial: &SERIAL }
+    }
+
+    fn ask(&self) -> oneshot::Receiver<Outcome> {
+        match self.misses.answer(&self.issuer, &self.id()) {
+            Miss::Waiting(receiver) => receiver,
+            Miss::Ended(outcome) => panic!("ended at once: {outcome:?}"),
+        }
+    }
+
+    fn refresh(&self) {
+        self.misses.refresh(&self.issuer, &self.id());
+    }
+
+    fn kept(&self) -> Option<CertStatus> {
+        let key = Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: Serial::from_magnitude(&SERIAL)? };
+        self.misses.cache().get(&key).map(|answer| answer.statements[0].status)
+    }
+}
+
+fn said(receiver: &mut oneshot::Receiver<Outcome>) -> Option<CertStatus> {
+    Some(receiver.try_recv().ok()?.expect("signed").statements[0].status)
+}
+
+#[test]
+fn a_record_that_changes_while_its_answer_is_signed_voids_the_signature() {
+    let world = World::new();
+    let mut waiting = world.ask();
+    world.revoke();
+    world.gate.pass(0);
+    assert_eq!((said(&mut waiting), world.kept()), (None, None), "the good one is thrown away");
+    world.gate.pass(0);
+    assert!(matches!(said(&mut waiting), Some(CertStatus::Revoked { .. })));
+    assert!(matches!(world.kept(), Some(CertStatus::Revoked { .. })));
+    assert_eq!(world.misses.pending(), 0);
+}
+
+#[test]
+fn a_record_that_changes_with_every_signature_ends_in_try_later() {
+    let world = World::new();
+    let mut waiting = world.ask();
+    for _ in 0..limits::SIGN_ATTEMPTS_MAX {
+        world.set(Status::Revoked { time: UnixTime(1), reason: Reason::CertificateHold });
+        world.gate.pass(0);
+    }
+    assert_eq!(waiting.try_recv().unwrap().unwrap_err(), OcspError::TryLater);
+    assert_eq!((world.kept(), world.misses.pending(), world.gate.waiting().len()), (None, 0, 0));
+}
+
+#[test]
+fn those_who_ask_for_one_certificate_share_one_signature() {
+    let world = World::new();
+    let mut waiting: Vec<_> = (0..100).map(|_| world.ask()).collect();
+    assert_eq!(world.gate.waiting(), [Priority::Live]);
+    drop(waiting.pop());
+    world.gate.pass(0);
+    assert!(waiting.iter_mut().all(|receiver| said(receiver) == Some(CertStatus::Good)));
+}
+
+#[test]
+fn a_live_request_overtakes_the_refresh_of_the_same_certificate() {
+    let world = World::new();
+    world.refresh();
+    world.refresh();
+    assert_eq!(world.gate.waiting(), [Priority::Refresh], "one is enough");
+    let mut waiting = world.ask();
+    let mut joined = world.ask();
+    assert_eq!(world.gate.waiting(), [Priority::Refresh, Priority::Live]);
+    world.gate.pass(1);
+    assert_eq!(said(&mut waiting), Some(CertStatus::Good));
+    assert_eq!(said(&mut joined), Some(CertStatus::Good));
+    // The overtaken job tells nobody, and takes nobody's place.
+    let mut later = world.ask();
+    world.gate.pass(0);
+    assert_eq!(said(&mut later), None);
+    world.gate.pass(0);
+    assert_eq!(said(&mut later), Some(CertStatus::Good));
+}
+
+#[test]
+fn a_job_that_never_comes_back_does_not_hold_up_those_who_come_after_its_deadline() {
+    let world = World::new();
+    let _lost = world.ask();
+    world.gate.jobs.lock().unwrap().drain(..).for_each(|job| std::mem::forget(job.done));
+    world.misses.lock().values_mut().for_each(|pending| {
+        pending.since -= limits::MISS_DEADLINE + Duration::from_secs(1);
+    });
+    let mut waiting = world.ask();
+    world.gate.pass(0);
+    assert_eq!(said(&mut waiting), Some(CertStatus::Good));
+}
