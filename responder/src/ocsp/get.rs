@@ -26,41 +26,65 @@ pub fn decode(path: &[u8], symbols: &mut Vec<u8>, der: &mut Vec<u8>) -> Result<(
     unescape(path, symbols)?;
     // DER begins with 0x30, base64 with `M`: any slash before it came from joining URLs.
     let start = symbols.iter().position(|&b| b != b'/').ok_or(DecodeError::Malformed)?;
-    symbols.drain(..start);
+    let mut symbols = &symbols[start..];
     // What follows padding can only be a stray slash.
     if let Some(end) = symbols.iter().position(|&b| b == b'=') {
         if !symbols[end..].iter().all(|b| matches!(b, b'=' | b'/')) {
             return Err(DecodeError::Malformed);
         }
-        symbols.truncate(end);
+        symbols = &symbols[..end];
     }
     // Without padding the length that the DER itself states decides.
     let wanted = symbols_of_der(symbols).filter(|&wanted| wanted < symbols.len());
     if let Some(wanted) = wanted.filter(|&wanted| symbols[wanted..].iter().all(|&b| b == b'/')) {
-        symbols.truncate(wanted);
+        symbols = &symbols[..wanted];
     }
-    BASE64.decode_vec(&symbols[..], der).map_err(|_| DecodeError::Malformed)
+    BASE64.decode_vec(symbols, der).map_err(|_| DecodeError::Malformed)
 }
 
 /// Resolves `%XX` once, and maps what stands for `+` and for the URL alphabet.
 fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
-    let hex = |at: usize| path.get(at).and_then(|&b| (b as char).to_digit(16)).ok_or(DecodeError::Malformed);
-    let mut at = 0;
-    while at < path.len() {
-        let mut octet = path[at];
-        at += 1;
-        if octet == b'%' {
-            octet = (hex(at)? << 4 | hex(at + 1)?) as u8;
-            at += 2;
+    let mut rest = path;
+    while let Some(at) = rest.iter().position(|&b| b == b'%') {
+        symbols.extend(rest[..at].iter().map(|&b| SYMBOL[usize::from(b)]));
+        let Some([high, low]) = rest.get(at + 1..at + 3) else { return Err(DecodeError::Malformed) };
+        let (high, low) = (HEX[usize::from(*high)], HEX[usize::from(*low)]);
+        if (high | low) > 0xf {
+            return Err(DecodeError::Malformed);
         }
-        symbols.push(match octet {
+        symbols.push(SYMBOL[usize::from(high << 4 | low)]);
+        rest = &rest[at + 3..];
+    }
+    symbols.extend(rest.iter().map(|&b| SYMBOL[usize::from(b)]));
+    Ok(())
+}
+
+/// What each octet stands for.
+const SYMBOL: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        table[octet] = match octet as u8 {
             b' ' | b'-' => b'+',
             b'_' => b'/',
             other => other,
-        });
+        };
+        octet += 1;
     }
-    Ok(())
-}
+    table
+};
+
+/// The value of a hexadecimal digit; 0xff for every other octet.
+const HEX: [u8; 256] = {
+    let mut table = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        table[b"0123456789abcdef"[value] as usize] = value as u8;
+        table[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    table
+};
 
 /// How many base64 symbols the DER element has whose first symbols are given.
 fn symbols_of_der(symbols: &[u8]) -> Option<usize> {
