@@ -1,11 +1,12 @@
 //! `ostia-loadtest`: a load generator and verifier for OCSP and RFC 3161 time-stamping servers.
 //!
-//! It speaks both protocols with an encoder and a parser of its own, shared with no server, so that a mistake in one is not
-//! repeated in the other. In the order in which a run passes through it:
+//! It speaks both protocols with an encoder and a parser of its own, shared with no server, so that a mistake in one is
+//! not repeated in the other. In the order in which a run passes through it:
 //!
-//! `cli` (as written) → `config` (as understood; `population`, `certificate`) → `run` → `engine` (threads, connections, pace) with
-//! `ocsp` or `tsa` (requests written, answers judged) over `http` → `proof` (signatures, on threads of their own) → `report`.
-//! `lag` measures how fast a revocation spreads. Beneath lie `der`, `oid`, `time`, `hash`, `hex`, `draw` and `signature`.
+//! `cli` (as written) → `config` (as understood; `population`, `certificate`) → `run` → `engine` (threads, connections,
+//! pace) with `ocsp` or `tsa` (requests written, answers judged) over `http` → `proof` (signatures, on threads of their
+//! own) → `report`. `lag` measures how fast a revocation spreads. Beneath lie `der`, `oid`, `time`, `hash`, `hex`,
+//! `draw` and `signature`.
 //!
 //! Nothing here trusts what arrives: parsers are total, sizes bounded by `limits`, and a doubtful connection is closed.
 
