@@ -18,10 +18,12 @@ pub enum KeyKind {
     P384,
     Rsa2048,
     Ed25519,
+    /// Slow to sign: where a queue is wanted.
+    Rsa4096,
 }
 
 impl KeyKind {
-    /// Every one.
+    /// Every kind; lengths of RSA keys are one kind.
     pub const ALL: [Self; 4] = [Self::P256, Self::P384, Self::Rsa2048, Self::Ed25519];
 
     fn genpkey(self) -> &'static [&'static str] {
@@ -30,6 +32,7 @@ impl KeyKind {
             Self::P384 => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"],
             Self::Rsa2048 => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
             Self::Ed25519 => &["-algorithm", "ED25519"],
+            Self::Rsa4096 => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:4096"],
         }
     }
 

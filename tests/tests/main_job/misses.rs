@@ -1,0 +1,83 @@
+//! A key that is slow, and more to sign than it can.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    time::{Duration, Instant},
+};
+
+use ostia_tests::{
+    Ask, Ca, Delegate, KeyKind, Responder, Site, Status, Tenant,
+    http::{Connection, ocsp_target, request},
+};
+
+/// Certificates that are only lines of the index, with serials of two octets.
+const LINES: std::ops::Range<u16> = 0x7000..0x7200;
+
+/// A responder with one thread of RSA-4096: some 600 signatures a second.
+fn slow() -> (Ca, Responder, Vec<u8>) {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::Rsa4096);
+    let mut index = fs::read_to_string(ca.index()).unwrap();
+    for serial in LINES {
+        writeln!(index, "V\t351231235959Z\t\t{serial:04X}\tunknown\t/CN=line").unwrap();
+    }
+    ca.replace_index(&index);
+    let sources = format!("index = {:?}", ca.index());
+    let lines = format!("{}\nthreads = 1", signer.lines());
+    let responder = Site::new(&[Tenant::new("slow").issuer("ca", &ca, &sources, &lines)]).start();
+    let request = Ask::serial(&ca, "7000").request();
+    assert!(request.ends_with(&[2, 2, 0x70, 0]), "the serial stands last");
+    (ca, responder, request)
+}
+
+/// A GET for the certificate of a line.
+fn ask_for(der: &[u8], serial: u16) -> Vec<u8> {
+    let mut der = der.to_vec();
+    let at = der.len() - 2;
+    der[at..].copy_from_slice(&serial.to_be_bytes());
+    request("GET", &ocsp_target("/", &der), "")
+}
+
+#[test]
+fn an_answer_that_is_ready_does_not_wait_for_the_signature_of_the_next() {
+    // Both stood in one output once, so that a good was sent long after it had been decided on.
+    let (ca, responder, der) = slow();
+    Ask::serial(&ca, "7000").at(responder.http(), "/").expect(Status::Good);
+    let queue: Vec<_> = (0x7002..0x7100)
+        .map(|serial| {
+            let mut connection = Connection::open(responder.http()).unwrap();
+            connection.send(&ask_for(&der, serial)).unwrap();
+            connection
+        })
+        .collect();
+    let mut connection = Connection::open(responder.http()).unwrap();
+    let begin = Instant::now();
+    connection.send(&[ask_for(&der, 0x7000), ask_for(&der, 0x7001)].concat()).unwrap();
+    assert_eq!(connection.receive(false).unwrap().unwrap().status, 200);
+    let ready = begin.elapsed();
+    let last = connection.receive(false).unwrap().unwrap();
+    let signed = begin.elapsed();
+    assert!(last.cache_control_seconds("max-age") > 0, "{}", last.text());
+    assert!(ready < signed / 3, "ready after {ready:?}, signed after {signed:?}");
+    drop(queue);
+}
+
+#[test]
+fn answers_that_waited_for_their_signature_have_dates_that_agree() {
+    let (_, responder, der) = slow();
+    let mut connections: Vec<_> = (0..200)
+        .map(|place| {
+            let mut connection = Connection::open(responder.http()).unwrap();
+            connection.send(&ask_for(&der, LINES.start + place)).unwrap();
+            connection
+        })
+        .collect();
+    for connection in &mut connections {
+        let reply = connection.receive(false).unwrap().unwrap();
+        let age = Duration::from_secs(reply.cache_control_seconds("max-age"));
+        let apart = reply.date("expires").duration_since(reply.date("date") + age).unwrap_or_default();
+        // The second may turn between the two looks at the clock.
+        assert!(apart <= Duration::from_secs(1), "{}", reply.text());
+    }
+}
