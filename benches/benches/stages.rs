@@ -48,6 +48,12 @@ fn serial(place: u64) -> Serial {
     Serial::from_magnitude(&octets).unwrap()
 }
 
+/// Serials of a population, drawn beforehand so that drawing costs nothing later.
+fn drawn_from(count: u64) -> Vec<Serial> {
+    let mut random = Random(7);
+    (0..1 << 16).map(|_| serial(random.next() % count)).collect()
+}
+
 fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     assert!(content.len() < 128);
     [&[tag, content.len() as u8], content].concat()
@@ -156,9 +162,7 @@ fn looking_up(c: &mut Criterion) {
         records.reserve(count as usize);
         let record = Some(Record { status: Status::Good, not_after: None });
         records.apply((0..count).map(|place| Change { serial: serial(place), record }));
-        // Keys drawn beforehand, so that drawing costs nothing here.
-        let mut random = Random(7);
-        let drawn: Vec<_> = (0..1 << 16).map(|_| serial(random.next() % count)).collect();
+        let drawn = drawn_from(count);
         let mut at = 0;
         group.bench_function(BenchmarkId::from_parameter(format!("1e{exponent}")), |b| {
             b.iter(|| {
@@ -180,8 +184,7 @@ fn keeping(c: &mut Criterion) {
         for place in 0..count {
             cache.insert(Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: serial(place) }, Arc::clone(&answer));
         }
-        let mut random = Random(7);
-        let drawn: Vec<_> = (0..1 << 16).map(|_| serial(random.next() % count)).collect();
+        let drawn = drawn_from(count);
         let mut at = 0;
         group.bench_function(BenchmarkId::from_parameter(format!("1e{exponent}")), |b| {
             b.iter(|| {

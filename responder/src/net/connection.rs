@@ -16,6 +16,7 @@ use monoio::{
     io::{AsyncWriteRent as _, CancelHandle, CancelableAsyncReadRent as _, CancelableAsyncWriteRent as _, Canceller},
     net::TcpStream,
 };
+use precompute::pki::UnixTime;
 
 use super::{
     head::{self, Context},
@@ -208,7 +209,7 @@ fn refuse(worker: &Worker, output: &mut Vec<u8>, rejection: Rejection) -> Next {
     head::rejection(
         output,
         rejection,
-        &Context { date: worker.date(), keep_alive: false, http_1_0: false, head_only: false },
+        &Context { date: worker.date(UnixTime::now()), keep_alive: false, http_1_0: false, head_only: false },
     );
     Next::Linger
 }

@@ -49,7 +49,7 @@ pub enum Responded {
 pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: bool, out: &mut Vec<u8>) -> Responded {
     let refuse = |out: &mut Vec<u8>, status, fields, body| {
         worker.counters.http_refused.fetch_add(1, Relaxed);
-        head::text(out, status, fields, body, &context(worker, head, keep_alive));
+        head::text(out, status, fields, body, &context(worker, head, keep_alive, UnixTime::now()));
         Responded::Yes
     };
     let method = match head.method {
@@ -76,9 +76,9 @@ pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: 
     }
 }
 
-fn context(worker: &Worker, head: &Head<'_>, keep_alive: bool) -> Context {
+fn context(worker: &Worker, head: &Head<'_>, keep_alive: bool, now: UnixTime) -> Context {
     let head_only = head.method == Method::Head;
-    Context { date: worker.date(), keep_alive, http_1_0: head.http_1_0, head_only }
+    Context { date: worker.date(now), keep_alive, http_1_0: head.http_1_0, head_only }
 }
 
 /// One request to one tenant. Its steps give `None` where the output has to leave first.
@@ -191,18 +191,18 @@ impl Exchange<'_> {
         }
     }
 
-    fn context(&self) -> Context {
-        context(self.worker, self.head, self.keep_alive)
+    fn context(&self, now: UnixTime) -> Context {
+        context(self.worker, self.head, self.keep_alive, now)
     }
 
     fn answer(&self, answer: &Answer, now: UnixTime, cacheable: bool, counted: Counted, out: &mut Vec<u8>) -> Counted {
         let max_age = answer.times.max_age(now);
         if cacheable && self.is_current(answer) {
-            head::not_modified(out, answer, max_age, &self.context());
+            head::not_modified(out, answer, max_age, &self.context(now));
             return Counted::NotModified;
         }
         // Caches take no POST; a condition on it means nothing (RFC 9110 section 13).
-        head::answer(out, answer, max_age, cacheable, &self.context());
+        head::answer(out, answer, max_age, cacheable, &self.context(now));
         counted
     }
 
@@ -221,13 +221,13 @@ impl Exchange<'_> {
     }
 
     fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {
-        head::ocsp_error(out, error, &self.context());
+        head::ocsp_error(out, error, &self.context(UnixTime::now()));
         error.into()
     }
 
     fn page(&self, out: &mut Vec<u8>) -> Counted {
         const TEXT: &str = "This is an OCSP responder (RFC 6960). It answers POST with application/ocsp-request, and GET with the request in base64.\n";
-        head::text(out, "200 OK", "", TEXT, &self.context());
+        head::text(out, "200 OK", "", TEXT, &self.context(UnixTime::now()));
         Counted::Page
     }
 }

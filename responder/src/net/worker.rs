@@ -206,9 +206,8 @@ impl Worker {
         self.draining.get()
     }
 
-    /// The current time as IMF-fixdate, written once a second.
-    pub fn date(&self) -> Date {
-        let now = UnixTime::now();
+    /// A time as IMF-fixdate, written once a second.
+    pub fn date(&self, now: UnixTime) -> Date {
         let (second, date) = self.date.get();
         if second == now.0 {
             return date;

@@ -31,7 +31,7 @@ pub struct Key {
 #[derive(Clone, Debug)]
 pub struct Cache(Moka<Key, Arc<Answer>>);
 
-/// What an entry costs beside its octets: key, Arc, Bytes and moka's own, measured at about 350 octets.
+/// What an entry costs beside its octets: key, Arc, Bytes, and moka's own of about 350 octets.
 const ENTRY_OVERHEAD: u32 = 512;
 
 struct AtNextUpdate;

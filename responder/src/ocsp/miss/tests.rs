@@ -182,6 +182,21 @@ fn those_who_ask_for_one_certificate_share_one_signature() {
 }
 
 #[test]
+fn a_refresh_puts_the_successor_in_the_place_of_the_answer_kept() {
+    let world = World::new();
+    let mut waiting = world.ask();
+    world.gate.pass(0);
+    let first = waiting.try_recv().unwrap().unwrap();
+    world.refresh();
+    assert_eq!(world.gate.waiting(), [Priority::Refresh]);
+    world.gate.pass(0);
+    let key = Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: Serial::from_magnitude(&SERIAL).unwrap() };
+    let second = world.misses.cache().get(&key).unwrap();
+    assert!(!Arc::ptr_eq(&first, &second) && first.statements == second.statements);
+    assert_eq!(world.misses.pending(), 0);
+}
+
+#[test]
 fn a_live_request_overtakes_the_refresh_of_the_same_certificate() {
     let world = World::new();
     world.refresh();
