@@ -7,24 +7,25 @@ use std::{hint::black_box, net::SocketAddr, path::Path, sync::Arc};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use precompute::{
+    answers::{Answers, Entry, Key},
     engine::Engine,
-    ocsp::{CertId, CertStatus, HashAlgorithm, Single},
+    ocsp::{CertId, CertStatus, Content, HashAlgorithm, Single},
     pki::{Record, Serial, Status, UnixTime},
-    records::{Change, Records},
+    records::{Change, Records, State},
 };
 use responder::{
     config::Config,
     demo,
     net::{
-        head::{self, Context},
+        head::{self, Context, Fields, Surrogate},
         http,
     },
     ocsp::{
-        answer::{Answer, Verdict, decide},
-        cache::{Cache, Key},
+        answer::{Verdict, decide},
         get,
         miss::{Miss, Misses},
         request::Request,
+        store::{Answer, Etag, Store},
     },
     site::{Issuer, Site},
 };
@@ -92,7 +93,7 @@ impl World {
         let id =
             CertId { hash: HashAlgorithm::Sha1, issuer_name_hash: name, issuer_key_hash: key, serial: &der_serial };
         let issuer = Arc::clone(site.tenants()[0].issuer(&id).unwrap());
-        Self { _dir: dir, issuer, misses: Misses::new(Cache::new(256 << 20)), serial, der_serial }
+        Self { _dir: dir, issuer, misses: Misses::new(Store::new(1 << 30, 256 << 20)), serial, der_serial }
     }
 
     /// A whole miss; the demo's key is cheap, so that it is signed here.
@@ -142,13 +143,14 @@ fn decoding(c: &mut Criterion) {
     let escaped = base64(&octets).replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     let path = format!("/{escaped}");
     let (mut symbols, mut decoded) = (Vec::new(), Vec::new());
+    get::decode(path.as_bytes(), &mut symbols, &mut decoded).unwrap();
+    assert_eq!(decoded, octets);
     group.bench_function("get escaped", |b| {
         b.iter(|| {
             get::decode(black_box(path.as_bytes()), &mut symbols, &mut decoded).unwrap();
             decoded.len()
         });
     });
-    assert_eq!(decoded, octets);
     let text = format!("GET {path} HTTP/1.1\r\nHost: ocsp.example\r\nUser-Agent: bench/1\r\nAccept: */*\r\n\r\n");
     group.bench_function("http head", |b| b.iter(|| http::head(black_box(text.as_bytes())).unwrap().unwrap().length));
     group.finish();
@@ -174,23 +176,25 @@ fn looking_up(c: &mut Criterion) {
     group.finish();
 }
 
+/// The compact table at each size, drawn at random.
 fn keeping(c: &mut Criterion) {
-    let world = World::new();
-    let answer = world.answer();
-    let mut group = c.benchmark_group("moka get");
-    for exponent in [3, 5, 6] {
+    let mut group = c.benchmark_group("answers get");
+    for exponent in [3, 4, 5, 6, 7] {
         let count = 10u64.pow(exponent);
-        let cache = Cache::new(1 << 40);
+        let answers = Answers::new(1 << 40);
+        let time = UnixTime(1_800_000_000);
+        let entry = Entry { state: State::from_word(1), this_update: time, next_update: time, refresh_at: time };
+        let key = |serial: &Serial| Key::new(0, HashAlgorithm::Sha1, 0, serial);
         for place in 0..count {
-            cache.insert(Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: serial(place) }, Arc::clone(&answer));
+            assert!(answers.insert(&key(&serial(place)), &entry, &[7; 64]));
         }
+        eprintln!("1e{exponent} answers: {} octets each", answers.octets() / count);
         let drawn = drawn_from(count);
-        let mut at = 0;
+        let (mut at, mut packed) = (0, Vec::new());
         group.bench_function(BenchmarkId::from_parameter(format!("1e{exponent}")), |b| {
             b.iter(|| {
                 at = (at + 1) % drawn.len();
-                let key = Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: drawn[at] };
-                cache.get(&key).unwrap().body.len()
+                answers.get(&key(&drawn[at]), 64, &mut packed).unwrap().refresh_at
             });
         });
     }
@@ -200,33 +204,61 @@ fn keeping(c: &mut Criterion) {
 fn answering(c: &mut Criterion) {
     let world = World::new();
     let id = world.cert_id(HashAlgorithm::Sha1);
-    let answer = world.answer();
+    let fresh = world.answer();
     let now = UnixTime::now();
+    let signer = &world.issuer.signer;
+    let key = world.issuer.key(HashAlgorithm::Sha1, &world.serial);
+    let (mut packed, mut signature) = (Vec::new(), Vec::new());
+    let store = world.misses.store();
+    let kept = store.compact(&key, signer.packing(), &mut packed).unwrap();
 
     let mut group = c.benchmark_group("answer");
-    group.bench_function("decide", |b| {
+    group.bench_function("find and decide", |b| {
         b.iter(|| {
-            let found = world.issuer.records.get(&world.serial);
-            matches!(decide(&world.issuer.policy, found, Some(&answer), now), Verdict::Serve { .. })
+            let found = world.issuer.records.get(black_box(&world.serial));
+            let kept = store.compact(&key, signer.packing(), &mut packed);
+            matches!(decide(&world.issuer.policy, found, kept.as_ref(), now), Verdict::Serve { .. })
         });
     });
     let context =
         Context { date: *b"Sun, 06 Nov 1994 08:49:37 GMT", keep_alive: true, http_1_0: false, head_only: false };
     let mut out = Vec::new();
-    group.bench_function("response into the buffer", |b| {
+    let single = Single {
+        cert_id: id,
+        status: CertStatus::Good,
+        this_update: kept.times.this_update,
+        next_update: kept.times.next_update,
+        archive_cutoff: None,
+    };
+    let content =
+        Content { produced_at: kept.times.this_update, singles: &[single], extended_revoke: false, nonce: None };
+    signer.packing().unpack(&packed, &mut signature);
+    assert_eq!(
+        signer.template().response(&content, &signature),
+        &fresh.body[..],
+        "the answer kept is the answer signed"
+    );
+    group.bench_function("head into the buffer", |b| {
         b.iter(|| {
             out.clear();
-            head::answer(&mut out, black_box(&answer), answer.times.max_age(now), true, &context);
+            let etag = Etag::of(signer.template(), black_box(&signature));
+            let surrogate = Some(Surrogate { issuer: world.issuer.surrogate(), serial: &world.serial });
+            head::answer(&mut out, &Fields { times: &kept.times, etag: &etag, surrogate }, 900, now, &context);
             out.len()
         });
     });
-    let template = world.issuer.signer.template();
-    let single = Single { cert_id: id, status: CertStatus::Good, this_update: now, next_update: now };
-    group.bench_function("encode response data", |b| {
-        b.iter(|| template.response_data(now, black_box(&[single]), false).len());
+    group.bench_function("body into the buffer", |b| {
+        b.iter(|| {
+            out.clear();
+            signer.packing().unpack(black_box(&packed), &mut signature);
+            let layout = signer.template().lay_out(black_box(&content), signature.len());
+            layout.write(&mut out, &signature);
+            out.len()
+        });
     });
-    let data = template.response_data(now, &[single], false);
-    group.bench_function("encode response", |b| b.iter(|| template.response(black_box(&data), &[7; 71]).len()));
+    group.bench_function("encode response data", |b| {
+        b.iter(|| signer.template().response_data(black_box(&content)).len());
+    });
     group.bench_function("whole miss, P-256", |b| {
         b.iter(|| world.answer().body.len());
     });

@@ -44,3 +44,10 @@ pub const SHRINK_ALWAYS_ALLOWED: u64 = 16;
 
 /// Reads in a row that may find a source changing under them before that is told as a fault: five seconds.
 pub const UNSTEADY_READS_MAX: u32 = 25;
+
+/// Issuers that one process can tell apart in its life, those of earlier configurations included: a reload each
+/// minute that changes one issuer takes 31 years to use them up.
+pub const ISSUERS_MAX: u32 = 1 << 24;
+
+/// Signers of one issuer: an old and a new one, in each of a few algorithms.
+pub const SIGNERS_MAX: usize = 64;

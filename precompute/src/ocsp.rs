@@ -8,4 +8,4 @@ mod cert_id;
 mod response;
 
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
-pub use response::{CertStatus, OcspError, ResponderId, Single, Template, error_response};
+pub use response::{CertStatus, Content, Layout, OcspError, ResponderId, Single, Template, error_response};

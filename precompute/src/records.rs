@@ -11,7 +11,7 @@
 //! number beforehand. The new segment is swapped in whole; readers go on with the old one until then.
 
 use std::{
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::*},
@@ -43,6 +43,16 @@ impl State {
     const REMOVED: u64 = 3;
     const TAG: u64 = 0xf;
     const GENERATION: u64 = 0xff_ffff << 8;
+
+    /// The word, to be kept elsewhere.
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// The state that was such a word.
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
 
     /// What the word says; `None` for a record that was removed.
     pub fn status(self) -> Option<Status> {
@@ -203,7 +213,9 @@ impl Default for Records {
 
 impl Records {
     fn place(&self, key: &Key) -> (u64, usize) {
-        let hash = self.hasher.hash_one(key);
+        let mut hasher = self.hasher.build_hasher();
+        key.iter().for_each(|&word| hasher.write_u64(word));
+        let hash = hasher.finish();
         (hash, (hash >> 56) as usize % SEGMENTS)
     }
 

@@ -157,9 +157,11 @@ impl Collector for Scrape {
             counters(&mut encoder, name, help, vec![(Labels::new(), value)])?;
         }
 
-        let (entries, octets) = status.misses.cache().size();
-        gauge(&mut encoder, "cache_entries", "Answers signed on demand that are kept", entries)?;
-        gauge(&mut encoder, "cache_octets", "Octets of those answers", octets)?;
+        let size = status.misses.store().size();
+        gauge(&mut encoder, "answers", "Answers about listed certificates that are kept", size.compact.0)?;
+        gauge(&mut encoder, "answers_octets", "Octets of memory that they take", size.compact.1)?;
+        gauge(&mut encoder, "cache_entries", "Other answers that are kept", size.whole.0)?;
+        gauge(&mut encoder, "cache_octets", "Octets of those answers", size.whole.1)?;
         gauge(
             &mut encoder,
             "signing_pending",

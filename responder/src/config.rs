@@ -20,7 +20,9 @@ pub struct Config {
     pub workers: usize,
     /// Health and metrics, never on a port of `http`.
     pub admin: SocketAddr,
-    /// Octets of answers signed on demand that are kept.
+    /// Octets that the table of answers about listed certificates may take.
+    pub answers_octets: u64,
+    /// Octets of other answers that are kept.
     pub cache_octets: u64,
 }
 
@@ -46,11 +48,14 @@ impl Config {
             let admin =
                 if root.has("admin") { root.section("admin", |section| section.address("listen")) } else { None };
             let range = limits::CACHE_OCTETS_MIN..=limits::CACHE_OCTETS_MAX;
-            let cache = if root.has("cache") {
-                root.section("cache", |section| section.integer("octets", range))
-            } else {
-                None
-            };
+            let (mut answers, mut cache) = (None, None);
+            if root.has("cache") {
+                root.section("cache", |section| {
+                    answers = section.integer("answers_octets", range.clone());
+                    cache = section.integer("octets", range);
+                    Some(())
+                });
+            }
             let common = Common::read(root, now);
             root.finish();
 
@@ -67,6 +72,7 @@ impl Config {
                 http,
                 workers: workers.map_or_else(cores, |workers| workers as usize),
                 admin,
+                answers_octets: answers.unwrap_or(limits::ANSWERS_OCTETS_DEFAULT) as u64,
                 cache_octets: cache.unwrap_or(limits::CACHE_OCTETS_DEFAULT) as u64,
             })
         })

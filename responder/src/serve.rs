@@ -30,7 +30,7 @@ use crate::{
     limits,
     metrics::Counters,
     net::{listen, worker},
-    ocsp::{cache::Cache, miss::Misses},
+    ocsp::{miss::Misses, store::Store},
     site::Site,
 };
 
@@ -85,7 +85,7 @@ pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn 
     })?;
     let states = engine.states();
     let site = Arc::new(Site::new(&config.common, &states));
-    let misses = Misses::new(Cache::new(config.cache_octets));
+    let misses = Misses::new(Store::new(config.answers_octets, config.cache_octets));
 
     let mut workers = Workers::start(listeners, &site, &misses)?;
     let status = admin::Status::new(&config.common, &states, workers.counters.clone(), misses);

@@ -3,15 +3,23 @@
 //! Invariant (4 of the house): an issuer, with its key and records, is reached only through its
 //! own tenant. Immutable once made.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+};
 
 use precompute::{
+    answers::Key,
     config::{Config, Policy},
     engine::IssuerState,
-    ocsp::{CertId, IssuerHashes},
+    limits::ISSUERS_MAX,
+    ocsp::{CertId, HashAlgorithm, IssuerHashes},
+    pki::Serial,
     records::Records,
     sign::OcspSigner,
 };
+
+use crate::ocsp::store::hex;
 
 /// Everybody.
 #[derive(Debug)]
@@ -29,13 +37,41 @@ pub struct Tenant {
     hosts: Vec<String>,
     path: String,
     issuers: Vec<Arc<Issuer>>,
+    directory: Directory,
+}
+
+/// Issuers by the hashes of their keys.
+#[derive(Debug)]
+struct Directory([Vec<(u64, usize)>; HashAlgorithm::ALL.len()]);
+
+impl Directory {
+    fn of(issuers: &[Arc<Issuer>]) -> Self {
+        Self(HashAlgorithm::ALL.map(|hash| {
+            let entry = |(place, issuer): (usize, &Arc<Issuer>)| (Self::start(issuer.hashes.get(hash).1), place);
+            let mut entries: Vec<_> = issuers.iter().enumerate().map(entry).collect();
+            entries.sort_unstable();
+            entries
+        }))
+    }
+
+    /// The places of the issuers whose key hash may be `key_hash`.
+    fn candidates(&self, hash: HashAlgorithm, key_hash: &[u8]) -> impl Iterator<Item = usize> {
+        let entries = &self.0[hash as usize];
+        let start = Self::start(key_hash);
+        let first = entries.partition_point(|entry| entry.0 < start);
+        entries[first..].iter().take_while(move |entry| entry.0 == start).map(|entry| entry.1)
+    }
+
+    fn start(key_hash: &[u8]) -> u64 {
+        key_hash.iter().take(8).fold(0, |word, &octet| word << 8 | u64::from(octet))
+    }
 }
 
 /// One issuer of one tenant.
 #[derive(Debug)]
 pub struct Issuer {
-    /// Its place among all issuers of the site.
-    pub index: u32,
+    /// No other issuer of this process ever had it.
+    number: u32,
     /// For logs and metrics.
     pub name: String,
     /// The tenant's policy.
@@ -48,33 +84,69 @@ pub struct Issuer {
     pub signer: Arc<OcspSigner>,
     /// Whether the log says already that the signer's certificate has expired.
     pub expiry_told: AtomicBool,
+    surrogate: [u8; 16],
+}
+
+impl Issuer {
+    /// Numbered anew; its records and signer come from elsewhere.
+    pub fn new(
+        name: &str,
+        policy: Policy,
+        hashes: IssuerHashes,
+        records: Arc<Records>,
+        signer: Arc<OcspSigner>,
+    ) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Relaxed);
+        assert!(number < ISSUERS_MAX, "this process has had {ISSUERS_MAX} issuers; it has to be started anew");
+        let mut surrogate = [0; 16];
+        let key_hash = hashes.get(HashAlgorithm::Sha256).1;
+        for (octet, place) in key_hash.iter().zip(surrogate.chunks_exact_mut(2)) {
+            place.copy_from_slice(&hex(*octet));
+        }
+        let (name, expiry_told) = (name.to_owned(), AtomicBool::new(false));
+        Self { number, name, policy, hashes, records, signer, expiry_told, surrogate }
+    }
+
+    /// The issuer's name in caches: the first 16 hexadecimal digits of its issuerKeyHash in SHA-256.
+    pub fn surrogate(&self) -> &[u8] {
+        &self.surrogate
+    }
+
+    /// What its answer about a certificate is kept under.
+    #[inline]
+    pub fn key(&self, hash: HashAlgorithm, serial: &Serial) -> Key {
+        Key::new(self.number, hash, 0, serial)
+    }
+
+    /// Whether it is the very same.
+    pub fn is(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
 }
 
 impl Site {
     /// `states` are those of `config`'s issuers, in order.
     pub fn new(config: &Config, states: &[IssuerState]) -> Self {
-        let mut states = (0..).zip(states);
-        let tenants = config.tenants.iter().enumerate().map(|(index, tenant)| Tenant {
-            name: tenant.name.clone(),
-            index,
-            hosts: tenant.hosts.clone(),
-            path: tenant.path.clone(),
-            issuers: tenant
+        let mut states = states.iter();
+        let tenants = config.tenants.iter().enumerate().map(|(index, tenant)| {
+            let issuers: Vec<_> = tenant
                 .issuers
                 .iter()
                 .zip(states.by_ref())
-                .map(|(issuer, (index, state))| {
-                    Arc::new(Issuer {
-                        index,
-                        name: issuer.name.clone(),
-                        policy: tenant.policy,
-                        hashes: issuer.hashes.clone(),
-                        records: Arc::clone(&state.records),
-                        signer: Arc::clone(&issuer.signer),
-                        expiry_told: AtomicBool::new(false),
-                    })
+                .map(|(issuer, state)| {
+                    let (hashes, records) = (issuer.hashes.clone(), Arc::clone(&state.records));
+                    Arc::new(Issuer::new(&issuer.name, tenant.policy, hashes, records, Arc::clone(&issuer.signer)))
                 })
-                .collect(),
+                .collect();
+            Tenant {
+                name: tenant.name.clone(),
+                index,
+                hosts: tenant.hosts.clone(),
+                path: tenant.path.clone(),
+                directory: Directory::of(&issuers),
+                issuers,
+            }
         });
         Self { tenants: tenants.collect() }
     }
@@ -119,7 +191,9 @@ impl Tenant {
 
     /// The issuer that a CertID names, if it is this tenant's.
     pub fn issuer(&self, id: &CertId<'_>) -> Option<&Arc<Issuer>> {
-        self.issuers.iter().find(|issuer| issuer.hashes.get(id.hash) == (id.issuer_name_hash, id.issuer_key_hash))
+        let asked = (id.issuer_name_hash, id.issuer_key_hash);
+        let mut candidates = self.directory.candidates(id.hash, id.issuer_key_hash).map(|place| &self.issuers[place]);
+        candidates.find(|issuer| issuer.hashes.get(id.hash) == asked)
     }
 }
 
@@ -143,6 +217,7 @@ mod tests {
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             path: (*path).to_owned(),
             issuers: Vec::new(),
+            directory: Directory::of(&[]),
         };
         Site { tenants: tenants.iter().enumerate().map(tenant).collect() }
     }

@@ -1,8 +1,11 @@
 //! OCSPResponse, RFC 6960 section 4.2, from values to DER.
 //!
-//! What all responses of one signer share is encoded once, in a [`Template`]; what differs is
-//! written around the signature: first [`Template::response_data`] (what is signed), then
-//! [`Template::response`].
+//! What all responses of one signer share is encoded once, in a [`Template`]. What differs, the [`Content`], is
+//! small and can be kept without its encoding: a response is laid out ([`Template::lay_out`]: every length, so that
+//! nothing has to be moved) and then written straight to where it goes. What is signed is written by the same
+//! code, so that a response made again from its values is, octet for octet, the one that was signed.
+
+use aws_lc_rs::digest;
 
 use crate::{
     ocsp::CertId,
@@ -69,6 +72,22 @@ pub struct Single<'a> {
     pub this_update: UnixTime,
     /// When there will be newer information.
     pub next_update: UnixTime,
+    /// id-pkix-ocsp-archive-cutoff, RFC 6960 section 4.4.4: certificates that expired since then are still known.
+    pub archive_cutoff: Option<UnixTime>,
+}
+
+/// What a response says.
+#[derive(Clone, Copy, Debug)]
+pub struct Content<'a> {
+    /// When it was signed.
+    pub produced_at: UnixTime,
+    /// At least one.
+    pub singles: &'a [Single<'a>],
+    /// Adds the extension with which a responder says that it answers `revoked` for certificates that were never
+    /// issued (RFC 6960 section 4.4.8).
+    pub extended_revoke: bool,
+    /// The request's nonce, RFC 9654.
+    pub nonce: Option<&'a [u8]>,
 }
 
 /// What all responses of one signer share, encoded.
@@ -78,6 +97,7 @@ pub struct Template {
     signature_algorithm: Vec<u8>,
     /// `[0] EXPLICIT SEQUENCE OF Certificate`, or nothing.
     certificates: Vec<u8>,
+    fingerprint: [u8; 8],
 }
 
 /// How a response names its signer.
@@ -95,208 +115,248 @@ impl Template {
     pub fn new(responder_id: ResponderId<'_>, signature_algorithm: &[u8], certificates: &[&[u8]]) -> Self {
         let mut id = Vec::new();
         match responder_id {
-            ResponderId::ByName(name) => nest(&mut id, 0xa1, |out| out.extend_from_slice(name)),
-            ResponderId::ByKey(hash) => nest(&mut id, 0xa2, |out| nest(out, 0x04, |out| out.extend_from_slice(hash))),
+            ResponderId::ByName(name) => {
+                header(&mut id, 0xa1, name.len());
+                id.extend_from_slice(name);
+            }
+            ResponderId::ByKey(hash) => {
+                header(&mut id, 0xa2, element(hash.len()));
+                header(&mut id, 0x04, hash.len());
+                id.extend_from_slice(hash);
+            }
         }
         let mut encoded = Vec::new();
         if !certificates.is_empty() {
-            nest(&mut encoded, 0xa0, |out| {
-                nest(out, 0x30, |out| certificates.iter().for_each(|certificate| out.extend_from_slice(certificate)));
-            });
+            let length = certificates.iter().map(|certificate| certificate.len()).sum();
+            header(&mut encoded, 0xa0, element(length));
+            header(&mut encoded, 0x30, length);
+            certificates.iter().for_each(|certificate| encoded.extend_from_slice(certificate));
         }
-        Self { responder_id: id, signature_algorithm: signature_algorithm.to_vec(), certificates: encoded }
+        let mut context = digest::Context::new(&digest::SHA256);
+        [&id[..], signature_algorithm, &encoded].into_iter().for_each(|part| context.update(part));
+        let mut fingerprint = [0; 8];
+        fingerprint.copy_from_slice(&context.finish().as_ref()[..8]);
+        Self { responder_id: id, signature_algorithm: signature_algorithm.to_vec(), certificates: encoded, fingerprint }
     }
 
-    /// ResponseData: what is signed. `extended_revoke` adds the extension with which a responder
-    /// says that it answers `revoked` for certificates that were never issued (section 4.4.8).
-    pub fn response_data(&self, produced_at: UnixTime, singles: &[Single<'_>], extended_revoke: bool) -> Vec<u8> {
-        let mut out = Vec::with_capacity(192 * singles.len() + 128);
-        nest(&mut out, 0x30, |out| {
-            out.extend_from_slice(&self.responder_id);
-            generalized_time(out, produced_at);
-            nest(out, 0x30, |out| singles.iter().for_each(|single| single_response(out, single)));
-            if extended_revoke {
-                out.extend_from_slice(EXTENDED_REVOKE);
-            }
-        });
+    /// Tells templates apart: the start of a hash over all that they share.
+    pub fn fingerprint(&self) -> &[u8; 8] {
+        &self.fingerprint
+    }
+
+    /// ResponseData: what is signed.
+    pub fn response_data(&self, content: &Content<'_>) -> Vec<u8> {
+        let layout = self.lay_out(content, 0);
+        let mut out = Vec::with_capacity(element(layout.data));
+        layout.write_data(&mut out);
         out
     }
 
-    /// The whole OCSPResponse around what was signed and its signature.
-    pub fn response(&self, response_data: &[u8], signature: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(response_data.len() + signature.len() + self.certificates.len() + 96);
-        nest(&mut out, 0x30, |out| {
-            out.extend_from_slice(&[0x0a, 0x01, 0x00]); // successful
-            nest(out, 0xa0, |out| {
-                nest(out, 0x30, |out| {
-                    out.extend_from_slice(ID_PKIX_OCSP_BASIC);
-                    nest(out, 0x04, |out| {
-                        nest(out, 0x30, |out| {
-                            out.extend_from_slice(response_data);
-                            out.extend_from_slice(&self.signature_algorithm);
-                            nest(out, 0x03, |out| {
-                                out.push(0); // no unused bits
-                                out.extend_from_slice(signature);
-                            });
-                            out.extend_from_slice(&self.certificates);
-                        });
-                    });
-                });
-            });
-        });
+    /// The whole OCSPResponse, laid out for a signature of so many octets.
+    pub fn lay_out<'a>(&'a self, content: &'a Content<'a>, signature_length: usize) -> Layout<'a> {
+        let singles = content.singles.iter().map(|single| element(single_length(single))).sum();
+        let nonce = content.nonce.map_or(0, |nonce| element(nonce_length(nonce)));
+        let extensions = nonce + if content.extended_revoke { EXTENDED_REVOKE.len() } else { 0 };
+        let extensions_element = if extensions > 0 { element(element(extensions)) } else { 0 };
+        let data = self.responder_id.len() + TIME_ELEMENT + element(singles) + extensions_element;
+        let basic =
+            element(data) + self.signature_algorithm.len() + element(1 + signature_length) + self.certificates.len();
+        Layout { template: self, content, signature_length, singles, extensions, data, basic }
+    }
+
+    /// The whole OCSPResponse.
+    pub fn response(&self, content: &Content<'_>, signature: &[u8]) -> Vec<u8> {
+        let layout = self.lay_out(content, signature.len());
+        let mut out = Vec::with_capacity(layout.length());
+        layout.write(&mut out, signature);
         out
     }
 }
 
-/// OBJECT IDENTIFIER 1.3.6.1.5.5.7.48.1.1
-const ID_PKIX_OCSP_BASIC: &[u8] = &[0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
+/// A response whose lengths are known.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout<'a> {
+    template: &'a Template,
+    content: &'a Content<'a>,
+    signature_length: usize,
+    /// Octets of the content of: the list of SingleResponses,
+    singles: usize,
+    /// the list of responseExtensions,
+    extensions: usize,
+    /// ResponseData,
+    data: usize,
+    /// and BasicOCSPResponse.
+    basic: usize,
+}
 
-/// responseExtensions [1] with id-pkix-ocsp-extended-revoke (1.3.6.1.5.5.7.48.1.9), not critical, value NULL.
-const EXTENDED_REVOKE: &[u8] = &[
-    0xa1, 0x13, 0x30, 0x11, 0x30, 0x0f, 0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x09, 0x04, 0x02,
-    0x05, 0x00,
-];
+impl Layout<'_> {
+    /// Octets of the whole OCSPResponse.
+    pub fn length(&self) -> usize {
+        element(STATUS_SUCCESSFUL.len() + element(element(self.response_bytes())))
+    }
+
+    fn response_bytes(&self) -> usize {
+        ID_PKIX_OCSP_BASIC.len() + element(element(self.basic))
+    }
+
+    /// Appends the OCSPResponse around `signature`, which has the length that was told.
+    pub fn write(&self, out: &mut Vec<u8>, signature: &[u8]) {
+        debug_assert_eq!(signature.len(), self.signature_length);
+        let bytes = self.response_bytes();
+        out.reserve(self.length());
+        header(out, 0x30, STATUS_SUCCESSFUL.len() + element(element(bytes)));
+        out.extend_from_slice(&STATUS_SUCCESSFUL);
+        header(out, 0xa0, element(bytes));
+        header(out, 0x30, bytes);
+        out.extend_from_slice(&ID_PKIX_OCSP_BASIC);
+        header(out, 0x04, element(self.basic));
+        header(out, 0x30, self.basic);
+        self.write_data(out);
+        out.extend_from_slice(&self.template.signature_algorithm);
+        header(out, 0x03, 1 + signature.len());
+        out.push(0); // no unused bits
+        out.extend_from_slice(signature);
+        out.extend_from_slice(&self.template.certificates);
+    }
+
+    fn write_data(&self, out: &mut Vec<u8>) {
+        header(out, 0x30, self.data);
+        out.extend_from_slice(&self.template.responder_id);
+        generalized_time(out, self.content.produced_at);
+        header(out, 0x30, self.singles);
+        self.content.singles.iter().for_each(|single| single_response(out, single));
+        if self.extensions > 0 {
+            header(out, 0xa1, element(self.extensions));
+            header(out, 0x30, self.extensions);
+            if let Some(nonce) = self.content.nonce {
+                header(out, 0x30, nonce_length(nonce));
+                out.extend_from_slice(&ID_PKIX_OCSP_NONCE);
+                header(out, 0x04, element(nonce.len()));
+                header(out, 0x04, nonce.len());
+                out.extend_from_slice(nonce);
+            }
+            if self.content.extended_revoke {
+                out.extend_from_slice(&EXTENDED_REVOKE);
+            }
+        }
+    }
+}
+
+/// OCSPResponseStatus successful
+const STATUS_SUCCESSFUL: [u8; 3] = [0x0a, 0x01, 0x00];
+
+/// OBJECT IDENTIFIER 1.3.6.1.5.5.7.48.1.1
+const ID_PKIX_OCSP_BASIC: [u8; 11] = [0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
+
+/// OBJECT IDENTIFIER 1.3.6.1.5.5.7.48.1.2
+const ID_PKIX_OCSP_NONCE: [u8; 11] = [0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x02];
+
+/// The Extension id-pkix-ocsp-extended-revoke (1.3.6.1.5.5.7.48.1.9), not critical, value NULL.
+const EXTENDED_REVOKE: [u8; 17] =
+    [0x30, 0x0f, 0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x09, 0x04, 0x02, 0x05, 0x00];
+
+/// singleExtensions [1] with id-pkix-ocsp-archive-cutoff (1.3.6.1.5.5.7.48.1.6), not critical, up to its
+/// GeneralizedTime.
+const ARCHIVE_CUTOFF: [u8; 19] =
+    [0xa1, 0x22, 0x30, 0x20, 0x30, 0x1e, 0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x06, 0x04, 0x11];
+
+/// Octets of a GeneralizedTime with its header.
+const TIME_ELEMENT: usize = 17;
+
+/// NULL: what hash algorithms have for parameters, whatever the request had.
+const NULL: [u8; 2] = [0x05, 0x00];
+
+fn single_length(single: &Single<'_>) -> usize {
+    let status = match single.status {
+        CertStatus::Good | CertStatus::Unknown => 0,
+        CertStatus::Revoked { reason, .. } => revoked_length(reason),
+    };
+    let cutoff = single.archive_cutoff.map_or(0, |_| ARCHIVE_CUTOFF.len() + TIME_ELEMENT);
+    element(cert_id_length(&single.cert_id)) + element(status) + TIME_ELEMENT + element(TIME_ELEMENT) + cutoff
+}
+
+fn revoked_length(reason: Reason) -> usize {
+    // RFC 5280 section 5.3.1: absent rather than unspecified.
+    TIME_ELEMENT + if reason == Reason::Unspecified { 0 } else { 5 }
+}
 
 fn single_response(out: &mut Vec<u8>, single: &Single<'_>) {
-    nest(out, 0x30, |out| {
-        cert_id(out, &single.cert_id);
-        match single.status {
-            CertStatus::Good => out.extend_from_slice(&[0x80, 0x00]),
-            CertStatus::Unknown => out.extend_from_slice(&[0x82, 0x00]),
-            CertStatus::Revoked { time, reason } => nest(out, 0xa1, |out| {
-                generalized_time(out, time);
-                // RFC 5280 section 5.3.1: absent rather than unspecified.
-                if reason != Reason::Unspecified {
-                    out.extend_from_slice(&[0xa0, 0x03, 0x0a, 0x01, reason.code()]);
-                }
-            }),
+    header(out, 0x30, single_length(single));
+    cert_id(out, &single.cert_id);
+    match single.status {
+        CertStatus::Good => out.extend_from_slice(&[0x80, 0x00]),
+        CertStatus::Unknown => out.extend_from_slice(&[0x82, 0x00]),
+        CertStatus::Revoked { time, reason } => {
+            header(out, 0xa1, revoked_length(reason));
+            generalized_time(out, time);
+            if reason != Reason::Unspecified {
+                out.extend_from_slice(&[0xa0, 0x03, 0x0a, 0x01, reason.code()]);
+            }
         }
-        generalized_time(out, single.this_update);
-        nest(out, 0xa0, |out| generalized_time(out, single.next_update));
-    });
+    }
+    generalized_time(out, single.this_update);
+    header(out, 0xa0, TIME_ELEMENT);
+    generalized_time(out, single.next_update);
+    if let Some(cutoff) = single.archive_cutoff {
+        out.extend_from_slice(&ARCHIVE_CUTOFF);
+        generalized_time(out, cutoff);
+    }
+}
+
+fn algorithm_length(id: &CertId<'_>) -> usize {
+    element(id.hash.oid().len()) + NULL.len()
+}
+
+fn cert_id_length(id: &CertId<'_>) -> usize {
+    element(algorithm_length(id))
+        + element(id.issuer_name_hash.len())
+        + element(id.issuer_key_hash.len())
+        + element(id.serial.len())
 }
 
 fn cert_id(out: &mut Vec<u8>, id: &CertId<'_>) {
-    nest(out, 0x30, |out| {
-        nest(out, 0x30, |out| {
-            nest(out, 0x06, |out| out.extend_from_slice(id.hash.oid()));
-            out.extend_from_slice(&[0x05, 0x00]); // parameters NULL, whatever the request had
-        });
-        nest(out, 0x04, |out| out.extend_from_slice(id.issuer_name_hash));
-        nest(out, 0x04, |out| out.extend_from_slice(id.issuer_key_hash));
-        nest(out, 0x02, |out| out.extend_from_slice(id.serial));
-    });
+    header(out, 0x30, cert_id_length(id));
+    header(out, 0x30, algorithm_length(id));
+    for (tag, content) in
+        [(0x06, id.hash.oid()), (0x05, &[]), (0x04, id.issuer_name_hash), (0x04, id.issuer_key_hash), (0x02, id.serial)]
+    {
+        header(out, tag, content.len());
+        out.extend_from_slice(content);
+    }
+}
+
+fn nonce_length(nonce: &[u8]) -> usize {
+    ID_PKIX_OCSP_NONCE.len() + element(element(nonce.len()))
 }
 
 fn generalized_time(out: &mut Vec<u8>, time: UnixTime) {
-    out.extend_from_slice(&[0x18, 15]);
-    out.extend_from_slice(&time.generalized());
+    let mut octets = [0; TIME_ELEMENT];
+    octets[..2].copy_from_slice(&[0x18, 15]);
+    octets[2..].copy_from_slice(&time.generalized());
+    out.extend_from_slice(&octets);
 }
 
-/// Writes `tag`, the length of what `content` writes, and that content. Room for the commonest
-/// form of the length (one octet) is kept; a longer one moves the content.
-fn nest(out: &mut Vec<u8>, tag: u8, content: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(&[tag, 0]);
-    let start = out.len();
-    content(out);
-    let length = out.len() - start;
-    if length < 0x80 {
-        out[start - 1] = length as u8;
-        return;
+/// Octets of an element with so many octets of content.
+const fn element(length: usize) -> usize {
+    let header = match length {
+        0..0x80 => 2,
+        0x80..0x100 => 3,
+        0x100..0x1_0000 => 4,
+        _ => 5,
+    };
+    header + length
+}
+
+/// Writes the tag and length of an element of less than 16 MiB.
+fn header(out: &mut Vec<u8>, tag: u8, length: usize) {
+    let [.., high, middle, low] = length.to_be_bytes();
+    match length {
+        0..0x80 => out.extend_from_slice(&[tag, low]),
+        0x80..0x100 => out.extend_from_slice(&[tag, 0x81, low]),
+        0x100..0x1_0000 => out.extend_from_slice(&[tag, 0x82, middle, low]),
+        _ => out.extend_from_slice(&[tag, 0x83, high, middle, low]),
     }
-    let octets = length.to_be_bytes();
-    let octets = &octets[octets.iter().position(|&b| b != 0).unwrap_or(octets.len() - 1)..];
-    out[start - 1] = 0x80 | octets.len() as u8;
-    out.splice(start..start, octets.iter().copied());
 }
 
 #[cfg(test)]
-mod tests {
-    use der::{Decode as _, Encode as _};
-    use proptest::prelude::*;
-    use x509_ocsp::{BasicOcspResponse, OcspResponse, OcspResponseStatus};
-
-    use super::*;
-    use crate::ocsp::HashAlgorithm;
-
-    const ECDSA_WITH_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
-
-    fn status() -> impl Strategy<Value = CertStatus> {
-        let revoked = (0u64..4_294_967_296, proptest::sample::select(&Reason::ALL[..]))
-            .prop_map(|(time, reason)| CertStatus::Revoked { time: UnixTime(time), reason });
-        prop_oneof![Just(CertStatus::Good), Just(CertStatus::Unknown), revoked]
-    }
-
-    proptest! {
-        #[test]
-        fn equals_what_the_oracle_encodes(
-            statuses in proptest::collection::vec(status(), 1..4),
-            hash in proptest::sample::select(&HashAlgorithm::ALL[..]),
-            mut serial in proptest::collection::vec(any::<u8>(), 1..21),
-            by_key in any::<bool>(),
-            extended_revoke in any::<bool>(),
-            times in (0u64..253_402_300_799, 0u64..253_402_300_799),
-            signature in proptest::collection::vec(any::<u8>(), 64..600),
-        ) {
-            serial[0] = serial[0] & 0x7f | 1;
-            let octets = [0xabu8; 64];
-            let cert_id = CertId {
-                hash,
-                issuer_name_hash: &octets[..hash.len()],
-                issuer_key_hash: &octets[..hash.len()],
-                serial: &serial,
-            };
-            let singles: Vec<_> = statuses
-                .into_iter()
-                .map(|status| Single { cert_id, status, this_update: UnixTime(times.0), next_update: UnixTime(times.1) })
-                .collect();
-            let name = x509_cert::name::Name::default().to_der().unwrap();
-            let key_hash = [7; 20];
-            let id = if by_key { ResponderId::ByKey(&key_hash) } else { ResponderId::ByName(&name) };
-            let template = Template::new(id, ECDSA_WITH_SHA256, &[]);
-            let data = template.response_data(UnixTime(times.0), &singles, extended_revoke);
-            let response = template.response(&data, &signature);
-
-            let parsed = OcspResponse::from_der(&response).unwrap();
-            prop_assert_eq!(parsed.response_status, OcspResponseStatus::Successful);
-            let bytes = parsed.response_bytes.as_ref().unwrap();
-            let basic = BasicOcspResponse::from_der(bytes.response.as_bytes()).unwrap();
-            prop_assert_eq!(basic.tbs_response_data.to_der().unwrap(), data);
-            prop_assert_eq!(basic.to_der().unwrap(), bytes.response.as_bytes());
-            prop_assert_eq!(parsed.to_der().unwrap(), response);
-            prop_assert_eq!(basic.signature.raw_bytes(), &signature[..]);
-            prop_assert_eq!(basic.certs, None);
-            prop_assert_eq!(basic.tbs_response_data.responses.len(), singles.len());
-            prop_assert_eq!(basic.tbs_response_data.response_extensions.is_some(), extended_revoke);
-            for (parsed, single) in basic.tbs_response_data.responses.iter().zip(&singles) {
-                prop_assert_eq!(parsed.cert_id.serial_number.as_bytes(), single.cert_id.serial);
-                prop_assert_eq!(parsed.next_update.unwrap().0.to_unix_duration().as_secs(), times.1);
-                match (&parsed.cert_status, single.status) {
-                    (x509_ocsp::CertStatus::Good(_), CertStatus::Good) => {}
-                    (x509_ocsp::CertStatus::Unknown(_), CertStatus::Unknown) => {}
-                    (x509_ocsp::CertStatus::Revoked(info), CertStatus::Revoked { time, reason }) => {
-                        prop_assert_eq!(info.revocation_time.0.to_unix_duration().as_secs(), time.0);
-                        let code = info.revocation_reason.map_or(0, |reason| reason as u8);
-                        prop_assert_eq!(code, reason.code());
-                        prop_assert_eq!(info.revocation_reason.is_none(), reason == Reason::Unspecified);
-                    }
-                    other => prop_assert!(false, "{other:?}"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn errors_have_no_response_bytes() {
-        for (error, code) in [
-            (OcspError::MalformedRequest, OcspResponseStatus::MalformedRequest),
-            (OcspError::InternalError, OcspResponseStatus::InternalError),
-            (OcspError::TryLater, OcspResponseStatus::TryLater),
-            (OcspError::SigRequired, OcspResponseStatus::SigRequired),
-            (OcspError::Unauthorized, OcspResponseStatus::Unauthorized),
-        ] {
-            let parsed = OcspResponse::from_der(&error_response(error)).unwrap();
-            assert_eq!((parsed.response_status, parsed.response_bytes), (code, None));
-        }
-    }
-}
+mod tests;

@@ -37,23 +37,54 @@ impl UnixTime {
 
     /// `YYYYMMDDHHMMSSZ`, the only form of GeneralizedTime that RFC 5280 section 4.1.2.5.2 allows.
     pub fn generalized(self) -> [u8; 15] {
+        let date = self.civil();
         let mut text = *b"00000000000000Z";
-        if let Ok(date) = DateTime::from_unix_duration(Duration::from_secs(self.0.min(Self::MAX.0))) {
-            let pairs = [
-                (date.year() / 100) as u8,
-                (date.year() % 100) as u8,
-                date.month(),
-                date.day(),
-                date.hour(),
-                date.minutes(),
-                date.seconds(),
-            ];
-            for (place, pair) in pairs.into_iter().enumerate() {
-                text[2 * place] = b'0' + pair / 10;
-                text[2 * place + 1] = b'0' + pair % 10;
-            }
+        let pairs = [date.year / 100, date.year % 100, date.month, date.day, date.hour, date.minute, date.second];
+        for (place, pair) in pairs.into_iter().enumerate() {
+            text[2 * place..2 * place + 2].copy_from_slice(&two_digits(pair));
         }
         text
+    }
+
+    /// IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`: how HTTP writes instants (RFC 9110 section 5.6.7).
+    pub fn imf_fixdate(self) -> [u8; 29] {
+        const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed"; // 1970-01-01 was a Thursday
+        const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+        let date = self.civil();
+        let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+        let weekday = 3 * date.weekday_from_thursday as usize;
+        text[..3].copy_from_slice(&DAYS[weekday..weekday + 3]);
+        text[5..7].copy_from_slice(&two_digits(date.day));
+        let month = 3 * (date.month as usize - 1);
+        text[8..11].copy_from_slice(&MONTHS[month..month + 3]);
+        text[12..14].copy_from_slice(&two_digits(date.year / 100));
+        text[14..16].copy_from_slice(&two_digits(date.year % 100));
+        text[17..19].copy_from_slice(&two_digits(date.hour));
+        text[20..22].copy_from_slice(&two_digits(date.minute));
+        text[23..25].copy_from_slice(&two_digits(date.second));
+        text
+    }
+
+    /// Proleptic Gregorian calendar, UTC; every year ends with February here, so that the leap day is its last.
+    fn civil(self) -> Civil {
+        const DAYS_400_YEARS: u32 = 146_097;
+        let seconds = self.0.min(Self::MAX.0);
+        let (days, second_of_day) = ((seconds / 86_400) as u32, (seconds % 86_400) as u32);
+        let day = days + 719_468; // from 0000-03-01
+        let (era, of_era) = (day / DAYS_400_YEARS, day % DAYS_400_YEARS);
+        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * of_year + 2) / 153;
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        Civil {
+            year: era * 400 + year_of_era + u32::from(month <= 2),
+            month,
+            day: of_year - (153 * from_march + 2) / 5 + 1,
+            hour: second_of_day / 3600,
+            minute: second_of_day / 60 % 60,
+            second: second_of_day % 60,
+            weekday_from_thursday: days % 7,
+        }
     }
 
     /// From `YYMMDDHHMMSSZ` (UTCTime, years 1950–2049) or `YYYYMMDDHHMMSSZ` (GeneralizedTime).
@@ -74,6 +105,21 @@ impl UnixTime {
         let date = DateTime::new(year, field(0), field(1), field(2), field(3), field(4)).ok()?;
         Some(Self(date.unix_duration().as_secs()))
     }
+}
+
+struct Civil {
+    year: u32,
+    month: u32,
+    day: u32,
+    hour: u32,
+    minute: u32,
+    second: u32,
+    weekday_from_thursday: u32,
+}
+
+/// Of a number below 100.
+fn two_digits(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 impl From<SystemTime> for UnixTime {
@@ -106,6 +152,8 @@ impl fmt::Display for UnixTime {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -115,6 +163,19 @@ mod tests {
         assert_eq!(UnixTime::from_asn1_text(b"20240229123456Z"), Some(time));
         assert_eq!(time.to_string(), "2024-02-29T12:34:56Z");
         assert_eq!(&UnixTime::MAX.generalized(), b"99991231235959Z");
+    }
+
+    proptest! {
+        #[test]
+        fn every_instant_is_written_as_other_libraries_write_it(seconds in 0..=UnixTime::MAX.0) {
+            let time = UnixTime(seconds);
+            let date = DateTime::from_unix_duration(Duration::from_secs(seconds)).unwrap();
+            let digits: String = date.to_string().chars().filter(char::is_ascii_digit).collect();
+            prop_assert_eq!(time.generalized().to_vec(), format!("{digits}Z").into_bytes());
+            prop_assert_eq!(UnixTime::from_asn1_text(&time.generalized()), Some(time));
+            let imf = httpdate::fmt_http_date(time.into());
+            prop_assert_eq!(time.imf_fixdate().to_vec(), imf.into_bytes());
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::{Algorithm, Signing};
 use crate::{
+    answers::Packing,
     ocsp::{ResponderId, Template},
     pki::{Certificate, UnixTime, VerifyError, verify_signed},
 };
@@ -18,6 +19,7 @@ use crate::{
 pub struct OcspSigner {
     signing: Arc<dyn Signing>,
     template: Template,
+    packing: Packing,
     /// No answer may be valid beyond it.
     not_after: UnixTime,
 }
@@ -105,7 +107,7 @@ impl OcspSigner {
         if not_after.since(now) < Duration::from_secs(14 * 86_400) {
             warn!(signer = name, %not_after, "the signing certificate expires soon; renew it, no answer can be valid beyond it");
         }
-        self_test(&*signing, certificate)?;
+        let packing = Packing::of(signing.algorithm(), &self_test(&*signing, certificate)?);
 
         // RFC 6960 section 4.2.1: KeyHash is the SHA-1 of the key bits.
         let mut key_hash = [0; 20];
@@ -119,7 +121,7 @@ impl OcspSigner {
         // A client already has the CA's own certificate; a delegate's it has never seen.
         let certificates: &[&[u8]] = if is_ca { &[] } else { &[certificate.der()] };
         let template = Template::new(id, signing.algorithm().identifier(), certificates);
-        Ok(Self { signing, template, not_after: not_after.min(issuer.not_after()) })
+        Ok(Self { signing, template, packing, not_after: not_after.min(issuer.not_after()) })
     }
 
     /// The key.
@@ -130,6 +132,11 @@ impl OcspSigner {
     /// What its responses share.
     pub fn template(&self) -> &Template {
         &self.template
+    }
+
+    /// How its signatures are kept.
+    pub fn packing(&self) -> Packing {
+        self.packing
     }
 
     /// With what it signs.
@@ -143,8 +150,8 @@ impl OcspSigner {
     }
 }
 
-/// Signs something and verifies it under the certificate.
-fn self_test(signing: &dyn Signing, certificate: &Certificate) -> Result<(), SignerError> {
+/// Signs something and verifies it under the certificate; the signature.
+fn self_test(signing: &dyn Signing, certificate: &Certificate) -> Result<Vec<u8>, SignerError> {
     use der::Decode as _;
     let fail = |problem: String| SignerError::SelfTest(problem);
     let message = b"Ostia signer self-test".to_vec();
@@ -152,7 +159,8 @@ fn self_test(signing: &dyn Signing, certificate: &Certificate) -> Result<(), Sig
     let identifier = x509_cert::spki::AlgorithmIdentifierOwned::from_der(signing.algorithm().identifier())
         .map_err(|error| fail(error.to_string()))?;
     verify_signed(certificate.spki_der(), &identifier, &message, &signature)
-        .map_err(|error| fail(format!("its signature {error}")))
+        .map_err(|error| fail(format!("its signature {error}")))?;
+    Ok(signature)
 }
 
 /// Has `message` signed and waits for it; for start-up and tools, never for a serving thread.

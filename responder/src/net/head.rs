@@ -1,11 +1,15 @@
 //! Status lines and header fields, RFC 9110 and 9111, written straight into the output.
 
-use std::time::Duration;
-
-use precompute::ocsp::{OcspError, error_response};
+use precompute::{
+    ocsp::{OcspError, error_response},
+    pki::{Serial, UnixTime},
+};
 
 use super::http::Rejection;
-use crate::ocsp::answer::Answer;
+use crate::ocsp::{
+    answer::Times,
+    store::{Etag, hex},
+};
 
 /// What every response of a connection needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -39,35 +43,79 @@ impl Context {
     }
 }
 
-/// A signed answer.
-pub fn answer(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, cacheable: bool, context: &Context) {
+/// What the header fields of a signed answer tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    /// Its validity.
+    pub times: &'a Times,
+    /// Its entity tag.
+    pub etag: &'a Etag,
+    /// The names by which caches can be told to drop it.
+    pub surrogate: Option<Surrogate<'a>>,
+}
+
+/// The names of an answer in caches: its issuer's, and `<issuer's>-<serial in hexadecimal digits>`.
+#[derive(Clone, Copy, Debug)]
+pub struct Surrogate<'a> {
+    /// The issuer's name.
+    pub issuer: &'a [u8],
+    /// The certificate's.
+    pub serial: &'a Serial,
+}
+
+/// The head of a signed answer of `length` octets that caches may keep.
+pub fn answer(out: &mut Vec<u8>, fields: &Fields<'_>, length: usize, now: UnixTime, context: &Context) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\n");
-    if cacheable {
-        cache_control(out, max_age);
-        out.extend_from_slice(&answer.head);
-    } else {
-        out.extend_from_slice(b"Cache-Control: no-store\r\nContent-Length: ");
-        decimal(out, answer.body.len() as u64);
+    out.extend_from_slice(b"Content-Length: ");
+    decimal(out, length as u64);
+    out.extend_from_slice(b"\r\n");
+    fields.write(out, now);
+    context.finish(out);
+}
+
+/// The head of a signed answer of `length` octets that nobody may keep.
+pub fn unkept_answer(out: &mut Vec<u8>, length: usize, context: &Context) {
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\nCache-Control: no-store\r\nContent-Length: ",
+    );
+    decimal(out, length as u64);
+    out.extend_from_slice(b"\r\n");
+    context.finish(out);
+}
+
+/// 304: the client's copy is this answer. RFC 9110 section 15.4.5 wants the fields of a 200 but for those that describe
+/// a body.
+pub fn not_modified(out: &mut Vec<u8>, fields: &Fields<'_>, now: UnixTime, context: &Context) {
+    out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
+    fields.write(out, now);
+    context.finish(out);
+}
+
+impl Fields<'_> {
+    fn write(&self, out: &mut Vec<u8>, now: UnixTime) {
+        out.extend_from_slice(b"Cache-Control: max-age=");
+        decimal(out, self.times.max_age(now).as_secs());
+        out.extend_from_slice(b", public, no-transform, must-revalidate\r\nExpires: ");
+        // Date + max-age.
+        out.extend_from_slice(&self.times.refresh_at.max(now).imf_fixdate());
+        out.extend_from_slice(b"\r\nLast-Modified: ");
+        out.extend_from_slice(&self.times.this_update.imf_fixdate());
+        out.extend_from_slice(b"\r\nETag: ");
+        out.extend_from_slice(self.etag.text());
+        if let Some(Surrogate { issuer, serial }) = self.surrogate {
+            let mut digits = [0; 2 * Serial::MAX_OCTETS];
+            let octets = serial.magnitude();
+            for (octet, place) in octets.iter().zip(digits.chunks_exact_mut(2)) {
+                place.copy_from_slice(&hex(*octet));
+            }
+            let digits = &digits[..2 * octets.len()];
+            // The same names in the two ways that CDNs read them.
+            for (field, between) in [(&b"\r\nSurrogate-Key: "[..], &b" "[..]), (b"\r\nCache-Tag: ", b",")] {
+                [field, issuer, between, issuer, b"-", digits].iter().for_each(|part| out.extend_from_slice(part));
+            }
+        }
         out.extend_from_slice(b"\r\n");
     }
-    context.finish(out);
-    context.body(out, &answer.body);
-}
-
-/// 304: the client's copy is this answer.
-pub fn not_modified(out: &mut Vec<u8>, answer: &Answer, max_age: Duration, context: &Context) {
-    out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
-    cache_control(out, max_age);
-    // RFC 9110 section 15.4.5 wants the fields of a 200 but for those that describe a body.
-    let after_length = answer.head.iter().position(|&b| b == b'\n').map_or(0, |at| at + 1);
-    out.extend_from_slice(&answer.head[after_length..]);
-    context.finish(out);
-}
-
-fn cache_control(out: &mut Vec<u8>, max_age: Duration) {
-    out.extend_from_slice(b"Cache-Control: max-age=");
-    decimal(out, max_age.as_secs());
-    out.extend_from_slice(b", public, no-transform, must-revalidate\r\n");
 }
 
 /// An unsigned OCSP error; never kept by anybody.

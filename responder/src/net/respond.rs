@@ -14,12 +14,12 @@ use std::{
 
 use monoio::time::timeout;
 use precompute::{
-    ocsp::{CertId, OcspError},
+    ocsp::{CertId, Content, OcspError, Single},
     pki::UnixTime,
 };
 
 use super::{
-    head::{self, Context},
+    head::{self, Context, Fields, Surrogate},
     http::{Head, Method, none_match_names},
     worker::{Scratch, Worker},
 };
@@ -27,11 +27,11 @@ use crate::{
     limits,
     metrics::Result as Counted,
     ocsp::{
-        answer::{Answer, Verdict, decide, statements},
-        cache::Key,
+        answer::{Kept, Statement, Verdict, decide, statements},
         get,
         miss::{Miss, Outcome},
         request::Request,
+        store::{Answer, Etag},
     },
     site::{Issuer, Tenant},
 };
@@ -92,13 +92,14 @@ struct Exchange<'a> {
 
 impl Exchange<'_> {
     async fn run(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Option<Counted> {
+        let Scratch { symbols, der, packed, signature } = scratch;
         let der = if self.head.method == Method::Post {
             body
         } else if rest.iter().all(|&b| b == b'/') {
             return Some(self.page(out));
         } else {
-            match get::decode(rest, &mut scratch.symbols, &mut scratch.der) {
-                Ok(()) => &scratch.der[..],
+            match get::decode(rest, symbols, der) {
+                Ok(()) => &der[..],
                 Err(error) => return Some(self.error(error.into(), out)),
             }
         };
@@ -106,36 +107,77 @@ impl Exchange<'_> {
             Ok(request) => request,
             Err(error) => return Some(self.error(error.into(), out)),
         };
-        match request.single() {
-            Some(id) => self.single(id, out).await,
-            None => self.several(&request, out).await,
+        let Some(id) = request.single() else { return self.several(&request, out).await };
+        let Some(issuer) = self.tenant.issuer(id) else { return Some(self.error(OcspError::Unauthorized, out)) };
+        match self.hit(issuer, id, packed, signature, out) {
+            Some(counted) => Some(counted),
+            None => self.miss(issuer, id, out).await,
         }
     }
 
-    async fn single(&self, id: &CertId<'_>, out: &mut Vec<u8>) -> Option<Counted> {
-        let Some(issuer) = self.tenant.issuer(id) else { return Some(self.error(OcspError::Unauthorized, out)) };
-        let serial = id.serial();
+    /// What needs no signature; `None` if one is needed.
+    fn hit(
+        &self,
+        issuer: &Arc<Issuer>,
+        id: &CertId<'_>,
+        packed: &mut Vec<u8>,
+        signature: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Option<Counted> {
+        let now = UnixTime::now();
         let misses = &self.worker.misses;
-        let mut kept =
-            serial.and_then(|serial| misses.cache().get(&Key { issuer: issuer.index, hash: id.hash, serial }));
-        let mut counted = Counted::Hit;
-        for _ in 0..limits::SIGN_ATTEMPTS_MAX {
-            let now = UnixTime::now();
-            let found = serial.and_then(|serial| issuer.records.get(&serial));
-            match decide(&issuer.policy, found, kept.as_ref(), now) {
-                Verdict::Refuse(error) => return Some(self.error(error, out)),
-                Verdict::Serve { answer, refresh } => {
-                    if refresh {
-                        misses.refresh(issuer, id);
-                    }
-                    return Some(self.answer(&answer, now, answer.may_be_kept(), counted, out));
+        let serial = id.serial();
+        let found = serial.as_ref().and_then(|serial| issuer.records.get(serial));
+        let key = serial.as_ref().map(|serial| issuer.key(id.hash, serial));
+        let packing = issuer.signer.packing();
+        let compact = key.as_ref().and_then(|key| misses.store().compact(key, packing, packed));
+        let verdict = match decide(&issuer.policy, found, compact.as_ref(), now) {
+            Verdict::Sign(_) => {
+                let whole = misses.store().whole(key.as_ref()?)?;
+                let verdict = decide(&issuer.policy, found, whole.kept().as_ref(), now);
+                if let Verdict::Serve { .. } = verdict {
+                    self.write(issuer, Some(id), &whole, now, out);
                 }
-                Verdict::Sign(_) => match self.signed(issuer, || misses.answer(issuer, id)).await? {
-                    Ok(answer) => kept = Some(answer),
-                    Err(error) => return Some(self.error(error, out)),
-                },
+                verdict
             }
-            counted = Counted::Signed;
+            verdict => {
+                if let (Verdict::Serve { .. }, Some(kept)) = (verdict, &compact) {
+                    packing.unpack(packed, signature);
+                    self.assemble(issuer, id, kept, signature, now, out);
+                }
+                verdict
+            }
+        };
+        match verdict {
+            Verdict::Refuse(error) => Some(self.error(error, out)),
+            Verdict::Sign(_) => None,
+            Verdict::Serve { refresh } => {
+                if refresh {
+                    misses.refresh(issuer, id);
+                }
+                Some(Counted::Hit)
+            }
+        }
+    }
+
+    async fn miss(&self, issuer: &Arc<Issuer>, id: &CertId<'_>, out: &mut Vec<u8>) -> Option<Counted> {
+        let serial = id.serial();
+        for _ in 0..limits::SIGN_ATTEMPTS_MAX {
+            let answer = match self.signed(issuer, || self.worker.misses.answer(issuer, id)).await? {
+                Ok(answer) => answer,
+                Err(error) => return Some(self.error(error, out)),
+            };
+            let now = UnixTime::now();
+            let found = serial.as_ref().and_then(|serial| issuer.records.get(serial));
+            match decide(&issuer.policy, found, answer.kept().as_ref(), now) {
+                Verdict::Refuse(error) => return Some(self.error(error, out)),
+                Verdict::Serve { .. } => {
+                    self.write(issuer, Some(id), &answer, now, out);
+                    return Some(Counted::Signed);
+                }
+                // It changed between its signature and this look.
+                Verdict::Sign(_) => {}
+            }
         }
         Some(self.error(OcspError::TryLater, out))
     }
@@ -148,7 +190,7 @@ impl Exchange<'_> {
             _ => return Some(self.error(OcspError::Unauthorized, out)),
         };
         // One signature speaks for one issuer.
-        if !issuers.all(|other| other.is_some_and(|other| other.index == issuer.index)) {
+        if !issuers.all(|other| other.is_some_and(|other| other.is(issuer))) {
             return Some(self.error(OcspError::Unauthorized, out));
         }
         for _ in 0..limits::SIGN_ATTEMPTS_MAX {
@@ -160,7 +202,8 @@ impl Exchange<'_> {
             let found = ids.iter().map(|id| id.serial().and_then(|serial| issuer.records.get(&serial)));
             match statements(&issuer.policy, found, now) {
                 Ok(statements) if answer.says(&statements, now) => {
-                    return Some(self.answer(&answer, now, false, Counted::Signed, out));
+                    self.write(issuer, None, &answer, now, out);
+                    return Some(Counted::Signed);
                 }
                 Ok(_) => {}
                 Err(error) => return Some(self.error(error, out)),
@@ -195,29 +238,80 @@ impl Exchange<'_> {
         context(self.worker, self.head, self.keep_alive, now)
     }
 
-    fn answer(&self, answer: &Answer, now: UnixTime, cacheable: bool, counted: Counted, out: &mut Vec<u8>) -> Counted {
-        let max_age = answer.times.max_age(now);
-        if cacheable && self.is_current(answer) {
-            head::not_modified(out, answer, max_age, &self.context(now));
-            return Counted::NotModified;
+    /// Writes a kept answer anew from its values, around its signature.
+    fn assemble(
+        &self,
+        issuer: &Issuer,
+        id: &CertId<'_>,
+        kept: &Kept,
+        signature: &[u8],
+        now: UnixTime,
+        out: &mut Vec<u8>,
+    ) {
+        let Kept { statement, times } = kept;
+        let template = issuer.signer.template();
+        let single = Single {
+            cert_id: *id,
+            status: statement.status,
+            this_update: times.this_update,
+            next_update: times.next_update,
+            archive_cutoff: None,
+        };
+        let content = Content {
+            produced_at: times.this_update,
+            singles: &[single],
+            extended_revoke: statement.extended_revoke,
+            nonce: None,
+        };
+        let layout = template.lay_out(&content, signature.len());
+        let etag = Etag::of(template, signature);
+        let serial = id.serial();
+        let surrogate = serial.as_ref().map(|serial| Surrogate { issuer: issuer.surrogate(), serial });
+        if self.write_head(&Fields { times, etag: &etag, surrogate }, layout.length(), now, out) {
+            layout.write(out, signature);
+        }
+    }
+
+    /// Writes an answer that is there whole. One for a single certificate may be kept by caches, if what it says may.
+    fn write(&self, issuer: &Issuer, id: Option<&CertId<'_>>, answer: &Answer, now: UnixTime, out: &mut Vec<u8>) {
+        let Answer { statements, times, etag, body } = answer;
+        let kept = if id.is_some() && statements.iter().all(Statement::may_be_kept) {
+            let serial = id.and_then(CertId::serial);
+            let surrogate = serial.as_ref().map(|serial| Surrogate { issuer: issuer.surrogate(), serial });
+            self.write_head(&Fields { times, etag, surrogate }, body.len(), now, out)
+        } else {
+            head::unkept_answer(out, body.len(), &self.context(now));
+            self.head.method != Method::Head
+        };
+        if kept {
+            out.extend_from_slice(body);
+        }
+    }
+
+    /// Writes the head of an answer that caches may keep; whether the body is to follow.
+    fn write_head(&self, fields: &Fields<'_>, length: usize, now: UnixTime, out: &mut Vec<u8>) -> bool {
+        let context = self.context(now);
+        if self.is_current(fields) {
+            head::not_modified(out, fields, now, &context);
+            return false;
         }
         // Caches take no POST; a condition on it means nothing (RFC 9110 section 13).
-        head::answer(out, answer, max_age, cacheable, &self.context(now));
-        counted
+        head::answer(out, fields, length, now, &context);
+        !context.head_only
     }
 
     /// Whether the client's copy is this answer.
-    fn is_current(&self, answer: &Answer) -> bool {
+    fn is_current(&self, fields: &Fields<'_>) -> bool {
         if self.head.method == Method::Post {
             return false;
         }
         if let Some(field) = self.head.if_none_match {
             // RFC 9110 section 13.1.3: then If-Modified-Since does not count.
-            return none_match_names(field, &answer.etag);
+            return none_match_names(field, fields.etag.text());
         }
         let since = self.head.if_modified_since.and_then(|field| std::str::from_utf8(field).ok());
         let since = since.and_then(|field| httpdate::parse_http_date(field).ok());
-        since.is_some_and(|since| SystemTime::from(answer.times.this_update) <= since)
+        since.is_some_and(|since| SystemTime::from(fields.times.this_update) <= since)
     }
 
     fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {

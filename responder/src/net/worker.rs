@@ -53,6 +53,10 @@ pub struct Scratch {
     pub symbols: Vec<u8>,
     /// The request's DER.
     pub der: Vec<u8>,
+    /// A kept signature, packed and unpacked.
+    pub packed: Vec<u8>,
+    /// See `packed`.
+    pub signature: Vec<u8>,
 }
 
 /// An IMF-fixdate.

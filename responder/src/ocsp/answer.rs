@@ -8,10 +8,10 @@
 //! was made from the very state that the record is in. So nothing has to be invalidated anywhere
 //! when a record changes.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
 use precompute::{
+    answers::Entry,
     config::{Policy, Unlisted},
     ocsp::{CertStatus, OcspError},
     pki::{Reason, Status, UnixTime},
@@ -37,19 +37,29 @@ impl Statement {
     }
 }
 
-/// One signed response.
-#[derive(Debug)]
-pub struct Answer {
-    /// What it says of each CertID, and of which state.
-    pub statements: Box<[Statement]>,
+/// What is known of an answer that was signed, however it is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// What it says.
+    pub statement: Statement,
     /// Its validity.
     pub times: Times,
-    /// The OCSPResponse.
-    pub body: Bytes,
-    /// The strong entity tag, quotes included.
-    pub etag: Bytes,
-    /// The header lines that never change: Content-Length, Expires, Last-Modified, ETag.
-    pub head: Bytes,
+}
+
+impl Kept {
+    /// Of an entry of the compact table, which holds answers about listed certificates only. `None` where its record was
+    /// removed.
+    pub fn of(entry: &Entry) -> Option<Self> {
+        let status = match entry.state.status()? {
+            Status::Good => CertStatus::Good,
+            Status::Revoked { time, reason } => CertStatus::Revoked { time, reason },
+        };
+        let Entry { state, this_update, next_update, refresh_at } = *entry;
+        Some(Self {
+            statement: Statement { state: Some(state), status, extended_revoke: false },
+            times: Times { this_update, next_update, refresh_at },
+        })
+    }
 }
 
 /// When an answer is valid, and when its successor is signed.
@@ -64,15 +74,13 @@ pub struct Times {
 }
 
 /// What is done with a request for one certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The unsigned error.
     Refuse(OcspError),
-    /// This answer; its successor is due if `refresh`.
+    /// The answer kept.
     Serve {
-        /// The answer.
-        answer: Arc<Answer>,
-        /// Whether a successor is due.
+        /// Whether its successor is due.
         refresh: bool,
     },
     /// This is to be signed.
@@ -122,28 +130,17 @@ pub fn statements(
 }
 
 /// What is done with a request for a certificate of ours, given its record and the answer kept.
-pub fn decide(policy: &Policy, found: Option<Found>, kept: Option<&Arc<Answer>>, now: UnixTime) -> Verdict {
+#[inline]
+pub fn decide(policy: &Policy, found: Option<Found>, kept: Option<&Kept>, now: UnixTime) -> Verdict {
     let statement = match statement(policy, found, now) {
         Ok(statement) => statement,
         Err(error) => return Verdict::Refuse(error),
     };
     match kept {
-        Some(answer) if answer.says(&[statement], now) => {
-            Verdict::Serve { answer: Arc::clone(answer), refresh: answer.times.refresh_at <= now }
+        Some(kept) if kept.statement == statement && kept.times.hold(now) => {
+            Verdict::Serve { refresh: kept.times.refresh_at <= now }
         }
         _ => Verdict::Sign(statement),
-    }
-}
-
-impl Answer {
-    /// Whether it says just this, and may leave `now`.
-    pub fn says(&self, statements: &[Statement], now: UnixTime) -> bool {
-        *self.statements == *statements && self.times.hold(now)
-    }
-
-    /// Whether caches may keep it.
-    pub fn may_be_kept(&self) -> bool {
-        self.statements.iter().all(Statement::may_be_kept)
     }
 }
 
@@ -217,10 +214,9 @@ mod tests {
             self.0.get(&self.1)
         }
 
-        fn answer(&self) -> Arc<Answer> {
-            let statements = Box::new([statement(&POLICY, self.found(), NOW).unwrap()]);
-            let times = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
-            Arc::new(Answer { statements, times, body: Bytes::new(), etag: Bytes::new(), head: Bytes::new() })
+        fn answer(&self) -> Kept {
+            let statement = statement(&POLICY, self.found(), NOW).unwrap();
+            Kept { statement, times: Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap() }
         }
     }
 
@@ -291,8 +287,8 @@ mod tests {
         let world = World::new(Status::Good);
         world.set(None);
         let policy = Policy { unlisted: Unlisted::Good, ..POLICY };
-        let statements = Box::new([statement(&policy, world.found(), NOW).unwrap()]);
-        let kept = Arc::new(Answer { statements, ..Arc::into_inner(World::new(Status::Good).answer()).unwrap() });
+        let statement = statement(&policy, world.found(), NOW).unwrap();
+        let kept = Kept { statement, ..World::new(Status::Good).answer() };
         assert!(matches!(decide(&policy, world.found(), Some(&kept), NOW), Verdict::Serve { .. }));
         world.set(Some(REVOKED));
         assert!(matches!(decide(&policy, world.found(), Some(&kept), NOW), Verdict::Sign(_)));
@@ -316,7 +312,7 @@ mod tests {
             let policy = Policy { unlisted, ..POLICY };
             assert_eq!(statement(&policy, None, NOW).unwrap().may_be_kept(), kept, "{unlisted:?}");
         }
-        assert!(World::new(REVOKED).answer().may_be_kept());
+        assert!(World::new(REVOKED).answer().statement.may_be_kept());
     }
 
     #[test]

@@ -7,18 +7,16 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher as _, RandomState},
-    io::Write as _,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 
-use aws_lc_rs::digest;
-use bytes::Bytes;
 use precompute::{
-    ocsp::{CertId, HashAlgorithm, OcspError, Single},
+    answers::Key,
+    ocsp::{CertId, Content, HashAlgorithm, OcspError, Single},
     pki::UnixTime,
     sign::{Job, Priority, SignError},
 };
@@ -26,8 +24,8 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use super::{
-    answer::{Answer, Statement, Times, statement, statements},
-    cache::{Cache, Key},
+    answer::{Statement, Times, statement, statements},
+    store::{Answer, Etag, Store},
 };
 use crate::{limits, site::Issuer};
 
@@ -37,7 +35,7 @@ pub type Outcome = Result<Arc<Answer>, OcspError>;
 /// Has answers signed and keeps them.
 #[derive(Debug)]
 pub struct Misses {
-    cache: Cache,
+    store: Store,
     pending: Mutex<HashMap<Key, Pending>>,
     tickets: AtomicU64,
     spread: RandomState,
@@ -127,20 +125,9 @@ impl Wish {
             error!(issuer = self.issuer.name, not_after = %signer.not_after(), "the signing certificate has expired; nothing can be signed until it is renewed");
             OcspError::InternalError
         })?;
-        let singles: Vec<_> = self
-            .ids
-            .iter()
-            .zip(&statements)
-            .map(|(id, statement)| Single {
-                cert_id: id.cert_id(&self.issuer),
-                status: statement.status,
-                this_update: times.this_update,
-                next_update: times.next_update,
-            })
-            .collect();
-        let extended_revoke = statements.iter().any(|statement| statement.extended_revoke);
-        let response_data = signer.template().response_data(now, &singles, extended_revoke);
-        Ok(Unsigned { statements, times, response_data })
+        let mut unsigned = Unsigned { statements, times, response_data: Vec::new() };
+        unsigned.response_data = self.with_content(&unsigned, |content| signer.template().response_data(content));
+        Ok(unsigned)
     }
 
     /// The answer with its signature; `None` if what it says has changed meanwhile.
@@ -149,41 +136,45 @@ impl Wish {
         if self.statements(now).ok()? != unsigned.statements {
             return None;
         }
-        let body = self.issuer.signer.template().response(&unsigned.response_data, signature);
-        Some(assemble(unsigned.statements.clone(), unsigned.times, body))
+        let template = self.issuer.signer.template();
+        let body = self.with_content(unsigned, |content| template.response(content, signature));
+        Some(Answer {
+            statements: unsigned.statements.clone(),
+            times: unsigned.times,
+            etag: Etag::of(template, signature),
+            body: body.into(),
+        })
     }
-}
 
-fn assemble(statements: Box<[Statement]>, times: Times, body: Vec<u8>) -> Answer {
-    let mut etag = Vec::with_capacity(66);
-    etag.push(b'"');
-    for octet in digest::digest(&digest::SHA256, &body).as_ref() {
-        let _ = write!(etag, "{octet:02x}");
+    fn with_content<T>(&self, unsigned: &Unsigned, then: impl FnOnce(&Content<'_>) -> T) -> T {
+        let Unsigned { statements, times, .. } = unsigned;
+        let ids = self.ids.iter().map(|id| id.cert_id(&self.issuer));
+        let single = |(cert_id, statement): (_, &Statement)| Single {
+            cert_id,
+            status: statement.status,
+            this_update: times.this_update,
+            next_update: times.next_update,
+            archive_cutoff: None,
+        };
+        let singles: Vec<_> = ids.zip(statements).map(single).collect();
+        then(&Content {
+            produced_at: times.this_update,
+            singles: &singles,
+            extended_revoke: statements.iter().any(|statement| statement.extended_revoke),
+            nonce: None,
+        })
     }
-    etag.push(b'"');
-    let date = |time: UnixTime| httpdate::fmt_http_date(SystemTime::from(time));
-    let mut head = Vec::with_capacity(256);
-    let _ = write!(
-        head,
-        "Content-Length: {}\r\nExpires: {}\r\nLast-Modified: {}\r\nETag: ",
-        body.len(),
-        date(times.refresh_at),
-        date(times.this_update)
-    );
-    head.extend_from_slice(&etag);
-    head.extend_from_slice(b"\r\n");
-    Answer { statements, times, body: body.into(), etag: etag.into(), head: Bytes::from(head) }
 }
 
 impl Misses {
-    /// Keeps what is signed in `cache`.
-    pub fn new(cache: Cache) -> Arc<Self> {
-        Arc::new(Self { cache, pending: Mutex::default(), tickets: AtomicU64::new(0), spread: RandomState::new() })
+    /// Keeps what is signed in `store`.
+    pub fn new(store: Store) -> Arc<Self> {
+        Arc::new(Self { store, pending: Mutex::default(), tickets: AtomicU64::new(0), spread: RandomState::new() })
     }
 
     /// The answers kept.
-    pub fn cache(&self) -> &Cache {
-        &self.cache
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// How many certificates' answers are being signed.
@@ -193,7 +184,7 @@ impl Misses {
 
     /// An answer for one certificate, kept afterwards.
     pub fn answer(self: &Arc<Self>, issuer: &Arc<Issuer>, id: &CertId<'_>) -> Miss {
-        let key = id.serial().map(|serial| Key { issuer: issuer.index, hash: id.hash, serial });
+        let key = id.serial().map(|serial| issuer.key(id.hash, &serial));
         self.want(Wish { issuer: Arc::clone(issuer), ids: vec![wished(id)], key })
     }
 
@@ -205,7 +196,7 @@ impl Misses {
     /// Has the successor of a kept answer signed when the signer has nothing more urgent.
     pub fn refresh(self: &Arc<Self>, issuer: &Arc<Issuer>, id: &CertId<'_>) {
         let Some(serial) = id.serial() else { return };
-        let key = Key { issuer: issuer.index, hash: id.hash, serial };
+        let key = issuer.key(id.hash, &serial);
         if let Some(ticket) = self.join(key, Priority::Refresh, None) {
             let wish = Wish { issuer: Arc::clone(issuer), ids: vec![wished(id)], key: Some(key) };
             self.submit(wish, Priority::Refresh, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
@@ -235,7 +226,7 @@ impl Misses {
             let signed = wish.issuer.signer.signing().sign_here(&unsigned.response_data);
             let signature = signed.unwrap_or(Err(SignError::Failed)).map_err(ocsp_error)?;
             if let Some(answer) = wish.complete(&unsigned, &signature, UnixTime::now()) {
-                return Ok(self.keep(wish.key, answer));
+                return Ok(self.keep(wish, answer, &signature));
             }
         }
         Err(OcspError::TryLater)
@@ -274,7 +265,7 @@ impl Misses {
             let outcome = match outcome {
                 Err(error) => Err(ocsp_error(error)),
                 Ok(signature) => match wish.complete(&unsigned, &signature, UnixTime::now()) {
-                    Some(answer) => Ok(this.keep(wish.key, answer)),
+                    Some(answer) => Ok(this.keep(&wish, answer, &signature)),
                     None if attempts > 1 => return this.submit(wish, priority, attempts - 1, told),
                     None => Err(OcspError::TryLater),
                 },
@@ -289,10 +280,10 @@ impl Misses {
         });
     }
 
-    fn keep(&self, key: Option<Key>, answer: Answer) -> Arc<Answer> {
+    fn keep(&self, wish: &Wish, answer: Answer, signature: &[u8]) -> Arc<Answer> {
         let answer = Arc::new(answer);
-        if let Some(key) = key {
-            self.cache.insert(key, Arc::clone(&answer));
+        if let Some(key) = wish.key {
+            self.store.keep(key, &answer, wish.issuer.signer.packing(), signature);
         }
         answer
     }

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use ostia_tests::{
     Ask, Ca, Leaf, Responder, Status,
     http::{Connection, Reply, exchange, get, ocsp_target, post, request},
-    openssl,
 };
 
 use crate::serving;
@@ -141,7 +140,39 @@ fn signed_answers_carry_the_caching_headers_of_rfc_9919() {
     let refresh = this_update + Duration::from_secs((4 * 24 - 8) * 3600);
     assert!(reply.date("expires") <= refresh && max_age > Duration::from_secs(3600), "{reply:?}");
     assert!(reply.date("date") <= SystemTime::now() && this_update <= reply.date("date"));
-    assert_eq!(strong_etag(&reply), sha256(&reply.body));
+    let tag = strong_etag(&reply);
+    assert!(tag.len() >= 32 && tag.bytes().all(|b| b.is_ascii_hexdigit()), "{tag}");
+}
+
+#[test]
+fn one_entity_tag_stands_for_one_body() {
+    let (ca, (one, other), responder) = serving(|ca| (ca.issue(), ca.issue()));
+    let by_get = |leaf: &Leaf| get(responder.http(), &ocsp_target("/", &Ask::about(&ca, leaf).request()));
+    let (first, second) = (by_get(&one), by_get(&one));
+    assert_eq!((strong_etag(&first), &first.body), (strong_etag(&second), &second.body));
+    let by_post = post(responder.http(), "/", &Ask::about(&ca, &one).request());
+    assert_eq!((strong_etag(&first), &first.body), (strong_etag(&by_post), &by_post.body));
+    assert_ne!(strong_etag(&by_get(&other)), strong_etag(&first), "another certificate");
+    let by_sha256 = get(responder.http(), &ocsp_target("/", &Ask::about(&ca, &one).hash("sha256").request()));
+    assert_ne!(strong_etag(&by_sha256), strong_etag(&first), "another CertID");
+}
+
+#[test]
+fn a_surrogate_key_names_the_issuer_and_the_certificate() {
+    let (ca, (one, other), responder) = serving(|ca| (ca.issue(), ca.issue()));
+    let keys = |leaf: &Leaf| {
+        let reply = get(responder.http(), &ocsp_target("/", &Ask::about(&ca, leaf).request()));
+        let keys: Vec<String> = reply.expect("surrogate-key").split(' ').map(str::to_owned).collect();
+        assert_eq!(reply.expect("cache-tag").split(',').collect::<Vec<_>>(), keys, "the same in the other CDNs' form");
+        assert_eq!(keys.len(), 2, "{keys:?}");
+        assert_eq!(keys[1], format!("{}-{}", keys[0], leaf.serial.to_lowercase()));
+        keys
+    };
+    let (one, other) = (keys(&one), keys(&other));
+    assert_eq!(one[0], other[0], "one issuer");
+    assert_ne!(one[1], other[1], "two certificates");
+    let unlisted = get(responder.http(), &ocsp_target("/", &Ask::serial(&ca, "ABCDEF").request()));
+    assert_eq!((unlisted.header("surrogate-key"), unlisted.header("cache-tag")), (None, None));
 }
 
 /// The tag without its quotes.
@@ -149,13 +180,6 @@ fn strong_etag(reply: &Reply) -> String {
     let tag = reply.expect("etag");
     assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 2, "{tag}");
     tag.trim_matches('"').to_ascii_lowercase()
-}
-
-fn sha256(octets: &[u8]) -> String {
-    let scratch = tempfile::tempdir().unwrap();
-    std::fs::write(scratch.path().join("octets"), octets).unwrap();
-    let printed = openssl(scratch.path(), ["dgst", "-sha256", "-r", "octets"]);
-    printed.split(' ').next().unwrap().to_owned()
 }
 
 /// An IMF-fixdate as openssl prints the same time.

@@ -6,11 +6,12 @@ use precompute::{
     config::{Policy, Unlisted},
     ocsp::{CertStatus, IssuerHashes},
     pki::{Reason, Record, Serial, Status, certificates},
-    records::{Change, Records},
+    records::Change,
     sign::{Algorithm, OcspSigner, ResponseForm, Signing, SoftwareKey},
 };
 
 use super::*;
+use crate::ocsp::answer::Kept;
 
 /// Keeps jobs until they are let through, in whatever order the test likes.
 struct Gate {
@@ -97,16 +98,8 @@ impl World {
             unlisted: Unlisted::Unauthorized,
             retain_expired: Duration::ZERO,
         };
-        let issuer = Issuer {
-            index: 0,
-            name: "CA".into(),
-            policy,
-            hashes: IssuerHashes::of(&ca),
-            records: Arc::new(Records::default()),
-            signer: Arc::new(signer),
-            expiry_told: AtomicBool::new(false),
-        };
-        let world = Self { gate, issuer: Arc::new(issuer), misses: Misses::new(Cache::new(1 << 20)) };
+        let issuer = Issuer::new("CA", policy, IssuerHashes::of(&ca), Arc::default(), Arc::new(signer));
+        let world = Self { gate, issuer: Arc::new(issuer), misses: Misses::new(Store::new(1 << 30, 1 << 20)) };
         world.set(Status::Good);
         world
     }
@@ -137,8 +130,15 @@ impl World {
     }
 
     fn kept(&self) -> Option<CertStatus> {
-        let key = Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: Serial::from_magnitude(&SERIAL)? };
-        self.misses.cache().get(&key).map(|answer| answer.statements[0].status)
+        self.stored().map(|(kept, _)| kept.statement.status)
+    }
+
+    /// With its packed signature.
+    fn stored(&self) -> Option<(Kept, Vec<u8>)> {
+        let key = self.issuer.key(HashAlgorithm::Sha1, &Serial::from_magnitude(&SERIAL)?);
+        let mut packed = Vec::new();
+        let kept = self.misses.store().compact(&key, self.issuer.signer.packing(), &mut packed)?;
+        Some((kept, packed))
     }
 }
 
@@ -186,13 +186,14 @@ fn a_refresh_puts_the_successor_in_the_place_of_the_answer_kept() {
     let world = World::new();
     let mut waiting = world.ask();
     world.gate.pass(0);
-    let first = waiting.try_recv().unwrap().unwrap();
+    assert!(waiting.try_recv().unwrap().is_ok());
+    let first = world.stored().unwrap();
     world.refresh();
     assert_eq!(world.gate.waiting(), [Priority::Refresh]);
     world.gate.pass(0);
-    let key = Key { issuer: 0, hash: HashAlgorithm::Sha1, serial: Serial::from_magnitude(&SERIAL).unwrap() };
-    let second = world.misses.cache().get(&key).unwrap();
-    assert!(!Arc::ptr_eq(&first, &second) && first.statements == second.statements);
+    let second = world.stored().unwrap();
+    assert_eq!(first.0.statement, second.0.statement);
+    assert_ne!(first.1, second.1, "another signature");
     assert_eq!(world.misses.pending(), 0);
 }
 

@@ -1,0 +1,161 @@
+//! Signed answers in memory, without their encoding: the many that are signed ahead or kept.
+//!
+//! Purpose: from a CertID to the signature that answers it, in one look, from any thread, at 10⁸ answers. All that
+//! answers of one signer share stands in its template ([`crate::ocsp::Template`]); an entry here is the key, the
+//! times, the record's state that it speaks of, and the signature without its DER ([`Packing`]). The response is
+//! written from these when it is served. A P-256 answer takes 112 octets, and 5 to 8 in the index.
+//!
+//! Invariant: a reader gets an entry whole, as one writer wrote it, under the very key it asked for (keys are compared
+//! in full), or nothing. Nothing may also be the reply to a reader that races with a writer: then the answer is signed
+//! once more. It does not know whether an entry is still right: whoever asks compares it with the record.
+//!
+//! Readers take no lock: an entry is a run of atomic words under a sequence number (a seqlock). Writers of one
+//! segment take turns. The number of octets is bounded; an entry that finds no room is refused.
+
+mod packing;
+mod table;
+
+pub use packing::Packing;
+
+use std::{
+    hash::{BuildHasher as _, Hash, Hasher, RandomState},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use table::Table;
+
+use crate::{
+    limits,
+    ocsp::HashAlgorithm,
+    pki::{Serial, UnixTime},
+    records::State,
+};
+
+/// Which answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key([u64; 3]);
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.iter().for_each(|&word| state.write_u64(word));
+    }
+}
+
+impl Key {
+    /// `issuer` is a number that no other issuer of this process ever had, below
+    /// [`limits::ISSUERS_MAX`]; `signer` is the place of the signer among the issuer's, below
+    /// [`limits::SIGNERS_MAX`]; `hash` the algorithm of the CertID, which the answer repeats.
+    pub fn new(issuer: u32, hash: HashAlgorithm, signer: u8, serial: &Serial) -> Self {
+        let octets = serial.padded();
+        let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| octets[at + i]));
+        let low = u32::from_be_bytes([octets[16], octets[17], octets[18], octets[19]]);
+        let form = (hash as u64) << 6 | u64::from(signer);
+        Self([word(0), word(8), u64::from(low) << 32 | u64::from(issuer) << 8 | form])
+    }
+}
+
+const _: () = assert!(limits::ISSUERS_MAX == 1 << 24 && limits::SIGNERS_MAX == 1 << 6, "a key has room for them");
+
+/// What is kept of an answer beside its signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The record's state that it speaks of.
+    pub state: State,
+    /// thisUpdate, and producedAt.
+    pub this_update: UnixTime,
+    /// nextUpdate.
+    pub next_update: UnixTime,
+    /// From when on it is to be replaced.
+    pub refresh_at: UnixTime,
+}
+
+/// The answers of all issuers.
+#[derive(Debug)]
+pub struct Answers {
+    hasher: RandomState,
+    /// By the words that a packed signature takes, less one.
+    tables: Box<[OnceLock<Table>]>,
+    room: Room,
+}
+
+/// How much memory is left.
+#[derive(Debug)]
+struct Room {
+    octets: AtomicU64,
+    octets_max: u64,
+}
+
+impl Room {
+    /// Takes `octets` if there are as many.
+    fn take(&self, octets: usize) -> bool {
+        let take = |used: u64| used.checked_add(octets as u64).filter(|&sum| sum <= self.octets_max);
+        self.octets.fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+
+    fn give_back(&self, octets: usize) {
+        self.octets.fetch_sub(octets as u64, Relaxed);
+    }
+}
+
+/// Words of the longest signature: RSA-4096.
+const SIGNATURE_WORDS_MAX: usize = 64;
+
+impl Answers {
+    /// Takes up to `octets_max` octets of memory.
+    pub fn new(octets_max: u64) -> Self {
+        Self {
+            hasher: RandomState::new(),
+            tables: (0..SIGNATURE_WORDS_MAX).map(|_| OnceLock::new()).collect(),
+            room: Room { octets: AtomicU64::new(0), octets_max },
+        }
+    }
+
+    /// Keeps an answer in the place of any other with this key. False where there is no room, and for what does not
+    /// fit an entry: times after 2106, and signatures whose octets do not fill words.
+    pub fn insert(&self, key: &Key, entry: &Entry, packed: &[u8]) -> bool {
+        let Some(table) = self.place(packed.len()) else { return false };
+        let table = table.get_or_init(|| Table::new(packed.len() / 8));
+        table.insert(self.hasher.hash_one(key), &key.0, entry, packed, &self.room, &|key| {
+            self.hasher.hash_one(Key(*key))
+        })
+    }
+
+    /// The answer kept; its signature, of `packed_length` octets when packed, is put into `packed`.
+    #[inline]
+    pub fn get(&self, key: &Key, packed_length: usize, packed: &mut Vec<u8>) -> Option<Entry> {
+        self.place(packed_length)?.get()?.get(self.hasher.hash_one(key), &key.0, packed)
+    }
+
+    /// Takes off those that no longer may leave.
+    pub fn remove_expired(&self, now: UnixTime) {
+        self.tables.iter().filter_map(OnceLock::get).for_each(|table| table.remove_expired(now));
+    }
+
+    /// How many are kept.
+    pub fn len(&self) -> u64 {
+        self.tables.iter().filter_map(OnceLock::get).map(Table::len).sum()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Octets of memory taken.
+    pub fn octets(&self) -> u64 {
+        self.room.octets.load(Relaxed)
+    }
+
+    fn place(&self, packed_length: usize) -> Option<&OnceLock<Table>> {
+        if !packed_length.is_multiple_of(8) {
+            return None;
+        }
+        self.tables.get((packed_length / 8).checked_sub(1)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

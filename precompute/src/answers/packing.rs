@@ -1,0 +1,186 @@
+//! Signatures without their DER.
+//!
+//! An Ecdsa-Sig-Value (RFC 3279 section 2.2.3) is two INTEGERs of varying length; without their encoding they are two
+//! runs of octets of the curve's length. Other signatures have one length and no structure.
+
+use crate::sign::Algorithm;
+
+/// How the signatures of one key are packed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Packing {
+    /// r and s, each of so many octets.
+    Ecdsa(usize),
+    /// As they are, of so many octets.
+    Plain(usize),
+}
+
+impl Packing {
+    /// Of a key whose signatures look like `example`.
+    pub fn of(algorithm: Algorithm, example: &[u8]) -> Self {
+        match algorithm {
+            Algorithm::EcdsaP256Sha256 => Self::Ecdsa(32),
+            Algorithm::EcdsaP384Sha384 => Self::Ecdsa(48),
+            _ => Self::Plain(example.len()),
+        }
+    }
+
+    /// Octets of a packed signature.
+    pub const fn length(self) -> usize {
+        match self {
+            Self::Ecdsa(octets) => 2 * octets,
+            Self::Plain(octets) => octets,
+        }
+    }
+
+    /// `None` for what is no such signature in DER.
+    pub fn pack(self, signature: &[u8]) -> Option<Vec<u8>> {
+        let mut packed = vec![0; self.length()];
+        match self {
+            Self::Plain(octets) if octets == signature.len() => packed.copy_from_slice(signature),
+            Self::Plain(_) => return None,
+            Self::Ecdsa(octets) => {
+                let content = element(signature, 0x30).filter(|(_, rest)| rest.is_empty())?.0;
+                let (r, rest) = element(content, 0x02)?;
+                let (s, rest) = element(rest, 0x02)?;
+                if !rest.is_empty() {
+                    return None;
+                }
+                for (integer, place) in [r, s].into_iter().zip(packed.chunks_exact_mut(octets)) {
+                    let magnitude = magnitude(integer)?;
+                    let start = octets.checked_sub(magnitude.len())?;
+                    place[start..].copy_from_slice(magnitude);
+                }
+            }
+        }
+        Some(packed)
+    }
+
+    /// Puts the signature that was packed into `signature`, which is emptied first.
+    #[inline]
+    pub fn unpack(self, packed: &[u8], signature: &mut Vec<u8>) {
+        signature.clear();
+        let octets = match self {
+            Self::Plain(_) => return signature.extend_from_slice(packed),
+            Self::Ecdsa(octets) => octets,
+        };
+        let (r, s) = packed.split_at(octets.min(packed.len()));
+        let (r, s) = (Integer::of(r), Integer::of(s));
+        // Two INTEGERs of 49 octets at most: every length takes one octet.
+        signature.extend_from_slice(&[0x30, (4 + r.length() + s.length()) as u8]);
+        r.write(signature);
+        s.write(signature);
+    }
+}
+
+/// A positive INTEGER to be written.
+struct Integer<'a> {
+    magnitude: &'a [u8],
+    /// Whether an octet keeps the sign from being negative.
+    padded: bool,
+}
+
+impl<'a> Integer<'a> {
+    fn of(octets: &'a [u8]) -> Self {
+        let start = octets.iter().position(|&b| b != 0).unwrap_or(octets.len().saturating_sub(1));
+        let magnitude = &octets[start..];
+        Self { magnitude, padded: magnitude.first().is_none_or(|b| b & 0x80 != 0) }
+    }
+
+    fn length(&self) -> usize {
+        self.magnitude.len() + usize::from(self.padded)
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[0x02, self.length() as u8]);
+        if self.padded {
+            out.push(0);
+        }
+        out.extend_from_slice(self.magnitude);
+    }
+}
+
+/// The content of the element with `tag` that `octets` start with, in under 128 octets, and what follows it.
+fn element(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    match octets {
+        [first, length @ 0..0x80, rest @ ..] if *first == tag => rest.split_at_checked(usize::from(*length)),
+        _ => None,
+    }
+}
+
+/// Of the content of a positive INTEGER in the fewest octets.
+fn magnitude(integer: &[u8]) -> Option<&[u8]> {
+    match integer {
+        [0, 0x80..=0xff, ..] => Some(&integer[1..]),
+        [0x01..=0x7f, ..] => Some(integer),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use der::{Encode as _, Sequence, asn1::UintRef};
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    #[derive(Sequence)]
+    struct EcdsaSigValue<'a> {
+        r: UintRef<'a>,
+        s: UintRef<'a>,
+    }
+
+    proptest! {
+        #[test]
+        fn an_ecdsa_signature_comes_back_octet_for_octet(
+            octets in proptest::sample::select(&[32usize, 48][..]),
+            r in vec(any::<u8>(), 1..=48),
+            s in vec(any::<u8>(), 1..=48),
+        ) {
+            let shorten = |mut integer: Vec<u8>| { integer.truncate(octets); *integer.last_mut().unwrap() |= 1; integer };
+            let (r, s) = (shorten(r), shorten(s));
+            let der = EcdsaSigValue { r: UintRef::new(&r).unwrap(), s: UintRef::new(&s).unwrap() }.to_der().unwrap();
+            let packing = Packing::Ecdsa(octets);
+            let packed = packing.pack(&der).unwrap();
+            prop_assert_eq!(packed.len(), packing.length());
+            let mut back = vec![1, 2, 3];
+            packing.unpack(&packed, &mut back);
+            prop_assert_eq!(back, der);
+        }
+
+        #[test]
+        fn nothing_that_is_packed_comes_back_changed(octets in vec(any::<u8>(), 0..80)) {
+            for packing in [Packing::Ecdsa(32), Packing::Plain(64)] {
+                if let Some(packed) = packing.pack(&octets) {
+                    let mut back = Vec::new();
+                    packing.unpack(&packed, &mut back);
+                    prop_assert_eq!(&back, &octets);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_signature_in_der_is_not_packed() {
+        let good = [0x30, 0x06, 0x02, 0x01, 0x05, 0x02, 0x01, 0x07];
+        assert!(Packing::Ecdsa(32).pack(&good).is_some());
+        for (why, der) in [
+            ("empty", &[][..]),
+            ("trailing octets", &[0x30, 0x06, 0x02, 0x01, 0x05, 0x02, 0x01, 0x07, 0x00]),
+            ("trailing octets inside", &[0x30, 0x07, 0x02, 0x01, 0x05, 0x02, 0x01, 0x07, 0x00]),
+            ("one integer", &[0x30, 0x03, 0x02, 0x01, 0x05]),
+            ("negative", &[0x30, 0x06, 0x02, 0x01, 0x85, 0x02, 0x01, 0x07]),
+            ("not minimal", &[0x30, 0x07, 0x02, 0x02, 0x00, 0x05, 0x02, 0x01, 0x07]),
+            ("zero", &[0x30, 0x06, 0x02, 0x01, 0x00, 0x02, 0x01, 0x07]),
+            ("empty integer", &[0x30, 0x05, 0x02, 0x00, 0x02, 0x01, 0x07]),
+            ("long form of the length", &[0x30, 0x81, 0x06, 0x02, 0x01, 0x05, 0x02, 0x01, 0x07]),
+        ] {
+            assert_eq!(Packing::Ecdsa(32).pack(der), None, "{why}");
+        }
+        let long = [&[0x30, 0x26, 0x02, 0x21][..], &[1; 33], &[0x02, 0x01, 0x07]].concat();
+        assert_eq!(Packing::Ecdsa(32).pack(&long), None, "an integer longer than the curve's");
+        assert_eq!(Packing::Plain(64).pack(&[0; 63]), None);
+        for end in 0..good.len() {
+            assert_eq!(Packing::Ecdsa(32).pack(&good[..end]), None, "cut after {end}");
+        }
+    }
+}

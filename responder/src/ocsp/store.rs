@@ -1,0 +1,184 @@
+//! Answers that were signed, until nextUpdate: the many compact, the few whole.
+//!
+//! An answer about one listed certificate goes to the compact table ([`Answers`]), of which there are as many as
+//! certificates; it is written anew from its values each time it is served. What has no place there (answers about
+//! unlisted serials where the policy signs those, and what comes when the table is full) is kept whole in a bounded
+//! cache that throws away what is asked for least.
+//!
+//! It does not know whether what it holds is still right: [`super::answer`] compares each with the record before use.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use moka::{Expiry, sync::Cache};
+use precompute::{
+    answers::{Answers, Entry, Key, Packing},
+    ocsp::Template,
+    pki::UnixTime,
+};
+
+use super::answer::{Kept, Statement, Times};
+
+/// One signed response.
+#[derive(Debug)]
+pub struct Answer {
+    /// What it says of each CertID, and of which state.
+    pub statements: Box<[Statement]>,
+    /// Its validity.
+    pub times: Times,
+    /// Its entity tag.
+    pub etag: Etag,
+    /// The OCSPResponse.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Of an answer for one certificate.
+    pub fn kept(&self) -> Option<Kept> {
+        match *self.statements {
+            [statement] => Some(Kept { statement, times: self.times }),
+            _ => None,
+        }
+    }
+
+    /// Whether it says just this, and may leave `now`.
+    pub fn says(&self, statements: &[Statement], now: UnixTime) -> bool {
+        *self.statements == *statements && self.times.hold(now)
+    }
+}
+
+/// The strong entity tag of a response, quotes included: what all answers of its signer share, and its signature.
+///
+/// Not a hash over the body, which would cost more than all the rest of a hit: of one resource, two bodies with one
+/// signature under one template are the same body, because the signature covers all that differs between them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Etag([u8; Etag::OCTETS]);
+
+impl Etag {
+    /// Two quotes, the eight octets of the template's fingerprint, the last sixteen of the signature.
+    const OCTETS: usize = 2 + 2 * (8 + 16);
+
+    /// Of a response with this signature, as it stands in the response.
+    pub fn of(template: &Template, signature: &[u8]) -> Self {
+        let mut text = [b'"'; Self::OCTETS];
+        let end = &signature[signature.len().saturating_sub(16)..];
+        let octets = template.fingerprint().iter().chain(end);
+        for (octet, place) in octets.zip(text[1..Self::OCTETS - 1].chunks_exact_mut(2)) {
+            place.copy_from_slice(&hex(*octet));
+        }
+        Self(text)
+    }
+
+    /// As it stands in a field.
+    pub fn text(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Etag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+/// Lower case.
+pub fn hex(octet: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 0xf)]]
+}
+
+/// Everything that is kept, shared by all workers.
+#[derive(Debug)]
+pub struct Store {
+    compact: Answers,
+    whole: Cache<Key, Arc<Answer>>,
+}
+
+/// What an answer kept whole costs beside its octets: key, Arc, Bytes, and moka's own of about 350 octets.
+const ENTRY_OVERHEAD: u32 = 512;
+
+struct AtNextUpdate;
+
+impl AtNextUpdate {
+    fn left(answer: &Answer) -> Option<Duration> {
+        Some(answer.times.next_update.since(UnixTime::now()))
+    }
+}
+
+impl Expiry<Key, Arc<Answer>> for AtNextUpdate {
+    fn expire_after_create(&self, _: &Key, answer: &Arc<Answer>, _: Instant) -> Option<Duration> {
+        Self::left(answer)
+    }
+
+    fn expire_after_update(&self, _: &Key, answer: &Arc<Answer>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Self::left(answer)
+    }
+}
+
+/// Numbers for people who watch.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Answers in the compact table, and its octets.
+    pub compact: (u64, u64),
+    /// Answers kept whole, and their octets, as of the last housekeeping.
+    pub whole: (u64, u64),
+}
+
+impl Store {
+    /// Takes up to so many octets for the compact table, and for answers kept whole.
+    pub fn new(compact_octets: u64, whole_octets: u64) -> Self {
+        let weigh = |_: &Key, answer: &Arc<Answer>| {
+            u32::try_from(answer.body.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD)
+        };
+        Self {
+            compact: Answers::new(compact_octets),
+            whole: Cache::builder().max_capacity(whole_octets).weigher(weigh).expire_after(AtNextUpdate).build(),
+        }
+    }
+
+    /// What the compact table has; the packed signature is put into `packed`.
+    #[inline]
+    pub fn compact(&self, key: &Key, packing: Packing, packed: &mut Vec<u8>) -> Option<Kept> {
+        Kept::of(&self.compact.get(key, packing.length(), packed)?)
+    }
+
+    /// The answer kept whole.
+    pub fn whole(&self, key: &Key) -> Option<Arc<Answer>> {
+        self.whole.get(key)
+    }
+
+    /// Keeps an answer for one certificate in the place of any other with this key; `signature` is the answer's.
+    pub fn keep(&self, key: Key, answer: &Arc<Answer>, packing: Packing, signature: &[u8]) {
+        if !self.keep_compact(&key, answer, packing, signature) {
+            self.whole.insert(key, Arc::clone(answer));
+        }
+    }
+
+    fn keep_compact(&self, key: &Key, answer: &Answer, packing: Packing, signature: &[u8]) -> bool {
+        let Some(Kept { statement: Statement { state: Some(state), extended_revoke: false, .. }, times }) =
+            answer.kept()
+        else {
+            return false;
+        };
+        let Times { this_update, next_update, refresh_at } = times;
+        let entry = Entry { state, this_update, next_update, refresh_at };
+        packing.pack(signature).is_some_and(|packed| self.compact.insert(key, &entry, &packed))
+    }
+
+    /// The compact table itself, to be filled from what was signed ahead.
+    pub fn answers(&self) -> &Answers {
+        &self.compact
+    }
+
+    /// What is kept now.
+    pub fn size(&self) -> Size {
+        Size {
+            compact: (self.compact.len(), self.compact.octets()),
+            whole: (self.whole.entry_count(), self.whole.weighted_size()),
+        }
+    }
+}
