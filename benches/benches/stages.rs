@@ -84,7 +84,7 @@ impl World {
         let config = Config::read(&demo.config_path, UnixTime::now()).unwrap();
         let mut engine = Engine::open(&config.common).unwrap();
         engine.read_all(|_, _, _| ()).unwrap();
-        let site = Site::new(&config.common, &engine.states());
+        let site = Site::new(&config.common, &engine.states(), 1, None);
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();
         let der_serial = der_content(&serial);
@@ -215,7 +215,7 @@ fn answering(c: &mut Criterion) {
     let mut group = c.benchmark_group("answer");
     group.bench_function("find and decide", |b| {
         b.iter(|| {
-            let found = world.issuer.records.get(black_box(&world.serial));
+            let found = world.issuer.state.records.get(black_box(&world.serial));
             let kept = store.compact(&key, signer.packing(), &mut packed);
             matches!(decide(&world.issuer.policy, found, kept.as_ref(), now), Verdict::Serve { .. })
         });

@@ -18,7 +18,7 @@ pub use health::{Health, HealthReport};
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     book::{Batch, Book, BookError, IssuerNumber},
-    config::{Config, Sources},
+    config::{Config, IssuerConfig, Sources},
     limits,
     pki::{Certificate, Record, Serial, UnixTime},
     records::{Change, Counts, Records},
@@ -67,7 +67,7 @@ impl From<BookError> for EngineError {
 }
 
 /// What others see of one issuer: its records, and how its sources fare.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct IssuerState {
     /// The records, kept up to date by the engine.
     pub records: Arc<Records>,
@@ -179,16 +179,51 @@ impl Engine {
         Ok(found)
     }
 
-    /// Polls until `stopped` says so.
-    pub fn run(mut self, stopped: impl Fn() -> bool) {
-        while !stopped() {
+    /// Goes over to a changed configuration. Issuers that it leaves as they are go on as they are, records and all; new
+    /// ones are filled from the book and their sources. After an error everything is as it was. The state directory
+    /// stays the one that was opened.
+    pub fn change(&mut self, config: &Config) -> Result<(), EngineError> {
+        let mut fresh = Vec::new();
+        for (tenant, issuer) in config.issuers() {
+            if self.issuers.iter().any(|watched| watched.follows(&tenant.name, issuer)) {
+                continue;
+            }
+            let IssuerConfig { name, certificate, sources, .. } = issuer;
+            let mut watched = Watched::open(&mut self.book, &tenant.name, name, certificate, sources)?;
+            watched.first_pass(&mut self.book, self.accept_shrink)?;
+            fresh.push(watched);
+        }
+        let mut former = std::mem::take(&mut self.issuers);
+        former.append(&mut fresh);
+        for (tenant, issuer) in config.issuers() {
+            let place = former.iter().position(|watched| watched.follows(&tenant.name, issuer));
+            self.issuers.extend(place.map(|place| former.swap_remove(place)));
+        }
+        Ok(())
+    }
+
+    /// Polls until there are no more orders, which are done in between.
+    pub fn run<T: FnOnce(&mut Self)>(mut self, orders: &mpsc::Receiver<T>) {
+        loop {
             self.poll();
-            std::thread::sleep(limits::SOURCE_POLL_INTERVAL);
+            match orders.recv_timeout(limits::SOURCE_POLL_INTERVAL) {
+                Ok(order) => order(&mut self),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            }
         }
     }
 }
 
 impl Watched {
+    /// Whether it is this issuer, from these sources.
+    fn follows(&self, tenant: &str, issuer: &IssuerConfig) -> bool {
+        self.tenant == tenant
+            && self.name == issuer.name
+            && self.certificate.der() == issuer.certificate.der()
+            && self.sources == issuer.sources
+    }
+
     fn open(
         book: &mut Book,
         tenant: &str,

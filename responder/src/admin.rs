@@ -6,8 +6,8 @@
 use std::{
     fmt::Write as _,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -18,60 +18,59 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use precompute::{config::Config, engine::IssuerState, pki::UnixTime};
+use precompute::pki::UnixTime;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, text},
     metrics::MetricType,
-    registry::Registry,
+    registry::{Registry, Unit},
 };
+use tokio::sync::watch;
 
 use crate::{
-    metrics::{Counters, METHODS, Result as Counted},
+    metrics::{Counters, Histogram, METHODS, Requests, Result as Counted},
     ocsp::miss::Misses,
+    site::{Issuer, Site},
 };
 
 /// All that is told.
 #[derive(Debug)]
 pub struct Status {
-    tenants: Vec<String>,
-    issuers: Vec<Issuer>,
+    site: watch::Receiver<Arc<Site>>,
     counters: Vec<Arc<Counters>>,
     misses: Arc<Misses>,
     draining: AtomicBool,
     started: UnixTime,
-}
-
-#[derive(Debug)]
-struct Issuer {
-    tenant: String,
-    name: String,
-    state: IssuerState,
-    signer_not_after: UnixTime,
+    /// When the configuration was last taken, and what was wrong with the one that was refused since.
+    reloaded: AtomicU64,
+    reload_fault: Mutex<Option<String>>,
 }
 
 impl Status {
-    /// `states` are those of `config`'s issuers, in order; `counters` those of all workers.
-    pub fn new(
-        config: &Config,
-        states: &[IssuerState],
-        counters: Vec<Arc<Counters>>,
-        misses: Arc<Misses>,
-    ) -> Arc<Self> {
-        let issuers = config.issuers().zip(states).map(|((tenant, issuer), state)| Issuer {
-            tenant: tenant.name.clone(),
-            name: issuer.name.clone(),
-            state: state.clone(),
-            signer_not_after: issuer.signer.not_after(),
-        });
+    /// `counters` are those of all workers.
+    pub fn new(site: watch::Receiver<Arc<Site>>, counters: Vec<Arc<Counters>>, misses: Arc<Misses>) -> Arc<Self> {
+        let started = UnixTime::now();
         Arc::new(Self {
-            tenants: config.tenants.iter().map(|tenant| tenant.name.clone()).collect(),
-            issuers: issuers.collect(),
+            site,
             counters,
             misses,
             draining: AtomicBool::new(false),
-            started: UnixTime::now(),
+            started,
+            reloaded: AtomicU64::new(started.0),
+            reload_fault: Mutex::default(),
         })
+    }
+
+    /// The configuration was read again, or refused.
+    pub fn reloaded(&self, outcome: Result<(), String>) {
+        if outcome.is_ok() {
+            self.reloaded.store(UnixTime::now().0, Relaxed);
+        }
+        *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err();
+    }
+
+    fn reload_fault(&self) -> Option<String> {
+        self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on the service is not ready.
@@ -83,8 +82,12 @@ impl Status {
     fn ocsp_readiness(&self, now: UnixTime) -> (bool, String) {
         let ready = !self.draining.load(Relaxed);
         let mut lines = String::from(if ready { "ready\n" } else { "not ready: stopping\n" });
-        for Issuer { tenant, name, state, signer_not_after } in &self.issuers {
-            let report = state.health.report();
+        if let Some(fault) = self.reload_fault() {
+            let _ = writeln!(lines, "degraded: the configuration was refused: {fault}");
+        }
+        let site = Arc::clone(&self.site.borrow());
+        for (tenant, issuer) in issuers(&site) {
+            let (name, report) = (&issuer.name, issuer.state.health.report());
             for fault in [&report.fault, &report.book_fault].into_iter().flatten() {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {fault}");
             }
@@ -98,13 +101,18 @@ impl Status {
                     report.contradictions
                 );
             }
-            if *signer_not_after <= now {
-                let _ =
-                    writeln!(lines, "degraded: {tenant}/{name}: the signing certificate expired at {signer_not_after}");
+            let end = issuer.signer.not_after();
+            if end <= now {
+                let _ = writeln!(lines, "degraded: {tenant}/{name}: the signing certificate expired at {end}");
             }
         }
         (ready, lines)
     }
+}
+
+/// Every issuer of a site with its tenant's name.
+fn issuers(site: &Site) -> impl Iterator<Item = (&str, &Issuer)> {
+    site.tenants().iter().flat_map(|tenant| tenant.issuers().iter().map(|issuer| (tenant.name.as_str(), &**issuer)))
 }
 
 /// The admin listener's paths.
@@ -144,15 +152,30 @@ impl Collector for Scrape {
         let status = &*self.0;
         let sum = |read: fn(&Counters) -> u64| status.counters.iter().map(|counters| read(counters)).sum::<u64>();
 
-        counters(&mut encoder, "requests", "Requests by tenant, method and result", status.requests())?;
-        let open = sum(|counters| counters.open.load(Relaxed));
-        gauge(&mut encoder, "connections_open", "Connections open now", open)?;
+        let site = Arc::clone(&status.site.borrow());
+        counters(&mut encoder, "requests", "Requests by tenant, issuer, method and result", requests(&site))?;
+        let help = "From a request being here to its response being with the kernel, by whether it had to be signed";
+        let mut latency = encoder.encode_descriptor("latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (label, histogram) in [("no", (|c| &c.served) as fn(&Counters) -> &Histogram), ("yes", |c| &c.signed)] {
+            let (sum, count, buckets) = Histogram::sum(status.counters.iter().map(|counters| histogram(counters)));
+            let labels: Labels = vec![("signed", label.to_owned())];
+            latency.encode_family(&labels)?.encode_histogram::<Labels>(sum, count, &buckets, None)?;
+        }
+        let open = status.counters.iter().enumerate();
+        let open = open.map(|(worker, counters)| (vec![("worker", worker.to_string())], counters.open.load(Relaxed)));
+        gauges(&mut encoder, "connections_open", "Connections open now, by serving thread", open.collect())?;
         for (name, help, value) in [
             ("http_refused", "Requests refused by HTTP itself or for no tenant", sum(|c| c.http_refused.load(Relaxed))),
             ("connections_accepted", "Connections accepted", sum(|c| c.accepted.load(Relaxed))),
             ("connections_expired", "Connections ended at a deadline", sum(|c| c.expired.load(Relaxed))),
             ("connections_turned_away", "Connections turned away at the limit", sum(|c| c.turned_away.load(Relaxed))),
+            (
+                "connections_handed_over",
+                "Connections that a serving thread gave to another with fewer",
+                sum(|c| c.handed_over.load(Relaxed)),
+            ),
             ("response_octets", "Octets of responses", sum(|c| c.octets_out.load(Relaxed))),
+            ("access_log_lost", "Lines of the access log thrown away", sum(|c| c.access_lost.load(Relaxed))),
         ] {
             counters(&mut encoder, name, help, vec![(Labels::new(), value)])?;
         }
@@ -170,17 +193,21 @@ impl Collector for Scrape {
         )?;
         gauge(&mut encoder, "start_time_seconds", "When the process was started, Unix time", status.started.0)?;
 
-        let reports: Vec<_> =
-            status.issuers.iter().map(|issuer| (issuer.labels(), issuer.state.health.report())).collect();
+        let reloaded = status.reloaded.load(Relaxed);
+        gauge(&mut encoder, "config_last_read_seconds", "When the configuration was last taken, Unix time", reloaded)?;
+        let faulty = u64::from(status.reload_fault().is_some());
+        gauge(&mut encoder, "config_faulty", "Whether the configuration was refused at the last reload", faulty)?;
+
+        let reports: Vec<_> = issuers(&site).map(|issuer| (labels(issuer), issuer.1.state.health.report())).collect();
         let each = |read: &dyn Fn(&precompute::engine::HealthReport) -> u64| {
             reports.iter().map(|(labels, report)| (labels.clone(), read(report))).collect::<Vec<_>>()
         };
-        gauges(&mut encoder, "records", "Certificates known by status", status.records())?;
+        gauges(&mut encoder, "records", "Certificates known by status", records(&site))?;
         gauges(
             &mut encoder,
             "signer_not_after_seconds",
             "End of the signing certificate, Unix time",
-            status.issuers.iter().map(|issuer| (issuer.labels(), issuer.signer_not_after.0)).collect(),
+            issuers(&site).map(|issuer| (labels(issuer), issuer.1.signer.not_after().0)).collect(),
         )?;
         gauges(
             &mut encoder,
@@ -224,38 +251,39 @@ impl Collector for Scrape {
     }
 }
 
-impl Issuer {
-    fn labels(&self) -> Labels {
-        vec![("tenant", self.tenant.clone()), ("issuer", self.name.clone())]
-    }
+fn labels((tenant, issuer): (&str, &Issuer)) -> Labels {
+    vec![("tenant", tenant.to_owned()), ("issuer", issuer.name.clone())]
 }
 
-impl Status {
-    fn requests(&self) -> Vec<(Labels, u64)> {
-        let mut values = Vec::new();
-        for (tenant, name) in self.tenants.iter().enumerate() {
-            for (method, method_name) in METHODS.iter().enumerate() {
-                for (result, label) in Counted::ALL {
-                    let value = self.counters.iter().map(|counters| counters.requests(tenant, method, result)).sum();
-                    let labels = [("tenant", name.as_str()), ("method", method_name), ("result", label)];
-                    values.push((labels.map(|(key, value)| (key, value.to_owned())).to_vec(), value));
-                }
+/// Those that name no issuer of their tenant have an empty one.
+fn requests(site: &Site) -> Vec<(Labels, u64)> {
+    let mut values = Vec::new();
+    let mut add = |tenant: &str, issuer: &str, requests: &Requests| {
+        for (method, method_name) in METHODS.iter().enumerate() {
+            for (result, label) in Counted::ALL {
+                let labels = [("tenant", tenant), ("issuer", issuer), ("method", method_name), ("result", label)];
+                let labels = labels.map(|(key, value)| (key, value.to_owned())).to_vec();
+                values.push((labels, requests.sum(method, result)));
             }
         }
-        values
+    };
+    for tenant in site.tenants() {
+        add(&tenant.name, "", &tenant.requests);
+        tenant.issuers().iter().for_each(|issuer| add(&tenant.name, &issuer.name, &issuer.requests));
     }
+    values
+}
 
-    fn records(&self) -> Vec<(Labels, u64)> {
-        let of = |issuer: &Issuer| {
-            let counts = issuer.state.records.counts();
-            [("good", counts.good), ("revoked", counts.revoked)].map(|(status, count)| {
-                let mut labels = issuer.labels();
-                labels.push(("status", status.to_owned()));
-                (labels, count)
-            })
-        };
-        self.issuers.iter().flat_map(of).collect()
-    }
+fn records(site: &Site) -> Vec<(Labels, u64)> {
+    let of = |issuer: (&str, &Issuer)| {
+        let counts = issuer.1.state.records.counts();
+        [("good", counts.good), ("revoked", counts.revoked)].map(|(status, count)| {
+            let mut labels = labels(issuer);
+            labels.push(("status", status.to_owned()));
+            (labels, count)
+        })
+    };
+    issuers(site).flat_map(of).collect()
 }
 
 fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {

@@ -2,7 +2,7 @@
 //!
 //! The rooms, in the order in which a request passes through them: [`net`] frames it, [`site`]
 //! tells whose it is, [`ocsp`] decodes and decides, has signed what is not kept, and `net` writes
-//! the answer. [`serve`] starts and stops all of it; [`admin`] tells operators how it fares;
+//! the answer. [`serve`] starts and stops all of it, [`reload`] takes a changed configuration; [`admin`] tells operators how it fares;
 //! [`metrics`] counts, [`config`] is the file, [`limits`] every bound, [`demo`] a CA to try it on.
 //!
 //! Records, keys and the encoding of responses are `precompute`'s.
@@ -14,6 +14,8 @@ pub mod site;
 pub mod ocsp;
 
 pub mod serve;
+
+pub mod reload;
 
 pub mod admin;
 pub mod cli;

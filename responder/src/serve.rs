@@ -7,11 +7,9 @@
 use std::{
     error::Error,
     fmt, io,
-    net::{SocketAddr, TcpListener},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
     thread::{self, JoinHandle},
     time::Instant,
 };
@@ -29,8 +27,14 @@ use crate::{
     config::Config,
     limits,
     metrics::Counters,
-    net::{listen, worker},
+    net::{
+        accept::Listener,
+        balance::Balance,
+        listen,
+        worker::{self, Manners},
+    },
     ocsp::{miss::Misses, store::Store},
+    reload::{Bound, Order, Reload},
     site::Site,
 };
 
@@ -55,17 +59,19 @@ impl fmt::Display for ThreadLost {
 
 impl Error for ThreadLost {}
 
-/// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered.
-pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
+/// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. `path` is read again at SIGHUP.
+pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     warn_of_policies(&config.common);
     // First what is quickly found wrong.
-    let mut listeners: Vec<Vec<TcpListener>> = (0..config.workers).map(|_| Vec::new()).collect();
+    let mut listeners: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
     let mut http = Vec::new();
     for address in &config.http {
         let bound = listen::shared("http.listen", *address, config.workers)?;
         http.push(bound[0].local_addr()?);
-        listeners.iter_mut().zip(bound).for_each(|(worker, listener)| worker.push(listener));
+        listeners.iter_mut().zip(bound).for_each(|(worker, socket)| {
+            worker.push(Listener { socket, tls: false, inherited: false });
+        });
     }
     let admin = listen::single("admin.listen", config.admin)?;
     let running = Running { http, admin: admin.local_addr()? };
@@ -84,19 +90,18 @@ pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn 
         );
     })?;
     let states = engine.states();
-    let site = Arc::new(Site::new(&config.common, &states));
+    let (sites, site) = watch::channel(Arc::new(Site::new(&config.common, &states, config.workers, None)));
     let misses = Misses::new(Store::new(config.answers_octets, config.cache_octets));
 
     let mut workers = Workers::start(listeners, &site, &misses)?;
-    let status = admin::Status::new(&config.common, &states, workers.counters.clone(), misses);
-    let stopped = Arc::new(AtomicBool::new(false));
+    let status = admin::Status::new(site, workers.counters.clone(), misses);
+    let (orders, ordered) = std::sync::mpsc::channel::<Order>();
     let follow = {
-        let stopped = Arc::clone(&stopped);
         // Without it the service would go on vouching for what it last read.
         let last = workers.last_words("the engine");
         thread::Builder::new().name("engine".into()).spawn(move || {
             let _last = last;
-            engine.run(|| stopped.load(Relaxed));
+            engine.run(&ordered);
         })?
     };
 
@@ -106,6 +111,24 @@ pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn 
         let listener = tokio::net::TcpListener::from_std(admin)?;
         let service = axum::serve(listener, admin::router(Arc::clone(&status)));
         let server = tokio::spawn(async move { service.await });
+        let reload = Reload {
+            path: path.to_owned(),
+            bound: Bound::of(config),
+            workers: config.workers,
+            orders,
+            sites,
+            status: Arc::clone(&status),
+        };
+        let mut hangup = signal(SignalKind::hangup())?;
+        let reloading = tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+                    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Reloading, now]);
+                }
+                reload.run().await;
+                notify(sd_notify::NotifyState::Ready);
+            }
+        });
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         info!(
@@ -122,8 +145,9 @@ pub fn run(config: &Config, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn 
         info!("stopping: what is under way is finished");
         notify(sd_notify::NotifyState::Stopping);
         status.drain();
+        // With it goes the sender of orders, and the engine ends.
+        reloading.abort();
         workers.stop();
-        stopped.store(true, Relaxed);
         // A second signal does not wait.
         tokio::select! {
             () = workers.ended() => {}
@@ -188,19 +212,28 @@ struct Workers {
 
 impl Workers {
     /// Returns when all of them accept.
-    fn start(listeners: Vec<Vec<TcpListener>>, site: &Arc<Site>, misses: &Arc<Misses>) -> io::Result<Self> {
+    fn start(
+        listeners: Vec<Vec<TcpListener>>,
+        site: &watch::Receiver<Arc<Site>>,
+        misses: &Arc<Misses>,
+    ) -> io::Result<Self> {
         let (stop, _) = watch::channel(false);
         let (words, lost) = mpsc::unbounded_channel();
         let (ready, accepting) = std::sync::mpsc::channel();
         let mut workers = Self { counters: Vec::new(), stop, lost, words: Some(words), threads: Vec::new() };
         let connections_max = connections_max(listeners.len());
-        for (number, listeners) in listeners.into_iter().enumerate() {
-            let counters = Counters::new(site.tenants().len());
+        let (balance, handed) = Balance::new(listeners.len());
+        let balance = Arc::new(balance);
+        for (number, (listeners, handed)) in listeners.into_iter().zip(handed).enumerate() {
+            let counters = Counters::new();
             workers.counters.push(Arc::clone(&counters));
             let start = worker::Start {
                 number,
                 listeners,
-                site: Arc::clone(site),
+                balance: Arc::clone(&balance),
+                handed,
+                manners: Manners::default(),
+                sites: site.clone(),
                 misses: Arc::clone(misses),
                 counters,
                 connections_max,

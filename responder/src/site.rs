@@ -1,7 +1,8 @@
 //! The tenants as the workers see them: who is asked by which URL, and for which issuer.
 //!
 //! Invariant (4 of the house): an issuer, with its key and records, is reached only through its
-//! own tenant. Immutable once made.
+//! own tenant. Immutable once made: a changed configuration makes another site, which takes over what has not changed
+//! with everything that is kept for it.
 
 use std::sync::{
     Arc,
@@ -10,16 +11,15 @@ use std::sync::{
 
 use precompute::{
     answers::Key,
-    config::{Config, Policy},
+    config::{Config, IssuerConfig, Policy, Tenant as TenantConfig},
     engine::IssuerState,
     limits::ISSUERS_MAX,
     ocsp::{CertId, HashAlgorithm, IssuerHashes},
     pki::Serial,
-    records::Records,
     sign::OcspSigner,
 };
 
-use crate::ocsp::store::hex;
+use crate::{metrics::Requests, ocsp::store::hex};
 
 /// Everybody.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub struct Site {
 pub struct Tenant {
     /// For logs and metrics.
     pub name: String,
-    /// Its place in the site.
-    pub index: usize,
+    /// Requests that name none of its issuers.
+    pub requests: Arc<Requests>,
     hosts: Vec<String>,
     path: String,
     issuers: Vec<Arc<Issuer>>,
@@ -78,23 +78,26 @@ pub struct Issuer {
     pub policy: Policy,
     /// What CertIDs name it by.
     pub hashes: IssuerHashes,
-    /// Its certificates.
-    pub records: Arc<Records>,
+    /// Its certificates, and how their sources fare.
+    pub state: IssuerState,
     /// Who signs for it.
     pub signer: Arc<OcspSigner>,
+    /// Requests for its certificates.
+    pub requests: Arc<Requests>,
     /// Whether the log says already that the signer's certificate has expired.
     pub expiry_told: AtomicBool,
     surrogate: [u8; 16],
 }
 
 impl Issuer {
-    /// Numbered anew; its records and signer come from elsewhere.
+    /// Numbered anew.
     pub fn new(
         name: &str,
         policy: Policy,
         hashes: IssuerHashes,
-        records: Arc<Records>,
+        state: IssuerState,
         signer: Arc<OcspSigner>,
+        workers: usize,
     ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Relaxed);
@@ -105,12 +108,17 @@ impl Issuer {
             place.copy_from_slice(&hex(*octet));
         }
         let (name, expiry_told) = (name.to_owned(), AtomicBool::new(false));
-        Self { number, name, policy, hashes, records, signer, expiry_told, surrogate }
+        let requests = Arc::new(Requests::new(workers));
+        Self { number, name, policy, hashes, state, signer, requests, expiry_told, surrogate }
     }
 
-    /// The issuer's name in caches: the first 16 hexadecimal digits of its issuerKeyHash in SHA-256.
-    pub fn surrogate(&self) -> &[u8] {
-        &self.surrogate
+    /// Whether the answers of this one are right for an issuer of the same tenant with this configuration.
+    fn answers_for(&self, config: &IssuerConfig, policy: &Policy, state: &IssuerState) -> bool {
+        self.name == config.name
+            && self.policy == *policy
+            && Arc::ptr_eq(&self.state.records, &state.records)
+            && self.signer.template().fingerprint() == config.signer.template().fingerprint()
+            && self.signer.not_after() == config.signer.not_after()
     }
 
     /// What its answer about a certificate is kept under.
@@ -123,30 +131,20 @@ impl Issuer {
     pub fn is(&self, other: &Self) -> bool {
         self.number == other.number
     }
+
+    /// The issuer's name in caches: the first 16 hexadecimal digits of its issuerKeyHash in SHA-256.
+    pub fn surrogate(&self) -> &[u8] {
+        &self.surrogate
+    }
 }
 
 impl Site {
-    /// `states` are those of `config`'s issuers, in order.
-    pub fn new(config: &Config, states: &[IssuerState]) -> Self {
+    /// `states` are those of `config`'s issuers, in order; what `former` had and has not changed is taken over.
+    pub fn new(config: &Config, states: &[IssuerState], workers: usize, former: Option<&Self>) -> Self {
         let mut states = states.iter();
-        let tenants = config.tenants.iter().enumerate().map(|(index, tenant)| {
-            let issuers: Vec<_> = tenant
-                .issuers
-                .iter()
-                .zip(states.by_ref())
-                .map(|(issuer, state)| {
-                    let (hashes, records) = (issuer.hashes.clone(), Arc::clone(&state.records));
-                    Arc::new(Issuer::new(&issuer.name, tenant.policy, hashes, records, Arc::clone(&issuer.signer)))
-                })
-                .collect();
-            Tenant {
-                name: tenant.name.clone(),
-                index,
-                hosts: tenant.hosts.clone(),
-                path: tenant.path.clone(),
-                directory: Directory::of(&issuers),
-                issuers,
-            }
+        let tenants = config.tenants.iter().map(|tenant| {
+            let former = former.and_then(|site| site.tenants.iter().find(|former| former.name == tenant.name));
+            Tenant::new(tenant, states.by_ref(), workers, former)
         });
         Self { tenants: tenants.collect() }
     }
@@ -175,6 +173,36 @@ impl Site {
 }
 
 impl Tenant {
+    fn new<'s>(
+        config: &TenantConfig,
+        states: impl Iterator<Item = &'s IssuerState>,
+        workers: usize,
+        former: Option<&Self>,
+    ) -> Self {
+        let issuer = |(config_of, state): (&IssuerConfig, &IssuerState)| {
+            let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
+            if let Some(same) = formers.find(|issuer| issuer.answers_for(config_of, &config.policy, state)) {
+                return Arc::clone(same);
+            }
+            let (hashes, signer) = (config_of.hashes.clone(), Arc::clone(&config_of.signer));
+            Arc::new(Issuer::new(&config_of.name, config.policy, hashes, state.clone(), signer, workers))
+        };
+        let issuers: Vec<_> = config.issuers.iter().zip(states).map(issuer).collect();
+        Self {
+            name: config.name.clone(),
+            requests: former.map_or_else(|| Arc::new(Requests::new(workers)), |former| Arc::clone(&former.requests)),
+            hosts: config.hosts.clone(),
+            path: config.path.clone(),
+            directory: Directory::of(&issuers),
+            issuers,
+        }
+    }
+
+    /// Its issuers, in the order of the file.
+    pub fn issuers(&self) -> &[Arc<Issuer>] {
+        &self.issuers
+    }
+
     fn serves(&self, host: Option<&[u8]>) -> bool {
         self.hosts.is_empty()
             || host.is_some_and(|host| {
@@ -211,15 +239,15 @@ mod tests {
     use super::*;
 
     fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
-        let tenant = |(index, (name, hosts, path)): (usize, &(&str, &[&str], &str))| Tenant {
+        let tenant = |(name, hosts, path): &(&str, &[&str], &str)| Tenant {
             name: (*name).to_owned(),
-            index,
+            requests: Arc::new(Requests::new(0)),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             path: (*path).to_owned(),
             issuers: Vec::new(),
             directory: Directory::of(&[]),
         };
-        Site { tenants: tenants.iter().enumerate().map(tenant).collect() }
+        Site { tenants: tenants.iter().map(tenant).collect() }
     }
 
     #[test]

@@ -58,7 +58,8 @@ impl Tenant {
         self
     }
 
-    fn text(&self) -> String {
+    /// Its part of a configuration.
+    pub fn text(&self) -> String {
         format!("\n[[tenant]]\nname = {:?}\n{}{}", self.name, self.settings, self.issuers)
     }
 }
@@ -238,6 +239,27 @@ impl Responder {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Sends a signal, named as for `kill`.
+    #[track_caller]
+    pub fn signal(&self, signal: &str) {
+        let sent = run(Command::new("kill").args(["-s", signal, &self.pid().to_string()]));
+        assert!(sent.status.success(), "{sent:?}");
+    }
+
+    /// Changes the text of its configuration and has it read again.
+    #[track_caller]
+    pub fn reload(&self, edit: impl FnOnce(String) -> String) {
+        self.site.edit_config(edit);
+        self.signal("HUP");
+    }
+
+    /// What `/readyz/ocsp` says, with its status.
+    #[track_caller]
+    pub fn readiness(&self) -> (u16, String) {
+        let reply = http::exchange(self.site.admin, &http::request("GET", "/readyz/ocsp", "")).unwrap();
+        (reply.status, reply.text())
     }
 
     /// Sends a signal, named as for `kill`, and waits for the end.

@@ -6,6 +6,7 @@
 //! where an answer has to wait for its signature while others stand in the output, those leave first.
 
 use std::{
+    cell::Cell,
     future::Future,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     limits,
-    metrics::Result as Counted,
+    metrics::{Requests, Result as Counted},
     ocsp::{
         answer::{Kept, Statement, Verdict, decide, statements},
         get,
@@ -60,16 +61,18 @@ pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: 
             return refuse(out, "405 Method Not Allowed", "Allow: GET, HEAD, POST\r\n", "405 Method Not Allowed\n");
         }
     };
-    let Some((tenant, rest)) = worker.site.route(head.host, head.path) else {
+    let site = worker.site();
+    let Some((tenant, rest)) = site.route(head.host, head.path) else {
         return refuse(out, "404 Not Found", "", "404 Not Found\n");
     };
     let mut scratch = worker.scratch.take();
-    let exchange = Exchange { worker, tenant, head, keep_alive, may_wait: out.is_empty() };
+    let exchange =
+        Exchange { worker, tenant, head, keep_alive, may_wait: out.is_empty(), requests: Cell::new(&tenant.requests) };
     let counted = exchange.run(rest, body, &mut scratch, out).await;
     worker.scratch.replace(scratch);
     match counted {
         Some(counted) => {
-            worker.counters.count(tenant.index, method, counted);
+            exchange.requests.get().count(worker.number, method, counted);
             Responded::Yes
         }
         None => Responded::OutputFirst,
@@ -88,6 +91,8 @@ struct Exchange<'a> {
     head: &'a Head<'a>,
     keep_alive: bool,
     may_wait: bool,
+    /// Where it is counted: with the issuer once that is known.
+    requests: Cell<&'a Requests>,
 }
 
 impl Exchange<'_> {
@@ -109,6 +114,7 @@ impl Exchange<'_> {
         };
         let Some(id) = request.single() else { return self.several(&request, out).await };
         let Some(issuer) = self.tenant.issuer(id) else { return Some(self.error(OcspError::Unauthorized, out)) };
+        self.requests.set(&issuer.requests);
         match self.hit(issuer, id, packed, signature, out) {
             Some(counted) => Some(counted),
             None => self.miss(issuer, id, out).await,
@@ -127,37 +133,30 @@ impl Exchange<'_> {
         let now = UnixTime::now();
         let misses = &self.worker.misses;
         let serial = id.serial();
-        let found = serial.as_ref().and_then(|serial| issuer.records.get(serial));
+        let found = serial.as_ref().and_then(|serial| issuer.state.records.get(serial));
         let key = serial.as_ref().map(|serial| issuer.key(id.hash, serial));
         let packing = issuer.signer.packing();
         let compact = key.as_ref().and_then(|key| misses.store().compact(key, packing, packed));
-        let verdict = match decide(&issuer.policy, found, compact.as_ref(), now) {
-            Verdict::Sign(_) => {
-                let whole = misses.store().whole(key.as_ref()?)?;
-                let verdict = decide(&issuer.policy, found, whole.kept().as_ref(), now);
-                if let Verdict::Serve { .. } = verdict {
-                    self.write(issuer, Some(id), &whole, now, out);
-                }
-                verdict
+        let (counted, refresh) = match (decide(&issuer.policy, found, compact.as_ref(), now), &compact) {
+            (Verdict::Refuse(error), _) => return Some(self.error(error, out)),
+            (Verdict::Serve { refresh }, Some(kept)) => {
+                packing.unpack(packed, signature);
+                (self.assemble(issuer, id, kept, signature, now, out), refresh)
             }
-            verdict => {
-                if let (Verdict::Serve { .. }, Some(kept)) = (verdict, &compact) {
-                    packing.unpack(packed, signature);
-                    self.assemble(issuer, id, kept, signature, now, out);
+            _ => {
+                let whole = misses.store().whole(key.as_ref()?)?;
+                match decide(&issuer.policy, found, whole.kept().as_ref(), now) {
+                    Verdict::Serve { refresh } => {
+                        (self.write(issuer, Some(id), &whole, Counted::Hit, now, out), refresh)
+                    }
+                    _ => return None,
                 }
-                verdict
             }
         };
-        match verdict {
-            Verdict::Refuse(error) => Some(self.error(error, out)),
-            Verdict::Sign(_) => None,
-            Verdict::Serve { refresh } => {
-                if refresh {
-                    misses.refresh(issuer, id);
-                }
-                Some(Counted::Hit)
-            }
+        if refresh {
+            misses.refresh(issuer, id);
         }
+        Some(counted)
     }
 
     async fn miss(&self, issuer: &Arc<Issuer>, id: &CertId<'_>, out: &mut Vec<u8>) -> Option<Counted> {
@@ -168,12 +167,11 @@ impl Exchange<'_> {
                 Err(error) => return Some(self.error(error, out)),
             };
             let now = UnixTime::now();
-            let found = serial.as_ref().and_then(|serial| issuer.records.get(serial));
+            let found = serial.as_ref().and_then(|serial| issuer.state.records.get(serial));
             match decide(&issuer.policy, found, answer.kept().as_ref(), now) {
                 Verdict::Refuse(error) => return Some(self.error(error, out)),
                 Verdict::Serve { .. } => {
-                    self.write(issuer, Some(id), &answer, now, out);
-                    return Some(Counted::Signed);
+                    return Some(self.write(issuer, Some(id), &answer, Counted::Signed, now, out));
                 }
                 // It changed between its signature and this look.
                 Verdict::Sign(_) => {}
@@ -189,6 +187,7 @@ impl Exchange<'_> {
             Some(Some(issuer)) => issuer,
             _ => return Some(self.error(OcspError::Unauthorized, out)),
         };
+        self.requests.set(&issuer.requests);
         // One signature speaks for one issuer.
         if !issuers.all(|other| other.is_some_and(|other| other.is(issuer))) {
             return Some(self.error(OcspError::Unauthorized, out));
@@ -199,11 +198,10 @@ impl Exchange<'_> {
                 Err(error) => return Some(self.error(error, out)),
             };
             let now = UnixTime::now();
-            let found = ids.iter().map(|id| id.serial().and_then(|serial| issuer.records.get(&serial)));
+            let found = ids.iter().map(|id| id.serial().and_then(|serial| issuer.state.records.get(&serial)));
             match statements(&issuer.policy, found, now) {
                 Ok(statements) if answer.says(&statements, now) => {
-                    self.write(issuer, None, &answer, now, out);
-                    return Some(Counted::Signed);
+                    return Some(self.write(issuer, None, &answer, Counted::Signed, now, out));
                 }
                 Ok(_) => {}
                 Err(error) => return Some(self.error(error, out)),
@@ -247,7 +245,7 @@ impl Exchange<'_> {
         signature: &[u8],
         now: UnixTime,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Counted {
         let Kept { statement, times } = kept;
         let template = issuer.signer.template();
         let single = Single {
@@ -267,37 +265,55 @@ impl Exchange<'_> {
         let etag = Etag::of(template, signature);
         let serial = id.serial();
         let surrogate = serial.as_ref().map(|serial| Surrogate { issuer: issuer.surrogate(), serial });
-        if self.write_head(&Fields { times, etag: &etag, surrogate }, layout.length(), now, out) {
-            layout.write(out, signature);
-        }
+        let fields = Fields { times, etag: &etag, surrogate };
+        self.write_kept(&fields, Counted::Hit, layout.length(), now, out, |out| layout.write(out, signature))
     }
 
     /// Writes an answer that is there whole. One for a single certificate may be kept by caches, if what it says may.
-    fn write(&self, issuer: &Issuer, id: Option<&CertId<'_>>, answer: &Answer, now: UnixTime, out: &mut Vec<u8>) {
+    fn write(
+        &self,
+        issuer: &Issuer,
+        id: Option<&CertId<'_>>,
+        answer: &Answer,
+        counted: Counted,
+        now: UnixTime,
+        out: &mut Vec<u8>,
+    ) -> Counted {
         let Answer { statements, times, etag, body } = answer;
-        let kept = if id.is_some() && statements.iter().all(Statement::may_be_kept) {
+        if id.is_some() && statements.iter().all(Statement::may_be_kept) {
             let serial = id.and_then(CertId::serial);
             let surrogate = serial.as_ref().map(|serial| Surrogate { issuer: issuer.surrogate(), serial });
-            self.write_head(&Fields { times, etag, surrogate }, body.len(), now, out)
-        } else {
-            head::unkept_answer(out, body.len(), &self.context(now));
-            self.head.method != Method::Head
-        };
-        if kept {
+            let fields = Fields { times, etag, surrogate };
+            return self.write_kept(&fields, counted, body.len(), now, out, |out| out.extend_from_slice(body));
+        }
+        head::unkept_answer(out, body.len(), &self.context(now));
+        if self.head.method != Method::Head {
             out.extend_from_slice(body);
         }
+        counted
     }
 
-    /// Writes the head of an answer that caches may keep; whether the body is to follow.
-    fn write_head(&self, fields: &Fields<'_>, length: usize, now: UnixTime, out: &mut Vec<u8>) -> bool {
+    /// Writes an answer that caches may keep, or that the client's copy of it is good.
+    fn write_kept(
+        &self,
+        fields: &Fields<'_>,
+        counted: Counted,
+        length: usize,
+        now: UnixTime,
+        out: &mut Vec<u8>,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Counted {
         let context = self.context(now);
+        // Caches take no POST; a condition on it means nothing (RFC 9110 section 13).
         if self.is_current(fields) {
             head::not_modified(out, fields, now, &context);
-            return false;
+            return Counted::NotModified;
         }
-        // Caches take no POST; a condition on it means nothing (RFC 9110 section 13).
         head::answer(out, fields, length, now, &context);
-        !context.head_only
+        if !context.head_only {
+            body(out);
+        }
+        counted
     }
 
     /// Whether the client's copy is this answer.

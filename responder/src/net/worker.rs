@@ -6,7 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     io,
-    net::TcpListener as StdListener,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -14,33 +13,44 @@ use std::{
 
 use monoio::{
     LegacyDriver, RuntimeBuilder,
-    io::Canceller,
-    net::{TcpListener, TcpStream},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use precompute::pki::UnixTime;
 use slab::Slab;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::{
-    connection::{self, Watched},
+    accept::{self, Listener},
+    balance::{Accepted, Balance},
+    buffers::Buffers,
+    deadline::{Deadlines, End, Watched},
     ring,
 };
 use crate::{limits, metrics::Counters, ocsp::miss::Misses, site::Site};
 
 /// What all connections of one thread share.
 pub struct Worker {
-    /// Whom is answered for.
-    pub site: Arc<Site>,
+    /// Its place among the workers.
+    pub number: usize,
+    site: RefCell<Rc<Arc<Site>>>,
     /// Answers kept and answers signed.
     pub misses: Arc<Misses>,
     /// This thread's counters.
     pub counters: Arc<Counters>,
     /// Room to decode in.
     pub scratch: RefCell<Scratch>,
-    connections: RefCell<Slab<Rc<Watched>>>,
-    connections_max: usize,
+    /// The shares of all workers.
+    pub(super) balance: Arc<Balance>,
+    /// Room to answer in.
+    pub(super) buffers: Buffers,
+    /// Room to read in.
+    pub(super) inputs: Buffers,
+    pub(super) connections: RefCell<Slab<Rc<Watched>>>,
+    pub(super) connections_max: usize,
+    /// Whether io_uring was refused.
+    pub(super) on_epoll: bool,
+    manners: Manners,
     tick: Cell<u32>,
     draining: Cell<bool>,
     date: Cell<(u64, Date)>,
@@ -62,15 +72,45 @@ pub struct Scratch {
 /// An IMF-fixdate.
 pub type Date = [u8; 29];
 
+/// How clients are treated.
+#[derive(Clone, Debug, Default)]
+pub struct Manners {
+    /// How long they may take.
+    pub deadlines: Deadlines,
+    /// How they are let go.
+    pub drain: Drain,
+}
+
+/// How a worker ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drain {
+    /// How long new connections are still taken after the end was announced.
+    pub delay: Duration,
+    /// How long connections get to end after that.
+    pub deadline: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { delay: Duration::ZERO, deadline: limits::DRAIN_DEADLINE }
+    }
+}
+
 /// What a worker is started with.
 #[derive(Debug)]
 pub struct Start {
     /// Its place among the workers.
     pub number: usize,
     /// Its own listeners.
-    pub listeners: Vec<StdListener>,
-    /// See [`Worker`].
-    pub site: Arc<Site>,
+    pub listeners: Vec<Listener>,
+    /// The shares of all workers.
+    pub balance: Arc<Balance>,
+    /// What the others hand over to this one.
+    pub handed: mpsc::Receiver<Accepted>,
+    /// How it treats its clients.
+    pub manners: Manners,
+    /// Whom is answered for, now and after each change.
+    pub sites: watch::Receiver<Arc<Site>>,
     /// See [`Worker`].
     pub misses: Arc<Misses>,
     /// See [`Worker`].
@@ -90,83 +130,70 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
             if number == 0 {
                 info!(driver = "io_uring", flags, "workers run");
             }
-            runtime.block_on(Worker::serve(start, ready))
+            runtime.block_on(Worker::serve(start, false, ready))
         }
         Err(error) => {
             if number == 0 {
                 warn!(driver = "epoll", %error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
             }
-            // A ring waits in the kernel; epoll needs calls that return.
-            for listener in &start.listeners {
-                listener.set_nonblocking(true)?;
-            }
             let mut runtime = RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?;
-            runtime.block_on(Worker::serve(start, ready))
+            runtime.block_on(Worker::serve(start, true, ready))
         }
     }
 }
 
 impl Worker {
-    async fn serve(start: Start, ready: impl FnOnce()) -> io::Result<()> {
+    async fn serve(start: Start, on_epoll: bool, ready: impl FnOnce()) -> io::Result<()> {
         let worker = Rc::new(Self {
-            site: start.site,
+            number: start.number,
+            site: RefCell::new(Rc::new(Arc::clone(&start.sites.borrow()))),
             misses: start.misses,
             counters: start.counters,
             scratch: RefCell::default(),
+            balance: start.balance,
+            buffers: Buffers::new(limits::BUFFERS_KEPT_MAX, limits::BUFFER_KEPT_OCTETS_MAX),
+            inputs: Buffers::new(limits::BUFFERS_KEPT_MAX, limits::READ_OCTETS),
             connections: RefCell::default(),
             connections_max: start.connections_max,
+            on_epoll,
+            manners: start.manners,
             tick: Cell::new(0),
             draining: Cell::new(false),
             date: Cell::new((u64::MAX, [0; 29])),
         });
-        let accepting = Canceller::new();
-        for listener in start.listeners {
-            let listener = TcpListener::from_std(listener)?;
-            monoio::spawn(Self::accept(Rc::clone(&worker), listener, accepting.handle()));
+        let listeners: Vec<_> =
+            start.listeners.into_iter().map(|listener| (Rc::new(listener), Rc::default())).collect();
+        for (listener, end) in &listeners {
+            monoio::spawn(accept::run(Rc::clone(&worker), Rc::clone(listener), Rc::clone(end)));
         }
+        monoio::spawn(accept::take_handed(Rc::clone(&worker), start.handed));
         monoio::spawn(Self::keep_time(Rc::clone(&worker)));
+        monoio::spawn(Self::follow(Rc::clone(&worker), start.sites));
         ready();
         let mut stop = start.stop;
         // A sender that has gone away has stopped, too.
         let _ = stop.wait_for(|stop| *stop).await;
-        drop(accepting.cancel());
+        worker.draining.set(true);
+        sleep(worker.manners.drain.delay).await;
+        Self::close(&worker, listeners).await;
+        worker.balance.accepts_no_more();
         worker.drain().await;
         Ok(())
     }
 
-    async fn accept(worker: Rc<Self>, listener: TcpListener, cancel: monoio::io::CancelHandle) {
-        while !worker.draining.get() {
-            match listener.cancelable_accept(cancel.clone()).await {
-                Ok((stream, _)) => Self::take(&worker, stream),
-                Err(_) if worker.draining.get() => break,
-                Err(error) if error.raw_os_error() == Some(ECANCELED) => break,
-                Err(error) => {
-                    // Out of descriptors or memory: those who wait are served when others have gone.
-                    warn!(%error, "a connection could not be accepted");
-                    sleep(Duration::from_millis(100)).await;
-                }
-            }
+    /// Goes over to each changed site.
+    async fn follow(worker: Rc<Self>, mut sites: watch::Receiver<Arc<Site>>) {
+        while sites.changed().await.is_ok() {
+            let site = Arc::clone(&sites.borrow_and_update());
+            worker.site.replace(Rc::new(site));
         }
     }
 
-    fn take(worker: &Rc<Self>, stream: TcpStream) {
-        let mut connections = worker.connections.borrow_mut();
-        if connections.len() >= worker.connections_max {
-            worker.counters.turned_away.fetch_add(1, Relaxed);
-            return;
-        }
-        // Answers are small and whole; waiting to fill a segment would only delay them.
-        let _ = stream.set_nodelay(true);
-        let watched = Rc::new(Watched::new(worker.tick.get()));
-        let key = connections.insert(Rc::clone(&watched));
-        worker.counters.accepted.fetch_add(1, Relaxed);
-        worker.counters.open.fetch_add(1, Relaxed);
-        let worker = Rc::clone(worker);
-        monoio::spawn(async move {
-            connection::serve(Rc::clone(&worker), stream, watched).await;
-            worker.connections.borrow_mut().remove(key);
-            worker.counters.open.fetch_sub(1, Relaxed);
-        });
+    /// Whom is answered for. A request that has begun goes on with the site that it began with; counting the owners
+    /// of that takes nothing from other threads.
+    #[allow(clippy::redundant_allocation)]
+    pub fn site(&self) -> Rc<Arc<Site>> {
+        Rc::clone(&self.site.borrow())
     }
 
     /// Counts seconds, and ends what is overdue.
@@ -175,28 +202,44 @@ impl Worker {
             sleep(Duration::from_secs(1)).await;
             let tick = worker.tick.get().wrapping_add(1);
             worker.tick.set(tick);
-            // Cancelling can run the connection's end, which takes it off the list.
-            let overdue: Vec<_> = worker
-                .connections
-                .borrow()
-                .iter()
-                .filter(|(_, w)| w.is_overdue(tick))
-                .map(|(_, w)| Rc::clone(w))
-                .collect();
-            worker.counters.expired.fetch_add(overdue.len() as u64, Relaxed);
-            overdue.iter().for_each(|watched| watched.cancel());
+            let ended = worker.end_those(|watched| watched.is_overdue(tick, &worker.manners.deadlines));
+            worker.counters.expired.fetch_add(ended, Relaxed);
+        }
+    }
+
+    /// Ends connections, and says how many.
+    fn end_those(&self, which: impl Fn(&Watched) -> bool) -> u64 {
+        let connections = self.connections.borrow();
+        connections.iter().filter(|(_, watched)| which(watched)).map(|(_, watched)| watched.end.end()).count() as u64
+    }
+
+    /// Stops listening without turning away anybody who has connected.
+    async fn close(worker: &Rc<Self>, listeners: Vec<(Rc<Listener>, Rc<End>)>) {
+        let own = || listeners.iter().filter(|(listener, _)| !listener.inherited);
+        for (listener, _) in own() {
+            if let Err(error) = accept::refuse_new(listener) {
+                warn!(%error, "who connects in the last moment may be reset");
+            }
+        }
+        if own().next().is_some() {
+            sleep(limits::HANDSHAKE_ALLOWANCE).await;
+        }
+        listeners.iter().for_each(|(_, end)| end.end());
+        for (listener, _) in own() {
+            if let Err(error) = accept::accept_waiting(worker, listener) {
+                warn!(%error, "a connection could not be accepted");
+            }
         }
     }
 
     /// Lets what is under way end, and ends what is idle.
     async fn drain(&self) {
-        self.draining.set(true);
-        let deadline = monoio::time::Instant::now() + limits::DRAIN_DEADLINE;
-        while !self.connections.borrow().is_empty() && monoio::time::Instant::now() < deadline {
-            let idle: Vec<_> =
-                self.connections.borrow().iter().filter(|(_, w)| w.is_idle()).map(|(_, w)| Rc::clone(w)).collect();
-            idle.iter().for_each(|watched| watched.cancel());
-            sleep(Duration::from_millis(20)).await;
+        let deadline = Instant::now() + self.manners.drain.deadline;
+        let is_empty = || self.balance.is_settled() && self.balance.open(self.number) == 0;
+        while !is_empty() && Instant::now() < deadline {
+            let tick = self.tick();
+            self.end_those(|watched| watched.is_quiet(tick));
+            sleep(limits::DRAIN_LOOK).await;
         }
     }
 
@@ -222,6 +265,3 @@ impl Worker {
         date
     }
 }
-
-/// What a cancelled operation ends with.
-const ECANCELED: i32 = 125;

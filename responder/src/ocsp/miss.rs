@@ -102,7 +102,7 @@ impl Wish {
     fn statements(&self, now: UnixTime) -> Result<Box<[Statement]>, OcspError> {
         let found = |id: &WishedId| {
             let serial = id.cert_id(&self.issuer).serial();
-            serial.and_then(|serial| self.issuer.records.get(&serial))
+            serial.and_then(|serial| self.issuer.state.records.get(&serial))
         };
         match &self.ids[..] {
             [one] => Ok(Box::new([statement(&self.issuer.policy, found(one), now)?])),

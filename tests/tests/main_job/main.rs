@@ -2,7 +2,8 @@
 //!
 //! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
 //! are told is in `answers` and `http`, where it comes from in `sources`, what survives in `restart`,
-//! what is refused in `bad_input`, how a slow key is shared in `misses`, what operators see in `operators`, how customers are kept apart in
+//! what is refused in `bad_input`, how a slow key is shared in `misses`, what a changed configuration does in `reload`,
+//! what operators see in `operators`, how customers are kept apart in
 //! `tenants`, and what a newcomer does first in `demo`.
 
 mod answers;
@@ -11,6 +12,7 @@ mod demo;
 mod http;
 mod misses;
 mod operators;
+mod reload;
 mod restart;
 mod sources;
 mod tenants;

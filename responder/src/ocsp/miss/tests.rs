@@ -4,6 +4,7 @@ use std::{fmt, process::Command, sync::atomic::AtomicBool, time::Duration};
 
 use precompute::{
     config::{Policy, Unlisted},
+    engine::IssuerState,
     ocsp::{CertStatus, IssuerHashes},
     pki::{Reason, Record, Serial, Status, certificates},
     records::Change,
@@ -98,7 +99,7 @@ impl World {
             unlisted: Unlisted::Unauthorized,
             retain_expired: Duration::ZERO,
         };
-        let issuer = Issuer::new("CA", policy, IssuerHashes::of(&ca), Arc::default(), Arc::new(signer));
+        let issuer = Issuer::new("CA", policy, IssuerHashes::of(&ca), IssuerState::default(), Arc::new(signer), 1);
         let world = Self { gate, issuer: Arc::new(issuer), misses: Misses::new(Store::new(1 << 30, 1 << 20)) };
         world.set(Status::Good);
         world
@@ -106,7 +107,7 @@ impl World {
 
     fn set(&self, status: Status) {
         let serial = Serial::from_magnitude(&SERIAL).unwrap();
-        self.issuer.records.apply([Change { serial, record: Some(Record { status, not_after: None }) }]);
+        self.issuer.state.records.apply([Change { serial, record: Some(Record { status, not_after: None }) }]);
     }
 
     fn revoke(&self) {

@@ -1,0 +1,94 @@
+//! A changed configuration, taken while connections go on.
+//!
+//! Purpose: SIGHUP reads the file again; tenants, issuers, policies, keys and sources are gone over to as a whole, or
+//! nothing is. Invariant: a file that is refused changes nothing, and is told in the log and by readiness until a good
+//! one is read. What is bound at the start (addresses, threads, memory, the state directory) stays; a difference there
+//! is told.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+};
+
+use precompute::{engine::Engine, pki::UnixTime};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::{admin::Status, config::Config, site::Site};
+
+/// Something that the engine's thread does between two looks at its sources.
+pub type Order = Box<dyn FnOnce(&mut Engine) + Send>;
+
+/// Reads the file again.
+#[derive(Debug)]
+pub struct Reload {
+    /// The configuration file.
+    pub path: PathBuf,
+    /// What of it was bound at the start.
+    pub bound: Bound,
+    /// Serving threads that there are.
+    pub workers: usize,
+    /// To the engine.
+    pub orders: mpsc::Sender<Order>,
+    /// To everybody who looks at the site.
+    pub sites: watch::Sender<Arc<Site>>,
+    /// Where the outcome is told.
+    pub status: Arc<Status>,
+}
+
+/// What stays until the next start, as text to be compared, with the key that it stands under.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bound(Vec<(&'static str, String)>);
+
+impl Bound {
+    /// Of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self(vec![
+            ("http.listen", format!("{:?}", config.http)),
+            ("http.workers", config.workers.to_string()),
+            ("admin.listen", config.admin.to_string()),
+            ("cache.answers_octets", config.answers_octets.to_string()),
+            ("cache.octets", config.cache_octets.to_string()),
+            ("state_dir", config.common.state_dir.display().to_string()),
+        ])
+    }
+
+    /// The keys whose values differ.
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        self.0.iter().zip(&other.0).filter(|(a, b)| a != b).map(|(a, _)| a.0).collect()
+    }
+}
+
+impl Reload {
+    /// Reads the file and goes over to it.
+    pub async fn run(&self) {
+        let outcome = self.change().await;
+        match &outcome {
+            Ok(()) => info!(file = %self.path.display(), "the configuration was read again"),
+            Err(problem) => error!("{problem}; the configuration stays as it was"),
+        }
+        self.status.reloaded(outcome);
+    }
+
+    async fn change(&self) -> Result<(), String> {
+        let path = self.path.clone();
+        // Keys are opened and tried, which takes its time.
+        let read = tokio::task::spawn_blocking(move || Config::read(&path, UnixTime::now()));
+        let config = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        for key in self.bound.differences(&Bound::of(&config)) {
+            warn!(key, "this key has changed in the file and is used from the next start on");
+        }
+        let (reply, states) = oneshot::channel();
+        let order: Order = Box::new(move |engine| {
+            let states = engine.change(&config.common).map(|()| engine.states()).map_err(|error| error.to_string());
+            let _ = reply.send((states, config));
+        });
+        self.orders.send(order).map_err(|_| "the service is stopping")?;
+        let (states, config) = states.await.map_err(|_| "the service is stopping")?;
+        let states = states?;
+        self.sites.send_modify(|site| {
+            *site = Arc::new(Site::new(&config.common, &states, self.workers, Some(site)));
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! A configuration that changes while the responder runs.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use ostia_tests::{
+    Ask, Ca, Delegate, KeyKind, Site, Status, Tenant,
+    http::{Connection, get, ocsp_target, request},
+    until,
+};
+
+use crate::serving;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn tenant(name: &str, ca: &Ca) -> Tenant {
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let tenant = Tenant::new(name).set(&format!("path = \"/{name}\""));
+    tenant.issuer("ca", ca, &format!("index = {:?}", ca.index()), &signer.lines())
+}
+
+#[test]
+fn tenants_come_and_go_and_connections_stay() {
+    let (a, b) = (Ca::new("CA of A"), Ca::new("CA of B"));
+    let (leaf_a, leaf_b) = (a.issue(), b.issue());
+    b.revoke(&leaf_b, &[]);
+    let (tenant_a, tenant_b) = (tenant("a", &a), tenant("b", &b));
+    let responder = Site::new(&[tenant_a]).start();
+    let (ask_a, ask_b) = (Ask::about(&a, &leaf_a), Ask::about(&b, &leaf_b));
+    let mut connection = Connection::open(responder.http()).unwrap();
+    let mut ask = |ask: &Ask, path: &str| {
+        connection.send(&request("GET", &ocsp_target(path, &ask.request()), "")).unwrap();
+        connection.receive(false).unwrap().expect("the connection stays")
+    };
+    ask_a.read(&ask(&ask_a, "/a").body).expect(Status::Good);
+    assert_eq!(ask(&ask_b, "/b").status, 404);
+
+    responder.reload(|text| text + &tenant_b.text());
+    until("the new tenant", PATIENCE, || (ask(&ask_b, "/b").status == 200).then_some(()));
+    ask_b.read(&ask(&ask_b, "/b").body).expect(Status::Revoked);
+    ask_a.read(&ask(&ask_a, "/a").body).expect(Status::Good);
+
+    responder.reload(|text| text.replacen("path = \"/a\"", "path = \"/moved\"", 1));
+    until("the other path", PATIENCE, || (ask(&ask_a, "/a").status == 404).then_some(()));
+    ask_a.read(&ask(&ask_a, "/moved").body).expect(Status::Good);
+
+    responder.reload(|text| text.replacen(&tenant_b.text(), "", 1));
+    until("the end of the tenant", PATIENCE, || (ask(&ask_b, "/b").status == 404).then_some(()));
+    ask_a.read(&ask(&ask_a, "/moved").body).expect(Status::Good);
+
+    // Sources of a tenant that came later are followed as any other's; nobody follows those of one that is gone.
+    a.revoke(&leaf_a, &[]);
+    until("the revocation", PATIENCE, || {
+        (ask_a.read(&ask(&ask_a, "/moved").body).status == Status::Revoked).then_some(())
+    });
+}
+
+#[test]
+fn a_configuration_that_is_refused_changes_nothing_and_is_told_until_a_good_one_comes() {
+    let (ca, leaf, responder) = serving(Ca::issue);
+    let ask = Ask::about(&ca, &leaf);
+    for (what, broken, problem) in [
+        ("no TOML", "version = = 1", "is not TOML"),
+        ("an unknown key", "nonsense = true", "nonsense"),
+        ("a certificate that is not there", "certificate = \"gone.pem\"", "gone.pem"),
+    ] {
+        let mut before = String::new();
+        responder.reload(|text| {
+            before = text.clone();
+            match broken.split_once(" = ").unwrap().0 {
+                "certificate" => text.replacen("certificate = ", &format!("{broken}\n#"), 1),
+                _ => format!("{broken}\n{text}"),
+            }
+        });
+        until(what, PATIENCE, || responder.readiness().1.contains(problem).then_some(()));
+        let (status, text) = responder.readiness();
+        assert!(status == 200 && text.contains("the configuration was refused"), "{what}: {status} {text}");
+        assert!(responder.log().contains("the configuration stays as it was"), "{what}");
+        assert_eq!(responder.metric("ostia_config_faulty", ""), 1.0, "{what}");
+        ask.at(responder.http(), "/").expect(Status::Good);
+
+        responder.reload(|_| before);
+        until("a good one", PATIENCE, || (responder.metric("ostia_config_faulty", "") == 0.0).then_some(()));
+        assert!(!responder.readiness().1.contains("refused"), "{what}");
+    }
+}
+
+#[test]
+fn what_has_not_changed_keeps_its_answers_and_what_has_is_signed_anew() {
+    let (ca, leaf, responder) = serving(Ca::issue);
+    let ask = Ask::about(&ca, &leaf);
+    let target = ocsp_target("/", &ask.request());
+    let first = get(responder.http(), &target);
+    let reload = |edit: &dyn Fn(String) -> String| {
+        let last = responder.log().matches("the configuration was read again").count();
+        responder.reload(edit);
+        until("the reload", PATIENCE, || {
+            (responder.log().matches("the configuration was read again").count() > last).then_some(())
+        });
+    };
+    reload(&|text| text);
+    assert_eq!(get(responder.http(), &target).body, first.body, "nothing was signed again");
+    assert_eq!(responder.metric("ostia_requests_total", "result=\"hit\""), 1.0, "counters go on");
+
+    reload(&|text| text.replacen("[[tenant]]", "[[tenant]]\nvalidity = \"8h\"", 1));
+    until("the other validity", PATIENCE, || (get(responder.http(), &target).body != first.body).then_some(()));
+    let answer = get(responder.http(), &target);
+    ask.read(&answer.body).expect(Status::Good);
+    assert!(answer.cache_control_seconds("max-age") <= 4 * 3600, "{answer:?}");
+
+    reload(&|text| text.replacen("[http]", "[http]\nworkers = 3", 1));
+    assert!(responder.log().contains("http.workers"), "{}", responder.log());
+}
+
+#[test]
+fn no_request_is_lost_while_the_configuration_is_read_again_and_again() {
+    let (ca, leaf, responder) = serving(Ca::issue);
+    let ask = Ask::about(&ca, &leaf);
+    let message = request("GET", &ocsp_target("/", &ask.request()), "");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut connection = Connection::open(responder.http()).unwrap();
+                    let mut answers = 0;
+                    while !done.load(Relaxed) {
+                        connection.send(&message).unwrap();
+                        let reply = connection.receive(false).unwrap().expect("the connection stays");
+                        assert_eq!(reply.status, 200);
+                        answers += 1;
+                    }
+                    answers
+                })
+            })
+            .collect();
+        for round in 0..10 {
+            let text = format!("the reload {round}");
+            responder.reload(|text| text.replacen("[[tenant]]", "# again\n[[tenant]]", 1));
+            until(&text, PATIENCE, || {
+                (responder.log().matches("the configuration was read again").count() > round).then_some(())
+            });
+        }
+        done.store(true, Relaxed);
+        let answers: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        assert!(answers > 100, "{answers}");
+    });
+    ask.at(responder.http(), "/").expect(Status::Good);
+}
