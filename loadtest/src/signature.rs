@@ -3,7 +3,7 @@
 //! Invariant: a signature is accepted only if the algorithm it names fits the key's own type, and what cannot be
 //! checked is told apart from what is wrong. It does not know whose key it is or why it should be trusted.
 
-use crate::der::{AlgorithmIdentifier, Malformed, Read, Reader, small, tag};
+use crate::der::{AlgorithmIdentifier, Malformed, Read, Reader, only, tag};
 use crate::hash::Hash;
 use crate::oid;
 use aws_lc_rs::signature::{self as aws, UnparsedPublicKey, VerificationAlgorithm};
@@ -128,19 +128,119 @@ fn pss(hash: Hash) -> Option<&'static dyn VerificationAlgorithm> {
 /// RSASSA-PSS-params (RFC 4055 section 3.1) with one hash throughout and a salt as long as the digest: what RFC 5756
 /// asks for and what everybody writes. Anything else counts as unsupported.
 fn pss_hash(parameters: Option<&[u8]>) -> Read<Hash> {
-    let err = Malformed("RSASSA-PSS-params");
-    let mut params = Reader::new(parameters.ok_or(err)?).nested(tag::SEQUENCE, err.0)?;
-    let mut hash_field = params.nested(tag::context(0), err.0)?;
-    let hash = Hash::identified(&AlgorithmIdentifier::read(&mut hash_field, err.0)?).ok_or(err)?;
-    let mut mgf_field = params.nested(tag::context(1), err.0)?;
-    let mgf = AlgorithmIdentifier::read(&mut mgf_field, err.0)?;
-    let mgf_hash = AlgorithmIdentifier::read(&mut Reader::new(mgf.parameters.ok_or(err)?), err.0)?;
-    if mgf.oid != oid::MGF1 || Hash::identified(&mgf_hash) != Some(hash) {
-        return Err(err);
+    const WHAT: &str = "RSASSA-PSS-params";
+    let err = Malformed(WHAT);
+    let algorithm = |whole| AlgorithmIdentifier::from_content(only(whole, tag::SEQUENCE, WHAT)?.content, WHAT);
+    let integer = |content| {
+        let mut field = Reader::new(content);
+        let integer = field.small_integer(WHAT)?;
+        field.finish(WHAT).map(|()| integer)
+    };
+    let mut fields = Reader::new(only(parameters.ok_or(err)?, tag::SEQUENCE, WHAT)?.content);
+    let hash = Hash::identified(&algorithm(fields.content(tag::context(0), WHAT)?)?).ok_or(err)?;
+    let mgf = algorithm(fields.content(tag::context(1), WHAT)?)?;
+    let mgf_hash = Hash::identified(&algorithm(mgf.parameters.ok_or(err)?)?);
+    let salt_length = integer(fields.content(tag::context(2), WHAT)?)?;
+    // trailerField: 1 is the default and the only one there is.
+    let trailer = fields.optional(tag::context(3), WHAT)?.map_or(Ok(1), |field| integer(field.content))?;
+    fields.finish(WHAT)?;
+    let usual = mgf.oid == oid::MGF1 && mgf_hash == Some(hash) && salt_length as usize == hash.length() && trailer == 1;
+    if usual { Ok(hash) } else { Err(err) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::der::wrap;
+    use aws_lc_rs::rand::SystemRandom;
+    use aws_lc_rs::rsa::{KeyPair, KeySize};
+    use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding};
+
+    fn identifier(oid: &[u8], parameters: &[u8]) -> Vec<u8> {
+        wrap(tag::SEQUENCE, &[&wrap(tag::OID, &[oid]), parameters])
     }
-    let salt = Reader::new(params.content(tag::context(2), err.0)?).content(tag::INTEGER, err.0)?;
-    if small(salt, err.0)? as usize != hash.length() {
-        return Err(err);
+
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        wrap(tag::context(number), &[content])
     }
-    Ok(hash)
+
+    fn integer(value: u8) -> Vec<u8> {
+        wrap(tag::INTEGER, &[&[value]])
+    }
+
+    fn params(fields: &[&[u8]]) -> Vec<u8> {
+        wrap(tag::SEQUENCE, fields)
+    }
+
+    #[test]
+    fn pss_verifies_under_its_own_parameters_only() {
+        let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let public = |oid| {
+            let bits = wrap(tag::BIT_STRING, &[&[0], key.public_key().as_ref()]);
+            PublicKey::read(&[identifier(oid, &[tag::NULL, 0]), bits].concat()).unwrap()
+        };
+        let (rsa, pss_only) = (public(oid::RSA_ENCRYPTION), public(oid::RSASSA_PSS));
+        let sign = |encoding: &'static dyn RsaEncoding| {
+            let mut signature = vec![0; key.public_modulus_len()];
+            key.sign(encoding, &SystemRandom::new(), b"signed", &mut signature).unwrap();
+            signature
+        };
+        let signature = sign(&RSA_PSS_SHA256);
+
+        let sha256 = field(0, &Hash::Sha256.identifier());
+        let bare = field(0, &identifier(oid::SHA256, &[]));
+        let mgf = field(1, &identifier(oid::MGF1, &Hash::Sha256.identifier()));
+        let salt = field(2, &integer(32));
+        let with_sha384 = [
+            &field(0, &Hash::Sha384.identifier())[..],
+            &field(1, &identifier(oid::MGF1, &Hash::Sha384.identifier())),
+            &field(2, &integer(48)),
+        ];
+        let (bad, unsupported) = (Err(Refused::Bad), Err(Refused::Unsupported));
+        let usual = params(&[&sha256, &mgf, &salt]);
+        for (case, parameters, expected) in [
+            ("as everybody writes them", usual.clone(), Ok(())),
+            ("hash without parameters", params(&[&bare, &mgf, &salt]), Ok(())),
+            ("the default written out", params(&[&sha256, &mgf, &salt, &field(3, &integer(1))]), Ok(())),
+            ("those of another hash", params(&with_sha384), bad),
+            ("absent", vec![], unsupported),
+            ("NULL", vec![tag::NULL, 0], unsupported),
+            ("the defaults, which are SHA-1's", params(&[]), unsupported),
+            ("the hash left out", params(&[&mgf, &salt]), unsupported),
+            ("the salt left out, which makes it 20", params(&[&sha256, &mgf]), unsupported),
+            ("another salt", params(&[&sha256, &mgf, &field(2, &integer(20))]), unsupported),
+            ("another trailer", params(&[&sha256, &mgf, &salt, &field(3, &integer(2))]), unsupported),
+            ("something behind them", params(&[&sha256, &mgf, &salt, &[tag::NULL, 0]]), unsupported),
+            ("something behind the salt", params(&[&sha256, &mgf, &field(2, &integer(32).repeat(2))]), unsupported),
+            ("in another order", params(&[&mgf, &sha256, &salt]), unsupported),
+            (
+                "a mask by another hash",
+                params(&[&sha256, &field(1, &identifier(oid::MGF1, &Hash::Sha1.identifier())), &salt]),
+                unsupported,
+            ),
+            (
+                "another mask",
+                params(&[&sha256, &field(1, &identifier(oid::SHA256, &Hash::Sha256.identifier())), &salt]),
+                unsupported,
+            ),
+        ] {
+            let encoded = identifier(oid::RSASSA_PSS, &parameters);
+            let algorithm = AlgorithmIdentifier::read(&mut Reader::new(&encoded), "test").unwrap();
+            for key in [&rsa, &pss_only] {
+                assert_eq!(key.verify(&algorithm, None, b"signed", &signature), expected, "{case}");
+            }
+        }
+        for end in 0..usual.len() {
+            assert!(pss_hash(Some(&usual[..end])).is_err(), "cut at {end}");
+        }
+
+        let pss = AlgorithmIdentifier { oid: oid::RSASSA_PSS, parameters: Some(&usual) };
+        let pkcs1 = AlgorithmIdentifier { oid: oid::SHA256_WITH_RSA, parameters: Some(&[tag::NULL, 0]) };
+        assert_eq!(rsa.verify(&pss, None, b"another", &signature), bad);
+        assert_eq!(rsa.verify(&pkcs1, None, b"signed", &signature), bad, "one scheme is not the other");
+        let signature = sign(&RSA_PKCS1_SHA256);
+        assert_eq!(rsa.verify(&pkcs1, None, b"signed", &signature), Ok(()));
+        assert_eq!(rsa.verify(&pss, None, b"signed", &signature), bad);
+        assert_eq!(pss_only.verify(&pkcs1, None, b"signed", &signature), unsupported, "RFC 4055 section 1.2");
+    }
 }

@@ -159,6 +159,19 @@ fn verifies_every_signature_algorithm_of_openssl() {
 }
 
 #[test]
+fn counts_signatures_with_parameters_that_nobody_else_uses() {
+    let a = authority();
+    a.key("pss", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]);
+    a.certify("pss", "300", "extendedKeyUsage=OCSPSigning\n");
+    let short_salt = ["-rsigopt", "rsa_padding_mode:pss", "-rsigopt", "rsa_pss_saltlen:20", "-rmd", "sha256"];
+    let server = Ocsp::start(&a, 100, &[&["-rsigner", "pss.pem", "-rkey", "pss.key"], &short_salt[..]].concat());
+    let arguments = ["ocsp", "--url", &server.url, "--issuer", &a.file("ca.pem"), "--index", &a.file("index.txt")];
+    let (code, text, report) =
+        loadtest(a.directory.path(), &[&arguments[..], &["-n", "10", "-c", "1", "--verify", "all"]].concat());
+    assert_eq!((code, report["kinds"]["unsupported_algorithm"].as_u64()), (3, Some(10)), "{text}");
+}
+
+#[test]
 fn agrees_about_nonces_and_serials_that_were_never_issued() {
     let a = authority();
     let server = Ocsp::start(&a, 200, ISSUER);

@@ -10,7 +10,7 @@ mod document;
 mod tenant;
 
 pub use document::{ConfigError, Document, Section};
-pub use tenant::{IssuerConfig, Policy, Sources, Tenant, Unlisted};
+pub use tenant::{IssuerConfig, NoncePolicy, Policy, SignedRequests, Sources, Tenant, Unlisted};
 
 use std::path::PathBuf;
 

@@ -51,3 +51,15 @@ pub const ISSUERS_MAX: u32 = 1 << 24;
 
 /// Signers of one issuer: an old and a new one, in each of a few algorithms.
 pub const SIGNERS_MAX: usize = 64;
+
+/// Signers that the configuration may name for one issuer: an old and a new one in each of four algorithms. Each has
+/// threads of its own.
+pub const CONFIGURED_SIGNERS_MAX: usize = 8;
+const _: () = assert!(CONFIGURED_SIGNERS_MAX <= SIGNERS_MAX);
+
+/// Certificates that a response may carry beside the signer's: the deepest hierarchies in use have an issuing CA, two
+/// above it and a cross-certificate. Each adds about 1.5 KiB to every response.
+pub const CHAIN_CERTIFICATES_MAX: usize = 4;
+
+/// CertIDs in one request: RFC 6960 sets none, clients send one; each costs part of a live signature.
+pub const CERT_IDS_MAX: u8 = 10;

@@ -7,6 +7,7 @@
 
 mod certificate;
 mod file;
+mod pss;
 mod serial;
 mod status;
 mod time;
@@ -14,6 +15,7 @@ mod verify;
 
 pub use certificate::{Certificate, CertificateError};
 pub use file::{FileError, certificates, read_bounded};
+pub use pss::{PssHash, PssParameters};
 pub use serial::Serial;
 pub use status::{Reason, Record, Status};
 pub use time::UnixTime;

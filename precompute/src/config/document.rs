@@ -15,7 +15,7 @@ use std::{
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeArray, DeTable, DeValue},
 };
 
 use crate::{limits, pki::read_bounded};
@@ -140,6 +140,11 @@ impl<'a> Section<'a> {
         self.table.contains_key(key)
     }
 
+    /// How many tables the key holds: one, or those of an array. `None` where it does not stand in the file.
+    pub fn count(&self, key: &str) -> Option<usize> {
+        self.table.get(key).map(|value| value.get_ref().as_array().map_or(1, |array| array.len()))
+    }
+
     /// A problem of `key`, or of the section where it is missing. `text` says what is wrong and
     /// what would be right.
     pub fn problem(&self, key: &str, text: impl fmt::Display) {
@@ -249,18 +254,43 @@ impl<'a> Section<'a> {
 
     /// The tables of an array (`[[key]]`), each read by `read`; those in which problems were found are left out.
     pub fn sections<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> Option<T>) -> Vec<T> {
-        let Some(array) = self.typed(key, "an array of tables (`[[…]]`)", |value| value.as_array()) else {
-            return Vec::new();
-        };
+        match self.typed(key, "an array of tables (`[[…]]`)", |value| value.as_array()) {
+            Some(array) => self.tables(key, array, &mut read),
+            None => Vec::new(),
+        }
+    }
+
+    /// One table or an array of them, each read by `read`; those in which problems were found are left out.
+    pub fn one_or_more<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> Option<T>) -> Vec<T> {
+        let wanted = "a table, or an array of tables";
+        match self.typed(key, wanted, |value| (value.is_table() || value.is_array()).then_some(value)) {
+            Some(DeValue::Array(array)) => self.tables(key, array, &mut read),
+            Some(_) => self.section(key, read).into_iter().collect(),
+            None => Vec::new(),
+        }
+    }
+
+    fn tables<T>(
+        &self,
+        key: &str,
+        array: &'a DeArray<'a>,
+        read: &mut impl FnMut(&mut Section<'a>) -> Option<T>,
+    ) -> Vec<T> {
         let mut values = Vec::new();
         for (number, element) in array.iter().enumerate() {
             let name = if array.len() > 1 { format!("{key}[{number}]") } else { key.to_owned() };
             match element.get_ref().as_table() {
-                Some(table) => values.extend(self.below(name, table, element.span(), &mut read)),
+                Some(table) => values.extend(self.below(name, table, element.span(), &mut *read)),
                 None => self.problem(key, "is not an array of tables; write `[[…]]`"),
             }
         }
         values
+    }
+
+    /// The same section for problems that show only later.
+    pub fn later(&self) -> Self {
+        let Self { notes, table, .. } = *self;
+        Self { notes, name: self.name.clone(), table, span: self.span.clone(), asked: Vec::new() }
     }
 
     fn below<T>(
@@ -328,73 +358,4 @@ fn in_words(duration: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read<T>(text: &str, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, String> {
-        let document = Document::from_text(Path::new("/etc/ostia/ostia.toml"), text);
-        document
-            .read(|root| {
-                let value = read(root);
-                root.finish();
-                value
-            })
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn all_problems_are_told_at_once_with_line_and_key() {
-        let text = "validty = 3\n\n[http]\nlisten = [\"here\"]\nworkers = 0\n";
-        let error = read(text, |root| {
-            root.section("http", |http| {
-                http.addresses("listen");
-                http.integer("workers", 1..=64)
-            })
-        })
-        .unwrap_err();
-        let lines: Vec<_> = error.lines().collect();
-        assert_eq!(lines.len(), 3, "{error}");
-        assert!(lines[0].starts_with("/etc/ostia/ostia.toml:1: validty: is not a known key"), "{error}");
-        assert!(
-            lines[1].starts_with("/etc/ostia/ostia.toml:4: http.listen: is an array; expected a list of"),
-            "{error}"
-        );
-        assert!(lines[2].starts_with("/etc/ostia/ostia.toml:5: http.workers: "), "{error}");
-        assert!(lines[2].ends_with("expected a whole number from 1 to 64"), "{error}");
-    }
-
-    #[test]
-    fn broken_toml_is_told_with_its_line() {
-        let error = read("a = 1\nb = \n", |_| Some(())).unwrap_err();
-        assert!(error.starts_with("/etc/ostia/ostia.toml:2: is not TOML"), "{error}");
-    }
-
-    #[test]
-    fn durations_have_a_unit_and_a_range() {
-        let range = Duration::from_secs(28_800)..=Duration::from_secs(864_000);
-        let validity =
-            |text: &str| read(&format!("validity = \"{text}\""), |root| root.duration("validity", range.clone()));
-        assert_eq!(validity("4d"), Ok(Duration::from_secs(345_600)));
-        assert_eq!(validity("12h"), Ok(Duration::from_secs(43_200)));
-        for wrong in ["4", "d", "", "11d", "7h", "-1d", "4 d", "99999999999999999999d", "9999999999999999d"] {
-            let error = validity(wrong).unwrap_err();
-            assert!(error.contains("from 8h to 10d"), "{error}");
-        }
-    }
-
-    #[test]
-    fn paths_are_meant_from_the_place_of_the_file() {
-        assert_eq!(read("key = \"a/b\"", |root| root.path("key")), Ok(PathBuf::from("/etc/ostia/a/b")));
-        assert_eq!(read("key = \"/a/b\"", |root| root.path("key")), Ok(PathBuf::from("/a/b")));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_text_makes_it_panic(text in "[a-z=\\[\\]\"\\n.{} 0-9]{0,200}") {
-            let _ = read(&text, |root| {
-                root.sections("a", |section| section.string("b"));
-                root.section("c", |section| section.integer("d", 0..=5))
-            });
-        }
-    }
-}
+mod tests;

@@ -12,8 +12,12 @@ use crate::{
     limits,
     ocsp::IssuerHashes,
     pki::{Certificate, UnixTime, certificates},
-    sign::{OcspSigner, Pool, ResponseForm, SoftwareKey},
+    sign::{CertificateInclusion, OcspSigner, ResponseForm, Signers},
 };
+
+mod signer;
+
+use signer::{Purpose, read_signers};
 
 /// A customer: issuers, keys and policies, kept apart from the others'.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct Tenant {
     pub path: String,
     /// How it answers.
     pub policy: Policy,
+    /// CAs of those who may sign requests.
+    pub request_anchors: Arc<[Certificate]>,
     /// At least one.
     pub issuers: Vec<IssuerConfig>,
 }
@@ -39,6 +45,58 @@ pub struct Policy {
     pub unlisted: Unlisted,
     /// How long after a certificate's end its status is still told.
     pub retain_expired: Duration,
+    /// Whether answers say for how long (RFC 6960 section 4.4.4).
+    pub archive_cutoff: bool,
+    /// What is done with a request's nonce.
+    pub nonce: NoncePolicy,
+    /// What is done with a request's signature.
+    pub signed_requests: SignedRequests,
+    /// CertIDs that one request may have.
+    pub cert_ids_max: u8,
+    /// Whether a POST must be of type application/ocsp-request.
+    pub strict_content_type: bool,
+    /// Whether `internalError` comes with HTTP status 503 instead of 200.
+    pub internal_error_503: bool,
+    /// Whether answers tell caches the names by which they can be dropped.
+    pub surrogate_keys: bool,
+}
+
+impl Policy {
+    /// Of a file that sets nothing.
+    pub const DEFAULT: Self = Self {
+        validity: Duration::from_secs(4 * 86_400),
+        unlisted: Unlisted::Unauthorized,
+        retain_expired: Duration::ZERO,
+        archive_cutoff: false,
+        nonce: NoncePolicy::Ignore,
+        signed_requests: SignedRequests::Ignore,
+        cert_ids_max: limits::CERT_IDS_MAX,
+        strict_content_type: false,
+        internal_error_503: false,
+        surrogate_keys: true,
+    };
+}
+
+/// What is done with a request's nonce (RFC 9654).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoncePolicy {
+    /// Answered without it, so that answers can be kept.
+    Ignore,
+    /// Repeated in an answer signed for this request alone.
+    Echo,
+    /// As [`NoncePolicy::Echo`], and a request without one is malformed.
+    Require,
+}
+
+/// What is done with a request's signature (RFC 6960 section 4.1.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SignedRequests {
+    /// Nothing.
+    Ignore,
+    /// One that is there must verify under the tenant's anchors.
+    Verify,
+    /// And it must be there.
+    Require,
 }
 
 /// What is said of serials that no source lists (RFC 6960 section 2.2, RFC 9919, BR 4.9.10).
@@ -66,7 +124,14 @@ pub struct IssuerConfig {
     /// Where its records come from.
     pub sources: Sources,
     /// Who signs its answers.
-    pub signer: Arc<OcspSigner>,
+    pub signers: Signers,
+}
+
+impl IssuerConfig {
+    /// The first of its signers.
+    pub fn signer(&self) -> &Arc<OcspSigner> {
+        self.signers.first()
+    }
 }
 
 /// Where an issuer's records come from; at least an index or a CRL.
@@ -148,9 +213,20 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
     }
     let path = path.trim_end_matches('/').to_owned();
     let policy = read_policy(section);
+    let request_anchors = read_anchors(section, &policy);
     let form = ResponseForm {
         responder_id_by_name: section
             .choice("responder_id", &[("by-key", false), ("by-name", true)])
+            .unwrap_or_default(),
+        certificates: section
+            .choice(
+                "certificates",
+                &[
+                    ("signer", CertificateInclusion::Signer),
+                    ("chain", CertificateInclusion::Chain),
+                    ("none", CertificateInclusion::None),
+                ],
+            )
             .unwrap_or_default(),
     };
     if !section.has("issuer") {
@@ -169,7 +245,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         seen.push(fingerprint);
         Some(read)
     });
-    Some(Tenant { name: name?, hosts, path, policy, issuers })
+    Some(Tenant { name: name?, hosts, path, policy, request_anchors, issuers })
 }
 
 /// `[::1]` has none, `[::1]:80` and `host:80` have one.
@@ -208,11 +284,70 @@ fn read_policy(section: &mut Section<'_>) -> Policy {
             "is «good», which vouches for certificates that the CA may never have issued (BR 4.9.10 forbids it for TLS CAs); if that is meant, add `accept_unlisted_as_good = true`",
         );
     }
-    Policy {
-        validity: section.duration("validity", 8 * HOUR..=10 * DAY).unwrap_or(4 * DAY),
-        unlisted: unlisted.unwrap_or(Unlisted::Unauthorized),
-        retain_expired: section.duration("retain_expired", Duration::ZERO..=36_500 * DAY).unwrap_or(Duration::ZERO),
+    let default = Policy::DEFAULT;
+    let policy = Policy {
+        validity: section.duration("validity", 8 * HOUR..=10 * DAY).unwrap_or(default.validity),
+        unlisted: unlisted.unwrap_or(default.unlisted),
+        retain_expired: section
+            .duration("retain_expired", Duration::ZERO..=36_500 * DAY)
+            .unwrap_or(default.retain_expired),
+        archive_cutoff: section.boolean("archive_cutoff").unwrap_or(default.archive_cutoff),
+        nonce: section
+            .choice(
+                "nonce",
+                &[("ignore", NoncePolicy::Ignore), ("echo", NoncePolicy::Echo), ("require", NoncePolicy::Require)],
+            )
+            .unwrap_or(default.nonce),
+        signed_requests: section
+            .choice(
+                "signed_requests",
+                &[
+                    ("ignore", SignedRequests::Ignore),
+                    ("verify", SignedRequests::Verify),
+                    ("require", SignedRequests::Require),
+                ],
+            )
+            .unwrap_or(default.signed_requests),
+        cert_ids_max: section
+            .integer("cert_ids_max", 1..=i64::from(limits::CERT_IDS_MAX))
+            .map_or(default.cert_ids_max, |count| count as u8),
+        strict_content_type: section
+            .choice("content_type", &[("any", false), ("strict", true)])
+            .unwrap_or(default.strict_content_type),
+        internal_error_503: match section.integer("internal_error_status", 200..=503) {
+            Some(status) if status != 200 && status != 503 => {
+                section.problem("internal_error_status", format_args!("is {status}; expected 200 or 503"));
+                false
+            }
+            status => status == Some(503),
+        },
+        surrogate_keys: section.boolean("surrogate_keys").unwrap_or(default.surrogate_keys),
+    };
+    if policy.archive_cutoff && policy.retain_expired.is_zero() {
+        section.problem(
+            "archive_cutoff",
+            "tells for how long expired certificates are still known, which is not at all; add `retain_expired = \"2555d\"` or the like",
+        );
     }
+    policy
+}
+
+/// The CAs of those who may sign requests: every certificate of the file.
+fn read_anchors(section: &mut Section<'_>, policy: &Policy) -> Arc<[Certificate]> {
+    let wanted = policy.signed_requests != SignedRequests::Ignore;
+    match (section.has("request_anchors"), wanted) {
+        (false, true) => section.problem(
+            "request_anchors",
+            "is missing; name the file with the CA certificates (PEM) of those who may sign requests",
+        ),
+        (true, false) => section.problem(
+            "request_anchors",
+            "has no use while signatures of requests are ignored; add `signed_requests = \"verify\"` or remove it",
+        ),
+        _ => {}
+    }
+    let path = section.path("request_anchors");
+    path.and_then(|path| noted(section, "request_anchors", certificates(&path))).unwrap_or_default().into()
 }
 
 fn read_issuer(section: &mut Section<'_>, form: ResponseForm, now: UnixTime) -> Option<IssuerConfig> {
@@ -251,48 +386,10 @@ fn read_issuer(section: &mut Section<'_>, form: ResponseForm, now: UnixTime) -> 
     } else {
         certificate.as_ref().map(|certificate| certificate.subject())
     };
-    let has_signer = section.has("signer");
-    if !has_signer {
-        section.problem("signer", "is missing; add `signer = { key = \"ocsp.key\", certificate = \"ocsp.pem\" }`");
-    }
-    let signer = section.section("signer", |signer| {
-        read_signer(signer, name.as_deref().unwrap_or_default(), certificate.as_ref(), form, now)
-    });
-    let (name, certificate, signer) = (name?, certificate?, signer?);
-    Some(IssuerConfig { name, hashes: IssuerHashes::of(&certificate), certificate, sources, signer: Arc::new(signer) })
-}
-
-fn read_signer(
-    section: &mut Section<'_>,
-    issuer_name: &str,
-    issuer: Option<&Certificate>,
-    form: ResponseForm,
-    now: UnixTime,
-) -> Option<OcspSigner> {
-    let own = read_certificate(section);
-    let certificate_given = section.has("certificate");
-    let threads = section.integer("threads", 1..=limits::SIGN_THREADS_MAX);
-    if !section.has("key") {
-        section.problem("key", "is missing; name the private key in PEM");
-    }
-    let path = section.path("key")?;
-    let key = noted(section, "key", SoftwareKey::from_file(&path))?;
-    let issuer = issuer?;
-    let certificate = if certificate_given { own? } else { issuer.clone() };
-    let threads = threads.map_or_else(|| default_sign_threads(&key), |threads| threads as usize);
-    let pool = Pool::software(&key, threads, limits::SIGN_QUEUE_LENGTH_MAX);
-    let pool = noted(section, "threads", pool.map_err(|error| format!("{threads} cannot be started: {error}")))?;
-    let signer = OcspSigner::new(issuer_name, issuer, &certificate, key.public_key_octets(), Arc::new(pool), form, now);
-    noted(section, if certificate_given { "certificate" } else { "key" }, signer)
-}
-
-/// As many as there are cores: software signing is arithmetic and nothing else. One where the serving
-/// threads sign themselves and only refreshes are left.
-fn default_sign_threads(key: &SoftwareKey) -> usize {
-    if key.algorithm().is_cheap() {
-        return 1;
-    }
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(limits::SIGN_THREADS_MAX as usize))
+    let purpose = Purpose { name: name.as_deref().unwrap_or_default(), issuer: certificate.as_ref(), form, now };
+    let signers = read_signers(section, &purpose);
+    let (name, certificate, signers) = (name?, certificate?, signers?);
+    Some(IssuerConfig { name, hashes: IssuerHashes::of(&certificate), certificate, sources, signers })
 }
 
 /// The first certificate of the file that the key `certificate` names.

@@ -132,6 +132,11 @@ impl Certificate {
         verify_signed(issuer.spki_der(), &self.parsed.signature_algorithm, &self.der[self.tbs.clone()], signature)
     }
 
+    /// Whether both are of one name and key, such as a CA's old certificate and its renewed one.
+    pub fn is_same_entity(&self, other: &Self) -> bool {
+        self.subject_der() == other.subject_der() && self.spki_der() == other.spki_der()
+    }
+
     /// What identifies the CA behind this certificate wherever it is kept: SHA-256 over subject
     /// and key. A renewed CA certificate with the same name and key is the same issuer.
     pub fn issuer_fingerprint(&self) -> [u8; 32] {

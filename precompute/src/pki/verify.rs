@@ -12,8 +12,10 @@ use aws_lc_rs::signature::{
     RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
     UnparsedPublicKey, VerificationAlgorithm,
 };
-use der::{Decode as _, Encode as _, Tagged as _, asn1::ObjectIdentifier};
+use der::{Decode as _, Encode as _, asn1::ObjectIdentifier};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+
+use super::pss::{PssHash, PssParameters};
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
@@ -74,14 +76,29 @@ fn verification_for(
 ) -> Result<&'static dyn VerificationAlgorithm, VerifyError> {
     let oid = algorithm.oid.to_string();
     let key = spki.algorithm.oid;
-    if key == RSA || key == RSA_PSS {
+    if key == RSA {
         return match oid.as_str() {
             "1.2.840.113549.1.1.11" => Ok(&RSA_PKCS1_2048_8192_SHA256),
             "1.2.840.113549.1.1.12" => Ok(&RSA_PKCS1_2048_8192_SHA384),
             "1.2.840.113549.1.1.13" => Ok(&RSA_PKCS1_2048_8192_SHA512),
-            "1.2.840.113549.1.1.10" => pss(algorithm),
+            "1.2.840.113549.1.1.10" => pss(&pss_parameters(algorithm)?),
             _ => Err(refused(&oid)),
         };
+    }
+    if key == RSA_PSS {
+        // RFC 4055 section 1.2: such a key is for nothing else, and its own parameters say with what.
+        if algorithm.oid != RSA_PSS {
+            return Err(refused("a key for RSASSA-PSS alone was used otherwise"));
+        }
+        let parameters = pss_parameters(algorithm)?;
+        if spki.algorithm.parameters.is_some() {
+            let allowed = pss_parameters(&spki.algorithm)?;
+            let same_hash = (allowed.hash, allowed.mgf1_hash) == (parameters.hash, parameters.mgf1_hash);
+            if !same_hash || parameters.salt_length < allowed.salt_length {
+                return Err(refused("RSASSA-PSS with other parameters than the key allows"));
+            }
+        }
+        return pss(&parameters);
     }
     if key == ED25519_OID {
         return if algorithm.oid == ED25519_OID { Ok(&ED25519) } else { Err(refused(&oid)) };
@@ -101,20 +118,28 @@ fn verification_for(
     }
 }
 
-/// RSASSA-PSS-params (RFC 4055): the hash is the first field; salt length must equal the hash's,
-/// which the verification itself insists on.
-fn pss(algorithm: &AlgorithmIdentifierOwned) -> Result<&'static dyn VerificationAlgorithm, VerifyError> {
-    let sha256 = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
-    let sha384 = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
-    let sha512 = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.3");
-    let parameters = algorithm.parameters.as_ref().filter(|any| any.tag() == der::Tag::Sequence);
-    let encoded = parameters.and_then(|any| any.to_der().ok()).unwrap_or_default();
-    let names = |oid: ObjectIdentifier| encoded.windows(oid.as_bytes().len()).any(|window| window == oid.as_bytes());
-    match (names(sha256), names(sha384), names(sha512)) {
-        (true, false, false) => Ok(&RSA_PSS_2048_8192_SHA256),
-        (false, true, false) => Ok(&RSA_PSS_2048_8192_SHA384),
-        (false, false, true) => Ok(&RSA_PSS_2048_8192_SHA512),
-        _ => Err(refused("RSASSA-PSS with SHA-1 or mixed hashes")),
+fn pss_parameters(algorithm: &AlgorithmIdentifierOwned) -> Result<PssParameters, VerifyError> {
+    let encoded = algorithm.parameters.as_ref().and_then(|any| any.to_der().ok());
+    // Without parameters in a signature nothing says how it was made (RFC 4055 section 3.1).
+    encoded
+        .and_then(|octets| PssParameters::from_der(&octets).ok())
+        .ok_or_else(|| refused("RSASSA-PSS with parameters that are missing or not understood"))
+}
+
+/// One hash function throughout and a salt as long as its digest: what RFC 5756 recommends and everybody writes.
+fn pss(parameters: &PssParameters) -> Result<&'static dyn VerificationAlgorithm, VerifyError> {
+    let PssParameters { hash, mgf1_hash, salt_length } = *parameters;
+    if hash != mgf1_hash {
+        return Err(refused("RSASSA-PSS with two hash functions"));
+    }
+    if salt_length != hash.length() {
+        return Err(refused("RSASSA-PSS with a salt that is not as long as the digest"));
+    }
+    match hash {
+        PssHash::Sha1 => Err(refused("RSASSA-PSS with SHA-1 (renew it with SHA-256)")),
+        PssHash::Sha256 => Ok(&RSA_PSS_2048_8192_SHA256),
+        PssHash::Sha384 => Ok(&RSA_PSS_2048_8192_SHA384),
+        PssHash::Sha512 => Ok(&RSA_PSS_2048_8192_SHA512),
     }
 }
 
@@ -126,4 +151,69 @@ fn refused(oid: &str) -> VerifyError {
         other => other,
     };
     VerifyError::Algorithm(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::{
+        encoding::AsDer as _,
+        rand::SystemRandom,
+        rsa::{KeyPair, KeySize},
+        signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding},
+    };
+
+    use super::*;
+    use crate::sign::Algorithm;
+
+    /// The AlgorithmIdentifier of PSS with SHA-256, with one octet changed from `is` to `becomes`.
+    fn pss_with(place: usize, is: u8, becomes: u8) -> AlgorithmIdentifierOwned {
+        let mut identifier = Algorithm::RsaPssSha256.identifier().to_vec();
+        assert_eq!(identifier[place], is, "octet {place}");
+        identifier[place] = becomes;
+        AlgorithmIdentifierOwned::from_der(&identifier).unwrap()
+    }
+
+    #[test]
+    fn pss_is_verified_with_the_parameters_that_stand_beside_it() {
+        let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let sign = |encoding: &'static dyn RsaEncoding| {
+            let mut signature = vec![0; key.public_modulus_len()];
+            key.sign(encoding, &SystemRandom::new(), b"signed", &mut signature).unwrap();
+            signature
+        };
+        let spki = key.public_key().as_der().unwrap();
+        let mut pss_only = SubjectPublicKeyInfoOwned::from_der(spki.as_ref()).unwrap();
+        pss_only.algorithm = AlgorithmIdentifierOwned { oid: RSA_PSS, parameters: None };
+        let pss_only = pss_only.to_der().unwrap();
+
+        let signature = sign(&RSA_PSS_SHA256);
+        let pkcs1 = AlgorithmIdentifierOwned::from_der(Algorithm::RsaPkcs1Sha256.identifier()).unwrap();
+        let (usual, last) = (pss_with(0, 0x30, 0x30), Algorithm::RsaPssSha256.identifier().len() - 1);
+        for (case, algorithm, refusal) in [
+            ("as everybody writes them", usual.clone(), None),
+            ("another salt", pss_with(last, 32, 20), Some("a salt that is not as long as the digest")),
+            ("another hash", pss_with(29, 1, 2), Some("two hash functions")),
+            ("another mask hash", pss_with(59, 1, 3), Some("two hash functions")),
+            ("an unknown hash", pss_with(29, 1, 9), Some("missing or not understood")),
+            ("none", AlgorithmIdentifierOwned { oid: RSA_PSS, parameters: None }, Some("missing or not understood")),
+        ] {
+            for spki in [spki.as_ref(), &pss_only] {
+                match (refusal, verify_signed(spki, &algorithm, b"signed", &signature)) {
+                    (None, Ok(())) => {}
+                    (Some(refusal), Err(VerifyError::Algorithm(why))) => {
+                        assert!(why.contains(refusal), "{case}: {why}");
+                    }
+                    (_, outcome) => panic!("{case}: {outcome:?}"),
+                }
+            }
+        }
+        let refused = |spki: &[u8], algorithm, message, signature: &[u8]| {
+            verify_signed(spki, algorithm, message, signature).expect_err("refused")
+        };
+        assert!(matches!(refused(spki.as_ref(), &usual, b"another", &signature), VerifyError::Signature));
+        assert!(matches!(refused(spki.as_ref(), &pkcs1, b"signed", &signature), VerifyError::Signature));
+        let signature = sign(&RSA_PKCS1_SHA256);
+        assert!(verify_signed(spki.as_ref(), &pkcs1, b"signed", &signature).is_ok());
+        assert!(matches!(refused(&pss_only, &pkcs1, b"signed", &signature), VerifyError::Algorithm(_)));
+    }
 }

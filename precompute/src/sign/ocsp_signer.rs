@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use aws_lc_rs::digest;
 use tracing::warn;
 
-use super::{Algorithm, Signing};
+use super::{Algorithm, Signing, signers::Term};
 use crate::{
     answers::Packing,
     ocsp::{ResponderId, Template},
@@ -20,8 +20,10 @@ pub struct OcspSigner {
     signing: Arc<dyn Signing>,
     template: Template,
     packing: Packing,
-    /// No answer may be valid beyond it.
-    not_after: UnixTime,
+    /// Its end is that of the certificate or of the issuer; no answer may be valid beyond it.
+    term: Term,
+    /// DER.
+    certificate: Vec<u8>,
 }
 
 /// Why a key and certificate cannot answer for the issuer. The texts complete "signer …".
@@ -34,7 +36,7 @@ pub enum SignerError {
     /// It lacks extendedKeyUsage id-kp-OCSPSigning.
     NotOcspSigning,
     /// Not valid now.
-    Expired {
+    NotValid {
         /// Start of validity.
         not_before: UnixTime,
         /// End of validity.
@@ -50,12 +52,12 @@ impl fmt::Display for SignerError {
             Self::KeyMismatch => f.write_str("is of another key than the private key given with it; name the pair that belongs together"),
             Self::NotIssuedByCa(error) => write!(
                 f,
-                "is no delegate of this issuer (RFC 6960 section 4.2.2.2): it {error}; have this CA issue the OCSP signing certificate"
+                "is no delegate of this issuer (RFC 6960 section 4.2.2.2): it {error}; have this CA issue the OCSP signing certificate, or add `designated = true` where clients are configured to trust it"
             ),
             Self::NotOcspSigning => f.write_str(
                 "lacks the extended key usage OCSPSigning, clients would refuse its answers; have the CA issue it with `extendedKeyUsage = OCSPSigning`",
             ),
-            Self::Expired { not_before, not_after } => {
+            Self::NotValid { not_before, not_after } => {
                 write!(f, "is valid from {not_before} to {not_after}, not now; renew it, or check this machine's clock")
             }
             Self::SelfTest(problem) => write!(f, "failed its self-test: {problem}"),
@@ -70,58 +72,76 @@ impl std::error::Error for SignerError {}
 pub struct ResponseForm {
     /// ResponderID byName instead of byKey.
     pub responder_id_by_name: bool,
+    /// Which certificates go along.
+    pub certificates: CertificateInclusion,
+}
+
+/// Which certificates a response carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CertificateInclusion {
+    /// The signer's, unless it is the CA itself.
+    #[default]
+    Signer,
+    /// As [`CertificateInclusion::Signer`], and those that stand behind it in its file.
+    Chain,
+    /// None: clients have them already.
+    None,
+}
+
+/// By what right a key answers for an issuer.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The key's certificate; may be the issuer's own.
+    pub certificate: &'a Certificate,
+    /// What stands behind it in its file, mostly the way to a root.
+    pub chain: &'a [Certificate],
+    /// Clients are configured to trust this certificate for this issuer (RFC 6960 section 4.2.2.2, case 1), so that
+    /// the CA need not have issued it.
+    pub designated: bool,
+}
+
+impl<'a> From<&'a Certificate> for Identity<'a> {
+    /// Of the CA itself or one of its delegates.
+    fn from(certificate: &'a Certificate) -> Self {
+        Self { certificate, chain: &[], designated: false }
+    }
 }
 
 impl OcspSigner {
-    /// A signer for `issuer` with `certificate` (which may be the issuer's own) and its key.
-    /// `name` stands in warnings.
-    pub fn new(
+    /// A signer for `issuer`: a certificate (which may be the issuer's own) and its key. `name` stands in warnings.
+    /// One that is not valid now is none the less taken, see [`OcspSigner::check_validity`].
+    pub fn new<'a>(
         name: &str,
         issuer: &Certificate,
-        certificate: &Certificate,
+        identity: impl Into<Identity<'a>>,
         public_key_octets: &[u8],
         signing: Arc<dyn Signing>,
         form: ResponseForm,
         now: UnixTime,
     ) -> Result<Self, SignerError> {
+        let identity = identity.into();
+        let certificate = identity.certificate;
         if certificate.public_key_octets() != public_key_octets {
             return Err(SignerError::KeyMismatch);
         }
-        let is_ca = certificate.subject_der() == issuer.subject_der() && certificate.spki_der() == issuer.spki_der();
+        let is_ca = certificate.is_same_entity(issuer);
         if !is_ca {
-            certificate.verify_issued_by(issuer).map_err(SignerError::NotIssuedByCa)?;
-            if !certificate.has_ocsp_signing() {
-                return Err(SignerError::NotOcspSigning);
-            }
-            if !certificate.has_ocsp_nocheck() {
-                warn!(
-                    signer = name,
-                    "the OCSP signing certificate has no id-pkix-ocsp-nocheck: clients may ask for its own status in turn"
-                );
-            }
+            authorised(name, issuer, &identity)?;
         }
         let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
-        if now < not_before || not_after <= now {
-            return Err(SignerError::Expired { not_before, not_after });
-        }
-        if not_after.since(now) < Duration::from_secs(14 * 86_400) {
+        if now < not_after && not_after.since(now) < EXPIRES_SOON {
             warn!(signer = name, %not_after, "the signing certificate expires soon; renew it, no answer can be valid beyond it");
         }
         let packing = Packing::of(signing.algorithm(), &self_test(&*signing, certificate)?);
+        let template = template(&identity, is_ca, signing.algorithm(), form);
+        let term = Term { algorithm: signing.algorithm(), not_before, not_after: not_after.min(issuer.not_after()) };
+        Ok(Self { signing, template, packing, term, certificate: certificate.der().to_vec() })
+    }
 
-        // RFC 6960 section 4.2.1: KeyHash is the SHA-1 of the key bits.
-        let mut key_hash = [0; 20];
-        let octets = certificate.public_key_octets();
-        key_hash.copy_from_slice(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, octets).as_ref());
-        let id = if form.responder_id_by_name {
-            ResponderId::ByName(certificate.subject_der())
-        } else {
-            ResponderId::ByKey(&key_hash)
-        };
-        // A client already has the CA's own certificate; a delegate's it has never seen.
-        let certificates: &[&[u8]] = if is_ca { &[] } else { &[certificate.der()] };
-        let template = Template::new(id, signing.algorithm().identifier(), certificates);
-        Ok(Self { signing, template, packing, not_after: not_after.min(issuer.not_after()) })
+    /// An error where it is not valid `now`.
+    pub fn check_validity(&self, now: UnixTime) -> Result<(), SignerError> {
+        let Term { not_before, not_after, .. } = self.term;
+        if self.term.holds(now) { Ok(()) } else { Err(SignerError::NotValid { not_before, not_after }) }
     }
 
     /// The key.
@@ -141,13 +161,80 @@ impl OcspSigner {
 
     /// With what it signs.
     pub fn algorithm(&self) -> Algorithm {
-        self.signing.algorithm()
+        self.term.algorithm
+    }
+
+    /// When its certificate begins to be valid.
+    pub fn not_before(&self) -> UnixTime {
+        self.term.not_before
     }
 
     /// When its certificate, or the issuer's, ends.
     pub fn not_after(&self) -> UnixTime {
-        self.not_after
+        self.term.not_after
     }
+
+    #[inline]
+    pub(super) fn term(&self) -> &Term {
+        &self.term
+    }
+
+    /// Whether both sign alike with one certificate.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.algorithm() == other.algorithm() && self.certificate == other.certificate
+    }
+}
+
+/// How long before its end a signer is warned of: time enough to have a certificate issued.
+const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// RFC 6960 section 4.2.2.2: designated by the clients, or by the CA, which issues the certificate for this purpose.
+fn authorised(name: &str, issuer: &Certificate, identity: &Identity<'_>) -> Result<(), SignerError> {
+    let Identity { certificate, designated, .. } = *identity;
+    if designated {
+        warn!(
+            signer = name,
+            certificate = certificate.subject(),
+            "a designated signer: only clients that are configured to trust this certificate for this issuer accept its answers"
+        );
+        // Another CA's own key needs no permission to sign OCSP responses.
+        let permitted = certificate.has_ocsp_signing() || certificate.is_ca();
+        return if permitted { Ok(()) } else { Err(SignerError::NotOcspSigning) };
+    }
+    certificate.verify_issued_by(issuer).map_err(SignerError::NotIssuedByCa)?;
+    if !certificate.has_ocsp_signing() {
+        return Err(SignerError::NotOcspSigning);
+    }
+    if !certificate.has_ocsp_nocheck() {
+        warn!(
+            signer = name,
+            "the OCSP signing certificate has no id-pkix-ocsp-nocheck: clients may ask for its own status in turn"
+        );
+    }
+    Ok(())
+}
+
+/// What the responses of this signer share.
+fn template(identity: &Identity<'_>, is_ca: bool, algorithm: Algorithm, form: ResponseForm) -> Template {
+    let certificate = identity.certificate;
+    // RFC 6960 section 4.2.1: KeyHash is the SHA-1 of the key bits.
+    let mut key_hash = [0; 20];
+    let octets = certificate.public_key_octets();
+    key_hash.copy_from_slice(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, octets).as_ref());
+    let id = if form.responder_id_by_name {
+        ResponderId::ByName(certificate.subject_der())
+    } else {
+        ResponderId::ByKey(&key_hash)
+    };
+    // A client already has the CA's own certificate; a delegate's it has never seen.
+    let own = (!is_ca).then_some(certificate);
+    let (own, chain) = match form.certificates {
+        CertificateInclusion::Signer => (own, &[][..]),
+        CertificateInclusion::Chain => (own, identity.chain),
+        CertificateInclusion::None => (None, &[][..]),
+    };
+    let certificates: Vec<_> = own.into_iter().chain(chain).map(Certificate::der).collect();
+    Template::new(id, algorithm.identifier(), &certificates)
 }
 
 /// Signs something and verifies it under the certificate; the signature.

@@ -21,8 +21,11 @@ pub enum Priority {
     Live = 0,
     /// An answer that will be needed before long.
     Refresh = 1,
+    /// A client, with an answer that nobody else can use: behind the others, so that a flood of such requests (nonces)
+    /// keeps no certificate from being answered.
+    Once = 2,
     /// Pre-signing.
-    Bulk = 2,
+    Bulk = 3,
 }
 
 /// Receives a job's message back, and the outcome; called exactly once.
@@ -69,7 +72,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    waiting: [VecDeque<Job>; 3],
+    waiting: [VecDeque<Job>; 4],
     closed: bool,
 }
 
@@ -237,14 +240,15 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_live_job_overtakes_bulk_and_refresh() {
+    fn a_live_job_overtakes_all_others_and_bulk_none() {
         let bench = Bench::new(10);
         bench.submit("running", Priority::Bulk, LONG);
         bench.until_taken();
         bench.submit("bulk", Priority::Bulk, LONG);
+        bench.submit("once", Priority::Once, LONG);
         bench.submit("refresh", Priority::Refresh, LONG);
         bench.submit("live", Priority::Live, LONG);
-        for expected in ["running", "live", "refresh", "bulk"] {
+        for expected in ["running", "live", "refresh", "once", "bulk"] {
             bench.gate.send(()).unwrap();
             let (name, outcome) = bench.next();
             assert_eq!((name.as_str(), outcome), (expected, Ok(expected.into())));

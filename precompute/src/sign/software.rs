@@ -6,10 +6,15 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{
         ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-        RSA_PKCS1_SHA256, RsaKeyPair,
+        RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
     },
 };
+use der::{
+    Decode as _, Reader as _, SliceReader,
+    asn1::{ObjectIdentifier, OctetStringRef},
+};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
+use x509_cert::spki::AlgorithmIdentifierRef;
 use zeroize::Zeroizing;
 
 use super::{Algorithm, Session, SignError};
@@ -23,13 +28,31 @@ pub type KeyError = FileError;
 
 /// A private key held in this process. Cloning shares it.
 #[derive(Clone)]
-pub struct SoftwareKey(Arc<Pair>);
+pub struct SoftwareKey {
+    pair: Arc<Pair>,
+    algorithm: Algorithm,
+}
 
 enum Pair {
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
     Rsa(RsaKeyPair),
+    /// Its own identifier forbids PKCS#1 v1.5 (RFC 4055 section 1.2).
+    RsaPssOnly(RsaKeyPair),
     Ed25519(Ed25519KeyPair),
+}
+
+impl Pair {
+    /// With what it can sign; the first is used where nobody says otherwise.
+    const fn algorithms(&self) -> &'static [Algorithm] {
+        match self {
+            Self::P256(_) => &[Algorithm::EcdsaP256Sha256],
+            Self::P384(_) => &[Algorithm::EcdsaP384Sha384],
+            Self::Rsa(_) => &[Algorithm::RsaPkcs1Sha256, Algorithm::RsaPssSha256],
+            Self::RsaPssOnly(_) => &[Algorithm::RsaPssSha256],
+            Self::Ed25519(_) => &[Algorithm::Ed25519],
+        }
+    }
 }
 
 impl SoftwareKey {
@@ -68,31 +91,39 @@ impl SoftwareKey {
             Pair::P384(pair)
         } else if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(octets) {
             Pair::Ed25519(pair)
+        } else if let Some(octets) = rsa_pss_only(octets) {
+            Pair::RsaPssOnly(RsaKeyPair::from_der(octets).ok().filter(has_accepted_length)?)
         } else {
             let pair = match der {
                 PrivateKeyDer::Pkcs1(_) => RsaKeyPair::from_der(octets),
                 _ => RsaKeyPair::from_pkcs8(octets),
             };
-            Pair::Rsa(pair.ok().filter(|pair| (256..=512).contains(&pair.public_modulus_len()))?)
+            Pair::Rsa(pair.ok().filter(has_accepted_length)?)
         };
-        Some(Self(Arc::new(pair)))
+        let algorithm = *pair.algorithms().first()?;
+        Some(Self { pair: Arc::new(pair), algorithm })
+    }
+
+    /// With what it can sign; the first is used where nobody says otherwise.
+    pub fn algorithms(&self) -> &'static [Algorithm] {
+        self.pair.algorithms()
+    }
+
+    /// The same key signing with this algorithm; `None` where it cannot.
+    pub fn with_algorithm(self, algorithm: Algorithm) -> Option<Self> {
+        self.algorithms().contains(&algorithm).then_some(Self { algorithm, ..self })
     }
 
     /// With what it signs.
     pub fn algorithm(&self) -> Algorithm {
-        match &*self.0 {
-            Pair::P256(_) => Algorithm::EcdsaP256Sha256,
-            Pair::P384(_) => Algorithm::EcdsaP384Sha384,
-            Pair::Rsa(_) => Algorithm::RsaPkcs1Sha256,
-            Pair::Ed25519(_) => Algorithm::Ed25519,
-        }
+        self.algorithm
     }
 
     /// The public half as it stands in a certificate's subjectPublicKey.
     pub fn public_key_octets(&self) -> &[u8] {
-        match &*self.0 {
+        match &*self.pair {
             Pair::P256(pair) | Pair::P384(pair) => pair.public_key().as_ref(),
-            Pair::Rsa(pair) => pair.public_key().as_ref(),
+            Pair::Rsa(pair) | Pair::RsaPssOnly(pair) => pair.public_key().as_ref(),
             Pair::Ed25519(pair) => pair.public_key().as_ref(),
         }
     }
@@ -100,16 +131,37 @@ impl SoftwareKey {
     /// Signs `message`.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         let random = SystemRandom::new();
-        match &*self.0 {
+        match &*self.pair {
             Pair::P256(pair) | Pair::P384(pair) => pair.sign(&random, message).map(|s| s.as_ref().to_vec()),
             Pair::Ed25519(pair) => pair.try_sign(message).map(|s| s.as_ref().to_vec()),
-            Pair::Rsa(pair) => {
+            Pair::Rsa(pair) | Pair::RsaPssOnly(pair) => {
+                let encoding =
+                    if self.algorithm == Algorithm::RsaPssSha256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, &random, message, &mut signature).map(|()| signature)
+                pair.sign(encoding, &random, message, &mut signature).map(|()| signature)
             }
         }
         .map_err(|_| SignError::Failed)
     }
+}
+
+fn has_accepted_length(pair: &RsaKeyPair) -> bool {
+    (256..=512).contains(&pair.public_modulus_len())
+}
+
+/// The RSAPrivateKey within a PKCS#8 key that is marked id-RSASSA-PSS, which the signing library does not look into.
+fn rsa_pss_only(pkcs8: &[u8]) -> Option<&[u8]> {
+    const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+    let mut reader = SliceReader::new(pkcs8).ok()?;
+    let key = reader.sequence(|fields| {
+        u8::decode(fields)?; // version
+        let algorithm = AlgorithmIdentifierRef::decode(fields)?;
+        let key = OctetStringRef::decode(fields)?;
+        // Attributes, which nobody needs.
+        fields.read_slice(fields.remaining_len())?;
+        Ok(Some(key.as_bytes()).filter(|_| algorithm.oid == RSASSA_PSS))
+    });
+    key.ok()?
 }
 
 impl Session for SoftwareKey {
@@ -127,4 +179,35 @@ impl fmt::Debug for SoftwareKey {
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn openssl(dir: &Path, arguments: &[&str]) {
+        let output = Command::new("openssl").args(arguments).current_dir(dir).output().expect("openssl is installed");
+        assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn openssl_verifies_what_rsa_keys_sign_with_pss() {
+        for (kind, algorithms) in [("RSA", 2), ("RSA-PSS", 1)] {
+            let dir = tempfile::tempdir().unwrap();
+            let dir = dir.path();
+            openssl(dir, &["genpkey", "-algorithm", kind, "-pkeyopt", "rsa_keygen_bits:2048", "-out", "key.pem"]);
+            openssl(dir, &["pkey", "-in", "key.pem", "-pubout", "-out", "public.pem"]);
+            let key = SoftwareKey::from_file(&dir.join("key.pem")).unwrap();
+            assert_eq!(key.algorithms().len(), algorithms, "{kind}");
+            assert!(key.clone().with_algorithm(Algorithm::Ed25519).is_none());
+            let key = key.with_algorithm(Algorithm::RsaPssSha256).unwrap();
+            std::fs::write(dir.join("signature"), key.sign(b"message").unwrap()).unwrap();
+            std::fs::write(dir.join("message"), b"message").unwrap();
+            let verify = ["dgst", "-sha256", "-verify", "public.pem", "-signature", "signature"];
+            let form = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32", "message"];
+            openssl(dir, &[&verify[..], &form].concat());
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
     source::openssl::{Ca, KEYS},
 };
 
-fn read(ca: &Ca, text: &str) -> Result<Config, String> {
+pub(super) fn read(ca: &Ca, text: &str) -> Result<Config, String> {
     let document = Document::from_text(&ca.path("ostia.toml"), text);
     document
         .read(|root| {
@@ -20,7 +20,7 @@ fn read(ca: &Ca, text: &str) -> Result<Config, String> {
 }
 
 #[track_caller]
-fn refuses(ca: &Ca, text: &str, problems: &[&str]) {
+pub(super) fn refuses(ca: &Ca, text: &str, problems: &[&str]) {
     let error = read(ca, text).expect_err("problems");
     for problem in problems {
         assert!(error.contains(problem), "expected `{problem}` in:\n{error}");
@@ -37,8 +37,7 @@ fn a_bare_file_is_one_tenant_with_every_default() {
     assert_eq!(config.state_dir, ca.path("state"));
     let [tenant] = &config.tenants[..] else { panic!("{:?}", config.tenants) };
     assert_eq!((tenant.name.as_str(), tenant.path.as_str(), tenant.hosts.len()), ("default", "", 0));
-    let policy = Policy { validity: 4 * DAY, unlisted: Unlisted::Unauthorized, retain_expired: Duration::ZERO };
-    assert_eq!(tenant.policy, policy);
+    assert_eq!(tenant.policy, Policy::DEFAULT);
     assert_eq!(tenant.issuers[0].name, "CN=Bare");
     assert_eq!(tenant.issuers[0].sources.paths(), [ca.path("index.txt")]);
 }
@@ -49,7 +48,7 @@ fn every_signer_algorithm_signs_for_its_own_ca() {
     for (key, algorithm) in KEYS.into_iter().zip([RsaPkcs1Sha256, EcdsaP256Sha256, EcdsaP384Sha384, Ed25519]) {
         let ca = Ca::new("Signer", key);
         let config = read(&ca, &format!("version = 1\n[[issuer]]\n{ISSUER}")).unwrap();
-        assert_eq!(config.tenants[0].issuers[0].signer.algorithm(), algorithm);
+        assert_eq!(config.tenants[0].issuers[0].signer().algorithm(), algorithm);
     }
 }
 
@@ -66,6 +65,56 @@ fn tenants_have_policies_of_their_own() {
     assert_eq!((a.path.as_str(), a.policy.validity, a.policy.unlisted), ("/a", 8 * HOUR, Unlisted::Revoked));
     assert_eq!((b.hosts.as_slice(), b.policy.unlisted), (&["ocsp.example".to_owned()][..], Unlisted::Good));
     assert_eq!(b.policy.retain_expired, 30 * DAY);
+}
+
+#[test]
+fn every_policy_can_be_set() {
+    let ca = Ca::new("Policies", KEYS[1]);
+    let text = format!(
+        "version = 1\nvalidity = \"9h\"\nunlisted = \"unknown\"\nretain_expired = \"30d\"\narchive_cutoff = true\n\
+         nonce = \"require\"\nsigned_requests = \"require\"\nrequest_anchors = \"ca.pem\"\ncert_ids_max = 3\n\
+         content_type = \"strict\"\ninternal_error_status = 503\nsurrogate_keys = false\n[[issuer]]\n{ISSUER}"
+    );
+    let config = read(&ca, &text).unwrap();
+    let policy = Policy {
+        validity: 9 * HOUR,
+        unlisted: Unlisted::Unknown,
+        retain_expired: 30 * DAY,
+        archive_cutoff: true,
+        nonce: NoncePolicy::Require,
+        signed_requests: SignedRequests::Require,
+        cert_ids_max: 3,
+        strict_content_type: true,
+        internal_error_503: true,
+        surrogate_keys: false,
+    };
+    assert_eq!(config.tenants[0].policy, policy);
+    assert_eq!(config.tenants[0].request_anchors.len(), 1);
+}
+
+#[test]
+fn a_policy_that_cannot_be_is_told() {
+    let ca = Ca::new("Policies", KEYS[1]);
+    for (line, problem) in [
+        ("validity = \"7h\"", "validity: "),
+        ("validity = \"11d\"", "validity: "),
+        ("unlisted = \"no\"", "unlisted: is «no»; expected one of «unauthorized»"),
+        ("nonce = \"yes\"", "nonce: is «yes»; expected one of «ignore», «echo», «require»"),
+        ("signed_requests = \"maybe\"", "signed_requests: is «maybe»; expected one of «ignore», «verify», «require»"),
+        ("signed_requests = \"verify\"", "request_anchors: is missing; name the file with the CA certificates"),
+        ("request_anchors = \"ca.pem\"", "request_anchors: has no use while signatures of requests are ignored"),
+        ("cert_ids_max = 0", "cert_ids_max: "),
+        ("cert_ids_max = 11", "cert_ids_max: "),
+        ("content_type = \"json\"", "content_type: is «json»; expected one of «any», «strict»"),
+        ("internal_error_status = 404", "internal_error_status: is 404; expected 200 or 503"),
+        ("internal_error_status = 99", "internal_error_status: "),
+        ("surrogate_keys = 1", "surrogate_keys: "),
+        ("archive_cutoff = true", "archive_cutoff: tells for how long expired certificates are still known"),
+    ] {
+        refuses(&ca, &format!("version = 1\n{line}\n[[issuer]]\n{ISSUER}"), &[problem]);
+    }
+    let absent = "signed_requests = \"verify\"\nrequest_anchors = \"absent.pem\"";
+    refuses(&ca, &format!("version = 1\n{absent}\n[[issuer]]\n{ISSUER}"), &["absent.pem: cannot be read"]);
 }
 
 #[test]

@@ -29,9 +29,6 @@ use crate::{
 static CERTIFICATES: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| KEYS.iter().map(|key| Ca::new("Template CA", key).certificate().der().to_vec()).collect());
 
-const ALGORITHMS: &[Algorithm] =
-    &[Algorithm::EcdsaP256Sha256, Algorithm::EcdsaP384Sha384, Algorithm::RsaPkcs1Sha256, Algorithm::Ed25519];
-
 fn status() -> impl Strategy<Value = CertStatus> {
     let revoked = (0u64..4_294_967_296, select(&Reason::ALL[..]))
         .prop_map(|(time, reason)| CertStatus::Revoked { time: UnixTime(time), reason });
@@ -63,7 +60,7 @@ prop_compose! {
         hash in select(&HashAlgorithm::ALL[..]),
         mut serial in vec(any::<u8>(), 1..21),
         name in proptest::option::of("CN=[a-z]{1,200}"),
-        algorithm in select(ALGORITHMS),
+        algorithm in select(&Algorithm::ALL[..]),
         extended_revoke in any::<bool>(),
         nonce in proptest::option::of(vec(any::<u8>(), 1..129)),
         archive_cutoff in proptest::option::of(0..=UnixTime::MAX.0),

@@ -1,0 +1,151 @@
+//! The signers of an issuer: `signer = { … }`, or several as `[[issuer.signer]]`.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::{Section, noted};
+use crate::{
+    limits,
+    pki::{Certificate, UnixTime, certificates},
+    sign::{Algorithm, CertificateInclusion, Identity, OcspSigner, Pool, ResponseForm, Signers, SoftwareKey},
+};
+
+/// For whom they sign, and how.
+pub(super) struct Purpose<'a> {
+    /// The issuer's name in logs.
+    pub(super) name: &'a str,
+    /// `None` where it could not be read, which has been told.
+    pub(super) issuer: Option<&'a Certificate>,
+    pub(super) form: ResponseForm,
+    pub(super) now: UnixTime,
+}
+
+/// All signers of the issuer in `section`.
+pub(super) fn read_signers(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<Signers> {
+    let Some(count) = section.count("signer") else {
+        section.problem("signer", "is missing; add `signer = { key = \"ocsp.key\", certificate = \"ocsp.pem\" }`");
+        return None;
+    };
+    if count > limits::CONFIGURED_SIGNERS_MAX {
+        section.problem(
+            "signer",
+            format_args!(
+                "names {count}; at most {} sign for an issuer, remove those that are of no more use",
+                limits::CONFIGURED_SIGNERS_MAX
+            ),
+        );
+    }
+    if count == 0 {
+        section.problem("signer", "is an empty list; name at least one signer");
+    }
+    let mut signers: Vec<Arc<OcspSigner>> = Vec::new();
+    let sections = section.one_or_more("signer", |section| {
+        let signer = read_signer(section, purpose)?;
+        if signers.iter().any(|other| other.is_same(&signer)) {
+            section.problem(
+                certificate_key(section),
+                "is that of another signer of this issuer, with the same algorithm; remove one of the two",
+            );
+        }
+        signers.push(Arc::new(signer));
+        Some(section.later())
+    });
+    // One that could not be read has been told, and may be the one that is valid; a CA that has expired has been told.
+    if signers.len() == count && purpose.issuer.is_some_and(|issuer| purpose.now < issuer.not_after()) {
+        tell_validity(purpose, &sections, &signers);
+    }
+    Signers::new(signers)
+}
+
+/// While a certificate is renewed the old signer stands beside the new one, and one of them may be of no use now.
+fn tell_validity(purpose: &Purpose<'_>, sections: &[Section<'_>], signers: &[Arc<OcspSigner>]) {
+    let some_valid = signers.iter().any(|signer| signer.check_validity(purpose.now).is_ok());
+    for (section, signer) in sections.iter().zip(signers) {
+        match signer.check_validity(purpose.now) {
+            Ok(()) => {}
+            Err(_) if some_valid => warn!(
+                signer = purpose.name,
+                not_before = %signer.not_before(),
+                not_after = %signer.not_after(),
+                "a signing certificate is not valid now; the issuer's other signers answer meanwhile"
+            ),
+            Err(error) => section.problem(certificate_key(section), error),
+        }
+    }
+}
+
+/// What names a signer's certificate; without it the certificate is the CA's own.
+fn certificate_key(section: &Section<'_>) -> &'static str {
+    if section.has("certificate") { "certificate" } else { "key" }
+}
+
+fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspSigner> {
+    let path = section.path("certificate");
+    let given = section.has("certificate");
+    let designated = section.boolean("designated").unwrap_or(false);
+    if designated && !given {
+        section.problem("designated", "needs the certificate that clients are configured to trust; add `certificate`");
+    }
+    let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
+    let threads = section.integer("threads", 1..=limits::SIGN_THREADS_MAX);
+    let key = read_key(section)?;
+    let issuer = purpose.issuer?;
+    let own = file.as_deref().and_then(<[_]>::split_first);
+    let (certificate, chain) = if given { own? } else { (issuer, &[][..]) };
+    check_chain(section, purpose, chain);
+    let threads = threads.map_or_else(|| default_sign_threads(&key), |threads| threads as usize);
+    let pool = Pool::software(&key, threads, limits::SIGN_QUEUE_LENGTH_MAX);
+    let pool = noted(section, "threads", pool.map_err(|error| format!("{threads} cannot be started: {error}")))?;
+    let identity = Identity { certificate, chain, designated };
+    let (octets, pool) = (key.public_key_octets(), Arc::new(pool));
+    let signer = OcspSigner::new(purpose.name, issuer, identity, octets, pool, purpose.form, purpose.now);
+    noted(section, certificate_key(section), signer)
+}
+
+/// The key, set to the algorithm that is asked for.
+fn read_key(section: &mut Section<'_>) -> Option<SoftwareKey> {
+    const ALGORITHMS: [(&str, Algorithm); 2] =
+        [("rsa-pkcs1", Algorithm::RsaPkcs1Sha256), ("rsa-pss", Algorithm::RsaPssSha256)];
+    let algorithm = section.choice("algorithm", &ALGORITHMS);
+    if !section.has("key") {
+        section.problem("key", "is missing; name the private key in PEM");
+    }
+    let path = section.path("key")?;
+    let key = noted(section, "key", SoftwareKey::from_file(&path))?;
+    let Some(algorithm) = algorithm else { return Some(key) };
+    let (wanted, is) = (algorithm, key.algorithm());
+    let key = key.with_algorithm(algorithm);
+    if key.is_none() {
+        section.problem(
+            "algorithm",
+            format_args!("asks for {wanted}, which the key {} cannot; it signs with {is}: remove `algorithm`, or name another key", path.display()),
+        );
+    }
+    key
+}
+
+/// What goes along in every response has to stay small.
+fn check_chain(section: &Section<'_>, purpose: &Purpose<'_>, chain: &[Certificate]) {
+    let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);
+    if purpose.form.certificates == CertificateInclusion::Chain && count > allowed {
+        section.problem(
+            "certificate",
+            format_args!(
+                "has {count} certificates behind the signer's, and all go along in every response; leave at most {allowed} in the file, or set `certificates = \"signer\"`"
+            ),
+        );
+    }
+}
+
+/// As many as there are cores: software signing is arithmetic and nothing else. One where the serving
+/// threads sign themselves and only refreshes are left.
+fn default_sign_threads(key: &SoftwareKey) -> usize {
+    if key.algorithm().is_cheap() {
+        return 1;
+    }
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(limits::SIGN_THREADS_MAX as usize))
+}
+
+#[cfg(test)]
+mod tests;
