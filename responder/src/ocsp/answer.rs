@@ -13,7 +13,7 @@ use std::time::Duration;
 use precompute::{
     answers::Entry,
     config::{Policy, Unlisted},
-    ocsp::{CertStatus, OcspError},
+    ocsp::{CertId, CertStatus, OcspError, Single},
     pki::{Reason, Status, UnixTime},
     records::{Found, State},
 };
@@ -144,6 +144,28 @@ pub fn decide(policy: &Policy, found: Option<Found>, kept: Option<&Kept>, now: U
     }
 }
 
+/// The SingleResponse of a statement. It carries an archive cutoff where the policy wants one and the certificate is
+/// listed: how long before it a certificate may have expired and still be known (RFC 6960 section 4.4.4), which is
+/// never before the CA existed.
+#[inline]
+pub fn single<'a>(
+    cert_id: CertId<'a>,
+    policy: &Policy,
+    issuer_not_before: UnixTime,
+    statement: &Statement,
+    times: &Times,
+) -> Single<'a> {
+    let archived = policy.archive_cutoff && statement.state.is_some();
+    let cutoff = times.this_update.before(policy.retain_expired).max(issuer_not_before);
+    Single {
+        cert_id,
+        status: statement.status,
+        this_update: times.this_update,
+        next_update: times.next_update,
+        archive_cutoff: archived.then_some(cutoff),
+    }
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -181,6 +203,7 @@ impl Times {
 #[cfg(test)]
 mod tests {
     use precompute::{
+        ocsp::HashAlgorithm,
         pki::{Record, Serial},
         records::{Change, Records},
     };
@@ -188,11 +211,7 @@ mod tests {
 
     use super::*;
 
-    const POLICY: Policy = Policy {
-        validity: Duration::from_secs(345_600),
-        unlisted: Unlisted::Unauthorized,
-        retain_expired: Duration::ZERO,
-    };
+    const POLICY: Policy = Policy::DEFAULT;
     const NOW: UnixTime = UnixTime(1_800_000_000);
     const REVOKED: Status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise };
 
@@ -313,6 +332,24 @@ mod tests {
             assert_eq!(statement(&policy, None, NOW).unwrap().may_be_kept(), kept, "{unlisted:?}");
         }
         assert!(World::new(REVOKED).answer().statement.may_be_kept());
+    }
+
+    #[test]
+    fn an_archive_cutoff_is_told_of_listed_certificates_where_the_policy_wants_it() {
+        let cert_id = CertId { hash: HashAlgorithm::Sha1, issuer_name_hash: &[], issuer_key_hash: &[], serial: &[] };
+        let listed = statement(&POLICY, World::new(REVOKED).found(), NOW).unwrap();
+        let unlisted = Statement { state: None, ..listed };
+        let times = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
+        let old = UnixTime(NOW.0 - 1000);
+        for (archive_cutoff, retain, statement, not_before, expected) in [
+            (false, DAY, listed, UnixTime(0), None),
+            (true, DAY, listed, UnixTime(0), Some(NOW.before(DAY))),
+            (true, DAY, listed, old, Some(old)),
+            (true, DAY, unlisted, UnixTime(0), None),
+        ] {
+            let policy = Policy { archive_cutoff, retain_expired: retain, ..POLICY };
+            assert_eq!(single(cert_id, &policy, not_before, &statement, &times).archive_cutoff, expected);
+        }
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub fn decode(path: &[u8], symbols: &mut Vec<u8>, der: &mut Vec<u8>) -> Result<(
     der.clear();
     unescape(path, symbols)?;
     // DER begins with 0x30, base64 with `M`: any slash before it came from joining URLs.
-    let start = symbols.iter().position(|&b| b != b'/').ok_or(DecodeError::Malformed)?;
+    let start = symbols.iter().position(|&b| b != b'/').filter(|&start| symbols[start] != b'=');
+    let start = start.ok_or(DecodeError::Malformed)?;
     let mut symbols = &symbols[start..];
     // What follows padding can only be a stray slash.
     if let Some(end) = symbols.iter().position(|&b| b == b'=') {
@@ -157,6 +158,9 @@ mod tests {
             "%".to_owned(),
             String::new(),
             "/".to_owned(),
+            // Once taken for a request without octets, which has no clean form.
+            "=".to_owned(),
+            "/==/".to_owned(),
             "MFE!".to_owned(),
             clean.replace('/', "%252F"),
             format!("{clean}M"),

@@ -2,11 +2,23 @@
 //!
 //! Purpose: from hostile octets to the CertIDs asked about, without copying or allocating.
 //! Invariant: a [`Request`] has passed every check of form, so that walking its CertIDs again
-//! cannot fail. It does not know which issuers exist.
+//! cannot fail; the inside of a signature alone is left for those who verify it. It does not know
+//! which issuers exist.
 
-use der::{Decode as _, Header, Reader as _, SliceReader, Tag, TagNumber};
+pub(super) mod extensions;
+mod preferred;
+pub(super) mod read;
+mod signature;
+
+use der::{Reader as _, SliceReader, Tag};
 use precompute::ocsp::{CertId, HashAlgorithm, OcspError};
 
+pub use self::preferred::PreferredAlgorithms;
+pub use self::signature::RequestSignature;
+use self::{
+    extensions::{NONCE, each_extension, request_extensions},
+    read::{checked_integer, expect, finish, integer, only, optional},
+};
 use crate::limits;
 
 /// Why a request is not answered; says what the client gets.
@@ -38,11 +50,16 @@ type Result<T> = std::result::Result<T, DecodeError>;
 /// A request that conforms to the syntax.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request<'a> {
+    /// All of it.
+    der: &'a [u8],
     first: CertId<'a>,
     /// The content of requestList behind the first Request.
     rest: &'a [u8],
+    count: usize,
     /// The nonce's octets.
     pub nonce: Option<&'a [u8]>,
+    /// How the client would like the answer to be signed.
+    pub preferred: PreferredAlgorithms<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -65,25 +82,23 @@ impl<'a> Request<'a> {
         }
         optional(&mut tbs, 1)?; // requestorName
         let list = expect(&mut tbs, Tag::Sequence)?;
-        let nonce = match optional(&mut tbs, 2)? {
+        let (nonce, preferred) = match optional(&mut tbs, 2)? {
             Some(extensions) => request_extensions(extensions)?,
-            None => None,
+            None => (None, PreferredAlgorithms::NONE),
         };
         finish(&tbs)?;
 
         let (first, rest) = single_request(list)?;
-        let request = Self { first, rest, nonce };
-        let mut rest = rest;
-        for count in 2.. {
-            if rest.is_empty() {
-                break;
-            }
-            if count > limits::CERT_IDS_MAX {
+        let mut count = 1;
+        let mut left = rest;
+        while !left.is_empty() {
+            if count == limits::CERT_IDS_MAX {
                 return Err(DecodeError::Malformed);
             }
-            rest = single_request(rest)?.1;
+            left = single_request(left)?.1;
+            count += 1;
         }
-        Ok(request)
+        Ok(Self { der, first, rest, count, nonce, preferred })
     }
 
     /// The CertID of a request for one certificate.
@@ -100,7 +115,27 @@ impl<'a> Request<'a> {
             Some(id)
         }))
     }
+
+    /// How many CertIDs there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The nonce's octets where an answer with a nonce has it. RFC 9654 section 2.1 lets others be left out: shorter
+    /// ones can be guessed, longer ones only make the answer longer.
+    pub fn nonce_to_echo(&self) -> Option<&'a [u8]> {
+        self.nonce.filter(|nonce| NONCE_OCTETS_ECHOED.contains(&nonce.len()))
+    }
+
+    /// The signature, if there is one; malformed where it does not conform inside of its outline.
+    pub fn signature(&self) -> Result<Option<RequestSignature<'a>>> {
+        RequestSignature::of_request(self.der)
+    }
 }
+
+/// Octets of the nonces that are echoed: RFC 9654 section 2.1 has servers take those of 16 to 32.
+const NONCE_OCTETS_ECHOED: std::ops::RangeInclusive<usize> = 16..=32;
+const _: () = assert!(*NONCE_OCTETS_ECHOED.end() <= limits::NONCE_OCTETS_MAX);
 
 /// The first Request of a list, and the octets behind it.
 fn single_request(list: &[u8]) -> Result<(CertId<'_>, &[u8])> {
@@ -133,134 +168,6 @@ fn cert_id(content: &[u8]) -> Result<CertId<'_>> {
         return Err(DecodeError::Malformed);
     }
     Ok(CertId { hash, issuer_name_hash, issuer_key_hash, serial })
-}
-
-/// id-pkix-ocsp-nonce, 1.3.6.1.5.5.7.48.1.2
-const NONCE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x02];
-/// id-pkix-ocsp-basic, 1.3.6.1.5.5.7.48.1.1
-const BASIC: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
-/// id-pkix-ocsp-response (acceptable responses), 1.3.6.1.5.5.7.48.1.4
-const ACCEPTABLE_RESPONSES: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x04];
-/// id-pkix-ocsp-pref-sig-algs, 1.3.6.1.5.5.7.48.1.8
-const PREFERRED_SIGNATURE_ALGORITHMS: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x08];
-
-/// requestExtensions; the nonce's octets if there is one.
-fn request_extensions(octets: &[u8]) -> Result<Option<&[u8]>> {
-    let mut nonce = None;
-    each_extension(octets, |extension| {
-        match extension.oid {
-            NONCE => {
-                let mut value = SliceReader::new(extension.value)?;
-                let inner = expect(&mut value, Tag::OctetString)?;
-                finish(&value)?;
-                // RFC 9654 section 2.1.
-                if !(1..=limits::NONCE_OCTETS_MAX).contains(&inner.len()) {
-                    return Err(DecodeError::Malformed);
-                }
-                nonce = Some(inner);
-            }
-            ACCEPTABLE_RESPONSES => {
-                let mut accepted = only(extension.value, Tag::Sequence)?;
-                let mut basic = false;
-                while !accepted.is_finished() {
-                    basic |= expect(&mut accepted, Tag::ObjectIdentifier)? == BASIC;
-                }
-                if !basic {
-                    return Err(DecodeError::Malformed);
-                }
-            }
-            _ => extension.refuse_critical_unless(&[PREFERRED_SIGNATURE_ALGORITHMS])?,
-        }
-        Ok(())
-    })?;
-    Ok(nonce)
-}
-
-struct Extension<'a> {
-    oid: &'a [u8],
-    critical: bool,
-    value: &'a [u8],
-}
-
-impl Extension<'_> {
-    fn refuse_critical_unless(&self, known: &[&[u8]]) -> Result<()> {
-        if self.critical && !known.contains(&self.oid) { Err(DecodeError::Malformed) } else { Ok(()) }
-    }
-}
-
-/// Calls `each` with every one of the Extensions that `octets` are; one that stands twice is malformed.
-fn each_extension<'a>(octets: &'a [u8], mut each: impl FnMut(Extension<'a>) -> Result<()>) -> Result<()> {
-    let mut list = only(octets, Tag::Sequence)?;
-    let mut seen: [&[u8]; limits::EXTENSIONS_MAX] = [&[]; limits::EXTENSIONS_MAX];
-    for count in 0.. {
-        if list.is_finished() {
-            break;
-        }
-        let mut reader = SliceReader::new(expect(&mut list, Tag::Sequence)?)?;
-        let oid = expect(&mut reader, Tag::ObjectIdentifier)?;
-        // An explicit FALSE is not DER, and is common.
-        let critical = match reader.peek_byte() {
-            Some(0x01) => match expect(&mut reader, Tag::Boolean)? {
-                [0] => false,
-                [0xff] => true,
-                _ => return Err(DecodeError::Malformed),
-            },
-            _ => false,
-        };
-        let value = expect(&mut reader, Tag::OctetString)?;
-        finish(&reader)?;
-        if oid.is_empty() || count == seen.len() || seen[..count].contains(&oid) {
-            return Err(DecodeError::Malformed);
-        }
-        seen[count] = oid;
-        each(Extension { oid, critical, value })?;
-    }
-    Ok(())
-}
-
-/// A reader inside of the one element with `tag` that `octets` are.
-fn only(octets: &[u8], tag: Tag) -> Result<SliceReader<'_>> {
-    let mut reader = SliceReader::new(octets)?;
-    let content = expect(&mut reader, tag)?;
-    finish(&reader)?;
-    Ok(SliceReader::new(content)?)
-}
-
-/// The content of the next element, which must have `tag`.
-fn expect<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> Result<&'a [u8]> {
-    let header = Header::decode(reader)?;
-    if header.tag != tag {
-        return Err(DecodeError::Malformed);
-    }
-    Ok(reader.read_slice(header.length)?)
-}
-
-/// The content of the next element if it is `[number] EXPLICIT`.
-fn optional<'a>(reader: &mut SliceReader<'a>, number: u8) -> Result<Option<&'a [u8]>> {
-    if reader.peek_byte() != Some(0xa0 | number) {
-        return Ok(None);
-    }
-    expect(reader, Tag::ContextSpecific { constructed: true, number: TagNumber::new(number) }).map(Some)
-}
-
-/// The content of the one INTEGER that `octets` are.
-fn integer(octets: &[u8]) -> Result<&[u8]> {
-    let mut reader = SliceReader::new(octets)?;
-    let content = expect(&mut reader, Tag::Integer)?;
-    finish(&reader)?;
-    checked_integer(content)
-}
-
-/// The content of an INTEGER, in the fewest octets that hold it (X.690 section 8.3.2).
-fn checked_integer(content: &[u8]) -> Result<&[u8]> {
-    match content {
-        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(DecodeError::Malformed),
-        _ => Ok(content),
-    }
-}
-
-fn finish(reader: &SliceReader<'_>) -> Result<()> {
-    if reader.is_finished() { Ok(()) } else { Err(DecodeError::Malformed) }
 }
 
 #[cfg(test)]

@@ -3,16 +3,16 @@
 use std::{fmt, process::Command, sync::atomic::AtomicBool, time::Duration};
 
 use precompute::{
-    config::{Policy, Unlisted},
+    config::Policy,
     engine::IssuerState,
-    ocsp::{CertStatus, IssuerHashes},
+    ocsp::{CertId, CertStatus, HashAlgorithm},
     pki::{Reason, Record, Serial, Status, certificates},
     records::Change,
-    sign::{Algorithm, OcspSigner, ResponseForm, Signing, SoftwareKey},
+    sign::{Algorithm, OcspSigner, ResponseForm, Signers, Signing, SoftwareKey},
 };
 
 use super::*;
-use crate::ocsp::answer::Kept;
+use crate::{ocsp::answer::Kept, site::Issuer};
 
 /// Keeps jobs until they are let through, in whatever order the test likes.
 struct Gate {
@@ -94,12 +94,14 @@ impl World {
         let now = UnixTime::now();
         let signer = OcspSigner::new("CA", &ca, &ca, &public, signing, ResponseForm::default(), now).unwrap();
         gate.open.store(false, Relaxed);
-        let policy = Policy {
-            validity: Duration::from_secs(345_600),
-            unlisted: Unlisted::Unauthorized,
-            retain_expired: Duration::ZERO,
-        };
-        let issuer = Issuer::new("CA", policy, IssuerHashes::of(&ca), IssuerState::default(), Arc::new(signer), 1);
+        let issuer = Issuer::new(
+            "CA",
+            Policy::DEFAULT,
+            &ca,
+            IssuerState::default(),
+            Signers::new(vec![Arc::new(signer)]).unwrap(),
+            1,
+        );
         let world = Self { gate, issuer: Arc::new(issuer), misses: Misses::new(Store::new(1 << 30, 1 << 20)) };
         world.set(Status::Good);
         world
@@ -120,14 +122,32 @@ impl World {
     }
 
     fn ask(&self) -> oneshot::Receiver<Outcome> {
-        match self.misses.answer(&self.issuer, &self.id()) {
+        match self.misses.answer(self.wish()) {
             Miss::Waiting(receiver) => receiver,
             Miss::Ended(outcome) => panic!("ended at once: {outcome:?}"),
         }
     }
 
     fn refresh(&self) {
-        self.misses.refresh(&self.issuer, &self.id());
+        self.misses.refresh(self.wish());
+    }
+
+    fn wish(&self) -> Wish {
+        let signer = self.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
+        Wish::one(&self.issuer, signer, &self.id())
+    }
+
+    /// For one client alone.
+    fn ask_once(&self, nonce: &[u8]) -> oneshot::Receiver<Outcome> {
+        let (_, signer) = self.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
+        match self.misses.answer(Wish::once(
+            Arc::clone(signer),
+            std::iter::once((&self.issuer, self.id())),
+            Some(nonce),
+        )) {
+            Miss::Waiting(receiver) => receiver,
+            Miss::Ended(outcome) => panic!("ended at once: {outcome:?}"),
+        }
     }
 
     fn kept(&self) -> Option<CertStatus> {
@@ -136,9 +156,9 @@ impl World {
 
     /// With its packed signature.
     fn stored(&self) -> Option<(Kept, Vec<u8>)> {
-        let key = self.issuer.key(HashAlgorithm::Sha1, &Serial::from_magnitude(&SERIAL)?);
+        let key = self.issuer.key(HashAlgorithm::Sha1, 0, &Serial::from_magnitude(&SERIAL)?);
         let mut packed = Vec::new();
-        let kept = self.misses.store().compact(&key, self.issuer.signer.packing(), &mut packed)?;
+        let kept = self.misses.store().compact(&key, self.issuer.signers.first().packing(), &mut packed)?;
         Some((kept, packed))
     }
 }
@@ -216,6 +236,34 @@ fn a_live_request_overtakes_the_refresh_of_the_same_certificate() {
     assert_eq!(said(&mut later), None);
     world.gate.pass(0);
     assert_eq!(said(&mut later), Some(CertStatus::Good));
+}
+
+#[test]
+fn an_answer_with_a_nonce_is_signed_for_one_client_and_kept_for_nobody() {
+    let world = World::new();
+    let mut with_nonce = world.ask_once(b"sixteen octets..");
+    let mut with_another = world.ask_once(b"sixteen others..");
+    let mut plain = world.ask();
+    assert_eq!(world.gate.waiting(), [Priority::Once, Priority::Once, Priority::Live]);
+    world.gate.pass(0);
+    let answer = with_nonce.try_recv().unwrap().unwrap();
+    assert!(answer.body.windows(16).any(|window| window == b"sixteen octets.."));
+    assert_eq!(world.kept(), None);
+    world.gate.pass(0);
+    assert!(!with_another.try_recv().unwrap().unwrap().body.windows(16).any(|window| window == b"sixteen octets.."));
+    world.gate.pass(0);
+    assert_eq!((said(&mut plain), world.kept()), (Some(CertStatus::Good), Some(CertStatus::Good)));
+}
+
+#[test]
+fn a_revocation_voids_an_answer_with_a_nonce_as_well() {
+    let world = World::new();
+    let mut waiting = world.ask_once(b"sixteen octets..");
+    world.revoke();
+    world.gate.pass(0);
+    assert_eq!(said(&mut waiting), None, "the good one is thrown away");
+    world.gate.pass(0);
+    assert!(matches!(said(&mut waiting), Some(CertStatus::Revoked { .. })));
 }
 
 #[test]

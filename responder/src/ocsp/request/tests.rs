@@ -1,7 +1,23 @@
-use der::Encode as _;
+//! The rows of what is answered to what, and the tests that keep them.
+//!
+//! | Row | Tests |
+//! | --- | --- |
+//! | 7: outline | `lengths_that_are_not_minimal_or_not_definite_are_malformed`, `an_empty_request_list_is_malformed`, `every_truncation_and_trailing_octet_is_malformed`, `only_version_1_is_taken_and_may_be_explicit` |
+//! | 8: CertID | `takes_every_hash_with_parameters_null_or_absent`, `another_hash_algorithm_is_unauthorized`, `hashes_of_the_wrong_length_and_odd_parameters_are_malformed`, `serials_must_be_minimal_and_may_be_odd` |
+//! | 9: requestorName and signature | `requestor_name_and_signature_are_ignored`, `signature::*`, and those of `ocsp::signed` |
+//! | 10: extensions | `unknown_extensions_are_ignored_unless_critical`, `the_same_extension_twice_is_malformed`, `acceptable_responses_must_have_the_basic_one`, `preferred::*` |
+//! | 18: nonce | `a_nonce_has_1_to_128_octets_and_may_be_critical`, `only_nonces_of_16_to_32_octets_are_echoed`, `a_nonce_in_a_single_request_is_ignored` |
+
+mod preferred;
+mod signature;
+
+use der::{Decode as _, Encode as _};
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    extensions::{ACCEPTABLE_RESPONSES, BASIC, PREFERRED_SIGNATURE_ALGORITHMS},
+    *,
+};
 
 /// Tag, length, content.
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -44,6 +60,11 @@ fn extension(oid: &[u8], critical: Option<u8>, value: &[u8]) -> Vec<u8> {
 
 fn with_extensions(extensions: &[Vec<u8>]) -> Vec<u8> {
     request_of(&[id(HashAlgorithm::Sha1, &[5])], &tlv(0xa2, &tlv(0x30, &extensions.concat())))
+}
+
+fn with_single_extensions(extensions: &[Vec<u8>]) -> Vec<u8> {
+    let extensions = tlv(0xa0, &tlv(0x30, &extensions.concat()));
+    sequence(&[&sequence(&[&sequence(&[&sequence(&[&id(HashAlgorithm::Sha1, &[5]), &extensions])])])])
 }
 
 const UNKNOWN: &[u8] = &[0x2a, 0x03];
@@ -119,6 +140,13 @@ fn requestor_name_and_signature_are_ignored() {
     assert_eq!(verdict(&sequence(&[&tbs])), Ok(()));
     let signature = tlv(0xa0, &sequence(&[&sequence(&[&tlv(6, UNKNOWN)]), &tlv(3, &[0, 1, 2])]));
     assert_eq!(verdict(&sequence(&[&tbs, &signature])), Ok(()));
+    // Nobody asked for it, so that what is wrong inside of it does no harm.
+    for inside in [&[][..], &[5, 0], &[0x30]] {
+        assert_eq!(verdict(&sequence(&[&tbs, &tlv(0xa0, &tlv(0x30, inside))])), Ok(()), "{inside:02x?}");
+    }
+    for outline in [&[][..], &[5, 0], &[0x30, 0, 5, 0]] {
+        assert_eq!(verdict(&sequence(&[&tbs, &tlv(0xa0, outline)])), MALFORMED, "{outline:02x?}");
+    }
 }
 
 #[test]
@@ -133,7 +161,8 @@ fn several_cert_ids_come_in_order_up_to_the_limit() {
     let ids: Vec<_> = (1..=limits::CERT_IDS_MAX as u8).map(|n| id(HashAlgorithm::Sha256, &[n])).collect();
     let der = request_of(&ids, &[]);
     let request = Request::decode(&der).unwrap();
-    assert_eq!(request.single(), None);
+    assert_eq!((request.single(), request.count()), (None, limits::CERT_IDS_MAX));
+    assert_eq!(Request::decode(&plain()).unwrap().count(), 1);
     let serials: Vec<_> = request.cert_ids().map(|id| id.serial[0]).collect();
     assert_eq!(serials, (1..=limits::CERT_IDS_MAX as u8).collect::<Vec<_>>());
     let too_many = [&ids[..], &ids[..1]].concat();
@@ -147,18 +176,24 @@ fn unknown_extensions_are_ignored_unless_critical() {
     assert_eq!(verdict(&with_extensions(&[extension(UNKNOWN, Some(0), &[])])), Ok(()), "explicit FALSE");
     assert_eq!(verdict(&with_extensions(&[extension(UNKNOWN, Some(0xff), &[])])), MALFORMED);
     assert_eq!(verdict(&with_extensions(&[extension(UNKNOWN, Some(1), &[])])), MALFORMED, "BER's TRUE");
-    let twice = [extension(UNKNOWN, None, &[]), extension(UNKNOWN, None, &[])];
-    assert_eq!(verdict(&with_extensions(&twice)), MALFORMED);
     let many: Vec<_> = (0..=limits::EXTENSIONS_MAX as u8).map(|n| extension(&[0x2a, n], None, &[])).collect();
     assert_eq!(verdict(&with_extensions(&many)), MALFORMED);
 
-    let single = |critical| {
-        let extensions = tlv(0xa0, &sequence(&[&extension(UNKNOWN, critical, &[])]));
-        let request = sequence(&[&id(HashAlgorithm::Sha1, &[5]), &extensions]);
-        verdict(&sequence(&[&sequence(&[&sequence(&[&request])])]))
-    };
-    assert_eq!(single(None), Ok(()));
-    assert_eq!(single(Some(0xff)), MALFORMED, "critical in a single request");
+    assert_eq!(verdict(&with_single_extensions(&[extension(UNKNOWN, None, &[])])), Ok(()));
+    let critical = extension(UNKNOWN, Some(0xff), &[]);
+    assert_eq!(verdict(&with_single_extensions(&[critical])), MALFORMED, "critical in a single request");
+}
+
+#[test]
+fn the_same_extension_twice_is_malformed() {
+    let nonce = extension(NONCE, None, &tlv(4, &[9; 16]));
+    let preferred = extension(PREFERRED_SIGNATURE_ALGORITHMS, None, &sequence(&[]));
+    for one in [extension(UNKNOWN, None, &[]), nonce, preferred] {
+        let other = extension(&[0x2a, 0x04], None, &[]);
+        assert_eq!(verdict(&with_extensions(&[one.clone(), other.clone()])), Ok(()));
+        assert_eq!(verdict(&with_extensions(&[one.clone(), other.clone(), one.clone()])), MALFORMED);
+        assert_eq!(verdict(&with_single_extensions(&[one.clone(), other, one])), MALFORMED);
+    }
 }
 
 #[test]
@@ -177,6 +212,27 @@ fn a_nonce_has_1_to_128_octets_and_may_be_critical() {
 }
 
 #[test]
+fn only_nonces_of_16_to_32_octets_are_echoed() {
+    for (length, echoed) in [(1, false), (15, false), (16, true), (32, true), (33, false), (128, false)] {
+        let nonce: Vec<_> = (0..length).collect();
+        let der = with_extensions(&[extension(NONCE, None, &tlv(4, &nonce))]);
+        let request = Request::decode(&der).unwrap();
+        assert_eq!(request.nonce_to_echo(), echoed.then_some(&nonce[..]), "{length} octets");
+    }
+    assert_eq!(Request::decode(&plain()).unwrap().nonce_to_echo(), None);
+}
+
+#[test]
+fn a_nonce_in_a_single_request_is_ignored() {
+    // No length is asked of it, nor that it has an inner OCTET STRING.
+    for (critical, value) in [(None, tlv(4, &[9; 16])), (Some(0xff), tlv(4, &[])), (None, vec![])] {
+        let der = with_single_extensions(&[extension(NONCE, critical, &value)]);
+        let request = Request::decode(&der).unwrap();
+        assert_eq!((request.nonce, request.nonce_to_echo()), (None, None));
+    }
+}
+
+#[test]
 fn acceptable_responses_must_have_the_basic_one() {
     let accept = |oids: &[&[u8]]| {
         let list: Vec<_> = oids.iter().flat_map(|oid| tlv(6, oid)).collect();
@@ -192,7 +248,7 @@ fn every_truncation_and_trailing_octet_is_malformed() {
     let nonce = extension(NONCE, None, &tlv(4, &[9; 16]));
     for der in [
         plain(),
-        with_extensions(&[nonce]),
+        with_extensions(&[nonce, extension(PREFERRED_SIGNATURE_ALGORITHMS, None, &preferred::everything())]),
         request_of(&[id(HashAlgorithm::Sha512, &[5]), id(HashAlgorithm::Sha1, &[6])], &[]),
     ] {
         assert_eq!(verdict(&der), Ok(()));

@@ -1,0 +1,72 @@
+//! Preferred signature algorithms, RFC 6960 section 4.4.7: how a client would like answers to be signed.
+
+use std::fmt;
+
+use der::{Reader as _, SliceReader, Tag};
+use precompute::sign::Algorithm;
+
+use super::{
+    Result,
+    read::{algorithm_identifier, expect, finish, only},
+};
+
+/// PreferredSignatureAlgorithms, in a client's order; empty where it says nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PreferredAlgorithms<'a> {
+    /// Elements PreferredSignatureAlgorithm, checked.
+    content: &'a [u8],
+}
+
+impl<'a> PreferredAlgorithms<'a> {
+    /// Nothing is preferred.
+    pub const NONE: Self = Self { content: &[] };
+
+    /// Decodes the extension's value.
+    pub(super) fn decode(value: &'a [u8]) -> Result<Self> {
+        let mut list = only(value, Tag::Sequence)?;
+        let left = list.remaining_len();
+        let content = list.read_slice(left)?;
+        let mut rest = content;
+        while !rest.is_empty() {
+            rest = first(rest)?.1;
+        }
+        Ok(Self { content })
+    }
+
+    /// Those of the algorithms that we know, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Algorithm> + use<'a> {
+        let mut rest = self.content;
+        std::iter::from_fn(move || {
+            while !rest.is_empty() {
+                let (algorithm, left) = first(rest).ok()?;
+                rest = left;
+                if algorithm.is_some() {
+                    return algorithm;
+                }
+            }
+            None
+        })
+    }
+}
+
+impl fmt::Debug for PreferredAlgorithms<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// What the first PreferredSignatureAlgorithm of a list means, and the octets behind it.
+fn first(list: &[u8]) -> Result<(Option<Algorithm>, &[u8])> {
+    let mut reader = SliceReader::new(list)?;
+    let mut preferred = SliceReader::new(expect(&mut reader, Tag::Sequence)?)?;
+    let (oid, parameters) = algorithm_identifier(expect(&mut preferred, Tag::Sequence)?)?;
+    let mut algorithm = Algorithm::identified(oid, parameters);
+    if !preferred.is_finished() {
+        // certIdentifier: the signer's key has to be of this kind.
+        let (oid, parameters) = algorithm_identifier(expect(&mut preferred, Tag::Sequence)?)?;
+        algorithm = algorithm.filter(|algorithm| algorithm.is_of_key(oid, parameters));
+    }
+    finish(&preferred)?;
+    let left = reader.remaining_len();
+    Ok((algorithm, reader.read_slice(left)?))
+}

@@ -1,0 +1,95 @@
+//! What a certificate's extensions let its key do, RFC 5280 section 4.2.1.
+
+use der::{Reader as _, SliceReader, Tag};
+use precompute::pki::Certificate;
+
+use crate::ocsp::request::{
+    DecodeError,
+    extensions::{Extension, each_extension},
+    read::{checked_integer, expect, finish, only, optional, whole},
+};
+
+/// id-ce-keyUsage, 2.5.29.15
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+/// id-ce-basicConstraints, 2.5.29.19
+const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
+/// What may be critical because nothing here depends on what it says: id-ce-subjectAltName, id-ce-certificatePolicies
+/// (every policy is acceptable) and id-ce-extKeyUsage. nameConstraints and policyConstraints are not among them.
+const WITHOUT_BEARING: [&[u8]; 3] = [&[0x55, 0x1d, 0x11], &[0x55, 0x1d, 0x20], &[0x55, 0x1d, 0x25]];
+
+/// What a certificate lets its key do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Authority {
+    /// digitalSignature, or no keyUsage.
+    pub(super) may_sign: bool,
+    /// cA, and keyCertSign or no keyUsage.
+    pub(super) may_issue: bool,
+    /// pathLenConstraint.
+    pub(super) path_length: Option<usize>,
+}
+
+impl Authority {
+    /// Reads the extensions; otherwise what stands against using the certificate at all.
+    pub(super) fn of(certificate: &Certificate) -> Result<Self, &'static str> {
+        let mut found = Found { usage: None, ca: false, path_length: None, unknown: false };
+        found.read(certificate.der()).map_err(|_| "has extensions that are malformed, or too many")?;
+        if found.unknown {
+            return Err("has a critical extension that is not supported");
+        }
+        let usage_has = |bit: u8| found.usage.is_none_or(|usage| usage & (0x80 >> bit) != 0);
+        Ok(Self { may_sign: usage_has(0), may_issue: found.ca && usage_has(5), path_length: found.path_length })
+    }
+}
+
+/// The extensions as they were met.
+struct Found {
+    /// The first octet of keyUsage's BIT STRING.
+    usage: Option<u8>,
+    ca: bool,
+    path_length: Option<usize>,
+    /// One is critical, and not known here.
+    unknown: bool,
+}
+
+impl Found {
+    fn read(&mut self, certificate: &[u8]) -> Result<(), DecodeError> {
+        let tbs = expect(&mut only(certificate, Tag::Sequence)?, Tag::Sequence)?;
+        let mut fields = SliceReader::new(tbs)?;
+        while !fields.is_finished() {
+            match optional(&mut fields, 3)? {
+                Some(extensions) => each_extension(extensions, |extension| self.take(&extension))?,
+                None => drop(whole(&mut fields)?),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, extension: &Extension<'_>) -> Result<(), DecodeError> {
+        match extension.oid {
+            KEY_USAGE => {
+                let mut reader = SliceReader::new(extension.value)?;
+                let bits = expect(&mut reader, Tag::BitString)?;
+                finish(&reader)?;
+                // Behind the count of unused bits; without bits nothing is allowed.
+                self.usage = Some(bits.get(1).copied().unwrap_or(0));
+            }
+            BASIC_CONSTRAINTS => {
+                let mut fields = only(extension.value, Tag::Sequence)?;
+                if fields.peek_byte() == Some(0x01) {
+                    self.ca = expect(&mut fields, Tag::Boolean)? == [0xff];
+                }
+                if !fields.is_finished() {
+                    self.path_length = match checked_integer(expect(&mut fields, Tag::Integer)?)? {
+                        [0x80..=0xff, ..] => return Err(DecodeError::Malformed),
+                        [most] => Some(usize::from(*most)),
+                        // More than any path has.
+                        _ => None,
+                    };
+                }
+                finish(&fields)?;
+            }
+            oid => self.unknown |= extension.critical && !WITHOUT_BEARING.contains(&oid),
+        }
+        Ok(())
+    }
+}

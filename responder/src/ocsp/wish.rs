@@ -1,0 +1,150 @@
+//! An answer that somebody wants: from the records as they are now to what is signed, and from the signature to the
+//! answer, if the records still say the same.
+//!
+//! It does not know who waits, nor what signs.
+
+use std::sync::Arc;
+
+use precompute::{
+    answers::Key,
+    ocsp::{CertId, Content, HashAlgorithm, OcspError},
+    pki::UnixTime,
+    sign::OcspSigner,
+};
+
+use super::{
+    answer::{Statement, Times, single, statement, statements},
+    store::{Answer, Etag},
+};
+use crate::{limits, site::Issuer};
+
+/// CertIDs, and who signs the answer for all of them.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Who signs; a signer of every issuer of `ids`.
+    pub signer: Arc<OcspSigner>,
+    /// Where the answer is kept and shared; `None` where it is not.
+    pub key: Option<Key>,
+    ids: Vec<WishedId>,
+    nonce: Option<Box<[u8]>>,
+}
+
+#[derive(Clone, Debug)]
+struct WishedId {
+    issuer: Arc<Issuer>,
+    hash: HashAlgorithm,
+    /// Content octets of the serialNumber, which the response repeats as they came.
+    serial: Vec<u8>,
+}
+
+impl WishedId {
+    fn new(issuer: &Arc<Issuer>, id: &CertId<'_>) -> Self {
+        Self { issuer: Arc::clone(issuer), hash: id.hash, serial: id.serial.to_vec() }
+    }
+
+    fn cert_id(&self) -> CertId<'_> {
+        let (issuer_name_hash, issuer_key_hash) = self.issuer.hashes.get(self.hash);
+        CertId { hash: self.hash, issuer_name_hash, issuer_key_hash, serial: &self.serial }
+    }
+}
+
+/// A response without its signature.
+#[derive(Debug)]
+pub struct Unsigned {
+    /// What is signed.
+    pub response_data: Vec<u8>,
+    statements: Box<[Statement]>,
+    times: Times,
+}
+
+impl Wish {
+    /// An answer for one certificate; `signer` is the issuer's in this place.
+    pub fn one(issuer: &Arc<Issuer>, (place, signer): (u8, &Arc<OcspSigner>), id: &CertId<'_>) -> Self {
+        Self {
+            signer: Arc::clone(signer),
+            key: id.serial().map(|serial| issuer.key(id.hash, place, &serial)),
+            ids: vec![WishedId::new(issuer, id)],
+            nonce: None,
+        }
+    }
+
+    /// An answer for one client alone: with its nonce, or for several certificates, in order, each with its issuer.
+    pub fn once<'i>(
+        signer: Arc<OcspSigner>,
+        ids: impl Iterator<Item = (&'i Arc<Issuer>, CertId<'i>)>,
+        nonce: Option<&[u8]>,
+    ) -> Self {
+        Self {
+            signer,
+            key: None,
+            ids: ids.map(|(issuer, id)| WishedId::new(issuer, &id)).collect(),
+            nonce: nonce.map(Into::into),
+        }
+    }
+
+    /// What is to be said as things stand.
+    pub fn statements(&self, now: UnixTime) -> Result<Box<[Statement]>, OcspError> {
+        let found = |id: &WishedId| {
+            let serial = id.cert_id().serial();
+            serial.and_then(|serial| id.issuer.state.records.get(&serial))
+        };
+        match &self.ids[..] {
+            [one] => Ok(Box::new([statement(&one.issuer.policy, found(one), now)?])),
+            // Issuers that stand in one request are of one tenant, which has one policy.
+            [first, ..] => statements(&first.issuer.policy, self.ids.iter().map(found), now),
+            [] => Err(OcspError::MalformedRequest),
+        }
+    }
+
+    /// What has to be signed as things stand. `spread` as for [`Times::plan`].
+    pub fn prepare(&self, now: UnixTime, spread: u32) -> Result<Unsigned, OcspError> {
+        let statements = self.statements(now)?;
+        let lasting = statements.iter().all(Statement::may_be_kept);
+        let validity = self.ids.first().map_or(limits::UNLISTED_VALIDITY, |id| id.issuer.policy.validity);
+        let validity = if lasting { validity } else { validity.min(limits::UNLISTED_VALIDITY) };
+        let times = Times::plan(now, validity, self.signer.not_after(), spread).ok_or(OcspError::InternalError)?;
+        let mut unsigned = Unsigned { statements, times, response_data: Vec::new() };
+        unsigned.response_data = self.with_content(&unsigned, |content| self.signer.template().response_data(content));
+        Ok(unsigned)
+    }
+
+    /// The answer with its signature; `None` if what it says has changed meanwhile.
+    pub fn complete(&self, unsigned: &Unsigned, signature: &[u8], now: UnixTime) -> Option<Answer> {
+        // The later look is the one that counts: nothing older than it leaves.
+        if self.statements(now).ok()? != unsigned.statements {
+            return None;
+        }
+        let template = self.signer.template();
+        let body = self.with_content(unsigned, |content| template.response(content, signature));
+        Some(Answer {
+            statements: unsigned.statements.clone(),
+            times: unsigned.times,
+            etag: Etag::of(template, signature),
+            body: body.into(),
+        })
+    }
+
+    fn with_content<T>(&self, unsigned: &Unsigned, then: impl FnOnce(&Content<'_>) -> T) -> T {
+        let Unsigned { statements, times, .. } = unsigned;
+        let mut singles = Vec::with_capacity(statements.len());
+        for (id, statement) in self.ids.iter().zip(statements) {
+            singles.push(single(id.cert_id(), &id.issuer.policy, id.issuer.not_before, statement, times));
+        }
+        then(&Content {
+            produced_at: times.this_update,
+            singles: &singles,
+            extended_revoke: statements.iter().any(|statement| statement.extended_revoke),
+            nonce: self.nonce.as_deref(),
+        })
+    }
+
+    /// The certificate of an answer that can be kept.
+    pub fn only(&self) -> Option<(&Arc<Issuer>, CertId<'_>)> {
+        self.ids.first().filter(|_| self.key.is_some()).map(|id| (&id.issuer, id.cert_id()))
+    }
+
+    /// Content octets of the first serialNumber.
+    pub fn first_serial(&self) -> &[u8] {
+        self.ids.first().map_or(&[], |id| &id.serial)
+    }
+}
