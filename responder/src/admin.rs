@@ -101,7 +101,7 @@ impl Status {
                     report.contradictions
                 );
             }
-            let end = issuer.signer.not_after();
+            let end = issuer.not_after();
             if end <= now {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: the signing certificate expired at {end}");
             }
@@ -112,7 +112,7 @@ impl Status {
 
 /// Every issuer of a site with its tenant's name.
 fn issuers(site: &Site) -> impl Iterator<Item = (&str, &Issuer)> {
-    site.tenants().iter().flat_map(|tenant| tenant.issuers().iter().map(|issuer| (tenant.name.as_str(), &**issuer)))
+    site.tenants().iter().flat_map(|tenant| tenant.issuers().iter().map(|issuer| (&*tenant.name, &**issuer)))
 }
 
 /// The admin listener's paths.
@@ -174,6 +174,21 @@ impl Collector for Scrape {
                 "Connections that a serving thread gave to another with fewer",
                 sum(|c| c.handed_over.load(Relaxed)),
             ),
+            (
+                "connections_untrusted",
+                "Connections refused that should have come through a trusted proxy",
+                sum(|c| c.untrusted.load(Relaxed)),
+            ),
+            (
+                "proxy_headers_refused",
+                "Connections refused for what stood in the place of a PROXY header",
+                sum(|c| c.proxy_refused.load(Relaxed)),
+            ),
+            (
+                "tls_handshakes_failed",
+                "Connections on which no TLS handshake came about",
+                sum(|c| c.tls_refused.load(Relaxed)),
+            ),
             ("response_octets", "Octets of responses", sum(|c| c.octets_out.load(Relaxed))),
             ("access_log_lost", "Lines of the access log thrown away", sum(|c| c.access_lost.load(Relaxed))),
         ] {
@@ -207,7 +222,7 @@ impl Collector for Scrape {
             &mut encoder,
             "signer_not_after_seconds",
             "End of the signing certificate, Unix time",
-            issuers(&site).map(|issuer| (labels(issuer), issuer.1.signer.not_after().0)).collect(),
+            issuers(&site).map(|issuer| (labels(issuer), issuer.1.not_after().0)).collect(),
         )?;
         gauges(
             &mut encoder,

@@ -68,7 +68,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr, now: UnixTime) -> Result<(), Box<dyn Error>> {
     let demo = demo::prepare(dir, http, admin, &mut |line| println!("{line}"))?;
     let mut config = Config::read(&demo.config_path, now)?;
-    config.http = vec![http];
+    config.http = vec![http.into()];
     config.admin = admin;
     serve::run(&config, &demo.config_path, |running| {
         println!("{}", demo::instructions(&demo, running.http[0], running.admin))
@@ -82,12 +82,14 @@ fn summary(path: &Path, config: &Config) -> String {
     lines.push(format!("  state in {}", config.common.state_dir.display()));
     for (tenant, issuer) in config.common.issuers() {
         let sources: Vec<_> = issuer.sources.paths().iter().map(|path| path.display().to_string()).collect();
+        let signers = issuer.signers.all().iter();
+        let signers: Vec<_> =
+            signers.map(|signer| format!("{} until {}", signer.algorithm(), signer.not_after())).collect();
         lines.push(format!(
-            "  {}/{}: signs with {} until {}, records from {}",
+            "  {}/{}: signs with {}, records from {}",
             tenant.name,
             issuer.name,
-            issuer.signer.algorithm(),
-            issuer.signer.not_after(),
+            signers.join("; "),
             sources.join(", ")
         ));
     }

@@ -1,5 +1,7 @@
 //! The responder's part of the configuration file; tenants are `precompute`'s.
 
+mod network;
+
 use std::{net::SocketAddr, path::Path};
 
 use precompute::{
@@ -7,7 +9,8 @@ use precompute::{
     pki::UnixTime,
 };
 
-use crate::limits;
+pub use self::network::{Listen, Tls};
+use crate::{limits, net::worker::Manners};
 
 /// Everything that the file says.
 #[derive(Debug)]
@@ -15,11 +18,17 @@ pub struct Config {
     /// Tenants and the state directory.
     pub common: Common,
     /// Where relying parties are answered; at least one address.
-    pub http: Vec<SocketAddr>,
+    pub http: Vec<Listen>,
+    /// How they are treated, there and over TLS.
+    pub manners: Manners,
+    /// Where and how TLS is spoken.
+    pub tls: Option<Tls>,
     /// Serving threads.
     pub workers: usize,
     /// Health and metrics, never on a port of `http`.
     pub admin: SocketAddr,
+    /// One of so many requests is told in the log; none for 0.
+    pub access_sample: u32,
     /// Octets that the table of answers about listed certificates may take.
     pub answers_octets: u64,
     /// Octets of other answers that are kept.
@@ -34,17 +43,11 @@ impl Config {
     /// Reads a configuration file whole: keys and certificates are opened and tried.
     pub fn read(path: &Path, now: UnixTime) -> Result<Self, ConfigError> {
         Document::open(path)?.read(|root| {
-            let (mut http, mut workers) = (None, None);
+            let mut http = network::Http::default();
             if root.has("http") {
-                root.section("http", |section| {
-                    http = section.addresses("listen");
-                    workers = section.integer("workers", 1..=limits::WORKERS_MAX);
-                    if http.as_ref().is_some_and(Vec::is_empty) {
-                        section.problem("listen", "is empty; name at least one address");
-                    }
-                    Some(())
-                });
+                http = root.section("http", network::read_http).unwrap_or_default();
             }
+            let tls = if root.has("tls") { root.section("tls", network::read_tls) } else { None };
             let admin =
                 if root.has("admin") { root.section("admin", |section| section.address("listen")) } else { None };
             let range = limits::CACHE_OCTETS_MIN..=limits::CACHE_OCTETS_MAX;
@@ -56,22 +59,35 @@ impl Config {
                     Some(())
                 });
             }
+            let access = if root.has("log") {
+                root.section("log", |section| section.integer("access_sample", 0..=i64::from(u32::MAX)))
+            } else {
+                None
+            };
             let common = Common::read(root, now);
             root.finish();
 
-            let http = http.or_else(|| Some(vec![HTTP_DEFAULT.parse().ok()?]))?;
+            let network::Http { listen, workers, manners } = http;
+            let http = listen.or_else(|| Some(vec![Listen::Address(HTTP_DEFAULT.parse().ok()?)]))?;
             let admin = admin.or_else(|| ADMIN_DEFAULT.parse().ok())?;
-            if let Some(address) = http.iter().find(|address| overlap(address, &admin)) {
-                let problem = format_args!(
-                    "listens on {admin}, which is taken by {address} of `http`; give it a port of its own"
-                );
-                root.problem("admin", problem);
+            for (name, listens) in [("http", &http[..]), ("tls", tls.as_ref().map_or(&[], |tls| &tls.listen))] {
+                let address =
+                    |listen: &Listen| if let Listen::Address(address) = listen { Some(*address) } else { None };
+                if let Some(address) = listens.iter().filter_map(address).find(|address| overlap(address, &admin)) {
+                    let problem = format_args!(
+                        "listens on {admin}, which is taken by {address} of `{name}`; give it a port of its own"
+                    );
+                    root.problem("admin", problem);
+                }
             }
             Some(Self {
                 common: common?,
                 http,
-                workers: workers.map_or_else(cores, |workers| workers as usize),
+                manners,
+                tls,
+                workers: workers.unwrap_or_else(cores),
                 admin,
+                access_sample: access.unwrap_or(0) as u32,
                 answers_octets: answers.unwrap_or(limits::ANSWERS_OCTETS_DEFAULT) as u64,
                 cache_octets: cache.unwrap_or(limits::CACHE_OCTETS_DEFAULT) as u64,
             })

@@ -3,7 +3,7 @@
 //! The rooms, in the order in which a request passes through them: [`net`] frames it, [`site`]
 //! tells whose it is, [`ocsp`] decodes and decides, has signed what is not kept, and `net` writes
 //! the answer. [`serve`] starts and stops all of it, [`reload`] takes a changed configuration; [`admin`] tells operators how it fares;
-//! [`metrics`] counts, [`config`] is the file, [`limits`] every bound, [`demo`] a CA to try it on.
+//! [`metrics`] counts, [`access`] tells a sample of the requests, [`config`] is the file, [`limits`] every bound, [`demo`] a CA to try it on.
 //!
 //! Records, keys and the encoding of responses are `precompute`'s.
 
@@ -17,6 +17,7 @@ pub mod serve;
 
 pub mod reload;
 
+pub mod access;
 pub mod admin;
 pub mod cli;
 pub mod config;

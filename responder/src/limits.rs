@@ -35,7 +35,10 @@ pub const READ_OCTETS: usize = 4 << 10;
 pub const WRITE_OCTETS_MAX: usize = 64 << 10;
 
 /// Requests that are answered in a row before other connections of the worker get their turn.
-pub const PIPELINE_MAX: usize = 64;
+pub const PIPELINE_MAX: u64 = 64;
+
+/// What a signed answer counts for among those: 20 µs by P-256, so that a row of them takes no longer than one of hits.
+pub const SIGNED_WEIGHT: u64 = 8;
 
 /// How long a header section may take from its first octet.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -99,3 +102,46 @@ pub const UNLISTED_VALIDITY: Duration = Duration::from_secs(300);
 
 /// File descriptors that are not connections: listeners, rings, the book, sources, logs, the admin listener's.
 pub const OTHER_DESCRIPTORS: u64 = 256;
+
+// -- The network plane
+
+/// Connections that are accepted in a row before those that are open get their turn.
+pub const ACCEPTS_IN_A_ROW: usize = 64;
+
+/// How long nothing is accepted after it failed for want of descriptors or memory, which others have to free.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections on the way from the other workers to one: a burst of all of them, each in its turn of accepting.
+pub const HANDED_MAX: usize = 1024;
+
+/// Buffers to answer in, and as many to read in, that one worker keeps for the next connections: as many as are at work
+/// at once on a busy one.
+pub const BUFFERS_KEPT_MAX: usize = 64;
+/// The largest to answer in that is kept: dozens of pipelined answers; 4 MiB together.
+pub const BUFFER_KEPT_OCTETS_MAX: usize = 64 << 10;
+
+/// How long those who have begun to connect get to end it when the service stops: the longest round trips are
+/// under 0.3 s.
+pub const HANDSHAKE_ALLOWANCE: Duration = Duration::from_millis(300);
+
+/// How often a worker that stops looks for connections that have become idle.
+pub const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// What deadlines may be set to: under a second the clock that keeps them is too coarse, and over an hour the bounds
+/// of connections are none.
+pub const DEADLINE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
+/// Octets behind the first 16 of a PROXY header: addresses take 36, what balancers add about themselves and TLS a few
+/// hundred. With the first it fits [`READ_OCTETS`].
+pub const PROXY_OCTETS_MAX: usize = 2 << 10;
+
+/// Octets of a TLS certificate file with its chain, or of a key file.
+pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
+
+/// How often the files of the TLS certificate are looked at.
+pub const TLS_LOOK: Duration = Duration::from_secs(1);
+
+const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX && PROXY_OCTETS_MAX + 16 <= READ_OCTETS);
+
+/// Lines of the access log that may wait for their writer: a second's at 4,096 a second, which no log should have to take.
+pub const ACCESS_LINES_WAITING_MAX: usize = 4096;

@@ -184,6 +184,12 @@ pub struct Counters {
     pub access_lost: AtomicU64,
     /// Connections accepted here and handed to another worker.
     pub handed_over: AtomicU64,
+    /// Connections refused because they came from outside of the trusted networks where the PROXY protocol is spoken,
+    pub untrusted: AtomicU64,
+    /// because of what stood in the place of a PROXY header,
+    pub proxy_refused: AtomicU64,
+    /// and because no TLS handshake came about.
+    pub tls_refused: AtomicU64,
 }
 
 impl Counters {

@@ -1,13 +1,23 @@
 //! Sockets and HTTP: one thread per core, each with its own listeners, connections and buffers.
 //!
-//! [`listen`] binds, [`worker`] accepts and keeps the deadlines, [`connection`] moves octets,
-//! [`http`] frames them (pure), [`head`] writes what stands before a body. The only room that
-//! knows status codes.
+//! [`listen`] binds, [`passed`] are bound already, [`accept`] takes connections in and [`balance`] spreads them, [`worker`] keeps the
+//! [`deadline`]s, [`connection`] moves octets through [`buffers`], [`http`] frames them (pure), [`head`] writes
+//! what stands before a body. [`tls`] may lie under it and a [`proxy`] before it; [`client`] tells who asks (pure).
+//! The only room that knows status codes.
 
+pub mod accept;
+pub mod balance;
+pub mod budget;
+pub mod buffers;
+pub mod client;
 pub mod connection;
+pub mod deadline;
 pub mod head;
 pub mod http;
 pub mod listen;
+pub mod passed;
+pub mod proxy;
 pub mod respond;
 pub mod ring;
+pub mod tls;
 pub mod worker;

@@ -1,10 +1,13 @@
 //! What is answered to what: RFC 6960 between the octets of a request and those of a response.
 //!
 //! [`request`] and [`get`] decode, [`answer`] decides (no I/O, no clock, no lock), [`store`]
-//! keeps what was signed, [`miss`] has the rest signed.
+//! keeps what was signed, a [`wish`] is what is to be
+//! signed, and [`miss`] has it signed.
 
 pub mod answer;
 pub mod get;
 pub mod miss;
 pub mod request;
+pub mod signed;
 pub mod store;
+pub mod wish;

@@ -49,6 +49,7 @@ impl Bound {
             ("admin.listen", config.admin.to_string()),
             ("cache.answers_octets", config.answers_octets.to_string()),
             ("cache.octets", config.cache_octets.to_string()),
+            ("log.access_sample", config.access_sample.to_string()),
             ("state_dir", config.common.state_dir.display().to_string()),
         ])
     }

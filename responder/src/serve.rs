@@ -9,13 +9,14 @@ use std::{
     fmt, io,
     net::SocketAddr,
     path::Path,
-    sync::Arc,
+    sync::{Arc, mpsc::SyncSender},
     thread::{self, JoinHandle},
     time::Instant,
 };
 
 use precompute::{config::Unlisted, engine::Engine};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -23,18 +24,21 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
+    access::{self, Sampler},
     admin,
-    config::Config,
+    config::{Config, Listen},
     limits,
     metrics::Counters,
     net::{
         accept::Listener,
         balance::Balance,
         listen,
+        passed::Passed,
+        tls::Certificates,
         worker::{self, Manners},
     },
     ocsp::{miss::Misses, store::Store},
-    reload::{Bound, Order, Reload},
+    reload::{self, Order, Reload},
     site::Site,
 };
 
@@ -43,6 +47,8 @@ use crate::{
 pub struct Running {
     /// Where relying parties are answered.
     pub http: Vec<SocketAddr>,
+    /// Where they are answered over TLS.
+    pub tls: Vec<SocketAddr>,
     /// Health and metrics.
     pub admin: SocketAddr,
 }
@@ -64,17 +70,10 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     let started = Instant::now();
     warn_of_policies(&config.common);
     // First what is quickly found wrong.
-    let mut listeners: Vec<Vec<Listener>> = (0..config.workers).map(|_| Vec::new()).collect();
-    let mut http = Vec::new();
-    for address in &config.http {
-        let bound = listen::shared("http.listen", *address, config.workers)?;
-        http.push(bound[0].local_addr()?);
-        listeners.iter_mut().zip(bound).for_each(|(worker, socket)| {
-            worker.push(Listener { socket, tls: false, inherited: false });
-        });
-    }
+    let Bound { http, tls, listeners } = Bound::bind(config)?;
+    let tls_config = config.tls.as_ref().map(|tls| tls.certificates.server_config()).transpose()?;
     let admin = listen::single("admin.listen", config.admin)?;
-    let running = Running { http, admin: admin.local_addr()? };
+    let running = Running { http, tls, admin: admin.local_addr()? };
 
     let mut engine = Engine::open(&config.common)?;
     engine.read_all(|tenant, issuer, pass| {
@@ -93,7 +92,12 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     let (sites, site) = watch::channel(Arc::new(Site::new(&config.common, &states, config.workers, None)));
     let misses = Misses::new(Store::new(config.answers_octets, config.cache_octets));
 
-    let mut workers = Workers::start(listeners, &site, &misses)?;
+    let (lines, told) = access::channel();
+    let access = (config.access_sample, &lines);
+    let mut workers = Workers::start(listeners, &config.manners, tls_config.as_ref(), &site, &misses, access)?;
+    // It ends when the last worker has.
+    drop(lines);
+    thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
     let status = admin::Status::new(site, workers.counters.clone(), misses);
     let (orders, ordered) = std::sync::mpsc::channel::<Order>();
     let follow = {
@@ -113,7 +117,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
         let server = tokio::spawn(async move { service.await });
         let reload = Reload {
             path: path.to_owned(),
-            bound: Bound::of(config),
+            bound: reload::Bound::of(config),
             workers: config.workers,
             orders,
             sites,
@@ -129,10 +133,12 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
                 notify(sd_notify::NotifyState::Ready);
             }
         });
+        let certificates = config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
+        let following = certificates.clone().map(|certificates| tokio::spawn(follow_certificates(certificates)));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         info!(
-            http = ?running.http, admin = %running.admin, workers = config.workers,
+            http = ?running.http, tls = ?running.tls, admin = %running.admin, workers = config.workers,
             seconds = started.elapsed().as_secs_f32(), "ready"
         );
         ready(&running);
@@ -155,12 +161,59 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
             _ = interrupt.recv() => {}
         }
         server.abort();
+        following.inspect(tokio::task::JoinHandle::abort);
         outcome
     });
     // The engine may be in the middle of a commit; it ends within one pass.
     let _ = follow.join();
     info!("stopped");
     outcome
+}
+
+/// What is listened on, before anybody accepts.
+struct Bound {
+    http: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    /// Each worker's.
+    listeners: Vec<Vec<Listener>>,
+}
+
+impl Bound {
+    fn bind(config: &Config) -> Result<Self, Box<dyn Error>> {
+        let mut passed = Passed::to_us()?;
+        let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        let alone = !(config.http.contains(&Listen::Systemd) && tls.contains(&Listen::Systemd));
+        let mut bound =
+            Self { http: Vec::new(), tls: Vec::new(), listeners: (0..config.workers).map(|_| Vec::new()).collect() };
+        for (name, listens, tls) in [("http", &config.http[..], false), ("tls", tls, true)] {
+            for listen in listens {
+                let sockets = match listen {
+                    Listen::Address(address) => {
+                        vec![listen::shared(if tls { "tls.listen" } else { "http.listen" }, *address, config.workers)?]
+                    }
+                    Listen::Systemd => {
+                        let taken = passed.take(name, alone)?.into_iter();
+                        taken.map(|socket| listen::passed(socket, config.workers)).collect::<io::Result<_>>()?
+                    }
+                };
+                for shares in sockets {
+                    let addresses = if tls { &mut bound.tls } else { &mut bound.http };
+                    addresses.push(shares[0].local_addr()?);
+                    let inherited = *listen == Listen::Systemd;
+                    for (worker, socket) in bound.listeners.iter_mut().zip(shares) {
+                        worker.push(Listener { socket, tls, inherited });
+                    }
+                }
+            }
+        }
+        for name in passed.left() {
+            warn!(
+                name,
+                "systemd passed a socket that the configuration has no use for; say listen = [\"systemd\"] under [http] or [tls]"
+            );
+        }
+        Ok(bound)
+    }
 }
 
 /// What is allowed and unwise is said at every start.
@@ -195,6 +248,15 @@ fn connections_max(workers: usize) -> usize {
     connections
 }
 
+/// Looks at the files of the TLS certificate now and then.
+async fn follow_certificates(certificates: Arc<Certificates>) {
+    loop {
+        tokio::time::sleep(limits::TLS_LOOK).await;
+        let certificates = Arc::clone(&certificates);
+        let _ = tokio::task::spawn_blocking(move || certificates.follow()).await;
+    }
+}
+
 fn notify(state: sd_notify::NotifyState<'_>) {
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(false, &[state]);
@@ -213,9 +275,12 @@ struct Workers {
 impl Workers {
     /// Returns when all of them accept.
     fn start(
-        listeners: Vec<Vec<TcpListener>>,
+        listeners: Vec<Vec<Listener>>,
+        manners: &Manners,
+        tls: Option<&Arc<ServerConfig>>,
         site: &watch::Receiver<Arc<Site>>,
         misses: &Arc<Misses>,
+        (access_sample, lines): (u32, &SyncSender<access::Line>),
     ) -> io::Result<Self> {
         let (stop, _) = watch::channel(false);
         let (words, lost) = mpsc::unbounded_channel();
@@ -232,7 +297,9 @@ impl Workers {
                 listeners,
                 balance: Arc::clone(&balance),
                 handed,
-                manners: Manners::default(),
+                manners: manners.clone(),
+                access: Sampler::new(access_sample, number as u32, lines.clone()),
+                tls: tls.map(Arc::clone),
                 sites: site.clone(),
                 misses: Arc::clone(misses),
                 counters,

@@ -4,9 +4,12 @@
 //! own tenant. Immutable once made: a changed configuration makes another site, which takes over what has not changed
 //! with everything that is kept for it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use precompute::{
@@ -14,10 +17,11 @@ use precompute::{
     config::{Config, IssuerConfig, Policy, Tenant as TenantConfig},
     engine::IssuerState,
     limits::ISSUERS_MAX,
-    ocsp::{CertId, HashAlgorithm, IssuerHashes},
-    pki::Serial,
-    sign::OcspSigner,
+    ocsp::{CertId, HashAlgorithm, IssuerHashes, OcspError},
+    pki::{Certificate, Serial, UnixTime},
+    sign::{Algorithm, OcspSigner, Signers},
 };
+use tracing::error;
 
 use crate::{metrics::Requests, ocsp::store::hex};
 
@@ -31,7 +35,11 @@ pub struct Site {
 #[derive(Debug)]
 pub struct Tenant {
     /// For logs and metrics.
-    pub name: String,
+    pub name: Arc<str>,
+    /// How it answers.
+    pub policy: Policy,
+    /// CAs of those who may sign requests.
+    pub request_anchors: Arc<[Certificate]>,
     /// Requests that name none of its issuers.
     pub requests: Arc<Requests>,
     hosts: Vec<String>,
@@ -78,14 +86,16 @@ pub struct Issuer {
     pub policy: Policy,
     /// What CertIDs name it by.
     pub hashes: IssuerHashes,
+    /// Since when the CA exists.
+    pub not_before: UnixTime,
     /// Its certificates, and how their sources fare.
     pub state: IssuerState,
     /// Who signs for it.
-    pub signer: Arc<OcspSigner>,
+    pub signers: Signers,
     /// Requests for its certificates.
     pub requests: Arc<Requests>,
     /// Whether the log says already that the signer's certificate has expired.
-    pub expiry_told: AtomicBool,
+    expiry_told: AtomicBool,
     surrogate: [u8; 16],
 }
 
@@ -94,11 +104,12 @@ impl Issuer {
     pub fn new(
         name: &str,
         policy: Policy,
-        hashes: IssuerHashes,
+        certificate: &Certificate,
         state: IssuerState,
-        signer: Arc<OcspSigner>,
+        signers: Signers,
         workers: usize,
     ) -> Self {
+        let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Relaxed);
         assert!(number < ISSUERS_MAX, "this process has had {ISSUERS_MAX} issuers; it has to be started anew");
@@ -109,7 +120,7 @@ impl Issuer {
         }
         let (name, expiry_told) = (name.to_owned(), AtomicBool::new(false));
         let requests = Arc::new(Requests::new(workers));
-        Self { number, name, policy, hashes, state, signer, requests, expiry_told, surrogate }
+        Self { number, name, policy, hashes, not_before, state, signers, requests, expiry_told, surrogate }
     }
 
     /// Whether the answers of this one are right for an issuer of the same tenant with this configuration.
@@ -117,14 +128,49 @@ impl Issuer {
         self.name == config.name
             && self.policy == *policy
             && Arc::ptr_eq(&self.state.records, &state.records)
-            && self.signer.template().fingerprint() == config.signer.template().fingerprint()
-            && self.signer.not_after() == config.signer.not_after()
+            && self.signers.all().len() == config.signers.all().len()
+            && self.signers.all().iter().zip(config.signers.all()).all(|(signer, other)| {
+                signer.template().fingerprint() == other.template().fingerprint()
+                    && (signer.not_before(), signer.not_after()) == (other.not_before(), other.not_after())
+            })
     }
 
     /// What its answer about a certificate is kept under.
     #[inline]
-    pub fn key(&self, hash: HashAlgorithm, serial: &Serial) -> Key {
-        Key::new(self.number, hash, 0, serial)
+    pub fn key(&self, hash: HashAlgorithm, signer: u8, serial: &Serial) -> Key {
+        Key::new(self.number, hash, signer, serial)
+    }
+
+    /// Who signs an answer `now` for a client with these preferences, and its place among the signers.
+    #[inline]
+    pub fn choose(
+        &self,
+        now: UnixTime,
+        preferred: impl Iterator<Item = Algorithm>,
+    ) -> Result<(u8, &Arc<OcspSigner>), OcspError> {
+        if let Some(chosen) = self.signers.choose(now, self.policy.validity, preferred) {
+            return Ok(chosen);
+        }
+        // Told once: every request comes here from then on.
+        if !self.expiry_told.swap(true, Relaxed) {
+            let not_after = self.not_after();
+            error!(issuer = self.name, %not_after, "the signing certificate has expired; nothing can be signed until it is renewed");
+        }
+        Err(OcspError::InternalError)
+    }
+
+    /// When the last of its signers ends.
+    pub fn not_after(&self) -> UnixTime {
+        self.signers.all().iter().map(|signer| signer.not_after()).max().unwrap_or(UnixTime(0))
+    }
+
+    /// Who signs one answer for certificates of all of these, of one tenant; `None` where no signer is authorised for
+    /// every one.
+    pub fn choose_for_all<'i>(issuers: impl Iterator<Item = &'i Self>, now: UnixTime) -> Option<Arc<OcspSigner>> {
+        let mut validity = Duration::ZERO;
+        let lists = issuers.inspect(|issuer| validity = issuer.policy.validity).map(|issuer| &issuer.signers);
+        let lists: Vec<_> = lists.collect();
+        Signers::shared(lists, now, validity)
     }
 
     /// Whether it is the very same.
@@ -143,7 +189,7 @@ impl Site {
     pub fn new(config: &Config, states: &[IssuerState], workers: usize, former: Option<&Self>) -> Self {
         let mut states = states.iter();
         let tenants = config.tenants.iter().map(|tenant| {
-            let former = former.and_then(|site| site.tenants.iter().find(|former| former.name == tenant.name));
+            let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
             Tenant::new(tenant, states.by_ref(), workers, former)
         });
         Self { tenants: tenants.collect() }
@@ -184,12 +230,14 @@ impl Tenant {
             if let Some(same) = formers.find(|issuer| issuer.answers_for(config_of, &config.policy, state)) {
                 return Arc::clone(same);
             }
-            let (hashes, signer) = (config_of.hashes.clone(), Arc::clone(&config_of.signer));
-            Arc::new(Issuer::new(&config_of.name, config.policy, hashes, state.clone(), signer, workers))
+            let IssuerConfig { name, certificate, signers, .. } = config_of;
+            Arc::new(Issuer::new(name, config.policy, certificate, state.clone(), signers.clone(), workers))
         };
         let issuers: Vec<_> = config.issuers.iter().zip(states).map(issuer).collect();
         Self {
-            name: config.name.clone(),
+            name: config.name.as_str().into(),
+            policy: config.policy,
+            request_anchors: Arc::clone(&config.request_anchors),
             requests: former.map_or_else(|| Arc::new(Requests::new(workers)), |former| Arc::clone(&former.requests)),
             hosts: config.hosts.clone(),
             path: config.path.clone(),
@@ -240,7 +288,9 @@ mod tests {
 
     fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
         let tenant = |(name, hosts, path): &(&str, &[&str], &str)| Tenant {
-            name: (*name).to_owned(),
+            name: (*name).into(),
+            policy: Policy::DEFAULT,
+            request_anchors: Arc::default(),
             requests: Arc::new(Requests::new(0)),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             path: (*path).to_owned(),
@@ -267,7 +317,7 @@ mod tests {
             (Some("[::1]:80"), "/a/MFE", Some(("a", "/MFE"))),
         ] {
             let found = site.route(host.map(str::as_bytes), path.as_bytes());
-            let found = found.map(|(tenant, rest)| (tenant.name.as_str(), std::str::from_utf8(rest).unwrap()));
+            let found = found.map(|(tenant, rest)| (&*tenant.name, std::str::from_utf8(rest).unwrap()));
             assert_eq!(found, expected, "{host:?} {path}");
         }
     }

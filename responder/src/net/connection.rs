@@ -1,105 +1,46 @@
 //! One connection: reads what there is, answers every complete request in it with one write.
 //!
-//! Deadlines are kept by the worker, which looks over its connections each second and cancels
-//! what has been in its [`Phase`] for too long: no timer is set or cleared for a request.
+//! While it is idle it holds its input buffer and nothing else. It keeps no time: it notes in
+//! [`Watched`] what it waits for, and the worker ends it. It does not know what carries it.
 
 use std::{
-    cell::{Cell, RefCell},
     io,
-    rc::Rc,
+    net::{SocketAddr, TcpStream as StdStream},
     sync::atomic::Ordering::Relaxed,
-    time::Duration,
+    time::Instant,
 };
 
 use monoio::{
     buf::{IoBuf as _, SliceMut},
-    io::{AsyncWriteRent as _, CancelHandle, CancelableAsyncReadRent as _, CancelableAsyncWriteRent as _, Canceller},
+    io::{AsyncReadRent, AsyncWriteRent},
     net::TcpStream,
 };
 use precompute::pki::UnixTime;
+use rustix::{
+    buffer::spare_capacity,
+    net::{RecvFlags, SendFlags, recv, send},
+};
+use tracing::debug;
 
 use super::{
+    client::Client,
+    deadline::{Phase, Watched},
     head::{self, Context},
     http::{self, Rejection},
+    proxy::{self, ProxyError},
     respond::{Responded, respond},
     worker::Worker,
 };
-use crate::limits;
+use crate::{limits, metrics::Counters};
 
-/// What a connection is waiting for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Phase {
-    /// The next request.
-    Idle,
-    /// The rest of a header section.
-    Head,
-    /// The rest of a body.
-    Body,
-    /// The client to read.
-    Write,
-    /// An answer to be signed; that has a deadline of its own.
-    Answer,
-    /// The client to notice that it was refused.
-    Linger,
+/// What carries a connection.
+pub trait Carrier: AsyncReadRent + AsyncWriteRent {
+    /// Whether its end has to be said, and does not go without saying.
+    const SAYS_GOODBYE: bool;
 }
 
-impl Phase {
-    /// For how long.
-    const fn deadline(self) -> Duration {
-        match self {
-            Self::Idle => limits::IDLE_DEADLINE,
-            Self::Head => limits::HEAD_DEADLINE,
-            Self::Body => limits::BODY_DEADLINE,
-            Self::Write => limits::WRITE_DEADLINE,
-            Self::Answer => Duration::MAX,
-            Self::Linger => limits::LINGER_DEADLINE,
-        }
-    }
-}
-
-/// What the worker sees of a connection.
-pub struct Watched {
-    phase: Cell<Phase>,
-    /// In which of the worker's ticks the phase began.
-    since: Cell<u32>,
-    canceller: RefCell<Option<Canceller>>,
-}
-
-impl Watched {
-    /// A connection just accepted.
-    pub fn new(tick: u32) -> Self {
-        Self { phase: Cell::new(Phase::Idle), since: Cell::new(tick), canceller: RefCell::new(Some(Canceller::new())) }
-    }
-
-    /// Whether it has waited for too long.
-    pub fn is_overdue(&self, tick: u32) -> bool {
-        // A phase began some time within its tick.
-        u64::from(tick.wrapping_sub(self.since.get())) > self.phase.get().deadline().as_secs()
-    }
-
-    /// Whether nothing is under way.
-    pub fn is_idle(&self) -> bool {
-        self.phase.get() == Phase::Idle
-    }
-
-    /// Ends what the connection is waiting for, and thereby the connection.
-    pub fn cancel(&self) {
-        let canceller = self.canceller.borrow_mut().take();
-        drop(canceller.map(Canceller::cancel));
-    }
-
-    /// `None` once cancelled.
-    fn handle(&self) -> Option<CancelHandle> {
-        self.canceller.borrow().as_ref().map(Canceller::handle)
-    }
-
-    /// Goes over to `phase`; staying in one does not renew its deadline.
-    fn enter(&self, phase: Phase, tick: u32) {
-        if self.phase.get() != phase {
-            self.phase.set(phase);
-            self.since.set(tick);
-        }
-    }
+impl Carrier for TcpStream {
+    const SAYS_GOODBYE: bool = false;
 }
 
 /// What comes after the answers so far are written.
@@ -114,98 +55,305 @@ enum Next {
     Linger,
 }
 
-/// Serves a connection to its end.
-pub async fn serve(worker: Rc<Worker>, mut stream: TcpStream, watched: Rc<Watched>) {
-    // Whatever ends it, the client has gone or is to go; there is nobody to tell.
-    let _ = run(&worker, &mut stream, &watched).await;
+/// Answers, and what comes after they are written.
+struct Turn {
+    output: Vec<u8>,
+    next: Next,
+    answered: Answered,
 }
 
-async fn run(worker: &Worker, stream: &mut TcpStream, watched: &Watched) -> io::Result<()> {
-    let mut input = Vec::with_capacity(limits::READ_OCTETS);
-    let mut output = Vec::new();
-    let mut continued = false;
-    loop {
-        let next = answer_all(worker, watched, &mut input, &mut output, &mut continued).await;
-        if !output.is_empty() {
-            watched.enter(Phase::Write, worker.tick());
-            output = write(stream, watched, output).await?;
-            worker.counters.octets_out.fetch_add(output.len() as u64, Relaxed);
-            output.clear();
-            output.shrink_to(limits::READ_OCTETS);
+/// How many requests were answered in a turn, and when it began.
+#[derive(Clone, Copy)]
+struct Answered {
+    since: Instant,
+    kept: u64,
+    signed: u64,
+}
+
+impl Answered {
+    /// They are with the kernel now.
+    fn note(self, counters: &Counters) {
+        let took = self.since.elapsed();
+        for (count, histogram) in [(self.kept, &counters.served), (self.signed, &counters.signed)] {
+            if count > 0 {
+                histogram.note(took, count);
+            }
         }
-        match next {
-            Next::Answer => continue,
-            Next::Close => return stream.shutdown().await,
-            Next::Linger => return linger(worker, stream, watched, input).await,
-            Next::Read(phase) => watched.enter(phase, worker.tick()),
-        }
-        if input.is_empty() {
-            input.shrink_to(limits::READ_OCTETS);
-        }
-        let before = input.len();
-        input.reserve(limits::READ_OCTETS / 2);
-        input = read(stream, watched, input).await?;
-        if input.len() == before {
-            return Ok(());
-        }
+    }
+
+    /// What it counts for among the requests that are answered in a row: a signature takes as long as several look-ups.
+    fn weight(self) -> u64 {
+        self.kept + self.signed * limits::SIGNED_WEIGHT
     }
 }
 
-/// Answers every complete request of `input` into `output`, as far as the bounds allow.
-async fn answer_all(
-    worker: &Worker,
-    watched: &Watched,
-    input: &mut Vec<u8>,
-    output: &mut Vec<u8>,
-    continued: &mut bool,
-) -> Next {
-    let mut at = 0;
-    let mut answered = 0;
-    let ended = loop {
-        if at == input.len() {
-            break Ok(Next::Read(Phase::Idle));
-        }
-        if answered == limits::PIPELINE_MAX || output.len() > limits::WRITE_OCTETS_MAX {
-            break Ok(Next::Answer);
-        }
-        let head = match http::head(&input[at..]) {
-            Ok(Some(head)) => head,
-            Ok(None) => break Ok(Next::Read(Phase::Head)),
-            Err(rejection) => break Err(rejection),
-        };
-        let (body, length) = match http::body(&input[at + head.length..], head.framing) {
-            Ok(Some(body)) => body,
-            Ok(None) => {
-                if head.expects_continue && !std::mem::replace(continued, true) {
-                    output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-                }
-                break Ok(Next::Read(Phase::Body));
-            }
-            Err(rejection) => break Err(rejection),
-        };
-        watched.enter(Phase::Answer, worker.tick());
-        let keep_alive = head.keep_alive && !worker.is_draining();
-        if respond(worker, &head, &body, keep_alive, output).await == Responded::OutputFirst {
-            break Ok(Next::Answer);
-        }
-        at += head.length + length;
-        answered += 1;
-        *continued = false;
-        if !keep_alive {
-            break Ok(Next::Close);
-        }
-    };
-    let next = match ended {
-        Ok(next) => next,
-        Err(Rejection::VersionNotSupported) if http::mend_request_line(&mut input[at..]) => Next::Answer,
-        Err(rejection) => refuse(worker, output, rejection),
-    };
-    input.drain(..at);
-    next
+/// One connection's reading and answering.
+pub struct Session<'w> {
+    worker: &'w Worker,
+    watched: &'w Watched,
+    /// The other end, or that of the proxy's connection.
+    peer: SocketAddr,
+    input: Vec<u8>,
+    /// Whether the client was told to go on with the body it announced.
+    continued: bool,
 }
 
-fn refuse(worker: &Worker, output: &mut Vec<u8>, rejection: Rejection) -> Next {
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.worker.inputs.give(std::mem::take(&mut self.input));
+    }
+}
+
+impl<'w> Session<'w> {
+    /// Nothing was read yet.
+    pub fn new(worker: &'w Worker, watched: &'w Watched, peer: SocketAddr) -> Self {
+        let mut input = worker.inputs.take();
+        input.reserve(limits::READ_OCTETS);
+        Self { worker, watched, peer, input, continued: false }
+    }
+
+    /// Serves a connection over plain TCP until the client ends it or it fails.
+    ///
+    /// Many clients connect for one request, which is there already when they are accepted. It is read without
+    /// troubling the ring, and its answer leaves in one segment with the end of the connection.
+    pub async fn serve_tcp(mut self, stream: StdStream) -> io::Result<()> {
+        if self.worker.manners.proxy_protocol {
+            let mut stream = self.adopt(stream)?;
+            self.learn_client(&mut stream).await?;
+            return self.serve(&mut stream, None).await;
+        }
+        let first = match recv(&stream, spare_capacity(&mut self.input), RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return Ok(()),
+            Ok(_) => {
+                let mut turn = self.answer().await;
+                if matches!(turn.next, Next::Close) && self.input.is_empty() {
+                    let flags = SendFlags::DONTWAIT | SendFlags::MORE | SendFlags::NOSIGNAL;
+                    let sent = send(&stream, &turn.output, flags).unwrap_or(0);
+                    self.worker.counters.octets_out.fetch_add(sent as u64, Relaxed);
+                    if sent == turn.output.len() {
+                        turn.answered.note(&self.worker.counters);
+                        self.worker.buffers.give(turn.output);
+                        return Ok(());
+                    }
+                    turn.output.drain(..sent);
+                }
+                Some(turn)
+            }
+            // Nothing yet; and a connection that failed will say so again.
+            Err(_) => None,
+        };
+        let mut stream = self.adopt(stream)?;
+        self.serve(&mut stream, first).await
+    }
+
+    /// Serves a connection over TLS, as [`Session::serve_tcp`] does.
+    pub async fn serve_tls(mut self, stream: StdStream) -> io::Result<()> {
+        let mut stream = self.adopt(stream)?;
+        if self.worker.manners.proxy_protocol {
+            self.learn_client(&mut stream).await?;
+        }
+        let Some(acceptor) = &self.worker.tls else { return Ok(()) };
+        self.watched.enter(Phase::Head, self.worker.tick());
+        match acceptor.accept(stream).await {
+            Ok(mut stream) => {
+                self.watched.enter(Phase::Fresh, self.worker.tick());
+                self.serve(&mut stream, None).await
+            }
+            Err(error) => {
+                self.worker.counters.tls_refused.fetch_add(1, Relaxed);
+                debug!(peer = %self.peer, %error, "no TLS handshake came about");
+                Ok(())
+            }
+        }
+    }
+
+    /// The stream for the runtime of this thread.
+    fn adopt(&self, stream: StdStream) -> io::Result<TcpStream> {
+        if self.worker.on_epoll {
+            // A ring waits in the kernel; epoll needs calls that return.
+            stream.set_nonblocking(true)?;
+        }
+        TcpStream::from_std(stream)
+    }
+
+    /// Reads the PROXY header, and not an octet more.
+    async fn learn_client<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
+        self.watched.enter(Phase::Head, self.worker.tick());
+        let learnt = match self.read_exactly(stream, proxy::FIXED_OCTETS).await.map(|()| proxy::remainder(&self.input))
+        {
+            Ok(Ok(remainder)) => {
+                let whole = self.read_exactly(stream, proxy::FIXED_OCTETS + remainder).await;
+                whole.map_err(|_| ProxyError::TooShort).and_then(|()| proxy::client(&self.input))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(ProxyError::NoHeader),
+        };
+        match learnt {
+            Ok(client) => {
+                self.input.clear();
+                self.peer = client.unwrap_or(self.peer);
+                self.watched.enter(Phase::Fresh, self.worker.tick());
+                Ok(())
+            }
+            Err(error) => {
+                self.worker.counters.proxy_refused.fetch_add(1, Relaxed);
+                debug!(peer = %self.peer, "a connection {error}");
+                Err(io::Error::new(io::ErrorKind::InvalidData, error))
+            }
+        }
+    }
+
+    /// Reads until there are `length` octets in the input.
+    async fn read_exactly<C: Carrier>(&mut self, stream: &mut C, length: usize) -> io::Result<()> {
+        while self.input.len() < length {
+            let begin = self.input.len();
+            let buffer = SliceMut::new(std::mem::take(&mut self.input), begin, length);
+            let (result, slice) = stream.read(buffer).await;
+            self.input = slice.into_inner();
+            if result? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves a connection until the client ends it or it fails; writes what was answered already first.
+    async fn serve<C: Carrier>(&mut self, stream: &mut C, mut turn: Option<Turn>) -> io::Result<()> {
+        loop {
+            let Turn { output, next, answered } = match turn.take() {
+                Some(turn) => turn,
+                None if self.read(stream).await? => self.answer().await,
+                None => return Ok(()),
+            };
+            self.write(stream, output).await?;
+            answered.note(&self.worker.counters);
+            match next {
+                Next::Answer => turn = Some(self.answer().await),
+                Next::Read(phase) => {
+                    self.watched.enter(phase, self.worker.tick());
+                    if self.input.is_empty() {
+                        self.input.shrink_to(limits::READ_OCTETS);
+                    }
+                }
+                Next::Close if self.input.is_empty() => {
+                    // Closing a socket from which everything was read ends it in order.
+                    return if C::SAYS_GOODBYE { stream.shutdown().await } else { Ok(()) };
+                }
+                Next::Close | Next::Linger => return self.linger(stream).await,
+            }
+        }
+    }
+
+    /// Reads something that is worth looking at; false at the client's end.
+    async fn read<C: Carrier>(&mut self, stream: &mut C) -> io::Result<bool> {
+        loop {
+            let before = self.input.len();
+            self.input.reserve(limits::READ_OCTETS / 2);
+            self.input = read(stream, std::mem::take(&mut self.input)).await?;
+            if self.input.len() == before {
+                return Ok(false);
+            }
+            if self.watched.phase() != Phase::Head || !no_end_of_head(&self.input, before) {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Answers every complete request of the input, as far as the bounds allow.
+    async fn answer(&mut self) -> Turn {
+        let mut output = self.worker.buffers.take();
+        let mut answered = Answered { since: Instant::now(), kept: 0, signed: 0 };
+        let next = self.answer_all(&mut output, &mut answered).await;
+        Turn { output, next, answered }
+    }
+
+    /// Answers every complete request of the input into `output`, as far as the bounds allow.
+    async fn answer_all(&mut self, output: &mut Vec<u8>, answered: &mut Answered) -> Next {
+        let Self { worker, watched, peer, ref mut input, ref mut continued } = *self;
+        let mut at = 0;
+        let mut client = Client { peer, forwarded: None };
+        let ended = loop {
+            if at == input.len() {
+                break Ok(Next::Read(Phase::Idle));
+            }
+            if answered.weight() >= limits::PIPELINE_MAX || output.len() > limits::WRITE_OCTETS_MAX {
+                break Ok(Next::Answer);
+            }
+            let head = match http::head(&input[at..]) {
+                Ok(Some(head)) => head,
+                Ok(None) => break Ok(Next::Read(Phase::Head)),
+                Err(rejection) => break Err(rejection),
+            };
+            client = worker.manners.trusted.client(peer, head.forwarded_for);
+            let (body, length) = match http::body(&input[at + head.length..], head.framing) {
+                Ok(Some(body)) => body,
+                Ok(None) => {
+                    if head.expects_continue && !std::mem::replace(continued, true) {
+                        output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    }
+                    break Ok(Next::Read(Phase::Body));
+                }
+                Err(rejection) => break Err(rejection),
+            };
+            watched.enter(Phase::Answer, worker.tick());
+            let keep_alive = head.keep_alive && !worker.is_draining();
+            match respond(worker, &client, &head, &body, keep_alive, output).await {
+                Responded::OutputFirst => break Ok(Next::Answer),
+                Responded::Kept => answered.kept += 1,
+                Responded::Signed => answered.signed += 1,
+            }
+            at += head.length + length;
+            *continued = false;
+            if !keep_alive {
+                break Ok(Next::Close);
+            }
+        };
+        let next = match ended {
+            Ok(next) => next,
+            Err(Rejection::VersionNotSupported) if http::mend_request_line(&mut input[at..]) => Next::Answer,
+            Err(rejection) => refuse(worker, client, output, rejection),
+        };
+        input.drain(..at);
+        next
+    }
+
+    async fn write<C: Carrier>(&mut self, stream: &mut C, mut output: Vec<u8>) -> io::Result<()> {
+        if !output.is_empty() {
+            self.watched.enter(Phase::Write, self.worker.tick());
+            output = write(stream, output).await?;
+            self.worker.counters.octets_out.fetch_add(output.len() as u64, Relaxed);
+        }
+        self.worker.buffers.give(output);
+        Ok(())
+    }
+
+    /// Lets the client read its last response: octets that nobody took would otherwise turn the end of the
+    /// connection into a reset, which throws the response away.
+    async fn linger<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
+        self.watched.enter(Phase::Linger, self.worker.tick());
+        stream.shutdown().await?;
+        let mut dropped = 0;
+        while dropped < limits::LINGER_OCTETS_MAX {
+            self.input.clear();
+            self.input = read(stream, std::mem::take(&mut self.input)).await?;
+            if self.input.is_empty() {
+                break;
+            }
+            dropped += self.input.len();
+        }
+        Ok(())
+    }
+}
+
+/// Whether octets that dripped in cannot have completed a header section: then looking at all of it again
+/// for each of them would cost the worker more than sending them costs the client.
+fn no_end_of_head(input: &[u8], before: usize) -> bool {
+    input.len() <= limits::TARGET_OCTETS_MAX && !input[before..].contains(&b'\n')
+}
+
+fn refuse(worker: &Worker, client: Client, output: &mut Vec<u8>, rejection: Rejection) -> Next {
     worker.counters.http_refused.fetch_add(1, Relaxed);
+    debug!(client = %client.address(), status = rejection.status(), "a request was refused");
     head::rejection(
         output,
         rejection,
@@ -215,19 +363,17 @@ fn refuse(worker: &Worker, output: &mut Vec<u8>, rejection: Rejection) -> Next {
 }
 
 /// Reads once, behind what is in `input` already.
-async fn read(stream: &mut TcpStream, watched: &Watched, input: Vec<u8>) -> io::Result<Vec<u8>> {
-    let handle = watched.handle().ok_or(io::ErrorKind::TimedOut)?;
+async fn read<C: Carrier>(stream: &mut C, input: Vec<u8>) -> io::Result<Vec<u8>> {
     let (start, end) = (input.len(), input.capacity());
-    let (result, slice) = stream.cancelable_read(SliceMut::new(input, start, end), handle).await;
+    let (result, slice) = stream.read(SliceMut::new(input, start, end)).await;
     result.map(|_| slice.into_inner())
 }
 
 /// Writes all of `output`, which comes back.
-async fn write(stream: &mut TcpStream, watched: &Watched, mut output: Vec<u8>) -> io::Result<Vec<u8>> {
+async fn write<C: Carrier>(stream: &mut C, mut output: Vec<u8>) -> io::Result<Vec<u8>> {
     let mut written = 0;
     while written < output.len() {
-        let handle = watched.handle().ok_or(io::ErrorKind::TimedOut)?;
-        let (result, slice) = stream.cancelable_write(output.slice(written..), handle).await;
+        let (result, slice) = stream.write(output.slice(written..)).await;
         output = slice.into_inner();
         match result? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -237,39 +383,17 @@ async fn write(stream: &mut TcpStream, watched: &Watched, mut output: Vec<u8>) -
     Ok(output)
 }
 
-/// Lets the client read its refusal: octets that nobody took would otherwise turn the end of the
-/// connection into a reset, which throws the response away.
-async fn linger(worker: &Worker, stream: &mut TcpStream, watched: &Watched, mut input: Vec<u8>) -> io::Result<()> {
-    watched.enter(Phase::Linger, worker.tick());
-    stream.shutdown().await?;
-    let mut dropped = 0;
-    while dropped < limits::LINGER_OCTETS_MAX {
-        input.clear();
-        input.reserve(limits::READ_OCTETS);
-        input = read(stream, watched, input).await?;
-        if input.is_empty() {
-            break;
-        }
-        dropped += input.len();
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_counts_from_the_first_tick_of_a_phase() {
-        let watched = Watched::new(100);
-        watched.enter(Phase::Head, 101);
-        watched.enter(Phase::Head, 109);
-        assert!(!watched.is_overdue(111), "10 s may have begun late in tick 101");
-        assert!(watched.is_overdue(112), "octets that drip in renew nothing");
-        watched.enter(Phase::Answer, 112);
-        watched.enter(Phase::Head, 112);
-        assert!(!watched.is_overdue(120), "another request's head");
-        watched.enter(Phase::Answer, 120);
-        assert!(!watched.is_overdue(u32::MAX));
+    fn a_dripping_header_section_is_looked_at_when_a_line_ends() {
+        assert!(no_end_of_head(b"GET / HTTP/1.1\r\nHost: a", 20));
+        assert!(!no_end_of_head(b"GET / HTTP/1.1\r\nHost: a\r\n", 23));
+        assert!(
+            !no_end_of_head(&[b'a'; limits::TARGET_OCTETS_MAX + 1], 20),
+            "too much is noticed without a line's end"
+        );
     }
 }

@@ -118,10 +118,13 @@ impl Fields<'_> {
     }
 }
 
-/// An unsigned OCSP error; never kept by anybody.
-pub fn ocsp_error(out: &mut Vec<u8>, error: OcspError, context: &Context) {
+/// An unsigned OCSP error; never kept by anybody. `unavailable` says so in HTTP as well, for balancers that look at
+/// the status only.
+pub fn ocsp_error(out: &mut Vec<u8>, error: OcspError, unavailable: bool, context: &Context) {
+    let status = if unavailable { &b"HTTP/1.1 503 Service Unavailable"[..] } else { b"HTTP/1.1 200 OK" };
+    out.extend_from_slice(status);
     out.extend_from_slice(
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\nCache-Control: no-store\r\nContent-Length: 5\r\n",
+        b"\r\nContent-Type: application/ocsp-response\r\nCache-Control: no-store\r\nContent-Length: 5\r\n",
     );
     context.finish(out);
     context.body(out, &error_response(error));

@@ -79,10 +79,14 @@ pub struct Head<'b> {
     pub framing: Framing,
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
+    /// Content-Type.
+    pub content_type: Option<&'b [u8]>,
     /// If-None-Match.
     pub if_none_match: Option<&'b [u8]>,
     /// If-Modified-Since.
     pub if_modified_since: Option<&'b [u8]>,
+    /// X-Forwarded-For, the last of its fields: the nearest proxy's.
+    pub forwarded_for: Option<&'b [u8]>,
     /// Octets of the header section.
     pub length: usize,
 }
@@ -94,17 +98,20 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
     let mut request = httparse::Request::new(&mut []);
     let length = match request.parse_with_uninit_headers(octets, &mut headers) {
         Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return incomplete(octets).map(|()| None),
+        Ok(httparse::Status::Partial) => return bounded(octets).map(|()| None),
         Err(httparse::Error::TooManyHeaders) => return Err(Rejection::HeadTooLarge),
+        // What has no version may only have a space in its target, which is mended when the line is whole.
+        Err(httparse::Error::Version) if !octets.contains(&b'\n') => return bounded(octets).map(|()| None),
         Err(httparse::Error::Version) => return Err(Rejection::VersionNotSupported),
         Err(_) => return Err(Rejection::BadRequest),
     };
+    if length > limits::TARGET_OCTETS_MAX {
+        // The same as if it had come in pieces.
+        bounded(&octets[..length])?;
+    }
     let target = request.path.unwrap_or_default().as_bytes();
     if target.len() > limits::TARGET_OCTETS_MAX {
         return Err(Rejection::TargetTooLong);
-    }
-    if length > limits::HEAD_OCTETS_MAX {
-        return Err(Rejection::HeadTooLarge);
     }
     let http_1_0 = request.version == Some(0);
     let (authority, path) = split_target(target)?;
@@ -121,8 +128,10 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
         keep_alive: !http_1_0,
         framing: Framing::Length(0),
         expects_continue: false,
+        content_type: None,
         if_none_match: None,
         if_modified_since: None,
+        forwarded_for: None,
         length,
     };
     fields(request.headers, &mut head)?;
@@ -152,8 +161,8 @@ pub fn mend_request_line(octets: &mut [u8]) -> bool {
     mended
 }
 
-/// Whether what has arrived of an incomplete header section is already too much.
-fn incomplete(octets: &[u8]) -> Result<(), Rejection> {
+/// Whether a header section, or what has arrived of one, is already too much.
+fn bounded(octets: &[u8]) -> Result<(), Rejection> {
     let line = octets.iter().position(|&b| b == b'\n');
     // Method and version take less than 64 octets beside the target.
     if line.unwrap_or(octets.len()) > limits::TARGET_OCTETS_MAX + 64 {
@@ -217,10 +226,14 @@ fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(
                 return Err(Rejection::ExpectationFailed);
             }
             head.expects_continue = !head.http_1_0;
+        } else if is("content-type") {
+            head.content_type = Some(header.value);
         } else if is("if-none-match") {
             head.if_none_match = Some(header.value);
         } else if is("if-modified-since") {
             head.if_modified_since = Some(header.value);
+        } else if is("x-forwarded-for") {
+            head.forwarded_for = Some(header.value);
         }
     }
     // RFC 9112 section 3.2: HTTP/1.1 has exactly one Host, whoever it is for.
@@ -255,10 +268,12 @@ pub type Body<'a> = (Cow<'a, [u8]>, usize);
 pub fn body(octets: &[u8], framing: Framing) -> Result<Option<Body<'_>>, Rejection> {
     match framing {
         Framing::Length(length) => Ok(octets.get(..length).map(|body| (Cow::Borrowed(body), length))),
-        Framing::Chunked => match chunked(octets)? {
-            None if octets.len() > limits::CHUNKED_OCTETS_MAX => Err(Rejection::BodyTooLarge),
-            body => Ok(body),
-        },
+        Framing::Chunked => {
+            let body = chunked(octets)?;
+            // However much of it has arrived at once.
+            let sent = body.as_ref().map_or(octets.len(), |(_, end)| *end);
+            if sent > limits::CHUNKED_OCTETS_MAX { Err(Rejection::BodyTooLarge) } else { Ok(body) }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits;
 
@@ -45,9 +45,23 @@ pub fn shared(key: &'static str, address: SocketAddr, workers: usize) -> Result<
         .map(|_| {
             let socket = socket(address, true).map_err(fail)?;
             socket.listen(limits::BACKLOG).map_err(fail)?;
-            Ok(socket.into())
+            for_worker(socket.into()).map_err(fail)
         })
         .collect()
+}
+
+/// The listeners of `workers` on one socket that somebody else bound; whoever is first takes a connection.
+pub fn passed(socket: TcpListener, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let socket = for_worker(socket)?;
+    (0..workers).map(|_| socket.try_clone()).collect()
+}
+
+/// Accepting returns when nobody waits, and what is accepted sends its answers at once: they are small and whole,
+/// waiting to fill a segment would only delay them. Connections inherit this from their listener.
+fn for_worker(listener: TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    SockRef::from(&listener).set_tcp_nodelay(true)?;
+    Ok(listener)
 }
 
 /// Binds one listener; `key` as in [`shared`].

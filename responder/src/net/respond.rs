@@ -1,38 +1,43 @@
 //! From one framed request to one response in the output.
 //!
 //! A hit goes through without waiting for anything and without allocating. Every signed answer, fresh or
-//! kept, is held against the records immediately before it is written: by [`decide`], or by
-//! [`statements`] for several certificates. And nothing is written behind what it would keep waiting:
+//! kept, is held against the records immediately before it is written. And nothing is written behind what it would keep waiting:
 //! where an answer has to wait for its signature while others stand in the output, those leave first.
 
 use std::{
     cell::Cell,
-    future::Future,
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use monoio::time::timeout;
 use precompute::{
-    ocsp::{CertId, Content, OcspError, Single},
-    pki::UnixTime,
+    config::{NoncePolicy, SignedRequests},
+    ocsp::{CertId, Content, OcspError},
+    pki::{Serial, UnixTime},
+    sign::OcspSigner,
 };
+use tracing::debug;
 
 use super::{
+    client::Client,
     head::{self, Context, Fields, Surrogate},
     http::{Head, Method, none_match_names},
     worker::{Scratch, Worker},
 };
 use crate::{
+    access::Line,
     limits,
     metrics::{Requests, Result as Counted},
     ocsp::{
-        answer::{Kept, Statement, Verdict, decide, statements},
+        answer::{Kept, Statement, Verdict, decide, single},
         get,
         miss::{Miss, Outcome},
         request::Request,
+        signed,
         store::{Answer, Etag},
+        wish::Wish,
     },
     site::{Issuer, Tenant},
 };
@@ -40,18 +45,27 @@ use crate::{
 /// Whether a request was answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Responded {
-    /// The response is in the output.
-    Yes,
+    /// The response is in the output, from what there was.
+    Kept,
+    /// And it was signed for it.
+    Signed,
     /// Nothing was written: what stands in the output has to leave first.
     OutputFirst,
 }
 
 /// Writes the response to one request.
-pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: bool, out: &mut Vec<u8>) -> Responded {
+pub async fn respond(
+    worker: &Worker,
+    client: &Client,
+    head: &Head<'_>,
+    body: &[u8],
+    keep_alive: bool,
+    out: &mut Vec<u8>,
+) -> Responded {
     let refuse = |out: &mut Vec<u8>, status, fields, body| {
         worker.counters.http_refused.fetch_add(1, Relaxed);
         head::text(out, status, fields, body, &context(worker, head, keep_alive, UnixTime::now()));
-        Responded::Yes
+        Responded::Kept
     };
     let method = match head.method {
         Method::Get => 0,
@@ -66,14 +80,30 @@ pub async fn respond(worker: &Worker, head: &Head<'_>, body: &[u8], keep_alive: 
         return refuse(out, "404 Not Found", "", "404 Not Found\n");
     };
     let mut scratch = worker.scratch.take();
-    let exchange =
-        Exchange { worker, tenant, head, keep_alive, may_wait: out.is_empty(), requests: Cell::new(&tenant.requests) };
+    let exchange = Exchange {
+        worker,
+        tenant,
+        head,
+        keep_alive,
+        may_wait: out.is_empty(),
+        requests: Cell::new(&tenant.requests),
+        told: Cell::new(worker.access.draws().then_some((None, None))),
+    };
+    let before = out.len();
     let counted = exchange.run(rest, body, &mut scratch, out).await;
     worker.scratch.replace(scratch);
     match counted {
-        Some(counted) => {
-            exchange.requests.get().count(worker.number, method, counted);
-            Responded::Yes
+        Some(result) => {
+            exchange.requests.get().count(worker.number, method, result);
+            if let Some((issuer, serial)) = exchange.told.get() {
+                let (client, tenant) = (client.address(), Arc::clone(&tenant.name));
+                let issuer = issuer.map(Arc::clone);
+                let octets = out.len() - before;
+                if !worker.access.tell(Line { client, tenant, issuer, serial, method, result, octets }) {
+                    worker.counters.access_lost.fetch_add(1, Relaxed);
+                }
+            }
+            if result == Counted::Signed { Responded::Signed } else { Responded::Kept }
         }
         None => Responded::OutputFirst,
     }
@@ -84,6 +114,28 @@ fn context(worker: &Worker, head: &Head<'_>, keep_alive: bool, now: UnixTime) ->
     Context { date: worker.date(now), keep_alive, http_1_0: head.http_1_0, head_only }
 }
 
+/// What a request asks for.
+enum Asked<'a, 'd> {
+    /// An answer that can be kept, and who signs it.
+    One(&'a Arc<Issuer>, CertId<'d>, (u8, &'a Arc<OcspSigner>)),
+    /// An answer for this client alone.
+    Once(Wish),
+}
+
+/// Whether a Content-Type names application/ocsp-request, whatever its parameters.
+fn is_ocsp_request(content_type: &[u8]) -> bool {
+    let kind = content_type.split(|&b| b == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"application/ocsp-request")
+}
+
+fn surrogate<'s>(issuer: &'s Issuer, serial: Option<&'s Serial>) -> Option<Surrogate<'s>> {
+    let serial = serial.filter(|_| issuer.policy.surrogate_keys)?;
+    Some(Surrogate { issuer: issuer.surrogate(), serial })
+}
+
+/// An issuer of the tenant, and one certificate of it.
+type About<'a> = (Option<&'a Arc<Issuer>>, Option<Serial>);
+
 /// One request to one tenant. Its steps give `None` where the output has to leave first.
 struct Exchange<'a> {
     worker: &'a Worker,
@@ -93,12 +145,17 @@ struct Exchange<'a> {
     may_wait: bool,
     /// Where it is counted: with the issuer once that is known.
     requests: Cell<&'a Requests>,
+    /// What the access log is told, where it is: the issuer, and the certificate where it is one.
+    told: Cell<Option<About<'a>>>,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
     async fn run(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Option<Counted> {
         let Scratch { symbols, der, packed, signature } = scratch;
         let der = if self.head.method == Method::Post {
+            if self.tenant.policy.strict_content_type && !self.head.content_type.is_some_and(is_ocsp_request) {
+                return Some(self.refuse_media_type(out));
+            }
             body
         } else if rest.iter().all(|&b| b == b'/') {
             return Some(self.page(out));
@@ -108,16 +165,57 @@ impl Exchange<'_> {
                 Err(error) => return Some(self.error(error.into(), out)),
             }
         };
-        let request = match Request::decode(der) {
-            Ok(request) => request,
-            Err(error) => return Some(self.error(error.into(), out)),
+        let answered = match self.read(der) {
+            Ok(Asked::One(issuer, id, signer)) => match self.hit(issuer, &id, signer, packed, signature, out) {
+                Some(answered) => answered,
+                None => self.sign(|| Wish::one(issuer, signer, &id), out).await?,
+            },
+            Ok(Asked::Once(wish)) => self.sign_once(&wish, out).await?,
+            Err(error) => Err(error),
         };
-        let Some(id) = request.single() else { return self.several(&request, out).await };
-        let Some(issuer) = self.tenant.issuer(id) else { return Some(self.error(OcspError::Unauthorized, out)) };
+        Some(answered.unwrap_or_else(|error| self.error(error, out)))
+    }
+
+    /// What is asked for, or why it is not answered.
+    fn read<'d>(&self, der: &'d [u8]) -> Result<Asked<'a, 'd>, OcspError> {
+        let policy = &self.tenant.policy;
+        let request = Request::decode(der)?;
+        let now = UnixTime::now();
+        let nonce = match policy.nonce {
+            NoncePolicy::Ignore => None,
+            NoncePolicy::Echo => request.nonce_to_echo(),
+            NoncePolicy::Require => Some(request.nonce_to_echo().ok_or(OcspError::MalformedRequest)?),
+        };
+        if policy.signed_requests != SignedRequests::Ignore {
+            self.check_signature(&request, now)?;
+        }
+        let issuer_of = |id: &CertId<'_>| self.tenant.issuer(id).ok_or(OcspError::Unauthorized);
+        if let (Some(id), None) = (request.single(), nonce) {
+            let issuer = issuer_of(id)?;
+            self.asked_for(issuer, Some(id));
+            let signer = issuer.choose(now, request.preferred.iter())?;
+            return Ok(Asked::One(issuer, *id, signer));
+        }
+        if request.count() > usize::from(policy.cert_ids_max) {
+            return Err(OcspError::MalformedRequest);
+        }
+        let ids = request.cert_ids().map(|id| Ok((issuer_of(&id)?, id))).collect::<Result<Vec<_>, OcspError>>()?;
+        let first = ids.first().ok_or(OcspError::MalformedRequest)?.0;
+        self.asked_for(first, request.single());
+        // One signature speaks for all of them.
+        let signer = if ids.iter().all(|(issuer, _)| issuer.is(first)) {
+            Arc::clone(first.choose(now, request.preferred.iter())?.1)
+        } else {
+            Issuer::choose_for_all(ids.iter().map(|(issuer, _)| &***issuer), now).ok_or(OcspError::Unauthorized)?
+        };
+        Ok(Asked::Once(Wish::once(signer, ids.into_iter(), nonce)))
+    }
+
+    /// Notes whom the request is about.
+    fn asked_for(&self, issuer: &'a Arc<Issuer>, id: Option<&CertId<'_>>) {
         self.requests.set(&issuer.requests);
-        match self.hit(issuer, id, packed, signature, out) {
-            Some(counted) => Some(counted),
-            None => self.miss(issuer, id, out).await,
+        if self.told.get().is_some() {
+            self.told.set(Some((Some(issuer), id.and_then(CertId::serial))));
         }
     }
 
@@ -126,110 +224,120 @@ impl Exchange<'_> {
         &self,
         issuer: &Arc<Issuer>,
         id: &CertId<'_>,
+        (place, signer): (u8, &Arc<OcspSigner>),
         packed: &mut Vec<u8>,
         signature: &mut Vec<u8>,
         out: &mut Vec<u8>,
-    ) -> Option<Counted> {
+    ) -> Option<Result<Counted, OcspError>> {
         let now = UnixTime::now();
         let misses = &self.worker.misses;
         let serial = id.serial();
         let found = serial.as_ref().and_then(|serial| issuer.state.records.get(serial));
-        let key = serial.as_ref().map(|serial| issuer.key(id.hash, serial));
-        let packing = issuer.signer.packing();
+        let key = serial.as_ref().map(|serial| issuer.key(id.hash, place, serial));
+        let packing = signer.packing();
         let compact = key.as_ref().and_then(|key| misses.store().compact(key, packing, packed));
         let (counted, refresh) = match (decide(&issuer.policy, found, compact.as_ref(), now), &compact) {
-            (Verdict::Refuse(error), _) => return Some(self.error(error, out)),
+            (Verdict::Refuse(error), _) => return Some(Err(error)),
             (Verdict::Serve { refresh }, Some(kept)) => {
                 packing.unpack(packed, signature);
-                (self.assemble(issuer, id, kept, signature, now, out), refresh)
+                (self.assemble(issuer, id, signer, kept, signature, now, out), refresh)
             }
             _ => {
                 let whole = misses.store().whole(key.as_ref()?)?;
                 match decide(&issuer.policy, found, whole.kept().as_ref(), now) {
                     Verdict::Serve { refresh } => {
-                        (self.write(issuer, Some(id), &whole, Counted::Hit, now, out), refresh)
+                        (self.write(Some((issuer, *id)), &whole, Counted::Hit, now, out), refresh)
                     }
                     _ => return None,
                 }
             }
         };
         if refresh {
-            misses.refresh(issuer, id);
+            misses.refresh(Wish::one(issuer, (place, signer), id));
         }
-        Some(counted)
+        Some(Ok(counted))
     }
 
-    async fn miss(&self, issuer: &Arc<Issuer>, id: &CertId<'_>, out: &mut Vec<u8>) -> Option<Counted> {
-        let serial = id.serial();
+    /// Has an answer signed that is kept then, and writes it. What is written says what the records say at that moment.
+    async fn sign(&self, wish: impl Fn() -> Wish, out: &mut Vec<u8>) -> Option<Result<Counted, OcspError>> {
         for _ in 0..limits::SIGN_ATTEMPTS_MAX {
-            let answer = match self.signed(issuer, || self.worker.misses.answer(issuer, id)).await? {
+            let wish = wish();
+            let answer = match self.signed(wish.clone()).await? {
                 Ok(answer) => answer,
-                Err(error) => return Some(self.error(error, out)),
+                Err(error) => return Some(Err(error)),
             };
             let now = UnixTime::now();
-            let found = serial.as_ref().and_then(|serial| issuer.state.records.get(serial));
-            match decide(&issuer.policy, found, answer.kept().as_ref(), now) {
-                Verdict::Refuse(error) => return Some(self.error(error, out)),
-                Verdict::Serve { .. } => {
-                    return Some(self.write(issuer, Some(id), &answer, Counted::Signed, now, out));
+            match wish.statements(now) {
+                Ok(statements) if answer.says(&statements, now) => {
+                    return Some(Ok(self.write(wish.only(), &answer, Counted::Signed, now, out)));
                 }
                 // It changed between its signature and this look.
-                Verdict::Sign(_) => {}
+                Ok(_) => {}
+                Err(error) => return Some(Err(error)),
             }
         }
-        Some(self.error(OcspError::TryLater, out))
+        Some(Err(OcspError::TryLater))
     }
 
-    async fn several(&self, request: &Request<'_>, out: &mut Vec<u8>) -> Option<Counted> {
-        let ids: Vec<_> = request.cert_ids().collect();
-        let mut issuers = ids.iter().map(|id| self.tenant.issuer(id));
-        let issuer = match issuers.next() {
-            Some(Some(issuer)) => issuer,
-            _ => return Some(self.error(OcspError::Unauthorized, out)),
+    /// Has an answer signed for this client alone. Where this thread signs itself, that is bounded in time; elsewhere by
+    /// a queue of its own.
+    async fn sign_once(&self, wish: &Wish, out: &mut Vec<u8>) -> Option<Result<Counted, OcspError>> {
+        if !wish.signer.signing().signs_here() {
+            return self.sign(|| wish.clone(), out).await;
+        }
+        let begin = match self.may_spend() {
+            Ok(begin) => begin,
+            Err(error) => return Some(Err(error)),
         };
-        self.requests.set(&issuer.requests);
-        // One signature speaks for one issuer.
-        if !issuers.all(|other| other.is_some_and(|other| other.is(issuer))) {
-            return Some(self.error(OcspError::Unauthorized, out));
-        }
-        for _ in 0..limits::SIGN_ATTEMPTS_MAX {
-            let answer = match self.signed(issuer, || self.worker.misses.answer_several(issuer, &ids)).await? {
-                Ok(answer) => answer,
-                Err(error) => return Some(self.error(error, out)),
-            };
-            let now = UnixTime::now();
-            let found = ids.iter().map(|id| id.serial().and_then(|serial| issuer.state.records.get(&serial)));
-            match statements(&issuer.policy, found, now) {
-                Ok(statements) if answer.says(&statements, now) => {
-                    return Some(self.write(issuer, None, &answer, Counted::Signed, now, out));
-                }
-                Ok(_) => {}
-                Err(error) => return Some(self.error(error, out)),
-            }
-        }
-        Some(self.error(OcspError::TryLater, out))
+        let signed = self.sign(|| wish.clone(), out).await;
+        self.spent(begin);
+        signed
     }
 
     /// Has an answer signed; `None` where that would keep the output waiting.
-    fn signed<'s>(
-        &'s self,
-        issuer: &Arc<Issuer>,
-        sign: impl FnOnce() -> Miss + 's,
-    ) -> impl Future<Output = Option<Outcome>> + 's {
-        let here = issuer.signer.signing().signs_here();
-        async move {
-            if !here && !self.may_wait {
-                return None;
-            }
-            Some(match sign() {
-                Miss::Ended(outcome) => outcome,
-                Miss::Waiting(receiver) => match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
-                    Ok(Ok(outcome)) => outcome,
-                    // The signer is too slow, or gone.
-                    Ok(Err(_)) | Err(_) => Err(OcspError::TryLater),
-                },
-            })
+    async fn signed(&self, wish: Wish) -> Option<Outcome> {
+        if !wish.signer.signing().signs_here() && !self.may_wait {
+            return None;
         }
+        Some(match self.worker.misses.answer(wish) {
+            Miss::Ended(outcome) => outcome,
+            Miss::Waiting(receiver) => match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
+                Ok(Ok(outcome)) => outcome,
+                // The signer is too slow, or gone.
+                Ok(Err(_)) | Err(_) => Err(OcspError::TryLater),
+            },
+        })
+    }
+
+    fn check_signature(&self, request: &Request<'_>, now: UnixTime) -> Result<(), OcspError> {
+        let required = self.tenant.policy.signed_requests == SignedRequests::Require;
+        match request.signature()? {
+            None if required => Err(OcspError::SigRequired),
+            None => Ok(()),
+            Some(signature) => {
+                let begin = self.may_spend()?;
+                let verified = signed::verify(&signature, &self.tenant.request_anchors, now);
+                self.spent(begin);
+                verified.map_err(|refusal| {
+                    debug!(tenant = &*self.tenant.name, %refusal, "a signed request is refused");
+                    OcspError::Unauthorized
+                })
+            }
+        }
+    }
+
+    /// When work begins that serves this client alone; `tryLater` where this thread has spent its time for such.
+    fn may_spend(&self) -> Result<Instant, OcspError> {
+        let (begin, mut budget) = (Instant::now(), self.worker.budget.get());
+        let allowed = budget.allows(begin);
+        self.worker.budget.set(budget);
+        if allowed { Ok(begin) } else { Err(OcspError::TryLater) }
+    }
+
+    fn spent(&self, begin: Instant) {
+        let mut budget = self.worker.budget.get();
+        budget.spend(begin.elapsed());
+        self.worker.budget.set(budget);
     }
 
     fn context(&self, now: UnixTime) -> Context {
@@ -237,24 +345,20 @@ impl Exchange<'_> {
     }
 
     /// Writes a kept answer anew from its values, around its signature.
+    #[allow(clippy::too_many_arguments)]
     fn assemble(
         &self,
         issuer: &Issuer,
         id: &CertId<'_>,
+        signer: &OcspSigner,
         kept: &Kept,
         signature: &[u8],
         now: UnixTime,
         out: &mut Vec<u8>,
     ) -> Counted {
         let Kept { statement, times } = kept;
-        let template = issuer.signer.template();
-        let single = Single {
-            cert_id: *id,
-            status: statement.status,
-            this_update: times.this_update,
-            next_update: times.next_update,
-            archive_cutoff: None,
-        };
+        let template = signer.template();
+        let single = single(*id, &issuer.policy, issuer.not_before, statement, times);
         let content = Content {
             produced_at: times.this_update,
             singles: &[single],
@@ -264,26 +368,25 @@ impl Exchange<'_> {
         let layout = template.lay_out(&content, signature.len());
         let etag = Etag::of(template, signature);
         let serial = id.serial();
-        let surrogate = serial.as_ref().map(|serial| Surrogate { issuer: issuer.surrogate(), serial });
-        let fields = Fields { times, etag: &etag, surrogate };
+        let fields = Fields { times, etag: &etag, surrogate: surrogate(issuer, serial.as_ref()) };
         self.write_kept(&fields, Counted::Hit, layout.length(), now, out, |out| layout.write(out, signature))
     }
 
     /// Writes an answer that is there whole. One for a single certificate may be kept by caches, if what it says may.
     fn write(
         &self,
-        issuer: &Issuer,
-        id: Option<&CertId<'_>>,
+        only: Option<(&Arc<Issuer>, CertId<'_>)>,
         answer: &Answer,
         counted: Counted,
         now: UnixTime,
         out: &mut Vec<u8>,
     ) -> Counted {
         let Answer { statements, times, etag, body } = answer;
-        if id.is_some() && statements.iter().all(Statement::may_be_kept) {
-            let serial = id.and_then(CertId::serial);
-            let surrogate = serial.as_ref().map(|serial| Surrogate { issuer: issuer.surrogate(), serial });
-            let fields = Fields { times, etag, surrogate };
+        if let Some((issuer, id)) = only
+            && statements.iter().all(Statement::may_be_kept)
+        {
+            let serial = id.serial();
+            let fields = Fields { times, etag, surrogate: surrogate(issuer, serial.as_ref()) };
             return self.write_kept(&fields, counted, body.len(), now, out, |out| out.extend_from_slice(body));
         }
         head::unkept_answer(out, body.len(), &self.context(now));
@@ -331,8 +434,17 @@ impl Exchange<'_> {
     }
 
     fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {
-        head::ocsp_error(out, error, &self.context(UnixTime::now()));
+        let unavailable = error == OcspError::InternalError && self.tenant.policy.internal_error_503;
+        head::ocsp_error(out, error, unavailable, &self.context(UnixTime::now()));
         error.into()
+    }
+
+    fn refuse_media_type(&self, out: &mut Vec<u8>) -> Counted {
+        const TEXT: &str =
+            "415 Unsupported Media Type\nThe body of a POST is to be of type application/ocsp-request.\n";
+        let fields = "Accept: application/ocsp-request\r\n";
+        head::text(out, "415 Unsupported Media Type", fields, TEXT, &self.context(UnixTime::now()));
+        Counted::Refused
     }
 
     fn page(&self, out: &mut Vec<u8>) -> Counted {

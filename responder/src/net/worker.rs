@@ -15,7 +15,9 @@ use monoio::{
     LegacyDriver, RuntimeBuilder,
     time::{Instant, sleep},
 };
+use monoio_rustls::TlsAcceptor;
 use precompute::pki::UnixTime;
+use rustls::ServerConfig;
 use slab::Slab;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
@@ -23,16 +25,19 @@ use tracing::{info, warn};
 use super::{
     accept::{self, Listener},
     balance::{Accepted, Balance},
+    budget::Budget,
     buffers::Buffers,
+    client::Trusted,
     deadline::{Deadlines, End, Watched},
     ring,
 };
-use crate::{limits, metrics::Counters, ocsp::miss::Misses, site::Site};
+use crate::{access::Sampler, limits, metrics::Counters, ocsp::miss::Misses, site::Site};
 
 /// What all connections of one thread share.
 pub struct Worker {
     /// Its place among the workers.
     pub number: usize,
+    #[allow(clippy::redundant_allocation)] // this thread's owners are counted apart from the others'
     site: RefCell<Rc<Arc<Site>>>,
     /// Answers kept and answers signed.
     pub misses: Arc<Misses>,
@@ -40,6 +45,10 @@ pub struct Worker {
     pub counters: Arc<Counters>,
     /// Room to decode in.
     pub scratch: RefCell<Scratch>,
+    /// Time for answers that serve one client alone.
+    pub budget: Cell<Budget>,
+    /// Which requests are told in the log.
+    pub access: Sampler,
     /// The shares of all workers.
     pub(super) balance: Arc<Balance>,
     /// Room to answer in.
@@ -50,7 +59,8 @@ pub struct Worker {
     pub(super) connections_max: usize,
     /// Whether io_uring was refused.
     pub(super) on_epoll: bool,
-    manners: Manners,
+    pub(super) manners: Manners,
+    pub(super) tls: Option<TlsAcceptor>,
     tick: Cell<u32>,
     draining: Cell<bool>,
     date: Cell<(u64, Date)>,
@@ -79,6 +89,10 @@ pub struct Manners {
     pub deadlines: Deadlines,
     /// How they are let go.
     pub drain: Drain,
+    /// Whose word about addresses is taken.
+    pub trusted: Trusted,
+    /// Whether every connection begins with a PROXY header, and comes from a trusted network.
+    pub proxy_protocol: bool,
 }
 
 /// How a worker ends.
@@ -109,6 +123,10 @@ pub struct Start {
     pub handed: mpsc::Receiver<Accepted>,
     /// How it treats its clients.
     pub manners: Manners,
+    /// See [`Worker`].
+    pub access: Sampler,
+    /// What TLS is spoken with, where a listener speaks it.
+    pub tls: Option<Arc<ServerConfig>>,
     /// Whom is answered for, now and after each change.
     pub sites: watch::Receiver<Arc<Site>>,
     /// See [`Worker`].
@@ -150,6 +168,8 @@ impl Worker {
             misses: start.misses,
             counters: start.counters,
             scratch: RefCell::default(),
+            access: start.access,
+            budget: Cell::new(Budget::new(std::time::Instant::now())),
             balance: start.balance,
             buffers: Buffers::new(limits::BUFFERS_KEPT_MAX, limits::BUFFER_KEPT_OCTETS_MAX),
             inputs: Buffers::new(limits::BUFFERS_KEPT_MAX, limits::READ_OCTETS),
@@ -157,6 +177,7 @@ impl Worker {
             connections_max: start.connections_max,
             on_epoll,
             manners: start.manners,
+            tls: start.tls.map(TlsAcceptor::from),
             tick: Cell::new(0),
             draining: Cell::new(false),
             date: Cell::new((u64::MAX, [0; 29])),

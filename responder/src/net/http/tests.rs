@@ -55,6 +55,18 @@ fn a_plus_that_arrived_as_a_space_is_mended() {
 }
 
 #[test]
+fn a_target_with_spaces_is_awaited_to_the_end_of_its_line() {
+    // A read that ended within such a target was refused at once, the same octets in one read were answered.
+    let line = "GET /MFE a b= HTTP/1.1\r\n";
+    for cut in 0..line.len() {
+        assert_eq!(head(&line.as_bytes()[..cut]), Ok(None), "cut at {cut}");
+    }
+    assert_eq!(head(line.as_bytes()), Err(Rejection::VersionNotSupported), "for the caller to mend");
+    let endless = format!("GET /a b{}", "a".repeat(limits::TARGET_OCTETS_MAX + 64));
+    assert_eq!(head(endless.as_bytes()), Err(Rejection::TargetTooLong));
+}
+
+#[test]
 fn keep_alive_follows_version_and_connection() {
     let keep = |version: &str, fields: &str| {
         read(&format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n")).unwrap().keep_alive
@@ -106,6 +118,23 @@ fn oversized_sections_are_refused_before_they_are_complete() {
     assert_eq!(head(format!("GET / HTTP/1.1\r\n{field}").as_bytes()), Err(Rejection::HeadTooLarge));
     assert_eq!(read(&get("/", &field)), Err(Rejection::HeadTooLarge));
     assert_eq!(read(&get("/", &"X: y\r\n".repeat(limits::HEADERS_MAX))), Err(Rejection::HeadTooLarge));
+}
+
+#[test]
+fn a_bound_counts_the_same_for_octets_that_come_at_once() {
+    // A method over 64 octets made the line too long only while it was incomplete, and chunk extensions the body.
+    let target = "a".repeat(limits::TARGET_OCTETS_MAX - 1);
+    let text = format!("{} /{target} HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(64));
+    assert_eq!(head(&text.as_bytes()[..limits::TARGET_OCTETS_MAX + 65]), Err(Rejection::TargetTooLong));
+    assert_eq!(read(&text), Err(Rejection::TargetTooLong));
+
+    let padded = format!("1;{}\r\na\r\n", "x".repeat(CHUNK_LINE_OCTETS_MAX - 2));
+    let text = padded.repeat(limits::CHUNKED_OCTETS_MAX / padded.len()) + "0\r\n";
+    let fitting = format!("{text}x: {}\r\n\r\n", "x".repeat(limits::CHUNKED_OCTETS_MAX - text.len() - 7));
+    assert_eq!(chunks(&fitting).map(|body| body.map(|(_, end)| end)), Ok(Some(limits::CHUNKED_OCTETS_MAX)));
+    let longer = fitting.replace("x: ", "x:  ");
+    assert_eq!(chunks(&longer[..limits::CHUNKED_OCTETS_MAX + 1]), Err(Rejection::BodyTooLarge), "the last is missing");
+    assert_eq!(chunks(&longer), Err(Rejection::BodyTooLarge));
 }
 
 #[test]

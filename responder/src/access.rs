@@ -1,0 +1,119 @@
+//! A sample of the requests, line by line in the log.
+//!
+//! Invariant: a serving thread never waits for a line: what its writer does not take at once is thrown away and
+//! counted. Which request is drawn depends on nothing but their number. It does not know how lines look; that is the
+//! log's business.
+
+use std::{
+    cell::Cell,
+    net::IpAddr,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
+};
+
+use precompute::pki::Serial;
+use tracing::info;
+
+use crate::{limits, metrics::Result as Counted, site::Issuer};
+
+/// What is told of one request.
+#[derive(Debug)]
+pub struct Line {
+    /// Who asked.
+    pub client: IpAddr,
+    /// Whom.
+    pub tenant: Arc<str>,
+    /// For which issuer, where the request named one of the tenant's.
+    pub issuer: Option<Arc<Issuer>>,
+    /// About which certificate, where it was one.
+    pub serial: Option<Serial>,
+    /// How; a place in [`crate::metrics::METHODS`].
+    pub method: usize,
+    /// What became of it.
+    pub result: Counted,
+    /// Octets of the response with its head.
+    pub octets: usize,
+}
+
+/// Draws every so many-th request of one worker.
+#[derive(Debug)]
+pub struct Sampler {
+    /// 0 for none.
+    every: u32,
+    left: Cell<u32>,
+    lines: SyncSender<Line>,
+}
+
+impl Sampler {
+    /// Draws one of `every` requests; none for 0. `first` of them pass before, so that workers take turns.
+    pub fn new(every: u32, first: u32, lines: SyncSender<Line>) -> Self {
+        Self { every, left: Cell::new(first % every.max(1)), lines }
+    }
+
+    /// Whether this request is told.
+    #[inline]
+    pub fn draws(&self) -> bool {
+        if self.every == 0 {
+            return false;
+        }
+        let left = self.left.get();
+        self.left.set(if left == 0 { self.every - 1 } else { left - 1 });
+        left == 0
+    }
+
+    /// False where the line was thrown away.
+    pub fn tell(&self, line: Line) -> bool {
+        self.lines.try_send(line).is_ok()
+    }
+}
+
+/// The way of the lines to their writer.
+pub fn channel() -> (SyncSender<Line>, Receiver<Line>) {
+    mpsc::sync_channel(limits::ACCESS_LINES_WAITING_MAX)
+}
+
+/// Writes lines to the log until all who send them have gone.
+pub fn write(lines: &Receiver<Line>) {
+    for Line { client, tenant, issuer, serial, method, result, octets } in lines {
+        let issuer = issuer.as_ref().map_or("", |issuer| issuer.name.as_str());
+        let serial = serial.map(|serial| serial.to_string()).unwrap_or_default();
+        let method = crate::metrics::METHODS.get(method).copied().unwrap_or_default();
+        info!(target: "access", %client, %tenant, issuer, serial, method, result = result.label(), octets, "request");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        let client = IpAddr::from([127, 0, 0, 1]);
+        Line { client, tenant: "a".into(), issuer: None, serial: None, method: 0, result: Counted::Page, octets: 1 }
+    }
+
+    #[test]
+    fn one_of_so_many_requests_is_drawn() {
+        for (every, first, expected) in [
+            (0, 0, [false; 6]),
+            (1, 0, [true; 6]),
+            (3, 0, [true, false, false, true, false, false]),
+            (3, 1, [false, true, false, false, true, false]),
+            (3, 5, [false, false, true, false, false, true]),
+        ] {
+            let sampler = Sampler::new(every, first, channel().0);
+            assert_eq!([(); 6].map(|()| sampler.draws()), expected, "{every} {first}");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_does_not_keep_up_costs_lines_and_no_time() {
+        let (lines, waiting) = channel();
+        let sampler = Sampler::new(1, 0, lines);
+        let told = (0..limits::ACCESS_LINES_WAITING_MAX + 5).filter(|_| sampler.tell(line())).count();
+        assert_eq!(told, limits::ACCESS_LINES_WAITING_MAX);
+        drop(sampler);
+        assert_eq!(waiting.into_iter().count(), told);
+    }
+}

@@ -1,0 +1,146 @@
+//! `[http]` and `[tls]`: where relying parties are answered, and how they are treated.
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+use precompute::config::Section;
+
+use crate::{
+    limits,
+    net::{
+        client::Trusted,
+        deadline::Deadlines,
+        tls::Certificates,
+        worker::{Drain, Manners},
+    },
+};
+
+/// Where connections come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    /// A socket of our own.
+    Address(SocketAddr),
+    /// Sockets that systemd opened.
+    Systemd,
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl fmt::Debug for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Systemd => f.write_str(SYSTEMD),
+        }
+    }
+}
+
+const SYSTEMD: &str = "systemd";
+
+/// `[tls]`
+#[derive(Debug)]
+pub struct Tls {
+    /// Where TLS is spoken; at least one.
+    pub listen: Vec<Listen>,
+    /// With what.
+    pub certificates: Arc<Certificates>,
+}
+
+/// `[http]`; what is absent is `None`.
+#[derive(Debug, Default)]
+pub(super) struct Http {
+    /// Where plain HTTP is spoken.
+    pub listen: Option<Vec<Listen>>,
+    /// Serving threads.
+    pub workers: Option<usize>,
+    /// How clients are treated.
+    pub manners: Manners,
+}
+
+/// Reads `[http]`.
+pub(super) fn read_http(section: &mut Section<'_>) -> Option<Http> {
+    let listen = read_listen(section);
+    let workers = section.integer("workers", 1..=limits::WORKERS_MAX).map(|workers| workers as usize);
+    let mut time = |key, default, range| section.duration(key, range).unwrap_or(default);
+    let (deadlines, drain) = (Deadlines::default(), Drain::default());
+    let deadlines = Deadlines {
+        idle: time("idle_deadline", deadlines.idle, limits::DEADLINE_RANGE),
+        head: time("head_deadline", deadlines.head, limits::DEADLINE_RANGE),
+        body: time("body_deadline", deadlines.body, limits::DEADLINE_RANGE),
+        write: time("write_deadline", deadlines.write, limits::DEADLINE_RANGE),
+    };
+    let drain = Drain {
+        delay: time("drain_delay", drain.delay, Duration::ZERO..=*limits::DEADLINE_RANGE.end()),
+        deadline: time("drain_deadline", drain.deadline, limits::DEADLINE_RANGE),
+    };
+    let trusted = read_trusted(section);
+    let proxy_protocol = section.boolean("proxy_protocol").unwrap_or(false);
+    if proxy_protocol && !section.has("trusted_networks") {
+        let remedy = "needs `trusted_networks`, which names the networks of your balancers, such as [\"10.0.0.0/8\"]; connections from elsewhere are refused";
+        section.problem("proxy_protocol", remedy);
+    }
+    Some(Http { listen, workers, manners: Manners { deadlines, drain, trusted: trusted?, proxy_protocol } })
+}
+
+/// Reads `[tls]`.
+pub(super) fn read_tls(section: &mut Section<'_>) -> Option<Tls> {
+    let listen = read_listen(section);
+    let [certificate, key] = ["certificate", "key"].map(|name| {
+        let path = section.path(name);
+        if path.is_none() && !section.has(name) {
+            section.problem(name, "is missing; name a PEM file (certificate: the server's, then its chain)");
+        }
+        path
+    });
+    if !section.has("listen") {
+        section.problem("listen", "is missing; name at least one address, such as \"0.0.0.0:443\"");
+    }
+    match Certificates::open(&certificate?, &key?) {
+        Ok(certificates) => Some(Tls { listen: listen?, certificates }),
+        Err(error) => {
+            section.problem(if error.of_key { "key" } else { "certificate" }, error);
+            None
+        }
+    }
+}
+
+fn read_listen(section: &mut Section<'_>) -> Option<Vec<Listen>> {
+    let mut listen = Vec::new();
+    let texts = section.strings("listen")?;
+    if texts.is_empty() {
+        section.problem("listen", "is empty; name at least one address");
+    }
+    for text in &texts {
+        match text.parse() {
+            Ok(address) => listen.push(Listen::Address(address)),
+            Err(_) if text == SYSTEMD => listen.push(Listen::Systemd),
+            Err(_) => section.problem(
+                "listen",
+                format_args!(
+                    "names «{text}»; expected an address with a port, such as «127.0.0.1:8080» or «[::]:80», or «{SYSTEMD}» for sockets of a systemd socket unit"
+                ),
+            ),
+        }
+    }
+    (listen.len() == texts.len() && !texts.is_empty()).then_some(listen)
+}
+
+fn read_trusted(section: &mut Section<'_>) -> Option<Trusted> {
+    if !section.has("trusted_networks") {
+        return Some(Trusted::default());
+    }
+    let texts = section.strings("trusted_networks")?;
+    let networks: Result<Vec<IpNet>, _> = texts.iter().map(|text| text.parse().map_err(|_| text)).collect();
+    match networks {
+        Ok(networks) => Some(Trusted::new(networks)),
+        Err(text) => {
+            let wanted = "expected networks with a prefix length, such as «10.0.0.0/8» or «::1/128»";
+            section.problem("trusted_networks", format_args!("names «{text}»; {wanted}"));
+            None
+        }
+    }
+}

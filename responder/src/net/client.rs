@@ -1,0 +1,110 @@
+//! Who asks: the other end of the connection, or whom a trusted proxy names.
+//!
+//! Invariant: nobody is believed about an address but a peer in a trusted network. Pure.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use ipnet::IpNet;
+
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// The other end of the connection; behind a proxy that speaks the PROXY protocol, the other end of its own.
+    pub peer: SocketAddr,
+    /// Whom X-Forwarded-For names, where the peer is trusted.
+    pub forwarded: Option<IpAddr>,
+}
+
+impl Client {
+    /// The best that is known.
+    pub fn address(&self) -> IpAddr {
+        self.forwarded.unwrap_or_else(|| self.peer.ip())
+    }
+}
+
+/// The networks whose word about addresses is taken.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trusted(Arc<[IpNet]>);
+
+impl Trusted {
+    /// These networks, and no others.
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks.into())
+    }
+
+    /// Whether the address lies in one of them; an IPv4 address is the same within IPv6.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Who asks through `peer`. Each proxy appends to X-Forwarded-For the address that it was asked from, so the
+    /// last one that is not a proxy of ours is the client; what stands before it anybody may have written.
+    pub fn client(&self, peer: SocketAddr, forwarded_for: Option<&[u8]>) -> Client {
+        let mut forwarded = None;
+        if let Some(field) = forwarded_for.filter(|_| self.contains(peer.ip())) {
+            for entry in field.rsplit(|&b| b == b',') {
+                let Some(address) = parse(entry) else { break };
+                forwarded = Some(address);
+                if !self.contains(address) {
+                    break;
+                }
+            }
+        }
+        Client { peer, forwarded }
+    }
+}
+
+/// An address, with or without a port and brackets, as proxies write it.
+fn parse(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry.trim_ascii()).ok()?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let address = bare.parse().or_else(|_| text.parse().map(|address: SocketAddr| address.ip()));
+    address.ok().map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trusted() -> Trusted {
+        Trusted::new(["10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap()).to_vec())
+    }
+
+    #[test]
+    fn only_trusted_peers_are_believed() {
+        let field = Some(&b"192.0.2.7"[..]);
+        let from = |peer: &str| trusted().client(peer.parse().unwrap(), field).address().to_string();
+        assert_eq!(from("10.1.2.3:5"), "192.0.2.7");
+        assert_eq!(from("[fd00::1]:5"), "192.0.2.7");
+        assert_eq!(from("[::ffff:10.1.2.3]:5"), "192.0.2.7", "IPv4 in IPv6 is the same address");
+        assert_eq!(from("203.0.113.9:5"), "203.0.113.9");
+        let nobody = Trusted::default().client("127.0.0.1:5".parse().unwrap(), field);
+        assert_eq!(nobody.forwarded, None);
+    }
+
+    #[test]
+    fn the_last_address_that_is_no_proxy_of_ours_counts() {
+        for (field, wanted) in [
+            ("192.0.2.7", Some("192.0.2.7")),
+            ("6.6.6.6, 192.0.2.7", Some("192.0.2.7")),
+            ("6.6.6.6, 192.0.2.7, 10.9.9.9", Some("192.0.2.7")),
+            ("10.1.1.1,10.9.9.9", Some("10.1.1.1")),
+            ("192.0.2.7:4711", Some("192.0.2.7")),
+            ("[2001:db8::1]:4711", Some("2001:db8::1")),
+            ("[2001:db8::1]", Some("2001:db8::1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("unknown", None),
+            ("6.6.6.6, unknown", None),
+            ("192.0.2.7, unknown, 10.9.9.9", Some("10.9.9.9")),
+            ("", None),
+            (",", None),
+        ] {
+            let client = trusted().client("10.0.0.1:5".parse().unwrap(), Some(field.as_bytes()));
+            assert_eq!(client.forwarded, wanted.map(|text| text.parse().unwrap()), "{field}");
+        }
+    }
+}

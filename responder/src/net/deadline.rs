@@ -1,0 +1,214 @@
+//! How long a connection may wait for what, and how it is told to end.
+//!
+//! A connection notes what it waits for; the worker looks over all of them each second and ends what
+//! has waited for too long. So no timer is set or cleared for a request. Ending drops the connection's
+//! future wherever it stands, and with it what it had asked of the kernel.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use crate::limits;
+
+/// What a connection is waiting for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// The first octets after it was accepted.
+    Fresh,
+    /// The next request.
+    Idle,
+    /// The rest of what comes before a body: PROXY header, TLS handshake, header section.
+    Head,
+    /// The rest of a body.
+    Body,
+    /// The client to read.
+    Write,
+    /// An answer to be signed; that has a deadline of its own.
+    Answer,
+    /// The client to notice that it was refused.
+    Linger,
+}
+
+/// For how long each may last.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Deadlines {
+    /// Between requests, and before the first.
+    pub idle: Duration,
+    /// From the first octet of a header section to its end.
+    pub head: Duration,
+    /// From the end of a header section to the end of the body.
+    pub body: Duration,
+    /// Until the client has taken what is written at once.
+    pub write: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            idle: limits::IDLE_DEADLINE,
+            head: limits::HEAD_DEADLINE,
+            body: limits::BODY_DEADLINE,
+            write: limits::WRITE_DEADLINE,
+        }
+    }
+}
+
+impl Deadlines {
+    const fn of(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::Fresh | Phase::Idle => self.idle,
+            Phase::Head => self.head,
+            Phase::Body => self.body,
+            Phase::Write => self.write,
+            Phase::Answer => Duration::MAX,
+            Phase::Linger => limits::LINGER_DEADLINE,
+        }
+    }
+}
+
+/// Ends a future from outside.
+#[derive(Default)]
+pub struct End {
+    ended: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl End {
+    /// The future under [`End::or`] is dropped before it runs again.
+    pub fn end(&self) {
+        self.ended.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Runs `future` until it is done or ended; `None` where it was ended. For one task only.
+    ///
+    /// It is pinned by the caller: taken by value, it would be kept twice, as argument and as what is run.
+    pub fn or<F: Future>(&self, mut future: Pin<&mut F>) -> impl Future<Output = Option<F::Output>> {
+        let mut known = false;
+        poll_fn(move |context| {
+            if self.ended.get() {
+                return Poll::Ready(None);
+            }
+            // A task keeps its waker for life.
+            if !std::mem::replace(&mut known, true) {
+                self.waker.set(Some(context.waker().clone()));
+            }
+            future.as_mut().poll(context).map(Some)
+        })
+    }
+}
+
+/// What the worker sees of a connection.
+pub struct Watched {
+    phase: Cell<Phase>,
+    /// In which of the worker's ticks the phase began.
+    since: Cell<u32>,
+    /// Ends the connection.
+    pub end: End,
+}
+
+impl Watched {
+    /// A connection just accepted.
+    pub fn new(tick: u32) -> Self {
+        Self { phase: Cell::new(Phase::Fresh), since: Cell::new(tick), end: End::default() }
+    }
+
+    /// What it waits for.
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Whether it has waited for too long.
+    pub fn is_overdue(&self, tick: u32, deadlines: &Deadlines) -> bool {
+        // A phase began some time within its tick.
+        u64::from(self.ticks(tick)) > deadlines.of(self.phase.get()).as_secs()
+    }
+
+    /// Whether nothing is under way, and nothing is to be expected from a client that has just connected.
+    pub fn is_quiet(&self, tick: u32) -> bool {
+        match self.phase.get() {
+            Phase::Idle => true,
+            // Within a second its request has come, if it connected to ask.
+            Phase::Fresh => self.ticks(tick) > 1,
+            _ => false,
+        }
+    }
+
+    fn ticks(&self, tick: u32) -> u32 {
+        tick.wrapping_sub(self.since.get())
+    }
+
+    /// Goes over to `phase`; staying in one does not renew its deadline.
+    pub fn enter(&self, phase: Phase, tick: u32) {
+        if self.phase.get() != phase {
+            self.phase.set(phase);
+            self.since.set(tick);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, pin::pin, rc::Rc, task::Context};
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_counts_from_the_first_tick_of_a_phase() {
+        let deadlines = Deadlines::default();
+        let watched = Watched::new(100);
+        watched.enter(Phase::Head, 101);
+        watched.enter(Phase::Head, 109);
+        assert!(!watched.is_overdue(111, &deadlines), "10 s may have begun late in tick 101");
+        assert!(watched.is_overdue(112, &deadlines), "octets that drip in renew nothing");
+        watched.enter(Phase::Answer, 112);
+        watched.enter(Phase::Head, 112);
+        assert!(!watched.is_overdue(120, &deadlines), "another request's head");
+        watched.enter(Phase::Answer, 120);
+        assert!(!watched.is_overdue(u32::MAX, &deadlines));
+    }
+
+    #[test]
+    fn a_connection_is_quiet_between_requests_and_when_it_never_asked() {
+        let watched = Watched::new(7);
+        assert!(!watched.is_quiet(8), "its request may be on the way");
+        assert!(watched.is_quiet(9));
+        for (phase, quiet) in [
+            (Phase::Head, false),
+            (Phase::Body, false),
+            (Phase::Answer, false),
+            (Phase::Write, false),
+            (Phase::Idle, true),
+        ] {
+            watched.enter(phase, 9);
+            assert_eq!(watched.is_quiet(100), quiet, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_ended_is_dropped_where_it_stands() {
+        let (end, held) = (End::default(), Rc::new(()));
+        let inside = Rc::clone(&held);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut inner = Box::pin(async move {
+            let _inside = inside;
+            pending::<()>().await;
+        });
+        {
+            let mut run = pin!(end.or(inner.as_mut()));
+            assert!(run.as_mut().poll(&mut context).is_pending());
+            assert_eq!(Rc::strong_count(&held), 2);
+            end.end();
+            assert_eq!(run.as_mut().poll(&mut context), Poll::Ready(None));
+        }
+        drop(inner);
+        assert_eq!(Rc::strong_count(&held), 1);
+        assert_eq!(pin!(end.or(pin!(async { 1 }))).poll(&mut context), Poll::Ready(None), "nor does it begin");
+    }
+}

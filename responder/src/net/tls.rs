@@ -1,0 +1,159 @@
+//! TLS: a certificate with its key, exchanged for newer ones while connections go on.
+//!
+//! Invariant: a pair is taken whole, or the one before stays; connections keep what they began with.
+
+use std::{
+    fmt,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use monoio::net::TcpStream;
+use monoio_rustls::ServerTlsStream;
+use precompute::pki::{FileError, read_bounded};
+use rustls::{
+    ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use tracing::{error, info};
+use zeroize::Zeroizing;
+
+use super::connection::Carrier;
+use crate::limits;
+
+impl Carrier for ServerTlsStream<TcpStream> {
+    const SAYS_GOODBYE: bool = true;
+}
+
+/// Why a pair cannot be used.
+#[derive(Debug)]
+pub struct PairError {
+    /// Whether the key is to blame, rather than the certificate.
+    pub of_key: bool,
+    error: FileError,
+}
+
+impl fmt::Display for PairError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for PairError {}
+
+/// A certificate chain and its key, as their files are now.
+#[derive(Debug)]
+pub struct Certificates {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: ArcSwap<CertifiedKey>,
+    /// The files that were looked at last, good or bad.
+    seen: Mutex<Stamps>,
+}
+
+/// What tells a file from its successor: device, inode, size, and when it changed.
+type Stamps = [Option<(u64, u64, u64, i64, i64)>; 2];
+
+impl Certificates {
+    /// Reads both files.
+    pub fn open(certificate: &Path, key: &Path) -> Result<Arc<Self>, PairError> {
+        let seen = [certificate, key].map(stamp);
+        let current = ArcSwap::from_pointee(read(certificate, key)?);
+        Ok(Arc::new(Self { certificate: certificate.to_owned(), key: key.to_owned(), current, seen: Mutex::new(seen) }))
+    }
+
+    /// Reads both files again if one of them has changed. Blocks for as long as that takes.
+    pub fn follow(&self) {
+        let now = [&self.certificate, &self.key].map(|path| stamp(path));
+        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != now {
+            self.reload();
+        }
+    }
+
+    /// Reads both files again: new connections get them, or still the ones before, where something is wrong,
+    /// which the log says. The two are seldom written in the same moment, so a pair that does not fit may fit soon:
+    /// it is looked at again when a file changes.
+    pub fn reload(&self) {
+        let seen = [&self.certificate, &self.key].map(|path| stamp(path));
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        match read(&self.certificate, &self.key) {
+            Ok(pair) => {
+                self.current.store(Arc::new(pair));
+                info!(certificate = %self.certificate.display(), "the TLS certificate was read again");
+            }
+            Err(error) => error!("{error}; TLS goes on with the certificate from before"),
+        }
+    }
+
+    /// What connections are accepted with.
+    pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
+        let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Clients resume by what they keep themselves, not by what we keep for them.
+        config.ticketer = aws_lc_rs::Ticketer::new()?;
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.send_tls13_tickets = 1;
+        Ok(Arc::new(config))
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current.load_full())
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn stamp(path: &Path) -> Option<(u64, u64, u64, i64, i64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, PairError> {
+    let of_certificate = |error| PairError { of_key: false, error };
+    let of_key = |error| PairError { of_key: true, error };
+    let chain = read_chain(certificate).map_err(of_certificate)?;
+    let signing = read_key(key).map_err(of_key)?;
+    let load = aws_lc_rs::sign::any_supported_type(&signing);
+    let load =
+        load.map_err(|error| of_key(FileError::new(key, format_args!("holds no key that TLS can use: {error}"))))?;
+    let pair = CertifiedKey::new(chain, load);
+    pair.keys_match().map_err(|error| {
+        let problem =
+            format_args!("does not fit the key in {} ({error}); the server's certificate comes first", key.display());
+        of_certificate(FileError::new(certificate, problem))
+    })?;
+    Ok(pair)
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
+    let fail = |problem: String| FileError::new(path, problem);
+    let pem = read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let chain = chain.map_err(|error| fail(format!("is no readable PEM file: {error}")))?;
+    if chain.is_empty() { Err(fail("holds no certificate in PEM".into())) } else { Ok(chain) }
+}
+
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
+    let fail = |problem: String| FileError::new(path, problem);
+    let metadata = std::fs::metadata(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o027 != 0 {
+        return Err(fail(format!(
+            "holds a private key and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
+            path.display()
+        )));
+    }
+    let pem = Zeroizing::new(read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?);
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| fail(format!("holds no private key in PEM: {error}")))
+}
