@@ -3,7 +3,17 @@
 //! `cargo bench -p ostia-benches --bench stages`; a word after `--` chooses.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{hint::black_box, net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    hint::black_box,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use precompute::{
@@ -26,6 +36,7 @@ use responder::{
         miss::{Miss, Misses},
         request::Request,
         store::{Answer, Etag, Store},
+        wish::Wish,
     },
     site::{Issuer, Site},
 };
@@ -98,7 +109,8 @@ impl World {
 
     /// A whole miss; the demo's key is cheap, so that it is signed here.
     fn answer(&self) -> Arc<Answer> {
-        match self.misses.answer(&self.issuer, &self.cert_id(HashAlgorithm::Sha1)) {
+        let signer = self.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
+        match self.misses.answer(Wish::one(&self.issuer, signer, &self.cert_id(HashAlgorithm::Sha1))) {
             Miss::Ended(outcome) => outcome.unwrap(),
             Miss::Waiting(_) => panic!("a cheap key signs at once"),
         }
@@ -191,12 +203,29 @@ fn keeping(c: &mut Criterion) {
         eprintln!("1e{exponent} answers: {} octets each", answers.octets() / count);
         let drawn = drawn_from(count);
         let (mut at, mut packed) = (0, Vec::new());
-        group.bench_function(BenchmarkId::from_parameter(format!("1e{exponent}")), |b| {
-            b.iter(|| {
-                at = (at + 1) % drawn.len();
-                answers.get(&key(&drawn[at]), 64, &mut packed).unwrap().refresh_at
+        let mut look = || {
+            at = (at + 1) % drawn.len();
+            answers.get(&key(&drawn[at]), 64, &mut packed).unwrap().refresh_at
+        };
+        group.bench_function(BenchmarkId::from_parameter(format!("1e{exponent}")), |b| b.iter(&mut look));
+        if exponent == 7 {
+            // Another thread replaces 10,000 answers a second meanwhile.
+            let done = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut random = Random(9);
+                    while !done.load(Relaxed) {
+                        for _ in 0..10 {
+                            assert!(answers.insert(&key(&serial(random.next() % count)), &entry, &[8; 64]));
+                        }
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                });
+                let name = BenchmarkId::from_parameter(format!("1e{exponent}, 10,000 a second replaced"));
+                group.bench_function(name, |b| b.iter(&mut look));
+                done.store(true, Relaxed);
             });
-        });
+        }
     }
     group.finish();
 }
@@ -206,8 +235,8 @@ fn answering(c: &mut Criterion) {
     let id = world.cert_id(HashAlgorithm::Sha1);
     let fresh = world.answer();
     let now = UnixTime::now();
-    let signer = &world.issuer.signer;
-    let key = world.issuer.key(HashAlgorithm::Sha1, &world.serial);
+    let signer = world.issuer.signers.first();
+    let key = world.issuer.key(HashAlgorithm::Sha1, 0, &world.serial);
     let (mut packed, mut signature) = (Vec::new(), Vec::new());
     let store = world.misses.store();
     let kept = store.compact(&key, signer.packing(), &mut packed).unwrap();

@@ -49,6 +49,8 @@ pub enum Delegate {
     Proper,
     /// Its time is over.
     Expired,
+    /// Its time begins in 2035.
+    NotYet,
     /// Without the extended key usage OCSPSigning.
     NoEku,
     /// Without id-pkix-ocsp-nocheck.
@@ -204,10 +206,23 @@ impl Ca {
             Delegate::Expired => {
                 &["-extensions", "ocsp_signer", "-startdate", "20240101000000Z", "-enddate", "20240201000000Z"]
             }
+            Delegate::NotYet => {
+                &["-extensions", "ocsp_signer", "-startdate", "20350101000000Z", "-enddate", "20360101000000Z"]
+            }
             Delegate::NoEku => &["-extensions", "server_cert"],
             Delegate::NoNocheck => &["-extensions", "ocsp_signer_without_nocheck"],
         };
         let leaf = self.certify(&stem, &key, arguments);
+        Signer { certificate: leaf.path, key: self.file(&key) }
+    }
+
+    /// A proper delegate whose certificate ends so soon.
+    pub fn delegate_for(&self, left: std::time::Duration) -> Signer {
+        let end = crate::bash(self.dir(), &format!("date -u -d '+{} seconds' +%Y%m%d%H%M%SZ", left.as_secs()));
+        let stem = self.fresh_name("ocsp");
+        let key = format!("{stem}.key");
+        KeyKind::P256.generate(self.dir(), &key);
+        let leaf = self.certify(&stem, &key, &["-extensions", "ocsp_signer", "-enddate", end.trim()]);
         Signer { certificate: leaf.path, key: self.file(&key) }
     }
 

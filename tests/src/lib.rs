@@ -18,5 +18,5 @@ mod shell;
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
 pub use programs::{Programs, programs};
-pub use responder::{Responder, Site, Tenant};
+pub use responder::{Responder, Site, Tenant, free_port};
 pub use shell::{Ended, bash, openssl, run, run_for, until};

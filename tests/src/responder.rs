@@ -110,6 +110,11 @@ impl Site {
         self.dir().join("ostia.toml")
     }
 
+    /// Adds lines to the section `[http]`.
+    pub fn set_http(&self, lines: &str) {
+        self.edit_config(|config| config.replacen("[http]\n", &format!("[http]\n{lines}\n"), 1));
+    }
+
     /// Changes the text of the configuration.
     pub fn edit_config(&self, edit: impl FnOnce(String) -> String) {
         fs::write(self.config(), edit(fs::read_to_string(self.config()).unwrap())).unwrap();
@@ -161,11 +166,17 @@ impl Site {
 
     /// Starts the responder by another command, such as a shell that limits it.
     #[track_caller]
-    pub fn start_by(self, mut command: Command) -> Responder {
+    pub fn start_by(self, command: Command) -> Responder {
+        self.start_with(command, Stdio::null())
+    }
+
+    /// The same, with something as its standard input.
+    #[track_caller]
+    pub fn start_with(self, mut command: Command, input: Stdio) -> Responder {
         let log = self.dir().join("log");
         let out = File::options().create(true).append(true).open(&log).unwrap();
         let err = out.try_clone().unwrap();
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let child = command.stdin(input).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut responder = Responder { site: self, child: Some(child) };
         responder.wait_until_ready();
@@ -180,7 +191,8 @@ fn own_address() -> IpAddr {
     Ipv4Addr::new(127, high | 0x40, low, (NEXT.fetch_add(1, Ordering::Relaxed) % 250) as u8 + 1).into()
 }
 
-fn free_port(ip: IpAddr) -> SocketAddr {
+/// An address that nobody listens on now.
+pub fn free_port(ip: IpAddr) -> SocketAddr {
     TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).unwrap()
 }
 
@@ -221,6 +233,14 @@ impl Responder {
         let reply = http::get(self.site.admin, "/metrics");
         assert_eq!(reply.status, 200);
         reply.text()
+    }
+
+    /// The values of all series of a metric, in their order.
+    #[track_caller]
+    pub fn metric_series(&self, name: &str) -> Vec<f64> {
+        let metrics = self.metrics();
+        let series = metrics.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
+        series.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
     }
 
     /// The sum over all series of a metric whose labels contain `labels`.

@@ -2,20 +2,29 @@
 //!
 //! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
 //! are told is in `answers` and `http`, where it comes from in `sources`, what survives in `restart`,
-//! what is refused in `bad_input`, how a slow key is shared in `misses`, what a changed configuration does in `reload`,
+//! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
+//! who signs in `signers`,
+//! what a changed configuration does in `reload`,
+//! where it listens in `listeners` and `tls`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
 //! `tenants`, and what a newcomer does first in `demo`.
 
 mod answers;
 mod bad_input;
 mod demo;
+mod drain;
+mod hostile;
 mod http;
+mod listeners;
 mod misses;
 mod operators;
+mod policies;
 mod reload;
 mod restart;
+mod signers;
 mod sources;
 mod tenants;
+mod tls;
 
 use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};
 

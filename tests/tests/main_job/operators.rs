@@ -5,6 +5,7 @@ use std::{os::unix::net::UnixDatagram, time::Duration};
 use ostia_tests::{
     Ask, Ca, Status,
     http::{get, ocsp_target, post},
+    until,
 };
 
 use crate::{ca_and_site, serving};
@@ -80,4 +81,38 @@ fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
     assert!(told().lines().any(|line| line == "READY=1"));
     assert!(responder.end_by("TERM").success());
     assert!(told().lines().any(|line| line == "STOPPING=1"));
+}
+
+#[test]
+fn a_sample_of_the_requests_is_told_in_the_log() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
+    site.edit_config(|text| text.replacen("[http]", "[log]\naccess_sample = 5\n[http]\nworkers = 1", 1));
+    let responder = site.start();
+    let ask = Ask::about(&ca, &leaf).request();
+    for _ in 0..20 {
+        assert_eq!(post(responder.http(), "/", &ask).status, 200);
+    }
+    let lines = || -> Vec<String> {
+        responder.log().lines().filter(|line| line.contains("\"message\":\"request\"")).map(str::to_owned).collect()
+    };
+    until("the lines", Duration::from_secs(20), || (lines().len() == 4).then_some(()));
+    let lines = lines();
+    for wanted in ["\"client\":\"127.", "\"issuer\":\"ca\"", &leaf.serial, "\"method\":\"POST\"", "\"octets\":"] {
+        assert!(lines.iter().all(|line| line.contains(wanted)), "{wanted} in {lines:?}");
+    }
+    assert!(lines[0].contains("\"result\":\"signed\"") && lines[3].contains("\"result\":\"hit\""), "{lines:?}");
+}
+
+#[test]
+fn latencies_are_told_as_histograms() {
+    let (ca, leaf, responder) = serving(Ca::issue);
+    let ask = Ask::about(&ca, &leaf).request();
+    for _ in 0..10 {
+        assert_eq!(post(responder.http(), "/", &ask).status, 200);
+    }
+    let count = |signed: &str| responder.metric("ostia_latency_seconds_count", &format!("signed=\"{signed}\""));
+    until("the last one", Duration::from_secs(20), || ((count("yes"), count("no")) == (1.0, 9.0)).then_some(()));
+    let metrics = responder.metrics();
+    assert!(metrics.contains("ostia_latency_seconds_bucket{le=\"+Inf\",signed=\"no\"} 9"), "{metrics}");
 }

@@ -1,0 +1,30 @@
+//! What must hold of every decoder of the house, whatever it is given.
+//!
+//! Purpose: one function for each decoder, which takes arbitrary octets and panics where the decoder
+//! breaks a promise; "does not panic itself" is the least of them. The fuzz targets call these
+//! functions and nothing else, and so do this crate's tests, with every seed and every truncation of it: what
+//! the fuzzer checks for hours is checked in each run of the tests for a moment. Invariant: nothing
+//! is asserted that is not either written in the decoder's own documentation or said by another
+//! decoder (`x509-ocsp`, `x509-cert`, `der`, `base64`, `toml`) of the same octets.
+//! It does not know the fuzzer.
+
+mod config;
+mod crl;
+mod get;
+mod http;
+mod index;
+mod request;
+
+pub use config::config;
+pub use crl::crl;
+pub use get::get;
+pub use http::http;
+pub use index::index;
+pub use request::request;
+
+/// A target: octets in, a panic where a promise is broken; `true` where the decoder took them.
+pub type Property = fn(&[u8]) -> bool;
+
+/// Every target by its name, which is also the name of its seeds' directory.
+pub const PROPERTIES: [(&str, Property); 6] =
+    [("http", http), ("request", request), ("get", get), ("index", index), ("crl", crl), ("config", config)];

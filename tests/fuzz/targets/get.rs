@@ -1,0 +1,6 @@
+//! See `properties/src/get.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
+    ostia_properties::get(octets);
+});

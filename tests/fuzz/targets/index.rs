@@ -1,0 +1,6 @@
+//! See `properties/src/index.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
+    ostia_properties::index(octets);
+});

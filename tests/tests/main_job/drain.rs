@@ -1,0 +1,110 @@
+//! How it ends: nobody who has connected is turned away.
+
+use std::{
+    io::ErrorKind,
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use ostia_tests::{
+    http::{Connection, exchange, get, request},
+    until,
+};
+
+use crate::ca_and_site;
+
+#[test]
+fn whoever_connected_before_listening_ended_is_answered() {
+    // One request a connection, from several threads, with SIGTERM in their midst; some rounds, since it is a race.
+    for round in 0..5 {
+        let (_ca, site) = ca_and_site();
+        site.set_http("workers = 2");
+        let mut responder = site.start();
+        let http = responder.http();
+        let (ended, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let clients: Vec<_> = (0..6)
+            .map(|number| {
+                let (ended, answered) = (Arc::clone(&ended), Arc::clone(&answered));
+                thread::spawn(move || {
+                    while !ended.load(SeqCst) {
+                        let mut connection = match Connection::open(http) {
+                            Ok(connection) => connection,
+                            // Nobody listens any more.
+                            Err(error) if error.kind() == ErrorKind::ConnectionRefused => break,
+                            Err(error) => panic!("connecting: {error}"),
+                        };
+                        let close = if number % 2 == 0 { "Connection: close\r\n" } else { "" };
+                        connection.send(&request("GET", "/", close)).expect("whoever connected can ask");
+                        let reply = connection.receive(false).expect("and is not reset");
+                        assert_eq!(reply.expect("and is answered").status, 200);
+                        answered.fetch_add(1, SeqCst);
+                    }
+                })
+            })
+            .collect();
+        until("they are at it", Duration::from_secs(10), || (answered.load(SeqCst) > 500).then_some(()));
+        let status = responder.end_by("TERM");
+        ended.store(true, SeqCst);
+        for client in clients {
+            assert!(client.join().is_ok(), "round {round}: a client was not served");
+        }
+        assert!(status.success(), "{status}\n{}", responder.log());
+    }
+}
+
+#[test]
+fn while_balancers_take_notice_everybody_is_answered_and_told_to_go() {
+    let (_ca, site) = ca_and_site();
+    site.set_http("drain_delay = \"3s\"");
+    let mut responder = site.start();
+    let (http, admin) = (responder.http(), responder.site.admin);
+    let ask = |connection: &mut Connection| {
+        connection.send(&request("GET", "/", "")).unwrap();
+        connection.receive(false).unwrap().unwrap()
+    };
+    let [mut busy, mut idle] = [(); 2].map(|()| Connection::open(http).unwrap());
+    for connection in [&mut busy, &mut idle] {
+        assert_eq!(ask(connection).header("connection"), None, "it may stay");
+    }
+    let begin = Instant::now();
+    let ending = thread::spawn(move || {
+        let status = responder.end_by("TERM");
+        (responder, status)
+    });
+    let not_ready = || {
+        let reply = exchange(admin, &request("GET", "/readyz/ocsp", "")).ok()?;
+        (reply.status == 503).then_some(())
+    };
+    until("it is not ready", Duration::from_secs(2), not_ready);
+    let fresh = get(http, "/");
+    assert_eq!((fresh.status, fresh.header("connection")), (200, Some("close")));
+    let last = ask(&mut busy);
+    assert_eq!((last.status, last.header("connection")), (200, Some("close")));
+    assert_eq!(busy.receive(false).unwrap(), None);
+    assert!(begin.elapsed() < Duration::from_secs(3), "all of it within the delay");
+    assert_eq!(idle.receive(false).unwrap(), None, "closed in order when the delay is over");
+    let took = begin.elapsed().as_secs_f32();
+    assert!((2.5..6.0).contains(&took), "{took} s");
+    let (responder, status) = ending.join().unwrap();
+    assert!(status.success(), "{status}\n{}", responder.log());
+    assert_eq!(TcpStream::connect(http).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+#[test]
+fn who_does_not_come_to_an_end_is_cut_at_the_deadline_of_the_operator() {
+    let (_ca, site) = ca_and_site();
+    site.set_http("drain_deadline = \"1s\"");
+    let mut responder = site.start();
+    let mut stuck = Connection::open(responder.http()).unwrap();
+    stuck.send(b"GET / HT").unwrap();
+    // Read before the signal: seen by another that is answered.
+    assert_eq!(get(responder.http(), "/").status, 200);
+    let begin = Instant::now();
+    assert!(responder.end_by("TERM").success(), "{}", responder.log());
+    assert!((1.0..4.0).contains(&begin.elapsed().as_secs_f32()), "{:?}", begin.elapsed());
+}

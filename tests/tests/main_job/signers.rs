@@ -1,0 +1,188 @@
+//! Who signs: one of several signers while a certificate is renewed, one that clients are told to trust, with which
+//! algorithm, and which certificates go along.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use ostia_tests::{
+    Ask, Ca, Delegate, KeyKind, Leaf, Responder, Signer, Site, Status, Tenant, http::post, openssl, run,
+};
+
+/// A site of one issuer with these signers, each given by its lines.
+fn site(ca: &Ca, settings: &str, signers: &[String]) -> Site {
+    several(Site::new(&[issuer(Tenant::new("tests").set(settings), ca, signers)]))
+}
+
+fn issuer(tenant: Tenant, ca: &Ca, signers: &[String]) -> Tenant {
+    let sources = format!("index = {:?}", ca.index());
+    tenant.issuer(
+        ca.dir().file_name().unwrap().to_str().unwrap(),
+        ca,
+        &sources,
+        &signers.join("\n[[tenant.issuer.signer]]\n"),
+    )
+}
+
+/// Writes the signers as a list.
+fn several(site: Site) -> Site {
+    site.edit_config(|text| text.replace("\n[tenant.issuer.signer]\n", "\n[[tenant.issuer.signer]]\n"));
+    site
+}
+
+/// All that openssl can tell of the response.
+fn response_text(responder: &Responder, ask: &Ask) -> String {
+    let reply = post(responder.http(), "/", &ask.request());
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("response"), reply.body).unwrap();
+    openssl(scratch.path(), ["ocsp", "-respin", "response", "-resp_text", "-noverify"])
+}
+
+/// `openssl ocsp` with further arguments; what it says.
+fn asked(responder: &Responder, certificates: &[(&Ca, &Leaf)], arguments: &[(&str, &Path)]) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["ocsp", "-no_nonce", "-url", &format!("http://{}/", responder.http())]);
+    for (ca, leaf) in certificates {
+        command.arg("-issuer").arg(ca.certificate()).args(["-serial", &format!("0x{}", leaf.serial)]);
+    }
+    for (option, file) in arguments {
+        command.arg(option).arg(file);
+    }
+    run(&mut command).text
+}
+
+#[test]
+fn openssl_verifies_rsa_pss() {
+    let ca = Ca::with_key("RSA CA", KeyKind::Rsa2048);
+    let leaf = ca.issue();
+    let delegate = ca.delegate(Delegate::Proper, KeyKind::Rsa2048);
+    for signer in [delegate.lines(), format!("key = {:?}", ca.key())] {
+        let responder = site(&ca, "", &[signer + "\nalgorithm = \"rsa-pss\""]).start();
+        let ask = Ask::about(&ca, &leaf);
+        // Signed for the first request, kept for the others.
+        for _ in 0..3 {
+            ask.at(responder.http(), "/").expect(Status::Good);
+        }
+        let text = response_text(&responder, &ask);
+        let algorithm = text.split("Signature Algorithm: ").nth(1).unwrap();
+        assert!(algorithm.starts_with("rsassaPss"), "{text}");
+        for part in ["Hash Algorithm: sha256", "Mask Algorithm: mgf1 with sha256", "Salt Length: 0x20"] {
+            assert!(algorithm.contains(part), "{part}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_algorithm_that_the_key_has_not_is_refused() {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let site = site(&ca, "", &[signer.lines() + "\nalgorithm = \"rsa-pss\""]);
+    site.is_refused(&["signer.algorithm", "RSASSA-PSS", signer.key.to_str().unwrap(), "remove `algorithm`"]);
+}
+
+#[test]
+fn of_two_signers_the_first_that_is_valid_long_enough_signs() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let (a, b) = (ca.delegate(Delegate::Proper, KeyKind::P256), ca.delegate(Delegate::Proper, KeyKind::P384));
+    let expired = ca.delegate(Delegate::Expired, KeyKind::P256);
+    let not_yet = ca.delegate(Delegate::NotYet, KeyKind::P256);
+    // Shorter than an answer lasts.
+    let ending = ca.delegate_for(Duration::from_secs(86_400));
+    for (signers, chosen, warned) in [
+        ([&a, &b], &a, false),
+        ([&b, &a], &b, false),
+        ([&expired, &b], &b, true),
+        ([&a, &expired], &a, true),
+        ([&not_yet, &a], &a, true),
+        ([&a, &not_yet], &a, true),
+        ([&ending, &b], &b, false),
+        ([&ending, &not_yet], &ending, true),
+    ] {
+        let site = site(&ca, "responder_id = \"by-name\"", &signers.map(Signer::lines));
+        let checked = site.check();
+        assert!(checked.status.success(), "{checked:?}");
+        let responder = site.start();
+        let ask = Ask::about(&ca, &leaf);
+        ask.at(responder.http(), "/").expect(Status::Good);
+        let text = response_text(&responder, &ask);
+        let name = chosen.certificate.file_stem().unwrap().to_str().unwrap();
+        let line = text.lines().find(|line| line.contains("Responder Id:")).unwrap();
+        assert!(line.ends_with(&format!("CN = {name}")), "{signers:?}: {line}");
+        let log = responder.log();
+        assert_eq!(log.contains("a signing certificate is not valid now"), warned, "{signers:?}: {log}");
+    }
+}
+
+#[test]
+fn signers_none_of_which_is_valid_are_refused() {
+    let ca = Ca::new("CA");
+    let expired = ca.delegate(Delegate::Expired, KeyKind::P256);
+    let not_yet = ca.delegate(Delegate::NotYet, KeyKind::P256);
+    site(&ca, "", &[not_yet.lines()]).is_refused(&["signer.certificate", "2035-01-01", "not now"]);
+    site(&ca, "", &[expired.lines(), not_yet.lines()]).is_refused(&[
+        "signer[0].certificate",
+        "2024-02-01",
+        "signer[1].certificate",
+        "2035-01-01",
+        "renew it",
+    ]);
+}
+
+#[test]
+fn a_designated_signer_is_believed_by_clients_that_are_told_to_trust_it() {
+    let (ca, other) = (Ca::new("CA"), Ca::new("Another CA"));
+    let leaf = ca.issue();
+    let signer = other.delegate(Delegate::Proper, KeyKind::P256);
+    let responder = site(&ca, "", &[signer.lines() + "\ndesignated = true"]).start();
+    let log = responder.log();
+    assert!(log.contains("WARN") && log.contains("a designated signer"), "{log}");
+    let trusting = asked(&responder, &[(&ca, &leaf)], &[("-VAfile", &signer.certificate)]);
+    assert!(trusting.contains("Response verify OK") && trusting.contains(": good"), "{trusting}");
+    let others = asked(&responder, &[(&ca, &leaf)], &[("-CAfile", &ca.certificate())]);
+    assert!(others.contains("Response Verify Failure"), "{others}");
+}
+
+#[test]
+fn one_signer_designated_for_two_issuers_answers_for_both_at_once() {
+    let (a, b) = (Ca::new("CA"), Ca::new("Another CA"));
+    let (leaf_of_a, leaf_of_b) = (a.issue(), b.issue());
+    b.revoke(&leaf_of_b, &[]);
+    let (own, common) = (a.delegate(Delegate::Proper, KeyKind::P256), b.delegate(Delegate::Proper, KeyKind::P256));
+    let designated = common.lines() + "\ndesignated = true";
+    let of_both = |of_a: &[String]| {
+        let tenant = issuer(issuer(Tenant::new("tests"), &a, of_a), &b, &[common.lines()]);
+        let responder = several(Site::new(&[tenant])).start();
+        asked(&responder, &[(&a, &leaf_of_a), (&b, &leaf_of_b)], &[("-VAfile", &common.certificate)])
+    };
+    let text = of_both(&[own.lines(), designated]);
+    assert!(text.contains("Response verify OK"), "{text}");
+    assert!(text.contains(": good") && text.contains(": revoked"), "{text}");
+    let text = of_both(&[own.lines()]);
+    assert!(text.contains("Responder Error: unauthorized"), "{text}");
+}
+
+#[test]
+fn the_certificates_that_go_along_are_the_tenants_policy() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let delegate = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let pem = |path: &Path| fs::read_to_string(path).unwrap();
+    // The file holds the CA and one more behind the signer's.
+    let chain = pem(&delegate.certificate) + &pem(&ca.certificate()) + &pem(&Ca::new("Another CA").certificate());
+    fs::write(&delegate.certificate, chain).unwrap();
+    let by_ca = format!("key = {:?}", ca.key());
+    for (settings, signer, count) in [
+        ("", delegate.lines(), 1),
+        ("certificates = \"signer\"", delegate.lines(), 1),
+        ("certificates = \"chain\"", delegate.lines(), 3),
+        ("certificates = \"none\"", delegate.lines(), 0),
+        ("certificates = \"signer\"", by_ca.clone(), 0),
+        ("certificates = \"chain\"", by_ca, 0),
+    ] {
+        let responder = site(&ca, settings, &[signer]).start();
+        let trust = [("-CAfile", &*ca.certificate()), ("-verify_other", &*delegate.certificate)];
+        let text = asked(&responder, &[(&ca, &leaf)], &trust);
+        assert!(text.contains("Response verify OK") && text.contains(": good"), "{settings}: {text}");
+        let text = response_text(&responder, &Ask::about(&ca, &leaf));
+        assert_eq!(text.matches("BEGIN CERTIFICATE").count(), count, "{settings}: {text}");
+    }
+}

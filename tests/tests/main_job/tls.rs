@@ -1,0 +1,182 @@
+//! OCSP over TLS, and certificates exchanged while connections live. Clients are `openssl s_client` and `curl`.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use ostia_tests::{Ask, Ca, Responder, Site, Status, free_port, http, openssl, run, until};
+
+use crate::ca_and_site;
+
+/// A self-signed certificate for `address` and its key, as `cert.pem` and `key.pem`.
+fn write_pair(dir: &Path, address: SocketAddr, kind: &[&str]) {
+    let alternative = format!("subjectAltName=IP:{}", address.ip());
+    let begin = ["req", "-x509", "-noenc", "-days", "2", "-subj", "/CN=ostia", "-addext", &alternative];
+    openssl(dir, [&begin, kind, &["-keyout", "new.key", "-out", "new.pem"]].concat());
+    fs::set_permissions(dir.join("new.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(dir.join("new.key"), dir.join("key.pem")).unwrap();
+    fs::rename(dir.join("new.pem"), dir.join("cert.pem")).unwrap();
+}
+
+const P256: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
+const RSA: &[&str] = &["-newkey", "rsa:2048"];
+
+fn with_tls() -> (Ca, Site, SocketAddr) {
+    let (ca, site) = ca_and_site();
+    let address = free_port(site.http.ip());
+    write_pair(site.dir(), address, P256);
+    site.edit_config(|config| {
+        let tls =
+            format!("\n[tls]\nlisten = [\"{address}\"]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\n[admin]");
+        config.replacen("\n[admin]", &tls, 1)
+    });
+    (ca, site, address)
+}
+
+/// One TLS connection on which several requests can be sent.
+struct Client {
+    child: Child,
+    requests: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Client {
+    fn open(address: SocketAddr, dir: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new("timeout");
+        command.args(["30", "openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", "cert.pem"]);
+        command.args(["-connect", &address.to_string()]).args(arguments).current_dir(dir);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let (requests, replies) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, requests, replies }
+    }
+
+    /// The body of a 200.
+    fn ask(&mut self, request: &[u8]) -> Vec<u8> {
+        self.requests.write_all(request).unwrap();
+        let (mut line, mut length) = (String::new(), 0);
+        self.replies.read_line(&mut line).unwrap();
+        assert!(line.starts_with("HTTP/1.1 200 "), "{line:?}");
+        while line != "\r\n" {
+            line.clear();
+            assert_ne!(self.replies.read_line(&mut line).unwrap(), 0);
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        self.replies.read_exact(&mut body).unwrap();
+        body
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What `curl`, which trusts `cert.pem` as it is now, gets for `/`.
+fn curl(address: SocketAddr, dir: &Path) -> Option<String> {
+    let url = format!("https://{address}/");
+    let ended = run(Command::new("curl")
+        .args(["-sS", "-m", "10", "--noproxy", "*", "--cacert", "cert.pem", &url])
+        .current_dir(dir));
+    ended.status.success().then_some(ended.text)
+}
+
+fn says(responder: &Responder, what: &str) {
+    until(what, Duration::from_secs(10), || responder.log().contains(what).then_some(()));
+}
+
+#[test]
+fn answers_are_the_same_over_tls_1_2_and_1_3() {
+    let (ca, site, address) = with_tls();
+    let leaf = ca.issue();
+    let responder = site.start();
+    let der = Ask::about(&ca, &leaf).request();
+    let request = http::request("GET", &http::ocsp_target("/", &der), "");
+    let plain = http::get(responder.http(), &http::ocsp_target("/", &der)).body;
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut client = Client::open(address, responder.site.dir(), &[version]);
+        for _ in 0..3 {
+            assert_eq!(client.ask(&request), plain, "{version}");
+        }
+    }
+    Ask::about(&ca, &leaf).read(&plain).expect(Status::Good);
+    assert!(curl(address, responder.site.dir()).is_some_and(|text| text.contains("OCSP")));
+}
+
+#[test]
+fn a_new_certificate_is_taken_without_ending_connections_and_a_bad_one_is_not() {
+    let (_ca, site, address) = with_tls();
+    let responder = site.start();
+    let dir = responder.site.dir();
+    let request = http::request("GET", "/", "");
+    let mut living = Client::open(address, dir, &[]);
+    assert!(!living.ask(&request).is_empty());
+
+    // curl trusts nothing but the certificate that lies there now, which has another key.
+    write_pair(dir, address, RSA);
+    until("the new certificate is shown", Duration::from_secs(10), || curl(address, dir));
+    assert!(!living.ask(&request).is_empty(), "the connection from before goes on");
+
+    // A key that does not fit, and then one that others may read: the pair from before stays.
+    let good = fs::read(dir.join("key.pem")).unwrap();
+    openssl(dir, ["genpkey", "-algorithm", "RSA", "-out", "other.key"]);
+    fs::rename(dir.join("other.key"), dir.join("key.pem")).unwrap();
+    says(&responder, "does not fit the key");
+    assert!(curl(address, dir).is_some());
+    fs::write(dir.join("key.pem"), &good).unwrap();
+    fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    says(&responder, "chmod 600");
+    assert!(curl(address, dir).is_some());
+    assert!(!living.ask(&request).is_empty());
+}
+
+#[test]
+fn who_speaks_no_tls_ends_without_a_word_and_costs_nobody_else() {
+    let (_ca, site, address) = with_tls();
+    site.set_http("head_deadline = \"1s\"");
+    let responder = site.start();
+    let mut silent = TcpStream::connect(address).unwrap();
+    silent.write_all(&[0x16, 3, 1]).unwrap();
+    for octets in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 1], &[0; 500]] {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(octets).unwrap();
+        let mut said = Vec::new();
+        let _ = stream.read_to_end(&mut said);
+        // At most an alert.
+        assert!(said.len() <= 7 && said.first().is_none_or(|&kind| kind == 0x15), "{said:?}");
+    }
+    assert!(curl(address, responder.site.dir()).is_some());
+    silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert_eq!(silent.read(&mut [0; 9]).unwrap_or(0), 0, "the deadline of a header section counts for handshakes");
+    assert!(responder.metric("ostia_tls_handshakes_failed_total", "") >= 3.0);
+}
+
+#[test]
+fn a_pair_that_cannot_be_used_is_refused_at_the_start() {
+    let (_ca, site, address) = with_tls();
+    let dir = site.dir().to_owned();
+    fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(site.check().status.success(), "its group may read it");
+    fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    site.is_refused(&["tls.key", "chmod 600"]);
+    openssl(&dir, ["genpkey", "-algorithm", "ED25519", "-out", "key.pem"]);
+    fs::set_permissions(dir.join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
+    site.is_refused(&["tls.certificate", "does not fit"]);
+    fs::write(dir.join("cert.pem"), "none").unwrap();
+    site.is_refused(&["tls.certificate", "no certificate in PEM"]);
+    write_pair(&dir, address, P256);
+    site.edit_config(|config| config.replacen(&format!("listen = [\"{address}\"]"), "listen = []", 1));
+    site.is_refused(&["tls.listen", "at least one"]);
+}
