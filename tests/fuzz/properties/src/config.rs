@@ -104,17 +104,31 @@ fn told(error: &ConfigError, path: &std::path::Path, lines: usize) {
 fn document(document: &Document, text: &str) {
     let oracle = toml::from_str::<Table>(text);
     let result = document.read(|root| {
-        let table = oracle.as_ref().expect("what is given to a reader is TOML");
-        section(root, table, 0);
+        match &oracle {
+            Ok(table) => section(root, table, 0),
+            Err(error) => {
+                assert!(is_of_a_value(error), "what is given to a reader is TOML: {error}");
+                root.leave_to_others(&KEYS);
+                return Some(());
+            }
+        }
         root.finish();
         Some(())
     });
+    if oracle.as_ref().is_err_and(is_of_a_value) {
+        return;
+    }
     if let Err(error) = result {
         told(&error, &PLACE.with(|place| place.path().join("ostia.toml")), lines(text.as_bytes()));
         assert_eq!(error.to_string().contains(": is not TOML: "), oracle.is_err(), "{error}");
     } else {
         assert!(oracle.is_ok());
     }
+}
+
+/// A number or a date is looked at when it is asked for, and refused then: the rest of the file is sound.
+fn is_of_a_value(error: &toml::de::Error) -> bool {
+    ["integer", "float", "number", "date", "time"].iter().any(|kind| error.message().contains(kind))
 }
 
 const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];

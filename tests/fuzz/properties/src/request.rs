@@ -11,7 +11,10 @@ use responder::{
     ocsp::request::{DecodeError, Request},
 };
 use x509_cert::ext::Extension;
-use x509_ocsp::{CertId, OcspRequest, Version, ext::Nonce};
+use x509_ocsp::{
+    CertId, OcspRequest, Version,
+    ext::{Nonce, PreferredSignatureAlgorithms},
+};
 
 /// Reads the input as the body of a POST.
 pub fn request(der: &[u8]) -> bool {
@@ -130,7 +133,8 @@ fn extensions_conform(extensions: Option<&[Extension]>) -> Option<bool> {
                 .is_ok_and(|nonce| (1..=limits::NONCE_OCTETS_MAX).contains(&nonce.0.as_bytes().len())),
             // Object identifiers that are none are passed over there.
             ACCEPTABLE_RESPONSES => Vec::<ObjectIdentifier>::from_der(value).ok()?.contains(&BASIC),
-            PREFERRED_SIGNATURE_ALGORITHMS => true,
+            // It looks into parameters that are passed over there.
+            PREFERRED_SIGNATURE_ALGORITHMS => PreferredSignatureAlgorithms::from_der(value).ok().map(|_| true)?,
             _ => !extension.critical,
         };
     }
