@@ -46,6 +46,8 @@ impl Bound {
         Self(vec![
             ("http.listen", format!("{:?}", config.http)),
             ("http.workers", config.workers.to_string()),
+            ("http deadlines, drain and proxies", format!("{:?}", config.manners)),
+            ("tls.listen", format!("{:?}", config.tls.as_ref().map(|tls| &tls.listen))),
             ("admin.listen", config.admin.to_string()),
             ("cache.answers_octets", config.answers_octets.to_string()),
             ("cache.octets", config.cache_octets.to_string()),

@@ -134,7 +134,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
             }
         });
         let certificates = config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
-        let following = certificates.clone().map(|certificates| tokio::spawn(follow_certificates(certificates)));
+        let following = certificates.map(|certificates| tokio::spawn(follow_certificates(certificates)));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         info!(

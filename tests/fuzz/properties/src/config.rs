@@ -1,7 +1,7 @@
 //! The configuration file.
 //!
 //! - Every problem that is told names the file, and a line that it has.
-//! - What is not TOML for the `toml` crate's own reader is a problem, and nothing else is called one.
+//! - What is not TOML for the `toml` crate's own reader is a problem, and what is, is never said to be none.
 //! - A value that is read is the value that stands there.
 //!
 //! No file outside of one empty directory is opened: a text with a path in it that could lead out is read as a
@@ -104,31 +104,20 @@ fn told(error: &ConfigError, path: &std::path::Path, lines: usize) {
 fn document(document: &Document, text: &str) {
     let oracle = toml::from_str::<Table>(text);
     let result = document.read(|root| {
-        match &oracle {
-            Ok(table) => section(root, table, 0),
-            Err(error) => {
-                assert!(is_of_a_value(error), "what is given to a reader is TOML: {error}");
-                root.leave_to_others(&KEYS);
-                return Some(());
-            }
+        // Numbers that are none are found only where they are asked for; the oracle asks for all of them.
+        if let Ok(table) = &oracle {
+            section(root, table, 0);
         }
         root.finish();
         Some(())
     });
-    if oracle.as_ref().is_err_and(is_of_a_value) {
-        return;
+    match result {
+        Ok(()) => assert!(oracle.is_ok(), "{oracle:?}"),
+        Err(error) => {
+            told(&error, &PLACE.with(|place| place.path().join("ostia.toml")), lines(text.as_bytes()));
+            assert!(oracle.is_err() || !error.to_string().contains(": is not TOML: "), "{error}");
+        }
     }
-    if let Err(error) = result {
-        told(&error, &PLACE.with(|place| place.path().join("ostia.toml")), lines(text.as_bytes()));
-        assert_eq!(error.to_string().contains(": is not TOML: "), oracle.is_err(), "{error}");
-    } else {
-        assert!(oracle.is_ok());
-    }
-}
-
-/// A number or a date is looked at when it is asked for, and refused then: the rest of the file is sound.
-fn is_of_a_value(error: &toml::de::Error) -> bool {
-    ["integer", "float", "number", "date", "time"].iter().any(|kind| error.message().contains(kind))
 }
 
 const KEYS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
