@@ -145,3 +145,7 @@ const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX && PROXY_OCTETS_MAX + 16 <=
 
 /// Lines of the access log that may wait for their writer: a second's at 4,096 a second, which no log should have to take.
 pub const ACCESS_LINES_WAITING_MAX: usize = 4096;
+
+/// How often answers past their nextUpdate are taken off the table, so that there is room for others: a walk over ten
+/// million takes a second of a thread that has nothing else to do, and holds a writer up for some milliseconds.
+pub const CLEANING_INTERVAL: Duration = Duration::from_secs(600);

@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-use precompute::{config::Unlisted, engine::Engine};
+use precompute::{config::Unlisted, engine::Engine, pki::UnixTime};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio::{
@@ -98,6 +98,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     // It ends when the last worker has.
     drop(lines);
     thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
+    let cleaned = Arc::clone(&misses);
     let status = admin::Status::new(site, workers.counters.clone(), misses);
     let (orders, ordered) = std::sync::mpsc::channel::<Order>();
     let follow = {
@@ -135,6 +136,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
         });
         let certificates = config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
         let following = certificates.map(|certificates| tokio::spawn(follow_certificates(certificates)));
+        let cleaning = tokio::spawn(remove_expired(cleaned));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         info!(
@@ -161,6 +163,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
             _ = interrupt.recv() => {}
         }
         server.abort();
+        cleaning.abort();
         following.inspect(tokio::task::JoinHandle::abort);
         outcome
     });
@@ -254,6 +257,16 @@ async fn follow_certificates(certificates: Arc<Certificates>) {
         tokio::time::sleep(limits::TLS_LOOK).await;
         let certificates = Arc::clone(&certificates);
         let _ = tokio::task::spawn_blocking(move || certificates.follow()).await;
+    }
+}
+
+/// Makes room in the table of answers now and then.
+async fn remove_expired(misses: Arc<Misses>) {
+    loop {
+        tokio::time::sleep(limits::CLEANING_INTERVAL).await;
+        let misses = Arc::clone(&misses);
+        let clean = move || misses.store().answers().remove_expired(UnixTime::now());
+        let _ = tokio::task::spawn_blocking(clean).await;
     }
 }
 
