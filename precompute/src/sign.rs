@@ -5,19 +5,22 @@
 //! (compared at start, and a signature made and verified). It does not know what is signed.
 //!
 //! - [`Algorithm`]: with what they sign.
-//! - [`Session`]: one thread's access to one key; what a PKCS#11 session is, too.
+//! - [`Holder`]: what holds a key, a token or this process; [`Session`]: one thread's access to it; [`Fault`]: what its
+//!   failures mean.
 //! - [`Pool`]: threads with a session each behind one bounded queue.
 //! - [`SoftwareKey`]: a key from a file.
 //! - [`OcspSigner`]: a key with the certificate that lets it speak for an issuer.
 //! - [`Signers`]: all that speak for one issuer, and which of them does when.
 
 mod algorithm;
+mod holder;
 mod ocsp_signer;
 mod pool;
 mod signers;
 mod software;
 
 pub use algorithm::Algorithm;
+pub use holder::{Fault, FaultClass, Holder, Session};
 pub use ocsp_signer::{CertificateInclusion, Identity, OcspSigner, ResponseForm, SignerError};
 pub use pool::{Done, Job, Pool, Priority};
 pub use signers::Signers;
@@ -44,12 +47,6 @@ impl fmt::Display for SignError {
 }
 
 impl std::error::Error for SignError {}
-
-/// One thread's access to one key. May block; is never used by two threads at once.
-pub trait Session: Send {
-    /// Signs `message` (hashing is the session's business).
-    fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, SignError>;
-}
 
 /// A key to be used from any thread.
 pub trait Signing: Send + Sync + fmt::Debug {

@@ -112,7 +112,7 @@ impl Signing for Pool {
     }
 
     fn sign_here(&self, message: &[u8]) -> Option<Result<Vec<u8>, SignError>> {
-        Some(self.cheap.as_ref()?.sign(message))
+        Some(self.cheap.as_ref()?.sign(message).map_err(|_| SignError::Failed))
     }
 
     fn submit(&self, job: Job) {
@@ -139,7 +139,7 @@ impl Shared {
                 job.finish(Err(SignError::Busy));
                 continue;
             }
-            let outcome = session.sign(&job.message);
+            let outcome = session.sign(&job.message).map_err(|_| SignError::Failed);
             job.finish(outcome);
         }
     }
@@ -187,13 +187,14 @@ mod tests {
     use std::{sync::mpsc, time::Duration};
 
     use super::*;
+    use crate::sign::{Fault, FaultClass};
 
     /// Signs only when told to; answers with what it was given.
     struct Gated(mpsc::Receiver<()>);
 
     impl Session for Gated {
-        fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-            self.0.recv().map_err(|_| SignError::Failed)?;
+        fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+            self.0.recv().map_err(|_| Fault::new(FaultClass::Defect, "the gate is gone"))?;
             Ok(message.to_vec())
         }
     }

@@ -17,7 +17,7 @@ use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use x509_cert::spki::AlgorithmIdentifierRef;
 use zeroize::Zeroizing;
 
-use super::{Algorithm, Session, SignError};
+use super::{Algorithm, Fault, FaultClass, Holder, Session};
 use crate::{
     limits,
     pki::{FileError, read_bounded},
@@ -129,7 +129,7 @@ impl SoftwareKey {
     }
 
     /// Signs `message`.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let random = SystemRandom::new();
         match &*self.pair {
             Pair::P256(pair) | Pair::P384(pair) => pair.sign(&random, message).map(|s| s.as_ref().to_vec()),
@@ -141,7 +141,7 @@ impl SoftwareKey {
                 pair.sign(encoding, &random, message, &mut signature).map(|()| signature)
             }
         }
-        .map_err(|_| SignError::Failed)
+        .map_err(|_| Fault::new(FaultClass::Defect, "the key of this process did not sign"))
     }
 }
 
@@ -165,8 +165,22 @@ fn rsa_pss_only(pkcs8: &[u8]) -> Option<&[u8]> {
 }
 
 impl Session for SoftwareKey {
-    fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, SignError> {
+    fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
         SoftwareKey::sign(self, message)
+    }
+}
+
+impl Holder for SoftwareKey {
+    fn name(&self) -> &str {
+        "software"
+    }
+
+    fn sessions_max(&self) -> usize {
+        usize::MAX
+    }
+
+    fn open(&self) -> Result<Box<dyn Session>, Fault> {
+        Ok(Box::new(self.clone()))
     }
 }
 

@@ -29,7 +29,7 @@ impl fmt::Debug for Gate {
 
 impl Gate {
     fn sign(&self, job: Job) {
-        let signature = self.key.sign(&job.message);
+        let signature = self.key.sign(&job.message).map_err(|_| SignError::Failed);
         (job.done)(job.message, signature);
     }
 

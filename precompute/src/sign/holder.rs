@@ -1,0 +1,64 @@
+//! What holds a key, how it is reached, and what its failures mean.
+//!
+//! Invariant: a [`Session`] signs with the key whose public half the holder was made for; a holder finds out each
+//! time that it opens one. It does not know who waits for the signature, nor whether there are other holders.
+
+use std::fmt;
+
+/// What holds one signer's key: a token, or this process. Several can hold the same key.
+pub trait Holder: Send + Sync + fmt::Debug {
+    /// Its name in logs and metrics: for a token its label.
+    fn name(&self) -> &str;
+
+    /// Sessions that can be open at once; a pool opens no more.
+    fn sessions_max(&self) -> usize;
+
+    /// Opens a session with the key, which is looked for anew: an old handle can name another key. May block.
+    fn open(&self) -> Result<Box<dyn Session>, Fault>;
+}
+
+/// One thread's access to one key. May block; is never used by two threads at once.
+pub trait Session: Send {
+    /// Signs `message` (hashing is the session's business); the octets that stand in a response: for ECDSA the DER of
+    /// Ecdsa-Sig-Value.
+    fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault>;
+}
+
+/// Why a holder did not do what it was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// What to do about it.
+    pub class: FaultClass,
+    /// For people: what was asked, and the holder's answer.
+    pub message: String,
+}
+
+impl Fault {
+    /// With a text for people.
+    pub fn new(class: FaultClass, message: impl Into<String>) -> Self {
+        Self { class, message: message.into() }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Faults by what is done about them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FaultClass {
+    /// The session is of no more use: open another, find the key again, retry once.
+    Session,
+    /// The holder is at its limit: wait a little, ask it for less at once.
+    Throttle,
+    /// The holder is gone or broken: turn to another, look now and then whether it is back.
+    Device,
+    /// Asking again makes it worse (a wrong PIN locks the token): never again before somebody has mended it.
+    Locked,
+    /// It cannot do this at all, today or tomorrow: the configuration is wrong.
+    Defect,
+}
