@@ -63,3 +63,50 @@ pub const CHAIN_CERTIFICATES_MAX: usize = 4;
 
 /// CertIDs in one request: RFC 6960 sets none, clients send one; each costs part of a live signature.
 pub const CERT_IDS_MAX: u8 = 10;
+
+/// How long a token may take to sign before it counts as gone: a network HSM takes a few milliseconds, RSA-4096 on a
+/// small one 200. Short enough that another token can sign before the client's own limit of some five seconds.
+pub const SIGN_CALL_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long opening a session may take, logging in and finding the key included: network HSMs set up a TLS connection
+/// for it, and openings wait for each other.
+pub const OPEN_CALL_LIMIT: Duration = Duration::from_secs(20);
+
+/// Threads of one token that may be left alone in calls that do not return, before no more are started: each holds a
+/// stack and a session.
+pub const WRITTEN_OFF_MAX: usize = 64;
+
+/// How often calls that do not return, and jobs that nobody waits for any more, are looked for.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The first pause before a token that went away is looked for; it doubles each time.
+pub const PROBE_PAUSE_MIN: Duration = Duration::from_millis(250);
+
+/// The longest pause: how long a token that is back may stay unused.
+pub const PROBE_PAUSE_MAX: Duration = Duration::from_secs(8);
+
+/// How long a token that is idle goes without a test signature.
+pub const TEST_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long a token that came back must have been at work before it is preferred again, where an order is kept: so
+/// that one that comes and goes does not take the work with it each time.
+pub const FAIL_BACK_DELAY: Duration = Duration::from_secs(30);
+
+/// Times in a row that a token may say it has too much to do, before it counts as gone: with pauses up to 320 ms, two
+/// to five seconds.
+pub const THROTTLES_MAX: u32 = 16;
+
+/// The first pause after a token said that it has too much to do, give or take a half; it doubles up to 32 times that.
+pub const THROTTLE_PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// How long after a token said so one more session is tried.
+pub const ALLOWANCE_RISE: Duration = Duration::from_millis(500);
+
+/// Signatures that are verified after a session was opened; then one of [`VERIFIED_ONE_OF`].
+pub const VERIFIED_FIRST: u64 = 8;
+
+/// P-256 verifies in twice the time that it signs: about 1 % of it.
+pub const VERIFIED_ONE_OF: u64 = 256;
+
+/// How long the end of a pool waits for calls that are running.
+pub const POOL_END_MAX: Duration = Duration::from_secs(3);

@@ -22,7 +22,7 @@ mod software;
 pub use algorithm::Algorithm;
 pub use holder::{Fault, FaultClass, Holder, Session};
 pub use ocsp_signer::{CertificateInclusion, Identity, OcspSigner, ResponseForm, SignerError};
-pub use pool::{Done, Job, Pool, Priority};
+pub use pool::{Done, Health, Job, MemberStatus, Pool, PoolSettings, PoolStatus, Priority, Times};
 pub use signers::Signers;
 pub use software::{KeyError, SoftwareKey};
 
@@ -63,4 +63,9 @@ pub trait Signing: Send + Sync + fmt::Debug {
     /// Puts a job in the queue; its `done` is called exactly once, on another thread, or on this
     /// one with [`SignError::Busy`] if the queue is full.
     fn submit(&self, job: Job);
+
+    /// How it does.
+    fn status(&self) -> PoolStatus {
+        PoolStatus::default()
+    }
 }

@@ -13,6 +13,11 @@ pub trait Holder: Send + Sync + fmt::Debug {
     /// Sessions that can be open at once; a pool opens no more.
     fn sessions_max(&self) -> usize;
 
+    /// Whether it can hang or go away while this process lives; then it is watched, and tested when it is idle.
+    fn is_apart(&self) -> bool {
+        true
+    }
+
     /// Opens a session with the key, which is looked for anew: an old handle can name another key. May block.
     fn open(&self) -> Result<Box<dyn Session>, Fault>;
 }

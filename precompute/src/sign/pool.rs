@@ -3,16 +3,40 @@
 //! A job's `done` is called exactly once: with a signature, or with the reason for none. A live
 //! miss waits for at most one signature a session, because threads take the most urgent job each
 //! time they are free.
+//!
+//! Several holders may have the same key. Work goes to whichever is at work and has least in hand (or to the first,
+//! where an order is kept); what one failed at, another does. One that goes away gets no client's job before it has
+//! made a test signature; a call that does not return costs its thread, which is replaced.
+//!
+//! - `queue`: what waits; `breaker`: whether a holder is given work; `member`: a holder, its threads and how it does.
+//! - `state`: all decisions, pure. `thread`: the threads, which carry them out.
+//!
+//! It does not know what holds a key, nor what is signed.
+
+mod breaker;
+mod member;
+mod queue;
+mod state;
+mod status;
+mod thread;
 
 use std::{
-    collections::VecDeque,
+    collections::HashSet,
     fmt, io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::JoinHandle,
+    thread::ThreadId,
     time::Instant,
 };
 
-use super::{Algorithm, Session, SignError, Signing, SoftwareKey};
+use x509_cert::spki::AlgorithmIdentifierOwned;
+
+pub use self::status::{Health, MemberStatus, PoolStatus, Times};
+use self::{
+    member::Member,
+    state::{Outbox, Sitter, State},
+};
+use super::{Algorithm, Fault, FaultClass, Holder, SignError, Signing, SoftwareKey};
+use crate::{limits, pki::verify_signed};
 
 /// Who waits; the first is served first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +50,11 @@ pub enum Priority {
     Once = 2,
     /// Pre-signing.
     Bulk = 3,
+}
+
+impl Priority {
+    /// How many there are.
+    pub const COUNT: usize = 4;
 }
 
 /// Receives a job's message back, and the outcome; called exactly once.
@@ -55,48 +84,83 @@ impl Job {
     }
 }
 
+/// How a pool works.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// The signer's name in logs.
+    pub name: String,
+    /// Threads, and so sessions, for each holder; no more than it allows.
+    pub threads: usize,
+    /// Jobs that may wait in each priority.
+    pub queue_length_max: usize,
+    /// All work goes to the first holder that is at work, instead of to all of them.
+    pub primary_first: bool,
+}
+
 /// The pool; dropping it lets the running signatures end and refuses the waiting ones.
 pub struct Pool {
     algorithm: Algorithm,
     /// The key, where a caller may sign with it itself.
     cheap: Option<SoftwareKey>,
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
-    work: Condvar,
-    queue_length_max: usize,
+    name: String,
+    inner: Mutex<Inner>,
+    /// Told when a thread has left, and when the pool ends.
+    ended: Condvar,
+    /// SubjectPublicKeyInfo, DER, and with what it is signed: what signatures are verified by.
+    spki: Vec<u8>,
+    identifier: AlgorithmIdentifierOwned,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: [VecDeque<Job>; 4],
-    closed: bool,
+struct Inner {
+    pool: State,
+    /// The threads of the pool, which must not wait for themselves when they happen to end it.
+    ids: HashSet<ThreadId>,
 }
 
 impl Pool {
-    /// Threads for each of `sessions`; at most `queue_length_max` jobs wait in each priority. An error where
-    /// the system gives no more threads.
-    pub fn new(algorithm: Algorithm, sessions: Vec<Box<dyn Session>>, queue_length_max: usize) -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), work: Condvar::new(), queue_length_max });
-        let threads = sessions
-            .into_iter()
-            .enumerate()
-            .map(|(number, session)| {
-                let shared = Arc::clone(&shared);
-                let thread = std::thread::Builder::new().name(format!("sign-{number}"));
-                thread.spawn(move || shared.work(session))
-            })
-            .collect::<io::Result<_>>()?;
-        Ok(Self { algorithm, cheap: None, shared, threads })
+    /// A pool over holders of the key whose public half is `spki` (SubjectPublicKeyInfo, DER). Sessions are opened by
+    /// the threads. An error where the system gives no more threads.
+    pub fn new(
+        algorithm: Algorithm,
+        spki: &[u8],
+        holders: Vec<Arc<dyn Holder>>,
+        settings: PoolSettings,
+    ) -> io::Result<Self> {
+        use der::Decode as _;
+        let identifier = AlgorithmIdentifierOwned::from_der(algorithm.identifier()).map_err(io::Error::other)?;
+        let now = Instant::now();
+        let threads = |holder: &Arc<dyn Holder>| settings.threads.min(holder.sessions_max()).max(1);
+        let is_apart = holders.iter().any(|holder| holder.is_apart());
+        let members = holders.iter().map(|holder| Member::new(Arc::clone(holder), threads(holder), now)).collect();
+        let mut state = State::new(members, settings.queue_length_max, settings.primary_first);
+        let mut sitters: Vec<Sitter> = Vec::new();
+        for (place, holder) in holders.iter().enumerate() {
+            sitters.extend((0..threads(holder)).map(|_| state.sit(place)));
+        }
+        let inner = Mutex::new(Inner { pool: state, ids: HashSet::new() });
+        let shared =
+            Arc::new(Shared { name: settings.name, inner, ended: Condvar::new(), spki: spki.to_vec(), identifier });
+        // From here on dropping it ends the threads that were started.
+        let pool = Self { algorithm, cheap: None, shared };
+        for (started, sitter) in sitters.iter().enumerate() {
+            if let Err(error) = thread::start(&pool.shared, *sitter) {
+                pool.shared.lock().pool.alive -= sitters.len() - started;
+                return Err(error);
+            }
+        }
+        if is_apart {
+            thread::start_watch(&pool.shared)?;
+        }
+        Ok(pool)
     }
 
-    /// A pool of `threads` threads over one software key.
-    pub fn software(key: &SoftwareKey, threads: usize, queue_length_max: usize) -> io::Result<Self> {
-        let sessions = (0..threads).map(|_| Box::new(key.clone()) as Box<dyn Session>).collect();
-        let mut pool = Self::new(key.algorithm(), sessions, queue_length_max)?;
+    /// A pool over one software key, which `spki` is the public half of.
+    pub fn software(key: &SoftwareKey, spki: &[u8], settings: PoolSettings) -> io::Result<Self> {
+        let mut pool = Self::new(key.algorithm(), spki, vec![Arc::new(key.clone())], settings)?;
         pool.cheap = Some(key.clone()).filter(|key| key.algorithm().is_cheap());
         Ok(pool)
     }
@@ -116,171 +180,61 @@ impl Signing for Pool {
     }
 
     fn submit(&self, job: Job) {
-        let mut queue = self.shared.lock();
-        let waiting = &mut queue.waiting[job.priority as usize];
-        if waiting.len() >= self.shared.queue_length_max || self.threads.is_empty() {
-            drop(queue);
-            return job.finish(Err(SignError::Busy));
+        let refused = self.shared.lock().pool.submit(job, Instant::now());
+        if let Err((job, error)) = refused {
+            job.finish(Err(error));
         }
-        waiting.push_back(job);
-        drop(queue);
-        self.shared.work.notify_one();
+    }
+
+    fn status(&self) -> PoolStatus {
+        self.shared.lock().pool.status(Instant::now())
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, mut session: Box<dyn Session>) {
-        while let Some(job) = self.next() {
-            if job.deadline <= Instant::now() {
-                job.finish(Err(SignError::Busy));
-                continue;
-            }
-            let outcome = session.sign(&job.message).map_err(|_| SignError::Failed);
-            job.finish(outcome);
-        }
+    fn holder(&self, sitter: Sitter) -> (Arc<dyn Holder>, u64) {
+        let inner = self.lock();
+        let member = &inner.pool.members[sitter.member];
+        (Arc::clone(&member.holder), member.epoch)
     }
 
-    /// The most urgent job; waits for one. `None` once the pool is being dropped.
-    fn next(&self) -> Option<Job> {
-        let mut queue = self.lock();
-        loop {
-            if queue.closed {
-                return None;
-            }
-            if let Some(job) = queue.waiting.iter_mut().find_map(VecDeque::pop_front) {
-                return Some(job);
-            }
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
+    fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Fault> {
+        let wrong = |error| Fault::new(FaultClass::Device, format!("its signature {error}"));
+        verify_signed(&self.spki, &self.identifier, message, signature).map_err(wrong)
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut queue = self.shared.lock();
-        queue.closed = true;
-        let left: Vec<_> = queue.waiting.iter_mut().flat_map(|queue| queue.drain(..)).collect();
-        drop(queue);
-        left.into_iter().for_each(|job| job.finish(Err(SignError::Busy)));
-        self.shared.work.notify_all();
-        for thread in self.threads.drain(..) {
-            // The last owner of a pool can be one of its own threads, through a job's `done`.
-            if thread.thread().id() != std::thread::current().id() {
-                let _ = thread.join();
+        let mut outbox = Outbox::new();
+        let mut inner = self.shared.lock();
+        inner.pool.close(&mut outbox);
+        self.shared.ended.notify_all();
+        drop(inner);
+        thread::deliver(&mut outbox);
+        let until = Instant::now() + limits::POOL_END_MAX;
+        let mut inner = self.shared.lock();
+        // The last owner of a pool can be one of its own threads, through a job's `done`.
+        let own = usize::from(inner.ids.contains(&std::thread::current().id()));
+        while inner.pool.alive > own {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
             }
+            inner = self.shared.ended.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool({}, {} threads)", self.algorithm, self.threads.len())
+        write!(f, "Pool({} for {})", self.algorithm, self.shared.name)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{sync::mpsc, time::Duration};
-
-    use super::*;
-    use crate::sign::{Fault, FaultClass};
-
-    /// Signs only when told to; answers with what it was given.
-    struct Gated(mpsc::Receiver<()>);
-
-    impl Session for Gated {
-        fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
-            self.0.recv().map_err(|_| Fault::new(FaultClass::Defect, "the gate is gone"))?;
-            Ok(message.to_vec())
-        }
-    }
-
-    type Told = (Vec<u8>, Result<Vec<u8>, SignError>);
-
-    struct Bench {
-        pool: Option<Pool>,
-        gate: mpsc::Sender<()>,
-        results: mpsc::Receiver<Told>,
-        send: mpsc::Sender<Told>,
-    }
-
-    impl Bench {
-        fn new(queue_length_max: usize) -> Self {
-            let (gate, gated) = mpsc::channel();
-            let (send, results) = mpsc::channel();
-            let pool = Pool::new(Algorithm::Ed25519, vec![Box::new(Gated(gated))], queue_length_max).unwrap();
-            Self { pool: Some(pool), gate, results, send }
-        }
-
-        fn submit(&self, name: &str, priority: Priority, deadline: Duration) {
-            let send = self.send.clone();
-            let done = Box::new(move |message, outcome| {
-                let _ = send.send((message, outcome));
-            });
-            let job = Job { message: name.into(), priority, deadline: Instant::now() + deadline, done };
-            self.pool.as_ref().unwrap().submit(job);
-        }
-
-        fn next(&self) -> (String, Result<Vec<u8>, SignError>) {
-            let (message, outcome) = self.results.recv_timeout(Duration::from_secs(5)).expect("an outcome");
-            (String::from_utf8(message).unwrap(), outcome)
-        }
-
-        /// Waits until the one thread has taken the first job and sits in its session.
-        fn until_taken(&self) {
-            while self.pool.as_ref().unwrap().shared.lock().waiting.iter().any(|queue| !queue.is_empty()) {
-                std::thread::yield_now();
-            }
-        }
-    }
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[test]
-    fn a_live_job_overtakes_all_others_and_bulk_none() {
-        let bench = Bench::new(10);
-        bench.submit("running", Priority::Bulk, LONG);
-        bench.until_taken();
-        bench.submit("bulk", Priority::Bulk, LONG);
-        bench.submit("once", Priority::Once, LONG);
-        bench.submit("refresh", Priority::Refresh, LONG);
-        bench.submit("live", Priority::Live, LONG);
-        for expected in ["running", "live", "refresh", "once", "bulk"] {
-            bench.gate.send(()).unwrap();
-            let (name, outcome) = bench.next();
-            assert_eq!((name.as_str(), outcome), (expected, Ok(expected.into())));
-        }
-    }
-
-    #[test]
-    fn a_full_queue_refuses_at_once_and_an_expired_job_is_not_signed() {
-        let bench = Bench::new(1);
-        bench.submit("running", Priority::Live, LONG);
-        bench.until_taken();
-        bench.submit("expires", Priority::Live, Duration::ZERO);
-        bench.submit("too many", Priority::Live, LONG);
-        assert_eq!(bench.next(), ("too many".into(), Err(SignError::Busy)));
-        bench.gate.send(()).unwrap();
-        assert_eq!(bench.next().1, Ok(b"running".to_vec()));
-        assert_eq!(bench.next(), ("expires".into(), Err(SignError::Busy)));
-    }
-
-    #[test]
-    fn jobs_left_when_the_pool_ends_are_told_so() {
-        let mut bench = Bench::new(10);
-        bench.submit("running", Priority::Live, LONG);
-        bench.until_taken();
-        bench.submit("waiting", Priority::Bulk, LONG);
-        // Both may sign: whether the second is taken before the pool ends is open, that it is told is not.
-        bench.gate.send(()).unwrap();
-        bench.gate.send(()).unwrap();
-        drop(bench.pool.take());
-        let mut names = [bench.next().0, bench.next().0];
-        names.sort();
-        assert_eq!(names, ["running", "waiting"]);
-    }
-}
+mod tests;

@@ -179,6 +179,10 @@ impl Holder for SoftwareKey {
         usize::MAX
     }
 
+    fn is_apart(&self) -> bool {
+        false
+    }
+
     fn open(&self) -> Result<Box<dyn Session>, Fault> {
         Ok(Box::new(self.clone()))
     }

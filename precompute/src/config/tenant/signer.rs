@@ -8,7 +8,9 @@ use super::{Section, noted};
 use crate::{
     limits,
     pki::{Certificate, UnixTime, certificates},
-    sign::{Algorithm, CertificateInclusion, Identity, OcspSigner, Pool, ResponseForm, Signers, SoftwareKey},
+    sign::{
+        Algorithm, CertificateInclusion, Identity, OcspSigner, Pool, PoolSettings, ResponseForm, Signers, SoftwareKey,
+    },
 };
 
 /// For whom they sign, and how.
@@ -95,7 +97,13 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
     let (certificate, chain) = if given { own? } else { (issuer, &[][..]) };
     check_chain(section, purpose, chain);
     let threads = threads.map_or_else(|| default_sign_threads(&key), |threads| threads as usize);
-    let pool = Pool::software(&key, threads, limits::SIGN_QUEUE_LENGTH_MAX);
+    let settings = PoolSettings {
+        name: purpose.name.to_owned(),
+        threads,
+        queue_length_max: limits::SIGN_QUEUE_LENGTH_MAX,
+        primary_first: false,
+    };
+    let pool = Pool::software(&key, certificate.spki_der(), settings);
     let pool = noted(section, "threads", pool.map_err(|error| format!("{threads} cannot be started: {error}")))?;
     let identity = Identity { certificate, chain, designated };
     let (octets, pool) = (key.public_key_octets(), Arc::new(pool));

@@ -1,0 +1,237 @@
+//! One of a signer's key holders within the pool: what it is doing, how well it does, how much it is given.
+//!
+//! Pure: time is a parameter, and nothing here calls the holder.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, Condvar},
+    time::{Duration, Instant},
+};
+
+use super::{
+    breaker::Breaker,
+    queue::Task,
+    status::{Health, MemberStatus, Times},
+};
+use crate::{
+    limits,
+    sign::{Fault, FaultClass, Holder},
+};
+
+/// A holder with the threads that have sessions there.
+pub(super) struct Member {
+    pub holder: Arc<dyn Holder>,
+    pub breaker: Breaker,
+    pub seats: Vec<Seat>,
+    /// Sessions that were opened under an earlier one are of no use.
+    pub epoch: u64,
+    /// Threads that were left alone in a call that did not return.
+    pub written_off: usize,
+    /// Where its threads that have a session wait for work.
+    pub work: Arc<Condvar>,
+    /// How many of them do, and how many of those have been told to come.
+    pub idle: usize,
+    pub called: usize,
+    /// Where its threads without a session wait for a change.
+    pub change: Arc<Condvar>,
+    /// How many sessions may be at work at once: fewer while the holder says that it has too much to do.
+    allowance: usize,
+    allowance_changed: Instant,
+    /// Until when it is to be left alone, because it has too much to do.
+    pause_until: Option<Instant>,
+    /// Faults in a row, by what becomes a device fault when there are too many.
+    throttled: u32,
+    sessions_lost: u32,
+    last_used: Instant,
+    /// When it came back.
+    returned: Option<Instant>,
+    pub signed: u64,
+    pub failed: u64,
+    pub times: Times,
+}
+
+/// One thread's place. A thread that was written off finds another ticket in its place.
+pub(super) struct Seat {
+    pub ticket: u64,
+    /// Nobody replaced the thread that was written off.
+    pub vacant: bool,
+    pub call: Option<Call>,
+    /// Before that no session is to be opened: the holder had none to give.
+    pub open_at: Option<Instant>,
+}
+
+/// A call into the holder that has not returned yet.
+pub(super) struct Call {
+    pub overdue_at: Instant,
+    /// For whom; nobody for openings and tests.
+    pub task: Option<Task>,
+}
+
+/// What a fault means for the job it happened to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Remedy {
+    /// Try it again, here or elsewhere.
+    Again,
+    /// It failed.
+    Fail,
+}
+
+/// What a fault means for the holder, beside that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum News {
+    None,
+    /// It was at work until now, and is not any more.
+    Away(String),
+}
+
+impl Member {
+    pub(super) fn new(holder: Arc<dyn Holder>, threads: usize, now: Instant) -> Self {
+        Self {
+            holder,
+            breaker: Breaker::Closed,
+            seats: Vec::new(),
+            epoch: 0,
+            written_off: 0,
+            work: Arc::default(),
+            idle: 0,
+            called: 0,
+            change: Arc::default(),
+            allowance: threads,
+            allowance_changed: now,
+            pause_until: None,
+            throttled: 0,
+            sessions_lost: 0,
+            last_used: now,
+            returned: None,
+            signed: 0,
+            failed: 0,
+            times: Times::default(),
+        }
+    }
+
+    /// Has all its threads look what has changed.
+    pub(super) fn wake_all(&self) {
+        self.work.notify_all();
+        self.change.notify_all();
+    }
+
+    /// How many of its threads are in a call.
+    pub(super) fn busy(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.call.is_some()).count()
+    }
+
+    /// Whether one more of its sessions may be given work.
+    pub(super) fn has_room(&self, now: Instant) -> bool {
+        self.breaker.is_closed() && self.pause_until.is_none_or(|until| until <= now) && self.busy() < self.allowance
+    }
+
+    /// Whether it has been at work for long enough to be turned back to.
+    pub(super) fn is_settled(&self, now: Instant) -> bool {
+        self.returned.is_none_or(|returned| now.duration_since(returned) >= limits::FAIL_BACK_DELAY)
+    }
+
+    /// When its next test is due.
+    pub(super) fn test_at(&self) -> Option<Instant> {
+        self.holder.is_apart().then(|| self.last_used + limits::TEST_INTERVAL)
+    }
+
+    /// Until when it is left alone.
+    pub(super) fn pause_until(&self) -> Option<Instant> {
+        self.pause_until
+    }
+
+    /// It is being used: no other thread need test it now.
+    pub(super) fn used(&mut self, now: Instant) {
+        self.last_used = now;
+    }
+
+    /// A signature was made.
+    pub(super) fn succeeded(&mut self, took: Duration, now: Instant) {
+        self.signed += 1;
+        self.times.record(took);
+        self.last_used = now;
+        (self.throttled, self.sessions_lost, self.pause_until) = (0, 0, None);
+        if self.allowance < self.seats.len() && now.duration_since(self.allowance_changed) >= limits::ALLOWANCE_RISE {
+            self.allowance += 1;
+            self.allowance_changed = now;
+        }
+    }
+
+    /// It was found well after it was away; for how long.
+    pub(super) fn returned(&mut self, now: Instant) -> Option<Duration> {
+        let away = self.breaker.close(now)?;
+        self.returned = Some(now);
+        (self.throttled, self.sessions_lost, self.pause_until) = (0, 0, None);
+        self.allowance = self.seats.len().max(1);
+        Some(away)
+    }
+
+    /// A call failed in the thread of `seat`: SIGNING.md, "What an error means".
+    pub(super) fn failed(&mut self, fault: &Fault, seat: usize, now: Instant) -> (Remedy, News) {
+        self.failed += 1;
+        self.last_used = now;
+        match fault.class {
+            FaultClass::Session => {
+                self.sessions_lost += 1;
+                // Every session may be lost once, and once more while they are opened.
+                if self.sessions_lost as usize > 2 * self.seats.len() {
+                    return (Remedy::Again, self.away(fault, now));
+                }
+                (Remedy::Again, News::None)
+            }
+            FaultClass::Throttle => {
+                self.throttled += 1;
+                if self.throttled > limits::THROTTLES_MAX {
+                    return (Remedy::Again, self.away(fault, now));
+                }
+                self.allowance = self.busy().saturating_sub(1).max(1);
+                self.allowance_changed = now;
+                let pause = limits::THROTTLE_PAUSE_MIN * 2u32.pow(self.throttled.min(5));
+                let until = now + pause.mul_f32(0.5 + jitter());
+                self.pause_until = Some(until);
+                if let Some(seat) = self.seats.get_mut(seat) {
+                    seat.open_at = Some(until);
+                }
+                (Remedy::Again, News::None)
+            }
+            FaultClass::Device => (Remedy::Again, self.away(fault, now)),
+            FaultClass::Locked => {
+                self.epoch += 1;
+                let news = self.breaker.lock(&fault.message);
+                (Remedy::Again, if news { News::Away(fault.message.clone()) } else { News::None })
+            }
+            FaultClass::Defect => (Remedy::Fail, News::None),
+        }
+    }
+
+    fn away(&mut self, fault: &Fault, now: Instant) -> News {
+        self.epoch += 1;
+        let news = self.breaker.open(now, &fault.message, jitter());
+        if news { News::Away(fault.message.clone()) } else { News::None }
+    }
+
+    pub(super) fn status(&self, now: Instant) -> MemberStatus {
+        let health = match &self.breaker {
+            Breaker::Closed => Health::AtWork,
+            Breaker::Open { since, .. } | Breaker::Probing { since, .. } => Health::Away(now.duration_since(*since)),
+            Breaker::Locked { .. } => Health::Locked,
+        };
+        MemberStatus {
+            name: self.holder.name().to_owned(),
+            health,
+            why: self.breaker.why().map(Into::into),
+            sessions: self.seats.len(),
+            busy: self.busy(),
+            written_off: self.written_off,
+            signed: self.signed,
+            failed: self.failed,
+            times: self.times,
+        }
+    }
+}
+
+/// From 0 to 1.
+fn jitter() -> f32 {
+    // Each state is keyed anew; nobody has to be unable to guess it.
+    (RandomState::new().hash_one(0) >> 40) as f32 / (1u64 << 24) as f32
+}

@@ -1,0 +1,545 @@
+//! The pool over holders that do what a test tells them to.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
+
+use super::*;
+use crate::sign::Session;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// What a holder does with the next call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Order {
+    Sign,
+    Fail(FaultClass),
+    /// Signs something else.
+    Lie,
+    Panic,
+    /// Signs when the test says so.
+    Gate,
+}
+
+/// A holder of a real key.
+struct Token {
+    name: String,
+    key: Ed25519KeyPair,
+    /// What comes next, and what afterwards.
+    orders: Mutex<(VecDeque<Order>, Order)>,
+    opening: Mutex<Option<FaultClass>>,
+    gate: Mutex<mpsc::Receiver<()>>,
+    opened: AtomicUsize,
+    at_work: AtomicUsize,
+    most_at_work: AtomicUsize,
+    signed: AtomicUsize,
+    /// Messages that did not come from the pool itself.
+    asked: Mutex<Vec<String>>,
+    sessions_max: usize,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[derive(Debug)]
+struct Handle(Arc<Token>);
+
+impl Holder for Handle {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn sessions_max(&self) -> usize {
+        self.0.sessions_max
+    }
+
+    fn open(&self) -> Result<Box<dyn Session>, Fault> {
+        self.0.opened.fetch_add(1, SeqCst);
+        match *self.0.opening.lock().unwrap() {
+            Some(class) => Err(Fault::new(class, "cannot be opened")),
+            None => Ok(Box::new(Handle(Arc::clone(&self.0)))),
+        }
+    }
+}
+
+impl Session for Handle {
+    fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let token = &self.0;
+        if message != b"Ostia signer self-test" {
+            token.asked.lock().unwrap().push(String::from_utf8_lossy(message).into_owned());
+        }
+        let order = {
+            let mut orders = token.orders.lock().unwrap();
+            let (next, then) = &mut *orders;
+            next.pop_front().unwrap_or(*then)
+        };
+        let at_work = token.at_work.fetch_add(1, SeqCst) + 1;
+        token.most_at_work.fetch_max(at_work, SeqCst);
+        let _left = Left(&token.at_work);
+        match order {
+            Order::Sign => {}
+            Order::Fail(class) => return Err(Fault::new(class, format!("{class:?} by order"))),
+            Order::Lie => return Ok(token.key.sign(b"something else").as_ref().to_vec()),
+            Order::Panic => panic!("by order"),
+            Order::Gate => drop(token.gate.lock().unwrap().recv()),
+        }
+        token.signed.fetch_add(1, SeqCst);
+        Ok(token.key.sign(message).as_ref().to_vec())
+    }
+}
+
+struct Left<'a>(&'a AtomicUsize);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+type Told = (Vec<u8>, Result<Vec<u8>, SignError>);
+
+struct Bench {
+    pool: Option<Arc<Pool>>,
+    tokens: Vec<Arc<Token>>,
+    gates: Vec<mpsc::Sender<()>>,
+    results: mpsc::Receiver<Told>,
+    send: mpsc::Sender<Told>,
+    public: Vec<u8>,
+}
+
+impl Bench {
+    /// `holders` tokens with the same key, `threads` sessions each.
+    fn new(holders: usize, threads: usize, queue_length_max: usize) -> Self {
+        Self::with(holders, |settings| (settings.threads, settings.queue_length_max) = (threads, queue_length_max))
+    }
+
+    fn with(holders: usize, set: impl FnOnce(&mut PoolSettings)) -> Self {
+        let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let key = || Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+        let public = key().public_key().as_ref().to_vec();
+        let spki = [&[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0], &public[..]].concat();
+        let (gates, tokens): (Vec<_>, Vec<_>) = (0..holders)
+            .map(|number| {
+                let (gate, gated) = mpsc::channel();
+                let token = Token {
+                    name: format!("token {number}"),
+                    key: key(),
+                    orders: Mutex::new((VecDeque::new(), Order::Sign)),
+                    opening: Mutex::new(None),
+                    gate: Mutex::new(gated),
+                    opened: AtomicUsize::new(0),
+                    at_work: AtomicUsize::new(0),
+                    most_at_work: AtomicUsize::new(0),
+                    signed: AtomicUsize::new(0),
+                    asked: Mutex::default(),
+                    sessions_max: 8,
+                };
+                (gate, Arc::new(token))
+            })
+            .unzip();
+        let mut settings =
+            PoolSettings { name: "test".into(), threads: 1, queue_length_max: 1000, primary_first: false };
+        set(&mut settings);
+        let handles = tokens.iter().map(|token| Arc::new(Handle(Arc::clone(token))) as Arc<dyn Holder>).collect();
+        let pool = Pool::new(Algorithm::Ed25519, &spki, handles, settings).unwrap();
+        let (send, results) = mpsc::channel();
+        Self { pool: Some(Arc::new(pool)), tokens, gates, results, send, public }
+    }
+
+    fn pool(&self) -> &Pool {
+        self.pool.as_ref().unwrap()
+    }
+
+    fn submit(&self, name: &str, priority: Priority, deadline: Duration) {
+        let send = self.send.clone();
+        let done = Box::new(move |message, outcome| {
+            let _ = send.send((message, outcome));
+        });
+        self.pool().submit(Job { message: name.into(), priority, deadline: Instant::now() + deadline, done });
+    }
+
+    /// The next outcome; a signature is verified.
+    fn next(&self) -> (String, Result<(), SignError>) {
+        let (message, outcome) = self.results.recv_timeout(Duration::from_secs(20)).expect("an outcome");
+        let key = aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, &self.public);
+        let outcome = outcome.map(|signature| key.verify(&message, &signature).expect("it verifies"));
+        (String::from_utf8(message).unwrap(), outcome)
+    }
+
+    fn sign(&self, name: &str) -> Result<(), SignError> {
+        self.submit(name, Priority::Live, LONG);
+        let (told, outcome) = self.next();
+        assert_eq!(told, name);
+        outcome
+    }
+
+    fn order(&self, token: usize, next: &[Order], then: Order) {
+        *self.tokens[token].orders.lock().unwrap() = (next.iter().copied().collect(), then);
+    }
+
+    /// Waits until all that was submitted is in sessions.
+    fn until_taken(&self) {
+        self.until("all is taken", |status| status.waiting.iter().sum::<usize>() == 0);
+    }
+
+    fn until(&self, what: &str, so: impl Fn(&PoolStatus) -> bool) {
+        let begin = Instant::now();
+        while !so(&self.pool().status()) {
+            assert!(begin.elapsed() < Duration::from_secs(20), "{what} is awaited; {:?}", self.pool().status());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn health(&self, token: usize) -> Health {
+        self.pool().status().members[token].health
+    }
+
+    fn asked(&self, token: usize) -> Vec<String> {
+        self.tokens[token].asked.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn a_live_job_overtakes_all_others_and_bulk_none() {
+    let bench = Bench::new(1, 1, 10);
+    bench.order(0, &[], Order::Gate);
+    bench.submit("running", Priority::Bulk, LONG);
+    bench.until_taken();
+    bench.submit("bulk", Priority::Bulk, LONG);
+    bench.submit("once", Priority::Once, LONG);
+    bench.submit("refresh", Priority::Refresh, LONG);
+    bench.submit("live", Priority::Live, LONG);
+    for expected in ["running", "live", "refresh", "once", "bulk"] {
+        bench.gates[0].send(()).unwrap();
+        assert_eq!(bench.next(), (expected.into(), Ok(())));
+    }
+}
+
+#[test]
+fn a_full_queue_refuses_at_once_and_an_expired_job_is_not_signed() {
+    let bench = Bench::new(1, 1, 1);
+    bench.order(0, &[], Order::Gate);
+    bench.submit("running", Priority::Live, LONG);
+    bench.until_taken();
+    bench.submit("expires", Priority::Live, Duration::ZERO);
+    bench.submit("too many", Priority::Live, LONG);
+    let mut refused = [bench.next(), bench.next()];
+    refused.sort_by_key(|(name, _)| name.clone());
+    let busy = Err(SignError::Busy);
+    assert_eq!(refused, [("expires".into(), busy), ("too many".into(), busy)]);
+    bench.gates[0].send(()).unwrap();
+    assert_eq!(bench.next(), ("running".into(), Ok(())));
+    assert_eq!(bench.asked(0), ["running"]);
+}
+
+#[test]
+fn jobs_left_when_the_pool_ends_are_told_so() {
+    let mut bench = Bench::new(1, 1, 10);
+    bench.order(0, &[], Order::Gate);
+    bench.submit("running", Priority::Live, LONG);
+    bench.until_taken();
+    bench.submit("waiting", Priority::Bulk, LONG);
+    // Both may sign: whether the second is taken before the pool ends is open, that it is told is not.
+    bench.gates[0].send(()).unwrap();
+    bench.gates[0].send(()).unwrap();
+    drop(bench.pool.take());
+    let mut names = [bench.next().0, bench.next().0];
+    names.sort();
+    assert_eq!(names, ["running", "waiting"]);
+}
+
+/// SIGNING.md, "What an error means": by class, what becomes of the job that it happens to once, of the holder, and
+/// how many sessions were opened in the end.
+#[test]
+fn each_class_of_fault_is_met_as_the_table_says() {
+    use FaultClass::{Defect, Device, Locked, Session, Throttle};
+    let failed = Err(SignError::Failed);
+    for (class, alone, beside_another, health_at_work) in [
+        (Session, Ok(()), Ok(()), true),
+        (Throttle, Ok(()), Ok(()), true),
+        (Device, failed, Ok(()), false),
+        (Locked, failed, Ok(()), false),
+        (Defect, failed, failed, true),
+    ] {
+        let bench = Bench::new(1, 1, 10);
+        assert_eq!(bench.sign("before"), Ok(()), "{class:?}");
+        bench.order(0, &[Order::Fail(class)], Order::Sign);
+        assert_eq!(bench.sign("one"), alone, "{class:?} alone");
+        assert_eq!(bench.health(0) == Health::AtWork, health_at_work, "{class:?}");
+
+        let bench = Bench::with(2, |settings| settings.primary_first = true);
+        bench.order(0, &[Order::Fail(class)], Order::Sign);
+        assert_eq!(bench.sign("one"), beside_another, "{class:?} beside another");
+        assert_eq!(bench.health(0) == Health::AtWork, health_at_work, "{class:?} beside another");
+        assert_eq!(bench.asked(0)[0], "one");
+        let by_the_other = bench.asked(1).len() == 1;
+        assert_eq!(by_the_other, !health_at_work, "{class:?}");
+    }
+}
+
+#[test]
+fn a_lost_session_is_opened_anew_and_its_job_tried_once_more() {
+    let bench = Bench::new(1, 1, 10);
+    assert_eq!(bench.sign("first"), Ok(()));
+    let opened = bench.tokens[0].opened.load(SeqCst);
+    bench.order(0, &[Order::Fail(FaultClass::Session)], Order::Sign);
+    assert_eq!(bench.sign("second"), Ok(()));
+    assert_eq!(bench.tokens[0].opened.load(SeqCst), opened + 1);
+    // Twice for the same job is once too often.
+    bench.order(0, &[Order::Fail(FaultClass::Session); 2], Order::Sign);
+    assert_eq!(bench.sign("third"), Err(SignError::Failed));
+    assert_eq!(bench.sign("fourth"), Ok(()));
+    assert_eq!(bench.asked(0), ["first", "second", "second", "third", "third", "fourth"]);
+}
+
+#[test]
+fn a_holder_that_loses_every_session_counts_as_away() {
+    let bench = Bench::new(1, 2, 100);
+    bench.order(0, &[], Order::Fail(FaultClass::Session));
+    for number in 0..10 {
+        assert_eq!(bench.sign(&number.to_string()), Err(SignError::Failed));
+    }
+    assert!(matches!(bench.health(0), Health::Away(_)));
+    // No more than it took to find out.
+    assert!(bench.asked(0).len() <= 6, "{:?}", bench.asked(0));
+}
+
+#[test]
+fn no_job_is_lost_while_one_holder_lives_and_none_is_risked_when_the_other_is_back() {
+    let bench = Bench::new(2, 2, 1000);
+    assert_eq!(bench.sign("first"), Ok(()));
+    bench.order(0, &[], Order::Fail(FaultClass::Device));
+    *bench.tokens[0].opening.lock().unwrap() = Some(FaultClass::Device);
+    for round in 0..3 {
+        for number in 0..100 {
+            bench.submit(&format!("{round} {number}"), Priority::Live, LONG);
+        }
+        for _ in 0..100 {
+            assert_eq!(bench.next().1, Ok(()));
+        }
+    }
+    bench.until("the first is away", |status| status.members[0].health != Health::AtWork);
+    let asked = bench.asked(0).len();
+    // It can be opened again, and does not sign: it stays away, and no job is tried there.
+    *bench.tokens[0].opening.lock().unwrap() = None;
+    let opened = bench.tokens[0].opened.load(SeqCst);
+    bench.until("it is looked for", |_| bench.tokens[0].opened.load(SeqCst) > opened + 1);
+    assert_eq!(bench.sign("meanwhile"), Ok(()));
+    assert_eq!(bench.asked(0).len(), asked);
+    bench.order(0, &[], Order::Sign);
+    bench.until("it is back", |status| status.members[0].health == Health::AtWork);
+    let signed = bench.tokens[0].signed.load(SeqCst);
+    bench.until("both sign again", |_| {
+        for number in 0..20 {
+            bench.submit(&number.to_string(), Priority::Live, LONG);
+        }
+        (0..20).for_each(|_| assert_eq!(bench.next().1, Ok(())));
+        bench.tokens[0].signed.load(SeqCst) > signed
+    });
+}
+
+#[test]
+fn with_every_holder_away_those_that_wait_and_those_that_come_are_told_at_once() {
+    let bench = Bench::new(2, 1, 1000);
+    for token in 0..2 {
+        bench.order(token, &[Order::Gate], Order::Fail(FaultClass::Device));
+        *bench.tokens[token].opening.lock().unwrap() = Some(FaultClass::Device);
+    }
+    for number in 0..20 {
+        bench.submit(&number.to_string(), Priority::Live, LONG);
+    }
+    bench.gates.iter().for_each(|gate| gate.send(()).unwrap());
+    // Two pass the gates at most, or one and the test at the other.
+    let outcomes: Vec<_> = (0..20).map(|_| bench.next().1).collect();
+    assert!(outcomes.iter().filter(|outcome| outcome.is_ok()).count() <= 2, "{outcomes:?}");
+    bench.until("both are away", PoolStatus::is_down);
+    let begin = Instant::now();
+    assert_eq!(bench.sign("nobody there"), Err(SignError::Failed));
+    assert!(begin.elapsed() < Duration::from_secs(1));
+    for token in 0..2 {
+        bench.order(token, &[], Order::Sign);
+        *bench.tokens[token].opening.lock().unwrap() = None;
+    }
+    bench.until("both are back", |status| status.members.iter().all(|member| member.health == Health::AtWork));
+    assert_eq!(bench.sign("back"), Ok(()));
+}
+
+#[test]
+fn a_holder_that_refused_the_pin_is_never_opened_again() {
+    let bench = Bench::new(2, 3, 1000);
+    assert_eq!(bench.sign("first"), Ok(()));
+    *bench.tokens[0].opening.lock().unwrap() = Some(FaultClass::Locked);
+    bench.order(0, &[], Order::Fail(FaultClass::Session));
+    for number in 0..200 {
+        bench.submit(&number.to_string(), Priority::Live, LONG);
+    }
+    for _ in 0..200 {
+        assert_eq!(bench.next().1, Ok(()), "the other signs");
+    }
+    bench.until("it is locked", |status| status.members[0].health == Health::Locked);
+    let opened = bench.tokens[0].opened.load(SeqCst);
+    *bench.tokens[0].opening.lock().unwrap() = None;
+    std::thread::sleep(limits::PROBE_PAUSE_MIN * 2);
+    assert_eq!(bench.sign("last"), Ok(()));
+    assert_eq!(bench.tokens[0].opened.load(SeqCst), opened);
+    assert_eq!(bench.pool().status().members[0].why.as_deref(), Some("cannot be opened"));
+}
+
+#[test]
+fn a_holder_with_too_much_to_do_gets_less_at_once_and_signs_all_in_the_end() {
+    let bench = Bench::new(1, 4, 1000);
+    bench.order(0, &[Order::Gate; 4], Order::Sign);
+    for number in 0..4 {
+        bench.submit(&number.to_string(), Priority::Live, LONG);
+    }
+    bench.until("four are at work", |_| bench.tokens[0].at_work.load(SeqCst) == 4);
+    bench.order(0, &[Order::Fail(FaultClass::Throttle); 3], Order::Sign);
+    for number in 4..100 {
+        bench.submit(&number.to_string(), Priority::Live, LONG);
+    }
+    bench.tokens[0].most_at_work.store(0, SeqCst);
+    for _ in 0..4 {
+        bench.gates[0].send(()).unwrap();
+    }
+    for _ in 0..100 {
+        assert_eq!(bench.next().1, Ok(()));
+    }
+    assert_eq!(bench.health(0), Health::AtWork);
+    // Tried again with pauses, not thrown at it.
+    assert_eq!(bench.pool().status().members[0].failed, 3);
+}
+
+#[test]
+fn a_holder_that_always_has_too_much_to_do_counts_as_away() {
+    let bench = Bench::new(1, 1, 10);
+    bench.order(0, &[], Order::Fail(FaultClass::Throttle));
+    assert_eq!(bench.sign("one"), Err(SignError::Failed));
+    assert!(matches!(bench.health(0), Health::Away(_)));
+}
+
+#[test]
+fn a_call_that_does_not_return_costs_its_thread_and_the_job_goes_to_the_other_holder() {
+    let bench = Bench::new(2, 1, 100);
+    for token in 0..2 {
+        bench.order(token, &[], Order::Gate);
+    }
+    bench.submit("one", Priority::Live, LONG);
+    bench.submit("two", Priority::Live, LONG);
+    bench.until("both are at work", |status| status.members.iter().all(|member| member.busy == 1));
+    // The second returns, the first hangs.
+    bench.order(1, &[], Order::Sign);
+    bench.gates[1].send(()).unwrap();
+    assert_eq!([bench.next().1, bench.next().1], [Ok(()), Ok(())]);
+    let status = bench.pool().status();
+    assert_eq!((status.members[0].written_off, status.members[0].sessions), (1, 1), "{status:?}");
+    // Its successor finds it well.
+    bench.order(0, &[], Order::Sign);
+    bench.until("it is back", |status| status.members[0].health == Health::AtWork);
+    assert_eq!(bench.asked(0).len(), 1, "no job was tried on it before");
+    // What comes back late is nobody's.
+    bench.gates[0].send(()).unwrap();
+    bench.until("the thread left", |status| status.members[0].written_off == 0);
+    assert!(bench.results.try_recv().is_err());
+}
+
+#[test]
+fn a_signature_that_does_not_verify_never_leaves() {
+    let bench = Bench::new(2, 1, 100);
+    bench.order(0, &[], Order::Lie);
+    for number in 0..50 {
+        bench.submit(&number.to_string(), Priority::Live, LONG);
+    }
+    for _ in 0..50 {
+        assert_eq!(bench.next().1, Ok(()), "verified by the test");
+    }
+    bench.until("it is away", |status| status.members[0].health != Health::AtWork);
+    assert!(bench.pool().status().members[0].why.as_ref().unwrap().contains("its signature"));
+}
+
+#[test]
+fn a_thread_outlives_panics_in_its_holder_and_in_those_who_are_told() {
+    let bench = Bench::new(1, 1, 100);
+    bench.order(0, &[Order::Panic], Order::Sign);
+    assert_eq!(bench.sign("one"), Err(SignError::Failed));
+    bench.until("it is back", |status| status.members[0].health == Health::AtWork);
+    let deadline = Instant::now() + LONG;
+    bench.pool().submit(Job {
+        message: b"two".to_vec(),
+        priority: Priority::Live,
+        deadline,
+        done: Box::new(|_, _| panic!("by order")),
+    });
+    assert_eq!(bench.sign("three"), Ok(()));
+}
+
+#[test]
+fn where_an_order_is_kept_the_second_signs_only_while_the_first_is_away() {
+    let bench = Bench::with(2, |settings| settings.primary_first = true);
+    let burst = || {
+        for number in 0..50 {
+            bench.submit(&number.to_string(), Priority::Live, LONG);
+        }
+        for _ in 0..50 {
+            assert_eq!(bench.next().1, Ok(()));
+        }
+    };
+    burst();
+    assert!(bench.asked(1).is_empty());
+    bench.order(0, &[], Order::Fail(FaultClass::Device));
+    burst();
+    assert!(bench.asked(1).len() >= 49);
+    bench.order(0, &[], Order::Sign);
+    bench.until("it is back", |status| status.members[0].health == Health::AtWork);
+    let asked = bench.asked(0).len();
+    burst();
+    assert_eq!(bench.asked(0).len(), asked, "not before it has been well for a while");
+}
+
+#[test]
+fn every_job_is_told_once_whatever_its_holders_do() {
+    use Order::{Fail, Panic, Sign};
+    let orders = [
+        Sign,
+        Fail(FaultClass::Session),
+        Fail(FaultClass::Throttle),
+        Fail(FaultClass::Device),
+        Fail(FaultClass::Defect),
+        Panic,
+    ];
+    for seed in 0..4u64 {
+        let bench = Bench::new(3, 2, 10_000);
+        // A linear congruence is random enough to mix them.
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut draw = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % below
+        };
+        for token in 0..3 {
+            let next: Vec<_> = (0..200).map(|_| if draw(4) == 0 { orders[draw(orders.len())] } else { Sign }).collect();
+            bench.order(token, &next, Sign);
+        }
+        let priorities = [Priority::Live, Priority::Refresh, Priority::Once, Priority::Bulk];
+        for number in 0..2000 {
+            let deadline = if draw(20) == 0 { Duration::from_micros(draw(2000) as u64) } else { LONG };
+            bench.submit(&number.to_string(), priorities[draw(4)], deadline);
+        }
+        let mut told: Vec<usize> = (0..2000).map(|_| bench.next().0.parse().unwrap()).collect();
+        told.sort_unstable();
+        assert_eq!(told, (0..2000).collect::<Vec<_>>(), "seed {seed}");
+        drop(bench.pool);
+        assert!(bench.results.try_recv().is_err(), "seed {seed}: told twice");
+    }
+}

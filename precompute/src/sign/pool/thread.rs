@@ -1,0 +1,293 @@
+//! The threads: they call holders and `done`s, and do what [`State`] says.
+//!
+//! Invariant: a thread is in a holder's call, or in a `done`, never with the pool's lock held. One that panics in
+//! either goes on.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tracing::{error, info, warn};
+
+use super::{
+    Shared,
+    state::{Notice, Outbox, Report, Sitter, State, Step},
+};
+use crate::{
+    limits,
+    sign::{Fault, FaultClass, Session},
+};
+
+/// What test signatures are made of.
+const TEST_MESSAGE: &[u8] = b"Ostia signer self-test";
+
+/// A session, and how often it was used.
+struct Open {
+    session: Box<dyn Session>,
+    epoch: u64,
+    signed: u64,
+}
+
+/// Starts a thread for `sitter`.
+pub(super) fn start(shared: &Arc<Shared>, sitter: Sitter) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name(format!("sign-{}-{}", sitter.member, sitter.seat));
+    thread.spawn(move || work(&shared, sitter)).map(drop)
+}
+
+/// Starts the thread that watches for calls that do not return.
+pub(super) fn start_watch(shared: &Arc<Shared>) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new().name("sign-watch".to_owned()).spawn(move || watch(&shared)).map(drop)
+}
+
+fn work(shared: &Arc<Shared>, mut sitter: Sitter) {
+    shared.lock().ids.insert(std::thread::current().id());
+    let mut thread = Thread { shared, open: None, message: Vec::new(), outbox: Vec::new() };
+    let mut report = Report::Nothing;
+    loop {
+        match thread.turn(sitter, report) {
+            Step::End => {
+                thread.deliver();
+                thread.open = None;
+                match shared.leave(sitter) {
+                    Some(other) => (sitter, report) = (other, Report::Nothing),
+                    None => return,
+                }
+            }
+            step => report = thread.perform(sitter, step),
+        }
+    }
+}
+
+struct Thread<'a> {
+    shared: &'a Shared,
+    open: Option<Open>,
+    message: Vec<u8>,
+    /// Not told yet. Never kept while the holder is called: that call may not return.
+    outbox: Outbox,
+}
+
+impl Thread<'_> {
+    /// Reports and asks what to do next; waits for it. What has ended is told before.
+    fn turn(&mut self, sitter: Sitter, report: Report) -> Step {
+        let mut now = Instant::now();
+        let mut state = self.shared.lock();
+        let Some(notices) = state.pool.report(sitter, report, &mut self.outbox, now) else { return Step::End };
+        if !notices.is_empty() {
+            drop(state);
+            self.shared.tell(notices);
+            state = self.shared.lock();
+        }
+        loop {
+            let epoch = self.open.as_ref().map(|open| open.epoch);
+            let step = state.pool.next(sitter, epoch, &mut self.message, &mut self.outbox, now);
+            let Step::Wait(until) = step else { return step };
+            if !self.outbox.is_empty() {
+                drop(state);
+                self.deliver();
+                now = Instant::now();
+                state = self.shared.lock();
+                continue;
+            }
+            state = wait(state, sitter, epoch.is_some(), until.map(|until| until.saturating_duration_since(now)));
+            now = Instant::now();
+        }
+    }
+
+    fn perform(&mut self, sitter: Sitter, step: Step) -> Report {
+        match step {
+            Step::Sign => {
+                self.deliver();
+                let message = std::mem::take(&mut self.message);
+                let begin = Instant::now();
+                let signature = self.sign(&message);
+                self.message = message;
+                match signature {
+                    Ok(signature) => Report::Signed(signature, begin.elapsed()),
+                    Err(fault) => Report::Failed(fault),
+                }
+            }
+            Step::Test => self.test(),
+            Step::Close => {
+                self.deliver();
+                self.open = None;
+                Report::Nothing
+            }
+            Step::Open => self.open(sitter).map_or_else(Report::Failed, |()| Report::Opened),
+            Step::Probe => match self.open(sitter) {
+                Ok(()) => self.test(),
+                Err(fault) => Report::Failed(fault),
+            },
+            Step::Wait(_) | Step::End => Report::Nothing,
+        }
+    }
+
+    fn open(&mut self, sitter: Sitter) -> Result<(), Fault> {
+        self.deliver();
+        self.open = None;
+        let (holder, epoch) = self.shared.holder(sitter);
+        let session = guarded(|| holder.open())?;
+        self.open = Some(Open { session, epoch, signed: 0 });
+        Ok(())
+    }
+
+    fn test(&mut self) -> Report {
+        self.deliver();
+        let begin = Instant::now();
+        // The next signatures are verified, this one first of all.
+        self.open.iter_mut().for_each(|open| open.signed = 0);
+        match self.sign(TEST_MESSAGE) {
+            Ok(_) => Report::Well(begin.elapsed()),
+            Err(fault) => Report::Failed(fault),
+        }
+    }
+
+    /// Signs, and verifies what came of it while the session is young and now and then afterwards.
+    fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let lost = || Fault::new(FaultClass::Session, "no session is open");
+        let open = self.open.as_mut().ok_or_else(lost)?;
+        let signed = guarded(|| open.session.sign(message)).and_then(|signature| {
+            open.signed += 1;
+            let doubted = open.signed <= limits::VERIFIED_FIRST || open.signed.is_multiple_of(limits::VERIFIED_ONE_OF);
+            if doubted {
+                self.shared.verify(message, &signature)?;
+            }
+            Ok(signature)
+        });
+        if matches!(&signed, Err(fault) if fault.class != FaultClass::Throttle) {
+            self.open = None;
+        }
+        signed
+    }
+
+    fn deliver(&mut self) {
+        deliver(&mut self.outbox);
+    }
+}
+
+/// Tells how each ended.
+pub(super) fn deliver(outbox: &mut Outbox) {
+    for (task, outcome) in outbox.drain(..) {
+        let told = catch_unwind(AssertUnwindSafe(|| task.job.finish(outcome)));
+        if told.is_err() {
+            error!("what waited for a signature panicked; the signing thread goes on");
+        }
+    }
+}
+
+/// A call into a holder; one that panics is as good as gone.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(Fault::new(FaultClass::Device, "the call into it panicked")))
+}
+
+fn wait<'a>(
+    mut state: MutexGuard<'a, super::Inner>,
+    sitter: Sitter,
+    has_session: bool,
+    limit: Option<std::time::Duration>,
+) -> MutexGuard<'a, super::Inner> {
+    let member = &state.pool.members[sitter.member];
+    let condvar = Arc::clone(if has_session { &member.work } else { &member.change });
+    if has_session {
+        state.pool.waits(sitter, true);
+    }
+    let mut state = match limit {
+        None => condvar.wait(state).unwrap_or_else(PoisonError::into_inner),
+        Some(limit) => condvar.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0,
+    };
+    if has_session {
+        state.pool.waits(sitter, false);
+    }
+    state
+}
+
+fn watch(shared: &Arc<Shared>) {
+    let mut outbox = Outbox::new();
+    let mut state = shared.lock();
+    while !state.pool.closed {
+        let (newcomers, notices) = state.pool.overdue(&mut outbox, Instant::now());
+        if !(newcomers.is_empty() && notices.is_empty() && outbox.is_empty()) {
+            drop(state);
+            deliver(&mut outbox);
+            for sitter in newcomers {
+                if let Err(error) = start(shared, sitter) {
+                    error!(%error, "no signing thread can be started in the place of one that hangs");
+                    shared.leave(sitter);
+                }
+            }
+            shared.tell(notices);
+            state = shared.lock();
+        }
+        let waited = shared.ended.wait_timeout(state, limits::WATCH_INTERVAL);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+impl Shared {
+    fn leave(&self, sitter: Sitter) -> Option<Sitter> {
+        let mut state = self.lock();
+        let other = state.pool.leave(sitter);
+        if other.is_none() {
+            state.ids.remove(&std::thread::current().id());
+            self.ended.notify_all();
+        }
+        other
+    }
+
+    /// Tells people, by the names of the signer and its holders.
+    fn tell(&self, notices: Vec<Notice>) {
+        let state = self.lock();
+        let name = |member: usize| state.pool.members[member].holder.name().to_owned();
+        let signer = self.name.as_str();
+        let told: Vec<_> = notices
+            .into_iter()
+            .map(|notice| match notice {
+                Notice::Away { member, why, locked } => (notice_away(&state.pool, locked), name(member), why),
+                Notice::Back { member, after } => {
+                    (Told::Info("is at work again"), name(member), format!("away for {:.1} s", after.as_secs_f32()))
+                }
+                Notice::Defect { member, why } => (Told::Error("cannot sign what it is asked to"), name(member), why),
+                Notice::Hung { member, replaced: true } => {
+                    (Told::Warn("has a thread hanging"), name(member), "the thread is replaced".to_owned())
+                }
+                Notice::Hung { member, replaced: false } => (
+                    Told::Error("has too many threads hanging"),
+                    name(member),
+                    "no more are started before one of its calls returns; restart the service once it answers"
+                        .to_owned(),
+                ),
+            })
+            .collect();
+        drop(state);
+        for (told, token, why) in told {
+            match told {
+                Told::Info(text) => info!(signer, token, why, "{text}"),
+                Told::Warn(text) => warn!(signer, token, why, "{text}"),
+                Told::Error(text) => error!(signer, token, why, "{text}"),
+            }
+        }
+    }
+}
+
+enum Told {
+    Info(&'static str),
+    Warn(&'static str),
+    Error(&'static str),
+}
+
+fn notice_away(pool: &State, locked: bool) -> Told {
+    match (locked, pool.is_down()) {
+        (false, false) => Told::Warn("does not sign; others do, and it is looked for now and then"),
+        (false, true) => {
+            Told::Error("does not sign, nor does any other: what is not kept is refused until one is back")
+        }
+        (true, false) => Told::Error("refuses the service and is not asked again before a restart; others sign"),
+        (true, true) => {
+            Told::Error("refuses the service and is not asked again before a restart: what is not kept is refused")
+        }
+    }
+}
