@@ -5,7 +5,7 @@
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
 //! who signs in `signers`,
 //! what a changed configuration does in `reload`,
-//! where it listens in `listeners` and `tls`, how it ends in `drain`, what it bears in `hostile`,
+//! where it listens in `listeners`, `tls` and `epoll`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
 //! `tenants`, and what a newcomer does first in `demo`.
 
@@ -13,6 +13,7 @@ mod answers;
 mod bad_input;
 mod demo;
 mod drain;
+mod epoll;
 mod hostile;
 mod http;
 mod listeners;
