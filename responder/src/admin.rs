@@ -3,6 +3,8 @@
 //! It reads what others count and decides nothing; nothing it does can slow an answer. What it
 //! tells is meant for operators: the address must not be reachable by relying parties.
 
+mod signers;
+
 use std::{
     fmt::Write as _,
     sync::{
@@ -27,6 +29,7 @@ use prometheus_client::{
 };
 use tokio::sync::watch;
 
+use self::signers::Pools;
 use crate::{
     metrics::{Counters, Histogram, METHODS, Requests, Result as Counted},
     ocsp::miss::Misses,
@@ -39,6 +42,8 @@ pub struct Status {
     site: watch::Receiver<Arc<Site>>,
     counters: Vec<Arc<Counters>>,
     misses: Arc<Misses>,
+    /// Whether the service counts as ready while a signer has nobody to sign for it.
+    ready_without_signers: bool,
     draining: AtomicBool,
     started: UnixTime,
     /// When the configuration was last taken, and what was wrong with the one that was refused since.
@@ -47,13 +52,19 @@ pub struct Status {
 }
 
 impl Status {
-    /// `counters` are those of all workers.
-    pub fn new(site: watch::Receiver<Arc<Site>>, counters: Vec<Arc<Counters>>, misses: Arc<Misses>) -> Arc<Self> {
+    /// `counters` are those of all workers; `ready_without_signers` as in [`crate::config::Config`].
+    pub fn new(
+        site: watch::Receiver<Arc<Site>>,
+        counters: Vec<Arc<Counters>>,
+        misses: Arc<Misses>,
+        ready_without_signers: bool,
+    ) -> Arc<Self> {
         let started = UnixTime::now();
         Arc::new(Self {
             site,
             counters,
             misses,
+            ready_without_signers,
             draining: AtomicBool::new(false),
             started,
             reloaded: AtomicU64::new(started.0),
@@ -80,12 +91,20 @@ impl Status {
 
     /// Whether OCSP may be asked here, and what there is to say about it, a line each.
     fn ocsp_readiness(&self, now: UnixTime) -> (bool, String) {
-        let ready = !self.draining.load(Relaxed);
-        let mut lines = String::from(if ready { "ready\n" } else { "not ready: stopping\n" });
+        let site = Arc::clone(&self.site.borrow());
+        let pools = Pools::of(&site);
+        let (ready, first) = if self.draining.load(Relaxed) {
+            (false, "not ready: stopping\n")
+        } else if !self.ready_without_signers && pools.some_down() {
+            (false, "not ready: a signer has nobody to sign for it\n")
+        } else {
+            (true, "ready\n")
+        };
+        let mut lines = String::from(first);
+        let _ = pools.faults(&mut lines);
         if let Some(fault) = self.reload_fault() {
             let _ = writeln!(lines, "degraded: the configuration was refused: {fault}");
         }
-        let site = Arc::clone(&self.site.borrow());
         for (tenant, issuer) in issuers(&site) {
             let (name, report) = (&issuer.name, issuer.state.health.report());
             for fault in [&report.fault, &report.book_fault].into_iter().flatten() {
@@ -206,6 +225,7 @@ impl Collector for Scrape {
             "Certificates whose answer is being signed",
             status.misses.pending() as u64,
         )?;
+        Pools::of(&site).encode(&mut encoder)?;
         gauge(&mut encoder, "start_time_seconds", "When the process was started, Unix time", status.started.0)?;
 
         let reloaded = status.reloaded.load(Relaxed);

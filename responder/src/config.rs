@@ -27,6 +27,9 @@ pub struct Config {
     pub workers: usize,
     /// Health and metrics, never on a port of `http`.
     pub admin: SocketAddr,
+    /// Whether the service counts as ready while a signer has nobody to sign for it: what is kept is served, and a
+    /// balancer that turns away from all replicas at once helps nobody.
+    pub ready_without_signers: bool,
     /// One of so many requests is told in the log; none for 0.
     pub access_sample: u32,
     /// Octets that the table of answers about listed certificates may take.
@@ -48,8 +51,14 @@ impl Config {
                 http = root.section("http", network::read_http).unwrap_or_default();
             }
             let tls = if root.has("tls") { root.section("tls", network::read_tls) } else { None };
-            let admin =
-                if root.has("admin") { root.section("admin", |section| section.address("listen")) } else { None };
+            let (mut admin, mut ready_without_signers) = (None, None);
+            if root.has("admin") {
+                root.section("admin", |section| {
+                    admin = section.address("listen");
+                    ready_without_signers = section.boolean("ready_without_signers");
+                    Some(())
+                });
+            }
             let range = limits::CACHE_OCTETS_MIN..=limits::CACHE_OCTETS_MAX;
             let (mut answers, mut cache) = (None, None);
             if root.has("cache") {
@@ -87,6 +96,7 @@ impl Config {
                 tls,
                 workers: workers.unwrap_or_else(cores),
                 admin,
+                ready_without_signers: ready_without_signers.unwrap_or(true),
                 access_sample: access.unwrap_or(0) as u32,
                 answers_octets: answers.unwrap_or(limits::ANSWERS_OCTETS_DEFAULT) as u64,
                 cache_octets: cache.unwrap_or(limits::CACHE_OCTETS_DEFAULT) as u64,

@@ -49,6 +49,7 @@ impl Bound {
             ("http deadlines, drain and proxies", format!("{:?}", config.manners)),
             ("tls.listen", format!("{:?}", config.tls.as_ref().map(|tls| &tls.listen))),
             ("admin.listen", config.admin.to_string()),
+            ("admin.ready_without_signers", config.ready_without_signers.to_string()),
             ("cache.answers_octets", config.answers_octets.to_string()),
             ("cache.octets", config.cache_octets.to_string()),
             ("log.access_sample", config.access_sample.to_string()),

@@ -99,7 +99,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     drop(lines);
     thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
     let cleaned = Arc::clone(&misses);
-    let status = admin::Status::new(site, workers.counters.clone(), misses);
+    let status = admin::Status::new(site, workers.counters.clone(), misses, config.ready_without_signers);
     let (orders, ordered) = std::sync::mpsc::channel::<Order>();
     let follow = {
         // Without it the service would go on vouching for what it last read.

@@ -1,0 +1,128 @@
+//! What is told of signers: their queues, and each holder of their keys.
+
+use std::{fmt, sync::Arc};
+
+use precompute::sign::{Health, MemberStatus, PoolStatus, Priority};
+use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
+
+use super::{Labels, counters, gauges, issuers, labels};
+use crate::site::Site;
+
+/// Every signer's pool at one moment.
+pub(super) struct Pools(Vec<(String, Labels, PoolStatus)>);
+
+impl Pools {
+    pub(super) fn of(site: &Arc<Site>) -> Self {
+        let mut pools = Vec::new();
+        for issuer in issuers(site) {
+            for (place, signer) in issuer.1.signers.all().iter().enumerate() {
+                let mut labels = labels(issuer);
+                labels.push(("signer", place.to_string()));
+                let name = format!("{}/{}", issuer.0, issuer.1.name);
+                pools.push((name, labels, signer.signing().status()));
+            }
+        }
+        Self(pools)
+    }
+
+    /// Whether a signer has nobody to sign for it.
+    pub(super) fn some_down(&self) -> bool {
+        self.0.iter().any(|(_, _, pool)| pool.is_down())
+    }
+
+    /// What is wrong, a line each.
+    pub(super) fn faults(&self, lines: &mut String) -> fmt::Result {
+        use fmt::Write as _;
+        for (name, _, pool) in &self.0 {
+            for member in pool.members.iter().filter(|member| member.health != Health::AtWork) {
+                let MemberStatus { name: token, why, .. } = member;
+                let why = why.as_deref().unwrap_or_default();
+                match member.health {
+                    Health::Away(since) => {
+                        writeln!(lines, "degraded: {name}: {token} has not signed for {} s: {why}", since.as_secs())?;
+                    }
+                    _ => writeln!(lines, "degraded: {name}: {token} is not asked again before a restart: {why}")?,
+                }
+            }
+            if pool.is_down() {
+                writeln!(
+                    lines,
+                    "degraded: {name}: nobody signs; answers that are kept are served until nextUpdate, others are refused with tryLater"
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        const PRIORITIES: [(&str, Priority); Priority::COUNT] = [
+            ("live", Priority::Live),
+            ("refresh", Priority::Refresh),
+            ("once", Priority::Once),
+            ("bulk", Priority::Bulk),
+        ];
+        let mut waiting = Vec::new();
+        for (_, labels, pool) in &self.0 {
+            for (name, priority) in PRIORITIES {
+                let labels = with(labels, "priority", name);
+                waiting.push((labels, pool.waiting[priority as usize] as u64));
+            }
+        }
+        gauges(encoder, "signing_waiting", "Signatures that wait for the signer, by priority", waiting)?;
+        let help = "How long the first of them has waited";
+        let mut oldest =
+            encoder.encode_descriptor("signing_waiting_oldest", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (_, labels, pool) in &self.0 {
+            let age = pool.oldest.map_or(0.0, |age| age.as_secs_f64());
+            oldest.encode_family(labels)?.encode_gauge(&age)?;
+        }
+        let each = |read: &dyn Fn(&MemberStatus) -> u64| {
+            self.members().map(|(labels, member)| (labels, read(member))).collect::<Vec<_>>()
+        };
+        gauges(
+            encoder,
+            "token_up",
+            "Whether what holds the signer's key is at work",
+            each(&|member| u64::from(member.health == Health::AtWork)),
+        )?;
+        gauges(
+            encoder,
+            "token_locked",
+            "Whether it is not asked again before somebody has mended it",
+            each(&|member| u64::from(member.health == Health::Locked)),
+        )?;
+        gauges(encoder, "token_sessions", "Threads with a session there", each(&|member| member.sessions as u64))?;
+        gauges(encoder, "token_sessions_busy", "How many of them are in a call", each(&|member| member.busy as u64))?;
+        gauges(
+            encoder,
+            "token_threads_hanging",
+            "Threads left alone in a call that did not return",
+            each(&|member| member.written_off as u64),
+        )?;
+        counters(encoder, "token_signatures", "Signatures made, tests included", each(&|member| member.signed))?;
+        counters(encoder, "token_failures", "Calls that failed", each(&|member| member.failed))?;
+        let help = "How long signatures took";
+        let mut times =
+            encoder.encode_descriptor("token_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (labels, member) in self.members() {
+            let counts = member.times.counts;
+            let bound = |bucket: usize| f64::from(1u32 << bucket) / 1e6;
+            let last = counts.len() - 1;
+            let mut buckets: Vec<_> = (0..last).map(|bucket| (bound(bucket), counts[bucket])).collect();
+            buckets.push((f64::MAX, counts[last]));
+            let total = member.times.total.as_secs_f64();
+            times.encode_family(&labels)?.encode_histogram::<Labels>(total, counts.iter().sum(), &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn members(&self) -> impl Iterator<Item = (Labels, &MemberStatus)> {
+        self.0.iter().flat_map(|(_, labels, pool)| {
+            pool.members.iter().map(move |member| (with(labels, "token", &member.name), member))
+        })
+    }
+}
+
+fn with(labels: &Labels, key: &'static str, value: &str) -> Labels {
+    labels.iter().cloned().chain([(key, value.to_owned())]).collect()
+}
