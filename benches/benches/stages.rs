@@ -272,7 +272,13 @@ fn answering(c: &mut Criterion) {
             out.clear();
             let etag = Etag::of(signer.template(), black_box(&signature));
             let surrogate = Some(Surrogate { issuer: world.issuer.surrogate(), serial: &world.serial });
-            head::answer(&mut out, &Fields { times: &kept.times, etag: &etag, surrogate }, 900, now, &context);
+            head::answer(
+                &mut out,
+                &Fields { times: &kept.times, etag: &etag, good: true, surrogate },
+                900,
+                now,
+                &context,
+            );
             out.len()
         });
     });

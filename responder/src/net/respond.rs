@@ -14,7 +14,7 @@ use std::{
 use monoio::time::timeout;
 use precompute::{
     config::{NoncePolicy, SignedRequests},
-    ocsp::{CertId, Content, OcspError},
+    ocsp::{CertId, CertStatus, Content, OcspError},
     pki::{Serial, UnixTime},
     sign::OcspSigner,
 };
@@ -368,7 +368,8 @@ impl<'a> Exchange<'a> {
         let layout = template.lay_out(&content, signature.len());
         let etag = Etag::of(template, signature);
         let serial = id.serial();
-        let fields = Fields { times, etag: &etag, surrogate: surrogate(issuer, serial.as_ref()) };
+        let good = statement.status == CertStatus::Good;
+        let fields = Fields { times, etag: &etag, good, surrogate: surrogate(issuer, serial.as_ref()) };
         self.write_kept(&fields, Counted::Hit, layout.length(), now, out, |out| layout.write(out, signature))
     }
 
@@ -386,7 +387,8 @@ impl<'a> Exchange<'a> {
             && statements.iter().all(Statement::may_be_kept)
         {
             let serial = id.serial();
-            let fields = Fields { times, etag, surrogate: surrogate(issuer, serial.as_ref()) };
+            let good = statements.iter().all(|statement| statement.status == CertStatus::Good);
+            let fields = Fields { times, etag, good, surrogate: surrogate(issuer, serial.as_ref()) };
             return self.write_kept(&fields, counted, body.len(), now, out, |out| out.extend_from_slice(body));
         }
         head::unkept_answer(out, body.len(), &self.context(now));
@@ -428,9 +430,12 @@ impl<'a> Exchange<'a> {
             // RFC 9110 section 13.1.3: then If-Modified-Since does not count.
             return none_match_names(field, fields.etag.text());
         }
+        // A date names a second, in which a certificate can be good and revoked, and replicas differ; so it never
+        // vouches for the copy of an answer other than *good*, and only for one of that very second: what is fresh
+        // must not be said of a *good* that has been overtaken.
         let since = self.head.if_modified_since.and_then(|field| std::str::from_utf8(field).ok());
         let since = since.and_then(|field| httpdate::parse_http_date(field).ok());
-        since.is_some_and(|since| SystemTime::from(fields.times.this_update) <= since)
+        fields.good && since == Some(SystemTime::from(fields.times.this_update))
     }
 
     fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {

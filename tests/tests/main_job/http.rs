@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use ostia_tests::{
     Ask, Ca, Leaf, Responder, Status,
     http::{Connection, Reply, exchange, get, ocsp_target, post, request},
+    until,
 };
 
 use crate::serving;
@@ -214,6 +215,7 @@ fn a_cache_that_has_the_answer_gets_304() {
     for condition in [
         "If-None-Match: \"other\"\r\n".to_owned(),
         "If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n".to_owned(),
+        "If-Modified-Since: Tue, 01 Jan 2199 00:00:00 GMT\r\n".to_owned(),
         format!("If-None-Match: \"other\"\r\nIf-Modified-Since: {modified}\r\n"),
     ] {
         assert_eq!(ask(&condition).status, 200, "{condition}");
@@ -223,6 +225,26 @@ fn a_cache_that_has_the_answer_gets_304() {
     let mut by_post = request("POST", "/", &headers);
     by_post.extend_from_slice(&der);
     assert_eq!(exchange(responder.http(), &by_post).unwrap().status, 200, "conditions on POST are ignored");
+}
+
+#[test]
+fn no_condition_vouches_for_a_good_that_has_been_overtaken() {
+    let (ca, leaf, responder) = serving(Ca::issue);
+    let target = ocsp_target("/", &Ask::about(&ca, &leaf).request());
+    let good = get(responder.http(), &target);
+    let (etag, modified) = (good.expect("etag").to_owned(), good.expect("last-modified").to_owned());
+    let ask = |headers: &str| exchange(responder.http(), &request("GET", &target, headers)).unwrap();
+    ca.revoke(&leaf, &[]);
+    let revoked = until("the revocation shows", Duration::from_secs(5), || {
+        let reply = ask(&format!("If-None-Match: {etag}\r\n"));
+        (reply.status == 200).then_some(reply)
+    });
+    assert_eq!(Ask::about(&ca, &leaf).read(&revoked.body).status, Status::Revoked);
+    // The revoked answer may be of the same second as the good one; that of another replica may be later.
+    for date in [modified.as_str(), revoked.expect("last-modified"), "Tue, 01 Jan 2199 00:00:00 GMT"] {
+        let reply = ask(&format!("If-Modified-Since: {date}\r\n"));
+        assert_eq!((reply.status, &reply.body), (200, &revoked.body), "{date}");
+    }
 }
 
 #[test]
