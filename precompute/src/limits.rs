@@ -26,6 +26,34 @@ pub const BOOK_CACHE_OCTETS: usize = 64 << 20;
 /// Threads that one software key may sign with: more than the cores of any machine this runs on.
 pub const SIGN_THREADS_MAX: i64 = 256;
 
+/// Sessions that sign on each token of a signer where nobody says otherwise: SoftHSM on two cores gives the most with
+/// four, hardware and whatever is reached over a network works on more at once.
+pub const TOKEN_THREADS_DEFAULT: usize = 8;
+
+/// Tokens that may hold one signer's key: two at each of two places, and as many again while they are replaced.
+pub const SIGNER_TOKENS_MAX: usize = 8;
+
+/// Octets of a PIN: PKCS#11 tokens allow up to 255.
+pub const PIN_FILE_OCTETS_MAX: usize = 255;
+
+/// How often a PKCS#11 library that has lost a token is initialised anew at most. Each time the sessions with its
+/// other tokens have to be opened again, which takes milliseconds to a second; a token that has come back waits as long.
+pub const MODULE_RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a library that is to be initialised anew keeps newcomers out for those inside to leave: a signature takes
+/// milliseconds, on a token that everybody uses at once some hundreds of them.
+pub const MODULE_QUIET_WAIT: Duration = Duration::from_secs(2);
+
+/// How long one waits to get into a library that is being initialised anew: C_Initialize connects to each token.
+pub const MODULE_ENTER_WAIT: Duration = Duration::from_secs(5);
+const _: () = assert!(MODULE_QUIET_WAIT.as_secs() < MODULE_ENTER_WAIT.as_secs());
+
+/// How long one waits for another's opening of a session with the same token: a login takes a second on slow tokens.
+pub const TOKEN_TURN_WAIT: Duration = Duration::from_secs(10);
+
+/// Tokens, and keys, that a message names where the wanted one is not among them: what a person reads.
+pub const TOKEN_OBJECTS_TOLD_MAX: usize = 16;
+
 /// Jobs that may wait for one signer in each priority. RSA-4096 signs about 600 a second and core: what
 /// waits behind this many takes some seconds, longer than clients stay.
 pub const SIGN_QUEUE_LENGTH_MAX: usize = 4096;

@@ -9,12 +9,14 @@
 //!   failures mean.
 //! - [`Pool`]: threads with a session each behind one bounded queue.
 //! - [`SoftwareKey`]: a key from a file.
+//! - [`Pkcs11Token`]: a key on a PKCS#11 token, named by a URI.
 //! - [`OcspSigner`]: a key with the certificate that lets it speak for an issuer.
 //! - [`Signers`]: all that speak for one issuer, and which of them does when.
 
 mod algorithm;
 mod holder;
 mod ocsp_signer;
+pub mod pkcs11;
 mod pool;
 mod signers;
 mod software;
@@ -22,6 +24,7 @@ mod software;
 pub use algorithm::Algorithm;
 pub use holder::{Fault, FaultClass, Holder, Session};
 pub use ocsp_signer::{CertificateInclusion, Identity, OcspSigner, ResponseForm, SignerError};
+pub use pkcs11::Pkcs11Token;
 pub use pool::{Done, Health, Job, MemberStatus, Pool, PoolSettings, PoolStatus, Priority, Times};
 pub use signers::Signers;
 pub use software::{KeyError, SoftwareKey};

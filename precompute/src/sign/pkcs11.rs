@@ -1,0 +1,24 @@
+//! Keys on PKCS#11 tokens.
+//!
+//! Purpose: a [`Holder`](super::Holder) for a key that a `pkcs11:` URI names. Only this module knows PKCS#11; the pool
+//! above knows holders, sessions and classes of faults. Invariant: see `SIGNING`: one C_Initialize for each library,
+//! one login for each token, a PIN that was refused is not tried again, a key is looked for anew with each session.
+//!
+//! - `uri`: which key is wanted.
+//! - `module`: the library, and when it is initialised anew; `gate`: how that waits for the others.
+//! - `token`: the holder: from the URI to a session; `login` and `pin`: by whose leave; `key`: to which key.
+//! - `session`: hashing, signing, encoding.
+//! - `fault`: what each return value means.
+
+mod fault;
+mod gate;
+mod key;
+mod login;
+mod module;
+mod pin;
+mod session;
+mod token;
+mod uri;
+
+pub use token::Pkcs11Token;
+pub use uri::{KeyWanted, ModuleWanted, TokenWanted, Uri, UriError};

@@ -1,0 +1,182 @@
+//! Waiting that ends: a gate that many pass at once and one alone, and a thing that one at a time has.
+//!
+//! Invariant: nobody waits longer than he said, whatever hangs behind; who has a share or a turn gives it back when he
+//! drops it. It does not know what is guarded.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Many at once, or one alone.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inside: usize,
+    /// One is alone inside, or waits to be.
+    closed: bool,
+}
+
+/// Held by each of the many.
+#[derive(Debug)]
+pub(super) struct Share<'g>(&'g Gate);
+
+/// Held by the one.
+#[derive(Debug)]
+pub(super) struct Alone<'g>(&'g Gate);
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while(&self, limit: Duration, hindered: impl FnMut(&mut State) -> bool) -> Option<MutexGuard<'_, State>> {
+        let waited = self.changed.wait_timeout_while(self.lock(), limit, hindered);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!timeout.timed_out()).then_some(state)
+    }
+
+    /// One of the many. `None` where somebody is alone inside for longer than `limit`.
+    pub(super) fn enter(&self, limit: Duration) -> Option<Share<'_>> {
+        self.wait_while(limit, |state| state.closed)?.inside += 1;
+        Some(Share(self))
+    }
+
+    /// Lets nobody in any more, and waits until all have left. `None` where that takes longer than `limit`: then the
+    /// gate is open again.
+    pub(super) fn alone(&self, limit: Duration) -> Option<Alone<'_>> {
+        self.wait_while(limit, |state| state.closed)?.closed = true;
+        let alone = Alone(self);
+        drop(self.wait_while(limit, |state| state.inside > 0)?);
+        Some(alone)
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.inside -= 1;
+        if state.closed {
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.0.lock().closed = false;
+        self.0.changed.notify_all();
+    }
+}
+
+/// A thing that one at a time has; a mutex whose waiting ends.
+#[derive(Debug)]
+pub(super) struct Turns<T> {
+    free: Mutex<Option<T>>,
+    freed: Condvar,
+}
+
+/// Held by the one whose turn it is.
+#[derive(Debug)]
+pub(super) struct Turn<'t, T> {
+    /// `None` only while it is dropped.
+    thing: Option<T>,
+    turns: &'t Turns<T>,
+}
+
+impl<T> Turns<T> {
+    pub(super) fn new(thing: T) -> Self {
+        Self { free: Mutex::new(Some(thing)), freed: Condvar::new() }
+    }
+
+    /// `None` where another has it for longer than `limit`.
+    pub(super) fn take(&self, limit: Duration) -> Option<Turn<'_, T>> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.freed.wait_timeout_while(free, limit, |free| free.is_none());
+        let (mut free, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        Some(Turn { thing: Some(free.take()?), turns: self })
+    }
+}
+
+impl<T> Deref for Turn<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.thing.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> DerefMut for Turn<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.thing.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> Drop for Turn<'_, T> {
+    fn drop(&mut self) {
+        *self.turns.free.lock().unwrap_or_else(PoisonError::into_inner) = self.thing.take();
+        self.turns.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(20);
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn many_pass_at_once_and_one_alone_waits_for_all_of_them() {
+        let gate = Gate::default();
+        let (first, second) = (gate.enter(SHORT).unwrap(), gate.enter(SHORT).unwrap());
+        assert!(gate.alone(SHORT).is_none(), "two are inside");
+        drop(first);
+        assert!(gate.alone(SHORT).is_none(), "one is inside");
+        // Having waited in vain closes nothing.
+        drop(gate.enter(SHORT).unwrap());
+        drop(second);
+        let alone = gate.alone(SHORT).unwrap();
+        assert!(gate.enter(SHORT).is_none() && gate.alone(SHORT).is_none());
+        drop(alone);
+        assert!(gate.enter(SHORT).is_some());
+    }
+
+    #[test]
+    fn who_waits_to_be_alone_is_let_in_by_the_last_who_leaves() {
+        let gate = Gate::default();
+        std::thread::scope(|scope| {
+            let share = gate.enter(SHORT).unwrap();
+            let waits = scope.spawn(|| gate.alone(LONG).is_some());
+            // It has closed the gate, and newcomers wait behind it.
+            while gate.enter(Duration::ZERO).is_some() {
+                std::thread::yield_now();
+            }
+            let newcomer = scope.spawn(|| gate.enter(LONG).is_some());
+            drop(share);
+            assert!(waits.join().unwrap() && newcomer.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn one_at_a_time_has_the_thing_and_nobody_waits_for_ever() {
+        let turns = Turns::new(0);
+        let (send, taken) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let mut turn = turns.take(SHORT).unwrap();
+            assert!(turns.take(SHORT).is_none());
+            scope.spawn(|| send.send(*turns.take(LONG).unwrap()));
+            *turn += 1;
+            drop(turn);
+            assert_eq!(taken.recv(), Ok(1));
+        });
+    }
+}

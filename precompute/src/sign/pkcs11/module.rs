@@ -1,0 +1,233 @@
+//! A PKCS#11 library in this process: initialised once, shared by all signers of all its tokens.
+//!
+//! Invariant: no call is made while the library is being initialised, and none with a handle from before. A library
+//! that has lost its way to a token (its server was restarted) is initialised anew, seldom, and only in a moment
+//! when nobody is inside; whoever had a session then finds that its generation is over.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use cryptoki::{
+    context::{CInitializeArgs, CInitializeFlags, Pkcs11},
+    error::{Error, RvError},
+};
+use tracing::{info, warn};
+
+use super::{
+    fault::fault,
+    gate::{Gate, Share, Turns},
+    login::Login,
+    uri::ModuleWanted,
+};
+use crate::{
+    limits,
+    sign::{Fault, FaultClass},
+};
+
+/// A loaded library. It stays loaded for the life of the process.
+pub(super) struct Module {
+    path: PathBuf,
+    context: Pkcs11,
+    gate: Gate,
+    /// Which initialisation holds; 0: none.
+    generation: AtomicU64,
+    history: Mutex<History>,
+    tokens: Mutex<Vec<(TokenId, Arc<Turns<Login>>)>>,
+}
+
+#[derive(Default)]
+struct History {
+    generations: u64,
+    last: Option<Instant>,
+}
+
+/// What tells a token from all others, wherever it is plugged in: slots change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct TokenId {
+    pub(super) label: String,
+    pub(super) manufacturer: String,
+    pub(super) model: String,
+    pub(super) serial: String,
+}
+
+/// A share of the library: as long as it lives, the generation holds.
+pub(super) struct Inside<'m> {
+    pub(super) context: &'m Pkcs11,
+    pub(super) generation: u64,
+    _share: Share<'m>,
+}
+
+/// One for each file, however it is named, and never unloaded: others may still be in it.
+static MODULES: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
+
+impl Module {
+    /// The library in a file, loaded on the first call. `base` is where the configuration lies.
+    pub(super) fn load(wanted: &ModuleWanted, base: &Path) -> Result<Arc<Self>, Fault> {
+        let defect = |message: String| Fault::new(FaultClass::Defect, message);
+        let named = match wanted {
+            ModuleWanted::Path(path) => base.join(path),
+            ModuleWanted::Name(name) => find(name).map_err(defect)?,
+        };
+        let path = named.canonicalize();
+        let path =
+            path.map_err(|error| defect(format!("the PKCS#11 module {} cannot be read: {error}", named.display())))?;
+        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = modules.iter().find(|module| module.path == path) {
+            return Ok(Arc::clone(module));
+        }
+        let context = Pkcs11::new(&path).map_err(|error| {
+            let asked = format!("{} cannot be loaded as a PKCS#11 module", path.display());
+            fault(asked, &error)
+        })?;
+        let module = Arc::new(Self {
+            path,
+            context,
+            gate: Gate::default(),
+            generation: AtomicU64::new(0),
+            history: Mutex::default(),
+            tokens: Mutex::default(),
+        });
+        modules.push(Arc::clone(&module));
+        Ok(module)
+    }
+
+    /// What one has to hold while calling the library; the first initialises it.
+    pub(super) fn enter(&self) -> Result<Inside<'_>, Fault> {
+        if self.generation.load(Ordering::Acquire) == 0 {
+            let _alone = self.gate.alone(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
+            if self.generation.load(Ordering::Acquire) == 0 {
+                self.initialise(Instant::now())?;
+            }
+        }
+        let share = self.gate.enter(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
+        match self.generation.load(Ordering::Acquire) {
+            // The last attempt to initialise it anew has failed, a moment ago.
+            0 => Err(self.occupied()),
+            generation => Ok(Inside { context: &self.context, generation, _share: share }),
+        }
+    }
+
+    /// The same for one with a handle of this generation.
+    pub(super) fn enter_again(&self, generation: u64) -> Result<Inside<'_>, Fault> {
+        let over =
+            || Fault::new(FaultClass::Session, format!("{self} was initialised anew, and its sessions are gone"));
+        if self.generation.load(Ordering::Acquire) != generation {
+            return Err(over());
+        }
+        let share = self.gate.enter(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
+        // Nobody changes it as long as there are shares.
+        if self.generation.load(Ordering::Acquire) != generation {
+            return Err(over());
+        }
+        Ok(Inside { context: &self.context, generation, _share: share })
+    }
+
+    fn occupied(&self) -> Fault {
+        Fault::new(FaultClass::Device, format!("{self} is being initialised anew"))
+    }
+
+    /// Initialises the library anew where that is due, for one who found in this generation that it has lost its way
+    /// to a token. Whether there is a new generation to try it with.
+    pub(super) fn renew(&self, generation: u64, now: Instant) -> bool {
+        let since = |last: Instant| now.saturating_duration_since(last);
+        {
+            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.generation.load(Ordering::Acquire) != generation {
+                return true;
+            }
+            if history.last.is_some_and(|last| since(last) < limits::MODULE_RENEWAL_INTERVAL) {
+                return false;
+            }
+            history.last = Some(now);
+        }
+        let Some(_alone) = self.gate.alone(limits::MODULE_QUIET_WAIT) else {
+            warn!(module = %self.path.display(), "cannot be initialised anew now: a call in it does not return");
+            return false;
+        };
+        self.generation.store(0, Ordering::Release);
+        match self.context.clone().finalize() {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
+            Err(error) => warn!(module = %self.path.display(), %error, "C_Finalize failed"),
+        }
+        match self.initialise(now) {
+            Ok(()) => {
+                info!(module = %self.path.display(), "was initialised anew: it had lost a token");
+                true
+            }
+            Err(fault) => {
+                warn!(module = %self.path.display(), %fault, "cannot be initialised anew");
+                false
+            }
+        }
+    }
+
+    /// Called by one who is alone inside.
+    fn initialise(&self, now: Instant) -> Result<(), Fault> {
+        match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+            // Another part of this process has done it.
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+            Err(error) => return Err(fault(self, &error)),
+        }
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.generations += 1;
+        history.last = Some(now);
+        self.generation.store(history.generations, Ordering::Release);
+        Ok(())
+    }
+
+    /// What all who use a token in this process share.
+    pub(super) fn login_of(&self, token: &TokenId) -> Arc<Turns<Login>> {
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, login)) = tokens.iter().find(|(id, _)| id == token) {
+            return Arc::clone(login);
+        }
+        let login = Arc::new(Turns::new(Login::default()));
+        tokens.push((token.clone(), Arc::clone(&login)));
+        login
+    }
+}
+
+impl fmt::Display for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the PKCS#11 module {}", self.path.display())
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Module({})", self.path.display())
+    }
+}
+
+/// Where distributions and vendors put modules; Debian has its library directory by architecture.
+fn directories() -> Vec<PathBuf> {
+    let by_architecture = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    let mut directories = Vec::new();
+    for library in [&by_architecture, "/usr/lib64", "/usr/lib", "/usr/local/lib"] {
+        let library = Path::new(library);
+        directories.extend([library.join("pkcs11"), library.join("softhsm"), library.to_owned()]);
+    }
+    directories
+}
+
+/// The file of a `module-name`: the name without `lib` before and `.so` behind.
+fn find(name: &str) -> Result<PathBuf, String> {
+    let directories = directories();
+    let files = directories
+        .iter()
+        .flat_map(|directory| [format!("{name}.so"), format!("lib{name}.so")].map(|file| directory.join(file)));
+    files.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+        let looked: Vec<_> = directories.iter().map(|directory| directory.display().to_string()).collect();
+        format!(
+            "no PKCS#11 module has the name «{name}»: neither {name}.so nor lib{name}.so is in {}; name its file by module-path",
+            looked.join(", ")
+        )
+    })
+}

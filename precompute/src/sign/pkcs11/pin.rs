@@ -1,0 +1,175 @@
+//! The PIN: from a file or a systemd credential, and nowhere else.
+//!
+//! Invariant: no copy of it stays in memory after its use, and none gets into a message. It does not know tokens.
+
+use std::{
+    ffi::OsStr,
+    fs::File,
+    io::Read as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use zeroize::Zeroizing;
+
+use crate::{limits, pki::FileError};
+
+/// A PIN; wiped when dropped.
+pub(super) type Pin = Zeroizing<Vec<u8>>;
+
+/// The file that a `pin-source` names. `base` is where the configuration lies, `credentials` the directory of systemd
+/// credentials if there is one; a bare name is a credential before it is a file beside the configuration.
+pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) -> Result<PathBuf, String> {
+    if source.is_empty() {
+        return Err("the pin-source is empty; name the file with the PIN".into());
+    }
+    if source.starts_with('|') {
+        return Err(format!("pin-source «{source}» is a command, and none is run; name a file with the PIN"));
+    }
+    if let Some(rest) = source.strip_prefix("file:") {
+        return Ok(base.join(path_of_file_uri(rest).ok_or_else(|| {
+            format!("pin-source «{source}» is no file: URI of this machine; write it as pin-source=/path/to/pin")
+        })?));
+    }
+    if let Some(directory) = credentials
+        && !source.contains('/')
+        && ![".", ".."].contains(&source)
+    {
+        let credential = Path::new(directory).join(source);
+        if credential.exists() {
+            return Ok(credential);
+        }
+    }
+    Ok(base.join(source))
+}
+
+/// RFC 8089: `//` and a host that is this one may stand before the path; what is not plain is percent-encoded.
+fn path_of_file_uri(rest: &str) -> Option<PathBuf> {
+    let path = match rest.strip_prefix("//") {
+        Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
+        None => rest,
+    };
+    if !path.starts_with('/') {
+        return None;
+    }
+    let mut octets = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(octet) = rest.next() {
+        if octet == b'%' {
+            let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+            octets.push((digit()? * 16 + digit()?) as u8);
+        } else {
+            octets.push(octet);
+        }
+    }
+    String::from_utf8(octets).ok().map(PathBuf::from)
+}
+
+/// Reads a PIN that nobody but its owner (and group, for reading) may touch; a line end behind it is cut.
+pub(super) fn read(path: &Path) -> Result<Pin, FileError> {
+    let fail = |problem: String| FileError::new(path, problem);
+    let unreadable = |error| fail(format!("cannot be read: {error}"));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
+    if mode & 0o027 != 0 {
+        return Err(fail(format!(
+            "holds a PIN and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
+            path.display()
+        )));
+    }
+    // Never grown, which would leave a copy behind.
+    let mut pin = Zeroizing::new(vec![0; limits::PIN_FILE_OCTETS_MAX + 1]);
+    let mut length = 0;
+    while length < pin.len() {
+        match file.read(&mut pin[length..]).map_err(unreadable)? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    if length > limits::PIN_FILE_OCTETS_MAX {
+        return Err(fail(format!("is larger than the {} octets allowed for a PIN", limits::PIN_FILE_OCTETS_MAX)));
+    }
+    for end in [b'\n', b'\r'] {
+        if length > 0 && pin[length - 1] == end {
+            length -= 1;
+        }
+    }
+    if length == 0 {
+        return Err(fail("holds no PIN; write the PIN of the token's user into it".into()));
+    }
+    pin.truncate(length);
+    Ok(pin)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn at(source: &str, credentials: Option<&Path>) -> Result<PathBuf, String> {
+        file_of(source, Path::new("/etc/ostia"), credentials.map(Path::as_os_str))
+    }
+
+    #[test]
+    fn a_pin_source_is_a_path_a_file_uri_or_a_credential() {
+        let credentials = tempfile::tempdir().unwrap();
+        fs::write(credentials.path().join("ocsp.pin"), "1234").unwrap();
+        for (source, path) in [
+            ("/run/pin", "/run/pin"),
+            ("pins/a", "/etc/ostia/pins/a"),
+            ("beside.pin", "/etc/ostia/beside.pin"),
+            ("file:/run/pin", "/run/pin"),
+            ("file:///run/a%20pin", "/run/a pin"),
+            ("file://localhost/run/pin", "/run/pin"),
+        ] {
+            assert_eq!(at(source, None).unwrap(), Path::new(path), "{source}");
+            assert_eq!(at(source, Some(credentials.path())).unwrap(), Path::new(path), "{source}");
+        }
+        assert_eq!(at("ocsp.pin", None).unwrap(), Path::new("/etc/ostia/ocsp.pin"));
+        assert_eq!(at("ocsp.pin", Some(credentials.path())).unwrap(), credentials.path().join("ocsp.pin"));
+        for (source, problem) in [
+            ("", "is empty"),
+            ("|cat /pin", "is a command, and none is run"),
+            ("file:pin", "no file: URI of this machine"),
+            ("file://elsewhere/pin", "no file: URI of this machine"),
+            ("file:/%zz", "no file: URI"),
+        ] {
+            let error = at(source, None).unwrap_err();
+            assert!(error.contains(problem), "{source}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_pin_is_read_without_its_line_end_and_only_from_a_file_of_ones_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pin");
+        let longest = "1".repeat(limits::PIN_FILE_OCTETS_MAX);
+        for (mode, content, expected) in [
+            (0o600, "1234\n", Ok("1234")),
+            (0o400, "1234", Ok("1234")),
+            (0o640, "1234\r\n", Ok("1234")),
+            (0o600, " 12\n34\n\n", Ok(" 12\n34\n")),
+            (0o600, &longest, Ok(&*longest)),
+            (0o600, &(longest.clone() + "1"), Err("is larger than the")),
+            (0o600, "\n", Err("holds no PIN")),
+            (0o600, "", Err("holds no PIN")),
+            (0o644, "1234", Err("has mode 0644, which lets others use it; run: chmod 600")),
+            (0o620, "1234", Err("has mode 0620")),
+        ] {
+            let _ = fs::remove_file(&path);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            match (read(&path), expected) {
+                (Ok(pin), Ok(expected)) => assert_eq!(&pin[..], expected.as_bytes()),
+                (Err(error), Err(expected)) => {
+                    let error = error.to_string();
+                    assert!(error.contains(expected) && !error.contains("1234"), "{error}");
+                }
+                (read, expected) => panic!("{mode:o} {content:?}: {:?}, {expected:?}", read.map(|_| ())),
+            }
+        }
+        let error = read(&dir.path().join("absent")).unwrap_err().to_string();
+        assert!(error.contains("absent: cannot be read: No such file"), "{error}");
+    }
+}

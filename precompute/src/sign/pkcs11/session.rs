@@ -1,0 +1,172 @@
+//! Signing in one session of a token.
+//!
+//! Invariant: what is signed was hashed in this process, and what is given out is in the form that stands in a
+//! response. A session that was open before the module was initialised anew signs no more.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use cryptoki::{
+    error::Error,
+    mechanism::{
+        Mechanism, MechanismType,
+        eddsa::{EddsaParams, EddsaSignatureScheme},
+        rsa::{PkcsMgfType, PkcsPssParams},
+    },
+    object::ObjectHandle,
+    session::Session as Pkcs11Session,
+};
+use der::{Encode as _, asn1::UintRef};
+
+use super::{
+    fault::{self, Failure},
+    module::Module,
+};
+use crate::sign::{Algorithm, Fault, FaultClass, Session};
+
+/// A session with a key.
+pub(super) struct TokenSession {
+    pub(super) module: Arc<Module>,
+    pub(super) generation: u64,
+    /// `None` once it is gone on the token's side.
+    pub(super) session: Option<Pkcs11Session>,
+    pub(super) key: ObjectHandle,
+    pub(super) algorithm: Algorithm,
+    /// Of the token, for messages.
+    pub(super) token: Arc<str>,
+}
+
+impl Session for TokenSession {
+    fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
+        let _inside = self.module.enter_again(self.generation)?;
+        let Some(session) = &self.session else {
+            return Err(Fault::new(FaultClass::Session, format!("{}: the session is gone", self.token)));
+        };
+        match sign(session, self.key, self.algorithm, message) {
+            Ok(signature) => encoded(self.algorithm, signature, &self.token),
+            Err(error) => {
+                if fault::ends_session(&error) {
+                    self.session = None;
+                }
+                Err(fault::fault(&self.token, &error))
+            }
+        }
+    }
+}
+
+impl Drop for TokenSession {
+    fn drop(&mut self) {
+        // After its generation, or once it is gone, the handle can be that of another session.
+        if let Some(session) = self.session.take()
+            && let Ok(_inside) = self.module.enter_again(self.generation)
+        {
+            let _ = session.close();
+        }
+    }
+}
+
+/// Signs and verifies nothing: what the token says, in the token's form.
+fn sign(session: &Pkcs11Session, key: ObjectHandle, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, Error> {
+    let hash = |algorithm| digest::digest(algorithm, message);
+    match algorithm {
+        Algorithm::EcdsaP256Sha256 => session.sign(&Mechanism::Ecdsa, key, hash(&digest::SHA256).as_ref()),
+        Algorithm::EcdsaP384Sha384 => session.sign(&Mechanism::Ecdsa, key, hash(&digest::SHA384).as_ref()),
+        Algorithm::RsaPkcs1Sha256 => {
+            session.sign(&Mechanism::RsaPkcs, key, &digest_info(hash(&digest::SHA256).as_ref()))
+        }
+        Algorithm::RsaPssSha256 => {
+            let parameters = PkcsPssParams {
+                hash_alg: MechanismType::SHA256,
+                mgf: PkcsMgfType::MGF1_SHA256,
+                s_len: PSS_SALT_OCTETS.into(),
+            };
+            session.sign(&Mechanism::RsaPkcsPss(parameters), key, hash(&digest::SHA256).as_ref())
+        }
+        Algorithm::Ed25519 => {
+            let pure = EddsaParams::new(EddsaSignatureScheme::Ed25519);
+            session.sign(&Mechanism::Eddsa(pure), key, message)
+        }
+    }
+}
+
+/// As [`Algorithm::RsaPssSha256`] has it in its parameters.
+const PSS_SALT_OCTETS: u64 = 32;
+
+/// Signs with a session that has just been opened.
+pub(super) fn sign_first(
+    session: &Pkcs11Session,
+    key: ObjectHandle,
+    algorithm: Algorithm,
+    message: &[u8],
+    named: &str,
+) -> Result<Vec<u8>, Failure> {
+    let signature = sign(session, key, algorithm, message).map_err(|error| Failure::of(named, &error))?;
+    Ok(encoded(algorithm, signature, named)?)
+}
+
+/// The DigestInfo of RFC 8017 section 9.2 with a SHA-256.
+fn digest_info(hash: &[u8]) -> Vec<u8> {
+    const SHA256: [u8; 19] = [
+        0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04,
+        0x20,
+    ];
+    [&SHA256, hash].concat()
+}
+
+/// From the token's form to that of a response.
+fn encoded(algorithm: Algorithm, signature: Vec<u8>, token: &str) -> Result<Vec<u8>, Fault> {
+    let coordinate = match algorithm {
+        Algorithm::EcdsaP256Sha256 => 32,
+        Algorithm::EcdsaP384Sha384 => 48,
+        Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPssSha256 | Algorithm::Ed25519 => return Ok(signature),
+    };
+    ecdsa_sig_value(&signature, coordinate).ok_or_else(|| {
+        let message = format!(
+            "{token}: C_Sign gave {} octets, and a signature with {algorithm} has {}",
+            signature.len(),
+            2 * coordinate
+        );
+        Fault::new(FaultClass::Device, message)
+    })
+}
+
+/// Ecdsa-Sig-Value of RFC 3279 section 2.2.3 from the r‖s of PKCS#11, in minimal DER.
+fn ecdsa_sig_value(signature: &[u8], coordinate: usize) -> Option<Vec<u8>> {
+    if signature.len() != 2 * coordinate {
+        return None;
+    }
+    let (r, s) = signature.split_at(coordinate);
+    vec![UintRef::new(r).ok()?, UintRef::new(s).ok()?].to_der().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use der::Decode as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_ecdsa_signature_is_minimal_der() {
+        let mut signature = [0; 64];
+        (signature[31], signature[32]) = (1, 0x80);
+        let mut expected = vec![0x30, 3 + 2 + 33, 2, 1, 1, 2, 33, 0];
+        expected.extend(&signature[32..]);
+        assert_eq!(ecdsa_sig_value(&signature, 32).unwrap(), expected);
+        for length in [0, 63, 65, 96] {
+            let fault = encoded(Algorithm::EcdsaP256Sha256, vec![1; length], "the token").unwrap_err();
+            assert_eq!(fault.class, FaultClass::Device, "{length}");
+        }
+        assert!(encoded(Algorithm::EcdsaP384Sha384, vec![1; 96], "the token").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn every_ecdsa_signature_reads_as_its_two_numbers(signature in prop::collection::vec(any::<u8>(), 96)) {
+            let der = ecdsa_sig_value(&signature, 48).unwrap();
+            let numbers = Vec::<UintRef<'_>>::from_der(&der).unwrap();
+            let wide = |number: &UintRef<'_>| [vec![0; 48 - number.as_bytes().len()], number.as_bytes().to_vec()].concat();
+            prop_assert_eq!(numbers.iter().flat_map(wide).collect::<Vec<_>>(), signature);
+        }
+    }
+}

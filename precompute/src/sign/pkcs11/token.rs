@@ -1,0 +1,266 @@
+//! A token as the holder of one key.
+//!
+//! Invariant: [`Holder::open`] gives a session only where exactly one token and exactly one key on it match, where
+//! the key is that of the certificate, and after a signature made in that session was verified in this process.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use cryptoki::{
+    object::ObjectHandle,
+    session::Session as Pkcs11Session,
+    slot::{Limit, Slot, TokenInfo},
+};
+use der::Decode as _;
+use x509_cert::spki::AlgorithmIdentifierOwned;
+
+use super::{
+    Uri,
+    fault::Failure,
+    key,
+    module::{Inside, Module, TokenId},
+    pin,
+    session::{TokenSession, sign_first},
+    uri::{KeyWanted, TokenWanted},
+};
+use crate::{
+    limits,
+    pki::{Certificate, verify_signed},
+    sign::{Algorithm, Fault, FaultClass, Holder, Session},
+};
+
+/// A key on a token.
+#[derive(Debug)]
+pub struct Pkcs11Token {
+    /// What the token is called in messages.
+    called: Arc<str>,
+    name: String,
+    token: TokenWanted,
+    key: KeyWanted,
+    module: Arc<Module>,
+    pin: Option<PathBuf>,
+    algorithm: Algorithm,
+    public: PublicKey,
+    sessions_max: AtomicUsize,
+    /// Where the token was in a generation of the module: looking into every slot each time would fail as soon as
+    /// another token of the module does.
+    place: Mutex<Option<(u64, Slot)>>,
+}
+
+/// What the key has to be the private half of.
+#[derive(Debug)]
+struct PublicKey {
+    spki_der: Vec<u8>,
+    octets: Vec<u8>,
+}
+
+impl Pkcs11Token {
+    /// The key that `uri` names, which has to be that of `certificate` and signs with `algorithm`. Loads the module;
+    /// the token is not asked yet. Relative paths are meant from `base`.
+    pub fn new(uri: &Uri, base: &Path, certificate: &Certificate, algorithm: Algorithm) -> Result<Self, Fault> {
+        let defect = |message: String| Fault::new(FaultClass::Defect, message);
+        let module = uri.module.as_ref().ok_or_else(|| {
+            defect("names no PKCS#11 module; add its file, such as ?module-path=/usr/lib/softhsm/libsofthsm2.so".into())
+        })?;
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let pin = uri.pin_source.as_deref().map(|source| pin::file_of(source, base, credentials.as_deref()));
+        let name = match &uri.token {
+            TokenWanted { label: Some(label), serial: Some(serial), .. } => format!("{label} ({serial})"),
+            TokenWanted { label: Some(label), .. } => label.clone(),
+            TokenWanted { serial: Some(serial), .. } => serial.clone(),
+            token => token.to_string(),
+        };
+        Ok(Self {
+            called: format!("the token «{name}»").into(),
+            name,
+            token: uri.token.clone(),
+            key: uri.key.clone(),
+            module: Module::load(module, base)?,
+            pin: pin.transpose().map_err(defect)?,
+            algorithm,
+            public: PublicKey {
+                spki_der: certificate.spki_der().to_vec(),
+                octets: certificate.public_key_octets().to_vec(),
+            },
+            sessions_max: AtomicUsize::new(usize::MAX),
+            place: Mutex::default(),
+        })
+    }
+
+    /// Opens a session; the failure comes with the generation of the module in which it happened.
+    fn try_open(&self) -> Result<TokenSession, (Failure, u64)> {
+        let inside = self.module.enter().map_err(|fault| (fault.into(), 0))?;
+        self.open_inside(&inside).map_err(|failure| (failure, inside.generation))
+    }
+
+    fn open_inside(&self, inside: &Inside<'_>) -> Result<TokenSession, Failure> {
+        let (slot, info) = self.find(inside)?;
+        self.sessions_max.store(self.sessions_of(&info)?, Ordering::Relaxed);
+        let login = self.module.login_of(&id_of(&info));
+        // One after another: a wrong PIN is tried once, and a token that lets in only so many at once is not overrun.
+        let mut login = login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| {
+            let message = format!("{}: opening another session with it does not return", self.called);
+            Fault::new(FaultClass::Device, message)
+        })?;
+        login.ensure(inside, slot, &info, self.pin.as_deref(), &self.called)?;
+        let opened = inside.context.open_ro_session_no_drop(slot);
+        let session = opened.map_err(|error| Failure::of(&self.called, &error))?;
+        match self.find_key(&session) {
+            Ok(key) => Ok(TokenSession {
+                module: Arc::clone(&self.module),
+                generation: inside.generation,
+                session: Some(session),
+                key,
+                algorithm: self.algorithm,
+                token: Arc::clone(&self.called),
+            }),
+            Err(failure) => {
+                let _ = session.close();
+                Err(failure)
+            }
+        }
+    }
+
+    /// The slot in which the token is now.
+    fn find(&self, inside: &Inside<'_>) -> Result<(Slot, TokenInfo), Failure> {
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((generation, slot)) = *place
+            && generation == inside.generation
+            && let Ok(info) = inside.context.get_token_info(slot)
+            && is_wanted(&self.token, slot, &info)
+        {
+            return Ok((slot, info));
+        }
+        *place = None;
+        let slots = inside.context.get_slots_with_token().map_err(|error| Failure::of(&self.module, &error))?;
+        let mut found = Vec::new();
+        let mut failed = None;
+        for slot in slots {
+            match inside.context.get_token_info(slot) {
+                Ok(info) => found.push((slot, info)),
+                Err(error) => failed = Some(Failure::of(format_args!("{} in slot {slot}", self.module), &error)),
+            }
+        }
+        let wanted = |(slot, info): &&(Slot, TokenInfo)| is_wanted(&self.token, *slot, info);
+        let matching = found.iter().filter(wanted).count();
+        if matching == 1 {
+            let (slot, info) = found.swap_remove(found.iter().position(|each| wanted(&each)).unwrap_or_default());
+            *place = Some((inside.generation, slot));
+            return Ok((slot, info));
+        }
+        if matching > 1 {
+            let found: Vec<_> = found.iter().filter(wanted).collect();
+            return Err(Failure::defect(format!(
+                "{} has more than one token with {}: {}; name the one by token=… and serial=…",
+                self.module,
+                self.token,
+                list(found)
+            )));
+        }
+        // It may be the one that does not tell who it is.
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        let message =
+            format!("{} has no token with {}; it has {}", self.module, self.token, list(found.iter().collect()));
+        Err(Failure { fault: Fault::new(FaultClass::Device, message), lost: true })
+    }
+
+    /// One session is left for the login.
+    fn sessions_of(&self, info: &TokenInfo) -> Result<usize, Failure> {
+        match info.max_session_count() {
+            Limit::Unavailable | Limit::Infinite => Ok(usize::MAX),
+            Limit::Max(count @ 0..2) => {
+                Err(Failure::defect(format!("{} allows {count} sessions, and two are needed", self.called)))
+            }
+            Limit::Max(count) => Ok(usize::try_from(count - 1).unwrap_or(usize::MAX)),
+        }
+    }
+
+    /// The key, which has signed something that the certificate verifies.
+    fn find_key(&self, session: &Pkcs11Session) -> Result<ObjectHandle, Failure> {
+        const MESSAGE: &[u8] = b"Ostia token self-test";
+        let key = key::find(session, &self.key, &self.called)?;
+        let named = format!("the key «{}» on {}", self.key, self.called);
+        key::check(session, key, self.algorithm, &self.public.octets, &named)?;
+        let signature = sign_first(session, key, self.algorithm, MESSAGE, &named)?;
+        let verified = AlgorithmIdentifierOwned::from_der(self.algorithm.identifier())
+            .map_err(|error| error.to_string())
+            .and_then(|identifier| {
+                verify_signed(&self.public.spki_der, &identifier, MESSAGE, &signature)
+                    .map_err(|error| error.to_string())
+            });
+        verified.map_err(|problem| {
+            Failure::defect(format!(
+                "{named} is not the key of the certificate, or does not sign rightly: what it signs {problem}; name the pair that belongs together"
+            ))
+        })?;
+        Ok(key)
+    }
+}
+
+impl Holder for Pkcs11Token {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn sessions_max(&self) -> usize {
+        self.sessions_max.load(Ordering::Relaxed)
+    }
+
+    fn open(&self) -> Result<Box<dyn Session>, Fault> {
+        let opened = match self.try_open() {
+            Err((failure, generation)) if failure.lost && self.module.renew(generation, Instant::now()) => {
+                self.try_open()
+            }
+            opened => opened,
+        };
+        opened.map(|session| Box::new(session) as Box<dyn Session>).map_err(|(failure, _)| failure.fault)
+    }
+}
+
+fn is_wanted(wanted: &TokenWanted, slot: Slot, info: &TokenInfo) -> bool {
+    let TokenWanted { label, manufacturer, serial, model, slot_id } = wanted;
+    let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+    is(label, info.label())
+        && is(manufacturer, info.manufacturer_id())
+        && is(serial, info.serial_number())
+        && is(model, info.model())
+        && slot_id.is_none_or(|id| id == slot.id())
+        // A slot for a token that is yet to be made, as SoftHSM has one.
+        && info.token_initialized()
+}
+
+fn id_of(info: &TokenInfo) -> TokenId {
+    TokenId {
+        label: info.label().to_owned(),
+        manufacturer: info.manufacturer_id().to_owned(),
+        model: info.model().to_owned(),
+        serial: info.serial_number().to_owned(),
+    }
+}
+
+fn list(tokens: Vec<&(Slot, TokenInfo)>) -> String {
+    let mut named: Vec<_> = tokens
+        .iter()
+        .filter(|(_, info)| info.token_initialized())
+        .take(limits::TOKEN_OBJECTS_TOLD_MAX)
+        .map(|(slot, info)| {
+            let is = TokenWanted {
+                label: Some(info.label().to_owned()),
+                serial: Some(info.serial_number().to_owned()),
+                slot_id: Some(slot.id()),
+                ..TokenWanted::default()
+            };
+            format!("«{is}»")
+        })
+        .collect();
+    named.sort();
+    if named.is_empty() { "none at all".into() } else { named.join(", ") }
+}
