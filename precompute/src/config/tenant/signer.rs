@@ -1,5 +1,7 @@
 //! The signers of an issuer: `signer = { … }`, or several as `[[issuer.signer]]`.
 
+mod key;
+
 use std::sync::Arc;
 
 use tracing::warn;
@@ -8,9 +10,7 @@ use super::{Section, noted};
 use crate::{
     limits,
     pki::{Certificate, UnixTime, certificates},
-    sign::{
-        Algorithm, CertificateInclusion, Identity, OcspSigner, Pool, PoolSettings, ResponseForm, Signers, SoftwareKey,
-    },
+    sign::{CertificateInclusion, Identity, OcspSigner, ResponseForm, Signers},
 };
 
 /// For whom they sign, and how.
@@ -90,47 +90,20 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
         section.problem("designated", "needs the certificate that clients are configured to trust; add `certificate`");
     }
     let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
-    let threads = section.integer("threads", 1..=limits::SIGN_THREADS_MAX);
-    let key = read_key(section)?;
-    let issuer = purpose.issuer?;
+    let threads = section.integer("threads", 1..=limits::SIGN_THREADS_MAX).map(|threads| threads as usize);
+    let primary_first = section.boolean("primary_first").unwrap_or(false);
     let own = file.as_deref().and_then(<[_]>::split_first);
-    let (certificate, chain) = if given { own? } else { (issuer, &[][..]) };
+    let own = if given { own } else { purpose.issuer.map(|issuer| (issuer, &[][..])) };
+    let key = key::read(section, own.map(|(certificate, _)| certificate))?;
+    let issuer = purpose.issuer?;
+    let (certificate, chain) = own?;
     check_chain(section, purpose, chain);
-    let threads = threads.map_or_else(|| default_sign_threads(&key), |threads| threads as usize);
-    let settings = PoolSettings {
-        name: purpose.name.to_owned(),
-        threads,
-        queue_length_max: limits::SIGN_QUEUE_LENGTH_MAX,
-        primary_first: false,
-    };
-    let pool = Pool::software(&key, certificate.spki_der(), settings);
-    let pool = noted(section, "threads", pool.map_err(|error| format!("{threads} cannot be started: {error}")))?;
+    let wanted = key::Wanted { name: purpose.name, threads, primary_first };
+    let pool = Arc::new(key.pool(section, certificate, &wanted)?);
     let identity = Identity { certificate, chain, designated };
-    let (octets, pool) = (key.public_key_octets(), Arc::new(pool));
+    let octets = key.public_key_octets(certificate);
     let signer = OcspSigner::new(purpose.name, issuer, identity, octets, pool, purpose.form, purpose.now);
     noted(section, certificate_key(section), signer)
-}
-
-/// The key, set to the algorithm that is asked for.
-fn read_key(section: &mut Section<'_>) -> Option<SoftwareKey> {
-    const ALGORITHMS: [(&str, Algorithm); 2] =
-        [("rsa-pkcs1", Algorithm::RsaPkcs1Sha256), ("rsa-pss", Algorithm::RsaPssSha256)];
-    let algorithm = section.choice("algorithm", &ALGORITHMS);
-    if !section.has("key") {
-        section.problem("key", "is missing; name the private key in PEM");
-    }
-    let path = section.path("key")?;
-    let key = noted(section, "key", SoftwareKey::from_file(&path))?;
-    let Some(algorithm) = algorithm else { return Some(key) };
-    let (wanted, is) = (algorithm, key.algorithm());
-    let key = key.with_algorithm(algorithm);
-    if key.is_none() {
-        section.problem(
-            "algorithm",
-            format_args!("asks for {wanted}, which the key {} cannot; it signs with {is}: remove `algorithm`, or name another key", path.display()),
-        );
-    }
-    key
 }
 
 /// What goes along in every response has to stay small.
@@ -144,15 +117,6 @@ fn check_chain(section: &Section<'_>, purpose: &Purpose<'_>, chain: &[Certificat
             ),
         );
     }
-}
-
-/// As many as there are cores: software signing is arithmetic and nothing else. One where the serving
-/// threads sign themselves and only refreshes are left.
-fn default_sign_threads(key: &SoftwareKey) -> usize {
-    if key.algorithm().is_cheap() {
-        return 1;
-    }
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(limits::SIGN_THREADS_MAX as usize))
 }
 
 #[cfg(test)]

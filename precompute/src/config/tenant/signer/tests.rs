@@ -9,6 +9,7 @@ use crate::{
         Config, Document,
         tenant::tests::{read, refuses},
     },
+    sign::Algorithm,
     source::openssl::{Ca, KEYS},
 };
 
@@ -169,6 +170,58 @@ fn a_designated_signer_may_come_from_another_ca() {
         &ca,
         &with("signer = { key = \"ca.key\", designated = true }"),
         &["issuer.signer.designated: needs the certificate that clients are configured to trust"],
+    );
+}
+
+/// A key on a token by everything but a module, which the tests of the programs have.
+#[test]
+fn a_key_on_a_token_that_cannot_be_is_told() {
+    const MODULE: &str = "?module-path=/nowhere/libnone.so";
+    let ca = Ca::new("Tokens", KEYS[1]);
+    fs::write(ca.path("module.so"), "no library").unwrap();
+    let tokens = |count: usize| {
+        let uris: Vec<_> = (0..count).map(|number| format!("\"pkcs11:token=t{number}{MODULE}\"")).collect();
+        format!("[{}]", uris.join(", "))
+    };
+    let beside = ca.path("module.so");
+    for (key, problem) in [
+        ("\"pkcs11:token=a;token=b\"".to_owned(), "issuer.signer.key: names «token» twice".to_owned()),
+        ("\"pkcs11:token=a?pin-value=1\"".into(), "issuer.signer.key: has a pin-value, and a PIN must not".into()),
+        (
+            format!("[\"pkcs11:token=a{MODULE}\", \"pkcs11:colour=b\"]"),
+            "key: number 2 has the attribute «colour»".into(),
+        ),
+        ("[\"pkcs11:token=a\", \"ca.key\"]".into(), "key: number 2 does not begin with «pkcs11:»".into()),
+        ("[\"ca.key\", \"leaf.key\"]".into(), "key: is a list; several are named for keys on tokens alone".into()),
+        ("[]".into(), "key: is a list; several".into()),
+        ("\"pkcs11:token=a\"".into(), "key: names no PKCS#11 module; add its file, such as ?module-path=/usr".into()),
+        (format!("\"pkcs11:token=a{MODULE}\""), "/nowhere/libnone.so cannot be read: No such file".into()),
+        (
+            "\"pkcs11:token=a?module-name=none-such\"".into(),
+            "no PKCS#11 module has the name «none-such»: neither".into(),
+        ),
+        (
+            "\"pkcs11:token=a?module-path=module.so\"".into(),
+            format!("{} cannot be loaded as a PKCS#11 module", beside.display()),
+        ),
+        (tokens(9), "key: names 9 keys; at most 8 tokens hold one signer's key".into()),
+        (
+            format!("[\"pkcs11:token=a{MODULE}\", \"pkcs11:token=a{MODULE}\"]"),
+            "key: number 2 is the same as another one".into(),
+        ),
+        (
+            format!("\"pkcs11:token=a{MODULE}\", algorithm = \"rsa-pss\""),
+            "signer.algorithm: asks for RSASSA-PSS with SHA-256, which the key of this certificate cannot".into(),
+        ),
+    ] {
+        refuses(&ca, &with(&format!("signer = {{ key = {key} }}")), &[&problem]);
+    }
+    // All at once.
+    let text = with("signer = { key = [\"pkcs11:a=1\", \"pkcs11:b=1\"], certificate = \"absent.pem\" }");
+    refuses(
+        &ca,
+        &text,
+        &["number 1 has the attribute «a»", "number 2 has the attribute «b»", "absent.pem: cannot be read"],
     );
 }
 
