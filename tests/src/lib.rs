@@ -14,9 +14,11 @@ pub mod http;
 mod programs;
 mod responder;
 mod shell;
+pub mod softhsm;
 
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
 pub use programs::{Programs, programs};
 pub use responder::{Responder, Site, Tenant, free_port};
 pub use shell::{Ended, bash, openssl, run, run_for, until};
+pub use softhsm::SoftHsm;

@@ -14,6 +14,8 @@ pub struct Programs {
     pub responder: PathBuf,
     /// `ostia-precompute`
     pub precompute: PathBuf,
+    /// The PKCS#11 module that fails on command.
+    pub pkcs11_shim: PathBuf,
 }
 
 /// Builds the programs on the first call.
@@ -31,7 +33,7 @@ fn build() -> Programs {
     let within: Vec<_> = out.strip_prefix(target).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
 
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", "ostia-responder", "-p", "ostia-precompute"]);
+    cargo.args(["build", "--quiet", "-p", "ostia-responder", "-p", "ostia-precompute", "-p", "ostia-pkcs11-shim"]);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
     cargo.env("CARGO_TARGET_DIR", target);
     if let [triple, _] = within[..] {
@@ -40,5 +42,9 @@ fn build() -> Programs {
     cargo.args(["--profile", if out.ends_with("debug") { "dev" } else { within.last().unwrap() }]);
     let ended = super::run(&mut cargo);
     assert!(ended.status.success(), "{cargo:?}: {}\n{}", ended.status, ended.text);
-    Programs { responder: out.join("ostia-responder"), precompute: out.join("ostia-precompute") }
+    Programs {
+        responder: out.join("ostia-responder"),
+        precompute: out.join("ostia-precompute"),
+        pkcs11_shim: out.join("libostia_pkcs11_shim.so"),
+    }
 }

@@ -84,13 +84,15 @@ pub struct Site {
     pub http: SocketAddr,
     /// Where operators look.
     pub admin: SocketAddr,
+    environment: Vec<(String, PathBuf)>,
 }
 
 impl Site {
     /// A configuration with these tenants, on addresses of its own.
     pub fn new(tenants: &[Tenant]) -> Self {
         let ip = own_address();
-        let site = Self { dir: tempfile::tempdir().unwrap(), http: free_port(ip), admin: free_port(ip) };
+        let dir = tempfile::tempdir().unwrap();
+        let site = Self { dir, http: free_port(ip), admin: free_port(ip), environment: Vec::new() };
         let head = format!(
             "version = 1\nstate_dir = \"state\"\n\n[http]\nlisten = [\"{}\"]\n\n[admin]\nlisten = \"{}\"\n",
             site.http, site.admin
@@ -98,6 +100,20 @@ impl Site {
         let tenants: String = tenants.iter().map(Tenant::text).collect();
         fs::write(site.config(), head + &tenants).unwrap();
         site
+    }
+
+    /// Sets a variable in the environment of the programs that are run for it.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: impl Into<PathBuf>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    fn command(&self, program: &Path, command: &str) -> Command {
+        let mut with_config = Command::new(program);
+        with_config.args([command, "--config"]).arg(self.config());
+        with_config.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        with_config
     }
 
     /// Where configuration, state and log lie.
@@ -122,19 +138,17 @@ impl Site {
 
     /// `ostia-responder serve` for this configuration.
     pub fn serve(&self) -> Command {
-        let mut command = Command::new(&programs().responder);
-        command.args(["serve", "--config"]).arg(self.config());
-        command
+        self.command(&programs().responder, "serve")
     }
 
     /// Runs `ostia-responder check`.
     pub fn check(&self) -> Ended {
-        run(Command::new(&programs().responder).args(["check", "--config"]).arg(self.config()))
+        run(&mut self.command(&programs().responder, "check"))
     }
 
     /// Runs `ostia-precompute` with a command and its arguments.
     pub fn precompute(&self, command: &str, arguments: &[&str]) -> Ended {
-        run(Command::new(&programs().precompute).args([command, "--config"]).arg(self.config()).args(arguments))
+        run(self.command(&programs().precompute, command).args(arguments))
     }
 
     /// Starts `serve`, which must end by itself, not well, and soon. Gives what it said.
@@ -310,7 +324,8 @@ impl Responder {
     /// The site of a responder that has ended or is to end now.
     pub fn into_site(mut self) -> Site {
         self.stop();
-        let site = Site { dir: tempfile::tempdir().unwrap(), http: self.site.http, admin: self.site.admin };
+        let Site { http, admin, .. } = self.site;
+        let site = Site { dir: tempfile::tempdir().unwrap(), http, admin, environment: Vec::new() };
         std::mem::replace(&mut self.site, site)
     }
 

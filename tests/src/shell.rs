@@ -45,6 +45,7 @@ pub fn run(command: &mut Command) -> Ended {
 pub fn run_for(limit: Duration, command: &mut Command) -> Ended {
     let mut limited = Command::new("timeout");
     limited.arg("--signal=KILL").arg(limit.as_secs().to_string()).arg(command.get_program()).args(command.get_args());
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let ended = run(&mut limited);
     // `timeout` ends by the signal it sends, or says 137 for it.
     assert!(
