@@ -2,9 +2,10 @@
 //!
 //! Purpose: CertIDs, and responses from values to DER. Invariant: what is written is DER, and
 //! equal to what the `x509-ocsp` types encode for the same values (tests hold it to that). It
-//! does not know requests, HTTP, caches, or who signs.
+//! does not know requests, HTTP, caches, or who signs. What is said of whom, and for how long, is [`profile`]'s.
 
 mod cert_id;
+pub mod profile;
 mod response;
 
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};

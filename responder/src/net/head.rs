@@ -1,15 +1,12 @@
 //! Status lines and header fields, RFC 9110 and 9111, written straight into the output.
 
 use precompute::{
-    ocsp::{OcspError, error_response},
+    ocsp::{OcspError, error_response, profile::Times},
     pki::{Serial, UnixTime},
 };
 
 use super::http::Rejection;
-use crate::ocsp::{
-    answer::Times,
-    store::{Etag, hex},
-};
+use crate::ocsp::store::{Etag, hex};
 
 /// What every response of a connection needs to know.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,10 @@ use std::{
 use monoio::time::timeout;
 use precompute::{
     config::{NoncePolicy, SignedRequests},
-    ocsp::{CertId, CertStatus, Content, OcspError},
+    ocsp::{
+        CertId, CertStatus, Content, OcspError,
+        profile::{Kept, Statement, single},
+    },
     pki::{Serial, UnixTime},
     sign::OcspSigner,
 };
@@ -31,7 +34,7 @@ use crate::{
     limits,
     metrics::{Requests, Result as Counted},
     ocsp::{
-        answer::{Kept, Statement, Verdict, decide, single},
+        answer::{Verdict, decide},
         get,
         miss::{Miss, Outcome},
         request::Request,

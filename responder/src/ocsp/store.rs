@@ -16,12 +16,13 @@ use std::{
 use bytes::Bytes;
 use moka::{Expiry, sync::Cache};
 use precompute::{
-    answers::{Answers, Entry, Key, Packing},
-    ocsp::Template,
+    answers::{Answers, Key, Packing},
+    ocsp::{
+        Template,
+        profile::{Kept, Statement, Times},
+    },
     pki::UnixTime,
 };
-
-use super::answer::{Kept, Statement, Times};
 
 /// One signed response.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ pub fn hex(octet: u8) -> [u8; 2] {
 /// Everything that is kept, shared by all workers.
 #[derive(Debug)]
 pub struct Store {
-    compact: Answers,
+    compact: Arc<Answers>,
     whole: Cache<Key, Arc<Answer>>,
 }
 
@@ -135,7 +136,7 @@ impl Store {
             u32::try_from(answer.body.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD)
         };
         Self {
-            compact: Answers::new(compact_octets),
+            compact: Arc::new(Answers::new(compact_octets)),
             whole: Cache::builder().max_capacity(whole_octets).weigher(weigh).expire_after(AtNextUpdate).build(),
         }
     }
@@ -159,18 +160,12 @@ impl Store {
     }
 
     fn keep_compact(&self, key: &Key, answer: &Answer, packing: Packing, signature: &[u8]) -> bool {
-        let Some(Kept { statement: Statement { state: Some(state), extended_revoke: false, .. }, times }) =
-            answer.kept()
-        else {
-            return false;
-        };
-        let Times { this_update, next_update, refresh_at } = times;
-        let entry = Entry { state, this_update, next_update, refresh_at };
+        let Some(entry) = answer.kept().and_then(|kept| kept.entry()) else { return false };
         packing.pack(signature).is_some_and(|packed| self.compact.insert(key, &entry, &packed))
     }
 
     /// The compact table itself, to be filled from what was signed ahead.
-    pub fn answers(&self) -> &Answers {
+    pub fn answers(&self) -> &Arc<Answers> {
         &self.compact
     }
 

@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use precompute::{
     answers::Key,
-    ocsp::{CertId, Content, HashAlgorithm, OcspError},
+    ocsp::{
+        CertId, Content, HashAlgorithm, OcspError,
+        profile::{Statement, Times, single, statement},
+    },
     pki::UnixTime,
     sign::OcspSigner,
 };
 
 use super::{
-    answer::{Statement, Times, single, statement, statements},
+    answer::statements,
     store::{Answer, Etag},
 };
 use crate::{limits, site::Issuer};

@@ -5,14 +5,14 @@ use std::{fmt, process::Command, sync::atomic::AtomicBool, time::Duration};
 use precompute::{
     config::Policy,
     engine::IssuerState,
-    ocsp::{CertId, CertStatus, HashAlgorithm},
+    ocsp::{CertId, CertStatus, HashAlgorithm, profile::Kept},
     pki::{Reason, Record, Serial, Status, certificates},
     records::Change,
     sign::{Algorithm, OcspSigner, ResponseForm, Signers, Signing, SoftwareKey},
 };
 
 use super::*;
-use crate::{ocsp::answer::Kept, site::Issuer};
+use crate::site::Issuer;
 
 /// Keeps jobs until they are let through, in whatever order the test likes.
 struct Gate {

@@ -1,0 +1,274 @@
+//! What is said of certificates and for how long: this house's profile of RFC 6960, pure.
+//!
+//! Purpose: one place for what an answer says (from policy and record), when it is valid and when it is replaced,
+//! whether it is signed ahead or for a client who waits. Invariant: it does no I/O and reads no clock, and an answer
+//! made again from what is kept of it is, octet for octet, the one that was signed. It does not know who asks.
+
+use std::time::Duration;
+
+use super::{CertId, CertStatus, OcspError, Single};
+use crate::{
+    answers::Entry,
+    config::{Policy, Unlisted},
+    pki::{Reason, Status, UnixTime},
+    records::{Found, State},
+};
+
+/// What is to be said of one certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Statement {
+    /// The state of the record that it comes from; `None` for an unlisted serial.
+    pub state: Option<State>,
+    /// What is said.
+    pub status: CertStatus,
+    /// Said of a serial that nobody may have issued (RFC 6960 section 4.4.8).
+    pub extended_revoke: bool,
+}
+
+impl Statement {
+    /// Whether caches may keep it. What is said of a serial that may be issued the next moment must
+    /// not outlive that moment, unless the policy calls all of them good.
+    pub fn may_be_kept(&self) -> bool {
+        self.state.is_some() || self.status == CertStatus::Good
+    }
+}
+
+/// What is known of an answer that was signed, however it is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// What it says.
+    pub statement: Statement,
+    /// Its validity.
+    pub times: Times,
+}
+
+impl Kept {
+    /// Of an entry of the compact table, which holds answers about listed certificates only. `None` where its record was
+    /// removed.
+    pub fn of(entry: &Entry) -> Option<Self> {
+        let status = match entry.state.status()? {
+            Status::Good => CertStatus::Good,
+            Status::Revoked { time, reason } => CertStatus::Revoked { time, reason },
+        };
+        let Entry { state, this_update, next_update, refresh_at } = *entry;
+        Some(Self {
+            statement: Statement { state: Some(state), status, extended_revoke: false },
+            times: Times { this_update, next_update, refresh_at },
+        })
+    }
+
+    /// What the compact table keeps of it; `None` of what is said of unlisted serials.
+    pub fn entry(&self) -> Option<Entry> {
+        let Statement { state: Some(state), extended_revoke: false, .. } = self.statement else { return None };
+        let Times { this_update, next_update, refresh_at } = self.times;
+        Some(Entry { state, this_update, next_update, refresh_at })
+    }
+}
+
+/// When an answer is valid, and when its successor is signed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// thisUpdate, and producedAt.
+    pub this_update: UnixTime,
+    /// nextUpdate.
+    pub next_update: UnixTime,
+    /// From when on it is to be replaced; caches keep it no longer.
+    pub refresh_at: UnixTime,
+}
+
+/// What the policy says of a record, or of there being none.
+pub fn statement(policy: &Policy, found: Option<Found>, now: UnixTime) -> Result<Statement, OcspError> {
+    let Some(found) = found else {
+        let (status, extended_revoke) = match policy.unlisted {
+            Unlisted::Unauthorized => return Err(OcspError::Unauthorized),
+            Unlisted::Unknown => (CertStatus::Unknown, false),
+            Unlisted::Good => (CertStatus::Good, false),
+            Unlisted::Revoked => (CertStatus::Revoked { time: UnixTime(0), reason: Reason::CertificateHold }, true),
+        };
+        return Ok(Statement { state: None, status, extended_revoke });
+    };
+    if found.not_after.is_some_and(|end| end.after(policy.retain_expired) < now) {
+        return Err(OcspError::Unauthorized);
+    }
+    let status = match found.status {
+        Status::Good => CertStatus::Good,
+        Status::Revoked { time, reason } => CertStatus::Revoked { time, reason },
+    };
+    Ok(Statement { state: Some(found.state), status, extended_revoke: false })
+}
+
+/// The SingleResponse of a statement. It carries an archive cutoff where the policy wants one and the certificate is
+/// listed: how long before it a certificate may have expired and still be known (RFC 6960 section 4.4.4), which is
+/// never before the CA existed.
+#[inline]
+pub fn single<'a>(
+    cert_id: CertId<'a>,
+    policy: &Policy,
+    issuer_not_before: UnixTime,
+    statement: &Statement,
+    times: &Times,
+) -> Single<'a> {
+    let archived = policy.archive_cutoff && statement.state.is_some();
+    let cutoff = times.this_update.before(policy.retain_expired).max(issuer_not_before);
+    Single {
+        cert_id,
+        status: statement.status,
+        this_update: times.this_update,
+        next_update: times.next_update,
+        archive_cutoff: archived.then_some(cutoff),
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Times {
+    /// The times of an answer signed `now`: valid for `validity`, but not beyond `not_after` (of
+    /// the signer's certificate and the issuer's). `spread` is any number that differs between
+    /// answers, so that those signed together are not all replaced together. `None` where
+    /// `not_after` is past.
+    pub fn plan(now: UnixTime, validity: Duration, not_after: UnixTime, spread: u32) -> Option<Self> {
+        if not_after <= now {
+            return None;
+        }
+        let next_update = now.after(validity).min(not_after);
+        let valid = next_update.since(now);
+        // BR 4.9.10: valid for less than 16 hours, replaced by half of that; else 8 hours before
+        // nextUpdate at the latest, and within 4 days.
+        let latest = if valid < 16 * HOUR { valid / 2 } else { (valid - 8 * HOUR).min(4 * DAY) };
+        // Up to an eighth earlier.
+        let early = latest.as_secs() / 8 * u64::from(spread) / u64::from(u32::MAX);
+        let refresh_at = now.after(latest).before(Duration::from_secs(early));
+        Some(Self { this_update: now, next_update, refresh_at })
+    }
+
+    /// Whether an answer may leave `now`.
+    pub fn hold(&self, now: UnixTime) -> bool {
+        self.this_update <= now && now < self.next_update
+    }
+
+    /// For how long caches may keep it.
+    pub fn max_age(&self, now: UnixTime) -> Duration {
+        self.refresh_at.since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        ocsp::HashAlgorithm,
+        pki::{Record, Serial},
+        records::{Change, Records},
+    };
+
+    const POLICY: Policy = Policy::DEFAULT;
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+    const REVOKED: Status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise };
+
+    struct World(Records, Serial);
+
+    impl World {
+        fn new(status: Status) -> Self {
+            let world = Self(Records::default(), Serial::from_magnitude(&[7]).unwrap());
+            world.set(Some(status));
+            world
+        }
+
+        fn set(&self, status: Option<Status>) {
+            let not_after = Some(UnixTime(NOW.0 + 1000));
+            self.0.apply([Change { serial: self.1, record: status.map(|status| Record { status, not_after }) }]);
+        }
+
+        fn found(&self) -> Option<Found> {
+            self.0.get(&self.1)
+        }
+
+        fn answer(&self) -> Kept {
+            let statement = statement(&POLICY, self.found(), NOW).unwrap();
+            Kept { statement, times: Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap() }
+        }
+    }
+
+    #[test]
+    fn an_unlisted_serial_gets_what_the_policy_says() {
+        for (unlisted, expected) in [
+            (Unlisted::Unauthorized, Err(OcspError::Unauthorized)),
+            (Unlisted::Unknown, Ok((CertStatus::Unknown, false))),
+            (Unlisted::Good, Ok((CertStatus::Good, false))),
+            (Unlisted::Revoked, Ok((CertStatus::Revoked { time: UnixTime(0), reason: Reason::CertificateHold }, true))),
+        ] {
+            let policy = Policy { unlisted, ..POLICY };
+            let said = statement(&policy, None, NOW).map(|said| (said.status, said.extended_revoke));
+            assert_eq!(said, expected);
+        }
+    }
+
+    #[test]
+    fn only_what_stays_right_may_be_kept_by_caches() {
+        for (unlisted, kept) in [(Unlisted::Unknown, false), (Unlisted::Revoked, false), (Unlisted::Good, true)] {
+            let policy = Policy { unlisted, ..POLICY };
+            assert_eq!(statement(&policy, None, NOW).unwrap().may_be_kept(), kept, "{unlisted:?}");
+        }
+        assert!(World::new(REVOKED).answer().statement.may_be_kept());
+    }
+
+    #[test]
+    fn an_archive_cutoff_is_told_of_listed_certificates_where_the_policy_wants_it() {
+        let cert_id = CertId { hash: HashAlgorithm::Sha1, issuer_name_hash: &[], issuer_key_hash: &[], serial: &[] };
+        let listed = statement(&POLICY, World::new(REVOKED).found(), NOW).unwrap();
+        let unlisted = Statement { state: None, ..listed };
+        let times = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
+        let old = UnixTime(NOW.0 - 1000);
+        for (archive_cutoff, retain, statement, not_before, expected) in [
+            (false, DAY, listed, UnixTime(0), None),
+            (true, DAY, listed, UnixTime(0), Some(NOW.before(DAY))),
+            (true, DAY, listed, old, Some(old)),
+            (true, DAY, unlisted, UnixTime(0), None),
+        ] {
+            let policy = Policy { archive_cutoff, retain_expired: retain, ..POLICY };
+            assert_eq!(single(cert_id, &policy, not_before, &statement, &times).archive_cutoff, expected);
+        }
+    }
+
+    #[test]
+    fn an_expired_certificate_is_told_for_as_long_as_the_policy_retains_it() {
+        let found = World::new(Status::Good).found();
+        let policy = Policy { retain_expired: HOUR, ..POLICY };
+        let end = NOW.0 + 1000;
+        assert!(statement(&POLICY, found, UnixTime(end)).is_ok());
+        assert_eq!(statement(&POLICY, found, UnixTime(end + 1)), Err(OcspError::Unauthorized));
+        assert!(statement(&policy, found, UnixTime(end + 3600)).is_ok());
+        assert_eq!(statement(&policy, found, UnixTime(end + 3601)), Err(OcspError::Unauthorized));
+    }
+
+    proptest! {
+        #[test]
+        fn replacement_keeps_to_the_baseline_requirements(
+            validity in 8 * 3600u64..=10 * 86_400,
+            signer_left in 1u64..20 * 86_400,
+            spread in any::<u32>(),
+        ) {
+            let not_after = UnixTime(NOW.0 + signer_left);
+            let times = Times::plan(NOW, Duration::from_secs(validity), not_after, spread).unwrap();
+            prop_assert!(times.this_update <= times.refresh_at && times.refresh_at < times.next_update);
+            prop_assert!(times.next_update <= not_after);
+            let valid = times.next_update.since(NOW);
+            let refresh = times.refresh_at.since(NOW);
+            if valid < 16 * HOUR {
+                prop_assert!(refresh <= valid / 2);
+            } else {
+                prop_assert!(refresh <= valid - 8 * HOUR && refresh <= 4 * DAY);
+            }
+            prop_assert!(times.max_age(NOW) <= refresh);
+            prop_assert_eq!(times.max_age(times.next_update), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn nothing_is_signed_past_the_end_of_the_signer() {
+        assert_eq!(Times::plan(NOW, DAY, NOW, 0), None);
+    }
+}
