@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Sections of the configuration file that only the responder reads.
-const RESPONDER_SECTIONS: [&str; 3] = ["http", "admin", "cache"];
+const RESPONDER_SECTIONS: [&str; 4] = ["http", "tls", "admin", "log"];
 
 /// Keeps what the CA knows: reads index.txt and CRLs into the book, and shows what is in it.
 ///

@@ -6,9 +6,11 @@
 //! stand here and nowhere else. It does not know listeners: the programs read their own
 //! sections of the same [`Document`].
 
+mod cache;
 mod document;
 mod tenant;
 
+pub use cache::Cache;
 pub use document::{ConfigError, Document, Section};
 pub use tenant::{IssuerConfig, NoncePolicy, Policy, SignedRequests, Sources, Tenant, Unlisted};
 
@@ -24,6 +26,8 @@ const VERSION: i64 = 1;
 pub struct Config {
     /// Where the book lies.
     pub state_dir: PathBuf,
+    /// How much memory answers may take.
+    pub cache: Cache,
     /// At least one; each with at least one issuer.
     pub tenants: Vec<Tenant>,
 }
@@ -36,9 +40,10 @@ impl Config {
             root.problem("version", "is missing; write `version = 1`");
         }
         let state_dir = root.path("state_dir").unwrap_or_else(|| root.resolve("state"));
+        let cache = cache::read(root);
         let tenants = tenant::read_all(root, now);
         version?;
-        Some(Self { state_dir, tenants: tenants? })
+        Some(Self { state_dir, cache, tenants: tenants? })
     }
 
     /// Every issuer with its tenant, in the order of the file.

@@ -9,10 +9,12 @@
 //! lists the differences → the records show them → the book writes them, now or when it can again.
 //! A restart finds what the book has, and reads the sources before anything is answered. Starting is the same pass with everything counted as changed, after the book has filled the records.
 
+mod changes;
 mod compare;
 mod health;
 mod watch;
 
+pub use changes::{Changed, Changes};
 use compare::Comparison;
 pub use health::{Health, HealthReport};
 
@@ -73,6 +75,8 @@ pub struct IssuerState {
     pub records: Arc<Records>,
     /// The sources' condition.
     pub health: Arc<Health>,
+    /// What has changed, for whoever signs ahead.
+    pub changes: Arc<Changes>,
 }
 
 /// What one pass over an issuer's sources did.
@@ -243,7 +247,7 @@ impl Watched {
             certificate: certificate.clone(),
             sources: sources.clone(),
             number,
-            state: IssuerState { records: Arc::new(records), health: Arc::default() },
+            state: IssuerState { records: Arc::new(records), ..IssuerState::default() },
             watch: watch::Watch::new(sources.paths()),
             crl_number: book.crl_number(number)?,
             unsaved: Unsaved::default(),
@@ -337,6 +341,7 @@ impl Watched {
         // it, and a restart reads it there.
         self.state.records.reserve(comparison.changes.len());
         self.state.records.apply(comparison.changes.iter().copied());
+        self.state.changes.tell(comparison.changes.len(), comparison.changes.iter().map(|change| change.serial));
         if comparison.crl_number != self.crl_number {
             self.crl_number = comparison.crl_number.or(self.crl_number);
             self.unsaved.crl_number = self.crl_number;

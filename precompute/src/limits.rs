@@ -138,3 +138,21 @@ pub const VERIFIED_ONE_OF: u64 = 256;
 
 /// How long the end of a pool waits for calls that are running.
 pub const POOL_END_MAX: Duration = Duration::from_secs(3);
+// -- Answers
+
+/// Octets that the compact table of answers may take where the configuration does not say: 35 million answers by P-256,
+/// which are taken as answers come.
+pub const ANSWERS_OCTETS_DEFAULT: i64 = 4 << 30;
+
+/// Octets of answers kept whole where the configuration does not say; some 200,000 answers.
+pub const CACHE_OCTETS_DEFAULT: i64 = 256 << 20;
+/// The least that makes sense: some 800 answers.
+pub const CACHE_OCTETS_MIN: i64 = 1 << 20;
+/// The most: a terabyte.
+pub const CACHE_OCTETS_MAX: i64 = 1 << 40;
+
+// -- Signing ahead
+
+/// Changed records of one issuer that are named to whoever signs ahead: a mass revocation of 65,536 takes seconds to
+/// sign anyway. Of more, all records are looked at, which takes seconds at ten million. 1.3 MiB.
+pub const CHANGES_TOLD_MAX: usize = 1 << 16;

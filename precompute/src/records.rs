@@ -24,7 +24,7 @@ use crate::pki::{Reason, Record, Serial, Status, UnixTime};
 
 /// Segments of a table. With 10 million records a segment holds 39,000 (1.6 MiB), which a writer
 /// copies in about a millisecond.
-const SEGMENTS: usize = 256;
+pub const SEGMENTS: usize = 256;
 
 /// The largest share of a segment in use before it grows, in percent: linear probing looks at
 /// three slots on average at 80 %.
@@ -52,6 +52,11 @@ impl State {
     /// The state that was such a word.
     pub const fn from_word(word: u64) -> Self {
         Self(word)
+    }
+
+    /// The word without its counter: equal for all states that say the same, in this process and in others.
+    pub const fn said(self) -> u64 {
+        self.0 & !Self::GENERATION
     }
 
     /// What the word says; `None` for a record that was removed.
@@ -227,6 +232,19 @@ impl Records {
         let (_, slot, state) = segment.find(&key, hash)?;
         let state = State(state);
         Some(Found { state, status: state.status()?, not_after: slot.not_after() })
+    }
+
+    /// Calls `each` with every record of one of the [`SEGMENTS`]. A record that is listed all the while is among them,
+    /// once; of one that changes meanwhile some state that it has had.
+    pub fn each_in(&self, segment: usize, mut each: impl FnMut(Serial, Found)) {
+        let Some(segment) = self.segments.get(segment) else { return };
+        for slot in &segment.load_full().slots {
+            let state = State(slot.state.load(Acquire));
+            let Some(status) = state.status() else { continue };
+            if let Some(serial) = slot.serial() {
+                each(serial, Found { state, status, not_after: slot.not_after() });
+            }
+        }
     }
 
     /// How many there are.
@@ -424,6 +442,12 @@ mod tests {
                 let found = table.get(&serial(number)).map(|f| Record { status: f.status, not_after: f.not_after });
                 prop_assert_eq!(found, map.get(&number).copied());
             }
+            let mut walked = HashMap::new();
+            (0..SEGMENTS).for_each(|segment| table.each_in(segment, |serial, found| {
+                assert!(walked.insert(serial, found).is_none(), "met once");
+                assert_eq!(table.get(&serial), Some(found));
+            }));
+            prop_assert_eq!(walked.len(), map.len());
             let good = map.values().filter(|r| r.status == Status::Good).count() as u64;
             prop_assert_eq!(table.counts(), Counts { good, revoked: map.len() as u64 - good });
         }

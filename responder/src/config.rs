@@ -10,7 +10,7 @@ use precompute::{
 };
 
 pub use self::network::{Listen, Tls};
-use crate::{limits, net::worker::Manners};
+use crate::net::worker::Manners;
 
 /// Everything that the file says.
 #[derive(Debug)]
@@ -32,10 +32,6 @@ pub struct Config {
     pub ready_without_signers: bool,
     /// One of so many requests is told in the log; none for 0.
     pub access_sample: u32,
-    /// Octets that the table of answers about listed certificates may take.
-    pub answers_octets: u64,
-    /// Octets of other answers that are kept.
-    pub cache_octets: u64,
 }
 
 /// Loopback: being reachable from elsewhere is a decision.
@@ -56,15 +52,6 @@ impl Config {
                 root.section("admin", |section| {
                     admin = section.address("listen");
                     ready_without_signers = section.boolean("ready_without_signers");
-                    Some(())
-                });
-            }
-            let range = limits::CACHE_OCTETS_MIN..=limits::CACHE_OCTETS_MAX;
-            let (mut answers, mut cache) = (None, None);
-            if root.has("cache") {
-                root.section("cache", |section| {
-                    answers = section.integer("answers_octets", range.clone());
-                    cache = section.integer("octets", range);
                     Some(())
                 });
             }
@@ -98,8 +85,6 @@ impl Config {
                 admin,
                 ready_without_signers: ready_without_signers.unwrap_or(true),
                 access_sample: access.unwrap_or(0) as u32,
-                answers_octets: answers.unwrap_or(limits::ANSWERS_OCTETS_DEFAULT) as u64,
-                cache_octets: cache.unwrap_or(limits::CACHE_OCTETS_DEFAULT) as u64,
             })
         })
     }

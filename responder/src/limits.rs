@@ -73,17 +73,6 @@ pub const WORKERS_MAX: i64 = 1024;
 /// How long connections get to end when the service stops.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Octets that the compact table of answers may take where the configuration does not say: 35 million answers by P-256,
-/// which are taken as answers come.
-pub const ANSWERS_OCTETS_DEFAULT: i64 = 4 << 30;
-
-/// Octets of answers kept whole where the configuration does not say; some 200,000 answers.
-pub const CACHE_OCTETS_DEFAULT: i64 = 256 << 20;
-/// The least that makes sense: some 800 answers.
-pub const CACHE_OCTETS_MIN: i64 = 1 << 20;
-/// The most: a terabyte.
-pub const CACHE_OCTETS_MAX: i64 = 1 << 40;
-
 const _: () = {
     assert!(TARGET_OCTETS_MAX < HEAD_OCTETS_MAX, "a target fits its header section");
     assert!(READ_OCTETS <= HEAD_OCTETS_MAX);

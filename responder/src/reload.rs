@@ -50,8 +50,8 @@ impl Bound {
             ("tls.listen", format!("{:?}", config.tls.as_ref().map(|tls| &tls.listen))),
             ("admin.listen", config.admin.to_string()),
             ("admin.ready_without_signers", config.ready_without_signers.to_string()),
-            ("cache.answers_octets", config.answers_octets.to_string()),
-            ("cache.octets", config.cache_octets.to_string()),
+            ("cache.answers_octets", config.common.cache.answers_octets.to_string()),
+            ("cache.octets", config.common.cache.octets.to_string()),
             ("log.access_sample", config.access_sample.to_string()),
             ("state_dir", config.common.state_dir.display().to_string()),
         ])

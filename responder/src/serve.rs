@@ -90,7 +90,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     })?;
     let states = engine.states();
     let (sites, site) = watch::channel(Arc::new(Site::new(&config.common, &states, config.workers, None)));
-    let misses = Misses::new(Store::new(config.answers_octets, config.cache_octets));
+    let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
 
     let (lines, told) = access::channel();
     let access = (config.access_sample, &lines);

@@ -10,11 +10,12 @@ use std::{
 use super::Section;
 use crate::{
     limits,
-    ocsp::IssuerHashes,
+    ocsp::{HashAlgorithm, IssuerHashes},
     pki::{Certificate, UnixTime, certificates},
     sign::{CertificateInclusion, OcspSigner, ResponseForm, Signers},
 };
 
+mod presign;
 mod signer;
 
 use signer::{Purpose, read_signers};
@@ -32,6 +33,8 @@ pub struct Tenant {
     pub policy: Policy,
     /// CAs of those who may sign requests.
     pub request_anchors: Arc<[Certificate]>,
+    /// The hash algorithms of the CertIDs whose answers are signed before anybody asks; none where nothing is.
+    pub presign: Vec<HashAlgorithm>,
     /// At least one.
     pub issuers: Vec<IssuerConfig>,
 }
@@ -214,6 +217,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
     let path = path.trim_end_matches('/').to_owned();
     let policy = read_policy(section);
     let request_anchors = read_anchors(section, &policy);
+    let presign = presign::read(section, &policy);
     let form = ResponseForm {
         responder_id_by_name: section
             .choice("responder_id", &[("by-key", false), ("by-name", true)])
@@ -245,7 +249,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         seen.push(fingerprint);
         Some(read)
     });
-    Some(Tenant { name: name?, hosts, path, policy, request_anchors, issuers })
+    Some(Tenant { name: name?, hosts, path, policy, request_anchors, presign, issuers })
 }
 
 /// `[::1]` has none, `[::1]:80` and `host:80` have one.

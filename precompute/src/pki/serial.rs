@@ -61,6 +61,16 @@ impl Serial {
         let start = self.0.iter().position(|&b| b != 0).unwrap_or(Self::MAX_OCTETS - 1);
         &self.0[start..]
     }
+
+    /// Calls `then` with the content octets of the DER INTEGER.
+    pub fn with_der_content<T>(&self, then: impl FnOnce(&[u8]) -> T) -> T {
+        let mut content = [0; Self::MAX_OCTETS + 1];
+        content[1..].copy_from_slice(&self.0);
+        let start = content.len() - self.magnitude().len();
+        // A leading octet keeps the sign from being negative.
+        let sign = usize::from(content[start] & 0x80 != 0);
+        then(&content[start - sign..])
+    }
 }
 
 /// Upper-case hexadecimal with an even number of digits, as `openssl ca` writes serials.
@@ -107,5 +117,18 @@ mod tests {
         let mut content = vec![0];
         content.extend([0xff; 20]);
         assert_eq!(Serial::from_der_content(&content), Some(largest));
+    }
+
+    #[test]
+    fn der_content_is_minimal_and_positive() {
+        for (hex, content) in [("1", &[1][..]), ("7F", &[0x7f]), ("80", &[0, 0x80]), ("0100", &[1, 0])] {
+            let serial = Serial::from_hex(hex).unwrap();
+            serial.with_der_content(|octets| {
+                assert_eq!(octets, content);
+                assert_eq!(Serial::from_der_content(octets), Some(serial));
+            });
+        }
+        let largest = Serial::from_hex(&"F".repeat(40)).unwrap();
+        assert_eq!(largest.with_der_content(<[u8]>::len), 21);
     }
 }

@@ -38,6 +38,7 @@ fn a_bare_file_is_one_tenant_with_every_default() {
     let [tenant] = &config.tenants[..] else { panic!("{:?}", config.tenants) };
     assert_eq!((tenant.name.as_str(), tenant.path.as_str(), tenant.hosts.len()), ("default", "", 0));
     assert_eq!(tenant.policy, Policy::DEFAULT);
+    assert_eq!(tenant.presign, [HashAlgorithm::Sha1]);
     assert_eq!(tenant.issuers[0].name, "CN=Bare");
     assert_eq!(tenant.issuers[0].sources.paths(), [ca.path("index.txt")]);
 }
@@ -184,4 +185,26 @@ fn keys_and_certificates_that_do_not_fit_are_told() {
         "version = 1\n[[issuer]]\ncertificate = \"ca.key\"\nindex = \"index.txt\"\nsigner = { key = \"ca.key\" }\n",
         &["ca.key: holds no certificate"],
     );
+}
+
+#[test]
+fn what_is_signed_ahead_is_the_tenants_choice() {
+    let ca = Ca::new("Ahead", KEYS[1]);
+    let text = |lines: &str| format!("version = 1\n{lines}\n[[issuer]]\n{ISSUER}");
+    for (lines, expected) in [
+        ("presign = true", &[HashAlgorithm::Sha1][..]),
+        ("presign = false", &[]),
+        ("presign_hashes = [\"sha256\", \"sha1\"]", &[HashAlgorithm::Sha256, HashAlgorithm::Sha1]),
+        ("nonce = \"require\"", &[]),
+        ("nonce = \"echo\"", &[HashAlgorithm::Sha1]),
+    ] {
+        let config = read(&ca, &text(lines)).unwrap_or_else(|error| panic!("{lines}: {error}"));
+        assert_eq!(config.tenants[0].presign, expected, "{lines}");
+    }
+    refuses(&ca, &text("presign = \"yes\""), &["presign: is «yes»; expected true or false"]);
+    refuses(&ca, &text("presign_hashes = [\"md5\"]"), &["names «md5»; expected some of «sha1»"]);
+    refuses(&ca, &text("presign_hashes = [\"sha1\", \"sha1\"]"), &["twice"]);
+    refuses(&ca, &text("presign_hashes = []"), &["`presign = false`"]);
+    refuses(&ca, &text("presign = false\npresign_hashes = [\"sha1\"]"), &["presign_hashes: has no use"]);
+    refuses(&ca, &text("presign = true\nnonce = \"require\""), &["presign: has no use while every request"]);
 }

@@ -1,0 +1,50 @@
+//! Whether a tenant's answers are signed before anybody asks, and for which CertIDs.
+
+use super::{NoncePolicy, Policy, Section};
+use crate::ocsp::HashAlgorithm;
+
+/// What CertIDs can be hashed in, as configurations name it.
+const HASHES: [(&str, HashAlgorithm); 4] = [
+    ("sha1", HashAlgorithm::Sha1),
+    ("sha256", HashAlgorithm::Sha256),
+    ("sha384", HashAlgorithm::Sha384),
+    ("sha512", HashAlgorithm::Sha512),
+];
+
+/// The hash algorithms of the CertIDs whose answers are signed ahead; none where nothing is.
+pub(super) fn read(section: &mut Section<'_>, policy: &Policy) -> Vec<HashAlgorithm> {
+    // Answers without a nonce are of no use where every request must have one.
+    let of_use = policy.nonce != NoncePolicy::Require;
+    let wanted = section.boolean("presign");
+    if wanted == Some(true) && !of_use {
+        section.problem(
+            "presign",
+            "has no use while every request must have a nonce (`nonce = \"require\"`); set it to false, or `nonce = \"echo\"`",
+        );
+    }
+    let named = section.strings("presign_hashes");
+    if named.is_some() && wanted == Some(false) {
+        section.problem("presign_hashes", "has no use with `presign = false`; remove one of the two");
+    }
+    let mut hashes = Vec::new();
+    for name in named.iter().flatten() {
+        match HASHES.iter().find(|(word, _)| word == name) {
+            Some((_, hash)) if hashes.contains(hash) => {
+                section.problem("presign_hashes", format_args!("names «{name}» twice; remove one"));
+            }
+            Some((_, hash)) => hashes.push(*hash),
+            None => {
+                let words = HASHES.map(|(word, _)| format!("«{word}»")).join(", ");
+                section.problem("presign_hashes", format_args!("names «{name}»; expected some of {words}"));
+            }
+        }
+    }
+    if named.as_ref().is_some_and(Vec::is_empty) {
+        section.problem("presign_hashes", "is empty; name a hash algorithm, or set `presign = false`");
+    }
+    match (wanted.unwrap_or(true) && of_use, named) {
+        (false, _) => Vec::new(),
+        (true, None) => vec![HashAlgorithm::Sha1],
+        (true, Some(_)) => hashes,
+    }
+}
