@@ -156,3 +156,52 @@ pub const CACHE_OCTETS_MAX: i64 = 1 << 40;
 /// Changed records of one issuer that are named to whoever signs ahead: a mass revocation of 65,536 takes seconds to
 /// sign anyway. Of more, all records are looked at, which takes seconds at ten million. 1.3 MiB.
 pub const CHANGES_TOLD_MAX: usize = 1 << 16;
+
+/// Answers that a plan names: 48 octets each, 96 MiB at most while it is made. More than a million are due at once only
+/// at a first start and after a long stop; then what is absent is signed while walking, and the rest in several plans.
+pub const PRESIGN_LIST_MAX: usize = 1 << 20;
+
+/// Answers that wait for a pool's signatures at once: many enough for every session of every token, few enough to be
+/// forgotten within seconds (RSA-4096 signs 600 a second), and a part of what a pool lets wait.
+pub const PRESIGN_OUTSTANDING_MAX: usize = 1024;
+const _: () = assert!(PRESIGN_OUTSTANDING_MAX < SIGN_QUEUE_LENGTH_MAX);
+
+/// How long an answer may wait for a pool that has more urgent work: all the while clients keep it busy, so that it is
+/// put in again before its times are stale.
+pub const PRESIGN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Issuers whose pools are kept busy at once: each takes a thread, and a token serves several issuers.
+pub const PRESIGN_ISSUERS_AT_ONCE: usize = 16;
+
+/// The first pause after signatures could not be had; each further one is twice as long.
+pub const PRESIGN_FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Pauses after which an issuer is left until later, six seconds altogether.
+pub const PRESIGN_PAUSES_MAX: u32 = 6;
+/// When it is tried again.
+pub const PRESIGN_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// From one pass to the next: so long that walking takes a fiftieth of one core's time (a walk over ten million takes
+/// some ten seconds), within these bounds. A change is heard of at once, and replacements are due hours before the end.
+pub const PRESIGN_PAUSE_FACTOR: u32 = 50;
+/// See [`PRESIGN_PAUSE_FACTOR`].
+pub const PRESIGN_INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// See [`PRESIGN_PAUSE_FACTOR`].
+pub const PRESIGN_INTERVAL_MAX: Duration = Duration::from_secs(600);
+
+/// How often changed records are looked for.
+pub const PRESIGN_CHANGES_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Answers that are written together: 1.7 MB for P-256, in some milliseconds.
+pub const ANSWER_RUN_LENGTH_MAX: u64 = 1 << 14;
+/// How long an answer waits for others to be written with: what a crash loses is signed again. In ten days, the longest
+/// validity, there are 432,000 runs at most for each thread that signs, which takes two seconds to read.
+pub const ANSWER_RUN_AGE_MAX: Duration = Duration::from_secs(2);
+/// Runs that wait for the disk; who brings more waits with them. 56 MB for P-256.
+pub const ANSWER_RUNS_WAITING_MAX: usize = 32;
+/// How often runs that have ended are removed from the store.
+pub const ANSWER_STORE_CLEANING_INTERVAL: Duration = Duration::from_secs(600);
+/// Octets of the answer store's page cache: it is appended to, and read once from end to end.
+pub const ANSWER_STORE_CACHE_OCTETS: usize = 16 << 20;
+/// How large the answer store may grow, in octets for each that answers may take in memory: what was replaced stays for a
+/// quarter of a validity, and while signers change there are two sets.
+pub const ANSWER_STORE_FACTOR: u64 = 2;

@@ -57,6 +57,12 @@ impl Kept {
         })
     }
 
+    /// Whether it may leave `now` as the answer to what is to be said.
+    #[inline]
+    pub fn serves(&self, statement: &Statement, now: UnixTime) -> bool {
+        self.statement == *statement && self.times.hold(now)
+    }
+
     /// What the compact table keeps of it; `None` of what is said of unlisted serials.
     pub fn entry(&self) -> Option<Entry> {
         let Statement { state: Some(state), extended_revoke: false, .. } = self.statement else { return None };

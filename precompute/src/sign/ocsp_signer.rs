@@ -159,6 +159,11 @@ impl OcspSigner {
         self.packing
     }
 
+    /// Its certificate.
+    pub fn certificate_der(&self) -> &[u8] {
+        &self.certificate
+    }
+
     /// With what it signs.
     pub fn algorithm(&self) -> Algorithm {
         self.term.algorithm

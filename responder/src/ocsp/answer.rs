@@ -61,9 +61,7 @@ pub fn decide(policy: &Policy, found: Option<Found>, kept: Option<&Kept>, now: U
         Err(error) => return Verdict::Refuse(error),
     };
     match kept {
-        Some(kept) if kept.statement == statement && kept.times.hold(now) => {
-            Verdict::Serve { refresh: kept.times.refresh_at <= now }
-        }
+        Some(kept) if kept.serves(&statement, now) => Verdict::Serve { refresh: kept.times.refresh_at <= now },
         _ => Verdict::Sign(statement),
     }
 }

@@ -1,0 +1,26 @@
+//! Signing before anybody asks: answers of every listed certificate, in memory and on disk.
+//!
+//! Purpose: a client finds its answer signed, also after a restart. Invariant: what is kept says what its record said
+//! when the signature came, by the same rules as an answer signed for a client; whoever serves compares it with the record
+//! again. So nothing here can make a wrong answer leave: it can only be late. It does not know clients or sockets.
+//!
+//! - [`plan`]: what is due, in what order; pure.
+//! - [`Subject`]: an issuer, its drafts and what becomes of their signatures.
+//! - [`Desk`]: a pass over all issuers, on the signers' pools or on threads of its own.
+//! - [`store`]: answers on disk, read back at a start.
+//! - [`Presigner`]: pass after pass, as long as a responder runs.
+//! - [`Progress`]: how it gets on.
+
+mod keeper;
+mod pass;
+pub mod plan;
+mod presigner;
+mod progress;
+pub mod store;
+mod subject;
+
+pub use keeper::{Keeper, Recorder};
+pub use pass::{Desk, End, Passed, Stop};
+pub use presigner::{Presigner, Settings};
+pub use progress::{Progress, Report};
+pub use subject::{Draft, Form, Outcome, Subject};

@@ -1,0 +1,275 @@
+//! From those who sign to the answer store: gathered into runs, written by one thread, taken back at a start.
+//!
+//! Invariant: who signs never waits for a disk longer than its runs are late, and a store that cannot be written stops
+//! nobody: what it misses is signed again after a restart.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use tracing::{error, info};
+
+use super::{
+    pass::Stop,
+    progress::Progress,
+    store::{AnswerStore, Run, StoreError, Stored, each_entry},
+    subject::{Form, Subject},
+};
+use crate::{
+    answers::{Answers, Entry},
+    limits,
+    pki::{Serial, UnixTime},
+};
+
+/// The store and the thread that writes it.
+#[derive(Debug)]
+pub struct Keeper {
+    runs: Option<SyncSender<Run>>,
+    store: Arc<Mutex<Shelf>>,
+    progress: Arc<Progress>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The store, opened again after a fault.
+#[derive(Debug)]
+struct Shelf {
+    state_dir: PathBuf,
+    octets_max: u64,
+    store: Option<AnswerStore>,
+    again_at: Option<Instant>,
+    fault_told: bool,
+}
+
+impl Keeper {
+    /// Opens the store. An error is the store's; see [`Keeper::or_without`].
+    pub fn open(state_dir: PathBuf, octets_max: u64, progress: &Arc<Progress>) -> Result<Self, StoreError> {
+        let store = AnswerStore::open(&state_dir, octets_max)?;
+        Ok(Self::start(
+            Shelf { state_dir, octets_max, store: Some(store), again_at: None, fault_told: false },
+            progress,
+        ))
+    }
+
+    /// Opens the store; if that cannot be had, goes on without and tries again.
+    pub fn or_without(state_dir: PathBuf, octets_max: u64, progress: &Arc<Progress>) -> Self {
+        let mut shelf = Shelf { state_dir, octets_max, store: None, again_at: None, fault_told: false };
+        shelf.with(progress, |_| Ok(()));
+        Self::start(shelf, progress)
+    }
+
+    fn start(shelf: Shelf, progress: &Arc<Progress>) -> Self {
+        let (runs, coming) = sync_channel(limits::ANSWER_RUNS_WAITING_MAX);
+        let store = Arc::new(Mutex::new(shelf));
+        let (shelf, told) = (Arc::clone(&store), Arc::clone(progress));
+        let thread = std::thread::Builder::new().name("answer store".into());
+        let thread = thread.spawn(move || write(&coming, &shelf, &told));
+        if let Err(error) = &thread {
+            error!("answers are not stored, they are signed again after a restart: no thread can be started: {error}");
+        }
+        Self { runs: Some(runs), store, progress: Arc::clone(progress), thread: thread.ok() }
+    }
+
+    /// Somewhere to put answers in one thread.
+    pub fn recorder(&self) -> Recorder {
+        Recorder { runs: self.runs.clone().filter(|_| self.thread.is_some()), gathered: Vec::new() }
+    }
+
+    /// Puts what is stored of these forms into the table of answers, where the records still say the same; ends early
+    /// when told to stop.
+    pub fn restore(&self, subject: &Subject, forms: &[Form], answers: &Answers, now: UnixTime, stop: Stop<'_>) {
+        // A look-up in a table of millions waits for memory, so that cores help; each takes its share of the serials, and
+        // all take the runs in their order.
+        let parts = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(RESTORING_THREADS_MAX));
+        for form in forms {
+            let restored = std::thread::scope(|scope| {
+                let mut workers = Vec::new();
+                for part in 0..parts {
+                    let (runs, coming) = sync_channel::<Arc<[u8]>>(2);
+                    let work = move || {
+                        let restore = |run: Arc<[u8]>| restore_run(subject, form, &run, answers, now, (part, parts));
+                        coming.iter().map(restore).sum::<u64>()
+                    };
+                    workers.push((runs, scope.spawn(work)));
+                }
+                lock(&self.store).with(&self.progress, |store| {
+                    store.load(&form.print, |run| {
+                        let run: Arc<[u8]> = run.into();
+                        !stop() && workers.iter().all(|(runs, _)| runs.send(Arc::clone(&run)).is_ok())
+                    })
+                });
+                let ended = |(runs, worker): (SyncSender<_>, std::thread::ScopedJoinHandle<'_, u64>)| {
+                    drop(runs);
+                    worker.join().unwrap_or(0)
+                };
+                workers.into_iter().map(ended).sum()
+            });
+            self.progress.restored(restored);
+            if restored > 0 {
+                info!(
+                    tenant = subject.tenant,
+                    issuer = subject.name,
+                    answers = restored,
+                    "answers were taken from the store"
+                );
+            }
+        }
+    }
+}
+
+impl Drop for Keeper {
+    /// What has come is written before.
+    fn drop(&mut self) {
+        self.runs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shelf {
+    /// Does `step` with the store if that can be had; whether it could be done.
+    fn with(&mut self, progress: &Progress, step: impl FnOnce(&mut AnswerStore) -> Result<(), StoreError>) -> bool {
+        if self.again_at.is_some_and(|at| Instant::now() < at) {
+            return false;
+        }
+        let outcome = match &mut self.store {
+            Some(store) => step(store),
+            None => {
+                AnswerStore::open(&self.state_dir, self.octets_max).and_then(|store| step(self.store.insert(store)))
+            }
+        };
+        progress.store_faulty(outcome.is_err());
+        match outcome {
+            Ok(()) => (self.again_at, self.fault_told) = (None, false),
+            Err(error) => {
+                if !self.fault_told {
+                    error!("{error}; meanwhile answers are not stored, and are signed again after a restart");
+                }
+                (self.again_at, self.fault_told) = (Some(Instant::now() + limits::RETRY_INTERVAL), true);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Writes what comes, as much at once as there is, until nobody brings any more.
+fn write(coming: &Receiver<Run>, shelf: &Mutex<Shelf>, progress: &Progress) {
+    let mut clean_at = Instant::now();
+    loop {
+        if clean_at <= Instant::now() {
+            lock(shelf).with(progress, |store| store.remove_expired(UnixTime::now()));
+            clean_at = Instant::now() + limits::ANSWER_STORE_CLEANING_INTERVAL;
+        }
+        let first = match coming.recv_timeout(clean_at.saturating_duration_since(Instant::now())) {
+            Ok(run) => run,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let runs: Vec<Run> =
+            [first].into_iter().chain(coming.try_iter()).take(limits::ANSWER_RUNS_WAITING_MAX).collect();
+        if lock(shelf).with(progress, |store| store.append(&runs)) {
+            progress.stored(runs.iter().map(Run::len).sum());
+        }
+    }
+}
+
+/// More wait for each other.
+const RESTORING_THREADS_MAX: usize = 8;
+
+/// Puts a part of the entries of a run into the table; how many were.
+fn restore_run(
+    subject: &Subject,
+    form: &Form,
+    run: &[u8],
+    answers: &Answers,
+    now: UnixTime,
+    (part, parts): (usize, usize),
+) -> u64 {
+    let packed_length = form.signer.packing().length();
+    let (mut restored, mut kept) = (0, Vec::new());
+    each_entry(run, packed_length, |serial: Serial, entry: Entry, packed: &[u8]| {
+        let elsewhere = usize::from(serial.padded()[Serial::MAX_OCTETS - 1]) % parts != part;
+        if elsewhere || entry.next_update <= now || now < entry.this_update {
+            return;
+        }
+        let Some(found) = subject.state.records.get(&serial) else { return };
+        let other = subject.kept(answers, form, &serial, &mut kept);
+        if other.is_some_and(|other| entry.this_update < other.this_update) {
+            // It was signed for a client meanwhile.
+            return;
+        }
+        let key = subject.key(form, &serial);
+        if found.state.said() == entry.state.said() {
+            let entry = Entry { state: found.state, ..entry };
+            restored += u64::from(answers.insert(&key, &entry, packed));
+        } else if other.is_some() {
+            // The record has been something else since the earlier answer: that is void, although the record may say
+            // the same again. No record is in a state whose counter is 0.
+            answers.insert(&key, &entry, packed);
+        }
+    });
+    restored
+}
+
+/// Gathers what one thread signs.
+#[derive(Debug)]
+pub struct Recorder {
+    runs: Option<SyncSender<Run>>,
+    gathered: Vec<(Run, Instant)>,
+}
+
+impl Recorder {
+    /// Adds an answer of a form.
+    pub fn push(&mut self, form: &Form, stored: &Stored) {
+        if self.runs.is_none() {
+            return;
+        }
+        let place = self.gathered.iter().position(|(run, _)| *run.print() == form.print).unwrap_or_else(|| {
+            self.gathered.push((Run::new(form.print), Instant::now()));
+            self.gathered.len() - 1
+        });
+        let (run, _) = &mut self.gathered[place];
+        run.push(stored);
+        if run.len() >= limits::ANSWER_RUN_LENGTH_MAX {
+            let (run, _) = self.gathered.swap_remove(place);
+            self.send(run);
+        }
+    }
+
+    /// Hands over what has waited for long enough.
+    pub fn tick(&mut self, now: Instant) {
+        while let Some(place) = self
+            .gathered
+            .iter()
+            .position(|(_, since)| now.saturating_duration_since(*since) >= limits::ANSWER_RUN_AGE_MAX)
+        {
+            let (run, _) = self.gathered.swap_remove(place);
+            self.send(run);
+        }
+    }
+
+    fn send(&mut self, run: Run) {
+        if let Some(runs) = &self.runs {
+            let _ = runs.send(run);
+        }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        for (run, _) in std::mem::take(&mut self.gathered) {
+            self.send(run);
+        }
+    }
+}

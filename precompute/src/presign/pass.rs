@@ -1,0 +1,288 @@
+//! One pass: plan what is due of every issuer, and have it signed.
+//!
+//! Keys that sign at once (in software, in microseconds) are used on as many threads as there are cores, each walking,
+//! signing and keeping for itself, because a queue would cost as much as a signature. All others sign on their pools: one
+//! thread for each of a few issuers keeps a bounded number of jobs with the pool and takes care of what comes back.
+//! What fails is put in again after a pause; an issuer whose key stays silent is left for a later pass.
+
+mod here;
+mod pooled;
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    num::NonZero,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    keeper::{Keeper, Recorder},
+    plan::{Item, Plan, Question},
+    progress::Progress,
+    subject::{Form, Outcome, Subject},
+};
+use crate::{
+    answers::{Answers, Entry},
+    limits,
+    ocsp::profile::Times,
+    pki::{Serial, UnixTime},
+    records::{Found, SEGMENTS},
+    sign::Priority,
+};
+
+/// What all who sign ahead need.
+#[derive(Debug)]
+pub struct Desk {
+    /// Where answers are kept for those who serve.
+    pub answers: Arc<Answers>,
+    /// Where they are stored; `None` without a store.
+    pub keeper: Option<Keeper>,
+    /// How it gets on.
+    pub progress: Arc<Progress>,
+    /// So that answers signed together are not all replaced together.
+    pub spread: RandomState,
+}
+
+/// How signing for one issuer ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum End {
+    /// All of it is done.
+    Done,
+    /// Its key does not sign now.
+    Faulty,
+    /// There is no room for more answers.
+    Full,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// What a pass did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Passed {
+    /// The worst of how its parts ended.
+    pub end: End,
+    /// How much it planned.
+    pub due: u64,
+    /// Whether another pass has more to do at once.
+    pub again: bool,
+    /// How long planning took.
+    pub planning: Duration,
+}
+
+/// Forms of one issuer, and what of them is due.
+#[derive(Debug)]
+struct Task {
+    subject: Arc<Subject>,
+    forms: Vec<Form>,
+    plan: Plan,
+}
+
+/// What is signed of a task.
+enum Work {
+    /// These, in order.
+    Listed(Vec<Item>),
+    /// All that is absent, found while walking.
+    Absent,
+}
+
+/// Whether to stop, asked often.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
+impl Desk {
+    /// Signs what is due of all issuers: first what clients are given now, then what they will be given before long.
+    pub fn pass(&self, subjects: &[Arc<Subject>], stop: Stop<'_>) -> Passed {
+        let began = Instant::now();
+        let now = UnixTime::now();
+        let mut tasks = Vec::new();
+        for forms in [Subject::forms as fn(&Subject, UnixTime) -> Vec<Form>, Subject::next_forms] {
+            for subject in subjects {
+                let forms = forms(subject, now);
+                if !forms.is_empty() {
+                    // Together they name no more than one alone may.
+                    let list_max = (limits::PRESIGN_LIST_MAX / subjects.len()).max(1024);
+                    tasks.push(Task { subject: Arc::clone(subject), forms, plan: Plan::new(list_max) });
+                }
+            }
+        }
+        for task in &mut tasks {
+            if stop() {
+                break;
+            }
+            self.plan(task, now, stop);
+        }
+        let planning = began.elapsed();
+        let due = tasks.iter().map(|task| task.plan.due()).sum();
+        self.progress.begin(due);
+        let (again, end) = self.sign(tasks, stop);
+        if end != End::Stopped {
+            self.progress.full(end == End::Full);
+        }
+        let left = self.progress.report().due;
+        let done = end == End::Done && !again;
+        self.progress.end(began.elapsed(), UnixTime::now().0, if done { 0 } else { left });
+        Passed { end, due, again: again && end == End::Done, planning }
+    }
+
+    /// Finds what is due of a task, on several threads where that is worth it.
+    fn plan(&self, task: &mut Task, now: UnixTime, stop: Stop<'_>) {
+        let counts = task.subject.state.records.counts();
+        let threads = if counts.good + counts.revoked < WALK_ALONE_MAX { 1 } else { cores() };
+        let next = AtomicUsize::new(0);
+        let whole = Mutex::new(std::mem::replace(&mut task.plan, Plan::new(0)));
+        let list_max = whole.lock().unwrap_or_else(PoisonError::into_inner).list_max();
+        let walk = || {
+            let mut plan = Plan::new(list_max);
+            let mut packed = Vec::new();
+            while let Some(segment) = Some(next.fetch_add(1, Relaxed)).filter(|&segment| segment < SEGMENTS && !stop())
+            {
+                let kept = |form: u8, serial: &Serial| self.kept(&task.subject, &task.forms, form, serial, &mut packed);
+                question(&task.subject, &lasting(&task.subject, &task.forms, now), now).each_due(
+                    segment,
+                    kept,
+                    |item, _| plan.add(item),
+                );
+            }
+            whole.lock().unwrap_or_else(PoisonError::into_inner).merge(plan);
+        };
+        on_threads(threads, &walk);
+        task.plan = whole.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
+
+    fn kept(
+        &self,
+        subject: &Subject,
+        forms: &[Form],
+        form: u8,
+        serial: &Serial,
+        packed: &mut Vec<u8>,
+    ) -> Option<Entry> {
+        subject.kept(&self.answers, forms.get(usize::from(form))?, serial, packed)
+    }
+
+    /// Has the tasks signed, in order; whether more is due at once, and how it ended.
+    fn sign(&self, tasks: Vec<Task>, stop: Stop<'_>) -> (bool, End) {
+        let (mut again, mut here, mut pooled) = (false, Vec::new(), Vec::new());
+        for Task { subject, forms, plan } in tasks {
+            if plan.due() == 0 {
+                continue;
+            }
+            let work = if plan.is_flood() {
+                again = true;
+                Work::Absent
+            } else {
+                let (listed, left_out) = plan.into_order();
+                again |= left_out > 0;
+                Work::Listed(listed)
+            };
+            let signs_here = forms.iter().all(|form| form.signer.signing().signs_here());
+            if signs_here { &mut here } else { &mut pooled }.push((subject, forms, work));
+        }
+        let threads = pooled.len().min(limits::PRESIGN_ISSUERS_AT_ONCE);
+        let pooled = Mutex::new(pooled.into_iter());
+        let end = std::thread::scope(|scope| {
+            let drive = || {
+                let mut end = End::Done;
+                loop {
+                    let Some((subject, forms, work)) = pooled.lock().unwrap_or_else(PoisonError::into_inner).next()
+                    else {
+                        return end;
+                    };
+                    end = end.max(self.sign_pooled(&subject, &forms, work, Priority::Bulk, stop));
+                }
+            };
+            let drivers: Vec<_> = (0..threads).map(|_| scope.spawn(drive)).collect();
+            let ends = here.into_iter().map(|(subject, forms, work)| self.sign_here(&subject, &forms, work, stop));
+            let end = ends.max().unwrap_or(End::Done);
+            drivers.into_iter().map(|driver| driver.join().unwrap_or(End::Faulty)).fold(end, End::max)
+        });
+        (again, end)
+    }
+
+    /// Signs anew what clients are given about these certificates, which have changed. `end` as for a pass.
+    pub fn changed(&self, subject: &Subject, serials: Vec<Serial>, stop: Stop<'_>) -> End {
+        let now = UnixTime::now();
+        let forms = subject.forms(now);
+        let Some(form) = forms.first() else { return End::Done };
+        let mut items = Vec::new();
+        for serial in serials {
+            for form in 0..forms.len() {
+                items.push(Item { due: super::plan::Due::Absent, serial, form: form as u8 });
+            }
+        }
+        if form.signer.signing().signs_here() {
+            self.sign_here(subject, &forms, Work::Listed(items), stop)
+        } else {
+            // Whoever asks next would wait for it.
+            self.sign_pooled(subject, &forms, Work::Listed(items), Priority::Refresh, stop)
+        }
+    }
+
+    /// Whether an item is still due, with its record.
+    fn still_due(&self, subject: &Subject, forms: &[Form], item: &Item, packed: &mut Vec<u8>) -> Option<Found> {
+        let form = forms.get(usize::from(item.form))?;
+        let found = subject.state.records.get(&item.serial)?;
+        let now = UnixTime::now();
+        let kept = subject.kept(&self.answers, form, &item.serial, packed);
+        super::plan::due(&subject.policy, found, kept.as_ref(), lasts_until(subject, form, now), now).map(|_| found)
+    }
+
+    fn spread(&self, serial: &Serial) -> u32 {
+        self.spread.hash_one(serial) as u32
+    }
+
+    fn recorder(&self) -> Option<Recorder> {
+        self.keeper.as_ref().map(Keeper::recorder)
+    }
+
+    /// Counts what became of a signature, and stores it. False where there is no more room.
+    fn note(&self, form: &Form, outcome: Outcome, recorder: &mut Option<Recorder>) -> bool {
+        match outcome {
+            Outcome::Kept(stored) => {
+                self.progress.signed(1);
+                if let Some(recorder) = recorder {
+                    recorder.push(form, &stored);
+                }
+            }
+            // Whoever tells of changes tells of this one, or the next pass finds it.
+            Outcome::Changed => {
+                self.progress.void();
+                self.progress.no_longer_due(1);
+            }
+            Outcome::Full => return false,
+        }
+        true
+    }
+}
+
+/// Records that one thread walks sooner than others are started.
+const WALK_ALONE_MAX: u64 = 50_000;
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Runs `work` on so many threads, this one among them.
+fn on_threads(threads: usize, work: &(impl Fn() + Sync)) {
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+}
+
+/// When an answer of this form that is signed `now` would end.
+fn lasts_until(subject: &Subject, form: &Form, now: UnixTime) -> UnixTime {
+    Times::plan(now, subject.policy.validity, form.signer.not_after(), 0).map_or(now, |times| times.next_update)
+}
+
+fn lasting(subject: &Subject, forms: &[Form], now: UnixTime) -> Vec<UnixTime> {
+    forms.iter().map(|form| lasts_until(subject, form, now)).collect()
+}
+
+fn question<'a>(subject: &'a Subject, forms: &'a [UnixTime], now: UnixTime) -> Question<'a> {
+    Question { policy: &subject.policy, records: &subject.state.records, forms, now }
+}

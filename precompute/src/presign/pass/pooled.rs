@@ -1,0 +1,202 @@
+//! Signing on a pool: a bounded number of jobs are there, and what comes back is taken care of here.
+//!
+//! No thread of a pool does anything but sign: what comes back goes through a channel to the one thread that put it in.
+
+use std::{
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    time::{Duration, Instant},
+};
+
+use super::{Desk, End, Stop, Work, lasting, question};
+use crate::{
+    limits,
+    pki::UnixTime,
+    presign::{
+        keeper::Recorder,
+        plan::{Due, Item},
+        subject::{Draft, Form, Subject},
+    },
+    records::SEGMENTS,
+    sign::{Job, Priority, SignError},
+};
+
+/// What comes back from a pool.
+struct Signed {
+    item: Item,
+    draft: Draft,
+    outcome: Result<Vec<u8>, SignError>,
+}
+
+/// How long it waits before it looks whether to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The work of one issuer on the way to its pool and back.
+struct Errand<'a> {
+    desk: &'a Desk,
+    subject: &'a Subject,
+    forms: &'a [Form],
+    priority: Priority,
+    stop: Stop<'a>,
+    recorder: Option<Recorder>,
+    back: Sender<Signed>,
+    coming: Receiver<Signed>,
+    /// What failed, to be put in again first.
+    retry: Vec<Item>,
+    outstanding: usize,
+    outstanding_max: usize,
+    /// Pauses since the last signature.
+    pauses: u32,
+    failed: bool,
+    full: bool,
+    packed: Vec<u8>,
+}
+
+impl Desk {
+    /// Has the work of one issuer signed by its signers' pools.
+    pub(super) fn sign_pooled(
+        &self,
+        subject: &Subject,
+        forms: &[Form],
+        work: Work,
+        priority: Priority,
+        stop: Stop<'_>,
+    ) -> End {
+        let (back, coming) = mpsc::channel();
+        let errand = Errand {
+            desk: self,
+            subject,
+            forms,
+            priority,
+            stop,
+            recorder: self.recorder(),
+            back,
+            coming,
+            retry: Vec::new(),
+            outstanding: 0,
+            outstanding_max: limits::PRESIGN_OUTSTANDING_MAX,
+            pauses: 0,
+            failed: false,
+            full: false,
+            packed: Vec::new(),
+        };
+        match work {
+            Work::Listed(items) => errand.run(items.into_iter()),
+            Work::Absent => errand.run((0..SEGMENTS).flat_map(|segment| self.absent(subject, forms, segment))),
+        }
+    }
+
+    /// What is absent in a segment, found when its turn comes.
+    fn absent(&self, subject: &Subject, forms: &[Form], segment: usize) -> Vec<Item> {
+        let now = UnixTime::now();
+        let (mut packed, mut absent) = (Vec::new(), Vec::new());
+        question(subject, &lasting(subject, forms, now), now).each_due(
+            segment,
+            |form, serial| self.kept(subject, forms, form, serial, &mut packed),
+            |item, _| {
+                if item.due == Due::Absent {
+                    absent.push(item);
+                }
+            },
+        );
+        absent
+    }
+}
+
+impl Errand<'_> {
+    fn run(mut self, mut items: impl Iterator<Item = Item>) -> End {
+        let mut items_left = true;
+        loop {
+            if (self.stop)() {
+                // What the pool has still comes back to nobody.
+                return End::Stopped;
+            }
+            if self.full {
+                return End::Full;
+            }
+            if self.failed && self.outstanding == 0 && !self.pause() {
+                return End::Faulty;
+            }
+            while !self.failed && self.outstanding < self.outstanding_max && !self.full {
+                let Some(item) = self.retry.pop().or_else(|| items.next()) else {
+                    items_left = false;
+                    break;
+                };
+                self.put_in(item);
+            }
+            if self.outstanding == 0 {
+                if !items_left && self.retry.is_empty() && !self.failed {
+                    return End::Done;
+                }
+                continue;
+            }
+            self.take_back();
+            if let Some(recorder) = &mut self.recorder {
+                recorder.tick(Instant::now());
+            }
+        }
+    }
+
+    /// Gives a job to the pool, if it is still wanted.
+    fn put_in(&mut self, item: Item) {
+        let desk = self.desk;
+        let prepared = desk.still_due(self.subject, self.forms, &item, &mut self.packed).and_then(|found| {
+            let form = self.forms.get(usize::from(item.form))?;
+            let spread = desk.spread(&item.serial);
+            Some((form, self.subject.prepare(form, &item.serial, found, UnixTime::now(), spread)?))
+        });
+        let Some((form, (draft, message))) = prepared else {
+            return desk.progress.no_longer_due(1);
+        };
+        let back = self.back.clone();
+        let done = Box::new(move |_, outcome| {
+            // Whoever waited may have been told to stop.
+            let _ = back.send(Signed { item, draft, outcome });
+        });
+        self.outstanding += 1;
+        let deadline = Instant::now() + limits::PRESIGN_DEADLINE;
+        form.signer.signing().submit(Job { message, priority: self.priority, deadline, done });
+    }
+
+    /// Waits for something to come back, and takes all that has.
+    fn take_back(&mut self) {
+        match self.coming.recv_timeout(LOOK) {
+            Ok(signed) => self.finish(signed),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+        while let Ok(signed) = self.coming.try_recv() {
+            self.finish(signed);
+        }
+    }
+
+    fn finish(&mut self, Signed { item, draft, outcome }: Signed) {
+        self.outstanding -= 1;
+        let Some(form) = self.forms.get(usize::from(item.form)) else { return };
+        match outcome {
+            Ok(signature) => {
+                self.pauses = 0;
+                self.outstanding_max = (self.outstanding_max * 2).min(limits::PRESIGN_OUTSTANDING_MAX);
+                let outcome = self.subject.complete(form, &draft, &signature, UnixTime::now(), &self.desk.answers);
+                self.full |= !self.desk.note(form, outcome, &mut self.recorder);
+            }
+            Err(_) => {
+                self.desk.progress.failed();
+                self.failed = true;
+                self.retry.push(item);
+            }
+        }
+    }
+
+    /// Waits after a fault, longer each time, and goes on with a single job; false where it has waited often enough.
+    fn pause(&mut self) -> bool {
+        if self.pauses == limits::PRESIGN_PAUSES_MAX {
+            return false;
+        }
+        let until = Instant::now() + limits::PRESIGN_FIRST_PAUSE * 2u32.pow(self.pauses);
+        while Instant::now() < until && !(self.stop)() {
+            std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+        }
+        (self.failed, self.outstanding_max) = (false, 1);
+        self.pauses += 1;
+        true
+    }
+}

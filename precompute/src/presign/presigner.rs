@@ -1,0 +1,295 @@
+//! Pass after pass, beside a responder that serves.
+//!
+//! Two threads of their own, never a worker: one takes what is stored and then passes over all issuers again and again;
+//! the other hears of changed records and has those signed at once, so that a revocation waits for no pass. Both, and all
+//! that they start, run behind the threads that serve: the first at the lowest priority.
+
+use std::{
+    collections::HashSet,
+    hash::RandomState,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc, Condvar, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use tracing::{debug, error, info, warn};
+
+use super::{Desk, End, Keeper, Passed, Progress, Stop, Subject};
+use crate::{
+    answers::Answers,
+    engine::Changed,
+    limits,
+    pki::{Serial, UnixTime},
+};
+
+/// What a presigner works with.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where answers are kept for those who serve.
+    pub answers: Arc<Answers>,
+    /// Where the store lies.
+    pub state_dir: PathBuf,
+    /// How large the store may grow.
+    pub store_octets_max: u64,
+}
+
+/// Signs ahead until it is dropped.
+#[derive(Debug)]
+pub struct Presigner {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    subjects: ArcSwap<Vec<Arc<Subject>>>,
+    /// Goes up with each change of `subjects`.
+    generation: AtomicU64,
+    stop: AtomicBool,
+    /// Whether a pass is wanted before its time.
+    wanted: Mutex<bool>,
+    wake: Condvar,
+    progress: Arc<Progress>,
+}
+
+impl Presigner {
+    /// Starts to sign for these issuers.
+    pub fn start(settings: Settings, subjects: Vec<Subject>) -> io::Result<Self> {
+        let progress = Arc::new(Progress::default());
+        let shared = Arc::new(Shared {
+            subjects: ArcSwap::default(),
+            generation: AtomicU64::new(0),
+            stop: AtomicBool::new(false),
+            wanted: Mutex::new(false),
+            wake: Condvar::new(),
+            progress: Arc::clone(&progress),
+        });
+        let mut presigner = Self { shared, threads: Vec::new() };
+        presigner.change(subjects);
+        let desk = Arc::new(OnceLock::new());
+        let (shared, filled) = (Arc::clone(&presigner.shared), Arc::clone(&desk));
+        presigner.spawn("presign", LOWEST_PRIORITY, move || {
+            let keeper = Keeper::or_without(settings.state_dir, settings.store_octets_max, &progress);
+            let answers = settings.answers;
+            let desk = Desk { answers, keeper: Some(keeper), progress, spread: RandomState::new() };
+            shared.run(filled.get_or_init(|| desk));
+        })?;
+        let shared = Arc::clone(&presigner.shared);
+        presigner.spawn("presign changes", LOW_PRIORITY, move || shared.follow(&desk))?;
+        Ok(presigner)
+    }
+
+    fn spawn(&mut self, name: &str, priority: i32, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let work = move || {
+            // Serving goes first. Threads that are started from this one inherit it.
+            if let Err(error) = rustix::process::setpriority_process(None, priority) {
+                warn!(%error, "signing ahead cannot be put behind serving");
+            }
+            work();
+        };
+        self.threads.push(std::thread::Builder::new().name(name.into()).spawn(work)?);
+        Ok(())
+    }
+
+    /// Goes over to other issuers; those with a number that was there before are the same.
+    pub fn change(&self, subjects: Vec<Subject>) {
+        let shared = &self.shared;
+        let former = shared.subjects.load_full();
+        for subject in &subjects {
+            subject.state.changes.listen();
+        }
+        let follows = |changes| subjects.iter().any(|subject| Arc::ptr_eq(&subject.state.changes, changes));
+        for subject in former.iter().filter(|subject| !follows(&subject.state.changes)) {
+            subject.state.changes.ignore();
+        }
+        shared.subjects.store(Arc::new(subjects.into_iter().map(Arc::new).collect()));
+        shared.generation.fetch_add(1, Relaxed);
+        shared.want_pass();
+    }
+
+    /// How it gets on.
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.shared.progress
+    }
+}
+
+impl Drop for Presigner {
+    /// Stops within the time of a few signatures; what is signed is stored before this returns.
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Relaxed);
+        self.shared.want_pass();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Of setpriority(2): a sixtieth of what a serving thread gets where both want the same core,
+const LOWEST_PRIORITY: i32 = 19;
+/// and a tenth.
+const LOW_PRIORITY: i32 = 10;
+
+impl Shared {
+    fn stops(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    fn want_pass(&self) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits until a pass is wanted, at most so long.
+    fn wait(&self, at_most: Duration) {
+        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.wait_timeout_while(wanted, at_most, |wanted| !*wanted);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+
+    /// Passes over all issuers until told to stop.
+    fn run(&self, desk: &Desk) {
+        let mut restored = HashSet::new();
+        while !self.stops() {
+            let generation = self.generation.load(Relaxed);
+            let subjects = self.subjects.load_full();
+            let stop = || self.stops() || self.generation.load(Relaxed) != generation;
+            let pass = catch_unwind(AssertUnwindSafe(|| {
+                self.restore(desk, &subjects, &mut restored, &stop);
+                desk.pass(&subjects, &stop)
+            }));
+            let pause = match pass {
+                Ok(passed) => {
+                    tell(&passed, &desk.progress);
+                    pause(&passed)
+                }
+                Err(_) => {
+                    error!("signing ahead has met a defect of this program; it is begun anew");
+                    limits::PRESIGN_INTERVAL_MAX
+                }
+            };
+            self.wait(pause);
+        }
+    }
+
+    /// Takes what is stored of issuers that have not been seen yet.
+    fn restore(&self, desk: &Desk, subjects: &[Arc<Subject>], restored: &mut HashSet<u32>, stop: Stop<'_>) {
+        let Some(keeper) = &desk.keeper else { return };
+        restored.retain(|number| subjects.iter().any(|subject| subject.number == *number));
+        let now = UnixTime::now();
+        for subject in subjects {
+            if stop() {
+                return;
+            }
+            if !restored.contains(&subject.number) {
+                for forms in [subject.forms(now), subject.next_forms(now)] {
+                    keeper.restore(subject, &forms, &desk.answers, now, stop);
+                }
+                if !stop() {
+                    restored.insert(subject.number);
+                }
+            }
+        }
+    }
+
+    /// Has changed records signed at once.
+    fn follow(&self, desk: &OnceLock<Desk>) {
+        while !self.stops() {
+            std::thread::sleep(limits::PRESIGN_CHANGES_INTERVAL);
+            // Before, the first pass has everything to do.
+            let Some(desk) = desk.get() else { continue };
+            let stop = || self.stops();
+            let changed = catch_unwind(AssertUnwindSafe(|| self.sign_changed(desk, &stop)));
+            if !changed.unwrap_or(false) {
+                self.want_pass();
+            }
+        }
+    }
+
+    /// Whether all that has changed is signed; else it takes a pass.
+    fn sign_changed(&self, desk: &Desk, stop: Stop<'_>) -> bool {
+        let (mut all, mut changed) = (true, Vec::<(Arc<Subject>, Vec<Serial>)>::new());
+        for subject in self.subjects.load().iter() {
+            match subject.state.changes.take() {
+                Changed::Nothing => {}
+                Changed::These(serials) => changed.push((Arc::clone(subject), serials)),
+                Changed::Many => all = false,
+            }
+        }
+        while !changed.is_empty() {
+            let some = changed.split_off(changed.len().saturating_sub(limits::PRESIGN_ISSUERS_AT_ONCE));
+            // One whose key does not sign holds up nobody else.
+            std::thread::scope(|scope| {
+                let mut signing = Vec::new();
+                for (subject, serials) in some {
+                    signing.push(scope.spawn(move || sign_changed(desk, &subject, serials, stop)));
+                }
+                for thread in signing {
+                    all &= thread.join().unwrap_or(false);
+                }
+            });
+        }
+        all
+    }
+}
+
+fn sign_changed(desk: &Desk, subject: &Subject, serials: Vec<Serial>, stop: Stop<'_>) -> bool {
+    let (began, count) = (Instant::now(), serials.len());
+    let end = desk.changed(subject, serials, stop);
+    debug!(
+        tenant = subject.tenant,
+        issuer = subject.name,
+        changed = count,
+        ?end,
+        milliseconds = began.elapsed().as_millis() as u64,
+        "changed records were signed"
+    );
+    matches!(end, End::Done | End::Stopped)
+}
+
+/// From one pass to the next.
+fn pause(passed: &Passed) -> Duration {
+    match passed.end {
+        End::Stopped => Duration::ZERO,
+        End::Faulty => limits::PRESIGN_RETRY_INTERVAL,
+        End::Done if passed.again => Duration::ZERO,
+        End::Done | End::Full => (passed.planning * limits::PRESIGN_PAUSE_FACTOR)
+            .clamp(limits::PRESIGN_INTERVAL_MIN, limits::PRESIGN_INTERVAL_MAX),
+    }
+}
+
+fn tell(passed: &Passed, progress: &Progress) {
+    let report = progress.report();
+    let seconds = report.last_pass.as_secs_f32();
+    match passed.end {
+        End::Done if passed.due > 0 => {
+            info!(
+                due = passed.due,
+                signed = report.signed,
+                rate = report.rate as u64,
+                seconds,
+                "answers were signed ahead"
+            );
+        }
+        End::Done | End::Stopped => {}
+        End::Faulty => {
+            warn!(
+                left = report.due,
+                failed = report.failed,
+                "some answers could not be signed ahead: a key does not sign; it is tried again"
+            );
+        }
+        End::Full => {
+            warn!(
+                left = report.due,
+                "there is no room for more answers; raise `cache.answers_octets`, what has no room is signed when it is asked for"
+            );
+        }
+    }
+}

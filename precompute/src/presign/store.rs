@@ -1,0 +1,375 @@
+//! The answer store: answers signed ahead, on disk, so that a restart need not sign them again.
+//!
+//! Purpose: append what was signed in large runs, and read ten million answers back in seconds. Invariant: a run is
+//! there whole or not at all, and comes back only under the print of the very form that it was signed in. Losing the
+//! file costs nothing but signatures: one that cannot be read is put aside for a new one. It does not know records, nor
+//! whether an answer is still right: whoever loads compares each with its record.
+//!
+//! One redb file, `answers.redb` in the state directory. An entry has no place of its own in the tree: serials are
+//! random, and putting ten million of them in order would write every page of the file again and again. Entries of one
+//! form that were signed together are one value, a run; later runs go before earlier ones. What was replaced stays
+//! until its run has ended, all of it within one validity.
+
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use aws_lc_rs::digest;
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use tracing::warn;
+
+use crate::{
+    answers::Entry,
+    limits,
+    pki::{Serial, UnixTime},
+    records::State,
+};
+
+/// Numbers that stand for the whole file.
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Print of a form → its number in this file.
+const FORMS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("forms");
+/// Number of a form, number of a run → seal, entries.
+const RUNS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("runs");
+/// The same → when the last of its entries ends, and octets of the run.
+const ENDS: TableDefinition<'_, (u32, u64), (u64, u64)> = TableDefinition::new("ends");
+
+/// The layout of this file; another one is begun anew.
+const FORMAT: u64 = 1;
+
+/// Octets of a run before its entries.
+const SEAL: usize = 16;
+
+/// Octets of an entry before its signature: serial, what the record says, three times.
+const HEAD: usize = Serial::MAX_OCTETS + 8 + 3 * 4;
+
+/// An answer as it is stored; its state says what the record says, without the counter of this process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// Of which certificate.
+    pub serial: Serial,
+    /// What is kept of it beside its signature.
+    pub entry: Entry,
+    /// The signature.
+    pub packed: Vec<u8>,
+}
+
+/// Entries of one form that are written together.
+#[derive(Clone, Debug)]
+pub struct Run {
+    print: [u8; 32],
+    entries: Vec<u8>,
+    count: u64,
+    /// When the last of them ends.
+    end: UnixTime,
+}
+
+impl Run {
+    /// Nothing yet, of the form with this print.
+    pub fn new(print: [u8; 32]) -> Self {
+        Self { print, entries: Vec::new(), count: 0, end: UnixTime(0) }
+    }
+
+    /// Of which form.
+    pub fn print(&self) -> &[u8; 32] {
+        &self.print
+    }
+
+    /// How many entries it has.
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds an answer. One with times after 2106 is left out; the table does not take it either.
+    pub fn push(&mut self, stored: &Stored) {
+        let Entry { state, this_update, next_update, refresh_at } = stored.entry;
+        let mut times = [0; 12];
+        for (time, place) in [this_update, next_update, refresh_at].into_iter().zip(times.chunks_exact_mut(4)) {
+            let Ok(seconds) = u32::try_from(time.0) else { return };
+            place.copy_from_slice(&seconds.to_be_bytes());
+        }
+        self.entries.extend_from_slice(stored.serial.padded());
+        self.entries.extend_from_slice(&state.said().to_be_bytes());
+        self.entries.extend_from_slice(&times);
+        self.entries.extend_from_slice(&stored.packed);
+        self.count += 1;
+        self.end = self.end.max(next_update);
+    }
+
+    /// The start of a hash over the form and the entries: what was damaged on disk is not served.
+    fn seal(print: &[u8; 32], entries: &[u8]) -> [u8; SEAL] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(print);
+        context.update(entries);
+        let mut seal = [0; SEAL];
+        seal.copy_from_slice(&context.finish().as_ref()[..SEAL]);
+        seal
+    }
+}
+
+/// Calls `each` with the entries of a run; `packed_length` is that of the form's signatures.
+pub fn each_entry(entries: &[u8], packed_length: usize, mut each: impl FnMut(Serial, Entry, &[u8])) {
+    for entry in entries.chunks_exact(HEAD + packed_length) {
+        let (head, packed) = entry.split_at(HEAD);
+        let (serial, rest) = head.split_at(Serial::MAX_OCTETS);
+        let (said, times) = rest.split_at(8);
+        let time = |place: usize| {
+            let octets = std::array::from_fn(|at| times[4 * place + at]);
+            UnixTime(u64::from(u32::from_be_bytes(octets)))
+        };
+        let state = State::from_word(u64::from_be_bytes(std::array::from_fn(|at| said[at])));
+        let entry = Entry { state, this_update: time(0), next_update: time(1), refresh_at: time(2) };
+        if let Some(serial) = Serial::from_magnitude(serial) {
+            each(serial, entry, packed);
+        }
+    }
+}
+
+/// Why answers cannot be stored; names the file and a remedy.
+#[derive(Debug)]
+pub struct StoreError {
+    path: PathBuf,
+    problem: String,
+    remedy: &'static str,
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.path.display(), self.problem, self.remedy)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// The file. Another process cannot open it meanwhile.
+#[derive(Debug)]
+pub struct AnswerStore {
+    path: PathBuf,
+    database: Option<Database>,
+    octets_max: u64,
+}
+
+impl AnswerStore {
+    /// Opens `answers.redb` in a state directory that exists; it may grow to about `octets_max` octets.
+    pub fn open(state_dir: &Path, octets_max: u64) -> Result<Self, StoreError> {
+        let mut store = Self { path: state_dir.join("answers.redb"), database: None, octets_max };
+        store.database()?;
+        Ok(store)
+    }
+
+    fn error(&self, error: &redb::Error) -> StoreError {
+        let remedy = match error {
+            redb::Error::DatabaseAlreadyOpen => "stop the other process first, or set another `state_dir`",
+            redb::Error::Io(error) => match error.kind() {
+                io::ErrorKind::PermissionDenied => "give the file and its directory to the user that runs this program",
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                    "make room: the disk, the quota or the file size limit is used up"
+                }
+                _ => "check the disk and its mount",
+            },
+            _ => "check the disk; the file may be removed, its answers are signed again",
+        };
+        StoreError { path: self.path.clone(), problem: format!("answers cannot be stored: {error}"), remedy }
+    }
+
+    /// The open database, opened anew after an error.
+    fn database(&mut self) -> Result<&Database, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => match open_database(&self.path) {
+                Ok(database) => database,
+                Err(error) if is_damage(&error) => {
+                    warn!(file = %self.path.display(), %error, "the answer store cannot be read and is begun anew; its answers are signed again");
+                    std::fs::remove_file(&self.path)
+                        .map_err(redb::Error::Io)
+                        .and_then(|()| open_database(&self.path))
+                        .map_err(|error| self.error(&error))?
+                }
+                Err(error) => return Err(self.error(&error)),
+            },
+        };
+        Ok(self.database.insert(database))
+    }
+
+    /// Runs `step` on the database; after an error that is closed, because what redb holds in memory can then no longer
+    /// be trusted.
+    fn run<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let result = step(self.database()?);
+        result.map_err(|error| {
+            self.database = None;
+            self.error(&error)
+        })
+    }
+
+    /// Writes runs; they are on disk when this returns.
+    pub fn append(&mut self, runs: &[Run]) -> Result<(), StoreError> {
+        let octets_max = self.octets_max;
+        let octets = self.run(|database| {
+            let mut transaction = database.begin_write()?;
+            // A start after a crash then need not walk the whole file.
+            transaction.set_quick_repair(true);
+            let octets = {
+                let mut meta = transaction.open_table(META)?;
+                let mut forms = transaction.open_table(FORMS)?;
+                let mut table = transaction.open_table(RUNS)?;
+                let mut ends = transaction.open_table(ENDS)?;
+                let number = |meta: &redb::Table<'_, &str, u64>, name| -> Result<u64, redb::Error> {
+                    Ok(meta.get(name)?.map_or(0, |guard| guard.value()))
+                };
+                let mut next = number(&meta, "next run")?;
+                let mut octets = number(&meta, "octets")?;
+                for run in runs.iter().filter(|run| !run.is_empty()) {
+                    let known = forms.get(&run.print)?.map(|guard| guard.value());
+                    let form = match known {
+                        Some(form) => form,
+                        None => {
+                            let form = number(&meta, "next form")?;
+                            meta.insert("next form", form + 1)?;
+                            forms.insert(&run.print, form as u32)?;
+                            form as u32
+                        }
+                    };
+                    let value = [&Run::seal(&run.print, &run.entries)[..], &run.entries].concat();
+                    table.insert((form, next), &value[..])?;
+                    ends.insert((form, next), (run.end.0, value.len() as u64))?;
+                    octets += value.len() as u64;
+                    next += 1;
+                }
+                meta.insert("next run", next)?;
+                meta.insert("octets", octets)?;
+                octets
+            };
+            transaction.commit()?;
+            Ok(octets)
+        })?;
+        if octets > octets_max {
+            self.remove(|_, _| false, octets_max)?;
+        }
+        Ok(())
+    }
+
+    /// Removes runs whose entries have all ended.
+    pub fn remove_expired(&mut self, now: UnixTime) -> Result<(), StoreError> {
+        self.remove(|_, end| end <= now, self.octets_max)
+    }
+
+    /// Removes the runs that `unwanted` (form, end) names, and of the others the oldest until so many octets are left;
+    /// then the forms that have none.
+    fn remove(&mut self, unwanted: impl Fn(u32, UnixTime) -> bool, octets_max: u64) -> Result<(), StoreError> {
+        self.run(|database| {
+            let (mut all, mut octets) = (Vec::new(), 0);
+            for run in database.begin_read()?.open_table(ENDS)?.range::<(u32, u64)>(..)? {
+                let (key, value) = run?;
+                let ((form, number), (end, length)) = (key.value(), value.value());
+                all.push((number, form, UnixTime(end), length));
+                octets += length;
+            }
+            // By age.
+            all.sort_unstable();
+            let (mut gone, mut used) = (Vec::new(), BTreeSet::new());
+            for (number, form, end, length) in all {
+                if unwanted(form, end) || octets > octets_max {
+                    octets -= length;
+                    gone.push((form, number));
+                } else {
+                    used.insert(form);
+                }
+            }
+            if gone.is_empty() {
+                return Ok(());
+            }
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
+            {
+                let (mut runs, mut ends) = (transaction.open_table(RUNS)?, transaction.open_table(ENDS)?);
+                for key in gone {
+                    runs.remove(key)?;
+                    ends.remove(key)?;
+                }
+                transaction.open_table(FORMS)?.retain(|_, form| used.contains(&form))?;
+                transaction.open_table(META)?.insert("octets", octets)?;
+            }
+            transaction.commit()?;
+            Ok(())
+        })
+    }
+
+    /// Octets of all runs.
+    pub fn octets(&mut self) -> Result<u64, StoreError> {
+        self.run(|database| {
+            let meta = database.begin_read()?.open_table(META)?;
+            Ok(meta.get("octets")?.map_or(0, |guard| guard.value()))
+        })
+    }
+
+    /// Calls `each` with the entries of every run of a form, the earliest run first. `each` answers false to end early. A
+    /// damaged run is left out.
+    pub fn load(&mut self, print: &[u8; 32], mut each: impl FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+        let path = self.path.clone();
+        self.run(|database| {
+            let transaction = database.begin_read()?;
+            let Some(form) = transaction.open_table(FORMS)?.get(print)?.map(|guard| guard.value()) else {
+                return Ok(());
+            };
+            for run in transaction.open_table(RUNS)?.range((form, 0)..=(form, u64::MAX))? {
+                let (_, value) = run?;
+                let value = value.value();
+                match value.split_at_checked(SEAL) {
+                    Some((seal, entries)) if *seal == Run::seal(print, entries) => {
+                        if !each(entries) {
+                            break;
+                        }
+                    }
+                    _ => {
+                        warn!(file = %path.display(), "a run of answers in the store is damaged; its answers are signed again")
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether a file is of no use, rather than out of reach.
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => false,
+        redb::Error::Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
+        _ => true,
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database, redb::Error> {
+    let database = Database::builder().set_cache_size(limits::ANSWER_STORE_CACHE_OCTETS).create(path);
+    let database = database.map_err(|error: DatabaseError| redb::Error::from(error))?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    let format = {
+        let mut meta = transaction.open_table(META)?;
+        let format = meta.get("format")?.map(|guard| guard.value());
+        if format.is_none() {
+            meta.insert("format", FORMAT)?;
+        }
+        transaction.open_table(FORMS)?;
+        transaction.open_table(RUNS)?;
+        transaction.open_table(ENDS)?;
+        format.unwrap_or(FORMAT)
+    };
+    transaction.commit()?;
+    if format != FORMAT {
+        return Err(redb::Error::Corrupted(format!(
+            "it was written in format {format}, this program reads format {FORMAT}"
+        )));
+    }
+    Ok(database)
+}
+
+#[cfg(test)]
+mod tests;

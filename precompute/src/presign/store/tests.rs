@@ -1,0 +1,158 @@
+//! What is on disk and comes back, also from a file that somebody has spoiled.
+
+use super::*;
+
+const MUCH: u64 = 1 << 40;
+const PACKED: usize = 64;
+const A: [u8; 32] = [0xa; 32];
+const B: [u8; 32] = [0xb; 32];
+
+fn stored(number: u64) -> Stored {
+    let entry = Entry {
+        state: State::from_word(number << 32 | 0x12),
+        this_update: UnixTime(number),
+        next_update: UnixTime(number + 1000),
+        refresh_at: UnixTime(number + 500),
+    };
+    let serial = Serial::from_magnitude(&(number + 1).to_be_bytes()).unwrap();
+    Stored { serial, entry, packed: number.to_be_bytes().repeat(PACKED / 8) }
+}
+
+fn run(print: [u8; 32], numbers: std::ops::Range<u64>) -> Run {
+    let mut run = Run::new(print);
+    numbers.for_each(|number| run.push(&stored(number)));
+    run
+}
+
+fn load(store: &mut AnswerStore, print: &[u8; 32]) -> Vec<Stored> {
+    let mut all = Vec::new();
+    let add = |entries: &[u8]| {
+        each_entry(entries, PACKED, |serial, entry, packed| {
+            all.push(Stored { serial, entry, packed: packed.to_vec() });
+        });
+        true
+    };
+    store.load(print, add).unwrap();
+    all
+}
+
+fn all(numbers: impl IntoIterator<Item = u64>) -> Vec<Stored> {
+    numbers.into_iter().map(stored).collect()
+}
+
+#[test]
+fn what_was_appended_comes_back_in_its_order_under_its_own_form_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+    store.append(&[run(A, 0..100), run(B, 50..60)]).unwrap();
+    store.append(&[run(A, 70..170), Run::new(B)]).unwrap();
+    assert_eq!(load(&mut store, &A), all((0..100).chain(70..170)));
+    let octets = store.octets().unwrap();
+    drop(store);
+
+    let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+    assert_eq!(store.octets().unwrap(), octets);
+    assert_eq!(load(&mut store, &A), all((0..100).chain(70..170)));
+    assert_eq!(load(&mut store, &B), all(50..60));
+    assert_eq!(load(&mut store, &[7; 32]), []);
+    store.append(&[run(A, 5..6)]).unwrap();
+    assert_eq!(load(&mut store, &A), all((0..100).chain(70..170).chain(5..6)), "later ones stay later");
+}
+
+#[test]
+fn a_counter_of_this_process_is_not_stored() {
+    let mut run = Run::new(A);
+    let mut one = stored(1);
+    one.entry.state = State::from_word(one.entry.state.word() | 77 << 8);
+    run.push(&one);
+    let mut other = Run::new(A);
+    other.push(&stored(1));
+    assert_eq!(run.entries, other.entries);
+}
+
+#[test]
+fn runs_that_have_ended_are_removed_and_forms_with_their_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+    store.append(&[run(A, 0..10), run(A, 500..510), run(B, 0..10)]).unwrap();
+    for (now, a, b) in [(1008, (0..10).chain(500..510), 0..10), (1009, (0..0).chain(500..510), 0..0)] {
+        store.remove_expired(UnixTime(now)).unwrap();
+        assert_eq!(load(&mut store, &A), all(a), "{now}");
+        assert_eq!(load(&mut store, &B), all(b), "{now}");
+    }
+    store.remove_expired(UnixTime(5000)).unwrap();
+    assert_eq!(store.octets().unwrap(), 0);
+    // A form that comes again takes nobody's number.
+    store.append(&[run(B, 0..1)]).unwrap();
+    store.append(&[run(A, 1..2)]).unwrap();
+    assert_eq!((load(&mut store, &A), load(&mut store, &B)), (all(1..2), all(0..1)));
+}
+
+#[test]
+fn a_store_that_has_grown_too_large_loses_its_oldest_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let length = (SEAL + 10 * (HEAD + PACKED)) as u64;
+    let mut store = AnswerStore::open(dir.path(), 3 * length).unwrap();
+    for round in 0..5 {
+        let print = if round % 2 == 0 { A } else { B };
+        store.append(&[run(print, 10 * round..10 * round + 10)]).unwrap();
+        assert!(store.octets().unwrap() <= 3 * length);
+    }
+    assert_eq!(load(&mut store, &A), all((20..30).chain(40..50)));
+    assert_eq!(load(&mut store, &B), all(30..40));
+}
+
+#[test]
+fn a_damaged_run_is_left_out_and_so_is_one_of_another_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+    store.append(&[run(A, 0..10), run(A, 10..20), run(B, 20..30)]).unwrap();
+    store
+        .run(|database| {
+            let transaction = database.begin_write()?;
+            {
+                let mut runs = transaction.open_table(RUNS)?;
+                let mut first = runs.get((0, 0))?.unwrap().value().to_vec();
+                first[SEAL + 50] ^= 1;
+                runs.insert((0, 0), &first[..])?;
+                let of_b = runs.get((1, 2))?.unwrap().value().to_vec();
+                runs.insert((0, 3), &of_b[..])?;
+                runs.insert((0, 4), &[1, 2, 3][..])?;
+            }
+            Ok(transaction.commit()?)
+        })
+        .unwrap();
+    assert_eq!(load(&mut store, &A), all(10..20));
+}
+
+#[test]
+fn a_file_that_is_no_store_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    for octets in [&[0x55; 10_000][..], b"", b"short"] {
+        std::fs::write(dir.path().join("answers.redb"), octets).unwrap();
+        let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+        store.append(&[run(A, 0..3)]).unwrap();
+        assert_eq!(load(&mut store, &A), all(0..3));
+    }
+    // One of a later format.
+    let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+    store
+        .run(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(META)?.insert("format", FORMAT + 1)?;
+            Ok(transaction.commit()?)
+        })
+        .unwrap();
+    drop(store);
+    assert_eq!(load(&mut AnswerStore::open(dir.path(), MUCH).unwrap(), &A), []);
+}
+
+#[test]
+fn what_is_out_of_reach_is_an_error_with_a_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let _store = AnswerStore::open(dir.path(), MUCH).unwrap();
+    let error = AnswerStore::open(dir.path(), MUCH).unwrap_err().to_string();
+    assert!(error.contains("answers.redb") && error.contains("stop the other process"), "{error}");
+    let error = AnswerStore::open(&dir.path().join("absent"), MUCH).unwrap_err().to_string();
+    assert!(error.contains("absent") && error.contains("check the disk"), "{error}");
+}

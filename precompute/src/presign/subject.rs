@@ -1,0 +1,197 @@
+//! An issuer whose answers are signed ahead: what is to be signed, and what becomes of the signature.
+//!
+//! Invariant: a signature is kept only if the record still says what was signed when the signature comes. It does not
+//! know what signs, nor in what order.
+
+use aws_lc_rs::digest;
+
+use super::store::Stored;
+use crate::{
+    answers::{Answers, Entry, Key},
+    config::Policy,
+    engine::IssuerState,
+    ocsp::{
+        CertId, Content, HashAlgorithm, IssuerHashes,
+        profile::{Kept, Statement, Times, single, statement},
+    },
+    pki::{Serial, UnixTime},
+    records::Found,
+    sign::{OcspSigner, Signers},
+};
+use std::sync::Arc;
+
+/// One issuer of one tenant.
+#[derive(Debug)]
+pub struct Subject {
+    /// As in [`Key::new`].
+    pub number: u32,
+    /// For logs, and so that tenants keep apart what they have stored.
+    pub tenant: String,
+    /// For logs.
+    pub name: String,
+    /// The tenant's policy.
+    pub policy: Policy,
+    /// What CertIDs name it by.
+    pub hashes: IssuerHashes,
+    /// Since when the CA exists.
+    pub not_before: UnixTime,
+    /// Its records.
+    pub state: IssuerState,
+    /// Who signs for it.
+    pub signers: Signers,
+    /// The hash algorithms of the CertIDs whose answers are signed ahead.
+    pub ahead: Vec<HashAlgorithm>,
+}
+
+/// Answers of one issuer that differ in nothing but the certificate.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// What the CertID is hashed in.
+    pub hash: HashAlgorithm,
+    /// The signer's place among the issuer's.
+    pub place: u8,
+    /// Who signs.
+    pub signer: Arc<OcspSigner>,
+    /// Equal for two forms, here or in another process, exactly if what one has signed serves the other.
+    pub print: [u8; 32],
+}
+
+/// An answer without its signature.
+#[derive(Debug)]
+pub struct Draft {
+    serial: Serial,
+    statement: Statement,
+    times: Times,
+}
+
+/// What became of a signature.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The answer is kept; this is what a store needs to know of it.
+    Kept(Stored),
+    /// The record has changed meanwhile; nothing is kept.
+    Changed,
+    /// There is no more room.
+    Full,
+}
+
+impl Subject {
+    /// The forms whose answers clients are given `now`: those of the signer that signs for clients without preferences.
+    /// None where no signer is valid.
+    pub fn forms(&self, now: UnixTime) -> Vec<Form> {
+        let chosen = self.signers.choose(now, self.policy.validity, std::iter::empty());
+        chosen.map_or_else(Vec::new, |(place, signer)| self.forms_of(place, signer))
+    }
+
+    /// The forms whose answers clients will be given before long, if those are others: a quarter of the validity before
+    /// another signer takes over, its answers begin to be signed, so that it finds them when it does.
+    pub fn next_forms(&self, now: UnixTime) -> Vec<Form> {
+        let soon = now.after(self.policy.validity / 4);
+        let chosen = |at| self.signers.choose(at, self.policy.validity, std::iter::empty());
+        match (chosen(now), chosen(soon)) {
+            (Some((place, _)), Some((next, signer))) if next != place && signer.check_validity(now).is_ok() => {
+                self.forms_of(next, signer)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn forms_of(&self, place: u8, signer: &Arc<OcspSigner>) -> Vec<Form> {
+        let form = |hash: &HashAlgorithm| Form {
+            hash: *hash,
+            place,
+            signer: Arc::clone(signer),
+            print: self.print(*hash, signer),
+        };
+        self.ahead.iter().map(form).collect()
+    }
+
+    /// A hash over all that answers depend on beside the certificate and the times.
+    fn print(&self, hash: HashAlgorithm, signer: &OcspSigner) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut add = |octets: &[u8]| {
+            context.update(&(octets.len() as u64).to_be_bytes());
+            context.update(octets);
+        };
+        add(b"Ostia answers 1");
+        add(self.tenant.as_bytes());
+        let (name_hash, key_hash) = self.hashes.get(HashAlgorithm::Sha256);
+        add(name_hash);
+        add(key_hash);
+        add(hash.oid());
+        add(signer.certificate_der());
+        add(signer.algorithm().identifier());
+        add(signer.template().fingerprint());
+        add(&signer.not_after().0.to_be_bytes());
+        let Policy { validity, retain_expired, archive_cutoff, .. } = self.policy;
+        add(&validity.as_secs().to_be_bytes());
+        if archive_cutoff {
+            add(&retain_expired.as_secs().to_be_bytes());
+            add(&self.not_before.0.to_be_bytes());
+        }
+        let mut print = [0; 32];
+        print.copy_from_slice(context.finish().as_ref());
+        print
+    }
+
+    /// Under what an answer is kept.
+    #[inline]
+    pub fn key(&self, form: &Form, serial: &Serial) -> Key {
+        Key::new(self.number, form.hash, form.place, serial)
+    }
+
+    /// What is kept already; `packed` is written over.
+    #[inline]
+    pub fn kept(&self, answers: &Answers, form: &Form, serial: &Serial, packed: &mut Vec<u8>) -> Option<Entry> {
+        answers.get(&self.key(form, serial), form.signer.packing().length(), packed)
+    }
+
+    /// What has to be signed as things stand; `None` where nothing is. `spread` as for [`Times::plan`].
+    pub fn prepare(
+        &self,
+        form: &Form,
+        serial: &Serial,
+        found: Found,
+        now: UnixTime,
+        spread: u32,
+    ) -> Option<(Draft, Vec<u8>)> {
+        let statement = statement(&self.policy, Some(found), now).ok()?;
+        let times = Times::plan(now, self.policy.validity, form.signer.not_after(), spread)?;
+        let (issuer_name_hash, issuer_key_hash) = self.hashes.get(form.hash);
+        let message = serial.with_der_content(|serial| {
+            let cert_id = CertId { hash: form.hash, issuer_name_hash, issuer_key_hash, serial };
+            let single = single(cert_id, &self.policy, self.not_before, &statement, &times);
+            form.signer.template().response_data(&Content {
+                produced_at: times.this_update,
+                singles: &[single],
+                extended_revoke: statement.extended_revoke,
+                nonce: None,
+            })
+        });
+        Some((Draft { serial: *serial, statement, times }, message))
+    }
+
+    /// Keeps the answer with its signature, if the record still says the same.
+    pub fn complete(&self, form: &Form, draft: &Draft, signature: &[u8], now: UnixTime, answers: &Answers) -> Outcome {
+        // The later look is the one that counts, as for an answer that a client waits for.
+        let found = self.state.records.get(&draft.serial);
+        if statement(&self.policy, found, now) != Ok(draft.statement) {
+            return Outcome::Changed;
+        }
+        let kept = Kept { statement: draft.statement, times: draft.times };
+        let (Some(entry), Some(packed)) = (kept.entry(), form.signer.packing().pack(signature)) else {
+            return Outcome::Full;
+        };
+        if !answers.insert(&self.key(form, &draft.serial), &entry, &packed) {
+            return Outcome::Full;
+        }
+        Outcome::Kept(Stored { serial: draft.serial, entry, packed })
+    }
+}
+
+impl Draft {
+    /// Of which certificate.
+    pub fn serial(&self) -> &Serial {
+        &self.serial
+    }
+}
