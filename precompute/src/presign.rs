@@ -24,3 +24,6 @@ pub use pass::{Desk, End, Passed, Stop};
 pub use presigner::{Presigner, Settings};
 pub use progress::{Progress, Report};
 pub use subject::{Draft, Form, Outcome, Subject};
+
+#[cfg(test)]
+mod tests;

@@ -94,6 +94,13 @@ pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 impl Desk {
     /// Signs what is due of all issuers: first what clients are given now, then what they will be given before long.
     pub fn pass(&self, subjects: &[Arc<Subject>], stop: Stop<'_>) -> Passed {
+        // Together they name no more than one alone may.
+        let list_max = (limits::PRESIGN_LIST_MAX / subjects.len().max(1)).max(1024);
+        self.pass_with(subjects, list_max, stop)
+    }
+
+    /// A pass whose plans name at most so many each.
+    pub(super) fn pass_with(&self, subjects: &[Arc<Subject>], list_max: usize, stop: Stop<'_>) -> Passed {
         let began = Instant::now();
         let now = UnixTime::now();
         let mut tasks = Vec::new();
@@ -101,19 +108,16 @@ impl Desk {
             for subject in subjects {
                 let forms = forms(subject, now);
                 if !forms.is_empty() {
-                    // Together they name no more than one alone may.
-                    let list_max = (limits::PRESIGN_LIST_MAX / subjects.len()).max(1024);
                     tasks.push(Task { subject: Arc::clone(subject), forms, plan: Plan::new(list_max) });
                 }
             }
         }
-        for task in &mut tasks {
-            if stop() {
-                break;
-            }
-            self.plan(task, now, stop);
-        }
+        tasks.iter_mut().for_each(|task| self.plan(task, now, stop));
         let planning = began.elapsed();
+        if stop() {
+            // What was found is not all that is due.
+            return Passed { end: End::Stopped, due: 0, again: false, planning };
+        }
         let due = tasks.iter().map(|task| task.plan.due()).sum();
         self.progress.begin(due);
         let (again, end) = self.sign(tasks, stop);
@@ -201,8 +205,10 @@ impl Desk {
         (again, end)
     }
 
-    /// Signs anew what clients are given about these certificates, which have changed. `end` as for a pass.
-    pub fn changed(&self, subject: &Subject, serials: Vec<Serial>, stop: Stop<'_>) -> End {
+    /// Signs anew what clients are given about these certificates, which have changed.
+    pub fn changed(&self, subject: &Subject, mut serials: Vec<Serial>, stop: Stop<'_>) -> End {
+        serials.sort_unstable();
+        serials.dedup();
         let now = UnixTime::now();
         let forms = subject.forms(now);
         let Some(form) = forms.first() else { return End::Done };

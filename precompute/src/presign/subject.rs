@@ -157,18 +157,23 @@ impl Subject {
     ) -> Option<(Draft, Vec<u8>)> {
         let statement = statement(&self.policy, Some(found), now).ok()?;
         let times = Times::plan(now, self.policy.validity, form.signer.not_after(), spread)?;
+        let message = self.response_data(form, serial, &statement, &times);
+        Some((Draft { serial: *serial, statement, times }, message))
+    }
+
+    /// What is signed.
+    pub(super) fn response_data(&self, form: &Form, serial: &Serial, statement: &Statement, times: &Times) -> Vec<u8> {
         let (issuer_name_hash, issuer_key_hash) = self.hashes.get(form.hash);
-        let message = serial.with_der_content(|serial| {
+        serial.with_der_content(|serial| {
             let cert_id = CertId { hash: form.hash, issuer_name_hash, issuer_key_hash, serial };
-            let single = single(cert_id, &self.policy, self.not_before, &statement, &times);
+            let single = single(cert_id, &self.policy, self.not_before, statement, times);
             form.signer.template().response_data(&Content {
                 produced_at: times.this_update,
                 singles: &[single],
                 extended_revoke: statement.extended_revoke,
                 nonce: None,
             })
-        });
-        Some((Draft { serial: *serial, statement, times }, message))
+        })
     }
 
     /// Keeps the answer with its signature, if the record still says the same.

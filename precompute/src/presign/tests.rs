@@ -1,0 +1,482 @@
+//! Passes over a real CA's records with real keys, interrupted, disturbed and begun again.
+
+use std::{
+    fmt,
+    hash::RandomState,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use der::Decode as _;
+use tempfile::TempDir;
+use x509_cert::spki::AlgorithmIdentifierOwned;
+
+use super::*;
+use crate::{
+    answers::Answers,
+    config::Policy,
+    engine::IssuerState,
+    limits,
+    ocsp::{CertStatus, HashAlgorithm, IssuerHashes, profile::Kept},
+    pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
+    records::Change,
+    sign::{Algorithm, Job, OcspSigner, Pool, ResponseForm, SignError, Signers, Signing, SoftwareKey},
+    source::openssl::{Ca, KEYS},
+};
+
+const NEVER: Stop<'static> = &|| false;
+
+/// A pool that tells of each job, and fails as it is told to.
+struct Watched {
+    pool: Pool,
+    fail: AtomicU64,
+    jobs: AtomicU64,
+    /// Called before each job is put in.
+    before: Mutex<Option<Box<dyn FnMut() + Send>>>,
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pool.fmt(f)
+    }
+}
+
+impl Signing for Watched {
+    fn algorithm(&self) -> Algorithm {
+        self.pool.algorithm()
+    }
+
+    fn signs_here(&self) -> bool {
+        false
+    }
+
+    fn sign_here(&self, _: &[u8]) -> Option<Result<Vec<u8>, SignError>> {
+        None
+    }
+
+    fn submit(&self, job: Job) {
+        self.jobs.fetch_add(1, Relaxed);
+        if self.fail.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return (job.done)(job.message, Err(SignError::Busy));
+        }
+        if let Some(before) = &mut *self.before.lock().unwrap() {
+            before();
+        }
+        self.pool.submit(job);
+    }
+}
+
+/// A CA with its own key as the signer, and records.
+struct World {
+    dir: TempDir,
+    ca: Ca,
+    certificate: Certificate,
+    key: SoftwareKey,
+    state: IssuerState,
+    watched: Arc<Watched>,
+}
+
+fn serial(number: u64) -> Serial {
+    let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    Serial::from_magnitude(&[&mixed.to_be_bytes()[..], &number.to_be_bytes()].concat()).unwrap()
+}
+
+impl World {
+    fn new(count: u64) -> Self {
+        let ca = Ca::new("Ahead", KEYS[1]);
+        let certificate = ca.certificate();
+        let key = SoftwareKey::from_file(&ca.path("ca.key")).unwrap();
+        let watched = Watched {
+            pool: Pool::software(&key, 2, limits::SIGN_QUEUE_LENGTH_MAX).unwrap(),
+            fail: AtomicU64::new(0),
+            jobs: AtomicU64::new(0),
+            before: Mutex::default(),
+        };
+        let state = IssuerState::default();
+        let world = Self { dir: tempfile::tempdir().unwrap(), ca, certificate, key, state, watched: Arc::new(watched) };
+        (0..count).for_each(|number| set(&world.state, number, Status::Good));
+        world
+    }
+
+    fn signer(&self, signing: Arc<dyn Signing>) -> Arc<OcspSigner> {
+        let (form, now) = (ResponseForm::default(), UnixTime::now());
+        let public = self.key.public_key_octets();
+        Arc::new(OcspSigner::new("CA", &self.certificate, &self.certificate, public, signing, form, now).unwrap())
+    }
+
+    fn subject_with(&self, policy: Policy, signing: Arc<dyn Signing>) -> Arc<Subject> {
+        Arc::new(Subject {
+            number: 1,
+            tenant: "tests".into(),
+            name: "CA".into(),
+            policy,
+            hashes: IssuerHashes::of(&self.certificate),
+            not_before: self.certificate.not_before(),
+            state: self.state.clone(),
+            signers: Signers::new(vec![self.signer(signing)]).unwrap(),
+            ahead: vec![HashAlgorithm::Sha1],
+        })
+    }
+
+    /// Signs on the threads of a pass.
+    fn here(&self) -> Arc<Subject> {
+        let pool = Pool::software(&self.key, 1, limits::SIGN_QUEUE_LENGTH_MAX).unwrap();
+        self.subject_with(POLICY, Arc::new(pool))
+    }
+
+    /// Signs on a pool.
+    fn pooled(&self) -> Arc<Subject> {
+        let subject = self.subject_with(POLICY, Arc::clone(&self.watched) as Arc<dyn Signing>);
+        // That of its self-test.
+        self.watched.jobs.store(0, Relaxed);
+        subject
+    }
+
+    fn both(&self) -> [Arc<Subject>; 2] {
+        [self.here(), self.pooled()]
+    }
+}
+
+/// Validity of ten days, so that the CA's certificate does not end before.
+const POLICY: Policy = Policy::DEFAULT;
+
+fn set(state: &IssuerState, number: u64, status: Status) {
+    let serial = serial(number);
+    state.records.apply([Change { serial, record: Some(Record { status, not_after: None }) }]);
+    state.changes.tell(1, [serial].into_iter());
+}
+
+fn revoked() -> Status {
+    Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise }
+}
+
+const HOLD: Status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::CertificateHold };
+
+fn desk(store: Option<&Path>) -> Desk {
+    let progress = Arc::new(Progress::default());
+    let keeper = store.map(|dir| Keeper::open(dir.to_owned(), 1 << 40, &progress).unwrap());
+    Desk { answers: Arc::new(Answers::new(1 << 30)), keeper, progress, spread: RandomState::new() }
+}
+
+fn signed(desk: &Desk) -> u64 {
+    desk.progress.report().signed
+}
+
+fn restore(desk: &Desk, subject: &Subject) -> u64 {
+    let now = UnixTime::now();
+    let before = desk.progress.report().restored;
+    let keeper = desk.keeper.as_ref().unwrap();
+    keeper.restore(subject, &subject.forms(now), &desk.answers, now, NEVER);
+    desk.progress.report().restored - before
+}
+
+/// What clients would be given about a certificate; its signature is verified.
+fn kept(desk: &Desk, subject: &Subject, number: u64) -> Option<CertStatus> {
+    let now = UnixTime::now();
+    let forms = subject.forms(now);
+    let mut packed = Vec::new();
+    let serial = serial(number);
+    let entry = subject.kept(&desk.answers, &forms[0], &serial, &mut packed)?;
+    let kept = Kept::of(&entry)?;
+    let found = subject.state.records.get(&serial);
+    if !kept.serves(&crate::ocsp::profile::statement(&subject.policy, found, now).ok()?, now) {
+        return None;
+    }
+    // Made again from what is kept of it, it is what was signed.
+    let again = Subject::response_data(subject, &forms[0], &serial, &kept.statement, &kept.times);
+    let mut signature = Vec::new();
+    let signer = &forms[0].signer;
+    signer.packing().unpack(&packed, &mut signature);
+    let algorithm = AlgorithmIdentifierOwned::from_der(signer.algorithm().identifier()).unwrap();
+    let certificate = Certificate::from_der(signer.certificate_der()).unwrap();
+    verify_signed(certificate.spki_der(), &algorithm, &again, &signature).unwrap();
+    Some(kept.statement.status)
+}
+
+fn done(passed: Passed, due: u64) {
+    assert_eq!((passed.end, passed.due, passed.again), (End::Done, due, false));
+}
+
+#[test]
+fn every_certificate_finds_its_answer_signed_once() {
+    const COUNT: u64 = 500;
+    let world = World::new(COUNT);
+    set(&world.state, 7, revoked());
+    for subject in world.both() {
+        let desk = desk(None);
+        done(desk.pass(&[Arc::clone(&subject)], NEVER), COUNT);
+        assert_eq!((signed(&desk), desk.answers.len()), (COUNT, COUNT));
+        for number in (0..COUNT).step_by(100) {
+            assert_eq!(kept(&desk, &subject, number), Some(CertStatus::Good));
+        }
+        assert!(matches!(kept(&desk, &subject, 7), Some(CertStatus::Revoked { .. })));
+        done(desk.pass(&[subject], NEVER), 0);
+        assert_eq!((signed(&desk), desk.progress.report().due), (COUNT, 0));
+    }
+    assert_eq!(world.watched.jobs.load(Relaxed), COUNT);
+}
+
+#[test]
+fn one_who_is_stopped_goes_on_where_it_was() {
+    const COUNT: u64 = 3000;
+    let world = World::new(COUNT);
+    for subject in world.both() {
+        let desk = desk(None);
+        for wanted in [200, 700, 1500] {
+            let stop = || signed(&desk) >= wanted;
+            assert_eq!(desk.pass(&[Arc::clone(&subject)], &stop).end, End::Stopped);
+            let report = desk.progress.report();
+            assert!((wanted..COUNT).contains(&report.signed), "{wanted}: {report:?}");
+            assert_eq!(desk.answers.len(), report.signed);
+        }
+        let left = COUNT - signed(&desk);
+        done(desk.pass(&[subject], NEVER), left);
+        assert_eq!((signed(&desk), desk.answers.len()), (COUNT, COUNT), "none was signed twice");
+    }
+}
+
+#[test]
+fn what_is_stored_is_there_after_a_restart_and_only_what_changed_is_due() {
+    const COUNT: u64 = 400;
+    let world = World::new(COUNT);
+    let subject = world.here();
+    let path = world.dir.path();
+    let first = desk(Some(path));
+    done(first.pass(&[Arc::clone(&subject)], NEVER), COUNT);
+    drop(first);
+
+    set(&world.state, 3, revoked());
+    world.state.records.apply([Change { serial: serial(4), record: None }]);
+    // A state with another counter that says the same: as after a restart, where counters begin anew.
+    set(&world.state, 5, Status::Good);
+    let second = desk(Some(path));
+    assert_eq!(restore(&second, &subject), COUNT - 2);
+    for (number, expected) in [(1, Some(CertStatus::Good)), (3, None), (4, None), (5, Some(CertStatus::Good))] {
+        assert_eq!(kept(&second, &subject, number), expected, "{number}");
+    }
+    done(second.pass(&[Arc::clone(&subject)], NEVER), 1);
+    drop(second);
+
+    let third = desk(Some(path));
+    assert_eq!(restore(&third, &subject), COUNT - 1, "the good one from before the revocation is of no use");
+    assert!(matches!(kept(&third, &subject, 3), Some(CertStatus::Revoked { .. })));
+    done(third.pass(&[subject], NEVER), 0);
+    drop(third);
+
+    // What is said of it, by whom and for how long is part of what an answer is.
+    let policy = Policy { validity: Duration::from_secs(3 * 86_400), ..POLICY };
+    let other = world.subject_with(policy, Arc::clone(&world.watched) as Arc<dyn Signing>);
+    let fourth = desk(Some(path));
+    assert_eq!(restore(&fourth, &other), 0);
+}
+
+#[test]
+fn a_hold_that_was_stored_and_released_voids_the_answer_from_before() {
+    let world = World::new(1);
+    let subject = world.here();
+    let path = world.dir.path();
+    let first = desk(Some(path));
+    done(first.pass(&[Arc::clone(&subject)], NEVER), 1);
+    drop(first);
+    set(&world.state, 0, HOLD);
+    let second = desk(Some(path));
+    done(second.pass(&[Arc::clone(&subject)], NEVER), 1);
+    drop(second);
+    set(&world.state, 0, Status::Good);
+    let third = desk(Some(path));
+    restore(&third, &subject);
+    assert_eq!(kept(&third, &subject, 0), None);
+    done(third.pass(&[Arc::clone(&subject)], NEVER), 1);
+    assert_eq!(kept(&third, &subject, 0), Some(CertStatus::Good));
+}
+
+#[test]
+fn an_answer_signed_for_a_client_meanwhile_is_not_replaced_by_an_older_one() {
+    let world = World::new(1);
+    let subject = world.here();
+    let first = desk(Some(world.dir.path()));
+    done(first.pass(&[Arc::clone(&subject)], NEVER), 1);
+    drop(first);
+    let second = desk(Some(world.dir.path()));
+    let form = &subject.forms(UnixTime::now())[0];
+    let mut packed = Vec::new();
+    assert_eq!(restore(&second, &subject), 1);
+    let entry = subject.kept(&second.answers, form, &serial(0), &mut packed).unwrap();
+    let newer = crate::answers::Entry { this_update: entry.this_update.after(Duration::from_secs(1)), ..entry };
+    assert!(second.answers.insert(&subject.key(form, &serial(0)), &newer, &packed));
+    assert_eq!(restore(&second, &subject), 0);
+    assert_eq!(subject.kept(&second.answers, form, &serial(0), &mut packed), Some(newer));
+}
+
+#[test]
+fn a_record_that_changes_while_its_answer_is_signed_is_not_kept() {
+    let world = World::new(1);
+    let subject = world.pooled();
+    let desk = desk(None);
+    let state = world.state.clone();
+    *world.watched.before.lock().unwrap() = Some(Box::new(move || set(&state, 0, revoked())));
+    desk.pass(&[Arc::clone(&subject)], NEVER);
+    let report = desk.progress.report();
+    assert_eq!((report.signed, report.void, desk.answers.len()), (0, 1, 0));
+    *world.watched.before.lock().unwrap() = None;
+    done(desk.pass(&[Arc::clone(&subject)], NEVER), 1);
+    assert!(matches!(kept(&desk, &subject, 0), Some(CertStatus::Revoked { .. })));
+}
+
+#[test]
+fn a_queue_that_refuses_is_tried_again_until_all_is_signed() {
+    const COUNT: u64 = 300;
+    let world = World::new(COUNT);
+    let subject = world.pooled();
+    let desk = desk(None);
+    world.watched.fail.store(COUNT + 1, Relaxed);
+    done(desk.pass(&[subject], NEVER), COUNT);
+    let report = desk.progress.report();
+    assert_eq!((report.signed, report.failed, desk.answers.len()), (COUNT, COUNT + 1, COUNT));
+}
+
+#[test]
+fn a_key_that_does_not_sign_is_left_and_holds_up_no_other_issuer() {
+    let (dead, alive) = (World::new(50), World::new(50));
+    dead.pooled();
+    let subject = dead.pooled();
+    dead.watched.fail.store(u64::MAX, Relaxed);
+    let mut other = Arc::into_inner(alive.pooled()).unwrap();
+    other.number = 2;
+    let desk = desk(None);
+    let passed = desk.pass(&[subject, Arc::new(other)], NEVER);
+    assert_eq!((passed.end, passed.due), (End::Faulty, 100));
+    let report = desk.progress.report();
+    assert_eq!((report.signed, report.due), (50, 50), "{report:?}");
+}
+
+#[test]
+fn without_room_it_ends_and_says_so() {
+    let world = World::new(3000);
+    for subject in world.both() {
+        let mut desk = desk(None);
+        desk.answers = Arc::new(Answers::new(200_000));
+        assert_eq!(desk.pass(&[subject], NEVER).end, End::Full);
+        let report = desk.progress.report();
+        assert!(report.full && report.signed == desk.answers.len() && report.signed < 3000, "{report:?}");
+    }
+}
+
+#[test]
+fn what_changes_is_signed_at_once() {
+    let world = World::new(20);
+    for subject in world.both() {
+        (0..20).for_each(|number| set(&world.state, number, HOLD));
+        let desk = desk(None);
+        done(desk.pass(&[Arc::clone(&subject)], NEVER), 20);
+        set(&world.state, 3, revoked());
+        assert_eq!(kept(&desk, &subject, 3), None, "what was said before is void");
+        assert_eq!(desk.changed(&subject, vec![serial(3), serial(99), serial(3)], NEVER), End::Done);
+        assert!(matches!(kept(&desk, &subject, 3), Some(CertStatus::Revoked { reason: Reason::KeyCompromise, .. })));
+        assert_eq!(signed(&desk), 21, "once");
+    }
+}
+
+#[test]
+fn more_than_can_be_listed_is_signed_while_walking() {
+    let world = World::new(3000);
+    for subject in world.both() {
+        let desk = desk(None);
+        let subjects = [subject];
+        let passed = desk.pass_with(&subjects, 1000, NEVER);
+        assert_eq!((passed.end, passed.due, passed.again), (End::Done, 3000, true));
+        assert_eq!((signed(&desk), desk.answers.len()), (3000, 3000));
+        done(desk.pass(&subjects, NEVER), 0);
+    }
+}
+
+/// A signer of the world's CA by a certificate that ends so soon.
+fn delegate(world: &World, stem: &str, left: &str) -> Arc<OcspSigner> {
+    let script = format!(
+        "set -e; umask 077
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {stem}.key -subj /CN={stem} -out {stem}.csr
+        printf 'extendedKeyUsage=OCSPSigning\\nnoCheck=ignored\\n' > {stem}.ext
+        openssl ca -config ca.cnf -batch -notext -extfile {stem}.ext -in {stem}.csr -out {stem}.pem \
+            -enddate $(date -u -d '{left}' +%Y%m%d%H%M%SZ)"
+    );
+    let output =
+        std::process::Command::new("bash").args(["-c", &script]).current_dir(world.ca.path("")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let certificate = crate::pki::certificates(&world.ca.path(&format!("{stem}.pem"))).unwrap().remove(0);
+    let key = SoftwareKey::from_file(&world.ca.path(&format!("{stem}.key"))).unwrap();
+    let pool = Arc::new(Pool::software(&key, 1, 16).unwrap());
+    let (public, now) = (key.public_key_octets(), UnixTime::now());
+    let signer = OcspSigner::new(stem, &world.certificate, &certificate, public, pool, ResponseForm::default(), now);
+    Arc::new(signer.unwrap())
+}
+
+#[test]
+fn before_another_signer_takes_over_its_answers_are_signed() {
+    let world = World::new(40);
+    let with = |signers| {
+        let mut subject = Arc::into_inner(world.here()).unwrap();
+        subject.signers = Signers::new(signers).unwrap();
+        Arc::new(subject)
+    };
+    let new = delegate(&world, "new", "+20 days");
+    // Answers are valid for 4 days: the old one signs until 4 days before its end.
+    for (left, due) in [("+10 days", 40), ("+5 days +1 hour", 40), ("+4 days +23 hours", 80), ("+3 days", 40)] {
+        let old = delegate(&world, "old", left);
+        let desk = desk(None);
+        done(desk.pass(&[with(vec![old, Arc::clone(&new)])], NEVER), due);
+        assert_eq!(desk.answers.len(), due, "{left}");
+    }
+    let old = delegate(&world, "old", "+4 days +23 hours");
+    let desk = desk(None);
+    done(desk.pass(&[with(vec![old, Arc::clone(&new)])], NEVER), 80);
+    // When it has taken over, everything is there.
+    let old = delegate(&world, "old", "+3 days");
+    let after = with(vec![old, new]);
+    done(desk.pass(&[Arc::clone(&after)], NEVER), 0);
+    assert_eq!(kept(&desk, &after, 7), Some(CertStatus::Good));
+}
+
+#[test]
+fn a_presigner_restores_passes_follows_changes_and_stops() {
+    let world = World::new(100);
+    let path = world.dir.path();
+    let first = desk(Some(path));
+    let subject = || Arc::into_inner(world.here()).unwrap();
+    let wanted = AtomicBool::new(false);
+    first.pass(&[world.here()], &|| wanted.swap(true, Relaxed) && signed(&first) >= 30);
+    let stored = signed(&first);
+    drop(first);
+
+    let answers = Arc::new(Answers::new(1 << 30));
+    let settings = Settings { answers: Arc::clone(&answers), state_dir: path.to_owned(), store_octets_max: 1 << 30 };
+    let presigner = Presigner::start(settings, vec![subject()]).unwrap();
+    let until = |what: &str, holds: &dyn Fn(&Report) -> bool| {
+        let began = std::time::Instant::now();
+        while !holds(&presigner.progress().report()) {
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}: {:?}", presigner.progress().report());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    until("the first pass", &|report| report.passes > 0 && report.due == 0);
+    let report = presigner.progress().report();
+    assert_eq!((report.restored, report.signed), (stored, 100 - stored));
+
+    let before = report.signed;
+    set(&world.state, 50, revoked());
+    until("the revocation", &|report| report.signed == before + 1);
+
+    let mut other = subject();
+    (other.number, other.ahead) = (2, vec![HashAlgorithm::Sha256, HashAlgorithm::Sha1]);
+    presigner.change(vec![subject(), other]);
+    // The other's answers in SHA-1 are those that were stored.
+    until("another issuer", &|_| answers.len() == 300);
+    drop(presigner);
+    let again = desk(Some(path));
+    let mut other = subject();
+    other.ahead = vec![HashAlgorithm::Sha256];
+    assert_eq!(restore(&again, &other), 100, "stored before it ended");
+}
