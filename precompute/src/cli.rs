@@ -1,6 +1,8 @@
 //! The command line of `ostia-precompute`.
 #![allow(clippy::print_stdout)] // its results go to standard output
 
+mod presign;
+
 use std::{fmt, path::PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -14,7 +16,7 @@ use crate::{
 /// Sections of the configuration file that only the responder reads.
 const RESPONDER_SECTIONS: [&str; 4] = ["http", "tls", "admin", "log"];
 
-/// Keeps what the CA knows: reads index.txt and CRLs into the book, and shows what is in it.
+/// Keeps what the CA knows: reads index.txt and CRLs into the book, shows what is in it, and signs ahead.
 ///
 /// The responder does this by itself while it runs; these commands are for when it does not.
 #[derive(Parser, Debug)]
@@ -35,6 +37,12 @@ enum Command {
         #[arg(long)]
         accept_shrink: bool,
     },
+    /// Sign answers before anybody asks, while no responder runs. Ctrl-C leaves what is done; started again it goes on.
+    Presign {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Show what the book holds of certificates.
     Show {
         /// The configuration file.
@@ -50,6 +58,7 @@ enum Command {
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     match arguments.command {
         Command::Sync { config, accept_shrink } => sync(&read_config(config)?, accept_shrink),
+        Command::Presign { config } => presign::run(&read_config(config)?),
         Command::Show { config, serials } => show(&read_config(config)?, &serials),
     }
 }

@@ -20,7 +20,10 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use precompute::pki::UnixTime;
+use precompute::{
+    pki::UnixTime,
+    presign::{Progress, Report},
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, text},
@@ -42,6 +45,7 @@ pub struct Status {
     site: watch::Receiver<Arc<Site>>,
     counters: Vec<Arc<Counters>>,
     misses: Arc<Misses>,
+    presign: Arc<Progress>,
     /// Whether the service counts as ready while a signer has nobody to sign for it.
     ready_without_signers: bool,
     draining: AtomicBool,
@@ -57,6 +61,7 @@ impl Status {
         site: watch::Receiver<Arc<Site>>,
         counters: Vec<Arc<Counters>>,
         misses: Arc<Misses>,
+        presign: Arc<Progress>,
         ready_without_signers: bool,
     ) -> Arc<Self> {
         let started = UnixTime::now();
@@ -64,6 +69,7 @@ impl Status {
             site,
             counters,
             misses,
+            presign,
             ready_without_signers,
             draining: AtomicBool::new(false),
             started,
@@ -225,6 +231,7 @@ impl Collector for Scrape {
             "Certificates whose answer is being signed",
             status.misses.pending() as u64,
         )?;
+        presign(&mut encoder, &status.presign.report())?;
         Pools::of(&site).encode(&mut encoder)?;
         gauge(&mut encoder, "start_time_seconds", "When the process was started, Unix time", status.started.0)?;
 
@@ -284,6 +291,32 @@ impl Collector for Scrape {
         counters(&mut encoder, "source_reads", "Reads of the sources", each(&|report| report.reads))?;
         counters(&mut encoder, "source_changes", "Records changed by the sources", each(&|report| report.changed))
     }
+}
+
+/// How signing ahead gets on.
+fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
+    for (name, help, value) in [
+        ("presign_due", "Answers that the present pass has still to sign ahead", report.due),
+        ("presign_left_seconds", "How long that takes at its pace", report.left.map_or(0, |left| left.as_secs())),
+        ("presign_last_pass_end_seconds", "When the last pass ended, Unix time", report.last_pass_ended),
+        ("presign_store_faulty", "Whether answers signed ahead cannot be stored", report.store_faulty.into()),
+        ("presign_full", "Whether there was no room for more answers in the last pass", report.full.into()),
+    ] {
+        gauge(encoder, name, help, value)?;
+    }
+    let mut took =
+        encoder.encode_descriptor("presign_last_pass_seconds", "How long it took", None, MetricType::Gauge)?;
+    took.encode_gauge(&report.last_pass.as_secs_f64())?;
+    for (name, help, value) in [
+        ("presign_signed", "Answers signed ahead and kept", report.signed),
+        ("presign_failed", "Signatures that could not be had for answers signed ahead", report.failed),
+        ("presign_void", "Signatures thrown away because their record changed meanwhile", report.void),
+        ("presign_restored", "Answers taken from the store", report.restored),
+        ("presign_stored", "Answers put into the store", report.stored),
+    ] {
+        counters(encoder, name, help, vec![(Labels::new(), value)])?;
+    }
+    Ok(())
 }
 
 fn labels((tenant, issuer): (&str, &Issuer)) -> Labels {

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, mpsc},
 };
 
-use precompute::{engine::Engine, pki::UnixTime};
+use precompute::{engine::Engine, pki::UnixTime, presign::Presigner};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -32,6 +32,8 @@ pub struct Reload {
     pub orders: mpsc::Sender<Order>,
     /// To everybody who looks at the site.
     pub sites: watch::Sender<Arc<Site>>,
+    /// Signs ahead for the issuers of the site.
+    pub presigner: Arc<Presigner>,
     /// Where the outcome is told.
     pub status: Arc<Status>,
 }
@@ -93,6 +95,7 @@ impl Reload {
         self.sites.send_modify(|site| {
             *site = Arc::new(Site::new(&config.common, &states, self.workers, Some(site)));
         });
+        self.presigner.change(self.sites.borrow().subjects());
         Ok(())
     }
 }

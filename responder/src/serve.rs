@@ -1,8 +1,8 @@
 //! The service from start to stop: binds, reads, starts the threads, waits for a signal.
 //!
-//! Three kinds of thread: workers ([`crate::net::worker`]) answer, the engine
-//! ([`precompute::engine`]) follows the sources, and this one runs ordinary async Rust for health,
-//! metrics and signals. What cannot be had at the start is an error; what is lost later is not.
+//! Four kinds of thread: workers ([`crate::net::worker`]) answer, the engine
+//! ([`precompute::engine`]) follows the sources, the presigner ([`precompute::presign`]) signs before anybody asks, and
+//! this one runs ordinary async Rust for health, metrics and signals. What cannot be had at the start is an error; what is lost later is not.
 
 use std::{
     error::Error,
@@ -14,7 +14,13 @@ use std::{
     time::Instant,
 };
 
-use precompute::{config::Unlisted, engine::Engine, pki::UnixTime};
+use precompute::{
+    config::Unlisted,
+    engine::Engine,
+    limits::ANSWER_STORE_FACTOR,
+    pki::UnixTime,
+    presign::{Presigner, Settings},
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio::{
@@ -99,7 +105,14 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     drop(lines);
     thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
     let cleaned = Arc::clone(&misses);
-    let status = admin::Status::new(site, workers.counters.clone(), misses, config.ready_without_signers);
+    let settings = Settings {
+        answers: Arc::clone(misses.store().answers()),
+        state_dir: config.common.state_dir.clone(),
+        store_octets_max: config.common.cache.answers_octets.saturating_mul(ANSWER_STORE_FACTOR),
+    };
+    let presigner = Arc::new(Presigner::start(settings, site.borrow().subjects())?);
+    let progress = Arc::clone(presigner.progress());
+    let status = admin::Status::new(site, workers.counters.clone(), misses, progress, config.ready_without_signers);
     let (orders, ordered) = std::sync::mpsc::channel::<Order>();
     let follow = {
         // Without it the service would go on vouching for what it last read.
@@ -122,6 +135,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
             workers: config.workers,
             orders,
             sites,
+            presigner: Arc::clone(&presigner),
             status: Arc::clone(&status),
         };
         let mut hangup = signal(SignalKind::hangup())?;
@@ -169,6 +183,9 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     });
     // The engine may be in the middle of a commit; it ends within one pass.
     let _ = follow.join();
+    // What is signed is stored. Reloading has it too.
+    drop(control);
+    drop(presigner);
     info!("stopped");
     outcome
 }

@@ -19,6 +19,7 @@ use precompute::{
     limits::ISSUERS_MAX,
     ocsp::{CertId, HashAlgorithm, IssuerHashes, OcspError},
     pki::{Certificate, Serial, UnixTime},
+    presign::Subject,
     sign::{Algorithm, OcspSigner, Signers},
 };
 use tracing::error;
@@ -40,6 +41,8 @@ pub struct Tenant {
     pub policy: Policy,
     /// CAs of those who may sign requests.
     pub request_anchors: Arc<[Certificate]>,
+    /// The hash algorithms of the CertIDs whose answers are signed before anybody asks.
+    pub presign: Vec<HashAlgorithm>,
     /// Requests that name none of its issuers.
     pub requests: Arc<Requests>,
     hosts: Vec<String>,
@@ -141,6 +144,20 @@ impl Issuer {
         Key::new(self.number, hash, signer, serial)
     }
 
+    fn subject(&self, tenant: &Tenant) -> Subject {
+        Subject {
+            number: self.number,
+            tenant: tenant.name.to_string(),
+            name: self.name.clone(),
+            policy: self.policy,
+            hashes: self.hashes.clone(),
+            not_before: self.not_before,
+            state: self.state.clone(),
+            signers: self.signers.clone(),
+            ahead: tenant.presign.clone(),
+        }
+    }
+
     /// Who signs an answer `now` for a client with these preferences, and its place among the signers.
     #[inline]
     pub fn choose(
@@ -200,6 +217,12 @@ impl Site {
         &self.tenants
     }
 
+    /// Those whose answers are signed before anybody asks.
+    pub fn subjects(&self) -> Vec<Subject> {
+        let ahead = self.tenants.iter().filter(|tenant| !tenant.presign.is_empty());
+        ahead.flat_map(|tenant| tenant.issuers.iter().map(|issuer| issuer.subject(tenant))).collect()
+    }
+
     /// The tenant of a URL and what follows its path: of those that serve `host`, the one with
     /// the longest path; a named host goes before none.
     pub fn route<'p>(&self, host: Option<&[u8]>, path: &'p [u8]) -> Option<(&Tenant, &'p [u8])> {
@@ -238,6 +261,7 @@ impl Tenant {
             name: config.name.as_str().into(),
             policy: config.policy,
             request_anchors: Arc::clone(&config.request_anchors),
+            presign: config.presign.clone(),
             requests: former.map_or_else(|| Arc::new(Requests::new(workers)), |former| Arc::clone(&former.requests)),
             hosts: config.hosts.clone(),
             path: config.path.clone(),
@@ -291,6 +315,7 @@ mod tests {
             name: (*name).into(),
             policy: Policy::DEFAULT,
             request_anchors: Arc::default(),
+            presign: Vec::new(),
             requests: Arc::new(Requests::new(0)),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             path: (*path).to_owned(),

@@ -1,0 +1,210 @@
+//! `ostia-precompute presign`: fills the answer store while no responder runs.
+
+use std::{
+    fmt,
+    hash::RandomState,
+    io::{IsTerminal as _, stderr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
+    time::Duration,
+};
+
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
+
+use crate::{
+    answers::Answers,
+    config::Config,
+    engine::{Engine, IssuerState},
+    limits,
+    pki::UnixTime,
+    presign::{Desk, End, Keeper, Passed, Progress, Report, Subject},
+};
+
+/// How often the bar moves,
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
+/// and how often a line is written where there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why not everything is signed.
+#[derive(Debug)]
+struct Unfinished {
+    end: End,
+    left: u64,
+}
+
+impl fmt::Display for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = HumanCount(self.left);
+        match self.end {
+            End::Stopped => write!(f, "stopped; what is signed is stored, the same command goes on from there"),
+            End::Full => write!(f, "{left} answers have no room; raise `cache.answers_octets`"),
+            End::Faulty | End::Done => write!(
+                f,
+                "{left} answers could not be signed; what is signed is stored, the same command goes on from there"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Unfinished {}
+
+pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The second one does not wait.
+        flag::register_conditional_default(signal, Arc::clone(&stopped))?;
+        flag::register(signal, Arc::clone(&stopped))?;
+    }
+    // Open all the while: no responder signs meanwhile.
+    let mut engine = Engine::open(config)?;
+    engine.read_all(|_, _, _| ())?;
+    let subjects = subjects(config, &engine.states());
+    if subjects.is_empty() {
+        println!("nothing is to be signed ahead: every tenant says `presign = false`");
+        return Ok(());
+    }
+    let progress = Arc::new(Progress::default());
+    let octets = config.cache.answers_octets;
+    let store_octets_max = octets.saturating_mul(limits::ANSWER_STORE_FACTOR);
+    let keeper = Keeper::open(config.state_dir.clone(), store_octets_max, &progress)?;
+    let answers = Arc::new(Answers::new(octets));
+    let desk = Desk { answers, keeper: Some(keeper), progress: Arc::clone(&progress), spread: RandomState::new() };
+    let stop = || stopped.load(Relaxed);
+    let passed = std::thread::scope(|scope| {
+        let (ended, until) = channel();
+        scope.spawn(|| tell(&progress, until));
+        let passed = sign(&desk, &subjects, &stop);
+        drop(ended);
+        passed
+    });
+    // Written to the end.
+    drop(desk);
+    let report = progress.report();
+    println!(
+        "{} answers signed, {} were there already; {} are stored now",
+        HumanCount(report.signed),
+        HumanCount(report.restored),
+        HumanCount(report.restored + report.stored)
+    );
+    match passed.end {
+        End::Done if !report.store_faulty => Ok(()),
+        End::Done => Err("the answer store could not be written; the log says why".into()),
+        end => Err(Unfinished { end, left: report.due }.into()),
+    }
+}
+
+/// Takes what is stored, and passes until nothing is due.
+fn sign(desk: &Desk, subjects: &[Arc<Subject>], stop: &(dyn Fn() -> bool + Sync)) -> Passed {
+    let now = UnixTime::now();
+    if let Some(keeper) = &desk.keeper {
+        for subject in subjects {
+            for forms in [subject.forms(now), subject.next_forms(now)] {
+                keeper.restore(subject, &forms, &desk.answers, now, stop);
+            }
+        }
+    }
+    loop {
+        let passed = desk.pass(subjects, stop);
+        if !passed.again {
+            return passed;
+        }
+    }
+}
+
+fn subjects(config: &Config, states: &[IssuerState]) -> Vec<Arc<Subject>> {
+    let mut subjects = Vec::new();
+    for (number, ((tenant, issuer), state)) in config.issuers().zip(states).enumerate() {
+        if tenant.presign.is_empty() {
+            continue;
+        }
+        subjects.push(Arc::new(Subject {
+            number: number as u32,
+            tenant: tenant.name.clone(),
+            name: issuer.name.clone(),
+            policy: tenant.policy,
+            hashes: issuer.hashes.clone(),
+            not_before: issuer.certificate.not_before(),
+            state: state.clone(),
+            signers: issuer.signers.clone(),
+            ahead: tenant.presign.clone(),
+        }));
+    }
+    subjects
+}
+
+/// Shows how it gets on until there is nobody at the other end of `until`: a bar on a terminal, lines elsewhere.
+fn tell(progress: &Progress, until: Receiver<()>) {
+    let bar = stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {human_pos} of {human_len}  {msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar
+    });
+    let interval = if bar.is_some() { BAR_INTERVAL } else { LINE_INTERVAL };
+    while until.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+        let report = progress.report();
+        let (due, done) = report.pass;
+        match &bar {
+            Some(bar) => {
+                bar.set_length(due);
+                bar.set_position(done);
+                bar.set_message(pace(&report));
+            }
+            None if due > 0 => tracing::info!(
+                done,
+                due,
+                a_second = report.rate as u64,
+                seconds_left = report.left.map_or(0, |left| left.as_secs()),
+                failed = report.failed,
+                "signing"
+            ),
+            None => {}
+        }
+    }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+}
+
+/// What a bar says beside itself.
+fn pace(report: &Report) -> String {
+    let mut text = format!("{} a second", HumanCount(report.rate as u64));
+    if let Some(left) = report.left {
+        text += &format!(", {} left", in_words(left));
+    }
+    if report.failed > 0 {
+        text += &format!(", {} failed", HumanCount(report.failed));
+    }
+    text
+}
+
+/// Hours, minutes and seconds.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_the_time_is_told_in_words() {
+        for (seconds, words) in [(0, "0 s"), (59, "59 s"), (61, "1 min 01 s"), (3600 * 5 + 61, "5 h 01 min")] {
+            assert_eq!(in_words(Duration::from_secs(seconds)), words);
+        }
+        let report = Report { rate: 65_432.1, left: Some(Duration::from_secs(90)), failed: 3, ..Report::default() };
+        assert_eq!(pace(&report), "65,432 a second, 1 min 30 s left, 3 failed");
+    }
+}
