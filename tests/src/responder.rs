@@ -19,6 +19,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// For an end that was asked for: what is under way has ten seconds to finish, and the machine may be busy.
 const END_LIMIT: Duration = Duration::from_secs(20);
 
+const NOT_AHEAD: &str = "presign = false\n";
+
 /// A `[[tenant]]` of a configuration.
 #[derive(Clone, Debug)]
 pub struct Tenant {
@@ -29,9 +31,9 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// A tenant with default policy and no issuer yet.
+    /// A tenant with default policy and no issuer yet. Nothing is signed ahead, so that tests know what is signed when.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), settings: String::new(), issuers: String::new() }
+        Self { name: name.to_owned(), settings: NOT_AHEAD.to_owned(), issuers: String::new() }
     }
 
     /// One whose single issuer is read from the CA's index and signed for by a delegate.
@@ -44,6 +46,13 @@ impl Tenant {
     pub fn set(mut self, line: &str) -> Self {
         self.settings += line;
         self.settings.push('\n');
+        self
+    }
+
+    /// With its answers signed ahead, as they are by default.
+    #[must_use]
+    pub fn presigned(mut self) -> Self {
+        self.settings = self.settings.replace(NOT_AHEAD, "");
         self
     }
 

@@ -24,7 +24,7 @@ use crate::{
     ocsp::{CertStatus, HashAlgorithm, IssuerHashes, profile::Kept},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
     records::Change,
-    sign::{Algorithm, Job, OcspSigner, Pool, ResponseForm, SignError, Signers, Signing, SoftwareKey},
+    sign::{Algorithm, Job, OcspSigner, Pool, PoolSettings, ResponseForm, SignError, Signers, Signing, SoftwareKey},
     source::openssl::{Ca, KEYS},
 };
 
@@ -91,7 +91,7 @@ impl World {
         let certificate = ca.certificate();
         let key = SoftwareKey::from_file(&ca.path("ca.key")).unwrap();
         let watched = Watched {
-            pool: Pool::software(&key, 2, limits::SIGN_QUEUE_LENGTH_MAX).unwrap(),
+            pool: pool(&key, &certificate, 2),
             fail: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
             before: Mutex::default(),
@@ -124,7 +124,7 @@ impl World {
 
     /// Signs on the threads of a pass.
     fn here(&self) -> Arc<Subject> {
-        let pool = Pool::software(&self.key, 1, limits::SIGN_QUEUE_LENGTH_MAX).unwrap();
+        let pool = pool(&self.key, &self.certificate, 1);
         self.subject_with(POLICY, Arc::new(pool))
     }
 
@@ -408,10 +408,16 @@ fn delegate(world: &World, stem: &str, left: &str) -> Arc<OcspSigner> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let certificate = crate::pki::certificates(&world.ca.path(&format!("{stem}.pem"))).unwrap().remove(0);
     let key = SoftwareKey::from_file(&world.ca.path(&format!("{stem}.key"))).unwrap();
-    let pool = Arc::new(Pool::software(&key, 1, 16).unwrap());
+    let pool = Arc::new(pool(&key, &certificate, 1));
     let (public, now) = (key.public_key_octets(), UnixTime::now());
     let signer = OcspSigner::new(stem, &world.certificate, &certificate, public, pool, ResponseForm::default(), now);
     Arc::new(signer.unwrap())
+}
+
+fn pool(key: &SoftwareKey, certificate: &Certificate, threads: usize) -> Pool {
+    let queue_length_max = limits::SIGN_QUEUE_LENGTH_MAX;
+    let settings = PoolSettings { name: "test".into(), threads, queue_length_max, primary_first: false };
+    Pool::software(key, certificate.spki_der(), settings).unwrap()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
 //! are told is in `answers` and `http`, where it comes from in `sources`, what survives in `restart`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
-//! who signs in `signers`,
+//! who signs in `signers`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
@@ -20,6 +20,7 @@ mod listeners;
 mod misses;
 mod operators;
 mod policies;
+mod presign;
 mod reload;
 mod restart;
 mod signers;

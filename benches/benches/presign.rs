@@ -1,0 +1,137 @@
+//! Signing ahead beside bare threads that do nothing but sign, and reading back what was stored.
+//!
+//! `cargo bench -p ostia-benches --bench presign -- 1000000 5`: so many records, so many rounds (by default 200,000 and
+//! 3). In each round the bare threads, a pass without a store and a pass with one take turns, so that they share whatever
+//! else the machine does. Needs openssl.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+use std::{
+    hash::RandomState,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use precompute::{
+    answers::Answers,
+    config::Policy,
+    engine::IssuerState,
+    ocsp::{HashAlgorithm, IssuerHashes},
+    pki::{Certificate, Record, Serial, Status, UnixTime, certificates},
+    presign::{Desk, End, Keeper, Progress, Subject},
+    records::Change,
+    sign::{OcspSigner, Pool, ResponseForm, Signers, SoftwareKey},
+};
+
+/// About what ResponseData of one certificate takes.
+const MESSAGE: [u8; 200] = [7; 200];
+
+fn serial(place: u64) -> Serial {
+    // splitmix64: 16 octets that look random.
+    let mix = |number: u64| {
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    };
+    let octets = [mix(2 * place + 1) | 1, mix(2 * place + 2)].map(u64::to_be_bytes).concat();
+    Serial::from_magnitude(&octets).unwrap()
+}
+
+fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
+    let arguments =
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=CA -keyout ca.key -out ca.pem";
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let certificate: Certificate = certificates(&dir.join("ca.pem")).unwrap().remove(0);
+    let key = SoftwareKey::from_file(&dir.join("ca.key")).unwrap();
+    let pool = Arc::new(Pool::software(&key, 1, 64).unwrap());
+    let (form, public) = (ResponseForm::default(), key.public_key_octets());
+    let signer = OcspSigner::new("CA", &certificate, &certificate, public, pool, form, UnixTime::now()).unwrap();
+    let state = IssuerState::default();
+    state.records.reserve(count as usize);
+    let record = Some(Record { status: Status::Good, not_after: None });
+    state.records.apply((0..count).map(|place| Change { serial: serial(place), record }));
+    let subject = Subject {
+        number: 0,
+        tenant: "bench".into(),
+        name: "CA".into(),
+        policy: Policy::DEFAULT,
+        hashes: IssuerHashes::of(&certificate),
+        not_before: certificate.not_before(),
+        state,
+        signers: Signers::new(vec![Arc::new(signer)]).unwrap(),
+        ahead: vec![HashAlgorithm::Sha1],
+    };
+    (Arc::new(subject), key)
+}
+
+fn desk(store: Option<&Path>) -> Desk {
+    let progress = Arc::new(Progress::default());
+    let keeper = store.map(|dir| Keeper::open(dir.to_owned(), 1 << 40, &progress).unwrap());
+    Desk { answers: Arc::new(Answers::new(1 << 40)), keeper, progress, spread: RandomState::new() }
+}
+
+fn bare(key: &SoftwareKey, count: u64, threads: u64) -> Duration {
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| (0..count / threads).for_each(|_| drop(key.sign(&MESSAGE).unwrap())));
+        }
+    });
+    began.elapsed()
+}
+
+fn pass(desk: &Desk, subject: &Arc<Subject>, count: u64) -> Duration {
+    let began = Instant::now();
+    let passed = desk.pass(&[Arc::clone(subject)], &|| false);
+    assert_eq!((passed.end, passed.due), (End::Done, count));
+    assert_eq!(desk.answers.len(), count);
+    began.elapsed()
+}
+
+fn main() {
+    let numbers: Vec<u64> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let count = numbers.first().copied().unwrap_or(200_000);
+    let rounds = numbers.get(1).copied().unwrap_or(3);
+    let threads = thread::available_parallelism().unwrap().get() as u64;
+    let dir = tempfile::tempdir().unwrap();
+    let (subject, key) = subject(dir.path(), count);
+    println!("P-256, {count} records, {threads} threads; answers a second");
+    println!(
+        "| round | bare threads | pass | of bare | pass with store | of bare | taken back a second | store, MiB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    let mut ratios = Vec::new();
+    for round in 1..=rounds {
+        let rate = |took: Duration| count as f64 / took.as_secs_f64();
+        let raw = rate(bare(&key, count, threads));
+        let alone = rate(pass(&desk(None), &subject, count));
+        let stored = tempfile::tempdir().unwrap();
+        let with_store = {
+            let desk = desk(Some(stored.path()));
+            let began = Instant::now();
+            pass(&desk, &subject, count);
+            // All of it is on disk then.
+            drop(desk);
+            rate(began.elapsed())
+        };
+        let again = desk(Some(stored.path()));
+        let (began, now) = (Instant::now(), UnixTime::now());
+        again.keeper.as_ref().unwrap().restore(&subject, &subject.forms(now), &again.answers, now, &|| false);
+        let back = rate(began.elapsed());
+        assert_eq!(again.answers.len(), count);
+        let octets = std::fs::metadata(stored.path().join("answers.redb")).unwrap().len();
+        println!(
+            "| {round} | {raw:.0} | {alone:.0} | {:.3} | {with_store:.0} | {:.3} | {back:.0} | {} |",
+            alone / raw,
+            with_store / raw,
+            octets >> 20
+        );
+        ratios.push(with_store / raw);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("median with store: {:.3} of bare threads", ratios[ratios.len() / 2]);
+}

@@ -1,0 +1,233 @@
+//! What is signed before anybody asks: found when somebody does, also after a kill, a revocation, or a change of signers.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use ostia_tests::{Ask, Ca, Delegate, KeyKind, Responder, Site, Status, Tenant, programs, run, until};
+
+/// A hundred thousand signatures on a busy machine, without optimisation.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Certificates that are only lines of the index, enough to take seconds to sign.
+const MANY: u32 = 100_000;
+
+/// Adds certificates to the index, with serials from 0x70000000 on.
+fn add_lines(ca: &Ca, count: u32) {
+    let mut index = fs::read_to_string(ca.index()).unwrap();
+    for number in 0..count {
+        writeln!(index, "V\t351231235959Z\t\t{:08X}\tunknown\t/CN=line", 0x7000_0000 + number).unwrap();
+    }
+    ca.replace_index(&index);
+}
+
+fn line(number: u32) -> String {
+    format!("{:08X}", 0x7000_0000 + number)
+}
+
+/// A site of one issuer that is signed ahead for.
+fn site(ca: &Ca, settings: &str, signers: &[String]) -> Site {
+    let sources = format!("index = {:?}", ca.index());
+    let signers = signers.join("\n[[tenant.issuer.signer]]\n");
+    let site = Site::new(&[Tenant::new("tests").set(settings).presigned().issuer("ca", ca, &sources, &signers)]);
+    site.edit_config(|text| text.replace("\n[tenant.issuer.signer]\n", "\n[[tenant.issuer.signer]]\n"));
+    site
+}
+
+fn records(responder: &Responder) -> f64 {
+    responder.metric("ostia_records", "")
+}
+
+fn counted(responder: &Responder, name: &str) -> f64 {
+    responder.metric(&format!("ostia_presign_{name}_total"), "")
+}
+
+/// Waits for a pass that had nothing left to do.
+#[track_caller]
+fn wait_for_all(responder: &Responder) {
+    until("all is signed ahead", PATIENCE, || {
+        let all = counted(responder, "signed") + counted(responder, "restored") >= records(responder);
+        (all && responder.metric("ostia_presign_due", "") == 0.0).then_some(())
+    });
+}
+
+/// Asks, and expects that nothing had to be signed for it.
+#[track_caller]
+fn expect_ready(responder: &Responder, ask: &Ask, status: Status) {
+    let count = |result: &str| responder.metric("ostia_requests_total", &format!("result=\"{result}\""));
+    let before = (count("hit"), count("signed"));
+    ask.at(responder.http(), "/").expect(status);
+    assert_eq!((count("hit"), count("signed")), (before.0 + 1.0, before.1));
+}
+
+#[test]
+fn the_first_who_asks_finds_the_answer_signed() {
+    let ca = Ca::new("CA");
+    let (good, revoked) = (ca.issue(), ca.issue());
+    ca.revoke(&revoked, &["-crl_reason", "superseded"]);
+    for kind in [KeyKind::P256, KeyKind::Rsa2048] {
+        let signer = ca.delegate(Delegate::Proper, kind);
+        let responder = site(&ca, "presign_hashes = [\"sha1\", \"sha256\"]", &[signer.lines()]).start();
+        until("both hashes", PATIENCE, || (counted(&responder, "signed") == 2.0 * records(&responder)).then_some(()));
+        for hash in ["sha1", "sha256"] {
+            expect_ready(&responder, &Ask::about(&ca, &good).hash(hash), Status::Good);
+            expect_ready(&responder, &Ask::about(&ca, &revoked).hash(hash), Status::Revoked);
+        }
+        // A certificate issued now is signed for at once, before the next pass.
+        let later = ca.issue();
+        until("the new one", PATIENCE, || (counted(&responder, "signed") == 2.0 * records(&responder)).then_some(()));
+        expect_ready(&responder, &Ask::about(&ca, &later), Status::Good);
+    }
+}
+
+#[test]
+fn killed_in_the_middle_it_goes_on_where_it_was() {
+    let ca = Ca::new("CA");
+    add_lines(&ca, MANY);
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let mut responder = site(&ca, "", &[signer.lines()]).start();
+    let all = records(&responder);
+    let mut signed = 0.0;
+    until("some are stored", PATIENCE, || {
+        signed = counted(&responder, "signed");
+        (counted(&responder, "stored") > 0.0).then_some(())
+    });
+    assert!(signed < all, "killed in the middle");
+    responder.end_by("KILL");
+
+    let mut responder = responder.into_site().start();
+    wait_for_all(&responder);
+    let (restored, signed) = (counted(&responder, "restored"), counted(&responder, "signed"));
+    assert!(restored > 0.0, "{}", responder.metrics());
+    assert_eq!(restored + signed, all, "each once");
+    for number in [0, MANY / 2, MANY - 1] {
+        expect_ready(&responder, &Ask::serial(&ca, &line(number)), Status::Good);
+    }
+
+    // Ended in order, nothing is lost.
+    assert!(responder.end_by("TERM").success());
+    let responder = responder.into_site().start();
+    wait_for_all(&responder);
+    assert_eq!((counted(&responder, "restored"), counted(&responder, "signed")), (all, 0.0));
+    expect_ready(&responder, &Ask::serial(&ca, &line(7)), Status::Good);
+}
+
+#[test]
+fn a_revocation_does_not_wait_for_the_end_of_a_pass() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    add_lines(&ca, 4000);
+    // Some 600 signatures a second.
+    let signer = ca.delegate(Delegate::Proper, KeyKind::Rsa4096);
+    let site = site(&ca, "", &[signer.lines() + "\nthreads = 1"]);
+    let mut command = site.serve();
+    command.env("OSTIA_LOG", "debug");
+    let responder = site.start_by(command);
+    until("a pass", PATIENCE, || (counted(&responder, "signed") > 0.0).then_some(()));
+    ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    until("the revocation is signed", PATIENCE, || {
+        responder.log().contains("changed records were signed").then_some(())
+    });
+    assert!(responder.metric("ostia_presign_due", "") > 100.0, "the pass goes on: {}", responder.metrics());
+    expect_ready(&responder, &Ask::about(&ca, &leaf), Status::Revoked);
+}
+
+#[test]
+fn a_stored_good_is_not_served_after_a_revocation_while_it_was_down() {
+    let ca = Ca::new("CA");
+    let (revoked, good) = (ca.issue(), ca.issue());
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let mut responder = site(&ca, "", &[signer.lines()]).start();
+    wait_for_all(&responder);
+    assert!(responder.end_by("TERM").success());
+    ca.revoke(&revoked, &[]);
+    let responder = responder.into_site().start();
+    Ask::about(&ca, &revoked).at(responder.http(), "/").expect(Status::Revoked);
+    wait_for_all(&responder);
+    assert_eq!(counted(&responder, "restored"), records(&responder) - 1.0);
+    expect_ready(&responder, &Ask::about(&ca, &good), Status::Good);
+}
+
+#[test]
+fn a_new_signer_finds_its_answers_signed_when_it_takes_over() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    // Answers are valid for four days: the new one takes over when the old one has less left, in an hour.
+    let old = ca.delegate_for(Duration::from_secs(4 * 86_400 + 3600));
+    let new = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let responder = site(&ca, "", &[old.lines(), new.lines()]).start();
+    let all = records(&responder);
+    until("the answers of both", PATIENCE, || (counted(&responder, "signed") == 2.0 * all).then_some(()));
+    expect_ready(&responder, &Ask::about(&ca, &leaf), Status::Good);
+
+    responder.reload(|text| {
+        text.replacen(&format!("{}\n", old.lines()), &format!("{}\n", new.lines()), 1).replacen(
+            &format!("\n[[tenant.issuer.signer]]\n{}\n", new.lines()),
+            "",
+            1,
+        )
+    });
+    until("the new one's answers are taken from the store", PATIENCE, || {
+        (counted(&responder, "restored") == all).then_some(())
+    });
+    expect_ready(&responder, &Ask::about(&ca, &leaf), Status::Good);
+    assert_eq!(counted(&responder, "signed"), 2.0 * all);
+}
+
+/// Starts `ostia-precompute presign`, its output in a file.
+fn presign(site: &Site, output: &Path) -> Child {
+    let file = fs::File::create(output).unwrap();
+    let mut command = Command::new(&programs().precompute);
+    command.args(["presign", "--config"]).arg(site.config()).stdin(Stdio::null());
+    command.stderr(file.try_clone().unwrap()).stdout(file).spawn().unwrap()
+}
+
+#[test]
+fn while_nobody_serves_the_store_is_filled_and_an_interrupted_one_goes_on() {
+    let ca = Ca::new("CA");
+    add_lines(&ca, MANY);
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let site = site(&ca, "", &[signer.lines()]);
+    let output = site.dir().join("presign.log");
+    let mut child = presign(&site, &output);
+    let stored = || fs::metadata(site.dir().join("state/answers.redb")).is_ok_and(|file| file.len() > 3 << 20);
+    until("some are stored", PATIENCE, || stored().then_some(()));
+    assert!(run(Command::new("kill").args(["-s", "INT", &child.id().to_string()])).status.success());
+    let status = until("it ends", PATIENCE, || child.try_wait().unwrap());
+    let said = fs::read_to_string(&output).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("the same command goes on from there"), "{said}");
+
+    let ended = site.precompute("presign", &[]);
+    assert!(ended.status.success(), "{ended:?}");
+    assert!(!ended.text.contains(" 0 were there already"), "{ended:?}");
+    let ended = site.precompute("presign", &[]);
+    assert!(ended.status.success() && ended.text.contains("0 answers signed"), "{ended:?}");
+
+    let responder = site.start();
+    wait_for_all(&responder);
+    assert_eq!((counted(&responder, "restored"), counted(&responder, "signed")), (records(&responder), 0.0));
+    expect_ready(&responder, &Ask::serial(&ca, &line(1)), Status::Good);
+    let ended = responder.site.precompute("presign", &[]);
+    assert!(!ended.status.success() && ended.text.contains("in use by another process"), "{ended:?}");
+}
+
+#[test]
+fn a_store_that_somebody_has_spoiled_is_begun_anew() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let site = site(&ca, "", &[signer.lines()]);
+    let state = site.dir().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("answers.redb"), [0x55; 100_000]).unwrap();
+    let responder = site.start();
+    wait_for_all(&responder);
+    assert!(responder.log().contains("begun anew"), "{}", responder.log());
+    assert_eq!(responder.metric("ostia_presign_store_faulty", ""), 0.0);
+    expect_ready(&responder, &Ask::about(&ca, &leaf), Status::Good);
+}
