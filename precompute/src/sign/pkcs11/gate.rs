@@ -21,11 +21,19 @@ struct State {
     inside: usize,
     /// One is alone inside, or waits to be.
     closed: bool,
+    /// How many have entered.
+    entered: u64,
+    /// Of those inside, how many one has already waited for in vain: all that entered before `stuck_before`.
+    stuck: usize,
+    stuck_before: u64,
 }
 
 /// Held by each of the many.
 #[derive(Debug)]
-pub(super) struct Share<'g>(&'g Gate);
+pub(super) struct Share<'g> {
+    gate: &'g Gate,
+    number: u64,
+}
 
 /// Held by the one.
 #[derive(Debug)]
@@ -44,26 +52,43 @@ impl Gate {
 
     /// One of the many. `None` where somebody is alone inside for longer than `limit`.
     pub(super) fn enter(&self, limit: Duration) -> Option<Share<'_>> {
-        self.wait_while(limit, |state| state.closed)?.inside += 1;
-        Some(Share(self))
+        let mut state = self.wait_while(limit, |state| state.closed)?;
+        state.inside += 1;
+        state.entered += 1;
+        Some(Share { gate: self, number: state.entered })
     }
 
     /// Lets nobody in any more, and waits until all have left. `None` where that takes longer than `limit`: then the
-    /// gate is open again.
+    /// gate is open again, and it is not closed another time for the same who do not leave.
     pub(super) fn alone(&self, limit: Duration) -> Option<Alone<'_>> {
-        self.wait_while(limit, |state| state.closed)?.closed = true;
+        let mut state = self.wait_while(limit, |state| state.closed)?;
+        if state.stuck > 0 {
+            return None;
+        }
+        state.closed = true;
+        drop(state);
         let alone = Alone(self);
-        drop(self.wait_while(limit, |state| state.inside > 0)?);
+        if self.wait_while(limit, |state| state.inside > 0).is_none() {
+            let mut state = self.lock();
+            (state.stuck, state.stuck_before) = (state.inside, state.entered + 1);
+            // The last of them may have left just now.
+            let nobody = state.stuck == 0;
+            drop(state);
+            return nobody.then_some(alone);
+        }
         Some(alone)
     }
 }
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.gate.lock();
         state.inside -= 1;
+        if self.number < state.stuck_before {
+            state.stuck = state.stuck.saturating_sub(1);
+        }
         if state.closed {
-            self.0.changed.notify_all();
+            self.gate.changed.notify_all();
         }
     }
 }
@@ -139,15 +164,39 @@ mod tests {
         let gate = Gate::default();
         let (first, second) = (gate.enter(SHORT).unwrap(), gate.enter(SHORT).unwrap());
         assert!(gate.alone(SHORT).is_none(), "two are inside");
-        drop(first);
-        assert!(gate.alone(SHORT).is_none(), "one is inside");
         // Having waited in vain closes nothing.
         drop(gate.enter(SHORT).unwrap());
+        drop(first);
         drop(second);
         let alone = gate.alone(SHORT).unwrap();
         assert!(gate.enter(SHORT).is_none() && gate.alone(SHORT).is_none());
         drop(alone);
         assert!(gate.enter(SHORT).is_some());
+    }
+
+    #[test]
+    fn for_who_does_not_leave_the_gate_is_closed_once_and_not_again() {
+        let gate = Gate::default();
+        let (hangs, slow) = (gate.enter(SHORT).unwrap(), gate.enter(SHORT).unwrap());
+        assert!(gate.alone(SHORT).is_none());
+        let newcomer = gate.enter(SHORT).unwrap();
+        let at_once = |expected: bool| {
+            let begin = std::time::Instant::now();
+            assert_eq!(gate.alone(if expected { SHORT } else { LONG }).is_some(), expected);
+            assert!(begin.elapsed() < LONG / 2);
+        };
+        at_once(false);
+        drop(slow);
+        at_once(false);
+        drop(newcomer);
+        at_once(false);
+        drop(hangs);
+        at_once(true);
+        // Another who does not leave is waited for anew.
+        let hangs = gate.enter(SHORT).unwrap();
+        assert!(gate.alone(SHORT).is_none());
+        drop(hangs);
+        at_once(true);
     }
 
     #[test]

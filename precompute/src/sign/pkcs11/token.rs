@@ -129,15 +129,16 @@ impl Pkcs11Token {
 
     /// The slot in which the token is now.
     fn find(&self, inside: &Inside<'_>) -> Result<(Slot, TokenInfo), Failure> {
-        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((generation, slot)) = *place
+        // Not held while the library is called: a call may hang.
+        let place = || self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *place();
+        if let Some((generation, slot)) = known
             && generation == inside.generation
             && let Ok(info) = inside.context.get_token_info(slot)
             && is_wanted(&self.token, slot, &info)
         {
             return Ok((slot, info));
         }
-        *place = None;
         let slots = inside.context.get_slots_with_token().map_err(|error| Failure::of(&self.module, &error))?;
         let mut found = Vec::new();
         let mut failed = None;
@@ -151,7 +152,7 @@ impl Pkcs11Token {
         let matching = found.iter().filter(wanted).count();
         if matching == 1 {
             let (slot, info) = found.swap_remove(found.iter().position(|each| wanted(&each)).unwrap_or_default());
-            *place = Some((inside.generation, slot));
+            *place() = Some((inside.generation, slot));
             return Ok((slot, info));
         }
         if matching > 1 {

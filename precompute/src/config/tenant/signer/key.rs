@@ -185,7 +185,7 @@ impl Key {
         let pool = match self {
             Self::File(key) => Pool::software(key, certificate.spki_der(), settings),
             Self::Tokens { algorithm, holders } => {
-                check(section, holders)?;
+                check(section, holders, threads)?;
                 Pool::new(*algorithm, certificate.spki_der(), holders.clone(), settings)
             }
         };
@@ -195,7 +195,7 @@ impl Key {
 
 /// Whether the tokens sign. One that is not to be reached while another is only warned of: a start must not fail because
 /// one of two is down. What is wrong with the configuration is a problem.
-fn check(section: &mut Section<'_>, holders: &[Arc<dyn Holder>]) -> Option<()> {
+fn check(section: &mut Section<'_>, holders: &[Arc<dyn Holder>], threads: usize) -> Option<()> {
     let opened: Vec<_> = holders.iter().map(|holder| (holder, holder.open().err())).collect();
     let some_signs = opened.iter().any(|(_, fault)| fault.is_none());
     let mut usable = some_signs;
@@ -207,6 +207,15 @@ fn check(section: &mut Section<'_>, holders: &[Arc<dyn Holder>]) -> Option<()> {
             section.problem("key", fault);
             usable = false;
         }
+    }
+    // What a token allows is known once it was asked.
+    for holder in holders.iter().filter(|holder| holder.sessions_max() < threads) {
+        warn!(
+            token = holder.name(),
+            sessions = holder.sessions_max(),
+            threads,
+            "the token allows fewer sessions than are to sign at once; lower `threads`, or raise what it allows"
+        );
     }
     usable.then_some(())
 }

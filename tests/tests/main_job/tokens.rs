@@ -1,0 +1,224 @@
+//! Keys on PKCS#11 tokens: SoftHSM, asked by the built responder.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Signer, Site, SoftHsm, Status, Tenant, softhsm, until};
+
+/// A site with one issuer, whose signer has these lines; its programs find the tokens.
+fn site(hsm: &SoftHsm, ca: &Ca, signer: &str) -> Site {
+    let sources = format!("index = {:?}", ca.index());
+    let site = Site::new(&[Tenant::new("tests").issuer("ca", ca, &sources, signer)]);
+    hsm.shim_environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value))
+}
+
+/// A delegate's lines with the key elsewhere than in its file.
+fn lines(signer: &Signer, key: &str) -> String {
+    format!("certificate = {:?}\nkey = {key}", signer.certificate)
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+/// A CA with a P-256 delegate, whose key is «ocsp» on each of the tokens.
+fn ca_and_tokens(labels: &[&str]) -> (Ca, Leaf, Signer, SoftHsm) {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let hsm = SoftHsm::new(labels);
+    labels.iter().for_each(|label| hsm.import(label, &signer.key, "ocsp", "01"));
+    fs::remove_file(&signer.key).unwrap();
+    let leaf = ca.issue();
+    (ca, leaf, signer, hsm)
+}
+
+#[test]
+fn openssl_verifies_what_every_algorithm_signs_on_a_token() {
+    let hsm = SoftHsm::new(&["keys"]);
+    for (number, (kind, line)) in [
+        (KeyKind::P256, ""),
+        (KeyKind::P384, ""),
+        (KeyKind::Rsa2048, ""),
+        (KeyKind::Rsa2048, "\nalgorithm = \"rsa-pss\""),
+        (KeyKind::Ed25519, ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let ca = Ca::with_key("CA", kind);
+        let (good, revoked) = (ca.issue(), ca.issue());
+        ca.revoke(&revoked, &[]);
+        let delegate = ca.delegate(Delegate::Proper, kind);
+        let keys = [("delegate", &delegate.key), ("ca", &ca.key())];
+        let [delegate_uri, ca_uri] = keys.map(|(who, key)| {
+            let label = format!("{who}-{number}");
+            hsm.import("keys", key, &label, &format!("{number}{}", who.len()));
+            quoted(&hsm.uri("keys", &label))
+        });
+        // A delegate, and the CA itself, which has no certificate of its own here.
+        for signer in [lines(&delegate, &delegate_uri), format!("key = {ca_uri}")] {
+            let responder = site(&hsm, &ca, &(signer + line)).start();
+            for (leaf, status) in [(&good, Status::Good), (&revoked, Status::Revoked)] {
+                Ask::about(&ca, leaf).at(responder.http(), "/").expect(status);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signer_has_its_key_on_two_tokens_with_so_many_sessions_each() {
+    let (ca, leaf, signer, hsm) = ca_and_tokens(&["a", "b"]);
+    let keys = ["a", "b"].map(|token| hsm.shim_uri(token, "ocsp"));
+    let responder = site(&hsm, &ca, &(lines(&signer, &format!("{keys:?}")) + "\nthreads = 3")).start();
+    for token in ["a", "b"] {
+        // One is that of the login.
+        assert_eq!(hsm.calls(&format!("C_OpenSession token={token}")), 4);
+        assert_eq!(hsm.calls(&format!("C_Login token={token}")), 1);
+    }
+    assert_eq!(hsm.calls("C_Initialize"), 1);
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+}
+
+#[test]
+fn a_start_does_not_fail_because_one_of_two_tokens_is_down() {
+    let (ca, leaf, signer, hsm) = ca_and_tokens(&["a", "b"]);
+    let both = lines(&signer, &format!("{:?}", ["a", "b"].map(|token| hsm.shim_uri(token, "ocsp"))));
+    hsm.order("C_OpenSession token=a return=CKR_TOKEN_NOT_PRESENT");
+    let responder = site(&hsm, &ca, &both).start();
+    let log = responder.log();
+    assert!(
+        log.contains("WARN") && log.contains("a token cannot be used now") && log.contains("CKR_TOKEN_NOT_PRESENT"),
+        "{log}"
+    );
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    drop(responder);
+    hsm.order("C_OpenSession return=CKR_TOKEN_NOT_PRESENT");
+    site(&hsm, &ca, &both)
+        .is_refused(&["the token «a»: C_OpenSession says CKR_TOKEN_NOT_PRESENT", "the token «b»: C_OpenSession"]);
+    // What is wrong with one of two is told, though the other could sign.
+    hsm.order("C_Login token=a return=CKR_PIN_INCORRECT");
+    site(&hsm, &ca, &both).is_refused(&["signer.key: the token «a»: C_Login says CKR_PIN_INCORRECT"]);
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once_at_a_start_whatever_is_configured() {
+    let (ca, _, signer, hsm) = ca_and_tokens(&["keys"]);
+    hsm.write_pin("1234-wrong");
+    let key = quoted(&hsm.shim_uri("keys", "ocsp"));
+    let own = format!("key = {key}");
+    // Two issuers, each with a signer on the token and with eight sessions.
+    let other = Ca::new("Another CA");
+    let sources = [&ca, &other].map(|ca| format!("index = {:?}", ca.index()));
+    let tenant = Tenant::new("tests").issuer("ca", &ca, &sources[0], &lines(&signer, &key)).issuer(
+        "other",
+        &other,
+        &sources[1],
+        &own,
+    );
+    let environment = hsm.shim_environment();
+    let site = environment.into_iter().fold(Site::new(&[tenant]), |site, (name, value)| site.environment(name, value));
+    let checked = site.check();
+    let said = "the token «keys»: C_Login says CKR_PIN_INCORRECT to the PIN in";
+    assert!(!checked.status.success() && checked.text.contains(said), "{}", checked.text);
+    assert!(checked.text.contains("it is not tried again: write the right PIN into that file"), "{}", checked.text);
+    assert!(!checked.text.contains("1234"), "{}", checked.text);
+    assert_eq!(hsm.calls("C_Login"), 1);
+}
+
+#[test]
+fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_found() {
+    let (ca, _, signer, hsm) = ca_and_tokens(&["keys"]);
+    (0..2).for_each(|_| hsm.add_token("twin"));
+    let other = ca.delegate(Delegate::Proper, KeyKind::P256);
+    hsm.import("keys", &other.key, "other", "02");
+    hsm.import("keys", &other.key, "double", "03");
+    hsm.import("keys", &other.key, "double", "04");
+    let uri = |token: &str, object: &str| hsm.uri(token, object);
+    let elsewhere = |module: &str| hsm.uri_with("keys", "ocsp", Path::new(module));
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let libc = maps.lines().find(|line| line.contains("/libc")).unwrap().split_whitespace().last().unwrap().to_owned();
+    let open_pin = hsm.dir().join("open.pin");
+    fs::write(&open_pin, softhsm::PIN).unwrap();
+    fs::set_permissions(&open_pin, fs::Permissions::from_mode(0o644)).unwrap();
+    let pin = |source: &str| uri("keys", "ocsp").replace(hsm.pin_file().to_str().unwrap(), source);
+    for (key, said) in [
+        (elsewhere("/nowhere/lib.so"), &["the PKCS#11 module /nowhere/lib.so cannot be read: No such file"][..]),
+        (elsewhere("/etc/passwd"), &["/etc/passwd cannot be loaded as a PKCS#11 module", "invalid ELF header"]),
+        (elsewhere(&libc), &["cannot be loaded as a PKCS#11 module", "C_GetFunctionList"]),
+        (
+            uri("absent", "ocsp"),
+            &["has no token with token=absent; it has", "«token=keys;serial=", "«token=twin;serial="],
+        ),
+        (uri("twin", "ocsp"), &["has more than one token with token=twin: «token=twin;serial="]),
+        (
+            uri("keys", "absent"),
+            &["the token «keys» holds no private key with object=absent; it holds", "«object=ocsp;id=%01»"],
+        ),
+        (
+            uri("keys", "double"),
+            &["the token «keys» holds more than one private key with object=double", "id=%03", "id=%04"],
+        ),
+        (uri("keys", "other"), &["the key «object=other» on the token «keys» is not the key of the certificate"]),
+        (pin(open_pin.to_str().unwrap()), &["the PIN of the token «keys»", "has mode 0644", "chmod 600"]),
+        (pin("/nowhere/pin"), &["the PIN of the token «keys»: /nowhere/pin: cannot be read: No such file"]),
+        (
+            uri("keys", "ocsp").replace("pin-source=", "pin-value="),
+            &["has a pin-value, and a PIN must not stand in the configuration"],
+        ),
+        (uri("keys", "ocsp").replace("object=", "colour="), &["has the attribute «colour», which is not known here"]),
+    ] {
+        let said = [&["signer.key: "], said].concat();
+        site(&hsm, &ca, &lines(&signer, &quoted(&key))).is_refused(&said);
+    }
+    // A SoftHSM that does not find its own configuration.
+    let lost = site(&hsm, &ca, &lines(&signer, &quoted(&uri("keys", "ocsp")))).environment("SOFTHSM2_CONF", "/nowhere");
+    lost.is_refused(&["the PKCS#11 module", "C_Initialize says CKR_"]);
+}
+
+#[test]
+fn a_pin_comes_from_a_systemd_credential() {
+    let (ca, leaf, signer, hsm) = ca_and_tokens(&["keys"]);
+    let key = hsm.uri("keys", "ocsp").replace(hsm.pin_file().to_str().unwrap(), "pin");
+    let site = site(&hsm, &ca, &lines(&signer, &quoted(&key)));
+    site.is_refused(&[&format!("{}: cannot be read", site.dir().join("pin").display())]);
+    let responder = site.environment("CREDENTIALS_DIRECTORY", hsm.dir()).start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+}
+
+#[test]
+fn a_token_that_allows_fewer_sessions_than_threads_are_wanted_is_used_with_those() {
+    let (ca, leaf, signer, hsm) = ca_and_tokens(&["keys"]);
+    let key = lines(&signer, &quoted(&hsm.shim_uri("keys", "ocsp")));
+    for order in ["C_GetTokenInfo sessions=4", "C_OpenSession after=4 return=CKR_SESSION_COUNT"] {
+        hsm.order(order);
+        let before = hsm.calls("C_OpenSession token=keys CKR_OK");
+        let responder = site(&hsm, &ca, &(key.clone() + "\nthreads = 5")).start();
+        assert_eq!(hsm.calls("C_OpenSession token=keys CKR_OK") - before, 4, "{order}");
+        let log = responder.log();
+        assert!(log.contains("the token allows fewer sessions than are to sign at once"), "{log}");
+        Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    }
+}
+
+#[test]
+fn a_reload_goes_on_signing_with_the_token() {
+    let (ca, leaf, signer, hsm) = ca_and_tokens(&["keys"]);
+    let key = lines(&signer, &quoted(&hsm.shim_uri("keys", "ocsp")));
+    let responder = site(&hsm, &ca, &(key + "\nthreads = 2")).start();
+    let ask = Ask::about(&ca, &leaf);
+    let mut before = ask.at(responder.http(), "/").expect(Status::Good);
+    for validity in ["9h", "30h"] {
+        responder.reload(|text| {
+            let text = text.replace("validity = \"9h\"\n", "");
+            text.replacen("[[tenant]]\n", &format!("[[tenant]]\nvalidity = \"{validity}\"\n"), 1)
+        });
+        before = until("answers of the new configuration", Duration::from_secs(20), || {
+            let answer = ask.at(responder.http(), "/").expect(Status::Good);
+            (answer.next_update != before.next_update).then_some(answer)
+        });
+    }
+    // The configuration of the start stays for the life of the process, the one between goes.
+    until("the sessions of a former configuration are closed", Duration::from_secs(20), || {
+        (hsm.calls("C_CloseSession token=keys CKR_OK") >= 2).then_some(())
+    });
+    assert_eq!((hsm.calls("C_Login"), hsm.calls("C_Initialize"), hsm.calls("C_Logout")), (1, 1, 0));
+}
