@@ -130,6 +130,9 @@ pub const THROTTLE_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// How long after a token said so one more session is tried.
 pub const ALLOWANCE_RISE: Duration = Duration::from_millis(500);
 
+/// How often a session more is asked for where a token gave some and then no more: other programs may give theirs back.
+pub const SESSION_RETRY: Duration = Duration::from_secs(30);
+
 /// Signatures that are verified after a session was opened; then one of [`VERIFIED_ONE_OF`].
 pub const VERIFIED_FIRST: u64 = 8;
 

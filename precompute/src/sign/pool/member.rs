@@ -42,6 +42,8 @@ pub(super) struct Member {
     /// Faults in a row, by what becomes a device fault when there are too many.
     throttled: u32,
     sessions_lost: u32,
+    /// It was told that the holder gives fewer sessions than there are threads.
+    fewer_told: bool,
     last_used: Instant,
     /// When it came back.
     returned: Option<Instant>,
@@ -56,6 +58,8 @@ pub(super) struct Seat {
     /// Nobody replaced the thread that was written off.
     pub vacant: bool,
     pub call: Option<Call>,
+    /// Its thread has a session.
+    pub has_session: bool,
     /// Before that no session is to be opened: the holder had none to give.
     pub open_at: Option<Instant>,
 }
@@ -82,6 +86,8 @@ pub(super) enum News {
     None,
     /// It was at work until now, and is not any more.
     Away(String),
+    /// It gives only so many sessions.
+    Fewer(usize),
 }
 
 impl Member {
@@ -101,6 +107,7 @@ impl Member {
             pause_until: None,
             throttled: 0,
             sessions_lost: 0,
+            fewer_told: false,
             last_used: now,
             returned: None,
             signed: 0,
@@ -161,9 +168,26 @@ impl Member {
     pub(super) fn returned(&mut self, now: Instant) -> Option<Duration> {
         let away = self.breaker.close(now)?;
         self.returned = Some(now);
+        self.fewer_told = false;
         (self.throttled, self.sessions_lost, self.pause_until) = (0, 0, None);
         self.allowance = self.seats.len().max(1);
         Some(away)
+    }
+
+    /// How many of its threads have a session.
+    pub(super) fn sessions(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.has_session).count()
+    }
+
+    /// A session more was asked for, and refused because there are too many. Where it gave others, it works with those.
+    pub(super) fn refused_session(&mut self, seat: usize, now: Instant) -> Option<News> {
+        let sessions = self.sessions();
+        if sessions == 0 {
+            return None;
+        }
+        self.seats.get_mut(seat)?.open_at = Some(now + limits::SESSION_RETRY);
+        let news = !std::mem::replace(&mut self.fewer_told, true);
+        Some(if news { News::Fewer(sessions) } else { News::None })
     }
 
     /// A call failed in the thread of `seat`: SIGNING.md, "What an error means".
@@ -220,7 +244,7 @@ impl Member {
             name: self.holder.name().to_owned(),
             health,
             why: self.breaker.why().map(Into::into),
-            sessions: self.seats.len(),
+            sessions: self.sessions(),
             busy: self.busy(),
             written_off: self.written_off,
             signed: self.signed,

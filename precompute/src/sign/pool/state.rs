@@ -58,6 +58,7 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) enum Report {
     Nothing,
+    Closed,
     Signed(Vec<u8>, Duration),
     Opened,
     /// A test signature was made.
@@ -77,6 +78,8 @@ pub(super) enum Notice {
     Back { member: usize, after: Duration },
     /// It answers, but cannot do what it is asked for.
     Defect { member: usize, why: String },
+    /// It gives fewer sessions than there are threads.
+    Fewer { member: usize, sessions: usize },
     /// A call did not return; its thread is left alone and replaced, or not any more.
     Hung { member: usize, replaced: bool },
 }
@@ -91,7 +94,7 @@ impl State {
         self.tickets += 1;
         self.alive += 1;
         let seats = &mut self.members[member].seats;
-        seats.push(Seat { ticket: self.tickets, vacant: false, call: None, open_at: None });
+        seats.push(Seat { ticket: self.tickets, vacant: false, call: None, has_session: false, open_at: None });
         Sitter { member, seat: seats.len() - 1, ticket: self.tickets }
     }
 
@@ -241,8 +244,12 @@ impl State {
         let task = seat.call.take().and_then(|call| call.task);
         let fault = match report {
             Report::Nothing => return Some(Vec::new()),
+            Report::Closed => {
+                seat.has_session = false;
+                return Some(Vec::new());
+            }
             Report::Opened => {
-                seat.open_at = None;
+                (seat.has_session, seat.open_at) = (true, None);
                 return Some(Vec::new());
             }
             Report::Signed(signature, took) => {
@@ -255,6 +262,7 @@ impl State {
                 return Some(Vec::new());
             }
             Report::Well(took) => {
+                (seat.has_session, seat.open_at) = (true, None);
                 member.succeeded(took, now);
                 let back = member.returned(now);
                 if back.is_some() {
@@ -279,8 +287,21 @@ impl State {
         now: Instant,
     ) -> Vec<Notice> {
         let member = &mut self.members[place];
-        let (mut remedy, news) = member.failed(fault, seat, now);
+        if fault.class != FaultClass::Throttle {
+            member.seats[seat].has_session = false;
+        }
         let mut notices = Vec::new();
+        let is_opening = task.is_none() && !member.seats[seat].has_session;
+        if is_opening
+            && fault.class == FaultClass::Throttle
+            && let Some(news) = member.refused_session(seat, now)
+        {
+            if let News::Fewer(sessions) = news {
+                notices.push(Notice::Fewer { member: place, sessions });
+            }
+            return notices;
+        }
+        let (mut remedy, news) = member.failed(fault, seat, now);
         if let News::Away(why) = news {
             let locked = member.breaker.is_locked();
             member.wake_all();
@@ -325,6 +346,7 @@ impl State {
                 let sitter = Sitter { member: place, seat, ticket: self.tickets };
                 // Whoever sat there finds a ticket that is not its own.
                 member.seats[seat].ticket = self.tickets;
+                member.seats[seat].has_session = false;
                 member.written_off += 1;
                 self.alive -= 1;
                 let replaced = member.written_off <= limits::WRITTEN_OFF_MAX;

@@ -31,7 +31,7 @@ pub struct MemberStatus {
     pub health: Health,
     /// What is wrong with it.
     pub why: Option<String>,
-    /// Threads that have, or open, a session there.
+    /// Threads that have a session there.
     pub sessions: usize,
     /// How many of them are in a call.
     pub busy: usize,

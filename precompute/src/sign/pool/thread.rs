@@ -114,7 +114,7 @@ impl Thread<'_> {
             Step::Close => {
                 self.deliver();
                 self.open = None;
-                Report::Nothing
+                Report::Closed
             }
             Step::Open => self.open(sitter).map_or_else(Report::Failed, |()| Report::Opened),
             Step::Probe => match self.open(sitter) {
@@ -251,6 +251,11 @@ impl Shared {
                     (Told::Info("is at work again"), name(member), format!("away for {:.1} s", after.as_secs_f32()))
                 }
                 Notice::Defect { member, why } => (Told::Error("cannot sign what it is asked to"), name(member), why),
+                Notice::Fewer { member, sessions } => (
+                    Told::Warn("the token allows fewer sessions than are to sign at once"),
+                    name(member),
+                    format!("it gave {sessions}; lower `threads`, or raise what it allows"),
+                ),
                 Notice::Hung { member, replaced: true } => {
                     (Told::Warn("has a thread hanging"), name(member), "the thread is replaced".to_owned())
                 }

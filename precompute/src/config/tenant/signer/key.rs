@@ -2,7 +2,10 @@
 //!
 //! A key on tokens is told by its certificate: with what it signs, and whether the one that a token has is it.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use der::{Decode as _, Encode as _, asn1::UintRef};
 use tracing::warn;
@@ -13,7 +16,7 @@ use crate::{
     limits,
     pki::Certificate,
     sign::{
-        Algorithm, FaultClass, Holder, Pkcs11Token, Pool, PoolSettings, SoftwareKey,
+        Algorithm, Fault, FaultClass, Holder, Pkcs11Token, Pool, PoolSettings, Session, SoftwareKey,
         pkcs11::{Uri, UriError},
     },
 };
@@ -185,21 +188,21 @@ impl Key {
         let pool = match self {
             Self::File(key) => Pool::software(key, certificate.spki_der(), settings),
             Self::Tokens { algorithm, holders } => {
-                check(section, holders, threads)?;
-                Pool::new(*algorithm, certificate.spki_der(), holders.clone(), settings)
+                let holders = opened(section, holders, threads)?;
+                Pool::new(*algorithm, certificate.spki_der(), holders, settings)
             }
         };
         noted(section, "threads", pool.map_err(|error| format!("{threads} cannot be started: {error}")))
     }
 }
 
-/// Whether the tokens sign. One that is not to be reached while another is only warned of: a start must not fail because
-/// one of two is down. What is wrong with the configuration is a problem.
-fn check(section: &mut Section<'_>, holders: &[Arc<dyn Holder>], threads: usize) -> Option<()> {
-    let opened: Vec<_> = holders.iter().map(|holder| (holder, holder.open().err())).collect();
-    let some_signs = opened.iter().any(|(_, fault)| fault.is_none());
+/// The tokens, each with the session by which it was tried. One that is not to be reached while another is only warned
+/// of: a start must not fail because one of two is down. What is wrong with the configuration is a problem.
+fn opened(section: &mut Section<'_>, holders: &[Arc<dyn Holder>], threads: usize) -> Option<Vec<Arc<dyn Holder>>> {
+    let tried: Vec<_> = holders.iter().map(|holder| (holder, holder.open())).collect();
+    let some_signs = tried.iter().any(|(_, session)| session.is_ok());
     let mut usable = some_signs;
-    for (holder, fault) in opened.iter().filter_map(|(holder, fault)| Some((holder, fault.as_ref()?))) {
+    for (holder, fault) in tried.iter().filter_map(|(holder, session)| Some((holder, session.as_ref().err()?))) {
         let passes = matches!(fault.class, FaultClass::Device | FaultClass::Session | FaultClass::Throttle);
         if passes && some_signs {
             warn!(token = holder.name(), %fault, "a token cannot be used now; the signer's other tokens sign meanwhile");
@@ -217,5 +220,39 @@ fn check(section: &mut Section<'_>, holders: &[Arc<dyn Holder>], threads: usize)
             "the token allows fewer sessions than are to sign at once; lower `threads`, or raise what it allows"
         );
     }
-    usable.then_some(())
+    let with_session = |(holder, session): (&Arc<dyn Holder>, Result<_, _>)| {
+        Arc::new(Tried { holder: Arc::clone(holder), session: Mutex::new(session.ok()) }) as Arc<dyn Holder>
+    };
+    usable.then(|| tried.into_iter().map(with_session).collect())
+}
+
+/// A holder with a session that is open already, which is the first that it gives away.
+struct Tried {
+    holder: Arc<dyn Holder>,
+    session: Mutex<Option<Box<dyn Session>>>,
+}
+
+impl Holder for Tried {
+    fn name(&self) -> &str {
+        self.holder.name()
+    }
+
+    fn sessions_max(&self) -> usize {
+        self.holder.sessions_max()
+    }
+
+    fn is_apart(&self) -> bool {
+        self.holder.is_apart()
+    }
+
+    fn open(&self) -> Result<Box<dyn Session>, Fault> {
+        let first = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.map_or_else(|| self.holder.open(), Ok)
+    }
+}
+
+impl fmt::Debug for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.holder.fmt(f)
+    }
 }
