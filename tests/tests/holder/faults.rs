@@ -88,6 +88,49 @@ fn every_return_value_of_opening_has_its_class_and_the_next_attempt_succeeds() {
 }
 
 #[test]
+fn a_module_that_could_not_be_initialised_is_asked_again_at_the_next_opening() {
+    alone(|bench| {
+        let holder = bench.holder("a");
+        bench.order("C_Initialize times=2 return=CKR_GENERAL_ERROR");
+        for _ in 0..2 {
+            refuses(&holder, FaultClass::Device, &["the PKCS#11 module", "C_Initialize says CKR_GENERAL_ERROR"]);
+        }
+        bench.opens(&holder);
+        assert_eq!((bench.calls("C_Initialize"), bench.calls("C_Finalize")), (3, 0));
+    });
+}
+
+#[test]
+fn a_token_that_does_not_tell_who_it_is_hides_no_other() {
+    alone(|bench| {
+        let (a, b, absent) = (bench.holder("a"), bench.holder("b"), bench.holder("absent"));
+        bench.order("C_GetTokenInfo token=b return=CKR_DEVICE_REMOVED");
+        bench.opens(&a);
+        // Either may be the one.
+        refuses(&b, FaultClass::Device, &["in slot", "C_GetTokenInfo says CKR_DEVICE_REMOVED"]);
+        refuses(&absent, FaultClass::Device, &["in slot", "C_GetTokenInfo says CKR_DEVICE_REMOVED"]);
+        // As p11-kit's proxy does while one of its servers is down.
+        bench.order("C_GetSlotList return=CKR_DEVICE_ERROR");
+        bench.opens(&a);
+        refuses(&b, FaultClass::Device, &["the PKCS#11 module", "C_GetSlotList says CKR_DEVICE_ERROR"]);
+    });
+}
+
+#[test]
+fn a_module_is_not_initialised_anew_before_its_time() {
+    alone(|bench| {
+        let (a, b) = (bench.holder("a"), bench.holder("b"));
+        let mut session = bench.opens(&b);
+        bench.order("C_OpenSession token=a return=CKR_DEVICE_REMOVED");
+        for _ in 0..20 {
+            refuses(&a, FaultClass::Device, &["C_OpenSession says CKR_DEVICE_REMOVED"]);
+        }
+        session.sign(b"message").unwrap();
+        assert_eq!((bench.calls("C_Initialize"), bench.calls("C_Finalize")), (1, 0));
+    });
+}
+
+#[test]
 fn what_a_vendor_defines_is_a_fault_of_the_device() {
     alone(|bench| {
         let holder = bench.holder("a");

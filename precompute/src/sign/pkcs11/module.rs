@@ -33,7 +33,10 @@ use crate::{
 
 /// A loaded library. It stays loaded for the life of the process.
 pub(super) struct Module {
+    /// As it was named first.
     path: PathBuf,
+    /// Behind all links: the same file is the same library.
+    file: PathBuf,
     context: Pkcs11,
     gate: Gate,
     /// Which initialisation holds; 0: none.
@@ -75,19 +78,20 @@ impl Module {
             ModuleWanted::Path(path) => base.join(path),
             ModuleWanted::Name(name) => find(name).map_err(defect)?,
         };
-        let path = named.canonicalize();
-        let path =
-            path.map_err(|error| defect(format!("the PKCS#11 module {} cannot be read: {error}", named.display())))?;
+        let file = named.canonicalize();
+        let file =
+            file.map_err(|error| defect(format!("the PKCS#11 module {} cannot be read: {error}", named.display())))?;
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = modules.iter().find(|module| module.path == path) {
+        if let Some(module) = modules.iter().find(|module| module.file == file) {
             return Ok(Arc::clone(module));
         }
-        let context = Pkcs11::new(&path).map_err(|error| {
-            let asked = format!("{} cannot be loaded as a PKCS#11 module", path.display());
+        let context = Pkcs11::new(&file).map_err(|error| {
+            let asked = format!("{} cannot be loaded as a PKCS#11 module", named.display());
             fault(asked, &error)
         })?;
         let module = Arc::new(Self {
-            path,
+            path: named,
+            file,
             context,
             gate: Gate::default(),
             generation: AtomicU64::new(0),

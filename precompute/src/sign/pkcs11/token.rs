@@ -234,8 +234,8 @@ fn is_wanted(wanted: &TokenWanted, slot: Slot, info: &TokenInfo) -> bool {
         && is(serial, info.serial_number())
         && is(model, info.model())
         && slot_id.is_none_or(|id| id == slot.id())
-        // A slot for a token that is yet to be made, as SoftHSM has one.
-        && info.token_initialized()
+        // SoftHSM has a slot for a token that is yet to be made, which has no name.
+        && (label.is_some() || info.token_initialized())
 }
 
 fn id_of(info: &TokenInfo) -> TokenId {
