@@ -72,6 +72,17 @@ pub struct Entry {
     pub refresh_at: UnixTime,
 }
 
+/// What became of an answer that was to be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inserted {
+    /// It is kept.
+    Written,
+    /// Whoever was asked did not want it.
+    Unwanted,
+    /// There is no room, or it does not fit an entry.
+    NoRoom,
+}
+
 /// The answers of all issuers.
 #[derive(Debug)]
 pub struct Answers {
@@ -116,11 +127,24 @@ impl Answers {
     /// Keeps an answer in the place of any other with this key. False where there is no room, and for what does not
     /// fit an entry: times after 2106, and signatures whose octets do not fill words.
     pub fn insert(&self, key: &Key, entry: &Entry, packed: &[u8]) -> bool {
-        let Some(table) = self.place(packed.len()) else { return false };
+        self.insert_if(key, packed, |_| Some(*entry)) == Inserted::Written
+    }
+
+    /// Keeps an answer in the place of any other with this key: the one that `decide` makes of what stands there now,
+    /// which nobody else changes meanwhile; `None` leaves that.
+    pub fn insert_if(&self, key: &Key, packed: &[u8], decide: impl FnOnce(Option<Entry>) -> Option<Entry>) -> Inserted {
+        let Some(table) = self.place(packed.len()) else { return Inserted::NoRoom };
         let table = table.get_or_init(|| Table::new(packed.len() / 8));
-        table.insert(self.hasher.hash_one(key), &key.0, entry, packed, &self.room, &|key| {
-            self.hasher.hash_one(Key(*key))
-        })
+        let hash_of = |key: &[u64; 3]| self.hasher.hash_one(Key(*key));
+        table.insert(self.hasher.hash_one(key), &key.0, packed, &self.room, &hash_of, decide)
+    }
+
+    /// Prepares for so many more answers with signatures of `packed_length` octets, so that coming one by one they are
+    /// not put in order again and again.
+    pub fn reserve(&self, additional: usize, packed_length: usize) {
+        let Some(table) = self.place(packed_length) else { return };
+        let table = table.get_or_init(|| Table::new(packed_length / 8));
+        table.reserve(additional, &self.room, &|key| self.hasher.hash_one(Key(*key)));
     }
 
     /// The answer kept; its signature, of `packed_length` octets when packed, is put into `packed`.

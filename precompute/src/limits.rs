@@ -194,12 +194,13 @@ pub const PRESIGN_INTERVAL_MAX: Duration = Duration::from_secs(600);
 /// How often changed records are looked for.
 pub const PRESIGN_CHANGES_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Answers that are written together: 1.7 MB for P-256, in some milliseconds.
-pub const ANSWER_RUN_LENGTH_MAX: u64 = 1 << 14;
+/// Octets of answers that are written together, some 20,000 for P-256, in some milliseconds: a little less than the power
+/// of two that the file keeps for a value.
+pub const ANSWER_RUN_OCTETS_MAX: usize = (2 << 20) - (8 << 10);
 /// How long an answer waits for others to be written with: what a crash loses is signed again. In ten days, the longest
 /// validity, there are 432,000 runs at most for each thread that signs, which takes two seconds to read.
 pub const ANSWER_RUN_AGE_MAX: Duration = Duration::from_secs(2);
-/// Runs that wait for the disk; who brings more waits with them. 56 MB for P-256.
+/// Runs that wait for the disk; who brings more waits with them. 64 MiB.
 pub const ANSWER_RUNS_WAITING_MAX: usize = 32;
 /// How often runs that have ended are removed from the store.
 pub const ANSWER_STORE_CLEANING_INTERVAL: Duration = Duration::from_secs(600);

@@ -15,7 +15,7 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 
-use super::{Entry, Room};
+use super::{Entry, Inserted, Room};
 use crate::{pki::UnixTime, records::State};
 
 /// A power of two: the top bits of a hash choose one.
@@ -174,22 +174,26 @@ impl Table {
         &self,
         hash: u64,
         key: &[u64; 3],
-        entry: &Entry,
         packed: &[u8],
         room: &Room,
         hash_of: HashOf<'_>,
-    ) -> bool {
-        let Some(head) = head(key, entry) else { return false };
+        decide: impl FnOnce(Option<Entry>) -> Option<Entry>,
+    ) -> Inserted {
         let segment = &self.segments[segment_of(hash)];
         let mut writer = segment.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let shape = segment.shape.load_full();
-        if let Some((_, slot)) = self.find(&shape, hash, key) {
+        let shape = segment.shape.load();
+        let slot = self.find(&shape, hash, key).map(|(_, slot)| slot);
+        // The writer's lock is held, so that it is read whole.
+        let Some(entry) = decide(slot.map(entry_of)) else { return Inserted::Unwanted };
+        let Some(head) = head(key, &entry) else { return Inserted::NoRoom };
+        if let Some(slot) = slot {
             write(slot, &head, packed);
-            return true;
+            return Inserted::Written;
         }
-        let Some(number) = self.free_slot(segment, &mut writer, room, hash_of) else { return false };
-        let shape = segment.shape.load_full();
-        let Some(slot) = shape.slot(number, self.slot_words) else { return false };
+        drop(shape);
+        let Some(number) = self.free_slot(segment, &mut writer, room, hash_of) else { return Inserted::NoRoom };
+        let shape = segment.shape.load();
+        let Some(slot) = shape.slot(number, self.slot_words) else { return Inserted::NoRoom };
         write(slot, &head, packed);
         // A removed place is not taken again, so that a reader never meets a key twice; the next index is built without.
         if let Some(place) = shape.places(hash).find(|place| place.load(Relaxed) == EMPTY) {
@@ -198,7 +202,21 @@ impl Table {
             writer.used += 1;
             segment.live.fetch_add(1, Relaxed);
         }
-        true
+        Inserted::Written
+    }
+
+    /// Makes the indices large enough for so many more, as far as there is room.
+    pub(super) fn reserve(&self, additional: usize, room: &Room, hash_of: HashOf<'_>) {
+        let share = additional / SEGMENTS;
+        // Segments are filled by a hash: four standard deviations of room each.
+        let share = share + 4 * share.isqrt();
+        for segment in &self.segments {
+            let mut writer = segment.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let wanted = (writer.used + share + 1) * 100 / LOAD_PERCENT_MAX + 1;
+            if share > 0 && wanted > segment.shape.load().index.len() {
+                let _ = self.rebuild_index(segment, &mut writer, wanted, room, hash_of);
+            }
+        }
     }
 
     /// Where a key stands; the writer's lock is held.
@@ -220,15 +238,17 @@ impl Table {
 
     /// The number of a slot that nobody uses, with room in the index for it. `None` where there is no memory.
     fn free_slot(&self, segment: &Segment, writer: &mut Writer, room: &Room, hash_of: HashOf<'_>) -> Option<u32> {
-        let shape = segment.shape.load_full();
-        if (writer.used + 1) * 100 > shape.index.len() * LOAD_PERCENT_MAX {
-            self.rebuild_index(segment, writer, room, hash_of)?;
+        if (writer.used + 1) * 100 > segment.shape.load().index.len() * LOAD_PERCENT_MAX {
+            let live = segment.live.load(Relaxed) as usize;
+            // Half as many again before the next time.
+            let capacity = (live + live / 2 + 16) * 100 / LOAD_PERCENT_MAX;
+            self.rebuild_index(segment, writer, capacity, room, hash_of)?;
         }
         if let Some(number) = writer.free.pop() {
             return Some(number);
         }
         let number = u32::try_from(writer.slots + 2).ok().filter(|&number| number <= NUMBER)?;
-        let shape = segment.shape.load_full();
+        let shape = segment.shape.load();
         let (place, _) = chunk_of(writer.slots);
         let chunk = shape.chunks.get(place)?;
         if chunk.get().is_none() {
@@ -242,11 +262,15 @@ impl Table {
         Some(number)
     }
 
-    fn rebuild_index(&self, segment: &Segment, writer: &mut Writer, room: &Room, hash_of: HashOf<'_>) -> Option<()> {
+    fn rebuild_index(
+        &self,
+        segment: &Segment,
+        writer: &mut Writer,
+        capacity: usize,
+        room: &Room,
+        hash_of: HashOf<'_>,
+    ) -> Option<()> {
         let old = segment.shape.load_full();
-        let live = segment.live.load(Relaxed) as usize;
-        // Half as many again before the next time.
-        let capacity = (live + live / 2 + 16) * 100 / LOAD_PERCENT_MAX;
         let octets = Shape::octets(capacity, writer.slots);
         if !room.take(octets) {
             return None;

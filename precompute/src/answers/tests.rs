@@ -224,3 +224,42 @@ fn readers_never_see_half_an_answer_or_anothers() {
         }
     });
 }
+
+#[test]
+fn room_made_beforehand_is_used() {
+    let answers = Answers::new(MUCH);
+    answers.insert(&key(0), &entry(0), &signature(0, P256));
+    answers.reserve(20_000, P256);
+    let reserved = answers.octets();
+    for number in 0..20_000 {
+        assert!(answers.insert(&key(number), &entry(number), &signature(number, P256)));
+    }
+    for number in 0..20_000 {
+        assert_eq!(get(&answers, &key(number), P256), Some((entry(number), signature(number, P256))));
+    }
+    // What came since are chunks of slots alone: no index was built anew.
+    let chunk = 32 * 8 * (6 + P256 as u64 / 8);
+    assert_eq!((answers.octets() - reserved) % chunk, 0);
+    assert_eq!(answers.len(), 20_000);
+    let small = Answers::new(10_000);
+    small.reserve(1_000_000, P256);
+    assert_eq!(small.octets(), 0, "as far as there is room");
+}
+
+#[test]
+fn an_answer_is_replaced_where_what_stands_there_is_to_be() {
+    let answers = Answers::new(MUCH);
+    let insert = |number: u64, expected: Option<Entry>, wanted: Option<Entry>| {
+        answers.insert_if(&key(1), &signature(number, P256), |there| {
+            assert_eq!(there, expected);
+            wanted
+        })
+    };
+    assert_eq!(insert(1, None, None), Inserted::Unwanted);
+    assert_eq!(get(&answers, &key(1), P256), None);
+    assert_eq!(insert(2, None, Some(entry(2))), Inserted::Written);
+    assert_eq!(insert(3, Some(entry(2)), None), Inserted::Unwanted);
+    assert_eq!(get(&answers, &key(1), P256), Some((entry(2), signature(2, P256))));
+    assert_eq!(insert(4, Some(entry(2)), Some(entry(4))), Inserted::Written);
+    assert_eq!(get(&answers, &key(1), P256), Some((entry(4), signature(4, P256))));
+}

@@ -22,7 +22,7 @@ use super::{
     subject::{Form, Subject},
 };
 use crate::{
-    answers::{Answers, Entry},
+    answers::{Answers, Entry, Inserted},
     limits,
     pki::{Serial, UnixTime},
 };
@@ -85,8 +85,11 @@ impl Keeper {
     pub fn restore(&self, subject: &Subject, forms: &[Form], answers: &Answers, now: UnixTime, stop: Stop<'_>) {
         // A look-up in a table of millions waits for memory, so that cores help; each takes its share of the serials, and
         // all take the runs in their order.
+        let counts = subject.state.records.counts();
         let parts = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(RESTORING_THREADS_MAX));
         for form in forms {
+            let missing = (counts.good + counts.revoked).saturating_sub(answers.len());
+            answers.reserve(missing as usize, form.signer.packing().length());
             let restored = std::thread::scope(|scope| {
                 let mut workers = Vec::new();
                 for part in 0..parts {
@@ -197,30 +200,47 @@ fn restore_run(
     (part, parts): (usize, usize),
 ) -> u64 {
     let packed_length = form.signer.packing().length();
-    let (mut restored, mut kept) = (0, Vec::new());
-    each_entry(run, packed_length, |serial: Serial, entry: Entry, packed: &[u8]| {
-        let elsewhere = usize::from(serial.padded()[Serial::MAX_OCTETS - 1]) % parts != part;
-        if elsewhere || entry.next_update <= now || now < entry.this_update {
-            return;
+    let mut batch = Vec::with_capacity(RESTORING_BATCH);
+    let mut restored = 0;
+    // Look-ups wait for memory; those of a batch, one after the other, wait for it together.
+    let mut put = |batch: &mut Vec<(Serial, Entry, &[u8])>| {
+        let found: [_; RESTORING_BATCH] = std::array::from_fn(|at| {
+            let (serial, ..) = batch.get(at)?;
+            subject.state.records.get(serial)
+        });
+        for ((serial, entry, packed), found) in batch.drain(..).zip(found) {
+            let Some(found) = found else { continue };
+            let same = found.state.said() == entry.state.said();
+            let inserted = answers.insert_if(&subject.key(form, &serial), packed, |there| match there {
+                // It was signed for a client meanwhile.
+                Some(there) if entry.this_update < there.this_update => None,
+                // The record has been something else since the earlier answer: that is void, although the record may
+                // say the same again. No record is in a state whose counter is 0.
+                Some(_) if !same => Some(entry),
+                None if !same => None,
+                _ => Some(Entry { state: found.state, ..entry }),
+            });
+            restored += u64::from(same && inserted == Inserted::Written);
         }
-        let Some(found) = subject.state.records.get(&serial) else { return };
-        let other = subject.kept(answers, form, &serial, &mut kept);
-        if other.is_some_and(|other| entry.this_update < other.this_update) {
-            // It was signed for a client meanwhile.
-            return;
-        }
-        let key = subject.key(form, &serial);
-        if found.state.said() == entry.state.said() {
-            let entry = Entry { state: found.state, ..entry };
-            restored += u64::from(answers.insert(&key, &entry, packed));
-        } else if other.is_some() {
-            // The record has been something else since the earlier answer: that is void, although the record may say
-            // the same again. No record is in a state whose counter is 0.
-            answers.insert(&key, &entry, packed);
+    };
+    each_entry(run, packed_length, |serial, entry, packed| {
+        let here = usize::from(serial.padded()[Serial::MAX_OCTETS - 1]) % parts == part;
+        if here && entry.this_update <= now && now < entry.next_update {
+            batch.push((serial, entry, packed));
+            if batch.len() == RESTORING_BATCH {
+                put(&mut batch);
+            }
         }
     });
+    put(&mut batch);
     restored
 }
+
+/// Answers whose records are looked up together.
+const RESTORING_BATCH: usize = 32;
+
+/// Octets of one more entry: a signature by RSA-4096.
+const STORED_OCTETS_MAX: usize = 1024;
 
 /// Gathers what one thread signs.
 #[derive(Debug)]
@@ -241,7 +261,7 @@ impl Recorder {
         });
         let (run, _) = &mut self.gathered[place];
         run.push(stored);
-        if run.len() >= limits::ANSWER_RUN_LENGTH_MAX {
+        if run.octets() + STORED_OCTETS_MAX > limits::ANSWER_RUN_OCTETS_MAX {
             let (run, _) = self.gathered.swap_remove(place);
             self.send(run);
         }

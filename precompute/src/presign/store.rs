@@ -82,6 +82,11 @@ impl Run {
         self.count
     }
 
+    /// Octets of its entries.
+    pub fn octets(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -115,7 +120,7 @@ impl Run {
 }
 
 /// Calls `each` with the entries of a run; `packed_length` is that of the form's signatures.
-pub fn each_entry(entries: &[u8], packed_length: usize, mut each: impl FnMut(Serial, Entry, &[u8])) {
+pub fn each_entry<'e>(entries: &'e [u8], packed_length: usize, mut each: impl FnMut(Serial, Entry, &'e [u8])) {
     for entry in entries.chunks_exact(HEAD + packed_length) {
         let (head, packed) = entry.split_at(HEAD);
         let (serial, rest) = head.split_at(Serial::MAX_OCTETS);
