@@ -14,6 +14,8 @@ pub struct Programs {
     pub responder: PathBuf,
     /// `ostia-precompute`
     pub precompute: PathBuf,
+    /// `ostia-loadtest`
+    pub loadtest: PathBuf,
     /// The PKCS#11 module that fails on command.
     pub pkcs11_shim: PathBuf,
 }
@@ -33,7 +35,8 @@ fn build() -> Programs {
     let within: Vec<_> = out.strip_prefix(target).unwrap().iter().map(|part| part.to_str().unwrap()).collect();
 
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", "ostia-responder", "-p", "ostia-precompute", "-p", "ostia-pkcs11-shim"]);
+    cargo.args(["build", "--quiet", "-p", "ostia-responder", "-p", "ostia-precompute", "-p", "ostia-loadtest"]);
+    cargo.args(["-p", "ostia-pkcs11-shim"]);
     cargo.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
     cargo.env("CARGO_TARGET_DIR", target);
     if let [triple, _] = within[..] {
@@ -45,6 +48,7 @@ fn build() -> Programs {
     Programs {
         responder: out.join("ostia-responder"),
         precompute: out.join("ostia-precompute"),
+        loadtest: out.join("ostia-loadtest"),
         pkcs11_shim: out.join("libostia_pkcs11_shim.so"),
     }
 }

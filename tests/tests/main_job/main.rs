@@ -3,7 +3,7 @@
 //! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
 //! are told is in `answers` and `http`, where it comes from in `sources`, what survives in `restart`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
-//! who signs in `signers`, with keys on PKCS#11 tokens in `tokens`, what is signed before anybody asks in `presign`,
+//! who signs in `signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
@@ -27,6 +27,7 @@ mod signers;
 mod sources;
 mod tenants;
 mod tls;
+mod token_loss;
 mod tokens;
 
 use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};

@@ -1,0 +1,349 @@
+//! Tokens that fail, hang, go away and come back while certificates are asked for: no wrong answer ever, and none
+//! missing while one token lives.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use ostia_tests::{
+    Answer, Ask, Ca, Delegate, KeyKind, Responder, Site, SoftHsm, Status, Tenant,
+    http::{self, post},
+    programs, run,
+    softhsm::softhsm_module,
+    until,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Certificates that are only lines of the index; each asked for the first time has to be signed for.
+const LINES: u32 = 60_000;
+
+/// A CA whose delegate's key lies on tokens «a» and «b», and a responder that signs with both when it is asked.
+struct House {
+    ca: Ca,
+    hsm: SoftHsm,
+    responder: Option<Responder>,
+    /// A request for the first line.
+    asked: Vec<u8>,
+}
+
+fn serial(number: u32) -> [u8; 16] {
+    let mut serial = [0x5a; 16];
+    serial[12..].copy_from_slice(&number.to_be_bytes());
+    serial
+}
+
+impl House {
+    fn new(key: impl Fn(&SoftHsm) -> String, set: impl FnOnce(Site, &SoftHsm) -> Site) -> Self {
+        let ca = Ca::new("CA");
+        let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let hsm = SoftHsm::new(&["a", "b"]);
+        ["a", "b"].iter().for_each(|token| hsm.import(token, &signer.key, "ocsp", "01"));
+        fs::remove_file(&signer.key).unwrap();
+        let mut index = fs::read_to_string(ca.index()).unwrap();
+        for number in 0..LINES {
+            let hex: String = serial(number).iter().map(|octet| format!("{octet:02X}")).collect();
+            let revoked = number % 10 == 9;
+            let (flag, when) = if revoked { ('R', "250101000000Z,keyCompromise") } else { ('V', "") };
+            writeln!(index, "{flag}\t351231235959Z\t{when}\t{hex}\tunknown\t/CN=line").unwrap();
+        }
+        ca.replace_index(&index);
+        let asked = Ask::serial(&ca, &("5A".repeat(12) + "00000000")).request();
+        let lines = format!("certificate = {:?}\nkey = {}\nthreads = 2", signer.certificate, key(&hsm));
+        let sources = format!("index = {:?}", ca.index());
+        let site = Site::new(&[Tenant::new("tests").issuer("ca", &ca, &sources, &lines)]);
+        let site = hsm.shim_environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value));
+        let responder = Some(set(site, &hsm).start());
+        Self { ca, hsm, responder, asked }
+    }
+
+    /// Both tokens by the shim.
+    fn shimmed() -> Self {
+        let keys = |hsm: &SoftHsm| format!("{:?}", ["a", "b"].map(|token| hsm.shim_uri(token, "ocsp")));
+        Self::new(keys, |site, _| site)
+    }
+
+    fn responder(&self) -> &Responder {
+        self.responder.as_ref().unwrap()
+    }
+
+    /// What is answered about a line; quick, so it is read here and not by openssl: the status tag of the response,
+    /// [0] good or [1] revoked, stands behind the serial number.
+    fn ask(&self, number: u32) -> Result<Status, u8> {
+        let mut request = self.asked.clone();
+        let place = request.windows(16).position(|octets| octets == serial(0)).unwrap();
+        request[place..place + 16].copy_from_slice(&serial(number));
+        let reply = post(self.responder().http(), "/", &request);
+        assert_eq!(reply.status, 200);
+        if reply.body.len() == 5 {
+            return Err(reply.body[4]);
+        }
+        let behind = reply.body.windows(16).position(|octets| octets == serial(number)).unwrap() + 16;
+        Ok(match reply.body[behind] {
+            0x80 => Status::Good,
+            0xa1 => Status::Revoked,
+            other => panic!("a status of tag {other:02x}"),
+        })
+    }
+
+    /// Asks for the lines and gets the right answer for each.
+    #[track_caller]
+    fn expect_right(&self, numbers: std::ops::Range<u32>) {
+        for number in numbers {
+            let right = if number % 10 == 9 { Status::Revoked } else { Status::Good };
+            assert_eq!(self.ask(number), Ok(right), "number {number}; {}", self.responder().log());
+        }
+    }
+
+    /// That openssl verifies it.
+    fn verified(&self, number: u32) -> Answer {
+        let hex: String = serial(number).iter().map(|octet| format!("{octet:02X}")).collect();
+        Ask::serial(&self.ca, &hex).at(self.responder().http(), "/")
+    }
+
+    fn up(&self, token: &str) -> bool {
+        self.responder().metric("ostia_token_up", &format!("token=\"{token}\"")) == 1.0
+    }
+
+    #[track_caller]
+    fn until_up(&self, token: &str, up: bool) {
+        until(&format!("token {token} up: {up}"), PATIENCE, || (self.up(token) == up).then_some(()));
+    }
+
+    /// Starts asking for everything, new certificates all the time, each answer verified.
+    fn load(&self, seconds: u32, rate: u32) -> Child {
+        let mut load = Command::new(&programs().loadtest);
+        load.arg("ocsp").arg("--url").arg(format!("http://{}/", self.responder().http()));
+        load.arg("--issuer").arg(self.ca.certificate()).arg("--index").arg(self.ca.index());
+        load.args(["--verify", "all", "--connections", "8", "--threads", "1", "--timeout", "10s"]);
+        load.args(["--duration", &format!("{seconds}s"), "--rate", &rate.to_string(), "--expect", "errors=0"]);
+        let output = fs::File::create(self.hsm.dir().join("load")).unwrap();
+        load.stdin(Stdio::null()).stderr(output.try_clone().unwrap()).stdout(output).spawn().unwrap()
+    }
+
+    #[track_caller]
+    fn expect_no_errors(&self, mut load: Child) {
+        let status = load.wait().unwrap();
+        let said = fs::read_to_string(self.hsm.dir().join("load")).unwrap();
+        assert!(status.success(), "{status}\n{said}\n{}", self.responder().log());
+    }
+}
+
+/// SIGNING.md, "What an error means", each met in the middle of signing.
+#[test]
+fn whatever_a_token_says_once_the_answer_is_right() {
+    let house = House::shimmed();
+    house.expect_right(0..20);
+    let mut next = 20;
+    for (code, stays_up) in [
+        ("CKR_SESSION_HANDLE_INVALID", true),
+        ("CKR_SESSION_CLOSED", true),
+        ("CKR_OPERATION_ACTIVE", true),
+        ("CKR_USER_NOT_LOGGED_IN", true),
+        ("CKR_KEY_HANDLE_INVALID", true),
+        ("CKR_OBJECT_HANDLE_INVALID", true),
+        ("CKR_FUNCTION_FAILED", true),
+        ("CKR_SESSION_COUNT", true),
+        ("CKR_HOST_MEMORY", true),
+        ("CKR_DEVICE_ERROR", false),
+        ("CKR_DEVICE_REMOVED", false),
+        ("CKR_TOKEN_NOT_PRESENT", false),
+        ("CKR_TOKEN_NOT_RECOGNIZED", false),
+        ("CKR_GENERAL_ERROR", false),
+        ("CKR_CRYPTOKI_NOT_INITIALIZED", false),
+        ("CKR_DEVICE_MEMORY", false),
+    ] {
+        let met = house.hsm.calls(&format!("C_SignInit token=a {code}"));
+        house.hsm.order(&format!("C_SignInit token=a times=1 return={code}"));
+        until(code, PATIENCE, || {
+            house.expect_right(next..next + 4);
+            next += 4;
+            (house.hsm.calls(&format!("C_SignInit token=a {code}")) > met).then_some(())
+        });
+        if !stays_up {
+            // It comes back by itself, after a test signature.
+            house.until_up("a", true);
+            assert!(house.responder().log().contains(code), "{code} is told");
+        }
+        assert!(house.up("a") && house.up("b"), "{code}");
+        house.hsm.order("");
+    }
+    assert_eq!(house.verified(next).status, Status::Good);
+    assert_eq!((house.hsm.calls("C_Login token=a"), house.hsm.calls("C_Login token=b")), (1, 1));
+}
+
+#[test]
+fn a_token_that_goes_away_under_load_costs_no_answer_and_comes_back_by_itself() {
+    let house = House::shimmed();
+    let load = house.load(12, 150);
+    thread::sleep(Duration::from_secs(2));
+    let gone = "return=CKR_DEVICE_REMOVED";
+    house
+        .hsm
+        .order(&format!("C_SignInit token=a {gone}\nC_OpenSession token=a {gone}\nC_FindObjectsInit token=a {gone}"));
+    house.until_up("a", false);
+    let (_, said) = house.responder().readiness();
+    assert!(said.starts_with("ready\n") && said.contains("CKR_DEVICE_REMOVED"), "{said}");
+    house.hsm.order("");
+    house.until_up("a", true);
+    let signed = || house.responder().metric("ostia_token_signatures_total", "token=\"a\"");
+    let before = signed();
+    until("it signs again", PATIENCE, || (signed() > before + 10.0).then_some(()));
+    house.expect_no_errors(load);
+    let log = house.responder().log();
+    assert!(log.contains("does not sign; others do") && log.contains("is at work again"), "{log}");
+    assert_eq!((house.hsm.calls("C_Login token=a"), house.hsm.calls("C_Login token=b")), (1, 1));
+}
+
+#[test]
+fn a_token_that_hangs_costs_its_threads_and_no_answer() {
+    let house = House::shimmed();
+    house.expect_right(0..10);
+    house.hsm.order("C_Sign token=a hang");
+    let begin = Instant::now();
+    house.expect_right(10..40);
+    // Not more than the limit of a call, once for each of its threads and the test.
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    house.until_up("a", false);
+    assert!(house.responder().metric("ostia_token_threads_hanging", "token=\"a\"") >= 1.0);
+    house.hsm.order("");
+    house.until_up("a", true);
+    house.expect_right(40..60);
+    until("the threads are back", PATIENCE, || {
+        (house.responder().metric("ostia_token_threads_hanging", "token=\"a\"") == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn a_token_that_signs_wrongly_is_found_out_before_anybody_sees_it() {
+    let house = House::shimmed();
+    // Young sessions are verified one by one; so the first wrong one is found.
+    house.hsm.order("C_Sign token=a corrupt");
+    house.expect_right(0..40);
+    for number in 0..40 {
+        let answer = house.verified(number);
+        assert!(answer.verified, "{answer:?}");
+    }
+    house.until_up("a", false);
+    let (_, said) = house.responder().readiness();
+    assert!(said.contains("a has not signed") && said.contains("does not verify"), "{said}");
+}
+
+#[test]
+fn a_pin_refused_while_it_runs_is_not_tried_again() {
+    let house = House::shimmed();
+    house.expect_right(0..10);
+    // The token forgets who is logged in, and takes the PIN for wrong.
+    house.hsm.order(
+        "C_Login token=a return=CKR_PIN_INCORRECT\nC_SignInit token=a return=CKR_USER_NOT_LOGGED_IN\nC_FindObjectsInit token=a return=CKR_USER_NOT_LOGGED_IN",
+    );
+    house.expect_right(10..80);
+    thread::sleep(Duration::from_secs(3));
+    house.expect_right(80..120);
+    assert!(house.hsm.calls("C_Login token=a CKR_PIN_INCORRECT") <= 1);
+    assert_eq!(house.hsm.calls("C_Login token=b"), 1);
+}
+
+#[test]
+fn with_every_token_gone_hits_go_on_and_the_rest_is_told_to_try_later_at_once() {
+    let house = House::shimmed();
+    house.expect_right(0..10);
+    let gone = "return=CKR_TOKEN_NOT_PRESENT";
+    house.hsm.order(&format!("C_SignInit {gone}\nC_OpenSession {gone}"));
+    // The first finds it out.
+    assert_eq!(house.ask(100), Err(3), "tryLater");
+    house.until_up("a", false);
+    house.until_up("b", false);
+    let begin = Instant::now();
+    for number in 101..121 {
+        assert_eq!(house.ask(number), Err(3), "tryLater");
+    }
+    house.expect_right(0..10);
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    let (status, said) = house.responder().readiness();
+    assert_eq!(status, 200);
+    assert!(said.contains("nobody signs"), "{said}");
+    assert!(house.responder().log().contains("nor does any other"), "{}", house.responder().log());
+    house.hsm.order("");
+    house.until_up("a", true);
+    house.expect_right(100..121);
+}
+
+#[test]
+fn a_service_can_be_made_unready_while_nobody_signs() {
+    let keys = |hsm: &SoftHsm| format!("{:?}", hsm.shim_uri("a", "ocsp"));
+    let house = House::new(keys, |site, _| {
+        site.edit_config(|text| text.replace("[admin]\n", "[admin]\nready_without_signers = false\n"));
+        site
+    });
+    let gone = "return=CKR_TOKEN_NOT_PRESENT";
+    house.hsm.order(&format!("C_SignInit {gone}\nC_OpenSession {gone}"));
+    assert_eq!(house.ask(1), Err(3), "tryLater");
+    let (status, said) = house.responder().readiness();
+    assert_eq!(status, 503, "{said}");
+    assert!(said.starts_with("not ready: a signer has nobody to sign for it"), "{said}");
+    house.hsm.order("");
+    until("ready again", PATIENCE, || (house.responder().readiness().0 == 200).then_some(()));
+    house.expect_right(1..5);
+}
+
+/// A token behind a process of its own. Killed when dropped, with what it has for its clients.
+struct Server(Child);
+
+impl Server {
+    fn start(hsm: &SoftHsm) -> Self {
+        let socket = hsm.dir().join("server");
+        let _ = fs::remove_file(&socket);
+        let mut server = Command::new("p11-kit");
+        server.args(["server", "--foreground", "--name"]).arg(&socket).arg("--provider").arg(softhsm_module());
+        server.arg("pkcs11:").process_group(0).env("SOFTHSM2_CONF", hsm.config());
+        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Self(server.spawn().unwrap());
+        until("the server listens", Duration::from_secs(10), || socket.exists().then_some(()));
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        run(Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", self.0.id())]));
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_token_server_killed_and_started_again_under_load_costs_no_answer() {
+    let mut server = None;
+    let keys = |hsm: &SoftHsm| {
+        let apart = hsm.uri("b", "ocsp");
+        let pin = hsm.pin_file();
+        let served = format!("pkcs11:token=a;object=ocsp?module-name=p11-kit-client&pin-source={}", pin.display());
+        format!("{:?}", [served, apart])
+    };
+    let house = House::new(keys, |site, hsm| {
+        server = Some(Server::start(hsm));
+        let address = format!("unix:path={}", hsm.dir().join("server").display());
+        site.environment("P11_KIT_SERVER_ADDRESS", Path::new(&address))
+    });
+    let load = house.load(50, 100);
+    thread::sleep(Duration::from_secs(2));
+    assert!(house.up("a") && house.up("b"));
+    let signed = || house.responder().metric("ostia_token_signatures_total", "token=\"a\"");
+    assert!(signed() > 5.0, "both sign: {}", house.responder().metrics());
+    drop(server.take());
+    house.until_up("a", false);
+    thread::sleep(Duration::from_secs(2));
+    let _server = Server::start(&house.hsm);
+    // The library is initialised anew at most every 30 s.
+    house.until_up("a", true);
+    let before = signed();
+    until("it signs again", PATIENCE, || (signed() > before + 10.0).then_some(()));
+    house.expect_no_errors(load);
+    assert!(http::get(house.responder().http(), "/").status == 200);
+}
