@@ -27,7 +27,7 @@ struct Arguments {
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     let response: Rc<[u8]> = fs::read(&arguments.response)?.into();
-    let listener = listen::single("--listen", arguments.listen)?;
+    let listener = listen::reserve("--listen", arguments.listen)?.single()?;
     let (flags, mut runtime) = ring::build()?;
     eprintln!("bare loop on {} ({flags})", arguments.listen);
     runtime.block_on(async move {

@@ -73,6 +73,13 @@ pub const WORKERS_MAX: i64 = 1024;
 /// How long connections get to end when the service stops.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long the end waits for the engine after the last connection: a million lines are read and written in about a
+/// second, and with [`DRAIN_DEADLINE`] it stays below the 30 s after which systemd kills.
+pub const ENGINE_END_MAX: Duration = Duration::from_secs(5);
+
+/// How long the end waits for a configuration or a TLS certificate that is being read: what it says is used no more.
+pub const READING_END_MAX: Duration = Duration::from_secs(1);
+
 const _: () = {
     assert!(TARGET_OCTETS_MAX < HEAD_OCTETS_MAX, "a target fits its header section");
     assert!(READ_OCTETS <= HEAD_OCTETS_MAX);

@@ -1,17 +1,25 @@
 //! The service from start to stop: binds, reads, starts the threads, waits for a signal.
 //!
+//! - `bound`: the addresses, taken at once and listened on when there are answers.
+//!
 //! Four kinds of thread: workers ([`crate::net::worker`]) answer, the engine
 //! ([`precompute::engine`]) follows the sources, the presigner ([`precompute::presign`]) signs before anybody asks, and
-//! this one runs ordinary async Rust for health, metrics and signals. What cannot be had at the start is an error; what is lost later is not.
+//! this one runs ordinary async Rust for health, metrics and signals. What cannot be had at the start is an error; what
+//! is lost later is not.
+
+mod bound;
 
 use std::{
     error::Error,
     fmt, io,
     net::SocketAddr,
     path::Path,
-    sync::{Arc, mpsc::SyncSender},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    },
     thread::{self, JoinHandle},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use precompute::{
@@ -32,19 +40,18 @@ use tracing::{error, info, warn};
 use crate::{
     access::{self, Sampler},
     admin,
-    config::{Config, Listen},
+    config::Config,
     limits,
     metrics::Counters,
     net::{
         accept::Listener,
         balance::Balance,
-        listen,
-        passed::Passed,
         tls::Certificates,
         worker::{self, Manners},
     },
     ocsp::{miss::Misses, store::Store},
     reload::{self, Order, Reload},
+    serve::bound::Bound,
     site::Site,
 };
 
@@ -74,12 +81,18 @@ impl Error for ThreadLost {}
 /// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. `path` is read again at SIGHUP.
 pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
+    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // By default SIGHUP ends a process: one that comes during a long start waits until there is something to reload.
+    // SIGTERM and SIGINT end a start at once, which the book bears as it bears a power cut.
+    let mut hangup = {
+        let _entered = control.enter();
+        signal(SignalKind::hangup())?
+    };
     warn_of_policies(&config.common);
     // First what is quickly found wrong.
-    let Bound { http, tls, listeners } = Bound::bind(config)?;
+    let bound = Bound::bind(config)?;
     let tls_config = config.tls.as_ref().map(|tls| tls.certificates.server_config()).transpose()?;
-    let admin = listen::single("admin.listen", config.admin)?;
-    let running = Running { http, tls, admin: admin.local_addr()? };
+    let running = bound.running().clone();
 
     let mut engine = Engine::open(&config.common)?;
     engine.read_all(|tenant, issuer, pass| {
@@ -100,6 +113,8 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
 
     let (lines, told) = access::channel();
     let access = (config.access_sample, &lines);
+    // Not before: who is refused goes to another replica, who is not would wait here for the rest of the start.
+    let (listeners, admin) = bound.listen()?;
     let mut workers = Workers::start(listeners, &config.manners, tls_config.as_ref(), &site, &misses, access)?;
     // It ends when the last worker has.
     drop(lines);
@@ -114,16 +129,16 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     let progress = Arc::clone(presigner.progress());
     let status = admin::Status::new(site, workers.counters.clone(), misses, progress, config.ready_without_signers);
     let (orders, ordered) = std::sync::mpsc::channel::<Order>();
+    let (following_on, followed) = std::sync::mpsc::channel();
     let follow = {
         // Without it the service would go on vouching for what it last read.
         let last = workers.last_words("the engine");
         thread::Builder::new().name("engine".into()).spawn(move || {
-            let _last = last;
+            let (_last, _following_on) = (last, following_on);
             engine.run(&ordered);
         })?
     };
 
-    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = control.block_on(async {
         admin.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(admin)?;
@@ -138,7 +153,6 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
             presigner: Arc::clone(&presigner),
             status: Arc::clone(&status),
         };
-        let mut hangup = signal(SignalKind::hangup())?;
         let reloading = tokio::spawn(async move {
             while hangup.recv().await.is_some() {
                 if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
@@ -181,59 +195,26 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
         following.inspect(tokio::task::JoinHandle::abort);
         outcome
     });
-    // The engine may be in the middle of a commit; it ends within one pass.
-    let _ = follow.join();
-    // What is signed is stored. Reloading has it too.
-    drop(control);
+    // What the engine is in the middle of, mostly a commit, it ends; a source on a file system that hangs does not.
+    if ends_within(&followed, limits::ENGINE_END_MAX) {
+        let _ = follow.join();
+    } else {
+        warn!(
+            waited_seconds = limits::ENGINE_END_MAX.as_secs(),
+            "not waited for: the engine, which is still reading a source or writing the book; what it had not written is read from the sources at the next start"
+        );
+    }
+    // A configuration or a TLS certificate that is just being read may hang in the same way.
+    control.shutdown_timeout(limits::READING_END_MAX);
+    // What is signed is stored.
     drop(presigner);
     info!("stopped");
     outcome
 }
 
-/// What is listened on, before anybody accepts.
-struct Bound {
-    http: Vec<SocketAddr>,
-    tls: Vec<SocketAddr>,
-    /// Each worker's.
-    listeners: Vec<Vec<Listener>>,
-}
-
-impl Bound {
-    fn bind(config: &Config) -> Result<Self, Box<dyn Error>> {
-        let mut passed = Passed::to_us()?;
-        let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
-        let alone = !(config.http.contains(&Listen::Systemd) && tls.contains(&Listen::Systemd));
-        let mut bound =
-            Self { http: Vec::new(), tls: Vec::new(), listeners: (0..config.workers).map(|_| Vec::new()).collect() };
-        for (name, listens, tls) in [("http", &config.http[..], false), ("tls", tls, true)] {
-            for listen in listens {
-                let sockets = match listen {
-                    Listen::Address(address) => {
-                        vec![listen::shared(if tls { "tls.listen" } else { "http.listen" }, *address, config.workers)?]
-                    }
-                    Listen::Systemd => {
-                        let taken = passed.take(name, alone)?.into_iter();
-                        taken.map(|socket| listen::passed(socket, config.workers)).collect::<io::Result<_>>()?
-                    }
-                };
-                for shares in sockets {
-                    let addresses = if tls { &mut bound.tls } else { &mut bound.http };
-                    addresses.push(shares[0].local_addr()?);
-                    let inherited = *listen == Listen::Systemd;
-                    for (worker, socket) in bound.listeners.iter_mut().zip(shares) {
-                        worker.push(Listener { socket, tls, inherited });
-                    }
-                }
-            }
-        }
-        for name in passed.left() {
-            warn!(
-                name,
-                "systemd passed a socket that the configuration has no use for; say listen = [\"systemd\"] under [http] or [tls]"
-            );
-        }
-        Ok(bound)
-    }
+/// Whether the thread that holds the other end has dropped it in time.
+fn ends_within(thread: &Receiver<()>, limit: Duration) -> bool {
+    thread.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
 }
 
 /// What is allowed and unwise is said at every start.
@@ -296,8 +277,9 @@ fn notify(state: sd_notify::NotifyState<'_>) {
 struct Workers {
     counters: Vec<Arc<Counters>>,
     stop: watch::Sender<bool>,
-    /// Receives a thread's last words, and ends when all have gone.
+    /// Receives a thread's last words, and ends when all of the serving ones have gone.
     lost: mpsc::UnboundedReceiver<String>,
+    /// Each of them has one as well.
     words: Option<mpsc::UnboundedSender<String>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -337,8 +319,9 @@ impl Workers {
                 stop: workers.stop.subscribe(),
             };
             let ready = ready.clone();
-            let last = workers.last_words(&format!("serving thread {number}"));
+            let (last, running) = (workers.last_words(&format!("serving thread {number}")), workers.words.clone());
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let _running = running;
                 let mut last = last;
                 let outcome = worker::run(start, move || {
                     let _ = ready.send(());
@@ -360,9 +343,10 @@ impl Workers {
         Ok(workers)
     }
 
-    /// To be dropped by a thread when it ends, in whatever way.
+    /// To be dropped by a thread when it ends, in whatever way. The end does not wait for it.
     fn last_words(&self, thread: &str) -> LastWords {
-        LastWords { words: self.words.clone(), thread: thread.to_owned(), reason: "it panicked or returned".into() }
+        let words = self.words.as_ref().map(mpsc::UnboundedSender::downgrade);
+        LastWords { words, thread: thread.to_owned(), reason: "it panicked or returned".into() }
     }
 
     fn stop(&mut self) {
@@ -382,14 +366,14 @@ impl Workers {
 }
 
 struct LastWords {
-    words: Option<mpsc::UnboundedSender<String>>,
+    words: Option<mpsc::WeakUnboundedSender<String>>,
     thread: String,
     reason: String,
 }
 
 impl Drop for LastWords {
     fn drop(&mut self) {
-        if let Some(words) = &self.words {
+        if let Some(words) = self.words.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade) {
             let _ = words.send(format!("{} ended: {}", self.thread, self.reason));
         }
     }

@@ -33,21 +33,61 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// Binds `workers` listeners to `address` that share it; the kernel spreads connections over them.
-/// Port 0 chooses one port for all. `key` is the configuration's, for errors.
-pub fn shared(key: &'static str, address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
-    let fail = |error| ListenError { key, address, error };
-    // Sharing would also let another process of this user in, whose port it then is as much as ours.
-    let alone = socket(address, false).map_err(fail)?;
-    let address = alone.local_addr().ok().and_then(|bound| bound.as_socket()).unwrap_or(address);
-    drop(alone);
-    (0..workers)
-        .map(|_| {
-            let socket = socket(address, true).map_err(fail)?;
-            socket.listen(limits::BACKLOG).map_err(fail)?;
-            for_worker(socket.into()).map_err(fail)
-        })
-        .collect()
+/// An address that is ours, and that nobody can connect to yet.
+#[derive(Debug)]
+pub struct Reserved {
+    /// The configuration's, for errors.
+    key: &'static str,
+    address: SocketAddr,
+    /// Closed when the listeners take its place.
+    held: Socket,
+}
+
+/// Takes `address`, or with port 0 a free port of it. `key` is the configuration's, for errors.
+pub fn reserve(key: &'static str, address: SocketAddr) -> Result<Reserved, ListenError> {
+    // Two that start at the same time could both bind an address that may be used again, so that is tried second:
+    // connections of the last run that still linger stand in the way of the first.
+    let held = socket(address, Others::None).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => socket(address, Others::Lingering),
+        _ => Err(error),
+    });
+    let held = held.map_err(|error| ListenError { key, address, error })?;
+    let address = held.local_addr().ok().and_then(|bound| bound.as_socket()).unwrap_or(address);
+    Ok(Reserved { key, address, held })
+}
+
+impl Reserved {
+    /// With the port that was chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The listeners of `workers`; the kernel spreads connections over them.
+    pub fn shared(self, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
+        let Self { key, address, held } = self;
+        drop(held);
+        let fail = |error| ListenError { key, address, error };
+        // Sharing would also let another process of this user in, whose port it then is as much as ours.
+        drop(socket(address, Others::Lingering).map_err(fail)?);
+        let socket = |_| {
+            let socket = socket(address, Others::Sharing)?;
+            socket.listen(limits::BACKLOG)?;
+            for_worker(socket.into())
+        };
+        (0..workers).map(socket).collect::<io::Result<_>>().map_err(fail)
+    }
+
+    /// One listener.
+    pub fn single(self) -> Result<TcpListener, ListenError> {
+        let Self { key, address, held } = self;
+        drop(held);
+        let listen = || {
+            let socket = socket(address, Others::Lingering)?;
+            socket.listen(limits::BACKLOG)?;
+            Ok(socket.into())
+        };
+        listen().map_err(|error| ListenError { key, address, error })
+    }
 }
 
 /// The listeners of `workers` on one socket that somebody else bound; whoever is first takes a connection.
@@ -64,19 +104,20 @@ fn for_worker(listener: TcpListener) -> io::Result<TcpListener> {
     Ok(listener)
 }
 
-/// Binds one listener; `key` as in [`shared`].
-pub fn single(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let fail = |error| ListenError { key, address, error };
-    let socket = socket(address, false).map_err(fail)?;
-    socket.listen(limits::BACKLOG).map_err(fail)?;
-    Ok(socket.into())
+/// Who may use an address beside us.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    None,
+    /// Connections of the last run; a listener may not.
+    Lingering,
+    /// Listeners of ours as well.
+    Sharing,
 }
 
-fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
+fn socket(address: SocketAddr, others: Others) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of the last run that still linger do not stand in the way; a listener does.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(share)?;
+    socket.set_reuse_address(others != Others::None)?;
+    socket.set_reuse_port(others == Others::Sharing)?;
     if address.is_ipv6() {
         // `[::]` and `0.0.0.0` can be listened on side by side.
         socket.set_only_v6(true)?;
@@ -89,15 +130,41 @@ fn socket(address: SocketAddr, share: bool) -> io::Result<Socket> {
 mod tests {
     use super::*;
 
+    use std::net::TcpStream;
+
     #[test]
     fn workers_share_one_port_that_nobody_else_gets() {
-        let listeners = shared("http.listen", "127.0.0.1:0".parse().unwrap(), 3).unwrap();
-        let address = listeners[0].local_addr().unwrap();
+        let reserved = reserve("http.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = reserved.address();
+        let listeners = reserved.shared(3).unwrap();
         assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == address));
-        let error = shared("http.listen", address, 1).unwrap_err().to_string();
+        let error = reserve("http.listen", address).unwrap_err().to_string();
         assert!(error.contains(&address.to_string()) && error.contains("stop the program"), "{error}");
         drop(listeners);
-        let _alone = single("admin.listen", address).unwrap();
-        assert!(shared("http.listen", address, 1).is_err());
+        let _alone = reserve("admin.listen", address).unwrap().single().unwrap();
+        assert!(reserve("http.listen", address).is_err());
+    }
+
+    #[test]
+    fn a_reserved_address_is_ours_and_refuses_connections_until_it_is_listened_on() {
+        let reserved = reserve("http.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = reserved.address();
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(reserve("http.listen", address).is_err(), "two that start at once");
+        let _listeners = reserved.shared(2).unwrap();
+        TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn connections_of_the_last_run_do_not_stand_in_the_way() {
+        let listener = reserve("http.listen", "127.0.0.1:0".parse().unwrap()).unwrap().single().unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        // Closed here first, so that it lingers here.
+        drop(listener.accept().unwrap());
+        drop((listener, client));
+        assert!(socket(address, Others::None).is_err(), "it lingers");
+        reserve("http.listen", address).unwrap().shared(2).unwrap();
     }
 }

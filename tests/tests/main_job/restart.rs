@@ -1,14 +1,26 @@
 //! What survives: kill -9, orderly ends, and starts on damaged ground.
 
 use std::{
-    fs,
-    process::ExitStatus,
-    time::{Duration, Instant},
+    fs::{self, File},
+    io::ErrorKind,
+    net::TcpStream,
+    path::Path,
+    process::{Command, ExitStatus, Stdio},
+    time::{Duration, Instant, SystemTime},
 };
 
-use ostia_tests::{Ask, Ca, Responder, Status, http, until};
+use ostia_tests::{Ask, Ca, Responder, Status, http, run, until};
 
 use crate::{ca_and_site, serving};
+
+/// The arguments of `strace` that make the first opening of `file` in each thread take so long, as on a file system
+/// that hangs.
+fn hanging(file: &Path, takes: Duration) -> Command {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e", "trace=openat", "-P"]).arg(file);
+    strace.arg("-e").arg(format!("inject=openat:delay_enter={}:when=1", takes.as_micros()));
+    strace
+}
 
 #[test]
 fn after_kill_9_everything_is_found_again() {
@@ -138,4 +150,53 @@ fn a_second_responder_on_the_same_state_is_refused() {
     let said = other.refuses_to_start();
     assert!(said.contains("book.redb"), "{said}");
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+}
+
+#[test]
+fn while_sources_are_read_a_reload_waits_and_nobody_can_connect() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
+    let log = site.dir().join("log");
+    let out = File::create(&log).unwrap();
+    let (serve, mut starting) = (site.serve(), hanging(&ca.index(), Duration::from_secs(4)));
+    // -D: the service stays this process's child, so that signals reach it.
+    starting.arg("-D").arg(serve.get_program()).args(serve.get_args());
+    let mut starting = starting.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
+    let logged = |what: &str| fs::read_to_string(&log).unwrap().contains(what).then_some(());
+    until("the sources' turn", Duration::from_secs(20), || logged("the book is loaded"));
+    let hangup = run(Command::new("kill").args(["-s", "HUP", &starting.id().to_string()]));
+    assert!(hangup.status.success(), "{hangup:?}");
+    for address in [site.http, site.admin] {
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "another replica can be asked at once");
+    }
+    let other = site.refuses_to_start();
+    assert!(other.contains("http.listen") && other.contains("stop the program"), "the address is taken: {other}");
+    assert!(logged("ready").is_none(), "all of this was during the start");
+
+    until("the reload", Duration::from_secs(20), || logged("the configuration was read again"));
+    Ask::about(&ca, &leaf).at(site.http, "/").expect(Status::Good);
+    starting.kill().unwrap();
+    starting.wait().unwrap();
+}
+
+#[test]
+fn a_source_that_hangs_does_not_hold_up_the_end() {
+    let (ca, leaf, responder) = serving(Ca::issue);
+    let told = responder.site.dir().join("strace");
+    let mut strace = hanging(&ca.index(), Duration::from_secs(60));
+    strace.arg("-p").arg(responder.pid().to_string()).stderr(File::create(&told).unwrap());
+    let mut strace = strace.spawn().unwrap();
+    until("strace", Duration::from_secs(20), || fs::read_to_string(&told).unwrap().contains("attached").then_some(()));
+    ca.revoke(&leaf, &[]);
+    until("the look that hangs", Duration::from_secs(20), || {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+        (now - responder.metric("ostia_source_last_look_seconds", "") > 3.0).then_some(())
+    });
+    responder.signal("TERM");
+    let stopped = || responder.log().contains("\"stopped\"").then_some(());
+    until("it has stopped", Duration::from_secs(10), stopped);
+    // The kernel is done with a process when its tracer is.
+    strace.kill().unwrap();
+    strace.wait().unwrap();
 }

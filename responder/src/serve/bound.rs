@@ -1,0 +1,99 @@
+//! The addresses: reserved at the start, so that errors come first, and listened on when there is something to answer.
+//!
+//! Until then the kernel refuses connections, and balancers ask another replica. Sockets that systemd passed are
+//! listened on already: their connections wait.
+
+use std::{
+    error::Error,
+    net::{SocketAddr, TcpListener},
+};
+
+use tracing::warn;
+
+use super::Running;
+use crate::{
+    config::{Config, Listen},
+    net::{
+        accept::Listener,
+        listen::{self, Reserved},
+        passed::Passed,
+    },
+};
+
+/// What will be listened on.
+pub(super) struct Bound {
+    running: Running,
+    places: Vec<Place>,
+    admin: Reserved,
+    workers: usize,
+}
+
+/// One address of relying parties.
+struct Place {
+    source: Source,
+    tls: bool,
+}
+
+enum Source {
+    Reserved(Reserved),
+    Passed(TcpListener),
+}
+
+impl Bound {
+    /// Takes every address of `config`.
+    pub(super) fn bind(config: &Config) -> Result<Self, Box<dyn Error>> {
+        let mut passed = Passed::to_us()?;
+        let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        let alone = !(config.http.contains(&Listen::Systemd) && tls.contains(&Listen::Systemd));
+        let (mut places, mut http_addresses, mut tls_addresses) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, listens, tls) in [("http", &config.http[..], false), ("tls", tls, true)] {
+            let addresses: &mut Vec<SocketAddr> = if tls { &mut tls_addresses } else { &mut http_addresses };
+            for listen in listens {
+                match listen {
+                    Listen::Address(address) => {
+                        let key = if tls { "tls.listen" } else { "http.listen" };
+                        let reserved = listen::reserve(key, *address)?;
+                        addresses.push(reserved.address());
+                        places.push(Place { source: Source::Reserved(reserved), tls });
+                    }
+                    Listen::Systemd => {
+                        for socket in passed.take(name, alone)? {
+                            addresses.push(socket.local_addr()?);
+                            places.push(Place { source: Source::Passed(socket), tls });
+                        }
+                    }
+                }
+            }
+        }
+        for name in passed.left() {
+            warn!(
+                name,
+                "systemd passed a socket that the configuration has no use for; say listen = [\"systemd\"] under [http] or [tls]"
+            );
+        }
+        let admin = listen::reserve("admin.listen", config.admin)?;
+        let running = Running { http: http_addresses, tls: tls_addresses, admin: admin.address() };
+        Ok(Self { running, places, admin, workers: config.workers })
+    }
+
+    /// The addresses.
+    pub(super) fn running(&self) -> &Running {
+        &self.running
+    }
+
+    /// From now on connections come: the listeners of each worker, and the admin listener.
+    pub(super) fn listen(self) -> Result<(Vec<Vec<Listener>>, TcpListener), Box<dyn Error>> {
+        let mut listeners: Vec<Vec<Listener>> = (0..self.workers).map(|_| Vec::new()).collect();
+        for Place { source, tls } in self.places {
+            let inherited = matches!(source, Source::Passed(_));
+            let shares = match source {
+                Source::Reserved(reserved) => reserved.shared(self.workers)?,
+                Source::Passed(socket) => listen::passed(socket, self.workers)?,
+            };
+            for (worker, socket) in listeners.iter_mut().zip(shares) {
+                worker.push(Listener { socket, tls, inherited });
+            }
+        }
+        Ok((listeners, self.admin.single()?))
+    }
+}
