@@ -44,14 +44,13 @@ use crate::{
     limits,
     metrics::Counters,
     net::{
-        accept::Listener,
         balance::Balance,
         tls::Certificates,
         worker::{self, Manners},
     },
     ocsp::{miss::Misses, store::Store},
     reload::{self, Order, Reload},
-    serve::bound::Bound,
+    serve::bound::{Bound, Listeners},
     site::Site,
 };
 
@@ -287,7 +286,7 @@ struct Workers {
 impl Workers {
     /// Returns when all of them accept.
     fn start(
-        listeners: Vec<Vec<Listener>>,
+        listeners: Listeners,
         manners: &Manners,
         tls: Option<&Arc<ServerConfig>>,
         site: &watch::Receiver<Arc<Site>>,

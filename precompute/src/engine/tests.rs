@@ -4,6 +4,7 @@ use std::{fs, path::PathBuf};
 
 use super::*;
 use crate::{
+    config::Sources,
     pki::{Reason, Status},
     source::openssl::{Ca, KEYS},
 };

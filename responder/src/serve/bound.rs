@@ -28,6 +28,9 @@ pub(super) struct Bound {
     workers: usize,
 }
 
+/// Those of each worker.
+pub(super) type Listeners = Vec<Vec<Listener>>;
+
 /// One address of relying parties.
 struct Place {
     source: Source,
@@ -82,8 +85,8 @@ impl Bound {
     }
 
     /// From now on connections come: the listeners of each worker, and the admin listener.
-    pub(super) fn listen(self) -> Result<(Vec<Vec<Listener>>, TcpListener), Box<dyn Error>> {
-        let mut listeners: Vec<Vec<Listener>> = (0..self.workers).map(|_| Vec::new()).collect();
+    pub(super) fn listen(self) -> Result<(Listeners, TcpListener), Box<dyn Error>> {
+        let mut listeners: Listeners = (0..self.workers).map(|_| Vec::new()).collect();
         for Place { source, tls } in self.places {
             let inherited = matches!(source, Source::Passed(_));
             let shares = match source {
