@@ -2,7 +2,8 @@
 //!
 //! Purpose: whatever a source says is in the records within a second of its file changing.
 //! Invariant: a source is taken as a whole or not at all; what was refused leaves everything
-//! as it was, is told in the log and in [`Health`], and is tried again when the file changes.
+//! as it was but for what the issuer's other sources revoke, is told in the log and in [`Health`], and is tried again
+//! when the file changes.
 //! It does not know who reads the records.
 //!
 //! One pass over one issuer is: [`watch`] sees a changed file → [`compare`] reads the sources and
@@ -37,11 +38,24 @@ use crate::{
     source::SourceError,
 };
 
+/// Why sources of one issuer were refused; at least one of them was.
+#[derive(Debug)]
+pub struct Faults(pub Vec<SourceError>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, fault) in self.0.iter().enumerate() {
+            write!(f, "{}{fault}", if number > 0 { "; " } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
 /// Why records cannot be had.
 #[derive(Debug)]
 pub enum EngineError {
-    /// A source was refused.
-    Source(SourceError),
+    /// Sources were refused.
+    Source(Faults),
     /// The book failed.
     Book(BookError),
 }
@@ -57,8 +71,8 @@ impl fmt::Display for EngineError {
 
 impl std::error::Error for EngineError {}
 
-impl From<SourceError> for EngineError {
-    fn from(error: SourceError) -> Self {
+impl From<Faults> for EngineError {
+    fn from(error: Faults) -> Self {
         Self::Source(error)
     }
 }

@@ -3,6 +3,9 @@
 //! An index lists the whole population; a CRL lists the revoked. With both, the index says who
 //! exists and either may say that somebody is revoked. A revocation is never taken back: what
 //! the records hold as finally revoked stays so whatever the sources say, and is counted.
+//!
+//! A source is taken as a whole or not at all. While one is refused, the others still count as far as they
+//! make a status stricter: a revocation must not wait for somebody to mend another file.
 
 use std::path::Path;
 
@@ -31,6 +34,9 @@ pub(super) struct Question<'a> {
 pub(super) struct Comparison {
     /// In order of serial, each serial once.
     pub changes: Vec<Change>,
+    /// Why sources were refused. If there is any, `changes` only make statuses stricter and add certificates, and
+    /// what is counted says little.
+    pub faults: Vec<SourceError>,
     /// Certificates that the sources list.
     pub listed: u64,
     /// Records that stay revoked although the sources say otherwise.
@@ -44,39 +50,70 @@ pub(super) struct Comparison {
 }
 
 /// Reads the sources and compares.
-pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, SourceError> {
-    let mut comparison = Comparison::default();
-    let mut crl = Revocations::read(question, &mut comparison)?;
+pub(super) fn compare(question: &Question<'_>) -> Comparison {
+    let mut crl = Revocations::read(question);
+    let mut faults = std::mem::take(&mut crl.faults);
     let mut census = question.records.census();
-    if let Some(path) = &question.sources.index {
-        let mut index = Index::open(path)?;
-        let outcome = comparison.note_index(&mut index, path, &mut census, &mut crl);
-        // Whatever was found in a file that is being written means nothing.
-        if !index.is_steady() {
-            return Err(SourceError::unsteady(path));
-        }
-        outcome?;
+    let mut comparison = Comparison::default();
+    if let Some(path) = &question.sources.index
+        && let Err(fault) = comparison.note_index(path, &mut census, &mut crl)
+    {
+        faults.push(fault);
+        // Nothing counts of a file that is refused.
+        (comparison, census) = (Comparison::default(), question.records.census());
+        crl.take_none();
     }
     // All of a CRL without an index; with one, what the index forgot and the CRL revokes.
     for (serial, status) in crl.remaining() {
         let (_, known) = census.mark(&serial);
         comparison.note(serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
     }
-    let gone = comparison.unlisted(&census, question.sources.index.is_some(), crl.whole);
-    if let (Some(path), false) = (question.sources.main(), question.accept_shrink) {
-        refuse_shrink(path, gone.len() as u64, question.records)?;
+    if faults.is_empty() {
+        let gone = comparison.unlisted(&census, question.sources.index.is_some(), crl.whole);
+        match question.sources.main().filter(|_| !question.accept_shrink) {
+            Some(path) => faults.extend(refuse_shrink(path, gone.len() as u64, question.records).err()),
+            None => {}
+        }
+        comparison.changes.extend(gone.into_iter().map(|serial| Change { serial, record: None }));
     }
-    comparison.changes.extend(gone.into_iter().map(|serial| Change { serial, record: None }));
+    if !faults.is_empty() {
+        // An index that is in order says who exists, unless the CRL beside it was never seen.
+        let may_add = question.sources.crl.is_none() || question.crl_number.is_some();
+        comparison.changes.retain(|change| is_safe(change, question.records, may_add));
+    }
     comparison.changes.sort_unstable_by_key(|change| change.serial);
-    // Serials that the records do not hold yet are told apart only here.
-    match (comparison.changes.windows(2).find(|pair| pair[0].serial == pair[1].serial), &question.sources.index) {
-        (Some(pair), Some(path)) => Err(listed_twice(path, pair[0].serial)),
-        _ => Ok(comparison),
+    Comparison { faults, crl_number: crl.number, crl_next_update: crl.next_update, ..comparison }
+}
+
+/// Whether a change may be made while a source is refused.
+fn is_safe(change: &Change, records: &Records, may_add: bool) -> bool {
+    let known = records.get(&change.serial).map(|known| known.status);
+    match (known, change.record.map(|record| record.status)) {
+        (_, None) => false,
+        (None, Some(Status::Good)) => may_add,
+        (None, Some(Status::Revoked { .. })) => true,
+        (Some(known), Some(said)) => strictness(said) > strictness(known),
     }
 }
 
 impl Comparison {
-    fn note_index(
+    fn note_index(&mut self, path: &Path, census: &mut Census<'_>, crl: &mut Revocations) -> Result<(), SourceError> {
+        let mut index = Index::open(path)?;
+        let outcome = self.note_lines(&mut index, path, census, crl);
+        // Whatever was found in a file that is being written means nothing.
+        if !index.is_steady() {
+            return Err(SourceError::unsteady(path));
+        }
+        outcome?;
+        // Serials that the records do not hold yet are told apart only here.
+        self.changes.sort_unstable_by_key(|change| change.serial);
+        match self.changes.windows(2).find(|pair| pair[0].serial == pair[1].serial) {
+            Some(pair) => Err(listed_twice(path, pair[0].serial)),
+            None => Ok(()),
+        }
+    }
+
+    fn note_lines(
         &mut self,
         index: &mut Index,
         path: &Path,
@@ -85,7 +122,7 @@ impl Comparison {
     ) -> Result<(), SourceError> {
         for listed in index {
             let Listed { serial, record } = listed?;
-            let status = stricter(record.status, crl.take(&serial));
+            let status = crl.take(&serial).map_or(record.status, |crl| stricter(record.status, crl));
             let (first, known) = census.mark(&serial);
             if !first {
                 return Err(listed_twice(path, serial));
@@ -130,14 +167,18 @@ impl Comparison {
     }
 }
 
-/// Of what index and CRL say of one certificate, what is safe to tell: revoked rather than good,
-/// final rather than on hold, and else the index's.
-fn stricter(index: Status, crl: Option<Status>) -> Status {
-    match (index, crl) {
-        (_, None) => index,
-        (Status::Good | Status::Revoked { reason: Reason::CertificateHold, .. }, Some(crl)) => crl,
-        (Status::Revoked { .. }, Some(_)) => index,
+/// Good, on hold, revoked for good.
+pub(super) fn strictness(status: Status) -> u8 {
+    match status {
+        Status::Good => 0,
+        Status::Revoked { reason: Reason::CertificateHold, .. } => 1,
+        Status::Revoked { .. } => 2,
     }
+}
+
+/// Of two statements about one certificate what is safe to tell, and the first where both are as strict.
+pub(super) fn stricter(first: Status, second: Status) -> Status {
+    if strictness(second) > strictness(first) { second } else { first }
 }
 
 /// Whether the end of validity is as known; records keep it in 32 bits, and a CRL does not tell it.

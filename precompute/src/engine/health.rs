@@ -46,8 +46,11 @@ impl Health {
         report.fault = None;
         report.reads += 1;
         report.listed = pass.listed;
-        report.changed += pass.changed;
         report.crl_next_update = pass.crl_next_update;
+    }
+
+    pub(super) fn changed(&self, records: u64) {
+        self.lock().changed += records;
     }
 
     pub(super) fn looked(&self, now: UnixTime) {

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::compare::{Comparison, Question};
+use super::compare::Question;
 use crate::{
-    pki::{Serial, Status},
+    pki::{Serial, Status, UnixTime},
     source::{self, Crl, SourceError},
 };
 
@@ -15,36 +15,60 @@ pub(super) struct Revocations {
     taken: Vec<bool>,
     /// Whether it would list every revoked certificate of the issuer.
     pub(super) whole: bool,
+    /// The complete CRL's number, big-endian, padded.
+    pub(super) number: Option<[u8; 20]>,
+    /// When they go out of date, the earlier of the two.
+    pub(super) next_update: Option<UnixTime>,
+    /// Why a CRL was refused. The revocations of the other one are there all the same.
+    pub(super) faults: Vec<SourceError>,
 }
 
 impl Revocations {
-    pub(super) fn read(question: &Question<'_>, comparison: &mut Comparison) -> Result<Self, SourceError> {
-        let Some(path) = &question.sources.crl else { return Ok(Self::default()) };
-        let complete = Crl::read(path, question.issuer)?;
-        if complete.is_delta() {
-            return Err(SourceError::file(path, "is a delta CRL; name it as `delta_crl` and a complete CRL as `crl`"));
+    pub(super) fn read(question: &Question<'_>) -> Self {
+        let mut this = Self::default();
+        let Some(path) = &question.sources.crl else { return this };
+        let complete = this.accept(read_complete(path, question));
+        if let Some(complete) = &complete {
+            this.number = complete.header().number.map(|number| *number.padded());
+            this.next_update = complete.header().next_update;
+            this.whole = complete.header().coverage.is_complete();
+            this.entries.extend(complete.entries().filter_map(revoked));
         }
-        refuse_older(path, &complete, question.crl_number)?;
-        comparison.crl_number = complete.header().number.map(|number| *number.padded());
-        comparison.crl_next_update = complete.header().next_update;
-        let mut entries: Vec<_> = complete.entries().filter_map(revoked).collect();
-        if let Some(delta) = read_delta(question, &complete)? {
-            let ends = [comparison.crl_next_update, delta.header().next_update];
-            comparison.crl_next_update = ends.into_iter().flatten().min();
-            let mut changes = BTreeMap::new();
-            for entry in delta.entries() {
-                // A serial that stands twice is revoked if either entry says so.
-                let change = changes.entry(entry.serial).or_insert(None);
-                *change = change.or(revoked(entry));
-            }
-            entries.retain(|(serial, _)| !changes.contains_key(serial));
-            entries.extend(changes.into_values().flatten());
+        if let Some(path) = &question.sources.delta_crl
+            && let Some(delta) = this.accept(Crl::read(path, question.issuer))
+        {
+            this.add_delta(path, &delta, complete.as_ref());
         }
         // Stable: of two entries of one serial the first stays.
-        entries.sort_by_key(|(serial, _)| *serial);
-        entries.dedup_by_key(|(serial, _)| *serial);
-        let taken = vec![false; entries.len()];
-        Ok(Self { entries, taken, whole: complete.header().coverage.is_complete() })
+        this.entries.sort_by_key(|(serial, _)| *serial);
+        this.entries.dedup_by_key(|(serial, _)| *serial);
+        this.taken = vec![false; this.entries.len()];
+        this
+    }
+
+    fn accept(&mut self, read: Result<Crl, SourceError>) -> Option<Crl> {
+        read.map_err(|fault| self.faults.push(fault)).ok()
+    }
+
+    /// Changes the entries by those of a delta CRL. One that is older than the complete CRL says nothing new: its CA
+    /// has published a complete CRL since, and the next delta will be to that (RFC 5280 section 5.2.4).
+    fn add_delta(&mut self, path: &Path, delta: &Crl, complete: Option<&Crl>) {
+        if complete.is_some_and(|complete| delta.is_delta() && delta.header().number < complete.header().number) {
+            return;
+        }
+        if let Some(Err(problem)) = complete.map(|complete| delta.applies_to(complete)) {
+            self.faults.push(SourceError::file(path, problem));
+        }
+        self.next_update = [self.next_update, delta.header().next_update].into_iter().flatten().min();
+        let mut changes = BTreeMap::new();
+        for entry in delta.entries() {
+            // A serial that stands twice is revoked if either entry says so.
+            let change = changes.entry(entry.serial).or_insert(None);
+            *change = change.or(revoked(entry));
+        }
+        self.entries.retain(|(serial, _)| !changes.contains_key(serial));
+        // Also where it does not go with the complete CRL: what the CA says to be revoked is.
+        self.entries.extend(changes.into_values().flatten());
     }
 
     pub(super) fn take(&mut self, serial: &Serial) -> Option<Status> {
@@ -53,22 +77,25 @@ impl Revocations {
         Some(self.entries[at].1)
     }
 
+    /// As if nothing had been taken.
+    pub(super) fn take_none(&mut self) {
+        self.taken.fill(false);
+    }
+
     /// What was not taken.
     pub(super) fn remaining(&self) -> impl Iterator<Item = (Serial, Status)> + '_ {
         self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(entry, _)| *entry)
     }
 }
 
-/// The delta CRL that changes `complete`, if there is one. One that is older says nothing new: its CA has
-/// published a complete CRL since, and the next delta will be to that (RFC 5280 section 5.2.4).
-fn read_delta(question: &Question<'_>, complete: &Crl) -> Result<Option<Crl>, SourceError> {
-    let Some(path) = &question.sources.delta_crl else { return Ok(None) };
-    let delta = Crl::read(path, question.issuer)?;
-    if delta.is_delta() && delta.header().number < complete.header().number {
-        return Ok(None);
+/// The complete CRL, unless it is no CRL of the issuer, a delta CRL, or an old one.
+fn read_complete(path: &Path, question: &Question<'_>) -> Result<Crl, SourceError> {
+    let complete = Crl::read(path, question.issuer)?;
+    if complete.is_delta() {
+        return Err(SourceError::file(path, "is a delta CRL; name it as `delta_crl` and a complete CRL as `crl`"));
     }
-    delta.applies_to(complete).map_err(|problem| SourceError::file(path, problem))?;
-    Ok(Some(delta))
+    refuse_older(path, &complete, question.crl_number)?;
+    Ok(complete)
 }
 
 fn revoked(entry: source::Entry) -> Option<(Serial, Status)> {

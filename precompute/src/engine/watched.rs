@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use tracing::{error, info, warn};
 
 use super::{
-    EngineError, IssuerState, Pass,
+    EngineError, Faults, IssuerState, Pass,
     compare::{self, Comparison},
     watch::Watch,
 };
@@ -16,7 +16,6 @@ use crate::{
     limits,
     pki::{Certificate, UnixTime},
     records::{Change, Records},
-    source::SourceError,
 };
 
 #[derive(Debug)]
@@ -151,13 +150,15 @@ impl Watched {
     }
 
     /// Whether a refusal may come from reading in the middle of a change, which is no fault unless it never ends.
-    pub(super) fn may_be_a_moment(&mut self, error: &SourceError) -> bool {
+    pub(super) fn may_be_a_moment(&mut self, faults: &Faults) -> bool {
         self.unsteady += 1;
-        (error.unsteady || self.watch.changed_since()) && self.unsteady <= limits::UNSTEADY_READS_MAX
+        (faults.0.iter().any(|fault| fault.unsteady) || self.watch.changed_since())
+            && self.unsteady <= limits::UNSTEADY_READS_MAX
     }
 
-    /// Reads the sources, and shows in the records what has changed. What is shown is in `unsaved` then.
-    pub(super) fn pass(&mut self, accept_shrink: bool) -> Result<Pass, SourceError> {
+    /// Reads the sources, and shows in the records what has changed. What is shown is in `unsaved` then, also after
+    /// an error: the sources in order count as far as they are stricter.
+    pub(super) fn pass(&mut self, accept_shrink: bool) -> Result<Pass, Faults> {
         let started = Instant::now();
         let comparison = compare::compare(&compare::Question {
             records: &self.state.records,
@@ -165,8 +166,10 @@ impl Watched {
             issuer: &self.certificate,
             crl_number: self.crl_number,
             accept_shrink,
-        })?;
-        self.tell_contradictions(&comparison);
+        });
+        if comparison.faults.is_empty() {
+            self.tell_contradictions(&comparison);
+        }
         // Shown before it is on disk: a full disk must not keep a revocation from being told. The source has
         // it, and a restart reads it there.
         self.state.records.reserve(comparison.changes.len());
@@ -177,12 +180,20 @@ impl Watched {
             self.unsaved.crl_number = self.crl_number;
         }
         let changed = comparison.changes.len() as u64;
+        self.state.health.changed(changed);
         if self.unsaved.changes.is_empty() {
             self.unsaved.changes = comparison.changes;
         } else {
             self.unsaved.changes.extend(comparison.changes);
             // Stable, so that of two changes of one serial the later one stays the later one.
             self.unsaved.changes.sort_by_key(|change| change.serial);
+        }
+        if !comparison.faults.is_empty() {
+            if changed > 0 {
+                let (tenant, issuer) = (&self.tenant, &self.name);
+                info!(tenant, issuer, changed, "one source is refused; what the others revoke and add was taken");
+            }
+            return Err(Faults(comparison.faults));
         }
         Ok(Pass {
             listed: comparison.listed,
