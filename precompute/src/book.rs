@@ -40,6 +40,13 @@ const FORMAT: u64 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IssuerNumber(u32);
 
+impl IssuerNumber {
+    /// The number itself.
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
 /// Changes of one issuer's records that belong together.
 #[derive(Debug)]
 pub struct Batch<'a> {
@@ -86,6 +93,11 @@ impl Book {
         let mut book = Self { path, database: None };
         book.database()?;
         Ok(book)
+    }
+
+    /// The directory in which it lies.
+    pub fn state_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// A book that can never be opened, beside the one in `state_dir`.

@@ -10,6 +10,7 @@
 //! lists the differences → the records show them → the book writes them, now or when it can again.
 //! A restart finds what the book has, and reads the sources before anything is answered. Starting is the same pass with everything counted as changed, after the book has filled the records.
 
+mod accept;
 mod changes;
 mod compare;
 mod health;

@@ -26,7 +26,11 @@ pub(super) struct Question<'a> {
     pub(super) issuer: &'a Certificate,
     /// Number of the newest complete CRL taken before, big-endian, padded.
     pub(super) crl_number: Option<[u8; 20]>,
+    pub(super) now: UnixTime,
+    /// Whether a list may lose most of its certificates.
     pub(super) accept_shrink: bool,
+    /// What to do if that is meant.
+    pub(super) remedy: &'a str,
 }
 
 /// What it found.
@@ -37,6 +41,8 @@ pub(super) struct Comparison {
     /// Why sources were refused. If there is any, `changes` only make statuses stricter and add certificates, and
     /// what is counted says little.
     pub faults: Vec<SourceError>,
+    /// Whether one of them is a list that lost most of its certificates.
+    pub shrunk: bool,
     /// Certificates that the sources list.
     pub listed: u64,
     /// Records that stay revoked although the sources say otherwise.
@@ -47,6 +53,9 @@ pub(super) struct Comparison {
     pub crl_number: Option<[u8; 20]>,
     /// When the CRLs go out of date, the earlier of the two.
     pub crl_next_update: Option<UnixTime>,
+    /// Records that are listed, and those of them that have not expired.
+    known: u64,
+    valid: u64,
 }
 
 /// Reads the sources and compares.
@@ -56,23 +65,23 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     let mut census = question.records.census();
     let mut comparison = Comparison::default();
     if let Some(path) = &question.sources.index
-        && let Err(fault) = comparison.note_index(path, &mut census, &mut crl)
+        && let Err(fault) = comparison.note_index(question, path, &mut census, &mut crl)
     {
         faults.push(fault);
         // Nothing counts of a file that is refused.
-        (comparison, census) = (Comparison::default(), question.records.census());
+        (comparison, census) =
+            (Comparison { shrunk: comparison.shrunk, ..Default::default() }, question.records.census());
         crl.take_none();
     }
     // All of a CRL without an index; with one, what the index forgot and the CRL revokes.
     for (serial, status) in crl.remaining() {
         let (_, known) = census.mark(&serial);
-        comparison.note(serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
+        comparison.note(question, serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
     }
     if faults.is_empty() {
-        let gone = comparison.unlisted(&census, question.sources.index.is_some(), crl.whole);
-        match question.sources.main().filter(|_| !question.accept_shrink) {
-            Some(path) => faults.extend(refuse_shrink(path, gone.len() as u64, question.records).err()),
-            None => {}
+        let gone = comparison.unlisted(question, &census, crl.whole);
+        if let Some(path) = question.sources.main() {
+            faults.extend(comparison.refuse_shrink(question, path, &census, &gone).err());
         }
         comparison.changes.extend(gone.into_iter().map(|serial| Change { serial, record: None }));
     }
@@ -83,6 +92,17 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     }
     comparison.changes.sort_unstable_by_key(|change| change.serial);
     Comparison { faults, crl_number: crl.number, crl_next_update: crl.next_update, ..comparison }
+}
+
+impl Question<'_> {
+    /// Whether a certificate with this end has not expired, for all that is known.
+    fn is_valid(&self, not_after: Option<UnixTime>) -> bool {
+        not_after.is_none_or(|end| end > self.now)
+    }
+
+    fn is_known_valid(&self, serial: &Serial) -> bool {
+        self.records.get(serial).is_some_and(|known| self.is_valid(known.not_after))
+    }
 }
 
 /// Whether a change may be made while a source is refused.
@@ -97,9 +117,15 @@ fn is_safe(change: &Change, records: &Records, may_add: bool) -> bool {
 }
 
 impl Comparison {
-    fn note_index(&mut self, path: &Path, census: &mut Census<'_>, crl: &mut Revocations) -> Result<(), SourceError> {
+    fn note_index(
+        &mut self,
+        question: &Question<'_>,
+        path: &Path,
+        census: &mut Census<'_>,
+        crl: &mut Revocations,
+    ) -> Result<(), SourceError> {
         let mut index = Index::open(path)?;
-        let outcome = self.note_lines(&mut index, path, census, crl);
+        let outcome = self.note_lines(question, path, &mut index, census, crl);
         // Whatever was found in a file that is being written means nothing.
         if !index.is_steady() {
             return Err(SourceError::unsteady(path));
@@ -109,14 +135,15 @@ impl Comparison {
         self.changes.sort_unstable_by_key(|change| change.serial);
         match self.changes.windows(2).find(|pair| pair[0].serial == pair[1].serial) {
             Some(pair) => Err(listed_twice(path, pair[0].serial)),
-            None => Ok(()),
+            None => self.refuse_foreign(question, path, census),
         }
     }
 
     fn note_lines(
         &mut self,
-        index: &mut Index,
+        question: &Question<'_>,
         path: &Path,
+        index: &mut Index,
         census: &mut Census<'_>,
         crl: &mut Revocations,
     ) -> Result<(), SourceError> {
@@ -127,14 +154,16 @@ impl Comparison {
             if !first {
                 return Err(listed_twice(path, serial));
             }
-            self.note(serial, known, Record { status, ..record });
+            self.note(question, serial, known, Record { status, ..record });
         }
         Ok(())
     }
 
     /// Notes what the sources say of a serial of which the records hold `known`.
-    fn note(&mut self, serial: Serial, known: Option<Found>, said: Record) {
+    fn note(&mut self, question: &Question<'_>, serial: Serial, known: Option<Found>, said: Record) {
         self.listed += 1;
+        self.known += u64::from(known.is_some());
+        self.valid += u64::from(known.is_some_and(|known| question.is_valid(known.not_after)));
         match known {
             Some(known) if !known.status.may_become(said.status) => {
                 self.contradict(serial, known.status, Some(said.status));
@@ -144,9 +173,10 @@ impl Comparison {
         }
     }
 
-    /// The records that the sources no longer list and that may go. `complete`: the sources list
-    /// good certificates too; `whole`: the CRL lists every revoked one.
-    fn unlisted(&mut self, census: &Census<'_>, complete: bool, whole: bool) -> Vec<Serial> {
+    /// The records that the sources no longer list and that may go. `whole`: the CRL lists every revoked one.
+    fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>, whole: bool) -> Vec<Serial> {
+        // An index lists good certificates too.
+        let complete = question.sources.index.is_some();
         let mut gone = Vec::new();
         for (serial, status) in census.unlisted() {
             match status {
@@ -159,6 +189,50 @@ impl Comparison {
             }
         }
         gone
+    }
+
+    /// An index that names nobody who is known is rather another CA's: nothing of it counts.
+    fn refuse_foreign(&mut self, question: &Question<'_>, path: &Path, census: &Census<'_>) -> Result<(), SourceError> {
+        if self.known > 0 || question.accept_shrink {
+            return Ok(());
+        }
+        let missed = census.unlisted().filter(|(serial, _)| question.is_known_valid(serial)).count() as u64;
+        if missed <= limits::SHRINK_ALWAYS_ALLOWED {
+            return Ok(());
+        }
+        self.shrunk = true;
+        let problem = format!(
+            "lists none of the {missed} certificates known that are still valid: it is empty or another CA's; {}",
+            question.remedy
+        );
+        Err(SourceError::file(path, problem))
+    }
+
+    /// A list that lost more than half of its certificates at once is rather a damaged file. Those that have expired do
+    /// not count: CAs prune them.
+    fn refuse_shrink(
+        &mut self,
+        question: &Question<'_>,
+        path: &Path,
+        census: &Census<'_>,
+        gone: &[Serial],
+    ) -> Result<(), SourceError> {
+        if question.accept_shrink || gone.len() as u64 <= limits::SHRINK_ALWAYS_ALLOWED {
+            return Ok(());
+        }
+        let lost = gone.iter().filter(|serial| question.is_known_valid(serial)).count() as u64;
+        let missed = census.unlisted().filter(|(serial, _)| question.is_known_valid(serial)).count() as u64;
+        let before = self.valid + missed;
+        if lost <= limits::SHRINK_ALWAYS_ALLOWED || lost * 2 <= before {
+            return Ok(());
+        }
+        self.shrunk = true;
+        let problem = format!(
+            "no longer lists {lost} of the {before} certificates known that are still valid, which looks like a damaged \
+             or foreign file; they stay as they are; {}",
+            question.remedy
+        );
+        Err(SourceError::file(path, problem))
     }
 
     fn contradict(&mut self, serial: Serial, known: Status, said: Option<Status>) {
@@ -184,20 +258,6 @@ pub(super) fn stricter(first: Status, second: Status) -> Status {
 /// Whether the end of validity is as known; records keep it in 32 bits, and a CRL does not tell it.
 fn same_end(known: Option<UnixTime>, said: Option<UnixTime>) -> bool {
     said.is_none_or(|said| said.0 >= u64::from(u32::MAX)) || known == said
-}
-
-/// A list that lost more than half of its certificates at once is rather a damaged file.
-fn refuse_shrink(path: &Path, gone: u64, records: &Records) -> Result<(), SourceError> {
-    let counts = records.counts();
-    let before = counts.good + counts.revoked;
-    if gone <= limits::SHRINK_ALWAYS_ALLOWED || gone * 2 <= before {
-        return Ok(());
-    }
-    let problem = format!(
-        "no longer lists {gone} of the {before} certificates known, which looks like a damaged or foreign file; \
-         if it is meant, stop the service and run `ostia-precompute sync --accept-shrink --config …` once"
-    );
-    Err(SourceError::file(path, problem))
 }
 
 /// Finds the second line of a serial, which only a person can set right.

@@ -170,13 +170,51 @@ fn an_index_that_lost_most_of_its_certificates_is_refused_until_accepted() {
     world.pass().unwrap();
     world.index(&list(1..10));
     world.refuses("no longer lists 90 of the 100 certificates known");
-    world.index("");
-    world.refuses("no longer lists 99 of the 100 certificates known");
+    for nobody in [String::new(), list(500..600)] {
+        world.index(&nobody);
+        world.refuses("lists none of the 100 certificates known");
+    }
     world.index(&list(1..60));
     assert_eq!(world.pass().unwrap().counts, Counts { good: 59, revoked: 1 }, "less than half went");
     world.index(&list(1..10));
     world.pass_accepting(true).unwrap();
     assert_eq!(world.watched.state.records.counts(), Counts { good: 9, revoked: 1 });
+}
+
+#[test]
+fn certificates_that_expired_may_be_pruned_at_any_number() {
+    // A CA pruned what had expired long ago, and revoked one in the same write: nothing of it was taken.
+    let mut world = World::with_index();
+    let expired = |serials: std::ops::Range<u32>| list(serials).replace("350101000000Z", "240101000000Z");
+    world.index(&(list(1..4) + &expired(10..50)));
+    world.pass().unwrap();
+    world.index(&(revoked(1, ",keyCompromise") + &list(2..5)));
+    world.pass().unwrap();
+    assert_eq!((world.status(1), world.status(4), world.status(10)), (Some(FINAL), Some(Status::Good), None));
+    // All of them gone, and new ones in their place.
+    world.index(&expired(10..50));
+    world.pass_accepting(true).unwrap();
+    world.index(&list(100..110));
+    assert_eq!(world.pass().unwrap().counts.good, 10);
+}
+
+#[test]
+fn a_list_that_shrank_revokes_and_adds_while_its_removals_wait_for_a_person() {
+    let mut world = World::with_index();
+    world.index(&(list(1..100) + &revoked(100, ",certificateHold")));
+    world.pass().unwrap();
+    world.index(&(revoked(1, ",keyCompromise") + &good(2) + &good(100) + &good(200)));
+    world.look();
+    let found: Vec<_> = [1, 50, 100, 200].map(|serial| world.status(serial)).into();
+    assert_eq!(found, [Some(FINAL), Some(Status::Good), Some(HOLD), Some(Status::Good)]);
+    let fault = world.report().fault.unwrap();
+    let file = fault.split("touch ").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    assert!(file.starts_with(world.state.path().to_str().unwrap()), "{fault}");
+    fs::write(file, "").unwrap();
+    world.watched.read_again_at = Some(Instant::now());
+    world.look();
+    assert_eq!((world.report().fault, world.status(50), world.status(100)), (None, None, Some(Status::Good)));
+    assert!(!fs::exists(file).unwrap(), "it counts once");
 }
 
 #[test]

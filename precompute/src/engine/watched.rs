@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use super::{
     EngineError, Faults, IssuerState, Pass,
+    accept::Accept,
     compare::{self, Comparison},
     watch::Watch,
 };
@@ -28,6 +29,7 @@ pub(super) struct Watched {
     pub(super) state: IssuerState,
     pub(super) watch: Watch,
     pub(super) crl_number: Option<[u8; 20]>,
+    pub(super) accept: Accept,
     pub(super) unsaved: Unsaved,
     pub(super) read_again_at: Option<Instant>,
     pub(super) save_again_at: Option<Instant>,
@@ -79,6 +81,7 @@ impl Watched {
             state: IssuerState { records: Arc::new(records), ..IssuerState::default() },
             watch: Watch::new(sources.paths()),
             crl_number: book.crl_number(number)?,
+            accept: Accept::new(book.state_dir(), "shrink", number.get()),
             unsaved: Unsaved::default(),
             read_again_at: None,
             save_again_at: None,
@@ -160,13 +163,17 @@ impl Watched {
     /// an error: the sources in order count as far as they are stricter.
     pub(super) fn pass(&mut self, accept_shrink: bool) -> Result<Pass, Faults> {
         let started = Instant::now();
+        let accept_shrink = self.accept.given() || accept_shrink;
         let comparison = compare::compare(&compare::Question {
             records: &self.state.records,
             sources: &self.sources,
             issuer: &self.certificate,
             crl_number: self.crl_number,
+            now: UnixTime::now(),
             accept_shrink,
+            remedy: &self.accept.remedy("shrink"),
         });
+        self.accept.refused(comparison.shrunk);
         if comparison.faults.is_empty() {
             self.tell_contradictions(&comparison);
         }
@@ -191,7 +198,7 @@ impl Watched {
         if !comparison.faults.is_empty() {
             if changed > 0 {
                 let (tenant, issuer) = (&self.tenant, &self.name);
-                info!(tenant, issuer, changed, "one source is refused; what the others revoke and add was taken");
+                info!(tenant, issuer, changed, "what is in doubt waits; what revokes and adds certificates was taken");
             }
             return Err(Faults(comparison.faults));
         }

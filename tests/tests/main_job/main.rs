@@ -1,7 +1,7 @@
 //! The main job, end to end: a CA's certificates answered over OCSP by the built programs.
 //!
 //! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
-//! are told is in `answers` and `http`, where it comes from in `sources`, what survives in `restart`,
+//! are told is in `answers` and `http`, where it comes from in `sources`, what becomes of sources in `doubt`, what survives in `restart`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
 //! who signs in `signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
@@ -12,6 +12,7 @@
 mod answers;
 mod bad_input;
 mod demo;
+mod doubt;
 mod drain;
 mod epoll;
 mod hostile;

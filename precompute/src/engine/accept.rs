@@ -1,0 +1,97 @@
+//! How an operator lets pass, once and while the service runs, what is refused otherwise.
+//!
+//! Purpose: making an empty file in the state directory (`touch`) is the order; the engine removes the file when
+//! it takes it. Invariant: an order is given after the refusal that it is about and counts for one source of one issuer
+//! once, so that nothing is let pass that nobody has seen.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use tracing::{error, info};
+
+/// One such order, looked for where the error text says.
+#[derive(Debug)]
+pub(super) struct Accept {
+    file: PathBuf,
+    /// Whether the refusal was told, and the file may be made.
+    asked: bool,
+    given: bool,
+}
+
+impl Accept {
+    /// `option` is that of `ostia-precompute sync` for the same.
+    pub(super) fn new(state_dir: &Path, option: &str, number: u32) -> Self {
+        // Errors show it to somebody who may stand in another directory.
+        let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+        Self { file: state_dir.join(format!("accept-{option}-{number}")), asked: false, given: false }
+    }
+
+    /// For error texts.
+    pub(super) fn remedy(&self, option: &str) -> String {
+        format!(
+            "if it is meant, `touch {}`, or stop the service and run `ostia-precompute sync --accept-{option} --config …` once",
+            self.file.display()
+        )
+    }
+
+    /// Whether the next pass may let it pass.
+    pub(super) fn given(&mut self) -> bool {
+        if self.asked && !self.given && self.take() {
+            info!(file = %self.file.display(), "the operator accepts what was refused");
+            self.given = true;
+        }
+        self.given
+    }
+
+    /// After a pass: whether something was refused that could be let pass.
+    pub(super) fn refused(&mut self, refused: bool) {
+        if refused && !self.asked {
+            // One that lay there before was about something else.
+            self.take();
+        }
+        self.asked = refused;
+        if !refused {
+            self.given = false;
+        }
+    }
+
+    /// Removes the file; whether it was there. One that cannot be removed would count for ever, and counts for nothing.
+    fn take(&self) -> bool {
+        match fs::remove_file(&self.file) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                error!(file = %self.file.display(), "cannot be removed and counts for nothing: {error}");
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_counts_once_and_only_after_the_refusal() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut accept = Accept::new(dir.path(), "shrink", 3);
+        let file = dir.path().join("accept-shrink-3");
+        assert!(accept.remedy("shrink").contains(&format!("touch {}", file.display())));
+        fs::write(&file, "").unwrap();
+        assert!(!accept.given(), "nothing was refused");
+        accept.refused(true);
+        assert!(!accept.given() && !file.exists(), "it was there before the refusal");
+        fs::write(&file, "").unwrap();
+        assert!(accept.given() && !file.exists());
+        accept.refused(true);
+        assert!(accept.given(), "until a pass has used it");
+        accept.refused(false);
+        assert!(!accept.given());
+        fs::create_dir(&file).unwrap();
+        accept.refused(true);
+        assert!(!accept.given(), "what cannot be removed");
+    }
+}

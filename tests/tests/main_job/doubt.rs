@@ -1,0 +1,97 @@
+//! Sources that lie, stall or step back: what is in doubt waits, and no revocation does.
+
+use std::{fs, time::Duration};
+
+use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Responder, Site, Status, Tenant, until};
+
+use crate::serving;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[track_caller]
+fn turns(responder: &Responder, ca: &Ca, leaf: &Leaf, wanted: &Status) {
+    let what = format!("{} turns {wanted:?}", leaf.serial);
+    until(&what, PATIENCE, || (Ask::about(ca, leaf).at(responder.http(), "/").status == *wanted).then_some(()));
+}
+
+#[track_caller]
+fn degraded(responder: &Responder, wanted: &str) {
+    until(wanted, PATIENCE, || {
+        let (status, text) = responder.readiness();
+        (status == 200 && text.lines().any(|line| line.starts_with("degraded: ") && line.contains(wanted)))
+            .then_some(())
+    });
+}
+
+#[track_caller]
+fn in_order(responder: &Responder) {
+    until("all is in order", PATIENCE, || (responder.readiness().1 == "ready\n").then_some(()));
+}
+
+#[test]
+fn an_error_page_in_the_place_of_the_crl_does_not_keep_the_index_from_revoking() {
+    let ca = Ca::new("CA");
+    let (leaf, held) = (ca.issue(), ca.issue());
+    ca.revoke(&held, &["-crl_reason", "certificateHold"]);
+    let crl = ca.write_crl("ca.crl");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let sources = format!("index = {:?}\ncrl = {crl:?}", ca.index());
+    let responder = Site::new(&[Tenant::new("both").issuer("ca", &ca, &sources, &signer.lines())]).start();
+    fs::write(&crl, "<html>502 Bad Gateway</html>").unwrap();
+    degraded(&responder, "ca.crl");
+    ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    ca.release(&held);
+    turns(&responder, &ca, &leaf, &Status::Revoked);
+    Ask::about(&ca, &held).at(responder.http(), "/").expect(Status::Revoked);
+    ca.write_crl("ca.crl");
+    in_order(&responder);
+    turns(&responder, &ca, &held, &Status::Good);
+}
+
+#[test]
+fn an_operator_lets_a_list_shrink_while_the_service_runs() {
+    let (ca, (leaf, gone), responder) = serving(|ca| {
+        let leaf = ca.issue();
+        let end = ca.index_fields(&leaf)[1].clone();
+        let more = |number: u32| format!("V\t{end}\t\t{:X}\tunknown\t/CN=more\n", 0x50_0000 + number);
+        let index = fs::read_to_string(ca.index()).unwrap();
+        ca.replace_index(&(index + &(0..40).map(more).collect::<String>()));
+        (leaf, Leaf { path: ca.file("none"), serial: "500001".into() })
+    });
+    turns(&responder, &ca, &gone, &Status::Good);
+    let whole = fs::read_to_string(ca.index()).unwrap();
+    ca.replace_index(&whole.lines().take(2).map(|line| format!("{line}\n")).collect::<String>());
+    ca.revoke(&leaf, &[]);
+    turns(&responder, &ca, &leaf, &Status::Revoked);
+    degraded(&responder, "no longer lists 40 of the");
+    Ask::about(&ca, &gone).at(responder.http(), "/").expect(Status::Good);
+    let (_, text) = responder.readiness();
+    let file = text.split("`touch ").nth(1).and_then(|rest| rest.split('`').next()).expect("the remedy names a file");
+    fs::write(file, "").unwrap();
+    in_order(&responder);
+    Ask::about(&ca, &gone).at(responder.http(), "/").expect(Status::error("unauthorized"));
+    turns(&responder, &ca, &leaf, &Status::Revoked);
+}
+
+#[test]
+fn both_programs_know_the_same_sections() {
+    // `ostia-precompute sync --accept-shrink`, which an error text names as the remedy, refused files with [tls] or [log].
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let site = Site::new(&[Tenant::of(&ca, &signer)]);
+    let tls = format!("[tls]\nlisten = \"127.0.0.1:1\"\ncertificate = {:?}\nkey = {:?}", ca.certificate(), ca.key());
+    site.edit_config(|text| {
+        let sections = format!("{tls}\n[cache]\noctets = 1048576\n[log]\naccess_sample = 0\n[http]\nworkers = 1");
+        text.replacen("[http]", &sections, 1)
+    });
+    let checked = site.check();
+    assert!(checked.status.success(), "{checked:?}");
+    let synced = site.precompute("sync", &[]);
+    assert!(synced.status.success(), "{synced:?}");
+    site.edit_config(|text| format!("nonsense = 1\n{text}"));
+    let known = |said: &str| said.lines().find(|line| line.contains("here are known:")).map(str::to_owned);
+    let (responder, precompute) = (known(&site.check().text), known(&site.precompute("sync", &[]).text));
+    assert!(responder.is_some(), "{}", site.check().text);
+    let list = |line: Option<String>| line.and_then(|line| line.split("here are known:").nth(1).map(str::to_owned));
+    assert_eq!(list(responder), list(precompute));
+}
