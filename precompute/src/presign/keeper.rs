@@ -56,11 +56,9 @@ impl Keeper {
         ))
     }
 
-    /// Opens the store; if that cannot be had, goes on without and tries again.
+    /// Opens the store when it is first wanted; where that cannot be had, goes on without and tries again.
     pub fn or_without(state_dir: PathBuf, octets_max: u64, progress: &Arc<Progress>) -> Self {
-        let mut shelf = Shelf { state_dir, octets_max, store: None, again_at: None, fault_told: false };
-        shelf.with(progress, |_| Ok(()));
-        Self::start(shelf, progress)
+        Self::start(Shelf { state_dir, octets_max, store: None, again_at: None, fault_told: false }, progress)
     }
 
     fn start(shelf: Shelf, progress: &Arc<Progress>) -> Self {
@@ -171,7 +169,11 @@ fn write(coming: &Receiver<Run>, shelf: &Mutex<Shelf>, progress: &Progress) {
     let mut clean_at = Instant::now();
     loop {
         if clean_at <= Instant::now() {
-            lock(shelf).with(progress, |store| store.remove_expired(UnixTime::now()));
+            let mut shelf = lock(shelf);
+            if shelf.store.is_some() {
+                shelf.with(progress, |store| store.remove_expired(UnixTime::now()));
+            }
+            drop(shelf);
             clean_at = Instant::now() + limits::ANSWER_STORE_CLEANING_INTERVAL;
         }
         let first = match coming.recv_timeout(clean_at.saturating_duration_since(Instant::now())) {

@@ -1,205 +1,26 @@
 //! Passes over a real CA's records with real keys, interrupted, disturbed and begun again.
 
+mod world;
+
 use std::{
-    fmt,
-    hash::RandomState,
-    path::Path,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use der::Decode as _;
-use tempfile::TempDir;
-use x509_cert::spki::AlgorithmIdentifierOwned;
+use world::{HOLD, NEVER, POLICY, World, delegate, desk, done, kept, restore, revoked, serial, set, signed};
 
 use super::*;
 use crate::{
     answers::Answers,
     config::Policy,
-    engine::IssuerState,
-    limits,
-    ocsp::{CertStatus, HashAlgorithm, IssuerHashes, profile::Kept},
-    pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
+    ocsp::{CertStatus, HashAlgorithm},
+    pki::{Reason, Status, UnixTime},
     records::Change,
-    sign::{Algorithm, Job, OcspSigner, Pool, PoolSettings, ResponseForm, SignError, Signers, Signing, SoftwareKey},
-    source::openssl::{Ca, KEYS},
+    sign::{Signers, Signing},
 };
-
-const NEVER: Stop<'static> = &|| false;
-
-/// A pool that tells of each job, and fails as it is told to.
-struct Watched {
-    pool: Pool,
-    fail: AtomicU64,
-    jobs: AtomicU64,
-    /// Called before each job is put in.
-    before: Mutex<Option<Box<dyn FnMut() + Send>>>,
-}
-
-impl fmt::Debug for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.pool.fmt(f)
-    }
-}
-
-impl Signing for Watched {
-    fn algorithm(&self) -> Algorithm {
-        self.pool.algorithm()
-    }
-
-    fn signs_here(&self) -> bool {
-        false
-    }
-
-    fn sign_here(&self, _: &[u8]) -> Option<Result<Vec<u8>, SignError>> {
-        None
-    }
-
-    fn submit(&self, job: Job) {
-        self.jobs.fetch_add(1, Relaxed);
-        if self.fail.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
-            return (job.done)(job.message, Err(SignError::Busy));
-        }
-        if let Some(before) = &mut *self.before.lock().unwrap() {
-            before();
-        }
-        self.pool.submit(job);
-    }
-}
-
-/// A CA with its own key as the signer, and records.
-struct World {
-    dir: TempDir,
-    ca: Ca,
-    certificate: Certificate,
-    key: SoftwareKey,
-    state: IssuerState,
-    watched: Arc<Watched>,
-}
-
-fn serial(number: u64) -> Serial {
-    let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    Serial::from_magnitude(&[&mixed.to_be_bytes()[..], &number.to_be_bytes()].concat()).unwrap()
-}
-
-impl World {
-    fn new(count: u64) -> Self {
-        let ca = Ca::new("Ahead", KEYS[1]);
-        let certificate = ca.certificate();
-        let key = SoftwareKey::from_file(&ca.path("ca.key")).unwrap();
-        let watched = Watched {
-            pool: pool(&key, &certificate, 2),
-            fail: AtomicU64::new(0),
-            jobs: AtomicU64::new(0),
-            before: Mutex::default(),
-        };
-        let state = IssuerState::default();
-        let world = Self { dir: tempfile::tempdir().unwrap(), ca, certificate, key, state, watched: Arc::new(watched) };
-        (0..count).for_each(|number| set(&world.state, number, Status::Good));
-        world
-    }
-
-    fn signer(&self, signing: Arc<dyn Signing>) -> Arc<OcspSigner> {
-        let (form, now) = (ResponseForm::default(), UnixTime::now());
-        let public = self.key.public_key_octets();
-        Arc::new(OcspSigner::new("CA", &self.certificate, &self.certificate, public, signing, form, now).unwrap())
-    }
-
-    fn subject_with(&self, policy: Policy, signing: Arc<dyn Signing>) -> Arc<Subject> {
-        Arc::new(Subject {
-            number: 1,
-            tenant: "tests".into(),
-            name: "CA".into(),
-            policy,
-            hashes: IssuerHashes::of(&self.certificate),
-            not_before: self.certificate.not_before(),
-            state: self.state.clone(),
-            signers: Signers::new(vec![self.signer(signing)]).unwrap(),
-            ahead: vec![HashAlgorithm::Sha1],
-        })
-    }
-
-    /// Signs on the threads of a pass.
-    fn here(&self) -> Arc<Subject> {
-        let pool = pool(&self.key, &self.certificate, 1);
-        self.subject_with(POLICY, Arc::new(pool))
-    }
-
-    /// Signs on a pool.
-    fn pooled(&self) -> Arc<Subject> {
-        let subject = self.subject_with(POLICY, Arc::clone(&self.watched) as Arc<dyn Signing>);
-        // That of its self-test.
-        self.watched.jobs.store(0, Relaxed);
-        subject
-    }
-
-    fn both(&self) -> [Arc<Subject>; 2] {
-        [self.here(), self.pooled()]
-    }
-}
-
-/// Validity of ten days, so that the CA's certificate does not end before.
-const POLICY: Policy = Policy::DEFAULT;
-
-fn set(state: &IssuerState, number: u64, status: Status) {
-    let serial = serial(number);
-    state.records.apply([Change { serial, record: Some(Record { status, not_after: None }) }]);
-    state.changes.tell(1, [serial].into_iter());
-}
-
-fn revoked() -> Status {
-    Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise }
-}
-
-const HOLD: Status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::CertificateHold };
-
-fn desk(store: Option<&Path>) -> Desk {
-    let progress = Arc::new(Progress::default());
-    let keeper = store.map(|dir| Keeper::open(dir.to_owned(), 1 << 40, &progress).unwrap());
-    Desk { answers: Arc::new(Answers::new(1 << 30)), keeper, progress, spread: RandomState::new() }
-}
-
-fn signed(desk: &Desk) -> u64 {
-    desk.progress.report().signed
-}
-
-fn restore(desk: &Desk, subject: &Subject) -> u64 {
-    let now = UnixTime::now();
-    let before = desk.progress.report().restored;
-    let keeper = desk.keeper.as_ref().unwrap();
-    keeper.restore(subject, &subject.forms(now), &desk.answers, now, NEVER);
-    desk.progress.report().restored - before
-}
-
-/// What clients would be given about a certificate; its signature is verified.
-fn kept(desk: &Desk, subject: &Subject, number: u64) -> Option<CertStatus> {
-    let now = UnixTime::now();
-    let forms = subject.forms(now);
-    let mut packed = Vec::new();
-    let serial = serial(number);
-    let entry = subject.kept(&desk.answers, &forms[0], &serial, &mut packed)?;
-    let kept = Kept::of(&entry)?;
-    let found = subject.state.records.get(&serial);
-    if !kept.serves(&crate::ocsp::profile::statement(&subject.policy, found, now).ok()?, now) {
-        return None;
-    }
-    // Made again from what is kept of it, it is what was signed.
-    let again = Subject::response_data(subject, &forms[0], &serial, &kept.statement, &kept.times);
-    let mut signature = Vec::new();
-    let signer = &forms[0].signer;
-    signer.packing().unpack(&packed, &mut signature);
-    let algorithm = AlgorithmIdentifierOwned::from_der(signer.algorithm().identifier()).unwrap();
-    let certificate = Certificate::from_der(signer.certificate_der()).unwrap();
-    verify_signed(certificate.spki_der(), &algorithm, &again, &signature).unwrap();
-    Some(kept.statement.status)
-}
-
-fn done(passed: Passed, due: u64) {
-    assert_eq!((passed.end, passed.due, passed.again), (End::Done, due, false));
-}
 
 #[test]
 fn every_certificate_finds_its_answer_signed_once() {
@@ -392,32 +213,6 @@ fn more_than_can_be_listed_is_signed_while_walking() {
         assert_eq!((signed(&desk), desk.answers.len()), (3000, 3000));
         done(desk.pass(&subjects, NEVER), 0);
     }
-}
-
-/// A signer of the world's CA by a certificate that ends so soon.
-fn delegate(world: &World, stem: &str, left: &str) -> Arc<OcspSigner> {
-    let script = format!(
-        "set -e; umask 077
-        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {stem}.key -subj /CN={stem} -out {stem}.csr
-        printf 'extendedKeyUsage=OCSPSigning\\nnoCheck=ignored\\n' > {stem}.ext
-        openssl ca -config ca.cnf -batch -notext -extfile {stem}.ext -in {stem}.csr -out {stem}.pem \
-            -enddate $(date -u -d '{left}' +%Y%m%d%H%M%SZ)"
-    );
-    let output =
-        std::process::Command::new("bash").args(["-c", &script]).current_dir(world.ca.path("")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let certificate = crate::pki::certificates(&world.ca.path(&format!("{stem}.pem"))).unwrap().remove(0);
-    let key = SoftwareKey::from_file(&world.ca.path(&format!("{stem}.key"))).unwrap();
-    let pool = Arc::new(pool(&key, &certificate, 1));
-    let (public, now) = (key.public_key_octets(), UnixTime::now());
-    let signer = OcspSigner::new(stem, &world.certificate, &certificate, public, pool, ResponseForm::default(), now);
-    Arc::new(signer.unwrap())
-}
-
-fn pool(key: &SoftwareKey, certificate: &Certificate, threads: usize) -> Pool {
-    let queue_length_max = limits::SIGN_QUEUE_LENGTH_MAX;
-    let settings = PoolSettings { name: "test".into(), threads, queue_length_max, primary_first: false };
-    Pool::software(key, certificate.spki_der(), settings).unwrap()
 }
 
 #[test]
