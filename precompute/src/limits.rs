@@ -160,7 +160,7 @@ pub const CACHE_OCTETS_MAX: i64 = 1 << 40;
 /// sign anyway. Of more, all records are looked at, which takes seconds at ten million. 1.3 MiB.
 pub const CHANGES_TOLD_MAX: usize = 1 << 16;
 
-/// Answers that a plan names: 48 octets each, 96 MiB at most while it is made. More than a million are due at once only
+/// Answers that a plan names: 40 octets each, 80 MiB at most while it is made. More than a million are due at once only
 /// at a first start and after a long stop; then what is absent is signed while walking, and the rest in several plans.
 pub const PRESIGN_LIST_MAX: usize = 1 << 20;
 

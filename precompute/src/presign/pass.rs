@@ -137,6 +137,7 @@ impl Desk {
         let next = AtomicUsize::new(0);
         let whole = Mutex::new(std::mem::replace(&mut task.plan, Plan::new(0)));
         let list_max = whole.lock().unwrap_or_else(PoisonError::into_inner).list_max();
+        let merge = |plan| whole.lock().unwrap_or_else(PoisonError::into_inner).merge(plan);
         let walk = || {
             let mut plan = Plan::new(list_max);
             let mut packed = Vec::new();
@@ -148,8 +149,12 @@ impl Desk {
                     kept,
                     |item, _| plan.add(item),
                 );
+                // However many threads there are, they hold little for themselves.
+                if plan.held() >= HELD_MAX {
+                    merge(std::mem::replace(&mut plan, Plan::new(list_max)));
+                }
             }
-            whole.lock().unwrap_or_else(PoisonError::into_inner).merge(plan);
+            merge(plan);
         };
         on_threads(threads, &walk);
         task.plan = whole.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -262,6 +267,10 @@ impl Desk {
         true
     }
 }
+
+/// Items that one thread holds of a plan, but for those of one segment: 2.5 MiB.
+const HELD_MAX: usize = 1 << 16;
+const _: () = assert!(size_of::<Item>() == 40, "what limits say of a plan's size");
 
 /// Records that one thread walks sooner than others are started.
 const WALK_ALONE_MAX: u64 = 50_000;

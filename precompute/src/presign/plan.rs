@@ -131,7 +131,14 @@ impl Plan {
         self.absent += other.absent;
         self.refresh += other.refresh;
         self.first.extend(other.first);
-        self.keep_first();
+        if self.first.len() >= 2 * self.list_max.max(1) {
+            self.keep_first();
+        }
+    }
+
+    /// How many it holds now, named later or not.
+    pub fn held(&self) -> usize {
+        self.first.len()
     }
 
     fn keep_first(&mut self) {
