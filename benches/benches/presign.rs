@@ -50,7 +50,13 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let certificate: Certificate = certificates(&dir.join("ca.pem")).unwrap().remove(0);
     let key = SoftwareKey::from_file(&dir.join("ca.key")).unwrap();
-    let settings = PoolSettings { name: "bench".into(), threads: 1, queue_length_max: 64, primary_first: false };
+    let settings = PoolSettings {
+        name: "bench".into(),
+        key: String::new(),
+        threads: 1,
+        queue_length_max: 64,
+        primary_first: false,
+    };
     let pool = Arc::new(Pool::software(&key, certificate.spki_der(), settings).unwrap());
     let (form, public) = (ResponseForm::default(), key.public_key_octets());
     let signer = OcspSigner::new("CA", &certificate, &certificate, public, pool, form, UnixTime::now()).unwrap();

@@ -67,6 +67,11 @@ pub trait Signing: Send + Sync + fmt::Debug {
     /// one with [`SignError::Busy`] if the queue is full.
     fn submit(&self, job: Job);
 
+    /// Where the key is and how it is used, as text to be compared.
+    fn setting(&self) -> &str {
+        ""
+    }
+
     /// How it does.
     fn status(&self) -> PoolStatus {
         PoolStatus::default()

@@ -57,7 +57,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let now = UnixTime::now();
     match arguments.command {
         Command::Demo { dir, http, admin } => run_demo(&dir, http, admin, now),
-        Command::Serve { config } => serve::run(&Config::read(&config, now)?, &config, |_| ()),
+        Command::Serve { config } => serve::run(Config::read(&config, now)?, &config, |_| ()),
         Command::Check { config } => {
             println!("{}", summary(&config, &Config::read(&config, now)?));
             Ok(())
@@ -70,7 +70,7 @@ fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr, now: UnixTime) -> R
     let mut config = Config::read(&demo.config_path, now)?;
     config.http = vec![http.into()];
     config.admin = admin;
-    serve::run(&config, &demo.config_path, |running| {
+    serve::run(config, &demo.config_path, |running| {
         println!("{}", demo::instructions(&demo, running.http[0], running.admin))
     })
 }

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use precompute::config::ConfigError;
 
 fn main() -> ExitCode {
     let arguments = responder::cli::Arguments::parse();
@@ -12,7 +13,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ostia-responder: {error}");
-            ExitCode::FAILURE
+            // EX_CONFIG of sysexits(3): the unit does not start it again, since each start tries the PINs of tokens, and
+            // a wrong one locks them.
+            if error.is::<ConfigError>() { ExitCode::from(78) } else { ExitCode::FAILURE }
         }
     }
 }

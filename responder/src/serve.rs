@@ -78,7 +78,7 @@ impl fmt::Display for ThreadLost {
 impl Error for ThreadLost {}
 
 /// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. `path` is read again at SIGHUP.
-pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
+pub fn run(mut config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // By default SIGHUP ends a process: one that comes during a long start waits until there is something to reload.
@@ -89,7 +89,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     };
     warn_of_policies(&config.common);
     // First what is quickly found wrong.
-    let bound = Bound::bind(config)?;
+    let bound = Bound::bind(&config)?;
     let tls_config = config.tls.as_ref().map(|tls| tls.certificates.server_config()).transpose()?;
     let running = bound.running().clone();
 
@@ -108,6 +108,8 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
     })?;
     let states = engine.states();
     let (sites, site) = watch::channel(Arc::new(Site::new(&config.common, &states, config.workers, None)));
+    // The signers of a configuration that was replaced are to go, with their threads and sessions.
+    config.common.tenants.clear();
     let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
 
     let (lines, told) = access::channel();
@@ -145,7 +147,7 @@ pub fn run(config: &Config, path: &Path, ready: impl FnOnce(&Running)) -> Result
         let server = tokio::spawn(async move { service.await });
         let reload = Reload {
             path: path.to_owned(),
-            bound: reload::Bound::of(config),
+            bound: reload::Bound::of(&config),
             workers: config.workers,
             orders,
             sites,

@@ -135,6 +135,7 @@ impl Issuer {
             && self.signers.all().iter().zip(config.signers.all()).all(|(signer, other)| {
                 signer.template().fingerprint() == other.template().fingerprint()
                     && (signer.not_before(), signer.not_after()) == (other.not_before(), other.not_after())
+                    && signer.signing().setting() == other.signing().setting()
             })
     }
 

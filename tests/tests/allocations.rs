@@ -45,7 +45,7 @@ fn a_hit_allocates_nothing() {
     let (ready, running) = mpsc::channel();
     thread::spawn(move || {
         let config = Config::read(&path, UnixTime::now()).unwrap();
-        serve::run(&config, &path, |_| ready.send(()).unwrap()).unwrap();
+        serve::run(config, &path, |_| ready.send(()).unwrap()).unwrap();
     });
     running.recv_timeout(Duration::from_secs(60)).unwrap();
 

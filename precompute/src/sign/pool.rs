@@ -89,6 +89,8 @@ impl Job {
 pub struct PoolSettings {
     /// The signer's name in logs.
     pub name: String,
+    /// Where the key is, as the configuration says.
+    pub key: String,
     /// Threads, and so sessions, for each holder; no more than it allows.
     pub threads: usize,
     /// Jobs that may wait in each priority.
@@ -107,6 +109,7 @@ pub struct Pool {
 
 struct Shared {
     name: String,
+    setting: String,
     inner: Mutex<Inner>,
     /// Told when a thread has left, and when the pool ends.
     ended: Condvar,
@@ -141,9 +144,16 @@ impl Pool {
         for (place, holder) in holders.iter().enumerate() {
             sitters.extend((0..threads(holder)).map(|_| state.sit(place)));
         }
+        let setting = format!("{} {} {}", settings.key, settings.threads, settings.primary_first);
         let inner = Mutex::new(Inner { pool: state, ids: HashSet::new() });
-        let shared =
-            Arc::new(Shared { name: settings.name, inner, ended: Condvar::new(), spki: spki.to_vec(), identifier });
+        let shared = Arc::new(Shared {
+            name: settings.name,
+            setting,
+            inner,
+            ended: Condvar::new(),
+            spki: spki.to_vec(),
+            identifier,
+        });
         // From here on dropping it ends the threads that were started.
         let pool = Self { algorithm, cheap: None, shared };
         for (started, sitter) in sitters.iter().enumerate() {
@@ -184,6 +194,10 @@ impl Signing for Pool {
         if let Err((job, error)) = refused {
             job.finish(Err(error));
         }
+    }
+
+    fn setting(&self) -> &str {
+        &self.shared.setting
     }
 
     fn status(&self) -> PoolStatus {

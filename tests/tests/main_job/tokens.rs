@@ -94,9 +94,17 @@ fn a_start_does_not_fail_because_one_of_two_tokens_is_down() {
     hsm.order("C_OpenSession return=CKR_TOKEN_NOT_PRESENT");
     site(&hsm, &ca, &both)
         .is_refused(&["the token «a»: C_OpenSession says CKR_TOKEN_NOT_PRESENT", "the token «b»: C_OpenSession"]);
-    // What is wrong with one of two is told, though the other could sign.
+    // A token that is locked must not keep the other from answering; it is told loudly, and its PIN tried once.
     hsm.order("C_Login token=a return=CKR_PIN_INCORRECT");
-    site(&hsm, &ca, &both).is_refused(&["signer.key: the token «a»: C_Login says CKR_PIN_INCORRECT"]);
+    let tried = hsm.calls("C_Login token=a");
+    let responder = site(&hsm, &ca, &both).start();
+    let log = responder.log();
+    assert!(log.contains("ERROR") && log.contains("«a»: C_Login says CKR_PIN_INCORRECT"), "{log}");
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    until("it counts as locked", Duration::from_secs(20), || {
+        (responder.metric("ostia_token_locked", "token=\"a\"") == 1.0).then_some(())
+    });
+    assert_eq!(hsm.calls("C_Login token=a"), tried + 1);
 }
 
 #[test]
@@ -216,9 +224,14 @@ fn a_reload_goes_on_signing_with_the_token() {
             (answer.next_update != before.next_update).then_some(answer)
         });
     }
-    // The configuration of the start stays for the life of the process, the one between goes.
-    until("the sessions of a former configuration are closed", Duration::from_secs(20), || {
-        (hsm.calls("C_CloseSession token=keys CKR_OK") >= 2).then_some(())
+    until("the sessions of former configurations are closed", Duration::from_secs(20), || {
+        (hsm.calls("C_CloseSession token=keys CKR_OK") >= 4).then_some(())
     });
+    // How a key is used can be changed, too.
+    responder.reload(|text| text.replace("threads = 2", "threads = 3"));
+    until("a session more", Duration::from_secs(20), || {
+        (responder.metric("ostia_token_sessions", "token=\"keys\"") == 3.0).then_some(())
+    });
+    ask.at(responder.http(), "/").expect(Status::Good);
     assert_eq!((hsm.calls("C_Login"), hsm.calls("C_Initialize"), hsm.calls("C_Logout")), (1, 1, 0));
 }

@@ -98,7 +98,8 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
     let issuer = purpose.issuer?;
     let (certificate, chain) = own?;
     check_chain(section, purpose, chain);
-    let wanted = key::Wanted { name: purpose.name, threads, primary_first };
+    let written = section.strings("key").unwrap_or_default().join(" ");
+    let wanted = key::Wanted { name: purpose.name, key: written, threads, primary_first };
     let pool = Arc::new(key.pool(section, certificate, &wanted)?);
     let identity = Identity { certificate, chain, designated };
     let octets = key.public_key_octets(certificate);

@@ -221,6 +221,7 @@ pub(super) fn delegate(world: &World, stem: &str, left: &str) -> Arc<OcspSigner>
 
 fn pool(key: &SoftwareKey, certificate: &Certificate, threads: usize) -> Pool {
     let queue_length_max = limits::SIGN_QUEUE_LENGTH_MAX;
-    let settings = PoolSettings { name: "test".into(), threads, queue_length_max, primary_first: false };
+    let settings =
+        PoolSettings { name: "test".into(), key: String::new(), threads, queue_length_max, primary_first: false };
     Pool::software(key, certificate.spki_der(), settings).unwrap()
 }

@@ -150,8 +150,13 @@ impl Bench {
                 (gate, Arc::new(token))
             })
             .unzip();
-        let mut settings =
-            PoolSettings { name: "test".into(), threads: 1, queue_length_max: 1000, primary_first: false };
+        let mut settings = PoolSettings {
+            name: "test".into(),
+            key: String::new(),
+            threads: 1,
+            queue_length_max: 1000,
+            primary_first: false,
+        };
         set(&mut settings);
         let handles = tokens.iter().map(|token| Arc::new(Handle(Arc::clone(token))) as Arc<dyn Holder>).collect();
         let pool = Pool::new(Algorithm::Ed25519, &spki, handles, settings).unwrap();

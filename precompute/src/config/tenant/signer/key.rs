@@ -8,7 +8,7 @@ use std::{
 };
 
 use der::{Decode as _, Encode as _, asn1::UintRef};
-use tracing::warn;
+use tracing::{error, warn};
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use super::super::{Section, noted};
@@ -25,6 +25,8 @@ use crate::{
 pub(super) struct Wanted<'a> {
     /// The signer's name in logs.
     pub(super) name: &'a str,
+    /// Where it is, as the configuration says.
+    pub(super) key: String,
     /// Threads, where the configuration says so.
     pub(super) threads: Option<usize>,
     /// Whether the first token does all while it is at work.
@@ -180,6 +182,7 @@ impl Key {
     ) -> Option<Pool> {
         let settings = PoolSettings {
             name: wanted.name.to_owned(),
+            key: wanted.key.clone(),
             threads: wanted.threads.unwrap_or_else(|| self.default_threads()),
             queue_length_max: limits::SIGN_QUEUE_LENGTH_MAX,
             primary_first: wanted.primary_first,
@@ -203,8 +206,9 @@ fn opened(section: &mut Section<'_>, holders: &[Arc<dyn Holder>], threads: usize
     let some_signs = tried.iter().any(|(_, session)| session.is_ok());
     let mut usable = some_signs;
     for (holder, fault) in tried.iter().filter_map(|(holder, session)| Some((holder, session.as_ref().err()?))) {
-        let passes = matches!(fault.class, FaultClass::Device | FaultClass::Session | FaultClass::Throttle);
-        if passes && some_signs {
+        if fault.class == FaultClass::Locked && some_signs {
+            error!(token = holder.name(), %fault, "a token refuses its PIN and is not used; the signer's other tokens sign");
+        } else if fault.class != FaultClass::Defect && some_signs {
             warn!(token = holder.name(), %fault, "a token cannot be used now; the signer's other tokens sign meanwhile");
         } else {
             section.problem("key", fault);
