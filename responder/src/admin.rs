@@ -195,6 +195,11 @@ impl Collector for Scrape {
             ("connections_expired", "Connections ended at a deadline", sum(|c| c.expired.load(Relaxed))),
             ("connections_turned_away", "Connections turned away at the limit", sum(|c| c.turned_away.load(Relaxed))),
             (
+                "connections_displaced",
+                "Idle connections ended at the limit to make room for others",
+                sum(|c| c.displaced.load(Relaxed)),
+            ),
+            (
                 "connections_handed_over",
                 "Connections that a serving thread gave to another with fewer",
                 sum(|c| c.handed_over.load(Relaxed)),

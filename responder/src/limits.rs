@@ -104,6 +104,10 @@ pub const OTHER_DESCRIPTORS: u64 = 256;
 /// Connections that are accepted in a row before those that are open get their turn.
 pub const ACCEPTS_IN_A_ROW: usize = 64;
 
+/// Connections that one look over all of them chooses to make room for others: a look at 16,384 takes about as long as
+/// accepting ten.
+pub const ROOM_AT_ONCE: usize = 256;
+
 /// How long nothing is accepted after it failed for want of descriptors or memory, which others have to free.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -173,6 +173,8 @@ pub struct Counters {
     pub expired: AtomicU64,
     /// Connections turned away because there were too many.
     pub turned_away: AtomicU64,
+    /// Connections ended to make room for others.
+    pub displaced: AtomicU64,
     /// Octets of responses.
     pub octets_out: AtomicU64,
     /// From the octets of requests being here to those of their responses being with the kernel, where none of the

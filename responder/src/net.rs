@@ -19,5 +19,6 @@ pub mod passed;
 pub mod proxy;
 pub mod respond;
 pub mod ring;
+mod room;
 pub mod tls;
 pub mod worker;

@@ -44,13 +44,14 @@ use crate::{
     limits,
     metrics::Counters,
     net::{
+        accept::Listener,
         balance::Balance,
         tls::Certificates,
         worker::{self, Manners},
     },
     ocsp::{miss::Misses, store::Store},
     reload::{self, Order, Reload},
-    serve::bound::{Bound, Listeners},
+    serve::bound::{Bound, Listening},
     site::Site,
 };
 
@@ -115,7 +116,7 @@ pub fn run(mut config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Res
     let (lines, told) = access::channel();
     let access = (config.access_sample, &lines);
     // Not before: who is refused goes to another replica, who is not would wait here for the rest of the start.
-    let (listeners, admin) = bound.listen()?;
+    let Listening { workers: listeners, admin } = bound.listen()?;
     let mut workers = Workers::start(listeners, &config.manners, tls_config.as_ref(), &site, &misses, access)?;
     // It ends when the last worker has.
     drop(lines);
@@ -238,6 +239,8 @@ fn connections_max(workers: usize) -> usize {
     let files = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
     let files = files.unwrap_or(u64::MAX);
     let share = files.saturating_sub(limits::OTHER_DESCRIPTORS) / workers as u64;
+    // At the bound new connections come before those that make room for them have gone.
+    let share = share - (share / 4).min(limits::ACCEPTS_IN_A_ROW as u64);
     let connections = usize::try_from(share).unwrap_or(usize::MAX).clamp(1, limits::CONNECTIONS_MAX);
     if connections < limits::CONNECTIONS_MAX {
         info!(
@@ -288,7 +291,7 @@ struct Workers {
 impl Workers {
     /// Returns when all of them accept.
     fn start(
-        listeners: Listeners,
+        listeners: Vec<Vec<Listener>>,
         manners: &Manners,
         tls: Option<&Arc<ServerConfig>>,
         site: &watch::Receiver<Arc<Site>>,

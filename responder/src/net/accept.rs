@@ -6,6 +6,7 @@
 use std::{io, net::TcpListener as StdListener, pin::pin, rc::Rc, sync::atomic::Ordering::Relaxed};
 
 use monoio::{net::TcpListener, time::sleep};
+use slab::Slab;
 use socket2::{SockFilter, SockRef};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -85,7 +86,9 @@ fn take(worker: &Rc<Worker>, accepted: Accepted) {
         return;
     }
     let mut connections = worker.connections.borrow_mut();
-    if connections.len() >= worker.connections_max {
+    let surplus = (connections.len() + 1).saturating_sub(worker.connections_max);
+    // Those that were ended for others are still to go.
+    if surplus > limits::ACCEPTS_IN_A_ROW || surplus > 0 && !make_room(worker, &connections) {
         worker.counters.turned_away.fetch_add(1, Relaxed);
         worker.balance.left(worker.number);
         return;
@@ -110,6 +113,13 @@ fn take(worker: &Rc<Worker>, accepted: Accepted) {
             let _ = watched.end.or(serving).await;
         });
     }
+}
+
+/// Ends the connection that has been idle longest; false where all are at work.
+fn make_room(worker: &Worker, connections: &Slab<Rc<Watched>>) -> bool {
+    let made = worker.room.make(connections, worker.tick());
+    worker.counters.displaced.fetch_add(u64::from(made), Relaxed);
+    made
 }
 
 /// Takes a connection off the list and out of its share.

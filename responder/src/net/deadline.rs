@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use super::room::Silence;
 use crate::limits;
 
 /// What a connection is waiting for.
@@ -86,6 +87,11 @@ impl End {
         }
     }
 
+    /// Whether it was told to end.
+    pub fn is_ended(&self) -> bool {
+        self.ended.get()
+    }
+
     /// Runs `future` until it is done or ended; `None` where it was ended. For one task only.
     ///
     /// It is pinned by the caller: taken by value, it would be kept twice, as argument and as what is run.
@@ -138,6 +144,18 @@ impl Watched {
             Phase::Fresh => self.ticks(tick) > 1,
             _ => false,
         }
+    }
+
+    /// How dispensable it is where others have to be turned away; `None` where it is at work or ends already.
+    pub(super) fn silence(&self, tick: u32) -> Option<Silence> {
+        let ticks = self.ticks(tick);
+        let idle = match self.phase.get() {
+            Phase::Idle | Phase::Fresh => true,
+            // What is sent at once is here within a second.
+            Phase::Head | Phase::Body if ticks > 1 => false,
+            _ => return None,
+        };
+        (!self.end.is_ended()).then_some(Silence { idle, ticks })
     }
 
     fn ticks(&self, tick: u32) -> u32 {

@@ -30,6 +30,7 @@ use super::{
     client::Trusted,
     deadline::{Deadlines, End, Watched},
     ring,
+    room::Room,
 };
 use crate::{access::Sampler, limits, metrics::Counters, ocsp::miss::Misses, site::Site};
 
@@ -57,6 +58,7 @@ pub struct Worker {
     pub(super) inputs: Buffers,
     pub(super) connections: RefCell<Slab<Rc<Watched>>>,
     pub(super) connections_max: usize,
+    pub(super) room: Room,
     /// Whether io_uring was refused.
     pub(super) on_epoll: bool,
     pub(super) manners: Manners,
@@ -175,6 +177,7 @@ impl Worker {
             inputs: Buffers::new(limits::BUFFERS_KEPT_MAX, limits::READ_OCTETS),
             connections: RefCell::default(),
             connections_max: start.connections_max,
+            room: Room::default(),
             on_epoll,
             manners: start.manners,
             tls: start.tls.map(TlsAcceptor::from),

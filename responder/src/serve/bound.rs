@@ -28,8 +28,12 @@ pub(super) struct Bound {
     workers: usize,
 }
 
-/// Those of each worker.
-pub(super) type Listeners = Vec<Vec<Listener>>;
+/// What is listened on.
+pub(super) struct Listening {
+    /// Each worker's.
+    pub(super) workers: Vec<Vec<Listener>>,
+    pub(super) admin: TcpListener,
+}
 
 /// One address of relying parties.
 struct Place {
@@ -84,19 +88,19 @@ impl Bound {
         &self.running
     }
 
-    /// From now on connections come: the listeners of each worker, and the admin listener.
-    pub(super) fn listen(self) -> Result<(Listeners, TcpListener), Box<dyn Error>> {
-        let mut listeners: Listeners = (0..self.workers).map(|_| Vec::new()).collect();
+    /// From now on connections come.
+    pub(super) fn listen(self) -> Result<Listening, Box<dyn Error>> {
+        let mut workers: Vec<Vec<Listener>> = (0..self.workers).map(|_| Vec::new()).collect();
         for Place { source, tls } in self.places {
             let inherited = matches!(source, Source::Passed(_));
             let shares = match source {
                 Source::Reserved(reserved) => reserved.shared(self.workers)?,
                 Source::Passed(socket) => listen::passed(socket, self.workers)?,
             };
-            for (worker, socket) in listeners.iter_mut().zip(shares) {
+            for (worker, socket) in workers.iter_mut().zip(shares) {
                 worker.push(Listener { socket, tls, inherited });
             }
         }
-        Ok((listeners, self.admin.single()?))
+        Ok(Listening { workers, admin: self.admin.single()? })
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -143,6 +144,46 @@ fn two_thousand_idle_connections_keep_nobody_waiting() {
         connection.send(&request("GET", "/", "")).unwrap();
         assert_eq!(connection.receive(false).unwrap().unwrap().status, 200);
     }
+}
+
+#[test]
+fn silent_connections_make_room_for_those_who_ask() {
+    let (_ca, site) = ca_and_site();
+    site.set_http("workers = 1");
+    let serve = site.serve();
+    let mut limited = Command::new("bash");
+    limited.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\""]).arg(serve.get_program()).args(serve.get_args());
+    let responder = site.start_by(limited);
+    let log = responder.log();
+    let most = log.split("\"connections\":").nth(1).and_then(|rest| rest.split([',', '}']).next());
+    let most: usize = most.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("the bound in {log}"));
+    assert!((20..60).contains(&most), "{most}");
+
+    let silent: Vec<_> = (0..most - 1).map(|_| connect(responder.http())).collect();
+    let ask = |connection: &mut Connection| {
+        connection.send(&request("GET", "/", "")).unwrap();
+        assert_eq!(connection.receive(false).unwrap().expect("an answer").status, 200);
+    };
+    let mut busy = Connection::open(responder.http()).unwrap();
+    ask(&mut busy);
+    assert_eq!(responder.metric("ostia_connections_open", ""), most as f64, "there are as many as there may be");
+    // Idleness is counted in seconds.
+    thread::sleep(Duration::from_millis(1100));
+    let mut newcomers = Vec::new();
+    for _ in 0..most / 2 {
+        ask(&mut busy);
+        newcomers.push(Connection::open(responder.http()).unwrap());
+        newcomers.iter_mut().for_each(ask);
+    }
+    ask(&mut busy);
+    let is_closed = |mut stream: &TcpStream| {
+        stream.set_nonblocking(true).unwrap();
+        stream.read(&mut [0]).is_ok_and(|octets| octets == 0)
+    };
+    assert_eq!(silent.iter().filter(|stream| is_closed(stream)).count(), most / 2, "closed in order, not reset");
+    assert_eq!(responder.metric("ostia_connections_turned_away_total", ""), 0.0);
+    assert_eq!(responder.metric("ostia_connections_displaced_total", ""), (most / 2) as f64);
+    assert!(responder.metric("ostia_connections_open", "") <= most as f64);
 }
 
 #[test]
