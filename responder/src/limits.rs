@@ -143,6 +143,15 @@ pub const TLS_LOOK: Duration = Duration::from_secs(1);
 
 const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX && PROXY_OCTETS_MAX + 16 <= READ_OCTETS);
 
+/// Connections of the admin listener: monitors and operators, each with one request. With them [`OTHER_DESCRIPTORS`] has
+/// room for what it is meant for.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long such a client may take to ask.
+pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// How long it may take for everything: metrics of thousands of issuers are some MiB, and come from the same network.
+pub const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
+const _: () = assert!((ADMIN_CONNECTIONS_MAX as u64) < OTHER_DESCRIPTORS / 2);
+
 /// Lines of the access log that may wait for their writer: a second's at 4,096 a second, which no log should have to take.
 pub const ACCESS_LINES_WAITING_MAX: usize = 4096;
 

@@ -144,8 +144,8 @@ pub fn run(mut config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Res
     let outcome = control.block_on(async {
         admin.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(admin)?;
-        let service = axum::serve(listener, admin::router(Arc::clone(&status)));
-        let server = tokio::spawn(async move { service.await });
+        let router = admin::router(Arc::clone(&status));
+        let server = tokio::spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
         let reload = Reload {
             path: path.to_owned(),
             bound: reload::Bound::of(&config),

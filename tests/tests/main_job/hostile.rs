@@ -187,6 +187,24 @@ fn silent_connections_make_room_for_those_who_ask() {
 }
 
 #[test]
+fn half_requests_to_the_admin_listener_hold_few_descriptors() {
+    let (_ca, (), responder) = serving(|_| ());
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", responder.pid())).unwrap().count();
+    let before = open();
+    let half = |_| {
+        let mut stream = connect(responder.site.admin);
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x").unwrap();
+        stream
+    };
+    let _half: Vec<_> = (0..1000).map(half).collect();
+    assert_eq!(get(responder.site.admin, "/livez").status, 200);
+    assert!(open() < before + 100, "{} descriptors, {before} before", open());
+    // And those end, too.
+    until("they have ended", Duration::from_secs(10), || (open() < before + 5).then_some(()));
+    assert_eq!(get(responder.site.admin, "/livez").status, 200);
+}
+
+#[test]
 fn what_is_no_request_is_refused_once_and_nothing_behind_it_is_answered() {
     let responder = impatient();
     let good = String::from_utf8(request("GET", "/", "")).unwrap();
