@@ -1,6 +1,6 @@
 //! A changed configuration, taken while connections go on.
 //!
-//! Purpose: SIGHUP reads the file again; tenants, issuers, policies, keys and sources are gone over to as a whole, or
+//! Purpose: SIGHUP reads the file again; tenants, issuers, policies, keys, sources and the TLS certificate are gone over to as a whole, or
 //! nothing is. Invariant: a file that is refused changes nothing, and is told in the log and by readiness until a good
 //! one is read. What is bound at the start (addresses, threads, memory, the state directory) stays; a difference there
 //! is told.
@@ -14,7 +14,7 @@ use precompute::{engine::Engine, pki::UnixTime, presign::Presigner};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::{admin::Status, config::Config, site::Site};
+use crate::{admin::Status, config::Config, net::tls::Certificates, site::Site};
 
 /// Something that the engine's thread does between two looks at its sources.
 pub type Order = Box<dyn FnOnce(&mut Engine) + Send>;
@@ -26,6 +26,8 @@ pub struct Reload {
     pub path: PathBuf,
     /// What of it was bound at the start.
     pub bound: Bound,
+    /// What TLS is spoken with, where it is.
+    pub tls: Option<Arc<Certificates>>,
     /// Serving threads that there are.
     pub workers: usize,
     /// To the engine.
@@ -96,6 +98,9 @@ impl Reload {
             *site = Arc::new(Site::new(&config.common, &states, self.workers, Some(site)));
         });
         self.presigner.change(self.sites.borrow().subjects());
+        if let (Some(own), Some(tls)) = (&self.tls, &config.tls) {
+            own.go_over_to(&tls.certificates);
+        }
         Ok(())
     }
 }

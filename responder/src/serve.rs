@@ -149,6 +149,7 @@ pub fn run(mut config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Res
         let reload = Reload {
             path: path.to_owned(),
             bound: reload::Bound::of(&config),
+            tls: config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates)),
             workers: config.workers,
             orders,
             sites,

@@ -6,7 +6,7 @@ use std::{
     fmt,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -49,11 +49,23 @@ impl std::error::Error for PairError {}
 /// A certificate chain and its key, as their files are now.
 #[derive(Debug)]
 pub struct Certificates {
+    files: Mutex<Files>,
+    current: ArcSwap<CertifiedKey>,
+}
+
+/// Where they lie.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Files {
     certificate: PathBuf,
     key: PathBuf,
-    current: ArcSwap<CertifiedKey>,
-    /// The files that were looked at last, good or bad.
-    seen: Mutex<Stamps>,
+    /// As they were looked at last, good or bad.
+    seen: Stamps,
+}
+
+impl Files {
+    fn stamps(&self) -> Stamps {
+        [&self.certificate, &self.key].map(|path| stamp(path))
+    }
 }
 
 /// What tells a file from its successor: device, inode, size, and when it changed.
@@ -64,30 +76,44 @@ impl Certificates {
     pub fn open(certificate: &Path, key: &Path) -> Result<Arc<Self>, PairError> {
         let seen = [certificate, key].map(stamp);
         let current = ArcSwap::from_pointee(read(certificate, key)?);
-        Ok(Arc::new(Self { certificate: certificate.to_owned(), key: key.to_owned(), current, seen: Mutex::new(seen) }))
+        let files = Files { certificate: certificate.to_owned(), key: key.to_owned(), seen };
+        Ok(Arc::new(Self { files: Mutex::new(files), current }))
     }
 
-    /// Reads both files again if one of them has changed. Blocks for as long as that takes.
+    /// Reads both files again if one of them has changed: new connections get them, or still the ones before, where
+    /// something is wrong, which the log says. The two are seldom written in the same moment, so a pair that does not
+    /// fit may fit soon: it is looked at again when a file changes. Blocks for as long as that takes.
     pub fn follow(&self) {
-        let now = [&self.certificate, &self.key].map(|path| stamp(path));
-        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != now {
-            self.reload();
+        let before = self.files().clone();
+        let seen = before.stamps();
+        if before.seen == seen {
+            return;
         }
-    }
-
-    /// Reads both files again: new connections get them, or still the ones before, where something is wrong,
-    /// which the log says. The two are seldom written in the same moment, so a pair that does not fit may fit soon:
-    /// it is looked at again when a file changes.
-    pub fn reload(&self) {
-        let seen = [&self.certificate, &self.key].map(|path| stamp(path));
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        match read(&self.certificate, &self.key) {
+        let pair = read(&before.certificate, &before.key);
+        let mut files = self.files();
+        if *files != before {
+            // A reload has named others meanwhile.
+            return;
+        }
+        files.seen = seen;
+        match pair {
             Ok(pair) => {
                 self.current.store(Arc::new(pair));
-                info!(certificate = %self.certificate.display(), "the TLS certificate was read again");
+                info!(certificate = %files.certificate.display(), "the TLS certificate was read again");
             }
             Err(error) => error!("{error}; TLS goes on with the certificate from before"),
         }
+    }
+
+    /// Goes over to the files of `other`, and to what it has read of them.
+    pub fn go_over_to(&self, other: &Self) {
+        let mut files = self.files();
+        *files = other.files().clone();
+        self.current.store(other.current.load_full());
+    }
+
+    fn files(&self) -> MutexGuard<'_, Files> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What connections are accepted with.

@@ -142,6 +142,40 @@ fn a_new_certificate_is_taken_without_ending_connections_and_a_bad_one_is_not() 
 }
 
 #[test]
+fn a_reload_goes_over_to_another_pair_and_follows_it() {
+    let (_ca, site, address) = with_tls();
+    let responder = site.start();
+    let dir = responder.site.dir();
+    let mut living = Client::open(address, dir, &[]);
+    assert!(!living.ask(&http::request("GET", "/", "")).is_empty());
+    // curl trusts cert.pem, which becomes a link to the pair that is meant.
+    let turn_to = |name: &str| {
+        let beside = dir.join(name);
+        fs::create_dir(&beside).unwrap();
+        write_pair(&beside, address, RSA);
+        fs::rename(dir.join("cert.pem"), dir.join(format!("before-{name}.pem"))).unwrap();
+        std::os::unix::fs::symlink(beside.join("cert.pem"), dir.join("cert.pem")).unwrap();
+    };
+    responder.site.edit_config(|text| {
+        text.replace("certificate = \"cert.pem\"", "certificate = \"first/cert.pem\"")
+            .replace("key = \"key.pem\"", "key = \"first/key.pem\"")
+    });
+    turn_to("first");
+    responder.signal("HUP");
+    until("the pair that is named now", Duration::from_secs(10), || curl(address, dir));
+    // It is this one that is followed.
+    write_pair(&dir.join("first"), address, P256);
+    until("the pair renewed", Duration::from_secs(10), || curl(address, dir));
+    assert!(!living.ask(&http::request("GET", "/", "")).is_empty(), "the connection from before goes on");
+
+    // A pair that cannot be used refuses the whole configuration.
+    fs::create_dir(dir.join("none")).unwrap();
+    responder.reload(|text| text.replace("first/cert.pem", "none/cert.pem"));
+    until("the refusal", Duration::from_secs(10), || responder.readiness().1.contains("tls.certificate").then_some(()));
+    assert!(curl(address, dir).is_some());
+}
+
+#[test]
 fn who_speaks_no_tls_ends_without_a_word_and_costs_nobody_else() {
     let (_ca, site, address) = with_tls();
     site.set_http("head_deadline = \"1s\"");
