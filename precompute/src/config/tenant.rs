@@ -15,6 +15,7 @@ use crate::{
     sign::{CertificateInclusion, OcspSigner, ResponseForm, Signers},
 };
 
+mod names;
 mod presign;
 mod signer;
 
@@ -237,7 +238,8 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]]");
     }
     let mut seen: Vec<[u8; 32]> = Vec::new();
-    let issuers = section.sections("issuer", |issuer| {
+    let mut given: Vec<Option<String>> = Vec::new();
+    let mut issuers = section.sections("issuer", |issuer| {
         let read = read_issuer(issuer, form, now)?;
         let fingerprint = read.certificate.issuer_fingerprint();
         if seen.contains(&fingerprint) {
@@ -247,8 +249,12 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
             );
         }
         seen.push(fingerprint);
+        let name = issuer.has("name").then(|| read.name.clone());
+        name.iter().for_each(|name| names::check_given(issuer, name, &given));
+        given.push(name);
         Some(read)
     });
+    names::tell_apart(section, &mut issuers, &given);
     Some(Tenant { name: name?, hosts, path, policy, request_anchors, presign, issuers })
 }
 

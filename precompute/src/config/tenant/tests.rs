@@ -208,3 +208,35 @@ fn what_is_signed_ahead_is_the_tenants_choice() {
     refuses(&ca, &text("presign = false\npresign_hashes = [\"sha1\"]"), &["presign_hashes: has no use"]);
     refuses(&ca, &text("presign = true\nnonce = \"require\""), &["presign: has no use while every request"]);
 }
+
+#[test]
+fn no_two_issuers_of_a_tenant_have_one_name() {
+    // A CA that changes its key keeps its subject.
+    let (ca, renewed, third) = (Ca::new("One name", KEYS[1]), Ca::new("One name", KEYS[1]), Ca::new("Other", KEYS[1]));
+    for (other, stem) in [(&renewed, "new"), (&third, "third")] {
+        for file in ["ca.pem", "ca.key"] {
+            fs::copy(other.path(file), ca.path(&format!("{stem}-{file}"))).unwrap();
+        }
+    }
+    let issuer = |stem: &str, name: &str| {
+        let lines = ISSUER.replace("ca.", &format!("{stem}ca."));
+        format!("[[tenant.issuer]]\n{name}\n{lines}")
+    };
+    let config =
+        |issuers: &[String]| read(&ca, &format!("version = 1\n[[tenant]]\nname = \"a\"\n{}", issuers.concat()));
+    let names = |issuers: &[String]| -> Vec<String> {
+        config(issuers).unwrap().tenants[0].issuers.iter().map(|issuer| issuer.name.clone()).collect()
+    };
+    let names_of = names(&[issuer("", ""), issuer("new-", ""), issuer("third-", "")]);
+    assert_eq!((names_of[0].as_str(), names_of[2].as_str()), ("CN=One name", "CN=Other"));
+    let digits = names_of[1].strip_prefix("CN=One name ").expect("the key's hash behind it");
+    assert!(digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{digits}");
+    assert_eq!(names(&[issuer("", "name = \"x\""), issuer("new-", "")]), ["x", "CN=One name"]);
+
+    let both = [issuer("", "name = \"x\""), issuer("new-", "name = \"x\"")];
+    let error = config(&both).unwrap_err();
+    assert!(
+        error.contains("tenant.issuer[1].name: is «x», which is the name of another issuer of this tenant"),
+        "{error}"
+    );
+}
