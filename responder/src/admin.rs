@@ -102,6 +102,8 @@ impl Status {
         let pools = Pools::of(&site);
         let (ready, first) = if self.draining.load(Relaxed) {
             (false, "not ready: stopping\n")
+        } else if issuers(&site).all(|(_, issuer)| !issuer.can_sign(now)) {
+            (false, "not ready: no issuer has a signing certificate that is valid now\n")
         } else if !self.ready_without_signers && pools.some_down() {
             (false, "not ready: a signer has nobody to sign for it\n")
         } else {
@@ -127,9 +129,8 @@ impl Status {
                     report.contradictions
                 );
             }
-            let end = issuer.not_after();
-            if end <= now {
-                let _ = writeln!(lines, "degraded: {tenant}/{name}: the signing certificate expired at {end}");
+            for fault in issuer.signer_faults(now) {
+                let _ = writeln!(lines, "degraded: {tenant}/{name}: {fault}");
             }
         }
         (ready, lines)
@@ -256,6 +257,13 @@ impl Collector for Scrape {
             "signer_not_after_seconds",
             "End of the signing certificate, Unix time",
             issuers(&site).map(|issuer| (labels(issuer), issuer.1.not_after().0)).collect(),
+        )?;
+        let now = UnixTime::now();
+        gauges(
+            &mut encoder,
+            "signers_at_fault",
+            "Signing certificates that the CA has revoked, and one more where none is valid now",
+            issuers(&site).map(|issuer| (labels(issuer), issuer.1.signer_faults(now).count() as u64)).collect(),
         )?;
         gauges(
             &mut encoder,

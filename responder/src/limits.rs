@@ -138,6 +138,9 @@ pub const PROXY_OCTETS_MAX: usize = 2 << 10;
 /// Octets of a TLS certificate file with its chain, or of a key file.
 pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
 
+/// How often the log is told what has come to be wrong with signing certificates; health tells it at once.
+pub const SIGNER_LOOK: Duration = Duration::from_secs(5);
+
 /// How often the files of the TLS certificate are looked at.
 pub const TLS_LOOK: Duration = Duration::from_secs(1);
 

@@ -53,6 +53,7 @@ use crate::{
     reload::{self, Order, Reload},
     serve::bound::{Bound, Listening},
     site::Site,
+    standing,
 };
 
 /// What the service has bound, once it is ready.
@@ -146,6 +147,7 @@ pub fn run(mut config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Res
         let listener = tokio::net::TcpListener::from_std(admin)?;
         let router = admin::router(Arc::clone(&status));
         let server = tokio::spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
+        let standing = tokio::spawn(standing::watch(sites.subscribe()));
         let reload = Reload {
             path: path.to_owned(),
             bound: reload::Bound::of(&config),
@@ -195,6 +197,7 @@ pub fn run(mut config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Res
         }
         server.abort();
         cleaning.abort();
+        standing.abort();
         following.inspect(tokio::task::JoinHandle::abort);
         outcome
     });

@@ -7,7 +7,7 @@ use std::{fmt, ops::Range};
 
 use aws_lc_rs::digest;
 use der::{Decode as _, Reader as _, SliceReader, asn1::ObjectIdentifier};
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 
 use super::{Serial, UnixTime, VerifyError, verify_signed};
 
@@ -106,6 +106,15 @@ impl Certificate {
     /// basicConstraints says that this is a CA.
     pub fn is_ca(&self) -> bool {
         matches!(self.parsed.tbs_certificate.get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca)
+    }
+
+    /// Its key may sign what is neither a certificate nor a CRL (RFC 5280 section 4.2.1.3): keyUsage says so, or is absent.
+    pub fn may_sign(&self) -> bool {
+        match self.parsed.tbs_certificate.get::<KeyUsage>() {
+            Ok(None) => true,
+            Ok(Some((_, usage))) => usage.digital_signature(),
+            Err(_) => false,
+        }
     }
 
     /// The extended key usage id-kp-OCSPSigning stands in it.

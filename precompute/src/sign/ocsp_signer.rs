@@ -11,7 +11,7 @@ use super::{Algorithm, Signing, signers::Term};
 use crate::{
     answers::Packing,
     ocsp::{ResponderId, Template},
-    pki::{Certificate, UnixTime, VerifyError, verify_signed},
+    pki::{Certificate, Serial, UnixTime, VerifyError, verify_signed},
 };
 
 /// Signs answers for one issuer.
@@ -24,6 +24,8 @@ pub struct OcspSigner {
     term: Term,
     /// DER.
     certificate: Vec<u8>,
+    /// Of the certificate, where the issuer has issued it and can revoke it.
+    serial: Option<Serial>,
 }
 
 /// Why a key and certificate cannot answer for the issuer. The texts complete "signer …".
@@ -35,6 +37,8 @@ pub enum SignerError {
     NotIssuedByCa(VerifyError),
     /// It lacks extendedKeyUsage id-kp-OCSPSigning.
     NotOcspSigning,
+    /// Its keyUsage does not let it sign answers.
+    NoDigitalSignature,
     /// Not valid now.
     NotValid {
         /// Start of validity.
@@ -56,6 +60,9 @@ impl fmt::Display for SignerError {
             ),
             Self::NotOcspSigning => f.write_str(
                 "lacks the extended key usage OCSPSigning, clients would refuse its answers; have the CA issue it with `extendedKeyUsage = OCSPSigning`",
+            ),
+            Self::NoDigitalSignature => f.write_str(
+                "has a keyUsage without digitalSignature, clients would refuse its answers; have the CA issue it with `keyUsage = critical, digitalSignature`",
             ),
             Self::NotValid { not_before, not_after } => {
                 write!(f, "is valid from {not_before} to {not_after}, not now; renew it, or check this machine's clock")
@@ -128,6 +135,18 @@ impl OcspSigner {
         if !is_ca {
             authorised(name, issuer, &identity)?;
         }
+        if !certificate.may_sign() {
+            // RFC 6960 lets a CA sign answers by its name alone.
+            if !certificate.is_ca() {
+                return Err(SignerError::NoDigitalSignature);
+            }
+            warn!(
+                signer = name,
+                certificate = certificate.subject(),
+                "this CA's own key signs answers, and its certificate has a keyUsage without digitalSignature: some clients refuse them; have a delegate sign (a certificate with OCSPSigning)"
+            );
+        }
+        let serial = certificate.serial().filter(|_| !is_ca && certificate.verify_issued_by(issuer).is_ok());
         let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
         if now < not_after && not_after.since(now) < EXPIRES_SOON {
             warn!(signer = name, %not_after, "the signing certificate expires soon; renew it, no answer can be valid beyond it");
@@ -135,7 +154,7 @@ impl OcspSigner {
         let packing = Packing::of(signing.algorithm(), &self_test(&*signing, certificate)?);
         let template = template(&identity, is_ca, signing.algorithm(), form);
         let term = Term { algorithm: signing.algorithm(), not_before, not_after: not_after.min(issuer.not_after()) };
-        Ok(Self { signing, template, packing, term, certificate: certificate.der().to_vec() })
+        Ok(Self { signing, template, packing, term, certificate: certificate.der().to_vec(), serial })
     }
 
     /// An error where it is not valid `now`.
@@ -177,6 +196,11 @@ impl OcspSigner {
     /// When its certificate, or the issuer's, ends.
     pub fn not_after(&self) -> UnixTime {
         self.term.not_after
+    }
+
+    /// The serial number of its certificate, where that is the issuer's to revoke.
+    pub fn serial(&self) -> Option<&Serial> {
+        self.serial.as_ref()
     }
 
     #[inline]

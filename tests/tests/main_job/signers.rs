@@ -4,8 +4,10 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use ostia_tests::{
-    Ask, Ca, Delegate, KeyKind, Leaf, Responder, Signer, Site, Status, Tenant, http::post, openssl, run,
+    Ask, Ca, Delegate, KeyKind, Leaf, Responder, Signer, Site, Status, Tenant, http::post, openssl, run, until,
 };
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A site of one issuer with these signers, each given by its lines.
 fn site(ca: &Ca, settings: &str, signers: &[String]) -> Site {
@@ -184,5 +186,71 @@ fn the_certificates_that_go_along_are_the_tenants_policy() {
         assert!(text.contains("Response verify OK") && text.contains(": good"), "{settings}: {text}");
         let text = response_text(&responder, &Ask::about(&ca, &leaf));
         assert_eq!(text.matches("BEGIN CERTIFICATE").count(), count, "{settings}: {text}");
+    }
+}
+
+#[test]
+fn a_service_that_can_sign_nothing_any_more_is_not_ready() {
+    let (ca, other) = (Ca::new("CA"), Ca::new("Another CA"));
+    let leaf = ca.issue();
+    let ending = || Tenant::of(&ca, &ca.delegate_for(Duration::from_secs(12)));
+    let alone = Site::new(&[ending()]).start();
+    let lasting = other.delegate(Delegate::Proper, KeyKind::P256);
+    let of_two = Site::new(&[issuer(ending().set("path = \"/a\""), &other, &[lasting.lines()])]).start();
+    for responder in [&alone, &of_two] {
+        let (status, text) = responder.readiness();
+        assert!(status == 200 && !text.contains("degraded"), "{status} {text}");
+    }
+    until("it cannot sign", PATIENCE, || (alone.readiness().0 == 503).then_some(()));
+    let (_, text) = alone.readiness();
+    assert!(text.starts_with("not ready: no issuer has a signing certificate that is valid now\n"), "{text}");
+    assert!(text.contains("degraded: tests/ca: no signing certificate is valid now"), "{text}");
+    Ask::about(&ca, &leaf).at(alone.http(), "/").expect(Status::error("internalerror"));
+    // Where one issuer still can, its clients must not be sent away.
+    until("one cannot", PATIENCE, || of_two.readiness().1.contains("degraded").then_some(()));
+    let (status, text) = of_two.readiness();
+    assert!(status == 200 && text.contains("degraded: tests/ca: no signing certificate is valid now"), "{text}");
+}
+
+#[test]
+fn a_delegate_that_its_own_ca_revokes_is_told_while_it_goes_on() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let delegate = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let serial = openssl(ca.dir(), ["x509", "-in", delegate.certificate.to_str().unwrap(), "-noout", "-serial"]);
+    let serial = serial.trim().trim_start_matches("serial=").to_owned();
+    let own = Leaf { path: delegate.certificate.clone(), serial };
+    let responder = Site::new(&[Tenant::of(&ca, &delegate)]).start();
+    assert!(!responder.readiness().1.contains("degraded"), "{:?}", responder.readiness());
+
+    let is_told = |responder: &Responder| {
+        let told = format!("the signing certificate {} is revoked by its CA", own.serial);
+        until("readiness tells", PATIENCE, || responder.readiness().1.contains(&told).then_some(()));
+        until("the log tells", PATIENCE, || responder.log().contains(&told).then_some(()));
+        let (status, text) = responder.readiness();
+        assert!(status == 200 && text.contains("degraded: tests/ca: "), "{status} {text}");
+        assert_eq!(responder.metric("ostia_signers_at_fault", "issuer=\"ca\""), 1.0);
+    };
+    ca.revoke(&own, &[]);
+    is_told(&responder);
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    // And at a start.
+    let site = responder.into_site();
+    fs::remove_file(site.dir().join("log")).unwrap();
+    is_told(&site.start());
+}
+
+#[test]
+fn a_ca_key_that_may_only_sign_certificates_is_warned_of() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let certificate = ["req", "-config", "openssl.cnf", "-new", "-x509", "-key", "ca.key", "-subj", "/CN=CA"];
+    let usage = ["-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign,cRLSign"];
+    for (usage, warned) in [(&usage[..], true), (&usage[..2], false)] {
+        openssl(ca.dir(), [&certificate[..], usage, &["-days", "30", "-out", "ca.pem"]].concat());
+        let responder = site(&ca, "", &[format!("key = {:?}", ca.key())]).start();
+        Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+        let log = responder.log();
+        assert_eq!(log.contains("a keyUsage without digitalSignature"), warned, "{log}");
     }
 }

@@ -291,3 +291,26 @@ fn a_chain_that_goes_along_has_a_bound() {
         &["certificates: is «all»; expected one of «signer», «chain», «none»"],
     );
 }
+
+#[test]
+fn a_delegate_whose_key_usage_does_not_let_it_sign_is_refused() {
+    let ca = Ca::new("Key usage", KEYS[1]);
+    let delegate = with("signer = { key = \"leaf.key\", certificate = \"delegate.pem\" }");
+    for (usage, allowed) in [
+        ("", true),
+        ("keyUsage = critical, digitalSignature\n", true),
+        ("keyUsage = nonRepudiation, digitalSignature\n", true),
+        ("keyUsage = critical, keyEncipherment\n", false),
+        ("keyUsage = cRLSign\n", false),
+    ] {
+        certify(&ca, "delegate", "20", &format!("{OCSP}{usage}"));
+        if allowed {
+            read(&ca, &delegate).unwrap();
+        } else {
+            refuses(&ca, &delegate, &["signer.certificate: has a keyUsage without digitalSignature"]);
+        }
+    }
+    // The CA's own certificate has keyCertSign and cRLSign alone, which is warned of: many are like that.
+    assert!(!ca.certificate().may_sign());
+    read(&ca, &with("signer = { key = \"ca.key\" }")).unwrap();
+}
