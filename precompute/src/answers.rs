@@ -111,8 +111,8 @@ impl Room {
     }
 }
 
-/// Words of the longest signature: RSA-4096.
-const SIGNATURE_WORDS_MAX: usize = 64;
+/// Words of the longest signature: ML-DSA-87.
+const SIGNATURE_WORDS_MAX: usize = 4627usize.div_ceil(8);
 
 impl Answers {
     /// Takes up to `octets_max` octets of memory.

@@ -1,7 +1,8 @@
 //! Signatures without their DER.
 //!
 //! An Ecdsa-Sig-Value (RFC 3279 section 2.2.3) is two INTEGERs of varying length; without their encoding they are two
-//! runs of octets of the curve's length. Other signatures have one length and no structure.
+//! runs of octets of the curve's length. Other signatures have one length and no structure. What is packed fills words
+//! of eight octets: only those of ML-DSA (2420, 3309 and 4627 octets) do not by themselves.
 
 use crate::sign::Algorithm;
 
@@ -28,7 +29,7 @@ impl Packing {
     pub const fn length(self) -> usize {
         match self {
             Self::Ecdsa(octets) => 2 * octets,
-            Self::Plain(octets) => octets,
+            Self::Plain(octets) => octets.next_multiple_of(8),
         }
     }
 
@@ -36,7 +37,7 @@ impl Packing {
     pub fn pack(self, signature: &[u8]) -> Option<Vec<u8>> {
         let mut packed = vec![0; self.length()];
         match self {
-            Self::Plain(octets) if octets == signature.len() => packed.copy_from_slice(signature),
+            Self::Plain(octets) if octets == signature.len() => packed[..octets].copy_from_slice(signature),
             Self::Plain(_) => return None,
             Self::Ecdsa(octets) => {
                 let content = element(signature, 0x30).filter(|(_, rest)| rest.is_empty())?.0;
@@ -60,7 +61,7 @@ impl Packing {
     pub fn unpack(self, packed: &[u8], signature: &mut Vec<u8>) {
         signature.clear();
         let octets = match self {
-            Self::Plain(_) => return signature.extend_from_slice(packed),
+            Self::Plain(octets) => return signature.extend_from_slice(&packed[..octets.min(packed.len())]),
             Self::Ecdsa(octets) => octets,
         };
         let (r, s) = packed.split_at(octets.min(packed.len()));
@@ -149,7 +150,7 @@ mod tests {
 
         #[test]
         fn nothing_that_is_packed_comes_back_changed(octets in vec(any::<u8>(), 0..80)) {
-            for packing in [Packing::Ecdsa(32), Packing::Plain(64)] {
+            for packing in [Packing::Ecdsa(32), Packing::Plain(64), Packing::Plain(61)] {
                 if let Some(packed) = packing.pack(&octets) {
                     let mut back = Vec::new();
                     packing.unpack(&packed, &mut back);

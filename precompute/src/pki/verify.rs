@@ -8,9 +8,9 @@ use std::fmt;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA256_ASN1,
     ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1,
-    ECDSA_P521_SHA512_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
-    UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P521_SHA512_ASN1, ED25519, ML_DSA_44, ML_DSA_65, ML_DSA_87, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
+    RSA_PSS_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
 };
 use der::{Decode as _, Encode as _, asn1::ObjectIdentifier};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
@@ -24,6 +24,9 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const ED25519_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const ML_DSA_44_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17");
+const ML_DSA_65_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
+const ML_DSA_87_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
 
 /// Why a signature does not hold.
 #[derive(Debug)]
@@ -100,8 +103,15 @@ fn verification_for(
         }
         return pss(&parameters);
     }
-    if key == ED25519_OID {
-        return if algorithm.oid == ED25519_OID { Ok(&ED25519) } else { Err(refused(&oid)) };
+    // Here the identifiers of key and signature are one, without parameters (RFC 8410 section 3, RFC 9881 section 2).
+    const WITHOUT_PARAMETERS: [(ObjectIdentifier, &dyn VerificationAlgorithm); 4] = [
+        (ED25519_OID, &ED25519),
+        (ML_DSA_44_OID, &ML_DSA_44),
+        (ML_DSA_65_OID, &ML_DSA_65),
+        (ML_DSA_87_OID, &ML_DSA_87),
+    ];
+    if let Some((_, verification)) = WITHOUT_PARAMETERS.into_iter().find(|(oid, _)| *oid == key) {
+        return if algorithm.oid == key { Ok(verification) } else { Err(refused(&oid)) };
     }
     let curve = spki.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
     match (key == EC, curve, oid.as_str()) {

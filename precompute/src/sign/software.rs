@@ -6,7 +6,8 @@ use aws_lc_rs::{
     rand::SystemRandom,
     signature::{
         ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-        RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
+        ML_DSA_44_SIGNING, ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm, RSA_PKCS1_SHA256,
+        RSA_PSS_SHA256, RsaKeyPair,
     },
 };
 use der::{
@@ -40,17 +41,26 @@ enum Pair {
     /// Its own identifier forbids PKCS#1 v1.5 (RFC 4055 section 1.2).
     RsaPssOnly(RsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    MlDsa(PqdsaKeyPair, Algorithm),
 }
+
+/// The sets of parameters of FIPS 204.
+const ML_DSA: [(&PqdsaSigningAlgorithm, Algorithm); 3] = [
+    (&ML_DSA_44_SIGNING, Algorithm::MlDsa44),
+    (&ML_DSA_65_SIGNING, Algorithm::MlDsa65),
+    (&ML_DSA_87_SIGNING, Algorithm::MlDsa87),
+];
 
 impl Pair {
     /// With what it can sign; the first is used where nobody says otherwise.
-    const fn algorithms(&self) -> &'static [Algorithm] {
+    fn algorithms(&self) -> &[Algorithm] {
         match self {
             Self::P256(_) => &[Algorithm::EcdsaP256Sha256],
             Self::P384(_) => &[Algorithm::EcdsaP384Sha384],
             Self::Rsa(_) => &[Algorithm::RsaPkcs1Sha256, Algorithm::RsaPssSha256],
             Self::RsaPssOnly(_) => &[Algorithm::RsaPssSha256],
             Self::Ed25519(_) => &[Algorithm::Ed25519],
+            Self::MlDsa(_, algorithm) => std::slice::from_ref(algorithm),
         }
     }
 }
@@ -78,7 +88,7 @@ impl SoftwareKey {
             fail(format!("holds no private key in PEM (PKCS#8 `PRIVATE KEY`, SEC1 `EC PRIVATE KEY`): {error}"))
         })?;
         Self::from_der(&der).ok_or_else(|| {
-            fail("holds a private key that is damaged or of another kind than ECDSA P-256, ECDSA P-384, RSA 2048–4096 or Ed25519".into())
+            fail("holds a private key that is damaged or of another kind than ECDSA P-256, ECDSA P-384, RSA 2048–4096, Ed25519 or ML-DSA".into())
         })
     }
 
@@ -91,6 +101,8 @@ impl SoftwareKey {
             Pair::P384(pair)
         } else if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(octets) {
             Pair::Ed25519(pair)
+        } else if let Some(pair) = ml_dsa(octets) {
+            pair
         } else if let Some(octets) = rsa_pss_only(octets) {
             Pair::RsaPssOnly(RsaKeyPair::from_der(octets).ok().filter(has_accepted_length)?)
         } else {
@@ -105,7 +117,7 @@ impl SoftwareKey {
     }
 
     /// With what it can sign; the first is used where nobody says otherwise.
-    pub fn algorithms(&self) -> &'static [Algorithm] {
+    pub fn algorithms(&self) -> &[Algorithm] {
         self.pair.algorithms()
     }
 
@@ -125,6 +137,7 @@ impl SoftwareKey {
             Pair::P256(pair) | Pair::P384(pair) => pair.public_key().as_ref(),
             Pair::Rsa(pair) | Pair::RsaPssOnly(pair) => pair.public_key().as_ref(),
             Pair::Ed25519(pair) => pair.public_key().as_ref(),
+            Pair::MlDsa(pair, _) => pair.public_key().as_ref(),
         }
     }
 
@@ -134,6 +147,10 @@ impl SoftwareKey {
         match &*self.pair {
             Pair::P256(pair) | Pair::P384(pair) => pair.sign(&random, message).map(|s| s.as_ref().to_vec()),
             Pair::Ed25519(pair) => pair.try_sign(message).map(|s| s.as_ref().to_vec()),
+            Pair::MlDsa(pair, _) => {
+                let mut signature = vec![0; pair.algorithm().signature_len()];
+                pair.sign(message, &mut signature).map(|_| signature)
+            }
             Pair::Rsa(pair) | Pair::RsaPssOnly(pair) => {
                 let encoding =
                     if self.algorithm == Algorithm::RsaPssSha256 { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
@@ -147,6 +164,12 @@ impl SoftwareKey {
 
 fn has_accepted_length(pair: &RsaKeyPair) -> bool {
     (256..=512).contains(&pair.public_modulus_len())
+}
+
+/// A PKCS#8 key of RFC 9881 section 6: a seed, an expanded key, or both.
+fn ml_dsa(pkcs8: &[u8]) -> Option<Pair> {
+    let read = |&(kind, algorithm): &(_, _)| Some(Pair::MlDsa(PqdsaKeyPair::from_pkcs8(kind, pkcs8).ok()?, algorithm));
+    ML_DSA.iter().find_map(read)
 }
 
 /// The RSAPrivateKey within a PKCS#8 key that is marked id-RSASSA-PSS, which the signing library does not look into.
@@ -226,6 +249,56 @@ mod tests {
             let verify = ["dgst", "-sha256", "-verify", "public.pem", "-signature", "signature"];
             let form = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32", "message"];
             openssl(dir, &[&verify[..], &form].concat());
+        }
+    }
+
+    #[test]
+    fn an_ml_dsa_key_is_taken_as_a_seed_or_expanded_and_what_it_signs_verifies() {
+        use aws_lc_rs::encoding::AsRawBytes as _;
+        use der::{Encode as _, pem::LineEnding};
+        use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
+
+        use crate::{answers::Packing, pki::verify_signed};
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key.pem");
+        let lengths = [2420, 3309, 4627];
+        for ((kind, algorithm), length) in ML_DSA.into_iter().zip(lengths) {
+            let pair = PqdsaKeyPair::generate(kind).unwrap();
+            let seed = pair.to_pkcs8v1().unwrap();
+            let expanded = pair.private_key().as_raw_bytes().unwrap();
+            let identifier = AlgorithmIdentifierOwned::from_der(algorithm.identifier()).unwrap();
+            // RFC 9881 section 6: the choice expandedKey is an OCTET STRING.
+            let inner = OctetStringRef::new(expanded.as_ref()).unwrap().to_der().unwrap();
+            let inner = OctetStringRef::new(&inner).unwrap().to_der().unwrap();
+            let content = [&[2, 1, 0][..], algorithm.identifier(), &inner].concat();
+            let length_octets = u16::try_from(content.len()).unwrap().to_be_bytes();
+            let expanded = [&[0x30, 0x82][..], &length_octets, &content].concat();
+            for der in [seed.as_ref(), &expanded] {
+                let pem = der::pem::encode_string("PRIVATE KEY", LineEnding::LF, der).unwrap();
+                std::fs::write(&path, pem).unwrap();
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+                let key = SoftwareKey::from_file(&path).unwrap();
+                assert_eq!(key.algorithms(), [algorithm]);
+                assert!(!key.algorithm().is_cheap(), "none of them signs on a serving thread");
+                let signature = key.sign(b"message").unwrap();
+                assert_eq!(signature.len(), length);
+                let packing = Packing::of(algorithm, &signature);
+                let mut back = Vec::new();
+                packing.unpack(&packing.pack(&signature).unwrap(), &mut back);
+                assert_eq!((packing.length() % 8, back), (0, signature.clone()));
+                let spki = SubjectPublicKeyInfoOwned {
+                    algorithm: identifier.clone(),
+                    subject_public_key: der::asn1::BitString::from_bytes(key.public_key_octets()).unwrap(),
+                };
+                let spki = spki.to_der().unwrap();
+                assert!(verify_signed(&spki, &identifier, b"message", &signature).is_ok());
+                assert!(verify_signed(&spki, &identifier, b"another", &signature).is_err());
+                for other in Algorithm::ALL.into_iter().filter(|other| *other != algorithm) {
+                    let other = AlgorithmIdentifierOwned::from_der(other.identifier()).unwrap();
+                    assert!(verify_signed(&spki, &other, b"message", &signature).is_err(), "{algorithm} {other:?}");
+                }
+            }
         }
     }
 }

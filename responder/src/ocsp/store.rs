@@ -60,14 +60,16 @@ impl Answer {
 pub struct Etag([u8; Etag::OCTETS]);
 
 impl Etag {
-    /// Two quotes, the eight octets of the template's fingerprint, the last sixteen of the signature.
+    /// Two quotes, the eight octets of the template's fingerprint, sixteen of the signature.
     const OCTETS: usize = 2 + 2 * (8 + 16);
 
     /// Of a response with this signature, as it stands in the response.
     pub fn of(template: &Template, signature: &[u8]) -> Self {
         let mut text = [b'"'; Self::OCTETS];
-        let end = &signature[signature.len().saturating_sub(16)..];
-        let octets = template.fingerprint().iter().chain(end);
+        // In every algorithm these come from a hash or from chance, which the end of an ML-DSA signature does not: for
+        // ECDSA they lie within r, for Ed25519 within R, for ML-DSA within the commitment hash.
+        let some = signature.get(8..24).unwrap_or(signature);
+        let octets = template.fingerprint().iter().chain(some);
         for (octet, place) in octets.zip(text[1..Self::OCTETS - 1].chunks_exact_mut(2)) {
             place.copy_from_slice(&hex(*octet));
         }
@@ -175,5 +177,21 @@ impl Store {
             compact: (self.compact.len(), self.compact.octets()),
             whole: (self.whole.entry_count(), self.whole.weighted_size()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use precompute::{ocsp::ResponderId, sign::Algorithm};
+
+    use super::*;
+
+    #[test]
+    fn signatures_that_end_alike_have_other_entity_tags() {
+        // An ML-DSA signature ends with the places of its hints, which are often mostly nought.
+        let template = Template::new(ResponderId::ByKey(&[7; 20]), Algorithm::MlDsa44.identifier(), &[]);
+        let [one, other] = [1, 2].map(|octet| [vec![octet; 2400], vec![0; 20]].concat());
+        assert_eq!(Etag::of(&template, &one), Etag::of(&template, &one));
+        assert_ne!(Etag::of(&template, &one), Etag::of(&template, &other));
     }
 }

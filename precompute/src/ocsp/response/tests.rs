@@ -29,6 +29,11 @@ use crate::{
 static CERTIFICATES: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| KEYS.iter().map(|key| Ca::new("Template CA", key).certificate().der().to_vec()).collect());
 
+/// Of one of the three lengths.
+fn ml_dsa_signature() -> impl Strategy<Value = Vec<u8>> {
+    (select(vec![2420, 3309, 4627]), any::<u8>()).prop_map(|(length, octet)| vec![octet; length])
+}
+
 fn status() -> impl Strategy<Value = CertStatus> {
     let revoked = (0u64..4_294_967_296, select(&Reason::ALL[..]))
         .prop_map(|(time, reason)| CertStatus::Revoked { time: UnixTime(time), reason });
@@ -66,7 +71,7 @@ prop_compose! {
         archive_cutoff in proptest::option::of(0..=UnixTime::MAX.0),
         certificates in 0..=KEYS.len(),
         times in [0..=UnixTime::MAX.0, 0..=UnixTime::MAX.0, 0..=UnixTime::MAX.0],
-        signature in vec(any::<u8>(), 64..600),
+        signature in prop_oneof![vec(any::<u8>(), 64..600), ml_dsa_signature()],
     ) -> Values {
         serial[0] = serial[0] & 0x7f | 1;
         Values {

@@ -107,6 +107,7 @@ fn key_type(algorithm: Algorithm) -> KeyType {
         Algorithm::EcdsaP256Sha256 | Algorithm::EcdsaP384Sha384 => KeyType::EC,
         Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPssSha256 => KeyType::RSA,
         Algorithm::Ed25519 => KeyType::EC_EDWARDS,
+        Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => KeyType::ML_DSA,
     }
 }
 
@@ -151,15 +152,18 @@ fn public_key_of(
     object: ObjectHandle,
     algorithm: Algorithm,
 ) -> cryptoki::error::Result<Vec<Vec<u8>>> {
-    if !algorithm_is_rsa(algorithm) {
-        let attributes = session.get_attributes(object, &[AttributeType::EcPoint])?;
-        return Ok(attributes.iter().flat_map(from_point).collect());
-    }
-    let attributes = session.get_attributes(object, &[AttributeType::Modulus, AttributeType::PublicExponent])?;
+    let asked = match key_type(algorithm) {
+        KeyType::RSA => &[AttributeType::Modulus, AttributeType::PublicExponent][..],
+        KeyType::ML_DSA => &[AttributeType::Value],
+        _ => &[AttributeType::EcPoint],
+    };
+    let attributes = session.get_attributes(object, asked)?;
     Ok(match &attributes[..] {
         [Attribute::Modulus(modulus), Attribute::PublicExponent(exponent)] => {
             from_rsa(modulus, exponent).into_iter().collect()
         }
+        [Attribute::Value(octets)] => vec![octets.clone()],
+        [point] => from_point(point),
         _ => Vec::new(),
     })
 }

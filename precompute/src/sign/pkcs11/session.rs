@@ -10,6 +10,7 @@ use cryptoki::{
     error::Error,
     mechanism::{
         Mechanism, MechanismType,
+        dsa::{HedgeType, SignAdditionalContext},
         eddsa::{EddsaParams, EddsaSignatureScheme},
         rsa::{PkcsMgfType, PkcsPssParams},
     },
@@ -86,6 +87,11 @@ fn sign(session: &Pkcs11Session, key: ObjectHandle, algorithm: Algorithm, messag
             let pure = EddsaParams::new(EddsaSignatureScheme::Ed25519);
             session.sign(&Mechanism::Eddsa(pure), key, message)
         }
+        Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => {
+            // Without parameters: an empty context, and the token hedges if it can.
+            let pure = SignAdditionalContext::new(HedgeType::Preferred, None);
+            session.sign(&Mechanism::MlDsa(pure), key, message)
+        }
     }
 }
 
@@ -118,7 +124,7 @@ fn encoded(algorithm: Algorithm, signature: Vec<u8>, token: &str) -> Result<Vec<
     let coordinate = match algorithm {
         Algorithm::EcdsaP256Sha256 => 32,
         Algorithm::EcdsaP384Sha384 => 48,
-        Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPssSha256 | Algorithm::Ed25519 => return Ok(signature),
+        _ => return Ok(signature),
     };
     ecdsa_sig_value(&signature, coordinate).ok_or_else(|| {
         let message = format!(

@@ -13,6 +13,7 @@ use std::{
 };
 
 use cryptoki::{
+    mechanism::MechanismType,
     object::ObjectHandle,
     session::Session as Pkcs11Session,
     slot::{Limit, Slot, TokenInfo},
@@ -108,6 +109,7 @@ impl Pkcs11Token {
             let message = format!("{}: opening another session with it does not return", self.called);
             Fault::new(FaultClass::Device, message)
         })?;
+        self.check_mechanism(inside, slot)?;
         login.ensure(inside, slot, &info, self.pin.as_deref(), &self.called)?;
         let opened = inside.context.open_ro_session_no_drop(slot);
         let session = opened.map_err(|error| Failure::of(&self.called, &error))?;
@@ -171,6 +173,19 @@ impl Pkcs11Token {
         let message =
             format!("{} has no token with {}; it has {}", self.module, self.token, list(found.iter().collect()));
         Err(Failure { fault: Fault::new(FaultClass::Device, message), lost: true })
+    }
+
+    /// What came with PKCS#11 3.2 few tokens can: that is told plainly, before a key is looked for that cannot be there.
+    fn check_mechanism(&self, inside: &Inside<'_>, slot: Slot) -> Result<(), Failure> {
+        let (Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87) = self.algorithm else { return Ok(()) };
+        let all = inside.context.get_mechanism_list(slot).map_err(|error| Failure::of(&self.called, &error))?;
+        if all.contains(&MechanismType::ML_DSA) {
+            return Ok(());
+        }
+        Err(Failure::defect(format!(
+            "{} cannot sign with {}: its module has no CKM_ML_DSA (PKCS#11 3.2); use a module that has it, or a key in a file",
+            self.called, self.algorithm
+        )))
     }
 
     /// One session is left for the login.
