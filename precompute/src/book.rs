@@ -254,6 +254,8 @@ fn open_database(path: &Path) -> Result<Database, BookError> {
     Ok(database)
 }
 
+const MOVE_AWAY: &str = "move the file away: it is made anew from the sources; then check the disk";
+
 fn describe(path: &Path, error: redb::Error) -> BookError {
     let remedy = match &error {
         redb::Error::Io(error) => match error.kind() {
@@ -261,9 +263,11 @@ fn describe(path: &Path, error: redb::Error) -> BookError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 "make room: the disk, the quota or the file size limit is used up"
             }
-            _ => "check the disk and its mount",
+            // What lies there is no book, or the half of one.
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => MOVE_AWAY,
+            _ => "check the disk and its mount; if it persists move the file away: it is made anew from the sources",
         },
-        redb::Error::Corrupted(_) => "move the file away: it is made anew from the sources; then check the disk",
+        redb::Error::Corrupted(_) => MOVE_AWAY,
         _ => "check the disk; if it persists move the file away: it is made anew from the sources",
     };
     BookError { path: path.to_owned(), problem: format!("the book cannot be read or written: {error}"), remedy }
@@ -368,6 +372,7 @@ mod tests {
     fn a_file_that_is_no_book_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("book.redb"), [0x55; 10_000]).unwrap();
-        assert!(Book::open(dir.path()).is_err());
+        let error = Book::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("book.redb") && error.contains("move the file away"), "{error}");
     }
 }

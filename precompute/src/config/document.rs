@@ -170,6 +170,7 @@ impl<'a> Section<'a> {
         if read.is_none() {
             let given = match value {
                 DeValue::String(text) => format!("«{text}»"),
+                DeValue::Integer(_) if as_i64(value).is_some() => as_i64(value).unwrap_or_default().to_string(),
                 other => format!("{} {}", article(other.type_str()), other.type_str()),
             };
             self.problem(key, format_args!("is {given}; expected {wanted}"));
@@ -194,11 +195,7 @@ impl<'a> Section<'a> {
         } else {
             format!("a whole number from {} to {}", range.start(), range.end())
         };
-        self.typed(key, &wanted, |value| {
-            let integer = value.as_integer()?;
-            let number = i64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-            range.contains(&number).then_some(number)
-        })
+        self.typed(key, &wanted, |value| as_i64(value).filter(|number| range.contains(number)))
     }
 
     /// A path; relative ones are meant from the place of the file.
@@ -335,6 +332,11 @@ fn strings(value: &DeValue<'_>) -> Option<Vec<String>> {
         DeValue::String(text) => Some(vec![text.to_string()]),
         _ => None,
     }
+}
+
+fn as_i64(value: &DeValue<'_>) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
 fn article(noun: &str) -> &'static str {

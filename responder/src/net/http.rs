@@ -114,7 +114,9 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
         return Err(Rejection::TargetTooLong);
     }
     let http_1_0 = request.version == Some(0);
-    let (authority, path) = split_target(target)?;
+    // What follows a CONNECT is a tunnel's to its client: nothing behind it is a request.
+    let connect = request.method == Some("CONNECT");
+    let (authority, path) = if connect { (Some(target), &b""[..]) } else { split_target(target)? };
     let mut head = Head {
         method: match request.method {
             Some("GET") => Method::Get,
@@ -135,6 +137,7 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
         length,
     };
     fields(request.headers, &mut head)?;
+    head.keep_alive &= !connect;
     // RFC 9112 section 3.2.2: the authority of an absolute-form target goes before Host.
     head.host = authority.or(head.host);
     Ok(Some(head))
@@ -220,7 +223,12 @@ fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(
             }
         } else if is("host") {
             hosts += 1;
-            head.host = Some(header.value.trim_ascii());
+            let host = header.value.trim_ascii();
+            // RFC 9112 section 3.2: an invalid value is refused, so that nobody behind or before us reads another host.
+            if !host.iter().all(|&octet| is_of_host(octet)) {
+                return Err(Rejection::BadRequest);
+            }
+            head.host = Some(host);
         } else if is("expect") {
             if !header.value.trim_ascii().eq_ignore_ascii_case(b"100-continue") {
                 return Err(Rejection::ExpectationFailed);
@@ -249,6 +257,11 @@ fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(
         Framing::Length(length) if length > limits::BODY_OCTETS_MAX => Err(Rejection::BodyTooLarge),
         _ => Ok(()),
     }
+}
+
+/// Whether an octet may stand in a Host field: a uri-host and its port (RFC 3986 section 3.2.2).
+fn is_of_host(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&octet)
 }
 
 fn content_length(value: &[u8]) -> Result<usize, Rejection> {

@@ -290,8 +290,46 @@ fn other_methods_and_a_bare_visit_are_answered_politely() {
         let allow = reply.expect("allow");
         assert!(["GET", "HEAD", "POST"].iter().all(|method| allow.contains(method)), "{allow}");
     }
+    // In the form that proxies are asked in.
+    let reply = exchange(responder.http(), &request("CONNECT", "ostia.test:443", "")).unwrap();
+    assert_eq!((reply.status, reply.header("connection")), (405, Some("close")));
+    assert!(reply.expect("allow").contains("GET"));
     let long = format!("/{}", "A".repeat(9000));
     assert_eq!(get(responder.http(), &long).status, 414);
+    let strange = exchange(responder.http(), b"GET / HTTP/1.1\r\nHost: ostia.test other\r\n\r\n").unwrap();
+    assert_eq!(strange.status, 400);
+}
+
+#[test]
+fn a_client_that_waits_for_100_is_told_to_go_on() {
+    let (ca, leaf, responder, body) = asked();
+    for length in [format!("Content-Length: {}\r\n", body.len()), "Transfer-Encoding: chunked\r\n".to_owned()] {
+        let mut connection = Connection::open(responder.http()).unwrap();
+        for _ in 0..2 {
+            connection.send(&request("POST", "/", &format!("Expect: 100-continue\r\n{length}"))).unwrap();
+            // Nothing of the body leaves before this has come, and it has no body itself.
+            let go_on = connection.receive(true).unwrap().expect("a word");
+            assert_eq!((go_on.status, go_on.headers.len()), (100, 0), "{go_on:?}");
+            if length.starts_with("Transfer") {
+                connection.send(format!("{:x}\r\n", body.len()).as_bytes()).unwrap();
+                connection.send(&[&body[..], b"\r\n0\r\n\r\n"].concat()).unwrap();
+            } else {
+                connection.send(&body).unwrap();
+            }
+            let reply = connection.receive(false).unwrap().expect("the answer");
+            assert_eq!(reply.status, 200);
+            Ask::about(&ca, &leaf).read(&reply.body).expect(Status::Good);
+        }
+    }
+    // What will be refused is refused instead.
+    let mut connection = Connection::open(responder.http()).unwrap();
+    connection.send(&request("POST", "/", "Expect: 100-continue\r\nContent-Length: 1000000\r\n")).unwrap();
+    assert_eq!(connection.receive(false).unwrap().unwrap().status, 413);
+    // And HTTP/1.0 knows no such word.
+    let mut connection = Connection::open(responder.http()).unwrap();
+    let head = format!("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+    connection.send(&[head.as_bytes(), &body].concat()).unwrap();
+    assert_eq!(connection.receive(false).unwrap().unwrap().status, 200);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn one_table_and_an_array_of_tables_are_read_alike() {
         assert_eq!(read, Ok(expected), "{text}");
     }
     for (text, problem) in [
-        ("a = 1", "a: is an integer; expected a table, or an array of tables"),
+        ("a = 1", "a: is 1; expected a table, or an array of tables"),
         ("a = [1]", "a: is not an array of tables"),
         ("a = [{ b = 1 }, { c = 2 }]", "a[1].c: is not a known key; here are known: b"),
     ] {

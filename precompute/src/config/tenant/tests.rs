@@ -105,7 +105,7 @@ fn a_policy_that_cannot_be_is_told() {
         ("signed_requests = \"verify\"", "request_anchors: is missing; name the file with the CA certificates"),
         ("request_anchors = \"ca.pem\"", "request_anchors: has no use while signatures of requests are ignored"),
         ("cert_ids_max = 0", "cert_ids_max: "),
-        ("cert_ids_max = 11", "cert_ids_max: "),
+        ("cert_ids_max = 11", "cert_ids_max: is 11; expected a whole number from 1 to 10"),
         ("content_type = \"json\"", "content_type: is «json»; expected one of «any», «strict»"),
         ("internal_error_status = 404", "internal_error_status: is 404; expected 200 or 503"),
         ("internal_error_status = 99", "internal_error_status: "),
@@ -126,7 +126,7 @@ fn what_is_missing_is_told_with_the_remedy() {
         &ca,
         "version = 2\n[[issuer]]\n",
         &[
-            "ostia.toml:1: version: is an integer; expected 1",
+            "ostia.toml:1: version: is 2; expected 1",
             "issuer.certificate: is missing",
             "issuer.index: is missing",
             "issuer.signer: is missing",

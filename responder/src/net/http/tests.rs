@@ -30,6 +30,9 @@ fn targets_lose_query_and_authority() {
     ] {
         assert_eq!(path(target).as_deref(), Ok(expected), "{target}");
     }
+    // In authority form for CONNECT alone, which is to be refused as the method that it is.
+    let connect = read("CONNECT host:443 HTTP/1.1\r\nHost: host:443\r\n\r\n").unwrap();
+    assert_eq!((connect.method, connect.path, connect.keep_alive), (Method::Other, &b""[..], false));
     for target in ["MFE", "host:443", "ftp://host/", "**"] {
         assert_eq!(path(target), Err(Rejection::BadRequest), "{target}");
     }
@@ -221,5 +224,16 @@ proptest! {
         let (decoded, end) = body(&text, Framing::Chunked).unwrap().unwrap();
         prop_assert_eq!(&decoded[..], parts.concat());
         prop_assert_eq!(end, text.len());
+    }
+}
+
+#[test]
+fn a_host_that_is_none_is_refused() {
+    let host = |value: &str| head(format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n").as_bytes()).map(drop);
+    for value in ["", "a", "ocsp.example:8080", "[2001:db8::1]:80", "192.0.2.1", "a_b.example", " a "] {
+        assert_eq!(host(value), Ok(()), "«{value}»");
+    }
+    for value in ["a b", "a, b", "a\tb", "http://a/", "a/b", "user@a", "a#b", "\u{e4}"] {
+        assert_eq!(host(value), Err(Rejection::BadRequest), "«{value}»");
     }
 }
