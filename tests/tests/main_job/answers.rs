@@ -150,6 +150,28 @@ fn the_validity_is_the_tenants_policy() {
     }
 }
 
+#[test]
+fn no_answer_is_valid_beyond_the_end_of_the_ca() {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let leaf = ca.issue();
+    // The CA ends long before its delegate, and before an answer usually does.
+    let renew = ["req", "-config", "openssl.cnf", "-new", "-x509", "-key", "ca.key", "-subj", "/O=Ostia tests/CN=CA"];
+    openssl(ca.dir(), [&renew[..], &["-extensions", "ca_cert", "-days", "2", "-out", "ca.pem"]].concat());
+    let end = openssl(ca.dir(), ["x509", "-in", "ca.pem", "-noout", "-enddate"]);
+    for lines in [signer.lines(), format!("key = {:?}", ca.key())] {
+        let sources = format!("index = {:?}", ca.index());
+        let responder = Site::new(&[Tenant::new("tests").issuer("ca", &ca, &sources, &lines)]).start();
+        let ask = Ask::about(&ca, &leaf);
+        let answer = ask.at(responder.http(), "/").expect(Status::Good);
+        let end = parsed(end.trim().trim_start_matches("notAfter="));
+        let left = end.duration_since(parsed(answer.next_update.as_ref().unwrap())).expect("not beyond it");
+        assert!(left <= Duration::from_secs(1), "{left:?} before the end of the CA: {}", answer.text);
+        let reply = get(responder.http(), &ocsp_target("/", &ask.request()));
+        assert!(reply.date("expires") <= end, "{reply:?}");
+    }
+}
+
 /// A time as openssl prints it, as a time.
 fn parsed(printed: &str) -> SystemTime {
     let parts: Vec<&str> = printed.split_whitespace().collect();
