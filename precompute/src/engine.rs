@@ -6,6 +6,8 @@
 //! when the file changes.
 //! It does not know who reads the records.
 //!
+//! Each issuer has a thread of its own, so that a source that hangs holds up nobody else ([`follower`]).
+//!
 //! One pass over one issuer is: [`watch`] sees a changed file → [`compare`] reads the sources and
 //! lists the differences → the records show them → the book writes them, now or when it can again.
 //! A restart finds what the book has, and reads the sources before anything is answered. Starting is the same pass with everything counted as changed, after the book has filled the records.
@@ -13,26 +15,28 @@
 mod accept;
 mod changes;
 mod compare;
+mod follower;
 mod health;
 mod revocations;
 mod watch;
 mod watched;
 
 pub use changes::{Changed, Changes};
+use follower::{Follower, SharedBook, lock};
 pub use health::{Health, HealthReport};
-use watched::Watched;
+use watched::{Subject, Watched};
 
 use std::{
     fmt,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 
-use tracing::info;
+use tracing::{error, info};
 
 use crate::{
     book::{Book, BookError},
-    config::{Config, IssuerConfig},
+    config::Config,
     limits,
     pki::{Record, Serial, UnixTime},
     records::{Counts, Records},
@@ -59,6 +63,8 @@ pub enum EngineError {
     Source(Faults),
     /// The book failed.
     Book(BookError),
+    /// The thread that follows the sources of an issuer: whose, and what it did.
+    Thread(String, String),
 }
 
 impl fmt::Display for EngineError {
@@ -66,6 +72,7 @@ impl fmt::Display for EngineError {
         match self {
             Self::Source(error) => error.fmt(f),
             Self::Book(error) => error.fmt(f),
+            Self::Thread(issuer, problem) => write!(f, "{issuer}: the thread that reads its sources {problem}"),
         }
     }
 }
@@ -113,8 +120,8 @@ pub struct Pass {
 /// Keeps the records of all issuers.
 #[derive(Debug)]
 pub struct Engine {
-    book: Book,
-    issuers: Vec<Watched>,
+    book: SharedBook,
+    issuers: Vec<Follower>,
     accept_shrink: bool,
 }
 
@@ -125,11 +132,11 @@ impl Engine {
         let mut book = Book::open(&config.state_dir)?;
         let mut issuers = Vec::new();
         for (tenant, issuer) in config.issuers() {
-            issuers.push(Watched::open(&mut book, &tenant.name, &issuer.name, &issuer.certificate, &issuer.sources)?);
+            issuers.push(Follower::new(Watched::open(&mut book, Subject::new(&tenant.name, issuer))?));
         }
         let records: u64 = issuers.iter().map(|issuer| issuer.state.records.counts()).map(|c| c.good + c.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
-        Ok(Self { book, issuers, accept_shrink: false })
+        Ok(Self { book: Arc::new(Mutex::new(book)), issuers, accept_shrink: false })
     }
 
     /// Takes sources also when they list less than half of what the book has.
@@ -142,29 +149,19 @@ impl Engine {
         self.issuers.iter().map(|issuer| issuer.state.clone()).collect()
     }
 
-    /// Reads every source now; any refusal is an error. Calls `each` after each issuer.
+    /// Reads every source now; any refusal is an error. Calls `each` after each issuer, whose sources are followed from
+    /// then on: faults go to the log and to [`Health`].
     pub fn read_all(&mut self, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        for issuer in &mut self.issuers {
-            let pass = issuer.first_pass(&mut self.book, self.accept_shrink)?;
-            each(&issuer.tenant, &issuer.name, &pass);
-        }
-        Ok(())
-    }
-
-    /// Looks once at every source, and takes those whose files have changed. Never fails:
-    /// faults go to the log and to [`Health`].
-    pub fn poll(&mut self) {
-        for issuer in &mut self.issuers {
-            issuer.look(&mut self.book, self.accept_shrink);
-        }
+        let each = |subject: &Subject, pass: &Pass| each(&subject.tenant, &subject.name, pass);
+        follower::start(&mut self.issuers, &self.book, self.accept_shrink, None, each)
     }
 
     /// What the book holds of a serial under each issuer: (tenant, issuer, record).
     pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, BookError> {
         let mut found = Vec::new();
         for issuer in &self.issuers {
-            let record = self.book.get(issuer.number, serial)?;
-            found.push((issuer.tenant.clone(), issuer.name.clone(), record));
+            let record = lock(&self.book).get(issuer.number, serial)?;
+            found.push((issuer.subject.tenant.clone(), issuer.subject.name.clone(), record));
         }
         Ok(found)
     }
@@ -175,33 +172,44 @@ impl Engine {
     pub fn change(&mut self, config: &Config) -> Result<(), EngineError> {
         let mut fresh = Vec::new();
         for (tenant, issuer) in config.issuers() {
-            if self.issuers.iter().any(|watched| watched.follows(&tenant.name, issuer)) {
-                continue;
+            if !self.issuers.iter().any(|follower| follower.subject.is(&tenant.name, issuer)) {
+                let watched = Watched::open(&mut lock(&self.book), Subject::new(&tenant.name, issuer))?;
+                fresh.push(Follower::new(watched));
             }
-            let IssuerConfig { name, certificate, sources, .. } = issuer;
-            let mut watched = Watched::open(&mut self.book, &tenant.name, name, certificate, sources)?;
-            watched.first_pass(&mut self.book, self.accept_shrink)?;
-            fresh.push(watched);
         }
+        let patience = Some(limits::RELOAD_READ_MAX);
+        follower::start(&mut fresh, &self.book, self.accept_shrink, patience, |_, _| ())?;
         let mut former = std::mem::take(&mut self.issuers);
         former.append(&mut fresh);
         for (tenant, issuer) in config.issuers() {
-            let place = former.iter().position(|watched| watched.follows(&tenant.name, issuer));
+            let place = former.iter().position(|follower| follower.subject.is(&tenant.name, issuer));
             self.issuers.extend(place.map(|place| former.swap_remove(place)));
         }
         Ok(())
     }
 
-    /// Polls until there are no more orders, which are done in between.
+    /// Does orders until there are no more, while the sources are followed. Returns also when a thread that follows
+    /// one is lost.
     pub fn run<T: FnOnce(&mut Self)>(mut self, orders: &mpsc::Receiver<T>) {
         loop {
-            self.poll();
             match orders.recv_timeout(limits::SOURCE_POLL_INTERVAL) {
                 Ok(order) => order(&mut self),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
+            if let Some(lost) = self.issuers.iter().find(|issuer| issuer.is_lost()) {
+                let Subject { tenant, name, .. } = &*lost.subject;
+                error!(tenant, issuer = name, "the thread that follows its sources panicked");
+                break;
+            }
         }
+    }
+}
+
+impl Drop for Engine {
+    /// Within [`limits::FOLLOWERS_END_MAX`].
+    fn drop(&mut self) {
+        follower::end(&self.issuers);
     }
 }
 

@@ -62,6 +62,22 @@ pub const SIGN_QUEUE_LENGTH_MAX: usize = 4096;
 /// lines take about 0.3 s.
 pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How long a first reading may take before the next one is begun beside it: a million lines take a second.
+pub const FIRST_READ_QUICK: Duration = Duration::from_secs(2);
+
+/// How long a changed configuration waits for new sources: thirty million lines. More belong to a start.
+pub const RELOAD_READ_MAX: Duration = Duration::from_secs(60);
+
+/// How long the end of the service waits for sources that are being read and changes that are being written: a
+/// million records are written in two seconds.
+pub const FOLLOWERS_END_MAX: Duration = Duration::from_secs(3);
+
+/// How often it looks whether they are done.
+pub const FOLLOWERS_END_LOOK: Duration = Duration::from_millis(5);
+
+/// How long sources may go without a look before that is told: reading three million lines takes as long.
+pub const LOOK_OVERDUE: Duration = Duration::from_secs(5);
+
 /// How long after a fault a source or the book is tried again: soon enough after it was mended, rare enough
 /// for reading a million lines each time.
 pub const RETRY_INTERVAL: Duration = Duration::from_secs(2);

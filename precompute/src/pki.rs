@@ -14,7 +14,7 @@ mod time;
 mod verify;
 
 pub use certificate::{Certificate, CertificateError};
-pub use file::{FileError, certificates, read_bounded};
+pub use file::{FileError, certificates, open_regular, read_bounded, read_opened};
 pub use pss::{PssHash, PssParameters};
 pub use serial::Serial;
 pub use status::{Reason, Record, Status};

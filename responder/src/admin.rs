@@ -116,18 +116,8 @@ impl Status {
         }
         for (tenant, issuer) in issuers(&site) {
             let (name, report) = (&issuer.name, issuer.state.health.report());
-            for fault in [&report.fault, &report.book_fault].into_iter().flatten() {
-                let _ = writeln!(lines, "degraded: {tenant}/{name}: {fault}");
-            }
-            if let Some(end) = report.crl_next_update.filter(|end| *end <= now) {
-                let _ = writeln!(lines, "degraded: {tenant}/{name}: the CRL is out of date since {end}");
-            }
-            if report.contradictions > 0 {
-                let _ = writeln!(
-                    lines,
-                    "degraded: {tenant}/{name}: the source takes back {} revocations, which stay",
-                    report.contradictions
-                );
+            for complaint in report.complaints(now) {
+                let _ = writeln!(lines, "degraded: {tenant}/{name}: {complaint}");
             }
             for fault in issuer.signer_faults(now) {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {fault}");

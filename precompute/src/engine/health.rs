@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Pass;
-use crate::pki::UnixTime;
+use crate::{limits, pki::UnixTime};
 
 /// Written by the engine, read by whoever reports.
 #[derive(Debug, Default)]
@@ -32,6 +32,23 @@ pub struct HealthReport {
     pub changed: u64,
     /// Revocations that the sources would take back and that stay.
     pub contradictions: u64,
+}
+
+impl HealthReport {
+    /// What is wrong `now`, a line each.
+    pub fn complaints(&self, now: UnixTime) -> Vec<String> {
+        let mut lines: Vec<String> = [&self.fault, &self.book_fault].into_iter().flatten().cloned().collect();
+        if let Some(look) = self.last_look.filter(|look| now.since(*look) > limits::LOOK_OVERDUE) {
+            lines.push(format!("the sources were last looked at {look}: reading one of them takes long, or hangs"));
+        }
+        if let Some(end) = self.crl_next_update.filter(|end| *end <= now) {
+            lines.push(format!("the CRL is out of date since {end}"));
+        }
+        if self.contradictions > 0 {
+            lines.push(format!("the source takes back {} revocations, which stay", self.contradictions));
+        }
+        lines
+    }
 }
 
 impl Health {

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use super::*;
+use super::{follower::Stop, *};
 use crate::{
     config::Sources,
     pki::{Reason, Status},
@@ -13,7 +13,7 @@ use crate::{
 struct World {
     ca: Ca,
     state: tempfile::TempDir,
-    book: Book,
+    book: Mutex<Book>,
     watched: Watched,
 }
 
@@ -34,13 +34,17 @@ fn list(serials: std::ops::Range<u32>) -> String {
 const FINAL: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Reason::KeyCompromise };
 const HOLD: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Reason::CertificateHold };
 
+fn subject(tenant: &str, ca: &Ca, sources: &Sources) -> Subject {
+    Subject::of(tenant, "issuer", ca.certificate(), sources.clone())
+}
+
 impl World {
     fn new(sources: impl FnOnce(&Ca) -> Sources) -> Self {
         let ca = Ca::new("Engine", KEYS[1]);
         let state = tempfile::tempdir().unwrap();
         let mut book = Book::open(state.path()).unwrap();
-        let watched = Watched::open(&mut book, "tenant", "issuer", &ca.certificate(), &sources(&ca)).unwrap();
-        Self { ca, state, book, watched }
+        let watched = Watched::open(&mut book, subject("tenant", &ca, &sources(&ca))).unwrap();
+        Self { ca, state, book: Mutex::new(book), watched }
     }
 
     fn with_index() -> Self {
@@ -64,12 +68,12 @@ impl World {
     fn pass_accepting(&mut self, accept_shrink: bool) -> Result<Pass, String> {
         self.watched.watch.changed();
         let pass = self.watched.pass(accept_shrink).map_err(|error| error.to_string());
-        self.watched.save(&mut self.book).unwrap();
+        self.watched.save(&mut lock(&self.book)).unwrap();
         pass
     }
 
     fn look(&mut self) {
-        self.watched.look(&mut self.book, false);
+        self.watched.look(&self.book, false, &Stop::default());
     }
 
     fn report(&self) -> HealthReport {
@@ -78,10 +82,14 @@ impl World {
 
     #[track_caller]
     fn refuses(&mut self, problem: &str) {
-        let before = (self.watched.state.records.counts(), self.book.record_count().unwrap());
+        let before = (self.watched.state.records.counts(), lock(&self.book).record_count().unwrap());
         let error = self.pass().expect_err(problem);
         assert!(error.contains(problem), "expected `{problem}`, found `{error}`");
-        assert_eq!((self.watched.state.records.counts(), self.book.record_count().unwrap()), before, "nothing changed");
+        assert_eq!(
+            (self.watched.state.records.counts(), lock(&self.book).record_count().unwrap()),
+            before,
+            "nothing changed"
+        );
     }
 
     fn status(&self, serial: u32) -> Option<Status> {
@@ -98,8 +106,8 @@ impl World {
         let Self { ca, state, book, watched } = self;
         drop(book);
         let mut book = Book::open(state.path()).unwrap();
-        let watched = Watched::open(&mut book, "tenant", "issuer", &ca.certificate(), &watched.sources).unwrap();
-        Self { ca, state, book, watched }
+        let watched = Watched::open(&mut book, subject("tenant", &ca, watched.sources())).unwrap();
+        Self { ca, state, book: Mutex::new(book), watched }
     }
 }
 
@@ -257,7 +265,7 @@ fn a_book_that_cannot_be_written_is_told_and_written_later() {
     let mut world = World::with_index();
     world.index(&list(1..5));
     world.look();
-    let book = std::mem::replace(&mut world.book, Book::lost(world.state.path()));
+    let book = std::mem::replace(&mut world.book, Mutex::new(Book::lost(world.state.path())));
     world.index(&(list(1..4) + &revoked(4, ",keyCompromise")));
     world.look();
     assert_eq!(world.status(4), Some(FINAL), "told although not on disk");
@@ -346,8 +354,8 @@ fn two_tenants_with_one_ca_keep_two_sets() {
     let mut world = World::with_index();
     world.index(&list(1..5));
     world.pass().unwrap();
-    let certificate = world.ca.certificate();
-    let other = Watched::open(&mut world.book, "other", "issuer", &certificate, &world.watched.sources).unwrap();
+    let other = subject("other", &world.ca, world.watched.sources());
+    let other = Watched::open(&mut lock(&world.book), other).unwrap();
     assert_eq!(other.state.records.counts(), Counts::default());
 }
 
@@ -428,4 +436,29 @@ fn a_delta_crl_before_its_complete_crl_revokes_and_releases_nobody() {
         "{error}"
     );
     assert_eq!((world.status(2), world.status(7)), (Some(FINAL), None));
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_source_is_refused_at_once() {
+    // Opening one waits for a writer: the engine stood still for ever, and with it every revocation.
+    let mut world = World::new(|ca| Sources { index: Some(ca.path("listed.txt")), ..crl_sources(ca) });
+    for file in ["listed.txt", "ca.crl"] {
+        assert!(std::process::Command::new("mkfifo").arg(world.ca.path(file)).status().unwrap().success());
+    }
+    world.refuses("no regular file");
+}
+
+#[test]
+fn while_the_book_is_being_written_sources_are_looked_at_and_saved_later() {
+    let mut world = World::with_index();
+    world.index(&list(1..5));
+    world.look();
+    let book = std::mem::replace(&mut world.book, Mutex::new(Book::lost(world.state.path())));
+    let writing = lock(&book);
+    world.index(&(list(1..4) + &revoked(4, ",keyCompromise")));
+    world.watched.look(&book, false, &Stop::default());
+    assert!(world.status(4) == Some(FINAL) && world.watched.save_again_at.is_some());
+    drop(writing);
+    world.watched.look(&book, false, &Stop::default());
+    assert!(world.watched.unsaved.is_empty());
 }

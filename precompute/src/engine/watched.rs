@@ -1,6 +1,9 @@
 //! One issuer, from its sources to its records and the book.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, Mutex, TryLockError},
+    time::Instant,
+};
 
 use aws_lc_rs::digest;
 use tracing::{error, info, warn};
@@ -9,6 +12,7 @@ use super::{
     EngineError, Faults, IssuerState, Pass,
     accept::Accept,
     compare::{self, Comparison},
+    follower::{Stop, lock},
     watch::Watch,
 };
 use crate::{
@@ -19,22 +23,47 @@ use crate::{
     records::{Change, Records},
 };
 
+/// Whose certificates, and from where they are known.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct Subject {
     pub(super) tenant: String,
     pub(super) name: String,
-    pub(super) certificate: Certificate,
-    pub(super) sources: Sources,
+    certificate: Certificate,
+    sources: Sources,
+}
+
+impl Subject {
+    pub(super) fn new(tenant: &str, issuer: &IssuerConfig) -> Self {
+        Self::of(tenant, &issuer.name, issuer.certificate.clone(), issuer.sources.clone())
+    }
+
+    pub(super) fn of(tenant: &str, name: &str, certificate: Certificate, sources: Sources) -> Self {
+        Self { tenant: tenant.to_owned(), name: name.to_owned(), certificate, sources }
+    }
+
+    /// Whether it is this issuer, from these sources.
+    pub(super) fn is(&self, tenant: &str, issuer: &IssuerConfig) -> bool {
+        self.tenant == tenant
+            && self.name == issuer.name
+            && self.certificate.der() == issuer.certificate.der()
+            && self.sources == issuer.sources
+    }
+}
+
+/// An issuer, as the thread that follows its sources has it.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) subject: Arc<Subject>,
     pub(super) number: IssuerNumber,
     pub(super) state: IssuerState,
     pub(super) watch: Watch,
-    pub(super) crl_number: Option<[u8; 20]>,
-    pub(super) accept: Accept,
+    crl_number: Option<[u8; 20]>,
+    accept: Accept,
     pub(super) unsaved: Unsaved,
     pub(super) read_again_at: Option<Instant>,
     pub(super) save_again_at: Option<Instant>,
     /// Reads in a row that found their files changing.
-    pub(super) unsteady: u32,
+    unsteady: u32,
 }
 
 /// What the records show and the book could not write yet.
@@ -51,72 +80,85 @@ impl Unsaved {
 }
 
 impl Watched {
-    /// Whether it is this issuer, from these sources.
-    pub(super) fn follows(&self, tenant: &str, issuer: &IssuerConfig) -> bool {
-        self.tenant == tenant
-            && self.name == issuer.name
-            && self.certificate.der() == issuer.certificate.der()
-            && self.sources == issuer.sources
+    #[cfg(test)]
+    pub(super) fn sources(&self) -> &Sources {
+        &self.subject.sources
     }
 
-    pub(super) fn open(
-        book: &mut Book,
-        tenant: &str,
-        name: &str,
-        certificate: &Certificate,
-        sources: &Sources,
-    ) -> Result<Self, BookError> {
-        let number = book.issuer(&fingerprint(tenant, certificate))?;
+    pub(super) fn open(book: &mut Book, subject: Subject) -> Result<Self, BookError> {
+        let number = book.issuer(&fingerprint(&subject.tenant, &subject.certificate))?;
         let records = Records::default();
         let mut loaded = Vec::new();
         book.load(number, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
         records.reserve(loaded.len());
         records.apply(loaded);
         Ok(Self {
-            tenant: tenant.to_owned(),
-            name: name.to_owned(),
-            certificate: certificate.clone(),
-            sources: sources.clone(),
             number,
             state: IssuerState { records: Arc::new(records), ..IssuerState::default() },
-            watch: Watch::new(sources.paths()),
+            watch: Watch::new(subject.sources.paths()),
             crl_number: book.crl_number(number)?,
             accept: Accept::new(book.state_dir(), "shrink", number.get()),
             unsaved: Unsaved::default(),
             read_again_at: None,
             save_again_at: None,
             unsteady: 0,
+            subject: Arc::new(subject),
         })
     }
 
     /// The pass of a start: it waits for a source that is being written, and fails on any other fault.
-    pub(super) fn first_pass(&mut self, book: &mut Book, accept_shrink: bool) -> Result<Pass, EngineError> {
+    pub(super) fn first_pass(
+        &mut self,
+        book: &Mutex<Book>,
+        accept_shrink: bool,
+        stop: &Stop,
+    ) -> Result<Pass, EngineError> {
         loop {
             self.watch.changed();
             match self.pass(accept_shrink) {
                 Ok(pass) => {
-                    self.save(book)?;
+                    self.save(&mut lock(book))?;
                     self.state.health.read(UnixTime::now(), &pass);
+                    self.state.health.looked(UnixTime::now());
                     self.warn_if_out_of_date(pass.crl_next_update);
                     return Ok(pass);
                 }
-                Err(error) if self.may_be_a_moment(&error) => std::thread::sleep(limits::SOURCE_POLL_INTERVAL),
-                Err(error) => return Err(error.into()),
+                Err(faults) if self.may_be_a_moment(&faults) && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
+                Err(faults) => return Err(faults.into()),
             }
         }
     }
 
+    /// Looks at the sources until it is to stop.
+    pub(super) fn follow(&mut self, book: &Mutex<Book>, accept_shrink: bool, stop: &Stop) {
+        while !stop.pause(limits::SOURCE_POLL_INTERVAL) {
+            self.look(book, accept_shrink, stop);
+        }
+    }
+
     /// One look: a pass if a file has changed or a refused one is to be tried again.
-    pub(super) fn look(&mut self, book: &mut Book, accept_shrink: bool) {
+    pub(super) fn look(&mut self, book: &Mutex<Book>, accept_shrink: bool, stop: &Stop) {
         self.state.health.looked(UnixTime::now());
         // Both sides always run: the watch must learn what it has seen.
         let due = self.watch.changed() | due(&mut self.read_again_at);
         if due {
             self.take(accept_shrink);
+            self.state.health.looked(UnixTime::now());
         }
         if (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
             self.save_again_at = None;
-            if self.save(book).is_err() {
+            // Another issuer's batch may take seconds: this one's sources are looked at meanwhile.
+            let saved = match book.try_lock() {
+                Err(TryLockError::WouldBlock) => {
+                    self.save_again_at = Some(Instant::now());
+                    return;
+                }
+                // Who went over to other sources has written what they say, and this is older.
+                Ok(_) | Err(_) if stop.is_replaced() => return,
+                Ok(mut book) => self.save(&mut book),
+                Err(TryLockError::Poisoned(poisoned)) => self.save(&mut poisoned.into_inner()),
+            };
+            if saved.is_err() {
                 self.save_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
             }
         }
@@ -129,8 +171,8 @@ impl Watched {
                 self.unsteady = 0;
                 self.state.health.read(UnixTime::now(), &pass);
                 info!(
-                    tenant = self.tenant,
-                    issuer = self.name,
+                    tenant = self.subject.tenant,
+                    issuer = self.subject.name,
                     listed = pass.listed,
                     changed = pass.changed,
                     good = pass.counts.good,
@@ -144,7 +186,11 @@ impl Watched {
             Err(error) => {
                 self.unsteady = 0;
                 if self.state.health.refused(&error.to_string()) {
-                    error!(tenant = self.tenant, issuer = self.name, "{error}; the last good state stays in use");
+                    error!(
+                        tenant = self.subject.tenant,
+                        issuer = self.subject.name,
+                        "{error}; the last good state stays in use"
+                    );
                 }
                 // What stood in the way need not show in the file: descriptors or memory that ran out, a mount.
                 self.read_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
@@ -166,8 +212,8 @@ impl Watched {
         let accept_shrink = self.accept.given() || accept_shrink;
         let comparison = compare::compare(&compare::Question {
             records: &self.state.records,
-            sources: &self.sources,
-            issuer: &self.certificate,
+            sources: &self.subject.sources,
+            issuer: &self.subject.certificate,
             crl_number: self.crl_number,
             now: UnixTime::now(),
             accept_shrink,
@@ -197,7 +243,7 @@ impl Watched {
         }
         if !comparison.faults.is_empty() {
             if changed > 0 {
-                let (tenant, issuer) = (&self.tenant, &self.name);
+                let (tenant, issuer) = (&self.subject.tenant, &self.subject.name);
                 info!(tenant, issuer, changed, "what is in doubt waits; what revokes and adds certificates was taken");
             }
             return Err(Faults(comparison.faults));
@@ -222,8 +268,8 @@ impl Watched {
             Ok(_) => self.unsaved = Unsaved::default(),
             Err(error) if self.state.health.saved(Some(error.to_string())) => {
                 error!(
-                    tenant = self.tenant,
-                    issuer = self.name,
+                    tenant = self.subject.tenant,
+                    issuer = self.subject.name,
                     "{error}; changes are answered, they are not durable yet"
                 );
             }
@@ -237,7 +283,7 @@ impl Watched {
 
     pub(super) fn warn_if_out_of_date(&self, next_update: Option<UnixTime>) {
         if let Some(next_update) = next_update.filter(|time| *time <= UnixTime::now()) {
-            warn!(tenant = self.tenant, issuer = self.name, %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is still answered");
+            warn!(tenant = self.subject.tenant, issuer = self.subject.name, %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is still answered");
         }
     }
 
@@ -245,8 +291,8 @@ impl Watched {
         self.state.health.contradictions(comparison.contradictions);
         if let Some((serial, known, said)) = comparison.first_contradiction {
             warn!(
-                tenant = self.tenant,
-                issuer = self.name,
+                tenant = self.subject.tenant,
+                issuer = self.subject.name,
                 records = comparison.contradictions,
                 example = %serial,
                 "the source takes back revocations (the example was «{known}» and is now {}); they stay revoked: only a hold can be released",

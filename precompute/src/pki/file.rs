@@ -2,11 +2,13 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
+use rustix::fs::OFlags;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::Certificate;
@@ -36,11 +38,26 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
+/// Opens a file that is one: opening or reading a pipe would wait for whoever is to write it, without end.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let without_waiting = OFlags::NONBLOCK.bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(without_waiting).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other("it is no regular file, which a source has to be"))
+}
+
 /// Reads a whole file of at most `limit` octets.
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
+    read_opened(path, File::open(path), limit)
+}
+
+/// The same of a file that was just opened, or not.
+pub fn read_opened(path: &Path, opened: io::Result<File>, limit: u64) -> Result<Vec<u8>, FileError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
-        File::open(path)?.take(limit + 1).read_to_end(&mut content)?;
+        opened?.take(limit + 1).read_to_end(&mut content)?;
         Ok(content)
     };
     let content = read().map_err(|error| FileError::new(path, format_args!("cannot be read: {error}")))?;

@@ -127,7 +127,7 @@ impl Crl {
     /// Reads a file with one CRL, PEM (`X509 CRL`, with text around it) or DER, that `issuer` signed.
     /// As PEM it can have 256 MiB of base64, as DER [`limits::CRL_FILE_OCTETS_MAX`].
     pub fn read(path: &Path, issuer: &Certificate) -> Result<Self, SourceError> {
-        let content = pki::read_bounded(path, limits::CRL_FILE_OCTETS_MAX)?;
+        let content = pki::read_opened(path, pki::open_regular(path), limits::CRL_FILE_OCTETS_MAX)?;
         Self::from_octets(content, issuer).map_err(|problem| SourceError::file(path, problem))
     }
 

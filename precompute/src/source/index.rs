@@ -32,7 +32,7 @@ use std::{
 use super::{Excerpt, REVOCATION_TIME_MAX, SourceError};
 use crate::{
     limits,
-    pki::{Reason, Record, Serial, Status, UnixTime},
+    pki::{Reason, Record, Serial, Status, UnixTime, open_regular},
 };
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ pub struct Index<R = BufReader<File>> {
 impl Index {
     /// Opens the file; nothing is read yet.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let file = File::open(path).map_err(|error| SourceError::file(path, unreadable(&error)))?;
+        let file = open_regular(path).map_err(|error| SourceError::file(path, unreadable(&error)))?;
         let opened = length_and_change(&file);
         Ok(Self { opened, ..Self::new(BufReader::with_capacity(READ_OCTETS, file), path) })
     }

@@ -1,6 +1,6 @@
 //! Sources that lie, stall or step back: what is in doubt waits, and no revocation does.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
 
 use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Responder, Site, Status, Tenant, until};
 
@@ -94,4 +94,49 @@ fn both_programs_know_the_same_sections() {
     assert!(responder.is_some(), "{}", site.check().text);
     let list = |line: Option<String>| line.and_then(|line| line.split("here are known:").nth(1).map(str::to_owned));
     assert_eq!(list(responder), list(precompute));
+}
+
+#[test]
+fn a_source_that_hangs_holds_up_nobody_else() {
+    let (a, b, c) = (Ca::new("CA of A"), Ca::new("CA of B"), Ca::new("CA of C"));
+    let (leaf_a, leaf_b, leaf_c) = (a.issue(), b.issue(), c.issue());
+    let tenant = |name: &str, ca: &Ca, index: &Path| {
+        let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let tenant = Tenant::new(name).set(&format!("path = \"/{name}\""));
+        tenant.issuer("ca", ca, &format!("index = {index:?}"), &signer.lines())
+    };
+    // Reads of the second version take 12 seconds each, as on a network file system whose server went away; longer ones
+    // would keep strace, and with it the end of the process, from being done with the test.
+    let (now, hangs) = (b.file("now.txt"), b.file("hangs.txt"));
+    symlink(b.index(), &now).unwrap();
+    fs::copy(b.index(), &hangs).unwrap();
+    let site = Site::new(&[tenant("a", &a, &a.index()), tenant("b", &b, &now)]);
+    let serve = site.serve();
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "-q", "-o", "/dev/null", "-P"]).arg(&hangs);
+    command.args(["-e", "trace=read", "-e", "inject=read:delay_enter=12s", "--"]);
+    command.arg(serve.get_program()).args(serve.get_args());
+    let mut responder = site.start_by(command);
+    symlink(&hangs, b.file("next.txt")).unwrap();
+    fs::rename(b.file("next.txt"), &now).unwrap();
+    degraded(&responder, "b/ca: the sources were last looked at");
+
+    let revoked = |ca: &Ca, leaf: &Leaf, path: &str| {
+        ca.revoke(leaf, &[]);
+        until("the revocation", PATIENCE, || {
+            (Ask::about(ca, leaf).at(responder.http(), path).status == Status::Revoked).then_some(())
+        });
+    };
+    revoked(&a, &leaf_a, "/a");
+    responder.reload(|text| text + &tenant("c", &c, &c.index()).text());
+    let read_again = "the configuration was read again";
+    until(read_again, PATIENCE, || responder.log().contains(read_again).then_some(()));
+    revoked(&c, &leaf_c, "/c");
+    Ask::about(&b, &leaf_b).at(responder.http(), "/b").expect(Status::Good);
+
+    responder.signal("TERM");
+    let stopped = || responder.log().contains("\"message\":\"stopped\"").then_some(());
+    until("the service has stopped", Duration::from_secs(8), stopped);
+    assert!(responder.log().contains("which is not waited for"), "{}", responder.log());
+    assert!(responder.end_by("TERM").success(), "{}", responder.log());
 }

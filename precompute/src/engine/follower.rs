@@ -1,0 +1,188 @@
+//! One thread for each issuer, so that a source that hangs holds up nobody else.
+//!
+//! Purpose: the engine's hold on that thread, from the first pass to the end. Invariant: a thread that hangs in a read
+//! (a network file system that went away) is never waited for without a bound, and one that was replaced writes nothing
+//! into the book any more. It does not know what is read.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tracing::warn;
+
+use super::{
+    EngineError, IssuerState, Pass,
+    watched::{Subject, Watched},
+};
+use crate::{
+    book::{Book, IssuerNumber},
+    limits,
+};
+
+/// The book, which has one writer at a time.
+pub(super) type SharedBook = Arc<Mutex<Book>>;
+
+/// Taken also from one who panicked: redb has its own notion of what was committed.
+pub(super) fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a thread may go on.
+#[derive(Debug, Default)]
+pub(super) struct Stop {
+    stopped: Mutex<Option<Why>>,
+    told: Condvar,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// The service ends.
+    End,
+    /// The issuer is gone, or somebody else follows its sources.
+    Replaced,
+}
+
+impl Stop {
+    fn stop(&self, why: Why) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        self.told.notify_all();
+    }
+
+    pub(super) fn is_replaced(&self) -> bool {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) == Some(Why::Replaced)
+    }
+
+    /// Waits; true, and at once, when it is time to stop.
+    pub(super) fn pause(&self, pause: Duration) -> bool {
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.told.wait_timeout_while(stopped, pause, |stopped| stopped.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_some()
+    }
+}
+
+/// An issuer and the thread that follows its sources.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) subject: Arc<Subject>,
+    pub(super) number: IssuerNumber,
+    pub(super) state: IssuerState,
+    /// Until the thread has it.
+    watched: Option<Watched>,
+    stop: Arc<Stop>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Follower {
+    pub(super) fn new(watched: Watched) -> Self {
+        Self {
+            subject: Arc::clone(&watched.subject),
+            number: watched.number,
+            state: watched.state.clone(),
+            watched: Some(watched),
+            stop: Arc::default(),
+            thread: None,
+        }
+    }
+
+    /// Starts the thread, which tells the outcome of its first pass with `place`, and goes on if it was taken.
+    fn start(&mut self, book: &SharedBook, accept_shrink: bool, place: usize, tell: &Tell) -> io::Result<()> {
+        let Some(mut watched) = self.watched.take() else { return Ok(()) };
+        let (book, stop, tell) = (Arc::clone(book), Arc::clone(&self.stop), tell.clone());
+        let thread = thread::Builder::new().name("source".into()).spawn(move || {
+            let outcome = watched.first_pass(&book, accept_shrink, &stop);
+            let taken = outcome.is_ok();
+            let _ = tell.send((place, outcome));
+            if taken {
+                watched.follow(&book, accept_shrink, &stop);
+            }
+        })?;
+        self.thread = Some(thread);
+        Ok(())
+    }
+
+    /// Whether its thread is gone although nobody told it to stop.
+    pub(super) fn is_lost(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    pub(super) fn stop(&self, why: Why) {
+        self.stop.stop(why);
+    }
+
+    fn who(&self) -> String {
+        format!("{}/{}", self.subject.tenant, self.subject.name)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop(Why::Replaced);
+    }
+}
+
+type Tell = mpsc::Sender<(usize, Result<Pass, EngineError>)>;
+
+/// The first pass of each, as many at a time as there are cores; those that take long do not count, for they may hang.
+/// Within `patience`, where there is one, each must be done. Any fault is an error.
+pub(super) fn start(
+    followers: &mut [Follower],
+    book: &SharedBook,
+    accept_shrink: bool,
+    patience: Option<Duration>,
+    mut each: impl FnMut(&Subject, &Pass),
+) -> Result<(), EngineError> {
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (tell, told) = mpsc::channel();
+    let (mut waiting, mut reading) = (0..followers.len(), Vec::<(usize, Instant)>::new());
+    loop {
+        let busy = reading.iter().filter(|(_, since)| since.elapsed() < limits::FIRST_READ_QUICK).count();
+        if busy < cores
+            && let Some(place) = waiting.next()
+        {
+            let started = followers[place].start(book, accept_shrink, place, &tell);
+            started
+                .map_err(|error| EngineError::Thread(followers[place].who(), format!("cannot be started: {error}")))?;
+            reading.push((place, Instant::now()));
+            continue;
+        }
+        if reading.is_empty() {
+            return Ok(());
+        }
+        if let Ok((place, outcome)) = told.recv_timeout(limits::SOURCE_POLL_INTERVAL) {
+            reading.retain(|(other, _)| *other != place);
+            each(&followers[place].subject, &outcome?);
+            continue;
+        }
+        for &(place, since) in &reading {
+            let follower = &followers[place];
+            if follower.is_lost() {
+                return Err(EngineError::Thread(follower.who(), "panicked".into()));
+            }
+            if patience.is_some_and(|patience| since.elapsed() > patience) {
+                return Err(EngineError::Thread(
+                    follower.who(),
+                    format!("has not read its sources within {patience:?}"),
+                ));
+            }
+        }
+    }
+}
+
+/// Stops all, and waits for them within a bound: one may be in the middle of a commit, and one may hang.
+pub(super) fn end(followers: &[Follower]) {
+    followers.iter().for_each(|follower| follower.stop(Why::End));
+    let begun = Instant::now();
+    let running = |follower: &&Follower| follower.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+    while followers.iter().any(|follower| running(&follower)) {
+        if begun.elapsed() > limits::FOLLOWERS_END_MAX {
+            for follower in followers.iter().filter(running) {
+                warn!(issuer = follower.who(), "its sources are still being read, which is not waited for");
+            }
+            return;
+        }
+        thread::sleep(limits::FOLLOWERS_END_LOOK);
+    }
+}
