@@ -79,7 +79,7 @@ fn sync(config: &Config, accept_shrink: bool) -> Result<(), Box<dyn std::error::
     if accept_shrink {
         engine.accept_shrink();
     }
-    engine.read_all(|tenant, issuer, pass| {
+    engine.sync(|tenant, issuer, pass| {
         println!(
             "{tenant}/{issuer}: {} listed, {} changed; the book has {} good and {} revoked ({:.1} s)",
             pass.listed,

@@ -22,7 +22,7 @@ mod watch;
 mod watched;
 
 pub use changes::{Changed, Changes};
-use follower::{Follower, SharedBook, lock};
+use follower::{Follower, SharedBook, Terms, lock};
 pub use health::{Health, HealthReport};
 use watched::{Subject, Watched};
 
@@ -139,7 +139,7 @@ impl Engine {
         Ok(Self { book: Arc::new(Mutex::new(book)), issuers, accept_shrink: false })
     }
 
-    /// Takes sources also when they list less than half of what the book has.
+    /// Lets [`Engine::sync`] take sources also when they list less than half of what the book has.
     pub fn accept_shrink(&mut self) {
         self.accept_shrink = true;
     }
@@ -149,11 +149,22 @@ impl Engine {
         self.issuers.iter().map(|issuer| issuer.state.clone()).collect()
     }
 
-    /// Reads every source now; any refusal is an error. Calls `each` after each issuer, whose sources are followed from
-    /// then on: faults go to the log and to [`Health`].
-    pub fn read_all(&mut self, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        let each = |subject: &Subject, pass: &Pass| each(&subject.tenant, &subject.name, pass);
-        follower::start(&mut self.issuers, &self.book, self.accept_shrink, None, each)
+    /// Reads every source now. An issuer that the book knows goes on from there if its sources are refused; of any
+    /// other that is an error. Calls `each` after each issuer, whose sources are followed from then on: faults go to the
+    /// log and to [`Health`].
+    pub fn read_all(&mut self, each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
+        self.start(Terms { from_book: true, ..Terms::default() }, each)
+    }
+
+    /// The same, and any refusal is an error.
+    pub fn sync(&mut self, each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
+        self.start(Terms { accept_shrink: self.accept_shrink, ..Terms::default() }, each)
+    }
+
+    fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
+        follower::start(&mut self.issuers, &self.book, terms, |subject, pass| {
+            each(&subject.tenant, &subject.name, pass);
+        })
     }
 
     /// What the book holds of a serial under each issuer: (tenant, issuer, record).
@@ -177,8 +188,8 @@ impl Engine {
                 fresh.push(Follower::new(watched));
             }
         }
-        let patience = Some(limits::RELOAD_READ_MAX);
-        follower::start(&mut fresh, &self.book, self.accept_shrink, patience, |_, _| ())?;
+        let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
+        follower::start(&mut fresh, &self.book, terms, |_, _| ())?;
         let mut former = std::mem::take(&mut self.issuers);
         former.append(&mut fresh);
         for (tenant, issuer) in config.issuers() {

@@ -65,6 +65,10 @@ pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a first reading may take before the next one is begun beside it: a million lines take a second.
 pub const FIRST_READ_QUICK: Duration = Duration::from_secs(2);
 
+/// How long a start waits for the sources of an issuer that the book knows: thirty million lines. Meanwhile nobody is
+/// answered, since what was revoked in between is not known.
+pub const START_READ_MAX: Duration = Duration::from_secs(60);
+
 /// How long a changed configuration waits for new sources: thirty million lines. More belong to a start.
 pub const RELOAD_READ_MAX: Duration = Duration::from_secs(60);
 

@@ -5,13 +5,13 @@
 //! into the book any more. It does not know what is read.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::{
     EngineError, IssuerState, Pass,
@@ -69,6 +69,8 @@ pub(super) struct Follower {
     pub(super) subject: Arc<Subject>,
     pub(super) number: IssuerNumber,
     pub(super) state: IssuerState,
+    /// Whether the book knew it at the start.
+    known: bool,
     /// Until the thread has it.
     watched: Option<Watched>,
     stop: Arc<Stop>,
@@ -81,22 +83,29 @@ impl Follower {
             subject: Arc::clone(&watched.subject),
             number: watched.number,
             state: watched.state.clone(),
+            known: watched.is_known(),
             watched: Some(watched),
             stop: Arc::default(),
             thread: None,
         }
     }
 
-    /// Starts the thread, which tells the outcome of its first pass with `place`, and goes on if it was taken.
-    fn start(&mut self, book: &SharedBook, accept_shrink: bool, place: usize, tell: &Tell) -> io::Result<()> {
+    /// Starts the thread, which tells the outcome of its first pass with `place`, and goes on if that is good enough.
+    fn start(&mut self, book: &SharedBook, terms: Terms, place: usize, tell: &Tell) -> io::Result<()> {
         let Some(mut watched) = self.watched.take() else { return Ok(()) };
         let (book, stop, tell) = (Arc::clone(book), Arc::clone(&self.stop), tell.clone());
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
-            let outcome = watched.first_pass(&book, accept_shrink, &stop);
+            let outcome = match watched.first_pass(&book, terms.accept_shrink, &stop) {
+                Err(EngineError::Source(faults)) if terms.from_book && watched.is_known() => {
+                    watched.refused(&faults);
+                    Ok(None)
+                }
+                outcome => outcome.map(Some),
+            };
             let taken = outcome.is_ok();
             let _ = tell.send((place, outcome));
             if taken {
-                watched.follow(&book, accept_shrink, &stop);
+                watched.follow(&book, terms.accept_shrink, &stop);
             }
         })?;
         self.thread = Some(thread);
@@ -112,6 +121,10 @@ impl Follower {
         self.stop.stop(why);
     }
 
+    fn lost(&self, problem: impl fmt::Display) -> EngineError {
+        EngineError::Thread(self.who(), problem.to_string())
+    }
+
     fn who(&self) -> String {
         format!("{}/{}", self.subject.tenant, self.subject.name)
     }
@@ -123,15 +136,23 @@ impl Drop for Follower {
     }
 }
 
-type Tell = mpsc::Sender<(usize, Result<Pass, EngineError>)>;
+type Tell = mpsc::Sender<(usize, Result<Option<Pass>, EngineError>)>;
+
+/// On what terms a first pass is made.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Terms {
+    pub(super) accept_shrink: bool,
+    /// Whether an issuer goes on from what the book knows of it where its sources are refused or hang.
+    pub(super) from_book: bool,
+    /// How long all others may take.
+    pub(super) patience: Option<Duration>,
+}
 
 /// The first pass of each, as many at a time as there are cores; those that take long do not count, for they may hang.
-/// Within `patience`, where there is one, each must be done. Any fault is an error.
 pub(super) fn start(
     followers: &mut [Follower],
     book: &SharedBook,
-    accept_shrink: bool,
-    patience: Option<Duration>,
+    terms: Terms,
     mut each: impl FnMut(&Subject, &Pass),
 ) -> Result<(), EngineError> {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -142,9 +163,8 @@ pub(super) fn start(
         if busy < cores
             && let Some(place) = waiting.next()
         {
-            let started = followers[place].start(book, accept_shrink, place, &tell);
-            started
-                .map_err(|error| EngineError::Thread(followers[place].who(), format!("cannot be started: {error}")))?;
+            let started = followers[place].start(book, terms, place, &tell);
+            started.map_err(|error| followers[place].lost(format_args!("cannot be started: {error}")))?;
             reading.push((place, Instant::now()));
             continue;
         }
@@ -153,21 +173,31 @@ pub(super) fn start(
         }
         if let Ok((place, outcome)) = told.recv_timeout(limits::SOURCE_POLL_INTERVAL) {
             reading.retain(|(other, _)| *other != place);
-            each(&followers[place].subject, &outcome?);
+            if let Some(pass) = outcome? {
+                each(&followers[place].subject, &pass);
+            }
             continue;
         }
-        for &(place, since) in &reading {
-            let follower = &followers[place];
-            if follower.is_lost() {
-                return Err(EngineError::Thread(follower.who(), "panicked".into()));
-            }
-            if patience.is_some_and(|patience| since.elapsed() > patience) {
-                return Err(EngineError::Thread(
-                    follower.who(),
-                    format!("has not read its sources within {patience:?}"),
-                ));
-            }
+        if let Some((place, _)) = reading.iter().find(|(place, _)| followers[*place].is_lost()) {
+            return Err(followers[*place].lost("panicked"));
         }
+        let over = |since: &Instant, patience| since.elapsed() > patience;
+        if let Some(patience) = terms.patience
+            && let Some((place, _)) = reading.iter().find(|(_, since)| over(since, patience))
+        {
+            return Err(followers[*place].lost(format_args!("has not read them within {patience:?}")));
+        }
+        // What the book knows is told rather than nothing; who reads may still come to an end.
+        reading.retain(|(place, since)| {
+            let follower = &followers[*place];
+            let goes_on = terms.from_book && follower.known && over(since, limits::START_READ_MAX);
+            if goes_on {
+                let fault = "the sources were not read since the start: reading one of them takes long, or hangs";
+                error!(issuer = follower.who(), "{fault}; what the book knows is answered");
+                follower.state.health.refused(fault);
+            }
+            !goes_on
+        });
     }
 }
 

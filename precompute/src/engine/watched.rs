@@ -183,19 +183,25 @@ impl Watched {
                 self.warn_if_out_of_date(pass.crl_next_update);
             }
             Err(error) if self.may_be_a_moment(&error) => self.read_again_at = Some(Instant::now()),
-            Err(error) => {
-                self.unsteady = 0;
-                if self.state.health.refused(&error.to_string()) {
-                    error!(
-                        tenant = self.subject.tenant,
-                        issuer = self.subject.name,
-                        "{error}; the last good state stays in use"
-                    );
-                }
-                // What stood in the way need not show in the file: descriptors or memory that ran out, a mount.
-                self.read_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
-            }
+            Err(faults) => self.refused(&faults),
         }
+    }
+
+    /// Tells that sources are refused, and has them tried again.
+    pub(super) fn refused(&mut self, faults: &Faults) {
+        self.unsteady = 0;
+        if self.state.health.refused(&faults.to_string()) {
+            let Subject { tenant, name, .. } = &*self.subject;
+            error!(tenant, issuer = name, "{faults}; the last good state stays in use");
+        }
+        // What stood in the way need not show in the file: descriptors or memory that ran out, a mount.
+        self.read_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
+    }
+
+    /// Whether the book knows anything of it.
+    pub(super) fn is_known(&self) -> bool {
+        let counts = self.state.records.counts();
+        counts.good + counts.revoked > 0 || self.crl_number.is_some()
     }
 
     /// Whether a refusal may come from reading in the middle of a change, which is no fault unless it never ends.

@@ -75,10 +75,9 @@ fn the_book_remembers_a_revocation_that_its_source_forgot_while_it_was_down() {
 }
 
 #[test]
-fn a_start_without_a_readable_index_fails_and_names_it() {
-    let (ca, leaf, mut responder) = serving(Ca::issue);
-    responder.end_by("KILL");
-    let site = responder.into_site();
+fn a_first_start_without_a_readable_index_fails_and_names_it() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
     let kept = fs::read_to_string(ca.index()).unwrap();
     fs::remove_file(ca.index()).unwrap();
     let said = site.refuses_to_start();
@@ -86,6 +85,31 @@ fn a_start_without_a_readable_index_fails_and_names_it() {
     ca.replace_index(&kept);
     let responder = site.start();
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+}
+
+#[test]
+fn a_restart_goes_on_from_the_book_where_a_source_is_broken() {
+    // One customer's broken file kept all of them from being answered after a crash.
+    let (ca, (good, revoked), mut responder) = serving(|ca| {
+        let revoked = ca.issue();
+        ca.revoke(&revoked, &[]);
+        (ca.issue(), revoked)
+    });
+    responder.end_by("KILL");
+    let site = responder.into_site();
+    let kept = fs::read_to_string(ca.index()).unwrap();
+    fs::write(ca.index(), "garbage\n").unwrap();
+    let synced = site.precompute("sync", &[]);
+    assert!(!synced.status.success() && synced.text.contains("index.txt:1:"), "{synced:?}");
+    let responder = site.start();
+    Ask::about(&ca, &good).at(responder.http(), "/").expect(Status::Good);
+    Ask::about(&ca, &revoked).at(responder.http(), "/").expect(Status::Revoked);
+    let (_, text) = responder.readiness();
+    assert!(text.contains("degraded: ") && text.contains("index.txt:1:"), "{text}");
+    ca.replace_index(&kept);
+    ca.revoke(&good, &[]);
+    let told = || (Ask::about(&ca, &good).at(responder.http(), "/").status == Status::Revoked).then_some(());
+    until("followed again", Duration::from_secs(10), told);
 }
 
 #[test]
