@@ -19,6 +19,7 @@ use crate::{
     limits,
     pki::{Reason, Record, Serial, Status, UnixTime},
     records::Change,
+    source::{CrlMark, CrlMarks, CrlNumber},
 };
 
 /// Numbers that stand for the whole file.
@@ -27,11 +28,17 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
 /// Issuer number, serial → status, reason, revocation time, end of validity, version.
 const RECORDS: TableDefinition<'_, &[u8; KEY], &[u8; VALUE]> = TableDefinition::new("records");
-/// Issuer number → number of the newest complete CRL that was taken.
+/// Issuer number → number of the newest complete CRL that was taken: where an earlier version left it.
 const CRL_NUMBERS: TableDefinition<'_, u32, &[u8; 20]> = TableDefinition::new("crl-numbers");
+/// Issuer number and kind of CRL → whether it has a number, the number, thisUpdate, digest of the newest one taken.
+const CRL_MARKS: TableDefinition<'_, (u32, u8), &[u8; MARK]> = TableDefinition::new("crl-marks");
 
 const KEY: usize = 4 + Serial::MAX_OCTETS;
 const VALUE: usize = 2 + 8 + 8 + 8;
+const MARK: usize = 1 + 20 + 8 + 32;
+/// Kinds of CRL.
+const COMPLETE: u8 = 0;
+const DELTA: u8 = 1;
 
 /// The layout of this file; another one is refused rather than misread.
 const FORMAT: u64 = 1;
@@ -54,8 +61,8 @@ pub struct Batch<'a> {
     pub issuer: IssuerNumber,
     /// Fastest in order of serial.
     pub changes: &'a [Change],
-    /// The number of the complete CRL that they come from, big-endian, padded.
-    pub crl_number: Option<[u8; 20]>,
+    /// The CRLs that they come from.
+    pub crl_marks: Option<CrlMarks>,
 }
 
 /// Why the book cannot be used; always names the file and a remedy.
@@ -180,12 +187,18 @@ impl Book {
         })
     }
 
-    /// The number of the newest complete CRL taken for `issuer`.
-    pub fn crl_number(&mut self, issuer: IssuerNumber) -> Result<Option<[u8; 20]>, BookError> {
+    /// The newest CRLs taken for `issuer`.
+    pub fn crl_marks(&mut self, issuer: IssuerNumber) -> Result<CrlMarks, BookError> {
         self.run(|database| {
-            let numbers = database.begin_read()?.open_table(CRL_NUMBERS)?;
-            let number = numbers.get(issuer.0)?;
-            Ok(number.map(|number| *number.value()))
+            let transaction = database.begin_read()?;
+            let (marks, numbers) = (transaction.open_table(CRL_MARKS)?, transaction.open_table(CRL_NUMBERS)?);
+            let mark = |kind| Ok::<_, redb::Error>(marks.get((issuer.0, kind))?.map(|mark| decode_mark(mark.value())));
+            let number_only = numbers.get(issuer.0)?.map(|number| CrlMark {
+                number: Some(CrlNumber::from_padded(*number.value())),
+                this_update: UnixTime(0),
+                digest: [0; 32],
+            });
+            Ok(CrlMarks { complete: mark(COMPLETE)?.or(number_only), delta: mark(DELTA)? })
         })
     }
 
@@ -208,8 +221,14 @@ impl Book {
                         None => records.remove(&key)?,
                     };
                 }
-                if let Some(number) = batch.crl_number {
-                    transaction.open_table(CRL_NUMBERS)?.insert(batch.issuer.0, &number)?;
+                if let Some(CrlMarks { complete, delta }) = batch.crl_marks {
+                    let mut marks = transaction.open_table(CRL_MARKS)?;
+                    for (kind, mark) in [(COMPLETE, complete), (DELTA, delta)] {
+                        match mark {
+                            Some(mark) => marks.insert((batch.issuer.0, kind), &encode_mark(&mark))?,
+                            None => marks.remove((batch.issuer.0, kind))?,
+                        };
+                    }
                 }
                 version
             };
@@ -239,6 +258,7 @@ fn open_database(path: &Path) -> Result<Database, BookError> {
             }
             transaction.open_table(RECORDS)?;
             transaction.open_table(CRL_NUMBERS)?;
+            transaction.open_table(CRL_MARKS)?;
             format.unwrap_or(FORMAT)
         };
         transaction.commit()?;
@@ -294,6 +314,24 @@ fn encode(record: &Record, version: u64) -> [u8; VALUE] {
     value
 }
 
+fn encode_mark(mark: &CrlMark) -> [u8; MARK] {
+    let mut value = [0; MARK];
+    value[0] = u8::from(mark.number.is_some());
+    value[1..21].copy_from_slice(&mark.number.map_or([0; 20], |number| *number.padded()));
+    value[21..29].copy_from_slice(&mark.this_update.0.to_be_bytes());
+    value[29..].copy_from_slice(&mark.digest);
+    value
+}
+
+fn decode_mark(value: &[u8; MARK]) -> CrlMark {
+    let number = CrlNumber::from_padded(std::array::from_fn(|at| value[1 + at]));
+    CrlMark {
+        number: Some(number).filter(|_| value[0] != 0),
+        this_update: UnixTime(u64::from_be_bytes(std::array::from_fn(|at| value[21 + at]))),
+        digest: std::array::from_fn(|at| value[29 + at]),
+    }
+}
+
 fn decode(key: &[u8; KEY], value: &[u8; VALUE]) -> Option<(Serial, Record)> {
     let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| value[at + i]));
     let status = match value[0] {
@@ -329,8 +367,11 @@ mod tests {
         let (a, b) = (book.issuer(&[1; 32]).unwrap(), book.issuer(&[2; 32]).unwrap());
         let change = |number, record| Change { serial: serial(number), record };
         let changes = [change(1, Some(GOOD)), change(2, Some(REVOKED)), change(3, Some(GOOD))];
-        let first = book.commit(&Batch { issuer: a, changes: &changes, crl_number: Some([9; 20]) }).unwrap();
-        let second = book.commit(&Batch { issuer: a, changes: &[change(3, None)], crl_number: None }).unwrap();
+        let number = Some(CrlNumber::from_padded([9; 20]));
+        let mark = |number| Some(CrlMark { number, this_update: UnixTime(7), digest: [3; 32] });
+        let marks = CrlMarks { complete: mark(number), delta: mark(None) };
+        let first = book.commit(&Batch { issuer: a, changes: &changes, crl_marks: Some(marks) }).unwrap();
+        let second = book.commit(&Batch { issuer: a, changes: &[change(3, None)], crl_marks: None }).unwrap();
         assert!(second > first);
         drop(book);
 
@@ -340,9 +381,24 @@ mod tests {
         book.load(a, |serial, record| found.push((serial, record))).unwrap();
         assert_eq!(found, [(serial(1), GOOD), (serial(2), REVOKED)]);
         assert_eq!(book.get(a, &serial(2)).unwrap(), Some(REVOKED));
-        assert_eq!(book.crl_number(a).unwrap(), Some([9; 20]));
+        assert_eq!(book.crl_marks(a).unwrap(), marks);
         book.load(b, |serial, _| panic!("{serial} is the other issuer's")).unwrap();
-        assert_eq!(book.crl_number(b).unwrap(), None);
+        assert_eq!(book.crl_marks(b).unwrap(), CrlMarks::default());
+    }
+
+    #[test]
+    fn the_number_that_an_earlier_version_kept_still_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut book = Book::open(dir.path()).unwrap();
+        let issuer = book.issuer(&[1; 32]).unwrap();
+        book.run(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(CRL_NUMBERS)?.insert(issuer.0, &[9; 20])?;
+            Ok(transaction.commit()?)
+        })
+        .unwrap();
+        let mark = book.crl_marks(issuer).unwrap().complete.unwrap();
+        assert_eq!(mark.number, Some(CrlNumber::from_padded([9; 20])));
     }
 
     #[test]

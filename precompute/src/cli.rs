@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{Config, Document},
-    engine::Engine,
+    engine::{Accepted, Engine},
     pki::{Serial, UnixTime},
 };
 
@@ -36,6 +36,9 @@ enum Command {
         /// Take a source also when it lists less than half of the certificates known so far.
         #[arg(long)]
         accept_shrink: bool,
+        /// Take a CRL also when it is older than the one taken before: its CA had to begin anew.
+        #[arg(long)]
+        accept_older: bool,
     },
     /// Sign answers before anybody asks, while no responder runs. Ctrl-C leaves what is done; started again it goes on.
     Presign {
@@ -57,7 +60,9 @@ enum Command {
 /// Runs the command; the error is for the user.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     match arguments.command {
-        Command::Sync { config, accept_shrink } => sync(&read_config(config)?, accept_shrink),
+        Command::Sync { config, accept_shrink: shrink, accept_older: older } => {
+            sync(&read_config(config)?, Accepted { shrink, older })
+        }
         Command::Presign { config } => presign::run(&read_config(config)?),
         Command::Show { config, serials } => show(&read_config(config)?, &serials),
     }
@@ -74,11 +79,9 @@ fn read_config(path: PathBuf) -> Result<Config, Box<dyn std::error::Error>> {
     Ok(config)
 }
 
-fn sync(config: &Config, accept_shrink: bool) -> Result<(), Box<dyn std::error::Error>> {
+fn sync(config: &Config, accept: Accepted) -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Engine::open(config)?;
-    if accept_shrink {
-        engine.accept_shrink();
-    }
+    engine.accept(accept);
     engine.sync(|tenant, issuer, pass| {
         println!(
             "{tenant}/{issuer}: {} listed, {} changed; the book has {} good and {} revoked ({:.1} s)",

@@ -117,12 +117,21 @@ pub struct Pass {
     pub took: Duration,
 }
 
+/// What is refused otherwise, and was said to be meant.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Accepted {
+    /// A list that lost more than half of its certificates.
+    pub shrink: bool,
+    /// A CRL that is older than the one before.
+    pub older: bool,
+}
+
 /// Keeps the records of all issuers.
 #[derive(Debug)]
 pub struct Engine {
     book: SharedBook,
     issuers: Vec<Follower>,
-    accept_shrink: bool,
+    accept: Accepted,
 }
 
 impl Engine {
@@ -136,12 +145,12 @@ impl Engine {
         }
         let records: u64 = issuers.iter().map(|issuer| issuer.state.records.counts()).map(|c| c.good + c.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
-        Ok(Self { book: Arc::new(Mutex::new(book)), issuers, accept_shrink: false })
+        Ok(Self { book: Arc::new(Mutex::new(book)), issuers, accept: Accepted::default() })
     }
 
-    /// Lets [`Engine::sync`] take sources also when they list less than half of what the book has.
-    pub fn accept_shrink(&mut self) {
-        self.accept_shrink = true;
+    /// What [`Engine::sync`] may let pass.
+    pub fn accept(&mut self, accept: Accepted) {
+        self.accept = accept;
     }
 
     /// The state of every issuer, in the order of [`Config::issuers`].
@@ -158,7 +167,7 @@ impl Engine {
 
     /// The same, and any refusal is an error.
     pub fn sync(&mut self, each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        self.start(Terms { accept_shrink: self.accept_shrink, ..Terms::default() }, each)
+        self.start(Terms { accept: self.accept, ..Terms::default() }, each)
     }
 
     fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {

@@ -58,6 +58,9 @@ pub const TOKEN_OBJECTS_TOLD_MAX: usize = 16;
 /// waits behind this many takes some seconds, longer than clients stay.
 pub const SIGN_QUEUE_LENGTH_MAX: usize = 4096;
 
+/// How far ahead the clock of a CA may be: machines without a time service drift by seconds a day.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
+
 /// How often sources are looked at. A change must show within a second, reading included: a million
 /// lines take about 0.3 s.
 pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);

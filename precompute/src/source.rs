@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use crl::{Change, Coverage, Crl, CrlHeader, CrlNumber, Entries, Entry};
+pub use crl::{Change, Coverage, Crl, CrlHeader, CrlMark, CrlMarks, CrlNumber, Entries, Entry};
 pub use index::{Index, Listed};
 
 use crate::pki::{FileError, UnixTime};

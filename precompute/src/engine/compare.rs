@@ -15,7 +15,7 @@ use crate::{
     limits,
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime},
     records::{Census, Change, Found, Records},
-    source::{Index, Listed, SourceError},
+    source::{CrlMarks, Index, Listed, SourceError},
 };
 
 /// All that a comparison looks at.
@@ -24,13 +24,17 @@ pub(super) struct Question<'a> {
     pub(super) records: &'a Records,
     pub(super) sources: &'a Sources,
     pub(super) issuer: &'a Certificate,
-    /// Number of the newest complete CRL taken before, big-endian, padded.
-    pub(super) crl_number: Option<[u8; 20]>,
+    /// The newest CRLs taken before.
+    pub(super) crl_marks: CrlMarks,
     pub(super) now: UnixTime,
     /// Whether a list may lose most of its certificates.
     pub(super) accept_shrink: bool,
     /// What to do if that is meant.
-    pub(super) remedy: &'a str,
+    pub(super) shrink_remedy: &'a str,
+    /// Whether a CRL may be older than the one before.
+    pub(super) accept_older: bool,
+    /// What to do if that is meant.
+    pub(super) older_remedy: &'a str,
 }
 
 /// What it found.
@@ -49,8 +53,10 @@ pub(super) struct Comparison {
     pub contradictions: u64,
     /// One of them: what the record is, and what the sources say.
     pub first_contradiction: Option<(Serial, Status, Option<Status>)>,
-    /// The complete CRL's number, big-endian, padded.
-    pub crl_number: Option<[u8; 20]>,
+    /// Whether one of the faults is a CRL that is older than the one before.
+    pub older: bool,
+    /// The newest CRLs taken.
+    pub crl_marks: CrlMarks,
     /// When the CRLs go out of date, the earlier of the two.
     pub crl_next_update: Option<UnixTime>,
     /// Records that are listed, and those of them that have not expired.
@@ -87,11 +93,12 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     }
     if !faults.is_empty() {
         // An index that is in order says who exists, unless the CRL beside it was never seen.
-        let may_add = question.sources.crl.is_none() || question.crl_number.is_some();
+        let may_add = question.sources.crl.is_none() || question.crl_marks.complete.is_some();
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
     }
     comparison.changes.sort_unstable_by_key(|change| change.serial);
-    Comparison { faults, crl_number: crl.number, crl_next_update: crl.next_update, ..comparison }
+    let Revocations { older, marks: crl_marks, next_update: crl_next_update, .. } = crl;
+    Comparison { faults, older, crl_marks, crl_next_update, ..comparison }
 }
 
 impl Question<'_> {
@@ -203,7 +210,7 @@ impl Comparison {
         self.shrunk = true;
         let problem = format!(
             "lists none of the {missed} certificates known that are still valid: it is empty or another CA's; {}",
-            question.remedy
+            question.shrink_remedy
         );
         Err(SourceError::file(path, problem))
     }
@@ -230,7 +237,7 @@ impl Comparison {
         let problem = format!(
             "no longer lists {lost} of the {before} certificates known that are still valid, which looks like a damaged \
              or foreign file; they stay as they are; {}",
-            question.remedy
+            question.shrink_remedy
         );
         Err(SourceError::file(path, problem))
     }
@@ -246,9 +253,12 @@ pub(super) fn strictness(status: Status) -> u8 {
     match status {
         Status::Good => 0,
         Status::Revoked { reason: Reason::CertificateHold, .. } => 1,
-        Status::Revoked { .. } => 2,
+        Status::Revoked { .. } => FINAL,
     }
 }
+
+/// The strictness that nothing takes back.
+pub(super) const FINAL: u8 = 2;
 
 /// Of two statements about one certificate what is safe to tell, and the first where both are as strict.
 pub(super) fn stricter(first: Status, second: Status) -> Status {

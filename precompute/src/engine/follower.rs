@@ -14,7 +14,7 @@ use std::{
 use tracing::{error, warn};
 
 use super::{
-    EngineError, IssuerState, Pass,
+    Accepted, EngineError, IssuerState, Pass,
     watched::{Subject, Watched},
 };
 use crate::{
@@ -95,7 +95,7 @@ impl Follower {
         let Some(mut watched) = self.watched.take() else { return Ok(()) };
         let (book, stop, tell) = (Arc::clone(book), Arc::clone(&self.stop), tell.clone());
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
-            let outcome = match watched.first_pass(&book, terms.accept_shrink, &stop) {
+            let outcome = match watched.first_pass(&book, terms.accept, &stop) {
                 Err(EngineError::Source(faults)) if terms.from_book && watched.is_known() => {
                     watched.refused(&faults);
                     Ok(None)
@@ -105,7 +105,7 @@ impl Follower {
             let taken = outcome.is_ok();
             let _ = tell.send((place, outcome));
             if taken {
-                watched.follow(&book, terms.accept_shrink, &stop);
+                watched.follow(&book, terms.accept, &stop);
             }
         })?;
         self.thread = Some(thread);
@@ -141,7 +141,7 @@ type Tell = mpsc::Sender<(usize, Result<Option<Pass>, EngineError>)>;
 /// On what terms a first pass is made.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Terms {
-    pub(super) accept_shrink: bool,
+    pub(super) accept: Accepted,
     /// Whether an issuer goes on from what the book knows of it where its sources are refused or hang.
     pub(super) from_book: bool,
     /// How long all others may take.

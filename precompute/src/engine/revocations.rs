@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::compare::Question;
+use super::compare::{FINAL, Question, strictness};
 use crate::{
     pki::{Serial, Status, UnixTime},
-    source::{self, Crl, SourceError},
+    source::{self, Crl, CrlMark, CrlMarks, CrlNumber, SourceError},
 };
 
 /// What the CRLs say, in order of serial.
@@ -15,29 +15,30 @@ pub(super) struct Revocations {
     taken: Vec<bool>,
     /// Whether it would list every revoked certificate of the issuer.
     pub(super) whole: bool,
-    /// The complete CRL's number, big-endian, padded.
-    pub(super) number: Option<[u8; 20]>,
+    /// The newest CRLs taken.
+    pub(super) marks: CrlMarks,
     /// When they go out of date, the earlier of the two.
     pub(super) next_update: Option<UnixTime>,
-    /// Why a CRL was refused. The revocations of the other one are there all the same.
+    /// Why a CRL was refused. The revocations of the other one are there all the same, and of this one those that can
+    /// never be taken back, if it is the CA's.
     pub(super) faults: Vec<SourceError>,
+    /// Whether one of them was older than the one before.
+    pub(super) older: bool,
 }
 
 impl Revocations {
     pub(super) fn read(question: &Question<'_>) -> Self {
         let mut this = Self::default();
         let Some(path) = &question.sources.crl else { return this };
-        let complete = this.accept(read_complete(path, question));
-        if let Some(complete) = &complete {
-            this.number = complete.header().number.map(|number| *number.padded());
-            this.next_update = complete.header().next_update;
-            this.whole = complete.header().coverage.is_complete();
-            this.entries.extend(complete.entries().filter_map(revoked));
+        if !question.accept_older {
+            this.marks = question.crl_marks;
         }
+        let complete = this.accept(Crl::read(path, question.issuer));
+        let complete = complete.filter(|complete| this.take_complete(question, path, complete));
         if let Some(path) = &question.sources.delta_crl
             && let Some(delta) = this.accept(Crl::read(path, question.issuer))
         {
-            this.add_delta(path, &delta, complete.as_ref());
+            this.take_delta(question, path, &delta, complete.as_ref());
         }
         // Stable: of two entries of one serial the first stays.
         this.entries.sort_by_key(|(serial, _)| *serial);
@@ -50,14 +51,40 @@ impl Revocations {
         read.map_err(|fault| self.faults.push(fault)).ok()
     }
 
+    /// Takes the complete CRL, unless it is a delta CRL or no later statement than the one before.
+    fn take_complete(&mut self, question: &Question<'_>, path: &Path, complete: &Crl) -> bool {
+        let problem = if complete.is_delta() {
+            Some("is a delta CRL; name it as `delta_crl` and a complete CRL as `crl`".to_owned())
+        } else {
+            self.out_of_order(question, &complete.mark(), self.marks.complete)
+        };
+        if let Some(problem) = problem {
+            self.refuse(path, problem, complete);
+            return false;
+        }
+        self.marks.complete = Some(complete.mark());
+        self.next_update = complete.header().next_update;
+        self.whole = complete.header().coverage.is_complete();
+        self.entries.extend(complete.entries().filter_map(revoked));
+        true
+    }
+
     /// Changes the entries by those of a delta CRL. One that is older than the complete CRL says nothing new: its CA
     /// has published a complete CRL since, and the next delta will be to that (RFC 5280 section 5.2.4).
-    fn add_delta(&mut self, path: &Path, delta: &Crl, complete: Option<&Crl>) {
-        if complete.is_some_and(|complete| delta.is_delta() && delta.header().number < complete.header().number) {
+    fn take_delta(&mut self, question: &Question<'_>, path: &Path, delta: &Crl, complete: Option<&Crl>) {
+        let number = complete.and_then(|complete| complete.header().number);
+        let covered = |other: Option<CrlNumber>| number.is_some() && other < number;
+        let known = self.marks.delta.and_then(|mark| mark.number);
+        if delta.is_delta() && covered(delta.header().number) && (covered(known) || known == number) {
             return;
         }
-        if let Some(Err(problem)) = complete.map(|complete| delta.applies_to(complete)) {
-            self.faults.push(SourceError::file(path, problem));
+        if let Some(problem) = self.out_of_order(question, &delta.mark(), self.marks.delta) {
+            self.refuse(path, problem, delta);
+            return;
+        }
+        match complete.map(|complete| delta.applies_to(complete)) {
+            Some(Err(problem)) => self.faults.push(SourceError::file(path, problem)),
+            Some(Ok(())) | None => self.marks.delta = Some(delta.mark()),
         }
         self.next_update = [self.next_update, delta.header().next_update].into_iter().flatten().min();
         let mut changes = BTreeMap::new();
@@ -69,6 +96,23 @@ impl Revocations {
         self.entries.retain(|(serial, _)| !changes.contains_key(serial));
         // Also where it does not go with the complete CRL: what the CA says to be revoked is.
         self.entries.extend(changes.into_values().flatten());
+    }
+
+    /// Why a CRL cannot be the one to follow `taken`.
+    fn out_of_order(&mut self, question: &Question<'_>, crl: &CrlMark, taken: Option<CrlMark>) -> Option<String> {
+        if let Err(problem) = crl.is_past(question.now) {
+            return Some(problem);
+        }
+        let problem = crl.follows(taken.as_ref()).err()?;
+        self.older = true;
+        Some(format!("{problem}; {}", question.older_remedy))
+    }
+
+    /// Notes a fault of a CRL that the CA did sign: those it says to be finally revoked are, however old it is.
+    fn refuse(&mut self, path: &Path, problem: String, crl: &Crl) {
+        self.faults.push(SourceError::file(path, problem));
+        let certain = crl.entries().filter_map(revoked).filter(|(_, status)| strictness(*status) == FINAL);
+        self.entries.extend(certain);
     }
 
     pub(super) fn take(&mut self, serial: &Serial) -> Option<Status> {
@@ -88,31 +132,9 @@ impl Revocations {
     }
 }
 
-/// The complete CRL, unless it is no CRL of the issuer, a delta CRL, or an old one.
-fn read_complete(path: &Path, question: &Question<'_>) -> Result<Crl, SourceError> {
-    let complete = Crl::read(path, question.issuer)?;
-    if complete.is_delta() {
-        return Err(SourceError::file(path, "is a delta CRL; name it as `delta_crl` and a complete CRL as `crl`"));
-    }
-    refuse_older(path, &complete, question.crl_number)?;
-    Ok(complete)
-}
-
 fn revoked(entry: source::Entry) -> Option<(Serial, Status)> {
     match entry.change {
         source::Change::Revoked { time, reason } => Some((entry.serial, Status::Revoked { time, reason })),
         source::Change::Remove => None,
-    }
-}
-
-/// CRL numbers only rise (RFC 5280 section 5.2.3): a lower one is an old file put back.
-fn refuse_older(path: &Path, crl: &Crl, taken: Option<[u8; 20]>) -> Result<(), SourceError> {
-    match (crl.header().number, taken) {
-        (Some(number), Some(taken)) if *number.padded() < taken => {
-            let problem =
-                "is older than the CRL taken before (its cRLNumber is lower); put the newest CRL in its place";
-            Err(SourceError::file(path, problem))
-        }
-        _ => Ok(()),
     }
 }

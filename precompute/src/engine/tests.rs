@@ -17,6 +17,8 @@ struct World {
     watched: Watched,
 }
 
+const SHRINK: Accepted = Accepted { shrink: true, older: false };
+
 const DATE: &str = "250101000000Z";
 
 fn good(serial: u32) -> String {
@@ -62,18 +64,18 @@ impl World {
     }
 
     fn pass(&mut self) -> Result<Pass, String> {
-        self.pass_accepting(false)
+        self.pass_accepting(Accepted::default())
     }
 
-    fn pass_accepting(&mut self, accept_shrink: bool) -> Result<Pass, String> {
+    fn pass_accepting(&mut self, accept: Accepted) -> Result<Pass, String> {
         self.watched.watch.changed();
-        let pass = self.watched.pass(accept_shrink).map_err(|error| error.to_string());
+        let pass = self.watched.pass(accept).map_err(|error| error.to_string());
         self.watched.save(&mut lock(&self.book)).unwrap();
         pass
     }
 
     fn look(&mut self) {
-        self.watched.look(&self.book, false, &Stop::default());
+        self.watched.look(&self.book, Accepted::default(), &Stop::default());
     }
 
     fn report(&self) -> HealthReport {
@@ -185,7 +187,7 @@ fn an_index_that_lost_most_of_its_certificates_is_refused_until_accepted() {
     world.index(&list(1..60));
     assert_eq!(world.pass().unwrap().counts, Counts { good: 59, revoked: 1 }, "less than half went");
     world.index(&list(1..10));
-    world.pass_accepting(true).unwrap();
+    world.pass_accepting(SHRINK).unwrap();
     assert_eq!(world.watched.state.records.counts(), Counts { good: 9, revoked: 1 });
 }
 
@@ -201,7 +203,7 @@ fn certificates_that_expired_may_be_pruned_at_any_number() {
     assert_eq!((world.status(1), world.status(4), world.status(10)), (Some(FINAL), Some(Status::Good), None));
     // All of them gone, and new ones in their place.
     world.index(&expired(10..50));
-    world.pass_accepting(true).unwrap();
+    world.pass_accepting(SHRINK).unwrap();
     world.index(&list(100..110));
     assert_eq!(world.pass().unwrap().counts.good, 10);
 }
@@ -456,9 +458,62 @@ fn while_the_book_is_being_written_sources_are_looked_at_and_saved_later() {
     let book = std::mem::replace(&mut world.book, Mutex::new(Book::lost(world.state.path())));
     let writing = lock(&book);
     world.index(&(list(1..4) + &revoked(4, ",keyCompromise")));
-    world.watched.look(&book, false, &Stop::default());
+    world.watched.look(&book, Accepted::default(), &Stop::default());
     assert!(world.status(4) == Some(FINAL) && world.watched.save_again_at.is_some());
     drop(writing);
-    world.watched.look(&book, false, &Stop::default());
+    world.watched.look(&book, Accepted::default(), &Stop::default());
     assert!(world.watched.unsaved.is_empty());
+}
+
+#[test]
+fn an_older_crl_or_delta_put_back_releases_nobody() {
+    // The fault froze the number only: a CRL without one, or a delta CRL that steps back, released holds.
+    let mut world = World::new(|ca| Sources { delta_crl: Some(ca.path("delta.crl")), ..crl_sources(ca) });
+    let held = |serial| revoked(serial, ",certificateHold");
+    let bytes = |world: &World, file: &str| fs::read(world.ca.path(file)).unwrap();
+    let put = |world: &World, file: &str, content: &[u8]| fs::write(world.ca.path(file), content).unwrap();
+    world.crl(&held(1), "ca.crl", COMPLETE);
+    world.crl("", "delta.crl", &["-crlexts", "delta"]);
+    let old_delta = bytes(&world, "delta.crl");
+    world.pass().unwrap();
+    world.crl(&held(2), "delta.crl", &["-crlexts", "delta"]);
+    world.pass().unwrap();
+    let (complete, delta) = (bytes(&world, "ca.crl"), bytes(&world, "delta.crl"));
+    put(&world, "delta.crl", &old_delta);
+    world.refuses("delta.crl: is older than the CRL taken before (its cRLNumber is lower");
+    let mut world = world.restart();
+    world.refuses("delta.crl: is older than the CRL taken before");
+    put(&world, "delta.crl", &delta);
+    world.pass().unwrap();
+
+    // The same number once more, with other content; then a final revocation, which counts however odd its CRL is.
+    let again = |world: &World, index: &str| {
+        put(world, "crlnumber", b"01\n");
+        world.crl(index, "ca.crl", COMPLETE);
+    };
+    again(&world, &held(5));
+    world.refuses("has the cRLNumber 0x01 of the CRL taken before, and says something else");
+    again(&world, &revoked(5, ",keyCompromise"));
+    assert!(world.pass().unwrap_err().contains("says something else"));
+    assert_eq!((world.status(1), world.status(2), world.status(5)), (Some(HOLD), Some(HOLD), Some(FINAL)));
+
+    // Without a number, and without the extensions that would have it.
+    put(&world, "ca.crl", &complete);
+    world.pass().unwrap();
+    let config = String::from_utf8(bytes(&world, "ca.cnf")).unwrap();
+    put(&world, "ca.cnf", config.replace("crlnumber = crlnumber\n", "").as_bytes());
+    world.crl("", "ca.crl", &[]);
+    let error = world.pass().unwrap_err();
+    assert!(error.contains("has no cRLNumber, and that of the CRL taken before was 0x01"), "{error}");
+    assert_eq!((world.status(1), world.status(2)), (Some(HOLD), Some(HOLD)));
+
+    // A CA that had to begin anew: the operator says that it is meant.
+    fs::remove_file(world.ca.path("delta.crl")).unwrap();
+    world.pass_accepting(Accepted { shrink: false, older: true }).unwrap_err();
+    put(&world, "delta.crl", &old_delta);
+    put(&world, "ca.crl", &complete);
+    let mut world = world.restart();
+    world.pass_accepting(Accepted { shrink: false, older: true }).unwrap();
+    assert_eq!((world.status(1), world.status(2)), (Some(HOLD), None));
+    world.pass().unwrap();
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use tracing::{error, info, warn};
 
 use super::{
-    EngineError, Faults, IssuerState, Pass,
+    Accepted, EngineError, Faults, IssuerState, Pass,
     accept::Accept,
     compare::{self, Comparison},
     follower::{Stop, lock},
@@ -21,6 +21,7 @@ use crate::{
     limits,
     pki::{Certificate, UnixTime},
     records::{Change, Records},
+    source::CrlMarks,
 };
 
 /// Whose certificates, and from where they are known.
@@ -57,8 +58,9 @@ pub(super) struct Watched {
     pub(super) number: IssuerNumber,
     pub(super) state: IssuerState,
     pub(super) watch: Watch,
-    crl_number: Option<[u8; 20]>,
-    accept: Accept,
+    crl_marks: CrlMarks,
+    shrink: Accept,
+    older: Accept,
     pub(super) unsaved: Unsaved,
     pub(super) read_again_at: Option<Instant>,
     pub(super) save_again_at: Option<Instant>,
@@ -70,12 +72,12 @@ pub(super) struct Watched {
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
     changes: Vec<Change>,
-    crl_number: Option<[u8; 20]>,
+    crl_marks: Option<CrlMarks>,
 }
 
 impl Unsaved {
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.crl_number.is_none()
+        self.changes.is_empty() && self.crl_marks.is_none()
     }
 }
 
@@ -96,8 +98,9 @@ impl Watched {
             number,
             state: IssuerState { records: Arc::new(records), ..IssuerState::default() },
             watch: Watch::new(subject.sources.paths()),
-            crl_number: book.crl_number(number)?,
-            accept: Accept::new(book.state_dir(), "shrink", number.get()),
+            crl_marks: book.crl_marks(number)?,
+            shrink: Accept::new(book.state_dir(), "shrink", number.get()),
+            older: Accept::new(book.state_dir(), "older", number.get()),
             unsaved: Unsaved::default(),
             read_again_at: None,
             save_again_at: None,
@@ -110,12 +113,12 @@ impl Watched {
     pub(super) fn first_pass(
         &mut self,
         book: &Mutex<Book>,
-        accept_shrink: bool,
+        accept: Accepted,
         stop: &Stop,
     ) -> Result<Pass, EngineError> {
         loop {
             self.watch.changed();
-            match self.pass(accept_shrink) {
+            match self.pass(accept) {
                 Ok(pass) => {
                     self.save(&mut lock(book))?;
                     self.state.health.read(UnixTime::now(), &pass);
@@ -130,19 +133,19 @@ impl Watched {
     }
 
     /// Looks at the sources until it is to stop.
-    pub(super) fn follow(&mut self, book: &Mutex<Book>, accept_shrink: bool, stop: &Stop) {
+    pub(super) fn follow(&mut self, book: &Mutex<Book>, accept: Accepted, stop: &Stop) {
         while !stop.pause(limits::SOURCE_POLL_INTERVAL) {
-            self.look(book, accept_shrink, stop);
+            self.look(book, accept, stop);
         }
     }
 
     /// One look: a pass if a file has changed or a refused one is to be tried again.
-    pub(super) fn look(&mut self, book: &Mutex<Book>, accept_shrink: bool, stop: &Stop) {
+    pub(super) fn look(&mut self, book: &Mutex<Book>, accept: Accepted, stop: &Stop) {
         self.state.health.looked(UnixTime::now());
         // Both sides always run: the watch must learn what it has seen.
         let due = self.watch.changed() | due(&mut self.read_again_at);
         if due {
-            self.take(accept_shrink);
+            self.take(accept);
             self.state.health.looked(UnixTime::now());
         }
         if (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
@@ -165,8 +168,8 @@ impl Watched {
     }
 
     /// One pass, its outcome told in log and health.
-    pub(super) fn take(&mut self, accept_shrink: bool) {
-        match self.pass(accept_shrink) {
+    pub(super) fn take(&mut self, accept: Accepted) {
+        match self.pass(accept) {
             Ok(pass) => {
                 self.unsteady = 0;
                 self.state.health.read(UnixTime::now(), &pass);
@@ -201,7 +204,7 @@ impl Watched {
     /// Whether the book knows anything of it.
     pub(super) fn is_known(&self) -> bool {
         let counts = self.state.records.counts();
-        counts.good + counts.revoked > 0 || self.crl_number.is_some()
+        counts.good + counts.revoked > 0 || self.crl_marks.complete.is_some()
     }
 
     /// Whether a refusal may come from reading in the middle of a change, which is no fault unless it never ends.
@@ -213,19 +216,23 @@ impl Watched {
 
     /// Reads the sources, and shows in the records what has changed. What is shown is in `unsaved` then, also after
     /// an error: the sources in order count as far as they are stricter.
-    pub(super) fn pass(&mut self, accept_shrink: bool) -> Result<Pass, Faults> {
+    pub(super) fn pass(&mut self, accept: Accepted) -> Result<Pass, Faults> {
         let started = Instant::now();
-        let accept_shrink = self.accept.given() || accept_shrink;
+        let accept =
+            Accepted { shrink: self.shrink.given() || accept.shrink, older: self.older.given() || accept.older };
         let comparison = compare::compare(&compare::Question {
             records: &self.state.records,
             sources: &self.subject.sources,
             issuer: &self.subject.certificate,
-            crl_number: self.crl_number,
+            crl_marks: self.crl_marks,
             now: UnixTime::now(),
-            accept_shrink,
-            remedy: &self.accept.remedy("shrink"),
+            accept_shrink: accept.shrink,
+            shrink_remedy: &self.shrink.remedy("shrink"),
+            accept_older: accept.older,
+            older_remedy: &self.older.remedy("older"),
         });
-        self.accept.refused(comparison.shrunk);
+        self.shrink.refused(comparison.shrunk);
+        self.older.refused(comparison.older);
         if comparison.faults.is_empty() {
             self.tell_contradictions(&comparison);
         }
@@ -234,9 +241,9 @@ impl Watched {
         self.state.records.reserve(comparison.changes.len());
         self.state.records.apply(comparison.changes.iter().copied());
         self.state.changes.tell(comparison.changes.len(), comparison.changes.iter().map(|change| change.serial));
-        if comparison.crl_number != self.crl_number {
-            self.crl_number = comparison.crl_number.or(self.crl_number);
-            self.unsaved.crl_number = self.crl_number;
+        if comparison.crl_marks != self.crl_marks {
+            self.crl_marks = comparison.crl_marks;
+            self.unsaved.crl_marks = Some(self.crl_marks);
         }
         let changed = comparison.changes.len() as u64;
         self.state.health.changed(changed);
@@ -268,8 +275,8 @@ impl Watched {
         if self.unsaved.is_empty() {
             return Ok(());
         }
-        let Unsaved { changes, crl_number } = &self.unsaved;
-        let saved = book.commit(&Batch { issuer: self.number, changes, crl_number: *crl_number });
+        let Unsaved { changes, crl_marks } = &self.unsaved;
+        let saved = book.commit(&Batch { issuer: self.number, changes, crl_marks: *crl_marks });
         match &saved {
             Ok(_) => self.unsaved = Unsaved::default(),
             Err(error) if self.state.health.saved(Some(error.to_string())) => {

@@ -26,17 +26,20 @@ use crate::{
 
 mod entry;
 mod extension;
+mod mark;
 #[cfg(test)]
 mod tests;
 mod tlv;
 
 pub use entry::{Change, Entries, Entry};
+pub use mark::{CrlMark, CrlMarks};
 
 /// A CRL whose signature and entries were checked.
 #[derive(Clone)]
 pub struct Crl {
     der: Vec<u8>,
     header: CrlHeader,
+    mark: CrlMark,
     /// Fingerprint of the issuer whose key verified the signature.
     issuer: [u8; 32],
     /// The value of issuingDistributionPoint in `der`.
@@ -86,6 +89,11 @@ impl Coverage {
 pub struct CrlNumber([u8; CrlNumber::MAX_OCTETS]);
 
 impl CrlNumber {
+    /// From [`CrlNumber::padded`].
+    pub const fn from_padded(padded: [u8; Self::MAX_OCTETS]) -> Self {
+        Self(padded)
+    }
+
     /// Octets of value that RFC 5280 allows.
     pub const MAX_OCTETS: usize = 20;
 
@@ -162,7 +170,8 @@ impl Crl {
             start..start + slice.len()
         };
         let (scope, entries) = (extensions.scope.map(at), at(outline.entries));
-        Ok(Self { header, issuer: issuer.issuer_fingerprint(), scope, entries, entry_count, rules, der })
+        let mark = CrlMark::of(outline.tbs, header.number, header.this_update);
+        Ok(Self { header, mark, issuer: issuer.issuer_fingerprint(), scope, entries, entry_count, rules, der })
     }
 
     /// What it says of itself.

@@ -1,0 +1,132 @@
+//! Which of two CRLs of one kind is the later statement.
+//!
+//! Purpose: an old CRL that is put back must not release a hold. Invariant: what follows the CRL taken last is
+//! later than it by number and by time, or is the same. It is pure: the time is a parameter.
+
+use aws_lc_rs::digest;
+
+use super::{Crl, CrlNumber};
+use crate::{limits, pki::UnixTime};
+
+/// What is kept of a CRL that was taken, to be compared with the next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CrlMark {
+    /// Its cRLNumber.
+    pub number: Option<CrlNumber>,
+    /// Its thisUpdate.
+    pub this_update: UnixTime,
+    /// SHA-256 of what is signed; zeros where that was not kept.
+    pub digest: [u8; 32],
+}
+
+/// Those of the complete and the delta CRL of an issuer.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CrlMarks {
+    /// Of the complete CRL taken last.
+    pub complete: Option<CrlMark>,
+    /// Of the delta CRL taken last.
+    pub delta: Option<CrlMark>,
+}
+
+impl CrlMark {
+    pub(super) fn of(tbs: &[u8], number: Option<CrlNumber>, this_update: UnixTime) -> Self {
+        let mut mark = Self { number, this_update, digest: [0; 32] };
+        mark.digest.copy_from_slice(digest::digest(&digest::SHA256, tbs).as_ref());
+        mark
+    }
+
+    /// Whether it may follow the CRL `taken` last; the error says what is odd. An equal number with other content, or
+    /// one that disappears, is as odd as a lower one (RFC 5280 section 5.2.3: they only rise).
+    pub fn follows(&self, taken: Option<&Self>) -> Result<(), String> {
+        let Some(taken) = taken.filter(|taken| taken.digest != self.digest) else { return Ok(()) };
+        match (self.number, taken.number) {
+            (None, Some(number)) => {
+                return Err(format!("has no cRLNumber, and that of the CRL taken before was {number}"));
+            }
+            (Some(number), Some(before)) if number < before => {
+                return Err(format!(
+                    "is older than the CRL taken before (its cRLNumber is lower, {number} after {before}); put the \
+                     newest CRL in its place"
+                ));
+            }
+            (Some(number), Some(before)) if number == before && taken.digest != [0; 32] => {
+                return Err(format!("has the cRLNumber {number} of the CRL taken before, and says something else"));
+            }
+            _ => {}
+        }
+        if self.this_update < taken.this_update {
+            return Err(format!(
+                "is older than the CRL taken before (its thisUpdate is earlier, {} after {}); put the newest CRL in its place",
+                self.this_update, taken.this_update
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a thisUpdate in the future: the next CRL of a CA whose clock was set right would be older than it.
+    pub fn is_past(&self, now: UnixTime) -> Result<(), String> {
+        if self.this_update > now && self.this_update.since(now) > limits::CLOCK_SKEW_MAX {
+            return Err(format!(
+                "was issued at {}, and it is {now}; check the clocks of its CA and of this machine",
+                self.this_update
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Crl {
+    /// What is to be kept of it.
+    pub fn mark(&self) -> CrlMark {
+        self.mark
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(number: Option<u8>, this_update: u64, content: u8) -> CrlMark {
+        let number = number.and_then(|number| CrlNumber::from_der_content(&[number]));
+        CrlMark { number, this_update: UnixTime(this_update), digest: [content; 32] }
+    }
+
+    #[test]
+    fn only_a_later_crl_follows() {
+        let taken = mark(Some(5), 100, 1);
+        for (next, problem) in [
+            (mark(Some(5), 100, 1), None),
+            (mark(Some(6), 100, 2), None),
+            (mark(Some(6), 101, 2), None),
+            (mark(Some(4), 101, 2), Some("its cRLNumber is lower, 0x04 after 0x05")),
+            (mark(Some(6), 99, 2), Some("its thisUpdate is earlier")),
+            (mark(Some(5), 101, 2), Some("says something else")),
+            (mark(Some(5), 99, 2), Some("says something else")),
+            (mark(None, 101, 2), Some("has no cRLNumber")),
+        ] {
+            let said = next.follows(Some(&taken));
+            assert!(
+                said.as_ref().err().is_none_or(|said| problem.is_some_and(|problem| said.contains(problem))),
+                "{said:?}"
+            );
+            assert_eq!(said.is_err(), problem.is_some(), "{next:?}");
+            assert_eq!(next.follows(None), Ok(()), "the first one");
+        }
+        let unnumbered = mark(None, 100, 1);
+        assert_eq!(mark(None, 100, 2).follows(Some(&unnumbered)), Ok(()), "two within a second");
+        assert_eq!(mark(Some(1), 101, 2).follows(Some(&unnumbered)), Ok(()), "a CA that begins to number");
+        assert!(mark(None, 99, 2).follows(Some(&unnumbered)).is_err());
+        // Of an earlier version only the number is known.
+        let number_only = mark(Some(5), 0, 0);
+        assert_eq!(mark(Some(5), 100, 1).follows(Some(&number_only)), Ok(()));
+        assert!(mark(Some(4), 100, 1).follows(Some(&number_only)).is_err());
+    }
+
+    #[test]
+    fn a_crl_of_the_future_is_refused() {
+        let crl = mark(Some(5), 10_000, 1);
+        let skew = limits::CLOCK_SKEW_MAX.as_secs();
+        assert_eq!(crl.is_past(UnixTime(10_000 - skew)), Ok(()));
+        assert!(crl.is_past(UnixTime(9_999 - skew)).is_err());
+    }
+}
