@@ -17,6 +17,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[cfg(test)]
+pub(crate) use crl::tests::draft;
 pub use crl::{Change, Coverage, Crl, CrlHeader, CrlMark, CrlMarks, CrlNumber, Entries, Entry};
 pub use index::{Index, Listed};
 

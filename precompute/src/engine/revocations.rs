@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::compare::{FINAL, Question, strictness};
+use super::compare::{FINAL, Question, stricter, strictness};
 use crate::{
     pki::{Serial, Status, UnixTime},
     source::{self, Crl, CrlMark, CrlMarks, CrlNumber, SourceError},
@@ -40,9 +40,15 @@ impl Revocations {
         {
             this.take_delta(question, path, &delta, complete.as_ref());
         }
-        // Stable: of two entries of one serial the first stays.
         this.entries.sort_by_key(|(serial, _)| *serial);
-        this.entries.dedup_by_key(|(serial, _)| *serial);
+        // Of several entries of one serial the strictest counts.
+        this.entries.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 = stricter(kept.1, later.1);
+            }
+            same
+        });
         this.taken = vec![false; this.entries.len()];
         this
     }
@@ -89,9 +95,11 @@ impl Revocations {
         self.next_update = [self.next_update, delta.header().next_update].into_iter().flatten().min();
         let mut changes = BTreeMap::new();
         for entry in delta.entries() {
-            // A serial that stands twice is revoked if either entry says so.
-            let change = changes.entry(entry.serial).or_insert(None);
-            *change = change.or(revoked(entry));
+            let change: &mut Option<_> = changes.entry(entry.serial).or_insert(None);
+            *change = match (*change, revoked(entry)) {
+                (Some((serial, first)), Some((_, second))) => Some((serial, stricter(first, second))),
+                (first, second) => first.or(second),
+            };
         }
         self.entries.retain(|(serial, _)| !changes.contains_key(serial));
         // Also where it does not go with the complete CRL: what the CA says to be revoked is.

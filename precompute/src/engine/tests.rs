@@ -6,7 +6,10 @@ use super::{follower::Stop, *};
 use crate::{
     config::Sources,
     pki::{Reason, Status},
-    source::openssl::{Ca, KEYS},
+    source::{
+        draft,
+        openssl::{Ca, KEYS},
+    },
 };
 
 /// A CA directory, a book, and what is watched.
@@ -516,4 +519,37 @@ fn an_older_crl_or_delta_put_back_releases_nobody() {
     world.pass_accepting(Accepted { shrink: false, older: true }).unwrap();
     assert_eq!((world.status(1), world.status(2)), (Some(HOLD), None));
     world.pass().unwrap();
+}
+
+#[test]
+fn of_several_entries_of_one_serial_the_strictest_counts() {
+    // openssl lists none twice.
+    const HELD: u8 = 6;
+    const LOST: u8 = 1;
+    let entries = |entries: &[(u8, u8)]| {
+        draft::sequence(
+            &entries.iter().map(|(serial, code)| draft::entry(*serial, &[draft::reason(*code)])).collect::<Vec<_>>(),
+        )
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let write = |file: &str, numbers: &[Vec<u8>], list: &[(u8, u8)]| {
+        let crl = draft::Draft { entries: entries(list), ..draft::Draft::extensions(numbers) };
+        fs::write(dir.path().join(file), crl.der()).unwrap();
+    };
+    write("ca.crl", &[draft::number(1)], &[(1, HELD), (1, LOST), (2, LOST), (2, HELD)]);
+    write(
+        "delta.crl",
+        &[draft::number(2), draft::delta(1)],
+        &[(3, HELD), (3, LOST), (4, LOST), (4, HELD), (5, 8), (5, HELD)],
+    );
+    let mut book = Book::open(dir.path()).unwrap();
+    let path = |file: &str| Some(dir.path().join(file));
+    let sources = Sources { index: None, crl: path("ca.crl"), delta_crl: path("delta.crl") };
+    let mut watched = Watched::open(&mut book, Subject::of("tenant", "issuer", draft::issuer(), sources)).unwrap();
+    watched.pass(Accepted::default()).unwrap();
+    let reason = |serial: u8| match watched.state.records.get(&Serial::from_magnitude(&[serial]).unwrap())?.status {
+        Status::Revoked { reason, .. } => Some(reason.code()),
+        Status::Good => None,
+    };
+    assert_eq!([1, 2, 3, 4, 5].map(reason), [LOST, LOST, LOST, LOST, HELD].map(Some));
 }

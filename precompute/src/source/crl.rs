@@ -28,7 +28,7 @@ mod entry;
 mod extension;
 mod mark;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tlv;
 
 pub use entry::{Change, Entries, Entry};

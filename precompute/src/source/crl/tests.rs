@@ -6,7 +6,7 @@ use self::draft::*;
 use super::*;
 use crate::pki::{Reason, Serial};
 
-mod draft;
+pub(crate) mod draft;
 
 #[test]
 fn reads_header_and_entries() {

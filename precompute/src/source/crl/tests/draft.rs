@@ -6,13 +6,13 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use super::*;
 use crate::pki::Serial;
 
-pub(super) const ED25519: &[u8] = &[0x30, 5, 6, 3, 0x2b, 0x65, 0x70];
-pub(super) const TODAY: &[u8] = b"\x17\x0d250102030405Z";
-pub(super) const TOMORROW: &[u8] = b"\x17\x0d250103030405Z";
-pub(super) const TRUE: &[u8] = &[1, 1, 0xff];
-pub(super) const FALSE: &[u8] = &[1, 1, 0];
+pub(crate) const ED25519: &[u8] = &[0x30, 5, 6, 3, 0x2b, 0x65, 0x70];
+pub(crate) const TODAY: &[u8] = b"\x17\x0d250102030405Z";
+pub(crate) const TOMORROW: &[u8] = b"\x17\x0d250103030405Z";
+pub(crate) const TRUE: &[u8] = &[1, 1, 0xff];
+pub(crate) const FALSE: &[u8] = &[1, 1, 0];
 
-pub(super) fn element(tag: u8, content: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn element(tag: u8, content: impl AsRef<[u8]>) -> Vec<u8> {
     let content = content.as_ref();
     let length = content.len().to_be_bytes();
     let mut octets = vec![tag];
@@ -26,25 +26,25 @@ pub(super) fn element(tag: u8, content: impl AsRef<[u8]>) -> Vec<u8> {
     octets
 }
 
-pub(super) fn sequence<T: AsRef<[u8]>>(parts: &[T]) -> Vec<u8> {
+pub(crate) fn sequence<T: AsRef<[u8]>>(parts: &[T]) -> Vec<u8> {
     element(0x30, parts.iter().flat_map(|part| part.as_ref().to_vec()).collect::<Vec<_>>())
 }
 
-pub(super) fn name(common_name: &str) -> Vec<u8> {
+pub(crate) fn name(common_name: &str) -> Vec<u8> {
     sequence(&[element(0x31, sequence(&[vec![6, 3, 0x55, 4, 3], element(0x0c, common_name)]))])
 }
 
-pub(super) fn key(seed: u8) -> Ed25519KeyPair {
+pub(crate) fn key(seed: u8) -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
 }
 
 /// `to_be_signed` with algorithm and signature after it.
-pub(super) fn signed(to_be_signed: &[u8], algorithm: &[u8], seed: u8) -> Vec<u8> {
+pub(crate) fn signed(to_be_signed: &[u8], algorithm: &[u8], seed: u8) -> Vec<u8> {
     let signature = key(seed).sign(to_be_signed);
     sequence(&[to_be_signed, algorithm, &element(0x03, [&[0], signature.as_ref()].concat())])
 }
 
-pub(super) fn certificate(common_name: &str, seed: u8, extensions: &[Vec<u8>]) -> Certificate {
+pub(crate) fn certificate(common_name: &str, seed: u8, extensions: &[Vec<u8>]) -> Certificate {
     let spki = sequence(&[ED25519.to_vec(), element(0x03, [&[0], key(seed).public_key().as_ref()].concat())]);
     let mut fields = vec![
         element(0xa0, [2, 1, 2]),
@@ -61,32 +61,32 @@ pub(super) fn certificate(common_name: &str, seed: u8, extensions: &[Vec<u8>]) -
     Certificate::from_der(&signed(&sequence(&fields), ED25519, seed)).unwrap()
 }
 
-pub(super) fn issuer() -> Certificate {
+pub(crate) fn issuer() -> Certificate {
     certificate("CA", 7, &[])
 }
 
-pub(super) fn extension(last: u8, critical: bool, value: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn extension(last: u8, critical: bool, value: impl AsRef<[u8]>) -> Vec<u8> {
     let critical = if critical { TRUE } else { &[] };
     sequence(&[&[6, 3, 0x55, 0x1d, last], critical, &element(4, value)])
 }
 
-pub(super) fn number(value: u8) -> Vec<u8> {
+pub(crate) fn number(value: u8) -> Vec<u8> {
     extension(20, false, [2, 1, value])
 }
 
-pub(super) fn delta(base: u8) -> Vec<u8> {
+pub(crate) fn delta(base: u8) -> Vec<u8> {
     extension(27, true, [2, 1, base])
 }
 
-pub(super) fn reason(code: u8) -> Vec<u8> {
+pub(crate) fn reason(code: u8) -> Vec<u8> {
     extension(21, false, [0x0a, 1, code])
 }
 
-pub(super) fn distribution_point(fields: &[u8]) -> Vec<u8> {
+pub(crate) fn distribution_point(fields: &[u8]) -> Vec<u8> {
     extension(28, true, element(0x30, fields))
 }
 
-pub(super) fn entry(serial: u8, extensions: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn entry(serial: u8, extensions: &[Vec<u8>]) -> Vec<u8> {
     let mut fields = vec![vec![2, 1, serial], TODAY.to_vec()];
     if !extensions.is_empty() {
         fields.push(sequence(extensions));
@@ -95,20 +95,20 @@ pub(super) fn entry(serial: u8, extensions: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// A CRL to be; by default one that is taken.
-pub(super) struct Draft {
-    pub(super) version: Vec<u8>,
-    pub(super) inner: Vec<u8>,
-    pub(super) outer: Vec<u8>,
-    pub(super) issuer: Vec<u8>,
-    pub(super) times: Vec<u8>,
+pub(crate) struct Draft {
+    pub(crate) version: Vec<u8>,
+    pub(crate) inner: Vec<u8>,
+    pub(crate) outer: Vec<u8>,
+    pub(crate) issuer: Vec<u8>,
+    pub(crate) times: Vec<u8>,
     /// revokedCertificates, element and all.
-    pub(super) entries: Vec<u8>,
-    pub(super) extensions: Vec<Vec<u8>>,
-    pub(super) seed: u8,
+    pub(crate) entries: Vec<u8>,
+    pub(crate) extensions: Vec<Vec<u8>>,
+    pub(crate) seed: u8,
 }
 
 impl Draft {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             version: vec![2, 1, 1],
             inner: ED25519.to_vec(),
@@ -121,15 +121,15 @@ impl Draft {
         }
     }
 
-    pub(super) fn entries(entries: &[Vec<u8>]) -> Self {
+    pub(crate) fn entries(entries: &[Vec<u8>]) -> Self {
         Self { entries: sequence(entries), ..Self::new() }
     }
 
-    pub(super) fn extensions(extensions: &[Vec<u8>]) -> Self {
+    pub(crate) fn extensions(extensions: &[Vec<u8>]) -> Self {
         Self { extensions: extensions.to_vec(), ..Self::new() }
     }
 
-    pub(super) fn der(&self) -> Vec<u8> {
+    pub(crate) fn der(&self) -> Vec<u8> {
         let mut fields = vec![&self.version, &self.inner, &self.issuer, &self.times, &self.entries];
         let extensions = element(0xa0, sequence(&self.extensions));
         if !self.extensions.is_empty() {
@@ -138,30 +138,30 @@ impl Draft {
         signed(&sequence(&fields), &self.outer, self.seed)
     }
 
-    pub(super) fn read(&self) -> Result<Crl, String> {
+    pub(crate) fn read(&self) -> Result<Crl, String> {
         Crl::from_octets(self.der(), &issuer())
     }
 }
 
-pub(super) fn pem(der: &[u8]) -> String {
+pub(crate) fn pem(der: &[u8]) -> String {
     use der::pem::{LineEnding, encode_string};
     encode_string("X509 CRL", LineEnding::LF, der).unwrap()
 }
 
 #[track_caller]
-pub(super) fn refused(draft: &Draft, problem: &str) {
+pub(crate) fn refused(draft: &Draft, problem: &str) {
     let error = draft.read().expect_err(problem);
     assert!(error.contains(problem), "expected `{problem}`, found `{error}`");
 }
 
-pub(super) fn serial(value: u8) -> Serial {
+pub(crate) fn serial(value: u8) -> Serial {
     Serial::from_magnitude(&[value]).unwrap()
 }
 
-pub(super) fn today() -> UnixTime {
+pub(crate) fn today() -> UnixTime {
     UnixTime::from_asn1_text(b"250102030405Z").unwrap()
 }
 
-pub(super) fn crl_number(value: u8) -> CrlNumber {
+pub(crate) fn crl_number(value: u8) -> CrlNumber {
     CrlNumber::from_der_content(&[value]).unwrap()
 }
