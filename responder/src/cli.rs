@@ -57,7 +57,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let now = UnixTime::now();
     match arguments.command {
         Command::Demo { dir, http, admin } => run_demo(&dir, http, admin, now),
-        Command::Serve { config } => serve::run(Config::read(&config, now)?, &config, |_| ()),
+        Command::Serve { config } => serve::from_file(&config),
         Command::Check { config } => {
             println!("{}", summary(&config, &Config::read(&config, now)?));
             Ok(())

@@ -32,7 +32,8 @@ use precompute::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 use tracing::{error, info, warn};
@@ -79,16 +80,44 @@ impl fmt::Display for ThreadLost {
 
 impl Error for ThreadLost {}
 
+/// What signals are taken with.
+struct Control {
+    runtime: Runtime,
+    hangup: Signal,
+}
+
+impl Control {
+    /// By default SIGHUP ends a process: from now on one that comes during a long start waits until there is something
+    /// to reload. SIGTERM and SIGINT end a start at once, which the book bears as it bears a power cut.
+    fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let hangup = {
+            let _entered = runtime.enter();
+            signal(SignalKind::hangup())?
+        };
+        Ok(Self { runtime, hangup })
+    }
+}
+
+/// As [`run`], by the configuration in this file: to open its keys may take long already.
+pub fn from_file(path: &Path) -> Result<(), Box<dyn Error>> {
+    let control = Control::new()?;
+    run_with(control, Config::read(path, UnixTime::now())?, path, |_| ())
+}
+
 /// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. `path` is read again at SIGHUP.
-pub fn run(mut config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
+pub fn run(config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
+    run_with(Control::new()?, config, path, ready)
+}
+
+fn run_with(
+    control: Control,
+    mut config: Config,
+    path: &Path,
+    ready: impl FnOnce(&Running),
+) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
-    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // By default SIGHUP ends a process: one that comes during a long start waits until there is something to reload.
-    // SIGTERM and SIGINT end a start at once, which the book bears as it bears a power cut.
-    let mut hangup = {
-        let _entered = control.enter();
-        signal(SignalKind::hangup())?
-    };
+    let Control { runtime: control, mut hangup } = control;
     warn_of_policies(&config.common);
     // First what is quickly found wrong.
     let bound = Bound::bind(&config)?;

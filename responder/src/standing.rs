@@ -17,8 +17,10 @@ use crate::{
 /// What is wrong with an issuer's signers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Fault {
-    /// None of them is valid now; the last one ends or ended then.
-    NoneValid(UnixTime),
+    /// All of them have ended, the last one then.
+    Expired(UnixTime),
+    /// None of them is valid now; one will be.
+    NoneYet,
     /// The issuer itself lists this one as revoked.
     Revoked(Serial),
 }
@@ -26,9 +28,8 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoneValid(end) => {
-                write!(f, "no signing certificate is valid now (the last one ends at {end}); renew it")
-            }
+            Self::Expired(end) => write!(f, "the signing certificate expired at {end}; renew it"),
+            Self::NoneYet => f.write_str("no signing certificate is valid yet; check this machine's clock"),
             Self::Revoked(serial) => write!(
                 f,
                 "the signing certificate {serial} is revoked by its CA: clients that look refuse its answers; name another signer"
@@ -45,7 +46,9 @@ impl Issuer {
 
     /// What is wrong with its signers.
     pub fn signer_faults(&self, now: UnixTime) -> impl Iterator<Item = Fault> {
-        let none = (!self.can_sign(now)).then(|| Fault::NoneValid(self.not_after()));
+        let end = self.not_after();
+        let none = if end <= now { Fault::Expired(end) } else { Fault::NoneYet };
+        let none = (!self.can_sign(now)).then_some(none);
         let serials = self.signers.all().iter().filter_map(|signer| signer.serial());
         let is_revoked = |serial: &&Serial| {
             self.state.records.get(serial).is_some_and(|found| matches!(found.status, Status::Revoked { .. }))

@@ -12,7 +12,7 @@ use ostia_tests::{
 };
 
 /// Certificates that are only lines of the index, with serials of two octets.
-const LINES: std::ops::Range<u16> = 0x7000..0x7200;
+const LINES: std::ops::Range<u16> = 0x4000..0x8000;
 
 /// A responder with one thread of RSA-4096: some 600 signatures a second.
 fn slow() -> (Ca, Responder, Vec<u8>) {
@@ -25,7 +25,8 @@ fn slow() -> (Ca, Responder, Vec<u8>) {
     ca.replace_index(&index);
     let sources = format!("index = {:?}", ca.index());
     let lines = format!("{}\nthreads = 1", signer.lines());
-    let responder = Site::new(&[Tenant::new("slow").issuer("ca", &ca, &sources, &lines)]).start();
+    let site = Site::new(&[Tenant::new("slow").issuer("ca", &ca, &sources, &lines)]);
+    let responder = site.start();
     let request = Ask::serial(&ca, "7000").request();
     assert!(request.ends_with(&[2, 2, 0x70, 0]), "the serial stands last");
     (ca, responder, request)
@@ -61,6 +62,44 @@ fn an_answer_that_is_ready_does_not_wait_for_the_signature_of_the_next() {
     assert!(last.cache_control_seconds("max-age") > 0, "{}", last.text());
     assert!(ready < signed / 3, "ready after {ready:?}, signed after {signed:?}");
     drop(queue);
+}
+
+#[test]
+fn a_flood_of_misses_is_told_try_later_at_once_while_hits_go_on_and_then_all_is_well() {
+    const TRY_LATER: [u8; 5] = [0x30, 3, 0x0a, 1, 3];
+    let (ca, responder, der) = slow();
+    let hit = Ask::serial(&ca, "7000");
+    hit.at(responder.http(), "/").expect(Status::Good);
+    let send = |serial: u16| {
+        let mut connection = Connection::open(responder.http()).unwrap();
+        connection.send(&ask_for(&der, serial)).unwrap();
+        connection
+    };
+    let soon = |begin: Instant| begin.elapsed() < Duration::from_secs(2);
+    let refused = || responder.metric("ostia_requests_total", "result=\"try_later\"") > 0.0;
+    // Far faster than the key signs, until what may wait waits.
+    let mut serials = LINES.start..0x6000;
+    let mut flood = Vec::new();
+    while !refused() {
+        let more: Vec<_> = serials.by_ref().take(256).map(send).collect();
+        assert!(!more.is_empty(), "{} requests fill no queue", flood.len());
+        flood.extend(more);
+    }
+    // Of some more one finds no room that was just made, and need not wait for its word.
+    let begin = Instant::now();
+    let mut last: Vec<_> = (0x6000..0x6200).map(send).collect();
+    let reply = last.pop().unwrap().receive(false).unwrap().unwrap();
+    assert_eq!((reply.status, &reply.body[..]), (200, &TRY_LATER[..]));
+    assert_eq!(reply.expect("cache-control"), "no-store");
+    assert!(soon(begin), "after {:?}", begin.elapsed());
+    let begin = Instant::now();
+    hit.at(responder.http(), "/").expect(Status::Good);
+    assert!(soon(begin), "a hit after {:?}", begin.elapsed());
+
+    let told = flood.iter_mut().chain(&mut last).map(|connection| connection.receive(false).unwrap().unwrap().body);
+    let signed = told.filter(|body| *body != TRY_LATER).count();
+    assert!(signed > 100, "those who found room are answered: {signed}");
+    Ask::serial(&ca, "61FF").at(responder.http(), "/").expect(Status::Good);
 }
 
 #[test]

@@ -205,6 +205,29 @@ fn while_sources_are_read_a_reload_waits_and_nobody_can_connect() {
 }
 
 #[test]
+fn a_reload_that_comes_while_keys_are_opened_waits() {
+    let (ca, site) = ca_and_site();
+    let log = site.dir().join("log");
+    let out = File::create(&log).unwrap();
+    let (serve, mut starting) = (site.serve(), hanging(&ca.certificate(), Duration::from_secs(4)));
+    starting.arg("-D").arg(serve.get_program()).args(serve.get_args());
+    let mut starting = starting.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
+    until("the service takes SIGHUP", Duration::from_secs(20), || {
+        let status = fs::read_to_string(format!("/proc/{}/status", starting.id())).unwrap();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        let caught = u64::from_str_radix(&field("SigCgt:"), 16).unwrap();
+        (field("Name:").starts_with("ostia") && caught & 1 == 1).then_some(())
+    });
+    let hangup = run(Command::new("kill").args(["-s", "HUP", &starting.id().to_string()]));
+    assert!(hangup.status.success(), "{hangup:?}");
+    let logged = |what: &str| fs::read_to_string(&log).unwrap().contains(what).then_some(());
+    assert!(logged("the book is loaded").is_none(), "before the configuration was read");
+    until("the reload", Duration::from_secs(20), || logged("the configuration was read again"));
+    starting.kill().unwrap();
+    starting.wait().unwrap();
+}
+
+#[test]
 fn a_source_that_hangs_does_not_hold_up_the_end() {
     let (ca, leaf, responder) = serving(Ca::issue);
     let told = responder.site.dir().join("strace");

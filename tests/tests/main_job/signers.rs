@@ -204,12 +204,12 @@ fn a_service_that_can_sign_nothing_any_more_is_not_ready() {
     until("it cannot sign", PATIENCE, || (alone.readiness().0 == 503).then_some(()));
     let (_, text) = alone.readiness();
     assert!(text.starts_with("not ready: no issuer has a signing certificate that is valid now\n"), "{text}");
-    assert!(text.contains("degraded: tests/ca: no signing certificate is valid now"), "{text}");
+    assert!(text.contains("degraded: tests/ca: the signing certificate expired"), "{text}");
     Ask::about(&ca, &leaf).at(alone.http(), "/").expect(Status::error("internalerror"));
     // Where one issuer still can, its clients must not be sent away.
     until("one cannot", PATIENCE, || of_two.readiness().1.contains("degraded").then_some(()));
     let (status, text) = of_two.readiness();
-    assert!(status == 200 && text.contains("degraded: tests/ca: no signing certificate is valid now"), "{text}");
+    assert!(status == 200 && text.contains("degraded: tests/ca: the signing certificate expired"), "{text}");
 }
 
 #[test]
