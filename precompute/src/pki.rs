@@ -8,6 +8,7 @@
 mod certificate;
 mod file;
 mod pss;
+mod request;
 mod serial;
 mod status;
 mod time;
@@ -16,6 +17,7 @@ mod verify;
 pub use certificate::{Certificate, CertificateError};
 pub use file::{FileError, certificates, open_regular, read_bounded, read_opened};
 pub use pss::{PssHash, PssParameters};
+pub use request::{Purpose, Request, RequestError};
 pub use serial::Serial;
 pub use status::{Reason, Record, Status};
 pub use time::UnixTime;

@@ -10,10 +10,12 @@
 //! - [`Pool`]: threads with a session each behind one bounded queue.
 //! - [`SoftwareKey`]: a key from a file.
 //! - [`Pkcs11Token`]: a key on a PKCS#11 token, named by a URI.
+//! - [`KeyKind`]: keys that can be made, in a file ([`generate_file`]) or on a token ([`Pkcs11Token::generate`]).
 //! - [`OcspSigner`]: a key with the certificate that lets it speak for an issuer.
 //! - [`Signers`]: all that speak for one issuer, and which of them does when.
 
 mod algorithm;
+mod generate;
 mod holder;
 mod ocsp_signer;
 pub mod pkcs11;
@@ -22,6 +24,7 @@ mod signers;
 mod software;
 
 pub use algorithm::Algorithm;
+pub use generate::{KeyKind, generate_file};
 pub use holder::{Fault, FaultClass, Holder, Session};
 pub use ocsp_signer::{CertificateInclusion, Identity, OcspSigner, ResponseForm, SignerError};
 pub use pkcs11::Pkcs11Token;

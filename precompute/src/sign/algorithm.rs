@@ -106,6 +106,24 @@ impl Algorithm {
         }
     }
 
+    /// The AlgorithmIdentifier of keys that sign with this one, DER, as it stands in a SubjectPublicKeyInfo.
+    pub const fn key_identifier(self) -> &'static [u8] {
+        match self {
+            Self::EcdsaP256Sha256 => &[
+                0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, // id-ecPublicKey
+                0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, // secp256r1
+            ],
+            Self::EcdsaP384Sha384 => &[
+                0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, // id-ecPublicKey
+                0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22, // secp384r1
+            ],
+            Self::RsaPkcs1Sha256 | Self::RsaPssSha256 => {
+                &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00]
+            }
+            Self::Ed25519 | Self::MlDsa44 | Self::MlDsa65 | Self::MlDsa87 => self.identifier(),
+        }
+    }
+
     /// Whether a software key signs in tens of microseconds, so that a serving thread may wait for
     /// it (measured: Ed25519 7 µs, P-256 14 µs; P-384 takes 72 µs, ML-DSA-65 125 µs and now
     /// and then several times that, RSA hundreds and more).
@@ -150,6 +168,14 @@ mod tests {
             assert_eq!(Algorithm::identified(&oid, None), Some(algorithm), "parameters left out");
         }
         assert_eq!(Algorithm::identified(&[0x2a, 3], None), None);
+    }
+
+    #[test]
+    fn every_algorithm_is_that_of_its_own_keys() {
+        for algorithm in Algorithm::ALL {
+            let (oid, parameters) = parts(algorithm.key_identifier());
+            assert!(algorithm.is_of_key(&oid, parameters.as_deref()), "{algorithm}");
+        }
     }
 
     #[test]

@@ -7,11 +7,13 @@
 //! - `uri`: which key is wanted.
 //! - `module`: the library, and when it is initialised anew; `gate`: how that waits for the others.
 //! - `token`: the holder: from the URI to a session; `login` and `pin`: by whose leave; `key`: to which key.
+//! - `generate`: making a key, and finding out what one is that is there.
 //! - `session`: hashing, signing, encoding.
 //! - `fault`: what each return value means.
 
 mod fault;
 mod gate;
+mod generate;
 mod key;
 mod login;
 mod module;

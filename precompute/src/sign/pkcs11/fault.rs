@@ -24,6 +24,12 @@ impl Failure {
         Self { fault: fault(asked, error), lost: is_curable_anew(error) }
     }
 
+    /// The same, of something larger that was asked.
+    pub(super) fn told(self, asked: &str) -> Self {
+        let message = format!("{asked}: {}", self.fault.message);
+        Self { fault: Fault { message, ..self.fault }, ..self }
+    }
+
     /// What the configuration has to be changed for.
     pub(super) fn defect(message: impl Into<String>) -> Self {
         Fault::new(FaultClass::Defect, message).into()

@@ -147,7 +147,35 @@ fn public_objects(session: &Session, same: KeyWanted) -> cryptoki::error::Result
     some_of(session, &[Attribute::Class(ObjectClass::PUBLIC_KEY), by])
 }
 
-fn public_key_of(
+/// The public half of a private key, where the token shows one.
+pub(super) fn public_octets(
+    session: &Session,
+    key: ObjectHandle,
+    algorithm: Algorithm,
+) -> cryptoki::error::Result<Option<Vec<u8>>> {
+    let mut same = KeyWanted::default();
+    for attribute in session.get_attributes(key, &[AttributeType::Label, AttributeType::Id])? {
+        match attribute {
+            Attribute::Label(label) => same.label = String::from_utf8(label).ok(),
+            Attribute::Id(id) => same.id = Some(id).filter(|id| !id.is_empty()),
+            _ => {}
+        }
+    }
+    let shown = shown(session, key, algorithm, same)?.unwrap_or_default();
+    Ok(shown.into_iter().find(|octets| is_plausible(octets, algorithm)))
+}
+
+/// Whether these octets can be a public key of the algorithm: a point may have been read in two ways.
+pub(super) fn is_plausible(octets: &[u8], algorithm: Algorithm) -> bool {
+    match algorithm {
+        Algorithm::EcdsaP256Sha256 => octets.len() == 65 && octets[0] == 4,
+        Algorithm::EcdsaP384Sha384 => octets.len() == 97 && octets[0] == 4,
+        Algorithm::Ed25519 => octets.len() == 32,
+        _ => true,
+    }
+}
+
+pub(super) fn public_key_of(
     session: &Session,
     object: ObjectHandle,
     algorithm: Algorithm,

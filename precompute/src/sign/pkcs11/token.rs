@@ -18,8 +18,8 @@ use cryptoki::{
     session::Session as Pkcs11Session,
     slot::{Limit, Slot, TokenInfo},
 };
-use der::Decode as _;
-use x509_cert::spki::AlgorithmIdentifierOwned;
+use der::{Decode as _, Encode as _, asn1::BitString};
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::{
     Uri,
@@ -55,16 +55,33 @@ pub struct Pkcs11Token {
 }
 
 /// What the key has to be the private half of.
-#[derive(Debug)]
-struct PublicKey {
+#[derive(Debug, Default)]
+pub(super) struct PublicKey {
     spki_der: Vec<u8>,
     octets: Vec<u8>,
+}
+
+impl PublicKey {
+    /// From what stands in subjectPublicKey.
+    pub(super) fn of(algorithm: Algorithm, octets: Vec<u8>) -> Self {
+        let spki = AlgorithmIdentifierOwned::from_der(algorithm.key_identifier()).and_then(|identifier| {
+            let subject_public_key = BitString::from_bytes(&octets)?;
+            SubjectPublicKeyInfoOwned { algorithm: identifier, subject_public_key }.to_der()
+        });
+        // Only of more octets than a length can tell.
+        Self { spki_der: spki.unwrap_or_default(), octets }
+    }
 }
 
 impl Pkcs11Token {
     /// The key that `uri` names, which has to be that of `certificate` and signs with `algorithm`. Loads the module;
     /// the token is not asked yet. Relative paths are meant from `base`.
     pub fn new(uri: &Uri, base: &Path, certificate: &Certificate, algorithm: Algorithm) -> Result<Self, Fault> {
+        let octets = certificate.public_key_octets().to_vec();
+        Self::with_public(uri, base, PublicKey { spki_der: certificate.spki_der().to_vec(), octets }, algorithm)
+    }
+
+    pub(super) fn with_public(uri: &Uri, base: &Path, public: PublicKey, algorithm: Algorithm) -> Result<Self, Fault> {
         let defect = |message: String| Fault::new(FaultClass::Defect, message);
         let module = uri.module.as_ref().ok_or_else(|| {
             defect("names no PKCS#11 module; add its file, such as ?module-path=/usr/lib/softhsm/libsofthsm2.so".into())
@@ -85,13 +102,53 @@ impl Pkcs11Token {
             module: Module::load(module, base)?,
             pin: pin.transpose().map_err(defect)?,
             algorithm,
-            public: PublicKey {
-                spki_der: certificate.spki_der().to_vec(),
-                octets: certificate.public_key_octets().to_vec(),
-            },
+            public,
             sessions_max: AtomicUsize::new(usize::MAX),
             place: Mutex::default(),
         })
+    }
+
+    pub(super) fn set_public(&mut self, public: PublicKey) {
+        self.public = public;
+    }
+
+    pub(super) fn set_algorithm(&mut self, algorithm: Algorithm) {
+        self.algorithm = algorithm;
+    }
+
+    /// With what it signs.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// What stands in subjectPublicKey.
+    pub fn public_key_octets(&self) -> &[u8] {
+        &self.public.octets
+    }
+
+    /// What the token is called in messages.
+    pub fn called(&self) -> &str {
+        &self.called
+    }
+
+    /// Does something in a session that may change what the token holds.
+    pub(super) fn change<T>(&self, work: impl FnOnce(&Pkcs11Session, &str) -> Result<T, Failure>) -> Result<T, Fault> {
+        let inside = self.module.enter()?;
+        let (slot, info) = self.find(&inside).map_err(|failure| failure.fault)?;
+        let login = self.module.login_of(&id_of(&info));
+        let mut login = login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| self.occupied())?;
+        let pin = self.pin.as_deref();
+        login.ensure(&inside, slot, &info, pin, &self.called).map_err(|failure| failure.fault)?;
+        let opened = inside.context.open_rw_session_no_drop(slot);
+        let session = opened.map_err(|error| Failure::of(&self.called, &error).fault)?;
+        let done = work(&session, &self.called);
+        let _ = session.close();
+        done.map_err(|failure| failure.fault)
+    }
+
+    fn occupied(&self) -> Fault {
+        let message = format!("{}: opening another session with it does not return", self.called);
+        Fault::new(FaultClass::Device, message)
     }
 
     /// Opens a session; the failure comes with the generation of the module in which it happened.
@@ -105,10 +162,7 @@ impl Pkcs11Token {
         self.sessions_max.store(self.sessions_of(&info)?, Ordering::Relaxed);
         let login = self.module.login_of(&id_of(&info));
         // One after another: a wrong PIN is tried once, and a token that lets in only so many at once is not overrun.
-        let mut login = login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| {
-            let message = format!("{}: opening another session with it does not return", self.called);
-            Fault::new(FaultClass::Device, message)
-        })?;
+        let mut login = login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| self.occupied())?;
         self.check_mechanism(inside, slot)?;
         login.ensure(inside, slot, &info, self.pin.as_deref(), &self.called)?;
         let opened = inside.context.open_ro_session_no_drop(slot);
