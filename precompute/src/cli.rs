@@ -1,6 +1,7 @@
 //! The command line of `ostia-precompute`.
 #![allow(clippy::print_stdout)] // its results go to standard output
 
+mod keys;
 mod presign;
 
 use std::{fmt, path::PathBuf};
@@ -46,6 +47,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Try the keys that sign, or make one.
+    #[command(subcommand)]
+    Keys(keys::Keys),
     /// Show what the book holds of certificates.
     Show {
         /// The configuration file.
@@ -63,6 +67,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Sync { config, accept_shrink: shrink, accept_older: older } => {
             sync(&read_config(config)?, Accepted { shrink, older })
         }
+        Command::Keys(command) => keys::run(command),
         Command::Presign { config } => presign::run(&read_config(config)?),
         Command::Show { config, serials } => show(&read_config(config)?, &serials),
     }

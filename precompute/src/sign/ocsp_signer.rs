@@ -26,6 +26,8 @@ pub struct OcspSigner {
     certificate: Vec<u8>,
     /// Of the certificate, where the issuer has issued it and can revoke it.
     serial: Option<Serial>,
+    /// For people.
+    key_names: Vec<String>,
 }
 
 /// Why a key and certificate cannot answer for the issuer. The texts complete "signer …".
@@ -154,7 +156,18 @@ impl OcspSigner {
         let packing = Packing::of(signing.algorithm(), &self_test(&*signing, certificate)?);
         let template = template(&identity, is_ca, signing.algorithm(), form);
         let term = Term { algorithm: signing.algorithm(), not_before, not_after: not_after.min(issuer.not_after()) };
-        Ok(Self { signing, template, packing, term, certificate: certificate.der().to_vec(), serial })
+        let (certificate, key_names) = (certificate.der().to_vec(), Vec::new());
+        Ok(Self { signing, template, packing, term, certificate, serial, key_names })
+    }
+
+    /// The same, telling people how its key is called with each of its holders.
+    pub fn with_key_names(self, key_names: Vec<String>) -> Self {
+        Self { key_names, ..self }
+    }
+
+    /// How its key is called with each of its holders; empty where nobody said.
+    pub fn key_names(&self) -> &[String] {
+        &self.key_names
     }
 
     /// An error where it is not valid `now`.

@@ -1,9 +1,11 @@
 //! The main job, end to end: a CA's certificates answered over OCSP by the built programs.
 //!
 //! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
-//! are told is in `answers` and `http`, where it comes from in `sources`, what becomes of sources in `doubt`, what survives in `restart`,
+//! are told is in `answers` and `http`, where it comes from in `sources`, what becomes
+//! of sources in `doubt`, what survives in `restart`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
-//! who signs in `signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, what is signed before anybody asks in `presign`,
+//! who signs in `signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, how keys are made
+//! and tried in `keys`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
@@ -17,6 +19,7 @@ mod drain;
 mod epoll;
 mod hostile;
 mod http;
+mod keys;
 mod listeners;
 mod misses;
 mod operators;

@@ -104,7 +104,7 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
     let identity = Identity { certificate, chain, designated };
     let octets = key.public_key_octets(certificate);
     let signer = OcspSigner::new(purpose.name, issuer, identity, octets, pool, purpose.form, purpose.now);
-    noted(section, certificate_key(section), signer)
+    noted(section, certificate_key(section), signer).map(|signer| signer.with_key_names(key.names()))
 }
 
 /// What goes along in every response has to stay small.

@@ -35,8 +35,8 @@ pub(super) struct Wanted<'a> {
 
 /// What signs.
 pub(super) enum Key {
-    File(SoftwareKey),
-    Tokens { algorithm: Algorithm, holders: Vec<Arc<dyn Holder>> },
+    File { key: SoftwareKey, name: String },
+    Tokens { algorithm: Algorithm, holders: Vec<Arc<dyn Holder>>, names: Vec<String> },
 }
 
 /// The key, set to the algorithm that is asked for. `certificate` is the one that belongs to it, `None` where that
@@ -62,13 +62,14 @@ pub(super) fn read(section: &mut Section<'_>, certificate: Option<&Certificate>)
 fn in_file(section: &mut Section<'_>, algorithm: Option<Algorithm>) -> Option<Key> {
     let path = section.path("key")?;
     let key = noted(section, "key", SoftwareKey::from_file(&path))?;
-    let Some(algorithm) = algorithm else { return Some(Key::File(key)) };
+    let name = path.display().to_string();
+    let Some(algorithm) = algorithm else { return Some(Key::File { key, name }) };
     let is = key.algorithm();
     let key = key.with_algorithm(algorithm);
     if key.is_none() {
         cannot(section, algorithm, format_args!("the key {}", path.display()), is);
     }
-    key.map(Key::File)
+    key.map(|key| Key::File { key, name })
 }
 
 fn cannot(section: &Section<'_>, wanted: Algorithm, key: impl std::fmt::Display, is: Algorithm) {
@@ -118,7 +119,8 @@ fn on_tokens(
     });
     let tokens: Vec<_> = tokens.collect();
     let holders = tokens.into_iter().map(|token| Some(Arc::new(token?) as Arc<dyn Holder>)).collect::<Option<_>>()?;
-    Some(Key::Tokens { algorithm, holders })
+    let names = uris.iter().map(|uri| uri.key.to_string()).collect();
+    Some(Key::Tokens { algorithm, holders, names })
 }
 
 /// With what the key of a certificate can sign; the first is used where nobody says otherwise.
@@ -152,8 +154,16 @@ impl Key {
     /// certificate's when a session was opened.
     pub(super) fn public_key_octets<'a>(&'a self, certificate: &'a Certificate) -> &'a [u8] {
         match self {
-            Self::File(key) => key.public_key_octets(),
+            Self::File { key, .. } => key.public_key_octets(),
             Self::Tokens { .. } => certificate.public_key_octets(),
+        }
+    }
+
+    /// What people call it: its file, or what it goes by on each of the tokens.
+    pub(super) fn names(self) -> Vec<String> {
+        match self {
+            Self::File { name, .. } => vec![name],
+            Self::Tokens { names, .. } => names,
         }
     }
 
@@ -162,8 +172,8 @@ impl Key {
     fn default_threads(&self) -> usize {
         match self {
             Self::Tokens { .. } => limits::TOKEN_THREADS_DEFAULT,
-            Self::File(key) if key.algorithm().is_cheap() => 1,
-            Self::File(_) => std::thread::available_parallelism()
+            Self::File { key, .. } if key.algorithm().is_cheap() => 1,
+            Self::File { .. } => std::thread::available_parallelism()
                 .map_or(1, |cores| cores.get().min(limits::SIGN_THREADS_MAX as usize)),
         }
     }
@@ -184,8 +194,8 @@ impl Key {
         };
         let threads = settings.threads;
         let pool = match self {
-            Self::File(key) => Pool::software(key, certificate.spki_der(), settings),
-            Self::Tokens { algorithm, holders } => {
+            Self::File { key, .. } => Pool::software(key, certificate.spki_der(), settings),
+            Self::Tokens { algorithm, holders, .. } => {
                 let holders = opened(section, holders, threads)?;
                 Pool::new(*algorithm, certificate.spki_der(), holders, settings)
             }

@@ -1,0 +1,318 @@
+//! `ostia-precompute keys check`: every signer of a configuration, measured by having it sign.
+//!
+//! Reading the configuration opens each key as a start does, so that what is wrong is told in the same words, and a
+//! wrong PIN is tried once. Signers that could be read are listed and measured although others are faulty.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, mpsc::channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use indicatif::HumanCount;
+
+use super::super::RESPONDER_SECTIONS;
+use crate::{
+    config::{Config, ConfigError, Document},
+    limits,
+    pki::{Certificate, UnixTime},
+    sign::{Health, Job, MemberStatus, OcspSigner, Priority, Signing},
+};
+
+/// How long each signer signs: some hundred signatures on the slowest tokens.
+const MEASURED: Duration = Duration::from_millis(500);
+/// How long the sessions of a signer have to stay as many before they are taken to be all.
+const SETTLED: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(super) fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let now = UnixTime::now();
+    let (signers, faults) = read(path, now)?;
+    let mut table = Table::default();
+    let mut silent = Vec::new();
+    let mut keys = 0;
+    for signer in &signers {
+        let measured = measure(signer.signer.signing());
+        keys += measured.holders.len();
+        table.add(signer, &measured, now);
+        for holder in measured.holders.iter().filter(|holder| !holder.signs) {
+            let why = holder.why.as_deref().unwrap_or("no session could be opened in time");
+            silent.push(format!("{}/{}: {} does not sign: {why}", signer.tenant, signer.issuer, holder.name));
+        }
+    }
+    if !signers.is_empty() {
+        println!("{table}");
+    }
+    let unread = faults.is_some();
+    let silent_keys = silent.len();
+    let told: Vec<_> = faults.map(|faults| faults.to_string()).into_iter().chain(silent).collect();
+    match told.is_empty() {
+        true => Ok(()),
+        false if unread => Err(told.join("\n").into()),
+        false => Err(format!("{silent_keys} of {keys} keys do not sign\n{}", told.join("\n")).into()),
+    }
+}
+
+/// A signer of the configuration.
+struct Listed {
+    tenant: String,
+    issuer: String,
+    signer: Arc<OcspSigner>,
+}
+
+/// All signers that could be read, and what is wrong with the file and the others.
+fn read(path: &Path, now: UnixTime) -> Result<(Vec<Listed>, Option<ConfigError>), ConfigError> {
+    let mut signers = Vec::new();
+    let outcome = Document::open(path)?.read(|root| {
+        let config = Config::read(root, now);
+        root.leave_to_others(&RESPONDER_SECTIONS);
+        root.finish();
+        for (tenant, issuer) in config.iter().flat_map(Config::issuers) {
+            signers.extend(issuer.signers.all().iter().map(|signer| Listed {
+                tenant: tenant.name.clone(),
+                issuer: issuer.name.clone(),
+                signer: Arc::clone(signer),
+            }));
+        }
+        config.map(|_| ())
+    });
+    Ok((signers, outcome.err()))
+}
+
+/// How a signer did.
+struct Measured {
+    holders: Vec<Holder>,
+    /// Signatures a second of all together.
+    rate: f64,
+    /// They were made on one thread, as each serving thread makes them.
+    here: bool,
+}
+
+struct Holder {
+    name: String,
+    sessions: usize,
+    rate: f64,
+    signs: bool,
+    why: Option<String>,
+}
+
+fn measure(signing: &dyn Signing) -> Measured {
+    let before = settled(signing);
+    let begin = Instant::now();
+    let until = begin + MEASURED;
+    let here = signing.signs_here();
+    let made = if here { sign_here(signing, until) } else { sign_on_pool(signing, &before, until) };
+    let seconds = begin.elapsed().as_secs_f64();
+    let signed = signing.status().members.into_iter().zip(&before).map(|(end, begin)| end.signed - begin.signed);
+    let signed: Vec<_> = signed.collect();
+    let holders = ended(signing).into_iter().zip(signed).map(|(member, signed)| {
+        Holder {
+            // One that was given nothing has shown that it signs when its session was opened.
+            signs: if here { made > 0 } else { member.health == Health::AtWork && member.sessions > 0 },
+            rate: if here { made as f64 } else { signed as f64 } / seconds,
+            name: member.name,
+            sessions: member.sessions,
+            why: member.why,
+        }
+    });
+    Measured { holders: holders.collect(), rate: made as f64 / seconds, here }
+}
+
+/// The holders once their sessions are open, or it is clear that they will not be.
+fn settled(signing: &dyn Signing) -> Vec<MemberStatus> {
+    let begin = Instant::now();
+    let sessions = |members: &[MemberStatus]| members.iter().map(|member| member.sessions).collect::<Vec<_>>();
+    let mut members = signing.status().members;
+    let mut since = begin;
+    loop {
+        thread::sleep(LOOK);
+        let now = signing.status().members;
+        if sessions(&now) != sessions(&members) {
+            since = Instant::now();
+        }
+        members = now;
+        let waits = members.iter().any(|member| member.health == Health::AtWork && member.sessions == 0);
+        if !waits && since.elapsed() >= SETTLED || begin.elapsed() >= limits::OPEN_CALL_LIMIT {
+            return members;
+        }
+    }
+}
+
+/// The holders once all that they were given has ended, well or not: what does not return within its limit is told by
+/// the pool then, and another does it.
+fn ended(signing: &dyn Signing) -> Vec<MemberStatus> {
+    let begin = Instant::now();
+    loop {
+        let members = signing.status().members;
+        let waits = members.iter().any(|member| member.health == Health::AtWork && member.busy > 0);
+        if !waits || begin.elapsed() >= 2 * limits::SIGN_CALL_LIMIT {
+            return members;
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+/// What is signed: as long as the ResponseData of one certificate.
+fn message(number: u64) -> Vec<u8> {
+    number.to_be_bytes().repeat(24)
+}
+
+fn sign_here(signing: &dyn Signing, until: Instant) -> u64 {
+    let mut made = 0;
+    while Instant::now() < until {
+        match signing.sign_here(&message(made)) {
+            Some(Ok(_)) => made += 1,
+            _ => break,
+        }
+    }
+    made
+}
+
+/// Keeps every session busy, by a few jobs more than there are sessions.
+fn sign_on_pool(signing: &dyn Signing, members: &[MemberStatus], until: Instant) -> u64 {
+    let sessions: usize = members.iter().map(|member| member.sessions).sum();
+    let (send, ended) = channel();
+    let submit = |number: u64| {
+        let send = send.clone();
+        signing.submit(Job {
+            message: message(number),
+            priority: Priority::Live,
+            deadline: until + limits::SIGN_CALL_LIMIT,
+            done: Box::new(move |_, outcome| {
+                // Nobody hears of those that end late.
+                let _ = send.send(outcome.is_ok());
+            }),
+        });
+    };
+    (0..4 * sessions as u64).for_each(&submit);
+    let (mut made, mut failed) = (0, 0);
+    while let Ok(signed) = ended.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        made += u64::from(signed);
+        failed += u64::from(!signed);
+        // Where all fail at once nothing is left to be measured.
+        if failed > 4 * sessions as u64 {
+            break;
+        }
+        submit(made + failed);
+    }
+    made
+}
+
+/// Rows of text, in columns as wide as what stands in them.
+#[derive(Default)]
+struct Table {
+    rows: Vec<[String; COLUMNS.len()]>,
+}
+
+/// With those whose values are numbers.
+const COLUMNS: [(&str, bool); 8] = [
+    ("TENANT/ISSUER", false),
+    ("CERTIFICATE", false),
+    ("ENDS", false),
+    ("ALGORITHM", false),
+    ("TOKEN", false),
+    ("KEY", false),
+    ("SESSIONS", true),
+    ("SIGNATURES/S", true),
+];
+
+impl Table {
+    fn add(&mut self, listed: &Listed, measured: &Measured, now: UnixTime) {
+        let Listed { tenant, issuer, signer } = listed;
+        let certificate = Certificate::from_der(signer.certificate_der());
+        let mut signers = [
+            format!("{tenant}/{issuer}"),
+            certificate.map_or_else(|error| error.to_string(), |certificate| certificate.subject()),
+            ends(signer.not_after(), now),
+            signer.algorithm().to_string(),
+        ];
+        for (place, holder) in measured.holders.iter().enumerate() {
+            let rate = match holder {
+                Holder { signs: false, .. } => "none".into(),
+                Holder { rate, .. } if measured.here => format!("{} a core", HumanCount(*rate as u64)),
+                // Another token of the signer was given all of it, as is configured.
+                Holder { rate, .. } if *rate == 0.0 => "stands by".into(),
+                Holder { rate, .. } => HumanCount(*rate as u64).to_string(),
+            };
+            let key = signer.key_names().get(place).cloned().unwrap_or_default();
+            let sessions = if measured.here { String::new() } else { holder.sessions.to_string() };
+            let [first, second, third, fourth] = std::mem::take(&mut signers);
+            self.rows.push([first, second, third, fourth, holder.name.clone(), key, sessions, rate]);
+        }
+        if measured.holders.len() > 1 {
+            let sessions: usize = measured.holders.iter().map(|holder| holder.sessions).sum();
+            let [none, _, _, _] = std::mem::take(&mut signers);
+            self.rows.push([
+                none.clone(),
+                none.clone(),
+                none.clone(),
+                none.clone(),
+                "in all".into(),
+                none,
+                sessions.to_string(),
+                HumanCount(measured.rate as u64).to_string(),
+            ]);
+        }
+    }
+}
+
+/// The day, and how far away it is.
+fn ends(not_after: UnixTime, now: UnixTime) -> String {
+    const DAY: u64 = 86_400;
+    let text = not_after.to_string();
+    let day = text.split('T').next().unwrap_or_default();
+    match not_after.since(now).as_secs() / DAY {
+        _ if not_after <= now => format!("{day} (expired)"),
+        1 => format!("{day} (1 day)"),
+        days => format!("{day} ({days} days)"),
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heads = COLUMNS.map(|(head, _)| head.to_owned());
+        let width = |column: usize| {
+            let cells = self.rows.iter().chain([&heads]).map(|row| row[column].chars().count());
+            cells.max().unwrap_or_default()
+        };
+        let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
+        for (number, row) in [&heads].into_iter().chain(&self.rows).enumerate() {
+            let mut line = String::new();
+            for ((cell, width), (_, is_number)) in row.iter().zip(widths).zip(COLUMNS) {
+                line += &if is_number { format!("{cell:>width$}  ") } else { format!("{cell:<width$}  ") };
+            }
+            let between = if number == 0 { "" } else { "\n" };
+            write!(f, "{between}{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_with_the_days_that_are_left() {
+        let now = UnixTime(1_800_000_000);
+        for (seconds, told) in [(86_399, "(0 days)"), (86_400, "(1 day)"), (200 * 86_400, "(200 days)")] {
+            let text = ends(now.after(Duration::from_secs(seconds)), now);
+            assert!(text.starts_with("2027-") && text.ends_with(told), "{text}");
+        }
+        assert!(ends(now, now).ends_with("(expired)"));
+    }
+
+    #[test]
+    fn columns_stand_under_each_other() {
+        let row = |name: &str, rate: &str| {
+            let mut row: [String; COLUMNS.len()] = Default::default();
+            (row[0], row[7]) = (name.into(), rate.into());
+            row
+        };
+        let text = Table { rows: vec![row("tenant/Ümlaut and more", "1,234"), row("", "7")] }.to_string();
+        let lengths: Vec<_> = text.lines().map(|line| line.chars().count()).collect();
+        assert_eq!(lengths, [lengths[0]; 3], "{text}");
+    }
+}

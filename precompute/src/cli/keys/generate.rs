@@ -1,0 +1,199 @@
+//! `ostia-precompute keys generate`: a key, and the request with which the CA issues its certificate.
+
+use std::{
+    error::Error,
+    fs::OpenOptions,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    pki::{Purpose, Request},
+    sign::{Algorithm, Holder as _, KeyKind, Pkcs11Token, SoftwareKey, generate_file, pkcs11::Uri},
+};
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct Arguments {
+    /// Where the key is to be: a file that is not there yet, or a PKCS#11 token by a URI such as
+    /// 'pkcs11:token=ocsp;object=ocsp-2027?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/ostia/pin'.
+    #[arg(long, value_name = "FILE|URI")]
+    key: String,
+    /// What kind of key.
+    #[arg(long, value_enum, required_unless_present = "csr_only")]
+    algorithm: Option<Kind>,
+    /// What its certificate is for: OCSP responses, or time-stamps.
+    #[arg(long, value_enum)]
+    purpose: For,
+    /// The certificate's subject, such as 'CN=OCSP signer 2027,O=Example,C=DE'.
+    #[arg(long, value_name = "NAME")]
+    subject: String,
+    /// The file for the request (PKCS#10 in PEM), which is not there yet.
+    #[arg(long, value_name = "FILE")]
+    csr: PathBuf,
+    /// Make no key, but a request for the one that is there.
+    #[arg(long, conflicts_with = "algorithm")]
+    csr_only: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum Kind {
+    P256,
+    P384,
+    Rsa2048,
+    Rsa3072,
+    Rsa4096,
+    Ed25519,
+    #[value(name = "ml-dsa-44")]
+    MlDsa44,
+    #[value(name = "ml-dsa-65")]
+    MlDsa65,
+    #[value(name = "ml-dsa-87")]
+    MlDsa87,
+}
+
+impl From<Kind> for KeyKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::P256 => Self::P256,
+            Kind::P384 => Self::P384,
+            Kind::Rsa2048 => Self::Rsa2048,
+            Kind::Rsa3072 => Self::Rsa3072,
+            Kind::Rsa4096 => Self::Rsa4096,
+            Kind::Ed25519 => Self::Ed25519,
+            Kind::MlDsa44 => Self::MlDsa44,
+            Kind::MlDsa65 => Self::MlDsa65,
+            Kind::MlDsa87 => Self::MlDsa87,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum For {
+    Ocsp,
+    Tsa,
+}
+
+/// A key that is there, and signs.
+enum Key {
+    File(SoftwareKey),
+    Token(Box<Pkcs11Token>),
+}
+
+impl Key {
+    fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::File(key) => key.algorithm(),
+            Self::Token(token) => token.algorithm(),
+        }
+    }
+
+    fn public_key_octets(&self) -> &[u8] {
+        match self {
+            Self::File(key) => key.public_key_octets(),
+            Self::Token(token) => token.public_key_octets(),
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Box<dyn Error>> {
+        Ok(match self {
+            Self::File(key) => key.sign(message)?,
+            Self::Token(token) => token.open()?.sign(message)?,
+        })
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { key: written, algorithm, purpose, subject, csr, csr_only } = arguments;
+    let purpose = match purpose {
+        For::Ocsp => Purpose::Ocsp,
+        For::Tsa => Purpose::Tsa,
+    };
+    // All that can be wrong before there is a key.
+    let any = Algorithm::Ed25519;
+    Request::new(subject, purpose, any.key_identifier(), &[])?;
+    if csr.exists() {
+        return Err(format!("{}: is there already, and is not written over; name another file", csr.display()).into());
+    }
+    let kind = algorithm.map(KeyKind::from).filter(|_| !csr_only);
+    let key = find_or_make(written, kind)?;
+    let request = Request::new(subject, purpose, key.algorithm().key_identifier(), key.public_key_octets())?;
+    let signature = key.sign(&request.to_be_signed()?)?;
+    write_new(csr, &request.signed(key.algorithm().identifier(), &signature)?)?;
+    let place = match &key {
+        Key::File(_) => format!("in {written}"),
+        Key::Token(token) => format!("on {}", token.called()),
+    };
+    let is = if kind.is_some() { "made" } else { "found" };
+    println!("The key is {is} {place}; it signs with {}. Its request is in {}.\n", key.algorithm(), csr.display());
+    println!("{}", next(written, purpose, csr));
+    Ok(())
+}
+
+fn find_or_make(written: &str, kind: Option<KeyKind>) -> Result<Key, Box<dyn Error>> {
+    if !Uri::is_meant(written) {
+        let path = Path::new(written);
+        return Ok(Key::File(match kind {
+            Some(kind) => generate_file(kind, path)?,
+            None => SoftwareKey::from_file(path)?,
+        }));
+    }
+    let uri = Uri::parse(written).map_err(|error| format!("the URI {error}"))?;
+    let here = std::env::current_dir()?;
+    Ok(Key::Token(Box::new(match kind {
+        Some(kind) => Pkcs11Token::generate(&uri, &here, kind)?,
+        None => Pkcs11Token::existing(&uri, &here)?,
+    })))
+}
+
+fn write_new(path: &Path, text: &str) -> Result<(), String> {
+    let fail = |error: std::io::Error| match error.kind() {
+        ErrorKind::AlreadyExists => format!("{}: is there already, and is not written over", path.display()),
+        _ => format!(
+            "{}: cannot be written: {error}; the key is made, have its request made by --csr-only",
+            path.display()
+        ),
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(fail)?;
+    file.write_all(text.as_bytes()).map_err(fail)
+}
+
+/// What is to be done with the request, as commands to copy.
+fn next(key: &str, purpose: Purpose, csr: &Path) -> String {
+    let certificate = csr.with_extension("pem");
+    let (csr, certificate) = (csr.display().to_string(), certificate.display().to_string());
+    let extensions = match purpose {
+        Purpose::Ocsp => "extendedKeyUsage=OCSPSigning noCheck=ignored",
+        Purpose::Tsa => "extendedKeyUsage=critical,timeStamping",
+    };
+    let issue = format!(
+        "Have the CA issue the certificate, where its own configuration lies (in bash):\n\n    openssl ca -config openssl.cnf -notext -in {} -out {} -extfile <(printf '%s\\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature {extensions} authorityKeyIdentifier=keyid)\n",
+        quoted(&csr),
+        quoted(&certificate),
+    );
+    match purpose {
+        Purpose::Ocsp => format!(
+            "{issue}\nThen name both in the configuration, under the issuer, and try them:\n\n    signer = {{ certificate = {certificate:?}, key = {key:?} }}\n\n    ostia-precompute keys check --config ostia.toml\n"
+        ),
+        Purpose::Tsa => issue,
+    }
+}
+
+/// As one word of a shell.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_shell_are_quoted_where_they_must() {
+        for (text, word) in [("a/b.csr", "a/b.csr"), ("a b", "'a b'"), ("it's", r"'it'\''s'")] {
+            assert_eq!(quoted(text), word);
+        }
+    }
+}
