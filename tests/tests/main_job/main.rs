@@ -5,7 +5,7 @@
 //! of sources in `doubt`, what survives in `restart`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
 //! who signs in `signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, how keys are made
-//! and tried in `keys`, what is signed before anybody asks in `presign`,
+//! and tried in `keys`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
@@ -22,6 +22,7 @@ mod http;
 mod keys;
 mod listeners;
 mod misses;
+mod ml_dsa;
 mod operators;
 mod policies;
 mod presign;
