@@ -148,7 +148,7 @@ fn help_names_the_commands() {
         let help = run(Command::new(program).arg("--help"));
         assert!(help.status.success(), "{help:?}");
         for command in
-            if program.ends_with("ostia-responder") { ["serve", "demo", "check"] } else { ["sync", "show", "help"] }
+            if program.ends_with("ostia-responder") { ["serve", "demo", "check"] } else { ["sync", "show", "keys"] }
         {
             assert!(help.text.contains(command), "{command}: {}", help.text);
         }

@@ -208,6 +208,19 @@ fn keys_check_lists_every_signer_and_how_fast_it_signs() {
 }
 
 #[test]
+fn keys_check_shows_a_token_that_stands_by() {
+    let hsm = SoftHsm::new(&["a", "b"]);
+    let (_ca, _other, tenant) = two_issuers(&hsm);
+    let site = site(&hsm, &[tenant]);
+    site.edit_config(|text| text.replacen("threads = 3", "threads = 3\nprimary_first = true", 1));
+    let checked = check(&site, &hsm);
+    assert!(checked.status.success(), "{}", checked.text);
+    let rows = rows(&checked.text);
+    assert!(number(&rows[0][7]) > 100, "{}", checked.text);
+    assert_eq!(rows[1], ["b", "object=ocsp", "3", "stands by"], "{}", checked.text);
+}
+
+#[test]
 fn keys_check_fails_where_a_key_does_not_sign_and_shows_the_others() {
     let hsm = SoftHsm::new(&["a", "b"]);
     let (_ca, _other, tenant) = two_issuers(&hsm);
