@@ -109,6 +109,8 @@ pub struct Pass {
     pub listed: u64,
     /// Records that were changed.
     pub changed: u64,
+    /// Whether records that are no longer listed stay until the index has not changed for a while.
+    pub held_back: bool,
     /// Records after it.
     pub counts: Counts,
     /// When the CRL goes out of date.
@@ -167,7 +169,7 @@ impl Engine {
 
     /// The same, and any refusal is an error.
     pub fn sync(&mut self, each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        self.start(Terms { accept: self.accept, ..Terms::default() }, each)
+        self.start(Terms { accept: self.accept, whole: true, ..Terms::default() }, each)
     }
 
     fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {

@@ -61,6 +61,13 @@ pub const SIGN_QUEUE_LENGTH_MAX: usize = 4096;
 /// How far ahead the clock of a CA may be: machines without a time service drift by seconds a day.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
 
+/// How long an index must not have changed before what it no longer lists goes: who rewrites it in place may pause
+/// between two lines.
+pub const REMOVAL_DELAY: Duration = Duration::from_secs(2);
+
+/// How long `ostia-precompute sync` waits for that.
+pub const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// How often sources are looked at. A change must show within a second, reading included: a million
 /// lines take about 0.3 s.
 pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);

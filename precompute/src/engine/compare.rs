@@ -27,6 +27,8 @@ pub(super) struct Question<'a> {
     /// The newest CRLs taken before.
     pub(super) crl_marks: CrlMarks,
     pub(super) now: UnixTime,
+    /// Whether the index has not changed for a while, so that what it does not list was left out and is not yet to come.
+    pub(super) still: bool,
     /// Whether a list may lose most of its certificates.
     pub(super) accept_shrink: bool,
     /// What to do if that is meant.
@@ -45,6 +47,8 @@ pub(super) struct Comparison {
     /// Why sources were refused. If there is any, `changes` only make statuses stricter and add certificates, and
     /// what is counted says little.
     pub faults: Vec<SourceError>,
+    /// Whether records that are not listed wait for an index that is still.
+    pub held_back: bool,
     /// Whether one of them is a list that lost most of its certificates.
     pub shrunk: bool,
     /// Certificates that the sources list.
@@ -84,7 +88,9 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         let (_, known) = census.mark(&serial);
         comparison.note(question, serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
     }
-    if faults.is_empty() {
+    if faults.is_empty() && !question.still {
+        comparison.held_back = census.unlisted().next().is_some();
+    } else if faults.is_empty() {
         let gone = comparison.unlisted(question, &census, crl.whole);
         if let Some(path) = question.sources.main() {
             faults.extend(comparison.refuse_shrink(question, path, &census, &gone).err());
@@ -206,6 +212,9 @@ impl Comparison {
         let missed = census.unlisted().filter(|(serial, _)| question.is_known_valid(serial)).count() as u64;
         if missed <= limits::SHRINK_ALWAYS_ALLOWED {
             return Ok(());
+        }
+        if !question.still {
+            return Err(SourceError::unsteady(path));
         }
         self.shrunk = true;
         let problem = format!(

@@ -95,7 +95,7 @@ impl Follower {
         let Some(mut watched) = self.watched.take() else { return Ok(()) };
         let (book, stop, tell) = (Arc::clone(book), Arc::clone(&self.stop), tell.clone());
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
-            let outcome = match watched.first_pass(&book, terms.accept, &stop) {
+            let outcome = match watched.first_pass(&book, terms.accept, terms.whole, &stop) {
                 Err(EngineError::Source(faults)) if terms.from_book && watched.is_known() => {
                     watched.refused(&faults);
                     Ok(None)
@@ -144,6 +144,8 @@ pub(super) struct Terms {
     pub(super) accept: Accepted,
     /// Whether an issuer goes on from what the book knows of it where its sources are refused or hang.
     pub(super) from_book: bool,
+    /// Whether what is no longer listed is waited for.
+    pub(super) whole: bool,
     /// How long all others may take.
     pub(super) patience: Option<Duration>,
 }

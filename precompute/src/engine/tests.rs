@@ -48,7 +48,8 @@ impl World {
         let ca = Ca::new("Engine", KEYS[1]);
         let state = tempfile::tempdir().unwrap();
         let mut book = Book::open(state.path()).unwrap();
-        let watched = Watched::open(&mut book, subject("tenant", &ca, &sources(&ca))).unwrap();
+        let mut watched = Watched::open(&mut book, subject("tenant", &ca, &sources(&ca))).unwrap();
+        watched.removal_delay = Duration::ZERO;
         Self { ca, state, book: Mutex::new(book), watched }
     }
 
@@ -111,7 +112,8 @@ impl World {
         let Self { ca, state, book, watched } = self;
         drop(book);
         let mut book = Book::open(state.path()).unwrap();
-        let watched = Watched::open(&mut book, subject("tenant", &ca, watched.sources())).unwrap();
+        let mut watched = Watched::open(&mut book, subject("tenant", &ca, watched.sources())).unwrap();
+        watched.removal_delay = Duration::ZERO;
         Self { ca, state, book: Mutex::new(book), watched }
     }
 }
@@ -552,4 +554,27 @@ fn of_several_entries_of_one_serial_the_strictest_counts() {
         Status::Good => None,
     };
     assert_eq!([1, 2, 3, 4, 5].map(reason), [LOST, LOST, LOST, LOST, HELD].map(Some));
+}
+
+#[test]
+fn an_index_that_is_being_rewritten_loses_nobody_between_two_lines() {
+    let mut world = World::with_index();
+    world.index(&(list(1..100) + &revoked(100, ",keyCompromise")));
+    world.look();
+    world.watched.removal_delay = Duration::from_secs(3600);
+    for half in [String::new(), list(1..3), revoked(1, ",keyCompromise") + &list(2..60) + &good(200)] {
+        world.index(&half);
+        world.look();
+        assert_eq!((world.report().fault, world.status(99)), (None, Some(Status::Good)));
+    }
+    assert_eq!(
+        (world.status(1), world.status(200)),
+        (Some(FINAL), Some(Status::Good)),
+        "revocations and additions at once"
+    );
+    assert!(world.contradictions() == 0 && world.watched.read_again_at.is_some(), "looked at again");
+    world.watched.removal_delay = Duration::ZERO;
+    world.watched.read_again_at = Some(Instant::now());
+    world.look();
+    assert_eq!((world.status(99), world.status(59)), (None, Some(Status::Good)), "it is still");
 }

@@ -6,7 +6,7 @@
 use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Files under watch.
@@ -22,6 +22,8 @@ struct Watched {
     seen: Option<Stamp>,
     /// The last look found no file where one had been.
     missed: bool,
+    /// When it last changed, as far as can be told.
+    still_since: Instant,
 }
 
 /// What a file looked like. Two equal stamps of which the first is settled mean the same content.
@@ -55,6 +57,13 @@ impl Stamp {
         })
     }
 
+    /// How long ago the file changed, by its own times; a time in the future says nothing.
+    fn age(&self) -> Duration {
+        let ((modified, _), (changed, _)) = (self.modified, self.changed);
+        let last = SystemTime::UNIX_EPOCH + Duration::from_secs(modified.max(changed).max(0) as u64 + 1);
+        SystemTime::now().duration_since(last).unwrap_or_default()
+    }
+
     fn same_file(&self, other: &Self) -> bool {
         Self { settled: other.settled, ..*self } == *other
     }
@@ -64,7 +73,9 @@ impl Watch {
     pub(super) fn new(paths: Vec<PathBuf>) -> Self {
         // An unsettled nothing: the first look always finds a change.
         let never = Stamp { device: 0, inode: 0, length: 0, modified: (0, 0), changed: (0, 0), settled: false };
-        Self { files: paths.into_iter().map(|path| Watched { path, seen: Some(never), missed: false }).collect() }
+        let still_since = Instant::now();
+        let watched = |path| Watched { path, seen: Some(never), missed: false, still_since };
+        Self { files: paths.into_iter().map(watched).collect() }
     }
 
     /// Whether any file differs from the last call, or may differ without showing it. What is
@@ -79,6 +90,10 @@ impl Watch {
                 continue;
             }
             file.missed = now.is_none();
+            if !matches!((&file.seen, &now), (Some(before), Some(now)) if before.same_file(now)) {
+                let age = now.map_or(Duration::ZERO, |now| now.age());
+                file.still_since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+            }
             any |= match (&file.seen, &now) {
                 (Some(before), Some(now)) => !before.settled || !before.same_file(now),
                 (before, now) => before.is_some() != now.is_some(),
@@ -86,6 +101,12 @@ impl Watch {
             file.seen = now;
         }
         any
+    }
+
+    /// How long the file has not changed, as the last call of [`Watch::changed`] saw it.
+    pub(super) fn still_for(&self, path: &Path) -> Duration {
+        let file = self.files.iter().find(|file| file.path == path);
+        file.map_or(Duration::MAX, |file| file.still_since.elapsed())
     }
 
     /// Whether any file looks different from the last call of [`Watch::changed`].
@@ -103,6 +124,27 @@ mod tests {
 
     fn settle() {
         std::thread::sleep(SETTLED_AFTER + Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_file_is_still_since_it_was_written_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.txt");
+        std::fs::write(&path, "a").unwrap();
+        let mut watch = Watch::new(vec![path.clone()]);
+        watch.changed();
+        settle();
+        watch.changed();
+        let still = watch.still_for(&path);
+        assert!(still >= SETTLED_AFTER && still < Duration::from_secs(5), "{still:?}");
+        std::fs::write(&path, "b").unwrap();
+        watch.changed();
+        assert!(watch.still_for(&path) < still, "written anew");
+        // A program that starts knows it by the file's own times, in whole seconds.
+        std::thread::sleep(Duration::from_millis(2100));
+        let mut watch = Watch::new(vec![path.clone()]);
+        watch.changed();
+        assert!(watch.still_for(&path) >= Duration::from_secs(1));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, TryLockError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest;
@@ -66,6 +66,8 @@ pub(super) struct Watched {
     pub(super) save_again_at: Option<Instant>,
     /// Reads in a row that found their files changing.
     unsteady: u32,
+    /// How long an index must be still before what it does not list goes.
+    pub(super) removal_delay: Duration,
 }
 
 /// What the records show and the book could not write yet.
@@ -105,20 +107,29 @@ impl Watched {
             read_again_at: None,
             save_again_at: None,
             unsteady: 0,
+            removal_delay: limits::REMOVAL_DELAY,
             subject: Arc::new(subject),
         })
     }
 
-    /// The pass of a start: it waits for a source that is being written, and fails on any other fault.
+    /// The pass of a start: it waits for a source that is being written, and fails on any other fault. `whole`: also for
+    /// an index that is still.
     pub(super) fn first_pass(
         &mut self,
         book: &Mutex<Book>,
         accept: Accepted,
+        whole: bool,
         stop: &Stop,
     ) -> Result<Pass, EngineError> {
+        let begun = Instant::now();
         loop {
             self.watch.changed();
             match self.pass(accept) {
+                Ok(pass)
+                    if whole
+                        && pass.held_back
+                        && begun.elapsed() < limits::REMOVAL_WAIT_MAX
+                        && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
                 Ok(pass) => {
                     self.save(&mut lock(book))?;
                     self.state.health.read(UnixTime::now(), &pass);
@@ -218,6 +229,8 @@ impl Watched {
     /// an error: the sources in order count as far as they are stricter.
     pub(super) fn pass(&mut self, accept: Accepted) -> Result<Pass, Faults> {
         let started = Instant::now();
+        let index = self.subject.sources.index.as_deref();
+        let still = index.is_none_or(|index| self.watch.still_for(index) >= self.removal_delay);
         let accept =
             Accepted { shrink: self.shrink.given() || accept.shrink, older: self.older.given() || accept.older };
         let comparison = compare::compare(&compare::Question {
@@ -226,14 +239,23 @@ impl Watched {
             issuer: &self.subject.certificate,
             crl_marks: self.crl_marks,
             now: UnixTime::now(),
+            still,
             accept_shrink: accept.shrink,
             shrink_remedy: &self.shrink.remedy("shrink"),
             accept_older: accept.older,
             older_remedy: &self.older.remedy("older"),
         });
-        self.shrink.refused(comparison.shrunk);
-        self.older.refused(comparison.older);
-        if comparison.faults.is_empty() {
+        let whole = comparison.faults.is_empty() && !comparison.held_back;
+        if whole || comparison.shrunk {
+            self.shrink.refused(comparison.shrunk);
+        }
+        if whole || comparison.older {
+            self.older.refused(comparison.older);
+        }
+        if comparison.held_back {
+            self.read_again_at = Some(Instant::now() + self.removal_delay);
+        }
+        if whole {
             self.tell_contradictions(&comparison);
         }
         // Shown before it is on disk: a full disk must not keep a revocation from being told. The source has
@@ -264,6 +286,7 @@ impl Watched {
         Ok(Pass {
             listed: comparison.listed,
             changed,
+            held_back: comparison.held_back,
             counts: self.state.records.counts(),
             crl_next_update: comparison.crl_next_update,
             took: started.elapsed(),

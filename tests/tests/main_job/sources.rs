@@ -18,11 +18,15 @@ fn status(responder: &Responder, ca: &Ca, leaf: &Leaf) -> Status {
     Ask::about(ca, leaf).at(responder.http(), "/").status
 }
 
+/// The same for what is no longer listed: that waits until the index has been still for two seconds.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
+
 #[track_caller]
 fn turns(responder: &Responder, ca: &Ca, leaf: &Leaf, wanted: &Status) -> Duration {
     let begin = Instant::now();
     let what = format!("{} turns {wanted:?}", leaf.serial);
-    until(&what, PATIENCE, || (status(responder, ca, leaf) == *wanted).then_some(()));
+    let patience = if *wanted == Status::error("unauthorized") { REMOVAL_PATIENCE } else { PATIENCE };
+    until(&what, patience, || (status(responder, ca, leaf) == *wanted).then_some(()));
     begin.elapsed()
 }
 
@@ -254,7 +258,7 @@ fn an_index_that_lost_most_of_its_lines_is_refused_until_someone_says_that_it_is
     let more = Leaf { path: ca.file("none"), serial: "500001".into() };
     assert_eq!(status(&responder, &ca, &more), Status::Good);
     ca.replace_index(&few);
-    until("the loss is told of", PATIENCE, || responder.log().contains("--accept-shrink").then_some(()));
+    until("the loss is told of", REMOVAL_PATIENCE, || responder.log().contains("--accept-shrink").then_some(()));
     assert_eq!(status(&responder, &ca, &more), Status::Good, "the last good state stays");
 
     responder.end_by("TERM");
