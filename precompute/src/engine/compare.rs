@@ -63,6 +63,8 @@ pub(super) struct Comparison {
     pub crl_marks: CrlMarks,
     /// When the CRLs go out of date, the earlier of the two.
     pub crl_next_update: Option<UnixTime>,
+    /// Entries that were passed over, since no certificate can have their serial number.
+    pub passed_over: u64,
     /// Records that are listed, and those of them that have not expired.
     known: u64,
     valid: u64,
@@ -103,6 +105,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
     }
     comparison.changes.sort_unstable_by_key(|change| change.serial);
+    comparison.passed_over += crl.passed_over;
     let Revocations { older, marks: crl_marks, next_update: crl_next_update, .. } = crl;
     Comparison { faults, older, crl_marks, crl_next_update, ..comparison }
 }
@@ -139,6 +142,7 @@ impl Comparison {
     ) -> Result<(), SourceError> {
         let mut index = Index::open(path)?;
         let outcome = self.note_lines(question, path, &mut index, census, crl);
+        self.passed_over = index.passed_over();
         // Whatever was found in a file that is being written means nothing.
         if !index.is_steady() {
             return Err(SourceError::unsteady(path));
@@ -274,9 +278,9 @@ pub(super) fn stricter(first: Status, second: Status) -> Status {
     if strictness(second) > strictness(first) { second } else { first }
 }
 
-/// Whether the end of validity is as known; records keep it in 32 bits, and a CRL does not tell it.
+/// Whether the end of validity is as known: records keep one after 2106 as none, and a CRL does not tell it.
 fn same_end(known: Option<UnixTime>, said: Option<UnixTime>) -> bool {
-    said.is_none_or(|said| said.0 >= u64::from(u32::MAX)) || known == said
+    said.is_none_or(|said| known == Some(said).filter(|said| said.0 < u64::from(u32::MAX)))
 }
 
 /// Finds the second line of a serial, which only a person can set right.

@@ -32,6 +32,8 @@ pub struct HealthReport {
     pub changed: u64,
     /// Revocations that the sources would take back and that stay.
     pub contradictions: u64,
+    /// Entries of the sources that were passed over at the last read: no certificate can have their serial numbers.
+    pub passed_over: u64,
 }
 
 impl HealthReport {
@@ -64,6 +66,12 @@ impl Health {
         report.reads += 1;
         report.listed = pass.listed;
         report.crl_next_update = pass.crl_next_update;
+    }
+
+    /// Notes entries that were passed over; true if that is news.
+    pub(super) fn passed_over(&self, entries: u64) -> bool {
+        let before = std::mem::replace(&mut self.lock().passed_over, entries);
+        entries > 0 && entries != before
     }
 
     pub(super) fn changed(&self, records: u64) {

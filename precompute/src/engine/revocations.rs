@@ -22,6 +22,8 @@ pub(super) struct Revocations {
     /// Why a CRL was refused. The revocations of the other one are there all the same, and of this one those that can
     /// never be taken back, if it is the CA's.
     pub(super) faults: Vec<SourceError>,
+    /// Entries without a serial number that a certificate can have.
+    pub(super) passed_over: u64,
     /// Whether one of them was older than the one before.
     pub(super) older: bool,
 }
@@ -54,7 +56,9 @@ impl Revocations {
     }
 
     fn accept(&mut self, read: Result<Crl, SourceError>) -> Option<Crl> {
-        read.map_err(|fault| self.faults.push(fault)).ok()
+        let crl = read.map_err(|fault| self.faults.push(fault)).ok()?;
+        self.passed_over += crl.passed_over() as u64;
+        Some(crl)
     }
 
     /// Takes the complete CRL, unless it is a delta CRL or no later statement than the one before.

@@ -578,3 +578,36 @@ fn an_index_that_is_being_rewritten_loses_nobody_between_two_lines() {
     world.look();
     assert_eq!((world.status(99), world.status(59)), (None, Some(Status::Good)), "it is still");
 }
+
+#[test]
+fn an_end_of_validity_is_corrected_whatever_it_becomes() {
+    // One after 2106 never corrected an earlier one: the certificate stayed expired.
+    let mut world = World::with_index();
+    let until = |end: &str| good(1).replace("350101000000Z", end);
+    let serial = Serial::from_magnitude(&[1]).unwrap();
+    for (end, wanted) in [
+        ("240101000000Z", Some(UnixTime(1_704_067_200))),
+        ("99991231235959Z", None),
+        ("491231235959Z", Some(UnixTime(2_524_607_999))),
+        ("21060207062815Z", None),
+    ] {
+        world.index(&until(end));
+        assert_eq!(world.pass().unwrap().changed, 1, "{end}");
+        assert_eq!(world.watched.state.records.get(&serial).unwrap().not_after, wanted, "{end}");
+        assert_eq!(world.pass().unwrap().changed, 0, "{end}");
+        world = world.restart();
+        assert_eq!(world.pass().unwrap().changed, 0, "{end}");
+    }
+}
+
+#[test]
+fn a_serial_number_that_nobody_can_have_keeps_no_revocation_waiting() {
+    // One such line refused the whole file, and with it every later revocation.
+    let mut world = World::new(|ca| Sources { index: Some(ca.path("listed.txt")), ..crl_sources(ca) });
+    world.crl("", "ca.crl", COMPLETE);
+    let odd = |serial: &str| good(1).replace("\t0001\t", &format!("\t{serial}\t"));
+    world.index(&(odd("00") + &good(1) + &odd("-01") + &odd(&"F".repeat(42)) + &revoked(2, ",keyCompromise")));
+    assert_eq!(world.pass().unwrap().listed, 2);
+    assert_eq!((world.status(1), world.status(2)), (Some(Status::Good), Some(FINAL)));
+    assert_eq!(world.report().passed_over, 3);
+}

@@ -252,6 +252,16 @@ impl Watched {
         if whole || comparison.older {
             self.older.refused(comparison.older);
         }
+        if self.state.health.passed_over(comparison.passed_over) {
+            let Subject { tenant, name, .. } = &*self.subject;
+            let entries = comparison.passed_over;
+            warn!(
+                tenant,
+                issuer = name,
+                entries,
+                "the sources list serial numbers that are 0, negative or over 20 octets, which no certificate can have; they are passed over"
+            );
+        }
         if comparison.held_back {
             self.read_again_at = Some(Instant::now() + self.removal_delay);
         }

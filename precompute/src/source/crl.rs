@@ -47,6 +47,7 @@ pub struct Crl {
     /// The content of revokedCertificates in `der`.
     entries: Range<usize>,
     entry_count: usize,
+    passed_over: usize,
     rules: Rules,
 }
 
@@ -163,7 +164,7 @@ impl Crl {
         };
         let header = outline.header(&extensions)?;
         let rules = Rules { extensions: outline.version_2, remove: header.base.is_some() };
-        let entry_count = Entries::validate(outline.entries, rules)?.len();
+        let (entry_count, passed_over) = Entries::validate(outline.entries, rules)?;
 
         let at = |slice: &[u8]| {
             let start = (slice.as_ptr() as usize).saturating_sub(der.as_ptr() as usize);
@@ -171,7 +172,17 @@ impl Crl {
         };
         let (scope, entries) = (extensions.scope.map(at), at(outline.entries));
         let mark = CrlMark::of(outline.tbs, header.number, header.this_update);
-        Ok(Self { header, mark, issuer: issuer.issuer_fingerprint(), scope, entries, entry_count, rules, der })
+        Ok(Self {
+            header,
+            mark,
+            issuer: issuer.issuer_fingerprint(),
+            scope,
+            entries,
+            entry_count,
+            passed_over,
+            rules,
+            der,
+        })
     }
 
     /// What it says of itself.
@@ -183,6 +194,11 @@ impl Crl {
     pub fn entries(&self) -> Entries<'_> {
         let octets = self.der.get(self.entries.clone()).unwrap_or_default();
         Entries::validated(octets, self.rules, self.entry_count)
+    }
+
+    /// How many entries have a serial number that no certificate can have, and are not among [`Crl::entries`].
+    pub fn passed_over(&self) -> usize {
+        self.passed_over
     }
 
     /// A delta CRL: changes since a complete one, not the whole list.

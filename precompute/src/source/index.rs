@@ -2,7 +2,8 @@
 //!
 //! Purpose: one [`Listed`] for each certificate that the CA has issued. Invariant: a line is
 //! taken only if it is whole and every field of it makes sense to OpenSSL, and the first one that
-//! is not ends the reading, so that a database with a bad line never counts as a shorter database.
+//! is not ends the reading, so that a database with a bad line never counts as a shorter database. A serial number that
+//! is 0, negative or over 20 octets is passed over and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
 //! It does not know whether a serial comes twice, nor what was read before: `openssl ca` replaces the file
 //! by renaming a new one over it, so an open [`Index`] keeps reading the state it began with.
 //!
@@ -59,6 +60,7 @@ pub struct Index<R = BufReader<File>> {
     /// Lines read so far: the number of the one in `line`.
     number: u64,
     ended: bool,
+    passed_over: u64,
     /// Length and time of the last change when the file was opened.
     opened: Option<(u64, SystemTime)>,
 }
@@ -84,9 +86,22 @@ fn length_and_change(file: &File) -> Option<(u64, SystemTime)> {
 }
 
 impl<R: BufRead> Index<R> {
+    /// How many lines were passed over so far for a serial number that no certificate can have.
+    pub fn passed_over(&self) -> u64 {
+        self.passed_over
+    }
+
     /// Reads from `reader`; `path` is what errors name.
     pub fn new(reader: R, path: &Path) -> Self {
-        Self { reader, path: path.to_owned(), line: Vec::with_capacity(1024), number: 0, ended: false, opened: None }
+        Self {
+            reader,
+            path: path.to_owned(),
+            line: Vec::with_capacity(1024),
+            number: 0,
+            ended: false,
+            passed_over: 0,
+            opened: None,
+        }
     }
 
     /// Puts the next line into `self.line`, without its end. `false` at the end of the file.
@@ -116,7 +131,11 @@ impl<R: BufRead> Index<R> {
     fn read_listed(&mut self) -> Result<Option<Listed>, SourceError> {
         while self.read_line()? {
             if self.line.first() != Some(&b'#') {
-                return listed(&self.line).map(Some).map_err(|problem| self.refused(problem));
+                match listed(&self.line) {
+                    Ok(Some(listed)) => return Ok(Some(listed)),
+                    Ok(None) => self.passed_over += 1,
+                    Err(problem) => return Err(self.refused(problem)),
+                }
             }
         }
         Ok(None)
@@ -147,8 +166,8 @@ fn unreadable(error: &io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
-/// One line, which is no comment.
-fn listed(line: &[u8]) -> Result<Listed, String> {
+/// One line, which is no comment; `None` if its serial number is one that no certificate can have.
+fn listed(line: &[u8]) -> Result<Option<Listed>, String> {
     if line.is_empty() {
         // TXT_DB_read refuses it too.
         return Err("is empty: expected six fields with tabs between them".to_owned());
@@ -174,10 +193,8 @@ fn listed(line: &[u8]) -> Result<Listed, String> {
     let not_after = UnixTime::from_asn1_text(expiry).ok_or_else(|| {
         format!("expires `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, from 1970 on", Excerpt(expiry))
     })?;
-    Ok(Listed {
-        serial: serial_number(serial)?,
-        record: Record { status: status(kind, revocation)?, not_after: Some(not_after) },
-    })
+    let record = Record { status: status(kind, revocation)?, not_after: Some(not_after) };
+    Ok(serial_number(serial)?.map(|serial| Listed { serial, record }))
 }
 
 /// The octets before the first tab that has no backslash before it, and those after it.
@@ -192,14 +209,13 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&line[..tab], &line[tab + 1..]))
 }
 
-fn serial_number(text: &[u8]) -> Result<Serial, String> {
-    str::from_utf8(text).ok().and_then(Serial::from_hex).ok_or_else(|| {
-        format!(
-            "has the serial number `{}`: expected hexadecimal digits with a value of 1 to 2^160-1 \
-             (RFC 5280, 4.1.2.2)",
-            Excerpt(text)
-        )
-    })
+fn serial_number(text: &[u8]) -> Result<Option<Serial>, String> {
+    // OpenSSL writes a minus before a negative one.
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(format!("has the serial number `{}`: expected hexadecimal digits", Excerpt(text)));
+    }
+    Ok(str::from_utf8(text).ok().and_then(Serial::from_hex))
 }
 
 fn status(kind: &[u8], revocation: &[u8]) -> Result<Status, String> {

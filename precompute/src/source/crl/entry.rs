@@ -41,8 +41,8 @@ pub(super) struct Rules {
     pub(super) remove: bool,
 }
 
-/// Entries in the order of the CRL. All of them were parsed once when the CRL was read, so none
-/// can fail here.
+/// Entries in the order of the CRL, without those whose serial number no certificate can have (RFC 5280 section
+/// 4.1.2.2): nobody can ask for them. All were parsed once when the CRL was read, so none can fail here.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     octets: Tlvs<'a>,
@@ -51,15 +51,19 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// Parses every entry in `octets`; the error names the first bad one, counted from 1.
-    pub(super) fn validate(octets: &'a [u8], rules: Rules) -> Result<Self, String> {
+    /// Parses every entry in `octets`, and tells how many there are and how many are passed over; the error names the
+    /// first bad one, counted from 1.
+    pub(super) fn validate(octets: &'a [u8], rules: Rules) -> Result<(usize, usize), String> {
         let mut entries = Tlvs::new(octets);
-        let mut left = 0;
+        let (mut taken, mut passed_over) = (0, 0);
         while !entries.is_empty() {
-            left += 1;
-            entry(&mut entries, rules).map_err(|problem| format!("entry {left}: {problem}"))?;
+            let entry = entry(&mut entries, rules);
+            match entry.map_err(|problem| format!("entry {}: {problem}", taken + passed_over + 1))? {
+                Some(_) => taken += 1,
+                None => passed_over += 1,
+            }
         }
-        Ok(Self::validated(octets, rules, left))
+        Ok((taken, passed_over))
     }
 
     /// `octets`, `rules` and number of entries as [`Entries::validate`] had them.
@@ -73,9 +77,13 @@ impl Iterator for Entries<'_> {
 
     fn next(&mut self) -> Option<Entry> {
         self.left = self.left.checked_sub(1)?;
-        let entry = entry(&mut self.octets, self.rules);
-        debug_assert!(entry.is_ok(), "parsed before from the same octets under the same rules");
-        entry.ok()
+        loop {
+            let entry = entry(&mut self.octets, self.rules);
+            debug_assert!(entry.is_ok(), "parsed before from the same octets under the same rules");
+            if let Some(entry) = entry.ok()? {
+                return Some(entry);
+            }
+        }
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -86,15 +94,17 @@ impl Iterator for Entries<'_> {
 impl ExactSizeIterator for Entries<'_> {}
 impl FusedIterator for Entries<'_> {}
 
-fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Entry, String> {
+/// The next entry; `None` for one whose serial number no certificate can have.
+fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Option<Entry>, String> {
     let mut fields = Tlvs::new(entries.read(SEQUENCE, "SEQUENCE")?);
     let number = fields.read(INTEGER, "userCertificate")?;
     let time = fields.time("revocationDate")?;
     let extensions = fields.optional(SEQUENCE, "crlEntryExtensions")?;
     fields.finish("SEQUENCE")?;
 
-    let serial = Serial::from_der_content(number)
-        .ok_or_else(|| format!("userCertificate: {} is outside of 1 to 2^160-1 (RFC 5280, 4.1.2.2)", Hex(number)))?;
+    if number.is_empty() {
+        return Err("userCertificate: expected an INTEGER of one octet at least".to_owned());
+    }
     if time > REVOCATION_TIME_MAX {
         return Err(format!("revocationDate: {time} is later than {REVOCATION_TIME_MAX}"));
     }
@@ -113,7 +123,7 @@ fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Entry, String> {
             Change::Revoked { time, reason }
         }
     };
-    Ok(Entry { serial, change })
+    Ok(Serial::from_der_content(number).map(|serial| Entry { serial, change }))
 }
 
 /// The value of reasonCode, where it is among the entry's extensions (RFC 5280 section 5.3).

@@ -97,11 +97,7 @@ fn entries_that_cannot_be_trusted_are_refused_by_number() {
     let largest = [&[0][..], &[0xff; 20]].concat();
     assert!(Draft::entries(&[with_serial(&largest)]).read().is_ok());
     for (bad, problem) in [
-        (with_serial(&[]), "userCertificate: 0x is outside of 1 to 2^160-1"),
-        (with_serial(&[0]), "userCertificate: 0x00 is outside"),
-        (with_serial(&[0x80]), "userCertificate: 0x80 is outside"),
-        (with_serial(&[1; 21]), "is outside of 1 to 2^160-1"),
-        (with_serial(&[1; 2000]), "010101… is outside"),
+        (with_serial(&[]), "userCertificate: expected an INTEGER of one octet at least"),
         (vec![0x31, 0], "expected the tag 0x30, found 0x31"),
         (vec![0x30, 0], "userCertificate: ends too early"),
         (sequence(&[vec![2, 1, 1]]), "revocationDate: ends too early"),
@@ -121,6 +117,21 @@ fn entries_that_cannot_be_trusted_are_refused_by_number() {
         let error = Draft::entries(&[entry(1, &[]), bad]).read().expect_err(problem);
         assert!(error.starts_with("entry 2: ") && error.contains(problem), "expected `{problem}`, found `{error}`");
     }
+}
+
+#[test]
+fn entries_that_nobody_can_ask_for_are_passed_over_and_counted() {
+    let with_serial = |content: &[u8]| sequence(&[&element(2, content), TODAY]);
+    let odd: [&[u8]; 4] = [&[0], &[0x80], &[1; 21], &[1; 2000]];
+    let mut entries: Vec<_> = odd.map(with_serial).into();
+    entries.insert(2, entry(1, &[]));
+    entries.push(entry(2, &[]));
+    let crl = Draft::entries(&entries).read().unwrap();
+    assert_eq!(crl.passed_over(), 4);
+    assert_eq!(crl.entries().len(), 2);
+    assert_eq!(crl.entries().map(|entry| entry.serial).collect::<Vec<_>>(), [serial(1), serial(2)]);
+    // They are still checked for what else they hold.
+    refused(&Draft::entries(&[sequence(&[&element(2, [0]), TODAY, &[5, 0]])]), "2 octets are left over");
 }
 
 #[test]

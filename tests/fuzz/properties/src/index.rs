@@ -37,11 +37,20 @@ pub fn index(content: &[u8]) -> bool {
     let records = lines.iter().enumerate().filter(|(_, line)| line.first() != Some(&b'#'));
     let mut read = whole.iter();
     for (number, line) in records {
+        // A serial number that no certificate can have is passed over, behind an error as everything else.
+        let alone = self::read(&[line, &b"\n"[..]].concat());
+        if alone.is_empty() && (read.len() > 0 || !whole.last().is_some_and(Result::is_err)) {
+            if half_written && number + 1 == lines.len() {
+                // Its end is missing, which is what is told.
+                let result = read.next().expect("a line without its end is passed over");
+                told(result.as_ref().expect_err("a line without its end is taken"), number);
+            }
+            continue;
+        }
         let Some(result) = read.next() else {
             assert!(whole.last().is_some_and(Result::is_err), "line {} is passed over", number + 1);
             return false;
         };
-        let alone = self::read(&[line, &b"\n"[..]].concat());
         match result {
             Ok(listed) => {
                 assert!(!half_written || number + 1 < lines.len(), "a line without its end is taken");
