@@ -40,7 +40,7 @@ use crate::{
     limits,
     pki::{Record, Serial, UnixTime},
     records::{Counts, Records},
-    source::SourceError,
+    source::{CrlMarks, SourceError},
 };
 
 /// Why sources of one issuer were refused; at least one of them was.
@@ -128,6 +128,38 @@ pub struct Accepted {
     pub older: bool,
 }
 
+/// Reads the sources of every issuer without keeping anything: tenant, issuer, and how many certificates are listed or
+/// why the sources are refused.
+pub fn survey(config: &Config) -> Vec<(String, String, Result<u64, Faults>)> {
+    let survey = |(tenant, issuer)| {
+        let Subject { tenant, name, sources, certificate, unlisted_good } = Subject::new(tenant, issuer);
+        let question = compare::Question {
+            records: &Records::default(),
+            sources: &sources,
+            issuer: &certificate,
+            unlisted_good,
+            crl_marks: CrlMarks::default(),
+            now: UnixTime::now(),
+            still: true,
+            accept_shrink: false,
+            shrink_remedy: "",
+            accept_older: false,
+            older_remedy: "",
+        };
+        let mut reads = 0;
+        loop {
+            let compare::Comparison { faults, listed, .. } = compare::compare(&question);
+            reads += 1;
+            if faults.iter().any(|fault| fault.unsteady) && reads < limits::UNSTEADY_READS_MAX {
+                std::thread::sleep(limits::SOURCE_POLL_INTERVAL);
+                continue;
+            }
+            return (tenant, name, if faults.is_empty() { Ok(listed) } else { Err(Faults(faults)) });
+        }
+    };
+    config.issuers().map(survey).collect()
+}
+
 /// Keeps the records of all issuers.
 #[derive(Debug)]
 pub struct Engine {
@@ -143,7 +175,7 @@ impl Engine {
         let mut book = Book::open(&config.state_dir)?;
         let mut issuers = Vec::new();
         for (tenant, issuer) in config.issuers() {
-            issuers.push(Follower::new(Watched::open(&mut book, Subject::new(&tenant.name, issuer))?));
+            issuers.push(Follower::new(Watched::open(&mut book, Subject::new(tenant, issuer))?));
         }
         let records: u64 = issuers.iter().map(|issuer| issuer.state.records.counts()).map(|c| c.good + c.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
@@ -194,8 +226,8 @@ impl Engine {
     pub fn change(&mut self, config: &Config) -> Result<(), EngineError> {
         let mut fresh = Vec::new();
         for (tenant, issuer) in config.issuers() {
-            if !self.issuers.iter().any(|follower| follower.subject.is(&tenant.name, issuer)) {
-                let watched = Watched::open(&mut lock(&self.book), Subject::new(&tenant.name, issuer))?;
+            if !self.issuers.iter().any(|follower| follower.subject.is(tenant, issuer)) {
+                let watched = Watched::open(&mut lock(&self.book), Subject::new(tenant, issuer))?;
                 fresh.push(Follower::new(watched));
             }
         }
@@ -204,7 +236,7 @@ impl Engine {
         let mut former = std::mem::take(&mut self.issuers);
         former.append(&mut fresh);
         for (tenant, issuer) in config.issuers() {
-            let place = former.iter().position(|follower| follower.subject.is(&tenant.name, issuer));
+            let place = former.iter().position(|follower| follower.subject.is(tenant, issuer));
             self.issuers.extend(place.map(|place| former.swap_remove(place)));
         }
         Ok(())

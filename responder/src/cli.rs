@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use precompute::pki::UnixTime;
+use precompute::{engine, pki::UnixTime};
 
 use crate::{config::Config, demo, serve};
 
@@ -44,11 +44,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Check a configuration file, its certificates and keys, without starting anything.
+    /// Check a configuration file, its certificates, keys and sources, without starting anything.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Leave out the sources: `serve` reads them itself, and goes on from the book where one is broken.
+        #[arg(long)]
+        without_sources: bool,
     },
 }
 
@@ -58,8 +61,10 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
         Command::Demo { dir, http, admin } => run_demo(&dir, http, admin, now),
         Command::Serve { config } => serve::from_file(&config),
-        Command::Check { config } => {
-            println!("{}", summary(&config, &Config::read(&config, now)?));
+        Command::Check { config: path, without_sources } => {
+            let config = Config::read(&path, now)?;
+            let listed = if without_sources { Vec::new() } else { survey(&config)? };
+            println!("{}", summary(&path, &config, &listed));
             Ok(())
         }
     }
@@ -75,21 +80,34 @@ fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr, now: UnixTime) -> R
     })
 }
 
-/// What a configuration amounts to.
-fn summary(path: &Path, config: &Config) -> String {
+/// How many certificates the sources of each issuer list; an error names every source that is refused.
+fn survey(config: &Config) -> Result<Vec<u64>, String> {
+    let (mut listed, mut problems) = (Vec::new(), Vec::new());
+    for (tenant, issuer, outcome) in engine::survey(&config.common) {
+        match outcome {
+            Ok(certificates) => listed.push(certificates),
+            Err(faults) => problems.push(format!("{tenant}/{issuer}: {faults}")),
+        }
+    }
+    if problems.is_empty() { Ok(listed) } else { Err(problems.join("\n")) }
+}
+
+/// What a configuration amounts to. `listed`: how many certificates the sources list, where they were read.
+fn summary(path: &Path, config: &Config, listed: &[u64]) -> String {
     let mut lines = vec![format!("{}: everything is in order", path.display())];
     lines.push(format!("  answers on {:?} with {} workers, admin on {}", config.http, config.workers, config.admin));
     lines.push(format!("  state in {}", config.common.state_dir.display()));
-    for (tenant, issuer) in config.common.issuers() {
+    for (place, (tenant, issuer)) in config.common.issuers().enumerate() {
         let sources: Vec<_> = issuer.sources.paths().iter().map(|path| path.display().to_string()).collect();
         let signers = issuer.signers.all().iter();
         let signers: Vec<_> =
             signers.map(|signer| format!("{} until {}", signer.algorithm(), signer.not_after())).collect();
         lines.push(format!(
-            "  {}/{}: signs with {}, records from {}",
+            "  {}/{}: signs with {}, {} from {}",
             tenant.name,
             issuer.name,
             signers.join("; "),
+            listed.get(place).map_or("records".to_owned(), |listed| format!("{listed} certificates")),
             sources.join(", ")
         ));
     }

@@ -152,7 +152,12 @@ impl Site {
 
     /// Runs `ostia-responder check`.
     pub fn check(&self) -> Ended {
-        run(&mut self.command(&programs().responder, "check"))
+        self.check_with(&[])
+    }
+
+    /// The same with further arguments.
+    pub fn check_with(&self, arguments: &[&str]) -> Ended {
+        run(self.command(&programs().responder, "check").args(arguments))
     }
 
     /// Runs `ostia-precompute` with a command and its arguments.

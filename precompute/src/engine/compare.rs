@@ -24,6 +24,8 @@ pub(super) struct Question<'a> {
     pub(super) records: &'a Records,
     pub(super) sources: &'a Sources,
     pub(super) issuer: &'a Certificate,
+    /// Whether serials that no source lists are answered as good.
+    pub(super) unlisted_good: bool,
     /// The newest CRLs taken before.
     pub(super) crl_marks: CrlMarks,
     pub(super) now: UnixTime,

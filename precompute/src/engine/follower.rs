@@ -94,9 +94,11 @@ impl Follower {
     fn start(&mut self, book: &SharedBook, terms: Terms, place: usize, tell: &Tell) -> io::Result<()> {
         let Some(mut watched) = self.watched.take() else { return Ok(()) };
         let (book, stop, tell) = (Arc::clone(book), Arc::clone(&self.stop), tell.clone());
+        // By the book, not by what a pass that was refused has taken.
+        let known = self.known;
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
             let outcome = match watched.first_pass(&book, terms.accept, terms.whole, &stop) {
-                Err(EngineError::Source(faults)) if terms.from_book && watched.is_known() => {
+                Err(EngineError::Source(faults)) if terms.from_book && known => {
                     watched.refused(&faults);
                     Ok(None)
                 }

@@ -72,9 +72,18 @@ impl Revocations {
             self.refuse(path, problem, complete);
             return false;
         }
+        let coverage = complete.header().coverage;
+        if question.unlisted_good && !coverage.is_complete() {
+            // What it revokes counts all the same.
+            let problem = format!(
+                "speaks of a part of the certificates only ({coverage}), and `unlisted = \"good\"` would vouch for all \
+                 others; name a complete CRL, or another policy for `unlisted`"
+            );
+            self.faults.push(SourceError::file(path, problem));
+        }
         self.marks.complete = Some(complete.mark());
         self.next_update = complete.header().next_update;
-        self.whole = complete.header().coverage.is_complete();
+        self.whole = coverage.is_complete();
         self.entries.extend(complete.entries().filter_map(revoked));
         true
     }

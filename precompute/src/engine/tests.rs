@@ -611,3 +611,17 @@ fn a_serial_number_that_nobody_can_have_keeps_no_revocation_waiting() {
     assert_eq!((world.status(1), world.status(2)), (Some(Status::Good), Some(FINAL)));
     assert_eq!(world.report().passed_over, 3);
 }
+
+#[test]
+fn a_crl_of_a_part_cannot_vouch_for_all_others() {
+    let mut world = World::new(crl_sources);
+    let mut subject = subject("vouching", &world.ca, world.watched.sources());
+    subject.unlisted_good = true;
+    world.watched = Watched::open(&mut lock(&world.book), subject).unwrap();
+    world.crl(&revoked(1, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
+    let error = world.pass().unwrap_err();
+    assert!(error.contains("(issuingDistributionPoint distributionPoint onlyContainsUserCerts)"), "{error}");
+    assert_eq!(world.status(1), Some(FINAL), "what it revokes counts");
+    world.crl(&revoked(1, ",keyCompromise"), "ca.crl", COMPLETE);
+    world.pass().unwrap();
+}

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     book::{Batch, Book, BookError, IssuerNumber},
-    config::{IssuerConfig, Sources},
+    config::{IssuerConfig, Sources, Tenant, Unlisted},
     limits,
     pki::{Certificate, UnixTime},
     records::{Change, Records},
@@ -29,25 +29,32 @@ use crate::{
 pub(super) struct Subject {
     pub(super) tenant: String,
     pub(super) name: String,
-    certificate: Certificate,
-    sources: Sources,
+    pub(super) certificate: Certificate,
+    pub(super) sources: Sources,
+    /// Whether serials that no source lists are answered as good.
+    pub(super) unlisted_good: bool,
 }
 
 impl Subject {
-    pub(super) fn new(tenant: &str, issuer: &IssuerConfig) -> Self {
-        Self::of(tenant, &issuer.name, issuer.certificate.clone(), issuer.sources.clone())
+    pub(super) fn new(tenant: &Tenant, issuer: &IssuerConfig) -> Self {
+        let unlisted_good = tenant.policy.unlisted == Unlisted::Good;
+        Self {
+            unlisted_good,
+            ..Self::of(&tenant.name, &issuer.name, issuer.certificate.clone(), issuer.sources.clone())
+        }
     }
 
     pub(super) fn of(tenant: &str, name: &str, certificate: Certificate, sources: Sources) -> Self {
-        Self { tenant: tenant.to_owned(), name: name.to_owned(), certificate, sources }
+        Self { tenant: tenant.to_owned(), name: name.to_owned(), certificate, sources, unlisted_good: false }
     }
 
     /// Whether it is this issuer, from these sources.
-    pub(super) fn is(&self, tenant: &str, issuer: &IssuerConfig) -> bool {
-        self.tenant == tenant
+    pub(super) fn is(&self, tenant: &Tenant, issuer: &IssuerConfig) -> bool {
+        self.tenant == tenant.name
             && self.name == issuer.name
             && self.certificate.der() == issuer.certificate.der()
             && self.sources == issuer.sources
+            && self.unlisted_good == (tenant.policy.unlisted == Unlisted::Good)
     }
 }
 
@@ -237,6 +244,7 @@ impl Watched {
             records: &self.state.records,
             sources: &self.subject.sources,
             issuer: &self.subject.certificate,
+            unlisted_good: self.subject.unlisted_good,
             crl_marks: self.crl_marks,
             now: UnixTime::now(),
             still,

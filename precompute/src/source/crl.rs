@@ -85,6 +85,19 @@ impl Coverage {
     }
 }
 
+/// The fields that are set, in RFC 5280's words.
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = [
+            (self.distribution_point, "distributionPoint"),
+            (self.only_contains_user_certs, "onlyContainsUserCerts"),
+            (self.only_contains_ca_certs, "onlyContainsCACerts"),
+        ];
+        f.write_str("issuingDistributionPoint")?;
+        fields.iter().filter(|(set, _)| *set).try_for_each(|(_, field)| write!(f, " {field}"))
+    }
+}
+
 /// A CRL number, 0 … 2^160−1 (RFC 5280 section 5.2.3: at most 20 octets).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CrlNumber([u8; CrlNumber::MAX_OCTETS]);

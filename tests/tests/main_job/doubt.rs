@@ -140,3 +140,36 @@ fn a_source_that_hangs_holds_up_nobody_else() {
     assert!(responder.log().contains("which is not waited for"), "{}", responder.log());
     assert!(responder.end_by("TERM").success(), "{}", responder.log());
 }
+
+#[test]
+fn check_reads_the_sources() {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let site = Site::new(&[Tenant::of(&ca, &signer)]);
+    let said = site.check();
+    assert!(said.status.success() && said.text.contains("1 certificates from"), "{said:?}");
+    fs::write(ca.index(), "garbage\n").unwrap();
+    site.is_refused(&["index.txt:1: "]);
+    let said = site.check_with(&["--without-sources"]);
+    assert!(said.status.success(), "{said:?}");
+    fs::remove_file(ca.index()).unwrap();
+    site.is_refused(&["index.txt: cannot be read"]);
+}
+
+#[test]
+fn a_crl_of_a_part_is_refused_where_unlisted_serials_are_good() {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let config = fs::read_to_string(ca.file("openssl.cnf")).unwrap();
+    let part = "[ crl ]\nissuingDistributionPoint = critical, @part\n";
+    let config = config.replace("[ crl ]\n", part) + "\n[ part ]\nfullname = URI:http://ca.example/1.crl\n";
+    fs::write(ca.file("openssl.cnf"), config).unwrap();
+    let crl = ca.write_crl("ca.crl");
+    let tenant = |policy: &str| {
+        let tenant = Tenant::new("part").set(policy);
+        Site::new(&[tenant.issuer("ca", &ca, &format!("crl = {crl:?}"), &signer.lines())])
+    };
+    tenant("unlisted = \"good\"\naccept_unlisted_as_good = true")
+        .is_refused(&["ca.crl: ", "would vouch for all others"]);
+    assert!(tenant("").check().status.success());
+}
