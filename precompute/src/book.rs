@@ -26,6 +26,8 @@ use crate::{
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Fingerprint of an issuer → its number in this file.
 const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
+/// Issuer number → fingerprint of the issuer without its tenant, and the tenant's name.
+const TENANTS: TableDefinition<'_, u32, (&[u8; 32], &str)> = TableDefinition::new("tenants");
 /// Issuer number, serial → status, reason, revocation time, end of validity, version.
 const RECORDS: TableDefinition<'_, &[u8; KEY], &[u8; VALUE]> = TableDefinition::new("records");
 /// Issuer number → number of the newest complete CRL that was taken: where an earlier version left it.
@@ -157,6 +159,44 @@ impl Book {
         })
     }
 
+    /// Notes whose issuer this is: `issuer_fingerprint` is the same for every tenant.
+    pub fn note_tenant(
+        &mut self,
+        number: IssuerNumber,
+        issuer_fingerprint: &[u8; 32],
+        tenant: &str,
+    ) -> Result<(), BookError> {
+        self.run(|database| {
+            let known = database.begin_read()?.open_table(TENANTS)?.get(number.0)?.is_some();
+            if known {
+                return Ok(());
+            }
+            let mut transaction = database.begin_write()?;
+            transaction.set_quick_repair(true);
+            transaction.open_table(TENANTS)?.insert(number.0, (issuer_fingerprint, tenant))?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    /// Tenants under whose names the book holds records of the issuer with this fingerprint.
+    pub fn tenants_of(&mut self, issuer_fingerprint: &[u8; 32]) -> Result<Vec<String>, BookError> {
+        self.run(|database| {
+            let transaction = database.begin_read()?;
+            let (tenants, records) = (transaction.open_table(TENANTS)?, transaction.open_table(RECORDS)?);
+            let mut found = Vec::new();
+            for entry in tenants.iter()? {
+                let (number, whose) = entry?;
+                let (fingerprint, tenant) = whose.value();
+                let issuer = IssuerNumber(number.value());
+                let (first, last) = (key(issuer, [0; 20]), key(issuer, [0xff; 20]));
+                if fingerprint == issuer_fingerprint && records.range::<&[u8; KEY]>(&first..=&last)?.next().is_some() {
+                    found.push(tenant.to_owned());
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// Calls `each` with every record of `issuer`, in order of serial.
     pub fn load(&mut self, issuer: IssuerNumber, mut each: impl FnMut(Serial, Record)) -> Result<(), BookError> {
         self.run(|database| {
@@ -259,6 +299,7 @@ fn open_database(path: &Path) -> Result<Database, BookError> {
             transaction.open_table(RECORDS)?;
             transaction.open_table(CRL_NUMBERS)?;
             transaction.open_table(CRL_MARKS)?;
+            transaction.open_table(TENANTS)?;
             format.unwrap_or(FORMAT)
         };
         transaction.commit()?;

@@ -32,7 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     book::{Book, BookError},
@@ -175,7 +175,7 @@ impl Engine {
         let mut book = Book::open(&config.state_dir)?;
         let mut issuers = Vec::new();
         for (tenant, issuer) in config.issuers() {
-            issuers.push(Follower::new(Watched::open(&mut book, Subject::new(tenant, issuer))?));
+            issuers.push(open(&mut book, config, Subject::new(tenant, issuer))?);
         }
         let records: u64 = issuers.iter().map(|issuer| issuer.state.records.counts()).map(|c| c.good + c.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
@@ -227,8 +227,7 @@ impl Engine {
         let mut fresh = Vec::new();
         for (tenant, issuer) in config.issuers() {
             if !self.issuers.iter().any(|follower| follower.subject.is(tenant, issuer)) {
-                let watched = Watched::open(&mut lock(&self.book), Subject::new(tenant, issuer))?;
-                fresh.push(Follower::new(watched));
+                fresh.push(open(&mut lock(&self.book), config, Subject::new(tenant, issuer))?);
             }
         }
         let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
@@ -258,6 +257,28 @@ impl Engine {
             }
         }
     }
+}
+
+/// Fills the records of one issuer from the book.
+fn open(book: &mut Book, config: &Config, subject: Subject) -> Result<Follower, BookError> {
+    let watched = Watched::open(book, subject)?;
+    if !watched.is_known() {
+        let Subject { tenant, name, certificate, .. } = &*watched.subject;
+        for former in renamed_from(&book.tenants_of(&certificate.issuer_fingerprint())?, config) {
+            warn!(
+                tenant,
+                issuer = name,
+                former,
+                "the book holds records of this issuer under the name of a tenant that is configured no more, and they do not count: revocations that only the book knows are forgotten; if the tenant was renamed, give it its former name"
+            );
+        }
+    }
+    Ok(Follower::new(watched))
+}
+
+/// The tenants that are configured no more: one of them may have been renamed.
+fn renamed_from<'t>(tenants: &'t [String], config: &Config) -> impl Iterator<Item = &'t String> {
+    tenants.iter().filter(|name| config.tenants.iter().all(|tenant| tenant.name != **name))
 }
 
 impl Drop for Engine {

@@ -98,6 +98,7 @@ impl Watched {
 
     pub(super) fn open(book: &mut Book, subject: Subject) -> Result<Self, BookError> {
         let number = book.issuer(&fingerprint(&subject.tenant, &subject.certificate))?;
+        book.note_tenant(number, &subject.certificate.issuer_fingerprint(), &subject.tenant)?;
         let records = Records::default();
         let mut loaded = Vec::new();
         book.load(number, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
