@@ -26,6 +26,8 @@ use crate::{
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Fingerprint of an issuer → its number in this file.
 const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
+/// Issuer number → when its sources were last known to be in order.
+const VERIFIED: TableDefinition<'_, u32, u64> = TableDefinition::new("verified");
 /// Issuer number → fingerprint of the issuer without its tenant, and the tenant's name.
 const TENANTS: TableDefinition<'_, u32, (&[u8; 32], &str)> = TableDefinition::new("tenants");
 /// Issuer number, serial → status, reason, revocation time, end of validity, version.
@@ -65,6 +67,8 @@ pub struct Batch<'a> {
     pub changes: &'a [Change],
     /// The CRLs that they come from.
     pub crl_marks: Option<CrlMarks>,
+    /// When the sources were in order.
+    pub verified: Option<UnixTime>,
 }
 
 /// Why the book cannot be used; always names the file and a remedy.
@@ -156,6 +160,14 @@ impl Book {
             };
             transaction.commit()?;
             Ok(IssuerNumber(number))
+        })
+    }
+
+    /// When the sources of `issuer` were last known to be in order.
+    pub fn verified(&mut self, issuer: IssuerNumber) -> Result<Option<UnixTime>, BookError> {
+        self.run(|database| {
+            let verified = database.begin_read()?.open_table(VERIFIED)?.get(issuer.0)?;
+            Ok(verified.map(|time| UnixTime(time.value())))
         })
     }
 
@@ -270,6 +282,9 @@ impl Book {
                         };
                     }
                 }
+                if let Some(verified) = batch.verified {
+                    transaction.open_table(VERIFIED)?.insert(batch.issuer.0, verified.0)?;
+                }
                 version
             };
             transaction.commit()?;
@@ -300,6 +315,7 @@ fn open_database(path: &Path) -> Result<Database, BookError> {
             transaction.open_table(CRL_NUMBERS)?;
             transaction.open_table(CRL_MARKS)?;
             transaction.open_table(TENANTS)?;
+            transaction.open_table(VERIFIED)?;
             format.unwrap_or(FORMAT)
         };
         transaction.commit()?;
@@ -411,8 +427,11 @@ mod tests {
         let number = Some(CrlNumber::from_padded([9; 20]));
         let mark = |number| Some(CrlMark { number, this_update: UnixTime(7), digest: [3; 32] });
         let marks = CrlMarks { complete: mark(number), delta: mark(None) };
-        let first = book.commit(&Batch { issuer: a, changes: &changes, crl_marks: Some(marks) }).unwrap();
-        let second = book.commit(&Batch { issuer: a, changes: &[change(3, None)], crl_marks: None }).unwrap();
+        let first = book
+            .commit(&Batch { issuer: a, changes: &changes, crl_marks: Some(marks), verified: Some(UnixTime(5)) })
+            .unwrap();
+        let second =
+            book.commit(&Batch { issuer: a, changes: &[change(3, None)], crl_marks: None, verified: None }).unwrap();
         assert!(second > first);
         drop(book);
 
@@ -422,7 +441,7 @@ mod tests {
         book.load(a, |serial, record| found.push((serial, record))).unwrap();
         assert_eq!(found, [(serial(1), GOOD), (serial(2), REVOKED)]);
         assert_eq!(book.get(a, &serial(2)).unwrap(), Some(REVOKED));
-        assert_eq!(book.crl_marks(a).unwrap(), marks);
+        assert_eq!((book.crl_marks(a).unwrap(), book.verified(a).unwrap()), (marks, Some(UnixTime(5))));
         book.load(b, |serial, _| panic!("{serial} is the other issuer's")).unwrap();
         assert_eq!(book.crl_marks(b).unwrap(), CrlMarks::default());
     }

@@ -68,6 +68,9 @@ pub const REMOVAL_DELAY: Duration = Duration::from_secs(2);
 /// How long `ostia-precompute sync` waits for that.
 pub const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// How often the book is told that an issuer's sources are in order: a restart knows it to the hour.
+pub const VERIFIED_SAVE_INTERVAL: Duration = Duration::from_secs(3600);
+
 /// How often sources are looked at. A change must show within a second, reading included: a million
 /// lines take about 0.3 s.
 pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);

@@ -116,7 +116,7 @@ impl Status {
         }
         for (tenant, issuer) in issuers(&site) {
             let (name, report) = (&issuer.name, issuer.state.health.report());
-            for complaint in report.complaints(now) {
+            for complaint in report.complaints(now, issuer.policy.stale_after) {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {complaint}");
             }
             for fault in issuer.signer_faults(now) {

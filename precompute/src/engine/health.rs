@@ -1,17 +1,35 @@
 //! How an issuer's sources fare, for health checks and metrics.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use super::Pass;
 use crate::{limits, pki::UnixTime};
 
-/// Written by the engine, read by whoever reports.
-#[derive(Debug, Default)]
-pub struct Health(Mutex<HealthReport>);
+/// Written by the engine, read by whoever reports, and without a lock by whoever answers.
+#[derive(Debug)]
+pub struct Health {
+    report: Mutex<HealthReport>,
+    /// Up to when what the sources say is known, in seconds: [`HealthReport::known_until`].
+    known_until: AtomicU64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { report: Mutex::default(), known_until: AtomicU64::new(0) }
+    }
+}
 
 /// One issuer's sources at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct HealthReport {
+    /// When the sources were last found in order, changed or not; also before the start, by the book.
+    pub verified: Option<UnixTime>,
     /// When the sources were last taken.
     pub last_read: Option<UnixTime>,
     /// What is wrong with the sources now.
@@ -37,11 +55,26 @@ pub struct HealthReport {
 }
 
 impl HealthReport {
-    /// What is wrong `now`, a line each.
-    pub fn complaints(&self, now: UnixTime) -> Vec<String> {
+    /// Up to when what the sources say is known: when they were last found in order, or when their CRL went out of date.
+    pub fn known_until(&self) -> UnixTime {
+        let verified = self.verified.unwrap_or(UnixTime(0));
+        self.crl_next_update.map_or(verified, |end| end.min(verified))
+    }
+
+    /// Whether that is longer ago than the tenant allows.
+    pub fn is_stale(&self, now: UnixTime, stale_after: Option<Duration>) -> bool {
+        stale_after.is_some_and(|bound| now.since(self.known_until()) > bound)
+    }
+
+    /// What is wrong `now`, a line each; `stale_after` is the tenant's.
+    pub fn complaints(&self, now: UnixTime, stale_after: Option<Duration>) -> Vec<String> {
         let mut lines: Vec<String> = [&self.fault, &self.book_fault].into_iter().flatten().cloned().collect();
         if let Some(look) = self.last_look.filter(|look| now.since(*look) > limits::LOOK_OVERDUE) {
             lines.push(format!("the sources were last looked at {look}: reading one of them takes long, or hangs"));
+        }
+        if self.is_stale(now, stale_after) {
+            let until = self.known_until();
+            lines.push(format!("nothing new is signed: what the sources say is known until {until} (`stale_after`)"));
         }
         if let Some(end) = self.crl_next_update.filter(|end| *end <= now) {
             lines.push(format!("the CRL is out of date since {end}"));
@@ -54,6 +87,11 @@ impl HealthReport {
 }
 
 impl Health {
+    /// As [`HealthReport::is_stale`], for every answer that is to be signed.
+    pub fn is_stale(&self, now: UnixTime, stale_after: Option<Duration>) -> bool {
+        stale_after.is_some_and(|bound| now.since(UnixTime(self.known_until.load(Relaxed))) > bound)
+    }
+
     /// As it is now.
     pub fn report(&self) -> HealthReport {
         self.lock().clone()
@@ -62,10 +100,29 @@ impl Health {
     pub(super) fn read(&self, now: UnixTime, pass: &Pass) {
         let mut report = self.lock();
         report.last_read = Some(now);
+        report.verified = Some(now);
         report.fault = None;
         report.reads += 1;
         report.listed = pass.listed;
         report.crl_next_update = pass.crl_next_update;
+        self.known_until.store(report.known_until().0, Relaxed);
+    }
+
+    /// What the book knows of the time before the start.
+    pub(super) fn verified_before(&self, verified: Option<UnixTime>) {
+        let mut report = self.lock();
+        report.verified = verified;
+        self.known_until.store(report.known_until().0, Relaxed);
+    }
+
+    /// Files that look as at the last read, which was in order.
+    pub(super) fn unchanged(&self, now: UnixTime) -> Option<UnixTime> {
+        let mut report = self.lock();
+        if report.fault.is_none() && report.last_read.is_some() {
+            report.verified = Some(now);
+            self.known_until.store(report.known_until().0, Relaxed);
+        }
+        report.verified
     }
 
     /// Notes entries that were passed over; true if that is news.
@@ -104,6 +161,38 @@ impl Health {
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthReport> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_ages_from_the_last_look_that_was_in_order_or_the_end_of_the_crl() {
+        let pass = |crl_next_update| Pass {
+            listed: 0,
+            changed: 0,
+            held_back: false,
+            counts: crate::records::Counts::default(),
+            crl_next_update,
+            took: Duration::ZERO,
+        };
+        let hour = Some(Duration::from_secs(3600));
+        let health = Health::default();
+        assert!(health.is_stale(UnixTime(10_000), hour) && !health.is_stale(UnixTime(10_000), None));
+        health.verified_before(Some(UnixTime(9_000)));
+        assert!(!health.is_stale(UnixTime(12_600), hour) && health.is_stale(UnixTime(12_601), hour));
+        health.read(UnixTime(20_000), &pass(None));
+        health.unchanged(UnixTime(21_000));
+        health.refused("broken");
+        health.unchanged(UnixTime(22_000));
+        assert!(!health.is_stale(UnixTime(24_600), hour) && health.is_stale(UnixTime(24_601), hour));
+        health.read(UnixTime(30_000), &pass(Some(UnixTime(25_000))));
+        assert!(health.is_stale(UnixTime(30_000), hour), "the CRL ended long ago");
+        let complaints = health.report().complaints(UnixTime(30_000), hour);
+        assert!(complaints.iter().any(|line| line.contains("`stale_after`")), "{complaints:?}");
+        assert!(!health.report().complaints(UnixTime(30_000), None).iter().any(|line| line.contains("stale_after")));
     }
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use tracing::{error, info, warn};
 
 use super::{
-    Accepted, EngineError, Faults, IssuerState, Pass,
+    Accepted, EngineError, Faults, Health, IssuerState, Pass,
     accept::Accept,
     compare::{self, Comparison},
     follower::{Stop, lock},
@@ -73,6 +73,8 @@ pub(super) struct Watched {
     pub(super) save_again_at: Option<Instant>,
     /// Reads in a row that found their files changing.
     unsteady: u32,
+    /// What the book knows of when the sources were in order.
+    verified_saved: Option<UnixTime>,
     /// How long an index must be still before what it does not list goes.
     pub(super) removal_delay: Duration,
 }
@@ -82,11 +84,13 @@ pub(super) struct Watched {
 pub(super) struct Unsaved {
     changes: Vec<Change>,
     crl_marks: Option<CrlMarks>,
+    /// When the sources were in order.
+    verified: Option<UnixTime>,
 }
 
 impl Unsaved {
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.crl_marks.is_none()
+        self.changes.is_empty() && self.crl_marks.is_none() && self.verified.is_none()
     }
 }
 
@@ -99,6 +103,9 @@ impl Watched {
     pub(super) fn open(book: &mut Book, subject: Subject) -> Result<Self, BookError> {
         let number = book.issuer(&fingerprint(&subject.tenant, &subject.certificate))?;
         book.note_tenant(number, &subject.certificate.issuer_fingerprint(), &subject.tenant)?;
+        let verified_saved = book.verified(number)?;
+        let health = Health::default();
+        health.verified_before(verified_saved);
         let records = Records::default();
         let mut loaded = Vec::new();
         book.load(number, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
@@ -106,7 +113,7 @@ impl Watched {
         records.apply(loaded);
         Ok(Self {
             number,
-            state: IssuerState { records: Arc::new(records), ..IssuerState::default() },
+            state: IssuerState { records: Arc::new(records), health: Arc::new(health), ..IssuerState::default() },
             watch: Watch::new(subject.sources.paths()),
             crl_marks: book.crl_marks(number)?,
             shrink: Accept::new(book.state_dir(), "shrink", number.get()),
@@ -115,6 +122,7 @@ impl Watched {
             read_again_at: None,
             save_again_at: None,
             unsteady: 0,
+            verified_saved,
             removal_delay: limits::REMOVAL_DELAY,
             subject: Arc::new(subject),
         })
@@ -139,6 +147,8 @@ impl Watched {
                         && begun.elapsed() < limits::REMOVAL_WAIT_MAX
                         && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
                 Ok(pass) => {
+                    self.verified_saved = Some(UnixTime::now());
+                    self.unsaved.verified = self.verified_saved;
                     self.save(&mut lock(book))?;
                     self.state.health.read(UnixTime::now(), &pass);
                     self.state.health.looked(UnixTime::now());
@@ -167,6 +177,7 @@ impl Watched {
             self.take(accept);
             self.state.health.looked(UnixTime::now());
         }
+        self.note_verified();
         if (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
             self.save_again_at = None;
             // Another issuer's batch may take seconds: this one's sources are looked at meanwhile.
@@ -183,6 +194,20 @@ impl Watched {
             if saved.is_err() {
                 self.save_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
             }
+        }
+    }
+
+    /// Notes that the sources are in order, and has the book know of it now and then.
+    fn note_verified(&mut self) {
+        if self.read_again_at.is_some() {
+            return;
+        }
+        let verified = self.state.health.unchanged(UnixTime::now());
+        let saved = self.verified_saved.unwrap_or(UnixTime(0));
+        if let Some(verified) = verified.filter(|verified| verified.since(saved) > limits::VERIFIED_SAVE_INTERVAL) {
+            self.unsaved.verified = Some(verified);
+            self.verified_saved = Some(verified);
+            self.save_again_at = Some(Instant::now());
         }
     }
 
@@ -317,8 +342,8 @@ impl Watched {
         if self.unsaved.is_empty() {
             return Ok(());
         }
-        let Unsaved { changes, crl_marks } = &self.unsaved;
-        let saved = book.commit(&Batch { issuer: self.number, changes, crl_marks: *crl_marks });
+        let Unsaved { changes, crl_marks, verified } = &self.unsaved;
+        let saved = book.commit(&Batch { issuer: self.number, changes, crl_marks: *crl_marks, verified: *verified });
         match &saved {
             Ok(_) => self.unsaved = Unsaved::default(),
             Err(error) if self.state.health.saved(Some(error.to_string())) => {

@@ -72,7 +72,7 @@ fn tenants_have_policies_of_their_own() {
 fn every_policy_can_be_set() {
     let ca = Ca::new("Policies", KEYS[1]);
     let text = format!(
-        "version = 1\nvalidity = \"9h\"\nunlisted = \"unknown\"\nretain_expired = \"30d\"\narchive_cutoff = true\n\
+        "version = 1\nvalidity = \"9h\"\nunlisted = \"unknown\"\nstale_after = \"3d\"\nretain_expired = \"30d\"\narchive_cutoff = true\n\
          nonce = \"require\"\nsigned_requests = \"require\"\nrequest_anchors = \"ca.pem\"\ncert_ids_max = 3\n\
          content_type = \"strict\"\ninternal_error_status = 503\nsurrogate_keys = false\n[[issuer]]\n{ISSUER}"
     );
@@ -80,6 +80,7 @@ fn every_policy_can_be_set() {
     let policy = Policy {
         validity: 9 * HOUR,
         unlisted: Unlisted::Unknown,
+        stale_after: Some(3 * DAY),
         retain_expired: 30 * DAY,
         archive_cutoff: true,
         nonce: NoncePolicy::Require,
@@ -99,6 +100,7 @@ fn a_policy_that_cannot_be_is_told() {
     for (line, problem) in [
         ("validity = \"7h\"", "validity: "),
         ("validity = \"11d\"", "validity: "),
+        ("stale_after = \"1h\"", "stale_after: "),
         ("unlisted = \"no\"", "unlisted: is «no»; expected one of «unauthorized»"),
         ("nonce = \"yes\"", "nonce: is «yes»; expected one of «ignore», «echo», «require»"),
         ("signed_requests = \"maybe\"", "signed_requests: is «maybe»; expected one of «ignore», «verify», «require»"),
