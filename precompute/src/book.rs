@@ -8,16 +8,19 @@
 //! One redb file. Records are keyed by the issuer's number in this file and the serial, so
 //! that an issuer's records lie together and in order.
 
+mod codec;
+
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
+use self::codec::{decode, decode_mark, encode, encode_mark, key};
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use crate::{
     limits,
-    pki::{Reason, Record, Serial, Status, UnixTime},
+    pki::{Record, Serial, UnixTime},
     records::Change,
     source::{CrlMark, CrlMarks, CrlNumber},
 };
@@ -350,145 +353,5 @@ fn describe(path: &Path, error: redb::Error) -> BookError {
     BookError { path: path.to_owned(), problem: format!("the book cannot be read or written: {error}"), remedy }
 }
 
-fn key(issuer: IssuerNumber, serial: [u8; Serial::MAX_OCTETS]) -> [u8; KEY] {
-    let mut key = [0; KEY];
-    key[..4].copy_from_slice(&issuer.0.to_be_bytes());
-    key[4..].copy_from_slice(&serial);
-    key
-}
-
-fn encode(record: &Record, version: u64) -> [u8; VALUE] {
-    let (tag, reason, time) = match record.status {
-        Status::Good => (0, 0, 0),
-        Status::Revoked { time, reason } => (1, reason.code(), time.0),
-    };
-    let mut value = [0; VALUE];
-    value[0] = tag;
-    value[1] = reason;
-    value[2..10].copy_from_slice(&time.to_be_bytes());
-    value[10..18].copy_from_slice(&record.not_after.map_or(0, |time| time.0).to_be_bytes());
-    value[18..].copy_from_slice(&version.to_be_bytes());
-    value
-}
-
-fn encode_mark(mark: &CrlMark) -> [u8; MARK] {
-    let mut value = [0; MARK];
-    value[0] = u8::from(mark.number.is_some());
-    value[1..21].copy_from_slice(&mark.number.map_or([0; 20], |number| *number.padded()));
-    value[21..29].copy_from_slice(&mark.this_update.0.to_be_bytes());
-    value[29..].copy_from_slice(&mark.digest);
-    value
-}
-
-fn decode_mark(value: &[u8; MARK]) -> CrlMark {
-    let number = CrlNumber::from_padded(std::array::from_fn(|at| value[1 + at]));
-    CrlMark {
-        number: Some(number).filter(|_| value[0] != 0),
-        this_update: UnixTime(u64::from_be_bytes(std::array::from_fn(|at| value[21 + at]))),
-        digest: std::array::from_fn(|at| value[29 + at]),
-    }
-}
-
-fn decode(key: &[u8; KEY], value: &[u8; VALUE]) -> Option<(Serial, Record)> {
-    let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| value[at + i]));
-    let status = match value[0] {
-        0 => Status::Good,
-        // An unknown tag or reason is read as revoked: the safe side.
-        _ => Status::Revoked {
-            time: UnixTime(number(2)),
-            reason: Reason::from_code(value[1]).unwrap_or(Reason::Unspecified),
-        },
-    };
-    let not_after = Some(UnixTime(number(10))).filter(|time| time.0 != 0);
-    Some((Serial::from_magnitude(&key[4..])?, Record { status, not_after }))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn serial(number: u8) -> Serial {
-        Serial::from_magnitude(&[number]).unwrap()
-    }
-
-    const GOOD: Record = Record { status: Status::Good, not_after: Some(UnixTime(7)) };
-    const REVOKED: Record = Record {
-        status: Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::Superseded },
-        not_after: None,
-    };
-
-    #[test]
-    fn what_was_committed_is_there_again_for_its_issuer_only() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::open(dir.path()).unwrap();
-        let (a, b) = (book.issuer(&[1; 32]).unwrap(), book.issuer(&[2; 32]).unwrap());
-        let change = |number, record| Change { serial: serial(number), record };
-        let changes = [change(1, Some(GOOD)), change(2, Some(REVOKED)), change(3, Some(GOOD))];
-        let number = Some(CrlNumber::from_padded([9; 20]));
-        let mark = |number| Some(CrlMark { number, this_update: UnixTime(7), digest: [3; 32] });
-        let marks = CrlMarks { complete: mark(number), delta: mark(None) };
-        let first = book
-            .commit(&Batch { issuer: a, changes: &changes, crl_marks: Some(marks), verified: Some(UnixTime(5)) })
-            .unwrap();
-        let second =
-            book.commit(&Batch { issuer: a, changes: &[change(3, None)], crl_marks: None, verified: None }).unwrap();
-        assert!(second > first);
-        drop(book);
-
-        let mut book = Book::open(dir.path()).unwrap();
-        assert_eq!(book.issuer(&[1; 32]).unwrap(), a);
-        let mut found = Vec::new();
-        book.load(a, |serial, record| found.push((serial, record))).unwrap();
-        assert_eq!(found, [(serial(1), GOOD), (serial(2), REVOKED)]);
-        assert_eq!(book.get(a, &serial(2)).unwrap(), Some(REVOKED));
-        assert_eq!((book.crl_marks(a).unwrap(), book.verified(a).unwrap()), (marks, Some(UnixTime(5))));
-        book.load(b, |serial, _| panic!("{serial} is the other issuer's")).unwrap();
-        assert_eq!(book.crl_marks(b).unwrap(), CrlMarks::default());
-    }
-
-    #[test]
-    fn the_number_that_an_earlier_version_kept_still_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::open(dir.path()).unwrap();
-        let issuer = book.issuer(&[1; 32]).unwrap();
-        book.run(|database| {
-            let transaction = database.begin_write()?;
-            transaction.open_table(CRL_NUMBERS)?.insert(issuer.0, &[9; 20])?;
-            Ok(transaction.commit()?)
-        })
-        .unwrap();
-        let mark = book.crl_marks(issuer).unwrap().complete.unwrap();
-        assert_eq!(mark.number, Some(CrlNumber::from_padded([9; 20])));
-    }
-
-    #[test]
-    fn a_second_process_is_told_who_is_in_the_way() {
-        let dir = tempfile::tempdir().unwrap();
-        let _book = Book::open(dir.path()).unwrap();
-        let error = Book::open(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("book.redb") && error.contains("in use by another process"), "{error}");
-    }
-
-    #[test]
-    fn another_format_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut book = Book::open(dir.path()).unwrap();
-        book.run(|database| {
-            let transaction = database.begin_write()?;
-            transaction.open_table(META)?.insert("format", 2)?;
-            Ok(transaction.commit()?)
-        })
-        .unwrap();
-        drop(book);
-        let error = Book::open(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("format 2"), "{error}");
-    }
-
-    #[test]
-    fn a_file_that_is_no_book_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("book.redb"), [0x55; 10_000]).unwrap();
-        let error = Book::open(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("book.redb") && error.contains("move the file away"), "{error}");
-    }
-}
+mod tests;

@@ -1,0 +1,60 @@
+//! Keys and values of the book's tables, to octets and back.
+
+use super::{IssuerNumber, KEY, MARK, VALUE};
+use crate::{
+    pki::{Reason, Record, Serial, Status, UnixTime},
+    source::{CrlMark, CrlNumber},
+};
+
+pub(super) fn key(issuer: IssuerNumber, serial: [u8; Serial::MAX_OCTETS]) -> [u8; KEY] {
+    let mut key = [0; KEY];
+    key[..4].copy_from_slice(&issuer.0.to_be_bytes());
+    key[4..].copy_from_slice(&serial);
+    key
+}
+
+pub(super) fn encode(record: &Record, version: u64) -> [u8; VALUE] {
+    let (tag, reason, time) = match record.status {
+        Status::Good => (0, 0, 0),
+        Status::Revoked { time, reason } => (1, reason.code(), time.0),
+    };
+    let mut value = [0; VALUE];
+    value[0] = tag;
+    value[1] = reason;
+    value[2..10].copy_from_slice(&time.to_be_bytes());
+    value[10..18].copy_from_slice(&record.not_after.map_or(0, |time| time.0).to_be_bytes());
+    value[18..].copy_from_slice(&version.to_be_bytes());
+    value
+}
+
+pub(super) fn encode_mark(mark: &CrlMark) -> [u8; MARK] {
+    let mut value = [0; MARK];
+    value[0] = u8::from(mark.number.is_some());
+    value[1..21].copy_from_slice(&mark.number.map_or([0; 20], |number| *number.padded()));
+    value[21..29].copy_from_slice(&mark.this_update.0.to_be_bytes());
+    value[29..].copy_from_slice(&mark.digest);
+    value
+}
+
+pub(super) fn decode_mark(value: &[u8; MARK]) -> CrlMark {
+    let number = CrlNumber::from_padded(std::array::from_fn(|at| value[1 + at]));
+    CrlMark {
+        number: Some(number).filter(|_| value[0] != 0),
+        this_update: UnixTime(u64::from_be_bytes(std::array::from_fn(|at| value[21 + at]))),
+        digest: std::array::from_fn(|at| value[29 + at]),
+    }
+}
+
+pub(super) fn decode(key: &[u8; KEY], value: &[u8; VALUE]) -> Option<(Serial, Record)> {
+    let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| value[at + i]));
+    let status = match value[0] {
+        0 => Status::Good,
+        // An unknown tag or reason is read as revoked: the safe side.
+        _ => Status::Revoked {
+            time: UnixTime(number(2)),
+            reason: Reason::from_code(value[1]).unwrap_or(Reason::Unspecified),
+        },
+    };
+    let not_after = Some(UnixTime(number(10))).filter(|time| time.0 != 0);
+    Some((Serial::from_magnitude(&key[4..])?, Record { status, not_after }))
+}
