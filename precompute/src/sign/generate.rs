@@ -95,7 +95,11 @@ pub fn generate_file(kind: KeyKind, path: &Path) -> Result<SoftwareKey, FileErro
         })
     })?;
     let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
-    written.map_err(|error| fail(format!("cannot be written: {error}")))?;
+    written.map_err(|error| {
+        // It was made a moment ago, and is no key.
+        let _ = std::fs::remove_file(path);
+        fail(format!("cannot be written: {error}"))
+    })?;
     SoftwareKey::from_file(path)
 }
 

@@ -140,6 +140,8 @@ fn nothing_is_written_over_and_what_is_wrong_is_told_before_there_is_a_key() {
         (&token, "new.csr", "CN=x", &["--csr-only"], "the token «keys» holds no private key with object=new"),
         ("pkcs11:colour=red", "new.csr", "CN=x", &p256, "has the attribute «colour», which is not known"),
         (&token.replace("token=keys", "token=absent"), "new.csr", "CN=x", &p256, "has no token with token=absent"),
+        ("new.key", "no/such/place.csr", "CN=x", &p256, "place.csr: cannot be written: No such file or directory"),
+        (&token, "no/such/place.csr", "CN=x", &p256, "place.csr: cannot be written: No such file or directory"),
         ("no/such/place.key", "new.csr", "CN=x", &p256, "cannot be written: No such file or directory"),
     ] {
         let file = ["generate", "--key", key, "--csr", csr, "--purpose", "ocsp", "--subject", subject];

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fs::OpenOptions,
+    fs::{self, File},
     io::{ErrorKind, Write as _},
     path::{Path, PathBuf},
 };
@@ -113,14 +113,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // All that can be wrong before there is a key.
     let any = Algorithm::Ed25519;
     Request::new(subject, purpose, any.key_identifier(), &[])?;
-    if csr.exists() {
-        return Err(format!("{}: is there already, and is not written over; name another file", csr.display()).into());
-    }
+    let mut file = create_new(csr)?;
     let kind = algorithm.map(KeyKind::from).filter(|_| !csr_only);
-    let key = find_or_make(written, kind)?;
-    let request = Request::new(subject, purpose, key.algorithm().key_identifier(), key.public_key_octets())?;
-    let signature = key.sign(&request.to_be_signed()?)?;
-    write_new(csr, &request.signed(key.algorithm().identifier(), &signature)?)?;
+    let key = find_or_make(written, kind).and_then(|key| {
+        let request = Request::new(subject, purpose, key.algorithm().key_identifier(), key.public_key_octets())?;
+        let signature = key.sign(&request.to_be_signed()?)?;
+        file.write_all(request.signed(key.algorithm().identifier(), &signature)?.as_bytes())?;
+        Ok(key)
+    });
+    let key = key.inspect_err(|_| {
+        // It was made a moment ago, and holds nothing.
+        let _ = fs::remove_file(csr);
+    })?;
     let place = match &key {
         Key::File(_) => format!("in {written}"),
         Key::Token(token) => format!("on {}", token.called()),
@@ -147,16 +151,13 @@ fn find_or_make(written: &str, kind: Option<KeyKind>) -> Result<Key, Box<dyn Err
     })))
 }
 
-fn write_new(path: &Path, text: &str) -> Result<(), String> {
-    let fail = |error: std::io::Error| match error.kind() {
-        ErrorKind::AlreadyExists => format!("{}: is there already, and is not written over", path.display()),
-        _ => format!(
-            "{}: cannot be written: {error}; the key is made, have its request made by --csr-only",
-            path.display()
-        ),
-    };
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(fail)?;
-    file.write_all(text.as_bytes()).map_err(fail)
+fn create_new(path: &Path) -> Result<File, String> {
+    File::create_new(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            format!("{}: is there already, and is not written over; name another file", path.display())
+        }
+        _ => format!("{}: cannot be written: {error}", path.display()),
+    })
 }
 
 /// What is to be done with the request, as commands to copy.
