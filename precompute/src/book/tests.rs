@@ -80,5 +80,6 @@ fn another_format_is_refused() {
 fn a_file_that_is_no_book_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("book.redb"), [0x55; 10_000]).unwrap();
-    assert!(Book::open(dir.path()).is_err());
+    let error = Book::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("book.redb") && error.contains("move the file away"), "{error}");
 }

@@ -155,6 +155,10 @@ impl Subject {
         now: UnixTime,
         spread: u32,
     ) -> Option<(Draft, Vec<u8>)> {
+        // What is too old to be told to those who ask is not signed ahead of them.
+        if self.state.health.is_stale(now, self.policy.stale_after) {
+            return None;
+        }
         let statement = statement(&self.policy, Some(found), now).ok()?;
         let times = Times::plan(now, self.policy.validity, form.signer.not_after(), spread)?;
         let message = self.response_data(form, serial, &statement, &times);

@@ -101,6 +101,11 @@ impl Wish {
 
     /// What has to be signed as things stand. `spread` as for [`Times::plan`].
     pub fn prepare(&self, now: UnixTime, spread: u32) -> Result<Unsigned, OcspError> {
+        // What is too old to be told as of now stays untold; what was signed earlier said so itself.
+        let is_stale = |id: &WishedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
+        if self.ids.iter().any(is_stale) {
+            return Err(OcspError::TryLater);
+        }
         let statements = self.statements(now)?;
         let lasting = statements.iter().all(Statement::may_be_kept);
         let validity = self.ids.first().map_or(limits::UNLISTED_VALIDITY, |id| id.issuer.policy.validity);

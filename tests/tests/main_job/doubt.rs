@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
 
-use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Responder, Site, Status, Tenant, until};
+use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Responder, Site, Status, Tenant, run, until};
 
 use crate::serving;
 
@@ -188,4 +188,27 @@ fn a_tenant_that_was_renamed_is_told_what_it_forgot() {
     responder.end_by("TERM");
     let responder = responder.into_site().start();
     assert_eq!(responder.log().matches("\"former\"").count(), 1, "said once: it has records of its own now");
+}
+
+#[test]
+fn what_is_older_than_the_tenant_allows_is_told_to_nobody_new() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let script = "openssl ca -config openssl.cnf -gencrl -crl_lastupdate 250101000000Z -crl_nextupdate 250201000000Z -out old.crl";
+    let ended = run(Command::new("bash").args(["-c", script]).current_dir(ca.dir()));
+    assert!(ended.status.success(), "{ended:?}");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let sources = format!("index = {:?}\ncrl = {:?}", ca.index(), ca.file("old.crl"));
+    let tenant = |settings: &str| Tenant::new("old").set(settings).issuer("ca", &ca, &sources, &signer.lines());
+    // By default what was last said counts.
+    let responder = Site::new(&[tenant("")]).start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    degraded(&responder, "the CRL is out of date");
+
+    let responder = Site::new(&[tenant("stale_after = \"2h\"")]).start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Error("trylater".into()));
+    degraded(&responder, "nothing new is signed");
+    // A CRL of today mends it.
+    ca.write_crl("old.crl");
+    turns(&responder, &ca, &leaf, &Status::Good);
 }

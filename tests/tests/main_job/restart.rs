@@ -58,7 +58,10 @@ fn the_book_remembers_a_revocation_that_its_source_forgot_while_it_was_down() {
     let ask = Ask::about(&ca, &revoked);
     let told = || (ask.at(responder.http(), "/").status == Status::Revoked).then_some(());
     until("the revocation is told", Duration::from_secs(3), told);
-    // Whoever was told of it may rely on it: it was on disk before it was told.
+    // It is written in the same look in which it is shown, and a later look comes after that.
+    let look = || responder.metric("ostia_source_last_look_seconds", "");
+    let told = look();
+    until("it is on disk", Duration::from_secs(10), || (look() > told + 1.0).then_some(()));
     responder.end_by("KILL");
     let site = responder.into_site();
 
