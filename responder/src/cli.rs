@@ -59,7 +59,7 @@ enum Command {
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let now = UnixTime::now();
     match arguments.command {
-        Command::Demo { dir, http, admin } => run_demo(&dir, http, admin, now),
+        Command::Demo { dir, http, admin } => run_demo(&dir, http, admin),
         Command::Serve { config } => serve::from_file(&config),
         Command::Check { config: path, without_sources } => {
             let config = Config::read(&path, now)?;
@@ -70,9 +70,10 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr, now: UnixTime) -> Result<(), Box<dyn Error>> {
+fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
     let demo = demo::prepare(dir, http, admin, &mut |line| println!("{line}"))?;
-    let mut config = Config::read(&demo.config_path, now)?;
+    // Its certificates may have been made a moment ago.
+    let mut config = Config::read(&demo.config_path, UnixTime::now())?;
     config.http = vec![http.into()];
     config.admin = admin;
     serve::run(config, &demo.config_path, |running| {
