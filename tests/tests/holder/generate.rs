@@ -73,8 +73,8 @@ fn nothing_on_a_token_is_written_over() {
     alone(|bench| {
         let path = |object: &str| uri(&format!("token=a;{object}"));
         for (object, said) in [
-            ("object=key", "holds a private key with object=key already"),
-            ("object=other;id=%01", "with object=other;id=%01 already"),
+            ("object=key", "key with object=key already, and nothing is written over"),
+            ("object=other;id=%01", "key with object=other;id=%01 already"),
             ("type=private", "has no label; add one to its URI: object=…"),
         ] {
             let fault = Pkcs11Token::generate(&path(object), bench.dir(), KeyKind::P256).unwrap_err();
