@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::net::UnixStream,
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
@@ -24,7 +25,7 @@ impl Server {
         server.args(["server", "--foreground", "--name"]).arg(&socket).arg("--provider").arg(softhsm_module());
         server.arg("pkcs11:").process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self(server.spawn().unwrap_or_else(|error| panic!("{error}; apt-get install p11-kit")));
-        until("the server listens", Duration::from_secs(10), || socket.exists().then_some(()));
+        until("the server listens", Duration::from_secs(10), || UnixStream::connect(&socket).ok());
         server
     }
 }
@@ -62,7 +63,7 @@ fn a_server_that_was_killed_and_started_again_is_found_again() {
         let _server = Server::start(bench.dir());
         // The client has no way back but to be initialised anew, and that is done seldom.
         refuses(&p256, FaultClass::Device, &["CKR_DEVICE_ERROR"]);
-        let mut opened = until("the token is back", Duration::from_secs(60), || p256.open().ok());
+        let mut opened = until("the token is back", Duration::from_secs(120), || p256.open().ok());
         assert!(begin.elapsed() >= Duration::from_secs(30), "{:?}", begin.elapsed());
         signs(&mut *opened, &bench.certificate("key"), EcdsaP256Sha256, b"message");
 

@@ -4,6 +4,7 @@
 use std::{
     fmt::Write as _,
     fs,
+    os::unix::net::UnixStream,
     os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
@@ -305,7 +306,7 @@ impl Server {
         server.arg("pkcs11:").process_group(0).env("SOFTHSM2_CONF", hsm.config());
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self(server.spawn().unwrap());
-        until("the server listens", Duration::from_secs(10), || socket.exists().then_some(()));
+        until("the server listens", Duration::from_secs(10), || UnixStream::connect(&socket).ok());
         server
     }
 }
