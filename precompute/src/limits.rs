@@ -242,3 +242,6 @@ pub const ANSWER_STORE_CACHE_OCTETS: usize = 16 << 20;
 /// How large the answer store may grow, in octets for each that answers may take in memory: what was replaced stays for a
 /// quarter of a validity, and while signers change there are two sets.
 pub const ANSWER_STORE_FACTOR: u64 = 2;
+
+/// Of setpriority(2), for threads that read sources: a third of what a serving thread gets where both want the same core.
+pub const SOURCE_PRIORITY: i32 = 5;

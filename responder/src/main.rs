@@ -14,8 +14,9 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("ostia-responder: {error}");
             // EX_CONFIG of sysexits(3): the unit does not start it again, since each start tries the PINs of tokens, and
-            // a wrong one locks them.
-            if error.is::<ConfigError>() { ExitCode::from(78) } else { ExitCode::FAILURE }
+            // a wrong one locks them. It does where all that is wrong is a token that was not to be reached.
+            let refused = error.downcast_ref::<ConfigError>().is_some_and(|error| !error.may_pass());
+            if refused { ExitCode::from(78) } else { ExitCode::FAILURE }
         }
     }
 }

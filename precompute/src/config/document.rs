@@ -31,6 +31,22 @@ pub struct ConfigError {
 struct Problem {
     line: Option<usize>,
     text: String,
+    /// Whether it lies outside of the file and may be gone at the next try.
+    may_pass: bool,
+}
+
+impl Problem {
+    fn new(line: Option<usize>, text: String) -> Self {
+        Self { line, text, may_pass: false }
+    }
+}
+
+impl ConfigError {
+    /// Whether all that is wrong may be gone at the next try, without anybody having changed the file: a token that was
+    /// not to be reached.
+    pub fn may_pass(&self) -> bool {
+        self.problems.iter().all(|problem| problem.may_pass)
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -60,7 +76,7 @@ pub struct Document {
 impl Document {
     /// Reads the file.
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
-        let fail = |text: String| ConfigError { path: path.to_owned(), problems: vec![Problem { line: None, text }] };
+        let fail = |text: String| ConfigError { path: path.to_owned(), problems: vec![Problem::new(None, text)] };
         let octets = read_bounded(path, limits::CONFIG_FILE_OCTETS_MAX).map_err(|error| fail(error.problem))?;
         let text = String::from_utf8(octets).map_err(|_| fail("is not UTF-8 text".into()))?;
         // Paths in the file are meant from the file's own place, wherever the program was started.
@@ -79,7 +95,7 @@ impl Document {
         let notes = Notes { document: self, problems: RefCell::default() };
         for error in errors {
             let line = error.span().map(|span| self.line(&span));
-            notes.problems.borrow_mut().push(Problem { line, text: format!("is not TOML: {}", error.message()) });
+            notes.problems.borrow_mut().push(Problem::new(line, format!("is not TOML: {}", error.message())));
         }
         // What is read of a broken file would only add problems that are none.
         let syntax_holds = notes.problems.borrow().is_empty();
@@ -96,7 +112,7 @@ impl Document {
             _ => {
                 problems.sort_by_key(|problem| problem.line);
                 if problems.is_empty() {
-                    problems.push(Problem { line: None, text: "is incomplete".into() });
+                    problems.push(Problem::new(None, "is incomplete".into()));
                 }
                 Err(ConfigError { path: self.path.clone(), problems })
             }
@@ -148,10 +164,19 @@ impl<'a> Section<'a> {
     /// A problem of `key`, or of the section where it is missing. `text` says what is wrong and
     /// what would be right.
     pub fn problem(&self, key: &str, text: impl fmt::Display) {
+        self.note(key, text, false);
+    }
+
+    /// The same of one that may be gone at the next try ([`ConfigError::may_pass`]).
+    pub fn problem_that_may_pass(&self, key: &str, text: impl fmt::Display) {
+        self.note(key, text, true);
+    }
+
+    fn note(&self, key: &str, text: impl fmt::Display, may_pass: bool) {
         let span = self.table.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span());
         let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
         let line = Some(self.notes.document.line(&span)).filter(|_| span.end > 0);
-        self.notes.problems.borrow_mut().push(Problem { line, text: format!("{name}: {text}") });
+        self.notes.problems.borrow_mut().push(Problem { line, text: format!("{name}: {text}"), may_pass });
     }
 
     /// A path as written, from the place of the file.

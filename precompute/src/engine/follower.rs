@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::{
     Accepted, EngineError, IssuerState, Pass,
@@ -97,6 +97,10 @@ impl Follower {
         // By the book, not by what a pass that was refused has taken.
         let known = self.known;
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
+            // Reading millions of lines must not slow those who are answered meanwhile; where a core is free it costs nothing.
+            if let Err(error) = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY) {
+                debug!(%error, "reading sources cannot be put behind serving");
+            }
             let outcome = match watched.first_pass(&book, terms.accept, terms.whole, &stop) {
                 Err(EngineError::Source(faults)) if terms.from_book && known => {
                     watched.refused(&faults);

@@ -215,8 +215,11 @@ fn opened(section: &mut Section<'_>, holders: &[Arc<dyn Holder>], threads: usize
             error!(token = holder.name(), %fault, "a token refuses its PIN and is not used; the signer's other tokens sign");
         } else if fault.class != FaultClass::Defect && some_signs {
             warn!(token = holder.name(), %fault, "a token cannot be used now; the signer's other tokens sign meanwhile");
-        } else {
+        } else if matches!(fault.class, FaultClass::Locked | FaultClass::Defect) {
             section.problem("key", fault);
+            usable = false;
+        } else {
+            section.problem_that_may_pass("key", fault);
             usable = false;
         }
     }
