@@ -15,7 +15,7 @@ mod time;
 mod verify;
 
 pub use certificate::{Certificate, CertificateError};
-pub use file::{FileError, certificates, open_regular, read_bounded, read_opened};
+pub use file::{FileError, certificates, open_regular, read_bounded, read_opened, read_secret};
 pub use pss::{PssHash, PssParameters};
 pub use request::{Purpose, Request, RequestError};
 pub use serial::Serial;

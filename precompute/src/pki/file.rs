@@ -4,12 +4,13 @@ use std::{
     fmt,
     fs::{File, OpenOptions},
     io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use rustix::fs::OFlags;
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use zeroize::Zeroizing;
 
 use super::Certificate;
 use crate::limits;
@@ -64,6 +65,35 @@ pub fn read_opened(path: &Path, opened: io::Result<File>, limit: u64) -> Result<
     if content.len() as u64 > limit {
         return Err(FileError::new(path, format_args!("is larger than the {limit} octets allowed")));
     }
+    Ok(content)
+}
+
+/// Reads a whole file that holds `what`, a secret: refused where anybody but its owner (and group, for reading) may touch
+/// it. No copy of it stays in memory.
+pub fn read_secret(path: &Path, what: &str, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let fail = |problem: String| FileError::new(path, problem);
+    let unreadable = |error| fail(format!("cannot be read: {error}"));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
+    if mode & 0o027 != 0 {
+        return Err(fail(format!(
+            "holds {what} and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
+            path.display()
+        )));
+    }
+    // Never grown, which would leave a copy behind.
+    let mut content = Zeroizing::new(vec![0; limit as usize + 1]);
+    let mut length = 0;
+    while length < content.len() {
+        match file.read(&mut content[length..]).map_err(unreadable)? {
+            0 => break,
+            count => length += count,
+        }
+    }
+    if length as u64 > limit {
+        return Err(fail(format!("is larger than the {limit} octets allowed for {what}")));
+    }
+    content.truncate(length);
     Ok(content)
 }
 

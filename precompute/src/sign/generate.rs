@@ -24,8 +24,8 @@ use zeroize::Zeroizing;
 use super::{Algorithm, SoftwareKey};
 use crate::pki::FileError;
 
-/// Kinds of keys that can be made.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Kinds of keys that can be made, as the command line names them.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum, Debug)]
 #[allow(missing_docs)]
 pub enum KeyKind {
     P256,
@@ -34,8 +34,11 @@ pub enum KeyKind {
     Rsa3072,
     Rsa4096,
     Ed25519,
+    #[value(name = "ml-dsa-44")]
     MlDsa44,
+    #[value(name = "ml-dsa-65")]
     MlDsa65,
+    #[value(name = "ml-dsa-87")]
     MlDsa87,
 }
 

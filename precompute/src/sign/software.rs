@@ -1,6 +1,6 @@
 //! Private keys from files: PKCS#8, SEC1 and PKCS#1 PEM.
 
-use std::{fmt, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use aws_lc_rs::{
     rand::SystemRandom,
@@ -16,12 +16,11 @@ use der::{
 };
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 use x509_cert::spki::AlgorithmIdentifierRef;
-use zeroize::Zeroizing;
 
 use super::{Algorithm, Fault, FaultClass, Holder, Session};
 use crate::{
     limits,
-    pki::{FileError, read_bounded},
+    pki::{FileError, read_secret},
 };
 
 /// Why a key file cannot be used.
@@ -69,15 +68,7 @@ impl SoftwareKey {
     /// Reads the first private key of a PEM file that nobody but its owner (and group, for reading) may touch.
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
         let fail = |problem: String| FileError::new(path, problem);
-        let metadata = std::fs::metadata(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-        let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o027 != 0 {
-            return Err(fail(format!(
-                "holds a private key and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
-                path.display()
-            )));
-        }
-        let pem = Zeroizing::new(read_bounded(path, limits::KEY_FILE_OCTETS_MAX)?);
+        let pem = read_secret(path, "a private key", limits::KEY_FILE_OCTETS_MAX)?;
         if contains(&pem, b"ENCRYPTED") {
             return Err(fail(format!(
                 "holds an encrypted private key; decrypt it into a file that only the service may read: openssl pkey -in {0} -out {0}.plain",
@@ -224,7 +215,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::{os::unix::fs::PermissionsExt as _, process::Command};
 
     use super::*;
 

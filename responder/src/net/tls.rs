@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -12,7 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use monoio::net::TcpStream;
 use monoio_rustls::ServerTlsStream;
-use precompute::pki::{FileError, read_bounded};
+use precompute::pki::{FileError, read_bounded, read_secret};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
@@ -21,7 +21,6 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use tracing::{error, info};
-use zeroize::Zeroizing;
 
 use super::connection::Carrier;
 use crate::limits;
@@ -171,15 +170,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    let fail = |problem: String| FileError::new(path, problem);
-    let metadata = std::fs::metadata(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o027 != 0 {
-        return Err(fail(format!(
-            "holds a private key and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
-            path.display()
-        )));
-    }
-    let pem = Zeroizing::new(read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?);
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| fail(format!("holds no private key in PEM: {error}")))
+    let pem = read_secret(path, "a private key", limits::TLS_FILE_OCTETS_MAX)?;
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|error| FileError::new(path, format_args!("holds no private key in PEM: {error}")))
 }

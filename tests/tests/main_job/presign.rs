@@ -237,3 +237,23 @@ fn a_store_that_somebody_has_spoiled_is_begun_anew() {
     assert_eq!(responder.metric("ostia_presign_store_faulty", ""), 0.0);
     expect_ready(&responder, &Ask::about(&ca, &leaf), Status::Good);
 }
+
+#[test]
+fn reading_and_signing_ahead_stand_behind_serving() {
+    let ca = Ca::new("CA");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let responder = site(&ca, "", &[signer.lines()]).start();
+    let niceness = |wanted: &str| {
+        let tasks = fs::read_dir(format!("/proc/{}/task", responder.pid())).unwrap();
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let found = stats.filter_map(|stat| {
+            let (name, fields) = stat.split_once('(')?.1.rsplit_once(") ")?;
+            // proc(5): the 19th field; the state, behind the name, is the third.
+            (name == wanted).then(|| fields.split(' ').nth(16)?.parse::<i32>().ok()).flatten()
+        });
+        found.collect::<Vec<_>>()
+    };
+    for (thread, expected) in [("worker-0", 0), ("source", 5), ("presign changes", 10), ("presign", 19)] {
+        until(thread, PATIENCE, || (niceness(thread) == [expected]).then_some(()));
+    }
+}

@@ -22,7 +22,7 @@ pub(in crate::cli) struct Arguments {
     key: String,
     /// What kind of key.
     #[arg(long, value_enum, required_unless_present = "csr_only")]
-    algorithm: Option<Kind>,
+    algorithm: Option<KeyKind>,
     /// What its certificate is for: OCSP responses, or time-stamps.
     #[arg(long, value_enum)]
     purpose: For,
@@ -35,38 +35,6 @@ pub(in crate::cli) struct Arguments {
     /// Make no key, but a request for the one that is there.
     #[arg(long, conflicts_with = "algorithm")]
     csr_only: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum Kind {
-    P256,
-    P384,
-    Rsa2048,
-    Rsa3072,
-    Rsa4096,
-    Ed25519,
-    #[value(name = "ml-dsa-44")]
-    MlDsa44,
-    #[value(name = "ml-dsa-65")]
-    MlDsa65,
-    #[value(name = "ml-dsa-87")]
-    MlDsa87,
-}
-
-impl From<Kind> for KeyKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::P256 => Self::P256,
-            Kind::P384 => Self::P384,
-            Kind::Rsa2048 => Self::Rsa2048,
-            Kind::Rsa3072 => Self::Rsa3072,
-            Kind::Rsa4096 => Self::Rsa4096,
-            Kind::Ed25519 => Self::Ed25519,
-            Kind::MlDsa44 => Self::MlDsa44,
-            Kind::MlDsa65 => Self::MlDsa65,
-            Kind::MlDsa87 => Self::MlDsa87,
-        }
-    }
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
@@ -114,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let any = Algorithm::Ed25519;
     Request::new(subject, purpose, any.key_identifier(), &[])?;
     let mut file = create_new(csr)?;
-    let kind = algorithm.map(KeyKind::from).filter(|_| !csr_only);
+    let kind = algorithm.filter(|_| !csr_only);
     let key = find_or_make(written, kind).and_then(|key| {
         let request = Request::new(subject, purpose, key.algorithm().key_identifier(), key.public_key_octets())?;
         let signature = key.sign(&request.to_be_signed()?)?;

@@ -4,15 +4,15 @@
 
 use std::{
     ffi::OsStr,
-    fs::File,
-    io::Read as _,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use zeroize::Zeroizing;
 
-use crate::{limits, pki::FileError};
+use crate::{
+    limits,
+    pki::{FileError, read_secret},
+};
 
 /// A PIN; wiped when dropped.
 pub(super) type Pin = Zeroizing<Vec<u8>>;
@@ -67,35 +67,15 @@ fn path_of_file_uri(rest: &str) -> Option<PathBuf> {
 
 /// Reads a PIN that nobody but its owner (and group, for reading) may touch; a line end behind it is cut.
 pub(super) fn read(path: &Path) -> Result<Pin, FileError> {
-    let fail = |problem: String| FileError::new(path, problem);
-    let unreadable = |error| fail(format!("cannot be read: {error}"));
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-    if mode & 0o027 != 0 {
-        return Err(fail(format!(
-            "holds a PIN and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
-            path.display()
-        )));
-    }
-    // Never grown, which would leave a copy behind.
-    let mut pin = Zeroizing::new(vec![0; limits::PIN_FILE_OCTETS_MAX + 1]);
-    let mut length = 0;
-    while length < pin.len() {
-        match file.read(&mut pin[length..]).map_err(unreadable)? {
-            0 => break,
-            count => length += count,
-        }
-    }
-    if length > limits::PIN_FILE_OCTETS_MAX {
-        return Err(fail(format!("is larger than the {} octets allowed for a PIN", limits::PIN_FILE_OCTETS_MAX)));
-    }
+    let mut pin = read_secret(path, "a PIN", limits::PIN_FILE_OCTETS_MAX as u64)?;
+    let mut length = pin.len();
     for end in [b'\n', b'\r'] {
         if length > 0 && pin[length - 1] == end {
             length -= 1;
         }
     }
     if length == 0 {
-        return Err(fail("holds no PIN; write the PIN of the token's user into it".into()));
+        return Err(FileError::new(path, "holds no PIN; write the PIN of the token's user into it"));
     }
     pin.truncate(length);
     Ok(pin)
@@ -103,7 +83,7 @@ pub(super) fn read(path: &Path) -> Result<Pin, FileError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
