@@ -7,6 +7,7 @@
 //!
 //! Records, keys and the encoding of responses are `precompute`'s.
 
+mod elements;
 pub mod net;
 
 pub mod site;

@@ -9,7 +9,10 @@ use aws_lc_rs::digest;
 
 use crate::{
     ocsp::CertId,
-    pki::{Reason, UnixTime},
+    pki::{
+        Reason, UnixTime,
+        encode::{element, header},
+    },
 };
 
 /// OCSPResponseStatus of an unsigned answer.
@@ -334,28 +337,6 @@ fn generalized_time(out: &mut Vec<u8>, time: UnixTime) {
     octets[..2].copy_from_slice(&[0x18, 15]);
     octets[2..].copy_from_slice(&time.generalized());
     out.extend_from_slice(&octets);
-}
-
-/// Octets of an element with so many octets of content.
-const fn element(length: usize) -> usize {
-    let header = match length {
-        0..0x80 => 2,
-        0x80..0x100 => 3,
-        0x100..0x1_0000 => 4,
-        _ => 5,
-    };
-    header + length
-}
-
-/// Writes the tag and length of an element of less than 16 MiB.
-fn header(out: &mut Vec<u8>, tag: u8, length: usize) {
-    let [.., high, middle, low] = length.to_be_bytes();
-    match length {
-        0..0x80 => out.extend_from_slice(&[tag, low]),
-        0x80..0x100 => out.extend_from_slice(&[tag, 0x81, low]),
-        0x100..0x1_0000 => out.extend_from_slice(&[tag, 0x82, middle, low]),
-        _ => out.extend_from_slice(&[tag, 0x83, high, middle, low]),
-    }
 }
 
 #[cfg(test)]

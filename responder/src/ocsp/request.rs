@@ -7,19 +7,18 @@
 
 pub(super) mod extensions;
 mod preferred;
-pub(super) mod read;
 mod signature;
 
 use der::{Reader as _, SliceReader, Tag};
 use precompute::ocsp::{CertId, HashAlgorithm, OcspError};
 
+use self::extensions::{NONCE, each_extension, request_extensions};
 pub use self::preferred::PreferredAlgorithms;
 pub use self::signature::RequestSignature;
-use self::{
-    extensions::{NONCE, each_extension, request_extensions},
-    read::{checked_integer, expect, finish, integer, only, optional},
+use crate::{
+    elements::{checked_integer, expect, finish, integer, only, optional},
+    limits,
 };
-use crate::limits;
 
 /// Why a request is not answered; says what the client gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,10 +13,8 @@ use der::{Decode, Reader as _, SliceReader, Tag, TagNumber};
 use precompute::pki::{Certificate, CertificateError, UnixTime, VerifyError, verify_signed};
 
 use self::authority::Authority;
-use super::request::{
-    RequestSignature,
-    read::{only, whole},
-};
+use super::request::RequestSignature;
+use crate::elements::{only, whole};
 
 /// Certificates that are looked at: the signer's, [`INTERMEDIATES_MAX`], and as many of no use, which clients that send
 /// a whole store carry. More hardly fit the body of a request.

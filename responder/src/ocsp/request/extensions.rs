@@ -2,12 +2,11 @@
 
 use der::{Reader as _, SliceReader, Tag};
 
-use super::{
-    DecodeError, Result,
-    preferred::PreferredAlgorithms,
-    read::{expect, finish, only},
+use super::{DecodeError, Result, preferred::PreferredAlgorithms};
+use crate::{
+    elements::{expect, finish, only},
+    limits,
 };
-use crate::limits;
 
 /// id-pkix-ocsp-nonce, 1.3.6.1.5.5.7.48.1.2
 pub(super) const NONCE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x02];

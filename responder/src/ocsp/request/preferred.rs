@@ -5,10 +5,8 @@ use std::fmt;
 use der::{Reader as _, SliceReader, Tag};
 use precompute::sign::Algorithm;
 
-use super::{
-    Result,
-    read::{algorithm_identifier, expect, finish, only},
-};
+use super::Result;
+use crate::elements::{algorithm_identifier, expect, finish, only};
 
 /// PreferredSignatureAlgorithms, in a client's order; empty where it says nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,8 @@
 
 use der::{Reader as _, SliceReader, Tag};
 
-use super::{
-    DecodeError, Result,
-    read::{algorithm_identifier, expect, finish, only, optional, whole},
-};
+use super::{DecodeError, Result};
+use crate::elements::{algorithm_identifier, expect, finish, only, optional, whole};
 
 /// A signature, and what it is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

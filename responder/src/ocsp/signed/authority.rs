@@ -3,10 +3,12 @@
 use der::{Reader as _, SliceReader, Tag};
 use precompute::pki::Certificate;
 
-use crate::ocsp::request::{
-    DecodeError,
-    extensions::{Extension, each_extension},
-    read::{checked_integer, expect, finish, only, optional, whole},
+use crate::{
+    elements::{checked_integer, expect, finish, only, optional, whole},
+    ocsp::request::{
+        DecodeError,
+        extensions::{Extension, each_extension},
+    },
 };
 
 /// id-ce-keyUsage, 2.5.29.15

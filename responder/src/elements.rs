@@ -1,28 +1,29 @@
 //! DER elements, read in place.
+//!
+//! Invariant: what is taken is DER: definite and minimal lengths, primitive strings. What an error means to a client is
+//! not known here.
 
-use der::{Decode as _, Header, Reader as _, SliceReader, Tag, TagNumber};
-
-use super::{DecodeError, Result};
+use der::{Decode as _, ErrorKind, Header, Reader as _, Result, SliceReader, Tag, TagNumber};
 
 /// A reader inside of the one element with `tag` that `octets` are.
-pub(in crate::ocsp) fn only(octets: &[u8], tag: Tag) -> Result<SliceReader<'_>> {
+pub(crate) fn only(octets: &[u8], tag: Tag) -> Result<SliceReader<'_>> {
     let mut reader = SliceReader::new(octets)?;
     let content = expect(&mut reader, tag)?;
     finish(&reader)?;
-    Ok(SliceReader::new(content)?)
+    SliceReader::new(content)
 }
 
 /// The content of the next element, which must have `tag`.
-pub(in crate::ocsp) fn expect<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> Result<&'a [u8]> {
+pub(crate) fn expect<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> Result<&'a [u8]> {
     let header = Header::decode(reader)?;
     if header.tag != tag {
-        return Err(DecodeError::Malformed);
+        return Err(header.tag.unexpected_error(Some(tag)));
     }
-    Ok(reader.read_slice(header.length)?)
+    reader.read_slice(header.length)
 }
 
 /// The content of the next element if it is `[number] EXPLICIT`.
-pub(in crate::ocsp) fn optional<'a>(reader: &mut SliceReader<'a>, number: u8) -> Result<Option<&'a [u8]>> {
+pub(crate) fn optional<'a>(reader: &mut SliceReader<'a>, number: u8) -> Result<Option<&'a [u8]>> {
     if reader.peek_byte() != Some(0xa0 | number) {
         return Ok(None);
     }
@@ -30,7 +31,7 @@ pub(in crate::ocsp) fn optional<'a>(reader: &mut SliceReader<'a>, number: u8) ->
 }
 
 /// The content of the one INTEGER that `octets` are.
-pub(in crate::ocsp) fn integer(octets: &[u8]) -> Result<&[u8]> {
+pub(crate) fn integer(octets: &[u8]) -> Result<&[u8]> {
     let mut reader = SliceReader::new(octets)?;
     let content = expect(&mut reader, Tag::Integer)?;
     finish(&reader)?;
@@ -38,24 +39,29 @@ pub(in crate::ocsp) fn integer(octets: &[u8]) -> Result<&[u8]> {
 }
 
 /// The content of an INTEGER, in the fewest octets that hold it (X.690 section 8.3.2).
-pub(in crate::ocsp) fn checked_integer(content: &[u8]) -> Result<&[u8]> {
+pub(crate) fn checked_integer(content: &[u8]) -> Result<&[u8]> {
     match content {
-        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(DecodeError::Malformed),
+        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(Tag::Integer.non_canonical_error()),
         _ => Ok(content),
     }
 }
 
-pub(in crate::ocsp) fn finish(reader: &SliceReader<'_>) -> Result<()> {
-    if reader.is_finished() { Ok(()) } else { Err(DecodeError::Malformed) }
+pub(crate) fn finish(reader: &SliceReader<'_>) -> Result<()> {
+    if reader.is_finished() {
+        Ok(())
+    } else {
+        let (decoded, remaining) = (reader.position(), reader.remaining_len());
+        Err(ErrorKind::TrailingData { decoded, remaining }.at(decoded))
+    }
 }
 
 /// The next element, with its header.
-pub(in crate::ocsp) fn whole<'a>(reader: &mut SliceReader<'a>) -> Result<&'a [u8]> {
-    Ok(reader.tlv_bytes()?)
+pub(crate) fn whole<'a>(reader: &mut SliceReader<'a>) -> Result<&'a [u8]> {
+    reader.tlv_bytes()
 }
 
 /// An AlgorithmIdentifier with `content`: the content octets of its OBJECT IDENTIFIER, and its parameters, DER.
-pub(in crate::ocsp) fn algorithm_identifier(content: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
+pub(crate) fn algorithm_identifier(content: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
     let mut reader = SliceReader::new(content)?;
     let oid = expect(&mut reader, Tag::ObjectIdentifier)?;
     let parameters = if reader.is_finished() { None } else { Some(whole(&mut reader)?) };
