@@ -12,7 +12,10 @@ mod tenant;
 
 pub use cache::Cache;
 pub use document::{ConfigError, Document, Section};
-pub use tenant::{IssuerConfig, NoncePolicy, Policy, SignedRequests, Sources, Tenant, Unlisted};
+pub use tenant::{
+    IssuerConfig, NoncePolicy, Policy, SignedRequests, Sources, Tenant, TsaCertificates, TsaConfig, TsaName, TsaPolicy,
+    Unlisted,
+};
 
 use std::path::PathBuf;
 
@@ -28,7 +31,7 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// How much memory answers may take.
     pub cache: Cache,
-    /// At least one; each with at least one issuer.
+    /// At least one; each with at least one issuer or time-stamping authority.
     pub tenants: Vec<Tenant>,
 }
 

@@ -4,7 +4,7 @@
 //! a [`source`] says it (`index.txt`, a CRL), the [`engine`] compares that with what is known, the
 //! [`book`] puts the difference on disk, the [`records`] show it to every thread, and with a key of
 //! [`sign`] it becomes one of [`ocsp`]'s responses. [`config`] says whose certificates, from
-//! where, signed by whom; [`answers`] holds what is signed, and [`presign`] fills it before anybody asks; [`pki`] has the nouns, [`limits`] every bound.
+//! where, signed by whom; [`answers`] holds what is signed, and [`presign`] fills it before anybody asks; [`pki`] has the nouns, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing here knows sockets or HTTP. The responder links this library and runs it alone on one
 //! machine; `ostia-precompute` gives it a command line.
@@ -22,6 +22,8 @@ pub mod records;
 pub mod sign;
 
 pub mod ocsp;
+
+pub mod tsp;
 
 pub mod answers;
 

@@ -245,3 +245,11 @@ pub const ANSWER_STORE_FACTOR: u64 = 2;
 
 /// Of setpriority(2), for threads that read sources: a third of what a serving thread gets where both want the same core.
 pub const SOURCE_PRIORITY: i32 = 5;
+
+/// Content octets of a policy's OBJECT IDENTIFIER: some 20 arcs, or ten of them UUIDs.
+pub const OID_OCTETS_MAX: usize = 256;
+
+/// Policies of one TSA: each request is compared with them in turn.
+pub const TSA_POLICIES_MAX: usize = 16;
+/// One token in so many is verified before it leaves: 40 µs among 20 ms of signing by P-256.
+pub const TSA_VERIFY_ONE_IN_DEFAULT: u32 = 1000;

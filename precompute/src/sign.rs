@@ -12,6 +12,7 @@
 //! - [`Pkcs11Token`]: a key on a PKCS#11 token, named by a URI.
 //! - [`KeyKind`]: keys that can be made, in a file ([`generate_file`]) or on a token ([`Pkcs11Token::generate`]).
 //! - [`OcspSigner`]: a key with the certificate that lets it speak for an issuer.
+//! - [`TsaSigner`]: a key with the certificate that lets it time-stamp.
 //! - [`Signers`]: all that speak for one issuer, and which of them does when.
 
 mod algorithm;
@@ -22,6 +23,7 @@ pub mod pkcs11;
 mod pool;
 mod signers;
 mod software;
+mod tsa_signer;
 
 pub use algorithm::Algorithm;
 pub use generate::{KeyKind, generate_file};
@@ -31,6 +33,7 @@ pub use pkcs11::Pkcs11Token;
 pub use pool::{Done, Health, Job, MemberStatus, Pool, PoolSettings, PoolStatus, Priority, Times};
 pub use signers::Signers;
 pub use software::{KeyError, SoftwareKey};
+pub use tsa_signer::{TsaSigner, TsaSignerError};
 
 use std::fmt;
 

@@ -15,6 +15,8 @@ pub mod standing;
 
 pub mod ocsp;
 
+pub mod tsa;
+
 pub mod serve;
 
 pub mod reload;

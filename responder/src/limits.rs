@@ -161,3 +161,8 @@ pub const ACCESS_LINES_WAITING_MAX: usize = 4096;
 /// How often answers past their nextUpdate are taken off the table, so that there is room for others: a walk over ten
 /// million takes a second of a thread that has nothing else to do, and holds a writer up for some milliseconds.
 pub const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
+
+// -- Time-stamps
+
+/// Octets of a nonce beside its sign: RFC 3161 leaves them open; clients send 64 bits.
+pub const TSA_NONCE_OCTETS_MAX: usize = 20;

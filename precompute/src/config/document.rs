@@ -230,12 +230,17 @@ impl<'a> Section<'a> {
         Some(self.resolve(path))
     }
 
-    /// A length of time in `range`, written as a number with `s`, `m`, `h` or `d`.
+    /// A length of time in `range`, written as a number with a unit: `us`, `ms`, `s`, `m`, `h` or `d`.
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
         let wanted = format!(
-            "a length of time from {} to {}, such as «90s», «30m», «12h» or «4d»",
+            "a length of time from {} to {}, such as {}",
             in_words(*range.start()),
-            in_words(*range.end())
+            in_words(*range.end()),
+            if *range.end() < Duration::from_secs(3600) {
+                "«250ms» or «90s»"
+            } else {
+                "«90s», «30m», «12h» or «4d»"
+            }
         );
         self.typed(key, &wanted, |value| parse_duration(value.as_str()?).filter(|duration| range.contains(duration)))
     }
@@ -368,20 +373,26 @@ fn article(noun: &str) -> &'static str {
     if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
-const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+const UNITS: [(&str, Duration); 6] = [
+    ("d", Duration::from_secs(86_400)),
+    ("h", Duration::from_secs(3600)),
+    ("m", Duration::from_secs(60)),
+    ("s", Duration::from_secs(1)),
+    ("ms", Duration::from_millis(1)),
+    ("us", Duration::from_micros(1)),
+];
 
 fn parse_duration(text: &str) -> Option<Duration> {
-    let unit = text.chars().next_back()?;
-    let (_, seconds) = UNITS.into_iter().find(|(letter, _)| *letter == unit)?;
-    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-    Some(Duration::from_secs(number.checked_mul(seconds)?))
+    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let (_, unit) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
+    unit.checked_mul(number.parse().ok()?)
 }
 
 fn in_words(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (letter, unit) =
-        UNITS.into_iter().find(|(_, unit)| seconds.is_multiple_of(*unit) && seconds >= *unit).unwrap_or(('s', 1));
-    format!("{}{letter}", seconds / unit)
+    let fits = |unit: &Duration| duration >= *unit && duration.as_nanos().is_multiple_of(unit.as_nanos());
+    let (name, unit) = UNITS.into_iter().find(|(_, unit)| fits(unit)).unwrap_or(("s", Duration::from_secs(1)));
+    format!("{}{name}", duration.as_nanos() / unit.as_nanos())
 }
 
 #[cfg(test)]

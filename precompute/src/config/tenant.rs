@@ -18,8 +18,10 @@ use crate::{
 mod names;
 mod presign;
 mod signer;
+mod tsa;
 
 use signer::{Purpose, read_signers};
+pub use tsa::{TsaCertificates, TsaConfig, TsaName, TsaPolicy};
 
 /// A customer: issuers, keys and policies, kept apart from the others'.
 #[derive(Debug)]
@@ -36,8 +38,10 @@ pub struct Tenant {
     pub request_anchors: Arc<[Certificate]>,
     /// The hash algorithms of the CertIDs whose answers are signed before anybody asks; none where nothing is.
     pub presign: Vec<HashAlgorithm>,
-    /// At least one.
+    /// Without one it only time-stamps.
     pub issuers: Vec<IssuerConfig>,
+    /// Its time-stamping authorities.
+    pub tsas: Vec<TsaConfig>,
 }
 
 /// How a tenant answers.
@@ -169,17 +173,22 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every tenant of the file: those of `[[tenant]]`, or the one whose `[[issuer]]` stand at the root.
 pub(super) fn read_all(root: &mut Section<'_>, now: UnixTime) -> Option<Vec<Tenant>> {
-    let bare = root.has("issuer");
-    if bare && root.has("tenant") {
-        root.problem("issuer", "stands beside [[tenant]]; move it into one of them as [[tenant.issuer]]");
-        root.leave_to_others(&["issuer", "tenant"]);
+    let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
+    if let (Some(key), true) = (bare, root.has("tenant")) {
+        root.problem(key, format_args!("stands beside [[tenant]]; move it into one of them as [[tenant.{key}]]"));
+        root.leave_to_others(&["issuer", "tsa", "tenant"]);
         return None;
     }
-    if bare {
-        return Some(vec![read_tenant(root, Some("default"), now)?]);
+    if bare.is_some() {
+        let tenants = vec![read_tenant(root, Some("default"), now)?];
+        tsa::check_all(root, &tenants);
+        return Some(tenants);
     }
     if !root.has("tenant") {
-        root.problem("issuer", "is missing; add [[issuer]] with certificate, index or crl, and signer");
+        root.problem(
+            "issuer",
+            "is missing; add [[issuer]] with certificate, index or crl, and signer, or [[tsa]] with policy and signer",
+        );
         return None;
     }
     let tenants = root.sections("tenant", |section| read_tenant(section, None, now));
@@ -201,6 +210,7 @@ pub(super) fn read_all(root: &mut Section<'_>, now: UnixTime) -> Option<Vec<Tena
             }
         }
     }
+    tsa::check_all(root, &tenants);
     Some(tenants)
 }
 
@@ -237,8 +247,8 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
             )
             .unwrap_or_default(),
     };
-    if !section.has("issuer") {
-        section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]]");
+    if !section.has("issuer") && !section.has("tsa") {
+        section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]] or [[tenant.tsa]]");
     }
     let mut seen: Vec<[u8; 32]> = Vec::new();
     let mut given: Vec<Option<String>> = Vec::new();
@@ -258,7 +268,8 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         Some(read)
     });
     names::tell_apart(section, &mut issuers, &given);
-    Some(Tenant { name: name?, hosts, path, policy, request_anchors, presign, issuers })
+    let tsas = tsa::read_all(section, now);
+    Some(Tenant { name: name?, hosts, path, policy, request_anchors, presign, issuers, tsas })
 }
 
 /// `[::1]` has none, `[::1]:80` and `host:80` have one.

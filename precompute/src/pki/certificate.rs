@@ -6,12 +6,13 @@
 use std::{fmt, ops::Range};
 
 use aws_lc_rs::digest;
-use der::{Decode as _, Reader as _, SliceReader, asn1::ObjectIdentifier};
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
+use der::{Decode as _, Encode as _, Reader as _, SliceReader, asn1::ObjectIdentifier};
+use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
 
 use super::{Serial, UnixTime, VerifyError, verify_signed};
 
 const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");
+const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 const OCSP_NOCHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
 
 /// A parsed certificate and its octets.
@@ -123,6 +124,45 @@ impl Certificate {
             self.parsed.tbs_certificate.get::<ExtendedKeyUsage>(),
             Ok(Some((_, usages))) if usages.0.contains(&OCSP_SIGNING)
         )
+    }
+
+    /// It may time-stamp and nothing else: extendedKeyUsage is critical and has id-kp-timeStamping alone (RFC 3161
+    /// section 2.3). The error says what it has instead.
+    pub fn check_time_stamping_only(&self) -> Result<(), String> {
+        let usages = self.parsed.tbs_certificate.get::<ExtendedKeyUsage>();
+        match usages {
+            Err(error) => Err(format!("has an extendedKeyUsage that is unreadable ({error})")),
+            Ok(None) => Err("has no extendedKeyUsage".into()),
+            Ok(Some((critical, usages))) => match &usages.0[..] {
+                [TIME_STAMPING] if critical => Ok(()),
+                [TIME_STAMPING] => Err("has an extendedKeyUsage timeStamping that is not critical".into()),
+                _ => {
+                    let listed: Vec<_> = usages.0.iter().map(ToString::to_string).collect();
+                    Err(format!("has an extendedKeyUsage of {}", listed.join(", ")))
+                }
+            },
+        }
+    }
+
+    /// keyUsage has a bit by which tokens may be signed, digitalSignature or nonRepudiation, or is absent.
+    pub fn may_sign_time_stamps(&self) -> bool {
+        match self.parsed.tbs_certificate.get::<KeyUsage>() {
+            Ok(None) => true,
+            Ok(Some((_, usage))) => usage.digital_signature() || usage.non_repudiation(),
+            Err(_) => false,
+        }
+    }
+
+    /// The names of its subjectAltName, each a whole GeneralName, DER.
+    pub fn subject_alt_names(&self) -> Vec<Vec<u8>> {
+        let names = self.parsed.tbs_certificate.get::<SubjectAltName>().ok().flatten();
+        let names = names.map(|(_, names)| names.0).unwrap_or_default();
+        names.iter().filter_map(|name| name.to_der().ok()).collect()
+    }
+
+    /// The serialNumber, content octets of the INTEGER as they stand there.
+    pub fn serial_content(&self) -> &[u8] {
+        self.parsed.tbs_certificate.serial_number.as_bytes()
     }
 
     /// The extension id-pkix-ocsp-nocheck stands in it.

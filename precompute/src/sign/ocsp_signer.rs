@@ -228,7 +228,7 @@ impl OcspSigner {
 }
 
 /// How long before its end a signer is warned of: time enough to have a certificate issued.
-const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
+pub(super) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// RFC 6960 section 4.2.2.2: designated by the clients, or by the CA, which issues the certificate for this purpose.
 fn authorised(name: &str, issuer: &Certificate, identity: &Identity<'_>) -> Result<(), SignerError> {
@@ -280,7 +280,7 @@ fn template(identity: &Identity<'_>, is_ca: bool, algorithm: Algorithm, form: Re
 }
 
 /// Signs something and verifies it under the certificate; the signature.
-fn self_test(signing: &dyn Signing, certificate: &Certificate) -> Result<Vec<u8>, SignerError> {
+pub(super) fn self_test(signing: &dyn Signing, certificate: &Certificate) -> Result<Vec<u8>, SignerError> {
     use der::Decode as _;
     let fail = |problem: String| SignerError::SelfTest(problem);
     let message = b"Ostia signer self-test".to_vec();

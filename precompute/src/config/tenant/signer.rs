@@ -1,6 +1,6 @@
 //! The signers of an issuer: `signer = { … }`, or several as `[[issuer.signer]]`.
 
-mod key;
+pub(super) mod key;
 
 use std::sync::Arc;
 

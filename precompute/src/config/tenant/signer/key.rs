@@ -22,26 +22,26 @@ use crate::{
 };
 
 /// How a key is to be used.
-pub(super) struct Wanted<'a> {
+pub(in crate::config::tenant) struct Wanted<'a> {
     /// The signer's name in logs.
-    pub(super) name: &'a str,
+    pub(in crate::config::tenant) name: &'a str,
     /// Where it is, as the configuration says.
-    pub(super) key: String,
+    pub(in crate::config::tenant) key: String,
     /// Threads, where the configuration says so.
-    pub(super) threads: Option<usize>,
+    pub(in crate::config::tenant) threads: Option<usize>,
     /// Whether the first token does all while it is at work.
-    pub(super) primary_first: bool,
+    pub(in crate::config::tenant) primary_first: bool,
 }
 
 /// What signs.
-pub(super) enum Key {
+pub(in crate::config::tenant) enum Key {
     File { key: SoftwareKey, name: String },
     Tokens { algorithm: Algorithm, holders: Vec<Arc<dyn Holder>>, names: Vec<String> },
 }
 
 /// The key, set to the algorithm that is asked for. `certificate` is the one that belongs to it, `None` where that
 /// could not be read, which has been told.
-pub(super) fn read(section: &mut Section<'_>, certificate: Option<&Certificate>) -> Option<Key> {
+pub(in crate::config::tenant) fn read(section: &mut Section<'_>, certificate: Option<&Certificate>) -> Option<Key> {
     const ALGORITHMS: [(&str, Algorithm); 2] =
         [("rsa-pkcs1", Algorithm::RsaPkcs1Sha256), ("rsa-pss", Algorithm::RsaPssSha256)];
     let algorithm = section.choice("algorithm", &ALGORITHMS);
@@ -152,7 +152,7 @@ fn algorithms(certificate: &Certificate) -> Result<Vec<Algorithm>, String> {
 impl Key {
     /// The public half as it stands in a certificate's subjectPublicKey. That of a key on tokens was compared with the
     /// certificate's when a session was opened.
-    pub(super) fn public_key_octets<'a>(&'a self, certificate: &'a Certificate) -> &'a [u8] {
+    pub(in crate::config::tenant) fn public_key_octets<'a>(&'a self, certificate: &'a Certificate) -> &'a [u8] {
         match self {
             Self::File { key, .. } => key.public_key_octets(),
             Self::Tokens { .. } => certificate.public_key_octets(),
@@ -160,7 +160,7 @@ impl Key {
     }
 
     /// What people call it: its file, or what it goes by on each of the tokens.
-    pub(super) fn names(self) -> Vec<String> {
+    pub(in crate::config::tenant) fn names(self) -> Vec<String> {
         match self {
             Self::File { name, .. } => vec![name],
             Self::Tokens { names, .. } => names,
@@ -179,7 +179,7 @@ impl Key {
     }
 
     /// Threads that sign with it; for a key on tokens so many with each.
-    pub(super) fn pool(
+    pub(in crate::config::tenant) fn pool(
         &self,
         section: &mut Section<'_>,
         certificate: &Certificate,

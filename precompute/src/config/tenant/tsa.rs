@@ -1,0 +1,279 @@
+//! Time-stamping authorities: `[[tsa]]`, or `[[tenant.tsa]]`.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    DAY, Section, Tenant, noted, read_name,
+    signer::key::{self, Wanted},
+};
+use crate::{
+    limits,
+    pki::{Certificate, UnixTime, certificates},
+    sign::{TsaSigner, TsaSignerError},
+    tsp::{Accuracy, ImprintHash, Oid, Precision},
+};
+
+/// One time-stamping authority.
+#[derive(Debug)]
+pub struct TsaConfig {
+    /// Stands in metrics, logs and records.
+    pub name: String,
+    /// Where it is asked, from the tenant's own path on: starts with a slash, and has none at the end.
+    pub path: String,
+    /// What its tokens are.
+    pub policy: TsaPolicy,
+    /// Who signs them.
+    pub signer: Arc<TsaSigner>,
+    /// Whether another tenant's may have the same key.
+    shared_key: bool,
+}
+
+/// How a time-stamping authority answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TsaPolicy {
+    /// What clients may ask for; the first is meant by those who do not say.
+    pub policies: Vec<Oid>,
+    /// Hash functions of imprints.
+    pub hashes: Vec<ImprintHash>,
+    /// How far genTime may be from UTC.
+    pub accuracy: Accuracy,
+    /// The fraction of a second in genTime.
+    pub precision: Precision,
+    /// Whether tokens can be put in order by genTime alone.
+    pub ordering: bool,
+    /// Which certificates go along with those who ask for them.
+    pub certificates: TsaCertificates,
+    /// The field tsa.
+    pub tsa_name: TsaName,
+    /// Whether the signed attributes have signingTime.
+    pub signing_time: bool,
+    /// Whether they have CMSAlgorithmProtection (RFC 6211).
+    pub algorithm_protection: bool,
+    /// signingCertificate (SHA-1) instead of signingCertificateV2, for clients that know nothing else.
+    pub ess_cert_id_v1: bool,
+    /// Whether tokens say that they are qualified (EN 319 422).
+    pub qc_statements: bool,
+    /// One token in so many is verified before it leaves, and the first.
+    pub verify_one_in: u32,
+}
+
+/// Which certificates a token carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TsaCertificates {
+    /// The signer's.
+    #[default]
+    Signer,
+    /// And those behind it in its file.
+    Chain,
+}
+
+/// What the field tsa says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TsaName {
+    /// The certificate's subject.
+    #[default]
+    Subject,
+    /// The first name of its subjectAltName.
+    SubjectAltName,
+    /// The field is absent.
+    None,
+}
+
+/// All of a tenant.
+pub(super) fn read_all(section: &mut Section<'_>, now: UnixTime) -> Vec<TsaConfig> {
+    if !section.has("tsa") {
+        return Vec::new();
+    }
+    let mut read: Vec<TsaConfig> = Vec::new();
+    section.sections("tsa", |section| {
+        let tsa = read_tsa(section, now)?;
+        for other in &read {
+            if other.name == tsa.name {
+                section.problem("name", format_args!("is «{}», which is another TSA's of this tenant; logs and metrics tell them apart by it, give each its own", tsa.name));
+            }
+            let shared = tsa.policy.policies.iter().find(|policy| other.policy.policies.contains(policy));
+            if let (true, Some(policy)) = (other.path == tsa.path, shared) {
+                section.problem("policy", format_args!("names {policy}, which «{}» serves at {} already; at one path each policy has one TSA, give this one another `path` or policy", other.name, tsa.path));
+            }
+        }
+        read.push(tsa);
+        Some(())
+    });
+    read
+}
+
+/// What no tenant alone can get wrong.
+pub(super) fn check_all(root: &Section<'_>, tenants: &[Tenant]) {
+    let all: Vec<_> = tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))).collect();
+    for (place, (tenant, tsa)) in all.iter().enumerate() {
+        for (other_tenant, other) in &all[..place] {
+            let (own, others) = (tsa.signer.certificate(), other.signer.certificate());
+            let names = format_args!("«{}/{}» and «{}/{}»", other_tenant.name, other.name, tenant.name, tsa.name);
+            let alone = other_tenant.name == tenant.name || tsa.shared_key && other.shared_key;
+            if own.spki_der() == others.spki_der() && !alone {
+                root.problem("tenant", format_args!("{names} sign with one key, so that one tenant's tokens pass for the other's; give each its own, or write `shared_key = true` in both"));
+            }
+            if own.subject_der() == others.subject_der() && (tsa.policy.ordering || other.policy.ordering) {
+                root.problem("tenant", format_args!("{names} sign in one name, and `ordering` would have to be true of the tokens of both together; give each its own name, or remove `ordering`"));
+            }
+        }
+    }
+}
+
+fn read_tsa(section: &mut Section<'_>, now: UnixTime) -> Option<TsaConfig> {
+    let name = if section.has("name") { read_name(section) } else { Some("tsa".to_owned()) };
+    let path = section.string("path").unwrap_or_else(|| "/tsa".into());
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    if !path.starts_with('/') || !path.bytes().all(plain) || path.trim_end_matches('/').is_empty() {
+        section.problem("path", format_args!("is «{path}»; expected a URL path such as «/tsa»"));
+    }
+    let path = path.trim_end_matches('/').to_owned();
+    let policy = read_policy(section);
+    if !section.has("signer") {
+        section.problem("signer", "is missing; add `signer = { key = \"tsa.key\", certificate = \"tsa.pem\" }`");
+        return None;
+    }
+    let for_logs = name.clone().unwrap_or_default();
+    let signer = section.section("signer", |section| read_signer(section, &for_logs, now));
+    let shared_key = section.boolean("shared_key").unwrap_or(false);
+    let (name, policy, signer) = (name?, policy?, Arc::new(signer?));
+    check_names(section, &policy, signer.certificate());
+    Some(TsaConfig { name, path, policy, signer, shared_key })
+}
+
+fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
+    let policies = read_oids(section);
+    let accuracy = section
+        .duration("accuracy", Duration::from_micros(1)..=Duration::from_secs(60))
+        .and_then(Accuracy::new)
+        .unwrap_or(Accuracy::DEFAULT);
+    let precision = section
+        .choice(
+            "precision",
+            &[
+                ("seconds", Precision::Seconds),
+                ("milliseconds", Precision::Milliseconds),
+                ("microseconds", Precision::Microseconds),
+            ],
+        )
+        .unwrap_or_default();
+    if accuracy.duration() < Duration::from_nanos(precision.nanoseconds()) {
+        section.problem("accuracy", format_args!("is {accuracy}, and so much is lost already by cutting genTime off; choose a finer `precision`, or promise less"));
+    }
+    let ordering = section.boolean("ordering").unwrap_or(false);
+    let sole = section.boolean("sole_instance").unwrap_or(false);
+    if ordering && !(sole && precision == Precision::Microseconds) {
+        section.problem(
+            "ordering",
+            "must be true of all tokens of this TSA: it needs `precision = \"microseconds\"`, and no other process or replica that signs in this TSA's name, which `sole_instance = true` says",
+        );
+    }
+    Some(TsaPolicy {
+        policies: policies?,
+        hashes: read_hashes(section)?,
+        accuracy,
+        precision,
+        ordering,
+        certificates: section
+            .choice("certificates", &[("signer", TsaCertificates::Signer), ("chain", TsaCertificates::Chain)])
+            .unwrap_or_default(),
+        tsa_name: section
+            .choice(
+                "tsa_name",
+                &[
+                    ("subject", TsaName::Subject),
+                    ("subject-alt-name", TsaName::SubjectAltName),
+                    ("none", TsaName::None),
+                ],
+            )
+            .unwrap_or_default(),
+        signing_time: section.boolean("signing_time").unwrap_or(false),
+        algorithm_protection: section.boolean("algorithm_protection").unwrap_or(false),
+        ess_cert_id_v1: section.choice("ess_cert_id", &[("v2", false), ("v1", true)]).unwrap_or(false),
+        qc_statements: section.boolean("qc_statements").unwrap_or(false),
+        verify_one_in: section
+            .integer("verify_one_in", 1..=i64::from(u32::MAX))
+            .map_or(limits::TSA_VERIFY_ONE_IN_DEFAULT, |number| number as u32),
+    })
+}
+
+fn read_oids(section: &mut Section<'_>) -> Option<Vec<Oid>> {
+    if !section.has("policy") {
+        section.problem(
+            "policy",
+            "is missing; give the object identifier of the policy that tokens are made under, such as `policy = \"1.3.6.1.4.1.99999.1\"`, or a list of which the first is the default",
+        );
+    }
+    let texts = section.strings("policy")?;
+    let mut oids: Vec<Oid> = Vec::new();
+    for text in &texts {
+        match Oid::parse(text) {
+            Ok(oid) if oids.contains(&oid) => section.problem("policy", format_args!("names {oid} twice")),
+            Ok(oid) => oids.push(oid),
+            Err(error) => section.problem("policy", format_args!("names «{text}»; {error}")),
+        }
+    }
+    if texts.is_empty() || texts.len() > limits::TSA_POLICIES_MAX {
+        section.problem("policy", format_args!("names {}; expected 1 to {}", texts.len(), limits::TSA_POLICIES_MAX));
+    }
+    (!oids.is_empty()).then_some(oids)
+}
+
+fn read_hashes(section: &mut Section<'_>) -> Option<Vec<ImprintHash>> {
+    let Some(names) = section.strings("hashes") else { return Some(ImprintHash::DEFAULT.to_vec()) };
+    let mut hashes = Vec::new();
+    for name in &names {
+        match ImprintHash::ALL.into_iter().find(|hash| hash.name() == name) {
+            Some(hash) => hashes.push(hash),
+            None => {
+                let known = ImprintHash::ALL.map(ImprintHash::name).join(", ");
+                section.problem("hashes", format_args!("names «{name}»; expected some of {known}"));
+            }
+        }
+    }
+    if names.is_empty() {
+        section.problem("hashes", "is an empty list; every request would be refused");
+    }
+    Some(hashes)
+}
+
+fn read_signer(section: &mut Section<'_>, name: &str, now: UnixTime) -> Option<TsaSigner> {
+    if !section.has("certificate") {
+        section.problem("certificate", "is missing; name the certificate that the CA issued for time-stamping");
+    }
+    let path = section.path("certificate");
+    let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
+    let threads = section.integer("threads", 1..=limits::SIGN_THREADS_MAX).map(|threads| threads as usize);
+    let primary_first = section.boolean("primary_first").unwrap_or(false);
+    let validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
+    let own = file.as_deref().and_then(<[_]>::split_first);
+    let key = key::read(section, own.map(|(certificate, _)| certificate))?;
+    let (certificate, chain) = own?;
+    let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);
+    if count > allowed {
+        section.problem(
+            "certificate",
+            format_args!("has {count} certificates behind the signer's; leave at most {allowed} in the file"),
+        );
+    }
+    let written = section.strings("key").unwrap_or_default().join(" ");
+    let pool = Arc::new(key.pool(section, certificate, &Wanted { name, key: written, threads, primary_first })?);
+    let octets = key.public_key_octets(certificate);
+    let signer = TsaSigner::new(name, (certificate, chain), octets, pool, now, validity_left);
+    let signer = signer.map_err(|error| {
+        let about = if matches!(error, TsaSignerError::EndsSoon { .. }) { "validity_left" } else { "certificate" };
+        let about = if section.has(about) { about } else { "certificate" };
+        section.problem(about, error);
+    });
+    Some(signer.ok()?.with_key_names(key.names()))
+}
+
+/// What the certificate has to have for what the policy says of it.
+fn check_names(section: &Section<'_>, policy: &TsaPolicy, certificate: &Certificate) {
+    if policy.tsa_name == TsaName::SubjectAltName && certificate.subject_alt_names().is_empty() {
+        section.problem(
+            "tsa_name",
+            "is «subject-alt-name», and the certificate has no subjectAltName; choose «subject» or «none»",
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! A key with the certificate that lets it time-stamp, RFC 3161 section 2.3.
+//!
+//! Everything that would make clients refuse the tokens is found here, before the first one. What stands in tokens is
+//! not known here.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tracing::warn;
+
+use super::{
+    Algorithm, SignerError, Signing,
+    ocsp_signer::{EXPIRES_SOON, self_test},
+};
+use crate::pki::{Certificate, UnixTime};
+
+/// Signs time-stamp tokens.
+#[derive(Debug)]
+pub struct TsaSigner {
+    signing: Arc<dyn Signing>,
+    certificate: Certificate,
+    chain: Vec<Certificate>,
+    not_before: UnixTime,
+    not_after: UnixTime,
+    /// For people.
+    key_names: Vec<String>,
+}
+
+/// Why a key and certificate cannot time-stamp. The texts complete "certificate …".
+#[derive(Debug)]
+pub enum TsaSignerError {
+    /// As of every signer.
+    Signer(SignerError),
+    /// Its extendedKeyUsage is not critical, or not timeStamping alone.
+    Usage(String),
+    /// Its keyUsage lets it sign no tokens.
+    NoSignature,
+    /// It ends too soon.
+    EndsSoon {
+        /// When.
+        not_after: UnixTime,
+        /// What the configuration wants to be left.
+        wanted: Duration,
+    },
+}
+
+impl fmt::Display for TsaSignerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signer(error) => error.fmt(f),
+            Self::Usage(has) => write!(
+                f,
+                "{has}, and clients refuse its tokens (RFC 3161 section 2.3); have the CA issue it with `extendedKeyUsage = critical, timeStamping`"
+            ),
+            Self::NoSignature => f.write_str(
+                "has a keyUsage without digitalSignature and nonRepudiation, clients would refuse its tokens; have the CA issue it with `keyUsage = critical, digitalSignature`",
+            ),
+            Self::EndsSoon { not_after, wanted } => write!(
+                f,
+                "expires at {not_after}, in less than the {} days that `validity_left` asks for; renew it, or lower `validity_left`",
+                wanted.as_secs() / 86_400
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TsaSignerError {}
+
+impl TsaSigner {
+    /// A signer with this certificate and what stands behind it in its file. `name` stands in warnings; the certificate
+    /// is to be valid `now` and for `validity_left` more.
+    pub fn new(
+        name: &str,
+        (certificate, chain): (&Certificate, &[Certificate]),
+        public_key_octets: &[u8],
+        signing: Arc<dyn Signing>,
+        now: UnixTime,
+        validity_left: Duration,
+    ) -> Result<Self, TsaSignerError> {
+        if certificate.public_key_octets() != public_key_octets {
+            return Err(TsaSignerError::Signer(SignerError::KeyMismatch));
+        }
+        certificate.check_time_stamping_only().map_err(TsaSignerError::Usage)?;
+        if !certificate.may_sign_time_stamps() {
+            return Err(TsaSignerError::NoSignature);
+        }
+        let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+        if now < not_before || not_after <= now {
+            return Err(TsaSignerError::Signer(SignerError::NotValid { not_before, not_after }));
+        }
+        if not_after.since(now) < validity_left {
+            return Err(TsaSignerError::EndsSoon { not_after, wanted: validity_left });
+        }
+        if not_after.since(now) < EXPIRES_SOON {
+            warn!(signer = name, %not_after, "the time-stamping certificate expires soon; renew it, no token can be made after its end");
+        }
+        self_test(&*signing, certificate).map_err(TsaSignerError::Signer)?;
+        let (certificate, chain) = (certificate.clone(), chain.to_vec());
+        Ok(Self { signing, certificate, chain, not_before, not_after, key_names: Vec::new() })
+    }
+
+    /// The same, telling people how its key is called with each of its holders.
+    pub fn with_key_names(self, key_names: Vec<String>) -> Self {
+        Self { key_names, ..self }
+    }
+
+    /// How its key is called with each of its holders; empty where nobody said.
+    pub fn key_names(&self) -> &[String] {
+        &self.key_names
+    }
+
+    /// The key.
+    pub fn signing(&self) -> &Arc<dyn Signing> {
+        &self.signing
+    }
+
+    /// With what it signs.
+    pub fn algorithm(&self) -> Algorithm {
+        self.signing.algorithm()
+    }
+
+    /// Its certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// What stands behind its certificate in the file, mostly the way to a root.
+    pub fn chain(&self) -> &[Certificate] {
+        &self.chain
+    }
+
+    /// When its certificate ends.
+    pub fn not_after(&self) -> UnixTime {
+        self.not_after
+    }
+
+    /// Whether its certificate is valid.
+    #[inline]
+    pub fn is_valid(&self, now: UnixTime) -> bool {
+        self.not_before <= now && now < self.not_after
+    }
+}

@@ -1,0 +1,137 @@
+//! Rejections: a TimeStampResp without a token, RFC 3161 section 2.4.2.
+
+use std::fmt;
+
+use precompute::pki::encode::{element, header};
+
+/// Why there is no token: PKIFailureInfo, each the number of its bit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Failure {
+    /// An unrecognised or unsupported algorithm identifier.
+    BadAlg = 0,
+    /// A transaction that is not permitted or supported.
+    BadRequest = 2,
+    /// Data of the wrong format.
+    BadDataFormat = 5,
+    /// The time source is not available.
+    TimeNotAvailable = 14,
+    /// A policy that is not served here.
+    UnacceptedPolicy = 15,
+    /// An extension that is not served here.
+    UnacceptedExtension = 16,
+    /// The request cannot be handled due to a system failure.
+    SystemFailure = 25,
+}
+
+impl Failure {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::BadAlg,
+        Self::BadRequest,
+        Self::BadDataFormat,
+        Self::TimeNotAvailable,
+        Self::UnacceptedPolicy,
+        Self::UnacceptedExtension,
+        Self::SystemFailure,
+    ];
+
+    /// The name in RFC 3161.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadAlg => "badAlg",
+            Self::BadRequest => "badRequest",
+            Self::BadDataFormat => "badDataFormat",
+            Self::TimeNotAvailable => "timeNotAvailable",
+            Self::UnacceptedPolicy => "unacceptedPolicy",
+            Self::UnacceptedExtension => "unacceptedExtension",
+            Self::SystemFailure => "systemFailure",
+        }
+    }
+
+    /// statusString: for the person who reads what the client shows.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::BadAlg => "the hash algorithm of the message imprint is not accepted here",
+            Self::BadRequest => {
+                "the request is none that can be served: its version is not 1, or its nonce is over 160 bits"
+            }
+            Self::BadDataFormat => {
+                "the request is no TimeStampReq in DER, or its digest has another length than its hash algorithm"
+            }
+            Self::TimeNotAvailable => "the clock is not known to be right at present; ask again later",
+            Self::UnacceptedPolicy => "the policy asked for is not served here",
+            Self::UnacceptedExtension => "no extension of requests is served here",
+            Self::SystemFailure => "the token could not be signed; ask again later",
+        }
+    }
+
+    /// Appends the TimeStampResp.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let text = self.text().as_bytes();
+        // A BIT STRING with named bits ends with its last one (X.690 section 11.2.2).
+        let bit = self as usize;
+        let octets = bit / 8 + 1;
+        let free_text = element(text.len());
+        let status = 3 + element(free_text) + element(1 + octets);
+        header(out, 0x30, element(status));
+        header(out, 0x30, status);
+        out.extend_from_slice(&[0x02, 0x01, 0x02]); // rejection
+        header(out, 0x30, free_text);
+        header(out, 0x0c, text.len());
+        out.extend_from_slice(text);
+        header(out, 0x03, 1 + octets);
+        out.push((7 - bit % 8) as u8);
+        out.resize(out.len() + octets - 1, 0);
+        out.push(0x80 >> (bit % 8));
+    }
+
+    /// Octets of the TimeStampResp.
+    pub fn length(self) -> usize {
+        let status = 3 + element(element(self.text().len())) + element(2 + self as usize / 8);
+        element(element(status))
+    }
+}
+
+impl From<der::Error> for Failure {
+    fn from(_: der::Error) -> Self {
+        Self::BadDataFormat
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use der::{Decode as _, Reader as _, SliceReader, asn1::BitStringRef};
+
+    use super::*;
+
+    #[test]
+    fn a_rejection_has_one_failure_bit_and_a_text() {
+        for failure in Failure::ALL {
+            let mut out = Vec::new();
+            failure.write(&mut out);
+            assert_eq!(out.len(), failure.length(), "{failure}");
+            // The types of others hold one octet of failInfo.
+            let mut reader = SliceReader::new(&out).unwrap();
+            let (status, texts, bits) = reader
+                .sequence(|response| {
+                    response.sequence(|info| {
+                        let status = u8::decode(info)?;
+                        let texts = Vec::<String>::decode(info)?;
+                        Ok((status, texts, BitStringRef::decode(info)?))
+                    })
+                })
+                .unwrap();
+            assert!(reader.is_finished());
+            assert_eq!((status, texts), (2, vec![failure.text().to_owned()]), "{failure}");
+            let set: Vec<_> = bits.bits().enumerate().filter_map(|(bit, is_set)| is_set.then_some(bit)).collect();
+            assert_eq!(set, [failure as usize], "{failure}");
+            assert_eq!(bits.bit_len(), failure as usize + 1, "DER: it ends with its last bit");
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! TimeStampReq, RFC 3161 section 2.4.1, decoded in place.
+//!
+//! Purpose: from hostile octets to what is asked for, without copying or allocating. Invariant: a [`Request`] has passed
+//! every check of form (`badDataFormat`); what it asks for is held against a policy by [`Request::check`], in one order
+//! always: version, imprint, policy, extensions, nonce. It does not know keys or clocks.
+
+use der::{Decode as _, Reader as _, SliceReader, Tag};
+use precompute::{
+    config::TsaPolicy,
+    tsp::{ImprintHash, Oid},
+};
+
+use super::failure::Failure;
+use crate::{
+    elements::{checked_integer, expect, finish, only, whole},
+    limits,
+};
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// A request that conforms to the syntax.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request<'a> {
+    /// Content octets.
+    version: &'a [u8],
+    /// messageImprint, the whole element, to be repeated as it is.
+    pub imprint: &'a [u8],
+    hash_oid: &'a [u8],
+    parameters: Option<&'a [u8]>,
+    /// hashedMessage.
+    pub digest: &'a [u8],
+    /// The content octets of reqPolicy.
+    pub policy: Option<&'a [u8]>,
+    /// The content octets of nonce.
+    pub nonce: Option<&'a [u8]>,
+    /// Whether the token is to carry certificates.
+    pub cert_req: bool,
+    has_extensions: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Decodes a whole TimeStampReq; trailing octets are of the wrong format.
+    pub fn decode(der: &'a [u8]) -> Result<Self> {
+        let mut fields = only(der, Tag::Sequence)?;
+        let version = checked_integer(expect(&mut fields, Tag::Integer)?)?;
+        let imprint = whole(&mut fields)?;
+        let mut inside = only(imprint, Tag::Sequence)?;
+        let mut algorithm = SliceReader::new(expect(&mut inside, Tag::Sequence)?)?;
+        let hash_oid = oid(expect(&mut algorithm, Tag::ObjectIdentifier)?)?;
+        let parameters = if algorithm.is_finished() { None } else { Some(well_formed(whole(&mut algorithm)?)?) };
+        finish(&algorithm)?;
+        let digest = expect(&mut inside, Tag::OctetString)?;
+        finish(&inside)?;
+        let policy = match optional(&mut fields, Tag::ObjectIdentifier)? {
+            Some(content) => Some(oid(content)?),
+            None => None,
+        };
+        let nonce = match optional(&mut fields, Tag::Integer)? {
+            Some(content) => Some(checked_integer(content)?),
+            None => None,
+        };
+        let cert_req = match optional(&mut fields, Tag::Boolean)? {
+            Some([0xff]) => true,
+            // DER leaves a default out; clients that write it all the same do no harm.
+            Some([0x00]) | None => false,
+            Some(_) => return Err(Failure::BadDataFormat),
+        };
+        let extensions = fields.peek_byte() == Some(0xa0);
+        if extensions {
+            let list = whole(&mut fields)?;
+            each_extension(list)?;
+        }
+        finish(&fields)?;
+        Ok(Self { version, imprint, hash_oid, parameters, digest, policy, nonce, cert_req, has_extensions: extensions })
+    }
+
+    /// The version is one that is known; comes before all other checks.
+    pub fn check_version(&self) -> Result<()> {
+        if self.version == [1] { Ok(()) } else { Err(Failure::BadRequest) }
+    }
+
+    /// Holds the imprint, the policy, the extensions and the nonce against what is served. `is_served` is whether the
+    /// policy asked for, if one is, is one of it.
+    pub fn check(&self, policy: &TsaPolicy, is_served: bool) -> Result<ImprintHash> {
+        let hash = ImprintHash::from_oid(self.hash_oid).filter(|hash| policy.hashes.contains(hash));
+        let hash = hash.ok_or(Failure::BadAlg)?;
+        if self.parameters.is_some_and(|parameters| parameters != NULL) {
+            return Err(Failure::BadAlg);
+        }
+        if self.digest.len() != hash.len() {
+            return Err(Failure::BadDataFormat);
+        }
+        if !is_served {
+            return Err(Failure::UnacceptedPolicy);
+        }
+        if self.has_extensions {
+            return Err(Failure::UnacceptedExtension);
+        }
+        match self.nonce {
+            Some(nonce) if !is_of_160_bits(nonce) => Err(Failure::BadRequest),
+            _ => Ok(hash),
+        }
+    }
+}
+
+/// NULL, DER.
+const NULL: [u8; 2] = [0x05, 0x00];
+
+/// Whether an INTEGER is one of 160 bits and a sign.
+fn is_of_160_bits(content: &[u8]) -> bool {
+    content.len() <= limits::TSA_NONCE_OCTETS_MAX
+        || content.len() == limits::TSA_NONCE_OCTETS_MAX + 1 && matches!(content[0], 0x00 | 0xff)
+}
+
+/// The content of the next element if it has `tag`.
+fn optional<'a>(fields: &mut SliceReader<'a>, tag: Tag) -> Result<Option<&'a [u8]>> {
+    if fields.peek_byte() == Some(tag.octet()) { Ok(Some(expect(fields, tag)?)) } else { Ok(None) }
+}
+
+/// An OBJECT IDENTIFIER's content, of any length: a policy that is not served is unaccepted, however long.
+fn oid(content: &[u8]) -> Result<&[u8]> {
+    if Oid::is_content(content) { Ok(content) } else { Err(Failure::BadDataFormat) }
+}
+
+/// An element whose own length is right; what is inside is nobody's business.
+fn well_formed(element: &[u8]) -> Result<&[u8]> {
+    let mut reader = SliceReader::new(element)?;
+    der::Header::decode(&mut reader)?;
+    Ok(element)
+}
+
+/// `[0] IMPLICIT SEQUENCE SIZE (1..MAX) OF Extension`, each of which is of the right form.
+fn each_extension(list: &[u8]) -> Result<()> {
+    let mut reader = SliceReader::new(list)?;
+    let header = der::Header::decode(&mut reader)?;
+    let mut extensions = SliceReader::new(reader.read_slice(header.length)?)?;
+    let mut left = limits::EXTENSIONS_MAX;
+    while left > 0 {
+        let mut extension = SliceReader::new(expect(&mut extensions, Tag::Sequence)?)?;
+        oid(expect(&mut extension, Tag::ObjectIdentifier)?)?;
+        if !matches!(optional(&mut extension, Tag::Boolean)?, None | Some([0x00 | 0xff])) {
+            return Err(Failure::BadDataFormat);
+        }
+        expect(&mut extension, Tag::OctetString)?;
+        finish(&extension)?;
+        if extensions.is_finished() {
+            return Ok(());
+        }
+        left -= 1;
+    }
+    Err(Failure::BadDataFormat)
+}
+
+#[cfg(test)]
+mod tests;
