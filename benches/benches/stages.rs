@@ -25,7 +25,7 @@ use precompute::{
 };
 use responder::{
     config::Config,
-    demo,
+    demo, limits,
     net::{
         head::{self, Context, Fields, Surrogate},
         http,
@@ -39,6 +39,7 @@ use responder::{
         wish::Wish,
     },
     site::{Issuer, Site},
+    tsa::{clock::ClockSource, clocks::Clocks},
 };
 
 /// Random numbers of a fixed seed (splitmix64): the same keys in each run.
@@ -95,7 +96,8 @@ impl World {
         let config = Config::read(&demo.config_path, UnixTime::now()).unwrap();
         let mut engine = Engine::open(&config.common).unwrap();
         engine.read_all(|_, _, _| ()).unwrap();
-        let site = Site::new(&config.common, &engine.states(), 1, None);
+        let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, Arc::new(|_| ()));
+        let site = Site::new(&config.common, &engine.states(), &clocks, 1, None).unwrap();
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();
         let der_serial = der_content(&serial);

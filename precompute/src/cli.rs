@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Sections of the configuration file that only the responder reads.
-const RESPONDER_SECTIONS: [&str; 4] = ["http", "tls", "admin", "log"];
+const RESPONDER_SECTIONS: [&str; 5] = ["http", "tls", "admin", "log", "time_stamping"];
 
 /// Keeps what the CA knows: reads index.txt and CRLs into the book, shows what is in it, and signs ahead.
 ///

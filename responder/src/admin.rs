@@ -5,6 +5,7 @@
 
 pub mod listener;
 mod signers;
+mod time_stamps;
 
 use std::{
     fmt::Write as _,
@@ -99,10 +100,10 @@ impl Status {
     /// Whether OCSP may be asked here, and what there is to say about it, a line each.
     fn ocsp_readiness(&self, now: UnixTime) -> (bool, String) {
         let site = Arc::clone(&self.site.borrow());
-        let pools = Pools::of(&site);
+        let pools = Pools::of_issuers(&site);
         let (ready, first) = if self.draining.load(Relaxed) {
             (false, "not ready: stopping\n")
-        } else if issuers(&site).all(|(_, issuer)| !issuer.can_sign(now)) {
+        } else if issuers(&site).next().is_some() && issuers(&site).all(|(_, issuer)| !issuer.can_sign(now)) {
             (false, "not ready: no issuer has a signing certificate that is valid now\n")
         } else if !self.ready_without_signers && pools.some_down() {
             (false, "not ready: a signer has nobody to sign for it\n")
@@ -137,12 +138,19 @@ pub fn router(status: Arc<Status>) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz/ocsp", get(ready))
+        .route("/readyz/tsa", get(ready_tsa))
         .route("/metrics", get(metrics))
         .with_state(status)
 }
 
 async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let (ready, lines) = status.ocsp_readiness(UnixTime::now());
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
+}
+
+async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    let site = Arc::clone(&status.site.borrow());
+    let (ready, lines) = time_stamps::readiness(&site, status.draining.load(Relaxed), UnixTime::now());
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
 }
 
@@ -230,6 +238,7 @@ impl Collector for Scrape {
         )?;
         presign(&mut encoder, &status.presign.report())?;
         Pools::of(&site).encode(&mut encoder)?;
+        time_stamps::encode(&mut encoder, &site)?;
         gauge(&mut encoder, "start_time_seconds", "When the process was started, Unix time", status.started.0)?;
 
         let reloaded = status.reloaded.load(Relaxed);

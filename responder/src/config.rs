@@ -1,6 +1,7 @@
 //! The responder's part of the configuration file; tenants are `precompute`'s.
 
 mod network;
+mod time_stamping;
 
 use std::{net::SocketAddr, path::Path};
 
@@ -9,7 +10,10 @@ use precompute::{
     pki::UnixTime,
 };
 
-pub use self::network::{Listen, Tls};
+pub use self::{
+    network::{Listen, Tls},
+    time_stamping::TimeStamping,
+};
 use crate::net::worker::Manners;
 
 /// Everything that the file says.
@@ -32,6 +36,8 @@ pub struct Config {
     pub ready_without_signers: bool,
     /// One of so many requests is told in the log; none for 0.
     pub access_sample: u32,
+    /// What all time-stamping authorities share.
+    pub time_stamping: TimeStamping,
 }
 
 /// Loopback: being reachable from elsewhere is a decision.
@@ -60,7 +66,15 @@ impl Config {
             } else {
                 None
             };
+            let time_stamping = if root.has("time_stamping") {
+                root.section("time_stamping", time_stamping::read)
+            } else {
+                Some(TimeStamping::default())
+            };
             let common = Common::read(root, now);
+            if let (Some(own), Some(common)) = (&time_stamping, &common) {
+                time_stamping::check(root, own, common);
+            }
             root.finish();
 
             let network::Http { listen, workers, manners } = http;
@@ -85,6 +99,7 @@ impl Config {
                 admin,
                 ready_without_signers: ready_without_signers.unwrap_or(true),
                 access_sample: access.unwrap_or(0) as u32,
+                time_stamping: time_stamping?,
             })
         })
     }

@@ -23,8 +23,19 @@ use std::{
 /// The file whose presence says that a directory is a demo.
 const MARKER: &str = "ostia.toml";
 /// What the instructions and the configuration rely on.
-const NEEDED: [&str; 9] =
-    ["ca.pem", "ca.key", "openssl.cnf", "index.txt", "good.pem", "good.key", "revoked.pem", "ocsp.pem", "ocsp.key"];
+const NEEDED: [&str; 11] = [
+    "ca.pem",
+    "ca.key",
+    "openssl.cnf",
+    "index.txt",
+    "good.pem",
+    "good.key",
+    "revoked.pem",
+    "ocsp.pem",
+    "ocsp.key",
+    "tsa.pem",
+    "tsa.key",
+];
 
 /// A directory ready to be served and asked about.
 #[derive(Debug)]
@@ -284,6 +295,19 @@ index = "index.txt" # kept by `openssl ca`, watched for changes
 [tenant.issuer.signer]
 certificate = "ocsp.pem"
 key = "ocsp.key"
+
+# A time-stamping authority (RFC 3161), asked at /tsa.
+[[tenant.tsa]]
+name = "demo-tsa"
+policy = "1.3.6.1.4.1.99999.1" # your own: the first is meant by clients that do not say
+
+[tenant.tsa.signer]
+certificate = "tsa.pem"
+key = "tsa.key"
+
+# A demo's machine may have no NTP. Elsewhere leave this out: time is then told only while the kernel knows the clock to be right.
+[time_stamping]
+clock = "unchecked"
 "#
     )
 }
@@ -330,9 +354,16 @@ Revoke it as the CA would, and ask again: the answer turns within a second.
     openssl ca -config {config} -revoke {asked} -crl_reason superseded
     {ask_asked}
 
+Have a time vouched for (RFC 3161), and verify that:
+
+    openssl ts -query -data {ca} -sha256 -cert -out /tmp/ostia-demo.tsq
+    curl -sS -H 'Content-Type: application/timestamp-query' --data-binary @/tmp/ostia-demo.tsq {url}tsa -o /tmp/ostia-demo.tsr
+    openssl ts -verify -queryfile /tmp/ostia-demo.tsq -in /tmp/ostia-demo.tsr -CAfile {ca}
+
 Health and metrics:
 
     curl -sS {admin}readyz/ocsp
+    curl -sS {admin}readyz/tsa
     curl -sS {admin}metrics
 "#,
         dir = demo.dir.display(),
@@ -383,11 +414,11 @@ mod tests {
         let dir = scratch.path().join(r##"it's $HOME #1 "quo\ted"; `x`"##);
         let demo = prepare_in(&dir).unwrap();
         assert!(demo.fresh);
-        assert_eq!((demo.good_count, demo.revoked_count, demo.expired_count), (273, 31, 8));
+        assert_eq!((demo.good_count, demo.revoked_count, demo.expired_count), (274, 31, 8));
         assert_eq!(demo.aia_url, "http://127.0.0.1:8080/");
         assert_eq!(demo.asked, dir.join("good.pem"));
         let here = quoted(dir.to_str().unwrap()).into_owned();
-        for key in ["ca.key", "good.key", "ocsp.key"] {
+        for key in ["ca.key", "good.key", "ocsp.key", "tsa.key"] {
             assert_eq!(fs::metadata(dir.join(key)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
         }
         let check = |certificate: &str, purpose: &str| {
@@ -396,6 +427,7 @@ mod tests {
         check("good.pem", "sslserver");
         check("revoked.pem", "sslserver");
         check("ocsp.pem", "ocsphelper");
+        check("tsa.pem", "timestampsign");
         let text = bash(&format!("cd {here} && openssl x509 -noout -text -in ocsp.pem"));
         for wanted in ["OCSP Signing", "OCSP No Check", "prime256v1", "CA:FALSE"] {
             assert!(text.contains(wanted), "{wanted}: {text}");
@@ -436,7 +468,7 @@ mod tests {
         let demo = prepare_in(&scratch.path().join("a demo")).unwrap();
         let text = instructions(&demo, address("127.0.0.1:8080"), address("127.0.0.1:9090"));
         let commands = commands(&text);
-        assert_eq!(commands.len(), 7, "{text}");
+        assert_eq!(commands.len(), 11, "{text}");
         let get = commands.iter().find(|command| command.contains("-reqout")).unwrap();
         // What curl would fetch: the text between the quotes, expanded by the shell.
         let url = get.split('"').nth(1).unwrap();

@@ -23,8 +23,13 @@ pub const HEADERS_MAX: usize = 64;
 /// Octets of a request's body: ten CertIDs in SHA-512 with extensions are 2 KiB, a signed request with a chain 8.
 pub const BODY_OCTETS_MAX: usize = 10 << 10;
 
-/// Octets in which a chunked body may arrive: twice the body, so that chunks of a few octets pass.
-pub const CHUNKED_OCTETS_MAX: usize = 2 * BODY_OCTETS_MAX;
+/// Octets of the body of a request for a time-stamp: an imprint and a nonce take 100, a policy of many UUIDs some 1000.
+pub const TSA_BODY_OCTETS_MAX: usize = 16 << 10;
+
+/// In how many times its octets a chunked body may arrive, so that chunks of a few octets pass,
+pub const CHUNKED_FACTOR: usize = 2;
+/// and the largest.
+pub const CHUNKED_OCTETS_MAX: usize = CHUNKED_FACTOR * TSA_BODY_OCTETS_MAX;
 
 /// Octets that a connection reads at a time, and keeps while it is idle: a GET or POST for one certificate
 /// with a browser's headers is under 1 KiB.
@@ -58,7 +63,7 @@ pub const SIGN_ATTEMPTS_MAX: usize = 3;
 
 /// Connections of one worker, where the limit of open files allows as many. Idle ones hold [`READ_OCTETS`], 64 MiB
 /// together; clients that send and never read hold at most [`HEAD_OCTETS_MAX`] + [`CHUNKED_OCTETS_MAX`] +
-/// 2 × [`WRITE_OCTETS_MAX`], 2.6 GiB together.
+/// 2 × [`WRITE_OCTETS_MAX`], 2.75 GiB together.
 pub const CONNECTIONS_MAX: usize = 16 << 10;
 
 /// Connections waiting to be accepted, of one listener; the kernel caps it with net.core.somaxconn.
@@ -164,5 +169,46 @@ pub const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
 
 // -- Time-stamps
 
+/// How long a serving thread makes signatures in one turn of its loop if it has nothing else to do: two by P-256, so that who
+/// wants an answer from memory waits for no more.
+pub const TURN_SIGNING_MIN: Duration = Duration::from_micros(40);
+/// And at most: what a full pipeline of hits takes.
+pub const TURN_SIGNING_MAX: Duration = Duration::from_millis(1);
+
 /// Octets of a nonce beside its sign: RFC 3161 leaves them open; clients send 64 bits.
 pub const TSA_NONCE_OCTETS_MAX: usize = 20;
+// -- The clock of time-stamps
+/// What accuracies may be promised: a millisecond takes a clock nearby, and beyond a minute nobody is served.
+pub const CLOCK_ACCURACY_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
+
+/// How long a reading of the clock's source may count: at least four times what a thread may have to wait for a busy
+/// core, and at most as long as nobody minds time that is wrong.
+pub const CLOCK_LEASE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+/// How long it counts where nothing else is said.
+pub const CLOCK_LEASE: Duration = Duration::from_secs(1);
+
+/// How often the source is asked in a lease: three answers may be late or lost in a row.
+pub const CLOCK_READINGS_A_LEASE: u32 = 4;
+
+/// What a clock may go wrong between two readings, in millionths: what the kernel assumes of an oscillator (MAXFREQ).
+pub const CLOCK_DRIFT_PPM: u32 = 500;
+
+/// A step is what moves the wall clock against the monotonic one by more than this part of the accuracy: 0.1 s of a
+/// second. Both are slewed alike, so that only setting the clock moves them, and reading both takes microseconds.
+pub const CLOCK_STEP_SHARE: i64 = 10;
+
+/// How long before and after a leap second no time is told, besides the accuracy: what is being signed when it begins is
+/// done by then.
+pub const LEAP_MARGIN: Duration = Duration::from_secs(10);
+
+/// How often both clocks are read for a pair without anything in between: a thread that is sent away each time is on a
+/// machine where nothing is in time.
+pub const CLOCK_PAIRS_MAX: usize = 5;
+/// And when one is good enough: a thousandth of the shortest accuracy's step is not reached, a tenth is.
+pub const CLOCK_PAIR_WITHIN: Duration = Duration::from_micros(10);
+
+const _: () = {
+    let step = CLOCK_ACCURACY_RANGE.start().as_nanos() as i64 / CLOCK_STEP_SHARE;
+    assert!(CLOCK_PAIR_WITHIN.as_nanos() as i64 <= step / 10);
+    assert!(LEAP_MARGIN.as_secs() > MISS_DEADLINE.as_secs());
+};

@@ -14,7 +14,7 @@ use precompute::{engine::Engine, pki::UnixTime, presign::Presigner};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::{admin::Status, config::Config, net::tls::Certificates, site::Site};
+use crate::{admin::Status, config::Config, net::tls::Certificates, site::Site, tsa::clocks::Clocks};
 
 /// Something that the engine's thread does between two looks at its sources.
 pub type Order = Box<dyn FnOnce(&mut Engine) + Send>;
@@ -30,6 +30,8 @@ pub struct Reload {
     pub tls: Option<Arc<Certificates>>,
     /// Serving threads that there are.
     pub workers: usize,
+    /// What tokens take their time from.
+    pub clocks: Arc<Clocks>,
     /// To the engine.
     pub orders: mpsc::Sender<Order>,
     /// To everybody who looks at the site.
@@ -57,6 +59,7 @@ impl Bound {
             ("cache.answers_octets", config.common.cache.answers_octets.to_string()),
             ("cache.octets", config.common.cache.octets.to_string()),
             ("log.access_sample", config.access_sample.to_string()),
+            ("time_stamping", format!("{:?}", config.time_stamping)),
             ("state_dir", config.common.state_dir.display().to_string()),
         ])
     }
@@ -94,9 +97,12 @@ impl Reload {
         self.orders.send(order).map_err(|_| "the service is stopping")?;
         let (states, config) = states.await.map_err(|_| "the service is stopping")?;
         let states = states?;
-        self.sites.send_modify(|site| {
-            *site = Arc::new(Site::new(&config.common, &states, self.workers, Some(site)));
-        });
+        let former = Arc::clone(&self.sites.borrow());
+        let site = Site::new(&config.common, &states, &self.clocks, self.workers, Some(&former));
+        let site = site.map_err(|error| format!("the clock cannot be watched: {error}"))?;
+        let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
+        self.sites.send_replace(Arc::new(site));
+        self.clocks.retain(&clocks);
         self.presigner.change(self.sites.borrow().subjects());
         if let (Some(own), Some(tls)) = (&self.tls, &config.tls) {
             own.go_over_to(&tls.certificates);

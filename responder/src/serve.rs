@@ -41,7 +41,7 @@ use tracing::{error, info, warn};
 use crate::{
     access::{self, Sampler},
     admin,
-    config::Config,
+    config::{Config, TimeStamping},
     limits,
     metrics::Counters,
     net::{
@@ -55,6 +55,7 @@ use crate::{
     serve::bound::{Bound, Listening},
     site::Site,
     standing,
+    tsa::clocks::Clocks,
 };
 
 /// What the service has bound, once it is ready.
@@ -138,7 +139,10 @@ fn run_with(
         );
     })?;
     let states = engine.states();
-    let (sites, site) = watch::channel(Arc::new(Site::new(&config.common, &states, config.workers, None)));
+    let TimeStamping { clock, lease } = config.time_stamping;
+    let clocks = Arc::new(Clocks::new(clock, lease, Arc::new(|_| ())));
+    let site = Site::new(&config.common, &states, &clocks, config.workers, None)?;
+    let (sites, site) = watch::channel(Arc::new(site));
     // The signers of a configuration that was replaced are to go, with their threads and sessions.
     config.common.tenants.clear();
     let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
@@ -182,6 +186,7 @@ fn run_with(
             bound: reload::Bound::of(&config),
             tls: config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates)),
             workers: config.workers,
+            clocks: Arc::clone(&clocks),
             orders,
             sites,
             presigner: Arc::clone(&presigner),

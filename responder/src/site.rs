@@ -5,6 +5,7 @@
 //! with everything that is kept for it.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
@@ -14,7 +15,7 @@ use std::{
 
 use precompute::{
     answers::Key,
-    config::{Config, IssuerConfig, Policy, Tenant as TenantConfig},
+    config::{Config, IssuerConfig, Policy, Tenant as TenantConfig, TsaConfig},
     engine::IssuerState,
     limits::ISSUERS_MAX,
     ocsp::{CertId, HashAlgorithm, IssuerHashes, OcspError},
@@ -24,7 +25,11 @@ use precompute::{
 };
 use tracing::error;
 
-use crate::{metrics::Requests, ocsp::store::hex};
+use crate::{
+    metrics::Requests,
+    ocsp::store::hex,
+    tsa::{authority::Authority, clocks::Clocks},
+};
 
 /// Everybody.
 #[derive(Debug)]
@@ -49,6 +54,17 @@ pub struct Tenant {
     path: String,
     issuers: Vec<Arc<Issuer>>,
     directory: Directory,
+    /// Those at one path behind each other.
+    authorities: Vec<Arc<Authority>>,
+}
+
+/// Who time-stamps at a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Under<'a> {
+    /// In the order of the file; at least one.
+    pub authorities: &'a [Arc<Authority>],
+    /// Whether the chain of the first is asked for.
+    pub is_chain: bool,
 }
 
 /// Issuers by the hashes of their keys.
@@ -203,14 +219,26 @@ impl Issuer {
 }
 
 impl Site {
-    /// `states` are those of `config`'s issuers, in order; what `former` had and has not changed is taken over.
-    pub fn new(config: &Config, states: &[IssuerState], workers: usize, former: Option<&Self>) -> Self {
+    /// `states` are those of `config`'s issuers, in order; what `former` had and has not changed is taken over. Fails
+    /// where a clock cannot be watched.
+    pub fn new(
+        config: &Config,
+        states: &[IssuerState],
+        clocks: &Clocks,
+        workers: usize,
+        former: Option<&Self>,
+    ) -> io::Result<Self> {
         let mut states = states.iter();
         let tenants = config.tenants.iter().map(|tenant| {
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
-            Tenant::new(tenant, states.by_ref(), workers, former)
+            Tenant::new(tenant, states.by_ref(), clocks, workers, former)
         });
-        Self { tenants: tenants.collect() }
+        Ok(Self { tenants: tenants.collect::<io::Result<_>>()? })
+    }
+
+    /// Every time-stamping authority with its tenant's name.
+    pub fn authorities(&self) -> impl Iterator<Item = (&str, &Arc<Authority>)> {
+        self.tenants.iter().flat_map(|tenant| tenant.authorities.iter().map(|authority| (&*tenant.name, authority)))
     }
 
     /// The tenants, in the order of the file.
@@ -246,9 +274,10 @@ impl Tenant {
     fn new<'s>(
         config: &TenantConfig,
         states: impl Iterator<Item = &'s IssuerState>,
+        clocks: &Clocks,
         workers: usize,
         former: Option<&Self>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let issuer = |(config_of, state): (&IssuerConfig, &IssuerState)| {
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
             if let Some(same) = formers.find(|issuer| issuer.answers_for(config_of, &config.policy, state)) {
@@ -258,7 +287,19 @@ impl Tenant {
             Arc::new(Issuer::new(name, config.policy, certificate, state.clone(), signers.clone(), workers))
         };
         let issuers: Vec<_> = config.issuers.iter().zip(states).map(issuer).collect();
-        Self {
+        let authority = |config: &TsaConfig| {
+            let mut formers = former.into_iter().flat_map(|tenant| &tenant.authorities);
+            let former = formers.find(|authority| authority.name == config.name);
+            if let Some(same) = former.filter(|former| former.is_as(config)) {
+                return Ok(Arc::clone(same));
+            }
+            let clock = clocks.clock(&config.policy)?;
+            Authority::new(config, clock, former.map(Arc::as_ref), workers).map(Arc::new).map_err(io::Error::other)
+        };
+        let mut authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
+        // Stable: at one path the first of the file stays the first.
+        authorities.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self {
             name: config.name.as_str().into(),
             policy: config.policy,
             request_anchors: Arc::clone(&config.request_anchors),
@@ -268,12 +309,33 @@ impl Tenant {
             path: config.path.clone(),
             directory: Directory::of(&issuers),
             issuers,
-        }
+            authorities,
+        })
     }
 
     /// Its issuers, in the order of the file.
     pub fn issuers(&self) -> &[Arc<Issuer>] {
         &self.issuers
+    }
+
+    /// Its time-stamping authorities.
+    pub fn authorities(&self) -> &[Arc<Authority>] {
+        &self.authorities
+    }
+
+    /// Those that are asked at `rest`, what follows this tenant's path.
+    pub fn time_stamping(&self, rest: &[u8]) -> Option<Under<'_>> {
+        if self.authorities.is_empty() {
+            return None;
+        }
+        let (path, is_chain) = match rest.strip_suffix(b"/chain.pem") {
+            Some(path) => (path, true),
+            None => (rest.strip_suffix(b"/").unwrap_or(rest), false),
+        };
+        let is_there = |authority: &Arc<Authority>| authority.path.as_bytes() == path;
+        let first = self.authorities.iter().position(is_there)?;
+        let count = self.authorities[first..].iter().take_while(|authority| is_there(authority)).count();
+        Some(Under { authorities: &self.authorities[first..first + count], is_chain })
     }
 
     fn serves(&self, host: Option<&[u8]>) -> bool {
@@ -322,6 +384,7 @@ mod tests {
             path: (*path).to_owned(),
             issuers: Vec::new(),
             directory: Directory::of(&[]),
+            authorities: Vec::new(),
         };
         Site { tenants: tenants.iter().map(tenant).collect() }
     }

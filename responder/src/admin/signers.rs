@@ -12,7 +12,8 @@ use crate::site::Site;
 pub(super) struct Pools(Vec<(String, Labels, PoolStatus)>);
 
 impl Pools {
-    pub(super) fn of(site: &Arc<Site>) -> Self {
+    /// Those that sign OCSP responses.
+    pub(super) fn of_issuers(site: &Arc<Site>) -> Self {
         let mut pools = Vec::new();
         for issuer in issuers(site) {
             for (place, signer) in issuer.1.signers.all().iter().enumerate() {
@@ -21,6 +22,21 @@ impl Pools {
                 let name = format!("{}/{}", issuer.0, issuer.1.name);
                 pools.push((name, labels, signer.signing().status()));
             }
+        }
+        Self(pools)
+    }
+
+    /// Those that sign time-stamp tokens, too.
+    pub(super) fn of(site: &Arc<Site>) -> Self {
+        let Self(mut pools) = Self::of_issuers(site);
+        for (tenant, authority) in site.authorities() {
+            let labels = vec![
+                ("tenant", tenant.to_owned()),
+                ("issuer", String::new()),
+                ("tsa", authority.name.clone()),
+                ("signer", "0".to_owned()),
+            ];
+            pools.push((format!("{tenant}/{}", authority.name), labels, authority.signer.signing().status()));
         }
         Self(pools)
     }

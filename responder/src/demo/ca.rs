@@ -137,10 +137,13 @@ pub(super) fn make(openssl: Openssl<'_>, url: &str, say: &mut dyn FnMut(&str)) -
     let (begins, files) = (["-startdate", CA_BEGINS], ["-in", "requests/ca.csr", "-out", "ca.pem"]);
     openssl.ca(&[&["-selfsign", "-extensions", "ca_cert", "-days", "3650"], &begins[..], &files[..]].concat())?;
 
-    say("making the delegated OCSP signer and the two certificates to ask for");
+    say("making the delegated OCSP signer, the time-stamping authority and the two certificates to ask for");
     openssl.key("ocsp.key")?;
     openssl.request("ocsp.key", "/O=Ostia demo/CN=Ostia demo OCSP signer", None, "requests/ocsp.csr")?;
     openssl.ca(&["-extensions", "ocsp_signer", "-in", "requests/ocsp.csr", "-out", "ocsp.pem"])?;
+    openssl.key("tsa.key")?;
+    openssl.request("tsa.key", "/O=Ostia demo/CN=Ostia demo TSA", None, "requests/tsa.csr")?;
+    openssl.ca(&["-extensions", "tsa_signer", "-in", "requests/tsa.csr", "-out", "tsa.pem"])?;
     openssl.key("good.key")?;
     let localhost = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1";
     openssl.request("good.key", "/O=Ostia demo/CN=localhost", Some(localhost), "requests/good.csr")?;
@@ -320,6 +323,13 @@ basicConstraints       = critical, CA:FALSE
 keyUsage               = critical, digitalSignature
 extendedKeyUsage       = critical, OCSPSigning
 noCheck                = ignored
+subjectKeyIdentifier   = hash
+authorityKeyIdentifier = keyid
+
+[ tsa_signer ]
+basicConstraints       = critical, CA:FALSE
+keyUsage               = critical, digitalSignature
+extendedKeyUsage       = critical, timeStamping
 subjectKeyIdentifier   = hash
 authorityKeyIdentifier = keyid
 ";

@@ -285,7 +285,7 @@ impl<'w> Session<'w> {
                 Err(rejection) => break Err(rejection),
             };
             client = worker.manners.trusted.client(peer, head.forwarded_for);
-            let (body, length) = match http::body(&input[at + head.length..], head.framing) {
+            let (body, length) = match http::body(&input[at + head.length..], head.framing, head.body_max) {
                 Ok(Some(body)) => body,
                 Ok(None) => {
                     if head.expects_continue && !std::mem::replace(continued, true) {

@@ -117,6 +117,27 @@ impl Fields<'_> {
     }
 }
 
+/// The head of a TimeStampResp of `length` octets, RFC 3161 section 3.4.
+pub fn time_stamp(out: &mut Vec<u8>, length: usize, context: &Context) {
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/timestamp-reply\r\nCache-Control: no-store\r\nContent-Length: ",
+    );
+    decimal(out, length as u64);
+    out.extend_from_slice(b"\r\n");
+    context.finish(out);
+}
+
+/// A chain of certificates in PEM (media type of RFC 8555 section 9.1), which may change when one is renewed.
+pub fn pem(out: &mut Vec<u8>, chain: &str, context: &Context) {
+    out.extend_from_slice(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/pem-certificate-chain\r\nCache-Control: max-age=3600\r\nContent-Length: ",
+    );
+    decimal(out, chain.len() as u64);
+    out.extend_from_slice(b"\r\n");
+    context.finish(out);
+    context.body(out, chain.as_bytes());
+}
+
 /// An unsigned OCSP error; never kept by anybody. `unavailable` says so in HTTP as well, for balancers that look at
 /// the status only.
 pub fn ocsp_error(out: &mut Vec<u8>, error: OcspError, unavailable: bool, context: &Context) {

@@ -77,6 +77,8 @@ pub struct Head<'b> {
     pub keep_alive: bool,
     /// Where the body ends.
     pub framing: Framing,
+    /// Octets that it may have.
+    pub body_max: usize,
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
     /// Content-Type.
@@ -129,6 +131,7 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
         http_1_0,
         keep_alive: !http_1_0,
         framing: Framing::Length(0),
+        body_max: limits::BODY_OCTETS_MAX,
         expects_continue: false,
         content_type: None,
         if_none_match: None,
@@ -253,8 +256,11 @@ fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(
         (true, None) => Framing::Chunked,
         (false, length) => Framing::Length(length.unwrap_or(0)),
     };
+    if head.content_type.is_some_and(|field| is_media_type(field, TIME_STAMP_QUERY)) {
+        head.body_max = limits::TSA_BODY_OCTETS_MAX;
+    }
     match head.framing {
-        Framing::Length(length) if length > limits::BODY_OCTETS_MAX => Err(Rejection::BodyTooLarge),
+        Framing::Length(length) if length > head.body_max => Err(Rejection::BodyTooLarge),
         _ => Ok(()),
     }
 }
@@ -277,20 +283,20 @@ fn content_length(value: &[u8]) -> Result<usize, Rejection> {
 /// A body, and how many octets it took to send.
 pub type Body<'a> = (Cow<'a, [u8]>, usize);
 
-/// Reads a body from the start of `octets`; `None` until it is complete.
-pub fn body(octets: &[u8], framing: Framing) -> Result<Option<Body<'_>>, Rejection> {
+/// Reads a body of at most `max` octets from the start of `octets`; `None` until it is complete.
+pub fn body(octets: &[u8], framing: Framing, max: usize) -> Result<Option<Body<'_>>, Rejection> {
     match framing {
         Framing::Length(length) => Ok(octets.get(..length).map(|body| (Cow::Borrowed(body), length))),
         Framing::Chunked => {
-            let body = chunked(octets)?;
+            let body = chunked(octets, max)?;
             // However much of it has arrived at once.
             let sent = body.as_ref().map_or(octets.len(), |(_, end)| *end);
-            if sent > limits::CHUNKED_OCTETS_MAX { Err(Rejection::BodyTooLarge) } else { Ok(body) }
+            if sent > max * limits::CHUNKED_FACTOR { Err(Rejection::BodyTooLarge) } else { Ok(body) }
         }
     }
 }
 
-fn chunked(octets: &[u8]) -> Result<Option<Body<'_>>, Rejection> {
+fn chunked(octets: &[u8], max: usize) -> Result<Option<Body<'_>>, Rejection> {
     let mut body = Vec::new();
     let mut at = 0;
     loop {
@@ -298,7 +304,7 @@ fn chunked(octets: &[u8]) -> Result<Option<Body<'_>>, Rejection> {
         if size == 0 {
             return trailers(octets, data).map(|end| end.map(|end| (Cow::Owned(body), end)));
         }
-        if body.len() + size > limits::BODY_OCTETS_MAX {
+        if body.len() + size > max {
             return Err(Rejection::BodyTooLarge);
         }
         let end = data + size;
@@ -356,6 +362,17 @@ fn trailers(octets: &[u8], mut at: usize) -> Result<Option<usize>, Rejection> {
 /// Without control octets but the tab.
 fn is_text(octets: &[u8]) -> bool {
     octets.iter().all(|&b| b == b'\t' || !b.is_ascii_control())
+}
+
+/// The media types of requests, RFC 6960 appendix A.1 and RFC 3161 section 3.4.
+pub const OCSP_REQUEST: &[u8] = b"application/ocsp-request";
+/// See [`OCSP_REQUEST`].
+pub const TIME_STAMP_QUERY: &[u8] = b"application/timestamp-query";
+
+/// Whether a Content-Type names a media type, whatever its parameters.
+pub fn is_media_type(content_type: &[u8], media_type: &[u8]) -> bool {
+    let named = content_type.split(|&b| b == b';').next().unwrap_or_default();
+    named.trim_ascii().eq_ignore_ascii_case(media_type)
 }
 
 /// Whether an If-None-Match field names `etag` (weak comparison, RFC 9110 section 13.1.2).

@@ -26,7 +26,8 @@ use tracing::debug;
 use super::{
     client::Client,
     head::{self, Context, Fields, Surrogate},
-    http::{Head, Method, none_match_names},
+    http::{Head, Method, OCSP_REQUEST, is_media_type, none_match_names},
+    stamp,
     worker::{Scratch, Worker},
 };
 use crate::{
@@ -70,6 +71,18 @@ pub async fn respond(
         head::text(out, status, fields, body, &context(worker, head, keep_alive, UnixTime::now()));
         Responded::Kept
     };
+    let site = worker.site();
+    let routed = site.route(head.host, head.path);
+    if let Some((tenant, rest)) = routed
+        && let Some(under) = tenant.time_stamping(rest)
+    {
+        let context = context(worker, head, keep_alive, UnixTime::now());
+        let mut scratch = worker.stamp_scratch.take();
+        let exchange = stamp::Exchange { worker, tenant, under, head, context, may_wait: out.is_empty() };
+        let responded = exchange.run(body, &mut scratch, out).await;
+        worker.stamp_scratch.replace(scratch);
+        return responded;
+    }
     let method = match head.method {
         Method::Get => 0,
         Method::Head => 1,
@@ -78,8 +91,7 @@ pub async fn respond(
             return refuse(out, "405 Method Not Allowed", "Allow: GET, HEAD, POST\r\n", "405 Method Not Allowed\n");
         }
     };
-    let site = worker.site();
-    let Some((tenant, rest)) = site.route(head.host, head.path) else {
+    let Some((tenant, rest)) = routed else {
         return refuse(out, "404 Not Found", "", "404 Not Found\n");
     };
     let mut scratch = worker.scratch.take();
@@ -125,12 +137,6 @@ enum Asked<'a, 'd> {
     Once(Wish),
 }
 
-/// Whether a Content-Type names application/ocsp-request, whatever its parameters.
-fn is_ocsp_request(content_type: &[u8]) -> bool {
-    let kind = content_type.split(|&b| b == b';').next().unwrap_or_default();
-    kind.trim_ascii().eq_ignore_ascii_case(b"application/ocsp-request")
-}
-
 fn surrogate<'s>(issuer: &'s Issuer, serial: Option<&'s Serial>) -> Option<Surrogate<'s>> {
     let serial = serial.filter(|_| issuer.policy.surrogate_keys)?;
     Some(Surrogate { issuer: issuer.surrogate(), serial })
@@ -156,7 +162,9 @@ impl<'a> Exchange<'a> {
     async fn run(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Option<Counted> {
         let Scratch { symbols, der, packed, signature } = scratch;
         let der = if self.head.method == Method::Post {
-            if self.tenant.policy.strict_content_type && !self.head.content_type.is_some_and(is_ocsp_request) {
+            if self.tenant.policy.strict_content_type
+                && !self.head.content_type.is_some_and(|field| is_media_type(field, OCSP_REQUEST))
+            {
                 return Some(self.refuse_media_type(out));
             }
             body

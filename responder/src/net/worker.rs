@@ -20,7 +20,7 @@ use precompute::pki::UnixTime;
 use rustls::ServerConfig;
 use slab::Slab;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     accept::{self, Listener},
@@ -31,8 +31,10 @@ use super::{
     deadline::{Deadlines, End, Watched},
     ring,
     room::Room,
+    stamp,
+    turns::Turns,
 };
-use crate::{access::Sampler, limits, metrics::Counters, ocsp::miss::Misses, site::Site};
+use crate::{access::Sampler, limits, metrics::Counters, ocsp::miss::Misses, site::Site, tsa::serial::Serials};
 
 /// What all connections of one thread share.
 pub struct Worker {
@@ -46,6 +48,12 @@ pub struct Worker {
     pub counters: Arc<Counters>,
     /// Room to decode in.
     pub scratch: RefCell<Scratch>,
+    /// Room to make tokens in.
+    pub(super) stamp_scratch: RefCell<stamp::Scratch>,
+    /// When tokens are signed.
+    pub(super) turns: Turns,
+    /// The numbers of tokens.
+    pub(super) serials: RefCell<Serials>,
     /// Time for answers that serve one client alone.
     pub budget: Cell<Budget>,
     /// Which requests are told in the log.
@@ -170,6 +178,9 @@ impl Worker {
             misses: start.misses,
             counters: start.counters,
             scratch: RefCell::default(),
+            stamp_scratch: RefCell::default(),
+            turns: Turns::default(),
+            serials: RefCell::new(Serials::new()?),
             access: start.access,
             budget: Cell::new(Budget::new(std::time::Instant::now())),
             balance: start.balance,
@@ -192,6 +203,7 @@ impl Worker {
         }
         monoio::spawn(accept::take_handed(Rc::clone(&worker), start.handed));
         monoio::spawn(Self::keep_time(Rc::clone(&worker)));
+        monoio::spawn(Self::begin_turns(Rc::clone(&worker)));
         monoio::spawn(Self::follow(Rc::clone(&worker), start.sites));
         ready();
         let mut stop = start.stop;
@@ -203,6 +215,12 @@ impl Worker {
         worker.balance.accepts_no_more();
         worker.drain().await;
         Ok(())
+    }
+
+    async fn begin_turns(worker: Rc<Self>) {
+        if let Err(error) = worker.turns.run().await {
+            error!(%error, "no more time-stamps are signed on this thread");
+        }
     }
 
     /// Goes over to each changed site.

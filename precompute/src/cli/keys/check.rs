@@ -15,10 +15,10 @@ use indicatif::HumanCount;
 
 use super::super::RESPONDER_SECTIONS;
 use crate::{
-    config::{Config, ConfigError, Document},
+    config::{Config, ConfigError, Document, TsaConfig},
     limits,
     pki::{Certificate, UnixTime},
-    sign::{Health, Job, MemberStatus, OcspSigner, Priority, Signing},
+    sign::{Health, Job, MemberStatus, OcspSigner, Priority, Signing, TsaSigner},
 };
 
 /// How long each signer signs: some hundred signatures on the slowest tokens.
@@ -34,12 +34,12 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut silent = Vec::new();
     let mut keys = 0;
     for signer in &signers {
-        let measured = measure(signer.signer.signing());
+        let measured = measure(signer.signing());
         keys += measured.holders.len();
         table.add(signer, &measured, now);
         for holder in measured.holders.iter().filter(|holder| !holder.signs) {
             let why = holder.why.as_deref().unwrap_or("no session could be opened in time");
-            silent.push(format!("{}/{}: {} does not sign: {why}", signer.tenant, signer.issuer, holder.name));
+            silent.push(format!("{}/{}: {} does not sign: {why}", signer.tenant, signer.name, holder.name));
         }
     }
     if !signers.is_empty() {
@@ -58,8 +58,49 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
 /// A signer of the configuration.
 struct Listed {
     tenant: String,
-    issuer: String,
-    signer: Arc<OcspSigner>,
+    /// Whom it signs for.
+    name: String,
+    certificate: Vec<u8>,
+    not_after: UnixTime,
+    key_names: Vec<String>,
+    signer: Signer,
+}
+
+enum Signer {
+    Ocsp(Arc<OcspSigner>),
+    Tsa(Arc<TsaSigner>),
+}
+
+impl Listed {
+    fn ocsp(tenant: &str, issuer: &str, signer: &Arc<OcspSigner>) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            name: issuer.to_owned(),
+            certificate: signer.certificate_der().to_vec(),
+            not_after: signer.not_after(),
+            key_names: signer.key_names().to_vec(),
+            signer: Signer::Ocsp(Arc::clone(signer)),
+        }
+    }
+
+    fn tsa(tenant: &str, tsa: &TsaConfig) -> Self {
+        let signer = &tsa.signer;
+        Self {
+            tenant: tenant.to_owned(),
+            name: format!("{} (TSA)", tsa.name),
+            certificate: signer.certificate().der().to_vec(),
+            not_after: signer.not_after(),
+            key_names: signer.key_names().to_vec(),
+            signer: Signer::Tsa(Arc::clone(signer)),
+        }
+    }
+
+    fn signing(&self) -> &dyn Signing {
+        match &self.signer {
+            Signer::Ocsp(signer) => signer.signing(),
+            Signer::Tsa(signer) => &**signer.signing(),
+        }
+    }
 }
 
 /// All signers that could be read, and what is wrong with the file and the others.
@@ -70,11 +111,11 @@ fn read(path: &Path, now: UnixTime) -> Result<(Vec<Listed>, Option<ConfigError>)
         root.leave_to_others(&RESPONDER_SECTIONS);
         root.finish();
         for (tenant, issuer) in config.iter().flat_map(Config::issuers) {
-            signers.extend(issuer.signers.all().iter().map(|signer| Listed {
-                tenant: tenant.name.clone(),
-                issuer: issuer.name.clone(),
-                signer: Arc::clone(signer),
-            }));
+            let ocsp = |signer| Listed::ocsp(&tenant.name, &issuer.name, signer);
+            signers.extend(issuer.signers.all().iter().map(ocsp));
+        }
+        for tenant in config.iter().flat_map(|config| &config.tenants) {
+            signers.extend(tenant.tsas.iter().map(|tsa| Listed::tsa(&tenant.name, tsa)));
         }
         config.map(|_| ())
     });
@@ -220,13 +261,13 @@ const COLUMNS: [(&str, bool); 8] = [
 
 impl Table {
     fn add(&mut self, listed: &Listed, measured: &Measured, now: UnixTime) {
-        let Listed { tenant, issuer, signer } = listed;
-        let certificate = Certificate::from_der(signer.certificate_der());
+        let Listed { tenant, name, certificate, not_after, key_names, .. } = listed;
+        let certificate = Certificate::from_der(certificate);
         let mut signers = [
-            format!("{tenant}/{issuer}"),
+            format!("{tenant}/{name}"),
             certificate.map_or_else(|error| error.to_string(), |certificate| certificate.subject()),
-            ends(signer.not_after(), now),
-            signer.algorithm().to_string(),
+            ends(*not_after, now),
+            listed.signing().algorithm().to_string(),
         ];
         for (place, holder) in measured.holders.iter().enumerate() {
             let rate = match holder {
@@ -236,7 +277,7 @@ impl Table {
                 Holder { rate, .. } if *rate == 0.0 => "stands by".into(),
                 Holder { rate, .. } => HumanCount(*rate as u64).to_string(),
             };
-            let key = signer.key_names().get(place).cloned().unwrap_or_default();
+            let key = key_names.get(place).cloned().unwrap_or_default();
             let sessions = if measured.here { String::new() } else { holder.sessions.to_string() };
             let [first, second, third, fourth] = std::mem::take(&mut signers);
             self.rows.push([first, second, third, fourth, holder.name.clone(), key, sessions, rate]);

@@ -144,7 +144,7 @@ fn read_tsa(section: &mut Section<'_>, now: UnixTime) -> Option<TsaConfig> {
 fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
     let policies = read_oids(section);
     let accuracy = section
-        .duration("accuracy", Duration::from_micros(1)..=Duration::from_secs(60))
+        .duration("accuracy", Duration::from_millis(1)..=Duration::from_secs(60))
         .and_then(Accuracy::new)
         .unwrap_or(Accuracy::DEFAULT);
     let precision = section
@@ -168,9 +168,10 @@ fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
             "must be true of all tokens of this TSA: it needs `precision = \"microseconds\"`, and no other process or replica that signs in this TSA's name, which `sole_instance = true` says",
         );
     }
-    Some(TsaPolicy {
-        policies: policies?,
-        hashes: read_hashes(section)?,
+    let hashes = read_hashes(section);
+    let policy = TsaPolicy {
+        policies: Vec::new(),
+        hashes,
         accuracy,
         precision,
         ordering,
@@ -194,7 +195,8 @@ fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
         verify_one_in: section
             .integer("verify_one_in", 1..=i64::from(u32::MAX))
             .map_or(limits::TSA_VERIFY_ONE_IN_DEFAULT, |number| number as u32),
-    })
+    };
+    Some(TsaPolicy { policies: policies?, ..policy })
 }
 
 fn read_oids(section: &mut Section<'_>) -> Option<Vec<Oid>> {
@@ -219,8 +221,8 @@ fn read_oids(section: &mut Section<'_>) -> Option<Vec<Oid>> {
     (!oids.is_empty()).then_some(oids)
 }
 
-fn read_hashes(section: &mut Section<'_>) -> Option<Vec<ImprintHash>> {
-    let Some(names) = section.strings("hashes") else { return Some(ImprintHash::DEFAULT.to_vec()) };
+fn read_hashes(section: &mut Section<'_>) -> Vec<ImprintHash> {
+    let Some(names) = section.strings("hashes") else { return ImprintHash::DEFAULT.to_vec() };
     let mut hashes = Vec::new();
     for name in &names {
         match ImprintHash::ALL.into_iter().find(|hash| hash.name() == name) {
@@ -234,7 +236,7 @@ fn read_hashes(section: &mut Section<'_>) -> Option<Vec<ImprintHash>> {
     if names.is_empty() {
         section.problem("hashes", "is an empty list; every request would be refused");
     }
-    Some(hashes)
+    hashes
 }
 
 fn read_signer(section: &mut Section<'_>, name: &str, now: UnixTime) -> Option<TsaSigner> {

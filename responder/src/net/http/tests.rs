@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+const CHUNKED_MAX: usize = limits::CHUNKED_FACTOR * limits::BODY_OCTETS_MAX;
+
 fn get(path: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
 }
@@ -132,11 +134,11 @@ fn a_bound_counts_the_same_for_octets_that_come_at_once() {
     assert_eq!(read(&text), Err(Rejection::TargetTooLong));
 
     let padded = format!("1;{}\r\na\r\n", "x".repeat(CHUNK_LINE_OCTETS_MAX - 2));
-    let text = padded.repeat(limits::CHUNKED_OCTETS_MAX / padded.len()) + "0\r\n";
-    let fitting = format!("{text}x: {}\r\n\r\n", "x".repeat(limits::CHUNKED_OCTETS_MAX - text.len() - 7));
-    assert_eq!(chunks(&fitting).map(|body| body.map(|(_, end)| end)), Ok(Some(limits::CHUNKED_OCTETS_MAX)));
+    let text = padded.repeat(CHUNKED_MAX / padded.len()) + "0\r\n";
+    let fitting = format!("{text}x: {}\r\n\r\n", "x".repeat(CHUNKED_MAX - text.len() - 7));
+    assert_eq!(chunks(&fitting).map(|body| body.map(|(_, end)| end)), Ok(Some(CHUNKED_MAX)));
     let longer = fitting.replace("x: ", "x:  ");
-    assert_eq!(chunks(&longer[..limits::CHUNKED_OCTETS_MAX + 1]), Err(Rejection::BodyTooLarge), "the last is missing");
+    assert_eq!(chunks(&longer[..CHUNKED_MAX + 1]), Err(Rejection::BodyTooLarge), "the last is missing");
     assert_eq!(chunks(&longer), Err(Rejection::BodyTooLarge));
 }
 
@@ -150,7 +152,8 @@ fn a_header_section_is_taken_only_when_complete() {
 }
 
 fn chunks(text: &str) -> Result<Option<(Vec<u8>, usize)>, Rejection> {
-    body(text.as_bytes(), Framing::Chunked).map(|body| body.map(|(body, end)| (body.into_owned(), end)))
+    body(text.as_bytes(), Framing::Chunked, limits::BODY_OCTETS_MAX)
+        .map(|body| body.map(|(body, end)| (body.into_owned(), end)))
 }
 
 #[test]
@@ -185,7 +188,7 @@ fn chunked_bodies_are_decoded_under_the_same_limit() {
     let largest = format!("{:x}\r\n{}\r\n0\r\n\r\n", limits::BODY_OCTETS_MAX, "a".repeat(limits::BODY_OCTETS_MAX));
     assert!(chunks(&largest).unwrap().is_some());
     assert_eq!(chunks(&format!("{:x}\r\n", limits::BODY_OCTETS_MAX + 1)), Err(Rejection::BodyTooLarge));
-    let drip = "1\r\na\r\n".repeat(limits::CHUNKED_OCTETS_MAX / 6 + 1);
+    let drip = "1\r\na\r\n".repeat(CHUNKED_MAX / 6 + 1);
     assert_eq!(chunks(&drip), Err(Rejection::BodyTooLarge));
     assert_eq!(chunks(&"a".repeat(CHUNK_LINE_OCTETS_MAX + 1)), Err(Rejection::BadRequest));
 }
@@ -209,7 +212,7 @@ proptest! {
     #[test]
     fn no_octets_make_it_panic(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = head(&octets);
-        let _ = body(&octets, Framing::Chunked);
+        let _ = body(&octets, Framing::Chunked, limits::BODY_OCTETS_MAX);
     }
 
     #[test]
@@ -221,7 +224,7 @@ proptest! {
             text.extend(b"\r\n");
         }
         text.extend(b"0\r\n\r\n");
-        let (decoded, end) = body(&text, Framing::Chunked).unwrap().unwrap();
+        let (decoded, end) = body(&text, Framing::Chunked, limits::BODY_OCTETS_MAX).unwrap().unwrap();
         prop_assert_eq!(&decoded[..], parts.concat());
         prop_assert_eq!(end, text.len());
     }
@@ -235,5 +238,23 @@ fn a_host_that_is_none_is_refused() {
     }
     for value in ["a b", "a, b", "a\tb", "http://a/", "a/b", "user@a", "a#b", "\u{e4}"] {
         assert_eq!(host(value), Err(Rejection::BadRequest), "«{value}»");
+    }
+}
+
+#[test]
+fn a_time_stamp_request_may_be_larger_than_an_ocsp_request() {
+    let post = |kind: &str, length: usize| {
+        format!("POST /tsa HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n")
+    };
+    for (kind, length, taken) in [
+        ("application/ocsp-request", limits::BODY_OCTETS_MAX, true),
+        ("application/ocsp-request", limits::BODY_OCTETS_MAX + 1, false),
+        ("Application/Timestamp-Query; x=y", limits::TSA_BODY_OCTETS_MAX, true),
+        ("application/timestamp-query", limits::TSA_BODY_OCTETS_MAX + 1, false),
+    ] {
+        let text = post(kind, length);
+        let read = head(text.as_bytes());
+        assert_eq!(read.is_ok(), taken, "{kind} {length}");
+        assert!(taken || read == Err(Rejection::BodyTooLarge));
     }
 }

@@ -33,7 +33,8 @@ pub fn http(octets: &[u8]) -> bool {
     }
     // Where a bound begins to count.
     let line = limits::TARGET_OCTETS_MAX + 64;
-    for bound in [line, limits::HEAD_OCTETS_MAX, limits::CHUNKED_OCTETS_MAX] {
+    let chunked = limits::CHUNKED_FACTOR * limits::BODY_OCTETS_MAX;
+    for bound in [line, limits::HEAD_OCTETS_MAX, chunked, limits::CHUNKED_OCTETS_MAX] {
         for at in bound..=bound + 1 {
             if let Some((first, second)) = input.split_at_checked(at) {
                 same(&whole, &connection([first, second]), at);
@@ -164,22 +165,24 @@ fn next(input: &mut Vec<u8>) -> Result<Option<Request>, Rejection> {
     };
     let Some(head) = head else { return Ok(None) };
     plausible(&head, input);
-    let Some((body, body_octets)) = http::body(&input[head.length..], head.framing)? else { return Ok(None) };
+    let Some((body, body_octets)) = http::body(&input[head.length..], head.framing, head.body_max)? else {
+        return Ok(None);
+    };
     let end = head.length + body_octets;
     assert!(end <= input.len(), "no octets are taken that have not arrived");
-    assert!(body.len() <= limits::BODY_OCTETS_MAX);
+    assert!(body.len() <= head.body_max && head.body_max <= limits::TSA_BODY_OCTETS_MAX);
     match head.framing {
         Framing::Length(length) => assert_eq!((&body[..], body_octets), (&input[head.length..end], length)),
         Framing::Chunked => {
             assert!(body.len() < body_octets && input[..end].ends_with(b"\n"));
-            assert!(body_octets <= limits::CHUNKED_OCTETS_MAX);
+            assert!(body_octets <= limits::CHUNKED_FACTOR * head.body_max);
         }
     }
 
     // The octets behind belong to whatever comes next.
     let alone = http::head(&input[..head.length]);
     assert_eq!(alone, Ok(Some(head)), "without anything behind it");
-    let alone = http::body(&input[head.length..end], head.framing);
+    let alone = http::body(&input[head.length..end], head.framing, head.body_max);
     assert_eq!(alone, Ok(Some((body.clone(), body_octets))), "without anything behind it");
 
     let request = Request {
@@ -237,7 +240,7 @@ fn plausible(head: &Head<'_>, input: &[u8]) {
         Framing::Chunked => assert!(codings == 1 && lengths.is_empty() && !head.http_1_0),
         Framing::Length(length) => {
             assert_eq!(codings, 0);
-            assert!(length <= limits::BODY_OCTETS_MAX);
+            assert!(length <= head.body_max);
             assert!(!lengths.is_empty() || length == 0);
             for text in lengths {
                 let digits = std::str::from_utf8(text).expect("digits");

@@ -5,7 +5,7 @@
 //! functions and nothing else, and so do this crate's tests, with every seed and every truncation of it: what
 //! the fuzzer checks for hours is checked in each run of the tests for a moment. Invariant: nothing
 //! is asserted that is not either written in the decoder's own documentation or said by another
-//! decoder (`x509-ocsp`, `x509-cert`, `der`, `base64`, `toml`) of the same octets.
+//! decoder (`x509-ocsp`, `x509-tsp`, `x509-cert`, `der`, `base64`, `toml`) of the same octets.
 //! It does not know the fuzzer.
 
 mod config;
@@ -13,6 +13,7 @@ mod crl;
 mod get;
 mod http;
 mod index;
+mod query;
 mod request;
 
 pub use config::config;
@@ -20,11 +21,19 @@ pub use crl::crl;
 pub use get::get;
 pub use http::http;
 pub use index::index;
+pub use query::query;
 pub use request::request;
 
 /// A target: octets in, a panic where a promise is broken; `true` where the decoder took them.
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is also the name of its seeds' directory.
-pub const PROPERTIES: [(&str, Property); 6] =
-    [("http", http), ("request", request), ("get", get), ("index", index), ("crl", crl), ("config", config)];
+pub const PROPERTIES: [(&str, Property); 7] = [
+    ("http", http),
+    ("request", request),
+    ("get", get),
+    ("query", query),
+    ("index", index),
+    ("crl", crl),
+    ("config", config),
+];

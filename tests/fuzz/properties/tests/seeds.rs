@@ -84,6 +84,11 @@ fn get_keeps_its_promises() {
 }
 
 #[test]
+fn query_keeps_its_promises() {
+    keeps_its_promises("query");
+}
+
+#[test]
 fn index_keeps_its_promises() {
     keeps_its_promises("index");
 }

@@ -1,0 +1,118 @@
+//! What is told of time-stamping: whether it may be asked, what became of requests, and how the clocks fare.
+
+use std::{fmt::Write as _, time::Duration};
+
+use precompute::pki::UnixTime;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::{Labels, counters, gauges};
+use crate::{
+    site::Site,
+    tsa::{authority::Authority, clock::State, counters::Outcome},
+};
+
+/// Whether time-stamps may be asked for here, and what there is to say about it, a line each. Ready is who can give
+/// tokens by every authority: a balancer cannot tell one from the other.
+pub(super) fn readiness(site: &Site, draining: bool, now: UnixTime) -> (bool, String) {
+    let problems: Vec<_> = site
+        .authorities()
+        .filter_map(|(tenant, authority)| Some((tenant, &authority.name, authority.problem(now)?)))
+        .collect();
+    let (ready, first) = if draining {
+        (false, "not ready: stopping\n")
+    } else if site.authorities().next().is_none() {
+        (false, "not ready: no [[tsa]] is configured\n")
+    } else if problems.is_empty() {
+        (true, "ready\n")
+    } else {
+        (false, "not ready\n")
+    };
+    let mut lines = String::from(first);
+    for (tenant, name, problem) in problems {
+        let _ = writeln!(lines, "{tenant}/{name}: {problem}");
+    }
+    for (tenant, authority) in site.authorities() {
+        let _ = writeln!(lines, "{tenant}/{}: {}", authority.name, said(&authority.clock.state()));
+    }
+    (ready, lines)
+}
+
+/// How a clock fares, for people.
+fn said(state: &State) -> String {
+    let mut text = format!("clock by {}", state.source);
+    if let Some(discipline) = &state.discipline {
+        let milliseconds = |nanoseconds: f64| nanoseconds / 1e6;
+        let _ = write!(
+            text,
+            ", {:.3} ms ahead of UTC and at most {:.3} ms wrong about that",
+            milliseconds(discipline.offset as f64),
+            milliseconds(discipline.uncertainty as f64)
+        );
+    }
+    if let Some(problem) = &state.problem {
+        let _ = write!(text, ", which did not answer: {problem}");
+    }
+    let _ = match state.lease_left {
+        Duration::MAX => write!(text, "; nobody vouches for it"),
+        left => write!(text, "; lease for {:.1} s more, accuracy {:?}", left.as_secs_f64(), state.policy.accuracy),
+    };
+    text
+}
+
+fn labels((tenant, authority): (&str, &Authority)) -> Labels {
+    vec![("tenant", tenant.to_owned()), ("tsa", authority.name.clone())]
+}
+
+pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site) -> std::fmt::Result {
+    let all: Vec<_> = site.authorities().map(|(tenant, authority)| (tenant, &**authority)).collect();
+    if all.is_empty() {
+        return Ok(());
+    }
+    let outcomes = all.iter().flat_map(|authority| {
+        Outcome::all().map(|outcome| {
+            let mut labels = labels(*authority);
+            labels.push(("result", outcome.label().to_owned()));
+            (labels, authority.1.outcomes.sum(outcome))
+        })
+    });
+    counters(encoder, "tsa_requests", "Requests for time-stamps by tenant, authority and result", outcomes.collect())?;
+    let states: Vec<_> = all.iter().map(|authority| (labels(*authority), authority.1.clock.state())).collect();
+    let each = |read: &dyn Fn(&State) -> u64| {
+        states.iter().map(|(labels, state)| (labels.clone(), read(state))).collect::<Vec<_>>()
+    };
+    gauges(
+        encoder,
+        "tsa_clock_trusted",
+        "Whether time would be told now",
+        each(&|state| u64::from(state.verdict.is_ok())),
+    )?;
+    let ends = all.iter().map(|authority| (labels(*authority), authority.1.signer.not_after().0));
+    gauges(encoder, "tsa_not_after_seconds", "End of the time-stamping certificate, Unix time", ends.collect())?;
+    type Read = fn(&State) -> f64;
+    let seconds: [(&str, &str, Read); 3] = [
+        ("tsa_clock_offset_seconds", "How far the clock is ahead of UTC, as far as its source knows", |state| {
+            state.discipline.map_or(f64::NAN, |discipline| discipline.offset as f64 / 1e9)
+        }),
+        ("tsa_clock_uncertainty_seconds", "How wrong the source may be about that", |state| {
+            state.discipline.map_or(f64::NAN, |discipline| discipline.uncertainty as f64 / 1e9)
+        }),
+        ("tsa_clock_lease_seconds", "For how long time would be told without hearing from the source", |state| {
+            if state.lease_left == Duration::MAX { f64::INFINITY } else { state.lease_left.as_secs_f64() }
+        }),
+    ];
+    for (name, help, read) in seconds {
+        let mut metric = encoder.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+        for (labels, state) in &states {
+            metric.encode_family(labels)?.encode_gauge(&read(state))?;
+        }
+    }
+    let transitions = states.iter().flat_map(|(labels, state)| {
+        state.transitions.iter().map(|(to, count)| {
+            let mut labels = labels.clone();
+            labels.push(("to", (*to).to_owned()));
+            (labels, *count)
+        })
+    });
+    let help = "How often trust in the clock was won (trusted) and lost, by reason";
+    counters(encoder, "tsa_clock_transitions", help, transitions.collect())
+}

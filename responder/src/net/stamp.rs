@@ -1,0 +1,193 @@
+//! Time-stamps over HTTP, RFC 3161 section 3.4: from one framed request to one response in the output.
+//!
+//! Cheap keys sign on this thread, the others on their pool; then nothing stands in the output that the wait would keep.
+
+use std::{pin::pin, sync::Arc, time::Instant};
+
+use monoio::time::timeout;
+use precompute::sign::{Job, Priority, SignError};
+use tokio::sync::oneshot;
+
+use super::{
+    head::{self, Context},
+    http::{Head, Method, TIME_STAMP_QUERY, is_media_type},
+    respond::Responded,
+    worker::Worker,
+};
+use crate::{
+    limits,
+    site::{Tenant, Under},
+    tsa::{
+        authority::{Authority, Prepared},
+        counters::Outcome,
+        failure::Failure,
+        request::Request,
+    },
+};
+
+/// Room to make a token in.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    tst_info: Vec<u8>,
+    attributes: Vec<u8>,
+}
+
+/// One request to a tenant's authorities at one path; there is at least one.
+pub(super) struct Exchange<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) tenant: &'a Tenant,
+    pub(super) under: Under<'a>,
+    pub(super) head: &'a Head<'a>,
+    pub(super) context: Context,
+    /// Whether nothing stands in the output.
+    pub(super) may_wait: bool,
+}
+
+impl<'a> Exchange<'a> {
+    /// Writes the response.
+    pub(super) async fn run(&self, body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Responded {
+        let first = self.under.authorities.first();
+        let (by, outcome) = match (self.under.is_chain, self.head.method) {
+            (true, Method::Get | Method::Head) => {
+                if let Some(authority) = first {
+                    head::pem(out, authority.chain_pem(), &self.context);
+                }
+                (first, Outcome::Chain)
+            }
+            (false, Method::Post)
+                if !self.head.content_type.is_some_and(|field| is_media_type(field, TIME_STAMP_QUERY)) =>
+            {
+                const TEXT: &str =
+                    "415 Unsupported Media Type\nThe body is to be of type application/timestamp-query.\n";
+                let fields = "Accept: application/timestamp-query\r\n";
+                head::text(out, "415 Unsupported Media Type", fields, TEXT, &self.context);
+                (first, Outcome::Refused)
+            }
+            (false, Method::Post) => match self.stamp(body, scratch, out).await {
+                Some(answered) => answered,
+                None => return Responded::OutputFirst,
+            },
+            (is_chain, _) => {
+                let (allow, text) = if is_chain {
+                    (
+                        "Allow: GET, HEAD\r\n",
+                        "405 Method Not Allowed\nThis is the chain of certificates of a time-stamping authority, for GET.\n",
+                    )
+                } else {
+                    (
+                        "Allow: POST\r\n",
+                        "405 Method Not Allowed\nThis is a time-stamping authority (RFC 3161): it answers POST with application/timestamp-query. Its certificates are had by GET, with /chain.pem behind the path.\n",
+                    )
+                };
+                head::text(out, "405 Method Not Allowed", allow, text, &self.context);
+                (first, Outcome::Refused)
+            }
+        };
+        if let Some(authority) = by {
+            authority.outcomes.count(self.worker.number, outcome);
+        }
+        if outcome == Outcome::Granted { Responded::Signed } else { Responded::Kept }
+    }
+
+    /// Answers a query: by whom, and with what; `None` where the output has to leave first.
+    async fn stamp(
+        &self,
+        body: &[u8],
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Option<(Option<&'a Arc<Authority>>, Outcome)> {
+        let mut by = self.under.authorities.first();
+        let granted = match self.read(body, &mut by) {
+            Ok(request) => self.grant(by?, &request, scratch, out).await?,
+            Err(failure) => Err(failure),
+        };
+        let outcome = match granted {
+            Ok(()) => Outcome::Granted,
+            Err(failure) => {
+                head::time_stamp(out, failure.length(), &self.context);
+                failure.write(out);
+                Outcome::Rejected(failure)
+            }
+        };
+        Some((by, outcome))
+    }
+
+    /// Decodes a request, and finds whom it is for: who serves the policy asked for, else the first.
+    fn read<'r>(&self, body: &'r [u8], by: &mut Option<&'a Arc<Authority>>) -> Result<Request<'r>, Failure> {
+        let request = Request::decode(body)?;
+        request.check_version()?;
+        if let Some(policy) = request.policy
+            && let Some(serving) = self.under.authorities.iter().find(|authority| authority.serves(policy))
+        {
+            *by = Some(serving);
+        }
+        Ok(request)
+    }
+
+    /// Has a token made, and writes it.
+    async fn grant(
+        &self,
+        authority: &Authority,
+        request: &Request<'_>,
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+    ) -> Option<Result<(), Failure>> {
+        let signing = authority.signer.signing();
+        let here = signing.signs_here();
+        if !here && !self.may_wait {
+            return None;
+        }
+        // Before the time is looked at, which then is that of the signature.
+        let turn = if here { Some(self.worker.turns.turn().await) } else { None };
+        let Scratch { tst_info, attributes } = scratch;
+        let serials = &self.worker.serials;
+        let serial = || serials.borrow_mut().next_serial().ok();
+        let prepared = match authority.prepare(request, serial, tst_info, attributes) {
+            Ok(prepared) => prepared,
+            Err(failure) => return Some(Err(failure)),
+        };
+        let signed = if here {
+            signing.sign_here(attributes).unwrap_or(Err(SignError::Failed))
+        } else {
+            self.signed_elsewhere(authority, attributes).await
+        };
+        drop(turn);
+        let signature = match signed.map_err(|_| Failure::SystemFailure) {
+            Ok(signature) => signature,
+            Err(failure) => return Some(Err(failure)),
+        };
+        if let Err(failure) = authority.verify_some(self.worker.number, attributes, &signature) {
+            return Some(Err(failure));
+        }
+        let layout = authority.lay_out(tst_info, attributes, &signature, prepared.cert_req);
+        head::time_stamp(out, layout.length(), &self.context);
+        layout.write(out);
+        self.record(authority, &prepared);
+        Some(Ok(()))
+    }
+
+    /// Has the attributes signed on the signer's pool.
+    async fn signed_elsewhere(&self, authority: &Authority, attributes: &mut Vec<u8>) -> Result<Vec<u8>, SignError> {
+        let (sender, receiver) = oneshot::channel();
+        authority.signer.signing().submit(Job {
+            message: std::mem::take(attributes),
+            priority: Priority::Live,
+            deadline: Instant::now() + limits::MISS_DEADLINE,
+            done: Box::new(move |message, outcome| {
+                let _ = sender.send((message, outcome));
+            }),
+        });
+        match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
+            Ok(Ok((message, outcome))) => {
+                *attributes = message;
+                outcome
+            }
+            // The signer is too slow, or gone.
+            Ok(Err(_)) | Err(_) => Err(SignError::Busy),
+        }
+    }
+
+    fn record(&self, authority: &Authority, prepared: &Prepared<'_>) {
+        let _ = (authority, prepared, &self.tenant.name);
+    }
+}

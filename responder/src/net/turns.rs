@@ -1,0 +1,231 @@
+//! Signatures on a serving thread, a few in each turn of its loop, so that they keep nobody else waiting.
+//!
+//! A signature takes as long as several answers from memory. If all that are asked for at once were made in a row, who only
+//! wants such an answer would wait for dozens. So they wait for their turn, first come first served, and between two
+//! turns the ring is looked at and whatever has come is answered. Invariant: in a turn they take
+//! [`limits::TURN_SIGNING_MIN`], or as long as the thread has worked for everything else since the last turn, whichever
+//! is more; so a flood of either kind leaves the other its half. It does not know what is signed.
+//!
+//! On epoll a turn ends without looking for new requests: there this only keeps the order.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::poll_fn,
+    io,
+    rc::Rc,
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use monoio::net::UnixStream;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::limits;
+
+/// What is left of a turn: the decision, without clock.
+#[derive(Clone, Copy, Default, Debug)]
+struct Share {
+    left: Duration,
+    /// Spent in this turn.
+    spent: Duration,
+}
+
+impl Share {
+    /// The next turn, after the thread has worked so long since the last one began.
+    fn next(self, worked: Duration) -> Self {
+        let others = worked.saturating_sub(self.spent);
+        Self { left: others.clamp(limits::TURN_SIGNING_MIN, limits::TURN_SIGNING_MAX), spent: Duration::ZERO }
+    }
+
+    fn spend(&mut self, took: Duration) {
+        self.left = self.left.saturating_sub(took);
+        self.spent += took;
+    }
+}
+
+/// The turns of one thread.
+#[derive(Debug, Default)]
+pub struct Turns {
+    share: Cell<Share>,
+    waiting: RefCell<VecDeque<Rc<Waiting>>>,
+    /// Whether the next turn has been asked for.
+    asked: Cell<bool>,
+    /// Of the task that begins turns.
+    begins: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    waker: RefCell<Option<Waker>>,
+    is_on: Cell<bool>,
+}
+
+/// Leave to sign. The time until it is dropped counts.
+#[derive(Debug)]
+pub struct Turn<'t> {
+    turns: &'t Turns,
+    since: Instant,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut share = self.turns.share.get();
+        share.spend(self.since.elapsed());
+        self.turns.share.set(share);
+        self.turns.go_on();
+    }
+}
+
+/// Someone in the queue; who is dropped after being called lets the next one go on.
+struct Queued<'t> {
+    turns: &'t Turns,
+    waiting: Rc<Waiting>,
+    taken: bool,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        if self.taken {
+            return;
+        }
+        if self.waiting.is_on.get() {
+            self.turns.go_on();
+        } else {
+            self.turns.waiting.borrow_mut().retain(|other| !Rc::ptr_eq(other, &self.waiting));
+        }
+    }
+}
+
+impl Turns {
+    /// Waits until it is the caller's turn to sign. What is awaited while holding it counts as signing.
+    pub async fn turn(&self) -> Turn<'_> {
+        if self.waiting.borrow().is_empty() && !self.share.get().left.is_zero() {
+            return Turn { turns: self, since: Instant::now() };
+        }
+        let waiting = Rc::new(Waiting { waker: RefCell::default(), is_on: Cell::new(false) });
+        self.waiting.borrow_mut().push_back(Rc::clone(&waiting));
+        let mut queued = Queued { turns: self, waiting, taken: false };
+        self.ask();
+        poll_fn(|context| {
+            if queued.waiting.is_on.get() {
+                return Poll::Ready(());
+            }
+            queued.waiting.waker.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+        queued.taken = true;
+        Turn { turns: self, since: Instant::now() }
+    }
+
+    /// Calls the next one while there is time left in this turn; else asks for another.
+    fn go_on(&self) {
+        if self.share.get().left.is_zero() {
+            return self.ask();
+        }
+        if let Some(next) = self.waiting.borrow_mut().pop_front() {
+            next.is_on.set(true);
+            if let Some(waker) = next.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    fn ask(&self) {
+        if !self.asked.replace(true)
+            && let Some(begins) = self.begins.take()
+        {
+            begins.wake();
+        }
+    }
+
+    /// Begins turns for as long as the thread lives.
+    pub async fn run(&self) -> io::Result<()> {
+        // Always writable, so that asking whether it is takes one look at the ring.
+        let (stream, _other_end) = UnixStream::pair()?;
+        let mut worked = thread_time();
+        loop {
+            poll_fn(|context| {
+                if self.asked.get() {
+                    return Poll::Ready(());
+                }
+                self.begins.replace(Some(context.waker().clone()));
+                Poll::Pending
+            })
+            .await;
+            stream.writable(false).await?;
+            let now = thread_time();
+            self.share.set(self.share.get().next(now.saturating_sub(worked)));
+            worked = now;
+            self.asked.set(false);
+            self.go_on();
+        }
+    }
+}
+
+/// How long this thread has worked.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MICROSECOND: Duration = Duration::from_micros(1);
+
+    #[test]
+    fn signing_gets_as_much_of_a_thread_as_everything_else_and_a_little_always() {
+        let (mut share, mut others, mut signing) = (Share::default(), Duration::ZERO, Duration::ZERO);
+        for (work, made) in [(0, 2), (30, 2), (400, 20), (5000, 50), (0, 2)] {
+            let work = work * MICROSECOND;
+            share = share.next(work + share.spent);
+            let mut count = 0;
+            while !share.left.is_zero() {
+                share.spend(20 * MICROSECOND);
+                count += 1;
+            }
+            assert_eq!(count, made, "after {work:?} of other work");
+            others += work;
+            signing += share.spent;
+        }
+        assert!(signing <= others);
+    }
+
+    #[test]
+    fn who_waits_gets_a_turn_in_order_and_who_goes_away_keeps_nobody_waiting() {
+        let mut runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build().unwrap();
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let noted = Rc::clone(&order);
+        runtime.block_on(async move {
+            let turns = Rc::new(Turns::default());
+            let running = Rc::clone(&turns);
+            monoio::spawn(async move { running.run().await });
+            let mut tasks = Vec::new();
+            for number in 0..200 {
+                let (turns, order) = (Rc::clone(&turns), Rc::clone(&order));
+                tasks.push(monoio::spawn(async move {
+                    if number % 3 == 1 {
+                        // Gives up at once, in the queue or just called.
+                        let gone = monoio::time::timeout(Duration::ZERO, turns.turn()).await;
+                        drop(gone);
+                        return;
+                    }
+                    let turn = turns.turn().await;
+                    let begin = Instant::now();
+                    while begin.elapsed() < 30 * MICROSECOND {}
+                    order.borrow_mut().push(number);
+                    drop(turn);
+                }));
+            }
+            for task in tasks {
+                task.await;
+            }
+        });
+        let noted = noted.borrow();
+        assert_eq!(noted.len(), 133);
+        assert!(noted.is_sorted(), "{noted:?}");
+    }
+}

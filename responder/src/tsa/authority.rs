@@ -1,0 +1,227 @@
+//! One time-stamping authority: a signer under a policy.
+//!
+//! Purpose: from a request that was read to what is to be signed, and from its signature to the response. Invariant: a
+//! token leaves only with a time that the clock's lease covers, within the validity of the signer's certificate, and
+//! what it says is what was asked. It does not know connections; where the signature is made is the caller's business.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use precompute::{
+    config::{TsaConfig, TsaPolicy},
+    pki::{Certificate, UnixTime, verify_signed},
+    sign::TsaSigner,
+    tsp::ImprintHash,
+};
+use tracing::error;
+use x509_cert::spki::AlgorithmIdentifierOwned;
+
+use super::{
+    clock::{Clock, NotTrusted, Reading},
+    counters::{Outcome, Outcomes},
+    failure::Failure,
+    request::Request,
+    serial::SerialNumber,
+    token::{GenTime, Info, Layout, Template},
+};
+
+/// An authority, from the configuration that made it until one that changes it.
+#[derive(Debug)]
+pub struct Authority {
+    /// For logs and metrics.
+    pub name: String,
+    /// Where it is asked, behind its tenant's path.
+    pub path: String,
+    /// What its tokens are.
+    pub policy: TsaPolicy,
+    /// Who signs them.
+    pub signer: Arc<TsaSigner>,
+    /// Where their time comes from.
+    pub clock: Arc<Clock>,
+    /// What became of requests.
+    pub outcomes: Arc<Outcomes>,
+    /// Tokens since this signer signs, by worker.
+    signed: Outcomes,
+    template: Template,
+    /// Of the signer's certificate.
+    identifier: AlgorithmIdentifierOwned,
+    chain: String,
+    /// The last genTime where tokens are in order, in microseconds.
+    last: AtomicU64,
+    since: Instant,
+}
+
+/// What a token is made of before its signature, besides TSTInfo and attributes.
+#[derive(Clone, Copy, Debug)]
+pub struct Prepared<'a> {
+    /// The request's.
+    pub hash: ImprintHash,
+    /// The request's.
+    pub digest: &'a [u8],
+    /// Content octets.
+    pub policy: &'a [u8],
+    /// Of the token.
+    pub serial: SerialNumber,
+    /// Of the token.
+    pub gen_time: GenTime,
+    /// What the clock said.
+    pub reading: Reading,
+    /// Whether certificates go along.
+    pub cert_req: bool,
+}
+
+impl Authority {
+    /// By a configuration. `former` is what its outcomes are counted with since the start, if it was there before.
+    pub fn new(
+        config: &TsaConfig,
+        clock: Arc<Clock>,
+        former: Option<&Self>,
+        workers: usize,
+    ) -> Result<Self, der::Error> {
+        let TsaConfig { name, path, policy, signer, .. } = config;
+        let identifier = der::Decode::from_der(signer.algorithm().identifier())?;
+        let outcomes = former.map_or_else(|| Arc::new(Outcomes::new(workers)), |former| Arc::clone(&former.outcomes));
+        Ok(Self {
+            name: name.clone(),
+            path: path.clone(),
+            policy: policy.clone(),
+            signer: Arc::clone(signer),
+            clock,
+            outcomes,
+            signed: Outcomes::new(workers),
+            template: Template::new(signer, policy),
+            identifier,
+            chain: chain(signer),
+            last: AtomicU64::new(0),
+            since: Instant::now(),
+        })
+    }
+
+    /// Whether it is what this configuration asks for.
+    pub fn is_as(&self, config: &TsaConfig) -> bool {
+        let certificates = |signer: &TsaSigner| {
+            let own = std::iter::once(signer.certificate());
+            own.chain(signer.chain()).map(|certificate| certificate.der().to_vec()).collect::<Vec<_>>()
+        };
+        self.name == config.name
+            && self.path == config.path
+            && self.policy == config.policy
+            && self.signer.signing().setting() == config.signer.signing().setting()
+            && self.signer.algorithm() == config.signer.algorithm()
+            && certificates(&self.signer) == certificates(&config.signer)
+    }
+
+    /// Its certificate and those behind it, PEM.
+    pub fn chain_pem(&self) -> &str {
+        &self.chain
+    }
+
+    /// Whether it serves a policy, given by the content octets of its OBJECT IDENTIFIER.
+    pub fn serves(&self, policy: &[u8]) -> bool {
+        self.policy.policies.iter().any(|own| own.content() == policy)
+    }
+
+    /// Holds a request against the policy, and writes what its token says and what is to be signed of it.
+    pub fn prepare<'r>(
+        &'r self,
+        request: &Request<'r>,
+        serial: impl FnOnce() -> Option<SerialNumber>,
+        tst_info: &mut Vec<u8>,
+        attributes: &mut Vec<u8>,
+    ) -> Result<Prepared<'r>, Failure> {
+        let asked = request.policy;
+        let hash = request.check(&self.policy, asked.is_none_or(|policy| self.serves(policy)))?;
+        let reading = self.time().map_err(|_| Failure::TimeNotAvailable)?;
+        let now = UnixTime(reading.unix_nanos / 1_000_000_000);
+        if !self.signer.is_valid(now) {
+            return Err(Failure::SystemFailure);
+        }
+        let gen_time = GenTime::new(reading.unix_nanos, self.policy.precision);
+        let serial = serial().ok_or(Failure::SystemFailure)?;
+        // There is at least one.
+        let policy = asked.unwrap_or_else(|| self.policy.policies[0].content());
+        let nonce = request.nonce;
+        let info = Info { policy, imprint: request.imprint, serial: &serial, gen_time: &gen_time, nonce };
+        self.template.tst_info(tst_info, &info);
+        self.template.attributes(attributes, tst_info, now);
+        let (digest, cert_req) = (request.digest, request.cert_req);
+        Ok(Prepared { hash, digest, policy, serial, gen_time, reading, cert_req })
+    }
+
+    /// The time that a token may tell.
+    fn time(&self) -> Result<Reading, NotTrusted> {
+        let mut reading = self.clock.now()?;
+        if self.policy.ordering {
+            // Whoever signed in this name before the start may have been ahead of UTC by the accuracy, and this clock be as
+            // much behind.
+            if self.since.elapsed() < 2 * self.policy.accuracy.duration() {
+                return Err(NotTrusted::Behind);
+            }
+            // One microsecond later than the last at least. The clock's slack is far more than those that come at once.
+            let now = reading.unix_nanos / 1000;
+            let later = |last: u64| Some(now.max(last + 1));
+            let last = self.last.fetch_update(Relaxed, Relaxed, later).unwrap_or_default();
+            reading.unix_nanos = now.max(last + 1) * 1000;
+        }
+        Ok(reading)
+    }
+
+    /// Verifies a signature that `worker` has got, as a client would, if it is the first or one of those that are to be.
+    /// A wrong one never leaves.
+    pub fn verify_some(&self, worker: usize, attributes: &[u8], signature: &[u8]) -> Result<(), Failure> {
+        let place = self.signed.of(worker, Outcome::Granted);
+        if !place.is_multiple_of(u64::from(self.policy.verify_one_in)) {
+            self.signed.count(worker, Outcome::Granted);
+            return Ok(());
+        }
+        let spki = self.signer.certificate().spki_der();
+        verify_signed(spki, &self.identifier, attributes, signature).map_err(|problem| {
+            error!(tsa = self.name, %problem, "a token was thrown away: its signature does not verify; look at the key's holder");
+            Failure::SystemFailure
+        })?;
+        // Not before: after a wrong one the next is looked at, too.
+        self.signed.count(worker, Outcome::Granted);
+        Ok(())
+    }
+
+    /// The response, laid out.
+    pub fn lay_out<'a>(
+        &'a self,
+        tst_info: &'a [u8],
+        attributes: &'a [u8],
+        signature: &'a [u8],
+        cert_req: bool,
+    ) -> Layout<'a> {
+        self.template.lay_out(tst_info, attributes, signature, cert_req)
+    }
+
+    /// Why it cannot give tokens now, for operators.
+    pub fn problem(&self, now: UnixTime) -> Option<String> {
+        if let Err(problem) = self.clock.now() {
+            return Some(format!("the clock is not trusted: {problem}"));
+        }
+        if !self.signer.is_valid(now) {
+            let not_after = self.signer.not_after();
+            return Some(format!("the certificate is not valid now (it ends at {not_after}); renew it"));
+        }
+        self.signer
+            .signing()
+            .status()
+            .is_down()
+            .then(|| "nobody signs for it: none of its key's holders is at work".to_owned())
+    }
+}
+
+/// PEM, the signer's certificate first.
+fn chain(signer: &TsaSigner) -> String {
+    let all = std::iter::once(signer.certificate()).chain(signer.chain());
+    let pem = |certificate: &Certificate| {
+        der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der()).unwrap_or_default()
+    };
+    all.map(pem).collect()
+}

@@ -1,0 +1,305 @@
+//! The clock that time-stamps are made by: time is told only while it is known to be right.
+//!
+//! A thread of its own ([`Keeper`]) asks a source four times a lease how wrong the clock may be: the kernel, or chronyd.
+//! [`judge()`] turns the answer into a [`Lease`] or a refusal (pure), which lies on a board where the serving threads
+//! read it without waiting; [`Monotone`] keeps what is told from going back.
+//!
+//! Invariant: a [`Reading`] is within the promised accuracy of UTC if what the source said was true, and no earlier than
+//! any before it. Whatever goes wrong with the source or its thread, leases end by themselves. It does not know who asks
+//! for the time.
+//!
+//! What it cannot see: a source that is wrong about itself, a leap second that the source's own source smears, and a
+//! machine that was stopped and resumed without either of its clocks being told, until the source measures again.
+
+mod board;
+mod chrony;
+mod judge;
+mod keeper;
+mod kernel;
+mod monotone;
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, SocketAddr},
+    str::FromStr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use board::Board;
+pub use judge::{Discipline, Leap, Lease, Moment, Policy, Reading, Seen, judge, unanswered};
+pub use keeper::{Hook, Keeper, Transition};
+pub use monotone::Monotone;
+
+use crate::limits;
+
+/// Who knows how wrong the clock may be; `clock` in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum ClockSource {
+    /// `kernel`: what the time daemon tells the kernel, whichever daemon that is.
+    #[default]
+    Kernel,
+    /// `chrony`, or `chrony:ADDRESS:PORT`: chronyd itself, on this host.
+    Chrony(SocketAddr),
+    /// `unchecked`: nobody. For laptops and tests.
+    Unchecked,
+}
+
+impl ClockSource {
+    /// Where chronyd listens for its commands.
+    pub const CHRONY: Self = Self::Chrony(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 323));
+
+    /// Its name without the address.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Chrony(_) => "chrony",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
+impl FromStr for ClockSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "kernel" => return Ok(Self::Kernel),
+            "chrony" => return Ok(Self::CHRONY),
+            "unchecked" => return Ok(Self::Unchecked),
+            _ => {}
+        }
+        let address = text.strip_prefix("chrony:").and_then(|address| address.parse::<SocketAddr>().ok());
+        // From another host anybody could answer in its name.
+        address.filter(|address| address.ip().is_loopback()).map(Self::Chrony).ok_or_else(|| {
+            format!(
+                "{text:?} is no source for the clock: `kernel`, `chrony` (or `chrony:127.0.0.1:PORT`, on this host), or \
+                 `unchecked`"
+            )
+        })
+    }
+}
+
+/// As it is parsed.
+impl fmt::Display for ClockSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chrony(address) if *self != Self::CHRONY => write!(f, "chrony:{address}"),
+            _ => f.write_str(self.label()),
+        }
+    }
+}
+
+/// Why time is not told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u64)]
+pub enum NotTrusted {
+    /// The source has not been asked yet.
+    Unread,
+    /// It has not answered for longer than a lease.
+    Silent,
+    /// It says that it follows nothing that knows UTC.
+    Unsynchronised,
+    /// Offset, uncertainty and precision are together more than the accuracy.
+    Inaccurate,
+    /// Somebody set the clock.
+    Stepped,
+    /// A leap second is near.
+    Leap,
+    /// The clock was set back, and is behind what has been told by more than may be told ahead.
+    Behind,
+}
+
+impl NotTrusted {
+    /// Every one, each at its number.
+    pub const ALL: [Self; 7] =
+        [Self::Unread, Self::Silent, Self::Unsynchronised, Self::Inaccurate, Self::Stepped, Self::Leap, Self::Behind];
+
+    /// For metrics and records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unread => "unread",
+            Self::Silent => "silent",
+            Self::Unsynchronised => "unsynchronised",
+            Self::Inaccurate => "inaccurate",
+            Self::Stepped => "stepped",
+            Self::Leap => "leap",
+            Self::Behind => "behind",
+        }
+    }
+}
+
+/// For operators: what is wrong, and where to look.
+impl fmt::Display for NotTrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unread => "the clock's source has not been asked yet",
+            Self::Silent => "the clock's source does not answer",
+            Self::Unsynchronised => "the clock is not synchronised; see `chronyc tracking` or `timedatectl`",
+            Self::Inaccurate => {
+                "the clock may be wrong by more than the accuracy that is promised; see `chronyc tracking`"
+            }
+            Self::Stepped => "the clock was set; it is trusted again once its source has measured it",
+            Self::Leap => "a leap second is near",
+            Self::Behind => "the clock was set back behind times that have been told",
+        })
+    }
+}
+
+impl std::error::Error for NotTrusted {}
+
+/// Both clocks of this machine.
+#[derive(Clone, Copy, Debug)]
+struct Clocks {
+    /// From which the monotonic one counts.
+    epoch: Instant,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        Self { epoch: Instant::now() }
+    }
+
+    fn monotonic(self) -> i64 {
+        i64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    fn wall() -> i64 {
+        // Before 1970 it is 1970: wrong for certain, which whoever knows the time says.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// One after the other: something may come in between.
+    #[inline]
+    fn read(self) -> Moment {
+        let wall = Self::wall();
+        Moment { wall, monotonic: self.monotonic() }
+    }
+
+    /// With next to nothing in between.
+    fn read_together(self) -> Moment {
+        let once = || {
+            let before = self.monotonic();
+            let wall = Self::wall();
+            let took = self.monotonic() - before;
+            (took, Moment { wall, monotonic: before + took / 2 })
+        };
+        let mut best = once();
+        for _ in 1..limits::CLOCK_PAIRS_MAX {
+            if best.0 <= limits::CLOCK_PAIR_WITHIN.as_nanos() as i64 {
+                break;
+            }
+            let again = once();
+            if again.0 < best.0 {
+                best = again;
+            }
+        }
+        best.1
+    }
+}
+
+/// What serving threads ask; one for each [`Policy`].
+#[derive(Debug)]
+pub struct Clock {
+    board: Board,
+    monotone: Arc<Monotone>,
+    clocks: Clocks,
+    source: ClockSource,
+    policy: Policy,
+    /// Transitions to trust, then to each refusal.
+    transitions: [AtomicU64; 1 + NotTrusted::ALL.len()],
+    heard: Mutex<Heard>,
+}
+
+/// What the source said last.
+#[derive(Clone, Default, Debug)]
+struct Heard {
+    discipline: Option<Discipline>,
+    problem: Option<String>,
+}
+
+/// How a clock fares, for health and metrics.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Who is asked.
+    pub source: ClockSource,
+    /// What is promised.
+    pub policy: Policy,
+    /// Whether time would be told now.
+    pub verdict: Result<(), NotTrusted>,
+    /// For how long, if nothing were heard any more; `Duration::MAX` for ever.
+    pub lease_left: Duration,
+    /// What the source said last, if it did.
+    pub discipline: Option<Discipline>,
+    /// Why it did not answer the last time.
+    pub problem: Option<String>,
+    /// How often trust was won (`trusted`) and lost, by reason.
+    pub transitions: [(&'static str, u64); 1 + NotTrusted::ALL.len()],
+}
+
+impl Clock {
+    fn new(source: ClockSource, policy: Policy, clocks: Clocks, monotone: Arc<Monotone>) -> Self {
+        let board = Board::new(NotTrusted::Unread);
+        Self { board, monotone, clocks, source, policy, transitions: Default::default(), heard: Mutex::default() }
+    }
+
+    /// The time, if it may be told. Never before a time told earlier by any clock with the same [`Monotone`].
+    #[inline]
+    pub fn now(&self) -> Result<Reading, NotTrusted> {
+        match self.at(self.clocks.read()) {
+            // This thread may have been sent away between both clocks.
+            Err(NotTrusted::Stepped) => self.at(self.clocks.read_together()),
+            read => read,
+        }
+    }
+
+    #[inline]
+    fn at(&self, now: Moment) -> Result<Reading, NotTrusted> {
+        self.board.read()?.read(now, |time| self.monotone.raise(time))
+    }
+
+    /// What it promises.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// How it fares.
+    pub fn state(&self) -> State {
+        let lease = self.board.read();
+        let now = self.clocks.read_together();
+        let verdict = self.at(now).map(|_| ());
+        let lease_left = lease.map_or(Duration::ZERO, |lease| match lease.until {
+            i64::MAX => Duration::MAX,
+            until => Duration::from_nanos(u64::try_from(until - now.monotonic).unwrap_or(0)),
+        });
+        let Heard { discipline, problem } = self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let labels = std::iter::once("trusted").chain(NotTrusted::ALL.map(NotTrusted::label));
+        let mut transitions = [("", 0); 1 + NotTrusted::ALL.len()];
+        for ((place, label), count) in transitions.iter_mut().zip(labels).zip(&self.transitions) {
+            *place = (label, count.load(Relaxed));
+        }
+        State { source: self.source, policy: self.policy, verdict, lease_left, discipline, problem, transitions }
+    }
+}
+
+/// Begins to watch the clock for each of the policies, and asks its source once before it returns. Ends when the
+/// [`Keeper`] is dropped, and all leases with it.
+pub fn start(
+    source: ClockSource,
+    policies: &[Policy],
+    monotone: &Arc<Monotone>,
+    hook: Hook,
+) -> io::Result<(Keeper, Vec<Arc<Clock>>)> {
+    let clocks = Clocks::new();
+    let watched: Vec<_> =
+        policies.iter().map(|policy| Arc::new(Clock::new(source, *policy, clocks, Arc::clone(monotone)))).collect();
+    let keeper = Keeper::start(source, watched.clone(), hook)?;
+    Ok((keeper, watched))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! Whether the clock may be trusted, and for how long: decisions without a clock of their own.
+//!
+//! Invariant: under a [`Lease`] every time that [`Lease::read`] gives is within the promised accuracy of UTC, if what
+//! the source said was true. It does not know sources; time is a parameter.
+//!
+//! The proof: let E = |offset| + uncertainty + precision + what an oscillator may drift during a lease. A lease is given
+//! only if E ≤ accuracy; the rest is its *slack*. The clock as it went on from the reading by the monotonic clock is
+//! within E for as long as the lease lasts, and what `read` gives is within the slack of that.
+
+use std::time::Duration;
+
+use super::NotTrusted;
+use crate::limits;
+
+/// What a TSA promises of its times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// Of genTime, as tokens say.
+    pub accuracy: Duration,
+    /// What is cut off genTime: a unit of its last digit.
+    pub precision: Duration,
+    /// How long a reading of the source counts.
+    pub lease: Duration,
+}
+
+impl Policy {
+    /// What is wrong with it, and what would be right.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { accuracy, precision, lease } = self;
+        let (accuracies, leases) = (limits::CLOCK_ACCURACY_RANGE, limits::CLOCK_LEASE_RANGE);
+        if !accuracies.contains(accuracy) {
+            return Err(format!(
+                "an accuracy of {accuracy:?}: from {:?} to {:?}",
+                accuracies.start(),
+                accuracies.end()
+            ));
+        }
+        if !leases.contains(lease) {
+            return Err(format!("a lease of {lease:?}: from {:?} to {:?}", leases.start(), leases.end()));
+        }
+        let error = precision.saturating_add(drift(*lease));
+        if error >= *accuracy {
+            return Err(format!(
+                "the precision of {precision:?} and the drift of a clock during {lease:?} use up the accuracy of \
+                 {accuracy:?}: tell more digits, or promise less"
+            ));
+        }
+        Ok(())
+    }
+
+    /// How far the clock may have moved against the monotonic one without that being a step.
+    fn step(&self) -> i64 {
+        nanos(self.accuracy) / limits::CLOCK_STEP_SHARE
+    }
+
+    /// Of an announced leap second: how long before and after midnight no time is told.
+    fn leap_margin(&self) -> i64 {
+        nanos(limits::LEAP_MARGIN + self.accuracy)
+    }
+}
+
+/// Both clocks at once, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// Since some start; slewed with the other, never stepped.
+    pub monotonic: i64,
+    /// Since 1970-01-01T00:00:00Z without leap seconds.
+    pub wall: i64,
+}
+
+impl Moment {
+    /// How far the wall clock is ahead of the monotonic one. Only a step changes it.
+    pub(super) fn ahead(self) -> i64 {
+        self.wall.saturating_sub(self.monotonic)
+    }
+}
+
+/// What the source says of the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Discipline {
+    /// It follows something that knows UTC.
+    pub synchronised: bool,
+    /// How far the clock is ahead of UTC, in nanoseconds, as far as the source knows.
+    pub offset: i64,
+    /// How wrong the source may be about that, in nanoseconds.
+    pub uncertainty: u64,
+    /// A leap second.
+    pub leap: Leap,
+    /// Which measurement this rests on, of a source that does not notice that others set the clock: after a step it is not
+    /// believed until it has measured again. `None`: it says itself that it is not synchronised then.
+    pub measurement: Option<u64>,
+}
+
+/// What is said of a leap second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leap {
+    /// None is near.
+    None,
+    /// At the next midnight of UTC a second is put in or left out.
+    Announced,
+    /// It is going on.
+    Now,
+}
+
+/// What is remembered from one reading to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Seen {
+    /// How far the wall clock was ahead of the monotonic one at the last measurement of the source, or after a step since.
+    ahead: Option<i64>,
+    /// See [`Discipline::measurement`].
+    measurement: Option<u64>,
+    /// The midnight of the last leap second that was near.
+    leap: Option<i64>,
+    /// The measurement that was the last when the clock was stepped; the outer is for whether it was.
+    stepped: Option<Option<u64>>,
+}
+
+impl Seen {
+    /// Compares both clocks. True after a step, but for the one that a leap second brings. Small ones add up until the
+    /// source has measured again.
+    pub fn compare(&mut self, policy: &Policy, now: Moment) -> bool {
+        let moved = self.ahead.get_or_insert(now.ahead()).abs_diff(now.ahead());
+        if moved > policy.step().unsigned_abs() {
+            self.ahead = Some(now.ahead());
+        }
+        let leap = if self.leaps(policy, now) { SECOND } else { 0 };
+        moved > (policy.step() + leap).unsigned_abs()
+    }
+
+    /// Whether a leap second that was announced is near.
+    fn leaps(&self, policy: &Policy, now: Moment) -> bool {
+        let margin = policy.leap_margin();
+        // A second more: the one put in is there twice.
+        self.leap.is_some_and(|midnight| {
+            let since = now.wall.saturating_sub(midnight);
+            (-margin - nanos(policy.lease)..margin + SECOND).contains(&since)
+        })
+    }
+
+    /// Notes what is said of leap seconds.
+    fn hear(&mut self, policy: &Policy, leap: Leap, now: Moment) {
+        let midnight = now.wall.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
+        match leap {
+            Leap::None => {}
+            Leap::Announced if self.leaps(policy, now) => {}
+            Leap::Announced => {
+                let heard = Self { leap: Some(midnight), ..*self };
+                if heard.leaps(policy, now) {
+                    *self = heard;
+                }
+            }
+            // The clock shows the last second of the day once more, or is past it already.
+            Leap::Now => self.leap = self.leap.filter(|_| self.leaps(policy, now)).or(Some(midnight)),
+        }
+    }
+}
+
+/// Trust in the clock for a while. All in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// When it ends, by the monotonic clock.
+    pub until: i64,
+    /// How far the wall clock was ahead of the monotonic one.
+    pub ahead: i64,
+    /// How far it may be from there: what is left of the accuracy, and no step.
+    pub bound: i64,
+    /// How far what is told may be ahead of there.
+    pub slack: i64,
+    /// See [`Discipline::offset`].
+    pub offset: i64,
+    /// See [`Discipline::uncertainty`].
+    pub uncertainty: u64,
+}
+
+/// A time that may be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// Nanoseconds since 1970-01-01T00:00:00Z without leap seconds. Cut off what genTime does not tell.
+    pub unix_nanos: u64,
+    /// How far the clock is ahead of UTC as far as its source knows.
+    pub offset_nanos: i64,
+    /// How wrong the source may be about that.
+    pub uncertainty_nanos: u64,
+    /// Whether there is a source: false for `clock = "unchecked"`.
+    pub checked: bool,
+}
+
+/// Of [`Lease::bound`]: nobody vouches for the clock, and it may be set to anything.
+const UNBOUND: i64 = i64::MAX;
+
+impl Lease {
+    /// Of a clock that nobody checks, for ever.
+    pub fn unchecked(policy: &Policy) -> Self {
+        let slack = nanos(policy.accuracy.saturating_sub(policy.precision));
+        Self { until: i64::MAX, ahead: 0, bound: UNBOUND, slack, offset: 0, uncertainty: 0 }
+    }
+
+    /// What may be told now. `raise` gives the latest time that was told so far, if it is later than its argument.
+    #[inline]
+    pub fn read(&self, now: Moment, raise: impl FnOnce(i64) -> i64) -> Result<Reading, NotTrusted> {
+        if now.monotonic >= self.until {
+            return Err(NotTrusted::Silent);
+        }
+        let checked = self.bound != UNBOUND;
+        let expected = if checked { now.monotonic.saturating_add(self.ahead) } else { now.wall };
+        if now.wall.abs_diff(expected) > self.bound.unsigned_abs() {
+            return Err(NotTrusted::Stepped);
+        }
+        let told = raise(now.wall);
+        if told.saturating_sub(expected) > self.slack {
+            return Err(NotTrusted::Behind);
+        }
+        let Ok(unix_nanos) = u64::try_from(told) else { return Err(NotTrusted::Behind) };
+        Ok(Reading { unix_nanos, offset_nanos: self.offset, uncertainty_nanos: self.uncertainty, checked })
+    }
+}
+
+/// The verdict on what the source said. It was asked not before `asked` by the monotonic clock, and answered before
+/// `now`, which [`Seen::compare`] said to be after a step or not.
+pub fn judge(
+    policy: &Policy,
+    seen: &mut Seen,
+    said: &Discipline,
+    asked: i64,
+    now: Moment,
+    stepped: bool,
+) -> Result<Lease, NotTrusted> {
+    seen.hear(policy, said.leap, now);
+    if said.leap == Leap::Now || seen.leaps(policy, now) {
+        return Err(NotTrusted::Leap);
+    }
+    if stepped {
+        seen.stepped = Some(said.measurement);
+        return Err(NotTrusted::Stepped);
+    }
+    if seen.stepped.is_some_and(|last| last.is_some() && last == said.measurement) {
+        return Err(NotTrusted::Stepped);
+    }
+    seen.stepped = None;
+    if said.measurement.is_none() || said.measurement != seen.measurement {
+        (seen.measurement, seen.ahead) = (said.measurement, Some(now.ahead()));
+    }
+    if !said.synchronised {
+        return Err(NotTrusted::Unsynchronised);
+    }
+    let known = nanos(policy.precision).saturating_add(nanos(drift(policy.lease)));
+    let said_error = said.offset.unsigned_abs().saturating_add(said.uncertainty);
+    let error = i64::try_from(said_error).unwrap_or(i64::MAX).saturating_add(known);
+    let slack = nanos(policy.accuracy).saturating_sub(error);
+    if slack < 0 {
+        return Err(NotTrusted::Inaccurate);
+    }
+    let (ahead, bound) = (seen.ahead.unwrap_or(now.ahead()), slack.min(policy.step()));
+    if ahead.abs_diff(now.ahead()) > bound.unsigned_abs() {
+        return Err(NotTrusted::Stepped);
+    }
+    Ok(Lease {
+        until: asked.saturating_add(nanos(policy.lease)),
+        ahead,
+        bound,
+        slack,
+        offset: said.offset,
+        uncertainty: said.uncertainty,
+    })
+}
+
+/// The verdict where the source said nothing: what it said before counts until the lease on it ends.
+pub fn unanswered(
+    seen: &mut Seen,
+    verdict: Result<Lease, NotTrusted>,
+    now: Moment,
+    stepped: bool,
+) -> Result<Lease, NotTrusted> {
+    if stepped {
+        seen.stepped = Some(seen.measurement);
+        return Err(NotTrusted::Stepped);
+    }
+    verdict.ok().filter(|lease| now.monotonic < lease.until).ok_or(NotTrusted::Silent)
+}
+
+/// What a clock may go wrong in that time without its source knowing.
+fn drift(time: Duration) -> Duration {
+    time * limits::CLOCK_DRIFT_PPM / 1_000_000
+}
+
+const SECOND: i64 = 1_000_000_000;
+const DAY: i64 = 86_400 * SECOND;
+
+/// Of durations that are bounded by `limits`.
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

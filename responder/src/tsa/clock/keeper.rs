@@ -1,0 +1,196 @@
+//! Asks the source again and again, and publishes what is to be thought of the clock.
+//!
+//! Invariant: a lease counts from before its source was asked; every change of the verdict is logged, counted and told to
+//! the hook, in that order, once it is in force. Its thread may hang in the source or die: leases then end by themselves.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc, PoisonError,
+        atomic::Ordering::Relaxed,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tracing::{info, warn};
+
+use super::{
+    Clock, ClockSource, Discipline, Lease, Moment, NotTrusted, Seen, chrony::Chrony, judge, kernel, unanswered,
+};
+use crate::limits;
+
+/// A change of the verdict, for the record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transition {
+    /// What the clock showed, in nanoseconds since 1970.
+    pub unix_nanos: i64,
+    /// Who was asked.
+    pub source: ClockSource,
+    /// For which promise.
+    pub accuracy: Duration,
+    /// The verdict until now.
+    pub from: Result<(), NotTrusted>,
+    /// From now on.
+    pub to: Result<(), NotTrusted>,
+    /// What the source said, if it answered.
+    pub discipline: Option<Discipline>,
+    /// Why it did not.
+    pub problem: Option<String>,
+}
+
+/// Who is told of transitions; on the keeper's thread, which it must not hold up for a lease.
+pub type Hook = Box<dyn FnMut(&Transition) + Send>;
+
+/// How the source is asked; it ought to give up at the given instant.
+type Ask = Box<dyn FnMut(Instant) -> io::Result<Discipline> + Send>;
+
+/// The thread that watches. Dropped, it ends, and with it all leases.
+pub struct Keeper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    watched: Vec<Arc<Clock>>,
+}
+
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeper").field("watched", &self.watched).finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    pub(super) fn start(source: ClockSource, watched: Vec<Arc<Clock>>, hook: Hook) -> io::Result<Self> {
+        let ask: Ask = match source {
+            ClockSource::Kernel => Box::new(|_| kernel::read()),
+            ClockSource::Chrony(address) => {
+                let mut drawn = [0; 4];
+                rustix::rand::getrandom(&mut drawn, rustix::rand::GetRandomFlags::empty())?;
+                let mut chrony = Chrony::new(address, u32::from_ne_bytes(drawn));
+                Box::new(move |deadline| chrony.read(deadline))
+            }
+            ClockSource::Unchecked => {
+                warn!(
+                    "clock = \"unchecked\": time-stamps tell whatever this machine's clock shows, right or wrong; use \
+                     \"kernel\" or \"chrony\" where anybody relies on them"
+                );
+                for clock in &watched {
+                    clock.board.write(Ok(Lease::unchecked(&clock.policy)));
+                }
+                return Ok(Self { stop: None, thread: None, watched });
+            }
+        };
+        Self::start_asking(ask, watched, hook)
+    }
+
+    /// The same with any source.
+    pub(super) fn start_asking(ask: Ask, watched: Vec<Arc<Clock>>, hook: Hook) -> io::Result<Self> {
+        let lease = watched.iter().map(|clock| clock.policy.lease).min().unwrap_or(limits::CLOCK_LEASE);
+        let interval = lease / limits::CLOCK_READINGS_A_LEASE;
+        let watches = watched.iter().map(|clock| Watch::new(Arc::clone(clock))).collect();
+        let mut looks = Looks { ask, watches, hook, interval };
+        looks.look();
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("clock".into()).spawn(move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                looks.look();
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread), watched })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // Its panic has been told when it happened.
+            let _ = thread.join();
+        }
+        for clock in &self.watched {
+            clock.board.write(Err(NotTrusted::Unread));
+        }
+    }
+}
+
+struct Looks {
+    ask: Ask,
+    watches: Vec<Watch>,
+    hook: Hook,
+    interval: Duration,
+}
+
+impl Looks {
+    fn look(&mut self) {
+        let Some(clocks) = self.watches.first().map(|watch| watch.clock.clocks) else { return };
+        let asked = clocks.monotonic();
+        let said = (self.ask)(Instant::now() + self.interval);
+        let now = clocks.read_together();
+        for watch in &mut self.watches {
+            if let Some(transition) = watch.take(&said, asked, now) {
+                (self.hook)(&transition);
+            }
+        }
+    }
+}
+
+/// What is thought of the clock under one policy. It reads no clock.
+pub(super) struct Watch {
+    clock: Arc<Clock>,
+    seen: Seen,
+    verdict: Result<Lease, NotTrusted>,
+}
+
+impl Watch {
+    pub(super) fn new(clock: Arc<Clock>) -> Self {
+        Self { clock, seen: Seen::default(), verdict: Err(NotTrusted::Unread) }
+    }
+
+    /// Takes what the source said; it was asked at `asked`, and both clocks were read after it had answered.
+    pub(super) fn take(&mut self, said: &io::Result<Discipline>, asked: i64, now: Moment) -> Option<Transition> {
+        let (policy, seen) = (&self.clock.policy, &mut self.seen);
+        let stepped = seen.compare(policy, now);
+        let verdict = match said {
+            Ok(said) => judge(policy, seen, said, asked, now, stepped),
+            Err(_) => unanswered(seen, self.verdict, now, stepped),
+        };
+        self.clock.board.write(verdict);
+        let (from, to) = (self.verdict.map(|_| ()), verdict.map(|_| ()));
+        self.verdict = verdict;
+        let (discipline, problem) = (said.as_ref().ok().copied(), said.as_ref().err().map(ToString::to_string));
+        {
+            let mut heard = self.clock.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            heard.discipline = discipline.or(heard.discipline);
+            heard.problem.clone_from(&problem);
+        }
+        if from == to {
+            return None;
+        }
+        let (source, accuracy) = (self.clock.source, policy.accuracy);
+        let transition = Transition { unix_nanos: now.wall, source, accuracy, from, to, discipline, problem };
+        transition.log();
+        self.clock.transitions[to.map_or_else(|reason| 1 + reason as usize, |()| 0)].fetch_add(1, Relaxed);
+        Some(transition)
+    }
+}
+
+impl Transition {
+    /// `trusted`, or why not.
+    pub fn label(verdict: Result<(), NotTrusted>) -> &'static str {
+        verdict.map_or_else(NotTrusted::label, |()| "trusted")
+    }
+
+    fn log(&self) {
+        let Self { source, accuracy, discipline, .. } = self;
+        let (from, to) = (Self::label(self.from), Self::label(self.to));
+        let offset_us = discipline.map(|said| said.offset / 1000);
+        let uncertainty_us = discipline.map(|said| said.uncertainty / 1000);
+        let problem = self.problem.as_deref();
+        match self.to {
+            Ok(()) => info!(%source, ?accuracy, from, offset_us, uncertainty_us, "the clock is trusted: time is told"),
+            Err(why) => {
+                warn!(%source, ?accuracy, from, to, offset_us, uncertainty_us, problem, "time is not told: {why}");
+            }
+        }
+    }
+}

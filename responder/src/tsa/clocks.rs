@@ -1,0 +1,72 @@
+//! One clock for each promise: authorities that promise the same share one.
+//!
+//! Invariant: all of them tell times of one [`Monotone`], so that none goes back, whatever the configuration does.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use precompute::config::TsaPolicy;
+
+use super::clock::{self, Clock, ClockSource, Keeper, Monotone, Policy, Transition};
+
+/// Who is told of transitions.
+pub type Audit = Arc<dyn Fn(&Transition) + Send + Sync>;
+
+/// Every clock that is watched.
+pub struct Clocks {
+    source: ClockSource,
+    lease: Duration,
+    monotone: Arc<Monotone>,
+    audit: Audit,
+    watched: Mutex<Vec<(Keeper, Arc<Clock>)>>,
+}
+
+impl std::fmt::Debug for Clocks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Clocks({})", self.source)
+    }
+}
+
+impl Clocks {
+    /// Of this source; nothing is watched before somebody promises something.
+    pub fn new(source: ClockSource, lease: Duration, audit: Audit) -> Self {
+        Self { source, lease, monotone: Arc::default(), audit, watched: Mutex::default() }
+    }
+
+    /// What a policy promises.
+    pub fn promise(lease: Duration, policy: &TsaPolicy) -> Policy {
+        // A genTime of whole milliseconds is up to one of them early.
+        let precision = Duration::from_nanos(policy.precision.nanoseconds());
+        Policy { accuracy: policy.accuracy.duration(), precision, lease }
+    }
+
+    /// The clock for a policy; watched from now on.
+    pub fn clock(&self, policy: &TsaPolicy) -> io::Result<Arc<Clock>> {
+        let promise = Self::promise(self.lease, policy);
+        let mut watched = self.lock();
+        if let Some((_, clock)) = watched.iter().find(|(_, clock)| *clock.policy() == promise) {
+            return Ok(Arc::clone(clock));
+        }
+        let audit = Arc::clone(&self.audit);
+        let (keeper, clocks) =
+            clock::start(self.source, &[promise], &self.monotone, Box::new(move |transition| audit(transition)))?;
+        let clock = clocks.into_iter().next().ok_or_else(|| io::Error::other("no clock was started"))?;
+        watched.push((keeper, Arc::clone(&clock)));
+        Ok(clock)
+    }
+
+    /// Watches no more what none of these is.
+    pub fn retain(&self, used: &[Arc<Clock>]) {
+        let is_used = |(_, clock): &mut (Keeper, Arc<Clock>)| used.iter().any(|other| Arc::ptr_eq(other, clock));
+        let unused: Vec<_> = self.lock().extract_if(.., |watched| !is_used(watched)).collect();
+        // Their threads are waited for, and nobody else with them.
+        drop(unused);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Keeper, Arc<Clock>)>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
