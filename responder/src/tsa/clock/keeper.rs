@@ -17,7 +17,7 @@ use std::{
 use tracing::{info, warn};
 
 use super::{
-    Clock, ClockSource, Discipline, Lease, Moment, NotTrusted, Seen, chrony::Chrony, judge, kernel, unanswered,
+    Clock, ClockSource, Discipline, Heard, Lease, Moment, NotTrusted, Seen, chrony::Chrony, judge, kernel, unanswered,
 };
 use crate::limits;
 
@@ -127,8 +127,8 @@ impl Looks {
         let said = (self.ask)(Instant::now() + self.interval);
         let now = clocks.read_together();
         for watch in &mut self.watches {
-            if let Some(transition) = watch.take(&said, asked, now) {
-                (self.hook)(&transition);
+            for transition in watch.take(&said, asked, now).iter().flatten() {
+                (self.hook)(transition);
             }
         }
     }
@@ -146,8 +146,9 @@ impl Watch {
         Self { clock, seen: Seen::default(), verdict: Err(NotTrusted::Unread) }
     }
 
-    /// Takes what the source said; it was asked at `asked`, and both clocks were read after it had answered.
-    pub(super) fn take(&mut self, said: &io::Result<Discipline>, asked: i64, now: Moment) -> Option<Transition> {
+    /// Takes what the source said; it was asked at `asked`, and both clocks were read after it had answered. Gives what
+    /// has changed since the last time, in order: a lease that ended in between was silence, however short.
+    pub(super) fn take(&mut self, said: &io::Result<Discipline>, asked: i64, now: Moment) -> [Option<Transition>; 2] {
         let (policy, seen) = (&self.clock.policy, &mut self.seen);
         let stepped = seen.compare(policy, now);
         let verdict = match said {
@@ -155,22 +156,26 @@ impl Watch {
             Err(_) => unanswered(seen, self.verdict, now, stepped),
         };
         self.clock.board.write(verdict);
-        let (from, to) = (self.verdict.map(|_| ()), verdict.map(|_| ()));
-        self.verdict = verdict;
         let (discipline, problem) = (said.as_ref().ok().copied(), said.as_ref().err().map(ToString::to_string));
-        {
-            let mut heard = self.clock.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.discipline = discipline.or(heard.discipline);
-            heard.problem.clone_from(&problem);
-        }
-        if from == to {
-            return None;
-        }
+        let mut heard = self.clock.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = Heard { discipline: discipline.or(heard.discipline), problem: problem.clone() };
+        drop(heard);
+
+        let ended = self.verdict.is_ok_and(|lease| lease.until <= now.monotonic);
+        let before = self.verdict.map(|_| ());
+        let between = if ended { Err(NotTrusted::Silent) } else { before };
+        let after = verdict.map(|_| ());
+        self.verdict = verdict;
         let (source, accuracy) = (self.clock.source, policy.accuracy);
-        let transition = Transition { unix_nanos: now.wall, source, accuracy, from, to, discipline, problem };
-        transition.log();
-        self.clock.transitions[to.map_or_else(|reason| 1 + reason as usize, |()| 0)].fetch_add(1, Relaxed);
-        Some(transition)
+        [(before, between), (between, after)].map(|(from, to)| {
+            (from != to).then(|| {
+                let (unix_nanos, problem) = (now.wall, problem.clone());
+                let transition = Transition { unix_nanos, source, accuracy, from, to, discipline, problem };
+                transition.log();
+                self.clock.transitions[to.map_or_else(|reason| 1 + reason as usize, |()| 0)].fetch_add(1, Relaxed);
+                transition
+            })
+        })
     }
 }
 

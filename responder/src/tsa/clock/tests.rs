@@ -46,7 +46,7 @@ impl Machine {
     fn look(&mut self, said: Option<Discipline>) -> Result<Reading, NotTrusted> {
         self.pass(TICK);
         let said = said.ok_or_else(|| io::Error::other("nothing"));
-        if let Some(transition) = self.watch.take(&said, self.now.monotonic, self.now) {
+        for transition in self.watch.take(&said, self.now.monotonic, self.now).into_iter().flatten() {
             assert_ne!(transition.from, transition.to);
             self.told.push(Transition::label(transition.to));
         }
@@ -82,6 +82,10 @@ fn a_source_that_goes_silent_is_trusted_for_one_lease_and_again_when_it_is_back(
     assert_eq!(machine.told, ["silent", "trusted", "silent", "trusted"]);
     assert_eq!((machine.count("trusted"), machine.count("silent")), (2, 2));
     assert_eq!(machine.clock.state().problem, None);
+    // Nobody looked meanwhile, yet time was not told for a while.
+    machine.pass(4 * TICK);
+    assert!(machine.look(Some(GOOD)).is_ok());
+    assert_eq!(machine.told[4..], ["silent", "trusted"]);
 }
 
 #[test]
