@@ -39,6 +39,11 @@ pub const PIN_FILE_OCTETS_MAX: usize = 255;
 /// How often a PKCS#11 library that has lost a token is initialised anew at most. Each time the sessions with its
 /// other tokens have to be opened again, which takes milliseconds to a second; a token that has come back waits as long.
 pub const MODULE_RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
+/// How soon at first where nobody has a session in the library, so that nobody loses one: a server that is restarted
+/// is back after so long. It doubles with each time in vain, up to the interval, so that libraries that leak a little
+/// each time, and servers that are down for long, are spared.
+pub const MODULE_RENEWAL_PAUSE_MIN: Duration = Duration::from_secs(2);
+const _: () = assert!(MODULE_RENEWAL_PAUSE_MIN.as_secs() < MODULE_RENEWAL_INTERVAL.as_secs());
 
 /// How long a library that is to be initialised anew keeps newcomers out for those inside to leave: a signature takes
 /// milliseconds, on a token that everybody uses at once some hundreds of them.

@@ -9,9 +9,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cryptoki::{
@@ -41,6 +41,8 @@ pub(super) struct Module {
     gate: Gate,
     /// Which initialisation holds; 0: none.
     generation: AtomicU64,
+    /// Sessions that somebody signs in.
+    sessions: AtomicUsize,
     history: Mutex<History>,
     tokens: Mutex<Vec<(TokenId, Arc<Turns<Login>>)>>,
 }
@@ -49,6 +51,8 @@ pub(super) struct Module {
 struct History {
     generations: u64,
     last: Option<Instant>,
+    /// How often it was initialised anew since a session was last opened.
+    in_vain: u32,
 }
 
 /// What tells a token from all others, wherever it is plugged in: slots change.
@@ -95,6 +99,7 @@ impl Module {
             context,
             gate: Gate::default(),
             generation: AtomicU64::new(0),
+            sessions: AtomicUsize::new(0),
             history: Mutex::default(),
             tokens: Mutex::default(),
         });
@@ -146,10 +151,12 @@ impl Module {
             if self.generation.load(Ordering::Acquire) != generation {
                 return true;
             }
-            if history.last.is_some_and(|last| since(last) < limits::MODULE_RENEWAL_INTERVAL) {
+            let pause = renewal_pause(self.sessions.load(Ordering::Acquire) > 0, history.in_vain);
+            if history.last.is_some_and(|last| since(last) < pause) {
                 return false;
             }
             history.last = Some(now);
+            history.in_vain = history.in_vain.saturating_add(1);
         }
         let Some(_alone) = self.gate.alone(limits::MODULE_QUIET_WAIT) else {
             warn!(module = %self.path.display(), "cannot be initialised anew now: a call in it does not return");
@@ -186,6 +193,17 @@ impl Module {
         Ok(())
     }
 
+    /// Somebody has opened a session to sign in.
+    pub(super) fn session_opened(&self) {
+        self.sessions.fetch_add(1, Ordering::AcqRel);
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).in_vain = 0;
+    }
+
+    /// That session is of no more use.
+    pub(super) fn session_ended(&self) {
+        self.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// What all who use a token in this process share.
     pub(super) fn login_of(&self, token: &TokenId) -> Arc<Turns<Login>> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -208,6 +226,15 @@ impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Module({})", self.path.display())
     }
+}
+
+/// How long a library stays as it is after it was initialised. While somebody has a session in it, others would lose
+/// theirs; where nobody has, it costs nobody anything, and a token that comes back is not kept waiting.
+fn renewal_pause(in_use: bool, in_vain: u32) -> Duration {
+    if in_use {
+        return limits::MODULE_RENEWAL_INTERVAL;
+    }
+    (limits::MODULE_RENEWAL_PAUSE_MIN * 2u32.saturating_pow(in_vain.min(16))).min(limits::MODULE_RENEWAL_INTERVAL)
 }
 
 /// Where distributions and vendors put modules; Debian has its library directory by architecture.
@@ -234,4 +261,17 @@ fn find(name: &str) -> Result<PathBuf, String> {
             looked.join(", ")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_nobody_has_a_session_in_is_initialised_anew_soon_and_then_ever_more_seldom() {
+        let unused: Vec<_> = (0..6).map(|in_vain| renewal_pause(false, in_vain).as_secs()).collect();
+        assert_eq!(unused, [2, 4, 8, 16, 30, 30]);
+        assert_eq!(renewal_pause(false, u32::MAX), limits::MODULE_RENEWAL_INTERVAL);
+        assert!((0..40).all(|in_vain| renewal_pause(true, in_vain) == limits::MODULE_RENEWAL_INTERVAL));
+    }
 }

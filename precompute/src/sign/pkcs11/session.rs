@@ -63,6 +63,7 @@ impl Drop for TokenSession {
         {
             let _ = session.close();
         }
+        self.module.session_ended();
     }
 }
 

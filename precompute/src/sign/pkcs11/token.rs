@@ -168,14 +168,17 @@ impl Pkcs11Token {
         let opened = inside.context.open_ro_session_no_drop(slot);
         let session = opened.map_err(|error| Failure::of(&self.called, &error))?;
         match self.find_key(&session) {
-            Ok(key) => Ok(TokenSession {
-                module: Arc::clone(&self.module),
-                generation: inside.generation,
-                session: Some(session),
-                key,
-                algorithm: self.algorithm,
-                token: Arc::clone(&self.called),
-            }),
+            Ok(key) => {
+                self.module.session_opened();
+                Ok(TokenSession {
+                    module: Arc::clone(&self.module),
+                    generation: inside.generation,
+                    session: Some(session),
+                    key,
+                    algorithm: self.algorithm,
+                    token: Arc::clone(&self.called),
+                })
+            }
             Err(failure) => {
                 let _ = session.close();
                 Err(failure)
