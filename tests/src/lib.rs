@@ -15,6 +15,7 @@ mod programs;
 mod responder;
 mod shell;
 pub mod softhsm;
+mod token_server;
 
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
@@ -22,3 +23,4 @@ pub use programs::{Programs, programs};
 pub use responder::{Responder, Site, Tenant, free_port};
 pub use shell::{Ended, bash, openssl, run, run_for, until};
 pub use softhsm::SoftHsm;
+pub use token_server::TokenServer;

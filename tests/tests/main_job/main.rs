@@ -33,6 +33,7 @@ mod sources;
 mod tenants;
 mod tls;
 mod token_loss;
+mod token_servers;
 mod tokens;
 
 use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};

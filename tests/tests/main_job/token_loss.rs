@@ -4,31 +4,27 @@
 use std::{
     fmt::Write as _,
     fs,
-    os::unix::net::UnixStream,
-    os::unix::process::CommandExt as _,
-    path::Path,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use ostia_tests::{
-    Answer, Ask, Ca, Delegate, KeyKind, Responder, Site, SoftHsm, Status, Tenant,
-    http::{self, post},
-    programs, run,
-    softhsm::softhsm_module,
-    until,
+    Answer, Ask, Ca, Delegate, KeyKind, Responder, Site, SoftHsm, Status, Tenant, http::post, programs, until,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Certificates that are only lines of the index; each asked for the first time has to be signed for.
 const LINES: u32 = 60_000;
+/// From this one on, the load asks for none.
+pub(super) const UNASKED: u32 = LINES - 1_000;
 
 /// A CA whose delegate's key lies on tokens «a» and «b», and a responder that signs with both when it is asked.
-struct House {
+pub(super) struct House {
     ca: Ca,
-    hsm: SoftHsm,
+    pub(super) hsm: SoftHsm,
     responder: Option<Responder>,
     /// A request for the first line.
     asked: Vec<u8>,
@@ -40,8 +36,13 @@ fn serial(number: u32) -> [u8; 16] {
     serial
 }
 
+/// What the load asks for.
+fn asked_index(hsm: &SoftHsm) -> PathBuf {
+    hsm.dir().join("asked.txt")
+}
+
 impl House {
-    fn new(key: impl Fn(&SoftHsm) -> String, set: impl FnOnce(Site, &SoftHsm) -> Site) -> Self {
+    pub(super) fn new(key: impl Fn(&SoftHsm) -> String, set: impl FnOnce(Site, &SoftHsm) -> Site) -> Self {
         let ca = Ca::new("CA");
         let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
         let hsm = SoftHsm::new(&["a", "b"]);
@@ -49,6 +50,9 @@ impl House {
         fs::remove_file(&signer.key).unwrap();
         let mut index = fs::read_to_string(ca.index()).unwrap();
         for number in 0..LINES {
+            if number == UNASKED {
+                fs::write(asked_index(&hsm), &index).unwrap();
+            }
             let hex: String = serial(number).iter().map(|octet| format!("{octet:02X}")).collect();
             let revoked = number % 10 == 9;
             let (flag, when) = if revoked { ('R', "250101000000Z,keyCompromise") } else { ('V', "") };
@@ -70,13 +74,13 @@ impl House {
         Self::new(keys, |site, _| site)
     }
 
-    fn responder(&self) -> &Responder {
+    pub(super) fn responder(&self) -> &Responder {
         self.responder.as_ref().unwrap()
     }
 
     /// What is answered about a line; quick, so it is read here and not by openssl: the status tag of the response,
     /// [0] good or [1] revoked, stands behind the serial number.
-    fn ask(&self, number: u32) -> Result<Status, u8> {
+    pub(super) fn ask(&self, number: u32) -> Result<Status, u8> {
         let mut request = self.asked.clone();
         let place = request.windows(16).position(|octets| octets == serial(0)).unwrap();
         request[place..place + 16].copy_from_slice(&serial(number));
@@ -95,7 +99,7 @@ impl House {
 
     /// Asks for the lines and gets the right answer for each.
     #[track_caller]
-    fn expect_right(&self, numbers: std::ops::Range<u32>) {
+    pub(super) fn expect_right(&self, numbers: std::ops::Range<u32>) {
         for number in numbers {
             let right = if number % 10 == 9 { Status::Revoked } else { Status::Good };
             assert_eq!(self.ask(number), Ok(right), "number {number}; {}", self.responder().log());
@@ -103,33 +107,37 @@ impl House {
     }
 
     /// That openssl verifies it.
-    fn verified(&self, number: u32) -> Answer {
+    pub(super) fn verified(&self, number: u32) -> Answer {
         let hex: String = serial(number).iter().map(|octet| format!("{octet:02X}")).collect();
         Ask::serial(&self.ca, &hex).at(self.responder().http(), "/")
     }
 
-    fn up(&self, token: &str) -> bool {
+    pub(super) fn up(&self, token: &str) -> bool {
         self.responder().metric("ostia_token_up", &format!("token=\"{token}\"")) == 1.0
     }
 
     #[track_caller]
-    fn until_up(&self, token: &str, up: bool) {
+    pub(super) fn until_up(&self, token: &str, up: bool) {
         until(&format!("token {token} up: {up}"), PATIENCE, || (self.up(token) == up).then_some(()));
     }
 
-    /// Starts asking for everything, new certificates all the time, each answer verified.
-    fn load(&self, seconds: u32, rate: u32) -> Child {
+    /// Starts asking for everything, new certificates all the time, each answer verified; so often a second, or as
+    /// often as eight clients can that wait for their answers.
+    pub(super) fn load(&self, seconds: u32, rate: Option<u32>) -> Child {
         let mut load = Command::new(&programs().loadtest);
         load.arg("ocsp").arg("--url").arg(format!("http://{}/", self.responder().http()));
-        load.arg("--issuer").arg(self.ca.certificate()).arg("--index").arg(self.ca.index());
+        load.arg("--issuer").arg(self.ca.certificate()).arg("--index").arg(asked_index(&self.hsm));
         load.args(["--verify", "all", "--connections", "8", "--threads", "1", "--timeout", "10s"]);
-        load.args(["--duration", &format!("{seconds}s"), "--rate", &rate.to_string(), "--expect", "errors=0"]);
+        load.args(["--duration", &format!("{seconds}s"), "--expect", "errors=0"]);
+        if let Some(rate) = rate {
+            load.args(["--rate", &rate.to_string()]);
+        }
         let output = fs::File::create(self.hsm.dir().join("load")).unwrap();
         load.stdin(Stdio::null()).stderr(output.try_clone().unwrap()).stdout(output).spawn().unwrap()
     }
 
     #[track_caller]
-    fn expect_no_errors(&self, mut load: Child) {
+    pub(super) fn expect_no_errors(&self, mut load: Child) {
         let status = load.wait().unwrap();
         let said = fs::read_to_string(self.hsm.dir().join("load")).unwrap();
         assert!(status.success(), "{status}\n{said}\n{}", self.responder().log());
@@ -182,7 +190,7 @@ fn whatever_a_token_says_once_the_answer_is_right() {
 #[test]
 fn a_token_that_goes_away_under_load_costs_no_answer_and_comes_back_by_itself() {
     let house = House::shimmed();
-    let load = house.load(12, 150);
+    let load = house.load(12, Some(150));
     thread::sleep(Duration::from_secs(2));
     let gone = "return=CKR_DEVICE_REMOVED";
     house
@@ -292,59 +300,4 @@ fn a_service_can_be_made_unready_while_nobody_signs() {
     house.hsm.order("");
     until("ready again", PATIENCE, || (house.responder().readiness().0 == 200).then_some(()));
     house.expect_right(1..5);
-}
-
-/// A token behind a process of its own. Killed when dropped, with what it has for its clients.
-struct Server(Child);
-
-impl Server {
-    fn start(hsm: &SoftHsm) -> Self {
-        let socket = hsm.dir().join("server");
-        let _ = fs::remove_file(&socket);
-        let mut server = Command::new("p11-kit");
-        server.args(["server", "--foreground", "--name"]).arg(&socket).arg("--provider").arg(softhsm_module());
-        server.arg("pkcs11:").process_group(0).env("SOFTHSM2_CONF", hsm.config());
-        server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let server = Self(server.spawn().unwrap());
-        until("the server listens", Duration::from_secs(10), || UnixStream::connect(&socket).ok());
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        run(Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", self.0.id())]));
-        let _ = self.0.wait();
-    }
-}
-
-#[test]
-fn a_token_server_killed_and_started_again_under_load_costs_no_answer() {
-    let mut server = None;
-    let keys = |hsm: &SoftHsm| {
-        let apart = hsm.uri("b", "ocsp");
-        let pin = hsm.pin_file();
-        let served = format!("pkcs11:token=a;object=ocsp?module-name=p11-kit-client&pin-source={}", pin.display());
-        format!("{:?}", [served, apart])
-    };
-    let house = House::new(keys, |site, hsm| {
-        server = Some(Server::start(hsm));
-        let address = format!("unix:path={}", hsm.dir().join("server").display());
-        site.environment("P11_KIT_SERVER_ADDRESS", Path::new(&address))
-    });
-    let load = house.load(50, 100);
-    thread::sleep(Duration::from_secs(2));
-    assert!(house.up("a") && house.up("b"));
-    let signed = || house.responder().metric("ostia_token_signatures_total", "token=\"a\"");
-    assert!(signed() > 5.0, "both sign: {}", house.responder().metrics());
-    drop(server.take());
-    house.until_up("a", false);
-    thread::sleep(Duration::from_secs(2));
-    let _server = Server::start(&house.hsm);
-    // The library is initialised anew at most every 30 s.
-    house.until_up("a", true);
-    let before = signed();
-    until("it signs again", PATIENCE, || (signed() > before + 10.0).then_some(()));
-    house.expect_no_errors(load);
-    assert!(http::get(house.responder().http(), "/").status == 200);
 }
