@@ -4,6 +4,8 @@
 //! runs of octets of the curve's length. Other signatures have one length and no structure. What is packed fills words
 //! of eight octets: only those of ML-DSA (2420, 3309 and 4627 octets) do not by themselves.
 
+use der::{Decode as _, asn1::UintRef};
+
 use crate::sign::Algorithm;
 
 /// How the signatures of one key are packed.
@@ -16,13 +18,23 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// Of a key whose signatures look like `example`.
-    pub fn of(algorithm: Algorithm, example: &[u8]) -> Self {
-        match algorithm {
+    /// Of the key with this public half, as it stands in subjectPublicKey. `None` for an RSA key that is unreadable.
+    pub fn of(algorithm: Algorithm, public_key: &[u8]) -> Option<Self> {
+        Some(match algorithm {
             Algorithm::EcdsaP256Sha256 => Self::Ecdsa(32),
             Algorithm::EcdsaP384Sha384 => Self::Ecdsa(48),
-            _ => Self::Plain(example.len()),
-        }
+            // RFC 8032 section 5.1.6.
+            Algorithm::Ed25519 => Self::Plain(64),
+            // FIPS 204 section 4, table 2.
+            Algorithm::MlDsa44 => Self::Plain(2420),
+            Algorithm::MlDsa65 => Self::Plain(3309),
+            Algorithm::MlDsa87 => Self::Plain(4627),
+            // RFC 8017 sections 8.1.1 and 8.2.1: as long as the modulus, which comes first in RSAPublicKey.
+            Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPssSha256 => {
+                let numbers = Vec::<UintRef<'_>>::from_der(public_key).ok()?;
+                Self::Plain(numbers.first()?.as_bytes().len())
+            }
+        })
     }
 
     /// Octets of a packed signature.
@@ -119,7 +131,7 @@ fn magnitude(integer: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use der::{Encode as _, Sequence, asn1::UintRef};
+    use der::{Encode as _, Sequence};
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
@@ -158,6 +170,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn how_a_signature_is_packed_is_told_by_the_algorithm_and_the_key() {
+        // RSAPublicKey with a modulus of 2048 bits, and one of 2049, whose first octet is 1.
+        let rsa =
+            |modulus: &[u8]| [UintRef::new(modulus).unwrap(), UintRef::new(&[1, 0, 1]).unwrap()].to_der().unwrap();
+        for algorithm in [Algorithm::RsaPkcs1Sha256, Algorithm::RsaPssSha256] {
+            assert_eq!(Packing::of(algorithm, &rsa(&[0xff; 256])), Some(Packing::Plain(256)));
+            assert_eq!(Packing::of(algorithm, &rsa(&[&[1][..], &[0; 256]].concat())), Some(Packing::Plain(257)));
+            assert_eq!(Packing::of(algorithm, &[4; 65]), None);
+        }
+        assert_eq!(Packing::of(Algorithm::EcdsaP256Sha256, &[]), Some(Packing::Ecdsa(32)));
+        assert_eq!(Packing::of(Algorithm::EcdsaP384Sha384, &[]), Some(Packing::Ecdsa(48)));
+        assert_eq!(Packing::of(Algorithm::Ed25519, &[]), Some(Packing::Plain(64)));
     }
 
     #[test]

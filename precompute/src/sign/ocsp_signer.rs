@@ -48,6 +48,8 @@ pub enum SignerError {
         /// End of validity.
         not_after: UnixTime,
     },
+    /// Its RSA key cannot be read.
+    KeyUnreadable,
     /// The key did not sign, or wrongly.
     SelfTest(String),
 }
@@ -69,6 +71,7 @@ impl fmt::Display for SignerError {
             Self::NotValid { not_before, not_after } => {
                 write!(f, "is valid from {not_before} to {not_after}, not now; renew it, or check this machine's clock")
             }
+            Self::KeyUnreadable => f.write_str("has an RSA key that is unreadable; have it issued anew"),
             Self::SelfTest(problem) => write!(f, "failed its self-test: {problem}"),
         }
     }
@@ -153,7 +156,8 @@ impl OcspSigner {
         if now < not_after && not_after.since(now) < EXPIRES_SOON {
             warn!(signer = name, %not_after, "the signing certificate expires soon; renew it, no answer can be valid beyond it");
         }
-        let packing = Packing::of(signing.algorithm(), &self_test(&*signing, certificate)?);
+        let packing = Packing::of(signing.algorithm(), public_key_octets).ok_or(SignerError::KeyUnreadable)?;
+        self_test(&*signing, certificate, packing)?;
         let template = template(&identity, is_ca, signing.algorithm(), form);
         let term = Term { algorithm: signing.algorithm(), not_before, not_after: not_after.min(issuer.not_after()) };
         let (certificate, key_names) = (certificate.der().to_vec(), Vec::new());
@@ -279,8 +283,8 @@ fn template(identity: &Identity<'_>, is_ca: bool, algorithm: Algorithm, form: Re
     Template::new(id, algorithm.identifier(), &certificates)
 }
 
-/// Signs something and verifies it under the certificate; the signature.
-pub(super) fn self_test(signing: &dyn Signing, certificate: &Certificate) -> Result<Vec<u8>, SignerError> {
+/// Signs something and verifies it under the certificate, and that it can be kept.
+pub(super) fn self_test(signing: &dyn Signing, certificate: &Certificate, packing: Packing) -> Result<(), SignerError> {
     use der::Decode as _;
     let fail = |problem: String| SignerError::SelfTest(problem);
     let message = b"Ostia signer self-test".to_vec();
@@ -289,7 +293,8 @@ pub(super) fn self_test(signing: &dyn Signing, certificate: &Certificate) -> Res
         .map_err(|error| fail(error.to_string()))?;
     verify_signed(certificate.spki_der(), &identifier, &message, &signature)
         .map_err(|error| fail(format!("its signature {error}")))?;
-    Ok(signature)
+    let packed = packing.pack(&signature).map(drop);
+    packed.ok_or_else(|| fail(format!("its signature of {} octets is none of this algorithm", signature.len())))
 }
 
 /// Has `message` signed and waits for it; for start-up and tools, never for a serving thread.

@@ -274,7 +274,7 @@ mod tests {
                 assert!(!key.algorithm().is_cheap(), "none of them signs on a serving thread");
                 let signature = key.sign(b"message").unwrap();
                 assert_eq!(signature.len(), length);
-                let packing = Packing::of(algorithm, &signature);
+                let packing = Packing::of(algorithm, key.public_key_octets()).unwrap();
                 let mut back = Vec::new();
                 packing.unpack(&packing.pack(&signature).unwrap(), &mut back);
                 assert_eq!((packing.length() % 8, back), (0, signature.clone()));
