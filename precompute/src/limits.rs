@@ -138,6 +138,14 @@ pub const SIGN_CALL_LIMIT: Duration = Duration::from_secs(2);
 /// for it, and openings wait for each other.
 pub const OPEN_CALL_LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a start, or a reload, waits for a token before it goes on without: all tenants wait with it, and a token that
+/// takes longer is at work as soon as it has answered.
+pub const FIRST_OPEN_LIMIT: Duration = Duration::from_secs(8);
+/// An opening that failed after so long is not tried again for the next signer on the same token,
+pub const FIRST_OPEN_SLOW: Duration = Duration::from_secs(1);
+/// before so much time has passed: a thousand signers are read meanwhile.
+pub const FIRST_OPEN_AGAIN: Duration = Duration::from_secs(30);
+
 /// Threads of one token that may be left alone in calls that do not return, before no more are started: each holds a
 /// stack and a session.
 pub const WRITTEN_OFF_MAX: usize = 64;

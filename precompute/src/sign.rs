@@ -2,7 +2,7 @@
 //!
 //! Purpose: one way to have octets signed, for keys in software and for keys on tokens.
 //! Invariant: a signature handed out was made by the key whose certificate the signer carries
-//! (compared at start, and a signature made and verified). It does not know what is signed.
+//! (compared before it first signs, and a signature made and verified). It does not know what is signed.
 //!
 //! - [`Algorithm`]: with what they sign.
 //! - [`Holder`]: what holds a key, a token or this process; [`Session`]: one thread's access to it; [`Fault`]: what its

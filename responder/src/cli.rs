@@ -62,7 +62,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         Command::Demo { dir, http, admin } => run_demo(&dir, http, admin),
         Command::Serve { config } => serve::from_file(&config),
         Command::Check { config: path, without_sources } => {
-            let config = Config::read(&path, now)?;
+            let config = Config::check(&path, now)?;
             let listed = if without_sources { Vec::new() } else { survey(&config)? };
             println!("{}", summary(&path, &config, &listed));
             Ok(())

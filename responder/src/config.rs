@@ -45,9 +45,19 @@ const HTTP_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
 
 impl Config {
-    /// Reads a configuration file whole: keys and certificates are opened and tried.
+    /// Reads a configuration file whole: keys and certificates are opened and tried. A signer whose tokens are all out of
+    /// reach is told by the log, and signs when one is back.
     pub fn read(path: &Path, now: UnixTime) -> Result<Self, ConfigError> {
-        Document::open(path)?.read(|root| {
+        Self::from(&Document::open(path)?, now)
+    }
+
+    /// The same, where such a signer is a problem.
+    pub fn check(path: &Path, now: UnixTime) -> Result<Self, ConfigError> {
+        Self::from(&Document::open(path)?.to_be_checked(), now)
+    }
+
+    fn from(document: &Document, now: UnixTime) -> Result<Self, ConfigError> {
+        document.read(|root| {
             let mut http = network::Http::default();
             if root.has("http") {
                 http = root.section("http", network::read_http).unwrap_or_default();

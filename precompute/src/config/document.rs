@@ -71,6 +71,7 @@ impl std::error::Error for ConfigError {}
 pub struct Document {
     path: PathBuf,
     text: String,
+    is_checked: bool,
 }
 
 impl Document {
@@ -81,12 +82,19 @@ impl Document {
         let text = String::from_utf8(octets).map_err(|_| fail("is not UTF-8 text".into()))?;
         // Paths in the file are meant from the file's own place, wherever the program was started.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Self { path, text })
+        Ok(Self { path, text, is_checked: false })
     }
 
     /// A document with this text, as if it were read from `path`.
     pub fn from_text(path: &Path, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned() }
+        Self { path: path.to_owned(), text: text.to_owned(), is_checked: false }
+    }
+
+    /// The same for whoever only wants to know what is wrong: what may pass by itself is a problem, too. Else it is told
+    /// by the log, and whoever serves does without it meanwhile.
+    #[must_use]
+    pub fn to_be_checked(self) -> Self {
+        Self { is_checked: true, ..self }
     }
 
     /// Lets `read` take what it needs from the root section; an error tells every problem found.
@@ -167,9 +175,13 @@ impl<'a> Section<'a> {
         self.note(key, text, false);
     }
 
-    /// The same of one that may be gone at the next try ([`ConfigError::may_pass`]).
-    pub fn problem_that_may_pass(&self, key: &str, text: impl fmt::Display) {
-        self.note(key, text, true);
+    /// The same of one that may be gone at the next try ([`ConfigError::may_pass`]); whether it is one, because the
+    /// document is only checked.
+    pub fn problem_that_may_pass(&self, key: &str, text: impl fmt::Display) -> bool {
+        if self.notes.document.is_checked {
+            self.note(key, text, true);
+        }
+        self.notes.document.is_checked
     }
 
     fn note(&self, key: &str, text: impl fmt::Display, may_pass: bool) {

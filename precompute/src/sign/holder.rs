@@ -18,6 +18,11 @@ pub trait Holder: Send + Sync + fmt::Debug {
         true
     }
 
+    /// What was wrong when it was asked before there was a pool; that pool begins by looking for it.
+    fn fault_at_first(&self) -> Option<&Fault> {
+        None
+    }
+
     /// Opens a session with the key, which is looked for anew: an old handle can name another key. May block.
     fn open(&self) -> Result<Box<dyn Session>, Fault>;
 }

@@ -1,6 +1,7 @@
 //! A key with the certificate that lets it answer for an issuer, RFC 6960 section 4.2.2.2.
 //!
-//! Everything that would make clients refuse the answers is found here, before the first one.
+//! Everything that would make clients refuse the answers is found here, before the first one. What holds the key may be
+//! out of reach meanwhile: then nothing is signed before it is back, and its pool has compared and tried the key.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -157,7 +158,11 @@ impl OcspSigner {
             warn!(signer = name, %not_after, "the signing certificate expires soon; renew it, no answer can be valid beyond it");
         }
         let packing = Packing::of(signing.algorithm(), public_key_octets).ok_or(SignerError::KeyUnreadable)?;
-        self_test(&*signing, certificate, packing)?;
+        match self_test(&*signing, certificate, packing) {
+            // It has told what is wrong with each holder, and tries each that comes back.
+            Err(_) if signing.status().is_down() => {}
+            tested => tested?,
+        }
         let template = template(&identity, is_ca, signing.algorithm(), form);
         let term = Term { algorithm: signing.algorithm(), not_before, not_after: not_after.min(issuer.not_after()) };
         let (certificate, key_names) = (certificate.der().to_vec(), Vec::new());

@@ -57,7 +57,10 @@ impl Pools {
                     Health::Away(since) => {
                         writeln!(lines, "degraded: {name}: {token} has not signed for {} s: {why}", since.as_secs())?;
                     }
-                    _ => writeln!(lines, "degraded: {name}: {token} is not asked again before a restart: {why}")?,
+                    _ => writeln!(
+                        lines,
+                        "degraded: {name}: {token} is not asked again before a reload or a restart: {why}"
+                    )?,
                 }
             }
             if pool.is_down() {
@@ -92,6 +95,8 @@ impl Pools {
             let age = pool.oldest.map_or(0.0, |age| age.as_secs_f64());
             oldest.encode_family(labels)?.encode_gauge(&age)?;
         }
+        let up = self.0.iter().map(|(_, labels, pool)| (labels.clone(), u64::from(!pool.is_down())));
+        gauges(encoder, "signer_up", "Whether something that holds the signer's key is at work", up.collect())?;
         let each = |read: &dyn Fn(&MemberStatus) -> u64| {
             self.members().map(|(labels, member)| (labels, read(member))).collect::<Vec<_>>()
         };

@@ -34,6 +34,7 @@ mod tenants;
 mod tls;
 mod token_loss;
 mod token_servers;
+mod token_start;
 mod tokens;
 
 use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};

@@ -92,9 +92,16 @@ pub(super) enum News {
 
 impl Member {
     pub(super) fn new(holder: Arc<dyn Holder>, threads: usize, now: Instant) -> Self {
+        let mut breaker = Breaker::Closed;
+        // Told by whoever asked it: no news.
+        let _ = match holder.fault_at_first() {
+            None => false,
+            Some(fault) if fault.class == FaultClass::Locked => breaker.lock(&fault.message),
+            Some(fault) => breaker.open(now, &fault.message, jitter()),
+        };
         Self {
             holder,
-            breaker: Breaker::Closed,
+            breaker,
             seats: Vec::new(),
             epoch: 0,
             written_off: 0,

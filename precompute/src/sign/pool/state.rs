@@ -242,6 +242,8 @@ impl State {
             return None;
         }
         let task = seat.call.take().and_then(|call| call.task);
+        // One that has come back, and is not what it should be: somebody has to mend that.
+        let mut notices = Vec::new();
         let fault = match report {
             Report::Nothing => return Some(Vec::new()),
             Report::Closed => {
@@ -272,10 +274,17 @@ impl State {
                 }
                 return Some(back.into_iter().map(|after| Notice::Back { member: sitter.member, after }).collect());
             }
-            Report::Failed(fault) if task.is_none() => without_task(member, fault),
+            Report::Failed(fault) if task.is_none() => {
+                let is_news = member.breaker.why() != Some(&*fault.message);
+                if fault.class == FaultClass::Defect && !member.breaker.is_closed() && is_news {
+                    notices.push(Notice::Defect { member: sitter.member, why: fault.message.clone() });
+                }
+                without_task(member, fault)
+            }
             Report::Failed(fault) => fault,
         };
-        Some(self.failed(sitter, task, &fault, outbox, now))
+        notices.extend(self.failed(sitter, task, &fault, outbox, now));
+        Some(notices)
     }
 
     fn failed(

@@ -38,6 +38,7 @@ struct Token {
     /// What comes next, and what afterwards.
     orders: Mutex<(VecDeque<Order>, Order)>,
     opening: Mutex<Option<FaultClass>>,
+    at_first: Option<Fault>,
     gate: Mutex<mpsc::Receiver<()>>,
     opened: AtomicUsize,
     at_work: AtomicUsize,
@@ -64,6 +65,10 @@ impl Holder for Handle {
 
     fn sessions_max(&self) -> usize {
         self.0.sessions_max
+    }
+
+    fn fault_at_first(&self) -> Option<&Fault> {
+        self.0.at_first.as_ref()
     }
 
     fn open(&self) -> Result<Box<dyn Session>, Fault> {
@@ -127,18 +132,26 @@ impl Bench {
     }
 
     fn with(holders: usize, set: impl FnOnce(&mut PoolSettings)) -> Self {
+        Self::after(&vec![None; holders], set)
+    }
+
+    /// Tokens of which these were found faulty before.
+    fn after(at_first: &[Option<FaultClass>], set: impl FnOnce(&mut PoolSettings)) -> Self {
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let key = || Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
         let public = key().public_key().as_ref().to_vec();
         let spki = [&[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0], &public[..]].concat();
-        let (gates, tokens): (Vec<_>, Vec<_>) = (0..holders)
-            .map(|number| {
+        let (gates, tokens): (Vec<_>, Vec<_>) = at_first
+            .iter()
+            .enumerate()
+            .map(|(number, at_first)| {
                 let (gate, gated) = mpsc::channel();
                 let token = Token {
                     name: format!("token {number}"),
                     key: key(),
                     orders: Mutex::new((VecDeque::new(), Order::Sign)),
-                    opening: Mutex::new(None),
+                    opening: Mutex::new(*at_first),
+                    at_first: at_first.map(|class| Fault::new(class, "cannot be opened")),
                     gate: Mutex::new(gated),
                     opened: AtomicUsize::new(0),
                     at_work: AtomicUsize::new(0),
@@ -574,4 +587,24 @@ fn every_job_is_told_once_whatever_its_holders_do() {
         drop(bench.pool);
         assert!(bench.results.try_recv().is_err(), "seed {seed}: told twice");
     }
+}
+
+#[test]
+fn holders_that_were_out_of_reach_at_first_are_looked_for_while_clients_are_told_so_at_once() {
+    use FaultClass::{Defect, Device, Locked};
+    let bench = Bench::after(&[Some(Device), Some(Locked)], |_| ());
+    assert!(bench.pool().status().is_down(), "before anybody has looked");
+    let begin = Instant::now();
+    assert_eq!(bench.sign("too early"), Err(SignError::Failed));
+    assert!(begin.elapsed() < limits::PROBE_PAUSE_MIN / 2);
+    bench.until("it is looked for", |status| status.members[0].failed >= 2);
+    // It comes back as another than it should be, and then as itself.
+    *bench.tokens[0].opening.lock().unwrap() = Some(Defect);
+    let failed = bench.pool().status().members[0].failed;
+    bench.until("it is looked for all the same", |status| status.members[0].failed > failed);
+    assert_eq!(bench.sign("still too early"), Err(SignError::Failed));
+    bench.tokens.iter().for_each(|token| *token.opening.lock().unwrap() = None);
+    bench.until("it is at work", |status| !status.is_down());
+    assert_eq!(bench.sign("now"), Ok(()));
+    assert_eq!((bench.health(1), bench.tokens[1].opened.load(SeqCst)), (Health::Locked, 0));
 }

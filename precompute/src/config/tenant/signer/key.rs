@@ -2,13 +2,11 @@
 //!
 //! A key on tokens is told by its certificate: with what it signs, and whether the one that a token has is it.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+mod first;
+
+use std::sync::Arc;
 
 use der::{Decode as _, Encode as _, asn1::UintRef};
-use tracing::{error, warn};
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use super::super::{Section, noted};
@@ -16,7 +14,7 @@ use crate::{
     limits,
     pki::Certificate,
     sign::{
-        Algorithm, Fault, FaultClass, Holder, Pkcs11Token, Pool, PoolSettings, Session, SoftwareKey,
+        Algorithm, Holder, Pkcs11Token, Pool, PoolSettings, SoftwareKey,
         pkcs11::{Uri, UriError},
     },
 };
@@ -36,7 +34,7 @@ pub(in crate::config::tenant) struct Wanted<'a> {
 /// What signs.
 pub(in crate::config::tenant) enum Key {
     File { key: SoftwareKey, name: String },
-    Tokens { algorithm: Algorithm, holders: Vec<Arc<dyn Holder>>, names: Vec<String> },
+    Tokens { algorithm: Algorithm, tokens: Vec<first::Token>, names: Vec<String> },
 }
 
 /// The key, set to the algorithm that is asked for. `certificate` is the one that belongs to it, `None` where that
@@ -118,9 +116,13 @@ fn on_tokens(
         noted(section, "key", token.map_err(|fault| format!("{}{fault}", place(number))))
     });
     let tokens: Vec<_> = tokens.collect();
-    let holders = tokens.into_iter().map(|token| Some(Arc::new(token?) as Arc<dyn Holder>)).collect::<Option<_>>()?;
+    let token = |(uri, token): (&Uri, Option<Pkcs11Token>)| {
+        let place = format!("{:?} {}", uri.module, uri.token);
+        Some(first::Token { place, holder: Arc::new(token?) as Arc<dyn Holder> })
+    };
+    let tokens = uris.iter().zip(tokens).map(token).collect::<Option<_>>()?;
     let names = uris.iter().map(|uri| uri.key.to_string()).collect();
-    Some(Key::Tokens { algorithm, holders, names })
+    Some(Key::Tokens { algorithm, tokens, names })
 }
 
 /// With what the key of a certificate can sign; the first is used where nobody says otherwise.
@@ -150,8 +152,8 @@ fn algorithms(certificate: &Certificate) -> Result<Vec<Algorithm>, String> {
 }
 
 impl Key {
-    /// The public half as it stands in a certificate's subjectPublicKey. That of a key on tokens was compared with the
-    /// certificate's when a session was opened.
+    /// The public half as it stands in a certificate's subjectPublicKey. That of a key on tokens is compared with the
+    /// certificate's when a session is opened.
     pub(in crate::config::tenant) fn public_key_octets<'a>(&'a self, certificate: &'a Certificate) -> &'a [u8] {
         match self {
             Self::File { key, .. } => key.public_key_octets(),
@@ -195,76 +197,11 @@ impl Key {
         let threads = settings.threads;
         let pool = match self {
             Self::File { key, .. } => Pool::software(key, certificate.spki_der(), settings),
-            Self::Tokens { algorithm, holders, .. } => {
-                let holders = opened(section, holders, threads)?;
+            Self::Tokens { algorithm, tokens, .. } => {
+                let holders = first::opened(section, wanted.name, tokens, threads)?;
                 Pool::new(*algorithm, certificate.spki_der(), holders, settings)
             }
         };
         noted(section, "threads", pool.map_err(|error| format!("{threads} cannot be started: {error}")))
-    }
-}
-
-/// The tokens, each with the session by which it was tried. One that is not to be reached while another is only warned
-/// of: a start must not fail because one of two is down. What is wrong with the configuration is a problem.
-fn opened(section: &mut Section<'_>, holders: &[Arc<dyn Holder>], threads: usize) -> Option<Vec<Arc<dyn Holder>>> {
-    let tried: Vec<_> = holders.iter().map(|holder| (holder, holder.open())).collect();
-    let some_signs = tried.iter().any(|(_, session)| session.is_ok());
-    let mut usable = some_signs;
-    for (holder, fault) in tried.iter().filter_map(|(holder, session)| Some((holder, session.as_ref().err()?))) {
-        if fault.class == FaultClass::Locked && some_signs {
-            error!(token = holder.name(), %fault, "a token refuses its PIN and is not used; the signer's other tokens sign");
-        } else if fault.class != FaultClass::Defect && some_signs {
-            warn!(token = holder.name(), %fault, "a token cannot be used now; the signer's other tokens sign meanwhile");
-        } else if matches!(fault.class, FaultClass::Locked | FaultClass::Defect) {
-            section.problem("key", fault);
-            usable = false;
-        } else {
-            section.problem_that_may_pass("key", fault);
-            usable = false;
-        }
-    }
-    // What a token allows is known once it was asked.
-    for holder in holders.iter().filter(|holder| holder.sessions_max() < threads) {
-        warn!(
-            token = holder.name(),
-            sessions = holder.sessions_max(),
-            threads,
-            "the token allows fewer sessions than are to sign at once; lower `threads`, or raise what it allows"
-        );
-    }
-    let with_session = |(holder, session): (&Arc<dyn Holder>, Result<_, _>)| {
-        Arc::new(Tried { holder: Arc::clone(holder), session: Mutex::new(session.ok()) }) as Arc<dyn Holder>
-    };
-    usable.then(|| tried.into_iter().map(with_session).collect())
-}
-
-/// A holder with a session that is open already, which is the first that it gives away.
-struct Tried {
-    holder: Arc<dyn Holder>,
-    session: Mutex<Option<Box<dyn Session>>>,
-}
-
-impl Holder for Tried {
-    fn name(&self) -> &str {
-        self.holder.name()
-    }
-
-    fn sessions_max(&self) -> usize {
-        self.holder.sessions_max()
-    }
-
-    fn is_apart(&self) -> bool {
-        self.holder.is_apart()
-    }
-
-    fn open(&self) -> Result<Box<dyn Session>, Fault> {
-        let first = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
-        first.map_or_else(|| self.holder.open(), Ok)
-    }
-}
-
-impl fmt::Debug for Tried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.holder.fmt(f)
     }
 }
