@@ -175,6 +175,12 @@ fn a_token_that_comes_back_as_another_than_it_should_be_is_told_and_does_not_sig
             assert_eq!(token(&responder, "locked", name), 1.0);
             std::thread::sleep(Duration::from_secs(3));
             assert_eq!(hsm.calls("C_Login token=c"), 1);
+            // It is asked again once somebody has mended the PIN and said so.
+            hsm.write_pin(softhsm::PIN);
+            responder.reload(|text| text);
+            until_answered(&Ask::about(&ca, &leaf), &responder, "/", Status::Good);
+            assert_eq!((hsm.calls("C_Login token=c"), token(&responder, "locked", name)), (2, 0.0));
+            hsm.write_pin("1234-wrong");
         }
         // The same is refused where the token is there from the start.
         let refused = run_for(PATIENCE, &mut responder.into_site().serve());

@@ -290,9 +290,11 @@ fn notice_away(pool: &State, locked: bool) -> Told {
         (false, true) => {
             Told::Error("does not sign, nor does any other: what is not kept is refused until one is back")
         }
-        (true, false) => Told::Error("refuses the service and is not asked again before a restart; others sign"),
-        (true, true) => {
-            Told::Error("refuses the service and is not asked again before a restart: what is not kept is refused")
+        (true, false) => {
+            Told::Error("refuses the service and is not asked again before a reload or a restart; others sign")
         }
+        (true, true) => Told::Error(
+            "refuses the service and is not asked again before a reload or a restart: what is not kept is refused",
+        ),
     }
 }
