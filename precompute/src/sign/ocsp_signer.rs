@@ -158,7 +158,9 @@ impl OcspSigner {
             warn!(signer = name, %not_after, "the signing certificate expires soon; renew it, no answer can be valid beyond it");
         }
         let packing = Packing::of(signing.algorithm(), public_key_octets).ok_or(SignerError::KeyUnreadable)?;
-        match self_test(&*signing, certificate, packing) {
+        // A token may go away in the middle of the first, and be back before that is asked.
+        let tested = self_test(&*signing, certificate, packing);
+        match tested.or_else(|_| self_test(&*signing, certificate, packing)) {
             // It has told what is wrong with each holder, and tries each that comes back.
             Err(_) if signing.status().is_down() => {}
             tested => tested?,

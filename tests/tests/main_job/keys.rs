@@ -243,6 +243,13 @@ fn keys_check_fails_where_a_key_does_not_sign_and_shows_the_others() {
         assert!(number(&rows[0][7]) > 100, "{order}: {}", checked.text);
         assert_eq!((rows[1][0].as_str(), rows[1].last().unwrap().as_str()), ("b", "none"), "{}", checked.text);
     }
+    // With both out of reach nothing is left but the key in the file.
+    hsm.order("C_OpenSession return=CKR_TOKEN_NOT_PRESENT");
+    let checked = check(&site, &hsm);
+    assert!(checked.status.code() == Some(1) && checked.text.contains("2 of 3 keys do not sign"), "{}", checked.text);
+    let rows = rows(&checked.text);
+    let file = rows.iter().find(|row| row[0] == "acme/other").unwrap();
+    assert!(rows[0].last().unwrap() == "none" && number(&file[7]) > 50, "{}", checked.text);
 }
 
 #[test]
