@@ -158,13 +158,7 @@ impl OcspSigner {
             warn!(signer = name, %not_after, "the signing certificate expires soon; renew it, no answer can be valid beyond it");
         }
         let packing = Packing::of(signing.algorithm(), public_key_octets).ok_or(SignerError::KeyUnreadable)?;
-        // A token may go away in the middle of the first, and be back before that is asked.
-        let tested = self_test(&*signing, certificate, packing);
-        match tested.or_else(|_| self_test(&*signing, certificate, packing)) {
-            // It has told what is wrong with each holder, and tries each that comes back.
-            Err(_) if signing.status().is_down() => {}
-            tested => tested?,
-        }
+        try_out(&*signing, certificate, packing)?;
         let template = template(&identity, is_ca, signing.algorithm(), form);
         let term = Term { algorithm: signing.algorithm(), not_before, not_after: not_after.min(issuer.not_after()) };
         let (certificate, key_names) = (certificate.der().to_vec(), Vec::new());
@@ -290,8 +284,19 @@ fn template(identity: &Identity<'_>, is_ca: bool, algorithm: Algorithm, form: Re
     Template::new(id, algorithm.identifier(), &certificates)
 }
 
+/// Has the key sign once, if anybody is there to do it.
+pub(super) fn try_out(signing: &dyn Signing, certificate: &Certificate, packing: Packing) -> Result<(), SignerError> {
+    // A token may go away in the middle of the first, and be back before that is asked.
+    let tested = self_test(signing, certificate, packing);
+    match tested.or_else(|_| self_test(signing, certificate, packing)) {
+        // It has told what is wrong with each holder, and tries each that comes back.
+        Err(_) if signing.status().is_down() => Ok(()),
+        tested => tested,
+    }
+}
+
 /// Signs something and verifies it under the certificate, and that it can be kept.
-pub(super) fn self_test(signing: &dyn Signing, certificate: &Certificate, packing: Packing) -> Result<(), SignerError> {
+fn self_test(signing: &dyn Signing, certificate: &Certificate, packing: Packing) -> Result<(), SignerError> {
     use der::Decode as _;
     let fail = |problem: String| SignerError::SelfTest(problem);
     let message = b"Ostia signer self-test".to_vec();

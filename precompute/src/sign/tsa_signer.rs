@@ -9,9 +9,12 @@ use tracing::warn;
 
 use super::{
     Algorithm, SignerError, Signing,
-    ocsp_signer::{EXPIRES_SOON, self_test},
+    ocsp_signer::{EXPIRES_SOON, try_out},
 };
-use crate::pki::{Certificate, UnixTime};
+use crate::{
+    answers::Packing,
+    pki::{Certificate, UnixTime},
+};
 
 /// Signs time-stamp tokens.
 #[derive(Debug)]
@@ -93,7 +96,9 @@ impl TsaSigner {
         if not_after.since(now) < EXPIRES_SOON {
             warn!(signer = name, %not_after, "the time-stamping certificate expires soon; renew it, no token can be made after its end");
         }
-        self_test(&*signing, certificate).map_err(TsaSignerError::Signer)?;
+        let packing = Packing::of(signing.algorithm(), public_key_octets);
+        let packing = packing.ok_or(TsaSignerError::Signer(SignerError::KeyUnreadable))?;
+        try_out(&*signing, certificate, packing).map_err(TsaSignerError::Signer)?;
         let (certificate, chain) = (certificate.clone(), chain.to_vec());
         Ok(Self { signing, certificate, chain, not_before, not_after, key_names: Vec::new() })
     }

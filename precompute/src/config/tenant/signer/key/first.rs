@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// A token with the key of a signer.
-pub(in super::super) struct Token {
+pub(in crate::config::tenant) struct Token {
     /// What signers with keys on the same token have in common.
-    pub(in super::super) place: String,
-    pub(in super::super) holder: Arc<dyn Holder>,
+    pub(in crate::config::tenant) place: String,
+    pub(in crate::config::tenant) holder: Arc<dyn Holder>,
 }
 
 type Opened = Result<Box<dyn Session>, Fault>;
