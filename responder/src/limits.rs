@@ -212,3 +212,42 @@ const _: () = {
     assert!(CLOCK_PAIR_WITHIN.as_nanos() as i64 <= step / 10);
     assert!(LEAP_MARGIN.as_secs() > MISS_DEADLINE.as_secs());
 };
+
+// -- The record of time-stamps
+
+/// Tokens of one serving thread that may wait for the record: those of 0.6 s at 50,000 a second, so that a disk may be
+/// busy for that long; 6 MiB.
+pub const RECORD_QUEUE_MAX: usize = 32 << 10;
+
+/// How often what waits is written: 2,500 tokens at 50,000 a second.
+pub const RECORD_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Tokens of each queue that are written at once: 350 KiB of lines, and a write of them takes less than a millisecond.
+pub const RECORD_BATCH: usize = 1 << 10;
+
+/// Octets of lines at which changes of the clock are no longer put behind what could not be written.
+pub const RECORD_PENDING_OCTETS_MAX: usize = 1 << 20;
+
+/// Changes of the clock and requests to open the file again that may wait: a clock of which there are more than a few
+/// a second is none.
+pub const RECORD_ORDERS_MAX: usize = 256;
+
+/// How often lines are synchronised with the disk, and so how much of them a loss of power takes.
+pub const RECORD_SYNCHRONISED_EVERY: Duration = Duration::from_secs(1);
+
+/// Octets of a file of the record before another is begun: three million tokens.
+pub const RECORD_FILE_OCTETS: u64 = 1 << 30;
+/// And its age.
+pub const RECORD_FILE_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the end waits for a disk that takes nothing.
+pub const RECORD_END_MAX: Duration = Duration::from_secs(2);
+
+const _: () = {
+    // Ten intervals fit what may wait, at 50,000 tokens a second.
+    assert!(RECORD_QUEUE_MAX as u128 > 10 * 50 * RECORD_INTERVAL.as_millis());
+    // Together with the rest of the end below the 30 s after which systemd kills.
+    assert!(
+        DRAIN_DEADLINE.as_secs() + ENGINE_END_MAX.as_secs() + READING_END_MAX.as_secs() + RECORD_END_MAX.as_secs() < 30
+    );
+};

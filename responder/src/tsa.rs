@@ -9,7 +9,7 @@ pub mod clock;
 pub mod clocks;
 pub mod counters;
 pub mod failure;
-//pub mod record;
+pub mod record;
 pub mod request;
 pub mod serial;
 pub mod token;

@@ -1,0 +1,255 @@
+//! The record of time-stamps: a line of JSON for every token, and for every change of trust in the clock.
+//!
+//! Serving threads put tokens on a bounded queue each ([`Recorder`]); one thread takes them off twenty times a second and
+//! appends them to a file ([`Writer`]). Invariant: a serving thread never waits for the record and allocates nothing for it; a
+//! token that finds its queue full is counted, and the file says how many are missing, and where. What is taken off the
+//! queue is written whole, sooner or later, whatever the disk says meanwhile, unless the process ends before. It does not
+//! know how tokens are made.
+//!
+//! Lines (times are UTC, octets hexadecimal, nanoseconds signed):
+//!
+//! ```text
+//! {"type":"token","time":"2026-11-21T16:10:31.123Z","serial":"4f…","imprint":"sha256:2c…","tenant":"a","policy":"1.3.6.1.4.1.4146.2.3","key":"9a…","offset_ns":-1200,"uncertainty_ns":450000}
+//! {"type":"clock","time":"…","source":"kernel","accuracy_ms":1000,"from":"trusted","to":"silent","offset_ns":null,"uncertainty_ns":null,"problem":"…"}
+//! {"type":"lost","time":"…","count":17}
+//! ```
+//!
+//! `time` of a token is its genTime; `offset_ns` and `uncertainty_ns` are null for a clock that is not checked.
+//!
+//! **Durability.** Lines are handed to the kernel within 50 ms and are there after the process was killed; they are
+//! synchronised with the disk once a second, and at the end. After a loss of power up to a second of them may be missing.
+//!
+//! **Rotation.** A file that has grown or aged beyond its bounds is renamed to its name with the time appended. Whatever is
+//! renamed is kept, unless it was said how many to keep. Others may rename it as well, and ask for it to be opened again.
+
+mod file;
+mod line;
+mod thread;
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{self, SyncSender},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use precompute::pki::FileError;
+
+use super::{clock::Transition, serial::SerialNumber};
+use crate::limits;
+
+/// Octets of the longest imprint, of SHA-512 and SHA3-512.
+pub const IMPRINT_OCTETS_MAX: usize = 64;
+
+/// Where the record is and when a new file is begun.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// The file that is appended to. A device, such as /dev/null, is never rotated.
+    pub path: PathBuf,
+    /// Octets after which another file is begun.
+    pub rotate_octets: u64,
+    /// Age after which another file is begun.
+    pub rotate_age: Duration,
+    /// How many rotated files are kept, the latest; `None` for all.
+    pub keep: Option<usize>,
+}
+
+impl Options {
+    /// A file a day, or more where they grow large; all of them kept.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, rotate_octets: limits::RECORD_FILE_OCTETS, rotate_age: limits::RECORD_FILE_AGE, keep: None }
+    }
+}
+
+/// What tokens of one signer have in common.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// Whose TSA it is.
+    pub tenant: String,
+    /// The policy's OID in dotted form.
+    pub policy: String,
+    /// Names the key, in hexadecimal.
+    pub key: String,
+}
+
+/// What is recorded of a token.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Its serialNumber.
+    pub serial: SerialNumber,
+    /// Its genTime, in nanoseconds since 1970, as far as it is told.
+    pub unix_nanos: u64,
+    /// Its messageImprint.
+    pub imprint: Imprint,
+    /// Who made it.
+    pub origin: Arc<Origin>,
+    /// What was known of the clock: how far it was ahead of UTC, and how wrong that may be; nanoseconds.
+    pub clock: Option<(i64, u64)>,
+}
+
+/// A hash of some algorithm.
+#[derive(Clone, Debug)]
+pub struct Imprint {
+    algorithm: &'static str,
+    octets: [u8; IMPRINT_OCTETS_MAX],
+    length: u8,
+}
+
+impl Imprint {
+    /// `algorithm` as it is to be named: letters, digits and hyphens. Octets beyond the longest imprint are cut off.
+    pub fn new(algorithm: &'static str, hash: &[u8]) -> Self {
+        let length = hash.len().min(IMPRINT_OCTETS_MAX);
+        let mut octets = [0; IMPRINT_OCTETS_MAX];
+        octets[..length].copy_from_slice(&hash[..length]);
+        Self { algorithm, octets, length: length as u8 }
+    }
+
+    fn hash(&self) -> &[u8] {
+        &self.octets[..self.length.into()]
+    }
+}
+
+/// Takes tokens of one serving thread.
+#[derive(Debug)]
+pub struct Recorder {
+    tokens: SyncSender<Token>,
+    counters: Arc<Counters>,
+}
+
+impl Recorder {
+    /// Puts a token on the queue; false where there was no room, which is counted.
+    #[inline]
+    pub fn record(&self, token: Token) -> bool {
+        // Nobody is ever waiting at the other end, so that this wakes nobody.
+        let taken = self.tokens.try_send(token).is_ok();
+        if !taken {
+            self.counters.lost.fetch_add(1, Relaxed);
+        }
+        taken
+    }
+}
+
+/// Takes what is to be told of the clock; for [`super::clock::Hook`].
+#[derive(Clone, Debug)]
+pub struct Audit {
+    orders: SyncSender<Order>,
+    counters: Arc<Counters>,
+}
+
+impl Audit {
+    /// Puts a transition on the queue; one that finds no room is counted.
+    pub fn note(&self, transition: &Transition) {
+        if self.orders.try_send(Order::Note(line::of_transition(transition))).is_err() {
+            self.counters.lost.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    /// Append this line.
+    Note(String),
+    /// Open the file by its name again.
+    Reopen,
+    /// Write what there is, and end.
+    End,
+}
+
+#[derive(Default, Debug)]
+struct Counters {
+    written: AtomicU64,
+    lost: AtomicU64,
+    failures: AtomicU64,
+    rotations: AtomicU64,
+    problem: Mutex<Option<String>>,
+}
+
+/// How the record fares, for health and metrics.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct State {
+    /// Lines in the file.
+    pub written: u64,
+    /// Tokens and transitions that are missing there.
+    pub lost: u64,
+    /// How often the file could not be written, opened, synchronised or renamed.
+    pub failures: u64,
+    /// Files that were ended.
+    pub rotations: u64,
+    /// What is wrong with the file now.
+    pub problem: Option<String>,
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+pub struct Writer {
+    orders: SyncSender<Order>,
+    counters: Arc<Counters>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Opens the file and begins to write; gives a [`Recorder`] for each of so many serving threads.
+pub fn start(options: Options, workers: usize) -> Result<(Writer, Vec<Recorder>), FileError> {
+    let path = options.path.clone();
+    let file = file::Appended::open(options)?;
+    let counters = Arc::<Counters>::default();
+    let (orders, given) = mpsc::sync_channel(limits::RECORD_ORDERS_MAX);
+    let (senders, queues): (Vec<_>, Vec<_>) =
+        (0..workers).map(|_| mpsc::sync_channel(limits::RECORD_QUEUE_MAX)).unzip();
+    let worker = thread::Worker::new(file, given, queues, Arc::clone(&counters));
+    let thread = std::thread::Builder::new().name("record".into()).spawn(move || worker.run());
+    let thread = thread.map_err(|error: io::Error| FileError::new(&path, format_args!("no thread for it: {error}")))?;
+    let recorders = senders.into_iter().map(|tokens| Recorder { tokens, counters: Arc::clone(&counters) }).collect();
+    Ok((Writer { orders, counters, thread: Some(thread) }, recorders))
+}
+
+impl Writer {
+    /// For what is to be told beside tokens.
+    pub fn audit(&self) -> Audit {
+        Audit { orders: self.orders.clone(), counters: Arc::clone(&self.counters) }
+    }
+
+    /// Asks for the file to be opened by its name again, after somebody has renamed it.
+    pub fn reopen(&self) {
+        // A queue full of orders is one of transitions; whoever renamed the file asks again.
+        let _ = self.orders.try_send(Order::Reopen);
+    }
+
+    /// How it fares.
+    pub fn state(&self) -> State {
+        let Counters { written, lost, failures, rotations, problem } = &*self.counters;
+        let problem = problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let [written, lost, failures, rotations] =
+            [written, lost, failures, rotations].map(|count| count.load(Relaxed));
+        State { written, lost, failures, rotations, problem }
+    }
+
+    /// Writes and synchronises all that was recorded before, tries for [`limits::RECORD_END_MAX`] at most where it cannot, and
+    /// ends. Serving threads should have ended.
+    pub fn finish(mut self) -> State {
+        self.end();
+        self.state()
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // The thread takes orders whatever the disk says, so that there is room soon.
+            let _ = self.orders.send(Order::End);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests;

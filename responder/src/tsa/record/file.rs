@@ -1,0 +1,238 @@
+//! A file that lines are appended to, begun anew now and then.
+//!
+//! Invariant: lines reach files whole and in order; where only a part of one could be written, the rest follows before
+//! anything else does, or all of it again in the next file. Time is a parameter. It does not know what lines say.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, SeekFrom, Write},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use precompute::pki::{FileError, UnixTime};
+use rustix::fs::OFlags;
+
+use super::Options;
+
+/// Read by the group: whoever collects records.
+const MODE: u32 = 0o640;
+
+/// Lines on their way to a file.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    pub(super) lines: String,
+    written: usize,
+}
+
+impl Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Writes as much as is taken. What is left after an error is written by the next call.
+    fn write_to(&mut self, file: &mut impl Write) -> io::Result<()> {
+        while let Some(rest) = self.lines.as_bytes().get(self.written..).filter(|rest| !rest.is_empty()) {
+            match file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.lines.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// The line of which a part was written is to be written from its begin.
+    fn rewind(&mut self) {
+        let written = self.lines.as_bytes().get(..self.written).unwrap_or_default();
+        self.written = written.iter().rposition(|octet| *octet == b'\n').map_or(0, |end| end + 1);
+    }
+}
+
+/// The file, open.
+#[derive(Debug)]
+pub(super) struct Appended {
+    options: Options,
+    opened: Opened,
+}
+
+#[derive(Debug)]
+struct Opened {
+    file: File,
+    /// `None`: not a file that could be renamed.
+    begun: Option<SystemTime>,
+    octets: u64,
+    unsynchronised: bool,
+}
+
+impl Appended {
+    /// Opens or makes it. A line that was not finished, because whoever wrote it was killed or lost power, is.
+    pub(super) fn open(options: Options) -> Result<Self, FileError> {
+        let opened = Opened::open(&options.path).map_err(|error| {
+            let directory = options.path.parent().unwrap_or(Path::new("/")).display();
+            FileError::new(
+                &options.path,
+                format_args!(
+                    "the record of time-stamps cannot be written there: {error}; it needs a directory that exists and that this \
+                     process may write ({directory})"
+                ),
+            )
+        })?;
+        Ok(Self { options, opened })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.options.path
+    }
+
+    /// Appends; see [`Pending::write_to`].
+    pub(super) fn append(&mut self, pending: &mut Pending) -> io::Result<()> {
+        let before = pending.written;
+        let length = pending.lines.len();
+        let result = pending.write_to(&mut self.opened.file);
+        let after = if result.is_ok() { length } else { pending.written };
+        self.opened.octets += (after - before) as u64;
+        self.opened.unsynchronised |= after > before;
+        result
+    }
+
+    /// Has the disk keep what was appended.
+    pub(super) fn synchronise(&mut self) -> io::Result<()> {
+        if self.opened.unsynchronised && self.opened.begun.is_some() {
+            self.opened.file.sync_data()?;
+        }
+        self.opened.unsynchronised = false;
+        Ok(())
+    }
+
+    /// Opens what has its name now; the old one stays where that fails.
+    pub(super) fn reopen(&mut self, pending: &mut Pending) -> io::Result<()> {
+        let synchronised = self.synchronise();
+        // It may be the same, whose lock we hold ourselves.
+        self.opened.file.unlock()?;
+        match Opened::open(&self.options.path) {
+            Ok(opened) => self.opened = opened,
+            Err(error) => return self.opened.lock().and(Err(error)),
+        }
+        pending.rewind();
+        synchronised
+    }
+
+    /// Whether it has grown or aged enough.
+    pub(super) fn is_due(&self, now: SystemTime) -> bool {
+        let Options { rotate_octets, rotate_age, .. } = &self.options;
+        self.opened.octets > 0
+            && self.opened.begun.is_some_and(|begun| {
+                self.opened.octets >= *rotate_octets || now.duration_since(begun).is_ok_and(|age| age >= *rotate_age)
+            })
+    }
+
+    /// Renames it and begins another. Gives what was removed because no more are to be kept.
+    pub(super) fn rotate(&mut self, now: SystemTime, pending: &mut Pending) -> io::Result<Vec<PathBuf>> {
+        self.synchronise()?;
+        let path = &self.options.path;
+        let time = UnixTime::from(now).generalized();
+        let stem = format!("{}.{}", path.display(), std::str::from_utf8(&time).unwrap_or_default());
+        let free = (1..).map(|number| if number == 1 { stem.clone() } else { format!("{stem}-{number:03}") });
+        // Nobody else makes such names: the file is locked.
+        let target = free.map(PathBuf::from).find(|name| !name.exists()).unwrap_or_default();
+        fs::rename(path, &target)?;
+        match Opened::open(path) {
+            Ok(opened) => self.opened = opened,
+            // Appending goes on in the old one, by its old name.
+            Err(error) => return fs::rename(&target, path).and(Err(error)),
+        }
+        pending.rewind();
+        if let Some(directory) = path.parent() {
+            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            File::open(directory)?.sync_all()?;
+        }
+        self.remove_surplus()
+    }
+
+    /// Of the rotated files the latest are kept, by name, which is by time.
+    fn remove_surplus(&self) -> io::Result<Vec<PathBuf>> {
+        let Some(keep) = self.options.keep else { return Ok(Vec::new()) };
+        let path = &self.options.path;
+        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut rotated = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let is_rotated = entry.file_name().to_str().is_some_and(|other| {
+                let suffix = other.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.'));
+                suffix.is_some_and(|suffix| is_suffix(suffix.as_bytes()))
+            });
+            if is_rotated {
+                rotated.push(entry.path());
+            }
+        }
+        rotated.sort();
+        rotated.truncate(rotated.len().saturating_sub(keep));
+        rotated.iter().try_for_each(fs::remove_file)?;
+        Ok(rotated)
+    }
+}
+
+/// `YYYYMMDDHHMMSSZ`, and a number where there were several in a second.
+fn is_suffix(text: &[u8]) -> bool {
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    match text.split_at_checked(14) {
+        Some((time, [b'Z'])) => digits(time),
+        Some((time, [b'Z', b'-', number @ ..])) => digits(time) && digits(number),
+        _ => false,
+    }
+}
+
+impl Opened {
+    fn open(path: &Path) -> io::Result<Self> {
+        // Without waiting for somebody to read a pipe; regular files do not care.
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).mode(MODE);
+        let mut file = match options.clone().create_new(true).open(path) {
+            Ok(file) => {
+                // Whatever the umask says: see MODE.
+                file.set_permissions(fs::Permissions::from_mode(MODE))?;
+                file
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path)?,
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Ok(Self { file, begun: None, octets: 0, unsynchronised: false });
+        }
+        lock(&file)?;
+        let mut octets = metadata.len();
+        if octets > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+                octets += 1;
+            }
+        }
+        let begun = metadata.created().unwrap_or_else(|_| SystemTime::now());
+        Ok(Self { file, begun: Some(begun), octets, unsynchronised: false })
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        if self.begun.is_some() { lock(&self.file) } else { Ok(()) }
+    }
+}
+
+/// Two processes would rename files under each other.
+fn lock(file: &File) -> io::Result<()> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::other("another process writes its record there"),
+        TryLockError::Error(error) => error,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Files that are torn, full, renamed, aged and taken.
+
+use std::{os::fd::AsFd as _, time::Duration};
+
+use super::*;
+
+fn options(path: &Path) -> Options {
+    Options { rotate_octets: 100, ..Options::new(path.to_owned()) }
+}
+
+fn pending(text: &str) -> Pending {
+    Pending { lines: text.into(), written: 0 }
+}
+
+fn append(file: &mut Appended, text: &str) {
+    file.append(&mut pending(text)).unwrap();
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap()
+}
+
+/// All files of the directory, in the order of their names, each with what it holds.
+fn files(directory: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let mut files: Vec<_> =
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), read(&entry.path()))).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_torn_last_line_is_ended_and_nothing_is_written_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    for (before, after) in [("", "c\n"), ("a\n", "a\nc\n"), ("a\nb", "a\nb\nc\n"), ("b", "b\nc\n"), ("\n", "\nc\n")] {
+        fs::write(&path, before).unwrap();
+        append(&mut Appended::open(options(&path)).unwrap(), "c\n");
+        assert_eq!(read(&path), after);
+    }
+}
+
+#[test]
+fn a_new_file_is_read_by_the_group_and_by_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+    drop(Appended::open(options(&path)).unwrap());
+    assert_eq!(mode(), 0o640);
+    // What an operator chose stays.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    drop(Appended::open(options(&path)).unwrap());
+    assert_eq!(mode(), 0o600);
+}
+
+#[test]
+fn what_is_taken_in_parts_is_written_whole_and_once() {
+    // A pipe takes 64 KiB and no more until it is read.
+    let (mut reader, mut writer) = io::pipe().unwrap();
+    for end in [reader.as_fd(), writer.as_fd()] {
+        rustix::fs::fcntl_setfl(end, OFlags::NONBLOCK).unwrap();
+    }
+    let lines: String = (0..30_000).map(|number| format!("line {number}\n")).collect();
+    let mut left = pending(&lines);
+    let (mut taken, mut parts, mut room) = (Vec::new(), 0, [0; 4096]);
+    loop {
+        let done = left.write_to(&mut writer);
+        parts += 1;
+        while let Ok(count @ 1..) = reader.read(&mut room) {
+            taken.extend_from_slice(&room[..count]);
+        }
+        match done {
+            Ok(()) => break,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+    assert!(parts > 2, "{parts} parts");
+    assert_eq!(String::from_utf8(taken).unwrap(), lines);
+    assert!(left.is_empty());
+}
+
+#[test]
+fn a_line_of_which_a_part_was_written_is_written_again_in_the_next_file() {
+    for (written, rest) in [(0, "aa\nbb\ncc\n"), (1, "aa\nbb\ncc\n"), (3, "bb\ncc\n"), (5, "bb\ncc\n"), (8, "cc\n")] {
+        let mut pending = Pending { lines: "aa\nbb\ncc\n".into(), written };
+        pending.rewind();
+        let mut next = Vec::new();
+        pending.write_to(&mut next).unwrap();
+        assert_eq!(next, rest.as_bytes(), "{written}");
+    }
+}
+
+#[test]
+fn another_file_is_begun_when_one_has_grown_or_aged_and_all_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    let mut file = Appended::open(options(&path)).unwrap();
+    let now = SystemTime::now();
+    let later = now + Duration::from_secs(25 * 3600);
+    assert!(!file.is_due(later), "an empty one is not");
+    append(&mut file, "a\n");
+    assert!(!file.is_due(now) && file.is_due(later));
+    append(&mut file, &"b".repeat(98));
+    assert!(file.is_due(now));
+    // Twelve in one second.
+    for number in 0..12 {
+        append(&mut file, &format!("{number}\n"));
+        assert_eq!(file.rotate(now, &mut Pending::default()).unwrap(), Vec::<PathBuf>::new());
+        assert!(!file.is_due(now));
+    }
+    append(&mut file, "last\n");
+    let files = files(dir.path());
+    assert_eq!(files.len(), 13);
+    assert_eq!(files[0], ("record".into(), "last\n".into()));
+    let time = UnixTime::from(now).generalized();
+    assert_eq!(files[1].0, format!("record.{}", std::str::from_utf8(&time).unwrap()));
+    for (number, (_, text)) in files[2..].iter().enumerate() {
+        assert_eq!(text, &format!("{}\n", number + 1), "the order of names is that of time");
+    }
+}
+
+#[test]
+fn only_rotated_files_beyond_those_to_be_kept_are_removed_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    let others = [
+        "record.bak",
+        "record.20261121T161031Z",
+        "record.2026112116103Z",
+        "record.20261121161031Zx",
+        "recor.20261121161031Z",
+    ];
+    for other in others {
+        fs::write(dir.path().join(other), "").unwrap();
+    }
+    let mut file = Appended::open(Options { keep: Some(2), ..options(&path) }).unwrap();
+    let now = SystemTime::now();
+    let mut removed = Vec::new();
+    for number in 0..5_u64 {
+        append(&mut file, &format!("{number}\n"));
+        removed.extend(file.rotate(now + Duration::from_secs(number), &mut Pending::default()).unwrap());
+    }
+    let left: Vec<_> = files(dir.path()).into_iter().filter(|(name, _)| !others.contains(&name.as_str())).collect();
+    assert_eq!(left.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["", "3\n", "4\n"]);
+    assert_eq!(removed.len(), 3);
+    assert_eq!(files(dir.path()).len(), 3 + others.len(), "nobody else's");
+}
+
+#[test]
+fn a_file_that_was_renamed_is_opened_again_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, moved) = (dir.path().join("record"), dir.path().join("moved"));
+    let mut file = Appended::open(options(&path)).unwrap();
+    append(&mut file, "a\n");
+    file.reopen(&mut Pending::default()).unwrap();
+    append(&mut file, "b\n");
+    fs::rename(&path, &moved).unwrap();
+    append(&mut file, "c\n");
+    file.reopen(&mut Pending::default()).unwrap();
+    append(&mut file, "d\n");
+    assert_eq!((read(&moved), read(&path)), ("a\nb\nc\n".into(), "d\n".into()));
+    // Where that fails it goes on in the old one.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    file.reopen(&mut Pending::default()).unwrap_err();
+    append(&mut file, "e\n");
+}
+
+#[test]
+fn two_records_in_one_file_are_refused_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    let first = Appended::open(options(&path)).unwrap();
+    let problem = Appended::open(options(&path)).unwrap_err().to_string();
+    assert!(problem.contains(path.to_str().unwrap()) && problem.contains("another process"), "{problem}");
+    drop(first);
+    Appended::open(options(&path)).unwrap();
+    let problem = Appended::open(options(&dir.path().join("none/record"))).unwrap_err().to_string();
+    assert!(problem.contains("none/record") && problem.contains("directory that exists"), "{problem}");
+}
+
+#[test]
+fn a_device_is_written_to_and_never_renamed() {
+    let mut null = Appended::open(Options { rotate_octets: 1, ..options(Path::new("/dev/null")) }).unwrap();
+    append(&mut null, "a\n");
+    assert!(!null.is_due(SystemTime::now() + Duration::from_secs(1 << 20)));
+    null.synchronise().unwrap();
+    let mut full = Appended::open(options(Path::new("/dev/full"))).unwrap();
+    let mut left = pending("a\nb\n");
+    for _ in 0..3 {
+        assert_eq!(full.append(&mut left).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!((left.lines.as_str(), left.written), ("a\nb\n", 0), "nothing is given up");
+    }
+}

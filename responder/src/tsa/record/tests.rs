@@ -1,0 +1,210 @@
+//! The record as serving threads and operators meet it, in real files.
+
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io::Write as _,
+    os::unix::fs::symlink,
+    path::Path,
+    thread,
+    time::Instant,
+};
+
+use serde_json::Value;
+
+use super::*;
+use crate::tsa::clock::{ClockSource, NotTrusted};
+
+fn token(origin: &Arc<Origin>, number: u32) -> Token {
+    let mut serial = [0x40; 20];
+    serial[16..].copy_from_slice(&number.to_be_bytes());
+    let imprint = Imprint::new("sha256", &[number as u8; 32]);
+    let unix_nanos = 1_700_000_000_000_000_000 + u64::from(number);
+    Token { serial, unix_nanos, imprint, origin: Arc::clone(origin), clock: Some((-5, 6)) }
+}
+
+fn origin(tenant: &str) -> Arc<Origin> {
+    Arc::new(Origin { tenant: tenant.into(), policy: "1.2.3".into(), key: "ab".into() })
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The numbers of the tokens in it.
+fn numbers(lines: &[Value], tenant: &str) -> Vec<u32> {
+    let of_tenant = lines.iter().filter(|line| line["type"] == "token" && line["tenant"] == tenant);
+    of_tenant.map(|line| u32::from_str_radix(&line["serial"].as_str().unwrap()[32..], 16).unwrap()).collect()
+}
+
+fn until(what: &str, mut look: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !look() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn transition() -> Transition {
+    Transition {
+        unix_nanos: 5,
+        source: ClockSource::Kernel,
+        accuracy: Duration::from_secs(1),
+        from: Ok(()),
+        to: Err(NotTrusted::Stepped),
+        discipline: None,
+        problem: None,
+    }
+}
+
+#[test]
+fn every_token_of_every_thread_is_there_once_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    let (writer, recorders) = start(Options::new(path.clone()), 3).unwrap();
+    writer.audit().note(&transition());
+    thread::scope(|scope| {
+        for (recorder, tenant) in recorders.into_iter().zip(["a", "b", "c"]) {
+            scope.spawn(move || {
+                let origin = origin(tenant);
+                for number in 0..20_000 {
+                    assert!(recorder.record(token(&origin, number)));
+                }
+            });
+        }
+    });
+    // Without the end, soon.
+    until("all is written", || writer.state().written == 60_001);
+    let state = writer.finish();
+    assert_eq!(state, State { written: 60_001, lost: 0, failures: 0, rotations: 0, problem: None });
+    let lines = lines(&path);
+    assert_eq!(lines.len(), 60_001);
+    for tenant in ["a", "b", "c"] {
+        assert_eq!(numbers(&lines, tenant), (0..20_000).collect::<Vec<_>>());
+    }
+    let clock = lines.iter().find(|line| line["type"] == "clock").unwrap();
+    assert_eq!((&clock["from"], &clock["to"]), (&"trusted".into(), &"stepped".into()));
+}
+
+#[test]
+fn what_was_recorded_before_the_end_is_there_after_it_and_a_restart_goes_on_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    for start_number in [0, 1000, 2000] {
+        let (writer, recorders) = start(Options::new(path.clone()), 1).unwrap();
+        for number in 0..1000 {
+            assert!(recorders[0].record(token(&origin("a"), start_number + number)));
+        }
+        assert_eq!(writer.finish().written, 1000);
+        assert!(!recorders[0].record(token(&origin("a"), 0)), "nobody takes it any more");
+        // As a loss of power leaves it.
+        File::options().append(true).open(&path).unwrap().write_all(br#"{"type":"tok"#).unwrap();
+    }
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.matches("{\"type\":\"tok\n").count(), 2, "ended by the next start");
+    let whole: String = text.lines().filter(|line| line.ends_with('}')).map(|line| format!("{line}\n")).collect();
+    fs::write(&path, whole).unwrap();
+    assert_eq!(numbers(&lines(&path), "a"), (0..3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn while_the_disk_is_full_tokens_wait_then_are_dropped_and_counted_and_the_record_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    symlink("/dev/full", &path).unwrap();
+    let (writer, recorders) = start(Options::new(path.clone()), 2).unwrap();
+    let (a, b) = (origin("a"), origin("b"));
+    // More than there is room for, on one of two queues; no call takes long.
+    let (mut taken, mut slowest, mut number) = (0_u32, Duration::ZERO, 0);
+    while writer.state().lost < 100 {
+        let begin = Instant::now();
+        taken += u32::from(recorders[0].record(token(&a, number)));
+        slowest = slowest.max(begin.elapsed());
+        number += 1;
+        assert!(number < 3 * limits::RECORD_QUEUE_MAX as u32, "bounded");
+    }
+    assert!(recorders[1].record(token(&b, 7)), "the other thread's queue has room");
+    assert!(slowest < limits::RECORD_INTERVAL * 20, "{slowest:?}");
+    until("it is told", || writer.state().problem.is_some());
+    let state = writer.state();
+    assert!(state.problem.as_ref().is_some_and(|problem| problem.contains("No space left")), "{state:?}");
+    assert_eq!(state.written, 0);
+
+    // There is room again, on another disk.
+    fs::remove_file(&path).unwrap();
+    writer.reopen();
+    until("it is written", || writer.state().written >= u64::from(taken));
+    let state = writer.finish();
+    assert_eq!((state.problem, state.lost), (None, u64::from(number - taken)));
+    let lines = lines(&path);
+    let there = numbers(&lines, "a");
+    assert_eq!(there.len(), taken as usize, "none twice");
+    assert_eq!(there.iter().collect::<HashSet<_>>().len(), taken as usize);
+    assert!(there.is_sorted());
+    assert_eq!(numbers(&lines, "b"), [7]);
+    let told: u64 =
+        lines.iter().filter(|line| line["type"] == "lost").map(|line| line["count"].as_u64().unwrap()).sum();
+    assert_eq!(told, state.lost, "the record says how many are missing");
+    assert_eq!(lines.len() as u64, state.written);
+}
+
+#[test]
+fn the_end_does_not_wait_for_a_full_disk_for_long() {
+    let (writer, recorders) = start(Options::new("/dev/full".into()), 1).unwrap();
+    for number in 0..500 {
+        assert!(recorders[0].record(token(&origin("a"), number)));
+    }
+    let begin = Instant::now();
+    let state = writer.finish();
+    assert!(begin.elapsed() < limits::RECORD_END_MAX + Duration::from_secs(5));
+    assert_eq!((state.written, state.lost), (0, 500));
+    assert!(state.failures > 1 && state.problem.is_some());
+}
+
+#[test]
+fn files_are_rotated_while_tokens_come_and_hold_them_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    let options = Options { rotate_octets: 50_000, ..Options::new(path.clone()) };
+    let (writer, recorders) = start(options, 1).unwrap();
+    let origin = origin("a");
+    for number in 0..10_000 {
+        assert!(recorders[0].record(token(&origin, number)));
+    }
+    let state = writer.finish();
+    assert!(state.rotations >= 3 && state.problem.is_none(), "{state:?}");
+    let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    // The one without a time is the latest.
+    files.rotate_left(1);
+    assert_eq!(files.len() as u64, state.rotations + 1);
+    let all: Vec<_> = files.iter().flat_map(|file| numbers(&lines(file), "a")).collect();
+    assert_eq!(all, (0..10_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_rotation_that_fails_loses_nothing_and_is_told_once_until_it_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inside, path) = (dir.path().join("inside"), dir.path().join("inside/record"));
+    fs::create_dir(&inside).unwrap();
+    let (writer, recorders) = start(Options { rotate_octets: 1, ..Options::new(path.clone()) }, 1).unwrap();
+    let begin = Instant::now();
+    // The name leads nowhere any more; what is open goes on.
+    let away = dir.path().join("away");
+    fs::rename(&inside, &away).unwrap();
+    let origin = origin("a");
+    assert!(recorders[0].record(token(&origin, 0)));
+    until("it is told", || writer.state().problem.is_some());
+    assert!(recorders[0].record(token(&origin, 1)));
+    until("it is written all the same", || writer.state().written == 2);
+    let failures = writer.state().failures;
+    assert!(failures <= begin.elapsed().as_secs() + 2, "{failures}: it is tried again once a second");
+    fs::rename(&away, &inside).unwrap();
+    until("it is well again", || {
+        recorders[0].record(token(&origin, 2));
+        writer.state().rotations > 0
+    });
+    assert_eq!(writer.finish().problem, None);
+}

@@ -1,0 +1,212 @@
+//! The thread between the queues and the file.
+//!
+//! Invariant: it holds a bounded number of lines; while the file takes none it leaves the rest on the queues, whose ends
+//! count what finds no room. Every queue gets its turn. A fault is logged when it begins and when it ends, however often
+//! it is met.
+
+use std::{
+    sync::{
+        Arc, PoisonError,
+        atomic::Ordering::Relaxed,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tracing::{error, info, warn};
+
+use super::{
+    Counters, Order, Token,
+    file::{Appended, Pending},
+    line,
+};
+use crate::limits;
+
+pub(super) struct Worker {
+    file: Appended,
+    orders: Receiver<Order>,
+    queues: Vec<Receiver<Token>>,
+    counters: Arc<Counters>,
+    pending: Pending,
+    /// Lines of `pending`.
+    lines: u64,
+    /// Of the lost ones those that the file tells of.
+    lost_told: u64,
+    /// What is wrong now, by [`Task`].
+    problems: [Option<String>; 3],
+    synchronised: Instant,
+    /// Before which a rotation that failed is not tried again.
+    rotate_from: Instant,
+}
+
+/// What can go wrong, and be mended, by itself.
+#[derive(Clone, Copy)]
+enum Task {
+    Write,
+    Synchronise,
+    Begin,
+}
+
+impl Task {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Write => "written",
+            Self::Synchronise => "synchronised with the disk",
+            Self::Begin => "begun anew",
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(
+        file: Appended,
+        orders: Receiver<Order>,
+        queues: Vec<Receiver<Token>>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let (pending, now) = (Pending::default(), Instant::now());
+        let (problems, synchronised, rotate_from) = (Default::default(), now, now);
+        Self { file, orders, queues, counters, pending, lines: 0, lost_told: 0, problems, synchronised, rotate_from }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            match self.orders.recv_timeout(limits::RECORD_INTERVAL) {
+                Ok(Order::Note(line)) => self.note(&line),
+                Ok(Order::Reopen) => {
+                    let reopened = self.file.reopen(&mut self.pending);
+                    self.tell(Task::Begin, reopened);
+                }
+                Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => return self.end(),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.write();
+            if self.synchronised.elapsed() >= limits::RECORD_SYNCHRONISED_EVERY {
+                self.synchronise();
+            }
+        }
+    }
+
+    fn note(&mut self, line: &str) {
+        if self.pending.lines.len() + line.len() > limits::RECORD_PENDING_OCTETS_MAX {
+            self.counters.lost.fetch_add(1, Relaxed);
+            return;
+        }
+        self.pending.lines.push_str(line);
+        self.lines += 1;
+    }
+
+    /// Writes what is on the queues. False where something is left: because the file took no more, or because tokens come
+    /// as fast as they go and orders have to be looked at as well.
+    fn write(&mut self) -> bool {
+        for _ in 0..=limits::RECORD_QUEUE_MAX / limits::RECORD_BATCH {
+            self.take_tokens();
+            if self.pending.is_empty() {
+                return true;
+            }
+            let appended = self.file.append(&mut self.pending);
+            let failed = appended.is_err();
+            self.tell(Task::Write, appended);
+            if failed {
+                return false;
+            }
+            self.counters.written.fetch_add(std::mem::take(&mut self.lines), Relaxed);
+            if Instant::now() >= self.rotate_from && self.file.is_due(SystemTime::now()) {
+                self.rotate();
+            }
+        }
+        false
+    }
+
+    /// Takes tokens off the queues, unless there are some already that could not be written.
+    fn take_tokens(&mut self) {
+        if self.lines > 0 && self.problems[Task::Write as usize].is_some() {
+            return;
+        }
+        let lost = self.counters.lost.load(Relaxed);
+        if lost > self.lost_told {
+            line::push_lost(&mut self.pending.lines, now(), lost - self.lost_told);
+            self.lost_told = lost;
+            self.lines += 1;
+        }
+        for queue in &self.queues {
+            for token in queue.try_iter().take(limits::RECORD_BATCH) {
+                line::push_token(&mut self.pending.lines, &token);
+                self.lines += 1;
+            }
+        }
+    }
+
+    fn synchronise(&mut self) {
+        let synchronised = self.file.synchronise();
+        self.tell(Task::Synchronise, synchronised);
+        self.synchronised = Instant::now();
+    }
+
+    fn rotate(&mut self) {
+        let rotated = self.file.rotate(SystemTime::now(), &mut self.pending);
+        match &rotated {
+            Ok(removed) => {
+                self.counters.rotations.fetch_add(1, Relaxed);
+                for path in removed {
+                    info!(path = %path.display(), "a rotated record of time-stamps is removed, as configured");
+                }
+            }
+            Err(_) => self.rotate_from = Instant::now() + limits::RECORD_SYNCHRONISED_EVERY,
+        }
+        self.tell(Task::Begin, rotated.map(|_| ()));
+    }
+
+    /// Counts every failure, and logs the first of them and the end.
+    fn tell(&mut self, task: Task, result: std::io::Result<()>) {
+        let before = &mut self.problems[task as usize];
+        if before.is_none() && result.is_ok() {
+            return;
+        }
+        let (path, verb) = (self.file.path().display(), task.verb());
+        let problem = result.err().map(|error| format!("{path} cannot be {verb}: {error}"));
+        match &problem {
+            Some(problem) if before.is_none() => error!(
+                "the record of time-stamps: {problem}; it is tried again and again, and what finds no room on the queues \
+                 meanwhile is missing in it. Make room, or mend the disk"
+            ),
+            Some(_) => {}
+            None => info!(lost = self.counters.lost.load(Relaxed), "the record of time-stamps is {verb} again: {path}"),
+        }
+        self.counters.failures.fetch_add(problem.is_some().into(), Relaxed);
+        *before = problem;
+        let first = self.problems.iter().flatten().next().cloned();
+        *self.counters.problem.lock().unwrap_or_else(PoisonError::into_inner) = first;
+    }
+
+    /// The last of it.
+    fn end(mut self) {
+        let begin = Instant::now();
+        loop {
+            while let Ok(order) = self.orders.try_recv() {
+                if let Order::Note(line) = order {
+                    self.note(&line);
+                }
+            }
+            if self.write() {
+                break;
+            }
+            if begin.elapsed() >= limits::RECORD_END_MAX {
+                let left: usize = self.queues.iter().map(|queue| queue.try_iter().count()).sum();
+                let lost = self.lines + left as u64;
+                self.counters.lost.fetch_add(lost, Relaxed);
+                warn!(lost, "the record of time-stamps ends although not all of it could be written");
+                break;
+            }
+            if self.problems[Task::Write as usize].is_some() {
+                std::thread::sleep(limits::RECORD_INTERVAL);
+            }
+        }
+        self.synchronise();
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
