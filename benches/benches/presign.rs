@@ -25,7 +25,7 @@ use precompute::{
         store::{AnswerStore, Run, Stored},
     },
     records::Change,
-    sign::{OcspSigner, Pool, PoolSettings, ResponseForm, Signers, SoftwareKey},
+    sign::{OcspSigner, Pool, PoolSettings, ResponseForm, Signers, SoftwareKey, Verify},
 };
 
 /// About what ResponseData of one certificate takes.
@@ -56,6 +56,7 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
         threads: 1,
         queue_length_max: 64,
         primary_first: false,
+        verify: Verify::All,
     };
     let pool = Arc::new(Pool::software(&key, certificate.spki_der(), settings).unwrap());
     let (form, public) = (ResponseForm::default(), key.public_key_octets());

@@ -179,10 +179,10 @@ pub const ALLOWANCE_RISE: Duration = Duration::from_millis(500);
 /// How often a session more is asked for where a token gave some and then no more: other programs may give theirs back.
 pub const SESSION_RETRY: Duration = Duration::from_secs(30);
 
-/// Signatures that are verified after a session was opened; then one of [`VERIFIED_ONE_OF`].
+/// Signatures that are verified after a session was opened, where not all are; then one of [`VERIFIED_ONE_OF`].
 pub const VERIFIED_FIRST: u64 = 8;
 
-/// P-256 verifies in twice the time that it signs: about 1 % of it.
+/// P-256 verifies in twice the time that software signs: about 1 % of it.
 pub const VERIFIED_ONE_OF: u64 = 256;
 
 /// How long the end of a pool waits for calls that are running.

@@ -22,4 +22,4 @@ pub use request::{Purpose, Request, RequestError};
 pub use serial::Serial;
 pub use status::{Reason, Record, Status};
 pub use time::UnixTime;
-pub use verify::{VerifyError, verify_signed};
+pub use verify::{Verifier, VerifyError, verify_signed};

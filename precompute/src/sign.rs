@@ -30,7 +30,7 @@ pub use generate::{KeyKind, generate_file};
 pub use holder::{Fault, FaultClass, Holder, Session};
 pub use ocsp_signer::{CertificateInclusion, Identity, OcspSigner, ResponseForm, SignerError};
 pub use pkcs11::Pkcs11Token;
-pub use pool::{Done, Health, Job, MemberStatus, Pool, PoolSettings, PoolStatus, Priority, Times};
+pub use pool::{Done, Health, Job, MemberStatus, Pool, PoolSettings, PoolStatus, Priority, Times, Verify};
 pub use signers::Signers;
 pub use software::{KeyError, SoftwareKey};
 pub use tsa_signer::{TsaSigner, TsaSignerError};

@@ -8,11 +8,11 @@ use std::fmt;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA256_ASN1,
     ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1,
-    ECDSA_P521_SHA512_ASN1, ED25519, ML_DSA_44, ML_DSA_65, ML_DSA_87, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P521_SHA512_ASN1, ED25519, ML_DSA_44, ML_DSA_65, ML_DSA_87, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384,
     RSA_PSS_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
 };
-use der::{Decode as _, Encode as _, asn1::ObjectIdentifier};
+use der::{Decode as _, Encode as _, ErrorKind, asn1::ObjectIdentifier};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::pss::{PssHash, PssParameters};
@@ -71,6 +71,27 @@ pub fn verify_signed(
     UnparsedPublicKey::new(verification, spki.subject_public_key.raw_bytes())
         .verify(message, signature)
         .map_err(|_| VerifyError::Signature)
+}
+
+/// A key by which many signatures are checked: read once.
+#[derive(Debug)]
+pub struct Verifier {
+    key: ParsedPublicKey,
+}
+
+impl Verifier {
+    /// For signatures by the key with this SubjectPublicKeyInfo and with this algorithm.
+    pub fn new(spki_der: &[u8], algorithm: &AlgorithmIdentifierOwned) -> Result<Self, VerifyError> {
+        let spki = SubjectPublicKeyInfoOwned::from_der(spki_der).map_err(VerifyError::Key)?;
+        let verification = verification_for(&spki, algorithm)?;
+        let key = ParsedPublicKey::new(verification, spki.subject_public_key.raw_bytes());
+        Ok(Self { key: key.map_err(|_| VerifyError::Key(ErrorKind::Failed.into()))? })
+    }
+
+    /// Checks `signature` over `message`.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
+        self.key.verify_sig(message, signature).map_err(|_| VerifyError::Signature)
+    }
 }
 
 fn verification_for(

@@ -36,7 +36,7 @@ use self::{
     state::{Outbox, Sitter, State},
 };
 use super::{Algorithm, Fault, FaultClass, Holder, SignError, Signing, SoftwareKey};
-use crate::{limits, pki::verify_signed};
+use crate::{limits, pki::Verifier};
 
 /// Who waits; the first is served first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,11 +97,32 @@ pub struct PoolSettings {
     pub queue_length_max: usize,
     /// All work goes to the first holder that is at work, instead of to all of them.
     pub primary_first: bool,
+    /// Which signatures of holders that are apart are verified.
+    pub verify: Verify,
+}
+
+/// Which signatures of a token are verified before anybody gets them: a wrong one that left would be kept, stored and
+/// handed out until it ends.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Verify {
+    /// Every one.
+    #[default]
+    All,
+    /// The first of each session and a sample of the others, for tokens that sign as fast as this process verifies. By
+    /// RSA every one all the same: a token that computes one wrong can give its key away with it.
+    Sample,
+}
+
+impl Verify {
+    /// Whether no signature of a holder goes by. What this process signs with RSA, the library verifies itself.
+    fn every(self, algorithm: Algorithm, is_apart: bool) -> bool {
+        let is_rsa = matches!(algorithm, Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPssSha256);
+        is_apart && (self == Self::All || is_rsa)
+    }
 }
 
 /// The pool; dropping it lets the running signatures end and refuses the waiting ones.
 pub struct Pool {
-    algorithm: Algorithm,
     /// The key, where a caller may sign with it itself.
     cheap: Option<SoftwareKey>,
     shared: Arc<Shared>,
@@ -113,9 +134,10 @@ struct Shared {
     inner: Mutex<Inner>,
     /// Told when a thread has left, and when the pool ends.
     ended: Condvar,
-    /// SubjectPublicKeyInfo, DER, and with what it is signed: what signatures are verified by.
-    spki: Vec<u8>,
-    identifier: AlgorithmIdentifierOwned,
+    /// What signatures are verified by, and which of them.
+    verifier: Verifier,
+    verify: Verify,
+    algorithm: Algorithm,
 }
 
 struct Inner {
@@ -126,7 +148,7 @@ struct Inner {
 
 impl Pool {
     /// A pool over holders of the key whose public half is `spki` (SubjectPublicKeyInfo, DER). Sessions are opened by
-    /// the threads. An error where the system gives no more threads.
+    /// the threads. An error where the public half cannot be read, or the system gives no more threads.
     pub fn new(
         algorithm: Algorithm,
         spki: &[u8],
@@ -135,6 +157,7 @@ impl Pool {
     ) -> io::Result<Self> {
         use der::Decode as _;
         let identifier = AlgorithmIdentifierOwned::from_der(algorithm.identifier()).map_err(io::Error::other)?;
+        let verifier = Verifier::new(spki, &identifier).map_err(|error| io::Error::other(error.to_string()))?;
         let now = Instant::now();
         let threads = |holder: &Arc<dyn Holder>| settings.threads.min(holder.sessions_max()).max(1);
         let is_apart = holders.iter().any(|holder| holder.is_apart());
@@ -144,18 +167,19 @@ impl Pool {
         for (place, holder) in holders.iter().enumerate() {
             sitters.extend((0..threads(holder)).map(|_| state.sit(place)));
         }
-        let setting = format!("{} {} {}", settings.key, settings.threads, settings.primary_first);
+        let setting = format!("{} {} {} {:?}", settings.key, settings.threads, settings.primary_first, settings.verify);
         let inner = Mutex::new(Inner { pool: state, ids: HashSet::new() });
         let shared = Arc::new(Shared {
             name: settings.name,
             setting,
             inner,
             ended: Condvar::new(),
-            spki: spki.to_vec(),
-            identifier,
+            verifier,
+            verify: settings.verify,
+            algorithm,
         });
         // From here on dropping it ends the threads that were started.
-        let pool = Self { algorithm, cheap: None, shared };
+        let pool = Self { cheap: None, shared };
         for (started, sitter) in sitters.iter().enumerate() {
             if let Err(error) = thread::start(&pool.shared, *sitter) {
                 pool.shared.lock().pool.alive -= sitters.len() - started;
@@ -178,7 +202,7 @@ impl Pool {
 
 impl Signing for Pool {
     fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.shared.algorithm
     }
 
     fn signs_here(&self) -> bool {
@@ -218,7 +242,7 @@ impl Shared {
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Fault> {
         let wrong = |error| Fault::new(FaultClass::Device, format!("its signature {error}"));
-        verify_signed(&self.spki, &self.identifier, message, signature).map_err(wrong)
+        self.verifier.verify(message, signature).map_err(wrong)
     }
 }
 
@@ -246,7 +270,7 @@ impl Drop for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pool({} for {})", self.algorithm, self.shared.name)
+        write!(f, "Pool({} for {})", self.shared.algorithm, self.shared.name)
     }
 }
 

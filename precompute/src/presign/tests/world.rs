@@ -23,7 +23,9 @@ use crate::{
     ocsp::{CertStatus, HashAlgorithm, IssuerHashes, profile::Kept},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
     records::Change,
-    sign::{Algorithm, Job, OcspSigner, Pool, PoolSettings, ResponseForm, SignError, Signers, Signing, SoftwareKey},
+    sign::{
+        Algorithm, Job, OcspSigner, Pool, PoolSettings, ResponseForm, SignError, Signers, Signing, SoftwareKey, Verify,
+    },
     source::openssl::{Ca, KEYS},
 };
 
@@ -221,7 +223,13 @@ pub(super) fn delegate(world: &World, stem: &str, left: &str) -> Arc<OcspSigner>
 
 fn pool(key: &SoftwareKey, certificate: &Certificate, threads: usize) -> Pool {
     let queue_length_max = limits::SIGN_QUEUE_LENGTH_MAX;
-    let settings =
-        PoolSettings { name: "test".into(), key: String::new(), threads, queue_length_max, primary_first: false };
+    let settings = PoolSettings {
+        name: "test".into(),
+        key: String::new(),
+        threads,
+        queue_length_max,
+        primary_first: false,
+        verify: Verify::All,
+    };
     Pool::software(key, certificate.spki_der(), settings).unwrap()
 }

@@ -17,6 +17,8 @@ use aws_lc_rs::{
 use super::*;
 use crate::sign::Session;
 
+mod wrong;
+
 const LONG: Duration = Duration::from_secs(60);
 
 /// What a holder does with the next call.
@@ -169,6 +171,7 @@ impl Bench {
             threads: 1,
             queue_length_max: 1000,
             primary_first: false,
+            verify: Verify::All,
         };
         set(&mut settings);
         let handles = tokens.iter().map(|token| Arc::new(Handle(Arc::clone(token))) as Arc<dyn Holder>).collect();
@@ -498,20 +501,6 @@ fn a_call_that_does_not_return_costs_its_thread_and_the_job_goes_to_the_other_ho
     bench.gates[0].send(()).unwrap();
     bench.until("the thread left", |status| status.members[0].written_off == 0);
     assert!(bench.results.try_recv().is_err());
-}
-
-#[test]
-fn a_signature_that_does_not_verify_never_leaves() {
-    let bench = Bench::new(2, 1, 100);
-    bench.order(0, &[], Order::Lie);
-    for number in 0..50 {
-        bench.submit(&number.to_string(), Priority::Live, LONG);
-    }
-    for _ in 0..50 {
-        assert_eq!(bench.next().1, Ok(()), "verified by the test");
-    }
-    bench.until("it is away", |status| status.members[0].health != Health::AtWork);
-    assert!(bench.pool().status().members[0].why.as_ref().unwrap().contains("its signature"));
 }
 
 #[test]

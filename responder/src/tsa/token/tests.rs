@@ -8,7 +8,7 @@ use cms::{
 use der::{Decode as _, Encode as _, asn1::OctetString};
 use precompute::{
     pki::{Certificate, certificates, verify_signed},
-    sign::{Pool, PoolSettings, SoftwareKey},
+    sign::{Pool, PoolSettings, SoftwareKey, Verify},
     tsp::{Accuracy, ImprintHash, Oid, Precision},
 };
 use x509_cert::spki::AlgorithmIdentifierOwned;
@@ -41,8 +41,14 @@ fn authority(dir: &Path, key: &[&str], algorithm: Option<Algorithm>) -> (Softwar
         Some(algorithm) => key.with_algorithm(algorithm).unwrap(),
         None => key,
     };
-    let settings =
-        PoolSettings { name: "tsa".into(), key: String::new(), threads: 1, queue_length_max: 8, primary_first: false };
+    let settings = PoolSettings {
+        name: "tsa".into(),
+        key: String::new(),
+        threads: 1,
+        queue_length_max: 8,
+        primary_first: false,
+        verify: Verify::All,
+    };
     let pool = Arc::new(Pool::software(&key, chain[0].spki_der(), settings).unwrap());
     let octets = key.public_key_octets().to_vec();
     let signer = TsaSigner::new("tsa", (&chain[0], &chain[1..]), &octets, pool, NOW, Duration::ZERO).unwrap();

@@ -193,6 +193,7 @@ impl Key {
             threads: wanted.threads.unwrap_or_else(|| self.default_threads()),
             queue_length_max: limits::SIGN_QUEUE_LENGTH_MAX,
             primary_first: wanted.primary_first,
+            verify: crate::sign::Verify::All,
         };
         let threads = settings.threads;
         let pool = match self {
