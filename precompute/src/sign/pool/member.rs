@@ -42,6 +42,8 @@ pub(super) struct Member {
     /// Faults in a row, by what becomes a device fault when there are too many.
     throttled: u32,
     sessions_lost: u32,
+    /// It could not do what it was asked for, and is to make a test signature before anything else.
+    pub doubted: bool,
     /// It was told that the holder gives fewer sessions than there are threads.
     fewer_told: bool,
     last_used: Instant,
@@ -114,6 +116,7 @@ impl Member {
             pause_until: None,
             throttled: 0,
             sessions_lost: 0,
+            doubted: false,
             fewer_told: false,
             last_used: now,
             returned: None,
@@ -175,7 +178,7 @@ impl Member {
     pub(super) fn returned(&mut self, now: Instant) -> Option<Duration> {
         let away = self.breaker.close(now)?;
         self.returned = Some(now);
-        self.fewer_told = false;
+        (self.fewer_told, self.doubted) = (false, false);
         (self.throttled, self.sessions_lost, self.pause_until) = (0, 0, None);
         self.allowance = self.seats.len().max(1);
         Some(away)
@@ -197,8 +200,9 @@ impl Member {
         Some(if news { News::Fewer(sessions) } else { News::None })
     }
 
-    /// A call failed in the thread of `seat`: SIGNING.md, "What an error means".
-    pub(super) fn failed(&mut self, fault: &Fault, seat: usize, now: Instant) -> (Remedy, News) {
+    /// A call failed in the thread of `seat`: SIGNING.md, "What an error means". `others` says whether there are other
+    /// holders at work.
+    pub(super) fn failed(&mut self, fault: &Fault, seat: usize, others: bool, now: Instant) -> (Remedy, News) {
         self.failed += 1;
         self.last_used = now;
         match fault.class {
@@ -231,7 +235,13 @@ impl Member {
                 let news = self.breaker.lock(&fault.message);
                 (Remedy::Again, if news { News::Away(fault.message.clone()) } else { News::None })
             }
-            FaultClass::Defect => (Remedy::Fail, News::None),
+            // What one cannot do (a key that was made for something else, a mechanism that is not allowed), others may.
+            FaultClass::Defect if others => (Remedy::Again, self.away(fault, now)),
+            // It may be this one job only.
+            FaultClass::Defect => {
+                self.doubted = true;
+                (Remedy::Fail, News::None)
+            }
         }
     }
 

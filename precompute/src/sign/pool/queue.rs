@@ -4,11 +4,14 @@ use std::{collections::VecDeque, time::Instant};
 
 use super::{Job, Priority};
 
-/// A job, and how often it was taken up.
+/// A job, and how often it was taken up in vain.
 #[derive(Debug)]
 pub(super) struct Task {
     pub job: Job,
-    pub attempts: u32,
+    /// Times that a holder failed at it,
+    pub attempts: usize,
+    /// and times that only the session was of no use.
+    pub sessions_lost: usize,
     /// When it was handed in.
     pub since: Instant,
 }
@@ -31,7 +34,7 @@ impl Queue {
         if waiting.len() >= self.length_max {
             return Err(job);
         }
-        waiting.push_back(Task { job, attempts: 0, since: now });
+        waiting.push_back(Task { job, attempts: 0, sessions_lost: 0, since: now });
         Ok(())
     }
 

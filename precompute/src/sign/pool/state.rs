@@ -204,6 +204,9 @@ impl State {
                 _ => sit_down(member, sitter, None, limits::OPEN_CALL_LIMIT, Step::Open, now),
             };
         }
+        if std::mem::take(&mut member.doubted) {
+            return sit_down(member, sitter, None, limits::SIGN_CALL_LIMIT, Step::Test, now);
+        }
         let may_sign = chosen && member.has_room(now);
         if !may_sign && !self.queue.is_empty() {
             let pause = member.pause_until().filter(|until| now < *until);
@@ -295,6 +298,8 @@ impl State {
         outbox: &mut Outbox,
         now: Instant,
     ) -> Vec<Notice> {
+        let at_work = |(number, member): (usize, &Member)| number != place && member.breaker.is_closed();
+        let others = self.members.iter().enumerate().any(at_work);
         let member = &mut self.members[place];
         if fault.class != FaultClass::Throttle {
             member.seats[seat].has_session = false;
@@ -310,7 +315,7 @@ impl State {
             }
             return notices;
         }
-        let (mut remedy, news) = member.failed(fault, seat, now);
+        let (mut remedy, news) = member.failed(fault, seat, others, now);
         if let News::Away(why) = news {
             let locked = member.breaker.is_locked();
             member.wake_all();
@@ -321,10 +326,16 @@ impl State {
         }
         let is_down = self.is_down();
         if let Some(mut task) = task {
-            task.attempts += u32::from(fault.class != FaultClass::Throttle);
-            // Once for each holder, and once more for a session that was lost.
-            let attempts_max = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-            if task.attempts > attempts_max || task.job.deadline <= now || is_down {
+            match fault.class {
+                FaultClass::Throttle => {}
+                FaultClass::Session => task.sessions_lost += 1,
+                FaultClass::Device | FaultClass::Locked | FaultClass::Defect => task.attempts += 1,
+            }
+            // Once for each holder, and once more. Every session that there is may be stale: with whichever thread the
+            // task is, no more of them are its fault.
+            let sessions: usize = self.members.iter().map(|member| member.seats.len()).sum();
+            let is_tried = task.attempts > self.members.len() || task.sessions_lost > sessions;
+            if is_tried || task.job.deadline <= now || is_down {
                 remedy = Remedy::Fail;
             }
             match remedy {
