@@ -39,6 +39,7 @@ use crate::{
     metrics::{Counters, Histogram, METHODS, Requests, Result as Counted},
     ocsp::miss::Misses,
     site::{Issuer, Site},
+    tsa::record::Writer,
 };
 
 /// All that is told.
@@ -48,6 +49,7 @@ pub struct Status {
     counters: Vec<Arc<Counters>>,
     misses: Arc<Misses>,
     presign: Arc<Progress>,
+    record: Option<Arc<Writer>>,
     /// Whether the service counts as ready while a signer has nobody to sign for it.
     ready_without_signers: bool,
     draining: AtomicBool,
@@ -64,6 +66,7 @@ impl Status {
         counters: Vec<Arc<Counters>>,
         misses: Arc<Misses>,
         presign: Arc<Progress>,
+        record: Option<Arc<Writer>>,
         ready_without_signers: bool,
     ) -> Arc<Self> {
         let started = UnixTime::now();
@@ -72,6 +75,7 @@ impl Status {
             counters,
             misses,
             presign,
+            record,
             ready_without_signers,
             draining: AtomicBool::new(false),
             started,
@@ -150,7 +154,8 @@ async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
 
 async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let site = Arc::clone(&status.site.borrow());
-    let (ready, lines) = time_stamps::readiness(&site, status.draining.load(Relaxed), UnixTime::now());
+    let draining = status.draining.load(Relaxed);
+    let (ready, lines) = time_stamps::readiness(&site, status.record.as_deref(), draining, UnixTime::now());
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
 }
 
@@ -238,7 +243,7 @@ impl Collector for Scrape {
         )?;
         presign(&mut encoder, &status.presign.report())?;
         Pools::of(&site).encode(&mut encoder)?;
-        time_stamps::encode(&mut encoder, &site)?;
+        time_stamps::encode(&mut encoder, &site, status.record.as_deref())?;
         gauge(&mut encoder, "start_time_seconds", "When the process was started, Unix time", status.started.0)?;
 
         let reloaded = status.reloaded.load(Relaxed);

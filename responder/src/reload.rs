@@ -14,7 +14,13 @@ use precompute::{engine::Engine, pki::UnixTime, presign::Presigner};
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
-use crate::{admin::Status, config::Config, net::tls::Certificates, site::Site, tsa::clocks::Clocks};
+use crate::{
+    admin::Status,
+    config::Config,
+    net::tls::Certificates,
+    site::Site,
+    tsa::{clocks::Clocks, record::Writer},
+};
 
 /// Something that the engine's thread does between two looks at its sources.
 pub type Order = Box<dyn FnOnce(&mut Engine) + Send>;
@@ -40,6 +46,8 @@ pub struct Reload {
     pub presigner: Arc<Presigner>,
     /// Where the outcome is told.
     pub status: Arc<Status>,
+    /// What is opened again, for those who have renamed it.
+    pub record: Option<Arc<Writer>>,
 }
 
 /// What stays until the next start, as text to be compared, with the key that it stands under.
@@ -73,6 +81,7 @@ impl Bound {
 impl Reload {
     /// Reads the file and goes over to it.
     pub async fn run(&self) {
+        self.record.iter().for_each(|record| record.reopen());
         let outcome = self.change().await;
         match &outcome {
             Ok(()) => info!(file = %self.path.display(), "the configuration was read again"),

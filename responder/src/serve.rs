@@ -55,7 +55,11 @@ use crate::{
     serve::bound::{Bound, Listening},
     site::Site,
     standing,
-    tsa::clocks::Clocks,
+    tsa::{
+        clock::Transition,
+        clocks::Clocks,
+        record::{self, Recorder},
+    },
 };
 
 /// What the service has bound, once it is ready.
@@ -139,8 +143,14 @@ fn run_with(
         );
     })?;
     let states = engine.states();
-    let TimeStamping { clock, lease } = config.time_stamping;
-    let clocks = Arc::new(Clocks::new(clock, lease, Arc::new(|_| ())));
+    let TimeStamping { clock, lease, record } = &config.time_stamping;
+    let (record, recorders) = match record.clone().map(|options| record::start(options, config.workers)).transpose()? {
+        Some((writer, recorders)) => (Some(Arc::new(writer)), recorders),
+        None => (None, Vec::new()),
+    };
+    let audit = record.as_ref().map(|record| record.audit());
+    let note = move |transition: &Transition| audit.iter().for_each(|audit| audit.note(transition));
+    let clocks = Arc::new(Clocks::new(*clock, *lease, Arc::new(note)));
     let site = Site::new(&config.common, &states, &clocks, config.workers, None)?;
     let (sites, site) = watch::channel(Arc::new(site));
     // The signers of a configuration that was replaced are to go, with their threads and sessions.
@@ -151,7 +161,8 @@ fn run_with(
     let access = (config.access_sample, &lines);
     // Not before: who is refused goes to another replica, who is not would wait here for the rest of the start.
     let Listening { workers: listeners, admin } = bound.listen()?;
-    let mut workers = Workers::start(listeners, &config.manners, tls_config.as_ref(), &site, &misses, access)?;
+    let mut workers =
+        Workers::start(listeners, &config.manners, tls_config.as_ref(), &site, &misses, access, recorders)?;
     // It ends when the last worker has.
     drop(lines);
     thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
@@ -163,7 +174,14 @@ fn run_with(
     };
     let presigner = Arc::new(Presigner::start(settings, site.borrow().subjects())?);
     let progress = Arc::clone(presigner.progress());
-    let status = admin::Status::new(site, workers.counters.clone(), misses, progress, config.ready_without_signers);
+    let status = admin::Status::new(
+        site,
+        workers.counters.clone(),
+        misses,
+        progress,
+        record.clone(),
+        config.ready_without_signers,
+    );
     let (orders, ordered) = std::sync::mpsc::channel::<Order>();
     let (following_on, followed) = std::sync::mpsc::channel();
     let follow = {
@@ -191,6 +209,7 @@ fn run_with(
             sites,
             presigner: Arc::clone(&presigner),
             status: Arc::clone(&status),
+            record: record.clone(),
         };
         let reloading = tokio::spawn(async move {
             while hangup.recv().await.is_some() {
@@ -246,6 +265,8 @@ fn run_with(
     }
     // A configuration or a TLS certificate that is just being read may hang in the same way.
     control.shutdown_timeout(limits::READING_END_MAX);
+    // What was vouched for is on disk.
+    drop((clocks, status, record));
     // What is signed is stored.
     drop(presigner);
     info!("stopped");
@@ -335,7 +356,9 @@ impl Workers {
         site: &watch::Receiver<Arc<Site>>,
         misses: &Arc<Misses>,
         (access_sample, lines): (u32, &SyncSender<access::Line>),
+        recorders: Vec<Recorder>,
     ) -> io::Result<Self> {
+        let mut recorders = recorders.into_iter();
         let (stop, _) = watch::channel(false);
         let (words, lost) = mpsc::unbounded_channel();
         let (ready, accepting) = std::sync::mpsc::channel();
@@ -356,6 +379,7 @@ impl Workers {
                 tls: tls.map(Arc::clone),
                 sites: site.clone(),
                 misses: Arc::clone(misses),
+                recorder: recorders.next(),
                 counters,
                 connections_max,
                 stop: workers.stop.subscribe(),

@@ -294,6 +294,7 @@ impl Tenant {
             Arc::new(Issuer::new(name, config.policy, certificate, state.clone(), signers.clone(), workers))
         };
         let issuers: Vec<_> = config.issuers.iter().zip(states).map(issuer).collect();
+        let name = &config.name;
         let authority = |config: &TsaConfig| {
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.authorities);
             let former = formers.find(|authority| authority.name == config.name);
@@ -301,7 +302,9 @@ impl Tenant {
                 return Ok(Arc::clone(same));
             }
             let clock = clocks.clock(&config.policy)?;
-            Authority::new(config, clock, former.map(Arc::as_ref), workers).map(Arc::new).map_err(io::Error::other)
+            Authority::new(name, config, clock, former.map(Arc::as_ref), workers)
+                .map(Arc::new)
+                .map_err(io::Error::other)
         };
         let mut authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
         // Stable: at one path the first of the file stays the first.

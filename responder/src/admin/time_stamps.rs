@@ -5,15 +5,15 @@ use std::{fmt::Write as _, time::Duration};
 use precompute::pki::UnixTime;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Labels, counters, gauges};
+use super::{Labels, counters, gauge, gauges};
 use crate::{
     site::Site,
-    tsa::{authority::Authority, clock::State, counters::Outcome},
+    tsa::{authority::Authority, clock::State, counters::Outcome, record::Writer},
 };
 
 /// Whether time-stamps may be asked for here, and what there is to say about it, a line each. Ready is who can give
 /// tokens by every authority: a balancer cannot tell one from the other.
-pub(super) fn readiness(site: &Site, draining: bool, now: UnixTime) -> (bool, String) {
+pub(super) fn readiness(site: &Site, record: Option<&Writer>, draining: bool, now: UnixTime) -> (bool, String) {
     let problems: Vec<_> = site
         .authorities()
         .filter_map(|(tenant, authority)| Some((tenant, &authority.name, authority.problem(now)?)))
@@ -33,6 +33,9 @@ pub(super) fn readiness(site: &Site, draining: bool, now: UnixTime) -> (bool, St
     }
     for (tenant, authority) in site.authorities() {
         let _ = writeln!(lines, "{tenant}/{}: {}", authority.name, said(&authority.clock.state()));
+    }
+    if let Some(problem) = record.and_then(|record| record.state().problem) {
+        let _ = writeln!(lines, "degraded: the record of tokens cannot be written: {problem}");
     }
     (ready, lines)
 }
@@ -63,7 +66,7 @@ fn labels((tenant, authority): (&str, &Authority)) -> Labels {
     vec![("tenant", tenant.to_owned()), ("tsa", authority.name.clone())]
 }
 
-pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site) -> std::fmt::Result {
+pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: Option<&Writer>) -> std::fmt::Result {
     let all: Vec<_> = site.authorities().map(|(tenant, authority)| (tenant, &**authority)).collect();
     if all.is_empty() {
         return Ok(());
@@ -114,5 +117,16 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site) -> std::f
         })
     });
     let help = "How often trust in the clock was won (trusted) and lost, by reason";
-    counters(encoder, "tsa_clock_transitions", help, transitions.collect())
+    counters(encoder, "tsa_clock_transitions", help, transitions.collect())?;
+    let Some(state) = record.map(Writer::state) else { return Ok(()) };
+    for (name, help, value) in [
+        ("tsa_record_lines", "Lines of the record that are in its file", state.written),
+        ("tsa_record_lost", "Tokens and changes of the clock that are missing there", state.lost),
+        ("tsa_record_failures", "How often the file could not be written, opened or renamed", state.failures),
+        ("tsa_record_rotations", "Files of the record that were ended", state.rotations),
+    ] {
+        counters(encoder, name, help, vec![(Labels::new(), value)])?;
+    }
+    let faulty = u64::from(state.problem.is_some());
+    gauge(encoder, "tsa_record_faulty", "Whether the record of tokens cannot be written now", faulty)
 }

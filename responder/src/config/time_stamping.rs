@@ -6,7 +6,7 @@ use precompute::config::{Config as Common, Section};
 
 use crate::{
     limits,
-    tsa::{clock::ClockSource, clocks::Clocks},
+    tsa::{clock::ClockSource, clocks::Clocks, record},
 };
 
 /// `[time_stamping]`
@@ -16,11 +16,13 @@ pub struct TimeStamping {
     pub clock: ClockSource,
     /// How long a reading of it counts.
     pub lease: Duration,
+    /// Where tokens are recorded; `None` where nobody wants it.
+    pub record: Option<record::Options>,
 }
 
 impl Default for TimeStamping {
     fn default() -> Self {
-        Self { clock: ClockSource::default(), lease: limits::CLOCK_LEASE }
+        Self { clock: ClockSource::default(), lease: limits::CLOCK_LEASE, record: None }
     }
 }
 
@@ -34,7 +36,27 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<TimeStamping> {
         })
     });
     let lease = section.duration("lease", limits::CLOCK_LEASE_RANGE);
-    Some(TimeStamping { clock: clock.unwrap_or(default.clock), lease: lease.unwrap_or(default.lease) })
+    let record = section.path("record").map(record::Options::new);
+    let record = read_record(section, record);
+    Some(TimeStamping { clock: clock.unwrap_or(default.clock), lease: lease.unwrap_or(default.lease), record })
+}
+
+/// When another file is begun, and how many stay.
+fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> Option<record::Options> {
+    const KEYS: [&str; 3] = ["record_rotate_octets", "record_rotate_age", "record_keep"];
+    let octets = section.integer(KEYS[0], 1 << 16..=i64::MAX);
+    let age = section.duration(KEYS[1], Duration::from_secs(60)..=Duration::from_secs(366 * 86_400));
+    let keep = section.integer(KEYS[2], 1..=1_000_000);
+    if let (None, Some(key)) = (&options, KEYS.into_iter().find(|key| section.has(key))) {
+        section.problem(key, "has no use without a file; add `record = \"/var/lib/ostia/tokens.jsonl\"`");
+    }
+    let options = options?;
+    Some(record::Options {
+        rotate_octets: octets.map_or(options.rotate_octets, |octets| octets as u64),
+        rotate_age: age.unwrap_or(options.rotate_age),
+        keep: keep.map(|keep| keep as usize),
+        ..options
+    })
 }
 
 /// What each authority promises must be one that a clock can keep.

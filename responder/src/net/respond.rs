@@ -78,7 +78,7 @@ pub async fn respond(
     {
         let context = context(worker, head, keep_alive, UnixTime::now());
         let mut scratch = worker.stamp_scratch.take();
-        let exchange = stamp::Exchange { worker, tenant, under, head, context, may_wait: out.is_empty() };
+        let exchange = stamp::Exchange { worker, under, head, context, may_wait: out.is_empty() };
         let responded = exchange.run(body, &mut scratch, out).await;
         worker.stamp_scratch.replace(scratch);
         return responded;

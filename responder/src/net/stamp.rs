@@ -16,13 +16,8 @@ use super::{
 };
 use crate::{
     limits,
-    site::{Tenant, Under},
-    tsa::{
-        authority::{Authority, Prepared},
-        counters::Outcome,
-        failure::Failure,
-        request::Request,
-    },
+    site::Under,
+    tsa::{authority::Authority, counters::Outcome, failure::Failure, request::Request},
 };
 
 /// Room to make a token in.
@@ -35,7 +30,6 @@ pub struct Scratch {
 /// One request to a tenant's authorities at one path; there is at least one.
 pub(super) struct Exchange<'a> {
     pub(super) worker: &'a Worker,
-    pub(super) tenant: &'a Tenant,
     pub(super) under: Under<'a>,
     pub(super) head: &'a Head<'a>,
     pub(super) context: Context,
@@ -162,7 +156,9 @@ impl<'a> Exchange<'a> {
         let layout = authority.lay_out(tst_info, attributes, &signature, prepared.cert_req);
         head::time_stamp(out, layout.length(), &self.context);
         layout.write(out);
-        self.record(authority, &prepared);
+        if let Some(recorder) = &self.worker.recorder {
+            recorder.record(prepared.recorded(&authority.policy));
+        }
         Some(Ok(()))
     }
 
@@ -185,9 +181,5 @@ impl<'a> Exchange<'a> {
             // The signer is too slow, or gone.
             Ok(Err(_)) | Err(_) => Err(SignError::Busy),
         }
-    }
-
-    fn record(&self, authority: &Authority, prepared: &Prepared<'_>) {
-        let _ = (authority, prepared, &self.tenant.name);
     }
 }

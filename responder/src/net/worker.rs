@@ -34,7 +34,14 @@ use super::{
     stamp,
     turns::Turns,
 };
-use crate::{access::Sampler, limits, metrics::Counters, ocsp::miss::Misses, site::Site, tsa::serial::Serials};
+use crate::{
+    access::Sampler,
+    limits,
+    metrics::Counters,
+    ocsp::miss::Misses,
+    site::Site,
+    tsa::{record::Recorder, serial::Serials},
+};
 
 /// What all connections of one thread share.
 pub struct Worker {
@@ -54,6 +61,8 @@ pub struct Worker {
     pub(super) turns: Turns,
     /// The numbers of tokens.
     pub(super) serials: RefCell<Serials>,
+    /// Where tokens are recorded.
+    pub(super) recorder: Option<Recorder>,
     /// Time for answers that serve one client alone.
     pub budget: Cell<Budget>,
     /// Which requests are told in the log.
@@ -141,6 +150,8 @@ pub struct Start {
     pub sites: watch::Receiver<Arc<Site>>,
     /// See [`Worker`].
     pub misses: Arc<Misses>,
+    /// Where its tokens are recorded.
+    pub recorder: Option<Recorder>,
     /// See [`Worker`].
     pub counters: Arc<Counters>,
     /// Connections that it may have at once.
@@ -181,6 +192,7 @@ impl Worker {
             stamp_scratch: RefCell::default(),
             turns: Turns::default(),
             serials: RefCell::new(Serials::new()?),
+            recorder: start.recorder,
             access: start.access,
             budget: Cell::new(Budget::new(std::time::Instant::now())),
             balance: start.balance,

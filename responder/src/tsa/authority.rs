@@ -12,11 +12,12 @@ use std::{
     time::Instant,
 };
 
+use aws_lc_rs::digest;
 use precompute::{
     config::{TsaConfig, TsaPolicy},
     pki::{Certificate, UnixTime, verify_signed},
     sign::TsaSigner,
-    tsp::ImprintHash,
+    tsp::{ImprintHash, Oid},
 };
 use tracing::error;
 use x509_cert::spki::AlgorithmIdentifierOwned;
@@ -25,6 +26,7 @@ use super::{
     clock::{Clock, NotTrusted, Reading},
     counters::{Outcome, Outcomes},
     failure::Failure,
+    record::{Imprint, Origin, Token},
     request::Request,
     serial::SerialNumber,
     token::{GenTime, Info, Layout, Template},
@@ -51,6 +53,8 @@ pub struct Authority {
     /// Of the signer's certificate.
     identifier: AlgorithmIdentifierOwned,
     chain: String,
+    /// For the record, in the order of the policies.
+    origins: Vec<Arc<Origin>>,
     /// The last genTime where tokens are in order, in microseconds.
     last: AtomicU64,
     since: Instant,
@@ -63,21 +67,40 @@ pub struct Prepared<'a> {
     pub hash: ImprintHash,
     /// The request's.
     pub digest: &'a [u8],
-    /// Content octets.
-    pub policy: &'a [u8],
+    /// Who makes it.
+    pub origin: &'a Arc<Origin>,
     /// Of the token.
     pub serial: SerialNumber,
     /// Of the token.
     pub gen_time: GenTime,
-    /// What the clock said.
+    /// What the clock said, and what genTime is cut off from.
     pub reading: Reading,
     /// Whether certificates go along.
     pub cert_req: bool,
 }
 
+/// Octets of the SHA-256 of the SubjectPublicKeyInfo by which the record names a key: `openssl x509 -in tsa.pem -noout
+/// -pubkey | openssl pkey -pubin -outform DER | sha256sum` begins with them.
+const KEY_NAME_OCTETS: usize = 16;
+
+impl Prepared<'_> {
+    /// What the record says of the token.
+    pub fn recorded(&self, policy: &TsaPolicy) -> Token {
+        let Reading { unix_nanos, offset_nanos, uncertainty_nanos, checked } = self.reading;
+        Token {
+            serial: self.serial,
+            unix_nanos: unix_nanos - unix_nanos % policy.precision.nanoseconds(),
+            imprint: Imprint::new(self.hash.name(), self.digest),
+            origin: Arc::clone(self.origin),
+            clock: checked.then_some((offset_nanos, uncertainty_nanos)),
+        }
+    }
+}
+
 impl Authority {
     /// By a configuration. `former` is what its outcomes are counted with since the start, if it was there before.
     pub fn new(
+        tenant: &str,
         config: &TsaConfig,
         clock: Arc<Clock>,
         former: Option<&Self>,
@@ -97,6 +120,7 @@ impl Authority {
             template: Template::new(signer, policy),
             identifier,
             chain: chain(signer),
+            origins: policy.policies.iter().map(|policy| Arc::new(origin(tenant, policy, signer))).collect(),
             last: AtomicU64::new(0),
             since: Instant::now(),
         })
@@ -143,14 +167,16 @@ impl Authority {
         }
         let gen_time = GenTime::new(reading.unix_nanos, self.policy.precision);
         let serial = serial().ok_or(Failure::SystemFailure)?;
-        // There is at least one.
-        let policy = asked.unwrap_or_else(|| self.policy.policies[0].content());
+        // The first where none is asked for.
+        let policies = &self.policy.policies;
+        let place = policies.iter().position(|own| asked.is_some_and(|asked| own.content() == asked)).unwrap_or(0);
+        let (policy, origin) = (policies[place].content(), &self.origins[place]);
         let nonce = request.nonce;
         let info = Info { policy, imprint: request.imprint, serial: &serial, gen_time: &gen_time, nonce };
         self.template.tst_info(tst_info, &info);
         self.template.attributes(attributes, tst_info, now);
         let (digest, cert_req) = (request.digest, request.cert_req);
-        Ok(Prepared { hash, digest, policy, serial, gen_time, reading, cert_req })
+        Ok(Prepared { hash, digest, origin, serial, gen_time, reading, cert_req })
     }
 
     /// The time that a token may tell.
@@ -215,6 +241,12 @@ impl Authority {
             .is_down()
             .then(|| "nobody signs for it: none of its key's holders is at work".to_owned())
     }
+}
+
+fn origin(tenant: &str, policy: &Oid, signer: &TsaSigner) -> Origin {
+    let key = digest::digest(&digest::SHA256, signer.certificate().spki_der());
+    let key = key.as_ref()[..KEY_NAME_OCTETS].iter().map(|octet| format!("{octet:02x}")).collect();
+    Origin { tenant: tenant.to_owned(), policy: policy.to_string(), key }
 }
 
 /// PEM, the signer's certificate first.

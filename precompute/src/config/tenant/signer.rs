@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use self::key::Wanted;
 use super::{Section, noted};
 use crate::{
     limits,
@@ -90,16 +91,13 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
         section.problem("designated", "needs the certificate that clients are configured to trust; add `certificate`");
     }
     let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
-    let threads = section.integer("threads", 1..=limits::SIGN_THREADS_MAX).map(|threads| threads as usize);
-    let primary_first = section.boolean("primary_first").unwrap_or(false);
     let own = file.as_deref().and_then(<[_]>::split_first);
     let own = if given { own } else { purpose.issuer.map(|issuer| (issuer, &[][..])) };
+    let wanted = Wanted::read(section, purpose.name);
     let key = key::read(section, own.map(|(certificate, _)| certificate))?;
     let issuer = purpose.issuer?;
     let (certificate, chain) = own?;
     check_chain(section, purpose, chain);
-    let written = section.strings("key").unwrap_or_default().join(" ");
-    let wanted = key::Wanted { name: purpose.name, key: written, threads, primary_first };
     let pool = Arc::new(key.pool(section, certificate, &wanted)?);
     let identity = Identity { certificate, chain, designated };
     let octets = key.public_key_octets(certificate);

@@ -245,10 +245,9 @@ fn read_signer(section: &mut Section<'_>, name: &str, now: UnixTime) -> Option<T
     }
     let path = section.path("certificate");
     let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
-    let threads = section.integer("threads", 1..=limits::SIGN_THREADS_MAX).map(|threads| threads as usize);
-    let primary_first = section.boolean("primary_first").unwrap_or(false);
     let validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
     let own = file.as_deref().and_then(<[_]>::split_first);
+    let wanted = Wanted::read(section, name);
     let key = key::read(section, own.map(|(certificate, _)| certificate))?;
     let (certificate, chain) = own?;
     let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);
@@ -258,8 +257,7 @@ fn read_signer(section: &mut Section<'_>, name: &str, now: UnixTime) -> Option<T
             format_args!("has {count} certificates behind the signer's; leave at most {allowed} in the file"),
         );
     }
-    let written = section.strings("key").unwrap_or_default().join(" ");
-    let pool = Arc::new(key.pool(section, certificate, &Wanted { name, key: written, threads, primary_first })?);
+    let pool = Arc::new(key.pool(section, certificate, &wanted)?);
     let octets = key.public_key_octets(certificate);
     let signer = TsaSigner::new(name, (certificate, chain), octets, pool, now, validity_left);
     let signer = signer.map_err(|error| {

@@ -14,7 +14,7 @@ use crate::{
     limits,
     pki::Certificate,
     sign::{
-        Algorithm, Holder, Pkcs11Token, Pool, PoolSettings, SoftwareKey,
+        Algorithm, Holder, Pkcs11Token, Pool, PoolSettings, SoftwareKey, Verify,
         pkcs11::{Uri, UriError},
     },
 };
@@ -29,12 +29,27 @@ pub(in crate::config::tenant) struct Wanted<'a> {
     pub(in crate::config::tenant) threads: Option<usize>,
     /// Whether the first token does all while it is at work.
     pub(in crate::config::tenant) primary_first: bool,
+    /// Which signatures of tokens are verified.
+    pub(in crate::config::tenant) verify: Verify,
 }
 
 /// What signs.
 pub(in crate::config::tenant) enum Key {
     File { key: SoftwareKey, name: String },
     Tokens { algorithm: Algorithm, tokens: Vec<first::Token>, names: Vec<String> },
+}
+
+impl<'a> Wanted<'a> {
+    /// What stands beside the key in the section of a signer.
+    pub(in crate::config::tenant) fn read(section: &mut Section<'_>, name: &'a str) -> Self {
+        Self {
+            name,
+            key: section.strings("key").unwrap_or_default().join(" "),
+            threads: section.integer("threads", 1..=limits::SIGN_THREADS_MAX).map(|threads| threads as usize),
+            primary_first: section.boolean("primary_first").unwrap_or(false),
+            verify: section.choice("verify", &[("all", Verify::All), ("sample", Verify::Sample)]).unwrap_or_default(),
+        }
+    }
 }
 
 /// The key, set to the algorithm that is asked for. `certificate` is the one that belongs to it, `None` where that
@@ -193,7 +208,7 @@ impl Key {
             threads: wanted.threads.unwrap_or_else(|| self.default_threads()),
             queue_length_max: limits::SIGN_QUEUE_LENGTH_MAX,
             primary_first: wanted.primary_first,
-            verify: crate::sign::Verify::All,
+            verify: wanted.verify,
         };
         let threads = settings.threads;
         let pool = match self {
