@@ -173,10 +173,21 @@ pub const THROTTLES_MAX: u32 = 16;
 /// The first pause after a token said that it has too much to do, give or take a half; it doubles up to 32 times that.
 pub const THROTTLE_PAUSE_MIN: Duration = Duration::from_millis(10);
 
+/// How long a signature may take while the token is asked for more at once than one: half of what a call may take, so
+/// that no call is given up because others are before it.
+pub const SLOW_SIGNATURE: Duration = Duration::from_secs(1);
+const _: () = assert!(SLOW_SIGNATURE.as_millis() * 2 <= SIGN_CALL_LIMIT.as_millis());
+
+/// How long one may take for a second to be tried beside it: where the token serves one after the other and in no order,
+/// a call may wait for two others before that is seen.
+pub const SLOW_TO_ADD: Duration = Duration::from_millis(600);
+const _: () = assert!(SLOW_TO_ADD.as_millis() * 3 < SIGN_CALL_LIMIT.as_millis());
+
 /// How long after a token said so one more session is tried.
 pub const ALLOWANCE_RISE: Duration = Duration::from_millis(500);
 
-/// How often a session more is asked for where a token gave some and then no more: other programs may give theirs back.
+/// How often a session more is asked for where a token gave some and then no more, or signed no faster with one more:
+/// other programs may leave it to this one.
 pub const SESSION_RETRY: Duration = Duration::from_secs(30);
 
 /// Signatures that are verified after a session was opened, where not all are; then one of [`VERIFIED_ONE_OF`].

@@ -8,11 +8,13 @@
 //! where an order is kept); what one failed at, another does. One that goes away gets no client's job before it has
 //! made a test signature; a call that does not return costs its thread, which is replaced.
 //!
-//! - `queue`: what waits; `breaker`: whether a holder is given work; `member`: a holder, its threads and how it does.
+//! - `queue`: what waits; `breaker`: whether a holder is given work; `allowance`: how much at once; `member`: a holder,
+//!   its threads and how it does.
 //! - `state`: all decisions, pure. `thread`: the threads, which carry them out.
 //!
 //! It does not know what holds a key, nor what is signed.
 
+mod allowance;
 mod breaker;
 mod member;
 mod queue;

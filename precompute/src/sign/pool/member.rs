@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    allowance::{Allowance, Slow},
     breaker::Breaker,
     queue::Task,
     status::{Health, MemberStatus, Times},
@@ -34,9 +35,8 @@ pub(super) struct Member {
     pub called: usize,
     /// Where its threads without a session wait for a change.
     pub change: Arc<Condvar>,
-    /// How many sessions may be at work at once: fewer while the holder says that it has too much to do.
-    allowance: usize,
-    allowance_changed: Instant,
+    /// How many sessions may be at work at once.
+    allowance: Allowance,
     /// Until when it is to be left alone, because it has too much to do.
     pause_until: Option<Instant>,
     /// Faults in a row, by what becomes a device fault when there are too many.
@@ -111,8 +111,7 @@ impl Member {
             idle: 0,
             called: 0,
             change: Arc::default(),
-            allowance: threads,
-            allowance_changed: now,
+            allowance: Allowance::new(threads, now),
             pause_until: None,
             throttled: 0,
             sessions_lost: 0,
@@ -139,7 +138,9 @@ impl Member {
 
     /// Whether one more of its sessions may be given work.
     pub(super) fn has_room(&self, now: Instant) -> bool {
-        self.breaker.is_closed() && self.pause_until.is_none_or(|until| until <= now) && self.busy() < self.allowance
+        self.breaker.is_closed()
+            && self.pause_until.is_none_or(|until| until <= now)
+            && self.busy() < self.allowance.at_once()
     }
 
     /// Whether it has been at work for long enough to be turned back to.
@@ -162,16 +163,13 @@ impl Member {
         self.last_used = now;
     }
 
-    /// A signature was made.
-    pub(super) fn succeeded(&mut self, took: Duration, now: Instant) {
+    /// A signature was made. What is to be told of how long they take.
+    pub(super) fn succeeded(&mut self, took: Duration, now: Instant) -> Option<Slow> {
         self.signed += 1;
         self.times.record(took);
         self.last_used = now;
         (self.throttled, self.sessions_lost, self.pause_until) = (0, 0, None);
-        if self.allowance < self.seats.len() && now.duration_since(self.allowance_changed) >= limits::ALLOWANCE_RISE {
-            self.allowance += 1;
-            self.allowance_changed = now;
-        }
+        self.allowance.signed(took, self.busy(), now)
     }
 
     /// It was found well after it was away; for how long.
@@ -180,7 +178,7 @@ impl Member {
         self.returned = Some(now);
         (self.fewer_told, self.doubted) = (false, false);
         (self.throttled, self.sessions_lost, self.pause_until) = (0, 0, None);
-        self.allowance = self.seats.len().max(1);
+        self.allowance.begin_again(now);
         Some(away)
     }
 
@@ -219,8 +217,7 @@ impl Member {
                 if self.throttled > limits::THROTTLES_MAX {
                     return (Remedy::Again, self.away(fault, now));
                 }
-                self.allowance = self.busy().saturating_sub(1).max(1);
-                self.allowance_changed = now;
+                self.allowance.throttled(self.busy(), now);
                 let pause = limits::THROTTLE_PAUSE_MIN * 2u32.pow(self.throttled.min(5));
                 let until = now + pause.mul_f32(0.5 + jitter());
                 self.pause_until = Some(until);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Job,
+    allowance::Slow,
     member::{Call, Member, News, Remedy, Seat},
     queue::{Queue, Task},
     status::PoolStatus,
@@ -80,6 +81,8 @@ pub(super) enum Notice {
     Defect { member: usize, why: String },
     /// It gives fewer sessions than there are threads.
     Fewer { member: usize, sessions: usize },
+    /// It takes the longer the more it is asked for at once.
+    Slow { member: usize, slow: Slow },
     /// A call did not return; its thread is left alone and replaced, or not any more.
     Hung { member: usize, replaced: bool },
 }
@@ -258,17 +261,18 @@ impl State {
                 return Some(Vec::new());
             }
             Report::Signed(signature, took) => {
-                member.succeeded(took, now);
+                let slow = member.succeeded(took, now);
                 outbox.extend(task.map(|task| (task, Ok(signature))));
                 if member.idle > member.called && !self.queue.is_empty() {
                     // It may be given more at once than a moment ago.
                     self.call_one(now);
                 }
-                return Some(Vec::new());
+                return Some(slow.into_iter().map(|slow| Notice::Slow { member: sitter.member, slow }).collect());
             }
             Report::Well(took) => {
                 (seat.has_session, seat.open_at) = (true, None);
-                member.succeeded(took, now);
+                // By itself a test is never slow.
+                let _ = member.succeeded(took, now);
                 let back = member.returned(now);
                 if back.is_some() {
                     // So that each opens its session.

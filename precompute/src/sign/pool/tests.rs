@@ -18,6 +18,7 @@ use super::*;
 use crate::sign::Session;
 
 mod faults;
+mod load;
 mod wrong;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ enum Order {
     Panic,
     /// Signs when the test says so.
     Gate,
+    /// Signs after so many milliseconds, while all others wait inside.
+    Alone(u64),
 }
 
 /// A holder of a real key.
@@ -44,6 +47,7 @@ struct Token {
     at_first: Option<Fault>,
     opening_takes: Mutex<Duration>,
     gate: Mutex<mpsc::Receiver<()>>,
+    turn: Mutex<()>,
     opened: AtomicUsize,
     at_work: AtomicUsize,
     most_at_work: AtomicUsize,
@@ -111,6 +115,10 @@ impl Session for Handle {
             Order::Lie => return Ok(token.key.sign(b"something else").as_ref().to_vec()),
             Order::Panic => panic!("by order"),
             Order::Gate => drop(token.gate.lock().unwrap().recv()),
+            Order::Alone(milliseconds) => {
+                let _alone = token.turn.lock().unwrap();
+                std::thread::sleep(Duration::from_millis(milliseconds));
+            }
         }
         token.signed.fetch_add(1, SeqCst);
         Ok(token.key.sign(message).as_ref().to_vec())
@@ -165,6 +173,7 @@ impl Bench {
                     at_first: at_first.map(|class| Fault::new(class, "cannot be opened")),
                     opening_takes: Mutex::default(),
                     gate: Mutex::new(gated),
+                    turn: Mutex::default(),
                     opened: AtomicUsize::new(0),
                     at_work: AtomicUsize::new(0),
                     most_at_work: AtomicUsize::new(0),
@@ -225,6 +234,12 @@ impl Bench {
 
     fn order(&self, token: usize, next: &[Order], then: Order) {
         *self.tokens[token].orders.lock().unwrap() = (next.iter().copied().collect(), then);
+    }
+
+    /// Has every session of one holder asked for at once from now on.
+    fn warm(&self) {
+        let sessions = self.pool().status().members[0].sessions;
+        (0..sessions).for_each(|number| assert_eq!(self.sign(&format!("warm {number}")), Ok(())));
     }
 
     /// Waits until all that was submitted is in sessions.
@@ -389,63 +404,6 @@ fn a_holder_that_refused_the_pin_is_never_opened_again() {
     assert_eq!(bench.sign("last"), Ok(()));
     assert_eq!(bench.tokens[0].opened.load(SeqCst), opened);
     assert_eq!(bench.pool().status().members[0].why.as_deref(), Some("cannot be opened"));
-}
-
-#[test]
-fn a_holder_with_too_much_to_do_gets_less_at_once_and_signs_all_in_the_end() {
-    let bench = Bench::new(1, 4, 1000);
-    bench.order(0, &[Order::Gate; 4], Order::Sign);
-    for number in 0..4 {
-        bench.submit(&number.to_string(), Priority::Live, LONG);
-    }
-    bench.until("four are at work", |_| bench.tokens[0].at_work.load(SeqCst) == 4);
-    bench.order(0, &[Order::Fail(FaultClass::Throttle); 3], Order::Sign);
-    for number in 4..100 {
-        bench.submit(&number.to_string(), Priority::Live, LONG);
-    }
-    bench.tokens[0].most_at_work.store(0, SeqCst);
-    for _ in 0..4 {
-        bench.gates[0].send(()).unwrap();
-    }
-    for _ in 0..100 {
-        assert_eq!(bench.next().1, Ok(()));
-    }
-    assert_eq!(bench.health(0), Health::AtWork);
-    // Tried again with pauses, not thrown at it.
-    assert_eq!(bench.pool().status().members[0].failed, 3);
-}
-
-#[test]
-fn a_holder_that_gives_fewer_sessions_than_threads_signs_with_those() {
-    let bench = Bench::new(1, 4, 100);
-    *bench.tokens[0].opening.lock().unwrap() = Some(FaultClass::Throttle);
-    // Three lose theirs, and get no other.
-    bench.order(0, &[Order::Gate; 4], Order::Sign);
-    for number in 0..4 {
-        bench.submit(&number.to_string(), Priority::Live, LONG);
-    }
-    bench.until("four are at work", |_| bench.tokens[0].at_work.load(SeqCst) == 4);
-    bench.order(0, &[Order::Fail(FaultClass::Session); 3], Order::Sign);
-    for number in 4..7 {
-        bench.submit(&number.to_string(), Priority::Live, LONG);
-    }
-    (0..4).for_each(|_| bench.gates[0].send(()).unwrap());
-    (0..7).for_each(|_| assert_eq!(bench.next().1, Ok(())));
-    bench.until("one is left", |status| status.members[0].sessions == 1);
-    let opened = bench.tokens[0].opened.load(SeqCst);
-    for number in 0..50 {
-        assert_eq!(bench.sign(&number.to_string()), Ok(()));
-    }
-    assert_eq!(bench.health(0), Health::AtWork);
-    assert!(bench.tokens[0].opened.load(SeqCst) <= opened + 3, "not asked for again at once");
-}
-
-#[test]
-fn a_holder_that_always_has_too_much_to_do_counts_as_away() {
-    let bench = Bench::new(1, 1, 10);
-    bench.order(0, &[], Order::Fail(FaultClass::Throttle));
-    assert_eq!(bench.sign("one"), Err(SignError::Failed));
-    assert!(matches!(bench.health(0), Health::Away(_)));
 }
 
 #[test]

@@ -275,6 +275,15 @@ impl Shared {
                     name(member),
                     format!("it gave {sessions}; lower `threads`, or raise what it allows"),
                 ),
+                Notice::Slow { member, slow } => (
+                    Told::Warn("the token takes the longer the more it is asked for at once"),
+                    name(member),
+                    format!(
+                        "it took {:.1} s; it is asked for {} at once, lower `threads` to that",
+                        slow.took.as_secs_f32(),
+                        slow.at_once
+                    ),
+                ),
                 Notice::Hung { member, replaced: true } => {
                     (Told::Warn("has a thread hanging"), name(member), "the thread is replaced".to_owned())
                 }
