@@ -2,17 +2,20 @@
 //!
 //! Purpose: append what was signed in large runs, and read ten million answers back in seconds. Invariant: a run is
 //! there whole or not at all, and comes back only under the print of the very form that it was signed in. Losing the
-//! file costs nothing but signatures: one that cannot be read is put aside for a new one. It does not know records, nor
-//! whether an answer is still right: whoever loads compares each with its record.
+//! file costs nothing but signatures: one that is damaged, which redb finds out by an error or by a panic at any time, is
+//! put aside for a new one. It does not know records, nor whether an answer is still right: whoever loads compares each
+//! with its record.
 //!
 //! One redb file, `answers.redb` in the state directory. An entry has no place of its own in the tree: serials are
 //! random, and putting ten million of them in order would write every page of the file again and again. Entries of one
 //! form that were signed together are one value, a run; later runs go before earlier ones. What was replaced stays
 //! until its run has ended, all of it within one validity.
 
+mod damage;
+
 use std::{
     collections::BTreeSet,
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +23,7 @@ use aws_lc_rs::digest;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use tracing::warn;
 
+use self::damage::{Broken, guarded};
 use crate::{
     answers::Entry,
     limits,
@@ -165,7 +169,7 @@ impl AnswerStore {
     /// Opens `answers.redb` in a state directory that exists; it may grow to about `octets_max` octets.
     pub fn open(state_dir: &Path, octets_max: u64) -> Result<Self, StoreError> {
         let mut store = Self { path: state_dir.join("answers.redb"), database: None, octets_max };
-        store.database()?;
+        store.run(|_| Ok(()))?;
         Ok(store)
     }
 
@@ -184,33 +188,40 @@ impl AnswerStore {
         StoreError { path: self.path.clone(), problem: format!("answers cannot be stored: {error}"), remedy }
     }
 
-    /// The open database, opened anew after an error.
-    fn database(&mut self) -> Result<&Database, StoreError> {
-        let database = match self.database.take() {
-            Some(database) => database,
-            None => match open_database(&self.path) {
-                Ok(database) => database,
-                Err(error) if is_damage(&error) => {
-                    warn!(file = %self.path.display(), %error, "the answer store cannot be read and is begun anew; its answers are signed again");
-                    std::fs::remove_file(&self.path)
-                        .map_err(redb::Error::Io)
-                        .and_then(|()| open_database(&self.path))
-                        .map_err(|error| self.error(&error))?
-                }
-                Err(error) => return Err(self.error(&error)),
-            },
+    /// Runs `step` on the database, which is opened anew after an error, because what redb holds in memory can then no
+    /// longer be trusted. Where the file turns out to be damaged, `step` is run once more on a new one.
+    fn run<T>(&mut self, mut step: impl FnMut(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let damage = match self.attempt(&mut step) {
+            Err(Broken::Damaged(damage)) => damage,
+            other => return other.map_err(|broken| self.error(&broken.into())),
         };
-        Ok(self.database.insert(database))
+        let aside = self.path.with_extension("redb.damaged");
+        match fs::rename(&self.path, &aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.error(&redb::Error::Io(error))),
+            _ => {}
+        }
+        warn!(
+            file = %self.path.display(),
+            damage,
+            aside = %aside.display(),
+            "the answer store cannot be read and is begun anew; its answers are signed again, and what was put aside may be removed"
+        );
+        self.attempt(&mut step).map_err(|broken| self.error(&broken.into()))
     }
 
-    /// Runs `step` on the database; after an error that is closed, because what redb holds in memory can then no longer
-    /// be trusted.
-    fn run<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let result = step(self.database()?);
-        result.map_err(|error| {
-            self.database = None;
-            self.error(&error)
-        })
+    fn attempt<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Broken> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => guarded(|| open_database(&self.path))?,
+        };
+        let outcome = guarded(|| step(&database));
+        if outcome.is_ok() {
+            self.database = Some(database);
+        } else {
+            // It may panic once more when it is closed.
+            let _ = guarded(|| Ok(drop(database)));
+        }
+        outcome
     }
 
     /// Writes runs; they are on disk when this returns.
@@ -339,15 +350,6 @@ impl AnswerStore {
             }
             Ok(())
         })
-    }
-}
-
-/// Whether a file is of no use, rather than out of reach.
-fn is_damage(error: &redb::Error) -> bool {
-    match error {
-        redb::Error::DatabaseAlreadyOpen => false,
-        redb::Error::Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
-        _ => true,
     }
 }
 

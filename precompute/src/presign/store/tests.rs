@@ -147,6 +147,49 @@ fn a_file_that_is_no_store_is_begun_anew() {
     assert_eq!(load(&mut AnswerStore::open(dir.path(), MUCH).unwrap(), &A), []);
 }
 
+/// redb panicked over a file with a few bits or pages changed: `presign` ended, and a responder signed nothing ahead any
+/// more.
+#[test]
+fn a_file_that_was_damaged_anywhere_costs_its_answers_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+    for round in 0..40 {
+        store.append(&[run(A, 100 * round..100 * round + 100), run([100 + round as u8; 32], 0..20)]).unwrap();
+    }
+    drop(store);
+    let file = dir.path().join("answers.redb");
+    let sound = fs::read(&file).unwrap();
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut draw = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    let mut begun_anew = 0;
+    for case in 0..80 {
+        let mut octets = sound.clone();
+        if case % 2 == 0 {
+            (0..200).for_each(|_| octets[draw(sound.len())] ^= 1 << draw(8));
+        } else {
+            let at = 4096 * draw(sound.len() / 4096 - 20);
+            octets[at..at + 20 * 4096].fill_with(|| draw(256) as u8);
+        }
+        fs::write(&file, octets).unwrap();
+        let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+        // What comes back is what was stored.
+        let known = all(0..4000);
+        assert!(load(&mut store, &A).iter().all(|stored| known.contains(stored)), "case {case}");
+        store.remove_expired(UnixTime(1500)).unwrap();
+        store.append(&[run(B, 0..10)]).unwrap();
+        drop(store);
+        let mut store = AnswerStore::open(dir.path(), MUCH).unwrap();
+        let there = load(&mut store, &B);
+        assert!(there == all(0..10) || there.is_empty(), "case {case}");
+        store.append(&[run(B, 10..20)]).unwrap();
+        begun_anew += usize::from(fs::remove_file(dir.path().join("answers.redb.damaged")).is_ok());
+    }
+    assert!(begun_anew > 10, "the test damages nothing that matters");
+}
+
 #[test]
 fn what_is_out_of_reach_is_an_error_with_a_remedy() {
     let dir = tempfile::tempdir().unwrap();

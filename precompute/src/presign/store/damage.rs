@@ -1,0 +1,45 @@
+//! Telling a file that is of no use from one that is out of reach.
+//!
+//! redb checks what it reads, but not all of it: some damage is an error, some a panic, in any call. Both end here.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Why a step on the database was not done.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The file is out of reach.
+    Error(redb::Error),
+    /// The file is of no use, and why.
+    Damaged(String),
+}
+
+impl From<Broken> for redb::Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Error(error) => error,
+            Broken::Damaged(damage) => Self::Corrupted(damage),
+        }
+    }
+}
+
+/// A step on the database. One that panics has met damage, and leaves nothing behind that is used again: whoever calls
+/// closes the database.
+pub(super) fn guarded<T>(step: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Broken> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if is_damage(&error) => Err(Broken::Damaged(error.to_string())),
+        Ok(Err(error)) => Err(Broken::Error(error)),
+        Err(_) => Err(Broken::Damaged("what it holds makes no sense".into())),
+    }
+}
+
+fn is_damage(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::PreviousIo => false,
+        redb::Error::Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
+        _ => true,
+    }
+}
