@@ -129,16 +129,16 @@ impl Ca {
         self.file("ca.key")
     }
 
-    fn ca(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ca(&self, arguments: &[&str]) -> String {
         openssl(self.dir(), [&["ca", "-config", "openssl.cnf", "-batch", "-notext"], arguments].concat())
     }
 
-    fn fresh_name(&self, stem: &str) -> String {
+    pub(crate) fn fresh_name(&self, stem: &str) -> String {
         self.made.set(self.made.get() + 1);
         format!("{stem}-{}", self.made.get())
     }
 
-    fn certify(&self, stem: &str, key: &str, arguments: &[&str]) -> Leaf {
+    pub(crate) fn certify(&self, stem: &str, key: &str, arguments: &[&str]) -> Leaf {
         let (request, file) = (format!("{stem}.csr"), format!("{stem}.pem"));
         let subject = format!("/O=Ostia tests/CN={stem}");
         openssl(
@@ -296,6 +296,54 @@ authorityKeyIdentifier = keyid
 basicConstraints       = critical, CA:FALSE
 keyUsage               = critical, digitalSignature
 extendedKeyUsage       = OCSPSigning
+authorityKeyIdentifier = keyid
+
+[ tsa_signer ]
+basicConstraints       = critical, CA:FALSE
+keyUsage               = critical, digitalSignature
+extendedKeyUsage       = critical, timeStamping
+authorityKeyIdentifier = keyid
+
+[ tsa_signer_named ]
+basicConstraints       = critical, CA:FALSE
+keyUsage               = critical, digitalSignature
+extendedKeyUsage       = critical, timeStamping
+subjectAltName         = URI:https://tsa.ostia.test/
+authorityKeyIdentifier = keyid
+
+[ tsa_signer_not_critical ]
+basicConstraints       = critical, CA:FALSE
+keyUsage               = critical, digitalSignature
+extendedKeyUsage       = timeStamping
+authorityKeyIdentifier = keyid
+
+[ tsa_signer_of_two_usages ]
+basicConstraints       = critical, CA:FALSE
+keyUsage               = critical, digitalSignature
+extendedKeyUsage       = critical, timeStamping, OCSPSigning
+authorityKeyIdentifier = keyid
+
+[ tsa_signer_without_usage ]
+basicConstraints       = critical, CA:FALSE
+keyUsage               = critical, digitalSignature
+authorityKeyIdentifier = keyid
+
+[ tsa_signer_that_enciphers ]
+basicConstraints       = critical, CA:FALSE
+keyUsage               = critical, keyEncipherment
+extendedKeyUsage       = critical, timeStamping
+authorityKeyIdentifier = keyid
+
+[ intermediate ]
+basicConstraints       = critical, CA:TRUE
+keyUsage               = critical, keyCertSign, cRLSign
+subjectKeyIdentifier   = hash
+authorityKeyIdentifier = keyid
+
+[ code_signer ]
+basicConstraints       = critical, CA:FALSE
+keyUsage               = critical, digitalSignature
+extendedKeyUsage       = critical, codeSigning
 authorityKeyIdentifier = keyid
 
 [ crl ]

@@ -2,7 +2,7 @@
 //!
 //! A test makes a [`Ca`] with the real `openssl`, writes a configuration with [`Site`], starts the
 //! built program as a [`Responder`], and asks it with `openssl ocsp` ([`Ask`]) or with octets of its
-//! own ([`http`]). Invariant: nothing here shares code with what is tested, so that a mistake cannot
+//! own ([`http`]), or for time-stamps ([`Query`]). Invariant: nothing here shares code with what is tested, so that a mistake cannot
 //! cancel itself out; and nothing waits for a fixed time: [`until`] polls under a deadline. What a test
 //! starts ends with it.
 //!
@@ -10,12 +10,15 @@
 
 mod ask;
 mod ca;
+pub mod der;
 pub mod http;
 mod programs;
 mod responder;
 mod shell;
 pub mod softhsm;
+pub mod stamp;
 mod token_server;
+pub mod tsa;
 
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
@@ -23,4 +26,6 @@ pub use programs::{Programs, programs};
 pub use responder::{Responder, Site, Tenant, free_port};
 pub use shell::{Ended, bash, openssl, run, run_for, until};
 pub use softhsm::SoftHsm;
+pub use stamp::{Query, Stamped};
 pub use token_server::TokenServer;
+pub use tsa::{Tsa, TsaCertificate};

@@ -12,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Ca, Ended, Signer, http, programs, run, run_for, until};
+use crate::{Ca, Ended, Signer, Tsa, http, programs, run, run_for, until};
 
 /// Long enough for a debug build on a busy machine; a responder is ready in a fraction of it.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -20,6 +20,7 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const END_LIMIT: Duration = Duration::from_secs(20);
 
 const NOT_AHEAD: &str = "presign = false\n";
+const UNCHECKED: &str = "\n[time_stamping]\nclock = \"unchecked\"\n";
 
 /// A `[[tenant]]` of a configuration.
 #[derive(Clone, Debug)]
@@ -28,12 +29,13 @@ pub struct Tenant {
     /// Lines of the tenant itself: `path`, `hosts`, policy.
     settings: String,
     issuers: String,
+    tsas: String,
 }
 
 impl Tenant {
     /// A tenant with default policy and no issuer yet. Nothing is signed ahead, so that tests know what is signed when.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), settings: NOT_AHEAD.to_owned(), issuers: String::new() }
+        Self { name: name.to_owned(), settings: NOT_AHEAD.to_owned(), issuers: String::new(), tsas: String::new() }
     }
 
     /// One whose single issuer is read from the CA's index and signed for by a delegate.
@@ -67,9 +69,16 @@ impl Tenant {
         self
     }
 
+    /// With a time-stamping authority.
+    #[must_use]
+    pub fn tsa(mut self, tsa: &Tsa) -> Self {
+        self.tsas += &tsa.text();
+        self
+    }
+
     /// Its part of a configuration.
     pub fn text(&self) -> String {
-        format!("\n[[tenant]]\nname = {:?}\n{}{}", self.name, self.settings, self.issuers)
+        format!("\n[[tenant]]\nname = {:?}\n{}{}{}", self.name, self.settings, self.issuers, self.tsas)
     }
 }
 
@@ -106,8 +115,10 @@ impl Site {
             "version = 1\nstate_dir = \"state\"\n\n[http]\nlisten = [\"{}\"]\n\n[admin]\nlisten = \"{}\"\n",
             site.http, site.admin
         );
+        // The clocks of machines that run tests may be anybody's.
+        let clock = if tenants.iter().any(|tenant| !tenant.tsas.is_empty()) { UNCHECKED } else { "" };
         let tenants: String = tenants.iter().map(Tenant::text).collect();
-        fs::write(site.config(), head + &tenants).unwrap();
+        fs::write(site.config(), head + clock + &tenants).unwrap();
         site
     }
 
@@ -306,7 +317,13 @@ impl Responder {
     /// What `/readyz/ocsp` says, with its status.
     #[track_caller]
     pub fn readiness(&self) -> (u16, String) {
-        let reply = http::exchange(self.site.admin, &http::request("GET", "/readyz/ocsp", "")).unwrap();
+        self.readiness_of("ocsp")
+    }
+
+    /// The same of a service: `ocsp` or `tsa`.
+    #[track_caller]
+    pub fn readiness_of(&self, service: &str) -> (u16, String) {
+        let reply = http::exchange(self.site.admin, &http::request("GET", &format!("/readyz/{service}"), "")).unwrap();
         (reply.status, reply.text())
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use der::{Decode as _, Encode as _, asn1::Int};
 use precompute::{
     config::{TsaCertificates, TsaName, TsaPolicy},
-    tsp::{Accuracy, ImprintHash, Precision},
+    tsp::{Accuracy, ImprintHash, Oid, Precision},
 };
 use responder::{
     limits,
@@ -89,7 +89,13 @@ fn agree(verdict: &Result<Request<'_>, Failure>, oracle: &TimeStampReq) {
         Err(failure) => {
             assert_eq!(*failure, Failure::BadDataFormat);
             let allowed = 1..=limits::EXTENSIONS_MAX;
-            assert!(extensions.is_some_and(|count| !allowed.contains(&count)), "refused: {oracle:?}");
+            let wrong_count = extensions.is_some_and(|count| !allowed.contains(&count));
+            // Others take arcs with zeros in front, which X.690 section 8.19.2 forbids.
+            let of_extensions = oracle.extensions.iter().flatten().map(|extension| extension.extn_id);
+            let hash = oracle.message_imprint.hash_algorithm.oid;
+            let mut oids = of_extensions.chain(oracle.req_policy).chain([hash]);
+            let padded = oids.any(|oid| !Oid::is_content(oid.as_bytes()));
+            assert!(wrong_count || padded, "refused: {oracle:?}");
         }
     }
 }

@@ -1,0 +1,22 @@
+//! Time-stamping, end to end: documents' digests stamped over HTTP by the built responder (RFC 3161).
+//!
+//! What HTTP promises is in `http`, what tokens say and who verifies them in `tokens`. Queries are written by hand, and
+//! each kind of key is judged by verifiers that are not ours.
+
+mod http;
+mod tokens;
+
+use std::time::Duration;
+
+use ostia_tests::{Ca, KeyKind, Responder, Site, Tenant, Tsa, TsaCertificate};
+
+/// For what a busy machine does within a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A responder with one authority at `/tsa`, after `set` has changed what it likes of it.
+fn stamping(kind: KeyKind, set: impl FnOnce(Tsa) -> Tsa) -> (Ca, Responder) {
+    let ca = Ca::new("Time-stamping CA");
+    let signer = ca.tsa(TsaCertificate::Proper, kind);
+    let responder = Site::new(&[Tenant::new("tests").tsa(&set(Tsa::of("stamps", &signer)))]).start();
+    (ca, responder)
+}
