@@ -1,9 +1,13 @@
 //! Time-stamping, end to end: documents' digests stamped over HTTP by the built responder (RFC 3161).
 //!
-//! What HTTP promises is in `http`, what tokens say and who verifies them in `tokens`. Queries are written by hand, and
-//! each kind of key is judged by verifiers that are not ours.
+//! What HTTP promises is in `http`, what tokens say and who verifies them in `tokens`, how authorities are kept apart in
+//! `several`, what the service refuses to start with in `refusals`, and what comes while nobody signs in `outage`. Queries
+//! are written by hand, and each kind of key is judged by verifiers that are not ours.
 
 mod http;
+mod outage;
+mod refusals;
+mod several;
 mod tokens;
 
 use std::time::Duration;

@@ -1,0 +1,152 @@
+//! While nobody signs: each query has its word at once, balancers are told, OCSP goes on, and all comes back by itself.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use ostia_tests::{
+    Answer, Ask, Ca, Delegate, KeyKind, Leaf, Query, Responder, Site, SoftHsm, Stamped, Status, Tenant, Tsa,
+    TsaCertificate, http::Connection, until,
+};
+
+use crate::PATIENCE;
+
+/// A responder that stamps with a key on a token, and answers OCSP with one in a file.
+struct House {
+    ca: Ca,
+    leaf: Leaf,
+    hsm: SoftHsm,
+    responder: Responder,
+}
+
+impl House {
+    fn new(lines: &str) -> Self {
+        let ca = Ca::new("CA");
+        let leaf = ca.issue();
+        let (delegate, signer) =
+            (ca.delegate(Delegate::Proper, KeyKind::P256), ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+        let hsm = SoftHsm::new(&["stamps"]);
+        hsm.import("stamps", &signer.key, "tsa", "01");
+        fs::remove_file(&signer.key).unwrap();
+        let key = hsm.shim_uri("stamps", "tsa");
+        let tsa = Tsa::by("stamps", &format!("certificate = {:?}\nkey = {key:?}\nthreads = 1", signer.certificate));
+        let site = Site::new(&[Tenant::of(&ca, &delegate).tsa(&tsa.set(lines))]);
+        let site = hsm.shim_environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value));
+        Self { ca, leaf, hsm, responder: site.start() }
+    }
+
+    /// A token, or a rejection; either within a second.
+    #[track_caller]
+    fn ask_at_once(&self, number: u32) -> Stamped {
+        let begin = Instant::now();
+        let stamped = Query::new(number).at(self.responder.http(), "/tsa");
+        assert!(begin.elapsed() < Duration::from_secs(1), "{:?} for {stamped:?}", begin.elapsed());
+        stamped
+    }
+
+    fn ocsp(&self) -> Answer {
+        Ask::about(&self.ca, &self.leaf).at(self.responder.http(), "/").expect(Status::Good)
+    }
+
+    #[track_caller]
+    fn until_granted(&self) {
+        until("it signs again", PATIENCE, || {
+            let query = Query::new(1).der();
+            let stamped = self.ask_at_once(1);
+            (stamped.status == 0).then(|| stamped.expect_verified(&query, &self.ca.certificate(), None))
+        });
+        let (status, said) = self.responder.readiness_of("tsa");
+        assert_eq!((status, said.lines().next()), (200, Some("ready")), "{said}");
+    }
+}
+
+#[test]
+fn with_the_token_gone_each_query_is_refused_at_once_and_ocsp_stays_ready() {
+    let house = House::new("");
+    house.until_granted();
+    let gone = "return=CKR_TOKEN_NOT_PRESENT";
+    house.hsm.order(&format!("C_SignInit {gone}\nC_OpenSession {gone}\nC_FindObjectsInit {gone}"));
+    house.ask_at_once(2).expect_rejection("systemFailure");
+    until("the authority is not ready", PATIENCE, || (house.responder.readiness_of("tsa").0 == 503).then_some(()));
+    for number in 3..20 {
+        house.ask_at_once(number).expect_rejection("systemFailure");
+    }
+    let (status, said) = house.responder.readiness_of("tsa");
+    assert!(status == 503 && said.starts_with("not ready\n") && said.contains("tests/stamps: nobody signs"), "{said}");
+    let (status, said) = house.responder.readiness();
+    assert_eq!(status, 200, "{said}");
+    house.ocsp();
+    assert!(house.responder.metric("ostia_tsa_requests_total", "result=\"systemFailure\"") >= 18.0);
+    assert_eq!(house.responder.metric("ostia_token_up", "tsa=\"stamps\""), 0.0);
+    // What is wrong with a query is still told.
+    Query::new(1).hash("md5").at(house.responder.http(), "/tsa").expect_rejection("badAlg");
+    house.hsm.order("");
+    house.until_granted();
+}
+
+#[test]
+fn with_a_token_that_hangs_no_query_waits_for_ever() {
+    let house = House::new("");
+    house.until_granted();
+    house.hsm.order("C_Sign hang");
+    let begin = Instant::now();
+    Query::new(2).at(house.responder.http(), "/tsa").expect_rejection("systemFailure");
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    until("the authority is not ready", PATIENCE, || (house.responder.readiness_of("tsa").0 == 503).then_some(()));
+    house.ask_at_once(3).expect_rejection("systemFailure");
+    assert_eq!(house.responder.readiness().0, 200);
+    house.ocsp();
+    house.hsm.order("");
+    house.until_granted();
+}
+
+#[test]
+fn a_flood_that_no_token_can_sign_is_refused_at_once_and_those_who_wait_have_their_word() {
+    let house = House::new("");
+    house.until_granted();
+    house.hsm.order("C_Sign delay=400ms");
+    let send = |number: u32| {
+        let mut connection = Connection::open(house.responder.http()).unwrap();
+        connection.send(&Query::new(number).request("/tsa", "")).unwrap();
+        connection
+    };
+    let refused = || house.responder.metric("ostia_tsa_requests_total", "result=\"systemFailure\"") > 0.0;
+    let (begin, mut flood) = (Instant::now(), Vec::new());
+    while !refused() {
+        assert!(flood.len() < 20_000, "{} queries fill no queue", flood.len());
+        flood.extend((0..256).map(send));
+    }
+    let asked = Instant::now();
+    let mut last = send(1);
+    Stamped::read(&last.receive(false).unwrap().unwrap()).expect_rejection("systemFailure");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    house.ocsp();
+    let mut granted = 0;
+    for mut connection in flood {
+        let stamped = Stamped::read(&connection.receive(false).unwrap().expect("a word to each"));
+        if stamped.status == 0 {
+            granted += 1;
+        } else {
+            stamped.expect_rejection("systemFailure");
+        }
+    }
+    assert!(granted > 0 && begin.elapsed() < Duration::from_secs(15), "{granted} in {:?}", begin.elapsed());
+    house.hsm.order("");
+    house.until_granted();
+}
+
+#[test]
+fn a_token_that_is_signed_wrongly_never_leaves() {
+    let house = House::new("verify_one_in = 1");
+    // Of a young session the pool itself verifies all; here it is the authority that looks.
+    (0..12).for_each(|number| _ = house.ask_at_once(number).granted());
+    house.hsm.order("C_Sign corrupt");
+    for number in 0..5 {
+        house.ask_at_once(number).expect_rejection("systemFailure");
+    }
+    let log = house.responder.log();
+    assert!(log.contains("ERROR") && log.contains("a token was thrown away: its signature does not verify"), "{log}");
+    house.hsm.order("");
+    house.until_granted();
+}

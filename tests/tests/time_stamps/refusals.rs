@@ -1,0 +1,105 @@
+//! What the service refuses to start with, each with its remedy: better no token than one that clients refuse.
+
+use ostia_tests::{Ca, KeyKind, Query, Signer, Site, Tenant, Tsa, TsaCertificate, tsa::POLICY};
+
+/// A site with this authority alone.
+fn site(tsa: &Tsa) -> Site {
+    Site::new(&[Tenant::new("tests").tsa(tsa)])
+}
+
+#[test]
+fn a_certificate_that_clients_refuse_tokens_of_is_refused() {
+    let ca = Ca::new("Time-stamping CA");
+    let usage = "extendedKeyUsage = critical, timeStamping";
+    for (certificate, said) in [
+        (TsaCertificate::NotCritical, &["not critical", "(RFC 3161 section 2.3)", usage][..]),
+        (TsaCertificate::TwoUsages, &["extendedKeyUsage of 1.3.6.1.5.5.7.3.8, 1.3.6.1.5.5.7.3.9", usage]),
+        (TsaCertificate::NoUsage, &["no extendedKeyUsage", usage]),
+        (TsaCertificate::NoSignature, &["keyUsage without digitalSignature", "keyUsage = critical, digitalSignature"]),
+        (TsaCertificate::Expired, &["valid", "2024-02-01"]),
+        (TsaCertificate::NotYet, &["valid", "2035-01-01"]),
+        (TsaCertificate::EndsIn(90), &["expires at", "validity_left", "renew it"]),
+    ] {
+        let signer = ca.tsa(certificate, KeyKind::P256);
+        let said = [&["tenant.tsa.signer", "certificate"], said].concat();
+        site(&Tsa::of("stamps", &signer)).is_refused(&said);
+    }
+    // How much has to be left is the operator's choice.
+    let soon = Tsa::of("stamps", &ca.tsa(TsaCertificate::EndsIn(90), KeyKind::P256));
+    let responder = site(&soon.set_signer("validity_left = \"1h\"")).start();
+    Query::new(1).at(responder.http(), "/tsa").granted();
+    assert!(responder.log().contains("expires soon"), "{}", responder.log());
+}
+
+#[test]
+fn a_key_that_is_not_the_certificates_is_refused() {
+    let ca = Ca::new("Time-stamping CA");
+    let [one, other] = [KeyKind::P256, KeyKind::P256].map(|kind| ca.tsa(TsaCertificate::Proper, kind));
+    let rsa = ca.tsa(TsaCertificate::Proper, KeyKind::Rsa2048);
+    for key in [other.key, rsa.key] {
+        let mixed = Signer { certificate: one.certificate.clone(), key };
+        site(&Tsa::of("stamps", &mixed)).is_refused(&["tenant.tsa.signer", "key", "certificate"]);
+    }
+    // Nor one that others may read.
+    let open = Signer { certificate: one.certificate.clone(), key: one.key.clone() };
+    ostia_tests::bash(ca.dir(), &format!("chmod 644 {}", open.key.display()));
+    site(&Tsa::of("stamps", &open)).is_refused(&["tenant.tsa.signer.key", "chmod 600"]);
+}
+
+#[test]
+fn tenants_with_one_key_are_refused_unless_both_mean_it() {
+    let ca = Ca::new("Time-stamping CA");
+    let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+    let tenant = |name: &str, lines: &str| {
+        Tenant::new(name).set(&format!("path = \"/{name}\"")).tsa(&Tsa::of("stamps", &signer).set(lines))
+    };
+    let shared = "shared_key = true";
+    for (a, b) in [("", ""), (shared, ""), ("", shared)] {
+        let said = ["«a/stamps» and «b/stamps» sign with one key", "give each its own", "`shared_key = true` in both"];
+        Site::new(&[tenant("a", a), tenant("b", b)]).is_refused(&said);
+    }
+    let responder = Site::new(&[tenant("a", shared), tenant("b", shared)]).start();
+    for path in ["/a/tsa", "/b/tsa"] {
+        let query = Query::new(1);
+        query.at(responder.http(), path).expect_verified(&query.der(), &ca.certificate(), None);
+    }
+}
+
+#[test]
+fn what_a_policy_cannot_promise_is_refused() {
+    let ca = Ca::new("Time-stamping CA");
+    let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+    let tsa = || Tsa::of("stamps", &signer);
+    let sole = "ordering = true\nsole_instance = true\n";
+    for (tsa, said) in [
+        (
+            tsa().set("ordering = true"),
+            &["ordering", "`precision = \"microseconds\"`", "`sole_instance = true` says"][..],
+        ),
+        (tsa().set("ordering = true\nprecision = \"microseconds\""), &["ordering", "`sole_instance = true`"]),
+        (tsa().set(sole), &["ordering", "`precision = \"microseconds\"`"]),
+        (tsa().set("precision = \"seconds\"\naccuracy = \"500ms\""), &["accuracy", "choose a finer `precision`"]),
+        (tsa().set("precision = \"seconds\""), &["time_stamping", "tests/stamps"]),
+        (tsa().set("tsa_name = \"subject-alt-name\""), &["tsa_name", "no subjectAltName"]),
+        (tsa().set("hashes = [\"md5\"]"), &["hashes", "names «md5»", "sha3-512"]),
+        (tsa().set("hashes = []"), &["hashes", "is an empty list"]),
+        (tsa().set("path = \"tsa\""), &["path", "is «tsa»"]),
+        (tsa().set("certificates = \"all\""), &["certificates", "chain"]),
+        (tsa().set("colour = \"blue\""), &["colour"]),
+        (tsa().policies(&[]), &["tenant.tsa.policy", "is missing", "policy = \""]),
+        (tsa().policies(&["1.2.3", "1.2.3"]), &["policy", "names 1.2.3 twice"]),
+        (tsa().policies(&["1.2.three"]), &["policy", "names «1.2.three»"]),
+        (tsa().policies(&["3.1.2"]), &["policy", "names «3.1.2»"]),
+        (tsa().policies(&["1.40.2"]), &["policy", "names «1.40.2»"]),
+    ] {
+        site(&tsa).is_refused(said);
+    }
+    // Of two authorities.
+    let other = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+    let both = |second: &Tsa| Site::new(&[Tenant::new("tests").tsa(&tsa()).tsa(second)]);
+    both(&Tsa::of("stamps", &other).policies(&["1.2.3"])).is_refused(&["name", "another TSA's of this tenant"]);
+    let same = Tsa::of("more", &other);
+    both(&same).is_refused(&["policy", POLICY, "«stamps» serves at /tsa already"]);
+    let ordered = Tsa::of("more", &signer).set("path = \"/more\"\nprecision = \"microseconds\"").set(sole);
+    both(&ordered).is_refused(&["«tests/stamps» and «tests/more» sign in one name", "`ordering`"]);
+}
