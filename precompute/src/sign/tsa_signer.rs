@@ -57,11 +57,17 @@ impl fmt::Display for TsaSignerError {
             Self::NoSignature => f.write_str(
                 "has a keyUsage without digitalSignature and nonRepudiation, clients would refuse its tokens; have the CA issue it with `keyUsage = critical, digitalSignature`",
             ),
-            Self::EndsSoon { not_after, wanted } => write!(
-                f,
-                "expires at {not_after}, in less than the {} days that `validity_left` asks for; renew it, or lower `validity_left`",
-                wanted.as_secs() / 86_400
-            ),
+            Self::EndsSoon { not_after, wanted } => {
+                // As the configuration writes it, in the largest unit that fits.
+                let seconds = wanted.as_secs();
+                let fits = |(unit, _): &(u64, &str)| seconds >= *unit && seconds.is_multiple_of(*unit);
+                let (unit, name) = [(86_400, "d"), (3600, "h"), (60, "m")].into_iter().find(fits).unwrap_or((1, "s"));
+                write!(
+                    f,
+                    "expires at {not_after}, in less than the {}{name} that `validity_left` asks for; renew it, or lower `validity_left`",
+                    seconds / unit
+                )
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ fn a_certificate_that_clients_refuse_tokens_of_is_refused() {
         (TsaCertificate::NoSignature, &["keyUsage without digitalSignature", "keyUsage = critical, digitalSignature"]),
         (TsaCertificate::Expired, &["valid", "2024-02-01"]),
         (TsaCertificate::NotYet, &["valid", "2035-01-01"]),
-        (TsaCertificate::EndsIn(90), &["expires at", "validity_left", "renew it"]),
+        (TsaCertificate::EndsIn(90), &["expires at", "in less than the 1d that `validity_left` asks for; renew it"]),
     ] {
         let signer = ca.tsa(certificate, KeyKind::P256);
         let said = [&["tenant.tsa.signer", "certificate"], said].concat();
@@ -26,7 +26,9 @@ fn a_certificate_that_clients_refuse_tokens_of_is_refused() {
     }
     // How much has to be left is the operator's choice.
     let soon = Tsa::of("stamps", &ca.tsa(TsaCertificate::EndsIn(90), KeyKind::P256));
-    let responder = site(&soon.set_signer("validity_left = \"1h\"")).start();
+    let left = |left: &str| site(&soon.clone().set_signer(&format!("validity_left = \"{left}\"")));
+    left("12h").is_refused(&["in less than the 12h that"]);
+    let responder = left("1h").start();
     Query::new(1).at(responder.http(), "/tsa").granted();
     assert!(responder.log().contains("expires soon"), "{}", responder.log());
 }

@@ -120,7 +120,7 @@ fn a_signer_changes_and_an_authority_comes_without_a_request_lost() {
     let stamps = |signer: &Signer| Tsa::of("stamps", signer).policies(&[A]);
     let text = |signer: &Signer| Tenant::new("tests").tsa(&stamps(signer)).text();
     let responder = Site::new(&[Tenant::new("tests").tsa(&stamps(&signers[0]))]).start();
-    let certificates = signers.each_ref().map(|signer| der(signer));
+    let certificates = signers.each_ref().map(der);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..3)
