@@ -1,4 +1,4 @@
-//! The table of promises names tests that exist, and leaves no row out.
+//! The tables of promises name tests that exist, and leave no row out.
 
 use std::{collections::HashSet, fs, path::Path};
 
@@ -46,16 +46,26 @@ fn every_row_is_kept_by_tests_that_exist() {
     for room in ["precompute", "responder", "tests"] {
         tests_below(&root.join(room), &mut names);
     }
-    let table = fs::read_to_string(root.join("tests/ROWS.md")).unwrap();
-    let rows: Vec<Vec<&str>> =
-        table.lines().filter(|line| line.starts_with("| ")).skip(1).map(|line| line.split(" | ").collect()).collect();
-    let numbers: Vec<_> = rows.iter().map(|row| row[0].trim_start_matches("| ").parse::<u32>().unwrap()).collect();
-    assert_eq!(numbers, (1..=28).collect::<Vec<_>>());
-    for row in rows {
-        let tests: Vec<_> = row[2].split('`').skip(1).step_by(2).collect();
-        assert!(!tests.is_empty(), "{row:?}");
-        for test in tests {
-            assert!(names.contains(test), "row {}: no test is named {test}", row[0]);
+    let text = fs::read_to_string(root.join("tests/ROWS.md")).unwrap();
+    let tables: Vec<_> = text.split("# Which test keeps which promise of ").skip(1).collect();
+    let promised = [("OCSP", 28), ("time-stamping", 19)];
+    assert_eq!(tables.len(), promised.len());
+    for (table, (of, count)) in tables.into_iter().zip(promised) {
+        assert_eq!(table.lines().next(), Some(of));
+        let rows: Vec<Vec<&str>> = table
+            .lines()
+            .filter(|line| line.starts_with("| "))
+            .skip(1)
+            .map(|line| line.split(" | ").collect())
+            .collect();
+        let numbers: Vec<_> = rows.iter().map(|row| row[0].trim_start_matches("| ").parse::<u32>().unwrap()).collect();
+        assert_eq!(numbers, (1..=count).collect::<Vec<_>>(), "{of}");
+        for row in rows {
+            let tests: Vec<_> = row[2].split('`').skip(1).step_by(2).collect();
+            assert!(!tests.is_empty(), "{of}: {row:?}");
+            for test in tests {
+                assert!(names.contains(test), "{of}, row {}: no test is named {test}", row[0]);
+            }
         }
     }
 }
