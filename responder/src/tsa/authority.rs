@@ -9,7 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest;
@@ -183,9 +183,7 @@ impl Authority {
     fn time(&self) -> Result<Reading, NotTrusted> {
         let mut reading = self.clock.now()?;
         if self.policy.ordering {
-            // Whoever signed in this name before the start may have been ahead of UTC by the accuracy, and this clock be as
-            // much behind.
-            if self.since.elapsed() < 2 * self.policy.accuracy.duration() {
+            if self.left_to_wait().is_some() {
                 return Err(NotTrusted::Behind);
             }
             // One microsecond later than the last at least. The clock's slack is far more than those that come at once.
@@ -195,6 +193,13 @@ impl Authority {
             reading.unix_nanos = now.max(last + 1) * 1000;
         }
         Ok(reading)
+    }
+
+    /// How long no time is told yet: whoever signed in this name before the start may have been ahead of UTC by the
+    /// accuracy, and this clock be as much behind.
+    fn left_to_wait(&self) -> Option<Duration> {
+        let wait = if self.policy.ordering { 2 * self.policy.accuracy.duration() } else { Duration::ZERO };
+        wait.checked_sub(self.since.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// Verifies a signature that `worker` has got, as a client would, if it is the first or one of those that are to be.
@@ -230,6 +235,12 @@ impl Authority {
     pub fn problem(&self, now: UnixTime) -> Option<String> {
         if let Err(problem) = self.clock.now() {
             return Some(format!("the clock is not trusted: {problem}"));
+        }
+        if let Some(left) = self.left_to_wait() {
+            return Some(format!(
+                "`ordering`: for {:.1} s more no time is told, so that none is earlier than those told before the start",
+                left.as_secs_f64()
+            ));
         }
         if !self.signer.is_valid(now) {
             let not_after = self.signer.not_after();
