@@ -1,7 +1,8 @@
-//! While nobody signs: each query has its word at once, balancers are told, OCSP goes on, and all comes back by itself.
+//! While nobody signs, or knows what time it is: each query has its word at once, balancers are told, OCSP goes on, and all comes back by itself.
 
 use std::{
     fs,
+    net::UdpSocket,
     time::{Duration, Instant},
 };
 
@@ -149,4 +150,27 @@ fn a_token_that_is_signed_wrongly_never_leaves() {
     assert!(log.contains("ERROR") && log.contains("a token was thrown away: its signature does not verify"), "{log}");
     house.hsm.order("");
     house.until_granted();
+}
+
+#[test]
+fn without_a_clock_that_is_known_to_be_right_there_is_no_token_and_ocsp_stays_ready() {
+    let ca = Ca::new("CA");
+    let (delegate, leaf) = (ca.delegate(Delegate::Proper, KeyKind::P256), ca.issue());
+    let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+    let site = Site::new(&[Tenant::of(&ca, &delegate).tsa(&tsa)]);
+    // Nobody answers there.
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let clock = format!("clock = \"chrony:{}\"", nobody.local_addr().unwrap());
+    site.edit_config(|text| text.replace("clock = \"unchecked\"", &clock));
+    let responder = site.start();
+    for number in 0..10 {
+        let begin = Instant::now();
+        Query::new(number).at(responder.http(), "/tsa").expect_rejection("timeNotAvailable");
+        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    }
+    let (status, said) = responder.readiness_of("tsa");
+    assert!(status == 503 && said.contains("tests/stamps: the clock is not trusted: "), "{said}");
+    assert_eq!(responder.metric("ostia_tsa_clock_trusted", "tsa=\"stamps\""), 0.0);
+    assert_eq!(responder.readiness().0, 200);
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
 }
