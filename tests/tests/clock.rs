@@ -22,6 +22,12 @@ fn free_udp_port() -> u16 {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// A program of the chrony that `tests/run` has unpacked.
+fn chrony(program: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the root of the repository");
+    root.join(".venv/chrony").join(program)
+}
+
 /// A chronyd of this test's own.
 struct Chronyd {
     config: PathBuf,
@@ -44,7 +50,7 @@ impl Chronyd {
     fn restart(&mut self) {
         self.kill();
         // -x: leaves the clock alone. -u root: stays who it is; -U: whoever that is.
-        let mut command = Command::new("/usr/sbin/chronyd");
+        let mut command = Command::new(chrony("usr/sbin/chronyd"));
         command.args(["-x", "-d", "-U", "-u", "root", "-F", "0", "-f"]).arg(&self.config);
         let log = fs::File::create(self.config.with_extension("log")).unwrap();
         self.child =
@@ -74,7 +80,7 @@ impl Chronyd {
 
     /// What chrony's own client says: the fields of `tracking`.
     fn tracking(&self) -> Option<Vec<String>> {
-        let mut command = Command::new("chronyc");
+        let mut command = Command::new(chrony("usr/bin/chronyc"));
         let ended = run(command.args(["-h", "127.0.0.1", "-p", &self.command_port.to_string(), "-c", "tracking"]));
         ended.status.success().then(|| ended.text.trim().split(',').map(str::to_owned).collect())
     }

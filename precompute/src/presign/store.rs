@@ -219,7 +219,10 @@ impl AnswerStore {
             self.database = Some(database);
         } else {
             // It may panic once more when it is closed.
-            let _ = guarded(|| Ok(drop(database)));
+            let _ = guarded(|| {
+                drop(database);
+                Ok(())
+            });
         }
         outcome
     }
