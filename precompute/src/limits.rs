@@ -221,10 +221,17 @@ pub const CHANGES_TOLD_MAX: usize = 1 << 16;
 /// at a first start and after a long stop; then what is absent is signed while walking, and the rest in several plans.
 pub const PRESIGN_LIST_MAX: usize = 1 << 20;
 
-/// Answers that wait for a pool's signatures at once: many enough for every session of every token, few enough to be
-/// forgotten within seconds (RSA-4096 signs 600 a second), and a part of what a pool lets wait.
+/// Answers that wait for a pool's signatures at once at most: many enough for every session of every token, and a part of
+/// what a pool lets wait. Fewer for a key that is slower than 400 a second.
 pub const PRESIGN_OUTSTANDING_MAX: usize = 1024;
 const _: () = assert!(PRESIGN_OUTSTANDING_MAX < SIGN_QUEUE_LENGTH_MAX);
+
+/// How many at first, until it is known how quickly they come back: two for each of eight sessions.
+pub const PRESIGN_OUTSTANDING_FIRST: usize = 16;
+
+/// How long they may take to come back before there are to be fewer: so long clients wait as well.
+pub const PRESIGN_WAIT_MAX: Duration = Duration::from_secs(5);
+const _: () = assert!(PRESIGN_WAIT_MAX.as_secs() * 10 <= PRESIGN_DEADLINE.as_secs());
 
 /// How long an answer may wait for a pool that has more urgent work: all the while clients keep it busy, so that it is
 /// put in again before its times are stale.

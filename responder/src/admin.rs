@@ -328,6 +328,11 @@ fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), s
     for (name, help, value) in [
         ("presign_signed", "Answers signed ahead and kept", report.signed),
         ("presign_failed", "Signatures that could not be had for answers signed ahead", report.failed),
+        (
+            "presign_expired",
+            "Answers signed ahead that a key had no time for; they are asked for again",
+            report.expired,
+        ),
         ("presign_void", "Signatures thrown away because their record changed meanwhile", report.void),
         ("presign_restored", "Answers taken from the store", report.restored),
         ("presign_stored", "Answers put into the store", report.stored),

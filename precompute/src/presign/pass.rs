@@ -7,6 +7,7 @@
 
 mod here;
 mod pooled;
+mod window;
 
 use std::{
     hash::{BuildHasher as _, RandomState},

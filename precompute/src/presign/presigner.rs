@@ -282,7 +282,8 @@ fn tell(passed: &Passed, progress: &Progress) {
             warn!(
                 left = report.due,
                 failed = report.failed,
-                "some answers could not be signed ahead: a key does not sign; it is tried again"
+                expired = report.expired,
+                "some answers could not be signed ahead: a key does not sign, or has no time; it is tried again"
             );
         }
         End::Full => {

@@ -13,8 +13,10 @@ pub struct Progress {
     due: AtomicU64,
     /// Answers signed and kept, since the process was started.
     signed: AtomicU64,
-    /// Signatures that could not be had.
+    /// Signatures that could not be had,
     failed: AtomicU64,
+    /// and those that the pool had no time or room for.
+    expired: AtomicU64,
     /// Signatures thrown away because their record changed meanwhile.
     void: AtomicU64,
     /// Answers taken from the store at a start.
@@ -41,6 +43,7 @@ pub struct Report {
     pub due: u64,
     pub signed: u64,
     pub failed: u64,
+    pub expired: u64,
     pub void: u64,
     pub restored: u64,
     pub stored: u64,
@@ -68,6 +71,7 @@ impl Default for Progress {
             due: zero(),
             signed: zero(),
             failed: zero(),
+            expired: zero(),
             void: zero(),
             restored: zero(),
             stored: zero(),
@@ -119,6 +123,10 @@ impl Progress {
         self.failed.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn expired(&self) {
+        self.expired.fetch_add(1, Relaxed);
+    }
+
     pub(super) fn void(&self) {
         self.void.fetch_add(1, Relaxed);
     }
@@ -152,6 +160,7 @@ impl Progress {
             due,
             signed,
             failed: read(&self.failed),
+            expired: read(&self.expired),
             void: read(&self.void),
             restored: read(&self.restored),
             stored: read(&self.stored),

@@ -16,6 +16,7 @@ use super::*;
 use crate::{
     answers::Answers,
     config::Policy,
+    limits,
     ocsp::{CertStatus, HashAlgorithm},
     pki::{Reason, Status, UnixTime},
     records::Change,
@@ -149,15 +150,19 @@ fn a_record_that_changes_while_its_answer_is_signed_is_not_kept() {
 }
 
 #[test]
-fn a_queue_that_refuses_is_tried_again_until_all_is_signed() {
+fn what_fails_or_finds_no_time_is_tried_again_until_all_is_signed_and_counted_apart() {
     const COUNT: u64 = 300;
     let world = World::new(COUNT);
     let subject = world.pooled();
     let desk = desk(None);
-    world.watched.fail.store(COUNT + 1, Relaxed);
+    // All that are put in at first, and some of those by which it is seen whether the pool signs again.
+    let (failed, refused) = (limits::PRESIGN_OUTSTANDING_FIRST as u64 + 1, 2);
+    world.watched.fail.store(failed, Relaxed);
+    world.watched.refuse.store(refused, Relaxed);
     done(desk.pass(&[subject], NEVER), COUNT);
     let report = desk.progress.report();
-    assert_eq!((report.signed, report.failed, desk.answers.len()), (COUNT, COUNT + 1, COUNT));
+    assert_eq!((report.signed, report.failed, report.expired), (COUNT, failed, refused));
+    assert_eq!(desk.answers.len(), COUNT);
 }
 
 #[test]

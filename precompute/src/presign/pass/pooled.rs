@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Desk, End, Stop, Work, lasting, question};
+use super::{Desk, End, Stop, Work, lasting, question, window::Window};
 use crate::{
     limits,
     pki::UnixTime,
@@ -23,6 +23,8 @@ use crate::{
 /// What comes back from a pool.
 struct Signed {
     item: Item,
+    /// When it was put in.
+    since: Instant,
     draft: Draft,
     outcome: Result<Vec<u8>, SignError>,
 }
@@ -43,7 +45,7 @@ struct Errand<'a> {
     /// What failed, to be put in again first.
     retry: Vec<Item>,
     outstanding: usize,
-    outstanding_max: usize,
+    window: Window,
     /// Pauses since the last signature.
     pauses: u32,
     failed: bool,
@@ -73,7 +75,7 @@ impl Desk {
             coming,
             retry: Vec::new(),
             outstanding: 0,
-            outstanding_max: limits::PRESIGN_OUTSTANDING_MAX,
+            window: Window::new(),
             pauses: 0,
             failed: false,
             full: false,
@@ -116,7 +118,7 @@ impl Errand<'_> {
             if self.failed && self.outstanding == 0 && !self.pause() {
                 return End::Faulty;
             }
-            while !self.failed && self.outstanding < self.outstanding_max && !self.full {
+            while !self.failed && self.outstanding < self.window.width() && !self.full {
                 let Some(item) = self.retry.pop().or_else(|| items.next()) else {
                     items_left = false;
                     break;
@@ -148,12 +150,13 @@ impl Errand<'_> {
             return desk.progress.no_longer_due(1);
         };
         let back = self.back.clone();
+        let since = Instant::now();
         let done = Box::new(move |_, outcome| {
             // Whoever waited may have been told to stop.
-            let _ = back.send(Signed { item, draft, outcome });
+            let _ = back.send(Signed { item, since, draft, outcome });
         });
         self.outstanding += 1;
-        let deadline = Instant::now() + limits::PRESIGN_DEADLINE;
+        let deadline = since + limits::PRESIGN_DEADLINE;
         form.signer.signing().submit(Job { message, priority: self.priority, deadline, done });
     }
 
@@ -168,18 +171,21 @@ impl Errand<'_> {
         }
     }
 
-    fn finish(&mut self, Signed { item, draft, outcome }: Signed) {
+    fn finish(&mut self, Signed { item, since, draft, outcome }: Signed) {
         self.outstanding -= 1;
         let Some(form) = self.forms.get(usize::from(item.form)) else { return };
         match outcome {
             Ok(signature) => {
                 self.pauses = 0;
-                self.outstanding_max = (self.outstanding_max * 2).min(limits::PRESIGN_OUTSTANDING_MAX);
+                self.window.came_back(since, Instant::now());
                 let outcome = self.subject.complete(form, &draft, &signature, UnixTime::now(), &self.desk.answers);
                 self.full |= !self.desk.note(form, outcome, &mut self.recorder);
             }
-            Err(_) => {
-                self.desk.progress.failed();
+            Err(error) => {
+                match error {
+                    SignError::Busy => self.desk.progress.expired(),
+                    SignError::Failed => self.desk.progress.failed(),
+                }
                 self.failed = true;
                 self.retry.push(item);
             }
@@ -195,7 +201,8 @@ impl Errand<'_> {
         while Instant::now() < until && !(self.stop)() {
             std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
         }
-        (self.failed, self.outstanding_max) = (false, 1);
+        self.failed = false;
+        self.window.begin_again();
         self.pauses += 1;
         true
     }

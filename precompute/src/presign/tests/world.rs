@@ -34,7 +34,10 @@ pub(super) const NEVER: Stop<'static> = &|| false;
 /// A pool that tells of each job, and fails as it is told to.
 pub(super) struct Watched {
     pool: Pool,
+    /// So many next jobs fail,
     pub(super) fail: AtomicU64,
+    /// and then so many find the queue full.
+    pub(super) refuse: AtomicU64,
     pub(super) jobs: AtomicU64,
     /// Called before each job is put in.
     pub(super) before: Mutex<Option<Box<dyn FnMut() + Send>>>,
@@ -61,8 +64,10 @@ impl Signing for Watched {
 
     fn submit(&self, job: Job) {
         self.jobs.fetch_add(1, Relaxed);
-        if self.fail.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
-            return (job.done)(job.message, Err(SignError::Busy));
+        for (left, error) in [(&self.fail, SignError::Failed), (&self.refuse, SignError::Busy)] {
+            if left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+                return (job.done)(job.message, Err(error));
+            }
         }
         if let Some(before) = &mut *self.before.lock().unwrap() {
             before();
@@ -94,6 +99,7 @@ impl World {
         let watched = Watched {
             pool: pool(&key, &certificate, 2),
             fail: AtomicU64::new(0),
+            refuse: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
             before: Mutex::default(),
         };
