@@ -155,7 +155,10 @@ async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
 async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let site = Arc::clone(&status.site.borrow());
     let draining = status.draining.load(Relaxed);
-    let (ready, lines) = time_stamps::readiness(&site, status.record.as_deref(), draining, UnixTime::now());
+    let (ready, mut lines) = time_stamps::readiness(&site, status.record.as_deref(), draining, UnixTime::now());
+    if let Some(fault) = status.reload_fault() {
+        let _ = writeln!(lines, "degraded: the configuration was refused: {fault}");
+    }
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
 }
 

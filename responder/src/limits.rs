@@ -172,6 +172,10 @@ pub const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
 /// How long a serving thread makes signatures in one turn of its loop if it has nothing else to do: two by P-256, so that who
 /// wants an answer from memory waits for no more.
 pub const TURN_SIGNING_MIN: Duration = Duration::from_micros(40);
+/// The same where nobody else has asked for [`TURNS_ALONE`] turns: a dozen by P-256.
+pub const TURN_SIGNING_ALONE: Duration = Duration::from_micros(300);
+/// As many as pass between two hits at 3,000 a second.
+pub const TURNS_ALONE: u32 = 8;
 /// And at most: what a full pipeline of hits takes.
 pub const TURN_SIGNING_MAX: Duration = Duration::from_millis(1);
 

@@ -83,6 +83,7 @@ pub async fn respond(
         worker.stamp_scratch.replace(scratch);
         return responded;
     }
+    worker.turns.note_others();
     let method = match head.method {
         Method::Get => 0,
         Method::Head => 1,

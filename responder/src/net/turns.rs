@@ -4,7 +4,9 @@
 //! wants such an answer would wait for dozens. So they wait for their turn, first come first served, and between two
 //! turns the ring is looked at and whatever has come is answered. Invariant: in a turn they take
 //! [`limits::TURN_SIGNING_MIN`], or as long as the thread has worked for everything else since the last turn, whichever
-//! is more; so a flood of either kind leaves the other its half. It does not know what is signed.
+//! is more; so a flood of either kind leaves the other its half. Where nobody else has asked for some turns, they take
+//! [`limits::TURN_SIGNING_ALONE`]: fewer looks, and fewer wake-ups of those who get the answers. It does not know what is
+//! signed.
 //!
 //! On epoll a turn ends without looking for new requests: there this only keeps the order.
 
@@ -29,13 +31,17 @@ struct Share {
     left: Duration,
     /// Spent in this turn.
     spent: Duration,
+    /// Turns in a row in which nobody else asked.
+    alone: u32,
 }
 
 impl Share {
-    /// The next turn, after the thread has worked so long since the last one began.
-    fn next(self, worked: Duration) -> Self {
+    /// The next turn, after the thread has worked so long since the last one began, and others asked meanwhile or not.
+    fn next(self, worked: Duration, others_asked: bool) -> Self {
         let others = worked.saturating_sub(self.spent);
-        Self { left: others.clamp(limits::TURN_SIGNING_MIN, limits::TURN_SIGNING_MAX), spent: Duration::ZERO }
+        let alone = if others_asked { 0 } else { self.alone.saturating_add(1) };
+        let least = if alone < limits::TURNS_ALONE { limits::TURN_SIGNING_MIN } else { limits::TURN_SIGNING_ALONE };
+        Self { left: others.clamp(least, limits::TURN_SIGNING_MAX), spent: Duration::ZERO, alone }
     }
 
     fn spend(&mut self, took: Duration) {
@@ -49,6 +55,8 @@ impl Share {
 pub struct Turns {
     share: Cell<Share>,
     waiting: RefCell<VecDeque<Rc<Waiting>>>,
+    /// Whether anybody has asked for something else since the last turn.
+    others: Cell<bool>,
     /// Whether the next turn has been asked for.
     asked: Cell<bool>,
     /// Of the task that begins turns.
@@ -98,6 +106,12 @@ impl Drop for Queued<'_> {
 }
 
 impl Turns {
+    /// Somebody asks for what is not signed here.
+    #[inline]
+    pub fn note_others(&self) {
+        self.others.set(true);
+    }
+
     /// Waits until it is the caller's turn to sign. What is awaited while holding it counts as signing.
     pub async fn turn(&self) -> Turn<'_> {
         if self.waiting.borrow().is_empty() && !self.share.get().left.is_zero() {
@@ -156,7 +170,8 @@ impl Turns {
             .await;
             stream.writable(false).await?;
             let now = thread_time();
-            self.share.set(self.share.get().next(now.saturating_sub(worked)));
+            let share = self.share.get().next(now.saturating_sub(worked), self.others.take());
+            self.share.set(share);
             worked = now;
             self.asked.set(false);
             self.go_on();
@@ -181,7 +196,7 @@ mod tests {
         let (mut share, mut others, mut signing) = (Share::default(), Duration::ZERO, Duration::ZERO);
         for (work, made) in [(0, 2), (30, 2), (400, 20), (5000, 50), (0, 2)] {
             let work = work * MICROSECOND;
-            share = share.next(work + share.spent);
+            share = share.next(work + share.spent, true);
             let mut count = 0;
             while !share.left.is_zero() {
                 share.spend(20 * MICROSECOND);
@@ -192,6 +207,22 @@ mod tests {
             signing += share.spent;
         }
         assert!(signing <= others);
+    }
+
+    #[test]
+    fn alone_it_signs_more_at_a_time_until_somebody_else_asks() {
+        let mut share = Share::default();
+        for turn in 1..=limits::TURNS_ALONE {
+            share = share.next(share.spent, false);
+            let long = share.left == limits::TURN_SIGNING_ALONE;
+            assert_eq!(long, turn == limits::TURNS_ALONE, "turn {turn}");
+        }
+        assert_eq!(share.next(Duration::ZERO, false).left, limits::TURN_SIGNING_ALONE);
+        let share = share.next(Duration::ZERO, true);
+        assert_eq!(
+            (share.left, share.next(Duration::ZERO, false).left),
+            (limits::TURN_SIGNING_MIN, limits::TURN_SIGNING_MIN)
+        );
     }
 
     #[test]

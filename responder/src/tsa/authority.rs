@@ -55,7 +55,13 @@ pub struct Authority {
     chain: String,
     /// For the record, in the order of the policies.
     origins: Vec<Arc<Origin>>,
-    /// The last genTime where tokens are in order, in microseconds.
+    order: Arc<Order>,
+}
+
+/// What tokens in order of genTime share, also with those of this name before a reload.
+#[derive(Debug)]
+struct Order {
+    /// The last genTime, in microseconds.
     last: AtomicU64,
     since: Instant,
 }
@@ -109,6 +115,12 @@ impl Authority {
         let TsaConfig { name, path, policy, signer, .. } = config;
         let identifier = der::Decode::from_der(signer.algorithm().identifier())?;
         let outcomes = former.map_or_else(|| Arc::new(Outcomes::new(workers)), |former| Arc::clone(&former.outcomes));
+        let name_of = |signer: &TsaSigner| signer.certificate().subject_der().to_vec();
+        let in_order = former.filter(|former| former.policy.ordering && name_of(&former.signer) == name_of(signer));
+        let order = in_order.map_or_else(
+            || Arc::new(Order { last: AtomicU64::new(0), since: Instant::now() }),
+            |former| Arc::clone(&former.order),
+        );
         Ok(Self {
             name: name.clone(),
             path: path.clone(),
@@ -121,8 +133,7 @@ impl Authority {
             identifier,
             chain: chain(signer),
             origins: policy.policies.iter().map(|policy| Arc::new(origin(tenant, policy, signer))).collect(),
-            last: AtomicU64::new(0),
-            since: Instant::now(),
+            order,
         })
     }
 
@@ -189,7 +200,7 @@ impl Authority {
             // One microsecond later than the last at least. The clock's slack is far more than those that come at once.
             let now = reading.unix_nanos / 1000;
             let later = |last: u64| Some(now.max(last + 1));
-            let last = self.last.fetch_update(Relaxed, Relaxed, later).unwrap_or_default();
+            let last = self.order.last.fetch_update(Relaxed, Relaxed, later).unwrap_or_default();
             reading.unix_nanos = now.max(last + 1) * 1000;
         }
         Ok(reading)
@@ -199,7 +210,7 @@ impl Authority {
     /// accuracy, and this clock be as much behind.
     fn left_to_wait(&self) -> Option<Duration> {
         let wait = if self.policy.ordering { 2 * self.policy.accuracy.duration() } else { Duration::ZERO };
-        wait.checked_sub(self.since.elapsed()).filter(|left| !left.is_zero())
+        wait.checked_sub(self.order.since.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// Verifies a signature that `worker` has got, as a client would, if it is the first or one of those that are to be.
