@@ -23,6 +23,11 @@ struct House {
 
 impl House {
     fn new(lines: &str) -> Self {
+        Self::with_signer(lines, "")
+    }
+
+    /// Lines of the authority, and of its signer.
+    fn with_signer(lines: &str, signer_lines: &str) -> Self {
         let ca = Ca::new("CA");
         let leaf = ca.issue();
         let (delegate, signer) =
@@ -32,7 +37,7 @@ impl House {
         fs::remove_file(&signer.key).unwrap();
         let key = hsm.shim_uri("stamps", "tsa");
         let tsa = Tsa::by("stamps", &format!("certificate = {:?}\nkey = {key:?}\nthreads = 1", signer.certificate));
-        let site = Site::new(&[Tenant::of(&ca, &delegate).tsa(&tsa.set(lines))]);
+        let site = Site::new(&[Tenant::of(&ca, &delegate).tsa(&tsa.set(lines).set_signer(signer_lines))]);
         let site = hsm.shim_environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value));
         Self { ca, leaf, hsm, responder: site.start() }
     }
@@ -139,7 +144,7 @@ fn a_flood_that_no_token_can_sign_is_refused_at_once_and_those_who_wait_have_the
 
 #[test]
 fn a_token_that_is_signed_wrongly_never_leaves() {
-    let house = House::new("verify_one_in = 1");
+    let house = House::with_signer("verify_one_in = 1", "verify = \"sample\"");
     // Of a young session the pool itself verifies all; here it is the authority that looks.
     (0..12).for_each(|number| _ = house.ask_at_once(number).granted());
     house.hsm.order("C_Sign corrupt");

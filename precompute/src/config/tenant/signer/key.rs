@@ -14,7 +14,7 @@ use crate::{
     limits,
     pki::Certificate,
     sign::{
-        Algorithm, Holder, Pkcs11Token, Pool, PoolSettings, SoftwareKey, Verify,
+        Algorithm, Holder, Pkcs11Token, Pool, PoolSettings, SignerError, SoftwareKey, Verify,
         pkcs11::{Uri, UriError},
     },
 };
@@ -202,6 +202,10 @@ impl Key {
         certificate: &Certificate,
         wanted: &Wanted<'_>,
     ) -> Option<Pool> {
+        if self.public_key_octets(certificate) != certificate.public_key_octets() {
+            section.problem(if section.has("certificate") { "certificate" } else { "key" }, SignerError::KeyMismatch);
+            return None;
+        }
         let settings = PoolSettings {
             name: wanted.name.to_owned(),
             key: wanted.key.clone(),
