@@ -161,6 +161,43 @@ fn nothing_is_written_over_and_what_is_wrong_is_told_before_there_is_a_key() {
     assert_eq!(hsm.calls("C_Login") - before, 1);
 }
 
+/// Nothing was told of the key that was there from then on, and the next run refused to make it once more.
+#[test]
+fn a_key_that_was_made_without_its_request_is_told_with_what_to_do() {
+    let hsm = SoftHsm::new(&["keys"]);
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path();
+    // A request for this name has more octets than the file may have, and the key has not.
+    let subject = (0..16).fold("CN=x".to_owned(), |name, number| format!("{name},OU={number:060}"));
+    let limited = format!(
+        "trap '' XFSZ; ulimit -f 1; exec {:?} keys generate --key new.key --csr new.csr --purpose ocsp --subject {subject} --algorithm p256",
+        programs().precompute
+    );
+    let token = hsm.shim_uri("keys", "new");
+    for (key, place, said) in [
+        ("new.key", "in new.key", "new.csr: cannot be written: File too large"),
+        (&token, "on the token «keys»", "C_SignInit says CKR_FUNCTION_FAILED"),
+    ] {
+        hsm.order("C_SignInit return=CKR_FUNCTION_FAILED");
+        let generate = ["generate", "--key", key, "--csr", "new.csr", "--purpose", "ocsp", "--subject", &subject];
+        let ended = if key == token {
+            keys(dir, &hsm, &[&generate[..], &["--algorithm", "p256"]].concat())
+        } else {
+            run(Command::new("bash").args(["-c", &limited]).current_dir(dir))
+        };
+        assert!(!ended.status.success(), "{}", ended.text);
+        for said in [said, &format!("The key is made {place} and stays there"), "with --csr-only"] {
+            assert!(ended.text.contains(said), "no «{said}» in: {}", ended.text);
+        }
+        assert!(!dir.join("new.csr").exists(), "{key}");
+        hsm.order("");
+        let ended = keys(dir, &hsm, &[&generate[..], &["--csr-only"]].concat());
+        assert!(ended.status.success(), "{}", ended.text);
+        openssl(dir, ["req", "-in", "new.csr", "-noout", "-verify"]);
+        fs::remove_file(dir.join("new.csr")).unwrap();
+    }
+}
+
 /// Two issuers: one with a P-256 delegate whose key is on both tokens, one with its own RSA key in a file.
 fn two_issuers(hsm: &SoftHsm) -> (Ca, Ca, Tenant) {
     let (ca, other) = (Ca::new("CA"), Ca::with_key("Another CA", KeyKind::Rsa2048));

@@ -3,7 +3,7 @@
 use std::{
     error::Error,
     fs::{self, File},
-    io::{ErrorKind, Write as _},
+    io::{self, ErrorKind, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -83,24 +83,45 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Request::new(subject, purpose, any.key_identifier(), &[])?;
     let mut file = create_new(csr)?;
     let kind = algorithm.filter(|_| !csr_only);
-    let key = find_or_make(written, kind).and_then(|key| {
-        let request = Request::new(subject, purpose, key.algorithm().key_identifier(), key.public_key_octets())?;
-        let signature = key.sign(&request.to_be_signed()?)?;
-        file.write_all(request.signed(key.algorithm().identifier(), &signature)?.as_bytes())?;
-        Ok(key)
-    });
-    let key = key.inspect_err(|_| {
-        // It was made a moment ago, and holds nothing.
-        let _ = fs::remove_file(csr);
-    })?;
+    // It was made a moment ago, and holds nothing.
+    let remove = || drop(fs::remove_file(csr));
+    let key = find_or_make(written, kind).inspect_err(|_| remove())?;
     let place = match &key {
         Key::File(_) => format!("in {written}"),
         Key::Token(token) => format!("on {}", token.called()),
     };
+    write_request(&key, purpose, subject, &mut file, csr).map_err(|error| {
+        remove();
+        match kind {
+            None => error,
+            Some(_) => format!(
+                "{error}\nThe key is made {place} and stays there, without a request; once that is mended, run the same command with --csr-only in the place of --algorithm"
+            )
+            .into(),
+        }
+    })?;
     let is = if kind.is_some() { "made" } else { "found" };
     println!("The key is {is} {place}; it signs with {}. Its request is in {}.\n", key.algorithm(), csr.display());
     println!("{}", next(written, purpose, csr));
     Ok(())
+}
+
+fn write_request(
+    key: &Key,
+    purpose: Purpose,
+    subject: &str,
+    file: &mut File,
+    csr: &Path,
+) -> Result<(), Box<dyn Error>> {
+    let request = Request::new(subject, purpose, key.algorithm().key_identifier(), key.public_key_octets())?;
+    let signature = key.sign(&request.to_be_signed()?)?;
+    let request = request.signed(key.algorithm().identifier(), &signature)?;
+    let written = file.write_all(request.as_bytes()).and_then(|()| file.sync_all());
+    Ok(written.map_err(|error| cannot_be_written(csr, &error))?)
+}
+
+fn cannot_be_written(path: &Path, error: &io::Error) -> String {
+    format!("{}: cannot be written: {error}", path.display())
 }
 
 fn find_or_make(written: &str, kind: Option<KeyKind>) -> Result<Key, Box<dyn Error>> {
@@ -124,7 +145,7 @@ fn create_new(path: &Path) -> Result<File, String> {
         ErrorKind::AlreadyExists => {
             format!("{}: is there already, and is not written over; name another file", path.display())
         }
-        _ => format!("{}: cannot be written: {error}", path.display()),
+        _ => cannot_be_written(path, &error),
     })
 }
 
