@@ -40,6 +40,9 @@ pub struct Config {
     pub time_stamping: TimeStamping,
 }
 
+/// What is told as known, whether it stands in the file or not.
+const SECTIONS: [&str; 5] = ["http", "tls", "admin", "log", "time_stamping"];
+
 /// Loopback: being reachable from elsewhere is a decision.
 const HTTP_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
@@ -85,6 +88,7 @@ impl Config {
             if let (Some(own), Some(common)) = (&time_stamping, &common) {
                 time_stamping::check(root, own, common);
             }
+            root.leave_to_others(&SECTIONS);
             root.finish();
 
             let network::Http { listen, workers, manners } = http;

@@ -317,6 +317,7 @@ clock = "unchecked"
 pub fn instructions(demo: &Demo, http: SocketAddr, admin: SocketAddr) -> String {
     let path = |name: &str| quoted(&demo.dir.join(name).to_string_lossy()).into_owned();
     let (ca, config, revoked) = (path("ca.pem"), path("openssl.cnf"), path("revoked.pem"));
+    let (query, reply) = (path("query.tsq"), path("reply.tsr"));
     let asked = quoted(&demo.asked.to_string_lossy()).into_owned();
     let (url, admin) = (ca::url(http), ca::url(admin));
     let named = |certificate: &str| format!("openssl ocsp -issuer {ca} -cert {certificate} -no_nonce");
@@ -356,9 +357,9 @@ Revoke it as the CA would, and ask again: the answer turns within a second.
 
 Have a time vouched for (RFC 3161), and verify that:
 
-    openssl ts -query -data {ca} -sha256 -cert -out /tmp/ostia-demo.tsq
-    curl -sS -H 'Content-Type: application/timestamp-query' --data-binary @/tmp/ostia-demo.tsq {url}tsa -o /tmp/ostia-demo.tsr
-    openssl ts -verify -queryfile /tmp/ostia-demo.tsq -in /tmp/ostia-demo.tsr -CAfile {ca}
+    openssl ts -query -data {ca} -sha256 -cert -out {query}
+    curl -sS -H 'Content-Type: application/timestamp-query' --data-binary @{query} {url}tsa -o {reply}
+    openssl ts -verify -queryfile {query} -in {reply} -CAfile {ca}
 
 Health and metrics:
 

@@ -73,7 +73,10 @@ fn every_command_that_the_demo_prints_does_what_it_says() {
     let [http, admin] = free_addresses();
     let mut demo = Demo::start(scratch.path(), "ostia-demo", http, admin);
     let commands = demo.commands();
-    let [good, revoked, by_get, revoke, again, health, metrics] = &commands[..] else { panic!("{}", demo.said()) };
+    let [good, revoked, by_get, revoke, again, query, stamp, verify, health, health_tsa, metrics] = &commands[..]
+    else {
+        panic!("{}", demo.said())
+    };
     let ask = |command: &str| bash(scratch.path(), command);
     // Health first: it says when the rest can be asked.
     until("ready", START_LIMIT, || {
@@ -94,6 +97,9 @@ fn every_command_that_the_demo_prints_does_what_it_says() {
     assert!(begin.elapsed() < Duration::from_millis(1500), "within a second: {:?}", begin.elapsed());
     assert!(ask(again).contains("superseded"));
     assert!(ask(by_get).contains(": revoked"), "the GET form turns with it");
+    [query, stamp].into_iter().for_each(|command| drop(ask(command)));
+    assert!(ask(verify).contains("Verification: OK"));
+    assert!(ask(health_tsa).starts_with("ready"), "{}", ask(health_tsa));
     assert!(ask(metrics).contains("# HELP"), "Prometheus text");
 
     let status = demo.end("INT");
