@@ -2,10 +2,11 @@
 //!
 //! A PKCS#11 module is initialised once in a process and reads its settings from the environment, so each test runs
 //! in a process of its own (`bench`). Between the holder and SoftHSM stands the module that fails on command.
-//! Who logs in when is in `login`, which key is taken in `keys`, what a fault means in `faults`, how a key is made in `generate`, what a server that
-//! was killed does in `server`.
+//! Who logs in when is in `login`, which key is taken in `keys`, what a fault means in `faults`, and to others in
+//! `beside`, how a key is made in `generate`, what a server that was killed does in `server`.
 
 mod bench;
+mod beside;
 mod faults;
 mod generate;
 mod keys;

@@ -210,6 +210,22 @@ fn a_token_that_goes_away_under_load_costs_no_answer_and_comes_back_by_itself() 
     assert_eq!((house.hsm.calls("C_Login token=a"), house.hsm.calls("C_Login token=b")), (1, 1));
 }
 
+/// Each half minute the library was initialised anew to find it, and the other token lost its sessions with it.
+#[test]
+fn a_token_that_stays_away_costs_the_other_of_its_module_nothing() {
+    let house = House::shimmed();
+    let opened = house.hsm.calls("C_OpenSession token=b");
+    let load = house.load(36, Some(100));
+    let gone = "return=CKR_TOKEN_NOT_PRESENT";
+    house.hsm.order(&format!("C_SignInit token=a {gone}\nC_GetTokenInfo token=a {gone}\nC_OpenSession token=a {gone}"));
+    house.until_up("a", false);
+    house.expect_no_errors(load);
+    assert!(house.up("b") && !house.up("a"));
+    assert_eq!((house.hsm.calls("C_Initialize"), house.hsm.calls("C_OpenSession token=b")), (1, opened));
+    house.hsm.order("");
+    house.until_up("a", true);
+}
+
 #[test]
 fn a_token_that_hangs_costs_its_threads_and_no_answer() {
     let house = House::shimmed();

@@ -1,15 +1,16 @@
 //! A PKCS#11 library in this process: initialised once, shared by all signers of all its tokens.
 //!
 //! Invariant: no call is made while the library is being initialised, and none with a handle from before. A library
-//! that has lost its way to a token (its server was restarted) is initialised anew, seldom, and only in a moment
-//! when nobody is inside; whoever had a session then finds that its generation is over.
+//! that has lost its way to a token (its server was restarted) is initialised anew, seldom, never while another of its
+//! tokens is well, and only in a moment when nobody is inside; whoever had a session then finds that its generation is
+//! over.
 
 use std::{
     fmt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -41,10 +42,15 @@ pub(super) struct Module {
     gate: Gate,
     /// Which initialisation holds; 0: none.
     generation: AtomicU64,
-    /// Sessions that somebody signs in.
-    sessions: AtomicUsize,
     history: Mutex<History>,
-    tokens: Mutex<Vec<(TokenId, Arc<Turns<Login>>)>>,
+    tokens: Mutex<Vec<(TokenId, Arc<Shared>)>>,
+}
+
+/// What all who use a token in this process share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) login: Turns<Login>,
+    health: Mutex<Health>,
 }
 
 #[derive(Default)]
@@ -53,6 +59,41 @@ struct History {
     last: Option<Instant>,
     /// How often it was initialised anew since a session was last opened.
     in_vain: u32,
+    /// It was told that a token waits for the others.
+    waiting_told: bool,
+}
+
+/// How a token did when somebody last used it.
+#[derive(Clone, Copy, Default, Debug)]
+struct Health {
+    /// When it last signed.
+    signed: Option<Instant>,
+    /// It has failed since.
+    failed: bool,
+}
+
+impl Health {
+    /// Whether it would lose sessions that somebody signs in.
+    fn is_well(self, now: Instant) -> bool {
+        let lasts = if self.failed { limits::MODULE_RENEWAL_PAUSE_MIN } else { limits::TOKEN_WELL };
+        self.signed.is_some_and(|signed| now.saturating_duration_since(signed) < lasts)
+    }
+}
+
+impl Shared {
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It has signed.
+    pub(super) fn signed(&self, now: Instant) {
+        *self.health() = Health { signed: Some(now), failed: false };
+    }
+
+    /// It is gone, or broken.
+    pub(super) fn failed(&self) {
+        self.health().failed = true;
+    }
 }
 
 /// What tells a token from all others, wherever it is plugged in: slots change.
@@ -99,7 +140,6 @@ impl Module {
             context,
             gate: Gate::default(),
             generation: AtomicU64::new(0),
-            sessions: AtomicUsize::new(0),
             history: Mutex::default(),
             tokens: Mutex::default(),
         });
@@ -138,21 +178,27 @@ impl Module {
         Ok(Inside { context: &self.context, generation, _share: share })
     }
 
+    /// No fault of the token that somebody wanted to use.
     fn occupied(&self) -> Fault {
-        Fault::new(FaultClass::Device, format!("{self} is being initialised anew"))
+        Fault::new(FaultClass::Session, format!("{self} is being initialised anew"))
     }
 
     /// Initialises the library anew where that is due, for one who found in this generation that it has lost its way
     /// to a token. Whether there is a new generation to try it with.
     pub(super) fn renew(&self, generation: u64, now: Instant) -> bool {
-        let since = |last: Instant| now.saturating_duration_since(last);
+        let is_in_use = self.tokens().iter().any(|(_, token)| token.health().is_well(now));
         {
             let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
             if self.generation.load(Ordering::Acquire) != generation {
                 return true;
             }
-            let pause = renewal_pause(self.sessions.load(Ordering::Acquire) > 0, history.in_vain);
-            if history.last.is_some_and(|last| since(last) < pause) {
+            if is_in_use {
+                if !std::mem::replace(&mut history.waiting_told, true) {
+                    warn!(module = %self.path.display(), "a token is gone, and it may take initialising the library anew to find it, which is not done while another of its tokens signs; restart the service to have it done");
+                }
+                return false;
+            }
+            if history.last.is_some_and(|last| now.saturating_duration_since(last) < renewal_pause(history.in_vain)) {
                 return false;
             }
             history.last = Some(now);
@@ -189,30 +235,29 @@ impl Module {
         let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         history.generations += 1;
         history.last = Some(now);
+        history.waiting_told = false;
         self.generation.store(history.generations, Ordering::Release);
         Ok(())
     }
 
     /// Somebody has opened a session to sign in.
     pub(super) fn session_opened(&self) {
-        self.sessions.fetch_add(1, Ordering::AcqRel);
         self.history.lock().unwrap_or_else(PoisonError::into_inner).in_vain = 0;
     }
 
-    /// That session is of no more use.
-    pub(super) fn session_ended(&self) {
-        self.sessions.fetch_sub(1, Ordering::AcqRel);
+    fn tokens(&self) -> MutexGuard<'_, Vec<(TokenId, Arc<Shared>)>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What all who use a token in this process share.
-    pub(super) fn login_of(&self, token: &TokenId) -> Arc<Turns<Login>> {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, login)) = tokens.iter().find(|(id, _)| id == token) {
-            return Arc::clone(login);
+    pub(super) fn shared(&self, token: &TokenId) -> Arc<Shared> {
+        let mut tokens = self.tokens();
+        if let Some((_, shared)) = tokens.iter().find(|(id, _)| id == token) {
+            return Arc::clone(shared);
         }
-        let login = Arc::new(Turns::new(Login::default()));
-        tokens.push((token.clone(), Arc::clone(&login)));
-        login
+        let shared = Arc::new(Shared { login: Turns::new(Login::default()), health: Mutex::default() });
+        tokens.push((token.clone(), Arc::clone(&shared)));
+        shared
     }
 }
 
@@ -228,13 +273,10 @@ impl fmt::Debug for Module {
     }
 }
 
-/// How long a library stays as it is after it was initialised. While somebody has a session in it, others would lose
-/// theirs; where nobody has, it costs nobody anything, and a token that comes back is not kept waiting.
-fn renewal_pause(in_use: bool, in_vain: u32) -> Duration {
-    if in_use {
-        return limits::MODULE_RENEWAL_INTERVAL;
-    }
-    (limits::MODULE_RENEWAL_PAUSE_MIN * 2u32.saturating_pow(in_vain.min(16))).min(limits::MODULE_RENEWAL_INTERVAL)
+/// How long a library stays as it is after it was initialised, once none of its tokens signs: a token that comes back
+/// is not kept waiting, and a library that finds nothing is left in peace.
+fn renewal_pause(in_vain: u32) -> Duration {
+    (limits::MODULE_RENEWAL_PAUSE_MIN * 2u32.saturating_pow(in_vain.min(16))).min(limits::MODULE_RENEWAL_PAUSE_MAX)
 }
 
 /// Where distributions and vendors put modules; Debian has its library directory by architecture.
@@ -268,10 +310,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_library_that_nobody_has_a_session_in_is_initialised_anew_soon_and_then_ever_more_seldom() {
-        let unused: Vec<_> = (0..6).map(|in_vain| renewal_pause(false, in_vain).as_secs()).collect();
-        assert_eq!(unused, [2, 4, 8, 16, 30, 30]);
-        assert_eq!(renewal_pause(false, u32::MAX), limits::MODULE_RENEWAL_INTERVAL);
-        assert!((0..40).all(|in_vain| renewal_pause(true, in_vain) == limits::MODULE_RENEWAL_INTERVAL));
+    fn a_library_is_initialised_anew_soon_and_then_ever_more_seldom() {
+        let pauses: Vec<_> = (0..6).map(|in_vain| renewal_pause(in_vain).as_secs()).collect();
+        assert_eq!(pauses, [2, 4, 8, 16, 30, 30]);
+        assert_eq!(renewal_pause(u32::MAX), limits::MODULE_RENEWAL_PAUSE_MAX);
+    }
+
+    #[test]
+    fn a_token_is_well_for_as_long_as_an_idle_one_takes_to_be_tested_and_no_longer() {
+        let begin = Instant::now();
+        let is_well = |failed, after| Health { signed: Some(begin), failed }.is_well(begin + after);
+        assert!(is_well(false, Duration::ZERO) && is_well(false, limits::TEST_INTERVAL * 2));
+        assert!(!is_well(false, limits::TOKEN_WELL));
+        // Others of its sessions may sign on.
+        assert!(is_well(true, Duration::from_millis(1_900)) && !is_well(true, Duration::from_secs(2)));
+        assert!(!Health::default().is_well(begin));
     }
 }

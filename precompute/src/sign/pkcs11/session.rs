@@ -3,7 +3,7 @@
 //! Invariant: what is signed was hashed in this process, and what is given out is in the form that stands in a
 //! response. A session that was open before the module was initialised anew signs no more.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use aws_lc_rs::digest;
 use cryptoki::{
@@ -21,7 +21,7 @@ use der::{Encode as _, asn1::UintRef};
 
 use super::{
     fault::{self, Failure},
-    module::Module,
+    module::{Module, Shared},
 };
 use crate::sign::{Algorithm, Fault, FaultClass, Session};
 
@@ -35,6 +35,7 @@ pub(super) struct TokenSession {
     pub(super) algorithm: Algorithm,
     /// Of the token, for messages.
     pub(super) token: Arc<str>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Session for TokenSession {
@@ -44,12 +45,19 @@ impl Session for TokenSession {
             return Err(Fault::new(FaultClass::Session, format!("{}: the session is gone", self.token)));
         };
         match sign(session, self.key, self.algorithm, message) {
-            Ok(signature) => encoded(self.algorithm, signature, &self.token),
+            Ok(signature) => {
+                self.shared.signed(Instant::now());
+                encoded(self.algorithm, signature, &self.token)
+            }
             Err(error) => {
                 if fault::ends_session(&error) {
                     self.session = None;
                 }
-                Err(fault::fault(&self.token, &error))
+                let fault = fault::fault(&self.token, &error);
+                if fault.class == FaultClass::Device {
+                    self.shared.failed();
+                }
+                Err(fault)
             }
         }
     }
@@ -63,7 +71,6 @@ impl Drop for TokenSession {
         {
             let _ = session.close();
         }
-        self.module.session_ended();
     }
 }
 

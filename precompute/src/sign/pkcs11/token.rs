@@ -6,8 +6,8 @@
 use std::{
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -25,7 +25,7 @@ use super::{
     Uri,
     fault::Failure,
     key,
-    module::{Inside, Module, TokenId},
+    module::{Inside, Module, Shared, TokenId},
     pin,
     session::{TokenSession, sign_first},
     uri::{KeyWanted, TokenWanted},
@@ -51,7 +51,18 @@ pub struct Pkcs11Token {
     sessions_max: AtomicUsize,
     /// Where the token was in a generation of the module: looking into every slot each time would fail as soon as
     /// another token of the module does.
-    place: Mutex<Option<(u64, Slot)>>,
+    place: Mutex<Option<Place>>,
+    /// How often in a row the module had lost its way to it.
+    lost: AtomicU32,
+}
+
+/// Where a token was found.
+#[derive(Debug)]
+struct Place {
+    generation: u64,
+    /// `None` once it is to be looked for.
+    slot: Option<Slot>,
+    shared: Arc<Shared>,
 }
 
 /// What the key has to be the private half of.
@@ -105,6 +116,7 @@ impl Pkcs11Token {
             public,
             sessions_max: AtomicUsize::new(usize::MAX),
             place: Mutex::default(),
+            lost: AtomicU32::new(0),
         })
     }
 
@@ -135,8 +147,8 @@ impl Pkcs11Token {
     pub(super) fn change<T>(&self, work: impl FnOnce(&Pkcs11Session, &str) -> Result<T, Failure>) -> Result<T, Fault> {
         let inside = self.module.enter()?;
         let (slot, info) = self.find(&inside).map_err(|failure| failure.fault)?;
-        let login = self.module.login_of(&id_of(&info));
-        let mut login = login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| self.occupied())?;
+        let shared = self.module.shared(&id_of(&info));
+        let mut login = shared.login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| self.occupied())?;
         let pin = self.pin.as_deref();
         login.ensure(&inside, slot, &info, pin, &self.called).map_err(|failure| failure.fault)?;
         let opened = inside.context.open_rw_session_no_drop(slot);
@@ -160,9 +172,9 @@ impl Pkcs11Token {
     fn open_inside(&self, inside: &Inside<'_>) -> Result<TokenSession, Failure> {
         let (slot, info) = self.find(inside)?;
         self.sessions_max.store(self.sessions_of(&info)?, Ordering::Relaxed);
-        let login = self.module.login_of(&id_of(&info));
+        let shared = self.module.shared(&id_of(&info));
         // One after another: a wrong PIN is tried once, and a token that lets in only so many at once is not overrun.
-        let mut login = login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| self.occupied())?;
+        let mut login = shared.login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| self.occupied())?;
         self.check_mechanism(inside, slot)?;
         login.ensure(inside, slot, &info, self.pin.as_deref(), &self.called)?;
         let opened = inside.context.open_ro_session_no_drop(slot);
@@ -170,6 +182,8 @@ impl Pkcs11Token {
         match self.find_key(&session) {
             Ok(key) => {
                 self.module.session_opened();
+                shared.signed(Instant::now());
+                drop(login);
                 Ok(TokenSession {
                     module: Arc::clone(&self.module),
                     generation: inside.generation,
@@ -177,6 +191,7 @@ impl Pkcs11Token {
                     key,
                     algorithm: self.algorithm,
                     token: Arc::clone(&self.called),
+                    shared,
                 })
             }
             Err(failure) => {
@@ -186,13 +201,25 @@ impl Pkcs11Token {
         }
     }
 
+    fn place(&self) -> MutexGuard<'_, Option<Place>> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The module has lost its way to the token. The first time it is only looked for in all slots at the next opening;
+    /// whether that has been done.
+    fn is_lost_for_good(&self) -> bool {
+        if let Some(place) = &mut *self.place() {
+            place.slot = None;
+            place.shared.failed();
+        }
+        self.lost.fetch_add(1, Ordering::Relaxed) > 0
+    }
+
     /// The slot in which the token is now.
     fn find(&self, inside: &Inside<'_>) -> Result<(Slot, TokenInfo), Failure> {
         // Not held while the library is called: a call may hang.
-        let place = || self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = *place();
-        if let Some((generation, slot)) = known
-            && generation == inside.generation
+        let known = self.place().as_ref().filter(|place| place.generation == inside.generation).and_then(|p| p.slot);
+        if let Some(slot) = known
             && let Ok(info) = inside.context.get_token_info(slot)
             && is_wanted(&self.token, slot, &info)
         {
@@ -211,7 +238,8 @@ impl Pkcs11Token {
         let matching = found.iter().filter(wanted).count();
         if matching == 1 {
             let (slot, info) = found.swap_remove(found.iter().position(|each| wanted(&each)).unwrap_or_default());
-            *place() = Some((inside.generation, slot));
+            let shared = self.module.shared(&id_of(&info));
+            *self.place() = Some(Place { generation: inside.generation, slot: Some(slot), shared });
             return Ok((slot, info));
         }
         if matching > 1 {
@@ -289,11 +317,15 @@ impl Holder for Pkcs11Token {
 
     fn open(&self) -> Result<Box<dyn Session>, Fault> {
         let opened = match self.try_open() {
-            Err((failure, generation)) if failure.lost && self.module.renew(generation, Instant::now()) => {
-                self.try_open()
+            Err((failure, generation)) if failure.lost && self.is_lost_for_good() => {
+                let renewed = self.module.renew(generation, Instant::now());
+                if renewed { self.try_open() } else { Err((failure, generation)) }
             }
             opened => opened,
         };
+        if !matches!(&opened, Err((failure, _)) if failure.lost) {
+            self.lost.store(0, Ordering::Relaxed);
+        }
         opened.map(|session| Box::new(session) as Box<dyn Session>).map_err(|(failure, _)| failure.fault)
     }
 }

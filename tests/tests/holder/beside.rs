@@ -1,0 +1,68 @@
+//! What one token of a module does to the others, and one session to those beside it: nothing, where it is gone or hangs.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use ostia_tests::until;
+use precompute::sign::{FaultClass, Holder as _};
+
+use crate::bench::{Bench, alone, refuses};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[track_caller]
+fn until_called(bench: &Bench, call: &str) {
+    until(call, PATIENCE, || (bench.calls(call) > 0).then_some(()));
+}
+
+/// Ends what hangs, also where the test has failed: else nobody would hear of it.
+struct Mends<'b>(&'b Bench);
+
+impl Drop for Mends<'_> {
+    fn drop(&mut self) {
+        self.0.order("");
+    }
+}
+
+#[test]
+fn a_module_is_not_initialised_anew_for_an_absent_token_while_another_signs() {
+    alone(|bench| {
+        let (absent, gone, b) = (bench.holder("absent"), bench.holder("a"), bench.holder("b"));
+        bench.opens(&gone);
+        bench.order("C_OpenSession token=a return=CKR_TOKEN_NOT_PRESENT");
+        let begin = Instant::now();
+        // So seldom that no session is open in between, and for longer than an idle module is left as it is.
+        while begin.elapsed() < Duration::from_secs(6) {
+            bench.opens(&b);
+            refuses(&absent, FaultClass::Device, &["has no token with token=absent"]);
+            refuses(&gone, FaultClass::Device, &["CKR_TOKEN_NOT_PRESENT"]);
+            thread::sleep(Duration::from_millis(500));
+        }
+        assert_eq!((bench.calls("C_Initialize"), bench.calls("C_Finalize")), (1, 0));
+        assert_eq!(bench.calls("C_Login token=b"), 1);
+    });
+}
+
+#[test]
+fn who_waits_for_a_module_that_is_initialised_anew_hears_of_no_fault_of_his_token() {
+    alone(|bench| {
+        let (a, b) = (bench.holder("a"), bench.holder("b"));
+        bench.opens(&a);
+        let mut on_b = bench.opens(&b);
+        bench.order(
+            "C_SignInit return=CKR_DEVICE_REMOVED\nC_OpenSession return=CKR_DEVICE_REMOVED\nC_Initialize times=1 hang",
+        );
+        assert_eq!(on_b.sign(b"message").unwrap_err().class, FaultClass::Device);
+        drop(on_b);
+        thread::scope(|scope| {
+            let _mends = Mends(bench);
+            scope.spawn(|| until("it is back", PATIENCE, || a.open().ok()));
+            until_called(bench, "C_Initialize hangs");
+            refuses(&b, FaultClass::Session, &["the PKCS#11 module", "is being initialised anew"]);
+        });
+        bench.opens(&b);
+        assert_eq!(bench.calls("C_Initialize CKR_OK"), 2);
+    });
+}
