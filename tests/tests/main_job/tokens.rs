@@ -251,3 +251,45 @@ fn a_reload_goes_on_signing_with_the_token() {
     ask.at(responder.http(), "/").expect(Status::Good);
     assert_eq!((hsm.calls("C_Login"), hsm.calls("C_Initialize"), hsm.calls("C_Logout")), (1, 1, 0));
 }
+
+/// Tells whether these octets stand anywhere in the memory of a process that can be read.
+fn holds(pid: u32, wanted: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let ranges = maps.lines().filter_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (begin, end) = range.split_once('-')?;
+        let address = |text| u64::from_str_radix(text, 16).ok();
+        rest.starts_with("rw").then_some((address(begin)?, address(end)?))
+    });
+    let mut seen = 0;
+    let found = ranges.into_iter().any(|(begin, end)| {
+        const PIECE: u64 = 1 << 20;
+        (begin..end).step_by(PIECE as usize).any(|at| {
+            // Pieces overlap, so that none is missed at their border.
+            let mut piece = vec![0; (PIECE + wanted.len() as u64).min(end - at) as usize];
+            let read = memory.read_at(&mut piece, at).unwrap_or(0);
+            seen += read;
+            piece[..read].windows(wanted.len()).any(|octets| octets == wanted)
+        })
+    });
+    assert!(found || seen > 1 << 20, "only {seen} octets could be read");
+    found
+}
+
+#[test]
+fn no_pin_stays_in_memory_neither_a_right_nor_a_refused_one() {
+    let (ca, leaf, signer, hsm) = ca_and_tokens(&["a", "b"]);
+    const WRONG: &str = "77123-wrong-one";
+    let other = hsm.dir().join("wrong.pin");
+    fs::write(&other, WRONG).unwrap();
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    let a = hsm.shim_uri("a", "ocsp").replace(hsm.pin_file().to_str().unwrap(), other.to_str().unwrap());
+    let responder = site(&hsm, &ca, &lines(&signer, &format!("{:?}", [a, hsm.shim_uri("b", "ocsp")]))).start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    assert_eq!(hsm.calls("C_Login token=a CKR_PIN_INCORRECT"), 1);
+    assert!(holds(responder.pid(), b"wrong.pin"), "its file's name does, so that they are looked for rightly");
+    assert!(!holds(responder.pid(), WRONG.as_bytes()), "the refused one");
+    assert!(!holds(responder.pid(), softhsm::PIN.as_bytes()), "the right one");
+}

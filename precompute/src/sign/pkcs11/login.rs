@@ -15,7 +15,7 @@ use cryptoki::{
 use super::{
     fault::Failure,
     module::Inside,
-    pin::{self, Pin},
+    pin::{self, PinMark},
 };
 use crate::sign::{Fault, FaultClass};
 
@@ -28,16 +28,10 @@ pub(super) struct Login {
 }
 
 /// A PIN that the token refused.
+#[derive(Debug)]
 struct Refused {
-    pin: Pin,
+    mark: PinMark,
     fault: Fault,
-}
-
-/// Never shows the PIN.
-impl std::fmt::Debug for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Refused({})", self.fault)
-    }
 }
 
 impl Login {
@@ -62,7 +56,8 @@ impl Login {
             return Ok(());
         };
         let pin = pin::read(path).map_err(|error| Failure::defect(format!("the PIN of {token}: {error}")))?;
-        self.may_be_tried(&pin, info, path, token)?;
+        let mark = PinMark::of(&pin);
+        self.may_be_tried(&mark, info, path, token)?;
         if self.session.is_none() {
             let session = inside.context.open_ro_session_no_drop(slot).map_err(|error| Failure::of(token, &error))?;
             self.session = Some((inside.generation, session));
@@ -79,7 +74,7 @@ impl Login {
                         " to the PIN in {}; it is not tried again: write the right PIN into that file and reload, or unblock the token and restart",
                         path.display()
                     );
-                    self.refused = Some(Refused { pin, fault: failure.fault.clone() });
+                    self.refused = Some(Refused { mark, fault: failure.fault.clone() });
                 }
                 Err(failure)
             }
@@ -105,9 +100,9 @@ impl Login {
     }
 
     /// A PIN is not tried twice where it was wrong once, nor where the token would lock itself.
-    fn may_be_tried(&self, pin: &Pin, info: &TokenInfo, path: &Path, token: &str) -> Result<(), Failure> {
+    fn may_be_tried(&self, mark: &PinMark, info: &TokenInfo, path: &Path, token: &str) -> Result<(), Failure> {
         if let Some(refused) = &self.refused
-            && refused.pin == *pin
+            && refused.mark == *mark
         {
             return Err(refused.fault.clone().into());
         }

@@ -5,8 +5,10 @@
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
+use aws_lc_rs::{hmac, rand::SystemRandom};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -16,6 +18,33 @@ use crate::{
 
 /// A PIN; wiped when dropped.
 pub(super) type Pin = Zeroizing<Vec<u8>>;
+
+/// What a PIN is known by again without being kept: a hash under a key that this process alone has.
+#[derive(Clone)]
+pub(super) struct PinMark(hmac::Tag);
+
+impl PinMark {
+    pub(super) fn of(pin: &Pin) -> Self {
+        static KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
+            let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
+            key.expect("AWS-LC ends the process itself where the system has no random octets")
+        });
+        Self(hmac::sign(&KEY, pin))
+    }
+}
+
+impl PartialEq for PinMark {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_ref() == other.0.as_ref()
+    }
+}
+
+/// Not even the hash is shown: a PIN of four digits is found by it.
+impl std::fmt::Debug for PinMark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PinMark")
+    }
+}
 
 /// The file that a `pin-source` names. `base` is where the configuration lies, `credentials` the directory of systemd
 /// credentials if there is one; a bare name is a credential before it is a file beside the configuration.
@@ -118,6 +147,14 @@ mod tests {
             let error = at(source, None).unwrap_err();
             assert!(error.contains(problem), "{source}: {error}");
         }
+    }
+
+    #[test]
+    fn a_pin_is_known_again_by_its_mark_which_shows_nothing() {
+        let mark = |pin: &str| PinMark::of(&Pin::new(pin.as_bytes().to_vec()));
+        assert_eq!(mark("1234"), mark("1234"));
+        assert_ne!(mark("1234"), mark("1235"));
+        assert_eq!(format!("{:?}", mark("1234")), "PinMark");
     }
 
     #[test]
