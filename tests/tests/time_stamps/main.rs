@@ -1,13 +1,14 @@
 //! Time-stamping, end to end: documents' digests stamped over HTTP by the built responder (RFC 3161).
 //!
 //! What HTTP promises is in `http`, what tokens say and who verifies them in `tokens`, how authorities are kept apart in
-//! `several`, what the service refuses to start with in `refusals`, and what comes while nobody signs in `outage`. In
+//! `several`, what the service refuses to start with in `refusals`, what comes while nobody signs in `outage`, and what is kept of tokens in `record`. In
 //! `clients` are the programs that people stamp with, as they are shipped. Queries are written by hand or by clients, and
 //! each kind of key is judged by verifiers that are not ours.
 
 mod clients;
 mod http;
 mod outage;
+mod record;
 mod refusals;
 mod several;
 mod tokens;
