@@ -57,7 +57,7 @@ pub const MODULE_QUIET_WAIT: Duration = Duration::from_secs(2);
 pub const MODULE_ENTER_WAIT: Duration = Duration::from_secs(5);
 const _: () = assert!(MODULE_QUIET_WAIT.as_secs() < MODULE_ENTER_WAIT.as_secs());
 
-/// How long one waits for another's opening of a session with the same token: a login takes a second on slow tokens.
+/// How long one waits for another's login to the same token, which takes a second on slow ones; after that it hangs.
 pub const TOKEN_TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// Tokens, and keys, that a message names where the wanted one is not among them: what a person reads.

@@ -1,6 +1,7 @@
 //! What one token of a module does to the others, and one session to those beside it: nothing, where it is gone or hangs.
 
 use std::{
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -64,5 +65,59 @@ fn who_waits_for_a_module_that_is_initialised_anew_hears_of_no_fault_of_his_toke
         });
         bench.opens(&b);
         assert_eq!(bench.calls("C_Initialize CKR_OK"), 2);
+    });
+}
+
+#[test]
+fn a_session_that_never_opens_keeps_no_other_from_opening() {
+    alone(|bench| {
+        let (holder, other) = (bench.holder("a"), bench.holder("a"));
+        let mut before = bench.opens(&holder);
+        for call in ["C_OpenSession", "C_FindObjectsInit", "C_SignInit", "C_GetSessionInfo"] {
+            bench.order(&format!("{call} token=a times=1 hang"));
+            thread::scope(|scope| {
+                let mends = Mends(bench);
+                let (send, opened) = mpsc::channel();
+                let hangs = bench.holder("a");
+                scope.spawn(move || send.send(hangs.open().is_ok()));
+                until_called(bench, &format!("{call} token=a hangs"));
+                let begin = Instant::now();
+                bench.opens(&holder);
+                bench.opens(&other);
+                before.sign(b"message").unwrap();
+                assert!(begin.elapsed() < Duration::from_secs(5), "{call}: {:?}", begin.elapsed());
+                assert!(opened.try_recv().is_err(), "{call}");
+                drop(mends);
+                assert!(opened.recv_timeout(PATIENCE).unwrap(), "{call}");
+            });
+        }
+        assert_eq!(bench.calls("C_Login token=a"), 1);
+    });
+}
+
+#[test]
+fn a_login_that_never_returns_is_made_again_only_with_a_pin_that_was_right_before() {
+    alone(|bench| {
+        let holder = |token: &str| bench.holder(token);
+        bench.opens(&holder("a"));
+        bench.beside("a").logout().unwrap();
+        bench.order("C_Login token=a times=1 hang\nC_Login token=b times=1 hang");
+        thread::scope(|scope| {
+            let _mends = Mends(bench);
+            for token in ["a", "b"] {
+                let hangs = holder(token);
+                scope.spawn(move || hangs.open().map(drop));
+                until_called(bench, &format!("C_Login token={token} hangs"));
+            }
+            // It may be wrong, and the token lock itself.
+            scope.spawn(|| refuses(&holder("b"), FaultClass::Device, &["«b»", "logging in to it does not return"]));
+            bench.opens(&holder("a"));
+            assert_eq!(bench.calls("C_Login token=b CKR_OK"), 0);
+            let begin = Instant::now();
+            bench.opens(&holder("a"));
+            assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        });
+        bench.opens(&holder("b"));
+        assert_eq!(bench.calls("C_Login token=b"), 2, "that it hangs, and that it ended");
     });
 }

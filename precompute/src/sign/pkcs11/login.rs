@@ -1,9 +1,13 @@
 //! Being logged in to a token: one login for the process, and a wrong PIN tried once.
 //!
 //! Invariant: C_Login is called with a PIN that this token refused never again, by whichever signer; C_Logout never.
-//! The login session stays open for as long as the token lets it, because the last session's end is a logout.
+//! The login session stays open for as long as the token lets it, because the last session's end is a logout. One at a
+//! time logs in; who finds the process logged in waits for nobody.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use cryptoki::{
     error::{Error, RvError},
@@ -14,17 +18,48 @@ use cryptoki::{
 
 use super::{
     fault::Failure,
+    gate::Turns,
     module::Inside,
     pin::{self, PinMark},
 };
-use crate::sign::{Fault, FaultClass};
+use crate::{
+    limits,
+    sign::{Fault, FaultClass},
+};
 
 /// What all signers of one token share.
 #[derive(Debug, Default)]
 pub(super) struct Login {
+    /// Another one once it hangs in the library.
+    desk: Mutex<Arc<Desk>>,
+    known: Mutex<Known>,
+}
+
+/// The token that somebody wants to use.
+pub(super) struct Door<'a> {
+    pub(super) inside: &'a Inside<'a>,
+    pub(super) slot: Slot,
+    pub(super) info: &'a TokenInfo,
+    /// What it is called in messages.
+    pub(super) token: &'a str,
+}
+
+/// Where one at a time logs in.
+#[derive(Debug)]
+struct Desk {
     /// The session that holds the login, with its generation.
-    session: Option<(u64, Session)>,
+    session: Turns<Option<(u64, Session)>>,
+    /// The PIN that the token has been given, and has not answered to.
+    given: Mutex<Option<PinMark>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// In which generation of the module the process is logged in, as far as anybody has noticed; 0: in none.
+    generation: u64,
     refused: Option<Refused>,
+    /// The PIN by which it last got in.
+    accepted: Option<PinMark>,
 }
 
 /// A PIN that the token refused.
@@ -34,74 +69,133 @@ struct Refused {
     fault: Fault,
 }
 
+impl Default for Desk {
+    fn default() -> Self {
+        Self { session: Turns::new(None), given: Mutex::default() }
+    }
+}
+
+impl Desk {
+    fn given(&self) -> MutexGuard<'_, Option<PinMark>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Login {
-    /// Sees to it that the process is logged in to the token in `slot`, with the PIN in a file. `token` names it.
-    pub(super) fn ensure(
-        &mut self,
-        inside: &Inside<'_>,
-        slot: Slot,
-        info: &TokenInfo,
-        pin: Option<&Path>,
-        token: &str,
-    ) -> Result<(), Failure> {
-        if self.holds(inside, token)? {
+    /// Neither is held while the library is called.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Arc<Desk>> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the process is logged in, by a session that has just been opened; who hears no has to
+    /// [`ensure`](Self::ensure) it once more.
+    pub(super) fn holds(&self, door: &Door<'_>, session: &Session) -> Result<bool, Failure> {
+        let info = session.get_session_info().map_err(|error| Failure::of(door.token, &error))?;
+        let holds = is_users(info.session_state());
+        let known = &mut *self.known();
+        if !holds && known.generation == door.inside.generation {
+            known.generation = 0;
+        }
+        Ok(holds)
+    }
+
+    /// Sees to it that the process is logged in, with the PIN in a file.
+    pub(super) fn ensure(&self, door: &Door<'_>, pin: Option<&Path>) -> Result<(), Failure> {
+        let (generation, token) = (door.inside.generation, door.token);
+        let is_known = || self.known().generation == generation;
+        if is_known() {
             return Ok(());
         }
         let Some(path) = pin else {
-            if info.login_required() {
+            if door.info.login_required() {
                 return Err(Failure::defect(format!(
                     "{token} wants a PIN, and none is named; write it into a file that only the service may read, and add ?pin-source=/path/to/pin"
                 )));
             }
             return Ok(());
         };
+        loop {
+            let desk = Arc::clone(&self.desk());
+            if let Some(mut session) = desk.session.take(limits::TOKEN_TURN_WAIT) {
+                if is_known() {
+                    return Ok(());
+                }
+                self.log_in(&desk, &mut session, door, path)?;
+                self.known().generation = generation;
+                return Ok(());
+            }
+            // Before the PIN was given no harm is done by doing the same again, nor with one that was right.
+            let is_harmless = desk.given().as_ref().is_none_or(|given| self.known().accepted.as_ref() == Some(given));
+            if !is_harmless {
+                let message = format!(
+                    "{token}: logging in to it does not return, and the PIN is not given again, since it may be wrong; restart the service once the token answers"
+                );
+                return Err(Fault::new(FaultClass::Device, message).into());
+            }
+            let now = &mut *self.desk();
+            if Arc::ptr_eq(now, &desk) {
+                *now = Arc::default();
+            }
+        }
+    }
+
+    /// `held` is the session of the login, where there is one.
+    fn log_in(
+        &self,
+        desk: &Desk,
+        held: &mut Option<(u64, Session)>,
+        door: &Door<'_>,
+        path: &Path,
+    ) -> Result<(), Failure> {
+        let Door { inside, slot, info, token } = *door;
+        if still_holds(held, inside, token)? {
+            return Ok(());
+        }
         let pin = pin::read(path).map_err(|error| Failure::defect(format!("the PIN of {token}: {error}")))?;
         let mark = PinMark::of(&pin);
         self.may_be_tried(&mark, info, path, token)?;
-        if self.session.is_none() {
-            let session = inside.context.open_ro_session_no_drop(slot).map_err(|error| Failure::of(token, &error))?;
-            self.session = Some((inside.generation, session));
-        }
-        let Some((_, session)) = &self.session else { return Ok(()) };
+        let (_, session) = match held {
+            Some(held) => held,
+            None => {
+                let opened = inside.context.open_ro_session_no_drop(slot);
+                held.insert((inside.generation, opened.map_err(|error| Failure::of(token, &error))?))
+            }
+        };
         let given = RawAuthPin::new(Box::new(pin.to_vec()));
-        match session.login_with_raw(UserType::User, &given) {
-            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+        *desk.given() = Some(mark.clone());
+        let answer = session.login_with_raw(UserType::User, &given);
+        *desk.given() = None;
+        match answer {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                self.known().accepted = Some(mark);
+                Ok(())
+            }
             Err(error) => {
                 let mut failure = Failure::of(token, &error);
-                self.close();
+                if let Some((_, session)) = held.take() {
+                    let _ = session.close();
+                }
                 if failure.fault.class == FaultClass::Locked {
                     failure.fault.message += &format!(
                         " to the PIN in {}; it is not tried again: write the right PIN into that file and reload, or unblock the token and restart",
                         path.display()
                     );
-                    self.refused = Some(Refused { mark, fault: failure.fault.clone() });
+                    let known = &mut *self.known();
+                    known.refused = Some(Refused { mark, fault: failure.fault.clone() });
+                    known.accepted = None;
                 }
                 Err(failure)
             }
         }
     }
 
-    /// Whether the login of before still holds.
-    fn holds(&mut self, inside: &Inside<'_>, token: &str) -> Result<bool, Failure> {
-        // Of another generation: the handle is nobody's, and closing it could hit another session.
-        self.session.take_if(|(generation, _)| *generation != inside.generation);
-        let Some((_, session)) = &self.session else { return Ok(false) };
-        match session.get_session_info().map(|info| info.session_state()) {
-            Ok(SessionState::RoUser | SessionState::RwUser) => Ok(true),
-            // The token has forgotten the login and kept the session.
-            Ok(_) => Ok(false),
-            Err(error) => {
-                self.session = None;
-                let failure = Failure::of(token, &error);
-                // A session that is gone is replaced; a token that is gone is not.
-                if failure.fault.class == FaultClass::Session { Ok(false) } else { Err(failure) }
-            }
-        }
-    }
-
     /// A PIN is not tried twice where it was wrong once, nor where the token would lock itself.
     fn may_be_tried(&self, mark: &PinMark, info: &TokenInfo, path: &Path, token: &str) -> Result<(), Failure> {
-        if let Some(refused) = &self.refused
+        if let Some(refused) = &self.known().refused
             && refused.mark == *mark
         {
             return Err(refused.fault.clone().into());
@@ -118,10 +212,25 @@ impl Login {
         };
         Err(Fault::new(FaultClass::Locked, format!("{token} {problem}")).into())
     }
+}
 
-    fn close(&mut self) {
-        if let Some((_, session)) = self.session.take() {
-            let _ = session.close();
+/// Whether the login of before still holds by its session.
+fn still_holds(held: &mut Option<(u64, Session)>, inside: &Inside<'_>, token: &str) -> Result<bool, Failure> {
+    // Of another generation: the handle is nobody's, and closing it could hit another session.
+    held.take_if(|(generation, _)| *generation != inside.generation);
+    let Some((_, session)) = held else { return Ok(false) };
+    match session.get_session_info() {
+        // Else the token has forgotten the login and kept the session.
+        Ok(info) => Ok(is_users(info.session_state())),
+        Err(error) => {
+            *held = None;
+            let failure = Failure::of(token, &error);
+            // A session that is gone is replaced; a token that is gone is not.
+            if failure.fault.class == FaultClass::Session { Ok(false) } else { Err(failure) }
         }
     }
+}
+
+fn is_users(state: SessionState) -> bool {
+    matches!(state, SessionState::RoUser | SessionState::RwUser)
 }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::{
     fault::fault,
-    gate::{Gate, Share, Turns},
+    gate::{Gate, Share},
     login::Login,
     uri::ModuleWanted,
 };
@@ -47,9 +47,9 @@ pub(super) struct Module {
 }
 
 /// What all who use a token in this process share.
-#[derive(Debug)]
+#[derive(Default, Debug)]
 pub(super) struct Shared {
-    pub(super) login: Turns<Login>,
+    pub(super) login: Login,
     health: Mutex<Health>,
 }
 
@@ -255,7 +255,7 @@ impl Module {
         if let Some((_, shared)) = tokens.iter().find(|(id, _)| id == token) {
             return Arc::clone(shared);
         }
-        let shared = Arc::new(Shared { login: Turns::new(Login::default()), health: Mutex::default() });
+        let shared = Arc::new(Shared::default());
         tokens.push((token.clone(), Arc::clone(&shared)));
         shared
     }

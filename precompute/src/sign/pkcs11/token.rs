@@ -25,6 +25,7 @@ use super::{
     Uri,
     fault::Failure,
     key,
+    login::Door,
     module::{Inside, Module, Shared, TokenId},
     pin,
     session::{TokenSession, sign_first},
@@ -148,19 +149,18 @@ impl Pkcs11Token {
         let inside = self.module.enter()?;
         let (slot, info) = self.find(&inside).map_err(|failure| failure.fault)?;
         let shared = self.module.shared(&id_of(&info));
-        let mut login = shared.login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| self.occupied())?;
-        let pin = self.pin.as_deref();
-        login.ensure(&inside, slot, &info, pin, &self.called).map_err(|failure| failure.fault)?;
+        let door = Door { inside: &inside, slot, info: &info, token: &self.called };
+        shared.login.ensure(&door, self.pin.as_deref()).map_err(|failure| failure.fault)?;
         let opened = inside.context.open_rw_session_no_drop(slot);
         let session = opened.map_err(|error| Failure::of(&self.called, &error).fault)?;
-        let done = work(&session, &self.called);
+        let done = shared.login.holds(&door, &session).and_then(|holds| {
+            if !holds {
+                shared.login.ensure(&door, self.pin.as_deref())?;
+            }
+            work(&session, &self.called)
+        });
         let _ = session.close();
         done.map_err(|failure| failure.fault)
-    }
-
-    fn occupied(&self) -> Fault {
-        let message = format!("{}: opening another session with it does not return", self.called);
-        Fault::new(FaultClass::Device, message)
     }
 
     /// Opens a session; the failure comes with the generation of the module in which it happened.
@@ -173,17 +173,23 @@ impl Pkcs11Token {
         let (slot, info) = self.find(inside)?;
         self.sessions_max.store(self.sessions_of(&info)?, Ordering::Relaxed);
         let shared = self.module.shared(&id_of(&info));
-        // One after another: a wrong PIN is tried once, and a token that lets in only so many at once is not overrun.
-        let mut login = shared.login.take(limits::TOKEN_TURN_WAIT).ok_or_else(|| self.occupied())?;
+        let door = Door { inside, slot, info: &info, token: &self.called };
+        let ensure = || shared.login.ensure(&door, self.pin.as_deref());
         self.check_mechanism(inside, slot)?;
-        login.ensure(inside, slot, &info, self.pin.as_deref(), &self.called)?;
+        // Before the session: a token that refuses the PIN is asked for nothing else.
+        ensure()?;
         let opened = inside.context.open_ro_session_no_drop(slot);
         let session = opened.map_err(|error| Failure::of(&self.called, &error))?;
-        match self.find_key(&session) {
+        let key = shared.login.holds(&door, &session).and_then(|holds| {
+            if !holds {
+                ensure()?;
+            }
+            self.find_key(&session)
+        });
+        match key {
             Ok(key) => {
                 self.module.session_opened();
                 shared.signed(Instant::now());
-                drop(login);
                 Ok(TokenSession {
                     module: Arc::clone(&self.module),
                     generation: inside.generation,
@@ -191,7 +197,7 @@ impl Pkcs11Token {
                     key,
                     algorithm: self.algorithm,
                     token: Arc::clone(&self.called),
-                    shared,
+                    shared: Arc::clone(&shared),
                 })
             }
             Err(failure) => {
