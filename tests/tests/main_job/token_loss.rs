@@ -227,6 +227,33 @@ fn a_token_that_stays_away_costs_the_other_of_its_module_nothing() {
 }
 
 #[test]
+fn an_opening_that_never_returns_costs_no_session_that_signs() {
+    let house = House::new(|hsm| format!("{:?}", hsm.shim_uri("a", "ocsp")), |site, _| site);
+    let sessions = || house.responder().metric("ostia_token_sessions", "token=\"a\"");
+    house.expect_right(0..10);
+    house.hsm.order("C_SignInit token=a times=1 return=CKR_SESSION_CLOSED\nC_OpenSession token=a times=1 hang");
+    let mut next = 10;
+    let mut asked = || {
+        house.expect_right(next..next + 2);
+        next += 2;
+        thread::sleep(Duration::from_millis(100));
+    };
+    until("it hangs", PATIENCE, || {
+        asked();
+        (house.hsm.calls("C_OpenSession token=a hangs") > 0).then_some(())
+    });
+    until("another has taken its place", PATIENCE, || {
+        asked();
+        assert!(house.up("a"));
+        (sessions() == 2.0).then_some(())
+    });
+    assert_eq!(house.responder().metric("ostia_token_threads_hanging", "token=\"a\""), 1.0);
+    house.hsm.order("");
+    asked();
+    assert_eq!(house.hsm.calls("C_Login token=a"), 1);
+}
+
+#[test]
 fn a_token_that_hangs_costs_its_threads_and_no_answer() {
     let house = House::shimmed();
     house.expect_right(0..10);

@@ -370,14 +370,17 @@ impl State {
                 let sitter = Sitter { member: place, seat, ticket: self.tickets };
                 // Whoever sat there finds a ticket that is not its own.
                 member.seats[seat].ticket = self.tickets;
-                member.seats[seat].has_session = false;
+                let was_opening = !std::mem::take(&mut member.seats[seat].has_session) && task.is_none();
                 member.written_off += 1;
                 self.alive -= 1;
                 let replaced = member.written_off <= limits::WRITTEN_OFF_MAX;
                 member.seats[seat].vacant = !replaced;
                 let why = "a call did not return in time";
                 notices.push(Notice::Hung { member: place, replaced });
-                notices.extend(self.failed(sitter, task, &Fault::new(FaultClass::Device, why), outbox, now));
+                // One more that does not open says nothing about those that sign.
+                if !(was_opening && member.breaker.is_closed() && member.sessions() > 0) {
+                    notices.extend(self.failed(sitter, task, &Fault::new(FaultClass::Device, why), outbox, now));
+                }
                 if replaced {
                     self.alive += 1;
                     newcomers.push(sitter);
