@@ -243,7 +243,7 @@ impl Shared {
     }
 
     fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), Fault> {
-        let wrong = |error| Fault::new(FaultClass::Device, format!("its signature {error}"));
+        let wrong = |_| Fault::new(FaultClass::Device, "its signature does not verify under its public key");
         self.verifier.verify(message, signature).map_err(wrong)
     }
 }

@@ -136,11 +136,15 @@ impl Member {
         self.seats.iter().filter(|seat| seat.call.is_some()).count()
     }
 
+    /// How many of them sign for somebody: who opens a session meanwhile takes nothing from them.
+    fn signing(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.call.as_ref().is_some_and(|call| call.task.is_some())).count()
+    }
+
     /// Whether one more of its sessions may be given work.
     pub(super) fn has_room(&self, now: Instant) -> bool {
-        self.breaker.is_closed()
-            && self.pause_until.is_none_or(|until| until <= now)
-            && self.busy() < self.allowance.at_once()
+        let is_paused = self.pause_until.is_some_and(|until| now < until);
+        self.breaker.is_closed() && !is_paused && self.signing() < self.allowance.at_once()
     }
 
     /// Whether it has been at work for long enough to be turned back to.
@@ -169,7 +173,7 @@ impl Member {
         self.times.record(took);
         self.last_used = now;
         (self.throttled, self.sessions_lost, self.pause_until) = (0, 0, None);
-        self.allowance.signed(took, self.busy(), now)
+        self.allowance.signed(took, self.signing(), now)
     }
 
     /// It was found well after it was away; for how long.
@@ -217,7 +221,7 @@ impl Member {
                 if self.throttled > limits::THROTTLES_MAX {
                     return (Remedy::Again, self.away(fault, now));
                 }
-                self.allowance.throttled(self.busy(), now);
+                self.allowance.throttled(self.signing(), now);
                 let pause = limits::THROTTLE_PAUSE_MIN * 2u32.pow(self.throttled.min(5));
                 let until = now + pause.mul_f32(0.5 + jitter());
                 self.pause_until = Some(until);

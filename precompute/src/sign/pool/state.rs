@@ -230,7 +230,8 @@ impl State {
                 member.used(now);
                 sit_down(member, sitter, None, limits::SIGN_CALL_LIMIT, Step::Test, now)
             }
-            at => Step::Wait(at),
+            // What comes during a pause calls nobody.
+            at => Step::Wait(at.into_iter().chain(member.pause_until().filter(|until| now < *until)).min()),
         }
     }
 
@@ -317,6 +318,7 @@ impl State {
             if let News::Fewer(sessions) = news {
                 notices.push(Notice::Fewer { member: place, sessions });
             }
+            self.call_all(now);
             return notices;
         }
         let (mut remedy, news) = member.failed(fault, seat, others, now);

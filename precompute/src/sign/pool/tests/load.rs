@@ -95,3 +95,19 @@ fn one_that_becomes_slow_is_asked_for_one_at_once_when_it_is_back() {
     (0..14).for_each(|_| assert_eq!(bench.next().1, Ok(())));
     assert_eq!(bench.pool().status().members[0].failed, failed);
 }
+
+/// A session that was being opened counted as one at work: with one allowed at once, a job that came meanwhile woke
+/// nobody, and where the opening was refused waited for ever.
+#[test]
+fn a_job_does_not_wait_for_a_session_that_is_being_opened() {
+    let bench = Bench::new(1, 2, 100);
+    bench.order(0, &[Order::Fail(FaultClass::Session)], Order::Sign);
+    *bench.tokens[0].opening.lock().unwrap() = Some(FaultClass::Throttle);
+    *bench.tokens[0].opening_takes.lock().unwrap() = Duration::from_millis(1500);
+    let opened = bench.tokens[0].opened.load(SeqCst);
+    assert_eq!(bench.sign("one"), Ok(()));
+    bench.until("another is being opened", |_| bench.tokens[0].opened.load(SeqCst) > opened);
+    let begin = Instant::now();
+    assert_eq!(bench.sign("two"), Ok(()));
+    assert!(begin.elapsed() < Duration::from_secs(1));
+}
