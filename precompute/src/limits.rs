@@ -190,6 +190,13 @@ const _: () = assert!(SLOW_TO_ADD.as_millis() * 3 < SIGN_CALL_LIMIT.as_millis())
 /// How long after a token said so one more session is tried.
 pub const ALLOWANCE_RISE: Duration = Duration::from_millis(500);
 
+/// How long a token that has no session to give at a start or a reload is taken for one that will have, so that requests
+/// wait instead of being refused: those of the running configuration come back within a second of its end, which is
+/// when all of a new one was read.
+pub const FIRST_SESSION_WAIT: Duration = Duration::from_secs(15);
+/// How often it is asked meanwhile by each thread: requests wait as long.
+pub const FIRST_SESSION_PAUSE: Duration = Duration::from_millis(200);
+
 /// How often a session more is asked for where a token gave some and then no more, or signed no faster with one more:
 /// other programs may leave it to this one.
 pub const SESSION_RETRY: Duration = Duration::from_secs(30);

@@ -143,6 +143,11 @@ pub const PROXY_OCTETS_MAX: usize = 2 << 10;
 /// Octets of a TLS certificate file with its chain, or of a key file.
 pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
 
+/// How often it is looked whether anybody still uses what a reload has replaced: its sessions with tokens are wanted.
+pub const FORMER_SITE_LOOK: Duration = Duration::from_millis(20);
+/// How long, at most: requests that have begun with it end within some seconds.
+pub const FORMER_SITE_WAIT: Duration = Duration::from_secs(30);
+
 /// How often the log is told what has come to be wrong with signing certificates; health tells it at once.
 pub const SIGNER_LOOK: Duration = Duration::from_secs(5);
 

@@ -8,6 +8,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, mpsc},
+    time::Instant,
 };
 
 use precompute::{engine::Engine, pki::UnixTime, presign::Presigner};
@@ -17,6 +18,7 @@ use tracing::{error, info, warn};
 use crate::{
     admin::Status,
     config::Config,
+    limits,
     net::tls::Certificates,
     site::Site,
     tsa::{clocks::Clocks, record::Writer},
@@ -116,6 +118,16 @@ impl Reload {
         if let (Some(own), Some(tls)) = (&self.tls, &config.tls) {
             own.go_over_to(&tls.certificates);
         }
+        tokio::spawn(let_go(former));
         Ok(())
     }
+}
+
+/// Who lets go of a site last waits for the end of its pools, seconds where a token hangs: no serving thread is to.
+async fn let_go(former: Arc<Site>) {
+    let begin = Instant::now();
+    while Arc::strong_count(&former) > 1 && begin.elapsed() < limits::FORMER_SITE_WAIT {
+        tokio::time::sleep(limits::FORMER_SITE_LOOK).await;
+    }
+    let _ = tokio::task::spawn_blocking(move || drop(former)).await;
 }

@@ -75,6 +75,8 @@ pub async fn watch(sites: watch::Receiver<Arc<Site>>) {
             }
         }
         told = found;
+        // A former site goes with its sessions, which the next one may be waiting for.
+        drop(site);
         tokio::time::sleep(limits::SIGNER_LOOK).await;
     }
 }

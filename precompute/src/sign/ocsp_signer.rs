@@ -286,6 +286,10 @@ fn template(identity: &Identity<'_>, is_ca: bool, algorithm: Algorithm, form: Re
 
 /// Has the key sign once, if anybody is there to do it.
 pub(super) fn try_out(signing: &dyn Signing, certificate: &Certificate, packing: Packing) -> Result<(), SignerError> {
+    // Each key is tried with its first session.
+    if signing.status().is_waiting() {
+        return Ok(());
+    }
     // A token may go away in the middle of the first, and be back before that is asked.
     let tested = self_test(signing, certificate, packing);
     match tested.or_else(|_| self_test(signing, certificate, packing)) {

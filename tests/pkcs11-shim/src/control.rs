@@ -25,7 +25,7 @@ pub(crate) struct Order {
     pub(crate) corrupt: bool,
     /// To be set in what C_GetTokenInfo gives.
     pub(crate) flags: u64,
-    /// ulMaxSessionCount of what C_GetTokenInfo gives.
+    /// ulMaxSessionCount of what C_GetTokenInfo gives; how many C_OpenSession gives.
     pub(crate) sessions: Option<u64>,
 }
 

@@ -28,7 +28,7 @@
 //! | `hang` | waits until the line stands in the file no more; `OSTIA_SHIM_CALLS` gets `C_Sign token=a hangs` at once |
 //! | `corrupt` | for C_Sign: does it, and turns a bit of the signature |
 //! | `flags=CKF_…` | for C_GetTokenInfo: sets the flag |
-//! | `sessions=N` | for C_GetTokenInfo: says that so many sessions may be open; whether they may is not changed |
+//! | `sessions=N` | for C_GetTokenInfo: says that so many sessions may be open; for C_OpenSession: answers CKR_SESSION_COUNT while so many are |
 //!
 //! A control file that is not understood ends the process: a test would test nothing.
 //!
@@ -140,6 +140,12 @@ impl Shim {
         Some(label)
     }
 
+    /// Sessions with a token that this process has.
+    fn open_sessions(&self, about: About) -> u64 {
+        let About::Slot(slot) = about else { return 0 };
+        self.lock().slots.values().filter(|other| **other == slot).count() as u64
+    }
+
     /// The order that aims at this call, counted.
     fn order(&self, function: &str, token: Option<&str>) -> Option<Order> {
         let content = fs::read_to_string(&self.control).unwrap_or_default();
@@ -189,7 +195,8 @@ impl Shim {
                     thread::sleep(LOOK_EVERY);
                 }
             }
-            value = order.returns;
+            let is_full = |most: u64| function == "C_OpenSession" && self.open_sessions(about) >= most;
+            value = order.returns.or_else(|| order.sessions.filter(|most| is_full(*most)).map(|_| CKR_SESSION_COUNT));
         }
         let mut value = value.unwrap_or_else(|| real(order.as_ref()));
         if let Some(done) = order.and_then(|order| order.returns_done) {
@@ -250,7 +257,11 @@ wrapped!(C_OpenSession(
         shim().lock().slots.insert(session, slot);
     }
 });
-wrapped!(C_CloseSession(session: CK_SESSION_HANDLE) about About::Session(session));
+wrapped!(C_CloseSession(session: CK_SESSION_HANDLE) about About::Session(session), then |value, _order| {
+    if value == CKR_OK {
+        shim().lock().slots.remove(&session);
+    }
+});
 wrapped!(C_GetSessionInfo(session: CK_SESSION_HANDLE, info: *mut CK_SESSION_INFO) about About::Session(session));
 wrapped!(C_Login(
     session: CK_SESSION_HANDLE, user: CK_USER_TYPE, pin: *mut CK_UTF8CHAR, length: CK_ULONG

@@ -239,3 +239,77 @@ fn a_reload_while_no_token_can_be_reached_is_taken_and_one_that_is_wrong_is_not(
     assert!(responder.readiness().1.contains("holds no private key with object=absent"));
     ask.at(responder.http(), "/").expect(Status::Good);
 }
+
+/// The sessions of the running configuration were all that the token gives, so that the next one had no token.
+#[test]
+fn a_reload_takes_the_sessions_of_before_where_a_token_gives_no_more() {
+    let hsm = SoftHsm::new(&["a", "b"]);
+    let (ca, signer, leaf) = ca_with(&hsm, &["a", "b"]);
+    hsm.order("C_OpenSession sessions=3");
+    let keys = [hsm.shim_uri("a", "ocsp")];
+    let tenant = Tenant::new("tests").issuer("ca", &ca, &index(&ca), &lines(&signer, &keys));
+    let responder = with_tokens(Site::new(&[tenant]), &hsm, &[]).start();
+    let ask = Ask::about(&ca, &leaf);
+    let mut before = ask.at(responder.http(), "/").expect(Status::Good);
+    let sessions = || token(&responder, "sessions", "a");
+    until("all that it gives", PATIENCE, || (sessions() == 2.0).then_some(()));
+    for validity in ["9h", "30h"] {
+        responder.reload(|text| {
+            let text = text.replace("validity = \"9h\"\n", "");
+            text.replacen("[[tenant]]\n", &format!("[[tenant]]\nvalidity = \"{validity}\"\n"), 1)
+        });
+        before = until("answers of the new configuration", PATIENCE, || {
+            // None is missing in between.
+            let answer = ask.at(responder.http(), "/").expect(Status::Good);
+            (answer.next_update != before.next_update).then_some(answer)
+        });
+        until("all of them again", PATIENCE, || (sessions() == 2.0).then_some(()));
+    }
+    assert!(hsm.calls("C_OpenSession token=a CKR_SESSION_COUNT") > 0);
+    assert_eq!(
+        (responder.metric("ostia_config_faulty", ""), said(&responder, "the configuration was read again")),
+        (0.0, 2)
+    );
+    assert_eq!(said(&responder, "can be reached"), 0, "{}", responder.log());
+    assert_eq!(said(&responder, "gives no session now"), 2, "{}", responder.log());
+    // One that is locked is no reason against it either, as long as there is this one.
+    hsm.order("C_OpenSession token=a sessions=3\nC_Login token=b return=CKR_PIN_INCORRECT");
+    let both = format!("{:?}", ["a", "b"].map(|token| hsm.shim_uri(token, "ocsp")));
+    responder.reload(|text| text.replace(&format!("{keys:?}"), &both));
+    until("it is read", PATIENCE, || (said(&responder, "the configuration was read again") == 3).then_some(()));
+    ask.at(responder.http(), "/").expect(Status::Good);
+    until("all of them again", PATIENCE, || (sessions() == 2.0).then_some(()));
+}
+
+#[test]
+fn a_token_that_has_no_session_to_give_at_a_start_is_waited_for_and_not_for_ever() {
+    let hsm = SoftHsm::new(&["a"]);
+    let (ca, signer, leaf) = ca_with(&hsm, &["a"]);
+    let tenant = Tenant::new("tests").issuer("ca", &ca, &index(&ca), &lines(&signer, &[hsm.shim_uri("a", "ocsp")]));
+    let site = with_tokens(Site::new(&[tenant]), &hsm, &[]);
+    hsm.order("C_OpenSession return=CKR_SESSION_COUNT");
+    let checked = site.check();
+    assert!(checked.status.success(), "{}", checked.text);
+    let responder = site.start();
+    assert_eq!(said(&responder, "gives no session now"), 1, "{}", responder.log());
+    assert_eq!(token(&responder, "up", "a"), 1.0);
+    let ask = Ask::about(&ca, &leaf);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask.at(responder.http(), "/"));
+        until("it waits", PATIENCE, || (responder.metric("ostia_signing_pending", "") == 1.0).then_some(()));
+        hsm.order("");
+        asked.join().unwrap().expect(Status::Good);
+    });
+    let site = {
+        let mut responder = responder;
+        assert!(responder.end_by("TERM").success());
+        responder.into_site()
+    };
+    hsm.order("C_OpenSession return=CKR_SESSION_COUNT");
+    let responder = site.start();
+    until("it counts as away", PATIENCE, || (token(&responder, "up", "a") == 0.0).then_some(()));
+    assert!(responder.readiness().1.contains("CKR_SESSION_COUNT"), "{}", responder.readiness().1);
+    hsm.order("");
+    until_up(&responder, "a");
+    ask.at(responder.http(), "/").expect(Status::Good);
+}

@@ -44,6 +44,9 @@ pub(super) struct Member {
     sessions_lost: u32,
     /// It could not do what it was asked for, and is to make a test signature before anything else.
     pub doubted: bool,
+    /// Until when the first session is waited for, of one that had none to give when it was asked before, and why: those
+    /// that it has given to a pool whose place this one takes come back.
+    first_wait: Option<(Instant, String)>,
     /// It was told that the holder gives fewer sessions than there are threads.
     fewer_told: bool,
     last_used: Instant,
@@ -95,9 +98,14 @@ pub(super) enum News {
 impl Member {
     pub(super) fn new(holder: Arc<dyn Holder>, threads: usize, now: Instant) -> Self {
         let mut breaker = Breaker::Closed;
+        let mut first_wait = None;
         // Told by whoever asked it: no news.
         let _ = match holder.fault_at_first() {
             None => false,
+            Some(fault) if fault.class == FaultClass::Throttle => {
+                first_wait = Some((now + limits::FIRST_SESSION_WAIT, fault.message.clone()));
+                false
+            }
             Some(fault) if fault.class == FaultClass::Locked => breaker.lock(&fault.message),
             Some(fault) => breaker.open(now, &fault.message, jitter()),
         };
@@ -116,6 +124,7 @@ impl Member {
             throttled: 0,
             sessions_lost: 0,
             doubted: false,
+            first_wait,
             fewer_told: false,
             last_used: now,
             returned: None,
@@ -193,6 +202,10 @@ impl Member {
 
     /// A session more was asked for, and refused because there are too many. Where it gave others, it works with those.
     pub(super) fn refused_session(&mut self, seat: usize, now: Instant) -> Option<News> {
+        if self.first_wait.as_ref().is_some_and(|(until, _)| now < *until) {
+            self.seats.get_mut(seat)?.open_at = Some(now + limits::FIRST_SESSION_PAUSE);
+            return Some(News::None);
+        }
         let sessions = self.sessions();
         if sessions == 0 {
             return None;
@@ -258,10 +271,12 @@ impl Member {
             Breaker::Open { since, .. } | Breaker::Probing { since, .. } => Health::Away(now.duration_since(*since)),
             Breaker::Locked { .. } => Health::Locked,
         };
+        let waits_first = |(until, _): &&(Instant, String)| now < *until && self.sessions() == 0;
+        let waits_why = self.first_wait.as_ref().filter(waits_first).map(|(_, why)| &**why);
         MemberStatus {
             name: self.holder.name().to_owned(),
             health,
-            why: self.breaker.why().map(Into::into),
+            why: self.breaker.why().or(waits_why).map(Into::into),
             sessions: self.sessions(),
             busy: self.busy(),
             written_off: self.written_off,

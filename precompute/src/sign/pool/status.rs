@@ -20,6 +20,13 @@ impl PoolStatus {
     pub fn is_down(&self) -> bool {
         !self.members.iter().any(|member| member.health == Health::AtWork)
     }
+
+    /// Whether nobody signs now because those that would have no session to give yet.
+    pub fn is_waiting(&self) -> bool {
+        let waits = |member: &MemberStatus| member.health == Health::AtWork && member.why.is_some();
+        self.members.iter().any(waits)
+            && self.members.iter().all(|member| member.health != Health::AtWork || waits(member))
+    }
 }
 
 /// One holder of the key.
@@ -29,7 +36,7 @@ pub struct MemberStatus {
     pub name: String,
     /// Whether it is given work.
     pub health: Health,
-    /// What is wrong with it.
+    /// What is wrong with it; of one that is at work: why it has no session yet.
     pub why: Option<String>,
     /// Threads that have a session there.
     pub sessions: usize,

@@ -1,7 +1,8 @@
 //! The first session with each token of a signer, while the configuration is read.
 //!
 //! Invariant: what is wrong with the configuration or the PIN is a problem of the file; a token that is out of reach is
-//! none, since it holds up nobody but its own signer, and comes back by itself. Nobody waits long for one that hangs, nor
+//! none, since it holds up nobody but its own signer, and comes back by itself; nor is one that has no session to give,
+//! which the running configuration may have. Nobody waits long for one that hangs, nor
 //! once for each signer that has a key there.
 
 use std::{
@@ -37,7 +38,8 @@ pub(super) fn opened(
     threads: usize,
 ) -> Option<Vec<Arc<dyn Holder>>> {
     let tried: Vec<_> = tokens.iter().map(|token| &token.holder).zip(try_all(tokens)).collect();
-    let some_signs = tried.iter().any(|(_, opened)| opened.is_ok());
+    let is_there = |opened: &Opened| opened.as_ref().err().is_none_or(|fault| fault.class == FaultClass::Throttle);
+    let some_signs = tried.iter().any(|(_, opened)| is_there(opened));
     let mut usable = true;
     let mut out_of_reach = Vec::new();
     for (holder, fault) in tried.iter().filter_map(|(holder, opened)| Some((holder, opened.as_ref().err()?))) {
@@ -48,6 +50,9 @@ pub(super) fn opened(
             FaultClass::Locked | FaultClass::Defect => {
                 section.problem("key", fault);
                 usable = false;
+            }
+            FaultClass::Throttle => {
+                warn!(signer, token = holder.name(), %fault, "a token gives no session now; it is asked until it does, such as one of those that the running configuration has");
             }
             _ if some_signs => {
                 warn!(signer, token = holder.name(), %fault, "a token cannot be used now; the signer's other tokens sign meanwhile");
