@@ -182,11 +182,25 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
         let said = [&["signer.key: "], said].concat();
         site(&hsm, &ca, &lines(&signer, &quoted(&key))).is_refused(&said);
     }
+    let any = |uri: String| uri.replace("token=keys;", "");
+    site(&hsm, &ca, &lines(&signer, &quoted(&any(uri("keys", "ocsp"))))).is_refused(&[
+        "signer.key: the PKCS#11 module",
+        " has more than one token: «token=",
+        "name the one by token=… and",
+    ]);
     // A token that may be plugged in later, and a SoftHSM that does not find its own configuration: only a check fails.
     let absent = site(&hsm, &ca, &lines(&signer, &quoted(&uri("absent", "ocsp"))));
     let lost = site(&hsm, &ca, &lines(&signer, &quoted(&uri("keys", "ocsp")))).environment("SOFTHSM2_CONF", "/nowhere");
+    let single = SoftHsm::new(&["single"]);
+    site(&hsm, &ca, &lines(&signer, &quoted(&any(uri("keys", "absent")))))
+        .environment("SOFTHSM2_CONF", single.config())
+        .is_refused(&["signer.key: the token «any» holds no private key with object=absent"]);
+    let empty = SoftHsm::new(&[]);
+    let none = |key: &str| site(&hsm, &ca, &lines(&signer, &quoted(key))).environment("SOFTHSM2_CONF", empty.config());
     for (site, said) in [
-        (absent, &["has no token with token=absent; it has", "«token=keys;serial=", "«token=twin;serial="][..]),
+        (none(&uri("keys", "ocsp")), &["has no token with token=keys; it has none at all"][..]),
+        (none(&any(uri("keys", "ocsp"))), &["libsofthsm2.so has no token at all"]),
+        (absent, &["has no token with token=absent; it has", "«token=keys;serial=", "«token=twin;serial="]),
         (lost, &["the PKCS#11 module", "C_Initialize says CKR_"]),
     ] {
         let checked = site.check();

@@ -104,6 +104,7 @@ impl Pkcs11Token {
             TokenWanted { label: Some(label), serial: Some(serial), .. } => format!("{label} ({serial})"),
             TokenWanted { label: Some(label), .. } => label.clone(),
             TokenWanted { serial: Some(serial), .. } => serial.clone(),
+            token if *token == TokenWanted::default() => "any".into(),
             token => token.to_string(),
         };
         Ok(Self {
@@ -251,9 +252,9 @@ impl Pkcs11Token {
         if matching > 1 {
             let found: Vec<_> = found.iter().filter(wanted).collect();
             return Err(Failure::defect(format!(
-                "{} has more than one token with {}: {}; name the one by token=… and serial=…",
+                "{} has more than one token{}: {}; name the one by token=… and serial=…",
                 self.module,
-                self.token,
+                with(&self.token),
                 list(found)
             )));
         }
@@ -261,8 +262,11 @@ impl Pkcs11Token {
         if let Some(failure) = failed {
             return Err(failure);
         }
-        let message =
-            format!("{} has no token with {}; it has {}", self.module, self.token, list(found.iter().collect()));
+        let all = list(found.iter().collect());
+        let message = match with(&self.token) {
+            with if with.is_empty() => format!("{} has no token at all", self.module),
+            with => format!("{} has no token{with}; it has {all}", self.module),
+        };
         Err(Failure { fault: Fault::new(FaultClass::Device, message), lost: true })
     }
 
@@ -346,6 +350,11 @@ fn is_wanted(wanted: &TokenWanted, slot: Slot, info: &TokenInfo) -> bool {
         && slot_id.is_none_or(|id| id == slot.id())
         // SoftHSM has a slot for a token that is yet to be made, which has no name.
         && (label.is_some() || info.token_initialized())
+}
+
+/// What is wanted of a token, behind the word; nothing where any will do.
+fn with(wanted: &TokenWanted) -> String {
+    if *wanted == TokenWanted::default() { String::new() } else { format!(" with {wanted}") }
 }
 
 fn id_of(info: &TokenInfo) -> TokenId {
