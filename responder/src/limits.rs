@@ -184,6 +184,9 @@ pub const TURNS_ALONE: u32 = 8;
 /// And at most: what a full pipeline of hits takes.
 pub const TURN_SIGNING_MAX: Duration = Duration::from_millis(1);
 
+/// How long a token waits for its signature at least, where the accuracy is less: its genTime is that much before it.
+pub const STAMP_DEADLINE_MIN: Duration = Duration::from_secs(1);
+
 /// Octets of a nonce beside its sign: RFC 3161 leaves them open; clients send 64 bits.
 pub const TSA_NONCE_OCTETS_MAX: usize = 20;
 // -- The clock of time-stamps

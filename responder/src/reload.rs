@@ -100,6 +100,10 @@ impl Reload {
         for key in self.bound.differences(&Bound::of(&config)) {
             warn!(key, "this key has changed in the file and is used from the next start on");
         }
+        for tsa in config.common.tenants.iter().flat_map(|tenant| &tenant.tsas) {
+            // By the lease that is in use, which a changed one replaces at the next start.
+            self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA «{}»: {problem}", tsa.name))?;
+        }
         let (reply, states) = oneshot::channel();
         let order: Order = Box::new(move |engine| {
             let states = engine.change(&config.common).map(|()| engine.states()).map_err(|error| error.to_string());

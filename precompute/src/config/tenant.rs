@@ -21,7 +21,7 @@ mod signer;
 mod tsa;
 
 use signer::{Purpose, read_signers};
-pub use tsa::{TsaCertificates, TsaConfig, TsaName, TsaPolicy};
+pub use tsa::{TsaCertificates, TsaConfig, TsaName, TsaPolicy, signed_name};
 
 /// A customer: issuers, keys and policies, kept apart from the others'.
 #[derive(Debug)]

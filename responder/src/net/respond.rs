@@ -26,7 +26,7 @@ use tracing::debug;
 use super::{
     client::Client,
     head::{self, Context, Fields, Surrogate},
-    http::{Head, Method, OCSP_REQUEST, is_media_type, none_match_names},
+    http::{Head, Method, OCSP_REQUEST, TIME_STAMP_QUERY, is_media_type, none_match_names},
     stamp,
     worker::{Scratch, Worker},
 };
@@ -82,6 +82,11 @@ pub async fn respond(
         let responded = exchange.run(body, &mut scratch, out).await;
         worker.stamp_scratch.replace(scratch);
         return responded;
+    }
+    if head.content_type.is_some_and(|field| is_media_type(field, TIME_STAMP_QUERY)) {
+        // As OCSP it would be malformed, and the client's people none the wiser.
+        const TEXT: &str = "404 Not Found\nNo time-stamping authority is asked at this path.\n";
+        return refuse(out, "404 Not Found", "", TEXT);
     }
     worker.turns.note_others();
     let method = match head.method {

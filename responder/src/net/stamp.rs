@@ -164,16 +164,18 @@ impl<'a> Exchange<'a> {
 
     /// Has the attributes signed on the signer's pool.
     async fn signed_elsewhere(&self, authority: &Authority, attributes: &mut Vec<u8>) -> Result<Vec<u8>, SignError> {
+        // The time that it tells was looked at before.
+        let patience = authority.policy.accuracy.duration().clamp(limits::STAMP_DEADLINE_MIN, limits::MISS_DEADLINE);
         let (sender, receiver) = oneshot::channel();
         authority.signer.signing().submit(Job {
             message: std::mem::take(attributes),
             priority: Priority::Live,
-            deadline: Instant::now() + limits::MISS_DEADLINE,
+            deadline: Instant::now() + patience,
             done: Box::new(move |message, outcome| {
                 let _ = sender.send((message, outcome));
             }),
         });
-        match timeout(limits::MISS_DEADLINE, pin!(receiver)).await {
+        match timeout(patience, pin!(receiver)).await {
             Ok(Ok((message, outcome))) => {
                 *attributes = message;
                 outcome

@@ -14,7 +14,7 @@ use std::{
 
 use aws_lc_rs::digest;
 use precompute::{
-    config::{TsaConfig, TsaPolicy},
+    config::{TsaConfig, TsaPolicy, signed_name},
     pki::{Certificate, UnixTime, verify_signed},
     sign::TsaSigner,
     tsp::{ImprintHash, Oid},
@@ -115,8 +115,9 @@ impl Authority {
         let TsaConfig { name, path, policy, signer, .. } = config;
         let identifier = der::Decode::from_der(signer.algorithm().identifier())?;
         let outcomes = former.map_or_else(|| Arc::new(Outcomes::new(workers)), |former| Arc::clone(&former.outcomes));
-        let name_of = |signer: &TsaSigner| signer.certificate().subject_der().to_vec();
-        let in_order = former.filter(|former| former.policy.ordering && name_of(&former.signer) == name_of(signer));
+        let in_order = former.filter(|former| {
+            former.policy.ordering && signed_name(&former.policy, &former.signer) == signed_name(policy, signer)
+        });
         let order = in_order.map_or_else(
             || Arc::new(Order { last: AtomicU64::new(0), since: Instant::now() }),
             |former| Arc::clone(&former.order),

@@ -43,6 +43,11 @@ impl Clocks {
         Policy { accuracy: policy.accuracy.duration(), precision, lease }
     }
 
+    /// What is wrong with a promise that no clock of these could keep.
+    pub fn check(&self, policy: &TsaPolicy) -> Result<(), String> {
+        Self::promise(self.lease, policy).check()
+    }
+
     /// The clock for a policy; watched from now on.
     pub fn clock(&self, policy: &TsaPolicy) -> io::Result<Arc<Clock>> {
         let promise = Self::promise(self.lease, policy);

@@ -263,3 +263,13 @@ fn old_clients_chunks_and_waiting_for_100_are_served() {
     verified(&reply);
     assert_eq!(connection.receive(false).unwrap(), None, "closed");
 }
+
+#[test]
+fn a_query_where_no_authority_is_asked_is_not_found() {
+    let (_ca, responder) = crate::stamping(KeyKind::P256, |tsa| tsa);
+    for target in ["/", "/tsax", "/tsa/x", "/TSA", "/elsewhere"] {
+        let reply = exchange(responder.http(), &Query::new(1).request(target, "")).unwrap();
+        assert_eq!(reply.status, 404, "{target}");
+        assert!(reply.text().contains("time-stamping"), "{}", reply.text());
+    }
+}

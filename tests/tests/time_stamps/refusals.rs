@@ -105,3 +105,30 @@ fn what_a_policy_cannot_promise_is_refused() {
     let ordered = Tsa::of("more", &signer).set("path = \"/more\"\nprecision = \"microseconds\"").set(sole);
     both(&ordered).is_refused(&["«tests/stamps» and «tests/more» sign in one name", "`ordering`"]);
 }
+
+#[test]
+fn an_authority_that_nobody_could_reach_is_refused() {
+    let ca = Ca::new("Time-stamping CA");
+    let one = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+    for path in ["/tsa/chain.pem", "/chain.pem", "/a//b", "/a/../b", "/", "tsa"] {
+        let tsa = Tsa::of("stamps", &one).set(&format!("path = {path:?}"));
+        site(&tsa).is_refused(&["tenant.tsa.path", path]);
+    }
+    let other = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+    let tenants = [
+        Tenant::new("a").tsa(&Tsa::of("stamps", &one)),
+        Tenant::new("b").set("path = \"/tsa\"").tsa(&Tsa::of("stamps", &other)),
+    ];
+    Site::new(&tenants).is_refused(&["«b» has the URLs below /tsa", "«a/stamps»"]);
+}
+
+#[test]
+fn two_authorities_of_one_alternative_name_are_not_both_in_order() {
+    let ca = Ca::new("Time-stamping CA");
+    let signers = [(); 2].map(|()| ca.tsa(TsaCertificate::Named, KeyKind::P256));
+    let ordered =
+        "ordering = true\nsole_instance = true\nprecision = \"microseconds\"\ntsa_name = \"subject-alt-name\"";
+    let [one, two] = [("one", &signers[0]), ("two", &signers[1])]
+        .map(|(name, signer)| Tsa::of(name, signer).set(&format!("{ordered}\npath = \"/{name}\"")));
+    Site::new(&[Tenant::new("tests").tsa(&one).tsa(&two)]).is_refused(&["sign in one name", "ordering"]);
+}

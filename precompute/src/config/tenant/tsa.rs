@@ -28,6 +28,24 @@ pub struct TsaConfig {
     shared_key: bool,
 }
 
+impl TsaConfig {
+    /// The name that tokens give to their maker: what the field tsa has, a whole GeneralName, DER; the certificate's
+    /// subject where there is none.
+    pub fn signed_name(&self) -> Vec<u8> {
+        signed_name(&self.policy, &self.signer)
+    }
+}
+
+/// As [`TsaConfig::signed_name`].
+pub fn signed_name(policy: &TsaPolicy, signer: &TsaSigner) -> Vec<u8> {
+    let certificate = signer.certificate();
+    let alternative = match policy.tsa_name {
+        TsaName::SubjectAltName => certificate.subject_alt_names().into_iter().next(),
+        TsaName::Subject | TsaName::None => None,
+    };
+    alternative.unwrap_or_else(|| certificate.subject_der().to_vec())
+}
+
 /// How a time-stamping authority answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TsaPolicy {
@@ -104,6 +122,11 @@ pub(super) fn read_all(section: &mut Section<'_>, now: UnixTime) -> Vec<TsaConfi
 
 /// What no tenant alone can get wrong.
 pub(super) fn check_all(root: &Section<'_>, tenants: &[Tenant]) {
+    for tenant in tenants {
+        for tsa in &tenant.tsas {
+            check_reachable(root, tenant, tsa, tenants);
+        }
+    }
     let all: Vec<_> = tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))).collect();
     for (place, (tenant, tsa)) in all.iter().enumerate() {
         for (other_tenant, other) in &all[..place] {
@@ -113,10 +136,32 @@ pub(super) fn check_all(root: &Section<'_>, tenants: &[Tenant]) {
             if own.spki_der() == others.spki_der() && !alone {
                 root.problem("tenant", format_args!("{names} sign with one key, so that one tenant's tokens pass for the other's; give each its own, or write `shared_key = true` in both"));
             }
-            if own.subject_der() == others.subject_der() && (tsa.policy.ordering || other.policy.ordering) {
+            let one_name = own.subject_der() == others.subject_der() || tsa.signed_name() == other.signed_name();
+            if one_name && (tsa.policy.ordering || other.policy.ordering) {
                 root.problem("tenant", format_args!("{names} sign in one name, and `ordering` would have to be true of the tokens of both together; give each its own name, or remove `ordering`"));
             }
         }
+    }
+}
+
+/// A tenant with a longer path takes what is below it, also from another tenant's authority.
+fn check_reachable(root: &Section<'_>, tenant: &Tenant, tsa: &TsaConfig, tenants: &[Tenant]) {
+    let url = format!("{}{}", tenant.path, tsa.path);
+    let takes = |other: &&Tenant| {
+        // One that names a host goes before one that names none, whatever their paths.
+        let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
+            || tenant.hosts.iter().any(|host| other.hosts.contains(host));
+        let below = url.strip_prefix(&*other.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        other.name != tenant.name && share_host && other.path.len() > tenant.path.len() && below
+    };
+    if let Some(other) = tenants.iter().find(takes) {
+        root.problem(
+            "tenant",
+            format_args!(
+                "«{}» has the URLs below {}, and with them {url}, where «{}/{}» is to be asked; give one of them another `path`",
+                other.name, other.path, tenant.name, tsa.name
+            ),
+        );
     }
 }
 
@@ -124,10 +169,15 @@ fn read_tsa(section: &mut Section<'_>, now: UnixTime) -> Option<TsaConfig> {
     let name = if section.has("name") { read_name(section) } else { Some("tsa".to_owned()) };
     let path = section.string("path").unwrap_or_else(|| "/tsa".into());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    if !path.starts_with('/') || !path.bytes().all(plain) || path.trim_end_matches('/').is_empty() {
-        section.problem("path", format_args!("is «{path}»; expected a URL path such as «/tsa»"));
+    let given = path;
+    let path = given.trim_end_matches('/').to_owned();
+    // What clients would make another path of.
+    let odd = path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."));
+    if !path.starts_with('/') || !path.bytes().all(plain) || odd {
+        section.problem("path", format_args!("is «{given}»; expected a URL path such as «/tsa»"));
+    } else if path.ends_with("/chain.pem") {
+        section.problem("path", format_args!("is «{given}», where the certificates of another authority would be; choose one that does not end in /chain.pem"));
     }
-    let path = path.trim_end_matches('/').to_owned();
     let policy = read_policy(section);
     if !section.has("signer") {
         section.problem("signer", "is missing; add `signer = { key = \"tsa.key\", certificate = \"tsa.pem\" }`");
