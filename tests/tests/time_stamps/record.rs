@@ -32,9 +32,12 @@ fn every_token_that_a_client_got_stands_in_the_record() {
     let mut given: Vec<_> = (0..20).map(|number| ask(&responder, number)).collect();
     Query::new(99).policy("1.2.3").at(responder.http(), "/tsa").expect_rejection("unacceptedPolicy");
     until("they are written", PATIENCE, || (lines(&dir).len() == given.len()).then_some(()));
-    // As logrotate does: renamed, and the service told.
+    // As logrotate does: renamed, and the service told. In its place is what cannot be opened, for a while.
     fs::rename(dir.join("tokens.jsonl"), dir.join("tokens.jsonl.1")).unwrap();
+    fs::create_dir(dir.join("tokens.jsonl")).unwrap();
     responder.signal("HUP");
+    until("it is told", PATIENCE, || responder.log().contains("lines go on to the file").then_some(()));
+    fs::remove_dir(dir.join("tokens.jsonl")).unwrap();
     until("the file is there again", PATIENCE, || dir.join("tokens.jsonl").exists().then_some(()));
     given.extend((20..40).map(|number| ask(&responder, number)));
     assert!(responder.end_by("TERM").success(), "{}", responder.log());

@@ -37,6 +37,8 @@ pub(super) struct Worker {
     synchronised: Instant,
     /// Before which a rotation that failed is not tried again.
     rotate_from: Instant,
+    /// Whether the file is still to be opened again.
+    reopen_due: bool,
 }
 
 /// What can go wrong, and be mended, by itself.
@@ -55,6 +57,15 @@ impl Task {
             Self::Begin => "begun anew",
         }
     }
+
+    fn meanwhile(self) -> &'static str {
+        match self {
+            Self::Write | Self::Synchronise => {
+                "it is tried again and again, and what finds no room on the queues meanwhile is missing in it. Make room, or mend the disk"
+            }
+            Self::Begin => "it is tried again every second; lines go on to the file that was opened before",
+        }
+    }
 }
 
 impl Worker {
@@ -66,25 +77,43 @@ impl Worker {
     ) -> Self {
         let (pending, now) = (Pending::default(), Instant::now());
         let (problems, synchronised, rotate_from) = (Default::default(), now, now);
-        Self { file, orders, queues, counters, pending, lines: 0, lost_told: 0, problems, synchronised, rotate_from }
+        Self {
+            file,
+            orders,
+            queues,
+            counters,
+            pending,
+            lines: 0,
+            lost_told: 0,
+            problems,
+            synchronised,
+            rotate_from,
+            reopen_due: false,
+        }
     }
 
     pub(super) fn run(mut self) {
         loop {
             match self.orders.recv_timeout(limits::RECORD_INTERVAL) {
                 Ok(Order::Note(line)) => self.note(&line),
-                Ok(Order::Reopen) => {
-                    let reopened = self.file.reopen(&mut self.pending);
-                    self.tell(Task::Begin, reopened);
-                }
+                Ok(Order::Reopen) => self.reopen(),
                 Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => return self.end(),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.write();
             if self.synchronised.elapsed() >= limits::RECORD_SYNCHRONISED_EVERY {
+                if self.reopen_due {
+                    self.reopen();
+                }
                 self.synchronise();
             }
         }
+    }
+
+    fn reopen(&mut self) {
+        let reopened = self.file.reopen(&mut self.pending);
+        self.reopen_due = reopened.is_err();
+        self.tell(Task::Begin, reopened);
     }
 
     fn note(&mut self, line: &str) {
@@ -166,10 +195,7 @@ impl Worker {
         let (path, verb) = (self.file.path().display(), task.verb());
         let problem = result.err().map(|error| format!("{path} cannot be {verb}: {error}"));
         match &problem {
-            Some(problem) if before.is_none() => error!(
-                "the record of time-stamps: {problem}; it is tried again and again, and what finds no room on the queues \
-                 meanwhile is missing in it. Make room, or mend the disk"
-            ),
+            Some(problem) if before.is_none() => error!("the record of time-stamps: {problem}; {}", task.meanwhile()),
             Some(_) => {}
             None => info!(lost = self.counters.lost.load(Relaxed), "the record of time-stamps is {verb} again: {path}"),
         }
