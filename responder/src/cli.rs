@@ -112,5 +112,26 @@ fn summary(path: &Path, config: &Config, listed: &[u64]) -> String {
             sources.join(", ")
         ));
     }
+    for (tenant, tsa) in
+        config.common.tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa)))
+    {
+        let policies: Vec<_> = tsa.policy.policies.iter().map(ToString::to_string).collect();
+        lines.push(format!(
+            "  {}/{}: time-stamps at {}{} under {}, by {} until {}, within {}",
+            tenant.name,
+            tsa.name,
+            tenant.path,
+            tsa.path,
+            policies.join(", "),
+            tsa.signer.algorithm(),
+            tsa.signer.not_after(),
+            tsa.policy.accuracy
+        ));
+    }
+    if config.common.tenants.iter().any(|tenant| !tenant.tsas.is_empty()) {
+        let record = config.time_stamping.record.as_ref().map(|record| record.path.display().to_string());
+        let record = record.unwrap_or_else(|| "nowhere".into());
+        lines.push(format!("  the clock by {}, tokens recorded in {record}", config.time_stamping.clock));
+    }
     lines.join("\n")
 }
