@@ -12,7 +12,8 @@ use precompute::{engine, pki::UnixTime};
 
 use crate::{config::Config, demo, serve};
 
-/// Answers whether certificates are good: an OCSP responder (RFC 6960) that serves from memory.
+/// Answers whether certificates are good: an OCSP responder (RFC 6960) that serves from memory, and a time-stamping
+/// authority (RFC 3161).
 ///
 /// Start with `demo`, which makes a small CA to try everything on; `serve` runs the service from
 /// a configuration file. The log goes to standard error: for people on a terminal, JSON otherwise;
@@ -31,7 +32,7 @@ enum Command {
         /// Where the CA is kept; used again if it is there already.
         #[arg(long, value_name = "DIR", default_value = "ostia-demo")]
         dir: PathBuf,
-        /// Where to answer OCSP requests.
+        /// Where to answer requests, for OCSP and time-stamps.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
         http: SocketAddr,
         /// Where to tell health and metrics.

@@ -21,7 +21,7 @@ use precompute::{
     ocsp::{CertId, HashAlgorithm, IssuerHashes, OcspError},
     pki::{Certificate, Serial, UnixTime},
     presign::Subject,
-    sign::{Algorithm, Health, OcspSigner, Signers},
+    sign::{Algorithm, OcspSigner, Signers},
 };
 use tracing::error;
 
@@ -153,7 +153,7 @@ impl Issuer {
                     && (signer.not_before(), signer.not_after()) == (other.not_before(), other.not_after())
                     && signer.signing().setting() == other.signing().setting()
                     // What was locked may be asked again once somebody has mended it, by those that begin anew.
-                    && locked(signer) <= locked(other)
+                    && signer.signing().status().locked() <= other.signing().status().locked()
             })
     }
 
@@ -218,11 +218,6 @@ impl Issuer {
     pub fn surrogate(&self) -> &[u8] {
         &self.surrogate
     }
-}
-
-/// How many that hold the signer's key are not asked again.
-fn locked(signer: &OcspSigner) -> usize {
-    signer.signing().status().members.iter().filter(|member| member.health == Health::Locked).count()
 }
 
 impl Site {

@@ -21,7 +21,7 @@ mod signer;
 mod tsa;
 
 use signer::{Purpose, read_signers};
-pub use tsa::{TsaCertificates, TsaConfig, TsaName, TsaPolicy, signed_name};
+pub use tsa::{TsaCertificates, TsaConfig, TsaName, TsaPolicy};
 
 /// A customer: issuers, keys and policies, kept apart from the others'.
 #[derive(Debug)]

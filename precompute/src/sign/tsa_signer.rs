@@ -144,6 +144,11 @@ impl TsaSigner {
         self.not_after
     }
 
+    /// Its certificate, and then those behind it.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        std::iter::once(&self.certificate).chain(&self.chain)
+    }
+
     /// Whether its certificate is valid.
     #[inline]
     pub fn is_valid(&self, now: UnixTime) -> bool {

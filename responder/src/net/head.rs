@@ -72,11 +72,11 @@ pub fn answer(out: &mut Vec<u8>, fields: &Fields<'_>, length: usize, now: UnixTi
     context.finish(out);
 }
 
-/// The head of a signed answer of `length` octets that nobody may keep.
-pub fn unkept_answer(out: &mut Vec<u8>, length: usize, context: &Context) {
-    out.extend_from_slice(
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\nCache-Control: no-store\r\nContent-Length: ",
-    );
+/// The head of an answer of this media type, with `length` octets, that nobody may keep.
+pub fn unkept(out: &mut Vec<u8>, media_type: &str, length: usize, context: &Context) {
+    out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: ");
+    out.extend_from_slice(media_type.as_bytes());
+    out.extend_from_slice(b"\r\nCache-Control: no-store\r\nContent-Length: ");
     decimal(out, length as u64);
     out.extend_from_slice(b"\r\n");
     context.finish(out);
@@ -115,16 +115,6 @@ impl Fields<'_> {
         }
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// The head of a TimeStampResp of `length` octets, RFC 3161 section 3.4.
-pub fn time_stamp(out: &mut Vec<u8>, length: usize, context: &Context) {
-    out.extend_from_slice(
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/timestamp-reply\r\nCache-Control: no-store\r\nContent-Length: ",
-    );
-    decimal(out, length as u64);
-    out.extend_from_slice(b"\r\n");
-    context.finish(out);
 }
 
 /// A chain of certificates in PEM (media type of RFC 8555 section 9.1), which may change when one is renewed.

@@ -408,7 +408,7 @@ impl<'a> Exchange<'a> {
             let fields = Fields { times, etag, good, surrogate: surrogate(issuer, serial.as_ref()) };
             return self.write_kept(&fields, counted, body.len(), now, out, |out| out.extend_from_slice(body));
         }
-        head::unkept_answer(out, body.len(), &self.context(now));
+        head::unkept(out, "application/ocsp-response", body.len(), &self.context(now));
         if self.head.method != Method::Head {
             out.extend_from_slice(body);
         }

@@ -20,6 +20,8 @@ use crate::{
     tsa::{authority::Authority, counters::Outcome, failure::Failure, request::Request},
 };
 
+const TIME_STAMP_REPLY: &str = "application/timestamp-reply";
+
 /// Room to make a token in.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -98,7 +100,7 @@ impl<'a> Exchange<'a> {
         let outcome = match granted {
             Ok(()) => Outcome::Granted,
             Err(failure) => {
-                head::time_stamp(out, failure.length(), &self.context);
+                head::unkept(out, TIME_STAMP_REPLY, failure.length(), &self.context);
                 failure.write(out);
                 Outcome::Rejected(failure)
             }
@@ -131,12 +133,17 @@ impl<'a> Exchange<'a> {
         if !here && !self.may_wait {
             return None;
         }
+        // Who is refused waits for nobody's signature.
+        let checked = match authority.check(request) {
+            Ok(checked) => checked,
+            Err(failure) => return Some(Err(failure)),
+        };
         // Before the time is looked at, which then is that of the signature.
         let turn = if here { Some(self.worker.turns.turn().await) } else { None };
         let Scratch { tst_info, attributes } = scratch;
         let serials = &self.worker.serials;
         let serial = || serials.borrow_mut().next_serial().ok();
-        let prepared = match authority.prepare(request, serial, tst_info, attributes) {
+        let prepared = match authority.prepare(request, checked, serial, tst_info, attributes) {
             Ok(prepared) => prepared,
             Err(failure) => return Some(Err(failure)),
         };
@@ -154,7 +161,7 @@ impl<'a> Exchange<'a> {
             return Some(Err(failure));
         }
         let layout = authority.lay_out(tst_info, attributes, &signature, prepared.cert_req);
-        head::time_stamp(out, layout.length(), &self.context);
+        head::unkept(out, TIME_STAMP_REPLY, layout.length(), &self.context);
         layout.write(out);
         if let Some(recorder) = &self.worker.recorder {
             recorder.record(prepared.recorded(&authority.policy));

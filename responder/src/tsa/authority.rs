@@ -14,13 +14,12 @@ use std::{
 
 use aws_lc_rs::digest;
 use precompute::{
-    config::{TsaConfig, TsaPolicy, signed_name},
-    pki::{Certificate, UnixTime, verify_signed},
+    config::{TsaConfig, TsaPolicy},
+    pki::{Certificate, UnixTime, Verifier, VerifyError},
     sign::TsaSigner,
     tsp::{ImprintHash, Oid},
 };
 use tracing::error;
-use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use super::{
     clock::{Clock, NotTrusted, Reading},
@@ -50,8 +49,8 @@ pub struct Authority {
     /// Tokens since this signer signs, by worker.
     signed: Outcomes,
     template: Template,
-    /// Of the signer's certificate.
-    identifier: AlgorithmIdentifierOwned,
+    /// Of the signer's key.
+    verifier: Verifier,
     chain: String,
     /// For the record, in the order of the policies.
     origins: Vec<Arc<Origin>>,
@@ -64,6 +63,14 @@ struct Order {
     /// The last genTime, in microseconds.
     last: AtomicU64,
     since: Instant,
+}
+
+/// A request that is in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Checked {
+    hash: ImprintHash,
+    /// Of its policy.
+    place: usize,
 }
 
 /// What a token is made of before its signature, besides TSTInfo and attributes.
@@ -111,12 +118,14 @@ impl Authority {
         clock: Arc<Clock>,
         former: Option<&Self>,
         workers: usize,
-    ) -> Result<Self, der::Error> {
+    ) -> Result<Self, VerifyError> {
         let TsaConfig { name, path, policy, signer, .. } = config;
-        let identifier = der::Decode::from_der(signer.algorithm().identifier())?;
+        let identifier = der::Decode::from_der(signer.algorithm().identifier()).map_err(VerifyError::Key)?;
+        let verifier = Verifier::new(signer.certificate().spki_der(), &identifier)?;
         let outcomes = former.map_or_else(|| Arc::new(Outcomes::new(workers)), |former| Arc::clone(&former.outcomes));
         let in_order = former.filter(|former| {
-            former.policy.ordering && signed_name(&former.policy, &former.signer) == signed_name(policy, signer)
+            former.policy.ordering
+                && former.policy.signed_name(former.signer.certificate()) == policy.signed_name(signer.certificate())
         });
         let order = in_order.map_or_else(
             || Arc::new(Order { last: AtomicU64::new(0), since: Instant::now() }),
@@ -131,7 +140,7 @@ impl Authority {
             outcomes,
             signed: Outcomes::new(workers),
             template: Template::new(signer, policy),
-            identifier,
+            verifier,
             chain: chain(signer),
             origins: policy.policies.iter().map(|policy| Arc::new(origin(tenant, policy, signer))).collect(),
             order,
@@ -140,16 +149,14 @@ impl Authority {
 
     /// Whether it is what this configuration asks for.
     pub fn is_as(&self, config: &TsaConfig) -> bool {
-        let certificates = |signer: &TsaSigner| {
-            let own = std::iter::once(signer.certificate());
-            own.chain(signer.chain()).map(|certificate| certificate.der().to_vec()).collect::<Vec<_>>()
-        };
         self.name == config.name
             && self.path == config.path
             && self.policy == config.policy
             && self.signer.signing().setting() == config.signer.signing().setting()
             && self.signer.algorithm() == config.signer.algorithm()
-            && certificates(&self.signer) == certificates(&config.signer)
+            && self.signer.certificates().map(Certificate::der).eq(config.signer.certificates().map(Certificate::der))
+            // What was locked may be asked again once somebody has mended it, by those that begin anew.
+            && self.signer.signing().status().locked() <= config.signer.signing().status().locked()
     }
 
     /// Its certificate and those behind it, PEM.
@@ -159,19 +166,30 @@ impl Authority {
 
     /// Whether it serves a policy, given by the content octets of its OBJECT IDENTIFIER.
     pub fn serves(&self, policy: &[u8]) -> bool {
-        self.policy.policies.iter().any(|own| own.content() == policy)
+        self.place_of(policy).is_some()
     }
 
-    /// Holds a request against the policy, and writes what its token says and what is to be signed of it.
+    /// Holds a request against the policy.
+    pub fn check(&self, request: &Request<'_>) -> Result<Checked, Failure> {
+        // The first policy where none is asked for.
+        let place = request.policy.map_or(Some(0), |asked| self.place_of(asked));
+        let hash = request.check(&self.policy, place.is_some())?;
+        Ok(Checked { hash, place: place.unwrap_or(0) })
+    }
+
+    fn place_of(&self, policy: &[u8]) -> Option<usize> {
+        self.policy.policies.iter().position(|own| own.content() == policy)
+    }
+
+    /// Writes what the token says, and what is to be signed of it.
     pub fn prepare<'r>(
         &'r self,
         request: &Request<'r>,
+        Checked { hash, place }: Checked,
         serial: impl FnOnce() -> Option<SerialNumber>,
         tst_info: &mut Vec<u8>,
         attributes: &mut Vec<u8>,
     ) -> Result<Prepared<'r>, Failure> {
-        let asked = request.policy;
-        let hash = request.check(&self.policy, asked.is_none_or(|policy| self.serves(policy)))?;
         let reading = self.time().map_err(|_| Failure::TimeNotAvailable)?;
         let now = UnixTime(reading.unix_nanos / 1_000_000_000);
         if !self.signer.is_valid(now) {
@@ -179,10 +197,7 @@ impl Authority {
         }
         let gen_time = GenTime::new(reading.unix_nanos, self.policy.precision);
         let serial = serial().ok_or(Failure::SystemFailure)?;
-        // The first where none is asked for.
-        let policies = &self.policy.policies;
-        let place = policies.iter().position(|own| asked.is_some_and(|asked| own.content() == asked)).unwrap_or(0);
-        let (policy, origin) = (policies[place].content(), &self.origins[place]);
+        let (policy, origin) = (self.policy.policies[place].content(), &self.origins[place]);
         let nonce = request.nonce;
         let info = Info { policy, imprint: request.imprint, serial: &serial, gen_time: &gen_time, nonce };
         self.template.tst_info(tst_info, &info);
@@ -222,8 +237,7 @@ impl Authority {
             self.signed.count(worker, Outcome::Granted);
             return Ok(());
         }
-        let spki = self.signer.certificate().spki_der();
-        verify_signed(spki, &self.identifier, attributes, signature).map_err(|problem| {
+        self.verifier.verify(attributes, signature).map_err(|problem| {
             error!(tsa = self.name, %problem, "a token was thrown away: its signature does not verify; look at the key's holder");
             Failure::SystemFailure
         })?;
@@ -274,9 +288,8 @@ fn origin(tenant: &str, policy: &Oid, signer: &TsaSigner) -> Origin {
 
 /// PEM, the signer's certificate first.
 fn chain(signer: &TsaSigner) -> String {
-    let all = std::iter::once(signer.certificate()).chain(signer.chain());
     let pem = |certificate: &Certificate| {
         der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der()).unwrap_or_default()
     };
-    all.map(pem).collect()
+    signer.certificates().map(pem).collect()
 }

@@ -6,7 +6,7 @@
 
 use aws_lc_rs::digest;
 use precompute::{
-    config::{TsaCertificates, TsaName, TsaPolicy},
+    config::{TsaCertificates, TsaPolicy},
     pki::{
         UnixTime,
         encode::{element, header},
@@ -131,19 +131,13 @@ impl Template {
         if policy.ordering {
             accuracy.extend_from_slice(&[0x01, 0x01, 0xff]);
         }
-        let name = match policy.tsa_name {
-            // GeneralName directoryName [4], which is explicit because Name is a CHOICE.
-            TsaName::Subject => Some(wrapped(0xa4, &[certificate.subject_der()])),
-            TsaName::SubjectAltName => certificate.subject_alt_names().into_iter().next(),
-            TsaName::None => None,
-        };
-        let mut tail = name.map(|name| wrapped(0xa0, &[&name])).unwrap_or_default();
+        let mut tail = policy.name(certificate).map(|name| wrapped(0xa0, &[&name])).unwrap_or_default();
         if policy.qc_statements {
             tail.extend_from_slice(&QC_STATEMENTS);
         }
 
-        let chain = if policy.certificates == TsaCertificates::Chain { signer.chain() } else { &[] };
-        let certificates = std::iter::once(certificate).chain(chain).map(|certificate| certificate.der().to_vec());
+        let count = if policy.certificates == TsaCertificates::Chain { usize::MAX } else { 1 };
+        let certificates = signer.certificates().take(count).map(|certificate| certificate.der().to_vec());
         let issuer_and_serial = [certificate.issuer_der(), &wrapped(0x02, &[certificate.serial_content()])].concat();
         let signature_algorithm = signer.algorithm().identifier();
 

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     limits,
-    pki::{Certificate, UnixTime, certificates},
+    pki::{
+        Certificate, UnixTime, certificates,
+        encode::{element, header},
+    },
     sign::{TsaSigner, TsaSignerError},
     tsp::{Accuracy, ImprintHash, Oid, Precision},
 };
@@ -29,21 +32,53 @@ pub struct TsaConfig {
 }
 
 impl TsaConfig {
-    /// The name that tokens give to their maker: what the field tsa has, a whole GeneralName, DER; the certificate's
-    /// subject where there is none.
+    /// The name that tokens give to their maker, a whole GeneralName, DER: the certificate's subject where they give none.
     pub fn signed_name(&self) -> Vec<u8> {
-        signed_name(&self.policy, &self.signer)
+        self.policy.signed_name(self.signer.certificate())
     }
 }
 
-/// As [`TsaConfig::signed_name`].
-pub fn signed_name(policy: &TsaPolicy, signer: &TsaSigner) -> Vec<u8> {
-    let certificate = signer.certificate();
-    let alternative = match policy.tsa_name {
-        TsaName::SubjectAltName => certificate.subject_alt_names().into_iter().next(),
-        TsaName::Subject | TsaName::None => None,
-    };
-    alternative.unwrap_or_else(|| certificate.subject_der().to_vec())
+impl TsaPolicy {
+    /// That of a file that says no more than it must.
+    pub fn of(policies: Vec<Oid>) -> Self {
+        Self {
+            policies,
+            hashes: ImprintHash::DEFAULT.to_vec(),
+            accuracy: Accuracy::DEFAULT,
+            precision: Precision::default(),
+            ordering: false,
+            certificates: TsaCertificates::default(),
+            tsa_name: TsaName::default(),
+            signing_time: false,
+            algorithm_protection: false,
+            ess_cert_id_v1: false,
+            qc_statements: false,
+            verify_one_in: limits::TSA_VERIFY_ONE_IN_DEFAULT,
+        }
+    }
+
+    /// The field tsa of tokens by this certificate's key: a whole GeneralName, DER.
+    pub fn name(&self, certificate: &Certificate) -> Option<Vec<u8>> {
+        match self.tsa_name {
+            TsaName::Subject => Some(directory_name(certificate)),
+            TsaName::SubjectAltName => certificate.subject_alt_names().into_iter().next(),
+            TsaName::None => None,
+        }
+    }
+
+    /// See [`TsaConfig::signed_name`].
+    pub fn signed_name(&self, certificate: &Certificate) -> Vec<u8> {
+        self.name(certificate).unwrap_or_else(|| directory_name(certificate))
+    }
+}
+
+/// The subject as GeneralName directoryName [4], which is explicit because Name is a CHOICE.
+fn directory_name(certificate: &Certificate) -> Vec<u8> {
+    let subject = certificate.subject_der();
+    let mut name = Vec::with_capacity(element(subject.len()));
+    header(&mut name, 0xa4, subject.len());
+    name.extend_from_slice(subject);
+    name
 }
 
 /// How a time-stamping authority answers.
@@ -193,10 +228,11 @@ fn read_tsa(section: &mut Section<'_>, now: UnixTime) -> Option<TsaConfig> {
 
 fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
     let policies = read_oids(section);
+    let default = TsaPolicy::of(Vec::new());
     let accuracy = section
         .duration("accuracy", Duration::from_millis(1)..=Duration::from_secs(60))
         .and_then(Accuracy::new)
-        .unwrap_or(Accuracy::DEFAULT);
+        .unwrap_or(default.accuracy);
     let precision = section
         .choice(
             "precision",
@@ -218,10 +254,9 @@ fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
             "must be true of all tokens of this TSA: it needs `precision = \"microseconds\"`, and no other process or replica that signs in this TSA's name, which `sole_instance = true` says",
         );
     }
-    let hashes = read_hashes(section);
     let policy = TsaPolicy {
         policies: Vec::new(),
-        hashes,
+        hashes: read_hashes(section).unwrap_or(default.hashes),
         accuracy,
         precision,
         ordering,
@@ -244,7 +279,7 @@ fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
         qc_statements: section.boolean("qc_statements").unwrap_or(false),
         verify_one_in: section
             .integer("verify_one_in", 1..=i64::from(u32::MAX))
-            .map_or(limits::TSA_VERIFY_ONE_IN_DEFAULT, |number| number as u32),
+            .map_or(default.verify_one_in, |number| number as u32),
     };
     Some(TsaPolicy { policies: policies?, ..policy })
 }
@@ -271,8 +306,8 @@ fn read_oids(section: &mut Section<'_>) -> Option<Vec<Oid>> {
     (!oids.is_empty()).then_some(oids)
 }
 
-fn read_hashes(section: &mut Section<'_>) -> Vec<ImprintHash> {
-    let Some(names) = section.strings("hashes") else { return ImprintHash::DEFAULT.to_vec() };
+fn read_hashes(section: &mut Section<'_>) -> Option<Vec<ImprintHash>> {
+    let names = section.strings("hashes")?;
     let mut hashes = Vec::new();
     for name in &names {
         match ImprintHash::ALL.into_iter().find(|hash| hash.name() == name) {
@@ -286,7 +321,7 @@ fn read_hashes(section: &mut Section<'_>) -> Vec<ImprintHash> {
     if names.is_empty() {
         section.problem("hashes", "is an empty list; every request would be refused");
     }
-    hashes
+    Some(hashes)
 }
 
 fn read_signer(section: &mut Section<'_>, name: &str, now: UnixTime) -> Option<TsaSigner> {

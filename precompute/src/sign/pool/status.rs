@@ -16,6 +16,11 @@ pub struct PoolStatus {
 }
 
 impl PoolStatus {
+    /// How many holders are not asked again before somebody has mended what is told.
+    pub fn locked(&self) -> usize {
+        self.members.iter().filter(|member| member.health == Health::Locked).count()
+    }
+
     /// Whether no holder is at work, so that nothing can be signed.
     pub fn is_down(&self) -> bool {
         !self.members.iter().any(|member| member.health == Health::AtWork)

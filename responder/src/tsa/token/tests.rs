@@ -14,6 +14,8 @@ use precompute::{
 use x509_cert::spki::AlgorithmIdentifierOwned;
 use x509_tsp::{TimeStampResp, TstInfo};
 
+use precompute::config::TsaName;
+
 use super::*;
 use crate::tsa::testing::policy;
 

@@ -5,12 +5,10 @@
 //!   values.
 //! - What a policy then says of it depends on its values alone, in the order of the checks.
 
-use std::time::Duration;
-
 use der::{Decode as _, Encode as _, asn1::Int};
 use precompute::{
-    config::{TsaCertificates, TsaName, TsaPolicy},
-    tsp::{Accuracy, ImprintHash, Oid, Precision},
+    config::TsaPolicy,
+    tsp::{ImprintHash, Oid},
 };
 use responder::{
     limits,
@@ -46,20 +44,7 @@ pub fn query(der: &[u8]) -> bool {
 }
 
 fn checked(request: &Request<'_>) {
-    let policy = |hashes: &[ImprintHash]| TsaPolicy {
-        policies: Vec::new(),
-        hashes: hashes.to_vec(),
-        accuracy: Accuracy::new(Duration::from_secs(1)).expect("one second"),
-        precision: Precision::Milliseconds,
-        ordering: false,
-        certificates: TsaCertificates::Signer,
-        tsa_name: TsaName::Subject,
-        signing_time: false,
-        algorithm_protection: false,
-        ess_cert_id_v1: false,
-        qc_statements: false,
-        verify_one_in: 1,
-    };
+    let policy = |hashes: &[ImprintHash]| TsaPolicy { hashes: hashes.to_vec(), ..TsaPolicy::of(Vec::new()) };
     match request.check(&policy(&ImprintHash::ALL), true) {
         Ok(hash) => {
             assert_eq!(hash.len(), request.digest.len());
