@@ -28,6 +28,11 @@ impl House {
 
     /// Lines of the authority, and of its signer.
     fn with_signer(lines: &str, signer_lines: &str) -> Self {
+        Self::after(|_| (), lines, signer_lines)
+    }
+
+    /// The same, started after something has been done to the token.
+    fn after(done: impl FnOnce(&SoftHsm), lines: &str, signer_lines: &str) -> Self {
         let ca = Ca::new("CA");
         let leaf = ca.issue();
         let (delegate, signer) =
@@ -39,6 +44,7 @@ impl House {
         let tsa = Tsa::by("stamps", &format!("certificate = {:?}\nkey = {key:?}\nthreads = 1", signer.certificate));
         let site = Site::new(&[Tenant::of(&ca, &delegate).tsa(&tsa.set(lines).set_signer(signer_lines))]);
         let site = hsm.shim_environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value));
+        done(&hsm);
         Self { ca, leaf, hsm, responder: site.start() }
     }
 
@@ -155,6 +161,23 @@ fn a_token_that_is_signed_wrongly_never_leaves() {
     assert!(log.contains("ERROR") && log.contains("a token was thrown away: its signature does not verify"), "{log}");
     house.hsm.order("");
     house.until_granted();
+}
+
+#[test]
+fn a_token_that_refused_its_pin_is_asked_again_at_a_reload_after_it_was_mended() {
+    // Out of reach at first: a wrong PIN would refuse the start.
+    let away = |hsm: &SoftHsm| {
+        hsm.order("C_OpenSession return=CKR_TOKEN_NOT_PRESENT");
+        hsm.write_pin("1234-wrong");
+    };
+    let house = House::after(away, "", "");
+    house.ask_at_once(0).expect_rejection("systemFailure");
+    house.hsm.order("");
+    until("it is locked", PATIENCE, || (house.responder.metric("ostia_token_locked", "tsa=") > 0.0).then_some(()));
+    house.hsm.write_pin(ostia_tests::softhsm::PIN);
+    house.responder.reload(|text| text);
+    house.until_granted();
+    assert_eq!(house.responder.metric("ostia_token_locked", "tsa="), 0.0);
 }
 
 #[test]
