@@ -75,21 +75,48 @@ impl From<OcspError> for Result {
 /// The methods that are answered.
 pub const METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
 
-const CELLS: usize = METHODS.len() * Result::ALL.len();
-
-/// Requests by method and result, of each worker; for one issuer, or for those that name no issuer of a tenant.
+/// Counters of `N` things, of each worker apart.
 #[derive(Debug)]
-pub struct Requests(Box<[Cells]>);
+pub struct Tally<const N: usize>(Box<[Cells<N>]>);
 
 /// Aligned so that no two workers share a cache line.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Cells([AtomicU64; CELLS]);
+struct Cells<const N: usize>([AtomicU64; N]);
+
+impl<const N: usize> Tally<N> {
+    /// All zero.
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| Cells([const { AtomicU64::new(0) }; N])).collect())
+    }
+
+    /// Counts one thing, `place` below `N`. A worker that does not exist counts nothing.
+    #[inline]
+    pub fn count(&self, worker: usize, place: usize) {
+        if let Some(cells) = self.0.get(worker) {
+            cells.0[place].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// So far, by one worker.
+    pub fn of(&self, worker: usize, place: usize) -> u64 {
+        self.0.get(worker).map_or(0, |cells| cells.0[place].load(Relaxed))
+    }
+
+    /// So far, by all.
+    pub fn sum(&self, place: usize) -> u64 {
+        self.0.iter().map(|cells| cells.0[place].load(Relaxed)).sum()
+    }
+}
+
+/// Requests by method and result; for one issuer, or for those that name no issuer of a tenant.
+#[derive(Debug)]
+pub struct Requests(Tally<{ METHODS.len() * Result::ALL.len() }>);
 
 impl Requests {
     /// All zero.
     pub fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Cells([const { AtomicU64::new(0) }; CELLS])).collect())
+        Self(Tally::new(workers))
     }
 
     const fn place(method: usize, result: Result) -> usize {
@@ -99,14 +126,12 @@ impl Requests {
     /// Counts a request; `method` is a place in [`METHODS`].
     #[inline]
     pub fn count(&self, worker: usize, method: usize, result: Result) {
-        if let Some(cells) = self.0.get(worker) {
-            cells.0[Self::place(method, result)].fetch_add(1, Relaxed);
-        }
+        self.0.count(worker, Self::place(method, result));
     }
 
     /// Requests so far, of all workers.
     pub fn sum(&self, method: usize, result: Result) -> u64 {
-        self.0.iter().map(|cells| cells.0[Self::place(method, result)].load(Relaxed)).sum()
+        self.0.sum(Self::place(method, result))
     }
 }
 

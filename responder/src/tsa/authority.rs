@@ -23,13 +23,14 @@ use tracing::error;
 
 use super::{
     clock::{Clock, NotTrusted, Reading},
-    counters::{Outcome, Outcomes},
+    counters::Outcomes,
     failure::Failure,
     record::{Imprint, Origin, Token},
     request::Request,
     serial::SerialNumber,
     token::{GenTime, Info, Layout, Template},
 };
+use crate::metrics::Tally;
 
 /// An authority, from the configuration that made it until one that changes it.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub struct Authority {
     /// What became of requests.
     pub outcomes: Arc<Outcomes>,
     /// Tokens since this signer signs, by worker.
-    signed: Outcomes,
+    signed: Tally<1>,
     template: Template,
     /// Of the signer's key.
     verifier: Verifier,
@@ -138,7 +139,7 @@ impl Authority {
             signer: Arc::clone(signer),
             clock,
             outcomes,
-            signed: Outcomes::new(workers),
+            signed: Tally::new(workers),
             template: Template::new(signer, policy),
             verifier,
             chain: chain(signer),
@@ -232,9 +233,9 @@ impl Authority {
     /// Verifies a signature that `worker` has got, as a client would, if it is the first or one of those that are to be.
     /// A wrong one never leaves.
     pub fn verify_some(&self, worker: usize, attributes: &[u8], signature: &[u8]) -> Result<(), Failure> {
-        let place = self.signed.of(worker, Outcome::Granted);
+        let place = self.signed.of(worker, 0);
         if !place.is_multiple_of(u64::from(self.policy.verify_one_in)) {
-            self.signed.count(worker, Outcome::Granted);
+            self.signed.count(worker, 0);
             return Ok(());
         }
         self.verifier.verify(attributes, signature).map_err(|problem| {
@@ -242,7 +243,7 @@ impl Authority {
             Failure::SystemFailure
         })?;
         // Not before: after a wrong one the next is looked at, too.
-        self.signed.count(worker, Outcome::Granted);
+        self.signed.count(worker, 0);
         Ok(())
     }
 

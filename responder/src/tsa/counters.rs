@@ -1,8 +1,7 @@
 //! What became of requests for time-stamps: counted by each worker for itself, summed when somebody asks.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use super::failure::Failure;
+use crate::metrics::Tally;
 
 /// What became of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,36 +45,24 @@ impl Outcome {
     }
 }
 
-/// Counters of every worker.
+/// Requests by outcome.
 #[derive(Debug)]
-pub struct Outcomes(Box<[Cells]>);
-
-/// Aligned so that no two workers share a cache line.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Cells([AtomicU64; COUNT]);
+pub struct Outcomes(Tally<COUNT>);
 
 impl Outcomes {
     /// All zero.
     pub fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Cells([const { AtomicU64::new(0) }; COUNT])).collect())
+        Self(Tally::new(workers))
     }
 
     /// Counts one.
     pub fn count(&self, worker: usize, outcome: Outcome) {
-        if let Some(cells) = self.0.get(worker) {
-            cells.0[outcome.place()].fetch_add(1, Relaxed);
-        }
+        self.0.count(worker, outcome.place());
     }
 
-    /// Of one worker.
-    pub fn of(&self, worker: usize, outcome: Outcome) -> u64 {
-        self.0.get(worker).map_or(0, |cells| cells.0[outcome.place()].load(Relaxed))
-    }
-
-    /// Of all.
+    /// Of all workers.
     pub fn sum(&self, outcome: Outcome) -> u64 {
-        self.0.iter().map(|cells| cells.0[outcome.place()].load(Relaxed)).sum()
+        self.0.sum(outcome.place())
     }
 }
 
