@@ -179,8 +179,11 @@ pub const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
 pub const TURN_SIGNING_MIN: Duration = Duration::from_micros(40);
 /// The same where nobody else has asked for [`TURNS_ALONE`] turns: a dozen by P-256.
 pub const TURN_SIGNING_ALONE: Duration = Duration::from_micros(300);
-/// As many as pass between two hits at 3,000 a second.
-pub const TURNS_ALONE: u32 = 8;
+/// Such turns of [`TURN_SIGNING_MIN`], with what it takes to read and write, last 5 ms: at 1,000 hits a second one in a
+/// hundred comes later than that after the one before, and waits for a longer turn.
+pub const TURNS_ALONE: u32 = 64;
+/// What a hit on a connection of its own takes, TCP included: so much signing for each.
+pub const TURN_SIGNING_EACH: Duration = Duration::from_micros(6);
 /// And at most: what a full pipeline of hits takes.
 pub const TURN_SIGNING_MAX: Duration = Duration::from_millis(1);
 

@@ -3,10 +3,11 @@
 //! A signature takes as long as several answers from memory. If all that are asked for at once were made in a row, who only
 //! wants such an answer would wait for dozens. So they wait for their turn, first come first served, and between two
 //! turns the ring is looked at and whatever has come is answered. Invariant: in a turn they take
-//! [`limits::TURN_SIGNING_MIN`], or as long as the thread has worked for everything else since the last turn, whichever
-//! is more; so a flood of either kind leaves the other its half. Where nobody else has asked for some turns, they take
-//! [`limits::TURN_SIGNING_ALONE`]: fewer looks, and fewer wake-ups of those who get the answers. It does not know what is
-//! signed.
+//! [`limits::TURN_SIGNING_MIN`], or [`limits::TURN_SIGNING_EACH`] for every other request since the last turn, whichever
+//! is more; so a flood of either kind leaves the other its half. What the thread does for the signed answers themselves,
+//! reading and writing them, must not count: turns would grow by what they cause. Where nobody else has asked for some
+//! turns, they take [`limits::TURN_SIGNING_ALONE`]: fewer looks, and fewer wake-ups of those who get the answers. It does
+//! not know what is signed.
 //!
 //! On epoll a turn ends without looking for new requests: there this only keeps the order.
 
@@ -21,7 +22,6 @@ use std::{
 };
 
 use monoio::net::UnixStream;
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::limits;
 
@@ -29,24 +29,21 @@ use crate::limits;
 #[derive(Clone, Copy, Default, Debug)]
 struct Share {
     left: Duration,
-    /// Spent in this turn.
-    spent: Duration,
     /// Turns in a row in which nobody else asked.
     alone: u32,
 }
 
 impl Share {
-    /// The next turn, after the thread has worked so long since the last one began, and others asked meanwhile or not.
-    fn next(self, worked: Duration, others_asked: bool) -> Self {
-        let others = worked.saturating_sub(self.spent);
-        let alone = if others_asked { 0 } else { self.alone.saturating_add(1) };
+    /// The next turn, after so many other requests since the last one began.
+    fn next(self, others: u32) -> Self {
+        let alone = if others > 0 { 0 } else { self.alone.saturating_add(1) };
         let least = if alone < limits::TURNS_ALONE { limits::TURN_SIGNING_MIN } else { limits::TURN_SIGNING_ALONE };
-        Self { left: others.clamp(least, limits::TURN_SIGNING_MAX), spent: Duration::ZERO, alone }
+        let left = limits::TURN_SIGNING_EACH.saturating_mul(others).clamp(least, limits::TURN_SIGNING_MAX);
+        Self { left, alone }
     }
 
     fn spend(&mut self, took: Duration) {
         self.left = self.left.saturating_sub(took);
-        self.spent += took;
     }
 }
 
@@ -55,8 +52,8 @@ impl Share {
 pub struct Turns {
     share: Cell<Share>,
     waiting: RefCell<VecDeque<Rc<Waiting>>>,
-    /// Whether anybody has asked for something else since the last turn.
-    others: Cell<bool>,
+    /// Requests for something else since the last turn.
+    others: Cell<u32>,
     /// Whether the next turn has been asked for.
     asked: Cell<bool>,
     /// Of the task that begins turns.
@@ -109,7 +106,7 @@ impl Turns {
     /// Somebody asks for what is not signed here.
     #[inline]
     pub fn note_others(&self) {
-        self.others.set(true);
+        self.others.set(self.others.get().saturating_add(1));
     }
 
     /// Waits until it is the caller's turn to sign. What is awaited while holding it counts as signing.
@@ -158,7 +155,6 @@ impl Turns {
     pub async fn run(&self) -> io::Result<()> {
         // Always writable, so that asking whether it is takes one look at the ring.
         let (stream, _other_end) = UnixStream::pair()?;
-        let mut worked = thread_time();
         loop {
             poll_fn(|context| {
                 if self.asked.get() {
@@ -169,20 +165,11 @@ impl Turns {
             })
             .await;
             stream.writable(false).await?;
-            let now = thread_time();
-            let share = self.share.get().next(now.saturating_sub(worked), self.others.take());
-            self.share.set(share);
-            worked = now;
+            self.share.set(self.share.get().next(self.others.take()));
             self.asked.set(false);
             self.go_on();
         }
     }
-}
-
-/// How long this thread has worked.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -191,38 +178,31 @@ mod tests {
 
     const MICROSECOND: Duration = Duration::from_micros(1);
 
+    /// Signatures of 20 µs that are made in a turn.
+    fn made(mut share: Share) -> usize {
+        std::iter::from_fn(|| (!share.left.is_zero()).then(|| share.spend(20 * MICROSECOND))).count()
+    }
+
     #[test]
     fn signing_gets_as_much_of_a_thread_as_everything_else_and_a_little_always() {
-        let (mut share, mut others, mut signing) = (Share::default(), Duration::ZERO, Duration::ZERO);
-        for (work, made) in [(0, 2), (30, 2), (400, 20), (5000, 50), (0, 2)] {
-            let work = work * MICROSECOND;
-            share = share.next(work + share.spent, true);
-            let mut count = 0;
-            while !share.left.is_zero() {
-                share.spend(20 * MICROSECOND);
-                count += 1;
-            }
-            assert_eq!(count, made, "after {work:?} of other work");
-            others += work;
-            signing += share.spent;
+        let mut share = Share::default();
+        for (others, signatures) in [(0, 2), (1, 2), (5, 2), (50, 15), (100, 30), (10_000, 50), (0, 2)] {
+            share = share.next(others);
+            assert_eq!(made(share), signatures, "after {others} other requests");
         }
-        assert!(signing <= others);
     }
 
     #[test]
     fn alone_it_signs_more_at_a_time_until_somebody_else_asks() {
         let mut share = Share::default();
         for turn in 1..=limits::TURNS_ALONE {
-            share = share.next(share.spent, false);
+            share = share.next(0);
             let long = share.left == limits::TURN_SIGNING_ALONE;
             assert_eq!(long, turn == limits::TURNS_ALONE, "turn {turn}");
         }
-        assert_eq!(share.next(Duration::ZERO, false).left, limits::TURN_SIGNING_ALONE);
-        let share = share.next(Duration::ZERO, true);
-        assert_eq!(
-            (share.left, share.next(Duration::ZERO, false).left),
-            (limits::TURN_SIGNING_MIN, limits::TURN_SIGNING_MIN)
-        );
+        assert_eq!(share.next(0).left, limits::TURN_SIGNING_ALONE);
+        let share = share.next(1);
+        assert_eq!((share.left, share.next(0).left), (limits::TURN_SIGNING_MIN, limits::TURN_SIGNING_MIN));
     }
 
     #[test]
