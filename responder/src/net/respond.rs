@@ -182,8 +182,9 @@ impl<'a> Exchange<'a> {
                 Err(error) => return Some(self.error(error.into(), out)),
             }
         };
-        let answered = match self.read(der) {
-            Ok(Asked::One(issuer, id, signer)) => match self.hit(issuer, &id, signer, packed, signature, out) {
+        let now = UnixTime::now();
+        let answered = match self.read(der, now) {
+            Ok(Asked::One(issuer, id, signer)) => match self.hit(issuer, &id, signer, now, packed, signature, out) {
                 Some(answered) => answered,
                 None => self.sign(|| Wish::one(issuer, signer, &id), out).await?,
             },
@@ -194,10 +195,9 @@ impl<'a> Exchange<'a> {
     }
 
     /// What is asked for, or why it is not answered.
-    fn read<'d>(&self, der: &'d [u8]) -> Result<Asked<'a, 'd>, OcspError> {
+    fn read<'d>(&self, der: &'d [u8], now: UnixTime) -> Result<Asked<'a, 'd>, OcspError> {
         let policy = &self.tenant.policy;
         let request = Request::decode(der)?;
-        let now = UnixTime::now();
         let nonce = match policy.nonce {
             NoncePolicy::Ignore => None,
             NoncePolicy::Echo => request.nonce_to_echo(),
@@ -237,16 +237,17 @@ impl<'a> Exchange<'a> {
     }
 
     /// What needs no signature; `None` if one is needed.
+    #[allow(clippy::too_many_arguments)]
     fn hit(
         &self,
         issuer: &Arc<Issuer>,
         id: &CertId<'_>,
         (place, signer): (u8, &Arc<OcspSigner>),
+        now: UnixTime,
         packed: &mut Vec<u8>,
         signature: &mut Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Option<Result<Counted, OcspError>> {
-        let now = UnixTime::now();
         let misses = &self.worker.misses;
         let serial = id.serial();
         let found = serial.as_ref().and_then(|serial| issuer.state.records.get(serial));

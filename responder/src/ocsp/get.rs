@@ -7,6 +7,7 @@ use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use memchr::{memchr, memchr3};
 
 use super::request::DecodeError;
 
@@ -29,15 +30,17 @@ pub fn decode(path: &[u8], symbols: &mut Vec<u8>, der: &mut Vec<u8>) -> Result<(
     let start = start.ok_or(DecodeError::Malformed)?;
     let mut symbols = &symbols[start..];
     // What follows padding can only be a stray slash.
-    if let Some(end) = symbols.iter().position(|&b| b == b'=') {
+    if let Some(end) = memchr(b'=', symbols) {
         if !symbols[end..].iter().all(|b| matches!(b, b'=' | b'/')) {
             return Err(DecodeError::Malformed);
         }
         symbols = &symbols[..end];
     }
-    // Without padding the length that the DER itself states decides.
-    let wanted = symbols_of_der(symbols).filter(|&wanted| wanted < symbols.len());
-    if let Some(wanted) = wanted.filter(|&wanted| symbols[wanted..].iter().all(|&b| b == b'/')) {
+    // Without padding the length that the DER itself states decides whether slashes at the end are of it.
+    if symbols.ends_with(b"/")
+        && let Some(wanted) = symbols_of_der(symbols).filter(|&wanted| wanted < symbols.len())
+        && symbols[wanted..].iter().all(|&b| b == b'/')
+    {
         symbols = &symbols[..wanted];
     }
     BASE64.decode_vec(symbols, der).map_err(|_| DecodeError::Malformed)
@@ -46,34 +49,24 @@ pub fn decode(path: &[u8], symbols: &mut Vec<u8>, der: &mut Vec<u8>) -> Result<(
 /// Resolves `%XX` once, and maps what stands for `+` and for the URL alphabet.
 fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
     let mut rest = path;
-    while let Some(at) = rest.iter().position(|&b| b == b'%') {
-        symbols.extend(rest[..at].iter().map(|&b| SYMBOL[usize::from(b)]));
+    while let Some(at) = memchr(b'%', rest) {
+        symbols.extend_from_slice(&rest[..at]);
         let Some([high, low]) = rest.get(at + 1..at + 3) else { return Err(DecodeError::Malformed) };
         let (high, low) = (HEX[usize::from(*high)], HEX[usize::from(*low)]);
         if (high | low) > 0xf {
             return Err(DecodeError::Malformed);
         }
-        symbols.push(SYMBOL[usize::from(high << 4 | low)]);
+        symbols.push(high << 4 | low);
         rest = &rest[at + 3..];
     }
-    symbols.extend(rest.iter().map(|&b| SYMBOL[usize::from(b)]));
+    symbols.extend_from_slice(rest);
+    let mut odd = 0;
+    while let Some(at) = memchr3(b' ', b'-', b'_', &symbols[odd..]) {
+        odd += at;
+        symbols[odd] = if symbols[odd] == b'_' { b'/' } else { b'+' };
+    }
     Ok(())
 }
-
-/// What each octet stands for.
-const SYMBOL: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut octet = 0;
-    while octet < 256 {
-        table[octet] = match octet as u8 {
-            b' ' | b'-' => b'+',
-            b'_' => b'/',
-            other => other,
-        };
-        octet += 1;
-    }
-    table
-};
 
 /// The value of a hexadecimal digit; 0xff for every other octet.
 const HEX: [u8; 256] = {

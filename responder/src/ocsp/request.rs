@@ -9,14 +9,14 @@ pub(super) mod extensions;
 mod preferred;
 mod signature;
 
-use der::{Reader as _, SliceReader, Tag};
+use der::{Tag, TagNumber};
 use precompute::ocsp::{CertId, HashAlgorithm, OcspError};
 
 use self::extensions::{NONCE, each_extension, request_extensions};
 pub use self::preferred::PreferredAlgorithms;
 pub use self::signature::RequestSignature;
 use crate::{
-    elements::{checked_integer, expect, finish, integer, only, optional},
+    elements::{Elements, Unexpected, checked_integer, integer},
     limits,
 };
 
@@ -29,8 +29,8 @@ pub enum DecodeError {
     UnknownHash,
 }
 
-impl From<der::Error> for DecodeError {
-    fn from(_: der::Error) -> Self {
+impl From<Unexpected> for DecodeError {
+    fn from(_: Unexpected) -> Self {
         Self::Malformed
     }
 }
@@ -64,28 +64,28 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Decodes a whole OCSPRequest; trailing octets are malformed.
     pub fn decode(der: &'a [u8]) -> Result<Self> {
-        let mut outer = only(der, Tag::Sequence)?;
-        let tbs = expect(&mut outer, Tag::Sequence)?;
+        let mut outer = Elements::only(der, Tag::Sequence)?;
+        let tbs = outer.expect(Tag::Sequence)?;
         // A signature is not asked for, so that it may be anything of the right outline.
-        if let Some(signature) = optional(&mut outer, 0)? {
-            only(signature, Tag::Sequence)?;
+        if let Some(signature) = outer.optional_tagged(TagNumber::N0)? {
+            Elements::only(signature, Tag::Sequence)?;
         }
-        finish(&outer)?;
+        outer.finish()?;
 
-        let mut tbs = SliceReader::new(tbs)?;
-        if let Some(version) = optional(&mut tbs, 0)? {
+        let mut tbs = Elements::new(tbs);
+        if let Some(version) = tbs.optional_tagged(TagNumber::N0)? {
             // DER leaves a default out; clients that write v1(0) all the same are many.
             if integer(version)? != [0] {
                 return Err(DecodeError::Malformed);
             }
         }
-        optional(&mut tbs, 1)?; // requestorName
-        let list = expect(&mut tbs, Tag::Sequence)?;
-        let (nonce, preferred) = match optional(&mut tbs, 2)? {
+        tbs.optional_tagged(TagNumber::N1)?; // requestorName
+        let list = tbs.expect(Tag::Sequence)?;
+        let (nonce, preferred) = match tbs.optional_tagged(TagNumber::N2)? {
             Some(extensions) => request_extensions(extensions)?,
             None => (None, PreferredAlgorithms::NONE),
         };
-        finish(&tbs)?;
+        tbs.finish()?;
 
         let (first, rest) = single_request(list)?;
         let mut count = 1;
@@ -138,30 +138,29 @@ const _: () = assert!(*NONCE_OCTETS_ECHOED.end() <= limits::NONCE_OCTETS_MAX);
 
 /// The first Request of a list, and the octets behind it.
 fn single_request(list: &[u8]) -> Result<(CertId<'_>, &[u8])> {
-    let mut reader = SliceReader::new(list)?;
-    let mut request = SliceReader::new(expect(&mut reader, Tag::Sequence)?)?;
-    let id = cert_id(expect(&mut request, Tag::Sequence)?)?;
-    if let Some(extensions) = optional(&mut request, 0)? {
+    let mut reader = Elements::new(list);
+    let mut request = Elements::new(reader.expect(Tag::Sequence)?);
+    let id = cert_id(request.expect(Tag::Sequence)?)?;
+    if let Some(extensions) = request.optional_tagged(TagNumber::N0)? {
         // None is served here; a nonce in this place is ignored as any other.
         each_extension(extensions, |extension| extension.refuse_critical_unless(&[NONCE]))?;
     }
-    finish(&request)?;
-    let left = reader.remaining_len();
-    Ok((id, reader.read_slice(left)?))
+    request.finish()?;
+    Ok((id, reader.rest()))
 }
 
 fn cert_id(content: &[u8]) -> Result<CertId<'_>> {
-    let mut reader = SliceReader::new(content)?;
-    let mut algorithm = SliceReader::new(expect(&mut reader, Tag::Sequence)?)?;
-    let oid = expect(&mut algorithm, Tag::ObjectIdentifier)?;
-    if !algorithm.is_finished() && !expect(&mut algorithm, Tag::Null)?.is_empty() {
+    let mut reader = Elements::new(content);
+    let mut algorithm = Elements::new(reader.expect(Tag::Sequence)?);
+    let oid = algorithm.expect(Tag::ObjectIdentifier)?;
+    if !algorithm.is_finished() && !algorithm.expect(Tag::Null)?.is_empty() {
         return Err(DecodeError::Malformed);
     }
-    finish(&algorithm)?;
-    let issuer_name_hash = expect(&mut reader, Tag::OctetString)?;
-    let issuer_key_hash = expect(&mut reader, Tag::OctetString)?;
-    let serial = checked_integer(expect(&mut reader, Tag::Integer)?)?;
-    finish(&reader)?;
+    algorithm.finish()?;
+    let issuer_name_hash = reader.expect(Tag::OctetString)?;
+    let issuer_key_hash = reader.expect(Tag::OctetString)?;
+    let serial = checked_integer(reader.expect(Tag::Integer)?)?;
+    reader.finish()?;
     let hash = HashAlgorithm::from_oid(oid).ok_or(DecodeError::UnknownHash)?;
     if issuer_name_hash.len() != hash.len() || issuer_key_hash.len() != hash.len() {
         return Err(DecodeError::Malformed);

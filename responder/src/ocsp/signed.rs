@@ -9,12 +9,12 @@ mod authority;
 
 use std::{cell::Cell, fmt};
 
-use der::{Decode, Reader as _, SliceReader, Tag, TagNumber};
+use der::{Decode, Tag, TagNumber};
 use precompute::pki::{Certificate, CertificateError, UnixTime, VerifyError, verify_signed};
 
 use self::authority::Authority;
 use super::request::RequestSignature;
-use crate::elements::{only, whole};
+use crate::elements::Elements;
 
 /// Certificates that are looked at: the signer's, [`INTERMEDIATES_MAX`], and as many of no use, which clients that send
 /// a whole store carry. More hardly fit the body of a request.
@@ -127,11 +127,10 @@ pub fn verify(signature: &RequestSignature<'_>, anchors: &[Certificate], now: Un
 
 /// The certificates carried, up to [`CERTIFICATES_MAX`].
 fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, Refusal> {
-    let malformed = |_| Refusal::Malformed;
-    let mut reader = SliceReader::new(octets).map_err(malformed)?;
+    let mut reader = Elements::new(octets);
     let mut certificates = Vec::new();
     while !reader.is_finished() && certificates.len() < CERTIFICATES_MAX {
-        let der = whole(&mut reader).map_err(|_| Refusal::Malformed)?;
+        let der = reader.whole().map_err(|_| Refusal::Malformed)?;
         certificates.push(Certificate::from_der(der).map_err(Refusal::Certificate)?);
     }
     Ok(certificates)
@@ -143,12 +142,8 @@ fn directory_name(general_name: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     if general_name.first() != Some(&0xa4) {
         return Ok(None);
     }
-    let read = || {
-        let mut name = only(general_name, DIRECTORY_NAME)?;
-        let left = name.remaining_len();
-        Ok::<_, super::request::DecodeError>(name.read_slice(left)?)
-    };
-    read().map(Some).map_err(|_| Refusal::Malformed)
+    let name = Elements::only(general_name, DIRECTORY_NAME).map_err(|_| Refusal::Malformed)?;
+    Ok(Some(name.rest()))
 }
 
 struct Search<'c> {

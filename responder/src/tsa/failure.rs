@@ -4,6 +4,8 @@ use std::fmt;
 
 use precompute::pki::encode::{element, header};
 
+use crate::elements::Unexpected;
+
 /// Why there is no token: PKIFailureInfo, each the number of its bit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Failure {
@@ -92,8 +94,8 @@ impl Failure {
     }
 }
 
-impl From<der::Error> for Failure {
-    fn from(_: der::Error) -> Self {
+impl From<Unexpected> for Failure {
+    fn from(_: Unexpected) -> Self {
         Self::BadDataFormat
     }
 }

@@ -4,7 +4,7 @@
 //! every check of form (`badDataFormat`); what it asks for is held against a policy by [`Request::check`], in one order
 //! always: version, imprint, policy, extensions, nonce. It does not know keys or clocks.
 
-use der::{Decode as _, Reader as _, SliceReader, Tag};
+use der::{Tag, TagNumber};
 use precompute::{
     config::TsaPolicy,
     tsp::{ImprintHash, Oid},
@@ -12,7 +12,7 @@ use precompute::{
 
 use super::failure::Failure;
 use crate::{
-    elements::{checked_integer, expect, finish, only, whole},
+    elements::{Elements, algorithm_identifier, checked_integer},
     limits,
 };
 
@@ -41,37 +41,35 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Decodes a whole TimeStampReq; trailing octets are of the wrong format.
     pub fn decode(der: &'a [u8]) -> Result<Self> {
-        let mut fields = only(der, Tag::Sequence)?;
-        let version = checked_integer(expect(&mut fields, Tag::Integer)?)?;
-        let imprint = whole(&mut fields)?;
-        let mut inside = only(imprint, Tag::Sequence)?;
-        let mut algorithm = SliceReader::new(expect(&mut inside, Tag::Sequence)?)?;
-        let hash_oid = oid(expect(&mut algorithm, Tag::ObjectIdentifier)?)?;
-        let parameters = if algorithm.is_finished() { None } else { Some(well_formed(whole(&mut algorithm)?)?) };
-        finish(&algorithm)?;
-        let digest = expect(&mut inside, Tag::OctetString)?;
-        finish(&inside)?;
-        let policy = match optional(&mut fields, Tag::ObjectIdentifier)? {
+        let mut fields = Elements::only(der, Tag::Sequence)?;
+        let version = checked_integer(fields.expect(Tag::Integer)?)?;
+        let imprint = fields.whole()?;
+        let mut inside = Elements::only(imprint, Tag::Sequence)?;
+        let (hash_oid, parameters) = algorithm_identifier(inside.expect(Tag::Sequence)?)?;
+        let hash_oid = oid(hash_oid)?;
+        let digest = inside.expect(Tag::OctetString)?;
+        inside.finish()?;
+        let policy = match fields.optional(Tag::ObjectIdentifier)? {
             Some(content) => Some(oid(content)?),
             None => None,
         };
-        let nonce = match optional(&mut fields, Tag::Integer)? {
+        let nonce = match fields.optional(Tag::Integer)? {
             Some(content) => Some(checked_integer(content)?),
             None => None,
         };
-        let cert_req = match optional(&mut fields, Tag::Boolean)? {
+        let cert_req = match fields.optional(Tag::Boolean)? {
             Some([0xff]) => true,
             // DER leaves a default out; clients that write it all the same do no harm.
             Some([0x00]) | None => false,
             Some(_) => return Err(Failure::BadDataFormat),
         };
-        let extensions = fields.peek_byte() == Some(0xa0);
-        if extensions {
-            let list = whole(&mut fields)?;
-            each_extension(list)?;
+        let extensions = fields.optional_tagged(TagNumber::N0)?;
+        if let Some(list) = extensions {
+            check_extensions(Elements::new(list))?;
         }
-        finish(&fields)?;
-        Ok(Self { version, imprint, hash_oid, parameters, digest, policy, nonce, cert_req, has_extensions: extensions })
+        fields.finish()?;
+        let has_extensions = extensions.is_some();
+        Ok(Self { version, imprint, hash_oid, parameters, digest, policy, nonce, cert_req, has_extensions })
     }
 
     /// The version is one that is known; comes before all other checks.
@@ -112,41 +110,24 @@ fn is_of_160_bits(content: &[u8]) -> bool {
         || content.len() == limits::TSA_NONCE_OCTETS_MAX + 1 && matches!(content[0], 0x00 | 0xff)
 }
 
-/// The content of the next element if it has `tag`.
-fn optional<'a>(fields: &mut SliceReader<'a>, tag: Tag) -> Result<Option<&'a [u8]>> {
-    if fields.peek_byte() == Some(tag.octet()) { Ok(Some(expect(fields, tag)?)) } else { Ok(None) }
-}
-
 /// An OBJECT IDENTIFIER's content, of any length: a policy that is not served is unaccepted, however long.
 fn oid(content: &[u8]) -> Result<&[u8]> {
     if Oid::is_content(content) { Ok(content) } else { Err(Failure::BadDataFormat) }
 }
 
-/// An element whose own length is right; what is inside is nobody's business.
-fn well_formed(element: &[u8]) -> Result<&[u8]> {
-    let mut reader = SliceReader::new(element)?;
-    der::Header::decode(&mut reader)?;
-    Ok(element)
-}
-
 /// `[0] IMPLICIT SEQUENCE SIZE (1..MAX) OF Extension`, each of which is of the right form.
-fn each_extension(list: &[u8]) -> Result<()> {
-    let mut reader = SliceReader::new(list)?;
-    let header = der::Header::decode(&mut reader)?;
-    let mut extensions = SliceReader::new(reader.read_slice(header.length)?)?;
-    let mut left = limits::EXTENSIONS_MAX;
-    while left > 0 {
-        let mut extension = SliceReader::new(expect(&mut extensions, Tag::Sequence)?)?;
-        oid(expect(&mut extension, Tag::ObjectIdentifier)?)?;
-        if !matches!(optional(&mut extension, Tag::Boolean)?, None | Some([0x00 | 0xff])) {
+fn check_extensions(mut extensions: Elements<'_>) -> Result<()> {
+    for _ in 0..limits::EXTENSIONS_MAX {
+        let mut extension = Elements::new(extensions.expect(Tag::Sequence)?);
+        oid(extension.expect(Tag::ObjectIdentifier)?)?;
+        if !matches!(extension.optional(Tag::Boolean)?, None | Some([0x00 | 0xff])) {
             return Err(Failure::BadDataFormat);
         }
-        expect(&mut extension, Tag::OctetString)?;
-        finish(&extension)?;
+        extension.expect(Tag::OctetString)?;
+        extension.finish()?;
         if extensions.is_finished() {
             return Ok(());
         }
-        left -= 1;
     }
     Err(Failure::BadDataFormat)
 }

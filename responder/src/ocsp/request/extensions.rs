@@ -1,12 +1,9 @@
 //! Extensions of requests, RFC 6960 section 4.4.
 
-use der::{Reader as _, SliceReader, Tag};
+use der::Tag;
 
 use super::{DecodeError, Result, preferred::PreferredAlgorithms};
-use crate::{
-    elements::{expect, finish, only},
-    limits,
-};
+use crate::{elements::Elements, limits};
 
 /// id-pkix-ocsp-nonce, 1.3.6.1.5.5.7.48.1.2
 pub(super) const NONCE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x02];
@@ -23,9 +20,9 @@ pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, Prefer
     each_extension(octets, |extension| {
         match extension.oid {
             NONCE => {
-                let mut value = SliceReader::new(extension.value)?;
-                let inner = expect(&mut value, Tag::OctetString)?;
-                finish(&value)?;
+                let mut value = Elements::new(extension.value);
+                let inner = value.expect(Tag::OctetString)?;
+                value.finish()?;
                 // RFC 9654 section 2.1.
                 if !(1..=limits::NONCE_OCTETS_MAX).contains(&inner.len()) {
                     return Err(DecodeError::Malformed);
@@ -33,10 +30,10 @@ pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, Prefer
                 nonce = Some(inner);
             }
             ACCEPTABLE_RESPONSES => {
-                let mut accepted = only(extension.value, Tag::Sequence)?;
+                let mut accepted = Elements::only(extension.value, Tag::Sequence)?;
                 let mut basic = false;
                 while !accepted.is_finished() {
-                    basic |= expect(&mut accepted, Tag::ObjectIdentifier)? == BASIC;
+                    basic |= accepted.expect(Tag::ObjectIdentifier)? == BASIC;
                 }
                 if !basic {
                     return Err(DecodeError::Malformed);
@@ -70,25 +67,22 @@ pub(in crate::ocsp) fn each_extension<'a>(
     octets: &'a [u8],
     mut each: impl FnMut(Extension<'a>) -> Result<()>,
 ) -> Result<()> {
-    let mut list = only(octets, Tag::Sequence)?;
+    let mut list = Elements::only(octets, Tag::Sequence)?;
     let mut seen: [&[u8]; limits::EXTENSIONS_MAX] = [&[]; limits::EXTENSIONS_MAX];
     for count in 0.. {
         if list.is_finished() {
             break;
         }
-        let mut reader = SliceReader::new(expect(&mut list, Tag::Sequence)?)?;
-        let oid = expect(&mut reader, Tag::ObjectIdentifier)?;
+        let mut reader = Elements::new(list.expect(Tag::Sequence)?);
+        let oid = reader.expect(Tag::ObjectIdentifier)?;
         // An explicit FALSE is not DER, and is common.
-        let critical = match reader.peek_byte() {
-            Some(0x01) => match expect(&mut reader, Tag::Boolean)? {
-                [0] => false,
-                [0xff] => true,
-                _ => return Err(DecodeError::Malformed),
-            },
-            _ => false,
+        let critical = match reader.optional(Tag::Boolean)? {
+            None | Some([0]) => false,
+            Some([0xff]) => true,
+            Some(_) => return Err(DecodeError::Malformed),
         };
-        let value = expect(&mut reader, Tag::OctetString)?;
-        finish(&reader)?;
+        let value = reader.expect(Tag::OctetString)?;
+        reader.finish()?;
         if oid.is_empty() || count == seen.len() || seen[..count].contains(&oid) {
             return Err(DecodeError::Malformed);
         }

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use der::{Reader as _, SliceReader, Tag};
+use der::Tag;
 use precompute::sign::Algorithm;
 
 use super::Result;
-use crate::elements::{algorithm_identifier, expect, finish, only};
+use crate::elements::{Elements, algorithm_identifier};
 
 /// PreferredSignatureAlgorithms, in a client's order; empty where it says nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,9 +21,7 @@ impl<'a> PreferredAlgorithms<'a> {
 
     /// Decodes the extension's value.
     pub(super) fn decode(value: &'a [u8]) -> Result<Self> {
-        let mut list = only(value, Tag::Sequence)?;
-        let left = list.remaining_len();
-        let content = list.read_slice(left)?;
+        let content = Elements::only(value, Tag::Sequence)?.rest();
         let mut rest = content;
         while !rest.is_empty() {
             rest = first(rest)?.1;
@@ -55,16 +53,15 @@ impl fmt::Debug for PreferredAlgorithms<'_> {
 
 /// What the first PreferredSignatureAlgorithm of a list means, and the octets behind it.
 fn first(list: &[u8]) -> Result<(Option<Algorithm>, &[u8])> {
-    let mut reader = SliceReader::new(list)?;
-    let mut preferred = SliceReader::new(expect(&mut reader, Tag::Sequence)?)?;
-    let (oid, parameters) = algorithm_identifier(expect(&mut preferred, Tag::Sequence)?)?;
+    let mut reader = Elements::new(list);
+    let mut preferred = Elements::new(reader.expect(Tag::Sequence)?);
+    let (oid, parameters) = algorithm_identifier(preferred.expect(Tag::Sequence)?)?;
     let mut algorithm = Algorithm::identified(oid, parameters);
     if !preferred.is_finished() {
         // certIdentifier: the signer's key has to be of this kind.
-        let (oid, parameters) = algorithm_identifier(expect(&mut preferred, Tag::Sequence)?)?;
+        let (oid, parameters) = algorithm_identifier(preferred.expect(Tag::Sequence)?)?;
         algorithm = algorithm.filter(|algorithm| algorithm.is_of_key(oid, parameters));
     }
-    finish(&preferred)?;
-    let left = reader.remaining_len();
-    Ok((algorithm, reader.read_slice(left)?))
+    preferred.finish()?;
+    Ok((algorithm, reader.rest()))
 }

@@ -3,10 +3,10 @@
 //! Most requests have none, and where none is asked for nobody looks at it; so it is taken apart
 //! only here, for those who verify it.
 
-use der::{Reader as _, SliceReader, Tag};
+use der::{Tag, TagNumber};
 
 use super::{DecodeError, Result};
-use crate::elements::{algorithm_identifier, expect, finish, only, optional, whole};
+use crate::elements::{Elements, algorithm_identifier};
 
 /// A signature, and what it is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,36 +26,32 @@ pub struct RequestSignature<'a> {
 impl<'a> RequestSignature<'a> {
     /// The signature of a request that has been decoded.
     pub(super) fn of_request(der: &'a [u8]) -> Result<Option<Self>> {
-        let mut outer = only(der, Tag::Sequence)?;
-        let tbs = whole(&mut outer)?;
-        let Some(signature) = optional(&mut outer, 0)? else { return Ok(None) };
+        let mut outer = Elements::only(der, Tag::Sequence)?;
+        let tbs = outer.whole()?;
+        let Some(signature) = outer.optional_tagged(TagNumber::N0)? else { return Ok(None) };
 
-        let mut reader = only(signature, Tag::Sequence)?;
-        let algorithm = whole(&mut reader)?;
-        algorithm_identifier(expect(&mut SliceReader::new(algorithm)?, Tag::Sequence)?)?;
+        let mut reader = Elements::only(signature, Tag::Sequence)?;
+        let algorithm = reader.whole()?;
+        algorithm_identifier(Elements::new(algorithm).expect(Tag::Sequence)?)?;
         // Signatures are octets: no bit of the last one is unused.
-        let [0, bits @ ..] = expect(&mut reader, Tag::BitString)? else { return Err(DecodeError::Malformed) };
-        let certs = match optional(&mut reader, 0)? {
-            Some(certs) => {
-                let mut list = only(certs, Tag::Sequence)?;
-                let length = list.remaining_len();
-                list.read_slice(length)?
-            }
+        let [0, bits @ ..] = reader.expect(Tag::BitString)? else { return Err(DecodeError::Malformed) };
+        let certs = match reader.optional_tagged(TagNumber::N0)? {
+            Some(certs) => Elements::only(certs, Tag::Sequence)?.rest(),
             None => &[],
         };
-        finish(&reader)?;
-        let mut rest = SliceReader::new(certs)?;
+        reader.finish()?;
+        let mut rest = Elements::new(certs);
         while !rest.is_finished() {
-            expect(&mut rest, Tag::Sequence)?;
+            rest.expect(Tag::Sequence)?;
         }
 
-        let mut fields = only(tbs, Tag::Sequence)?;
-        optional(&mut fields, 0)?; // version
-        let requestor_name = optional(&mut fields, 1)?;
+        let mut fields = Elements::only(tbs, Tag::Sequence)?;
+        fields.optional_tagged(TagNumber::N0)?; // version
+        let requestor_name = fields.optional_tagged(TagNumber::N1)?;
         if let Some(name) = requestor_name {
-            let mut reader = SliceReader::new(name)?;
-            whole(&mut reader)?;
-            finish(&reader)?;
+            let mut reader = Elements::new(name);
+            reader.whole()?;
+            reader.finish()?;
         }
         Ok(Some(Self { tbs, algorithm, bits, certs, requestor_name }))
     }

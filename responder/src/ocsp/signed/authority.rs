@@ -1,10 +1,10 @@
 //! What a certificate's extensions let its key do, RFC 5280 section 4.2.1.
 
-use der::{Reader as _, SliceReader, Tag};
+use der::{Tag, TagNumber};
 use precompute::pki::Certificate;
 
 use crate::{
-    elements::{checked_integer, expect, finish, only, optional, whole},
+    elements::{Elements, checked_integer},
     ocsp::request::{
         DecodeError,
         extensions::{Extension, each_extension},
@@ -55,12 +55,12 @@ struct Found {
 
 impl Found {
     fn read(&mut self, certificate: &[u8]) -> Result<(), DecodeError> {
-        let tbs = expect(&mut only(certificate, Tag::Sequence)?, Tag::Sequence)?;
-        let mut fields = SliceReader::new(tbs)?;
+        let tbs = Elements::only(certificate, Tag::Sequence)?.expect(Tag::Sequence)?;
+        let mut fields = Elements::new(tbs);
         while !fields.is_finished() {
-            match optional(&mut fields, 3)? {
+            match fields.optional_tagged(TagNumber::N3)? {
                 Some(extensions) => each_extension(extensions, |extension| self.take(&extension))?,
-                None => drop(whole(&mut fields)?),
+                None => drop(fields.whole()?),
             }
         }
         Ok(())
@@ -69,26 +69,26 @@ impl Found {
     fn take(&mut self, extension: &Extension<'_>) -> Result<(), DecodeError> {
         match extension.oid {
             KEY_USAGE => {
-                let mut reader = SliceReader::new(extension.value)?;
-                let bits = expect(&mut reader, Tag::BitString)?;
-                finish(&reader)?;
+                let mut reader = Elements::new(extension.value);
+                let bits = reader.expect(Tag::BitString)?;
+                reader.finish()?;
                 // Behind the count of unused bits; without bits nothing is allowed.
                 self.usage = Some(bits.get(1).copied().unwrap_or(0));
             }
             BASIC_CONSTRAINTS => {
-                let mut fields = only(extension.value, Tag::Sequence)?;
-                if fields.peek_byte() == Some(0x01) {
-                    self.ca = expect(&mut fields, Tag::Boolean)? == [0xff];
+                let mut fields = Elements::only(extension.value, Tag::Sequence)?;
+                if let Some(ca) = fields.optional(Tag::Boolean)? {
+                    self.ca = ca == [0xff];
                 }
                 if !fields.is_finished() {
-                    self.path_length = match checked_integer(expect(&mut fields, Tag::Integer)?)? {
+                    self.path_length = match checked_integer(fields.expect(Tag::Integer)?)? {
                         [0x80..=0xff, ..] => return Err(DecodeError::Malformed),
                         [most] => Some(usize::from(*most)),
                         // More than any path has.
                         _ => None,
                     };
                 }
-                finish(&fields)?;
+                fields.finish()?;
             }
             oid => self.unknown |= extension.critical && !WITHOUT_BEARING.contains(&oid),
         }
