@@ -53,6 +53,32 @@ pub enum Method {
     Other,
 }
 
+/// The media types of bodies that are told apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MediaType {
+    /// `application/ocsp-request`, RFC 6960 appendix A.1.
+    OcspRequest,
+    /// `application/timestamp-query`, RFC 3161 section 3.4.
+    TimeStampQuery,
+    /// Any other, or none is named.
+    Other,
+}
+
+impl MediaType {
+    /// What a Content-Type names, whatever its parameters.
+    fn of(content_type: &[u8]) -> Self {
+        let named = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+        let is = |media_type: &str| named.eq_ignore_ascii_case(media_type.as_bytes());
+        if is("application/ocsp-request") {
+            Self::OcspRequest
+        } else if is("application/timestamp-query") {
+            Self::TimeStampQuery
+        } else {
+            Self::Other
+        }
+    }
+}
+
 /// How the end of a body is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
@@ -82,7 +108,7 @@ pub struct Head<'b> {
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
     /// Content-Type.
-    pub content_type: Option<&'b [u8]>,
+    pub media_type: MediaType,
     /// If-None-Match.
     pub if_none_match: Option<&'b [u8]>,
     /// If-Modified-Since.
@@ -133,7 +159,7 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
         framing: Framing::Length(0),
         body_max: limits::BODY_OCTETS_MAX,
         expects_continue: false,
-        content_type: None,
+        media_type: MediaType::Other,
         if_none_match: None,
         if_modified_since: None,
         forwarded_for: None,
@@ -238,7 +264,7 @@ fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(
             }
             head.expects_continue = !head.http_1_0;
         } else if is("content-type") {
-            head.content_type = Some(header.value);
+            head.media_type = MediaType::of(header.value);
         } else if is("if-none-match") {
             head.if_none_match = Some(header.value);
         } else if is("if-modified-since") {
@@ -256,7 +282,7 @@ fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(
         (true, None) => Framing::Chunked,
         (false, length) => Framing::Length(length.unwrap_or(0)),
     };
-    if head.content_type.is_some_and(|field| is_media_type(field, TIME_STAMP_QUERY)) {
+    if head.media_type == MediaType::TimeStampQuery {
         head.body_max = limits::TSA_BODY_OCTETS_MAX;
     }
     match head.framing {
@@ -362,17 +388,6 @@ fn trailers(octets: &[u8], mut at: usize) -> Result<Option<usize>, Rejection> {
 /// Without control octets but the tab.
 fn is_text(octets: &[u8]) -> bool {
     octets.iter().all(|&b| b == b'\t' || !b.is_ascii_control())
-}
-
-/// The media types of requests, RFC 6960 appendix A.1 and RFC 3161 section 3.4.
-pub const OCSP_REQUEST: &[u8] = b"application/ocsp-request";
-/// See [`OCSP_REQUEST`].
-pub const TIME_STAMP_QUERY: &[u8] = b"application/timestamp-query";
-
-/// Whether a Content-Type names a media type, whatever its parameters.
-pub fn is_media_type(content_type: &[u8], media_type: &[u8]) -> bool {
-    let named = content_type.split(|&b| b == b';').next().unwrap_or_default();
-    named.trim_ascii().eq_ignore_ascii_case(media_type)
 }
 
 /// Whether an If-None-Match field names `etag` (weak comparison, RFC 9110 section 13.1.2).

@@ -26,7 +26,7 @@ use tracing::debug;
 use super::{
     client::Client,
     head::{self, Context, Fields, Surrogate},
-    http::{Head, Method, OCSP_REQUEST, TIME_STAMP_QUERY, is_media_type, none_match_names},
+    http::{Head, MediaType, Method, none_match_names},
     stamp,
     worker::{Scratch, Worker},
 };
@@ -83,7 +83,7 @@ pub async fn respond(
         worker.stamp_scratch.replace(scratch);
         return responded;
     }
-    if head.content_type.is_some_and(|field| is_media_type(field, TIME_STAMP_QUERY)) {
+    if head.media_type == MediaType::TimeStampQuery {
         // As OCSP it would be malformed, and the client's people none the wiser.
         const TEXT: &str = "404 Not Found\nNo time-stamping authority is asked at this path.\n";
         return refuse(out, "404 Not Found", "", TEXT);
@@ -168,9 +168,7 @@ impl<'a> Exchange<'a> {
     async fn run(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Option<Counted> {
         let Scratch { symbols, der, packed, signature } = scratch;
         let der = if self.head.method == Method::Post {
-            if self.tenant.policy.strict_content_type
-                && !self.head.content_type.is_some_and(|field| is_media_type(field, OCSP_REQUEST))
-            {
+            if self.tenant.policy.strict_content_type && self.head.media_type != MediaType::OcspRequest {
                 return Some(self.refuse_media_type(out));
             }
             body

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{
     head::{self, Context},
-    http::{Head, Method, TIME_STAMP_QUERY, is_media_type},
+    http::{Head, MediaType, Method},
     respond::Responded,
     worker::Worker,
 };
@@ -50,9 +50,7 @@ impl<'a> Exchange<'a> {
                 }
                 (first, Outcome::Chain)
             }
-            (false, Method::Post)
-                if !self.head.content_type.is_some_and(|field| is_media_type(field, TIME_STAMP_QUERY)) =>
-            {
+            (false, Method::Post) if self.head.media_type != MediaType::TimeStampQuery => {
                 const TEXT: &str =
                     "415 Unsupported Media Type\nThe body is to be of type application/timestamp-query.\n";
                 let fields = "Accept: application/timestamp-query\r\n";

@@ -258,3 +258,19 @@ fn a_time_stamp_request_may_be_larger_than_an_ocsp_request() {
         assert!(taken || read == Err(Rejection::BodyTooLarge));
     }
 }
+
+#[test]
+fn a_media_type_is_told_by_its_name_whatever_its_case_and_parameters() {
+    for (field, expected) in [
+        ("", MediaType::Other),
+        ("Content-Type: application/ocsp-request\r\n", MediaType::OcspRequest),
+        ("content-type:Application/OCSP-Request ;a=b\r\n", MediaType::OcspRequest),
+        ("Content-Type: application/timestamp-query; x=\"y\"\r\n", MediaType::TimeStampQuery),
+        ("Content-Type: application/timestamp-query-2\r\n", MediaType::Other),
+        ("Content-Type: text/plain; application/timestamp-query\r\n", MediaType::Other),
+        ("Content-Type:\r\n", MediaType::Other),
+    ] {
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+        assert_eq!(head(text.as_bytes()).unwrap().unwrap().media_type, expected, "{field}");
+    }
+}

@@ -9,7 +9,7 @@ use std::fmt;
 
 use responder::{
     limits,
-    net::http::{self, Framing, Head, Method, Rejection},
+    net::http::{self, Framing, Head, MediaType, Method, Rejection},
 };
 
 /// Octets of an expanded input: more than any bound of the reader, and little enough to be read often.
@@ -109,7 +109,7 @@ struct Request {
     expects_continue: bool,
     if_none_match: Option<Octets>,
     if_modified_since: Option<Octets>,
-    content_type: Option<Octets>,
+    media_type: MediaType,
     forwarded_for: Option<Octets>,
     head_octets: usize,
     body_octets: usize,
@@ -194,7 +194,7 @@ fn next(input: &mut Vec<u8>) -> Result<Option<Request>, Rejection> {
         expects_continue: head.expects_continue,
         if_none_match: head.if_none_match.map(|field| Octets(field.to_vec())),
         if_modified_since: head.if_modified_since.map(|field| Octets(field.to_vec())),
-        content_type: head.content_type.map(|field| Octets(field.to_vec())),
+        media_type: head.media_type,
         forwarded_for: head.forwarded_for.map(|field| Octets(field.to_vec())),
         head_octets: head.length,
         body_octets,
