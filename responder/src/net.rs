@@ -1,7 +1,7 @@
 //! Sockets and HTTP: one thread per core, each with its own listeners, connections and buffers.
 //!
 //! [`listen`] binds, [`passed`] are bound already, [`accept`] takes connections in and [`balance`] spreads them, [`worker`] keeps the
-//! [`deadline`]s, [`connection`] moves octets through [`buffers`], [`http`] frames them (pure), [`head`] writes
+//! [`deadline`]s, [`connection`] moves octets through [`buffers`], [`http`] frames them (pure), [`route`] tells whom they are for (pure), [`head`] writes
 //! what stands before a body, [`respond`] and [`stamp`] what is asked for, where signatures wait for their [`turns`]. [`tls`] may lie under it and a [`proxy`] before it; [`client`] tells who asks (pure).
 //! The only room that knows status codes.
 
@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod respond;
 pub mod ring;
 mod room;
+pub mod route;
 pub mod stamp;
 pub mod tls;
 pub mod turns;

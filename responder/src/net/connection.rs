@@ -28,7 +28,7 @@ use super::{
     head::{self, Context},
     http::{self, Rejection},
     proxy::{self, ProxyError},
-    respond::{Responded, respond},
+    respond::{Responded, is_refused, respond},
     worker::Worker,
 };
 use crate::{limits, metrics::Counters};
@@ -288,7 +288,15 @@ impl<'w> Session<'w> {
             let (body, length) = match http::body(&input[at + head.length..], head.framing, head.body_max) {
                 Ok(Some(body)) => body,
                 Ok(None) => {
-                    if head.expects_continue && !std::mem::replace(continued, true) {
+                    if head.expects_continue && !*continued {
+                        if is_refused(worker, &head) {
+                            // Whether a body comes all the same is the client's choice (RFC 9110 section 10.1.1): where
+                            // the next request would begin is in doubt.
+                            respond(worker, &client, &head, b"", false, output).await;
+                            answered.kept += 1;
+                            break Ok(Next::Linger);
+                        }
+                        *continued = true;
                         output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                     }
                     break Ok(Next::Read(Phase::Body));

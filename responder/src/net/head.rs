@@ -5,7 +5,7 @@ use precompute::{
     pki::{Serial, UnixTime},
 };
 
-use super::http::Rejection;
+use super::{http::Rejection, route::Refusal};
 use crate::ocsp::store::{Etag, hex};
 
 /// What every response of a connection needs to know.
@@ -151,6 +151,11 @@ pub fn text(out: &mut Vec<u8>, status: &str, fields: &str, body: &str, context: 
     out.extend_from_slice(b"\r\n");
     context.finish(out);
     context.body(out, body.as_bytes());
+}
+
+/// A refusal by what the header section asks for.
+pub fn refusal(out: &mut Vec<u8>, refusal: &Refusal, context: &Context) {
+    text(out, refusal.status, refusal.fields, refusal.text, context);
 }
 
 /// A refusal by HTTP itself.

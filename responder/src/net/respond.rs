@@ -26,7 +26,8 @@ use tracing::debug;
 use super::{
     client::Client,
     head::{self, Context, Fields, Surrogate},
-    http::{Head, MediaType, Method, none_match_names},
+    http::{Head, Method, none_match_names},
+    route::{Refusal, Route},
     stamp,
     worker::{Scratch, Worker},
 };
@@ -57,6 +58,11 @@ pub enum Responded {
     OutputFirst,
 }
 
+/// Whether a request is refused whatever its body says; [`respond`] then wants none.
+pub fn is_refused(worker: &Worker, head: &Head<'_>) -> bool {
+    Route::of(&worker.site(), head).refusal().is_some()
+}
+
 /// Writes the response to one request.
 pub async fn respond(
     worker: &Worker,
@@ -66,45 +72,30 @@ pub async fn respond(
     keep_alive: bool,
     out: &mut Vec<u8>,
 ) -> Responded {
-    let refuse = |out: &mut Vec<u8>, status, fields, body| {
-        worker.counters.http_refused.fetch_add(1, Relaxed);
-        head::text(out, status, fields, body, &context(worker, head, keep_alive, UnixTime::now()));
-        Responded::Kept
-    };
+    let context = || context(worker, head, keep_alive, UnixTime::now());
     let site = worker.site();
-    let routed = site.route(head.host, head.path);
-    if let Some((tenant, rest)) = routed
-        && let Some(under) = tenant.time_stamping(rest)
-    {
-        let context = context(worker, head, keep_alive, UnixTime::now());
-        let mut scratch = worker.stamp_scratch.take();
-        let exchange = stamp::Exchange { worker, under, head, context, may_wait: out.is_empty() };
-        let responded = exchange.run(body, &mut scratch, out).await;
-        worker.stamp_scratch.replace(scratch);
-        return responded;
-    }
-    if head.media_type == MediaType::TimeStampQuery {
-        // As OCSP it would be malformed, and the client's people none the wiser.
-        const TEXT: &str = "404 Not Found\nNo time-stamping authority is asked at this path.\n";
-        return refuse(out, "404 Not Found", "", TEXT);
-    }
-    worker.turns.note_others();
-    let method = match head.method {
-        Method::Get => 0,
-        Method::Head => 1,
-        Method::Post => 2,
-        Method::Other => {
-            return refuse(out, "405 Method Not Allowed", "Allow: GET, HEAD, POST\r\n", "405 Method Not Allowed\n");
+    let (tenant, rest, method, refusal) = match Route::of(&site, head) {
+        Route::TimeStamps(_, under, refusal) => {
+            let mut scratch = worker.stamp_scratch.take();
+            let exchange = stamp::Exchange { worker, under, refusal, context: context(), may_wait: out.is_empty() };
+            let responded = exchange.run(body, &mut scratch, out).await;
+            worker.stamp_scratch.replace(scratch);
+            return responded;
+        }
+        Route::Certificates { tenant, rest, method, refusal } => (tenant, rest, method, refusal),
+        Route::Nobody(refusal) => {
+            worker.counters.http_refused.fetch_add(1, Relaxed);
+            head::refusal(out, refusal, &context());
+            return Responded::Kept;
         }
     };
-    let Some((tenant, rest)) = routed else {
-        return refuse(out, "404 Not Found", "", "404 Not Found\n");
-    };
+    worker.turns.note_others();
     let mut scratch = worker.scratch.take();
     let exchange = Exchange {
         worker,
         tenant,
         head,
+        refusal,
         keep_alive,
         may_wait: out.is_empty(),
         requests: Cell::new(&tenant.requests),
@@ -156,6 +147,8 @@ struct Exchange<'a> {
     worker: &'a Worker,
     tenant: &'a Tenant,
     head: &'a Head<'a>,
+    /// What its header section is refused with.
+    refusal: Option<&'static Refusal>,
     keep_alive: bool,
     may_wait: bool,
     /// Where it is counted: with the issuer once that is known.
@@ -167,10 +160,11 @@ struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     async fn run(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Option<Counted> {
         let Scratch { symbols, der, packed, signature } = scratch;
+        if let Some(refusal) = self.refusal {
+            head::refusal(out, refusal, &self.context(UnixTime::now()));
+            return Some(Counted::Refused);
+        }
         let der = if self.head.method == Method::Post {
-            if self.tenant.policy.strict_content_type && self.head.media_type != MediaType::OcspRequest {
-                return Some(self.refuse_media_type(out));
-            }
             body
         } else if rest.iter().all(|&b| b == b'/') {
             return Some(self.page(out));
@@ -458,14 +452,6 @@ impl<'a> Exchange<'a> {
         let unavailable = error == OcspError::InternalError && self.tenant.policy.internal_error_503;
         head::ocsp_error(out, error, unavailable, &self.context(UnixTime::now()));
         error.into()
-    }
-
-    fn refuse_media_type(&self, out: &mut Vec<u8>) -> Counted {
-        const TEXT: &str =
-            "415 Unsupported Media Type\nThe body of a POST is to be of type application/ocsp-request.\n";
-        let fields = "Accept: application/ocsp-request\r\n";
-        head::text(out, "415 Unsupported Media Type", fields, TEXT, &self.context(UnixTime::now()));
-        Counted::Refused
     }
 
     fn page(&self, out: &mut Vec<u8>) -> Counted {

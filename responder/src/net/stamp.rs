@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{
     head::{self, Context},
-    http::{Head, MediaType, Method},
     respond::Responded,
+    route::Refusal,
     worker::Worker,
 };
 use crate::{
@@ -33,7 +33,8 @@ pub struct Scratch {
 pub(super) struct Exchange<'a> {
     pub(super) worker: &'a Worker,
     pub(super) under: Under<'a>,
-    pub(super) head: &'a Head<'a>,
+    /// What its header section is refused with.
+    pub(super) refusal: Option<&'static Refusal>,
     pub(super) context: Context,
     /// Whether nothing stands in the output.
     pub(super) may_wait: bool,
@@ -43,38 +44,18 @@ impl<'a> Exchange<'a> {
     /// Writes the response.
     pub(super) async fn run(&self, body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Responded {
         let first = self.under.authorities.first();
-        let (by, outcome) = match (self.under.is_chain, self.head.method) {
-            (true, Method::Get | Method::Head) => {
-                if let Some(authority) = first {
-                    head::pem(out, authority.chain_pem(), &self.context);
-                }
-                (first, Outcome::Chain)
+        let (by, outcome) = if let Some(refusal) = self.refusal {
+            head::refusal(out, refusal, &self.context);
+            (first, Outcome::Refused)
+        } else if self.under.is_chain {
+            if let Some(authority) = first {
+                head::pem(out, authority.chain_pem(), &self.context);
             }
-            (false, Method::Post) if self.head.media_type != MediaType::TimeStampQuery => {
-                const TEXT: &str =
-                    "415 Unsupported Media Type\nThe body is to be of type application/timestamp-query.\n";
-                let fields = "Accept: application/timestamp-query\r\n";
-                head::text(out, "415 Unsupported Media Type", fields, TEXT, &self.context);
-                (first, Outcome::Refused)
-            }
-            (false, Method::Post) => match self.stamp(body, scratch, out).await {
+            (first, Outcome::Chain)
+        } else {
+            match self.stamp(body, scratch, out).await {
                 Some(answered) => answered,
                 None => return Responded::OutputFirst,
-            },
-            (is_chain, _) => {
-                let (allow, text) = if is_chain {
-                    (
-                        "Allow: GET, HEAD\r\n",
-                        "405 Method Not Allowed\nThis is the chain of certificates of a time-stamping authority, for GET.\n",
-                    )
-                } else {
-                    (
-                        "Allow: POST\r\n",
-                        "405 Method Not Allowed\nThis is a time-stamping authority (RFC 3161): it answers POST with application/timestamp-query. Its certificates are had by GET, with /chain.pem behind the path.\n",
-                    )
-                };
-                head::text(out, "405 Method Not Allowed", allow, text, &self.context);
-                (first, Outcome::Refused)
             }
         };
         if let Some(authority) = by {

@@ -273,3 +273,45 @@ fn a_query_where_no_authority_is_asked_is_not_found() {
         assert!(reply.text().contains("time-stamping"), "{}", reply.text());
     }
 }
+
+#[test]
+fn nobody_is_told_to_send_a_body_that_is_refused_whatever_it_says() {
+    let ca = Ca::new("CA");
+    let (delegate, signer) =
+        (ca.delegate(Delegate::Proper, KeyKind::P256), ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+    let strict = Tenant::of(&ca, &delegate).set("content_type = \"strict\"").tsa(&Tsa::of("stamps", &signer));
+    let responder = Site::new(&[strict]).start();
+    let (query, ocsp) = ("application/timestamp-query", "application/ocsp-request");
+    for (method, target, content_type, status) in [
+        ("PUT", "/tsa", query, 405),
+        ("GET", "/tsa", query, 405),
+        ("POST", "/tsa/chain.pem", query, 405),
+        ("POST", "/tsa", ocsp, 415),
+        ("POST", "/tsa", "text/plain", 415),
+        ("POST", "/elsewhere", query, 404),
+        ("POST", "/", query, 404),
+        ("PUT", "/", ocsp, 405),
+        ("POST", "/", "text/plain", 415),
+    ] {
+        for framing in ["Content-Length: 100\r\n", "Transfer-Encoding: chunked\r\n"] {
+            let headers = format!("Content-Type: {content_type}\r\nExpect: 100-continue\r\n{framing}");
+            let what = format!("{method} {target} {headers}");
+            let mut connection = Connection::open(responder.http()).unwrap();
+            // Behind one that is answered.
+            let ahead = Query::new(1).request("/tsa", "");
+            connection.send(&[ahead, request(method, target, &headers)].concat()).unwrap();
+            Stamped::read(&connection.receive(false).unwrap().unwrap()).granted();
+            let reply = connection.receive(false).unwrap().unwrap_or_else(|| panic!("{what}: closed"));
+            assert_eq!((reply.status, reply.expect("connection")), (status, "close"), "{what}");
+            assert_eq!(connection.receive(false).unwrap(), None, "{what}");
+        }
+    }
+    // A body that came along is no reason to end the connection.
+    let mut connection = Connection::open(responder.http()).unwrap();
+    let headers = "Content-Type: text/plain\r\nExpect: 100-continue\r\nContent-Length: 3\r\n";
+    for _ in 0..2 {
+        connection.send(&[request("POST", "/tsa", headers), b"abc".to_vec()].concat()).unwrap();
+        assert_eq!(connection.receive(false).unwrap().unwrap().status, 415);
+    }
+    assert_eq!(responder.metric("ostia_tsa_requests_total", "result=\"refused\""), 12.0);
+}
