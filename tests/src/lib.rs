@@ -23,7 +23,7 @@ pub mod tsa;
 
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
-pub use programs::{Programs, programs};
+pub use programs::{Programs, faketime, programs};
 pub use python::python;
 pub use responder::{Responder, Site, Tenant, free_port};
 pub use shell::{Ended, bash, openssl, run, run_for, until};

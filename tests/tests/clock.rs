@@ -1,9 +1,7 @@
 //! Time by a real chronyd that follows a real NTP server, both on loopback; neither touches this machine's clock.
 
 use std::{
-    env,
-    ffi::OsString,
-    fs,
+    env, fs,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -11,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ostia_tests::{run, until};
+use ostia_tests::{faketime, run, until};
 use responder::tsa::clock::{self, Clock, ClockSource, Keeper, Monotone, NotTrusted, Policy, State, Transition};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -208,13 +206,6 @@ fn a_chronyd_that_hangs_or_is_killed_is_trusted_no_longer_than_a_lease_and_again
     let told: Vec<_> = watched.told().into_iter().filter(|label| *label != "unsynchronised").collect();
     assert!(told.len() >= 5 && told.len() % 2 == 1, "{told:?}");
     assert!(told.iter().zip(["trusted", "silent"].iter().cycle()).all(|(told, expected)| told == expected), "{told:?}");
-}
-
-/// The library that gives a program another clock.
-fn faketime() -> OsString {
-    let mut found =
-        fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join("faketime/libfaketimeMT.so.1"));
-    found.find(|path| path.is_file()).expect("libfaketime, which tests/run installs").into_os_string()
 }
 
 /// Where this very program finds the file that its clock follows, and the port of its chronyd.

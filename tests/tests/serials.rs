@@ -5,7 +5,6 @@
 use std::{
     collections::HashSet,
     env,
-    ffi::OsString,
     fs::{self, File},
     io::Write as _,
     path::{Path, PathBuf},
@@ -14,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ostia_tests::until;
+use ostia_tests::{faketime, until};
 use responder::tsa::serial::{OCTETS, SerialNumber, Serials};
 
 const DIR: &str = "OSTIA_TEST_SERIALS_DIR";
@@ -96,7 +95,7 @@ struct Life {
 
 impl Life {
     /// Draws `count` in all, by a clock that follows the file `clock`.
-    fn begin(dir: PathBuf, count: usize, clock: &Path, faketime: &OsString) -> Self {
+    fn begin(dir: PathBuf, count: usize, clock: &Path, faketime: &Path) -> Self {
         fs::create_dir_all(&dir).unwrap();
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", NAME]).stdout(Stdio::null());
@@ -120,13 +119,6 @@ impl Drop for Life {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The library that gives a program another clock.
-fn faketime() -> OsString {
-    let found =
-        fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join("faketime/libfaketimeMT.so.1"));
-    found.into_iter().find(|path| path.is_file()).expect("libfaketime, which tests/run installs").into_os_string()
 }
 
 #[test]

@@ -17,7 +17,12 @@ use super::{
 use crate::{
     limits,
     site::Under,
-    tsa::{authority::Authority, counters::Outcome, failure::Failure, request::Request},
+    tsa::{
+        authority::Authority,
+        counters::Outcome,
+        failure::{Failure, Rejection},
+        request::Request,
+    },
 };
 
 const TIME_STAMP_REPLY: &str = "application/timestamp-reply";
@@ -74,14 +79,14 @@ impl<'a> Exchange<'a> {
         let mut by = self.under.authorities.first();
         let granted = match self.read(body, &mut by) {
             Ok(request) => self.grant(by?, &request, scratch, out).await?,
-            Err(failure) => Err(failure),
+            Err(failure) => Err(failure.into()),
         };
         let outcome = match granted {
             Ok(()) => Outcome::Granted,
-            Err(failure) => {
-                head::unkept(out, TIME_STAMP_REPLY, failure.length(), &self.context);
-                failure.write(out);
-                Outcome::Rejected(failure)
+            Err(rejection) => {
+                head::unkept(out, TIME_STAMP_REPLY, rejection.length(), &self.context);
+                rejection.write(out);
+                Outcome::Rejected(rejection.failure)
             }
         };
         Some((by, outcome))
@@ -106,7 +111,7 @@ impl<'a> Exchange<'a> {
         request: &Request<'_>,
         scratch: &mut Scratch,
         out: &mut Vec<u8>,
-    ) -> Option<Result<(), Failure>> {
+    ) -> Option<Result<(), Rejection>> {
         let signing = authority.signer.signing();
         let here = signing.signs_here();
         if !here && !self.may_wait {
@@ -115,7 +120,7 @@ impl<'a> Exchange<'a> {
         // Who is refused waits for nobody's signature.
         let checked = match authority.check(request) {
             Ok(checked) => checked,
-            Err(failure) => return Some(Err(failure)),
+            Err(failure) => return Some(Err(failure.into())),
         };
         // Before the time is looked at, which then is that of the signature.
         let turn = if here { Some(self.worker.turns.turn().await) } else { None };
@@ -124,7 +129,7 @@ impl<'a> Exchange<'a> {
         let serial = || serials.borrow_mut().next_serial().ok();
         let prepared = match authority.prepare(request, checked, serial, tst_info, attributes) {
             Ok(prepared) => prepared,
-            Err(failure) => return Some(Err(failure)),
+            Err(rejection) => return Some(Err(rejection)),
         };
         let signed = if here {
             signing.sign_here(attributes).unwrap_or(Err(SignError::Failed))
@@ -132,12 +137,9 @@ impl<'a> Exchange<'a> {
             self.signed_elsewhere(authority, attributes).await
         };
         drop(turn);
-        let signature = match signed.map_err(|_| Failure::SystemFailure) {
-            Ok(signature) => signature,
-            Err(failure) => return Some(Err(failure)),
-        };
+        let Ok(signature) = signed else { return Some(Err(Failure::SystemFailure.into())) };
         if let Err(failure) = authority.verify_some(self.worker.number, attributes, &signature) {
-            return Some(Err(failure));
+            return Some(Err(failure.into()));
         }
         let layout = authority.lay_out(tst_info, attributes, &signature, prepared.cert_req);
         head::unkept(out, TIME_STAMP_REPLY, layout.length(), &self.context);

@@ -24,7 +24,7 @@ use tracing::error;
 use super::{
     clock::{Clock, NotTrusted, Reading},
     counters::Outcomes,
-    failure::Failure,
+    failure::{Failure, Rejection},
     record::{Imprint, Origin, Token},
     request::Request,
     serial::SerialNumber,
@@ -190,11 +190,11 @@ impl Authority {
         serial: impl FnOnce() -> Option<SerialNumber>,
         tst_info: &mut Vec<u8>,
         attributes: &mut Vec<u8>,
-    ) -> Result<Prepared<'r>, Failure> {
+    ) -> Result<Prepared<'r>, Rejection> {
         let reading = self.time().map_err(|_| Failure::TimeNotAvailable)?;
         let now = UnixTime(reading.unix_nanos / 1_000_000_000);
         if !self.signer.is_valid(now) {
-            return Err(Failure::SystemFailure);
+            return Err(Rejection::CERTIFICATE_NOT_VALID);
         }
         let gen_time = GenTime::new(reading.unix_nanos, self.policy.precision);
         let serial = serial().ok_or(Failure::SystemFailure)?;

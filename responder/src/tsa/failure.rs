@@ -66,12 +66,34 @@ impl Failure {
             Self::SystemFailure => "the token could not be signed; ask again later",
         }
     }
+}
+
+/// A failure as a client is told of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rejection {
+    /// failInfo.
+    pub failure: Failure,
+    text: &'static str,
+}
+
+impl From<Failure> for Rejection {
+    fn from(failure: Failure) -> Self {
+        Self { failure, text: failure.text() }
+    }
+}
+
+impl Rejection {
+    /// Asking again helps nobody before the operator has put another certificate in place.
+    pub const CERTIFICATE_NOT_VALID: Self = Self {
+        failure: Failure::SystemFailure,
+        text: "the certificate of this time-stamping authority is not valid now: it has expired, or its time has not begun; its operator has to renew it",
+    };
 
     /// Appends the TimeStampResp.
     pub fn write(self, out: &mut Vec<u8>) {
-        let text = self.text().as_bytes();
+        let text = self.text.as_bytes();
         // A BIT STRING with named bits ends with its last one (X.690 section 11.2.2).
-        let bit = self as usize;
+        let bit = self.failure as usize;
         let octets = bit / 8 + 1;
         let free_text = element(text.len());
         let status = 3 + element(free_text) + element(1 + octets);
@@ -89,7 +111,7 @@ impl Failure {
 
     /// Octets of the TimeStampResp.
     pub fn length(self) -> usize {
-        let status = 3 + element(element(self.text().len())) + element(2 + self as usize / 8);
+        let status = 3 + element(element(self.text.len())) + element(2 + self.failure as usize / 8);
         element(element(status))
     }
 }
@@ -114,10 +136,12 @@ mod tests {
 
     #[test]
     fn a_rejection_has_one_failure_bit_and_a_text() {
-        for failure in Failure::ALL {
+        let rejections = Failure::ALL.into_iter().map(Rejection::from).chain([Rejection::CERTIFICATE_NOT_VALID]);
+        for rejection in rejections {
+            let Rejection { failure, text } = rejection;
             let mut out = Vec::new();
-            failure.write(&mut out);
-            assert_eq!(out.len(), failure.length(), "{failure}");
+            rejection.write(&mut out);
+            assert_eq!(out.len(), rejection.length(), "{failure}");
             // The types of others hold one octet of failInfo.
             let mut reader = SliceReader::new(&out).unwrap();
             let (status, texts, bits) = reader
@@ -130,7 +154,7 @@ mod tests {
                 })
                 .unwrap();
             assert!(reader.is_finished());
-            assert_eq!((status, texts), (2, vec![failure.text().to_owned()]), "{failure}");
+            assert_eq!((status, texts), (2, vec![text.to_owned()]), "{failure}");
             let set: Vec<_> = bits.bits().enumerate().filter_map(|(bit, is_set)| is_set.then_some(bit)).collect();
             assert_eq!(set, [failure as usize], "{failure}");
             assert_eq!(bits.bit_len(), failure as usize + 1, "DER: it ends with its last bit");

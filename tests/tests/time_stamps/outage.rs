@@ -8,7 +8,7 @@ use std::{
 
 use ostia_tests::{
     Answer, Ask, Ca, Delegate, KeyKind, Leaf, Query, Responder, Site, SoftHsm, Stamped, Status, Tenant, Tsa,
-    TsaCertificate, http::Connection, until,
+    TsaCertificate, faketime, http::Connection, until,
 };
 
 use crate::PATIENCE;
@@ -201,4 +201,29 @@ fn without_a_clock_that_is_known_to_be_right_there_is_no_token_and_ocsp_stays_re
     assert_eq!(responder.metric("ostia_tsa_clock_trusted", "tsa=\"stamps\""), 0.0);
     assert_eq!(responder.readiness().0, 200);
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+}
+
+#[test]
+fn an_authority_whose_certificate_has_ended_says_so_and_sends_nobody_to_ask_again() {
+    let ca = Ca::new("CA");
+    let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+    let site = Site::new(&[Tenant::new("tests").tsa(&tsa)]);
+    let clock = site.dir().join("clock");
+    fs::write(&clock, "+0").unwrap();
+    let responder = site
+        .environment("LD_PRELOAD", faketime())
+        .environment("FAKETIME_TIMESTAMP_FILE", &clock)
+        .environment("FAKETIME_CACHE_DURATION", "1")
+        .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .start();
+    let ask = || Query::new(1).at(responder.http(), "/tsa");
+    ask().granted();
+    // Longer than any certificate of the test's CA.
+    fs::write(&clock, "+5000d").unwrap();
+    let stamped = until("it has ended", PATIENCE, || Some(ask()).filter(|stamped| stamped.status != 0));
+    stamped.expect_rejection("systemFailure");
+    let text = stamped.text.unwrap();
+    assert!(text.contains("certificate") && text.contains("not valid now") && !text.contains("ask again"), "{text}");
+    let (status, said) = responder.readiness_of("tsa");
+    assert!(status == 503 && said.contains("renew it"), "{said}");
 }
