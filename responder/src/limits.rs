@@ -190,6 +190,10 @@ pub const TURN_SIGNING_MAX: Duration = Duration::from_millis(1);
 /// How long a token waits for its signature at least, where the accuracy is less: its genTime is that much before it.
 pub const STAMP_DEADLINE_MIN: Duration = Duration::from_secs(1);
 
+/// How long caches may keep the certificates of an authority: what nobody minds waiting for a renewed one, and a small
+/// part of the day that a signer's certificate has to have left by default.
+pub const CHAIN_MAX_AGE: Duration = Duration::from_secs(3600);
+
 /// Octets of a nonce beside its sign: RFC 3161 leaves them open; clients send 64 bits.
 pub const TSA_NONCE_OCTETS_MAX: usize = 20;
 // -- The clock of time-stamps

@@ -28,7 +28,11 @@ use tracing::error;
 use crate::{
     metrics::Requests,
     ocsp::store::hex,
-    tsa::{authority::Authority, clocks::Clocks},
+    tsa::{
+        authority::Authority,
+        clocks::Clocks,
+        doors::{Doors, Under},
+    },
 };
 
 /// Everybody.
@@ -54,17 +58,7 @@ pub struct Tenant {
     path: String,
     issuers: Vec<Arc<Issuer>>,
     directory: Directory,
-    /// Those at one path behind each other.
-    authorities: Vec<Arc<Authority>>,
-}
-
-/// Who time-stamps at a path.
-#[derive(Clone, Copy, Debug)]
-pub struct Under<'a> {
-    /// In the order of the file; at least one.
-    pub authorities: &'a [Arc<Authority>],
-    /// Whether the chain of the first is asked for.
-    pub is_chain: bool,
+    doors: Doors,
 }
 
 /// Issuers by the hashes of their keys.
@@ -240,7 +234,7 @@ impl Site {
 
     /// Every time-stamping authority with its tenant's name.
     pub fn authorities(&self) -> impl Iterator<Item = (&str, &Arc<Authority>)> {
-        self.tenants.iter().flat_map(|tenant| tenant.authorities.iter().map(|authority| (&*tenant.name, authority)))
+        self.tenants.iter().flat_map(|tenant| tenant.authorities().map(|authority| (&*tenant.name, authority)))
     }
 
     /// The tenants, in the order of the file.
@@ -291,7 +285,7 @@ impl Tenant {
         let issuers: Vec<_> = config.issuers.iter().zip(states).map(issuer).collect();
         let name = &config.name;
         let authority = |config: &TsaConfig| {
-            let mut formers = former.into_iter().flat_map(|tenant| &tenant.authorities);
+            let mut formers = former.into_iter().flat_map(Self::authorities);
             let former = formers.find(|authority| authority.name == config.name);
             if let Some(same) = former.filter(|former| former.is_as(config)) {
                 return Ok(Arc::clone(same));
@@ -301,9 +295,7 @@ impl Tenant {
                 .map(Arc::new)
                 .map_err(io::Error::other)
         };
-        let mut authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
-        // Stable: at one path the first of the file stays the first.
-        authorities.sort_by(|a, b| a.path.cmp(&b.path));
+        let authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
         Ok(Self {
             name: config.name.as_str().into(),
             policy: config.policy,
@@ -314,7 +306,7 @@ impl Tenant {
             path: config.path.clone(),
             directory: Directory::of(&issuers),
             issuers,
-            authorities,
+            doors: Doors::new(authorities),
         })
     }
 
@@ -324,23 +316,13 @@ impl Tenant {
     }
 
     /// Its time-stamping authorities.
-    pub fn authorities(&self) -> &[Arc<Authority>] {
-        &self.authorities
+    pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        self.doors.authorities()
     }
 
     /// Those that are asked at `rest`, what follows this tenant's path.
     pub fn time_stamping(&self, rest: &[u8]) -> Option<Under<'_>> {
-        if self.authorities.is_empty() {
-            return None;
-        }
-        let (path, is_chain) = match rest.strip_suffix(b"/chain.pem") {
-            Some(path) => (path, true),
-            None => (rest.strip_suffix(b"/").unwrap_or(rest), false),
-        };
-        let is_there = |authority: &Arc<Authority>| authority.path.as_bytes() == path;
-        let first = self.authorities.iter().position(is_there)?;
-        let count = self.authorities[first..].iter().take_while(|authority| is_there(authority)).count();
-        Some(Under { authorities: &self.authorities[first..first + count], is_chain })
+        self.doors.at(rest)
     }
 
     fn serves(&self, host: Option<&[u8]>) -> bool {
@@ -389,7 +371,7 @@ mod tests {
             path: (*path).to_owned(),
             issuers: Vec::new(),
             directory: Directory::of(&[]),
-            authorities: Vec::new(),
+            doors: Doors::default(),
         };
         Site { tenants: tenants.iter().map(tenant).collect() }
     }

@@ -6,7 +6,11 @@ use precompute::{
 };
 
 use super::{http::Rejection, route::Refusal};
-use crate::ocsp::store::{Etag, hex};
+use crate::{
+    limits,
+    ocsp::store::{Etag, hex},
+    tsa::doors::Chain,
+};
 
 /// What every response of a connection needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -117,15 +121,26 @@ impl Fields<'_> {
     }
 }
 
-/// A chain of certificates in PEM (media type of RFC 8555 section 9.1), which may change when one is renewed.
-pub fn pem(out: &mut Vec<u8>, chain: &str, context: &Context) {
-    out.extend_from_slice(
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/pem-certificate-chain\r\nCache-Control: max-age=3600\r\nContent-Length: ",
-    );
-    decimal(out, chain.len() as u64);
+/// A chain of certificates in PEM (media type of RFC 8555 section 9.1), or that the client's copy is this one.
+pub fn chain(out: &mut Vec<u8>, chain: &Chain, is_current: bool, context: &Context) {
+    if is_current {
+        out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
+    } else {
+        out.extend_from_slice(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/pem-certificate-chain\r\nContent-Length: ",
+        );
+        decimal(out, chain.pem.len() as u64);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"Cache-Control: max-age=");
+    decimal(out, limits::CHAIN_MAX_AGE.as_secs());
+    out.extend_from_slice(b", public, must-revalidate\r\nETag: ");
+    out.extend_from_slice(chain.etag.as_bytes());
     out.extend_from_slice(b"\r\n");
     context.finish(out);
-    context.body(out, chain.as_bytes());
+    if !is_current {
+        context.body(out, chain.pem.as_bytes());
+    }
 }
 
 /// An unsigned OCSP error; never kept by anybody. `unavailable` says so in HTTP as well, for balancers that look at

@@ -77,7 +77,8 @@ pub async fn respond(
     let (tenant, rest, method, refusal) = match Route::of(&site, head) {
         Route::TimeStamps(_, under, refusal) => {
             let mut scratch = worker.stamp_scratch.take();
-            let exchange = stamp::Exchange { worker, under, refusal, context: context(), may_wait: out.is_empty() };
+            let (if_none_match, may_wait) = (head.if_none_match, out.is_empty());
+            let exchange = stamp::Exchange { worker, under, refusal, if_none_match, context: context(), may_wait };
             let responded = exchange.run(body, &mut scratch, out).await;
             worker.stamp_scratch.replace(scratch);
             return responded;

@@ -4,7 +4,10 @@
 //! to send one. Pure; it does not know who answers, nor what is counted.
 
 use super::http::{Head, MediaType, Method};
-use crate::site::{Site, Tenant, Under};
+use crate::{
+    site::{Site, Tenant},
+    tsa::doors::Under,
+};
 
 /// Whom a request is for.
 #[derive(Clone, Copy, Debug)]

@@ -10,16 +10,17 @@ use tokio::sync::oneshot;
 
 use super::{
     head::{self, Context},
+    http::none_match_names,
     respond::Responded,
     route::Refusal,
     worker::Worker,
 };
 use crate::{
     limits,
-    site::Under,
     tsa::{
         authority::Authority,
         counters::Outcome,
+        doors::Under,
         failure::{Failure, Rejection},
         request::Request,
     },
@@ -40,6 +41,8 @@ pub(super) struct Exchange<'a> {
     pub(super) under: Under<'a>,
     /// What its header section is refused with.
     pub(super) refusal: Option<&'static Refusal>,
+    /// The field.
+    pub(super) if_none_match: Option<&'a [u8]>,
     pub(super) context: Context,
     /// Whether nothing stands in the output.
     pub(super) may_wait: bool,
@@ -53,9 +56,9 @@ impl<'a> Exchange<'a> {
             head::refusal(out, refusal, &self.context);
             (first, Outcome::Refused)
         } else if self.under.is_chain {
-            if let Some(authority) = first {
-                head::pem(out, authority.chain_pem(), &self.context);
-            }
+            let chain = self.under.chain;
+            let is_current = self.if_none_match.is_some_and(|field| none_match_names(field, chain.etag.as_bytes()));
+            head::chain(out, chain, is_current, &self.context);
             (first, Outcome::Chain)
         } else {
             match self.stamp(body, scratch, out).await {

@@ -52,7 +52,6 @@ pub struct Authority {
     template: Template,
     /// Of the signer's key.
     verifier: Verifier,
-    chain: String,
     /// For the record, in the order of the policies.
     origins: Vec<Arc<Origin>>,
     order: Arc<Order>,
@@ -142,7 +141,6 @@ impl Authority {
             signed: Tally::new(workers),
             template: Template::new(signer, policy),
             verifier,
-            chain: chain(signer),
             origins: policy.policies.iter().map(|policy| Arc::new(origin(tenant, policy, signer))).collect(),
             order,
         })
@@ -158,11 +156,6 @@ impl Authority {
             && self.signer.certificates().map(Certificate::der).eq(config.signer.certificates().map(Certificate::der))
             // What was locked may be asked again once somebody has mended it, by those that begin anew.
             && self.signer.signing().status().locked() <= config.signer.signing().status().locked()
-    }
-
-    /// Its certificate and those behind it, PEM.
-    pub fn chain_pem(&self) -> &str {
-        &self.chain
     }
 
     /// Whether it serves a policy, given by the content octets of its OBJECT IDENTIFIER.
@@ -285,12 +278,4 @@ fn origin(tenant: &str, policy: &Oid, signer: &TsaSigner) -> Origin {
     let key = digest::digest(&digest::SHA256, signer.certificate().spki_der());
     let key = key.as_ref()[..KEY_NAME_OCTETS].iter().map(|octet| format!("{octet:02x}")).collect();
     Origin { tenant: tenant.to_owned(), policy: policy.to_string(), key }
-}
-
-/// PEM, the signer's certificate first.
-fn chain(signer: &TsaSigner) -> String {
-    let pem = |certificate: &Certificate| {
-        der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der()).unwrap_or_default()
-    };
-    signer.certificates().map(pem).collect()
 }

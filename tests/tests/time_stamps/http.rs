@@ -134,6 +134,23 @@ fn the_chain_is_had_by_get() {
     let head = exchange(responder.http(), &request("HEAD", "/tsa/chain.pem", "")).unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert_eq!(head.expect("content-length"), reply.expect("content-length"));
+    // Caches may keep it for an hour, and ask whether theirs is still the same.
+    assert_eq!((reply.cache_control_seconds("max-age"), reply.expect("etag")), (3600, head.expect("etag")));
+    let etag = reply.expect("etag");
+    assert!(etag.len() > 20 && etag.starts_with('"') && etag.ends_with('"'), "strong: {etag}");
+    let mut connection = Connection::open(responder.http()).unwrap();
+    for method in ["GET", "HEAD"] {
+        for (field, status) in
+            [(etag, 304), (&format!("\"a\", W/{etag}"), 304), ("*", 304), ("\"a\"", 200), ("\"\"", 200)]
+        {
+            let headers = format!("If-None-Match: {field}\r\n");
+            connection.send(&request(method, "/tsa/chain.pem", &headers)).unwrap();
+            let again = connection.receive(method == "HEAD").unwrap().unwrap();
+            assert_eq!((again.status, again.expect("etag")), (status, etag), "{method} {field}");
+            assert_eq!(again.expect("cache-control"), reply.expect("cache-control"));
+            assert_eq!(again.header("content-length").is_some(), status == 200, "{again:?}");
+        }
+    }
     let post = exchange(responder.http(), &Query::new(1).request("/tsa/chain.pem", "")).unwrap();
     assert_eq!((post.status, post.expect("allow")), (405, "GET, HEAD"));
 }

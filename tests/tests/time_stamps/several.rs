@@ -61,8 +61,38 @@ fn at_one_path_each_policy_has_its_own_signer() {
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).unwrap()
     };
     assert_eq!((granted("first"), granted("second")), (2, 2));
-    // The chain at a path is that of the first.
-    assert!(get(responder.http(), "/tsa/chain.pem").text().len() > 500);
+}
+
+#[test]
+fn the_chain_at_a_path_has_each_certificate_of_its_authorities_once_and_those_that_sign_first() {
+    let (ca, other_ca) = (Ca::new("Time-stamping CA"), Ca::new("Another CA"));
+    let (first, second) = (ca.tsa_behind_an_intermediate(), proper(&other_ca));
+    let tsa = |name: &str, signer: &Signer, policy: &str, path: &str| {
+        Tsa::of(name, signer).policies(&[policy]).set(&format!("path = {path:?}"))
+    };
+    let tenant = Tenant::new("tests")
+        .tsa(&tsa("first", &first, A, "/tsa"))
+        .tsa(&tsa("apart", &second, A, "/apart"))
+        .tsa(&tsa("second", &second, B, "/tsa"))
+        .tsa(&tsa("again", &first, C, "/tsa"));
+    let responder = Site::new(&[tenant]).start();
+    let plain = |text: &str| text.chars().filter(|letter| !letter.is_whitespace()).collect::<String>();
+    let pem = |signer: &Signer| -> Vec<String> {
+        let text = std::fs::read_to_string(&signer.certificate).unwrap();
+        let parts = text.split_inclusive("-----END CERTIFICATE-----");
+        // What openssl writes before it is for people.
+        parts.filter_map(|part| Some(plain(&part[part.find("-----BEGIN")?..]))).collect()
+    };
+    let chain = |path: &str| {
+        let reply = get(responder.http(), &format!("{path}/chain.pem"));
+        (plain(&reply.text()), reply.expect("etag").to_owned())
+    };
+    let (first, second) = (pem(&first), pem(&second));
+    assert_eq!((first.len(), second.len()), (2, 1));
+    let (together, apart) = (chain("/tsa"), chain("/apart"));
+    assert_eq!(together.0, [&first[0], &second[0], &first[1]].map(String::as_str).concat());
+    assert_eq!(apart.0, second[0]);
+    assert_ne!(together.1, apart.1);
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! Where a tenant's authorities are asked, and the certificates that are had there.
+//!
+//! Invariant: at a path there is at least one authority, and its chain has every certificate of all of them once. Made
+//! with the configuration, so that nothing of it is made for a request. It does not know HTTP.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use precompute::{pki::Certificate, sign::TsaSigner};
+
+use super::authority::Authority;
+use crate::ocsp::store::hex;
+
+/// All of a tenant.
+#[derive(Default, Debug)]
+pub struct Doors(Vec<Door>);
+
+#[derive(Debug)]
+struct Door {
+    /// Behind the tenant's.
+    path: String,
+    authorities: Vec<Arc<Authority>>,
+    chain: Chain,
+}
+
+/// What is asked for at a path.
+#[derive(Clone, Copy, Debug)]
+pub struct Under<'a> {
+    /// In the order of the file; at least one.
+    pub authorities: &'a [Arc<Authority>],
+    /// Their certificates.
+    pub chain: &'a Chain,
+    /// Whether it is those that are asked for.
+    pub is_chain: bool,
+}
+
+/// Certificates in PEM.
+#[derive(Debug)]
+pub struct Chain {
+    /// Those that sign, in the order of their authorities, and then those behind them.
+    pub pem: String,
+    /// Its strong entity tag, quotes included.
+    pub etag: String,
+}
+
+impl Doors {
+    /// Of authorities in the order of the file, which they keep at each path.
+    pub fn new(authorities: Vec<Arc<Authority>>) -> Self {
+        let mut paths: Vec<(String, Vec<Arc<Authority>>)> = Vec::new();
+        for authority in authorities {
+            match paths.iter_mut().find(|(path, _)| *path == authority.path) {
+                Some((_, there)) => there.push(authority),
+                None => paths.push((authority.path.clone(), vec![authority])),
+            }
+        }
+        let door = |(path, authorities): (String, Vec<Arc<Authority>>)| {
+            let signers: Vec<_> = authorities.iter().map(|authority| &*authority.signer).collect();
+            Door { path, chain: Chain::of(&signers), authorities }
+        };
+        Self(paths.into_iter().map(door).collect())
+    }
+
+    /// Every authority.
+    pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
+        self.0.iter().flat_map(|door| &door.authorities)
+    }
+
+    /// Every path, behind the tenant's.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|door| &*door.path)
+    }
+
+    /// Those that are asked at `rest`, what follows the tenant's path.
+    pub fn at(&self, rest: &[u8]) -> Option<Under<'_>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (path, is_chain) = match rest.strip_suffix(b"/chain.pem") {
+            Some(path) => (path, true),
+            None => (rest.strip_suffix(b"/").unwrap_or(rest), false),
+        };
+        let Door { authorities, chain, .. } = self.0.iter().find(|door| door.path.as_bytes() == path)?;
+        Some(Under { authorities, chain, is_chain })
+    }
+}
+
+impl Chain {
+    /// Of all of these together, each certificate once.
+    fn of(signers: &[&TsaSigner]) -> Self {
+        let own = signers.iter().map(|signer| signer.certificate());
+        let behind = signers.iter().flat_map(|signer| signer.chain());
+        let mut certificates: Vec<&Certificate> = Vec::new();
+        for certificate in own.chain(behind) {
+            if !certificates.iter().any(|there| there.der() == certificate.der()) {
+                certificates.push(certificate);
+            }
+        }
+        let pem = |certificate: &Certificate| {
+            der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der()).unwrap_or_default()
+        };
+        let pem: String = certificates.into_iter().map(pem).collect();
+        let digest = digest::digest(&digest::SHA256, pem.as_bytes());
+        let mut etag = String::from("\"");
+        etag.extend(digest.as_ref()[..ETAG_OCTETS].iter().flat_map(|octet| hex(*octet)).map(char::from));
+        etag.push('"');
+        Self { pem, etag }
+    }
+}
+
+/// Of a SHA-256: nobody finds two chains with one tag by chance.
+const ETAG_OCTETS: usize = 16;
