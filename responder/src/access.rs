@@ -11,12 +11,18 @@ use std::{
         Arc,
         mpsc::{self, Receiver, SyncSender},
     },
+    time::Duration,
 };
 
 use precompute::pki::Serial;
 use tracing::info;
 
-use crate::{limits, metrics::Result as Counted, site::Issuer};
+use crate::{
+    limits,
+    metrics::Result as Counted,
+    site::Issuer,
+    tsa::{authority::Authority, counters::Outcome},
+};
 
 /// What is told of one request.
 #[derive(Debug)]
@@ -25,16 +31,37 @@ pub struct Line {
     pub client: IpAddr,
     /// Whom.
     pub tenant: Arc<str>,
-    /// For which issuer, where the request named one of the tenant's.
-    pub issuer: Option<Arc<Issuer>>,
-    /// About which certificate, where it was one.
-    pub serial: Option<Serial>,
-    /// How; a place in [`crate::metrics::METHODS`].
-    pub method: usize,
-    /// What became of it.
-    pub result: Counted,
+    /// What for.
+    pub about: About,
+    /// How; a place in [`crate::metrics::METHODS`], or none of them.
+    pub method: Option<usize>,
     /// Octets of the response with its head.
     pub octets: usize,
+}
+
+/// What a request was for, and what became of it.
+#[derive(Debug)]
+pub enum About {
+    /// Certificates.
+    Certificates {
+        /// For which issuer, where the request named one of the tenant's.
+        issuer: Option<Arc<Issuer>>,
+        /// About which certificate, where it was one.
+        serial: Option<Serial>,
+        /// What became of it.
+        result: Counted,
+    },
+    /// A time-stamp, or what else is had where they are made.
+    TimeStamp {
+        /// By whom.
+        tsa: Arc<Authority>,
+        /// What became of it.
+        outcome: Outcome,
+        /// Of HTTP.
+        status: u16,
+        /// From its header section to its response.
+        took: Duration,
+    },
 }
 
 /// Draws every so many-th request of one worker.
@@ -50,6 +77,11 @@ impl Sampler {
     /// Draws one of `every` requests; none for 0. `first` of them pass before, so that workers take turns.
     pub fn new(every: u32, first: u32, lines: SyncSender<Line>) -> Self {
         Self { every, left: Cell::new(first % every.max(1)), lines }
+    }
+
+    /// Whether any request is told.
+    pub fn is_on(&self) -> bool {
+        self.every > 0
     }
 
     /// Whether this request is told.
@@ -76,11 +108,19 @@ pub fn channel() -> (SyncSender<Line>, Receiver<Line>) {
 
 /// Writes lines to the log until all who send them have gone.
 pub fn write(lines: &Receiver<Line>) {
-    for Line { client, tenant, issuer, serial, method, result, octets } in lines {
-        let issuer = issuer.as_ref().map_or("", |issuer| issuer.name.as_str());
-        let serial = serial.map(|serial| serial.to_string()).unwrap_or_default();
-        let method = crate::metrics::METHODS.get(method).copied().unwrap_or_default();
-        info!(target: "access", %client, %tenant, issuer, serial, method, result = result.label(), octets, "request");
+    for Line { client, tenant, about, method, octets } in lines {
+        let method = method.and_then(|place| crate::metrics::METHODS.get(place)).copied().unwrap_or("other");
+        match about {
+            About::Certificates { issuer, serial, result } => {
+                let issuer = issuer.as_ref().map_or("", |issuer| issuer.name.as_str());
+                let serial = serial.map(|serial| serial.to_string()).unwrap_or_default();
+                info!(target: "access", %client, %tenant, issuer, serial, method, result = result.label(), octets, "request");
+            }
+            About::TimeStamp { tsa, outcome, status, took } => {
+                let (tsa, result, seconds) = (tsa.name.as_str(), outcome.label(), took.as_secs_f64());
+                info!(target: "access", %client, %tenant, tsa, method, result, status, octets, seconds, "request");
+            }
+        }
     }
 }
 
@@ -90,7 +130,8 @@ mod tests {
 
     fn line() -> Line {
         let client = IpAddr::from([127, 0, 0, 1]);
-        Line { client, tenant: "a".into(), issuer: None, serial: None, method: 0, result: Counted::Page, octets: 1 }
+        let about = About::Certificates { issuer: None, serial: None, result: Counted::Page };
+        Line { client, tenant: "a".into(), about, method: Some(0), octets: 1 }
     }
 
     #[test]

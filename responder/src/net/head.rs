@@ -179,6 +179,12 @@ pub fn rejection(out: &mut Vec<u8>, rejection: Rejection, context: &Context) {
     text(out, status, "", &format!("{status}\n"), context);
 }
 
+/// The status code of a response that was written here.
+pub fn status_of(response: &[u8]) -> u16 {
+    let digits = response.get(b"HTTP/1.1 ".len()..).unwrap_or_default().iter().take(3);
+    digits.fold(0, |status, digit| status * 10 + u16::from(digit.wrapping_sub(b'0') % 10))
+}
+
 fn decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();

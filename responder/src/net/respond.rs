@@ -32,7 +32,7 @@ use super::{
     worker::{Scratch, Worker},
 };
 use crate::{
-    access::Line,
+    access::{self, Line},
     limits,
     metrics::{Requests, Result as Counted},
     ocsp::{
@@ -75,10 +75,10 @@ pub async fn respond(
     let context = || context(worker, head, keep_alive, UnixTime::now());
     let site = worker.site();
     let (tenant, rest, method, refusal) = match Route::of(&site, head) {
-        Route::TimeStamps(_, under, refusal) => {
+        Route::TimeStamps(tenant, under, refusal) => {
             let mut scratch = worker.stamp_scratch.take();
-            let (if_none_match, may_wait) = (head.if_none_match, out.is_empty());
-            let exchange = stamp::Exchange { worker, under, refusal, if_none_match, context: context(), may_wait };
+            let (context, may_wait) = (context(), out.is_empty());
+            let exchange = stamp::Exchange { worker, client, tenant, under, head, refusal, context, may_wait };
             let responded = exchange.run(body, &mut scratch, out).await;
             worker.stamp_scratch.replace(scratch);
             return responded;
@@ -111,10 +111,9 @@ pub async fn respond(
             if let Some((issuer, serial)) = exchange.told.get() {
                 let (client, tenant) = (client.address(), Arc::clone(&tenant.name));
                 let issuer = issuer.map(Arc::clone);
+                let about = access::About::Certificates { issuer, serial, result };
                 let octets = out.len() - before;
-                if !worker.access.tell(Line { client, tenant, issuer, serial, method, result, octets }) {
-                    worker.counters.access_lost.fetch_add(1, Relaxed);
-                }
+                worker.tell(Line { client, tenant, about, method: Some(method), octets });
             }
             if result == Counted::Signed { Responded::Signed } else { Responded::Kept }
         }

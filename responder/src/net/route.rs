@@ -116,8 +116,8 @@ fn refusal_of_authority(under: &Under<'_>, head: &Head<'_>) -> Option<&'static R
     }
 }
 
-/// In [`crate::metrics::METHODS`].
-fn place(method: Method) -> Option<usize> {
+/// Where a method stands in [`crate::metrics::METHODS`].
+pub fn place(method: Method) -> Option<usize> {
     match method {
         Method::Get => Some(0),
         Method::Head => Some(1),

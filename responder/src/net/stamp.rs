@@ -9,14 +9,17 @@ use precompute::sign::{Job, Priority, SignError};
 use tokio::sync::oneshot;
 
 use super::{
+    client::Client,
     head::{self, Context},
-    http::none_match_names,
+    http::{Head, none_match_names},
     respond::Responded,
-    route::Refusal,
+    route::{self, Refusal},
     worker::Worker,
 };
 use crate::{
+    access::{About, Line},
     limits,
+    site::Tenant,
     tsa::{
         authority::Authority,
         counters::Outcome,
@@ -38,11 +41,12 @@ pub struct Scratch {
 /// One request to a tenant's authorities at one path; there is at least one.
 pub(super) struct Exchange<'a> {
     pub(super) worker: &'a Worker,
+    pub(super) client: &'a Client,
+    pub(super) tenant: &'a Tenant,
     pub(super) under: Under<'a>,
+    pub(super) head: &'a Head<'a>,
     /// What its header section is refused with.
     pub(super) refusal: Option<&'static Refusal>,
-    /// The field.
-    pub(super) if_none_match: Option<&'a [u8]>,
     pub(super) context: Context,
     /// Whether nothing stands in the output.
     pub(super) may_wait: bool,
@@ -51,13 +55,15 @@ pub(super) struct Exchange<'a> {
 impl<'a> Exchange<'a> {
     /// Writes the response.
     pub(super) async fn run(&self, body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Responded {
+        let (before, begun) = (out.len(), self.worker.access.is_on().then(Instant::now));
         let first = self.under.authorities.first();
         let (by, outcome) = if let Some(refusal) = self.refusal {
             head::refusal(out, refusal, &self.context);
             (first, Outcome::Refused)
         } else if self.under.is_chain {
             let chain = self.under.chain;
-            let is_current = self.if_none_match.is_some_and(|field| none_match_names(field, chain.etag.as_bytes()));
+            let is_current =
+                self.head.if_none_match.is_some_and(|field| none_match_names(field, chain.etag.as_bytes()));
             head::chain(out, chain, is_current, &self.context);
             (first, Outcome::Chain)
         } else {
@@ -68,8 +74,29 @@ impl<'a> Exchange<'a> {
         };
         if let Some(authority) = by {
             authority.outcomes.count(self.worker.number, outcome);
+            if let Some(begun) = begun.filter(|_| self.worker.access.draws()) {
+                self.tell(authority, outcome, begun, &out[before..]);
+            }
         }
         if outcome == Outcome::Granted { Responded::Signed } else { Responded::Kept }
+    }
+
+    /// Has the log told of it.
+    fn tell(&self, authority: &Arc<Authority>, outcome: Outcome, begun: Instant, response: &[u8]) {
+        let about = About::TimeStamp {
+            tsa: Arc::clone(authority),
+            outcome,
+            status: head::status_of(response),
+            took: begun.elapsed(),
+        };
+        let (client, tenant) = (self.client.address(), Arc::clone(&self.tenant.name));
+        self.worker.tell(Line {
+            client,
+            tenant,
+            about,
+            method: route::place(self.head.method),
+            octets: response.len(),
+        });
     }
 
     /// Answers a query: by whom, and with what; `None` where the output has to leave first.

@@ -35,7 +35,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    access::Sampler,
+    access::{Line, Sampler},
     limits,
     metrics::Counters,
     ocsp::miss::Misses,
@@ -248,6 +248,13 @@ impl Worker {
     #[allow(clippy::redundant_allocation)]
     pub fn site(&self) -> Rc<Arc<Site>> {
         Rc::clone(&self.site.borrow())
+    }
+
+    /// Has the log told of a request, where its writer keeps up.
+    pub(super) fn tell(&self, line: Line) {
+        if !self.access.tell(line) {
+            self.counters.access_lost.fetch_add(1, Relaxed);
+        }
     }
 
     /// Counts seconds, and ends what is overdue.

@@ -1,12 +1,13 @@
 //! Time-stamping, end to end: documents' digests stamped over HTTP by the built responder (RFC 3161).
 //!
 //! What HTTP promises is in `http`, what tokens say and who verifies them in `tokens`, how authorities are kept apart in
-//! `several`, what the service refuses to start with in `refusals`, what comes while nobody signs in `outage`, and what is kept of tokens in `record`. In
+//! `several`, what the service refuses to start with in `refusals`, what comes while nobody signs in `outage`, and what is kept of tokens in `record`, and what operators see in `operators`. In
 //! `clients` are the programs that people stamp with, as they are shipped. Queries are written by hand or by clients, and
 //! each kind of key is judged by verifiers that are not ours.
 
 mod clients;
 mod http;
+mod operators;
 mod outage;
 mod record;
 mod refusals;
@@ -22,8 +23,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A responder with one authority at `/tsa`, after `set` has changed what it likes of it.
 fn stamping(kind: KeyKind, set: impl FnOnce(Tsa) -> Tsa) -> (Ca, Responder) {
+    let (ca, site) = site(kind, set);
+    (ca, site.start())
+}
+
+/// The same after `edit` has changed what it likes of the configuration.
+fn stamping_after(kind: KeyKind, edit: impl FnOnce(String) -> String) -> (Ca, Responder) {
+    let (ca, site) = site(kind, |tsa| tsa);
+    site.edit_config(edit);
+    (ca, site.start())
+}
+
+fn site(kind: KeyKind, set: impl FnOnce(Tsa) -> Tsa) -> (Ca, Site) {
     let ca = Ca::new("Time-stamping CA");
     let signer = ca.tsa(TsaCertificate::Proper, kind);
-    let responder = Site::new(&[Tenant::new("tests").tsa(&set(Tsa::of("stamps", &signer)))]).start();
-    (ca, responder)
+    let site = Site::new(&[Tenant::new("tests").tsa(&set(Tsa::of("stamps", &signer)))]);
+    (ca, site)
 }
