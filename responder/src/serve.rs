@@ -144,10 +144,10 @@ fn run_with(
     })?;
     let states = engine.states();
     let TimeStamping { clock, lease, record } = &config.time_stamping;
-    let (record, recorders) = match record.clone().map(|options| record::start(options, config.workers)).transpose()? {
-        Some((writer, recorders)) => (Some(Arc::new(writer)), recorders),
-        None => (None, Vec::new()),
-    };
+    let record = record.clone().map(|options| record::start(options, config.workers)).transpose();
+    let record = record.map_err(|error| format!("{}: time_stamping.record: {error}", path.display()))?;
+    let (record, recorders) =
+        record.map_or((None, Vec::new()), |(writer, recorders)| (Some(Arc::new(writer)), recorders));
     let audit = record.as_ref().map(|record| record.audit());
     let note = move |transition: &Transition| audit.iter().for_each(|audit| audit.note(transition));
     let clocks = Arc::new(Clocks::new(*clock, *lease, Arc::new(note)));

@@ -49,7 +49,7 @@ pub const IMPRINT_OCTETS_MAX: usize = 64;
 /// Where the record is and when a new file is begun.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// The file that is appended to. A device, such as /dev/null, is never rotated.
+    /// The file that is appended to: a regular one, or none yet.
     pub path: PathBuf,
     /// Octets after which another file is begun.
     pub rotate_octets: u64,
@@ -193,10 +193,18 @@ pub struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What would keep the record from being written, or another file from being begun, without a trace of the look.
+pub fn check(options: &Options) -> Result<(), FileError> {
+    file::check(&options.path)
+}
+
 /// Opens the file and begins to write; gives a [`Recorder`] for each of so many serving threads.
 pub fn start(options: Options, workers: usize) -> Result<(Writer, Vec<Recorder>), FileError> {
-    let path = options.path.clone();
-    let file = file::Appended::open(options)?;
+    start_on(file::Appended::open(options)?, workers)
+}
+
+fn start_on(file: file::Appended, workers: usize) -> Result<(Writer, Vec<Recorder>), FileError> {
+    let path = file.path().to_owned();
     let counters = Arc::<Counters>::default();
     let (orders, given) = mpsc::sync_channel(limits::RECORD_ORDERS_MAX);
     let (senders, queues): (Vec<_>, Vec<_>) =

@@ -4,15 +4,15 @@
 //! anything else does, or all of it again in the next file. Time is a parameter. It does not know what lines say.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use precompute::pki::{FileError, UnixTime};
-use rustix::fs::OFlags;
+use rustix::fs::{Access, OFlags, access};
 
 use super::Options;
 
@@ -63,8 +63,7 @@ pub(super) struct Appended {
 #[derive(Debug)]
 struct Opened {
     file: File,
-    /// `None`: not a file that could be renamed.
-    begun: Option<SystemTime>,
+    begun: SystemTime,
     octets: u64,
     unsynchronised: bool,
 }
@@ -72,17 +71,10 @@ struct Opened {
 impl Appended {
     /// Opens or makes it. A line that was not finished, because whoever wrote it was killed or lost power, is.
     pub(super) fn open(options: Options) -> Result<Self, FileError> {
-        let opened = Opened::open(&options.path).map_err(|error| {
-            let directory = options.path.parent().unwrap_or(Path::new("/")).display();
-            FileError::new(
-                &options.path,
-                format_args!(
-                    "the record of time-stamps cannot be written there: {error}; it needs a directory that exists and that this \
-                     process may write ({directory})"
-                ),
-            )
-        })?;
-        Ok(Self { options, opened })
+        match Opened::open(&options.path) {
+            Ok(opened) => Ok(Self { options, opened }),
+            Err(error) => Err(refusal(&options.path, &error)),
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -102,7 +94,7 @@ impl Appended {
 
     /// Has the disk keep what was appended.
     pub(super) fn synchronise(&mut self) -> io::Result<()> {
-        if self.opened.unsynchronised && self.opened.begun.is_some() {
+        if self.opened.unsynchronised {
             self.opened.file.sync_data()?;
         }
         self.opened.unsynchronised = false;
@@ -116,7 +108,7 @@ impl Appended {
         self.opened.file.unlock()?;
         match Opened::open(&self.options.path) {
             Ok(opened) => self.opened = opened,
-            Err(error) => return self.opened.lock().and(Err(error)),
+            Err(error) => return lock(&self.opened.file).and(Err(error)),
         }
         pending.rewind();
         synchronised
@@ -125,10 +117,8 @@ impl Appended {
     /// Whether it has grown or aged enough.
     pub(super) fn is_due(&self, now: SystemTime) -> bool {
         let Options { rotate_octets, rotate_age, .. } = &self.options;
-        self.opened.octets > 0
-            && self.opened.begun.is_some_and(|begun| {
-                self.opened.octets >= *rotate_octets || now.duration_since(begun).is_ok_and(|age| age >= *rotate_age)
-            })
+        let Opened { begun, octets, .. } = self.opened;
+        octets > 0 && (octets >= *rotate_octets || now.duration_since(begun).is_ok_and(|age| age >= *rotate_age))
     }
 
     /// Renames it and begins another. Gives what was removed because no more are to be kept.
@@ -147,10 +137,7 @@ impl Appended {
             Err(error) => return fs::rename(&target, path).and(Err(error)),
         }
         pending.rewind();
-        if let Some(directory) = path.parent() {
-            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            File::open(directory)?.sync_all()?;
-        }
+        File::open(directory(path))?.sync_all()?;
         self.remove_surplus()
     }
 
@@ -158,10 +145,9 @@ impl Appended {
     fn remove_surplus(&self) -> io::Result<Vec<PathBuf>> {
         let Some(keep) = self.options.keep else { return Ok(Vec::new()) };
         let path = &self.options.path;
-        let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let mut rotated = Vec::new();
-        for entry in fs::read_dir(directory)? {
+        for entry in fs::read_dir(directory(path))? {
             let entry = entry?;
             let is_rotated = entry.file_name().to_str().is_some_and(|other| {
                 let suffix = other.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.'));
@@ -190,23 +176,17 @@ fn is_suffix(text: &[u8]) -> bool {
 
 impl Opened {
     fn open(path: &Path) -> io::Result<Self> {
-        // Without waiting for somebody to read a pipe; regular files do not care.
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).mode(MODE);
-        let mut file = match options.clone().create_new(true).open(path) {
+        let mut file = match appending().create_new(true).mode(MODE).open(path) {
             Ok(file) => {
                 // Whatever the umask says: see MODE.
                 file.set_permissions(fs::Permissions::from_mode(MODE))?;
                 file
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options.open(path)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => open_what_is_there(path)?,
             Err(error) => return Err(error),
         };
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Ok(Self { file, begun: None, octets: 0, unsynchronised: false });
-        }
         lock(&file)?;
+        let metadata = file.metadata()?;
         let mut octets = metadata.len();
         if octets > 0 {
             let mut last = [0];
@@ -218,18 +198,77 @@ impl Opened {
             }
         }
         let begun = metadata.created().unwrap_or_else(|_| SystemTime::now());
-        Ok(Self { file, begun: Some(begun), octets, unsynchronised: false })
+        Ok(Self { file, begun, octets, unsynchronised: false })
     }
+}
 
-    fn lock(&self) -> io::Result<()> {
-        if self.begun.is_some() { lock(&self.file) } else { Ok(()) }
+/// Whether the record could be written at `path`, and begun anew there, without a trace of the look: another process may be
+/// writing it.
+pub(super) fn check(path: &Path) -> Result<(), FileError> {
+    let opened = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => open_what_is_there(path).map(drop),
+    };
+    // For the name of a new one, and of one that is put aside.
+    let may_rename = || Ok(access(directory(path), Access::WRITE_OK | Access::EXEC_OK)?);
+    opened.and_then(|()| may_rename()).map_err(|error| refusal(path, &error))
+}
+
+/// A file's directory.
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Without waiting for anybody at the other end of a pipe; regular files do not care.
+fn appending() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
+    options
+}
+
+/// Opens it if it is a regular file, and makes none.
+fn open_what_is_there(path: &Path) -> io::Result<File> {
+    // Before it is opened, which some devices do not take as a mere look; and after, for what was opened.
+    regular(&fs::metadata(path)?)?;
+    let file = appending().open(path)?;
+    regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Of anything else nothing can be had again, and its other end may keep a writer waiting.
+fn regular(metadata: &Metadata) -> io::Result<()> {
+    let kind = metadata.file_type();
+    let kind = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(io::Error::other(format!(
+        "{kind} is there, and the record is a regular file; name another, or remove what is there"
+    )))
+}
+
+/// For operators.
+fn refusal(path: &Path, error: &io::Error) -> FileError {
+    let what = "the record of time-stamps cannot be written there";
+    if error.raw_os_error().is_none() {
+        return FileError::new(path, format_args!("{what}: {error}"));
     }
+    let directory = directory(path).display();
+    FileError::new(
+        path,
+        format_args!(
+            "{what}: {error}; it needs a directory that exists and a file in it, both of which this process may write ({directory})"
+        ),
+    )
 }
 
 /// Two processes would rename files under each other.
 fn lock(file: &File) -> io::Result<()> {
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::Error::other("another process writes its record there"),
+        TryLockError::WouldBlock => io::Error::other("another process writes its record there; name another file"),
         TryLockError::Error(error) => error,
     })
 }

@@ -4,7 +4,6 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io::Write as _,
-    os::unix::fs::symlink,
     path::Path,
     thread,
     time::Instant,
@@ -113,8 +112,7 @@ fn what_was_recorded_before_the_end_is_there_after_it_and_a_restart_goes_on_behi
 fn while_the_disk_is_full_tokens_wait_then_are_dropped_and_counted_and_the_record_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("record");
-    symlink("/dev/full", &path).unwrap();
-    let (writer, recorders) = start(Options::new(path.clone()), 2).unwrap();
+    let (writer, recorders) = start_on(file::Appended::full(Options::new(path.clone())), 2).unwrap();
     let (a, b) = (origin("a"), origin("b"));
     // More than there is room for, on one of two queues; no call takes long.
     let (mut taken, mut slowest, mut number) = (0_u32, Duration::ZERO, 0);
@@ -133,7 +131,6 @@ fn while_the_disk_is_full_tokens_wait_then_are_dropped_and_counted_and_the_recor
     assert_eq!(state.written, 0);
 
     // There is room again, on another disk.
-    fs::remove_file(&path).unwrap();
     writer.reopen();
     until("it is written", || writer.state().written >= u64::from(taken));
     let state = writer.finish();
@@ -152,7 +149,7 @@ fn while_the_disk_is_full_tokens_wait_then_are_dropped_and_counted_and_the_recor
 
 #[test]
 fn the_end_does_not_wait_for_a_full_disk_for_long() {
-    let (writer, recorders) = start(Options::new("/dev/full".into()), 1).unwrap();
+    let (writer, recorders) = start_on(file::Appended::full(Options::new("record".into())), 1).unwrap();
     for number in 0..500 {
         assert!(recorders[0].record(token(&origin("a"), number)));
     }

@@ -12,6 +12,15 @@ fn pending(text: &str) -> Pending {
     Pending { lines: text.into(), written: 0 }
 }
 
+impl Appended {
+    /// On a disk without room, until it is opened by its name.
+    pub(in super::super) fn full(options: Options) -> Self {
+        let file = File::options().append(true).open("/dev/full").unwrap();
+        let begun = SystemTime::now();
+        Self { options, opened: Opened { file, begun, octets: 0, unsynchronised: false } }
+    }
+}
+
 fn append(file: &mut Appended, text: &str) {
     file.append(&mut pending(text)).unwrap();
 }
@@ -180,15 +189,72 @@ fn two_records_in_one_file_are_refused_with_its_name() {
 }
 
 #[test]
-fn a_device_is_written_to_and_never_renamed() {
-    let mut null = Appended::open(Options { rotate_octets: 1, ..options(Path::new("/dev/null")) }).unwrap();
-    append(&mut null, "a\n");
-    assert!(!null.is_due(SystemTime::now() + Duration::from_secs(1 << 20)));
-    null.synchronise().unwrap();
-    let mut full = Appended::open(options(Path::new("/dev/full"))).unwrap();
+fn what_finds_no_room_stays_to_be_written() {
+    let mut full = Appended::full(options(Path::new("record")));
     let mut left = pending("a\nb\n");
     for _ in 0..3 {
         assert_eq!(full.append(&mut left).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!((left.lines.as_str(), left.written), ("a\nb\n", 0), "nothing is given up");
+    }
+}
+
+/// Everything that is no regular file, by what it is called, below `dir`.
+fn others(dir: &Path) -> Vec<(PathBuf, &'static str)> {
+    let at = |name: &str| dir.join(name);
+    fs::create_dir(at("directory")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+    std::os::unix::fs::symlink("fifo", at("link")).unwrap();
+    vec![
+        (at("directory"), "a directory"),
+        (at("fifo"), "a FIFO"),
+        (at("socket"), "a socket"),
+        (at("link"), "a FIFO"),
+        ("/dev/null".into(), "a device"),
+    ]
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once_also_when_it_takes_the_place_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, kind) in others(dir.path()) {
+        for problem in [Appended::open(options(&path)).unwrap_err(), check(&path).unwrap_err()] {
+            let problem = problem.to_string();
+            let wanted = [path.to_str().unwrap(), kind, "is a regular file; name another"];
+            assert!(wanted.iter().all(|wanted| problem.contains(wanted)), "{problem}");
+        }
+        let place = dir.path().join("record");
+        let mut file = Appended::open(options(&place)).unwrap();
+        fs::remove_file(&place).unwrap();
+        std::os::unix::fs::symlink(&path, &place).unwrap();
+        let problem = file.reopen(&mut Pending::default()).unwrap_err().to_string();
+        assert!(problem.contains(kind), "{problem}");
+        append(&mut file, "a\n");
+        fs::remove_file(&place).unwrap();
+    }
+}
+
+#[test]
+fn a_look_leaves_no_trace_and_finds_what_would_keep_a_record_from_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    check(&path).unwrap();
+    assert!(!path.exists());
+    fs::write(&path, "a torn li").unwrap();
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    check(&path).unwrap();
+    assert_eq!((read(&path).as_str(), fs::metadata(&path).unwrap().modified().unwrap()), ("a torn li", before));
+    // Nor does it matter to the look that another process writes there, or to that one.
+    let mut writing = Appended::open(options(&path)).unwrap();
+    check(&path).unwrap();
+    append(&mut writing, "a\n");
+    Appended::open(options(&path)).unwrap_err();
+    // A link that leads nowhere.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(dir.path().join("none"), &link).unwrap();
+    for path in [link, dir.path().join("none/record"), path.join("record")] {
+        let problem = check(&path).unwrap_err().to_string();
+        assert!(problem.contains(path.to_str().unwrap()) && problem.contains("a directory that exists"), "{problem}");
+        Appended::open(options(&path)).unwrap_err();
     }
 }
