@@ -51,6 +51,10 @@ fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> O
         section.problem(key, "has no use without a file; add `record = \"/var/lib/ostia/tokens.jsonl\"`");
     }
     let options = options?;
+    if let Err(problem) = record::check(&options) {
+        // A start finds it as well; a running service goes on with the file that it has, and says what is wrong.
+        section.problem_that_may_pass("record", problem);
+    }
     Some(record::Options {
         rotate_octets: octets.map_or(options.rotate_octets, |octets| octets as u64),
         rotate_age: age.unwrap_or(options.rotate_age),

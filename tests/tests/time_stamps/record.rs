@@ -1,8 +1,8 @@
 //! The record of tokens: a line for each, in the file that the configuration names, also across a rename and an end.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::net::UnixListener, path::Path, process::Command};
 
-use ostia_tests::{Ca, KeyKind, Query, Site, Tenant, Tsa, TsaCertificate, bash, until};
+use ostia_tests::{Ca, KeyKind, Query, Site, Tenant, Tsa, TsaCertificate, bash, programs, run, until};
 
 use crate::PATIENCE;
 
@@ -34,10 +34,13 @@ fn every_token_that_a_client_got_stands_in_the_record() {
     until("they are written", PATIENCE, || (lines(&dir).len() == given.len()).then_some(()));
     // As logrotate does: renamed, and the service told. In its place is what cannot be opened, for a while.
     fs::rename(dir.join("tokens.jsonl"), dir.join("tokens.jsonl.1")).unwrap();
-    fs::create_dir(dir.join("tokens.jsonl")).unwrap();
+    bash(&dir, "mkfifo tokens.jsonl");
     responder.signal("HUP");
     until("it is told", PATIENCE, || responder.log().contains("lines go on to the file").then_some(()));
-    fs::remove_dir(dir.join("tokens.jsonl")).unwrap();
+    assert!(responder.log().contains("cannot be begun anew: a FIFO is there"), "{}", responder.log());
+    assert_eq!(responder.metric("ostia_tsa_record_faulty", ""), 1.0);
+    until("it is read again", PATIENCE, || responder.log().contains("was read again").then_some(()));
+    fs::remove_file(dir.join("tokens.jsonl")).unwrap();
     until("the file is there again", PATIENCE, || dir.join("tokens.jsonl").exists().then_some(()));
     given.extend((20..40).map(|number| ask(&responder, number)));
     assert!(responder.end_by("TERM").success(), "{}", responder.log());
@@ -63,13 +66,75 @@ fn every_token_that_a_client_got_stands_in_the_record() {
 }
 
 #[test]
-fn a_record_that_cannot_be_opened_refuses_the_start() {
+fn a_record_that_could_not_be_written_is_found_by_a_check_and_refuses_the_start() {
     let ca = Ca::new("Time-stamping CA");
     let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
     let site = Site::new(&[Tenant::new("tests").tsa(&Tsa::of("stamps", &signer))]);
-    site.edit_config(|text| text.replace("[time_stamping]\n", "[time_stamping]\nrecord = \"nowhere/tokens.jsonl\"\n"));
-    let said = site.refuses_to_start();
-    assert!(said.contains("nowhere/tokens.jsonl"), "{said}");
-    site.edit_config(|text| text.replace("record = \"nowhere/tokens.jsonl\"", "record_keep = 3"));
+    site.edit_config(|text| text.replace("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens.jsonl\"\n"));
+    let config = site.config();
+    let is_refused = |record: &str, wanted: &str| {
+        site.edit_config(|text| {
+            let (before, rest) = text.split_once("\nrecord = ").unwrap();
+            format!("{before}\nrecord = {record:?}\n{}", rest.split_once('\n').unwrap().1)
+        });
+        site.is_refused(&[config.to_str().unwrap(), "time_stamping.record: ", record, wanted]);
+    };
+    let dir = site.dir();
+    bash(dir, "mkfifo fifo && ln -s fifo link && ln -s none lost && mkdir directory");
+    let _socket = UnixListener::bind(dir.join("socket")).unwrap();
+    for (record, wanted) in [
+        ("nowhere/tokens.jsonl", "it needs a directory that exists"),
+        ("lost", "it needs a directory that exists"),
+        ("fifo", "a FIFO is there, and the record is a regular file; name another"),
+        ("link", "a FIFO is there"),
+        ("directory", "a directory is there"),
+        ("socket", "a socket is there"),
+        ("/dev/null", "a device is there"),
+    ] {
+        is_refused(record, wanted);
+    }
+    // A directory in which no other file could be begun; without the right of root to write there all the same.
+    bash(dir, "mkdir closed && touch closed/tokens.jsonl && chmod 555 closed");
+    is_refused_by_check_alone(&site, "closed/tokens.jsonl");
+    site.edit_config(|text| text.replace("record = \"closed/tokens.jsonl\"", "record_keep = 3"));
     site.is_refused(&["time_stamping.record_keep", "add `record ="]);
+}
+
+/// By a user who may write the file, and not its directory.
+fn is_refused_by_check_alone(site: &Site, record: &str) {
+    site.edit_config(|text| text.replace("record = \"/dev/null\"", &format!("record = {record:?}")));
+    let mut check = Command::new("setpriv");
+    check.args(["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", "--"]);
+    check.arg(&programs().responder).args(["check", "--config"]).arg(site.config());
+    let ended = run(&mut check);
+    let wanted = ["time_stamping.record: ", record, "Permission denied", "this process may write"];
+    assert!(!ended.status.success() && wanted.iter().all(|wanted| ended.text.contains(wanted)), "{ended:?}");
+}
+
+#[test]
+fn a_check_leaves_the_record_as_it_is_also_while_it_is_written() {
+    let ca = Ca::new("Time-stamping CA");
+    let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+    let site = Site::new(&[Tenant::new("tests").tsa(&Tsa::of("stamps", &signer))]);
+    site.edit_config(|text| text.replace("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens.jsonl\"\n"));
+    let record = site.dir().join("tokens.jsonl");
+    let checked = |site: &Site| {
+        let ended = site.check();
+        assert!(ended.status.success(), "{ended:?}");
+    };
+    checked(&site);
+    assert!(!record.exists(), "none was made");
+    fs::write(&record, "{\"torn").unwrap();
+    checked(&site);
+    assert_eq!(fs::read_to_string(&record).unwrap(), "{\"torn");
+    let responder = site.start();
+    Query::new(1).at(responder.http(), "/tsa").granted();
+    let written = || responder.metric("ostia_tsa_record_lines_total", "");
+    until("it is written", PATIENCE, || (written() == 1.0).then_some(()));
+    let before = fs::read(&record).unwrap();
+    checked(&responder.site);
+    assert_eq!(fs::read(&record).unwrap(), before);
+    Query::new(2).at(responder.http(), "/tsa").granted();
+    until("it is written", PATIENCE, || (written() == 2.0).then_some(()));
+    assert_eq!(responder.metric("ostia_tsa_record_faulty", ""), 0.0);
 }
