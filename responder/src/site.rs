@@ -237,6 +237,14 @@ impl Site {
         self.tenants.iter().flat_map(|tenant| tenant.authorities().map(|authority| (&*tenant.name, authority)))
     }
 
+    /// The same as `tenant/name`, but for those that `former` has under this name already.
+    pub fn authorities_since(&self, former: Option<&Self>) -> Vec<String> {
+        let named = |site: &Self| site.authorities().map(|(tenant, tsa)| format!("{tenant}/{}", tsa.name)).collect();
+        let (mut names, before): (Vec<_>, Vec<_>) = (named(self), former.map(named).unwrap_or_default());
+        names.retain(|name| !before.contains(name));
+        names
+    }
+
     /// The tenants, in the order of the file.
     pub fn tenants(&self) -> &[Tenant] {
         &self.tenants

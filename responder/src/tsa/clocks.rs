@@ -9,6 +9,7 @@ use std::{
 };
 
 use precompute::config::TsaPolicy;
+use tracing::warn;
 
 use super::clock::{self, Clock, ClockSource, Keeper, Monotone, Policy, Transition};
 
@@ -61,6 +62,18 @@ impl Clocks {
         let clock = clocks.into_iter().next().ok_or_else(|| io::Error::other("no clock was started"))?;
         watched.push((keeper, Arc::clone(&clock)));
         Ok(clock)
+    }
+
+    /// Warns, once for all of these authorities together, where nobody checks their clock.
+    pub fn warn_if_unchecked(&self, authorities: &[String]) {
+        if self.source == ClockSource::Unchecked && !authorities.is_empty() {
+            let authorities = authorities.join(", ");
+            warn!(
+                authorities,
+                "clock = \"unchecked\": their time-stamps tell whatever this machine's clock shows, right or wrong; use \
+                 \"kernel\" or \"chrony\" where anybody relies on them"
+            );
+        }
     }
 
     /// Watches no more what none of these is.

@@ -1,9 +1,9 @@
-//! What those who run the service see of it: the sample of requests in the log.
+//! What those who run the service see of it, and what it says to people who come by.
 
 use std::time::Duration;
 
 use ostia_tests::{
-    KeyKind, Query, Stamped,
+    Ca, KeyKind, Query, Site, Stamped, Tenant, Tsa, TsaCertificate,
     http::{Connection, exchange, get, request},
     until,
 };
@@ -57,4 +57,29 @@ fn a_sample_of_the_requests_for_time_stamps_is_told_in_the_log() {
         let told: usize = field(line, "octets").parse().unwrap();
         assert!((body + 100..body + 400).contains(&told), "with the head, {body}: {line}");
     }
+}
+
+#[test]
+fn a_clock_that_nobody_checks_is_warned_of_once_with_all_who_tell_time_by_it() {
+    let ca = Ca::new("Time-stamping CA");
+    let tsa = |name: &str, lines: &str| {
+        let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+        Tsa::of(name, &signer).set(&format!("path = \"/{name}\"\n{lines}"))
+    };
+    // Three different promises.
+    let one = Tenant::new("a").set("path = \"/a\"").tsa(&tsa("x", "")).tsa(&tsa("y", "accuracy = \"2s\""));
+    let two = Tenant::new("b").set("path = \"/b\"").tsa(&tsa("z", "precision = \"microseconds\""));
+    let responder = Site::new(&[one, two]).start();
+    let warnings = || -> Vec<String> {
+        responder.log().lines().filter(|line| line.contains("\\\"unchecked\\\"")).map(str::to_owned).collect()
+    };
+    assert_eq!(warnings().len(), 1, "{}", responder.log());
+    assert!(warnings()[0].contains("a/x, a/y, b/z") && warnings()[0].contains("WARN"), "{}", warnings()[0]);
+    // Who comes later is told of, and nobody again.
+    responder.reload(|text| text + &tsa("w", "accuracy = \"3s\"").text());
+    until("it is told", PATIENCE, || (warnings().len() == 2).then_some(()));
+    assert!(warnings()[1].contains("\"b/w\""), "{}", warnings()[1]);
+    responder.reload(|text| text);
+    until("it is read again", PATIENCE, || (responder.log().matches("was read again").count() == 2).then_some(()));
+    assert_eq!(warnings().len(), 2);
 }

@@ -70,10 +70,6 @@ impl Keeper {
                 Box::new(move |deadline| chrony.read(deadline))
             }
             ClockSource::Unchecked => {
-                warn!(
-                    "clock = \"unchecked\": time-stamps tell whatever this machine's clock shows, right or wrong; use \
-                     \"kernel\" or \"chrony\" where anybody relies on them"
-                );
                 for clock in &watched {
                     clock.board.write(Ok(Lease::unchecked(&clock.policy)));
                 }
