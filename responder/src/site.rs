@@ -28,6 +28,7 @@ use tracing::error;
 use crate::{
     metrics::Requests,
     ocsp::store::hex,
+    page,
     tsa::{
         authority::Authority,
         clocks::Clocks,
@@ -52,6 +53,8 @@ pub struct Tenant {
     pub request_anchors: Arc<[Certificate]>,
     /// The hash algorithms of the CertIDs whose answers are signed before anybody asks.
     pub presign: Vec<HashAlgorithm>,
+    /// For people who come by.
+    pub page: String,
     /// Requests that name none of its issuers.
     pub requests: Arc<Requests>,
     hosts: Vec<String>,
@@ -304,8 +307,10 @@ impl Tenant {
                 .map_err(io::Error::other)
         };
         let authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
+        let doors = Doors::new(authorities);
         Ok(Self {
             name: config.name.as_str().into(),
+            page: page::text(&config.path, !issuers.is_empty(), doors.paths()),
             policy: config.policy,
             request_anchors: Arc::clone(&config.request_anchors),
             presign: config.presign.clone(),
@@ -314,7 +319,7 @@ impl Tenant {
             path: config.path.clone(),
             directory: Directory::of(&issuers),
             issuers,
-            doors: Doors::new(authorities),
+            doors,
         })
     }
 
@@ -374,6 +379,7 @@ mod tests {
             policy: Policy::DEFAULT,
             request_anchors: Arc::default(),
             presign: Vec::new(),
+            page: String::new(),
             requests: Arc::new(Requests::new(0)),
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             path: (*path).to_owned(),

@@ -455,8 +455,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn page(&self, out: &mut Vec<u8>) -> Counted {
-        const TEXT: &str = "This is an OCSP responder (RFC 6960). It answers POST with application/ocsp-request, and GET with the request in base64.\n";
-        head::text(out, "200 OK", "", TEXT, &self.context(UnixTime::now()));
+        head::text(out, "200 OK", "", &self.tenant.page, &self.context(UnixTime::now()));
         Counted::Page
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ostia_tests::{
-    Ca, KeyKind, Query, Site, Stamped, Tenant, Tsa, TsaCertificate,
+    Ca, Delegate, KeyKind, Query, Site, Stamped, Tenant, Tsa, TsaCertificate,
     http::{Connection, exchange, get, request},
     until,
 };
@@ -82,4 +82,29 @@ fn a_clock_that_nobody_checks_is_warned_of_once_with_all_who_tell_time_by_it() {
     responder.reload(|text| text);
     until("it is read again", PATIENCE, || (responder.log().matches("was read again").count() == 2).then_some(()));
     assert_eq!(warnings().len(), 2);
+}
+
+#[test]
+fn people_who_come_by_are_told_what_is_served_at_each_tenants_path() {
+    let ca = Ca::new("CA");
+    let delegate = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let tsa =
+        |path: &str| Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256)).set(&format!("path = {path:?}"));
+    let tenant = |name: &str| Tenant::new(name).set(&format!("path = \"/{name}\""));
+    let ocsp = |tenant: Tenant| tenant.issuer("ca", &ca, &format!("index = {:?}", ca.index()), &delegate.lines());
+    let responder =
+        Site::new(&[ocsp(tenant("ocsp")), tenant("stamps").tsa(&tsa("/tsa")), ocsp(tenant("both")).tsa(&tsa("/here"))])
+            .start();
+    for (path, has_ocsp, door) in
+        [("/ocsp", true, None), ("/stamps", false, Some("/stamps/tsa")), ("/both/", true, Some("/both/here"))]
+    {
+        let reply = get(responder.http(), path);
+        let text = reply.text();
+        assert_eq!((reply.status, text.contains("OCSP responder")), (200, has_ocsp), "{path}: {text}");
+        assert_eq!(text.contains("time-stamping authority"), door.is_some(), "{path}: {text}");
+        if let Some(door) = door {
+            assert!(text.contains(&format!("At {door} ")) && text.contains(&format!("{door}/chain.pem")), "{text}");
+            assert_eq!(get(responder.http(), &format!("{door}/chain.pem")).status, 200);
+        }
+    }
 }

@@ -1,0 +1,43 @@
+//! The page for people who come by at a tenant's path.
+//!
+//! Pure: it says what is served there, and to what kind of request. It does not know who asks.
+
+use std::fmt::Write as _;
+
+/// For a tenant at `path` that answers for certificates or not, and time-stamps at `doors` behind its path.
+pub fn text<'d>(path: &str, has_issuers: bool, doors: impl Iterator<Item = &'d str>) -> String {
+    let mut page = String::new();
+    if has_issuers {
+        page += "This is an OCSP responder (RFC 6960). It answers POST with application/ocsp-request, and GET with the request in base64.\n";
+    }
+    for door in doors {
+        let _ = writeln!(
+            page,
+            "At {path}{door} is a time-stamping authority (RFC 3161). It answers POST with application/timestamp-query, and GET of {path}{door}/chain.pem with its certificates."
+        );
+    }
+    if page.is_empty() {
+        page += "Nothing is served here.\n";
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_says_what_is_served_and_nothing_else() {
+        let page = |has_issuers: bool, doors: &[&str]| text("/a", has_issuers, doors.iter().copied());
+        let (ocsp, stamps) = ("OCSP responder", "time-stamping authority");
+        for (has_issuers, doors) in [(true, &[][..]), (false, &["/tsa"]), (true, &["/tsa", "/more"]), (false, &[])] {
+            let page = page(has_issuers, doors);
+            assert_eq!(page.contains(ocsp), has_issuers, "{page}");
+            assert_eq!(page.matches(stamps).count(), doors.len(), "{page}");
+            for door in doors {
+                assert!(page.contains(&format!("At /a{door} ")) && page.contains(&format!(" /a{door}/chain.pem ")));
+            }
+            assert!(page.ends_with(".\n"), "{page}");
+        }
+    }
+}
