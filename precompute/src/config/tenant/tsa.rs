@@ -295,7 +295,7 @@ fn read_oids(section: &mut Section<'_>) -> Option<Vec<Oid>> {
     let mut oids: Vec<Oid> = Vec::new();
     for text in &texts {
         match Oid::parse(text) {
-            Ok(oid) if oids.contains(&oid) => section.problem("policy", format_args!("names {oid} twice")),
+            Ok(oid) if oids.contains(&oid) => section.problem("policy", format_args!("names {oid} twice; remove one")),
             Ok(oid) => oids.push(oid),
             Err(error) => section.problem("policy", format_args!("names «{text}»; {error}")),
         }
@@ -311,6 +311,9 @@ fn read_hashes(section: &mut Section<'_>) -> Option<Vec<ImprintHash>> {
     let mut hashes = Vec::new();
     for name in &names {
         match ImprintHash::ALL.into_iter().find(|hash| hash.name() == name) {
+            Some(hash) if hashes.contains(&hash) => {
+                section.problem("hashes", format_args!("names «{name}» twice; remove one"))
+            }
             Some(hash) => hashes.push(hash),
             None => {
                 let known = ImprintHash::ALL.map(ImprintHash::name).join(", ");
