@@ -220,6 +220,9 @@ pub const CLOCK_STEP_SHARE: i64 = 10;
 /// done by then.
 pub const LEAP_MARGIN: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether less has come to be promised of tokens in order. Until then a restart waits longer.
+pub const PROMISES_LOOK: Duration = Duration::from_secs(5);
+
 /// How often both clocks are read for a pair without anything in between: a thread that is sent away each time is on a
 /// machine where nothing is in time.
 pub const CLOCK_PAIRS_MAX: usize = 5;

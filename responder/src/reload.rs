@@ -114,7 +114,7 @@ impl Reload {
         let states = states?;
         let former = Arc::clone(&self.sites.borrow());
         let site = Site::new(&config.common, &states, &self.clocks, self.workers, Some(&former));
-        let site = site.map_err(|error| format!("the clock cannot be watched: {error}"))?;
+        let site = site.map_err(|error| error.to_string())?;
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));

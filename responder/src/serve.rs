@@ -58,6 +58,7 @@ use crate::{
     tsa::{
         clock::Transition,
         clocks::Clocks,
+        promised::Promised,
         record::{self, Recorder},
     },
 };
@@ -148,9 +149,10 @@ fn run_with(
     let record = record.map_err(|error| format!("{}: time_stamping.record: {error}", path.display()))?;
     let (record, recorders) =
         record.map_or((None, Vec::new()), |(writer, recorders)| (Some(Arc::new(writer)), recorders));
+    let promised = Promised::open(&config.common.state_dir);
     let audit = record.as_ref().map(|record| record.audit());
     let note = move |transition: &Transition| audit.iter().for_each(|audit| audit.note(transition));
-    let clocks = Arc::new(Clocks::new(*clock, *lease, Arc::new(note)));
+    let clocks = Arc::new(Clocks::new(*clock, *lease, promised, Arc::new(note)));
     let site = Site::new(&config.common, &states, &clocks, config.workers, None)?;
     clocks.warn_if_unchecked(&site.authorities_since(None));
     let (sites, site) = watch::channel(Arc::new(site));
@@ -200,6 +202,7 @@ fn run_with(
         let router = admin::router(Arc::clone(&status));
         let server = tokio::spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
         let standing = tokio::spawn(standing::watch(sites.subscribe()));
+        let settling = tokio::spawn(settle(Arc::clone(&clocks)));
         let reload = Reload {
             path: path.to_owned(),
             bound: reload::Bound::of(&config),
@@ -252,6 +255,7 @@ fn run_with(
         server.abort();
         cleaning.abort();
         standing.abort();
+        settling.abort();
         following.inspect(tokio::task::JoinHandle::abort);
         outcome
     });
@@ -329,6 +333,22 @@ async fn remove_expired(misses: Arc<Misses>) {
         let misses = Arc::clone(&misses);
         let clean = move || misses.store().answers().remove_expired(UnixTime::now());
         let _ = tokio::task::spawn_blocking(clean).await;
+    }
+}
+
+/// Notes what is promised of tokens in order, as far as what was promised before is past.
+async fn settle(clocks: Arc<Clocks>) {
+    let mut told = false;
+    loop {
+        tokio::time::sleep(limits::PROMISES_LOOK).await;
+        let clocks = Arc::clone(&clocks);
+        let settled = tokio::task::spawn_blocking(move || clocks.promised().settle(Instant::now())).await;
+        match settled {
+            Ok(Ok(())) => told = false,
+            // It says more than is promised now, which costs the next start some seconds.
+            Ok(Err(problem)) if !std::mem::replace(&mut told, true) => warn!("{problem}"),
+            _ => {}
+        }
     }
 }
 

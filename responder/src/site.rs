@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use precompute::{
@@ -30,9 +30,10 @@ use crate::{
     ocsp::store::hex,
     page,
     tsa::{
-        authority::Authority,
+        authority::{Authority, promised_name},
         clocks::Clocks,
         doors::{Doors, Under},
+        promised::Name,
     },
 };
 
@@ -232,7 +233,12 @@ impl Site {
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
             Tenant::new(tenant, states.by_ref(), clocks, workers, former)
         });
-        Ok(Self { tenants: tenants.collect::<io::Result<_>>()? })
+        let site = Self { tenants: tenants.collect::<io::Result<_>>()? };
+        // Last, when nothing else can keep it from being served.
+        let ordered = config.tenants.iter().flat_map(|tenant| &tenant.tsas).filter(|tsa| tsa.policy.ordering);
+        let promises: Vec<_> = ordered.map(|tsa| (promised_name(tsa), tsa.policy.accuracy.duration())).collect();
+        clocks.promised().promise(&promises, Instant::now()).map_err(io::Error::other)?;
+        Ok(site)
     }
 
     /// Every time-stamping authority with its tenant's name.
@@ -301,8 +307,10 @@ impl Tenant {
             if let Some(same) = former.filter(|former| former.is_as(config)) {
                 return Ok(Arc::clone(same));
             }
-            let clock = clocks.clock(&config.policy)?;
-            Authority::new(name, config, clock, former.map(Arc::as_ref), workers)
+            let clock = clocks.clock(&config.policy);
+            let clock = clock.map_err(|error| io::Error::other(format!("the clock cannot be watched: {error}")))?;
+            let former_accuracy = |name: &Name| clocks.promised().former(name);
+            Authority::new(name, config, clock, former.map(Arc::as_ref), former_accuracy, workers)
                 .map(Arc::new)
                 .map_err(io::Error::other)
         };

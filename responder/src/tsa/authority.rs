@@ -25,6 +25,7 @@ use super::{
     clock::{Clock, NotTrusted, Reading},
     counters::Outcomes,
     failure::{Failure, Rejection},
+    promised::Name,
     record::{Imprint, Origin, Token},
     request::Request,
     serial::SerialNumber,
@@ -63,6 +64,8 @@ struct Order {
     /// The last genTime, in microseconds.
     last: AtomicU64,
     since: Instant,
+    /// How far those that were given before may be ahead of UTC.
+    former: Duration,
 }
 
 /// A request that is in order.
@@ -111,12 +114,14 @@ impl Prepared<'_> {
 }
 
 impl Authority {
-    /// By a configuration. `former` is what its outcomes are counted with since the start, if it was there before.
+    /// By a configuration. `former` is what its outcomes are counted with since the start, if it was there before;
+    /// `former_accuracy` what a name's tokens before that were made under.
     pub fn new(
         tenant: &str,
         config: &TsaConfig,
         clock: Arc<Clock>,
         former: Option<&Self>,
+        former_accuracy: impl FnOnce(&Name) -> Duration,
         workers: usize,
     ) -> Result<Self, VerifyError> {
         let TsaConfig { name, path, policy, signer, .. } = config;
@@ -128,7 +133,10 @@ impl Authority {
                 && former.policy.signed_name(former.signer.certificate()) == policy.signed_name(signer.certificate())
         });
         let order = in_order.map_or_else(
-            || Arc::new(Order { last: AtomicU64::new(0), since: Instant::now() }),
+            || {
+                let former = former_accuracy(&promised_name(config));
+                Arc::new(Order { last: AtomicU64::new(0), since: Instant::now(), former })
+            },
             |former| Arc::clone(&former.order),
         );
         Ok(Self {
@@ -217,9 +225,10 @@ impl Authority {
     }
 
     /// How long no time is told yet: whoever signed in this name before the start may have been ahead of UTC by the
-    /// accuracy, and this clock be as much behind.
+    /// accuracy of then, and this clock be behind by that of now.
     fn left_to_wait(&self) -> Option<Duration> {
-        let wait = if self.policy.ordering { 2 * self.policy.accuracy.duration() } else { Duration::ZERO };
+        let wait = self.order.former + self.policy.accuracy.duration();
+        let wait = if self.policy.ordering { wait } else { Duration::ZERO };
         wait.checked_sub(self.order.since.elapsed()).filter(|left| !left.is_zero())
     }
 
@@ -272,6 +281,11 @@ impl Authority {
             .is_down()
             .then(|| "nobody signs for it: none of its key's holders is at work".to_owned())
     }
+}
+
+/// Whom [`super::promised`] knows it by.
+pub fn promised_name(config: &TsaConfig) -> Name {
+    Name::of(&config.signed_name())
 }
 
 fn origin(tenant: &str, policy: &Oid, signer: &TsaSigner) -> Origin {

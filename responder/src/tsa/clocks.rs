@@ -11,7 +11,10 @@ use std::{
 use precompute::config::TsaPolicy;
 use tracing::warn;
 
-use super::clock::{self, Clock, ClockSource, Keeper, Monotone, Policy, Transition};
+use super::{
+    clock::{self, Clock, ClockSource, Keeper, Monotone, Policy, Transition},
+    promised::Promised,
+};
 
 /// Who is told of transitions.
 pub type Audit = Arc<dyn Fn(&Transition) + Send + Sync>;
@@ -21,6 +24,7 @@ pub struct Clocks {
     source: ClockSource,
     lease: Duration,
     monotone: Arc<Monotone>,
+    promised: Promised,
     audit: Audit,
     watched: Mutex<Vec<(Keeper, Arc<Clock>)>>,
 }
@@ -33,8 +37,8 @@ impl std::fmt::Debug for Clocks {
 
 impl Clocks {
     /// Of this source; nothing is watched before somebody promises something.
-    pub fn new(source: ClockSource, lease: Duration, audit: Audit) -> Self {
-        Self { source, lease, monotone: Arc::default(), audit, watched: Mutex::default() }
+    pub fn new(source: ClockSource, lease: Duration, promised: Promised, audit: Audit) -> Self {
+        Self { source, lease, monotone: Arc::default(), promised, audit, watched: Mutex::default() }
     }
 
     /// What a policy promises.
@@ -62,6 +66,11 @@ impl Clocks {
         let clock = clocks.into_iter().next().ok_or_else(|| io::Error::other("no clock was started"))?;
         watched.push((keeper, Arc::clone(&clock)));
         Ok(clock)
+    }
+
+    /// What was promised by those whose tokens are in order.
+    pub fn promised(&self) -> &Promised {
+        &self.promised
     }
 
     /// Warns, once for all of these authorities together, where nobody checks their clock.

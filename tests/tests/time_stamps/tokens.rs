@@ -7,10 +7,9 @@ use ostia_tests::{
     der::{elements, oid, only},
     openssl, run,
     tsa::POLICY,
-    until,
 };
 
-use crate::{PATIENCE, stamping};
+use crate::stamping;
 
 const SIGNING_CERTIFICATE: &str = "1.2.840.113549.1.9.16.2.12";
 const SIGNING_CERTIFICATE_V2: &str = "1.2.840.113549.1.9.16.2.47";
@@ -254,7 +253,7 @@ fn what_a_policy_says_stands_in_the_token() {
 }
 
 /// Microseconds since 1970.
-fn now_micros() -> u64 {
+pub(crate) fn now_micros() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
@@ -281,60 +280,6 @@ fn the_time_is_that_between_question_and_answer_cut_off_by_policy() {
             finest.insert(time % 1000);
         }
         assert_eq!(finest.len() > 1, unit == "microseconds", "{unit}");
-    }
-}
-
-#[test]
-fn where_tokens_are_in_order_no_two_have_one_time_whoever_asks() {
-    const CLIENTS: u32 = 4;
-    const EACH: u32 = 500;
-    let policy = "ordering = true\nsole_instance = true\nprecision = \"microseconds\"\naccuracy = \"500ms\"";
-    let (ca, responder) = stamping(KeyKind::P256, |tsa| tsa.set(policy));
-    // Whoever signed in this name before may have been ahead; so at first there is no time, and balancers are told.
-    until("the authority is ready", PATIENCE, || {
-        let (status, said) = responder.readiness_of("tsa");
-        let stamped = Query::new(0).at(responder.http(), "/tsa");
-        if status == 200 {
-            return stamped.granted().info.ordering.then_some(());
-        }
-        assert!(said.contains("tests/stamps: `ordering`: for "), "{said}");
-        // It may have become ready in between.
-        if stamped.status != 0 {
-            stamped.expect_rejection("timeNotAvailable");
-        }
-        None
-    });
-    let first = Query::new(0).at(responder.http(), "/tsa");
-    assert!(first.granted().info.ordering);
-    first.expect_verified(&Query::new(0).der(), &ca.certificate(), None);
-    let mut tokens: Vec<(u64, u64, u64)> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                let address = responder.http();
-                scope.spawn(move || {
-                    let mut connection = ostia_tests::http::Connection::open(address).unwrap();
-                    let token = |number: u32| {
-                        let (query, begin) = (Query::new(client << 16 | number), now_micros());
-                        connection.send(&query.request("/tsa", "")).unwrap();
-                        let stamped = Stamped::read(&connection.receive(false).unwrap().unwrap());
-                        let end = now_micros();
-                        assert_eq!(stamped.granted().info.imprint, query.imprint());
-                        (stamped.granted().info.micros(), begin, end)
-                    };
-                    (0..EACH).map(token).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
-    });
-    tokens.sort_unstable();
-    assert_eq!(tokens.len(), (CLIENTS * EACH) as usize);
-    assert!(tokens.windows(2).all(|pair| pair[0].0 < pair[1].0), "two tokens have one time");
-    // A token that was there before another was asked for has the earlier time.
-    let mut latest_begin = 0;
-    for (time, begin, end) in tokens {
-        assert!(end >= latest_begin, "{time} is later than that of a token asked for after it was there");
-        latest_begin = latest_begin.max(begin);
     }
 }
 

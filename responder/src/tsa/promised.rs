@@ -1,0 +1,157 @@
+//! What was promised by those whose tokens are in order of genTime, kept across restarts.
+//!
+//! Purpose: a token may be ahead of UTC by the accuracy that it was made under; one that is made after it, by a clock that
+//! is behind, must be no earlier. So after a start none is made for as long as both accuracies together, and the former one
+//! is noted in the state directory. Invariant: what is noted of a name is no less than the accuracy of any token that may
+//! still be ahead of UTC; a name of which nothing is noted may have promised as little as can be configured. So it is
+//! raised, on disk, before the first token, and lowered only when all before it are past. Time is a parameter.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::digest;
+use precompute::pki::FileError;
+use tracing::warn;
+
+use crate::{limits, ocsp::store::hex};
+
+/// In the state directory.
+const FILE: &str = "ordering";
+
+/// For people who look there.
+const HEADING: &str = "# What time-stamping authorities with `ordering = true` promised last: microseconds of accuracy, and the SHA-256 of \
+     their name. Without a line an authority waits for a minute longer after a start.\n";
+
+/// What is noted of every name.
+#[derive(Debug)]
+pub struct Promised {
+    path: PathBuf,
+    noted: Mutex<BTreeMap<Name, Note>>,
+}
+
+/// Of an authority: SHA-256 of the GeneralName in its tokens, in hexadecimal digits.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Name(String);
+
+/// Of one name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Note {
+    /// What stands in the file.
+    accuracy: Duration,
+    /// What is promised now, and since when; `None` where that was another process.
+    now: Option<(Duration, Instant)>,
+}
+
+impl Name {
+    /// Of a whole GeneralName, DER.
+    pub fn of(general_name: &[u8]) -> Self {
+        let digest = digest::digest(&digest::SHA256, general_name);
+        Self(digest.as_ref().iter().flat_map(|octet| hex(*octet)).map(char::from).collect())
+    }
+}
+
+impl Promised {
+    /// What another process left. Where that cannot be read nothing is known, and a longer wait does no harm.
+    pub fn open(state_dir: &Path) -> Self {
+        let path = state_dir.join(FILE);
+        let noted = match fs::read_to_string(&path) {
+            Ok(text) => parse(&text).ok_or_else(|| "it is damaged".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        let noted = noted.unwrap_or_else(|problem| {
+            warn!(path = %path.display(), "the note of what was promised cannot be read: {problem}; time-stamping authorities with `ordering` wait for a minute longer, and it is made anew");
+            BTreeMap::new()
+        });
+        Self { path, noted: Mutex::new(noted) }
+    }
+
+    /// How far a token of this name may be ahead of UTC.
+    pub fn former(&self, name: &Name) -> Duration {
+        self.lock().get(name).map_or(*limits::CLOCK_ACCURACY_RANGE.end(), |note| note.accuracy)
+    }
+
+    /// From now on these are promised, and no others; on disk when it returns.
+    pub fn promise(&self, promises: &[(Name, Duration)], at: Instant) -> Result<(), FileError> {
+        let mut noted = self.lock();
+        let raised = promises.iter().map(|(name, accuracy)| {
+            let former = noted.get(name);
+            // Where nothing is known, nothing less is noted before that is past.
+            let before = former.map_or(*limits::CLOCK_ACCURACY_RANGE.end(), |note| note.accuracy);
+            let since = former.and_then(|note| note.now).filter(|(same, _)| same == accuracy).map_or(at, |now| now.1);
+            (name.clone(), Note { accuracy: before.max(*accuracy), now: Some((*accuracy, since)) })
+        });
+        let raised = raised.collect();
+        self.replace(&mut noted, raised)
+    }
+
+    /// Lowers what is past: tokens made under what is noted, and those that were being made when less was promised.
+    pub fn settle(&self, at: Instant) -> Result<(), FileError> {
+        let mut noted = self.lock();
+        let mut settled = noted.clone();
+        for note in settled.values_mut() {
+            if let Some((accuracy, since)) = note.now
+                && at.saturating_duration_since(since) > note.accuracy + accuracy + limits::MISS_DEADLINE
+            {
+                note.accuracy = accuracy;
+            }
+        }
+        self.replace(&mut noted, settled)
+    }
+
+    fn replace(&self, noted: &mut BTreeMap<Name, Note>, by: BTreeMap<Name, Note>) -> Result<(), FileError> {
+        let (before, after) = (text(noted), text(&by));
+        if before != after {
+            self.write(&after).map_err(|error| {
+                FileError::new(
+                    &self.path,
+                    format_args!("what time-stamping authorities with `ordering` promise cannot be noted there: {error}; it needs a `state_dir` that this process may write, with room on its disk"),
+                )
+            })?;
+        }
+        *noted = by;
+        Ok(())
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        let partial = self.path.with_extension("new");
+        let mut file = File::create(&partial)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, &self.path)?;
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Note>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn text(noted: &BTreeMap<Name, Note>) -> String {
+    let line = |(name, note): (&Name, &Note)| format!("{} {}\n", note.accuracy.as_micros(), name.0);
+    std::iter::once(HEADING.to_owned()).chain(noted.iter().map(line)).collect()
+}
+
+/// `None` where it is not what was written here: a line that is missing is safe, one that says too little is not.
+fn parse(text: &str) -> Option<BTreeMap<Name, Note>> {
+    let mut noted = BTreeMap::new();
+    for line in text.strip_suffix('\n')?.split('\n').filter(|line| !line.starts_with('#')) {
+        let (accuracy, name) = line.split_once(' ')?;
+        let accuracy = Duration::from_micros(accuracy.parse().ok()?);
+        let is_name = name.len() == 64 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_name || !limits::CLOCK_ACCURACY_RANGE.contains(&accuracy) {
+            return None;
+        }
+        noted.insert(Name(name.to_owned()), Note { accuracy, now: None });
+    }
+    Some(noted)
+}
+
+#[cfg(test)]
+mod tests;
