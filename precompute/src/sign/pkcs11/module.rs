@@ -59,8 +59,8 @@ struct History {
     last: Option<Instant>,
     /// How often it was initialised anew since a session was last opened.
     in_vain: u32,
-    /// It was told that a token waits for the others.
-    waiting_told: bool,
+    /// Tokens of which it was told that they wait for others.
+    waiting_told: Vec<Arc<str>>,
 }
 
 /// How a token did when somebody last used it.
@@ -94,6 +94,11 @@ impl Shared {
     pub(super) fn failed(&self) {
         self.health().failed = true;
     }
+
+    /// Whether it has signed after that.
+    fn has_signed_since(&self, moment: Instant) -> bool {
+        self.health().signed.is_some_and(|signed| signed > moment)
+    }
 }
 
 /// What tells a token from all others, wherever it is plugged in: slots change.
@@ -105,11 +110,40 @@ pub(super) struct TokenId {
     pub(super) serial: String,
 }
 
+/// A token to which the library has lost its way, as one sees it who looks for it.
+pub(super) struct Lost<'t> {
+    /// What it is called in messages.
+    pub(super) called: &'t Arc<str>,
+    /// Where it was ever found: it.
+    pub(super) shared: Option<Arc<Shared>>,
+    /// Since when it has not been found.
+    pub(super) since: Instant,
+}
+
+/// What came of wanting the library to be initialised anew.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum Renewal {
+    /// There is a new generation to try it with.
+    Renewed,
+    /// It is not done now.
+    NotNow,
+    /// It is not done while another token signs, and somebody has to see to it. For people.
+    InUse(String),
+}
+
 /// A share of the library: as long as it lives, the generation holds.
 pub(super) struct Inside<'m> {
     pub(super) context: &'m Pkcs11,
     pub(super) generation: u64,
     _share: Share<'m>,
+}
+
+/// Why a library is left as it is.
+enum Beside {
+    /// Another token, of this label, has signed since the one that is looked for was lost.
+    Signs(String),
+    /// One may have sessions, and nobody knows yet whether it is still there.
+    MaySign,
 }
 
 /// One for each file, however it is named, and never unloaded: others may still be in it.
@@ -184,29 +218,37 @@ impl Module {
     }
 
     /// Initialises the library anew where that is due, for one who found in this generation that it has lost its way
-    /// to a token. Whether there is a new generation to try it with.
-    pub(super) fn renew(&self, generation: u64, now: Instant) -> bool {
-        let is_in_use = self.tokens().iter().any(|(_, token)| token.health().is_well(now));
+    /// to a token.
+    pub(super) fn renew(&self, generation: u64, lost: &Lost<'_>, now: Instant) -> Renewal {
+        let in_use = self.in_use_beside(lost, now);
         {
-            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut history = self.history();
             if self.generation.load(Ordering::Acquire) != generation {
-                return true;
+                return Renewal::Renewed;
             }
-            if is_in_use {
-                if !std::mem::replace(&mut history.waiting_told, true) {
-                    warn!(module = %self.path.display(), "a token is gone, and it may take initialising the library anew to find it, which is not done while another of its tokens signs; restart the service to have it done");
+            match in_use {
+                Some(Beside::Signs(label)) => {
+                    let text = format!(
+                        "it may take initialising {self} anew to find it, which is not done while its token «{label}» signs: restart the service, or give each token a library of its own"
+                    );
+                    if !history.waiting_told.contains(lost.called) {
+                        history.waiting_told.push(Arc::clone(lost.called));
+                        warn!("{} is gone; {text}", lost.called);
+                    }
+                    return Renewal::InUse(text);
                 }
-                return false;
+                Some(Beside::MaySign) => return Renewal::NotNow,
+                None => {}
             }
             if history.last.is_some_and(|last| now.saturating_duration_since(last) < renewal_pause(history.in_vain)) {
-                return false;
+                return Renewal::NotNow;
             }
             history.last = Some(now);
             history.in_vain = history.in_vain.saturating_add(1);
         }
         let Some(_alone) = self.gate.alone(limits::MODULE_QUIET_WAIT) else {
             warn!(module = %self.path.display(), "cannot be initialised anew now: a call in it does not return");
-            return false;
+            return Renewal::NotNow;
         };
         self.generation.store(0, Ordering::Release);
         match self.context.clone().finalize() {
@@ -216,13 +258,31 @@ impl Module {
         match self.initialise(now) {
             Ok(()) => {
                 info!(module = %self.path.display(), "was initialised anew: it had lost a token");
-                true
+                Renewal::Renewed
             }
             Err(fault) => {
                 warn!(module = %self.path.display(), %fault, "cannot be initialised anew");
-                false
+                Renewal::NotNow
             }
         }
+    }
+
+    /// Whether another token would lose its sessions. That of the one who looks for it counts only where sessions that
+    /// were opened before go on signing.
+    fn in_use_beside(&self, lost: &Lost<'_>, now: Instant) -> Option<Beside> {
+        let is_own = |token: &Arc<Shared>| lost.shared.as_ref().is_some_and(|own| Arc::ptr_eq(own, token));
+        let mut in_use = None;
+        for (id, token) in self.tokens().iter() {
+            let has_signed = token.has_signed_since(lost.since);
+            if !token.health().is_well(now) || is_own(token) && !has_signed {
+                continue;
+            }
+            if has_signed && !is_own(token) {
+                return Some(Beside::Signs(id.label.clone()));
+            }
+            in_use = Some(Beside::MaySign);
+        }
+        in_use
     }
 
     /// Called by one who is alone inside.
@@ -232,17 +292,23 @@ impl Module {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
             Err(error) => return Err(fault(self, &error)),
         }
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.history();
         history.generations += 1;
         history.last = Some(now);
-        history.waiting_told = false;
+        history.waiting_told.clear();
         self.generation.store(history.generations, Ordering::Release);
         Ok(())
     }
 
-    /// Somebody has opened a session to sign in.
-    pub(super) fn session_opened(&self) {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner).in_vain = 0;
+    /// Somebody has opened a session to sign in, with a token that is called so.
+    pub(super) fn session_opened(&self, called: &str) {
+        let mut history = self.history();
+        history.in_vain = 0;
+        history.waiting_told.retain(|told| **told != *called);
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tokens(&self) -> MutexGuard<'_, Vec<(TokenId, Arc<Shared>)>> {

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -26,7 +26,7 @@ use super::{
     fault::Failure,
     key,
     login::Door,
-    module::{Inside, Module, Shared, TokenId},
+    module::{Inside, Lost, Module, Renewal, Shared, TokenId},
     pin,
     session::{TokenSession, sign_first},
     uri::{KeyWanted, TokenWanted},
@@ -53,8 +53,8 @@ pub struct Pkcs11Token {
     /// Where the token was in a generation of the module: looking into every slot each time would fail as soon as
     /// another token of the module does.
     place: Mutex<Option<Place>>,
-    /// How often in a row the module had lost its way to it.
-    lost: AtomicU32,
+    /// Since when the module has not found it, where that is so.
+    lost: Mutex<Option<Instant>>,
 }
 
 /// Where a token was found.
@@ -118,7 +118,7 @@ impl Pkcs11Token {
             public,
             sessions_max: AtomicUsize::new(usize::MAX),
             place: Mutex::default(),
-            lost: AtomicU32::new(0),
+            lost: Mutex::default(),
         })
     }
 
@@ -189,7 +189,7 @@ impl Pkcs11Token {
         });
         match key {
             Ok(key) => {
-                self.module.session_opened();
+                self.module.session_opened(&self.called);
                 shared.signed(Instant::now());
                 Ok(TokenSession {
                     module: Arc::clone(&self.module),
@@ -213,13 +213,32 @@ impl Pkcs11Token {
     }
 
     /// The module has lost its way to the token. The first time it is only looked for in all slots at the next opening;
-    /// whether that has been done.
-    fn is_lost_for_good(&self) -> bool {
-        if let Some(place) = &mut *self.place() {
+    /// what was lost once that has been done.
+    fn lost_for_good(&self, now: Instant) -> Option<Lost<'_>> {
+        let shared = self.place().as_mut().map(|place| {
             place.slot = None;
             place.shared.failed();
+            Arc::clone(&place.shared)
+        });
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *lost.get_or_insert(now);
+        // For the first time it is only noted.
+        if since == now {
+            return None;
         }
-        self.lost.fetch_add(1, Ordering::Relaxed) > 0
+        Some(Lost { called: &self.called, shared, since })
+    }
+
+    /// Opens a session once more where the module was initialised anew for it; else `failure` is what is told, with
+    /// what may help.
+    fn open_anew(&self, mut failure: Failure, generation: u64) -> Result<TokenSession, (Failure, u64)> {
+        let now = Instant::now();
+        match self.lost_for_good(now).map(|lost| self.module.renew(generation, &lost, now)) {
+            Some(Renewal::Renewed) => return self.try_open(),
+            Some(Renewal::InUse(remedy)) => failure.fault.message = format!("{}; {remedy}", failure.fault.message),
+            Some(Renewal::NotNow) | None => {}
+        }
+        Err((failure, generation))
     }
 
     /// The slot in which the token is now.
@@ -327,14 +346,11 @@ impl Holder for Pkcs11Token {
 
     fn open(&self) -> Result<Box<dyn Session>, Fault> {
         let opened = match self.try_open() {
-            Err((failure, generation)) if failure.lost && self.is_lost_for_good() => {
-                let renewed = self.module.renew(generation, Instant::now());
-                if renewed { self.try_open() } else { Err((failure, generation)) }
-            }
+            Err((failure, generation)) if failure.lost => self.open_anew(failure, generation),
             opened => opened,
         };
         if !matches!(&opened, Err((failure, _)) if failure.lost) {
-            self.lost.store(0, Ordering::Relaxed);
+            *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
         opened.map(|session| Box::new(session) as Box<dyn Session>).map_err(|(failure, _)| failure.fault)
     }
