@@ -25,7 +25,7 @@ use precompute::{
         store::{AnswerStore, Run, Stored},
     },
     records::Change,
-    sign::{OcspSigner, Pool, PoolSettings, ResponseForm, Signers, SoftwareKey, Verify},
+    sign::{KeyPurpose, OcspSigner, Pool, PoolSettings, ResponseForm, Signers, SoftwareKey, Verify},
 };
 
 /// About what ResponseData of one certificate takes.
@@ -52,6 +52,7 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
     let key = SoftwareKey::from_file(&dir.join("ca.key")).unwrap();
     let settings = PoolSettings {
         name: "bench".into(),
+        purpose: KeyPurpose::OcspSigning,
         key: String::new(),
         threads: 1,
         queue_length_max: 64,

@@ -23,7 +23,9 @@ use cryptoki::{
 };
 use precompute::{
     pki::{Certificate, certificates},
-    sign::{Algorithm, Holder, Job, Pkcs11Token, Pool, PoolSettings, Priority, Signing, Verify, pkcs11::Uri},
+    sign::{
+        Algorithm, Holder, Job, KeyPurpose, Pkcs11Token, Pool, PoolSettings, Priority, Signing, Verify, pkcs11::Uri,
+    },
 };
 
 /// About what ResponseData of one certificate takes.
@@ -136,6 +138,7 @@ fn measure(dir: &Path) {
             for (verify, rates) in [Verify::All, Verify::Sample].into_iter().zip(&mut entry[1..]) {
                 let settings = PoolSettings {
                     name: "bench".into(),
+                    purpose: KeyPurpose::OcspSigning,
                     key: String::new(),
                     threads,
                     queue_length_max: 2 * OUTSTANDING,

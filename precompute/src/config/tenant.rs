@@ -253,7 +253,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
     let mut seen: Vec<[u8; 32]> = Vec::new();
     let mut given: Vec<Option<String>> = Vec::new();
     let mut issuers = section.sections("issuer", |issuer| {
-        let read = read_issuer(issuer, form, now)?;
+        let read = read_issuer(issuer, name.as_deref().unwrap_or_default(), form, now)?;
         let fingerprint = read.certificate.issuer_fingerprint();
         if seen.contains(&fingerprint) {
             issuer.problem(
@@ -268,7 +268,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         Some(read)
     });
     names::tell_apart(section, &mut issuers, &given);
-    let tsas = tsa::read_all(section, now);
+    let tsas = tsa::read_all(section, name.as_deref().unwrap_or_default(), now);
     Some(Tenant { name: name?, hosts, path, policy, request_anchors, presign, issuers, tsas })
 }
 
@@ -375,7 +375,7 @@ fn read_anchors(section: &mut Section<'_>, policy: &Policy) -> Arc<[Certificate]
     path.and_then(|path| noted(section, "request_anchors", certificates(&path))).unwrap_or_default().into()
 }
 
-fn read_issuer(section: &mut Section<'_>, form: ResponseForm, now: UnixTime) -> Option<IssuerConfig> {
+fn read_issuer(section: &mut Section<'_>, tenant: &str, form: ResponseForm, now: UnixTime) -> Option<IssuerConfig> {
     let certificate = read_certificate(section);
     if let Some(certificate) = &certificate {
         if !certificate.is_ca() {
@@ -411,7 +411,8 @@ fn read_issuer(section: &mut Section<'_>, form: ResponseForm, now: UnixTime) -> 
     } else {
         certificate.as_ref().map(|certificate| certificate.subject())
     };
-    let purpose = Purpose { name: name.as_deref().unwrap_or_default(), issuer: certificate.as_ref(), form, now };
+    let for_logs = format!("{tenant}/{}", name.as_deref().unwrap_or_default());
+    let purpose = Purpose { name: &for_logs, issuer: certificate.as_ref(), form, now };
     let signers = read_signers(section, &purpose);
     let (name, certificate, signers) = (name?, certificate?, signers?);
     Some(IssuerConfig { name, hashes: IssuerHashes::of(&certificate), certificate, sources, signers })

@@ -37,7 +37,7 @@ use self::{
     member::Member,
     state::{Outbox, Sitter, State},
 };
-use super::{Algorithm, Fault, FaultClass, Holder, SignError, Signing, SoftwareKey};
+use super::{Algorithm, Fault, FaultClass, Holder, KeyPurpose, SignError, Signing, SoftwareKey};
 use crate::{limits, pki::Verifier};
 
 /// Who waits; the first is served first.
@@ -91,6 +91,8 @@ impl Job {
 pub struct PoolSettings {
     /// The signer's name in logs.
     pub name: String,
+    /// What is told of requests while nobody signs.
+    pub purpose: KeyPurpose,
     /// Where the key is, as the configuration says.
     pub key: String,
     /// Threads, and so sessions, for each holder; no more than it allows.
@@ -132,6 +134,7 @@ pub struct Pool {
 
 struct Shared {
     name: String,
+    purpose: KeyPurpose,
     setting: String,
     inner: Mutex<Inner>,
     /// Told when a thread has left, and when the pool ends.
@@ -173,6 +176,7 @@ impl Pool {
         let inner = Mutex::new(Inner { pool: state, ids: HashSet::new() });
         let shared = Arc::new(Shared {
             name: settings.name,
+            purpose: settings.purpose,
             setting,
             inner,
             ended: Condvar::new(),

@@ -1,8 +1,8 @@
 //! What is told of signers: their queues, and each holder of their keys.
 
-use std::{fmt, sync::Arc};
+use std::fmt::{self, Write as _};
 
-use precompute::sign::{Health, MemberStatus, PoolStatus, Priority};
+use precompute::sign::{Health, KeyPurpose, MemberStatus, PoolStatus, Priority};
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
 use super::{Labels, counters, gauges, issuers, labels};
@@ -13,13 +13,16 @@ pub(super) struct Pools(Vec<(String, Labels, PoolStatus)>);
 
 impl Pools {
     /// Those that sign OCSP responses.
-    pub(super) fn of_issuers(site: &Arc<Site>) -> Self {
+    pub(super) fn of_issuers(site: &Site) -> Self {
         let mut pools = Vec::new();
         for issuer in issuers(site) {
             for (place, signer) in issuer.1.signers.all().iter().enumerate() {
                 let mut labels = labels(issuer);
                 labels.push(("signer", place.to_string()));
-                let name = format!("{}/{}", issuer.0, issuer.1.name);
+                let mut name = format!("{}/{}", issuer.0, issuer.1.name);
+                if issuer.1.signers.all().len() > 1 {
+                    name += &format!(" signer {place}");
+                }
                 pools.push((name, labels, signer.signing().status()));
             }
         }
@@ -27,8 +30,15 @@ impl Pools {
     }
 
     /// Those that sign time-stamp tokens, too.
-    pub(super) fn of(site: &Arc<Site>) -> Self {
+    pub(super) fn of(site: &Site) -> Self {
         let Self(mut pools) = Self::of_issuers(site);
+        pools.extend(Self::of_authorities(site).0);
+        Self(pools)
+    }
+
+    /// Those that sign time-stamp tokens.
+    pub(super) fn of_authorities(site: &Site) -> Self {
+        let mut pools = Vec::new();
         for (tenant, authority) in site.authorities() {
             let labels = vec![
                 ("tenant", tenant.to_owned()),
@@ -46,9 +56,16 @@ impl Pools {
         self.0.iter().any(|(_, _, pool)| pool.is_down())
     }
 
-    /// What is wrong, a line each.
+    /// Whoever has nobody to sign for it, a line each.
+    pub(super) fn down(&self, purpose: KeyPurpose, lines: &mut String) -> fmt::Result {
+        for (name, _, _) in self.0.iter().filter(|(_, _, pool)| pool.is_down()) {
+            writeln!(lines, "degraded: {name}: nobody signs; {}", purpose.while_nobody_signs())?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with tokens, a line each.
     pub(super) fn faults(&self, lines: &mut String) -> fmt::Result {
-        use fmt::Write as _;
         for (name, _, pool) in &self.0 {
             for member in pool.members.iter().filter(|member| member.health != Health::AtWork) {
                 let MemberStatus { name: token, why, .. } = member;
@@ -62,12 +79,6 @@ impl Pools {
                         "degraded: {name}: {token} is not asked again before a reload or a restart: {why}"
                     )?,
                 }
-            }
-            if pool.is_down() {
-                writeln!(
-                    lines,
-                    "degraded: {name}: nobody signs; answers that are kept are served until nextUpdate, others are refused with tryLater"
-                )?;
             }
         }
         Ok(())

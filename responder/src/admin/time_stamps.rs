@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use precompute::pki::UnixTime;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Labels, counters, gauge, gauges};
+use super::{Labels, counters, gauge, gauges, signers::Pools};
 use crate::{
     site::Site,
     tsa::{authority::Authority, clock::State, counters::Outcome, record::Writer},
@@ -31,6 +31,7 @@ pub(super) fn readiness(site: &Site, record: Option<&Writer>, draining: bool, no
     for (tenant, name, problem) in problems {
         let _ = writeln!(lines, "{tenant}/{name}: {problem}");
     }
+    let _ = Pools::of_authorities(site).faults(&mut lines);
     for (tenant, authority) in site.authorities() {
         let _ = writeln!(lines, "{tenant}/{}: {}", authority.name, said(&authority.clock.state()));
     }

@@ -78,6 +78,7 @@ fn with_the_token_gone_each_query_is_refused_at_once_and_ocsp_stays_ready() {
     let house = House::new("");
     house.until_granted();
     let gone = "return=CKR_TOKEN_NOT_PRESENT";
+    // For so long that the library is initialised anew.
     house.hsm.order(&format!("C_SignInit {gone}\nC_OpenSession {gone}\nC_FindObjectsInit {gone}"));
     house.ask_at_once(2).expect_rejection("systemFailure");
     until("the authority is not ready", PATIENCE, || (house.responder.readiness_of("tsa").0 == 503).then_some(()));
@@ -86,6 +87,17 @@ fn with_the_token_gone_each_query_is_refused_at_once_and_ocsp_stays_ready() {
     }
     let (status, said) = house.responder.readiness_of("tsa");
     assert!(status == 503 && said.starts_with("not ready\n") && said.contains("tests/stamps: nobody signs"), "{said}");
+    assert!(
+        said.contains("tests/stamps: stamps has not signed for") && said.contains("CKR_TOKEN_NOT_PRESENT"),
+        "{said}"
+    );
+    until("it is looked for by all means", PATIENCE, || (house.hsm.calls("C_Initialize") > 1).then_some(()));
+    let log = house.responder.log();
+    let told = "does not sign; until it is back time-stamps are refused with systemFailure";
+    assert!(log.contains(told) && log.contains(r#""signer":"tests/stamps""#), "{log}");
+    for untrue in ["other", "restart the service", "kept", "tryLater"] {
+        assert!(!log.contains(untrue) && !house.responder.readiness_of("tsa").1.contains(untrue), "{untrue}: {log}");
+    }
     let (status, said) = house.responder.readiness();
     assert_eq!(status, 200, "{said}");
     house.ocsp();
@@ -172,6 +184,9 @@ fn a_token_that_refused_its_pin_is_asked_again_at_a_reload_after_it_was_mended()
     };
     let house = House::after(away, "", "");
     house.ask_at_once(0).expect_rejection("systemFailure");
+    let log = house.responder.log();
+    let told = "can be reached, and it is looked for; until one is back time-stamps are refused with systemFailure";
+    assert!(log.contains(told) && !log.contains("kept"), "{log}");
     house.hsm.order("");
     until("it is locked", PATIENCE, || (house.responder.metric("ostia_token_locked", "tsa=") > 0.0).then_some(()));
     house.hsm.write_pin(ostia_tests::softhsm::PIN);

@@ -11,12 +11,12 @@ use super::{Section, noted};
 use crate::{
     limits,
     pki::{Certificate, UnixTime, certificates},
-    sign::{CertificateInclusion, Identity, OcspSigner, ResponseForm, Signers},
+    sign::{CertificateInclusion, Identity, KeyPurpose, OcspSigner, ResponseForm, Signers},
 };
 
 /// For whom they sign, and how.
 pub(super) struct Purpose<'a> {
-    /// The issuer's name in logs.
+    /// The tenant's and the issuer's name, for logs.
     pub(super) name: &'a str,
     /// `None` where it could not be read, which has been told.
     pub(super) issuer: Option<&'a Certificate>,
@@ -44,7 +44,9 @@ pub(super) fn read_signers(section: &mut Section<'_>, purpose: &Purpose<'_>) -> 
     }
     let mut signers: Vec<Arc<OcspSigner>> = Vec::new();
     let sections = section.one_or_more("signer", |section| {
-        let signer = read_signer(section, purpose)?;
+        // As metrics count them.
+        let name = if count > 1 { format!("{} signer {}", purpose.name, signers.len()) } else { purpose.name.into() };
+        let signer = read_signer(section, &Purpose { name: &name, ..*purpose })?;
         if signers.iter().any(|other| other.is_same(&signer)) {
             section.problem(
                 certificate_key(section),
@@ -93,7 +95,7 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
     let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
     let own = file.as_deref().and_then(<[_]>::split_first);
     let own = if given { own } else { purpose.issuer.map(|issuer| (issuer, &[][..])) };
-    let wanted = Wanted::read(section, purpose.name);
+    let wanted = Wanted::read(section, purpose.name, KeyPurpose::OcspSigning);
     let key = key::read(section, own.map(|(certificate, _)| certificate))?;
     let issuer = purpose.issuer?;
     let (certificate, chain) = own?;

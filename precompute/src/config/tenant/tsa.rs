@@ -12,7 +12,7 @@ use crate::{
         Certificate, UnixTime, certificates,
         encode::{element, header},
     },
-    sign::{TsaSigner, TsaSignerError},
+    sign::{KeyPurpose, TsaSigner, TsaSignerError},
     tsp::{Accuracy, ImprintHash, Oid, Precision},
 };
 
@@ -133,13 +133,13 @@ pub enum TsaName {
 }
 
 /// All of a tenant.
-pub(super) fn read_all(section: &mut Section<'_>, now: UnixTime) -> Vec<TsaConfig> {
+pub(super) fn read_all(section: &mut Section<'_>, tenant: &str, now: UnixTime) -> Vec<TsaConfig> {
     if !section.has("tsa") {
         return Vec::new();
     }
     let mut read: Vec<TsaConfig> = Vec::new();
     section.sections("tsa", |section| {
-        let tsa = read_tsa(section, now)?;
+        let tsa = read_tsa(section, tenant, now)?;
         for other in &read {
             if other.name == tsa.name {
                 section.problem("name", format_args!("is «{}», which is another TSA's of this tenant; logs and metrics tell them apart by it, give each its own", tsa.name));
@@ -200,7 +200,7 @@ fn check_reachable(root: &Section<'_>, tenant: &Tenant, tsa: &TsaConfig, tenants
     }
 }
 
-fn read_tsa(section: &mut Section<'_>, now: UnixTime) -> Option<TsaConfig> {
+fn read_tsa(section: &mut Section<'_>, tenant: &str, now: UnixTime) -> Option<TsaConfig> {
     let name = if section.has("name") { read_name(section) } else { Some("tsa".to_owned()) };
     let path = section.string("path").unwrap_or_else(|| "/tsa".into());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
@@ -218,7 +218,7 @@ fn read_tsa(section: &mut Section<'_>, now: UnixTime) -> Option<TsaConfig> {
         section.problem("signer", "is missing; add `signer = { key = \"tsa.key\", certificate = \"tsa.pem\" }`");
         return None;
     }
-    let for_logs = name.clone().unwrap_or_default();
+    let for_logs = format!("{tenant}/{}", name.as_deref().unwrap_or_default());
     let signer = section.section("signer", |section| read_signer(section, &for_logs, now));
     let shared_key = section.boolean("shared_key").unwrap_or(false);
     let (name, policy, signer) = (name?, policy?, Arc::new(signer?));
@@ -335,7 +335,7 @@ fn read_signer(section: &mut Section<'_>, name: &str, now: UnixTime) -> Option<T
     let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
     let validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
     let own = file.as_deref().and_then(<[_]>::split_first);
-    let wanted = Wanted::read(section, name);
+    let wanted = Wanted::read(section, name, KeyPurpose::TimeStamping);
     let key = key::read(section, own.map(|(certificate, _)| certificate))?;
     let (certificate, chain) = own?;
     let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);

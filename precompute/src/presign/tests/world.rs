@@ -24,7 +24,8 @@ use crate::{
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
     records::Change,
     sign::{
-        Algorithm, Job, OcspSigner, Pool, PoolSettings, ResponseForm, SignError, Signers, Signing, SoftwareKey, Verify,
+        Algorithm, Job, KeyPurpose, OcspSigner, Pool, PoolSettings, ResponseForm, SignError, Signers, Signing,
+        SoftwareKey, Verify,
     },
     source::openssl::{Ca, KEYS},
 };
@@ -231,6 +232,7 @@ fn pool(key: &SoftwareKey, certificate: &Certificate, threads: usize) -> Pool {
     let queue_length_max = limits::SIGN_QUEUE_LENGTH_MAX;
     let settings = PoolSettings {
         name: "test".into(),
+        purpose: KeyPurpose::OcspSigning,
         key: String::new(),
         threads,
         queue_length_max,

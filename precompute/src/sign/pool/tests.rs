@@ -187,6 +187,7 @@ impl Bench {
             .unzip();
         let mut settings = PoolSettings {
             name: "test".into(),
+            purpose: KeyPurpose::OcspSigning,
             key: String::new(),
             threads: 1,
             queue_length_max: 1000,

@@ -4,6 +4,7 @@
 //! either goes on.
 
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     limits,
-    sign::{Fault, FaultClass, Session},
+    sign::{Fault, FaultClass, KeyPurpose, Session},
 };
 
 /// What test signatures are made of.
@@ -159,7 +160,7 @@ impl Thread<'_> {
             if open.verify_every || is_young || open.signed.is_multiple_of(limits::VERIFIED_ONE_OF) {
                 self.shared.verify(message, &signature).inspect_err(|fault| {
                     if !(open.verify_every || is_young) {
-                        tell_unverified(&self.shared.name, fault);
+                        tell_unverified(self.shared, fault);
                     }
                 })?;
             }
@@ -177,13 +178,14 @@ impl Thread<'_> {
 }
 
 /// Where one of a sample is wrong, nobody knows since when.
-fn tell_unverified(signer: &str, fault: &Fault) {
+fn tell_unverified(shared: &Shared, fault: &Fault) {
     let unverified = limits::VERIFIED_ONE_OF - 1;
     error!(
-        signer,
+        signer = shared.name,
         %fault,
         unverified,
-        "a signature drawn as a sample is wrong; so many before it in the same session were not verified, may be wrong, kept and stored: stop the service, remove `answers.redb`, and set `verify = \"all\"`"
+        "a signature drawn as a sample is wrong; so many before it in the same session were not verified and {}",
+        shared.purpose.after_wrong_ones()
     );
 }
 
@@ -265,18 +267,22 @@ impl Shared {
         let told: Vec<_> = notices
             .into_iter()
             .map(|notice| match notice {
-                Notice::Away { member, why, locked } => (notice_away(&state.pool, locked), name(member), why),
+                Notice::Away { member, why, locked } => {
+                    (notice_away(&state.pool, self.purpose, locked), name(member), why)
+                }
                 Notice::Back { member, after } => {
                     (Told::Info("is at work again"), name(member), format!("away for {:.1} s", after.as_secs_f32()))
                 }
-                Notice::Defect { member, why } => (Told::Error("cannot sign what it is asked to"), name(member), why),
+                Notice::Defect { member, why } => {
+                    (Told::Error("cannot sign what it is asked to".into()), name(member), why)
+                }
                 Notice::Fewer { member, sessions } => (
-                    Told::Warn("the token allows fewer sessions than are to sign at once"),
+                    Told::Warn("the token allows fewer sessions than are to sign at once".into()),
                     name(member),
                     format!("it gave {sessions}; lower `threads`, or raise what it allows"),
                 ),
                 Notice::Slow { member, slow } => (
-                    Told::Warn("the token takes the longer the more it is asked for at once"),
+                    Told::Warn("the token takes the longer the more it is asked for at once".into()),
                     name(member),
                     format!(
                         "it took {:.1} s; it is asked for {} at once, lower `threads` to that",
@@ -285,10 +291,10 @@ impl Shared {
                     ),
                 ),
                 Notice::Hung { member, replaced: true } => {
-                    (Told::Warn("has a thread hanging"), name(member), "the thread is replaced".to_owned())
+                    (Told::Warn("has a thread hanging".into()), name(member), "the thread is replaced".to_owned())
                 }
                 Notice::Hung { member, replaced: false } => (
-                    Told::Error("has too many threads hanging"),
+                    Told::Error("has too many threads hanging".into()),
                     name(member),
                     "no more are started before one of its calls returns; restart the service once it answers"
                         .to_owned(),
@@ -308,21 +314,25 @@ impl Shared {
 
 enum Told {
     Info(&'static str),
-    Warn(&'static str),
-    Error(&'static str),
+    Warn(Cow<'static, str>),
+    Error(Cow<'static, str>),
 }
 
-fn notice_away(pool: &State, locked: bool) -> Told {
+/// What it means that a holder is away or locked: for those who wait, and for those who could mend it.
+fn notice_away(pool: &State, purpose: KeyPurpose, locked: bool) -> Told {
+    let refused = purpose.while_nobody_signs();
+    let is_only = pool.members.len() == 1;
     match (locked, pool.is_down()) {
-        (false, false) => Told::Warn("does not sign; others do, and it is looked for now and then"),
-        (false, true) => {
-            Told::Error("does not sign, nor does any other: what is not kept is refused until one is back")
-        }
+        (false, false) => Told::Warn("does not sign; others do, and it is looked for now and then".into()),
+        (false, true) if is_only => Told::Error(format!("does not sign; until it is back {refused}").into()),
+        (false, true) => Told::Error(format!("does not sign, nor does any other; until one is back {refused}").into()),
         (true, false) => {
-            Told::Error("refuses the service and is not asked again before a reload or a restart; others sign")
+            Told::Error("refuses the service and is not asked again before a reload or a restart; others sign".into())
         }
-        (true, true) => Told::Error(
-            "refuses the service and is not asked again before a reload or a restart: what is not kept is refused",
-        ),
+        (true, true) => {
+            let others = if is_only { "" } else { ", nor does any other sign" };
+            let text = "refuses the service and is not asked again before a reload or a restart";
+            Told::Error(format!("{text}{others}; until then {refused}").into())
+        }
     }
 }

@@ -8,7 +8,7 @@ use cms::{
 use der::{Decode as _, Encode as _, asn1::OctetString};
 use precompute::{
     pki::{Certificate, certificates, verify_signed},
-    sign::{Pool, PoolSettings, SoftwareKey, Verify},
+    sign::{KeyPurpose, Pool, PoolSettings, SoftwareKey, Verify},
     tsp::{Accuracy, ImprintHash, Oid, Precision},
 };
 use x509_cert::spki::AlgorithmIdentifierOwned;
@@ -45,6 +45,7 @@ fn authority(dir: &Path, key: &[&str], algorithm: Option<Algorithm>) -> (Softwar
     };
     let settings = PoolSettings {
         name: "tsa".into(),
+        purpose: KeyPurpose::TimeStamping,
         key: String::new(),
         threads: 1,
         queue_length_max: 8,

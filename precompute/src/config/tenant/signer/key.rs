@@ -14,7 +14,7 @@ use crate::{
     limits,
     pki::Certificate,
     sign::{
-        Algorithm, Holder, Pkcs11Token, Pool, PoolSettings, SignerError, SoftwareKey, Verify,
+        Algorithm, Holder, KeyPurpose, Pkcs11Token, Pool, PoolSettings, SignerError, SoftwareKey, Verify,
         pkcs11::{Uri, UriError},
     },
 };
@@ -23,6 +23,8 @@ use crate::{
 pub(in crate::config::tenant) struct Wanted<'a> {
     /// The signer's name in logs.
     pub(in crate::config::tenant) name: &'a str,
+    /// What for.
+    pub(in crate::config::tenant) purpose: KeyPurpose,
     /// Where it is, as the configuration says.
     pub(in crate::config::tenant) key: String,
     /// Threads, where the configuration says so.
@@ -41,9 +43,10 @@ pub(in crate::config::tenant) enum Key {
 
 impl<'a> Wanted<'a> {
     /// What stands beside the key in the section of a signer.
-    pub(in crate::config::tenant) fn read(section: &mut Section<'_>, name: &'a str) -> Self {
+    pub(in crate::config::tenant) fn read(section: &mut Section<'_>, name: &'a str, purpose: KeyPurpose) -> Self {
         Self {
             name,
+            purpose,
             key: section.strings("key").unwrap_or_default().join(" "),
             threads: section.integer("threads", 1..=limits::SIGN_THREADS_MAX).map(|threads| threads as usize),
             primary_first: section.boolean("primary_first").unwrap_or(false),
@@ -208,6 +211,7 @@ impl Key {
         }
         let settings = PoolSettings {
             name: wanted.name.to_owned(),
+            purpose: wanted.purpose,
             key: wanted.key.clone(),
             threads: wanted.threads.unwrap_or_else(|| self.default_threads()),
             queue_length_max: limits::SIGN_QUEUE_LENGTH_MAX,
@@ -218,7 +222,7 @@ impl Key {
         let pool = match self {
             Self::File { key, .. } => Pool::software(key, certificate.spki_der(), settings),
             Self::Tokens { algorithm, tokens, .. } => {
-                let holders = first::opened(section, wanted.name, tokens, threads)?;
+                let holders = first::opened(section, wanted, tokens, threads)?;
                 Pool::new(*algorithm, certificate.spki_der(), holders, settings)
             }
         };

@@ -15,7 +15,7 @@ use std::{
 
 use tracing::{error, warn};
 
-use super::super::Section;
+use super::{super::Section, Wanted};
 use crate::{
     limits,
     sign::{Fault, FaultClass, Holder, Session},
@@ -33,7 +33,7 @@ type Opened = Result<Box<dyn Session>, Fault>;
 /// The tokens, each with the session by which it was tried, or what was wrong. `None` after a problem.
 pub(super) fn opened(
     section: &mut Section<'_>,
-    signer: &str,
+    Wanted { name: signer, purpose, .. }: &Wanted<'_>,
     tokens: &[Token],
     threads: usize,
 ) -> Option<Vec<Arc<dyn Holder>>> {
@@ -65,12 +65,14 @@ pub(super) fn opened(
         error!(
             signer,
             why = out_of_reach.join("; "),
-            "no token of this signer can be reached: answers that are kept are served until they end, others are refused with tryLater until one is back; it is looked for"
+            "no token of this signer can be reached, and it is looked for; until one is back {}",
+            purpose.while_nobody_signs()
         );
     }
     // What a token allows is known once it was asked.
     for holder in tokens.iter().map(|token| &token.holder).filter(|holder| holder.sessions_max() < threads) {
         warn!(
+            signer,
             token = holder.name(),
             sessions = holder.sessions_max(),
             threads,

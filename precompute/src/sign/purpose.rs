@@ -1,0 +1,32 @@
+//! What a key is used for, as far as people are told of it: what becomes of requests while nobody signs.
+
+/// As extendedKeyUsage names it (RFC 5280 section 4.2.1.12).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyPurpose {
+    /// OCSP responses, which are kept.
+    OcspSigning,
+    /// Time-stamp tokens, each of which is signed when it is asked for.
+    TimeStamping,
+}
+
+impl KeyPurpose {
+    /// What becomes of requests while nobody signs.
+    pub fn while_nobody_signs(self) -> &'static str {
+        match self {
+            Self::OcspSigning => "answers that are kept are served until nextUpdate, others are refused with tryLater",
+            Self::TimeStamping => "time-stamps are refused with systemFailure",
+        }
+    }
+
+    /// Where signatures that nobody verified may be wrong, where they are and what is to be done.
+    pub(super) fn after_wrong_ones(self) -> &'static str {
+        match self {
+            Self::OcspSigning => {
+                "may be wrong, kept and stored: stop the service, remove `answers.redb`, and set `verify = \"all\"`"
+            }
+            Self::TimeStamping => {
+                "may be wrong and in the hands of clients: set `verify = \"all\"`, and have the tokens of that time verified"
+            }
+        }
+    }
+}
