@@ -113,14 +113,21 @@ impl Reload {
         let (states, config) = states.await.map_err(|_| "the service is stopping")?;
         let states = states?;
         let former = Arc::clone(&self.sites.borrow());
-        let site = Site::new(&config.common, &states, &self.clocks, self.workers, Some(&former));
+        let (clocks, workers, replaced) = (Arc::clone(&self.clocks), self.workers, Arc::clone(&former));
+        // Whoever watches a clock first asks for the time, and the source may be silent.
+        let made = tokio::task::spawn_blocking(move || {
+            (Site::new(&config.common, &states, &clocks, workers, Some(&replaced)), config.tls)
+        });
+        let (site, tls) = made.await.map_err(|error| error.to_string())?;
         let site = site.map_err(|error| error.to_string())?;
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));
-        self.clocks.retain(&clocks);
+        let unused = self.clocks.retain(&clocks);
+        // Waited for by nobody, like the former site.
+        drop(tokio::task::spawn_blocking(move || drop(unused)));
         self.presigner.change(self.sites.borrow().subjects());
-        if let (Some(own), Some(tls)) = (&self.tls, &config.tls) {
+        if let (Some(own), Some(tls)) = (&self.tls, &tls) {
             own.go_over_to(&tls.certificates);
         }
         tokio::spawn(let_go(former));

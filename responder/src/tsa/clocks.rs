@@ -85,12 +85,12 @@ impl Clocks {
         }
     }
 
-    /// Watches no more what none of these is.
-    pub fn retain(&self, used: &[Arc<Clock>]) {
+    /// Watches no more what none of these is. Who drops what comes back waits for its threads, which may be asking a
+    /// source that is silent.
+    #[must_use]
+    pub fn retain(&self, used: &[Arc<Clock>]) -> Vec<Keeper> {
         let is_used = |(_, clock): &mut (Keeper, Arc<Clock>)| used.iter().any(|other| Arc::ptr_eq(other, clock));
-        let unused: Vec<_> = self.lock().extract_if(.., |watched| !is_used(watched)).collect();
-        // Their threads are waited for, and nobody else with them.
-        drop(unused);
+        self.lock().extract_if(.., |watched| !is_used(watched)).map(|(keeper, _)| keeper).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(Keeper, Arc<Clock>)>> {

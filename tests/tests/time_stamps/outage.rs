@@ -195,6 +195,41 @@ fn a_token_that_refused_its_pin_is_asked_again_at_a_reload_after_it_was_mended()
     assert_eq!(house.responder.metric("ostia_token_locked", "tsa="), 0.0);
 }
 
+/// The thread of the admin plane waited with the clock's for an answer.
+#[test]
+fn a_clock_that_is_begun_or_ended_while_its_source_is_silent_holds_up_no_admin_request() {
+    const LEASE: Duration = Duration::from_secs(12);
+    let ca = Ca::new("CA");
+    let (delegate, signer) =
+        (ca.delegate(Delegate::Proper, KeyKind::P256), ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+    let site = Site::new(&[Tenant::of(&ca, &delegate).tsa(&Tsa::of("stamps", &signer))]);
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let clock = format!("clock = \"chrony:{}\"\nlease = \"{}s\"", silent.local_addr().unwrap(), LEASE.as_secs());
+    site.edit_config(|text| text.replace("clock = \"unchecked\"", &clock));
+    let responder = site.start();
+    let is_read = |times| responder.log().matches("the configuration was read again").count() == times;
+    let reload = |times, edit: &dyn Fn(String) -> String| {
+        // It is asked for the time at this moment, and waits for a quarter of the lease.
+        silent.set_nonblocking(true).unwrap();
+        while silent.recv(&mut [0; 1024]).is_ok() {}
+        silent.set_nonblocking(false).unwrap();
+        silent.recv(&mut [0; 1024]).unwrap();
+        responder.reload(edit);
+        let mut longest = Duration::ZERO;
+        until("the configuration is read", PATIENCE, || {
+            let begin = Instant::now();
+            assert_eq!(responder.readiness().0, 200);
+            longest = longest.max(begin.elapsed());
+            is_read(times).then_some(())
+        });
+        assert!(longest < LEASE / 8, "{longest:?}");
+    };
+    reload(1, &|text| text.replace("name = \"stamps\"\n", "name = \"stamps\"\naccuracy = \"2s\"\n"));
+    // The authority is the last in the file.
+    reload(2, &|text| text.split_once("\n[[tenant.tsa]]").unwrap().0.to_owned());
+    assert_eq!(responder.readiness().0, 200);
+}
+
 #[test]
 fn without_a_clock_that_is_known_to_be_right_there_is_no_token_and_ocsp_stays_ready() {
     let ca = Ca::new("CA");
