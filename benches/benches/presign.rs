@@ -52,7 +52,7 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
     let key = SoftwareKey::from_file(&dir.join("ca.key")).unwrap();
     let settings = PoolSettings {
         name: "bench".into(),
-        purpose: KeyPurpose::OcspSigning,
+        purpose: KeyPurpose::OcspSigning { others: false },
         key: String::new(),
         threads: 1,
         queue_length_max: 64,

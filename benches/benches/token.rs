@@ -138,7 +138,7 @@ fn measure(dir: &Path) {
             for (verify, rates) in [Verify::All, Verify::Sample].into_iter().zip(&mut entry[1..]) {
                 let settings = PoolSettings {
                     name: "bench".into(),
-                    purpose: KeyPurpose::OcspSigning,
+                    purpose: KeyPurpose::OcspSigning { others: false },
                     key: String::new(),
                     threads,
                     queue_length_max: 2 * OUTSTANDING,

@@ -160,6 +160,12 @@ pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 /// The first pause before a token that went away is looked for; it doubles each time.
 pub const PROBE_PAUSE_MIN: Duration = Duration::from_millis(250);
 
+/// How long all tokens of a signer must have been away before another signer of the issuer signs what is not kept: they
+/// have been looked for twice in vain, and clients that ask again find the other one.
+pub const STAND_IN_DELAY: Duration = Duration::from_secs(1);
+// At the most a quarter later than planned: for the first time, and for the second after twice the pause.
+const _: () = assert!(STAND_IN_DELAY.as_millis() > (1 + 2) * PROBE_PAUSE_MIN.as_millis() * 5 / 4);
+
 /// The longest pause: how long a token that is back may stay unused.
 pub const PROBE_PAUSE_MAX: Duration = Duration::from_secs(8);
 

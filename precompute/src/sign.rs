@@ -75,6 +75,11 @@ pub trait Signing: Send + Sync + fmt::Debug {
     /// one with [`SignError::Busy`] if the queue is full.
     fn submit(&self, job: Job);
 
+    /// Whether nothing that holds the key has been at work for so long that another signer, if there is one, is to sign.
+    fn is_away(&self) -> bool {
+        false
+    }
+
     /// Where the key is and how it is used, as text to be compared.
     fn setting(&self) -> &str {
         ""

@@ -25,7 +25,6 @@ use axum::{
 use precompute::{
     pki::UnixTime,
     presign::{Progress, Report},
-    sign::KeyPurpose,
 };
 use prometheus_client::{
     collector::Collector,
@@ -116,7 +115,7 @@ impl Status {
             (true, "ready\n")
         };
         let mut lines = String::from(first);
-        let _ = pools.faults(&mut lines).and_then(|()| pools.down(KeyPurpose::OcspSigning, &mut lines));
+        let _ = pools.faults(&mut lines).and_then(|()| pools.down(&mut lines));
         if let Some(fault) = self.reload_fault() {
             let _ = writeln!(lines, "degraded: the configuration was refused: {fault}");
         }

@@ -193,6 +193,17 @@ impl Issuer {
         Err(OcspError::InternalError)
     }
 
+    /// Who signs an answer for such a client that is not kept, where that is another than `chosen`: the one of that place
+    /// has been away for a while.
+    pub fn stand_in(
+        &self,
+        chosen: u8,
+        now: UnixTime,
+        preferred: impl Iterator<Item = Algorithm> + Clone,
+    ) -> Option<(u8, &Arc<OcspSigner>)> {
+        self.signers.choose_at_work(now, self.policy.validity, preferred).filter(|(place, _)| *place != chosen)
+    }
+
     /// When the last of its signers ends.
     pub fn not_after(&self) -> UnixTime {
         self.signers.all().iter().map(|signer| signer.not_after()).max().unwrap_or(UnixTime(0))

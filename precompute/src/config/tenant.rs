@@ -412,7 +412,7 @@ fn read_issuer(section: &mut Section<'_>, tenant: &str, form: ResponseForm, now:
         certificate.as_ref().map(|certificate| certificate.subject())
     };
     let for_logs = format!("{tenant}/{}", name.as_deref().unwrap_or_default());
-    let purpose = Purpose { name: &for_logs, issuer: certificate.as_ref(), form, now };
+    let purpose = Purpose { name: &for_logs, others: false, issuer: certificate.as_ref(), form, now };
     let signers = read_signers(section, &purpose);
     let (name, certificate, signers) = (name?, certificate?, signers?);
     Some(IssuerConfig { name, hashes: IssuerHashes::of(&certificate), certificate, sources, signers })

@@ -216,7 +216,8 @@ impl Desk {
         serials.sort_unstable();
         serials.dedup();
         let now = UnixTime::now();
-        let forms = subject.forms(now);
+        // What was kept of them is of no use any more, whoever signed it.
+        let forms = subject.forms_at_work(now);
         let Some(form) = forms.first() else { return End::Done };
         let mut items = Vec::new();
         for serial in serials {

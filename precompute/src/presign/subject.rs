@@ -83,6 +83,12 @@ impl Subject {
         chosen.map_or_else(Vec::new, |(place, signer)| self.forms_of(place, signer))
     }
 
+    /// Those of the signer that signs for such clients now what is not kept.
+    pub fn forms_at_work(&self, now: UnixTime) -> Vec<Form> {
+        let chosen = self.signers.choose_at_work(now, self.policy.validity, std::iter::empty());
+        chosen.map_or_else(Vec::new, |(place, signer)| self.forms_of(place, signer))
+    }
+
     /// The forms whose answers clients will be given before long, if those are others: a quarter of the validity before
     /// another signer takes over, its answers begin to be signed, so that it finds them when it does.
     pub fn next_forms(&self, now: UnixTime) -> Vec<Form> {

@@ -17,7 +17,7 @@ use crate::{
     answers::Answers,
     config::Policy,
     limits,
-    ocsp::{CertStatus, HashAlgorithm},
+    ocsp::{CertStatus, HashAlgorithm, profile::Kept},
     pki::{Reason, Status, UnixTime},
     records::Change,
     sign::{Signers, Signing},
@@ -163,6 +163,38 @@ fn what_fails_or_finds_no_time_is_tried_again_until_all_is_signed_and_counted_ap
     let report = desk.progress.report();
     assert_eq!((report.signed, report.failed, report.expired), (COUNT, failed, refused));
     assert_eq!(desk.answers.len(), COUNT);
+}
+
+#[test]
+fn what_has_changed_is_signed_by_another_signer_while_the_key_of_the_first_is_away() {
+    let world = World::new(2);
+    let mut subject = Arc::into_inner(world.pooled()).unwrap();
+    let (first, other) = (Arc::clone(subject.signers.first()), delegate(&world, "other", "20 days"));
+    subject.signers = Signers::new(vec![Arc::clone(&first), Arc::clone(&other)]).unwrap();
+    let subject = Arc::new(subject);
+    let desk = desk(None);
+    done(desk.pass(&[Arc::clone(&subject)], NEVER), 2);
+    let signs = |now| {
+        let (chosen, shared) = (subject.forms_at_work(now), Signers::shared([&subject.signers], now, POLICY.validity));
+        assert!(shared.unwrap().is_same(&chosen[0].signer));
+        chosen[0].place
+    };
+    let now = UnixTime::now();
+    assert_eq!(signs(now), 0);
+    world.watched.fail.store(u64::MAX, Relaxed);
+    world.watched.away.store(true, Relaxed);
+    assert_eq!((subject.forms(now)[0].place, signs(now)), (0, 1));
+    set(&world.state, 0, revoked());
+    assert_eq!(desk.changed(&subject, vec![serial(0)], NEVER), End::Done);
+    let by_other = &subject.forms_at_work(now)[0];
+    let entry = subject.kept(&desk.answers, by_other, &serial(0), &mut Vec::new()).unwrap();
+    assert!(matches!(Kept::of(&entry).unwrap().statement.status, CertStatus::Revoked { .. }));
+    // What has not changed is kept, and nobody signs it again.
+    assert_eq!(kept(&desk, &subject, 1), Some(CertStatus::Good));
+    assert!(subject.kept(&desk.answers, by_other, &serial(1), &mut Vec::new()).is_none());
+    // Nobody else: the one that is asked is the first.
+    let ended = now.after(Duration::from_secs(21 * 86_400));
+    assert_eq!(signs(ended), 0);
 }
 
 #[test]

@@ -226,6 +226,10 @@ impl Signing for Pool {
         }
     }
 
+    fn is_away(&self) -> bool {
+        self.shared.lock().pool.is_away(Instant::now())
+    }
+
     fn setting(&self) -> &str {
         &self.shared.setting
     }

@@ -4,7 +4,10 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyPurpose {
     /// OCSP responses, which are kept.
-    OcspSigning,
+    OcspSigning {
+        /// Whether others sign for the same issuer.
+        others: bool,
+    },
     /// Time-stamp tokens, each of which is signed when it is asked for.
     TimeStamping,
 }
@@ -13,7 +16,12 @@ impl KeyPurpose {
     /// What becomes of requests while nobody signs.
     pub fn while_nobody_signs(self) -> &'static str {
         match self {
-            Self::OcspSigning => "answers that are kept are served until nextUpdate, others are refused with tryLater",
+            Self::OcspSigning { others: false } => {
+                "answers that are kept are served until nextUpdate, others are refused with tryLater"
+            }
+            Self::OcspSigning { others: true } => {
+                "answers that are kept are served until nextUpdate, others are signed by the issuer's other signers that are valid and at work, or refused with tryLater"
+            }
             Self::TimeStamping => "time-stamps are refused with systemFailure",
         }
     }
@@ -21,7 +29,7 @@ impl KeyPurpose {
     /// Where signatures that nobody verified may be wrong, where they are and what is to be done.
     pub(super) fn after_wrong_ones(self) -> &'static str {
         match self {
-            Self::OcspSigning => {
+            Self::OcspSigning { .. } => {
                 "may be wrong, kept and stored: stop the service, remove `answers.redb`, and set `verify = \"all\"`"
             }
             Self::TimeStamping => {

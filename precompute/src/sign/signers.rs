@@ -1,7 +1,7 @@
 //! Who signs for an issuer: one signer, or several while a certificate is renewed or an algorithm changed.
 //!
-//! Invariant: whoever is chosen is valid at that time. What is chosen depends on nothing but the arguments; keys are
-//! not touched here.
+//! Invariant: whoever is chosen is valid at that time. Kept answers are looked for by a choice that depends on nothing
+//! but the arguments; only who signs a new one depends on whose key is at work. Keys are not used here.
 
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
@@ -59,13 +59,32 @@ impl Signers {
         // One is the rule, and this is on the way of every request.
         let place = match &*self.0 {
             [only] => only.term().holds(now).then_some(0)?,
-            several => choose_among(several.iter().map(|signer| signer.term()), now, validity, preferred)?,
+            several => {
+                let terms = several.iter().map(|signer| signer.term()).enumerate();
+                choose_among(terms, now, validity, preferred)?
+            }
         };
         Some((place as u8, &self.0[place]))
     }
 
+    /// The same for an answer that has to be signed: where the key of whoever is chosen has been away for a while, of
+    /// those whose key has not the one that would be chosen without it.
+    pub fn choose_at_work(
+        &self,
+        now: UnixTime,
+        validity: Duration,
+        preferred: impl Iterator<Item = Algorithm> + Clone,
+    ) -> Option<(u8, &Arc<OcspSigner>)> {
+        let chosen = self.choose(now, validity, preferred.clone())?;
+        if self.0.len() == 1 || !chosen.1.signing().is_away() {
+            return Some(chosen);
+        }
+        let place = choose_among(at_work(&self.0), now, validity, preferred);
+        Some(place.map_or(chosen, |place| (place as u8, &self.0[place])))
+    }
+
     /// Who signs one answer for the issuers of all these lists: a signer that each of them has, by certificate and
-    /// algorithm; chosen as by [`Signers::choose`]. It ends with the first of the issuers that does.
+    /// algorithm; chosen as by [`Signers::choose_at_work`]. It ends with the first of the issuers that does.
     pub fn shared<'a>(
         lists: impl IntoIterator<Item = &'a Self>,
         now: UnixTime,
@@ -82,19 +101,28 @@ impl Signers {
                 true
             });
         }
-        let terms = everywhere.iter().map(|signer| signer.term());
-        let place = choose_among(terms, now, validity, std::iter::empty())?;
+        let terms = everywhere.iter().map(|signer| signer.term()).enumerate();
+        let nothing = std::iter::empty;
+        let place = choose_among(at_work(&everywhere), now, validity, nothing());
+        let place = place.or_else(|| choose_among(terms, now, validity, nothing()))?;
         Some(everywhere.swap_remove(place))
     }
 }
 
+/// Those whose key has not been away for a while, with their places.
+fn at_work(signers: &[Arc<OcspSigner>]) -> impl Iterator<Item = (usize, &Term)> + Clone {
+    let at_work: Vec<_> = signers.iter().map(|signer| !signer.signing().is_away()).collect();
+    signers.iter().map(|signer| signer.term()).enumerate().filter(move |(place, _)| at_work[*place])
+}
+
+/// Among these, each with its place; the place.
 fn choose_among<'t>(
-    terms: impl Iterator<Item = &'t Term> + Clone,
+    terms: impl Iterator<Item = (usize, &'t Term)> + Clone,
     now: UnixTime,
     validity: Duration,
     mut preferred: impl Iterator<Item = Algorithm>,
 ) -> Option<usize> {
-    let valid = terms.enumerate().filter(|(_, term)| term.holds(now));
+    let valid = terms.filter(|(_, term)| term.holds(now));
     let best = |wanted: Option<Algorithm>| {
         let candidates = valid.clone().filter(|(_, term)| wanted.is_none_or(|wanted| term.algorithm == wanted));
         let lasting = candidates.clone().find(|(_, term)| term.not_after.since(now) >= validity);
@@ -146,7 +174,7 @@ mod tests {
             ("two of the preferred", &[term(ec, 0, 5_000), term(rsa, 0, 1_050), term(rsa, 0, 5_000)], &[rsa], Some(2)),
         ];
         for (case, terms, preferred, expected) in cases {
-            let chosen = choose_among(terms.iter(), NOW, VALIDITY, preferred.iter().copied());
+            let chosen = choose_among(terms.iter().enumerate(), NOW, VALIDITY, preferred.iter().copied());
             assert_eq!(chosen, *expected, "{case}");
         }
     }

@@ -9,21 +9,32 @@ use super::{Labels, counters, gauges, issuers, labels};
 use crate::site::Site;
 
 /// Every signer's pool at one moment.
-pub(super) struct Pools(Vec<(String, Labels, PoolStatus)>);
+pub(super) struct Pools(Vec<Entry>);
+
+/// One signer's.
+struct Entry {
+    /// For people.
+    name: String,
+    labels: Labels,
+    purpose: KeyPurpose,
+    pool: PoolStatus,
+}
 
 impl Pools {
     /// Those that sign OCSP responses.
     pub(super) fn of_issuers(site: &Site) -> Self {
         let mut pools = Vec::new();
         for issuer in issuers(site) {
-            for (place, signer) in issuer.1.signers.all().iter().enumerate() {
+            let signers = issuer.1.signers.all();
+            let purpose = KeyPurpose::OcspSigning { others: signers.len() > 1 };
+            for (place, signer) in signers.iter().enumerate() {
                 let mut labels = labels(issuer);
                 labels.push(("signer", place.to_string()));
                 let mut name = format!("{}/{}", issuer.0, issuer.1.name);
-                if issuer.1.signers.all().len() > 1 {
+                if signers.len() > 1 {
                     name += &format!(" signer {place}");
                 }
-                pools.push((name, labels, signer.signing().status()));
+                pools.push(Entry { name, labels, purpose, pool: signer.signing().status() });
             }
         }
         Self(pools)
@@ -46,19 +57,20 @@ impl Pools {
                 ("tsa", authority.name.clone()),
                 ("signer", "0".to_owned()),
             ];
-            pools.push((format!("{tenant}/{}", authority.name), labels, authority.signer.signing().status()));
+            let (name, purpose) = (format!("{tenant}/{}", authority.name), KeyPurpose::TimeStamping);
+            pools.push(Entry { name, labels, purpose, pool: authority.signer.signing().status() });
         }
         Self(pools)
     }
 
     /// Whether a signer has nobody to sign for it.
     pub(super) fn some_down(&self) -> bool {
-        self.0.iter().any(|(_, _, pool)| pool.is_down())
+        self.0.iter().any(|entry| entry.pool.is_down())
     }
 
     /// Whoever has nobody to sign for it, a line each.
-    pub(super) fn down(&self, purpose: KeyPurpose, lines: &mut String) -> fmt::Result {
-        for (name, _, _) in self.0.iter().filter(|(_, _, pool)| pool.is_down()) {
+    pub(super) fn down(&self, lines: &mut String) -> fmt::Result {
+        for Entry { name, purpose, .. } in self.0.iter().filter(|entry| entry.pool.is_down()) {
             writeln!(lines, "degraded: {name}: nobody signs; {}", purpose.while_nobody_signs())?;
         }
         Ok(())
@@ -66,7 +78,7 @@ impl Pools {
 
     /// What is wrong with tokens, a line each.
     pub(super) fn faults(&self, lines: &mut String) -> fmt::Result {
-        for (name, _, pool) in &self.0 {
+        for Entry { name, pool, .. } in &self.0 {
             for member in pool.members.iter().filter(|member| member.health != Health::AtWork) {
                 let MemberStatus { name: token, why, .. } = member;
                 let why = why.as_deref().unwrap_or_default();
@@ -92,7 +104,7 @@ impl Pools {
             ("bulk", Priority::Bulk),
         ];
         let mut waiting = Vec::new();
-        for (_, labels, pool) in &self.0 {
+        for Entry { labels, pool, .. } in &self.0 {
             for (name, priority) in PRIORITIES {
                 let labels = with(labels, "priority", name);
                 waiting.push((labels, pool.waiting[priority as usize] as u64));
@@ -102,11 +114,11 @@ impl Pools {
         let help = "How long the first of them has waited";
         let mut oldest =
             encoder.encode_descriptor("signing_waiting_oldest", help, Some(&Unit::Seconds), MetricType::Gauge)?;
-        for (_, labels, pool) in &self.0 {
+        for Entry { labels, pool, .. } in &self.0 {
             let age = pool.oldest.map_or(0.0, |age| age.as_secs_f64());
             oldest.encode_family(labels)?.encode_gauge(&age)?;
         }
-        let up = self.0.iter().map(|(_, labels, pool)| (labels.clone(), u64::from(!pool.is_down())));
+        let up = self.0.iter().map(|entry| (entry.labels.clone(), u64::from(!entry.pool.is_down())));
         gauges(encoder, "signer_up", "Whether something that holds the signer's key is at work", up.collect())?;
         let each = |read: &dyn Fn(&MemberStatus) -> u64| {
             self.members().map(|(labels, member)| (labels, read(member))).collect::<Vec<_>>()
@@ -149,7 +161,7 @@ impl Pools {
     }
 
     fn members(&self) -> impl Iterator<Item = (Labels, &MemberStatus)> {
-        self.0.iter().flat_map(|(_, labels, pool)| {
+        self.0.iter().flat_map(|Entry { labels, pool, .. }| {
             pool.members.iter().map(move |member| (with(labels, "token", &member.name), member))
         })
     }

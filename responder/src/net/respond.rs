@@ -39,7 +39,7 @@ use crate::{
         answer::{Verdict, decide},
         get,
         miss::{Miss, Outcome},
-        request::Request,
+        request::{PreferredAlgorithms, Request},
         signed,
         store::{Answer, Etag},
         wish::Wish,
@@ -128,8 +128,8 @@ fn context(worker: &Worker, head: &Head<'_>, keep_alive: bool, now: UnixTime) ->
 
 /// What a request asks for.
 enum Asked<'a, 'd> {
-    /// An answer that can be kept, and who signs it.
-    One(&'a Arc<Issuer>, CertId<'d>, (u8, &'a Arc<OcspSigner>)),
+    /// An answer that can be kept, who signs it, and how the client would like it to be signed.
+    One(&'a Arc<Issuer>, CertId<'d>, (u8, &'a Arc<OcspSigner>), PreferredAlgorithms<'d>),
     /// An answer for this client alone.
     Once(Wish),
 }
@@ -176,10 +176,21 @@ impl<'a> Exchange<'a> {
         };
         let now = UnixTime::now();
         let answered = match self.read(der, now) {
-            Ok(Asked::One(issuer, id, signer)) => match self.hit(issuer, &id, signer, now, packed, signature, out) {
-                Some(answered) => answered,
-                None => self.sign(|| Wish::one(issuer, signer, &id), out).await?,
-            },
+            Ok(Asked::One(issuer, id, mut signer, preferred)) => {
+                let mut hit = |signer| self.hit(issuer, &id, signer, now, packed, signature, out);
+                let mut answered = hit(signer);
+                // What was signed by whoever is chosen is served also while its key is away.
+                if answered.is_none()
+                    && let Some(other) = issuer.stand_in(signer.0, now, preferred.iter())
+                {
+                    signer = other;
+                    answered = hit(signer);
+                }
+                match answered {
+                    Some(answered) => answered,
+                    None => self.sign(|| Wish::one(issuer, signer, &id), out).await?,
+                }
+            }
             Ok(Asked::Once(wish)) => self.sign_once(&wish, out).await?,
             Err(error) => Err(error),
         };
@@ -203,7 +214,7 @@ impl<'a> Exchange<'a> {
             let issuer = issuer_of(id)?;
             self.asked_for(issuer, Some(id));
             let signer = issuer.choose(now, request.preferred.iter())?;
-            return Ok(Asked::One(issuer, *id, signer));
+            return Ok(Asked::One(issuer, *id, signer, request.preferred));
         }
         if request.count() > usize::from(policy.cert_ids_max) {
             return Err(OcspError::MalformedRequest);
@@ -213,7 +224,8 @@ impl<'a> Exchange<'a> {
         self.asked_for(first, request.single());
         // One signature speaks for all of them.
         let signer = if ids.iter().all(|(issuer, _)| issuer.is(first)) {
-            Arc::clone(first.choose(now, request.preferred.iter())?.1)
+            let (place, signer) = first.choose(now, request.preferred.iter())?;
+            Arc::clone(first.stand_in(place, now, request.preferred.iter()).map_or(signer, |(_, other)| other))
         } else {
             Issuer::choose_for_all(ids.iter().map(|(issuer, _)| &***issuer), now).ok_or(OcspError::Unauthorized)?
         };

@@ -4,7 +4,7 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use ostia_tests::{
-    Ask, Ca, Delegate, KeyKind, Leaf, Responder, Signer, Site, Status, Tenant, http::post, openssl, run, until,
+    Ask, Ca, Delegate, KeyKind, Leaf, Responder, Signer, Site, SoftHsm, Status, Tenant, http::post, openssl, run, until,
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -112,6 +112,57 @@ fn of_two_signers_the_first_that_is_valid_long_enough_signs() {
         let log = responder.log();
         assert_eq!(log.contains("a signing certificate is not valid now"), warned, "{signers:?}: {log}");
     }
+}
+
+/// The first signer's tokens were away, and nothing new was signed although the second's key was there.
+#[test]
+fn of_two_valid_signers_the_one_at_work_signs_what_is_not_kept_while_the_other_is_away() {
+    let ca = Ca::new("CA");
+    let (kept, other, revoked) = (ca.issue(), ca.issue(), ca.issue());
+    let (a, b) = (ca.delegate(Delegate::Proper, KeyKind::P256), ca.delegate(Delegate::Proper, KeyKind::P384));
+    let hsm = SoftHsm::new(&["a"]);
+    hsm.import("a", &a.key, "ocsp", "01");
+    fs::remove_file(&a.key).unwrap();
+    let on_token = format!("certificate = {:?}\nkey = {:?}\nthreads = 1", a.certificate, hsm.shim_uri("a", "ocsp"));
+    let settings = "responder_id = \"by-name\"\nnonce = \"echo\"";
+    let site = site(&ca, settings, &[on_token, b.lines()]);
+    let site = hsm.shim_environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value));
+    let responder = site.start();
+    let signed_by = |ask: &Ask, status: Status| {
+        let answer = ask.at(responder.http(), "/");
+        if answer.status == Status::error("trylater") {
+            return None;
+        }
+        answer.expect(status);
+        let text = response_text(&responder, ask);
+        let line = text.lines().find(|line| line.contains("Responder Id:")).unwrap().to_owned();
+        Some(line.split_once("CN = ").unwrap().1.to_owned())
+    };
+    let name = |signer: &Signer| signer.certificate.file_stem().unwrap().to_str().map(str::to_owned);
+    let about = |leaf: &Leaf| Ask::about(&ca, leaf);
+    assert_eq!(signed_by(&about(&kept), Status::Good), name(&a));
+    assert_eq!(signed_by(&about(&revoked), Status::Good), name(&a));
+
+    let gone = "return=CKR_TOKEN_NOT_PRESENT";
+    hsm.order(&format!("C_SignInit {gone}\nC_OpenSession {gone}"));
+    let by = until("another signs", PATIENCE, || signed_by(&about(&other), Status::Good));
+    assert_eq!(Some(by), name(&b));
+    assert_eq!(signed_by(&about(&kept).nonce(), Status::Good), name(&b), "for this client alone");
+    assert_eq!(signed_by(&about(&kept), Status::Good), name(&a), "what was signed is served");
+    ca.revoke(&revoked, &[]);
+    let is_revoked = || {
+        let answer = about(&revoked).at(responder.http(), "/");
+        (answer.status == Status::Revoked).then_some(())
+    };
+    until("the revocation is told", PATIENCE, is_revoked);
+    assert_eq!(signed_by(&about(&revoked), Status::Revoked), name(&b));
+    let (_, said) = responder.readiness();
+    let told = " signer 0: nobody signs; answers that are kept are served until nextUpdate, others are signed by the issuer's other signers";
+    assert!(said.contains(told), "{said}");
+
+    hsm.order("");
+    until("it is back", PATIENCE, || (responder.metric("ostia_token_up", "token=\"a\"") == 1.0).then_some(()));
+    assert_eq!(signed_by(&about(&other), Status::Good), name(&a));
 }
 
 #[test]

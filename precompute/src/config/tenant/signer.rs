@@ -20,6 +20,8 @@ pub(super) struct Purpose<'a> {
     pub(super) name: &'a str,
     /// `None` where it could not be read, which has been told.
     pub(super) issuer: Option<&'a Certificate>,
+    /// Whether there are several signers for it.
+    pub(super) others: bool,
     pub(super) form: ResponseForm,
     pub(super) now: UnixTime,
 }
@@ -46,7 +48,7 @@ pub(super) fn read_signers(section: &mut Section<'_>, purpose: &Purpose<'_>) -> 
     let sections = section.one_or_more("signer", |section| {
         // As metrics count them.
         let name = if count > 1 { format!("{} signer {}", purpose.name, signers.len()) } else { purpose.name.into() };
-        let signer = read_signer(section, &Purpose { name: &name, ..*purpose })?;
+        let signer = read_signer(section, &Purpose { name: &name, others: count > 1, ..*purpose })?;
         if signers.iter().any(|other| other.is_same(&signer)) {
             section.problem(
                 certificate_key(section),
@@ -95,7 +97,7 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
     let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
     let own = file.as_deref().and_then(<[_]>::split_first);
     let own = if given { own } else { purpose.issuer.map(|issuer| (issuer, &[][..])) };
-    let wanted = Wanted::read(section, purpose.name, KeyPurpose::OcspSigning);
+    let wanted = Wanted::read(section, purpose.name, KeyPurpose::OcspSigning { others: purpose.others });
     let key = key::read(section, own.map(|(certificate, _)| certificate))?;
     let issuer = purpose.issuer?;
     let (certificate, chain) = own?;

@@ -6,7 +6,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Watched {
     /// and then so many find the queue full.
     pub(super) refuse: AtomicU64,
     pub(super) jobs: AtomicU64,
+    /// Whether it has been away for a while.
+    pub(super) away: AtomicBool,
     /// Called before each job is put in.
     pub(super) before: Mutex<Option<Box<dyn FnMut() + Send>>>,
 }
@@ -61,6 +63,10 @@ impl Signing for Watched {
 
     fn sign_here(&self, _: &[u8]) -> Option<Result<Vec<u8>, SignError>> {
         None
+    }
+
+    fn is_away(&self) -> bool {
+        self.away.load(Relaxed)
     }
 
     fn submit(&self, job: Job) {
@@ -102,6 +108,7 @@ impl World {
             fail: AtomicU64::new(0),
             refuse: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
+            away: AtomicBool::new(false),
             before: Mutex::default(),
         };
         let state = IssuerState::default();
@@ -232,7 +239,7 @@ fn pool(key: &SoftwareKey, certificate: &Certificate, threads: usize) -> Pool {
     let queue_length_max = limits::SIGN_QUEUE_LENGTH_MAX;
     let settings = PoolSettings {
         name: "test".into(),
-        purpose: KeyPurpose::OcspSigning,
+        purpose: KeyPurpose::OcspSigning { others: false },
         key: String::new(),
         threads,
         queue_length_max,

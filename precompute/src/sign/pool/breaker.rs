@@ -31,6 +31,15 @@ impl Breaker {
         matches!(self, Self::Locked { .. })
     }
 
+    /// For how long it has not been at work; without end where it will not be by itself.
+    pub(super) fn away_for(&self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Closed => None,
+            Self::Open { since, .. } | Self::Probing { since, .. } => Some(now.saturating_duration_since(*since)),
+            Self::Locked { .. } => Some(Duration::MAX),
+        }
+    }
+
     /// What is wrong.
     pub(super) fn why(&self) -> Option<&str> {
         match self {
@@ -122,8 +131,9 @@ mod tests {
         assert_eq!(breaker.why(), Some("still gone"));
         now = breaker.probe_at().unwrap();
         assert!(breaker.begin_probe(now));
+        assert_eq!(breaker.away_for(now), Some(now.duration_since(begin)), "since it went away");
         assert_eq!(breaker.close(now), Some(now.duration_since(begin)));
-        assert!(breaker.is_closed());
+        assert!(breaker.is_closed() && breaker.away_for(now).is_none());
     }
 
     #[test]
@@ -147,5 +157,6 @@ mod tests {
         assert!(!breaker.begin_probe(now + limits::PROBE_PAUSE_MAX * 100));
         assert_eq!(breaker.close(now), None);
         assert_eq!(breaker.why(), Some("the PIN is wrong"));
+        assert_eq!(breaker.away_for(now), Some(Duration::MAX));
     }
 }

@@ -106,6 +106,13 @@ impl State {
         !self.members.iter().any(|member| member.breaker.is_closed())
     }
 
+    /// Whether every member has been away for longer than one that comes back at once.
+    pub(super) fn is_away(&self, now: Instant) -> bool {
+        let for_long =
+            |member: &Member| member.breaker.away_for(now).is_some_and(|away| away >= limits::STAND_IN_DELAY);
+        self.members.iter().all(for_long)
+    }
+
     /// Takes a job in; gives it back with the reason where it cannot be.
     pub(super) fn submit(&mut self, job: Job, now: Instant) -> Result<(), (Job, SignError)> {
         if self.is_down() {

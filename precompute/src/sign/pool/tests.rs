@@ -187,7 +187,7 @@ impl Bench {
             .unzip();
         let mut settings = PoolSettings {
             name: "test".into(),
-            purpose: KeyPurpose::OcspSigning,
+            purpose: KeyPurpose::OcspSigning { others: false },
             key: String::new(),
             threads: 1,
             queue_length_max: 1000,

@@ -30,7 +30,7 @@ impl<'a> PreferredAlgorithms<'a> {
     }
 
     /// Those of the algorithms that we know, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Algorithm> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = Algorithm> + Clone + use<'a> {
         let mut rest = self.content;
         std::iter::from_fn(move || {
             while !rest.is_empty() {
