@@ -6,9 +6,9 @@
 //! when the file changes.
 //! It does not know who reads the records.
 //!
-//! Each issuer has a thread of its own, so that a source that hangs holds up nobody else ([`follower`]).
+//! Each issuer has a thread of its own, so that a source that hangs holds up nobody else (`follower`).
 //!
-//! One pass over one issuer is: [`watch`] sees a changed file → [`compare`] reads the sources and
+//! One pass over one issuer is: `watch` sees a changed file → `compare` reads the sources and
 //! lists the differences → the records show them → the book writes them, now or when it can again.
 //! A restart finds what the book has, and reads the sources before anything is answered. Starting is the same pass with everything counted as changed, after the book has filled the records.
 

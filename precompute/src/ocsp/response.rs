@@ -51,16 +51,16 @@ pub const fn error_response(error: OcspError) -> [u8; 5] {
 /// CertStatus of a SingleResponse.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CertStatus {
-    /// good [0]
+    /// good `[0]`
     Good,
-    /// revoked [1]; reason `unspecified` is left out
+    /// revoked `[1]`; reason `unspecified` is left out
     Revoked {
         /// revocationTime
         time: UnixTime,
         /// revocationReason
         reason: Reason,
     },
-    /// unknown [2]
+    /// unknown `[2]`
     Unknown,
 }
 
