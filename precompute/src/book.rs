@@ -11,18 +11,19 @@
 mod codec;
 
 use std::{
-    fmt, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use self::codec::{decode, decode_mark, encode, encode_mark, key};
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use crate::{
     limits,
     pki::{Record, Serial, UnixTime},
     records::Change,
     source::{CrlMark, CrlMarks, CrlNumber},
+    state_dir::{StateError, remedy},
 };
 
 /// Numbers that stand for the whole file.
@@ -74,22 +75,6 @@ pub struct Batch<'a> {
     pub verified: Option<UnixTime>,
 }
 
-/// Why the book cannot be used; always names the file and a remedy.
-#[derive(Debug)]
-pub struct BookError {
-    path: PathBuf,
-    problem: String,
-    remedy: &'static str,
-}
-
-impl fmt::Display for BookError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.path.display(), self.problem, self.remedy)
-    }
-}
-
-impl std::error::Error for BookError {}
-
 /// The open file. Another process cannot open it meanwhile.
 #[derive(Debug)]
 pub struct Book {
@@ -99,12 +84,11 @@ pub struct Book {
 
 impl Book {
     /// Opens `book.redb` in the state directory; both are made where missing.
-    pub fn open(state_dir: &Path) -> Result<Self, BookError> {
+    pub fn open(state_dir: &Path) -> Result<Self, StateError> {
         let path = state_dir.join("book.redb");
-        std::fs::create_dir_all(state_dir).map_err(|error| BookError {
-            path: state_dir.to_owned(),
-            problem: format!("cannot be made: {error}"),
-            remedy: "make the directory and give it to the user that runs this program, or set `state_dir`",
+        std::fs::create_dir_all(state_dir).map_err(|error| {
+            let remedy = "make the directory and give it to the user that runs this program, or set `state_dir`";
+            StateError::new(state_dir, format!("cannot be made: {error}"), remedy)
         })?;
         let mut book = Self { path, database: None };
         book.database()?;
@@ -124,28 +108,24 @@ impl Book {
 
     /// The open database, opened anew after a failed write (which closes it: what redb holds in
     /// memory can then no longer be trusted, what it has on disk can).
-    fn database(&mut self) -> Result<&Database, BookError> {
+    fn database(&mut self) -> Result<&Database, StateError> {
         if self.database.is_none() {
             self.database = Some(open_database(&self.path)?);
         }
-        self.database.as_ref().ok_or_else(|| BookError {
-            path: self.path.clone(),
-            problem: "is closed".into(),
-            remedy: "restart",
-        })
+        self.database.as_ref().ok_or_else(|| StateError::new(&self.path, "is closed", "restart"))
     }
 
     /// Runs `step` on the database; on an error closes it.
-    fn run<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, BookError> {
+    fn run<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StateError> {
         let result = step(self.database()?);
         result.map_err(|error| {
             self.database = None;
-            describe(&self.path, error)
+            describe(&self.path, &error)
         })
     }
 
     /// The number of the issuer with this fingerprint, given out at the first call.
-    pub fn issuer(&mut self, fingerprint: &[u8; 32]) -> Result<IssuerNumber, BookError> {
+    pub fn issuer(&mut self, fingerprint: &[u8; 32]) -> Result<IssuerNumber, StateError> {
         self.run(|database| {
             let mut transaction = database.begin_write()?;
             transaction.set_quick_repair(true);
@@ -167,7 +147,7 @@ impl Book {
     }
 
     /// When the sources of `issuer` were last known to be in order.
-    pub fn verified(&mut self, issuer: IssuerNumber) -> Result<Option<UnixTime>, BookError> {
+    pub fn verified(&mut self, issuer: IssuerNumber) -> Result<Option<UnixTime>, StateError> {
         self.run(|database| {
             let verified = database.begin_read()?.open_table(VERIFIED)?.get(issuer.0)?;
             Ok(verified.map(|time| UnixTime(time.value())))
@@ -180,7 +160,7 @@ impl Book {
         number: IssuerNumber,
         issuer_fingerprint: &[u8; 32],
         tenant: &str,
-    ) -> Result<(), BookError> {
+    ) -> Result<(), StateError> {
         self.run(|database| {
             let known = database.begin_read()?.open_table(TENANTS)?.get(number.0)?.is_some();
             if known {
@@ -194,7 +174,7 @@ impl Book {
     }
 
     /// Tenants under whose names the book holds records of the issuer with this fingerprint.
-    pub fn tenants_of(&mut self, issuer_fingerprint: &[u8; 32]) -> Result<Vec<String>, BookError> {
+    pub fn tenants_of(&mut self, issuer_fingerprint: &[u8; 32]) -> Result<Vec<String>, StateError> {
         self.run(|database| {
             let transaction = database.begin_read()?;
             let (tenants, records) = (transaction.open_table(TENANTS)?, transaction.open_table(RECORDS)?);
@@ -213,7 +193,7 @@ impl Book {
     }
 
     /// Calls `each` with every record of `issuer`, in order of serial.
-    pub fn load(&mut self, issuer: IssuerNumber, mut each: impl FnMut(Serial, Record)) -> Result<(), BookError> {
+    pub fn load(&mut self, issuer: IssuerNumber, mut each: impl FnMut(Serial, Record)) -> Result<(), StateError> {
         self.run(|database| {
             let records = database.begin_read()?.open_table(RECORDS)?;
             let (first, last) = (key(issuer, [0; 20]), key(issuer, [0xff; 20]));
@@ -228,12 +208,12 @@ impl Book {
     }
 
     /// How many records the book holds, of all issuers.
-    pub fn record_count(&mut self) -> Result<u64, BookError> {
+    pub fn record_count(&mut self) -> Result<u64, StateError> {
         self.run(|database| Ok(redb::ReadableTableMetadata::len(&database.begin_read()?.open_table(RECORDS)?)?))
     }
 
     /// One record.
-    pub fn get(&mut self, issuer: IssuerNumber, serial: &Serial) -> Result<Option<Record>, BookError> {
+    pub fn get(&mut self, issuer: IssuerNumber, serial: &Serial) -> Result<Option<Record>, StateError> {
         self.run(|database| {
             let records = database.begin_read()?.open_table(RECORDS)?;
             let key = key(issuer, *serial.padded());
@@ -243,7 +223,7 @@ impl Book {
     }
 
     /// The newest CRLs taken for `issuer`.
-    pub fn crl_marks(&mut self, issuer: IssuerNumber) -> Result<CrlMarks, BookError> {
+    pub fn crl_marks(&mut self, issuer: IssuerNumber) -> Result<CrlMarks, StateError> {
         self.run(|database| {
             let transaction = database.begin_read()?;
             let (marks, numbers) = (transaction.open_table(CRL_MARKS)?, transaction.open_table(CRL_NUMBERS)?);
@@ -259,7 +239,7 @@ impl Book {
 
     /// Writes a batch and returns when it is on disk. Every changed record gets the returned
     /// version, which is higher than all before it.
-    pub fn commit(&mut self, batch: &Batch<'_>) -> Result<u64, BookError> {
+    pub fn commit(&mut self, batch: &Batch<'_>) -> Result<u64, StateError> {
         self.run(|database| {
             let mut transaction = database.begin_write()?;
             // A start after a crash then need not walk the whole file.
@@ -296,15 +276,9 @@ impl Book {
     }
 }
 
-fn open_database(path: &Path) -> Result<Database, BookError> {
-    let fail = |problem: String, remedy| BookError { path: path.to_owned(), problem, remedy };
-    let database =
-        Database::builder().set_cache_size(limits::BOOK_CACHE_OCTETS).create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => {
-                fail("is in use by another process".into(), "stop that process first, or set another `state_dir`")
-            }
-            error => describe(path, error.into()),
-        })?;
+fn open_database(path: &Path) -> Result<Database, StateError> {
+    let database = Database::builder().set_cache_size(limits::BOOK_CACHE_OCTETS).create(path);
+    let database = database.map_err(|error| describe(path, &error.into()))?;
     let format = (|| -> Result<u64, redb::Error> {
         let mut transaction = database.begin_write()?;
         transaction.set_quick_repair(true);
@@ -324,9 +298,10 @@ fn open_database(path: &Path) -> Result<Database, BookError> {
         transaction.commit()?;
         Ok(format)
     })()
-    .map_err(|error| describe(path, error))?;
+    .map_err(|error| describe(path, &error))?;
     if format != FORMAT {
-        return Err(fail(
+        return Err(StateError::new(
+            path,
             format!("was written in format {format}, this program reads format {FORMAT}"),
             "use the program version that wrote it, or move the file away: it is made anew from the sources",
         ));
@@ -336,21 +311,21 @@ fn open_database(path: &Path) -> Result<Database, BookError> {
 
 const MOVE_AWAY: &str = "move the file away: it is made anew from the sources; then check the disk";
 
-fn describe(path: &Path, error: redb::Error) -> BookError {
-    let remedy = match &error {
+fn describe(path: &Path, error: &redb::Error) -> StateError {
+    let remedy = remedy(error).unwrap_or(match error {
         redb::Error::Io(error) => match error.kind() {
-            io::ErrorKind::PermissionDenied => "give the file and its directory to the user that runs this program",
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                "make room: the disk, the quota or the file size limit is used up"
-            }
             // What lies there is no book, or the half of one.
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => MOVE_AWAY,
             _ => "check the disk and its mount; if it persists move the file away: it is made anew from the sources",
         },
         redb::Error::Corrupted(_) => MOVE_AWAY,
         _ => "check the disk; if it persists move the file away: it is made anew from the sources",
+    });
+    let problem = match error {
+        redb::Error::DatabaseAlreadyOpen => "is in use by another process".into(),
+        error => format!("the book cannot be read or written: {error}"),
     };
-    BookError { path: path.to_owned(), problem: format!("the book cannot be read or written: {error}"), remedy }
+    StateError::new(path, problem, remedy)
 }
 
 #[cfg(test)]

@@ -35,12 +35,13 @@ use std::{
 use tracing::{error, info, warn};
 
 use crate::{
-    book::{Book, BookError},
+    book::Book,
     config::Config,
     limits,
     pki::{Record, Serial, UnixTime},
     records::{Counts, Records},
     source::{CrlMarks, SourceError},
+    state_dir::StateError,
 };
 
 /// Why sources of one issuer were refused; at least one of them was.
@@ -62,7 +63,7 @@ pub enum EngineError {
     /// Sources were refused.
     Source(Faults),
     /// The book failed.
-    Book(BookError),
+    Book(StateError),
     /// The thread that follows the sources of an issuer: whose, and what it did.
     Thread(String, String),
 }
@@ -85,8 +86,8 @@ impl From<Faults> for EngineError {
     }
 }
 
-impl From<BookError> for EngineError {
-    fn from(error: BookError) -> Self {
+impl From<StateError> for EngineError {
+    fn from(error: StateError) -> Self {
         Self::Book(error)
     }
 }
@@ -170,7 +171,7 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the book and fills the records of every issuer from it.
-    pub fn open(config: &Config) -> Result<Self, BookError> {
+    pub fn open(config: &Config) -> Result<Self, StateError> {
         let started = Instant::now();
         let mut book = Book::open(&config.state_dir)?;
         let mut issuers = Vec::new();
@@ -211,7 +212,7 @@ impl Engine {
     }
 
     /// What the book holds of a serial under each issuer: (tenant, issuer, record).
-    pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, BookError> {
+    pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, StateError> {
         let mut found = Vec::new();
         for issuer in &self.issuers {
             let record = lock(&self.book).get(issuer.number, serial)?;
@@ -260,7 +261,7 @@ impl Engine {
 }
 
 /// Fills the records of one issuer from the book.
-fn open(book: &mut Book, config: &Config, subject: Subject) -> Result<Follower, BookError> {
+fn open(book: &mut Book, config: &Config, subject: Subject) -> Result<Follower, StateError> {
     let watched = Watched::open(book, subject)?;
     if !watched.is_known() {
         let Subject { tenant, name, certificate, .. } = &*watched.subject;

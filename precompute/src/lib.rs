@@ -2,7 +2,7 @@
 //!
 //! The rooms, in the order in which a revocation passes through them:
 //! a [`source`] says it (`index.txt`, a CRL), the [`engine`] compares that with what is known, the
-//! [`book`] puts the difference on disk, the [`records`] show it to every thread, and with a key of
+//! [`book`] puts the difference on disk (in the [`state_dir`]), the [`records`] show it to every thread, and with a key of
 //! [`sign`] it becomes one of [`ocsp`]'s responses. [`config`] says whose certificates, from
 //! where, signed by whom; [`answers`] holds what is signed, and [`presign`] fills it before anybody asks; [`pki`] has the nouns, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
@@ -16,6 +16,7 @@ pub mod source;
 pub mod engine;
 
 pub mod book;
+pub mod state_dir;
 
 pub mod records;
 

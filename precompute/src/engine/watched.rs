@@ -16,12 +16,13 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    book::{Batch, Book, BookError, IssuerNumber},
+    book::{Batch, Book, IssuerNumber},
     config::{IssuerConfig, Sources, Tenant, Unlisted},
     limits,
     pki::{Certificate, UnixTime},
     records::{Change, Records},
     source::CrlMarks,
+    state_dir::StateError,
 };
 
 /// Whose certificates, and from where they are known.
@@ -100,7 +101,7 @@ impl Watched {
         &self.subject.sources
     }
 
-    pub(super) fn open(book: &mut Book, subject: Subject) -> Result<Self, BookError> {
+    pub(super) fn open(book: &mut Book, subject: Subject) -> Result<Self, StateError> {
         let number = book.issuer(&fingerprint(&subject.tenant, &subject.certificate))?;
         book.note_tenant(number, &subject.certificate.issuer_fingerprint(), &subject.tenant)?;
         let verified_saved = book.verified(number)?;
@@ -338,7 +339,7 @@ impl Watched {
     }
 
     /// Writes to the book what it does not have yet.
-    pub(super) fn save(&mut self, book: &mut Book) -> Result<(), BookError> {
+    pub(super) fn save(&mut self, book: &mut Book) -> Result<(), StateError> {
         if self.unsaved.is_empty() {
             return Ok(());
         }

@@ -18,13 +18,14 @@ use tracing::{error, info};
 use super::{
     pass::Stop,
     progress::Progress,
-    store::{AnswerStore, Run, StoreError, Stored, each_entry},
+    store::{AnswerStore, Run, Stored, each_entry},
     subject::{Form, Subject},
 };
 use crate::{
     answers::{Answers, Entry, Inserted},
     limits,
     pki::{Serial, UnixTime},
+    state_dir::StateError,
 };
 
 /// The store and the thread that writes it.
@@ -48,7 +49,7 @@ struct Shelf {
 
 impl Keeper {
     /// Opens the store. An error is the store's; see [`Keeper::or_without`].
-    pub fn open(state_dir: PathBuf, octets_max: u64, progress: &Arc<Progress>) -> Result<Self, StoreError> {
+    pub fn open(state_dir: PathBuf, octets_max: u64, progress: &Arc<Progress>) -> Result<Self, StateError> {
         let store = AnswerStore::open(&state_dir, octets_max)?;
         Ok(Self::start(
             Shelf { state_dir, octets_max, store: Some(store), again_at: None, fault_told: false },
@@ -139,7 +140,7 @@ fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
 
 impl Shelf {
     /// Does `step` with the store if that can be had; whether it could be done.
-    fn with(&mut self, progress: &Progress, step: impl FnOnce(&mut AnswerStore) -> Result<(), StoreError>) -> bool {
+    fn with(&mut self, progress: &Progress, step: impl FnOnce(&mut AnswerStore) -> Result<(), StateError>) -> bool {
         if self.again_at.is_some_and(|at| Instant::now() < at) {
             return false;
         }

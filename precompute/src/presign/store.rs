@@ -15,7 +15,7 @@ mod damage;
 
 use std::{
     collections::BTreeSet,
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -29,6 +29,7 @@ use crate::{
     limits,
     pki::{Serial, UnixTime},
     records::State,
+    state_dir::{StateError, remedy},
 };
 
 /// Numbers that stand for the whole file.
@@ -141,22 +142,6 @@ pub fn each_entry<'e>(entries: &'e [u8], packed_length: usize, mut each: impl Fn
     }
 }
 
-/// Why answers cannot be stored; names the file and a remedy.
-#[derive(Debug)]
-pub struct StoreError {
-    path: PathBuf,
-    problem: String,
-    remedy: &'static str,
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.path.display(), self.problem, self.remedy)
-    }
-}
-
-impl std::error::Error for StoreError {}
-
 /// The file. Another process cannot open it meanwhile.
 #[derive(Debug)]
 pub struct AnswerStore {
@@ -167,30 +152,23 @@ pub struct AnswerStore {
 
 impl AnswerStore {
     /// Opens `answers.redb` in a state directory that exists; it may grow to about `octets_max` octets.
-    pub fn open(state_dir: &Path, octets_max: u64) -> Result<Self, StoreError> {
+    pub fn open(state_dir: &Path, octets_max: u64) -> Result<Self, StateError> {
         let mut store = Self { path: state_dir.join("answers.redb"), database: None, octets_max };
         store.run(|_| Ok(()))?;
         Ok(store)
     }
 
-    fn error(&self, error: &redb::Error) -> StoreError {
-        let remedy = match error {
-            redb::Error::DatabaseAlreadyOpen => "stop the other process first, or set another `state_dir`",
-            redb::Error::Io(error) => match error.kind() {
-                io::ErrorKind::PermissionDenied => "give the file and its directory to the user that runs this program",
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                    "make room: the disk, the quota or the file size limit is used up"
-                }
-                _ => "check the disk and its mount",
-            },
+    fn error(&self, error: &redb::Error) -> StateError {
+        let remedy = remedy(error).unwrap_or(match error {
+            redb::Error::Io(_) => "check the disk and its mount",
             _ => "check the disk; the file may be removed, its answers are signed again",
-        };
-        StoreError { path: self.path.clone(), problem: format!("answers cannot be stored: {error}"), remedy }
+        });
+        StateError::new(&self.path, format!("answers cannot be stored: {error}"), remedy)
     }
 
     /// Runs `step` on the database, which is opened anew after an error, because what redb holds in memory can then no
     /// longer be trusted. Where the file turns out to be damaged, `step` is run once more on a new one.
-    fn run<T>(&mut self, mut step: impl FnMut(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+    fn run<T>(&mut self, mut step: impl FnMut(&Database) -> Result<T, redb::Error>) -> Result<T, StateError> {
         let damage = match self.attempt(&mut step) {
             Err(Broken::Damaged(damage)) => damage,
             other => return other.map_err(|broken| self.error(&broken.into())),
@@ -228,7 +206,7 @@ impl AnswerStore {
     }
 
     /// Writes runs; they are on disk when this returns.
-    pub fn append(&mut self, runs: &[Run]) -> Result<(), StoreError> {
+    pub fn append(&mut self, runs: &[Run]) -> Result<(), StateError> {
         let octets_max = self.octets_max;
         let octets = self.run(|database| {
             let mut transaction = database.begin_write()?;
@@ -275,13 +253,13 @@ impl AnswerStore {
     }
 
     /// Removes runs whose entries have all ended.
-    pub fn remove_expired(&mut self, now: UnixTime) -> Result<(), StoreError> {
+    pub fn remove_expired(&mut self, now: UnixTime) -> Result<(), StateError> {
         self.remove(|_, end| end <= now, self.octets_max)
     }
 
     /// Removes the runs that `unwanted` (form, end) names, and of the others the oldest until so many octets are left;
     /// then the forms that have none.
-    fn remove(&mut self, unwanted: impl Fn(u32, UnixTime) -> bool, octets_max: u64) -> Result<(), StoreError> {
+    fn remove(&mut self, unwanted: impl Fn(u32, UnixTime) -> bool, octets_max: u64) -> Result<(), StateError> {
         self.run(|database| {
             let (mut all, mut octets) = (Vec::new(), 0);
             for run in database.begin_read()?.open_table(ENDS)?.range::<(u32, u64)>(..)? {
@@ -321,7 +299,7 @@ impl AnswerStore {
     }
 
     /// Octets of all runs.
-    pub fn octets(&mut self) -> Result<u64, StoreError> {
+    pub fn octets(&mut self) -> Result<u64, StateError> {
         self.run(|database| {
             let meta = database.begin_read()?.open_table(META)?;
             Ok(meta.get("octets")?.map_or(0, |guard| guard.value()))
@@ -330,7 +308,7 @@ impl AnswerStore {
 
     /// Calls `each` with the entries of every run of a form, the earliest run first. `each` answers false to end early. A
     /// damaged run is left out.
-    pub fn load(&mut self, print: &[u8; 32], mut each: impl FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+    pub fn load(&mut self, print: &[u8; 32], mut each: impl FnMut(&[u8]) -> bool) -> Result<(), StateError> {
         let path = self.path.clone();
         self.run(|database| {
             let transaction = database.begin_read()?;
