@@ -10,7 +10,7 @@
 //!
 //! - `queue`: what waits; `breaker`: whether a holder is given work; `allowance`: how much at once; `member`: a holder,
 //!   its threads and how it does.
-//! - `state`: all decisions, pure. `thread`: the threads, which carry them out.
+//! - `state`: all decisions, pure (in `state/report` those about what came of a step). `thread`: the threads, which carry them out.
 //!
 //! It does not know what holds a key, nor what is signed.
 
