@@ -1,6 +1,6 @@
 //! The service from start to stop: binds, reads, starts the threads, waits for a signal.
 //!
-//! - `bound`: the addresses, taken at once and listened on when there are answers.
+//! - `bound`: the addresses, taken at once and listened on when there are answers; `workers`: the serving threads.
 //!
 //! Four kinds of thread: workers ([`crate::net::worker`]) answer, the engine
 //! ([`precompute::engine`]) follows the sources, the presigner ([`precompute::presign`]) signs before anybody asks, and
@@ -8,17 +8,18 @@
 //! is lost later is not.
 
 mod bound;
+mod workers;
 
 use std::{
     error::Error,
-    fmt, io,
+    io,
     net::SocketAddr,
     path::Path,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{Receiver, RecvTimeoutError},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -29,38 +30,27 @@ use precompute::{
     pki::UnixTime,
     presign::{Presigner, Settings},
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::ServerConfig;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::watch,
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
-    access::{self, Sampler},
-    admin,
+    access, admin,
     config::{Config, TimeStamping},
     limits,
-    metrics::Counters,
-    net::{
-        accept::Listener,
-        balance::Balance,
-        tls::Certificates,
-        worker::{self, Manners},
-    },
+    net::tls::Certificates,
     ocsp::{miss::Misses, store::Store},
     reload::{self, Order, Reload},
-    serve::bound::{Bound, Listening},
+    serve::{
+        bound::{Bound, Listening},
+        workers::{ThreadLost, Workers},
+    },
     site::Site,
     standing,
-    tsa::{
-        clock::Transition,
-        clocks::Clocks,
-        promised::Promised,
-        record::{self, Recorder},
-    },
+    tsa::{clock::Transition, clocks::Clocks, promised::Promised, record},
 };
 
 /// What the service has bound, once it is ready.
@@ -73,18 +63,6 @@ pub struct Running {
     /// Health and metrics.
     pub admin: SocketAddr,
 }
-
-/// A thread that ended although nobody told it to.
-#[derive(Debug)]
-struct ThreadLost(String);
-
-impl fmt::Display for ThreadLost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; the service stops so that it can be started anew", self.0)
-    }
-}
-
-impl Error for ThreadLost {}
 
 /// What signals are taken with.
 struct Control {
@@ -295,28 +273,6 @@ fn warn_of_policies(config: &precompute::config::Config) {
     }
 }
 
-/// How many connections each of `workers` may have: what the limit of open files leaves. The limit is raised
-/// as far as this process may.
-fn connections_max(workers: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let files = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    let files = files.unwrap_or(u64::MAX);
-    let share = files.saturating_sub(limits::OTHER_DESCRIPTORS) / workers as u64;
-    // At the bound new connections come before those that make room for them have gone.
-    let share = share - (share / 4).min(limits::ACCEPTS_IN_A_ROW as u64);
-    let connections = usize::try_from(share).unwrap_or(usize::MAX).clamp(1, limits::CONNECTIONS_MAX);
-    if connections < limits::CONNECTIONS_MAX {
-        info!(
-            files,
-            connections,
-            workers,
-            "the limit of open files bounds the connections of each worker; raise LimitNOFILE or `ulimit -n` for more"
-        );
-    }
-    connections
-}
-
 /// Looks at the files of the TLS certificate now and then.
 async fn follow_certificates(certificates: Arc<Certificates>) {
     loop {
@@ -355,113 +311,4 @@ async fn settle(clocks: Arc<Clocks>) {
 fn notify(state: sd_notify::NotifyState<'_>) {
     // Without systemd there is nobody to tell.
     let _ = sd_notify::notify(false, &[state]);
-}
-
-/// The serving threads.
-struct Workers {
-    counters: Vec<Arc<Counters>>,
-    stop: watch::Sender<bool>,
-    /// Receives a thread's last words, and ends when all of the serving ones have gone.
-    lost: mpsc::UnboundedReceiver<String>,
-    /// Each of them has one as well.
-    words: Option<mpsc::UnboundedSender<String>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Workers {
-    /// Returns when all of them accept.
-    fn start(
-        listeners: Vec<Vec<Listener>>,
-        manners: &Manners,
-        tls: Option<&Arc<ServerConfig>>,
-        site: &watch::Receiver<Arc<Site>>,
-        misses: &Arc<Misses>,
-        (access_sample, lines): (u32, &SyncSender<access::Line>),
-        recorders: Vec<Recorder>,
-    ) -> io::Result<Self> {
-        let mut recorders = recorders.into_iter();
-        let (stop, _) = watch::channel(false);
-        let (words, lost) = mpsc::unbounded_channel();
-        let (ready, accepting) = std::sync::mpsc::channel();
-        let mut workers = Self { counters: Vec::new(), stop, lost, words: Some(words), threads: Vec::new() };
-        let connections_max = connections_max(listeners.len());
-        let (balance, handed) = Balance::new(listeners.len());
-        let balance = Arc::new(balance);
-        for (number, (listeners, handed)) in listeners.into_iter().zip(handed).enumerate() {
-            let counters = Counters::new();
-            workers.counters.push(Arc::clone(&counters));
-            let start = worker::Start {
-                number,
-                listeners,
-                balance: Arc::clone(&balance),
-                handed,
-                manners: manners.clone(),
-                access: Sampler::new(access_sample, number as u32, lines.clone()),
-                tls: tls.map(Arc::clone),
-                sites: site.clone(),
-                misses: Arc::clone(misses),
-                recorder: recorders.next(),
-                counters,
-                connections_max,
-                stop: workers.stop.subscribe(),
-            };
-            let ready = ready.clone();
-            let (last, running) = (workers.last_words(&format!("serving thread {number}")), workers.words.clone());
-            let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                let _running = running;
-                let mut last = last;
-                let outcome = worker::run(start, move || {
-                    let _ = ready.send(());
-                });
-                if let Err(error) = outcome {
-                    last.reason = error.to_string();
-                }
-            })?;
-            workers.threads.push(thread);
-        }
-        drop(ready);
-        for _ in 0..workers.threads.len() {
-            // An error means that the remaining ones have ended; the reason is in `lost`.
-            if accepting.recv().is_err() {
-                let reason = workers.lost.blocking_recv().unwrap_or_default();
-                return Err(io::Error::other(ThreadLost(reason)));
-            }
-        }
-        Ok(workers)
-    }
-
-    /// To be dropped by a thread when it ends, in whatever way. The end does not wait for it.
-    fn last_words(&self, thread: &str) -> LastWords {
-        let words = self.words.as_ref().map(mpsc::UnboundedSender::downgrade);
-        LastWords { words, thread: thread.to_owned(), reason: "it panicked or returned".into() }
-    }
-
-    fn stop(&mut self) {
-        self.words = None;
-        self.stop.send_replace(true);
-    }
-
-    /// Returns when every thread has ended.
-    async fn ended(&mut self) {
-        while self.lost.recv().await.is_some() {}
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                error!("a serving thread panicked");
-            }
-        }
-    }
-}
-
-struct LastWords {
-    words: Option<mpsc::WeakUnboundedSender<String>>,
-    thread: String,
-    reason: String,
-}
-
-impl Drop for LastWords {
-    fn drop(&mut self) {
-        if let Some(words) = self.words.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade) {
-            let _ = words.send(format!("{} ended: {}", self.thread, self.reason));
-        }
-    }
 }

@@ -6,7 +6,7 @@
 
 mod issuer;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Instant};
 
 use precompute::{
     config::{Config, IssuerConfig, Policy, Tenant as TenantConfig, TsaConfig},

@@ -1,0 +1,170 @@
+//! The serving threads: started together, told to stop together, and missed when one ends by itself.
+
+use std::{
+    error::Error,
+    fmt, io,
+    sync::{Arc, mpsc::SyncSender},
+    thread::{self, JoinHandle},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
+
+use crate::{
+    access::{self, Sampler},
+    limits,
+    metrics::Counters,
+    net::{
+        accept::Listener,
+        balance::Balance,
+        worker::{self, Manners},
+    },
+    ocsp::miss::Misses,
+    site::Site,
+    tsa::record::Recorder,
+};
+
+/// A thread that ended although nobody told it to.
+#[derive(Debug)]
+pub(super) struct ThreadLost(pub(super) String);
+
+impl fmt::Display for ThreadLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; the service stops so that it can be started anew", self.0)
+    }
+}
+
+impl Error for ThreadLost {}
+
+/// The serving threads.
+pub(super) struct Workers {
+    pub(super) counters: Vec<Arc<Counters>>,
+    stop: watch::Sender<bool>,
+    /// Receives a thread's last words, and ends when all of the serving ones have gone.
+    pub(super) lost: mpsc::UnboundedReceiver<String>,
+    /// Each of them has one as well.
+    words: Option<mpsc::UnboundedSender<String>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Workers {
+    /// Returns when all of them accept.
+    pub(super) fn start(
+        listeners: Vec<Vec<Listener>>,
+        manners: &Manners,
+        tls: Option<&Arc<ServerConfig>>,
+        site: &watch::Receiver<Arc<Site>>,
+        misses: &Arc<Misses>,
+        (access_sample, lines): (u32, &SyncSender<access::Line>),
+        recorders: Vec<Recorder>,
+    ) -> io::Result<Self> {
+        let mut recorders = recorders.into_iter();
+        let (stop, _) = watch::channel(false);
+        let (words, lost) = mpsc::unbounded_channel();
+        let (ready, accepting) = std::sync::mpsc::channel();
+        let mut workers = Self { counters: Vec::new(), stop, lost, words: Some(words), threads: Vec::new() };
+        let connections_max = connections_max(listeners.len());
+        let (balance, handed) = Balance::new(listeners.len());
+        let balance = Arc::new(balance);
+        for (number, (listeners, handed)) in listeners.into_iter().zip(handed).enumerate() {
+            let counters = Counters::new();
+            workers.counters.push(Arc::clone(&counters));
+            let start = worker::Start {
+                number,
+                listeners,
+                balance: Arc::clone(&balance),
+                handed,
+                manners: manners.clone(),
+                access: Sampler::new(access_sample, number as u32, lines.clone()),
+                tls: tls.map(Arc::clone),
+                sites: site.clone(),
+                misses: Arc::clone(misses),
+                recorder: recorders.next(),
+                counters,
+                connections_max,
+                stop: workers.stop.subscribe(),
+            };
+            let ready = ready.clone();
+            let (last, running) = (workers.last_words(&format!("serving thread {number}")), workers.words.clone());
+            let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                let _running = running;
+                let mut last = last;
+                let outcome = worker::run(start, move || {
+                    let _ = ready.send(());
+                });
+                if let Err(error) = outcome {
+                    last.reason = error.to_string();
+                }
+            })?;
+            workers.threads.push(thread);
+        }
+        drop(ready);
+        for _ in 0..workers.threads.len() {
+            // An error means that the remaining ones have ended; the reason is in `lost`.
+            if accepting.recv().is_err() {
+                let reason = workers.lost.blocking_recv().unwrap_or_default();
+                return Err(io::Error::other(ThreadLost(reason)));
+            }
+        }
+        Ok(workers)
+    }
+
+    /// To be dropped by a thread when it ends, in whatever way. The end does not wait for it.
+    pub(super) fn last_words(&self, thread: &str) -> LastWords {
+        let words = self.words.as_ref().map(mpsc::UnboundedSender::downgrade);
+        LastWords { words, thread: thread.to_owned(), reason: "it panicked or returned".into() }
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.words = None;
+        self.stop.send_replace(true);
+    }
+
+    /// Returns when every thread has ended.
+    pub(super) async fn ended(&mut self) {
+        while self.lost.recv().await.is_some() {}
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!("a serving thread panicked");
+            }
+        }
+    }
+}
+
+pub(super) struct LastWords {
+    words: Option<mpsc::WeakUnboundedSender<String>>,
+    thread: String,
+    reason: String,
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if let Some(words) = self.words.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade) {
+            let _ = words.send(format!("{} ended: {}", self.thread, self.reason));
+        }
+    }
+}
+
+/// How many connections each of `workers` may have: what the limit of open files leaves. The limit is raised
+/// as far as this process may.
+fn connections_max(workers: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let files = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    let files = files.unwrap_or(u64::MAX);
+    let share = files.saturating_sub(limits::OTHER_DESCRIPTORS) / workers as u64;
+    // At the bound new connections come before those that make room for them have gone.
+    let share = share - (share / 4).min(limits::ACCEPTS_IN_A_ROW as u64);
+    let connections = usize::try_from(share).unwrap_or(usize::MAX).clamp(1, limits::CONNECTIONS_MAX);
+    if connections < limits::CONNECTIONS_MAX {
+        info!(
+            files,
+            connections,
+            workers,
+            "the limit of open files bounds the connections of each worker; raise LimitNOFILE or `ulimit -n` for more"
+        );
+    }
+    connections
+}
