@@ -4,6 +4,7 @@
 //! tells is meant for operators: the address must not be reachable by relying parties.
 
 pub mod listener;
+mod scrape;
 mod signers;
 mod time_stamps;
 
@@ -15,28 +16,13 @@ use std::{
     },
 };
 
-use axum::{
-    Router,
-    extract::State,
-    http::{StatusCode, header},
-    response::IntoResponse,
-    routing::get,
-};
-use precompute::{
-    pki::UnixTime,
-    presign::{Progress, Report},
-};
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, text},
-    metrics::MetricType,
-    registry::{Registry, Unit},
-};
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use precompute::{pki::UnixTime, presign::Progress};
 use tokio::sync::watch;
 
 use self::signers::Pools;
 use crate::{
-    metrics::{Counters, Histogram, METHODS, Requests, Result as Counted},
+    metrics::Counters,
     ocsp::miss::Misses,
     site::{Issuer, Site},
     tsa::record::Writer,
@@ -132,18 +118,13 @@ impl Status {
     }
 }
 
-/// Every issuer of a site with its tenant's name.
-fn issuers(site: &Site) -> impl Iterator<Item = (&str, &Issuer)> {
-    site.tenants().iter().flat_map(|tenant| tenant.issuers().iter().map(|issuer| (&*tenant.name, &**issuer)))
-}
-
 /// The admin listener's paths.
 pub fn router(status: Arc<Status>) -> Router {
     Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz/ocsp", get(ready))
         .route("/readyz/tsa", get(ready_tsa))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(scrape::metrics))
         .with_state(status)
 }
 
@@ -162,246 +143,7 @@ async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
     (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
 }
 
-async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    let mut registry = Registry::with_prefix("ostia");
-    registry.register_collector(Box::new(Scrape(status)));
-    let mut body = String::new();
-    match text::encode(&mut body, &registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], body).into_response()
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-#[derive(Debug)]
-struct Scrape(Arc<Status>);
-
-type Labels = Vec<(&'static str, String)>;
-
-impl Collector for Scrape {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let status = &*self.0;
-        let sum = |read: fn(&Counters) -> u64| status.counters.iter().map(|counters| read(counters)).sum::<u64>();
-
-        let site = Arc::clone(&status.site.borrow());
-        counters(&mut encoder, "requests", "Requests by tenant, issuer, method and result", requests(&site))?;
-        let help = "From a request being here to its response being with the kernel, by whether it had to be signed";
-        let mut latency = encoder.encode_descriptor("latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (label, histogram) in [("no", (|c| &c.served) as fn(&Counters) -> &Histogram), ("yes", |c| &c.signed)] {
-            let (sum, count, buckets) = Histogram::sum(status.counters.iter().map(|counters| histogram(counters)));
-            let labels: Labels = vec![("signed", label.to_owned())];
-            latency.encode_family(&labels)?.encode_histogram::<Labels>(sum, count, &buckets, None)?;
-        }
-        let open = status.counters.iter().enumerate();
-        let open = open.map(|(worker, counters)| (vec![("worker", worker.to_string())], counters.open.load(Relaxed)));
-        gauges(&mut encoder, "connections_open", "Connections open now, by serving thread", open.collect())?;
-        for (name, help, value) in [
-            ("http_refused", "Requests refused by HTTP itself or for no tenant", sum(|c| c.http_refused.load(Relaxed))),
-            ("connections_accepted", "Connections accepted", sum(|c| c.accepted.load(Relaxed))),
-            ("connections_expired", "Connections ended at a deadline", sum(|c| c.expired.load(Relaxed))),
-            ("connections_turned_away", "Connections turned away at the limit", sum(|c| c.turned_away.load(Relaxed))),
-            (
-                "connections_displaced",
-                "Idle connections ended at the limit to make room for others",
-                sum(|c| c.displaced.load(Relaxed)),
-            ),
-            (
-                "connections_handed_over",
-                "Connections that a serving thread gave to another with fewer",
-                sum(|c| c.handed_over.load(Relaxed)),
-            ),
-            (
-                "connections_untrusted",
-                "Connections refused that should have come through a trusted proxy",
-                sum(|c| c.untrusted.load(Relaxed)),
-            ),
-            (
-                "proxy_headers_refused",
-                "Connections refused for what stood in the place of a PROXY header",
-                sum(|c| c.proxy_refused.load(Relaxed)),
-            ),
-            (
-                "tls_handshakes_failed",
-                "Connections on which no TLS handshake came about",
-                sum(|c| c.tls_refused.load(Relaxed)),
-            ),
-            ("response_octets", "Octets of responses", sum(|c| c.octets_out.load(Relaxed))),
-            ("access_log_lost", "Lines of the access log thrown away", sum(|c| c.access_lost.load(Relaxed))),
-        ] {
-            counters(&mut encoder, name, help, vec![(Labels::new(), value)])?;
-        }
-
-        let size = status.misses.store().size();
-        gauge(&mut encoder, "answers", "Answers about listed certificates that are kept", size.compact.0)?;
-        gauge(&mut encoder, "answers_octets", "Octets of memory that they take", size.compact.1)?;
-        gauge(&mut encoder, "cache_entries", "Other answers that are kept", size.whole.0)?;
-        gauge(&mut encoder, "cache_octets", "Octets of those answers", size.whole.1)?;
-        gauge(
-            &mut encoder,
-            "signing_pending",
-            "Certificates whose answer is being signed",
-            status.misses.pending() as u64,
-        )?;
-        presign(&mut encoder, &status.presign.report())?;
-        Pools::of(&site).encode(&mut encoder)?;
-        time_stamps::encode(&mut encoder, &site, status.record.as_deref())?;
-        gauge(&mut encoder, "start_time_seconds", "When the process was started, Unix time", status.started.0)?;
-
-        let reloaded = status.reloaded.load(Relaxed);
-        gauge(&mut encoder, "config_last_read_seconds", "When the configuration was last taken, Unix time", reloaded)?;
-        let faulty = u64::from(status.reload_fault().is_some());
-        gauge(&mut encoder, "config_faulty", "Whether the configuration was refused at the last reload", faulty)?;
-
-        let reports: Vec<_> = issuers(&site).map(|issuer| (labels(issuer), issuer.1.state.health.report())).collect();
-        let each = |read: &dyn Fn(&precompute::engine::HealthReport) -> u64| {
-            reports.iter().map(|(labels, report)| (labels.clone(), read(report))).collect::<Vec<_>>()
-        };
-        gauges(&mut encoder, "records", "Certificates known by status", records(&site))?;
-        gauges(
-            &mut encoder,
-            "signer_not_after_seconds",
-            "End of the signing certificate, Unix time",
-            issuers(&site).map(|issuer| (labels(issuer), issuer.1.not_after().0)).collect(),
-        )?;
-        let now = UnixTime::now();
-        gauges(
-            &mut encoder,
-            "signers_at_fault",
-            "Signing certificates that the CA has revoked, and one more where none is valid now",
-            issuers(&site).map(|issuer| (labels(issuer), issuer.1.signer_faults(now).count() as u64)).collect(),
-        )?;
-        gauges(
-            &mut encoder,
-            "source_last_read_seconds",
-            "When the sources were last taken, Unix time",
-            each(&|report| report.last_read.map_or(0, |time| time.0)),
-        )?;
-        gauges(
-            &mut encoder,
-            "source_faulty",
-            "Whether the sources are refused now",
-            each(&|report| u64::from(report.fault.is_some())),
-        )?;
-        gauges(
-            &mut encoder,
-            "source_last_look_seconds",
-            "When the sources were last looked at, changed or not, Unix time",
-            each(&|report| report.last_look.map_or(0, |time| time.0)),
-        )?;
-        gauges(
-            &mut encoder,
-            "crl_next_update_seconds",
-            "When the CRL goes out of date, Unix time; 0 without one",
-            each(&|report| report.crl_next_update.map_or(0, |time| time.0)),
-        )?;
-        gauges(
-            &mut encoder,
-            "book_faulty",
-            "Whether changes are answered that the book could not write yet",
-            each(&|report| u64::from(report.book_fault.is_some())),
-        )?;
-        gauges(
-            &mut encoder,
-            "source_contradictions",
-            "Revocations that the sources would take back, and that stay",
-            each(&|report| report.contradictions),
-        )?;
-        counters(&mut encoder, "source_faults", "Refused reads of the sources", each(&|report| report.faults))?;
-        counters(&mut encoder, "source_reads", "Reads of the sources", each(&|report| report.reads))?;
-        counters(&mut encoder, "source_changes", "Records changed by the sources", each(&|report| report.changed))
-    }
-}
-
-/// How signing ahead gets on.
-fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
-    for (name, help, value) in [
-        ("presign_due", "Answers that the present pass has still to sign ahead", report.due),
-        ("presign_left_seconds", "How long that takes at its pace", report.left.map_or(0, |left| left.as_secs())),
-        ("presign_last_pass_end_seconds", "When the last pass ended, Unix time", report.last_pass_ended),
-        ("presign_store_faulty", "Whether answers signed ahead cannot be stored", report.store_faulty.into()),
-        ("presign_full", "Whether there was no room for more answers in the last pass", report.full.into()),
-    ] {
-        gauge(encoder, name, help, value)?;
-    }
-    let mut took =
-        encoder.encode_descriptor("presign_last_pass_seconds", "How long it took", None, MetricType::Gauge)?;
-    took.encode_gauge(&report.last_pass.as_secs_f64())?;
-    for (name, help, value) in [
-        ("presign_signed", "Answers signed ahead and kept", report.signed),
-        ("presign_failed", "Signatures that could not be had for answers signed ahead", report.failed),
-        (
-            "presign_expired",
-            "Answers signed ahead that a key had no time for; they are asked for again",
-            report.expired,
-        ),
-        ("presign_void", "Signatures thrown away because their record changed meanwhile", report.void),
-        ("presign_restored", "Answers taken from the store", report.restored),
-        ("presign_stored", "Answers put into the store", report.stored),
-    ] {
-        counters(encoder, name, help, vec![(Labels::new(), value)])?;
-    }
-    Ok(())
-}
-
-fn labels((tenant, issuer): (&str, &Issuer)) -> Labels {
-    vec![("tenant", tenant.to_owned()), ("issuer", issuer.name.clone())]
-}
-
-/// Those that name no issuer of their tenant have an empty one.
-fn requests(site: &Site) -> Vec<(Labels, u64)> {
-    let mut values = Vec::new();
-    let mut add = |tenant: &str, issuer: &str, requests: &Requests| {
-        for (method, method_name) in METHODS.iter().enumerate() {
-            for (result, label) in Counted::ALL {
-                let labels = [("tenant", tenant), ("issuer", issuer), ("method", method_name), ("result", label)];
-                let labels = labels.map(|(key, value)| (key, value.to_owned())).to_vec();
-                values.push((labels, requests.sum(method, result)));
-            }
-        }
-    };
-    for tenant in site.tenants() {
-        add(&tenant.name, "", &tenant.requests);
-        tenant.issuers().iter().for_each(|issuer| add(&tenant.name, &issuer.name, &issuer.requests));
-    }
-    values
-}
-
-fn records(site: &Site) -> Vec<(Labels, u64)> {
-    let of = |issuer: (&str, &Issuer)| {
-        let counts = issuer.1.state.records.counts();
-        [("good", counts.good), ("revoked", counts.revoked)].map(|(status, count)| {
-            let mut labels = labels(issuer);
-            labels.push(("status", status.to_owned()));
-            (labels, count)
-        })
-    };
-    issuers(site).flat_map(of).collect()
-}
-
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
-    gauges(encoder, name, help, vec![(Labels::new(), value)])
-}
-
-fn gauges<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: Vec<(L, u64)>,
-) -> Result<(), std::fmt::Error> {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    values.iter().try_for_each(|(labels, value)| metric.encode_family(labels)?.encode_gauge(value))
-}
-
-fn counters<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: Vec<(L, u64)>,
-) -> Result<(), std::fmt::Error> {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    values
-        .iter()
-        .try_for_each(|(labels, value)| metric.encode_family(labels)?.encode_counter::<Labels, _, u64>(value, None))
+/// Every issuer of a site with its tenant's name.
+fn issuers(site: &Site) -> impl Iterator<Item = (&str, &Issuer)> {
+    site.tenants().iter().flat_map(|tenant| tenant.issuers().iter().map(|issuer| (&*tenant.name, &**issuer)))
 }

@@ -5,7 +5,10 @@ use std::fmt::{self, Write as _};
 use precompute::sign::{Health, KeyPurpose, MemberStatus, PoolStatus, Priority};
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
-use super::{Labels, counters, gauges, issuers, labels};
+use super::{
+    issuers,
+    scrape::{Labels, counters, gauges, labels},
+};
 use crate::site::Site;
 
 /// Every signer's pool at one moment.

@@ -5,7 +5,10 @@ use std::{fmt::Write as _, time::Duration};
 use precompute::pki::UnixTime;
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{Labels, counters, gauge, gauges, signers::Pools};
+use super::{
+    scrape::{Labels, counters, gauge, gauges},
+    signers::Pools,
+};
 use crate::{
     site::Site,
     tsa::{authority::Authority, clock::State, counters::Outcome, record::Writer},
