@@ -4,6 +4,9 @@
 //! an unknown key. Every asking method answers `None` both for a key that is absent and for one
 //! that is wrong (then the problem is noted).
 
+mod error;
+mod values;
+
 use std::{
     cell::RefCell,
     fmt,
@@ -18,53 +21,12 @@ use toml::{
     de::{DeArray, DeTable, DeValue},
 };
 
+pub use self::error::ConfigError;
+use self::{
+    error::Problem,
+    values::{article, as_i64, in_words, parse_duration, strings},
+};
 use crate::{limits, pki::read_bounded};
-
-/// All that is wrong with a configuration file.
-#[derive(Debug)]
-pub struct ConfigError {
-    path: PathBuf,
-    problems: Vec<Problem>,
-}
-
-#[derive(Debug)]
-struct Problem {
-    line: Option<usize>,
-    text: String,
-    /// Whether it lies outside of the file and may be gone at the next try.
-    may_pass: bool,
-}
-
-impl Problem {
-    fn new(line: Option<usize>, text: String) -> Self {
-        Self { line, text, may_pass: false }
-    }
-}
-
-impl ConfigError {
-    /// Whether all that is wrong may be gone at the next try, without anybody having changed the file: a token that was
-    /// not to be reached.
-    pub fn may_pass(&self) -> bool {
-        self.problems.iter().all(|problem| problem.may_pass)
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, problem) in self.problems.iter().enumerate() {
-            if number > 0 {
-                f.write_str("\n")?;
-            }
-            match problem.line {
-                Some(line) => write!(f, "{}:{line}: {}", self.path.display(), problem.text)?,
-                None => write!(f, "{}: {}", self.path.display(), problem.text)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 /// The text of a configuration file.
 #[derive(Debug)]
@@ -367,45 +329,6 @@ impl<'a> Section<'a> {
 }
 
 const ADDRESS: &str = "an address with a port, such as «127.0.0.1:8080» or «[::]:80»";
-
-fn strings(value: &DeValue<'_>) -> Option<Vec<String>> {
-    match value {
-        DeValue::Array(array) => array.iter().map(|element| Some(element.get_ref().as_str()?.to_owned())).collect(),
-        DeValue::String(text) => Some(vec![text.to_string()]),
-        _ => None,
-    }
-}
-
-fn as_i64(value: &DeValue<'_>) -> Option<i64> {
-    let integer = value.as_integer()?;
-    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
-}
-
-fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
-}
-
-const UNITS: [(&str, Duration); 6] = [
-    ("d", Duration::from_secs(86_400)),
-    ("h", Duration::from_secs(3600)),
-    ("m", Duration::from_secs(60)),
-    ("s", Duration::from_secs(1)),
-    ("ms", Duration::from_millis(1)),
-    ("us", Duration::from_micros(1)),
-];
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let (_, unit) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-    unit.checked_mul(number.parse().ok()?)
-}
-
-fn in_words(duration: Duration) -> String {
-    let fits = |unit: &Duration| duration >= *unit && duration.as_nanos().is_multiple_of(unit.as_nanos());
-    let (name, unit) = UNITS.into_iter().find(|(_, unit)| fits(unit)).unwrap_or(("s", Duration::from_secs(1)));
-    format!("{}{name}", duration.as_nanos() / unit.as_nanos())
-}
 
 #[cfg(test)]
 mod tests;
