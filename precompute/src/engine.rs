@@ -18,13 +18,16 @@ mod compare;
 mod follower;
 mod health;
 mod revocations;
+mod subject;
+mod unsaved;
 mod watch;
 mod watched;
 
 pub use changes::{Changed, Changes};
 use follower::{Follower, SharedBook, Terms, lock};
 pub use health::{Health, HealthReport};
-use watched::{Subject, Watched};
+use subject::Subject;
+use watched::Watched;
 
 use std::{
     fmt,

@@ -13,10 +13,7 @@ use std::{
 
 use tracing::{debug, error, warn};
 
-use super::{
-    Accepted, EngineError, IssuerState, Pass,
-    watched::{Subject, Watched},
-};
+use super::{Accepted, EngineError, IssuerState, Pass, subject::Subject, watched::Watched};
 use crate::{
     book::{Book, IssuerNumber},
     limits,

@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lc_rs::digest;
 use tracing::{error, info, warn};
 
 use super::{
@@ -13,51 +12,18 @@ use super::{
     accept::Accept,
     compare::{self, Comparison},
     follower::{Stop, lock},
+    subject::Subject,
+    unsaved::Unsaved,
     watch::Watch,
 };
 use crate::{
-    book::{Batch, Book, IssuerNumber},
-    config::{IssuerConfig, Sources, Tenant, Unlisted},
+    book::{Book, IssuerNumber},
     limits,
-    pki::{Certificate, UnixTime},
+    pki::UnixTime,
     records::{Change, Records},
     source::CrlMarks,
     state_dir::StateError,
 };
-
-/// Whose certificates, and from where they are known.
-#[derive(Debug)]
-pub(super) struct Subject {
-    pub(super) tenant: String,
-    pub(super) name: String,
-    pub(super) certificate: Certificate,
-    pub(super) sources: Sources,
-    /// Whether serials that no source lists are answered as good.
-    pub(super) unlisted_good: bool,
-}
-
-impl Subject {
-    pub(super) fn new(tenant: &Tenant, issuer: &IssuerConfig) -> Self {
-        let unlisted_good = tenant.policy.unlisted == Unlisted::Good;
-        Self {
-            unlisted_good,
-            ..Self::of(&tenant.name, &issuer.name, issuer.certificate.clone(), issuer.sources.clone())
-        }
-    }
-
-    pub(super) fn of(tenant: &str, name: &str, certificate: Certificate, sources: Sources) -> Self {
-        Self { tenant: tenant.to_owned(), name: name.to_owned(), certificate, sources, unlisted_good: false }
-    }
-
-    /// Whether it is this issuer, from these sources.
-    pub(super) fn is(&self, tenant: &Tenant, issuer: &IssuerConfig) -> bool {
-        self.tenant == tenant.name
-            && self.name == issuer.name
-            && self.certificate.der() == issuer.certificate.der()
-            && self.sources == issuer.sources
-            && self.unlisted_good == (tenant.policy.unlisted == Unlisted::Good)
-    }
-}
 
 /// An issuer, as the thread that follows its sources has it.
 #[derive(Debug)]
@@ -80,29 +46,14 @@ pub(super) struct Watched {
     pub(super) removal_delay: Duration,
 }
 
-/// What the records show and the book could not write yet.
-#[derive(Debug, Default)]
-pub(super) struct Unsaved {
-    changes: Vec<Change>,
-    crl_marks: Option<CrlMarks>,
-    /// When the sources were in order.
-    verified: Option<UnixTime>,
-}
-
-impl Unsaved {
-    pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.crl_marks.is_none() && self.verified.is_none()
-    }
-}
-
 impl Watched {
     #[cfg(test)]
-    pub(super) fn sources(&self) -> &Sources {
+    pub(super) fn sources(&self) -> &crate::config::Sources {
         &self.subject.sources
     }
 
     pub(super) fn open(book: &mut Book, subject: Subject) -> Result<Self, StateError> {
-        let number = book.issuer(&fingerprint(&subject.tenant, &subject.certificate))?;
+        let number = book.issuer(&subject.fingerprint())?;
         book.note_tenant(number, &subject.certificate.issuer_fingerprint(), &subject.tenant)?;
         let verified_saved = book.verified(number)?;
         let health = Health::default();
@@ -314,13 +265,7 @@ impl Watched {
         }
         let changed = comparison.changes.len() as u64;
         self.state.health.changed(changed);
-        if self.unsaved.changes.is_empty() {
-            self.unsaved.changes = comparison.changes;
-        } else {
-            self.unsaved.changes.extend(comparison.changes);
-            // Stable, so that of two changes of one serial the later one stays the later one.
-            self.unsaved.changes.sort_by_key(|change| change.serial);
-        }
+        self.unsaved.add(comparison.changes);
         if !comparison.faults.is_empty() {
             if changed > 0 {
                 let (tenant, issuer) = (&self.subject.tenant, &self.subject.name);
@@ -343,8 +288,7 @@ impl Watched {
         if self.unsaved.is_empty() {
             return Ok(());
         }
-        let Unsaved { changes, crl_marks, verified } = &self.unsaved;
-        let saved = book.commit(&Batch { issuer: self.number, changes, crl_marks: *crl_marks, verified: *verified });
+        let saved = book.commit(&self.unsaved.batch(self.number));
         match &saved {
             Ok(_) => self.unsaved = Unsaved::default(),
             Err(error) if self.state.health.saved(Some(error.to_string())) => {
@@ -394,16 +338,4 @@ fn due(at: &mut Option<Instant>) -> bool {
         *at = None;
     }
     due
-}
-
-/// What the book knows an issuer's records by: the tenant counts, so that two tenants with the
-/// same CA keep two sets.
-fn fingerprint(tenant: &str, issuer: &Certificate) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    context.update(tenant.as_bytes());
-    context.update(&[0]);
-    context.update(&issuer.issuer_fingerprint());
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(context.finish().as_ref());
-    fingerprint
 }

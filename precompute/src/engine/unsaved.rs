@@ -1,0 +1,40 @@
+//! What one issuer's records show and the book does not have yet.
+
+use crate::{
+    book::{Batch, IssuerNumber},
+    pki::UnixTime,
+    records::Change,
+    source::CrlMarks,
+};
+
+/// It waits until the book can be written.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    changes: Vec<Change>,
+    pub(super) crl_marks: Option<CrlMarks>,
+    /// When the sources were in order.
+    pub(super) verified: Option<UnixTime>,
+}
+
+impl Unsaved {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.crl_marks.is_none() && self.verified.is_none()
+    }
+
+    /// Changes that came after those that are there.
+    pub(super) fn add(&mut self, changes: Vec<Change>) {
+        if self.changes.is_empty() {
+            self.changes = changes;
+        } else {
+            self.changes.extend(changes);
+            // Stable, so that of two changes of one serial the later one stays the later one.
+            self.changes.sort_by_key(|change| change.serial);
+        }
+    }
+
+    /// All of it, as the book takes it.
+    pub(super) fn batch(&self, issuer: IssuerNumber) -> Batch<'_> {
+        let Self { changes, crl_marks, verified } = self;
+        Batch { issuer, changes, crl_marks: *crl_marks, verified: *verified }
+    }
+}
