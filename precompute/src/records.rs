@@ -10,6 +10,9 @@
 //! listed records take, so a record costs 40 to 50 octets, and 40 after [`Records::reserve`] has told the
 //! number beforehand. The new segment is swapped in whole; readers go on with the old one until then.
 
+mod census;
+mod state;
+
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
@@ -20,7 +23,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::pki::{Reason, Record, Serial, Status, UnixTime};
+use self::state::seconds32;
+pub use self::{census::Census, state::State};
+use crate::pki::{Record, Serial, Status, UnixTime};
 
 /// Segments of a table. With 10 million records a segment holds 39,000 (1.6 MiB), which a writer
 /// copies in about a millisecond.
@@ -29,67 +34,6 @@ pub const SEGMENTS: usize = 256;
 /// The largest share of a segment in use before it grows, in percent: linear probing looks at
 /// three slots on average at 80 %.
 const LOAD_PERCENT_MAX: usize = 80;
-
-/// The state of a record as one word. Two equal words mean that the record says the same, and has
-/// not changed in between as long as it stayed listed: a counter goes up with each change, and starts
-/// again when a removed record has been cleared away.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct State(u64);
-
-impl State {
-    // bits 0–3 tag, 4–7 reason, 8–31 generation, 32–63 revocation time
-    const GOOD: u64 = 1;
-    const REVOKED: u64 = 2;
-    const REMOVED: u64 = 3;
-    const TAG: u64 = 0xf;
-    const GENERATION: u64 = 0xff_ffff << 8;
-
-    /// The word, to be kept elsewhere.
-    pub const fn word(self) -> u64 {
-        self.0
-    }
-
-    /// The state that was such a word.
-    pub const fn from_word(word: u64) -> Self {
-        Self(word)
-    }
-
-    /// The word without its counter: equal for all states that say the same, in this process and in others.
-    pub const fn said(self) -> u64 {
-        self.0 & !Self::GENERATION
-    }
-
-    /// What the word says; `None` for a record that was removed.
-    pub fn status(self) -> Option<Status> {
-        match self.0 & Self::TAG {
-            Self::GOOD => Some(Status::Good),
-            Self::REVOKED => Some(Status::Revoked {
-                time: UnixTime(self.0 >> 32),
-                reason: Reason::from_code((self.0 >> 4) as u8 & 0xf).unwrap_or(Reason::Unspecified),
-            }),
-            _ => None,
-        }
-    }
-
-    /// `status` as the successor of the word `previous`.
-    fn next(previous: u64, status: Option<Status>) -> u64 {
-        let generation = previous.wrapping_add(1 << 8) & Self::GENERATION;
-        generation
-            | match status {
-                None => Self::REMOVED,
-                Some(Status::Good) => Self::GOOD,
-                Some(Status::Revoked { time, reason }) => {
-                    Self::REVOKED | u64::from(reason.code()) << 4 | u64::from(seconds32(time)) << 32
-                }
-            }
-    }
-}
-
-/// Seconds in 32 bits: the last is 2106-02-07T06:28:15Z. Sources refuse later revocation times;
-/// for an end of validity the last value stands for "later than that".
-fn seconds32(time: UnixTime) -> u32 {
-    u32::try_from(time.0).unwrap_or(u32::MAX)
-}
 
 /// A change of one record; `None` takes it off the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -340,189 +284,7 @@ impl Records {
         cell.store(new.into());
         used
     }
-
-    /// Starts a comparison of this table with a complete list. Nothing may be applied to the
-    /// table until the census is over.
-    pub fn census(&self) -> Census<'_> {
-        let seen = self.segments.iter().map(|segment| vec![0; segment.load().slots.len().div_ceil(64)]).collect();
-        Census { records: self, seen }
-    }
-}
-
-/// Which records of a table a source has listed so far.
-#[derive(Debug)]
-pub struct Census<'a> {
-    records: &'a Records,
-    seen: Vec<Vec<u64>>,
-}
-
-impl Census<'_> {
-    /// Notes that `serial` is listed, and tells the table's record of it. The first value is
-    /// false if that record was listed before; for a serial that the table does not hold it is
-    /// always true.
-    pub fn mark(&mut self, serial: &Serial) -> (bool, Option<Found>) {
-        let key = key(serial);
-        let (hash, index) = self.records.place(&key);
-        let segment = self.records.segments[index].load();
-        let found = segment.find(&key, hash).and_then(|(at, slot, state)| {
-            let state = State(state);
-            let status = state.status()?;
-            Some((at, Found { state, status, not_after: slot.not_after() }))
-        });
-        match found {
-            None => (true, None),
-            Some((at, found)) => {
-                let word = &mut self.seen[index][at / 64];
-                let first = *word & 1 << (at % 64) == 0;
-                *word |= 1 << (at % 64);
-                (first, Some(found))
-            }
-        }
-    }
-
-    /// The records that no call of [`Census::mark`] has named.
-    pub fn unlisted(&self) -> impl Iterator<Item = (Serial, Status)> + '_ {
-        self.records.segments.iter().zip(&self.seen).flat_map(|(segment, seen)| {
-            let segment = segment.load_full();
-            (0..segment.slots.len())
-                .filter(|at| seen[at / 64] & 1 << (at % 64) == 0)
-                .filter_map(|at| {
-                    let slot = &segment.slots[at];
-                    Some((slot.serial()?, State(slot.state.load(Acquire)).status()?))
-                })
-                .collect::<Vec<_>>()
-        })
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        collections::HashMap,
-        sync::atomic::{AtomicBool, Ordering},
-    };
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn serial(number: u64) -> Serial {
-        Serial::from_magnitude(&(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()).unwrap()
-    }
-
-    fn good(number: u64) -> Change {
-        Change { serial: serial(number), record: Some(Record { status: Status::Good, not_after: Some(UnixTime(5)) }) }
-    }
-
-    fn revoked(number: u64, time: u64) -> Change {
-        let status = Status::Revoked { time: UnixTime(time), reason: Reason::KeyCompromise };
-        Change { serial: serial(number), record: Some(Record { status, not_after: None }) }
-    }
-
-    proptest! {
-        #[test]
-        fn behaves_as_a_map(steps in proptest::collection::vec((0u64..300, 0u8..3, 1u64..1000), 1..2000)) {
-            let (table, mut map) = (Records::default(), HashMap::new());
-            for (number, kind, time) in steps {
-                let change = match kind {
-                    0 => good(number),
-                    1 => revoked(number, time),
-                    _ => Change { serial: serial(number), record: None },
-                };
-                let before = table.get(&change.serial).map(|found| found.state);
-                table.apply([change]);
-                let after = table.get(&change.serial).map(|found| found.state);
-                prop_assert!(before.is_none() || before != after, "a change shows in the word");
-                match change.record {
-                    Some(record) => map.insert(number, record),
-                    None => map.remove(&number),
-                };
-            }
-            for number in 0..300 {
-                let found = table.get(&serial(number)).map(|f| Record { status: f.status, not_after: f.not_after });
-                prop_assert_eq!(found, map.get(&number).copied());
-            }
-            let mut walked = HashMap::new();
-            (0..SEGMENTS).for_each(|segment| table.each_in(segment, |serial, found| {
-                assert!(walked.insert(serial, found).is_none(), "met once");
-                assert_eq!(table.get(&serial), Some(found));
-            }));
-            prop_assert_eq!(walked.len(), map.len());
-            let good = map.values().filter(|r| r.status == Status::Good).count() as u64;
-            prop_assert_eq!(table.counts(), Counts { good, revoked: map.len() as u64 - good });
-        }
-    }
-
-    #[test]
-    fn a_census_finds_what_is_listed_twice_and_what_is_missing() {
-        let table = Records::default();
-        table.apply((0..1000).map(good));
-        let mut census = table.census();
-        for number in 10..1000 {
-            assert!(matches!(census.mark(&serial(number)), (true, Some(_))));
-        }
-        assert!(!census.mark(&serial(500)).0, "listed twice");
-        assert!(matches!(census.mark(&serial(5000)), (true, None)));
-        let mut missing: Vec<_> = census.unlisted().map(|(serial, _)| serial).collect();
-        missing.sort();
-        let mut expected: Vec<_> = (0..10).map(serial).collect();
-        expected.sort();
-        assert_eq!(missing, expected);
-    }
-
-    #[test]
-    fn readers_see_whole_states_while_the_table_grows() {
-        let table = Records::default();
-        table.apply((0..1000).map(good));
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let mut looks = 0u64;
-                while !stop.load(Ordering::Relaxed) || looks < 1000 {
-                    let number = looks % 1000;
-                    match table.get(&serial(number)).expect("never lost").status {
-                        Status::Good => {}
-                        Status::Revoked { time, reason } => {
-                            assert_eq!((time, reason), (UnixTime(number + 7), Reason::KeyCompromise));
-                        }
-                    }
-                    looks += 1;
-                }
-            });
-            for number in 0..1000 {
-                table.apply([revoked(number, number + 7)]);
-                table.apply((0..50).map(|extra| good(1000 + 50 * number + extra)));
-            }
-            stop.store(true, Ordering::Relaxed);
-            reader.join().unwrap();
-        });
-        assert_eq!(table.counts(), Counts { good: 50_000, revoked: 1000 });
-    }
-
-    #[test]
-    fn turnover_takes_no_more_memory_than_what_is_listed() {
-        // Short-lived certificates come and go: slots of removed records once counted as records, and
-        // the table grew by half each time they filled it.
-        let table = Records::default();
-        let slots = || table.segments.iter().map(|segment| segment.load().slots.len()).sum::<usize>();
-        for day in 0..30 {
-            table.apply((0..10_000).map(|number| good(day * 10_000 + number)));
-            let expired = |number| Change { serial: serial(number), record: None };
-            table.apply((0..10_000).filter(|_| day > 0).map(|number| expired((day - 1) * 10_000 + number)));
-        }
-        assert_eq!(table.counts().good, 10_000);
-        assert!(slots() < 50_000, "{} slots", slots());
-    }
-
-    #[test]
-    fn reserved_records_take_forty_octets_each() {
-        let table = Records::default();
-        table.reserve(200_000);
-        let slots = || table.segments.iter().map(|segment| segment.load().slots.len()).sum::<usize>();
-        let reserved = slots();
-        table.apply((0..200_000).map(good));
-        assert!(slots() <= reserved + reserved / 100, "{} grew to {}", reserved, slots());
-        // 781 records a segment need 14 % of room for their spread; large tables need less.
-        assert!(slots() * size_of::<Slot>() / 200_000 <= 46);
-    }
-}
+mod tests;

@@ -1,0 +1,64 @@
+//! What a record says, in one word.
+
+use crate::pki::{Reason, Status, UnixTime};
+
+/// The state of a record as one word. Two equal words mean that the record says the same, and has
+/// not changed in between as long as it stayed listed: a counter goes up with each change, and starts
+/// again when a removed record has been cleared away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct State(pub(super) u64);
+
+impl State {
+    // bits 0–3 tag, 4–7 reason, 8–31 generation, 32–63 revocation time
+    const GOOD: u64 = 1;
+    const REVOKED: u64 = 2;
+    const REMOVED: u64 = 3;
+    const TAG: u64 = 0xf;
+    const GENERATION: u64 = 0xff_ffff << 8;
+
+    /// The word, to be kept elsewhere.
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// The state that was such a word.
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
+    /// The word without its counter: equal for all states that say the same, in this process and in others.
+    pub const fn said(self) -> u64 {
+        self.0 & !Self::GENERATION
+    }
+
+    /// What the word says; `None` for a record that was removed.
+    pub fn status(self) -> Option<Status> {
+        match self.0 & Self::TAG {
+            Self::GOOD => Some(Status::Good),
+            Self::REVOKED => Some(Status::Revoked {
+                time: UnixTime(self.0 >> 32),
+                reason: Reason::from_code((self.0 >> 4) as u8 & 0xf).unwrap_or(Reason::Unspecified),
+            }),
+            _ => None,
+        }
+    }
+
+    /// `status` as the successor of the word `previous`.
+    pub(super) fn next(previous: u64, status: Option<Status>) -> u64 {
+        let generation = previous.wrapping_add(1 << 8) & Self::GENERATION;
+        generation
+            | match status {
+                None => Self::REMOVED,
+                Some(Status::Good) => Self::GOOD,
+                Some(Status::Revoked { time, reason }) => {
+                    Self::REVOKED | u64::from(reason.code()) << 4 | u64::from(seconds32(time)) << 32
+                }
+            }
+    }
+}
+
+/// Seconds in 32 bits: the last is 2106-02-07T06:28:15Z. Sources refuse later revocation times;
+/// for an end of validity the last value stands for "later than that".
+pub(super) fn seconds32(time: UnixTime) -> u32 {
+    u32::try_from(time.0).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,131 @@
+//! The table against a map, and under readers while it grows.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pki::Reason;
+
+fn serial(number: u64) -> Serial {
+    Serial::from_magnitude(&(number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()).unwrap()
+}
+
+fn good(number: u64) -> Change {
+    Change { serial: serial(number), record: Some(Record { status: Status::Good, not_after: Some(UnixTime(5)) }) }
+}
+
+fn revoked(number: u64, time: u64) -> Change {
+    let status = Status::Revoked { time: UnixTime(time), reason: Reason::KeyCompromise };
+    Change { serial: serial(number), record: Some(Record { status, not_after: None }) }
+}
+
+proptest! {
+    #[test]
+    fn behaves_as_a_map(steps in proptest::collection::vec((0u64..300, 0u8..3, 1u64..1000), 1..2000)) {
+        let (table, mut map) = (Records::default(), HashMap::new());
+        for (number, kind, time) in steps {
+            let change = match kind {
+                0 => good(number),
+                1 => revoked(number, time),
+                _ => Change { serial: serial(number), record: None },
+            };
+            let before = table.get(&change.serial).map(|found| found.state);
+            table.apply([change]);
+            let after = table.get(&change.serial).map(|found| found.state);
+            prop_assert!(before.is_none() || before != after, "a change shows in the word");
+            match change.record {
+                Some(record) => map.insert(number, record),
+                None => map.remove(&number),
+            };
+        }
+        for number in 0..300 {
+            let found = table.get(&serial(number)).map(|f| Record { status: f.status, not_after: f.not_after });
+            prop_assert_eq!(found, map.get(&number).copied());
+        }
+        let mut walked = HashMap::new();
+        (0..SEGMENTS).for_each(|segment| table.each_in(segment, |serial, found| {
+            assert!(walked.insert(serial, found).is_none(), "met once");
+            assert_eq!(table.get(&serial), Some(found));
+        }));
+        prop_assert_eq!(walked.len(), map.len());
+        let good = map.values().filter(|r| r.status == Status::Good).count() as u64;
+        prop_assert_eq!(table.counts(), Counts { good, revoked: map.len() as u64 - good });
+    }
+}
+
+#[test]
+fn a_census_finds_what_is_listed_twice_and_what_is_missing() {
+    let table = Records::default();
+    table.apply((0..1000).map(good));
+    let mut census = table.census();
+    for number in 10..1000 {
+        assert!(matches!(census.mark(&serial(number)), (true, Some(_))));
+    }
+    assert!(!census.mark(&serial(500)).0, "listed twice");
+    assert!(matches!(census.mark(&serial(5000)), (true, None)));
+    let mut missing: Vec<_> = census.unlisted().map(|(serial, _)| serial).collect();
+    missing.sort();
+    let mut expected: Vec<_> = (0..10).map(serial).collect();
+    expected.sort();
+    assert_eq!(missing, expected);
+}
+
+#[test]
+fn readers_see_whole_states_while_the_table_grows() {
+    let table = Records::default();
+    table.apply((0..1000).map(good));
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut looks = 0u64;
+            while !stop.load(Ordering::Relaxed) || looks < 1000 {
+                let number = looks % 1000;
+                match table.get(&serial(number)).expect("never lost").status {
+                    Status::Good => {}
+                    Status::Revoked { time, reason } => {
+                        assert_eq!((time, reason), (UnixTime(number + 7), Reason::KeyCompromise));
+                    }
+                }
+                looks += 1;
+            }
+        });
+        for number in 0..1000 {
+            table.apply([revoked(number, number + 7)]);
+            table.apply((0..50).map(|extra| good(1000 + 50 * number + extra)));
+        }
+        stop.store(true, Ordering::Relaxed);
+        reader.join().unwrap();
+    });
+    assert_eq!(table.counts(), Counts { good: 50_000, revoked: 1000 });
+}
+
+#[test]
+fn turnover_takes_no_more_memory_than_what_is_listed() {
+    // Short-lived certificates come and go: slots of removed records once counted as records, and
+    // the table grew by half each time they filled it.
+    let table = Records::default();
+    let slots = || table.segments.iter().map(|segment| segment.load().slots.len()).sum::<usize>();
+    for day in 0..30 {
+        table.apply((0..10_000).map(|number| good(day * 10_000 + number)));
+        let expired = |number| Change { serial: serial(number), record: None };
+        table.apply((0..10_000).filter(|_| day > 0).map(|number| expired((day - 1) * 10_000 + number)));
+    }
+    assert_eq!(table.counts().good, 10_000);
+    assert!(slots() < 50_000, "{} slots", slots());
+}
+
+#[test]
+fn reserved_records_take_forty_octets_each() {
+    let table = Records::default();
+    table.reserve(200_000);
+    let slots = || table.segments.iter().map(|segment| segment.load().slots.len()).sum::<usize>();
+    let reserved = slots();
+    table.apply((0..200_000).map(good));
+    assert!(slots() <= reserved + reserved / 100, "{} grew to {}", reserved, slots());
+    // 781 records a segment need 14 % of room for their spread; large tables need less.
+    assert!(slots() * size_of::<Slot>() / 200_000 <= 46);
+}
