@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use super::{DemoError, at};
+use super::error::{DemoError, at};
 
 /// Certificates for `host-….demo.example` that are in force when made; a tenth of them is then revoked.
 const HOSTS: usize = 300;
@@ -249,7 +249,7 @@ fn escaped(value: &str) -> String {
 fn shown(program: &OsStr, arguments: &[&str]) -> String {
     let mut line = program.to_string_lossy().into_owned();
     for argument in arguments.iter().take(ARGUMENTS_SHOWN) {
-        let _ = write!(line, " {}", super::quoted(argument));
+        let _ = write!(line, " {}", super::text::quoted(argument));
     }
     if let Some(more) = arguments.len().checked_sub(ARGUMENTS_SHOWN).filter(|&more| more > 0) {
         let _ = write!(line, " … ({more} more)");
