@@ -11,6 +11,7 @@
 mod ask;
 mod ca;
 pub mod der;
+mod fake_clock;
 pub mod http;
 mod programs;
 mod python;
@@ -23,7 +24,8 @@ pub mod tsa;
 
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
-pub use programs::{Programs, faketime, programs};
+pub use fake_clock::FakeClock;
+pub use programs::{Programs, programs};
 pub use python::python;
 pub use responder::{Responder, Site, Tenant, free_port};
 pub use shell::{Ended, bash, openssl, run, run_for, until};

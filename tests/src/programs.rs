@@ -1,7 +1,7 @@
 //! The programs under test, built once from the same sources and profile as the test itself.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
@@ -51,11 +51,4 @@ fn build() -> Programs {
         loadtest: out.join("ostia-loadtest"),
         pkcs11_shim: out.join("libostia_pkcs11_shim.so"),
     }
-}
-
-/// The library that gives a program another wall clock, for LD_PRELOAD.
-pub fn faketime() -> PathBuf {
-    let mut found =
-        fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path().join("faketime/libfaketimeMT.so.1"));
-    found.find(|path| path.is_file()).expect("libfaketime, which tests/run installs")
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ostia_tests::{faketime, run, until};
+use ostia_tests::{FakeClock, run, until};
 use responder::tsa::clock::{self, Clock, ClockSource, Keeper, Monotone, NotTrusted, Policy, State, Transition};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -208,8 +208,8 @@ fn a_chronyd_that_hangs_or_is_killed_is_trusted_no_longer_than_a_lease_and_again
     assert!(told.iter().zip(["trusted", "silent"].iter().cycle()).all(|(told, expected)| told == expected), "{told:?}");
 }
 
-/// Where this very program finds the file that its clock follows, and the port of its chronyd.
-const CLOCK: &str = "FAKETIME_TIMESTAMP_FILE";
+/// Where this very program finds the directory with its clock, and the port of its chronyd.
+const CLOCK: &str = "OSTIA_TEST_CLOCK_DIR";
 const PORT: &str = "OSTIA_TEST_CHRONYD_PORT";
 
 #[test]
@@ -219,12 +219,11 @@ fn when_the_clock_is_set_no_time_is_told_until_chronyd_has_measured_again() {
     }
     let dir = tempfile::tempdir().unwrap();
     let (_server, client) = Chronyd::pair(dir.path(), 0.0);
-    let clock = dir.path().join("clock");
-    fs::write(&clock, "+0").unwrap();
+    let clock = FakeClock::new(dir.path());
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "when_the_clock_is_set_no_time_is_told_until_chronyd_has_measured_again"]);
-    command.env(PORT, client.command_port.to_string()).env("LD_PRELOAD", faketime()).env(CLOCK, &clock);
-    command.env("FAKETIME_CACHE_DURATION", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command.env(PORT, client.command_port.to_string()).env(CLOCK, dir.path());
+    command.envs(clock.environment());
     let ended = run(&mut command);
     assert!(ended.status.success() && ended.text.contains("1 passed"), "{}", ended.text);
 }
@@ -234,7 +233,7 @@ fn under_a_clock_of_its_own(port: u16) {
     let watched = Watched::start(ClockSource::Chrony(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
     watched.until(Ok(()));
     let before = SystemTime::now();
-    fs::write(env::var_os(CLOCK).unwrap(), "+1h").unwrap();
+    FakeClock::new(env::var_os(CLOCK).unwrap().as_ref()).set("+1h");
     // Not until now has been told does any time of the new clock get out.
     let reason = until("the step is noticed", PATIENCE, || match watched.clock.now() {
         Err(NotTrusted::Silent) => None,

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ostia_tests::{faketime, until};
+use ostia_tests::{FakeClock, until};
 use responder::tsa::serial::{OCTETS, SerialNumber, Serials};
 
 const DIR: &str = "OSTIA_TEST_SERIALS_DIR";
@@ -95,13 +95,12 @@ struct Life {
 
 impl Life {
     /// Draws `count` in all, by a clock that follows the file `clock`.
-    fn begin(dir: PathBuf, count: usize, clock: &Path, faketime: &Path) -> Self {
+    fn begin(dir: PathBuf, count: usize, clock: &FakeClock) -> Self {
         fs::create_dir_all(&dir).unwrap();
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", NAME]).stdout(Stdio::null());
         command.env(DIR, &dir).env(COUNT, (count / THREADS).to_string());
-        command.env("LD_PRELOAD", faketime).env("FAKETIME_TIMESTAMP_FILE", clock).env("FAKETIME_CACHE_DURATION", "1");
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command.envs(clock.environment());
         Self { child: command.spawn().unwrap(), dir }
     }
 
@@ -124,17 +123,13 @@ impl Drop for Life {
 #[test]
 fn four_processes_killed_and_restarted_while_the_clock_jumps_draw_no_serial_twice() {
     let root = tempfile::tempdir().unwrap();
-    let (clock, next, faketime) = (root.path().join("clock"), root.path().join("next"), faketime());
+    let clock = FakeClock::new(root.path());
     let mut turns = CLOCKS.iter().cycle();
-    let mut step = || {
-        fs::write(&next, turns.next().unwrap()).unwrap();
-        fs::rename(&next, &clock).unwrap();
-    };
+    let mut step = || clock.set(turns.next().unwrap());
     step();
     let serials = root.path().join("serials");
-    let begin = |process: usize, life: usize, count| {
-        Life::begin(serials.join(format!("{process}-{life}")), count, &clock, &faketime)
-    };
+    let begin =
+        |process: usize, life: usize, count| Life::begin(serials.join(format!("{process}-{life}")), count, &clock);
     // Two lives that end in the middle of drawing, and a third that makes up the million.
     let mut lives: Vec<_> = (0..PROCESSES).map(|process| begin(process, 0, SERIALS)).collect();
     for life in [1, 2] {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use ostia_tests::{
-    Answer, Ask, Ca, Delegate, KeyKind, Leaf, Query, Responder, Site, SoftHsm, Stamped, Status, Tenant, Tsa,
-    TsaCertificate, faketime, http::Connection, until,
+    Answer, Ask, Ca, Delegate, FakeClock, KeyKind, Leaf, Query, Responder, Site, SoftHsm, Stamped, Status, Tenant, Tsa,
+    TsaCertificate, http::Connection, until,
 };
 
 use crate::PATIENCE;
@@ -258,18 +258,13 @@ fn an_authority_whose_certificate_has_ended_says_so_and_sends_nobody_to_ask_agai
     let ca = Ca::new("CA");
     let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
     let site = Site::new(&[Tenant::new("tests").tsa(&tsa)]);
-    let clock = site.dir().join("clock");
-    fs::write(&clock, "+0").unwrap();
-    let responder = site
-        .environment("LD_PRELOAD", faketime())
-        .environment("FAKETIME_TIMESTAMP_FILE", &clock)
-        .environment("FAKETIME_CACHE_DURATION", "1")
-        .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .start();
+    let clock = FakeClock::new(site.dir());
+    let responder =
+        clock.environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value)).start();
     let ask = || Query::new(1).at(responder.http(), "/tsa");
     ask().granted();
     // Longer than any certificate of the test's CA.
-    fs::write(&clock, "+5000d").unwrap();
+    clock.set("+5000d");
     let stamped = until("it has ended", PATIENCE, || Some(ask()).filter(|stamped| stamped.status != 0));
     stamped.expect_rejection("systemFailure");
     let text = stamped.text.unwrap();
