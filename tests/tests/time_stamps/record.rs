@@ -1,15 +1,91 @@
 //! The record of tokens: a line for each, in the file that the configuration names, also across a rename and an end.
+//!
+//! What becomes of it where its file cannot be written is in `faults`, how files are begun anew in `rotation`.
 
-use std::{fs, os::unix::net::UnixListener, path::Path, process::Command};
+mod faults;
+mod rotation;
 
-use ostia_tests::{Ca, KeyKind, Query, Site, Tenant, Tsa, TsaCertificate, bash, programs, run, until};
+use std::{
+    fs,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use ostia_tests::{
+    Ca, KeyKind, Query, Responder, Site, Stamped, Tenant, Tsa, TsaCertificate, bash, http::Connection, programs, run,
+    until,
+};
+use serde_json::Value;
 
 use crate::PATIENCE;
 
+/// The files of the record: first those that were renamed, in the order of their names, last the one that is written to.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let is_record = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("tokens.jsonl");
+    let mut files: Vec<_> = paths.filter(is_record).collect();
+    files.sort_by_key(|path| (path.ends_with("tokens.jsonl"), path.clone()));
+    files
+}
+
+/// The lines of a file, each whole: an object of JSON.
+#[track_caller]
+fn objects(file: &Path) -> Vec<Value> {
+    // One that is being rotated has another name now.
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    whole.lines().map(parse).collect()
+}
+
+/// The text of a field.
+fn field<'v>(object: &'v Value, name: &str) -> &'v str {
+    object[name].as_str().unwrap_or_default()
+}
+
 /// The lines about tokens, in all files of the record.
-fn lines(dir: &Path) -> Vec<String> {
-    let text = bash(dir, "cat tokens.jsonl* 2>/dev/null || true");
-    text.lines().filter(|line| line.contains("\"type\":\"token\"")).map(str::to_owned).collect()
+#[track_caller]
+fn tokens(dir: &Path) -> Vec<Value> {
+    let objects = files(dir).into_iter().flat_map(|file| objects(&file));
+    objects.filter(|object| field(object, "type") == "token").collect()
+}
+
+/// Their serial numbers.
+#[track_caller]
+fn serials(dir: &Path) -> Vec<String> {
+    tokens(dir).iter().map(|token| field(token, "serial").to_owned()).collect()
+}
+
+/// A site with one authority, a record, and further lines of `[time_stamping]`.
+fn recording(lines: &str) -> (Ca, Site) {
+    let ca = Ca::new("Time-stamping CA");
+    let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+    let site = Site::new(&[Tenant::new("tests").tsa(&Tsa::of("stamps", &signer))]);
+    site.edit_config(|text| {
+        text.replace("[time_stamping]\n", &format!("[time_stamping]\nrecord = \"tokens.jsonl\"\n{lines}\n"))
+    });
+    (ca, site)
+}
+
+/// Gets a token on this connection; its serial number.
+#[track_caller]
+fn serial_of(connection: &mut Connection, number: u32) -> String {
+    connection.send(&Query::new(number).request("/tsa", "")).unwrap();
+    let reply = connection.receive(false).unwrap().expect("the connection stays");
+    hex(&Stamped::read(&reply).granted().info.serial)
+}
+
+/// The same, on a connection of its own.
+#[track_caller]
+fn serial(responder: &Responder, number: u32) -> String {
+    serial_of(&mut Connection::open(responder.http()).unwrap(), number)
+}
+
+/// A counter or gauge of the record.
+#[track_caller]
+fn metric(responder: &Responder, name: &str) -> u64 {
+    responder.metric(&format!("ostia_tsa_record_{name}"), "") as u64
 }
 
 fn hex(octets: &[u8]) -> String {
@@ -18,20 +94,17 @@ fn hex(octets: &[u8]) -> String {
 
 #[test]
 fn every_token_that_a_client_got_stands_in_the_record() {
-    let ca = Ca::new("Time-stamping CA");
-    let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
-    let site = Site::new(&[Tenant::new("tests").tsa(&Tsa::of("stamps", &signer))]);
-    site.edit_config(|text| text.replace("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens.jsonl\"\n"));
+    let (_ca, site) = recording("");
     let mut responder = site.start();
     let dir = responder.site.dir().to_owned();
-    let ask = |responder: &ostia_tests::Responder, number: u32| {
+    let ask = |responder: &Responder, number: u32| {
         let query = Query::new(number);
         let stamped = query.at(responder.http(), "/tsa");
         (hex(&stamped.granted().info.serial), hex(&query.imprint()))
     };
     let mut given: Vec<_> = (0..20).map(|number| ask(&responder, number)).collect();
     Query::new(99).policy("1.2.3").at(responder.http(), "/tsa").expect_rejection("unacceptedPolicy");
-    until("they are written", PATIENCE, || (lines(&dir).len() == given.len()).then_some(()));
+    until("they are written", PATIENCE, || (tokens(&dir).len() == given.len()).then_some(()));
     // As logrotate does: renamed, and the service told. In its place is what cannot be opened, for a while.
     fs::rename(dir.join("tokens.jsonl"), dir.join("tokens.jsonl.1")).unwrap();
     bash(&dir, "mkfifo tokens.jsonl");
@@ -44,33 +117,23 @@ fn every_token_that_a_client_got_stands_in_the_record() {
     until("the file is there again", PATIENCE, || dir.join("tokens.jsonl").exists().then_some(()));
     given.extend((20..40).map(|number| ask(&responder, number)));
     assert!(responder.end_by("TERM").success(), "{}", responder.log());
-    let lines = lines(&dir);
-    assert_eq!(lines.len(), given.len(), "a rejection is no token: {lines:#?}");
+    let tokens = tokens(&dir);
+    assert_eq!(tokens.len(), given.len(), "a rejection is no token: {tokens:#?}");
     for (serial, imprint) in given {
-        let line = lines.iter().find(|line| line.contains(&format!("\"serial\":\"{serial}\"")));
-        let line = line.unwrap_or_else(|| panic!("no {serial} in {lines:#?}"));
-        for wanted in ["\"tenant\":\"tests\"", "\"policy\":\"1.3.6.1.4.1.", "\"offset_ns\":null", "Z\""] {
-            assert!(line.contains(wanted), "{wanted}: {line}");
-        }
+        let token = tokens.iter().find(|token| field(token, "serial") == serial);
+        let token = token.unwrap_or_else(|| panic!("no {serial} in {tokens:#?}"));
+        assert_eq!((field(token, "tenant"), field(token, "policy")), ("tests", ostia_tests::tsa::POLICY));
+        assert!(token["offset_ns"].is_null() && field(token, "time").ends_with('Z'), "{token}");
         // The digest is the end of the imprint's element.
-        let digest = line.split("\"imprint\":\"sha256:").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
-        assert!(imprint.ends_with(digest) && digest.len() == 64, "{imprint}: {line}");
+        let digest = field(token, "imprint").strip_prefix("sha256:").unwrap();
+        assert!(imprint.ends_with(digest) && digest.len() == 64, "{imprint}: {token}");
     }
-    assert_eq!(
-        fs::read_dir(&dir)
-            .unwrap()
-            .filter(|entry| { entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("tokens.jsonl") })
-            .count(),
-        2
-    );
+    assert_eq!(files(&dir).len(), 2);
 }
 
 #[test]
 fn a_record_that_could_not_be_written_is_found_by_a_check_and_refuses_the_start() {
-    let ca = Ca::new("Time-stamping CA");
-    let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
-    let site = Site::new(&[Tenant::new("tests").tsa(&Tsa::of("stamps", &signer))]);
-    site.edit_config(|text| text.replace("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens.jsonl\"\n"));
+    let (_ca, site) = recording("");
     let config = site.config();
     let is_refused = |record: &str, wanted: &str| {
         site.edit_config(|text| {
@@ -113,10 +176,7 @@ fn is_refused_by_check_alone(site: &Site, record: &str) {
 
 #[test]
 fn a_check_leaves_the_record_as_it_is_also_while_it_is_written() {
-    let ca = Ca::new("Time-stamping CA");
-    let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
-    let site = Site::new(&[Tenant::new("tests").tsa(&Tsa::of("stamps", &signer))]);
-    site.edit_config(|text| text.replace("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens.jsonl\"\n"));
+    let (_ca, site) = recording("");
     let record = site.dir().join("tokens.jsonl");
     let checked = |site: &Site| {
         let ended = site.check();
