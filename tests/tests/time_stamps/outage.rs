@@ -272,3 +272,30 @@ fn an_authority_whose_certificate_has_ended_says_so_and_sends_nobody_to_ask_agai
     let (status, said) = responder.readiness_of("tsa");
     assert!(status == 503 && said.contains("renew it"), "{said}");
 }
+
+#[test]
+fn an_unchecked_clock_is_warned_of_at_the_start_and_told_by_readiness_and_metrics() {
+    let ca = Ca::new("CA");
+    let tsa =
+        |name: &str| Tsa::of(name, &ca.tsa(TsaCertificate::Proper, KeyKind::P256)).set(&format!("path = \"/{name}\""));
+    // Both promise the same, and so have one clock.
+    let responder = Site::new(&[Tenant::new("tests").tsa(&tsa("one")).tsa(&tsa("two"))]).start();
+    let log = responder.log();
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN") && line.contains("unchecked")).collect();
+    assert!(matches!(warnings[..], [one] if one.contains("clock")), "{log}");
+    let (status, said) = responder.readiness_of("tsa");
+    assert_eq!(status, 200, "{said}");
+    for name in ["one", "two"] {
+        let line = format!("tests/{name}: clock by unchecked; nobody vouches for it");
+        assert!(said.lines().any(|told| told == line), "no «{line}» in: {said}");
+        Query::new(1).at(responder.http(), &format!("/{name}")).granted();
+        let of = |metric: &str| responder.metric(&format!("ostia_tsa_clock_{metric}"), &format!("tsa=\"{name}\""));
+        assert_eq!((of("trusted"), of("lease_seconds")), (1.0, f64::INFINITY));
+        assert!(of("offset_seconds").is_nan() && of("uncertainty_seconds").is_nan(), "nobody knows");
+    }
+    // A clock that is checked is not told of like that.
+    let checked = Site::new(&[Tenant::new("tests").tsa(&tsa("one"))]);
+    checked.edit_config(|text| text.replace("clock = \"unchecked\"\n", ""));
+    let checked = checked.start();
+    assert!(!checked.log().contains("unchecked") && !checked.readiness_of("tsa").1.contains("unchecked"));
+}
