@@ -223,6 +223,44 @@ fn while_nobody_serves_the_store_is_filled_and_an_interrupted_one_goes_on() {
 }
 
 #[test]
+fn where_answers_find_no_room_it_is_told_and_they_are_signed_for_those_who_ask() {
+    /// More than a mebibyte has room for, and less than four.
+    const LINES: u32 = 16_000;
+    let ca = Ca::new("CA");
+    add_lines(&ca, LINES);
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let site = site(&ca, "", &[signer.lines()]);
+    site.edit_config(|text| text.replacen("\n[admin]", "\n[cache]\nanswers_octets = 1048576\n\n[admin]", 1));
+    let mut responder = site.start();
+    let full = |responder: &Responder| responder.metric("ostia_presign_full", "") == 1.0;
+    until("it is full", PATIENCE, || full(&responder).then_some(()));
+    let all = records(&responder);
+    let signed = counted(&responder, "signed");
+    assert!(signed > 1000.0 && signed < all, "{signed} of {all}");
+    assert!(responder.metric("ostia_presign_due", "") > 0.0, "{}", responder.metrics());
+    assert!(responder.metric("ostia_answers_octets", "") <= 1_048_576.0, "{}", responder.metrics());
+    // Whoever asks has the right answer: kept, or signed for the first who asks and then kept beside the table.
+    let count = |result: &str| responder.metric("ostia_requests_total", &format!("result=\"{result}\""));
+    let asked: Vec<_> = (0..LINES).step_by(LINES as usize / 40).map(|number| Ask::serial(&ca, &line(number))).collect();
+    let ask_all = || asked.iter().for_each(|ask| _ = ask.at(responder.http(), "/").expect(Status::Good));
+    ask_all();
+    let (hits, misses) = (count("hit"), count("signed"));
+    assert!(hits > 0.0 && misses > 0.0 && hits + misses == asked.len() as f64, "{hits} hits, {misses} signed");
+    ask_all();
+    assert_eq!((count("hit"), count("signed")), (hits + asked.len() as f64, misses));
+
+    // With room for all of them the next start goes on where this one was.
+    assert!(responder.end_by("TERM").success());
+    let site = responder.into_site();
+    site.edit_config(|text| text.replacen("answers_octets = 1048576", "answers_octets = 4194304", 1));
+    let responder = site.start();
+    wait_for_all(&responder);
+    until("there is room", PATIENCE, || (!full(&responder)).then_some(()));
+    assert!(counted(&responder, "restored") > 1000.0, "{}", responder.metrics());
+    asked.iter().for_each(|ask| expect_ready(&responder, ask, Status::Good));
+}
+
+#[test]
 fn a_store_that_somebody_has_spoiled_is_begun_anew() {
     let ca = Ca::new("CA");
     let leaf = ca.issue();
