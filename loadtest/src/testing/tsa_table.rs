@@ -70,7 +70,8 @@ fn run(
         Reply::Body(make(&keys, stamp, request.number))
     });
     let (url, pem) = (server.url(), pem.to_str().unwrap());
-    let mut arguments = vec!["tsa", "--url", &url, "--ca", pem, "-n", "12", "-c", "3", "--verify", "all"];
+    let mut arguments = vec!["tsa", "--url", &url, "--ca", pem, "-n", "12", "-c", "3"];
+    arguments.extend(if more.contains(&"--verify") { &[][..] } else { &["--verify", "all"] });
     arguments.extend(more);
     let report = report_of(&arguments);
     assert_eq!(report.answered, 12);
@@ -146,6 +147,52 @@ fn by(issuer: &Identity, signer: &Identity, stamp: Stamp<'_>) -> Vec<u8> {
         bound_to,
     }
     .encode()
+}
+
+#[test]
+fn one_wrong_token_among_right_ones_is_told_and_only_signatures_wait_for_being_verified() {
+    let keys = Keys::new();
+    type Make = fn(Stamp<'_>) -> Stamp<'_>;
+    let table: [(Make, &str); 5] = [
+        (|s| Stamp { imprint: vec![1; 32], ..s }, "imprint_mismatch"),
+        (|s| Stamp { nonce: Some(vec![0x41; 8]), ..s }, "nonce_mismatch"),
+        (|s| Stamp { gen_time: now() - 10, ..s }, "gen_time"),
+        (|s| Stamp { serial: vec![0x40, 0], ..s }, "repeated_serial"),
+        (|s| Stamp { spoil_signature: true, ..s }, "bad_signature"),
+    ];
+    for (make, kind) in table {
+        for verify in ["all", "none"] {
+            let told = run(&keys, &["--verify", verify], move |_, stamp, number| {
+                if number == 7 { make(stamp) } else { stamp }.encode()
+            });
+            let unseen = verify == "none" && kind == "bad_signature";
+            let expected = if unseen { (vec![], Ending::Fine) } else { (vec![(kind, 1)], Ending::Wrong) };
+            assert_eq!(told, expected, "{kind}, {verify} verified");
+        }
+    }
+}
+
+#[test]
+fn a_gen_time_counts_up_to_skew_and_accuracy_and_not_a_nanosecond_further() {
+    let keys = Keys::new();
+    let gen_time = now();
+    let stamp = Stamp::new(&keys.root, &keys.signer, &[3; 32], &[0x41; 8], &[0x40]);
+    let body = Stamp { gen_time, ..stamp }.encode();
+    let told = UnixNanos(gen_time * 1_000_000_000);
+    // The forger's accuracy is a second.
+    for (skew_s, tolerance) in [(0, 1_000_000_000), (60, 61_000_000_000)] {
+        let judged = |asked: i64, now: i64| {
+            let (asked, now) = (UnixNanos(told.0 + asked), UnixNanos(told.0 + now));
+            let (imprint, nonce) = (&[3; 32][..], &[0x41; 8][..]);
+            let question = Question { hash: Hash::Sha256, imprint, nonce, policy: None, asked, skew_s };
+            judge(&question, &body, now).map(|_| ())
+        };
+        assert_eq!(judged(tolerance, tolerance), Ok(()), "early");
+        assert_eq!(judged(tolerance + 1, tolerance + 1), Err(Kind::GenTime), "too early");
+        assert_eq!(judged(-tolerance, -tolerance), Ok(()), "late");
+        assert_eq!(judged(-tolerance - 1, -tolerance - 1), Err(Kind::GenTime), "too late");
+        assert_eq!(judged(-3_600_000_000_000, 3_600_000_000_000), Ok(()), "in between, however long that took");
+    }
 }
 
 #[test]
