@@ -4,12 +4,12 @@ use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::OwnedFd,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use ostia_tests::{
-    Responder, Site, free_port,
+    Haproxy, Responder, Site, free_port,
     http::{Connection, exchange, get, request},
     until,
 };
@@ -176,30 +176,14 @@ fn x_forwarded_for_is_believed_from_trusted_networks_only() {
     }
 }
 
-/// A running haproxy. Killed when dropped.
-struct Haproxy(Child);
-
-impl Drop for Haproxy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn haproxy_passes_its_clients_on_by_the_proxy_protocol() {
     let (_ca, site) = ca_and_site();
     site.set_http("proxy_protocol = true\ntrusted_networks = [\"127.0.0.0/8\"]");
     let (http, front) = (site.http, free_port(IpAddr::V6(Ipv6Addr::LOCALHOST)));
-    let config = site.dir().join("haproxy.cfg");
-    let text = format!(
-        "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\nlisten ocsp\n  bind [::1]:{}\n  server one {http} send-proxy-v2 check\n",
-        front.port()
-    );
-    std::fs::write(&config, text).unwrap();
+    let lines = format!("  bind [::1]:{}\n  server one {http} send-proxy-v2 check\n", front.port());
     let responder = start_telling_all(site);
-    let _haproxy =
-        Haproxy(Command::new("haproxy").args(["-db", "-q", "-f"]).arg(&config).stdin(Stdio::null()).spawn().unwrap());
+    let _haproxy = Haproxy::start(responder.site.dir(), &lines);
     let passed = || exchange(front, &request("GET", "/", "")).ok();
     let reply = until("haproxy passes it on", Duration::from_secs(10), passed);
     assert_eq!(reply.status, 200);

@@ -10,19 +10,9 @@ use std::{
     time::Duration,
 };
 
-use ostia_tests::{Ask, Ca, Responder, Site, Status, free_port, http, openssl, run, until};
+use ostia_tests::{Ask, Ca, Responder, Site, Status, free_port, http, openssl, run, until, write_tls_pair};
 
 use crate::ca_and_site;
-
-/// A self-signed certificate for `address` and its key, as `cert.pem` and `key.pem`.
-fn write_pair(dir: &Path, address: SocketAddr, kind: &[&str]) {
-    let alternative = format!("subjectAltName=IP:{}", address.ip());
-    let begin = ["req", "-x509", "-noenc", "-days", "2", "-subj", "/CN=ostia", "-addext", &alternative];
-    openssl(dir, [&begin, kind, &["-keyout", "new.key", "-out", "new.pem"]].concat());
-    fs::set_permissions(dir.join("new.key"), fs::Permissions::from_mode(0o600)).unwrap();
-    fs::rename(dir.join("new.key"), dir.join("key.pem")).unwrap();
-    fs::rename(dir.join("new.pem"), dir.join("cert.pem")).unwrap();
-}
 
 const P256: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 const RSA: &[&str] = &["-newkey", "rsa:2048"];
@@ -30,7 +20,7 @@ const RSA: &[&str] = &["-newkey", "rsa:2048"];
 fn with_tls() -> (Ca, Site, SocketAddr) {
     let (ca, site) = ca_and_site();
     let address = free_port(site.http.ip());
-    write_pair(site.dir(), address, P256);
+    write_tls_pair(site.dir(), address.ip(), P256);
     site.edit_config(|config| {
         let tls =
             format!("\n[tls]\nlisten = [\"{address}\"]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"\n\n[admin]");
@@ -124,7 +114,7 @@ fn a_new_certificate_is_taken_without_ending_connections_and_a_bad_one_is_not() 
     assert!(!living.ask(&request).is_empty());
 
     // curl trusts nothing but the certificate that lies there now, which has another key.
-    write_pair(dir, address, RSA);
+    write_tls_pair(dir, address.ip(), RSA);
     until("the new certificate is shown", Duration::from_secs(10), || curl(address, dir));
     assert!(!living.ask(&request).is_empty(), "the connection from before goes on");
 
@@ -152,7 +142,7 @@ fn a_reload_goes_over_to_another_pair_and_follows_it() {
     let turn_to = |name: &str| {
         let beside = dir.join(name);
         fs::create_dir(&beside).unwrap();
-        write_pair(&beside, address, RSA);
+        write_tls_pair(&beside, address.ip(), RSA);
         fs::rename(dir.join("cert.pem"), dir.join(format!("before-{name}.pem"))).unwrap();
         std::os::unix::fs::symlink(beside.join("cert.pem"), dir.join("cert.pem")).unwrap();
     };
@@ -164,7 +154,7 @@ fn a_reload_goes_over_to_another_pair_and_follows_it() {
     responder.signal("HUP");
     until("the pair that is named now", Duration::from_secs(10), || curl(address, dir));
     // It is this one that is followed.
-    write_pair(&dir.join("first"), address, P256);
+    write_tls_pair(&dir.join("first"), address.ip(), P256);
     until("the pair renewed", Duration::from_secs(10), || curl(address, dir));
     assert!(!living.ask(&http::request("GET", "/", "")).is_empty(), "the connection from before goes on");
 
@@ -210,7 +200,7 @@ fn a_pair_that_cannot_be_used_is_refused_at_the_start() {
     site.is_refused(&["tls.certificate", "does not fit"]);
     fs::write(dir.join("cert.pem"), "none").unwrap();
     site.is_refused(&["tls.certificate", "no certificate in PEM"]);
-    write_pair(&dir, address, P256);
+    write_tls_pair(&dir, address.ip(), P256);
     site.edit_config(|config| config.replacen(&format!("listen = [\"{address}\"]"), "listen = []", 1));
     site.is_refused(&["tls.listen", "at least one"]);
 }

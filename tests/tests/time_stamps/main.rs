@@ -1,11 +1,13 @@
 //! Time-stamping, end to end: documents' digests stamped over HTTP by the built responder (RFC 3161).
 //!
-//! What HTTP promises is in `http`, what tokens say and who verifies them in `tokens`, which of them are in order in `order`, how authorities are kept apart in
-//! `several`, what the service refuses to start with in `refusals`, what comes while nobody signs in `outage`, and what is kept of tokens in `record`, and what operators see in `operators`. In
-//! `clients` are the programs that people stamp with, as they are shipped. Queries are written by hand or by clients, and
-//! each kind of key is judged by verifiers that are not ours.
+//! What HTTP promises is in `http`, what comes through TLS and proxies in `front`, what tokens say and who verifies them in
+//! `tokens`, which of them are in order in `order`, how authorities are kept apart in `several`, what the service refuses
+//! to start with in `refusals`, what comes while nobody signs in `outage`, what is kept of tokens in `record`, and what
+//! operators see in `operators`. In `clients` are the programs that people stamp with, as they are shipped. Queries are
+//! written by hand or by clients, and each kind of key is judged by verifiers that are not ours.
 
 mod clients;
+mod front;
 mod http;
 mod operators;
 mod order;

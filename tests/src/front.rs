@@ -1,0 +1,45 @@
+//! What stands before a service: a pair for TLS, and haproxy.
+
+use std::{
+    fs,
+    net::IpAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::openssl;
+
+/// A self-signed certificate for `ip` and its key, as `cert.pem` and `key.pem` in `dir`; `kind` are the arguments of
+/// `openssl req` for the key.
+pub fn write_tls_pair(dir: &Path, ip: IpAddr, kind: &[&str]) {
+    let alternative = format!("subjectAltName=IP:{ip}");
+    let begin = ["req", "-x509", "-noenc", "-days", "2", "-subj", "/CN=ostia", "-addext", &alternative];
+    openssl(dir, [&begin, kind, &["-keyout", "new.key", "-out", "new.pem"]].concat());
+    fs::set_permissions(dir.join("new.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(dir.join("new.key"), dir.join("key.pem")).unwrap();
+    fs::rename(dir.join("new.pem"), dir.join("cert.pem")).unwrap();
+}
+
+/// A running haproxy. Killed when dropped.
+#[derive(Debug)]
+pub struct Haproxy(Child);
+
+impl Haproxy {
+    /// Passes octets on, by these lines of a section `listen`; files are meant from `dir`, where its configuration lies.
+    pub fn start(dir: &Path, lines: &str) -> Self {
+        let head =
+            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\nlisten front\n";
+        fs::write(dir.join("haproxy.cfg"), format!("{head}{lines}")).unwrap();
+        let mut haproxy = Command::new("haproxy");
+        haproxy.args(["-db", "-q", "-f", "haproxy.cfg"]).current_dir(dir).stdin(Stdio::null());
+        Self(haproxy.spawn().unwrap_or_else(|error| panic!("{haproxy:?}: {error}")))
+    }
+}
+
+impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
