@@ -7,7 +7,7 @@
 //! who signs in `signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, how keys are made
 //! and tried in `keys`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
-//! where it listens in `listeners`, `tls` and `epoll`, how it ends in `drain`, what it bears in `hostile`,
+//! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
 //! `tenants`, and what a newcomer does first in `demo`.
 
@@ -36,6 +36,7 @@ mod token_loss;
 mod token_servers;
 mod token_start;
 mod tokens;
+mod unit;
 
 use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};
 

@@ -28,7 +28,7 @@ pub(super) fn read() -> io::Result<Discipline> {
             error.kind(),
             format!(
                 "adjtimex: {error}; where a sandbox refuses it, allow it to be read: in a systemd unit \
-                 SystemCallFilter=adjtimex behind all others and no ProtectClock="
+                 SystemCallFilter=adjtimex clock_adjtime behind all others and no ProtectClock="
             ),
         )
     })?;
