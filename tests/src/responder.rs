@@ -211,14 +211,20 @@ impl Site {
 
     /// The same, with something as its standard input.
     #[track_caller]
-    pub fn start_with(self, mut command: Command, input: Stdio) -> Responder {
+    pub fn start_with(self, command: Command, input: Stdio) -> Responder {
+        self.start_within(START_LIMIT, command, input)
+    }
+
+    /// The same, where a start is meant to take long.
+    #[track_caller]
+    pub fn start_within(self, limit: Duration, mut command: Command, input: Stdio) -> Responder {
         let log = self.dir().join("log");
         let out = File::options().create(true).append(true).open(&log).unwrap();
         let err = out.try_clone().unwrap();
         let child = command.stdin(input).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut responder = Responder { site: self, child: Some(child) };
-        responder.wait_until_ready();
+        responder.wait_until_ready(limit);
         responder
     }
 }
@@ -244,10 +250,11 @@ pub struct Responder {
 }
 
 impl Responder {
-    fn wait_until_ready(&mut self) {
+    #[track_caller]
+    fn wait_until_ready(&mut self, limit: Duration) {
         let (admin, log) = (self.site.admin, self.site.dir().join("log"));
         let child = self.child.as_mut().unwrap();
-        until("ready to answer", START_LIMIT, || {
+        until("ready to answer", limit, || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("ended before it was ready: {status}\n{}", fs::read_to_string(&log).unwrap_or_default());
             }

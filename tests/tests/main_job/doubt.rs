@@ -1,6 +1,12 @@
 //! Sources that lie, stall or step back: what is in doubt waits, and no revocation does.
 
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Responder, Site, Status, Tenant, run, until};
 
@@ -139,6 +145,78 @@ fn a_source_that_hangs_holds_up_nobody_else() {
     until("the service has stopped", Duration::from_secs(8), stopped);
     assert!(responder.log().contains("which is not waited for"), "{}", responder.log());
     assert!(responder.end_by("TERM").success(), "{}", responder.log());
+}
+
+/// A source that would be read in 72 seconds: each piece of it after two, as on a network that is all but down. Much of that
+/// time this test sleeps, beside others.
+#[test]
+fn a_source_that_is_not_read_within_a_minute_holds_up_neither_a_start_that_knows_it_nor_a_reload() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    /// Octets of a piece, as the index is read; and how many there are.
+    const PIECE: usize = 128 << 10;
+    const PIECES: usize = 36;
+    let (quick, slow) = (Ca::new("Quick CA"), Ca::new("Slow CA"));
+    let (quick_leaf, old_leaf) = (quick.issue(), slow.issue());
+    let tenant = |name: &str, ca: &Ca, index: &Path| {
+        let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let tenant = Tenant::new(name).set(&format!("path = \"/{name}\""));
+        tenant.issuer("ca", ca, &format!("index = {index:?}"), &signer.lines())
+    };
+    let (now, dripping) = (slow.file("now.txt"), slow.file("dripping.txt"));
+    symlink(slow.index(), &now).unwrap();
+    let knowing = Site::new(&[tenant("quick", &quick, &quick.index()), tenant("slow", &slow, &now)]);
+    let mut knowing = knowing.start();
+    assert!(knowing.end_by("TERM").success());
+    // The same certificates and another, and much that nobody asks about.
+    let new_leaf = slow.issue();
+    let mut index = fs::read_to_string(slow.index()).unwrap();
+    for number in 0.. {
+        if index.len() > PIECE * (PIECES - 1) {
+            break;
+        }
+        let subject = "a name that is long ".repeat(400);
+        index += &format!("V\t351231235959Z\t\t{:08X}\tunknown\t/CN={subject}\n", 0x7000_0000 + number);
+    }
+    fs::write(&dripping, index).unwrap();
+    symlink(&dripping, slow.file("next.txt")).unwrap();
+    fs::rename(slow.file("next.txt"), &now).unwrap();
+    let start = |site: Site| {
+        let serve = site.serve();
+        let mut command = Command::new("strace");
+        command.args(["-D", "-f", "-q", "-o", "/dev/null", "-P"]).arg(&dripping);
+        command.args(["-e", "trace=read", "-e", "inject=read:delay_enter=2s", "--"]);
+        command.arg(serve.get_program()).args(serve.get_args());
+        site.start_within(MINUTE + PATIENCE, command, Stdio::null())
+    };
+    let ask_quick = Ask::about(&quick, &quick_leaf);
+    let [ask_old, ask_new] = [&old_leaf, &new_leaf].map(|leaf| Ask::about(&slow, leaf));
+    let good = |ask: &Ask, responder: &Responder, path: &str| _ = ask.at(responder.http(), path).expect(Status::Good);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let begin = Instant::now();
+            let responder = start(knowing.into_site());
+            assert!(begin.elapsed() > MINUTE, "it is waited for: {:?}", begin.elapsed());
+            degraded(&responder, "slow/ca: the sources were not read since the start");
+            // What the book knows is answered.
+            good(&ask_quick, &responder, "/quick");
+            good(&ask_old, &responder, "/slow");
+            ask_new.at(responder.http(), "/slow").expect(Status::error("unauthorized"));
+            // And the source once it has been read.
+            until("it has been read", MINUTE, || (responder.readiness().1 == "ready\n").then_some(()));
+            good(&ask_new, &responder, "/slow");
+        });
+        let responder = start(Site::new(&[tenant("quick", &quick, &quick.index())]));
+        let begin = Instant::now();
+        responder.reload(|text| text + &tenant("slow", &slow, &now).text());
+        good(&ask_quick, &responder, "/quick");
+        let refused = || responder.log().contains("the configuration stays as it was").then_some(());
+        until("the reload is refused", MINUTE + PATIENCE, refused);
+        assert!(begin.elapsed() > MINUTE, "{:?}", begin.elapsed());
+        let (status, said) = responder.readiness();
+        assert!(status == 200 && said.contains("slow/ca") && said.contains("has not read them within 60s"), "{said}");
+        assert_eq!(responder.metric("ostia_config_faulty", ""), 1.0);
+        good(&ask_quick, &responder, "/quick");
+    });
 }
 
 #[test]
