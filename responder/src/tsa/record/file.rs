@@ -130,11 +130,16 @@ impl Appended {
         let free = (1..).map(|number| if number == 1 { stem.clone() } else { format!("{stem}-{number:03}") });
         // Nobody else makes such names: the file is locked.
         let target = free.map(PathBuf::from).find(|name| !name.exists()).unwrap_or_default();
-        fs::rename(path, &target)?;
+        let renamed = match fs::rename(path, &target) {
+            // Others have renamed it just now, and are about to say so.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            renamed => renamed.map(|()| true)?,
+        };
         match Opened::open(path) {
             Ok(opened) => self.opened = opened,
             // Appending goes on in the old one, by its old name.
-            Err(error) => return fs::rename(&target, path).and(Err(error)),
+            Err(error) if renamed => return fs::rename(&target, path).and(Err(error)),
+            Err(error) => return Err(error),
         }
         pending.rewind();
         File::open(directory(path))?.sync_all()?;

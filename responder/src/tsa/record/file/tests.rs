@@ -175,6 +175,24 @@ fn a_file_that_was_renamed_is_opened_again_by_its_name() {
     append(&mut file, "e\n");
 }
 
+/// It was an error, and the one who had renamed it had a file that grew for a second more.
+#[test]
+fn a_file_that_others_have_renamed_is_begun_anew_when_it_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, moved) = (dir.path().join("record"), dir.path().join("moved"));
+    let mut file = Appended::open(options(&path)).unwrap();
+    append(&mut file, "a\n");
+    fs::rename(&path, &moved).unwrap();
+    append(&mut file, "b\n");
+    assert_eq!(file.rotate(SystemTime::now(), &mut Pending::default()).unwrap(), Vec::<PathBuf>::new());
+    append(&mut file, "c\n");
+    // Their word comes after it.
+    file.reopen(&mut Pending::default()).unwrap();
+    append(&mut file, "d\n");
+    assert_eq!((read(&moved), read(&path)), ("a\nb\n".into(), "c\nd\n".into()));
+    assert_eq!(files(dir.path()).len(), 2);
+}
+
 #[test]
 fn two_records_in_one_file_are_refused_with_its_name() {
     let dir = tempfile::tempdir().unwrap();
