@@ -90,10 +90,10 @@ impl Ca {
     /// A CA with a key of this kind.
     pub fn with_key(name: &str, kind: KeyKind) -> Self {
         let ca = Self { dir: tempfile::tempdir().unwrap(), made: Cell::default() };
-        for (file, content) in [("index.txt", ""), ("serial", "1000\n"), ("crlnumber", "01\n"), ("openssl.cnf", CONFIG)]
-        {
+        for (file, content) in [("index.txt", ""), ("serial", "1000\n"), ("crlnumber", "01\n")] {
             fs::write(ca.file(file), content).unwrap();
         }
+        fs::write(ca.file("openssl.cnf"), config()).unwrap();
         fs::create_dir(ca.file("newcerts")).unwrap();
         kind.generate(ca.dir(), "ca.key");
         let subject = format!("/O=Ostia tests/CN={name}");
@@ -196,11 +196,17 @@ impl Ca {
         fs::rename(beside, self.index()).unwrap();
     }
 
-    /// A delegated OCSP signer issued by this CA.
-    pub fn delegate(&self, delegate: Delegate, kind: KeyKind) -> Signer {
-        let stem = self.fresh_name("ocsp");
+    /// A key with a certificate by these arguments of `openssl ca`.
+    pub(crate) fn certified(&self, stem: &str, kind: KeyKind, arguments: &[&str]) -> Signer {
+        let stem = self.fresh_name(stem);
         let key = format!("{stem}.key");
         kind.generate(self.dir(), &key);
+        let leaf = self.certify(&stem, &key, arguments);
+        Signer { certificate: leaf.path, key: self.file(&key) }
+    }
+
+    /// A delegated OCSP signer issued by this CA.
+    pub fn delegate(&self, delegate: Delegate, kind: KeyKind) -> Signer {
         let arguments: &[&str] = match delegate {
             Delegate::Proper => &["-extensions", "ocsp_signer"],
             Delegate::Expired => {
@@ -212,18 +218,13 @@ impl Ca {
             Delegate::NoEku => &["-extensions", "server_cert"],
             Delegate::NoNocheck => &["-extensions", "ocsp_signer_without_nocheck"],
         };
-        let leaf = self.certify(&stem, &key, arguments);
-        Signer { certificate: leaf.path, key: self.file(&key) }
+        self.certified("ocsp", kind, arguments)
     }
 
     /// A proper delegate whose certificate ends so soon.
     pub fn delegate_for(&self, left: std::time::Duration) -> Signer {
         let end = crate::bash(self.dir(), &format!("date -u -d '+{} seconds' +%Y%m%d%H%M%SZ", left.as_secs()));
-        let stem = self.fresh_name("ocsp");
-        let key = format!("{stem}.key");
-        KeyKind::P256.generate(self.dir(), &key);
-        let leaf = self.certify(&stem, &key, &["-extensions", "ocsp_signer", "-enddate", end.trim()]);
-        Signer { certificate: leaf.path, key: self.file(&key) }
+        self.certified("ocsp", KeyKind::P256, &["-extensions", "ocsp_signer", "-enddate", end.trim()])
     }
 
     /// A CRL of all that is revoked, in PEM, put into place at once.
@@ -236,12 +237,41 @@ impl Ca {
     /// A delta CRL to the complete CRL numbered `base`, of these lines of an index alone.
     pub fn write_delta_crl(&self, base: u32, index_lines: &str, file: &str) -> PathBuf {
         fs::write(self.file("delta-index.txt"), index_lines).unwrap();
-        let config = CONFIG.replace("/index.txt", "/delta-index.txt").replace("@BASE@", &base.to_string());
+        let config = config().replace("/index.txt", "/delta-index.txt").replace("@BASE@", &base.to_string());
         fs::write(self.file("delta.cnf"), config).unwrap();
         openssl(self.dir(), ["ca", "-config", "delta.cnf", "-gencrl", "-crlexts", "delta_crl", "-out", "crl.new"]);
         fs::rename(self.file("crl.new"), self.file(file)).unwrap();
         self.file(file)
     }
+}
+
+/// Sections of certificates that are no CA's: name, keyUsage, what it has beside.
+const OF_LEAVES: [(&str, &str, &str); 10] = [
+    ("server_cert", "digitalSignature", "extendedKeyUsage = serverAuth"),
+    ("ocsp_signer", "digitalSignature", "extendedKeyUsage = OCSPSigning\nnoCheck = ignored"),
+    ("ocsp_signer_without_nocheck", "digitalSignature", "extendedKeyUsage = OCSPSigning"),
+    ("tsa_signer", "digitalSignature", "extendedKeyUsage = critical, timeStamping"),
+    (
+        "tsa_signer_named",
+        "digitalSignature",
+        "extendedKeyUsage = critical, timeStamping\nsubjectAltName = URI:https://tsa.ostia.test/",
+    ),
+    ("tsa_signer_not_critical", "digitalSignature", "extendedKeyUsage = timeStamping"),
+    ("tsa_signer_of_two_usages", "digitalSignature", "extendedKeyUsage = critical, timeStamping, OCSPSigning"),
+    ("tsa_signer_without_usage", "digitalSignature", ""),
+    ("tsa_signer_that_enciphers", "keyEncipherment", "extendedKeyUsage = critical, timeStamping"),
+    ("code_signer", "digitalSignature", "extendedKeyUsage = critical, codeSigning"),
+];
+
+/// What `openssl` reads.
+fn config() -> String {
+    let of_leaf = |(name, usage, beside): (&str, &str, &str)| {
+        format!(
+            "\n[ {name} ]\nbasicConstraints = critical, CA:FALSE\nkeyUsage = critical, {usage}\n\
+             authorityKeyIdentifier = keyid\n{beside}\n"
+        )
+    };
+    [CONFIG.to_owned()].into_iter().chain(OF_LEAVES.map(of_leaf)).collect()
 }
 
 /// Commands run in the CA's directory.
@@ -279,71 +309,10 @@ basicConstraints     = critical, CA:TRUE
 keyUsage             = critical, keyCertSign, cRLSign, digitalSignature
 subjectKeyIdentifier = hash
 
-[ server_cert ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-extendedKeyUsage       = serverAuth
-authorityKeyIdentifier = keyid
-
-[ ocsp_signer ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-extendedKeyUsage       = OCSPSigning
-noCheck                = ignored
-authorityKeyIdentifier = keyid
-
-[ ocsp_signer_without_nocheck ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-extendedKeyUsage       = OCSPSigning
-authorityKeyIdentifier = keyid
-
-[ tsa_signer ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-extendedKeyUsage       = critical, timeStamping
-authorityKeyIdentifier = keyid
-
-[ tsa_signer_named ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-extendedKeyUsage       = critical, timeStamping
-subjectAltName         = URI:https://tsa.ostia.test/
-authorityKeyIdentifier = keyid
-
-[ tsa_signer_not_critical ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-extendedKeyUsage       = timeStamping
-authorityKeyIdentifier = keyid
-
-[ tsa_signer_of_two_usages ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-extendedKeyUsage       = critical, timeStamping, OCSPSigning
-authorityKeyIdentifier = keyid
-
-[ tsa_signer_without_usage ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-authorityKeyIdentifier = keyid
-
-[ tsa_signer_that_enciphers ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, keyEncipherment
-extendedKeyUsage       = critical, timeStamping
-authorityKeyIdentifier = keyid
-
 [ intermediate ]
 basicConstraints       = critical, CA:TRUE
 keyUsage               = critical, keyCertSign, cRLSign
 subjectKeyIdentifier   = hash
-authorityKeyIdentifier = keyid
-
-[ code_signer ]
-basicConstraints       = critical, CA:FALSE
-keyUsage               = critical, digitalSignature
-extendedKeyUsage       = critical, codeSigning
 authorityKeyIdentifier = keyid
 
 [ crl ]

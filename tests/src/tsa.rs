@@ -54,29 +54,20 @@ impl TsaCertificate {
 }
 
 impl Ca {
-    /// A key with a certificate by an own section of the CA's configuration.
-    fn certified(&self, stem: &str, kind: KeyKind, arguments: &[String]) -> Signer {
-        let stem = self.fresh_name(stem);
-        let key = format!("{stem}.key");
-        kind.generate(self.dir(), &key);
-        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-        let leaf = self.certify(&stem, &key, &arguments);
-        Signer { certificate: leaf.path, key: self.file(&key) }
-    }
-
     /// A key and its certificate for time-stamping.
     pub fn tsa(&self, certificate: TsaCertificate, kind: KeyKind) -> Signer {
-        self.certified("tsa", kind, &certificate.arguments())
+        let arguments = certificate.arguments();
+        self.certified("tsa", kind, &arguments.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// A key and its certificate for signing code.
     pub fn code_signer(&self, kind: KeyKind) -> Signer {
-        self.certified("code", kind, &["-extensions".into(), "code_signer".into()])
+        self.certified("code", kind, &["-extensions", "code_signer"])
     }
 
     /// A proper time-stamping certificate that an intermediate CA issued, with that one's behind it in its file.
     pub fn tsa_behind_an_intermediate(&self) -> Signer {
-        let between = self.certified("between", KeyKind::P256, &["-extensions".into(), "intermediate".into()]);
+        let between = self.certified("between", KeyKind::P256, &["-extensions", "intermediate"]);
         let stem = self.fresh_name("tsa");
         let key = format!("{stem}.key");
         KeyKind::P256.generate(self.dir(), &key);
