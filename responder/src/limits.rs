@@ -69,6 +69,12 @@ pub const CONNECTIONS_MAX: usize = 16 << 10;
 /// Connections waiting to be accepted, of one listener; the kernel caps it with net.core.somaxconn.
 pub const BACKLOG: i32 = 4096;
 
+/// How long an address that is taken is waited for at a start: after kill -9 the kernel was seen to need some tenths of a
+/// second for the listeners of io_uring on a busy machine.
+pub const LISTEN_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is tried meanwhile.
+pub const LISTEN_AGAIN: Duration = Duration::from_millis(50);
+
 /// Submission entries of one worker's ring; a full one is submitted early, nothing is lost.
 pub const RING_ENTRIES: u32 = 1024;
 

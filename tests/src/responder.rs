@@ -343,9 +343,6 @@ impl Responder {
         let limit = END_LIMIT.as_millis() / 20;
         for _ in 0..limit {
             if let Some(status) = child.try_wait().unwrap() {
-                if signal == "KILL" {
-                    self.wait_for_addresses();
-                }
                 return status;
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -353,14 +350,6 @@ impl Responder {
         let _ = child.kill();
         let _ = child.wait();
         panic!("still running {END_LIMIT:?} after SIG{signal}:\n{}", self.log());
-    }
-
-    /// Of a process that was killed the kernel closes what io_uring had in its hands some time later.
-    fn wait_for_addresses(&self) {
-        let addresses = [self.site.http, self.site.admin];
-        until("nobody listens any more", END_LIMIT, || {
-            addresses.iter().all(|address| TcpListener::bind(address).is_ok()).then_some(())
-        });
     }
 
     /// Kills it as a power cut would, and starts it again on what is left.

@@ -3,6 +3,8 @@
 use std::{
     fmt, io,
     net::{SocketAddr, TcpListener},
+    thread,
+    time::Instant,
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -54,6 +56,22 @@ pub fn reserve(key: &'static str, address: SocketAddr) -> Result<Reserved, Liste
     let held = held.map_err(|error| ListenError { key, address, error })?;
     let address = held.local_addr().ok().and_then(|bound| bound.as_socket()).unwrap_or(address);
     Ok(Reserved { key, address, held })
+}
+
+/// As [`reserve`], and where the address is taken looks again for [`limits::LISTEN_PATIENCE`]: what io_uring had in its
+/// hands of a process that was killed, the kernel closes some time after the process has gone.
+pub fn reserve_soon(key: &'static str, address: SocketAddr) -> Result<Reserved, ListenError> {
+    let begin = Instant::now();
+    loop {
+        match reserve(key, address) {
+            Err(ListenError { error, .. })
+                if error.kind() == io::ErrorKind::AddrInUse && begin.elapsed() < limits::LISTEN_PATIENCE =>
+            {
+                thread::sleep(limits::LISTEN_AGAIN);
+            }
+            reserved => return reserved,
+        }
+    }
 }
 
 impl Reserved {
@@ -154,6 +172,21 @@ mod tests {
         assert!(reserve("http.listen", address).is_err(), "two that start at once");
         let _listeners = reserved.shared(2).unwrap();
         TcpStream::connect(address).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_is_taken_for_a_moment_is_waited_for_and_no_longer() {
+        let taken = reserve("http.listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = taken.address();
+        let begin = Instant::now();
+        assert!(reserve_soon("http.listen", address).unwrap_err().to_string().contains("stop the program"));
+        assert!(begin.elapsed() >= limits::LISTEN_PATIENCE);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| reserve_soon("http.listen", address));
+            thread::sleep(3 * limits::LISTEN_AGAIN);
+            drop(taken);
+            assert_eq!(waiting.join().unwrap().unwrap().address(), address);
+        });
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Bound {
                 match listen {
                     Listen::Address(address) => {
                         let key = if tls { "tls.listen" } else { "http.listen" };
-                        let reserved = listen::reserve(key, *address)?;
+                        let reserved = listen::reserve_soon(key, *address)?;
                         addresses.push(reserved.address());
                         places.push(Place { source: Source::Reserved(reserved), tls });
                     }
@@ -78,7 +78,7 @@ impl Bound {
                 "systemd passed a socket that the configuration has no use for; say listen = [\"systemd\"] under [http] or [tls]"
             );
         }
-        let admin = listen::reserve("admin.listen", config.admin)?;
+        let admin = listen::reserve_soon("admin.listen", config.admin)?;
         let running = Running { http: http_addresses, tls: tls_addresses, admin: admin.address() };
         Ok(Self { running, places, admin, workers: config.workers })
     }
