@@ -2,13 +2,14 @@
 //!
 //! [`listen`] binds, [`passed`] are bound already, [`accept`] takes connections in and [`balance`] spreads them, [`worker`] keeps the
 //! [`deadline`]s, [`connection`] moves octets through [`buffers`], [`http`] frames them (pure), [`route`] tells whom they are for (pure), [`head`] writes
-//! what stands before a body, [`respond`] and [`stamp`] what is asked for, where signatures wait for their [`turns`]. [`tls`] may lie under it and a [`proxy`] before it; [`client`] tells who asks (pure).
+//! what stands before a body, [`respond`] hands over to `certificates` and [`stamp`], who write what is asked for, where signatures wait for their [`turns`]. [`tls`] may lie under it and a [`proxy`] before it; [`client`] tells who asks (pure).
 //! The only room that knows status codes.
 
 pub mod accept;
 pub mod balance;
 pub mod budget;
 pub mod buffers;
+mod certificates;
 pub mod client;
 pub mod connection;
 pub mod deadline;
