@@ -18,14 +18,17 @@ mod compare;
 mod follower;
 mod health;
 mod revocations;
+mod shared_book;
+mod stop;
 mod subject;
 mod unsaved;
 mod watch;
 mod watched;
 
 pub use changes::{Changed, Changes};
-use follower::{Follower, SharedBook, Terms, lock};
+use follower::{Follower, Terms};
 pub use health::{Health, HealthReport};
+use shared_book::{SharedBook, lock};
 use subject::Subject;
 use watched::Watched;
 

@@ -20,10 +20,13 @@ pub mod store;
 mod subject;
 
 pub use keeper::{Keeper, Recorder};
-pub use pass::{Desk, End, Passed, Stop};
+pub use pass::{Desk, End, Passed};
 pub use presigner::{Presigner, Settings};
 pub use progress::{Progress, Report};
 pub use subject::{Draft, Form, Outcome, Subject};
+
+/// Whether to stop, asked often.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 #[cfg(test)]
 mod tests;

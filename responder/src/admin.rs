@@ -3,6 +3,7 @@
 //! It reads what others count and decides nothing; nothing it does can slow an answer. What it
 //! tells is meant for operators: the address must not be reachable by relying parties.
 
+mod encode;
 pub mod listener;
 mod scrape;
 mod signers;

@@ -6,59 +6,21 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use tracing::{debug, error, warn};
 
-use super::{Accepted, EngineError, IssuerState, Pass, subject::Subject, watched::Watched};
-use crate::{
-    book::{Book, IssuerNumber},
-    limits,
+use super::{
+    Accepted, EngineError, IssuerState, Pass,
+    shared_book::SharedBook,
+    stop::{Stop, Why},
+    subject::Subject,
+    watched::Watched,
 };
-
-/// The book, which has one writer at a time.
-pub(super) type SharedBook = Arc<Mutex<Book>>;
-
-/// Taken also from one who panicked: redb has its own notion of what was committed.
-pub(super) fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether a thread may go on.
-#[derive(Debug, Default)]
-pub(super) struct Stop {
-    stopped: Mutex<Option<Why>>,
-    told: Condvar,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Why {
-    /// The service ends.
-    End,
-    /// The issuer is gone, or somebody else follows its sources.
-    Replaced,
-}
-
-impl Stop {
-    fn stop(&self, why: Why) {
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
-        self.told.notify_all();
-    }
-
-    pub(super) fn is_replaced(&self) -> bool {
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) == Some(Why::Replaced)
-    }
-
-    /// Waits; true, and at once, when it is time to stop.
-    pub(super) fn pause(&self, pause: Duration) -> bool {
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.told.wait_timeout_while(stopped, pause, |stopped| stopped.is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.is_some()
-    }
-}
+use crate::{book::IssuerNumber, limits};
 
 /// An issuer and the thread that follows its sources.
 #[derive(Debug)]

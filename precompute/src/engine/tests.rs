@@ -4,7 +4,7 @@ mod doubt;
 
 use std::{fs, path::PathBuf};
 
-use super::{follower::Stop, *};
+use super::{stop::Stop, *};
 use crate::{
     config::Sources,
     pki::{Reason, Status},

@@ -16,7 +16,7 @@ use std::{
 use tracing::{error, info};
 
 use super::{
-    pass::Stop,
+    Stop,
     progress::Progress,
     store::{AnswerStore, Run, Stored, each_entry},
     subject::{Form, Subject},

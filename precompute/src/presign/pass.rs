@@ -20,6 +20,7 @@ use std::{
 };
 
 use super::{
+    Stop,
     keeper::{Keeper, Recorder},
     plan::{Item, Plan, Question},
     progress::Progress,
@@ -88,9 +89,6 @@ enum Work {
     /// All that is absent, found while walking.
     Absent,
 }
-
-/// Whether to stop, asked often.
-pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 impl Desk {
     /// Signs what is due of all issuers: first what clients are given now, then what they will be given before long.

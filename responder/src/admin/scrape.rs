@@ -10,12 +10,18 @@ use axum::{
 use precompute::{pki::UnixTime, presign::Report};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, text},
+    encoding::{DescriptorEncoder, text},
     metrics::MetricType,
     registry::{Registry, Unit},
 };
 
-use super::{Status, issuers, signers::Pools, time_stamps};
+use super::{
+    Status,
+    encode::{Labels, counters, gauge, gauges, labels},
+    issuers,
+    signers::Pools,
+    time_stamps,
+};
 use crate::{
     metrics::{Counters, Histogram, METHODS, Requests, Result as Counted},
     site::{Issuer, Site},
@@ -37,8 +43,6 @@ pub(super) async fn metrics(State(status): State<Arc<Status>>) -> impl IntoRespo
 
 #[derive(Debug)]
 struct Scrape(Arc<Status>);
-
-pub(super) type Labels = Vec<(&'static str, String)>;
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
@@ -205,10 +209,6 @@ fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), s
     Ok(())
 }
 
-pub(super) fn labels((tenant, issuer): (&str, &Issuer)) -> Labels {
-    vec![("tenant", tenant.to_owned()), ("issuer", issuer.name.clone())]
-}
-
 /// Those that name no issuer of their tenant have an empty one.
 fn requests(site: &Site) -> Vec<(Labels, u64)> {
     let mut values = Vec::new();
@@ -238,35 +238,4 @@ fn records(site: &Site) -> Vec<(Labels, u64)> {
         })
     };
     issuers(site).flat_map(of).collect()
-}
-
-pub(super) fn gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: u64,
-) -> Result<(), std::fmt::Error> {
-    gauges(encoder, name, help, vec![(Labels::new(), value)])
-}
-
-pub(super) fn gauges<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: Vec<(L, u64)>,
-) -> Result<(), std::fmt::Error> {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    values.iter().try_for_each(|(labels, value)| metric.encode_family(labels)?.encode_gauge(value))
-}
-
-pub(super) fn counters<L: EncodeLabelSet>(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    values: Vec<(L, u64)>,
-) -> Result<(), std::fmt::Error> {
-    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    values
-        .iter()
-        .try_for_each(|(labels, value)| metric.encode_family(labels)?.encode_counter::<Labels, _, u64>(value, None))
 }

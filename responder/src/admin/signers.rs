@@ -6,8 +6,8 @@ use precompute::sign::{Health, KeyPurpose, MemberStatus, PoolStatus, Priority};
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
 use super::{
+    encode::{Labels, counters, gauges, labels},
     issuers,
-    scrape::{Labels, counters, gauges, labels},
 };
 use crate::site::Site;
 

@@ -6,7 +6,7 @@ use precompute::pki::UnixTime;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use super::{
-    scrape::{Labels, counters, gauge, gauges},
+    encode::{Labels, counters, gauge, gauges},
     signers::Pools,
 };
 use crate::{
