@@ -228,9 +228,14 @@ impl Engine {
     }
 
     /// Goes over to a changed configuration. Issuers that it leaves as they are go on as they are, records and all; new
-    /// ones are filled from the book and their sources. After an error everything is as it was. The state directory
-    /// stays the one that was opened.
-    pub fn change(&mut self, config: &Config) -> Result<(), EngineError> {
+    /// ones are filled from the book and their sources. `agree` gets the states that there would be, in the order of
+    /// [`Config::issuers`], while the former ones are still followed; false where it does not want them. Then, and after
+    /// an error, everything is as it was. The state directory stays the one that was opened.
+    pub fn change(
+        &mut self,
+        config: &Config,
+        agree: impl FnOnce(Vec<IssuerState>) -> bool,
+    ) -> Result<bool, EngineError> {
         let mut fresh = Vec::new();
         for (tenant, issuer) in config.issuers() {
             if !self.issuers.iter().any(|follower| follower.subject.is(tenant, issuer)) {
@@ -239,13 +244,19 @@ impl Engine {
         }
         let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
         follower::start(&mut fresh, &self.book, terms, |_, _| ())?;
+        let all = || self.issuers.iter().chain(&fresh);
+        let follower = |(tenant, issuer)| all().find(|follower| follower.subject.is(tenant, issuer));
+        let states = config.issuers().filter_map(follower).map(|follower| follower.state.clone()).collect();
+        if !agree(states) {
+            return Ok(false);
+        }
         let mut former = std::mem::take(&mut self.issuers);
         former.append(&mut fresh);
         for (tenant, issuer) in config.issuers() {
             let place = former.iter().position(|follower| follower.subject.is(tenant, issuer));
             self.issuers.extend(place.map(|place| former.swap_remove(place)));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Does orders until there are no more, while the sources are followed. Returns also when a thread that follows

@@ -104,22 +104,33 @@ impl Reload {
             // By the lease that is in use, which a changed one replaces at the next start.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA «{}»: {problem}", tsa.name))?;
         }
-        let (reply, states) = oneshot::channel();
+        let config = Arc::new(config);
+        let (tell, states) = oneshot::channel();
+        let (agree, agreed) = mpsc::channel();
+        let wanted = Arc::clone(&config);
         let order: Order = Box::new(move |engine| {
-            let states = engine.change(&config.common).map(|()| engine.states()).map_err(|error| error.to_string());
-            let _ = reply.send((states, config));
+            let mut tell = Some(tell);
+            // The former sources are followed until there is a site of the new ones: it may be refused yet.
+            let agreed =
+                |states| tell.take().is_some_and(|tell| tell.send(Ok(states)).is_ok()) && agreed.recv().is_ok();
+            let changed = engine.change(&wanted.common, agreed);
+            if let (Err(error), Some(tell)) = (changed, tell) {
+                let _ = tell.send(Err(error.to_string()));
+            }
         });
         self.orders.send(order).map_err(|_| "the service is stopping")?;
-        let (states, config) = states.await.map_err(|_| "the service is stopping")?;
-        let states = states?;
+        let states = states.await.map_err(|_| "the service is stopping")??;
         let former = Arc::clone(&self.sites.borrow());
         let (clocks, workers, replaced) = (Arc::clone(&self.clocks), self.workers, Arc::clone(&former));
         // Whoever watches a clock first asks for the time, and the source may be silent.
         let made = tokio::task::spawn_blocking(move || {
-            (Site::new(&config.common, &states, &clocks, workers, Some(&replaced)), config.tls)
+            let certificates = config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
+            (Site::new(&config.common, &states, &clocks, workers, Some(&replaced)), certificates)
         });
-        let (site, tls) = made.await.map_err(|error| error.to_string())?;
+        let (site, certificates) = made.await.map_err(|error| error.to_string())?;
         let site = site.map_err(|error| error.to_string())?;
+        // From here on nothing is refused.
+        agree.send(()).map_err(|_| "the service is stopping")?;
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));
@@ -127,8 +138,8 @@ impl Reload {
         // Waited for by nobody, like the former site.
         drop(tokio::task::spawn_blocking(move || drop(unused)));
         self.presigner.change(self.sites.borrow().subjects());
-        if let (Some(own), Some(tls)) = (&self.tls, &tls) {
-            own.go_over_to(&tls.certificates);
+        if let (Some(own), Some(certificates)) = (&self.tls, &certificates) {
+            own.go_over_to(certificates);
         }
         tokio::spawn(let_go(former));
         Ok(())

@@ -3,7 +3,7 @@
 use std::{fs, time::Instant};
 
 use ostia_tests::{
-    Ca, KeyKind, Query, Signer, Site, Stamped, Tenant, Tsa, TsaCertificate,
+    Ask, Ca, Delegate, KeyKind, Query, Signer, Site, Stamped, Status, Tenant, Tsa, TsaCertificate,
     der::{element, elements, only},
     openssl, until,
 };
@@ -59,6 +59,28 @@ fn after_a_restart_with_a_smaller_accuracy_no_token_is_earlier_than_one_that_was
     responder.reload(|text| text.replace("accuracy = \"100ms\"", "accuracy = \"7s\""));
     until("it is read again", PATIENCE, || responder.log().contains("was read again").then_some(()));
     assert_eq!(noted(&responder.site), line(&signer, 7_000_000));
+}
+
+#[test]
+fn where_a_promise_cannot_be_noted_a_reload_is_refused_and_the_former_sources_are_followed() {
+    let (ca, other) = (Ca::new("CA"), Ca::new("Time-stamping CA"));
+    let (leaf, stamps) = (ca.issue(), other.tsa(TsaCertificate::Proper, KeyKind::P256));
+    let policy = "ordering = true\nsole_instance = true\nprecision = \"microseconds\"\naccuracy = \"100ms\"";
+    let tsa = Tsa::of("stamps", &stamps).set(policy);
+    let site = Site::new(&[Tenant::of(&ca, &ca.delegate(Delegate::Proper, KeyKind::P256)).tsa(&tsa)]);
+    note(&site, &stamps, 100_000);
+    let responder = site.start();
+    let ask = || Ask::about(&ca, &leaf).at(responder.http(), "/");
+    ask().expect(Status::Good);
+    // It is made anew under this name.
+    fs::create_dir(responder.site.dir().join("state/ordering.new")).unwrap();
+    let (index, copy) = (ca.index(), ca.file("copy.txt"));
+    fs::copy(&index, &copy).unwrap();
+    let (index, copy) = (format!("{index:?}"), format!("{copy:?}"));
+    responder.reload(|text| text.replace(&index, &copy).replace("accuracy = \"100ms\"", "accuracy = \"7s\""));
+    until("it is refused", PATIENCE, || responder.log().contains("the configuration stays as it was").then_some(()));
+    ca.revoke(&leaf, &[]);
+    until("the revocation", PATIENCE, || (ask().status == Status::Revoked).then_some(()));
 }
 
 #[test]
