@@ -143,11 +143,12 @@ impl Appended {
         }
         pending.rewind();
         File::open(directory(path))?.sync_all()?;
-        self.remove_surplus()
+        self.remove_surplus(&target)
     }
 
-    /// Of the rotated files the latest are kept, by name, which is by time.
-    fn remove_surplus(&self) -> io::Result<Vec<PathBuf>> {
+    /// Of the rotated files the latest are kept, by name, which is by time. Those whose names are later than `last`, the name
+    /// of now, were begun anew before all the same: the clock was ahead then, or a name has become free again. They go first.
+    fn remove_surplus(&self, last: &Path) -> io::Result<Vec<PathBuf>> {
         let Some(keep) = self.options.keep else { return Ok(Vec::new()) };
         let path = &self.options.path;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -162,7 +163,7 @@ impl Appended {
                 rotated.push(entry.path());
             }
         }
-        rotated.sort();
+        rotated.sort_by_cached_key(|path| (path.file_name() <= last.file_name(), path.clone()));
         rotated.truncate(rotated.len().saturating_sub(keep));
         rotated.iter().try_for_each(fs::remove_file)?;
         Ok(rotated)

@@ -156,6 +156,21 @@ fn only_rotated_files_beyond_those_to_be_kept_are_removed_and_told() {
 }
 
 #[test]
+fn what_was_just_begun_anew_is_not_removed_for_files_of_a_clock_that_was_ahead_or_of_the_same_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    fs::write(dir.path().join("record.29991231235959Z"), "ahead\n").unwrap();
+    let mut file = Appended::open(Options { keep: Some(1), ..options(&path) }).unwrap();
+    let now = SystemTime::now();
+    for text in ["a\n", "b\n", "c\n", "d\n"] {
+        append(&mut file, text);
+        let removed = file.rotate(now, &mut Pending::default()).unwrap();
+        let left: Vec<_> = files(dir.path()).into_iter().map(|(_, text)| text).collect();
+        assert_eq!((left, removed.len()), (vec![String::new(), text.to_owned()], 1));
+    }
+}
+
+#[test]
 fn a_file_that_was_renamed_is_opened_again_by_its_name() {
     let dir = tempfile::tempdir().unwrap();
     let (path, moved) = (dir.path().join("record"), dir.path().join("moved"));
