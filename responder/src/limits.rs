@@ -226,6 +226,9 @@ pub const CLOCK_STEP_SHARE: i64 = 10;
 /// done by then.
 pub const LEAP_MARGIN: Duration = Duration::from_secs(10);
 
+/// Octets of the note of what is promised of tokens in order: a name takes 74, and nobody has ten thousand of them.
+pub const PROMISES_OCTETS_MAX: u64 = 1 << 20;
+
 /// How often it is looked whether less has come to be promised of tokens in order. Until then a restart waits longer.
 pub const PROMISES_LOOK: Duration = Duration::from_secs(5);
 

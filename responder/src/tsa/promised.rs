@@ -8,8 +8,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Write as _},
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -17,6 +18,7 @@ use std::{
 
 use aws_lc_rs::digest;
 use precompute::pki::FileError;
+use rustix::fs::OFlags;
 use tracing::warn;
 
 use crate::{limits, ocsp::store::hex};
@@ -60,7 +62,7 @@ impl Promised {
     /// What another process left. Where that cannot be read nothing is known, and a longer wait does no harm.
     pub fn open(state_dir: &Path) -> Self {
         let path = state_dir.join(FILE);
-        let noted = match fs::read_to_string(&path) {
+        let noted = match read(&path) {
             Ok(text) => parse(&text).ok_or_else(|| "it is damaged".to_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(error) => Err(error.to_string()),
@@ -111,7 +113,7 @@ impl Promised {
             self.write(&after).map_err(|error| {
                 FileError::new(
                     &self.path,
-                    format_args!("what time-stamping authorities with `ordering` promise cannot be noted there: {error}; it needs a `state_dir` that this process may write, with room on its disk"),
+                    format_args!("what time-stamping authorities with `ordering` promise cannot be noted there: {error}; it needs a `state_dir` that this process may write, with room on its disk and no directory of this name"),
                 )
             })?;
         }
@@ -131,6 +133,17 @@ impl Promised {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Note>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The whole of a regular file: what is anything else may never end, or keep who reads it waiting.
+fn read(path: &Path) -> io::Result<String> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    let octets = file.take(limits::PROMISES_OCTETS_MAX + 1).read_to_string(&mut text)?;
+    if octets as u64 > limits::PROMISES_OCTETS_MAX { Err(io::Error::other("it is too long")) } else { Ok(text) }
 }
 
 fn text(noted: &BTreeMap<Name, Note>) -> String {

@@ -82,6 +82,23 @@ fn nothing_is_written_where_nobody_promises_an_order() {
 }
 
 #[test]
+fn what_is_no_note_is_never_waited_for_and_replaced() {
+    for kind in ["fifo", "link", "long"] {
+        let dir = tempfile::tempdir().unwrap();
+        let note = dir.path().join(FILE);
+        match kind {
+            "fifo" => rustix::fs::mkfifoat(rustix::fs::CWD, &note, rustix::fs::Mode::RUSR).unwrap(),
+            "link" => std::os::unix::fs::symlink("/dev/zero", &note).unwrap(),
+            _ => fs::write(&note, "#\n".repeat(1 << 20)).unwrap(),
+        }
+        let life = Life::begin(dir.path());
+        assert_eq!(life.former(1), *limits::CLOCK_ACCURACY_RANGE.end(), "{kind}");
+        life.promise(&[(1, SECOND)], Duration::ZERO);
+        assert!(fs::symlink_metadata(&note).unwrap().is_file(), "{kind}");
+    }
+}
+
+#[test]
 fn a_damaged_note_is_none_and_one_that_cannot_be_written_says_where() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(FILE);
