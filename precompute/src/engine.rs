@@ -16,6 +16,7 @@ mod accept;
 mod changes;
 mod compare;
 mod follower;
+mod former;
 mod health;
 mod revocations;
 mod shared_book;
@@ -230,7 +231,8 @@ impl Engine {
     /// Goes over to a changed configuration. Issuers that it leaves as they are go on as they are, records and all; new
     /// ones are filled from the book and their sources. `agree` gets the states that there would be, in the order of
     /// [`Config::issuers`], while the former ones are still followed; false where it does not want them. Then, and after
-    /// an error, everything is as it was. The state directory stays the one that was opened.
+    /// an error, everything is as it was. When it returns, the new states hold every revocation that the former ones did, also
+    /// those that came meanwhile. The state directory stays the one that was opened.
     pub fn change(
         &mut self,
         config: &Config,
@@ -239,7 +241,12 @@ impl Engine {
         let mut fresh = Vec::new();
         for (tenant, issuer) in config.issuers() {
             if !self.issuers.iter().any(|follower| follower.subject.is(tenant, issuer)) {
-                fresh.push(open(&mut lock(&self.book), config, Subject::new(tenant, issuer))?);
+                let mut follower = open(&mut lock(&self.book), config, Subject::new(tenant, issuer))?;
+                // Of another configuration, with other sources: those go on revoking while these are read.
+                if let Some(former) = self.issuers.iter().find(|former| former.number == follower.number) {
+                    follower.take_over(former);
+                }
+                fresh.push(follower);
             }
         }
         let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
@@ -255,6 +262,11 @@ impl Engine {
         for (tenant, issuer) in config.issuers() {
             let place = former.iter().position(|follower| follower.subject.is(tenant, issuer));
             self.issuers.extend(place.map(|place| former.swap_remove(place)));
+        }
+        drop(former);
+        let begun = Instant::now();
+        while !self.issuers.iter().all(Follower::has_taken_over) && begun.elapsed() < limits::TAKE_OVER_MAX {
+            std::thread::sleep(limits::TAKE_OVER_LOOK);
         }
         Ok(true)
     }

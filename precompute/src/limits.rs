@@ -101,6 +101,13 @@ pub const FOLLOWERS_END_MAX: Duration = Duration::from_secs(3);
 /// How often it looks whether they are done.
 pub const FOLLOWERS_END_LOOK: Duration = Duration::from_millis(5);
 
+/// How long a reload waits until those who follow changed sources of an issuer have taken over what the former ones revoked
+/// last: two looks at the sources take less than half a second. Who reads something long just then does it when that is
+/// read.
+pub const TAKE_OVER_MAX: Duration = Duration::from_secs(5);
+/// How often it looks whether they have.
+pub const TAKE_OVER_LOOK: Duration = Duration::from_millis(5);
+
 /// How long sources may go without a look before that is told: reading three million lines takes as long.
 pub const LOOK_OVERDUE: Duration = Duration::from_secs(5);
 

@@ -107,15 +107,17 @@ impl Reload {
         let config = Arc::new(config);
         let (tell, states) = oneshot::channel();
         let (agree, agreed) = mpsc::channel();
+        let (over, gone_over) = oneshot::channel();
         let wanted = Arc::clone(&config);
         let order: Order = Box::new(move |engine| {
             let mut tell = Some(tell);
             // The former sources are followed until there is a site of the new ones: it may be refused yet.
             let agreed =
                 |states| tell.take().is_some_and(|tell| tell.send(Ok(states)).is_ok()) && agreed.recv().is_ok();
-            let changed = engine.change(&wanted.common, agreed);
-            if let (Err(error), Some(tell)) = (changed, tell) {
-                let _ = tell.send(Err(error.to_string()));
+            match (engine.change(&wanted.common, agreed), tell) {
+                (Ok(true), _) => _ = over.send(()),
+                (Err(error), Some(tell)) => _ = tell.send(Err(error.to_string())),
+                _ => {}
             }
         });
         self.orders.send(order).map_err(|_| "the service is stopping")?;
@@ -131,6 +133,8 @@ impl Reload {
         let site = site.map_err(|error| error.to_string())?;
         // From here on nothing is refused.
         agree.send(()).map_err(|_| "the service is stopping")?;
+        // Nobody is to be told *good* by the new records who was told *revoked* by the former ones.
+        gone_over.await.map_err(|_| "the service is stopping")?;
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));

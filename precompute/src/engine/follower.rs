@@ -6,7 +6,7 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, mpsc},
+    sync::{Arc, Weak, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use tracing::{debug, error, warn};
 
 use super::{
     Accepted, EngineError, IssuerState, Pass,
+    former::Former,
     shared_book::SharedBook,
     stop::{Stop, Why},
     subject::Subject,
@@ -32,6 +33,10 @@ pub(super) struct Follower {
     known: bool,
     /// Until the thread has it.
     watched: Option<Watched>,
+    /// Gone when `watched` is, wherever it was.
+    alive: Weak<()>,
+    /// Gone when nothing is to be taken over any more from who followed other sources of this issuer.
+    taking_over: Weak<()>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
@@ -43,10 +48,26 @@ impl Follower {
             number: watched.number,
             state: watched.state.clone(),
             known: watched.is_known(),
+            alive: Arc::downgrade(&watched.alive),
+            taking_over: Weak::new(),
             watched: Some(watched),
             stop: Arc::default(),
             thread: None,
         }
+    }
+
+    /// Has it take over, before it is started, what `former` revokes until its end.
+    pub(super) fn take_over(&mut self, former: &Self) {
+        if let Some(watched) = &mut self.watched {
+            let (former, taking_over) = Former::new(former.state.clone(), Weak::clone(&former.alive));
+            watched.former = Some(former);
+            self.taking_over = taking_over;
+        }
+    }
+
+    /// Whether that is over.
+    pub(super) fn has_taken_over(&self) -> bool {
+        self.taking_over.strong_count() == 0
     }
 
     /// Starts the thread, which tells the outcome of its first pass with `place`, and goes on if that is good enough.

@@ -4,7 +4,7 @@ mod doubt;
 
 use std::{fs, path::PathBuf};
 
-use super::{stop::Stop, *};
+use super::{former::Former, stop::Stop, *};
 use crate::{
     config::Sources,
     pki::{Reason, Status},
@@ -330,4 +330,45 @@ fn two_tenants_with_one_ca_keep_two_sets() {
     let other = subject("other", &world.ca, world.watched.sources());
     let other = Watched::open(&mut lock(&world.book), other).unwrap();
     assert_eq!(other.state.records.counts(), Counts::default());
+}
+
+#[test]
+fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_not() {
+    let mut world = World::with_index();
+    world.index(&list(1..6));
+    world.pass().unwrap();
+    // The same issuer, by a copy of the index that lags behind.
+    let lagging = world.ca.path("lagging.txt");
+    fs::write(&lagging, list(1..6)).unwrap();
+    let sources = Sources { index: Some(lagging), crl: None, delta_crl: None };
+    let mut other = Watched::open(&mut lock(&world.book), subject("tenant", &world.ca, &sources)).unwrap();
+    let (former, awaited) = Former::new(world.watched.state.clone(), Arc::downgrade(&world.watched.alive));
+    other.former = Some(former);
+    let status = |other: &Watched, serial: u32| {
+        let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
+        other.state.records.get(&serial).map(|found| found.status)
+    };
+    // Shown by the former sources, and not in the book yet when the others are read.
+    world.index(&[revoked(1, ",keyCompromise"), revoked(2, ",certificateHold"), list(3..6)].concat());
+    world.watched.watch.changed();
+    world.watched.pass(Accepted::default()).unwrap();
+    let stop = Stop::default();
+    other.first_pass(&world.book, Accepted::default(), false, &stop).unwrap();
+    assert_eq!([1, 2, 3].map(|serial| status(&other, serial)), [Some(FINAL), Some(Status::Good), Some(Status::Good)]);
+    assert_eq!(other.state.health.report().contradictions, 1);
+    // And while they are followed.
+    world.index(&[revoked(1, ",keyCompromise"), list(2..4), revoked(4, ",keyCompromise"), good(5)].concat());
+    world.pass().unwrap();
+    other.look(&world.book, Accepted::default(), &stop);
+    assert_eq!(status(&other, 4), Some(FINAL));
+    assert_eq!(other.state.health.report().contradictions, 2, "it is told at once");
+    assert!(awaited.strong_count() > 0, "there may be more");
+    world.index(&[revoked(1, ",keyCompromise"), list(2..4), list(4..5), revoked(5, ",keyCompromise")].concat());
+    world.pass().unwrap();
+    world.watched.alive = Arc::default(); // it ends
+    other.look(&world.book, Accepted::default(), &stop);
+    assert_eq!((status(&other, 5), awaited.strong_count()), (Some(FINAL), 0));
+    drop(other);
+    let book = world.restart();
+    assert_eq!([1, 4, 5].map(|serial| book.status(serial)), [Some(FINAL); 3]);
 }

@@ -11,6 +11,7 @@ use super::{
     Accepted, EngineError, Faults, Health, IssuerState, Pass,
     accept::Accept,
     compare::{self, Comparison},
+    former::Former,
     shared_book::lock,
     stop::Stop,
     subject::Subject,
@@ -45,6 +46,10 @@ pub(super) struct Watched {
     verified_saved: Option<UnixTime>,
     /// How long an index must be still before what it does not list goes.
     pub(super) removal_delay: Duration,
+    /// Who followed other sources of this issuer until now.
+    pub(super) former: Option<Former>,
+    /// Ends with this.
+    pub(super) alive: Arc<()>,
 }
 
 impl Watched {
@@ -77,6 +82,8 @@ impl Watched {
             unsteady: 0,
             verified_saved,
             removal_delay: limits::REMOVAL_DELAY,
+            former: None,
+            alive: Arc::default(),
             subject: Arc::new(subject),
         })
     }
@@ -124,8 +131,8 @@ impl Watched {
     /// One look: a pass if a file has changed or a refused one is to be tried again.
     pub(super) fn look(&mut self, book: &Mutex<Book>, accept: Accepted, stop: &Stop) {
         self.state.health.looked(UnixTime::now());
-        // Both sides always run: the watch must learn what it has seen.
-        let due = self.watch.changed() | due(&mut self.read_again_at);
+        // All sides always run: the watch must learn what it has seen.
+        let due = self.watch.changed() | self.take_over() | due(&mut self.read_again_at);
         if due {
             self.take(accept);
             self.state.health.looked(UnixTime::now());
@@ -211,10 +218,36 @@ impl Watched {
             && self.unsteady <= limits::UNSTEADY_READS_MAX
     }
 
+    /// Takes over what the former sources have revoked; whether that was anything.
+    fn take_over(&mut self) -> bool {
+        let Some(former) = &mut self.former else { return false };
+        let last = former.ended();
+        let changes = former.revoked(&self.state.records, last);
+        let any = !changes.is_empty();
+        if any {
+            self.show(changes);
+        }
+        if last {
+            self.former = None;
+        }
+        any
+    }
+
+    /// Shows changes in the records, before they are on disk: a full disk must not keep a revocation from being told. The
+    /// source has it, and a restart reads it there.
+    fn show(&mut self, changes: Vec<Change>) {
+        self.state.records.reserve(changes.len());
+        self.state.records.apply(changes.iter().copied());
+        self.state.changes.tell(changes.len(), changes.iter().map(|change| change.serial));
+        self.state.health.changed(changes.len() as u64);
+        self.unsaved.add(changes);
+    }
+
     /// Reads the sources, and shows in the records what has changed. What is shown is in `unsaved` then, also after
     /// an error: the sources in order count as far as they are stricter.
     pub(super) fn pass(&mut self, accept: Accepted) -> Result<Pass, Faults> {
         let started = Instant::now();
+        self.take_over();
         let index = self.subject.sources.index.as_deref();
         let still = index.is_none_or(|index| self.watch.still_for(index) >= self.removal_delay);
         let accept =
@@ -255,18 +288,12 @@ impl Watched {
         if whole {
             self.tell_contradictions(&comparison);
         }
-        // Shown before it is on disk: a full disk must not keep a revocation from being told. The source has
-        // it, and a restart reads it there.
-        self.state.records.reserve(comparison.changes.len());
-        self.state.records.apply(comparison.changes.iter().copied());
-        self.state.changes.tell(comparison.changes.len(), comparison.changes.iter().map(|change| change.serial));
         if comparison.crl_marks != self.crl_marks {
             self.crl_marks = comparison.crl_marks;
             self.unsaved.crl_marks = Some(self.crl_marks);
         }
         let changed = comparison.changes.len() as u64;
-        self.state.health.changed(changed);
-        self.unsaved.add(comparison.changes);
+        self.show(comparison.changes);
         if !comparison.faults.is_empty() {
             if changed > 0 {
                 let (tenant, issuer) = (&self.subject.tenant, &self.subject.name);

@@ -1,6 +1,7 @@
 //! A configuration that changes while the responder runs.
 
 use std::{
+    fs,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
@@ -148,4 +149,34 @@ fn no_request_is_lost_while_the_configuration_is_read_again_and_again() {
         assert!(answers > 100, "{answers}");
     });
     ask.at(responder.http(), "/").expect(Status::Good);
+}
+
+#[test]
+fn what_the_former_sources_revoke_while_others_are_read_in_their_place_stays_revoked() {
+    let (ca, large) = (Ca::new("CA"), Ca::new("Large CA"));
+    let leaf = ca.issue();
+    let lagging = ca.file("lagging.txt");
+    fs::copy(ca.index(), &lagging).unwrap();
+    // Whose reading takes the reload some seconds.
+    let lines = (0..400_000).map(|serial| format!("V\t491231235959Z\t\t{serial:08X}01\tunknown\t/CN={serial}\n"));
+    large.replace_index(&lines.collect::<String>());
+    let responder = Site::new(&[tenant("a", &ca)]).start();
+    let ask = || Ask::about(&ca, &leaf).at(responder.http(), "/a").status;
+    assert_eq!(ask(), Status::Good);
+    let new_tenant = tenant("large", &large).text();
+    responder.reload(|text| text.replace(ca.index().to_str().unwrap(), lagging.to_str().unwrap()) + &new_tenant);
+    ca.revoke(&leaf, &[]);
+    until("the revocation", PATIENCE, || (ask() == Status::Revoked).then_some(()));
+    let is_over = || responder.log().contains("was read again");
+    assert!(!is_over(), "the reload was over before; the large index is not large enough");
+    until("the end of the reload", Duration::from_secs(60), || {
+        assert_eq!(ask(), Status::Revoked);
+        is_over().then_some(())
+    });
+    until("that the new source contradicts", PATIENCE, || {
+        assert_eq!(ask(), Status::Revoked);
+        (responder.metric("ostia_source_contradictions", "tenant=\"a\"") > 0.0).then_some(())
+    });
+    let again = responder.kill_and_start_again();
+    assert_eq!(Ask::about(&ca, &leaf).at(again.http(), "/a").status, Status::Revoked);
 }
