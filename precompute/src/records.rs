@@ -178,6 +178,11 @@ impl Records {
         Some(Found { state, status: state.status()?, not_after: slot.not_after() })
     }
 
+    /// Whether `serial` is listed as revoked, on hold included.
+    pub fn is_revoked(&self, serial: &Serial) -> bool {
+        self.get(serial).is_some_and(|found| matches!(found.status, Status::Revoked { .. }))
+    }
+
     /// Calls `each` with every record of one of the [`SEGMENTS`]. A record that is listed all the while is among them,
     /// once; of one that changes meanwhile some state that it has had.
     pub fn each_in(&self, segment: usize, mut each: impl FnMut(Serial, Found)) {

@@ -179,7 +179,7 @@ fn run_with(
         let listener = tokio::net::TcpListener::from_std(admin)?;
         let router = admin::router(Arc::clone(&status));
         let server = tokio::spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
-        let standing = tokio::spawn(standing::watch(sites.subscribe()));
+        let standing = tokio::spawn(standing::watch(sites.subscribe(), Arc::clone(&presigner)));
         let settling = tokio::spawn(settle(Arc::clone(&clocks)));
         let reload = Reload {
             path: path.to_owned(),

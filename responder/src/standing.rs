@@ -1,11 +1,15 @@
 //! Whether those who sign may: what clients would hold against their certificates.
 //!
-//! A certificate that was in order at the start may expire, or be revoked by the very CA that it answers for. Answers
-//! go on then, because another one is not had by refusing; operators are told until it is mended.
+//! A certificate that was in order at the start may expire, or be revoked by the very CA that it answers for. Then another
+//! signer of the issuer signs in its place, with what was kept of the former no longer looked for. Where there is none,
+//! answers go on, because another one is not had by refusing. Operators are told until it is mended.
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-use precompute::pki::{Serial, Status, UnixTime};
+use precompute::{
+    pki::{Serial, UnixTime},
+    presign::Presigner,
+};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -22,7 +26,12 @@ pub enum Fault {
     /// None of them is valid now; one will be.
     NoneYet,
     /// The issuer itself lists this one as revoked.
-    Revoked(Serial),
+    Revoked {
+        /// Which.
+        serial: Serial,
+        /// Whether another one signs in its place.
+        replaced: bool,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -30,9 +39,13 @@ impl fmt::Display for Fault {
         match self {
             Self::Expired(end) => write!(f, "the signing certificate expired at {end}; renew it"),
             Self::NoneYet => f.write_str("no signing certificate is valid yet; check this machine's clock"),
-            Self::Revoked(serial) => write!(
+            Self::Revoked { serial, replaced: false } => write!(
                 f,
                 "the signing certificate {serial} is revoked by its CA: clients that look refuse its answers; name another signer"
+            ),
+            Self::Revoked { serial, replaced: true } => write!(
+                f,
+                "the signing certificate {serial} is revoked by its CA: the issuer's other signers sign in its place; remove it, or name another"
             ),
         }
     }
@@ -49,22 +62,29 @@ impl Issuer {
         let end = self.not_after();
         let none = if end <= now { Fault::Expired(end) } else { Fault::NoneYet };
         let none = (!self.can_sign(now)).then_some(none);
-        let serials = self.signers.all().iter().filter_map(|signer| signer.serial());
-        let is_revoked = |serial: &&Serial| {
-            self.state.records.get(serial).is_some_and(|found| matches!(found.status, Status::Revoked { .. }))
-        };
-        none.into_iter().chain(serials.filter(is_revoked).copied().map(Fault::Revoked))
+        let is_revoked = |serial: &Serial| self.state.records.is_revoked(serial);
+        let signers = || self.signers.all().iter();
+        let replaced =
+            signers().any(|signer| signer.check_validity(now).is_ok() && !signer.serial().is_some_and(is_revoked));
+        let revoked = signers().filter_map(|signer| signer.serial()).filter(move |serial| is_revoked(serial));
+        none.into_iter().chain(revoked.map(move |serial| Fault::Revoked { serial: *serial, replaced }))
+    }
+
+    /// Has whoever is revoked now sign no more, and whoever no longer is sign again; whether that is anything new.
+    pub fn note_revoked_signers(&self) -> bool {
+        self.signers.note_revoked(|serial| self.state.records.is_revoked(serial))
     }
 }
 
-/// Looks now and then, and tells what is new in the log.
-pub async fn watch(sites: watch::Receiver<Arc<Site>>) {
+/// Looks now and then: notes who is revoked, for those who choose; and tells what is new in the log.
+pub async fn watch(sites: watch::Receiver<Arc<Site>>, presigner: Arc<Presigner>) {
     let mut told = HashSet::new();
     loop {
         let (site, now) = (Arc::clone(&sites.borrow()), UnixTime::now());
-        let mut found = HashSet::new();
+        let (mut found, mut others_sign) = (HashSet::new(), false);
         for tenant in site.tenants() {
             for issuer in tenant.issuers() {
+                others_sign |= issuer.note_revoked_signers();
                 for fault in issuer.signer_faults(now) {
                     let fault = (Arc::clone(&tenant.name), issuer.name.clone(), fault);
                     if !told.contains(&fault) {
@@ -75,6 +95,10 @@ pub async fn watch(sites: watch::Receiver<Arc<Site>>) {
             }
         }
         told = found;
+        if others_sign {
+            // What they have not signed yet is due at once.
+            presigner.begin_anew();
+        }
         // A former site goes with its sessions, which the next one may be waiting for.
         drop(site);
         tokio::time::sleep(limits::SIGNER_LOOK).await;

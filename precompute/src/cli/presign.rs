@@ -124,6 +124,7 @@ fn subjects(config: &Config, states: &[IssuerState]) -> Vec<Arc<Subject>> {
         if tenant.presign.is_empty() {
             continue;
         }
+        issuer.signers.note_revoked(|serial| state.records.is_revoked(serial));
         subjects.push(Arc::new(Subject {
             number: number as u32,
             tenant: tenant.name.clone(),

@@ -50,7 +50,7 @@ pub struct Presigner {
 #[derive(Debug)]
 struct Shared {
     subjects: ArcSwap<Vec<Arc<Subject>>>,
-    /// Goes up with each change of `subjects`.
+    /// Goes up with each change of `subjects`, and of who signs for them.
     generation: AtomicU64,
     stop: AtomicBool,
     /// Whether a pass is wanted before its time.
@@ -112,6 +112,13 @@ impl Presigner {
         shared.subjects.store(Arc::new(subjects.into_iter().map(Arc::new).collect()));
         shared.generation.fetch_add(1, Relaxed);
         shared.want_pass();
+    }
+
+    /// Begins a pass now, in place of the one that is under way: since that began it has come to be known who of some
+    /// issuer's signers is revoked.
+    pub fn begin_anew(&self) {
+        self.shared.generation.fetch_add(1, Relaxed);
+        self.shared.want_pass();
     }
 
     /// How it gets on.

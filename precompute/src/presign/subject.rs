@@ -76,8 +76,8 @@ pub enum Outcome {
 }
 
 impl Subject {
-    /// The forms whose answers clients are given `now`: those of the signer that signs for clients without preferences.
-    /// None where no signer is valid.
+    /// The forms whose answers clients are given `now`: those of the signer that signs for clients without preferences,
+    /// which is another from the moment that it is noted as revoked. None where no signer is valid.
     pub fn forms(&self, now: UnixTime) -> Vec<Form> {
         let chosen = self.signers.choose(now, self.policy.validity, std::iter::empty());
         chosen.map_or_else(Vec::new, |(place, signer)| self.forms_of(place, signer))

@@ -197,6 +197,47 @@ fn what_has_changed_is_signed_by_another_signer_while_the_key_of_the_first_is_aw
     assert_eq!(signs(ended), 0);
 }
 
+/// Two signers of a CA, of which the first is revoked while answers signed by it are kept.
+#[test]
+fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when_it_is_released() {
+    const COUNT: u64 = 40;
+    let world = World::new(COUNT);
+    let mut subject = Arc::into_inner(world.pooled()).unwrap();
+    let (first, other) = (delegate(&world, "first", "20 days"), Arc::clone(subject.signers.first()));
+    let revoked_serial = *first.serial().unwrap();
+    assert_eq!(other.serial(), None, "the CA itself");
+    subject.signers = Signers::new(vec![first, other]).unwrap();
+    let subject = Arc::new(subject);
+    let note = || subject.signers.note_revoked(|serial| subject.state.records.is_revoked(serial));
+    let mark = |status| {
+        let record = Some(crate::pki::Record { status, not_after: None });
+        subject.state.records.apply([Change { serial: revoked_serial, record }]);
+    };
+    let desk = desk(None);
+    assert!(!note(), "it is not even listed");
+    done(desk.pass(&[Arc::clone(&subject)], NEVER), COUNT);
+    let now = UnixTime::now();
+    let place = || (subject.forms(now)[0].place, subject.forms_at_work(now)[0].place);
+    assert_eq!(place(), (0, 0));
+    for status in [HOLD, revoked()] {
+        mark(status);
+        assert!(note() && !note(), "told once");
+        assert_eq!((place(), subject.next_forms(now).len()), ((1, 1), 0));
+        assert_eq!(kept(&desk, &subject, 7).is_some(), status != HOLD, "of the first nothing is looked for");
+        // Once; and of the first's own certificate.
+        done(desk.pass(&[Arc::clone(&subject)], NEVER), if status == HOLD { COUNT + 1 } else { 1 });
+        assert_eq!(kept(&desk, &subject, 7), Some(CertStatus::Good));
+        // Nor does it stand in for one whose key is away.
+        world.watched.away.store(true, Relaxed);
+        assert_eq!(place(), (1, 1));
+        world.watched.away.store(false, Relaxed);
+        mark(Status::Good);
+        assert!(note() && !note());
+        assert_eq!(place(), (0, 0));
+        done(desk.pass(&[Arc::clone(&subject)], NEVER), 1);
+    }
+}
+
 #[test]
 fn a_key_that_does_not_sign_is_left_and_holds_up_no_other_issuer() {
     let (dead, alive) = (World::new(50), World::new(50));
@@ -307,11 +348,24 @@ fn a_presigner_restores_passes_follows_changes_and_stops() {
     set(&world.state, 50, revoked());
     until("the revocation", &|report| report.signed == before + 1);
 
+    // No pass has anything more to do, and the next one is ten seconds off.
+    let passes = presigner.progress().report().passes;
+    let (mut two, new) = (subject(), delegate(&world, "new", "20 days"));
+    two.signers = Signers::new(vec![delegate(&world, "old", "20 days"), new]).unwrap();
+    let signers = two.signers.clone();
+    presigner.change(vec![two]);
+    until("the delegate's", &|report| report.passes > passes && report.due == 0);
+    let (before, began) = (presigner.progress().report().signed, std::time::Instant::now());
+    assert!(signers.note_revoked(|serial| Some(serial) == signers.first().serial()));
+    presigner.begin_anew();
+    until("another delegate's", &|report| report.signed == before + 100);
+    assert!(began.elapsed() < limits::PRESIGN_INTERVAL_MIN);
+
     let mut other = subject();
     (other.number, other.ahead) = (2, vec![HashAlgorithm::Sha256, HashAlgorithm::Sha1]);
     presigner.change(vec![subject(), other]);
     // The other's answers in SHA-1 are those that were stored.
-    until("another issuer", &|_| answers.len() == 300);
+    until("another issuer", &|_| answers.len() == 400);
     drop(presigner);
     let again = desk(Some(path));
     let mut other = subject();

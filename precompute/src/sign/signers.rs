@@ -1,16 +1,39 @@
 //! Who signs for an issuer: one signer, or several while a certificate is renewed or an algorithm changed.
 //!
-//! Invariant: whoever is chosen is valid at that time. Kept answers are looked for by a choice that depends on nothing
-//! but the arguments; only who signs a new one depends on whose key is at work. Keys are not used here.
+//! Invariant: whoever is chosen is valid at that time, and none whose certificate its CA has revoked while another is
+//! there. Kept answers are looked for by a choice that depends on nothing but the arguments and who is revoked; only who
+//! signs a new one depends on whose key is at work. Keys are not used here, nor is it known where revocations are from.
 
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use super::{Algorithm, OcspSigner};
-use crate::{limits::SIGNERS_MAX, pki::UnixTime};
+use crate::{
+    limits::SIGNERS_MAX,
+    pki::{Serial, UnixTime},
+};
 
-/// The signers of one issuer, in the order of the configuration; at least one. Cloning shares them.
+/// The signers of one issuer, in the order of the configuration; at least one. Cloning shares them, and what is noted.
 #[derive(Clone, Debug)]
-pub struct Signers(Arc<[Arc<OcspSigner>]>);
+pub struct Signers {
+    all: Arc<[Arc<OcspSigner>]>,
+    /// Those whose certificates are revoked. Of a single one nothing is noted.
+    revoked: Arc<AtomicU64>,
+}
+
+/// Some of them, by their places: a bit each, the lowest for the first.
+type Places = u64;
+const _: () = assert!(SIGNERS_MAX <= Places::BITS as usize);
+
+fn is_among(place: usize, places: Places) -> bool {
+    places >> place & 1 == 1
+}
 
 /// All of a signer that matters when it is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,23 +55,39 @@ impl Term {
 impl Signers {
     /// `None` for no signer, and for more than [`SIGNERS_MAX`].
     pub fn new(signers: Vec<Arc<OcspSigner>>) -> Option<Self> {
-        (1..=SIGNERS_MAX).contains(&signers.len()).then(|| Self(signers.into()))
+        (1..=SIGNERS_MAX).contains(&signers.len()).then(|| Self { all: signers.into(), revoked: Arc::default() })
     }
 
     /// In the order of the configuration.
     pub fn all(&self) -> &[Arc<OcspSigner>] {
-        &self.0
+        &self.all
     }
 
     /// The first of the configuration, valid or not.
     pub fn first(&self) -> &Arc<OcspSigner> {
         // There is at least one.
-        &self.0[0]
+        &self.all[0]
+    }
+
+    /// Notes whose certificates the issuer shows as revoked now; whether they are others than before. Of a single signer
+    /// nothing is noted: there is no choice.
+    pub fn note_revoked(&self, is_revoked: impl Fn(&Serial) -> bool) -> bool {
+        if self.all.len() == 1 {
+            return false;
+        }
+        let revoked = places(self.all.iter().map(|signer| signer.serial().is_some_and(&is_revoked)));
+        self.revoked.swap(revoked, Relaxed) != revoked
+    }
+
+    /// Whether one of several is noted as revoked.
+    pub fn some_revoked(&self) -> bool {
+        self.all.len() > 1 && self.revoked.load(Relaxed) != 0
     }
 
     /// Who signs an answer `now`, and its place in the list: of those valid now the first in the client's order of
     /// preference (RFC 6960 section 4.4.7.2), else the first listed that can give an answer its whole `validity`,
-    /// else the one that lasts longest. `None` where nobody is valid.
+    /// else the one that lasts longest. Whoever is revoked is left out, unless all that are valid are. `None` where
+    /// nobody is valid.
     #[inline]
     pub fn choose(
         &self,
@@ -57,18 +96,18 @@ impl Signers {
         preferred: impl Iterator<Item = Algorithm>,
     ) -> Option<(u8, &Arc<OcspSigner>)> {
         // One is the rule, and this is on the way of every request.
-        let place = match &*self.0 {
+        let place = match &*self.all {
             [only] => only.term().holds(now).then_some(0)?,
             several => {
-                let terms = several.iter().map(|signer| signer.term()).enumerate();
-                choose_among(terms, now, validity, preferred)?
+                choose_among(eligible(terms(several), self.revoked.load(Relaxed), now), now, validity, preferred)?
             }
         };
-        Some((place as u8, &self.0[place]))
+        Some((place as u8, &self.all[place]))
     }
 
     /// The same for an answer that has to be signed: where the key of whoever is chosen has been away for a while, of
-    /// those whose key has not the one that would be chosen without it.
+    /// those whose key has not the one that would be chosen without it. Nobody who is revoked stands in for one who is
+    /// not: clients that look refuse the answer, and caches keep it.
     pub fn choose_at_work(
         &self,
         now: UnixTime,
@@ -76,43 +115,77 @@ impl Signers {
         preferred: impl Iterator<Item = Algorithm> + Clone,
     ) -> Option<(u8, &Arc<OcspSigner>)> {
         let chosen = self.choose(now, validity, preferred.clone())?;
-        if self.0.len() == 1 || !chosen.1.signing().is_away() {
+        if self.all.len() == 1 || !chosen.1.signing().is_away() {
             return Some(chosen);
         }
-        let place = choose_among(at_work(&self.0), now, validity, preferred);
-        Some(place.map_or(chosen, |place| (place as u8, &self.0[place])))
+        let eligible = eligible(terms(&self.all), self.revoked.load(Relaxed), now);
+        let place = choose_among(at_work(&self.all, eligible), now, validity, preferred);
+        Some(place.map_or(chosen, |place| (place as u8, &self.all[place])))
     }
 
     /// Who signs one answer for the issuers of all these lists: a signer that each of them has, by certificate and
-    /// algorithm; chosen as by [`Signers::choose_at_work`]. It ends with the first of the issuers that does.
+    /// algorithm; chosen as by [`Signers::choose_at_work`], where one that some of them has revoked is revoked. It ends
+    /// with the first of the issuers that does.
     pub fn shared<'a>(
         lists: impl IntoIterator<Item = &'a Self>,
         now: UnixTime,
         validity: Duration,
     ) -> Option<Arc<OcspSigner>> {
         let mut lists = lists.into_iter();
-        let mut everywhere = lists.next()?.0.to_vec();
+        let mut everywhere: Vec<_> =
+            lists.next()?.noted().map(|(signer, revoked)| (Arc::clone(signer), revoked)).collect();
         for list in lists {
-            everywhere.retain_mut(|signer| {
-                let Some(same) = list.0.iter().find(|other| other.is_same(signer)) else { return false };
+            everywhere.retain_mut(|(signer, revoked)| {
+                let Some((same, too)) = list.noted().find(|(other, _)| other.is_same(signer)) else { return false };
                 if same.not_after() < signer.not_after() {
                     *signer = Arc::clone(same);
                 }
+                *revoked |= too;
                 true
             });
         }
-        let terms = everywhere.iter().map(|signer| signer.term()).enumerate();
+        let revoked = places(everywhere.iter().map(|(_, revoked)| *revoked));
+        let mut everywhere: Vec<_> = everywhere.into_iter().map(|(signer, _)| signer).collect();
+        let eligible = || eligible(terms(&everywhere), revoked, now);
         let nothing = std::iter::empty;
-        let place = choose_among(at_work(&everywhere), now, validity, nothing());
-        let place = place.or_else(|| choose_among(terms, now, validity, nothing()))?;
+        let place = choose_among(at_work(&everywhere, eligible()), now, validity, nothing());
+        let place = place.or_else(|| choose_among(eligible(), now, validity, nothing()))?;
         Some(everywhere.swap_remove(place))
+    }
+
+    /// Each, and whether it is revoked.
+    fn noted(&self) -> impl Iterator<Item = (&Arc<OcspSigner>, bool)> {
+        let revoked = self.revoked.load(Relaxed);
+        self.all.iter().enumerate().map(move |(place, signer)| (signer, is_among(place, revoked)))
     }
 }
 
-/// Those whose key has not been away for a while, with their places.
-fn at_work(signers: &[Arc<OcspSigner>]) -> impl Iterator<Item = (usize, &Term)> + Clone {
-    let at_work: Vec<_> = signers.iter().map(|signer| !signer.signing().is_away()).collect();
-    signers.iter().map(|signer| signer.term()).enumerate().filter(move |(place, _)| at_work[*place])
+fn places(are: impl Iterator<Item = bool>) -> Places {
+    are.enumerate().fold(0, |places, (place, is)| places | Places::from(is) << place)
+}
+
+fn terms(signers: &[Arc<OcspSigner>]) -> impl Iterator<Item = (usize, &Term)> + Clone {
+    signers.iter().map(|signer| signer.term()).enumerate()
+}
+
+/// Those who are not revoked; everybody where nobody else is valid: another answer is not had by refusing.
+fn eligible<'t>(
+    terms: impl Iterator<Item = (usize, &'t Term)> + Clone,
+    revoked: Places,
+    now: UnixTime,
+) -> impl Iterator<Item = (usize, &'t Term)> + Clone {
+    let some = revoked == 0 || terms.clone().any(|(place, term)| !is_among(place, revoked) && term.holds(now));
+    let left_out = if some { revoked } else { 0 };
+    terms.filter(move |(place, _)| !is_among(*place, left_out))
+}
+
+/// Those whose key has not been away for a while.
+fn at_work<'t>(
+    signers: &[Arc<OcspSigner>],
+    eligible: impl Iterator<Item = (usize, &'t Term)> + Clone,
+) -> impl Iterator<Item = (usize, &'t Term)> + Clone {
+    let at_work = places(signers.iter().map(|signer| !signer.signing().is_away()));
+    eligible.filter(move |(place, _)| is_among(*place, at_work))
 }
 
 /// Among these, each with its place; the place.
@@ -176,6 +249,34 @@ mod tests {
         for (case, terms, preferred, expected) in cases {
             let chosen = choose_among(terms.iter().enumerate(), NOW, VALIDITY, preferred.iter().copied());
             assert_eq!(chosen, *expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn whoever_is_revoked_is_chosen_only_where_nobody_else_is_valid() {
+        let (ec, rsa) = (EcdsaP256Sha256, RsaPkcs1Sha256);
+        let (valid, cut, expired, not_yet) =
+            (term(ec, 0, 5_000), term(ec, 0, 1_050), term(ec, 0, 900), term(ec, 2_000, 5_000));
+        let preferred = term(rsa, 0, 5_000);
+        type Case<'c> = (&'c str, &'c [Term], &'c [bool], Option<usize>);
+        let cases: &[Case<'_>] = &[
+            ("nobody is", &[valid, valid], &[false, false], Some(0)),
+            ("the first", &[valid, valid], &[true, false], Some(1)),
+            ("the second", &[valid, valid], &[false, true], Some(0)),
+            ("the first two", &[valid, valid, valid], &[true, true, false], Some(2)),
+            ("all: as if nobody were", &[valid, valid], &[true, true], Some(0)),
+            ("the other has expired", &[valid, expired], &[true, false], Some(0)),
+            ("the other is not yet valid", &[valid, not_yet], &[true, false], Some(0)),
+            ("the other would cut the validity", &[valid, cut], &[true, false], Some(1)),
+            ("the client prefers it", &[valid, preferred], &[false, true], Some(0)),
+            ("the client prefers it, and there is no other", &[expired, preferred], &[false, true], Some(1)),
+            ("of all the revoked the client's", &[valid, preferred], &[true, true], Some(1)),
+            ("nobody is valid", &[expired, not_yet], &[true, false], None),
+        ];
+        for (case, terms, revoked, expected) in cases {
+            let revoked = places(revoked.iter().copied());
+            let eligible = eligible(terms.iter().enumerate(), revoked, NOW);
+            assert_eq!(choose_among(eligible, NOW, VALIDITY, [rsa].into_iter()), *expected, "{case}");
         }
     }
 }

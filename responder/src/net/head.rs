@@ -51,8 +51,8 @@ pub struct Fields<'a> {
     pub times: &'a Times,
     /// Its entity tag.
     pub etag: &'a Etag,
-    /// Whether it says *good*.
-    pub good: bool,
+    /// Whether a date can vouch for a copy of it.
+    pub dated: bool,
     /// The names by which caches can be told to drop it.
     pub surrogate: Option<Surrogate<'a>>,
 }

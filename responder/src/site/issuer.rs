@@ -50,7 +50,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Numbered anew.
+    /// Numbered anew. Its records have been read.
     pub fn new(
         name: &str,
         policy: Policy,
@@ -70,7 +70,11 @@ impl Issuer {
         }
         let (name, expiry_told) = (name.to_owned(), AtomicBool::new(false));
         let requests = Arc::new(Requests::new(workers));
-        Self { number, name, policy, hashes, not_before, state, signers, requests, expiry_told, surrogate }
+        let issuer =
+            Self { number, name, policy, hashes, not_before, state, signers, requests, expiry_told, surrogate };
+        // Before the first request, also after a reload: nobody revoked is chosen until somebody looks.
+        issuer.note_revoked_signers();
+        issuer
     }
 
     /// Whether the answers of this one are right for an issuer of the same tenant with this configuration.

@@ -30,6 +30,13 @@ fn surrogate<'s>(issuer: &'s Issuer, serial: Option<&'s Serial>) -> Option<Surro
     Some(Surrogate { issuer: issuer.surrogate(), serial })
 }
 
+/// Whether a date can vouch for a copy of an answer. It names a second, in which a certificate can be good and revoked,
+/// and replicas differ: so it never does for one other than *good*. Nor while a signer is revoked, which another one
+/// replaces: both may have signed in that second.
+fn dated(issuer: &Issuer, statement: &Statement) -> bool {
+    statement.status == CertStatus::Good && !issuer.signers.some_revoked()
+}
+
 impl Exchange<'_> {
     pub(super) fn context(&self, now: UnixTime) -> Context {
         respond::context(self.worker, self.head, self.keep_alive, now)
@@ -59,8 +66,8 @@ impl Exchange<'_> {
         let layout = template.lay_out(&content, signature.len());
         let etag = Etag::of(template, signature);
         let serial = id.serial();
-        let good = statement.status == CertStatus::Good;
-        let fields = Fields { times, etag: &etag, good, surrogate: surrogate(issuer, serial.as_ref()) };
+        let dated = dated(issuer, statement);
+        let fields = Fields { times, etag: &etag, dated, surrogate: surrogate(issuer, serial.as_ref()) };
         self.write_kept(&fields, Counted::Hit, layout.length(), now, out, |out| layout.write(out, signature))
     }
 
@@ -78,8 +85,8 @@ impl Exchange<'_> {
             && statements.iter().all(Statement::may_be_kept)
         {
             let serial = id.serial();
-            let good = statements.iter().all(|statement| statement.status == CertStatus::Good);
-            let fields = Fields { times, etag, good, surrogate: surrogate(issuer, serial.as_ref()) };
+            let dated = statements.iter().all(|statement| dated(issuer, statement));
+            let fields = Fields { times, etag, dated, surrogate: surrogate(issuer, serial.as_ref()) };
             return self.write_kept(&fields, counted, body.len(), now, out, |out| out.extend_from_slice(body));
         }
         head::unkept(out, "application/ocsp-response", body.len(), &self.context(now));
@@ -121,12 +128,10 @@ impl Exchange<'_> {
             // RFC 9110 section 13.1.3: then If-Modified-Since does not count.
             return none_match_names(field, fields.etag.text());
         }
-        // A date names a second, in which a certificate can be good and revoked, and replicas differ; so it never
-        // vouches for the copy of an answer other than *good*, and only for one of that very second: what is fresh
-        // must not be said of a *good* that has been overtaken.
+        // And only for one of that very second: what is fresh must not be said of a *good* that has been overtaken.
         let since = self.head.if_modified_since.and_then(|field| std::str::from_utf8(field).ok());
         let since = since.and_then(|field| httpdate::parse_http_date(field).ok());
-        fields.good && since == Some(SystemTime::from(fields.times.this_update))
+        fields.dated && since == Some(SystemTime::from(fields.times.this_update))
     }
 
     pub(super) fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {

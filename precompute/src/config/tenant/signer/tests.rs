@@ -262,6 +262,46 @@ fn one_signature_speaks_for_issuers_that_share_a_signer() {
     assert!(Signers::shared(&[], now, DAY).is_none(), "no issuer");
 }
 
+/// A delegate of B that signs for A as well is revoked by B: A alone would not know.
+#[test]
+fn a_signer_that_one_of_the_issuers_has_revoked_signs_for_several_only_where_no_other_does() {
+    let (a, b) = (Ca::new("A", KEYS[1]), Ca::new("B", KEYS[1]));
+    certify(&b, "one", "20", OCSP);
+    certify(&b, "two", "20", OCSP);
+    let issuer = |ca: &Ca, names: &[&str]| {
+        let mut text = format!("[[issuer]]\ncertificate = {:?}\nindex = \"index.txt\"\n", ca.path("ca.pem"));
+        for name in names {
+            let (key, certificate) = (b.path("leaf.key"), b.path(&format!("{name}.pem")));
+            text += &format!("[[issuer.signer]]\nkey = {key:?}\ncertificate = {certificate:?}\ndesignated = true\n");
+        }
+        text
+    };
+    let now = UnixTime::now();
+    for (of_a, revoked, expected) in [
+        (&["one", "two"][..], &[][..], "one"),
+        (&["one", "two"], &["one"], "two"),
+        (&["one", "two"], &["two"], "one"),
+        (&["one", "two"], &["one", "two"], "one"),
+        (&["one"], &["one"], "one"),
+    ] {
+        let text = format!("version = 1\n{}{}", issuer(&a, of_a), issuer(&b, &["one", "two"]));
+        let config = read(&a, &text).unwrap_or_else(|error| panic!("{error}"));
+        let lists: Vec<_> = config.tenants[0].issuers.iter().map(|issuer| issuer.signers.clone()).collect();
+        let der = |name: &str| certificates(&b.path(&format!("{name}.pem"))).unwrap()[0].der().to_vec();
+        let serials: Vec<_> = revoked
+            .iter()
+            .map(|name| *lists[1].all().iter().find(|s| s.certificate_der() == der(name)).unwrap().serial().unwrap())
+            .collect();
+        let of_a_changed = lists[0].note_revoked(|serial| serials.contains(serial));
+        assert!(!of_a_changed, "they are not A's to revoke");
+        assert_eq!(lists[1].note_revoked(|serial| serials.contains(serial)), !serials.is_empty());
+        for lists in [[&lists[0], &lists[1]], [&lists[1], &lists[0]]] {
+            let shared = Signers::shared(lists, now, DAY).unwrap();
+            assert!(shared.certificate_der() == der(expected), "{of_a:?} {revoked:?}");
+        }
+    }
+}
+
 #[test]
 fn a_chain_that_goes_along_has_a_bound() {
     let ca = Ca::new("Chain", KEYS[1]);

@@ -1,0 +1,178 @@
+//! A signer whose certificate its own CA revokes: another one signs in its place, and nothing of what the former signed
+//! is served, until it is released.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use ostia_tests::{
+    Ask, Ca, Delegate, KeyKind, Leaf, Responder, Signer, Site, Status, Tenant,
+    http::{Reply, exchange, get, ocsp_target, post, request},
+    openssl, until,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The least time between two passes that nobody wants sooner.
+const PASSES_APART: Duration = Duration::from_secs(10);
+
+/// An issuer that is signed ahead for by these, in order.
+fn site(ca: &Ca, signers: &[&Signer]) -> Site {
+    let sources = format!("index = {:?}", ca.index());
+    let signers: Vec<_> = signers.iter().map(|signer| signer.lines()).collect();
+    let signers = signers.join("\n[[tenant.issuer.signer]]\n");
+    let tenant = Tenant::new("tests").set("responder_id = \"by-name\"\nnonce = \"echo\"").presigned();
+    let site = Site::new(&[tenant.issuer("ca", ca, &sources, &signers)]);
+    site.edit_config(|text| text.replace("\n[tenant.issuer.signer]\n", "\n[[tenant.issuer.signer]]\n"));
+    site
+}
+
+/// A signer's own certificate, as one that its CA can revoke.
+fn own(ca: &Ca, signer: &Signer) -> Leaf {
+    let path = signer.certificate.clone();
+    let serial = openssl(ca.dir(), ["x509", "-in", path.to_str().unwrap(), "-noout", "-serial"]);
+    Leaf { path, serial: serial.trim().trim_start_matches("serial=").to_owned() }
+}
+
+fn name(signer: &Signer) -> String {
+    signer.certificate.file_stem().unwrap().to_str().unwrap().to_owned()
+}
+
+/// The common name of whoever signed the response.
+#[track_caller]
+fn signed_by(reply: &Reply) -> String {
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let scratch = tempfile::tempdir().unwrap();
+    fs::write(scratch.path().join("response"), &reply.body).unwrap();
+    let text = openssl(scratch.path(), ["ocsp", "-respin", "response", "-resp_text", "-noverify"]);
+    let line = text.lines().find(|line| line.contains("Responder Id:")).unwrap_or_else(|| panic!("{text}"));
+    line.split_once("CN = ").unwrap().1.to_owned()
+}
+
+fn asked(responder: &Responder, ask: &Ask) -> Reply {
+    get(responder.http(), &ocsp_target("", &ask.request()))
+}
+
+fn conditional(responder: &Responder, ask: &Ask, headers: &str) -> Reply {
+    exchange(responder.http(), &request("GET", &ocsp_target("", &ask.request()), headers)).unwrap()
+}
+
+/// Waits for the end of a pass that had nothing left to do.
+#[track_caller]
+fn wait_for_all(responder: &Responder, signed: f64) {
+    until("all is signed ahead", PATIENCE, || {
+        let count = |name: &str| responder.metric(&format!("ostia_presign_{name}_total"), "");
+        let done = count("signed") + count("restored") >= signed && responder.metric("ostia_presign_due", "") == 0.0;
+        done.then_some(())
+    });
+}
+
+#[test]
+fn when_a_delegate_is_revoked_every_answer_is_from_the_other_until_it_is_released() {
+    let ca = Ca::new("CA");
+    let leaves = [ca.issue(), ca.issue(), ca.issue()];
+    let (a, b) = (ca.delegate(Delegate::Proper, KeyKind::P256), ca.delegate(Delegate::Proper, KeyKind::P384));
+    let own = own(&ca, &a);
+    let mut responder = site(&ca, &[&a, &b]).start();
+    let asks: Vec<_> = leaves.iter().map(|leaf| Ask::about(&ca, leaf)).collect();
+    let records = responder.metric("ostia_records", "");
+    wait_for_all(&responder, records);
+    let pass_ended = Instant::now();
+    let before: Vec<_> = asks.iter().map(|ask| asked(&responder, ask)).collect();
+    assert!(before.iter().all(|reply| signed_by(reply) == name(&a)));
+
+    let all_by = |responder: &Responder, signer: &Signer| {
+        for (ask, before) in asks.iter().zip(&before) {
+            assert_eq!(signed_by(&asked(responder, ask)), name(signer));
+            let nonce = Ask::about(&ca, &leaves[0]).nonce().request();
+            assert_eq!(signed_by(&post(responder.http(), "/", &nonce)), name(signer), "for this client alone");
+            ask.at(responder.http(), "/").expect(Status::Good);
+            let same = if *signer.key == a.key { 304 } else { 200 };
+            let etag = conditional(responder, ask, &format!("If-None-Match: {}\r\n", before.expect("etag")));
+            assert_eq!(etag.status, same);
+            let dated = format!("If-Modified-Since: {}\r\n", before.expect("last-modified"));
+            assert_eq!(conditional(responder, ask, &dated).status, same);
+        }
+    };
+    let signs = |responder: &Responder, signer: &Signer| {
+        let reply = asked(responder, &asks[2]);
+        (signed_by(&reply) == name(signer)).then_some(())
+    };
+    all_by(&responder, &a);
+
+    ca.revoke(&own, &["-crl_reason", "certificateHold"]);
+    until("the other signs", PATIENCE, || signs(&responder, &b));
+    all_by(&responder, &b);
+    Ask::about(&ca, &own).at(responder.http(), "/").expect(Status::Revoked);
+    let (status, text) = responder.readiness();
+    let told =
+        format!("degraded: tests/ca: the signing certificate {} is revoked by its CA: the issuer's other", own.serial);
+    assert!(status == 200 && text.contains(&told), "{status} {text}");
+    assert_eq!(responder.metric("ostia_signers_at_fault", "issuer=\"ca\""), 1.0);
+    // What it has to sign is signed before the next pass would have begun.
+    wait_for_all(&responder, 2.0 * records);
+    assert!(pass_ended.elapsed() < PASSES_APART, "{:?}", pass_ended.elapsed());
+
+    // From the first answer on, after a start, and while the configuration is read again, with other signers and without.
+    responder = responder.kill_and_start_again();
+    all_by(&responder, &b);
+    for edit in ["", "cert_ids_max = 3"] {
+        let read = || responder.log().matches("the configuration was read again").count();
+        let before = read();
+        responder.reload(|text| text.replacen("nonce = \"echo\"", &format!("nonce = \"echo\"\n{edit}"), 1));
+        until("it is read", PATIENCE, || {
+            assert_eq!(signed_by(&asked(&responder, &asks[1])), name(&b));
+            (read() > before).then_some(())
+        });
+        all_by(&responder, &b);
+    }
+
+    // No flag is stuck with signers that a reload has made.
+    ca.release(&own);
+    until("the first signs again", PATIENCE, || signs(&responder, &a));
+    assert!(asks.iter().all(|ask| signed_by(&asked(&responder, ask)) == name(&a)));
+    until("nothing is wrong", PATIENCE, || (!responder.readiness().1.contains("degraded")).then_some(()));
+    ca.revoke(&own, &["-crl_reason", "keyCompromise"]);
+    until("the other signs for good", PATIENCE, || signs(&responder, &b));
+    assert!(asks.iter().all(|ask| signed_by(&asked(&responder, ask)) == name(&b)));
+}
+
+/// Two signers may have signed in one second: a date would have vouched for the copy of the one that is revoked.
+#[test]
+fn no_date_vouches_for_a_copy_of_what_a_revoked_signer_has_signed() {
+    let ca = Ca::new("CA");
+    let leaves: Vec<_> = (0..8).map(|_| ca.issue()).collect();
+    // Soon it would cut answers' validity of four days, so that both sign ahead in one pass.
+    let ending = ca.delegate_for(Duration::from_secs(4 * 86_400 + 3600));
+    let lasting = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let responder = site(&ca, &[&ending, &lasting]).start();
+    wait_for_all(&responder, 2.0 * responder.metric("ostia_records", ""));
+    let asks: Vec<_> = leaves.iter().map(|leaf| Ask::about(&ca, leaf)).collect();
+    let dates: Vec<_> = asks.iter().map(|ask| asked(&responder, ask)).collect();
+    assert!(dates.iter().all(|reply| signed_by(reply) == name(&ending)));
+    let conditional = |at: usize| {
+        let date = format!("If-Modified-Since: {}\r\n", dates[at].expect("last-modified"));
+        conditional(&responder, &asks[at], &date).status
+    };
+    assert_eq!(conditional(0), 304);
+    ca.revoke(&own(&ca, &ending), &[]);
+    let other = || (signed_by(&asked(&responder, &asks[0])) == name(&lasting)).then_some(());
+    until("the other signs", PATIENCE, other);
+    assert!((0..asks.len()).all(|at| conditional(at) == 200));
+}
+
+#[test]
+fn what_is_signed_ahead_offline_is_not_signed_by_a_revoked_delegate() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let (a, b) = (ca.delegate(Delegate::Proper, KeyKind::P256), ca.delegate(Delegate::Proper, KeyKind::P256));
+    ca.revoke(&own(&ca, &a), &[]);
+    let site = site(&ca, &[&a, &b]);
+    let ended = site.precompute("presign", &[]);
+    assert!(ended.status.success(), "{ended:?}");
+    let responder = site.start();
+    let all = responder.metric("ostia_records", "");
+    until("all is taken", PATIENCE, || (responder.metric("ostia_presign_restored_total", "") == all).then_some(()));
+    assert_eq!(signed_by(&asked(&responder, &Ask::about(&ca, &leaf))), name(&b));
+}
