@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, Metadata, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write},
-    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -99,6 +99,12 @@ impl Appended {
         }
         self.opened.unsynchronised = false;
         Ok(())
+    }
+
+    /// Whether what is appended to has no name any more, and is gone when it is closed: it was removed, or another file was
+    /// renamed to its name. One that was itself renamed has a name.
+    pub(super) fn is_removed(&self) -> bool {
+        self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
     }
 
     /// Opens what has its name now; the old one stays where that fails.
@@ -235,10 +241,21 @@ fn appending() -> OpenOptions {
 /// Opens it if it is a regular file, and makes none.
 fn open_what_is_there(path: &Path) -> io::Result<File> {
     // Before it is opened, which some devices do not take as a mere look; and after, for what was opened.
-    regular(&fs::metadata(path)?)?;
+    regular(&fs::metadata(path).map_err(|error| of_link(path, error))?)?;
     let file = appending().open(path)?;
     regular(&file.metadata()?)?;
     Ok(file)
+}
+
+/// A link that leads nowhere is there for whoever looks into the directory.
+fn of_link(path: &Path, error: io::Error) -> io::Error {
+    match fs::read_link(path) {
+        Ok(target) if error.kind() == io::ErrorKind::NotFound => io::Error::other(format!(
+            "a symbolic link to {} is there, where no file is; make one, or remove the link",
+            target.display()
+        )),
+        _ => error,
+    }
 }
 
 /// Of anything else nothing can be had again, and its other end may keep a writer waiting.

@@ -205,3 +205,61 @@ fn a_rotation_that_fails_loses_nothing_and_is_told_once_until_it_succeeds() {
     });
     assert_eq!(writer.finish().problem, None);
 }
+
+/// Lines went on to the file that nobody could read any more, until somebody sent SIGHUP, and nothing told.
+#[test]
+fn a_file_that_is_removed_or_replaced_is_begun_anew_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, aside) = (dir.path().join("record"), dir.path().join("aside"));
+    let (writer, recorders) = start(Options::new(path.clone()), 1).unwrap();
+    let origin = origin("a");
+    let mut number = 0;
+    let mut record_until_there = |what: &str| {
+        until(what, || {
+            number += 1;
+            assert!(recorders[0].record(token(&origin, number)));
+            path.exists() && numbers(&lines(&path), "a").last().is_some_and(|last| last + 50 > number)
+        });
+        number
+    };
+    record_until_there("the first");
+    fs::remove_file(&path).unwrap();
+    record_until_there("after it was removed");
+    // As those write who think that they edit it.
+    fs::write(&aside, "").unwrap();
+    fs::rename(&aside, &path).unwrap();
+    let before = record_until_there("after it was replaced");
+    let state = writer.state();
+    assert_eq!((state.lost, state.failures, state.rotations, state.problem), (0, 0, 0, None));
+
+    // One that was renamed is written to until somebody asks for another.
+    fs::rename(&path, &aside).unwrap();
+    thread::sleep(limits::RECORD_SYNCHRONISED_EVERY * 2);
+    assert!(recorders[0].record(token(&origin, before + 1)));
+    let written = writer.finish().written;
+    assert!(written > 3 && !path.exists());
+    assert_eq!(numbers(&lines(&aside), "a").last(), Some(&(before + 1)));
+}
+
+#[test]
+fn tokens_wait_for_a_file_that_cannot_be_begun_in_the_place_of_a_removed_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("record");
+    let (writer, recorders) = start(Options::new(path.clone()), 1).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    until("it is told", || writer.state().problem.is_some());
+    let state = writer.state();
+    assert!(state.problem.as_ref().is_some_and(|problem| problem.contains("a directory is there")), "{state:?}");
+    for number in 0..100 {
+        assert!(recorders[0].record(token(&origin("a"), number)));
+    }
+    writer.reopen();
+    thread::sleep(limits::RECORD_INTERVAL * 4);
+    assert_eq!(writer.state().written, 0, "into a file that nobody can read");
+    fs::remove_dir(&path).unwrap();
+    until("all is written", || writer.state().written == 100);
+    let state = writer.finish();
+    assert_eq!((state.lost, state.problem), (0, None));
+    assert_eq!(numbers(&lines(&path), "a"), (0..100).collect::<Vec<_>>());
+}

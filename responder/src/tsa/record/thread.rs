@@ -2,7 +2,7 @@
 //!
 //! Invariant: it holds a bounded number of lines; while the file takes none it leaves the rest on the queues, whose ends
 //! count what finds no room. Every queue gets its turn. A fault is logged when it begins and when it ends, however often
-//! it is met.
+//! it is met. A file that was removed is begun anew; lines that would be gone with it wait as for a disk that is full.
 
 use std::{
     sync::{
@@ -39,6 +39,10 @@ pub(super) struct Worker {
     rotate_from: Instant,
     /// Whether the file is still to be opened again.
     reopen_due: bool,
+    /// Whether the open file was found to be removed, and no other is begun yet.
+    removed: bool,
+    /// How many lines were written when it was last found to be there.
+    written_before: u64,
 }
 
 /// What can go wrong, and be mended, by itself.
@@ -89,6 +93,8 @@ impl Worker {
             synchronised,
             rotate_from,
             reopen_due: false,
+            removed: false,
+            written_before: 0,
         }
     }
 
@@ -106,11 +112,37 @@ impl Worker {
                     self.reopen();
                 }
                 self.synchronise();
+                self.look();
             }
         }
     }
 
+    /// Whether the file is still there; once a second, so that it costs no line anything.
+    fn look(&mut self) {
+        let written = self.counters.written.load(Relaxed);
+        if !self.removed && self.file.is_removed() {
+            let (path, lines_gone_max) = (self.file.path().display(), written - self.written_before);
+            warn!(
+                lines_gone_max,
+                "the record of time-stamps: {path} was removed, or another file put in its place, without SIGHUP; it is begun anew, and lines since the last synchronisation, a second before, may be in the removed file alone"
+            );
+            self.removed = true;
+        }
+        self.written_before = written;
+    }
+
+    /// Begins the file anew in the place of the one that was removed. Until then nothing is written: see [`Self::write`].
+    fn replace(&mut self) {
+        let begun = self.file.reopen(&mut self.pending);
+        self.removed = self.file.is_removed();
+        self.tell(Task::Write, begun);
+    }
+
     fn reopen(&mut self) {
+        if self.removed {
+            // Which `replace` does, and tells.
+            return;
+        }
         let reopened = self.file.reopen(&mut self.pending);
         self.reopen_due = reopened.is_err();
         self.tell(Task::Begin, reopened);
@@ -128,6 +160,12 @@ impl Worker {
     /// Writes what is on the queues. False where something is left: because the file took no more, or because tokens come
     /// as fast as they go and orders have to be looked at as well.
     fn write(&mut self) -> bool {
+        if self.removed {
+            self.replace();
+            if self.removed {
+                return false;
+            }
+        }
         for _ in 0..=limits::RECORD_QUEUE_MAX / limits::RECORD_BATCH {
             self.take_tokens();
             if self.pending.is_empty() {
@@ -208,6 +246,7 @@ impl Worker {
     /// The last of it.
     fn end(mut self) {
         let begin = Instant::now();
+        self.look();
         loop {
             while let Ok(order) = self.orders.try_recv() {
                 if let Order::Note(line) = order {

@@ -282,12 +282,43 @@ fn a_look_leaves_no_trace_and_finds_what_would_keep_a_record_from_being_written(
     check(&path).unwrap();
     append(&mut writing, "a\n");
     Appended::open(options(&path)).unwrap_err();
-    // A link that leads nowhere.
-    let link = dir.path().join("link");
-    std::os::unix::fs::symlink(dir.path().join("none"), &link).unwrap();
-    for path in [link, dir.path().join("none/record"), path.join("record")] {
+    for path in [dir.path().join("none/record"), path.join("record")] {
         let problem = check(&path).unwrap_err().to_string();
         assert!(problem.contains(path.to_str().unwrap()) && problem.contains("a directory that exists"), "{problem}");
         Appended::open(options(&path)).unwrap_err();
     }
+}
+
+/// It said "No such file or directory" of a name that `ls` shows.
+#[test]
+fn a_link_that_leads_nowhere_is_named_with_where_it_leads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (link, target) = (dir.path().join("link"), dir.path().join("none"));
+    std::os::unix::fs::symlink(&target, &link).unwrap();
+    let wanted = [&link, &target].map(|path| path.to_str().unwrap().to_owned());
+    for problem in [check(&link).unwrap_err(), Appended::open(options(&link)).unwrap_err()] {
+        let problem = problem.to_string();
+        assert!(wanted.iter().all(|path| problem.contains(path)) && problem.contains("symbolic link"), "{problem}");
+    }
+    fs::write(&target, "").unwrap();
+    check(&link).unwrap();
+    append(&mut Appended::open(options(&link)).unwrap(), "a\n");
+    assert_eq!(read(&target), "a\n");
+}
+
+#[test]
+fn a_file_is_removed_when_it_has_no_name_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, other) = (dir.path().join("record"), dir.path().join("other"));
+    let mut file = Appended::open(options(&path)).unwrap();
+    assert!(!file.is_removed());
+    fs::rename(&path, &other).unwrap();
+    assert!(!file.is_removed(), "renamed");
+    fs::remove_file(&other).unwrap();
+    assert!(file.is_removed(), "removed");
+    file.reopen(&mut Pending::default()).unwrap();
+    assert!(!file.is_removed());
+    fs::write(&other, "").unwrap();
+    fs::rename(&other, &path).unwrap();
+    assert!(file.is_removed(), "replaced");
 }
