@@ -1,5 +1,4 @@
 //! The command line of `ostia-precompute`.
-#![allow(clippy::print_stdout)] // its results go to standard output
 
 mod keys;
 mod presign;
@@ -11,6 +10,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     config::{Config, Document},
     engine::{Accepted, Engine},
+    output::say,
     pki::{Serial, UnixTime},
 };
 
@@ -87,8 +87,9 @@ fn read_config(path: PathBuf) -> Result<Config, Box<dyn std::error::Error>> {
 fn sync(config: &Config, accept: Accepted) -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Engine::open(config)?;
     engine.accept(accept);
+    let mut said = Ok(());
     engine.sync(|tenant, issuer, pass| {
-        println!(
+        let line = format!(
             "{tenant}/{issuer}: {} listed, {} changed; the book has {} good and {} revoked ({:.1} s)",
             pass.listed,
             pass.changed,
@@ -96,8 +97,11 @@ fn sync(config: &Config, accept: Accepted) -> Result<(), Box<dyn std::error::Err
             pass.counts.revoked,
             pass.took.as_secs_f32()
         );
+        if said.is_ok() {
+            said = say(line);
+        }
     })?;
-    Ok(())
+    Ok(said?)
 }
 
 fn show(config: &Config, serials: &[String]) -> Result<(), Box<dyn std::error::Error>> {
@@ -110,10 +114,10 @@ fn show(config: &Config, serials: &[String]) -> Result<(), Box<dyn std::error::E
             let Some(record) = record else { continue };
             listed = true;
             let end = record.not_after.map_or("an unknown time".to_owned(), |time| time.to_string());
-            println!("{serial} {tenant}/{issuer}: {}, valid until {end}", record.status);
+            say(format_args!("{serial} {tenant}/{issuer}: {}, valid until {end}", record.status))?;
         }
         if !listed {
-            println!("{serial}: not listed");
+            say(format_args!("{serial}: not listed"))?;
             unlisted += 1;
         }
     }

@@ -35,3 +35,4 @@ pub mod config;
 pub mod cli;
 pub mod limits;
 pub mod log;
+pub mod output;

@@ -1,5 +1,4 @@
 //! `ostia-precompute`: the book's command line.
-#![allow(clippy::print_stderr)] // errors are for the user
 
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ fn main() -> ExitCode {
     match precompute::cli::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ostia-precompute: {error}");
+            precompute::output::complain("ostia-precompute", error);
             ExitCode::FAILURE
         }
     }

@@ -1,14 +1,15 @@
 //! The command line of `ostia-responder`.
-#![allow(clippy::print_stdout)] // what the demo and the check have to say goes to standard output
 
 use std::{
     error::Error,
+    fmt::Display,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use clap::{Parser, Subcommand};
-use precompute::{engine, pki::UnixTime};
+use precompute::{engine, output::say, pki::UnixTime};
+use tracing::warn;
 
 use crate::{config::Config, demo, serve};
 
@@ -65,21 +66,27 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         Command::Check { config: path, without_sources } => {
             let config = Config::check(&path, now)?;
             let listed = if without_sources { Vec::new() } else { survey(&config)? };
-            println!("{}", summary(&path, &config, &listed));
-            Ok(())
+            Ok(say(summary(&path, &config, &listed))?)
         }
     }
 }
 
 fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
-    let demo = demo::prepare(dir, http, admin, &mut |line| println!("{line}"))?;
+    let demo = demo::prepare(dir, http, admin, &mut |line| tell(line))?;
     // Its certificates may have been made a moment ago.
     let mut config = Config::read(&demo.config_path, UnixTime::now())?;
     config.http = vec![http.into()];
     config.admin = admin;
     serve::run(config, &demo.config_path, |running| {
-        println!("{}", demo::instructions(&demo, running.http[0], running.admin))
+        tell(demo::instructions(&demo, running.http[0], running.admin));
     })
+}
+
+/// The demo goes on without a reader.
+fn tell(text: impl Display) {
+    if let Err(error) = say(text) {
+        warn!("{error}");
+    }
 }
 
 /// How many certificates the sources of each issuer list; an error names every source that is refused.

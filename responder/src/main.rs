@@ -1,5 +1,4 @@
 //! `ostia-responder`: arguments, log, exit code.
-#![allow(clippy::print_stderr)] // errors are for the user
 
 use std::process::ExitCode;
 
@@ -12,7 +11,7 @@ fn main() -> ExitCode {
     match responder::cli::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ostia-responder: {error}");
+            precompute::output::complain("ostia-responder", &error);
             // EX_CONFIG of sysexits(3): the unit does not start it again, since each start tries the PINs of tokens, and
             // a wrong one locks them. A check that finds no more than tokens out of reach, which a start does without,
             // fails otherwise: it may be what the unit does first.

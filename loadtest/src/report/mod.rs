@@ -264,12 +264,13 @@ impl Report {
         self.expectations = expectations.0.iter().map(line).collect();
     }
 
-    /// The table for a terminal.
+    /// The table for a terminal. Where nobody reads it to its end (`… | head`), the exit status still speaks.
     pub(crate) fn print(&self) -> Result<(), Problem> {
         let mut out = std::io::stdout().lock();
-        out.write_all(table::render(self).as_bytes())
-            .and_then(|()| out.flush())
-            .map_err(|e| Problem::new(format!("standard output: {e}")))
+        match out.write_all(table::render(self).as_bytes()).and_then(|()| out.flush()) {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Problem::new(format!("standard output: {e}"))),
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn write_json(&self, path: &Path) -> Result<(), Problem> {

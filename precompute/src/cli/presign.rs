@@ -23,6 +23,7 @@ use crate::{
     config::Config,
     engine::{Engine, IssuerState},
     limits,
+    output::say,
     pki::UnixTime,
     presign::{Desk, End, Keeper, Passed, Progress, Report, Subject},
 };
@@ -67,8 +68,7 @@ pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     engine.read_all(|_, _, _| ())?;
     let subjects = subjects(config, &engine.states());
     if subjects.is_empty() {
-        println!("nothing is to be signed ahead: every tenant says `presign = false`");
-        return Ok(());
+        return Ok(say("nothing is to be signed ahead: every tenant says `presign = false`")?);
     }
     let progress = Arc::new(Progress::default());
     let octets = config.cache.answers_octets;
@@ -87,12 +87,12 @@ pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     // Written to the end.
     drop(desk);
     let report = progress.report();
-    println!(
+    say(format_args!(
         "{} answers signed, {} were there already; {} are stored now",
         HumanCount(report.signed),
         HumanCount(report.restored),
         HumanCount(report.restored + report.stored)
-    );
+    ))?;
     match passed.end {
         End::Done if !report.store_faulty => Ok(()),
         End::Done => Err("the answer store could not be written; the log says why".into()),

@@ -9,7 +9,7 @@
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
-//! `tenants`, and what a newcomer does first in `demo`.
+//! `tenants`, what a newcomer does first in `demo`, and what becomes of those whom nobody reads in `unread`.
 
 mod answers;
 mod bad_input;
@@ -38,6 +38,7 @@ mod token_servers;
 mod token_start;
 mod tokens;
 mod unit;
+mod unread;
 
 use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};
 

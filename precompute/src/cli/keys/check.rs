@@ -17,6 +17,7 @@ use super::super::RESPONDER_SECTIONS;
 use crate::{
     config::{Config, ConfigError, Document, TsaConfig},
     limits,
+    output::say,
     pki::{Certificate, UnixTime},
     sign::{Health, Job, MemberStatus, OcspSigner, Priority, Signing, TsaSigner},
 };
@@ -43,7 +44,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     if !signers.is_empty() {
-        println!("{table}");
+        say(&table)?;
     }
     let unread = faults.is_some();
     let silent_keys = silent.len();

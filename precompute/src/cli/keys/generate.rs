@@ -10,6 +10,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use crate::{
+    output::say,
     pki::{Purpose, Request},
     sign::{Algorithm, Holder as _, KeyKind, Pkcs11Token, SoftwareKey, generate_file, pkcs11::Uri},
 };
@@ -101,9 +102,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         }
     })?;
     let is = if kind.is_some() { "made" } else { "found" };
-    println!("The key is {is} {place}; it signs with {}. Its request is in {}.\n", key.algorithm(), csr.display());
-    println!("{}", next(written, purpose, csr));
-    Ok(())
+    let (signs, csr_place, next) = (key.algorithm(), csr.display(), next(written, purpose, csr));
+    Ok(say(format_args!("The key is {is} {place}; it signs with {signs}. Its request is in {csr_place}.\n\n{next}"))?)
 }
 
 fn write_request(
