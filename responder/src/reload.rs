@@ -135,7 +135,7 @@ impl Reload {
         agree.send(()).map_err(|_| "the service is stopping")?;
         // Nobody is to be told *good* by the new records who was told *revoked* by the former ones.
         gone_over.await.map_err(|_| "the service is stopping")?;
-        self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)));
+        self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));
         let unused = self.clocks.retain(&clocks);

@@ -132,7 +132,7 @@ fn run_with(
     let note = move |transition: &Transition| audit.iter().for_each(|audit| audit.note(transition));
     let clocks = Arc::new(Clocks::new(*clock, *lease, promised, Arc::new(note)));
     let site = Site::new(&config.common, &states, &clocks, config.workers, None)?;
-    clocks.warn_if_unchecked(&site.authorities_since(None));
+    clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
     let (sites, site) = watch::channel(Arc::new(site));
     // The signers of a configuration that was replaced are to go, with their threads and sessions.
     config.common.tenants.clear();

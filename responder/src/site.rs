@@ -113,7 +113,19 @@ impl Site {
 
     /// The same as `tenant/name`, but for those that `former` has under this name already.
     pub fn authorities_since(&self, former: Option<&Self>) -> Vec<String> {
-        let named = |site: &Self| site.authorities().map(|(tenant, tsa)| format!("{tenant}/{}", tsa.name)).collect();
+        self.names_since(former, |_| true)
+    }
+
+    /// Of those whose tokens are in order the same, but for those whose tokens were in `former` already.
+    pub fn ordered_since(&self, former: Option<&Self>) -> Vec<String> {
+        self.names_since(former, |authority| authority.policy.ordering)
+    }
+
+    fn names_since(&self, former: Option<&Self>, which: impl Fn(&Authority) -> bool) -> Vec<String> {
+        let named = |site: &Self| {
+            let chosen = site.authorities().filter(|(_, authority)| which(authority));
+            chosen.map(|(tenant, authority)| format!("{tenant}/{}", authority.name)).collect()
+        };
         let (mut names, before): (Vec<_>, Vec<_>) = (named(self), former.map(named).unwrap_or_default());
         names.retain(|name| !before.contains(name));
         names

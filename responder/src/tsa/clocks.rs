@@ -73,14 +73,26 @@ impl Clocks {
         &self.promised
     }
 
-    /// Warns, once for all of these authorities together, where nobody checks their clock.
-    pub fn warn_if_unchecked(&self, authorities: &[String]) {
-        if self.source == ClockSource::Unchecked && !authorities.is_empty() {
+    /// Warns, once for all of these authorities together, where nobody checks their clock; and of those whose tokens are
+    /// to be in order, since all that keeps a clock from being set back while nobody runs is that its source knows UTC.
+    pub fn warn_if_unchecked(&self, authorities: &[String], ordered: &[String]) {
+        if self.source != ClockSource::Unchecked {
+            return;
+        }
+        if !authorities.is_empty() {
             let authorities = authorities.join(", ");
             warn!(
                 authorities,
                 "clock = \"unchecked\": their time-stamps tell whatever this machine's clock shows, right or wrong; use \
                  \"kernel\" or \"chrony\" where anybody relies on them"
+            );
+        }
+        if !ordered.is_empty() {
+            let authorities = ordered.join(", ");
+            warn!(
+                authorities,
+                "`ordering` with clock = \"unchecked\": their time-stamps are in order only while nobody sets this machine's \
+                 clock back between two runs, which is not noticed; use \"kernel\" or \"chrony\""
             );
         }
     }

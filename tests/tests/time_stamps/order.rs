@@ -149,3 +149,33 @@ fn where_tokens_are_in_order_no_two_have_one_time_whoever_asks() {
         latest_begin = latest_begin.max(begin);
     }
 }
+
+/// A clock that was set back by 90 s between two runs gave a token 88 s earlier than one before it, and nothing had warned.
+#[test]
+fn order_by_a_clock_that_nobody_checks_is_warned_of_with_those_who_promise_it() {
+    let ca = Ca::new("Time-stamping CA");
+    let tsa = |name: &str, lines: &str| {
+        let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
+        Tsa::of(name, &signer).set(&format!("path = \"/{name}\"\nprecision = \"microseconds\"\n{lines}"))
+    };
+    let in_order = "ordering = true\nsole_instance = true";
+    let tenant = Tenant::new("tests").tsa(&tsa("loose", "tsa_name = \"none\"")).tsa(&tsa("strict", in_order));
+    let responder = Site::new(&[tenant]).start();
+    let warnings = || -> Vec<String> {
+        let log = responder.log();
+        log.lines()
+            .filter(|line| line.contains("WARN") && line.contains("between two runs"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let is_of = |warning: &str, names: &str| warning.contains(&format!("\"authorities\":\"{names}\""));
+    assert!(matches!(&warnings()[..], [one] if is_of(one, "tests/strict")), "{}", responder.log());
+    // Nor is it said again, but of those that begin to promise it.
+    responder.reload(|text| text.replace("tsa_name = \"none\"", in_order));
+    until("it is read again", PATIENCE, || responder.log().contains("was read again").then_some(()));
+    assert!(matches!(&warnings()[..], [_, two] if is_of(two, "tests/loose")), "{}", responder.log());
+    // Whoever knows UTC notices.
+    let checked = responder.into_site();
+    checked.edit_config(|text| text.replace("clock = \"unchecked\"\n", ""));
+    assert_eq!(checked.start().log().matches("between two runs").count(), 2, "the log goes on");
+}
