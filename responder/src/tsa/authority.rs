@@ -22,7 +22,7 @@ use precompute::{
 use tracing::error;
 
 use super::{
-    clock::{Clock, NotTrusted, Reading},
+    clock::{Clock, Reading},
     counters::Outcomes,
     failure::{Failure, Rejection},
     promised::Name,
@@ -192,7 +192,7 @@ impl Authority {
         tst_info: &mut Vec<u8>,
         attributes: &mut Vec<u8>,
     ) -> Result<Prepared<'r>, Rejection> {
-        let reading = self.time().map_err(|_| Failure::TimeNotAvailable)?;
+        let reading = self.time()?;
         let now = UnixTime(reading.unix_nanos / 1_000_000_000);
         if !self.signer.is_valid(now) {
             return Err(Rejection::CERTIFICATE_NOT_VALID);
@@ -209,11 +209,11 @@ impl Authority {
     }
 
     /// The time that a token may tell.
-    fn time(&self) -> Result<Reading, NotTrusted> {
-        let mut reading = self.clock.now()?;
+    fn time(&self) -> Result<Reading, Rejection> {
+        let mut reading = self.clock.now().map_err(|_| Failure::TimeNotAvailable)?;
         if self.policy.ordering {
-            if self.left_to_wait().is_some() {
-                return Err(NotTrusted::Behind);
+            if let Some(left) = self.left_to_wait() {
+                return Err(Rejection::withheld(left));
             }
             // One microsecond later than the last at least. The clock's slack is far more than those that come at once.
             let now = reading.unix_nanos / 1000;

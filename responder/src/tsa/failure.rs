@@ -1,6 +1,6 @@
 //! Rejections: a TimeStampResp without a token, RFC 3161 section 2.4.2.
 
-use std::fmt;
+use std::{borrow::Cow, fmt, time::Duration};
 
 use precompute::pki::encode::{element, header};
 
@@ -73,12 +73,32 @@ impl Failure {
 pub struct Rejection {
     /// failInfo.
     pub failure: Failure,
-    text: &'static str,
+    text: Text,
+}
+
+/// Of statusString.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Text {
+    Fixed(&'static str),
+    /// For how many seconds more no time is told.
+    Withheld(u64),
+}
+
+impl Text {
+    fn whole(self) -> Cow<'static, str> {
+        match self {
+            Self::Fixed(text) => text.into(),
+            Self::Withheld(seconds) => format!(
+                "tokens of this authority are in order of their times: for {seconds} s more none is given, so that none is earlier than those that were given before it was started; ask again then"
+            )
+            .into(),
+        }
+    }
 }
 
 impl From<Failure> for Rejection {
     fn from(failure: Failure) -> Self {
-        Self { failure, text: failure.text() }
+        Self { failure, text: Text::Fixed(failure.text()) }
     }
 }
 
@@ -86,12 +106,21 @@ impl Rejection {
     /// Asking again helps nobody before the operator has put another certificate in place.
     pub const CERTIFICATE_NOT_VALID: Self = Self {
         failure: Failure::SystemFailure,
-        text: "the certificate of this time-stamping authority is not valid now: it has expired, or its time has not begun; its operator has to renew it",
+        text: Text::Fixed(
+            "the certificate of this time-stamping authority is not valid now: it has expired, or its time has not begun; its operator has to renew it",
+        ),
     };
+
+    /// For so long no time is told yet, though it is known: see `ordering`.
+    pub fn withheld(left: Duration) -> Self {
+        let seconds = left.as_secs().saturating_add((left.subsec_nanos() > 0).into());
+        Self { failure: Failure::TimeNotAvailable, text: Text::Withheld(seconds) }
+    }
 
     /// Appends the TimeStampResp.
     pub fn write(self, out: &mut Vec<u8>) {
-        let text = self.text.as_bytes();
+        let text = self.text.whole();
+        let text = text.as_bytes();
         // A BIT STRING with named bits ends with its last one (X.690 section 11.2.2).
         let bit = self.failure as usize;
         let octets = bit / 8 + 1;
@@ -111,7 +140,7 @@ impl Rejection {
 
     /// Octets of the TimeStampResp.
     pub fn length(self) -> usize {
-        let status = 3 + element(element(self.text.len())) + element(2 + self.failure as usize / 8);
+        let status = 3 + element(element(self.text.whole().len())) + element(2 + self.failure as usize / 8);
         element(element(status))
     }
 }
@@ -136,7 +165,11 @@ mod tests {
 
     #[test]
     fn a_rejection_has_one_failure_bit_and_a_text() {
-        let rejections = Failure::ALL.into_iter().map(Rejection::from).chain([Rejection::CERTIFICATE_NOT_VALID]);
+        let rejections = Failure::ALL.into_iter().map(Rejection::from).chain([
+            Rejection::CERTIFICATE_NOT_VALID,
+            Rejection::withheld(Duration::ZERO),
+            Rejection::withheld(Duration::MAX),
+        ]);
         for rejection in rejections {
             let Rejection { failure, text } = rejection;
             let mut out = Vec::new();
@@ -154,10 +187,18 @@ mod tests {
                 })
                 .unwrap();
             assert!(reader.is_finished());
-            assert_eq!((status, texts), (2, vec![text.to_owned()]), "{failure}");
+            assert_eq!((status, texts), (2, vec![text.whole().into_owned()]), "{failure}");
             let set: Vec<_> = bits.bits().enumerate().filter_map(|(bit, is_set)| is_set.then_some(bit)).collect();
             assert_eq!(set, [failure as usize], "{failure}");
             assert_eq!(bits.bit_len(), failure as usize + 1, "DER: it ends with its last bit");
+        }
+    }
+
+    #[test]
+    fn how_long_tokens_are_withheld_is_told_in_seconds_that_are_enough() {
+        for (millis, seconds) in [(1, 1), (1000, 1), (1001, 2), (60_000, 60)] {
+            let text = Rejection::withheld(Duration::from_millis(millis)).text.whole();
+            assert!(text.contains(&format!("for {seconds} s more")), "{text}");
         }
     }
 }

@@ -91,7 +91,14 @@ fn where_nothing_is_known_of_the_time_before_a_start_waits_for_the_largest_accur
     let left = said.split_once("tests/stamps: `ordering`: for ").unwrap_or_else(|| panic!("{said}")).1;
     let left: f64 = left.split(' ').next().unwrap().parse().unwrap();
     assert!(status == 503 && (30.0..=60.1).contains(&left), "{said}");
-    Query::new(0).at(responder.http(), "/tsa").expect_rejection("timeNotAvailable");
+    // The clock is right; clients are told what they wait for.
+    let stamped = Query::new(0).at(responder.http(), "/tsa");
+    stamped.expect_rejection("timeNotAvailable");
+    let text = stamped.text.unwrap();
+    let seconds = text.split_once("for ").and_then(|(_, rest)| rest.split_once(" s more")).map(|(seconds, _)| seconds);
+    let seconds: u32 = seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{text}"));
+    assert!((30..=61).contains(&seconds) && text.contains("in order of their times"), "{text}");
+    assert!(!text.contains("not known to be right"), "{text}");
     assert_eq!(noted(&responder.site), line(&signer, 60_000_000), "and the next start, if it comes now");
 }
 
