@@ -23,7 +23,7 @@ use crate::{
     pki::{Record, Serial, UnixTime},
     records::Change,
     source::{CrlMark, CrlMarks, CrlNumber},
-    state_dir::{StateError, remedy},
+    state_dir::{BOOK, OF_DIRECTORY, StateError, remedy},
 };
 
 /// Numbers that stand for the whole file.
@@ -85,11 +85,9 @@ pub struct Book {
 impl Book {
     /// Opens `book.redb` in the state directory; both are made where missing.
     pub fn open(state_dir: &Path) -> Result<Self, StateError> {
-        let path = state_dir.join("book.redb");
-        std::fs::create_dir_all(state_dir).map_err(|error| {
-            let remedy = "make the directory and give it to the user that runs this program, or set `state_dir`";
-            StateError::new(state_dir, format!("cannot be made: {error}"), remedy)
-        })?;
+        let path = state_dir.join(BOOK);
+        std::fs::create_dir_all(state_dir)
+            .map_err(|error| StateError::new(state_dir, format!("cannot be made: {error}"), OF_DIRECTORY))?;
         let mut book = Self { path, database: None };
         book.database()?;
         Ok(book)

@@ -19,7 +19,7 @@ pub use tenant::{
 
 use std::path::PathBuf;
 
-use crate::pki::UnixTime;
+use crate::{pki::UnixTime, state_dir};
 
 /// The version of the file's layout that this program reads.
 const VERSION: i64 = 1;
@@ -43,6 +43,10 @@ impl Config {
             root.problem("version", "is missing; write `version = 1`");
         }
         let state_dir = root.path("state_dir").unwrap_or_else(|| root.resolve("state"));
+        if let Err(problem) = state_dir::check(&state_dir) {
+            // Whoever serves finds it as well, when the book is opened.
+            root.problem_that_may_pass("state_dir", problem);
+        }
         let cache = cache::read(root);
         let tenants = tenant::read_all(root, now);
         version?;

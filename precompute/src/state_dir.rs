@@ -1,11 +1,22 @@
-//! What can be wrong with a file of the state directory.
+//! What can be wrong with the state directory and its files.
 //!
 //! Invariant: whatever is wrong is told with the file and a remedy. It does not know what the files hold.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{Access, access};
+
+/// The file of the book in there.
+pub(crate) const BOOK: &str = "book.redb";
+
+/// What helps where the directory is not as it must be.
+pub(crate) const OF_DIRECTORY: &str =
+    "make the directory and give it to the user that runs this program, or set `state_dir`";
+const OF_FILE: &str =
+    "give the file to the user that runs this program, or move it away: it is made anew from the sources";
 
 /// Why a file of the state directory cannot be used.
 #[derive(Debug)]
@@ -43,5 +54,75 @@ pub(crate) fn remedy(error: &redb::Error) -> Option<&'static str> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// What would keep the directory from being made or written, or the book in it from being opened, without a trace of the
+/// look: another process may be at work there.
+pub fn check(state_dir: &Path) -> Result<(), StateError> {
+    let is_absent = |place: &&Path| {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        fs::symlink_metadata(place).is_err_and(|error| absent.contains(&error.kind()))
+    };
+    // What is missing is made in the first directory above it that is there.
+    let there = state_dir.ancestors().find(|place| !is_absent(place)).unwrap_or(state_dir);
+    let what = if there == state_dir { "cannot be written" } else { "cannot be made" };
+    may_write_into(there).map_err(|error| {
+        let problem = format!("{what}: {}: {error}", there.display());
+        StateError::new(state_dir, problem, OF_DIRECTORY)
+    })?;
+    let book = state_dir.join(BOOK);
+    match fs::symlink_metadata(&book) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => may_open(&book).map_err(|error| StateError::new(&book, format!("cannot be opened: {error}"), OF_FILE)),
+    }
+}
+
+fn may_write_into(directory: &Path) -> io::Result<()> {
+    if !fs::metadata(directory)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+fn may_open(file: &Path) -> io::Result<()> {
+    if !fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    Ok(access(file, Access::READ_OK | Access::WRITE_OK)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_look_makes_nothing_and_finds_what_would_keep_a_book_from_being_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        check(&at("new/state")).unwrap();
+        assert!(!at("new").exists());
+        fs::create_dir(at("state")).unwrap();
+        check(&at("state")).unwrap();
+        fs::write(at("state/book.redb"), "").unwrap();
+        check(&at("state")).unwrap();
+
+        fs::write(at("file"), "").unwrap();
+        symlink("nowhere", at("link")).unwrap();
+        fs::create_dir_all(at("other/book.redb")).unwrap();
+        for (state_dir, wanted) in [
+            ("file", "cannot be written"),
+            ("file/state", "cannot be made"),
+            ("link", "cannot be written"),
+            ("link/state", "cannot be made"),
+            ("other", "book.redb: cannot be opened: it is no regular file"),
+        ] {
+            let problem = check(&at(state_dir)).unwrap_err().to_string();
+            assert!(problem.contains(at(state_dir).to_str().unwrap()) && problem.contains(wanted), "{problem}");
+            // And so it is.
+            crate::book::Book::open(&at(state_dir)).unwrap_err();
+        }
     }
 }

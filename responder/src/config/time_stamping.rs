@@ -6,7 +6,7 @@ use precompute::config::{Config as Common, Section};
 
 use crate::{
     limits,
-    tsa::{clock::ClockSource, clocks::Clocks, record},
+    tsa::{clock::ClockSource, clocks::Clocks, promised::Promised, record},
 };
 
 /// `[time_stamping]`
@@ -63,11 +63,17 @@ fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> O
     })
 }
 
-/// What each authority promises must be one that a clock can keep.
+/// What each authority promises must be one that a clock can keep, and that can be noted where it is kept across restarts.
 pub(super) fn check(root: &Section<'_>, own: &TimeStamping, common: &Common) {
     for (tenant, tsa) in common.tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))) {
         if let Err(problem) = Clocks::promise(own.lease, &tsa.policy).check() {
             root.problem("time_stamping", format_args!("of «{}/{}»: {problem}", tenant.name, tsa.name));
         }
+    }
+    let mut tsas = common.tenants.iter().flat_map(|tenant| &tenant.tsas);
+    if tsas.any(|tsa| tsa.policy.ordering)
+        && let Err(problem) = Promised::check(&common.state_dir)
+    {
+        root.problem_that_may_pass("state_dir", problem);
     }
 }

@@ -74,6 +74,17 @@ impl Promised {
         Self { path, noted: Mutex::new(noted) }
     }
 
+    /// What would keep it from being noted in a directory that can be written, without a trace of the look.
+    pub fn check(state_dir: &Path) -> Result<(), FileError> {
+        let path = state_dir.join(FILE);
+        // Whatever else has these names goes.
+        let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        match [&path, &partial(&path)].into_iter().find(|path| is_directory(path)) {
+            Some(place) => Err(refusal(place, &io::ErrorKind::IsADirectory.into())),
+            None => Ok(()),
+        }
+    }
+
     /// How far a token of this name may be ahead of UTC.
     pub fn former(&self, name: &Name) -> Duration {
         self.lock().get(name).map_or(*limits::CLOCK_ACCURACY_RANGE.end(), |note| note.accuracy)
@@ -110,20 +121,20 @@ impl Promised {
     fn replace(&self, noted: &mut BTreeMap<Name, Note>, by: BTreeMap<Name, Note>) -> Result<(), FileError> {
         let (before, after) = (text(noted), text(&by));
         if before != after {
-            self.write(&after).map_err(|error| {
-                FileError::new(
-                    &self.path,
-                    format_args!("what time-stamping authorities with `ordering` promise cannot be noted there: {error}; it needs a `state_dir` that this process may write, with room on its disk and no directory of this name"),
-                )
-            })?;
+            self.write(&after).map_err(|error| refusal(&self.path, &error))?;
         }
         *noted = by;
         Ok(())
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
-        let partial = self.path.with_extension("new");
-        let mut file = File::create(&partial)?;
+        let partial = partial(&self.path);
+        // What a start that was killed has left, or what would keep who opens it waiting.
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::create_new(&partial)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&partial, &self.path)?;
@@ -133,6 +144,21 @@ impl Promised {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Note>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Under which name it is written before it takes the place of the one before.
+fn partial(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+/// For operators.
+fn refusal(path: &Path, error: &io::Error) -> FileError {
+    FileError::new(
+        path,
+        format_args!(
+            "what time-stamping authorities with `ordering` promise cannot be noted there: {error}; it needs a `state_dir` that this process may write, with room on its disk and no directory by the name of `{FILE}` or `{FILE}.new`"
+        ),
+    )
 }
 
 /// The whole of a regular file: what is anything else may never end, or keep who reads it waiting.

@@ -2,7 +2,9 @@
 
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
 
-use ostia_tests::{Ask, Ca, Delegate, KeyKind, Signer, Site, Status, Tenant, programs, run, until};
+use ostia_tests::{
+    Ask, Ca, Delegate, KeyKind, Signer, Site, Status, Tenant, Tsa, TsaCertificate, programs, run, until,
+};
 
 use crate::ca_and_site;
 
@@ -24,6 +26,59 @@ fn a_proper_configuration_passes_the_check() {
     let checked = site.check();
     assert!(checked.status.success(), "{checked:?}");
     assert!(!site.dir().join("state").exists(), "a check leaves nothing behind");
+}
+
+/// A check said that everything was in order.
+#[test]
+fn a_state_directory_that_cannot_be_made_or_written_is_refused_by_a_check_too() {
+    let (_ca, site) = ca_and_site();
+    fs::write(site.dir().join("file"), "").unwrap();
+    fs::create_dir_all(site.dir().join("taken/book.redb")).unwrap();
+    let set =
+        |state: &str| site.edit_config(|text| text.replacen("state_dir = ", &format!("state_dir = {state:?} # "), 1));
+    for state in ["file", "file/state", "taken"] {
+        set(state);
+        let place = site.dir().join(state);
+        let remedy = if state == "taken" { "move" } else { "make the directory and give it to the user" };
+        site.is_refused(&[place.to_str().unwrap(), remedy]);
+        assert!(!site.dir().join("state").exists());
+    }
+    // Mended without the file being changed, so that a unit starts it again.
+    assert_eq!(site.check().status.code(), Some(1));
+    fs::remove_dir(site.dir().join("taken/book.redb")).unwrap();
+    assert!(site.check().status.success());
+
+    // By a user who may not write there.
+    fs::create_dir(site.dir().join("closed")).unwrap();
+    fs::set_permissions(site.dir().join("closed"), fs::Permissions::from_mode(0o555)).unwrap();
+    for state in ["closed", "closed/state"] {
+        set(state);
+        let mut check = Command::new("setpriv");
+        check.args(["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", "--"]);
+        let ended = run(check.arg(&programs().responder).args(["check", "--config"]).arg(site.config()));
+        let wanted = [":2: state_dir: ", "/closed", "Permission denied", "set `state_dir`"];
+        assert!(!ended.status.success() && wanted.iter().all(|wanted| ended.text.contains(wanted)), "{ended:?}");
+    }
+}
+
+#[test]
+fn where_tokens_are_in_order_a_directory_in_the_place_of_their_note_is_refused_by_a_check_too() {
+    let ca = Ca::new("Time-stamping CA");
+    let policy = "ordering = true\nsole_instance = true\nprecision = \"microseconds\"";
+    let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256)).set(policy);
+    let site = Site::new(&[Tenant::new("tests").tsa(&tsa)]);
+    for name in ["state/ordering", "state/ordering.new"] {
+        let place = site.dir().join(name);
+        let _ = fs::remove_dir_all(site.dir().join("state"));
+        fs::create_dir_all(&place).unwrap();
+        site.is_refused(&["state/ordering", "no directory by the name"]);
+        // Nobody needs it where there is no order.
+        site.edit_config(|text| text.replace("ordering = true", "ordering = false"));
+        assert!(site.check().status.success());
+        site.edit_config(|text| text.replace("ordering = false", "ordering = true"));
+        fs::remove_dir(&place).unwrap();
+    }
+    assert!(site.check().status.success());
 }
 
 #[test]

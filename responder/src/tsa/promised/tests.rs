@@ -156,3 +156,28 @@ proptest! {
         }
     }
 }
+
+/// A FIFO by the name of what is being written kept a start waiting for whoever would read it.
+#[test]
+fn what_stands_in_the_way_of_a_note_is_replaced_or_found_by_a_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["ordering", "ordering.new"] {
+        Promised::check(dir.path()).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at(name), rustix::fs::Mode::RWXU).unwrap();
+        Promised::check(dir.path()).unwrap();
+        let life = Life::begin(dir.path());
+        life.promise(&[(1, SECOND)], Duration::ZERO);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{name}");
+        fs::remove_file(at("ordering")).unwrap();
+
+        fs::create_dir(at(name)).unwrap();
+        let told = Promised::check(dir.path()).unwrap_err().to_string();
+        assert!(told.contains(at(name).to_str().unwrap()) && told.contains("no directory by the name"), "{told}");
+        let life = Life::begin(dir.path());
+        life.promised.promise(&[(self::name(1), SECOND)], life.begin).unwrap_err();
+        assert!(Promised::check(dir.path()).is_err(), "nothing is removed");
+        fs::remove_dir(at(name)).unwrap();
+        let _ = fs::remove_file(at("ordering.new"));
+    }
+}
