@@ -277,7 +277,7 @@ fn answering(c: &mut Criterion) {
             let surrogate = Some(Surrogate { issuer: world.issuer.surrogate(), serial: &world.serial });
             head::answer(
                 &mut out,
-                &Fields { times: &kept.times, etag: &etag, good: true, surrogate },
+                &Fields { times: &kept.times, etag: &etag, dated: true, surrogate },
                 900,
                 now,
                 &context,
