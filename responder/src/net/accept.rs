@@ -138,7 +138,8 @@ impl Drop for Leave {
 
 /// From now on nobody can begin to connect to `listener`, while those who have begun still can end what
 /// they began: their requests may be on the way. Who tries tries again in a second, and by then finds another
-/// server or none.
+/// server or none. Linux has taken such filters from anybody; kernels of late take them for TCP with CAP_NET_ADMIN alone,
+/// which is too much to ask for.
 pub fn refuse_new(listener: &Listener) -> io::Result<()> {
     // The TCP flags are in the octet at 13: a segment with SYN and without ACK is dropped, all others pass.
     let [load_octet, and, jump_if_equal, give] = [0x30, 0x54, 0x15, 0x06];

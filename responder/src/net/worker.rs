@@ -277,10 +277,19 @@ impl Worker {
     /// Stops listening without turning away anybody who has connected.
     async fn close(worker: &Rc<Self>, listeners: Vec<(Rc<Listener>, Rc<End>)>) {
         let own = || listeners.iter().filter(|(listener, _)| !listener.inherited);
+        // For each of them the same; told once, by the first worker.
+        let mut problem = None;
         for (listener, _) in own() {
-            if let Err(error) = accept::refuse_new(listener) {
-                warn!(%error, "who connects in the last moment may be reset");
-            }
+            problem = accept::refuse_new(listener).err().or(problem);
+        }
+        match problem.filter(|_| worker.number == 0) {
+            Some(error) if error.kind() == io::ErrorKind::PermissionDenied => info!(
+                "who connects in the last moment may be reset: this kernel lets only a process with CAP_NET_ADMIN turn \
+                 new connections away before it stops listening. Nobody is reset where a balancer is told before the \
+                 stop, or where the sockets are those of a systemd socket unit, which goes on listening"
+            ),
+            Some(error) => warn!(%error, "who connects in the last moment may be reset"),
+            None => {}
         }
         if own().next().is_some() {
             sleep(limits::HANDSHAKE_ALLOWANCE).await;
