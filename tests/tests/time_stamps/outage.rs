@@ -274,6 +274,34 @@ fn an_authority_whose_certificate_has_ended_says_so_and_sends_nobody_to_ask_agai
 }
 
 #[test]
+fn an_unchecked_clock_that_is_set_back_is_logged_counted_and_recorded() {
+    let ca = Ca::new("CA");
+    let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+    let site = Site::new(&[Tenant::new("tests").tsa(&tsa)]);
+    site.edit_config(|text| text.replace("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens.jsonl\"\n"));
+    let clock = FakeClock::new(site.dir());
+    let responder =
+        clock.environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value)).start();
+    let ask = || Query::new(1).at(responder.http(), "/tsa");
+    let recorded = |to: &str| {
+        let text = fs::read_to_string(responder.site.dir().join("tokens.jsonl")).unwrap();
+        let is_it = |line: &str| line.contains("\"type\":\"clock\"") && line.contains(&format!("\"to\":\"{to}\""));
+        text.lines().any(is_it).then_some(())
+    };
+    let count = |to: &str| responder.metric("ostia_tsa_clock_transitions_total", &format!("to=\"{to}\""));
+    ask().granted();
+    clock.set("-100s");
+    until("it is recorded", PATIENCE, || recorded("behind"));
+    assert!(responder.log().contains("time is not told: the clock was set back"), "{}", responder.log());
+    assert_eq!((count("behind"), count("trusted")), (1.0, 0.0));
+    ask().expect_rejection("timeNotAvailable");
+    clock.set("+0");
+    until("it is recorded", PATIENCE, || recorded("trusted"));
+    ask().granted();
+    assert_eq!((count("behind"), count("trusted")), (1.0, 1.0));
+}
+
+#[test]
 fn an_unchecked_clock_is_warned_of_at_the_start_and_told_by_readiness_and_metrics() {
     let ca = Ca::new("CA");
     let tsa =

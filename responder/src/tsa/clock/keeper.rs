@@ -70,10 +70,14 @@ impl Keeper {
                 Box::new(move |deadline| chrony.read(deadline))
             }
             ClockSource::Unchecked => {
-                for clock in &watched {
-                    clock.board.write(Ok(Lease::unchecked(&clock.policy)));
-                }
-                return Ok(Self { stop: None, thread: None, watched });
+                let mut watches: Vec<_> = watched.iter().map(|clock| Watch::unchecked(Arc::clone(clock))).collect();
+                let mut hook = hook;
+                return Self::start_looking(watched, move || {
+                    for watch in &mut watches {
+                        let now = watch.clock.clocks.read_together();
+                        watch.look(now).iter().for_each(&mut hook);
+                    }
+                });
             }
         };
         Self::start_asking(ask, watched, hook)
@@ -81,19 +85,29 @@ impl Keeper {
 
     /// The same with any source.
     pub(super) fn start_asking(ask: Ask, watched: Vec<Arc<Clock>>, hook: Hook) -> io::Result<Self> {
-        let lease = watched.iter().map(|clock| clock.policy.lease).min().unwrap_or(limits::CLOCK_LEASE);
-        let interval = lease / limits::CLOCK_READINGS_A_LEASE;
         let watches = watched.iter().map(|clock| Watch::new(Arc::clone(clock))).collect();
-        let mut looks = Looks { ask, watches, hook, interval };
-        looks.look();
+        let mut looks = Looks { ask, watches, hook, interval: interval(&watched) };
+        Self::start_looking(watched, move || looks.look())
+    }
+
+    /// Looks once before it returns, then again and again.
+    fn start_looking(watched: Vec<Arc<Clock>>, mut look: impl FnMut() + Send + 'static) -> io::Result<Self> {
+        let interval = interval(&watched);
+        look();
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("clock".into()).spawn(move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                looks.look();
+                look();
             }
         })?;
         Ok(Self { stop: Some(stop), thread: Some(thread), watched })
     }
+}
+
+/// How often these are looked at.
+fn interval(watched: &[Arc<Clock>]) -> Duration {
+    let lease = watched.iter().map(|clock| clock.policy.lease).min().unwrap_or(limits::CLOCK_LEASE);
+    lease / limits::CLOCK_READINGS_A_LEASE
 }
 
 impl Drop for Keeper {
@@ -142,6 +156,23 @@ impl Watch {
         Self { clock, seen: Seen::default(), verdict: Err(NotTrusted::Unread) }
     }
 
+    /// Of a clock that nobody checks: its lease is given once, for ever.
+    pub(super) fn unchecked(clock: Arc<Clock>) -> Self {
+        let verdict = Ok(Lease::unchecked(&clock.policy));
+        clock.board.write(verdict);
+        Self { clock, seen: Seen::default(), verdict }
+    }
+
+    /// Of such a clock: whether it was set back behind what has been told, or is past that again.
+    pub(super) fn look(&mut self, now: Moment) -> Option<Transition> {
+        let monotone = &self.clock.monotone;
+        let lease = Lease::unchecked(&self.clock.policy);
+        let after = lease.read(now, |time| monotone.would_raise(time)).map(|_| ());
+        let before = self.verdict.map(|_| ());
+        self.verdict = after.map(|()| lease);
+        self.change(before, after, now, &Ok(None))
+    }
+
     /// Takes what the source said; it was asked at `asked`, and both clocks were read after it had answered. Gives what
     /// has changed since the last time, in order: a lease that ended in between was silence, however short.
     pub(super) fn take(&mut self, said: &io::Result<Discipline>, asked: i64, now: Moment) -> [Option<Transition>; 2] {
@@ -152,9 +183,10 @@ impl Watch {
             Err(_) => unanswered(seen, self.verdict, now, stepped),
         };
         self.clock.board.write(verdict);
-        let (discipline, problem) = (said.as_ref().ok().copied(), said.as_ref().err().map(ToString::to_string));
+        let heard_now = said.as_ref().map(|said| Some(*said)).map_err(ToString::to_string);
+        let (discipline, problem) = (said.as_ref().ok().copied(), heard_now.as_ref().err().cloned());
         let mut heard = self.clock.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        *heard = Heard { discipline: discipline.or(heard.discipline), problem: problem.clone() };
+        *heard = Heard { discipline: discipline.or(heard.discipline), problem };
         drop(heard);
 
         let ended = self.verdict.is_ok_and(|lease| lease.until <= now.monotonic);
@@ -162,15 +194,25 @@ impl Watch {
         let between = if ended { Err(NotTrusted::Silent) } else { before };
         let after = verdict.map(|_| ());
         self.verdict = verdict;
-        let (source, accuracy) = (self.clock.source, policy.accuracy);
-        [(before, between), (between, after)].map(|(from, to)| {
-            (from != to).then(|| {
-                let (unix_nanos, problem) = (now.wall, problem.clone());
-                let transition = Transition { unix_nanos, source, accuracy, from, to, discipline, problem };
-                transition.log();
-                self.clock.transitions[to.map_or_else(|reason| 1 + reason as usize, |()| 0)].fetch_add(1, Relaxed);
-                transition
-            })
+        [(before, between), (between, after)].map(|(from, to)| self.change(from, to, now, &heard_now))
+    }
+
+    /// Logs and counts a change of the verdict, if it is one; `said` is what the source did, or why not.
+    fn change(
+        &self,
+        from: Result<(), NotTrusted>,
+        to: Result<(), NotTrusted>,
+        now: Moment,
+        said: &Result<Option<Discipline>, String>,
+    ) -> Option<Transition> {
+        (from != to).then(|| {
+            let Clock { source, policy, .. } = &*self.clock;
+            let (discipline, problem) = (said.as_ref().ok().copied().flatten(), said.as_ref().err().cloned());
+            let (unix_nanos, source, accuracy) = (now.wall, *source, policy.accuracy);
+            let transition = Transition { unix_nanos, source, accuracy, from, to, discipline, problem };
+            transition.log();
+            self.clock.transitions[to.map_or_else(|reason| 1 + reason as usize, |()| 0)].fetch_add(1, Relaxed);
+            transition
         })
     }
 }

@@ -23,6 +23,11 @@ impl Monotone {
         // One word: all threads see its changes in one order, without further ordering.
         self.0.fetch_max(time, Relaxed).max(time)
     }
+
+    /// What [`Self::raise`] would give, for who only looks: what is not told holds nobody up afterwards.
+    pub fn would_raise(&self, time: i64) -> i64 {
+        self.0.load(Relaxed).max(time)
+    }
 }
 
 #[cfg(test)]

@@ -160,6 +160,28 @@ fn an_unchecked_clock_is_told_as_it_is_but_never_goes_back() {
     assert_eq!(clock.now(), Err(NotTrusted::Unread), "nobody keeps it");
 }
 
+/// Tokens stopped, and neither log nor metrics nor the record said so.
+#[test]
+fn an_unchecked_clock_that_is_set_back_is_told_of_as_any_other() {
+    let clock = Arc::new(Clock::new(ClockSource::Unchecked, POLICY, Clocks::new(), Arc::default()));
+    let mut watch = Watch::unchecked(Arc::clone(&clock));
+    let at = |millis: i64| Moment { monotonic: 0, wall: (1_700_000_000_000 + millis) * MS };
+    let count = |label: &str| clock.state().transitions.into_iter().find(|(name, _)| *name == label).unwrap().1;
+    assert_eq!(watch.look(at(0)), None, "it is warned of at the start");
+    // Nobody was told a time while it was ahead.
+    assert_eq!(watch.look(at(5000)), None);
+    assert_eq!(watch.look(at(0)), None);
+    clock.at(at(5000)).unwrap();
+    assert_eq!(watch.look(at(4500)), None, "within the accuracy");
+    let behind = watch.look(at(2000)).unwrap();
+    assert_eq!((behind.from, behind.to, behind.source.label()), (Ok(()), Err(NotTrusted::Behind), "unchecked"));
+    assert_eq!(watch.look(at(2250)), None, "told once");
+    assert_eq!(clock.at(at(2250)).map(|_| ()), Err(NotTrusted::Behind));
+    let again = watch.look(at(5000)).unwrap();
+    assert_eq!((again.from, again.to), (Err(NotTrusted::Behind), Ok(())));
+    assert_eq!((count("behind"), count("trusted")), (1, 1));
+}
+
 #[test]
 fn the_kernels_word_is_the_verdict() {
     let (keeper, clocks) = start(ClockSource::Kernel, &[POLICY], &Arc::default(), Box::new(|_| ())).unwrap();
