@@ -5,6 +5,8 @@ use std::{
     fs,
     path::Path,
     sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    thread,
+    time::Duration,
 };
 
 use ostia_tests::{FakeClock, Responder, http::Connection, until};
@@ -15,10 +17,14 @@ use crate::PATIENCE;
 /// Octets after which a file is ended: the least that may be configured, some 200 lines.
 const OCTETS: u64 = 64 << 10;
 
+/// What each client waits between two tokens, so that a busy disk keeps up with them: what becomes of lines where it does
+/// not is in `faults`.
+const PACE: Duration = Duration::from_millis(1);
+
 /// Gets tokens with three clients until `enough` says so; their serial numbers.
 fn stamp_until(responder: &Responder, mut enough: impl FnMut() -> bool) -> HashSet<String> {
     let (done, next) = (AtomicBool::new(false), AtomicU32::new(0));
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let clients: Vec<_> = (0..3)
             .map(|_| {
                 scope.spawn(|| {
@@ -26,6 +32,7 @@ fn stamp_until(responder: &Responder, mut enough: impl FnMut() -> bool) -> HashS
                     let mut given = Vec::new();
                     while !done.load(Relaxed) {
                         given.push(super::serial_of(&mut connection, next.fetch_add(1, Relaxed)));
+                        thread::sleep(PACE);
                     }
                     given
                 })
