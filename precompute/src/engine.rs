@@ -232,7 +232,7 @@ impl Engine {
     /// ones are filled from the book and their sources. `agree` gets the states that there would be, in the order of
     /// [`Config::issuers`], while the former ones are still followed; false where it does not want them. Then, and after
     /// an error, everything is as it was. When it returns, the new states hold every revocation that the former ones did, also
-    /// those that came meanwhile. The state directory stays the one that was opened.
+    /// those that came meanwhile; but for sources that take longer than [`limits::RELOAD_READ_MAX`] to read once more. The state directory stays the one that was opened.
     pub fn change(
         &mut self,
         config: &Config,
@@ -265,7 +265,7 @@ impl Engine {
         }
         drop(former);
         let begun = Instant::now();
-        while !self.issuers.iter().all(Follower::has_taken_over) && begun.elapsed() < limits::TAKE_OVER_MAX {
+        while self.issuers.iter().any(|follower| begun.elapsed() < follower.patience()) {
             std::thread::sleep(limits::TAKE_OVER_LOOK);
         }
         Ok(true)

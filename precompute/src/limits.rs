@@ -101,11 +101,10 @@ pub const FOLLOWERS_END_MAX: Duration = Duration::from_secs(3);
 /// How often it looks whether they are done.
 pub const FOLLOWERS_END_LOOK: Duration = Duration::from_millis(5);
 
-/// How long a reload waits until those who follow changed sources of an issuer have taken over what the former ones revoked
-/// last: two looks at the sources take less than half a second. Who reads something long just then does it when that is
-/// read.
-pub const TAKE_OVER_MAX: Duration = Duration::from_secs(5);
-/// How often it looks whether they have.
+/// How long a reload waits for the end of who followed the former sources of an issuer, so that what that one revokes last is
+/// taken over: what is read by then is shown in less than half a second, or in the time that a pass takes.
+pub const FORMER_END_MAX: Duration = Duration::from_secs(5);
+/// How often it looks whether that is done.
 pub const TAKE_OVER_LOOK: Duration = Duration::from_millis(5);
 
 /// How long sources may go without a look before that is told: reading three million lines takes as long.

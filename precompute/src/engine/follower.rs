@@ -32,11 +32,13 @@ pub(super) struct Follower {
     /// Whether the book knew it at the start.
     known: bool,
     /// Until the thread has it.
-    watched: Option<Watched>,
+    pub(super) watched: Option<Watched>,
     /// Gone when `watched` is, wherever it was.
     alive: Weak<()>,
     /// Gone when nothing is to be taken over any more from who followed other sources of this issuer.
     taking_over: Weak<()>,
+    /// Gone when that one is.
+    former_alive: Weak<()>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
@@ -50,6 +52,7 @@ impl Follower {
             known: watched.is_known(),
             alive: Arc::downgrade(&watched.alive),
             taking_over: Weak::new(),
+            former_alive: Weak::new(),
             watched: Some(watched),
             stop: Arc::default(),
             thread: None,
@@ -59,15 +62,24 @@ impl Follower {
     /// Has it take over, before it is started, what `former` revokes until its end.
     pub(super) fn take_over(&mut self, former: &Self) {
         if let Some(watched) = &mut self.watched {
-            let (former, taking_over) = Former::new(former.state.clone(), Weak::clone(&former.alive));
+            let alive = Weak::clone(&former.alive);
+            let (former, taking_over) = Former::new(former.state.clone(), Weak::clone(&alive));
             watched.former = Some(former);
             self.taking_over = taking_over;
+            self.former_alive = alive;
         }
     }
 
-    /// Whether that is over.
-    pub(super) fn has_taken_over(&self) -> bool {
-        self.taking_over.strong_count() == 0
+    /// How long a reload waits for that; no time once it is over. One who was stopped and does not end hangs, and shows nothing
+    /// that could be missed; else this one is in the middle of a pass.
+    pub(super) fn patience(&self) -> Duration {
+        if self.taking_over.strong_count() == 0 {
+            Duration::ZERO
+        } else if self.former_alive.strong_count() > 0 {
+            limits::FORMER_END_MAX
+        } else {
+            limits::RELOAD_READ_MAX
+        }
     }
 
     /// Starts the thread, which tells the outcome of its first pass with `place`, and goes on if that is good enough.

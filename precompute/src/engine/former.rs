@@ -29,7 +29,7 @@ pub(super) struct Former {
 }
 
 impl Former {
-    /// Of whom `alive` is dropped by, once it has ended. The second value is gone after the last look.
+    /// Of the one whose thread drops what `alive` points to when it ends. The second value is gone after the last look.
     pub(super) fn new(state: IssuerState, alive: Weak<()>) -> (Self, Weak<()>) {
         let awaited = Arc::new(());
         let gone = Arc::downgrade(&awaited);
@@ -54,7 +54,7 @@ impl Former {
     }
 }
 
-/// What is finally revoked in `former` and not in `records`.
+/// What is finally revoked in `former` and not in `records`, in order of serial.
 fn revoked_only_in(former: &Records, records: &Records) -> Vec<Change> {
     let mut changes = Vec::new();
     for segment in 0..SEGMENTS {
@@ -66,5 +66,6 @@ fn revoked_only_in(former: &Records, records: &Records) -> Vec<Change> {
             }
         });
     }
+    changes.sort_unstable_by_key(|change| change.serial);
     changes
 }

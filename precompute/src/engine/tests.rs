@@ -372,3 +372,20 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
     let book = world.restart();
     assert_eq!([1, 4, 5].map(|serial| book.status(serial)), [Some(FINAL); 3]);
 }
+
+#[test]
+fn a_reload_waits_for_who_still_takes_over_and_not_long_for_a_former_one_that_hangs() {
+    let world = World::with_index();
+    let open = || {
+        let subject = subject("tenant", &world.ca, world.watched.sources());
+        Watched::open(&mut lock(&world.book), subject).unwrap()
+    };
+    let (mut former, mut fresh) = (Follower::new(open()), Follower::new(open()));
+    assert_eq!(fresh.patience(), Duration::ZERO, "nobody was there before");
+    fresh.take_over(&former);
+    assert_eq!(fresh.patience(), limits::FORMER_END_MAX);
+    former.watched = None; // its thread has ended
+    assert_eq!(fresh.patience(), limits::RELOAD_READ_MAX);
+    fresh.watched.as_mut().unwrap().look(&world.book, Accepted::default(), &Stop::default());
+    assert_eq!(fresh.patience(), Duration::ZERO);
+}
