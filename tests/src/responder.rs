@@ -1,12 +1,16 @@
 //! The built responder as a process: configured, started, asked, killed.
 
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs::{self, File},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -236,9 +240,16 @@ fn own_address() -> IpAddr {
     Ipv4Addr::new(127, high | 0x40, low, (NEXT.fetch_add(1, Ordering::Relaxed) % 250) as u8 + 1).into()
 }
 
-/// An address that nobody listens on now.
+/// An address that nobody listens on now, and that was given to nobody in this process: the kernel may name a port that is
+/// free twice in a row.
 pub fn free_port(ip: IpAddr) -> SocketAddr {
-    TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).unwrap()
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = TcpListener::bind((ip, 0)).and_then(|listener| listener.local_addr()).unwrap();
+        if GIVEN.lock().unwrap().insert(address) {
+            return address;
+        }
+    }
 }
 
 /// A running responder. Killed when dropped.
