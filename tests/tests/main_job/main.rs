@@ -5,7 +5,7 @@
 //! of sources in `doubt`, what survives in `restart`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
 //! who signs in `signers`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, how keys are made
-//! and tried in `keys`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
+//! and tried in `keys`, what wrong input is told in `messages`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
@@ -21,6 +21,7 @@ mod hostile;
 mod http;
 mod keys;
 mod listeners;
+mod messages;
 mod misses;
 mod ml_dsa;
 mod operators;

@@ -1,0 +1,5 @@
+//! Addresses and sockets.
+
+use super::Row;
+
+pub(super) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! What the CA keeps.
+
+use super::Row;
+
+pub(super) const ROWS: &[Row] = &[];
