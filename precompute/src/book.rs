@@ -2,71 +2,66 @@
 //!
 //! Purpose: keep what sources said, so that a process that is killed at any instant finds again
 //! all it had acknowledged. Invariant: [`Book::commit`] has returned if and only if the whole
-//! batch is on disk; a batch is there as a whole or not at all. It does not know sources or
+//! batch is on disk; a batch is there as a whole or not at all; what leaves the book is what was written: all of an
+//! issuer is under one seal, which is written in the same commit and compared when it is loaded. It does not know sources or
 //! policies, and does not judge a change.
 //!
 //! One redb file. Records are keyed by the issuer's number in this file and the serial, so
-//! that an issuer's records lie together and in order.
+//! that an issuer's records lie together and in order. The number never leaves this room: outside an issuer is known
+//! by its [`IssuerId`], and the file by its [`Identity`]. Whoever writes says for which file the batch is meant, so
+//! that one that was exchanged under a running process is never taken for the one before.
 
 mod codec;
+mod issuer_id;
+mod layout;
+mod overlay;
+mod salvage;
+mod seal;
+
+pub use self::{
+    issuer_id::IssuerId,
+    layout::Identity,
+    salvage::{Salvaged, salvage},
+};
 
 use std::{
+    fs::{self, File, OpenOptions},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
-use self::codec::{decode, decode_mark, encode, encode_mark, key};
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+use tracing::warn;
 
+use self::{
+    codec::{decode, decode_mark, encode, encode_mark, key, mark_key, range},
+    layout::{
+        COMPLETE, CRL_MARKS, DELTA, FORMAT, ISSUERS, KEY, META, Made, RECORDS, SEALS, TENANTS, Unready, VERIFIED,
+        damaged, issuer_seal, make_ready,
+    },
+    overlay::Overlay,
+    seal::{Kind, Seal},
+};
 use crate::{
     limits,
     pki::{Record, Serial, UnixTime},
     records::Change,
-    source::{CrlMark, CrlMarks, CrlNumber},
-    state_dir::{BOOK, OF_DIRECTORY, StateError, remedy},
+    source::{CrlMark, CrlMarks},
+    state_dir::{
+        BOOK, OF_DIRECTORY, StateError,
+        damage::{Broken, guarded},
+        remedy,
+    },
 };
-
-/// Numbers that stand for the whole file.
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// Fingerprint of an issuer → its number in this file.
-const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
-/// Issuer number → when its sources were last known to be in order.
-const VERIFIED: TableDefinition<'_, u32, u64> = TableDefinition::new("verified");
-/// Issuer number → fingerprint of the issuer without its tenant, and the tenant's name.
-const TENANTS: TableDefinition<'_, u32, (&[u8; 32], &str)> = TableDefinition::new("tenants");
-/// Issuer number, serial → status, reason, revocation time, end of validity, version.
-const RECORDS: TableDefinition<'_, &[u8; KEY], &[u8; VALUE]> = TableDefinition::new("records");
-/// Issuer number → number of the newest complete CRL that was taken: where an earlier version left it.
-const CRL_NUMBERS: TableDefinition<'_, u32, &[u8; 20]> = TableDefinition::new("crl-numbers");
-/// Issuer number and kind of CRL → whether it has a number, the number, thisUpdate, digest of the newest one taken.
-const CRL_MARKS: TableDefinition<'_, (u32, u8), &[u8; MARK]> = TableDefinition::new("crl-marks");
-
-const KEY: usize = 4 + Serial::MAX_OCTETS;
-const VALUE: usize = 2 + 8 + 8 + 8;
-const MARK: usize = 1 + 20 + 8 + 32;
-/// Kinds of CRL.
-const COMPLETE: u8 = 0;
-const DELTA: u8 = 1;
-
-/// The layout of this file; another one is refused rather than misread.
-const FORMAT: u64 = 1;
-
-/// An issuer's number in one book.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct IssuerNumber(u32);
-
-impl IssuerNumber {
-    /// The number itself.
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
 
 /// Changes of one issuer's records that belong together.
 #[derive(Debug)]
 pub struct Batch<'a> {
     /// Whose records.
-    pub issuer: IssuerNumber,
+    pub issuer: &'a IssuerId,
+    /// The file that they are meant for.
+    pub book: Identity,
     /// Fastest in order of serial.
     pub changes: &'a [Change],
     /// The CRLs that they come from.
@@ -75,22 +70,70 @@ pub struct Batch<'a> {
     pub verified: Option<UnixTime>,
 }
 
+/// What a book holds of an issuer beside its records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// Whether it knows the issuer at all.
+    pub known: bool,
+    /// The newest CRLs taken.
+    pub crl_marks: CrlMarks,
+    /// When the sources were last known to be in order.
+    pub verified: Option<UnixTime>,
+    /// The file that it was read from.
+    pub book: Identity,
+}
+
 /// The open file. Another process cannot open it meanwhile.
 #[derive(Debug)]
 pub struct Book {
     path: PathBuf,
-    database: Option<Database>,
+    open: Option<Open>,
+    /// What the file was when it was last used; `None` before it was opened.
+    seen: Option<Made>,
+    /// Whether this process has written it, and so has in memory all that it holds of the issuers configured.
+    is_ours: bool,
+    /// Whether it is only looked at, beside the process that has it.
+    is_look: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    database: Database,
+    file: FileId,
+}
+
+/// Device and inode.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self(metadata.dev(), metadata.ino())
+    }
 }
 
 impl Book {
     /// Opens `book.redb` in the state directory; both are made where missing.
     pub fn open(state_dir: &Path) -> Result<Self, StateError> {
-        let path = state_dir.join(BOOK);
-        std::fs::create_dir_all(state_dir)
+        fs::create_dir_all(state_dir)
             .map_err(|error| StateError::new(state_dir, format!("cannot be made: {error}"), OF_DIRECTORY))?;
-        let mut book = Self { path, database: None };
-        book.database()?;
+        let mut book = Self { path: state_dir.join(BOOK), open: None, seen: None, is_ours: false, is_look: false };
+        book.ready()?;
         Ok(book)
+    }
+
+    /// The book as it is now, also while another process has it; `None` where there is none. Nothing is written. What is
+    /// read of it may fail with an error because the other process is writing: then look again.
+    pub fn look(state_dir: &Path) -> Result<Option<Self>, StateError> {
+        let path = state_dir.join(BOOK);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(describe(&path, &redb::Error::Io(error), false)),
+        };
+        let mut book = Self { path, open: None, seen: None, is_ours: false, is_look: true };
+        book.take_up(file, |file| database().create_with_backend(Overlay::new(file)?))?;
+        Ok(Some(book))
     }
 
     /// The directory in which it lies.
@@ -101,88 +144,121 @@ impl Book {
     /// A book that can never be opened, beside the one in `state_dir`.
     #[cfg(test)]
     pub(crate) fn lost(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("absent/book.redb"), database: None }
+        Self { path: state_dir.join("absent/book.redb"), open: None, seen: None, is_ours: false, is_look: false }
     }
 
-    /// The open database, opened anew after a failed write (which closes it: what redb holds in
-    /// memory can then no longer be trusted, what it has on disk can).
-    fn database(&mut self) -> Result<&Database, StateError> {
-        if self.database.is_none() {
-            self.database = Some(open_database(&self.path)?);
+    /// Sees to it that the file is open that lies in its place. One that is gone is made anew. One that was exchanged, or
+    /// is older than what was last written, gets an identity that nobody has seen.
+    fn ready(&mut self) -> Result<Made, StateError> {
+        if !self.is_look && self.open.as_ref().is_some_and(|open| !lies_at(&self.path, open.file)) {
+            warn!(file = %self.path.display(), "the book was moved or removed under the running process");
+            self.close();
         }
-        self.database.as_ref().ok_or_else(|| StateError::new(&self.path, "is closed", "restart"))
+        if let (Some(_), Some(made)) = (&self.open, self.seen) {
+            return Ok(made);
+        }
+        if self.is_look {
+            return Err(describe(&self.path, &damaged("it changed while it was looked at"), false));
+        }
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
+        let file = file.map_err(|error| describe(&self.path, &redb::Error::Io(error), self.is_ours))?;
+        self.take_up(file, |file| database().create_file(file))
     }
 
-    /// Runs `step` on the database; on an error closes it.
-    fn run<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StateError> {
-        let result = step(self.database()?);
-        result.map_err(|error| {
-            self.database = None;
-            describe(&self.path, &error)
-        })
-    }
-
-    /// The number of the issuer with this fingerprint, given out at the first call.
-    pub fn issuer(&mut self, fingerprint: &[u8; 32]) -> Result<IssuerNumber, StateError> {
-        self.run(|database| {
-            let mut transaction = database.begin_write()?;
-            transaction.set_quick_repair(true);
-            let number = {
-                let mut issuers = transaction.open_table(ISSUERS)?;
-                let known = issuers.get(fingerprint)?.map(|guard| guard.value());
-                match known {
-                    Some(number) => number,
-                    None => {
-                        let number = redb::ReadableTableMetadata::len(&issuers)? as u32;
-                        issuers.insert(fingerprint, number)?;
-                        number
-                    }
-                }
-            };
-            transaction.commit()?;
-            Ok(IssuerNumber(number))
-        })
-    }
-
-    /// When the sources of `issuer` were last known to be in order.
-    pub fn verified(&mut self, issuer: IssuerNumber) -> Result<Option<UnixTime>, StateError> {
-        self.run(|database| {
-            let verified = database.begin_read()?.open_table(VERIFIED)?.get(issuer.0)?;
-            Ok(verified.map(|time| UnixTime(time.value())))
-        })
-    }
-
-    /// Notes whose issuer this is: `issuer_fingerprint` is the same for every tenant.
-    pub fn note_tenant(
+    fn take_up(
         &mut self,
-        number: IssuerNumber,
-        issuer_fingerprint: &[u8; 32],
-        tenant: &str,
-    ) -> Result<(), StateError> {
-        self.run(|database| {
-            let known = database.begin_read()?.open_table(TENANTS)?.get(number.0)?.is_some();
-            if known {
-                return Ok(());
+        file: File,
+        open: impl FnOnce(File) -> Result<Database, redb::DatabaseError>,
+    ) -> Result<Made, StateError> {
+        let before = self.seen;
+        let opened = guarded(|| {
+            let id = FileId::of(&file.metadata()?);
+            let database = open(file)?;
+            let made = match make_ready(&database) {
+                Ok(made) => made,
+                Err(Unready::Redb(error)) => return Err(error),
+                Err(Unready::Format(format)) => return Ok(Err(format)),
+            };
+            // Also one that this process has had before: what was written since is missing in it.
+            let is_same =
+                before.is_none_or(|before| before.identity == made.identity && before.version <= made.version);
+            let made = if is_same { made } else { Made { identity: layout::rename(&database)?, ..made } };
+            Ok(Ok((Open { database, file: id }, made)))
+        });
+        let (open, made) = match opened {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(format)) => {
+                let problem = format!("was written in format {format}, this program reads format {FORMAT}");
+                let remedy = "use the program version that wrote it, or move it away: it is made anew from the sources";
+                return Err(StateError::new(&self.path, problem, remedy));
             }
-            let mut transaction = database.begin_write()?;
-            transaction.set_quick_repair(true);
-            transaction.open_table(TENANTS)?.insert(number.0, (issuer_fingerprint, tenant))?;
-            Ok(transaction.commit()?)
+            Err(broken) => return Err(self.broken(broken)),
+        };
+        if before.is_some_and(|before| before.identity != made.identity) {
+            warn!(
+                file = %self.path.display(),
+                "another book lies there than the one that this process has written; all that is known is written into it"
+            );
+        }
+        self.open = Some(open);
+        self.seen = Some(made);
+        Ok(made)
+    }
+
+    fn broken(&self, broken: Broken) -> StateError {
+        describe(&self.path, &broken.into(), self.is_ours)
+    }
+
+    /// It may panic once more when it is closed.
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            let _ = guarded(|| {
+                drop(open);
+                Ok(())
+            });
+        }
+    }
+
+    /// Runs `step` on the database; on an error closes it: what redb holds in memory can then no longer be trusted, what
+    /// it has on disk can. It is opened anew at the next call.
+    fn run<T>(&mut self, step: impl FnOnce(&Database, Made) -> Result<T, redb::Error>) -> Result<T, StateError> {
+        let made = self.ready()?;
+        let Some(open) = &self.open else { return Err(describe(&self.path, &damaged("it is closed"), self.is_ours)) };
+        guarded(|| step(&open.database, made)).map_err(|broken| {
+            self.close();
+            self.broken(broken)
         })
     }
 
-    /// Tenants under whose names the book holds records of the issuer with this fingerprint.
-    pub fn tenants_of(&mut self, issuer_fingerprint: &[u8; 32]) -> Result<Vec<String>, StateError> {
-        self.run(|database| {
-            let transaction = database.begin_read()?;
-            let (tenants, records) = (transaction.open_table(TENANTS)?, transaction.open_table(RECORDS)?);
+    /// Which file lies in the place of the book now; opened, or made, if need be.
+    pub fn identity(&mut self) -> Result<Identity, StateError> {
+        Ok(self.ready()?.identity)
+    }
+
+    /// Calls `each` with every record of `issuer`, in order of serial. After an error nothing that it was called with
+    /// counts.
+    pub fn load(&mut self, issuer: &IssuerId, each: impl FnMut(Serial, Record)) -> Result<Held, StateError> {
+        // What is loaded is not in memory yet, whatever else is.
+        let is_ours = std::mem::take(&mut self.is_ours);
+        let held = self.run(|database, made| load(database, made, issuer, each));
+        self.is_ours = is_ours;
+        held
+    }
+
+    /// Other tenants under whose names the book holds records of this issuer.
+    pub fn other_tenants(&mut self, issuer: &IssuerId) -> Result<Vec<String>, StateError> {
+        self.run(|database, _| {
+            let read = database.begin_read()?;
+            let (tenants, records) = (read.open_table(TENANTS)?, read.open_table(RECORDS)?);
             let mut found = Vec::new();
             for entry in tenants.iter()? {
                 let (number, whose) = entry?;
                 let (fingerprint, tenant) = whose.value();
-                let issuer = IssuerNumber(number.value());
-                let (first, last) = (key(issuer, [0; 20]), key(issuer, [0xff; 20]));
-                if fingerprint == issuer_fingerprint && records.range::<&[u8; KEY]>(&first..=&last)?.next().is_some() {
+                let (first, last) = range(number.value());
+                if fingerprint == issuer.issuer()
+                    && tenant != issuer.tenant()
+                    && records.range::<&[u8; KEY]>(&first..=&last)?.next().is_some()
+                {
                     found.push(tenant.to_owned());
                 }
             }
@@ -190,140 +266,204 @@ impl Book {
         })
     }
 
-    /// Calls `each` with every record of `issuer`, in order of serial.
-    pub fn load(&mut self, issuer: IssuerNumber, mut each: impl FnMut(Serial, Record)) -> Result<(), StateError> {
-        self.run(|database| {
-            let records = database.begin_read()?.open_table(RECORDS)?;
-            let (first, last) = (key(issuer, [0; 20]), key(issuer, [0xff; 20]));
-            for entry in records.range::<&[u8; KEY]>(&first..=&last)? {
-                let (key, value) = entry?;
-                if let Some((serial, record)) = decode(key.value(), value.value()) {
-                    each(serial, record);
-                }
-            }
-            Ok(())
+    /// Whoever it holds records of, as far as it knows their tenants.
+    fn issuers(&mut self) -> Result<Vec<IssuerId>, StateError> {
+        self.run(|database, _| {
+            let tenants = database.begin_read()?.open_table(TENANTS)?;
+            let issuer = |(issuer, tenant): (&[u8; 32], &str)| IssuerId::new(tenant, *issuer);
+            tenants.iter()?.map(|entry| Ok(issuer(entry?.1.value()))).collect()
         })
     }
 
     /// How many records the book holds, of all issuers.
     pub fn record_count(&mut self) -> Result<u64, StateError> {
-        self.run(|database| Ok(redb::ReadableTableMetadata::len(&database.begin_read()?.open_table(RECORDS)?)?))
+        self.run(|database, _| Ok(redb::ReadableTableMetadata::len(&database.begin_read()?.open_table(RECORDS)?)?))
     }
 
     /// One record.
-    pub fn get(&mut self, issuer: IssuerNumber, serial: &Serial) -> Result<Option<Record>, StateError> {
-        self.run(|database| {
-            let records = database.begin_read()?.open_table(RECORDS)?;
-            let key = key(issuer, *serial.padded());
+    pub fn get(&mut self, issuer: &IssuerId, serial: &Serial) -> Result<Option<Record>, StateError> {
+        self.run(|database, _| {
+            let read = database.begin_read()?;
+            let Some(number) = read.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value()) else {
+                return Ok(None);
+            };
+            let records = read.open_table(RECORDS)?;
+            let key = key(number, *serial.padded());
             let value = records.get(&key)?;
             Ok(value.and_then(|value| decode(&key, value.value())).map(|(_, record)| record))
         })
     }
 
-    /// The newest CRLs taken for `issuer`.
-    pub fn crl_marks(&mut self, issuer: IssuerNumber) -> Result<CrlMarks, StateError> {
-        self.run(|database| {
-            let transaction = database.begin_read()?;
-            let (marks, numbers) = (transaction.open_table(CRL_MARKS)?, transaction.open_table(CRL_NUMBERS)?);
-            let mark = |kind| Ok::<_, redb::Error>(marks.get((issuer.0, kind))?.map(|mark| decode_mark(mark.value())));
-            let number_only = numbers.get(issuer.0)?.map(|number| CrlMark {
-                number: Some(CrlNumber::from_padded(*number.value())),
-                this_update: UnixTime(0),
-                digest: [0; 32],
-            });
-            Ok(CrlMarks { complete: mark(COMPLETE)?.or(number_only), delta: mark(DELTA)? })
-        })
-    }
-
     /// Writes a batch and returns when it is on disk. Every changed record gets the returned
-    /// version, which is higher than all before it.
+    /// version, which is higher than all before it. An error where another book lies there than the batch is meant for.
     pub fn commit(&mut self, batch: &Batch<'_>) -> Result<u64, StateError> {
-        self.run(|database| {
+        let made = self.ready()?;
+        if made.identity != batch.book {
+            let problem = "is not the book that these changes are meant for";
+            return Err(StateError::new(&self.path, problem, "it is written as a whole within seconds"));
+        }
+        let version = self.run(|database, made| {
+            let version = made.version + 1;
             let mut transaction = database.begin_write()?;
             // A start after a crash then need not walk the whole file.
             transaction.set_quick_repair(true);
-            let version = {
-                let mut meta = transaction.open_table(META)?;
-                let version = meta.get("version")?.map_or(0, |guard| guard.value()) + 1;
-                meta.insert("version", version)?;
-                let mut records = transaction.open_table(RECORDS)?;
-                for change in batch.changes {
-                    let key = key(batch.issuer, *change.serial.padded());
-                    match change.record {
-                        Some(record) => records.insert(&key, &encode(&record, version))?,
-                        None => records.remove(&key)?,
-                    };
-                }
-                if let Some(CrlMarks { complete, delta }) = batch.crl_marks {
-                    let mut marks = transaction.open_table(CRL_MARKS)?;
-                    for (kind, mark) in [(COMPLETE, complete), (DELTA, delta)] {
-                        match mark {
-                            Some(mark) => marks.insert((batch.issuer.0, kind), &encode_mark(&mark))?,
-                            None => marks.remove((batch.issuer.0, kind))?,
-                        };
-                    }
-                }
-                if let Some(verified) = batch.verified {
-                    transaction.open_table(VERIFIED)?.insert(batch.issuer.0, verified.0)?;
-                }
-                version
-            };
+            write(&transaction, batch, version)?;
             transaction.commit()?;
             Ok(version)
-        })
+        })?;
+        self.seen = Some(Made { version, ..made });
+        self.is_ours = true;
+        Ok(version)
     }
 }
 
-fn open_database(path: &Path) -> Result<Database, StateError> {
-    let database = Database::builder().set_cache_size(limits::BOOK_CACHE_OCTETS).create(path);
-    let database = database.map_err(|error| describe(path, &error.into()))?;
-    let format = (|| -> Result<u64, redb::Error> {
-        let mut transaction = database.begin_write()?;
-        transaction.set_quick_repair(true);
-        let format = {
-            let mut meta = transaction.open_table(META)?;
-            let format = meta.get("format")?.map(|guard| guard.value());
-            if format.is_none() {
-                meta.insert("format", FORMAT)?;
+/// Closing one that is damaged may panic as well.
+impl Drop for Book {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn load(
+    database: &Database,
+    made: Made,
+    issuer: &IssuerId,
+    mut each: impl FnMut(Serial, Record),
+) -> Result<Held, redb::Error> {
+    let read = database.begin_read()?;
+    let nothing = Held { known: false, crl_marks: CrlMarks::default(), verified: None, book: made.identity };
+    let Some(number) = read.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value()) else {
+        return Ok(nothing);
+    };
+    let mut seal = Seal::default();
+    let (first, last) = range(number);
+    for entry in read.open_table(RECORDS)?.range::<&[u8; KEY]>(&first..=&last)? {
+        let (key, value) = entry?;
+        seal.add(Kind::Record, key.value(), value.value());
+        if let Some((serial, record)) = decode(key.value(), value.value()) {
+            each(serial, record);
+        }
+    }
+    let marks = read.open_table(CRL_MARKS)?;
+    let mut mark = |kind| -> Result<Option<CrlMark>, redb::Error> {
+        let Some(mark) = marks.get((number, kind))? else { return Ok(None) };
+        seal.add(Kind::CrlMark, &mark_key(number, kind), mark.value());
+        Ok(Some(decode_mark(mark.value())))
+    };
+    let crl_marks = CrlMarks { complete: mark(COMPLETE)?, delta: mark(DELTA)? };
+    let verified = read.open_table(VERIFIED)?.get(number)?.map(|time| time.value());
+    if let Some(time) = verified {
+        seal.add(Kind::Verified, &number.to_be_bytes(), &time.to_be_bytes());
+    }
+    let sealed = read.open_table(SEALS)?.get(number)?.map(|seal| Seal::from_bytes(seal.value()));
+    if sealed != Some(seal) {
+        let tenant = issuer.tenant();
+        return Err(damaged(&format!("the records of an issuer of «{tenant}» do not match their seal")));
+    }
+    Ok(Held { known: true, crl_marks, verified: verified.map(UnixTime), ..nothing })
+}
+
+fn write(transaction: &redb::WriteTransaction, batch: &Batch<'_>, version: u64) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("version", version)?;
+    let mut seals = transaction.open_table(SEALS)?;
+    let mut issuers = transaction.open_table(ISSUERS)?;
+    let known = issuers.get(batch.issuer.fingerprint())?.map(|guard| guard.value());
+    let (number, mut seal) = match known {
+        Some(number) => {
+            let seal = seals.get(number)?.map(|seal| Seal::from_bytes(seal.value()));
+            (number, seal.ok_or_else(|| damaged("an issuer has no seal"))?)
+        }
+        None => {
+            let number = redb::ReadableTableMetadata::len(&issuers)? as u32;
+            let tenant = (batch.issuer.issuer(), batch.issuer.tenant());
+            let before = meta.get("issuers")?.map_or(0, |guard| guard.value());
+            let list = before.wrapping_add(issuer_seal(batch.issuer.fingerprint(), number, Some(tenant)));
+            meta.insert("issuers", list)?;
+            issuers.insert(batch.issuer.fingerprint(), number)?;
+            transaction.open_table(TENANTS)?.insert(number, tenant)?;
+            (number, Seal::default())
+        }
+    };
+    let mut records = transaction.open_table(RECORDS)?;
+    for change in batch.changes {
+        let key = key(number, *change.serial.padded());
+        let before = match change.record {
+            Some(record) => {
+                let value = encode(&record, version);
+                seal.add(Kind::Record, &key, &value);
+                records.insert(&key, &value)?
             }
-            transaction.open_table(RECORDS)?;
-            transaction.open_table(CRL_NUMBERS)?;
-            transaction.open_table(CRL_MARKS)?;
-            transaction.open_table(TENANTS)?;
-            transaction.open_table(VERIFIED)?;
-            format.unwrap_or(FORMAT)
+            None => records.remove(&key)?,
         };
-        transaction.commit()?;
-        Ok(format)
-    })()
-    .map_err(|error| describe(path, &error))?;
-    if format != FORMAT {
-        return Err(StateError::new(
-            path,
-            format!("was written in format {format}, this program reads format {FORMAT}"),
-            "use the program version that wrote it, or move the file away: it is made anew from the sources",
-        ));
+        if let Some(before) = before {
+            seal.remove(Kind::Record, &key, before.value());
+        }
     }
-    Ok(database)
+    if let Some(CrlMarks { complete, delta }) = batch.crl_marks {
+        let mut marks = transaction.open_table(CRL_MARKS)?;
+        for (kind, mark) in [(COMPLETE, complete), (DELTA, delta)] {
+            let sealed_as = mark_key(number, kind);
+            let before = match mark {
+                Some(mark) => {
+                    let value = encode_mark(&mark);
+                    seal.add(Kind::CrlMark, &sealed_as, &value);
+                    marks.insert((number, kind), &value)?
+                }
+                None => marks.remove((number, kind))?,
+            };
+            if let Some(before) = before {
+                seal.remove(Kind::CrlMark, &sealed_as, before.value());
+            }
+        }
+    }
+    if let Some(time) = batch.verified {
+        let sealed_as = number.to_be_bytes();
+        seal.add(Kind::Verified, &sealed_as, &time.0.to_be_bytes());
+        if let Some(before) = transaction.open_table(VERIFIED)?.insert(number, time.0)? {
+            seal.remove(Kind::Verified, &sealed_as, &before.value().to_be_bytes());
+        }
+    }
+    seals.insert(number, &seal.to_bytes())?;
+    Ok(())
 }
 
-const MOVE_AWAY: &str = "move the file away: it is made anew from the sources; then check the disk";
+fn database() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(limits::BOOK_CACHE_OCTETS);
+    builder
+}
 
-fn describe(path: &Path, error: &redb::Error) -> StateError {
+fn lies_at(path: &Path, file: FileId) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| FileId::of(&metadata) == file)
+}
+
+/// What helps where what lies there is no book, or not a whole one, at a start.
+const OF_DAMAGE: &str = "restore it from a backup, or run `ostia-precompute sync --accept-damaged --config FILE` once: it is put aside and made anew \
+     from the sources and from every revocation that can still be read; then check the disk";
+/// The same for a process that knows all that it held.
+const OF_DAMAGE_WHILE_RUNNING: &str =
+    "move the file away: it is made anew from what this process knows, and nothing is lost; then check the disk";
+
+/// `is_ours`: whether this process has in memory what the book held.
+fn describe(path: &Path, error: &redb::Error, is_ours: bool) -> StateError {
+    let of_damage = if is_ours { OF_DAMAGE_WHILE_RUNNING } else { OF_DAMAGE };
     let remedy = remedy(error).unwrap_or(match error {
         redb::Error::Io(error) => match error.kind() {
             // What lies there is no book, or the half of one.
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => MOVE_AWAY,
-            _ => "check the disk and its mount; if it persists move the file away: it is made anew from the sources",
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => of_damage,
+            _ => "check the disk and its mount",
         },
-        redb::Error::Corrupted(_) => MOVE_AWAY,
-        _ => "check the disk; if it persists move the file away: it is made anew from the sources",
+        redb::Error::Corrupted(_) => of_damage,
+        _ => "check the disk",
     });
     let problem = match error {
         redb::Error::DatabaseAlreadyOpen => "is in use by another process".into(),
+        redb::Error::Corrupted(damage) => format!("the book is damaged: {damage}"),
         error => format!("the book cannot be read or written: {error}"),
     };
-    StateError::new(path, problem, remedy)
+    let error = StateError::new(path, problem, remedy);
+    if remedy == of_damage { error.damage() } else { error }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::{fmt, path::PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    book::salvage,
     config::{Config, Document},
     engine::{Accepted, Engine},
     output::say,
@@ -40,6 +41,15 @@ enum Command {
         /// Take a CRL also when it is older than the one taken before: its CA had to begin anew.
         #[arg(long)]
         accept_older: bool,
+        /// Take along the revocations that the book has of an issuer under the name of a tenant that no longer has it.
+        #[arg(long, conflicts_with = "accept_forgotten")]
+        carry_over: bool,
+        /// Forget them.
+        #[arg(long)]
+        accept_forgotten: bool,
+        /// Make a damaged book anew from the sources and from every revocation that can still be read of it.
+        #[arg(long)]
+        accept_damaged: bool,
     },
     /// Sign answers before anybody asks, while no responder runs. Ctrl-C leaves what is done; started again it goes on.
     Presign {
@@ -64,8 +74,22 @@ enum Command {
 /// Runs the command; the error is for the user.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     match arguments.command {
-        Command::Sync { config, accept_shrink: shrink, accept_older: older } => {
-            sync(&read_config(config)?, Accepted { shrink, older })
+        Command::Sync {
+            config,
+            accept_shrink: shrink,
+            accept_older: older,
+            carry_over,
+            accept_forgotten: forgotten,
+            accept_damaged,
+        } => {
+            let config = read_config(config)?;
+            if accept_damaged {
+                match salvage(&config.state_dir)? {
+                    Some(salvaged) => say(salvaged)?,
+                    None => say("the book is in order")?,
+                }
+            }
+            sync(&config, Accepted { shrink, older, carry_over, forgotten })
         }
         Command::Keys(command) => keys::run(command),
         Command::Presign { config } => presign::run(&read_config(config)?),

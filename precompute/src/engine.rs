@@ -18,10 +18,13 @@ mod compare;
 mod follower;
 mod former;
 mod health;
+mod predecessor;
 mod revocations;
+mod saving;
 mod shared_book;
 mod stop;
 mod subject;
+mod survey;
 mod unsaved;
 mod watch;
 mod watched;
@@ -29,8 +32,11 @@ mod watched;
 pub use changes::{Changed, Changes};
 use follower::{Follower, Terms};
 pub use health::{Health, HealthReport};
+pub use predecessor::Forgotten;
+use predecessor::Predecessor;
 use shared_book::{SharedBook, lock};
 use subject::Subject;
+pub use survey::survey;
 use watched::Watched;
 
 use std::{
@@ -39,7 +45,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::{
     book::Book,
@@ -47,7 +53,7 @@ use crate::{
     limits,
     pki::{Record, Serial, UnixTime},
     records::{Counts, Records},
-    source::{CrlMarks, SourceError},
+    source::SourceError,
     state_dir::StateError,
 };
 
@@ -71,6 +77,8 @@ pub enum EngineError {
     Source(Faults),
     /// The book failed.
     Book(StateError),
+    /// Revocations that only the book knows would be forgotten: of which issuer.
+    Forgotten(String, Forgotten),
     /// The thread that follows the sources of an issuer: whose, and what it did.
     Thread(String, String),
 }
@@ -80,6 +88,7 @@ impl fmt::Display for EngineError {
         match self {
             Self::Source(error) => error.fmt(f),
             Self::Book(error) => error.fmt(f),
+            Self::Forgotten(issuer, forgotten) => write!(f, "{issuer}: {forgotten}"),
             Self::Thread(issuer, problem) => write!(f, "{issuer}: the thread that reads its sources {problem}"),
         }
     }
@@ -134,38 +143,10 @@ pub struct Accepted {
     pub shrink: bool,
     /// A CRL that is older than the one before.
     pub older: bool,
-}
-
-/// Reads the sources of every issuer without keeping anything: tenant, issuer, and how many certificates are listed or
-/// why the sources are refused.
-pub fn survey(config: &Config) -> Vec<(String, String, Result<u64, Faults>)> {
-    let survey = |(tenant, issuer)| {
-        let Subject { tenant, name, sources, certificate, unlisted_good } = Subject::new(tenant, issuer);
-        let question = compare::Question {
-            records: &Records::default(),
-            sources: &sources,
-            issuer: &certificate,
-            unlisted_good,
-            crl_marks: CrlMarks::default(),
-            now: UnixTime::now(),
-            still: true,
-            accept_shrink: false,
-            shrink_remedy: "",
-            accept_older: false,
-            older_remedy: "",
-        };
-        let mut reads = 0;
-        loop {
-            let compare::Comparison { faults, listed, .. } = compare::compare(&question);
-            reads += 1;
-            if faults.iter().any(|fault| fault.unsteady) && reads < limits::UNSTEADY_READS_MAX {
-                std::thread::sleep(limits::SOURCE_POLL_INTERVAL);
-                continue;
-            }
-            return (tenant, name, if faults.is_empty() { Ok(listed) } else { Err(Faults(faults)) });
-        }
-    };
-    config.issuers().map(survey).collect()
+    /// Revocations that the book has under another tenant's name are taken along.
+    pub carry_over: bool,
+    /// They are forgotten.
+    pub forgotten: bool,
 }
 
 /// Keeps the records of all issuers.
@@ -222,7 +203,7 @@ impl Engine {
     pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, StateError> {
         let mut found = Vec::new();
         for issuer in &self.issuers {
-            let record = lock(&self.book).get(issuer.number, serial)?;
+            let record = lock(&self.book).get(&issuer.id, serial)?;
             found.push((issuer.subject.tenant.clone(), issuer.subject.name.clone(), record));
         }
         Ok(found)
@@ -243,7 +224,7 @@ impl Engine {
             if !self.issuers.iter().any(|follower| follower.subject.is(tenant, issuer)) {
                 let mut follower = open(&mut lock(&self.book), config, Subject::new(tenant, issuer))?;
                 // Of another configuration, with other sources: those go on revoking while these are read.
-                if let Some(former) = self.issuers.iter().find(|former| former.number == follower.number) {
+                if let Some(former) = self.issuers.iter().find(|former| former.id == follower.id) {
                     follower.take_over(former);
                 }
                 fresh.push(follower);
@@ -291,24 +272,11 @@ impl Engine {
 
 /// Fills the records of one issuer from the book.
 fn open(book: &mut Book, config: &Config, subject: Subject) -> Result<Follower, StateError> {
-    let watched = Watched::open(book, subject)?;
+    let mut watched = Watched::open(book, subject)?;
     if !watched.is_known() {
-        let Subject { tenant, name, certificate, .. } = &*watched.subject;
-        for former in renamed_from(&book.tenants_of(&certificate.issuer_fingerprint())?, config) {
-            warn!(
-                tenant,
-                issuer = name,
-                former,
-                "the book holds records of this issuer under the name of a tenant that is configured no more, and they do not count: revocations that only the book knows are forgotten; if the tenant was renamed, give it its former name"
-            );
-        }
+        watched.predecessors = Predecessor::all(book, &watched.id, config)?;
     }
     Ok(Follower::new(watched))
-}
-
-/// The tenants that are configured no more: one of them may have been renamed.
-fn renamed_from<'t>(tenants: &'t [String], config: &Config) -> impl Iterator<Item = &'t String> {
-    tenants.iter().filter(|name| config.tenants.iter().all(|tenant| tenant.name != **name))
 }
 
 impl Drop for Engine {

@@ -23,6 +23,16 @@ pub const INDEX_LINE_OCTETS_MAX: usize = 64 << 10;
 /// that a cache helps little beyond the inner pages of the tree.
 pub const BOOK_CACHE_OCTETS: usize = 64 << 20;
 
+/// How often it is seen whether the book still lies in its place: `stat` of one file for each issuer. What came meanwhile
+/// is in memory and goes into the new one.
+pub const BOOK_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Looks at a book that another process writes, until one makes sense: it commits a few times a second at most, within
+/// milliseconds each but for the largest batches.
+pub const BOOK_LOOKS_MAX: u32 = 5;
+/// The pause between them.
+pub const BOOK_LOOK_PAUSE: Duration = Duration::from_millis(300);
+
 /// Threads that one software key may sign with: more than the cores of any machine this runs on.
 pub const SIGN_THREADS_MAX: i64 = 256;
 

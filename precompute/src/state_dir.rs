@@ -2,6 +2,8 @@
 //!
 //! Invariant: whatever is wrong is told with the file and a remedy. It does not know what the files hold.
 
+pub(crate) mod damage;
+
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
@@ -24,11 +26,23 @@ pub struct StateError {
     path: PathBuf,
     problem: String,
     remedy: &'static str,
+    /// Whether what lies there is of no use, rather than out of reach.
+    is_damage: bool,
 }
 
 impl StateError {
     pub(crate) fn new(path: &Path, problem: impl Into<String>, remedy: &'static str) -> Self {
-        Self { path: path.to_owned(), problem: problem.into(), remedy }
+        Self { path: path.to_owned(), problem: problem.into(), remedy, is_damage: false }
+    }
+
+    /// The same of a file that is of no use.
+    pub(crate) fn damage(self) -> Self {
+        Self { is_damage: true, ..self }
+    }
+
+    /// Whether what lies there is of no use, rather than out of reach.
+    pub(crate) fn is_damage(&self) -> bool {
+        self.is_damage
     }
 }
 

@@ -1,15 +1,28 @@
 //! Keys and values of the book's tables, to octets and back.
 
-use super::{IssuerNumber, KEY, MARK, VALUE};
+use super::layout::{KEY, MARK, VALUE};
 use crate::{
     pki::{Reason, Record, Serial, Status, UnixTime},
     source::{CrlMark, CrlNumber},
 };
 
-pub(super) fn key(issuer: IssuerNumber, serial: [u8; Serial::MAX_OCTETS]) -> [u8; KEY] {
+/// `issuer` is its number in this file.
+pub(super) fn key(issuer: u32, serial: [u8; Serial::MAX_OCTETS]) -> [u8; KEY] {
     let mut key = [0; KEY];
-    key[..4].copy_from_slice(&issuer.0.to_be_bytes());
+    key[..4].copy_from_slice(&issuer.to_be_bytes());
     key[4..].copy_from_slice(&serial);
+    key
+}
+
+/// The first and the last key that an issuer's records can have.
+pub(super) fn range(issuer: u32) -> ([u8; KEY], [u8; KEY]) {
+    (key(issuer, [0; Serial::MAX_OCTETS]), key(issuer, [0xff; Serial::MAX_OCTETS]))
+}
+
+/// What a mark is sealed under.
+pub(super) fn mark_key(issuer: u32, kind: u8) -> [u8; 5] {
+    let mut key = [kind; 5];
+    key[..4].copy_from_slice(&issuer.to_be_bytes());
     key
 }
 

@@ -11,6 +11,8 @@ use std::{
 
 use tracing::{error, info};
 
+use crate::book::IssuerId;
+
 /// One such order, looked for where the error text says.
 #[derive(Debug)]
 pub(super) struct Accept {
@@ -22,10 +24,10 @@ pub(super) struct Accept {
 
 impl Accept {
     /// `option` is that of `ostia-precompute sync` for the same.
-    pub(super) fn new(state_dir: &Path, option: &str, number: u32) -> Self {
+    pub(super) fn new(state_dir: &Path, option: &str, issuer: &IssuerId) -> Self {
         // Errors show it to somebody who may stand in another directory.
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
-        Self { file: state_dir.join(format!("accept-{option}-{number}")), asked: false, given: false }
+        Self { file: state_dir.join(format!("accept-{option}-{issuer}")), asked: false, given: false }
     }
 
     /// For error texts.
@@ -77,8 +79,9 @@ mod tests {
     #[test]
     fn an_order_counts_once_and_only_after_the_refusal() {
         let dir = tempfile::tempdir().unwrap();
-        let mut accept = Accept::new(dir.path(), "shrink", 3);
-        let file = dir.path().join("accept-shrink-3");
+        let issuer = IssuerId::new("tenant", [3; 32]);
+        let mut accept = Accept::new(dir.path(), "shrink", &issuer);
+        let file = dir.path().join(format!("accept-shrink-{issuer}"));
         assert!(accept.remedy("shrink").contains(&format!("touch {}", file.display())));
         fs::write(&file, "").unwrap();
         assert!(!accept.given(), "nothing was refused");

@@ -135,6 +135,12 @@ fn is_safe(change: &Change, records: &Records, may_add: bool) -> bool {
 }
 
 impl Comparison {
+    /// Who is finally revoked by these changes.
+    pub(super) fn finally_revoked(&self) -> impl Iterator<Item = Serial> + '_ {
+        let is_final = |change: &&Change| change.record.is_some_and(|record| strictness(record.status) == FINAL);
+        self.changes.iter().filter(is_final).map(|change| change.serial)
+    }
+
     fn note_index(
         &mut self,
         question: &Question<'_>,

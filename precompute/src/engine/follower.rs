@@ -21,13 +21,13 @@ use super::{
     subject::Subject,
     watched::Watched,
 };
-use crate::{book::IssuerNumber, limits};
+use crate::{book::IssuerId, limits};
 
 /// An issuer and the thread that follows its sources.
 #[derive(Debug)]
 pub(super) struct Follower {
     pub(super) subject: Arc<Subject>,
-    pub(super) number: IssuerNumber,
+    pub(super) id: IssuerId,
     pub(super) state: IssuerState,
     /// Whether the book knew it at the start.
     known: bool,
@@ -47,7 +47,7 @@ impl Follower {
     pub(super) fn new(watched: Watched) -> Self {
         Self {
             subject: Arc::clone(&watched.subject),
-            number: watched.number,
+            id: watched.id.clone(),
             state: watched.state.clone(),
             known: watched.is_known(),
             alive: Arc::downgrade(&watched.alive),

@@ -1,8 +1,7 @@
 //! Whose certificates an engine follows, and from where it knows them.
 
-use aws_lc_rs::digest;
-
 use crate::{
+    book::IssuerId,
     config::{IssuerConfig, Sources, Tenant, Unlisted},
     pki::Certificate,
 };
@@ -40,14 +39,8 @@ impl Subject {
             && self.unlisted_good == (tenant.policy.unlisted == Unlisted::Good)
     }
 
-    /// What the book knows an issuer's records by: the tenant counts, so that two tenants with the same CA keep two sets.
-    pub(super) fn fingerprint(&self) -> [u8; 32] {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(self.tenant.as_bytes());
-        context.update(&[0]);
-        context.update(&self.certificate.issuer_fingerprint());
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(context.finish().as_ref());
-        fingerprint
+    /// What the book knows its records by: the tenant counts, so that two tenants with the same CA keep two sets.
+    pub(super) fn id(&self) -> IssuerId {
+        IssuerId::new(&self.tenant, self.certificate.issuer_fingerprint())
     }
 }

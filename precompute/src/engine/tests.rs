@@ -22,7 +22,7 @@ struct World {
     watched: Watched,
 }
 
-const SHRINK: Accepted = Accepted { shrink: true, older: false };
+const SHRINK: Accepted = Accepted { shrink: true, older: false, carry_over: false, forgotten: false };
 
 const DATE: &str = "250101000000Z";
 

@@ -1,7 +1,7 @@
 //! What one issuer's records show and the book does not have yet.
 
 use crate::{
-    book::{Batch, IssuerNumber},
+    book::{Batch, Identity, IssuerId},
     pki::UnixTime,
     records::Change,
     source::CrlMarks,
@@ -32,9 +32,9 @@ impl Unsaved {
         }
     }
 
-    /// All of it, as the book takes it.
-    pub(super) fn batch(&self, issuer: IssuerNumber) -> Batch<'_> {
+    /// All of it, as this book takes it.
+    pub(super) fn batch<'a>(&'a self, issuer: &'a IssuerId, book: Identity) -> Batch<'a> {
         let Self { changes, crl_marks, verified } = self;
-        Batch { issuer, changes, crl_marks: *crl_marks, verified: *verified }
+        Batch { issuer, book, changes, crl_marks: *crl_marks, verified: *verified }
     }
 }

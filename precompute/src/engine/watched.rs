@@ -12,6 +12,7 @@ use super::{
     accept::Accept,
     compare::{self, Comparison},
     former::Former,
+    predecessor::Predecessor,
     shared_book::lock,
     stop::Stop,
     subject::Subject,
@@ -19,7 +20,7 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    book::{Book, IssuerNumber},
+    book::{Book, Identity, IssuerId},
     limits,
     pki::UnixTime,
     records::{Change, Records},
@@ -31,10 +32,12 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) subject: Arc<Subject>,
-    pub(super) number: IssuerNumber,
+    pub(super) id: IssuerId,
+    /// The book that has all that is not in `unsaved`.
+    pub(super) book: Identity,
     pub(super) state: IssuerState,
     pub(super) watch: Watch,
-    crl_marks: CrlMarks,
+    pub(super) crl_marks: CrlMarks,
     shrink: Accept,
     older: Accept,
     pub(super) unsaved: Unsaved,
@@ -43,7 +46,11 @@ pub(super) struct Watched {
     /// Reads in a row that found their files changing.
     unsteady: u32,
     /// What the book knows of when the sources were in order.
-    verified_saved: Option<UnixTime>,
+    pub(super) verified_saved: Option<UnixTime>,
+    /// When it was last seen that the book still lies there.
+    book_looked_at: Instant,
+    /// Who had the issuer before, where the book knows them and the configuration does not.
+    pub(super) predecessors: Vec<Predecessor>,
     /// How long an index must be still before what it does not list goes.
     pub(super) removal_delay: Duration,
     /// Who followed other sources of this issuer until now.
@@ -59,31 +66,32 @@ impl Watched {
     }
 
     pub(super) fn open(book: &mut Book, subject: Subject) -> Result<Self, StateError> {
-        let number = book.issuer(&subject.fingerprint())?;
-        book.note_tenant(number, &subject.certificate.issuer_fingerprint(), &subject.tenant)?;
-        let verified_saved = book.verified(number)?;
-        let health = Health::default();
-        health.verified_before(verified_saved);
-        let records = Records::default();
+        let id = subject.id();
         let mut loaded = Vec::new();
-        book.load(number, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
+        let held = book.load(&id, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
+        let health = Health::default();
+        health.verified_before(held.verified);
+        let records = Records::default();
         records.reserve(loaded.len());
         records.apply(loaded);
         Ok(Self {
-            number,
+            book: held.book,
             state: IssuerState { records: Arc::new(records), health: Arc::new(health), ..IssuerState::default() },
             watch: Watch::new(subject.sources.paths()),
-            crl_marks: book.crl_marks(number)?,
-            shrink: Accept::new(book.state_dir(), "shrink", number.get()),
-            older: Accept::new(book.state_dir(), "older", number.get()),
+            crl_marks: held.crl_marks,
+            shrink: Accept::new(book.state_dir(), "shrink", &id),
+            older: Accept::new(book.state_dir(), "older", &id),
             unsaved: Unsaved::default(),
             read_again_at: None,
             save_again_at: None,
             unsteady: 0,
-            verified_saved,
+            verified_saved: held.verified,
+            book_looked_at: Instant::now(),
+            predecessors: Vec::new(),
             removal_delay: limits::REMOVAL_DELAY,
             former: None,
             alive: Arc::default(),
+            id,
             subject: Arc::new(subject),
         })
     }
@@ -107,6 +115,7 @@ impl Watched {
                         && begun.elapsed() < limits::REMOVAL_WAIT_MAX
                         && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
                 Ok(pass) => {
+                    self.follow_predecessors(accept)?;
                     self.verified_saved = Some(UnixTime::now());
                     self.unsaved.verified = self.verified_saved;
                     self.save(&mut lock(book))?;
@@ -138,8 +147,10 @@ impl Watched {
             self.state.health.looked(UnixTime::now());
         }
         self.note_verified();
-        if (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
+        let look_at_book = self.book_looked_at.elapsed() >= limits::BOOK_LOOK_INTERVAL;
+        if look_at_book || (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
             self.save_again_at = None;
+            self.book_looked_at = Instant::now();
             // Another issuer's batch may take seconds: this one's sources are looked at meanwhile.
             let saved = match book.try_lock() {
                 Err(TryLockError::WouldBlock) => {
@@ -235,7 +246,7 @@ impl Watched {
 
     /// Shows changes in the records, before they are on disk: a full disk must not keep a revocation from being told. The
     /// source has it, and a restart reads it there.
-    fn show(&mut self, changes: Vec<Change>) {
+    pub(super) fn show(&mut self, changes: Vec<Change>) {
         self.state.records.reserve(changes.len());
         self.state.records.apply(changes.iter().copied());
         self.state.changes.tell(changes.len(), changes.iter().map(|change| change.serial));
@@ -250,8 +261,11 @@ impl Watched {
         self.take_over();
         let index = self.subject.sources.index.as_deref();
         let still = index.is_none_or(|index| self.watch.still_for(index) >= self.removal_delay);
-        let accept =
-            Accepted { shrink: self.shrink.given() || accept.shrink, older: self.older.given() || accept.older };
+        let accept = Accepted {
+            shrink: self.shrink.given() || accept.shrink,
+            older: self.older.given() || accept.older,
+            ..accept
+        };
         let comparison = compare::compare(&compare::Question {
             records: &self.state.records,
             sources: &self.subject.sources,
@@ -309,29 +323,6 @@ impl Watched {
             crl_next_update: comparison.crl_next_update,
             took: started.elapsed(),
         })
-    }
-
-    /// Writes to the book what it does not have yet.
-    pub(super) fn save(&mut self, book: &mut Book) -> Result<(), StateError> {
-        if self.unsaved.is_empty() {
-            return Ok(());
-        }
-        let saved = book.commit(&self.unsaved.batch(self.number));
-        match &saved {
-            Ok(_) => self.unsaved = Unsaved::default(),
-            Err(error) if self.state.health.saved(Some(error.to_string())) => {
-                error!(
-                    tenant = self.subject.tenant,
-                    issuer = self.subject.name,
-                    "{error}; changes are answered, they are not durable yet"
-                );
-            }
-            Err(_) => {}
-        }
-        if saved.is_ok() {
-            self.state.health.saved(None);
-        }
-        saved.map(|_| ())
     }
 
     pub(super) fn warn_if_out_of_date(&self, next_update: Option<UnixTime>) {

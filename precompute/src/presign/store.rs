@@ -11,8 +11,6 @@
 //! form that were signed together are one value, a run; later runs go before earlier ones. What was replaced stays
 //! until its run has ended, all of it within one validity.
 
-mod damage;
-
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -23,13 +21,16 @@ use aws_lc_rs::digest;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use tracing::warn;
 
-use self::damage::{Broken, guarded};
 use crate::{
     answers::Entry,
     limits,
     pki::{Serial, UnixTime},
     records::State,
-    state_dir::{StateError, remedy},
+    state_dir::{
+        StateError,
+        damage::{Broken, guarded},
+        remedy,
+    },
 };
 
 /// Numbers that stand for the whole file.
@@ -193,16 +194,21 @@ impl AnswerStore {
             None => guarded(|| open_database(&self.path))?,
         };
         let outcome = guarded(|| step(&database));
-        if outcome.is_ok() {
-            self.database = Some(database);
-        } else {
-            // It may panic once more when it is closed.
+        self.database = Some(database);
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome
+    }
+
+    /// It may panic once more when it is closed.
+    fn close(&mut self) {
+        if let Some(database) = self.database.take() {
             let _ = guarded(|| {
                 drop(database);
                 Ok(())
             });
         }
-        outcome
     }
 
     /// Writes runs; they are on disk when this returns.
@@ -331,6 +337,12 @@ impl AnswerStore {
             }
             Ok(())
         })
+    }
+}
+
+impl Drop for AnswerStore {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

@@ -253,22 +253,6 @@ fn a_crl_of_a_part_is_refused_where_unlisted_serials_are_good() {
 }
 
 #[test]
-fn a_tenant_that_was_renamed_is_told_what_it_forgot() {
-    let (ca, revoked, mut responder) = serving(|ca| {
-        let revoked = ca.issue();
-        ca.revoke(&revoked, &[]);
-        revoked
-    });
-    turns(&responder, &ca, &revoked, &Status::Revoked);
-    responder.reload(|text| text.replacen("name = \"tests\"", "name = \"renamed\"", 1));
-    let told = || responder.log().lines().any(|line| line.contains("WARN") && line.contains("\"former\":\"tests\""));
-    until("the former name is told", PATIENCE, || told().then_some(()));
-    responder.end_by("TERM");
-    let responder = responder.into_site().start();
-    assert_eq!(responder.log().matches("\"former\"").count(), 1, "said once: it has records of its own now");
-}
-
-#[test]
 fn what_is_older_than_the_tenant_allows_is_told_to_nobody_new() {
     let ca = Ca::new("CA");
     let leaf = ca.issue();

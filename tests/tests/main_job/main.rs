@@ -2,7 +2,7 @@
 //!
 //! Every peer is real: CAs and clients are `openssl`, odd requests are written by hand. What clients
 //! are told is in `answers` and `http`, where it comes from in `sources`, what becomes
-//! of sources in `doubt`, what survives in `restart`,
+//! of sources in `doubt`, what survives in `restart` and, of the book, in `book`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
 //! who signs in `signers`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, how keys are made
 //! and tried in `keys`, what wrong input is told in `messages`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
@@ -13,6 +13,7 @@
 
 mod answers;
 mod bad_input;
+mod book;
 mod demo;
 mod doubt;
 mod drain;

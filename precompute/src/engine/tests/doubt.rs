@@ -186,11 +186,11 @@ fn an_older_crl_or_delta_put_back_releases_nobody() {
 
     // A CA that had to begin anew: the operator says that it is meant.
     fs::remove_file(world.ca.path("delta.crl")).unwrap();
-    world.pass_accepting(Accepted { shrink: false, older: true }).unwrap_err();
+    world.pass_accepting(Accepted { older: true, ..Accepted::default() }).unwrap_err();
     put(&world, "delta.crl", &old_delta);
     put(&world, "ca.crl", &complete);
     let mut world = world.restart();
-    world.pass_accepting(Accepted { shrink: false, older: true }).unwrap();
+    world.pass_accepting(Accepted { older: true, ..Accepted::default() }).unwrap();
     assert_eq!((world.status(1), world.status(2)), (Some(HOLD), None));
     world.pass().unwrap();
 }

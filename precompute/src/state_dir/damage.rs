@@ -1,15 +1,18 @@
 //! Telling a file that is of no use from one that is out of reach.
 //!
-//! redb checks what it reads, but not all of it: some damage is an error, some a panic, in any call. Both end here.
+//! redb checks what it reads, but not all of it: some damage is an error, some a panic, in any call. Both end here, and
+//! neither ends the process. Whoever calls names the file; a backtrace would only mislead, and is not printed.
 
 use std::{
+    cell::Cell,
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{self, AssertUnwindSafe, catch_unwind},
+    sync::Once,
 };
 
 /// Why a step on the database was not done.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The file is out of reach.
     Error(redb::Error),
     /// The file is of no use, and why.
@@ -25,10 +28,26 @@ impl From<Broken> for redb::Error {
     }
 }
 
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
 /// A step on the database. One that panics has met damage, and leaves nothing behind that is used again: whoever calls
 /// closes the database.
-pub(super) fn guarded<T>(step: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Broken> {
-    match catch_unwind(AssertUnwindSafe(step)) {
+pub(crate) fn guarded<T>(step: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Broken> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    let was_quiet = QUIET.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(step));
+    QUIET.set(was_quiet);
+    match outcome {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) if is_damage(&error) => Err(Broken::Damaged(error.to_string())),
         Ok(Err(error)) => Err(Broken::Error(error)),

@@ -1,0 +1,206 @@
+//! The tables of a book, and how a file becomes one.
+//!
+//! Invariant: what leaves here is a file in the present format, whose list of issuers is whole: their seal was
+//! compared. An earlier format is rewritten in one transaction, without loss.
+//!
+//! Format 1 had no seals and no identity, and an earlier version of it kept of a CRL only its number.
+
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+    TableHandle as _, WriteTransaction,
+};
+
+use super::{
+    codec::{encode_mark, mark_key},
+    seal::{Kind, SEAL, Seal},
+};
+use crate::{
+    pki::{Serial, UnixTime},
+    source::{CrlMark, CrlNumber},
+};
+
+/// Numbers that stand for the whole file.
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// Fingerprint of an issuer → its number in this file, which means nothing outside of it.
+pub(super) const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
+/// Issuer number → fingerprint of the issuer without its tenant, and the tenant's name.
+pub(super) const TENANTS: TableDefinition<'_, u32, (&[u8; 32], &str)> = TableDefinition::new("tenants");
+/// Issuer number → the seal over all that follows of it.
+pub(super) const SEALS: TableDefinition<'_, u32, &[u8; SEAL]> = TableDefinition::new("seals");
+/// Issuer number → when its sources were last known to be in order.
+pub(super) const VERIFIED: TableDefinition<'_, u32, u64> = TableDefinition::new("verified");
+/// Issuer number, serial → status, reason, revocation time, end of validity, version.
+pub(super) const RECORDS: TableDefinition<'_, &[u8; KEY], &[u8; VALUE]> = TableDefinition::new("records");
+/// Issuer number and kind of CRL → whether it has a number, the number, thisUpdate, digest of the newest one taken.
+pub(super) const CRL_MARKS: TableDefinition<'_, (u32, u8), &[u8; MARK]> = TableDefinition::new("crl-marks");
+/// Of format 1: issuer number → number of the newest complete CRL that was taken.
+const CRL_NUMBERS: TableDefinition<'_, u32, &[u8; 20]> = TableDefinition::new("crl-numbers");
+
+pub(super) const KEY: usize = 4 + Serial::MAX_OCTETS;
+pub(super) const VALUE: usize = 2 + 8 + 8 + 8;
+pub(super) const MARK: usize = 1 + 20 + 8 + 32;
+
+/// Kinds of CRL.
+pub(super) const COMPLETE: u8 = 0;
+/// See [`COMPLETE`].
+pub(super) const DELTA: u8 = 1;
+
+/// The layout of this file; a later one is refused rather than misread.
+pub(super) const FORMAT: u64 = 2;
+
+/// Which file it is: drawn when it is made, and again when an older copy takes its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity(u64, u64);
+
+impl Identity {
+    fn draw() -> Result<Self, redb::Error> {
+        let mut bytes = [0; 16];
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| redb::Error::Io(std::io::Error::other("the system gives no random numbers")))?;
+        let half = |from: usize| u64::from_be_bytes(std::array::from_fn(|at| bytes[from + at]));
+        Ok(Self(half(0), half(8)))
+    }
+}
+
+/// What a file is, once it is in the present format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Made {
+    pub(super) identity: Identity,
+    /// Goes up with each commit.
+    pub(super) version: u64,
+}
+
+/// Why a file is no book that this program can read.
+#[derive(Debug)]
+pub(super) enum Unready {
+    Format(u64),
+    Redb(redb::Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for Unready {
+    fn from(error: E) -> Self {
+        Self::Redb(error.into())
+    }
+}
+
+pub(super) fn damaged(what: &str) -> redb::Error {
+    redb::Error::Corrupted(what.to_owned())
+}
+
+/// Makes the tables of a new file, rewrites an earlier format, compares the seal of the list of issuers.
+pub(super) fn make_ready(database: &Database) -> Result<Made, Unready> {
+    let read = database.begin_read()?;
+    let tables = read.list_tables()?.count();
+    if tables > 0 {
+        let format = number(&read, "format")?.ok_or_else(|| damaged("it does not say its format"))?;
+        match format {
+            FORMAT => return Ok(opened(&read)?),
+            1 => {}
+            other => return Err(Unready::Format(other)),
+        }
+    }
+    drop(read);
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    rewrite(&transaction)?;
+    transaction.commit()?;
+    Ok(opened(&database.begin_read()?)?)
+}
+
+fn number(read: &ReadTransaction, name: &str) -> Result<Option<u64>, redb::Error> {
+    Ok(read.open_table(META)?.get(name)?.map(|guard| guard.value()))
+}
+
+fn opened(read: &ReadTransaction) -> Result<Made, redb::Error> {
+    let of_meta = |name| number(read, name);
+    let half = |name| of_meta(name)?.ok_or_else(|| damaged("it does not say which book it is"));
+    let identity = Identity(half("identity high")?, half("identity low")?);
+    let (issuers, tenants) = (read.open_table(ISSUERS)?, read.open_table(TENANTS)?);
+    let mut seal = 0u64;
+    for entry in issuers.iter()? {
+        let (fingerprint, number) = entry?;
+        let tenant = tenants.get(number.value())?;
+        let tenant = tenant.as_ref().map(|guard| guard.value());
+        seal = seal.wrapping_add(issuer_seal(fingerprint.value(), number.value(), tenant));
+    }
+    if of_meta("issuers")? != Some(seal) || issuers.len()? < tenants.len()? {
+        return Err(damaged("its list of issuers does not match its seal"));
+    }
+    for table in [SEALS.name(), VERIFIED.name(), RECORDS.name(), CRL_MARKS.name()] {
+        if !read.list_tables()?.any(|there| there.name() == table) {
+            return Err(damaged("a table is missing"));
+        }
+    }
+    Ok(Made { identity, version: of_meta("version")?.unwrap_or(0) })
+}
+
+/// The part of one issuer in the seal of the list of issuers.
+pub(super) fn issuer_seal(fingerprint: &[u8; 32], number: u32, tenant: Option<(&[u8; 32], &str)>) -> u64 {
+    let (issuer, name) = tenant.unwrap_or((&[0; 32], ""));
+    let mut seal = Seal::default();
+    seal.add(Kind::Issuer, fingerprint, &[&number.to_be_bytes()[..], issuer, name.as_bytes()].concat());
+    let bytes = seal.to_bytes();
+    u64::from_be_bytes(std::array::from_fn(|at| bytes[8 + at]))
+}
+
+/// Gives the file another identity.
+pub(super) fn rename(database: &Database) -> Result<Identity, redb::Error> {
+    let identity = Identity::draw()?;
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("identity high", identity.0)?;
+        meta.insert("identity low", identity.1)?;
+    }
+    transaction.commit()?;
+    Ok(identity)
+}
+
+/// From nothing, or from format 1.
+fn rewrite(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    let identity = Identity::draw()?;
+    let records = transaction.open_table(RECORDS)?;
+    let mut marks = transaction.open_table(CRL_MARKS)?;
+    let verified = transaction.open_table(VERIFIED)?;
+    let (issuers, tenants) = (transaction.open_table(ISSUERS)?, transaction.open_table(TENANTS)?);
+    for entry in transaction.open_table(CRL_NUMBERS)?.iter()? {
+        let (issuer, number) = entry?;
+        let key = (issuer.value(), COMPLETE);
+        if marks.get(key)?.is_none() {
+            let number = Some(CrlNumber::from_padded(*number.value()));
+            marks.insert(key, &encode_mark(&CrlMark { number, this_update: UnixTime(0), digest: [0; 32] }))?;
+        }
+    }
+    let mut seals = transaction.open_table(SEALS)?;
+    let mut list = 0u64;
+    for entry in issuers.iter()? {
+        let (fingerprint, number) = entry?;
+        let number = number.value();
+        let mut seal = Seal::default();
+        let (first, last) = super::codec::range(number);
+        for entry in records.range::<&[u8; KEY]>(&first..=&last)? {
+            let (key, value) = entry?;
+            seal.add(Kind::Record, key.value(), value.value());
+        }
+        for kind in [COMPLETE, DELTA] {
+            if let Some(mark) = marks.get((number, kind))? {
+                seal.add(Kind::CrlMark, &mark_key(number, kind), mark.value());
+            }
+        }
+        if let Some(time) = verified.get(number)? {
+            seal.add(Kind::Verified, &number.to_be_bytes(), &time.value().to_be_bytes());
+        }
+        seals.insert(number, &seal.to_bytes())?;
+        let tenant = tenants.get(number)?;
+        list = list.wrapping_add(issuer_seal(fingerprint.value(), number, tenant.as_ref().map(|guard| guard.value())));
+    }
+    let mut meta = transaction.open_table(META)?;
+    meta.insert("identity high", identity.0)?;
+    meta.insert("identity low", identity.1)?;
+    meta.insert("issuers", list)?;
+    meta.insert("format", FORMAT)?;
+    drop((records, marks, verified, issuers, tenants, seals, meta));
+    transaction.delete_table(CRL_NUMBERS)?;
+    Ok(())
+}

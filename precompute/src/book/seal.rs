@@ -1,0 +1,110 @@
+//! By what damage to the book is found: a sum over all that it holds of one issuer.
+//!
+//! Purpose: redb reads pages without looking at their checksums, so that a bit that flips on the disk can turn a
+//! revocation good without a word. Invariant: a seal is the sum of a 128-bit hash over each entry, so it changes with
+//! the entries in the same commit, at the cost of two hashes a change, and any set of entries has one seal, in whatever
+//! order they came. It guards against damage, not against somebody who may write the file: the hash has no secret key.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+/// Bytes of a seal in the book.
+pub(super) const SEAL: usize = 8 + 16;
+
+/// What kind of entry is sealed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Record = 0,
+    CrlMark = 1,
+    Verified = 2,
+    /// An issuer's place in the file.
+    Issuer = 3,
+}
+
+/// How many entries there are, and the sum of their hashes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Seal {
+    entries: u64,
+    sum: u128,
+}
+
+impl Seal {
+    pub(super) fn add(&mut self, kind: Kind, key: &[u8], value: &[u8]) {
+        self.entries = self.entries.wrapping_add(1);
+        self.sum = self.sum.wrapping_add(hash(kind, key, value));
+    }
+
+    pub(super) fn remove(&mut self, kind: Kind, key: &[u8], value: &[u8]) {
+        self.entries = self.entries.wrapping_sub(1);
+        self.sum = self.sum.wrapping_sub(hash(kind, key, value));
+    }
+
+    pub(super) fn to_bytes(self) -> [u8; SEAL] {
+        let mut bytes = [0; SEAL];
+        bytes[..8].copy_from_slice(&self.entries.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.sum.to_be_bytes());
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; SEAL]) -> Self {
+        Self {
+            entries: u64::from_be_bytes(std::array::from_fn(|at| bytes[at])),
+            sum: u128::from_be_bytes(std::array::from_fn(|at| bytes[8 + at])),
+        }
+    }
+}
+
+fn hash(kind: Kind, key: &[u8], value: &[u8]) -> u128 {
+    let mut hasher = SipHasher13::new();
+    hasher.write(&[kind as u8]);
+    hasher.write(&(key.len() as u64).to_be_bytes());
+    hasher.write(key);
+    hasher.write(value);
+    hasher.finish128().as_u128()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_same_in_every_version_of_this_program() {
+        let mut seal = Seal::default();
+        seal.add(Kind::Record, b"key", b"value");
+        let known = 35_223_395_813_237_318_017_821_989_054_716_271_465;
+        assert_eq!((seal.entries, seal.sum), (1, known), "a book that was sealed before would count as damaged");
+    }
+
+    proptest! {
+        #[test]
+        fn a_seal_tells_sets_of_entries_apart_and_not_their_order(
+            entries in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..8), any::<[u8; 4]>()), 1..8),
+            changed in any::<prop::sample::Index>(),
+            bit in 0usize..32,
+        ) {
+            let sealed = |entries: &mut dyn Iterator<Item = &(Vec<u8>, [u8; 4])>| {
+                let mut seal = Seal::default();
+                entries.for_each(|(key, value)| seal.add(Kind::Record, key, value));
+                seal
+            };
+            let seal = sealed(&mut entries.iter());
+            prop_assert_eq!(sealed(&mut entries.iter().rev()), seal);
+            prop_assert_eq!(Seal::from_bytes(&seal.to_bytes()), seal);
+
+            let mut fewer = seal;
+            let (key, value) = changed.get(&entries);
+            fewer.remove(Kind::Record, key, value);
+            prop_assert_ne!(fewer, seal);
+            fewer.add(Kind::CrlMark, key, value);
+            prop_assert_ne!(fewer, seal);
+
+            let mut other = entries.clone();
+            let at = changed.index(other.len());
+            other[at].1[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_ne!(sealed(&mut other.iter()), seal);
+        }
+    }
+}
