@@ -77,6 +77,8 @@ pub enum EngineError {
     Source(Faults),
     /// The book failed.
     Book(StateError),
+    /// A CRL is out of date: of which issuer, which files, since when.
+    OutOfDate(String, String, UnixTime),
     /// Revocations that only the book knows would be forgotten: of which issuer.
     Forgotten(String, Forgotten),
     /// The thread that follows the sources of an issuer: whose, and what it did.
@@ -88,6 +90,11 @@ impl fmt::Display for EngineError {
         match self {
             Self::Source(error) => error.fmt(f),
             Self::Book(error) => error.fmt(f),
+            Self::OutOfDate(issuer, files, end) => write!(
+                f,
+                "{issuer}: {files}: the CRL is out of date since {end}: its CA, or what fetches it, has stopped; have a new one \
+                 published; `stale_after` later nothing new is signed"
+            ),
             Self::Forgotten(issuer, forgotten) => write!(f, "{issuer}: {forgotten}"),
             Self::Thread(issuer, problem) => write!(f, "{issuer}: the thread that reads its sources {problem}"),
         }
@@ -120,7 +127,7 @@ pub struct IssuerState {
 }
 
 /// What one pass over an issuer's sources did.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub struct Pass {
     /// Certificates that the sources list.
     pub listed: u64,

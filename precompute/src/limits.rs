@@ -135,6 +135,13 @@ pub const UNSTEADY_READS_MAX: u32 = 25;
 /// minute that changes one issuer takes 31 years to use them up.
 pub const ISSUERS_MAX: u32 = 1 << 24;
 
+/// How long after an issuer's sources were last in order answers about it are still signed, where nobody says otherwise:
+/// who publishes a CRL each day, or copies an index each night, has a week to notice that it stopped.
+pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
+
+/// Changes of one pass that the log tells by their serials.
+pub const CHANGES_LOGGED_MAX: usize = 100;
+
 /// Signers of one issuer: an old and a new one, in each of a few algorithms.
 pub const SIGNERS_MAX: usize = 64;
 

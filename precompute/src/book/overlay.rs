@@ -5,7 +5,7 @@
 //! no sense: redb finds that out, or the seals do, and then one looks again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs::File,
     io,
     os::unix::fs::FileExt as _,
@@ -92,16 +92,17 @@ impl StorageBackend for Overlay {
         let end = offset + data.len() as u64;
         for number in offset / PIECE..end.div_ceil(PIECE) {
             let start = number * PIECE;
-            if !written.pieces.contains_key(&number) {
-                let mut piece = vec![0; PIECE as usize];
-                self.below(start, &mut piece)?;
-                written.pieces.insert(number, piece);
-            }
+            let piece = match written.pieces.entry(number) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(place) => {
+                    let mut piece = vec![0; PIECE as usize];
+                    self.below(start, &mut piece)?;
+                    place.insert(piece)
+                }
+            };
             let (from, to) = (start.max(offset), (start + PIECE).min(end));
-            if let Some(piece) = written.pieces.get_mut(&number) {
-                piece[(from - start) as usize..(to - start) as usize]
-                    .copy_from_slice(&data[(from - offset) as usize..(to - offset) as usize]);
-            }
+            piece[(from - start) as usize..(to - start) as usize]
+                .copy_from_slice(&data[(from - offset) as usize..(to - offset) as usize]);
         }
         written.length = written.length.max(end);
         Ok(())

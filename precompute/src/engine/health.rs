@@ -17,11 +17,17 @@ pub struct Health {
     report: Mutex<HealthReport>,
     /// Up to when what the sources say is known, in seconds: [`HealthReport::known_until`].
     known_until: AtomicU64,
+    /// When the CRL ends that alone says all, in seconds: [`HealthReport::crl_alone_until`].
+    crl_alone_until: AtomicU64,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { report: Mutex::default(), known_until: AtomicU64::new(0) }
+        Self {
+            report: Mutex::default(),
+            known_until: AtomicU64::new(0),
+            crl_alone_until: AtomicU64::new(UnixTime::MAX.0),
+        }
     }
 }
 
@@ -40,6 +46,8 @@ pub struct HealthReport {
     pub last_look: Option<UnixTime>,
     /// When the CRL goes out of date.
     pub crl_next_update: Option<UnixTime>,
+    /// Whether a CRL is the only source.
+    pub crl_alone: bool,
     /// Refused reads since the start.
     pub faults: u64,
     /// Reads taken since the start.
@@ -61,13 +69,23 @@ impl HealthReport {
         self.crl_next_update.map_or(verified, |end| end.min(verified))
     }
 
+    /// When the CRL ends that alone says all; for ever where there is another source, or it names no end. Before it was
+    /// read, up to when it was in order: its end came no earlier.
+    fn crl_alone_until(&self) -> UnixTime {
+        match (self.crl_alone, self.last_read) {
+            (false, _) => UnixTime::MAX,
+            (true, Some(_)) => self.crl_next_update.unwrap_or(UnixTime::MAX),
+            (true, None) => self.verified.unwrap_or(UnixTime(0)),
+        }
+    }
+
     /// Whether that is longer ago than the tenant allows.
-    pub fn is_stale(&self, now: UnixTime, stale_after: Option<Duration>) -> bool {
-        stale_after.is_some_and(|bound| now.since(self.known_until()) > bound)
+    pub fn is_stale(&self, now: UnixTime, stale_after: Duration) -> bool {
+        now.since(self.known_until()) > stale_after
     }
 
     /// What is wrong `now`, a line each; `stale_after` is the tenant's.
-    pub fn complaints(&self, now: UnixTime, stale_after: Option<Duration>) -> Vec<String> {
+    pub fn complaints(&self, now: UnixTime, stale_after: Duration) -> Vec<String> {
         let mut lines: Vec<String> = [&self.fault, &self.book_fault].into_iter().flatten().cloned().collect();
         if let Some(look) = self.last_look.filter(|look| now.since(*look) > limits::LOOK_OVERDUE) {
             lines.push(format!("the sources were last looked at {look}: reading one of them takes long, or hangs"));
@@ -88,8 +106,14 @@ impl HealthReport {
 
 impl Health {
     /// As [`HealthReport::is_stale`], for every answer that is to be signed.
-    pub fn is_stale(&self, now: UnixTime, stale_after: Option<Duration>) -> bool {
-        stale_after.is_some_and(|bound| now.since(UnixTime(self.known_until.load(Relaxed))) > bound)
+    pub fn is_stale(&self, now: UnixTime, stale_after: Duration) -> bool {
+        now.since(UnixTime(self.known_until.load(Relaxed))) > stale_after
+    }
+
+    /// The latest nextUpdate of what is said of this issuer's certificates: what a CRL alone says ends with it, or so much
+    /// later as the tenant allows.
+    pub fn told_until(&self, stale_after: Duration) -> UnixTime {
+        UnixTime(self.crl_alone_until.load(Relaxed)).after(stale_after)
     }
 
     /// As it is now.
@@ -105,24 +129,30 @@ impl Health {
         report.reads += 1;
         report.listed = pass.listed;
         report.crl_next_update = pass.crl_next_update;
-        self.known_until.store(report.known_until().0, Relaxed);
+        self.publish(&report);
     }
 
-    /// What the book knows of the time before the start.
-    pub(super) fn verified_before(&self, verified: Option<UnixTime>) {
+    /// What the book knows of the time before the start, and whether a CRL is the only source.
+    pub(super) fn verified_before(&self, verified: Option<UnixTime>, crl_alone: bool) {
         let mut report = self.lock();
-        report.verified = verified;
-        self.known_until.store(report.known_until().0, Relaxed);
+        (report.verified, report.crl_alone) = (verified, crl_alone);
+        self.publish(&report);
     }
 
-    /// Files that look as at the last read, which was in order.
+    /// For those who read without a lock.
+    fn publish(&self, report: &HealthReport) {
+        self.known_until.store(report.known_until().0, Relaxed);
+        self.crl_alone_until.store(report.crl_alone_until().0, Relaxed);
+    }
+
+    /// Files that look as at the last read, which was in order. Up to when what they say is known.
     pub(super) fn unchanged(&self, now: UnixTime) -> Option<UnixTime> {
         let mut report = self.lock();
         if report.fault.is_none() && report.last_read.is_some() {
             report.verified = Some(now);
-            self.known_until.store(report.known_until().0, Relaxed);
+            self.publish(&report);
         }
-        report.verified
+        report.verified.map(|_| report.known_until())
     }
 
     /// Notes entries that were passed over; true if that is news.
@@ -171,18 +201,11 @@ mod tests {
 
     #[test]
     fn what_is_known_ages_from_the_last_look_that_was_in_order_or_the_end_of_the_crl() {
-        let pass = |crl_next_update| Pass {
-            listed: 0,
-            changed: 0,
-            held_back: false,
-            counts: crate::records::Counts::default(),
-            crl_next_update,
-            took: Duration::ZERO,
-        };
-        let hour = Some(Duration::from_secs(3600));
+        let pass = |crl_next_update| Pass { crl_next_update, ..Pass::default() };
+        let hour = Duration::from_secs(3600);
         let health = Health::default();
-        assert!(health.is_stale(UnixTime(10_000), hour) && !health.is_stale(UnixTime(10_000), None));
-        health.verified_before(Some(UnixTime(9_000)));
+        assert!(health.is_stale(UnixTime(10_000), hour));
+        health.verified_before(Some(UnixTime(9_000)), false);
         assert!(!health.is_stale(UnixTime(12_600), hour) && health.is_stale(UnixTime(12_601), hour));
         health.read(UnixTime(20_000), &pass(None));
         health.unchanged(UnixTime(21_000));
@@ -191,8 +214,28 @@ mod tests {
         assert!(!health.is_stale(UnixTime(24_600), hour) && health.is_stale(UnixTime(24_601), hour));
         health.read(UnixTime(30_000), &pass(Some(UnixTime(25_000))));
         assert!(health.is_stale(UnixTime(30_000), hour), "the CRL ended long ago");
+        assert_eq!(health.unchanged(UnixTime(30_000)), Some(UnixTime(25_000)), "which a restart is to know");
         let complaints = health.report().complaints(UnixTime(30_000), hour);
         assert!(complaints.iter().any(|line| line.contains("`stale_after`")), "{complaints:?}");
-        assert!(!health.report().complaints(UnixTime(30_000), None).iter().any(|line| line.contains("stale_after")));
+        let day = Duration::from_secs(86_400);
+        assert!(!health.report().complaints(UnixTime(30_000), day).iter().any(|line| line.contains("stale_after")));
+    }
+
+    #[test]
+    fn what_a_crl_alone_says_ends_with_it_or_so_much_later_as_is_allowed() {
+        let hour = Duration::from_secs(3600);
+        let pass = |crl_next_update| Pass { crl_next_update, ..Pass::default() };
+        let until = |crl_alone, passes: &[Pass]| {
+            let health = Health::default();
+            health.verified_before(Some(UnixTime(9_000)), crl_alone);
+            passes.iter().for_each(|pass| health.read(UnixTime(10_000), pass));
+            health.told_until(hour)
+        };
+        let end = Some(UnixTime(20_000));
+        assert_eq!(until(true, &[]), UnixTime(12_600), "its end is not known, and came no earlier than that");
+        assert_eq!(until(true, &[pass(end)]), UnixTime(23_600));
+        assert_eq!(until(true, &[pass(end), pass(Some(UnixTime(30_000)))]), UnixTime(33_600));
+        assert_eq!(until(true, &[pass(None)]), UnixTime::MAX, "it names no end");
+        assert_eq!(until(false, &[pass(end)]), UnixTime::MAX, "an index says who is good");
     }
 }

@@ -56,9 +56,14 @@ fn survey_one(subject: &Subject, predecessors: &[Predecessor]) -> Result<u64, En
     if !comparison.faults.is_empty() {
         return Err(Faults(comparison.faults).into());
     }
+    let name = || format!("{}/{}", subject.tenant, subject.name);
+    if let Some(end) = comparison.crl_next_update.filter(|end| *end <= question.now) {
+        let files: Vec<_> = subject.sources.crls().map(|path| path.display().to_string()).collect();
+        return Err(EngineError::OutOfDate(name(), files.join(", "), end));
+    }
     let revoked: BTreeSet<Serial> = comparison.finally_revoked().collect();
     match Forgotten::of(predecessors, |serial| revoked.contains(serial)) {
-        Some(forgotten) => Err(EngineError::Forgotten(format!("{}/{}", subject.tenant, subject.name), forgotten)),
+        Some(forgotten) => Err(EngineError::Forgotten(name(), forgotten)),
         None => Ok(comparison.listed),
     }
 }

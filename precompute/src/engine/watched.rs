@@ -51,6 +51,9 @@ pub(super) struct Watched {
     book_looked_at: Instant,
     /// Who had the issuer before, where the book knows them and the configuration does not.
     pub(super) predecessors: Vec<Predecessor>,
+    /// When the CRL goes out of date, and of which this was told.
+    crl_next_update: Option<UnixTime>,
+    out_of_date_told: Option<UnixTime>,
     /// How long an index must be still before what it does not list goes.
     pub(super) removal_delay: Duration,
     /// Who followed other sources of this issuer until now.
@@ -70,7 +73,7 @@ impl Watched {
         let mut loaded = Vec::new();
         let held = book.load(&id, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
         let health = Health::default();
-        health.verified_before(held.verified);
+        health.verified_before(held.verified, subject.sources.is_crl_alone());
         let records = Records::default();
         records.reserve(loaded.len());
         records.apply(loaded);
@@ -88,6 +91,8 @@ impl Watched {
             verified_saved: held.verified,
             book_looked_at: Instant::now(),
             predecessors: Vec::new(),
+            crl_next_update: None,
+            out_of_date_told: None,
             removal_delay: limits::REMOVAL_DELAY,
             former: None,
             alive: Arc::default(),
@@ -116,12 +121,13 @@ impl Watched {
                         && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
                 Ok(pass) => {
                     self.follow_predecessors(accept)?;
-                    self.verified_saved = Some(UnixTime::now());
-                    self.unsaved.verified = self.verified_saved;
-                    self.save(&mut lock(book))?;
                     self.state.health.read(UnixTime::now(), &pass);
                     self.state.health.looked(UnixTime::now());
-                    self.warn_if_out_of_date(pass.crl_next_update);
+                    self.verified_saved = self.state.health.unchanged(UnixTime::now());
+                    self.unsaved.verified = self.verified_saved;
+                    self.save(&mut lock(book))?;
+                    self.crl_next_update = pass.crl_next_update;
+                    self.warn_if_out_of_date();
                     return Ok(pass);
                 }
                 Err(faults) if self.may_be_a_moment(&faults) && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
@@ -147,6 +153,7 @@ impl Watched {
             self.state.health.looked(UnixTime::now());
         }
         self.note_verified();
+        self.warn_if_out_of_date();
         let look_at_book = self.book_looked_at.elapsed() >= limits::BOOK_LOOK_INTERVAL;
         if look_at_book || (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
             self.save_again_at = None;
@@ -198,7 +205,7 @@ impl Watched {
                     milliseconds = pass.took.as_millis() as u64,
                     "the source was read"
                 );
-                self.warn_if_out_of_date(pass.crl_next_update);
+                self.crl_next_update = pass.crl_next_update;
             }
             Err(error) if self.may_be_a_moment(&error) => self.read_again_at = Some(Instant::now()),
             Err(faults) => self.refused(&faults),
@@ -325,9 +332,13 @@ impl Watched {
         })
     }
 
-    pub(super) fn warn_if_out_of_date(&self, next_update: Option<UnixTime>) {
-        if let Some(next_update) = next_update.filter(|time| *time <= UnixTime::now()) {
-            warn!(tenant = self.subject.tenant, issuer = self.subject.name, %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is still answered");
+    /// Tells once of each CRL that it is out of date, also of one that goes out of date without being read again.
+    fn warn_if_out_of_date(&mut self) {
+        let Some(next_update) = self.crl_next_update.filter(|time| *time <= UnixTime::now()) else { return };
+        if self.out_of_date_told.replace(next_update) != Some(next_update) {
+            let Subject { tenant, name, sources, .. } = &*self.subject;
+            let files: Vec<_> = sources.crls().map(|path| path.display().to_string()).collect();
+            warn!(tenant, issuer = name, crl = files.join(", "), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is answered for `stale_after` longer");
         }
     }
 

@@ -29,7 +29,6 @@ use super::{
 use crate::{
     answers::{Answers, Entry},
     limits,
-    ocsp::profile::Times,
     pki::{Serial, UnixTime},
     records::{Found, SEGMENTS},
     sign::Priority,
@@ -291,7 +290,7 @@ fn on_threads(threads: usize, work: &(impl Fn() + Sync)) {
 
 /// When an answer of this form that is signed `now` would end.
 fn lasts_until(subject: &Subject, form: &Form, now: UnixTime) -> UnixTime {
-    Times::plan(now, subject.policy.validity, form.signer.not_after(), 0).map_or(now, |times| times.next_update)
+    subject.times(form, now, 0).map_or(now, |times| times.next_update)
 }
 
 fn lasting(subject: &Subject, forms: &[Form], now: UnixTime) -> Vec<UnixTime> {

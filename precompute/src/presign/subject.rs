@@ -166,9 +166,15 @@ impl Subject {
             return None;
         }
         let statement = statement(&self.policy, Some(found), now).ok()?;
-        let times = Times::plan(now, self.policy.validity, form.signer.not_after(), spread)?;
+        let times = self.times(form, now, spread)?;
         let message = self.response_data(form, serial, &statement, &times);
         Some((Draft { serial: *serial, statement, times }, message))
+    }
+
+    /// When an answer of this form that is signed `now` is valid; `spread` as for [`Times::plan`].
+    pub(super) fn times(&self, form: &Form, now: UnixTime, spread: u32) -> Option<Times> {
+        let told_until = self.state.health.told_until(self.policy.stale_after);
+        Times::plan(now, self.policy.validity, form.signer.not_after().min(told_until), spread)
     }
 
     /// What is signed.

@@ -103,14 +103,17 @@ impl Wish {
     pub fn prepare(&self, now: UnixTime, spread: u32) -> Result<Unsigned, OcspError> {
         // What is too old to be told as of now stays untold; what was signed earlier said so itself.
         let is_stale = |id: &WishedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
-        if self.ids.iter().any(is_stale) {
+        let told_until = |id: &WishedId| id.issuer.state.health.told_until(id.issuer.policy.stale_after);
+        let told_until = self.ids.iter().map(told_until).min().unwrap_or(UnixTime::MAX);
+        if self.ids.iter().any(is_stale) || told_until <= now {
             return Err(OcspError::TryLater);
         }
         let statements = self.statements(now)?;
         let lasting = statements.iter().all(Statement::may_be_kept);
         let validity = self.ids.first().map_or(limits::UNLISTED_VALIDITY, |id| id.issuer.policy.validity);
         let validity = if lasting { validity } else { validity.min(limits::UNLISTED_VALIDITY) };
-        let times = Times::plan(now, validity, self.signer.not_after(), spread).ok_or(OcspError::InternalError)?;
+        let times = Times::plan(now, validity, self.signer.not_after().min(told_until), spread);
+        let times = times.ok_or(OcspError::InternalError)?;
         let mut unsigned = Unsigned { statements, times, response_data: Vec::new() };
         unsigned.response_data = self.with_content(&unsigned, |content| self.signer.template().response_data(content));
         Ok(unsigned)

@@ -262,10 +262,18 @@ fn what_is_older_than_the_tenant_allows_is_told_to_nobody_new() {
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
     let sources = format!("index = {:?}\ncrl = {:?}", ca.index(), ca.file("old.crl"));
     let tenant = |settings: &str| Tenant::new("old").set(settings).issuer("ca", &ca, &sources, &signer.lines());
-    // By default what was last said counts.
-    let responder = Site::new(&[tenant("")]).start();
+    // What was last said counts for as long as the tenant allows.
+    let responder = Site::new(&[tenant("stale_after = \"3650d\"")]).start();
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
     degraded(&responder, "the CRL is out of date");
+
+    // By default that is a week.
+    let site = Site::new(&[tenant("")]);
+    let checked = site.check();
+    let told = checked.text.contains("old.crl: the CRL is out of date since 2025-02-01T00:00:00Z");
+    assert!(!checked.status.success() && told, "{checked:?}");
+    let responder = site.start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Error("trylater".into()));
 
     let responder = Site::new(&[tenant("stale_after = \"2h\"")]).start();
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Error("trylater".into()));
@@ -273,4 +281,41 @@ fn what_is_older_than_the_tenant_allows_is_told_to_nobody_new() {
     // A CRL of today mends it.
     ca.write_crl("old.crl");
     turns(&responder, &ca, &leaf, &Status::Good);
+}
+
+/// An expired CRL went on giving good with four days of validity from now.
+#[test]
+fn what_a_crl_alone_says_ends_with_that_crl_and_the_grace_that_the_tenant_gives() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    let crl = |next_update: &str| {
+        let script = format!(
+            "openssl ca -config openssl.cnf -gencrl -crl_lastupdate $(date -u -d '-2 hours' +%Y%m%d%H%M%SZ) \
+             -crl_nextupdate $(date -u -d '{next_update}' +%Y%m%d%H%M%SZ) -out new.crl && mv new.crl ca.crl"
+        );
+        let ended = run(Command::new("bash").args(["-c", &script]).current_dir(ca.dir()));
+        assert!(ended.status.success(), "{ended:?}");
+    };
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let sources = format!("crl = {:?}", ca.file("ca.crl"));
+    let policy = "unlisted = \"good\"\naccept_unlisted_as_good = true\nstale_after = \"3h\"";
+    crl("+1 hour");
+    let site = Site::new(&[Tenant::new("alone").set(policy).issuer("ca", &ca, &sources, &signer.lines())]);
+    assert!(site.check().status.success());
+    let responder = site.start();
+    let left = |responder: &Responder, what: &str, wanted: std::ops::RangeInclusive<u64>| {
+        let answer = Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+        let script = format!("echo $(( $(date -d '{}' +%s) - $(date +%s) ))", answer.next_update.as_ref().unwrap());
+        let left: u64 = run(Command::new("bash").args(["-c", &script])).text.trim().parse().unwrap();
+        assert!(wanted.contains(&left), "{what}: {left} s");
+    };
+    left(&responder, "an hour of the CRL and three of grace", 4 * 3600 - 120..=4 * 3600);
+    // Its end comes while nobody reads it again.
+    crl("+3 seconds");
+    until("the end is told", PATIENCE, || responder.log().contains("the CRL is out of date").then_some(()));
+    degraded(&responder, "the CRL is out of date");
+    let checked = responder.site.check();
+    assert!(!checked.status.success() && checked.text.contains("ca.crl: the CRL is out of date since"), "{checked:?}");
+    let responder = responder.kill_and_start_again();
+    left(&responder, "three hours after the CRL's end", 3 * 3600 - 120..=3 * 3600);
 }

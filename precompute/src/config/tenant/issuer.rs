@@ -55,6 +55,16 @@ impl Sources {
         [&self.index, &self.crl, &self.delta_crl].into_iter().flatten().cloned().collect()
     }
 
+    /// The CRLs of it.
+    pub fn crls(&self) -> impl Iterator<Item = &Path> {
+        [&self.crl, &self.delta_crl].into_iter().flatten().map(PathBuf::as_path)
+    }
+
+    /// Whether nothing but a CRL says who is revoked, and nothing who is good.
+    pub fn is_crl_alone(&self) -> bool {
+        self.index.is_none()
+    }
+
     /// The file that says who is listed.
     pub fn main(&self) -> Option<&Path> {
         self.index.as_deref().or(self.crl.as_deref())

@@ -12,8 +12,8 @@ pub struct Policy {
     pub validity: Duration,
     /// What is said of serials that no source lists.
     pub unlisted: Unlisted,
-    /// How long after the sources were last in order answers are still signed; `None`: for ever.
-    pub stale_after: Option<Duration>,
+    /// How long after the sources were last in order, or the CRL went out of date, answers are still signed.
+    pub stale_after: Duration,
     /// How long after a certificate's end its status is still told.
     pub retain_expired: Duration,
     /// Whether answers say for how long (RFC 6960 section 4.4.4).
@@ -37,7 +37,7 @@ impl Policy {
     pub const DEFAULT: Self = Self {
         validity: Duration::from_secs(4 * 86_400),
         unlisted: Unlisted::Unauthorized,
-        stale_after: None,
+        stale_after: limits::STALE_AFTER_DEFAULT,
         retain_expired: Duration::ZERO,
         archive_cutoff: false,
         nonce: NoncePolicy::Ignore,
@@ -106,7 +106,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Policy {
     let policy = Policy {
         validity: section.duration("validity", 8 * HOUR..=10 * DAY).unwrap_or(default.validity),
         unlisted: unlisted.unwrap_or(default.unlisted),
-        stale_after: section.duration("stale_after", 2 * HOUR..=3650 * DAY).or(default.stale_after),
+        stale_after: section.duration("stale_after", 2 * HOUR..=3650 * DAY).unwrap_or(default.stale_after),
         retain_expired: section
             .duration("retain_expired", Duration::ZERO..=36_500 * DAY)
             .unwrap_or(default.retain_expired),

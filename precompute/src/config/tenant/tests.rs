@@ -80,7 +80,7 @@ fn every_policy_can_be_set() {
     let policy = Policy {
         validity: 9 * HOUR,
         unlisted: Unlisted::Unknown,
-        stale_after: Some(3 * DAY),
+        stale_after: 3 * DAY,
         retain_expired: 30 * DAY,
         archive_cutoff: true,
         nonce: NoncePolicy::Require,
