@@ -25,6 +25,7 @@ mod shared_book;
 mod stop;
 mod subject;
 mod survey;
+mod telling;
 mod unsaved;
 mod watch;
 mod watched;

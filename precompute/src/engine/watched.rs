@@ -8,16 +8,8 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
-    Accepted, EngineError, Faults, Health, IssuerState, Pass,
-    accept::Accept,
-    compare::{self, Comparison},
-    former::Former,
-    predecessor::Predecessor,
-    shared_book::lock,
-    stop::Stop,
-    subject::Subject,
-    unsaved::Unsaved,
-    watch::Watch,
+    Accepted, EngineError, Faults, Health, IssuerState, Pass, accept::Accept, compare, former::Former,
+    predecessor::Predecessor, shared_book::lock, stop::Stop, subject::Subject, unsaved::Unsaved, watch::Watch,
 };
 use crate::{
     book::{Book, Identity, IssuerId},
@@ -52,8 +44,8 @@ pub(super) struct Watched {
     /// Who had the issuer before, where the book knows them and the configuration does not.
     pub(super) predecessors: Vec<Predecessor>,
     /// When the CRL goes out of date, and of which this was told.
-    crl_next_update: Option<UnixTime>,
-    out_of_date_told: Option<UnixTime>,
+    pub(super) crl_next_update: Option<UnixTime>,
+    pub(super) out_of_date_told: Option<UnixTime>,
     /// How long an index must be still before what it does not list goes.
     pub(super) removal_delay: Duration,
     /// Who followed other sources of this issuer until now.
@@ -194,17 +186,9 @@ impl Watched {
         match self.pass(accept) {
             Ok(pass) => {
                 self.unsteady = 0;
+                let was_refused = self.state.health.report().fault.is_some();
                 self.state.health.read(UnixTime::now(), &pass);
-                info!(
-                    tenant = self.subject.tenant,
-                    issuer = self.subject.name,
-                    listed = pass.listed,
-                    changed = pass.changed,
-                    good = pass.counts.good,
-                    revoked = pass.counts.revoked,
-                    milliseconds = pass.took.as_millis() as u64,
-                    "the source was read"
-                );
+                self.tell_read(&pass, was_refused);
                 self.crl_next_update = pass.crl_next_update;
             }
             Err(error) if self.may_be_a_moment(&error) => self.read_again_at = Some(Instant::now()),
@@ -254,6 +238,7 @@ impl Watched {
     /// Shows changes in the records, before they are on disk: a full disk must not keep a revocation from being told. The
     /// source has it, and a restart reads it there.
     pub(super) fn show(&mut self, changes: Vec<Change>) {
+        self.tell_statuses(&changes);
         self.state.records.reserve(changes.len());
         self.state.records.apply(changes.iter().copied());
         self.state.changes.tell(changes.len(), changes.iter().map(|change| change.serial));
@@ -330,30 +315,6 @@ impl Watched {
             crl_next_update: comparison.crl_next_update,
             took: started.elapsed(),
         })
-    }
-
-    /// Tells once of each CRL that it is out of date, also of one that goes out of date without being read again.
-    fn warn_if_out_of_date(&mut self) {
-        let Some(next_update) = self.crl_next_update.filter(|time| *time <= UnixTime::now()) else { return };
-        if self.out_of_date_told.replace(next_update) != Some(next_update) {
-            let Subject { tenant, name, sources, .. } = &*self.subject;
-            let files: Vec<_> = sources.crls().map(|path| path.display().to_string()).collect();
-            warn!(tenant, issuer = name, crl = files.join(", "), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is answered for `stale_after` longer");
-        }
-    }
-
-    pub(super) fn tell_contradictions(&self, comparison: &Comparison) {
-        self.state.health.contradictions(comparison.contradictions);
-        if let Some((serial, known, said)) = comparison.first_contradiction {
-            warn!(
-                tenant = self.subject.tenant,
-                issuer = self.subject.name,
-                records = comparison.contradictions,
-                example = %serial,
-                "the source takes back revocations (the example was «{known}» and is now {}); they stay revoked: only a hold can be released",
-                said.map_or("no longer listed".to_owned(), |status| format!("«{status}»"))
-            );
-        }
     }
 }
 

@@ -278,7 +278,8 @@ fn tell(passed: &Passed, progress: &Progress) {
         End::Done if passed.due > 0 => {
             info!(
                 due = passed.due,
-                signed = report.signed,
+                // Of this pass, as `due` is.
+                signed = report.pass.1,
                 rate = report.rate as u64,
                 seconds,
                 "answers were signed ahead"

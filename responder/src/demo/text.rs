@@ -89,7 +89,7 @@ Ask by GET, as caches and CDNs do:
 
 Revoke it as the CA would, and ask again: the answer turns within a second.
 
-    openssl ca -config {config} -revoke {asked} -crl_reason superseded
+    openssl ca -config {config} -revoke {asked} -crl_reason superseded && sleep 1
     {ask_asked}
 
 Have a time vouched for (RFC 3161), and verify that:

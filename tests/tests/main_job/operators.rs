@@ -116,3 +116,61 @@ fn latencies_are_told_as_histograms() {
     let metrics = responder.metrics();
     assert!(metrics.contains("ostia_latency_seconds_bucket{le=\"+Inf\",signed=\"no\"} 9"), "{metrics}");
 }
+
+/// Each change was told twice, and none by its serial.
+#[test]
+fn a_revocation_is_told_once_by_its_serial_and_so_are_hold_and_release() {
+    let (ca, leaf, responder) = serving(Ca::issue);
+    let held = ca.issue();
+    let lines = |wanted: &[&str]| {
+        responder.log().lines().filter(|line| wanted.iter().all(|wanted| line.contains(wanted))).count()
+    };
+    let told =
+        |wanted: &[&str]| until(&format!("{wanted:?}"), Duration::from_secs(10), || (lines(wanted) > 0).then_some(()));
+    ca.revoke(&held, &["-crl_reason", "certificateHold"]);
+    told(&["\"put on hold\"", &held.serial]);
+    ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    told(&["\"revoked\"", &leaf.serial, "keyCompromise"]);
+    ca.release(&held);
+    told(&["\"released from hold\"", &held.serial]);
+    // A file is read again that has just been written, which changes nothing.
+    let reads = || responder.metric("ostia_source_reads_total", "");
+    let before = reads();
+    ca.replace_index(&std::fs::read_to_string(ca.index()).unwrap());
+    until("another read", Duration::from_secs(10), || (reads() > before).then_some(()));
+    let of = |serial: &str| lines(&[&format!("\"serial\":\"{serial}\"")]);
+    assert_eq!((of(&leaf.serial), of(&held.serial)), (1, 2), "{}", responder.log());
+    let changed = responder.log().lines().filter(|line| line.contains("\"the source was read\"")).count();
+    // The start, a new certificate (which a look may have found together with its hold), and three changes.
+    assert!((4..=5).contains(&changed), "{}", responder.log());
+}
+
+/// It said that 8 were due and 24 signed.
+#[test]
+fn what_was_due_and_what_was_signed_ahead_are_counted_alike() {
+    let ca = Ca::new("CA");
+    for _ in 0..8 {
+        ca.issue();
+    }
+    let signer = ca.delegate(ostia_tests::Delegate::Proper, ostia_tests::KeyKind::P256);
+    let responder = ostia_tests::Site::new(&[ostia_tests::Tenant::of(&ca, &signer).presigned()]).start();
+    let told = || {
+        responder
+            .log()
+            .lines()
+            .filter(|line| line.contains("answers were signed ahead"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    until("the first pass", Duration::from_secs(20), || (told().len() == 1).then_some(()));
+    // All of it is due once more.
+    responder.reload(|text| text.replacen("[[tenant]]", "[[tenant]]\nvalidity = \"5d\"", 1));
+    until("the second pass", Duration::from_secs(20), || (told().len() == 2).then_some(()));
+    for line in told() {
+        let number = |name: &str| -> u64 {
+            let rest = line.split(&format!("\"{name}\":")).nth(1).unwrap();
+            rest.split([',', '}']).next().unwrap().parse().unwrap()
+        };
+        assert_eq!((number("due"), number("signed")), (9, 9), "{line}");
+    }
+}
