@@ -99,16 +99,30 @@ pub struct Book {
 #[derive(Debug)]
 struct Open {
     database: Database,
-    file: FileId,
+    /// As it was after the last use.
+    file: Stamp,
 }
 
-/// Device and inode.
+/// What a file looks like from outside: which one it is, and when it was last written. Nobody writes it but this process,
+/// and then looks again; a copy that is written over it in place shows in its time or length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct FileId(u64, u64);
+struct Stamp {
+    device: u64,
+    inode: u64,
+    length: u64,
+    modified: (i64, i64),
+}
 
-impl FileId {
-    fn of(metadata: &fs::Metadata) -> Self {
-        Self(metadata.dev(), metadata.ino())
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Some(Self { device: metadata.dev(), inode: metadata.ino(), length: metadata.size(), modified })
+    }
+
+    /// Whether the other is of the same file, whatever was written.
+    fn is_place_of(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
     }
 }
 
@@ -150,8 +164,8 @@ impl Book {
     /// Sees to it that the file is open that lies in its place. One that is gone is made anew. One that was exchanged, or
     /// is older than what was last written, gets an identity that nobody has seen.
     fn ready(&mut self) -> Result<Made, StateError> {
-        if !self.is_look && self.open.as_ref().is_some_and(|open| !lies_at(&self.path, open.file)) {
-            warn!(file = %self.path.display(), "the book was moved or removed under the running process");
+        if !self.is_look && self.open.as_ref().is_some_and(|open| Stamp::of(&self.path) != Some(open.file)) {
+            warn!(file = %self.path.display(), "the book was moved, removed or written by somebody else under the running process");
             self.close();
         }
         if let (Some(_), Some(made)) = (&self.open, self.seen) {
@@ -172,7 +186,6 @@ impl Book {
     ) -> Result<Made, StateError> {
         let before = self.seen;
         let opened = guarded(|| {
-            let id = FileId::of(&file.metadata()?);
             let database = open(file)?;
             let made = match make_ready(&database) {
                 Ok(made) => made,
@@ -183,9 +196,9 @@ impl Book {
             let is_same =
                 before.is_none_or(|before| before.identity == made.identity && before.version <= made.version);
             let made = if is_same { made } else { Made { identity: layout::rename(&database)?, ..made } };
-            Ok(Ok((Open { database, file: id }, made)))
+            Ok(Ok((database, made)))
         });
-        let (open, made) = match opened {
+        let (database, made) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(format)) => {
                 let problem = format!("was written in format {format}, this program reads format {FORMAT}");
@@ -200,7 +213,10 @@ impl Book {
                 "another book lies there than the one that this process has written; all that is known is written into it"
             );
         }
-        self.open = Some(open);
+        let Some(file) = Stamp::of(&self.path) else {
+            return Err(describe(&self.path, &redb::Error::Io(io::ErrorKind::NotFound.into()), self.is_ours));
+        };
+        self.open = Some(Open { database, file });
         self.seen = Some(made);
         Ok(made)
     }
@@ -223,8 +239,12 @@ impl Book {
     /// it has on disk can. It is opened anew at the next call.
     fn run<T>(&mut self, step: impl FnOnce(&Database, Made) -> Result<T, redb::Error>) -> Result<T, StateError> {
         let made = self.ready()?;
-        let Some(open) = &self.open else { return Err(describe(&self.path, &damaged("it is closed"), self.is_ours)) };
-        guarded(|| step(&open.database, made)).map_err(|broken| {
+        let Some(open) = &mut self.open else {
+            return Err(describe(&self.path, &damaged("it is closed"), self.is_ours));
+        };
+        let outcome = guarded(|| step(&open.database, made));
+        open.file = Stamp::of(&self.path).filter(|now| open.file.is_place_of(now)).unwrap_or(open.file);
+        outcome.map_err(|broken| {
             self.close();
             self.broken(broken)
         })
@@ -432,10 +452,6 @@ fn database() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(limits::BOOK_CACHE_OCTETS);
     builder
-}
-
-fn lies_at(path: &Path, file: FileId) -> bool {
-    fs::metadata(path).is_ok_and(|metadata| FileId::of(&metadata) == file)
 }
 
 /// What helps where what lies there is no book, or not a whole one, at a start.
