@@ -2,6 +2,7 @@
 
 use aws_lc_rs::digest;
 
+use super::OcspError;
 use crate::pki::{Certificate, Serial};
 
 /// The hash algorithms in which a CertID may name its issuer.
@@ -78,9 +79,11 @@ pub struct CertId<'a> {
 }
 
 impl CertId<'_> {
-    /// The serial number, if it is one that can be listed.
-    pub fn serial(&self) -> Option<Serial> {
-        Serial::from_der_content(self.serial)
+    /// The serial number. One that no certificate has (RFC 5280 section 4.1.2.2: positive, at most 20 octets of value) can
+    /// be named by no policy either: it is `unauthorized`, never what is said of serials that no source lists. Some clients
+    /// send the serial of a revoked certificate as a negative number, and must not hear *good*.
+    pub fn serial(&self) -> Result<Serial, OcspError> {
+        Serial::from_der_content(self.serial).ok_or(OcspError::Unauthorized)
     }
 }
 

@@ -181,7 +181,7 @@ impl<'a> Exchange<'a> {
     fn asked_for(&self, issuer: &'a Arc<Issuer>, id: Option<&CertId<'_>>) {
         self.requests.set(&issuer.requests);
         if self.told.get().is_some() {
-            self.told.set(Some((Some(issuer), id.and_then(CertId::serial))));
+            self.told.set(Some((Some(issuer), id.and_then(|id| id.serial().ok()))));
         }
     }
 
@@ -198,11 +198,14 @@ impl<'a> Exchange<'a> {
         out: &mut Vec<u8>,
     ) -> Option<Result<Counted, OcspError>> {
         let misses = &self.worker.misses;
-        let serial = id.serial();
-        let found = serial.as_ref().and_then(|serial| issuer.state.records.get(serial));
-        let key = serial.as_ref().map(|serial| issuer.key(id.hash, place, serial));
+        let serial = match id.serial() {
+            Ok(serial) => serial,
+            Err(error) => return Some(Err(error)),
+        };
+        let found = issuer.state.records.get(&serial);
+        let key = issuer.key(id.hash, place, &serial);
         let packing = signer.packing();
-        let compact = key.as_ref().and_then(|key| misses.store().compact(key, packing, packed));
+        let compact = misses.store().compact(&key, packing, packed);
         let (counted, refresh) = match (decide(&issuer.policy, found, compact.as_ref(), now), &compact) {
             (Verdict::Refuse(error), _) => return Some(Err(error)),
             (Verdict::Serve { refresh }, Some(kept)) => {
@@ -210,7 +213,7 @@ impl<'a> Exchange<'a> {
                 (self.assemble(issuer, id, signer, kept, signature, now, out), refresh)
             }
             _ => {
-                let whole = misses.store().whole(key.as_ref()?)?;
+                let whole = misses.store().whole(&key)?;
                 match decide(&issuer.policy, found, whole.kept().as_ref(), now) {
                     Verdict::Serve { refresh } => {
                         (self.write(Some((issuer, *id)), &whole, Counted::Hit, now, out), refresh)

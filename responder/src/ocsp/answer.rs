@@ -32,21 +32,22 @@ pub enum Verdict {
     Sign(Statement),
 }
 
-/// What is said of several certificates of one issuer. One that would be refused alone is unknown among
-/// others; where all would be, so is the request.
+/// What is said of several certificates of one tenant: of their records, or of serials that are refused whatever the
+/// policy. One that would be refused alone is unknown among others; where all would be, so is the request.
 pub fn statements(
     policy: &Policy,
-    found: impl Iterator<Item = Option<Found>>,
+    found: impl Iterator<Item = Result<Option<Found>, OcspError>>,
     now: UnixTime,
 ) -> Result<Box<[Statement]>, OcspError> {
     let mut refused = Ok(());
     let mut told = false;
     let statements = found.map(|found| {
-        let statement = statement(policy, found, now);
+        let statement = found.and_then(|found| statement(policy, found, now));
         told |= statement.is_ok();
         statement.unwrap_or_else(|error| {
             refused = Err(error);
-            Statement { state: found.map(|found| found.state), status: CertStatus::Unknown, extended_revoke: false }
+            let state = found.ok().flatten().map(|found| found.state);
+            Statement { state, status: CertStatus::Unknown, extended_revoke: false }
         })
     });
     let statements = statements.collect();
@@ -172,12 +173,27 @@ mod tests {
     #[test]
     fn among_others_an_unlisted_serial_is_unknown_and_alone_they_are_refused() {
         let found = World::new(REVOKED).found();
-        let said = |found: &[Option<Found>]| {
-            let said = statements(&POLICY, found.iter().copied(), NOW)?;
-            Ok(said.iter().map(|statement| statement.status).collect::<Vec<_>>())
-        };
         let Status::Revoked { time, reason } = REVOKED else { unreachable!() };
-        assert_eq!(said(&[None, found]), Ok(vec![CertStatus::Unknown, CertStatus::Revoked { time, reason }]));
-        assert_eq!(said(&[None, None]), Err(OcspError::Unauthorized), "no signature for nothing");
+        let revoked = CertStatus::Revoked { time, reason };
+        assert_eq!(said(POLICY, &[Ok(None), Ok(found)]), Ok(vec![CertStatus::Unknown, revoked]));
+        assert_eq!(said(POLICY, &[Ok(None), Ok(None)]), Err(OcspError::Unauthorized), "no signature for nothing");
+    }
+
+    #[test]
+    fn a_serial_of_no_certificate_is_unknown_among_others_whatever_the_policy() {
+        let none = Err(OcspError::Unauthorized);
+        let found = World::new(Status::Good).found();
+        for unlisted in [Unlisted::Unauthorized, Unlisted::Unknown, Unlisted::Revoked, Unlisted::Good] {
+            let policy = Policy { unlisted, ..POLICY };
+            assert_eq!(said(policy, &[none, Ok(found)]), Ok(vec![CertStatus::Unknown, CertStatus::Good]));
+            assert_eq!(said(policy, &[none, none]), Err(OcspError::Unauthorized));
+        }
+        let policy = Policy { unlisted: Unlisted::Good, ..POLICY };
+        assert_eq!(said(policy, &[none, Ok(None)]), Ok(vec![CertStatus::Unknown, CertStatus::Good]));
+    }
+
+    fn said(policy: Policy, found: &[Result<Option<Found>, OcspError>]) -> Result<Vec<CertStatus>, OcspError> {
+        let said = statements(&policy, found.iter().copied(), NOW)?;
+        Ok(said.iter().map(|statement| statement.status).collect())
     }
 }

@@ -65,7 +65,7 @@ impl Wish {
     pub fn one(issuer: &Arc<Issuer>, (place, signer): (u8, &Arc<OcspSigner>), id: &CertId<'_>) -> Self {
         Self {
             signer: Arc::clone(signer),
-            key: id.serial().map(|serial| issuer.key(id.hash, place, &serial)),
+            key: id.serial().ok().map(|serial| issuer.key(id.hash, place, &serial)),
             ids: vec![WishedId::new(issuer, id)],
             nonce: None,
         }
@@ -87,12 +87,9 @@ impl Wish {
 
     /// What is to be said as things stand.
     pub fn statements(&self, now: UnixTime) -> Result<Box<[Statement]>, OcspError> {
-        let found = |id: &WishedId| {
-            let serial = id.cert_id().serial();
-            serial.and_then(|serial| id.issuer.state.records.get(&serial))
-        };
+        let found = |id: &WishedId| id.cert_id().serial().map(|serial| id.issuer.state.records.get(&serial));
         match &self.ids[..] {
-            [one] => Ok(Box::new([statement(&one.issuer.policy, found(one), now)?])),
+            [one] => Ok(Box::new([statement(&one.issuer.policy, found(one)?, now)?])),
             // Issuers that stand in one request are of one tenant, which has one policy.
             [first, ..] => statements(&first.issuer.policy, self.ids.iter().map(found), now),
             [] => Err(OcspError::MalformedRequest),

@@ -37,14 +37,23 @@ fn extensions(octets: &[u8]) -> Vec<u8> {
     der(0x30, &der(0x30, &[NONCE, &der(0x04, &der(0x04, octets))].concat()))
 }
 
+/// id-pkix-ocsp-pref-sig-algs.
+const PREFERRED: &[u8] = &[0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x08];
+
 /// The Request of a request for one certificate.
-fn single(ask: &Ask) -> Vec<u8> {
-    // OCSPRequest, TBSRequest, requestList: three SEQUENCEs around it, each shorter than 128 octets.
-    ask.request()[6..].to_vec()
+fn single(request: &[u8]) -> Vec<u8> {
+    // OCSPRequest, TBSRequest, requestList: three SEQUENCEs around it.
+    let inside = |element: &[u8]| element[if element[1] < 0x80 { 2 } else { 3 }..].to_vec();
+    inside(&inside(&inside(request)))
+}
+
+/// A request of these Requests, with requestExtensions and their tag or nothing.
+fn message(requests: &[u8], extensions: &[u8]) -> Vec<u8> {
+    der(0x30, &der(0x30, &[&der(0x30, requests), extensions].concat()))
 }
 
 fn with_nonce(ask: &Ask, nonce: &[u8]) -> Vec<u8> {
-    der(0x30, &der(0x30, &[der(0x30, &single(ask)), der(0xa2, &extensions(nonce))].concat()))
+    message(&single(&ask.request()), &der(0xa2, &extensions(nonce)))
 }
 
 fn said(reply: &Reply) -> &'static str {
@@ -105,8 +114,8 @@ fn an_echoed_nonce_comes_back_exactly_in_an_answer_that_nobody_keeps() {
             }
         }
     }
-    let inner = der(0x30, &[&single(&ask)[2..], &der(0xa0, &extensions(&[9; 16]))[..]].concat());
-    let reply = post(responder.http(), "/", &der(0x30, &der(0x30, &der(0x30, &inner))));
+    let inner = der(0x30, &[&single(&ask.request())[2..], &der(0xa0, &extensions(&[9; 16]))[..]].concat());
+    let reply = post(responder.http(), "/", &message(&inner, &[]));
     assert_eq!(reply.body, plain.body, "a nonce in singleRequestExtensions is ignored");
 
     let answer = ask.clone().nonce().at(responder.http(), "/");
@@ -197,9 +206,68 @@ fn more_certificates_than_allowed_are_malformed() {
     let (ca, leaf, responder) = with("cert_ids_max = 2");
     let ask = Ask::about(&ca, &leaf);
     for (count, expected) in [(1, "signed"), (2, "signed"), (3, "malformedRequest")] {
-        let message = der(0x30, &der(0x30, &der(0x30, &single(&ask).repeat(count))));
-        assert_eq!(said(&post(responder.http(), "/", &message)), expected, "{count}");
+        let reply = post(responder.http(), "/", &message(&single(&ask.request()).repeat(count), &[]));
+        assert_eq!(said(&reply), expected, "{count}");
     }
+}
+
+/// The Request about another serial number, given by its content octets.
+fn of_serial(ca: &Ca, hash: &str, serial: &[u8]) -> Vec<u8> {
+    let single = single(&Ask::serial(ca, "ABCDEF").hash(hash).request());
+    // Within Request and CertID; the serial takes six octets with its header.
+    let start = if single[1] < 0x80 { 4 } else { 6 };
+    let hashes = &single[start..single.len() - 6];
+    der(0x30, &der(0x30, &[hashes, &der(0x02, serial)].concat()))
+}
+
+#[test]
+fn a_serial_that_no_certificate_has_is_unauthorized_whatever_is_said_of_unlisted_ones() {
+    // A CRL that revoked such serials could not be kept by them, and with `unlisted = "good"` they were good.
+    let mut largest = vec![0];
+    largest.extend([0xff; 20]);
+    for (unlisted, of_others) in [
+        ("unlisted = \"good\"\naccept_unlisted_as_good = true", "good"),
+        ("unlisted = \"unknown\"", "unknown"),
+        ("unlisted = \"revoked\"", "revoked"),
+        ("unlisted = \"unauthorized\"", "unknown"),
+    ] {
+        for nonces in ["ignore", "echo"] {
+            let (ca, leaf, responder) = with(&format!("{unlisted}\nnonce = {nonces:?}"));
+            let http = responder.http();
+            let preferred = &der(0x30, &der(0x30, &[0x30, 0x0a, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3]));
+            let preferred = [PREFERRED, &der(0x04, preferred)].concat();
+            let lists = [vec![], der(0xa2, &extensions(&[7; 16])), der(0xa2, &der(0x30, &der(0x30, &preferred)))];
+            for serial in [&[0xfb][..], &[0x80, 1, 2], &[0], &[1; 21], &[&[0], &[0xff; 21][..]].concat()] {
+                for (hash, list) in
+                    [("sha1", &lists[0]), ("sha512", &lists[0]), ("sha1", &lists[1]), ("sha1", &lists[2])]
+                {
+                    let message = message(&of_serial(&ca, hash, serial), list);
+                    for reply in [post(http, "/", &message), get(http, &ocsp_target("/", &message))] {
+                        assert_eq!(said(&reply), "unauthorized", "{unlisted} {serial:02x?} {list:02x?}");
+                        assert!(is_uncacheable(&reply));
+                    }
+                }
+            }
+            for serial in [&[0, 1][..], &[0xff, 0xfb], &[]] {
+                let reply = post(http, "/", &message(&of_serial(&ca, "sha1", serial), &[]));
+                assert_eq!(said(&reply), "malformedRequest", "not minimal: {serial:02x?}");
+            }
+            // Among others, listed or not, it is unknown.
+            let several = [of_serial(&ca, "sha1", &[0xfb]), single(&Ask::about(&ca, &leaf).request())];
+            let several = [several.concat(), of_serial(&ca, "sha1", &largest)].concat();
+            for list in [&lists[0], &lists[1]] {
+                let statuses = statuses(&ca, &post(http, "/", &message(&several, list)));
+                assert_eq!(statuses, ["unknown", "good", of_others], "{unlisted}");
+            }
+        }
+    }
+}
+
+/// What an answer says of each certificate, in order.
+fn statuses(ca: &Ca, reply: &Reply) -> Vec<String> {
+    fs::write(ca.file("answer"), &reply.body).unwrap();
+    let text = openssl(ca.dir(), ["ocsp", "-respin", "answer", "-resp_text", "-noverify"]);
+    text.lines().filter_map(|line| line.trim().strip_prefix("Cert Status: ")).map(str::to_owned).collect()
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl Exchange<'_> {
         };
         let layout = template.lay_out(&content, signature.len());
         let etag = Etag::of(template, signature);
-        let serial = id.serial();
+        let serial = id.serial().ok();
         let dated = dated(issuer, statement);
         let fields = Fields { times, etag: &etag, dated, surrogate: surrogate(issuer, serial.as_ref()) };
         self.write_kept(&fields, Counted::Hit, layout.length(), now, out, |out| layout.write(out, signature))
@@ -84,7 +84,7 @@ impl Exchange<'_> {
         if let Some((issuer, id)) = only
             && statements.iter().all(Statement::may_be_kept)
         {
-            let serial = id.serial();
+            let serial = id.serial().ok();
             let dated = statements.iter().all(|statement| dated(issuer, statement));
             let fields = Fields { times, etag, dated, surrogate: surrogate(issuer, serial.as_ref()) };
             return self.write_kept(&fields, counted, body.len(), now, out, |out| out.extend_from_slice(body));
