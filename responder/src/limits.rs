@@ -8,7 +8,11 @@ pub const CERT_IDS_MAX: usize = 10;
 /// Extensions in one list: RFC 6960 and its successors define eight for requests.
 pub const EXTENSIONS_MAX: usize = 16;
 
-/// Octets of a nonce, RFC 9654 section 2.1.
+/// Extensions in one list that are compared without asking for memory: RFC 6960 and its successors define eight for
+/// requests. How many more there may be is left to the length of the request.
+pub const EXTENSIONS_USUAL: usize = 16;
+
+/// Octets of a nonce that is echoed or required, RFC 9654 section 2.1.
 pub const NONCE_OCTETS_MAX: usize = 128;
 
 /// Octets of a request target. RFC 9110 section 4.1 asks for 8,000 at least.

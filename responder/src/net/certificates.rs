@@ -148,8 +148,8 @@ impl<'a> Exchange<'a> {
         let request = Request::decode(der)?;
         let nonce = match policy.nonce {
             NoncePolicy::Ignore => None,
-            NoncePolicy::Echo => request.nonce_to_echo(),
-            NoncePolicy::Require => Some(request.nonce_to_echo().ok_or(OcspError::MalformedRequest)?),
+            NoncePolicy::Echo => request.nonce_to_echo()?,
+            NoncePolicy::Require => Some(request.nonce_to_echo()?.ok_or(OcspError::MalformedRequest)?),
         };
         if policy.signed_requests != SignedRequests::Ignore {
             self.check_signature(&request, now)?;

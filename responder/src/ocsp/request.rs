@@ -55,8 +55,8 @@ pub struct Request<'a> {
     /// The content of requestList behind the first Request.
     rest: &'a [u8],
     count: usize,
-    /// The nonce's octets.
-    pub nonce: Option<&'a [u8]>,
+    /// The octets inside of the nonce extension's extnValue.
+    nonce_value: Option<&'a [u8]>,
     /// How the client would like the answer to be signed.
     pub preferred: PreferredAlgorithms<'a>,
 }
@@ -81,7 +81,7 @@ impl<'a> Request<'a> {
         }
         tbs.optional_tagged(TagNumber::N1)?; // requestorName
         let list = tbs.expect(Tag::Sequence)?;
-        let (nonce, preferred) = match tbs.optional_tagged(TagNumber::N2)? {
+        let (nonce_value, preferred) = match tbs.optional_tagged(TagNumber::N2)? {
             Some(extensions) => request_extensions(extensions)?,
             None => (None, PreferredAlgorithms::NONE),
         };
@@ -97,7 +97,7 @@ impl<'a> Request<'a> {
             left = single_request(left)?.1;
             count += 1;
         }
-        Ok(Self { der, first, rest, count, nonce, preferred })
+        Ok(Self { der, first, rest, count, nonce_value, preferred })
     }
 
     /// The CertID of a request for one certificate.
@@ -120,10 +120,22 @@ impl<'a> Request<'a> {
         self.count
     }
 
-    /// The nonce's octets where an answer with a nonce has it. RFC 9654 section 2.1 lets others be left out: shorter
-    /// ones can be guessed, longer ones only make the answer longer.
-    pub fn nonce_to_echo(&self) -> Option<&'a [u8]> {
-        self.nonce.filter(|nonce| NONCE_OCTETS_ECHOED.contains(&nonce.len()))
+    /// The nonce's octets, for those who do not ignore it; malformed where the extension holds none, or none of a length
+    /// that RFC 9654 section 2.1 allows. Many clients put the octets into extnValue without an OCTET STRING of their own, as
+    /// RFC 2560 was read: that harms nobody who does not look.
+    pub fn nonce(&self) -> Result<Option<&'a [u8]>> {
+        let Some(value) = self.nonce_value else { return Ok(None) };
+        let mut value = Elements::new(value);
+        let nonce = value.expect(Tag::OctetString)?;
+        value.finish()?;
+        let allowed = (1..=limits::NONCE_OCTETS_MAX).contains(&nonce.len());
+        if allowed { Ok(Some(nonce)) } else { Err(DecodeError::Malformed) }
+    }
+
+    /// The same where an answer with a nonce has it. RFC 9654 section 2.1 lets others be left out: shorter ones can be
+    /// guessed, longer ones only make the answer longer.
+    pub fn nonce_to_echo(&self) -> Result<Option<&'a [u8]>> {
+        Ok(self.nonce()?.filter(|nonce| NONCE_OCTETS_ECHOED.contains(&nonce.len())))
     }
 
     /// The signature, if there is one; malformed where it does not conform inside of its outline.

@@ -81,6 +81,16 @@ fn by_default_a_nonce_is_ignored_and_the_answer_is_everybodys() {
     let answer = post(responder.http(), "/", &with_nonce(&ask, &[7; 16]));
     assert_eq!(answer.body, plain.body);
     assert!(!is_uncacheable(&answer), "{answer:?}");
+    // Apple's framework and others put the octets into extnValue as they are; nobody looks.
+    for value in [vec![7; 16], vec![], der(0x04, &[]), der(0x04, &[7; 129]), vec![0x04, 0x80]] {
+        for critical in [&[][..], &[1, 1, 0xff]] {
+            let extension = der(0x30, &[NONCE, critical, &der(0x04, &value)].concat());
+            let message = message(&single(&ask.request()), &der(0xa2, &der(0x30, &extension)));
+            for reply in [post(responder.http(), "/", &message), get(responder.http(), &ocsp_target("/", &message))] {
+                assert_eq!(reply.body, plain.body, "{value:02x?}");
+            }
+        }
+    }
     ask.clone().nonce().at(responder.http(), "/").expect(Status::Good);
 }
 
@@ -114,6 +124,9 @@ fn an_echoed_nonce_comes_back_exactly_in_an_answer_that_nobody_keeps() {
             }
         }
     }
+    let raw = der(0x30, &der(0x30, &[NONCE, &der(0x04, &[7; 16])].concat()));
+    let reply = post(responder.http(), "/", &message(&single(&ask.request()), &der(0xa2, &raw)));
+    assert_eq!(said(&reply), "malformedRequest", "there is nothing that could be echoed");
     let inner = der(0x30, &[&single(&ask.request())[2..], &der(0xa0, &extensions(&[9; 16]))[..]].concat());
     let reply = post(responder.http(), "/", &message(&inner, &[]));
     assert_eq!(reply.body, plain.body, "a nonce in singleRequestExtensions is ignored");

@@ -14,21 +14,12 @@ pub(super) const ACCEPTABLE_RESPONSES: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0
 /// id-pkix-ocsp-pref-sig-algs, 1.3.6.1.5.5.7.48.1.8
 pub(super) const PREFERRED_SIGNATURE_ALGORITHMS: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x08];
 
-/// requestExtensions: the nonce's octets, if there is one, and what is preferred.
+/// requestExtensions: the value of the nonce extension, if there is one, and what is preferred.
 pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, PreferredAlgorithms<'_>)> {
     let (mut nonce, mut preferred) = (None, PreferredAlgorithms::NONE);
     each_extension(octets, |extension| {
         match extension.oid {
-            NONCE => {
-                let mut value = Elements::new(extension.value);
-                let inner = value.expect(Tag::OctetString)?;
-                value.finish()?;
-                // RFC 9654 section 2.1.
-                if !(1..=limits::NONCE_OCTETS_MAX).contains(&inner.len()) {
-                    return Err(DecodeError::Malformed);
-                }
-                nonce = Some(inner);
-            }
+            NONCE => nonce = Some(extension.value),
             ACCEPTABLE_RESPONSES => {
                 let mut accepted = Elements::only(extension.value, Tag::Sequence)?;
                 let mut basic = false;
@@ -39,7 +30,12 @@ pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, Prefer
                     return Err(DecodeError::Malformed);
                 }
             }
-            PREFERRED_SIGNATURE_ALGORITHMS => preferred = PreferredAlgorithms::decode(extension.value)?,
+            // A wish that cannot be read is none, and no reason to refuse an answer, unless it has to be understood.
+            PREFERRED_SIGNATURE_ALGORITHMS => match PreferredAlgorithms::decode(extension.value) {
+                Ok(read) => preferred = read,
+                Err(error) if extension.critical => return Err(error),
+                Err(_) => {}
+            },
             _ => extension.refuse_critical_unless(&[])?,
         }
         Ok(())
@@ -68,26 +64,47 @@ pub(in crate::ocsp) fn each_extension<'a>(
     mut each: impl FnMut(Extension<'a>) -> Result<()>,
 ) -> Result<()> {
     let mut list = Elements::only(octets, Tag::Sequence)?;
-    let mut seen: [&[u8]; limits::EXTENSIONS_MAX] = [&[]; limits::EXTENSIONS_MAX];
-    for count in 0.. {
-        if list.is_finished() {
-            break;
+    let all = list;
+    let mut seen: [&[u8]; limits::EXTENSIONS_USUAL] = [&[]; limits::EXTENSIONS_USUAL];
+    let mut count = 0;
+    while let Some(extension) = next_extension(&mut list)? {
+        if let Some(place) = seen.get_mut(count) {
+            *place = extension.oid;
+            if seen[..count].contains(&extension.oid) {
+                return Err(DecodeError::Malformed);
+            }
         }
-        let mut reader = Elements::new(list.expect(Tag::Sequence)?);
-        let oid = reader.expect(Tag::ObjectIdentifier)?;
-        // An explicit FALSE is not DER, and is common.
-        let critical = match reader.optional(Tag::Boolean)? {
-            None | Some([0]) => false,
-            Some([0xff]) => true,
-            Some(_) => return Err(DecodeError::Malformed),
-        };
-        let value = reader.expect(Tag::OctetString)?;
-        reader.finish()?;
-        if oid.is_empty() || count == seen.len() || seen[..count].contains(&oid) {
-            return Err(DecodeError::Malformed);
-        }
-        seen[count] = oid;
-        each(Extension { oid, critical, value })?;
+        count += 1;
+        each(extension)?;
     }
-    Ok(())
+    if count > seen.len() { none_twice(all) } else { Ok(()) }
+}
+
+/// The next of a list of Extensions.
+fn next_extension<'a>(list: &mut Elements<'a>) -> Result<Option<Extension<'a>>> {
+    if list.is_finished() {
+        return Ok(None);
+    }
+    let mut reader = Elements::new(list.expect(Tag::Sequence)?);
+    let oid = reader.expect(Tag::ObjectIdentifier)?;
+    // An explicit FALSE is not DER, and is common.
+    let critical = match reader.optional(Tag::Boolean)? {
+        None | Some([0]) => false,
+        Some([0xff]) => true,
+        Some(_) => return Err(DecodeError::Malformed),
+    };
+    let value = reader.expect(Tag::OctetString)?;
+    reader.finish()?;
+    if oid.is_empty() { Err(DecodeError::Malformed) } else { Ok(Some(Extension { oid, critical, value })) }
+}
+
+/// Checks that no Extension of a long list stands twice: sorted, so that the work stays in proportion to the length.
+#[cold]
+fn none_twice(mut list: Elements<'_>) -> Result<()> {
+    let mut seen = Vec::new();
+    while let Some(extension) = next_extension(&mut list)? {
+        seen.push(extension.oid);
+    }
+    seen.sort_unstable();
+    if seen.windows(2).any(|pair| pair[0] == pair[1]) { Err(DecodeError::Malformed) } else { Ok(()) }
 }

@@ -34,7 +34,7 @@ impl Authority {
     /// Reads the extensions; otherwise what stands against using the certificate at all.
     pub(super) fn of(certificate: &Certificate) -> Result<Self, &'static str> {
         let mut found = Found { usage: None, ca: false, path_length: None, unknown: false };
-        found.read(certificate.der()).map_err(|_| "has extensions that are malformed, or too many")?;
+        found.read(certificate.der()).map_err(|_| "has extensions that are malformed, or one twice")?;
         if found.unknown {
             return Err("has a critical extension that is not supported");
         }
