@@ -86,6 +86,10 @@ pub const RING_ENTRIES: u32 = 1024;
 pub const WORKERS_MAX: i64 = 1024;
 
 /// How long connections get to end when the service stops.
+/// How long every kind of operation together may take on a new ring before the thread does without it: milliseconds, and
+/// more on a machine where threads wait for a core.
+pub const RING_PATIENCE: Duration = Duration::from_secs(5);
+
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the end waits for the engine after the last connection: a million lines are read and written in about a

@@ -7,7 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     rc::Rc,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Once, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -172,9 +172,9 @@ pub fn run(start: Start, ready: impl FnOnce()) -> io::Result<()> {
             runtime.block_on(Worker::serve(start, false, ready))
         }
         Err(error) => {
-            if number == 0 {
-                warn!(driver = "epoll", %error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
-            }
+            // Mostly all of them are refused, and for one reason; where only a later one is, nobody else would tell.
+            static TOLD: Once = Once::new();
+            TOLD.call_once(|| warn!(driver = "epoll", worker = number, %error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll"));
             let mut runtime = RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?;
             runtime.block_on(Worker::serve(start, true, ready))
         }

@@ -11,23 +11,58 @@ use ostia_tests::{
     until,
 };
 
-/// Starts the responder with io_uring_setup answering EPERM, as a container's seccomp profile makes it.
-fn start(site: Site) -> Responder {
+use crate::ca_and_site;
+
+/// Starts the responder with a system call answering an error, as a container's seccomp profile makes it.
+fn start_refused(site: Site, call: &str, error: &str) -> Responder {
     let serve = site.serve();
     let mut command = Command::new("strace");
     // -D: the service stays this process's child, so that signals reach it.
-    command.args(["-D", "-f", "-q", "-o", "/dev/null", "-e", "trace=io_uring_setup"]);
-    command.args(["-e", "inject=io_uring_setup:error=EPERM", "--"]);
+    command.args(["-D", "-f", "-q", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={call}:error={error}"), "--"]);
     command.arg(serve.get_program()).args(serve.get_args());
-    let responder = site.start_by(command);
+    site.start_by(command)
+}
+
+/// The one line that tells of epoll, where there is one.
+fn told_of_epoll(responder: &Responder) -> Option<String> {
     let log = responder.log();
-    let told = log.lines().find(|line| line.contains("io_uring is refused here"));
-    assert!(told.is_some_and(|line| line.contains("WARN") && line.contains("epoll")), "{log}");
-    responder
+    let mut told = log.lines().filter(|line| line.contains("io_uring is refused here"));
+    let first = told.next();
+    assert_eq!(told.next(), None, "told once");
+    first.map(str::to_owned)
 }
 
 #[test]
 fn where_io_uring_is_refused_the_service_runs_on_epoll_and_says_so() {
+    serves_without(&["io_uring_setup", "EPERM", "Operation not permitted"]);
+}
+
+#[test]
+fn where_a_ring_can_be_made_and_not_entered_the_service_runs_on_epoll_and_says_so() {
+    // Lists of allowed calls that name io_uring_setup alone: it said that it was ready, served nobody, took all cores for
+    // itself, and did not end.
+    serves_without(&["io_uring_enter", "EPERM", "Operation not permitted"]);
+}
+
+#[test]
+fn whatever_call_of_io_uring_is_refused_and_however_the_service_answers_and_ends() {
+    for (call, error, on_epoll) in
+        [("io_uring_enter", "ENOSYS", true), ("io_uring_setup", "ENOMEM", true), ("io_uring_register", "EPERM", false)]
+    {
+        let (ca, site) = ca_and_site();
+        let leaf = ca.issue();
+        site.set_http("workers = 2");
+        let mut responder = start_refused(site, call, error);
+        let told = told_of_epoll(&responder);
+        assert_eq!(told.is_some_and(|line| line.contains(call)), on_epoll, "{call}: {}", responder.log());
+        Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+        assert!(responder.end_by("TERM").success(), "{call}: {}", responder.log());
+    }
+}
+
+/// Serves where a call is refused with an error, which is told in words.
+fn serves_without([call, error, told]: &[&str; 3]) {
     let ca = Ca::new("Epoll CA");
     // Signed on the pool, so that a worker that sleeps in epoll has to be woken from there.
     let signer = ca.delegate(Delegate::Proper, KeyKind::P384);
@@ -35,7 +70,9 @@ fn where_io_uring_is_refused_the_service_runs_on_epoll_and_says_so() {
     ca.revoke(&revoked, &["-crl_reason", "superseded"]);
     let site = Site::new(&[Tenant::of(&ca, &signer)]);
     site.set_http("workers = 2");
-    let mut responder = start(site);
+    let mut responder = start_refused(site, call, error);
+    let line = told_of_epoll(&responder).unwrap_or_else(|| panic!("not told: {}", responder.log()));
+    assert!(["WARN", "epoll", call, told].iter().all(|wanted| line.contains(wanted)), "{line}");
     let http = responder.http();
 
     Ask::about(&ca, &good).at(http, "/").expect(Status::Good);
