@@ -6,7 +6,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpStream as StdStream},
-    sync::atomic::Ordering::Relaxed,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
 
@@ -15,11 +15,13 @@ use monoio::{
     io::{AsyncReadRent, AsyncWriteRent},
     net::TcpStream,
 };
+use monoio_rustls::ServerTlsStream;
 use precompute::pki::UnixTime;
 use rustix::{
     buffer::spare_capacity,
     net::{RecvFlags, SendFlags, recv, send},
 };
+use rustls::ServerConnection;
 use tracing::debug;
 
 use super::{
@@ -152,17 +154,49 @@ impl<'w> Session<'w> {
         if self.worker.manners.proxy_protocol {
             self.learn_client(&mut stream).await?;
         }
-        let Some(acceptor) = &self.worker.tls else { return Ok(()) };
+        let Some(config) = &self.worker.tls else { return Ok(()) };
+        let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
         self.watched.enter(Phase::Head, self.worker.tick());
-        match acceptor.accept(stream).await {
-            Ok(mut stream) => {
+        let shaken = self.shake_hands(&mut stream, &mut session).await;
+        self.input.clear();
+        match shaken {
+            Ok(()) => {
                 self.watched.enter(Phase::Fresh, self.worker.tick());
-                self.serve(&mut stream, None).await
+                self.serve(&mut ServerTlsStream::new(stream, session), None).await
             }
             Err(error) => {
                 self.worker.counters.tls_refused.fetch_add(1, Relaxed);
                 debug!(peer = %self.peer, %error, "no TLS handshake came about");
-                Ok(())
+                // So that the client hears why.
+                self.linger(&mut stream).await
+            }
+        }
+    }
+
+    /// Shakes hands. What is said about it leaves whole, an alert as well: with TLS 1.3 it comes behind other records, where
+    /// the glue between runtime and TLS would leave it.
+    async fn shake_hands<C: Carrier>(&mut self, stream: &mut C, session: &mut ServerConnection) -> io::Result<()> {
+        let mut read = Ok(());
+        loop {
+            let mut output = Vec::new();
+            while session.wants_write() {
+                session.write_tls(&mut output)?;
+            }
+            write(stream, output).await?;
+            read?;
+            if !session.is_handshaking() {
+                return Ok(());
+            }
+            self.input.clear();
+            self.input = self::read(stream, std::mem::take(&mut self.input)).await?;
+            if self.input.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let mut octets = &self.input[..];
+            read = Ok(());
+            while read.is_ok() && !octets.is_empty() {
+                session.read_tls(&mut octets)?;
+                read = session.process_new_packets().map(drop).map_err(io::Error::other);
             }
         }
     }

@@ -15,7 +15,6 @@ use monoio::{
     LegacyDriver, RuntimeBuilder,
     time::{Instant, sleep},
 };
-use monoio_rustls::TlsAcceptor;
 use precompute::pki::UnixTime;
 use rustls::ServerConfig;
 use slab::Slab;
@@ -79,7 +78,7 @@ pub struct Worker {
     /// Whether io_uring was refused.
     pub(super) on_epoll: bool,
     pub(super) manners: Manners,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<ServerConfig>>,
     tick: Cell<u32>,
     draining: Cell<bool>,
     date: Cell<(u64, Date)>,
@@ -203,7 +202,7 @@ impl Worker {
             room: Room::default(),
             on_epoll,
             manners: start.manners,
-            tls: start.tls.map(TlsAcceptor::from),
+            tls: start.tls,
             tick: Cell::new(0),
             draining: Cell::new(false),
             date: Cell::new((u64::MAX, [0; 29])),

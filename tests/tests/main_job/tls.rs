@@ -105,6 +105,31 @@ fn answers_are_the_same_over_tls_1_2_and_1_3() {
 }
 
 #[test]
+fn a_client_that_speaks_another_protocol_is_told_so_by_tls_1_2_and_1_3() {
+    // With TLS 1.3 the connection was closed without a word, behind a handshake that had seemed to go well.
+    let (_ca, site, address) = with_tls();
+    let responder = site.start();
+    let negotiated = |version: &str, protocols: &str| {
+        let mut command = Command::new("timeout");
+        command.args(["20", "openssl", "s_client", version, "-alpn", protocols, "-connect", &address.to_string()]);
+        run(&mut command).text
+    };
+    for version in ["-tls1_2", "-tls1_3"] {
+        for protocols in ["h2", "http/1.0,spdy/3"] {
+            let text = negotiated(version, protocols);
+            // Of RFC 7301 section 3.2.
+            let told = text.contains("alert no application protocol") && text.contains("alert number 120");
+            assert!(told, "{version} {protocols}: {text}");
+        }
+        for protocols in ["http/1.1", "h2,http/1.1"] {
+            let text = negotiated(version, protocols);
+            assert!(text.contains("ALPN protocol: http/1.1"), "{version} {protocols}: {text}");
+        }
+    }
+    assert_eq!(responder.metric("ostia_tls_handshakes_failed_total", ""), 4.0);
+}
+
+#[test]
 fn a_new_certificate_is_taken_without_ending_connections_and_a_bad_one_is_not() {
     let (_ca, site, address) = with_tls();
     let responder = site.start();
