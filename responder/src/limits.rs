@@ -150,10 +150,6 @@ pub const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// of connections are none.
 pub const DEADLINE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
-/// Octets behind the first 16 of a PROXY header: addresses take 36, what balancers add about themselves and TLS a few
-/// hundred. With the first it fits [`READ_OCTETS`].
-pub const PROXY_OCTETS_MAX: usize = 2 << 10;
-
 /// Octets of a TLS certificate file with its chain, or of a key file.
 pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
 
@@ -170,7 +166,7 @@ pub const SIGNER_LOOK: Duration = Duration::from_secs(1);
 /// How often the files of the TLS certificate are looked at.
 pub const TLS_LOOK: Duration = Duration::from_secs(1);
 
-const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX && PROXY_OCTETS_MAX + 16 <= READ_OCTETS);
+const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX);
 
 /// Connections of the admin listener: monitors and operators, each with one request. With them [`OTHER_DESCRIPTORS`] has
 /// room for what it is meant for.

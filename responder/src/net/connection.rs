@@ -213,15 +213,8 @@ impl<'w> Session<'w> {
     /// Reads the PROXY header, and not an octet more.
     async fn learn_client<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
         self.watched.enter(Phase::Head, self.worker.tick());
-        let learnt = match self.read_exactly(stream, proxy::FIXED_OCTETS).await.map(|()| proxy::remainder(&self.input))
-        {
-            Ok(Ok(remainder)) => {
-                let whole = self.read_exactly(stream, proxy::FIXED_OCTETS + remainder).await;
-                whole.map_err(|_| ProxyError::TooShort).and_then(|()| proxy::client(&self.input))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(ProxyError::NoHeader),
-        };
+        let learnt = self.read_proxy_header(stream).await;
+        self.input.clear();
         match learnt {
             Ok(client) => {
                 self.input.clear();
@@ -237,7 +230,23 @@ impl<'w> Session<'w> {
         }
     }
 
-    /// Reads until there are `length` octets in the input.
+    async fn read_proxy_header<C: Carrier>(&mut self, stream: &mut C) -> Result<Option<SocketAddr>, ProxyError> {
+        self.read_exactly(stream, proxy::FIXED_OCTETS).await.map_err(|_| ProxyError::NoHeader)?;
+        let remainder = proxy::remainder(&self.input)?;
+        let first = remainder.min(proxy::ADDRESS_OCTETS);
+        self.read_exactly(stream, proxy::FIXED_OCTETS + first).await.map_err(|_| ProxyError::TooShort)?;
+        let client = proxy::client(&self.input)?;
+        let mut left = remainder - first;
+        while left > 0 {
+            self.input.clear();
+            let some = left.min(limits::READ_OCTETS);
+            self.read_exactly(stream, some).await.map_err(|_| ProxyError::TooShort)?;
+            left -= some;
+        }
+        Ok(client)
+    }
+
+    /// Reads until there are `length` octets in the input, and not one more.
     async fn read_exactly<C: Carrier>(&mut self, stream: &mut C, length: usize) -> io::Result<()> {
         while self.input.len() < length {
             let begin = self.input.len();

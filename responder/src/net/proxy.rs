@@ -8,10 +8,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use crate::limits;
-
 /// Octets that every header begins with: signature, version and command, family, length.
 pub const FIXED_OCTETS: usize = 16;
+
+/// Octets behind those, of which the first ones name the client: two addresses of IPv6 with their ports. What else may
+/// follow (more about the balancer, or about TLS with whole certificates) is read past.
+pub const ADDRESS_OCTETS: usize = 36;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -20,10 +22,8 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 pub enum ProxyError {
     /// There is none.
     NoHeader,
-    /// Its version, command or family is none that fits a TCP connection.
+    /// Its version or command is none of version 2.
     Unsupported,
-    /// It is longer than is read.
-    TooLong,
     /// It has no room for the addresses it announces.
     TooShort,
 }
@@ -32,8 +32,7 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoHeader => "does not begin with a PROXY header of version 2",
-            Self::Unsupported => "has a PROXY header of an unknown version, command or family",
-            Self::TooLong => "has a PROXY header that is too long",
+            Self::Unsupported => "has a PROXY header of an unknown version or command",
             Self::TooShort => "has a PROXY header that is cut short",
         })
     }
@@ -47,24 +46,22 @@ pub fn remainder(fixed: &[u8]) -> Result<usize, ProxyError> {
     if signature.len() != FIXED_OCTETS - 2 || !signature.starts_with(&SIGNATURE) {
         return Err(ProxyError::NoHeader);
     }
-    let length = usize::from(u16::from_be_bytes([*high, *low]));
-    if length > limits::PROXY_OCTETS_MAX { Err(ProxyError::TooLong) } else { Ok(length) }
+    Ok(usize::from(u16::from_be_bytes([*high, *low])))
 }
 
-/// Whom a whole header names; `None` where the proxy speaks for itself (a health check), or for somebody
+/// Whom a header names, of which at least the first [`FIXED_OCTETS`] and [`ADDRESS_OCTETS`] are here, or all; `None` where the proxy speaks for itself (a health check), or for somebody
 /// without an IP address.
 pub fn client(header: &[u8]) -> Result<Option<SocketAddr>, ProxyError> {
     let (fixed, rest) = header.split_at_checked(FIXED_OCTETS).ok_or(ProxyError::NoHeader)?;
-    let rest = rest.get(..remainder(fixed)?).ok_or(ProxyError::TooShort)?;
+    let rest = rest.get(..remainder(fixed)?.min(ADDRESS_OCTETS)).ok_or(ProxyError::TooShort)?;
     // Version and command; what follows of LOCAL is to be ignored.
     match fixed[12] {
         0x20 => return Ok(None),
         0x21 => {}
         _ => return Err(ProxyError::Unsupported),
     }
-    // Family and transport: unspecified, TCP over IPv4, TCP over IPv6, Unix stream.
+    // Family and transport: TCP over IPv4, TCP over IPv6; whatever else there is counts as unspecified (section 2.2).
     match fixed[13] {
-        0x00 | 0x31 => Ok(None),
         0x11 => {
             let [a, b, c, d, _, _, _, _, high, low, _, _, ..] = *rest else { return Err(ProxyError::TooShort) };
             Ok(Some((Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])).into()))
@@ -76,7 +73,7 @@ pub fn client(header: &[u8]) -> Result<Option<SocketAddr>, ProxyError> {
             let address = IpAddr::from(Ipv6Addr::from(*source)).to_canonical();
             Ok(Some((address, u16::from_be_bytes([high, low])).into()))
         }
-        _ => Err(ProxyError::Unsupported),
+        _ => Ok(None),
     }
 }
 
@@ -113,6 +110,25 @@ mod tests {
     }
 
     #[test]
+    fn a_protocol_that_is_none_of_ours_counts_as_unspecified() {
+        // Datagrams, Unix sockets, and what nobody has defined yet were refused.
+        for family in [0x01, 0x02, 0x10, 0x12, 0x13, 0x20, 0x22, 0x30, 0x32, 0x41, 0xff] {
+            for rest in [&V4[..], &[], &[0; 300]] {
+                assert_eq!(client(&header(0x21, family, rest)), Ok(None), "{family:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_the_addresses_may_be_long_and_is_not_waited_for() {
+        let whole = header(0x21, 0x11, &[&V4[..], &[9; 60_000]].concat());
+        assert_eq!(remainder(&whole[..FIXED_OCTETS]), Ok(60_012));
+        let wanted = Ok(Some("192.0.2.7:4660".parse().unwrap()));
+        assert_eq!(client(&whole[..FIXED_OCTETS + ADDRESS_OCTETS]), wanted);
+        assert_eq!(client(&whole[..FIXED_OCTETS + ADDRESS_OCTETS - 1]), Err(ProxyError::TooShort));
+    }
+
+    #[test]
     fn every_doubt_is_a_refusal() {
         for (what, octets, error) in [
             ("nothing", vec![], ProxyError::NoHeader),
@@ -120,10 +136,8 @@ mod tests {
             ("version 1", b"PROXY TCP4 192.0.2.7 10.0.0.1 4660 80\r\n".to_vec(), ProxyError::NoHeader),
             ("version 3", header(0x31, 0x11, &V4), ProxyError::Unsupported),
             ("an unknown command", header(0x22, 0x11, &V4), ProxyError::Unsupported),
-            ("datagrams", header(0x21, 0x12, &V4), ProxyError::Unsupported),
             ("IPv6 in the room of IPv4", header(0x21, 0x21, &V4), ProxyError::TooShort),
             ("no room", header(0x21, 0x11, &V4[..11]), ProxyError::TooShort),
-            ("64 KiB", header(0x21, 0x11, &[0; 0xffff]), ProxyError::TooLong),
         ] {
             assert_eq!(client(&octets), Err(error), "{what}");
         }

@@ -208,3 +208,12 @@ fn what_is_wrong_with_the_listeners_is_told_with_key_and_remedy() {
     site.edit_config(|config| config.replacen(&format!("\"{}\"", site.http), "\"localhost\"", 1));
     site.is_refused(&["http.listen", "«localhost»", "«systemd»"]);
 }
+    // With a protocol that is none of ours, and with as much behind the addresses as there may be.
+    let unknown = [&PROXIED[..13], &[0x12], &PROXIED[14..]].concat();
+    let long = [&PROXIED[..14], &60_012u16.to_be_bytes(), &PROXIED[16..], &[9; 60_000]].concat();
+    for (header, client) in [(unknown, "127."), (long, "192.0.2.7")] {
+        let reply = exchange(responder.http(), &[&header[..], REFUSED].concat());
+        assert_eq!(reply.unwrap().status, 400, "{client}");
+        told_of(&responder, &format!("\"client\":\"{client}"));
+    }
+
