@@ -1,6 +1,7 @@
 //! The service from start to stop: binds, reads, starts the threads, waits for a signal.
 //!
-//! - `bound`: the addresses, taken at once and listened on when there are answers; `workers`: the serving threads.
+//! - `bound`: the addresses, taken at once and listened on when there are answers; `workers`: the serving threads;
+//!   `notify`: what systemd is told.
 //!
 //! Four kinds of thread: workers ([`crate::net::worker`]) answer, the engine
 //! ([`precompute::engine`]) follows the sources, the presigner ([`precompute::presign`]) signs before anybody asks, and
@@ -8,6 +9,7 @@
 //! is lost later is not.
 
 mod bound;
+mod notify;
 mod workers;
 
 use std::{
@@ -46,6 +48,7 @@ use crate::{
     reload::{self, Order, Reload},
     serve::{
         bound::{Bound, Listening},
+        notify::{State, notify},
         workers::{ThreadLost, Workers},
     },
     site::Site,
@@ -195,11 +198,9 @@ fn run_with(
         };
         let reloading = tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
-                    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Reloading, now]);
-                }
+                notify(State::Reloading);
                 reload.run().await;
-                notify(sd_notify::NotifyState::Ready);
+                notify(State::Ready);
             }
         });
         let certificates = config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
@@ -212,14 +213,14 @@ fn run_with(
             seconds = started.elapsed().as_secs_f32(), "ready"
         );
         ready(&running);
-        notify(sd_notify::NotifyState::Ready);
+        notify(State::Ready);
         let outcome: Result<(), Box<dyn Error>> = tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
             lost = workers.lost.recv() => Err(ThreadLost(lost.unwrap_or_default()).into()),
         };
         info!("stopping: what is under way is finished");
-        notify(sd_notify::NotifyState::Stopping);
+        notify(State::Stopping);
         status.drain();
         // With it goes the sender of orders, and the engine ends.
         reloading.abort();
@@ -306,9 +307,4 @@ async fn settle(clocks: Arc<Clocks>) {
             _ => {}
         }
     }
-}
-
-fn notify(state: sd_notify::NotifyState<'_>) {
-    // Without systemd there is nobody to tell.
-    let _ = sd_notify::notify(false, &[state]);
 }

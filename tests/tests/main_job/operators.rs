@@ -1,6 +1,12 @@
 //! What operators see: health, metrics, logs.
 
-use std::{os::unix::net::UnixDatagram, time::Duration};
+use std::{
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    time::Duration,
+};
 
 use ostia_tests::{
     Ask, Ca, Status,
@@ -66,21 +72,34 @@ fn a_log_that_is_no_terminal_is_json_line_by_line() {
 
 #[test]
 fn systemd_is_told_when_it_is_ready_and_when_it_stops() {
-    let (_ca, site) = ca_and_site();
-    let socket = site.dir().join("notify");
-    let systemd = UnixDatagram::bind(&socket).unwrap();
-    systemd.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let told = || {
-        let mut message = [0; 512];
-        let length = systemd.recv(&mut message).unwrap();
-        String::from_utf8_lossy(&message[..length]).into_owned()
-    };
-    let mut command = site.serve();
-    command.env("NOTIFY_SOCKET", &socket);
-    let mut responder = site.start_by(command);
-    assert!(told().lines().any(|line| line == "READY=1"));
-    assert!(responder.end_by("TERM").success());
-    assert!(told().lines().any(|line| line == "STOPPING=1"));
+    for is_abstract in [false, true] {
+        let (_ca, site) = ca_and_site();
+        let path = site.dir().join("notify");
+        let (socket, systemd) = if is_abstract {
+            let name = format!("{}/notify", site.dir().display());
+            let address = SocketAddr::from_abstract_name(&name).unwrap();
+            (format!("@{name}").into(), UnixDatagram::bind_addr(&address).unwrap())
+        } else {
+            (path.clone().into_os_string(), UnixDatagram::bind(&path).unwrap())
+        };
+        systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let told = |wanted: &str| {
+            let mut message = [0; 512];
+            let length = systemd.recv(&mut message).unwrap();
+            let message = String::from_utf8_lossy(&message[..length]).into_owned();
+            assert!(message.lines().any(|line| line == wanted), "{wanted}: {message}");
+            message
+        };
+        let mut command = site.serve();
+        command.env("NOTIFY_SOCKET", &socket);
+        let mut responder = site.start_by(command);
+        told("READY=1");
+        responder.signal("HUP");
+        assert!(told("RELOADING=1").contains("MONOTONIC_USEC="));
+        told("READY=1");
+        assert!(responder.end_by("TERM").success());
+        told("STOPPING=1");
+    }
 }
 
 #[test]
