@@ -53,8 +53,9 @@ pub const SIGNED_WEIGHT: u64 = 8;
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a body may take from the end of the header section.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a connection may be silent between requests.
-pub const IDLE_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a connection may be silent between requests: longer than balancers keep theirs, most of them for 60 s, so that it is
+/// they who end it, and no request meets a connection that is just being closed.
+pub const IDLE_DEADLINE: Duration = Duration::from_secs(75);
 /// How long a client may take to read what is written at once.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -105,6 +106,7 @@ const _: () = {
     // ResponseData of ten SHA-512 CertIDs, and two certificates.
     assert!(WRITE_OCTETS_MAX > 16 << 10);
 };
+    assert!(IDLE_DEADLINE.as_secs() > 60, "balancers are the first to end a connection");
 
 /// How long a refused client may go on sending before the connection is cut.
 pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);
