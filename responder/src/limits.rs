@@ -5,7 +5,7 @@ use std::time::Duration;
 /// CertIDs in one request: RFC 6960 sets none, clients send one; each costs part of a live signature.
 pub const CERT_IDS_MAX: usize = 10;
 
-/// Extensions in one list: RFC 6960 and its successors define eight for requests.
+/// Extensions in a list of a request for a time-stamp: RFC 3161 defines none.
 pub const EXTENSIONS_MAX: usize = 16;
 
 /// Extensions in one list that are compared without asking for memory: RFC 6960 and its successors define eight for
@@ -21,8 +21,11 @@ pub const TARGET_OCTETS_MAX: usize = 8 << 10;
 /// Octets of a header section with its request line.
 pub const HEAD_OCTETS_MAX: usize = 16 << 10;
 
-/// Header fields of a request: browsers behind two proxies send about 30.
-pub const HEADERS_MAX: usize = 64;
+/// Header fields of a request that are read without asking for memory: browsers behind two proxies send about 30.
+pub const HEADERS_USUAL: usize = 64;
+/// And all that a header section has room for: a field takes at least four octets (`a:` and its end). Chains of proxies add
+/// as many as they like.
+pub const HEADERS_MAX: usize = HEAD_OCTETS_MAX / 4;
 
 /// Octets of a request's body: ten CertIDs in SHA-512 with extensions are 2 KiB, a signed request with a chain 8.
 pub const BODY_OCTETS_MAX: usize = 10 << 10;
@@ -83,14 +86,14 @@ pub const LISTEN_AGAIN: Duration = Duration::from_millis(50);
 /// Submission entries of one worker's ring; a full one is submitted early, nothing is lost.
 pub const RING_ENTRIES: u32 = 1024;
 
-/// Workers that may be asked for.
-pub const WORKERS_MAX: i64 = 1024;
-
-/// How long connections get to end when the service stops.
 /// How long every kind of operation together may take on a new ring before the thread does without it: milliseconds, and
 /// more on a machine where threads wait for a core.
 pub const RING_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Workers that may be asked for.
+pub const WORKERS_MAX: i64 = 1024;
+
+/// How long connections get to end when the service stops.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the end waits for the engine after the last connection: a million lines are read and written in about a
@@ -103,10 +106,10 @@ pub const READING_END_MAX: Duration = Duration::from_secs(1);
 const _: () = {
     assert!(TARGET_OCTETS_MAX < HEAD_OCTETS_MAX, "a target fits its header section");
     assert!(READ_OCTETS <= HEAD_OCTETS_MAX);
+    assert!(IDLE_DEADLINE.as_secs() > 60, "balancers are the first to end a connection");
     // ResponseData of ten SHA-512 CertIDs, and two certificates.
     assert!(WRITE_OCTETS_MAX > 16 << 10);
 };
-    assert!(IDLE_DEADLINE.as_secs() > 60, "balancers are the first to end a connection");
 
 /// How long a refused client may go on sending before the connection is cut.
 pub const LINGER_DEADLINE: Duration = Duration::from_secs(2);

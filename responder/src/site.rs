@@ -226,8 +226,8 @@ impl Tenant {
     fn serves(&self, host: Option<&[u8]>) -> bool {
         self.hosts.is_empty()
             || host.is_some_and(|host| {
-                let name = without_port(host);
-                self.hosts.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+                let name = host_name(host);
+                self.hosts.iter().any(|own| host_name(own.as_bytes()).eq_ignore_ascii_case(name))
             })
     }
 
@@ -245,13 +245,15 @@ impl Tenant {
     }
 }
 
-/// A Host field's value without its port; IPv6 addresses stand in brackets.
-fn without_port(host: &[u8]) -> &[u8] {
+/// A Host field's value without its port, and without the dot at the end of a name that is written whole (RFC 1034 section
+/// 3.1); IPv6 addresses stand in brackets.
+fn host_name(host: &[u8]) -> &[u8] {
     let end = match host.first() {
         Some(b'[') => host.iter().position(|&b| b == b']').map(|at| at + 1),
         _ => host.iter().position(|&b| b == b':'),
     };
-    &host[..end.unwrap_or(host.len())]
+    let name = &host[..end.unwrap_or(host.len())];
+    name.strip_suffix(b".").unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -277,7 +279,13 @@ mod tests {
 
     #[test]
     fn a_url_reaches_the_tenant_with_the_longest_path_and_a_named_host_first() {
-        let site = site(&[("root", &[], ""), ("a", &[], "/a"), ("ab", &[], "/a/b"), ("named", &["ocsp.example"], "")]);
+        let site = site(&[
+            ("root", &[], ""),
+            ("a", &[], "/a"),
+            ("ab", &[], "/a/b"),
+            ("named", &["ocsp.example"], ""),
+            ("dotted", &["whole.example."], ""),
+        ]);
         for (host, path, expected) in [
             (None, "/", Some(("root", "/"))),
             (None, "", Some(("root", ""))),
@@ -289,6 +297,12 @@ mod tests {
             (Some("ocsp.example"), "/MFE", Some(("named", "/MFE"))),
             (Some("OCSP.example:8080"), "/a/MFE", Some(("named", "/a/MFE"))),
             (Some("other.example"), "/MFE", Some(("root", "/MFE"))),
+            (Some("ocsp.example."), "/MFE", Some(("named", "/MFE"))),
+            (Some("OCSP.example.:80"), "/MFE", Some(("named", "/MFE"))),
+            (Some("ocsp.example.."), "/MFE", Some(("root", "/MFE"))),
+            (Some("whole.example"), "/MFE", Some(("dotted", "/MFE"))),
+            (Some("whole.example."), "/MFE", Some(("dotted", "/MFE"))),
+            (Some("."), "/MFE", Some(("root", "/MFE"))),
             (Some("[::1]:80"), "/a/MFE", Some(("a", "/MFE"))),
         ] {
             let found = site.route(host.map(str::as_bytes), path.as_bytes());

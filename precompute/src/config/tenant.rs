@@ -93,8 +93,12 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         Some(name) => Some(name.to_owned()),
         None => read_name(section),
     };
-    let hosts: Vec<_> =
-        section.strings("hosts").unwrap_or_default().iter().map(|host| host.to_ascii_lowercase()).collect();
+    let hosts: Vec<_> = section
+        .strings("hosts")
+        .unwrap_or_default()
+        .iter()
+        .map(|host| host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
+        .collect();
     if let Some(host) = hosts.iter().find(|host| host.is_empty() || host.contains(['/', ' ']) || has_port(host)) {
         section.problem("hosts", format_args!("names «{host}»; expected host names without scheme and port"));
     }

@@ -7,7 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
+
+use super::http::List;
 
 /// Who asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,9 +32,15 @@ impl Client {
 pub struct Trusted(Arc<[IpNet]>);
 
 impl Trusted {
-    /// These networks, and no others.
+    /// These networks, and no others; those of IPv4 may be written as within IPv6.
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks.into())
+        let canonical = |network: IpNet| match (network.addr().to_canonical(), network.prefix_len().checked_sub(96)) {
+            (IpAddr::V4(address), Some(prefix)) if matches!(network, IpNet::V6(_)) => {
+                Ipv4Net::new(address, prefix).map_or(network, IpNet::V4)
+            }
+            _ => network,
+        };
+        Self(networks.into_iter().map(canonical).collect())
     }
 
     /// Whether the address lies in one of them; an IPv4 address is the same within IPv6.
@@ -43,10 +51,11 @@ impl Trusted {
 
     /// Who asks through `peer`. Each proxy appends to X-Forwarded-For the address that it was asked from, so the
     /// last one that is not a proxy of ours is the client; what stands before it anybody may have written.
-    pub fn client(&self, peer: SocketAddr, forwarded_for: Option<&[u8]>) -> Client {
+    pub fn client(&self, peer: SocketAddr, forwarded_for: &List<'_>) -> Client {
+        let peer = canonical(peer);
         let mut forwarded = None;
-        if let Some(field) = forwarded_for.filter(|_| self.contains(peer.ip())) {
-            for entry in field.rsplit(|&b| b == b',') {
+        if !forwarded_for.is_empty() && self.contains(peer.ip()) {
+            for entry in forwarded_for.members().rev() {
                 let Some(address) = parse(entry) else { break };
                 forwarded = Some(address);
                 if !self.contains(address) {
@@ -56,6 +65,11 @@ impl Trusted {
         }
         Client { peer, forwarded }
     }
+}
+
+/// An address as it is written everywhere: one of IPv4 is the same within IPv6, as sockets for both families have it.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// An address, with or without a port and brackets, as proxies write it.
@@ -69,21 +83,35 @@ fn parse(entry: &[u8]) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::http;
 
     fn trusted() -> Trusted {
         Trusted::new(["10.0.0.0/8", "fd00::/8"].map(|text| text.parse().unwrap()).to_vec())
     }
 
+    fn asked(trusted: &Trusted, peer: &str, fields: &str) -> Client {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let head = http::head(text.as_bytes()).unwrap().unwrap();
+        trusted.client(peer.parse().unwrap(), &head.forwarded_for)
+    }
+
+    #[test]
+    fn an_address_of_ipv4_is_written_one_way() {
+        let mapped = Trusted::new(vec!["::ffff:10.0.0.0/104".parse().unwrap(), "::/0".parse().unwrap()]);
+        let client = asked(&mapped, "[::ffff:10.1.2.3]:5", "X-Forwarded-For: ::ffff:192.0.2.7\r\n");
+        assert_eq!((client.peer.to_string(), client.address().to_string()), ("10.1.2.3:5".into(), "192.0.2.7".into()));
+        assert!(!mapped.contains("11.0.0.1".parse().unwrap()) && mapped.contains("2001:db8::1".parse().unwrap()));
+    }
+
     #[test]
     fn only_trusted_peers_are_believed() {
-        let field = Some(&b"192.0.2.7"[..]);
-        let from = |peer: &str| trusted().client(peer.parse().unwrap(), field).address().to_string();
+        let text = "X-Forwarded-For: 192.0.2.7\r\n";
+        let from = |peer: &str| asked(&trusted(), peer, text).address().to_string();
         assert_eq!(from("10.1.2.3:5"), "192.0.2.7");
         assert_eq!(from("[fd00::1]:5"), "192.0.2.7");
         assert_eq!(from("[::ffff:10.1.2.3]:5"), "192.0.2.7", "IPv4 in IPv6 is the same address");
         assert_eq!(from("203.0.113.9:5"), "203.0.113.9");
-        let nobody = Trusted::default().client("127.0.0.1:5".parse().unwrap(), field);
-        assert_eq!(nobody.forwarded, None);
+        assert_eq!(asked(&Trusted::default(), "127.0.0.1:5", text).forwarded, None);
     }
 
     #[test]
@@ -102,8 +130,12 @@ mod tests {
             ("192.0.2.7, unknown, 10.9.9.9", Some("10.9.9.9")),
             ("", None),
             (",", None),
+            // Proxies may add a field of their own instead of a member: all of them are one list.
+            ("6.6.6.6, 192.0.2.7\r\nX-Forwarded-For: 10.9.9.9", Some("192.0.2.7")),
+            ("192.0.2.7\r\nVia: x\r\nx-forwarded-for: 10.1.1.1, 10.9.9.9", Some("192.0.2.7")),
+            ("6.6.6.6\r\nX-Forwarded-For: unknown", None),
         ] {
-            let client = trusted().client("10.0.0.1:5".parse().unwrap(), Some(field.as_bytes()));
+            let client = asked(&trusted(), "10.0.0.1:5", &format!("X-Forwarded-For: {field}\r\n"));
             assert_eq!(client.forwarded, wanted.map(|text| text.parse().unwrap()), "{field}");
         }
     }

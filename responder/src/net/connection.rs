@@ -25,7 +25,7 @@ use rustls::ServerConnection;
 use tracing::debug;
 
 use super::{
-    client::Client,
+    client::{Client, canonical},
     deadline::{Phase, Watched},
     head::{self, Context},
     http::{self, Rejection},
@@ -111,7 +111,7 @@ impl<'w> Session<'w> {
     pub fn new(worker: &'w Worker, watched: &'w Watched, peer: SocketAddr) -> Self {
         let mut input = worker.inputs.take();
         input.reserve(limits::READ_OCTETS);
-        Self { worker, watched, peer, input, continued: false }
+        Self { worker, watched, peer: canonical(peer), input, continued: false }
     }
 
     /// Serves a connection over plain TCP until the client ends it or it fails.
@@ -217,7 +217,6 @@ impl<'w> Session<'w> {
         self.input.clear();
         match learnt {
             Ok(client) => {
-                self.input.clear();
                 self.peer = client.unwrap_or(self.peer);
                 self.watched.enter(Phase::Fresh, self.worker.tick());
                 Ok(())
@@ -327,7 +326,7 @@ impl<'w> Session<'w> {
                 Ok(None) => break Ok(Next::Read(Phase::Head)),
                 Err(rejection) => break Err(rejection),
             };
-            client = worker.manners.trusted.client(peer, head.forwarded_for);
+            client = worker.manners.trusted.client(peer, &head.forwarded_for);
             let (body, length) = match http::body(&input[at + head.length..], head.framing, head.body_max) {
                 Ok(Some(body)) => body,
                 Ok(None) => {

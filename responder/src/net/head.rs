@@ -5,7 +5,7 @@ use precompute::{
     pki::{Serial, UnixTime},
 };
 
-use super::{http::Rejection, route::Refusal};
+use super::{conditions::Verdict, http::Rejection, route::Refusal};
 use crate::{
     limits,
     ocsp::store::{Etag, hex},
@@ -121,8 +121,12 @@ impl Fields<'_> {
     }
 }
 
-/// A chain of certificates in PEM (media type of RFC 8555 section 9.1), or that the client's copy is this one.
-pub fn chain(out: &mut Vec<u8>, chain: &Chain, is_current: bool, context: &Context) {
+/// A chain of certificates in PEM (media type of RFC 8555 section 9.1), or what the client's conditions make of it.
+pub fn chain(out: &mut Vec<u8>, chain: &Chain, verdict: Verdict, context: &Context) {
+    if verdict == Verdict::Failed {
+        return precondition_failed(out, context);
+    }
+    let is_current = verdict == Verdict::NotModified;
     if is_current {
         out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
     } else {
@@ -171,6 +175,11 @@ pub fn text(out: &mut Vec<u8>, status: &str, fields: &str, body: &str, context: 
 /// A refusal by what the header section asks for.
 pub fn refusal(out: &mut Vec<u8>, refusal: &Refusal, context: &Context) {
     text(out, refusal.status, refusal.fields, refusal.text, context);
+}
+
+/// 412: what there is is not what the client wants it to be.
+pub fn precondition_failed(out: &mut Vec<u8>, context: &Context) {
+    text(out, "412 Precondition Failed", "", "412 Precondition Failed\n", context);
 }
 
 /// A refusal by HTTP itself.

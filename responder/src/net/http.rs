@@ -5,8 +5,11 @@
 //! which the connection ends, so that nobody can smuggle a second request into the first.
 //! It does not know sockets, OCSP, or time.
 
+mod list;
+
 use std::{borrow::Cow, mem::MaybeUninit};
 
+pub use self::list::List;
 use crate::limits;
 
 /// Why a request is refused; the connection ends after it.
@@ -109,29 +112,82 @@ pub struct Head<'b> {
     pub expects_continue: bool,
     /// Content-Type.
     pub media_type: MediaType,
-    /// If-None-Match.
-    pub if_none_match: Option<&'b [u8]>,
-    /// If-Modified-Since.
-    pub if_modified_since: Option<&'b [u8]>,
-    /// X-Forwarded-For, the last of its fields: the nearest proxy's.
-    pub forwarded_for: Option<&'b [u8]>,
+    /// What a response is to be compared with.
+    pub conditions: Conditions<'b>,
+    /// X-Forwarded-For.
+    pub forwarded_for: List<'b>,
     /// Octets of the header section.
     pub length: usize,
+}
+
+/// The fields of a conditional request, RFC 9110 section 13.1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Conditions<'b> {
+    /// If-Match.
+    pub if_match: List<'b>,
+    /// If-None-Match.
+    pub if_none_match: List<'b>,
+    /// If-Modified-Since, which counts where it is one.
+    pub if_modified_since: List<'b>,
+    /// If-Unmodified-Since, likewise.
+    pub if_unmodified_since: List<'b>,
+}
+
+impl Conditions<'_> {
+    /// Whether there are none.
+    pub fn are_none(&self) -> bool {
+        [self.if_match, self.if_none_match, self.if_modified_since, self.if_unmodified_since].iter().all(List::is_empty)
+    }
 }
 
 /// Reads a header section from the start of `octets`; `None` until it is complete.
 pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
     // Two KiB that are not worth clearing for the few fields that most requests have.
-    let mut headers = [const { MaybeUninit::uninit() }; limits::HEADERS_MAX];
+    let mut headers = [const { MaybeUninit::uninit() }; limits::HEADERS_USUAL];
+    match head_within(octets, &mut headers) {
+        Err(Stop::TooManyHeaders) => head_of_many_fields(octets),
+        Err(Stop::Rejected(rejection)) => Err(rejection),
+        Ok(head) => Ok(head),
+    }
+}
+
+/// As [`head`], with room for as many fields as a header section can have.
+#[cold]
+fn head_of_many_fields(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
+    bounded(octets)?;
+    let mut headers = vec![MaybeUninit::uninit(); limits::HEADERS_MAX];
+    head_within(octets, &mut headers).map_err(|stop| match stop {
+        Stop::TooManyHeaders => Rejection::HeadTooLarge,
+        Stop::Rejected(rejection) => rejection,
+    })
+}
+
+/// Why a header section is not read.
+enum Stop {
+    /// There is no room for its fields.
+    TooManyHeaders,
+    Rejected(Rejection),
+}
+
+impl From<Rejection> for Stop {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+fn head_within<'b>(
+    octets: &'b [u8],
+    headers: &mut [MaybeUninit<httparse::Header<'b>>],
+) -> Result<Option<Head<'b>>, Stop> {
     let mut request = httparse::Request::new(&mut []);
-    let length = match request.parse_with_uninit_headers(octets, &mut headers) {
+    let length = match request.parse_with_uninit_headers(octets, headers) {
         Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) => return bounded(octets).map(|()| None),
-        Err(httparse::Error::TooManyHeaders) => return Err(Rejection::HeadTooLarge),
+        Ok(httparse::Status::Partial) => return Ok(bounded(octets).map(|()| None)?),
+        Err(httparse::Error::TooManyHeaders) => return Err(Stop::TooManyHeaders),
         // What has no version may only have a space in its target, which is mended when the line is whole.
-        Err(httparse::Error::Version) if !octets.contains(&b'\n') => return bounded(octets).map(|()| None),
-        Err(httparse::Error::Version) => return Err(Rejection::VersionNotSupported),
-        Err(_) => return Err(Rejection::BadRequest),
+        Err(httparse::Error::Version) if !octets.contains(&b'\n') => return Ok(bounded(octets).map(|()| None)?),
+        Err(httparse::Error::Version) => return Err(Rejection::VersionNotSupported.into()),
+        Err(_) => return Err(Rejection::BadRequest.into()),
     };
     if length > limits::TARGET_OCTETS_MAX {
         // The same as if it had come in pieces.
@@ -139,7 +195,7 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
     }
     let target = request.path.unwrap_or_default().as_bytes();
     if target.len() > limits::TARGET_OCTETS_MAX {
-        return Err(Rejection::TargetTooLong);
+        return Err(Rejection::TargetTooLong.into());
     }
     let http_1_0 = request.version == Some(0);
     // What follows a CONNECT is a tunnel's to its client: nothing behind it is a request.
@@ -160,12 +216,11 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
         body_max: limits::BODY_OCTETS_MAX,
         expects_continue: false,
         media_type: MediaType::Other,
-        if_none_match: None,
-        if_modified_since: None,
-        forwarded_for: None,
+        conditions: Conditions::default(),
+        forwarded_for: List::default(),
         length,
     };
-    fields(request.headers, &mut head)?;
+    fields(request.headers, octets, &mut head)?;
     head.keep_alive &= !connect;
     // RFC 9112 section 3.2.2: the authority of an absolute-form target goes before Host.
     head.host = authority.or(head.host);
@@ -225,8 +280,8 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     })
 }
 
-fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(), Rejection> {
-    let (mut length, mut chunked, mut hosts) = (None, false, 0);
+fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Head<'b>) -> Result<(), Rejection> {
+    let (mut length, mut chunked, mut hosts, mut content_type) = (None, false, 0, None);
     for header in headers {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("content-length") {
@@ -259,18 +314,31 @@ fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(
             }
             head.host = Some(host);
         } else if is("expect") {
-            if !header.value.trim_ascii().eq_ignore_ascii_case(b"100-continue") {
-                return Err(Rejection::ExpectationFailed);
+            for expectation in header.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
+                if expectation.eq_ignore_ascii_case(b"100-continue") {
+                    head.expects_continue = !head.http_1_0;
+                } else if !expectation.is_empty() {
+                    return Err(Rejection::ExpectationFailed);
+                }
             }
-            head.expects_continue = !head.http_1_0;
         } else if is("content-type") {
-            head.media_type = MediaType::of(header.value);
-        } else if is("if-none-match") {
-            head.if_none_match = Some(header.value);
-        } else if is("if-modified-since") {
-            head.if_modified_since = Some(header.value);
-        } else if is("x-forwarded-for") {
-            head.forwarded_for = Some(header.value);
+            let media_type = MediaType::of(header.value);
+            // Where two differ, neither is the body's.
+            head.media_type =
+                if content_type.is_none_or(|other| other == media_type) { media_type } else { MediaType::Other };
+            content_type = Some(head.media_type);
+        } else if header.name.len() >= SHORTEST_LIST {
+            for (name, list) in [
+                (IF_MATCH, &mut head.conditions.if_match),
+                ("if-none-match", &mut head.conditions.if_none_match),
+                ("if-modified-since", &mut head.conditions.if_modified_since),
+                ("if-unmodified-since", &mut head.conditions.if_unmodified_since),
+                ("x-forwarded-for", &mut head.forwarded_for),
+            ] {
+                if is(name) {
+                    list.add(name, header, octets);
+                }
+            }
         }
     }
     // RFC 9112 section 3.2: HTTP/1.1 has exactly one Host, whoever it is for.
@@ -290,6 +358,10 @@ fn fields<'b>(headers: &[httparse::Header<'b>], head: &mut Head<'b>) -> Result<(
         _ => Ok(()),
     }
 }
+
+const IF_MATCH: &str = "if-match";
+/// Octets of the shortest name of a [`List`]: what is shorter is none.
+const SHORTEST_LIST: usize = IF_MATCH.len();
 
 /// Whether an octet may stand in a Host field: a uri-host and its port (RFC 3986 section 3.2.2).
 fn is_of_host(octet: u8) -> bool {
@@ -356,7 +428,11 @@ fn chunk_size(octets: &[u8], at: usize) -> Result<Option<(usize, usize)>, Reject
     let text = text.ok_or(Rejection::BadRequest)?;
     let digits = text.split(|&b| b == b';').next().unwrap_or_default();
     // Extensions are ignored; anything else beside hexadecimal digits is a doubt.
-    let valid = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit) && is_text(text);
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    let valid = !digits.is_empty()
+        && digits.len() - zeros <= CHUNK_SIZE_DIGITS_MAX
+        && digits.iter().all(u8::is_ascii_hexdigit)
+        && is_text(text);
     if !valid {
         return Err(Rejection::BadRequest);
     }
@@ -365,7 +441,9 @@ fn chunk_size(octets: &[u8], at: usize) -> Result<Option<(usize, usize)>, Reject
     Ok(Some((size, at + end + 1)))
 }
 
-/// A size of up to eight digits, and an extension.
+/// Digits of a size behind leading zeros, of which some clients write many.
+const CHUNK_SIZE_DIGITS_MAX: usize = 8;
+/// A size, and an extension.
 const CHUNK_LINE_OCTETS_MAX: usize = 256;
 
 /// Where the trailer section that starts at `at` ends; its fields are dropped.
@@ -388,15 +466,6 @@ fn trailers(octets: &[u8], mut at: usize) -> Result<Option<usize>, Rejection> {
 /// Without control octets but the tab.
 fn is_text(octets: &[u8]) -> bool {
     octets.iter().all(|&b| b == b'\t' || !b.is_ascii_control())
-}
-
-/// Whether an If-None-Match field names `etag` (weak comparison, RFC 9110 section 13.1.2).
-pub fn none_match_names(field: &[u8], etag: &[u8]) -> bool {
-    field.trim_ascii() == b"*"
-        || field.split(|&b| b == b',').any(|tag| {
-            let tag = tag.trim_ascii();
-            tag.strip_prefix(b"W/").unwrap_or(tag) == etag
-        })
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 
 use super::{
     client::Client,
+    conditions::{Validators, Verdict, evaluate},
     head::{self, Context},
-    http::{Head, none_match_names},
+    http::Head,
     respond::Responded,
     route::{self, Refusal},
     worker::Worker,
@@ -62,10 +63,10 @@ impl<'a> Exchange<'a> {
             (first, Outcome::Refused)
         } else if self.under.is_chain {
             let chain = self.under.chain;
-            let is_current =
-                self.head.if_none_match.is_some_and(|field| none_match_names(field, chain.etag.as_bytes()));
-            head::chain(out, chain, is_current, &self.context);
-            (first, Outcome::Chain)
+            let validators = Validators { etag: chain.etag.as_bytes(), modified: None, dated: false };
+            let verdict = evaluate(self.head, &validators);
+            head::chain(out, chain, verdict, &self.context);
+            (first, if verdict == Verdict::Failed { Outcome::Refused } else { Outcome::Chain })
         } else {
             match self.stamp(body, scratch, out).await {
                 Some(answered) => answered,

@@ -209,11 +209,13 @@ fn what_is_no_request_is_refused_once_and_nothing_behind_it_is_answered() {
     let responder = impatient();
     let good = String::from_utf8(request("GET", "/", "")).unwrap();
     let header = |octets: usize| format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(octets));
+    let fields = |count| format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(count)).into_bytes();
     let post = |fields: &str| format!("POST / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
     let client_hello = [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice(), &[7; 500]].concat();
     for (what, octets, statuses) in [
         ("a header of 64 KiB", header(64 << 10).into_bytes(), &["431"][..]),
-        ("100 fields", format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(100)).into_bytes(), &["431"]),
+        ("5,000 fields", fields(5000), &["431"]),
+        ("100 fields, which fit", fields(100), &["200"]),
         ("a body of 1 MiB announced", post("Content-Length: 1048576\r\n").into_bytes(), &["413"]),
         ("the same and sent", (post("Content-Length: 1048576\r\n") + &"b".repeat(60_000)).into_bytes(), &["413"]),
         (

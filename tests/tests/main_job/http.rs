@@ -205,6 +205,11 @@ fn a_cache_that_has_the_answer_gets_304() {
         format!("If-Modified-Since: {modified}\r\n"),
         // RFC 9110 section 13.1.3: the tag decides where both are given.
         format!("If-None-Match: {etag}\r\nIf-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n"),
+        // RFC 9110 section 5.3: fields that may be repeated are one list.
+        format!("If-None-Match: {etag}\r\nIf-None-Match: \"other\"\r\n"),
+        format!("If-None-Match: \"other\"\r\nIf-None-Match: {etag}\r\n"),
+        format!("If-Match: {etag}\r\nIf-None-Match: {etag}\r\n"),
+        format!("If-Unmodified-Since: {modified}\r\nIf-Modified-Since: {modified}\r\n"),
     ] {
         let reply = ask(&condition);
         assert_eq!((reply.status, reply.body.len()), (304, 0), "{condition}{reply:?}");
@@ -217,14 +222,54 @@ fn a_cache_that_has_the_answer_gets_304() {
         "If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n".to_owned(),
         "If-Modified-Since: Tue, 01 Jan 2199 00:00:00 GMT\r\n".to_owned(),
         format!("If-None-Match: \"other\"\r\nIf-Modified-Since: {modified}\r\n"),
+        format!("If-Modified-Since: {modified}\r\nIf-Modified-Since: {modified}\r\n"),
+        format!("If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\nIf-Modified-Since: {modified}\r\n"),
+        format!("If-Match: {etag}\r\n"),
+        format!("If-Match: \"other\"\r\nIf-Match: {etag}\r\n"),
+        "If-Match: *\r\n".to_owned(),
+        format!("If-Unmodified-Since: {modified}\r\n"),
+        "If-Unmodified-Since: Tue, 01 Jan 2199 00:00:00 GMT\r\n".to_owned(),
+        "If-Unmodified-Since: yesterday\r\n".to_owned(),
+        // Section 13.2.2: the tag decides where both are given.
+        format!("If-Match: {etag}\r\nIf-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n"),
     ] {
         assert_eq!(ask(&condition).status, 200, "{condition}");
     }
-    let headers =
-        format!("If-None-Match: {etag}\r\nContent-Type: application/ocsp-request\r\nContent-Length: {}\r\n", der.len());
-    let mut by_post = request("POST", "/", &headers);
-    by_post.extend_from_slice(&der);
-    assert_eq!(exchange(responder.http(), &by_post).unwrap().status, 200, "conditions on POST are ignored");
+    for condition in [
+        "If-Match: \"other\"\r\n".to_owned(),
+        "If-Match: \"other\"\r\nIf-Match: \"another\"\r\n".to_owned(),
+        format!("If-Match: W/{etag}\r\n"),
+        format!("If-Match: \"other\"\r\nIf-None-Match: {etag}\r\n"),
+        "If-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n".to_owned(),
+    ] {
+        let reply = ask(&condition);
+        assert_eq!(reply.status, 412, "{condition}{reply:?}");
+        assert!(reply.expect("cache-control").contains("no-store"), "{reply:?}");
+        let mut connection = Connection::open(responder.http()).unwrap();
+        connection.send(&request("HEAD", &target, &condition)).unwrap();
+        assert_eq!(connection.receive(true).unwrap().unwrap().status, 412, "HEAD: {condition}");
+        connection.send(&request("GET", &target, "")).unwrap();
+        assert_eq!(connection.receive(false).unwrap().unwrap().status, 200, "the connection stays");
+    }
+    for condition in [format!("If-None-Match: {etag}\r\n"), "If-Match: \"other\"\r\n".to_owned()] {
+        let headers = format!("{condition}Content-Type: application/ocsp-request\r\nContent-Length: {}\r\n", der.len());
+        let mut by_post = request("POST", "/", &headers);
+        by_post.extend_from_slice(&der);
+        assert_eq!(exchange(responder.http(), &by_post).unwrap().status, 200, "conditions on POST are ignored");
+    }
+}
+
+#[test]
+fn as_many_header_fields_are_taken_as_fit_the_bound_of_the_section() {
+    let (_, _, responder, der) = asked();
+    let target = ocsp_target("/", &der);
+    let expected = get(responder.http(), &target).body;
+    for count in [10, 70, 1000] {
+        let reply = exchange(responder.http(), &request("GET", &target, &"X-Hop: 10.0.0.1\r\n".repeat(count))).unwrap();
+        let taken = count * 17 < 16 << 10;
+        assert_eq!(reply.status, if taken { 200 } else { 431 }, "{count}");
+        assert!(!taken || reply.body == expected);
+    }
 }
 
 #[test]

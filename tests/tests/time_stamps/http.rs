@@ -151,6 +151,19 @@ fn the_chain_is_had_by_get() {
             assert_eq!(again.header("content-length").is_some(), status == 200, "{again:?}");
         }
     }
+    for (fields, status) in [
+        (format!("If-None-Match: \"a\"\r\nIf-None-Match: {etag}\r\n"), 304),
+        (format!("If-Match: {etag}\r\n"), 200),
+        (format!("If-Match: \"a\"\r\nIf-Match: {etag}\r\n"), 200),
+        ("If-Match: \"a\"\r\n".to_owned(), 412),
+        (format!("If-Match: W/{etag}\r\n"), 412),
+        // It has no date to be compared by.
+        ("If-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n".to_owned(), 200),
+        ("If-Modified-Since: Tue, 01 Jan 2199 00:00:00 GMT\r\n".to_owned(), 200),
+    ] {
+        let again = exchange(responder.http(), &request("GET", "/tsa/chain.pem", &fields)).unwrap();
+        assert_eq!(again.status, status, "{fields}");
+    }
     let post = exchange(responder.http(), &Query::new(1).request("/tsa/chain.pem", "")).unwrap();
     assert_eq!((post.status, post.expect("allow")), (405, "GET, HEAD"));
 }

@@ -1,6 +1,6 @@
 //! What is written: signed answers with what lets caches keep them, errors, and the page for people.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use precompute::{
     ocsp::{
@@ -13,8 +13,9 @@ use precompute::{
 
 use super::{
     super::{
+        conditions::{Validators, Verdict, evaluate},
         head::{self, Context, Fields, Surrogate},
-        http::{Method, none_match_names},
+        http::Method,
         respond,
     },
     Exchange,
@@ -96,7 +97,7 @@ impl Exchange<'_> {
         counted
     }
 
-    /// Writes an answer that caches may keep, or that the client's copy of it is good.
+    /// Writes an answer that caches may keep, or what the client's conditions make of it.
     pub(super) fn write_kept(
         &self,
         fields: &Fields<'_>,
@@ -107,31 +108,24 @@ impl Exchange<'_> {
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Counted {
         let context = self.context(now);
-        // Caches take no POST; a condition on it means nothing (RFC 9110 section 13).
-        if self.is_current(fields) {
-            head::not_modified(out, fields, now, &context);
-            return Counted::NotModified;
+        let Fields { times, etag, dated, .. } = *fields;
+        let validators = Validators { etag: etag.text(), modified: Some(times.this_update), dated };
+        match evaluate(self.head, &validators) {
+            Verdict::Whole => {}
+            Verdict::NotModified => {
+                head::not_modified(out, fields, now, &context);
+                return Counted::NotModified;
+            }
+            Verdict::Failed => {
+                head::precondition_failed(out, &context);
+                return Counted::Refused;
+            }
         }
         head::answer(out, fields, length, now, &context);
         if !context.head_only {
             body(out);
         }
         counted
-    }
-
-    /// Whether the client's copy is this answer.
-    fn is_current(&self, fields: &Fields<'_>) -> bool {
-        if self.head.method == Method::Post {
-            return false;
-        }
-        if let Some(field) = self.head.if_none_match {
-            // RFC 9110 section 13.1.3: then If-Modified-Since does not count.
-            return none_match_names(field, fields.etag.text());
-        }
-        // And only for one of that very second: what is fresh must not be said of a *good* that has been overtaken.
-        let since = self.head.if_modified_since.and_then(|field| std::str::from_utf8(field).ok());
-        let since = since.and_then(|field| httpdate::parse_http_date(field).ok());
-        fields.dated && since == Some(SystemTime::from(fields.times.this_update))
     }
 
     pub(super) fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {

@@ -1,0 +1,168 @@
+//! Conditional requests, RFC 9110 section 13: what a client's conditions make of a response that it may have already.
+//!
+//! Pure. They are about what is selected by GET and HEAD; whoever asks by POST is answered whatever they say.
+
+use std::time::SystemTime;
+
+use precompute::pki::UnixTime;
+
+use super::http::{Head, List, Method};
+
+/// What is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The response.
+    Whole,
+    /// 304: the client's copy is the response.
+    NotModified,
+    /// 412: it is not what the client wants it to be.
+    Failed,
+}
+
+/// What the response can be compared by.
+#[derive(Clone, Copy, Debug)]
+pub struct Validators<'a> {
+    /// Its strong entity tag, quotes included.
+    pub etag: &'a [u8],
+    /// Its Last-Modified, where it has one.
+    pub modified: Option<UnixTime>,
+    /// Whether a copy with the very same date is the response.
+    pub dated: bool,
+}
+
+/// Evaluates the conditions in their order (RFC 9110 section 13.2.2).
+#[inline]
+pub fn evaluate(head: &Head<'_>, validators: &Validators<'_>) -> Verdict {
+    let conditions = &head.conditions;
+    if head.method == Method::Post || conditions.are_none() {
+        return Verdict::Whole;
+    }
+    let Validators { etag, modified, dated } = *validators;
+    // Dates that are none, or several, are ignored (sections 13.1.3 and 13.1.4).
+    let date = |list: &List<'_>| {
+        let text = std::str::from_utf8(list.only()?).ok()?;
+        httpdate::parse_http_date(text).ok()
+    };
+    let modified = modified.map(SystemTime::from);
+    let mut wanted = conditions.if_match.members().peekable();
+    if wanted.peek().is_some() {
+        // Section 13.1.1: strongly, so that a weak tag names nothing.
+        if !wanted.any(|tag| tag == b"*" || tag == etag) {
+            return Verdict::Failed;
+        }
+    } else if let (Some(modified), Some(since)) = (modified, date(&conditions.if_unmodified_since))
+        && modified > since
+    {
+        return Verdict::Failed;
+    }
+    let is_current = if conditions.if_none_match.is_empty() {
+        // Only for a copy of that very second: what is fresh must not be said of a *good* that has been overtaken.
+        dated && modified.is_some() && date(&conditions.if_modified_since) == modified
+    } else {
+        // Section 13.1.3: then If-Modified-Since does not count.
+        conditions.if_none_match.members().any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
+    };
+    if is_current { Verdict::NotModified } else { Verdict::Whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::http;
+
+    const MODIFIED: u64 = 1_800_000_000;
+
+    /// What is answered to a request with these fields.
+    fn verdict_of(method: &str, fields: &str, modified: Option<UnixTime>) -> Verdict {
+        let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let head = http::head(text.as_bytes()).unwrap().unwrap();
+        evaluate(&head, &Validators { etag: b"\"a\"", modified, dated: true })
+    }
+
+    fn verdict(fields: &str) -> Verdict {
+        verdict_of("GET", fields, Some(UnixTime(MODIFIED)))
+    }
+
+    fn date(offset: i64) -> String {
+        httpdate::fmt_http_date(UnixTime(MODIFIED.saturating_add_signed(offset)).into())
+    }
+
+    #[test]
+    fn if_none_match_compares_weakly_and_is_one_list() {
+        for (field, names) in [
+            ("\"a\"", true),
+            ("W/\"a\"", true),
+            ("\"b\", \"a\"", true),
+            ("\"b\", ,\"c\" ,\t\"a\",", true),
+            ("*", true),
+            ("\"b\"", false),
+            ("a", false),
+            ("\"b\"\r\nIf-None-Match: \"a\"", true),
+            ("\"a\"\r\nX: y\r\nif-none-match:\"b\"", true),
+            ("\"b\"\r\nIf-None-Match-Not: \"a\"\r\nIf-None-Match: \"c\"", false),
+            ("\"b\"\r\nIf-None-Match:\r\nIF-NONE-MATCH: W/\"a\"", true),
+        ] {
+            let expected = if names { Verdict::NotModified } else { Verdict::Whole };
+            assert_eq!(verdict(&format!("If-None-Match: {field}\r\n")), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn if_match_compares_strongly_and_fails_where_nothing_is_named() {
+        for (field, expected) in [
+            ("\"a\"", Verdict::Whole),
+            ("*", Verdict::Whole),
+            ("\"b\"\r\nIf-Match: \"a\"", Verdict::Whole),
+            ("W/\"a\"", Verdict::Failed),
+            ("\"b\"", Verdict::Failed),
+            ("\"b\"\r\nIf-Match: \"c\"", Verdict::Failed),
+            // Then If-Unmodified-Since does not count.
+            ("\"a\"\r\nIf-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT", Verdict::Whole),
+            ("\"a\"\r\nIf-None-Match: \"a\"", Verdict::NotModified),
+            ("\"b\"\r\nIf-None-Match: \"a\"", Verdict::Failed),
+            // Nothing is asked for.
+            (",", Verdict::Whole),
+            ("", Verdict::Whole),
+        ] {
+            assert_eq!(verdict(&format!("If-Match: {field}\r\n")), expected, "{field}");
+        }
+    }
+
+    #[test]
+    fn dates_that_are_none_or_several_are_ignored() {
+        for (fields, expected) in [
+            (format!("If-Modified-Since: {}\r\n", date(0)), Verdict::NotModified),
+            (format!("If-Modified-Since: {}\r\n", date(-1)), Verdict::Whole),
+            (format!("If-Modified-Since: {}\r\n", date(1)), Verdict::Whole),
+            (format!("If-Modified-Since: {0}\r\nIf-Modified-Since: {0}\r\n", date(0)), Verdict::Whole),
+            (format!("If-Modified-Since: {0}, {0}\r\n", date(0)), Verdict::Whole),
+            (format!("If-Unmodified-Since: {}\r\n", date(0)), Verdict::Whole),
+            (format!("If-Unmodified-Since: {}\r\n", date(1)), Verdict::Whole),
+            (format!("If-Unmodified-Since: {}\r\n", date(-1)), Verdict::Failed),
+            (format!("If-Unmodified-Since: {0}\r\nIf-Unmodified-Since: {0}\r\n", date(-1)), Verdict::Whole),
+            ("If-Unmodified-Since: yesterday\r\n".to_owned(), Verdict::Whole),
+            (format!("If-Unmodified-Since: {0}\r\nIf-Modified-Since: {0}\r\n", date(0)), Verdict::NotModified),
+        ] {
+            assert_eq!(verdict(&fields), expected, "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_date_is_compared_by_its_tag_alone() {
+        for fields in [
+            "If-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n",
+            "If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n",
+        ] {
+            assert_eq!(verdict_of("GET", fields, None), Verdict::Whole, "{fields}");
+        }
+        assert_eq!(verdict_of("HEAD", "If-Match: \"b\"\r\n", None), Verdict::Failed);
+        assert_eq!(verdict_of("HEAD", "If-None-Match: \"a\"\r\n", None), Verdict::NotModified);
+    }
+
+    #[test]
+    fn conditions_on_a_post_mean_nothing() {
+        for fields in ["If-Match: \"b\"\r\n", "If-None-Match: \"a\"\r\n", "If-None-Match: *\r\n"] {
+            assert_eq!(verdict_of("POST", fields, Some(UnixTime(MODIFIED))), Verdict::Whole, "{fields}");
+        }
+    }
+}

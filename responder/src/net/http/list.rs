@@ -1,0 +1,59 @@
+//! Fields that may be repeated, RFC 9110 section 5.3: however many there are, their values are one list, in order.
+//!
+//! Nothing is copied, and nothing allocated: the list is the part of the header section from the first such field to the
+//! last, whose form has been checked; it is read again by whoever asks for its members.
+
+use std::fmt;
+
+/// All fields of one name.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct List<'b> {
+    name: &'static str,
+    /// Whole lines, from the name of the first field to the value of the last; others may stand between them.
+    lines: &'b [u8],
+}
+
+impl<'b> List<'b> {
+    /// Takes in the next field, whose value is `value`, of the header section that `octets` begin with.
+    pub(super) fn add(&mut self, name: &'static str, header: &httparse::Header<'b>, octets: &'b [u8]) {
+        let place = |part: &[u8]| part.as_ptr().addr().checked_sub(octets.as_ptr().addr());
+        let first = if self.is_empty() { header.name.as_bytes() } else { self.lines };
+        if let (Some(start), Some(value)) = (place(first), place(header.value)) {
+            self.name = name;
+            self.lines = octets.get(start..value + header.value.len()).unwrap_or_default();
+        }
+    }
+
+    /// Whether there is no such field.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The values of the fields, in order, each a list of its own.
+    fn values(&self) -> impl DoubleEndedIterator<Item = &'b [u8]> + use<'b> {
+        let name = self.name.as_bytes();
+        self.lines.split(|&b| b == b'\n').filter_map(move |line| {
+            let (field, value) = line.split_at_checked(name.len())?;
+            let value = value.strip_prefix(b":")?;
+            field.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+        })
+    }
+
+    /// The members of the list, in order. Elements without octets are none (RFC 9110 section 5.6.1.2).
+    pub fn members(&self) -> impl DoubleEndedIterator<Item = &'b [u8]> + use<'b> {
+        let members = self.values().flat_map(|value| value.split(|&b| b == b','));
+        members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+    }
+
+    /// The value of a field that has to stand alone; `None` where it stands more than once, too.
+    pub fn only(&self) -> Option<&'b [u8]> {
+        let mut values = self.values();
+        values.next().filter(|_| values.next().is_none())
+    }
+}
+
+impl fmt::Debug for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.values().map(String::from_utf8_lossy)).finish()
+    }
+}
