@@ -65,6 +65,9 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         Command::Serve { config } => serve::from_file(&config),
         Command::Check { config: path, without_sources } => {
             let config = Config::check(&path, now)?;
+            for doubt in serve::doubts(&config) {
+                warn!("{}: {doubt}", path.display());
+            }
             let listed = if without_sources { Vec::new() } else { survey(&config)? };
             Ok(say(summary(&path, &config, &listed))?)
         }

@@ -14,7 +14,7 @@ pub use self::{
     network::{Listen, Tls},
     time_stamping::TimeStamping,
 };
-use crate::net::worker::Manners;
+use crate::net::{client::canonical, worker::Manners};
 
 /// Everything that the file says.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Config {
             let (mut admin, mut ready_without_signers) = (None, None);
             if root.has("admin") {
                 root.section("admin", |section| {
-                    admin = section.address("listen");
+                    admin = section.address("listen").map(canonical);
                     ready_without_signers = section.boolean("ready_without_signers");
                     Some(())
                 });
@@ -94,15 +94,12 @@ impl Config {
             let network::Http { listen, workers, manners } = http;
             let http = listen.or_else(|| Some(vec![Listen::Address(HTTP_DEFAULT.parse().ok()?)]))?;
             let admin = admin.or_else(|| ADMIN_DEFAULT.parse().ok())?;
-            for (name, listens) in [("http", &http[..]), ("tls", tls.as_ref().map_or(&[], |tls| &tls.listen))] {
-                let address =
-                    |listen: &Listen| if let Listen::Address(address) = listen { Some(*address) } else { None };
-                if let Some(address) = listens.iter().filter_map(address).find(|address| overlap(address, &admin)) {
-                    let problem = format_args!(
-                        "listens on {admin}, which is taken by {address} of `{name}`; give it a port of its own"
-                    );
-                    root.problem("admin", problem);
-                }
+            let of_tls = tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+            for (name, address, by, taken) in taken_twice(&http, of_tls, admin) {
+                let problem = format_args!(
+                    "listens on {address}, which is taken by {taken} of `{by}`; give it a port of its own"
+                );
+                root.problem(name, problem);
             }
             Some(Self {
                 common: common?,
@@ -117,6 +114,25 @@ impl Config {
             })
         })
     }
+}
+
+/// Addresses that cannot be listened on because of one before them: the section of each, it, and the same of the other.
+fn taken_twice(
+    http: &[Listen],
+    tls: &[Listen],
+    admin: SocketAddr,
+) -> Vec<(&'static str, SocketAddr, &'static str, SocketAddr)> {
+    let addresses = |name: &'static str, listens: &[Listen]| -> Vec<_> {
+        let address =
+            |listen: &Listen| if let Listen::Address(address) = listen { Some((name, *address)) } else { None };
+        listens.iter().filter_map(address).collect()
+    };
+    let all = [addresses("http", http), addresses("tls", tls), vec![("admin", admin)]].concat();
+    let first_taken = |(place, &(name, address)): (usize, &(&'static str, SocketAddr))| {
+        let (by, taken) = all[..place].iter().find(|(_, other)| overlap(other, &address))?;
+        Some((name, address, *by, *taken))
+    };
+    all.iter().enumerate().filter_map(first_taken).collect()
 }
 
 /// Whether two sockets cannot be bound to these at once.

@@ -97,6 +97,11 @@ pub fn run(config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<
     run_with(Control::new()?, config, path, ready)
 }
 
+/// What may keep this configuration from being listened on, as things are on this machine; nothing is kept bound.
+pub fn doubts(config: &Config) -> Vec<String> {
+    bound::doubts(config)
+}
+
 fn run_with(
     control: Control,
     mut config: Config,
@@ -107,7 +112,7 @@ fn run_with(
     let Control { runtime: control, mut hangup } = control;
     warn_of_policies(&config.common);
     // First what is quickly found wrong.
-    let bound = Bound::bind(&config)?;
+    let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", path.display()))?;
     let tls_config = config.tls.as_ref().map(|tls| tls.certificates.server_config()).transpose()?;
     let running = bound.running().clone();
 

@@ -1,6 +1,11 @@
 //! `[http]` and `[tls]`: where relying parties are answered, and how they are treated.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use precompute::config::Section;
@@ -8,7 +13,7 @@ use precompute::config::Section;
 use crate::{
     limits,
     net::{
-        client::Trusted,
+        client::{Trusted, canonical},
         deadline::Deadlines,
         tls::Certificates,
         worker::{Drain, Manners},
@@ -116,17 +121,37 @@ fn read_listen(section: &mut Section<'_>) -> Option<Vec<Listen>> {
     }
     for text in &texts {
         match text.parse() {
-            Ok(address) => listen.push(Listen::Address(address)),
+            Ok(address) => listen.push(Listen::Address(canonical(address))),
             Err(_) if text == SYSTEMD => listen.push(Listen::Systemd),
             Err(_) => section.problem(
                 "listen",
                 format_args!(
-                    "names «{text}»; expected an address with a port, such as «127.0.0.1:8080» or «[::]:80», or «{SYSTEMD}» for sockets of a systemd socket unit"
+                    "names «{text}»{}; expected an address with a port, such as «127.0.0.1:8080» or «[::]:80», or «{SYSTEMD}» for sockets of a systemd socket unit",
+                    what_is_wrong(text)
                 ),
             ),
         }
     }
     (listen.len() == texts.len() && !texts.is_empty()).then_some(listen)
+}
+
+/// Why a text is no address with a port, where that can be told.
+fn what_is_wrong(text: &str) -> &'static str {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let is_port = |text: &str| text.parse::<u16>().is_ok();
+    if bare.parse::<Ipv6Addr>().is_ok() {
+        ", which has no port, or no brackets around the address before it"
+    } else if bare.parse::<IpAddr>().is_ok() {
+        ", which has no port"
+    } else if is_port(text.trim_start_matches(['*', ':'])) {
+        ", which has no address"
+    } else if text.contains("://") {
+        ", which is a URL"
+    } else if text.rsplit_once(':').is_none_or(|(_, port)| is_port(port)) && !text.is_empty() {
+        ", which is a host name: those are not looked up"
+    } else {
+        ""
+    }
 }
 
 fn read_trusted(section: &mut Section<'_>) -> Option<Trusted> {

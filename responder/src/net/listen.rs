@@ -1,12 +1,13 @@
 //! Listening sockets: one for each worker and address, sharing the port.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     net::{SocketAddr, TcpListener},
     thread,
     time::Instant,
 };
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits;
@@ -17,23 +18,57 @@ pub struct ListenError {
     key: &'static str,
     address: SocketAddr,
     error: io::Error,
+    /// Whether it is one of IPv6, which this machine does not have.
+    without_ipv6: bool,
+}
+
+impl ListenError {
+    fn new(key: &'static str, address: SocketAddr, error: io::Error) -> Self {
+        let without_ipv6 = address.is_ipv6()
+            && match error.raw_os_error() {
+                Some(code) if code == Errno::AFNOSUPPORT.raw_os_error() => true,
+                Some(code) if code == Errno::ADDRNOTAVAIL.raw_os_error() => !some_interface_has_ipv6(),
+                _ => false,
+            };
+        Self { key, address, error, without_ipv6 }
+    }
+}
+
+/// The kernel lists the addresses of IPv6 here, that of `lo` included, and has no such file without IPv6.
+fn some_interface_has_ipv6() -> bool {
+    fs::read("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
 }
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: cannot listen on {}: {}", self.key, self.address, self.error)?;
-        f.write_str(match self.error.kind() {
+        match self.error.kind() {
+            _ if self.without_ipv6 => write!(
+                f,
+                "; this machine has no IPv6: leave «{}» out, or turn IPv6 on (sysctl net.ipv6.conf.all.disable_ipv6, kernel parameter ipv6.disable)",
+                self.address
+            ),
             io::ErrorKind::AddrInUse => {
-                "; stop the program that holds the port (`ss -ltnp` names it), or choose another"
+                f.write_str("; stop the program that holds the port (`ss -ltnp` names it), or choose another")
             }
-            io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE, or choose a higher one",
-            io::ErrorKind::AddrNotAvailable => "; no interface of this machine has this address",
-            _ => "",
-        })
+            io::ErrorKind::PermissionDenied => f.write_str(
+                "; ports below 1024 need CAP_NET_BIND_SERVICE (which the systemd unit gives), or choose a higher one",
+            ),
+            io::ErrorKind::AddrNotAvailable => f.write_str(
+                "; no interface of this machine has this address: name one that `ip addr` shows, or «0.0.0.0» or «[::]» for all of them",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
 impl std::error::Error for ListenError {}
+
+/// What keeps `address` from being listened on, whoever holds it now; nothing is kept bound.
+pub fn doubt(key: &'static str, address: SocketAddr) -> Option<ListenError> {
+    let error = socket(address, Others::None).err()?;
+    (error.kind() != io::ErrorKind::AddrInUse).then(|| ListenError::new(key, address, error))
+}
 
 /// An address that is ours, and that nobody can connect to yet.
 #[derive(Debug)]
@@ -53,7 +88,7 @@ pub fn reserve(key: &'static str, address: SocketAddr) -> Result<Reserved, Liste
         io::ErrorKind::AddrInUse => socket(address, Others::Lingering),
         _ => Err(error),
     });
-    let held = held.map_err(|error| ListenError { key, address, error })?;
+    let held = held.map_err(|error| ListenError::new(key, address, error))?;
     let address = held.local_addr().ok().and_then(|bound| bound.as_socket()).unwrap_or(address);
     Ok(Reserved { key, address, held })
 }
@@ -84,7 +119,7 @@ impl Reserved {
     pub fn shared(self, workers: usize) -> Result<Vec<TcpListener>, ListenError> {
         let Self { key, address, held } = self;
         drop(held);
-        let fail = |error| ListenError { key, address, error };
+        let fail = |error| ListenError::new(key, address, error);
         // Sharing would also let another process of this user in, whose port it then is as much as ours.
         drop(socket(address, Others::Lingering).map_err(fail)?);
         let socket = |_| {
@@ -104,7 +139,7 @@ impl Reserved {
             socket.listen(limits::BACKLOG)?;
             Ok(socket.into())
         };
-        listen().map_err(|error| ListenError { key, address, error })
+        listen().map_err(|error| ListenError::new(key, address, error))
     }
 }
 

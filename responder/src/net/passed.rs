@@ -5,9 +5,14 @@ use std::{env, error::Error, fmt, net::TcpListener};
 
 use listenfd::ListenFd;
 
-/// Those that nobody has taken yet, with their names (`FileDescriptorName=` of the socket unit).
+/// Those that nobody has taken yet.
 #[derive(Debug, Default)]
-pub struct Passed(Vec<(String, TcpListener)>);
+pub struct Passed {
+    /// With their names (`FileDescriptorName=` of the socket unit).
+    sockets: Vec<(String, TcpListener)>,
+    /// What was passed, for errors.
+    told: String,
+}
 
 /// A wanted socket that was not passed, or a passed one that cannot be used.
 #[derive(Debug)]
@@ -24,6 +29,7 @@ impl Error for PassedError {}
 impl Passed {
     /// What was passed to this process. To be asked once, and before there are other threads.
     pub fn to_us() -> Result<Self, PassedError> {
+        let (count, process) = (env::var("LISTEN_FDS").ok(), env::var("LISTEN_PID").ok());
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         let mut descriptors = ListenFd::from_env();
@@ -40,19 +46,36 @@ impl Passed {
                 }
             }
         }
-        Ok(Self(sockets))
+        Ok(Self::new(sockets, count, process))
+    }
+
+    /// `count` and `process` are what systemd said of them.
+    fn new(sockets: Vec<(String, TcpListener)>, count: Option<String>, process: Option<String>) -> Self {
+        let told = match (count, process) {
+            _ if !sockets.is_empty() => {
+                let names: Vec<_> = sockets.iter().map(|(name, _)| format!("«{name}»")).collect();
+                format!("those that it has passed are named {}", names.join(", "))
+            }
+            (Some(count), Some(process)) if process != std::process::id().to_string() => {
+                format!("LISTEN_FDS={count} is for process {process}, and this is another")
+            }
+            (Some(count), _) => format!("LISTEN_FDS={count} has none that is listened on over TCP"),
+            (None, _) => "LISTEN_FDS is not set: no socket unit has started this process".to_owned(),
+        };
+        Self { sockets, told }
     }
 
     /// Takes what is meant for the section `name` of the configuration: everything, where no other section
     /// takes any, else what has that name. At least one.
     pub fn take(&mut self, name: &str, alone: bool) -> Result<Vec<TcpListener>, PassedError> {
         let (taken, left): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.0).into_iter().partition(|(other, _)| alone || other == name);
-        self.0 = left;
+            std::mem::take(&mut self.sockets).into_iter().partition(|(other, _)| alone || other == name);
+        self.sockets = left;
         if taken.is_empty() {
             let named = if alone { String::new() } else { format!(" with FileDescriptorName={name}") };
             return Err(PassedError(format!(
-                "{name}.listen: says «systemd», and systemd has passed no socket{named}; start the service by its socket unit (systemctl start ostia-responder.socket), or name an address instead"
+                "{name}.listen: says «systemd», and systemd has passed no socket{named} ({}); start the service by its socket unit (systemctl start ostia-responder.socket), or name an address instead",
+                self.told
             )));
         }
         Ok(taken.into_iter().map(|(_, socket)| socket).collect())
@@ -60,8 +83,15 @@ impl Passed {
 
     /// The names of what nobody took.
     pub fn left(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.sockets.iter().map(|(name, _)| name.as_str())
     }
+}
+
+/// What cannot be known of a `key` that says «systemd» before systemd starts the service.
+pub fn doubt(key: &str) -> String {
+    format!(
+        "{key}: says «systemd»: whether a socket is passed shows when the service is started by its socket unit; see that it is enabled (systemctl enable --now ostia-responder.socket)"
+    )
 }
 
 #[cfg(test)]
@@ -70,7 +100,7 @@ mod tests {
 
     fn passed(names: &[&str]) -> Passed {
         let socket = |name: &&str| ((*name).to_owned(), TcpListener::bind("127.0.0.1:0").unwrap());
-        Passed(names.iter().map(socket).collect())
+        Passed::new(names.iter().map(socket).collect(), None, None)
     }
 
     #[test]
@@ -84,9 +114,19 @@ mod tests {
 
     #[test]
     fn a_socket_that_was_not_passed_is_told_with_what_to_do() {
-        for (mut passed, alone) in [(Passed::default(), true), (passed(&["tls"]), false)] {
+        let said = |count: Option<&str>, process: Option<&str>| {
+            Passed::new(Vec::new(), count.map(str::to_owned), process.map(str::to_owned))
+        };
+        let own = std::process::id().to_string();
+        for (mut passed, alone, told) in [
+            (said(None, None), true, "LISTEN_FDS is not set"),
+            (said(Some("1"), Some("1")), true, "LISTEN_FDS=1 is for process 1, and this is another"),
+            (said(Some("0"), Some(&own)), true, "LISTEN_FDS=0 has none"),
+            (passed(&["tls", "x"]), false, "are named «tls», «x»"),
+        ] {
             let error = passed.take("http", alone).unwrap_err().to_string();
             assert!(error.starts_with("http.listen: ") && error.contains("ostia-responder.socket"), "{error}");
+            assert!(error.contains(told), "{error}");
         }
     }
 }

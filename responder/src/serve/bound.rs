@@ -16,7 +16,7 @@ use crate::{
     net::{
         accept::Listener,
         listen::{self, Reserved},
-        passed::Passed,
+        passed::{self, Passed},
     },
 };
 
@@ -44,6 +44,22 @@ struct Place {
 enum Source {
     Reserved(Reserved),
     Passed(TcpListener),
+}
+
+/// See [`super::doubts`].
+pub(super) fn doubts(config: &Config) -> Vec<String> {
+    let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+    let mut doubts = Vec::new();
+    for (key, listens) in [("http.listen", &config.http[..]), ("tls.listen", tls)] {
+        for listen in listens {
+            match listen {
+                Listen::Address(address) => doubts.extend(listen::doubt(key, *address).map(|error| error.to_string())),
+                Listen::Systemd => doubts.push(passed::doubt(key)),
+            }
+        }
+    }
+    doubts.extend(listen::doubt("admin.listen", config.admin).map(|error| error.to_string()));
+    doubts
 }
 
 impl Bound {

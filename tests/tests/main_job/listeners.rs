@@ -11,7 +11,7 @@ use std::{
 use ostia_tests::{
     Haproxy, Responder, Site, free_port,
     http::{Connection, exchange, get, request},
-    until,
+    run, run_for, until,
 };
 
 use crate::ca_and_site;
@@ -67,6 +67,36 @@ fn several_addresses_of_both_families_are_listened_on() {
     drop(responder);
 }
 
+#[test]
+fn an_address_of_ipv4_is_written_one_way_whatever_the_socket() {
+    // A socket unit with ListenStream=80 makes one socket for both families, where clients came as ::ffff:127.0.0.1.
+    let (_ca, site) = ca_and_site();
+    let both = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+    let address = SocketAddr::new([127, 0, 0, 1].into(), both.local_addr().unwrap().port());
+    site.edit_config(|config| {
+        let config = config.replacen(&format!("\"{}\"", site.http), "\"systemd\"", 1);
+        let config = config.replacen("[http]", "[log]\naccess_sample = 1\n[http]", 1);
+        config.replacen("[http]", "[http]\ntrusted_networks = [\"::ffff:127.0.0.0/104\"]", 1)
+    });
+    let responder = start_activated(site, &both);
+    for (fields, client) in [("", "127.0.0.1"), ("X-Forwarded-For: ::ffff:192.0.2.9\r\n", "192.0.2.9")] {
+        assert_eq!(exchange(address, &request("GET", "/", fields)).unwrap().status, 200);
+        let told = || responder.log().contains(&format!("\"client\":\"{client}\"")).then_some(());
+        until(client, Duration::from_secs(10), told);
+    }
+    assert!(!responder.log().contains("::ffff:"), "{}", responder.log());
+    drop(responder);
+    // Named in the configuration it is the address of IPv4.
+    let (_ca, site) = ca_and_site();
+    let http = site.http;
+    let mapped = |address: SocketAddr| format!("[::ffff:{}]:{}", address.ip(), address.port());
+    site.edit_config(|config| config.replacen(&http.to_string(), &mapped(http), 1));
+    site.edit_config(|config| config.replacen(&site.admin.to_string(), &mapped(site.admin), 1));
+    let responder = site.start();
+    assert_eq!(get(http, "/").status, 200);
+    assert!(!responder.log().contains("::ffff:"), "{}", responder.log());
+}
+
 /// Starts the responder with `listener` as descriptor 3, as systemd does.
 fn start_activated(site: Site, listener: &TcpListener) -> Responder {
     let mut command = Command::new("sh");
@@ -100,7 +130,60 @@ fn systemd_in_the_configuration_needs_a_socket_from_systemd() {
     let (_ca, site) = ca_and_site();
     site.edit_config(|config| config.replacen(&format!("\"{}\"", site.http), "\"systemd\"", 1));
     let said = site.refuses_to_start();
-    assert!(said.contains("http.listen") && said.contains("ostia-responder.socket"), "{said}");
+    for wanted in ["ostia.toml: http.listen", "ostia-responder.socket", "LISTEN_FDS is not set"] {
+        assert!(said.contains(wanted), "no «{wanted}» in {said}");
+    }
+    // A shell between systemd and the service has another process's number.
+    let mut command = site.serve();
+    command.env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
+    let said = run_for(Duration::from_secs(20), &mut command);
+    assert!(!said.status.success() && said.text.contains("is for process 1, and this is another"), "{}", said.text);
+}
+
+#[test]
+fn where_there_is_no_ipv6_a_start_and_a_check_say_so_with_the_remedy() {
+    let (_ca, site) = ca_and_site();
+    let sixth = free_port(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+    site.edit_config(|config| config.replacen(&site.http.to_string(), &sixth.to_string(), 1));
+    let remedy = "this machine has no IPv6: leave";
+    // As a kernel without IPv6 answers to the first socket, which is this one.
+    let mut serve = Command::new("strace");
+    serve.args(["-f", "-q", "-o", "/dev/null", "-e", "trace=socket"]);
+    serve.args(["-e", "inject=socket:error=EAFNOSUPPORT:when=1", "--"]);
+    serve.arg(site.serve().get_program()).args(site.serve().get_args());
+    let started = run_for(Duration::from_secs(20), &mut serve);
+    assert!(started.status.code().is_some_and(|code| code == 1), "{}", started.text);
+    // Where nothing has an address of IPv6, not even `lo`, as in a namespace that was just made.
+    let loopback = format!("[::1]:{}", sixth.port());
+    site.edit_config(|config| config.replacen(&sixth.to_string(), &loopback, 1));
+    let mut check = Command::new("unshare");
+    let program = site.serve();
+    check.args(["-rn", "--"]).arg(program.get_program()).args(["check", "--config"]).arg(site.config());
+    let checked = run(&mut check);
+    assert!(checked.status.success(), "it may be another machine's: {}", checked.text);
+    for (address, said) in [(sixth.to_string(), started.text), (loopback, checked.text)] {
+        for wanted in ["ostia.toml: http.listen: ", &address, remedy, "net.ipv6.conf.all.disable_ipv6"] {
+            assert!(said.contains(wanted), "no «{wanted}» in {said}");
+        }
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_is_told_at_the_start_with_file_key_and_remedy() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    for (key, address, remedy) in [
+        ("http.listen", "192.0.2.1:8080".to_owned(), "no interface of this machine has this address"),
+        ("http.listen", taken.local_addr().unwrap().to_string(), "stop the program that holds the port"),
+        ("admin.listen", taken.local_addr().unwrap().to_string(), "stop the program that holds the port"),
+    ] {
+        let (_ca, site) = ca_and_site();
+        let own = if key == "http.listen" { site.http } else { site.admin };
+        site.edit_config(|config| config.replacen(&own.to_string(), &address, 1));
+        let said = site.refuses_to_start();
+        for wanted in [format!("ostia.toml: {key}: cannot listen on {address}"), remedy.to_owned()] {
+            assert!(said.contains(&wanted), "no «{wanted}» in {said}");
+        }
+    }
 }
 
 /// A PROXY header of version 2 for 192.0.2.7, port 4660.
@@ -137,6 +220,15 @@ fn a_proxy_header_from_a_trusted_network_names_the_client() {
     }
     assert_eq!(dripping.receive(false).unwrap().unwrap().status, 400);
     told_of(&responder, "192.0.2.7");
+
+    // With a protocol that is none of ours, and with as much behind the addresses as there may be.
+    let unknown = [&PROXIED[..13], &[0x12], &PROXIED[14..]].concat();
+    let long = [&PROXIED[..14], &60_012u16.to_be_bytes(), &PROXIED[16..], &[9; 60_000]].concat();
+    for (header, client) in [(unknown, "127."), (long, "192.0.2.7")] {
+        let reply = exchange(responder.http(), &[&header[..], REFUSED].concat());
+        assert_eq!(reply.unwrap().status, 400, "{client}");
+        told_of(&responder, &format!("\"client\":\"{client}"));
+    }
 
     for (what, octets) in
         [("no header", request("GET", "/", "")), ("nothing but its beginning", PROXIED[..20].to_vec())]
@@ -209,12 +301,3 @@ fn what_is_wrong_with_the_listeners_is_told_with_key_and_remedy() {
     site.edit_config(|config| config.replacen(&format!("\"{}\"", site.http), "\"localhost\"", 1));
     site.is_refused(&["http.listen", "«localhost»", "«systemd»"]);
 }
-    // With a protocol that is none of ours, and with as much behind the addresses as there may be.
-    let unknown = [&PROXIED[..13], &[0x12], &PROXIED[14..]].concat();
-    let long = [&PROXIED[..14], &60_012u16.to_be_bytes(), &PROXIED[16..], &[9; 60_000]].concat();
-    for (header, client) in [(unknown, "127."), (long, "192.0.2.7")] {
-        let reply = exchange(responder.http(), &[&header[..], REFUSED].concat());
-        assert_eq!(reply.unwrap().status, 400, "{client}");
-        told_of(&responder, &format!("\"client\":\"{client}"));
-    }
-
