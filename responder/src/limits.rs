@@ -23,9 +23,9 @@ pub const HEAD_OCTETS_MAX: usize = 16 << 10;
 
 /// Header fields of a request that are read without asking for memory: browsers behind two proxies send about 30.
 pub const HEADERS_USUAL: usize = 64;
-/// And all that a header section has room for: a field takes at least four octets (`a:` and its end). Chains of proxies add
-/// as many as they like.
-pub const HEADERS_MAX: usize = HEAD_OCTETS_MAX / 4;
+/// And all that a header section has room for: a field takes at least three octets (`a:` and a line feed). Chains of
+/// proxies add as many as they like.
+pub const HEADERS_MAX: usize = HEAD_OCTETS_MAX / 3;
 
 /// Octets of a request's body: ten CertIDs in SHA-512 with extensions are 2 KiB, a signed request with a chain 8.
 pub const BODY_OCTETS_MAX: usize = 10 << 10;

@@ -15,6 +15,7 @@ use crate::{
     config::{Config, Listen},
     net::{
         accept::Listener,
+        client::canonical,
         listen::{self, Reserved},
         passed::{self, Passed},
     },
@@ -81,7 +82,7 @@ impl Bound {
                     }
                     Listen::Systemd => {
                         for socket in passed.take(name, alone)? {
-                            addresses.push(socket.local_addr()?);
+                            addresses.push(canonical(socket.local_addr()?));
                             places.push(Place { source: Source::Passed(socket), tls });
                         }
                     }

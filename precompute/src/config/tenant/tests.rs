@@ -146,6 +146,13 @@ fn what_contradicts_itself_is_told() {
         &format!("version = 1\n{}{}", tenant("a"), tenant("a")),
         &["two tenants have the name «a»", "«a» and «a» have the same URLs"],
     );
+    // A dot at the end is none of a host's name.
+    let hosted = |name: &str, host: &str| tenant(name).replacen('\n', &format!("\nhosts = [\"{host}\"]\n"), 1);
+    refuses(
+        &ca,
+        &format!("version = 1\n{}{}", hosted("a", "OCSP.example."), hosted("b", "ocsp.example")),
+        &["«a» and «b» have the same URLs"],
+    );
     refuses(&ca, &format!("version = 1\n[[issuer]]\n{ISSUER}{}", tenant("a")), &["issuer: stands beside [[tenant]]"]);
     refuses(
         &ca,

@@ -221,15 +221,15 @@ proptest! {
 fn as_many_fields_are_read_as_a_header_section_holds() {
     // There was room for 64, so that behind some chains of proxies everybody was refused.
     let fixed = get("/MFE", "").len();
-    let most = (limits::HEAD_OCTETS_MAX - fixed - "If-None-Match: x\r\n".len()) / "a:\r\n".len();
+    let most = (limits::HEAD_OCTETS_MAX - fixed - "If-None-Match: x\r\n".len()) / "a:\n".len();
     for count in [limits::HEADERS_USUAL - 2, limits::HEADERS_USUAL, 100, 1000, most] {
-        let text = get("/MFE", &format!("{}If-None-Match: x\r\n", "a:\r\n".repeat(count)));
+        let text = get("/MFE", &format!("{}If-None-Match: x\r\n", "a:\n".repeat(count)));
         let head = read(&text).unwrap();
         assert_eq!(head.path, b"/MFE", "{count}");
         assert!(head.conditions.if_none_match.members().eq([&b"x"[..]]), "{count}");
         assert_eq!(super::head(&text.as_bytes()[..text.len() - 1]), Ok(None), "{count}, cut");
     }
-    assert_eq!(read(&get("/MFE", &"a:\r\n".repeat(limits::HEADERS_MAX))), Err(Rejection::HeadTooLarge));
+    assert_eq!(read(&get("/MFE", &"a:\n".repeat(limits::HEADERS_MAX))), Err(Rejection::HeadTooLarge));
 }
 
 #[test]
