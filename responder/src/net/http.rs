@@ -10,6 +10,7 @@ mod list;
 use std::{borrow::Cow, mem::MaybeUninit};
 
 pub use self::list::List;
+use self::list::members;
 use crate::limits;
 
 /// Why a request is refused; the connection ends after it.
@@ -282,6 +283,7 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
 
 fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Head<'b>) -> Result<(), Rejection> {
     let (mut length, mut chunked, mut hosts, mut content_type) = (None, false, 0, None);
+    let (mut close, mut keep_alive) = (false, !head.http_1_0);
     for header in headers {
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
         if is("content-length") {
@@ -297,13 +299,9 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
             }
             chunked = true;
         } else if is("connection") {
-            for option in header.value.split(|&b| b == b',') {
-                let option = option.trim_ascii();
-                if option.eq_ignore_ascii_case(b"close") {
-                    head.keep_alive = false;
-                } else if head.http_1_0 && option.eq_ignore_ascii_case(b"keep-alive") {
-                    head.keep_alive = true;
-                }
+            for option in members(header.value) {
+                close |= option.eq_ignore_ascii_case(b"close");
+                keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             }
         } else if is("host") {
             hosts += 1;
@@ -314,12 +312,11 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
             }
             head.host = Some(host);
         } else if is("expect") {
-            for expectation in header.value.split(|&b| b == b',').map(<[u8]>::trim_ascii) {
-                if expectation.eq_ignore_ascii_case(b"100-continue") {
-                    head.expects_continue = !head.http_1_0;
-                } else if !expectation.is_empty() {
+            for expectation in members(header.value) {
+                if !expectation.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Rejection::ExpectationFailed);
                 }
+                head.expects_continue = !head.http_1_0;
             }
         } else if is("content-type") {
             let media_type = MediaType::of(header.value);
@@ -327,20 +324,12 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
             head.media_type =
                 if content_type.is_none_or(|other| other == media_type) { media_type } else { MediaType::Other };
             content_type = Some(head.media_type);
-        } else if header.name.len() >= SHORTEST_LIST {
-            for (name, list) in [
-                (IF_MATCH, &mut head.conditions.if_match),
-                ("if-none-match", &mut head.conditions.if_none_match),
-                ("if-modified-since", &mut head.conditions.if_modified_since),
-                ("if-unmodified-since", &mut head.conditions.if_unmodified_since),
-                ("x-forwarded-for", &mut head.forwarded_for),
-            ] {
-                if is(name) {
-                    list.add(name, header, octets);
-                }
-            }
+        } else {
+            add_to_list(header, octets, head);
         }
     }
+    // RFC 9112 section 9.3: who says close once means it, whatever else stands there.
+    head.keep_alive = keep_alive && !close;
     // RFC 9112 section 3.2: HTTP/1.1 has exactly one Host, whoever it is for.
     if hosts > 1 || hosts == 0 && !head.http_1_0 {
         return Err(Rejection::BadRequest);
@@ -359,9 +348,20 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
     }
 }
 
-const IF_MATCH: &str = "if-match";
-/// Octets of the shortest name of a [`List`]: what is shorter is none.
-const SHORTEST_LIST: usize = IF_MATCH.len();
+/// Takes in a field whose fields are read as one list by others than [`fields`].
+fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut Head<'b>) {
+    for (name, list) in [
+        ("if-match", &mut head.conditions.if_match),
+        ("if-none-match", &mut head.conditions.if_none_match),
+        ("if-modified-since", &mut head.conditions.if_modified_since),
+        ("if-unmodified-since", &mut head.conditions.if_unmodified_since),
+        ("x-forwarded-for", &mut head.forwarded_for),
+    ] {
+        if header.name.eq_ignore_ascii_case(name) {
+            list.add(name, header, octets);
+        }
+    }
+}
 
 /// Whether an octet may stand in a Host field: a uri-host and its port (RFC 3986 section 3.2.2).
 fn is_of_host(octet: u8) -> bool {

@@ -39,10 +39,9 @@ impl<'b> List<'b> {
         })
     }
 
-    /// The members of the list, in order. Elements without octets are none (RFC 9110 section 5.6.1.2).
+    /// The members of the list, in order.
     pub fn members(&self) -> impl DoubleEndedIterator<Item = &'b [u8]> + use<'b> {
-        let members = self.values().flat_map(|value| value.split(|&b| b == b','));
-        members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+        self.values().flat_map(members)
     }
 
     /// The value of a field that has to stand alone; `None` where it stands more than once, too.
@@ -50,6 +49,11 @@ impl<'b> List<'b> {
         let mut values = self.values();
         values.next().filter(|_| values.next().is_none())
     }
+}
+
+/// The members of one field's value, in order. Elements without octets are none (RFC 9110 section 5.6.1.2).
+pub(super) fn members(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 impl fmt::Debug for List<'_> {

@@ -81,6 +81,11 @@ fn keep_alive_follows_version_and_connection() {
     assert!(!keep("1.1", "connection: upgrade, Close\r\n"));
     assert!(!keep("1.0", ""));
     assert!(keep("1.0", "Connection: Keep-Alive\r\n"));
+    assert!(keep("1.0", "Connection: x\r\nConnection: , keep-alive\r\n"));
+    // The last one used to count.
+    assert!(!keep("1.0", "Connection: close, keep-alive\r\n"));
+    assert!(!keep("1.0", "Connection: close\r\nConnection: keep-alive\r\n"));
+    assert!(!keep("1.1", "Connection: keep-alive\r\nConnection: close\r\nConnection: x\r\n"));
 }
 
 #[test]
