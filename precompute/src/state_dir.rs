@@ -65,6 +65,7 @@ pub(crate) fn remedy(error: &redb::Error) -> Option<&'static str> {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Some("make room: the disk, the quota or the file size limit is used up")
             }
+            io::ErrorKind::IsADirectory => Some("move the directory away: a file of this name is made in its place"),
             _ => None,
         },
         _ => None,
