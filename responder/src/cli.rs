@@ -132,7 +132,7 @@ fn summary(path: &Path, config: &Config, listed: &[u64]) -> String {
             tenant.name,
             tsa.name,
             tenant.path,
-            tsa.path,
+            if tenant.path.is_empty() { tsa.shown_path() } else { &tsa.path },
             policies.join(", "),
             tsa.signer.algorithm(),
             tsa.signer.not_after(),

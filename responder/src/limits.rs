@@ -211,8 +211,9 @@ pub const STAMP_DEADLINE_MIN: Duration = Duration::from_secs(1);
 /// part of the day that a signer's certificate has to have left by default.
 pub const CHAIN_MAX_AGE: Duration = Duration::from_secs(3600);
 
-/// Octets of a nonce beside its sign: RFC 3161 leaves them open; clients send 64 bits.
-pub const TSA_NONCE_OCTETS_MAX: usize = 20;
+/// Bytes of a nonce beside its sign. RFC 3161 sets no bound; NuGet, dotnet sign and EU DSS always send 32. With 128, what
+/// RFC 9654 takes for OCSP, nobody is refused who is known, and a token grows by no more than that.
+pub const TSA_NONCE_BYTES_MAX: usize = 128;
 // -- The clock of time-stamps
 /// What accuracies may be promised: a millisecond takes a clock nearby, and beyond a minute nobody is served.
 pub const CLOCK_ACCURACY_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);

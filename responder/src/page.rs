@@ -11,9 +11,10 @@ pub fn text<'d>(path: &str, has_issuers: bool, doors: impl Iterator<Item = &'d s
         page += "This is an OCSP responder (RFC 6960). It answers POST with application/ocsp-request, and GET with the request in base64.\n";
     }
     for door in doors {
+        let at = if path.is_empty() && door.is_empty() { "/" } else { door };
         let _ = writeln!(
             page,
-            "At {path}{door} is a time-stamping authority (RFC 3161). It answers POST with application/timestamp-query, and GET of {path}{door}/chain.pem with its certificates."
+            "At {path}{at} is a time-stamping authority (RFC 3161). It answers POST with application/timestamp-query, and GET of {path}{door}/chain.pem with its certificates."
         );
     }
     if page.is_empty() {
@@ -39,5 +40,7 @@ mod tests {
             }
             assert!(page.ends_with(".\n"), "{page}");
         }
+        let page = text("", true, [""].into_iter());
+        assert!(page.contains("At / is a time") && page.contains("GET of /chain.pem with"), "{page}");
     }
 }

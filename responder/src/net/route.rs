@@ -85,6 +85,7 @@ impl<'s, 'b> Route<'s, 'b> {
         let routed = site.route(head.host, head.path);
         if let Some((tenant, rest)) = routed
             && let Some(under) = tenant.time_stamping(rest)
+            && is_for_authority(tenant, &under, head)
         {
             return Self::TimeStamps(tenant, under, refusal_of_authority(&under, head));
         }
@@ -105,6 +106,12 @@ impl<'s, 'b> Route<'s, 'b> {
             Self::Nobody(refusal) => Some(refusal),
         }
     }
+}
+
+/// At its own path a tenant may answer for certificates and time-stamp: what is no query is then the responder's.
+fn is_for_authority(tenant: &Tenant, under: &Under<'_>, head: &Head<'_>) -> bool {
+    let is_query = head.method == Method::Post && head.media_type == MediaType::TimeStampQuery;
+    is_query || under.is_chain || !under.is_tenants || tenant.issuers().is_empty()
 }
 
 fn refusal_of_authority(under: &Under<'_>, head: &Head<'_>) -> Option<&'static Refusal> {

@@ -17,7 +17,7 @@ pub struct Doors(Vec<Door>);
 
 #[derive(Debug)]
 struct Door {
-    /// Behind the tenant's.
+    /// Behind the tenant's; empty where it is that.
     path: String,
     authorities: Vec<Arc<Authority>>,
     chain: Chain,
@@ -32,6 +32,8 @@ pub struct Under<'a> {
     pub chain: &'a Chain,
     /// Whether it is those that are asked for.
     pub is_chain: bool,
+    /// Whether this is the tenant's own path, at which certificates are asked about as well.
+    pub is_tenants: bool,
 }
 
 /// Certificates in PEM.
@@ -80,7 +82,7 @@ impl Doors {
             None => (rest.strip_suffix(b"/").unwrap_or(rest), false),
         };
         let Door { authorities, chain, .. } = self.0.iter().find(|door| door.path.as_bytes() == path)?;
-        Some(Under { authorities, chain, is_chain })
+        Some(Under { authorities, chain, is_chain, is_tenants: path.is_empty() })
     }
 }
 

@@ -55,7 +55,7 @@ impl Failure {
         match self {
             Self::BadAlg => "the hash algorithm of the message imprint is not accepted here",
             Self::BadRequest => {
-                "the request is none that can be served: its version is not 1, or its nonce is over 160 bits"
+                "the request is none that can be served: its version is not 1, or its nonce is longer than 128 bytes"
             }
             Self::BadDataFormat => {
                 "the request is no TimeStampReq in DER, or its digest has another length than its hash algorithm"

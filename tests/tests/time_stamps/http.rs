@@ -2,7 +2,7 @@
 
 use ostia_tests::{
     Ask, Ca, Delegate, KeyKind, Query, Responder, Site, Stamped, Status, Tenant, Tsa, TsaCertificate,
-    http::{Connection, Reply, exchange, get, request},
+    http::{self, Connection, Reply, exchange, get, request},
     stamp,
 };
 
@@ -74,7 +74,12 @@ fn a_rejection_is_a_whole_response_with_one_failure_and_a_text() {
         ("a policy that is a UUID", oid("2.25.302985531202926416461829406168061446391"), "unacceptedPolicy"),
         ("a policy of 64 octets", oid(&format!("1.2{}.999999", ".4294967295".repeat(12))), "unacceptedPolicy"),
         ("an extension", query.clone().extension("1.2.3.4").der(), "unacceptedExtension"),
-        ("a nonce of 161 bits", query.clone().nonce(&[[1].as_slice(), &[0; 20]].concat()).der(), "badRequest"),
+        ("a nonce of 129 bytes", query.clone().nonce(&[1; 129]).der(), "badRequest"),
+        (
+            "20 extensions",
+            (0..20).fold(query.clone(), |query, _| query.extension("1.2.3")).der(),
+            "unacceptedExtension",
+        ),
         ("a nonce that is not minimal", query.clone().nonce(&[0, 1]).der(), "badDataFormat"),
     ];
     let mut connection = Connection::open(responder.http()).unwrap();
@@ -117,6 +122,60 @@ fn other_types_and_methods_are_refused_in_http() {
     // Where nobody time-stamps there is nothing to be asked by this type.
     let elsewhere = exchange(responder.http(), &Query::new(1).request("/tsa/more", "")).unwrap();
     assert_ne!(elsewhere.expect("content-type"), "application/timestamp-reply", "{elsewhere:?}");
+}
+
+/// Many deployed authorities are asked at the host alone.
+#[test]
+fn an_authority_may_be_asked_at_the_root() {
+    let (ca, responder) = stamping(KeyKind::P256, |tsa| tsa.set("path = \"/\""));
+    let query = Query::new(1);
+    for target in ["/", "/?client=1"] {
+        query.at(responder.http(), target).expect_verified(&query.der(), &ca.certificate(), None);
+    }
+    assert_eq!(get(responder.http(), "/chain.pem").text().matches("-----BEGIN CERTIFICATE-----").count(), 1);
+    for method in ["GET", "HEAD", "PUT"] {
+        let reply = exchange(responder.http(), &request(method, "/", "Content-Length: 0\r\n")).unwrap();
+        assert_eq!((reply.status, reply.expect("allow")), (405, "POST"), "{method}");
+    }
+    let headers = format!("Content-Length: {}\r\n", query.der().len());
+    let untyped = exchange(responder.http(), &[request("POST", "/", &headers), query.der()].concat()).unwrap();
+    assert_eq!((untyped.status, untyped.expect("accept")), (415, "application/timestamp-query"));
+}
+
+#[test]
+fn at_its_own_path_a_tenant_answers_for_certificates_and_time_stamps() {
+    let ca = Ca::new("CA of both");
+    let certificate = ca.issue();
+    let (delegate, signer) =
+        (ca.delegate(Delegate::Proper, KeyKind::P256), ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+    for path in ["", "/b"] {
+        let tsa = Tsa::of("stamps", &signer).set("path = \"/\"");
+        let tenant = Tenant::of(&ca, &delegate)
+            .set(&format!("path = \"{}\"", if path.is_empty() { "/" } else { path }))
+            .tsa(&tsa);
+        let site = Site::new(&[tenant]);
+        let said = site.check();
+        assert!(
+            said.text.contains(&format!("time-stamps at {path}{} under", if path.is_empty() { "/" } else { "" })),
+            "{}",
+            said.text
+        );
+        let responder = site.start();
+        for target in [format!("{path}/"), path.to_owned()].iter().filter(|target| !target.is_empty()) {
+            let query = Query::new(1);
+            query.at(responder.http(), target).expect_verified(&query.der(), &ca.certificate(), None);
+            let page = get(responder.http(), target);
+            assert_eq!(page.status, 200);
+            for service in ["OCSP responder", "time-stamping authority", &format!("GET of {path}/chain.pem")] {
+                assert!(page.text().contains(service), "{}", page.text());
+            }
+        }
+        assert_eq!(get(responder.http(), &format!("{path}/chain.pem")).status, 200);
+        let ask = Ask::about(&ca, &certificate);
+        ask.at(responder.http(), &format!("{path}/")).expect(Status::Good);
+        let by_get = get(responder.http(), &http::ocsp_target(path, &ask.request()));
+        ask.read(&by_get.body).expect(Status::Good);
+    }
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::{
 pub struct TsaConfig {
     /// Stands in metrics, logs and records.
     pub name: String,
-    /// Where it is asked, from the tenant's own path on: starts with a slash, and has none at the end.
+    /// Where it is asked, from the tenant's own path on: starts with a slash, and has none at the end; empty at `/`.
     pub path: String,
     /// What its tokens are.
     pub policy: TsaPolicy,
@@ -32,6 +32,11 @@ pub struct TsaConfig {
 }
 
 impl TsaConfig {
+    /// [`Self::path`] as the configuration writes it.
+    pub fn shown_path(&self) -> &str {
+        if self.path.is_empty() { "/" } else { &self.path }
+    }
+
     /// The name that tokens give to their maker, a whole GeneralName, DER: the certificate's subject where they give none.
     pub fn signed_name(&self) -> Vec<u8> {
         self.policy.signed_name(self.signer.certificate())
@@ -146,7 +151,7 @@ pub(super) fn read_all(section: &mut Section<'_>, tenant: &str, now: UnixTime) -
             }
             let shared = tsa.policy.policies.iter().find(|policy| other.policy.policies.contains(policy));
             if let (true, Some(policy)) = (other.path == tsa.path, shared) {
-                section.problem("policy", format_args!("names {policy}, which «{}» serves at {} already; at one path each policy has one TSA, give this one another `path` or policy", other.name, tsa.path));
+                section.problem("policy", format_args!("names {policy}, which «{}» serves at {} already; at one path each policy has one TSA, give this one another `path` or policy", other.name, tsa.shown_path()));
             }
         }
         read.push(tsa);
@@ -205,11 +210,13 @@ fn read_tsa(section: &mut Section<'_>, tenant: &str, now: UnixTime) -> Option<Ts
     let path = section.string("path").unwrap_or_else(|| "/tsa".into());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
     let given = path;
-    let path = given.trim_end_matches('/').to_owned();
+    // Many are asked at the host alone, which is the path `/`.
+    let path = if given == "/" { String::new() } else { given.trim_end_matches('/').to_owned() };
     // What clients would make another path of.
     let odd = path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."));
-    if !path.starts_with('/') || !path.bytes().all(plain) || odd {
-        section.problem("path", format_args!("is «{given}»; expected a URL path such as «/tsa»"));
+    let begins = given == "/" || path.starts_with('/');
+    if !begins || !path.bytes().all(plain) || odd {
+        section.problem("path", format_args!("is «{given}»; expected a URL path such as «/tsa», or «/»"));
     } else if path.ends_with("/chain.pem") {
         section.problem("path", format_args!("is «{given}», where the certificates of another authority would be; choose one that does not end in /chain.pem"));
     }
@@ -243,7 +250,7 @@ fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
             ],
         )
         .unwrap_or_default();
-    if accuracy.duration() < Duration::from_nanos(precision.nanoseconds()) {
+    if accuracy.duration() < Duration::from_nanos(precision.told_early_max()) {
         section.problem("accuracy", format_args!("is {accuracy}, and so much is lost already by cutting genTime off; choose a finer `precision`, or promise less"));
     }
     let ordering = section.boolean("ordering").unwrap_or(false);

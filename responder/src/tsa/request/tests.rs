@@ -161,19 +161,39 @@ fn each_refusal_has_its_own_failure() {
         ("a policy with a UUID", Draft::rest(&[element(0x06, &uuid)]).der(), Err(Failure::UnacceptedPolicy)),
         ("a policy of 64 octets", Draft::rest(&[element(0x06, &[1; 64])]).der(), Err(Failure::UnacceptedPolicy)),
         ("an extension", Draft::rest(std::slice::from_ref(&extension)).der(), Err(Failure::UnacceptedExtension)),
-        ("160 bits of nonce", Draft::rest(&[element(0x02, &[0x7f; 20])]).der(), Ok(ImprintHash::Sha256)),
+        ("32 bytes of nonce", Draft::rest(&[element(0x02, &[0x7f; 32])]).der(), Ok(ImprintHash::Sha256)),
+        ("128 bytes of nonce", Draft::rest(&[element(0x02, &[0x7f; 128])]).der(), Ok(ImprintHash::Sha256)),
         (
-            "160 bits and a sign",
-            Draft::rest(&[element(0x02, &[&[0][..], &[0xff; 20]].concat())]).der(),
+            "128 bytes and a sign",
+            Draft::rest(&[element(0x02, &[&[0][..], &[0xff; 128]].concat())]).der(),
             Ok(ImprintHash::Sha256),
         ),
         (
-            "160 bits, negative",
-            Draft::rest(&[element(0x02, &[&[0xff][..], &[0x01; 20]].concat())]).der(),
+            "128 bytes, negative",
+            Draft::rest(&[element(0x02, &[&[0xff][..], &[0x01; 128]].concat())]).der(),
             Ok(ImprintHash::Sha256),
         ),
-        ("161 bits", Draft::rest(&[element(0x02, &[&[1][..], &[0; 20]].concat())]).der(), Err(Failure::BadRequest)),
-        ("168 bits", Draft::rest(&[element(0x02, &[0x7f; 22])]).der(), Err(Failure::BadRequest)),
+        ("1025 bits", Draft::rest(&[element(0x02, &[&[1][..], &[0; 128]].concat())]).der(), Err(Failure::BadRequest)),
+        ("130 bytes", Draft::rest(&[element(0x02, &[0x7f; 130])]).der(), Err(Failure::BadRequest)),
+        (
+            "17 extensions",
+            Draft::rest(&[element(0xa0, &extension[2..].repeat(17))]).der(),
+            Err(Failure::UnacceptedExtension),
+        ),
+        (
+            "500 extensions",
+            Draft::rest(&[element(0xa0, &extension[2..].repeat(500))]).der(),
+            Err(Failure::UnacceptedExtension),
+        ),
+        (
+            "an extension with a UUID",
+            Draft::rest(&[element(
+                0xa0,
+                &element(0x30, &[element(0x06, &uuid), element(0x01, &[0xff]), element(0x04, &[])].concat()),
+            )])
+            .der(),
+            Err(Failure::UnacceptedExtension),
+        ),
         ("certReq FALSE", Draft::rest(&[element(0x01, &[0])]).der(), Ok(ImprintHash::Sha256)),
     ] {
         assert_eq!(outcome(&der), expected, "{what}");
@@ -184,7 +204,7 @@ fn each_refusal_has_its_own_failure() {
 fn checks_come_in_one_order() {
     // Everything is wrong; what is found first is mended, and so on.
     let extension = element(0xa0, &element(0x30, &[element(0x06, &[0x2a, 3]), element(0x04, &[])].concat()));
-    let (asked, nonce) = (element(0x06, &[0x2a, 3]), element(0x02, &[0x7f; 30]));
+    let (asked, nonce) = (element(0x06, &[0x2a, 3]), element(0x02, &[0x7f; 130]));
     let mut draft = Draft::rest(&[asked, nonce.clone(), extension.clone()]);
     draft.version = element(0x02, &[2]);
     draft.hash = element(0x06, ImprintHash::Sha1.oid());

@@ -48,7 +48,7 @@ fn checked(request: &Request<'_>) {
     match request.check(&policy(&ImprintHash::ALL), true) {
         Ok(hash) => {
             assert_eq!(hash.len(), request.digest.len());
-            assert!(request.nonce.is_none_or(|nonce| nonce.len() <= limits::TSA_NONCE_OCTETS_MAX + 1));
+            assert!(request.nonce.is_none_or(|nonce| nonce.len() <= limits::TSA_NONCE_BYTES_MAX + 1));
             assert_eq!(request.check(&policy(&[hash]), false), Err(Failure::UnacceptedPolicy));
             assert_eq!(request.check(&policy(&[]), false), Err(Failure::BadAlg), "the imprint comes first");
         }
