@@ -94,13 +94,38 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Nanoseconds of its unit; so much is cut off at most.
+    /// Nanoseconds of its unit.
     pub const fn nanoseconds(self) -> u64 {
         match self {
             Self::Seconds => 1_000_000_000,
             Self::Milliseconds => 1_000_000,
             Self::Microseconds => 1000,
         }
+    }
+
+    /// Digits of the fraction.
+    pub const fn digits(self) -> usize {
+        match self {
+            Self::Seconds => 0,
+            Self::Milliseconds => 3,
+            Self::Microseconds => 6,
+        }
+    }
+
+    /// The instant that genTime tells of one, both in nanoseconds since 1970: cut off to the unit, and one unit before
+    /// where the last digit of the fraction would be 0, which DER leaves out (X.690 section 11.7.3). So every genTime has
+    /// all its digits, which some clients insist on. A later instant never tells an earlier time.
+    pub const fn told(self, nanoseconds: u64) -> u64 {
+        let unit = self.nanoseconds();
+        let cut_off = nanoseconds - nanoseconds % unit;
+        let ends_in_zero = self.digits() > 0 && cut_off.is_multiple_of(10 * unit);
+        if ends_in_zero { cut_off.saturating_sub(unit) } else { cut_off }
+    }
+
+    /// How far genTime may be before the instant of which it tells, in nanoseconds: see [`Self::told`].
+    pub const fn told_early_max(self) -> u64 {
+        let units = if self.digits() > 0 { 2 } else { 1 };
+        units * self.nanoseconds()
     }
 }
 

@@ -176,7 +176,7 @@ impl<'a> Exchange<'a> {
         head::unkept(out, TIME_STAMP_REPLY, layout.length(), &self.context);
         layout.write(out);
         if let Some(recorder) = &self.worker.recorder {
-            recorder.record(prepared.recorded(&authority.policy));
+            recorder.record(prepared.recorded());
         }
         Some(Ok(()))
     }

@@ -17,7 +17,7 @@ use precompute::{
     config::{TsaConfig, TsaPolicy},
     pki::{Certificate, UnixTime, Verifier, VerifyError},
     sign::TsaSigner,
-    tsp::{ImprintHash, Oid},
+    tsp::{ImprintHash, Oid, Precision},
 };
 use tracing::error;
 
@@ -61,7 +61,7 @@ pub struct Authority {
 /// What tokens in order of genTime share, also with those of this name before a reload.
 #[derive(Debug)]
 struct Order {
-    /// The last genTime, in microseconds.
+    /// The last genTime, in nanoseconds since 1970.
     last: AtomicU64,
     since: Instant,
     /// How far those that were given before may be ahead of UTC.
@@ -89,7 +89,7 @@ pub struct Prepared<'a> {
     pub serial: SerialNumber,
     /// Of the token.
     pub gen_time: GenTime,
-    /// What the clock said, and what genTime is cut off from.
+    /// What the clock said, and what genTime tells.
     pub reading: Reading,
     /// Whether certificates go along.
     pub cert_req: bool,
@@ -101,11 +101,11 @@ const KEY_NAME_OCTETS: usize = 16;
 
 impl Prepared<'_> {
     /// What the record says of the token.
-    pub fn recorded(&self, policy: &TsaPolicy) -> Token {
-        let Reading { unix_nanos, offset_nanos, uncertainty_nanos, checked } = self.reading;
+    pub fn recorded(&self) -> Token {
+        let Reading { offset_nanos, uncertainty_nanos, checked, .. } = self.reading;
         Token {
             serial: self.serial,
-            unix_nanos: unix_nanos - unix_nanos % policy.precision.nanoseconds(),
+            unix_nanos: self.gen_time.unix_nanos(),
             imprint: Imprint::new(self.hash.name(), self.digest),
             origin: Arc::clone(self.origin),
             clock: checked.then_some((offset_nanos, uncertainty_nanos)),
@@ -193,17 +193,18 @@ impl Authority {
         attributes: &mut Vec<u8>,
     ) -> Result<Prepared<'r>, Rejection> {
         let reading = self.time()?;
-        let now = UnixTime(reading.unix_nanos / 1_000_000_000);
-        if !self.signer.is_valid(now) {
+        let gen_time = GenTime::new(reading.unix_nanos, self.policy.precision);
+        // genTime may be in the second before; who verifies looks at that, and who reads the attributes at both.
+        let [now, told] = [reading.unix_nanos, gen_time.unix_nanos()].map(|nanos| UnixTime(nanos / 1_000_000_000));
+        if !(self.signer.is_valid(now) && self.signer.is_valid(told)) {
             return Err(Rejection::CERTIFICATE_NOT_VALID);
         }
-        let gen_time = GenTime::new(reading.unix_nanos, self.policy.precision);
         let serial = serial().ok_or(Failure::SystemFailure)?;
         let (policy, origin) = (self.policy.policies[place].content(), &self.origins[place]);
         let nonce = request.nonce;
         let info = Info { policy, imprint: request.imprint, serial: &serial, gen_time: &gen_time, nonce };
         self.template.tst_info(tst_info, &info);
-        self.template.attributes(attributes, tst_info, now);
+        self.template.attributes(attributes, tst_info, told);
         let (digest, cert_req) = (request.digest, request.cert_req);
         Ok(Prepared { hash, digest, origin, serial, gen_time, reading, cert_req })
     }
@@ -215,11 +216,11 @@ impl Authority {
             if let Some(left) = self.left_to_wait() {
                 return Err(Rejection::withheld(left));
             }
-            // One microsecond later than the last at least. The clock's slack is far more than those that come at once.
-            let now = reading.unix_nanos / 1000;
-            let later = |last: u64| Some(now.max(last + 1));
+            // Told later than the last. The clock's slack is far more than those that come at once.
+            let now = reading.unix_nanos;
+            let later = |last: u64| Some(told_after(last, now));
             let last = self.order.last.fetch_update(Relaxed, Relaxed, later).unwrap_or_default();
-            reading.unix_nanos = now.max(last + 1) * 1000;
+            reading.unix_nanos = told_after(last, now);
         }
         Ok(reading)
     }
@@ -283,6 +284,15 @@ impl Authority {
     }
 }
 
+/// What is told next of the instant `now` where `last` was told: in microseconds, which `ordering` asks for.
+fn told_after(last: u64, now: u64) -> u64 {
+    let precision = Precision::Microseconds;
+    let unit = precision.nanoseconds();
+    let told = precision.told(now.max(last + unit));
+    // What is told of the next microsecond may be the last one again, and never is of the one behind it.
+    if told > last { told } else { precision.told(last + 2 * unit) }
+}
+
 /// Whom [`super::promised`] knows it by.
 pub fn promised_name(config: &TsaConfig) -> Name {
     Name::of(&config.signed_name())
@@ -292,4 +302,26 @@ fn origin(tenant: &str, policy: &Oid, signer: &TsaSigner) -> Origin {
     let key = digest::digest(&digest::SHA256, signer.certificate().spki_der());
     let key = key.as_ref()[..KEY_NAME_OCTETS].iter().map(|octet| format!("{octet:02x}")).collect();
     Origin { tenant: tenant.to_owned(), policy: policy.to_string(), key }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_order_each_time_is_told_after_the_last_and_as_it_is() {
+        for now in [1_800_000_000_000_000_000, 1_800_000_000_000_009_999, 1_800_000_000_000_010_000] {
+            let mut last = 0;
+            for number in 0..100 {
+                let next = told_after(last, now);
+                assert!(
+                    next > last && Precision::Microseconds.told(next) == next,
+                    "{now} {number}: {next} after {last}"
+                );
+                last = next;
+            }
+            assert!(last - now < 120_000, "as little ahead of the clock as it goes");
+            assert_eq!(told_after(last, now + 1_000_000_000), Precision::Microseconds.told(now + 1_000_000_000));
+        }
+    }
 }

@@ -43,8 +43,7 @@ impl Clocks {
 
     /// What a policy promises.
     pub fn promise(lease: Duration, policy: &TsaPolicy) -> Policy {
-        // A genTime of whole milliseconds is up to one of them early.
-        let precision = Duration::from_nanos(policy.precision.nanoseconds());
+        let precision = Duration::from_nanos(policy.precision.told_early_max());
         Policy { accuracy: policy.accuracy.duration(), precision, lease }
     }
 

@@ -110,6 +110,11 @@ fn a_nonce_comes_back_octet_by_octet() {
         of(&[0x80], 20),
         of(&[0x00, 0x80], 21),
         of(&[0xff, 0x00], 21),
+        // As NuGet, dotnet sign and EU DSS send it.
+        of(&[0x12], 32),
+        of(&[0x00, 0x80], 33),
+        of(&[0x7f], 128),
+        of(&[0x00, 0x80], 129),
     ] {
         let query = Query::new(1).nonce(&nonce);
         let stamped = query.at(responder.http(), "/tsa");
@@ -261,26 +266,48 @@ pub(crate) fn now_micros() -> u64 {
 fn the_time_is_that_between_question_and_answer_cut_off_by_policy() {
     let ca = Ca::new("Time-stamping CA");
     let signer = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
-    let units = [("seconds", 1_000_000), ("milliseconds", 1000), ("microseconds", 1)];
-    let tenant = units.iter().fold(Tenant::new("tests"), |tenant, (unit, _)| {
+    // Microseconds of the unit, and as how many characters it is told.
+    let units = [("seconds", 1_000_000, 15), ("milliseconds", 1000, 19), ("microseconds", 1, 22)];
+    let tenant = units.iter().fold(Tenant::new("tests"), |tenant, (unit, ..)| {
         let tsa = Tsa::of(unit, &signer).set(&format!("path = \"/{unit}\"\nprecision = \"{unit}\"\naccuracy = \"2s\""));
         tenant.tsa(&tsa)
     });
     let responder = Site::new(&[tenant]).start();
-    for (unit, micros) in units {
+    for (unit, micros, length) in units {
         let mut last = 0;
         let mut finest = HashSet::new();
         for number in 0..50 {
             let before = now_micros();
             let stamped = Query::new(number).at(responder.http(), &format!("/{unit}"));
-            let (time, after) = (stamped.granted().info.micros(), now_micros());
-            assert!(before - before % micros <= time && time <= after, "{unit}: {before} {time} {after}");
+            let info = &stamped.granted().info;
+            let (time, after) = (info.micros(), now_micros());
+            // Where the last digit would be 0 the time one unit before is told.
+            let cut_off = before - before % micros;
+            let earliest = if length > 15 && cut_off % (10 * micros) == 0 { cut_off - micros } else { cut_off };
+            assert!(earliest <= time && time <= after, "{unit}: {before} {time} {after}");
             assert!(time % micros == 0 && time >= last, "{unit}: {time} behind {last}");
+            assert_eq!(info.gen_time.len(), length, "{unit}: all digits are there, {}", info.gen_time);
             last = time;
             finest.insert(time % 1000);
         }
         assert_eq!(finest.len() > 1, unit == "microseconds", "{unit}");
     }
+}
+
+/// @sigstore/core takes three digits of a fraction or none, and so refused one token in nine of those whose zeros at the
+/// end were left out.
+#[test]
+fn a_hundred_tokens_in_a_row_have_one_length_and_three_digits_behind_the_second() {
+    let (_ca, responder) = stamping(KeyKind::Ed25519, |tsa| tsa);
+    let mut lengths = HashSet::new();
+    for number in 0..100 {
+        let stamped = Query::new(number).at(responder.http(), "/tsa");
+        let text = &stamped.granted().info.gen_time;
+        let (second, fraction) = text.split_once('.').expect("a fraction");
+        assert!(second.len() == 14 && fraction.len() == 4 && !fraction.ends_with("0Z"), "{text}");
+        lengths.insert(stamped.der.len());
+    }
+    assert_eq!(lengths.len(), 1, "{lengths:?}");
 }
 
 #[test]

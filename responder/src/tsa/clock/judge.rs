@@ -17,7 +17,7 @@ use crate::limits;
 pub struct Policy {
     /// Of genTime, as tokens say.
     pub accuracy: Duration,
-    /// What is cut off genTime: a unit of its last digit.
+    /// How far genTime may be before the time that is read here: what is cut off, and what keeps its last digit from being 0.
     pub precision: Duration,
     /// How long a reading of the source counts.
     pub lease: Duration,
@@ -175,7 +175,7 @@ pub struct Lease {
 /// A time that may be told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
-    /// Nanoseconds since 1970-01-01T00:00:00Z without leap seconds. Cut off what genTime does not tell.
+    /// Nanoseconds since 1970-01-01T00:00:00Z without leap seconds. genTime may be before it by [`Policy::precision`].
     pub unix_nanos: u64,
     /// How far the clock is ahead of UTC as far as its source knows.
     pub offset_nanos: i64,

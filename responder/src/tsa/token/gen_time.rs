@@ -2,9 +2,10 @@
 
 use precompute::{pki::UnixTime, tsp::Precision};
 
-/// The text of a genTime.
+/// A genTime: an instant and its text.
 #[derive(Clone, Copy, Debug)]
 pub struct GenTime {
+    unix_nanos: u64,
     octets: [u8; GenTime::OCTETS_MAX],
     length: usize,
 }
@@ -13,30 +14,31 @@ impl GenTime {
     /// `YYYYMMDDhhmmss.ffffffZ`
     const OCTETS_MAX: usize = 22;
 
-    /// Of nanoseconds since 1970, cut off to `precision`. A fraction has no zeros at its end, and none at all leaves no dot
-    /// (DER). Seconds of Unix time never are `:60`.
+    /// What is told of an instant in nanoseconds since 1970, see [`Precision::told`]: all times of one precision are of one
+    /// length. Seconds of Unix time never are `:60`.
     pub fn new(nanoseconds: u64, precision: Precision) -> Self {
-        let (seconds, fraction) = (nanoseconds / 1_000_000_000, nanoseconds % 1_000_000_000);
-        let unit = precision.nanoseconds();
-        let mut micros = (fraction - fraction % unit) / 1000;
+        let unix_nanos = precision.told(nanoseconds);
+        let (seconds, fraction) = (unix_nanos / 1_000_000_000, unix_nanos % 1_000_000_000);
         let mut octets = [0; Self::OCTETS_MAX];
         octets[..15].copy_from_slice(&UnixTime(seconds).generalized());
+        let digits = precision.digits();
         let mut length = 14;
-        if micros > 0 {
-            let mut digits = 6;
-            while micros.is_multiple_of(10) {
-                micros /= 10;
-                digits -= 1;
-            }
+        if digits > 0 {
             octets[14] = b'.';
+            let mut units = fraction / precision.nanoseconds();
             for place in (15..15 + digits).rev() {
-                octets[place] = b'0' + (micros % 10) as u8;
-                micros /= 10;
+                octets[place] = b'0' + (units % 10) as u8;
+                units /= 10;
             }
             length = 15 + digits;
         }
         octets[length] = b'Z';
-        Self { octets, length: length + 1 }
+        Self { unix_nanos, octets, length: length + 1 }
+    }
+
+    /// The instant that it tells, in nanoseconds since 1970.
+    pub fn unix_nanos(&self) -> u64 {
+        self.unix_nanos
     }
 
     /// Its octets.
@@ -52,16 +54,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fraction_has_no_zeros_at_its_end_and_no_bare_dot() {
+    fn a_fraction_has_all_its_digits_and_does_not_end_in_zero() {
         const SECOND: u64 = 1_000_000_000;
         for (fraction, precision, text) in [
-            (0, Precision::Milliseconds, "20270115080000Z"),
+            (0, Precision::Seconds, "20270115080000Z"),
             (999_999_999, Precision::Seconds, "20270115080000Z"),
-            (100_000_000, Precision::Milliseconds, "20270115080000.1Z"),
-            (120_000_000, Precision::Milliseconds, "20270115080000.12Z"),
+            (0, Precision::Milliseconds, "20270115075959.999Z"),
+            (999_999, Precision::Milliseconds, "20270115075959.999Z"),
             (1_999_999, Precision::Milliseconds, "20270115080000.001Z"),
-            (999_999, Precision::Milliseconds, "20270115080000Z"),
-            (10_000, Precision::Microseconds, "20270115080000.00001Z"),
+            (100_000_000, Precision::Milliseconds, "20270115080000.099Z"),
+            (120_999_999, Precision::Milliseconds, "20270115080000.119Z"),
+            (121_000_000, Precision::Milliseconds, "20270115080000.121Z"),
+            (0, Precision::Microseconds, "20270115075959.999999Z"),
+            (10_999, Precision::Microseconds, "20270115080000.000009Z"),
+            (11_000, Precision::Microseconds, "20270115080000.000011Z"),
             (999_999_999, Precision::Microseconds, "20270115080000.999999Z"),
         ] {
             let time = GenTime::new(1_800_000_000 * SECOND + fraction, precision);
@@ -71,16 +77,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_later_time_never_has_an_earlier_text(a in 0..1u64 << 62, step in 0..10_000_000_000u64) {
+        fn a_later_time_never_has_an_earlier_text(a in 1u64 << 40..1u64 << 62, step in 0..10_000_000_000u64) {
             for precision in [Precision::Seconds, Precision::Milliseconds, Precision::Microseconds] {
-                // Digits behind the dot compare as text once the Z is gone.
-                let text = |time: u64| {
-                    let text = GenTime::new(time, precision).text().to_vec();
-                    text[..text.len() - 1].to_vec()
-                };
-                prop_assert!(text(a) <= text(a + step));
-                let (last, dot) = (text(a).pop(), text(a).contains(&b'.'));
-                prop_assert!(!dot || last != Some(b'0') && last != Some(b'.'));
+                let times = [a, a + step].map(|time| GenTime::new(time, precision));
+                let [first, second] = times.each_ref().map(GenTime::text);
+                prop_assert!(first <= second);
+                prop_assert_eq!(first.len(), second.len(), "of one precision all are of one length");
+                prop_assert!(precision.digits() == 0 || first[first.len() - 2] != b'0');
+                let early = a - times[0].unix_nanos();
+                prop_assert!(early < precision.told_early_max(), "{} ns early", early);
+                // What is told of a time that was told is that time.
+                let again = GenTime::new(times[0].unix_nanos(), precision);
+                prop_assert_eq!(again.text(), first);
             }
         }
     }
