@@ -238,6 +238,22 @@ pub const CLOCK_STEP_SHARE: i64 = 10;
 /// done by then.
 pub const LEAP_MARGIN: Duration = Duration::from_secs(10);
 
+/// The same for who promises least and hears for longest: it bounds for how long a leap second is remembered.
+pub const LEAP_MARGIN_MAX: Duration = Duration::from_secs(
+    LEAP_MARGIN.as_secs() + CLOCK_ACCURACY_RANGE.end().as_secs() + CLOCK_LEASE_RANGE.end().as_secs(),
+);
+
+/// By how much the clock has been elsewhere than is noted before that is noted anew: what reading both clocks is taken for
+/// good by, twice. A start finds again what is less by looking itself.
+pub const CLOCK_NOTED_WITHIN: Duration = Duration::from_micros(20);
+
+/// Bytes of the note of what is known of the clock: a heading and five lines of numbers.
+pub const CLOCK_NOTE_BYTES_MAX: u64 = 4 << 10;
+
+/// How often it is looked whether there is more to note of the clock: chronyd measures once in 64 s and more, so that a
+/// start finds the latest measurement noted but where it follows within a second.
+pub const CLOCK_NOTE_LOOK: Duration = Duration::from_secs(1);
+
 /// Octets of the note of what is promised of tokens in order: a name takes 74, and nobody has ten thousand of them.
 pub const PROMISES_OCTETS_MAX: u64 = 1 << 20;
 

@@ -29,7 +29,7 @@ use precompute::{
     config::Unlisted,
     engine::Engine,
     limits::ANSWER_STORE_FACTOR,
-    pki::UnixTime,
+    pki::{FileError, UnixTime},
     presign::{Presigner, Settings},
 };
 use tokio::{
@@ -53,7 +53,7 @@ use crate::{
     },
     site::Site,
     standing,
-    tsa::{clock::Transition, clocks::Clocks, promised::Promised, record},
+    tsa::{clock::Transition, clocks::Clocks, record},
 };
 
 /// What the service has bound, once it is ready.
@@ -135,10 +135,9 @@ fn run_with(
     let record = record.map_err(|error| format!("{}: time_stamping.record: {error}", path.display()))?;
     let (record, recorders) =
         record.map_or((None, Vec::new()), |(writer, recorders)| (Some(Arc::new(writer)), recorders));
-    let promised = Promised::open(&config.common.state_dir);
     let audit = record.as_ref().map(|record| record.audit());
     let note = move |transition: &Transition| audit.iter().for_each(|audit| audit.note(transition));
-    let clocks = Arc::new(Clocks::new(*clock, *lease, promised, Arc::new(note)));
+    let clocks = Arc::new(Clocks::new(*clock, *lease, &config.common.state_dir, Arc::new(note)));
     let site = Site::new(&config.common, &states, &clocks, config.workers, None)?;
     clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
     let (sites, site) = watch::channel(Arc::new(site));
@@ -188,7 +187,12 @@ fn run_with(
         let router = admin::router(Arc::clone(&status));
         let server = tokio::spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
         let standing = tokio::spawn(standing::watch(sites.subscribe(), Arc::clone(&presigner)));
-        let settling = tokio::spawn(settle(Arc::clone(&clocks)));
+        let settling = {
+            let [promises, clock] = [(); 2].map(|()| Arc::clone(&clocks));
+            let promises = note_every(limits::PROMISES_LOOK, move || promises.promised().settle(Instant::now()));
+            let clock = note_every(limits::CLOCK_NOTE_LOOK, move || clock.remember());
+            tokio::spawn(async move { tokio::join!(promises, clock) })
+        };
         let reload = Reload {
             path: path.to_owned(),
             bound: reload::Bound::of(&config),
@@ -298,16 +302,14 @@ async fn remove_expired(misses: Arc<Misses>) {
     }
 }
 
-/// Notes what is promised of tokens in order, as far as what was promised before is past.
-async fn settle(clocks: Arc<Clocks>) {
+/// Notes what one process knows and the next one has to, again and again. Where that fails the next start waits longer than
+/// it would have to, which is told once until it is well again.
+async fn note_every(interval: Duration, note: impl Fn() -> Result<(), FileError> + Clone + Send + 'static) {
     let mut told = false;
     loop {
-        tokio::time::sleep(limits::PROMISES_LOOK).await;
-        let clocks = Arc::clone(&clocks);
-        let settled = tokio::task::spawn_blocking(move || clocks.promised().settle(Instant::now())).await;
-        match settled {
+        tokio::time::sleep(interval).await;
+        match tokio::task::spawn_blocking(note.clone()).await {
             Ok(Ok(())) => told = false,
-            // It says more than is promised now, which costs the next start some seconds.
             Ok(Err(problem)) if !std::mem::replace(&mut told, true) => warn!("{problem}"),
             _ => {}
         }

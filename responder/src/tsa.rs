@@ -2,7 +2,7 @@
 //!
 //! The rooms, in the order in which a request passes through them: [`doors`] tell whom it is for, [`request`] decodes it, an [`authority`] holds it
 //! against its policy, a [`clock`] (of all [`clocks`]) says what time it is, [`serial`] numbers the token, [`token`] is
-//! what comes back, [`failure`] what comes back without one; [`counters`] counts, [`promised`] keeps tokens in order across a restart, [`record`] keeps what was vouched for.
+//! what comes back, [`failure`] what comes back without one; [`counters`] counts, [`promised`] keeps tokens in order across a restart, [`remembered`] distrust in the clock, [`record`] keeps what was vouched for.
 
 pub mod authority;
 pub mod clock;
@@ -10,8 +10,10 @@ pub mod clocks;
 pub mod counters;
 pub mod doors;
 pub mod failure;
+mod note;
 pub mod promised;
 pub mod record;
+pub mod remembered;
 pub mod request;
 pub mod serial;
 pub mod token;

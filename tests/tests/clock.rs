@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ostia_tests::{FakeClock, run, until};
+use ostia_tests::{Ca, FakeClock, KeyKind, Query, Responder, Site, Tenant, Tsa, TsaCertificate, run, until};
 use responder::tsa::clock::{self, Clock, ClockSource, Keeper, Monotone, NotTrusted, Policy, State, Transition};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -118,7 +118,8 @@ impl Watched {
     fn start(source: ClockSource) -> Self {
         let (tell, told) = mpsc::channel();
         let hook = Box::new(move |transition: &Transition| tell.send(Transition::label(transition.to)).unwrap());
-        let (keeper, clocks) = clock::start(source, &[POLICY], &Arc::new(Monotone::default()), hook).unwrap();
+        let (keeper, clocks) =
+            clock::start(source, &[POLICY], &Arc::new(Monotone::default()), &Arc::default(), hook).unwrap();
         Self { clock: Arc::clone(&clocks[0]), told, _keeper: keeper }
     }
 
@@ -203,7 +204,8 @@ fn a_chronyd_that_hangs_or_is_killed_is_trusted_no_longer_than_a_lease_and_again
     client.restart();
     watched.until(Ok(()));
     // Where the keeper has to wait for a core for as long as a lease, there is more silence than was made.
-    let told: Vec<_> = watched.told().into_iter().filter(|label| *label != "unsynchronised").collect();
+    let others = ["unsynchronised", "unmeasured"];
+    let told: Vec<_> = watched.told().into_iter().filter(|label| !others.contains(label)).collect();
     assert!(told.len() >= 5 && told.len() % 2 == 1, "{told:?}");
     assert!(told.iter().zip(["trusted", "silent"].iter().cycle()).all(|(told, expected)| told == expected), "{told:?}");
 }
@@ -248,8 +250,116 @@ fn under_a_clock_of_its_own(port: u16) {
     // chronyd, whose clock is another, measures on, and its word counts again.
     watched.until(Ok(()));
     assert!(SystemTime::now().duration_since(before).unwrap() > Duration::from_secs(3500));
-    let told: Vec<_> =
-        watched.told().into_iter().filter(|label| !["unsynchronised", "silent"].contains(label)).collect();
+    let told: Vec<_> = watched
+        .told()
+        .into_iter()
+        .filter(|label| !["unsynchronised", "unmeasured", "silent"].contains(label))
+        .collect();
     assert_eq!(told.iter().filter(|label| **label == "stepped").count(), 1, "{told:?}");
     assert_eq!(told.last(), Some(&"trusted"));
+}
+
+/// Asks for some time: that long no token may come.
+#[track_caller]
+fn expect_no_token(responder: &Responder, when: &str) {
+    // Four looks of the keeper, and more.
+    for number in 0..15 {
+        let stamped = Query::new(number).at(responder.http(), "/tsa");
+        assert_eq!(
+            stamped.status,
+            2,
+            "{when}: a token that tells {:?}",
+            stamped.token.map(|token| token.info.gen_time)
+        );
+        stamped.expect_rejection("timeNotAvailable");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (status, said) = responder.readiness_of("tsa");
+    assert_eq!(status, 503, "{when}: {said}");
+}
+
+#[track_caller]
+fn until_granted(responder: &Responder) {
+    let stamped = until("there are tokens", PATIENCE, || {
+        Some(Query::new(1).at(responder.http(), "/tsa")).filter(|stamped| stamped.status == 0)
+    });
+    let told = Duration::from_micros(stamped.granted().info.micros());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    assert!(now.abs_diff(told) < Duration::from_secs(2), "{told:?} at {now:?}");
+}
+
+/// The clock is set by 5 s, which chronyd does not notice: a reload with another accuracy, and kill -9 and a start, each
+/// made tokens again that were 4.999 s off.
+#[test]
+fn what_chronyd_measured_before_the_clock_was_set_counts_neither_after_a_reload_nor_after_kill_9() {
+    let ca = Ca::new("Time-stamping CA");
+    let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256)).set("accuracy = \"1s\"");
+    let site = Site::new(&[Tenant::new("tests").tsa(&tsa)]);
+    let (mut server, client) = Chronyd::pair(site.dir(), 0.0);
+    let source = format!("clock = \"chrony:127.0.0.1:{}\"", client.command_port);
+    site.edit_config(|text| text.replace("clock = \"unchecked\"", &source));
+    let clock = FakeClock::new(site.dir());
+    let site = clock.environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value));
+    let responder = site.start();
+    until_granted(&responder);
+    // From now on chronyd goes on telling what it measured last, and a start knows that from the note.
+    server.kill();
+    let note = responder.site.dir().join("state/clock");
+    until("it is noted", PATIENCE, || {
+        let measured = client.tracking().unwrap()[3].replace('.', "");
+        fs::read_to_string(&note).ok().filter(|note| note.contains(&format!("measurement {measured} ")))
+    });
+    let responder = responder.kill_and_start_again();
+    until_granted(&responder);
+
+    clock.set("+5s");
+    until("it is noticed", PATIENCE, || (Query::new(1).at(responder.http(), "/tsa").status == 2).then_some(()));
+    expect_no_token(&responder, "the clock was set");
+    let mut accuracy = "accuracy = \"1s\"".to_owned();
+    let mut reload = |responder: &Responder, lines: &str| {
+        let reads = || responder.log().matches("was read again").count();
+        let before = reads();
+        responder.reload(|text| text.replace(&accuracy, lines));
+        until("it is read again", PATIENCE, || (reads() > before).then_some(()));
+        accuracy = lines.to_owned();
+    };
+    for lines in ["accuracy = \"2s\"", "accuracy = \"500ms\"", "accuracy = \"1s\"\nprecision = \"microseconds\""] {
+        reload(&responder, lines);
+        expect_no_token(&responder, lines);
+    }
+    let responder = responder.kill_and_start_again();
+    expect_no_token(&responder, "after kill -9");
+    let said = responder.readiness_of("tsa").1;
+    assert!(said.contains("the clock was set") && said.contains("burst"), "{said}");
+    reload(&responder, "accuracy = \"2s\"");
+    expect_no_token(&responder, "and a reload");
+    // Neither where the note is lost, says nothing, or cannot be made.
+    let mut responder = responder;
+    for case in ["lost", "damaged", "a directory"] {
+        responder.end_by("KILL");
+        fs::remove_file(&note).unwrap();
+        match case {
+            "damaged" => fs::write(&note, "nonsense").unwrap(),
+            "a directory" => fs::create_dir(&note).unwrap(),
+            _ => {}
+        }
+        responder = responder.into_site().start();
+        expect_no_token(&responder, case);
+        let said = responder.readiness_of("tsa").1;
+        assert!(said.contains("has not measured it since") && said.contains("burst"), "{said}");
+        if case == "a directory" {
+            let cannot = || responder.log().contains("what is known of the clock cannot be noted there").then_some(());
+            until("it says that it cannot be noted", PATIENCE, cannot);
+            reload(&responder, "accuracy = \"3s\"");
+            expect_no_token(&responder, "and a reload");
+        } else {
+            until("it is noted anew", PATIENCE, || fs::read(&note).ok().filter(|note| note.starts_with(b"#")));
+        }
+    }
+
+    // Somebody sets it right; it counts once chronyd has measured.
+    clock.set("+0");
+    expect_no_token(&responder, "set right");
+    server.restart();
+    until_granted(&responder);
 }

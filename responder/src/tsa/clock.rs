@@ -1,8 +1,9 @@
 //! The clock that time-stamps are made by: time is told only while it is known to be right.
 //!
 //! A thread of its own ([`Keeper`]) asks a source four times a lease how wrong the clock may be: the kernel, or chronyd.
-//! [`judge()`] turns the answer into a [`Lease`] or a refusal (pure), which lies on a board where the serving threads
-//! read it without waiting; [`Monotone`] keeps what is told from going back.
+//! A [`History`] tells for which clock the answer counts, and [`judge()`] turns it into a [`Lease`] or a refusal (both
+//! pure), which lies on a board where the serving threads read it without waiting; [`Monotone`] keeps what is told from
+//! going back.
 //!
 //! Invariant: a [`Reading`] is within the promised accuracy of UTC if what the source said was true, and no earlier than
 //! any before it. Whatever goes wrong with the source or its thread, leases end by themselves. It does not know who asks
@@ -13,6 +14,7 @@
 
 mod board;
 mod chrony;
+mod history;
 mod judge;
 mod keeper;
 mod kernel;
@@ -26,11 +28,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use board::Board;
-pub use judge::{Discipline, Leap, Lease, Moment, Policy, Reading, Seen, judge, unanswered};
+pub use history::{History, Span};
+pub use judge::{Discipline, Leap, Lease, Moment, Policy, Reading, judge, unanswered};
 pub use keeper::{Hook, Keeper, Transition};
 pub use monotone::Monotone;
 
@@ -107,6 +110,8 @@ pub enum NotTrusted {
     Inaccurate,
     /// Somebody set the clock.
     Stepped,
+    /// The source has not measured since somebody watches the clock: what it measured before may be of another.
+    Unmeasured,
     /// A leap second is near.
     Leap,
     /// The clock was set back, and is behind what has been told by more than may be told ahead.
@@ -115,8 +120,16 @@ pub enum NotTrusted {
 
 impl NotTrusted {
     /// Every one, each at its number.
-    pub const ALL: [Self; 7] =
-        [Self::Unread, Self::Silent, Self::Unsynchronised, Self::Inaccurate, Self::Stepped, Self::Leap, Self::Behind];
+    pub const ALL: [Self; 8] = [
+        Self::Unread,
+        Self::Silent,
+        Self::Unsynchronised,
+        Self::Inaccurate,
+        Self::Stepped,
+        Self::Unmeasured,
+        Self::Leap,
+        Self::Behind,
+    ];
 
     /// For metrics and records.
     pub fn label(self) -> &'static str {
@@ -126,6 +139,7 @@ impl NotTrusted {
             Self::Unsynchronised => "unsynchronised",
             Self::Inaccurate => "inaccurate",
             Self::Stepped => "stepped",
+            Self::Unmeasured => "unmeasured",
             Self::Leap => "leap",
             Self::Behind => "behind",
         }
@@ -142,7 +156,14 @@ impl fmt::Display for NotTrusted {
             Self::Inaccurate => {
                 "the clock may be wrong by more than the accuracy that is promised; see `chronyc tracking`"
             }
-            Self::Stepped => "the clock was set; it is trusted again once its source has measured it",
+            Self::Stepped => {
+                "the clock was set; it is trusted again once its source has measured it (`chronyc 'burst 4/4'` has chronyd \
+                 do that at once)"
+            }
+            Self::Unmeasured => {
+                "the clock's source has not measured it since this service watches it, and it may have been set before; it \
+                 is trusted from the next measurement on (`chronyc 'burst 4/4'` has chronyd do that at once)"
+            }
             Self::Leap => "a leap second is near",
             Self::Behind => "the clock was set back behind times that have been told",
         })
@@ -153,18 +174,14 @@ impl std::error::Error for NotTrusted {}
 
 /// Both clocks of this machine.
 #[derive(Clone, Copy, Debug)]
-struct Clocks {
-    /// From which the monotonic one counts.
-    epoch: Instant,
-}
+struct Clocks;
 
 impl Clocks {
-    fn new() -> Self {
-        Self { epoch: Instant::now() }
-    }
-
+    /// Since the machine was started, without the time that it slept: a clock that slept is another. The same in every
+    /// process.
     fn monotonic(self) -> i64 {
-        i64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(i64::MAX)
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
     }
 
     fn wall() -> i64 {
@@ -207,7 +224,6 @@ impl Clocks {
 pub struct Clock {
     board: Board,
     monotone: Arc<Monotone>,
-    clocks: Clocks,
     source: ClockSource,
     policy: Policy,
     /// Transitions to trust, then to each refusal.
@@ -242,17 +258,17 @@ pub struct State {
 }
 
 impl Clock {
-    fn new(source: ClockSource, policy: Policy, clocks: Clocks, monotone: Arc<Monotone>) -> Self {
+    fn new(source: ClockSource, policy: Policy, monotone: Arc<Monotone>) -> Self {
         let board = Board::new(NotTrusted::Unread);
-        Self { board, monotone, clocks, source, policy, transitions: Default::default(), heard: Mutex::default() }
+        Self { board, monotone, source, policy, transitions: Default::default(), heard: Mutex::default() }
     }
 
     /// The time, if it may be told. Never before a time told earlier by any clock with the same [`Monotone`].
     #[inline]
     pub fn now(&self) -> Result<Reading, NotTrusted> {
-        match self.at(self.clocks.read()) {
+        match self.at(Clocks.read()) {
             // This thread may have been sent away between both clocks.
-            Err(NotTrusted::Stepped) => self.at(self.clocks.read_together()),
+            Err(NotTrusted::Stepped) => self.at(Clocks.read_together()),
             read => read,
         }
     }
@@ -270,7 +286,7 @@ impl Clock {
     /// How it fares.
     pub fn state(&self) -> State {
         let lease = self.board.read();
-        let now = self.clocks.read_together();
+        let now = Clocks.read_together();
         let verdict = self.at(now).map(|_| ());
         let lease_left = lease.map_or(Duration::ZERO, |lease| match lease.until {
             i64::MAX => Duration::MAX,
@@ -286,18 +302,21 @@ impl Clock {
     }
 }
 
+/// A history that all have in common who watch the clock by one source.
+pub type SharedHistory = Arc<Mutex<History>>;
+
 /// Begins to watch the clock for each of the policies, and asks its source once before it returns. Ends when the
-/// [`Keeper`] is dropped, and all leases with it.
+/// [`Keeper`] is dropped, and all leases with it; `history` goes on.
 pub fn start(
     source: ClockSource,
     policies: &[Policy],
     monotone: &Arc<Monotone>,
+    history: &SharedHistory,
     hook: Hook,
 ) -> io::Result<(Keeper, Vec<Arc<Clock>>)> {
-    let clocks = Clocks::new();
     let watched: Vec<_> =
-        policies.iter().map(|policy| Arc::new(Clock::new(source, *policy, clocks, Arc::clone(monotone)))).collect();
-    let keeper = Keeper::start(source, watched.clone(), hook)?;
+        policies.iter().map(|policy| Arc::new(Clock::new(source, *policy, Arc::clone(monotone)))).collect();
+    let keeper = Keeper::start(source, watched.clone(), Arc::clone(history), hook)?;
     Ok((keeper, watched))
 }
 

@@ -1,19 +1,22 @@
 //! One clock for each promise: authorities that promise the same share one.
 //!
-//! Invariant: all of them tell times of one [`Monotone`], so that none goes back, whatever the configuration does.
+//! Invariant: all of them tell times of one [`Monotone`], so that none goes back, and have one [`History`], so that what
+//! was measured before the clock was set counts for none, whatever the configuration does.
 
 use std::{
     io,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use precompute::config::TsaPolicy;
+use precompute::{config::TsaPolicy, pki::FileError};
 use tracing::warn;
 
 use super::{
-    clock::{self, Clock, ClockSource, Keeper, Monotone, Policy, Transition},
+    clock::{self, Clock, ClockSource, History, Keeper, Monotone, Policy, SharedHistory, Transition},
     promised::Promised,
+    remembered::Remembered,
 };
 
 /// Who is told of transitions.
@@ -24,6 +27,8 @@ pub struct Clocks {
     source: ClockSource,
     lease: Duration,
     monotone: Arc<Monotone>,
+    history: SharedHistory,
+    remembered: Remembered,
     promised: Promised,
     audit: Audit,
     watched: Mutex<Vec<(Keeper, Arc<Clock>)>>,
@@ -36,9 +41,21 @@ impl std::fmt::Debug for Clocks {
 }
 
 impl Clocks {
-    /// Of this source; nothing is watched before somebody promises something.
-    pub fn new(source: ClockSource, lease: Duration, promised: Promised, audit: Audit) -> Self {
-        Self { source, lease, monotone: Arc::default(), promised, audit, watched: Mutex::default() }
+    /// Of this source, with what is noted in the state directory; nothing is watched before somebody promises something.
+    pub fn new(source: ClockSource, lease: Duration, state_dir: &Path, audit: Audit) -> Self {
+        let promised = Promised::open(state_dir);
+        let (remembered, history) = Remembered::open(state_dir, source);
+        let history = Arc::new(Mutex::new(history));
+        Self {
+            source,
+            lease,
+            monotone: Arc::default(),
+            history,
+            remembered,
+            promised,
+            audit,
+            watched: Mutex::default(),
+        }
     }
 
     /// What a policy promises.
@@ -60,11 +77,17 @@ impl Clocks {
             return Ok(Arc::clone(clock));
         }
         let audit = Arc::clone(&self.audit);
-        let (keeper, clocks) =
-            clock::start(self.source, &[promise], &self.monotone, Box::new(move |transition| audit(transition)))?;
+        let hook = Box::new(move |transition: &Transition| audit(transition));
+        let (keeper, clocks) = clock::start(self.source, &[promise], &self.monotone, &self.history, hook)?;
         let clock = clocks.into_iter().next().ok_or_else(|| io::Error::other("no clock was started"))?;
         watched.push((keeper, Arc::clone(&clock)));
         Ok(clock)
+    }
+
+    /// Notes what is known of the clock's past, if a start would be told less by the note that there is.
+    pub fn remember(&self) -> Result<(), FileError> {
+        let history: History = *self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        self.remembered.note(&history)
     }
 
     /// What was promised by those whose tokens are in order.

@@ -8,9 +8,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -18,9 +16,9 @@ use std::{
 
 use aws_lc_rs::digest;
 use precompute::pki::FileError;
-use rustix::fs::OFlags;
 use tracing::warn;
 
+use super::note;
 use crate::{limits, ocsp::store::hex};
 
 /// In the state directory.
@@ -62,7 +60,7 @@ impl Promised {
     /// What another process left. Where that cannot be read nothing is known, and a longer wait does no harm.
     pub fn open(state_dir: &Path) -> Self {
         let path = state_dir.join(FILE);
-        let noted = match read(&path) {
+        let noted = match note::read(&path, limits::PROMISES_OCTETS_MAX) {
             Ok(text) => parse(&text).ok_or_else(|| "it is damaged".to_owned()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(error) => Err(error.to_string()),
@@ -78,9 +76,8 @@ impl Promised {
     pub fn check(state_dir: &Path) -> Result<(), FileError> {
         let path = state_dir.join(FILE);
         // Whatever else has these names goes.
-        let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
-        match [&path, &partial(&path)].into_iter().find(|path| is_directory(path)) {
-            Some(place) => Err(refusal(place, &io::ErrorKind::IsADirectory.into())),
+        match note::in_the_way(&path) {
+            Some(place) => Err(refusal(&place, &io::ErrorKind::IsADirectory.into())),
             None => Ok(()),
         }
     }
@@ -121,34 +118,15 @@ impl Promised {
     fn replace(&self, noted: &mut BTreeMap<Name, Note>, by: BTreeMap<Name, Note>) -> Result<(), FileError> {
         let (before, after) = (text(noted), text(&by));
         if before != after {
-            self.write(&after).map_err(|error| refusal(&self.path, &error))?;
+            note::replace(&self.path, &after).map_err(|error| refusal(&self.path, &error))?;
         }
         *noted = by;
         Ok(())
     }
 
-    fn write(&self, text: &str) -> io::Result<()> {
-        let partial = partial(&self.path);
-        // What a start that was killed has left, or what would keep who opens it waiting.
-        match fs::remove_file(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = File::create_new(&partial)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&partial, &self.path)?;
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    }
-
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Note>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Under which name it is written before it takes the place of the one before.
-fn partial(path: &Path) -> PathBuf {
-    path.with_extension("new")
 }
 
 /// For operators.
@@ -159,17 +137,6 @@ fn refusal(path: &Path, error: &io::Error) -> FileError {
             "what time-stamping authorities with `ordering` promise cannot be noted there: {error}; it needs a `state_dir` that this process may write, with room on its disk and no directory by the name of `{FILE}` or `{FILE}.new`"
         ),
     )
-}
-
-/// The whole of a regular file: what is anything else may never end, or keep who reads it waiting.
-fn read(path: &Path) -> io::Result<String> {
-    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut text = String::new();
-    let octets = file.take(limits::PROMISES_OCTETS_MAX + 1).read_to_string(&mut text)?;
-    if octets as u64 > limits::PROMISES_OCTETS_MAX { Err(io::Error::other("it is too long")) } else { Ok(text) }
 }
 
 fn text(noted: &BTreeMap<Name, Note>) -> String {

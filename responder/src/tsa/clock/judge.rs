@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::NotTrusted;
+use super::{History, NotTrusted};
 use crate::limits;
 
 /// What a TSA promises of its times.
@@ -54,7 +54,7 @@ impl Policy {
     }
 
     /// Of an announced leap second: how long before and after midnight no time is told.
-    fn leap_margin(&self) -> i64 {
+    pub(super) fn leap_margin(&self) -> i64 {
         nanos(limits::LEAP_MARGIN + self.accuracy)
     }
 }
@@ -86,8 +86,8 @@ pub struct Discipline {
     pub uncertainty: u64,
     /// A leap second.
     pub leap: Leap,
-    /// Which measurement this rests on, of a source that does not notice that others set the clock: after a step it is not
-    /// believed until it has measured again. `None`: it says itself that it is not synchronised then.
+    /// Which measurement this rests on, as the time of it in nanoseconds, of a source that does not notice that others set
+    /// the clock: see [`History`]. `None`: it says itself that it is not synchronised then.
     pub measurement: Option<u64>,
 }
 
@@ -100,59 +100,6 @@ pub enum Leap {
     Announced,
     /// It is going on.
     Now,
-}
-
-/// What is remembered from one reading to the next.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Seen {
-    /// How far the wall clock was ahead of the monotonic one at the last measurement of the source, or after a step since.
-    ahead: Option<i64>,
-    /// See [`Discipline::measurement`].
-    measurement: Option<u64>,
-    /// The midnight of the last leap second that was near.
-    leap: Option<i64>,
-    /// The measurement that was the last when the clock was stepped; the outer is for whether it was.
-    stepped: Option<Option<u64>>,
-}
-
-impl Seen {
-    /// Compares both clocks. True after a step, but for the one that a leap second brings. Small ones add up until the
-    /// source has measured again.
-    pub fn compare(&mut self, policy: &Policy, now: Moment) -> bool {
-        let moved = self.ahead.get_or_insert(now.ahead()).abs_diff(now.ahead());
-        if moved > policy.step().unsigned_abs() {
-            self.ahead = Some(now.ahead());
-        }
-        let leap = if self.leaps(policy, now) { SECOND } else { 0 };
-        moved > (policy.step() + leap).unsigned_abs()
-    }
-
-    /// Whether a leap second that was announced is near.
-    fn leaps(&self, policy: &Policy, now: Moment) -> bool {
-        let margin = policy.leap_margin();
-        // A second more: the one put in is there twice.
-        self.leap.is_some_and(|midnight| {
-            let since = now.wall.saturating_sub(midnight);
-            (-margin - nanos(policy.lease)..margin + SECOND).contains(&since)
-        })
-    }
-
-    /// Notes what is said of leap seconds.
-    fn hear(&mut self, policy: &Policy, leap: Leap, now: Moment) {
-        let midnight = now.wall.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
-        match leap {
-            Leap::None => {}
-            Leap::Announced if self.leaps(policy, now) => {}
-            Leap::Announced => {
-                let heard = Self { leap: Some(midnight), ..*self };
-                if heard.leaps(policy, now) {
-                    *self = heard;
-                }
-            }
-            // The clock shows the last second of the day once more, or is past it already.
-            Leap::Now => self.leap = self.leap.filter(|_| self.leaps(policy, now)).or(Some(midnight)),
-        }
-    }
 }
 
 /// Trust in the clock for a while. All in nanoseconds.
@@ -216,33 +163,24 @@ impl Lease {
 }
 
 /// The verdict on what the source said. It was asked not before `asked` by the monotonic clock, and answered before
-/// `now`, which [`Seen::compare`] said to be after a step or not.
+/// `now`; `history` has taken note of that.
 pub fn judge(
     policy: &Policy,
-    seen: &mut Seen,
+    history: &History,
     said: &Discipline,
     asked: i64,
     now: Moment,
-    stepped: bool,
 ) -> Result<Lease, NotTrusted> {
-    seen.hear(policy, said.leap, now);
-    if said.leap == Leap::Now || seen.leaps(policy, now) {
+    if said.leap == Leap::Now || history.leaps(policy, now) {
         return Err(NotTrusted::Leap);
     }
-    if stepped {
-        seen.stepped = Some(said.measurement);
+    if has_stepped(policy, history) {
         return Err(NotTrusted::Stepped);
-    }
-    if seen.stepped.is_some_and(|last| last.is_some() && last == said.measurement) {
-        return Err(NotTrusted::Stepped);
-    }
-    seen.stepped = None;
-    if said.measurement.is_none() || said.measurement != seen.measurement {
-        (seen.measurement, seen.ahead) = (said.measurement, Some(now.ahead()));
     }
     if !said.synchronised {
         return Err(NotTrusted::Unsynchronised);
     }
+    let span = history.span().ok_or(NotTrusted::Unmeasured)?;
     let known = nanos(policy.precision).saturating_add(nanos(drift(policy.lease)));
     let said_error = said.offset.unsigned_abs().saturating_add(said.uncertainty);
     let error = i64::try_from(said_error).unwrap_or(i64::MAX).saturating_add(known);
@@ -250,15 +188,17 @@ pub fn judge(
     if slack < 0 {
         return Err(NotTrusted::Inaccurate);
     }
-    let (ahead, bound) = (seen.ahead.unwrap_or(now.ahead()), slack.min(policy.step()));
-    if ahead.abs_diff(now.ahead()) > bound.unsigned_abs() {
+    let bound = slack.min(policy.step());
+    if span.width() > bound {
         return Err(NotTrusted::Stepped);
     }
+    // Wherever in its span the clock was when it was measured: within the bound of both its ends.
+    let half = span.width() - span.width() / 2;
     Ok(Lease {
         until: asked.saturating_add(nanos(policy.lease)),
-        ahead,
-        bound,
-        slack,
+        ahead: span.low + half,
+        bound: bound - half,
+        slack: slack - half,
         offset: said.offset,
         uncertainty: said.uncertainty,
     })
@@ -266,25 +206,26 @@ pub fn judge(
 
 /// The verdict where the source said nothing: what it said before counts until the lease on it ends.
 pub fn unanswered(
-    seen: &mut Seen,
+    policy: &Policy,
+    history: &History,
     verdict: Result<Lease, NotTrusted>,
     now: Moment,
-    stepped: bool,
 ) -> Result<Lease, NotTrusted> {
-    if stepped {
-        seen.stepped = Some(seen.measurement);
+    if has_stepped(policy, history) {
         return Err(NotTrusted::Stepped);
     }
     verdict.ok().filter(|lease| now.monotonic < lease.until).ok_or(NotTrusted::Silent)
+}
+
+/// Whether the clock was set since before the latest measurement. Small steps add up.
+fn has_stepped(policy: &Policy, history: &History) -> bool {
+    history.span().is_some_and(|span| span.width() > policy.step())
 }
 
 /// What a clock may go wrong in that time without its source knowing.
 fn drift(time: Duration) -> Duration {
     time * limits::CLOCK_DRIFT_PPM / 1_000_000
 }
-
-const SECOND: i64 = 1_000_000_000;
-const DAY: i64 = 86_400 * SECOND;
 
 /// Of durations that are bounded by `limits`.
 fn nanos(duration: Duration) -> i64 {

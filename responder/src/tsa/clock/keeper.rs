@@ -17,7 +17,8 @@ use std::{
 use tracing::{info, warn};
 
 use super::{
-    Clock, ClockSource, Discipline, Heard, Lease, Moment, NotTrusted, Seen, chrony::Chrony, judge, kernel, unanswered,
+    Clock, ClockSource, Clocks, Discipline, Heard, History, Lease, Moment, NotTrusted, SharedHistory, chrony::Chrony,
+    judge, kernel, unanswered,
 };
 use crate::limits;
 
@@ -60,7 +61,12 @@ impl fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(source: ClockSource, watched: Vec<Arc<Clock>>, hook: Hook) -> io::Result<Self> {
+    pub(super) fn start(
+        source: ClockSource,
+        watched: Vec<Arc<Clock>>,
+        history: SharedHistory,
+        hook: Hook,
+    ) -> io::Result<Self> {
         let ask: Ask = match source {
             ClockSource::Kernel => Box::new(|_| kernel::read()),
             ClockSource::Chrony(address) => {
@@ -74,19 +80,24 @@ impl Keeper {
                 let mut hook = hook;
                 return Self::start_looking(watched, move || {
                     for watch in &mut watches {
-                        let now = watch.clock.clocks.read_together();
+                        let now = Clocks.read_together();
                         watch.look(now).iter().for_each(&mut hook);
                     }
                 });
             }
         };
-        Self::start_asking(ask, watched, hook)
+        Self::start_asking(ask, watched, history, hook)
     }
 
     /// The same with any source.
-    pub(super) fn start_asking(ask: Ask, watched: Vec<Arc<Clock>>, hook: Hook) -> io::Result<Self> {
+    pub(super) fn start_asking(
+        ask: Ask,
+        watched: Vec<Arc<Clock>>,
+        history: SharedHistory,
+        hook: Hook,
+    ) -> io::Result<Self> {
         let watches = watched.iter().map(|clock| Watch::new(Arc::clone(clock))).collect();
-        let mut looks = Looks { ask, watches, hook, interval: interval(&watched) };
+        let mut looks = Looks { ask, watches, history, hook, interval: interval(&watched) };
         Self::start_looking(watched, move || looks.look())
     }
 
@@ -126,20 +137,42 @@ impl Drop for Keeper {
 struct Looks {
     ask: Ask,
     watches: Vec<Watch>,
+    history: SharedHistory,
     hook: Hook,
     interval: Duration,
 }
 
 impl Looks {
     fn look(&mut self) {
-        let Some(clocks) = self.watches.first().map(|watch| watch.clock.clocks) else { return };
-        let asked = clocks.monotonic();
+        let asked = Clocks.monotonic();
         let said = (self.ask)(Instant::now() + self.interval);
-        let now = clocks.read_together();
+        // Both clocks under the lock: nobody else's look comes between them and what is made of them.
+        let mut shared = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Clocks.read_together();
+        let said = heard(&mut shared, said, asked, now);
+        let history = *shared;
+        drop(shared);
         for watch in &mut self.watches {
-            for transition in watch.take(&said, asked, now).iter().flatten() {
+            for transition in watch.take(&said, &history, asked, now).iter().flatten() {
                 (self.hook)(transition);
             }
+        }
+    }
+}
+
+/// Has the history take note of what the source said. Gives what counts of that.
+pub(super) fn heard(
+    history: &mut History,
+    said: io::Result<Discipline>,
+    asked: i64,
+    now: Moment,
+) -> io::Result<Discipline> {
+    match said {
+        Ok(said) if history.answer(&said, asked, now) => Ok(said),
+        Ok(_) => Err(io::Error::other("it answered later than others who asked after it was asked")),
+        Err(error) => {
+            history.silence(now);
+            Err(error)
         }
     }
 }
@@ -147,20 +180,19 @@ impl Looks {
 /// What is thought of the clock under one policy. It reads no clock.
 pub(super) struct Watch {
     clock: Arc<Clock>,
-    seen: Seen,
     verdict: Result<Lease, NotTrusted>,
 }
 
 impl Watch {
     pub(super) fn new(clock: Arc<Clock>) -> Self {
-        Self { clock, seen: Seen::default(), verdict: Err(NotTrusted::Unread) }
+        Self { clock, verdict: Err(NotTrusted::Unread) }
     }
 
     /// Of a clock that nobody checks: its lease is given once, for ever.
     pub(super) fn unchecked(clock: Arc<Clock>) -> Self {
         let verdict = Ok(Lease::unchecked(&clock.policy));
         clock.board.write(verdict);
-        Self { clock, seen: Seen::default(), verdict }
+        Self { clock, verdict }
     }
 
     /// Of such a clock: whether it was set back behind what has been told, or is past that again.
@@ -173,14 +205,19 @@ impl Watch {
         self.change(before, after, now, &Ok(None))
     }
 
-    /// Takes what the source said; it was asked at `asked`, and both clocks were read after it had answered. Gives what
-    /// has changed since the last time, in order: a lease that ended in between was silence, however short.
-    pub(super) fn take(&mut self, said: &io::Result<Discipline>, asked: i64, now: Moment) -> [Option<Transition>; 2] {
-        let (policy, seen) = (&self.clock.policy, &mut self.seen);
-        let stepped = seen.compare(policy, now);
+    /// Takes what the source said; it was asked at `asked`, both clocks were read after it had answered, and `history`
+    /// has taken note of all that. Gives what has changed since the last time, in order: a lease that ended in between was silence, however short.
+    pub(super) fn take(
+        &mut self,
+        said: &io::Result<Discipline>,
+        history: &History,
+        asked: i64,
+        now: Moment,
+    ) -> [Option<Transition>; 2] {
+        let policy = &self.clock.policy;
         let verdict = match said {
-            Ok(said) => judge(policy, seen, said, asked, now, stepped),
-            Err(_) => unanswered(seen, self.verdict, now, stepped),
+            Ok(said) => judge(policy, history, said, asked, now),
+            Err(_) => unanswered(policy, history, self.verdict, now),
         };
         self.clock.board.write(verdict);
         let heard_now = said.as_ref().map(|said| Some(*said)).map_err(ToString::to_string);

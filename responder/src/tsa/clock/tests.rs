@@ -6,9 +6,13 @@ use std::{
         mpsc,
     },
     thread,
+    time::Instant,
 };
 
-use super::{keeper::Watch, *};
+use super::{
+    keeper::{Watch, heard},
+    *,
+};
 
 const MS: i64 = 1_000_000;
 const TICK: i64 = 250 * MS;
@@ -21,6 +25,7 @@ const GOOD: Discipline =
 /// A machine whose clocks go as it is told.
 struct Machine {
     watch: Watch,
+    history: History,
     clock: Arc<Clock>,
     now: Moment,
     /// Of every transition: what to.
@@ -29,9 +34,9 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        let clock = Arc::new(Clock::new(ClockSource::Kernel, POLICY, Clocks::new(), Arc::default()));
+        let clock = Arc::new(Clock::new(ClockSource::Kernel, POLICY, Arc::default()));
         let now = Moment { monotonic: 5 * TICK, wall: 1_700_000_000_000 * MS };
-        Self { watch: Watch::new(Arc::clone(&clock)), clock, now, told: Vec::new() }
+        Self { watch: Watch::new(Arc::clone(&clock)), history: History::default(), clock, now, told: Vec::new() }
     }
 
     fn pass(&mut self, nanos: i64) {
@@ -46,7 +51,8 @@ impl Machine {
     fn look(&mut self, said: Option<Discipline>) -> Result<Reading, NotTrusted> {
         self.pass(TICK);
         let said = said.ok_or_else(|| io::Error::other("nothing"));
-        for transition in self.watch.take(&said, self.now.monotonic, self.now).into_iter().flatten() {
+        let said = heard(&mut self.history, said, self.now.monotonic, self.now);
+        for transition in self.watch.take(&said, &self.history, self.now.monotonic, self.now).into_iter().flatten() {
             assert_ne!(transition.from, transition.to);
             self.told.push(Transition::label(transition.to));
         }
@@ -142,7 +148,8 @@ fn setting_the_clock_ends_the_lease_at_once_and_time_never_goes_back() {
 
 #[test]
 fn an_unchecked_clock_is_told_as_it_is_but_never_goes_back() {
-    let (keeper, clocks) = start(ClockSource::Unchecked, &[POLICY], &Arc::default(), Box::new(|_| ())).unwrap();
+    let (keeper, clocks) =
+        start(ClockSource::Unchecked, &[POLICY], &Arc::default(), &Arc::default(), Box::new(|_| ())).unwrap();
     let clock = &clocks[0];
     let reading = clock.now().unwrap();
     assert!(!reading.checked);
@@ -163,7 +170,7 @@ fn an_unchecked_clock_is_told_as_it_is_but_never_goes_back() {
 /// Tokens stopped, and neither log nor metrics nor the record said so.
 #[test]
 fn an_unchecked_clock_that_is_set_back_is_told_of_as_any_other() {
-    let clock = Arc::new(Clock::new(ClockSource::Unchecked, POLICY, Clocks::new(), Arc::default()));
+    let clock = Arc::new(Clock::new(ClockSource::Unchecked, POLICY, Arc::default()));
     let mut watch = Watch::unchecked(Arc::clone(&clock));
     let at = |millis: i64| Moment { monotonic: 0, wall: (1_700_000_000_000 + millis) * MS };
     let count = |label: &str| clock.state().transitions.into_iter().find(|(name, _)| *name == label).unwrap().1;
@@ -184,11 +191,13 @@ fn an_unchecked_clock_that_is_set_back_is_told_of_as_any_other() {
 
 #[test]
 fn the_kernels_word_is_the_verdict() {
-    let (keeper, clocks) = start(ClockSource::Kernel, &[POLICY], &Arc::default(), Box::new(|_| ())).unwrap();
+    let (keeper, clocks) =
+        start(ClockSource::Kernel, &[POLICY], &Arc::default(), &Arc::default(), Box::new(|_| ())).unwrap();
     let state = clocks[0].state();
     let said = state.discipline.expect("the kernel answers");
-    let now = clocks[0].clocks.read_together();
-    let verdict = judge(&POLICY, &mut Seen::default(), &said, now.monotonic, now, false).map(|_| ());
+    let (now, mut history) = (Clocks.read_together(), History::default());
+    assert!(history.answer(&said, now.monotonic, now));
+    let verdict = judge(&POLICY, &history, &said, now.monotonic, now).map(|_| ());
     assert_eq!(state.verdict, verdict, "{said:?}");
     assert_eq!(clocks[0].now().map(|_| ()), verdict);
     drop(keeper);
@@ -208,11 +217,11 @@ fn a_source_that_hangs_holds_up_nobody_and_its_lease_ends() {
         })
     };
     let policy = Policy { lease: Duration::from_millis(200), ..POLICY };
-    let clock = Arc::new(Clock::new(ClockSource::Kernel, policy, Clocks::new(), Arc::default()));
+    let clock = Arc::new(Clock::new(ClockSource::Kernel, policy, Arc::default()));
     let (told, transitions) = mpsc::channel();
     let hook = Box::new(move |transition: &Transition| told.send(transition.to).unwrap());
     answer.send(GOOD).unwrap();
-    let keeper = keeper::Keeper::start_asking(ask, vec![Arc::clone(&clock)], hook).unwrap();
+    let keeper = keeper::Keeper::start_asking(ask, vec![Arc::clone(&clock)], Arc::default(), hook).unwrap();
     // Should this test fail, the thread is let go before it is waited for.
     let held = (answer, keeper);
     let answer = &held.0;
@@ -234,14 +243,42 @@ fn a_source_that_hangs_holds_up_nobody_and_its_lease_ends() {
     }
 }
 
+/// A reload to another accuracy made tokens again that were 5 s off.
+#[test]
+fn what_was_measured_before_the_clock_was_set_counts_for_nobody_who_comes_later() {
+    let (history, monotone) = (SharedHistory::default(), Arc::default());
+    let said = |measurement| Ok(Discipline { measurement: Some(measurement), ..GOOD });
+    let now = Clocks.read_together();
+    let mut shared = history.lock().unwrap();
+    // Measured, and then set by 5 s.
+    for (measurement, before, ahead) in [(1, 3, -5000), (1_000_000_000, 2, -5000), (1_000_000_000, 1, 0)] {
+        let at = Moment { monotonic: now.monotonic - before * MS, wall: now.wall - before * MS + ahead * MS };
+        heard(&mut shared, said(measurement), at.monotonic, at).unwrap();
+    }
+    drop(shared);
+    let watch = |accuracy_ms, measurement| {
+        let policy = Policy { accuracy: Duration::from_millis(accuracy_ms), ..POLICY };
+        let clock = Arc::new(Clock::new(ClockSource::CHRONY, policy, Arc::clone(&monotone)));
+        let ask = Box::new(move |_| said(measurement));
+        let watched = vec![Arc::clone(&clock)];
+        let keeper = keeper::Keeper::start_asking(ask, watched, Arc::clone(&history), Box::new(|_| ())).unwrap();
+        (clock.now().map(|_| ()), keeper)
+    };
+    for accuracy_ms in [1000, 500, 2000, 40_000] {
+        assert_eq!(watch(accuracy_ms, 1_000_000_000).0, Err(NotTrusted::Stepped), "{accuracy_ms}");
+    }
+    // What is a step for nobody.
+    assert_eq!(watch(60_000, 1_000_000_000).0, Ok(()));
+    assert_eq!(watch(1000, 64_000_000_000).0, Ok(()), "measured again");
+}
+
 #[test]
 fn every_policy_gets_its_own_verdict_from_one_reading() {
     let strict = Policy { accuracy: Duration::from_millis(5), ..POLICY };
     let monotone = Arc::default();
-    let clocks = Clocks::new();
-    let both =
-        [POLICY, strict].map(|policy| Arc::new(Clock::new(ClockSource::Kernel, policy, clocks, Arc::clone(&monotone))));
-    let keeper = keeper::Keeper::start_asking(Box::new(|_| Ok(GOOD)), both.to_vec(), Box::new(|_| ())).unwrap();
+    let both = [POLICY, strict].map(|policy| Arc::new(Clock::new(ClockSource::Kernel, policy, Arc::clone(&monotone))));
+    let keeper =
+        keeper::Keeper::start_asking(Box::new(|_| Ok(GOOD)), both.to_vec(), Arc::default(), Box::new(|_| ())).unwrap();
     assert!(both[0].now().is_ok());
     assert_eq!(both[1].now(), Err(NotTrusted::Inaccurate));
     drop(keeper);

@@ -1,5 +1,7 @@
 //! Restarts, changed promises and damaged notes.
 
+use std::fs;
+
 use proptest::prelude::*;
 
 use super::*;

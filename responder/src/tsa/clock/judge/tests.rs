@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::*;
 
 const MS: i64 = 1_000_000;
+const SECOND: i64 = 1000 * MS;
+const DAY: i64 = 86_400 * SECOND;
 /// Noon of a day, far from leap seconds.
 const NOON: i64 = 20_000 * DAY + DAY / 2;
 
@@ -31,13 +33,13 @@ fn moment(monotonic: i64, wall: i64) -> Moment {
 }
 
 /// One reading after another, as the keeper makes them: answered at once.
-fn take(policy: &Policy, seen: &mut Seen, said: &Discipline, now: Moment) -> Result<Lease, NotTrusted> {
-    let stepped = seen.compare(policy, now);
-    judge(policy, seen, said, now.monotonic, now, stepped)
+fn take(policy: &Policy, history: &mut History, said: &Discipline, now: Moment) -> Result<Lease, NotTrusted> {
+    assert!(history.answer(said, now.monotonic, now));
+    judge(policy, history, said, now.monotonic, now)
 }
 
 fn verdict(policy: &Policy, said: &Discipline) -> Result<(), NotTrusted> {
-    take(policy, &mut Seen::default(), said, moment(SECOND, NOON)).map(|_| ())
+    take(policy, &mut History::default(), said, moment(SECOND, NOON)).map(|_| ())
 }
 
 #[test]
@@ -71,10 +73,10 @@ fn offset_uncertainty_and_precision_together_keep_within_the_accuracy() {
 
 #[test]
 fn a_lease_counts_from_the_question_and_ends_by_itself() {
-    let (policy, mut seen) = (policy(1000, 1, 1000), Seen::default());
+    let (policy, mut history) = (policy(1000, 1, 1000), History::default());
     let now = moment(10 * SECOND, NOON);
-    assert!(!seen.compare(&policy, now));
-    let lease = judge(&policy, &mut seen, &said(1, 2), 9 * SECOND + 700 * MS, now, false).unwrap();
+    assert!(history.answer(&said(1, 2), 9 * SECOND + 700 * MS, now));
+    let lease = judge(&policy, &history, &said(1, 2), 9 * SECOND + 700 * MS, now).unwrap();
     let read = |later| lease.read(moment(now.monotonic + later, now.wall + later), |time| time);
     let reading = read(699 * MS).unwrap();
     assert_eq!(
@@ -87,10 +89,13 @@ fn a_lease_counts_from_the_question_and_ends_by_itself() {
     let verdict = Ok(lease);
     for (later, expected) in [(0, verdict), (699 * MS, verdict), (700 * MS, Err(NotTrusted::Silent))] {
         let then = moment(now.monotonic + later, now.wall + later);
-        assert_eq!(unanswered(&mut seen, verdict, then, false), expected);
+        history.silence(then);
+        assert_eq!(unanswered(&policy, &history, verdict, then), expected);
     }
-    assert_eq!(unanswered(&mut seen, Err(NotTrusted::Unsynchronised), now, false), Err(NotTrusted::Silent));
-    assert_eq!(unanswered(&mut seen, verdict, now, true), Err(NotTrusted::Stepped));
+    let refused = Err(NotTrusted::Unsynchronised);
+    assert_eq!(unanswered(&policy, &history, refused, now), Err(NotTrusted::Silent));
+    history.silence(moment(now.monotonic, now.wall + SECOND));
+    assert_eq!(unanswered(&policy, &history, verdict, now), Err(NotTrusted::Stepped));
 }
 
 #[test]
@@ -106,50 +111,76 @@ fn a_step_is_noticed_at_use_and_between_two_readings() {
         (990, -9, true),
         (990, 8, false),
     ] {
-        let mut seen = Seen::default();
-        let lease = take(&policy, &mut seen, &said(0, uncertainty), moment(0, NOON)).unwrap();
+        let mut history = History::default();
+        let lease = take(&policy, &mut history, &said(0, uncertainty), moment(0, NOON)).unwrap();
         let after = moment(100 * MS, NOON + (100 + step) * MS);
         let expected = if notices { Err(NotTrusted::Stepped) } else { Ok(()) };
         assert_eq!(lease.read(after, |time| time).map(|_| ()), expected, "{uncertainty} {step}");
-        let again = take(&policy, &mut seen, &said(0, uncertainty), after);
-        // The kernel's word after a step counts: setting the clock makes it say that it is not synchronised.
-        let expected = if i64::abs(step) > 100 { Err(NotTrusted::Stepped) } else { Ok(()) };
+        let again = take(&policy, &mut history, &said(0, uncertainty), after);
+        // The kernel's next word counts: setting the clock makes it say that it is not synchronised.
         assert_eq!(again.map(|_| ()), expected, "{uncertainty} {step}");
-        assert!(take(&policy, &mut seen, &said(0, uncertainty), moment(350 * MS, after.wall + 250 * MS)).is_ok());
+        assert!(take(&policy, &mut history, &said(0, uncertainty), moment(350 * MS, after.wall + 250 * MS)).is_ok());
     }
+}
+
+/// What chronyd says that measured last at this second.
+fn measured(second: u64) -> Discipline {
+    Discipline { measurement: Some(second * 1_000_000_000), ..said(0, 0) }
+}
+
+/// By the monotonic clock, with the wall clock so many milliseconds ahead.
+fn at(second: i64, ahead: i64) -> Moment {
+    moment(second * SECOND, NOON + second * SECOND + ahead * MS)
+}
+
+/// Watched before its source measured the first that counts.
+fn watched() -> History {
+    let mut history = History::default();
+    assert_eq!(take(&policy(1000, 1, 1000), &mut history, &measured(0), at(-1, 0)), Err(NotTrusted::Unmeasured));
+    history
 }
 
 #[test]
 fn a_source_that_does_not_see_a_step_is_believed_once_it_has_measured_again() {
-    let (policy, mut seen) = (policy(1000, 1, 1000), Seen::default());
-    let said = |measurement| Discipline { measurement: Some(measurement), ..said(0, 0) };
-    let at = |second, ahead| moment(second * SECOND, NOON + second * SECOND + ahead * MS);
-    assert!(take(&policy, &mut seen, &said(1), at(0, 0)).is_ok());
-    assert_eq!(take(&policy, &mut seen, &said(1), at(1, 2000)), Err(NotTrusted::Stepped));
+    let (policy, mut history) = (policy(1000, 1, 1000), watched());
+    assert!(take(&policy, &mut history, &measured(1), at(0, 0)).is_ok());
+    assert_eq!(take(&policy, &mut history, &measured(1), at(1, 2000)), Err(NotTrusted::Stepped));
     for second in 2..10 {
-        assert_eq!(take(&policy, &mut seen, &said(1), at(second, 2000)), Err(NotTrusted::Stepped));
+        assert_eq!(take(&policy, &mut history, &measured(1), at(second, 2000)), Err(NotTrusted::Stepped));
     }
-    assert!(take(&policy, &mut seen, &said(2), at(10, 2000)).is_ok());
-    // In silence as well.
-    assert!(seen.compare(&policy, at(11, 0)));
-    assert_eq!(unanswered(&mut seen, Err(NotTrusted::Silent), at(11, 0), true), Err(NotTrusted::Stepped));
-    assert_eq!(take(&policy, &mut seen, &said(2), at(12, 0)), Err(NotTrusted::Stepped));
-    assert!(take(&policy, &mut seen, &said(3), at(13, 0)).is_ok());
+    assert_eq!(take(&policy, &mut history, &measured(1), at(10, 0)), Err(NotTrusted::Stepped), "set back");
+    assert!(take(&policy, &mut history, &measured(2), at(11, 0)).is_ok());
+    // In silence as well; what is measured meanwhile may have been with either clock.
+    history.silence(at(12, 2000));
+    assert_eq!(unanswered(&policy, &history, Err(NotTrusted::Silent), at(12, 2000)), Err(NotTrusted::Stepped));
+    assert_eq!(take(&policy, &mut history, &measured(3), at(13, 2000)), Err(NotTrusted::Stepped));
+    assert!(take(&policy, &mut history, &measured(4), at(14, 2000)).is_ok());
+}
+
+#[test]
+fn what_was_measured_before_anybody_looked_does_not_count() {
+    let (policy, mut history) = (policy(1000, 1, 1000), History::default());
+    for second in 0..5 {
+        assert_eq!(take(&policy, &mut history, &measured(100), at(second, 0)), Err(NotTrusted::Unmeasured));
+    }
+    let nobody = Discipline { synchronised: false, ..measured(100) };
+    assert_eq!(take(&policy, &mut history, &nobody, at(5, 0)), Err(NotTrusted::Unsynchronised), "the first cause");
+    assert!(take(&policy, &mut history, &measured(164), at(6, 0)).is_ok());
 }
 
 #[test]
 fn small_steps_add_up_until_the_source_has_measured_again() {
-    let (policy, mut seen) = (policy(1000, 1, 1000), Seen::default());
-    let said = |measurement| Discipline { measurement: Some(measurement), ..said(0, 0) };
-    let at = |second, ahead| moment(second * SECOND, NOON + second * SECOND + ahead * MS);
-    assert!(take(&policy, &mut seen, &said(1), at(0, 0)).is_ok());
-    assert!(take(&policy, &mut seen, &said(1), at(1, 60)).is_ok());
-    assert_eq!(take(&policy, &mut seen, &said(1), at(2, 120)), Err(NotTrusted::Stepped));
-    assert!(take(&policy, &mut seen, &said(2), at(3, 120)).is_ok());
-    assert!(take(&policy, &mut seen, &said(2), at(4, 180)).is_ok());
-    assert!(take(&policy, &mut seen, &said(3), at(5, 210)).is_ok(), "measured in between");
-    assert!(take(&policy, &mut seen, &said(3), at(6, 300)).is_ok());
-    assert_eq!(take(&policy, &mut seen, &said(3), at(7, 320)), Err(NotTrusted::Stepped));
+    let (policy, mut history) = (policy(1000, 1, 1000), watched());
+    assert!(take(&policy, &mut history, &measured(1), at(0, 0)).is_ok());
+    assert!(take(&policy, &mut history, &measured(1), at(1, 60)).is_ok());
+    assert_eq!(take(&policy, &mut history, &measured(1), at(2, 120)), Err(NotTrusted::Stepped));
+    assert!(take(&policy, &mut history, &measured(2), at(3, 120)).is_ok());
+    assert!(take(&policy, &mut history, &measured(2), at(4, 180)).is_ok());
+    // Measured in between, with the one clock or the other.
+    let lease = take(&policy, &mut history, &measured(3), at(5, 210)).unwrap();
+    assert_eq!((lease.ahead - NOON, lease.bound), (195 * MS, 85 * MS));
+    assert!(take(&policy, &mut history, &measured(3), at(6, 280)).is_ok());
+    assert_eq!(take(&policy, &mut history, &measured(3), at(7, 290)), Err(NotTrusted::Stepped));
 }
 
 #[test]
@@ -160,7 +191,7 @@ fn around_an_announced_leap_second_no_time_is_told() {
     let told = |from_midnight: i64| !(-12 * SECOND..12 * SECOND).contains(&from_midnight);
     // Announced all day, by the kernel or by chronyd, which still says so for a while afterwards.
     for announced_until in [0, 30 * SECOND] {
-        let mut seen = Seen::default();
+        let mut history = History::default();
         // An inserted second: the kernel shows the last one of the day twice, which is a step back.
         for tick in -4 * 40..4 * 40 {
             let monotonic = i64::from(tick) * 250 * MS;
@@ -171,7 +202,7 @@ fn around_an_announced_leap_second_no_time_is_told() {
                 _ if since < announced_until => Leap::Announced,
                 _ => Leap::None,
             };
-            let verdict = take(&policy, &mut seen, &Discipline { leap, ..said(0, 0) }, moment(monotonic, wall));
+            let verdict = take(&policy, &mut history, &Discipline { leap, ..said(0, 0) }, moment(monotonic, wall));
             let expected = if told(since) { Ok(()) } else { Err(NotTrusted::Leap) };
             assert_eq!(verdict.map(|_| ()), expected, "{} ms from midnight", since / MS);
             if let Ok(lease) = verdict {
@@ -181,24 +212,27 @@ fn around_an_announced_leap_second_no_time_is_told() {
         }
     }
     // Not announced: an ordinary midnight.
-    assert!(take(&policy, &mut Seen::default(), &said(0, 0), moment(0, midnight - 1)).is_ok());
+    assert!(take(&policy, &mut History::default(), &said(0, 0), moment(0, midnight - 1)).is_ok());
     // Taken back in time: as well. Too late: it counts.
     for (before, expected) in [(13, Ok(())), (12, Err(NotTrusted::Leap))] {
-        let mut seen = Seen::default();
+        let mut history = History::default();
         let at = |second: i64| moment(second * SECOND, midnight + second * SECOND);
         let announced = Discipline { leap: Leap::Announced, ..said(0, 0) };
-        let _ = take(&policy, &mut seen, &announced, at(-before));
-        assert_eq!(take(&policy, &mut seen, &said(0, 0), at(-3)).map(|_| ()), expected, "{before} s before");
+        let _ = take(&policy, &mut history, &announced, at(-before));
+        assert_eq!(take(&policy, &mut history, &said(0, 0), at(-3)).map(|_| ()), expected, "{before} s before");
     }
 }
 
 #[test]
 fn setting_the_clock_near_a_leap_second_is_a_step_all_the_same() {
-    let (policy, mut seen) = (policy(1000, 1, 1000), Seen::default());
+    let (policy, mut history) = (policy(1000, 1, 1000), watched());
     let midnight = NOON + DAY / 2;
-    let said = |leap| Discipline { leap, measurement: Some(1), ..said(0, 0) };
-    let _ = take(&policy, &mut seen, &said(Leap::Announced), moment(0, midnight - 5 * SECOND));
-    assert!(seen.compare(&policy, moment(SECOND, midnight - SECOND)));
+    let said = |leap| Discipline { leap, ..measured(1) };
+    let _ = take(&policy, &mut history, &said(Leap::None), moment(0, midnight - 15 * SECOND));
+    let _ = take(&policy, &mut history, &said(Leap::Announced), moment(10 * SECOND, midnight - 5 * SECOND));
+    let _ = take(&policy, &mut history, &said(Leap::None), moment(11 * SECOND, midnight - SECOND));
+    let after = take(&policy, &mut history, &said(Leap::None), moment(100 * SECOND, midnight + 88 * SECOND));
+    assert_eq!(after, Err(NotTrusted::Stepped));
 }
 
 #[test]
@@ -236,7 +270,7 @@ proptest! {
         let part = |of: f64| (accuracy as f64 * of) as i64;
         let policy = Policy { precision: Duration::from_nanos(part(precision) as u64), ..promised };
         let said = Discipline { offset: part(offset), uncertainty: part(uncertainty) as u64, ..said(0, 0) };
-        let Ok(lease) = take(&policy, &mut Seen::default(), &said, moment(7 * SECOND, NOON)) else { return Ok(()) };
+        let Ok(lease) = take(&policy, &mut History::default(), &said, moment(7 * SECOND, NOON)) else { return Ok(()) };
         // Relative to NOON, lest doubles round.
         let utc_then = -(said.offset as f64) - wrong * said.uncertainty as f64;
         let later = (nanos(policy.lease) as f64 * later) as i64;

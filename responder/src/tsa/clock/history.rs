@@ -1,0 +1,214 @@
+//! What is known of the clock's past, which outlives whoever watches it: a reload, and with a note of it a restart.
+//!
+//! A source that does not notice that others set the clock (chronyd below 10 s) goes on telling what it measured before.
+//! Its word counts for as long as the clock is where it was when that was measured. Invariant: [`History::span`] has every
+//! place of the wall clock against the monotonic one since before the latest measurement that was told of, as far as
+//! anybody looked, with those at the looks before and after it. It does not know what is promised of times, nor
+//! files; time is a parameter.
+
+use super::{Discipline, Leap, Moment, Policy};
+use crate::limits;
+
+const SECOND: i64 = 1_000_000_000;
+const DAY: i64 = 86_400 * SECOND;
+
+/// Places of the wall clock, each how far it was ahead of the monotonic one, in nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// The least,
+    pub low: i64,
+    /// and the greatest.
+    pub high: i64,
+}
+
+impl Span {
+    fn at(ahead: i64) -> Self {
+        Self { low: ahead, high: ahead }
+    }
+
+    fn with(self, ahead: i64) -> Self {
+        Self { low: self.low.min(ahead), high: self.high.max(ahead) }
+    }
+
+    fn moved(self, by: i64) -> Self {
+        Self { low: self.low.saturating_add(by), high: self.high.saturating_add(by) }
+    }
+
+    /// From one end to the other.
+    pub fn width(self) -> i64 {
+        self.high.saturating_sub(self.low)
+    }
+}
+
+/// What is remembered from one look to the next.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct History {
+    /// See [`Discipline::measurement`]: the latest, and when by the monotonic clock it was told of first.
+    pub(super) measurement: Option<(u64, i64)>,
+    /// Where the clock has been since before it; `None` where nobody looked then.
+    pub(super) span: Option<Span>,
+    /// Where it has been since the source last answered: what is measured next, is measured with one of these.
+    pub(super) since: Option<Span>,
+    /// Where it was last,
+    pub(super) last: i64,
+    /// and when by the monotonic clock the source answered last.
+    pub(super) answered: Option<i64>,
+    /// The last leap second that was near.
+    pub(super) leap: Option<LeapSecond>,
+}
+
+/// A leap second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LeapSecond {
+    /// The midnight, in nanoseconds since 1970.
+    pub(super) midnight: i64,
+    /// What the clock showed when it was announced last: what is taken back in time is none.
+    pub(super) told: i64,
+    /// Whether the clock has made its step.
+    pub(super) made: bool,
+}
+
+impl LeapSecond {
+    /// Whether it is near, and was announced when it was: so long before and after midnight.
+    fn is_near(&self, before: i64, after: i64, now: Moment) -> bool {
+        // A second more: the one put in is there twice.
+        let window = self.midnight.saturating_sub(before)..self.midnight.saturating_add(after + SECOND);
+        window.contains(&now.wall) && window.contains(&self.told)
+    }
+
+    /// The same for everybody.
+    fn is_near_any(&self, now: Moment) -> bool {
+        let margin = limits::LEAP_MARGIN_MAX.as_nanos() as i64;
+        self.is_near(margin, margin, now)
+    }
+}
+
+impl History {
+    /// Where the clock has been since before the latest measurement; `None` where that is not known.
+    pub fn span(&self) -> Option<Span> {
+        self.span
+    }
+
+    /// Takes what the source said when it was asked at `asked` by the monotonic clock; both clocks were read afterwards.
+    /// False where others have had an answer in between and this one may be older: it does not count.
+    pub fn answer(&mut self, said: &Discipline, asked: i64, now: Moment) -> bool {
+        self.hear(said.leap, now);
+        let begins = self.since.is_none();
+        self.pass(now);
+        let is_known = said.measurement.is_some_and(|measurement| self.is_known(measurement, now));
+        if self.answered.is_some_and(|answered| asked < answered) {
+            // Of the latest measurement it is as good as the other.
+            return is_known;
+        }
+        match said.measurement {
+            // It says itself whether it was set.
+            None => self.span = self.since,
+            Some(_) if is_known => {}
+            Some(measurement) => {
+                self.measurement = Some((measurement, now.monotonic));
+                self.span = self.since.filter(|_| !begins);
+            }
+        }
+        self.since = Some(Span::at(now.ahead()));
+        self.answered = Some(now.monotonic);
+        true
+    }
+
+    /// Takes note of the clock where the source said nothing.
+    pub fn silence(&mut self, now: Moment) {
+        if self.since.is_some() {
+            self.pass(now);
+        }
+    }
+
+    /// Whether a measurement is the latest that was told of. Where a daemon adjusts its frequency in between, it tells of
+    /// the same one as of a little later or earlier.
+    fn is_known(&self, measurement: u64, now: Moment) -> bool {
+        self.measurement.is_some_and(|(latest, first_told)| {
+            let since = now.monotonic.saturating_sub(first_told).max(0).unsigned_abs();
+            measurement.abs_diff(latest) <= since / 1_000_000 * u64::from(limits::CLOCK_DRIFT_PPM)
+        })
+    }
+
+    /// Takes note of where the clock is.
+    fn pass(&mut self, now: Moment) {
+        let ahead = now.ahead();
+        let moved = ahead.saturating_sub(self.last);
+        let watched = self.since.is_some();
+        if let Some(leap) = self.leap.as_mut().filter(|leap| watched && !leap.made && leap.is_near_any(now))
+            && (SECOND / 2..SECOND * 3 / 2).contains(&moved.saturating_abs())
+        {
+            // What was measured before counts for the clock behind it.
+            leap.made = true;
+            let by = SECOND * moved.signum();
+            self.span = self.span.map(|span| span.moved(by));
+            self.since = self.since.map(|since| since.moved(by));
+        }
+        self.span = self.span.map(|span| span.with(ahead));
+        self.since = Some(self.since.map_or(Span::at(ahead), |since| since.with(ahead)));
+        self.last = ahead;
+    }
+
+    /// Whether a leap second that was announced is near.
+    pub fn leaps(&self, policy: &Policy, now: Moment) -> bool {
+        let margin = policy.leap_margin();
+        let before = margin + policy.lease.as_nanos() as i64;
+        self.leap.is_some_and(|leap| leap.is_near(before, margin, now))
+    }
+
+    /// Notes what is said of leap seconds. One that is announced is the next midnight's, but for a while after its own.
+    fn hear(&mut self, said: Leap, now: Moment) {
+        let midnight = now.wall.div_euclid(DAY).saturating_add(1).saturating_mul(DAY);
+        let known = self.leap.filter(|leap| leap.midnight == midnight || leap.is_near_any(now));
+        let told = LeapSecond { told: now.wall, ..known.unwrap_or(LeapSecond { midnight, told: 0, made: false }) };
+        // Who goes on announcing it when it is over does not make it last longer.
+        let is_over = said == Leap::Announced && told.midnight <= now.wall;
+        if said != Leap::None && !is_over {
+            self.leap = Some(told);
+        }
+    }
+}
+
+/// What of it is noted for the next process: the latest measurement and where the clock has been since before it. Whatever
+/// is told of as measured after the note may have been measured with any clock, as nobody looked.
+impl History {
+    /// Whether a start would be told less by what is noted.
+    pub fn says_more_than(&self, noted: Option<&Self>) -> bool {
+        let Some(noted) = noted else { return self.measurement.is_some() };
+        let within = limits::CLOCK_NOTED_WITHIN.as_nanos() as i64;
+        let is_wider = match (self.span, noted.span) {
+            (Some(span), Some(noted)) => noted.with(span.low).with(span.high).width() > noted.width() + within,
+            (span, noted) => span != noted,
+        };
+        self.measurement != noted.measurement || is_wider || self.leap != noted.leap
+    }
+
+    /// In lines: `measurement` with when it was told of first, `span`, `leap`; those that there are.
+    pub fn to_text(&self) -> String {
+        let measurement = self.measurement.map(|(of, told)| format!("measurement {of} {told}\n"));
+        let span = self.span.map(|Span { low, high }| format!("span {low} {high}\n"));
+        let leap = self.leap.map(|LeapSecond { midnight, told, made }| format!("leap {midnight} {told} {made}\n"));
+        [measurement, span, leap].into_iter().flatten().collect::<String>() + "end\n"
+    }
+
+    /// From these lines; `None` where they are not whole, or say what cannot be.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let mut history = Self::default();
+        for line in text.strip_suffix("end\n")?.lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["measurement", of, told] => history.measurement = Some((of.parse().ok()?, told.parse().ok()?)),
+                ["span", low, high] => history.span = Some(Span { low: low.parse().ok()?, high: high.parse().ok()? }),
+                ["leap", midnight, told, made] => {
+                    let (midnight, told) = (midnight.parse().ok()?, told.parse().ok()?);
+                    history.leap = Some(LeapSecond { midnight, told, made: made.parse().ok()? });
+                }
+                _ => return None,
+            }
+        }
+        let is_whole = history.measurement.is_some() && history.span.is_none_or(|span| span.low <= span.high);
+        is_whole.then_some(history)
+    }
+}
+
+#[cfg(test)]
+mod tests;

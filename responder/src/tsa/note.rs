@@ -1,0 +1,49 @@
+//! Small files of the state directory that are replaced as a whole: what one process knew, for the next.
+//!
+//! Invariant: who reads one gets what was written at once, or an error, and waits for nobody. It does not know what they say.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+
+/// The whole of a regular file: what is anything else may never end, or keep who reads it waiting.
+pub(super) fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    let bytes = file.take(bytes_max + 1).read_to_string(&mut text)?;
+    if bytes as u64 > bytes_max { Err(io::Error::other("it is too long")) } else { Ok(text) }
+}
+
+/// Puts this text in the place of the former; on disk when it returns.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let partial = partial(path);
+    // What a start that was killed has left, or what would keep who opens it waiting.
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::create_new(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// The directory that has the place of the file, if there is one. Whatever else has these names goes.
+pub(super) fn in_the_way(path: &Path) -> Option<PathBuf> {
+    let is_directory = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    [path.to_owned(), partial(path)].into_iter().find(is_directory)
+}
+
+/// Under which name it is written before it takes the place of the one before.
+fn partial(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}

@@ -1,0 +1,103 @@
+//! What is known of the clock's past, kept across restarts.
+//!
+//! Purpose: what the source measured before the clock was set counts for nobody, also not after kill -9 and a start. The
+//! note says which measurement was the latest, and where the wall clock was against the monotonic one since before it; a
+//! start compares. Invariant: what a note says of a measurement is true whenever it was written, so that an old one costs
+//! waiting and never trust. Without one, or where it is of another source or measurement, nothing counts that was measured
+//! before the start. After a reboot the monotonic clock begins anew, and the wall clock is elsewhere against it.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+};
+
+use precompute::pki::FileError;
+use tracing::warn;
+
+use super::{
+    clock::{ClockSource, History},
+    note,
+};
+use crate::limits;
+
+/// In the state directory.
+const FILE: &str = "clock";
+
+/// For people who look there.
+const HEADING: &str = "# Where this machine's clock was when its source measured it last, in nanoseconds. Without this file no \
+     time-stamp is made after a start until the source has measured again.\n";
+
+/// The note.
+#[derive(Debug)]
+pub struct Remembered {
+    path: PathBuf,
+    source: ClockSource,
+    noted: Mutex<Option<History>>,
+}
+
+impl Remembered {
+    /// What another process left. Where that cannot be read nothing is known, and to wait does no harm.
+    pub fn open(state_dir: &Path, source: ClockSource) -> (Self, History) {
+        let path = state_dir.join(FILE);
+        let noted = if Self::is_for(source) { read(&path, source) } else { None };
+        (Self { path, source, noted: Mutex::new(noted) }, noted.unwrap_or_default())
+    }
+
+    /// Whether a source needs it: the kernel notices itself that the clock is set, and nobody asks about an unchecked one.
+    fn is_for(source: ClockSource) -> bool {
+        matches!(source, ClockSource::Chrony(_))
+    }
+
+    /// Notes it, if it says more than what is noted.
+    pub fn note(&self, history: &History) -> Result<(), FileError> {
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !Self::is_for(self.source) || !history.says_more_than(noted.as_ref()) {
+            return Ok(());
+        }
+        let text = format!("{HEADING}source {}\n{}", self.source, history.to_text());
+        note::replace(&self.path, &text).map_err(|error| refusal(&self.path, &error))?;
+        *noted = Some(*history);
+        Ok(())
+    }
+}
+
+/// For operators.
+fn refusal(path: &Path, error: &io::Error) -> FileError {
+    FileError::new(
+        path,
+        format_args!(
+            "what is known of the clock cannot be noted there: {error}; after a restart no time-stamp is made until the clock's source has measured again. It needs a `state_dir` that this process may write, with room on its disk and no directory by the name of `{FILE}` or `{FILE}.new`"
+        ),
+    )
+}
+
+fn read(path: &Path, source: ClockSource) -> Option<History> {
+    let text = match note::read(path, limits::CLOCK_NOTE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tell(path, &error.to_string());
+            return None;
+        }
+    };
+    let Some((of, history)) = parse(&text) else {
+        tell(path, "it is damaged");
+        return None;
+    };
+    // Another daemon may have measured before this one did.
+    (of == source).then_some(history)
+}
+
+fn tell(path: &Path, problem: &str) {
+    warn!(path = %path.display(), "the note of what is known of the clock cannot be read: {problem}; no time-stamp is made until the clock's source has measured again, and it is made anew");
+}
+
+fn parse(text: &str) -> Option<(ClockSource, History)> {
+    let (source, history) = text.strip_prefix(HEADING)?.strip_prefix("source ")?.split_once('\n')?;
+    Some((ClockSource::from_str(source).ok()?, History::from_text(history)?))
+}
+
+#[cfg(test)]
+mod tests;
