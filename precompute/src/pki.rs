@@ -8,6 +8,7 @@
 mod certificate;
 pub mod encode;
 mod file;
+mod path;
 mod pss;
 mod request;
 mod serial;
@@ -15,8 +16,9 @@ mod status;
 mod time;
 mod verify;
 
-pub use certificate::{Certificate, CertificateError};
+pub use certificate::{Certificate, CertificateError, TIME_STAMPING, TimeStampingKeyUsage};
 pub use file::{FileError, certificates, open_regular, read_bounded, read_opened, read_secret};
+pub use path::Path as CertificatePath;
 pub use pss::{PssHash, PssParameters};
 pub use request::{Purpose, Request, RequestError};
 pub use serial::Serial;

@@ -12,7 +12,8 @@ use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, Subject
 use super::{Serial, UnixTime, VerifyError, verify_signed};
 
 const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");
-const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
+/// id-kp-timeStamping
+pub const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 const OCSP_NOCHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
 
 /// A parsed certificate and its octets.
@@ -24,6 +25,15 @@ pub struct Certificate {
     subject: Range<usize>,
     spki: Range<usize>,
     parsed: x509_cert::Certificate,
+}
+
+/// What the keyUsage of a certificate for time-stamping allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimeStampingKeyUsage {
+    /// digitalSignature, or anything.
+    Signs,
+    /// nonRepudiation alone.
+    VouchesAlone,
 }
 
 /// Octets that are no certificate.
@@ -56,6 +66,11 @@ impl Certificate {
     /// The whole certificate.
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// All that was signed of it.
+    pub(super) fn tbs(&self) -> &x509_cert::TbsCertificate {
+        &self.parsed.tbs_certificate
     }
 
     /// The subject Name, DER.
@@ -144,12 +159,30 @@ impl Certificate {
         }
     }
 
-    /// keyUsage has a bit by which tokens may be signed, digitalSignature or nonRepudiation, or is absent.
-    pub fn may_sign_time_stamps(&self) -> bool {
-        match self.parsed.tbs_certificate.get::<KeyUsage>() {
-            Ok(None) => true,
-            Ok(Some((_, usage))) => usage.digital_signature() || usage.non_repudiation(),
-            Err(_) => false,
+    /// Whether its keyUsage, if it has one, is that of who time-stamps: digitalSignature or nonRepudiation, and nothing else,
+    /// which openssl insists on. The error says what it has instead.
+    pub fn check_time_stamping_key_usage(&self) -> Result<TimeStampingKeyUsage, String> {
+        let usage = match self.parsed.tbs_certificate.get::<KeyUsage>() {
+            Ok(None) => return Ok(TimeStampingKeyUsage::Signs),
+            Ok(Some((_, usage))) => usage,
+            Err(error) => return Err(format!("has a keyUsage that is unreadable ({error})")),
+        };
+        let (signs, vouches) = (usage.digital_signature(), usage.non_repudiation());
+        let others = [
+            (usage.key_encipherment(), "keyEncipherment"),
+            (usage.data_encipherment(), "dataEncipherment"),
+            (usage.key_agreement(), "keyAgreement"),
+            (usage.key_cert_sign(), "keyCertSign"),
+            (usage.crl_sign(), "cRLSign"),
+            (usage.encipher_only(), "encipherOnly"),
+            (usage.decipher_only(), "decipherOnly"),
+        ];
+        let others: Vec<_> = others.into_iter().filter(|(is_set, _)| *is_set).map(|(_, name)| name).collect();
+        match (signs || vouches, &others[..]) {
+            (false, _) => Err("has a keyUsage without digitalSignature and nonRepudiation".into()),
+            (true, []) if signs => Ok(TimeStampingKeyUsage::Signs),
+            (true, []) => Ok(TimeStampingKeyUsage::VouchesAlone),
+            (true, others) => Err(format!("has a keyUsage with {}", others.join(", "))),
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     answers::Packing,
-    pki::{Certificate, UnixTime},
+    pki::{Certificate, CertificatePath, TIME_STAMPING, TimeStampingKeyUsage, UnixTime},
 };
 
 /// Signs time-stamp tokens.
@@ -35,8 +35,10 @@ pub enum TsaSignerError {
     Signer(SignerError),
     /// Its extendedKeyUsage is not critical, or not timeStamping alone.
     Usage(String),
-    /// Its keyUsage lets it sign no tokens.
-    NoSignature,
+    /// Its keyUsage is not that of who signs tokens, or of more.
+    KeyUsage(String),
+    /// Clients do not get from it to a root.
+    Path(String),
     /// It ends too soon.
     EndsSoon {
         /// When.
@@ -54,9 +56,11 @@ impl fmt::Display for TsaSignerError {
                 f,
                 "{has}, and clients refuse its tokens (RFC 3161 section 2.3); have the CA issue it with `extendedKeyUsage = critical, timeStamping`"
             ),
-            Self::NoSignature => f.write_str(
-                "has a keyUsage without digitalSignature and nonRepudiation, clients would refuse its tokens; have the CA issue it with `keyUsage = critical, digitalSignature`",
+            Self::KeyUsage(has) => write!(
+                f,
+                "{has}, and clients such as openssl refuse its tokens; have the CA issue it with `keyUsage = critical, digitalSignature`"
             ),
+            Self::Path(problem) => write!(f, "{problem}. Clients refuse every token that comes with this file"),
             Self::EndsSoon { not_after, wanted } => {
                 // As the configuration writes it, in the largest unit that fits.
                 let seconds = wanted.as_secs();
@@ -89,15 +93,27 @@ impl TsaSigner {
             return Err(TsaSignerError::Signer(SignerError::KeyMismatch));
         }
         certificate.check_time_stamping_only().map_err(TsaSignerError::Usage)?;
-        if !certificate.may_sign_time_stamps() {
-            return Err(TsaSignerError::NoSignature);
-        }
+        let key_usage = certificate.check_time_stamping_key_usage().map_err(TsaSignerError::KeyUsage)?;
         let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
         if now < not_before || not_after <= now {
             return Err(TsaSignerError::Signer(SignerError::NotValid { not_before, not_after }));
         }
         if not_after.since(now) < validity_left {
             return Err(TsaSignerError::EndsSoon { not_after, wanted: validity_left });
+        }
+        let path = CertificatePath::of(certificate, chain, TIME_STAMPING, now);
+        if let Some(problem) = path.error {
+            return Err(TsaSignerError::Path(problem));
+        }
+        for doubt in path.doubts {
+            warn!(signer = name, "the time-stamping certificate {doubt}");
+        }
+        if key_usage == TimeStampingKeyUsage::VouchesAlone {
+            warn!(
+                signer = name,
+                "the time-stamping certificate has a keyUsage of nonRepudiation alone, and some clients, Java among them, want \
+                 digitalSignature; have the CA issue it with `keyUsage = critical, digitalSignature`"
+            );
         }
         if not_after.since(now) < EXPIRES_SOON {
             warn!(signer = name, %not_after, "the time-stamping certificate expires soon; renew it, no token can be made after its end");

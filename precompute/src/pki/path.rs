@@ -1,0 +1,229 @@
+//! The way from a certificate to its root through the certificates that stand beside it, judged as a client judges it.
+//!
+//! Purpose: to find before the first token what makes clients refuse every one. Invariant: what is an [`Path::error`] is refused
+//! by `openssl verify` and every other RFC 5280 client that is given these certificates; what may be wrong, or only for
+//! some clients, is a [`Path::doubts`] of theirs. The root that a client trusts is its own: one in the file is a copy. It does
+//! not know what the certificate is for.
+
+use der::asn1::ObjectIdentifier;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectKeyIdentifier,
+};
+
+use super::{Certificate, UnixTime, VerifyError};
+
+mod names;
+
+/// What was found on the way. The texts complete "certificate …".
+#[derive(Default, Debug)]
+pub struct Path {
+    /// Why every client refuses it.
+    pub error: Option<String>,
+    /// What some may refuse, or what does no good.
+    pub doubts: Vec<String>,
+    /// Places among the others of those that were looked at.
+    places: Vec<usize>,
+}
+
+/// Extensions that clients know when they are critical: what `openssl verify` of 3.0 knows, but for proxy certificates.
+const KNOWN: [ObjectIdentifier; 13] = [
+    ObjectIdentifier::new_unwrap("2.5.29.14"),             // subjectKeyIdentifier
+    ObjectIdentifier::new_unwrap("2.5.29.15"),             // keyUsage
+    ObjectIdentifier::new_unwrap("2.5.29.17"),             // subjectAltName
+    ObjectIdentifier::new_unwrap("2.5.29.19"),             // basicConstraints
+    ObjectIdentifier::new_unwrap("2.5.29.30"),             // nameConstraints
+    ObjectIdentifier::new_unwrap("2.5.29.31"),             // cRLDistributionPoints
+    ObjectIdentifier::new_unwrap("2.5.29.32"),             // certificatePolicies
+    ObjectIdentifier::new_unwrap("2.5.29.33"),             // policyMappings
+    ObjectIdentifier::new_unwrap("2.5.29.35"),             // authorityKeyIdentifier
+    ObjectIdentifier::new_unwrap("2.5.29.36"),             // policyConstraints
+    ObjectIdentifier::new_unwrap("2.5.29.37"),             // extendedKeyUsage
+    ObjectIdentifier::new_unwrap("2.5.29.54"),             // inhibitAnyPolicy
+    ObjectIdentifier::new_unwrap("2.16.840.1.113730.1.1"), // Netscape's certificate type
+];
+const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+
+impl Path {
+    /// Of `certificate` through `others`, in whatever order they stand, for this extended key usage.
+    pub fn of(certificate: &Certificate, others: &[Certificate], usage: ObjectIdentifier, now: UnixTime) -> Self {
+        let mut path = Self::default();
+        path.error = unknown_critical(certificate).map(|what| {
+            format!("has the critical extension {what}, which clients do not know; have the CA issue it without")
+        });
+        if path.error.is_none() {
+            path.error = path.walk(certificate, others, usage, now).err();
+        }
+        let off = others.iter().enumerate().filter(|(place, _)| !path.places.contains(place));
+        let off: Vec<_> = off.map(|(_, other)| other.subject()).collect();
+        path.doubts.extend(off.into_iter().map(|name| {
+            format!("is followed in its file by «{name}», which is not on the way from it to a root; remove that")
+        }));
+        path
+    }
+
+    /// From issuer to issuer. The error is why no client gets further.
+    fn walk(
+        &mut self,
+        leaf: &Certificate,
+        others: &[Certificate],
+        usage: ObjectIdentifier,
+        now: UnixTime,
+    ) -> Result<(), String> {
+        let mut below = vec![leaf];
+        while let Some(lowest) = below.last().copied()
+            && !is_self_issued(lowest)
+        {
+            // Of several of one name, such as a CA's old and new certificate, one that is fit is enough.
+            let mut unfit = None;
+            let mut fit = None;
+            for (place, other) in others.iter().enumerate() {
+                if fit.is_some() || self.places.contains(&place) || !is_named_as_issuer(lowest, other) {
+                    continue;
+                }
+                self.places.push(place);
+                match check_issuer(other, &below, usage, now) {
+                    Ok(doubts) => fit = Some((other, doubts)),
+                    Err(problem) => unfit = unfit.or(Some((other, problem))),
+                }
+            }
+            let told = |other: &Certificate, problem: &str| {
+                let what = if is_self_issued(other) { "the root " } else { "" };
+                format!("is followed in its file by {what}«{}», {problem}", other.subject())
+            };
+            match (fit, unfit) {
+                (Some((other, doubts)), unfit) => {
+                    // Clients that look no further, openssl among them, take the first that is valid now.
+                    let first =
+                        unfit.filter(|(other, _)| is_valid(other, now)).map(|(other, problem)| told(other, &problem));
+                    self.doubts.extend(first.into_iter().chain(doubts));
+                    below.push(other);
+                }
+                // Clients trust a root of their own, perhaps another of this name.
+                (None, Some((other, problem))) if is_self_issued(other) => {
+                    self.doubts.push(told(other, &problem));
+                    break;
+                }
+                (None, Some((other, problem))) => return Err(told(other, &problem)),
+                // The rest of the way is the clients'.
+                (None, None) => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_self_issued(certificate: &Certificate) -> bool {
+    certificate.issuer_der() == certificate.subject_der()
+}
+
+fn is_valid(certificate: &Certificate, now: UnixTime) -> bool {
+    certificate.not_before() <= now && now <= certificate.not_after()
+}
+
+/// Whether `other` has the name, and the key identifier if there is one, of the issuer that a certificate names.
+fn is_named_as_issuer(certificate: &Certificate, other: &Certificate) -> bool {
+    if certificate.issuer_der() != other.subject_der() {
+        return false;
+    }
+    let authority = certificate.tbs().get::<AuthorityKeyIdentifier>().ok().flatten().map(|(_, authority)| authority);
+    let wanted = authority.and_then(|authority| authority.key_identifier);
+    let own = other.tbs().get::<SubjectKeyIdentifier>().ok().flatten().map(|(_, own)| own.0);
+    wanted.is_none_or(|wanted| own.is_none_or(|own| own == wanted))
+}
+
+/// Whether a certificate may stand above the others, the last of which it is to have issued: what some clients may mind,
+/// or why all do. The texts complete "«name», …".
+fn check_issuer(
+    issuer: &Certificate,
+    below: &[&Certificate],
+    usage: ObjectIdentifier,
+    now: UnixTime,
+) -> Result<Vec<String>, String> {
+    let mut doubts = Vec::new();
+    let name = issuer.subject();
+    if let Some(lowest) = below.last() {
+        match lowest.verify_issued_by(issuer) {
+            Ok(()) => {}
+            Err(VerifyError::Signature) if can_verify(issuer) => {
+                return Err(format!(
+                    "whose key did not sign «{}»; put the certificate of the CA that issued it in its place",
+                    lowest.subject()
+                ));
+            }
+            Err(error) => doubts.push(format!(
+                "is followed in its file by «{name}»; whether that issued «{}» could not be checked here: it {error}",
+                lowest.subject()
+            )),
+        }
+    }
+    let tbs = issuer.tbs();
+    let constraints = tbs
+        .get::<BasicConstraints>()
+        .map_err(|error| format!("whose basicConstraints are unreadable ({error}); clients refuse it"))?;
+    let key_usage =
+        tbs.get::<KeyUsage>().map_err(|error| format!("whose keyUsage is unreadable ({error}); clients refuse it"))?;
+    let signs = key_usage.as_ref().map(|(_, usage)| usage.key_cert_sign());
+    match &constraints {
+        Some((_, constraints)) if constraints.ca => {}
+        Some(_) => return Err("which is no CA (basicConstraints), so that clients refuse what it issued".into()),
+        // Of version 1, or with a keyUsage that says so, some take it.
+        None if signs == Some(true) || tbs.extensions.is_none() && is_self_issued(issuer) => {
+            doubts.push(format!(
+                "is followed in its file by «{name}», which has no basicConstraints; some clients take it for no CA"
+            ));
+        }
+        None => return Err("which is no CA (it has no basicConstraints), so that clients refuse what it issued".into()),
+    }
+    if signs == Some(false) {
+        return Err("whose keyUsage has no keyCertSign, so that clients refuse what it issued".into());
+    }
+    if !is_valid(issuer, now) {
+        let (not_before, not_after) = (issuer.not_before(), issuer.not_after());
+        return Err(format!("which is valid from {not_before} until {not_after} and not now; renew it"));
+    }
+    // Those between it and the first, but for a CA's own certificates of other keys (RFC 5280 section 6.1.4).
+    let between = below.iter().skip(1).filter(|certificate| !is_self_issued(certificate)).count();
+    let allowed = constraints.and_then(|(_, constraints)| constraints.path_len_constraint);
+    if let Some(allowed) = allowed.filter(|allowed| usize::from(*allowed) < between) {
+        return Err(format!("which allows {allowed} CAs below it (pathlen), and there are {between}"));
+    }
+    if let Some(what) = unknown_critical(issuer) {
+        return Err(format!("which has the critical extension {what} that clients do not know"));
+    }
+    match tbs.get::<NameConstraints>() {
+        Ok(None) => {}
+        Ok(Some((_, constraints))) => {
+            for (place, certificate) in
+                below.iter().enumerate().filter(|(place, certificate)| *place == 0 || !is_self_issued(certificate))
+            {
+                names::check(&constraints, certificate.tbs(), place == 0).map_err(|problem| {
+                    format!("whose nameConstraints do not allow «{}»: {problem}", certificate.subject())
+                })?;
+            }
+        }
+        Err(error) => return Err(format!("whose nameConstraints are unreadable ({error}); clients refuse it")),
+    }
+    if let Ok(Some((_, usages))) = tbs.get::<ExtendedKeyUsage>()
+        && !usages.0.iter().any(|own| [usage, ANY_USAGE].contains(own))
+    {
+        doubts.push(format!("is followed in its file by «{name}», whose extendedKeyUsage has not that of this certificate; some clients, Windows among them, refuse that"));
+    }
+    Ok(doubts)
+}
+
+/// Whether a signature that does not verify here is wrong: RSA keys under 2048 bits are not used here at all.
+fn can_verify(issuer: &Certificate) -> bool {
+    const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+    let is_rsa = issuer.tbs().subject_public_key_info.algorithm.oid == RSA;
+    // The modulus with two headers and an exponent.
+    !is_rsa || (256 + 9..1024 + 32).contains(&issuer.public_key_octets().len())
+}
+
+/// A critical extension that clients do not know.
+fn unknown_critical(certificate: &Certificate) -> Option<ObjectIdentifier> {
+    let extensions = certificate.tbs().extensions.as_deref().unwrap_or_default();
+    extensions
+        .iter()
+        .find(|extension| extension.critical && !KNOWN.contains(&extension.extn_id))
+        .map(|extension| extension.extn_id)
+}
