@@ -264,7 +264,7 @@ impl Authority {
     /// Why it cannot give tokens now, for operators.
     pub fn problem(&self, now: UnixTime) -> Option<String> {
         if let Err(problem) = self.clock.now() {
-            return Some(format!("the clock is not trusted: {problem}"));
+            return Some(format!("the clock is not trusted: {}", self.clock.explain(problem)));
         }
         if let Some(left) = self.left_to_wait() {
             return Some(format!(

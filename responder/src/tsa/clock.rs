@@ -14,6 +14,7 @@
 
 mod board;
 mod chrony;
+mod daemon;
 mod history;
 mod judge;
 mod keeper;
@@ -146,28 +147,29 @@ impl NotTrusted {
     }
 }
 
-/// For operators: what is wrong, and where to look.
+/// For operators: what is wrong. What helps depends on who keeps the clock: see [`Clock::explain`].
 impl fmt::Display for NotTrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unread => "the clock's source has not been asked yet",
             Self::Silent => "the clock's source does not answer",
-            Self::Unsynchronised => "the clock is not synchronised; see `chronyc tracking` or `timedatectl`",
-            Self::Inaccurate => {
-                "the clock may be wrong by more than the accuracy that is promised; see `chronyc tracking`"
-            }
-            Self::Stepped => {
-                "the clock was set; it is trusted again once its source has measured it (`chronyc 'burst 4/4'` has chronyd \
-                 do that at once)"
-            }
+            Self::Unsynchronised => "the clock is not synchronised",
+            Self::Inaccurate => "the clock may be wrong by more than the accuracy that is promised",
+            Self::Stepped => "the clock was set; it is trusted again once its source has measured it",
             Self::Unmeasured => {
                 "the clock's source has not measured it since this service watches it, and it may have been set before; it \
-                 is trusted from the next measurement on (`chronyc 'burst 4/4'` has chronyd do that at once)"
+                 is trusted from the next measurement on"
             }
             Self::Leap => "a leap second is near",
             Self::Behind => "the clock was set back behind times that have been told",
         })
     }
+}
+
+/// What is wrong, and the way out for the time daemon that is at hand.
+fn explained(source: ClockSource, reason: NotTrusted, accuracy: Duration) -> String {
+    let daemon = daemon::Daemon::seen(std::path::Path::new("/"));
+    format!("{reason}{}", daemon.way_out(source, reason, accuracy))
 }
 
 impl std::error::Error for NotTrusted {}
@@ -276,6 +278,11 @@ impl Clock {
     #[inline]
     fn at(&self, now: Moment) -> Result<Reading, NotTrusted> {
         self.board.read()?.read(now, |time| self.monotone.raise(time))
+    }
+
+    /// For operators: what is wrong, and the way out.
+    pub fn explain(&self, reason: NotTrusted) -> String {
+        explained(self.source, reason, self.policy.accuracy)
     }
 
     /// What it promises.

@@ -234,7 +234,8 @@ fn a_chain_of_others_is_refused_or_warned_of() {
     let leaf = world.issue(&between, "/CN=tsa", LEAF, &[]);
     let plain = world.issue(&between, "/CN=tsa", &without_identifier, &[]);
     let by_root = world.issue(&root, "/CN=tsa", LEAF, &[]);
-    let (other, foreign) = (World::new(), World::new().root());
+    let (other, another) = (World::new(), Ca::new("Another root"));
+    let foreign = Issued { certificate: another.certificate(), key: another.key() };
     let mut cases = vec![
         // Of two of one name openssl takes the first that is valid now, whatever it signed; others look further.
         ("two of one name", &plain, vec![&same_name, &between], Doubted("did not sign")),

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use super::{
     Clock, ClockSource, Clocks, Discipline, Heard, History, Lease, Moment, NotTrusted, SharedHistory, chrony::Chrony,
-    judge, kernel, unanswered,
+    explained, judge, kernel, unanswered,
 };
 use crate::limits;
 
@@ -269,6 +269,7 @@ impl Transition {
         match self.to {
             Ok(()) => info!(%source, ?accuracy, from, offset_us, uncertainty_us, "the clock is trusted: time is told"),
             Err(why) => {
+                let why = explained(*source, why, *accuracy);
                 warn!(%source, ?accuracy, from, to, offset_us, uncertainty_us, problem, "time is not told: {why}");
             }
         }
