@@ -39,7 +39,7 @@ use responder::{
         wish::Wish,
     },
     site::{Issuer, Site},
-    tsa::{clock::ClockSource, clocks::Clocks, promised::Promised},
+    tsa::{clock::ClockSource, clocks::Clocks},
 };
 
 /// Random numbers of a fixed seed (splitmix64): the same keys in each run.
@@ -96,8 +96,8 @@ impl World {
         let config = Config::read(&demo.config_path, UnixTime::now()).unwrap();
         let mut engine = Engine::open(&config.common).unwrap();
         engine.read_all(|_, _, _| ()).unwrap();
-        let promised = Promised::open(&config.common.state_dir);
-        let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, promised, Arc::new(|_| ()));
+        let state_dir = &config.common.state_dir;
+        let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, state_dir, Arc::new(|_| ()));
         let site = Site::new(&config.common, &engine.states(), &clocks, 1, None).unwrap();
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();

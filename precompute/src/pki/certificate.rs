@@ -34,6 +34,8 @@ pub enum TimeStampingKeyUsage {
     Signs,
     /// nonRepudiation alone.
     VouchesAlone,
+    /// It is not encoded as it should be, and some clients read it all the same.
+    Unreadable,
 }
 
 /// Octets that are no certificate.
@@ -165,7 +167,7 @@ impl Certificate {
         let usage = match self.parsed.tbs_certificate.get::<KeyUsage>() {
             Ok(None) => return Ok(TimeStampingKeyUsage::Signs),
             Ok(Some((_, usage))) => usage,
-            Err(error) => return Err(format!("has a keyUsage that is unreadable ({error})")),
+            Err(_) => return Ok(TimeStampingKeyUsage::Unreadable),
         };
         let (signs, vouches) = (usage.digital_signature(), usage.non_repudiation());
         let others = [

@@ -7,7 +7,8 @@
 
 use der::asn1::ObjectIdentifier;
 use x509_cert::ext::pkix::{
-    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectKeyIdentifier,
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, NameConstraints, SubjectAltName,
+    SubjectKeyIdentifier,
 };
 
 use super::{Certificate, UnixTime, VerifyError};
@@ -46,10 +47,10 @@ const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 impl Path {
     /// Of `certificate` through `others`, in whatever order they stand, for this extended key usage.
     pub fn of(certificate: &Certificate, others: &[Certificate], usage: ObjectIdentifier, now: UnixTime) -> Self {
-        let mut path = Self::default();
-        path.error = unknown_critical(certificate).map(|what| {
+        let unknown = unknown_critical(certificate).map(|what| {
             format!("has the critical extension {what}, which clients do not know; have the CA issue it without")
         });
+        let mut path = Self { error: unknown, ..Self::default() };
         if path.error.is_none() {
             path.error = path.walk(certificate, others, usage, now).err();
         }
@@ -132,83 +133,108 @@ fn is_named_as_issuer(certificate: &Certificate, other: &Certificate) -> bool {
 }
 
 /// Whether a certificate may stand above the others, the last of which it is to have issued: what some clients may mind,
-/// or why all do. The texts complete "«name», …".
+/// or why all do. The texts of the latter complete "«name», …".
 fn check_issuer(
     issuer: &Certificate,
     below: &[&Certificate],
     usage: ObjectIdentifier,
     now: UnixTime,
 ) -> Result<Vec<String>, String> {
-    let mut doubts = Vec::new();
-    let name = issuer.subject();
-    if let Some(lowest) = below.last() {
-        match lowest.verify_issued_by(issuer) {
-            Ok(()) => {}
-            Err(VerifyError::Signature) if can_verify(issuer) => {
-                return Err(format!(
-                    "whose key did not sign «{}»; put the certificate of the CA that issued it in its place",
-                    lowest.subject()
-                ));
-            }
-            Err(error) => doubts.push(format!(
-                "is followed in its file by «{name}»; whether that issued «{}» could not be checked here: it {error}",
-                lowest.subject()
-            )),
-        }
-    }
-    let tbs = issuer.tbs();
-    let constraints = tbs
-        .get::<BasicConstraints>()
-        .map_err(|error| format!("whose basicConstraints are unreadable ({error}); clients refuse it"))?;
-    let key_usage =
-        tbs.get::<KeyUsage>().map_err(|error| format!("whose keyUsage is unreadable ({error}); clients refuse it"))?;
-    let signs = key_usage.as_ref().map(|(_, usage)| usage.key_cert_sign());
-    match &constraints {
-        Some((_, constraints)) if constraints.ca => {}
-        Some(_) => return Err("which is no CA (basicConstraints), so that clients refuse what it issued".into()),
-        // Of version 1, or with a keyUsage that says so, some take it.
-        None if signs == Some(true) || tbs.extensions.is_none() && is_self_issued(issuer) => {
-            doubts.push(format!(
-                "is followed in its file by «{name}», which has no basicConstraints; some clients take it for no CA"
-            ));
-        }
-        None => return Err("which is no CA (it has no basicConstraints), so that clients refuse what it issued".into()),
-    }
-    if signs == Some(false) {
-        return Err("whose keyUsage has no keyCertSign, so that clients refuse what it issued".into());
-    }
+    let mut minded = Vec::new();
+    minded.extend(below.last().map(|lowest| check_signature(lowest, issuer)).transpose()?.flatten());
+    check_ca(issuer, below, &mut minded)?;
     if !is_valid(issuer, now) {
         let (not_before, not_after) = (issuer.not_before(), issuer.not_after());
         return Err(format!("which is valid from {not_before} until {not_after} and not now; renew it"));
     }
-    // Those between it and the first, but for a CA's own certificates of other keys (RFC 5280 section 6.1.4).
-    let between = below.iter().skip(1).filter(|certificate| !is_self_issued(certificate)).count();
-    let allowed = constraints.and_then(|(_, constraints)| constraints.path_len_constraint);
-    if let Some(allowed) = allowed.filter(|allowed| usize::from(*allowed) < between) {
-        return Err(format!("which allows {allowed} CAs below it (pathlen), and there are {between}"));
-    }
     if let Some(what) = unknown_critical(issuer) {
         return Err(format!("which has the critical extension {what} that clients do not know"));
     }
-    match tbs.get::<NameConstraints>() {
-        Ok(None) => {}
-        Ok(Some((_, constraints))) => {
-            for (place, certificate) in
-                below.iter().enumerate().filter(|(place, certificate)| *place == 0 || !is_self_issued(certificate))
-            {
-                names::check(&constraints, certificate.tbs(), place == 0).map_err(|problem| {
-                    format!("whose nameConstraints do not allow «{}»: {problem}", certificate.subject())
-                })?;
-            }
-        }
-        Err(error) => return Err(format!("whose nameConstraints are unreadable ({error}); clients refuse it")),
-    }
-    if let Ok(Some((_, usages))) = tbs.get::<ExtendedKeyUsage>()
+    check_names(issuer, below, &mut minded)?;
+    if let Ok(Some((_, usages))) = issuer.tbs().get::<ExtendedKeyUsage>()
         && !usages.0.iter().any(|own| [usage, ANY_USAGE].contains(own))
     {
-        doubts.push(format!("is followed in its file by «{name}», whose extendedKeyUsage has not that of this certificate; some clients, Windows among them, refuse that"));
+        minded.push(
+            "whose extendedKeyUsage has not that of this certificate; some clients, Windows among them, refuse that"
+                .into(),
+        );
     }
-    Ok(doubts)
+    let name = issuer.subject();
+    Ok(minded.into_iter().map(|minded| format!("is followed in its file by «{name}», {minded}")).collect())
+}
+
+/// That the key signed it; what could not be told.
+fn check_signature(certificate: &Certificate, issuer: &Certificate) -> Result<Option<String>, String> {
+    let name = certificate.subject();
+    match certificate.verify_issued_by(issuer) {
+        Ok(()) => Ok(None),
+        Err(VerifyError::Signature) if can_verify(issuer) => {
+            Err(format!("whose key did not sign «{name}»; put the certificate of the CA that issued it in its place"))
+        }
+        Err(error) => Ok(Some(format!("and whether that issued «{name}» could not be checked here: it {error}"))),
+    }
+}
+
+/// What cannot be read here may be read by others.
+fn unreadable(what: &str, error: impl std::fmt::Display) -> String {
+    format!("whose {what} could not be read here ({error}); clients may refuse it")
+}
+
+/// That it is a CA, and one that allows as many below it.
+fn check_ca(issuer: &Certificate, below: &[&Certificate], minded: &mut Vec<String>) -> Result<(), String> {
+    let tbs = issuer.tbs();
+    let signs = match tbs.get::<KeyUsage>() {
+        Ok(usage) => usage.map(|(_, usage)| usage.key_cert_sign()),
+        Err(error) => {
+            minded.push(unreadable("keyUsage", error));
+            None
+        }
+    };
+    let constraints = tbs.get::<BasicConstraints>();
+    match &constraints {
+        Err(error) => minded.push(unreadable("basicConstraints", error)),
+        Ok(Some((_, constraints))) if constraints.ca => {}
+        Ok(Some(_)) => return Err("which is no CA (basicConstraints), so that clients refuse what it issued".into()),
+        // Of version 1, or with a keyUsage that says so, some take it.
+        Ok(None) if signs == Some(true) || tbs.extensions.is_none() && is_self_issued(issuer) => {
+            minded.push("which has no basicConstraints; some clients take it for no CA".into());
+        }
+        Ok(None) => {
+            return Err("which is no CA (it has no basicConstraints), so that clients refuse what it issued".into());
+        }
+    }
+    if signs == Some(false) {
+        return Err("whose keyUsage has no keyCertSign, so that clients refuse what it issued".into());
+    }
+    // Those between it and the first, but for a CA's own certificates of other keys (RFC 5280 section 6.1.4).
+    let between = below.iter().skip(1).filter(|certificate| !is_self_issued(certificate)).count();
+    let allowed = constraints.ok().flatten().and_then(|(_, constraints)| constraints.path_len_constraint);
+    match allowed.filter(|allowed| usize::from(*allowed) < between) {
+        Some(allowed) => Err(format!("which allows {allowed} CAs below it (pathlen), and there are {between}")),
+        None => Ok(()),
+    }
+}
+
+/// That it may issue to those below it.
+fn check_names(issuer: &Certificate, below: &[&Certificate], minded: &mut Vec<String>) -> Result<(), String> {
+    let constraints = match issuer.tbs().get::<NameConstraints>() {
+        Ok(None) => return Ok(()),
+        Ok(Some((_, constraints))) => constraints,
+        Err(error) => {
+            minded.push(unreadable("nameConstraints", error));
+            return Ok(());
+        }
+    };
+    for (place, certificate) in below.iter().enumerate().filter(|(place, other)| *place == 0 || !is_self_issued(other))
+    {
+        let (tbs, name) = (certificate.tbs(), certificate.subject());
+        names::check(&constraints, tbs, place == 0)
+            .map_err(|problem| format!("whose nameConstraints do not allow «{name}»: {problem}"))?;
+        if let Err(error) = tbs.get::<SubjectAltName>() {
+            minded.push(format!("which has nameConstraints, and the subjectAltName of «{name}» could not be read here ({error}); clients may refuse it"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether a signature that does not verify here is wrong: RSA keys under 2048 bits are not used here at all.

@@ -108,11 +108,18 @@ impl TsaSigner {
         for doubt in path.doubts {
             warn!(signer = name, "the time-stamping certificate {doubt}");
         }
-        if key_usage == TimeStampingKeyUsage::VouchesAlone {
+        let minded = match key_usage {
+            TimeStampingKeyUsage::Signs => None,
+            TimeStampingKeyUsage::VouchesAlone => {
+                Some("of nonRepudiation alone, and some clients want digitalSignature")
+            }
+            TimeStampingKeyUsage::Unreadable => Some("that is unreadable, and clients may refuse it"),
+        };
+        if let Some(minded) = minded {
             warn!(
                 signer = name,
-                "the time-stamping certificate has a keyUsage of nonRepudiation alone, and some clients, Java among them, want \
-                 digitalSignature; have the CA issue it with `keyUsage = critical, digitalSignature`"
+                "the time-stamping certificate has a keyUsage {minded}; have the CA issue it with `keyUsage = critical, \
+                 digitalSignature`"
             );
         }
         if not_after.since(now) < EXPIRES_SOON {

@@ -197,6 +197,13 @@ fn a_chain_is_refused_that_openssl_refuses() {
             &named,
             Refused("the mailbox"),
         ),
+        (
+            "that permits what is not understood here",
+            constrained("permitted;RID:1.2.3"),
+            &[],
+            "extendedKeyUsage = critical, timeStamping\nsubjectAltName = RID:1.2.3\n",
+            Doubted("nameConstraints could not be read here"),
+        ),
         ("that permits its address", constrained("permitted;IP:192.0.2.0/255.255.255.0"), &[], &named, Taken),
         (
             "that excludes its address",

@@ -283,7 +283,7 @@ fn the_time_is_that_between_question_and_answer_cut_off_by_policy() {
             let (time, after) = (info.micros(), now_micros());
             // Where the last digit would be 0 the time one unit before is told.
             let cut_off = before - before % micros;
-            let earliest = if length > 15 && cut_off % (10 * micros) == 0 { cut_off - micros } else { cut_off };
+            let earliest = if length > 15 && cut_off.is_multiple_of(10 * micros) { cut_off - micros } else { cut_off };
             assert!(earliest <= time && time <= after, "{unit}: {before} {time} {after}");
             assert!(time % micros == 0 && time >= last, "{unit}: {time} behind {last}");
             assert_eq!(info.gen_time.len(), length, "{unit}: all digits are there, {}", info.gen_time);

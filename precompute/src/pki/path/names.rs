@@ -29,7 +29,14 @@ enum Subject {
 pub(super) fn check(constraints: &NameConstraints, tbs: &TbsCertificate, is_leaf: bool) -> Result<(), String> {
     let permitted = constraints.permitted_subtrees.as_deref().unwrap_or_default();
     let excluded = constraints.excluded_subtrees.as_deref().unwrap_or_default();
+    if permitted.iter().chain(excluded).any(|subtree| subtree.minimum != 0 || subtree.maximum.is_some()) {
+        return Err("they have a minimum or maximum, which no client understands".into());
+    }
     for name in subjects(tbs, is_leaf) {
+        let mut all = permitted.iter().chain(excluded);
+        if matches!(name, Subject::Other(_)) && all.any(|subtree| is_of_kind(&subtree.base, &name)) {
+            return Err(format!("{} is of a kind that clients do not understand", shown(&name)));
+        }
         let mut of_its_kind = permitted.iter().filter(|subtree| is_of_kind(&subtree.base, &name)).peekable();
         let is_constrained = of_its_kind.peek().is_some();
         let mut matches = |subtree: &GeneralSubtree| matches(&subtree.base, &name);
@@ -110,8 +117,8 @@ fn matches(base: &GeneralName, name: &Subject) -> bool {
             base.len() == 2 * address.len()
                 && address.iter().zip(mask).zip(net).all(|((a, mask), net)| a & mask == net & mask)
         }
-        // What is not understood is in every subtree of its kind that is excluded, and clients refuse it either way.
-        _ => true,
+        // What is not understood has been refused before.
+        _ => false,
     }
 }
 
