@@ -111,7 +111,7 @@ impl TsaSigner {
         let minded = match key_usage {
             TimeStampingKeyUsage::Signs => None,
             TimeStampingKeyUsage::VouchesAlone => {
-                Some("of nonRepudiation alone, and some clients want digitalSignature")
+                Some("of nonRepudiation alone, and some clients, Java among them, want digitalSignature")
             }
             TimeStampingKeyUsage::Unreadable => Some("that is unreadable, and clients may refuse it"),
         };
