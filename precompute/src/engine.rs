@@ -127,6 +127,15 @@ pub struct IssuerState {
     pub changes: Arc<Changes>,
 }
 
+impl IssuerState {
+    /// That of an issuer whose sources were found in order `now`, and list nobody.
+    pub fn in_order(now: UnixTime) -> Self {
+        let state = Self::default();
+        state.health.read(now, &Pass::default());
+        state
+    }
+}
+
 /// What one pass over an issuer's sources did.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Pass {

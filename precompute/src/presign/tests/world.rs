@@ -111,7 +111,7 @@ impl World {
             away: AtomicBool::new(false),
             before: Mutex::default(),
         };
-        let state = IssuerState::default();
+        let state = IssuerState::in_order(UnixTime::now());
         let world = Self { dir: tempfile::tempdir().unwrap(), ca, certificate, key, state, watched: Arc::new(watched) };
         (0..count).for_each(|number| set(&world.state, number, Status::Good));
         world

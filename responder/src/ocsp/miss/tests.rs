@@ -98,7 +98,7 @@ impl World {
             "CA",
             Policy::DEFAULT,
             &ca,
-            IssuerState::default(),
+            IssuerState::in_order(UnixTime::now()),
             Signers::new(vec![Arc::new(signer)]).unwrap(),
             1,
         );
