@@ -37,7 +37,7 @@ use tracing::warn;
 use self::{
     codec::{decode, decode_mark, encode, encode_mark, key, mark_key, range},
     layout::{
-        COMPLETE, CRL_MARKS, DELTA, FORMAT, ISSUERS, KEY, META, Made, RECORDS, SEALS, TENANTS, Unready, VERIFIED,
+        COMPLETE, CRL_MARKS, DELTA, FORMAT, HOLDS, ISSUERS, KEY, META, Made, RECORDS, SEALS, TENANTS, Unready, VERIFIED,
         damaged, issuer_seal, make_ready,
     },
     overlay::Overlay,
@@ -47,7 +47,7 @@ use crate::{
     limits,
     pki::{Record, Serial, UnixTime},
     records::Change,
-    source::{CrlMark, CrlMarks},
+    source::{CrlMark, CrlMarks, CrlScope},
     state_dir::{
         BOOK, OF_DIRECTORY, StateError,
         damage::{Broken, guarded},
@@ -370,7 +370,8 @@ fn load(
         seal.add(Kind::CrlMark, &mark_key(number, kind), mark.value());
         Ok(Some(decode_mark(mark.value())))
     };
-    let crl_marks = CrlMarks { complete: mark(COMPLETE)?, delta: mark(DELTA)? };
+    let (complete, delta) = (mark(COMPLETE)?, mark(DELTA)?);
+    let crl_marks = CrlMarks { complete, delta, holds: mark(HOLDS)?.map(|mark| CrlScope(mark.digest)) };
     let verified = read.open_table(VERIFIED)?.get(number)?.map(|time| time.value());
     if let Some(time) = verified {
         seal.add(Kind::Verified, &number.to_be_bytes(), &time.to_be_bytes());
@@ -420,9 +421,10 @@ fn write(transaction: &redb::WriteTransaction, batch: &Batch<'_>, version: u64) 
             seal.remove(Kind::Record, &key, before.value());
         }
     }
-    if let Some(CrlMarks { complete, delta }) = batch.crl_marks {
+    if let Some(CrlMarks { complete, delta, holds }) = batch.crl_marks {
         let mut marks = transaction.open_table(CRL_MARKS)?;
-        for (kind, mark) in [(COMPLETE, complete), (DELTA, delta)] {
+        let holds = holds.map(|scope| CrlMark { number: None, this_update: UnixTime(0), digest: scope.0 });
+        for (kind, mark) in [(COMPLETE, complete), (DELTA, delta), (HOLDS, holds)] {
             let sealed_as = mark_key(number, kind);
             let before = match mark {
                 Some(mark) => {

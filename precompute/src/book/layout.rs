@@ -44,6 +44,8 @@ pub(super) const MARK: usize = 1 + 20 + 8 + 32;
 pub(super) const COMPLETE: u8 = 0;
 /// See [`COMPLETE`].
 pub(super) const DELTA: u8 = 1;
+/// No CRL: the digest is the scope under which CRLs have listed all who are on hold.
+pub(super) const HOLDS: u8 = 2;
 
 /// The layout of this file; a later one is refused rather than misread.
 pub(super) const FORMAT: u64 = 2;

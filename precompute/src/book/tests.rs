@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     pki::{Reason, Status},
-    source::CrlNumber,
+    source::{CrlNumber, CrlScope},
 };
 
 fn serial(number: u8) -> Serial {
@@ -43,7 +43,7 @@ impl Book {
 fn marks() -> CrlMarks {
     let number = Some(CrlNumber::from_padded([9; 20]));
     let mark = |number| Some(CrlMark { number, this_update: UnixTime(7), digest: [3; 32] });
-    CrlMarks { complete: mark(number), delta: mark(None) }
+    CrlMarks { complete: mark(number), delta: mark(None), holds: Some(CrlScope([7; 32])) }
 }
 
 #[test]
