@@ -9,6 +9,12 @@ pub const CERTIFICATE_FILE_OCTETS_MAX: u64 = 1 << 20;
 /// Octets of a key file: RSA-4096 as PKCS#8 PEM is 3.3 KiB.
 pub const KEY_FILE_OCTETS_MAX: u64 = 64 << 10;
 
+/// Bits of an RSA key whose signatures count: below it is within reach of those who would forge one (NIST SP 800-131A),
+/// above it one verification takes milliseconds. Those of aws-lc-rs.
+pub const RSA_BITS: std::ops::RangeInclusive<u64> = 2048..=8192;
+/// Bits of its public exponent, as in aws-lc-rs: 65537 has 17, and a long one would make each verification slow.
+pub const RSA_EXPONENT_BITS_MAX: u64 = 33;
+
 /// Octets of the configuration file: 500 tenants of 2 KiB each, and as much again for comments, squared up.
 pub const CONFIG_FILE_OCTETS_MAX: u64 = 4 << 20;
 

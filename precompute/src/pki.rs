@@ -7,21 +7,29 @@
 
 mod certificate;
 pub mod encode;
+mod excerpt;
 mod file;
+mod name;
+pub(crate) mod pem;
 mod path;
 mod pss;
 mod request;
+mod rsa;
 mod serial;
 mod status;
 mod time;
+pub(crate) mod tlv;
 mod verify;
 
 pub use certificate::{Certificate, CertificateError, TIME_STAMPING, TimeStampingKeyUsage};
+pub(crate) use excerpt::Excerpt;
 pub use file::{FileError, certificates, open_regular, read_bounded, read_opened, read_secret};
+pub(crate) use name::Unlike;
+pub use name::{is_same_general_name, is_same_name};
 pub use path::Path as CertificatePath;
 pub use pss::{PssHash, PssParameters};
 pub use request::{Purpose, Request, RequestError};
 pub use serial::Serial;
 pub use status::{Reason, Record, Status};
-pub use time::UnixTime;
+pub use time::{Instant, UnixTime};
 pub use verify::{Verifier, VerifyError, verify_signed};

@@ -6,10 +6,25 @@
 use std::{fmt, ops::Range};
 
 use aws_lc_rs::digest;
-use der::{Decode as _, Encode as _, Reader as _, SliceReader, asn1::ObjectIdentifier};
-use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
+use der::{
+    Decode as _, DecodeOwned, Encode as _,
+    asn1::{BitString, ObjectIdentifier},
+};
+use x509_cert::{
+    Version,
+    ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName},
+    name::Name,
+    serial_number::SerialNumber,
+    spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned},
+    time::Validity,
+};
 
-use super::{Serial, UnixTime, VerifyError, verify_signed};
+use super::{
+    Instant, Serial, UnixTime, VerifyError, is_same_name,
+    name::Unlike,
+    tlv::{SEQUENCE, Tlvs},
+    verify_signed,
+};
 
 const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9");
 /// id-kp-timeStamping
@@ -25,6 +40,7 @@ pub struct Certificate {
     subject: Range<usize>,
     spki: Range<usize>,
     parsed: x509_cert::Certificate,
+    validity_clamped: bool,
 }
 
 /// What the keyUsage of a certificate for time-stamping allows.
@@ -38,9 +54,9 @@ pub enum TimeStampingKeyUsage {
     Unreadable,
 }
 
-/// Octets that are no certificate.
+/// Octets that are no certificate: what is wrong, and in which field.
 #[derive(Debug)]
-pub struct CertificateError(der::Error);
+pub struct CertificateError(String);
 
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,17 +67,23 @@ impl fmt::Display for CertificateError {
 impl std::error::Error for CertificateError {}
 
 impl Certificate {
-    /// Parses one certificate; trailing octets are refused.
+    /// Parses one certificate; trailing octets are refused. Dates before 1970 are taken as 1970.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
-        let parsed = x509_cert::Certificate::from_der(der).map_err(CertificateError)?;
-        let parts = Parts::find(der).map_err(CertificateError)?;
+        let outline = Outline::find(der).map_err(CertificateError)?;
+        let clamped = outline.clamped(der);
+        let parsed = x509_cert::Certificate::from_der(clamped.as_deref().unwrap_or(der));
+        let parsed = parsed.map_err(|error| {
+            let place = outline.fault(clamped.as_deref().unwrap_or(der)).unwrap_or("Certificate");
+            CertificateError(format!("{} in {place}", error.kind()))
+        })?;
         Ok(Self {
             der: der.to_vec(),
-            tbs: parts.tbs,
-            issuer: parts.issuer,
-            subject: parts.subject,
-            spki: parts.spki,
+            tbs: outline.tbs,
+            issuer: outline.issuer,
+            subject: outline.subject,
+            spki: outline.spki,
             parsed,
+            validity_clamped: clamped.is_some(),
         })
     }
 
@@ -119,6 +141,30 @@ impl Certificate {
     /// End of validity.
     pub fn not_after(&self) -> UnixTime {
         self.parsed.tbs_certificate.validity.not_after.into()
+    }
+
+    /// Whether a date of its validity is before 1970, and was taken as 1970.
+    pub fn is_validity_clamped(&self) -> bool {
+        self.validity_clamped
+    }
+
+    /// Version 1, which knows no extensions: nothing in it says whether it is a CA's.
+    pub fn is_version_1(&self) -> bool {
+        self.parsed.tbs_certificate.version == Version::V1
+    }
+
+    /// It has a basicConstraints at all.
+    pub fn has_basic_constraints(&self) -> bool {
+        !matches!(self.parsed.tbs_certificate.get::<BasicConstraints>(), Ok(None))
+    }
+
+    /// RFC 5280 section 6.3.3 (f): a keyUsage, where there is one, must allow it.
+    pub fn may_sign_crls(&self) -> bool {
+        match self.parsed.tbs_certificate.get::<KeyUsage>() {
+            Ok(None) => true,
+            Ok(Some((_, usage))) => usage.crl_sign(),
+            Err(_) => false,
+        }
     }
 
     /// basicConstraints says that this is a CA.
@@ -209,8 +255,9 @@ impl Certificate {
     /// Checks that `issuer` is named as this certificate's issuer and that its key signed it.
     /// Says nothing of validity periods.
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), VerifyError> {
-        if self.issuer_der() != issuer.subject_der() {
-            return Err(VerifyError::Issuer { names: self.issuer(), is: issuer.subject() });
+        if !is_same_name(self.issuer_der(), issuer.subject_der()) {
+            let unlike = Unlike { names: self.issuer_der(), is: issuer.subject_der() };
+            return Err(VerifyError::Issuer(unlike.to_string()));
         }
         let signature = self.parsed.signature.raw_bytes();
         verify_signed(issuer.spki_der(), &self.parsed.signature_algorithm, &self.der[self.tbs.clone()], signature)
@@ -218,11 +265,12 @@ impl Certificate {
 
     /// Whether both are of one name and key, such as a CA's old certificate and its renewed one.
     pub fn is_same_entity(&self, other: &Self) -> bool {
-        self.subject_der() == other.subject_der() && self.spki_der() == other.spki_der()
+        is_same_name(self.subject_der(), other.subject_der()) && self.spki_der() == other.spki_der()
     }
 
     /// What identifies the CA behind this certificate wherever it is kept: SHA-256 over subject
-    /// and key. A renewed CA certificate with the same name and key is the same issuer.
+    /// and key. A renewed CA certificate with the same name and key is the same issuer. Over the bytes as they stand, since
+    /// that is what CertIDs hash: one name written in two ways is two issuers here.
     pub fn issuer_fingerprint(&self) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(self.subject_der());
@@ -239,36 +287,83 @@ impl fmt::Debug for Certificate {
     }
 }
 
-struct Parts {
+/// Certificate of RFC 5280 section 4.1: where its fields lie.
+struct Outline {
     tbs: Range<usize>,
     issuer: Range<usize>,
     subject: Range<usize>,
     spki: Range<usize>,
+    /// Dates of the validity that are before 1970: their content.
+    early: Vec<Range<usize>>,
+    /// Where each field lies, what it is called, and whether it is one.
+    fields: Vec<(Range<usize>, &'static str, fn(&[u8]) -> bool)>,
 }
 
-impl Parts {
-    /// Walks the outline of RFC 5280 section 4.1 and notes where the wanted fields lie in `der`.
-    fn find(der: &[u8]) -> der::Result<Self> {
+impl Outline {
+    fn find(der: &[u8]) -> Result<Self, String> {
         let at = |slice: &[u8]| {
-            let start = slice.as_ptr() as usize - der.as_ptr() as usize;
+            let start = (slice.as_ptr() as usize).saturating_sub(der.as_ptr() as usize);
             start..start + slice.len()
         };
-        let mut outer = SliceReader::new(der)?;
-        let header = der::Header::decode(&mut outer)?;
-        let content = outer.read_slice(header.length)?;
-        let tbs = SliceReader::new(content)?.tlv_bytes()?;
-
-        let mut fields = SliceReader::new(tbs)?;
-        der::Header::decode(&mut fields)?;
-        if fields.peek_byte() == Some(0xa0) {
-            fields.tlv_bytes()?; // version
+        let mut parts = Tlvs::inside(der, SEQUENCE, "Certificate")?;
+        let tbs = parts.any("tbsCertificate")?.whole;
+        let mut fields = Tlvs::inside(tbs, SEQUENCE, "tbsCertificate")?;
+        let mut found: Vec<(Range<usize>, &'static str, fn(&[u8]) -> bool)> = Vec::new();
+        let mut field = |fields: &mut Tlvs<'_>, name: &'static str, is_sound: fn(&[u8]) -> bool| {
+            let whole = at(fields.any(name)?.whole);
+            found.push((whole.clone(), name, is_sound));
+            Ok::<_, String>(whole)
+        };
+        if fields.peek() == Some(0xa0) {
+            field(&mut fields, "tbsCertificate.version", |_| true)?;
         }
-        fields.tlv_bytes()?; // serialNumber
-        fields.tlv_bytes()?; // signature
-        let issuer = fields.tlv_bytes()?;
-        fields.tlv_bytes()?; // validity
-        let subject = fields.tlv_bytes()?;
-        let spki = fields.tlv_bytes()?;
-        Ok(Self { tbs: at(tbs), issuer: at(issuer), subject: at(subject), spki: at(spki) })
+        field(&mut fields, "tbsCertificate.serialNumber", is::<SerialNumber>)?;
+        field(&mut fields, "tbsCertificate.signature", is::<AlgorithmIdentifierOwned>)?;
+        let issuer = field(&mut fields, "tbsCertificate.issuer", is::<Name>)?;
+        let mut ahead = fields;
+        let mut validity = Tlvs::new(ahead.read(SEQUENCE, "validity")?);
+        let mut early = Vec::new();
+        for name in ["validity.notBefore", "validity.notAfter"] {
+            let mut ahead = validity;
+            let time = validity.any(name)?.content;
+            // What is none is told by the parser.
+            if ahead.time(name) == Ok(Instant::Before1970) {
+                early.push(at(time));
+            }
+        }
+        field(&mut fields, "tbsCertificate.validity", is::<Validity>)?;
+        let subject = field(&mut fields, "tbsCertificate.subject", is::<Name>)?;
+        let spki = field(&mut fields, "tbsCertificate.subjectPublicKeyInfo", is::<SubjectPublicKeyInfoOwned>)?;
+        while !fields.is_empty() {
+            field(&mut fields, "tbsCertificate.extensions", |_| false)?;
+        }
+        field(&mut parts, "signatureAlgorithm", is::<AlgorithmIdentifierOwned>)?;
+        field(&mut parts, "signatureValue", is::<BitString>)?;
+        parts.finish("Certificate")?;
+        Ok(Self { tbs: at(tbs), issuer, subject, spki, early, fields: found })
+    }
+
+    /// The certificate with dates that can be held, if it has others.
+    fn clamped(&self, der: &[u8]) -> Option<Vec<u8>> {
+        const GENERALIZED_1970: &[u8; 15] = b"19700101000000Z";
+        let mut clamped = (!self.early.is_empty()).then(|| der.to_vec())?;
+        for date in &self.early {
+            // A UTCTime is the same without the century.
+            clamped[date.clone()].copy_from_slice(&GENERALIZED_1970[GENERALIZED_1970.len() - date.len()..]);
+        }
+        Some(clamped)
+    }
+
+    /// The first field that is none, of a certificate that is none.
+    fn fault(&self, der: &[u8]) -> Option<&'static str> {
+        let fault = self.fields.iter().find(|(place, _, is_sound)| !is_sound(&der[place.clone()]))?;
+        Some(fault.1)
     }
 }
+
+fn is<T: DecodeOwned>(der: &[u8]) -> bool {
+    T::from_der(der).is_ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,10 @@ use std::{
 };
 
 use rustix::fs::OFlags;
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::Certificate;
+use super::{Certificate, pem::Form, tlv::Tlvs};
 use crate::limits;
 
 /// Why a file could not be taken; always names the file.
@@ -100,17 +100,37 @@ pub fn read_secret(path: &Path, what: &str, limit: u64) -> Result<Zeroizing<Vec<
 /// Every certificate of a PEM file in order, or the one of a DER file. At least one.
 pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
     let content = read_bounded(path, limits::CERTIFICATE_FILE_OCTETS_MAX)?;
-    let parse = |der: &[u8]| Certificate::from_der(der).map_err(|error| FileError::new(path, error));
-    if content.first() == Some(&0x30) {
-        return Ok(vec![parse(&content)?]);
+    let parse = |der: &[u8]| {
+        let certificate = Certificate::from_der(der).map_err(|error| FileError::new(path, error))?;
+        if certificate.is_validity_clamped() {
+            warn!(
+                file = %path.display(),
+                subject = certificate.subject(),
+                "a date of the validity is before 1970 (a UTCTime means 1950 to 2049): taken as 1970"
+            );
+        }
+        Ok(certificate)
+    };
+    let pem = match Form::of(&content) {
+        Form::Der => return Ok(vec![parse(&content)?]),
+        Form::Pem(pem) => pem,
+    };
+    let sections = pem.sections(&["CERTIFICATE", "X509 CERTIFICATE", TRUSTED]);
+    let sections = sections.map_err(|damage| FileError::new(path, damage))?;
+    if sections.is_empty() {
+        let told = pem.told();
+        return Err(FileError::new(
+            path,
+            format_args!("holds no certificate: expected PEM (`-----BEGIN CERTIFICATE-----`) or DER; {told}"),
+        ));
     }
-    let mut chain = Vec::new();
-    for section in CertificateDer::pem_slice_iter(&content) {
-        let der = section.map_err(|error| FileError::new(path, format_args!("is no readable PEM file: {error}")))?;
-        chain.push(parse(&der)?);
-    }
-    if chain.is_empty() {
-        return Err(FileError::new(path, "holds no certificate: expected PEM (`-----BEGIN CERTIFICATE-----`) or DER"));
-    }
-    Ok(chain)
+    // OpenSSL's trust settings follow the certificate in the same section, and mean nothing here.
+    let alone = |label: &str, der: &[u8]| match Tlvs::new(der).any("Certificate") {
+        Ok(certificate) if label == TRUSTED => certificate.whole.len(),
+        _ => der.len(),
+    };
+    sections.iter().map(|(label, der)| parse(&der[..alone(label, der)])).collect()
 }
+
+/// A certificate with what OpenSSL trusts it for (`openssl x509 -trustout`).
+const TRUSTED: &str = "TRUSTED CERTIFICATE";

@@ -90,6 +90,25 @@ impl UnixTime {
     /// From `YYMMDDHHMMSSZ` (UTCTime, years 1950–2049) or `YYYYMMDDHHMMSSZ` (GeneralizedTime).
     /// `None` for anything else, and for instants before 1970.
     pub fn from_asn1_text(text: &[u8]) -> Option<Self> {
+        match Instant::from_asn1_text(text)? {
+            Instant::Held(time) => Some(time),
+            Instant::Before1970 => None,
+        }
+    }
+}
+
+/// An instant as somebody wrote it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Instant {
+    /// One that can be held.
+    Held(UnixTime),
+    /// One that lies earlier; 2055 written with two digits is 1955.
+    Before1970,
+}
+
+impl Instant {
+    /// From the two forms of [`UnixTime::from_asn1_text`]; `None` for anything else.
+    pub fn from_asn1_text(text: &[u8]) -> Option<Self> {
         let (digits, zone) = text.split_at_checked(text.len().checked_sub(1)?)?;
         if zone != b"Z" || !digits.iter().all(u8::is_ascii_digit) {
             return None;
@@ -102,8 +121,19 @@ impl UnixTime {
             _ => return None,
         };
         let field = |index: usize| pair(rest + 2 * index) as u8;
-        let date = DateTime::new(year, field(0), field(1), field(2), field(3), field(4)).ok()?;
-        Some(Self(date.unix_duration().as_secs()))
+        // The calendar repeats itself after 400 years: an earlier date is looked up later.
+        let early = year < 1970;
+        let held = if early { year % 400 + 2000 } else { year };
+        let date = DateTime::new(held, field(0), field(1), field(2), field(3), field(4)).ok()?;
+        Some(if early { Self::Before1970 } else { Self::Held(UnixTime(date.unix_duration().as_secs())) })
+    }
+
+    /// The instant, or 1970, the earliest that can be held.
+    pub fn clamped(self) -> UnixTime {
+        match self {
+            Self::Held(time) => time,
+            Self::Before1970 => UnixTime(0),
+        }
     }
 }
 
@@ -183,6 +213,18 @@ mod tests {
         assert_eq!(&UnixTime::from_asn1_text(b"491231235959Z").unwrap().generalized()[..4], b"2049");
         assert_eq!(UnixTime::from_asn1_text(b"500101000000Z"), None, "1950 is before 1970");
         assert_eq!(&UnixTime::from_asn1_text(b"990101000000Z").unwrap().generalized()[..4], b"1999");
+    }
+
+    #[test]
+    fn an_instant_before_1970_is_told_from_what_is_none() {
+        for text in ["550101000000Z", "690131120000Z", "19550228235959Z", "00000229000000Z", "19691231235959Z"] {
+            assert_eq!(Instant::from_asn1_text(text.as_bytes()), Some(Instant::Before1970), "{text}");
+        }
+        for text in ["550229000000Z", "19001301000000Z", "55010100000Z", "19000229000000Z"] {
+            assert_eq!(Instant::from_asn1_text(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Instant::Before1970.clamped(), UnixTime(0));
+        assert_eq!(Instant::from_asn1_text(b"19700101000000Z"), Some(Instant::Held(UnixTime(0))));
     }
 
     #[test]

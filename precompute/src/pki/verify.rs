@@ -15,7 +15,11 @@ use aws_lc_rs::signature::{
 use der::{Decode as _, Encode as _, ErrorKind, asn1::ObjectIdentifier};
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-use super::pss::{PssHash, PssParameters};
+use super::{
+    pss::{PssHash, PssParameters},
+    rsa::RsaPublicKey,
+};
+use crate::limits;
 
 const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
@@ -31,13 +35,8 @@ const ML_DSA_87_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1
 /// Why a signature does not hold.
 #[derive(Debug)]
 pub enum VerifyError {
-    /// It names another issuer.
-    Issuer {
-        /// The issuer that it names.
-        names: String,
-        /// The issuer that was expected.
-        is: String,
-    },
+    /// It names another issuer; both names, in words.
+    Issuer(String),
     /// An algorithm, or a combination of key and algorithm, that is not accepted.
     Algorithm(String),
     /// The key could not be read.
@@ -49,7 +48,7 @@ pub enum VerifyError {
 impl fmt::Display for VerifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Issuer { names, is } => write!(f, "was issued by «{names}», not by «{is}»"),
+            Self::Issuer(unlike) => f.write_str(unlike),
             Self::Algorithm(what) => write!(f, "has a signature that is not accepted: {what}"),
             Self::Key(error) => write!(f, "cannot be checked, the issuer's key is unreadable: {error}"),
             Self::Signature => f.write_str("has a signature that does not verify under the issuer's key"),
@@ -67,51 +66,121 @@ pub fn verify_signed(
     signature: &[u8],
 ) -> Result<(), VerifyError> {
     let spki = SubjectPublicKeyInfoOwned::from_der(spki_der).map_err(VerifyError::Key)?;
-    let verification = verification_for(&spki, algorithm)?;
-    UnparsedPublicKey::new(verification, spki.subject_public_key.raw_bytes())
-        .verify(message, signature)
-        .map_err(|_| VerifyError::Signature)
+    let key = spki.subject_public_key.raw_bytes();
+    let holds = match verification_for(&spki, algorithm)? {
+        Verification::Provided(verification) => {
+            UnparsedPublicKey::new(verification, key).verify(message, signature).is_ok()
+        }
+        Verification::Pss(key, parameters) => key.verify_pss(&parameters, message, signature),
+    };
+    if holds { Ok(()) } else { Err(VerifyError::Signature) }
 }
 
 /// A key by which many signatures are checked: read once.
 #[derive(Debug)]
-pub struct Verifier {
-    key: ParsedPublicKey,
+pub struct Verifier(Parsed);
+
+#[derive(Debug)]
+enum Parsed {
+    Provided(ParsedPublicKey),
+    Pss(RsaPublicKey, PssParameters),
 }
 
 impl Verifier {
     /// For signatures by the key with this SubjectPublicKeyInfo and with this algorithm.
     pub fn new(spki_der: &[u8], algorithm: &AlgorithmIdentifierOwned) -> Result<Self, VerifyError> {
         let spki = SubjectPublicKeyInfoOwned::from_der(spki_der).map_err(VerifyError::Key)?;
-        let verification = verification_for(&spki, algorithm)?;
-        let key = ParsedPublicKey::new(verification, spki.subject_public_key.raw_bytes());
-        Ok(Self { key: key.map_err(|_| VerifyError::Key(ErrorKind::Failed.into()))? })
+        Ok(Self(match verification_for(&spki, algorithm)? {
+            Verification::Provided(verification) => {
+                let key = ParsedPublicKey::new(verification, spki.subject_public_key.raw_bytes());
+                Parsed::Provided(key.map_err(|_| VerifyError::Key(ErrorKind::Failed.into()))?)
+            }
+            Verification::Pss(key, parameters) => Parsed::Pss(key, parameters),
+        }))
     }
 
     /// Checks `signature` over `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), VerifyError> {
-        self.key.verify_sig(message, signature).map_err(|_| VerifyError::Signature)
+        let holds = match &self.0 {
+            Parsed::Provided(key) => key.verify_sig(message, signature).is_ok(),
+            Parsed::Pss(key, parameters) => key.verify_pss(parameters, message, signature),
+        };
+        if holds { Ok(()) } else { Err(VerifyError::Signature) }
     }
+}
+
+/// How a signature is checked.
+enum Verification {
+    /// By aws-lc-rs.
+    Provided(&'static dyn VerificationAlgorithm),
+    /// With parameters that it does not know.
+    Pss(RsaPublicKey, PssParameters),
 }
 
 fn verification_for(
     spki: &SubjectPublicKeyInfoOwned,
     algorithm: &AlgorithmIdentifierOwned,
-) -> Result<&'static dyn VerificationAlgorithm, VerifyError> {
+) -> Result<Verification, VerifyError> {
     let oid = algorithm.oid.to_string();
     let key = spki.algorithm.oid;
-    if key == RSA {
-        return match oid.as_str() {
-            "1.2.840.113549.1.1.11" => Ok(&RSA_PKCS1_2048_8192_SHA256),
-            "1.2.840.113549.1.1.12" => Ok(&RSA_PKCS1_2048_8192_SHA384),
-            "1.2.840.113549.1.1.13" => Ok(&RSA_PKCS1_2048_8192_SHA512),
-            "1.2.840.113549.1.1.10" => pss(&pss_parameters(algorithm)?),
-            _ => Err(refused(&oid)),
-        };
+    let provided = |verification| Ok(Verification::Provided(verification));
+    if key == RSA || key == RSA_PSS {
+        return rsa_verification_for(spki, algorithm);
     }
-    if key == RSA_PSS {
+    // Here the identifiers of key and signature are one, without parameters (RFC 8410 section 3, RFC 9881 section 2).
+    const WITHOUT_PARAMETERS: [(ObjectIdentifier, &dyn VerificationAlgorithm); 4] = [
+        (ED25519_OID, &ED25519),
+        (ML_DSA_44_OID, &ML_DSA_44),
+        (ML_DSA_65_OID, &ML_DSA_65),
+        (ML_DSA_87_OID, &ML_DSA_87),
+    ];
+    if let Some((_, verification)) = WITHOUT_PARAMETERS.into_iter().find(|(oid, _)| *oid == key) {
+        return if algorithm.oid == key { provided(verification) } else { Err(refused(&oid)) };
+    }
+    if key != EC {
+        return Err(VerifyError::Algorithm(format!("by a key of the kind {}; {SUPPORTED}", named(&key.to_string()))));
+    }
+    let curve = spki.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+    match (curve, oid.as_str()) {
+        (Some(P256), "1.2.840.10045.4.3.2") => provided(&ECDSA_P256_SHA256_ASN1),
+        (Some(P256), "1.2.840.10045.4.3.3") => provided(&ECDSA_P256_SHA384_ASN1),
+        (Some(P256), "1.2.840.10045.4.3.4") => provided(&ECDSA_P256_SHA512_ASN1),
+        (Some(P384), "1.2.840.10045.4.3.2") => provided(&ECDSA_P384_SHA256_ASN1),
+        (Some(P384), "1.2.840.10045.4.3.3") => provided(&ECDSA_P384_SHA384_ASN1),
+        (Some(P384), "1.2.840.10045.4.3.4") => provided(&ECDSA_P384_SHA512_ASN1),
+        (Some(P521), "1.2.840.10045.4.3.2") => provided(&ECDSA_P521_SHA256_ASN1),
+        (Some(P521), "1.2.840.10045.4.3.3") => provided(&ECDSA_P521_SHA384_ASN1),
+        (Some(P521), "1.2.840.10045.4.3.4") => provided(&ECDSA_P521_SHA512_ASN1),
+        (Some(P256 | P384 | P521), _) => Err(refused(&oid)),
+        (Some(curve), _) => {
+            Err(VerifyError::Algorithm(format!("by a key on the curve {}; {SUPPORTED}", named(&curve.to_string()))))
+        }
+        (None, _) => Err(VerifyError::Algorithm(format!(
+            "by a key on a curve that it describes instead of naming it; {SUPPORTED}"
+        ))),
+    }
+}
+
+/// What stands behind a kind of key that is not among these.
+const SUPPORTED: &str = "RSA, P-256, P-384, P-521, Ed25519 and ML-DSA are supported";
+
+fn rsa_verification_for(
+    spki: &SubjectPublicKeyInfoOwned,
+    algorithm: &AlgorithmIdentifierOwned,
+) -> Result<Verification, VerifyError> {
+    let public = RsaPublicKey::from_der(spki.subject_public_key.raw_bytes());
+    let public = public.ok_or(VerifyError::Key(ErrorKind::Failed.into()))?;
+    let bits = public.bits();
+    if !limits::RSA_BITS.contains(&bits) {
+        let (fewest, most) = (limits::RSA_BITS.start(), limits::RSA_BITS.end());
+        return Err(VerifyError::Algorithm(format!(
+            "by an RSA key of {bits} bits; keys of {fewest} to {most} bits are (have its owner make a new one)"
+        )));
+    }
+    let is_pss = algorithm.oid == RSA_PSS;
+    if spki.algorithm.oid == RSA_PSS {
         // RFC 4055 section 1.2: such a key is for nothing else, and its own parameters say with what.
-        if algorithm.oid != RSA_PSS {
+        if !is_pss {
             return Err(refused("a key for RSASSA-PSS alone was used otherwise"));
         }
         let parameters = pss_parameters(algorithm)?;
@@ -122,31 +191,17 @@ fn verification_for(
                 return Err(refused("RSASSA-PSS with other parameters than the key allows"));
             }
         }
-        return pss(&parameters);
     }
-    // Here the identifiers of key and signature are one, without parameters (RFC 8410 section 3, RFC 9881 section 2).
-    const WITHOUT_PARAMETERS: [(ObjectIdentifier, &dyn VerificationAlgorithm); 4] = [
-        (ED25519_OID, &ED25519),
-        (ML_DSA_44_OID, &ML_DSA_44),
-        (ML_DSA_65_OID, &ML_DSA_65),
-        (ML_DSA_87_OID, &ML_DSA_87),
-    ];
-    if let Some((_, verification)) = WITHOUT_PARAMETERS.into_iter().find(|(oid, _)| *oid == key) {
-        return if algorithm.oid == key { Ok(verification) } else { Err(refused(&oid)) };
+    if is_pss {
+        return pss(public, pss_parameters(algorithm)?);
     }
-    let curve = spki.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
-    match (key == EC, curve, oid.as_str()) {
-        (true, Some(P256), "1.2.840.10045.4.3.2") => Ok(&ECDSA_P256_SHA256_ASN1),
-        (true, Some(P256), "1.2.840.10045.4.3.3") => Ok(&ECDSA_P256_SHA384_ASN1),
-        (true, Some(P256), "1.2.840.10045.4.3.4") => Ok(&ECDSA_P256_SHA512_ASN1),
-        (true, Some(P384), "1.2.840.10045.4.3.2") => Ok(&ECDSA_P384_SHA256_ASN1),
-        (true, Some(P384), "1.2.840.10045.4.3.3") => Ok(&ECDSA_P384_SHA384_ASN1),
-        (true, Some(P384), "1.2.840.10045.4.3.4") => Ok(&ECDSA_P384_SHA512_ASN1),
-        (true, Some(P521), "1.2.840.10045.4.3.2") => Ok(&ECDSA_P521_SHA256_ASN1),
-        (true, Some(P521), "1.2.840.10045.4.3.3") => Ok(&ECDSA_P521_SHA384_ASN1),
-        (true, Some(P521), "1.2.840.10045.4.3.4") => Ok(&ECDSA_P521_SHA512_ASN1),
-        _ => Err(refused(&oid)),
-    }
+    let oid = algorithm.oid.to_string();
+    Ok(Verification::Provided(match oid.as_str() {
+        "1.2.840.113549.1.1.11" => &RSA_PKCS1_2048_8192_SHA256,
+        "1.2.840.113549.1.1.12" => &RSA_PKCS1_2048_8192_SHA384,
+        "1.2.840.113549.1.1.13" => &RSA_PKCS1_2048_8192_SHA512,
+        _ => return Err(refused(&oid)),
+    }))
 }
 
 fn pss_parameters(algorithm: &AlgorithmIdentifierOwned) -> Result<PssParameters, VerifyError> {
@@ -157,31 +212,53 @@ fn pss_parameters(algorithm: &AlgorithmIdentifierOwned) -> Result<PssParameters,
         .ok_or_else(|| refused("RSASSA-PSS with parameters that are missing or not understood"))
 }
 
-/// One hash function throughout and a salt as long as its digest: what RFC 5756 recommends and everybody writes.
-fn pss(parameters: &PssParameters) -> Result<&'static dyn VerificationAlgorithm, VerifyError> {
-    let PssParameters { hash, mgf1_hash, salt_length } = *parameters;
-    if hash != mgf1_hash {
-        return Err(refused("RSASSA-PSS with two hash functions"));
-    }
-    if salt_length != hash.length() {
-        return Err(refused("RSASSA-PSS with a salt that is not as long as the digest"));
-    }
-    match hash {
-        PssHash::Sha1 => Err(refused("RSASSA-PSS with SHA-1 (renew it with SHA-256)")),
-        PssHash::Sha256 => Ok(&RSA_PSS_2048_8192_SHA256),
-        PssHash::Sha384 => Ok(&RSA_PSS_2048_8192_SHA384),
-        PssHash::Sha512 => Ok(&RSA_PSS_2048_8192_SHA512),
-    }
+/// With the parameters that the signature states: the salt may have any length, and the mask another hash function, of
+/// which nothing but its spread is asked.
+fn pss(key: RsaPublicKey, parameters: PssParameters) -> Result<Verification, VerifyError> {
+    let PssParameters { hash, mgf1_hash, salt_length } = parameters;
+    let usual = hash == mgf1_hash && salt_length == hash.length();
+    Ok(match hash {
+        PssHash::Sha1 => return Err(refused("RSASSA-PSS with SHA-1 (renew it with SHA-256)")),
+        PssHash::Sha256 if usual => Verification::Provided(&RSA_PSS_2048_8192_SHA256),
+        PssHash::Sha384 if usual => Verification::Provided(&RSA_PSS_2048_8192_SHA384),
+        PssHash::Sha512 if usual => Verification::Provided(&RSA_PSS_2048_8192_SHA512),
+        _ => Verification::Pss(key, parameters),
+    })
 }
 
 fn refused(oid: &str) -> VerifyError {
+    VerifyError::Algorithm(named(oid))
+}
+
+/// The name of an algorithm, kind of key or curve, and what to do about the old ones.
+fn named(oid: &str) -> String {
     let name = match oid {
         "1.2.840.113549.1.1.5" => "sha1WithRSAEncryption (renew it with SHA-256)",
         "1.2.840.113549.1.1.4" => "md5WithRSAEncryption (renew it with SHA-256)",
+        "1.2.840.113549.1.1.2" => "md2WithRSAEncryption (renew it with SHA-256)",
+        "1.2.840.113549.1.1.14" => "sha224WithRSAEncryption (renew it with SHA-256)",
         "1.2.840.10045.4.1" => "ecdsa-with-SHA1 (renew it with SHA-256)",
-        other => other,
+        "1.2.840.10045.4.3.1" => "ecdsa-with-SHA224 (renew it with SHA-256)",
+        "1.2.840.113549.1.1.10" => "RSASSA-PSS",
+        "1.2.840.113549.1.1.11" => "sha256WithRSAEncryption",
+        "1.2.840.113549.1.1.12" => "sha384WithRSAEncryption",
+        "1.2.840.113549.1.1.13" => "sha512WithRSAEncryption",
+        "1.2.840.10045.4.3.2" => "ecdsa-with-SHA256",
+        "1.2.840.10045.4.3.3" => "ecdsa-with-SHA384",
+        "1.2.840.10045.4.3.4" => "ecdsa-with-SHA512",
+        "1.3.101.112" => "Ed25519",
+        "1.3.101.113" => "Ed448",
+        "1.2.840.10040.4.1" | "1.2.840.10040.4.3" => "DSA",
+        "1.2.156.10197.1.301" => "SM2",
+        "1.2.840.10045.3.1.1" => "P-192",
+        "1.3.132.0.33" => "P-224",
+        "1.3.132.0.10" => "secp256k1",
+        "1.3.36.3.3.2.8.1.1.7" => "brainpoolP256r1",
+        "1.3.36.3.3.2.8.1.1.11" => "brainpoolP384r1",
+        "1.3.36.3.3.2.8.1.1.13" => "brainpoolP512r1",
+        other => return other.to_owned(),
     };
-    VerifyError::Algorithm(name.to_owned())
+    name.to_owned()
 }
 
 #[cfg(test)]
@@ -222,17 +299,17 @@ mod tests {
         let (usual, last) = (pss_with(0, 0x30, 0x30), Algorithm::RsaPssSha256.identifier().len() - 1);
         for (case, algorithm, refusal) in [
             ("as everybody writes them", usual.clone(), None),
-            ("another salt", pss_with(last, 32, 20), Some("a salt that is not as long as the digest")),
-            ("another hash", pss_with(29, 1, 2), Some("two hash functions")),
-            ("another mask hash", pss_with(59, 1, 3), Some("two hash functions")),
+            ("another salt", pss_with(last, 32, 20), Some("does not verify")),
+            ("another hash", pss_with(29, 1, 2), Some("does not verify")),
+            ("another mask hash", pss_with(59, 1, 3), Some("does not verify")),
             ("an unknown hash", pss_with(29, 1, 9), Some("missing or not understood")),
             ("none", AlgorithmIdentifierOwned { oid: RSA_PSS, parameters: None }, Some("missing or not understood")),
         ] {
             for spki in [spki.as_ref(), &pss_only] {
                 match (refusal, verify_signed(spki, &algorithm, b"signed", &signature)) {
                     (None, Ok(())) => {}
-                    (Some(refusal), Err(VerifyError::Algorithm(why))) => {
-                        assert!(why.contains(refusal), "{case}: {why}");
+                    (Some(refusal), Err(why)) => {
+                        assert!(why.to_string().contains(refusal), "{case}: {why}");
                     }
                     (_, outcome) => panic!("{case}: {outcome:?}"),
                 }

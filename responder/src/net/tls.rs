@@ -19,7 +19,10 @@ use rustls::{
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::{
+    CertificateDer, PrivateKeyDer,
+    pem::{self, PemObject as _},
+};
 use tracing::{error, info};
 
 use super::connection::Carrier;
@@ -165,12 +168,17 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let fail = |problem: String| FileError::new(path, problem);
     let pem = read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.map_err(|error| fail(format!("is no readable PEM file: {error}")))?;
+    // Without the error, which quotes the file: many keep the key in the same one.
+    let chain = chain.map_err(|_| fail("is no readable PEM file: a section in it is damaged or has no end".into()))?;
     if chain.is_empty() { Err(fail("holds no certificate in PEM".into())) } else { Ok(chain) }
 }
 
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
     let pem = read_secret(path, "a private key", limits::TLS_FILE_OCTETS_MAX)?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|error| FileError::new(path, format_args!("holds no private key in PEM: {error}")))
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        // Other errors quote the file.
+        let why =
+            if matches!(error, pem::Error::NoItemsFound) { "it has no such section" } else { "a section is damaged" };
+        FileError::new(path, format_args!("holds no private key in PEM: {why}"))
+    })
 }

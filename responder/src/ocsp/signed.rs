@@ -10,7 +10,7 @@ mod authority;
 use std::{cell::Cell, fmt};
 
 use der::{Decode, Tag, TagNumber};
-use precompute::pki::{Certificate, CertificateError, UnixTime, VerifyError, verify_signed};
+use precompute::pki::{Certificate, CertificateError, UnixTime, VerifyError, is_same_name, verify_signed};
 
 use self::authority::Authority;
 use super::request::RequestSignature;
@@ -115,7 +115,7 @@ pub fn verify(signature: &RequestSignature<'_>, anchors: &[Certificate], now: Un
     };
     let search = Search { anchors, carried: &carried, now, verifications_left: Cell::new(VERIFICATIONS_MAX) };
     let signer = search.signer(signature, requestor)?;
-    if requestor.is_some_and(|name| name != signer.subject_der()) {
+    if requestor.is_some_and(|name| !is_same_name(name, signer.subject_der())) {
         return Err(Refusal::Requestor { signer: told(signer.subject()) });
     }
     let authority = Authority::of(signer).map_err(|why| forbidden(signer, why))?;
@@ -166,7 +166,7 @@ impl<'c> Search<'c> {
         let algorithm = Decode::from_der(signature.algorithm).map_err(|_| Refusal::Malformed)?;
         let candidates = if self.carried.is_empty() { self.anchors } else { self.carried };
         let named = |candidate: &&Certificate| {
-            !self.carried.is_empty() || requestor.is_none_or(|name| name == candidate.subject_der())
+            !self.carried.is_empty() || requestor.is_none_or(|name| is_same_name(name, candidate.subject_der()))
         };
         let mut why = Refusal::NoCertificates;
         for candidate in candidates.iter().filter(named) {
@@ -187,7 +187,7 @@ impl<'c> Search<'c> {
             return Ok(());
         }
         let mut why = Refusal::NoAnchor { subject: told(certificate.subject()), issuer: told(certificate.issuer()) };
-        let named = |issuer: &&Certificate| issuer.subject_der() == certificate.issuer_der();
+        let named = |issuer: &&Certificate| is_same_name(issuer.subject_der(), certificate.issuer_der());
         for anchor in self.anchors.iter().filter(named) {
             match self.valid_now(anchor).and_then(|()| self.issued(certificate, anchor, below)) {
                 Ok(()) => return Ok(()),

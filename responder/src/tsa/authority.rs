@@ -15,7 +15,7 @@ use std::{
 use aws_lc_rs::digest;
 use precompute::{
     config::{TsaConfig, TsaPolicy},
-    pki::{Certificate, UnixTime, Verifier, VerifyError},
+    pki::{Certificate, UnixTime, Verifier, VerifyError, is_same_general_name},
     sign::TsaSigner,
     tsp::{ImprintHash, Oid, Precision},
 };
@@ -130,7 +130,10 @@ impl Authority {
         let outcomes = former.map_or_else(|| Arc::new(Outcomes::new(workers)), |former| Arc::clone(&former.outcomes));
         let in_order = former.filter(|former| {
             former.policy.ordering
-                && former.policy.signed_name(former.signer.certificate()) == policy.signed_name(signer.certificate())
+                && is_same_general_name(
+                    &former.policy.signed_name(former.signer.certificate()),
+                    &policy.signed_name(signer.certificate()),
+                )
         });
         let order = in_order.map_or_else(
             || {

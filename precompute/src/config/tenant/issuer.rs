@@ -5,6 +5,8 @@ use std::{
     sync::Arc,
 };
 
+use tracing::warn;
+
 use super::{
     super::Section,
     noted, read_name,
@@ -75,10 +77,23 @@ impl Sources {
 pub(super) fn read(section: &mut Section<'_>, tenant: &str, form: ResponseForm, now: UnixTime) -> Option<IssuerConfig> {
     let certificate = read_certificate(section);
     if let Some(certificate) = &certificate {
-        if !certificate.is_ca() {
+        // Without extensions nothing can say whether it is a CA's: that it was named here does.
+        if certificate.is_version_1() {
+            warn!(
+                tenant,
+                certificate = certificate.subject(),
+                "the CA certificate is of version 1, in which nothing says that it is a CA's; it is taken as one, and many clients refuse it: renew it as version 3 with basicConstraints"
+            );
+        }
+        if !certificate.is_ca() && !certificate.is_version_1() {
+            let why = if certificate.has_basic_constraints() {
+                "basicConstraints says no CA"
+            } else {
+                "it has no basicConstraints, and a CA's of version 3 has"
+            };
             section.problem(
                 "certificate",
-                "is not a CA's (basicConstraints says no CA); name the CA certificate that issues what is asked about",
+                format_args!("is not a CA's ({why}); name the CA certificate that issues what is asked about"),
             );
         } else if certificate.not_after() <= now {
             section.problem(

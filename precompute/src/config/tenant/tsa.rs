@@ -11,6 +11,7 @@ use crate::{
     pki::{
         Certificate, UnixTime, certificates,
         encode::{element, header},
+        is_same_general_name, is_same_name,
     },
     sign::{KeyPurpose, TsaSigner, TsaSignerError},
     tsp::{Accuracy, ImprintHash, Oid, Precision},
@@ -176,7 +177,8 @@ pub(super) fn check_all(root: &Section<'_>, tenants: &[Tenant]) {
             if own.spki_der() == others.spki_der() && !alone {
                 root.problem("tenant", format_args!("{names} sign with one key, so that one tenant's tokens pass for the other's; give each its own, or write `shared_key = true` in both"));
             }
-            let one_name = own.subject_der() == others.subject_der() || tsa.signed_name() == other.signed_name();
+            let one_name = is_same_name(own.subject_der(), others.subject_der())
+                || is_same_general_name(&tsa.signed_name(), &other.signed_name());
             if one_name && (tsa.policy.ordering || other.policy.ordering) {
                 root.problem("tenant", format_args!("{names} sign in one name, and `ordering` would have to be true of the tokens of both together; give each its own name, or remove `ordering`"));
             }

@@ -5,62 +5,62 @@
 
 use std::fmt;
 
-use super::Excerpt;
-use crate::pki::UnixTime;
+use super::{Excerpt, Instant};
 
-pub(super) const BOOLEAN: u8 = 0x01;
-pub(super) const INTEGER: u8 = 0x02;
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OBJECT_IDENTIFIER: u8 = 0x06;
-pub(super) const ENUMERATED: u8 = 0x0a;
-pub(super) const UTC_TIME: u8 = 0x17;
-pub(super) const GENERALIZED_TIME: u8 = 0x18;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const ENUMERATED: u8 = 0x0a;
+pub(crate) const UTC_TIME: u8 = 0x17;
+pub(crate) const GENERALIZED_TIME: u8 = 0x18;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 
 /// One element.
 #[derive(Clone, Copy)]
-pub(super) struct Tlv<'a> {
-    pub(super) tag: u8,
+pub(crate) struct Tlv<'a> {
+    pub(crate) tag: u8,
     /// The value alone.
-    pub(super) content: &'a [u8],
+    pub(crate) content: &'a [u8],
     /// Tag, length and value.
-    pub(super) whole: &'a [u8],
+    pub(crate) whole: &'a [u8],
 }
 
 /// Elements one after the other. Each read names what it wants, for the error.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tlvs<'a>(&'a [u8]);
+pub(crate) struct Tlvs<'a>(&'a [u8]);
 
 impl<'a> Tlvs<'a> {
-    pub(super) fn new(octets: &'a [u8]) -> Self {
+    pub(crate) fn new(octets: &'a [u8]) -> Self {
         Self(octets)
     }
 
     /// The elements inside of the one element that `octets` are.
-    pub(super) fn inside(octets: &'a [u8], tag: u8, what: &str) -> Result<Self, String> {
+    pub(crate) fn inside(octets: &'a [u8], tag: u8, what: &str) -> Result<Self, String> {
         let mut outer = Self(octets);
         let content = outer.read(tag, what)?;
         outer.finish(what)?;
         Ok(Self(content))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// What is left to read.
-    pub(super) fn octets(&self) -> &'a [u8] {
+    pub(crate) fn octets(&self) -> &'a [u8] {
         self.0
     }
 
     /// The next tag, if there is a next element.
-    pub(super) fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.0.first().copied()
     }
 
     /// The next element.
-    pub(super) fn any(&mut self, what: &str) -> Result<Tlv<'a>, String> {
+    pub(crate) fn any(&mut self, what: &str) -> Result<Tlv<'a>, String> {
         let (header, length) = header(self.0).map_err(|problem| format!("{what}: {problem}"))?;
         let end = header.checked_add(length).filter(|end| *end <= self.0.len());
         let end = end.ok_or_else(|| format!("{what}: {}", Malformed::Truncated))?;
@@ -70,7 +70,7 @@ impl<'a> Tlvs<'a> {
     }
 
     /// The content of the next element, which has `tag`.
-    pub(super) fn read(&mut self, tag: u8, what: &str) -> Result<&'a [u8], String> {
+    pub(crate) fn read(&mut self, tag: u8, what: &str) -> Result<&'a [u8], String> {
         match self.peek() {
             Some(found) if found != tag => Err(format!("{what}: expected the tag {tag:#04x}, found {found:#04x}")),
             _ => Ok(self.any(what)?.content),
@@ -78,29 +78,29 @@ impl<'a> Tlvs<'a> {
     }
 
     /// The content of the next element, if that has `tag`.
-    pub(super) fn optional(&mut self, tag: u8, what: &str) -> Result<Option<&'a [u8]>, String> {
+    pub(crate) fn optional(&mut self, tag: u8, what: &str) -> Result<Option<&'a [u8]>, String> {
         if self.peek() == Some(tag) { self.read(tag, what).map(Some) } else { Ok(None) }
     }
 
     /// `Time` of RFC 5280 section 4.1: UTCTime or GeneralizedTime, in Z and whole seconds.
-    pub(super) fn time(&mut self, what: &str) -> Result<UnixTime, String> {
+    pub(crate) fn time(&mut self, what: &str) -> Result<Instant, String> {
         let Tlv { tag, content, .. } = self.any(what)?;
         // The length tells the two forms apart in `from_asn1_text`, the tag must agree with it.
         let length = if tag == GENERALIZED_TIME { 15 } else { 13 };
         let time = matches!(tag, UTC_TIME | GENERALIZED_TIME)
             .then_some(content)
             .filter(|content| content.len() == length)
-            .and_then(UnixTime::from_asn1_text);
+            .and_then(Instant::from_asn1_text);
         time.ok_or_else(|| {
             format!(
-                "{what}: expected UTCTime YYMMDDHHMMSSZ or GeneralizedTime YYYYMMDDHHMMSSZ from 1970 on, found `{}`",
+                "{what}: expected UTCTime YYMMDDHHMMSSZ or GeneralizedTime YYYYMMDDHHMMSSZ, found `{}`",
                 Excerpt(content)
             )
         })
     }
 
     /// Nothing is left.
-    pub(super) fn finish(self, what: &str) -> Result<(), String> {
+    pub(crate) fn finish(self, what: &str) -> Result<(), String> {
         if self.is_empty() { Ok(()) } else { Err(format!("{what}: {} octets are left over", self.0.len())) }
     }
 }

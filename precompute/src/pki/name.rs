@@ -1,0 +1,155 @@
+//! Distinguished names, compared as RFC 5280 section 7.1 says.
+//!
+//! Purpose: a CA's name is one name, whether its certificate has it as UTF8String and its CRL as PrintableString, in other
+//! letters or with other spaces. Invariant: what is not understood equals only itself, byte by byte. It does not know
+//! what hangs on a name: a signature is checked beside it everywhere, and a CertID hashes the bytes as they stand.
+//!
+//! Text is prepared by RFC 4518: brought into Unicode, mapped, its letters folded, its spaces made one. The step to NFKC
+//! is left out, as by OpenSSL: composed and decomposed letters are told apart, which refuses and never confuses.
+
+use std::fmt;
+
+use x509_cert::der::Decode as _;
+
+use super::{
+    Excerpt,
+    tlv::{OBJECT_IDENTIFIER, SEQUENCE, SET, Tlv, Tlvs},
+};
+
+/// Whether two Names, DER, are one.
+pub fn is_same_name(first: &[u8], second: &[u8]) -> bool {
+    // Mostly they are the same bytes, and there is nothing to read.
+    first == second
+        || Prepared::read(first).is_ok_and(|first| Prepared::read(second).is_ok_and(|second| first == second))
+}
+
+/// The same of two GeneralNames, of which those of directories (RFC 5280 section 4.2.1.6) hold a Name.
+pub fn is_same_general_name(first: &[u8], second: &[u8]) -> bool {
+    const DIRECTORY_NAME: u8 = 0xa4;
+    let name = |general| Tlvs::inside(general, DIRECTORY_NAME, "directoryName").map(|name| name.octets());
+    first == second || matches!((name(first), name(second)), (Ok(first), Ok(second)) if is_same_name(first, second))
+}
+
+/// Two names that are not one, for people: also where both read alike.
+pub(crate) struct Unlike<'a> {
+    pub(crate) names: &'a [u8],
+    pub(crate) is: &'a [u8],
+}
+
+impl fmt::Display for Unlike<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |name| x509_cert::name::Name::from_der(name).map(|name| name.to_string()).unwrap_or_default();
+        let (names, is) = (shown(self.names), shown(self.is));
+        write!(f, "was issued by «{}», not by «{}»", Excerpt(names.as_bytes()), Excerpt(is.as_bytes()))?;
+        if names == is {
+            // Enough of both, from where they part, to see what it is.
+            let same = self.names.iter().zip(self.is).take_while(|(first, second)| first == second).count();
+            f.write_str(", which read alike and differ as RFC 5280 compares names (section 7.1): in DER, from byte ")?;
+            write!(f, "{same} on, {} and {}", Hex(self.names, same), Hex(self.is, same))?;
+        }
+        Ok(())
+    }
+}
+
+/// Some bytes from a place on.
+struct Hex<'a>(&'a [u8], usize);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 12;
+        self.0.iter().skip(self.1).take(SHOWN).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A Name in the form in which it is compared: its RDNs in their order, the attributes of each in no order.
+#[derive(PartialEq, Eq, Debug)]
+struct Prepared<'a>(Vec<Vec<Attribute<'a>>>);
+
+/// Type, content of the OBJECT IDENTIFIER, and value.
+type Attribute<'a> = (&'a [u8], Value<'a>);
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Value<'a> {
+    Text(String),
+    /// The whole element.
+    Other(&'a [u8]),
+}
+
+impl<'a> Prepared<'a> {
+    fn read(name: &'a [u8]) -> Result<Self, String> {
+        let mut rdns = Tlvs::inside(name, SEQUENCE, "Name")?;
+        let mut read = Vec::new();
+        while !rdns.is_empty() {
+            let mut attributes = Tlvs::new(rdns.read(SET, "RelativeDistinguishedName")?);
+            let mut rdn = Vec::new();
+            while !attributes.is_empty() {
+                let mut fields = Tlvs::new(attributes.read(SEQUENCE, "AttributeTypeAndValue")?);
+                let kind = fields.read(OBJECT_IDENTIFIER, "type")?;
+                let value = Value::of(&fields.any("value")?);
+                fields.finish("AttributeTypeAndValue")?;
+                rdn.push((kind, value));
+            }
+            rdn.sort_unstable();
+            read.push(rdn);
+        }
+        Ok(Self(read))
+    }
+}
+
+impl<'a> Value<'a> {
+    fn of(element: &Tlv<'a>) -> Self {
+        text(element.tag, element.content).map_or(Self::Other(element.whole), |text| Self::Text(prepared(&text)))
+    }
+}
+
+/// The value of a string type in Unicode; `None` for another type, and for bytes that it cannot have.
+fn text(tag: u8, content: &[u8]) -> Option<String> {
+    const UTF8: u8 = 0x0c;
+    const NUMERIC: u8 = 0x12;
+    const PRINTABLE: u8 = 0x13;
+    const TELETEX: u8 = 0x14;
+    const IA5: u8 = 0x16;
+    const VISIBLE: u8 = 0x1a;
+    const UNIVERSAL: u8 = 0x1c;
+    const BMP: u8 = 0x1e;
+    match tag {
+        UTF8 => Some(str::from_utf8(content).ok()?.to_owned()),
+        NUMERIC | PRINTABLE | IA5 | VISIBLE => {
+            content.is_ascii().then(|| str::from_utf8(content).ok().map(Into::into))?
+        }
+        // T.61 in name only: CAs write Latin-1, and OpenSSL reads it so.
+        TELETEX => Some(content.iter().map(|byte| char::from(*byte)).collect()),
+        UNIVERSAL => {
+            let (characters, rest) = content.as_chunks::<4>();
+            let characters = characters.iter().map(|bytes| char::from_u32(u32::from_be_bytes(*bytes)));
+            rest.is_empty().then(|| characters.collect())?
+        }
+        BMP => {
+            let (units, rest) = content.as_chunks::<2>();
+            let units = units.iter().map(|bytes| u16::from_be_bytes(*bytes));
+            // BMPString has no surrogates; who writes them means UTF-16.
+            rest.is_empty().then(|| char::decode_utf16(units).collect::<Result<_, _>>().ok())?
+        }
+        _ => None,
+    }
+}
+
+/// RFC 4518 sections 2.2 and 2.6.1: what has no width goes, letters lose their case, spaces become one and none at the ends.
+fn prepared(text: &str) -> String {
+    let kept = text.chars().filter(|character| !is_mapped_to_nothing(*character));
+    // To upper case first, which makes `SS` of `ß` as RFC 3454's table B.2 does, and one of both small sigmas.
+    let folded: String = kept.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    folded.split(char::is_whitespace).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// RFC 4518 section 2.2: controls that are no spaces, soft hyphens, joiners, variation selectors, zero-width space.
+fn is_mapped_to_nothing(character: char) -> bool {
+    matches!(character,
+        '\u{0}'..='\u{8}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{ad}' | '\u{34f}'
+        | '\u{6dd}' | '\u{70f}' | '\u{1806}' | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200f}'
+        | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2063}' | '\u{206a}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{fff9}'..='\u{fffc}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0001}' | '\u{e0020}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests;
