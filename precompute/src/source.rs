@@ -19,13 +19,53 @@ use std::{
 
 #[cfg(test)]
 pub(crate) use crl::tests::draft;
-pub use crl::{Change, Coverage, Crl, CrlHeader, CrlMark, CrlMarks, CrlNumber, Entries, Entry};
+pub use crl::{Change, Coverage, Crl, CrlHeader, CrlMark, CrlMarks, CrlNumber, CrlScope, Entries, Entry};
 pub use index::{Index, Listed};
 
 use crate::pki::{FileError, UnixTime};
 
 /// The last revocation time that is kept, 2106-02-07T06:28:15Z: a record has 32 bits of seconds for it.
 const REVOCATION_TIME_MAX: UnixTime = UnixTime(u32::MAX as u64);
+
+/// What of a source was read otherwise than it stands there: how much, and the first of it in words.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Oddities {
+    count: u64,
+    first: String,
+}
+
+impl Oddities {
+    /// Notes `what` of one line or entry, which is called `place`.
+    fn note(&mut self, place: &str, number: u64, what: &str) {
+        if self.count == 0 {
+            self.first = format!("{place} {number} {what}");
+        }
+        self.count += 1;
+    }
+
+    /// Notes `what` of a field that is there once.
+    fn note_field(&mut self, field: &str, what: &str) {
+        if self.count == 0 {
+            self.first = format!("{field} {what}");
+        }
+        self.count += 1;
+    }
+
+    /// Whether there are any.
+    fn any(&self) -> Option<&Self> {
+        Some(self).filter(|this| this.count > 0)
+    }
+}
+
+impl fmt::Display for Oddities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first)?;
+        match self.count {
+            0 | 1 => Ok(()),
+            count => write!(f, " ({} more are odd in this or another way)", count - 1),
+        }
+    }
+}
 
 /// Why a source could not be taken; always names the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,45 +115,24 @@ impl From<FileError> for SourceError {
     }
 }
 
-/// `octets` as an error message shows them: escaped to printable ASCII and cut at 80 characters,
-/// since they are somebody else's and may hold a terminal's control sequences.
-struct Excerpt<'a>(&'a [u8]);
-
-impl fmt::Display for Excerpt<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const CHARACTERS_MAX: usize = 80;
-        let mut room = CHARACTERS_MAX;
-        for octet in self.0 {
-            let escaped = octet.escape_ascii();
-            match room.checked_sub(escaped.len()) {
-                Some(rest) => room = rest,
-                None => return f.write_str("…"),
-            }
-            write!(f, "{escaped}")?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_oddities_the_first_is_told_and_the_others_are_counted() {
+        let mut oddities = Oddities::default();
+        assert_eq!(oddities.any(), None);
+        oddities.note("line", 3, "is odd");
+        assert_eq!(oddities.any().unwrap().to_string(), "line 3 is odd");
+        oddities.note("line", 4, "is too");
+        assert_eq!(oddities.to_string(), "line 3 is odd (1 more are odd in this or another way)");
+    }
 
     #[test]
     fn an_error_names_the_file_and_the_line() {
         let path = Path::new("/ca/index.txt");
         assert_eq!(SourceError::line(path, 7, "is odd").to_string(), "/ca/index.txt:7: is odd");
         assert_eq!(SourceError::file(path, "is odd").to_string(), "/ca/index.txt: is odd");
-    }
-
-    #[test]
-    fn an_excerpt_is_short_and_printable() {
-        assert_eq!(Excerpt(b"CN=a\tb").to_string(), r"CN=a\tb");
-        assert_eq!(Excerpt(b"\x1b[2J\xff").to_string(), r"\x1b[2J\xff");
-        for octet in [b'a', 0, 0xc3] {
-            let shown = Excerpt(&[octet; 4096]).to_string();
-            assert!(shown.chars().count() <= 81 && shown.ends_with('…'), "{shown}");
-        }
-        assert_eq!(Excerpt(&[b'a'; 80]).to_string(), "a".repeat(80));
     }
 }

@@ -10,18 +10,17 @@
 use std::{fmt, ops::Range, path::Path};
 
 use der::Decode as _;
-use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
-use x509_cert::{ext::pkix::KeyUsage, name::Name, spki::AlgorithmIdentifierOwned};
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
-use self::{
-    entry::Rules,
-    extension::CrlExtensions,
-    tlv::{BIT_STRING, INTEGER, SEQUENCE, Tlvs},
-};
-use super::{Excerpt, REVOCATION_TIME_MAX, SourceError};
+use self::{entry::Rules, extension::CrlExtensions};
+use super::{Oddities, REVOCATION_TIME_MAX, SourceError};
 use crate::{
     limits,
-    pki::{self, Certificate, UnixTime},
+    pki::{
+        self, Certificate, Instant, UnixTime, Unlike, is_same_name,
+        pem::{Form, Pem},
+        tlv::{self, BIT_STRING, INTEGER, SEQUENCE, Tlvs},
+    },
 };
 
 mod entry;
@@ -29,10 +28,9 @@ mod extension;
 mod mark;
 #[cfg(test)]
 pub(crate) mod tests;
-mod tlv;
 
 pub use entry::{Change, Entries, Entry};
-pub use mark::{CrlMark, CrlMarks};
+pub use mark::{CrlMark, CrlMarks, CrlScope};
 
 /// A CRL whose signature and entries were checked.
 #[derive(Clone)]
@@ -43,11 +41,12 @@ pub struct Crl {
     /// Fingerprint of the issuer whose key verified the signature.
     issuer: [u8; 32],
     /// The value of issuingDistributionPoint in `der`.
-    scope: Option<Range<usize>>,
+    distribution_point: Option<Range<usize>>,
     /// The content of revokedCertificates in `der`.
     entries: Range<usize>,
     entry_count: usize,
     passed_over: usize,
+    oddities: Oddities,
     rules: Rules,
 }
 
@@ -146,8 +145,8 @@ impl fmt::Debug for CrlNumber {
 }
 
 impl Crl {
-    /// Reads a file with one CRL, PEM (`X509 CRL`, with text around it) or DER, that `issuer` signed.
-    /// As PEM it can have 256 MiB of base64, as DER [`limits::CRL_FILE_OCTETS_MAX`].
+    /// Reads a file with one CRL, PEM (`X509 CRL`, with text around it) or DER, that `issuer` signed, of
+    /// [`limits::CRL_FILE_OCTETS_MAX`] at most.
     pub fn read(path: &Path, issuer: &Certificate) -> Result<Self, SourceError> {
         let content = pki::read_opened(path, pki::open_regular(path), limits::CRL_FILE_OCTETS_MAX)?;
         Self::from_octets(content, issuer).map_err(|problem| SourceError::file(path, problem))
@@ -155,16 +154,18 @@ impl Crl {
 
     /// The same, of octets that are at hand. The error is the problem alone.
     pub fn from_octets(content: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
-        let der = if content.first() == Some(&SEQUENCE) { content } else { from_pem(&content)? };
-        Self::from_der(der, issuer)
+        let der = match Form::of(&content) {
+            Form::Der => None,
+            Form::Pem(pem) => Some(from_pem(&pem)?),
+        };
+        Self::from_der(der.unwrap_or(content), issuer)
     }
 
     fn from_der(der: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
         // The order keeps a stranger's octets from costing more than one look at the outline.
         let outline = Outline::find(&der).map_err(|problem| format!("is no CRL in DER: {problem}"))?;
-        if outline.issuer != issuer.subject_der() {
-            let names = Name::from_der(outline.issuer).map(|name| name.to_string()).unwrap_or_default();
-            return Err(format!("was issued by «{}», not by «{}»", Excerpt(names.as_bytes()), issuer.subject()));
+        if !is_same_name(outline.issuer, issuer.subject_der()) {
+            return Err(Unlike { names: outline.issuer, is: issuer.subject_der() }.to_string());
         }
         outline.verify(issuer)?;
 
@@ -177,22 +178,24 @@ impl Crl {
         };
         let header = outline.header(&extensions)?;
         let rules = Rules { extensions: outline.version_2, remove: header.base.is_some() };
-        let (entry_count, passed_over) = Entries::validate(outline.entries, rules)?;
+        let mut oddities = outline.oddities();
+        let (entry_count, passed_over) = Entries::validate(outline.entries, rules, &mut oddities)?;
 
         let at = |slice: &[u8]| {
             let start = (slice.as_ptr() as usize).saturating_sub(der.as_ptr() as usize);
             start..start + slice.len()
         };
-        let (scope, entries) = (extensions.scope.map(at), at(outline.entries));
+        let (distribution_point, entries) = (extensions.distribution_point.map(at), at(outline.entries));
         let mark = CrlMark::of(outline.tbs, header.number, header.this_update);
         Ok(Self {
             header,
             mark,
             issuer: issuer.issuer_fingerprint(),
-            scope,
+            distribution_point,
             entries,
             entry_count,
             passed_over,
+            oddities,
             rules,
             der,
         })
@@ -214,6 +217,11 @@ impl Crl {
         self.passed_over
     }
 
+    /// What was read otherwise than it stands there.
+    pub fn oddities(&self) -> Option<&Oddities> {
+        self.oddities.any()
+    }
+
     /// A delta CRL: changes since a complete one, not the whole list.
     pub fn is_delta(&self) -> bool {
         self.header.base.is_some()
@@ -231,7 +239,7 @@ impl Crl {
         if self.issuer != base.issuer {
             return Err("is by another issuer than the complete CRL".to_owned());
         }
-        if self.scope() != base.scope() {
+        if self.distribution_point() != base.distribution_point() {
             return Err("has another issuingDistributionPoint than the complete CRL".to_owned());
         }
         let Some(complete) = base.header.number else {
@@ -248,8 +256,9 @@ impl Crl {
         Ok(())
     }
 
-    fn scope(&self) -> Option<&[u8]> {
-        self.der.get(self.scope.clone()?)
+    /// The value of issuingDistributionPoint.
+    fn distribution_point(&self) -> Option<&[u8]> {
+        self.der.get(self.distribution_point.clone()?)
     }
 }
 
@@ -260,19 +269,13 @@ impl fmt::Debug for Crl {
 }
 
 /// The DER of the one CRL in a PEM file.
-fn from_pem(content: &[u8]) -> Result<Vec<u8>, String> {
-    let mut found = None;
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(content) {
-        let (kind, der) = section.map_err(|error| match error {
-            // rustls-pki-types' own bound; in DER the same CRL takes three quarters of the room.
-            pem::Error::SectionTooLarge => "holds more than 256 MiB of base64: expected a CRL this large as DER".into(),
-            error => format!("is no readable PEM file: {}", Excerpt(error.to_string().as_bytes())),
-        })?;
-        if kind == SectionKind::Crl && found.replace(der).is_some() {
-            return Err("holds more than one CRL: expected one to a file".to_owned());
-        }
+fn from_pem(pem: &Pem<'_>) -> Result<Vec<u8>, String> {
+    let mut sections = pem.sections(&["X509 CRL"]).map_err(|damage| damage.to_string())?;
+    match (sections.pop(), sections.is_empty()) {
+        (Some((_, der)), true) => Ok(der),
+        (Some(_), false) => Err("holds more than one CRL: expected one to a file".to_owned()),
+        (None, _) => Err(format!("holds no CRL: expected PEM (`-----BEGIN X509 CRL-----`) or DER; {}", pem.told())),
     }
-    found.ok_or_else(|| "holds no CRL: expected PEM (`-----BEGIN X509 CRL-----`) or DER".to_owned())
 }
 
 /// CertificateList of RFC 5280 section 5.1, field by field, nothing interpreted.
@@ -281,8 +284,8 @@ struct Outline<'a> {
     version_2: bool,
     inner_algorithm: &'a [u8],
     issuer: &'a [u8],
-    this_update: UnixTime,
-    next_update: Option<UnixTime>,
+    this_update: Instant,
+    next_update: Option<Instant>,
     /// Content of revokedCertificates. Left out when there are none (RFC 5280 section 5.1.2.6
     /// says MUST; an empty list, which some CAs write, means the same).
     entries: &'a [u8],
@@ -343,10 +346,19 @@ impl<'a> Outline<'a> {
         }
         let algorithm = AlgorithmIdentifierOwned::from_der(self.algorithm)
             .map_err(|error| format!("is no CRL in DER: signatureAlgorithm: {error}"))?;
-        if !may_sign_crls(issuer)? {
+        if !issuer.may_sign_crls() {
             return Err("cannot be checked: the issuer's keyUsage lacks cRLSign (RFC 5280, 6.3.3 (f))".to_owned());
         }
         pki::verify_signed(issuer.spki_der(), &algorithm, self.tbs, self.signature).map_err(|error| error.to_string())
+    }
+
+    fn oddities(&self) -> Oddities {
+        let mut oddities = Oddities::default();
+        let times = [("thisUpdate", Some(self.this_update)), ("nextUpdate", self.next_update)];
+        for (field, _) in times.into_iter().filter(|(_, time)| *time == Some(Instant::Before1970)) {
+            oddities.note_field(field, "is before 1970 (a UTCTime means 1950 to 2049): taken as over");
+        }
+        oddities
     }
 
     fn header(&self, extensions: &CrlExtensions<'_>) -> Result<CrlHeader, String> {
@@ -359,23 +371,15 @@ impl<'a> Outline<'a> {
             }
             _ => {}
         }
-        if let Some(next_update) = self.next_update.filter(|next| *next < self.this_update) {
-            return Err(format!("has the nextUpdate {next_update}, before its thisUpdate {}", self.this_update));
+        let this_update = self.this_update.clamped();
+        // One that cannot be held is long over: so is the CRL, from its beginning on.
+        let next_update = self.next_update.map(|next| match next {
+            Instant::Held(next) => next,
+            Instant::Before1970 => this_update,
+        });
+        if let Some(next_update) = next_update.filter(|next| *next < this_update) {
+            return Err(format!("has the nextUpdate {next_update}, before its thisUpdate {this_update}"));
         }
-        Ok(CrlHeader {
-            number,
-            base,
-            this_update: self.this_update,
-            next_update: self.next_update,
-            coverage: extensions.coverage,
-        })
+        Ok(CrlHeader { number, base, this_update, next_update, coverage: extensions.coverage })
     }
-}
-
-/// RFC 5280 section 6.3.3 (f): a keyUsage, where there is one, must allow it.
-fn may_sign_crls(issuer: &Certificate) -> Result<bool, String> {
-    let unreadable = |error| format!("cannot be checked: the issuer's keyUsage is unreadable: {error}");
-    let certificate = x509_cert::Certificate::from_der(issuer.der()).map_err(unreadable)?;
-    let usage = certificate.tbs_certificate.get::<KeyUsage>().map_err(unreadable)?;
-    Ok(usage.is_none_or(|(_, usage)| usage.crl_sign()))
 }

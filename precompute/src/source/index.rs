@@ -1,9 +1,11 @@
 //! The database of `openssl ca` (`index.txt`), read line by line.
 //!
-//! Purpose: one [`Listed`] for each certificate that the CA has issued. Invariant: a line is
-//! taken only if it is whole and every field of it makes sense to OpenSSL, and the first one that
-//! is not ends the reading, so that a database with a bad line never counts as a shorter database. A serial number that
-//! is 0, negative or over 20 octets is passed over and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
+//! Purpose: one [`Listed`] for each certificate that the CA has issued. Invariant: a line is taken only if it is whole,
+//! and says which certificate it speaks of and whether that is valid. The first one that does not ends the reading, so
+//! that a database with a bad line never counts as a shorter database. What is odd besides (a date that cannot be held, a
+//! reason that nobody knows) takes nothing else down: it is read as the stricter of what it may mean, never as *good*
+//! where anything speaks of a revocation, and is counted ([`Index::oddities`]). A serial number that is 0, negative or
+//! over 20 octets is passed over and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
 //! It does not know whether a serial comes twice, nor what was read before: `openssl ca` replaces the file
 //! by renaming a new one over it, so an open [`Index`] keeps reading the state it began with.
 //!
@@ -12,7 +14,7 @@
 //!
 //! | field | content |
 //! |---|---|
-//! | type | `V` valid, `R` revoked, `E` expired |
+//! | type | `V` valid, `R` revoked, `E` expired; `S` suspended, which OpenSSL names and never writes |
 //! | expiry | UTCTime (13 characters) or GeneralizedTime (15), as in the certificate |
 //! | revocation | empty, or `time[,reason[,argument]]` for `R` |
 //! | serial | hexadecimal |
@@ -30,10 +32,10 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Excerpt, REVOCATION_TIME_MAX, SourceError};
+use super::{Oddities, REVOCATION_TIME_MAX, SourceError};
 use crate::{
     limits,
-    pki::{Reason, Record, Serial, Status, UnixTime, open_regular},
+    pki::{Excerpt, Instant, Reason, Record, Serial, Status, UnixTime, open_regular},
 };
 
 #[cfg(test)]
@@ -61,6 +63,7 @@ pub struct Index<R = BufReader<File>> {
     number: u64,
     ended: bool,
     passed_over: u64,
+    oddities: Oddities,
     /// Length and time of the last change when the file was opened.
     opened: Option<(u64, SystemTime)>,
 }
@@ -91,6 +94,11 @@ impl<R: BufRead> Index<R> {
         self.passed_over
     }
 
+    /// What was read otherwise than it stands there so far.
+    pub fn oddities(&self) -> Option<&Oddities> {
+        self.oddities.any()
+    }
+
     /// Reads from `reader`; `path` is what errors name.
     pub fn new(reader: R, path: &Path) -> Self {
         Self {
@@ -100,6 +108,7 @@ impl<R: BufRead> Index<R> {
             number: 0,
             ended: false,
             passed_over: 0,
+            oddities: Oddities::default(),
             opened: None,
         }
     }
@@ -130,12 +139,21 @@ impl<R: BufRead> Index<R> {
 
     fn read_listed(&mut self) -> Result<Option<Listed>, SourceError> {
         while self.read_line()? {
-            if self.line.first() != Some(&b'#') {
-                match listed(&self.line) {
-                    Ok(Some(listed)) => return Ok(Some(listed)),
-                    Ok(None) => self.passed_over += 1,
-                    Err(problem) => return Err(self.refused(problem)),
-                }
+            // Editors put it in front, and it stays there where files are joined.
+            let line = self.line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.line);
+            // TXT_DB_read refuses an empty one; it hides nothing.
+            if line.is_empty() || line[0] == b'#' {
+                continue;
+            }
+            let mut odd = None;
+            let read = listed(line, &mut odd);
+            if let (Ok(_), Some(odd)) = (&read, odd) {
+                self.oddities.note("line", self.number, &odd);
+            }
+            match read {
+                Ok(Some(listed)) => return Ok(Some(listed)),
+                Ok(None) => self.passed_over += 1,
+                Err(problem) => return Err(self.refused(problem)),
             }
         }
         Ok(None)
@@ -166,35 +184,75 @@ fn unreadable(error: &io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
+/// What is odd about a line that is taken all the same: the first thing is told.
+type Odd = Option<String>;
+
 /// One line, which is no comment; `None` if its serial number is one that no certificate can have.
-fn listed(line: &[u8]) -> Result<Option<Listed>, String> {
-    if line.is_empty() {
-        // TXT_DB_read refuses it too.
-        return Err("is empty: expected six fields with tabs between them".to_owned());
+fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
+    if line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
+        return Err("is UTF-16 text: expected ASCII or UTF-8, as `openssl ca` writes it".to_owned());
     }
     let (mut rest, mut found) = (line, 0);
     let mut field = || {
         found += 1;
         let field;
-        (field, rest) = split_field(rest).ok_or_else(|| {
-            format!("has {found} of the six fields (type, expiry, revocation, serial, file, subject)")
-        })?;
+        (field, rest) = split_field(rest).ok_or_else(|| too_few_fields(line, found))?;
         Ok::<_, String>(field)
     };
     let (kind, expiry, revocation, serial, file) = (field()?, field()?, field()?, field()?, field()?);
     // The subject is the longest field by far and rarely has a tab of either kind; `contains` goes
     // over it a word at a time.
     if rest.contains(&b'\t') && split_field(rest).is_some() {
-        return Err("has more than six fields: a tab inside a field needs a backslash before it".to_owned());
+        odd.get_or_insert_with(|| "has more than six fields: what stands behind the fifth is passed over".to_owned());
     }
-    if file.contains(&0) || str::from_utf8(file).is_err() {
-        return Err(format!("has `{}` as the file name: expected UTF-8 text, mostly `unknown`", Excerpt(file)));
+    // Nothing here uses the file, whatever its name is encoded in; zeros are those of a damaged disk.
+    if file.contains(&0) {
+        return Err(format!("has `{}` as the file name: expected text, mostly `unknown`", Excerpt(file)));
     }
-    let not_after = UnixTime::from_asn1_text(expiry).ok_or_else(|| {
-        format!("expires `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, from 1970 on", Excerpt(expiry))
-    })?;
-    let record = Record { status: status(kind, revocation)?, not_after: Some(not_after) };
-    Ok(serial_number(serial)?.map(|serial| Listed { serial, record }))
+    let not_after = end_of_validity(expiry, odd)?;
+    let record = Record { status: status(kind, revocation, odd)?, not_after };
+    Ok(serial_number(serial, odd)?.map(|serial| Listed { serial, record }))
+}
+
+fn too_few_fields(line: &[u8], found: usize) -> String {
+    if !line.contains(&b'\t') && matches!(line, [b'V' | b'R' | b'E', b' ', ..]) {
+        return "has spaces where tabs belong between its fields, as text that was copied from a terminal: put the file \
+                itself in its place"
+            .to_owned();
+    }
+    format!("has {found} of the six fields (type, expiry, revocation, serial, file, subject), with tabs between them")
+}
+
+/// The second field; `None` where it cannot be held: then the record has no end, and its status is the same.
+fn end_of_validity(text: &[u8], odd: &mut Odd) -> Result<Option<UnixTime>, String> {
+    match Instant::from_asn1_text(text) {
+        Some(Instant::Held(time)) => return Ok(Some(time)),
+        // Other forms of the two types, days that no month has.
+        None if !looks_like_a_date(text) => {
+            return Err(format!(
+                "expires `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, from 1970 on",
+                Excerpt(text)
+            ));
+        }
+        Some(Instant::Before1970) | None => {}
+    }
+    odd.get_or_insert_with(|| {
+        format!(
+            "expires `{}`, which is before 1970 (two digits mean 1950 to 2049) or no date: taken as without an end",
+            Excerpt(text)
+        )
+    });
+    Ok(None)
+}
+
+/// Ten digits at least, and then nothing that no form of a date has.
+fn looks_like_a_date(text: &[u8]) -> bool {
+    const CHARACTERS_MAX: usize = 24;
+    let digits = text.iter().take_while(|octet| octet.is_ascii_digit()).count();
+    let rest = &text[digits..];
+    digits >= 10
+        && text.len() <= CHARACTERS_MAX
+        && rest.iter().all(|octet| octet.is_ascii_digit() || b"Z+-.,".contains(octet))
 }
 
 /// The octets before the first tab that has no backslash before it, and those after it.
@@ -209,68 +267,100 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&line[..tab], &line[tab + 1..]))
 }
 
-fn serial_number(text: &[u8]) -> Result<Option<Serial>, String> {
+fn serial_number(text: &[u8], odd: &mut Odd) -> Result<Option<Serial>, String> {
     // OpenSSL writes a minus before a negative one.
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
+    let digits = |text: &[u8]| {
+        let digits = text.strip_prefix(b"-").unwrap_or(text);
+        !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit)
+    };
+    let number = |text: &[u8]| str::from_utf8(text).ok().and_then(Serial::from_hex);
+    if digits(text) {
+        return Ok(number(text));
+    }
+    // As other programs show serial numbers.
+    let trimmed = text.trim_ascii();
+    let bare = trimmed.strip_prefix(b"0x").or_else(|| trimmed.strip_prefix(b"0X")).unwrap_or(trimmed);
+    let bare: Vec<u8> = bare.split(|octet| *octet == b':').collect::<Vec<_>>().concat();
+    if !digits(&bare) {
         return Err(format!("has the serial number `{}`: expected hexadecimal digits", Excerpt(text)));
     }
-    Ok(str::from_utf8(text).ok().and_then(Serial::from_hex))
+    odd.get_or_insert_with(|| format!("has the serial number `{}`: taken as its hexadecimal digits", Excerpt(text)));
+    Ok(number(&bare))
 }
 
-fn status(kind: &[u8], revocation: &[u8]) -> Result<Status, String> {
+fn status(kind: &[u8], revocation: &[u8], odd: &mut Odd) -> Result<Status, String> {
     match kind {
-        b"R" if revocation.is_empty() => {
-            Err("is of type R (revoked) without a revocation time: expected `time[,reason]` in the third field"
-                .to_owned())
-        }
-        b"R" => revoked(revocation),
+        b"R" => Ok(revoked(revocation, odd)),
         b"V" | b"E" if revocation.is_empty() => Ok(Status::Good),
-        b"V" | b"E" => Err(format!(
-            "is of type {} and yet has the revocation `{}`: expected the type R, or an empty third field",
-            Excerpt(kind),
-            Excerpt(revocation)
-        )),
+        // Somebody who released it by the letter alone, or revoked it by the time alone. The stricter counts, and a hold
+        // can still be taken back once the line is clear.
+        b"V" | b"E" | b"S" => {
+            odd.get_or_insert_with(|| {
+                format!(
+                    "is of type {} and has the revocation `{}`: taken as on hold; write type R to revoke it, or an empty \
+                     third field and type V if it is valid",
+                    Excerpt(kind),
+                    Excerpt(revocation)
+                )
+            });
+            let time = match revoked(revocation, odd) {
+                Status::Revoked { time, .. } => time,
+                Status::Good => UnixTime(0),
+            };
+            Ok(Status::Revoked { time, reason: Reason::CertificateHold })
+        }
         _ => Err(format!("is of type `{}`: expected V (valid), R (revoked) or E (expired)", Excerpt(kind))),
     }
 }
 
-/// `time[,reason[,argument]]`, as `unpack_revinfo` in OpenSSL's `apps/ca.c` takes it apart.
-fn revoked(revocation: &[u8]) -> Result<Status, String> {
+/// `time[,reason[,argument]]`, as `unpack_revinfo` in OpenSSL's `apps/ca.c` takes it apart. Who is revoked is revoked,
+/// whatever is odd about when and why: a time that cannot be held is the nearest that can, and one that is none is 1970.
+fn revoked(revocation: &[u8], odd: &mut Odd) -> Status {
     let mut parts = revocation.splitn(3, |&octet| octet == b',');
     let (text, reason, argument) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
-    let time = UnixTime::from_asn1_text(text).ok_or_else(|| {
-        format!("was revoked at `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, from 1970 on", Excerpt(text))
-    })?;
-    if time > REVOCATION_TIME_MAX {
-        return Err(format!("was revoked at {time}: expected no time after {REVOCATION_TIME_MAX}"));
+    let instant = Instant::from_asn1_text(text);
+    let time = instant.map_or(UnixTime(0), Instant::clamped).min(REVOCATION_TIME_MAX);
+    if instant != Some(Instant::Held(time)) {
+        odd.get_or_insert_with(|| {
+            format!(
+                "was revoked at `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ from 1970 to {REVOCATION_TIME_MAX}; taken \
+                 as revoked at {time}",
+                Excerpt(text)
+            )
+        });
     }
-    let reason = reason.map_or(Ok(Reason::Unspecified), |name| reason_named(name, argument.unwrap_or_default()))?;
-    Ok(Status::Revoked { time, reason })
+    let reason = reason.map_or(Reason::Unspecified, |name| reason_named(name, argument.unwrap_or_default(), odd));
+    Status::Revoked { time, reason }
 }
 
-/// OpenSSL's names of the reasons, in any case, and its three pseudo reasons. Those need an
+/// OpenSSL's names of the reasons, in any case, and its three pseudo reasons. Those have an
 /// argument (the hold instruction, the time of the compromise) that OCSP has no place for;
 /// after another reason OpenSSL passes over an argument, and so does this.
-fn reason_named(name: &[u8], argument: &[u8]) -> Result<Reason, String> {
+fn reason_named(text: &[u8], argument: &[u8], odd: &mut Odd) -> Reason {
+    let name = text.trim_ascii();
     if let Some(reason) = Reason::ALL.into_iter().find(|reason| name.eq_ignore_ascii_case(reason.name().as_bytes())) {
-        return Ok(reason);
+        return reason;
     }
     let pseudo: [(&[u8], Reason); 3] = [
         (b"holdInstruction", Reason::CertificateHold),
         (b"keyTime", Reason::KeyCompromise),
         (b"CAkeyTime", Reason::CaCompromise),
     ];
-    match pseudo.into_iter().find(|(pseudo, _)| name.eq_ignore_ascii_case(pseudo)) {
-        Some((_, reason)) if !argument.is_empty() => Ok(reason),
-        Some((name, _)) => {
-            Err(format!("has the reason {0} without its argument: expected `time,{0},argument`", Excerpt(name)))
-        }
-        None if name.eq_ignore_ascii_case(b"removeFromCRL") => {
-            Err("has the reason removeFromCRL, which is an instruction in a delta CRL and no state of a \
-                 certificate: expected type V and no revocation for one that is off hold"
-                .to_owned())
-        }
-        None => Err(format!("has the reason `{}`: expected one of RFC 5280, 5.3.1, like keyCompromise", Excerpt(name))),
-    }
+    let found = pseudo.into_iter().find(|(pseudo, _)| name.eq_ignore_ascii_case(pseudo)).map(|(_, reason)| reason);
+    let reason = match found {
+        Some(reason) if !argument.is_empty() => return reason,
+        Some(reason) => reason,
+        // It can only be said of one on hold, and in a delta CRL: a line of type R says that it is still revoked.
+        None if name.eq_ignore_ascii_case(b"removeFromCRL") => Reason::CertificateHold,
+        None => Reason::Unspecified,
+    };
+    odd.get_or_insert_with(|| {
+        format!(
+            "is revoked with the reason `{}`: expected one of RFC 5280, 5.3.1, like keyCompromise, with its argument where \
+             it needs one; taken as {} (a certificate that is off hold has type V and no revocation)",
+            Excerpt(text),
+            reason.name()
+        )
+    });
+    reason
 }

@@ -3,11 +3,13 @@
 use std::{fmt, iter::FusedIterator};
 
 use super::{
-    REVOCATION_TIME_MAX,
+    Oddities, REVOCATION_TIME_MAX,
     extension::{self, Extension},
+};
+use crate::pki::{
+    Instant, Reason, Serial, UnixTime,
     tlv::{ENUMERATED, INTEGER, SEQUENCE, Tlvs},
 };
-use crate::pki::{Reason, Serial, UnixTime};
 
 /// One certificate that a CRL speaks of.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -51,14 +53,19 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// Parses every entry in `octets`, and tells how many there are and how many are passed over; the error names the
-    /// first bad one, counted from 1.
-    pub(super) fn validate(octets: &'a [u8], rules: Rules) -> Result<(usize, usize), String> {
+    /// Parses every entry in `octets`, and tells how many there are and how many are passed over, and which are odd; the
+    /// error names the first bad one, counted from 1.
+    pub(super) fn validate(octets: &'a [u8], rules: Rules, oddities: &mut Oddities) -> Result<(usize, usize), String> {
         let mut entries = Tlvs::new(octets);
         let (mut taken, mut passed_over) = (0, 0);
         while !entries.is_empty() {
-            let entry = entry(&mut entries, rules);
-            match entry.map_err(|problem| format!("entry {}: {problem}", taken + passed_over + 1))? {
+            let number = taken + passed_over + 1;
+            let Read { entry, odd } =
+                entry(&mut entries, rules).map_err(|problem| format!("entry {number}: {problem}"))?;
+            if let Some(odd) = odd {
+                oddities.note("entry", number as u64, odd);
+            }
+            match entry {
                 Some(_) => taken += 1,
                 None => passed_over += 1,
             }
@@ -80,7 +87,7 @@ impl Iterator for Entries<'_> {
         loop {
             let entry = entry(&mut self.octets, self.rules);
             debug_assert!(entry.is_ok(), "parsed before from the same octets under the same rules");
-            if let Some(entry) = entry.ok()? {
+            if let Some(entry) = entry.ok()?.entry {
                 return Some(entry);
             }
         }
@@ -94,20 +101,31 @@ impl Iterator for Entries<'_> {
 impl ExactSizeIterator for Entries<'_> {}
 impl FusedIterator for Entries<'_> {}
 
-/// The next entry; `None` for one whose serial number no certificate can have.
-fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Option<Entry>, String> {
+/// An element of revokedCertificates.
+struct Read {
+    /// `None` where its serial number is one that no certificate can have.
+    entry: Option<Entry>,
+    /// What was read otherwise than it stands there.
+    odd: Option<&'static str>,
+}
+
+/// The next entry.
+fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Read, String> {
     let mut fields = Tlvs::new(entries.read(SEQUENCE, "SEQUENCE")?);
     let number = fields.read(INTEGER, "userCertificate")?;
-    let time = fields.time("revocationDate")?;
+    let instant = fields.time("revocationDate")?;
     let extensions = fields.optional(SEQUENCE, "crlEntryExtensions")?;
     fields.finish("SEQUENCE")?;
 
     if number.is_empty() {
         return Err("userCertificate: expected an INTEGER of one octet at least".to_owned());
     }
-    if time > REVOCATION_TIME_MAX {
-        return Err(format!("revocationDate: {time} is later than {REVOCATION_TIME_MAX}"));
-    }
+    // Who is revoked is revoked: a date that cannot be held is the nearest that can.
+    let time = instant.clamped().min(REVOCATION_TIME_MAX);
+    let odd = (instant != Instant::Held(time)).then_some(match instant {
+        Instant::Before1970 => "has a revocationDate before 1970 (a UTCTime means 1950 to 2049): taken as 1970",
+        Instant::Held(_) => "has a revocationDate later than 2106-02-07T06:28:15Z: taken as of then",
+    });
     let code = match extensions {
         None => None,
         Some(_) if !rules.extensions => return Err("has extensions, which a CRL of version 1 cannot have".to_owned()),
@@ -123,7 +141,7 @@ fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Option<Entry>, String> 
             Change::Revoked { time, reason }
         }
     };
-    Ok(Serial::from_der_content(number).map(|serial| Entry { serial, change }))
+    Ok(Read { entry: Serial::from_der_content(number).map(|serial| Entry { serial, change }), odd })
 }
 
 /// The value of reasonCode, where it is among the entry's extensions (RFC 5280 section 5.3).

@@ -2,8 +2,9 @@
 
 use der::asn1::ObjectIdentifier;
 
-use super::{
-    Coverage, CrlNumber, Excerpt,
+use super::{Coverage, CrlNumber};
+use crate::pki::{
+    Excerpt,
     tlv::{BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, Tlvs},
 };
 
@@ -69,7 +70,7 @@ pub(super) struct CrlExtensions<'a> {
     pub(super) number: Option<CrlNumber>,
     pub(super) base: Option<CrlNumber>,
     /// The value of issuingDistributionPoint, DER.
-    pub(super) scope: Option<&'a [u8]>,
+    pub(super) distribution_point: Option<&'a [u8]>,
     pub(super) coverage: Coverage,
 }
 
@@ -90,7 +91,7 @@ impl<'a> CrlExtensions<'a> {
                 }
                 ISSUING_DISTRIBUTION_POINT => {
                     this.coverage = coverage(value)?;
-                    once(&mut this.scope, value, "issuingDistributionPoint")?;
+                    once(&mut this.distribution_point, value, "issuingDistributionPoint")?;
                 }
                 // Helps to find the key; the signature itself says whether it was the right one.
                 AUTHORITY_KEY_IDENTIFIER => {}

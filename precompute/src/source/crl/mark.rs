@@ -19,13 +19,26 @@ pub struct CrlMark {
     pub digest: [u8; 32],
 }
 
-/// Those of the complete and the delta CRL of an issuer.
+/// Which certificates a CRL speaks of: SHA-256 of the value of its issuingDistributionPoint, and zeros where it speaks of
+/// all. Only a CRL of the scope under which a hold was listed can release it (RFC 5280 sections 5.2.5 and 5.3.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CrlScope(pub [u8; 32]);
+
+impl CrlScope {
+    /// All of the issuer's certificates.
+    pub const WHOLE: Self = Self([0; 32]);
+}
+
+/// What is kept of an issuer's CRLs.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CrlMarks {
     /// Of the complete CRL taken last.
     pub complete: Option<CrlMark>,
     /// Of the delta CRL taken last.
     pub delta: Option<CrlMark>,
+    /// The one scope under which CRLs have listed all who are on hold; `None` where there were several, or it is not
+    /// known.
+    pub holds: Option<CrlScope>,
 }
 
 impl CrlMark {
@@ -79,6 +92,16 @@ impl Crl {
     /// What is to be kept of it.
     pub fn mark(&self) -> CrlMark {
         self.mark
+    }
+
+    /// Which certificates it speaks of.
+    pub fn scope(&self) -> CrlScope {
+        let part = self.distribution_point().filter(|_| !self.header.coverage.is_complete());
+        part.map_or(CrlScope::WHOLE, |part| {
+            let mut scope = [0; 32];
+            scope.copy_from_slice(digest::digest(&digest::SHA256, part).as_ref());
+            CrlScope(scope)
+        })
     }
 }
 

@@ -66,15 +66,66 @@ fn times_come_in_two_forms() {
         b"\x17\x0d250102030405+",
         b"\x17\x0b2501020304Z",
         b"\x18\x1120250102030405.5Z",
-        b"\x17\x0d690102030405Z",
         b"\x16\x0d250102030405Z",
     ] {
         refused(&times(wrong), "thisUpdate: ");
         refused(&Draft::entries(&[sequence(&[&[2, 1, 1], wrong])]), "entry 1: revocationDate: ");
     }
     let late = |time: &[u8]| Draft::entries(&[sequence(&[&[2, 1, 1], time])]);
-    assert!(late(b"\x18\x0f21060207062815Z").read().is_ok());
-    refused(&late(b"\x18\x0f21060207062816Z"), "is later than 2106-02-07T06:28:15Z");
+    assert!(late(b"\x18\x0f21060207062815Z").read().unwrap().oddities().is_none());
+}
+
+#[test]
+fn a_date_that_cannot_be_held_is_the_nearest_that_can_and_keeps_nobody_from_being_revoked() {
+    let dated = |time: &[u8]| Draft::entries(&[entry(1, &[]), sequence(&[&[2, 1, 2], time]), entry(3, &[])]);
+    for (time, seconds, told) in [
+        (&b"\x17\x0d550102030405Z"[..], 0, "entry 2 has a revocationDate before 1970"),
+        (b"\x18\x0f19000102030405Z", 0, "entry 2 has a revocationDate before 1970"),
+        (b"\x18\x0f21060207062816Z", u64::from(u32::MAX), "entry 2 has a revocationDate later than 2106"),
+    ] {
+        let crl = dated(time).read().unwrap();
+        let taken = crl.entries().nth(1).unwrap();
+        let change = Change::Revoked { time: UnixTime(seconds), reason: Reason::Unspecified };
+        assert_eq!((taken, crl.entries().len()), (Entry { serial: serial(2), change }, 3));
+        let odd = crl.oddities().unwrap().to_string();
+        assert!(odd.starts_with(told), "{odd}");
+    }
+    let times = |times: &[&[u8]]| Draft { times: times.concat(), ..Draft::new() }.read();
+    let crl = times(&[TODAY, b"\x17\x0d550102030405Z"]).unwrap();
+    assert_eq!(crl.header().next_update, Some(today()), "over from the beginning");
+    assert!(crl.oddities().unwrap().to_string().starts_with("nextUpdate is before 1970"));
+    let crl = times(&[b"\x17\x0d550102030405Z", TOMORROW]).unwrap();
+    assert_eq!(crl.header().this_update, UnixTime(0));
+    assert!(crl.oddities().unwrap().to_string().starts_with("thisUpdate is before 1970"));
+}
+
+#[test]
+fn a_scope_is_the_whole_or_just_that_part() {
+    let scope = |extensions: &[Vec<u8>]| Draft::extensions(extensions).read().unwrap().scope();
+    let users = scope(&[distribution_point(&[0x81, 1, 0xff])]);
+    let shard = |name: &[u8]| scope(&[distribution_point(&element(0xa0, element(0xa0, element(0x86, name))))]);
+    assert_eq!(scope(&[]), CrlScope::WHOLE);
+    assert_eq!(scope(&[distribution_point(&[])]), CrlScope::WHOLE, "it excludes nobody");
+    assert_eq!(shard(b"http://ca/1"), shard(b"http://ca/1"));
+    let all = [
+        CrlScope::WHOLE,
+        users,
+        scope(&[distribution_point(&[0x82, 1, 0xff])]),
+        shard(b"http://ca/1"),
+        shard(b"http://ca/2"),
+    ];
+    for (place, one) in all.iter().enumerate() {
+        assert!(!all[..place].contains(one), "{place}");
+    }
+}
+
+#[test]
+fn the_issuers_name_may_be_written_in_another_way() {
+    let named = |tag, text: &str| sequence(&[element(0x31, sequence(&[vec![6, 3, 0x55, 4, 3], element(tag, text)]))]);
+    for issuer in [named(0x13, "CA"), named(0x0c, " ca "), named(0x1e, "\0C\0A")] {
+        assert!(Draft { issuer, ..Draft::entries(&[entry(1, &[])]) }.read().is_ok());
+    }
+    refused(&Draft { issuer: named(0x13, "CB"), ..Draft::new() }, "was issued by «CN=CB», not by «CN=CA»");
 }
 
 #[test]

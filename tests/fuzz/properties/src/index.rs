@@ -2,7 +2,8 @@
 //!
 //! - The first line that is refused is the last that is read; its error names it, shortly and printably.
 //! - A line means what it means alone, and how the file was cut into reads never shows.
-//! - What is taken stands so in the fields of the line; times are those of the `der` crate.
+//! - What is taken stands so in the fields of the line; times are those of the `der` crate. Where something is odd, and is
+//!   told so, it is never good against what the line says of a revocation.
 
 use std::{
     io::{BufReader, Cursor},
@@ -90,6 +91,15 @@ fn read(content: &[u8]) -> Vec<Result<Listed, SourceError>> {
     read
 }
 
+/// What is told as odd of the one line.
+fn odd(line: &[u8]) -> Option<String> {
+    let mut index = Index::new(Cursor::new([line, b"\n"].concat()), Path::new(NAME));
+    index.by_ref().for_each(drop);
+    let odd = index.oddities().map(ToString::to_string);
+    assert!(odd.as_ref().is_none_or(|odd| odd.len() < 500 && !odd.contains(char::is_control)), "{odd:?}");
+    odd
+}
+
 fn told(error: &SourceError, number: usize) {
     assert_eq!(error.line, Some(number as u64 + 1), "{error}");
     assert!(error.to_string().starts_with(&format!("{NAME}:{}: ", number + 1)));
@@ -98,7 +108,9 @@ fn told(error: &SourceError, number: usize) {
 
 /// `line` says `listed`, by a plainer reading.
 fn stands_in(listed: &Listed, line: &[u8]) {
+    let odd = odd(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let mut fields: Vec<Vec<u8>> = vec![Vec::new()];
     for (at, &octet) in line.iter().enumerate() {
         if octet == b'\t' && (at == 0 || line[at - 1] != b'\\') {
@@ -107,13 +119,22 @@ fn stands_in(listed: &Listed, line: &[u8]) {
             field.push(octet);
         }
     }
-    let [kind, expiry, revocation, serial, _file, _subject] = &fields[..] else {
+    let [kind, expiry, revocation, serial, _file, _subject, more @ ..] = &fields[..] else {
         panic!("{} fields: {}", fields.len(), line.escape_ascii());
     };
+    assert!(listed.serial.magnitude().len() <= 20 && listed.serial.magnitude()[0] != 0);
+    assert_eq!(
+        listed.record.status == Status::Good,
+        matches!(&kind[..], b"V" | b"E") && revocation.is_empty(),
+        "good is who is said so and of whom nothing speaks of a revocation"
+    );
+    if odd.is_some() {
+        return;
+    }
+    assert!(more.is_empty());
     assert_eq!(listed.record.not_after, Some(time(expiry)));
     let digits = String::from_utf8(serial.clone()).expect("hexadecimal").to_ascii_uppercase();
     assert_eq!(listed.serial.to_string().trim_start_matches('0'), digits.trim_start_matches('0'));
-    assert!(listed.serial.magnitude().len() <= 20 && listed.serial.magnitude()[0] != 0);
     match listed.record.status {
         Status::Good => {
             assert!(matches!(&kind[..], b"V" | b"E") && revocation.is_empty());
@@ -123,7 +144,7 @@ fn stands_in(listed: &Listed, line: &[u8]) {
             let mut parts = revocation.split(|&octet| octet == b',');
             assert_eq!(at, time(parts.next().expect("split gives one at least")));
             let named = parts.next().map_or(String::new(), |name| String::from_utf8(name.to_vec()).expect("a name"));
-            let expected = match &*named.to_ascii_lowercase() {
+            let expected = match named.to_ascii_lowercase().trim_ascii() {
                 "" => Reason::Unspecified,
                 "holdinstruction" => Reason::CertificateHold,
                 "keytime" => Reason::KeyCompromise,
