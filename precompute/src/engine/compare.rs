@@ -65,6 +65,12 @@ pub(super) struct Comparison {
     pub crl_marks: CrlMarks,
     /// When the CRLs go out of date, the earlier of the two.
     pub crl_next_update: Option<UnixTime>,
+    /// What was read otherwise than it stands there, or is kept although the sources do not say so.
+    pub warnings: Vec<String>,
+    /// Whether the CRLs do not release who is on hold and not listed.
+    keeps_holds: bool,
+    /// How many are kept on hold for it.
+    kept_holds: u64,
     /// Entries that were passed over, since no certificate can have their serial number.
     pub passed_over: u64,
     /// Records that are listed, and those of them that have not expired.
@@ -77,14 +83,16 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     let mut crl = Revocations::read(question);
     let mut faults = std::mem::take(&mut crl.faults);
     let mut census = question.records.census();
-    let mut comparison = Comparison::default();
+    let releases = question.sources.crl.is_none() || crl.releases(question.crl_marks.holds);
+    let mut comparison = Comparison { keeps_holds: !releases, ..Default::default() };
     if let Some(path) = &question.sources.index
         && let Err(fault) = comparison.note_index(question, path, &mut census, &mut crl)
     {
         faults.push(fault);
         // Nothing counts of a file that is refused.
-        (comparison, census) =
-            (Comparison { shrunk: comparison.shrunk, ..Default::default() }, question.records.census());
+        let Comparison { shrunk, keeps_holds, .. } = comparison;
+        comparison = Comparison { shrunk, keeps_holds, ..Default::default() };
+        census = question.records.census();
         crl.take_none();
     }
     // All of a CRL without an index; with one, what the index forgot and the CRL revokes.
@@ -95,12 +103,14 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     if faults.is_empty() && !question.still {
         comparison.held_back = census.unlisted().next().is_some();
     } else if faults.is_empty() {
-        let gone = comparison.unlisted(question, &census, crl.whole);
+        let gone = comparison.unlisted(question, &census);
         if let Some(path) = question.sources.main() {
             faults.extend(comparison.refuse_shrink(question, path, &census, &gone).err());
         }
         comparison.changes.extend(gone.into_iter().map(|serial| Change { serial, record: None }));
     }
+    let unlisted_hold = || census.unlisted().any(|(_, status)| is_hold(status));
+    crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
     if !faults.is_empty() {
         // An index that is in order says who exists, unless the CRL beside it was never seen.
         let may_add = question.sources.crl.is_none() || question.crl_marks.complete.is_some();
@@ -108,6 +118,15 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     }
     comparison.changes.sort_unstable_by_key(|change| change.serial);
     comparison.passed_over += crl.passed_over;
+    comparison.warnings.append(&mut crl.warnings);
+    if comparison.kept_holds > 0 && faults.is_empty() {
+        comparison.warnings.push(format!(
+            "{} certificates stay on hold that the sources no longer list so: the CRL speaks of another part of the \
+             certificates (its issuingDistributionPoint) than the one that listed them; a CRL of that part releases \
+             them, or one of all certificates",
+            comparison.kept_holds
+        ));
+    }
     let Revocations { older, marks: crl_marks, next_update: crl_next_update, .. } = crl;
     Comparison { faults, older, crl_marks, crl_next_update, ..comparison }
 }
@@ -151,6 +170,7 @@ impl Comparison {
         let mut index = Index::open(path)?;
         let outcome = self.note_lines(question, path, &mut index, census, crl);
         self.passed_over = index.passed_over();
+        self.warnings.extend(index.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
         // Whatever was found in a file that is being written means nothing.
         if !index.is_steady() {
             return Err(SourceError::unsteady(path));
@@ -193,23 +213,32 @@ impl Comparison {
             Some(known) if !known.status.may_become(said.status) => {
                 self.contradict(serial, known.status, Some(said.status));
             }
+            Some(known) if self.keeps_holds && is_hold(known.status) && said.status == Status::Good => {
+                self.kept_holds += 1;
+            }
             Some(known) if known.status == said.status && same_end(known.not_after, said.not_after) => {}
             _ => self.changes.push(Change { serial, record: Some(said) }),
         }
     }
 
-    /// The records that the sources no longer list and that may go. `whole`: the CRL lists every revoked one.
-    fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>, whole: bool) -> Vec<Serial> {
-        // An index lists good certificates too.
-        let complete = question.sources.index.is_some();
+    /// The records that the sources no longer list and that may go.
+    fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>) -> Vec<Serial> {
+        let Sources { index, crl, .. } = question.sources;
         let mut gone = Vec::new();
         for (serial, status) in census.unlisted() {
             match status {
                 Status::Good => gone.push(serial),
                 // RFC 5280 section 5.3.1: a hold ends by leaving the CRL.
-                Status::Revoked { reason: Reason::CertificateHold, .. } if !complete && whole => gone.push(serial),
+                Status::Revoked { .. } if is_hold(status) && crl.is_some() && self.keeps_holds => self.kept_holds += 1,
+                // An index that forgets a line says nothing, and with this policy nothing would be good.
+                Status::Revoked { .. }
+                    if is_hold(status) && crl.is_some() && !(index.is_some() && question.unlisted_good) =>
+                {
+                    gone.push(serial);
+                }
                 // A CRL drops expired certificates; they were revoked all the same.
-                Status::Revoked { .. } if !complete => {}
+                Status::Revoked { .. } if index.is_none() => {}
+                // An index lists good certificates too.
                 Status::Revoked { .. } => self.contradict(serial, status, None),
             }
         }
@@ -276,6 +305,10 @@ pub(super) fn strictness(status: Status) -> u8 {
         Status::Revoked { reason: Reason::CertificateHold, .. } => 1,
         Status::Revoked { .. } => FINAL,
     }
+}
+
+fn is_hold(status: Status) -> bool {
+    matches!(status, Status::Revoked { reason: Reason::CertificateHold, .. })
 }
 
 /// The strictness that nothing takes back.

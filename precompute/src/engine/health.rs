@@ -60,6 +60,8 @@ pub struct HealthReport {
     pub contradictions: u64,
     /// Entries of the sources that were passed over at the last read: no certificate can have their serial numbers.
     pub passed_over: u64,
+    /// What was read otherwise than it stands in the sources at the last read, or is kept although they do not say so.
+    pub warnings: Vec<String>,
 }
 
 impl HealthReport {
@@ -159,6 +161,12 @@ impl Health {
     pub(super) fn passed_over(&self, entries: u64) -> bool {
         let before = std::mem::replace(&mut self.lock().passed_over, entries);
         entries > 0 && entries != before
+    }
+
+    /// Notes what is odd in the sources; returns what is news.
+    pub(super) fn warned(&self, warnings: &[String]) -> Vec<String> {
+        let before = std::mem::replace(&mut self.lock().warnings, warnings.to_vec());
+        warnings.iter().filter(|warning| !before.contains(warning)).cloned().collect()
     }
 
     pub(super) fn changed(&self, records: u64) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::compare::{FINAL, Question, stricter, strictness};
 use crate::{
     pki::{Serial, Status, UnixTime},
-    source::{self, Crl, CrlMark, CrlMarks, CrlNumber, SourceError},
+    source::{self, Crl, CrlMark, CrlMarks, CrlNumber, CrlScope, SourceError},
 };
 
 /// What the CRLs say, in order of serial.
@@ -13,8 +13,8 @@ use crate::{
 pub(super) struct Revocations {
     entries: Vec<(Serial, Status)>,
     taken: Vec<bool>,
-    /// Whether it would list every revoked certificate of the issuer.
-    pub(super) whole: bool,
+    /// Which certificates those that were taken speak of, each scope once.
+    scopes: Vec<CrlScope>,
     /// The newest CRLs taken.
     pub(super) marks: CrlMarks,
     /// When they go out of date, the earlier of the two.
@@ -24,6 +24,8 @@ pub(super) struct Revocations {
     pub(super) faults: Vec<SourceError>,
     /// Entries without a serial number that a certificate can have.
     pub(super) passed_over: u64,
+    /// What was read otherwise than it stands in a CRL.
+    pub(super) warnings: Vec<String>,
     /// Whether one of them was older than the one before.
     pub(super) older: bool,
 }
@@ -32,13 +34,14 @@ impl Revocations {
     pub(super) fn read(question: &Question<'_>) -> Self {
         let mut this = Self::default();
         let Some(path) = &question.sources.crl else { return this };
-        if !question.accept_older {
-            this.marks = question.crl_marks;
-        }
-        let complete = this.accept(Crl::read(path, question.issuer));
+        this.marks = match question.accept_older {
+            true => CrlMarks { holds: question.crl_marks.holds, ..CrlMarks::default() },
+            false => question.crl_marks,
+        };
+        let complete = this.accept(path, Crl::read(path, question.issuer));
         let complete = complete.filter(|complete| this.take_complete(question, path, complete));
         if let Some(path) = &question.sources.delta_crl
-            && let Some(delta) = this.accept(Crl::read(path, question.issuer))
+            && let Some(delta) = this.accept(path, Crl::read(path, question.issuer))
         {
             this.take_delta(question, path, &delta, complete.as_ref());
         }
@@ -55,9 +58,10 @@ impl Revocations {
         this
     }
 
-    fn accept(&mut self, read: Result<Crl, SourceError>) -> Option<Crl> {
+    fn accept(&mut self, path: &Path, read: Result<Crl, SourceError>) -> Option<Crl> {
         let crl = read.map_err(|fault| self.faults.push(fault)).ok()?;
         self.passed_over += crl.passed_over() as u64;
+        self.warnings.extend(crl.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
         Some(crl)
     }
 
@@ -83,7 +87,7 @@ impl Revocations {
         }
         self.marks.complete = Some(complete.mark());
         self.next_update = complete.header().next_update;
-        self.whole = coverage.is_complete();
+        self.note_scope(complete);
         self.entries.extend(complete.entries().filter_map(revoked));
         true
     }
@@ -106,6 +110,7 @@ impl Revocations {
             Some(Ok(())) | None => self.marks.delta = Some(delta.mark()),
         }
         self.next_update = [self.next_update, delta.header().next_update].into_iter().flatten().min();
+        self.note_scope(delta);
         let mut changes = BTreeMap::new();
         for entry in delta.entries() {
             let change: &mut Option<_> = changes.entry(entry.serial).or_insert(None);
@@ -114,9 +119,39 @@ impl Revocations {
                 (first, second) => first.or(second),
             };
         }
-        self.entries.retain(|(serial, _)| !changes.contains_key(serial));
+        // What is final stays: its CA could take it back only in a first reading, and what is said must not hang on what
+        // was read before.
+        self.entries.retain(|(serial, status)| match changes.get(serial) {
+            None => true,
+            Some(change) => {
+                strictness(*status) == FINAL && change.is_none_or(|(_, status)| strictness(status) != FINAL)
+            }
+        });
         // Also where it does not go with the complete CRL: what the CA says to be revoked is.
         self.entries.extend(changes.into_values().flatten());
+    }
+
+    fn note_scope(&mut self, crl: &Crl) {
+        let scope = crl.scope();
+        if !self.scopes.contains(&scope) {
+            self.scopes.push(scope);
+        }
+    }
+
+    /// Whether who is on hold and not listed is released: by a CRL of all certificates, or one of the scope under which
+    /// every hold so far was listed.
+    pub(super) fn releases(&self, listed_under: Option<CrlScope>) -> bool {
+        matches!(self.scopes[..], [scope] if scope == CrlScope::WHOLE || Some(scope) == listed_under)
+    }
+
+    /// The scope under which CRLs have listed all who are on hold now. `others` tells whether one is on hold whom the
+    /// sources do not list so; it is asked only where that decides.
+    pub(super) fn holds(&self, before: Option<CrlScope>, others: impl FnOnce() -> bool) -> Option<CrlScope> {
+        match self.scopes[..] {
+            [] => before,
+            [scope] if scope == CrlScope::WHOLE || Some(scope) == before || !others() => Some(scope),
+            _ => None,
+        }
     }
 
     /// Why a CRL cannot be the one to follow `taken`.

@@ -1,6 +1,7 @@
 //! What a pass does with what the sources say, on a real book and with CRLs of the real `openssl`.
 
 mod doubt;
+mod holds;
 
 use std::{fs, path::PathBuf};
 
@@ -256,6 +257,8 @@ fn a_book_that_cannot_be_written_is_told_and_written_later() {
     assert_eq!(world.restart().status(4), Some(FINAL));
 }
 
+const COMPLETE: &[&str] = &["-crlexts", "complete"];
+
 fn crl_sources(ca: &Ca) -> Sources {
     Sources { index: None, crl: Some(ca.path("ca.crl")), delta_crl: None }
 }
@@ -281,13 +284,19 @@ fn a_crl_lists_the_revoked_and_releases_holds_by_leaving_them_out() {
 }
 
 #[test]
-fn a_crl_of_one_distribution_point_releases_nobody() {
+fn a_crl_of_one_distribution_point_releases_within_it_as_openssl_writes_it() {
     let mut world = World::new(crl_sources);
     world.crl(&revoked(2, ",certificateHold"), "ca.crl", &["-crlexts", "users"]);
     world.pass().unwrap();
     world.crl(&revoked(3, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
     world.pass().unwrap();
-    assert_eq!(world.status(2), Some(HOLD));
+    assert_eq!((world.status(2), world.status(3)), (None, Some(FINAL)));
+    // One of all certificates was the last to list 4: that part says nothing of it.
+    world.crl(&(revoked(3, ",keyCompromise") + &revoked(4, ",certificateHold")), "ca.crl", COMPLETE);
+    world.pass().unwrap();
+    world.crl(&revoked(3, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
+    world.pass().unwrap();
+    assert_eq!(world.status(4), Some(HOLD));
 }
 
 #[test]

@@ -288,6 +288,9 @@ impl Watched {
                 "the sources list serial numbers that are 0, negative or over 20 octets, which no certificate can have; they are passed over"
             );
         }
+        for warning in self.state.health.warned(&comparison.warnings) {
+            warn!(tenant = self.subject.tenant, issuer = self.subject.name, "{warning}");
+        }
         if comparison.held_back {
             self.read_again_at = Some(Instant::now() + self.removal_delay);
         }

@@ -53,8 +53,6 @@ fn three_sources() -> World {
     world
 }
 
-const COMPLETE: &[&str] = &["-crlexts", "complete"];
-
 #[test]
 fn a_refused_source_does_not_keep_the_revocations_of_the_others_waiting() {
     // An HTML page in the place of the CRL once froze the index's revocations, and any other fault likewise.
