@@ -32,7 +32,6 @@ enum Outcome {
     /// It is refused.
     Refused,
     /// It passes; what is told is a warning, or nothing has to be.
-    #[allow(dead_code, reason = "kinds without a warning yet")]
     Passes,
 }
 
