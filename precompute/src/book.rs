@@ -37,8 +37,8 @@ use tracing::warn;
 use self::{
     codec::{decode, decode_mark, encode, encode_mark, key, mark_key, range},
     layout::{
-        COMPLETE, CRL_MARKS, DELTA, FORMAT, HOLDS, ISSUERS, KEY, META, Made, RECORDS, SEALS, TENANTS, Unready, VERIFIED,
-        damaged, issuer_seal, make_ready,
+        COMPLETE, CRL_MARKS, DELTA, FORMAT, HOLDS, ISSUERS, KEY, META, Made, RECORDS, SEALS, TENANTS, Unready,
+        VERIFIED, damaged, issuer_seal, make_ready,
     },
     overlay::Overlay,
     seal::{Kind, Seal},

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, thread};
 
+use tracing::warn;
+
 use super::{
     EngineError, Faults, compare,
     predecessor::{Forgotten, Predecessor},
@@ -53,6 +55,9 @@ fn survey_one(subject: &Subject, predecessors: &[Predecessor]) -> Result<u64, En
         }
         thread::sleep(limits::SOURCE_POLL_INTERVAL);
     };
+    for warning in &comparison.warnings {
+        warn!(tenant = subject.tenant, issuer = subject.name, "{warning}");
+    }
     if !comparison.faults.is_empty() {
         return Err(Faults(comparison.faults).into());
     }
