@@ -4,7 +4,7 @@
 //! types, one record at a time and under bounds. Invariant: nothing leaves a source that is not
 //! valid by construction, and a source with anything in it that is not understood is refused as
 //! a whole with the place named: a record that is misread or passed over could turn a revoked
-//! certificate good. It does not know what was said earlier (so not whether a change is allowed,
+//! certificate good. What is odd and has a stricter meaning is taken as that, and counted ([`Oddities`]). It does not know what was said earlier (so not whether a change is allowed,
 //! nor whether a serial comes twice), how records are kept, or what time it is.
 
 mod crl;

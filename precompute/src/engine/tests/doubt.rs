@@ -283,6 +283,25 @@ fn a_serial_number_that_nobody_can_have_keeps_no_revocation_waiting() {
 }
 
 #[test]
+fn an_odd_line_keeps_no_revocation_waiting_and_is_told_until_it_is_mended() {
+    // One certificate that ends in 2055, written with two digits, refused the whole file.
+    let mut world = World::with_index();
+    let line = |becomes: &str| good(1).replace("350101000000Z", becomes);
+    world.index(&(line("550101000000Z") + &revoked(2, ",keyCompromise") + &revoked(3, ",removeFromCRL") + "\n"));
+    world.pass().unwrap();
+    assert_eq!([1, 2, 3].map(|serial| world.status(serial)), [Status::Good, FINAL, HOLD].map(Some));
+    let warnings = world.report().warnings;
+    assert!(
+        matches!(&warnings[..], [one] if one.contains("listed.txt: line 1 expires `550101000000Z`") && one.contains("1 more")),
+        "{warnings:?}"
+    );
+    assert_eq!(world.pass().unwrap().changed, 0);
+    world.index(&(line("350101000000Z") + &revoked(2, ",keyCompromise") + &good(3)));
+    world.pass().unwrap();
+    assert_eq!((world.report().warnings.len(), world.status(3)), (0, Some(Status::Good)));
+}
+
+#[test]
 fn a_crl_of_a_part_cannot_vouch_for_all_others() {
     let mut world = World::new(crl_sources);
     let mut subject = subject("vouching", &world.ca, world.watched.sources());

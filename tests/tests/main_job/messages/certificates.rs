@@ -91,6 +91,18 @@ pub(super) const ROWS: &[Row] = &[
         never: &[],
     },
     Row {
+        what: "a certificate with OpenSSL's trust settings",
+        spoil: |ca, _| {
+            drop(bash(
+                ca.dir(),
+                "openssl x509 -in ca.pem -addtrust serverAuth -out new.pem && grep -q TRUSTED new.pem && mv new.pem ca.pem",
+            ));
+        },
+        outcome: Outcome::Passes,
+        told: &[],
+        never: &[],
+    },
+    Row {
         what: "a certificate that is cut short",
         spoil: |ca, _| drop(bash(ca.dir(), "head -c 300 ca.pem > new.pem && mv new.pem ca.pem")),
         outcome: Outcome::Refused,
