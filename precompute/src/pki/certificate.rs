@@ -295,9 +295,11 @@ struct Outline {
     spki: Range<usize>,
     /// Dates of the validity that are before 1970: their content.
     early: Vec<Range<usize>>,
-    /// Where each field lies, what it is called, and whether it is one.
-    fields: Vec<(Range<usize>, &'static str, fn(&[u8]) -> bool)>,
+    fields: Vec<Field>,
 }
+
+/// Where a field lies, what it is called, and whether it is one.
+type Field = (Range<usize>, &'static str, fn(&[u8]) -> bool);
 
 impl Outline {
     fn find(der: &[u8]) -> Result<Self, String> {
@@ -308,7 +310,7 @@ impl Outline {
         let mut parts = Tlvs::inside(der, SEQUENCE, "Certificate")?;
         let tbs = parts.any("tbsCertificate")?.whole;
         let mut fields = Tlvs::inside(tbs, SEQUENCE, "tbsCertificate")?;
-        let mut found: Vec<(Range<usize>, &'static str, fn(&[u8]) -> bool)> = Vec::new();
+        let mut found: Vec<Field> = Vec::new();
         let mut field = |fields: &mut Tlvs<'_>, name: &'static str, is_sound: fn(&[u8]) -> bool| {
             let whole = at(fields.any(name)?.whole);
             found.push((whole.clone(), name, is_sound));

@@ -221,8 +221,10 @@ fn a_delta_crl_takes_no_final_revocation_back_whatever_was_seen_before() {
     }
 }
 
-/// What an index, a complete CRL and a delta CRL say of certificates 1, 2 and 3.
-type Said = [(Option<u8>, Option<u8>, Option<u8>); 3];
+/// What an index, a complete CRL and a delta CRL say of one certificate: codes of reasons, and 0 for good.
+type SaidOfOne = (Option<u8>, Option<u8>, Option<u8>);
+/// And of certificates 1, 2 and 3.
+type Said = [SaidOfOne; 3];
 
 fn any_said() -> impl Strategy<Value = Said> {
     let index = prop::sample::select(vec![None, Some(0), Some(HELD), Some(LOST)]);
@@ -240,7 +242,7 @@ impl Place {
             Some(_) => revoked(serial, ",keyCompromise"),
         };
         self.index(&(1..).zip(said).map(line).collect::<String>());
-        let entries = |of: fn(&(Option<u8>, Option<u8>, Option<u8>)) -> Option<u8>| -> Vec<(u8, u8)> {
+        let entries = |of: fn(&SaidOfOne) -> Option<u8>| -> Vec<(u8, u8)> {
             (1..).zip(said).filter_map(|(serial, said)| Some((serial, of(said)?))).collect()
         };
         self.crl(None, &entries(|said| said.1));
@@ -262,7 +264,7 @@ proptest! {
         history.iter().for_each(|said| following.take(said));
         let last = history.last().unwrap();
         fresh.take(last);
-        let is_final = |said: &(Option<u8>, Option<u8>, Option<u8>)| {
+        let is_final = |said: &SaidOfOne| {
             index && said.0 == Some(LOST) || said.1 == Some(LOST) || said.2 == Some(LOST)
         };
         for at in 0..3 {

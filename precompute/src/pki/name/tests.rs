@@ -99,7 +99,9 @@ fn rdns_have_an_order_and_the_attributes_of_one_have_none() {
     let (name, organization) = (attribute(COMMON_NAME, UTF8, b"CA"), attribute(ORGANIZATION, PRINTABLE, b"Example"));
     let (shouted, other) = (attribute(COMMON_NAME, PRINTABLE, b"CA"), attribute(ORGANIZATION, UTF8, b"EXAMPLE"));
     let one = |first: &Vec<u8>, second: &Vec<u8>| sequence(&[rdn(&[first.clone(), second.clone()])]);
-    let two = |first: &Vec<u8>, second: &Vec<u8>| sequence(&[rdn(&[first.clone()]), rdn(&[second.clone()])]);
+    let two = |first: &Vec<u8>, second: &Vec<u8>| {
+        sequence(&[rdn(std::slice::from_ref(first)), rdn(std::slice::from_ref(second))])
+    };
     same(&one(&name, &organization), &one(&other, &shouted), true);
     same(&two(&name, &organization), &two(&shouted, &other), true);
     same(&two(&name, &organization), &two(&other, &shouted), false);
