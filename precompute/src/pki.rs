@@ -8,6 +8,7 @@
 mod certificate;
 pub mod encode;
 mod file;
+pub mod pem;
 mod pss;
 mod request;
 mod serial;
@@ -16,7 +17,7 @@ mod time;
 mod verify;
 
 pub use certificate::{Certificate, CertificateError};
-pub use file::{FileError, certificates, open_regular, read_bounded, read_opened, read_secret};
+pub use file::{FileError, Secret, certificates, open_regular, read_bounded, read_opened, read_secret};
 pub use pss::{PssHash, PssParameters};
 pub use request::{Purpose, Request, RequestError};
 pub use serial::Serial;

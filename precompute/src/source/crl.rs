@@ -10,7 +10,6 @@
 use std::{fmt, ops::Range, path::Path};
 
 use der::Decode as _;
-use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
 use x509_cert::{ext::pkix::KeyUsage, name::Name, spki::AlgorithmIdentifierOwned};
 
 use self::{
@@ -21,7 +20,7 @@ use self::{
 use super::{Excerpt, REVOCATION_TIME_MAX, SourceError};
 use crate::{
     limits,
-    pki::{self, Certificate, UnixTime},
+    pki::{self, Certificate, UnixTime, pem},
 };
 
 mod entry;
@@ -147,7 +146,7 @@ impl fmt::Debug for CrlNumber {
 
 impl Crl {
     /// Reads a file with one CRL, PEM (`X509 CRL`, with text around it) or DER, that `issuer` signed.
-    /// As PEM it can have 256 MiB of base64, as DER [`limits::CRL_FILE_OCTETS_MAX`].
+    /// At most [`limits::CRL_FILE_OCTETS_MAX`].
     pub fn read(path: &Path, issuer: &Certificate) -> Result<Self, SourceError> {
         let content = pki::read_opened(path, pki::open_regular(path), limits::CRL_FILE_OCTETS_MAX)?;
         Self::from_octets(content, issuer).map_err(|problem| SourceError::file(path, problem))
@@ -262,15 +261,13 @@ impl fmt::Debug for Crl {
 /// The DER of the one CRL in a PEM file.
 fn from_pem(content: &[u8]) -> Result<Vec<u8>, String> {
     let mut found = None;
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(content) {
-        let (kind, der) = section.map_err(|error| match error {
-            // rustls-pki-types' own bound; in DER the same CRL takes three quarters of the room.
-            pem::Error::SectionTooLarge => "holds more than 256 MiB of base64: expected a CRL this large as DER".into(),
-            error => format!("is no readable PEM file: {}", Excerpt(error.to_string().as_bytes())),
-        })?;
-        if kind == SectionKind::Crl && found.replace(der).is_some() {
+    for mut section in pem::sections(content).map_err(|damage| damage.to_string())? {
+        if section.label == "X509 CRL" && found.replace(std::mem::take(&mut *section.content.0)).is_some() {
             return Err("holds more than one CRL: expected one to a file".to_owned());
         }
+    }
+    if found.is_none() && pem::seems_private(content) {
+        return Err("holds a private key, not a CRL; name the file of the CRL".to_owned());
     }
     found.ok_or_else(|| "holds no CRL: expected PEM (`-----BEGIN X509 CRL-----`) or DER".to_owned())
 }

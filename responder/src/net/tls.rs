@@ -12,14 +12,17 @@ use std::{
 use arc_swap::ArcSwap;
 use monoio::net::TcpStream;
 use monoio_rustls::ServerTlsStream;
-use precompute::pki::{FileError, read_bounded, read_secret};
+use precompute::{
+    pki::{FileError, pem, read_bounded},
+    sign::read_private_key,
+};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::CertificateDer;
 use tracing::{error, info};
 
 use super::connection::Carrier;
@@ -148,7 +151,7 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, PairError> {
     let of_certificate = |error| PairError { of_key: false, error };
     let of_key = |error| PairError { of_key: true, error };
     let chain = read_chain(certificate).map_err(of_certificate)?;
-    let signing = read_key(key).map_err(of_key)?;
+    let signing = read_private_key(key, limits::TLS_FILE_OCTETS_MAX).map_err(of_key)?;
     let load = aws_lc_rs::sign::any_supported_type(&signing);
     let load =
         load.map_err(|error| of_key(FileError::new(key, format_args!("holds no key that TLS can use: {error}"))))?;
@@ -163,14 +166,14 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, PairError> {
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let fail = |problem: String| FileError::new(path, problem);
-    let pem = read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.map_err(|error| fail(format!("is no readable PEM file: {error}")))?;
+    let file = read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?;
+    let sections = pem::sections(&file).map_err(|damage| fail(damage.to_string()))?;
+    let certificates = sections.iter().filter(|section| section.label == "CERTIFICATE");
+    let chain: Vec<_> = certificates.map(|section| CertificateDer::from(section.content.0.to_vec())).collect();
+    if chain.is_empty() && pem::seems_private(&file) {
+        return Err(fail(
+            "holds no certificate, but a private key; the two may have been named in each other's place".into(),
+        ));
+    }
     if chain.is_empty() { Err(fail("holds no certificate in PEM".into())) } else { Ok(chain) }
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    let pem = read_secret(path, "a private key", limits::TLS_FILE_OCTETS_MAX)?;
-    PrivateKeyDer::from_pem_slice(&pem)
-        .map_err(|error| FileError::new(path, format_args!("holds no private key in PEM: {error}")))
 }
