@@ -8,9 +8,9 @@
 mod certificate;
 pub mod encode;
 mod file;
-pub mod pem;
 mod pss;
 mod request;
+pub mod secret_pem;
 mod serial;
 mod status;
 mod time;

@@ -129,12 +129,12 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
     if content.first() == Some(&0x30) {
         return Ok(vec![parse(&content)?]);
     }
-    let sections = super::pem::sections(&content).map_err(|damage| FileError::new(path, damage))?;
+    let sections = super::secret_pem::sections(&content).map_err(|damage| FileError::new(path, damage))?;
     let mut chain = Vec::new();
     for section in sections.iter().filter(|section| section.label == "CERTIFICATE") {
         chain.push(parse(&section.content.0)?);
     }
-    if chain.is_empty() && super::pem::seems_private(&content) {
+    if chain.is_empty() && super::secret_pem::seems_private(&content) {
         return Err(FileError::new(
             path,
             "holds no certificate, but a private key; the two may have been named in each other's place",

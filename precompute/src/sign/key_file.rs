@@ -14,7 +14,7 @@ use x509_cert::spki::AlgorithmIdentifierRef;
 
 use crate::{
     output::shell_word,
-    pki::{FileError, Secret, pem},
+    pki::{FileError, Secret, secret_pem},
 };
 
 /// The first private key of a PEM file that nobody but its owner (and group, for reading) may touch.
@@ -39,7 +39,7 @@ enum Other {
 }
 
 fn key_in(content: &[u8], file: &str) -> Result<PrivateKeyDer<'static>, Other> {
-    let sections = pem::sections(content).map_err(|damage| Other::Secret(damage.to_string()))?;
+    let sections = secret_pem::sections(content).map_err(|damage| Other::Secret(damage.to_string()))?;
     if let Some(key) = sections.iter().find_map(private_key) {
         return Ok(key);
     }
@@ -48,7 +48,7 @@ fn key_in(content: &[u8], file: &str) -> Result<PrivateKeyDer<'static>, Other> {
     Err(other.unwrap_or_else(unknown))
 }
 
-fn private_key(section: &pem::Section) -> Option<PrivateKeyDer<'static>> {
+fn private_key(section: &secret_pem::Section) -> Option<PrivateKeyDer<'static>> {
     let der = || section.content.0.to_vec();
     match section.label {
         _ if section.encrypted => None,
@@ -60,7 +60,7 @@ fn private_key(section: &pem::Section) -> Option<PrivateKeyDer<'static>> {
 }
 
 /// What a PEM file holds that holds no private key which can be read.
-fn other_in(sections: &[pem::Section], file: &str) -> Option<Other> {
+fn other_in(sections: &[secret_pem::Section], file: &str) -> Option<Other> {
     use Other::{Open, Secret};
     let first = |labels: &[&str]| sections.iter().find(|section| labels.contains(&section.label));
     let is = |labels: &[&str]| first(labels).is_some();

@@ -20,7 +20,7 @@ use self::{
 use super::{Excerpt, REVOCATION_TIME_MAX, SourceError};
 use crate::{
     limits,
-    pki::{self, Certificate, UnixTime, pem},
+    pki::{self, Certificate, UnixTime, secret_pem},
 };
 
 mod entry;
@@ -261,12 +261,12 @@ impl fmt::Debug for Crl {
 /// The DER of the one CRL in a PEM file.
 fn from_pem(content: &[u8]) -> Result<Vec<u8>, String> {
     let mut found = None;
-    for mut section in pem::sections(content).map_err(|damage| damage.to_string())? {
+    for mut section in secret_pem::sections(content).map_err(|damage| damage.to_string())? {
         if section.label == "X509 CRL" && found.replace(std::mem::take(&mut *section.content.0)).is_some() {
             return Err("holds more than one CRL: expected one to a file".to_owned());
         }
     }
-    if found.is_none() && pem::seems_private(content) {
+    if found.is_none() && secret_pem::seems_private(content) {
         return Err("holds a private key, not a CRL; name the file of the CRL".to_owned());
     }
     found.ok_or_else(|| "holds no CRL: expected PEM (`-----BEGIN X509 CRL-----`) or DER".to_owned())
