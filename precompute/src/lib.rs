@@ -33,6 +33,7 @@ pub mod presign;
 pub mod config;
 
 pub mod cli;
+pub mod ending;
 pub mod limits;
 pub mod log;
 pub mod output;

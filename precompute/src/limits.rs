@@ -73,6 +73,14 @@ pub const MODULE_QUIET_WAIT: Duration = Duration::from_secs(2);
 pub const MODULE_ENTER_WAIT: Duration = Duration::from_secs(5);
 const _: () = assert!(MODULE_QUIET_WAIT.as_secs() < MODULE_ENTER_WAIT.as_secs());
 
+/// How long one waits for a session to be closed: a round trip. One that takes longer is left to its own thread.
+pub const SESSION_CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// How long the end of a program waits for PKCS#11 libraries: for calls that run as long as for an initialisation anew, then
+/// for the closing of the sessions of the logins and for C_Finalize, which take a round trip to each token.
+pub const TOKENS_END_MAX: Duration = Duration::from_secs(4);
+const _: () = assert!(MODULE_QUIET_WAIT.as_secs() + SESSION_CLOSE_WAIT.as_secs() < TOKENS_END_MAX.as_secs());
+
 /// How long one waits for another's login to the same token, which takes a second on slow ones; after that it hangs.
 pub const TOKEN_TURN_WAIT: Duration = Duration::from_secs(10);
 

@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use precompute::{ending::Ending, output::complain};
 
 fn main() -> ExitCode {
     let arguments = precompute::cli::Arguments::parse();
     precompute::log::start();
-    match precompute::cli::run(arguments) {
+    let ended = Ending::watch().map_err(Into::into).and_then(|_ending| precompute::cli::run(arguments));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            precompute::output::complain("ostia-precompute", error);
+            complain("ostia-precompute", error);
             ExitCode::FAILURE
         }
     }

@@ -20,6 +20,31 @@ pub fn complain(program: &str, error: impl Display) {
     let _ = writeln!(stderr(), "{program}: {error}");
 }
 
+/// A value that somebody wrote, in quotation marks, as messages have it; not shown where it may be a secret.
+pub fn shown(text: &str) -> String {
+    if may_be_secret(text) { "a text that may be a secret, and is not shown".into() } else { format!("«{text}»") }
+}
+
+/// Whether a text that should name something may itself be a key, a certificate, or a URI with a PIN in it: what people
+/// paste.
+pub fn may_be_secret(text: &str) -> bool {
+    /// Shorter is no key.
+    const KEY_LETTERS_MIN: usize = 40;
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/=\\".contains(&byte);
+    let begin = text.trim_start().as_bytes();
+    // A SEQUENCE of DER in base64 begins with M and one of the first sixteen letters.
+    let is_der = matches!(begin, [b'M', b'A'..=b'P', ..]) && begin.len() >= KEY_LETTERS_MIN;
+    let lower = text.to_ascii_lowercase();
+    ["-----begin", "private key", "pin-value"].iter().any(|mark| lower.contains(mark))
+        || is_der && text.bytes().all(is_base64)
+}
+
+/// As one word of a shell, for commands to copy.
+pub fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
 fn write(out: &mut impl Write, text: impl Display) -> io::Result<()> {
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -32,6 +57,26 @@ mod tests {
     use std::fs::File;
 
     use super::*;
+
+    #[test]
+    fn what_may_be_a_secret_is_not_shown() {
+        let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+        let wrapped = format!("{}\n{}\\n", &key[..20], &key[20..]);
+        for secret in [key, &wrapped, "-----BEGIN EC", " pkcs11:a?PIN-VALUE=1", "x PRIVATE KEY-----"] {
+            assert!(may_be_secret(secret), "{secret}");
+            assert!(!shown(secret).contains(secret));
+        }
+        for name in ["ocsp.key", "/etc/MIGHA/keys", "MINE", &format!("{key}.pem"), "pkcs11:token=a?pin-source=b", ""] {
+            assert_eq!(shown(name), format!("«{name}»"));
+        }
+    }
+
+    #[test]
+    fn words_of_a_shell_are_quoted_where_they_must() {
+        for (text, word) in [("a/b.csr", "a/b.csr"), ("a b", "'a b'"), ("it's", r"'it'\''s'")] {
+            assert_eq!(shell_word(text), word);
+        }
+    }
 
     #[test]
     fn a_reader_who_has_gone_is_no_error_and_a_full_disk_is() {

@@ -18,6 +18,7 @@
 mod algorithm;
 mod generate;
 mod holder;
+mod key_file;
 mod ocsp_signer;
 pub mod pkcs11;
 mod pool;
@@ -29,6 +30,7 @@ mod tsa_signer;
 pub use algorithm::Algorithm;
 pub use generate::{KeyKind, generate_file};
 pub use holder::{Fault, FaultClass, Holder, Session};
+pub use key_file::read_private_key;
 pub use ocsp_signer::{CertificateInclusion, Identity, OcspSigner, ResponseForm, SignerError};
 pub use pkcs11::Pkcs11Token;
 pub use pool::{Done, Health, Job, MemberStatus, Pool, PoolSettings, PoolStatus, Priority, Times, Verify};

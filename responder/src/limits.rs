@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use precompute::limits::{POOL_END_MAX, TOKENS_END_MAX};
+
 /// CertIDs in one request: RFC 6960 sets none, clients send one; each costs part of a live signature.
 pub const CERT_IDS_MAX: usize = 10;
 
@@ -307,6 +309,12 @@ const _: () = {
     assert!(RECORD_QUEUE_MAX as u128 > 10 * 50 * RECORD_INTERVAL.as_millis());
     // Together with the rest of the end below the 30 s after which systemd kills.
     assert!(
-        DRAIN_DEADLINE.as_secs() + ENGINE_END_MAX.as_secs() + READING_END_MAX.as_secs() + RECORD_END_MAX.as_secs() < 30
+        DRAIN_DEADLINE.as_secs()
+            + ENGINE_END_MAX.as_secs()
+            + READING_END_MAX.as_secs()
+            + RECORD_END_MAX.as_secs()
+            + POOL_END_MAX.as_secs()
+            + TOKENS_END_MAX.as_secs()
+            < 30
     );
 };

@@ -27,6 +27,7 @@ use std::{
 
 use precompute::{
     config::Unlisted,
+    ending::take_signals,
     engine::Engine,
     limits::ANSWER_STORE_FACTOR,
     pki::{FileError, UnixTime},
@@ -217,6 +218,7 @@ fn run_with(
         let cleaning = tokio::spawn(remove_expired(cleaned));
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        take_signals();
         info!(
             http = ?running.http, tls = ?running.tls, admin = %running.admin, workers = config.workers,
             seconds = started.elapsed().as_secs_f32(), "ready"

@@ -21,6 +21,7 @@ use signal_hook::{
 use crate::{
     answers::Answers,
     config::Config,
+    ending::take_signals,
     engine::{Engine, IssuerState},
     limits,
     output::say,
@@ -63,6 +64,7 @@ pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
         flag::register_conditional_default(signal, Arc::clone(&stopped))?;
         flag::register(signal, Arc::clone(&stopped))?;
     }
+    take_signals();
     // Open all the while: no responder signs meanwhile.
     let mut engine = Engine::open(config)?;
     engine.read_all(|_, _, _| ())?;

@@ -26,14 +26,25 @@ use self::{
     error::Problem,
     values::{article, as_i64, in_words, parse_duration, strings},
 };
-use crate::{limits, pki::read_bounded};
+use crate::{
+    limits,
+    output::{may_be_secret, shown},
+    pki::read_bounded,
+    sign::pkcs11::Uri,
+};
 
 /// The text of a configuration file.
-#[derive(Debug)]
 pub struct Document {
     path: PathBuf,
     text: String,
     is_checked: bool,
+}
+
+/// Without the text, which may be a key that was taken for a configuration.
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Document({})", self.path.display())
+    }
 }
 
 impl Document {
@@ -148,6 +159,7 @@ impl<'a> Section<'a> {
 
     fn note(&self, key: &str, text: impl fmt::Display, may_pass: bool) {
         let span = self.table.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span());
+        let key = if may_be_secret(key) { "…" } else { key };
         let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
         let line = Some(self.notes.document.line(&span)).filter(|_| span.end > 0);
         self.notes.problems.borrow_mut().push(Problem { line, text: format!("{name}: {text}"), may_pass });
@@ -165,10 +177,17 @@ impl<'a> Section<'a> {
         read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
     ) -> Option<T> {
         let value = self.get(key)?.get_ref();
+        if strings(value).is_some_and(|texts| texts.iter().any(|text| is_pasted(key, text))) {
+            self.problem(
+                key,
+                "seems to be a key, a certificate or a PIN itself, and is not shown; write it into a file that only the service may read, and name that",
+            );
+            return None;
+        }
         let read = read(value);
         if read.is_none() {
             let given = match value {
-                DeValue::String(text) => format!("«{text}»"),
+                DeValue::String(text) => shown(text),
                 DeValue::Integer(_) if as_i64(value).is_some() => as_i64(value).unwrap_or_default().to_string(),
                 other => format!("{} {}", article(other.type_str()), other.type_str()),
             };
@@ -326,6 +345,11 @@ impl<'a> Section<'a> {
             self.problem(key, format_args!("is not a known key; here are known: {}", known.join(", ")));
         }
     }
+}
+
+/// Whether a value is the secret instead of naming it. Of a URI whoever reads it says what is wrong.
+fn is_pasted(key: &str, text: &str) -> bool {
+    may_be_secret(text) && !(key == "key" && Uri::is_meant(text))
 }
 
 const ADDRESS: &str = "an address with a port, such as «127.0.0.1:8080» or «[::]:80»";

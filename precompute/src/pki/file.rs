@@ -12,8 +12,8 @@ use rustix::fs::OFlags;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::{Certificate, pem::Form, tlv::Tlvs};
-use crate::limits;
+use super::{Certificate, pem::Form, secret_pem, tlv::Tlvs};
+use crate::{limits, output::may_be_secret};
 
 /// Why a file could not be taken; always names the file.
 #[derive(Debug)]
@@ -33,7 +33,10 @@ impl FileError {
 
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.problem)
+        let path = self.path.to_string_lossy();
+        // Somebody may have given the key in the place of its file.
+        let path = if may_be_secret(&path) { "a file whose name may be a secret" } else { &*path };
+        write!(f, "{path}: {}", self.problem)
     }
 }
 
@@ -68,33 +71,56 @@ pub fn read_opened(path: &Path, opened: io::Result<File>, limit: u64) -> Result<
     Ok(content)
 }
 
-/// Reads a whole file that holds `what`, a secret: refused where anybody but its owner (and group, for reading) may touch
-/// it. No copy of it stays in memory.
-pub fn read_secret(path: &Path, what: &str, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
-    let fail = |problem: String| FileError::new(path, problem);
-    let unreadable = |error| fail(format!("cannot be read: {error}"));
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-    if mode & 0o027 != 0 {
-        return Err(fail(format!(
-            "holds {what} and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
-            path.display()
-        )));
-    }
-    // Never grown, which would leave a copy behind.
-    let mut content = Zeroizing::new(vec![0; limit as usize + 1]);
-    let mut length = 0;
-    while length < content.len() {
-        match file.read(&mut content[length..]).map_err(unreadable)? {
-            0 => break,
-            count => length += count,
+/// A whole file that holds a secret, and whether others than its owner (and group, for reading) may touch it. No copy of
+/// it stays in memory.
+pub struct Secret {
+    /// What is in it.
+    pub content: Zeroizing<Vec<u8>>,
+    /// What to say where others may.
+    pub exposed: Option<FileError>,
+}
+
+impl Secret {
+    /// Reads the file, which is to hold `what`.
+    pub fn read(path: &Path, what: &str, limit: u64) -> Result<Self, FileError> {
+        let fail = |problem: String| FileError::new(path, problem);
+        let unreadable = |error| fail(format!("cannot be read: {error}"));
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
+        let exposed = (mode & 0o027 != 0).then(|| {
+            fail(format!(
+                "holds {what} and has mode {mode:04o}, which lets others use it; run: chmod 600 {}",
+                path.display()
+            ))
+        });
+        // Never grown, which would leave a copy behind.
+        let mut content = Zeroizing::new(vec![0; limit as usize + 1]);
+        let mut length = 0;
+        while length < content.len() {
+            match file.read(&mut content[length..]).map_err(unreadable)? {
+                0 => break,
+                count => length += count,
+            }
         }
+        if length as u64 > limit {
+            return Err(fail(format!("is larger than the {limit} octets allowed for {what}")));
+        }
+        content.truncate(length);
+        Ok(Self { content, exposed })
     }
-    if length as u64 > limit {
-        return Err(fail(format!("is larger than the {limit} octets allowed for {what}")));
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
     }
-    content.truncate(length);
-    Ok(content)
+}
+
+/// Reads a whole file that holds `what`, a secret: refused where anybody but its owner (and group, for reading) may touch
+/// it.
+pub fn read_secret(path: &Path, what: &str, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+    let Secret { content, exposed } = Secret::read(path, what, limit)?;
+    exposed.map_or(Ok(content), Err)
 }
 
 /// Every certificate of a PEM file in order, or the one of a DER file. At least one.
@@ -117,6 +143,10 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
     };
     let sections = pem.sections(&["CERTIFICATE", "X509 CERTIFICATE", TRUSTED]);
     let sections = sections.map_err(|damage| FileError::new(path, damage))?;
+    if sections.is_empty() && secret_pem::seems_private(&content) {
+        let problem = "holds no certificate, but a private key; the two may have been named in each other's place";
+        return Err(FileError::new(path, problem));
+    }
     if sections.is_empty() {
         let told = pem.told();
         return Err(FileError::new(

@@ -14,14 +14,14 @@ use der::{
     Decode as _, Reader as _, SliceReader,
     asn1::{ObjectIdentifier, OctetStringRef},
 };
-use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
+use rustls_pki_types::PrivateKeyDer;
 use x509_cert::spki::AlgorithmIdentifierRef;
 
-use super::{Algorithm, Fault, FaultClass, Holder, Session};
-use crate::{
-    limits,
-    pki::{FileError, read_secret},
+use super::{
+    Algorithm, Fault, FaultClass, Holder, Session,
+    key_file::{of_unusable, read_private_key},
 };
+use crate::{limits, pki::FileError};
 
 /// Why a key file cannot be used.
 pub type KeyError = FileError;
@@ -67,20 +67,8 @@ impl Pair {
 impl SoftwareKey {
     /// Reads the first private key of a PEM file that nobody but its owner (and group, for reading) may touch.
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
-        let fail = |problem: String| FileError::new(path, problem);
-        let pem = read_secret(path, "a private key", limits::KEY_FILE_OCTETS_MAX)?;
-        if contains(&pem, b"ENCRYPTED") {
-            return Err(fail(format!(
-                "holds an encrypted private key; decrypt it into a file that only the service may read: openssl pkey -in {0} -out {0}.plain",
-                path.display()
-            )));
-        }
-        let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-            fail(format!("holds no private key in PEM (PKCS#8 `PRIVATE KEY`, SEC1 `EC PRIVATE KEY`): {error}"))
-        })?;
-        Self::from_der(&der).ok_or_else(|| {
-            fail("holds a private key that is damaged or of another kind than ECDSA P-256, ECDSA P-384, RSA 2048–4096, Ed25519 or ML-DSA".into())
-        })
+        let key = read_private_key(path, limits::KEY_FILE_OCTETS_MAX)?;
+        Self::from_der(&key).ok_or_else(|| FileError::new(path, of_unusable(&key)))
     }
 
     fn from_der(der: &PrivateKeyDer<'_>) -> Option<Self> {
@@ -207,10 +195,6 @@ impl fmt::Debug for SoftwareKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SoftwareKey({})", self.algorithm())
     }
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
 }
 
 #[cfg(test)]

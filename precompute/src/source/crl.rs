@@ -19,6 +19,7 @@ use crate::{
     pki::{
         self, Certificate, Instant, UnixTime, Unlike, is_same_name,
         pem::{Form, Pem},
+        secret_pem,
         tlv::{self, BIT_STRING, INTEGER, SEQUENCE, Tlvs},
     },
 };
@@ -156,7 +157,10 @@ impl Crl {
     pub fn from_octets(content: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
         let der = match Form::of(&content) {
             Form::Der => None,
-            Form::Pem(pem) => Some(from_pem(&pem)?),
+            Form::Pem(pem) => Some(from_pem(&pem).map_err(|problem| {
+                let private = secret_pem::seems_private(&content);
+                if private { "holds a private key, not a CRL; name the file of the CRL".to_owned() } else { problem }
+            })?),
         };
         Self::from_der(der.unwrap_or(content), issuer)
     }

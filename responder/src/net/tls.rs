@@ -12,17 +12,17 @@ use std::{
 use arc_swap::ArcSwap;
 use monoio::net::TcpStream;
 use monoio_rustls::ServerTlsStream;
-use precompute::pki::{FileError, read_bounded, read_secret};
+use precompute::{
+    pki::{FileError, read_bounded, secret_pem},
+    sign::read_private_key,
+};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use rustls_pki_types::{
-    CertificateDer, PrivateKeyDer,
-    pem::{self, PemObject as _},
-};
+use rustls_pki_types::CertificateDer;
 use tracing::{error, info};
 
 use super::connection::Carrier;
@@ -151,7 +151,7 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, PairError> {
     let of_certificate = |error| PairError { of_key: false, error };
     let of_key = |error| PairError { of_key: true, error };
     let chain = read_chain(certificate).map_err(of_certificate)?;
-    let signing = read_key(key).map_err(of_key)?;
+    let signing = read_private_key(key, limits::TLS_FILE_OCTETS_MAX).map_err(of_key)?;
     let load = aws_lc_rs::sign::any_supported_type(&signing);
     let load =
         load.map_err(|error| of_key(FileError::new(key, format_args!("holds no key that TLS can use: {error}"))))?;
@@ -166,19 +166,14 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, PairError> {
 
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let fail = |problem: String| FileError::new(path, problem);
-    let pem = read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    // Without the error, which quotes the file: many keep the key in the same one.
-    let chain = chain.map_err(|_| fail("is no readable PEM file: a section in it is damaged or has no end".into()))?;
+    let file = read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?;
+    let sections = secret_pem::sections(&file).map_err(|damage| fail(damage.to_string()))?;
+    let certificates = sections.iter().filter(|section| section.label == "CERTIFICATE");
+    let chain: Vec<_> = certificates.map(|section| CertificateDer::from(section.content.0.to_vec())).collect();
+    if chain.is_empty() && secret_pem::seems_private(&file) {
+        return Err(fail(
+            "holds no certificate, but a private key; the two may have been named in each other's place".into(),
+        ));
+    }
     if chain.is_empty() { Err(fail("holds no certificate in PEM".into())) } else { Ok(chain) }
-}
-
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, FileError> {
-    let pem = read_secret(path, "a private key", limits::TLS_FILE_OCTETS_MAX)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-        // Other errors quote the file.
-        let why =
-            if matches!(error, pem::Error::NoItemsFound) { "it has no such section" } else { "a section is damaged" };
-        FileError::new(path, format_args!("holds no private key in PEM: {why}"))
-    })
 }

@@ -41,7 +41,9 @@ fn a_token_is_taken_by_what_its_uri_says_and_only_if_it_is_the_only_one() {
     let twin = |hsm: &SoftHsm| hsm.add_token("b");
     alone_with(twin, |bench| {
         let named = |path: &str| bench.holder_of(path, "key", EcdsaP256Sha256);
-        bench.opens(&named("token=a;manufacturer=SoftHSM%20project;model=SoftHSM%20v2;object=key;id=%01;type=private"));
+        // Used to the end, so that the login is not left in between.
+        let kept = named("token=a;manufacturer=SoftHSM%20project;model=SoftHSM%20v2;object=key;id=%01;type=private");
+        bench.opens(&kept);
         let a = refuses(
             &named("token=absent;object=key"),
             FaultClass::Device,

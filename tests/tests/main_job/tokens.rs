@@ -198,10 +198,22 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
     let empty = SoftHsm::new(&[]);
     let none = |key: &str| site(&hsm, &ca, &lines(&signer, &quoted(key))).environment("SOFTHSM2_CONF", empty.config());
     for (site, said) in [
-        (none(&uri("keys", "ocsp")), &["has no token with token=keys; it has none at all"][..]),
+        (
+            none(&uri("keys", "ocsp")),
+            &[
+                "has no token with token=keys; it has none at all: initialise one with the module's own tools, such as softhsm2-util --init-token",
+            ][..],
+        ),
         (none(&any(uri("keys", "ocsp"))), &["libsofthsm2.so has no token at all"]),
         (absent, &["has no token with token=absent; it has", "«token=keys;serial=", "«token=twin;serial="]),
-        (lost, &["the PKCS#11 module", "C_Initialize says CKR_"]),
+        (
+            lost,
+            &[
+                "the PKCS#11 module",
+                "C_Initialize says CKR_",
+                "; SoftHSM says so where it cannot read its configuration: SOFTHSM2_CONF is /nowhere; set it for the service",
+            ],
+        ),
     ] {
         let checked = site.check();
         assert_eq!(checked.status.code(), Some(1), "{}", checked.text);
@@ -209,6 +221,77 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
         for said in said {
             assert!(checked.text.contains(said) && log.contains(said), "no «{said}» in: {}\n{log}", checked.text);
         }
+    }
+}
+
+#[test]
+fn every_attribute_of_rfc_7512_says_which_key_is_meant() {
+    let (ca, leaf, signer, hsm) = ca_and_tokens(&["keys", "twin"]);
+    let uri = hsm.uri("keys", "ocsp");
+    let with = |path: &str, query: &str| uri.replace("?", &format!(";{path}?")) + query;
+    let softhsm = "library-manufacturer=SoftHSM;library-description=Implementation%20of%20PKCS11;library-version=2.6;slot-manufacturer=SoftHSM%20project;manufacturer=SoftHSM%20project;type=private";
+    for proper in [
+        with(softhsm, "&vendor-bbb=value-b"),
+        // Blanks at the end say nothing, since PKCS#11 fills labels up with them.
+        uri.replace("token=keys", "token=keys%20%20"),
+    ] {
+        let responder = site(&hsm, &ca, &lines(&signer, &quoted(&proper))).start();
+        Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    }
+    for (other, said) in [
+        ("library-version=2.7", "has no token with token=keys;library-version=2.7; it has «token=keys;"),
+        ("library-manufacturer=Other", "has no token with token=keys;library-manufacturer=Other"),
+        ("library-description=Other", "library-description=Other; it has"),
+        ("slot-description=Left", "slot-description=Left; it has"),
+        ("slot-manufacturer=Other", "slot-manufacturer=Other; it has"),
+    ] {
+        let checked = site(&hsm, &ca, &lines(&signer, &quoted(&with(other, "")))).check();
+        assert!(!checked.status.success() && checked.text.contains(said), "no «{said}» in: {}", checked.text);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_library_for_this_machine_is_told() {
+    let (ca, _, signer, hsm) = ca_and_tokens(&["keys"]);
+    let library = fs::read(softhsm::softhsm_module()).unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut library = library.clone();
+        library[at] = byte;
+        library
+    };
+    let other = if cfg!(target_arch = "aarch64") { (62, "it is for x86_64") } else { (183, "it is for aarch64") };
+    for (content, said) in [
+        (with(18, other.0), other.1),
+        (with(4, 1), "it is for programs of 32 bits"),
+        (library[..1000].to_vec(), "the file is cut off; install it again"),
+        (b"no library".to_vec(), "the file is no library"),
+    ] {
+        let module = hsm.dir().join("module.so");
+        fs::write(&module, content).unwrap();
+        let uri = hsm.uri_with("keys", "ocsp", &module);
+        site(&hsm, &ca, &lines(&signer, &quoted(&uri))).is_refused(&[
+            "signer.key: ",
+            "module.so cannot be loaded as a PKCS#11 module: ",
+            said,
+        ]);
+    }
+}
+
+#[test]
+fn a_pin_that_a_token_refuses_is_told_with_what_to_do() {
+    let (ca, _, signer, hsm) = ca_and_tokens(&["keys"]);
+    let uri = hsm.shim_uri("keys", "ocsp");
+    for (value, said) in [
+        ("CKR_PIN_INCORRECT", "write the right PIN into that file and reload, or unblock the token and restart"),
+        ("CKR_PIN_LOCKED", "the PIN is locked after wrong ones; unblock the token as its security officer"),
+        ("CKR_PIN_EXPIRED", "the PIN has expired; set another with the token's own tools"),
+        ("CKR_PIN_LEN_RANGE", "it is too short, too long, or has letters that the token does not take"),
+        ("CKR_USER_PIN_NOT_INITIALIZED", "the token's user has no PIN yet; have its security officer set one"),
+    ] {
+        hsm.order(&format!("C_Login return={value}"));
+        let told =
+            format!("C_Login says {value} to the PIN in {}; it is not tried again: {said}", hsm.pin_file().display());
+        site(&hsm, &ca, &lines(&signer, &quoted(&uri))).is_refused(&["signer.key: the token «keys»: ", &told]);
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use crate::{
-    output::say,
+    output::{may_be_secret, say, shell_word},
     pki::{Purpose, Request},
     sign::{Algorithm, Holder as _, KeyKind, Pkcs11Token, SoftwareKey, generate_file, pkcs11::Uri},
 };
@@ -126,6 +126,9 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
 
 fn find_or_make(written: &str, kind: Option<KeyKind>) -> Result<Key, Box<dyn Error>> {
     if !Uri::is_meant(written) {
+        if may_be_secret(written) {
+            return Err("--key is neither a file nor a pkcs11: URI; it may be a secret, and is not shown".into());
+        }
         let path = Path::new(written);
         return Ok(Key::File(match kind {
             Some(kind) => generate_file(kind, path)?,
@@ -159,31 +162,13 @@ fn next(key: &str, purpose: Purpose, csr: &Path) -> String {
     };
     let issue = format!(
         "Have the CA issue the certificate, where its own configuration lies (in bash):\n\n    openssl ca -config openssl.cnf -notext -in {} -out {} -extfile <(printf '%s\\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature {extensions} authorityKeyIdentifier=keyid)\n",
-        quoted(&csr),
-        quoted(&certificate),
+        shell_word(&csr),
+        shell_word(&certificate),
     );
     match purpose {
         Purpose::Ocsp => format!(
             "{issue}\nThen name both in the configuration, under the issuer, and try them:\n\n    signer = {{ certificate = {certificate:?}, key = {key:?} }}\n\n    ostia-precompute keys check --config ostia.toml\n"
         ),
         Purpose::Tsa => issue,
-    }
-}
-
-/// As one word of a shell.
-fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@".contains(c);
-    if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_a_shell_are_quoted_where_they_must() {
-        for (text, word) in [("a/b.csr", "a/b.csr"), ("a b", "'a b'"), ("it's", r"'it'\''s'")] {
-            assert_eq!(quoted(text), word);
-        }
     }
 }

@@ -95,3 +95,27 @@ proptest::proptest! {
         });
     }
 }
+
+#[test]
+fn a_document_and_its_problems_show_no_text_that_may_be_a_secret() {
+    let key = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+    for text in [
+        format!("-----BEGIN PRIVATE KEY-----\n{key}\n-----END PRIVATE KEY-----\n"),
+        format!("key = {key:?}"),
+        format!("key = [\"{key}\"]"),
+        format!("key = \"a.key\"\n{key:?} = 1"),
+        format!("key = \"a.key\"\n[{key}]\na = 1"),
+        format!("key = \"a.key\"\n{key} = 1\n{key} = 1"),
+        format!("key = {{ {key} = 1, {key}.b = 2 }}"),
+        key.to_owned(),
+    ] {
+        let document = Document::from_text(Path::new("ostia.toml"), &text);
+        let read = document.read(|root| {
+            let path = root.path("key");
+            root.finish();
+            path
+        });
+        let told = format!("{document:?} {}", read.unwrap_err());
+        assert!(!told.contains(&key[..20]), "{told}");
+    }
+}

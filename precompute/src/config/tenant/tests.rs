@@ -184,7 +184,7 @@ fn keys_and_certificates_that_do_not_fit_are_told() {
     };
     refuses(&ca, &with_signer("key = \"leaf.key\""), &["issuer.signer.key: is of another key than the private key"]);
     refuses(&ca, &with_signer("key = \"absent.key\""), &["absent.key: cannot be read"]);
-    refuses(&ca, &with_signer("key = \"ca.pem\""), &["ca.pem: holds a private key and has mode 0644"]);
+    refuses(&ca, &with_signer("key = \"ca.pem\""), &["ca.pem: holds a certificate, not a private key; the two"]);
     fs::write(ca.path("empty.key"), "").unwrap();
     let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(ca.path("empty.key"), owner_only).unwrap();

@@ -199,6 +199,7 @@ impl std::fmt::Display for Said<'_> {
                 let error: &dyn std::error::Error = error;
                 write!(f, "{}", error.source().unwrap_or(error))
             }
+            Error::MissingSymbol(name) => write!(f, "it has no {name}, so that it is a library and no PKCS#11 module"),
             error => write!(f, "{error}"),
         }
     }

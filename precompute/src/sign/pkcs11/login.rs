@@ -7,6 +7,7 @@
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use cryptoki::{
@@ -143,6 +144,17 @@ impl Login {
         }
     }
 
+    /// Closes the session of the login, where it is of this generation; whoever comes logs in anew. Called inside. Where
+    /// another hangs while he logs in, nothing is done.
+    pub(super) fn leave(&self, generation: u64) {
+        let desk = Arc::clone(&self.desk());
+        let Some(mut held) = desk.session.take(Duration::ZERO) else { return };
+        self.known().generation = 0;
+        if let Some((_, session)) = held.take_if(|(of, _)| *of == generation) {
+            let _ = session.close();
+        }
+    }
+
     /// `held` is the session of the login, where there is one.
     fn log_in(
         &self,
@@ -180,10 +192,9 @@ impl Login {
                     let _ = session.close();
                 }
                 if failure.fault.class == FaultClass::Locked {
-                    failure.fault.message += &format!(
-                        " to the PIN in {}; it is not tried again: write the right PIN into that file and reload, or unblock the token and restart",
-                        path.display()
-                    );
+                    let remedy = remedy(&error);
+                    failure.fault.message +=
+                        &format!(" to the PIN in {}; it is not tried again: {remedy}", path.display());
                     let known = &mut *self.known();
                     known.refused = Some(Refused { mark, fault: failure.fault.clone() });
                     known.accepted = None;
@@ -228,6 +239,25 @@ fn still_holds(held: &mut Option<(u64, Session)>, inside: &Inside<'_>, token: &s
             // A session that is gone is replaced; a token that is gone is not.
             if failure.fault.class == FaultClass::Session { Ok(false) } else { Err(failure) }
         }
+    }
+}
+
+/// What to do about a PIN that was refused.
+fn remedy(error: &Error) -> &'static str {
+    match error {
+        Error::Pkcs11(RvError::UserPinNotInitialized, _) => {
+            "the token's user has no PIN yet; have its security officer set one, such as by pkcs11-tool --login --login-type so --init-pin, write it into that file and reload"
+        }
+        Error::Pkcs11(RvError::PinExpired | RvError::NewPinMode, _) => {
+            "the PIN has expired; set another with the token's own tools, write it into that file and reload"
+        }
+        Error::Pkcs11(RvError::PinLocked, _) => {
+            "the PIN is locked after wrong ones; unblock the token as its security officer, write the right PIN into that file and restart"
+        }
+        Error::Pkcs11(RvError::PinLenRange | RvError::PinInvalid, _) => {
+            "it is too short, too long, or has letters that the token does not take; write the right PIN into that file and reload"
+        }
+        _ => "write the right PIN into that file and reload, or unblock the token and restart",
     }
 }
 

@@ -3,32 +3,40 @@
 //! Invariant: no call is made while the library is being initialised, and none with a handle from before. A library
 //! that has lost its way to a token (its server was restarted) is initialised anew, seldom, never while another of its
 //! tokens is well, and only in a moment when nobody is inside; whoever had a session then finds that its generation is
-//! over.
+//! over. Once nobody uses it any more, and at the end of the program, its sessions are closed and it is finalised, unless
+//! another part of the process has initialised it; nobody waits for a library that hangs in that.
 
 use std::{
     fmt,
+    io::{self, Read as _},
+    ops::Deref,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use cryptoki::{
     context::{CInitializeArgs, CInitializeFlags, Pkcs11},
     error::{Error, RvError},
+    session::Session,
 };
 use tracing::{info, warn};
 
 use super::{
     fault::fault,
     gate::{Gate, Share},
+    library,
     login::Login,
     uri::ModuleWanted,
 };
 use crate::{
     limits,
+    pki::open_regular,
     sign::{Fault, FaultClass},
 };
 
@@ -42,8 +50,41 @@ pub(super) struct Module {
     gate: Gate,
     /// Which initialisation holds; 0: none.
     generation: AtomicU64,
+    /// Whether it was initialised here, rather than by another part of the process, whose it is to finalise.
+    own: AtomicBool,
+    /// The program ends, and nobody comes in any more.
+    ended: AtomicBool,
+    /// How many use it.
+    users: AtomicUsize,
+    /// Those in which somebody signs.
+    sessions: Mutex<Vec<Weak<OpenSession>>>,
+    /// A session's closing does not return: no other is closed meanwhile.
+    close_hangs: AtomicBool,
     history: Mutex<History>,
     tokens: Mutex<Vec<(TokenId, Arc<Shared>)>>,
+}
+
+/// A session in which somebody signs, until it is closed: by its owner, or at the end of the program, whoever still has it
+/// then.
+#[derive(Debug)]
+pub(super) struct OpenSession(Mutex<Option<Session>>);
+
+impl OpenSession {
+    /// Held while somebody signs, who is inside.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Option<Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A use of a library, whose last one's end finalises it.
+#[derive(Debug)]
+pub(super) struct ModuleUse(Arc<Module>);
+
+/// A use of a token, whose last one's end closes the session that holds the login.
+#[derive(Debug)]
+pub(super) struct TokenUse {
+    module: ModuleUse,
+    shared: Arc<Shared>,
 }
 
 /// What all who use a token in this process share.
@@ -51,6 +92,8 @@ pub(super) struct Module {
 pub(super) struct Shared {
     pub(super) login: Login,
     health: Mutex<Health>,
+    /// How many use it.
+    users: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -115,7 +158,7 @@ pub(super) struct Lost<'t> {
     /// What it is called in messages.
     pub(super) called: &'t Arc<str>,
     /// Where it was ever found: it.
-    pub(super) shared: Option<Arc<Shared>>,
+    pub(super) shared: Option<TokenUse>,
     /// Since when it has not been found.
     pub(super) since: Instant,
 }
@@ -149,9 +192,137 @@ enum Beside {
 /// One for each file, however it is named, and never unloaded: others may still be in it.
 static MODULES: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
 
+/// Leaves every token at the end of the program: sessions are closed, libraries finalised, and nobody signs any more.
+/// Waits for libraries that hang no longer than [`limits::TOKENS_END_MAX`].
+pub fn end() {
+    let modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (send, ended) = mpsc::channel::<()>();
+    for module in modules {
+        module.ended.store(true, Ordering::Release);
+        let send = send.clone();
+        let shut = move || {
+            module.shut();
+            drop(send);
+        };
+        let _ = start("tokens", shut);
+    }
+    drop(send);
+    if ended.recv_timeout(limits::TOKENS_END_MAX) == Err(RecvTimeoutError::Timeout) {
+        warn!(
+            waited_seconds = limits::TOKENS_END_MAX.as_secs(),
+            "not waited for: a PKCS#11 module that does not return; its sessions are left to the token"
+        );
+    }
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
+impl ModuleUse {
+    fn of(module: Arc<Module>) -> Self {
+        module.users.fetch_add(1, Ordering::AcqRel);
+        Self(module)
+    }
+
+    /// What all who use a token in this process share.
+    pub(super) fn token(&self, token: &TokenId) -> TokenUse {
+        let shared = self.shared(token);
+        shared.users.fetch_add(1, Ordering::AcqRel);
+        TokenUse { module: self.clone(), shared }
+    }
+
+    /// Closes a session of this generation. Where that hangs, it is left to its thread, and others are not closed
+    /// before it has returned.
+    pub(super) fn close(&self, generation: u64, session: Session) {
+        if self.close_hangs.load(Ordering::Acquire) {
+            return;
+        }
+        let (send, closed) = mpsc::channel::<()>();
+        // Until it is closed the library is not finalised.
+        let user = self.clone();
+        let close = move || {
+            if let Ok(_inside) = user.inside_again(generation) {
+                let _ = session.close();
+            }
+            user.close_hangs.store(false, Ordering::Release);
+            drop(send);
+        };
+        if start("close", close).is_ok()
+            && closed.recv_timeout(limits::SESSION_CLOSE_WAIT) == Err(RecvTimeoutError::Timeout)
+        {
+            self.close_hangs.store(true, Ordering::Release);
+            warn!(module = %self.path.display(), "does not return from closing a session, which is not waited for");
+        }
+    }
+}
+
+impl Clone for ModuleUse {
+    fn clone(&self) -> Self {
+        Self::of(Arc::clone(&self.0))
+    }
+}
+
+impl fmt::Display for ModuleUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Deref for ModuleUse {
+    type Target = Module;
+
+    fn deref(&self) -> &Module {
+        &self.0
+    }
+}
+
+impl Drop for ModuleUse {
+    fn drop(&mut self) {
+        let is_last = self.users.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last && self.generation.load(Ordering::Acquire) != 0 {
+            let module = Arc::clone(&self.0);
+            let _ = start("tokens", move || module.shut());
+        }
+    }
+}
+
+impl Clone for TokenUse {
+    fn clone(&self) -> Self {
+        self.shared.users.fetch_add(1, Ordering::AcqRel);
+        Self { module: self.module.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Deref for TokenUse {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Drop for TokenUse {
+    fn drop(&mut self) {
+        if self.shared.users.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        let (module, shared) = (self.module.clone(), Arc::clone(&self.shared));
+        let leave = move || {
+            let generation = module.generation.load(Ordering::Acquire);
+            if let Ok(_inside) = module.inside_again(generation)
+                && shared.users.load(Ordering::Acquire) == 0
+            {
+                shared.login.leave(generation);
+            }
+        };
+        let _ = start("tokens", leave);
+    }
+}
+
 impl Module {
     /// The library in a file, loaded on the first call. `base` is where the configuration lies.
-    pub(super) fn load(wanted: &ModuleWanted, base: &Path) -> Result<Arc<Self>, Fault> {
+    pub(super) fn load(wanted: &ModuleWanted, base: &Path) -> Result<ModuleUse, Fault> {
         let defect = |message: String| Fault::new(FaultClass::Defect, message);
         let named = match wanted {
             ModuleWanted::Path(path) => base.join(path),
@@ -162,29 +333,36 @@ impl Module {
             file.map_err(|error| defect(format!("the PKCS#11 module {} cannot be read: {error}", named.display())))?;
         let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(module) = modules.iter().find(|module| module.file == file) {
-            return Ok(Arc::clone(module));
+            return Ok(ModuleUse::of(Arc::clone(module)));
         }
-        let context = Pkcs11::new(&file).map_err(|error| {
-            let asked = format!("{} cannot be loaded as a PKCS#11 module", named.display());
-            fault(asked, &error)
-        })?;
+        let asked = format!("{} cannot be loaded as a PKCS#11 module", named.display());
+        if let Some(problem) = library_problem(&file) {
+            return Err(defect(format!("{asked}: {problem}")));
+        }
+        let context = Pkcs11::new(&file).map_err(|error| fault(asked, &error))?;
         let module = Arc::new(Self {
             path: named,
             file,
             context,
             gate: Gate::default(),
             generation: AtomicU64::new(0),
+            own: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            users: AtomicUsize::new(0),
+            sessions: Mutex::default(),
+            close_hangs: AtomicBool::new(false),
             history: Mutex::default(),
             tokens: Mutex::default(),
         });
         modules.push(Arc::clone(&module));
-        Ok(module)
+        Ok(ModuleUse::of(module))
     }
 
     /// What one has to hold while calling the library; the first initialises it.
     pub(super) fn enter(&self) -> Result<Inside<'_>, Fault> {
         if self.generation.load(Ordering::Acquire) == 0 {
             let _alone = self.gate.alone(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
+            self.refuse_ended()?;
             if self.generation.load(Ordering::Acquire) == 0 {
                 self.initialise(Instant::now())?;
             }
@@ -197,11 +375,22 @@ impl Module {
         }
     }
 
+    fn refuse_ended(&self) -> Result<(), Fault> {
+        let over = || Fault::new(FaultClass::Session, format!("{self} is not used any more: the program ends"));
+        if self.ended.load(Ordering::Acquire) { Err(over()) } else { Ok(()) }
+    }
+
     /// The same for one with a handle of this generation.
     pub(super) fn enter_again(&self, generation: u64) -> Result<Inside<'_>, Fault> {
+        self.refuse_ended()?;
+        self.inside_again(generation)
+    }
+
+    /// The same for one who closes what is open, which is done at the end as well.
+    fn inside_again(&self, generation: u64) -> Result<Inside<'_>, Fault> {
         let over =
             || Fault::new(FaultClass::Session, format!("{self} was initialised anew, and its sessions are gone"));
-        if self.generation.load(Ordering::Acquire) != generation {
+        if generation == 0 || self.generation.load(Ordering::Acquire) != generation {
             return Err(over());
         }
         let share = self.gate.enter(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
@@ -220,6 +409,10 @@ impl Module {
     /// Initialises the library anew where that is due, for one who found in this generation that it has lost its way
     /// to a token.
     pub(super) fn renew(&self, generation: u64, lost: &Lost<'_>, now: Instant) -> Renewal {
+        if !self.own.load(Ordering::Acquire) {
+            // Whoever initialised it would lose what he has open.
+            return Renewal::NotNow;
+        }
         let in_use = self.in_use_beside(lost, now);
         {
             let mut history = self.history();
@@ -250,11 +443,11 @@ impl Module {
             warn!(module = %self.path.display(), "cannot be initialised anew now: a call in it does not return");
             return Renewal::NotNow;
         };
-        self.generation.store(0, Ordering::Release);
-        match self.context.clone().finalize() {
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
-            Err(error) => warn!(module = %self.path.display(), %error, "C_Finalize failed"),
+        if self.refuse_ended().is_err() {
+            return Renewal::NotNow;
         }
+        self.generation.store(0, Ordering::Release);
+        self.finalise();
         match self.initialise(now) {
             Ok(()) => {
                 info!(module = %self.path.display(), "was initialised anew: it had lost a token");
@@ -270,7 +463,7 @@ impl Module {
     /// Whether another token would lose its sessions. That of the one who looks for it counts only where sessions that
     /// were opened before go on signing.
     fn in_use_beside(&self, lost: &Lost<'_>, now: Instant) -> Option<Beside> {
-        let is_own = |token: &Arc<Shared>| lost.shared.as_ref().is_some_and(|own| Arc::ptr_eq(own, token));
+        let is_own = |token: &Arc<Shared>| lost.shared.as_ref().is_some_and(|own| Arc::ptr_eq(&own.shared, token));
         let mut in_use = None;
         for (id, token) in self.tokens().iter() {
             let has_signed = token.has_signed_since(lost.since);
@@ -285,12 +478,50 @@ impl Module {
         in_use
     }
 
+    /// Closes what is open and finalises the library, where nobody uses it any more, or the program ends.
+    fn shut(&self) {
+        let Some(_alone) = self.gate.alone(limits::MODULE_QUIET_WAIT) else {
+            // PKCS#11 does not say what C_Finalize does to those who are inside.
+            warn!(module = %self.path.display(), "is not finalised: a call in it does not return");
+            return;
+        };
+        if self.users.load(Ordering::Acquire) > 0 && !self.ended.load(Ordering::Acquire) {
+            return;
+        }
+        let generation = self.generation.swap(0, Ordering::AcqRel);
+        if generation == 0 {
+            return;
+        }
+        for session in std::mem::take(&mut *self.sessions()).iter().filter_map(Weak::upgrade) {
+            let session = session.lock().take();
+            let _ = session.map(Session::close);
+        }
+        let tokens: Vec<_> = self.tokens().iter().map(|(_, token)| Arc::clone(token)).collect();
+        tokens.iter().for_each(|token| token.login.leave(generation));
+        if self.own.load(Ordering::Acquire) {
+            self.finalise();
+        }
+    }
+
+    /// Called by one who is alone inside. With it go all sessions.
+    fn finalise(&self) {
+        match self.context.clone().finalize() {
+            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
+            Err(error) => warn!(module = %self.path.display(), %error, "C_Finalize failed"),
+        }
+    }
+
     /// Called by one who is alone inside.
     fn initialise(&self, now: Instant) -> Result<(), Fault> {
         match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-            // Another part of this process has done it.
-            Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-            Err(error) => return Err(fault(self, &error)),
+            Ok(()) => self.own.store(true, Ordering::Release),
+            // Another part of this process has done it, such as another module that has this one below it.
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => self.own.store(false, Ordering::Release),
+            Err(error) => {
+                let mut fault = fault(self, &error);
+                fault.message += &not_initialised(&self.path, &error);
+                return Err(fault);
+            }
         }
         let mut history = self.history();
         history.generations += 1;
@@ -301,10 +532,21 @@ impl Module {
     }
 
     /// Somebody has opened a session to sign in, with a token that is called so.
-    pub(super) fn session_opened(&self, called: &str) {
+    pub(super) fn session_opened(&self, session: Session, called: &str) -> Arc<OpenSession> {
+        let session = Arc::new(OpenSession(Mutex::new(Some(session))));
+        {
+            let mut sessions = self.sessions();
+            sessions.retain(|session| session.strong_count() > 0);
+            sessions.push(Arc::downgrade(&session));
+        }
         let mut history = self.history();
         history.in_vain = 0;
         history.waiting_told.retain(|told| **told != *called);
+        session
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Vec<Weak<OpenSession>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn history(&self) -> MutexGuard<'_, History> {
@@ -315,8 +557,7 @@ impl Module {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What all who use a token in this process share.
-    pub(super) fn shared(&self, token: &TokenId) -> Arc<Shared> {
+    fn shared(&self, token: &TokenId) -> Arc<Shared> {
         let mut tokens = self.tokens();
         if let Some((_, shared)) = tokens.iter().find(|(id, _)| id == token) {
             return Arc::clone(shared);
@@ -337,6 +578,37 @@ impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Module({})", self.path.display())
     }
+}
+
+/// Why the loader cannot load a file, where that is seen by its head. A file that cannot be read is the loader's to tell.
+fn library_problem(file: &Path) -> Option<String> {
+    let opened = open_regular(file).ok()?;
+    let length = opened.metadata().ok()?.len();
+    let mut head = Vec::with_capacity(library::HEAD_BYTES);
+    opened.take(library::HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
+    library::problem(&head, length)
+}
+
+/// What may be the reason for a C_Initialize that failed: libraries say the same of all.
+fn not_initialised(path: &Path, error: &Error) -> String {
+    use RvError::{ArgumentsBad, CantLock, DeviceError, FunctionFailed, GeneralError};
+    match error {
+        Error::Pkcs11(GeneralError | FunctionFailed | DeviceError, _) => {}
+        Error::Pkcs11(CantLock | ArgumentsBad, _) => {
+            return "; it may not be made for several threads, which it has to be: use a newer one".into();
+        }
+        _ => return String::new(),
+    }
+    if !path.to_string_lossy().contains("softhsm") {
+        return "; most libraries say so where they cannot read their own configuration: see that the environment variable or the file that its manual names is there for the user of the service".into();
+    }
+    let named = match std::env::var_os("SOFTHSM2_CONF") {
+        Some(file) => format!("SOFTHSM2_CONF is {}", Path::new(&file).display()),
+        None => "SOFTHSM2_CONF is not set, which means /etc/softhsm/softhsm2.conf".into(),
+    };
+    format!(
+        "; SoftHSM says so where it cannot read its configuration: {named}; set it for the service (Environment=SOFTHSM2_CONF=…), and let its user read that file and the directory of tokens named in it"
+    )
 }
 
 /// How long a library stays as it is after it was initialised, once none of its tokens signs: a token that comes back

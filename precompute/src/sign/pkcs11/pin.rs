@@ -53,11 +53,11 @@ pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) ->
         return Err("the pin-source is empty; name the file with the PIN".into());
     }
     if source.starts_with('|') {
-        return Err(format!("pin-source «{source}» is a command, and none is run; name a file with the PIN"));
+        return Err("the pin-source is a command, and none is run; name a file with the PIN".into());
     }
     if let Some(rest) = source.strip_prefix("file:") {
         return Ok(base.join(path_of_file_uri(rest).ok_or_else(|| {
-            format!("pin-source «{source}» is no file: URI of this machine; write it as pin-source=/path/to/pin")
+            "the pin-source is no file: URI of this machine; write it as pin-source=/path/to/pin".to_owned()
         })?));
     }
     if let Some(directory) = credentials
@@ -69,7 +69,11 @@ pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) ->
             return Ok(credential);
         }
     }
-    Ok(base.join(source))
+    let file = base.join(source);
+    if source.bytes().all(|byte| byte.is_ascii_digit()) && !file.exists() {
+        return Err("the pin-source is a number and no file, so that it may be the PIN itself, and is not shown; write the PIN into a file that only the service may read, and name that".into());
+    }
+    Ok(file)
 }
 
 /// RFC 8089: `//` and a host that is this one may stand before the path; what is not plain is percent-encoded.
@@ -139,13 +143,14 @@ mod tests {
         assert_eq!(at("ocsp.pin", Some(credentials.path())).unwrap(), credentials.path().join("ocsp.pin"));
         for (source, problem) in [
             ("", "is empty"),
+            ("4711", "is a number and no file, so that it may be the PIN itself"),
             ("|cat /pin", "is a command, and none is run"),
             ("file:pin", "no file: URI of this machine"),
             ("file://elsewhere/pin", "no file: URI of this machine"),
             ("file:/%zz", "no file: URI"),
         ] {
             let error = at(source, None).unwrap_err();
-            assert!(error.contains(problem), "{source}: {error}");
+            assert!(error.contains(problem) && !error.contains("4711"), "{source}: {error}");
         }
     }
 

@@ -21,27 +21,28 @@ use der::{Encode as _, asn1::UintRef};
 
 use super::{
     fault::{self, Failure},
-    module::{Module, Shared},
+    module::{ModuleUse, OpenSession, TokenUse},
 };
 use crate::sign::{Algorithm, Fault, FaultClass, Session};
 
 /// A session with a key.
 pub(super) struct TokenSession {
-    pub(super) module: Arc<Module>,
+    pub(super) module: ModuleUse,
     pub(super) generation: u64,
-    /// `None` once it is gone on the token's side.
-    pub(super) session: Option<Pkcs11Session>,
+    /// Nothing once it is gone on the token's side.
+    pub(super) session: Arc<OpenSession>,
     pub(super) key: ObjectHandle,
     pub(super) algorithm: Algorithm,
     /// Of the token, for messages.
     pub(super) token: Arc<str>,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: TokenUse,
 }
 
 impl Session for TokenSession {
     fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let _inside = self.module.enter_again(self.generation)?;
-        let Some(session) = &self.session else {
+        let mut held = self.session.lock();
+        let Some(session) = &*held else {
             return Err(Fault::new(FaultClass::Session, format!("{}: the session is gone", self.token)));
         };
         match sign(session, self.key, self.algorithm, message) {
@@ -51,7 +52,7 @@ impl Session for TokenSession {
             }
             Err(error) => {
                 if fault::ends_session(&error) {
-                    self.session = None;
+                    *held = None;
                 }
                 let fault = fault::fault(&self.token, &error);
                 if fault.class == FaultClass::Device {
@@ -66,10 +67,9 @@ impl Session for TokenSession {
 impl Drop for TokenSession {
     fn drop(&mut self) {
         // After its generation, or once it is gone, the handle can be that of another session.
-        if let Some(session) = self.session.take()
-            && let Ok(_inside) = self.module.enter_again(self.generation)
-        {
-            let _ = session.close();
+        let session = self.session.lock().take();
+        if let Some(session) = session {
+            self.module.close(self.generation, session);
         }
     }
 }

@@ -26,10 +26,10 @@ use super::{
     fault::Failure,
     key,
     login::Door,
-    module::{Inside, Lost, Module, Renewal, Shared, TokenId},
+    module::{Inside, Lost, Module, ModuleUse, Renewal, TokenId, TokenUse},
     pin,
     session::{TokenSession, sign_first},
-    uri::{KeyWanted, TokenWanted},
+    uri::{KeyWanted, LibraryWanted, SlotWanted, TokenWanted},
 };
 use crate::{
     limits,
@@ -45,7 +45,7 @@ pub struct Pkcs11Token {
     name: String,
     token: TokenWanted,
     key: KeyWanted,
-    module: Arc<Module>,
+    module: ModuleUse,
     pin: Option<PathBuf>,
     algorithm: Algorithm,
     public: PublicKey,
@@ -63,7 +63,7 @@ struct Place {
     generation: u64,
     /// `None` once it is to be looked for.
     slot: Option<Slot>,
-    shared: Arc<Shared>,
+    shared: TokenUse,
 }
 
 /// What the key has to be the private half of.
@@ -149,7 +149,7 @@ impl Pkcs11Token {
     pub(super) fn change<T>(&self, work: impl FnOnce(&Pkcs11Session, &str) -> Result<T, Failure>) -> Result<T, Fault> {
         let inside = self.module.enter()?;
         let (slot, info) = self.find(&inside).map_err(|failure| failure.fault)?;
-        let shared = self.module.shared(&id_of(&info));
+        let shared = self.module.token(&id_of(&info));
         let door = Door { inside: &inside, slot, info: &info, token: &self.called };
         shared.login.ensure(&door, self.pin.as_deref()).map_err(|failure| failure.fault)?;
         let opened = inside.context.open_rw_session_no_drop(slot);
@@ -160,7 +160,9 @@ impl Pkcs11Token {
             }
             work(&session, &self.called)
         });
-        let _ = session.close();
+        let generation = inside.generation;
+        drop(inside);
+        self.module.close(generation, session);
         done.map_err(|failure| failure.fault)
     }
 
@@ -173,7 +175,7 @@ impl Pkcs11Token {
     fn open_inside(&self, inside: &Inside<'_>) -> Result<TokenSession, Failure> {
         let (slot, info) = self.find(inside)?;
         self.sessions_max.store(self.sessions_of(&info)?, Ordering::Relaxed);
-        let shared = self.module.shared(&id_of(&info));
+        let shared = self.module.token(&id_of(&info));
         let door = Door { inside, slot, info: &info, token: &self.called };
         let ensure = || shared.login.ensure(&door, self.pin.as_deref());
         self.check_mechanism(inside, slot)?;
@@ -189,16 +191,15 @@ impl Pkcs11Token {
         });
         match key {
             Ok(key) => {
-                self.module.session_opened(&self.called);
                 shared.signed(Instant::now());
                 Ok(TokenSession {
-                    module: Arc::clone(&self.module),
+                    module: self.module.clone(),
                     generation: inside.generation,
-                    session: Some(session),
+                    session: self.module.session_opened(session, &self.called),
                     key,
                     algorithm: self.algorithm,
                     token: Arc::clone(&self.called),
-                    shared: Arc::clone(&shared),
+                    shared: shared.clone(),
                 })
             }
             Err(failure) => {
@@ -218,7 +219,7 @@ impl Pkcs11Token {
         let shared = self.place().as_mut().map(|place| {
             place.slot = None;
             place.shared.failed();
-            Arc::clone(&place.shared)
+            place.shared.clone()
         });
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *lost.get_or_insert(now);
@@ -247,7 +248,7 @@ impl Pkcs11Token {
         let known = self.place().as_ref().filter(|place| place.generation == inside.generation).and_then(|p| p.slot);
         if let Some(slot) = known
             && let Ok(info) = inside.context.get_token_info(slot)
-            && is_wanted(&self.token, slot, &info)
+            && self.is_wanted(inside, slot, &info)?
         {
             return Ok((slot, info));
         }
@@ -256,37 +257,70 @@ impl Pkcs11Token {
         let mut failed = None;
         for slot in slots {
             match inside.context.get_token_info(slot) {
-                Ok(info) => found.push((slot, info)),
+                Ok(info) => found.push((self.is_wanted(inside, slot, &info)?, slot, info)),
                 Err(error) => failed = Some(Failure::of(format_args!("{} in slot {slot}", self.module), &error)),
             }
         }
-        let wanted = |(slot, info): &&(Slot, TokenInfo)| is_wanted(&self.token, *slot, info);
-        let matching = found.iter().filter(wanted).count();
+        let matching = found.iter().filter(|(wanted, ..)| *wanted).count();
         if matching == 1 {
-            let (slot, info) = found.swap_remove(found.iter().position(|each| wanted(&each)).unwrap_or_default());
-            let shared = self.module.shared(&id_of(&info));
+            let (_, slot, info) = found.swap_remove(found.iter().position(|(wanted, ..)| *wanted).unwrap_or_default());
+            let shared = self.module.token(&id_of(&info));
             *self.place() = Some(Place { generation: inside.generation, slot: Some(slot), shared });
             return Ok((slot, info));
         }
         if matching > 1 {
-            let found: Vec<_> = found.iter().filter(wanted).collect();
+            let found = found.iter().filter(|(wanted, ..)| *wanted);
             return Err(Failure::defect(format!(
                 "{} has more than one token{}: {}; name the one by token=… and serial=…",
                 self.module,
                 with(&self.token),
-                list(found)
+                list(found.map(|(_, slot, info)| (slot, info)))
             )));
         }
         // It may be the one that does not tell who it is.
         if let Some(failure) = failed {
             return Err(failure);
         }
-        let all = list(found.iter().collect());
+        let all = list(found.iter().map(|(_, slot, info)| (slot, info)));
+        let all = if found.iter().any(|(_, _, info)| info.token_initialized()) {
+            all
+        } else {
+            format!(
+                "{all}: initialise one with the module's own tools, such as softhsm2-util --init-token --free --label ocsp"
+            )
+        };
         let message = match with(&self.token) {
-            with if with.is_empty() => format!("{} has no token at all", self.module),
+            with if with.is_empty() => format!(
+                "{} has no token at all that is initialised; initialise one with its own tools, such as softhsm2-util --init-token --free --label ocsp",
+                self.module
+            ),
             with => format!("{} has no token{with}; it has {all}", self.module),
         };
         Err(Failure { fault: Fault::new(FaultClass::Device, message), lost: true })
+    }
+
+    /// Whether a token is the one that is wanted. Slot and library are asked for no more than has to be known of them.
+    fn is_wanted(&self, inside: &Inside<'_>, slot: Slot, info: &TokenInfo) -> Result<bool, Failure> {
+        let failed = |error| Failure::of(&self.module, &error);
+        let SlotWanted { id, description, manufacturer } = &self.token.slot;
+        if !is_token(&self.token, info) || id.is_some_and(|id| id != slot.id()) {
+            return Ok(false);
+        }
+        if description.is_some() || manufacturer.is_some() {
+            let info = inside.context.get_slot_info(slot).map_err(failed)?;
+            if !is(description, info.slot_description()) || !is(manufacturer, info.manufacturer_id()) {
+                return Ok(false);
+            }
+        }
+        let LibraryWanted { manufacturer, description, version } = &self.token.library;
+        if self.token.library == LibraryWanted::default() {
+            return Ok(true);
+        }
+        let info = inside.context.get_library_info().map_err(failed)?;
+        let has = (info.library_version().major(), info.library_version().minor());
+        Ok(is(description, info.library_description())
+            && is(manufacturer, info.manufacturer_id())
+            && version.is_none_or(|version| version == has))
     }
 
     /// What came with PKCS#11 3.2 few tokens can: that is told plainly, before a key is looked for that cannot be there.
@@ -356,14 +390,17 @@ impl Holder for Pkcs11Token {
     }
 }
 
-fn is_wanted(wanted: &TokenWanted, slot: Slot, info: &TokenInfo) -> bool {
-    let TokenWanted { label, manufacturer, serial, model, slot_id } = wanted;
-    let is = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
+/// Whether something is as it is wanted. PKCS#11 fills such texts up with blanks, so that those at the end say nothing.
+fn is(wanted: &Option<String>, is: &str) -> bool {
+    wanted.as_deref().is_none_or(|wanted| wanted.trim_end_matches(' ') == is.trim_end_matches(' '))
+}
+
+fn is_token(wanted: &TokenWanted, info: &TokenInfo) -> bool {
+    let TokenWanted { label, manufacturer, serial, model, slot: _, library: _ } = wanted;
     is(label, info.label())
         && is(manufacturer, info.manufacturer_id())
         && is(serial, info.serial_number())
         && is(model, info.model())
-        && slot_id.is_none_or(|id| id == slot.id())
         // SoftHSM has a slot for a token that is yet to be made, which has no name.
         && (label.is_some() || info.token_initialized())
 }
@@ -382,16 +419,15 @@ fn id_of(info: &TokenInfo) -> TokenId {
     }
 }
 
-fn list(tokens: Vec<&(Slot, TokenInfo)>) -> String {
+fn list<'t>(tokens: impl Iterator<Item = (&'t Slot, &'t TokenInfo)>) -> String {
     let mut named: Vec<_> = tokens
-        .iter()
         .filter(|(_, info)| info.token_initialized())
         .take(limits::TOKEN_OBJECTS_TOLD_MAX)
         .map(|(slot, info)| {
             let is = TokenWanted {
                 label: Some(info.label().to_owned()),
                 serial: Some(info.serial_number().to_owned()),
-                slot_id: Some(slot.id()),
+                slot: SlotWanted { id: Some(slot.id()), ..SlotWanted::default() },
                 ..TokenWanted::default()
             };
             format!("«{is}»")

@@ -1,7 +1,8 @@
 //! `pkcs11:` URIs, RFC 7512: which key, on which token, reached by which module, with whose PIN.
 //!
-//! Invariant: reading and writing are inverse; what is not understood is refused by name, never passed over, because
-//! an attribute left out of account would let another key match. Pure: no file is looked for here.
+//! Invariant: reading and writing are inverse; what names the key and is not understood is refused by name, never passed
+//! over, because an attribute left out of account would let another key match. No value gets into a message of what may be
+//! a PIN. Pure: no file is looked for here.
 
 use std::fmt;
 
@@ -29,8 +30,32 @@ pub struct TokenWanted {
     pub serial: Option<String>,
     /// `model`
     pub model: Option<String>,
-    /// `slot-id`: where it is.
-    pub slot_id: Option<u64>,
+    /// Where it is.
+    pub slot: SlotWanted,
+    /// By which library it is reached.
+    pub library: LibraryWanted,
+}
+
+/// What a slot has to be; what is not said may be anything.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct SlotWanted {
+    /// `slot-id`
+    pub id: Option<u64>,
+    /// `slot-description`
+    pub description: Option<String>,
+    /// `slot-manufacturer`
+    pub manufacturer: Option<String>,
+}
+
+/// What a PKCS#11 library has to say of itself; what is not said may be anything.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LibraryWanted {
+    /// `library-manufacturer`
+    pub manufacturer: Option<String>,
+    /// `library-description`
+    pub description: Option<String>,
+    /// `library-version`: major and minor.
+    pub version: Option<(u8, u8)>,
 }
 
 /// What a key has to be; what is not said may be anything.
@@ -89,9 +114,20 @@ impl Uri {
         let query = attributes(query, '&');
         let parts = path.iter().map(|attribute| (attribute, PATH_EXTRA)).chain(query.iter().map(|a| (a, QUERY_EXTRA)));
         for (number, (attribute, extra)) in parts.enumerate() {
-            let (name, value) = attribute
-                .split_once('=')
-                .ok_or_else(|| UriError(format!("has «{attribute}» where an attribute and its value are expected")))?;
+            // It can be the rest of a PIN.
+            let (name, value) = attribute.split_once('=').ok_or_else(|| {
+                UriError(format!("has no «=» in attribute {}, where a name and a value are expected", number + 1))
+            })?;
+            // Before anything of it can be told.
+            if name.to_ascii_lowercase().starts_with(PIN_VALUE) {
+                return Err(UriError(if number < path.len() {
+                    format!(
+                        "has «{PIN_VALUE}» among what names the key, and a PIN must not stand in the configuration; {PIN_REMEDY}"
+                    )
+                } else {
+                    format!("has a {PIN_VALUE}, and a PIN must not stand in the configuration; {PIN_REMEDY}")
+                }));
+            }
             // RFC 7512 section 2.3: an attribute stands at most once.
             if seen.contains(&name) {
                 return Err(UriError(format!("names «{name}» twice")));
@@ -111,11 +147,21 @@ impl Uri {
             "model" => self.token.model = Some(text(name, octets)?),
             "slot-id" => {
                 let text = text(name, octets)?;
-                let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
-                let number = digits.then(|| text.parse().ok()).flatten();
-                self.token.slot_id = Some(
-                    number.ok_or_else(|| UriError(format!("has slot-id «{text}», which is no number of a slot")))?,
-                );
+                let number = number(&text)
+                    .ok_or_else(|| UriError(format!("has slot-id «{text}», which is no number of a slot")));
+                self.token.slot.id = Some(number?);
+            }
+            "slot-description" => self.token.slot.description = Some(text(name, octets)?),
+            "slot-manufacturer" => self.token.slot.manufacturer = Some(text(name, octets)?),
+            "library-manufacturer" => self.token.library.manufacturer = Some(text(name, octets)?),
+            "library-description" => self.token.library.description = Some(text(name, octets)?),
+            "library-version" => {
+                let text = text(name, octets)?;
+                // RFC 7512 section 2.3: without a minor version it is 0.
+                let (major, minor) = text.split_once('.').unwrap_or((&text, "0"));
+                self.token.library.version = Some(number(major).zip(number(minor)).ok_or_else(|| {
+                    UriError(format!("has library-version «{text}»; it is a number, or two with a dot, such as 2.6"))
+                })?);
             }
             "object" => self.key.label = Some(text(name, octets)?),
             "id" => self.key.id = Some(octets),
@@ -126,7 +172,7 @@ impl Uri {
                     String::from_utf8_lossy(&octets)
                 )));
             }
-            _ if QUERY.contains(&name) || name == PIN_VALUE => {
+            _ if QUERY.contains(&name) => {
                 return Err(UriError(format!("has «{name}» among what names the key; write it behind a «?»")));
             }
             _ => return Err(unknown(name, &PATH)),
@@ -142,16 +188,14 @@ impl Uri {
                 self.pin_source = Some(text(name, octets)?);
                 return Ok(());
             }
-            PIN_VALUE => {
-                return Err(UriError(
-                    "has a pin-value, and a PIN must not stand in the configuration; write it into a file that only the service may read, and name that: pin-source=/path/to/pin".into(),
-                ));
-            }
             _ if PATH.contains(&name) => {
                 return Err(UriError(format!(
                     "has «{name}» behind the «?»; write it before, with «;» between attributes"
                 )));
             }
+            // RFC 7512 section 2.3: a vendor's attribute behind the «?» does not say which key it is, so that whoever does
+            // not know it can do without it. What is near to one that is known is a slip.
+            _ if is_vendors(name) => return Ok(()),
             _ => return Err(unknown(name, &QUERY)),
         };
         match module {
@@ -168,9 +212,39 @@ impl Uri {
     }
 }
 
-const PATH: [&str; 8] = ["token", "manufacturer", "serial", "model", "slot-id", "object", "id", "type"];
+/// All of RFC 7512 section 2.3.
+const PATH: [&str; 13] = [
+    "token",
+    "manufacturer",
+    "serial",
+    "model",
+    "slot-id",
+    "slot-description",
+    "slot-manufacturer",
+    "library-manufacturer",
+    "library-description",
+    "library-version",
+    "object",
+    "id",
+    "type",
+];
 const QUERY: [&str; 3] = ["module-path", "module-name", "pin-source"];
 const PIN_VALUE: &str = "pin-value";
+const PIN_REMEDY: &str =
+    "write it into a file that only the service may read, and name that behind a «?»: pin-source=/path/to/pin";
+
+/// Whether it is written as vendors write theirs: with a name before a hyphen that none of the standard's has.
+fn is_vendors(name: &str) -> bool {
+    let standard = ["pin", "module", "slot", "library"];
+    let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let begins = name.split_once('-').map(|(begin, _)| begin.to_ascii_lowercase());
+    is_name(name) && begins.is_some_and(|begin| !begin.is_empty() && !standard.contains(&&*begin))
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let digits = !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
 
 fn unknown(name: &str, known: &[&str]) -> UriError {
     UriError(format!("has the attribute «{name}», which is not known here; known are: {}", known.join(", ")))
@@ -233,8 +307,9 @@ impl fmt::Display for Encoded<'_> {
 /// The path attributes alone: `token=…;serial=…`.
 impl fmt::Display for TokenWanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { label, manufacturer, serial, model, slot_id } = self;
-        let slot_id = slot_id.map(|number| number.to_string());
+        let Self { label, manufacturer, serial, model, slot, library } = self;
+        let slot_id = slot.id.map(|number| number.to_string());
+        let version = library.version.map(|(major, minor)| format!("{major}.{minor}"));
         let mut between = "";
         for (name, value) in [
             ("token", label),
@@ -242,6 +317,11 @@ impl fmt::Display for TokenWanted {
             ("serial", serial),
             ("model", model),
             ("slot-id", &slot_id),
+            ("slot-description", &slot.description),
+            ("slot-manufacturer", &slot.manufacturer),
+            ("library-manufacturer", &library.manufacturer),
+            ("library-description", &library.description),
+            ("library-version", &version),
         ] {
             if let Some(value) = value {
                 write!(f, "{between}{name}={}", Encoded(value, PATH_EXTRA))?;

@@ -1,0 +1,65 @@
+//! The end of a program, whatever brings it about: its work is done, it is refused, it panics, or a signal comes.
+//!
+//! Invariant: every session with a token is closed and every PKCS#11 library finalised before the process is gone, since
+//! there are tokens that keep what is left open, and are locked after a few runs. A library that hangs is waited for no
+//! longer than [`limits::TOKENS_END_MAX`](crate::limits::TOKENS_END_MAX), and at a second signal not at all.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
+};
+
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+    iterator::Signals,
+    low_level::emulate_default_handler,
+};
+
+use crate::sign::pkcs11;
+
+/// Signals are taken by somebody else, who ends the program himself.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Kept by `main` until the end; tokens are left when it is dropped.
+#[derive(Debug)]
+pub struct Ending(());
+
+impl Ending {
+    /// From now on tokens are left before the program ends by SIGINT or SIGTERM.
+    pub fn watch() -> io::Result<Self> {
+        const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+        let ends = Arc::new(AtomicBool::new(false));
+        for signal in SIGNALS {
+            // The second one does not wait.
+            flag::register_conditional_default(signal, Arc::clone(&ends))?;
+        }
+        let mut signals = Signals::new(SIGNALS)?;
+        let watch = move || {
+            for signal in signals.forever() {
+                if !TAKEN.load(SeqCst) {
+                    ends.store(true, SeqCst);
+                    pkcs11::end();
+                    let _ = emulate_default_handler(signal);
+                }
+            }
+        };
+        thread::Builder::new().name("signals".into()).spawn(watch)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        pkcs11::end();
+    }
+}
+
+/// From now on the caller ends the program when a signal comes.
+pub fn take_signals() {
+    TAKEN.store(true, SeqCst);
+}
