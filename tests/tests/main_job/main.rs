@@ -4,7 +4,7 @@
 //! are told is in `answers` and `http`, where it comes from in `sources`, what becomes
 //! of sources in `doubt`, what survives in `restart` and, of the book, in `book`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
-//! who signs in `signers`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, how keys are made
+//! who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss`, how keys are made
 //! and tried in `keys`, what wrong input is told in `messages`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
@@ -31,6 +31,7 @@ mod presign;
 mod reload;
 mod restart;
 mod revoked_signers;
+mod signer_paths;
 mod signers;
 mod sources;
 mod tenants;
