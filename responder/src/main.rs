@@ -1,23 +1,13 @@
-//! `ostia-responder`: arguments, log, exit code.
+//! `ostia-responder`: arguments, exit code.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use precompute::config::ConfigError;
 
 fn main() -> ExitCode {
-    let arguments = responder::cli::Arguments::parse();
-    precompute::log::start();
-    match responder::cli::run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            precompute::output::complain("ostia-responder", &error);
-            // EX_CONFIG of sysexits(3): the unit does not start it again, since each start tries the PINs of tokens, and
-            // a wrong one locks them. A check that finds no more than tokens out of reach, which a start does without,
-            // fails otherwise: it may be what the unit does first. So does what is wrong with the state directory or the
-            // record: a disk that is mounted late or freed mends it without the file, and no PIN is wrong meanwhile.
-            let refused = error.downcast_ref::<ConfigError>().is_some_and(|error| !error.may_pass());
-            if refused { ExitCode::from(78) } else { ExitCode::FAILURE }
-        }
+    let outcome = responder::cli::run(responder::cli::Arguments::parse());
+    if let Err(error) = &outcome {
+        precompute::output::complain("ostia-responder", error);
     }
+    responder::cli::exit_code(&outcome)
 }
