@@ -279,4 +279,32 @@ pub(super) const ROWS: &[Row] = &[
         told: &["ostia.toml: is empty", "`version = 1`", "[[issuer]]"],
         never: &[],
     },
+    Row {
+        what: "a CRL alone of which nobody says what the others are told",
+        spoil: |ca, site| {
+            let crl = ca.write_crl("ca.crl");
+            instead_of_index(site, &format!("crl = {crl:?}"));
+        },
+        outcome: Passes,
+        told: &[
+            "in order, with 1 warning\n",
+            "warning: ",
+            "ostia.toml:",
+            "tenant.issuer.crl: lists the revoked certificates alone",
+            "each of them, valid or not, is answered `unauthorized`",
+            "`unlisted = \"unauthorized\"`",
+            "`unlisted = \"unknown\"`",
+            "`unlisted = \"revoked\"`",
+            "`accept_unlisted_as_good = true`",
+            "BR 4.9.10",
+        ],
+        never: &[],
+    },
+    Row {
+        what: "good for what an issuer does not list, without meaning it",
+        spoil: |_, site| of_issuer(site, "unlisted = \"good\""),
+        outcome: Refused,
+        told: &["tenant.issuer.unlisted: is «good»", "add `accept_unlisted_as_good = true` beside it"],
+        never: &[],
+    },
 ];
