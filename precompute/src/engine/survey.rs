@@ -141,9 +141,7 @@ fn of_index(
             "lists no certificate: every one is answered as unlisted; if the CA has issued some, name its database (`database` in openssl.cnf)",
         ));
     }
-    let valid = |change: &Change| {
-        change.record.is_some_and(|record| record.not_after.is_none_or(|end| end > now))
-    };
+    let valid = |change: &Change| change.record.is_some_and(|record| record.not_after.is_none_or(|end| end > now));
     if !read.changes.iter().any(valid) {
         return Some(at(
             index,

@@ -97,16 +97,6 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
             &["http.listen: cannot listen on 192.0.2.1:80", "no interface of this machine"],
         ),
         (
-            "a CRL that is out of date",
-            |ca, site| {
-                let old = ["-crl_lastupdate", "250101000000Z", "-crl_nextupdate", "250201000000Z", "-out", "ca.crl"];
-                openssl(ca.dir(), [&["ca", "-config", "openssl.cnf", "-gencrl"], &old[..]].concat());
-                let crl = format!("crl = {:?}\nindex = ", ca.file("ca.crl"));
-                site.edit_config(|text| text.replace("index = ", &crl));
-            },
-            &["ca.crl: `crl`: the CRL, or its delta, is out of date since", "have a new one put there"],
-        ),
-        (
             "good for what is not listed",
             |_, site| {
                 let good = "[[tenant]]\nunlisted = \"good\"\naccept_unlisted_as_good = true";

@@ -45,7 +45,7 @@ impl IssuerConfig {
 
     /// Whether nobody said what is told of those that its CRL does not list, which are all that are valid.
     pub fn is_silent_of_valid(&self) -> bool {
-        self.sources.index.is_none() && !self.unlisted_is_said
+        self.sources.is_crl_alone() && !self.unlisted_is_said
     }
 }
 

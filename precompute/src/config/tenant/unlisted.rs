@@ -36,9 +36,9 @@ pub(super) type Said<'a> = (IssuerConfig, Option<Unlisted>, Section<'a>);
 
 /// Settles what is said for each issuer of the tenant whose section `tenant` is, and tells what is doubtful of it.
 pub(super) fn settle<'a>(tenant: &Section<'a>, said: Option<Unlisted>, issuers: Vec<Said<'a>>) -> Vec<IssuerConfig> {
-    let some_by_crl = issuers.iter().any(|(issuer, ..)| issuer.sources.index.is_none());
+    let some_by_crl = issuers.iter().any(|(issuer, ..)| issuer.sources.is_crl_alone());
     let settle = |(mut issuer, own, section): Said<'a>| {
-        let has_index = issuer.sources.index.is_some();
+        let has_index = !issuer.sources.is_crl_alone();
         let inherited = inherited(said, has_index, some_by_crl);
         if own.is_none() && inherited != said {
             section.warning(
