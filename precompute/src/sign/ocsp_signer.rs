@@ -137,7 +137,8 @@ impl OcspSigner {
             return Err(SignerError::KeyMismatch);
         }
         let is_ca = certificate.is_same_entity(issuer);
-        let mut doubts = if is_ca { Vec::new() } else { authorised(issuer, &identity, form)? };
+        let mut doubts =
+            if is_ca { refused(delegation::objections_alone(issuer)) } else { authorised(issuer, &identity, form)? };
         if !certificate.may_sign() {
             // RFC 6960 lets a CA sign answers by its name alone.
             if !certificate.is_ca() {
@@ -253,13 +254,17 @@ fn authorised(issuer: &Certificate, identity: &Identity<'_>, form: ResponseForm)
     if !certificate.has_ocsp_nocheck() {
         doubts.push("has no id-pkix-ocsp-nocheck: clients may ask for its own status in turn; have the CA issue it with that (`noCheck = ignored` in openssl.cnf)".into());
     }
-    let refused =
-        |objection| format!("{objection} (openssl, and what is built on it, refuses the answers as they are)");
-    doubts.extend(delegation::objections(certificate, issuer).into_iter().map(refused));
+    doubts.extend(refused(delegation::objections(certificate, issuer)));
     if form.certificates == CertificateInclusion::None {
         doubts.push("does not go along in answers (`certificates = \"none\"`): only clients that have it already can verify them; write `certificates = \"signer\"` where others ask".into());
     }
     Ok(doubts)
+}
+
+/// What openssl would say, for the operator.
+fn refused(objections: Vec<String>) -> Vec<String> {
+    let told = |objection| format!("{objection} (openssl, and what is built on it, refuses the answers as they are)");
+    objections.into_iter().map(told).collect()
 }
 
 /// What the responses of this signer share.

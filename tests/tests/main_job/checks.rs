@@ -105,6 +105,16 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
             &["tenant.unlisted: is «good»", "BR 4.9.10"],
         ),
         (
+            "a CA that ends soon",
+            |ca, _| {
+                let anew =
+                    ["req", "-config", "openssl.cnf", "-new", "-x509", "-key", "ca.key", "-extensions", "ca_cert"];
+                let subject = ["-subj", "/O=Ostia tests/CN=Main job CA", "-days", "20", "-out", "ca.pem"];
+                openssl(ca.dir(), [&anew[..], &subject].concat());
+            },
+            &["tenant.issuer.certificate: ends soon, at ", "and with it every answer"],
+        ),
+        (
             "a retention that outlives the CA",
             |_, site| {
                 let long = "[[tenant]]\nretain_expired = \"36500d\"";
@@ -185,6 +195,9 @@ fn warnings_are_told_as_well_where_the_configuration_is_refused() {
 #[test]
 fn a_wrong_log_filter_silences_nothing_and_is_told() {
     let (_ca, site) = ca_and_site();
+    let (_other_ca, other) = ca_and_site();
+    let log = other.environment("RUST_LOG", "off").start().log();
+    assert!(log.contains("RUST_LOG is set and not looked at"), "{log}");
     let responder = site.environment("OSTIA_LOG", "verbos").start();
     let log = responder.log();
     for told in ["OSTIA_LOG: is «verbos»", "info,responder=debug", "\"ready\""] {

@@ -50,7 +50,12 @@ fn judged(ca: &Ca, signer: &Signer, leaf: &Leaf, site: Site, starts: bool) -> En
         );
     }
     let mut verify = Command::new("openssl");
-    run(verify.args(["ocsp", "-respin", "response", "-CAfile", "ca.pem"]).current_dir(ca.dir()))
+    verify.args(["ocsp", "-respin", "response", "-CAfile", "ca.pem"]);
+    if signer.key == ca.key() {
+        // Its certificate does not go along: every client has it.
+        verify.args(["-verify_other", "ca.pem"]);
+    }
+    run(verify.current_dir(ca.dir()))
 }
 
 /// One kind of path.
@@ -58,6 +63,8 @@ struct Case {
     what: &'static str,
     extensions: String,
     subject: &'static str,
+    /// Whether the CA's own key signs.
+    by_ca: bool,
     /// Of the CA's certificate, where it is made anew.
     of_ca: Option<(String, &'static [&'static str])>,
     settings: &'static str,
@@ -69,7 +76,7 @@ struct Case {
 impl Case {
     fn new(what: &'static str, extensions: String, accepted: bool) -> Self {
         let doubtful = !accepted;
-        Self { what, extensions, subject: "/CN=odd", of_ca: None, settings: "", accepted, doubtful }
+        Self { what, extensions, subject: "/CN=odd", by_ca: false, of_ca: None, settings: "", accepted, doubtful }
     }
 }
 
@@ -125,6 +132,11 @@ fn what_openssl_refuses_the_check_refuses_or_warns_of() {
             &["-startdate", "20350101000000Z", "-enddate", "20360101000000Z"],
             false,
         ),
+        Case { by_ca: true, ..of_ca("a CA by itself", "", &[], true) },
+        Case {
+            by_ca: true,
+            ..of_ca("a CA by itself with a critical extension", "1.2.3.4 = critical, ASN1:NULL", &[], false)
+        },
         of_ca(
             "a CA for other names",
             "nameConstraints = critical, permitted;dirName:elsewhere\n[elsewhere]\nO = Elsewhere",
@@ -139,12 +151,13 @@ fn what_openssl_refuses_the_check_refuses_or_warns_of() {
         ),
     ];
     let mut failures = Vec::new();
-    for Case { what, extensions, subject, of_ca, settings, accepted, doubtful } in cases {
+    for Case { what, extensions, subject, by_ca, of_ca, settings, accepted, doubtful } in cases {
         let ca = Ca::new("Path CA");
         if let Some((extensions, dates)) = of_ca {
             certify_ca_anew(&ca, &extensions, dates);
         }
-        let (leaf, signer) = (ca.issue(), delegate(&ca, &extensions, subject));
+        let by_itself = || Signer { certificate: ca.certificate(), key: ca.key() };
+        let (leaf, signer) = (ca.issue(), if by_ca { by_itself() } else { delegate(&ca, &extensions, subject) });
         let site = Site::new(&[Tenant::of(&ca, &signer).set(settings)]);
         let checked = site.check();
         let (refused, warned) = (!checked.status.success(), checked.text.contains("\nwarning: "));
