@@ -14,7 +14,7 @@ pub use cache::Cache;
 pub use document::{ConfigError, Document, Section};
 pub use tenant::{
     IssuerConfig, NoncePolicy, Policy, SignedRequests, Sources, Tenant, TsaCertificates, TsaConfig, TsaName, TsaPolicy,
-    UNLISTED_CHOICES, Unlisted,
+    Unlisted,
 };
 
 use std::path::PathBuf;

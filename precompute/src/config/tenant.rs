@@ -21,7 +21,6 @@ mod unlisted;
 pub use issuer::{IssuerConfig, Sources};
 pub use policy::{NoncePolicy, Policy, SignedRequests, Unlisted};
 pub use tsa::{TsaCertificates, TsaConfig, TsaName, TsaPolicy};
-pub use unlisted::CHOICES as UNLISTED_CHOICES;
 
 /// A customer: issuers, keys and policies, kept apart from the others'.
 #[derive(Debug)]

@@ -77,7 +77,7 @@ fn inherited(said: Option<Unlisted>, has_index: bool, some_by_crl: bool) -> Opti
 }
 
 /// What can be said of an issuer that has nothing but a CRL.
-pub const CHOICES: &str = "Say it here: `unlisted = \"unauthorized\"` (it stays as it is), `unlisted = \"unknown\"` (signed; most clients refuse it), `unlisted = \"revoked\"` (signed; all refuse it), or `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept what is not revoked, and also what this CA never issued: BR 4.9.10 forbids it for TLS CAs); or give the CA's `index`, which lists them";
+const CHOICES: &str = "Say it here: `unlisted = \"unauthorized\"` (it stays as it is), `unlisted = \"unknown\"` (signed; most clients refuse it), `unlisted = \"revoked\"` (signed; all refuse it), or `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept what is not revoked, and also what this CA never issued: BR 4.9.10 forbids it for TLS CAs); or give the CA's `index`, which lists them";
 
 #[cfg(test)]
 mod tests {
