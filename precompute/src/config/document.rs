@@ -245,7 +245,7 @@ impl<'a> Section<'a> {
 
     /// A path; relative ones are meant from the place of the file.
     pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
-        let is_path = |text: &&str| !text.is_empty() && !text.contains(['\n', '\r', '\0']);
+        let is_path = |text: &&str| !text.is_empty() && !text.contains("-----BEGIN");
         let path = self.typed(key, Wanted::Text, "a path", |value| Some(value.as_str().filter(is_path)?.to_owned()))?;
         Some(self.resolve(path))
     }
