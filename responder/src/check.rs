@@ -11,11 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, Listen, TimeStamping},
-    net::{
-        listen::{self, Reserved},
-        passed::Passed,
-        ring,
-    },
+    net::{listen, ring},
     serve,
     tsa::{clocks::Clocks, promised::Promised},
 };
@@ -47,50 +43,27 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     Ok(Checked { config, listed })
 }
 
-/// Takes every address, as a start does, and lets go of it.
+/// Takes every address, as a start does, and lets go of it: whether another program has it. What else keeps it from being
+/// listened on is among [`serve::doubts`].
 fn try_addresses(config: &Config) {
     // The service that is to be started anew, or to read its configuration again, holds them.
     let runs = state_dir::is_in_use(&config.common.state_dir);
     let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
-    let mut held = Vec::new();
+    let mut wanted = Vec::new();
     for (key, listens) in [("http.listen", &config.http[..]), ("tls.listen", tls)] {
-        for listen in listens {
-            if let Listen::Address(address) = listen {
-                held.extend(reserved(key, *address, runs));
+        let address =
+            |listen: &Listen| if let Listen::Address(address) = listen { Some((key, *address)) } else { None };
+        wanted.extend(listens.iter().filter_map(address));
+    }
+    wanted.push(("admin.listen", config.admin));
+    for (key, address) in wanted {
+        match listen::reserve(key, address) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}
+            Err(_) if runs => {
+                info!(key, %address, "the address is in use, as by the service that runs with this state directory")
             }
-        }
-    }
-    held.extend(reserved("admin.listen", config.admin, runs));
-    drop(held);
-    let wanted: Vec<_> = [("http", &config.http[..]), ("tls", tls)]
-        .into_iter()
-        .filter(|(_, all)| all.contains(&Listen::Systemd))
-        .collect();
-    if wanted.is_empty() {
-        return;
-    }
-    match Passed::to_us() {
-        Ok(mut passed) => {
-            for (name, _) in &wanted {
-                if let Err(error) = passed.take(name, wanted.len() == 1) {
-                    warn!("{error}");
-                }
-            }
-        }
-        Err(error) => warn!("{error}"),
-    }
-}
-
-fn reserved(key: &'static str, address: std::net::SocketAddr, runs: bool) -> Option<Reserved> {
-    match listen::reserve(key, address) {
-        Ok(reserved) => Some(reserved),
-        Err(error) if runs && error.kind() == io::ErrorKind::AddrInUse => {
-            info!(key, %address, "the address is in use, as by the service that runs with this state directory");
-            None
-        }
-        Err(error) => {
-            warn!("{error}");
-            None
+            Err(error) => warn!("{error}"),
+            Ok(_) => {}
         }
     }
 }

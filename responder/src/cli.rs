@@ -114,7 +114,7 @@ fn run_check(path: &Path, with_sources: bool, strict: bool) -> Result<(), Box<dy
     let checked = check::check(path, with_sources, UnixTime::now());
     let warnings = warnings.take();
     let mut lines = checked.iter().map(|checked| summary(path, checked, warnings.len())).collect::<Vec<_>>();
-    lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.extend(warnings.iter().map(|warning| format!("WARNING: {warning}")));
     if !lines.is_empty() {
         say(lines.join("\n"))?;
     }

@@ -160,7 +160,7 @@ fn what_openssl_refuses_the_check_refuses_or_warns_of() {
         let (leaf, signer) = (ca.issue(), if by_ca { by_itself() } else { delegate(&ca, &extensions, subject) });
         let site = Site::new(&[Tenant::of(&ca, &signer).set(settings)]);
         let checked = site.check();
-        let (refused, warned) = (!checked.status.success(), checked.text.contains("\nwarning: "));
+        let (refused, warned) = (!checked.status.success(), checked.text.contains("\nWARNING: "));
         let judged = judged(&ca, &signer, &leaf, site, !refused).text;
         if judged.contains("Response verify OK") != accepted || (refused || warned) != doubtful {
             failures.push(format!("{what}: refused {refused}, warned {warned}\n{}\n{judged}", checked.text));

@@ -288,7 +288,7 @@ pub(super) const ROWS: &[Row] = &[
         outcome: Passes,
         told: &[
             "in order, with 1 warning\n",
-            "warning: ",
+            "WARNING: ",
             "ostia.toml:",
             "tenant.issuer.crl: lists the revoked certificates alone",
             "each of them, valid or not, is answered `unauthorized`",
