@@ -13,7 +13,7 @@ use crate::{
     config::{Config, Listen, TimeStamping},
     net::{listen, ring},
     serve,
-    tsa::{clocks::Clocks, promised::Promised},
+    tsa::clocks::Clocks,
 };
 
 /// What was found of a configuration that is in order.
@@ -78,7 +78,7 @@ fn try_clock(config: &Config) {
         return;
     }
     let TimeStamping { clock, lease, .. } = &config.time_stamping;
-    let clocks = Clocks::new(*clock, *lease, Promised::open(&config.common.state_dir), Arc::new(|_| ()));
+    let clocks = Clocks::new(*clock, *lease, &config.common.state_dir, Arc::new(|_| ()));
     for (name, tsa) in tsas() {
         if let Err(error) = clocks.clock(&tsa.policy) {
             warn!(authority = name, "the clock cannot be watched: {error}");
