@@ -61,7 +61,7 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
     };
     let pool = Arc::new(Pool::software(&key, certificate.spki_der(), settings).unwrap());
     let (form, public) = (ResponseForm::default(), key.public_key_octets());
-    let signer = OcspSigner::new("CA", &certificate, &certificate, public, pool, form, UnixTime::now()).unwrap();
+    let signer = OcspSigner::new(&certificate, &certificate, public, pool, form, UnixTime::now()).unwrap();
     let state = IssuerState::in_order(UnixTime::now());
     state.records.reserve(count as usize);
     let record = Some(Record { status: Status::Good, not_after: None });

@@ -46,6 +46,8 @@ impl Config {
         if let Err(problem) = state_dir::check(&state_dir) {
             // Whoever serves finds it as well, when the book is opened.
             root.problem_that_may_pass("state_dir", problem);
+        } else if let Some(doubt) = state_dir::doubt(&state_dir) {
+            root.warning("state_dir", doubt);
         }
         let cache = cache::read(root);
         let tenants = tenant::read_all(root, now);

@@ -37,7 +37,7 @@ pub use predecessor::Forgotten;
 use predecessor::Predecessor;
 use shared_book::{SharedBook, lock};
 use subject::Subject;
-pub use survey::survey;
+pub use survey::{Survey, survey};
 use watched::Watched;
 
 use std::{

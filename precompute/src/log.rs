@@ -1,19 +1,242 @@
 //! Logs: for people on a terminal, JSON otherwise.
+//!
+//! `OSTIA_LOG` chooses what is told. A value that is wrong silences nothing: it is told, and the default holds. Whoever
+//! only checks does not want the warnings among other lines but counted and told at the end: [`gather`].
 
-use std::io::{IsTerminal as _, stderr};
+use std::{
+    env,
+    ffi::OsString,
+    fmt::{Debug, Write as _},
+    io::{IsTerminal as _, stderr},
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    info,
+    level_filters::LevelFilter,
+    warn,
+};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::FilterExt as _, filter::filter_fn, fmt, layer::Context, layer::SubscriberExt as _,
+    registry::LookupSpan, util::SubscriberInitExt as _,
+};
+
+const VARIABLE: &str = "OSTIA_LOG";
+
+/// What is told where nobody says otherwise.
+const DEFAULT: &str = "info";
+
+/// Names of the parts of the programs that tell something.
+const PARTS: [&str; 2] = ["precompute", "responder"];
+
+/// The field of an event that says where in a file the matter stands.
+const PLACE: &str = "place";
 
 /// Sends the log to standard error. `OSTIA_LOG` chooses what is told (`info` by default), in
-/// the syntax of tracing's EnvFilter.
+/// the syntax of tracing's EnvFilter; what none of its parts names is told as by default.
 pub fn start() {
-    let filter = EnvFilter::try_from_env("OSTIA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, problem) = filter(env::var_os(VARIABLE));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(stderr).with_target(false);
     // Starting twice (in tests) leaves the first in place.
-    let _ = if stderr().is_terminal() {
-        registry.with(layer).try_init()
-    } else {
-        registry.with(layer.json().flatten_event(true).with_ansi(false)).try_init()
+    let _ = registry.with(lines()).try_init();
+    tell_of_variables(problem);
+}
+
+/// The same, but that warnings and errors are not told now: they are gathered, whatever `OSTIA_LOG` says.
+pub fn gather() -> Warnings {
+    let (filter, problem) = filter(env::var_os(VARIABLE));
+    let warnings = Warnings::default();
+    let others = filter_fn(|event| *event.level() > Level::WARN);
+    let _ = tracing_subscriber::registry()
+        .with(lines().with_filter(filter.and(others)))
+        .with(Gather(Arc::clone(&warnings.0)).with_filter(LevelFilter::WARN))
+        .try_init();
+    tell_of_variables(problem);
+    warnings
+}
+
+fn lines<S: Subscriber + for<'s> LookupSpan<'s>>() -> Box<dyn Layer<S> + Send + Sync> {
+    let layer = fmt::layer().with_writer(stderr).with_target(false);
+    if stderr().is_terminal() { layer.boxed() } else { layer.json().flatten_event(true).with_ansi(false).boxed() }
+}
+
+fn tell_of_variables(problem: Option<String>) {
+    if let Some(problem) = problem {
+        warn!("{VARIABLE}: {problem}");
+    }
+    if env::var_os("RUST_LOG").is_some() && env::var_os(VARIABLE).is_none() {
+        info!("RUST_LOG is set and not looked at; {VARIABLE} chooses what is told");
+    }
+}
+
+/// What `value` of the variable means, and what is wrong with it.
+fn filter(value: Option<OsString>) -> (EnvFilter, Option<String>) {
+    let Some(value) = value else { return (EnvFilter::new(DEFAULT), None) };
+    let judged = match value.to_str() {
+        Some(value) => judge(value),
+        None => Err("it is no UTF-8 text".into()),
     };
+    match judged {
+        Ok(filter) => (filter, None),
+        Err(why) => {
+            let value: String = value.to_string_lossy().chars().take(80).collect();
+            let problem = format!(
+                "is «{}», and {why}; give a level (off, error, warn, info, debug, trace), or levels of parts such as \
+                 «info,responder=debug»; it is taken as «{DEFAULT}»",
+                value.escape_debug()
+            );
+            (EnvFilter::new(DEFAULT), Some(problem))
+        }
+    }
+}
+
+/// A word that is no level is the name of a part to the syntax, and everything else would be silent.
+fn judge(value: &str) -> Result<EnvFilter, String> {
+    let value = value.trim();
+    if value.is_empty() {
+        return Ok(EnvFilter::new(DEFAULT));
+    }
+    let mut is_said_of_all = false;
+    // Commas within brackets part fields of spans, which are left to the syntax.
+    let parts = if value.contains(['[', '{']) { Vec::new() } else { value.split(',').map(str::trim).collect() };
+    for part in parts.iter().filter(|part| !part.is_empty()) {
+        let name = part.split_once('=').map(|(name, _)| name);
+        let is_name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "_:-.".contains(c));
+        let is_ours = |part: &str| PARTS.iter().any(|own| part == *own || part.starts_with(&format!("{own}::")));
+        match name {
+            Some(name) if is_name(name) => {}
+            None if part.parse::<LevelFilter>().is_ok() => is_said_of_all = true,
+            None if is_ours(part) => {}
+            _ => return Err(format!("«{}» is no level", part.escape_debug())),
+        }
+    }
+    let whole = if is_said_of_all { parts.join(",") } else { format!("{DEFAULT},{value}") };
+    EnvFilter::builder().parse(whole).map_err(|error| error.to_string())
+}
+
+/// Warnings and errors that were told since [`gather`].
+#[derive(Clone, Default, Debug)]
+pub struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    /// Takes them: a line each, in the order in which they came, each once.
+    pub fn take(&self) -> Vec<String> {
+        mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct Gather(Arc<Mutex<Vec<String>>>);
+
+impl<S: Subscriber> Layer<S> for Gather {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut told = Told::default();
+        event.record(&mut told);
+        let line = told.line();
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+}
+
+/// An event as one line.
+#[derive(Default)]
+struct Told {
+    place: String,
+    message: String,
+    fields: String,
+}
+
+impl Told {
+    fn line(&self) -> String {
+        let Self { place, message, fields } = self;
+        let colon = if place.is_empty() { "" } else { ": " };
+        let fields = if fields.is_empty() { String::new() } else { format!(" ({fields})") };
+        format!("{place}{colon}{message}{fields}")
+    }
+}
+
+impl Visit for Told {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            PLACE => write!(self.place, "{value:?}"),
+            name => {
+                let comma = if self.fields.is_empty() { "" } else { ", " };
+                write!(self.fields, "{comma}{name}={value:?}")
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_that_is_wrong_is_told_with_what_is_possible_and_silences_nothing() {
+        let default = EnvFilter::new(DEFAULT).to_string();
+        for (value, why) in [
+            (&b"verbos"[..], "«verbos» is no level"),
+            (b"info,verbos", "«verbos» is no level"),
+            (b"debug;responder=trace", "«debug;responder=trace» is no level"),
+            (b"responders", "«responders» is no level"),
+            (b"responder=loud", "parsing level filter"),
+            (b"de\xffbug", "no UTF-8"),
+            (b"\x1b[2J", "is «\\u{1b}[2J»"),
+        ] {
+            let (filter, problem) = filter(Some(OsString::from_vec(value.to_vec())));
+            let problem = problem.unwrap_or_else(|| panic!("{value:?}: {filter}"));
+            assert!(problem.contains(why) && problem.contains("off, error, warn, info, debug, trace"), "{problem}");
+            assert!(!problem.contains('\x1b'), "{problem:?}");
+            assert_eq!(filter.to_string(), default, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_says_of_parts_what_it_says_and_of_the_rest_what_is_usual() {
+        for (value, hint) in [
+            (None, LevelFilter::INFO),
+            (Some(""), LevelFilter::INFO),
+            (Some("  "), LevelFilter::INFO),
+            (Some("off"), LevelFilter::OFF),
+            (Some("OFF"), LevelFilter::OFF),
+            (Some("warn"), LevelFilter::WARN),
+            (Some(" Debug "), LevelFilter::DEBUG),
+            (Some("warn,responder=error"), LevelFilter::WARN),
+            (Some("off,responder=error"), LevelFilter::ERROR),
+            (Some("responder=warn"), LevelFilter::INFO),
+            (Some("misspelt=debug"), LevelFilter::DEBUG),
+            (Some("precompute::engine"), LevelFilter::TRACE),
+        ] {
+            let (filter, problem) = filter(value.map(OsString::from));
+            assert_eq!((filter.max_level_hint(), problem), (Some(hint), None), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_gathered_is_a_line_each_with_its_place_and_its_fields() {
+        let warnings = Warnings::default();
+        let layer = Gather(Arc::clone(&warnings.0)).with_filter(LevelFilter::WARN);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            info!("is none");
+            warn!(place = "ostia.toml:7: validity", "outlives the signer");
+            warn!(issuer = "a", left = 3, "ends {}", "soon");
+            warn!(issuer = "a", left = 3, "ends {}", "soon");
+            tracing::error!(file = %"b", "is lost");
+        });
+        let expected =
+            ["ostia.toml:7: validity: outlives the signer", "ends soon (issuer=a, left=3)", "is lost (file=b)"];
+        assert_eq!(warnings.take(), expected);
+        assert!(warnings.take().is_empty());
+    }
 }

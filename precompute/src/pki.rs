@@ -6,6 +6,7 @@
 //! It does not know where records come from, how they are kept, or that there is a network.
 
 mod certificate;
+pub mod delegation;
 pub mod encode;
 mod excerpt;
 mod file;

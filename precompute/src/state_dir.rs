@@ -6,6 +6,7 @@ pub(crate) mod damage;
 
 use std::{
     fmt, fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -91,6 +92,35 @@ pub fn check(state_dir: &Path) -> Result<(), StateError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         _ => may_open(&book).map_err(|error| StateError::new(&book, format!("cannot be opened: {error}"), OF_FILE)),
     }
+}
+
+/// Whether another process has the book in there open, for all that /proc tells.
+pub fn is_in_use(state_dir: &Path) -> bool {
+    let Ok(book) = fs::metadata(state_dir.join(BOOK)) else { return false };
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let inode = format!(":{}", book.ino());
+    locks.lines().any(|line| line.split_ascii_whitespace().any(|word| word.ends_with(&inode)))
+}
+
+/// What is doubtful of the directory, and keeps nobody from starting.
+pub fn doubt(state_dir: &Path) -> Option<String> {
+    let parent = state_dir.parent().filter(|parent| !parent.as_os_str().is_empty())?;
+    if fs::metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Some(format!(
+            "is {}, and {} is not there: a start makes both; if a file system is to be mounted there, mount it first, and if the path is misspelt, mend it",
+            state_dir.display(),
+            parent.display()
+        ));
+    }
+    let mode = fs::metadata(state_dir).ok()?.permissions().mode() & 0o7777;
+    let others = mode & 0o022 != 0 && mode & 0o1000 == 0;
+    others.then(|| {
+        format!(
+            "is {} with mode {mode:04o}: others can replace the book, and with it what is answered; run: chmod go-w {}",
+            state_dir.display(),
+            state_dir.display()
+        )
+    })
 }
 
 fn may_write_into(directory: &Path) -> io::Result<()> {

@@ -106,6 +106,15 @@ impl Status {
         if let Some(fault) = self.reload_fault() {
             let _ = writeln!(lines, "degraded: the configuration was refused: {fault}");
         }
+        for tenant in site.tenants() {
+            for issuer in &tenant.silent {
+                let _ = writeln!(
+                    lines,
+                    "warning: {}/{issuer}: its CRL lists the revoked alone, and every certificate that it does not list, valid or not, is answered `unauthorized`; say `unlisted`, as `ostia-responder check` explains",
+                    tenant.name
+                );
+            }
+        }
         for (tenant, issuer) in issuers(&site) {
             let (name, report) = (&issuer.name, issuer.state.health.report());
             for complaint in report.complaints(now, issuer.policy.stale_after) {

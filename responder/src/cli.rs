@@ -2,23 +2,28 @@
 
 use std::{
     error::Error,
-    fmt::Display,
+    fmt::{self, Display},
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
-use precompute::{engine, output::say, pki::UnixTime};
+use precompute::{config::ConfigError, log, output::say, pki::UnixTime};
 use tracing::warn;
 
-use crate::{config::Config, demo, serve};
+use crate::{
+    check::{self, Checked},
+    config::Config,
+    demo, serve,
+};
 
 /// Answers whether certificates are good: an OCSP responder (RFC 6960) that serves from memory, and a time-stamping
 /// authority (RFC 3161).
 ///
 /// Start with `demo`, which makes a small CA to try everything on; `serve` runs the service from
 /// a configuration file. The log goes to standard error: for people on a terminal, JSON otherwise;
-/// the environment variable OSTIA_LOG chooses what is told (info, debug, …).
+/// the environment variable OSTIA_LOG chooses what is told (off, error, warn, info, debug, trace).
 #[derive(Parser, Debug)]
 #[command(name = "ostia-responder", version, arg_required_else_help = true)]
 pub struct Arguments {
@@ -46,7 +51,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Check a configuration file, its certificates, keys and sources, without starting anything.
+    /// Check a configuration file, its certificates, keys and sources, and what a start would do with them, without
+    /// starting anything.
+    ///
+    /// Exit status: 0 where everything is in order, also with warnings; 78 where the configuration is refused; 1 where
+    /// something else is that may pass, such as a source or a token that cannot be read; with --strict 3 for warnings.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -54,24 +63,67 @@ enum Command {
         /// Leave out the sources: `serve` reads them itself, and goes on from the book where one is broken.
         #[arg(long)]
         without_sources: bool,
+        /// Warnings are failures: exit status 3.
+        #[arg(long)]
+        strict: bool,
     },
 }
 
-/// Runs the command; the error is for the user.
-pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let now = UnixTime::now();
-    match arguments.command {
-        Command::Demo { dir, http, admin } => run_demo(&dir, http, admin),
-        Command::Serve { config } => serve::from_file(&config),
-        Command::Check { config: path, without_sources } => {
-            let config = Config::check(&path, now)?;
-            for doubt in serve::doubts(&config) {
-                warn!("{}: {doubt}", path.display());
-            }
-            let listed = if without_sources { Vec::new() } else { survey(&config)? };
-            Ok(say(summary(&path, &config, &listed))?)
-        }
+/// Warnings where nobody wants any.
+#[derive(Debug)]
+struct NotStrictlyInOrder(usize);
+
+impl fmt::Display for NotStrictlyInOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, which --strict takes for failures", counted(self.0))
     }
+}
+
+impl Error for NotStrictlyInOrder {}
+
+/// What the process says to whoever started it.
+pub fn exit_code(outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // EX_CONFIG of sysexits(3): the unit does not start it again, since each start tries the PINs of tokens, and
+    // a wrong one locks them. A check that finds no more than tokens out of reach, which a start does without,
+    // fails otherwise: it may be what the unit does first. So does what is wrong with the state directory or the
+    // record: a disk that is mounted late or freed mends it without the file, and no PIN is wrong meanwhile.
+    if error.downcast_ref::<ConfigError>().is_some_and(|error| !error.may_pass()) {
+        return ExitCode::from(78);
+    }
+    if error.is::<NotStrictlyInOrder>() { ExitCode::from(3) } else { ExitCode::FAILURE }
+}
+
+/// Starts the log and runs the command; the error is for the user.
+pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    match arguments.command {
+        Command::Demo { dir, http, admin } => {
+            log::start();
+            run_demo(&dir, http, admin)
+        }
+        Command::Serve { config } => {
+            log::start();
+            serve::from_file(&config)
+        }
+        Command::Check { config, without_sources, strict } => run_check(&config, !without_sources, strict),
+    }
+}
+
+fn run_check(path: &Path, with_sources: bool, strict: bool) -> Result<(), Box<dyn Error>> {
+    let warnings = log::gather();
+    let checked = check::check(path, with_sources, UnixTime::now());
+    let warnings = warnings.take();
+    let mut lines = checked.iter().map(|checked| summary(path, checked, warnings.len())).collect::<Vec<_>>();
+    lines.extend(warnings.iter().map(|warning| format!("WARNING: {warning}")));
+    if !lines.is_empty() {
+        say(lines.join("\n"))?;
+    }
+    checked?;
+    if strict && !warnings.is_empty() { Err(NotStrictlyInOrder(warnings.len()).into()) } else { Ok(()) }
+}
+
+fn counted(warnings: usize) -> String {
+    if warnings == 1 { "1 warning".into() } else { format!("{warnings} warnings") }
 }
 
 fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
@@ -92,21 +144,11 @@ fn tell(text: impl Display) {
     }
 }
 
-/// How many certificates the sources of each issuer list; an error names every source that is refused.
-fn survey(config: &Config) -> Result<Vec<u64>, String> {
-    let (mut listed, mut problems) = (Vec::new(), Vec::new());
-    for (tenant, issuer, outcome) in engine::survey(&config.common) {
-        match outcome {
-            Ok(certificates) => listed.push(certificates),
-            Err(faults) => problems.push(format!("{tenant}/{issuer}: {faults}")),
-        }
-    }
-    if problems.is_empty() { Ok(listed) } else { Err(problems.join("\n")) }
-}
-
-/// What a configuration amounts to. `listed`: how many certificates the sources list, where they were read.
-fn summary(path: &Path, config: &Config, listed: &[u64]) -> String {
-    let mut lines = vec![format!("{}: everything is in order", path.display())];
+/// What a configuration amounts to.
+fn summary(path: &Path, Checked { config, listed }: &Checked, warnings: usize) -> String {
+    let order =
+        if warnings == 0 { "everything is in order".into() } else { format!("in order, with {}", counted(warnings)) };
+    let mut lines = vec![format!("{}: {order}", path.display())];
     lines.push(format!("  answers on {:?} with {} workers, admin on {}", config.http, config.workers, config.admin));
     lines.push(format!("  state in {}", config.common.state_dir.display()));
     for (place, (tenant, issuer)) in config.common.issuers().enumerate() {

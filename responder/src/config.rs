@@ -65,7 +65,8 @@ impl Config {
             if root.has("http") {
                 http = root.section("http", network::read_http).unwrap_or_default();
             }
-            let tls = if root.has("tls") { root.section("tls", network::read_tls) } else { None };
+            let tls =
+                if root.has("tls") { root.section("tls", |section| network::read_tls(section, now)) } else { None };
             let (mut admin, mut ready_without_signers) = (None, None);
             if root.has("admin") {
                 root.section("admin", |section| {

@@ -26,7 +26,6 @@ use std::{
 };
 
 use precompute::{
-    config::Unlisted,
     ending::take_signals,
     engine::Engine,
     limits::ANSWER_STORE_FACTOR,
@@ -111,7 +110,6 @@ fn run_with(
 ) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let Control { runtime: control, mut hangup } = control;
-    warn_of_policies(&config.common);
     // First what is quickly found wrong.
     let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", path.display()))?;
     let tls_config = config.tls.as_ref().map(|tls| tls.certificates.server_config()).transpose()?;
@@ -271,18 +269,6 @@ fn run_with(
 /// Whether the thread that holds the other end has dropped it in time.
 fn ends_within(thread: &Receiver<()>, limit: Duration) -> bool {
     thread.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
-}
-
-/// What is allowed and unwise is said at every start.
-fn warn_of_policies(config: &precompute::config::Config) {
-    for tenant in &config.tenants {
-        if tenant.policy.unlisted == Unlisted::Good {
-            warn!(
-                tenant = tenant.name,
-                "certificates that no source lists are answered as good, also those that the CA never issued; BR 4.9.10 forbids it for TLS CAs"
-            );
-        }
-    }
 }
 
 /// Looks at the files of the TLS certificate now and then.

@@ -39,8 +39,10 @@ pub struct Site {
 pub struct Tenant {
     /// For logs and metrics.
     pub name: Arc<str>,
-    /// How it answers.
+    /// How it answers, but for what its issuers have of their own.
     pub policy: Policy,
+    /// The names of its issuers of which nobody said what valid certificates are told.
+    pub silent: Vec<String>,
     /// CAs of those who may sign requests.
     pub request_anchors: Arc<[Certificate]>,
     /// The hash algorithms of the CertIDs whose answers are signed before anybody asks.
@@ -170,11 +172,11 @@ impl Tenant {
     ) -> io::Result<Self> {
         let issuer = |(config_of, state): (&IssuerConfig, &IssuerState)| {
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
-            if let Some(same) = formers.find(|issuer| issuer.answers_for(config_of, &config.policy, state)) {
+            if let Some(same) = formers.find(|issuer| issuer.answers_for(config_of, state)) {
                 return Arc::clone(same);
             }
-            let IssuerConfig { name, certificate, signers, .. } = config_of;
-            Arc::new(Issuer::new(name, config.policy, certificate, state.clone(), signers.clone(), workers))
+            let IssuerConfig { name, policy, certificate, signers, .. } = config_of;
+            Arc::new(Issuer::new(name, *policy, certificate, state.clone(), signers.clone(), workers))
         };
         let issuers: Vec<_> = config.issuers.iter().zip(states).map(issuer).collect();
         let name = &config.name;
@@ -197,6 +199,12 @@ impl Tenant {
             name: config.name.as_str().into(),
             page: page::text(&config.path, !issuers.is_empty(), doors.paths()),
             policy: config.policy,
+            silent: config
+                .issuers
+                .iter()
+                .filter(|issuer| issuer.is_silent_of_valid())
+                .map(|i| i.name.clone())
+                .collect(),
             request_anchors: Arc::clone(&config.request_anchors),
             presign: config.presign.clone(),
             requests: former.map_or_else(|| Arc::new(Requests::new(workers)), |former| Arc::clone(&former.requests)),
@@ -264,6 +272,7 @@ mod tests {
         let tenant = |(name, hosts, path): &(&str, &[&str], &str)| Tenant {
             name: (*name).into(),
             policy: Policy::DEFAULT,
+            silent: Vec::new(),
             request_anchors: Arc::default(),
             presign: Vec::new(),
             page: String::new(),

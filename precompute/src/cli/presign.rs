@@ -131,7 +131,7 @@ fn subjects(config: &Config, states: &[IssuerState]) -> Vec<Arc<Subject>> {
             number: number as u32,
             tenant: tenant.name.clone(),
             name: issuer.name.clone(),
-            policy: tenant.policy,
+            policy: issuer.policy,
             hashes: issuer.hashes.clone(),
             not_before: issuer.certificate.not_before(),
             state: state.clone(),

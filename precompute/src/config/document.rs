@@ -5,11 +5,13 @@
 //! that is wrong (then the problem is noted).
 
 mod error;
+mod syntax;
+mod unknown;
 mod values;
 
 use std::{
     cell::RefCell,
-    fmt,
+    fmt, fs, io,
     net::SocketAddr,
     ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
@@ -20,18 +22,15 @@ use toml::{
     Spanned,
     de::{DeArray, DeTable, DeValue},
 };
+use tracing::warn;
 
 pub use self::error::ConfigError;
 use self::{
     error::Problem,
-    values::{article, as_i64, in_words, parse_duration, strings},
+    unknown::{Known, Unknown},
+    values::{Wanted, as_i64, examples_in_words, in_words, parse_duration, shown, strings},
 };
-use crate::{
-    limits,
-    output::{may_be_secret, shown},
-    pki::read_bounded,
-    sign::pkcs11::Uri,
-};
+use crate::{limits, output::may_be_secret, pki::read_bounded, sign::pkcs11::Uri};
 
 /// The text of a configuration file.
 pub struct Document {
@@ -51,8 +50,18 @@ impl Document {
     /// Reads the file.
     pub fn open(path: &Path) -> Result<Self, ConfigError> {
         let fail = |text: String| ConfigError { path: path.to_owned(), problems: vec![Problem::new(None, text)] };
+        // A pipe or a terminal is read as it comes.
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => {
+                return Err(fail("is a directory; name the file in it, such as ostia.toml".into()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(fail("does not exist; name the configuration file by `--config FILE` (`ostia-responder demo` makes one to begin with)".into()));
+            }
+            _ => {}
+        }
         let octets = read_bounded(path, limits::CONFIG_FILE_OCTETS_MAX).map_err(|error| fail(error.problem))?;
-        let text = String::from_utf8(octets).map_err(|_| fail("is not UTF-8 text".into()))?;
+        let text = syntax::text(octets).map_err(fail)?;
         // Paths in the file are meant from the file's own place, wherever the program was started.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Ok(Self { path, text, is_checked: false })
@@ -73,10 +82,23 @@ impl Document {
     /// Lets `read` take what it needs from the root section; an error tells every problem found.
     pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, ConfigError> {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
-        let notes = Notes { document: self, problems: RefCell::default() };
+        let notes = Notes {
+            document: self,
+            problems: RefCell::default(),
+            known: RefCell::default(),
+            unknown: RefCell::default(),
+        };
         for error in errors {
-            let line = error.span().map(|span| self.line(&span));
-            notes.problems.borrow_mut().push(Problem::new(line, format!("is not TOML: {}", error.message())));
+            let span = error.span().unwrap_or(0..0);
+            let line = Some(self.line(&span));
+            // What follows in the same line is mostly of the same cause.
+            if notes.problems.borrow().iter().all(|other| other.line != line) {
+                let problem = syntax::problem(&self.text, &span, error.message());
+                notes.problems.borrow_mut().push(Problem::new(line, problem));
+            }
+            if syntax::confuses(&self.text, &span, error.message()) {
+                break;
+            }
         }
         // What is read of a broken file would only add problems that are none.
         let syntax_holds = notes.problems.borrow().is_empty();
@@ -87,7 +109,9 @@ impl Document {
         } else {
             None
         };
-        let mut problems = notes.problems.into_inner();
+        let (mut problems, known) = (notes.problems.into_inner(), notes.known.into_inner());
+        let unknown = notes.unknown.into_inner();
+        problems.extend(unknown.iter().map(|unknown| Problem::new(unknown.line, unknown.problem(&known))));
         match value {
             Some(value) if problems.is_empty() => Ok(value),
             _ => {
@@ -101,13 +125,17 @@ impl Document {
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
-        1 + self.text.bytes().take(span.start).filter(|&b| b == b'\n').count()
+        syntax::line_at(self.text.as_bytes(), span.start)
     }
 }
 
 struct Notes<'d> {
     document: &'d Document,
     problems: RefCell<Vec<Problem>>,
+    /// Which keys the tables of this file were asked for.
+    known: RefCell<Known>,
+    /// What nobody asked for.
+    unknown: RefCell<Vec<Unknown>>,
 }
 
 /// A table of the file, while it is being read.
@@ -157,12 +185,25 @@ impl<'a> Section<'a> {
         self.notes.document.is_checked
     }
 
+    /// Something doubtful of `key`, which keeps nobody from starting: a warning of the log, with file, line and key.
+    pub fn warning(&self, key: &str, text: impl fmt::Display) {
+        let (line, name) = self.place(key);
+        let file = self.notes.document.path.display();
+        let place = line.map_or_else(|| format!("{file}: {name}"), |line| format!("{file}:{line}: {name}"));
+        warn!(place, "{text}");
+    }
+
     fn note(&self, key: &str, text: impl fmt::Display, may_pass: bool) {
+        let (line, name) = self.place(key);
+        self.notes.problems.borrow_mut().push(Problem { line, text: format!("{name}: {text}"), may_pass });
+    }
+
+    /// The line of `key`, or of the section where it is missing, and its name with those above it.
+    fn place(&self, key: &str) -> (Option<usize>, String) {
         let span = self.table.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span());
         let key = if may_be_secret(key) { "…" } else { key };
         let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
-        let line = Some(self.notes.document.line(&span)).filter(|_| span.end > 0);
-        self.notes.problems.borrow_mut().push(Problem { line, text: format!("{name}: {text}"), may_pass });
+        (Some(self.notes.document.line(&span)).filter(|_| span.end > 0), name)
     }
 
     /// A path as written, from the place of the file.
@@ -173,7 +214,8 @@ impl<'a> Section<'a> {
     fn typed<T>(
         &mut self,
         key: &'static str,
-        wanted: &str,
+        wanted: Wanted,
+        in_words: &str,
         read: impl FnOnce(&'a DeValue<'a>) -> Option<T>,
     ) -> Option<T> {
         let value = self.get(key)?.get_ref();
@@ -186,24 +228,22 @@ impl<'a> Section<'a> {
         }
         let read = read(value);
         if read.is_none() {
-            let given = match value {
-                DeValue::String(text) => shown(text),
-                DeValue::Integer(_) if as_i64(value).is_some() => as_i64(value).unwrap_or_default().to_string(),
-                other => format!("{} {}", article(other.type_str()), other.type_str()),
-            };
-            self.problem(key, format_args!("is {given}; expected {wanted}"));
+            let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
+            let hint = wanted.hint(&unknown::without_numbers(&name), value);
+            let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+            self.problem(key, format_args!("is {}; expected {in_words}{hint}", shown(value)));
         }
         read
     }
 
     /// A string.
     pub fn string(&mut self, key: &'static str) -> Option<String> {
-        self.typed(key, "a string", |value| Some(value.as_str()?.to_owned()))
+        self.typed(key, Wanted::Text, "a string", |value| Some(value.as_str()?.to_owned()))
     }
 
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &'static str) -> Option<bool> {
-        self.typed(key, "true or false", |value| value.as_bool())
+        self.typed(key, Wanted::Boolean, "true or false", |value| value.as_bool())
     }
 
     /// A whole number in `range`.
@@ -213,36 +253,31 @@ impl<'a> Section<'a> {
         } else {
             format!("a whole number from {} to {}", range.start(), range.end())
         };
-        self.typed(key, &wanted, |value| as_i64(value).filter(|number| range.contains(number)))
+        let words = Wanted::Whole(range.clone());
+        self.typed(key, words, &wanted, |value| as_i64(value).filter(|number| range.contains(number)))
     }
 
     /// A path; relative ones are meant from the place of the file.
     pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
-        let path =
-            self.typed(key, "a path", |value| Some(value.as_str().filter(|text| !text.is_empty())?.to_owned()))?;
+        let is_path = |text: &&str| !text.is_empty() && !text.contains("-----BEGIN");
+        let path = self.typed(key, Wanted::Text, "a path", |value| Some(value.as_str().filter(is_path)?.to_owned()))?;
         Some(self.resolve(path))
     }
 
     /// A length of time in `range`, written as a number with a unit: `us`, `ms`, `s`, `m`, `h` or `d`.
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let wanted = format!(
-            "a length of time from {} to {}, such as {}",
-            in_words(*range.start()),
-            in_words(*range.end()),
-            if *range.end() < Duration::from_secs(3600) {
-                "«250ms» or «90s»"
-            } else {
-                "«90s», «30m», «12h» or «4d»"
-            }
-        );
-        self.typed(key, &wanted, |value| parse_duration(value.as_str()?).filter(|duration| range.contains(duration)))
+        let (from, to) = (in_words(*range.start()), in_words(*range.end()));
+        let wanted = format!("a length of time from {from} to {to}, such as {}", examples_in_words(&range));
+        self.typed(key, Wanted::Length(range.clone()), &wanted, |value| {
+            parse_duration(value.as_str()?).filter(|duration| range.contains(duration))
+        })
     }
 
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let words: Vec<_> = choices.iter().map(|(word, _)| format!("«{word}»")).collect();
         let wanted = format!("one of {}", words.join(", "));
-        self.typed(key, &wanted, |value| {
+        self.typed(key, Wanted::Other, &wanted, |value| {
             let text = value.as_str()?;
             choices.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice)
         })
@@ -250,31 +285,31 @@ impl<'a> Section<'a> {
 
     /// An address and port.
     pub fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
-        self.typed(key, ADDRESS, |value| value.as_str()?.parse().ok())
+        self.typed(key, Wanted::Other, ADDRESS, |value| value.as_str()?.parse().ok())
     }
 
     /// One or several addresses and ports.
     pub fn addresses(&mut self, key: &'static str) -> Option<Vec<SocketAddr>> {
-        self.typed(key, &format!("a list of {ADDRESS}"), |value| {
+        self.typed(key, Wanted::Other, &format!("a list of {ADDRESS}"), |value| {
             strings(value)?.iter().map(|text| text.parse().ok()).collect()
         })
     }
 
     /// A list of strings, or one string.
     pub fn strings(&mut self, key: &'static str) -> Option<Vec<String>> {
-        self.typed(key, "a list of strings", strings)
+        self.typed(key, Wanted::Text, "a list of strings", strings)
     }
 
     /// A table below this one, read by `read`.
     pub fn section<T>(&mut self, key: &'static str, read: impl FnOnce(&mut Section<'a>) -> Option<T>) -> Option<T> {
         let span = self.table.get_key_value(key).map_or(0..0, |(key, _)| key.span());
-        let table = self.typed(key, "a table", |value| value.as_table())?;
+        let table = self.typed(key, Wanted::Table, "a table", |value| value.as_table())?;
         self.below(key.to_owned(), table, span, read)
     }
 
     /// The tables of an array (`[[key]]`), each read by `read`; those in which problems were found are left out.
     pub fn sections<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> Option<T>) -> Vec<T> {
-        match self.typed(key, "an array of tables (`[[…]]`)", |value| value.as_array()) {
+        match self.typed(key, Wanted::Tables, "an array of tables (`[[…]]`)", |value| value.as_array()) {
             Some(array) => self.tables(key, array, &mut read),
             None => Vec::new(),
         }
@@ -283,7 +318,7 @@ impl<'a> Section<'a> {
     /// One table or an array of them, each read by `read`; those in which problems were found are left out.
     pub fn one_or_more<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> Option<T>) -> Vec<T> {
         let wanted = "a table, or an array of tables";
-        match self.typed(key, wanted, |value| (value.is_table() || value.is_array()).then_some(value)) {
+        match self.typed(key, Wanted::Other, wanted, |value| (value.is_table() || value.is_array()).then_some(value)) {
             Some(DeValue::Array(array)) => self.tables(key, array, &mut read),
             Some(_) => self.section(key, read).into_iter().collect(),
             None => Vec::new(),
@@ -332,17 +367,17 @@ impl<'a> Section<'a> {
         self.asked.extend_from_slice(keys);
     }
 
-    /// Notes a problem for each key that nobody asked for.
+    /// Notes each key that nobody asked for, which is a problem when all is read.
     pub fn finish(&self) {
+        let mut known = self.notes.known.borrow_mut();
+        known.entry(unknown::without_numbers(&self.name)).or_default().extend(&self.asked);
         for (key, _) in self.table.iter() {
             let key: &str = key.get_ref();
-            if self.asked.contains(&key) {
-                continue;
+            if !self.asked.contains(&key) {
+                let (line, _) = self.place(key);
+                let unknown = Unknown { table: self.name.clone(), key: key.to_owned(), line };
+                self.notes.unknown.borrow_mut().push(unknown);
             }
-            let mut known = self.asked.clone();
-            known.sort_unstable();
-            known.dedup();
-            self.problem(key, format_args!("is not a known key; here are known: {}", known.join(", ")));
         }
     }
 }

@@ -16,6 +16,7 @@ mod policy;
 mod presign;
 mod signer;
 mod tsa;
+mod unlisted;
 
 pub use issuer::{IssuerConfig, Sources};
 pub use policy::{NoncePolicy, Policy, SignedRequests, Unlisted};
@@ -107,7 +108,8 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         section.problem("path", format_args!("is «{path}»; expected a URL path such as «/acme»"));
     }
     let path = path.trim_end_matches('/').to_owned();
-    let policy = policy::read(section);
+    let said_of_unlisted = unlisted::read(section);
+    let policy = policy::read(section, said_of_unlisted);
     let request_anchors = read_anchors(section, &policy);
     let presign = presign::read(section, &policy);
     let form = ResponseForm {
@@ -130,8 +132,10 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
     }
     let mut seen: Vec<[u8; 32]> = Vec::new();
     let mut given: Vec<Option<String>> = Vec::new();
-    let mut issuers = section.sections("issuer", |issuer| {
-        let read = issuer::read(issuer, name.as_deref().unwrap_or_default(), form, now)?;
+    let issuers = section.sections("issuer", |issuer| {
+        let tenant = name.as_deref().unwrap_or_default();
+        let own = unlisted::read(issuer);
+        let read = issuer::read(issuer, tenant, &policy, form, now)?;
         let fingerprint = read.certificate.issuer_fingerprint();
         if seen.contains(&fingerprint) {
             issuer.problem(
@@ -143,8 +147,9 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         let name = issuer.has("name").then(|| read.name.clone());
         name.iter().for_each(|name| names::check_given(issuer, name, &given));
         given.push(name);
-        Some(read)
+        Some((read, own, issuer.later()))
     });
+    let mut issuers = unlisted::settle(section, said_of_unlisted, issuers);
     names::tell_apart(section, &mut issuers, &given);
     let tsas = tsa::read_all(section, name.as_deref().unwrap_or_default(), now);
     Some(Tenant { name: name?, hosts, path, policy, request_anchors, presign, issuers, tsas })

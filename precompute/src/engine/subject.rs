@@ -19,9 +19,8 @@ pub(super) struct Subject {
 
 impl Subject {
     pub(super) fn new(tenant: &Tenant, issuer: &IssuerConfig) -> Self {
-        let unlisted_good = tenant.policy.unlisted == Unlisted::Good;
         Self {
-            unlisted_good,
+            unlisted_good: issuer.policy.unlisted == Unlisted::Good,
             ..Self::of(&tenant.name, &issuer.name, issuer.certificate.clone(), issuer.sources.clone())
         }
     }
@@ -36,7 +35,7 @@ impl Subject {
             && self.name == issuer.name
             && self.certificate.der() == issuer.certificate.der()
             && self.sources == issuer.sources
-            && self.unlisted_good == (tenant.policy.unlisted == Unlisted::Good)
+            && self.unlisted_good == (issuer.policy.unlisted == Unlisted::Good)
     }
 
     /// What the book knows its records by: the tenant counts, so that two tenants with the same CA keep two sets.

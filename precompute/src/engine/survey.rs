@@ -1,45 +1,60 @@
 //! What a start would find, without keeping anything.
 
-use std::{collections::BTreeSet, thread};
+use std::{collections::BTreeSet, fmt::Display, path::Path, thread};
 
 use tracing::warn;
 
 use super::{
-    EngineError, Faults, compare,
+    EngineError, Faults,
+    compare::{self, Comparison},
     predecessor::{Forgotten, Predecessor},
     subject::Subject,
 };
 use crate::{
     book::Book,
-    config::Config,
+    config::{Config, IssuerConfig},
     limits,
-    pki::{Serial, UnixTime},
-    records::Records,
+    pki::{Record, Serial, Status, UnixTime},
+    records::{Change, Records},
     source::CrlMarks,
     state_dir::StateError,
 };
 
+/// What was read of one issuer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Survey {
+    /// Certificates that are listed.
+    pub listed: u64,
+    /// What does not look as if it were meant: a line each, with the file and the remedy.
+    pub doubts: Vec<String>,
+}
+
 /// Reads the sources of every issuer, and the book as far as it holds something of it, also while a service runs: tenant,
-/// issuer, and how many certificates are listed or why a start is refused.
-pub fn survey(config: &Config) -> Vec<(String, String, Result<u64, EngineError>)> {
+/// issuer, and what was found or why a start is refused.
+pub fn survey(config: &Config, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
     let survey = |(tenant, issuer)| {
         let subject = Subject::new(tenant, issuer);
         let outcome = predecessors(config, &subject)
             .map_err(EngineError::Book)
-            .and_then(|predecessors| survey_one(&subject, &predecessors));
+            .and_then(|predecessors| survey_one(&subject, issuer, &predecessors, now));
         (subject.tenant, subject.name, outcome)
     };
     config.issuers().map(survey).collect()
 }
 
-fn survey_one(subject: &Subject, predecessors: &[Predecessor]) -> Result<u64, EngineError> {
+fn survey_one(
+    subject: &Subject,
+    issuer: &IssuerConfig,
+    predecessors: &[Predecessor],
+    now: UnixTime,
+) -> Result<Survey, EngineError> {
     let question = compare::Question {
         records: &Records::default(),
         sources: &subject.sources,
         issuer: &subject.certificate,
         unlisted_good: subject.unlisted_good,
         crl_marks: CrlMarks::default(),
-        now: UnixTime::now(),
+        now,
         still: true,
         accept_shrink: false,
         shrink_remedy: "",
@@ -69,7 +84,7 @@ fn survey_one(subject: &Subject, predecessors: &[Predecessor]) -> Result<u64, En
     let revoked: BTreeSet<Serial> = comparison.finally_revoked().collect();
     match Forgotten::of(predecessors, |serial| revoked.contains(serial)) {
         Some(forgotten) => Err(EngineError::Forgotten(name(), forgotten)),
-        None => Ok(comparison.listed),
+        None => Ok(Survey { listed: comparison.listed, doubts: doubts(&comparison, issuer, now) }),
     }
 }
 
@@ -88,4 +103,73 @@ fn predecessors(config: &Config, subject: &Subject) -> Result<Vec<Predecessor>, 
         }
     }
     look()
+}
+
+fn doubts(read: &Comparison, issuer: &IssuerConfig, now: UnixTime) -> Vec<String> {
+    let mut doubts = Vec::new();
+    // Compared with nothing, all that is listed has changed.
+    let of = |serial: &Serial| {
+        let place = read.changes.binary_search_by_key(serial, |change| change.serial).ok()?;
+        read.changes[place].record
+    };
+    let own: Vec<_> = issuer.signers.all().iter().filter_map(|signer| signer.serial()).collect();
+    for serial in &own {
+        if let Some(Status::Revoked { .. }) = of(serial).map(|record| record.status) {
+            doubts.push(format!("the signing certificate {serial} is revoked by its CA: clients that look refuse its answers; name another signer (`signer`)"));
+        }
+    }
+    if let Some(index) = &issuer.sources.index {
+        doubts.extend(of_index(index, read, &own, of, now));
+    }
+    if read.passed_over > 0 {
+        doubts.push(format!(
+            "the sources list {} serial numbers that are 0, negative or over 20 octets, which no certificate can have; they are passed over",
+            read.passed_over
+        ));
+    }
+    doubts
+}
+
+/// An index that may be somebody else's.
+fn of_index(
+    index: &Path,
+    read: &Comparison,
+    own: &[&Serial],
+    of: impl Fn(&Serial) -> Option<Record>,
+    now: UnixTime,
+) -> Option<String> {
+    let listed = read.listed;
+    if listed == 0 {
+        return Some(at(
+            index,
+            "index",
+            "lists no certificate: every one is answered as unlisted; if the CA has issued some, name its database (`database` in openssl.cnf)",
+        ));
+    }
+    let valid = |change: &Change| change.record.is_some_and(|record| record.not_after.is_none_or(|end| end > now));
+    if !read.changes.iter().any(valid) {
+        return Some(at(
+            index,
+            "index",
+            format_args!(
+                "lists {listed} certificates, all of which have expired: it may be an old copy; name the database that the CA writes"
+            ),
+        ));
+    }
+    let missing: Vec<_> = own.iter().filter(|serial| of(serial).is_none()).map(ToString::to_string).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let missing = missing.join(", ");
+    Some(at(
+        index,
+        "index",
+        format_args!(
+            "lists {listed} certificates and not {missing}, the signer's own, which this CA has issued: it may be another CA's, or an old copy; name this CA's database. If the signer was issued beside it (`openssl x509 -req`), clients that ask about it get no answer either: issue it by `openssl ca`"
+        ),
+    ))
+}
+
+fn at(file: &Path, key: &str, text: impl Display) -> String {
+    format!("{}: `{key}`: {text}", file.display())
 }

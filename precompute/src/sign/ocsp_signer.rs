@@ -6,13 +6,12 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
-use tracing::warn;
 
 use super::{Algorithm, Signing, signers::Term};
 use crate::{
     answers::Packing,
     ocsp::{ResponderId, Template},
-    pki::{Certificate, Serial, UnixTime, VerifyError, verify_signed},
+    pki::{Certificate, Serial, UnixTime, VerifyError, delegation, verify_signed},
 };
 
 /// Signs answers for one issuer.
@@ -29,6 +28,7 @@ pub struct OcspSigner {
     serial: Option<Serial>,
     /// For people.
     key_names: Vec<String>,
+    doubts: Vec<String>,
 }
 
 /// Why a key and certificate cannot answer for the issuer. The texts complete "signer …".
@@ -121,10 +121,9 @@ impl<'a> From<&'a Certificate> for Identity<'a> {
 }
 
 impl OcspSigner {
-    /// A signer for `issuer`: a certificate (which may be the issuer's own) and its key. `name` stands in warnings.
-    /// One that is not valid now is none the less taken, see [`OcspSigner::check_validity`].
+    /// A signer for `issuer`: a certificate (which may be the issuer's own) and its key. One that is not valid now is
+    /// none the less taken, see [`OcspSigner::check_validity`].
     pub fn new<'a>(
-        name: &str,
         issuer: &Certificate,
         identity: impl Into<Identity<'a>>,
         public_key_octets: &[u8],
@@ -138,31 +137,28 @@ impl OcspSigner {
             return Err(SignerError::KeyMismatch);
         }
         let is_ca = certificate.is_same_entity(issuer);
-        if !is_ca {
-            authorised(name, issuer, &identity)?;
-        }
+        let mut doubts =
+            if is_ca { refused(delegation::objections_alone(issuer)) } else { authorised(issuer, &identity, form)? };
         if !certificate.may_sign() {
             // RFC 6960 lets a CA sign answers by its name alone.
             if !certificate.is_ca() {
                 return Err(SignerError::NoDigitalSignature);
             }
-            warn!(
-                signer = name,
-                certificate = certificate.subject(),
-                "this CA's own key signs answers, and its certificate has a keyUsage without digitalSignature: some clients refuse them; have a delegate sign (a certificate with OCSPSigning)"
-            );
+            doubts.push("is of a CA whose own key signs answers, and its certificate has a keyUsage without digitalSignature: some clients refuse them; have a delegate sign (a certificate with OCSPSigning)".into());
         }
         let serial = certificate.serial().filter(|_| !is_ca && certificate.verify_issued_by(issuer).is_ok());
         let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
         if now < not_after && not_after.since(now) < EXPIRES_SOON {
-            warn!(signer = name, %not_after, "the signing certificate expires soon; renew it, no answer can be valid beyond it");
+            doubts.push(format!(
+                "expires soon, at {not_after}: no answer can be valid beyond it, whatever `validity` says; renew it"
+            ));
         }
         let packing = Packing::of(signing.algorithm(), public_key_octets).ok_or(SignerError::KeyUnreadable)?;
         try_out(&*signing, certificate, packing)?;
         let template = template(&identity, is_ca, signing.algorithm(), form);
         let term = Term { algorithm: signing.algorithm(), not_before, not_after: not_after.min(issuer.not_after()) };
         let (certificate, key_names) = (certificate.der().to_vec(), Vec::new());
-        Ok(Self { signing, template, packing, term, certificate, serial, key_names })
+        Ok(Self { signing, template, packing, term, certificate, serial, key_names, doubts })
     }
 
     /// The same, telling people how its key is called with each of its holders.
@@ -173,6 +169,11 @@ impl OcspSigner {
     /// How its key is called with each of its holders; empty where nobody said.
     pub fn key_names(&self) -> &[String] {
         &self.key_names
+    }
+
+    /// What some clients may hold against it, for the operator; the texts complete "signer …".
+    pub fn doubts(&self) -> &[String] {
+        &self.doubts
     }
 
     /// An error where it is not valid `now`.
@@ -235,30 +236,35 @@ impl OcspSigner {
 /// How long before its end a signer is warned of: time enough to have a certificate issued.
 pub(super) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
 
-/// RFC 6960 section 4.2.2.2: designated by the clients, or by the CA, which issues the certificate for this purpose.
-fn authorised(name: &str, issuer: &Certificate, identity: &Identity<'_>) -> Result<(), SignerError> {
+/// RFC 6960 section 4.2.2.2: designated by the clients, or by the CA, which issues the certificate for this purpose. What
+/// is doubtful all the same.
+fn authorised(issuer: &Certificate, identity: &Identity<'_>, form: ResponseForm) -> Result<Vec<String>, SignerError> {
     let Identity { certificate, designated, .. } = *identity;
+    let mut doubts = Vec::new();
     if designated {
-        warn!(
-            signer = name,
-            certificate = certificate.subject(),
-            "a designated signer: only clients that are configured to trust this certificate for this issuer accept its answers"
-        );
+        doubts.push("is of a designated signer: only clients that are configured to trust this certificate for this issuer accept its answers".into());
         // Another CA's own key needs no permission to sign OCSP responses.
         let permitted = certificate.has_ocsp_signing() || certificate.is_ca();
-        return if permitted { Ok(()) } else { Err(SignerError::NotOcspSigning) };
+        return if permitted { Ok(doubts) } else { Err(SignerError::NotOcspSigning) };
     }
     certificate.verify_issued_by(issuer).map_err(SignerError::NotIssuedByCa)?;
     if !certificate.has_ocsp_signing() {
         return Err(SignerError::NotOcspSigning);
     }
     if !certificate.has_ocsp_nocheck() {
-        warn!(
-            signer = name,
-            "the OCSP signing certificate has no id-pkix-ocsp-nocheck: clients may ask for its own status in turn"
-        );
+        doubts.push("has no id-pkix-ocsp-nocheck: clients may ask for its own status in turn; have the CA issue it with that (`noCheck = ignored` in openssl.cnf)".into());
     }
-    Ok(())
+    doubts.extend(refused(delegation::objections(certificate, issuer)));
+    if form.certificates == CertificateInclusion::None {
+        doubts.push("does not go along in answers (`certificates = \"none\"`): only clients that have it already can verify them; write `certificates = \"signer\"` where others ask".into());
+    }
+    Ok(doubts)
+}
+
+/// What openssl would say, for the operator.
+fn refused(objections: Vec<String>) -> Vec<String> {
+    let told = |objection| format!("{objection} (openssl, and what is built on it, refuses the answers as they are)");
+    objections.into_iter().map(told).collect()
 }
 
 /// What the responses of this signer share.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use precompute::config::Section;
+use precompute::{
+    config::Section,
+    pki::{Certificate, UnixTime},
+};
 
 use crate::{
     limits,
@@ -92,7 +95,7 @@ pub(super) fn read_http(section: &mut Section<'_>) -> Option<Http> {
 }
 
 /// Reads `[tls]`.
-pub(super) fn read_tls(section: &mut Section<'_>) -> Option<Tls> {
+pub(super) fn read_tls(section: &mut Section<'_>, now: UnixTime) -> Option<Tls> {
     let listen = read_listen(section);
     let [certificate, key] = ["certificate", "key"].map(|name| {
         let path = section.path(name);
@@ -105,12 +108,39 @@ pub(super) fn read_tls(section: &mut Section<'_>) -> Option<Tls> {
         section.problem("listen", "is missing; name at least one address, such as \"0.0.0.0:443\"");
     }
     match Certificates::open(&certificate?, &key?) {
-        Ok(certificates) => Some(Tls { listen: listen?, certificates }),
+        Ok(certificates) => {
+            tell_of_validity(section, &certificates, now);
+            Some(Tls { listen: listen?, certificates })
+        }
         Err(error) => {
             section.problem(if error.of_key { "key" } else { "certificate" }, error);
             None
         }
     }
+}
+
+/// How long before its end a TLS certificate is warned of. Those of ACME are renewed 30 days before.
+const TLS_ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// It is served whatever its validity: a new one is taken from the same files while the service runs.
+fn tell_of_validity(section: &Section<'_>, certificates: &Certificates, now: UnixTime) {
+    let Some(certificate) = certificates.certificate().and_then(|der| Certificate::from_der(&der).ok()) else { return };
+    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+    let problem = if now < not_before {
+        format!("is valid only from {not_before} on; check this machine's clock")
+    } else if not_after <= now {
+        format!("expired at {not_after}; renew it")
+    } else if not_after.since(now) < TLS_ENDS_SOON {
+        format!("expires soon, at {not_after}; renew it")
+    } else {
+        return;
+    };
+    section.warning(
+        "certificate",
+        format_args!(
+            "{problem}: clients refuse the connection; a new pair in the same files is taken without a restart"
+        ),
+    );
 }
 
 fn read_listen(section: &mut Section<'_>) -> Option<Vec<Listen>> {

@@ -39,6 +39,13 @@ fn some_interface_has_ipv6() -> bool {
     fs::read("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
 }
 
+impl ListenError {
+    /// What the kernel said.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.error.kind()
+    }
+}
+
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: cannot listen on {}: {}", self.key, self.address, self.error)?;

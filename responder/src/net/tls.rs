@@ -82,6 +82,11 @@ impl Certificates {
         Ok(Arc::new(Self { files: Mutex::new(files), current }))
     }
 
+    /// The server's certificate, DER.
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.current.load().cert.first().cloned()
+    }
+
     /// Reads both files again if one of them has changed: new connections get them, or still the ones before, where
     /// something is wrong, which the log says. The two are seldom written in the same moment, so a pair that does not
     /// fit may fit soon: it is looked at again when a file changes. Blocks for as long as that takes.

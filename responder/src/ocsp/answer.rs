@@ -32,16 +32,16 @@ pub enum Verdict {
     Sign(Statement),
 }
 
-/// What is said of several certificates of one tenant: of their records, or of serials that are refused whatever the
-/// policy. One that would be refused alone is unknown among others; where all would be, so is the request.
-pub fn statements(
-    policy: &Policy,
-    found: impl Iterator<Item = Result<Option<Found>, OcspError>>,
+/// What is said of several certificates, of each by its own issuer's policy: of their records, or of serials that are
+/// refused whatever the policy. One that would be refused alone is unknown among others; where all would be, so is the
+/// request.
+pub fn statements<'p>(
+    found: impl Iterator<Item = (&'p Policy, Result<Option<Found>, OcspError>)>,
     now: UnixTime,
 ) -> Result<Box<[Statement]>, OcspError> {
     let mut refused = Ok(());
     let mut told = false;
-    let statements = found.map(|found| {
+    let statements = found.map(|(policy, found)| {
         let statement = found.and_then(|found| statement(policy, found, now));
         told |= statement.is_ok();
         statement.unwrap_or_else(|error| {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn said(policy: Policy, found: &[Result<Option<Found>, OcspError>]) -> Result<Vec<CertStatus>, OcspError> {
-        let said = statements(&policy, found.iter().copied(), NOW)?;
+        let said = statements(found.iter().map(|found| (&policy, *found)), NOW)?;
         Ok(said.iter().map(|statement| statement.status).collect())
     }
 }

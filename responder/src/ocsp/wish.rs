@@ -90,8 +90,8 @@ impl Wish {
         let found = |id: &WishedId| id.cert_id().serial().map(|serial| id.issuer.state.records.get(&serial));
         match &self.ids[..] {
             [one] => Ok(Box::new([statement(&one.issuer.policy, found(one)?, now)?])),
-            // Issuers that stand in one request are of one tenant, which has one policy.
-            [first, ..] => statements(&first.issuer.policy, self.ids.iter().map(found), now),
+            // Issuers that stand in one request are of one tenant; what they say of unlisted serials is each one's.
+            [_, ..] => statements(self.ids.iter().map(|id| (&id.issuer.policy, found(id))), now),
             [] => Err(OcspError::MalformedRequest),
         }
     }

@@ -32,7 +32,7 @@ pub struct Issuer {
     number: u32,
     /// For logs and metrics.
     pub name: String,
-    /// The tenant's policy.
+    /// How it answers.
     pub policy: Policy,
     /// What CertIDs name it by.
     pub hashes: IssuerHashes,
@@ -78,9 +78,9 @@ impl Issuer {
     }
 
     /// Whether the answers of this one are right for an issuer of the same tenant with this configuration.
-    pub(super) fn answers_for(&self, config: &IssuerConfig, policy: &Policy, state: &IssuerState) -> bool {
+    pub(super) fn answers_for(&self, config: &IssuerConfig, state: &IssuerState) -> bool {
         self.name == config.name
-            && self.policy == *policy
+            && self.policy == config.policy
             && Arc::ptr_eq(&self.state.records, &state.records)
             && self.signers.all().len() == config.signers.all().len()
             && self.signers.all().iter().zip(config.signers.all()).all(|(signer, other)| {

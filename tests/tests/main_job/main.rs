@@ -4,8 +4,8 @@
 //! are told is in `answers` and `http`, where it comes from in `sources`, what becomes
 //! of sources in `doubt`, what survives in `restart` and, of the book, in `book`,
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
-//! who signs in `signers`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
-//! and tried in `keys`, what wrong input is told in `messages` and what never in `secrets`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
+//! (`unlisted`: of what no source lists), who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
+//! and tried in `keys`, what wrong input is told in `messages`, what doubtful one in `checks`, and what never in `secrets`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
@@ -14,6 +14,7 @@
 mod answers;
 mod bad_input;
 mod book;
+mod checks;
 mod demo;
 mod doubt;
 mod drain;
@@ -32,6 +33,7 @@ mod reload;
 mod restart;
 mod revoked_signers;
 mod secrets;
+mod signer_paths;
 mod signers;
 mod sources;
 mod tenants;
@@ -42,6 +44,7 @@ mod token_servers;
 mod token_start;
 mod tokens;
 mod unit;
+mod unlisted;
 mod unread;
 
 use ostia_tests::{Ca, Delegate, KeyKind, Responder, Site, Tenant};

@@ -115,7 +115,7 @@ fn a_crl_in_pem_or_der_is_a_source() {
     ca.write_crl("ca.crl");
     openssl(ca.dir(), ["crl", "-in", "ca.crl", "-outform", "DER", "-out", "ca.der.crl"]);
     for file in ["ca.crl", "ca.der.crl"] {
-        let responder = serving_crl(&ca, "", &format!("crl = {:?}", ca.file(file)));
+        let responder = serving_crl(&ca, "unlisted = \"unauthorized\"", &format!("crl = {:?}", ca.file(file)));
         let answer = Ask::about(&ca, &revoked).at(responder.http(), "/").expect(Status::Revoked);
         assert_eq!(
             answer.reason.as_deref().map(|reason| reason.starts_with("superseded")),
@@ -176,8 +176,9 @@ fn a_crl_of_another_ca_is_refused_at_start_and_while_running() {
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
     ca.write_crl("ca.crl");
     other.write_crl("other.crl");
-    let tenant =
-        |crl: std::path::PathBuf| Tenant::new("crl").issuer("ca", &ca, &format!("crl = {crl:?}"), &signer.lines());
+    let tenant = |crl: std::path::PathBuf| {
+        Tenant::new("crl").issuer("ca", &ca, &format!("crl = {crl:?}\nunlisted = \"unauthorized\""), &signer.lines())
+    };
     let said = Site::new(&[tenant(other.file("other.crl"))]).refuses_to_start();
     assert!(said.contains("other.crl"), "{said}");
 

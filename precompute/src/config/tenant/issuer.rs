@@ -1,15 +1,17 @@
 //! A CA certificate that is answered for: where its records come from, and who signs.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tracing::warn;
 
 use super::{
     super::Section,
-    noted, read_name,
+    Policy, noted, read_name,
     signer::{Purpose, read_signers},
 };
 use crate::{
@@ -29,6 +31,10 @@ pub struct IssuerConfig {
     pub hashes: IssuerHashes,
     /// Where its records come from.
     pub sources: Sources,
+    /// How it answers: as its tenant, but for what is said of it alone.
+    pub policy: Policy,
+    /// Whether the file says in words what unlisted serials are told.
+    pub unlisted_is_said: bool,
     /// Who signs its answers.
     pub signers: Signers,
 }
@@ -37,6 +43,11 @@ impl IssuerConfig {
     /// The first of its signers.
     pub fn signer(&self) -> &Arc<OcspSigner> {
         self.signers.first()
+    }
+
+    /// Whether nobody said what is told of those that its CRL does not list, which are all that are valid.
+    pub fn is_silent_of_valid(&self) -> bool {
+        self.sources.is_crl_alone() && !self.unlisted_is_said
     }
 }
 
@@ -73,8 +84,15 @@ impl Sources {
     }
 }
 
-/// What stands in its section; `tenant` is the tenant's name, for logs.
-pub(super) fn read(section: &mut Section<'_>, tenant: &str, form: ResponseForm, now: UnixTime) -> Option<IssuerConfig> {
+/// What stands in its section, but for what is said of unlisted serials; `tenant` is the tenant's name, for logs, and
+/// `policy` the tenant's.
+pub(super) fn read(
+    section: &mut Section<'_>,
+    tenant: &str,
+    policy: &Policy,
+    form: ResponseForm,
+    now: UnixTime,
+) -> Option<IssuerConfig> {
     let certificate = read_certificate(section);
     if let Some(certificate) = &certificate {
         // Without extensions nothing can say whether it is a CA's: that it was named here does.
@@ -103,19 +121,24 @@ pub(super) fn read(section: &mut Section<'_>, tenant: &str, form: ResponseForm, 
                     certificate.not_after()
                 ),
             );
+        } else {
+            tell_of_ca(section, certificate, policy, now);
         }
     } else if !section.has("certificate") {
         section.problem("certificate", "is missing; name the CA certificate (PEM or DER)");
     }
     let sources =
         Sources { index: section.path("index"), crl: section.path("crl"), delta_crl: section.path("delta_crl") };
-    if sources.index.is_none() && sources.crl.is_none() {
+    for (key, path) in [("index", &sources.index), ("crl", &sources.crl), ("delta_crl", &sources.delta_crl)] {
+        tell_of_mode(section, key, path.as_deref());
+    }
+    if !section.has("index") && !section.has("crl") {
         section.problem(
             "index",
             "is missing; name the CA's database (`index = \"index.txt\"`) or its CRL (`crl = \"ca.crl\"`)",
         );
     }
-    if sources.delta_crl.is_some() && sources.crl.is_none() {
+    if sources.delta_crl.is_some() && !section.has("crl") {
         section.problem("delta_crl", "needs the complete CRL that it changes; add `crl`");
     }
     let name = if section.has("name") {
@@ -127,7 +150,41 @@ pub(super) fn read(section: &mut Section<'_>, tenant: &str, form: ResponseForm, 
     let purpose = Purpose { name: &for_logs, others: false, issuer: certificate.as_ref(), form, now };
     let signers = read_signers(section, &purpose);
     let (name, certificate, signers) = (name?, certificate?, signers?);
-    Some(IssuerConfig { name, hashes: IssuerHashes::of(&certificate), certificate, sources, signers })
+    // One that is there and wrong has been told.
+    sources.main()?;
+    let hashes = IssuerHashes::of(&certificate);
+    Some(IssuerConfig { name, hashes, certificate, sources, policy: *policy, unlisted_is_said: false, signers })
+}
+
+/// Who may write a source says who is revoked. A CRL is signed, and a wrong one refused.
+fn tell_of_mode(section: &Section<'_>, key: &str, path: Option<&Path>) {
+    let Some((path, metadata)) = path.and_then(|path| Some((path, std::fs::metadata(path).ok()?))) else { return };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o002 != 0 {
+        let path = path.display();
+        section.warning(key, format_args!("is {path} with mode {mode:04o}: everybody on this machine can change what is answered; run: chmod o-w {path}"));
+    }
+}
+
+/// How long before its end a CA is warned of: its renewal takes longer than a signer's, and no answer outlives it.
+const CA_ENDS_SOON: Duration = Duration::from_secs(30 * 86_400);
+
+/// What is doubtful of a CA's certificate that has not expired.
+fn tell_of_ca(section: &Section<'_>, certificate: &Certificate, policy: &Policy, now: UnixTime) {
+    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+    if now < not_before {
+        section.warning("certificate", format_args!("is valid only from {not_before} on: clients refuse all answers until then; check this machine's clock, or name the certificate that is in force"));
+    }
+    if not_after.since(now) < CA_ENDS_SOON {
+        section.warning(
+            "certificate",
+            format_args!(
+                "ends soon, at {not_after}, and with it every answer; renew the CA's certificate, and name the new one"
+            ),
+        );
+    } else if now.after(policy.retain_expired) > not_after {
+        section.warning("certificate", format_args!("ends at {not_after}, before the time for which `retain_expired` keeps what expires today: nothing is answered after that; shorten `retain_expired`, or renew the CA's certificate"));
+    }
 }
 
 /// The first certificate of the file that the key `certificate` names.

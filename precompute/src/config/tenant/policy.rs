@@ -84,24 +84,8 @@ pub enum Unlisted {
     Good,
 }
 
-/// The policy that stands in a tenant's section.
-pub(super) fn read(section: &mut Section<'_>) -> Policy {
-    let unlisted = section.choice(
-        "unlisted",
-        &[
-            ("unauthorized", Unlisted::Unauthorized),
-            ("unknown", Unlisted::Unknown),
-            ("revoked", Unlisted::Revoked),
-            ("good", Unlisted::Good),
-        ],
-    );
-    let accepted = section.boolean("accept_unlisted_as_good").unwrap_or(false);
-    if unlisted == Some(Unlisted::Good) && !accepted {
-        section.problem(
-            "unlisted",
-            "is «good», which vouches for certificates that the CA may never have issued (BR 4.9.10 forbids it for TLS CAs); if that is meant, add `accept_unlisted_as_good = true`",
-        );
-    }
+/// The policy that stands in a tenant's section; `unlisted` is what it says of unlisted serials.
+pub(super) fn read(section: &mut Section<'_>, unlisted: Option<Unlisted>) -> Policy {
     let default = Policy::DEFAULT;
     let policy = Policy {
         validity: section.duration("validity", 8 * HOUR..=10 * DAY).unwrap_or(default.validity),

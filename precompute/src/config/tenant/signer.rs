@@ -4,8 +4,6 @@ pub(super) mod key;
 
 use std::sync::Arc;
 
-use tracing::warn;
-
 use self::key::Wanted;
 use super::{Section, noted};
 use crate::{
@@ -71,11 +69,14 @@ fn tell_validity(purpose: &Purpose<'_>, sections: &[Section<'_>], signers: &[Arc
     for (section, signer) in sections.iter().zip(signers) {
         match signer.check_validity(purpose.now) {
             Ok(()) => {}
-            Err(_) if some_valid => warn!(
-                signer = purpose.name,
-                not_before = %signer.not_before(),
-                not_after = %signer.not_after(),
-                "a signing certificate is not valid now; the issuer's other signers answer meanwhile"
+            Err(_) if some_valid => section.warning(
+                certificate_key(section),
+                format_args!(
+                    "is of a signer of {}, valid from {} to {}: a signing certificate is not valid now; the issuer's other signers answer meanwhile. Remove it when it has expired, or check this machine's clock",
+                    purpose.name,
+                    signer.not_before(),
+                    signer.not_after()
+                ),
             ),
             Err(error) => section.problem(certificate_key(section), error),
         }
@@ -105,8 +106,12 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
     let pool = Arc::new(key.pool(section, certificate, &wanted)?);
     let identity = Identity { certificate, chain, designated };
     let octets = key.public_key_octets(certificate);
-    let signer = OcspSigner::new(purpose.name, issuer, identity, octets, pool, purpose.form, purpose.now);
-    noted(section, certificate_key(section), signer).map(|signer| signer.with_key_names(key.names()))
+    let signer = OcspSigner::new(issuer, identity, octets, pool, purpose.form, purpose.now);
+    let signer = noted(section, certificate_key(section), signer)?;
+    for doubt in signer.doubts() {
+        section.warning(certificate_key(section), doubt);
+    }
+    Some(signer.with_key_names(key.names()))
 }
 
 /// What goes along in every response has to stay small.

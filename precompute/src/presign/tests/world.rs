@@ -120,7 +120,7 @@ impl World {
     fn signer(&self, signing: Arc<dyn Signing>) -> Arc<OcspSigner> {
         let (form, now) = (ResponseForm::default(), UnixTime::now());
         let public = self.key.public_key_octets();
-        Arc::new(OcspSigner::new("CA", &self.certificate, &self.certificate, public, signing, form, now).unwrap())
+        Arc::new(OcspSigner::new(&self.certificate, &self.certificate, public, signing, form, now).unwrap())
     }
 
     pub(super) fn subject_with(&self, policy: Policy, signing: Arc<dyn Signing>) -> Arc<Subject> {
@@ -231,7 +231,7 @@ pub(super) fn delegate(world: &World, stem: &str, left: &str) -> Arc<OcspSigner>
     let key = SoftwareKey::from_file(&world.ca.path(&format!("{stem}.key"))).unwrap();
     let pool = Arc::new(pool(&key, &certificate, 1));
     let (public, now) = (key.public_key_octets(), UnixTime::now());
-    let signer = OcspSigner::new(stem, &world.certificate, &certificate, public, pool, ResponseForm::default(), now);
+    let signer = OcspSigner::new(&world.certificate, &certificate, public, pool, ResponseForm::default(), now);
     Arc::new(signer.unwrap())
 }
 

@@ -92,7 +92,7 @@ impl World {
         let gate = Arc::new(Gate { key, open: AtomicBool::new(true), jobs: Mutex::default() });
         let signing = Arc::clone(&gate) as Arc<dyn Signing>;
         let now = UnixTime::now();
-        let signer = OcspSigner::new("CA", &ca, &ca, &public, signing, ResponseForm::default(), now).unwrap();
+        let signer = OcspSigner::new(&ca, &ca, &public, signing, ResponseForm::default(), now).unwrap();
         gate.open.store(false, Relaxed);
         let issuer = Issuer::new(
             "CA",

@@ -1,0 +1,182 @@
+//! Keys that nobody asked for: what was meant by them, as far as that shows.
+//!
+//! Pure. The keys that are known are those that the sections of the very same file were asked for, so that nothing is
+//! listed twice. No value is looked at: it may be a secret.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The keys that each table may have, by the table's name without numbers; the root has none.
+pub(super) type Known = BTreeMap<String, BTreeSet<&'static str>>;
+
+/// A key that nobody asked for.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    /// Of its table, with numbers.
+    pub(super) table: String,
+    pub(super) key: String,
+    pub(super) line: Option<usize>,
+}
+
+/// Longer ones are rather somebody's text than a name.
+const KEY_TOLD_MAX: usize = 40;
+
+impl Unknown {
+    /// What is said of it.
+    pub(super) fn problem(&self, known: &Known) -> String {
+        let key = if self.key.chars().count() <= KEY_TOLD_MAX {
+            self.key.escape_debug().to_string()
+        } else {
+            format!("a key of {} characters", self.key.chars().count())
+        };
+        let name = if self.table.is_empty() { key } else { format!("{}.{key}", self.table) };
+        let table = without_numbers(&self.table);
+        let here = known.get(&table);
+        let listed: Vec<_> = here.into_iter().flatten().copied().collect();
+        format!("{name}: is not a known key{}; here are known: {}", self.hint(&table, known), listed.join(", "))
+    }
+
+    fn hint(&self, table: &str, known: &Known) -> String {
+        let homes: Vec<_> = known.iter().filter(|(_, keys)| keys.contains(&*self.key)).map(|(home, _)| home).collect();
+        if !homes.is_empty() {
+            return format!(" here; it belongs {}", belongs(&homes, known));
+        }
+        let here = known.get(table).into_iter().flatten().copied();
+        if let Some(nearest) = nearest(&self.key, here) {
+            return format!("; did you mean `{nearest}`?");
+        }
+        match nearest(&self.key, known.values().flatten().copied()) {
+            Some(nearest) => {
+                let homes: Vec<_> =
+                    known.iter().filter(|(_, keys)| keys.contains(nearest)).map(|(home, _)| home).collect();
+                format!("; did you mean `{nearest}`? It belongs {}", belongs(&homes, known))
+            }
+            None => String::new(),
+        }
+    }
+}
+
+fn belongs(homes: &[&String], known: &Known) -> String {
+    // One table of each kind is enough: with the root go the tables below it.
+    let place = |home: &str| match home {
+        "" => "to the top of the file, before the first [table]: move it up".to_owned(),
+        home if is_array(home, known) => {
+            format!("under [[{home}]], before what else begins with a bracket: move it there")
+        }
+        home => format!("under [{home}]: move it there"),
+    };
+    let places: Vec<_> = homes.iter().map(|home| place(home)).collect();
+    places.join(", or ")
+}
+
+/// Tables that may be several. A signer is one, mostly.
+fn is_array(table: &str, known: &Known) -> bool {
+    let last = table.rsplit('.').next().unwrap_or(table);
+    matches!(last, "tenant" | "issuer" | "tsa") && known.contains_key(table)
+}
+
+/// `a[1].b` is one of those of `a.b`.
+pub(super) fn without_numbers(table: &str) -> String {
+    let mut name = String::with_capacity(table.len());
+    let mut within = false;
+    for letter in table.chars() {
+        match letter {
+            '[' => within = true,
+            ']' => within = false,
+            _ if !within => name.push(letter),
+            _ => {}
+        }
+    }
+    name
+}
+
+/// The key that was rather meant: one or two strokes away, or written otherwise.
+fn nearest(key: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let wanted = plain(key);
+    if wanted.len() > KEY_TOLD_MAX {
+        return None;
+    }
+    let allowed = match wanted.len() {
+        0..=2 => 0,
+        3..=5 => 1,
+        _ => 2,
+    };
+    let distances = known.map(|known| (distance(wanted.as_bytes(), plain(known).as_bytes()), known));
+    distances.filter(|(strokes, _)| *strokes <= allowed).min().map(|(_, known)| known)
+}
+
+/// Letters that are missing, too many, wrong, or in the place of their neighbour.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let mut least = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(table: &str, key: &str) -> String {
+        let known = [
+            ("", &["version", "state_dir", "validity", "http", "issuer"][..]),
+            ("http", &["listen", "workers"]),
+            ("issuer", &["certificate", "index", "crl"]),
+            ("issuer.signer", &["certificate", "key"]),
+        ];
+        let known = known.map(|(table, keys)| (table.to_owned(), keys.iter().copied().collect()));
+        Unknown { table: table.into(), key: key.into(), line: None }.problem(&known.into_iter().collect())
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_what_was_meant() {
+        for (table, key, wanted) in [
+            ("", "validty", "validty: is not a known key; did you mean `validity`?; here are known: http, "),
+            ("", "stateDir", "did you mean `state_dir`?"),
+            ("", "state-dir", "did you mean `state_dir`?"),
+            ("issuer", "indexx", "issuer.indexx: is not a known key; did you mean `index`?"),
+            ("issuer[1]", "idnex", "did you mean `index`?"),
+            (
+                "http",
+                "validity",
+                "http.validity: is not a known key here; it belongs to the top of the file, before the first [table]: move it up",
+            ),
+            ("issuer[1]", "state_dir", "it belongs to the top of the file"),
+            ("http", "validty", "did you mean `validity`? It belongs to the top of the file"),
+            ("issuer", "listen", "it belongs under [http]: move it there"),
+            ("", "key", "it belongs under [issuer.signer]: move it there"),
+            (
+                "",
+                "certificate",
+                "it belongs under [[issuer]], before what else begins with a bracket: move it there, or under [issuer.signer]",
+            ),
+            ("", "pin", "pin: is not a known key; here are known"),
+            ("", "zz", "zz: is not a known key; here are known"),
+        ] {
+            let said = said(table, key);
+            assert!(said.contains(wanted), "{table}.{key}: {said}");
+        }
+        let secret = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+        assert!(!said("", secret).contains(&secret[..20]), "{}", said("", secret));
+    }
+
+    #[test]
+    fn strokes_are_counted() {
+        for (a, b, strokes) in
+            [("", "", 0), ("a", "", 1), ("ab", "ba", 1), ("index", "indexx", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(distance(a.as_bytes(), b.as_bytes()), strokes, "{a} {b}");
+            assert_eq!(distance(b.as_bytes(), a.as_bytes()), strokes, "{b} {a}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What a start does beyond reading the configuration, tried without starting: addresses, TLS, the clock, the sources.
+//!
+//! Invariant: nothing is left behind, and a service that runs meanwhile is not disturbed. What would keep a start from
+//! succeeding on this machine as it is now, and what a start would warn of, is a warning of the log: whether it counts is
+//! for whoever asked. It does not know how it is told.
+
+use std::{error::Error, io, path::Path, sync::Arc};
+
+use precompute::{engine, pki::UnixTime, state_dir};
+use tracing::{info, warn};
+
+use crate::{
+    config::{Config, Listen, TimeStamping},
+    net::{listen, ring},
+    serve,
+    tsa::clocks::Clocks,
+};
+
+/// What was found of a configuration that is in order.
+#[derive(Debug)]
+pub struct Checked {
+    /// What it says.
+    pub config: Config,
+    /// How many certificates the sources of each issuer list; nothing where they were not read.
+    pub listed: Vec<u64>,
+}
+
+/// Reads the file, and tries what a start would do. An error names all that is refused.
+pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, Box<dyn Error>> {
+    let config = Config::check(path, now)?;
+    if let Some(tls) = &config.tls {
+        tls.certificates.server_config().map_err(|error| format!("{}: tls: {error}", path.display()))?;
+    }
+    for doubt in serve::doubts(&config) {
+        warn!("{}: {doubt}", path.display());
+    }
+    try_addresses(&config);
+    if let Err(error) = ring::build() {
+        warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
+    }
+    try_clock(&config);
+    let listed = if with_sources { survey(&config, now)? } else { Vec::new() };
+    Ok(Checked { config, listed })
+}
+
+/// Takes every address, as a start does, and lets go of it: whether another program has it. What else keeps it from being
+/// listened on is among [`serve::doubts`].
+fn try_addresses(config: &Config) {
+    // The service that is to be started anew, or to read its configuration again, holds them.
+    let runs = state_dir::is_in_use(&config.common.state_dir);
+    let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+    let mut wanted = Vec::new();
+    for (key, listens) in [("http.listen", &config.http[..]), ("tls.listen", tls)] {
+        let address =
+            |listen: &Listen| if let Listen::Address(address) = listen { Some((key, *address)) } else { None };
+        wanted.extend(listens.iter().filter_map(address));
+    }
+    wanted.push(("admin.listen", config.admin));
+    for (key, address) in wanted {
+        match listen::reserve(key, address) {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}
+            Err(_) if runs => {
+                info!(key, %address, "the address is in use, as by the service that runs with this state directory")
+            }
+            Err(error) => warn!("{error}"),
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Asks whoever knows the clock once for each promise; what it says is told as at a start.
+fn try_clock(config: &Config) {
+    let tsas = || {
+        let tenants = config.common.tenants.iter();
+        tenants.flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (format!("{}/{}", tenant.name, tsa.name), tsa)))
+    };
+    if tsas().next().is_none() {
+        return;
+    }
+    let TimeStamping { clock, lease, .. } = &config.time_stamping;
+    let clocks = Clocks::new(*clock, *lease, &config.common.state_dir, Arc::new(|_| ()));
+    for (name, tsa) in tsas() {
+        if let Err(error) = clocks.clock(&tsa.policy) {
+            warn!(authority = name, "the clock cannot be watched: {error}");
+        }
+    }
+    let all: Vec<_> = tsas().map(|(name, _)| name).collect();
+    let ordered: Vec<_> = tsas().filter(|(_, tsa)| tsa.policy.ordering).map(|(name, _)| name).collect();
+    clocks.warn_if_unchecked(&all, &ordered);
+}
+
+/// How many certificates the sources of each issuer list; an error names every source that is refused.
+fn survey(config: &Config, now: UnixTime) -> Result<Vec<u64>, String> {
+    let (mut listed, mut problems) = (Vec::new(), Vec::new());
+    for (tenant, issuer, outcome) in engine::survey(&config.common, now) {
+        match outcome {
+            Ok(survey) => {
+                for doubt in survey.doubts {
+                    warn!(tenant, issuer, "{doubt}");
+                }
+                listed.push(survey.listed);
+            }
+            Err(faults) => problems.push(format!("{tenant}/{issuer}: {faults}")),
+        }
+    }
+    if problems.is_empty() { Ok(listed) } else { Err(problems.join("\n")) }
+}
