@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::{Certificate, pem::Form, secret_pem, tlv::Tlvs};
+use super::{Certificate, pem, tlv::Tlvs};
 use crate::{limits, output::may_be_secret};
 
 /// Why a file could not be taken; always names the file.
@@ -137,30 +137,39 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
         }
         Ok(certificate)
     };
-    let pem = match Form::of(&content) {
-        Form::Der => return Ok(vec![parse(&content)?]),
-        Form::Pem(pem) => pem,
-    };
-    let sections = pem.sections(&["CERTIFICATE", "X509 CERTIFICATE", TRUSTED]);
-    let sections = sections.map_err(|damage| FileError::new(path, damage))?;
-    if sections.is_empty() && secret_pem::seems_private(&content) {
-        let problem = "holds no certificate, but a private key; the two may have been named in each other's place";
-        return Err(FileError::new(path, problem));
+    if pem::is_der(&content) {
+        return Ok(vec![parse(&content)?]);
     }
-    if sections.is_empty() {
-        let told = pem.told();
-        return Err(FileError::new(
-            path,
-            format_args!("holds no certificate: expected PEM (`-----BEGIN CERTIFICATE-----`) or DER; {told}"),
-        ));
+    let damaged = |damage| FileError::new(path, damage);
+    let sections = pem::sections(&content).map_err(damaged)?;
+    let mut chain = Vec::new();
+    for section in sections.iter().filter(|section| CERTIFICATES.contains(&section.label)) {
+        let der = section.content().map_err(damaged)?;
+        // OpenSSL's trust settings follow the certificate in the same section, and mean nothing here.
+        let length = match Tlvs::new(der).any("Certificate") {
+            Ok(certificate) if section.label == TRUSTED => certificate.whole.len(),
+            _ => der.len(),
+        };
+        chain.push(parse(&der[..length])?);
     }
-    // OpenSSL's trust settings follow the certificate in the same section, and mean nothing here.
-    let alone = |label: &str, der: &[u8]| match Tlvs::new(der).any("Certificate") {
-        Ok(certificate) if label == TRUSTED => certificate.whole.len(),
-        _ => der.len(),
-    };
-    sections.iter().map(|(label, der)| parse(&der[..alone(label, der)])).collect()
+    if chain.is_empty() {
+        return Err(no_certificate(path, &content, &sections));
+    }
+    Ok(chain)
 }
 
+/// Of a file that is no DER and has no section with a certificate.
+fn no_certificate(path: &Path, content: &[u8], sections: &[pem::Section]) -> FileError {
+    if pem::seems_private(content) {
+        let problem = "holds no certificate, but a private key; the two may have been named in each other's place";
+        return FileError::new(path, problem);
+    }
+    let told = pem::told(content, sections);
+    let problem = format_args!("holds no certificate: expected PEM (`-----BEGIN CERTIFICATE-----`) or DER; {told}");
+    FileError::new(path, problem)
+}
+
+/// Sections with a certificate: the last by an old name.
+const CERTIFICATES: [&str; 3] = ["CERTIFICATE", TRUSTED, "X509 CERTIFICATE"];
 /// A certificate with what OpenSSL trusts it for (`openssl x509 -trustout`).
 const TRUSTED: &str = "TRUSTED CERTIFICATE";

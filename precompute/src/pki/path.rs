@@ -11,7 +11,7 @@ use x509_cert::ext::pkix::{
     SubjectKeyIdentifier,
 };
 
-use super::{Certificate, UnixTime, VerifyError};
+use super::{Certificate, UnixTime, VerifyError, is_same_name};
 
 mod names;
 
@@ -114,7 +114,7 @@ impl Path {
 }
 
 fn is_self_issued(certificate: &Certificate) -> bool {
-    certificate.issuer_der() == certificate.subject_der()
+    is_same_name(certificate.issuer_der(), certificate.subject_der())
 }
 
 fn is_valid(certificate: &Certificate, now: UnixTime) -> bool {
@@ -123,7 +123,7 @@ fn is_valid(certificate: &Certificate, now: UnixTime) -> bool {
 
 /// Whether `other` has the name, and the key identifier if there is one, of the issuer that a certificate names.
 fn is_named_as_issuer(certificate: &Certificate, other: &Certificate) -> bool {
-    if certificate.issuer_der() != other.subject_der() {
+    if !is_same_name(certificate.issuer_der(), other.subject_der()) {
         return false;
     }
     let authority = certificate.tbs().get::<AuthorityKeyIdentifier>().ok().flatten().map(|(_, authority)| authority);

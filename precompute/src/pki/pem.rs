@@ -1,254 +1,367 @@
-//! PEM as it is found: with text around, several sections, in UTF-16, with its line breaks gone or doubled.
+//! PEM (RFC 7468) as files really hold it: with a byte order mark, in UTF-16, with any line ends, or with the line ends
+//! lost, as environment variables and templates leave them (`\n` written out, or nothing but blanks).
 //!
-//! Invariant: a section is the base64 between its two lines, or the file is refused; nothing of what stands in a file is in
-//! an error, since it may be a key. It does not know what a section means.
+//! Invariant: nothing of a file gets into a message. What is wrong is told by its kind and its line, labels by the list
+//! of those that are known here: any other file may be a damaged key. What is read leaves no copy in memory.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{fmt, ops::Deref};
 
 use base64::{
-    Engine as _, alphabet,
+    Engine as _,
+    alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+use zeroize::Zeroizing;
 
 use super::tlv::{SEQUENCE, Tlvs};
+
+/// One `-----BEGIN …-----` with its end.
+#[derive(Debug)]
+pub struct Section {
+    /// What it says that it is; empty for what is not known here.
+    pub label: &'static str,
+    /// Whether it is encrypted by the headers of RFC 1421, which keys of old have. Then there is no content.
+    pub encrypted: bool,
+    content: Result<Content, PemDamage>,
+}
+
+impl Section {
+    /// The bytes within; an error where they are no whole base64.
+    pub fn content(&self) -> Result<&[u8], PemDamage> {
+        self.content.as_ref().map(|content| &content.0[..]).map_err(|damage| *damage)
+    }
+}
+
+/// Bytes that may be a key: wiped, and never shown.
+struct Content(Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Content")
+    }
+}
+
+/// Why a file cannot be read as PEM. The text completes "the file …".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PemDamage {
+    /// Where the section begins.
+    line: usize,
+    label: &'static str,
+    what: What,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    NoEnd,
+    OtherEnd,
+    NotBase64,
+}
+
+impl fmt::Display for PemDamage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, label, .. } = self;
+        let begin =
+            if label.is_empty() { "`-----BEGIN …-----`".into() } else { format!("`-----BEGIN {label}-----`") };
+        write!(f, "is damaged PEM: {begin} in line {line} ")?;
+        match self.what {
+            What::NoEnd => {
+                f.write_str("has no `-----END …-----` behind it, so that the file is cut off; copy it again")
+            }
+            What::OtherEnd => f.write_str("ends with the `-----END …-----` of something else; copy the file again"),
+            What::NotBase64 => f.write_str("is followed by what is no whole base64; copy the file again"),
+        }
+    }
+}
+
+impl std::error::Error for PemDamage {}
+
+/// Labels that can be told: those of RFC 7468, and of files that people take for a key or a certificate.
+const LABELS: [&str; 21] = [
+    "PRIVATE KEY",
+    "EC PRIVATE KEY",
+    "RSA PRIVATE KEY",
+    "DSA PRIVATE KEY",
+    "ANY PRIVATE KEY",
+    "ENCRYPTED PRIVATE KEY",
+    "OPENSSH PRIVATE KEY",
+    "PUBLIC KEY",
+    "RSA PUBLIC KEY",
+    "EC PARAMETERS",
+    "DH PARAMETERS",
+    "DSA PARAMETERS",
+    "CERTIFICATE",
+    "TRUSTED CERTIFICATE",
+    "X509 CERTIFICATE",
+    "CERTIFICATE REQUEST",
+    "NEW CERTIFICATE REQUEST",
+    "X509 CRL",
+    "PKCS7",
+    "CMS",
+    "PGP PRIVATE KEY BLOCK",
+];
 
 const BEGIN: &[u8] = b"-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
+/// Longer than all labels.
+const LABEL_BYTES_MAX: usize = 64;
 
-/// Characters of a label: the longest in use, `X509 CRL`'s kin, have some 25.
-const LABEL_OCTETS_MAX: usize = 64;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-/// What a file is, by its beginning and its length.
-pub(crate) enum Form<'a> {
-    /// One DER SEQUENCE, or what begins like one and holds no PEM.
-    Der,
-    /// Text.
-    Pem(Pem<'a>),
+/// Every section of a file in order; none where it is no PEM at all.
+pub fn sections(file: &[u8]) -> Result<Vec<Section>, PemDamage> {
+    let text = plain(file);
+    let mut sections = Vec::new();
+    let mut place = 0;
+    while let Some(begin) = find(&text, place, BEGIN) {
+        let Some((label, body)) = label(&text, begin + BEGIN.len()) else {
+            place = begin + BEGIN.len();
+            continue;
+        };
+        let line = 1 + text[..begin].iter().filter(|byte| **byte == b'\n').count();
+        let damage = |what| PemDamage { line, label: known(label), what };
+        let end = find(&text, body, DASHES).filter(|end| text[*end..].starts_with(END)).ok_or(damage(What::NoEnd))?;
+        let (end_label, behind) = self::label(&text, end + END.len()).ok_or(damage(What::NoEnd))?;
+        if end_label != label {
+            return Err(damage(What::OtherEnd));
+        }
+        // RFC 1421 section 4.6; whoever has lost the line ends has lost where they end, and nobody can decrypt them here.
+        let encrypted = find(&text[body..end], 0, b"ENCRYPTED").is_some();
+        let content = if encrypted { Some(Content(Zeroizing::default())) } else { decode(&text[body..end]) };
+        let content = content.ok_or(damage(What::NotBase64));
+        sections.push(Section { label: known(label), encrypted, content });
+        place = behind;
+    }
+    Ok(sections)
 }
 
-impl<'a> Form<'a> {
-    pub(crate) fn of(content: &'a [u8]) -> Self {
-        // A text may begin with `0`, which is DER's tag of a SEQUENCE, but hardly tells its own length then.
-        if Tlvs::inside(content, SEQUENCE, "").is_ok() {
-            return Self::Der;
-        }
-        let text = from_utf16(content);
-        let is_text = find(&text, BEGIN, 0).is_some();
-        if content.first() == Some(&SEQUENCE) && !is_text { Self::Der } else { Self::Pem(Pem(text)) }
-    }
+/// Whether a file holds, or seems to hold, a private key in PEM, whole or damaged.
+pub fn seems_private(file: &[u8]) -> bool {
+    let text = plain(file);
+    find(&text, 0, b"PRIVATE KEY").is_some()
 }
 
-/// A text that may hold PEM sections.
-pub(crate) struct Pem<'a>(Cow<'a, [u8]>);
-
-/// One section.
-struct Section<'t> {
-    label: &'t str,
-    body: Range<usize>,
+/// Whether a file is one DER SEQUENCE, or begins like one and holds no PEM: a text may begin with `0`, which is the tag of
+/// a SEQUENCE, but hardly tells its own length then.
+pub fn is_der(file: &[u8]) -> bool {
+    Tlvs::inside(file, SEQUENCE, "").is_ok()
+        || file.first() == Some(&SEQUENCE) && find(&plain(file), 0, BEGIN).is_none()
 }
 
-impl Pem<'_> {
-    /// What the sections with one of these labels hold, in their order, each with its label.
-    pub(crate) fn sections(&self, wanted: &[&str]) -> Result<Vec<(&str, Vec<u8>)>, Damage> {
-        let mut found = Vec::new();
-        let mut at = 0;
-        while let Some(section) = self.next(at)? {
-            at = section.body.end;
-            if wanted.contains(&section.label) {
-                found.push((section.label, self.decoded(&section)?));
-            }
-        }
-        Ok(found)
-    }
-
-    /// What it holds instead of what was looked for, in words.
-    pub(crate) fn told(&self) -> String {
-        let mut labels: Vec<&str> = Vec::new();
-        let mut at = 0;
-        while let Ok(Some(section)) = self.next(at) {
-            at = section.body.end;
-            if !labels.contains(&section.label) && labels.len() < 4 {
-                labels.push(section.label);
-            }
-        }
-        let start = self.0.trim_ascii_start();
-        match &labels[..] {
-            [] if start.is_empty() => "it is empty".to_owned(),
-            [] if start.starts_with(b"<") => "it is an HTML or XML page".to_owned(),
-            [] => "it has no PEM section".to_owned(),
-            labels => format!("it has the sections {}", labels.join(", ")),
+/// What a file holds instead of what was looked for, in words.
+pub fn told(file: &[u8], sections: &[Section]) -> String {
+    let mut labels: Vec<&str> = Vec::new();
+    for Section { label, .. } in sections {
+        if !label.is_empty() && !labels.contains(label) {
+            labels.push(label);
         }
     }
-
-    fn next(&self, from: usize) -> Result<Option<Section<'_>>, Damage> {
-        let text = &*self.0;
-        let Some(begin) = find(text, BEGIN, from) else { return Ok(None) };
-        let damage = |what| Damage { line: self.line(begin), what };
-        let label = begin + BEGIN.len();
-        let label_end = find(&text[..text.len().min(label + LABEL_OCTETS_MAX)], DASHES, label);
-        let label_end = label_end.ok_or_else(|| damage("begins a section without a label"))?;
-        let label = str::from_utf8(&text[label..label_end]).ok().filter(|label| {
-            label.bytes().all(|octet| octet.is_ascii_uppercase() || octet.is_ascii_digit() || b" #.+-".contains(&octet))
-        });
-        let label = label.ok_or_else(|| damage("begins a section with an odd label"))?;
-        let body = label_end + DASHES.len();
-        let end = find(text, END, body).filter(|end| find(&text[..*end], BEGIN, body).is_none());
-        let end = end.ok_or_else(|| damage("begins a section that has no end: the file is cut short"))?;
-        let ends = text[end + END.len()..].strip_prefix(label.as_bytes()).is_some_and(|rest| rest.starts_with(DASHES));
-        if !ends {
-            return Err(damage("begins a section whose end is cut short or another one's"));
-        }
-        Ok(Some(Section { label, body: body..end }))
-    }
-
-    fn decoded(&self, section: &Section<'_>) -> Result<Vec<u8>, Damage> {
-        let body = &self.0[section.body.clone()];
-        let mut base64 = Vec::with_capacity(body.len());
-        let mut rest = body;
-        while let Some((&octet, after)) = rest.split_first() {
-            rest = after;
-            match octet {
-                _ if octet.is_ascii_whitespace() => {}
-                // Line breaks as JSON, YAML and environment files write them.
-                b'\\' if matches!(after.first(), Some(b'n' | b'r')) => rest = &after[1..],
-                _ => base64.push(octet),
-            }
-        }
-        let damage = || Damage { line: self.line(section.body.start), what: "begins a section that is no base64" };
-        BASE64.decode(&base64).map_err(|_| damage())
-    }
-
-    /// The line of a place, counted from 1.
-    fn line(&self, at: usize) -> usize {
-        1 + self.0[..at].iter().filter(|octet| **octet == b'\n').count()
+    let text = plain(file);
+    let start = text.trim_ascii_start();
+    match &labels[..] {
+        [] if start.is_empty() => "it is empty".to_owned(),
+        [] if start.starts_with(b"<") => "it is an HTML or XML page".to_owned(),
+        [] if !sections.is_empty() => "it has sections of an unknown kind".to_owned(),
+        [] => "it has no PEM section".to_owned(),
+        labels => format!("it has the sections {}", labels.join(", ")),
     }
 }
 
-/// What is wrong with a text, without anything of it.
-#[derive(Debug)]
-pub(crate) struct Damage {
-    line: usize,
-    what: &'static str,
+/// A file's text: its own bytes, or others that are wiped.
+enum Plain<'a> {
+    Own(&'a [u8]),
+    Read(Zeroizing<Vec<u8>>),
 }
 
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "is no readable PEM file: line {} {}", self.line, self.what)
+impl Deref for Plain<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(text) => text,
+            Self::Read(text) => text,
+        }
     }
 }
 
-/// UTF-16, as PowerShell writes it, in the octets that it stands for; anything else as it is.
-fn from_utf16(content: &[u8]) -> Cow<'_, [u8]> {
-    let wide = |dash: [u8; 2]| {
-        let begin: Vec<u8> =
-            BEGIN.iter().flat_map(|octet| dash.map(|side| if side == 0 { 0 } else { *octet })).collect();
-        find(content, &begin, 0).is_some_and(|place| place % 2 == 0)
+/// The text in ASCII: not in UTF-16, as PowerShell writes it. What is no ASCII there can only be text around, and becomes
+/// `?`.
+fn plain(file: &[u8]) -> Plain<'_> {
+    let begins_wide = |dash: [u8; 2]| {
+        let begin: Vec<u8> = BEGIN.iter().flat_map(|byte| dash.map(|side| if side == 0 { 0 } else { *byte })).collect();
+        find(file, 0, &begin).is_some_and(|place| place % 2 == 0)
     };
-    let read: fn([u8; 2]) -> u16 = match content {
-        _ if find(content, BEGIN, 0).is_some() => return Cow::Borrowed(content),
+    let read: fn([u8; 2]) -> u16 = match file {
+        _ if find(file, 0, BEGIN).is_some() => return Plain::Own(file),
         [0xff, 0xfe, ..] => u16::from_le_bytes,
         [0xfe, 0xff, ..] => u16::from_be_bytes,
-        _ if wide([1, 0]) => u16::from_le_bytes,
-        _ if wide([0, 1]) => u16::from_be_bytes,
-        _ => return Cow::Borrowed(content),
+        _ if begins_wide([1, 0]) => u16::from_le_bytes,
+        _ if begins_wide([0, 1]) => u16::from_be_bytes,
+        _ => return Plain::Own(file),
     };
-    // What is no ASCII can only be text around.
-    let (units, _) = content.as_chunks::<2>();
-    Cow::Owned(units.iter().map(|unit| u8::try_from(read(*unit)).unwrap_or(b'?')).collect())
+    let mut text = Zeroizing::new(Vec::with_capacity(file.len() / 2));
+    let units = file.as_chunks::<2>().0.iter().map(|unit| read(*unit));
+    text.extend(units.map(|unit| u8::try_from(unit).ok().filter(u8::is_ascii).unwrap_or(b'?')));
+    Plain::Read(text)
 }
 
-fn find(text: &[u8], wanted: &[u8], from: usize) -> Option<usize> {
-    let place = memchr::memmem::find(text.get(from..)?, wanted)?;
-    Some(from + place)
+fn find(text: &[u8], from: usize, wanted: &[u8]) -> Option<usize> {
+    memchr::memmem::find(text.get(from..)?, wanted).map(|place| from + place)
+}
+
+/// The label that begins here, and what is behind the dashes that end it.
+fn label(text: &[u8], from: usize) -> Option<(&[u8], usize)> {
+    let rest = &text[from..text.len().min(from + LABEL_BYTES_MAX)];
+    let length = find(rest, 0, DASHES)?;
+    let is_label = rest[..length].iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b' ');
+    is_label.then_some((&rest[..length], from + length + DASHES.len()))
+}
+
+fn known(label: &[u8]) -> &'static str {
+    LABELS.into_iter().find(|known| known.as_bytes() == label).unwrap_or_default()
+}
+
+/// What stands between the two marks.
+fn decode(body: &[u8]) -> Option<Content> {
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(
+        &STANDARD,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+    let mut letters = Zeroizing::new(Vec::with_capacity(body.len()));
+    // A header, such as `Comment: …`, goes to the end of its line.
+    for line in body.split(|byte| *byte == b'\n').filter(|line| !line.contains(&b':')) {
+        let mut rest = line.iter();
+        while let Some(byte) = rest.next() {
+            match byte {
+                byte if byte.is_ascii_whitespace() => {}
+                // Written out: `\n`, `\r`, `\t`.
+                b'\\' if rest.as_slice().first().is_some_and(|next| b"nrt".contains(next)) => drop(rest.next()),
+                byte => letters.push(*byte),
+            }
+        }
+    }
+    let mut content = Zeroizing::new(vec![0; letters.len() / 4 * 3 + 3]);
+    let length = ENGINE.decode_slice(&letters[..], &mut content).ok()?;
+    content.truncate(length);
+    Some(Content(content))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn sections(content: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-        match Form::of(content) {
-            Form::Der => Err("DER".to_owned()),
-            Form::Pem(pem) => pem
-                .sections(&["CERTIFICATE"])
-                .map(|found| found.into_iter().map(|(_, der)| der).collect())
-                .map_err(|damage| damage.to_string()),
-        }
-    }
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKiss\nLS4vMA==\n-----END PRIVATE KEY-----\n";
 
-    const PLAIN: &str = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
-    const DER: &[u8] = &[0x30, 3, 2, 1, 1];
-
-    fn utf16(text: &str, to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
-        text.encode_utf16().flat_map(to_bytes).collect()
+    fn wide(text: &str, write: fn(u16) -> [u8; 2]) -> Vec<u8> {
+        text.encode_utf16().flat_map(write).collect()
     }
 
     #[test]
-    fn a_section_is_found_whatever_became_of_its_lines() {
-        let joined = PLAIN.replace('\n', " ");
-        let wide = format!("\u{feff}Grün\n{PLAIN}");
-        for content in [
-            PLAIN.as_bytes(),
-            PLAIN.trim_end().as_bytes(),
-            PLAIN.replace('\n', "\r\n").as_bytes(),
-            PLAIN.replace('\n', "\r").as_bytes(),
-            PLAIN.replace('\n', "\n\n").as_bytes(),
-            PLAIN.replace('\n', "").as_bytes(),
-            PLAIN.replace('\n', "\\n").as_bytes(),
-            PLAIN.replace('=', "").as_bytes(),
-            joined.as_bytes(),
-            format!("\u{feff}{PLAIN}").as_bytes(),
-            format!("0 s:/CN=CA\n{PLAIN}").as_bytes(),
-            format!("0{PLAIN}").as_bytes(),
-            format!("  {}", PLAIN.replace('\n', "\n  ")).as_bytes(),
-            format!("-----BEGIN X-----\n*\n-----END X-----\n{PLAIN}").as_bytes(),
-            &utf16(&wide, u16::to_le_bytes),
-            &utf16(&wide, u16::to_be_bytes),
-            &utf16(PLAIN, u16::to_le_bytes),
-            &utf16(PLAIN, u16::to_be_bytes),
+    fn a_file_is_read_whatever_became_of_its_lines() {
+        let expected: Vec<u8> = (0..0x31).collect();
+        let lines = |end: &str| KEY.replace('\n', end).into_bytes();
+        for (what, file) in [
+            ("as it is written", KEY.into()),
+            ("CRLF", lines("\r\n")),
+            ("CR", lines("\r")),
+            ("one line", lines("")),
+            ("blanks", lines(" ")),
+            ("written out", lines("\\n")),
+            ("written out, CRLF", lines("\\r\\n")),
+            ("indented", lines("\n    ")),
+            ("quoted", format!("KEY=\"{}\"", KEY.replace('\n', "\\n")).into()),
+            ("text before", format!("0 leading text\n{KEY}").into()),
+            ("text behind", format!("{KEY}and more: text").into()),
+            ("doubled", lines("\n\n")),
+            ("`0` before", format!("0{KEY}").into()),
+            ("UTF-16 LE behind text", wide(&format!("\u{feff}Grün\n{KEY}"), u16::to_le_bytes)),
+            ("UTF-8 with a mark", [b"\xef\xbb\xbf", KEY.as_bytes()].concat()),
+            ("UTF-16 LE", wide(&format!("\u{feff}{KEY}"), u16::to_le_bytes)),
+            ("UTF-16 BE", wide(&format!("\u{feff}{KEY}"), u16::to_be_bytes)),
+            ("UTF-16 LE without a mark", wide(KEY, u16::to_le_bytes)),
+            ("UTF-16 BE without a mark", wide(KEY, u16::to_be_bytes)),
+            ("without padding", KEY.replace("==", "").into()),
+            ("a header", KEY.replace("-----\nA", "-----\nComment: me\n\nA").into()),
         ] {
-            assert_eq!(sections(content), Ok(vec![DER.to_vec()]), "{}", content.escape_ascii());
+            let sections = sections(&file).unwrap_or_else(|damage| panic!("{what}: {damage}"));
+            let [section] = &sections[..] else { panic!("{what}: {sections:?}") };
+            assert_eq!(
+                (section.label, section.encrypted, section.content()),
+                ("PRIVATE KEY", false, Ok(&expected[..])),
+                "{what}"
+            );
         }
-        assert_eq!(sections(PLAIN.repeat(2).as_bytes()).unwrap().len(), 2);
-        assert_eq!(sections(DER), Err("DER".to_owned()));
-        assert_eq!(sections(&DER[..4]), Err("DER".to_owned()), "one that is cut short is told as DER");
+        assert_eq!(sections(&lines("\n").repeat(2)).unwrap().len(), 2);
+        assert!(sections(b"").unwrap().is_empty() && sections(b"no PEM").unwrap().is_empty());
+        let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+        assert!(sections(old.as_bytes()).unwrap()[0].encrypted);
     }
 
     #[test]
-    fn what_is_damaged_is_told_by_its_line_and_without_its_content() {
-        let secret = "-----BEGIN CERTIFICATE-----\nhush!\n-----END CERTIFICATE-----\n";
-        for (content, told) in [
-            (format!("text\n{secret}"), "line 2 begins a section that is no base64"),
-            (PLAIN.replace("-----END", "----END"), "line 1 begins a section that has no end"),
-            (PLAIN.replace("END CERTIFICATE", "END HUSH"), "line 1 begins a section whose end is cut short or another"),
-            (PLAIN.replace("BEGIN CERTIFICATE", "BEGIN hush"), "line 1 begins a section with an odd label"),
-            ("-----BEGIN hush".to_owned(), "line 1 begins a section without a label"),
-            (PLAIN.replace("=\n-----END CERTIFICATE-----\n", "\n") + PLAIN, "line 1 begins a section that has no end"),
+    fn damage_is_told_by_its_line_and_kind() {
+        let behind = |text: &str| format!("# mine\n\n{text}");
+        for (text, told) in [
+            (behind(&KEY[..60]), "`-----BEGIN PRIVATE KEY-----` in line 3 has no `-----END …-----` behind it"),
+            (KEY[..60].repeat(2), "in line 1 has no `-----END"),
+            (KEY.replace("END PRIVATE", "END"), "in line 1 ends with the `-----END …-----` of something else"),
+            (KEY.replace("AwQ", "A%Q"), "is no whole base64; copy the file again"),
+            (KEY.replace("AwQ", ""), "is no whole base64"),
+            (KEY.replace("PRIVATE KEY", "SECRET"), ""),
+            (KEY.replace("PRIVATE KEY", "SECRET").replace("AwQ", ""), "is damaged PEM: `-----BEGIN …-----` in line 1"),
         ] {
-            let error = sections(content.as_bytes()).unwrap_err();
-            assert!(error.contains(told) && !error.to_lowercase().contains("hush"), "{error}");
-        }
-        for cut in 1..PLAIN.trim_end().len() {
-            assert_ne!(sections(&PLAIN.as_bytes()[..cut]), Ok(vec![DER.to_vec()]), "{cut}");
+            let whole = sections(text.as_bytes())
+                .and_then(|sections| sections.iter().try_for_each(|section| section.content().map(drop)));
+            let told_now = whole.err().map(|damage| damage.to_string()).unwrap_or_default();
+            assert!(told_now.contains(told) && told_now.is_empty() == told.is_empty(), "{text}: {told_now}");
         }
     }
 
     #[test]
-    fn what_is_there_instead_is_told() {
-        for (content, told) in [
+    fn a_damaged_section_does_not_matter_to_those_who_want_another() {
+        let text = format!("-----BEGIN X-----\n*\n-----END X-----\n{KEY}");
+        let sections = sections(text.as_bytes()).unwrap();
+        assert!(sections[0].content().is_err() && sections[1].content().is_ok());
+    }
+
+    #[test]
+    fn a_key_that_is_cut_anywhere_is_never_taken_for_a_whole_one() {
+        for cut in 1..KEY.trim_end().len() {
+            let found = sections(&KEY.as_bytes()[..cut]);
+            assert!(found.is_err() || found.is_ok_and(|found| found.is_empty()), "{cut}");
+        }
+    }
+
+    #[test]
+    fn der_is_told_from_text_and_what_is_there_instead_in_words() {
+        const DER: &[u8] = &[0x30, 3, 2, 1, 1];
+        assert!(is_der(DER) && is_der(&DER[..4]), "one that is cut short is told as DER");
+        assert!(!is_der(format!("0{KEY}").as_bytes()) && !is_der(KEY.as_bytes()) && !is_der(b""));
+        for (content, wanted) in [
             ("", "it is empty"),
             ("<html>", "it is an HTML or XML page"),
             ("hush", "it has no PEM section"),
+            ("-----BEGIN HUSH-----\nAAAA\n-----END HUSH-----", "it has sections of an unknown kind"),
             ("-----BEGIN PRIVATE KEY-----\nhush\n-----END PRIVATE KEY-----", "it has the sections PRIVATE KEY"),
         ] {
-            let Form::Pem(pem) = Form::of(content.as_bytes()) else { panic!("{content}") };
-            assert_eq!(pem.told(), told);
+            assert_eq!(told(content.as_bytes(), &sections(content.as_bytes()).unwrap()), wanted);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_a_damaged_file_is_told(
+            cut in 0..KEY.len(), at in 0..KEY.len(), put in "[A-Za-z0-9+/=\\\\\n -]{0,8}",
+        ) {
+            let mut text = KEY[..cut].to_owned();
+            text.insert_str(at.min(cut), &put);
+            let whole = sections(text.as_bytes()).and_then(|sections| sections.iter().try_for_each(|section| section.content().map(drop)));
+            if let Err(damage) = whole {
+                let told = damage.to_string();
+                for secret in ["AAECAw", "Hh8gIS", "LS4vMA"] {
+                    prop_assert!(!told.contains(secret), "{}", told);
+                }
+                prop_assert!(told.len() < 200, "{}", told);
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use x509_cert::spki::AlgorithmIdentifierRef;
 
 use crate::{
     output::shell_word,
-    pki::{FileError, Secret, secret_pem},
+    pki::{FileError, Secret, pem},
 };
 
 /// The first private key of a PEM file that nobody but its owner (and group, for reading) may touch.
@@ -39,28 +39,30 @@ enum Other {
 }
 
 fn key_in(content: &[u8], file: &str) -> Result<PrivateKeyDer<'static>, Other> {
-    let sections = secret_pem::sections(content).map_err(|damage| Other::Secret(damage.to_string()))?;
-    if let Some(key) = sections.iter().find_map(private_key) {
-        return Ok(key);
+    let sections = pem::sections(content).map_err(|damage| Other::Secret(damage.to_string()))?;
+    for section in &sections {
+        if let Some(key) = private_key(section).map_err(|damage| Other::Secret(damage.to_string()))? {
+            return Ok(key);
+        }
     }
     let other = if sections.is_empty() { of_no_pem(content, file) } else { other_in(&sections, file) };
     let unknown = || Other::Secret("holds no private key in PEM (PKCS#8 `PRIVATE KEY`, SEC1 `EC PRIVATE KEY`)".into());
     Err(other.unwrap_or_else(unknown))
 }
 
-fn private_key(section: &secret_pem::Section) -> Option<PrivateKeyDer<'static>> {
-    let der = || section.content.0.to_vec();
-    match section.label {
+fn private_key(section: &pem::Section) -> Result<Option<PrivateKeyDer<'static>>, pem::PemDamage> {
+    let der = || section.content().map(<[u8]>::to_vec);
+    Ok(match section.label {
         _ if section.encrypted => None,
-        "PRIVATE KEY" => Some(PrivatePkcs8KeyDer::from(der()).into()),
-        "EC PRIVATE KEY" => Some(PrivateSec1KeyDer::from(der()).into()),
-        "RSA PRIVATE KEY" => Some(PrivatePkcs1KeyDer::from(der()).into()),
+        "PRIVATE KEY" => Some(PrivatePkcs8KeyDer::from(der()?).into()),
+        "EC PRIVATE KEY" => Some(PrivateSec1KeyDer::from(der()?).into()),
+        "RSA PRIVATE KEY" => Some(PrivatePkcs1KeyDer::from(der()?).into()),
         _ => None,
-    }
+    })
 }
 
 /// What a PEM file holds that holds no private key which can be read.
-fn other_in(sections: &[secret_pem::Section], file: &str) -> Option<Other> {
+fn other_in(sections: &[pem::Section], file: &str) -> Option<Other> {
     use Other::{Open, Secret};
     let first = |labels: &[&str]| sections.iter().find(|section| labels.contains(&section.label));
     let is = |labels: &[&str]| first(labels).is_some();
@@ -70,7 +72,7 @@ fn other_in(sections: &[secret_pem::Section], file: &str) -> Option<Other> {
         )));
     }
     if let Some(key) = first(&["OPENSSH PRIVATE KEY"]) {
-        return Some(Secret(of_openssh(&key.content.0, file)));
+        return Some(Secret(of_openssh(key.content().unwrap_or_default(), file)));
     }
     Some(if is(&["PGP PRIVATE KEY BLOCK"]) {
         Secret("holds a private key of OpenPGP, which signs no responses; name a key in PEM (PKCS#8)".into())

@@ -17,9 +17,7 @@ use super::{Oddities, REVOCATION_TIME_MAX, SourceError};
 use crate::{
     limits,
     pki::{
-        self, Certificate, Instant, UnixTime, Unlike, is_same_name,
-        pem::{Form, Pem},
-        secret_pem,
+        self, Certificate, Instant, UnixTime, Unlike, is_same_name, pem,
         tlv::{self, BIT_STRING, INTEGER, SEQUENCE, Tlvs},
     },
 };
@@ -155,14 +153,8 @@ impl Crl {
 
     /// The same, of octets that are at hand. The error is the problem alone.
     pub fn from_octets(content: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
-        let der = match Form::of(&content) {
-            Form::Der => None,
-            Form::Pem(pem) => Some(from_pem(&pem).map_err(|problem| {
-                let private = secret_pem::seems_private(&content);
-                if private { "holds a private key, not a CRL; name the file of the CRL".to_owned() } else { problem }
-            })?),
-        };
-        Self::from_der(der.unwrap_or(content), issuer)
+        let der = if pem::is_der(&content) { content } else { from_pem(&content)? };
+        Self::from_der(der, issuer)
     }
 
     fn from_der(der: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
@@ -273,12 +265,19 @@ impl fmt::Debug for Crl {
 }
 
 /// The DER of the one CRL in a PEM file.
-fn from_pem(pem: &Pem<'_>) -> Result<Vec<u8>, String> {
-    let mut sections = pem.sections(&["X509 CRL"]).map_err(|damage| damage.to_string())?;
-    match (sections.pop(), sections.is_empty()) {
-        (Some((_, der)), true) => Ok(der),
-        (Some(_), false) => Err("holds more than one CRL: expected one to a file".to_owned()),
-        (None, _) => Err(format!("holds no CRL: expected PEM (`-----BEGIN X509 CRL-----`) or DER; {}", pem.told())),
+fn from_pem(content: &[u8]) -> Result<Vec<u8>, String> {
+    let sections = pem::sections(content).map_err(|damage| damage.to_string())?;
+    let mut crls = sections.iter().filter(|section| section.label == "X509 CRL");
+    match (crls.next(), crls.next()) {
+        (Some(crl), None) => Ok(crl.content().map_err(|damage| damage.to_string())?.to_vec()),
+        (Some(_), Some(_)) => Err("holds more than one CRL: expected one to a file".to_owned()),
+        (None, _) if pem::seems_private(content) => {
+            Err("holds a private key, not a CRL; name the file of the CRL".to_owned())
+        }
+        (None, _) => {
+            let told = pem::told(content, &sections);
+            Err(format!("holds no CRL: expected PEM (`-----BEGIN X509 CRL-----`) or DER; {told}"))
+        }
     }
 }
 

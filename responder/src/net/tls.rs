@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use monoio::net::TcpStream;
 use monoio_rustls::ServerTlsStream;
 use precompute::{
-    pki::{FileError, read_bounded, secret_pem},
+    pki::{FileError, pem, read_bounded},
     sign::read_private_key,
 };
 use rustls::{
@@ -172,10 +172,12 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, PairError> {
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let fail = |problem: String| FileError::new(path, problem);
     let file = read_bounded(path, limits::TLS_FILE_OCTETS_MAX)?;
-    let sections = secret_pem::sections(&file).map_err(|damage| fail(damage.to_string()))?;
+    let sections = pem::sections(&file).map_err(|damage| fail(damage.to_string()))?;
     let certificates = sections.iter().filter(|section| section.label == "CERTIFICATE");
-    let chain: Vec<_> = certificates.map(|section| CertificateDer::from(section.content.0.to_vec())).collect();
-    if chain.is_empty() && secret_pem::seems_private(&file) {
+    let chain: Result<Vec<_>, _> =
+        certificates.map(|section| Ok(CertificateDer::from(section.content()?.to_vec()))).collect();
+    let chain = chain.map_err(|damage: pem::PemDamage| fail(damage.to_string()))?;
+    if chain.is_empty() && pem::seems_private(&file) {
         return Err(fail(
             "holds no certificate, but a private key; the two may have been named in each other's place".into(),
         ));

@@ -361,7 +361,7 @@ fn a_file_holds_one_crl_with_text_around_it() {
         (text.repeat(2).as_bytes(), "holds more than one CRL"),
         (
             b"-----BEGIN X509 CRL-----\n*\n-----END X509 CRL-----\n",
-            "is no readable PEM file: line 1 begins a section that is no base64",
+            "is damaged PEM: `-----BEGIN X509 CRL-----` in line 1 is followed by what is no whole base64",
         ),
         (b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n", "is no CRL in DER: tbsCertList: ends too early"),
     ] {
