@@ -249,7 +249,8 @@ fn answering(c: &mut Criterion) {
         b.iter(|| {
             let found = world.issuer.state.records.get(black_box(&world.serial));
             let kept = store.compact(&key, signer.packing(), &mut packed);
-            matches!(decide(&world.issuer.policy, found, kept.as_ref(), now), Verdict::Serve { .. })
+            let told_until = world.issuer.told_until();
+            matches!(decide(&world.issuer.policy, found, kept.as_ref(), told_until, now), Verdict::Serve { .. })
         });
     });
     let context =

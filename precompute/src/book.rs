@@ -37,8 +37,8 @@ use tracing::warn;
 use self::{
     codec::{decode, decode_mark, encode, encode_mark, key, mark_key, range},
     layout::{
-        COMPLETE, CRL_MARKS, DELTA, FORMAT, HOLDS, ISSUERS, KEY, META, Made, RECORDS, SEALS, TENANTS, Unready,
-        VERIFIED, damaged, issuer_seal, make_ready,
+        COMPLETE, CRL_MARKS, DELTA, FORMAT, HOLDS, ISSUERS, KEY, META, Made, RECORDS, SEALS, SUCCESSORS, TENANTS,
+        Unready, VERIFIED, damaged, issuer_seal, make_ready, successor_seal,
     },
     overlay::Overlay,
     seal::{Kind, Seal},
@@ -68,6 +68,8 @@ pub struct Batch<'a> {
     pub crl_marks: Option<CrlMarks>,
     /// When the sources were in order.
     pub verified: Option<UnixTime>,
+    /// Whose place this issuer takes.
+    pub succeeds: &'a [IssuerId],
 }
 
 /// What a book holds of an issuer beside its records.
@@ -115,9 +117,12 @@ struct Stamp {
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
+        Some(Self::from(&fs::metadata(path).ok()?))
+    }
+
+    fn from(metadata: &fs::Metadata) -> Self {
         let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Some(Self { device: metadata.dev(), inode: metadata.ino(), length: metadata.size(), modified })
+        Self { device: metadata.dev(), inode: metadata.ino(), length: metadata.size(), modified }
     }
 
     /// Whether the other is of the same file, whatever was written.
@@ -185,6 +190,8 @@ impl Book {
         open: impl FnOnce(File) -> Result<Database, redb::DatabaseError>,
     ) -> Result<Made, StateError> {
         let before = self.seen;
+        let of_file = file.metadata().map(|metadata| Stamp::from(&metadata));
+        let of_file = of_file.map_err(|error| describe(&self.path, &redb::Error::Io(error), self.is_ours))?;
         let opened = guarded(|| {
             let database = open(file)?;
             let made = match make_ready(&database) {
@@ -202,7 +209,8 @@ impl Book {
             Ok(Ok(opened)) => opened,
             Ok(Err(format)) => {
                 let problem = format!("was written in format {format}, this program reads format {FORMAT}");
-                let remedy = "use the program version that wrote it, or move it away: it is made anew from the sources";
+                let remedy = "use the program version that wrote it; without the file, revocations that the sources have \
+                              forgotten are forgotten, too";
                 return Err(StateError::new(&self.path, problem, remedy));
             }
             Err(broken) => return Err(self.broken(broken)),
@@ -213,9 +221,8 @@ impl Book {
                 "another book lies there than the one that this process has written; all that is known is written into it"
             );
         }
-        let Some(file) = Stamp::of(&self.path) else {
-            return Err(describe(&self.path, &redb::Error::Io(io::ErrorKind::NotFound.into()), self.is_ours));
-        };
+        // Opening writes, and may take long: meanwhile another file may have come to its place.
+        let file = Stamp::of(&self.path).filter(|now| of_file.is_place_of(now)).unwrap_or(of_file);
         self.open = Some(Open { database, file });
         self.seen = Some(made);
         Ok(made)
@@ -235,16 +242,12 @@ impl Book {
         }
     }
 
-    /// Runs `step` on the database; on an error closes it: what redb holds in memory can then no longer be trusted, what
-    /// it has on disk can. It is opened anew at the next call.
+    /// Runs `step`, which only reads, on the database; on an error closes it: what redb holds in memory can then no longer
+    /// be trusted, what it has on disk can. It is opened anew at the next call.
     fn run<T>(&mut self, step: impl FnOnce(&Database, Made) -> Result<T, redb::Error>) -> Result<T, StateError> {
         let made = self.ready()?;
-        let Some(open) = &mut self.open else {
-            return Err(describe(&self.path, &damaged("it is closed"), self.is_ours));
-        };
-        let outcome = guarded(|| step(&open.database, made));
-        open.file = Stamp::of(&self.path).filter(|now| open.file.is_place_of(now)).unwrap_or(open.file);
-        outcome.map_err(|broken| {
+        let Some(open) = &self.open else { return Err(describe(&self.path, &damaged("it is closed"), self.is_ours)) };
+        guarded(|| step(&open.database, made)).map_err(|broken| {
             self.close();
             self.broken(broken)
         })
@@ -265,21 +268,28 @@ impl Book {
         held
     }
 
-    /// Other tenants under whose names the book holds records of this issuer.
-    pub fn other_tenants(&mut self, issuer: &IssuerId) -> Result<Vec<String>, StateError> {
+    /// Who may have had the place of this issuer before: other tenants that the book knows the same CA under, and that
+    /// nobody has succeeded; those that have succeeded this issuer, since it may come back; and only these of one that the
+    /// book knows.
+    pub fn predecessors(&mut self, issuer: &IssuerId) -> Result<Vec<IssuerId>, StateError> {
         self.run(|database, _| {
             let read = database.begin_read()?;
-            let (tenants, records) = (read.open_table(TENANTS)?, read.open_table(RECORDS)?);
+            let own = read.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value());
+            let mut successions = Vec::new();
+            for entry in read.open_table(SUCCESSORS)?.range::<(u32, u32)>(..)? {
+                successions.push(entry?.0.value());
+            }
             let mut found = Vec::new();
-            for entry in tenants.iter()? {
+            for entry in read.open_table(TENANTS)?.iter()? {
                 let (number, whose) = entry?;
-                let (fingerprint, tenant) = whose.value();
-                let (first, last) = range(number.value());
-                if fingerprint == issuer.issuer()
-                    && tenant != issuer.tenant()
-                    && records.range::<&[u8; KEY]>(&first..=&last)?.next().is_some()
-                {
-                    found.push(tenant.to_owned());
+                let (number, (fingerprint, tenant)) = (number.value(), whose.value());
+                if fingerprint != issuer.issuer() || Some(number) == own {
+                    continue;
+                }
+                let has_left = successions.iter().any(|(former, _)| *former == number);
+                let took_this_place = own.is_some_and(|own| successions.contains(&(own, number)));
+                if took_this_place || own.is_none() && !has_left {
+                    found.push(issuer.under(tenant));
                 }
             }
             Ok(found)
@@ -322,14 +332,22 @@ impl Book {
             let problem = "is not the book that these changes are meant for";
             return Err(StateError::new(&self.path, problem, "it is written as a whole within seconds"));
         }
-        let version = self.run(|database, made| {
-            let version = made.version + 1;
-            let mut transaction = database.begin_write()?;
+        // Into this very file, wherever it lies by now.
+        let Some(open) = &mut self.open else {
+            return Err(describe(&self.path, &damaged("it is closed"), self.is_ours));
+        };
+        let version = made.version + 1;
+        let outcome = guarded(|| {
+            let mut transaction = open.database.begin_write()?;
             // A start after a crash then need not walk the whole file.
             transaction.set_quick_repair(true);
             write(&transaction, batch, version)?;
-            transaction.commit()?;
-            Ok(version)
+            Ok(transaction.commit()?)
+        });
+        open.file = Stamp::of(&self.path).filter(|now| open.file.is_place_of(now)).unwrap_or(open.file);
+        outcome.map_err(|broken| {
+            self.close();
+            self.broken(broken)
         })?;
         self.seen = Some(Made { version, ..made });
         self.is_ours = true;
@@ -406,6 +424,21 @@ fn write(transaction: &redb::WriteTransaction, batch: &Batch<'_>, version: u64) 
             (number, Seal::default())
         }
     };
+    if !batch.succeeds.is_empty() {
+        let mut successors = transaction.open_table(SUCCESSORS)?;
+        let mut list = meta.get("issuers")?.map_or(0, |guard| guard.value());
+        for former in batch.succeeds {
+            let Some(former) = issuers.get(former.fingerprint())?.map(|guard| guard.value()) else { continue };
+            if successors.insert((former, number), ())?.is_none() {
+                list = list.wrapping_add(successor_seal((former, number)));
+            }
+            // It may have left its place to that one before.
+            if successors.remove((number, former))?.is_some() {
+                list = list.wrapping_sub(successor_seal((number, former)));
+            }
+        }
+        meta.insert("issuers", list)?;
+    }
     let mut records = transaction.open_table(RECORDS)?;
     for change in batch.changes {
         let key = key(number, *change.serial.padded());
@@ -459,9 +492,9 @@ fn database() -> redb::Builder {
 /// What helps where what lies there is no book, or not a whole one, at a start.
 const OF_DAMAGE: &str = "restore it from a backup, or run `ostia-precompute sync --accept-damaged --config FILE` once: it is put aside and made anew \
      from the sources and from every revocation that can still be read; then check the disk";
-/// The same for a process that knows all that it held.
-const OF_DAMAGE_WHILE_RUNNING: &str =
-    "move the file away: it is made anew from what this process knows, and nothing is lost; then check the disk";
+/// The same for a process that has in memory what it held of the issuers configured.
+const OF_DAMAGE_WHILE_RUNNING: &str = "move the file away and keep it: another is made from what this process knows, and nothing is lost of the issuers \
+     that are configured now; then check the disk";
 
 /// `is_ours`: whether this process has in memory what the book held.
 fn describe(path: &Path, error: &redb::Error, is_ours: bool) -> StateError {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGINT, SIGTERM, SIGXFSZ},
     flag,
     iterator::Signals,
     low_level::emulate_default_handler,
@@ -33,6 +33,8 @@ impl Ending {
     /// From now on tokens are left before the program ends by SIGINT or SIGTERM.
     pub fn watch() -> io::Result<Self> {
         const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+        // A file that may not grow (`ulimit -f`, LimitFSIZE=) is an error that is told, and no end without a word.
+        flag::register(SIGXFSZ, Arc::default())?;
         let ends = Arc::new(AtomicBool::new(false));
         for signal in SIGNALS {
             // The second one does not wait.

@@ -181,7 +181,7 @@ impl Engine {
         let mut book = Book::open(&config.state_dir)?;
         let mut issuers = Vec::new();
         for (tenant, issuer) in config.issuers() {
-            issuers.push(open(&mut book, config, Subject::new(tenant, issuer))?);
+            issuers.push(open(&mut book, config, Subject::new(tenant, issuer), &[])?);
         }
         let records: u64 = issuers.iter().map(|issuer| issuer.state.records.counts()).map(|c| c.good + c.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
@@ -239,7 +239,8 @@ impl Engine {
         let mut fresh = Vec::new();
         for (tenant, issuer) in config.issuers() {
             if !self.issuers.iter().any(|follower| follower.subject.is(tenant, issuer)) {
-                let mut follower = open(&mut lock(&self.book), config, Subject::new(tenant, issuer))?;
+                let mut follower = open(&mut lock(&self.book), config, Subject::new(tenant, issuer), &self.issuers)?;
+                follower.wait_for_agreement();
                 // Of another configuration, with other sources: those go on revoking while these are read.
                 if let Some(former) = self.issuers.iter().find(|former| former.id == follower.id) {
                     follower.take_over(former);
@@ -255,6 +256,7 @@ impl Engine {
         if !agree(states) {
             return Ok(false);
         }
+        fresh.iter().for_each(Follower::agree);
         let mut former = std::mem::take(&mut self.issuers);
         former.append(&mut fresh);
         for (tenant, issuer) in config.issuers() {
@@ -287,13 +289,14 @@ impl Engine {
     }
 }
 
-/// Fills the records of one issuer from the book.
-fn open(book: &mut Book, config: &Config, subject: Subject) -> Result<Follower, StateError> {
-    let mut watched = Watched::open(book, subject)?;
-    if !watched.is_known() {
-        watched.predecessors = Predecessor::all(book, &watched.id, config)?;
-    }
-    Ok(Follower::new(watched))
+/// Fills the records of one issuer from the book; `running` are those whose sources are followed.
+fn open(book: &mut Book, config: &Config, subject: Subject, running: &[Follower]) -> Result<Follower, StateError> {
+    let watched = Watched::open(book, subject, |book, id| {
+        let mut predecessors = Predecessor::all(book, id, config)?;
+        running.iter().for_each(|running| Predecessor::add_running(&mut predecessors, running, id, config));
+        Ok(predecessors)
+    });
+    Ok(Follower::new(watched?))
 }
 
 impl Drop for Engine {

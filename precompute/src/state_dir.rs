@@ -18,8 +18,9 @@ pub(crate) const BOOK: &str = "book.redb";
 /// What helps where the directory is not as it must be.
 pub(crate) const OF_DIRECTORY: &str =
     "make the directory and give it to the user that runs this program, or set `state_dir`";
-const OF_FILE: &str =
-    "give the file to the user that runs this program, or move it away: it is made anew from the sources";
+const OF_DIRECTORY_THERE: &str = "move it away: a file of this name is made in its place";
+const OF_FILE: &str = "give the file to the user that runs this program; without it, revocations that the sources have forgotten are \
+     forgotten, too";
 
 /// Why a file of the state directory cannot be used.
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(crate) fn remedy(error: &redb::Error) -> Option<&'static str> {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Some("make room: the disk, the quota or the file size limit is used up")
             }
-            io::ErrorKind::IsADirectory => Some("move the directory away: a file of this name is made in its place"),
+            io::ErrorKind::IsADirectory => Some(OF_DIRECTORY_THERE),
             _ => None,
         },
         _ => None,
@@ -90,7 +91,14 @@ pub fn check(state_dir: &Path) -> Result<(), StateError> {
     let book = state_dir.join(BOOK);
     match fs::symlink_metadata(&book) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        _ => may_open(&book).map_err(|error| StateError::new(&book, format!("cannot be opened: {error}"), OF_FILE)),
+        _ => may_open(&book).map_err(|error| {
+            let is_file = fs::metadata(&book).is_ok_and(|metadata| metadata.is_file());
+            StateError::new(
+                &book,
+                format!("cannot be opened: {error}"),
+                if is_file { OF_FILE } else { OF_DIRECTORY_THERE },
+            )
+        }),
     }
 }
 

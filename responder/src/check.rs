@@ -6,7 +6,11 @@
 
 use std::{error::Error, io, path::Path, sync::Arc};
 
-use precompute::{engine, pki::UnixTime, state_dir};
+use precompute::{
+    engine::{self, EngineError},
+    pki::UnixTime,
+    state_dir,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -100,7 +104,11 @@ fn survey(config: &Config, now: UnixTime) -> Result<Vec<u64>, String> {
                 }
                 listed.push(survey.listed);
             }
-            Err(faults) => problems.push(format!("{tenant}/{issuer}: {faults}")),
+            Err(refusal @ (EngineError::Source(_) | EngineError::Book(_))) => {
+                problems.push(format!("{tenant}/{issuer}: {refusal}"));
+            }
+            // The others say whose it is.
+            Err(refusal) => problems.push(refusal.to_string()),
         }
     }
     if problems.is_empty() { Ok(listed) } else { Err(problems.join("\n")) }

@@ -25,6 +25,8 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
 /// Issuer number → fingerprint of the issuer without its tenant, and the tenant's name.
 pub(super) const TENANTS: TableDefinition<'_, u32, (&[u8; 32], &str)> = TableDefinition::new("tenants");
+/// Number of an issuer that has left its tenant's name, number of who has taken its place.
+pub(super) const SUCCESSORS: TableDefinition<'_, (u32, u32), ()> = TableDefinition::new("successors");
 /// Issuer number → the seal over all that follows of it.
 pub(super) const SEALS: TableDefinition<'_, u32, &[u8; SEAL]> = TableDefinition::new("seals");
 /// Issuer number → when its sources were last known to be in order.
@@ -125,6 +127,9 @@ fn opened(read: &ReadTransaction) -> Result<Made, redb::Error> {
         let tenant = tenant.as_ref().map(|guard| guard.value());
         seal = seal.wrapping_add(issuer_seal(fingerprint.value(), number.value(), tenant));
     }
+    for entry in read.open_table(SUCCESSORS)?.range::<(u32, u32)>(..)? {
+        seal = seal.wrapping_add(successor_seal(entry?.0.value()));
+    }
     if of_meta("issuers")? != Some(seal) || issuers.len()? < tenants.len()? {
         return Err(damaged("its list of issuers does not match its seal"));
     }
@@ -141,8 +146,14 @@ pub(super) fn issuer_seal(fingerprint: &[u8; 32], number: u32, tenant: Option<(&
     let (issuer, name) = tenant.unwrap_or((&[0; 32], ""));
     let mut seal = Seal::default();
     seal.add(Kind::Issuer, fingerprint, &[&number.to_be_bytes()[..], issuer, name.as_bytes()].concat());
-    let bytes = seal.to_bytes();
-    u64::from_be_bytes(std::array::from_fn(|at| bytes[8 + at]))
+    seal.folded()
+}
+
+/// The part of one succession in it.
+pub(super) fn successor_seal((former, successor): (u32, u32)) -> u64 {
+    let mut seal = Seal::default();
+    seal.add(Kind::Successor, &former.to_be_bytes(), &successor.to_be_bytes());
+    seal.folded()
 }
 
 /// Gives the file another identity.
@@ -202,6 +213,7 @@ fn rewrite(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     meta.insert("identity low", identity.1)?;
     meta.insert("issuers", list)?;
     meta.insert("format", FORMAT)?;
+    transaction.open_table(SUCCESSORS)?;
     drop((records, marks, verified, issuers, tenants, seals, meta));
     transaction.delete_table(CRL_NUMBERS)?;
     Ok(())

@@ -67,7 +67,8 @@ pub fn salvage(state_dir: &Path) -> Result<Option<Salvaged>, StateError> {
             continue;
         };
         let changes: Vec<_> = changes.into_values().collect();
-        let batch = Batch { issuer, book: book.identity()?, changes: &changes, crl_marks: None, verified: None };
+        let batch =
+            Batch { issuer, book: book.identity()?, changes: &changes, crl_marks: None, verified: None, succeeds: &[] };
         book.commit(&batch)?;
         salvaged.revocations += changes.len();
     }

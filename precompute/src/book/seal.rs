@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Verified = 2,
     /// An issuer's place in the file.
     Issuer = 3,
+    /// Who has taken whose place.
+    Successor = 4,
 }
 
 /// How many entries there are, and the sum of their hashes.
@@ -45,6 +47,11 @@ impl Seal {
         bytes[..8].copy_from_slice(&self.entries.to_be_bytes());
         bytes[8..].copy_from_slice(&self.sum.to_be_bytes());
         bytes
+    }
+
+    /// In 64 bits, for sums of a few.
+    pub(super) fn folded(self) -> u64 {
+        (self.sum >> 64) as u64
     }
 
     pub(super) fn from_bytes(bytes: &[u8; SEAL]) -> Self {

@@ -31,7 +31,7 @@ impl Book {
     ) -> u64 {
         let book = self.identity().unwrap();
         let verified = verified.map(UnixTime);
-        self.commit(&Batch { issuer, book, changes, crl_marks, verified }).unwrap()
+        self.commit(&Batch { issuer, book, changes, crl_marks, verified, succeeds: &[] }).unwrap()
     }
 
     fn all(&mut self, issuer: &IssuerId) -> Result<(Held, Vec<(Serial, Record)>), StateError> {
@@ -64,8 +64,60 @@ fn what_was_committed_is_there_again_for_its_issuer_only() {
     assert_eq!(book.get(&id("b"), &serial(2)).unwrap(), None, "the other issuer's");
     let (held, found) = book.all(&id("b")).unwrap();
     assert_eq!((held.known, held.crl_marks, held.verified, found), (false, CrlMarks::default(), None, vec![]));
-    assert_eq!(book.other_tenants(&id("b")).unwrap(), ["a"]);
-    assert!(book.other_tenants(&id("a")).unwrap().is_empty());
+}
+
+#[test]
+fn who_has_taken_whose_place_is_remembered_both_ways() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut book = Book::open(dir.path()).unwrap();
+    let succeed = |book: &mut Book, issuer: &str, former: &[&str]| {
+        let succeeds: Vec<_> = former.iter().map(|former| id(former)).collect();
+        let (issuer, identity) = (id(issuer), book.identity().unwrap());
+        let batch = Batch {
+            issuer: &issuer,
+            book: identity,
+            changes: &[],
+            crl_marks: None,
+            verified: None,
+            succeeds: &succeeds,
+        };
+        book.commit(&batch).unwrap();
+    };
+    succeed(&mut book, "a", &[]);
+    assert_eq!(book.predecessors(&id("b")).unwrap(), [id("a")]);
+    assert_eq!(book.predecessors(&id("a")).unwrap(), []);
+    assert_eq!(book.predecessors(&IssuerId::new("b", [8; 32])).unwrap(), [], "another CA");
+    succeed(&mut book, "b", &["a"]);
+    assert_eq!(book.predecessors(&id("a")).unwrap(), [id("b")], "it comes back");
+    assert_eq!(book.predecessors(&id("b")).unwrap(), []);
+    assert_eq!(book.predecessors(&id("c")).unwrap(), [id("b")], "and not the one before that");
+    succeed(&mut book, "a", &["b"]);
+    let mut book = {
+        drop(book);
+        Book::open(dir.path()).unwrap()
+    };
+    assert_eq!(book.predecessors(&id("b")).unwrap(), [id("a")]);
+    assert_eq!((book.predecessors(&id("a")).unwrap(), book.predecessors(&id("c")).unwrap()), (vec![], vec![id("a")]));
+}
+
+/// What was written then went into a file without a name, for as long as the process lived.
+#[test]
+fn a_book_that_is_exchanged_while_it_is_opened_is_not_taken_for_the_one_that_lies_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, other) = (dir.path().join(BOOK), dir.path().join("other"));
+    Book::open(dir.path()).unwrap().put(&id("a"), &[change(1, Some(REVOKED))], None, None);
+    fs::copy(&path, &other).unwrap();
+    let mut book = Book::open(dir.path()).unwrap();
+    book.put(&id("a"), &[change(2, Some(REVOKED))], None, None);
+    book.close();
+    let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let first = book
+        .take_up(file, |file| {
+            fs::rename(&other, &path).unwrap();
+            database().create_file(file)
+        })
+        .unwrap();
+    assert_ne!(book.identity().unwrap(), first.identity);
 }
 
 #[test]
@@ -250,7 +302,14 @@ fn a_book_that_was_moved_exchanged_or_set_back_is_another_one() {
     assert_eq!(book.identity().unwrap(), first);
 
     fs::remove_file(&path).unwrap();
-    let batch = Batch { issuer: &id("a"), book: first, changes: &[], crl_marks: None, verified: Some(UnixTime(5)) };
+    let batch = Batch {
+        issuer: &id("a"),
+        book: first,
+        changes: &[],
+        crl_marks: None,
+        verified: Some(UnixTime(5)),
+        succeeds: &[],
+    };
     let refused = book.commit(&batch).unwrap_err().to_string();
     assert!(refused.contains("not the book that these changes are meant for"), "{refused}");
     let second = book.identity().unwrap();
@@ -288,7 +347,9 @@ fn a_copy_that_is_written_over_the_book_is_noticed_before_anything_is_added_to_i
     // Closing the one before may have spoilt the copy; then that is told.
     match book.identity() {
         Ok(identity) => assert_ne!(identity, before),
-        Err(error) => assert!(error.is_damage() && error.to_string().contains("nothing is lost"), "{error}"),
+        Err(error) => {
+            assert!(error.is_damage() && error.to_string().contains("nothing is lost of the issuers"), "{error}")
+        }
     }
     fs::remove_file(&path).unwrap();
     assert_ne!(book.identity().unwrap(), before);

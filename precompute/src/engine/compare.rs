@@ -7,7 +7,7 @@
 //! A source is taken as a whole or not at all. While one is refused, the others still count as far as they
 //! make a status stricter: a revocation must not wait for somebody to mend another file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::revocations::Revocations;
 use crate::{
@@ -63,8 +63,8 @@ pub(super) struct Comparison {
     pub older: bool,
     /// The newest CRLs taken.
     pub crl_marks: CrlMarks,
-    /// When the CRLs go out of date, the earlier of the two.
-    pub crl_next_update: Option<UnixTime>,
+    /// When each of the CRLs goes out of date.
+    pub crl_ends: Vec<(PathBuf, UnixTime)>,
     /// What was read otherwise than it stands there, or is kept although the sources do not say so.
     pub warnings: Vec<String>,
     /// Whether the CRLs do not release who is on hold and not listed.
@@ -127,8 +127,8 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
             comparison.kept_holds
         ));
     }
-    let Revocations { older, marks: crl_marks, next_update: crl_next_update, .. } = crl;
-    Comparison { faults, older, crl_marks, crl_next_update, ..comparison }
+    let Revocations { older, marks: crl_marks, ends: crl_ends, .. } = crl;
+    Comparison { faults, older, crl_marks, crl_ends, ..comparison }
 }
 
 impl Question<'_> {
@@ -154,6 +154,11 @@ fn is_safe(change: &Change, records: &Records, may_add: bool) -> bool {
 }
 
 impl Comparison {
+    /// When the first of the CRLs goes out of date.
+    pub(super) fn crl_next_update(&self) -> Option<UnixTime> {
+        self.crl_ends.iter().map(|(_, end)| *end).min()
+    }
+
     /// Who is finally revoked by these changes.
     pub(super) fn finally_revoked(&self) -> impl Iterator<Item = Serial> + '_ {
         let is_final = |change: &&Change| change.record.is_some_and(|record| strictness(record.status) == FINAL);

@@ -6,7 +6,11 @@
 
 use std::{
     fmt, io,
-    sync::{Arc, Weak, mpsc},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering::Release},
+        mpsc,
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -39,6 +43,7 @@ pub(super) struct Follower {
     taking_over: Weak<()>,
     /// Gone when that one is.
     former_alive: Weak<()>,
+    agreed: Arc<AtomicBool>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
@@ -53,10 +58,21 @@ impl Follower {
             alive: Arc::downgrade(&watched.alive),
             taking_over: Weak::new(),
             former_alive: Weak::new(),
+            agreed: Arc::clone(&watched.agreed),
             watched: Some(watched),
             stop: Arc::default(),
             thread: None,
         }
+    }
+
+    /// Has it save and tell nothing until [`Follower::agree`], before it is started.
+    pub(super) fn wait_for_agreement(&self) {
+        self.agreed.store(false, Release);
+    }
+
+    /// The configuration that it belongs to is taken.
+    pub(super) fn agree(&self) {
+        self.agreed.store(true, Release);
     }
 
     /// Has it take over, before it is started, what `former` revokes until its end.

@@ -5,48 +5,80 @@
 //! would forget one is refused before anything is shown or saved, unless somebody said what is meant. It does not
 //! know sources.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::{
-    Accepted, EngineError,
+    Accepted, EngineError, Pass,
     compare::{FINAL, strictness},
+    follower::Follower,
+    subject::Subject,
     watched::Watched,
 };
 use crate::{
-    book::{Book, IssuerId},
+    book::{Book, Held, IssuerId},
     config::Config,
-    pki::Serial,
-    records::Change,
+    pki::{Record, Serial},
+    records::{Change, SEGMENTS},
+    source::CrlMarks,
     state_dir::StateError,
 };
 
 /// A tenant that the book knows the issuer under and the configuration does not.
 #[derive(Debug)]
 pub(super) struct Predecessor {
-    pub(super) tenant: String,
+    pub(super) id: IssuerId,
     /// What it holds as finally revoked, in order of serial.
     revoked: Vec<Change>,
+    /// The CRLs that it had taken.
+    crl_marks: CrlMarks,
 }
 
 impl Predecessor {
-    /// Those of an issuer of which the book knows nothing under its own tenant's name.
+    /// Those of an issuer, by the book.
     pub(super) fn all(book: &mut Book, id: &IssuerId, config: &Config) -> Result<Vec<Self>, StateError> {
-        let is_configured = |tenant: &str| {
-            config
-                .issuers()
-                .any(|(other, issuer)| other.name == tenant && issuer.certificate.issuer_fingerprint() == *id.issuer())
-        };
         let mut found = Vec::new();
-        for tenant in book.other_tenants(id)?.into_iter().filter(|tenant| !is_configured(tenant)) {
+        for id in book.predecessors(id)?.into_iter().filter(|id| !is_configured(id, config)) {
             let mut revoked = Vec::new();
-            book.load(&id.under(&tenant), |serial, record| {
+            let held = book.load(&id, |serial, record| {
                 if strictness(record.status) == FINAL {
                     revoked.push(Change { serial, record: Some(record) });
                 }
             })?;
-            found.push(Self { tenant, revoked });
+            found.push(Self { id, revoked, crl_marks: held.crl_marks });
         }
         Ok(found)
+    }
+
+    /// The CRLs that no older one may follow: what the book has of the issuer itself, or of the one whose place it takes.
+    pub(super) fn crl_marks(held: &Held, predecessors: &[Self]) -> CrlMarks {
+        match predecessors {
+            [predecessor] if !held.known => predecessor.crl_marks,
+            _ => held.crl_marks,
+        }
+    }
+
+    /// Adds what is in memory of those whose sources are followed: the book may have been lost a moment ago.
+    pub(super) fn add_running(predecessors: &mut Vec<Self>, running: &Follower, id: &IssuerId, config: &Config) {
+        let is_one = running.id.issuer() == id.issuer() && running.id != *id && !is_configured(&running.id, config);
+        if !is_one {
+            return;
+        }
+        let place = predecessors.iter().position(|predecessor| predecessor.id == running.id);
+        let place = place.unwrap_or_else(|| {
+            predecessors.push(Self { id: running.id.clone(), revoked: Vec::new(), crl_marks: CrlMarks::default() });
+            predecessors.len() - 1
+        });
+        let revoked = &mut predecessors[place].revoked;
+        for segment in 0..SEGMENTS {
+            running.state.records.each_in(segment, |serial, found| {
+                if strictness(found.status) == FINAL {
+                    let record = Record { status: found.status, not_after: found.not_after };
+                    revoked.push(Change { serial, record: Some(record) });
+                }
+            });
+        }
+        revoked.sort_by_key(|change| change.serial);
+        revoked.dedup_by_key(|change| change.serial);
     }
 
     /// What it knows as revoked and `is_revoked` does not.
@@ -55,11 +87,17 @@ impl Predecessor {
     }
 }
 
+fn is_configured(id: &IssuerId, config: &Config) -> bool {
+    config
+        .issuers()
+        .any(|(tenant, issuer)| tenant.name == id.tenant() && issuer.certificate.issuer_fingerprint() == *id.issuer())
+}
+
 /// Revocations that would be forgotten.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forgotten {
-    /// The name of the tenant that they were known under.
-    pub tenant: String,
+    /// The names of the tenants that they were known under.
+    pub tenants: Vec<String>,
     /// How many.
     pub count: usize,
     /// One of them.
@@ -69,43 +107,70 @@ pub struct Forgotten {
 impl Forgotten {
     /// What `predecessors` know as revoked and `is_revoked` does not, if anything.
     pub(super) fn of(predecessors: &[Predecessor], is_revoked: impl Fn(&Serial) -> bool) -> Option<Self> {
-        predecessors.iter().find_map(|predecessor| {
+        let (mut tenants, mut serials) = (Vec::new(), BTreeSet::new());
+        for predecessor in predecessors {
             let forgotten = predecessor.forgotten(&is_revoked);
-            let example = forgotten.first()?.serial;
-            Some(Self { tenant: predecessor.tenant.clone(), count: forgotten.len(), example })
-        })
+            if !forgotten.is_empty() {
+                tenants.push(predecessor.id.tenant().to_owned());
+            }
+            serials.extend(forgotten.into_iter().map(|change| change.serial));
+        }
+        let example = *serials.first()?;
+        Some(Self { tenants, count: serials.len(), example })
+    }
+
+    /// Whether nobody can say whose place is taken.
+    fn is_ambiguous(&self) -> bool {
+        self.tenants.len() > 1
     }
 }
 
 impl fmt::Display for Forgotten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { tenant, count, example } = self;
+        let Self { tenants, count, example } = self;
+        let names = tenants.iter().map(|tenant| format!("«{tenant}»")).collect::<Vec<_>>().join(" and ");
+        let what = if self.is_ambiguous() { "tenants" } else { "tenant" };
         write!(
             f,
-            "the book has this issuer under the tenant «{tenant}», of which the configuration no longer says that it has \
+            "the book has this issuer under the {what} {names}, of which the configuration no longer says that it has \
              it; {count} of its revocations, {example} among them, are in no source of the issuer now and would be \
-             forgotten: give the tenant that has it the name «{tenant}» again; or stop the service and run \
-             `ostia-precompute sync --carry-over --config FILE` once, which takes them along, or the same with \
-             `--accept-forgotten` if they are to be forgotten"
+             forgotten: give the tenant that has it its former name again; or stop the service and run "
+        )?;
+        if self.is_ambiguous() {
+            return f.write_str(
+                "`ostia-precompute sync --accept-forgotten --config FILE` once if they are to be forgotten; to take them \
+                 along, rename one tenant at a time",
+            );
+        }
+        f.write_str(
+            "`ostia-precompute sync --carry-over --config FILE` once, which takes them along, or the same with \
+             `--accept-forgotten` if they are to be forgotten",
         )
     }
 }
 
 impl Watched {
-    /// After the first pass: takes along what the predecessors know, lets it go, or refuses.
-    pub(super) fn follow_predecessors(&mut self, accept: Accepted) -> Result<(), EngineError> {
+    /// After the first pass: takes along what the predecessor knows, lets it go, or refuses.
+    pub(super) fn follow_predecessors(&mut self, accept: Accepted, pass: &mut Pass) -> Result<(), EngineError> {
         let predecessors = std::mem::take(&mut self.predecessors);
-        let is_revoked =
-            |serial: &Serial| self.state.records.get(serial).is_some_and(|known| strictness(known.status) == FINAL);
-        if accept.carry_over {
-            let changes = predecessors.iter().flat_map(|predecessor| predecessor.forgotten(is_revoked)).collect();
-            self.show(changes);
-        } else if !accept.forgotten
-            && let Some(forgotten) = Forgotten::of(&predecessors, is_revoked)
-        {
-            let Self { subject, .. } = self;
-            return Err(EngineError::Forgotten(format!("{}/{}", subject.tenant, subject.name), forgotten));
+        let records = &self.state.records;
+        let is_revoked = |serial: &Serial| records.get(serial).is_some_and(|known| strictness(known.status) == FINAL);
+        if let Some(forgotten) = Forgotten::of(&predecessors, is_revoked) {
+            let taken_along = accept.carry_over && !forgotten.is_ambiguous();
+            if !taken_along && !accept.forgotten {
+                self.predecessors = predecessors;
+                let Subject { tenant, name, .. } = &*self.subject;
+                return Err(EngineError::Forgotten(format!("{tenant}/{name}"), forgotten));
+            }
+            if taken_along {
+                let changes: Vec<_> =
+                    predecessors.iter().flat_map(|predecessor| predecessor.forgotten(is_revoked)).collect();
+                pass.changed += changes.len() as u64;
+                self.show(changes);
+                pass.counts = self.state.records.counts();
+            }
         }
+        self.unsaved.succeeds = predecessors.into_iter().map(|predecessor| predecessor.id).collect();
         Ok(())
     }
 }

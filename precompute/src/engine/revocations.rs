@@ -1,6 +1,9 @@
 //! What the CRLs of an issuer say together.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::compare::{FINAL, Question, stricter, strictness};
 use crate::{
@@ -17,8 +20,8 @@ pub(super) struct Revocations {
     scopes: Vec<CrlScope>,
     /// The newest CRLs taken.
     pub(super) marks: CrlMarks,
-    /// When they go out of date, the earlier of the two.
-    pub(super) next_update: Option<UnixTime>,
+    /// When each of them goes out of date.
+    pub(super) ends: Vec<(PathBuf, UnixTime)>,
     /// Why a CRL was refused. The revocations of the other one are there all the same, and of this one those that can
     /// never be taken back, if it is the CA's.
     pub(super) faults: Vec<SourceError>,
@@ -86,7 +89,7 @@ impl Revocations {
             self.faults.push(SourceError::file(path, problem));
         }
         self.marks.complete = Some(complete.mark());
-        self.next_update = complete.header().next_update;
+        self.ends.extend(complete.header().next_update.map(|end| (path.to_owned(), end)));
         self.note_scope(complete);
         self.entries.extend(complete.entries().filter_map(revoked));
         true
@@ -109,7 +112,7 @@ impl Revocations {
             Some(Err(problem)) => self.faults.push(SourceError::file(path, problem)),
             Some(Ok(())) | None => self.marks.delta = Some(delta.mark()),
         }
-        self.next_update = [self.next_update, delta.header().next_update].into_iter().flatten().min();
+        self.ends.extend(delta.header().next_update.map(|end| (path.to_owned(), end)));
         self.note_scope(delta);
         let mut changes = BTreeMap::new();
         for entry in delta.entries() {

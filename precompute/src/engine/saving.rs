@@ -73,6 +73,7 @@ impl Watched {
             changes: &changes,
             crl_marks: Some(self.crl_marks),
             verified: self.verified_saved,
+            succeeds: &self.unsaved.succeeds,
         })?;
         warn!(
             tenant = self.subject.tenant,

@@ -34,32 +34,27 @@ pub struct Survey {
 pub fn survey(config: &Config, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
     let survey = |(tenant, issuer)| {
         let subject = Subject::new(tenant, issuer);
-        let outcome = predecessors(config, &subject)
+        let outcome = known(config, &subject)
             .map_err(EngineError::Book)
-            .and_then(|predecessors| survey_one(&subject, issuer, &predecessors, now));
+            .and_then(|known| survey_one(&subject, issuer, &known, now));
         (subject.tenant, subject.name, outcome)
     };
     config.issuers().map(survey).collect()
 }
 
-fn survey_one(
-    subject: &Subject,
-    issuer: &IssuerConfig,
-    predecessors: &[Predecessor],
-    now: UnixTime,
-) -> Result<Survey, EngineError> {
+fn survey_one(subject: &Subject, issuer: &IssuerConfig, known: &Known, now: UnixTime) -> Result<Survey, EngineError> {
     let question = compare::Question {
         records: &Records::default(),
         sources: &subject.sources,
         issuer: &subject.certificate,
         unlisted_good: subject.unlisted_good,
-        crl_marks: CrlMarks::default(),
+        crl_marks: known.crl_marks,
         now,
         still: true,
         accept_shrink: false,
         shrink_remedy: "",
         accept_older: false,
-        older_remedy: "",
+        older_remedy: "if it is meant, stop the service and run `ostia-precompute sync --accept-older --config …` once",
     };
     let mut reads = 0;
     let comparison = loop {
@@ -77,28 +72,43 @@ fn survey_one(
         return Err(Faults(comparison.faults).into());
     }
     let name = || format!("{}/{}", subject.tenant, subject.name);
-    if let Some(end) = comparison.crl_next_update.filter(|end| *end <= question.now) {
-        let files: Vec<_> = subject.sources.crls().map(|path| path.display().to_string()).collect();
-        return Err(EngineError::OutOfDate(name(), files.join(", "), end));
+    if let Some((path, end)) = comparison.crl_ends.iter().find(|(_, end)| *end <= question.now) {
+        return Err(EngineError::OutOfDate(name(), path.display().to_string(), *end));
     }
     let revoked: BTreeSet<Serial> = comparison.finally_revoked().collect();
-    match Forgotten::of(predecessors, |serial| revoked.contains(serial)) {
+    match Forgotten::of(&known.predecessors, |serial| revoked.contains(serial) || known.revoked.contains(serial)) {
         Some(forgotten) => Err(EngineError::Forgotten(name(), forgotten)),
         None => Ok(Survey { listed: comparison.listed, doubts: doubts(&comparison, issuer, now) }),
     }
 }
 
-/// Looks into the book: that what it holds of an issuer is whole, and who had the issuer before where it holds nothing.
-fn predecessors(config: &Config, subject: &Subject) -> Result<Vec<Predecessor>, StateError> {
-    let look = || -> Result<Vec<Predecessor>, StateError> {
-        let Some(mut book) = Book::look(&config.state_dir)? else { return Ok(Vec::new()) };
-        let id = subject.id();
-        if book.load(&id, |_, _| ())?.known { Ok(Vec::new()) } else { Predecessor::all(&mut book, &id, config) }
+/// What the book has of an issuer.
+#[derive(Default)]
+struct Known {
+    /// Who is finally revoked.
+    revoked: BTreeSet<Serial>,
+    /// Which CRLs were taken.
+    crl_marks: CrlMarks,
+    predecessors: Vec<Predecessor>,
+}
+
+/// Looks into the book, also whether what it holds of the issuer is whole.
+fn known(config: &Config, subject: &Subject) -> Result<Known, StateError> {
+    let look = || {
+        let Some(mut book) = Book::look(&config.state_dir)? else { return Ok(Known::default()) };
+        let (id, mut revoked) = (subject.id(), BTreeSet::new());
+        let held = book.load(&id, |serial, record| {
+            if compare::strictness(record.status) == compare::FINAL {
+                revoked.insert(serial);
+            }
+        })?;
+        let predecessors = Predecessor::all(&mut book, &id, config)?;
+        Ok(Known { revoked, crl_marks: Predecessor::crl_marks(&held, &predecessors), predecessors })
     };
     // Beside a service that writes, a look may find the half of it.
     for _ in 1..limits::BOOK_LOOKS_MAX {
         match look() {
-            Err(error) if error.is_damage() => thread::sleep(limits::BOOK_LOOK_PAUSE),
+            Err::<_, StateError>(error) if error.is_damage() => thread::sleep(limits::BOOK_LOOK_PAUSE),
             other => return other,
         }
     }

@@ -1,5 +1,7 @@
 //! What the log is told of an issuer's sources, each thing once.
 
+use std::sync::atomic::Ordering::Acquire;
+
 use tracing::{debug, info, warn};
 
 use super::{
@@ -10,9 +12,16 @@ use super::{
 };
 use crate::{
     limits,
-    pki::{Status, UnixTime},
+    pki::{Record, Serial, Status, UnixTime},
     records::{Change, Counts},
 };
+
+/// Who was revoked, held or released in a pass.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    first: Vec<(Serial, Status)>,
+    more: u64,
+}
 
 impl Watched {
     /// A file that has just been written is read once more, since another change would not show in its times: what is
@@ -28,44 +37,59 @@ impl Watched {
         }
     }
 
-    /// Tells who is revoked, held or released, the first of them by serial; nobody at a first start, which learns of all.
-    pub(super) fn tell_statuses(&self, changes: &[Change]) {
-        if !self.is_known() {
+    /// Tells who is revoked, held or released, the first of them by serial, or keeps it until it may be told; nobody at a
+    /// first start, which learns of all.
+    pub(super) fn tell_statuses(&mut self, changes: &[Change]) {
+        if !self.tells {
             return;
         }
-        let Subject { tenant, name, .. } = &*self.subject;
-        let mut more = 0u64;
-        let mut told = 0;
-        for Change { serial, record } in changes {
+        let status = |record: Option<Record>| record.map_or(Status::Good, |record| record.status);
+        let news = changes.iter().filter_map(|Change { serial, record }| {
             let before = self.state.records.get(serial).map_or(Status::Good, |known| known.status);
-            let now = record.map_or(Status::Good, |record| record.status);
-            if before == now {
-                continue;
-            }
-            told += 1;
-            if told > limits::CHANGES_LOGGED_MAX {
-                more += 1;
+            let now = status(*record);
+            // Another time or reason of what is final is no news.
+            let is_news = before != now && strictness(before) != FINAL;
+            is_news.then_some((*serial, now))
+        });
+        let mut told = Told::default();
+        for (serial, now) in news {
+            if told.first.len() < limits::CHANGES_LOGGED_MAX {
+                told.first.push((serial, now));
             } else {
+                told.more += 1;
+            }
+        }
+        self.untold.push(told);
+        if self.agreed.load(Acquire) {
+            self.tell_untold();
+        }
+    }
+
+    pub(super) fn tell_untold(&mut self) {
+        let Subject { tenant, name, .. } = &*self.subject;
+        for Told { first, more } in self.untold.drain(..) {
+            for (serial, now) in first {
                 match strictness(now) {
                     FINAL => info!(tenant, issuer = name, %serial, status = %now, "revoked"),
                     0 => info!(tenant, issuer = name, %serial, "released from hold"),
                     _ => info!(tenant, issuer = name, %serial, status = %now, "put on hold"),
                 }
             }
-        }
-        if more > 0 {
-            info!(tenant, issuer = name, more, "more certificates were revoked or released");
+            if more > 0 {
+                info!(tenant, issuer = name, more, "more certificates were revoked or released");
+            }
         }
     }
 
     /// Tells once of each CRL that it is out of date, also of one that goes out of date without being read again.
     pub(super) fn warn_if_out_of_date(&mut self) {
-        let Some(next_update) = self.crl_next_update.filter(|time| *time <= UnixTime::now()) else { return };
-        if self.out_of_date_told.replace(next_update) != Some(next_update) {
-            let Subject { tenant, name, sources, .. } = &*self.subject;
-            let files: Vec<_> = sources.crls().map(|path| path.display().to_string()).collect();
-            warn!(tenant, issuer = name, crl = files.join(", "), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is answered for `stale_after` longer");
+        let now = UnixTime::now();
+        let ended: Vec<_> = self.crl_ends.iter().filter(|(_, end)| *end <= now).cloned().collect();
+        for (path, next_update) in ended.iter().filter(|ended| !self.out_of_date_told.contains(ended)) {
+            let (tenant, issuer) = (&self.subject.tenant, &self.subject.name);
+            warn!(tenant, issuer, crl = %path.display(), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is answered for `stale_after` longer");
         }
+        self.out_of_date_told = ended;
     }
 
     pub(super) fn tell_contradictions(&self, comparison: &Comparison) {

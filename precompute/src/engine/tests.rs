@@ -51,7 +51,8 @@ impl World {
         let ca = Ca::new("Engine", KEYS[1]);
         let state = tempfile::tempdir().unwrap();
         let mut book = Book::open(state.path()).unwrap();
-        let mut watched = Watched::open(&mut book, subject("tenant", &ca, &sources(&ca))).unwrap();
+        let mut watched =
+            Watched::open(&mut book, subject("tenant", &ca, &sources(&ca)), |_, _| Ok(Vec::new())).unwrap();
         watched.removal_delay = Duration::ZERO;
         Self { ca, state, book: Mutex::new(book), watched }
     }
@@ -115,7 +116,8 @@ impl World {
         let Self { ca, state, book, watched } = self;
         drop(book);
         let mut book = Book::open(state.path()).unwrap();
-        let mut watched = Watched::open(&mut book, subject("tenant", &ca, watched.sources())).unwrap();
+        let mut watched =
+            Watched::open(&mut book, subject("tenant", &ca, watched.sources()), |_, _| Ok(Vec::new())).unwrap();
         watched.removal_delay = Duration::ZERO;
         Self { ca, state, book: Mutex::new(book), watched }
     }
@@ -337,7 +339,7 @@ fn two_tenants_with_one_ca_keep_two_sets() {
     world.index(&list(1..5));
     world.pass().unwrap();
     let other = subject("other", &world.ca, world.watched.sources());
-    let other = Watched::open(&mut lock(&world.book), other).unwrap();
+    let other = Watched::open(&mut lock(&world.book), other, |_, _| Ok(Vec::new())).unwrap();
     assert_eq!(other.state.records.counts(), Counts::default());
 }
 
@@ -350,7 +352,8 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
     let lagging = world.ca.path("lagging.txt");
     fs::write(&lagging, list(1..6)).unwrap();
     let sources = Sources { index: Some(lagging), crl: None, delta_crl: None };
-    let mut other = Watched::open(&mut lock(&world.book), subject("tenant", &world.ca, &sources)).unwrap();
+    let mut other =
+        Watched::open(&mut lock(&world.book), subject("tenant", &world.ca, &sources), |_, _| Ok(Vec::new())).unwrap();
     let (former, awaited) = Former::new(world.watched.state.clone(), Arc::downgrade(&world.watched.alive));
     other.former = Some(former);
     let status = |other: &Watched, serial: u32| {
@@ -387,7 +390,7 @@ fn a_reload_waits_for_who_still_takes_over_and_not_long_for_a_former_one_that_ha
     let world = World::with_index();
     let open = || {
         let subject = subject("tenant", &world.ca, world.watched.sources());
-        Watched::open(&mut lock(&world.book), subject).unwrap()
+        Watched::open(&mut lock(&world.book), subject, |_, _| Ok(Vec::new())).unwrap()
     };
     let (mut former, mut fresh) = (Follower::new(open()), Follower::new(open()));
     assert_eq!(fresh.patience(), Duration::ZERO, "nobody was there before");

@@ -14,11 +14,13 @@ pub(super) struct Unsaved {
     pub(super) crl_marks: Option<CrlMarks>,
     /// When the sources were in order.
     pub(super) verified: Option<UnixTime>,
+    /// Whose place the issuer takes.
+    pub(super) succeeds: Vec<IssuerId>,
 }
 
 impl Unsaved {
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.crl_marks.is_none() && self.verified.is_none()
+        self.changes.is_empty() && self.crl_marks.is_none() && self.verified.is_none() && self.succeeds.is_empty()
     }
 
     /// Changes that came after those that are there.
@@ -34,7 +36,7 @@ impl Unsaved {
 
     /// All of it, as this book takes it.
     pub(super) fn batch<'a>(&'a self, issuer: &'a IssuerId, book: Identity) -> Batch<'a> {
-        let Self { changes, crl_marks, verified } = self;
-        Batch { issuer, book, changes, crl_marks: *crl_marks, verified: *verified }
+        let Self { changes, crl_marks, verified, succeeds } = self;
+        Batch { issuer, book, changes, crl_marks: *crl_marks, verified: *verified, succeeds }
     }
 }

@@ -1,7 +1,11 @@
 //! One issuer, from its sources to its records and the book.
 
 use std::{
-    sync::{Arc, Mutex, TryLockError},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, TryLockError,
+        atomic::{AtomicBool, Ordering::Acquire},
+    },
     time::{Duration, Instant},
 };
 
@@ -9,13 +13,14 @@ use tracing::{error, info, warn};
 
 use super::{
     Accepted, EngineError, Faults, Health, IssuerState, Pass, accept::Accept, compare, former::Former,
-    predecessor::Predecessor, shared_book::lock, stop::Stop, subject::Subject, unsaved::Unsaved, watch::Watch,
+    predecessor::Predecessor, shared_book::lock, stop::Stop, subject::Subject, telling::Told, unsaved::Unsaved,
+    watch::Watch,
 };
 use crate::{
     book::{Book, Identity, IssuerId},
     limits,
     pki::UnixTime,
-    records::{Change, Records},
+    records::{Change, Counts, Records},
     source::CrlMarks,
     state_dir::StateError,
 };
@@ -43,9 +48,15 @@ pub(super) struct Watched {
     book_looked_at: Instant,
     /// Who had the issuer before, where the book knows them and the configuration does not.
     pub(super) predecessors: Vec<Predecessor>,
-    /// When the CRL goes out of date, and of which this was told.
-    pub(super) crl_next_update: Option<UnixTime>,
-    pub(super) out_of_date_told: Option<UnixTime>,
+    /// When the CRLs go out of date, and of which this was told.
+    pub(super) crl_ends: Vec<(PathBuf, UnixTime)>,
+    pub(super) out_of_date_told: Vec<(PathBuf, UnixTime)>,
+    /// Whether the configuration that it belongs to is taken; until then nothing is saved or told.
+    pub(super) agreed: Arc<AtomicBool>,
+    /// Whether changes are news: at a first start all is.
+    pub(super) tells: bool,
+    /// What is to be told once that is so.
+    pub(super) untold: Vec<Told>,
     /// How long an index must be still before what it does not list goes.
     pub(super) removal_delay: Duration,
     /// Who followed other sources of this issuer until now.
@@ -60,20 +71,27 @@ impl Watched {
         &self.subject.sources
     }
 
-    pub(super) fn open(book: &mut Book, subject: Subject) -> Result<Self, StateError> {
+    /// Filled from the book. `predecessors` finds who had the issuer before.
+    pub(super) fn open(
+        book: &mut Book,
+        subject: Subject,
+        predecessors: impl FnOnce(&mut Book, &IssuerId) -> Result<Vec<Predecessor>, StateError>,
+    ) -> Result<Self, StateError> {
         let id = subject.id();
         let mut loaded = Vec::new();
         let held = book.load(&id, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
+        let predecessors = predecessors(book, &id)?;
         let health = Health::default();
         health.verified_before(held.verified, subject.sources.is_crl_alone());
         let records = Records::default();
         records.reserve(loaded.len());
         records.apply(loaded);
+        let tells = records.counts() != Counts::default();
         Ok(Self {
             book: held.book,
             state: IssuerState { records: Arc::new(records), health: Arc::new(health), ..IssuerState::default() },
             watch: Watch::new(subject.sources.paths()),
-            crl_marks: held.crl_marks,
+            crl_marks: Predecessor::crl_marks(&held, &predecessors),
             shrink: Accept::new(book.state_dir(), "shrink", &id),
             older: Accept::new(book.state_dir(), "older", &id),
             unsaved: Unsaved::default(),
@@ -82,9 +100,12 @@ impl Watched {
             unsteady: 0,
             verified_saved: held.verified,
             book_looked_at: Instant::now(),
-            predecessors: Vec::new(),
-            crl_next_update: None,
-            out_of_date_told: None,
+            predecessors,
+            agreed: Arc::new(AtomicBool::new(true)),
+            tells,
+            untold: Vec::new(),
+            crl_ends: Vec::new(),
+            out_of_date_told: Vec::new(),
             removal_delay: limits::REMOVAL_DELAY,
             former: None,
             alive: Arc::default(),
@@ -111,14 +132,18 @@ impl Watched {
                         && pass.held_back
                         && begun.elapsed() < limits::REMOVAL_WAIT_MAX
                         && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
-                Ok(pass) => {
-                    self.follow_predecessors(accept)?;
+                Ok(mut pass) => {
+                    self.follow_predecessors(accept, &mut pass)?;
+                    self.tells = true;
                     self.state.health.read(UnixTime::now(), &pass);
                     self.state.health.looked(UnixTime::now());
                     self.verified_saved = self.state.health.unchanged(UnixTime::now());
                     self.unsaved.verified = self.verified_saved;
-                    self.save(&mut lock(book))?;
-                    self.crl_next_update = pass.crl_next_update;
+                    if self.agreed.load(Acquire) {
+                        self.save(&mut lock(book))?;
+                    } else {
+                        self.save_again_at = Some(Instant::now());
+                    }
                     self.warn_if_out_of_date();
                     return Ok(pass);
                 }
@@ -145,7 +170,11 @@ impl Watched {
             self.state.health.looked(UnixTime::now());
         }
         self.note_verified();
+        if !self.agreed.load(Acquire) {
+            return;
+        }
         self.warn_if_out_of_date();
+        self.tell_untold();
         let look_at_book = self.book_looked_at.elapsed() >= limits::BOOK_LOOK_INTERVAL;
         if look_at_book || (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
             self.save_again_at = None;
@@ -189,7 +218,6 @@ impl Watched {
                 let was_refused = self.state.health.report().fault.is_some();
                 self.state.health.read(UnixTime::now(), &pass);
                 self.tell_read(&pass, was_refused);
-                self.crl_next_update = pass.crl_next_update;
             }
             Err(error) if self.may_be_a_moment(&error) => self.read_again_at = Some(Instant::now()),
             Err(faults) => self.refused(&faults),
@@ -301,6 +329,10 @@ impl Watched {
             self.crl_marks = comparison.crl_marks;
             self.unsaved.crl_marks = Some(self.crl_marks);
         }
+        let crl_next_update = comparison.crl_next_update();
+        if comparison.faults.is_empty() {
+            self.crl_ends = comparison.crl_ends;
+        }
         let changed = comparison.changes.len() as u64;
         self.show(comparison.changes);
         if !comparison.faults.is_empty() {
@@ -315,7 +347,7 @@ impl Watched {
             changed,
             held_back: comparison.held_back,
             counts: self.state.records.counts(),
-            crl_next_update: comparison.crl_next_update,
+            crl_next_update,
             took: started.elapsed(),
         })
     }

@@ -57,10 +57,11 @@ impl Kept {
         })
     }
 
-    /// Whether it may leave `now` as the answer to what is to be said.
+    /// Whether it may leave `now` as the answer to what is to be said, of which nothing may be told beyond `told_until`: a
+    /// bound that may be nearer than when it was signed.
     #[inline]
-    pub fn serves(&self, statement: &Statement, now: UnixTime) -> bool {
-        self.statement == *statement && self.times.hold(now)
+    pub fn serves(&self, statement: &Statement, told_until: UnixTime, now: UnixTime) -> bool {
+        self.statement == *statement && self.times.hold(now) && self.times.next_update <= told_until
     }
 
     /// What the compact table keeps of it; `None` of what is said of unlisted serials.

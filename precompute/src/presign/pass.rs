@@ -236,7 +236,14 @@ impl Desk {
         let found = subject.state.records.get(&item.serial)?;
         let now = UnixTime::now();
         let kept = subject.kept(&self.answers, form, &item.serial, packed);
-        super::plan::due(&subject.policy, found, kept.as_ref(), lasts_until(subject, form, now), now).map(|_| found)
+        super::plan::due(
+            (&subject.policy, subject.told_until()),
+            found,
+            kept.as_ref(),
+            lasts_until(subject, form, now),
+            now,
+        )
+        .map(|_| found)
     }
 
     fn spread(&self, serial: &Serial) -> u32 {
@@ -298,5 +305,5 @@ fn lasting(subject: &Subject, forms: &[Form], now: UnixTime) -> Vec<UnixTime> {
 }
 
 fn question<'a>(subject: &'a Subject, forms: &'a [UnixTime], now: UnixTime) -> Question<'a> {
-    Question { policy: &subject.policy, records: &subject.state.records, forms, now }
+    Question { policy: &subject.policy, records: &subject.state.records, told_until: subject.told_until(), forms, now }
 }

@@ -44,14 +44,20 @@ pub struct Item {
     pub form: u8,
 }
 
-/// Whether an answer about a record is due. `lasts_until` is when one that is signed `now` would end: a replacement that
+/// Whether an answer about a record is due, of which nothing may be told beyond `told_until`. `lasts_until` is when one that is signed `now` would end: a replacement that
 /// would end no later than what it replaces is none (the signer's certificate ends before either).
 #[inline]
-pub fn due(policy: &Policy, found: Found, kept: Option<&Entry>, lasts_until: UnixTime, now: UnixTime) -> Option<Due> {
+pub fn due(
+    (policy, told_until): (&Policy, UnixTime),
+    found: Found,
+    kept: Option<&Entry>,
+    lasts_until: UnixTime,
+    now: UnixTime,
+) -> Option<Due> {
     // What is refused unsigned needs no answer.
     let statement = statement(policy, Some(found), now).ok()?;
     match kept.and_then(Kept::of) {
-        Some(kept) if kept.serves(&statement, now) => {
+        Some(kept) if kept.serves(&statement, told_until, now) => {
             let next_update = kept.times.next_update;
             (kept.times.refresh_at <= now && next_update < lasts_until).then_some(Due::Refresh { next_update })
         }
@@ -66,6 +72,8 @@ pub struct Question<'a> {
     pub policy: &'a Policy,
     /// Its records.
     pub records: &'a Records,
+    /// Until when what its sources say may be told.
+    pub told_until: UnixTime,
     /// For each form, when an answer that is signed now would end.
     pub forms: &'a [UnixTime],
     /// The time.
@@ -84,7 +92,9 @@ impl Question<'_> {
         self.records.each_in(segment, |serial, found| {
             for (form, lasts_until) in self.forms.iter().enumerate() {
                 let form = form as u8;
-                if let Some(due) = due(self.policy, found, kept(form, &serial).as_ref(), *lasts_until, self.now) {
+                if let Some(due) =
+                    due((self.policy, self.told_until), found, kept(form, &serial).as_ref(), *lasts_until, self.now)
+                {
                     each(Item { due, serial, form }, found);
                 }
             }

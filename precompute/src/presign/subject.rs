@@ -173,8 +173,13 @@ impl Subject {
 
     /// When an answer of this form that is signed `now` is valid; `spread` as for [`Times::plan`].
     pub(super) fn times(&self, form: &Form, now: UnixTime, spread: u32) -> Option<Times> {
-        let told_until = self.state.health.told_until(self.policy.stale_after);
-        Times::plan(now, self.policy.validity, form.signer.not_after().min(told_until), spread)
+        Times::plan(now, self.policy.validity, form.signer.not_after().min(self.told_until()), spread)
+    }
+
+    /// Until when what its sources say may be told.
+    #[inline]
+    pub(super) fn told_until(&self) -> UnixTime {
+        self.state.health.told_until(self.policy.stale_after)
     }
 
     /// What is signed.

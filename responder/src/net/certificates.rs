@@ -206,22 +206,23 @@ impl<'a> Exchange<'a> {
         let key = issuer.key(id.hash, place, &serial);
         let packing = signer.packing();
         let compact = misses.store().compact(&key, packing, packed);
-        let (counted, refresh) = match (decide(&issuer.policy, found, compact.as_ref(), now), &compact) {
-            (Verdict::Refuse(error), _) => return Some(Err(error)),
-            (Verdict::Serve { refresh }, Some(kept)) => {
-                packing.unpack(packed, signature);
-                (self.assemble(issuer, id, signer, kept, signature, now, out), refresh)
-            }
-            _ => {
-                let whole = misses.store().whole(&key)?;
-                match decide(&issuer.policy, found, whole.kept().as_ref(), now) {
-                    Verdict::Serve { refresh } => {
-                        (self.write(Some((issuer, *id)), &whole, Counted::Hit, now, out), refresh)
-                    }
-                    _ => return None,
+        let (counted, refresh) =
+            match (decide(&issuer.policy, found, compact.as_ref(), issuer.told_until(), now), &compact) {
+                (Verdict::Refuse(error), _) => return Some(Err(error)),
+                (Verdict::Serve { refresh }, Some(kept)) => {
+                    packing.unpack(packed, signature);
+                    (self.assemble(issuer, id, signer, kept, signature, now, out), refresh)
                 }
-            }
-        };
+                _ => {
+                    let whole = misses.store().whole(&key)?;
+                    match decide(&issuer.policy, found, whole.kept().as_ref(), issuer.told_until(), now) {
+                        Verdict::Serve { refresh } => {
+                            (self.write(Some((issuer, *id)), &whole, Counted::Hit, now, out), refresh)
+                        }
+                        _ => return None,
+                    }
+                }
+            };
         if refresh {
             misses.refresh(Wish::one(issuer, (place, signer), id));
         }

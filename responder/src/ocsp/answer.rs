@@ -54,15 +54,24 @@ pub fn statements<'p>(
     if told { Ok(statements) } else { refused.map(|()| statements) }
 }
 
-/// What is done with a request for a certificate of ours, given its record and the answer kept.
+/// What is done with a request for a certificate of ours, given its record, the answer kept, and until when what its
+/// sources say may be told.
 #[inline]
-pub fn decide(policy: &Policy, found: Option<Found>, kept: Option<&Kept>, now: UnixTime) -> Verdict {
+pub fn decide(
+    policy: &Policy,
+    found: Option<Found>,
+    kept: Option<&Kept>,
+    told_until: UnixTime,
+    now: UnixTime,
+) -> Verdict {
     let statement = match statement(policy, found, now) {
         Ok(statement) => statement,
         Err(error) => return Verdict::Refuse(error),
     };
     match kept {
-        Some(kept) if kept.serves(&statement, now) => Verdict::Serve { refresh: kept.times.refresh_at <= now },
+        Some(kept) if kept.serves(&statement, told_until, now) => {
+            Verdict::Serve { refresh: kept.times.refresh_at <= now }
+        }
         _ => Verdict::Sign(statement),
     }
 }
@@ -111,12 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_kept_from_before_its_sources_ended_sooner_never_leaves() {
+        let world = World::new(Status::Good);
+        let kept = world.answer();
+        let end = kept.times.next_update;
+        let verdict = |told_until| decide(&POLICY, world.found(), Some(&kept), told_until, NOW);
+        assert!(matches!(verdict(end), Verdict::Serve { .. }));
+        assert!(matches!(verdict(UnixTime(end.0 - 1)), Verdict::Sign(_)));
+    }
+
+    #[test]
     fn an_answer_kept_from_before_a_revocation_never_leaves() {
         let world = World::new(Status::Good);
         let kept = world.answer();
-        assert!(matches!(decide(&POLICY, world.found(), Some(&kept), NOW), Verdict::Serve { refresh: false, .. }));
+        assert!(matches!(
+            decide(&POLICY, world.found(), Some(&kept), UnixTime::MAX, NOW),
+            Verdict::Serve { refresh: false, .. }
+        ));
         world.set(Some(REVOKED));
-        let verdict = decide(&POLICY, world.found(), Some(&kept), NOW);
+        let verdict = decide(&POLICY, world.found(), Some(&kept), UnixTime::MAX, NOW);
         assert!(
             matches!(&verdict, Verdict::Sign(statement) if matches!(statement.status, CertStatus::Revoked { .. })),
             "{verdict:?}"
@@ -129,7 +151,7 @@ mod tests {
         let kept = world.answer();
         world.set(Some(Status::Revoked { time: NOW, reason: Reason::CertificateHold }));
         world.set(Some(Status::Good));
-        assert!(matches!(decide(&POLICY, world.found(), Some(&kept), NOW), Verdict::Sign(_)));
+        assert!(matches!(decide(&POLICY, world.found(), Some(&kept), UnixTime::MAX, NOW), Verdict::Sign(_)));
     }
 
     #[test]
@@ -144,7 +166,7 @@ mod tests {
             (kept.times.next_update.0, false),
             (kept.times.next_update.0 + 1, false),
         ] {
-            let verdict = decide(&policy, world.found(), Some(&kept), UnixTime(now));
+            let verdict = decide(&policy, world.found(), Some(&kept), UnixTime::MAX, UnixTime(now));
             assert_eq!(matches!(verdict, Verdict::Serve { .. }), leaves, "{now}: {verdict:?}");
         }
     }
@@ -154,7 +176,7 @@ mod tests {
         let world = World::new(Status::Good);
         let policy = Policy { retain_expired: MONTH, ..POLICY };
         let kept = world.answer();
-        let verdict = decide(&policy, world.found(), Some(&kept), kept.times.refresh_at);
+        let verdict = decide(&policy, world.found(), Some(&kept), UnixTime::MAX, kept.times.refresh_at);
         assert!(matches!(verdict, Verdict::Serve { refresh: true, .. }));
     }
 
@@ -165,9 +187,9 @@ mod tests {
         let policy = Policy { unlisted: Unlisted::Good, ..POLICY };
         let statement = statement(&policy, world.found(), NOW).unwrap();
         let kept = Kept { statement, ..World::new(Status::Good).answer() };
-        assert!(matches!(decide(&policy, world.found(), Some(&kept), NOW), Verdict::Serve { .. }));
+        assert!(matches!(decide(&policy, world.found(), Some(&kept), UnixTime::MAX, NOW), Verdict::Serve { .. }));
         world.set(Some(REVOKED));
-        assert!(matches!(decide(&policy, world.found(), Some(&kept), NOW), Verdict::Sign(_)));
+        assert!(matches!(decide(&policy, world.found(), Some(&kept), UnixTime::MAX, NOW), Verdict::Sign(_)));
     }
 
     #[test]

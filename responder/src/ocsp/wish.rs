@@ -100,8 +100,7 @@ impl Wish {
     pub fn prepare(&self, now: UnixTime, spread: u32) -> Result<Unsigned, OcspError> {
         // What is too old to be told as of now stays untold; what was signed earlier said so itself.
         let is_stale = |id: &WishedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
-        let told_until = |id: &WishedId| id.issuer.state.health.told_until(id.issuer.policy.stale_after);
-        let told_until = self.ids.iter().map(told_until).min().unwrap_or(UnixTime::MAX);
+        let told_until = self.ids.iter().map(|id| id.issuer.told_until()).min().unwrap_or(UnixTime::MAX);
         if self.ids.iter().any(is_stale) || told_until <= now {
             return Err(OcspError::TryLater);
         }

@@ -92,6 +92,12 @@ impl Issuer {
             })
     }
 
+    /// Until when what its sources say may be told.
+    #[inline]
+    pub fn told_until(&self) -> UnixTime {
+        self.state.health.told_until(self.policy.stale_after)
+    }
+
     /// What its answer about a certificate is kept under.
     #[inline]
     pub fn key(&self, hash: HashAlgorithm, signer: u8, serial: &Serial) -> Key {

@@ -40,11 +40,7 @@ fn a_book_that_is_moved_away_while_the_disk_is_full_is_made_anew_whole() {
     assert_eq!(leaf_a.serial, leaf_b.serial);
     a.revoke(&leaf_a, &["-crl_reason", "keyCompromise"]);
     let (tenant_a, tenant_b) = (tenant("a", &a), tenant("b", &b));
-    let site = Site::new(std::slice::from_ref(&tenant_a));
-    let mut command = Command::new("bash");
-    let serve = site.serve();
-    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "bash"]).arg(serve.get_program()).args(serve.get_args());
-    let responder = site.start_by(command);
+    let responder = Site::new(std::slice::from_ref(&tenant_a)).start();
     turns(&responder, &a, &leaf_a, "/a", &Status::Revoked);
     // Only the book, and who has read it, know of it from now on.
     forget_revocations(&a);
@@ -199,4 +195,150 @@ fn a_damaged_book_is_told_by_check_and_start_and_gives_up_no_revocation_that_can
     let synced = site.precompute("sync", &["--accept-damaged"]);
     assert!(synced.status.success() && synced.text.contains("the book is in order"), "{synced:?}");
     site.start();
+}
+
+fn renamed(from: &str, to: &str) -> impl Fn(String) -> String {
+    let (from, to) = (format!("name = \"{from}\""), format!("name = \"{to}\""));
+    move |text: String| text.replacen(&from, &to, 1)
+}
+
+/// It was known under its old name, and so nobody asked who had been there meanwhile.
+#[test]
+fn a_tenant_that_gets_its_former_name_back_forgets_nothing_of_the_time_between() {
+    let (ca, [first, second], mut responder) = serving(|ca| {
+        let first = ca.issue();
+        ca.revoke(&first, &[]);
+        [first, ca.issue()]
+    });
+    responder.end_by("TERM");
+    let site = responder.into_site();
+    site.edit_config(renamed("tests", "between"));
+    let responder = site.start();
+    ca.revoke(&second, &[]);
+    turns(&responder, &ca, &second, "/", &Status::Revoked);
+    forget_revocations(&ca);
+    let told = |text: &str| text.contains("«between»") && text.contains("2 of its revocations");
+    responder.site.edit_config(renamed("between", "tests"));
+    let checked = responder.site.check();
+    assert!(!checked.status.success(), "{checked:?}");
+    // What the first name knew by itself is not missing.
+    assert!(checked.text.contains("«between»") && checked.text.contains("1 of its revocations"), "{checked:?}");
+    responder.signal("HUP");
+    until("the reload is refused", PATIENCE, || responder.readiness().1.contains("«between»").then_some(()));
+    Ask::about(&ca, &second).at(responder.http(), "/").expect(Status::Revoked);
+    let mut responder = responder;
+    responder.end_by("TERM");
+    let site = responder.into_site();
+    let synced = site.precompute("sync", &["--carry-over"]);
+    assert!(synced.status.success() && synced.text.contains("2 revoked"), "{synced:?}");
+    // A third tenant with the same CA takes nobody's place.
+    assert!(!told(&site.check().text) && site.check().status.success());
+    let responder = site.start();
+    for leaf in [&first, &second] {
+        Ask::about(&ca, leaf).at(responder.http(), "/").expect(Status::Revoked);
+    }
+}
+
+/// The book was gone, and with it what there was to be compared with.
+#[test]
+fn a_book_that_is_lost_just_before_a_tenant_is_renamed_takes_no_revocation_along() {
+    let (ca, leaf, responder) = serving(|ca| {
+        let leaf = ca.issue();
+        ca.revoke(&leaf, &[]);
+        leaf
+    });
+    forget_revocations(&ca);
+    fs::remove_file(responder.site.dir().join("state/book.redb")).unwrap();
+    responder.reload(renamed("tests", "renamed"));
+    until("the reload is refused", PATIENCE, || responder.readiness().1.contains("«tests»").then_some(()));
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Revoked);
+}
+
+/// Nobody could say whose place was taken, and each got what was the other's.
+#[test]
+fn of_two_tenants_with_one_ca_that_are_renamed_at_once_none_gets_the_others_records() {
+    let ca = Ca::new("CA of both");
+    let (leaf_a, leaf_b) = (ca.issue(), ca.issue());
+    let index = |name: &str, revoked: &Leaf| {
+        ca.revoke(revoked, &[]);
+        fs::copy(ca.index(), ca.file(name)).unwrap();
+        forget_revocations(&ca);
+        fs::copy(ca.index(), ca.file(&format!("{name}.forgotten"))).unwrap();
+    };
+    index("a.txt", &leaf_a);
+    index("b.txt", &leaf_b);
+    let tenant = |name: &str| {
+        let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let sources = format!("index = {:?}", ca.file(&format!("{name}.txt")));
+        Tenant::new(name).set(&format!("path = \"/{name}\"")).issuer("ca", &ca, &sources, &signer.lines())
+    };
+    let site = Site::new(&[tenant("a"), tenant("b")]);
+    assert!(site.precompute("sync", &[]).status.success());
+    for name in ["a.txt", "b.txt"] {
+        fs::copy(ca.file(&format!("{name}.forgotten")), ca.file(name)).unwrap();
+    }
+    site.edit_config(renamed("a", "c"));
+    site.edit_config(renamed("b", "d"));
+    for options in [&[][..], &["--carry-over"]] {
+        let refused = site.precompute("sync", options);
+        let told = ["«a» and «b»", "2 of its revocations", "rename one tenant at a time"];
+        assert!(!refused.status.success() && told.iter().all(|told| refused.text.contains(told)), "{refused:?}");
+    }
+    // One at a time.
+    site.edit_config(renamed("d", "b"));
+    let synced = site.precompute("sync", &["--carry-over"]);
+    assert!(synced.status.success(), "{synced:?}");
+    site.edit_config(renamed("b", "d"));
+    let synced = site.precompute("sync", &["--carry-over"]);
+    assert!(synced.status.success(), "{synced:?}");
+    let responder = site.start();
+    Ask::about(&ca, &leaf_a).at(responder.http(), "/a").expect(Status::Revoked);
+    Ask::about(&ca, &leaf_b).at(responder.http(), "/a").expect(Status::Good);
+    Ask::about(&ca, &leaf_b).at(responder.http(), "/b").expect(Status::Revoked);
+    Ask::about(&ca, &leaf_a).at(responder.http(), "/b").expect(Status::Good);
+}
+
+/// Sources that belonged to a refused configuration had been saved and told.
+#[test]
+fn a_refused_reload_leaves_no_trace_of_its_sources() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    fs::copy(ca.write_crl("ca.crl"), ca.file("first.crl")).unwrap();
+    ca.revoke(&leaf, &[]);
+    ca.write_crl("ca.crl");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let sources = format!("crl = {:?}", ca.file("first.crl"));
+    let policy = "unlisted = \"good\"\naccept_unlisted_as_good = true";
+    let site = Site::new(&[Tenant::new("tests").set(policy).issuer("ca", &ca, &sources, &signer.lines())]);
+    let before = fs::read_to_string(site.config()).unwrap();
+    let responder = site.start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    let missing = Tenant::new("other").set("path = \"/other\"");
+    let missing = missing.issuer("ca", &ca, "index = \"/nowhere/index.txt\"", &signer.lines()).text();
+    responder.reload(|text| text.replace("first.crl", "ca.crl") + &missing);
+    until("the reload is refused", PATIENCE, || responder.readiness().1.contains("/nowhere").then_some(()));
+    assert!(!responder.log().contains(&format!("\"serial\":\"{}\"", leaf.serial)), "{}", responder.log());
+    fs::write(responder.site.config(), before).unwrap();
+    let responder = responder.kill_and_start_again();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    assert_eq!(responder.readiness().1, "ready\n");
+}
+
+/// The start was refused for ever, while the check said that all was in order.
+#[test]
+fn what_was_to_be_forgotten_is_not_asked_about_again_however_little_is_listed() {
+    let (ca, leaf, mut responder) = serving(|ca| {
+        let leaf = ca.issue();
+        ca.revoke(&leaf, &[]);
+        leaf
+    });
+    responder.end_by("TERM");
+    let site = responder.into_site();
+    ca.replace_index("");
+    site.edit_config(renamed("tests", "renamed"));
+    assert!(!site.precompute("sync", &[]).status.success());
+    let synced = site.precompute("sync", &["--accept-forgotten"]);
+    assert!(synced.status.success(), "{synced:?}");
+    assert!(site.check().status.success() && site.precompute("sync", &[]).status.success());
+    assert!(site.precompute("show", &[&leaf.serial]).text.contains("not listed"));
 }

@@ -319,3 +319,23 @@ fn what_a_crl_alone_says_ends_with_that_crl_and_the_grace_that_the_tenant_gives(
     let responder = responder.kill_and_start_again();
     left(&responder, "three hours after the CRL's end", 3 * 3600 - 120..=3 * 3600);
 }
+
+/// Both files were named, so that the wrong one was fetched anew.
+#[test]
+fn of_a_crl_and_its_delta_the_one_that_is_out_of_date_is_named() {
+    let ca = Ca::new("CA");
+    let crl = ca.write_crl("ca.crl");
+    let script = "sed 's/@BASE@/1/' delta.cnf > old.cnf && openssl ca -config old.cnf -gencrl -crlexts delta_crl -crl_lastupdate 250101000000Z -crl_nextupdate 250201000000Z -out delta.crl";
+    ca.write_delta_crl(1, "", "delta.crl");
+    let ended = run(Command::new("bash").args(["-c", script]).current_dir(ca.dir()));
+    assert!(ended.status.success(), "{ended:?}");
+    let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+    let sources = format!("crl = {crl:?}\ndelta_crl = {:?}", ca.file("delta.crl"));
+    let tenant = Tenant::new("tests").set("unlisted = \"unknown\"").issuer("ca", &ca, &sources, &signer.lines());
+    let checked = Site::new(&[tenant]).check();
+    let told = "delta.crl: the CRL is out of date";
+    assert!(
+        !checked.status.success() && checked.text.contains(told) && !checked.text.contains("ca.crl,"),
+        "{checked:?}"
+    );
+}

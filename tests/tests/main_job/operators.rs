@@ -193,3 +193,18 @@ fn what_was_due_and_what_was_signed_ahead_are_counted_alike() {
         assert_eq!((number("due"), number("signed")), (9, 9), "{line}");
     }
 }
+
+/// A start with a CRL told the first hundred as if they had been revoked that moment.
+#[test]
+fn a_first_start_tells_nobody_by_serial_who_was_revoked_long_ago() {
+    let ca = Ca::new("CA");
+    let leaf = ca.issue();
+    ca.revoke(&leaf, &[]);
+    let signer = ca.delegate(ostia_tests::Delegate::Proper, ostia_tests::KeyKind::P256);
+    let sources = format!("crl = {:?}", ca.write_crl("ca.crl"));
+    let tenant = ostia_tests::Tenant::new("alone").set("unlisted = \"unknown\"");
+    let responder = ostia_tests::Site::new(&[tenant.issuer("ca", &ca, &sources, &signer.lines())]).start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Revoked);
+    let log = responder.log();
+    assert!(log.contains("the source was read") && !log.contains(&format!("\"serial\":\"{}\"", leaf.serial)), "{log}");
+}

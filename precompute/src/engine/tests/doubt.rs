@@ -217,7 +217,9 @@ fn of_several_entries_of_one_serial_the_strictest_counts() {
     let mut book = Book::open(dir.path()).unwrap();
     let path = |file: &str| Some(dir.path().join(file));
     let sources = Sources { index: None, crl: path("ca.crl"), delta_crl: path("delta.crl") };
-    let mut watched = Watched::open(&mut book, Subject::of("tenant", "issuer", draft::issuer(), sources)).unwrap();
+    let mut watched =
+        Watched::open(&mut book, Subject::of("tenant", "issuer", draft::issuer(), sources), |_, _| Ok(Vec::new()))
+            .unwrap();
     watched.pass(Accepted::default()).unwrap();
     let reason = |serial: u8| match watched.state.records.get(&Serial::from_magnitude(&[serial]).unwrap())?.status {
         Status::Revoked { reason, .. } => Some(reason.code()),
@@ -306,7 +308,7 @@ fn a_crl_of_a_part_cannot_vouch_for_all_others() {
     let mut world = World::new(crl_sources);
     let mut subject = subject("vouching", &world.ca, world.watched.sources());
     subject.unlisted_good = true;
-    world.watched = Watched::open(&mut lock(&world.book), subject).unwrap();
+    world.watched = Watched::open(&mut lock(&world.book), subject, |_, _| Ok(Vec::new())).unwrap();
     world.crl(&revoked(1, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
     let error = world.pass().unwrap_err();
     assert!(error.contains("(issuingDistributionPoint distributionPoint onlyContainsUserCerts)"), "{error}");

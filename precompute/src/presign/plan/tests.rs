@@ -81,7 +81,7 @@ proptest! {
         }
         expected.sort();
 
-        let question = Question { policy: &POLICY, records: &records, forms: &lasts_until, now: NOW };
+        let question = Question { policy: &POLICY, records: &records, told_until: UnixTime::MAX, forms: &lasts_until, now: NOW };
         let mut plans = vec![Plan::new(list_max); parts];
         for segment in 0..SEGMENTS {
             question.each_due(segment, |form, serial| kept.get(&(form, *serial)).copied(), |item, found| {
@@ -109,7 +109,7 @@ proptest! {
         (0..count).for_each(|number| { set(&records, number, false, None); });
         let mut kept: BTreeMap<Serial, Entry> = BTreeMap::new();
         let lasts_until = [NOW.after(POLICY.validity)];
-        let question = Question { policy: &POLICY, records: &records, forms: &lasts_until, now: NOW };
+        let question = Question { policy: &POLICY, records: &records, told_until: UnixTime::MAX, forms: &lasts_until, now: NOW };
         let plan = |kept: &BTreeMap<Serial, Entry>| {
             let mut plan = Plan::new(1000);
             (0..SEGMENTS).for_each(|segment| {
@@ -143,9 +143,9 @@ fn a_replacement_that_would_end_no_later_is_none() {
     let found = records.get(&serial(1)).unwrap();
     let late = UnixTime(end.0 - 60);
     assert!(refresh_at < late);
-    assert_eq!(due(&POLICY, found, Some(&entry), end, late), None, "the signer ends with it");
+    assert_eq!(due((&POLICY, UnixTime::MAX), found, Some(&entry), end, late), None, "the signer ends with it");
     assert_eq!(
-        due(&POLICY, found, Some(&entry), late.after(POLICY.validity), late),
+        due((&POLICY, UnixTime::MAX), found, Some(&entry), late.after(POLICY.validity), late),
         Some(Due::Refresh { next_update: end })
     );
 }
@@ -157,11 +157,22 @@ fn a_hold_that_came_and_went_makes_the_answer_from_before_absent() {
     let Times { this_update, next_update, refresh_at } = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
     let entry = Entry { state, this_update, next_update, refresh_at };
     let lasts_until = NOW.after(POLICY.validity);
-    let ask = || due(&POLICY, records.get(&serial(1)).unwrap(), Some(&entry), lasts_until, NOW);
+    let ask = || due((&POLICY, UnixTime::MAX), records.get(&serial(1)).unwrap(), Some(&entry), lasts_until, NOW);
     assert_eq!(ask(), None);
     let hold = Status::Revoked { time: NOW, reason: Reason::CertificateHold };
     for status in [hold, Status::Good] {
         records.apply([Change { serial: serial(1), record: Some(Record { status, not_after: None }) }]);
         assert_eq!(ask(), Some(Due::Absent));
     }
+}
+
+#[test]
+fn an_answer_that_outlives_what_may_be_told_is_due() {
+    let records = Records::default();
+    records.apply([Change { serial: serial(1), record: Some(Record { status: Status::Good, not_after: None }) }]);
+    let found = records.get(&serial(1)).unwrap();
+    let end = NOW.after(POLICY.validity);
+    let entry = Entry { state: found.state, this_update: NOW, next_update: end, refresh_at: end };
+    let ask = |told_until| due((&POLICY, told_until), found, Some(&entry), end.min(told_until), NOW);
+    assert_eq!((ask(end), ask(UnixTime(end.0 - 1))), (None, Some(Due::Absent)));
 }

@@ -197,7 +197,7 @@ pub(super) fn kept(desk: &Desk, subject: &Subject, number: u64) -> Option<CertSt
     let entry = subject.kept(&desk.answers, &forms[0], &serial, &mut packed)?;
     let kept = Kept::of(&entry)?;
     let found = subject.state.records.get(&serial);
-    if !kept.serves(&crate::ocsp::profile::statement(&subject.policy, found, now).ok()?, now) {
+    if !kept.serves(&crate::ocsp::profile::statement(&subject.policy, found, now).ok()?, UnixTime::MAX, now) {
         return None;
     }
     // Made again from what is kept of it, it is what was signed.
