@@ -214,7 +214,11 @@ fn a_broken_index_keeps_the_last_good_state_until_it_is_repaired() {
         // As a program leaves it that was stopped while writing in place.
         ("cut in the middle of a line", whole[..whole.len() - 20].to_owned(), lines),
         ("a line that is none", format!("{whole}this is no line of openssl ca\n"), lines + 1),
-        ("a reason that is none", whole.replace("keyCompromise", "boredom"), line_of_revoked),
+        (
+            "a serial number that is none",
+            format!("{whole}{}", whole.lines().next().unwrap().replace("\t10", "\tXY") + "\n"),
+            lines + 1,
+        ),
         ("a type that is none", whole.replacen("R\t", "Q\t", 1), line_of_revoked),
     ];
     for (what, content, line) in broken {

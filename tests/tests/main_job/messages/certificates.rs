@@ -106,14 +106,14 @@ pub(super) const ROWS: &[Row] = &[
         what: "a certificate that is cut short",
         spoil: |ca, _| drop(bash(ca.dir(), "head -c 300 ca.pem > new.pem && mv new.pem ca.pem")),
         outcome: Outcome::Refused,
-        told: &["/ca.pem: ", "line 1 begins a section that has no end", "cut short"],
+        told: &["/ca.pem: ", "in line 1 has no `-----END …-----` behind it", "cut off; copy it again"],
         never: &["MII"],
     },
     Row {
         what: "a key in the place of a certificate",
         spoil: |ca, _| assert!(fs::copy(ca.key(), ca.certificate()).is_ok()),
         outcome: Outcome::Refused,
-        told: &["/ca.pem: ", "holds no certificate", "PRIVATE KEY"],
+        told: &["/ca.pem: ", "holds no certificate, but a private key", "each other's place"],
         never: &["MI"],
     },
     Row {
