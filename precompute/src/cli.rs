@@ -8,8 +8,8 @@ use std::{fmt, path::PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    book::salvage,
-    config::{Config, Document},
+    book::{IssuerId, salvage},
+    config::{Config, Document, IssuerConfig, Tenant},
     engine::{Accepted, Engine},
     output::say,
     pki::{Serial, UnixTime},
@@ -83,13 +83,13 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             accept_damaged,
         } => {
             let config = read_config(config)?;
-            if accept_damaged {
-                match salvage(&config.state_dir)? {
-                    Some(salvaged) => say(salvaged)?,
-                    None => say("the book is in order")?,
-                }
+            let loss = if accept_damaged { mend(&config)? } else { None };
+            let synced = sync(&config, Accepted { shrink, older, carry_over, forgotten });
+            match (synced, loss) {
+                (synced, None) => synced,
+                (Ok(()), Some(loss)) => Err(loss.into()),
+                (Err(error), Some(loss)) => Err(format!("{error}; and {loss}").into()),
             }
-            sync(&config, Accepted { shrink, older, carry_over, forgotten })
         }
         Command::Keys(command) => keys::run(command),
         Command::Presign { config } => presign::run(&read_config(config)?),
@@ -106,6 +106,21 @@ fn read_config(path: PathBuf) -> Result<Config, Box<dyn std::error::Error>> {
         config
     })?;
     Ok(config)
+}
+
+/// Makes a damaged book anew; what is lost with it.
+fn mend(config: &Config) -> Result<Option<String>, Box<dyn std::error::Error>> {
+    let of_tenant = |tenant: &Tenant| {
+        let id = |issuer: &IssuerConfig| IssuerId::new(&tenant.name, issuer.certificate.issuer_fingerprint());
+        tenant.issuers.iter().map(id).collect::<Vec<_>>()
+    };
+    let configured: Vec<_> = config.tenants.iter().flat_map(of_tenant).collect();
+    let Some(salvaged) = salvage(&config.state_dir, &configured)? else {
+        say("the book is in order")?;
+        return Ok(None);
+    };
+    say(&salvaged)?;
+    Ok(salvaged.loss())
 }
 
 fn sync(config: &Config, accept: Accepted) -> Result<(), Box<dyn std::error::Error>> {

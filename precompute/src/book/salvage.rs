@@ -2,26 +2,32 @@
 //!
 //! Purpose: somebody decided to go on without a backup; then no revocation that can still be read may be lost. Invariant:
 //! the damaged file is only read, and put aside; the new one holds nothing but revocations: who is good is for the
-//! sources to say. It does not know configurations: records whose issuer is no longer known are counted, and left out.
+//! sources to say. First the tables are read, from both ends; what they do not give is looked for in every page of the
+//! file. An older copy of a page can only add revocations, and nothing where the tables were read whole.
+
+mod pages;
+mod whose;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
-    fs::File,
+    fs::{File, TryLockError},
     path::{Path, PathBuf},
 };
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _};
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 
+use self::whose::Evidence;
 use super::{
     Batch, Book, IssuerId,
     codec::decode,
-    database,
-    layout::{KEY, RECORDS, TENANTS, VALUE},
+    database, describe,
+    layout::{CRL_MARKS, ISSUERS, KEY, RECORDS, SEALS, TENANTS, VALUE, VERIFIED, damaged},
     overlay::Overlay,
+    seal::Seal,
 };
 use crate::{
-    pki::Status,
+    pki::{Reason, Serial},
     records::Change,
     state_dir::{BOOK, OF_DIRECTORY, StateError, damage::guarded},
 };
@@ -35,38 +41,84 @@ pub struct Salvaged {
     pub revocations: usize,
     /// Revocations that could be read and not whose they are.
     pub unassigned: usize,
+    /// Records of whatever kind that could be read.
+    pub entries: u64,
+    /// How many there were, or more; `None` where nothing of the file tells.
+    pub at_least: Option<u64>,
+}
+
+impl Salvaged {
+    /// What is still lost, and what that means; `None` where every revocation read is in the new book.
+    pub fn loss(&self) -> Option<String> {
+        let Self { aside, unassigned, .. } = self;
+        (*unassigned > 0).then(|| {
+            format!(
+                "{unassigned} revocations in the damaged book are of an issuer that cannot be told, and are NOT in the new book: where no source lists them \
+                 any more, those certificates are no longer answered as revoked; all others were saved; keep {}, and restore the book from a backup, \
+                 or have the CA list them again; if an issuer is missing in the configuration, add it, put the file back as {BOOK} and run this again",
+                aside.display()
+            )
+        })
+    }
 }
 
 impl fmt::Display for Salvaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { aside, revocations, unassigned } = self;
-        write!(f, "the damaged book is put aside as {}; {revocations} revocations were read from it", aside.display())?;
+        let Self { aside, revocations, unassigned, entries, at_least } = self;
+        write!(
+            f,
+            "the damaged book is put aside as {}; {revocations} revocations were read from it; ",
+            aside.display()
+        )?;
+        match at_least {
+            Some(at_least) => write!(f, "{entries} of at least {} entries could be read", at_least.max(entries))?,
+            None => write!(f, "{entries} entries could be read, of how many cannot be told")?,
+        }
         if *unassigned > 0 {
-            write!(f, ", and {unassigned} more of which nobody can say to which issuer they belong")?;
+            write!(f, ", and {unassigned} revocations of them are of an issuer that cannot be told")?;
         }
         Ok(())
     }
 }
 
 /// Makes the book anew from what can be read of a damaged one; `None` where it is in order, or where there is none.
-pub fn salvage(state_dir: &Path) -> Result<Option<Salvaged>, StateError> {
+/// `configured` are the issuers that records may belong to where the book does not say. An error, and nothing changed,
+/// where nothing can be read.
+pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salvaged>, StateError> {
     let path = state_dir.join(BOOK);
-    if !path.exists() || is_in_order(state_dir)? {
+    if !path.exists() {
         return Ok(None);
     }
-    let (issuers, revocations) = read(&path);
     let problem = |what: &str, error| StateError::new(&path, format!("{what}: {error}"), OF_DIRECTORY);
-    let (aside, beside) = (unused(&path.with_extension("redb.damaged")), state_dir.join("salvaged"));
-    let mut salvaged = Salvaged { aside, revocations: 0, unassigned: 0 };
+    // The file itself is put aside and replaced, in its own directory, not a link to it.
+    let real = fs::canonicalize(&path).map_err(|error| problem("cannot be found", error))?;
+    // As redb does; to open it by redb would already write into it. It lasts until the new book is in its place.
+    let _lock = lock(&real)?;
+    if is_in_order(state_dir)? {
+        return Ok(None);
+    }
+    let (records, at_least, mut evidence) = read(&real);
+    let entries = records.count();
+    if entries == 0 && at_least != Some(0) {
+        let held = at_least.map_or("records".into(), |at_least| format!("at least {at_least} records"));
+        let what = format!("the book is damaged, held {held}, and none of them can be read: nothing was changed");
+        let remedy = "restore it from a backup; moving it away has it made anew from the sources, and forgets every revocation that only it knew";
+        return Err(StateError::new(&real, what, remedy));
+    }
+    let mut whose = evidence.assign(configured);
+    if records.revoked.keys().any(|key| !whose.contains_key(&number_of(key))) {
+        evidence.look(&real, configured);
+        whose = evidence.assign(configured);
+    }
+    let aside = unused(&behind(&real, ".damaged"));
+    let beside = real.parent().unwrap_or(state_dir).join("salvaged");
+    let mut salvaged = Salvaged { aside, revocations: 0, unassigned: 0, entries, at_least };
     // A try before this one may have been killed.
     let _ = fs::remove_dir_all(&beside);
     let mut book = Book::open(&beside)?;
-    for (number, changes) in revocations {
-        let Some(issuer) = issuers.get(&number) else {
-            salvaged.unassigned += changes.len();
-            continue;
-        };
-        let changes: Vec<_> = changes.into_values().collect();
+    let (of_issuers, unassigned) = records.sort_by_issuer(&whose);
+    salvaged.unassigned = unassigned;
+    for (issuer, changes) in of_issuers {
         let batch =
             Batch { issuer, book: book.identity()?, changes: &changes, crl_marks: None, verified: None, succeeds: &[] };
         book.commit(&batch)?;
@@ -74,87 +126,207 @@ pub fn salvage(state_dir: &Path) -> Result<Option<Salvaged>, StateError> {
     }
     drop(book);
     // At no instant is there no book.
-    fs::hard_link(&path, &salvaged.aside).map_err(|error| problem("cannot be put aside", error))?;
-    fs::rename(beside.join(BOOK), &path).map_err(|error| problem("cannot be replaced", error))?;
+    fs::hard_link(&real, &salvaged.aside).map_err(|error| problem("cannot be put aside", error))?;
+    fs::rename(beside.join(BOOK), &real).map_err(|error| problem("cannot be replaced", error))?;
     let _ = fs::remove_dir(&beside);
     Ok(Some(salvaged))
 }
 
-/// Whether every seal holds. An error where that cannot be said, or another process has the file.
-fn is_in_order(state_dir: &Path) -> Result<bool, StateError> {
-    let mut book = match Book::open(state_dir) {
-        Ok(book) => book,
-        Err(error) if error.is_damage() => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    for issuer in book.issuers()? {
-        match book.load(&issuer, |_, _| ()) {
-            Ok(_) => {}
-            Err(error) if error.is_damage() => return Ok(false),
-            Err(error) => return Err(error),
-        }
+fn lock(path: &Path) -> Result<File, StateError> {
+    let error = |error: redb::Error| describe(path, &error, false);
+    let file = File::open(path).map_err(|problem| error(redb::Error::Io(problem)))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(error(redb::Error::DatabaseAlreadyOpen)),
+        Err(TryLockError::Error(problem)) => Err(error(redb::Error::Io(problem))),
     }
-    Ok(true)
 }
 
-type Revocations = BTreeMap<u32, BTreeMap<[u8; KEY], Change>>;
+/// Whether every seal holds. An error where that cannot be said.
+fn is_in_order(state_dir: &Path) -> Result<bool, StateError> {
+    let all = || {
+        let Some(mut book) = Book::look(state_dir)? else { return Ok(()) };
+        for issuer in book.issuers()? {
+            book.load(&issuer, |_, _| ())?;
+        }
+        Ok(())
+    };
+    match all() {
+        Ok(()) => Ok(true),
+        Err(error) if StateError::is_damage(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
 
-/// Whoever can be read, and the revocations, from both ends: what lies behind a broken page is met from the other side.
-fn read(path: &Path) -> (BTreeMap<u32, IssuerId>, Revocations) {
-    let (mut issuers, mut revocations) = (BTreeMap::new(), Revocations::new());
+type Key = [u8; KEY];
+type Value = [u8; VALUE];
+
+/// Behind 9999-12-31 no time can be said in an answer.
+const LAST_TIME: u64 = 253_402_300_799;
+
+fn number_of(key: &Key) -> u32 {
+    u32::from_be_bytes([key[0], key[1], key[2], key[3]])
+}
+
+fn u64_at(value: &Value, at: usize) -> u64 {
+    u64::from_be_bytes(std::array::from_fn(|i| value[at + i]))
+}
+
+/// What was read of the records.
+#[derive(Debug, Default)]
+struct Records {
+    revoked: BTreeMap<Key, Value>,
+    /// Those that the tables say are good.
+    good: BTreeSet<Key>,
+    /// Those that only a page by itself says were good once.
+    seen: BTreeSet<Key>,
+}
+
+impl Records {
+    /// Takes an entry; `by_table`: what is true now, not what a page said once.
+    fn take(&mut self, key: Key, value: Value, by_table: bool) {
+        if value == [0; VALUE] || Serial::from_magnitude(&key[4..]).is_none() {
+            return;
+        }
+        // A good record has neither reason nor time: one with a spoilt tag counts as revoked.
+        if value[..10] == [0; 10] {
+            if by_table {
+                self.good.insert(key);
+            } else {
+                self.seen.insert(key);
+            }
+            return;
+        }
+        if !by_table && !is_final(&value) && self.good.contains(&key) {
+            return;
+        }
+        let kept = self.revoked.entry(key).or_insert(value);
+        let rank = |value: &Value| (is_final(value), u64_at(value, 18));
+        if rank(&value) > rank(kept) {
+            *kept = value;
+        }
+    }
+
+    fn count(&self) -> u64 {
+        let good = self.good.union(&self.seen).filter(|key| !self.revoked.contains_key(*key));
+        (self.revoked.len() + good.count()) as u64
+    }
+
+    /// The changes that make the new book, in order of serial, and how many revocations are nobody's.
+    fn sort_by_issuer<'a>(&self, whose: &'a BTreeMap<u32, IssuerId>) -> (Vec<(&'a IssuerId, Vec<Change>)>, usize) {
+        let mut sorted = BTreeMap::<&[u8; 32], (&IssuerId, BTreeMap<&[u8], Change>)>::new();
+        let mut unassigned = 0;
+        for (key, value) in &self.revoked {
+            let Some(issuer) = whose.get(&number_of(key)) else {
+                unassigned += 1;
+                continue;
+            };
+            let Some((serial, record)) = decode(key, &revocation(value)) else { continue };
+            let (_, changes) = sorted.entry(issuer.fingerprint()).or_insert_with(|| (issuer, BTreeMap::new()));
+            changes.insert(&key[4..], Change { serial, record: Some(record) });
+        }
+        (sorted.into_values().map(|(issuer, changes)| (issuer, changes.into_values().collect())).collect(), unassigned)
+    }
+}
+
+fn is_final(value: &Value) -> bool {
+    value[1] != Reason::CertificateHold.code()
+}
+
+/// The value of a revocation, with a spoilt tag or time replaced by what is surely revoked.
+fn revocation(value: &Value) -> Value {
+    let mut value = *value;
+    value[0] = value[0].max(1);
+    for at in [2, 10] {
+        if u64_at(&value, at) > LAST_TIME {
+            value[at..at + 8].fill(0);
+        }
+    }
+    value
+}
+
+/// The records, how many there were at least, and what the tables tell of whose they are.
+fn read(path: &Path) -> (Records, Option<u64>, Evidence) {
+    let (mut records, mut evidence, mut at_least) = (Records::default(), Evidence::default(), None);
+    let most = fs::metadata(path).map_or(0, |metadata| metadata.len()) / (KEY + VALUE) as u64;
+    let mut is_whole = true;
     for backwards in [false, true] {
         // Each look opens the file anew: after a panic nothing of redb's is used again.
-        let _ = guarded(|| {
-            let database = open(path)?;
-            let read = database.begin_read()?;
-            read_issuers(&read, backwards, &mut issuers)
-        });
-        let _ = guarded(|| {
-            let database = open(path)?;
-            let read = database.begin_read()?;
-            read_revocations(&read, backwards, &mut revocations)
-        });
+        let _ = look(path, |read| evidence.read_issuers(read, backwards));
+        let _ = look(path, |read| evidence.read_tenants(read, backwards));
+        is_whole &= look(path, |read| read_records(read, backwards, most, &mut records)).is_some();
     }
-    (issuers, revocations)
+    for count in [count_by_table, count_by_seals] {
+        let counted = look(path, count).filter(|counted| *counted <= most);
+        at_least = at_least.max(counted);
+    }
+    if !is_whole || at_least.is_some_and(|at_least| records.count() < at_least) {
+        pages::records(path, |key, value| records.take(key, value, false));
+    }
+    (records, at_least, evidence)
+}
+
+/// What `step` gives; `None` on an error. One that is met only when the file is closed again counts for nothing.
+fn look<T>(path: &Path, step: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Option<T> {
+    let mut found = None;
+    let _ = guarded(|| {
+        let database = open(path)?;
+        found = Some(step(&database.begin_read()?)?);
+        Ok(())
+    });
+    found
 }
 
 fn open(path: &Path) -> Result<Database, redb::Error> {
     Ok(database().create_with_backend(Overlay::new(File::open(path)?)?)?)
 }
 
-fn read_issuers(
-    read: &ReadTransaction,
-    backwards: bool,
-    issuers: &mut BTreeMap<u32, IssuerId>,
-) -> Result<(), redb::Error> {
-    let table = read.open_table(TENANTS)?;
-    let mut entries = table.iter()?;
-    while let Some(entry) = if backwards { entries.next_back() } else { entries.next() } {
-        let (number, whose) = entry?;
-        let (issuer, tenant) = whose.value();
-        issuers.insert(number.value(), IssuerId::new(tenant, *issuer));
-    }
-    Ok(())
+fn count_by_table(read: &ReadTransaction) -> Result<u64, redb::Error> {
+    Ok(read.open_table(RECORDS)?.len()?)
 }
 
-fn read_revocations(read: &ReadTransaction, backwards: bool, revocations: &mut Revocations) -> Result<(), redb::Error> {
+/// Of what is under the seals, all that is no record is left out.
+fn count_by_seals(read: &ReadTransaction) -> Result<u64, redb::Error> {
+    let mut sealed = 0u64;
+    for entry in read.open_table(SEALS)?.iter()? {
+        sealed = sealed.saturating_add(Seal::from_bytes(entry?.1.value()).entries());
+    }
+    let others = read.open_table(CRL_MARKS)?.len()? + read.open_table(VERIFIED)?.len()?;
+    Ok(sealed.saturating_sub(others))
+}
+
+/// An error also where the entries are not in order, or more than fit into the file, which would be `most`.
+fn read_records(read: &ReadTransaction, backwards: bool, most: u64, records: &mut Records) -> Result<(), redb::Error> {
     let table = read.open_table(RECORDS)?;
     let mut entries = table.iter()?;
+    let (mut before, mut in_order, mut count) = (None, true, 0);
     while let Some(entry) = if backwards { entries.next_back() } else { entries.next() } {
-        let (key, value): (redb::AccessGuard<'_, &[u8; KEY]>, redb::AccessGuard<'_, &[u8; VALUE]>) = entry?;
+        let (key, value): (redb::AccessGuard<'_, &Key>, redb::AccessGuard<'_, &Value>) = entry?;
         let key = *key.value();
-        if let Some((serial, record)) = decode(&key, value.value())
-            && record.status != Status::Good
-        {
-            let number = u32::from_be_bytes([key[0], key[1], key[2], key[3]]);
-            revocations.entry(number).or_default().insert(key, Change { serial, record: Some(record) });
+        in_order &= before.is_none_or(|before| if backwards { key < before } else { key > before });
+        before = Some(key);
+        records.take(key, *value.value(), true);
+        count += 1;
+        if count > most {
+            return Err(damaged("it has more records than it has room"));
         }
     }
-    Ok(())
+    if in_order { Ok(()) } else { Err(damaged("its records are not in order")) }
+}
+
+/// `path` with `end` behind its name.
+fn behind(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// `path`, or with a number behind it: what was put aside before is not lost.
 fn unused(path: &Path) -> PathBuf {
-    let numbered = (1u32..).map(|number| path.with_extension(format!("damaged.{number}")));
-    std::iter::once(path.to_owned()).chain(numbered).find(|path| !path.exists()).unwrap_or_else(|| path.to_owned())
+    let numbered = (1u32..).map(|number| behind(path, &format!(".{number}")));
+    let is_free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+    std::iter::once(path.to_owned()).chain(numbered).find(is_free).unwrap_or_else(|| path.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

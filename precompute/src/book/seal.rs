@@ -42,6 +42,11 @@ impl Seal {
         self.sum = self.sum.wrapping_sub(hash(kind, key, value));
     }
 
+    /// How many entries are under it.
+    pub(super) fn entries(self) -> u64 {
+        self.entries
+    }
+
     pub(super) fn to_bytes(self) -> [u8; SEAL] {
         let mut bytes = [0; SEAL];
         bytes[..8].copy_from_slice(&self.entries.to_be_bytes());

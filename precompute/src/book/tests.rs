@@ -259,14 +259,14 @@ fn a_book_cut_short_or_full_of_noise_is_told_with_its_name_and_never_panics() {
 #[test]
 fn every_revocation_that_can_still_be_read_is_saved_from_a_damaged_book() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(salvage(dir.path()).unwrap(), None, "there is none");
+    assert_eq!(salvage(dir.path(), &[]).unwrap(), None, "there is none");
     let mut book = Book::open(dir.path()).unwrap();
     let changes: Vec<_> =
         (1..=200).map(|number| change(number, Some(if number % 2 == 0 { REVOKED } else { GOOD }))).collect();
     book.put(&id("a"), &changes, Some(marks()), Some(5));
     book.put(&id("b"), &changes[..3], None, None);
     drop(book);
-    assert_eq!(salvage(dir.path()).unwrap(), None, "it is in order");
+    assert_eq!(salvage(dir.path(), &[]).unwrap(), None, "it is in order");
     let path = dir.path().join(BOOK);
     let mut bytes = fs::read(&path).unwrap();
     // Where the 100th record's status stands: good becomes revoked.
@@ -277,7 +277,7 @@ fn every_revocation_that_can_still_be_read_is_saved_from_a_damaged_book() {
     let refused = Book::open(dir.path()).unwrap().all(&id("a")).unwrap_err();
     assert!(refused.is_damage() && refused.to_string().contains("«a» do not match their seal"), "{refused}");
 
-    let salvaged = salvage(dir.path()).unwrap().unwrap();
+    let salvaged = salvage(dir.path(), &[]).unwrap().unwrap();
     assert_eq!((salvaged.revocations, salvaged.unassigned), (102, 0), "the one of doubt as well");
     assert!(salvaged.aside.ends_with("book.redb.damaged") && salvaged.aside.exists());
     let mut book = Book::open(dir.path()).unwrap();
@@ -287,7 +287,7 @@ fn every_revocation_that_can_still_be_read_is_saved_from_a_damaged_book() {
     assert_eq!(book.all(&id("b")).unwrap().1, [(serial(2), REVOKED)]);
     drop(book);
     fs::write(&path, &bytes).unwrap();
-    assert_ne!(salvage(dir.path()).unwrap().unwrap().aside, salvaged.aside, "what was put aside before stays");
+    assert_ne!(salvage(dir.path(), &[]).unwrap().unwrap().aside, salvaged.aside, "what was put aside before stays");
 }
 
 #[test]
