@@ -22,7 +22,7 @@ use super::{
     Batch, Book, IssuerId,
     codec::decode,
     database, describe,
-    layout::{CRL_MARKS, ISSUERS, KEY, RECORDS, SEALS, TENANTS, VALUE, VERIFIED, damaged},
+    layout::{CRL_MARKS, KEY, RECORDS, SEALS, VALUE, VERIFIED, damaged},
     overlay::Overlay,
     seal::Seal,
 };
