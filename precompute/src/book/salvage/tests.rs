@@ -172,10 +172,10 @@ fn the_number_of_an_issuer_is_believed_where_two_places_say_so() {
         tenants: vec![(0, a.clone()), (1, b.clone())],
     };
     assert_eq!(evidence.assign(&[]), [(1, b.clone())].into(), "a's number is spoilt");
-    assert_eq!(evidence.assign(&[a.clone()]), [(0, a.clone()), (1, b.clone())].into());
+    assert_eq!(evidence.assign(std::slice::from_ref(&a)), [(0, a.clone()), (1, b.clone())].into());
     evidence.tenants.clear();
     assert_eq!(evidence.assign(&[a.clone(), b.clone()]), [].into(), "two claim it");
-    assert_eq!(evidence.assign(&[a.clone()]), [(1, a)].into());
+    assert_eq!(evidence.assign(std::slice::from_ref(&a)), [(1, a.clone())].into());
 }
 
 /// Whom a source released from hold, or took off its list, stays in older copies of a page.
