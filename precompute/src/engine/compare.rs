@@ -7,7 +7,10 @@
 //! A source is taken as a whole or not at all. While one is refused, the others still count as far as they
 //! make a status stricter: a revocation must not wait for somebody to mend another file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cmp::Reverse,
+    path::{Path, PathBuf},
+};
 
 use super::revocations::Revocations;
 use crate::{
@@ -88,10 +91,13 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     if let Some(path) = &question.sources.index
         && let Err(fault) = comparison.note_index(question, path, &mut census, &mut crl)
     {
-        faults.push(fault);
-        // Nothing counts of a file that is refused.
+        // Nothing counts of a file that is refused but what can be read of revocations.
         let Comparison { shrunk, keeps_holds, .. } = comparison;
         comparison = Comparison { shrunk, keeps_holds, ..Default::default() };
+        if !fault.unsteady {
+            comparison.changes = revoked_in_refused(question, path);
+        }
+        faults.push(fault);
         census = question.records.census();
         crl.take_none();
     }
@@ -115,6 +121,10 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         // An index that is in order says who exists, unless the CRL beside it was never seen.
         let may_add = question.sources.crl.is_none() || question.crl_marks.complete.is_some();
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
+        // A refused index and a CRL may both revoke.
+        let strictness = |change: &Change| change.record.map_or(0, |record| strictness(record.status));
+        comparison.changes.sort_by_key(|change| (change.serial, Reverse(strictness(change))));
+        comparison.changes.dedup_by_key(|change| change.serial);
     }
     comparison.changes.sort_unstable_by_key(|change| change.serial);
     comparison.passed_over += crl.passed_over;
@@ -129,6 +139,20 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     }
     let Revocations { older, marks: crl_marks, ends: crl_ends, .. } = crl;
     Comparison { faults, older, crl_marks, crl_ends, ..comparison }
+}
+
+/// What the readable lines of an index revoke that is refused as a whole: a revocation waits for nobody who has to mend
+/// another line. Nothing of one that names nobody who is known, and is rather another CA's, or changes while it is read.
+fn revoked_in_refused(question: &Question<'_>, path: &Path) -> Vec<Change> {
+    let Ok(mut index) = Index::open(path) else { return Vec::new() };
+    let (mut revoked, mut names_anybody) = (Vec::new(), false);
+    for Listed { serial, record } in index.readable() {
+        names_anybody |= question.records.get(&serial).is_some();
+        if record.status != Status::Good {
+            revoked.push(Change { serial, record: Some(record) });
+        }
+    }
+    if names_anybody && index.is_steady() { revoked } else { Vec::new() }
 }
 
 impl Question<'_> {

@@ -166,12 +166,12 @@ fn a_good_certificate_that_is_no_longer_listed_is_unlisted() {
 }
 
 #[test]
-fn an_index_with_anything_wrong_changes_nothing() {
+fn an_index_with_anything_wrong_adds_and_releases_nobody() {
     let mut world = World::with_index();
     world.index(&list(1..5));
     world.pass().unwrap();
     for (text, problem) in [
-        (list(1..5) + &revoked(5, ",keyCompromise") + "garbage\n", "listed.txt:6: "),
+        (list(1..5) + &good(5) + "garbage\n", "listed.txt:6: "),
         (list(1..5) + "V\t350101", "listed.txt:5: "),
         (list(1..5) + &good(3), "listed.txt:5: lists serial 03 a second time"),
         (list(1..8) + &good(7), "listed.txt:8: lists serial 07 a second time"),
@@ -181,6 +181,39 @@ fn an_index_with_anything_wrong_changes_nothing() {
     }
     fs::remove_file(world.ca.path("listed.txt")).unwrap();
     world.refuses("listed.txt: ");
+}
+
+/// One bad line about somebody else kept a revocation from being told until a person had mended it.
+#[test]
+fn what_the_readable_lines_of_a_broken_index_revoke_is_told_at_once() {
+    for (bad, what) in [
+        ("garbage\n".to_owned(), "no line of openssl ca"),
+        (good(3), "a serial listed twice"),
+        (good(9).replace("\t0009\t", "\tzz\t"), "no serial number"),
+        (good(9).replacen('V', "r", 1), "no type"),
+        (good(9).replace("350101000000Z", "garbage"), "no expiry"),
+        ("V\t350101".to_owned(), "half a line"),
+    ] {
+        let mut world = World::with_index();
+        world.index(&(list(1..5) + &revoked(6, ",certificateHold")));
+        world.pass().unwrap();
+        let lines = revoked(1, ",keyCompromise") + &revoked(2, ",certificateHold") + &list(3..5) + &good(6) + &good(8);
+        for text in [format!("{lines}{bad}"), format!("{}{bad}", revoked(7, ",keyCompromise") + &lines)] {
+            world.index(&text);
+            world.pass().expect_err(what);
+        }
+        assert_eq!([1, 2, 7].map(|serial| world.status(serial)), [Some(FINAL), Some(HOLD), Some(FINAL)], "{what}");
+        assert_eq!([3, 6, 8].map(|serial| world.status(serial)), [Some(Status::Good), Some(HOLD), None], "{what}");
+        let world = world.restart();
+        assert_eq!(world.status(1), Some(FINAL), "{what}");
+    }
+    // Of one that names nobody who is known nothing counts.
+    let mut world = World::with_index();
+    world.index(&list(1..5));
+    world.pass().unwrap();
+    world.index(&(revoked(100, ",keyCompromise") + "garbage\n"));
+    world.pass().unwrap_err();
+    assert_eq!(world.status(100), None);
 }
 
 #[test]

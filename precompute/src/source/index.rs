@@ -2,7 +2,8 @@
 //!
 //! Purpose: one [`Listed`] for each certificate that the CA has issued. Invariant: a line is taken only if it is whole,
 //! and says which certificate it speaks of and whether that is valid. The first one that does not ends the reading, so
-//! that a database with a bad line never counts as a shorter database. What is odd besides (a date that cannot be held, a
+//! that a database with a bad line never counts as a shorter database; only who wants no more than what its other lines
+//! revoke reads on ([`Index::readable`]). What is odd besides (a date that cannot be held, a
 //! reason that nobody knows) takes nothing else down: it is read as the stricter of what it may mean, never as *good*
 //! where anything speaks of a revocation, and is counted ([`Index::oddities`]). A serial number that is 0, negative or
 //! over 20 octets is passed over and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
@@ -24,6 +25,7 @@
 //! A tab inside a field has a backslash before it. Nothing else is escaped, a backslash neither.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, BufRead, BufReader, Read as _},
     iter::FusedIterator,
@@ -62,6 +64,8 @@ pub struct Index<R = BufReader<File>> {
     /// Lines read so far: the number of the one in `line`.
     number: u64,
     ended: bool,
+    /// Whether the last line has no end.
+    is_cut: bool,
     passed_over: u64,
     oddities: Oddities,
     /// Length and time of the last change when the file was opened.
@@ -107,6 +111,7 @@ impl<R: BufRead> Index<R> {
             line: Vec::with_capacity(1024),
             number: 0,
             ended: false,
+            is_cut: false,
             passed_over: 0,
             oddities: Oddities::default(),
             opened: None,
@@ -125,6 +130,7 @@ impl<R: BufRead> Index<R> {
         }
         self.number += 1;
         if self.line.pop_if(|last| *last == b'\n').is_none() {
+            self.is_cut = true;
             return Err(self.refused(if self.line.len() > limit {
                 format!("is longer than the {limit} octets allowed")
             } else {
@@ -157,6 +163,21 @@ impl<R: BufRead> Index<R> {
             }
         }
         Ok(None)
+    }
+
+    /// The lines that can be read, without those that cannot: of a database that is refused.
+    pub fn readable(&mut self) -> impl Iterator<Item = Listed> + '_ {
+        std::iter::from_fn(move || {
+            loop {
+                let before = self.number;
+                match self.read_listed() {
+                    Ok(listed) => return listed,
+                    // The file itself cannot be read on, or it ends here.
+                    Err(_) if self.number == before || self.is_cut => return None,
+                    Err(_) => {}
+                }
+            }
+        })
     }
 
     /// `problem` with the line read last.
@@ -207,11 +228,40 @@ fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
     }
     // Nothing here uses the file, whatever its name is encoded in; zeros are those of a damaged disk.
     if file.contains(&0) {
-        return Err(format!("has `{}` as the file name: expected text, mostly `unknown`", Excerpt(file)));
+        return Err(format!("has `{}` as the file name: expected text, mostly `unknown`", Field(file)));
     }
-    let not_after = end_of_validity(expiry, odd)?;
+    // Whoever ended lines with a carriage return alone would have a record hidden in a subject.
+    if rest.contains(&b'\r') && rest.split(|octet| *octet == b'\r').skip(1).any(begins_a_record) {
+        return Err("has another record behind a carriage return: expected a newline after each".to_owned());
+    }
+    let not_after = match end_of_validity(expiry, odd) {
+        // Who is revoked is revoked, whenever it would have ended.
+        Err(problem) if kind == b"R" => {
+            odd.get_or_insert(problem);
+            None
+        }
+        read => read?,
+    };
     let record = Record { status: status(kind, revocation, odd)?, not_after };
     Ok(serial_number(serial, odd)?.map(|serial| Listed { serial, record }))
+}
+
+fn begins_a_record(text: &[u8]) -> bool {
+    matches!(text, [b'V' | b'R' | b'E' | b'S', b'\t', ..])
+}
+
+/// A field as a message shows it. What is longer than any of them has to be is not shown: the file may be another, with a
+/// key in it.
+struct Field<'a>(&'a [u8]);
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN_MAX: usize = 24;
+        match self.0.len() {
+            ..=SHOWN_MAX => Excerpt(self.0).fmt(f),
+            length => write!(f, "a text of {length} bytes"),
+        }
+    }
 }
 
 fn too_few_fields(line: &[u8], found: usize) -> String {
@@ -229,17 +279,14 @@ fn end_of_validity(text: &[u8], odd: &mut Odd) -> Result<Option<UnixTime>, Strin
         Some(Instant::Held(time)) => return Ok(Some(time)),
         // Other forms of the two types, days that no month has.
         None if !looks_like_a_date(text) => {
-            return Err(format!(
-                "expires `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, from 1970 on",
-                Excerpt(text)
-            ));
+            return Err(format!("expires `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, from 1970 on", Field(text)));
         }
         Some(Instant::Before1970) | None => {}
     }
     odd.get_or_insert_with(|| {
         format!(
             "expires `{}`, which is before 1970 (two digits mean 1950 to 2049) or no date: taken as without an end",
-            Excerpt(text)
+            Field(text)
         )
     });
     Ok(None)
@@ -282,9 +329,9 @@ fn serial_number(text: &[u8], odd: &mut Odd) -> Result<Option<Serial>, String> {
     let bare = trimmed.strip_prefix(b"0x").or_else(|| trimmed.strip_prefix(b"0X")).unwrap_or(trimmed);
     let bare: Vec<u8> = bare.split(|octet| *octet == b':').collect::<Vec<_>>().concat();
     if !digits(&bare) {
-        return Err(format!("has the serial number `{}`: expected hexadecimal digits", Excerpt(text)));
+        return Err(format!("has the serial number `{}`: expected hexadecimal digits", Field(text)));
     }
-    odd.get_or_insert_with(|| format!("has the serial number `{}`: taken as its hexadecimal digits", Excerpt(text)));
+    odd.get_or_insert_with(|| format!("has the serial number `{}`: taken as its hexadecimal digits", Field(text)));
     Ok(number(&bare))
 }
 
@@ -299,8 +346,8 @@ fn status(kind: &[u8], revocation: &[u8], odd: &mut Odd) -> Result<Status, Strin
                 format!(
                     "is of type {} and has the revocation `{}`: taken as on hold; write type R to revoke it, or an empty \
                      third field and type V if it is valid",
-                    Excerpt(kind),
-                    Excerpt(revocation)
+                    Field(kind),
+                    Field(revocation)
                 )
             });
             let time = match revoked(revocation, odd) {
@@ -309,7 +356,7 @@ fn status(kind: &[u8], revocation: &[u8], odd: &mut Odd) -> Result<Status, Strin
             };
             Ok(Status::Revoked { time, reason: Reason::CertificateHold })
         }
-        _ => Err(format!("is of type `{}`: expected V (valid), R (revoked) or E (expired)", Excerpt(kind))),
+        _ => Err(format!("is of type `{}`: expected V (valid), R (revoked) or E (expired)", Field(kind))),
     }
 }
 
@@ -325,7 +372,7 @@ fn revoked(revocation: &[u8], odd: &mut Odd) -> Status {
             format!(
                 "was revoked at `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ from 1970 to {REVOCATION_TIME_MAX}; taken \
                  as revoked at {time}",
-                Excerpt(text)
+                Field(text)
             )
         });
     }
@@ -358,7 +405,7 @@ fn reason_named(text: &[u8], argument: &[u8], odd: &mut Odd) -> Reason {
         format!(
             "is revoked with the reason `{}`: expected one of RFC 5280, 5.3.1, like keyCompromise, with its argument where \
              it needs one; taken as {} (a certificate that is off hold has type V and no revocation)",
-            Excerpt(text),
+            Field(text),
             reason.name()
         )
     });

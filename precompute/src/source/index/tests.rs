@@ -127,6 +127,10 @@ fn refuses_what_does_not_say_of_whom_it_speaks_or_what() {
         (b"V\t270131120000Z\t\t0A\0\tunknown\t/CN=x", r"has the serial number `0A\x00`"),
         (b"V\t270131120000Z\t\t0A\xff\tunknown\t/CN=x", "has the serial number"),
         (b"V\t270131120000Z\t\t0A\tunk\0own\t/CN=x", "as the file name"),
+        (
+            b"V\t270131120000Z\t\t0A\tunknown\t/CN=x\rR\t270131120000Z\t250102030405Z\t0B\tunknown\t/CN=y",
+            "carriage return",
+        ),
     ] {
         let error = read_line(line).expect_err(&Excerpt(line).to_string());
         assert_eq!(error.line, Some(1));
@@ -156,6 +160,8 @@ fn what_is_odd_about_one_line_takes_no_other_down_and_makes_nobody_good() {
         (b"V\t2701311200Z\t\t0A\tunknown\t/CN=x", Status::Good, "without an end"),
         (b"V\t270131120000+0100\t\t0A\tunknown\t/CN=x", Status::Good, "without an end"),
         (b"R\t550131120000Z\t250102030405Z\t0A\tunknown\t/CN=x", revoked(at, Reason::Unspecified), "expires"),
+        (b"R\tgarbage\t250102030405Z\t0A\tunknown\t/CN=x", revoked(at, Reason::Unspecified), "expires `garbage`"),
+        (b"R\t\t250102030405Z\t0A\tunknown\t/CN=x", revoked(at, Reason::Unspecified), "expires ``"),
         (b"V\t270131120000Z\t\t0A\tunknown\t/CN=x\ty", Status::Good, "more than six fields"),
         (b"V\t270131120000Z\t250102030405Z\t0A\tunknown\t/CN=x", revoked(at, HELD), "taken as on hold"),
         (b"E\t270131120000Z\t250102030405Z,keyCompromise\t0A\tunknown\t/CN=x", revoked(at, HELD), "taken as on hold"),
@@ -193,6 +199,26 @@ fn what_is_odd_about_one_line_takes_no_other_down_and_makes_nobody_good() {
         );
         let odd = odd.unwrap_or_else(|| panic!("{}", Excerpt(line)));
         assert!(odd.starts_with("line 1 ") && odd.contains(told) && odd.len() < 400, "{odd}");
+    }
+}
+
+/// Eighty characters of a field were shown, which is a whole key of P-256 in base64.
+#[test]
+fn no_field_that_may_be_of_another_file_is_shown() {
+    let key = "IiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIiIi";
+    for line in [
+        format!("{key}\t270131120000Z\t\t0A\tunknown\t/CN=x"),
+        format!("V\t{key}\t\t0A\tunknown\t/CN=x"),
+        format!("R\t{key}\t250102030405Z\t0A\tunknown\t/CN=x"),
+        format!("R\t270131120000Z\t{key}\t0A\tunknown\t/CN=x"),
+        format!("R\t270131120000Z\t250102030405Z,{key}\t0A\tunknown\t/CN=x"),
+        format!("V\t270131120000Z\t{key}\t0A\tunknown\t/CN=x"),
+        format!("V\t270131120000Z\t\t{key}\tunknown\t/CN=x"),
+        format!("V\t270131120000Z\t\t0A\t{key}\0\t/CN=x"),
+    ] {
+        let (listed, odd) = read_odd(line.as_bytes());
+        let told = listed.err().map(|error| error.to_string()).or(odd).unwrap_or_default();
+        assert!(!told.is_empty() && !told.contains("IiIiIi"), "{line}: {told}");
     }
 }
 
