@@ -14,6 +14,7 @@ use cryptoki::{
 };
 use ostia_tests::{KeyKind, SoftHsm, openssl, programs, run, softhsm};
 use precompute::{
+    ending::Ending,
     pki::{Certificate, certificates, verify_signed},
     sign::{Algorithm, Fault, FaultClass, Holder, Pkcs11Token, Session, pkcs11::Uri},
 };
@@ -28,6 +29,8 @@ const VARIABLE: &str = "OSTIA_HOLDER_TEST";
 /// Runs `body` in a process of its own. `prepare` is done before, outside.
 pub(crate) fn alone_with(prepare: impl FnOnce(&SoftHsm), body: impl FnOnce(&Bench)) {
     if let Some(dir) = env::var_os(VARIABLE) {
+        // As in every program: the process is not gone before its libraries are finalised.
+        let _ending = Ending::watch().unwrap();
         return body(&Bench { dir: dir.into() });
     }
     // `holder::login::a_test::{{closure}}`, of which libtest knows `login::a_test`.

@@ -205,7 +205,7 @@ fn a_broken_index_line_at_start_is_named() {
     let (ca, site) = ca_and_site();
     ca.issue();
     let index = fs::read_to_string(ca.index()).unwrap();
-    ca.replace_index(&format!("{index}R\tsoon\t\t10\tunknown\t/CN=x\n"));
+    ca.replace_index(&format!("{index}V\tsoon\t\t10\tunknown\t/CN=x\n"));
     let said = site.refuses_to_start();
     let place = format!("{}:{}:", ca.index().display(), index.lines().count() + 1);
     assert!(said.contains(&place), "no {place} in {said}");

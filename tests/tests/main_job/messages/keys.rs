@@ -151,8 +151,8 @@ pub(super) const ROWS: &[Row] = &[
         ]
     ),
     key_row!(
-        "a key with a letter lost",
-        "sed '2s/.//' $KEY > other.key",
+        "a key with letters lost",
+        "sed '2s/...//' $KEY > other.key",
         &["other.key: is damaged PEM: `-----BEGIN PRIVATE KEY-----` in line 1 is followed by what is no whole base64"]
     ),
     key_row!(
