@@ -116,6 +116,8 @@ impl Forgotten {
             serials.extend(forgotten.into_iter().map(|change| change.serial));
         }
         let example = *serials.first()?;
+        // Numbers in the book are given as issuers come.
+        tenants.sort();
         Some(Self { tenants, count: serials.len(), example })
     }
 
