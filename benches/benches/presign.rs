@@ -32,7 +32,7 @@ use precompute::{
 const MESSAGE: [u8; 200] = [7; 200];
 
 fn serial(place: u64) -> Serial {
-    // splitmix64: 16 octets that look random.
+    // splitmix64: 16 bytes that look random.
     let mix = |number: u64| {
         let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -104,7 +104,7 @@ fn pass(desk: &Desk, subject: &Arc<Subject>, count: u64) -> Duration {
     began.elapsed()
 }
 
-/// Stores an answer for each record, with octets for a signature that nobody looks at, and reads them back.
+/// Stores an answer for each record, with bytes for a signature that nobody looks at, and reads them back.
 fn read_back(subject: &Arc<Subject>, count: u64) {
     let dir = tempfile::tempdir().unwrap();
     let now = UnixTime::now();

@@ -1,4 +1,4 @@
-//! What each stage between the octets of a request and those of a response costs.
+//! What each stage between the bytes of a request and those of a response costs.
 //!
 //! `cargo bench -p ostia-benches --bench stages`; a word after `--` chooses.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -125,7 +125,7 @@ impl World {
     }
 }
 
-/// The content octets of a DER INTEGER.
+/// The content bytes of a DER INTEGER.
 fn der_content(serial: &Serial) -> Vec<u8> {
     let magnitude = serial.magnitude();
     let sign = if magnitude[0] & 0x80 != 0 { &[0][..] } else { &[] };
@@ -203,7 +203,7 @@ fn keeping(c: &mut Criterion) {
         for place in 0..count {
             assert!(answers.insert(&key(&serial(place)), &entry, &[7; 64]));
         }
-        eprintln!("1e{exponent} answers: {} octets each", answers.octets() / count);
+        eprintln!("1e{exponent} answers: {} bytes each", answers.octets() / count);
         let drawn = drawn_from(count);
         let (mut at, mut packed) = (0, Vec::new());
         let mut look = || {

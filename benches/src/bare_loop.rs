@@ -1,4 +1,4 @@
-//! The floor: a monoio loop with the responder's ring that writes the same octets to everybody.
+//! The floor: a monoio loop with the responder's ring that writes the same bytes to everybody.
 //!
 //! It looks for the ends of header sections and for nothing else, so that what the responder takes
 //! beyond it is what OCSP costs. With a key it makes a signature for each request before it writes, and what the

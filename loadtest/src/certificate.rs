@@ -19,7 +19,7 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExtendedKeyUsage {
     pub(crate) critical: bool,
-    /// Content octets of each KeyPurposeId.
+    /// Content bytes of each KeyPurposeId.
     pub(crate) purposes: Vec<Vec<u8>>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct ExtendedKeyUsage {
 #[derive(Debug, Clone)]
 pub(crate) struct Certificate {
     pub(crate) der: Vec<u8>,
-    /// Content octets of serialNumber.
+    /// Content bytes of serialNumber.
     pub(crate) serial: Vec<u8>,
     /// The issuer Name's whole encoding.
     pub(crate) issuer: Vec<u8>,
@@ -39,7 +39,7 @@ pub(crate) struct Certificate {
     pub(crate) extended_key_usage: Option<ExtendedKeyUsage>,
     /// cA of basicConstraints; `None` where the extension is absent.
     pub(crate) is_ca: Option<bool>,
-    /// First octet of keyUsage (digitalSignature is its top bit); `None` where the extension is absent.
+    /// First byte of keyUsage (digitalSignature is its top bit); `None` where the extension is absent.
     pub(crate) key_usage: Option<u8>,
     pub(crate) subject_key_identifier: Option<Vec<u8>>,
     tbs: std::ops::Range<usize>,
@@ -200,7 +200,7 @@ pub(crate) fn from_file(flag: &str, path: &Path) -> Result<Vec<Certificate>, Pro
     file.take(CERT_FILE_OCTETS_MAX + 1).read_to_end(&mut bytes).map_err(|e| Problem::file(flag, path, &e))?;
     if bytes.len() as u64 > CERT_FILE_OCTETS_MAX {
         return Err(Problem::new(format!(
-            "{flag} {}: over {CERT_FILE_OCTETS_MAX} octets, which is no certificate; name a PEM or DER file",
+            "{flag} {}: over {CERT_FILE_OCTETS_MAX} bytes, which is no certificate; name a PEM or DER file",
             path.display()
         )));
     }

@@ -111,7 +111,7 @@ pub(crate) struct OcspArgs {
     /// How certificates are drawn: `uniform`, or `zipf:S`, where the k-th in the list comes in proportion to k^-S
     #[arg(long, default_value = "uniform", value_parser = draw)]
     pub(crate) draw: Draw,
-    /// Send a nonce of N octets (RFC 9654: 16 to 32) and require it back
+    /// Send a nonce of N bytes (RFC 9654: 16 to 32) and require it back
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) nonce: usize,
     /// With --nonce: accept answers that leave it out

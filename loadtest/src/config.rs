@@ -48,7 +48,7 @@ pub(crate) struct TsaPlan {
     pub(crate) targets: Targets,
     pub(crate) anchors: Arc<Vec<Certificate>>,
     pub(crate) hash: Hash,
-    /// Content octets of the policy's OID.
+    /// Content bytes of the policy's OID.
     pub(crate) policy: Option<Vec<u8>>,
     pub(crate) cert_req: bool,
     pub(crate) skew_s: i64,
@@ -84,7 +84,7 @@ impl OcspPlan {
         }
         if args.nonce > NONCE_OCTETS_MAX {
             return Err(Problem::new(format!(
-                "--nonce {}: RFC 9654 allows up to {NONCE_OCTETS_MAX} octets",
+                "--nonce {}: RFC 9654 allows up to {NONCE_OCTETS_MAX} bytes",
                 args.nonce
             )));
         }

@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
         small(self.content(tag::INTEGER, what)?, what)
     }
 
-    /// A minimal INTEGER's content octets, of any size and sign.
+    /// A minimal INTEGER's content bytes, of any size and sign.
     pub(crate) fn integer(&mut self, what: &'static str) -> Read<&'a [u8]> {
         let content = self.content(tag::INTEGER, what)?;
         match *content {
@@ -140,7 +140,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A BIT STRING of whole octets: keys and signatures.
+    /// A BIT STRING of whole bytes: keys and signatures.
     pub(crate) fn bit_string(&mut self, what: &'static str) -> Read<&'a [u8]> {
         match self.content(tag::BIT_STRING, what)? {
             [0, bits @ ..] => Ok(bits),
@@ -172,7 +172,7 @@ pub(crate) fn small(content: &[u8], what: &'static str) -> Read<u32> {
     }
 }
 
-/// Tag and length octets for a content of `length` octets, under 16 MiB (every caller encodes a request).
+/// Tag and length bytes for a content of `length` bytes, under 16 MiB (every caller encodes a request).
 pub(crate) fn header(tag: u8, length: usize) -> Vec<u8> {
     let [_, a, b, c] = (length as u32).to_be_bytes();
     match length {
@@ -195,7 +195,7 @@ pub(crate) fn wrap(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 /// AlgorithmIdentifier, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AlgorithmIdentifier<'a> {
-    /// The OID's content octets.
+    /// The OID's content bytes.
     pub(crate) oid: &'a [u8],
     /// The parameters' whole encoding, where present.
     pub(crate) parameters: Option<&'a [u8]>,
@@ -206,7 +206,7 @@ impl<'a> AlgorithmIdentifier<'a> {
         Self::from_content(reader.content(tag::SEQUENCE, what)?, what)
     }
 
-    /// From the content octets of the SEQUENCE (or of what implicitly tags it).
+    /// From the content bytes of the SEQUENCE (or of what implicitly tags it).
     pub(crate) fn from_content(content: &'a [u8], what: &'static str) -> Read<Self> {
         let mut inner = Reader::new(content);
         let oid = inner.content(tag::OID, what)?;

@@ -34,7 +34,7 @@ impl Hash {
         }
     }
 
-    /// Octets of a digest.
+    /// Bytes of a digest.
     pub(crate) fn length(self) -> usize {
         self.implementation().output_len()
     }

@@ -1,6 +1,6 @@
-//! Serial numbers as text and as DER content octets.
+//! Serial numbers as text and as DER content bytes.
 //!
-//! Invariant: octets that leave here are the minimal two's-complement content of a non-negative INTEGER. It does not
+//! Invariant: bytes that leave here are the minimal two's-complement content of a non-negative INTEGER. It does not
 //! know where the text came from.
 
 use crate::limits::SERIAL_OCTETS_MAX;
@@ -10,7 +10,7 @@ use crate::limits::SERIAL_OCTETS_MAX;
 pub(crate) struct NotASerial;
 
 /// From hex, as `openssl x509 -serial`, index files and certificate viewers write it: any case, an optional `0x`,
-/// colons between octets, an odd count of digits.
+/// colons between bytes, an odd count of digits.
 pub(crate) fn serial_from_hex(text: &str, out: &mut Vec<u8>) -> Result<(), NotASerial> {
     let text = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
     let start = out.len();
@@ -27,7 +27,7 @@ pub(crate) fn serial_from_hex(text: &str, out: &mut Vec<u8>) -> Result<(), NotAS
         };
         octet = octet << 4 | value as u8;
         if half {
-            // Leading zero octets are dropped while nothing has been written; the last octet always is.
+            // Leading zero bytes are dropped while nothing has been written; the last byte always is.
             if octet != 0 || out.len() > start {
                 out.push(octet);
             }
@@ -47,7 +47,7 @@ pub(crate) fn serial_from_hex(text: &str, out: &mut Vec<u8>) -> Result<(), NotAS
     Ok(())
 }
 
-/// To upper-case hex of whole octets, without the sign octet: as `openssl ca` names certificates.
+/// To upper-case hex of whole bytes, without the sign byte: as `openssl ca` names certificates.
 pub(crate) fn serial_to_hex(content: &[u8]) -> String {
     let magnitude = match content {
         [0, rest @ ..] if !rest.is_empty() => rest,

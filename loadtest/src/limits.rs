@@ -25,12 +25,12 @@ pub(crate) const PIPELINE_MAX: usize = 1_024;
 /// Requests a second of an open loop: above what one network stack carries, below where the arithmetic on nanoseconds
 /// loses its meaning (a request every 100 ns).
 pub(crate) const RATE_MAX: f64 = 10_000_000.0;
-/// Targets of one run; a target's number is kept in two octets beside each time-stamp's serial number.
+/// Targets of one run; a target's number is kept in two bytes beside each time-stamp's serial number.
 pub(crate) const TARGETS_MAX: usize = 256;
 
-/// Certificates asked about: 20 million entries cost about 45 octets each, under 1 GB.
+/// Certificates asked about: 20 million entries cost about 45 bytes each, under 1 GB.
 pub(crate) const POPULATION_MAX: usize = 20_000_000;
-/// Octets of a serialNumber's encoding. RFC 5280 section 4.1.2.2 allows 20; some CAs issued 21 with a leading zero, and
+/// Bytes of a serialNumber's encoding. RFC 5280 section 4.1.2.2 allows 20; some CAs issued 21 with a leading zero, and
 /// a hostile or ancient one may be longer. Past 64 no responder is expected to look.
 pub(crate) const SERIAL_OCTETS_MAX: usize = 64;
 /// Files read whole (certificates, PEM chains); index and serial files are read by the line.
@@ -80,9 +80,9 @@ pub(crate) const CHAIN_DEPTH_MAX: usize = 8;
 /// SingleResponses looked at in one response for the one asked about.
 pub(crate) const SINGLE_RESPONSES_MAX: usize = 64;
 
-/// Time-stamp serial numbers kept for the check for repeats: 22 octets each, 1.1 GB at the limit.
+/// Time-stamp serial numbers kept for the check for repeats: 22 bytes each, 1.1 GB at the limit.
 pub(crate) const TSA_SERIALS_MAX: usize = 50_000_000;
-/// Octets of a time-stamp's serialNumber: RFC 3161 section 2.4.2 has clients accept up to 160 bits.
+/// Bytes of a time-stamp's serialNumber: RFC 3161 section 2.4.2 has clients accept up to 160 bits.
 pub(crate) const TSA_SERIAL_OCTETS: usize = 20;
 /// Repeated serial numbers named in the report; all are counted.
 pub(crate) const REPEATS_NAMED: usize = 8;
@@ -96,8 +96,8 @@ const _: () = {
     assert!(READ_OCTETS >= RESPONSE_HEAD_OCTETS_MAX, "a legal head must fit one read");
     assert!(REMEMBERED_BODY_OCTETS_MAX <= RESPONSE_BODY_OCTETS_MAX);
     assert!(TARGETS_MAX <= 1 << 16);
-    assert!(POPULATION_MAX <= u32::MAX as usize, "entries are numbered in four octets");
-    assert!(POPULATION_MAX * SERIAL_OCTETS_MAX <= u32::MAX as usize, "so are the octets of their serials");
+    assert!(POPULATION_MAX <= u32::MAX as usize, "entries are numbered in four bytes");
+    assert!(POPULATION_MAX * SERIAL_OCTETS_MAX <= u32::MAX as usize, "so are the bytes of their serials");
     assert!(TIMEOUT_DEFAULT.as_nanos() <= TIMEOUT_MAX.as_nanos());
     assert!(CERTS_IN_RESPONSE_MAX >= CHAIN_DEPTH_MAX);
 };

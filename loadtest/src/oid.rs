@@ -1,4 +1,4 @@
-//! Object identifiers, as content octets.
+//! Object identifiers, as content bytes.
 //!
 //! Invariant: each constant is the DER content of the OID in its comment (a test decodes them all). It does not know
 //! where they occur.
@@ -79,7 +79,7 @@ pub(crate) const SIGNING_CERTIFICATE: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x
 /// 1.2.840.113549.1.9.16.2.47
 pub(crate) const SIGNING_CERTIFICATE_V2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x10, 0x02, 0x2f];
 
-/// Content octets of a dotted OID, as `--policy` takes it; `None` if it is not one.
+/// Content bytes of a dotted OID, as `--policy` takes it; `None` if it is not one.
 pub(crate) fn from_dotted(text: &str) -> Option<Vec<u8>> {
     let arcs: Vec<u128> = text.split('.').map(|a| a.parse().ok()).collect::<Option<_>>()?;
     let [first, second, rest @ ..] = arcs.as_slice() else { return None };

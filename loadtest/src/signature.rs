@@ -35,7 +35,7 @@ enum KeyType {
 #[derive(Debug, Clone)]
 pub(crate) struct PublicKey {
     key_type: KeyType,
-    /// The BIT STRING's octets: what a responder's KeyHash is the hash of.
+    /// The BIT STRING's bytes: what a responder's KeyHash is the hash of.
     pub(crate) bits: Vec<u8>,
 }
 

@@ -3,14 +3,14 @@
 //! Purpose: from a CertID to the signature that answers it, in one look, from any thread, at 10⁸ answers. All that
 //! answers of one signer share stands in its template ([`crate::ocsp::Template`]); an entry here is the key, the
 //! times, the record's state that it speaks of, and the signature without its DER ([`Packing`]). The response is
-//! written from these when it is served. A P-256 answer takes 112 octets, and 5 to 8 in the index.
+//! written from these when it is served. A P-256 answer takes 112 bytes, and 5 to 8 in the index.
 //!
 //! Invariant: a reader gets an entry whole, as one writer wrote it, under the very key it asked for (keys are compared
 //! in full), or nothing. Nothing may also be the reply to a reader that races with a writer: then the answer is signed
 //! once more. It does not know whether an entry is still right: whoever asks compares it with the record.
 //!
 //! Readers take no lock: an entry is a run of atomic words under a sequence number (a seqlock). Writers of one
-//! segment take turns. The number of octets is bounded; an entry that finds no room is refused.
+//! segment take turns. The number of bytes is bounded; an entry that finds no room is refused.
 
 mod packing;
 mod table;
@@ -115,7 +115,7 @@ impl Room {
 const SIGNATURE_WORDS_MAX: usize = 4627usize.div_ceil(8);
 
 impl Answers {
-    /// Takes up to `octets_max` octets of memory.
+    /// Takes up to `octets_max` bytes of memory.
     pub fn new(octets_max: u64) -> Self {
         Self {
             hasher: RandomState::new(),
@@ -125,7 +125,7 @@ impl Answers {
     }
 
     /// Keeps an answer in the place of any other with this key. False where there is no room, and for what does not
-    /// fit an entry: times after 2106, and signatures whose octets do not fill words.
+    /// fit an entry: times after 2106, and signatures whose bytes do not fill words.
     pub fn insert(&self, key: &Key, entry: &Entry, packed: &[u8]) -> bool {
         self.insert_if(key, packed, |_| Some(*entry)) == Inserted::Written
     }
@@ -139,7 +139,7 @@ impl Answers {
         table.insert(self.hasher.hash_one(key), &key.0, packed, &self.room, &hash_of, decide)
     }
 
-    /// Prepares for so many more answers with signatures of `packed_length` octets, so that coming one by one they are
+    /// Prepares for so many more answers with signatures of `packed_length` bytes, so that coming one by one they are
     /// not put in order again and again.
     pub fn reserve(&self, additional: usize, packed_length: usize) {
         let Some(table) = self.place(packed_length) else { return };
@@ -147,7 +147,7 @@ impl Answers {
         table.reserve(additional, &self.room, &|key| self.hasher.hash_one(Key(*key)));
     }
 
-    /// The answer kept; its signature, of `packed_length` octets when packed, is put into `packed`.
+    /// The answer kept; its signature, of `packed_length` bytes when packed, is put into `packed`.
     #[inline]
     pub fn get(&self, key: &Key, packed_length: usize, packed: &mut Vec<u8>) -> Option<Entry> {
         self.place(packed_length)?.get()?.get(self.hasher.hash_one(key), &key.0, packed)
@@ -168,7 +168,7 @@ impl Answers {
         self.len() == 0
     }
 
-    /// Octets of memory taken.
+    /// Bytes of memory taken.
     pub fn octets(&self) -> u64 {
         self.room.octets.load(Relaxed)
     }

@@ -397,7 +397,7 @@ fn load(
     let sealed = read.open_table(SEALS)?.get(number)?.map(|seal| Seal::from_bytes(seal.value()));
     if sealed != Some(seal) {
         let tenant = issuer.tenant();
-        return Err(damaged(&format!("the records of an issuer of «{tenant}» do not match their seal")));
+        return Err(damaged(&format!("the records of an issuer of `{tenant}` do not match their seal")));
     }
     Ok(Held { known: true, crl_marks, verified: verified.map(UnixTime), ..nothing })
 }

@@ -168,7 +168,7 @@ struct NotASerial(String);
 
 impl fmt::Display for NotASerial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "«{}» is no serial number: expected 1 to 40 hexadecimal digits that are not all zero", self.0)
+        write!(f, "`{}` is no serial number: expected 1 to 40 hexadecimal digits that are not all zero", self.0)
     }
 }
 

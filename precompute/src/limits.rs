@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-/// Octets of a certificate file: a chain of a few certificates, each of which can hold an
+/// Bytes of a certificate file: a chain of a few certificates, each of which can hold an
 /// ML-DSA key and signature (about 8 KiB), with wide room.
 pub const CERTIFICATE_FILE_OCTETS_MAX: u64 = 1 << 20;
 
-/// Octets of a key file: RSA-4096 as PKCS#8 PEM is 3.3 KiB.
+/// Bytes of a key file: RSA-4096 as PKCS#8 PEM is 3.3 KiB.
 pub const KEY_FILE_OCTETS_MAX: u64 = 64 << 10;
 
 /// Bits of an RSA key whose signatures count: below it is within reach of those who would forge one (NIST SP 800-131A),
@@ -15,17 +15,17 @@ pub const RSA_BITS: std::ops::RangeInclusive<u64> = 2048..=8192;
 /// Bits of its public exponent, as in aws-lc-rs: 65537 has 17, and a long one would make each verification slow.
 pub const RSA_EXPONENT_BITS_MAX: u64 = 33;
 
-/// Octets of the configuration file: 500 tenants of 2 KiB each, and as much again for comments, squared up.
+/// Bytes of the configuration file: 500 tenants of 2 KiB each, and as much again for comments, squared up.
 pub const CONFIG_FILE_OCTETS_MAX: u64 = 4 << 20;
 
-/// Octets of a CRL: 10 million entries of about 40 octets.
+/// Bytes of a CRL: 10 million entries of about 40 bytes.
 pub const CRL_FILE_OCTETS_MAX: u64 = 512 << 20;
 
-/// Octets of one line of `index.txt`: the subject is the only long field, and OpenSSL caps a
+/// Bytes of one line of `index.txt`: the subject is the only long field, and OpenSSL caps a
 /// name's encoding far below this.
 pub const INDEX_LINE_OCTETS_MAX: usize = 64 << 10;
 
-/// Octets of the book's page cache: it is written in large sorted batches and read once from end to end, so
+/// Bytes of the book's page cache: it is written in large sorted batches and read once from end to end, so
 /// that a cache helps little beyond the inner pages of the tree.
 pub const BOOK_CACHE_OCTETS: usize = 64 << 20;
 
@@ -49,7 +49,7 @@ pub const TOKEN_THREADS_DEFAULT: usize = 8;
 /// Tokens that may hold one signer's key: two at each of two places, and as many again while they are replaced.
 pub const SIGNER_TOKENS_MAX: usize = 8;
 
-/// Octets of a PIN: PKCS#11 tokens allow up to 255.
+/// Bytes of a PIN: PKCS#11 tokens allow up to 255.
 pub const PIN_FILE_OCTETS_MAX: usize = 255;
 
 /// How long a token counts as well after it has signed: its library is not initialised anew to find another token, since
@@ -254,11 +254,11 @@ pub const VERIFIED_ONE_OF: u64 = 256;
 pub const POOL_END_MAX: Duration = Duration::from_secs(3);
 // -- Answers
 
-/// Octets that the compact table of answers may take where the configuration does not say: 35 million answers by P-256,
+/// Bytes that the compact table of answers may take where the configuration does not say: 35 million answers by P-256,
 /// which are taken as answers come.
 pub const ANSWERS_OCTETS_DEFAULT: i64 = 4 << 30;
 
-/// Octets of answers kept whole where the configuration does not say; some 200,000 answers.
+/// Bytes of answers kept whole where the configuration does not say; some 200,000 answers.
 pub const CACHE_OCTETS_DEFAULT: i64 = 256 << 20;
 /// The least that makes sense: some 800 answers.
 pub const CACHE_OCTETS_MIN: i64 = 1 << 20;
@@ -271,7 +271,7 @@ pub const CACHE_OCTETS_MAX: i64 = 1 << 40;
 /// sign anyway. Of more, all records are looked at, which takes seconds at ten million. 1.3 MiB.
 pub const CHANGES_TOLD_MAX: usize = 1 << 16;
 
-/// Answers that a plan names: 40 octets each, 80 MiB at most while it is made. More than a million are due at once only
+/// Answers that a plan names: 40 bytes each, 80 MiB at most while it is made. More than a million are due at once only
 /// at a first start and after a long stop; then what is absent is signed while walking, and the rest in several plans.
 pub const PRESIGN_LIST_MAX: usize = 1 << 20;
 
@@ -312,7 +312,7 @@ pub const PRESIGN_INTERVAL_MAX: Duration = Duration::from_secs(600);
 /// How often changed records are looked for.
 pub const PRESIGN_CHANGES_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Octets of answers that are written together, some 20,000 for P-256, in some milliseconds: a little less than the power
+/// Bytes of answers that are written together, some 20,000 for P-256, in some milliseconds: a little less than the power
 /// of two that the file keeps for a value.
 pub const ANSWER_RUN_OCTETS_MAX: usize = (2 << 20) - (8 << 10);
 /// How long an answer waits for others to be written with: what a crash loses is signed again. In ten days, the longest
@@ -322,16 +322,16 @@ pub const ANSWER_RUN_AGE_MAX: Duration = Duration::from_secs(2);
 pub const ANSWER_RUNS_WAITING_MAX: usize = 32;
 /// How often runs that have ended are removed from the store.
 pub const ANSWER_STORE_CLEANING_INTERVAL: Duration = Duration::from_secs(600);
-/// Octets of the answer store's page cache: it is appended to, and read once from end to end.
+/// Bytes of the answer store's page cache: it is appended to, and read once from end to end.
 pub const ANSWER_STORE_CACHE_OCTETS: usize = 16 << 20;
-/// How large the answer store may grow, in octets for each that answers may take in memory: what was replaced stays for a
+/// How large the answer store may grow, in bytes for each that answers may take in memory: what was replaced stays for a
 /// quarter of a validity, and while signers change there are two sets.
 pub const ANSWER_STORE_FACTOR: u64 = 2;
 
 /// Of setpriority(2), for threads that read sources: a third of what a serving thread gets where both want the same core.
 pub const SOURCE_PRIORITY: i32 = 5;
 
-/// Content octets of a policy's OBJECT IDENTIFIER: some 20 arcs, or ten of them UUIDs.
+/// Content bytes of a policy's OBJECT IDENTIFIER: some 20 arcs, or ten of them UUIDs.
 pub const OID_OCTETS_MAX: usize = 256;
 
 /// Policies of one TSA: each request is compared with them in turn.

@@ -84,8 +84,8 @@ fn filter(value: Option<OsString>) -> (EnvFilter, Option<String>) {
         Err(why) => {
             let value: String = value.to_string_lossy().chars().take(80).collect();
             let problem = format!(
-                "is «{}», and {why}; give a level (off, error, warn, info, debug, trace), or levels of parts such as \
-                 «info,responder=debug»; it is taken as «{DEFAULT}»",
+                "is `{}`, and {why}; give a level (off, error, warn, info, debug, trace), or levels of parts such as \
+                 `info,responder=debug`; it is taken as `{DEFAULT}`",
                 value.escape_debug()
             );
             (EnvFilter::new(DEFAULT), Some(problem))
@@ -110,7 +110,7 @@ fn judge(value: &str) -> Result<EnvFilter, String> {
             Some(name) if is_name(name) => {}
             None if part.parse::<LevelFilter>().is_ok() => is_said_of_all = true,
             None if is_ours(part) => {}
-            _ => return Err(format!("«{}» is no level", part.escape_debug())),
+            _ => return Err(format!("`{}` is no level", part.escape_debug())),
         }
     }
     let whole = if is_said_of_all { parts.join(",") } else { format!("{DEFAULT},{value}") };
@@ -186,13 +186,13 @@ mod tests {
     fn a_filter_that_is_wrong_is_told_with_what_is_possible_and_silences_nothing() {
         let default = EnvFilter::new(DEFAULT).to_string();
         for (value, why) in [
-            (&b"verbos"[..], "«verbos» is no level"),
-            (b"info,verbos", "«verbos» is no level"),
-            (b"debug;responder=trace", "«debug;responder=trace» is no level"),
-            (b"responders", "«responders» is no level"),
+            (&b"verbos"[..], "`verbos` is no level"),
+            (b"info,verbos", "`verbos` is no level"),
+            (b"debug;responder=trace", "`debug;responder=trace` is no level"),
+            (b"responders", "`responders` is no level"),
             (b"responder=loud", "parsing level filter"),
             (b"de\xffbug", "no UTF-8"),
-            (b"\x1b[2J", "is «\\u{1b}[2J»"),
+            (b"\x1b[2J", "is `\\u{1b}[2J`"),
         ] {
             let (filter, problem) = filter(Some(OsString::from_vec(value.to_vec())));
             let problem = problem.unwrap_or_else(|| panic!("{value:?}: {filter}"));

@@ -1,4 +1,4 @@
-//! The octets of OCSP (RFC 6960) that a responder writes.
+//! The bytes of OCSP (RFC 6960) that a responder writes.
 //!
 //! Purpose: CertIDs, and responses from values to DER. Invariant: what is written is DER, and
 //! equal to what the `x509-ocsp` types encode for the same values (tests hold it to that). It

@@ -22,7 +22,7 @@ pub fn complain(program: &str, error: impl Display) {
 
 /// A value that somebody wrote, in quotation marks, as messages have it; not shown where it may be a secret.
 pub fn shown(text: &str) -> String {
-    if may_be_secret(text) { "a text that may be a secret, and is not shown".into() } else { format!("«{text}»") }
+    if may_be_secret(text) { "a text that may be a secret, and is not shown".into() } else { format!("`{text}`") }
 }
 
 /// Whether a text that should name something may itself be a key, a certificate, or a URI with a PIN in it: what people
@@ -67,7 +67,7 @@ mod tests {
             assert!(!shown(secret).contains(secret));
         }
         for name in ["ocsp.key", "/etc/MIGHA/keys", "MINE", &format!("{key}.pem"), "pkcs11:token=a?pin-source=b", ""] {
-            assert_eq!(shown(name), format!("«{name}»"));
+            assert_eq!(shown(name), format!("`{name}`"));
         }
     }
 

@@ -6,8 +6,8 @@
 //! never changes once the word says that the slot is in use. So there is no lock and no retry.
 //! It does not know issuers, sources, disks or responses.
 //!
-//! A slot takes 32 octets; a segment that is 80 % full is built anew with a quarter more room than its
-//! listed records take, so a record costs 40 to 50 octets, and 40 after [`Records::reserve`] has told the
+//! A slot takes 32 bytes; a segment that is 80 % full is built anew with a quarter more room than its
+//! listed records take, so a record costs 40 to 50 bytes, and 40 after [`Records::reserve`] has told the
 //! number beforehand. The new segment is swapped in whole; readers go on with the old one until then.
 
 mod census;
@@ -201,7 +201,7 @@ impl Records {
         Counts { good: self.good.load(Relaxed), revoked: self.revoked.load(Relaxed) }
     }
 
-    /// Makes room for `additional` more records at once, so that each costs 40 octets.
+    /// Makes room for `additional` more records at once, so that each costs 40 bytes.
     pub fn reserve(&self, additional: usize) {
         let mut used = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let share = additional / SEGMENTS;

@@ -1,6 +1,6 @@
 //! Keys that sign, whatever holds them.
 //!
-//! Purpose: one way to have octets signed, for keys in software and for keys on tokens.
+//! Purpose: one way to have bytes signed, for keys in software and for keys on tokens.
 //! Invariant: a signature handed out was made by the key whose certificate the signer carries
 //! (compared before it first signs, and a signature made and verified). It does not know what is signed.
 //!

@@ -38,7 +38,7 @@ impl ImprintHash {
     pub const DEFAULT: [Self; 6] =
         [Self::Sha256, Self::Sha384, Self::Sha512, Self::Sha3_256, Self::Sha3_384, Self::Sha3_512];
 
-    /// The content octets of its OBJECT IDENTIFIER.
+    /// The content bytes of its OBJECT IDENTIFIER.
     pub const fn oid(self) -> &'static [u8] {
         match self {
             Self::Sha256 => &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01],
@@ -51,12 +51,12 @@ impl ImprintHash {
         }
     }
 
-    /// By its OBJECT IDENTIFIER's content octets.
+    /// By its OBJECT IDENTIFIER's content bytes.
     pub fn from_oid(oid: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.oid() == oid)
     }
 
-    /// Octets of a digest. A constant of the algorithm, so there is none that is empty.
+    /// Bytes of a digest. A constant of the algorithm, so there is none that is empty.
     #[allow(clippy::len_without_is_empty)]
     pub const fn len(self) -> usize {
         match self {

@@ -35,7 +35,7 @@ pub struct Line {
     pub about: About,
     /// How; a place in [`crate::metrics::METHODS`], or none of them.
     pub method: Option<usize>,
-    /// Octets of the response with its head.
+    /// Bytes of the response with its head.
     pub octets: usize,
 }
 

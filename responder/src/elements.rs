@@ -1,7 +1,7 @@
 //! DER elements, X.690, read in place.
 //!
-//! Purpose: what stands between the octets of every request and what it asks. Invariant: what is taken is DER: definite
-//! and minimal lengths, primitive strings, tags of one octet; nothing is copied, and nothing allocated. It does not know
+//! Purpose: what stands between the bytes of every request and what it asks. Invariant: what is taken is DER: definite
+//! and minimal lengths, primitive strings, tags of one byte; nothing is copied, and nothing allocated. It does not know
 //! what an element means, nor what an error means to a client. It is our own because every hit goes through it: `der`'s
 //! reader, the tests' oracle, takes four times as long over a CertID, most of it for errors that say where and why.
 
@@ -13,7 +13,7 @@ pub(crate) struct Unexpected;
 
 type Result<T> = std::result::Result<T, Unexpected>;
 
-/// Octets of which elements are taken from the front.
+/// Bytes of which elements are taken from the front.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Elements<'a>(&'a [u8]);
 
@@ -101,7 +101,7 @@ fn first(octets: &[u8]) -> Result<Element<'_>> {
     Ok(Element { tag, content, whole, behind })
 }
 
-/// A length in more than one octet, and what stands behind it (X.690 sections 8.1.3.5 and 10.1).
+/// A length in more than one byte, and what stands behind it (X.690 sections 8.1.3.5 and 10.1).
 #[cold]
 fn long_length(first: u8, behind: &[u8]) -> Result<(usize, &[u8])> {
     let count = usize::from(first & 0x7f);
@@ -112,8 +112,8 @@ fn long_length(first: u8, behind: &[u8]) -> Result<(usize, &[u8])> {
     if length < least { Err(Unexpected) } else { Ok((length, behind)) }
 }
 
-/// Whether DER has this identifier octet: of the universal types, EXTERNAL, EMBEDDED PDV, SEQUENCE, SET and CHARACTER
-/// STRING are constructed, and all others primitive (X.690 sections 8 and 10.2). Numbers over 30 take more octets, and
+/// Whether DER has this identifier byte: of the universal types, EXTERNAL, EMBEDDED PDV, SEQUENCE, SET and CHARACTER
+/// STRING are constructed, and all others primitive (X.690 sections 8 and 10.2). Numbers over 30 take more bytes, and
 /// nothing that is read here has one.
 #[inline]
 fn is_tag(octet: u8) -> bool {
@@ -130,7 +130,7 @@ pub(crate) fn integer(octets: &[u8]) -> Result<&[u8]> {
     checked_integer(content)
 }
 
-/// The content of an INTEGER, in the fewest octets that hold it (X.690 section 8.3.2).
+/// The content of an INTEGER, in the fewest bytes that hold it (X.690 section 8.3.2).
 #[inline]
 pub(crate) fn checked_integer(content: &[u8]) -> Result<&[u8]> {
     match content {
@@ -139,7 +139,7 @@ pub(crate) fn checked_integer(content: &[u8]) -> Result<&[u8]> {
     }
 }
 
-/// An AlgorithmIdentifier with `content`: the content octets of its OBJECT IDENTIFIER, and its parameters, DER.
+/// An AlgorithmIdentifier with `content`: the content bytes of its OBJECT IDENTIFIER, and its parameters, DER.
 pub(crate) fn algorithm_identifier(content: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
     let mut elements = Elements::new(content);
     let oid = elements.expect(Tag::ObjectIdentifier)?;

@@ -14,37 +14,37 @@ pub const EXTENSIONS_MAX: usize = 16;
 /// requests. How many more there may be is left to the length of the request.
 pub const EXTENSIONS_USUAL: usize = 16;
 
-/// Octets of a nonce that is echoed or required, RFC 9654 section 2.1.
+/// Bytes of a nonce that is echoed or required, RFC 9654 section 2.1.
 pub const NONCE_OCTETS_MAX: usize = 128;
 
-/// Octets of a request target. RFC 9110 section 4.1 asks for 8,000 at least.
+/// Bytes of a request target. RFC 9110 section 4.1 asks for 8,000 at least.
 pub const TARGET_OCTETS_MAX: usize = 8 << 10;
 
-/// Octets of a header section with its request line.
+/// Bytes of a header section with its request line.
 pub const HEAD_OCTETS_MAX: usize = 16 << 10;
 
 /// Header fields of a request that are read without asking for memory: browsers behind two proxies send about 30.
 pub const HEADERS_USUAL: usize = 64;
-/// And all that a header section has room for: a field takes at least three octets (`a:` and a line feed). Chains of
+/// And all that a header section has room for: a field takes at least three bytes (`a:` and a line feed). Chains of
 /// proxies add as many as they like.
 pub const HEADERS_MAX: usize = HEAD_OCTETS_MAX / 3;
 
-/// Octets of a request's body: ten CertIDs in SHA-512 with extensions are 2 KiB, a signed request with a chain 8.
+/// Bytes of a request's body: ten CertIDs in SHA-512 with extensions are 2 KiB, a signed request with a chain 8.
 pub const BODY_OCTETS_MAX: usize = 10 << 10;
 
-/// Octets of the body of a request for a time-stamp: an imprint and a nonce take 100, a policy of many UUIDs some 1000.
+/// Bytes of the body of a request for a time-stamp: an imprint and a nonce take 100, a policy of many UUIDs some 1000.
 pub const TSA_BODY_OCTETS_MAX: usize = 16 << 10;
 
-/// In how many times its octets a chunked body may arrive, so that chunks of a few octets pass,
+/// In how many times its bytes a chunked body may arrive, so that chunks of a few bytes pass,
 pub const CHUNKED_FACTOR: usize = 2;
 /// and the largest.
 pub const CHUNKED_OCTETS_MAX: usize = CHUNKED_FACTOR * TSA_BODY_OCTETS_MAX;
 
-/// Octets that a connection reads at a time, and keeps while it is idle: a GET or POST for one certificate
+/// Bytes that a connection reads at a time, and keeps while it is idle: a GET or POST for one certificate
 /// with a browser's headers is under 1 KiB.
 pub const READ_OCTETS: usize = 4 << 10;
 
-/// Octets of answers that are gathered before they are written, so that a client that pipelines without reading
+/// Bytes of answers that are gathered before they are written, so that a client that pipelines without reading
 /// holds no more than this and one answer.
 pub const WRITE_OCTETS_MAX: usize = 64 << 10;
 
@@ -54,7 +54,7 @@ pub const PIPELINE_MAX: u64 = 64;
 /// What a signed answer counts for among those: 20 µs by P-256, so that a row of them takes no longer than one of hits.
 pub const SIGNED_WEIGHT: u64 = 8;
 
-/// How long a header section may take from its first octet.
+/// How long a header section may take from its first byte.
 pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a body may take from the end of the header section.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -157,7 +157,7 @@ pub const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// of connections are none.
 pub const DEADLINE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
-/// Octets of a TLS certificate file with its chain, or of a key file.
+/// Bytes of a TLS certificate file with its chain, or of a key file.
 pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
 
 /// How often it is looked whether anybody still uses what a reload has replaced: its sessions with tokens are wanted.
@@ -256,7 +256,7 @@ pub const CLOCK_NOTE_BYTES_MAX: u64 = 4 << 10;
 /// start finds the latest measurement noted but where it follows within a second.
 pub const CLOCK_NOTE_LOOK: Duration = Duration::from_secs(1);
 
-/// Octets of the note of what is promised of tokens in order: a name takes 74, and nobody has ten thousand of them.
+/// Bytes of the note of what is promised of tokens in order: a name takes 74, and nobody has ten thousand of them.
 pub const PROMISES_OCTETS_MAX: u64 = 1 << 20;
 
 /// How often it is looked whether less has come to be promised of tokens in order. Until then a restart waits longer.
@@ -286,7 +286,7 @@ pub const RECORD_INTERVAL: Duration = Duration::from_millis(50);
 /// Tokens of each queue that are written at once: 350 KiB of lines, and a write of them takes less than a millisecond.
 pub const RECORD_BATCH: usize = 1 << 10;
 
-/// Octets of lines at which changes of the clock are no longer put behind what could not be written.
+/// Bytes of lines at which changes of the clock are no longer put behind what could not be written.
 pub const RECORD_PENDING_OCTETS_MAX: usize = 1 << 20;
 
 /// Changes of the clock and requests to open the file again that may wait: a clock of which there are more than a few
@@ -296,7 +296,7 @@ pub const RECORD_ORDERS_MAX: usize = 256;
 /// How often lines are synchronised with the disk, and so how much of them a loss of power takes.
 pub const RECORD_SYNCHRONISED_EVERY: Duration = Duration::from_secs(1);
 
-/// Octets of a file of the record before another is begun: three million tokens.
+/// Bytes of a file of the record before another is begun: three million tokens.
 pub const RECORD_FILE_OCTETS: u64 = 1 << 30;
 /// And its age.
 pub const RECORD_FILE_AGE: Duration = Duration::from_secs(24 * 3600);

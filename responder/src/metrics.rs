@@ -200,9 +200,9 @@ pub struct Counters {
     pub turned_away: AtomicU64,
     /// Connections ended to make room for others.
     pub displaced: AtomicU64,
-    /// Octets of responses.
+    /// Bytes of responses.
     pub octets_out: AtomicU64,
-    /// From the octets of requests being here to those of their responses being with the kernel, where none of the
+    /// From the bytes of requests being here to those of their responses being with the kernel, where none of the
     /// responses had to be signed,
     pub served: Histogram,
     /// and where one had.

@@ -1,4 +1,4 @@
-//! What is answered to what: RFC 6960 between the octets of a request and those of a response.
+//! What is answered to what: RFC 6960 between the bytes of a request and those of a response.
 //!
 //! [`request`] and [`get`] decode, [`answer`] decides (no I/O, no clock, no lock), [`store`]
 //! keeps what was signed, a [`wish`] is what is to be

@@ -67,7 +67,7 @@ impl Bound {
             ("admin.listen", config.admin.to_string()),
             ("admin.ready_without_signers", config.ready_without_signers.to_string()),
             ("cache.answers_octets", config.common.cache.answers_octets.to_string()),
-            ("cache.octets", config.common.cache.octets.to_string()),
+            ("cache.bytes", config.common.cache.octets.to_string()),
             ("log.access_sample", config.access_sample.to_string()),
             ("time_stamping", format!("{:?}", config.time_stamping)),
             ("state_dir", config.common.state_dir.display().to_string()),
@@ -102,7 +102,7 @@ impl Reload {
         }
         for tsa in config.common.tenants.iter().flat_map(|tenant| &tenant.tsas) {
             // By the lease that is in use, which a changed one replaces at the next start.
-            self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA «{}»: {problem}", tsa.name))?;
+            self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
         }
         let config = Arc::new(config);
         let (tell, states) = oneshot::channel();

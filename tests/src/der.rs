@@ -1,11 +1,11 @@
 //! DER by hand: to write also what no encoder would, and to read without the decoder under test.
 //!
-//! What is read comes from the service: octets that are no DER fail the test.
+//! What is read comes from the service: bytes that are no DER fail the test.
 
 /// One element.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Element<'a> {
-    /// Its identifier octet.
+    /// Its identifier byte.
     pub tag: u8,
     /// Without identifier and length.
     pub content: &'a [u8],
@@ -60,7 +60,7 @@ pub fn elements(mut octets: &[u8]) -> Vec<Element<'_>> {
         all.push(Element { tag: *tag, content: &whole[2 + count..], whole });
         octets = behind;
     }
-    assert!(octets.is_empty(), "an octet behind the last element: {octets:02x?}");
+    assert!(octets.is_empty(), "a byte behind the last element: {octets:02x?}");
     all
 }
 

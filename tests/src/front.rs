@@ -26,7 +26,7 @@ pub fn write_tls_pair(dir: &Path, ip: IpAddr, kind: &[&str]) {
 pub struct Haproxy(Child);
 
 impl Haproxy {
-    /// Passes octets on, by these lines of a section `listen`; files are meant from `dir`, where its configuration lies.
+    /// Passes bytes on, by these lines of a section `listen`; files are meant from `dir`, where its configuration lies.
     pub fn start(dir: &Path, lines: &str) -> Self {
         let head =
             "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\nlisten front\n";

@@ -1,4 +1,4 @@
-//! HTTP by hand, so that a test can send what no proper client would and see every octet that comes back.
+//! HTTP by hand, so that a test can send what no proper client would and see every byte that comes back.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -77,7 +77,7 @@ impl Connection {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    /// Sends octets as they are.
+    /// Sends bytes as they are.
     pub fn send(&mut self, octets: &[u8]) -> std::io::Result<()> {
         self.stream.get_mut().write_all(octets)
     }

@@ -1,7 +1,7 @@
 //! The house seen from outside: a real CA, the built programs, real clients.
 //!
 //! A test makes a [`Ca`] with the real `openssl`, writes a configuration with [`Site`], starts the
-//! built program as a [`Responder`], and asks it with `openssl ocsp` ([`Ask`]) or with octets of its
+//! built program as a [`Responder`], and asks it with `openssl ocsp` ([`Ask`]) or with bytes of its
 //! own ([`http`]), or for time-stamps ([`Query`]). Invariant: nothing here shares code with what is tested, so that a mistake cannot
 //! cancel itself out; and nothing waits for a fixed time: [`until`] polls under a deadline. What a test
 //! starts ends with it.

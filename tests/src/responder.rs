@@ -195,7 +195,7 @@ impl Site {
         assert!(checked.status.code().is_some_and(|code| code != 0 && code != 101), "check: {checked:?}");
         for said in [checked.text, self.refuses_to_start()] {
             for wanted in wanted {
-                assert!(said.contains(wanted), "no «{wanted}» in: {said}");
+                assert!(said.contains(wanted), "no `{wanted}` in: {said}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Time-stamps: queries written by hand, and what comes back read octet by octet (RFC 3161), beside `openssl ts`.
+//! Time-stamps: queries written by hand, and what comes back read byte by byte (RFC 3161), beside `openssl ts`.
 
 use std::{fs, net::SocketAddr, path::Path, process::Command};
 
@@ -94,7 +94,7 @@ impl Query {
         self
     }
 
-    /// With a nonce, the content octets of its INTEGER.
+    /// With a nonce, the content bytes of its INTEGER.
     #[must_use]
     pub fn nonce(mut self, content: &[u8]) -> Self {
         self.nonce = Some(content.to_vec());
@@ -149,7 +149,7 @@ impl Query {
     }
 }
 
-/// A POST of a query in these octets.
+/// A POST of a query in these bytes.
 pub fn request(target: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let headers = format!("Content-Type: {QUERY}\r\nContent-Length: {}\r\n{headers}", body.len());
     [http::request("POST", target, &headers), body.to_vec()].concat()

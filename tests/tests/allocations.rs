@@ -18,7 +18,7 @@ use responder::{config::Config, serve};
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
-/// Sends `batch` and reads `length` octets, again and again, without allocating.
+/// Sends `batch` and reads `length` bytes, again and again, without allocating.
 struct Client {
     stream: TcpStream,
     batch: Vec<u8>,
@@ -83,7 +83,7 @@ fn a_hit_allocates_nothing() {
     }
 }
 
-/// Octets of the response to `request`.
+/// Bytes of the response to `request`.
 fn response_length(stream: &mut TcpStream, request: &[u8]) -> usize {
     stream.write_all(request).unwrap();
     let mut response = Vec::new();

@@ -63,8 +63,8 @@ fn assert_distinct(dir: &Path, at_least: usize) {
     let mut numbers = Vec::new();
     drawn_below(dir, &mut numbers);
     assert!(numbers.len() >= at_least, "{} were drawn", numbers.len());
-    assert!(numbers.iter().all(|number| (0x40..0x80).contains(&number[0])), "each takes 20 octets and is positive");
-    // The last 16 octets tell them apart as well, and are sorted in half the time.
+    assert!(numbers.iter().all(|number| (0x40..0x80).contains(&number[0])), "each takes 20 bytes and is positive");
+    // The last 16 bytes tell them apart as well, and are sorted in half the time.
     let mut ends: Vec<_> = numbers.iter().map(|number| u128::from_be_bytes(*number.last_chunk().unwrap())).collect();
     ends.sort_unstable();
     assert!(ends.is_sorted_by(|a, b| a < b), "one of {} came twice", ends.len());

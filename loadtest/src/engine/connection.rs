@@ -56,7 +56,7 @@ pub(super) struct Connection<T> {
     partial: Vec<u8>,
 }
 
-/// What a run of received octets came to.
+/// What a run of received bytes came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// All complete responses have been handed over; the connection goes on.
@@ -160,7 +160,7 @@ pub(super) fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// The body and the octets of head and body together; `None`: more is needed.
+/// The body and the bytes of head and body together; `None`: more is needed.
 fn body<'a>(
     head: &Head,
     bytes: &'a [u8],
@@ -172,7 +172,7 @@ fn body<'a>(
         Length::Known(length) => Ok(after.get(..length).map(|body| (body, head.octets + length))),
         Length::Chunked => match response::chunked(after, chunk_buffer)? {
             Some(octets) => Ok(Some((chunk_buffer.as_slice(), head.octets + octets))),
-            // Chunk lines are at most a few times as long as their chunks; a peer that sends octets one by one is cut
+            // Chunk lines are at most a few times as long as their chunks; a peer that sends bytes one by one is cut
             // off.
             None if after.len() > 2 * RESPONSE_BODY_OCTETS_MAX + RESPONSE_HEAD_OCTETS_MAX => {
                 Err(Broken("a chunked body that does not end"))

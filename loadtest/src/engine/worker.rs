@@ -323,7 +323,7 @@ impl<'a, W: Workload> Worker<'a, W> {
         }
     }
 
-    /// Judges the responses in the `n` octets just received (0: the peer has closed) and goes on from there. `ending`:
+    /// Judges the responses in the `n` bytes just received (0: the peer has closed) and goes on from there. `ending`:
     /// the peer will close, so nothing more is sent.
     fn take_responses(&mut self, i: usize, n: usize, ending: bool, now: u64) {
         let connection = &mut self.connections[i];

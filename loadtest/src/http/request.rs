@@ -42,7 +42,7 @@ impl RequestWriter {
     /// Appends a GET with `body` in its path.
     pub(crate) fn get(&self, body: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&self.get_start);
-        // Request bodies for GET are under 400 octets; what is longer takes the slower way.
+        // Request bodies for GET are under 400 bytes; what is longer takes the slower way.
         let mut buffer = [0u8; 1024];
         match STANDARD.encode_slice(body, &mut buffer) {
             Ok(n) => escape(&buffer[..n], out),
@@ -51,7 +51,7 @@ impl RequestWriter {
         out.extend_from_slice(&self.get_end);
     }
 
-    /// Appends the head of a POST whose body has `length` octets; the caller appends the body.
+    /// Appends the head of a POST whose body has `length` bytes; the caller appends the body.
     pub(crate) fn post_head(&self, length: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.post_start);
         let mut digits = [0u8; 20];

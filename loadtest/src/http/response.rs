@@ -22,7 +22,7 @@ pub(crate) enum Length {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: u16,
-    /// Octets of the head, its empty line included.
+    /// Bytes of the head, its empty line included.
     pub(crate) octets: usize,
     pub(crate) length: Length,
     pub(crate) keep_alive: bool,
@@ -138,7 +138,7 @@ fn decimal(text: &[u8]) -> Option<usize> {
     Some(text.iter().fold(0, |n, d| n * 10 + usize::from(d - b'0')))
 }
 
-/// Decodes a chunked body from the beginning of `bytes` into `out`, which is cleared; gives the octets taken, or `None`
+/// Decodes a chunked body from the beginning of `bytes` into `out`, which is cleared; gives the bytes taken, or `None`
 /// if more is needed. The slow path: OCSP and TSP servers rarely chunk.
 pub(crate) fn chunked(bytes: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, Broken> {
     out.clear();

@@ -162,7 +162,7 @@ fn receive(stream: &mut TcpStream, start: Instant) -> Result<(Reply, bool), Kind
     let mut received = Vec::new();
     let mut buffer = [0u8; 4096];
     let mut chunks = Vec::new();
-    // Bounded by octets and, against a peer that sends them one by one, by time.
+    // Bounded by bytes and, against a peer that sends them one by one, by time.
     while received.len() <= 2 * RESPONSE_BODY_OCTETS_MAX + RESPONSE_HEAD_OCTETS_MAX
         && begun.elapsed() < QUESTION_TIMEOUT
     {

@@ -33,14 +33,14 @@ impl IssuerId {
 #[derive(Debug, Clone)]
 pub(crate) struct RequestEncoder {
     nonce_length: usize,
-    /// By length of the serial's content octets.
+    /// By length of the serial's content bytes.
     prefixes: Vec<Vec<u8>>,
-    /// requestExtensions up to the nonce's own octets; empty without a nonce.
+    /// requestExtensions up to the nonce's own bytes; empty without a nonce.
     suffix: Vec<u8>,
 }
 
 impl RequestEncoder {
-    /// `nonce_length` octets of nonce in each request; 0 for none.
+    /// `nonce_length` bytes of nonce in each request; 0 for none.
     pub(crate) fn new(issuer: &IssuerId, nonce_length: usize) -> Self {
         let fixed = [
             issuer.hash.identifier(),
@@ -66,7 +66,7 @@ impl RequestEncoder {
         Self { nonce_length, prefixes, suffix }
     }
 
-    /// Length of the request for a serial of so many content octets.
+    /// Length of the request for a serial of so many content bytes.
     pub(crate) fn length(&self, serial_length: usize) -> usize {
         self.prefix(serial_length).len() + serial_length + self.suffix.len() + self.nonce_length
     }

@@ -19,7 +19,7 @@ use crate::proof::{Example, Notary, keep_example};
 use crate::time::UnixNanos;
 use std::sync::Arc;
 
-/// Longest nonce that can be asked for: RFC 9654 section 2.1 allows 128 octets.
+/// Longest nonce that can be asked for: RFC 9654 section 2.1 allows 128 bytes.
 pub(crate) const NONCE_OCTETS_MAX: usize = 128;
 
 /// What all threads share, unchanged while the load runs.
@@ -49,7 +49,7 @@ struct Prepared {
 pub(crate) struct Ticket {
     entry: u32,
     get: bool,
-    /// Seed of the nonce's octets; unused without a nonce.
+    /// Seed of the nonce's bytes; unused without a nonce.
     nonce: u64,
 }
 
@@ -72,7 +72,7 @@ impl Questions {
     /// All requests, unless they have nonces or are too many.
     fn prepare(&self) -> Option<Prepared> {
         let count = self.population.len() * self.writers.len() * 2;
-        // No request is shorter than 128 octets: no need to write out what cannot fit.
+        // No request is shorter than 128 bytes: no need to write out what cannot fit.
         if self.nonce_length > 0 || count * 128 > PREPARED_OCTETS_MAX {
             return None;
         }

@@ -1,6 +1,6 @@
 //! The certificates that are asked about.
 //!
-//! Invariant: read once, before the run, and never changed by it; an entry costs about 45 octets, whatever its source.
+//! Invariant: read once, before the run, and never changed by it; an entry costs about 45 bytes, whatever its source.
 //! It does not know how often which entry is drawn (`draw`) or what an answer to it must look like (`ocsp::judge`).
 
 mod index;
@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-/// One certificate: where its serial's octets are, and what is known.
+/// One certificate: where its serial's bytes are, and what is known.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     start: u32,
@@ -36,7 +36,7 @@ impl Population {
         self.entries.len()
     }
 
-    /// Content octets of the serial number of entry `i`, which is below `len`.
+    /// Content bytes of the serial number of entry `i`, which is below `len`.
     #[inline]
     pub(crate) fn serial(&self, i: usize) -> &[u8] {
         let entry = self.entries[i];
@@ -56,10 +56,10 @@ impl Population {
         self.push_from(start, expectation)
     }
 
-    /// Adds a serial given as content octets.
+    /// Adds a serial given as content bytes.
     pub(crate) fn add_octets(&mut self, octets: &[u8], expectation: Expectation) -> Result<(), String> {
         if octets.is_empty() || octets.len() > crate::limits::SERIAL_OCTETS_MAX {
-            return Err("its serial number is empty or over 64 octets".to_owned());
+            return Err("its serial number is empty or over 64 bytes".to_owned());
         }
         let start = self.serials.len();
         self.serials.extend_from_slice(octets);
@@ -108,13 +108,13 @@ impl Population {
         Ok(())
     }
 
-    /// Adds `n` serials of 16 random octets: the chance that one of them was issued is nil.
+    /// Adds `n` serials of 16 random bytes: the chance that one of them was issued is nil.
     pub(crate) fn add_random(&mut self, n: usize, seed: u64) -> Result<(), Problem> {
         let mut rng = Rng::new(seed, u64::from_be_bytes(*b"unlisted"));
         let mut octets = [0u8; 16];
         for _ in 0..n {
             rng.fill(&mut octets);
-            // Positive, and minimal without a sign octet.
+            // Positive, and minimal without a sign byte.
             octets[0] = octets[0] & 0x7f | 0x40;
             self.add_octets(&octets, Expectation::Unlisted)
                 .map_err(|why| Problem::new(format!("--random {n}: {why}")))?;

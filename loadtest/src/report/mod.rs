@@ -91,7 +91,7 @@ pub(crate) struct Verification {
     pub(crate) mode: String,
     /// Distinct bodies whose signature and signer were checked.
     pub(crate) checked: u64,
-    /// Answers that were, octet for octet, one of those.
+    /// Answers that were, byte for byte, one of those.
     pub(crate) repeats_of_checked: u64,
     /// Samples left out because the checking could not keep up.
     pub(crate) skipped: u64,

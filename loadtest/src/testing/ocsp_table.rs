@@ -110,7 +110,7 @@ fn counts_every_wrong_answer_under_its_kind() {
             "malformed",
         ),
         ("cut short", s.answer().encode()[..100].to_vec(), "malformed"),
-        ("trailing octets", [s.answer().encode(), vec![0]].concat(), "malformed"),
+        ("trailing bytes", [s.answer().encode(), vec![0]].concat(), "malformed"),
         ("nothing", Vec::new(), "malformed"),
         ("a status that does not exist", ocsp_error(4), "malformed"),
         ("malformedRequest", ocsp_error(1), "ocsp_malformed_request"),
@@ -300,7 +300,7 @@ fn never_panics_and_never_verifies_at_any_cut_or_changed_octet() {
             changed[place] ^= flip;
             let verdict = accepts(&changed);
             let within = (start..start + signed.len()).contains(&place);
-            assert!(!within || verdict.is_err(), "octet {place} of the signed part");
+            assert!(!within || verdict.is_err(), "byte {place} of the signed part");
         }
     }
 }

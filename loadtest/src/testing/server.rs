@@ -20,9 +20,9 @@ pub(crate) struct Request {
 pub(crate) enum Reply {
     /// HTTP 200 with this body.
     Body(Vec<u8>),
-    /// These octets, whatever they are.
+    /// These bytes, whatever they are.
     Raw(Vec<u8>),
-    /// These octets, and then the end of the connection.
+    /// These bytes, and then the end of the connection.
     RawThenClose(Vec<u8>),
     /// Nothing; the connection stays open.
     Silence,

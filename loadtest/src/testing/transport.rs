@@ -6,7 +6,7 @@ use crate::testing::{kinds, report_of};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Runs against a server that gives these octets to every request, or does not answer at all.
+/// Runs against a server that gives these bytes to every request, or does not answer at all.
 struct Stage {
     directory: tempfile::TempDir,
     body: Vec<u8>,

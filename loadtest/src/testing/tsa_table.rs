@@ -277,7 +277,7 @@ fn never_panics_and_never_verifies_at_any_cut_or_changed_octet() {
             changed[place] ^= flip;
             let verdict = accepts(&changed);
             let within = (start..start + content.len()).contains(&place);
-            assert!(!within || verdict.is_err(), "octet {place} of the content");
+            assert!(!within || verdict.is_err(), "byte {place} of the content");
         }
     }
 }

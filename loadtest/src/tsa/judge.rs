@@ -8,7 +8,7 @@ use crate::outcome::Kind;
 use crate::time::UnixNanos;
 use crate::tsa::response::TimeStampResponse;
 
-/// A serialNumber as 160 bits, most significant octet first.
+/// A serialNumber as 160 bits, most significant byte first.
 pub(crate) type Serial = [u8; TSA_SERIAL_OCTETS];
 
 /// What was asked, and when.
@@ -16,9 +16,9 @@ pub(crate) type Serial = [u8; TSA_SERIAL_OCTETS];
 pub(crate) struct Question<'a> {
     pub(crate) hash: Hash,
     pub(crate) imprint: &'a [u8],
-    /// Content octets.
+    /// Content bytes.
     pub(crate) nonce: &'a [u8],
-    /// Content octets of the policy's OID, if one was asked for.
+    /// Content bytes of the policy's OID, if one was asked for.
     pub(crate) policy: Option<&'a [u8]>,
     pub(crate) asked: UnixNanos,
     pub(crate) skew_s: i64,

@@ -5,9 +5,9 @@
 use crate::der::{header, tag, wrap};
 use crate::hash::Hash;
 
-/// Octets of a nonce: 64 bits, as RFC 3161 section 2.4.1 suggests.
+/// Bytes of a nonce: 64 bits, as RFC 3161 section 2.4.1 suggests.
 pub(crate) const NONCE_OCTETS: usize = 8;
-/// Octets of the longest imprint.
+/// Bytes of the longest imprint.
 pub(crate) const IMPRINT_OCTETS_MAX: usize = 64;
 
 /// Encoder of requests that differ in imprint and nonce.

@@ -33,7 +33,7 @@ pub(crate) struct TstInfo<'a> {
     pub(crate) policy: &'a [u8],
     pub(crate) imprint_algorithm: AlgorithmIdentifier<'a>,
     pub(crate) imprint: &'a [u8],
-    /// Content octets, minimal.
+    /// Content bytes, minimal.
     pub(crate) serial: &'a [u8],
     pub(crate) gen_time: UnixNanos,
     pub(crate) accuracy_ns: i64,
@@ -43,7 +43,7 @@ pub(crate) struct TstInfo<'a> {
 /// SignerIdentifier.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SignerId<'a> {
-    /// The issuer Name's whole encoding, and the serial's content octets.
+    /// The issuer Name's whole encoding, and the serial's content bytes.
     IssuerAndSerial(&'a [u8], &'a [u8]),
     SubjectKeyIdentifier(&'a [u8]),
 }

@@ -7,7 +7,7 @@ use crate::hex::serial_to_hex;
 use crate::limits::{REPEATS_NAMED, TARGETS_MAX, TSA_SERIAL_OCTETS, TSA_SERIALS_MAX};
 use crate::tsa::judge::Serial;
 
-const _: () = assert!(TARGETS_MAX <= 1 << 16, "a target's number has two octets");
+const _: () = assert!(TARGETS_MAX <= 1 << 16, "a target's number has two bytes");
 
 /// Serial and target, side by side without padding, in the order of comparison.
 type Entry = [u8; TSA_SERIAL_OCTETS + 2];

@@ -1,7 +1,7 @@
 //! Time-stamp requests for the engine: made, written, judged.
 //!
 //! Invariant: imprint and nonce follow from the ticket, so the same bytes can be written again after a lost connection;
-//! no two tickets of a run share them. Imprints are random octets: a TSA cannot tell, and hashing documents would
+//! no two tickets of a run share them. Imprints are random bytes: a TSA cannot tell, and hashing documents would
 //! measure this side.
 
 use crate::draw::Rng;

@@ -1,8 +1,8 @@
 //! Signatures without their DER.
 //!
 //! An Ecdsa-Sig-Value (RFC 3279 section 2.2.3) is two INTEGERs of varying length; without their encoding they are two
-//! runs of octets of the curve's length. Other signatures have one length and no structure. What is packed fills words
-//! of eight octets: only those of ML-DSA (2420, 3309 and 4627 octets) do not by themselves.
+//! runs of bytes of the curve's length. Other signatures have one length and no structure. What is packed fills words
+//! of eight bytes: only those of ML-DSA (2420, 3309 and 4627 bytes) do not by themselves.
 
 use der::{Decode as _, asn1::UintRef};
 
@@ -11,9 +11,9 @@ use crate::sign::Algorithm;
 /// How the signatures of one key are packed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Packing {
-    /// r and s, each of so many octets.
+    /// r and s, each of so many bytes.
     Ecdsa(usize),
-    /// As they are, of so many octets.
+    /// As they are, of so many bytes.
     Plain(usize),
 }
 
@@ -37,7 +37,7 @@ impl Packing {
         })
     }
 
-    /// Octets of a packed signature.
+    /// Bytes of a packed signature.
     pub const fn length(self) -> usize {
         match self {
             Self::Ecdsa(octets) => 2 * octets,
@@ -78,7 +78,7 @@ impl Packing {
         };
         let (r, s) = packed.split_at(octets.min(packed.len()));
         let (r, s) = (Integer::of(r), Integer::of(s));
-        // Two INTEGERs of 49 octets at most: every length takes one octet.
+        // Two INTEGERs of 49 bytes at most: every length takes one byte.
         signature.extend_from_slice(&[0x30, (4 + r.length() + s.length()) as u8]);
         r.write(signature);
         s.write(signature);
@@ -88,7 +88,7 @@ impl Packing {
 /// A positive INTEGER to be written.
 struct Integer<'a> {
     magnitude: &'a [u8],
-    /// Whether an octet keeps the sign from being negative.
+    /// Whether a byte keeps the sign from being negative.
     padded: bool,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Integer<'a> {
     }
 }
 
-/// The content of the element with `tag` that `octets` start with, in under 128 octets, and what follows it.
+/// The content of the element with `tag` that `octets` start with, in under 128 bytes, and what follows it.
 fn element(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     match octets {
         [first, length @ 0..0x80, rest @ ..] if *first == tag => rest.split_at_checked(usize::from(*length)),
@@ -120,7 +120,7 @@ fn element(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// Of the content of a positive INTEGER in the fewest octets.
+/// Of the content of a positive INTEGER in the fewest bytes.
 fn magnitude(integer: &[u8]) -> Option<&[u8]> {
     match integer {
         [0, 0x80..=0xff, ..] => Some(&integer[1..]),
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn how_a_signature_is_packed_is_told_by_the_algorithm_and_the_key() {
-        // RSAPublicKey with a modulus of 2048 bits, and one of 2049, whose first octet is 1.
+        // RSAPublicKey with a modulus of 2048 bits, and one of 2049, whose first byte is 1.
         let rsa =
             |modulus: &[u8]| [UintRef::new(modulus).unwrap(), UintRef::new(&[1, 0, 1]).unwrap()].to_der().unwrap();
         for algorithm in [Algorithm::RsaPkcs1Sha256, Algorithm::RsaPssSha256] {
@@ -193,8 +193,8 @@ mod tests {
         assert!(Packing::Ecdsa(32).pack(&good).is_some());
         for (why, der) in [
             ("empty", &[][..]),
-            ("trailing octets", &[0x30, 0x06, 0x02, 0x01, 0x05, 0x02, 0x01, 0x07, 0x00]),
-            ("trailing octets inside", &[0x30, 0x07, 0x02, 0x01, 0x05, 0x02, 0x01, 0x07, 0x00]),
+            ("trailing bytes", &[0x30, 0x06, 0x02, 0x01, 0x05, 0x02, 0x01, 0x07, 0x00]),
+            ("trailing bytes inside", &[0x30, 0x07, 0x02, 0x01, 0x05, 0x02, 0x01, 0x07, 0x00]),
             ("one integer", &[0x30, 0x03, 0x02, 0x01, 0x05]),
             ("negative", &[0x30, 0x06, 0x02, 0x01, 0x85, 0x02, 0x01, 0x07]),
             ("not minimal", &[0x30, 0x07, 0x02, 0x02, 0x00, 0x05, 0x02, 0x01, 0x07]),

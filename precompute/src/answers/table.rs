@@ -51,7 +51,7 @@ const READ_ATTEMPTS_MAX: usize = 100;
 const HEAD_WORDS: usize = 6;
 const SEQUENCE: usize = 3;
 
-/// Values of an index place: these two, or a tag in the top octet and the slot's number from 2 on below it.
+/// Values of an index place: these two, or a tag in the top byte and the slot's number from 2 on below it.
 const EMPTY: u32 = 0;
 const REMOVED: u32 = 1;
 const NUMBER_BITS: u32 = 24;
@@ -101,7 +101,7 @@ impl Shape {
         }
     }
 
-    /// Octets of such a shape.
+    /// Bytes of such a shape.
     fn octets(capacity: usize, slots: usize) -> usize {
         capacity * size_of::<AtomicU32>() + Self::chunks(capacity, slots) * size_of::<OnceLock<Chunk>>()
     }

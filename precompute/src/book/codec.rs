@@ -1,4 +1,4 @@
-//! Keys and values of the book's tables, to octets and back.
+//! Keys and values of the book's tables, to bytes and back.
 
 use super::layout::{KEY, MARK, VALUE};
 use crate::{

@@ -6,9 +6,9 @@ use crate::limits;
 /// Bounds of what is kept of answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cache {
-    /// Octets that the table of answers about listed certificates may take.
+    /// Bytes that the table of answers about listed certificates may take.
     pub answers_octets: u64,
-    /// Octets of other answers that are kept.
+    /// Bytes of other answers that are kept.
     pub octets: u64,
 }
 

@@ -275,7 +275,7 @@ impl<'a> Section<'a> {
 
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
-        let words: Vec<_> = choices.iter().map(|(word, _)| format!("«{word}»")).collect();
+        let words: Vec<_> = choices.iter().map(|(word, _)| format!("`{word}`")).collect();
         let wanted = format!("one of {}", words.join(", "));
         self.typed(key, Wanted::Other, &wanted, |value| {
             let text = value.as_str()?;
@@ -387,7 +387,7 @@ fn is_pasted(key: &str, text: &str) -> bool {
     may_be_secret(text) && !(key == "key" && Uri::is_meant(text))
 }
 
-const ADDRESS: &str = "an address with a port, such as «127.0.0.1:8080» or «[::]:80»";
+const ADDRESS: &str = "an address with a port, such as `127.0.0.1:8080` or `[::]:80`";
 
 #[cfg(test)]
 mod tests;

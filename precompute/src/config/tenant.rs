@@ -70,7 +70,7 @@ pub(super) fn read_all(root: &mut Section<'_>, now: UnixTime) -> Option<Vec<Tena
     for (number, tenant) in tenants.iter().enumerate() {
         for other in &tenants[..number] {
             if tenant.name == other.name {
-                root.problem("tenant", format_args!("two tenants have the name «{}»; each needs its own", tenant.name));
+                root.problem("tenant", format_args!("two tenants have the name `{}`; each needs its own", tenant.name));
             }
             let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
                 || tenant.hosts.iter().any(|host| other.hosts.contains(host));
@@ -78,7 +78,7 @@ pub(super) fn read_all(root: &mut Section<'_>, now: UnixTime) -> Option<Vec<Tena
                 root.problem(
                     "tenant",
                     format_args!(
-                        "«{}» and «{}» have the same URLs; give them different `path` or `hosts`",
+                        "`{}` and `{}` have the same URLs; give them different `path` or `hosts`",
                         other.name, tenant.name
                     ),
                 );
@@ -101,11 +101,11 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         .map(|host| host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
         .collect();
     if let Some(host) = hosts.iter().find(|host| host.is_empty() || host.contains(['/', ' ']) || has_port(host)) {
-        section.problem("hosts", format_args!("names «{host}»; expected host names without scheme and port"));
+        section.problem("hosts", format_args!("names `{host}`; expected host names without scheme and port"));
     }
     let path = section.string("path").unwrap_or_else(|| "/".into());
     if !path.starts_with('/') || !path.bytes().all(|b| b.is_ascii_graphic() && b != b'?' && b != b'%' && b != b'#') {
-        section.problem("path", format_args!("is «{path}»; expected a URL path such as «/acme»"));
+        section.problem("path", format_args!("is `{path}`; expected a URL path such as `/acme`"));
     }
     let path = path.trim_end_matches('/').to_owned();
     let said_of_unlisted = unlisted::read(section);
@@ -169,7 +169,7 @@ fn read_name(section: &mut Section<'_>) -> Option<String> {
     let valid = (1..=64).contains(&name.len())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if !valid {
-        section.problem("name", format_args!("is «{name}»; expected 1 to 64 letters, digits, `-`, `_` or `.`"));
+        section.problem("name", format_args!("is `{name}`; expected 1 to 64 letters, digits, `-`, `_` or `.`"));
     }
     valid.then_some(name)
 }

@@ -130,7 +130,7 @@ impl Forgotten {
 impl fmt::Display for Forgotten {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tenants, count, example } = self;
-        let names = tenants.iter().map(|tenant| format!("«{tenant}»")).collect::<Vec<_>>().join(" and ");
+        let names = tenants.iter().map(|tenant| format!("`{tenant}`")).collect::<Vec<_>>().join(" and ");
         let what = if self.is_ambiguous() { "tenants" } else { "tenant" };
         write!(
             f,

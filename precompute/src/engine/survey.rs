@@ -133,7 +133,7 @@ fn doubts(read: &Comparison, issuer: &IssuerConfig, now: UnixTime) -> Vec<String
     }
     if read.passed_over > 0 {
         doubts.push(format!(
-            "the sources list {} serial numbers that are 0, negative or over 20 octets, which no certificate can have; they are passed over",
+            "the sources list {} serial numbers that are 0, negative or over 20 bytes, which no certificate can have; they are passed over",
             read.passed_over
         ));
     }

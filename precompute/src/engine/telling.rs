@@ -100,8 +100,8 @@ impl Watched {
                 issuer = self.subject.name,
                 records = comparison.contradictions,
                 example = %serial,
-                "the source takes back revocations (the example was «{known}» and is now {}); they stay revoked: only a hold can be released",
-                said.map_or("no longer listed".to_owned(), |status| format!("«{status}»"))
+                "the source takes back revocations (the example was `{known}` and is now {}); they stay revoked: only a hold can be released",
+                said.map_or("no longer listed".to_owned(), |status| format!("`{status}`"))
             );
         }
     }

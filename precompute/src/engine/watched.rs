@@ -313,7 +313,7 @@ impl Watched {
                 tenant,
                 issuer = name,
                 entries,
-                "the sources list serial numbers that are 0, negative or over 20 octets, which no certificate can have; they are passed over"
+                "the sources list serial numbers that are 0, negative or over 20 bytes, which no certificate can have; they are passed over"
             );
         }
         for warning in self.state.health.warned(&comparison.warnings) {

@@ -22,7 +22,7 @@ impl HashAlgorithm {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// Octets of a hash.
+    /// Bytes of a hash.
     pub const fn len(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -32,12 +32,12 @@ impl HashAlgorithm {
         }
     }
 
-    /// Never: a hash has octets.
+    /// Never: a hash has bytes.
     pub const fn is_empty(self) -> bool {
         false
     }
 
-    /// The content octets of its OBJECT IDENTIFIER.
+    /// The content bytes of its OBJECT IDENTIFIER.
     pub const fn oid(self) -> &'static [u8] {
         match self {
             Self::Sha1 => &[0x2b, 0x0e, 0x03, 0x02, 0x1a],
@@ -47,7 +47,7 @@ impl HashAlgorithm {
         }
     }
 
-    /// The algorithm with these OBJECT IDENTIFIER content octets.
+    /// The algorithm with these OBJECT IDENTIFIER content bytes.
     pub fn from_oid(oid: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.oid() == oid)
     }
@@ -74,12 +74,12 @@ pub struct CertId<'a> {
     pub issuer_name_hash: &'a [u8],
     /// Hash of the issuer's key bits.
     pub issuer_key_hash: &'a [u8],
-    /// Content octets of the serialNumber INTEGER, minimal.
+    /// Content bytes of the serialNumber INTEGER, minimal.
     pub serial: &'a [u8],
 }
 
 impl CertId<'_> {
-    /// The serial number. One that no certificate has (RFC 5280 section 4.1.2.2: positive, at most 20 octets of value) can
+    /// The serial number. One that no certificate has (RFC 5280 section 4.1.2.2: positive, at most 20 bytes of value) can
     /// be named by no policy either: it is `unauthorized`, never what is said of serials that no source lists. Some clients
     /// send the serial of a revoked certificate as a negative number, and must not hear *good*.
     pub fn serial(&self) -> Result<Serial, OcspError> {

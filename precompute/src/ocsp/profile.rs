@@ -2,7 +2,7 @@
 //!
 //! Purpose: one place for what an answer says (from policy and record), when it is valid and when it is replaced,
 //! whether it is signed ahead or for a client who waits. Invariant: it does no I/O and reads no clock, and an answer
-//! made again from what is kept of it is, octet for octet, the one that was signed. It does not know who asks.
+//! made again from what is kept of it is, byte for byte, the one that was signed. It does not know who asks.
 
 use std::time::Duration;
 

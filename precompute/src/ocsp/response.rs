@@ -3,7 +3,7 @@
 //! What all responses of one signer share is encoded once, in a [`Template`]. What differs, the [`Content`], is
 //! small and can be kept without its encoding: a response is laid out ([`Template::lay_out`]: every length, so that
 //! nothing has to be moved) and then written straight to where it goes. What is signed is written by the same
-//! code, so that a response made again from its values is, octet for octet, the one that was signed.
+//! code, so that a response made again from its values is, byte for byte, the one that was signed.
 
 use aws_lc_rs::digest;
 
@@ -155,7 +155,7 @@ impl Template {
         out
     }
 
-    /// The whole OCSPResponse, laid out for a signature of so many octets.
+    /// The whole OCSPResponse, laid out for a signature of so many bytes.
     pub fn lay_out<'a>(&'a self, content: &'a Content<'a>, signature_length: usize) -> Layout<'a> {
         let singles = content.singles.iter().map(|single| element(single_length(single))).sum();
         let nonce = content.nonce.map_or(0, |nonce| element(nonce_length(nonce)));
@@ -182,7 +182,7 @@ pub struct Layout<'a> {
     template: &'a Template,
     content: &'a Content<'a>,
     signature_length: usize,
-    /// Octets of the content of: the list of SingleResponses,
+    /// Bytes of the content of: the list of SingleResponses,
     singles: usize,
     /// the list of responseExtensions,
     extensions: usize,
@@ -193,7 +193,7 @@ pub struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// Octets of the whole OCSPResponse.
+    /// Bytes of the whole OCSPResponse.
     pub fn length(&self) -> usize {
         element(STATUS_SUCCESSFUL.len() + element(element(self.response_bytes())))
     }
@@ -263,7 +263,7 @@ const EXTENDED_REVOKE: [u8; 17] =
 const ARCHIVE_CUTOFF: [u8; 19] =
     [0xa1, 0x22, 0x30, 0x20, 0x30, 0x1e, 0x06, 0x09, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x06, 0x04, 0x11];
 
-/// Octets of a GeneralizedTime with its header.
+/// Bytes of a GeneralizedTime with its header.
 const TIME_ELEMENT: usize = 17;
 
 /// NULL: what hash algorithms have for parameters, whatever the request had.

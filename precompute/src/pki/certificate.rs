@@ -1,6 +1,6 @@
-//! An X.509 certificate with the octets it arrived in.
+//! An X.509 certificate with the bytes it arrived in.
 //!
-//! Hashes and signatures are over octets, so the parts they need are kept as slices of the
+//! Hashes and signatures are over bytes, so the parts they need are kept as slices of the
 //! original and never encoded again.
 
 use std::{fmt, ops::Range};
@@ -31,7 +31,7 @@ const OCSP_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5
 pub const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 const OCSP_NOCHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
 
-/// A parsed certificate and its octets.
+/// A parsed certificate and its bytes.
 #[derive(Clone)]
 pub struct Certificate {
     der: Vec<u8>,
@@ -54,7 +54,7 @@ pub enum TimeStampingKeyUsage {
     Unreadable,
 }
 
-/// Octets that are no certificate: what is wrong, and in which field.
+/// Bytes that are no certificate: what is wrong, and in which field.
 #[derive(Debug)]
 pub struct CertificateError(String);
 
@@ -67,7 +67,7 @@ impl fmt::Display for CertificateError {
 impl std::error::Error for CertificateError {}
 
 impl Certificate {
-    /// Parses one certificate; trailing octets are refused. Dates before 1970 are taken as 1970.
+    /// Parses one certificate; trailing bytes are refused. Dates before 1970 are taken as 1970.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let outline = Outline::find(der).map_err(CertificateError)?;
         let clamped = outline.clamped(der);
@@ -241,7 +241,7 @@ impl Certificate {
         names.iter().filter_map(|name| name.to_der().ok()).collect()
     }
 
-    /// The serialNumber, content octets of the INTEGER as they stand there.
+    /// The serialNumber, content bytes of the INTEGER as they stand there.
     pub fn serial_content(&self) -> &[u8] {
         self.parsed.tbs_certificate.serial_number.as_bytes()
     }

@@ -1,6 +1,6 @@
 //! Headers of DER elements, written where they go, X.690 section 8.1.
 
-/// Octets of an element, header and all, with so many octets of content.
+/// Bytes of an element, header and all, with so many bytes of content.
 pub const fn element(length: usize) -> usize {
     let header = match length {
         0..0x80 => 2,

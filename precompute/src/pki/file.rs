@@ -52,7 +52,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Err(io::Error::other("it is no regular file, which a source has to be"))
 }
 
-/// Reads a whole file of at most `limit` octets.
+/// Reads a whole file of at most `limit` bytes.
 pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     read_opened(path, File::open(path), limit)
 }
@@ -66,7 +66,7 @@ pub fn read_opened(path: &Path, opened: io::Result<File>, limit: u64) -> Result<
     };
     let content = read().map_err(|error| FileError::new(path, format_args!("cannot be read: {error}")))?;
     if content.len() as u64 > limit {
-        return Err(FileError::new(path, format_args!("is larger than the {limit} octets allowed")));
+        return Err(FileError::new(path, format_args!("is larger than the {limit} bytes allowed")));
     }
     Ok(content)
 }
@@ -103,7 +103,7 @@ impl Secret {
             }
         }
         if length as u64 > limit {
-            return Err(fail(format!("is larger than the {limit} octets allowed for {what}")));
+            return Err(fail(format!("is larger than the {limit} bytes allowed for {what}")));
         }
         content.truncate(length);
         Ok(Self { content, exposed })

@@ -40,7 +40,7 @@ impl fmt::Display for Unlike<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |name| x509_cert::name::Name::from_der(name).map(|name| name.to_string()).unwrap_or_default();
         let (names, is) = (shown(self.names), shown(self.is));
-        write!(f, "was issued by «{}», not by «{}»", Excerpt(names.as_bytes()), Excerpt(is.as_bytes()))?;
+        write!(f, "was issued by `{}`, not by `{}`", Excerpt(names.as_bytes()), Excerpt(is.as_bytes()))?;
         if names == is {
             // Enough of both, from where they part, to see what it is.
             let same = self.names.iter().zip(self.is).take_while(|(first, second)| first == second).count();

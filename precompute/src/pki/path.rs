@@ -57,7 +57,7 @@ impl Path {
         let off = others.iter().enumerate().filter(|(place, _)| !path.places.contains(place));
         let off: Vec<_> = off.map(|(_, other)| other.subject()).collect();
         path.doubts.extend(off.into_iter().map(|name| {
-            format!("is followed in its file by «{name}», which is not on the way from it to a root; remove that")
+            format!("is followed in its file by `{name}`, which is not on the way from it to a root; remove that")
         }));
         path
     }
@@ -89,7 +89,7 @@ impl Path {
             }
             let told = |other: &Certificate, problem: &str| {
                 let what = if is_self_issued(other) { "the root " } else { "" };
-                format!("is followed in its file by {what}«{}», {problem}", other.subject())
+                format!("is followed in its file by {what}`{}`, {problem}", other.subject())
             };
             match (fit, unfit) {
                 (Some((other, doubts)), unfit) => {
@@ -133,7 +133,7 @@ fn is_named_as_issuer(certificate: &Certificate, other: &Certificate) -> bool {
 }
 
 /// Whether a certificate may stand above the others, the last of which it is to have issued: what some clients may mind,
-/// or why all do. The texts of the latter complete "«name», …".
+/// or why all do. The texts of the latter complete "`name`, …".
 fn check_issuer(
     issuer: &Certificate,
     below: &[&Certificate],
@@ -160,7 +160,7 @@ fn check_issuer(
         );
     }
     let name = issuer.subject();
-    Ok(minded.into_iter().map(|minded| format!("is followed in its file by «{name}», {minded}")).collect())
+    Ok(minded.into_iter().map(|minded| format!("is followed in its file by `{name}`, {minded}")).collect())
 }
 
 /// That the key signed it; what could not be told.
@@ -169,9 +169,9 @@ fn check_signature(certificate: &Certificate, issuer: &Certificate) -> Result<Op
     match certificate.verify_issued_by(issuer) {
         Ok(()) => Ok(None),
         Err(VerifyError::Signature) if can_verify(issuer) => {
-            Err(format!("whose key did not sign «{name}»; put the certificate of the CA that issued it in its place"))
+            Err(format!("whose key did not sign `{name}`; put the certificate of the CA that issued it in its place"))
         }
-        Err(error) => Ok(Some(format!("and whether that issued «{name}» could not be checked here: it {error}"))),
+        Err(error) => Ok(Some(format!("and whether that issued `{name}` could not be checked here: it {error}"))),
     }
 }
 
@@ -229,9 +229,9 @@ fn check_names(issuer: &Certificate, below: &[&Certificate], minded: &mut Vec<St
     {
         let (tbs, name) = (certificate.tbs(), certificate.subject());
         names::check(&constraints, tbs, place == 0)
-            .map_err(|problem| format!("whose nameConstraints do not allow «{name}»: {problem}"))?;
+            .map_err(|problem| format!("whose nameConstraints do not allow `{name}`: {problem}"))?;
         if let Err(error) = tbs.get::<SubjectAltName>() {
-            minded.push(format!("which has nameConstraints, and the subjectAltName of «{name}» could not be read here ({error}); clients may refuse it"));
+            minded.push(format!("which has nameConstraints, and the subjectAltName of `{name}` could not be read here ({error}); clients may refuse it"));
         }
     }
     Ok(())

@@ -37,7 +37,7 @@ impl PssHash {
         }
     }
 
-    /// Octets of a digest.
+    /// Bytes of a digest.
     pub const fn length(self) -> u32 {
         match self {
             Self::Sha1 => 20,
@@ -55,7 +55,7 @@ pub struct PssParameters {
     pub hash: PssHash,
     /// Of the mask generation function MGF1.
     pub mgf1_hash: PssHash,
-    /// Octets; in a key's parameters the fewest allowed.
+    /// Bytes; in a key's parameters the fewest allowed.
     pub salt_length: u32,
 }
 
@@ -116,11 +116,11 @@ mod tests {
         };
         assert_eq!(with_trailer(1), Ok(read));
         assert!(with_trailer(2).is_err());
-        // Octet 8 of id-mgf1 makes it another function; the hash of octet 2 of SHA-256's arc an unknown one.
+        // Byte 8 of id-mgf1 makes it another function; the hash of byte 2 of SHA-256's arc an unknown one.
         for at in [parameters.windows(2).position(|w| w == [0x01, 0x08]).unwrap() + 1, 16] {
             let mut changed = parameters.to_vec();
             changed[at] = 0x77;
-            assert!(PssParameters::from_der(&changed).is_err(), "octet {at}");
+            assert!(PssParameters::from_der(&changed).is_err(), "byte {at}");
         }
     }
 }

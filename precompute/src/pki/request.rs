@@ -68,7 +68,7 @@ impl From<der::Error> for RequestError {
 pub struct Request(CertReqInfo);
 
 impl Request {
-    /// For the key with this AlgorithmIdentifier (DER) and these octets in subjectPublicKey. `subject` is written as in
+    /// For the key with this AlgorithmIdentifier (DER) and these bytes in subjectPublicKey. `subject` is written as in
     /// RFC 4514, the most specific part first.
     pub fn new(
         subject: &str,
@@ -117,7 +117,7 @@ fn extensions(purpose: Purpose) -> Result<Vec<Extension>, RequestError> {
 
 fn read_subject(text: &str) -> Result<Name, RequestError> {
     let fail = |problem: String| RequestError::Subject(problem);
-    let name: Name = text.parse().map_err(|_| fail(format!("«{text}» cannot be read")))?;
+    let name: Name = text.parse().map_err(|_| fail(format!("`{text}` cannot be read")))?;
     for attribute in name.0.iter().flat_map(|parts| parts.0.iter()) {
         let written = match attribute.value.tag() {
             Tag::PrintableString => PrintableStringRef::try_from(&attribute.value).is_ok(),
@@ -125,7 +125,7 @@ fn read_subject(text: &str) -> Result<Name, RequestError> {
             _ => true,
         };
         if !written || attribute.value.value().is_empty() {
-            return Err(fail(format!("«{text}» has a part that is empty, or has letters that may not stand there")));
+            return Err(fail(format!("`{text}` has a part that is empty, or has letters that may not stand there")));
         }
     }
     Ok(name)

@@ -67,7 +67,7 @@ fn is_encoding(encoded: &[u8], bits: usize, parameters: &PssParameters, message:
     let (masked, mask_seed) = rest.split_at_checked(rest.len().checked_sub(hash.output_len())?)?;
     let padding = masked.len().checked_sub(parameters.salt_length as usize)?.checked_sub(1)?;
 
-    // Bits of the first octet that the number cannot have.
+    // Bits of the first byte that the number cannot have.
     let unused = 0xff_u8.checked_shl((8 - (8 * length - bits)) as u32).unwrap_or(0);
     let mut block =
         mask(algorithm(parameters.mgf1_hash).unwrap_or(&digest::SHA1_FOR_LEGACY_USE_ONLY), mask_seed, masked.len());

@@ -1,8 +1,8 @@
-//! Certificate serial numbers, RFC 5280 section 4.1.2.2: positive, at most 20 octets.
+//! Certificate serial numbers, RFC 5280 section 4.1.2.2: positive, at most 20 bytes.
 
 use std::fmt;
 
-/// A certificate serial number: 1 … 2^160−1, held as 20 octets, big-endian, padded on the left.
+/// A certificate serial number: 1 … 2^160−1, held as 20 bytes, big-endian, padded on the left.
 ///
 /// Serials outside of that range are never listed by a conforming CA; they have no value of this
 /// type, so every look-up for one ends before it begins.
@@ -10,11 +10,11 @@ use std::fmt;
 pub struct Serial([u8; Serial::MAX_OCTETS]);
 
 impl Serial {
-    /// Octets of value that RFC 5280 allows.
+    /// Bytes of value that RFC 5280 allows.
     pub const MAX_OCTETS: usize = 20;
 
-    /// From big-endian magnitude octets, leading zeros allowed. `None` for zero, for an empty
-    /// slice and for values over 20 octets.
+    /// From big-endian magnitude bytes, leading zeros allowed. `None` for zero, for an empty
+    /// slice and for values over 20 bytes.
     pub fn from_magnitude(octets: &[u8]) -> Option<Self> {
         let start = octets.iter().position(|&b| b != 0)?;
         let value = &octets[start..];
@@ -24,8 +24,8 @@ impl Serial {
         Some(Self(padded))
     }
 
-    /// From the content octets of a DER INTEGER. `None` for what no conforming CA issues:
-    /// negative, zero, over 20 octets of value.
+    /// From the content bytes of a DER INTEGER. `None` for what no conforming CA issues:
+    /// negative, zero, over 20 bytes of value.
     pub fn from_der_content(content: &[u8]) -> Option<Self> {
         match content.first() {
             Some(first) if first & 0x80 == 0 => Self::from_magnitude(content),
@@ -51,7 +51,7 @@ impl Serial {
         Some(Self(padded))
     }
 
-    /// The 20 padded octets.
+    /// The 20 padded bytes.
     pub const fn padded(&self) -> &[u8; Self::MAX_OCTETS] {
         &self.0
     }
@@ -62,12 +62,12 @@ impl Serial {
         &self.0[start..]
     }
 
-    /// Calls `then` with the content octets of the DER INTEGER.
+    /// Calls `then` with the content bytes of the DER INTEGER.
     pub fn with_der_content<T>(&self, then: impl FnOnce(&[u8]) -> T) -> T {
         let mut content = [0; Self::MAX_OCTETS + 1];
         content[1..].copy_from_slice(&self.0);
         let start = content.len() - self.magnitude().len();
-        // A leading octet keeps the sign from being negative.
+        // A leading byte keeps the sign from being negative.
         let sign = usize::from(content[start] & 0x80 != 0);
         then(&content[start - sign..])
     }

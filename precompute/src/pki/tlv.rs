@@ -101,7 +101,7 @@ impl<'a> Tlvs<'a> {
 
     /// Nothing is left.
     pub(crate) fn finish(self, what: &str) -> Result<(), String> {
-        if self.is_empty() { Ok(()) } else { Err(format!("{what}: {} octets are left over", self.0.len())) }
+        if self.is_empty() { Ok(()) } else { Err(format!("{what}: {} bytes are left over", self.0.len())) }
     }
 }
 
@@ -115,13 +115,13 @@ impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Truncated => "ends too early",
-            Self::Tag => "has a tag of several octets",
+            Self::Tag => "has a tag of several bytes",
             Self::Length => "has a length that is not in DER's shortest form",
         })
     }
 }
 
-/// Octets of tag and length, and the length (X.690 sections 8.1.2, 8.1.3 and 10.1).
+/// Bytes of tag and length, and the length (X.690 sections 8.1.2, 8.1.3 and 10.1).
 fn header(octets: &[u8]) -> Result<(usize, usize), Malformed> {
     let (&[tag, first], rest) = octets.split_first_chunk().ok_or(Malformed::Truncated)?;
     if tag & 0x1f == 0x1f {
@@ -131,7 +131,7 @@ fn header(octets: &[u8]) -> Result<(usize, usize), Malformed> {
         return Ok((2, usize::from(first)));
     }
     let count = usize::from(first & 0x7f);
-    // Four octets hold every length that a file under its bound can have; 0x80 is BER's indefinite form.
+    // Four bytes hold every length that a file under its bound can have; 0x80 is BER's indefinite form.
     if !(1..=4).contains(&count) {
         return Err(Malformed::Length);
     }

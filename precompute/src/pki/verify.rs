@@ -41,7 +41,7 @@ pub enum VerifyError {
     Algorithm(String),
     /// The key could not be read.
     Key(der::Error),
-    /// The octets were not signed by this key.
+    /// The bytes were not signed by this key.
     Signature,
 }
 
@@ -273,10 +273,10 @@ mod tests {
     use super::*;
     use crate::sign::Algorithm;
 
-    /// The AlgorithmIdentifier of PSS with SHA-256, with one octet changed from `is` to `becomes`.
+    /// The AlgorithmIdentifier of PSS with SHA-256, with one byte changed from `is` to `becomes`.
     fn pss_with(place: usize, is: u8, becomes: u8) -> AlgorithmIdentifierOwned {
         let mut identifier = Algorithm::RsaPssSha256.identifier().to_vec();
-        assert_eq!(identifier[place], is, "octet {place}");
+        assert_eq!(identifier[place], is, "byte {place}");
         identifier[place] = becomes;
         AlgorithmIdentifierOwned::from_der(&identifier).unwrap()
     }

@@ -242,7 +242,7 @@ fn restore_run(
 /// Answers whose records are looked up together.
 const RESTORING_BATCH: usize = 32;
 
-/// Octets of one more entry: a signature by RSA-4096.
+/// Bytes of one more entry: a signature by RSA-4096.
 const STORED_OCTETS_MAX: usize = 1024;
 
 /// Gathers what one thread signs.

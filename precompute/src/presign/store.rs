@@ -39,16 +39,16 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("forms");
 /// Number of a form, number of a run → seal, entries.
 const RUNS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("runs");
-/// The same → when the last of its entries ends, and octets of the run.
+/// The same → when the last of its entries ends, and bytes of the run.
 const ENDS: TableDefinition<'_, (u32, u64), (u64, u64)> = TableDefinition::new("ends");
 
 /// The layout of this file; another one is begun anew.
 const FORMAT: u64 = 1;
 
-/// Octets of a run before its entries.
+/// Bytes of a run before its entries.
 const SEAL: usize = 16;
 
-/// Octets of an entry before its signature: serial, what the record says, three times.
+/// Bytes of an entry before its signature: serial, what the record says, three times.
 const HEAD: usize = Serial::MAX_OCTETS + 8 + 3 * 4;
 
 /// An answer as it is stored; its state says what the record says, without the counter of this process.
@@ -88,7 +88,7 @@ impl Run {
         self.count
     }
 
-    /// Octets of its entries.
+    /// Bytes of its entries.
     pub fn octets(&self) -> usize {
         self.entries.len()
     }
@@ -152,7 +152,7 @@ pub struct AnswerStore {
 }
 
 impl AnswerStore {
-    /// Opens `answers.redb` in a state directory that exists; it may grow to about `octets_max` octets.
+    /// Opens `answers.redb` in a state directory that exists; it may grow to about `octets_max` bytes.
     pub fn open(state_dir: &Path, octets_max: u64) -> Result<Self, StateError> {
         let mut store = Self { path: state_dir.join("answers.redb"), database: None, octets_max };
         store.run(|_| Ok(()))?;
@@ -263,7 +263,7 @@ impl AnswerStore {
         self.remove(|_, end| end <= now, self.octets_max)
     }
 
-    /// Removes the runs that `unwanted` (form, end) names, and of the others the oldest until so many octets are left;
+    /// Removes the runs that `unwanted` (form, end) names, and of the others the oldest until so many bytes are left;
     /// then the forms that have none.
     fn remove(&mut self, unwanted: impl Fn(u32, UnixTime) -> bool, octets_max: u64) -> Result<(), StateError> {
         self.run(|database| {
@@ -304,7 +304,7 @@ impl AnswerStore {
         })
     }
 
-    /// Octets of all runs.
+    /// Bytes of all runs.
     pub fn octets(&mut self) -> Result<u64, StateError> {
         self.run(|database| {
             let meta = database.begin_read()?.open_table(META)?;

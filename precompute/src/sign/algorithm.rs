@@ -13,7 +13,7 @@ pub enum Algorithm {
     EcdsaP384Sha384,
     /// sha256WithRSAEncryption, RSA 2048–4096
     RsaPkcs1Sha256,
-    /// id-RSASSA-PSS with SHA-256, MGF1 with SHA-256, a salt of 32 octets; RSA 2048–4096
+    /// id-RSASSA-PSS with SHA-256, MGF1 with SHA-256, a salt of 32 bytes; RSA 2048–4096
     RsaPssSha256,
     /// Ed25519
     Ed25519,
@@ -66,14 +66,14 @@ impl Algorithm {
         }
     }
 
-    /// The content octets of the OBJECT IDENTIFIER in [`Algorithm::identifier`].
+    /// The content bytes of the OBJECT IDENTIFIER in [`Algorithm::identifier`].
     const fn oid(self) -> &'static [u8] {
         let (_, oid) = self.identifier().split_at(4);
         let length = self.identifier()[3] as usize;
         oid.split_at(length).0
     }
 
-    /// The algorithm that a client means by an AlgorithmIdentifier: content octets of its OBJECT IDENTIFIER, and its
+    /// The algorithm that a client means by an AlgorithmIdentifier: content bytes of its OBJECT IDENTIFIER, and its
     /// parameters, DER. `None` for one that is none of these.
     ///
     /// Parameters say something in id-RSASSA-PSS only: there the hash functions must be ours. The length of the salt
@@ -187,9 +187,9 @@ mod tests {
         let mgf1_hash = hash + 30;
         for (at, value, known) in [(hash, 2, false), (mgf1_hash, 2, false), (parameters.len() - 1, 20, true)] {
             let mut changed = parameters.clone();
-            assert!([1, 32].contains(&changed[at]), "octet {at}");
+            assert!([1, 32].contains(&changed[at]), "byte {at}");
             changed[at] = value;
-            assert_eq!(Algorithm::identified(&oid, Some(&changed)).is_some(), known, "octet {at}");
+            assert_eq!(Algorithm::identified(&oid, Some(&changed)).is_some(), known, "byte {at}");
         }
         // The defaults are SHA-1.
         assert_eq!(Algorithm::identified(&oid, Some(&[0x30, 0])), None);

@@ -29,7 +29,7 @@ pub trait Holder: Send + Sync + fmt::Debug {
 
 /// One thread's access to one key. May block; is never used by two threads at once.
 pub trait Session: Send {
-    /// Signs `message` (hashing is the session's business); the octets that stand in a response: for ECDSA the DER of
+    /// Signs `message` (hashing is the session's business); the bytes that stand in a response: for ECDSA the DER of
     /// Ecdsa-Sig-Value.
     fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, Fault>;
 }

@@ -316,7 +316,7 @@ fn self_test(signing: &dyn Signing, certificate: &Certificate, packing: Packing)
     verify_signed(certificate.spki_der(), &identifier, &message, &signature)
         .map_err(|error| fail(format!("its signature {error}")))?;
     let packed = packing.pack(&signature).map(drop);
-    packed.ok_or_else(|| fail(format!("its signature of {} octets is none of this algorithm", signature.len())))
+    packed.ok_or_else(|| fail(format!("its signature of {} bytes is none of this algorithm", signature.len())))
 }
 
 /// Has `message` signed and waits for it; for start-up and tools, never for a serving thread.

@@ -76,7 +76,7 @@ pub struct Job {
 
 impl fmt::Debug for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Job({:?}, {} octets)", self.priority, self.message.len())
+        write!(f, "Job({:?}, {} bytes)", self.priority, self.message.len())
     }
 }
 

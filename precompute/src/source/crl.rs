@@ -96,7 +96,7 @@ impl fmt::Display for Coverage {
     }
 }
 
-/// A CRL number, 0 … 2^160−1 (RFC 5280 section 5.2.3: at most 20 octets).
+/// A CRL number, 0 … 2^160−1 (RFC 5280 section 5.2.3: at most 20 bytes).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CrlNumber([u8; CrlNumber::MAX_OCTETS]);
 
@@ -106,10 +106,10 @@ impl CrlNumber {
         Self(padded)
     }
 
-    /// Octets of value that RFC 5280 allows.
+    /// Bytes of value that RFC 5280 allows.
     pub const MAX_OCTETS: usize = 20;
 
-    /// From the content octets of a DER INTEGER; `None` for a negative one and for one over 20 octets of value.
+    /// From the content bytes of a DER INTEGER; `None` for a negative one and for one over 20 bytes of value.
     pub fn from_der_content(content: &[u8]) -> Option<Self> {
         let first = *content.first()?;
         if first & 0x80 != 0 {
@@ -122,7 +122,7 @@ impl CrlNumber {
         Some(Self(padded))
     }
 
-    /// The 20 padded octets, big-endian.
+    /// The 20 padded bytes, big-endian.
     pub const fn padded(&self) -> &[u8; Self::MAX_OCTETS] {
         &self.0
     }
@@ -151,14 +151,14 @@ impl Crl {
         Self::from_octets(content, issuer).map_err(|problem| SourceError::file(path, problem))
     }
 
-    /// The same, of octets that are at hand. The error is the problem alone.
+    /// The same, of bytes that are at hand. The error is the problem alone.
     pub fn from_octets(content: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
         let der = if pem::is_der(&content) { content } else { from_pem(&content)? };
         Self::from_der(der, issuer)
     }
 
     fn from_der(der: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
-        // The order keeps a stranger's octets from costing more than one look at the outline.
+        // The order keeps a stranger's bytes from costing more than one look at the outline.
         let outline = Outline::find(&der).map_err(|problem| format!("is no CRL in DER: {problem}"))?;
         if !is_same_name(outline.issuer, issuer.subject_der()) {
             return Err(Unlike { names: outline.issuer, is: issuer.subject_der() }.to_string());
@@ -305,7 +305,7 @@ impl<'a> Outline<'a> {
         let algorithm = parts.any("signatureAlgorithm")?.whole;
         let signature = match parts.read(BIT_STRING, "signatureValue")? {
             [0, signature @ ..] => signature,
-            _ => return Err("signatureValue: expected a BIT STRING of whole octets".to_owned()),
+            _ => return Err("signatureValue: expected a BIT STRING of whole bytes".to_owned()),
         };
         parts.finish("CertificateList")?;
 

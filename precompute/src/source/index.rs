@@ -6,7 +6,7 @@
 //! revoke reads on ([`Index::readable`]). What is odd besides (a date that cannot be held, a
 //! reason that nobody knows) takes nothing else down: it is read as the stricter of what it may mean, never as *good*
 //! where anything speaks of a revocation, and is counted ([`Index::oddities`]). A serial number that is 0, negative or
-//! over 20 octets is passed over and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
+//! over 20 bytes is passed over and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
 //! It does not know whether a serial comes twice, nor what was read before: `openssl ca` replaces the file
 //! by renaming a new one over it, so an open [`Index`] keeps reading the state it began with.
 //!
@@ -43,7 +43,7 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Octets asked of the file at a time: about a thousand lines, so that system calls do not show.
+/// Bytes asked of the file at a time: about a thousand lines, so that system calls do not show.
 const READ_OCTETS: usize = 128 << 10;
 
 /// One certificate that the CA lists.
@@ -122,7 +122,7 @@ impl<R: BufRead> Index<R> {
     fn read_line(&mut self) -> Result<bool, SourceError> {
         self.line.clear();
         let limit = limits::INDEX_LINE_OCTETS_MAX;
-        // One octet more than allowed, for the newline.
+        // One byte more than allowed, for the newline.
         let mut bounded = (&mut self.reader).take(limit as u64 + 1);
         let read = bounded.read_until(b'\n', &mut self.line);
         if read.map_err(|error| SourceError::file(&self.path, unreadable(&error)))? == 0 {
@@ -132,7 +132,7 @@ impl<R: BufRead> Index<R> {
         if self.line.pop_if(|last| *last == b'\n').is_none() {
             self.is_cut = true;
             return Err(self.refused(if self.line.len() > limit {
-                format!("is longer than the {limit} octets allowed")
+                format!("is longer than the {limit} bytes allowed")
             } else {
                 "ends in the middle of a line: the file is half-written, expected a newline after the last line"
                     .to_owned()
@@ -302,7 +302,7 @@ fn looks_like_a_date(text: &[u8]) -> bool {
         && rest.iter().all(|octet| octet.is_ascii_digit() || b"Z+-.,".contains(octet))
 }
 
-/// The octets before the first tab that has no backslash before it, and those after it.
+/// The bytes before the first tab that has no backslash before it, and those after it.
 fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     // As TXT_DB_read: a backslash is not escaped by one before it.
     let mut escaped = false;

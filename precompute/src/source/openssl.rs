@@ -266,7 +266,7 @@ fn refuses_what_was_tampered_with(ca: &Ca, der: Vec<u8>) {
     for at in [der.len() / 4, der.len() / 2, der.len() - 1] {
         let mut tampered = der.clone();
         tampered[at] ^= 1;
-        assert!(Crl::from_octets(tampered, &issuer).is_err(), "octet {at}");
+        assert!(Crl::from_octets(tampered, &issuer).is_err(), "byte {at}");
     }
     // A date in an entry, which changes nothing but the signature's truth.
     let mut tampered = der;
@@ -363,5 +363,5 @@ fn a_crl_of_another_ca_or_with_sha_1_is_refused() {
     };
     refused(&Ca::new("CA", KEYS[1]), &path, "does not verify under the issuer's key");
     refused(&ca, &path, "a signature that is not accepted");
-    refused(&Ca::new("Other", KEYS[1]), &path, "was issued by «CN=CA», not by «CN=Other»");
+    refused(&Ca::new("Other", KEYS[1]), &path, "was issued by `CN=CA`, not by `CN=Other`");
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::limits;
 
-/// An OBJECT IDENTIFIER, as the content octets of its DER.
+/// An OBJECT IDENTIFIER, as the content bytes of its DER.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Oid(Box<[u8]>);
 
@@ -14,7 +14,7 @@ pub struct OidError;
 
 impl fmt::Display for OidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected an object identifier such as «1.3.6.1.4.1.99999.1»: numbers with dots, the first 0, 1 or 2, below 0 and 1 a second up to 39")
+        f.write_str("expected an object identifier such as `1.3.6.1.4.1.99999.1`: numbers with dots, the first 0, 1 or 2, below 0 and 1 a second up to 39")
     }
 }
 
@@ -39,12 +39,12 @@ impl Oid {
         if content.len() > limits::OID_OCTETS_MAX { Err(OidError) } else { Ok(Self(content.into())) }
     }
 
-    /// The content octets.
+    /// The content bytes.
     pub fn content(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether octets are the content of an OBJECT IDENTIFIER (X.690 section 8.19): numbers in the fewest octets, the
+    /// Whether bytes are the content of an OBJECT IDENTIFIER (X.690 section 8.19): numbers in the fewest bytes, the
     /// last of which ends one. Neither their length nor the size of an arc is bounded there.
     pub fn is_content(octets: &[u8]) -> bool {
         let mut begins = true;

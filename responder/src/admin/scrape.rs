@@ -91,7 +91,7 @@ impl Collector for Scrape {
                 "Connections on which no TLS handshake came about",
                 sum(|c| c.tls_refused.load(Relaxed)),
             ),
-            ("response_octets", "Octets of responses", sum(|c| c.octets_out.load(Relaxed))),
+            ("response_octets", "Bytes of responses", sum(|c| c.octets_out.load(Relaxed))),
             ("access_log_lost", "Lines of the access log thrown away", sum(|c| c.access_lost.load(Relaxed))),
         ] {
             counters(&mut encoder, name, help, vec![(Labels::new(), value)])?;
@@ -99,9 +99,9 @@ impl Collector for Scrape {
 
         let size = status.misses.store().size();
         gauge(&mut encoder, "answers", "Answers about listed certificates that are kept", size.compact.0)?;
-        gauge(&mut encoder, "answers_octets", "Octets of memory that they take", size.compact.1)?;
+        gauge(&mut encoder, "answers_octets", "Bytes of memory that they take", size.compact.1)?;
         gauge(&mut encoder, "cache_entries", "Other answers that are kept", size.whole.0)?;
-        gauge(&mut encoder, "cache_octets", "Octets of those answers", size.whole.1)?;
+        gauge(&mut encoder, "cache_octets", "Bytes of those answers", size.whole.1)?;
         gauge(
             &mut encoder,
             "signing_pending",

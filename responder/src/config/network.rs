@@ -156,7 +156,7 @@ fn read_listen(section: &mut Section<'_>) -> Option<Vec<Listen>> {
             Err(_) => section.problem(
                 "listen",
                 format_args!(
-                    "names «{text}»{}; expected an address with a port, such as «127.0.0.1:8080» or «[::]:80», or «{SYSTEMD}» for sockets of a systemd socket unit",
+                    "names `{text}`{}; expected an address with a port, such as `127.0.0.1:8080` or `[::]:80`, or `{SYSTEMD}` for sockets of a systemd socket unit",
                     what_is_wrong(text)
                 ),
             ),
@@ -193,8 +193,8 @@ fn read_trusted(section: &mut Section<'_>) -> Option<Trusted> {
     match networks {
         Ok(networks) => Some(Trusted::new(networks)),
         Err(text) => {
-            let wanted = "expected networks with a prefix length, such as «10.0.0.0/8» or «::1/128»";
-            section.problem("trusted_networks", format_args!("names «{text}»; {wanted}"));
+            let wanted = "expected networks with a prefix length, such as `10.0.0.0/8` or `::1/128`";
+            section.problem("trusted_networks", format_args!("names `{text}`; {wanted}"));
             None
         }
     }

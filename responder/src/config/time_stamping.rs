@@ -67,7 +67,7 @@ fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> O
 pub(super) fn check(root: &Section<'_>, own: &TimeStamping, common: &Common) {
     for (tenant, tsa) in common.tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))) {
         if let Err(problem) = Clocks::promise(own.lease, &tsa.policy).check() {
-            root.problem("time_stamping", format_args!("of «{}/{}»: {problem}", tenant.name, tsa.name));
+            root.problem("time_stamping", format_args!("of `{}/{}`: {problem}", tenant.name, tsa.name));
         }
     }
     let mut tsas = common.tenants.iter().flat_map(|tenant| &tenant.tsas);

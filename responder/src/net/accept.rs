@@ -141,7 +141,7 @@ impl Drop for Leave {
 /// server or none. Linux has taken such filters from anybody; kernels of late take them for TCP with CAP_NET_ADMIN alone,
 /// which is too much to ask for.
 pub fn refuse_new(listener: &Listener) -> io::Result<()> {
-    // The TCP flags are in the octet at 13: a segment with SYN and without ACK is dropped, all others pass.
+    // The TCP flags are in the byte at 13: a segment with SYN and without ACK is dropped, all others pass.
     let [load_octet, and, jump_if_equal, give] = [0x30, 0x54, 0x15, 0x06];
     let program = [
         SockFilter::new(load_octet, 0, 0, 13),

@@ -47,7 +47,7 @@ impl Carrier for TcpStream {
 
 /// What comes after the answers so far are written.
 enum Next {
-    /// More octets are needed: the connection is in this phase until they come.
+    /// More bytes are needed: the connection is in this phase until they come.
     Read(Phase),
     /// There are requests left in the input.
     Answer,
@@ -210,7 +210,7 @@ impl<'w> Session<'w> {
         TcpStream::from_std(stream)
     }
 
-    /// Reads the PROXY header, and not an octet more.
+    /// Reads the PROXY header, and not a byte more.
     async fn learn_client<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
         self.watched.enter(Phase::Head, self.worker.tick());
         let learnt = self.read_proxy_header(stream).await;
@@ -245,7 +245,7 @@ impl<'w> Session<'w> {
         Ok(client)
     }
 
-    /// Reads until there are `length` octets in the input, and not one more.
+    /// Reads until there are `length` bytes in the input, and not one more.
     async fn read_exactly<C: Carrier>(&mut self, stream: &mut C, length: usize) -> io::Result<()> {
         while self.input.len() < length {
             let begin = self.input.len();
@@ -377,7 +377,7 @@ impl<'w> Session<'w> {
         Ok(())
     }
 
-    /// Lets the client read its last response: octets that nobody took would otherwise turn the end of the
+    /// Lets the client read its last response: bytes that nobody took would otherwise turn the end of the
     /// connection into a reset, which throws the response away.
     async fn linger<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
         self.watched.enter(Phase::Linger, self.worker.tick());
@@ -395,7 +395,7 @@ impl<'w> Session<'w> {
     }
 }
 
-/// Whether octets that dripped in cannot have completed a header section: then looking at all of it again
+/// Whether bytes that dripped in cannot have completed a header section: then looking at all of it again
 /// for each of them would cost the worker more than sending them costs the client.
 fn no_end_of_head(input: &[u8], before: usize) -> bool {
     input.len() <= limits::TARGET_OCTETS_MAX && !input[before..].contains(&b'\n')

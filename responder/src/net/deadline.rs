@@ -18,7 +18,7 @@ use crate::limits;
 /// What a connection is waiting for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
-    /// The first octets after it was accepted.
+    /// The first bytes after it was accepted.
     Fresh,
     /// The next request.
     Idle,
@@ -39,7 +39,7 @@ pub enum Phase {
 pub struct Deadlines {
     /// Between requests, and before the first.
     pub idle: Duration,
-    /// From the first octet of a header section to its end.
+    /// From the first byte of a header section to its end.
     pub head: Duration,
     /// From the end of a header section to the end of the body.
     pub body: Duration,
@@ -184,7 +184,7 @@ mod tests {
         watched.enter(Phase::Head, 101);
         watched.enter(Phase::Head, 109);
         assert!(!watched.is_overdue(111, &deadlines), "10 s may have begun late in tick 101");
-        assert!(watched.is_overdue(112, &deadlines), "octets that drip in renew nothing");
+        assert!(watched.is_overdue(112, &deadlines), "bytes that drip in renew nothing");
         watched.enter(Phase::Answer, 112);
         watched.enter(Phase::Head, 112);
         assert!(!watched.is_overdue(120, &deadlines), "another request's head");

@@ -66,7 +66,7 @@ pub struct Surrogate<'a> {
     pub serial: &'a Serial,
 }
 
-/// The head of a signed answer of `length` octets that caches may keep.
+/// The head of a signed answer of `length` bytes that caches may keep.
 pub fn answer(out: &mut Vec<u8>, fields: &Fields<'_>, length: usize, now: UnixTime, context: &Context) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\n");
     out.extend_from_slice(b"Content-Length: ");
@@ -76,7 +76,7 @@ pub fn answer(out: &mut Vec<u8>, fields: &Fields<'_>, length: usize, now: UnixTi
     context.finish(out);
 }
 
-/// The head of an answer of this media type, with `length` octets, that nobody may keep.
+/// The head of an answer of this media type, with `length` bytes, that nobody may keep.
 pub fn unkept(out: &mut Vec<u8>, media_type: &str, length: usize, context: &Context) {
     out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: ");
     out.extend_from_slice(media_type.as_bytes());

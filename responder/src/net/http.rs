@@ -1,6 +1,6 @@
 //! HTTP/1.1 framing of requests, RFC 9112, over what has arrived so far.
 //!
-//! Purpose: from hostile octets to method, target and body, or to the one status that refuses
+//! Purpose: from hostile bytes to method, target and body, or to the one status that refuses
 //! them. Invariant: where a request ends is never in doubt; every doubt is a refusal after
 //! which the connection ends, so that nobody can smuggle a second request into the first.
 //! It does not know sockets, OCSP, or time.
@@ -107,7 +107,7 @@ pub struct Head<'b> {
     pub keep_alive: bool,
     /// Where the body ends.
     pub framing: Framing,
-    /// Octets that it may have.
+    /// Bytes that it may have.
     pub body_max: usize,
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
@@ -117,7 +117,7 @@ pub struct Head<'b> {
     pub conditions: Conditions<'b>,
     /// X-Forwarded-For.
     pub forwarded_for: List<'b>,
-    /// Octets of the header section.
+    /// Bytes of the header section.
     pub length: usize,
 }
 
@@ -252,7 +252,7 @@ pub fn mend_request_line(octets: &mut [u8]) -> bool {
 /// Whether a header section, or what has arrived of one, is already too much.
 fn bounded(octets: &[u8]) -> Result<(), Rejection> {
     let line = octets.iter().position(|&b| b == b'\n');
-    // Method and version take less than 64 octets beside the target.
+    // Method and version take less than 64 bytes beside the target.
     if line.unwrap_or(octets.len()) > limits::TARGET_OCTETS_MAX + 64 {
         return Err(Rejection::TargetTooLong);
     }
@@ -363,7 +363,7 @@ fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut H
     }
 }
 
-/// Whether an octet may stand in a Host field: a uri-host and its port (RFC 3986 section 3.2.2).
+/// Whether a byte may stand in a Host field: a uri-host and its port (RFC 3986 section 3.2.2).
 fn is_of_host(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&octet)
 }
@@ -374,14 +374,14 @@ fn content_length(value: &[u8]) -> Result<usize, Rejection> {
         return Err(Rejection::BadRequest);
     }
     let text = std::str::from_utf8(digits).map_err(|_| Rejection::BadRequest)?;
-    // Too many digits for the type are too many octets as well.
+    // Too many digits for the type are too many bytes as well.
     text.parse().map_err(|_| Rejection::BodyTooLarge)
 }
 
-/// A body, and how many octets it took to send.
+/// A body, and how many bytes it took to send.
 pub type Body<'a> = (Cow<'a, [u8]>, usize);
 
-/// Reads a body of at most `max` octets from the start of `octets`; `None` until it is complete.
+/// Reads a body of at most `max` bytes from the start of `octets`; `None` until it is complete.
 pub fn body(octets: &[u8], framing: Framing, max: usize) -> Result<Option<Body<'_>>, Rejection> {
     match framing {
         Framing::Length(length) => Ok(octets.get(..length).map(|body| (Cow::Borrowed(body), length))),
@@ -463,7 +463,7 @@ fn trailers(octets: &[u8], mut at: usize) -> Result<Option<usize>, Rejection> {
     }
 }
 
-/// Without control octets but the tab.
+/// Without control bytes but the tab.
 fn is_text(octets: &[u8]) -> bool {
     octets.iter().all(|&b| b == b'\t' || !b.is_ascii_control())
 }

@@ -52,7 +52,7 @@ impl fmt::Display for ListenError {
         match self.error.kind() {
             _ if self.without_ipv6 => write!(
                 f,
-                "; this machine has no IPv6: leave «{}» out, or turn IPv6 on (sysctl net.ipv6.conf.all.disable_ipv6, kernel parameter ipv6.disable)",
+                "; this machine has no IPv6: leave `{}` out, or turn IPv6 on (sysctl net.ipv6.conf.all.disable_ipv6, kernel parameter ipv6.disable)",
                 self.address
             ),
             io::ErrorKind::AddrInUse => {
@@ -62,7 +62,7 @@ impl fmt::Display for ListenError {
                 "; ports below 1024 need CAP_NET_BIND_SERVICE (which the systemd unit gives), or choose a higher one",
             ),
             io::ErrorKind::AddrNotAvailable => f.write_str(
-                "; no interface of this machine has this address: name one that `ip addr` shows, or «0.0.0.0» or «[::]» for all of them",
+                "; no interface of this machine has this address: name one that `ip addr` shows, or `0.0.0.0` or `[::]` for all of them",
             ),
             _ => Ok(()),
         }

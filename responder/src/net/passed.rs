@@ -41,7 +41,7 @@ impl Passed {
                 Ok(None) => {}
                 Err(error) => {
                     return Err(PassedError(format!(
-                        "socket {place} («{name}») that systemd passed cannot be listened on: {error}; socket units of this service need ListenStream= with an IP address or a port"
+                        "socket {place} (`{name}`) that systemd passed cannot be listened on: {error}; socket units of this service need ListenStream= with an IP address or a port"
                     )));
                 }
             }
@@ -53,7 +53,7 @@ impl Passed {
     fn new(sockets: Vec<(String, TcpListener)>, count: Option<String>, process: Option<String>) -> Self {
         let told = match (count, process) {
             _ if !sockets.is_empty() => {
-                let names: Vec<_> = sockets.iter().map(|(name, _)| format!("«{name}»")).collect();
+                let names: Vec<_> = sockets.iter().map(|(name, _)| format!("`{name}`")).collect();
                 format!("those that it has passed are named {}", names.join(", "))
             }
             (Some(count), Some(process)) if process != std::process::id().to_string() => {
@@ -74,7 +74,7 @@ impl Passed {
         if taken.is_empty() {
             let named = if alone { String::new() } else { format!(" with FileDescriptorName={name}") };
             return Err(PassedError(format!(
-                "{name}.listen: says «systemd», and systemd has passed no socket{named} ({}); start the service by its socket unit (systemctl start ostia-responder.socket), or name an address instead",
+                "{name}.listen: says `systemd`, and systemd has passed no socket{named} ({}); start the service by its socket unit (systemctl start ostia-responder.socket), or name an address instead",
                 self.told
             )));
         }
@@ -87,10 +87,10 @@ impl Passed {
     }
 }
 
-/// What cannot be known of a `key` that says «systemd» before systemd starts the service.
+/// What cannot be known of a `key` that says `systemd` before systemd starts the service.
 pub fn doubt(key: &str) -> String {
     format!(
-        "{key}: says «systemd»: whether a socket is passed shows when the service is started by its socket unit; see that it is enabled (systemctl enable --now ostia-responder.socket)"
+        "{key}: says `systemd`: whether a socket is passed shows when the service is started by its socket unit; see that it is enabled (systemctl enable --now ostia-responder.socket)"
     )
 }
 
@@ -122,7 +122,7 @@ mod tests {
             (said(None, None), true, "LISTEN_FDS is not set"),
             (said(Some("1"), Some("1")), true, "LISTEN_FDS=1 is for process 1, and this is another"),
             (said(Some("0"), Some(&own)), true, "LISTEN_FDS=0 has none"),
-            (passed(&["tls", "x"]), false, "are named «tls», «x»"),
+            (passed(&["tls", "x"]), false, "are named `tls`, `x`"),
         ] {
             let error = passed.take("http", alone).unwrap_err().to_string();
             assert!(error.starts_with("http.listen: ") && error.contains("ostia-responder.socket"), "{error}");

@@ -1,6 +1,6 @@
 //! The PROXY protocol, version 2: a balancer says before anything else for whom it connects.
 //!
-//! From hostile octets to an address, or to a refusal; pure. The specification is haproxy's
+//! From hostile bytes to an address, or to a refusal; pure. The specification is haproxy's
 //! `proxy-protocol.txt`, section 2.2.
 
 use std::{
@@ -8,10 +8,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// Octets that every header begins with: signature, version and command, family, length.
+/// Bytes that every header begins with: signature, version and command, family, length.
 pub const FIXED_OCTETS: usize = 16;
 
-/// Octets behind those, of which the first ones name the client: two addresses of IPv6 with their ports. What else may
+/// Bytes behind those, of which the first ones name the client: two addresses of IPv6 with their ports. What else may
 /// follow (more about the balancer, or about TLS with whole certificates) is read past.
 pub const ADDRESS_OCTETS: usize = 36;
 
@@ -40,7 +40,7 @@ impl fmt::Display for ProxyError {
 
 impl std::error::Error for ProxyError {}
 
-/// How many octets follow the first [`FIXED_OCTETS`].
+/// How many bytes follow the first [`FIXED_OCTETS`].
 pub fn remainder(fixed: &[u8]) -> Result<usize, ProxyError> {
     let [signature @ .., high, low] = fixed else { return Err(ProxyError::NoHeader) };
     if signature.len() != FIXED_OCTETS - 2 || !signature.starts_with(&SIGNATURE) {

@@ -68,7 +68,7 @@ fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// The value of a hexadecimal digit; 0xff for every other octet.
+/// The value of a hexadecimal digit; 0xff for every other byte.
 const HEX: [u8; 256] = {
     let mut table = [0xff; 256];
     let mut value = 0;
@@ -151,7 +151,7 @@ mod tests {
             "%".to_owned(),
             String::new(),
             "/".to_owned(),
-            // Once taken for a request without octets, which has no clean form.
+            // Once taken for a request without bytes, which has no clean form.
             "=".to_owned(),
             "/==/".to_owned(),
             "MFE!".to_owned(),

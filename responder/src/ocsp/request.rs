@@ -1,6 +1,6 @@
 //! OCSPRequest, RFC 6960 section 4.1, decoded in place.
 //!
-//! Purpose: from hostile octets to the CertIDs asked about, without copying or allocating.
+//! Purpose: from hostile bytes to the CertIDs asked about, without copying or allocating.
 //! Invariant: a [`Request`] has passed every check of form, so that walking its CertIDs again
 //! cannot fail; the inside of a signature alone is left for those who verify it. It does not know
 //! which issuers exist.
@@ -55,14 +55,14 @@ pub struct Request<'a> {
     /// The content of requestList behind the first Request.
     rest: &'a [u8],
     count: usize,
-    /// The octets inside of the nonce extension's extnValue.
+    /// The bytes inside of the nonce extension's extnValue.
     nonce_value: Option<&'a [u8]>,
     /// How the client would like the answer to be signed.
     pub preferred: PreferredAlgorithms<'a>,
 }
 
 impl<'a> Request<'a> {
-    /// Decodes a whole OCSPRequest; trailing octets are malformed.
+    /// Decodes a whole OCSPRequest; trailing bytes are malformed.
     pub fn decode(der: &'a [u8]) -> Result<Self> {
         let mut outer = Elements::only(der, Tag::Sequence)?;
         let tbs = outer.expect(Tag::Sequence)?;
@@ -120,8 +120,8 @@ impl<'a> Request<'a> {
         self.count
     }
 
-    /// The nonce's octets, for those who do not ignore it; malformed where the extension holds none, or none of a length
-    /// that RFC 9654 section 2.1 allows. Many clients put the octets into extnValue without an OCTET STRING of their own, as
+    /// The nonce's bytes, for those who do not ignore it; malformed where the extension holds none, or none of a length
+    /// that RFC 9654 section 2.1 allows. Many clients put the bytes into extnValue without an OCTET STRING of their own, as
     /// RFC 2560 was read: that harms nobody who does not look.
     pub fn nonce(&self) -> Result<Option<&'a [u8]>> {
         let Some(value) = self.nonce_value else { return Ok(None) };
@@ -144,11 +144,11 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Octets of the nonces that are echoed: RFC 9654 section 2.1 has servers take those of 16 to 32.
+/// Bytes of the nonces that are echoed: RFC 9654 section 2.1 has servers take those of 16 to 32.
 const NONCE_OCTETS_ECHOED: std::ops::RangeInclusive<usize> = 16..=32;
 const _: () = assert!(*NONCE_OCTETS_ECHOED.end() <= limits::NONCE_OCTETS_MAX);
 
-/// The first Request of a list, and the octets behind it.
+/// The first Request of a list, and the bytes behind it.
 fn single_request(list: &[u8]) -> Result<(CertId<'_>, &[u8])> {
     let mut reader = Elements::new(list);
     let mut request = Elements::new(reader.expect(Tag::Sequence)?);

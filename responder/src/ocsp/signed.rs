@@ -2,7 +2,7 @@
 //!
 //! Purpose: let a tenant answer only to clients with a certificate of its own CA.
 //! Invariant: what passes was signed by a key whose certificate, valid now, leads to an anchor, and
-//! hostile octets cost a bounded number of verifications. It does not know what the request asks,
+//! hostile bytes cost a bounded number of verifications. It does not know what the request asks,
 //! nor whether the client's certificate has been revoked: the answer to that is often this service's own.
 
 mod authority;
@@ -85,17 +85,17 @@ impl fmt::Display for Refusal {
             }
             Self::Signature(VerifyError::Signature) => f.write_str("its signature verifies under no key at hand"),
             Self::Signature(error) => write!(f, "it {error}"),
-            Self::Requestor { signer } => write!(f, "its requestorName is not that of its signer «{signer}»"),
+            Self::Requestor { signer } => write!(f, "its requestorName is not that of its signer `{signer}`"),
             Self::NoAnchor { subject, issuer } => {
-                write!(f, "«{subject}» names «{issuer}» as its issuer, and nothing leads from there to a trust anchor")
+                write!(f, "`{subject}` names `{issuer}` as its issuer, and nothing leads from there to a trust anchor")
             }
             Self::TooDeep => {
                 write!(f, "more than {INTERMEDIATES_MAX} certificates lie between signer and trust anchor")
             }
             Self::TooCostly => write!(f, "it takes more than {VERIFICATIONS_MAX} verifications to trace its signer"),
-            Self::NotYetValid { subject } => write!(f, "the certificate of «{subject}» is not valid yet"),
-            Self::Expired { subject } => write!(f, "the certificate of «{subject}» has expired"),
-            Self::Forbidden { subject, why } => write!(f, "the certificate of «{subject}» {why}"),
+            Self::NotYetValid { subject } => write!(f, "the certificate of `{subject}` is not valid yet"),
+            Self::Expired { subject } => write!(f, "the certificate of `{subject}` has expired"),
+            Self::Forbidden { subject, why } => write!(f, "the certificate of `{subject}` {why}"),
         }
     }
 }

@@ -60,7 +60,7 @@ impl Answer {
 pub struct Etag([u8; Etag::OCTETS]);
 
 impl Etag {
-    /// Two quotes, the eight octets of the template's fingerprint, sixteen of the signature.
+    /// Two quotes, the eight bytes of the template's fingerprint, sixteen of the signature.
     const OCTETS: usize = 2 + 2 * (8 + 16);
 
     /// Of a response with this signature, as it stands in the response.
@@ -101,7 +101,7 @@ pub struct Store {
     whole: Cache<Key, Arc<Answer>>,
 }
 
-/// What an answer kept whole costs beside its octets: key, Arc, Bytes, and moka's own of about 350 octets.
+/// What an answer kept whole costs beside its bytes: key, Arc, Bytes, and moka's own of about 350 bytes.
 const ENTRY_OVERHEAD: u32 = 512;
 
 struct AtNextUpdate;
@@ -125,14 +125,14 @@ impl Expiry<Key, Arc<Answer>> for AtNextUpdate {
 /// Numbers for people who watch.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
-    /// Answers in the compact table, and its octets.
+    /// Answers in the compact table, and its bytes.
     pub compact: (u64, u64),
-    /// Answers kept whole, and their octets, as of the last housekeeping.
+    /// Answers kept whole, and their bytes, as of the last housekeeping.
     pub whole: (u64, u64),
 }
 
 impl Store {
-    /// Takes up to so many octets for the compact table, and for answers kept whole.
+    /// Takes up to so many bytes for the compact table, and for answers kept whole.
     pub fn new(compact_octets: u64, whole_octets: u64) -> Self {
         let weigh = |_: &Key, answer: &Arc<Answer>| {
             u32::try_from(answer.body.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD)

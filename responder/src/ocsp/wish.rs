@@ -36,7 +36,7 @@ pub struct Wish {
 struct WishedId {
     issuer: Arc<Issuer>,
     hash: HashAlgorithm,
-    /// Content octets of the serialNumber, which the response repeats as they came.
+    /// Content bytes of the serialNumber, which the response repeats as they came.
     serial: Vec<u8>,
 }
 
@@ -150,7 +150,7 @@ impl Wish {
         self.ids.first().filter(|_| self.key.is_some()).map(|id| (&id.issuer, id.cert_id()))
     }
 
-    /// Content octets of the first serialNumber.
+    /// Content bytes of the first serialNumber.
     pub fn first_serial(&self) -> &[u8] {
         self.ids.first().map_or(&[], |id| &id.serial)
     }

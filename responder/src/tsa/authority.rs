@@ -95,7 +95,7 @@ pub struct Prepared<'a> {
     pub cert_req: bool,
 }
 
-/// Octets of the SHA-256 of the SubjectPublicKeyInfo by which the record names a key: `openssl x509 -in tsa.pem -noout
+/// Bytes of the SHA-256 of the SubjectPublicKeyInfo by which the record names a key: `openssl x509 -in tsa.pem -noout
 /// -pubkey | openssl pkey -pubin -outform DER | sha256sum` begins with them.
 const KEY_NAME_OCTETS: usize = 16;
 
@@ -169,7 +169,7 @@ impl Authority {
             && self.signer.signing().status().locked() <= config.signer.signing().status().locked()
     }
 
-    /// Whether it serves a policy, given by the content octets of its OBJECT IDENTIFIER.
+    /// Whether it serves a policy, given by the content bytes of its OBJECT IDENTIFIER.
     pub fn serves(&self, policy: &[u8]) -> bool {
         self.place_of(policy).is_some()
     }

@@ -138,7 +138,7 @@ impl Rejection {
         out.push(0x80 >> (bit % 8));
     }
 
-    /// Octets of the TimeStampResp.
+    /// Bytes of the TimeStampResp.
     pub fn length(self) -> usize {
         let status = 3 + element(element(self.text.whole().len())) + element(2 + self.failure as usize / 8);
         element(element(status))
@@ -175,7 +175,7 @@ mod tests {
             let mut out = Vec::new();
             rejection.write(&mut out);
             assert_eq!(out.len(), rejection.length(), "{failure}");
-            // The types of others hold one octet of failInfo.
+            // The types of others hold one byte of failInfo.
             let mut reader = SliceReader::new(&out).unwrap();
             let (status, texts, bits) = reader
                 .sequence(|response| {

@@ -6,7 +6,7 @@
 //! queue is written whole, sooner or later, whatever the disk says meanwhile, unless the process ends before. It does not
 //! know how tokens are made.
 //!
-//! Lines (times are UTC, octets hexadecimal, nanoseconds signed):
+//! Lines (times are UTC, bytes hexadecimal, nanoseconds signed):
 //!
 //! ```text
 //! {"type":"token","time":"2026-11-21T16:10:31.123Z","serial":"4f…","imprint":"sha256:2c…","tenant":"a","policy":"1.3.6.1.4.1.4146.2.3","key":"9a…","offset_ns":-1200,"uncertainty_ns":450000}
@@ -43,7 +43,7 @@ use precompute::pki::FileError;
 use super::{clock::Transition, serial::SerialNumber};
 use crate::limits;
 
-/// Octets of the longest imprint, of SHA-512 and SHA3-512.
+/// Bytes of the longest imprint, of SHA-512 and SHA3-512.
 pub const IMPRINT_OCTETS_MAX: usize = 64;
 
 /// Where the record is and when a new file is begun.
@@ -51,7 +51,7 @@ pub const IMPRINT_OCTETS_MAX: usize = 64;
 pub struct Options {
     /// The file that is appended to: a regular one, or none yet.
     pub path: PathBuf,
-    /// Octets after which another file is begun.
+    /// Bytes after which another file is begun.
     pub rotate_octets: u64,
     /// Age after which another file is begun.
     pub rotate_age: Duration,
@@ -101,7 +101,7 @@ pub struct Imprint {
 }
 
 impl Imprint {
-    /// `algorithm` as it is to be named: letters, digits and hyphens. Octets beyond the longest imprint are cut off.
+    /// `algorithm` as it is to be named: letters, digits and hyphens. Bytes beyond the longest imprint are cut off.
     pub fn new(algorithm: &'static str, hash: &[u8]) -> Self {
         let length = hash.len().min(IMPRINT_OCTETS_MAX);
         let mut octets = [0; IMPRINT_OCTETS_MAX];

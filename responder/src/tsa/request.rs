@@ -1,6 +1,6 @@
 //! TimeStampReq, RFC 3161 section 2.4.1, decoded in place.
 //!
-//! Purpose: from hostile octets to what is asked for, without copying or allocating. Invariant: a [`Request`] has passed
+//! Purpose: from hostile bytes to what is asked for, without copying or allocating. Invariant: a [`Request`] has passed
 //! every check of form (`badDataFormat`); what it asks for is held against a policy by [`Request::check`], in one order
 //! always: version, imprint, policy, extensions, nonce. It does not know keys or clocks.
 
@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, Failure>;
 /// A request that conforms to the syntax.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request<'a> {
-    /// Content octets.
+    /// Content bytes.
     version: &'a [u8],
     /// messageImprint, the whole element, to be repeated as it is.
     pub imprint: &'a [u8],
@@ -29,9 +29,9 @@ pub struct Request<'a> {
     parameters: Option<&'a [u8]>,
     /// hashedMessage.
     pub digest: &'a [u8],
-    /// The content octets of reqPolicy.
+    /// The content bytes of reqPolicy.
     pub policy: Option<&'a [u8]>,
-    /// The content octets of nonce.
+    /// The content bytes of nonce.
     pub nonce: Option<&'a [u8]>,
     /// Whether the token is to carry certificates.
     pub cert_req: bool,
@@ -39,7 +39,7 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Decodes a whole TimeStampReq; trailing octets are of the wrong format.
+    /// Decodes a whole TimeStampReq; trailing bytes are of the wrong format.
     pub fn decode(der: &'a [u8]) -> Result<Self> {
         let mut fields = Elements::only(der, Tag::Sequence)?;
         let version = checked_integer(fields.expect(Tag::Integer)?)?;

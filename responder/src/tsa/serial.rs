@@ -12,7 +12,7 @@
 //!
 //! *fresh* comes from the operating system for this number alone. *position* counts up by one from a start that was
 //! drawn when these [`Serials`] were made. The first two bits make a DER INTEGER that is positive, minimal and always
-//! of 20 octets.
+//! of 20 bytes.
 //!
 //! **In one [`Serials`]** equality is impossible: it would need equal *fresh*, therefore equal masks, therefore equal
 //! positions, and those repeat after 2⁹⁴ numbers. That holds whatever *fresh* is.
@@ -40,14 +40,14 @@ use std::{
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// Octets of every serial number: 160 bits, which RFC 3161 section 2.4.2 asks clients to take.
+/// Bytes of every serial number: 160 bits, which RFC 3161 section 2.4.2 asks clients to take.
 pub const OCTETS: usize = 20;
 
 const POSITION_BITS: u32 = 94;
 const POSITIONS: u128 = 1 << POSITION_BITS;
 const _: () = assert!(2 + u64::BITS + POSITION_BITS == 8 * OCTETS as u32);
 
-/// The content octets of a DER INTEGER.
+/// The content bytes of a DER INTEGER.
 pub type SerialNumber = [u8; OCTETS];
 
 /// Where serial numbers come from; one for each thread that needs some, or several.
@@ -102,7 +102,7 @@ impl Serials {
 fn fill(room: &mut [u8]) -> io::Result<()> {
     loop {
         match getrandom(&mut *room, GetRandomFlags::empty()) {
-            // Up to 256 octets come as a whole.
+            // Up to 256 bytes come as a whole.
             Ok(count) if count == room.len() => return Ok(()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

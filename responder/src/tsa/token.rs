@@ -44,15 +44,15 @@ pub struct Template {
 /// What a token says.
 #[derive(Clone, Copy, Debug)]
 pub struct Info<'a> {
-    /// Content octets.
+    /// Content bytes.
     pub policy: &'a [u8],
     /// messageImprint, the whole element.
     pub imprint: &'a [u8],
-    /// Content octets of serialNumber.
+    /// Content bytes of serialNumber.
     pub serial: &'a [u8],
     /// genTime.
     pub gen_time: &'a GenTime,
-    /// Content octets of the nonce.
+    /// Content bytes of the nonce.
     pub nonce: Option<&'a [u8]>,
 }
 
@@ -80,7 +80,7 @@ const QC_STATEMENTS: [u8; 29] = [
 /// PKIStatusInfo granted.
 const GRANTED: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x00];
 
-/// Octets of a UTCTime's text.
+/// Bytes of a UTCTime's text.
 const UTC_TIME: usize = 13;
 
 /// The hash function that goes with a signature algorithm, and its AlgorithmIdentifier without parameters (RFC 5754).
@@ -155,11 +155,11 @@ impl Template {
             signature[0] = 0xa1;
             attributes.push(attribute(&ALGORITHM_PROTECTION, &wrapped(0x30, &[digest_identifier, &signature])));
         }
-        // The order comes from lengths and identifiers, before the octets that change.
+        // The order comes from lengths and identifiers, before the bytes that change.
         let attributes = set_of(0x31, attributes);
         let behind = |oid: &[u8], length: usize| {
             let at = attributes.windows(oid.len()).position(|window| window == oid)?;
-            // SET and value with a header of two octets each.
+            // SET and value with a header of two bytes each.
             Some(at + oid.len() + 4).filter(|at| at + length <= attributes.len())
         };
         let digest_at = behind(&MESSAGE_DIGEST, digest.output_len()).unwrap_or_default();
@@ -267,7 +267,7 @@ pub struct Layout<'a> {
     attributes: &'a [u8],
     signature: &'a [u8],
     certificates: &'a [u8],
-    /// Octets of the content of: SignerInfo,
+    /// Bytes of the content of: SignerInfo,
     signer_info: usize,
     /// EncapsulatedContentInfo,
     encapsulated: usize,
@@ -278,7 +278,7 @@ pub struct Layout<'a> {
 }
 
 impl Layout<'_> {
-    /// Octets of the whole TimeStampResp.
+    /// Bytes of the whole TimeStampResp.
     pub fn length(&self) -> usize {
         element(GRANTED.len() + element(self.token))
     }

@@ -1,4 +1,4 @@
-//! What a token holds, read octet by octet.
+//! What a token holds, read byte by byte.
 
 use std::{fs, path::Path, process::Command};
 
@@ -23,7 +23,7 @@ pub struct Token {
     pub signed: Vec<u8>,
     /// The content of signature.
     pub signature: Vec<u8>,
-    /// The octets of the TSTInfo.
+    /// The bytes of the TSTInfo.
     pub content: Vec<u8>,
 }
 

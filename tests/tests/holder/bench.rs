@@ -49,7 +49,7 @@ pub(crate) fn alone_with(prepare: impl FnOnce(&SoftHsm), body: impl FnOnce(&Benc
     assert!(ended.text.contains("1 passed"), "no test of the name {name}: {}", ended.text);
 }
 
-/// The same with nothing but a P-256 key «key» on both tokens.
+/// The same with nothing but a P-256 key `key` on both tokens.
 pub(crate) fn alone(body: impl FnOnce(&Bench)) {
     alone_with(|_| (), body);
 }
@@ -144,6 +144,6 @@ pub(crate) fn signs(session: &mut dyn Session, certificate: &Certificate, algori
 pub(crate) fn refuses(holder: &Pkcs11Token, class: FaultClass, wanted: &[&str]) -> Fault {
     let Err(fault) = holder.open() else { panic!("opened; expected {wanted:?}") };
     assert_eq!(fault.class, class, "{fault}");
-    wanted.iter().for_each(|wanted| assert!(fault.message.contains(wanted), "no «{wanted}» in: {fault}"));
+    wanted.iter().for_each(|wanted| assert!(fault.message.contains(wanted), "no `{wanted}` in: {fault}"));
     fault
 }

@@ -41,7 +41,7 @@ fn a_module_is_not_initialised_anew_for_an_absent_token_while_another_signs() {
             bench.opens(&b);
             refuses(&absent, FaultClass::Device, &["has no token with token=absent", remedy]);
             refuses(&gone, FaultClass::Device, &["CKR_TOKEN_NOT_PRESENT", remedy]);
-            remedy = "which is not done while its token «b» signs: restart the service, or give each token a library of its own";
+            remedy = "which is not done while its token `b` signs: restart the service, or give each token a library of its own";
             thread::sleep(Duration::from_millis(500));
         }
         assert_eq!((bench.calls("C_Initialize"), bench.calls("C_Finalize")), (1, 0));
@@ -144,7 +144,7 @@ fn a_login_that_never_returns_is_made_again_only_with_a_pin_that_was_right_befor
                 until_called(bench, &format!("C_Login token={token} hangs"));
             }
             // It may be wrong, and the token lock itself.
-            scope.spawn(|| refuses(&holder("b"), FaultClass::Device, &["«b»", "logging in to it does not return"]));
+            scope.spawn(|| refuses(&holder("b"), FaultClass::Device, &["`b`", "logging in to it does not return"]));
             bench.opens(&holder("a"));
             assert_eq!(bench.calls("C_Login token=b CKR_OK"), 0);
             let begin = Instant::now();

@@ -48,7 +48,7 @@ fn every_return_value_of_a_signature_has_its_class() {
                     bench.order(&format!("{function} token=a times=1 return={value}"));
                     let fault = session.sign(b"message").unwrap_err();
                     assert_eq!(fault.class, class, "{fault}");
-                    assert_eq!(fault.message, format!("the token «a»: {function} says {value}"));
+                    assert_eq!(fault.message, format!("the token `a`: {function} says {value}"));
                     bench.order("");
                 }
             }
@@ -75,7 +75,7 @@ fn every_return_value_of_opening_has_its_class_and_the_next_attempt_succeeds() {
                     "C_Sign",
                 ] {
                     bench.order(&format!("{function} token=a return={value}"));
-                    refuses(&holder, class, &["the token «a»", function, value]);
+                    refuses(&holder, class, &["the token `a`", function, value]);
                     bench.order("");
                     bench.opens(&holder);
                 }
@@ -151,7 +151,7 @@ fn a_signature_after_a_failed_one_takes_another_session_and_succeeds() {
         let fault = session.sign(b"message").unwrap_err();
         assert_eq!(
             (fault.class, fault.message.as_str()),
-            (FaultClass::Session, "the token «a»: C_SignInit says CKR_OPERATION_ACTIVE")
+            (FaultClass::Session, "the token `a`: C_SignInit says CKR_OPERATION_ACTIVE")
         );
         drop(session);
         bench.opens(&holder);
@@ -197,7 +197,7 @@ fn a_token_that_signs_wrongly_is_refused_at_its_opening() {
     alone(|bench| {
         let holder = bench.holder("a");
         bench.order("C_Sign token=a corrupt");
-        refuses(&holder, FaultClass::Defect, &["the key «object=key» on the token «a»", "does not sign rightly"]);
+        refuses(&holder, FaultClass::Defect, &["the key `object=key` on the token `a`", "does not sign rightly"]);
         bench.order("");
         bench.opens(&holder);
         assert!(holder.open().is_ok());

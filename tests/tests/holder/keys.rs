@@ -47,10 +47,10 @@ fn a_token_is_taken_by_what_its_uri_says_and_only_if_it_is_the_only_one() {
         let a = refuses(
             &named("token=absent;object=key"),
             FaultClass::Device,
-            &["has no token with token=absent; it has «token=a;serial="],
+            &["has no token with token=absent; it has `token=a;serial="],
         );
         let serial = a.message.split("token=a;serial=").nth(1).unwrap().split(';').next().unwrap();
-        let slot = a.message.split(&format!("{serial};slot-id=")).nth(1).unwrap().split('»').next().unwrap();
+        let slot = a.message.split(&format!("{serial};slot-id=")).nth(1).unwrap().split('`').next().unwrap();
         bench.opens(&named(&format!("serial={serial};object=key")));
         bench.opens(&named(&format!("slot-id={slot};object=key")));
         refuses(
@@ -62,7 +62,7 @@ fn a_token_is_taken_by_what_its_uri_says_and_only_if_it_is_the_only_one() {
         refuses(
             &named("token=b;object=key"),
             FaultClass::Defect,
-            &["has more than one token with token=b: «token=b;serial=", "name the one by token=… and serial=…"],
+            &["has more than one token with token=b: `token=b;serial=", "name the one by token=… and serial=…"],
         );
         refuses(&named("object=key"), FaultClass::Defect, &["more than one token"]);
         assert_eq!(bench.calls("C_Login"), 1);
@@ -87,14 +87,14 @@ fn a_key_is_taken_by_what_its_uri_says_and_only_if_it_is_the_only_one() {
             &named("object=key"),
             FaultClass::Defect,
             &[
-                "the token «a» holds more than one private key with object=key: «object=key;id=%0",
+                "the token `a` holds more than one private key with object=key: `object=key;id=%0",
                 "name the one by object=… and id=…",
             ],
         );
         refuses(
             &named("object=absent"),
             FaultClass::Defect,
-            &["the token «a» holds no private key with object=absent; it holds «object=", "«object=other;id=%03»"],
+            &["the token `a` holds no private key with object=absent; it holds `object=", "`object=other;id=%03`"],
         );
         refuses(&named("object=key;id=%03"), FaultClass::Defect, &["holds no private key with object=key;id=%03"]);
         refuses(&named("type=private"), FaultClass::Defect, &["holds more than one private key: "]);
@@ -102,7 +102,7 @@ fn a_key_is_taken_by_what_its_uri_says_and_only_if_it_is_the_only_one() {
             &named("object=other"),
             FaultClass::Defect,
             &[
-                "the key «object=other» on the token «a» is not the key of the certificate",
+                "the key `object=other` on the token `a` is not the key of the certificate",
                 "name the pair that belongs together",
             ],
         );
@@ -124,7 +124,7 @@ fn a_key_of_another_type_than_the_certificates_is_refused() {
             ("rsa-2", "rsa", RsaPkcs1Sha256, "is not the key of the certificate"),
         ] {
             let holder = bench.holder_of(&format!("token=a;object={object}"), certificate, algorithm);
-            refuses(&holder, FaultClass::Defect, &["on the token «a»", said]);
+            refuses(&holder, FaultClass::Defect, &["on the token `a`", said]);
         }
     });
 }
@@ -184,7 +184,7 @@ fn a_key_that_was_replaced_is_found_out_when_a_session_is_opened() {
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
             beside.destroy_object(find(&beside, class, "key")).unwrap();
         }
-        refuses(&holder, FaultClass::Defect, &["holds no private key with object=key; it holds «object=other;id=%02»"]);
+        refuses(&holder, FaultClass::Defect, &["holds no private key with object=key; it holds `object=other;id=%02`"]);
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
             let other = find(&beside, class, "other");
             beside.update_attributes(other, &[Attribute::Label("key".into())]).unwrap();

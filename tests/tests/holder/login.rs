@@ -26,13 +26,13 @@ fn a_wrong_pin_is_tried_once_whoever_asks_and_the_right_one_is_tried_then() {
     alone(|bench| {
         bench.write_pin("wrong");
         let (a, again, b) = (bench.holder("a"), bench.holder("a"), bench.holder("b"));
-        let said = ["the token «a»", "C_Login says CKR_PIN_INCORRECT", "is not tried again", "pin"];
+        let said = ["the token `a`", "C_Login says CKR_PIN_INCORRECT", "is not tried again", "pin"];
         for holder in [&a, &again, &a, &again] {
             let fault = refuses(holder, FaultClass::Locked, &said);
             assert!(!fault.message.contains("wrong"), "the PIN stands in: {fault}");
         }
         assert_eq!(bench.calls("C_Login token=a"), 1);
-        refuses(&b, FaultClass::Locked, &["the token «b»", "CKR_PIN_INCORRECT"]);
+        refuses(&b, FaultClass::Locked, &["the token `b`", "CKR_PIN_INCORRECT"]);
         assert_eq!(bench.calls("C_Login token=b"), 1);
         // Mended.
         bench.write_pin(PIN);
@@ -94,7 +94,7 @@ fn a_token_that_would_lock_itself_is_not_asked_for_a_login() {
             ("CKF_USER_PIN_FINAL_TRY", "would lock itself at one more wrong PIN"),
         ] {
             bench.order(&format!("C_GetTokenInfo token=a flags={flag}"));
-            refuses(&holder, FaultClass::Locked, &["the token «a»", said]);
+            refuses(&holder, FaultClass::Locked, &["the token `a`", said]);
         }
         assert_eq!(bench.calls("C_Login"), 0);
         // Mended at the token.
@@ -141,13 +141,13 @@ fn a_token_that_wants_a_pin_and_gets_none_says_so() {
         refuses(
             &holder.unwrap(),
             FaultClass::Defect,
-            &["the token «a» wants a PIN, and none is named", "?pin-source="],
+            &["the token `a` wants a PIN, and none is named", "?pin-source="],
         );
         std::fs::remove_file(bench.pin_file()).unwrap();
         refuses(
             &bench.holder("a"),
             FaultClass::Defect,
-            &["the PIN of the token «a»", "pin: cannot be read: No such file"],
+            &["the PIN of the token `a`", "pin: cannot be read: No such file"],
         );
         assert_eq!(bench.calls("C_Login"), 0);
     });
@@ -164,6 +164,6 @@ fn one_session_of_those_that_a_token_allows_is_kept_for_the_login() {
         bench.opens(&holder);
         assert_eq!(holder.sessions_max(), 2);
         bench.order("C_GetTokenInfo token=a sessions=1");
-        refuses(&holder, FaultClass::Defect, &["the token «a» allows 1 sessions, and two are needed"]);
+        refuses(&holder, FaultClass::Defect, &["the token `a` allows 1 sessions, and two are needed"]);
     });
 }

@@ -126,7 +126,7 @@ fn an_issuer_that_comes_to_another_tenant_takes_no_revocation_into_oblivion() {
     turns(&responder, &ca, &leaf, "/", &Status::Revoked);
 
     forget_revocations(&ca);
-    let told = ["«tests»", "1 of its revocations", &leaf.serial, "--carry-over", "--accept-forgotten"];
+    let told = ["`tests`", "1 of its revocations", &leaf.serial, "--carry-over", "--accept-forgotten"];
     let is_told = |text: &str| told.iter().all(|told| text.contains(told));
     responder.site.edit_config(|text| text.replacen("name = \"tests\"", "name = \"another\"", 1));
     let checked = responder.site.check();
@@ -221,9 +221,9 @@ fn a_tenant_that_gets_its_former_name_back_forgets_nothing_of_the_time_between()
     let checked = responder.site.check();
     assert!(!checked.status.success(), "{checked:?}");
     // What the first name knew by itself is not missing.
-    assert!(checked.text.contains("«between»") && checked.text.contains("1 of its revocations"), "{checked:?}");
+    assert!(checked.text.contains("`between`") && checked.text.contains("1 of its revocations"), "{checked:?}");
     responder.signal("HUP");
-    until("the reload is refused", PATIENCE, || responder.readiness().1.contains("«between»").then_some(()));
+    until("the reload is refused", PATIENCE, || responder.readiness().1.contains("`between`").then_some(()));
     Ask::about(&ca, &second).at(responder.http(), "/").expect(Status::Revoked);
     let mut responder = responder;
     responder.end_by("TERM");
@@ -248,7 +248,7 @@ fn a_book_that_is_lost_just_before_a_tenant_is_renamed_takes_no_revocation_along
     forget_revocations(&ca);
     fs::remove_file(responder.site.dir().join("state/book.redb")).unwrap();
     responder.reload(renamed("tests", "renamed"));
-    until("the reload is refused", PATIENCE, || responder.readiness().1.contains("«tests»").then_some(()));
+    until("the reload is refused", PATIENCE, || responder.readiness().1.contains("`tests`").then_some(()));
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Revoked);
 }
 
@@ -279,7 +279,7 @@ fn of_two_tenants_with_one_ca_that_are_renamed_at_once_none_gets_the_others_reco
     site.edit_config(renamed("b", "d"));
     for options in [&[][..], &["--carry-over"]] {
         let refused = site.precompute("sync", options);
-        let told = ["«a» and «b»", "2 of its revocations", "rename one tenant at a time"];
+        let told = ["`a` and `b`", "2 of its revocations", "rename one tenant at a time"];
         assert!(!refused.status.success() && told.iter().all(|told| refused.text.contains(told)), "{refused:?}");
     }
     // One at a time.

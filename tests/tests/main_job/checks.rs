@@ -14,7 +14,7 @@ fn warns(site: &Site, what: &str, told: &[&str]) {
     let told_at_the_end = checked.text.split_once("WARNING: ").map(|(_, end)| end);
     let end = told_at_the_end.unwrap_or_else(|| panic!("{what}: no warning in {}", checked.text));
     for told in told {
-        assert!(end.contains(told), "{what}: no «{told}» in {}", checked.text);
+        assert!(end.contains(told), "{what}: no `{told}` in {}", checked.text);
     }
     let count = checked.text.lines().filter(|line| line.starts_with("WARNING: ")).count();
     let counted =
@@ -87,7 +87,7 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
         (
             "sockets that systemd did not pass",
             |_, site| site.edit_config(|text| text.replace("[http]\nlisten = [", "[http]\nlisten = [\"systemd\", ")),
-            &["ostia.toml: http.listen: says «systemd»", "see that it is enabled"],
+            &["ostia.toml: http.listen: says `systemd`", "see that it is enabled"],
         ),
         (
             "an address that is no interface's",
@@ -102,7 +102,7 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
                 let good = "[[tenant]]\nunlisted = \"good\"\naccept_unlisted_as_good = true";
                 site.edit_config(|text| text.replacen("[[tenant]]", good, 1));
             },
-            &["tenant.unlisted: is «good»", "BR 4.9.10"],
+            &["tenant.unlisted: is `good`", "BR 4.9.10"],
         ),
         (
             "a CA that ends soon",
@@ -135,7 +135,7 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
     let no_check = of(ca.delegate(Delegate::NoNocheck, KeyKind::P256));
     warns(&no_check, "no nocheck", &["signer.certificate: has no id-pkix-ocsp-nocheck", "noCheck = ignored"]);
     let verbose = of(ca.delegate(Delegate::Proper, KeyKind::P256)).environment("OSTIA_LOG", "verbos");
-    warns(&verbose, "a wrong filter", &["OSTIA_LOG: is «verbos»", "off, error, warn, info, debug, trace"]);
+    warns(&verbose, "a wrong filter", &["OSTIA_LOG: is `verbos`", "off, error, warn, info, debug, trace"]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn warnings_are_told_as_well_where_the_configuration_is_refused() {
     let checked = site.check_with(&["--strict"]);
     assert_eq!(checked.status.code(), Some(78), "{checked:?}");
     assert!(checked.text.contains("WARNING: ") && checked.text.contains("id-pkix-ocsp-nocheck"), "{checked:?}");
-    assert!(checked.text.contains("tenant.nonce: is «yes»"), "{checked:?}");
+    assert!(checked.text.contains("tenant.nonce: is `yes`"), "{checked:?}");
 }
 
 /// `OSTIA_LOG=verbos` used to silence everything.
@@ -197,7 +197,7 @@ fn a_wrong_log_filter_silences_nothing_and_is_told() {
     assert!(log.contains("RUST_LOG is set and not looked at"), "{log}");
     let responder = site.environment("OSTIA_LOG", "verbos").start();
     let log = responder.log();
-    for told in ["OSTIA_LOG: is «verbos»", "info,responder=debug", "\"ready\""] {
-        assert!(log.contains(told), "no «{told}» in {log}");
+    for told in ["OSTIA_LOG: is `verbos`", "info,responder=debug", "\"ready\""] {
+        assert!(log.contains(told), "no `{told}` in {log}");
     }
 }

@@ -152,7 +152,7 @@ fn a_source_that_hangs_holds_up_nobody_else() {
 #[test]
 fn a_source_that_is_not_read_within_a_minute_holds_up_neither_a_start_that_knows_it_nor_a_reload() {
     const MINUTE: Duration = Duration::from_secs(60);
-    /// Octets of a piece, as the index is read; and how many there are.
+    /// Bytes of a piece, as the index is read; and how many there are.
     const PIECE: usize = 128 << 10;
     const PIECES: usize = 36;
     let (quick, slow) = (Ca::new("Quick CA"), Ca::new("Slow CA"));

@@ -52,7 +52,7 @@ fn until_the_end(mut stream: TcpStream) -> Vec<u8> {
     }
 }
 
-/// Sends an octet now and then; gives how long that went well.
+/// Sends a byte now and then; gives how long that went well.
 fn drip(http: SocketAddr, begin: &[u8]) -> Duration {
     let mut stream = connect(http);
     let started = Instant::now();

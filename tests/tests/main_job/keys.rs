@@ -130,15 +130,15 @@ fn nothing_is_written_over_and_what_is_wrong_is_told_before_there_is_a_key() {
     for (key, csr, subject, algorithm, said) in [
         ("there", "new.csr", "CN=x", &p256[..], "there: is there already, and is not written over"),
         ("new.key", "there", "CN=x", &p256, "there: is there already, and is not written over"),
-        ("new.key", "new.csr", "/CN=x", &p256, "the subject «/CN=x» cannot be read; write it as CN="),
+        ("new.key", "new.csr", "/CN=x", &p256, "the subject `/CN=x` cannot be read; write it as CN="),
         ("new.key", "new.csr", "CN=x", &[], "--algorithm"),
         ("new.key", "new.csr", "CN=x", &["--algorithm", "dsa"], "possible values: p256, p384"),
         ("new.key", "new.csr", "CN=x", &["--csr-only"], "new.key: cannot be read: No such file"),
         (&token, "there", "CN=x", &p256, "there: is there already"),
         (&token, "new.csr", "CN=", &p256, "has a part that is empty"),
         (&token, "new.csr", "CN=x", &["--algorithm", "ml-dsa-44"], "ML-DSA-44 keys are made in files alone"),
-        (&token, "new.csr", "CN=x", &["--csr-only"], "the token «keys» holds no private key with object=new"),
-        ("pkcs11:colour=red", "new.csr", "CN=x", &p256, "has the attribute «colour», which is not known"),
+        (&token, "new.csr", "CN=x", &["--csr-only"], "the token `keys` holds no private key with object=new"),
+        ("pkcs11:colour=red", "new.csr", "CN=x", &p256, "has the attribute `colour`, which is not known"),
         (&token.replace("token=keys", "token=absent"), "new.csr", "CN=x", &p256, "has no token with token=absent"),
         ("new.key", "no/such/place.csr", "CN=x", &p256, "place.csr: cannot be written: No such file or directory"),
         (&token, "no/such/place.csr", "CN=x", &p256, "place.csr: cannot be written: No such file or directory"),
@@ -147,7 +147,7 @@ fn nothing_is_written_over_and_what_is_wrong_is_told_before_there_is_a_key() {
         let file = ["generate", "--key", key, "--csr", csr, "--purpose", "ocsp", "--subject", subject];
         let ended = keys(dir, &hsm, &[&file[..], algorithm].concat());
         assert!(ended.status.code().is_some_and(|code| code != 0 && code != 101), "{key} {csr}: {}", ended.text);
-        assert!(ended.text.contains(said), "no «{said}» in: {}", ended.text);
+        assert!(ended.text.contains(said), "no `{said}` in: {}", ended.text);
     }
     let left: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!((left, fs::read_to_string(dir.join("there")).unwrap()), (vec!["there".into()], "mine".to_owned()));
@@ -167,7 +167,7 @@ fn a_key_that_was_made_without_its_request_is_told_with_what_to_do() {
     let hsm = SoftHsm::new(&["keys"]);
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path();
-    // A request for this name has more octets than the file may have, and the key has not.
+    // A request for this name has more bytes than the file may have, and the key has not.
     let subject = (0..16).fold("CN=x".to_owned(), |name, number| format!("{name},OU={number:060}"));
     let limited = format!(
         "trap '' XFSZ; ulimit -f 1; exec {:?} keys generate --key new.key --csr new.csr --purpose ocsp --subject {subject} --algorithm p256",
@@ -176,7 +176,7 @@ fn a_key_that_was_made_without_its_request_is_told_with_what_to_do() {
     let token = hsm.shim_uri("keys", "new");
     for (key, place, said) in [
         ("new.key", "in new.key", "new.csr: cannot be written: File too large"),
-        (&token, "on the token «keys»", "C_SignInit says CKR_FUNCTION_FAILED"),
+        (&token, "on the token `keys`", "C_SignInit says CKR_FUNCTION_FAILED"),
     ] {
         hsm.order("C_SignInit return=CKR_FUNCTION_FAILED");
         let generate = ["generate", "--key", key, "--csr", "new.csr", "--purpose", "ocsp", "--subject", &subject];
@@ -187,7 +187,7 @@ fn a_key_that_was_made_without_its_request_is_told_with_what_to_do() {
         };
         assert!(!ended.status.success(), "{}", ended.text);
         for said in [said, &format!("The key is made {place} and stays there"), "with --csr-only"] {
-            assert!(ended.text.contains(said), "no «{said}» in: {}", ended.text);
+            assert!(ended.text.contains(said), "no `{said}` in: {}", ended.text);
         }
         assert!(!dir.join("new.csr").exists(), "{key}");
         hsm.order("");
@@ -298,8 +298,8 @@ fn keys_check_tells_faults_as_a_start_does_and_tries_a_wrong_pin_once() {
     let checked = check(&site, &hsm);
     assert_eq!(checked.status.code(), Some(1), "{}", checked.text);
     for said in [
-        "issuer[0].signer.key: the token «a»: C_Login says CKR_PIN_INCORRECT to the PIN in",
-        "issuer[0].signer.key: the token «b»: C_Login says CKR_PIN_INCORRECT to the PIN in",
+        "issuer[0].signer.key: the token `a`: C_Login says CKR_PIN_INCORRECT to the PIN in",
+        "issuer[0].signer.key: the token `b`: C_Login says CKR_PIN_INCORRECT to the PIN in",
     ] {
         assert!(checked.text.contains(said), "{}", checked.text);
     }

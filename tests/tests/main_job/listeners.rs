@@ -131,7 +131,7 @@ fn systemd_in_the_configuration_needs_a_socket_from_systemd() {
     site.edit_config(|config| config.replacen(&format!("\"{}\"", site.http), "\"systemd\"", 1));
     let said = site.refuses_to_start();
     for wanted in ["ostia.toml: http.listen", "ostia-responder.socket", "LISTEN_FDS is not set"] {
-        assert!(said.contains(wanted), "no «{wanted}» in {said}");
+        assert!(said.contains(wanted), "no `{wanted}` in {said}");
     }
     // A shell between systemd and the service has another process's number.
     let mut command = site.serve();
@@ -163,7 +163,7 @@ fn where_there_is_no_ipv6_a_start_and_a_check_say_so_with_the_remedy() {
     assert!(checked.status.success(), "it may be another machine's: {}", checked.text);
     for (address, said) in [(sixth.to_string(), started.text), (loopback, checked.text)] {
         for wanted in ["ostia.toml: http.listen: ", &address, remedy, "net.ipv6.conf.all.disable_ipv6"] {
-            assert!(said.contains(wanted), "no «{wanted}» in {said}");
+            assert!(said.contains(wanted), "no `{wanted}` in {said}");
         }
     }
 }
@@ -181,7 +181,7 @@ fn an_address_that_cannot_be_listened_on_is_told_at_the_start_with_file_key_and_
         site.edit_config(|config| config.replacen(&own.to_string(), &address, 1));
         let said = site.refuses_to_start();
         for wanted in [format!("ostia.toml: {key}: cannot listen on {address}"), remedy.to_owned()] {
-            assert!(said.contains(&wanted), "no «{wanted}» in {said}");
+            assert!(said.contains(&wanted), "no `{wanted}` in {said}");
         }
     }
 }
@@ -213,7 +213,7 @@ fn a_proxy_header_from_a_trusted_network_names_the_client() {
     let responder = start_telling_all(site);
     let reply = exchange(responder.http(), &[PROXIED, &request("GET", "/", "")].concat());
     assert_eq!(reply.unwrap().status, 200);
-    // In as many pieces as there are octets.
+    // In as many pieces as there are bytes.
     let mut dripping = Connection::open(responder.http()).unwrap();
     for octet in [PROXIED, REFUSED].concat() {
         dripping.send(&[octet]).unwrap();
@@ -289,7 +289,7 @@ fn haproxy_passes_its_clients_on_by_the_proxy_protocol() {
 fn what_is_wrong_with_the_listeners_is_told_with_key_and_remedy() {
     for (lines, wanted) in [
         ("proxy_protocol = true", ["http.proxy_protocol", "trusted_networks"]),
-        ("trusted_networks = [\"10.0.0.0\"]", ["http.trusted_networks", "«10.0.0.0/8»"]),
+        ("trusted_networks = [\"10.0.0.0\"]", ["http.trusted_networks", "`10.0.0.0/8`"]),
         ("head_deadline = \"0s\"", ["http.head_deadline", "from 1s to 1h"]),
         ("drain_delay = 5", ["http.drain_delay", "from 0s to 1h"]),
     ] {
@@ -299,5 +299,5 @@ fn what_is_wrong_with_the_listeners_is_told_with_key_and_remedy() {
     }
     let (_ca, site) = ca_and_site();
     site.edit_config(|config| config.replacen(&format!("\"{}\"", site.http), "\"localhost\"", 1));
-    site.is_refused(&["http.listen", "«localhost»", "«systemd»"]);
+    site.is_refused(&["http.listen", "`localhost`", "`systemd`"]);
 }

@@ -11,7 +11,7 @@ use ostia_tests::{
     http::{Connection, ocsp_target, request},
 };
 
-/// Certificates that are only lines of the index, with serials of two octets.
+/// Certificates that are only lines of the index, with serials of two bytes.
 const LINES: std::ops::Range<u16> = 0x4000..0x8000;
 
 /// A responder with one thread of RSA-4096: some 600 signatures a second.

@@ -118,7 +118,7 @@ fn answers(ca: &Ca, leaf: &Leaf, revoke: impl FnOnce(), responder: &Responder, s
     let request = Ask::about(ca, leaf).request();
     let by_post = post(responder.http(), "/", &request);
     assert!(matches!(verified(&by_post, set, public_key), CertStatus::Good(_)));
-    // Hedged signatures differ each time: the same octets are the ones that were kept, in the compact table.
+    // Hedged signatures differ each time: the same bytes are the ones that were kept, in the compact table.
     let by_get = get(responder.http(), &ocsp_target("/", &request));
     assert_eq!(by_get.body, by_post.body);
     assert_eq!(responder.metric("ostia_answers", ""), 1.0);
@@ -189,7 +189,7 @@ fn an_ml_dsa_key_is_refused_on_a_token_without_the_mechanism() {
     let site =
         hsm.shim_environment().into_iter().fold(site(&ca, &lines), |site, (name, value)| site.environment(name, value));
     site.is_refused(&[
-        "signer.key: the token «keys» cannot sign with ML-DSA-65: its module has no CKM_ML_DSA (PKCS#11 3.2)",
+        "signer.key: the token `keys` cannot sign with ML-DSA-65: its module has no CKM_ML_DSA (PKCS#11 3.2)",
         "use a module that has it, or a key in a file",
     ]);
     assert_eq!(hsm.calls("C_Login"), 0, "for that no PIN is tried");

@@ -81,7 +81,7 @@ fn by_default_a_nonce_is_ignored_and_the_answer_is_everybodys() {
     let answer = post(responder.http(), "/", &with_nonce(&ask, &[7; 16]));
     assert_eq!(answer.body, plain.body);
     assert!(!is_uncacheable(&answer), "{answer:?}");
-    // Apple's framework and others put the octets into extnValue as they are; nobody looks.
+    // Apple's framework and others put the bytes into extnValue as they are; nobody looks.
     for value in [vec![7; 16], vec![], der(0x04, &[]), der(0x04, &[7; 129]), vec![0x04, 0x80]] {
         for critical in [&[][..], &[1, 1, 0xff]] {
             let extension = der(0x30, &[NONCE, critical, &der(0x04, &value)].concat());
@@ -224,10 +224,10 @@ fn more_certificates_than_allowed_are_malformed() {
     }
 }
 
-/// The Request about another serial number, given by its content octets.
+/// The Request about another serial number, given by its content bytes.
 fn of_serial(ca: &Ca, hash: &str, serial: &[u8]) -> Vec<u8> {
     let single = single(&Ask::serial(ca, "ABCDEF").hash(hash).request());
-    // Within Request and CertID; the serial takes six octets with its header.
+    // Within Request and CertID; the serial takes six bytes with its header.
     let start = if single[1] < 0x80 { 4 } else { 6 };
     let hashes = &single[start..single.len() - 6];
     der(0x30, &der(0x30, &[hashes, &der(0x02, serial)].concat()))

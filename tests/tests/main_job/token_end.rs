@@ -22,7 +22,7 @@ struct World {
 }
 
 impl World {
-    /// A delegate with its key «ocsp» on the tokens `a` and `b`.
+    /// A delegate with its key `ocsp` on the tokens `a` and `b`.
     fn new() -> Self {
         let ca = Ca::new("CA");
         let signer = ca.delegate(Delegate::Proper, KeyKind::P256);

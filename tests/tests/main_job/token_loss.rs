@@ -21,7 +21,7 @@ const LINES: u32 = 60_000;
 /// From this one on, the load asks for none.
 pub(super) const UNASKED: u32 = LINES - 1_000;
 
-/// A CA whose delegate's key lies on tokens «a» and «b», and a responder that signs with both when it is asked.
+/// A CA whose delegate's key lies on tokens `a` and `b`, and a responder that signs with both when it is asked.
 pub(super) struct House {
     ca: Ca,
     pub(super) hsm: SoftHsm,
@@ -224,7 +224,7 @@ fn a_token_that_stays_away_costs_the_other_of_its_module_nothing() {
     assert_eq!((house.hsm.calls("C_Initialize"), house.hsm.calls("C_OpenSession token=b")), (1, opened));
     // What helps, if it should not come back by itself, is told once, and as long as it is true.
     let remedy =
-        "which is not done while its token «b» signs: restart the service, or give each token a library of its own";
+        "which is not done while its token `b` signs: restart the service, or give each token a library of its own";
     assert_eq!(house.responder().log().matches(remedy).count(), 1, "{}", house.responder().log());
     let (_, said) = house.responder().readiness();
     assert!(said.contains(remedy), "{said}");

@@ -7,7 +7,7 @@ use ostia_tests::{SoftHsm, Status, TokenServer, until};
 
 use super::token_loss::{House, PATIENCE, UNASKED};
 
-/// A house whose tokens are «a» and «b», each behind its server.
+/// A house whose tokens are `a` and `b`, each behind its server.
 fn served() -> (House, [Option<TokenServer>; 2]) {
     let mut servers = [None, None];
     let keys = |hsm: &SoftHsm| format!("{:?}", ["a", "b"].map(|token| TokenServer::uri(hsm, token, "ocsp")));

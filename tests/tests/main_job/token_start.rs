@@ -17,7 +17,7 @@ fn try_later() -> Status {
     Status::Error("trylater".into())
 }
 
-/// A CA with a delegate whose key is «ocsp» on these tokens, and a certificate.
+/// A CA with a delegate whose key is `ocsp` on these tokens, and a certificate.
 fn ca_with(hsm: &SoftHsm, tokens: &[&str]) -> (Ca, Signer, Leaf) {
     let ca = Ca::new("CA");
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
@@ -127,7 +127,7 @@ fn a_first_start_with_no_token_at_all_is_ready_by_policy_and_signs_once_one_is_b
     let site = with_tokens(Site::new(&[tenant]), &hsm, &[]);
     let checked = site.check();
     assert_eq!(checked.status.code(), Some(1), "{}", checked.text);
-    assert!(checked.text.contains("signer.key: the token «a»: C_OpenSession says CKR_TOKEN_NOT_PRESENT"));
+    assert!(checked.text.contains("signer.key: the token `a`: C_OpenSession says CKR_TOKEN_NOT_PRESENT"));
     site.edit_config(|text| text.replace("[admin]\n", "[admin]\nready_without_signers = false\n"));
     let (admin, http, ask, hsm) = (site.admin, site.http, Ask::about(&ca, &leaf), &hsm);
     let early = ask.clone();

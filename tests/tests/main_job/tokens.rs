@@ -20,7 +20,7 @@ fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 
-/// A CA with a P-256 delegate, whose key is «ocsp» on each of the tokens.
+/// A CA with a P-256 delegate, whose key is `ocsp` on each of the tokens.
 fn ca_and_tokens(labels: &[&str]) -> (Ca, Leaf, Signer, SoftHsm) {
     let ca = Ca::new("CA");
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
@@ -95,7 +95,7 @@ fn a_start_does_not_fail_because_one_of_two_tokens_is_down() {
     let none = site(&hsm, &ca, &both);
     // A check tells that none of them can be reached, which keeps nobody from starting (see `token_start`).
     let checked = none.check();
-    for said in ["the token «a»: C_OpenSession says CKR_TOKEN_NOT_PRESENT", "the token «b»: C_OpenSession"] {
+    for said in ["the token `a`: C_OpenSession says CKR_TOKEN_NOT_PRESENT", "the token `b`: C_OpenSession"] {
         assert!(checked.text.contains(said), "{}", checked.text);
     }
     assert_eq!(checked.status.code(), Some(1));
@@ -108,7 +108,7 @@ fn a_start_does_not_fail_because_one_of_two_tokens_is_down() {
     let tried = hsm.calls("C_Login token=a");
     let responder = site(&hsm, &ca, &both).start();
     let log = responder.log();
-    assert!(log.contains("ERROR") && log.contains("«a»: C_Login says CKR_PIN_INCORRECT"), "{log}");
+    assert!(log.contains("ERROR") && log.contains("`a`: C_Login says CKR_PIN_INCORRECT"), "{log}");
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
     until("it counts as locked", Duration::from_secs(20), || {
         (responder.metric("ostia_token_locked", "token=\"a\"") == 1.0).then_some(())
@@ -134,7 +134,7 @@ fn a_wrong_pin_is_tried_once_at_a_start_whatever_is_configured() {
     let environment = hsm.shim_environment();
     let site = environment.into_iter().fold(Site::new(&[tenant]), |site, (name, value)| site.environment(name, value));
     let checked = site.check();
-    let said = "the token «keys»: C_Login says CKR_PIN_INCORRECT to the PIN in";
+    let said = "the token `keys`: C_Login says CKR_PIN_INCORRECT to the PIN in";
     assert!(!checked.status.success() && checked.text.contains(said), "{}", checked.text);
     assert!(checked.text.contains("it is not tried again: write the right PIN into that file"), "{}", checked.text);
     assert!(!checked.text.contains("1234"), "{}", checked.text);
@@ -161,23 +161,23 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
         (elsewhere("/nowhere/lib.so"), &["the PKCS#11 module /nowhere/lib.so cannot be read: No such file"][..]),
         (elsewhere("/etc/passwd"), &["/etc/passwd cannot be loaded as a PKCS#11 module", "invalid ELF header"]),
         (elsewhere(&libc), &["cannot be loaded as a PKCS#11 module", "C_GetFunctionList"]),
-        (uri("twin", "ocsp"), &["has more than one token with token=twin: «token=twin;serial="]),
+        (uri("twin", "ocsp"), &["has more than one token with token=twin: `token=twin;serial="]),
         (
             uri("keys", "absent"),
-            &["the token «keys» holds no private key with object=absent; it holds", "«object=ocsp;id=%01»"],
+            &["the token `keys` holds no private key with object=absent; it holds", "`object=ocsp;id=%01`"],
         ),
         (
             uri("keys", "double"),
-            &["the token «keys» holds more than one private key with object=double", "id=%03", "id=%04"],
+            &["the token `keys` holds more than one private key with object=double", "id=%03", "id=%04"],
         ),
-        (uri("keys", "other"), &["the key «object=other» on the token «keys» is not the key of the certificate"]),
-        (pin(open_pin.to_str().unwrap()), &["the PIN of the token «keys»", "has mode 0644", "chmod 600"]),
-        (pin("/nowhere/pin"), &["the PIN of the token «keys»: /nowhere/pin: cannot be read: No such file"]),
+        (uri("keys", "other"), &["the key `object=other` on the token `keys` is not the key of the certificate"]),
+        (pin(open_pin.to_str().unwrap()), &["the PIN of the token `keys`", "has mode 0644", "chmod 600"]),
+        (pin("/nowhere/pin"), &["the PIN of the token `keys`: /nowhere/pin: cannot be read: No such file"]),
         (
             uri("keys", "ocsp").replace("pin-source=", "pin-value="),
             &["has a pin-value, and a PIN must not stand in the configuration"],
         ),
-        (uri("keys", "ocsp").replace("object=", "colour="), &["has the attribute «colour», which is not known here"]),
+        (uri("keys", "ocsp").replace("object=", "colour="), &["has the attribute `colour`, which is not known here"]),
     ] {
         let said = [&["signer.key: "], said].concat();
         site(&hsm, &ca, &lines(&signer, &quoted(&key))).is_refused(&said);
@@ -185,7 +185,7 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
     let any = |uri: String| uri.replace("token=keys;", "");
     site(&hsm, &ca, &lines(&signer, &quoted(&any(uri("keys", "ocsp"))))).is_refused(&[
         "signer.key: the PKCS#11 module",
-        " has more than one token: «token=",
+        " has more than one token: `token=",
         "name the one by token=… and",
     ]);
     // A token that may be plugged in later, and a SoftHSM that does not find its own configuration: only a check fails.
@@ -194,7 +194,7 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
     let single = SoftHsm::new(&["single"]);
     site(&hsm, &ca, &lines(&signer, &quoted(&any(uri("keys", "absent")))))
         .environment("SOFTHSM2_CONF", single.config())
-        .is_refused(&["signer.key: the token «any» holds no private key with object=absent"]);
+        .is_refused(&["signer.key: the token `any` holds no private key with object=absent"]);
     let empty = SoftHsm::new(&[]);
     let none = |key: &str| site(&hsm, &ca, &lines(&signer, &quoted(key))).environment("SOFTHSM2_CONF", empty.config());
     for (site, said) in [
@@ -205,7 +205,7 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
             ][..],
         ),
         (none(&any(uri("keys", "ocsp"))), &["libsofthsm2.so has no token at all"]),
-        (absent, &["has no token with token=absent; it has", "«token=keys;serial=", "«token=twin;serial="]),
+        (absent, &["has no token with token=absent; it has", "`token=keys;serial=", "`token=twin;serial="]),
         (
             lost,
             &[
@@ -219,7 +219,7 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
         assert_eq!(checked.status.code(), Some(1), "{}", checked.text);
         let log = site.start().log();
         for said in said {
-            assert!(checked.text.contains(said) && log.contains(said), "no «{said}» in: {}\n{log}", checked.text);
+            assert!(checked.text.contains(said) && log.contains(said), "no `{said}` in: {}\n{log}", checked.text);
         }
     }
 }
@@ -239,14 +239,14 @@ fn every_attribute_of_rfc_7512_says_which_key_is_meant() {
         Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
     }
     for (other, said) in [
-        ("library-version=2.7", "has no token with token=keys;library-version=2.7; it has «token=keys;"),
+        ("library-version=2.7", "has no token with token=keys;library-version=2.7; it has `token=keys;"),
         ("library-manufacturer=Other", "has no token with token=keys;library-manufacturer=Other"),
         ("library-description=Other", "library-description=Other; it has"),
         ("slot-description=Left", "slot-description=Left; it has"),
         ("slot-manufacturer=Other", "slot-manufacturer=Other; it has"),
     ] {
         let checked = site(&hsm, &ca, &lines(&signer, &quoted(&with(other, "")))).check();
-        assert!(!checked.status.success() && checked.text.contains(said), "no «{said}» in: {}", checked.text);
+        assert!(!checked.status.success() && checked.text.contains(said), "no `{said}` in: {}", checked.text);
     }
 }
 
@@ -291,7 +291,7 @@ fn a_pin_that_a_token_refuses_is_told_with_what_to_do() {
         hsm.order(&format!("C_Login return={value}"));
         let told =
             format!("C_Login says {value} to the PIN in {}; it is not tried again: {said}", hsm.pin_file().display());
-        site(&hsm, &ca, &lines(&signer, &quoted(&uri))).is_refused(&["signer.key: the token «keys»: ", &told]);
+        site(&hsm, &ca, &lines(&signer, &quoted(&uri))).is_refused(&["signer.key: the token `keys`: ", &told]);
     }
 }
 
@@ -349,7 +349,7 @@ fn a_reload_goes_on_signing_with_the_token() {
     assert_eq!((hsm.calls("C_Login"), hsm.calls("C_Initialize"), hsm.calls("C_Logout")), (1, 1, 0));
 }
 
-/// Tells whether these octets stand anywhere in the memory of a process that can be read.
+/// Tells whether these bytes stand anywhere in the memory of a process that can be read.
 fn holds(pid: u32, wanted: &[u8]) -> bool {
     use std::os::unix::fs::FileExt as _;
     let memory = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
@@ -371,7 +371,7 @@ fn holds(pid: u32, wanted: &[u8]) -> bool {
             piece[..read].windows(wanted.len()).any(|octets| octets == wanted)
         })
     });
-    assert!(found || seen > 1 << 20, "only {seen} octets could be read");
+    assert!(found || seen > 1 << 20, "only {seen} bytes could be read");
     found
 }
 

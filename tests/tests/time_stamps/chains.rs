@@ -177,14 +177,14 @@ fn a_chain_is_refused_that_openssl_refuses() {
             constrained("permitted;DNS:example.com"),
             &[],
             &named,
-            Refused("the DNS name «tsa.example.org» is not among"),
+            Refused("the DNS name `tsa.example.org` is not among"),
         ),
         (
             "that permits an end of its host",
             constrained("permitted;DNS:ample.org"),
             &[],
             &named,
-            Refused("«tsa.example.org»"),
+            Refused("`tsa.example.org`"),
         ),
         ("that excludes its host", constrained("excluded;DNS:example.org"), &[], &named, Refused("is excluded")),
         ("that permits its URI", constrained("permitted;URI:.example.org"), &[], &named, Taken),
@@ -248,7 +248,7 @@ fn a_chain_of_others_is_refused_or_warned_of() {
         ("two of one name", &plain, vec![&same_name, &between], Doubted("did not sign")),
         ("two of one name, the expired one first", &plain, vec![&expired, &between], Taken),
         ("a foreign one", &leaf, vec![&between, &by_root], Doubted("not on the way from it to a root; remove that")),
-        ("one that did not sign it", &plain, vec![&same_name], Refused("whose key did not sign «CN=tsa»")),
+        ("one that did not sign it", &plain, vec![&same_name], Refused("whose key did not sign `CN=tsa`")),
         ("one of another key identifier", &leaf, vec![&same_name], Doubted("not on the way")),
     ];
     // Of the same name as the root, with another key.

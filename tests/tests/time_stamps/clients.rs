@@ -88,7 +88,7 @@ fn program() -> Vec<u8> {
     put(0x3c, &(HEADER as u32).to_le_bytes());
     put(HEADER, b"PE\0\0");
     put(HEADER + 4, &[0x64, 0x86, 1, 0]); // x86-64, one section
-    put(HEADER + 20, &[0xf0, 0, 0x22, 0]); // octets of the optional header; an executable for large addresses
+    put(HEADER + 20, &[0xf0, 0, 0x22, 0]); // bytes of the optional header; an executable for large addresses
     put(OPTIONAL, &[0x0b, 0x02]);
     put(OPTIONAL + 24, &0x1_4000_0000u64.to_le_bytes()); // base
     for (at, value) in [(32, 0x1000u32), (36, 0x200), (48, 6), (56, 0x2000), (60, 0x200), (108, 16)] {
@@ -118,7 +118,7 @@ fn osslsigncode_signs_a_program_with_a_time_stamp() {
         let said = succeed(dir, "osslsigncode", &["verify", "-CAfile", root, "-TSA-CAfile", root, "-in", &signed]);
         for wanted in ["Timestamp Server Signature verification: ok", "Signature verification: ok", "Timestamp time: "]
         {
-            assert!(said.contains(wanted), "{kind}: no «{wanted}» in {said}");
+            assert!(said.contains(wanted), "{kind}: no `{wanted}` in {said}");
         }
         // It does look at who has stamped.
         let said = run(Command::new("osslsigncode")
@@ -172,7 +172,7 @@ fn jarsigner_signs_an_archive_with_a_time_stamp() {
     for (kind, digest) in [("p256", "SHA-256"), ("rsa", "SHA-512")] {
         let said = stamped(kind, digest);
         for wanted in ["jar verified.", "Timestamped by \"CN=tsa-", &format!("Timestamp digest algorithm: {digest}")] {
-            assert!(said.contains(wanted), "{kind}: no «{wanted}» in {said}");
+            assert!(said.contains(wanted), "{kind}: no `{wanted}` in {said}");
         }
     }
 }

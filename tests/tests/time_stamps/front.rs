@@ -105,7 +105,7 @@ fn openssl_ts_and_curl_stamp_through_haproxy_with_tls_on_both_sides_and_the_prox
     assert_eq!(responder.metric("ostia_tsa_requests_total", "result=\"granted\""), (REQUESTS + 2) as f64);
 }
 
-/// The time-stamps in octets of responses, one behind the other.
+/// The time-stamps in bytes of responses, one behind the other.
 #[track_caller]
 fn stamps(mut octets: &[u8]) -> Vec<Stamped> {
     let mut stamps = Vec::new();

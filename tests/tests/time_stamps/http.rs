@@ -8,7 +8,7 @@ use ostia_tests::{
 
 use crate::stamping;
 
-/// Octets that a query may have.
+/// Bytes that a query may have.
 const BODY_MAX: usize = 16 << 10;
 
 fn post(responder: &Responder, content_type: &str, body: &[u8]) -> Reply {
@@ -60,7 +60,7 @@ fn a_rejection_is_a_whole_response_with_one_failure_and_a_text() {
     let bodies: Vec<(&str, Vec<u8>, &str)> = vec![
         ("nothing", Vec::new(), "badDataFormat"),
         ("cut off", whole[..whole.len() - 1].to_vec(), "badDataFormat"),
-        ("an octet behind", [&whole[..], &[0]].concat(), "badDataFormat"),
+        ("a byte behind", [&whole[..], &[0]].concat(), "badDataFormat"),
         ("indefinite length", [&[0x30, 0x80], &whole[2..], &[0, 0]].concat(), "badDataFormat"),
         ("a length that is not minimal", [&[0x30, 0x81, whole[1]], &whole[2..]].concat(), "badDataFormat"),
         ("an OCSP request", b"0M0K0I0G0E0\x09\x06\x05+\x0e\x03\x02\x1a\x05\x00".to_vec(), "badDataFormat"),
@@ -72,7 +72,7 @@ fn a_rejection_is_a_whole_response_with_one_failure_and_a_text() {
         ("a digest of SHA-512's length", query.clone().digest_length(64).der(), "badDataFormat"),
         ("another policy", oid("1.2.3.4"), "unacceptedPolicy"),
         ("a policy that is a UUID", oid("2.25.302985531202926416461829406168061446391"), "unacceptedPolicy"),
-        ("a policy of 64 octets", oid(&format!("1.2{}.999999", ".4294967295".repeat(12))), "unacceptedPolicy"),
+        ("a policy of 64 bytes", oid(&format!("1.2{}.999999", ".4294967295".repeat(12))), "unacceptedPolicy"),
         ("an extension", query.clone().extension("1.2.3.4").der(), "unacceptedExtension"),
         ("a nonce of 129 bytes", query.clone().nonce(&[1; 129]).der(), "badRequest"),
         (
@@ -327,7 +327,7 @@ fn old_clients_chunks_and_waiting_for_100_are_served() {
         assert_eq!(reply.expect("connection"), "keep-alive");
         verified(&reply);
     }
-    // In chunks of a few octets, twice on one connection, with the second behind the first at once.
+    // In chunks of a few bytes, twice on one connection, with the second behind the first at once.
     let mut connection = open();
     let chunks: Vec<u8> =
         query.chunks(7).flat_map(|part| [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat()).collect();
@@ -343,7 +343,7 @@ fn old_clients_chunks_and_waiting_for_100_are_served() {
         connection.send(&query).unwrap();
         verified(&connection.receive(false).unwrap().unwrap());
     }
-    // Octet by octet.
+    // Byte by byte.
     for octet in stamp::request("/tsa", "Connection: close\r\n", &query) {
         connection.send(&[octet]).unwrap();
     }

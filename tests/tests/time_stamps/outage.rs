@@ -315,7 +315,7 @@ fn an_unchecked_clock_is_warned_of_at_the_start_and_told_by_readiness_and_metric
     assert_eq!(status, 200, "{said}");
     for name in ["one", "two"] {
         let line = format!("tests/{name}: clock by unchecked; nobody vouches for it");
-        assert!(said.lines().any(|told| told == line), "no «{line}» in: {said}");
+        assert!(said.lines().any(|told| told == line), "no `{line}` in: {said}");
         Query::new(1).at(responder.http(), &format!("/{name}")).granted();
         let of = |metric: &str| responder.metric(&format!("ostia_tsa_clock_{metric}"), &format!("tsa=\"{name}\""));
         assert_eq!((of("trusted"), of("lease_seconds")), (1.0, f64::INFINITY));

@@ -57,7 +57,7 @@ fn tenants_with_one_key_are_refused_unless_both_mean_it() {
     };
     let shared = "shared_key = true";
     for (a, b) in [("", ""), (shared, ""), ("", shared)] {
-        let said = ["«a/stamps» and «b/stamps» sign with one key", "give each its own", "`shared_key = true` in both"];
+        let said = ["`a/stamps` and `b/stamps` sign with one key", "give each its own", "`shared_key = true` in both"];
         Site::new(&[tenant("a", a), tenant("b", b)]).is_refused(&said);
     }
     let responder = Site::new(&[tenant("a", shared), tenant("b", shared)]).start();
@@ -83,20 +83,20 @@ fn what_a_policy_cannot_promise_is_refused() {
         (tsa().set("precision = \"seconds\"\naccuracy = \"500ms\""), &["accuracy", "choose a finer `precision`"]),
         (tsa().set("precision = \"seconds\""), &["time_stamping", "tests/stamps"]),
         (tsa().set("tsa_name = \"subject-alt-name\""), &["tsa_name", "no subjectAltName"]),
-        (tsa().set("hashes = [\"md5\"]"), &["hashes", "names «md5»", "sha3-512"]),
+        (tsa().set("hashes = [\"md5\"]"), &["hashes", "names `md5`", "sha3-512"]),
         (
             tsa().set("hashes = [\"sha256\", \"sha512\", \"sha256\"]"),
-            &["tsa.hashes", "names «sha256» twice; remove one"],
+            &["tsa.hashes", "names `sha256` twice; remove one"],
         ),
         (tsa().set("hashes = []"), &["hashes", "is an empty list"]),
-        (tsa().set("path = \"tsa\""), &["path", "is «tsa»"]),
+        (tsa().set("path = \"tsa\""), &["path", "is `tsa`"]),
         (tsa().set("certificates = \"all\""), &["certificates", "chain"]),
         (tsa().set("colour = \"blue\""), &["colour"]),
         (tsa().policies(&[]), &["tenant.tsa.policy", "is missing", "policy = \""]),
         (tsa().policies(&["1.2.3", "1.2.3"]), &["policy", "names 1.2.3 twice; remove one"]),
-        (tsa().policies(&["1.2.three"]), &["policy", "names «1.2.three»"]),
-        (tsa().policies(&["3.1.2"]), &["policy", "names «3.1.2»"]),
-        (tsa().policies(&["1.40.2"]), &["policy", "names «1.40.2»"]),
+        (tsa().policies(&["1.2.three"]), &["policy", "names `1.2.three`"]),
+        (tsa().policies(&["3.1.2"]), &["policy", "names `3.1.2`"]),
+        (tsa().policies(&["1.40.2"]), &["policy", "names `1.40.2`"]),
     ] {
         site(&tsa).is_refused(said);
     }
@@ -105,9 +105,9 @@ fn what_a_policy_cannot_promise_is_refused() {
     let both = |second: &Tsa| Site::new(&[Tenant::new("tests").tsa(&tsa()).tsa(second)]);
     both(&Tsa::of("stamps", &other).policies(&["1.2.3"])).is_refused(&["name", "another TSA's of this tenant"]);
     let same = Tsa::of("more", &other);
-    both(&same).is_refused(&["policy", POLICY, "«stamps» serves at /tsa already"]);
+    both(&same).is_refused(&["policy", POLICY, "`stamps` serves at /tsa already"]);
     let ordered = Tsa::of("more", &signer).set("path = \"/more\"\nprecision = \"microseconds\"").set(sole);
-    both(&ordered).is_refused(&["«tests/stamps» and «tests/more» sign in one name", "`ordering`"]);
+    both(&ordered).is_refused(&["`tests/stamps` and `tests/more` sign in one name", "`ordering`"]);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn an_authority_that_nobody_could_reach_is_refused() {
         Tenant::new("a").tsa(&Tsa::of("stamps", &one)),
         Tenant::new("b").set("path = \"/tsa\"").tsa(&Tsa::of("stamps", &other)),
     ];
-    Site::new(&tenants).is_refused(&["«b» has the URLs below /tsa", "«a/stamps»"]);
+    Site::new(&tenants).is_refused(&["`b` has the URLs below /tsa", "`a/stamps`"]);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn places(bytes: &[u8], what: &[u8]) -> Vec<usize> {
     (0..=bytes.len() - what.len()).filter(|at| bytes[*at..].starts_with(what)).collect()
 }
 
-/// Pages in which the key of a record of «acme» lies.
+/// Pages in which the key of a record of `acme` lies.
 fn pages_of(bytes: &[u8]) -> BTreeMap<usize, BTreeSet<u32>> {
     let mut pages = BTreeMap::<usize, BTreeSet<u32>>::new();
     for (page, content) in bytes.chunks(4096).enumerate() {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-/// Why the octets of a file are no text of ours, with the remedy; and the text.
+/// Why the bytes of a file are no text of ours, with the remedy; and the text.
 pub(super) fn text(octets: Vec<u8>) -> Result<String, String> {
     let utf_16 = octets.starts_with(&[0xff, 0xfe])
         || octets.starts_with(&[0xfe, 0xff])
@@ -17,7 +17,7 @@ pub(super) fn text(octets: Vec<u8>) -> Result<String, String> {
         let place = error.utf8_error().valid_up_to();
         let octet = error.as_bytes()[place];
         let line = line_at(error.as_bytes(), place);
-        format!("is not UTF-8 text: line {line} has the octet 0x{octet:02x}; save it as UTF-8 (from Latin-1: `iconv -f ISO-8859-1 -t UTF-8`)")
+        format!("is not UTF-8 text: line {line} has the byte 0x{octet:02x}; save it as UTF-8 (from Latin-1: `iconv -f ISO-8859-1 -t UTF-8`)")
     })?;
     if text.trim_start_matches('\u{feff}').trim().is_empty() {
         return Err("is empty; a small one has `version = 1` and an [[issuer]] with `certificate`, `index` or `crl`, and `signer` (README.md has one, and `ostia-responder demo` makes one)".into());
@@ -168,7 +168,7 @@ fn names_same(header: &str, other: &str) -> bool {
     inner(header) == inner(other)
 }
 
-/// A key's name, if it looks like one of ours: no octet of a key or a PIN does.
+/// A key's name, if it looks like one of ours: no byte of a key or a PIN does.
 fn name(text: &str) -> Option<&str> {
     let plain = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.');
     (plain && (1..=32).contains(&text.len())).then_some(text)
@@ -197,7 +197,7 @@ mod tests {
             (&b"\xff\xfev\0e\0"[..], "UTF-16"),
             (b"\xfe\xff\0v\0e", "UTF-16"),
             (b"v\0e\0r\0", "UTF-16"),
-            (b"version = 1\n# caf\xe9\n", "line 2 has the octet 0xe9; save it as UTF-8"),
+            (b"version = 1\n# caf\xe9\n", "line 2 has the byte 0xe9; save it as UTF-8"),
             (b"", "is empty"),
             (b"\xef\xbb\xbf \r\n\t", "is empty"),
         ] {

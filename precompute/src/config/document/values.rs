@@ -29,7 +29,7 @@ pub(super) fn shown(value: &DeValue<'_>) -> String {
             format!("a string of {} characters", text.chars().count())
         }
         DeValue::String(text) => {
-            format!("«{}»", text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
+            format!("`{}`", text.escape_debug().to_string().replace("\\\"", "\"").replace("\\'", "'"))
         }
         DeValue::Integer(_) if as_i64(value).is_some() => as_i64(value).unwrap_or_default().to_string(),
         other => format!("{} {}", article(other.type_str()), other.type_str()),
@@ -140,7 +140,7 @@ fn parted(text: &str) -> Option<(u64, String)> {
     Some((number.parse().ok()?, unit.trim().to_ascii_lowercase()))
 }
 
-/// A size in octets.
+/// A size in bytes.
 fn size(text: &str) -> Option<i64> {
     let (number, unit) = parted(text)?;
     let (_, octets) = SIZES.iter().find(|(name, _)| *name == unit)?;
@@ -186,7 +186,7 @@ pub(super) fn examples(range: &RangeInclusive<Duration>) -> Vec<String> {
 
 /// The same as a list for people.
 pub(super) fn examples_in_words(range: &RangeInclusive<Duration>) -> String {
-    let examples: Vec<_> = examples(range).iter().map(|example| format!("«{example}»")).collect();
+    let examples: Vec<_> = examples(range).iter().map(|example| format!("`{example}`")).collect();
     match &examples[..] {
         [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
         all => all.concat(),

@@ -7,7 +7,7 @@ use crate::ocsp::HashAlgorithm;
 pub(super) fn check_given(section: &Section<'_>, name: &str, given: &[Option<String>]) {
     if given.iter().flatten().any(|other| other == name) {
         let remedy = "which is the name of another issuer of this tenant; logs and metrics tell issuers apart by it, give each its own";
-        section.problem("name", format_args!("is «{name}», {remedy}"));
+        section.problem("name", format_args!("is `{name}`, {remedy}"));
     }
 }
 
@@ -25,7 +25,7 @@ pub(super) fn tell_apart(section: &Section<'_>, issuers: &mut [IssuerConfig], gi
             let digits: String = key_hash[..4].iter().map(|octet| format!("{octet:02x}")).collect();
             let name = format!("{name} {digits}");
             if issuers.iter().any(|issuer| issuer.name == name) {
-                let problem = format_args!("two would be called «{name}»; give each of them a `name`");
+                let problem = format_args!("two would be called `{name}`; give each of them a `name`");
                 section.problem("issuer", problem);
             }
             issuers[place].name = name;

@@ -30,12 +30,12 @@ pub(super) fn read(section: &mut Section<'_>, policy: &Policy) -> Vec<HashAlgori
     for name in named.iter().flatten() {
         match HASHES.iter().find(|(word, _)| word == name) {
             Some((_, hash)) if hashes.contains(hash) => {
-                section.problem("presign_hashes", format_args!("names «{name}» twice; remove one"));
+                section.problem("presign_hashes", format_args!("names `{name}` twice; remove one"));
             }
             Some((_, hash)) => hashes.push(*hash),
             None => {
-                let words = HASHES.map(|(word, _)| format!("«{word}»")).join(", ");
-                section.problem("presign_hashes", format_args!("names «{name}»; expected some of {words}"));
+                let words = HASHES.map(|(word, _)| format!("`{word}`")).join(", ");
+                section.problem("presign_hashes", format_args!("names `{name}`; expected some of {words}"));
             }
         }
     }

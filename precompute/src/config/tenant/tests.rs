@@ -101,14 +101,14 @@ fn a_policy_that_cannot_be_is_told() {
         ("validity = \"7h\"", "validity: "),
         ("validity = \"11d\"", "validity: "),
         ("stale_after = \"1h\"", "stale_after: "),
-        ("unlisted = \"no\"", "unlisted: is «no»; expected one of «unauthorized»"),
-        ("nonce = \"yes\"", "nonce: is «yes»; expected one of «ignore», «echo», «require»"),
-        ("signed_requests = \"maybe\"", "signed_requests: is «maybe»; expected one of «ignore», «verify», «require»"),
+        ("unlisted = \"no\"", "unlisted: is `no`; expected one of `unauthorized`"),
+        ("nonce = \"yes\"", "nonce: is `yes`; expected one of `ignore`, `echo`, `require`"),
+        ("signed_requests = \"maybe\"", "signed_requests: is `maybe`; expected one of `ignore`, `verify`, `require`"),
         ("signed_requests = \"verify\"", "request_anchors: is missing; name the file with the CA certificates"),
         ("request_anchors = \"ca.pem\"", "request_anchors: has no use while signatures of requests are ignored"),
         ("cert_ids_max = 0", "cert_ids_max: "),
         ("cert_ids_max = 11", "cert_ids_max: is 11; expected a whole number from 1 to 10"),
-        ("content_type = \"json\"", "content_type: is «json»; expected one of «any», «strict»"),
+        ("content_type = \"json\"", "content_type: is `json`; expected one of `any`, `strict`"),
         ("internal_error_status = 404", "internal_error_status: is 404; expected 200 or 503"),
         ("internal_error_status = 99", "internal_error_status: "),
         ("surrogate_keys = 1", "surrogate_keys: "),
@@ -144,20 +144,20 @@ fn what_contradicts_itself_is_told() {
     refuses(
         &ca,
         &format!("version = 1\n{}{}", tenant("a"), tenant("a")),
-        &["two tenants have the name «a»", "«a» and «a» have the same URLs"],
+        &["two tenants have the name `a`", "`a` and `a` have the same URLs"],
     );
     // A dot at the end is none of a host's name.
     let hosted = |name: &str, host: &str| tenant(name).replacen('\n', &format!("\nhosts = [\"{host}\"]\n"), 1);
     refuses(
         &ca,
         &format!("version = 1\n{}{}", hosted("a", "OCSP.example."), hosted("b", "ocsp.example")),
-        &["«a» and «b» have the same URLs"],
+        &["`a` and `b` have the same URLs"],
     );
     refuses(&ca, &format!("version = 1\n[[issuer]]\n{ISSUER}{}", tenant("a")), &["issuer: stands beside [[tenant]]"]);
     refuses(
         &ca,
         &format!("version = 1\nunlisted = \"good\"\n[[issuer]]\n{ISSUER}"),
-        &["unlisted: is «good», which vouches for certificates"],
+        &["unlisted: is `good`, which vouches for certificates"],
     );
     refuses(
         &ca,
@@ -172,7 +172,7 @@ fn what_contradicts_itself_is_told() {
     refuses(
         &ca,
         &format!("version = 1\npath = \"a b\"\n[[issuer]]\n{ISSUER}"),
-        &["path: is «a b»; expected a URL path"],
+        &["path: is `a b`; expected a URL path"],
     );
 }
 
@@ -210,8 +210,8 @@ fn what_is_signed_ahead_is_the_tenants_choice() {
         let config = read(&ca, &text(lines)).unwrap_or_else(|error| panic!("{lines}: {error}"));
         assert_eq!(config.tenants[0].presign, expected, "{lines}");
     }
-    refuses(&ca, &text("presign = \"yes\""), &["presign: is «yes»; expected true or false"]);
-    refuses(&ca, &text("presign_hashes = [\"md5\"]"), &["names «md5»; expected some of «sha1»"]);
+    refuses(&ca, &text("presign = \"yes\""), &["presign: is `yes`; expected true or false"]);
+    refuses(&ca, &text("presign_hashes = [\"md5\"]"), &["names `md5`; expected some of `sha1`"]);
     refuses(&ca, &text("presign_hashes = [\"sha1\", \"sha1\"]"), &["twice"]);
     refuses(&ca, &text("presign_hashes = []"), &["`presign = false`"]);
     refuses(&ca, &text("presign = false\npresign_hashes = [\"sha1\"]"), &["presign_hashes: has no use"]);
@@ -245,7 +245,7 @@ fn no_two_issuers_of_a_tenant_have_one_name() {
     let both = [issuer("", "name = \"x\""), issuer("new-", "name = \"x\"")];
     let error = config(&both).unwrap_err();
     assert!(
-        error.contains("tenant.issuer[1].name: is «x», which is the name of another issuer of this tenant"),
+        error.contains("tenant.issuer[1].name: is `x`, which is the name of another issuer of this tenant"),
         "{error}"
     );
 }

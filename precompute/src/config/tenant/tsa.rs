@@ -148,11 +148,11 @@ pub(super) fn read_all(section: &mut Section<'_>, tenant: &str, now: UnixTime) -
         let tsa = read_tsa(section, tenant, now)?;
         for other in &read {
             if other.name == tsa.name {
-                section.problem("name", format_args!("is «{}», which is another TSA's of this tenant; logs and metrics tell them apart by it, give each its own", tsa.name));
+                section.problem("name", format_args!("is `{}`, which is another TSA's of this tenant; logs and metrics tell them apart by it, give each its own", tsa.name));
             }
             let shared = tsa.policy.policies.iter().find(|policy| other.policy.policies.contains(policy));
             if let (true, Some(policy)) = (other.path == tsa.path, shared) {
-                section.problem("policy", format_args!("names {policy}, which «{}» serves at {} already; at one path each policy has one TSA, give this one another `path` or policy", other.name, tsa.shown_path()));
+                section.problem("policy", format_args!("names {policy}, which `{}` serves at {} already; at one path each policy has one TSA, give this one another `path` or policy", other.name, tsa.shown_path()));
             }
         }
         read.push(tsa);
@@ -172,7 +172,7 @@ pub(super) fn check_all(root: &Section<'_>, tenants: &[Tenant]) {
     for (place, (tenant, tsa)) in all.iter().enumerate() {
         for (other_tenant, other) in &all[..place] {
             let (own, others) = (tsa.signer.certificate(), other.signer.certificate());
-            let names = format_args!("«{}/{}» and «{}/{}»", other_tenant.name, other.name, tenant.name, tsa.name);
+            let names = format_args!("`{}/{}` and `{}/{}`", other_tenant.name, other.name, tenant.name, tsa.name);
             let alone = other_tenant.name == tenant.name || tsa.shared_key && other.shared_key;
             if own.spki_der() == others.spki_der() && !alone {
                 root.problem("tenant", format_args!("{names} sign with one key, so that one tenant's tokens pass for the other's; give each its own, or write `shared_key = true` in both"));
@@ -200,7 +200,7 @@ fn check_reachable(root: &Section<'_>, tenant: &Tenant, tsa: &TsaConfig, tenants
         root.problem(
             "tenant",
             format_args!(
-                "«{}» has the URLs below {}, and with them {url}, where «{}/{}» is to be asked; give one of them another `path`",
+                "`{}` has the URLs below {}, and with them {url}, where `{}/{}` is to be asked; give one of them another `path`",
                 other.name, other.path, tenant.name, tsa.name
             ),
         );
@@ -218,9 +218,9 @@ fn read_tsa(section: &mut Section<'_>, tenant: &str, now: UnixTime) -> Option<Ts
     let odd = path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."));
     let begins = given == "/" || path.starts_with('/');
     if !begins || !path.bytes().all(plain) || odd {
-        section.problem("path", format_args!("is «{given}»; expected a URL path such as «/tsa», or «/»"));
+        section.problem("path", format_args!("is `{given}`; expected a URL path such as `/tsa`, or `/`"));
     } else if path.ends_with("/chain.pem") {
-        section.problem("path", format_args!("is «{given}», where the certificates of another authority would be; choose one that does not end in /chain.pem"));
+        section.problem("path", format_args!("is `{given}`, where the certificates of another authority would be; choose one that does not end in /chain.pem"));
     }
     let policy = read_policy(section);
     if !section.has("signer") {
@@ -306,7 +306,7 @@ fn read_oids(section: &mut Section<'_>) -> Option<Vec<Oid>> {
         match Oid::parse(text) {
             Ok(oid) if oids.contains(&oid) => section.problem("policy", format_args!("names {oid} twice; remove one")),
             Ok(oid) => oids.push(oid),
-            Err(error) => section.problem("policy", format_args!("names «{text}»; {error}")),
+            Err(error) => section.problem("policy", format_args!("names `{text}`; {error}")),
         }
     }
     if texts.is_empty() || texts.len() > limits::TSA_POLICIES_MAX {
@@ -321,12 +321,12 @@ fn read_hashes(section: &mut Section<'_>) -> Option<Vec<ImprintHash>> {
     for name in &names {
         match ImprintHash::ALL.into_iter().find(|hash| hash.name() == name) {
             Some(hash) if hashes.contains(&hash) => {
-                section.problem("hashes", format_args!("names «{name}» twice; remove one"))
+                section.problem("hashes", format_args!("names `{name}` twice; remove one"))
             }
             Some(hash) => hashes.push(hash),
             None => {
                 let known = ImprintHash::ALL.map(ImprintHash::name).join(", ");
-                section.problem("hashes", format_args!("names «{name}»; expected some of {known}"));
+                section.problem("hashes", format_args!("names `{name}`; expected some of {known}"));
             }
         }
     }
@@ -370,7 +370,7 @@ fn check_names(section: &Section<'_>, policy: &TsaPolicy, certificate: &Certific
     if policy.tsa_name == TsaName::SubjectAltName && certificate.subject_alt_names().is_empty() {
         section.problem(
             "tsa_name",
-            "is «subject-alt-name», and the certificate has no subjectAltName; choose «subject» or «none»",
+            "is `subject-alt-name`, and the certificate has no subjectAltName; choose `subject` or `none`",
         );
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Unlisted> {
     if unlisted == Some(Unlisted::Good) && !accepted {
         section.problem(
             KEY,
-            "is «good», which vouches for certificates that the CA may never have issued (BR 4.9.10 forbids it for TLS CAs); if that is meant, add `accept_unlisted_as_good = true` beside it",
+            "is `good`, which vouches for certificates that the CA may never have issued (BR 4.9.10 forbids it for TLS CAs); if that is meant, add `accept_unlisted_as_good = true` beside it",
         );
     }
     unlisted
@@ -61,7 +61,7 @@ pub(super) fn settle<'a>(tenant: &Section<'a>, said: Option<Unlisted>, issuers: 
             place.warning(
                 KEY,
                 format_args!(
-                    "is «good»: certificates of «{}» that no source lists are answered as good, also those that the CA never issued; BR 4.9.10 forbids it for TLS CAs. Give its issuer an `index`, or say another word",
+                    "is `good`: certificates of `{}` that no source lists are answered as good, also those that the CA never issued; BR 4.9.10 forbids it for TLS CAs. Give its issuer an `index`, or say another word",
                     issuer.name
                 ),
             );

@@ -41,5 +41,5 @@ fn what_is_wrong_is_told_by_its_field() {
     let at = der.windows(3).position(|window| window == [0x55, 4, 3]).unwrap();
     der[at - 2] = 0x1f;
     let error = told(&der);
-    assert!(error.contains("tbsCertificate.issuer") || error.contains("several octets"), "{error}");
+    assert!(error.contains("tbsCertificate.issuer") || error.contains("several bytes"), "{error}");
 }

@@ -113,7 +113,7 @@ fn names_that_read_alike_are_shown_in_der_too() {
     let (composed, apart) = (named(UTF8, "é".as_bytes()), named(UTF8, "e\u{301}".as_bytes()));
     same(&composed, &apart, false);
     let shown = Unlike { names: &named(UTF8, b"A"), is: &named(UTF8, b"B") }.to_string();
-    assert_eq!(shown, "was issued by «CN=A», not by «CN=B»");
+    assert_eq!(shown, "was issued by `CN=A`, not by `CN=B`");
     // x509-cert shows both with the accent on the letter.
     let (first, second) = (named(0x1b, b"A"), named(0x1b, b"A"));
     let shown = Unlike { names: &first, is: &second }.to_string();

@@ -167,10 +167,10 @@ fn folded(rdn: &RelativeDistinguishedName) -> Vec<(ObjectIdentifier, String)> {
 
 fn shown(name: &Subject) -> String {
     match name {
-        Subject::Directory(name) => format!("the name «{name}»"),
-        Subject::Email(text) => format!("the mailbox «{text}»"),
-        Subject::Dns(text) => format!("the DNS name «{text}»"),
-        Subject::Uri(text) => format!("«{text}»"),
+        Subject::Directory(name) => format!("the name `{name}`"),
+        Subject::Email(text) => format!("the mailbox `{text}`"),
+        Subject::Dns(text) => format!("the DNS name `{text}`"),
+        Subject::Uri(text) => format!("`{text}`"),
         Subject::Address(octets) => format!("the address {:02x?}", octets.as_bytes()),
         Subject::Other(kind) => (*kind).to_owned(),
     }

@@ -42,7 +42,7 @@ impl From<Fault> for Failure {
     }
 }
 
-/// The fault of one who was `asked`, such as `the token «a»`.
+/// The fault of whoever was asked: `asked` is a text such as "the token a".
 pub(super) fn fault(asked: impl std::fmt::Display, error: &Error) -> Fault {
     Fault::new(class_of(error), format!("{asked}: {}", Said(error)))
 }

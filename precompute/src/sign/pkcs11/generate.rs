@@ -16,7 +16,7 @@ use crate::sign::{Algorithm, Fault, KeyKind};
 
 impl Pkcs11Token {
     /// Makes a key on the token that `uri` names, under the label in it. A CKA_ID that is not given is that of the
-    /// public key: the SHA-1 of its octets, as in a subjectKeyIdentifier (RFC 5280 section 4.2.1.2). Relative paths are
+    /// public key: the SHA-1 of its bytes, as in a subjectKeyIdentifier (RFC 5280 section 4.2.1.2). Relative paths are
     /// meant from `base`.
     pub fn generate(uri: &Uri, base: &Path, kind: KeyKind) -> Result<Self, Fault> {
         let algorithm = kind.algorithm();
@@ -132,7 +132,7 @@ const fn curve(algorithm: Algorithm) -> &'static [u8] {
     }
 }
 
-/// The new key's public octets, after both halves were given their CKA_ID where they have none.
+/// The new key's public bytes, after both halves were given their CKA_ID where they have none.
 fn named(
     session: &Pkcs11Session,
     pair: [ObjectHandle; 2],

@@ -48,7 +48,7 @@ fn list(session: &Session, keys: &[ObjectHandle]) -> String {
                 _ => {}
             }
         }
-        format!("«{is}»")
+        format!("`{is}`")
     });
     let named: Vec<_> = named.collect();
     let more = if keys.len() > limits::TOKEN_OBJECTS_TOLD_MAX { " and more" } else { "" };
@@ -165,7 +165,7 @@ pub(super) fn public_octets(
     Ok(shown.into_iter().find(|octets| is_plausible(octets, algorithm)))
 }
 
-/// Whether these octets can be a public key of the algorithm: a point may have been read in two ways.
+/// Whether these bytes can be a public key of the algorithm: a point may have been read in two ways.
 pub(super) fn is_plausible(octets: &[u8], algorithm: Algorithm) -> bool {
     match algorithm {
         Algorithm::EcdsaP256Sha256 => octets.len() == 65 && octets[0] == 4,

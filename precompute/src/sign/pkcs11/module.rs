@@ -422,7 +422,7 @@ impl Module {
             match in_use {
                 Some(Beside::Signs(label)) => {
                     let text = format!(
-                        "it may take initialising {self} anew to find it, which is not done while its token «{label}» signs: restart the service, or give each token a library of its own"
+                        "it may take initialising {self} anew to find it, which is not done while its token `{label}` signs: restart the service, or give each token a library of its own"
                     );
                     if !history.waiting_told.contains(lost.called) {
                         history.waiting_told.push(Arc::clone(lost.called));
@@ -637,7 +637,7 @@ fn find(name: &str) -> Result<PathBuf, String> {
     files.into_iter().find(|file| file.is_file()).ok_or_else(|| {
         let looked: Vec<_> = directories.iter().map(|directory| directory.display().to_string()).collect();
         format!(
-            "no PKCS#11 module has the name «{name}»: neither {name}.so nor lib{name}.so is in {}; name its file by module-path",
+            "no PKCS#11 module has the name `{name}`: neither {name}.so nor lib{name}.so is in {}; name its file by module-path",
             looked.join(", ")
         )
     })

@@ -27,7 +27,7 @@ impl PinMark {
     pub(super) fn of(pin: &Pin) -> Self {
         static KEY: LazyLock<hmac::Key> = LazyLock::new(|| {
             let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new());
-            key.expect("AWS-LC ends the process itself where the system has no random octets")
+            key.expect("AWS-LC ends the process itself where the system has no random bytes")
         });
         Self(hmac::sign(&KEY, pin))
     }

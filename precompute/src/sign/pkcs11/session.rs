@@ -136,7 +136,7 @@ fn encoded(algorithm: Algorithm, signature: Vec<u8>, token: &str) -> Result<Vec<
     };
     ecdsa_sig_value(&signature, coordinate).ok_or_else(|| {
         let message = format!(
-            "{token}: C_Sign gave {} octets, and a signature with {algorithm} has {}",
+            "{token}: C_Sign gave {} bytes, and a signature with {algorithm} has {}",
             signature.len(),
             2 * coordinate
         );

@@ -80,7 +80,7 @@ impl PublicKey {
             let subject_public_key = BitString::from_bytes(&octets)?;
             SubjectPublicKeyInfoOwned { algorithm: identifier, subject_public_key }.to_der()
         });
-        // Only of more octets than a length can tell.
+        // Only of more bytes than a length can tell.
         Self { spki_der: spki.unwrap_or_default(), octets }
     }
 }
@@ -108,7 +108,7 @@ impl Pkcs11Token {
             token => token.to_string(),
         };
         Ok(Self {
-            called: format!("the token «{name}»").into(),
+            called: format!("the token `{name}`").into(),
             name,
             token: uri.token.clone(),
             key: uri.key.clone(),
@@ -351,7 +351,7 @@ impl Pkcs11Token {
     fn find_key(&self, session: &Pkcs11Session) -> Result<ObjectHandle, Failure> {
         const MESSAGE: &[u8] = b"Ostia token self-test";
         let key = key::find(session, &self.key, &self.called)?;
-        let named = format!("the key «{}» on {}", self.key, self.called);
+        let named = format!("the key `{}` on {}", self.key, self.called);
         key::check(session, key, self.algorithm, &self.public.octets, &named)?;
         let signature = sign_first(session, key, self.algorithm, MESSAGE, &named)?;
         let verified = AlgorithmIdentifierOwned::from_der(self.algorithm.identifier())
@@ -430,7 +430,7 @@ fn list<'t>(tokens: impl Iterator<Item = (&'t Slot, &'t TokenInfo)>) -> String {
                 slot: SlotWanted { id: Some(slot.id()), ..SlotWanted::default() },
                 ..TokenWanted::default()
             };
-            format!("«{is}»")
+            format!("`{is}`")
         })
         .collect();
     named.sort();

@@ -99,7 +99,7 @@ impl Uri {
     /// Reads a URI.
     pub fn parse(text: &str) -> Result<Self, UriError> {
         if !Self::is_meant(text) {
-            return Err(UriError(format!("does not begin with «{SCHEME}»")));
+            return Err(UriError(format!("does not begin with `{SCHEME}`")));
         }
         let (path, query) = match text[SCHEME.len()..].split_once('?') {
             Some((path, query)) => (path, query),
@@ -116,13 +116,13 @@ impl Uri {
         for (number, (attribute, extra)) in parts.enumerate() {
             // It can be the rest of a PIN.
             let (name, value) = attribute.split_once('=').ok_or_else(|| {
-                UriError(format!("has no «=» in attribute {}, where a name and a value are expected", number + 1))
+                UriError(format!("has no `=` in attribute {}, where a name and a value are expected", number + 1))
             })?;
             // Before anything of it can be told.
             if name.to_ascii_lowercase().starts_with(PIN_VALUE) {
                 return Err(UriError(if number < path.len() {
                     format!(
-                        "has «{PIN_VALUE}» among what names the key, and a PIN must not stand in the configuration; {PIN_REMEDY}"
+                        "has `{PIN_VALUE}` among what names the key, and a PIN must not stand in the configuration; {PIN_REMEDY}"
                     )
                 } else {
                     format!("has a {PIN_VALUE}, and a PIN must not stand in the configuration; {PIN_REMEDY}")
@@ -130,7 +130,7 @@ impl Uri {
             }
             // RFC 7512 section 2.3: an attribute stands at most once.
             if seen.contains(&name) {
-                return Err(UriError(format!("names «{name}» twice")));
+                return Err(UriError(format!("names `{name}` twice")));
             }
             seen.push(name);
             let octets = decode(name, value, extra)?;
@@ -148,7 +148,7 @@ impl Uri {
             "slot-id" => {
                 let text = text(name, octets)?;
                 let number = number(&text)
-                    .ok_or_else(|| UriError(format!("has slot-id «{text}», which is no number of a slot")));
+                    .ok_or_else(|| UriError(format!("has slot-id `{text}`, which is no number of a slot")));
                 self.token.slot.id = Some(number?);
             }
             "slot-description" => self.token.slot.description = Some(text(name, octets)?),
@@ -160,7 +160,7 @@ impl Uri {
                 // RFC 7512 section 2.3: without a minor version it is 0.
                 let (major, minor) = text.split_once('.').unwrap_or((&text, "0"));
                 self.token.library.version = Some(number(major).zip(number(minor)).ok_or_else(|| {
-                    UriError(format!("has library-version «{text}»; it is a number, or two with a dot, such as 2.6"))
+                    UriError(format!("has library-version `{text}`; it is a number, or two with a dot, such as 2.6"))
                 })?);
             }
             "object" => self.key.label = Some(text(name, octets)?),
@@ -168,12 +168,12 @@ impl Uri {
             "type" if octets == b"private" => {}
             "type" => {
                 return Err(UriError(format!(
-                    "has type «{}»; signing takes a private key: write type=private, or leave it out",
+                    "has type `{}`; signing takes a private key: write type=private, or leave it out",
                     String::from_utf8_lossy(&octets)
                 )));
             }
             _ if QUERY.contains(&name) => {
-                return Err(UriError(format!("has «{name}» among what names the key; write it behind a «?»")));
+                return Err(UriError(format!("has `{name}` among what names the key; write it behind a `?`")));
             }
             _ => return Err(unknown(name, &PATH)),
         }
@@ -190,10 +190,10 @@ impl Uri {
             }
             _ if PATH.contains(&name) => {
                 return Err(UriError(format!(
-                    "has «{name}» behind the «?»; write it before, with «;» between attributes"
+                    "has `{name}` behind the `?`; write it before, with `;` between attributes"
                 )));
             }
-            // RFC 7512 section 2.3: a vendor's attribute behind the «?» does not say which key it is, so that whoever does
+            // RFC 7512 section 2.3: a vendor's attribute behind the `?` does not say which key it is, so that whoever does
             // not know it can do without it. What is near to one that is known is a slip.
             _ if is_vendors(name) => return Ok(()),
             _ => return Err(unknown(name, &QUERY)),
@@ -201,7 +201,7 @@ impl Uri {
         match module {
             ModuleWanted::Path(path) if path.is_empty() => Err(UriError("has an empty module-path".into())),
             ModuleWanted::Name(name) if name.is_empty() || name.contains('/') => {
-                Err(UriError(format!("has module-name «{name}»; it is a name alone, a file is named by module-path")))
+                Err(UriError(format!("has module-name `{name}`; it is a name alone, a file is named by module-path")))
             }
             _ if self.module.is_some() => Err(UriError("has both module-path and module-name; one is enough".into())),
             module => {
@@ -231,7 +231,7 @@ const PATH: [&str; 13] = [
 const QUERY: [&str; 3] = ["module-path", "module-name", "pin-source"];
 const PIN_VALUE: &str = "pin-value";
 const PIN_REMEDY: &str =
-    "write it into a file that only the service may read, and name that behind a «?»: pin-source=/path/to/pin";
+    "write it into a file that only the service may read, and name that behind a `?`: pin-source=/path/to/pin";
 
 /// Whether it is written as vendors write theirs: with a name before a hyphen that none of the standard's has.
 fn is_vendors(name: &str) -> bool {
@@ -247,7 +247,7 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
 }
 
 fn unknown(name: &str, known: &[&str]) -> UriError {
-    UriError(format!("has the attribute «{name}», which is not known here; known are: {}", known.join(", ")))
+    UriError(format!("has the attribute `{name}`, which is not known here; known are: {}", known.join(", ")))
 }
 
 /// pk11-path-res-avail and pk11-query-res-avail of RFC 7512 section 2.3, beyond the unreserved characters. `|` stands
@@ -266,14 +266,14 @@ fn decode(name: &str, value: &str, extra: &[u8]) -> Result<Vec<u8>, UriError> {
         if octet == b'%' {
             let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
             let (Some(high), Some(low)) = (digit(), digit()) else {
-                return Err(UriError(format!("has a «%» in {name} without two hexadecimal digits behind it")));
+                return Err(UriError(format!("has a `%` in {name} without two hexadecimal digits behind it")));
             };
             octets.push((high * 16 + low) as u8);
         } else if is_plain(octet, extra) {
             octets.push(octet);
         } else {
             return Err(UriError(format!(
-                "has in {name} an octet that has to be written as %{octet:02X} (RFC 7512 section 2.3)"
+                "has in {name} a byte that has to be written as %{octet:02X} (RFC 7512 section 2.3)"
             )));
         }
     }
@@ -284,7 +284,7 @@ fn text(name: &str, octets: Vec<u8>) -> Result<String, UriError> {
     String::from_utf8(octets).map_err(|_| UriError(format!("has in {name} what is not UTF-8")))
 }
 
-/// Octets as `id` writes them: every one with its `%`, so that they read as hexadecimal.
+/// Bytes as `id` writes them: every one with its `%`, so that they read as hexadecimal.
 struct AllEncoded<'a>(&'a [u8]);
 
 impl fmt::Display for AllEncoded<'_> {

@@ -86,7 +86,7 @@ impl Iterator for Entries<'_> {
         self.left = self.left.checked_sub(1)?;
         loop {
             let entry = entry(&mut self.octets, self.rules);
-            debug_assert!(entry.is_ok(), "parsed before from the same octets under the same rules");
+            debug_assert!(entry.is_ok(), "parsed before from the same bytes under the same rules");
             if let Some(entry) = entry.ok()?.entry {
                 return Some(entry);
             }
@@ -118,7 +118,7 @@ fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Read, String> {
     fields.finish("SEQUENCE")?;
 
     if number.is_empty() {
-        return Err("userCertificate: expected an INTEGER of one octet at least".to_owned());
+        return Err("userCertificate: expected an INTEGER of one byte at least".to_owned());
     }
     // Who is revoked is revoked: a date that cannot be held is the nearest that can.
     let time = instant.clamped().min(REVOCATION_TIME_MAX);
@@ -153,7 +153,7 @@ fn reason_code(extensions: &[u8]) -> Result<Option<u8>, String> {
             extension::REASON_CODE => {
                 let content = Tlvs::inside(value, ENUMERATED, "reasonCode")?.octets();
                 let &[value] = content else {
-                    return Err(format!("reasonCode: expected one octet, found {}", Hex(content)));
+                    return Err(format!("reasonCode: expected one byte, found {}", Hex(content)));
                 };
                 extension::once(&mut code, value, "reasonCode")?;
             }
@@ -170,7 +170,7 @@ fn reason_code(extensions: &[u8]) -> Result<Option<u8>, String> {
     Ok(code)
 }
 
-/// Octets of an INTEGER for an error message, at most 24 of them.
+/// Bytes of an INTEGER for an error message, at most 24 of them.
 struct Hex<'a>(&'a [u8]);
 
 impl fmt::Display for Hex<'_> {

@@ -8,7 +8,7 @@ use crate::pki::{
     tlv::{BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, Tlvs},
 };
 
-// Content octets of the object identifiers; id-ce is 2.5.29, of two octets.
+// Content bytes of the object identifiers; id-ce is 2.5.29, of two bytes.
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 20];
 pub(super) const REASON_CODE: &[u8] = &[0x55, 0x1d, 21];
 pub(super) const INVALIDITY_DATE: &[u8] = &[0x55, 0x1d, 24];
@@ -19,14 +19,14 @@ const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 35];
 
 /// One extension.
 pub(super) struct Extension<'a> {
-    /// Content octets of extnID.
+    /// Content bytes of extnID.
     pub(super) oid: &'a [u8],
     pub(super) critical: bool,
-    /// Content octets of extnValue.
+    /// Content bytes of extnValue.
     pub(super) value: &'a [u8],
 }
 
-/// The elements of `Extensions`, whose content octets are given; it ends after its first error.
+/// The elements of `Extensions`, whose content bytes are given; it ends after its first error.
 pub(super) fn extensions(content: &[u8]) -> impl Iterator<Item = Result<Extension<'_>, String>> {
     let mut rest = Tlvs::new(content);
     std::iter::from_fn(move || {
@@ -75,7 +75,7 @@ pub(super) struct CrlExtensions<'a> {
 }
 
 impl<'a> CrlExtensions<'a> {
-    /// From the content octets of crlExtensions.
+    /// From the content bytes of crlExtensions.
     pub(super) fn parse(content: &'a [u8]) -> Result<Self, String> {
         let mut this = Self::default();
         for extension in extensions(content) {
@@ -106,7 +106,7 @@ impl<'a> CrlExtensions<'a> {
 fn crl_number(value: &[u8], what: &str) -> Result<CrlNumber, String> {
     let content = Tlvs::inside(value, INTEGER, what)?.octets();
     CrlNumber::from_der_content(content)
-        .ok_or_else(|| format!("{what}: expected 0 to 2^160-1 (RFC 5280, 5.2.3), found {} octets", content.len()))
+        .ok_or_else(|| format!("{what}: expected 0 to 2^160-1 (RFC 5280, 5.2.3), found {} bytes", content.len()))
 }
 
 /// issuingDistributionPoint, RFC 5280 section 5.2.5. A CRL that speaks for other issuers, for

@@ -125,7 +125,7 @@ fn the_issuers_name_may_be_written_in_another_way() {
     for issuer in [named(0x13, "CA"), named(0x0c, " ca "), named(0x1e, "\0C\0A")] {
         assert!(Draft { issuer, ..Draft::entries(&[entry(1, &[])]) }.read().is_ok());
     }
-    refused(&Draft { issuer: named(0x13, "CB"), ..Draft::new() }, "was issued by «CN=CB», not by «CN=CA»");
+    refused(&Draft { issuer: named(0x13, "CB"), ..Draft::new() }, "was issued by `CN=CB`, not by `CN=CA`");
 }
 
 #[test]
@@ -148,16 +148,16 @@ fn entries_that_cannot_be_trusted_are_refused_by_number() {
     let largest = [&[0][..], &[0xff; 20]].concat();
     assert!(Draft::entries(&[with_serial(&largest)]).read().is_ok());
     for (bad, problem) in [
-        (with_serial(&[]), "userCertificate: expected an INTEGER of one octet at least"),
+        (with_serial(&[]), "userCertificate: expected an INTEGER of one byte at least"),
         (vec![0x31, 0], "expected the tag 0x30, found 0x31"),
         (vec![0x30, 0], "userCertificate: ends too early"),
         (sequence(&[vec![2, 1, 1]]), "revocationDate: ends too early"),
-        (sequence(&[&[2, 1, 1], TODAY, &[5, 0]]), "2 octets are left over"),
+        (sequence(&[&[2, 1, 1], TODAY, &[5, 0]]), "2 bytes are left over"),
         (vec![0x30, 0x7f], "ends too early"),
         (entry(1, &[reason(1), reason(1)]), "reasonCode: occurs twice"),
-        (entry(1, &[extension(21, false, [0x0a, 2, 0, 1])]), "reasonCode: expected one octet"),
+        (entry(1, &[extension(21, false, [0x0a, 2, 0, 1])]), "reasonCode: expected one byte"),
         (entry(1, &[extension(21, false, [2, 1, 1])]), "reasonCode: expected the tag 0x0a, found 0x02"),
-        (entry(1, &[extension(21, false, [0x0a, 1, 1, 0])]), "reasonCode: 1 octets are left over"),
+        (entry(1, &[extension(21, false, [0x0a, 1, 1, 0])]), "reasonCode: 1 bytes are left over"),
         (entry(1, &[extension(29, true, [0x30, 0])]), "certificateIssuer: "),
         (entry(1, &[extension(29, false, [0x30, 0])]), "certificateIssuer: "),
         (entry(1, &[extension(99, true, [5, 0])]), "critical extension 2.5.29.99, which is not understood"),
@@ -182,7 +182,7 @@ fn entries_that_nobody_can_ask_for_are_passed_over_and_counted() {
     assert_eq!(crl.entries().len(), 2);
     assert_eq!(crl.entries().map(|entry| entry.serial).collect::<Vec<_>>(), [serial(1), serial(2)]);
     // They are still checked for what else they hold.
-    refused(&Draft::entries(&[sequence(&[&element(2, [0]), TODAY, &[5, 0]])]), "2 octets are left over");
+    refused(&Draft::entries(&[sequence(&[&element(2, [0]), TODAY, &[5, 0]])]), "2 bytes are left over");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn crl_extensions_are_understood_or_refused() {
         (vec![extension(20, false, [2, 0])], "cRLNumber: expected 0 to 2^160-1"),
         (vec![extension(20, false, [&[2, 21][..], &[1; 21]].concat())], "cRLNumber: expected 0 to 2^160-1"),
         (vec![extension(20, false, [4, 1, 1])], "cRLNumber: expected the tag 0x02"),
-        (vec![extension(20, false, [2, 1, 1, 0])], "cRLNumber: 1 octets are left over"),
+        (vec![extension(20, false, [2, 1, 1, 0])], "cRLNumber: 1 bytes are left over"),
         (vec![number(1), number(1)], "cRLNumber: occurs twice"),
         (vec![number(1), delta(1), delta(1)], "deltaCRLIndicator: occurs twice"),
         (vec![number(1), extension(27, false, [2, 1, 1])], "deltaCRLIndicator: expected it to be critical"),
@@ -282,7 +282,7 @@ fn the_distribution_point_tells_what_is_covered() {
 #[test]
 fn only_the_issuers_own_signature_is_taken() {
     refused(&Draft { seed: 8, ..Draft::new() }, "does not verify under the issuer's key");
-    refused(&Draft { issuer: name("Other"), ..Draft::new() }, "was issued by «CN=Other», not by «CN=CA»");
+    refused(&Draft { issuer: name("Other"), ..Draft::new() }, "was issued by `CN=Other`, not by `CN=CA`");
     let long = Draft { issuer: name(&"\u{1b}".repeat(500)), ..Draft::new() }.read().unwrap_err();
     assert!(long.len() < 200 && !long.contains('\u{1b}'), "{long}");
     let other = vec![0x30, 5, 6, 3, 0x2b, 0x65, 0x71];
@@ -307,7 +307,7 @@ fn every_octet_is_under_the_signature_or_checked() {
         for bit in 0..8 {
             let mut der = der.clone();
             der[at] ^= 1 << bit;
-            assert!(Crl::from_octets(der, &issuer).is_err(), "octet {at}, bit {bit}");
+            assert!(Crl::from_octets(der, &issuer).is_err(), "byte {at}, bit {bit}");
         }
     }
 }
@@ -320,7 +320,7 @@ fn a_crl_cut_at_any_byte_is_refused() {
         assert!(Crl::from_octets(der[..cut].to_vec(), &issuer).is_err(), "DER, {cut}");
     }
     let error = Crl::from_octets([&der[..], &[0]].concat(), &issuer).unwrap_err();
-    assert!(error.contains("CertificateList: 1 octets are left over"), "{error}");
+    assert!(error.contains("CertificateList: 1 bytes are left over"), "{error}");
     let text = pem(&der);
     let end = text.trim_end().len();
     for cut in 0..end {

@@ -277,7 +277,7 @@ fn a_line_is_taken_up_to_the_bound() {
     };
     assert!(read_line(&line(limits::INDEX_LINE_OCTETS_MAX)).is_ok());
     let error = read_line(&line(limits::INDEX_LINE_OCTETS_MAX + 1)).unwrap_err();
-    assert!(error.problem.contains("longer than the 65536 octets"), "{error}");
+    assert!(error.problem.contains("longer than the 65536 bytes"), "{error}");
     // Neither does a file without any newline fill the memory.
     let endless = io::repeat(b'x').take(1 << 30);
     let mut index = Index::new(BufReader::new(endless), Path::new("index.txt"));

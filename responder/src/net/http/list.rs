@@ -51,7 +51,7 @@ impl<'b> List<'b> {
     }
 }
 
-/// The members of one field's value, in order. Elements without octets are none (RFC 9110 section 5.6.1.2).
+/// The members of one field's value, in order. Elements without bytes are none (RFC 9110 section 5.6.1.2).
 pub(super) fn members(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }

@@ -61,7 +61,7 @@ fn a_plus_that_arrived_as_a_space_is_mended() {
 
 #[test]
 fn a_target_with_spaces_is_awaited_to_the_end_of_its_line() {
-    // A read that ended within such a target was refused at once, the same octets in one read were answered.
+    // A read that ended within such a target was refused at once, the same bytes in one read were answered.
     let line = "GET /MFE a b= HTTP/1.1\r\n";
     for cut in 0..line.len() {
         assert_eq!(head(&line.as_bytes()[..cut]), Ok(None), "cut at {cut}");
@@ -131,7 +131,7 @@ fn oversized_sections_are_refused_before_they_are_complete() {
 
 #[test]
 fn a_bound_counts_the_same_for_octets_that_come_at_once() {
-    // A method over 64 octets made the line too long only while it was incomplete, and chunk extensions the body.
+    // A method over 64 bytes made the line too long only while it was incomplete, and chunk extensions the body.
     let target = "a".repeat(limits::TARGET_OCTETS_MAX - 1);
     let text = format!("{} /{target} HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(64));
     assert_eq!(head(&text.as_bytes()[..limits::TARGET_OCTETS_MAX + 65]), Err(Rejection::TargetTooLong));
@@ -272,10 +272,10 @@ fn fields_that_may_be_repeated_are_one_list() {
 fn a_host_that_is_none_is_refused() {
     let host = |value: &str| head(format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n").as_bytes()).map(drop);
     for value in ["", "a", "ocsp.example:8080", "[2001:db8::1]:80", "192.0.2.1", "a_b.example", " a "] {
-        assert_eq!(host(value), Ok(()), "«{value}»");
+        assert_eq!(host(value), Ok(()), "`{value}`");
     }
     for value in ["a b", "a, b", "a\tb", "http://a/", "a/b", "user@a", "a#b", "\u{e4}"] {
-        assert_eq!(host(value), Err(Rejection::BadRequest), "«{value}»");
+        assert_eq!(host(value), Err(Rejection::BadRequest), "`{value}`");
     }
 }
 

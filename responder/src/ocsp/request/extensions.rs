@@ -45,10 +45,10 @@ pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, Prefer
 
 /// An Extension, RFC 5280 section 4.1.
 pub(in crate::ocsp) struct Extension<'a> {
-    /// Content octets.
+    /// Content bytes.
     pub(in crate::ocsp) oid: &'a [u8],
     pub(in crate::ocsp) critical: bool,
-    /// The octets inside of extnValue.
+    /// The bytes inside of extnValue.
     pub(in crate::ocsp) value: &'a [u8],
 }
 

@@ -51,7 +51,7 @@ impl fmt::Debug for PreferredAlgorithms<'_> {
     }
 }
 
-/// What the first PreferredSignatureAlgorithm of a list means, and the octets behind it.
+/// What the first PreferredSignatureAlgorithm of a list means, and the bytes behind it.
 fn first(list: &[u8]) -> Result<(Option<Algorithm>, &[u8])> {
     let mut reader = Elements::new(list);
     let mut preferred = Elements::new(reader.expect(Tag::Sequence)?);

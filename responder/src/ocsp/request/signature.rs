@@ -15,7 +15,7 @@ pub struct RequestSignature<'a> {
     pub tbs: &'a [u8],
     /// The whole AlgorithmIdentifier, DER.
     pub algorithm: &'a [u8],
-    /// The octets of the BIT STRING.
+    /// The bytes of the BIT STRING.
     pub bits: &'a [u8],
     /// Elements Certificate; often none.
     pub certs: &'a [u8],
@@ -33,7 +33,7 @@ impl<'a> RequestSignature<'a> {
         let mut reader = Elements::only(signature, Tag::Sequence)?;
         let algorithm = reader.whole()?;
         algorithm_identifier(Elements::new(algorithm).expect(Tag::Sequence)?)?;
-        // Signatures are octets: no bit of the last one is unused.
+        // Signatures are bytes: no bit of the last one is unused.
         let [0, bits @ ..] = reader.expect(Tag::BitString)? else { return Err(DecodeError::Malformed) };
         let certs = match reader.optional_tagged(TagNumber::N0)? {
             Some(certs) => Elements::only(certs, Tag::Sequence)?.rest(),

@@ -249,7 +249,7 @@ fn only_nonces_of_16_to_32_octets_are_echoed() {
         let nonce: Vec<_> = (0..length).collect();
         let der = with_extensions(&[extension(NONCE, None, &tlv(4, &nonce))]);
         let request = Request::decode(&der).unwrap();
-        assert_eq!(request.nonce_to_echo(), Ok(echoed.then_some(&nonce[..])), "{length} octets");
+        assert_eq!(request.nonce_to_echo(), Ok(echoed.then_some(&nonce[..])), "{length} bytes");
     }
     assert_eq!(Request::decode(&plain()).unwrap().nonce_to_echo(), Ok(None));
 }

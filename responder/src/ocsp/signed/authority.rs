@@ -45,7 +45,7 @@ impl Authority {
 
 /// The extensions as they were met.
 struct Found {
-    /// The first octet of keyUsage's BIT STRING.
+    /// The first byte of keyUsage's BIT STRING.
     usage: Option<u8>,
     ca: bool,
     path_length: Option<usize>,

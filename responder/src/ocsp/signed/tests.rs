@@ -26,7 +26,7 @@ fn refused<T>(why: &str) -> Result<T, String> {
     Err(why.to_owned())
 }
 
-/// Where the first octet of `part` lies in `whole`.
+/// Where the first byte of `part` lies in `whole`.
 fn offset(whole: &[u8], part: &[u8]) -> usize {
     part.as_ptr() as usize - whole.as_ptr() as usize
 }
@@ -56,7 +56,7 @@ fn intermediates_that_the_request_carries_lead_to_the_anchor() {
     assert_eq!(world.verdict(&world.request("client", &["intermediate"], &[])), Ok(()));
     // In any order, among others.
     assert_eq!(world.verdict(&world.request("client", &["stranger", "leaf", "root", "intermediate"], &[])), Ok(()));
-    let missing = "«CN=client,O=Clients» names «CN=intermediate,O=Clients» as its issuer, and nothing leads from there \
+    let missing = "`CN=client,O=Clients` names `CN=intermediate,O=Clients` as its issuer, and nothing leads from there \
                    to a trust anchor";
     assert_eq!(world.verdict(&world.request("client", &[], &[])), refused(missing));
     // It may itself be the anchor.
@@ -88,7 +88,7 @@ fn only_a_ca_that_may_issue_leads_to_the_anchor() {
     ] {
         world.issue("middle", "root", section, P256, 3000);
         world.issue("client", "middle", "client", P256, 30);
-        let why = format!("the certificate of «CN=middle,O=Clients» {why}");
+        let why = format!("the certificate of `CN=middle,O=Clients` {why}");
         assert_eq!(world.verdict(&world.request("client", &["middle"], &[])), refused(&why), "{section}");
         // Nor if it is the anchor: a client that is one vouches for itself alone.
         let der = world.request("client", &[], &[]);
@@ -99,7 +99,7 @@ fn only_a_ca_that_may_issue_leads_to_the_anchor() {
     assert_eq!(world.verdict(&world.request("client", &["middle"], &[])), Ok(()));
     world.issue("low", "middle", "ca", P256, 3000);
     world.issue("client", "low", "client", P256, 30);
-    let why = "the certificate of «CN=middle,O=Clients» has a pathLenConstraint for fewer intermediates";
+    let why = "the certificate of `CN=middle,O=Clients` has a pathLenConstraint for fewer intermediates";
     assert_eq!(world.verdict(&world.request("client", &["middle", "low"], &[])), refused(why));
 }
 
@@ -112,7 +112,7 @@ fn a_key_that_must_not_sign_is_refused() {
         ("odd", "has a critical extension that is not supported"),
     ] {
         world.issue("client", "root", section, P256, 30);
-        let why = format!("the certificate of «CN=client,O=Clients» {why}");
+        let why = format!("the certificate of `CN=client,O=Clients` {why}");
         assert_eq!(world.verdict(&world.request("client", &[], &[])), refused(&why));
     }
 }
@@ -122,7 +122,7 @@ fn nobody_else_is_let_in() {
     let world = World::new();
     let der = world.request("client", &[], &[]);
     let untraced =
-        "«CN=client,O=Clients» names «CN=root» as its issuer, and nothing leads from there to a trust anchor";
+        "`CN=client,O=Clients` names `CN=root` as its issuer, and nothing leads from there to a trust anchor";
     assert_eq!(verdict(&der, &world.anchors(&["stranger"]), UnixTime::now()), refused(untraced));
     assert_eq!(verdict(&der, &[], UnixTime::now()), refused(untraced));
     // Another CA of the same name.
@@ -130,7 +130,7 @@ fn nobody_else_is_let_in() {
     let der = elsewhere.request("client", &[], &[]);
     assert_eq!(verdict(&der, &anchor, UnixTime::now()), refused(untraced));
     let carried = elsewhere.request("client", &["root"], &[]);
-    let untraced = "«CN=root» names «CN=root» as its issuer, and nothing leads from there to a trust anchor";
+    let untraced = "`CN=root` names `CN=root` as its issuer, and nothing leads from there to a trust anchor";
     assert_eq!(verdict(&carried, &anchor, UnixTime::now()), refused(untraced));
     // Both: the right one is found behind the wrong one.
     let both = [anchor, elsewhere.anchors(&["root"])].concat();
@@ -148,7 +148,7 @@ fn what_has_been_changed_is_refused() {
     for at in [last_of_tbs, last_of_bits] {
         let mut changed = der.clone();
         changed[at] ^= 1;
-        assert_eq!(world.verdict(&changed), refused(why), "octet {at}");
+        assert_eq!(world.verdict(&changed), refused(why), "byte {at}");
     }
     for end in 0..signature.bits.len() {
         let cut = RequestSignature { bits: &signature.bits[..end], ..signature };
@@ -191,9 +191,9 @@ fn every_certificate_on_the_way_must_be_valid_now() {
     let at = |now| verdict(&der, &world.anchors(&["root"]), now);
     let client = world.certificate("client");
     assert_eq!(at(client.not_after()), Ok(()));
-    let expired = |name: &str| refused(&format!("the certificate of «{name}» has expired"));
+    let expired = |name: &str| refused(&format!("the certificate of `{name}` has expired"));
     assert_eq!(at(client.not_after().after(Duration::from_secs(1))), expired("CN=client,O=Clients"));
-    let early = refused("the certificate of «CN=client,O=Clients» is not valid yet");
+    let early = refused("the certificate of `CN=client,O=Clients` is not valid yet");
     assert_eq!(at(client.not_before().before(Duration::from_secs(1))), early);
 
     world.issue("client", "intermediate", "client", P256, 5000);
@@ -219,7 +219,7 @@ fn the_requestor_name_must_be_the_signers() {
     assert_eq!(with_name(Some(b"\x81\x03a@b")), Ok(()), "an rfc822Name says nothing of a subject");
     let mut other = name.to_vec();
     *other.last_mut().unwrap() ^= 1;
-    let why = "its requestorName is not that of its signer «CN=client,O=Clients»";
+    let why = "its requestorName is not that of its signer `CN=client,O=Clients`";
     assert_eq!(with_name(Some(&other)), refused(why));
     assert_eq!(with_name(Some(&[0xa4, 2, 0x30, 0])), refused(why));
     assert_eq!(with_name(Some(&name[..name.len() - 1])), refused("its signature is malformed"));
@@ -244,7 +244,7 @@ fn without_certificates_an_anchor_must_have_signed() {
     assert_eq!(verdict(&der, &world.anchors(&["root"]), now), refused(why));
     assert_eq!(verdict(&der, &world.anchors(&["root", "client"]), now), Ok(()));
     let late = world.certificate("client").not_after().after(Duration::from_secs(1));
-    let expired = "the certificate of «CN=client,O=Clients» has expired";
+    let expired = "the certificate of `CN=client,O=Clients` has expired";
     assert_eq!(verdict(&der, &world.anchors(&["client"]), late), refused(expired));
     // A CA may ask as well, with its certificate or without; this one has no keyUsage.
     assert_eq!(verdict(&world.request("root", &[], &no_certs), &world.anchors(&["root"]), now), Ok(()));

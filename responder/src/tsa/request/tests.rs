@@ -105,7 +105,7 @@ fn what_is_no_der_is_of_the_wrong_format() {
     let extension = |content: &[Vec<u8>]| Draft::rest(&[element(0xa0, &content.concat())]).der();
     for (what, der) in [
         ("nothing", Vec::new()),
-        ("trailing octets", [&good[..], &[0]].concat()),
+        ("trailing bytes", [&good[..], &[0]].concat()),
         ("a length that is not minimal", long_form),
         ("an indefinite length", indefinite),
         ("a constructed string", Draft { digest: constructed, ..Draft::new() }.der()),
@@ -142,7 +142,7 @@ fn each_refusal_has_its_own_failure() {
         })
     };
     let extension = element(0xa0, &element(0x30, &[element(0x06, &[0x2a, 3]), element(0x04, &[])].concat()));
-    // An arc of 128 bits, and 64 octets of small ones.
+    // An arc of 128 bits, and 64 bytes of small ones.
     let uuid = [&[0x69][..], &[0xff; 18], &[0x7f]].concat();
     for (what, der, expected) in [
         ("version 2", with(&|draft| draft.version = element(0x02, &[2])), Err(Failure::BadRequest)),
@@ -159,7 +159,7 @@ fn each_refusal_has_its_own_failure() {
         ("SHA3-512", hash(ImprintHash::Sha3_512.oid(), 64), Ok(ImprintHash::Sha3_512)),
         ("an unknown policy", Draft::rest(&[element(0x06, &[0x2a, 3])]).der(), Err(Failure::UnacceptedPolicy)),
         ("a policy with a UUID", Draft::rest(&[element(0x06, &uuid)]).der(), Err(Failure::UnacceptedPolicy)),
-        ("a policy of 64 octets", Draft::rest(&[element(0x06, &[1; 64])]).der(), Err(Failure::UnacceptedPolicy)),
+        ("a policy of 64 bytes", Draft::rest(&[element(0x06, &[1; 64])]).der(), Err(Failure::UnacceptedPolicy)),
         ("an extension", Draft::rest(std::slice::from_ref(&extension)).der(), Err(Failure::UnacceptedExtension)),
         ("32 bytes of nonce", Draft::rest(&[element(0x02, &[0x7f; 32])]).der(), Ok(ImprintHash::Sha256)),
         ("128 bytes of nonce", Draft::rest(&[element(0x02, &[0x7f; 128])]).der(), Ok(ImprintHash::Sha256)),

@@ -41,7 +41,7 @@ impl GenTime {
         self.unix_nanos
     }
 
-    /// Its octets.
+    /// Its bytes.
     pub fn text(&self) -> &[u8] {
         &self.octets[..self.length]
     }

@@ -121,7 +121,7 @@ fn a_token_is_what_others_encode_and_its_signature_is_over_the_attributes() {
 /// Reads a response with the types of others, and holds it against what was wanted.
 fn check(out: &[u8], signer: &TsaSigner, policy: &TsaPolicy, info: &Info<'_>, cert_req: bool, tst_info: &[u8]) {
     let response = TimeStampResp::from_der(out).unwrap();
-    assert_eq!(response.to_der().unwrap(), out, "DER, octet for octet");
+    assert_eq!(response.to_der().unwrap(), out, "DER, byte for byte");
     let token: ContentInfo = response.time_stamp_token.unwrap();
     assert_eq!(token.content_type.to_string(), "1.2.840.113549.1.7.2");
     let data: SignedData = token.content.decode_as().unwrap();

@@ -1,8 +1,8 @@
 //! CRLs.
 //!
-//! - What is taken says what `x509-cert` reads in the same octets: numbers, times, entries, reasons.
+//! - What is taken says what `x509-cert` reads in the same bytes: numbers, times, entries, reasons.
 //! - It can be walked again and again, and counts right.
-//! - PEM and DER are the same CRL; with one octet more or less it is none.
+//! - PEM and DER are the same CRL; with one byte more or less it is none.
 
 use std::sync::LazyLock;
 
@@ -36,7 +36,7 @@ const NUMBER: &[u8] = &[0x30, 0x0a, 6, 3, 0x55, 0x1d, 0x14, 4, 3, 2, 1, 9];
 /// deltaCRLIndicator 5.
 const DELTA: &[u8] = &[0x30, 0x0d, 6, 3, 0x55, 0x1d, 0x1b, 1, 1, 0xff, 4, 3, 2, 1, 5];
 
-/// Reads the input as what its first octet says: `f` a file, and behind a signature that holds (random octets would
+/// Reads the input as what its first byte says: `f` a file, and behind a signature that holds (random bytes would
 /// hardly ever come past it) `t` a TBSCertList, `e` the entries of a complete CRL, `d` those of a delta CRL, `x` extensions.
 pub fn crl(octets: &[u8]) -> bool {
     let Some((kind, content)) = octets.split_first() else { return false };
@@ -68,12 +68,12 @@ pub fn crl(octets: &[u8]) -> bool {
 
 fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let element = Tag::try_from(tag).and_then(|tag| AnyRef::new(tag, content)?.to_der());
-    element.expect("a tag of one octet, and far below der's bound of 256 MiB")
+    element.expect("a tag of one byte, and far below der's bound of 256 MiB")
 }
 
 fn signed(to_be_signed: &[u8]) -> Vec<u8> {
     let signature = KEY.sign(to_be_signed);
-    let signature = BitStringRef::from_bytes(signature.as_ref()).and_then(|bits| bits.to_der()).expect("64 octets");
+    let signature = BitStringRef::from_bytes(signature.as_ref()).and_then(|bits| bits.to_der()).expect("64 bytes");
     element(0x30, &[to_be_signed, ED25519, &signature].concat())
 }
 
@@ -92,7 +92,7 @@ fn taken(crl: &Crl, file: &[u8]) {
         // Found in text; what was found is not told, so that its other form cannot be made here.
         return;
     }
-    let text = der::pem::encode_string("X509 CRL", LineEnding::CRLF, file).expect("any octets have a PEM form");
+    let text = der::pem::encode_string("X509 CRL", LineEnding::CRLF, file).expect("any bytes have a PEM form");
     let other = Crl::from_octets(format!("around\r\n{text}it").into_bytes(), &ISSUER).expect("the same as PEM");
     assert!(*other.header() == header && other.entries().eq(entries.iter().copied()));
     assert!(Crl::from_octets([file, &[0]].concat(), &ISSUER).is_err(), "something behind it");

@@ -1,8 +1,8 @@
 //! Framing of HTTP requests.
 //!
-//! - How the octets were cut into reads never shows: the same requests come out, and the same end.
+//! - How the bytes were cut into reads never shows: the same requests come out, and the same end.
 //! - What stands behind a request changes nothing in it.
-//! - A request takes no more octets than there are; its body is what its framing says.
+//! - A request takes no more bytes than there are; its body is what its framing says.
 //! - A header section that is taken is one that every other HTTP implementation reads the same way.
 
 use std::fmt;
@@ -12,13 +12,13 @@ use responder::{
     net::http::{self, Framing, Head, MediaType, Method, Rejection},
 };
 
-/// Octets of an expanded input: more than any bound of the reader, and little enough to be read often.
+/// Bytes of an expanded input: more than any bound of the reader, and little enough to be read often.
 const EXPANDED_OCTETS_MAX: usize = 48 << 10;
 
-/// Inputs up to this length are also fed octet by octet, which takes as many readings as there are octets.
+/// Inputs up to this length are also fed byte by byte, which takes as many readings as there are bytes.
 const SINGLE_OCTETS_MAX: usize = 400;
 
-/// Reads the input as what a connection receives. `0xff N X` stands for the octet X, N × 64 times, so that small
+/// Reads the input as what a connection receives. `0xff N X` stands for the byte X, N × 64 times, so that small
 /// inputs reach the bounds; with N = 0 for `0xff` alone. Taken
 /// is what consists of whole requests.
 pub fn http(octets: &[u8]) -> bool {
@@ -85,13 +85,13 @@ fn expand(octets: &[u8]) -> Vec<u8> {
 struct Reading {
     requests: Vec<Request>,
     end: End,
-    /// Octets behind the last request.
+    /// Bytes behind the last request.
     left: usize,
 }
 
 #[derive(PartialEq, Debug)]
 enum End {
-    /// More octets are awaited.
+    /// More bytes are awaited.
     Open,
     /// After the last request, as the client wished.
     Closed,
@@ -122,7 +122,7 @@ struct Octets(Vec<u8>);
 impl fmt::Debug for Octets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.0.get(..60).unwrap_or(&self.0);
-        write!(f, "{} of «{}»", self.0.len(), shown.escape_ascii())
+        write!(f, "{} of `{}`", self.0.len(), shown.escape_ascii())
     }
 }
 
@@ -168,7 +168,7 @@ fn next(input: &mut Vec<u8>) -> Result<Option<Request>, Rejection> {
         return Ok(None);
     };
     let end = head.length + body_octets;
-    assert!(end <= input.len(), "no octets are taken that have not arrived");
+    assert!(end <= input.len(), "no bytes are taken that have not arrived");
     assert!(body.len() <= head.body_max && head.body_max <= limits::TSA_BODY_OCTETS_MAX);
     match head.framing {
         Framing::Length(length) => assert_eq!((&body[..], body_octets), (&input[head.length..end], length)),
@@ -178,7 +178,7 @@ fn next(input: &mut Vec<u8>) -> Result<Option<Request>, Rejection> {
         }
     }
 
-    // The octets behind belong to whatever comes next.
+    // The bytes behind belong to whatever comes next.
     let alone = http::head(&input[..head.length]);
     assert_eq!(alone, Ok(Some(head)), "without anything behind it");
     let alone = http::body(&input[head.length..end], head.framing, head.body_max);

@@ -1,11 +1,11 @@
 //! What must hold of every decoder of the house, whatever it is given.
 //!
-//! Purpose: one function for each decoder, which takes arbitrary octets and panics where the decoder
+//! Purpose: one function for each decoder, which takes arbitrary bytes and panics where the decoder
 //! breaks a promise; "does not panic itself" is the least of them. The fuzz targets call these
 //! functions and nothing else, and so do this crate's tests, with every seed and every truncation of it: what
 //! the fuzzer checks for hours is checked in each run of the tests for a moment. Invariant: nothing
 //! is asserted that is not either written in the decoder's own documentation or said by another
-//! decoder (`x509-ocsp`, `x509-tsp`, `x509-cert`, `der`, `base64`, `toml`) of the same octets.
+//! decoder (`x509-ocsp`, `x509-tsp`, `x509-cert`, `der`, `base64`, `toml`) of the same bytes.
 //! It does not know the fuzzer.
 
 mod config;
@@ -24,7 +24,7 @@ pub use index::index;
 pub use query::query;
 pub use request::request;
 
-/// A target: octets in, a panic where a promise is broken; `true` where the decoder took them.
+/// A target: bytes in, a panic where a promise is broken; `true` where the decoder took them.
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is also the name of its seeds' directory.

@@ -1,4 +1,4 @@
-//! What the fuzzer does for hours, for a moment: random octets, and seeds with a few of their octets changed.
+//! What the fuzzer does for hours, for a moment: random bytes, and seeds with a few of their bytes changed.
 
 use std::{fs, path::Path, sync::LazyLock};
 

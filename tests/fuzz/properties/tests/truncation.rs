@@ -1,6 +1,6 @@
 //! Nothing that is cut short is taken for something else.
 //!
-//! The seeds that are taken are cut at every octet, the way a connection or a disk that fills up cuts
+//! The seeds that are taken are cut at every byte, the way a connection or a disk that fills up cuts
 //! them; what is left is refused, awaited, or the same.
 
 use std::{fs, path::Path};

@@ -32,14 +32,14 @@ pub(super) const ROWS: &[Row] = &[
         what: "a validity that is too short",
         spoil: |_, site| of_tenant(site, "validity = \"1h\""),
         outcome: Refused,
-        told: &["ostia.toml:", "tenant.validity", "«1h»", "from 8h to 10d", "such as «12h» or «4d»"],
-        never: &["«90s»", "«30m»"],
+        told: &["ostia.toml:", "tenant.validity", "`1h`", "from 8h to 10d", "such as `12h` or `4d`"],
+        never: &["`90s`", "`30m`"],
     },
     Row {
         what: "a length of time in words",
         spoil: |_, site| of_tenant(site, "validity = \"4 days\""),
         outcome: Refused,
-        told: &["tenant.validity", "«4 days»", "write `validity = \"4d\"`"],
+        told: &["tenant.validity", "`4 days`", "write `validity = \"4d\"`"],
         never: &[],
     },
     Row {
@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "a size with a unit",
         spoil: |_, site| site.edit_config(|text| text.replacen("[http]", "[cache]\noctets = \"4GB\"\n[http]", 1)),
         outcome: Refused,
-        told: &["cache.octets", "«4GB»", "write it without quotes and unit: `octets = 4000000000`"],
+        told: &["cache.bytes", "`4GB`", "write it without quotes and unit: `octets = 4000000000`"],
         never: &[],
     },
     Row {
@@ -81,7 +81,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "a boolean as a string",
         spoil: |_, site| of_tenant(site, "surrogate_keys = \"true\""),
         outcome: Refused,
-        told: &["tenant.surrogate_keys", "is «true»", "write it without quotes: `surrogate_keys = true`"],
+        told: &["tenant.surrogate_keys", "is `true`", "write it without quotes: `surrogate_keys = true`"],
         never: &[],
     },
     Row {
@@ -95,7 +95,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "a number as a string",
         spoil: |_, site| site.set_http("workers = \"2\""),
         outcome: Refused,
-        told: &["http.workers", "is «2»", "write it without quotes and unit: `workers = 2`"],
+        told: &["http.workers", "is `2`", "write it without quotes and unit: `workers = 2`"],
         never: &[],
     },
     Row {
@@ -252,7 +252,7 @@ pub(super) const ROWS: &[Row] = &[
             fs::write(site.config(), [b"# caf\xe9\n", &text[..]].concat()).expect("written");
         },
         outcome: Refused,
-        told: &["ostia.toml: is not UTF-8 text: line 1 has the octet 0xe9; save it as UTF-8"],
+        told: &["ostia.toml: is not UTF-8 text: line 1 has the byte 0xe9; save it as UTF-8"],
         never: &[],
     },
     Row {
@@ -304,7 +304,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "good for what an issuer does not list, without meaning it",
         spoil: |_, site| of_issuer(site, "unlisted = \"good\""),
         outcome: Refused,
-        told: &["tenant.issuer.unlisted: is «good»", "add `accept_unlisted_as_good = true` beside it"],
+        told: &["tenant.issuer.unlisted: is `good`", "add `accept_unlisted_as_good = true` beside it"],
         never: &[],
     },
 ];

@@ -31,7 +31,7 @@ fn start_with_old_record() -> (Ca, Responder) {
     (ca, responder)
 }
 
-/// Lets its files have so many octets.
+/// Lets its files have so many bytes.
 fn limit_files(responder: &Responder, octets: &str) {
     let set = run(Command::new("prlimit").args(["--pid", &responder.pid().to_string(), &format!("--fsize={octets}:")]));
     assert!(set.status.success(), "{set:?}");

@@ -14,7 +14,7 @@ use ostia_tests::{FakeClock, Responder, http::Connection, until};
 use super::{files, metric, objects, recording, serial, serials};
 use crate::PATIENCE;
 
-/// Octets after which a file is ended: the least that may be configured, some 200 lines.
+/// Bytes after which a file is ended: the least that may be configured, some 200 lines.
 const OCTETS: u64 = 64 << 10;
 
 /// What each client waits between two tokens, so that a busy disk keeps up with them: what becomes of lines where it does

@@ -56,7 +56,7 @@ fn an_rsa_key_signs_with_the_algorithm_that_is_asked_for() {
         let config = read(&ca, &with(&format!("signer = {{ key = \"ca.key\"{line} }}"))).unwrap();
         assert_eq!(signers(config).first().algorithm(), algorithm, "{line}");
     }
-    let problem = "issuer.signer.algorithm: is «pss»; expected one of «rsa-pkcs1», «rsa-pss»";
+    let problem = "issuer.signer.algorithm: is `pss`; expected one of `rsa-pkcs1`, `rsa-pss`";
     refuses(&ca, &with("signer = { key = \"ca.key\", algorithm = \"pss\" }"), &[problem]);
 }
 
@@ -99,7 +99,7 @@ fn a_list_of_signers_that_cannot_be_is_told() {
     let ca = Ca::new("Lists", KEYS[1]);
     let signer = "[[issuer.signer]]\nkey = \"ca.key\"\n";
     refuses(&ca, &with("signer = []"), &["issuer.signer: is an empty list; name at least one signer"]);
-    refuses(&ca, &with("signer = \"ca.key\""), &["issuer.signer: is «ca.key»; expected a table"]);
+    refuses(&ca, &with("signer = \"ca.key\""), &["issuer.signer: is `ca.key`; expected a table"]);
     refuses(&ca, &with("signer = [\"ca.key\"]"), &["issuer.signer: is not an array of tables"]);
     refuses(&ca, &with(&signer.repeat(2)), &["ostia.toml:8: issuer.signer[1].key: is that of another signer"]);
     let second = format!("{signer}[[issuer.signer]]\nkey = \"absent.key\"\n");
@@ -185,20 +185,20 @@ fn a_key_on_a_token_that_cannot_be_is_told() {
     };
     let beside = ca.path("module.so");
     for (key, problem) in [
-        ("\"pkcs11:token=a;token=b\"".to_owned(), "issuer.signer.key: names «token» twice".to_owned()),
+        ("\"pkcs11:token=a;token=b\"".to_owned(), "issuer.signer.key: names `token` twice".to_owned()),
         ("\"pkcs11:token=a?pin-value=1\"".into(), "issuer.signer.key: has a pin-value, and a PIN must not".into()),
         (
             format!("[\"pkcs11:token=a{MODULE}\", \"pkcs11:colour=b\"]"),
-            "key: number 2 has the attribute «colour»".into(),
+            "key: number 2 has the attribute `colour`".into(),
         ),
-        ("[\"pkcs11:token=a\", \"ca.key\"]".into(), "key: number 2 does not begin with «pkcs11:»".into()),
+        ("[\"pkcs11:token=a\", \"ca.key\"]".into(), "key: number 2 does not begin with `pkcs11:`".into()),
         ("[\"ca.key\", \"leaf.key\"]".into(), "key: is a list; several are named for keys on tokens alone".into()),
         ("[]".into(), "key: is a list; several".into()),
         ("\"pkcs11:token=a\"".into(), "key: names no PKCS#11 module; add its file, such as ?module-path=/usr".into()),
         (format!("\"pkcs11:token=a{MODULE}\""), "/nowhere/libnone.so cannot be read: No such file".into()),
         (
             "\"pkcs11:token=a?module-name=none-such\"".into(),
-            "no PKCS#11 module has the name «none-such»: neither".into(),
+            "no PKCS#11 module has the name `none-such`: neither".into(),
         ),
         (
             "\"pkcs11:token=a?module-path=module.so\"".into(),
@@ -221,7 +221,7 @@ fn a_key_on_a_token_that_cannot_be_is_told() {
     refuses(
         &ca,
         &text,
-        &["number 1 has the attribute «a»", "number 2 has the attribute «b»", "absent.pem: cannot be read"],
+        &["number 1 has the attribute `a`", "number 2 has the attribute `b`", "absent.pem: cannot be read"],
     );
 }
 
@@ -328,7 +328,7 @@ fn a_chain_that_goes_along_has_a_bound() {
     refuses(
         &ca,
         &text("certificates = \"all\""),
-        &["certificates: is «all»; expected one of «signer», «chain», «none»"],
+        &["certificates: is `all`; expected one of `signer`, `chain`, `none`"],
     );
 }
 

@@ -36,13 +36,13 @@ fn forms_that_rfc_7512_allows_are_read() {
     assert_eq!(read("pkcs11:"), Uri::default());
     assert_eq!(read("PKCS11:token=a"), read("pkcs11:token=a"));
     assert_eq!(read("pkcs11:object=a;token=b"), read("pkcs11:token=b;object=a"));
-    // An attribute's value may be empty, and may itself hold «=».
+    // An attribute's value may be empty, and may itself hold `=`.
     assert_eq!(read("pkcs11:token=").token.label.as_deref(), Some(""));
     assert_eq!(read("pkcs11:object=a=b").key.label.as_deref(), Some("a=b"));
     assert_eq!(read("pkcs11:id=abc").key.id.as_deref(), Some(&b"abc"[..]));
     assert_eq!(read("pkcs11:?module-name=softhsm2").module, Some(ModuleWanted::Name("softhsm2".into())));
     assert_eq!(read("pkcs11:library-version=3").token.library.version, Some((3, 0)));
-    // Section 3 has such an attribute of a vendor; behind the «?» it names no key.
+    // Section 3 has such an attribute of a vendor; behind the `?` it names no key.
     assert_eq!(read("pkcs11:token=a?vendor-bbb=value-b&x-c=d"), read("pkcs11:token=a"));
     assert_eq!(read("pkcs11:token=a?pin-source=ocsp.pin").pin_source.as_deref(), Some("ocsp.pin"));
 }
@@ -50,34 +50,34 @@ fn forms_that_rfc_7512_allows_are_read() {
 #[test]
 fn what_is_not_understood_is_refused_by_name() {
     for (text, problem) in [
-        ("file:/key", "does not begin with «pkcs11:»"),
-        ("pkcs11:token", "has no «=» in attribute 1, where a name and a value are expected"),
-        ("pkcs11:token=a?module-name=b&c", "has no «=» in attribute 3"),
-        ("pkcs11:token=a;token=b", "names «token» twice"),
-        ("pkcs11:colour=red", "the attribute «colour», which is not known here; known are: token, manufacturer"),
-        ("pkcs11:vendor-aaa=value-a", "the attribute «vendor-aaa», which is not known here"),
-        ("pkcs11:library-version=a", "has library-version «a»; it is a number, or two with a dot"),
-        ("pkcs11:library-version=2.256", "has library-version «2.256»"),
-        ("pkcs11:library-version=", "has library-version «»"),
-        ("pkcs11:?library-version=2", "has «library-version» behind the «?»; write it before"),
-        ("pkcs11:?pin-sorce=a", "the attribute «pin-sorce», which is not known here"),
-        ("pkcs11:?module-pfad=a", "the attribute «module-pfad», which is not known here"),
+        ("file:/key", "does not begin with `pkcs11:`"),
+        ("pkcs11:token", "has no `=` in attribute 1, where a name and a value are expected"),
+        ("pkcs11:token=a?module-name=b&c", "has no `=` in attribute 3"),
+        ("pkcs11:token=a;token=b", "names `token` twice"),
+        ("pkcs11:colour=red", "the attribute `colour`, which is not known here; known are: token, manufacturer"),
+        ("pkcs11:vendor-aaa=value-a", "the attribute `vendor-aaa`, which is not known here"),
+        ("pkcs11:library-version=a", "has library-version `a`; it is a number, or two with a dot"),
+        ("pkcs11:library-version=2.256", "has library-version `2.256`"),
+        ("pkcs11:library-version=", "has library-version ``"),
+        ("pkcs11:?library-version=2", "has `library-version` behind the `?`; write it before"),
+        ("pkcs11:?pin-sorce=a", "the attribute `pin-sorce`, which is not known here"),
+        ("pkcs11:?module-pfad=a", "the attribute `module-pfad`, which is not known here"),
         (
             "pkcs11:token=a?colour=red",
-            "«colour», which is not known here; known are: module-path, module-name, pin-source",
+            "`colour`, which is not known here; known are: module-path, module-name, pin-source",
         ),
         ("pkcs11:token=a?pin-value=1234", "a PIN must not stand in the configuration; write it into a file"),
-        ("pkcs11:token=a;pin-value=1234", "has «pin-value» among what names the key"),
-        ("pkcs11:token=a;pin-source=b", "write it behind a «?»"),
-        ("pkcs11:?token=a", "has «token» behind the «?»"),
-        ("pkcs11:type=public", "has type «public»; signing takes a private key"),
+        ("pkcs11:token=a;pin-value=1234", "has `pin-value` among what names the key"),
+        ("pkcs11:token=a;pin-source=b", "write it behind a `?`"),
+        ("pkcs11:?token=a", "has `token` behind the `?`"),
+        ("pkcs11:type=public", "has type `public`; signing takes a private key"),
         ("pkcs11:type=cert", "write type=private"),
-        ("pkcs11:slot-id=0x1", "has slot-id «0x1», which is no number of a slot"),
-        ("pkcs11:slot-id=", "has slot-id «»"),
+        ("pkcs11:slot-id=0x1", "has slot-id `0x1`, which is no number of a slot"),
+        ("pkcs11:slot-id=", "has slot-id ``"),
         ("pkcs11:slot-id=99999999999999999999", "which is no number"),
-        ("pkcs11:token=a b", "an octet that has to be written as %20"),
+        ("pkcs11:token=a b", "a byte that has to be written as %20"),
         ("pkcs11:token=a/b", "written as %2F"),
-        ("pkcs11:token=%4", "has a «%» in token without two hexadecimal digits"),
+        ("pkcs11:token=%4", "has a `%` in token without two hexadecimal digits"),
         ("pkcs11:token=%+1", "without two hexadecimal digits"),
         ("pkcs11:token=%ff", "has in token what is not UTF-8"),
         ("pkcs11:?module-path=/a&module-name=b", "has both module-path and module-name"),

@@ -1,4 +1,4 @@
-//! CRLs built octet by octet and signed with an Ed25519 key, so that everything inside of the
+//! CRLs built byte by byte and signed with an Ed25519 key, so that everything inside of the
 //! signature can be wrong too.
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};

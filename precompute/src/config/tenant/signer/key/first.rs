@@ -116,7 +116,7 @@ fn try_all(tokens: &[Token]) -> Vec<Opened> {
 
 /// Faults that the token did not tell itself say which it is.
 fn named(token: &Token, fault: Fault) -> Fault {
-    let name = format!("the token «{}»", token.holder.name());
+    let name = format!("the token `{}`", token.holder.name());
     if fault.message.contains(&name) {
         return fault;
     }
