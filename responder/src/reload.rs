@@ -67,7 +67,7 @@ impl Bound {
             ("admin.listen", config.admin.to_string()),
             ("admin.ready_without_signers", config.ready_without_signers.to_string()),
             ("cache.answers_octets", config.common.cache.answers_octets.to_string()),
-            ("cache.bytes", config.common.cache.octets.to_string()),
+            ("cache.octets", config.common.cache.octets.to_string()),
             ("log.access_sample", config.access_sample.to_string()),
             ("time_stamping", format!("{:?}", config.time_stamping)),
             ("state_dir", config.common.state_dir.display().to_string()),

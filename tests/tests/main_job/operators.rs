@@ -117,7 +117,7 @@ fn a_sample_of_the_requests_is_told_in_the_log() {
     };
     until("the lines", Duration::from_secs(20), || (lines().len() == 4).then_some(()));
     let lines = lines();
-    for wanted in ["\"client\":\"127.", "\"issuer\":\"ca\"", &leaf.serial, "\"method\":\"POST\"", "\"bytes\":"] {
+    for wanted in ["\"client\":\"127.", "\"issuer\":\"ca\"", &leaf.serial, "\"method\":\"POST\"", "\"octets\":"] {
         assert!(lines.iter().all(|line| line.contains(wanted)), "{wanted} in {lines:?}");
     }
     assert!(lines[0].contains("\"result\":\"signed\"") && lines[3].contains("\"result\":\"hit\""), "{lines:?}");

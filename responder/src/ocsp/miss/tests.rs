@@ -241,16 +241,16 @@ fn a_live_request_overtakes_the_refresh_of_the_same_certificate() {
 #[test]
 fn an_answer_with_a_nonce_is_signed_for_one_client_and_kept_for_nobody() {
     let world = World::new();
-    let mut with_nonce = world.ask_once(b"sixteen bytes..");
+    let mut with_nonce = world.ask_once(b"sixteen bytes...");
     let mut with_another = world.ask_once(b"sixteen others..");
     let mut plain = world.ask();
     assert_eq!(world.gate.waiting(), [Priority::Once, Priority::Once, Priority::Live]);
     world.gate.pass(0);
     let answer = with_nonce.try_recv().unwrap().unwrap();
-    assert!(answer.body.windows(16).any(|window| window == b"sixteen bytes.."));
+    assert!(answer.body.windows(16).any(|window| window == b"sixteen bytes..."));
     assert_eq!(world.kept(), None);
     world.gate.pass(0);
-    assert!(!with_another.try_recv().unwrap().unwrap().body.windows(16).any(|window| window == b"sixteen bytes.."));
+    assert!(!with_another.try_recv().unwrap().unwrap().body.windows(16).any(|window| window == b"sixteen bytes..."));
     world.gate.pass(0);
     assert_eq!((said(&mut plain), world.kept()), (Some(CertStatus::Good), Some(CertStatus::Good)));
 }
@@ -258,7 +258,7 @@ fn an_answer_with_a_nonce_is_signed_for_one_client_and_kept_for_nobody() {
 #[test]
 fn a_revocation_voids_an_answer_with_a_nonce_as_well() {
     let world = World::new();
-    let mut waiting = world.ask_once(b"sixteen bytes..");
+    let mut waiting = world.ask_once(b"sixteen bytes...");
     world.revoke();
     world.gate.pass(0);
     assert_eq!(said(&mut waiting), None, "the good one is thrown away");

@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "a size with a unit",
         spoil: |_, site| site.edit_config(|text| text.replacen("[http]", "[cache]\noctets = \"4GB\"\n[http]", 1)),
         outcome: Refused,
-        told: &["cache.bytes", "`4GB`", "write it without quotes and unit: `octets = 4000000000`"],
+        told: &["cache.octets", "`4GB`", "write it without quotes and unit: `octets = 4000000000`"],
         never: &[],
     },
     Row {
