@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::{
     config::{Config, Listen, TimeStamping},
     net::{listen, ring},
-    serve,
+    start,
     tsa::clocks::Clocks,
 };
 
@@ -35,7 +35,7 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     if let Some(tls) = &config.tls {
         tls.certificates.server_config().map_err(|error| format!("{}: tls: {error}", path.display()))?;
     }
-    for doubt in serve::doubts(&config) {
+    for doubt in start::doubts(&config) {
         warn!("{}: {doubt}", path.display());
     }
     try_addresses(&config);
@@ -48,7 +48,7 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
 }
 
 /// Takes every address, as a start does, and lets go of it: whether another program has it. What else keeps it from being
-/// listened on is among [`serve::doubts`].
+/// listened on is among [`start::doubts`].
 fn try_addresses(config: &Config) {
     // The service that is to be started anew, or to read its configuration again, holds them.
     let runs = state_dir::is_in_use(&config.common.state_dir);

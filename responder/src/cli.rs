@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::{
     check::{self, Checked},
     config::Config,
-    demo, serve,
+    demo, start,
 };
 
 /// Answers whether certificates are good: an OCSP responder (RFC 6960) that serves from memory, and a time-stamping
@@ -103,7 +103,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         }
         Command::Serve { config } => {
             log::start();
-            serve::from_file(&config)
+            start::from_file(&config)
         }
         Command::Check { config, without_sources, strict } => run_check(&config, !without_sources, strict),
     }
@@ -132,7 +132,7 @@ fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<d
     let mut config = Config::read(&demo.config_path, UnixTime::now())?;
     config.http = vec![http.into()];
     config.admin = admin;
-    serve::run(config, &demo.config_path, |running| {
+    start::run(config, &demo.config_path, |running| {
         tell(demo::instructions(&demo, running.http[0], running.admin));
     })
 }

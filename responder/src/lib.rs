@@ -2,7 +2,7 @@
 //!
 //! The rooms, in the order in which a request passes through them: [`net`] frames it, [`site`]
 //! tells whose it is ([`standing`] whether those who sign still may, [`page`] what people are told), [`ocsp`] decodes and decides, has signed what is not kept, and `net` writes
-//! the answer. [`serve`] starts and stops all of it, [`reload`] takes a changed configuration; [`admin`] tells operators how it fares;
+//! the answer. [`start`] starts and stops all of it, [`reload`] takes a changed configuration; [`admin`] tells operators how it fares;
 //! [`metrics`] counts, [`access`] tells a sample of the requests, [`config`] is the file, [`check`] tries what a start would do, [`limits`] every bound, [`demo`] a CA to try it on.
 //!
 //! Records, keys and the encoding of responses are `precompute`'s.
@@ -17,7 +17,7 @@ pub mod ocsp;
 
 pub mod tsa;
 
-pub mod serve;
+pub mod start;
 
 pub mod reload;
 

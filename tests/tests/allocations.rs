@@ -13,7 +13,7 @@ use std::{
 
 use ostia_tests::{Ask, Ca, Delegate, KeyKind, Site, Tenant, http::ocsp_target};
 use precompute::pki::UnixTime;
-use responder::{config::Config, serve};
+use responder::{config::Config, start};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -45,7 +45,7 @@ fn a_hit_allocates_nothing() {
     let (ready, running) = mpsc::channel();
     thread::spawn(move || {
         let config = Config::read(&path, UnixTime::now()).unwrap();
-        serve::run(config, &path, |_| ready.send(()).unwrap()).unwrap();
+        start::run(config, &path, |_| ready.send(()).unwrap()).unwrap();
     });
     running.recv_timeout(Duration::from_secs(60)).unwrap();
 

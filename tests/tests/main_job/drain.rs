@@ -13,6 +13,7 @@ use std::{
 };
 
 use ostia_tests::{
+    Ask, Status,
     http::{Connection, exchange, get, request},
     until,
 };
@@ -94,6 +95,28 @@ fn while_balancers_take_notice_everybody_is_answered_and_told_to_go() {
     let (responder, status) = ending.join().unwrap();
     assert!(status.success(), "{status}\n{}", responder.log());
     assert_eq!(TcpStream::connect(http).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+}
+
+/// The sources are followed until the last answer has left, not until the service is told to stop.
+#[test]
+fn a_certificate_revoked_while_balancers_take_notice_is_answered_revoked() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
+    site.set_http("drain_delay = \"8s\"");
+    let mut responder = site.start();
+    let (http, admin) = (responder.http(), responder.site.admin);
+    let ask = Ask::about(&ca, &leaf);
+    ask.at(http, "/").expect(Status::Good);
+    let ending = thread::spawn(move || (responder.end_by("TERM"), responder));
+    let not_ready = || {
+        let reply = exchange(admin, &request("GET", "/readyz/ocsp", "")).ok()?;
+        (reply.status == 503).then_some(())
+    };
+    until("it is not ready", Duration::from_secs(2), not_ready);
+    ca.revoke(&leaf, &[]);
+    until("it is revoked", Duration::from_secs(6), || (ask.at(http, "/").status == Status::Revoked).then_some(()));
+    let (status, responder) = ending.join().unwrap();
+    assert!(status.success(), "{status}\n{}", responder.log());
 }
 
 #[test]

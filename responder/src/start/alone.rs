@@ -1,0 +1,187 @@
+//! The role of one machine alone: it reads the sources, keeps the book, signs and answers, all in this process.
+//!
+//! Four kinds of thread: workers ([`crate::net::worker`]) answer, the engine ([`precompute::engine`]) follows the sources,
+//! the presigner ([`precompute::presign`]) signs before anybody asks, and the one that calls [`Alone::run`] has health,
+//! metrics and signals.
+
+use std::{
+    error::Error,
+    io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc::SyncSender},
+    thread,
+    time::Instant,
+};
+
+use precompute::{
+    limits::ANSWER_STORE_FACTOR,
+    presign::{Presigner, Settings},
+};
+use tokio::sync::watch;
+use tracing::info;
+
+use super::{
+    Running, background,
+    bound::{Bound, Listening},
+    control::{EndSignals, Signals},
+    knowledge::{self, Following},
+    notify::{State, notify},
+    vouching::Vouching,
+    workers::{ThreadLost, Workers},
+};
+use crate::{
+    access, admin,
+    config::Config,
+    net::tls::Certificates,
+    ocsp::{miss::Misses, store::Store},
+    reload::{self, Reload},
+    site::Site,
+};
+
+/// A service that answers.
+pub(super) struct Alone {
+    path: PathBuf,
+    started: Instant,
+    running: Running,
+    admin: Option<TcpListener>,
+    fixed: reload::Bound,
+    workers_count: usize,
+    workers: Workers,
+    following: Following,
+    pub(super) sites: watch::Sender<Arc<Site>>,
+    pub(super) misses: Arc<Misses>,
+    pub(super) presigner: Arc<Presigner>,
+    pub(super) status: Arc<admin::Status>,
+    pub(super) vouching: Vouching,
+    /// What TLS is spoken with, where it is.
+    pub(super) certificates: Option<Arc<Certificates>>,
+}
+
+impl Alone {
+    /// Reads everything, and returns when all workers accept.
+    pub(super) fn start(mut config: Config, path: &Path, bound: Bound) -> Result<Self, Box<dyn Error>> {
+        let started = Instant::now();
+        let certificates = config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
+        let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
+        let running = bound.running().clone();
+        let engine = knowledge::read(&config.common)?;
+        let (vouching, recorders) = Vouching::open(&config, path)?;
+        let site = Site::new(&config.common, &engine.states(), &vouching.clocks, config.workers, None)?;
+        vouching.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
+        let (sites, site) = watch::channel(Arc::new(site));
+        // The signers of a configuration that was replaced are to go, with their threads and sessions.
+        config.common.tenants.clear();
+        let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
+        let lines = write_access_log()?;
+        // Not before: a client that is refused goes to another replica, one that is taken would wait for the rest of the start.
+        let Listening { workers: listeners, admin } = bound.listen()?;
+        let access = (config.access_sample, &lines);
+        let workers = Workers::start(listeners, &config.manners, tls.as_ref(), &site, &misses, access, recorders)?;
+        let presigner = presign(&config, &misses, &site.borrow())?;
+        let status = admin::Status::new(
+            site,
+            workers.counters.clone(),
+            Arc::clone(&misses),
+            Arc::clone(presigner.progress()),
+            vouching.record.clone(),
+            config.ready_without_signers,
+        );
+        let following = Following::start(engine, workers.last_words("the engine"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            started,
+            running,
+            admin: Some(admin),
+            fixed: reload::Bound::of(&config),
+            workers_count: config.workers,
+            workers,
+            following,
+            sites,
+            misses,
+            presigner,
+            status,
+            vouching,
+            certificates,
+        })
+    }
+
+    /// Answers until it is told to end, or a thread is lost.
+    pub(super) async fn run(&mut self, signals: Signals, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
+        let Signals { mut hangup, mut end } = signals;
+        let admin = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
+        let mut tasks = background::start(self, admin)?;
+        let reload = self.reload();
+        let reloading = tasks.spawn(async move {
+            while hangup.recv().await.is_some() {
+                notify(State::Reloading);
+                reload.run().await;
+                notify(State::Ready);
+            }
+        });
+        let Running { http, tls, admin } = &self.running;
+        let (workers, seconds) = (self.workers_count, self.started.elapsed().as_secs_f32());
+        info!(?http, ?tls, %admin, workers, seconds, "ready");
+        ready(&self.running);
+        notify(State::Ready);
+        let outcome = tokio::select! {
+            () = end.recv() => Ok(()),
+            lost = self.workers.lost.recv() => Err(ThreadLost(lost.unwrap_or_default()).into()),
+        };
+        reloading.abort();
+        self.drain(&mut end).await;
+        outcome
+    }
+
+    /// Finishes what is under way; a second signal does not wait.
+    async fn drain(&mut self, end: &mut EndSignals) {
+        info!("stopping: what is under way is finished");
+        notify(State::Stopping);
+        self.status.drain();
+        self.workers.stop();
+        tokio::select! {
+            () = self.workers.ended() => {}
+            () = end.recv() => {}
+        }
+    }
+
+    /// Ends the threads that are left: what was vouched for, signed and read is on disk then.
+    pub(super) fn end(self) {
+        self.following.end();
+        drop((self.vouching, self.status));
+        drop(self.presigner);
+        info!("stopped");
+    }
+
+    fn reload(&self) -> Reload {
+        Reload {
+            path: self.path.clone(),
+            bound: self.fixed.clone(),
+            tls: self.certificates.clone(),
+            workers: self.workers_count,
+            clocks: Arc::clone(&self.vouching.clocks),
+            orders: self.following.orders(),
+            sites: self.sites.clone(),
+            presigner: Arc::clone(&self.presigner),
+            status: Arc::clone(&self.status),
+            record: self.vouching.record.clone(),
+        }
+    }
+}
+
+/// The thread that writes the access log. It ends when the last worker has gone with its end of the channel.
+fn write_access_log() -> io::Result<SyncSender<access::Line>> {
+    let (lines, told) = access::channel();
+    thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
+    Ok(lines)
+}
+
+/// Signs ahead for the issuers of a site.
+fn presign(config: &Config, misses: &Misses, site: &Site) -> io::Result<Arc<Presigner>> {
+    let settings = Settings {
+        answers: Arc::clone(misses.store().answers()),
+        state_dir: config.common.state_dir.clone(),
+        store_octets_max: config.common.cache.answers_octets.saturating_mul(ANSWER_STORE_FACTOR),
+    };
+    Presigner::start(settings, site.subjects()).map(Arc::new)
+}

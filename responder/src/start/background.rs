@@ -1,0 +1,71 @@
+//! What happens now and then while the service runs, and ends with it.
+
+use std::{
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use precompute::pki::{FileError, UnixTime};
+use tokio::task::{JoinSet, spawn_blocking};
+use tracing::warn;
+
+use super::alone::Alone;
+use crate::{admin, limits, net::tls::Certificates, ocsp::miss::Misses, standing, tsa::clocks::Clocks};
+
+/// Starts all of it; dropping what comes back ends it.
+pub(super) fn start(service: &Alone, admin: TcpListener) -> std::io::Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    admin.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(admin)?;
+    let router = admin::router(Arc::clone(&service.status));
+    tasks.spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
+    tasks.spawn(standing::watch(service.sites.subscribe(), Arc::clone(&service.presigner)));
+    tasks.spawn(keep_notes(&service.vouching.clocks));
+    tasks.spawn(remove_expired(Arc::clone(&service.misses)));
+    if let Some(certificates) = &service.certificates {
+        tasks.spawn(follow_certificates(Arc::clone(certificates)));
+    }
+    Ok(tasks)
+}
+
+/// Looks at the files of the TLS certificate.
+async fn follow_certificates(certificates: Arc<Certificates>) {
+    loop {
+        tokio::time::sleep(limits::TLS_LOOK).await;
+        let certificates = Arc::clone(&certificates);
+        let _ = spawn_blocking(move || certificates.follow()).await;
+    }
+}
+
+/// Makes room in the table of answers.
+async fn remove_expired(misses: Arc<Misses>) {
+    loop {
+        tokio::time::sleep(limits::CLEANING_INTERVAL).await;
+        let misses = Arc::clone(&misses);
+        let clean = move || misses.store().answers().remove_expired(UnixTime::now());
+        let _ = spawn_blocking(clean).await;
+    }
+}
+
+/// Notes what the next process has to know of promises and of the clock.
+fn keep_notes(clocks: &Arc<Clocks>) -> impl Future<Output = ()> + use<> {
+    let [promises, clock] = [(); 2].map(|()| Arc::clone(clocks));
+    let promises = note_every(limits::PROMISES_LOOK, move || promises.promised().settle(Instant::now()));
+    let clock = note_every(limits::CLOCK_NOTE_LOOK, move || clock.remember());
+    async move { _ = tokio::join!(promises, clock) }
+}
+
+/// Notes again and again. Where that fails the next start waits longer than it would have to; this is told once until it
+/// is well again.
+async fn note_every(interval: Duration, note: impl Fn() -> Result<(), FileError> + Clone + Send + 'static) {
+    let mut told = false;
+    loop {
+        tokio::time::sleep(interval).await;
+        match spawn_blocking(note.clone()).await {
+            Ok(Ok(())) => told = false,
+            Ok(Err(problem)) if !std::mem::replace(&mut told, true) => warn!("{problem}"),
+            _ => {}
+        }
+    }
+}

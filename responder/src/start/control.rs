@@ -1,0 +1,71 @@
+//! The signals that start, reload and end the service, and the runtime on which they are taken.
+
+use std::{error::Error, io};
+
+use precompute::ending::take_signals;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::limits;
+
+/// Takes SIGHUP from the moment it is made.
+pub(super) struct Control {
+    runtime: Runtime,
+    hangup: Signal,
+}
+
+/// The signals of a running service.
+pub(super) struct Signals {
+    /// Asks for a reload.
+    pub(super) hangup: Signal,
+    /// Ask for the end.
+    pub(super) end: EndSignals,
+}
+
+/// SIGTERM and SIGINT.
+pub(super) struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    /// Returns when one of them has come.
+    pub(super) async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl Control {
+    /// By default SIGHUP ends a process. From now on one that comes during a long start waits until there is something
+    /// to reload. SIGTERM and SIGINT end a start at once; the book bears that as it bears a power cut.
+    pub(super) fn new() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let hangup = {
+            let _entered = runtime.enter();
+            signal(SignalKind::hangup())?
+        };
+        Ok(Self { runtime, hangup })
+    }
+
+    /// Runs a started service on this thread, from where on all signals are taken.
+    pub(super) fn run(
+        self,
+        service: impl AsyncFnOnce(Signals) -> Result<(), Box<dyn Error>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let Self { runtime, hangup } = self;
+        let outcome = runtime.block_on(async {
+            let terminate = signal(SignalKind::terminate())?;
+            let interrupt = signal(SignalKind::interrupt())?;
+            take_signals();
+            service(Signals { hangup, end: EndSignals { terminate, interrupt } }).await
+        });
+        // Somebody may be reading a configuration or a TLS certificate from a file system that hangs.
+        runtime.shutdown_timeout(limits::READING_END_MAX);
+        outcome
+    }
+}

@@ -1,0 +1,82 @@
+//! What this process knows of certificates: the engine, which reads the sources before anybody is answered, and the thread
+//! that follows them from then on.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use precompute::{
+    config::Config,
+    engine::{Engine, EngineError},
+};
+use tracing::{info, warn};
+
+use super::workers::LastWords;
+use crate::{limits, reload::Order};
+
+/// Opens the book and reads every source.
+pub(super) fn read(config: &Config) -> Result<Engine, EngineError> {
+    let mut engine = Engine::open(config)?;
+    engine.read_all(|tenant, issuer, pass| {
+        info!(
+            tenant,
+            issuer,
+            listed = pass.listed,
+            changed = pass.changed,
+            good = pass.counts.good,
+            revoked = pass.counts.revoked,
+            seconds = pass.took.as_secs_f32(),
+            "the source was read"
+        );
+    })?;
+    Ok(engine)
+}
+
+/// The thread that follows the sources.
+pub(super) struct Following {
+    /// What it is asked to do between two looks; it ends when all senders are gone.
+    orders: Sender<Order>,
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+}
+
+impl Following {
+    /// Without this thread the service would go on vouching for what it last read: `last` tells its end.
+    pub(super) fn start(engine: Engine, last: LastWords) -> io::Result<Self> {
+        let (orders, ordered) = channel::<Order>();
+        let (running, ended) = channel();
+        let thread = thread::Builder::new().name("engine".into()).spawn(move || {
+            let (_last, _running) = (last, running);
+            engine.run(&ordered);
+        })?;
+        Ok(Self { orders, thread, ended })
+    }
+
+    /// For whoever reloads.
+    pub(super) fn orders(&self) -> Sender<Order> {
+        self.orders.clone()
+    }
+
+    /// Waits until what the engine is in the middle of, mostly a commit, has ended. A source on a file system that hangs
+    /// is not waited for.
+    pub(super) fn end(self) {
+        drop(self.orders);
+        if ends_within(&self.ended, limits::ENGINE_END_MAX) {
+            let _ = self.thread.join();
+        } else {
+            warn!(
+                waited_seconds = limits::ENGINE_END_MAX.as_secs(),
+                "not waited for: the engine, which is still reading a source or writing the book; what it had not written is read from the sources at the next start"
+            );
+        }
+    }
+}
+
+/// Whether the thread that holds the other end drops it in time.
+fn ends_within(thread: &Receiver<()>, limit: Duration) -> bool {
+    thread.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
+}

@@ -1,0 +1,33 @@
+//! What all time-stamping authorities share: their clocks, and the record of tokens.
+
+use std::{error::Error, path::Path, sync::Arc};
+
+use crate::{
+    config::{Config, TimeStamping},
+    tsa::{
+        clock::Transition,
+        clocks::Clocks,
+        record::{self, Recorder, Writer},
+    },
+};
+
+/// The clocks that tokens take their time from, and who writes the record.
+pub(super) struct Vouching {
+    pub(super) clocks: Arc<Clocks>,
+    pub(super) record: Option<Arc<Writer>>,
+}
+
+impl Vouching {
+    /// Opens the record, where one is wanted, with a recorder for each serving thread. No clock is watched yet.
+    pub(super) fn open(config: &Config, path: &Path) -> Result<(Self, Vec<Recorder>), Box<dyn Error>> {
+        let TimeStamping { clock, lease, record } = &config.time_stamping;
+        let record = record.clone().map(|options| record::start(options, config.workers)).transpose();
+        let record = record.map_err(|error| format!("{}: time_stamping.record: {error}", path.display()))?;
+        let (record, recorders) =
+            record.map_or((None, Vec::new()), |(writer, recorders)| (Some(Arc::new(writer)), recorders));
+        let audit = record.as_ref().map(|record| record.audit());
+        let note = move |transition: &Transition| audit.iter().for_each(|audit| audit.note(transition));
+        let clocks = Arc::new(Clocks::new(*clock, *lease, &config.common.state_dir, Arc::new(note)));
+        Ok((Self { clocks, record }, recorders))
+    }
+}
