@@ -10,6 +10,7 @@ pub mod delegation;
 pub mod encode;
 mod excerpt;
 mod file;
+pub mod hex;
 mod name;
 mod path;
 pub mod pem;

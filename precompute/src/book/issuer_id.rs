@@ -4,6 +4,8 @@ use std::fmt;
 
 use aws_lc_rs::digest;
 
+use crate::pki::hex::Hex;
+
 /// A tenant's name and the CA behind one of its issuers. Two tenants with the same CA have two sets of records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IssuerId {
@@ -49,6 +51,6 @@ impl IssuerId {
 /// The first eight hexadecimal digits of the fingerprint: short enough to be typed, as part of a file's name.
 impl fmt::Display for IssuerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.fingerprint[..4].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.fingerprint[..4]).fmt(f)
     }
 }

@@ -12,7 +12,7 @@ use std::fmt;
 use x509_cert::der::Decode as _;
 
 use super::{
-    Excerpt,
+    Excerpt, hex,
     tlv::{OBJECT_IDENTIFIER, SEQUENCE, SET, Tlv, Tlvs},
 };
 
@@ -45,19 +45,11 @@ impl fmt::Display for Unlike<'_> {
             // Enough of both, from where they part, to see what it is.
             let same = self.names.iter().zip(self.is).take_while(|(first, second)| first == second).count();
             f.write_str(", which read alike and differ as RFC 5280 compares names (section 7.1): in DER, from byte ")?;
-            write!(f, "{same} on, {} and {}", Hex(self.names, same), Hex(self.is, same))?;
+            const SHOWN: usize = 12;
+            let some = |name: &[u8]| hex::text(&name[same..name.len().min(same + SHOWN)]);
+            write!(f, "{same} on, {} and {}", some(self.names), some(self.is))?;
         }
         Ok(())
-    }
-}
-
-/// Some bytes from a place on.
-struct Hex<'a>(&'a [u8], usize);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 12;
-        self.0.iter().skip(self.1).take(SHOWN).try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::hex;
+
 /// A certificate serial number: 1 … 2^160−1, held as 20 bytes, big-endian, padded on the left.
 ///
 /// Serials outside of that range are never listed by a conforming CA; they have no value of this
@@ -39,12 +41,11 @@ impl Serial {
         if digits.is_empty() || digits.len() > 2 * Self::MAX_OCTETS {
             return None;
         }
-        let nibble = |digit: u8| (digit as char).to_digit(16).map(|value| value as u8);
         let mut padded = [0; Self::MAX_OCTETS];
         for (octet, pair) in padded.iter_mut().rev().zip(digits.rchunks(2)) {
             *octet = match *pair {
-                [high, low] => nibble(high)? << 4 | nibble(low)?,
-                [low] => nibble(low)?,
+                [high, low] => hex::byte(high, low)?,
+                [low] => hex::value(low)?,
                 _ => return None,
             };
         }

@@ -2,15 +2,11 @@
 
 use precompute::{
     ocsp::{OcspError, error_response, profile::Times},
-    pki::{Serial, UnixTime},
+    pki::{Serial, UnixTime, hex},
 };
 
 use super::{conditions::Verdict, http::Rejection, route::Refusal};
-use crate::{
-    limits,
-    ocsp::store::{Etag, hex},
-    tsa::doors::Chain,
-};
+use crate::{limits, ocsp::store::Etag, tsa::doors::Chain};
 
 /// What every response of a connection needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -107,11 +103,7 @@ impl Fields<'_> {
         out.extend_from_slice(self.etag.text());
         if let Some(Surrogate { issuer, serial }) = self.surrogate {
             let mut digits = [0; 2 * Serial::MAX_OCTETS];
-            let octets = serial.magnitude();
-            for (octet, place) in octets.iter().zip(digits.chunks_exact_mut(2)) {
-                place.copy_from_slice(&hex(*octet));
-            }
-            let digits = &digits[..2 * octets.len()];
+            let digits = hex::write(serial.magnitude(), &mut digits);
             // The same names in the two ways that CDNs read them.
             for (field, between) in [(&b"\r\nSurrogate-Key: "[..], &b" "[..]), (b"\r\nCache-Tag: ", b",")] {
                 [field, issuer, between, issuer, b"-", digits].iter().for_each(|part| out.extend_from_slice(part));

@@ -8,6 +8,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use memchr::{memchr, memchr3};
+use precompute::pki::hex;
 
 use super::request::DecodeError;
 
@@ -51,12 +52,8 @@ fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
     let mut rest = path;
     while let Some(at) = memchr(b'%', rest) {
         symbols.extend_from_slice(&rest[..at]);
-        let Some([high, low]) = rest.get(at + 1..at + 3) else { return Err(DecodeError::Malformed) };
-        let (high, low) = (HEX[usize::from(*high)], HEX[usize::from(*low)]);
-        if (high | low) > 0xf {
-            return Err(DecodeError::Malformed);
-        }
-        symbols.push(high << 4 | low);
+        let Some(&[high, low]) = rest.get(at + 1..at + 3) else { return Err(DecodeError::Malformed) };
+        symbols.push(hex::byte(high, low).ok_or(DecodeError::Malformed)?);
         rest = &rest[at + 3..];
     }
     symbols.extend_from_slice(rest);
@@ -67,18 +64,6 @@ fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
     }
     Ok(())
 }
-
-/// The value of a hexadecimal digit; 0xff for every other byte.
-const HEX: [u8; 256] = {
-    let mut table = [0xff; 256];
-    let mut value = 0;
-    while value < 16 {
-        table[b"0123456789abcdef"[value] as usize] = value as u8;
-        table[b"0123456789ABCDEF"[value] as usize] = value as u8;
-        value += 1;
-    }
-    table
-};
 
 /// How many base64 symbols the DER element has whose first symbols are given.
 fn symbols_of_der(symbols: &[u8]) -> Option<usize> {

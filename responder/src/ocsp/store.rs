@@ -21,7 +21,7 @@ use precompute::{
         Template,
         profile::{Kept, Statement, Times},
     },
-    pki::UnixTime,
+    pki::{UnixTime, hex},
 };
 
 /// One signed response.
@@ -69,10 +69,10 @@ impl Etag {
         // In every algorithm these come from a hash or from chance, which the end of an ML-DSA signature does not: for
         // ECDSA they lie within r, for Ed25519 within R, for ML-DSA within the commitment hash.
         let some = signature.get(8..24).unwrap_or(signature);
-        let octets = template.fingerprint().iter().chain(some);
-        for (octet, place) in octets.zip(text[1..Self::OCTETS - 1].chunks_exact_mut(2)) {
-            place.copy_from_slice(&hex(*octet));
-        }
+        let fingerprint = template.fingerprint();
+        let (first, second) = text[1..Self::OCTETS - 1].split_at_mut(2 * fingerprint.len());
+        hex::write(fingerprint, first);
+        hex::write(some, second);
         Self(text)
     }
 
@@ -86,12 +86,6 @@ impl fmt::Debug for Etag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
     }
-}
-
-/// Lower case.
-pub fn hex(octet: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [DIGITS[usize::from(octet >> 4)], DIGITS[usize::from(octet & 0xf)]]
 }
 
 /// Everything that is kept, shared by all workers.

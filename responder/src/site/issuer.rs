@@ -16,14 +16,14 @@ use precompute::{
     engine::IssuerState,
     limits::ISSUERS_MAX,
     ocsp::{HashAlgorithm, IssuerHashes, OcspError},
-    pki::{Certificate, Serial, UnixTime},
+    pki::{Certificate, Serial, UnixTime, hex},
     presign::Subject,
     sign::{Algorithm, OcspSigner, Signers},
 };
 use tracing::error;
 
 use super::Tenant;
-use crate::{metrics::Requests, ocsp::store::hex};
+use crate::metrics::Requests;
 
 /// One issuer of one tenant.
 #[derive(Debug)]
@@ -65,9 +65,7 @@ impl Issuer {
         assert!(number < ISSUERS_MAX, "this process has had {ISSUERS_MAX} issuers; it has to be started anew");
         let mut surrogate = [0; 16];
         let key_hash = hashes.get(HashAlgorithm::Sha256).1;
-        for (octet, place) in key_hash.iter().zip(surrogate.chunks_exact_mut(2)) {
-            place.copy_from_slice(&hex(*octet));
-        }
+        hex::write(key_hash, &mut surrogate);
         let (name, expiry_told) = (name.to_owned(), AtomicBool::new(false));
         let requests = Arc::new(Requests::new(workers));
         let issuer =

@@ -15,7 +15,7 @@ use std::{
 use aws_lc_rs::digest;
 use precompute::{
     config::{TsaConfig, TsaPolicy},
-    pki::{Certificate, UnixTime, Verifier, VerifyError, is_same_general_name},
+    pki::{Certificate, UnixTime, Verifier, VerifyError, hex, is_same_general_name},
     sign::TsaSigner,
     tsp::{ImprintHash, Oid, Precision},
 };
@@ -303,7 +303,7 @@ pub fn promised_name(config: &TsaConfig) -> Name {
 
 fn origin(tenant: &str, policy: &Oid, signer: &TsaSigner) -> Origin {
     let key = digest::digest(&digest::SHA256, signer.certificate().spki_der());
-    let key = key.as_ref()[..KEY_NAME_OCTETS].iter().map(|octet| format!("{octet:02x}")).collect();
+    let key = hex::text(&key.as_ref()[..KEY_NAME_OCTETS]);
     Origin { tenant: tenant.to_owned(), policy: policy.to_string(), key }
 }
 

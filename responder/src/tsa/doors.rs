@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use precompute::{pki::Certificate, sign::TsaSigner};
+use precompute::{
+    pki::{Certificate, hex::Hex},
+    sign::TsaSigner,
+};
 
 use super::authority::Authority;
-use crate::ocsp::store::hex;
 
 /// All of a tenant.
 #[derive(Default, Debug)]
@@ -102,9 +104,7 @@ impl Chain {
         };
         let pem: String = certificates.into_iter().map(pem).collect();
         let digest = digest::digest(&digest::SHA256, pem.as_bytes());
-        let mut etag = String::from("\"");
-        etag.extend(digest.as_ref()[..ETAG_OCTETS].iter().flat_map(|octet| hex(*octet)).map(char::from));
-        etag.push('"');
+        let etag = format!("\"{}\"", Hex(&digest.as_ref()[..ETAG_OCTETS]));
         Self { pem, etag }
     }
 }

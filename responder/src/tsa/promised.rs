@@ -15,11 +15,11 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use precompute::pki::FileError;
+use precompute::pki::{FileError, hex};
 use tracing::warn;
 
 use super::note;
-use crate::{limits, ocsp::store::hex};
+use crate::limits;
 
 /// In the state directory.
 const FILE: &str = "ordering";
@@ -52,7 +52,7 @@ impl Name {
     /// Of a whole GeneralName, DER.
     pub fn of(general_name: &[u8]) -> Self {
         let digest = digest::digest(&digest::SHA256, general_name);
-        Self(digest.as_ref().iter().flat_map(|octet| hex(*octet)).map(char::from).collect())
+        Self(hex::text(digest.as_ref()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names of issuers: within a tenant no two are alike, because metrics and logs tell issuers apart by them.
 
 use super::{IssuerConfig, Section};
-use crate::ocsp::HashAlgorithm;
+use crate::{ocsp::HashAlgorithm, pki::hex::Hex};
 
 /// Tells an issuer whose `name` in the file is another's.
 pub(super) fn check_given(section: &Section<'_>, name: &str, given: &[Option<String>]) {
@@ -22,8 +22,7 @@ pub(super) fn tell_apart(section: &Section<'_>, issuers: &mut [IssuerConfig], gi
         };
         if given[place].is_none() && issuers.iter().enumerate().any(is_taken) {
             let key_hash = issuers[place].hashes.get(HashAlgorithm::Sha256).1;
-            let digits: String = key_hash[..4].iter().map(|octet| format!("{octet:02x}")).collect();
-            let name = format!("{name} {digits}");
+            let name = format!("{name} {}", Hex(&key_hash[..4]));
             if issuers.iter().any(|issuer| issuer.name == name) {
                 let problem = format_args!("two would be called `{name}`; give each of them a `name`");
                 section.problem("issuer", problem);

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::pki::hex;
+
 /// A private key on a token.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Uri {
@@ -264,11 +266,10 @@ fn decode(name: &str, value: &str, extra: &[u8]) -> Result<Vec<u8>, UriError> {
     let mut rest = value.bytes();
     while let Some(octet) = rest.next() {
         if octet == b'%' {
-            let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-            let (Some(high), Some(low)) = (digit(), digit()) else {
+            let Some(byte) = rest.next().zip(rest.next()).and_then(|(high, low)| hex::byte(high, low)) else {
                 return Err(UriError(format!("has a `%` in {name} without two hexadecimal digits behind it")));
             };
-            octets.push((high * 16 + low) as u8);
+            octets.push(byte);
         } else if is_plain(octet, extra) {
             octets.push(octet);
         } else {

@@ -4,7 +4,7 @@
 
 use std::{fmt, fmt::Write as _};
 
-use precompute::pki::UnixTime;
+use precompute::pki::{UnixTime, hex::Hex};
 
 use super::{Token, Transition};
 
@@ -76,14 +76,6 @@ impl fmt::Display for Time {
     }
 }
 
-struct Hex<'a>(&'a [u8]);
-
-impl fmt::Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-    }
-}
-
 /// `null` for nothing.
 struct Nullable<T>(Option<T>);
 
@@ -117,6 +109,7 @@ impl fmt::Display for Text<'_> {
 mod tests {
     use std::{sync::Arc, time::Duration};
 
+    use precompute::pki::hex;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -142,11 +135,10 @@ mod tests {
             push_lost(&mut lines, unix_nanos, 7);
             let lines: Vec<_> = lines.split_inclusive('\n').collect();
             prop_assert_eq!(lines.len(), 2);
-            let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
             let mut read: Value = serde_json::from_str(lines[0]).unwrap();
             let time = read["time"].take();
             prop_assert_eq!(read, json!({
-                "type": "token", "time": null, "serial": hex(&serial), "imprint": format!("sha3-512:{}", hex(&hash)),
+                "type": "token", "time": null, "serial": hex::text(&serial), "imprint": format!("sha3-512:{}", hex::text(&hash)),
                 "tenant": origin.tenant, "policy": origin.policy, "key": origin.key,
                 "offset_ns": clock.map(|clock| clock.0), "uncertainty_ns": clock.map(|clock| clock.1),
             }));
