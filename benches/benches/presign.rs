@@ -16,16 +16,16 @@ use std::{
 
 use precompute::{
     answers::{Answers, Entry},
-    config::Policy,
     engine::IssuerState,
-    ocsp::{HashAlgorithm, IssuerHashes, profile::Times},
+    ocsp::{HashAlgorithm, IssuerHashes, Policy, ResponseForm, profile::Times},
     pki::{Certificate, Record, Serial, Status, UnixTime, certificates},
     presign::{
         Desk, End, Keeper, Progress, Subject,
         store::{AnswerStore, Run, Stored},
     },
     records::Change,
-    sign::{KeyPurpose, OcspSigner, Pool, PoolSettings, ResponseForm, Signers, SoftwareKey, Verify},
+    sign::{KeyPurpose, Pool, PoolSettings, SoftwareKey, Verify},
+    signers::{OcspSigner, Signers},
 };
 
 /// About what ResponseData of one certificate takes.

@@ -2,7 +2,7 @@
 //!
 //! Purpose: from a CertID to the signature that answers it, in one look, from any thread, at 10⁸ answers. All that
 //! answers of one signer share stands in its template ([`crate::ocsp::Template`]); an entry here is the key, the
-//! times, the record's state that it speaks of, and the signature without its DER ([`Packing`]). The response is
+//! times, the record's state that it speaks of, and the signature without its DER ([`crate::ocsp::Packing`]). The response is
 //! written from these when it is served. A P-256 answer takes 112 bytes, and 5 to 8 in the index.
 //!
 //! Invariant: a reader gets an entry whole, as one writer wrote it, under the very key it asked for (keys are compared
@@ -12,10 +12,9 @@
 //! Readers take no lock: an entry is a run of atomic words under a sequence number (a seqlock). Writers of one
 //! segment take turns. The number of bytes is bounded; an entry that finds no room is refused.
 
-mod packing;
 mod table;
 
-pub use packing::Packing;
+pub use crate::ocsp::profile::Entry;
 
 use std::{
     hash::{BuildHasher as _, Hash, Hasher, RandomState},
@@ -31,7 +30,6 @@ use crate::{
     limits,
     ocsp::HashAlgorithm,
     pki::{Serial, UnixTime},
-    records::State,
 };
 
 /// Which answer.
@@ -58,19 +56,6 @@ impl Key {
 }
 
 const _: () = assert!(limits::ISSUERS_MAX == 1 << 24 && limits::SIGNERS_MAX == 1 << 6, "a key has room for them");
-
-/// What is kept of an answer beside its signature.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Entry {
-    /// The record's state that it speaks of.
-    pub state: State,
-    /// thisUpdate, and producedAt.
-    pub this_update: UnixTime,
-    /// nextUpdate.
-    pub next_update: UnixTime,
-    /// From when on it is to be replaced.
-    pub refresh_at: UnixTime,
-}
 
 /// What became of an answer that was to be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,10 +12,7 @@ mod tenant;
 
 pub use cache::Cache;
 pub use document::{ConfigError, Document, Section};
-pub use tenant::{
-    IssuerConfig, NoncePolicy, Policy, SignedRequests, Sources, Tenant, TsaCertificates, TsaConfig, TsaName, TsaPolicy,
-    Unlisted,
-};
+pub use tenant::{IssuerConfig, Sources, Tenant, TsaConfig};
 
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@
 //! The rooms, in the order in which a revocation passes through them:
 //! a [`source`] says it (`index.txt`, a CRL), the [`engine`] compares that with what is known, the
 //! [`book`] puts the difference on disk (in the [`state_dir`]), the [`records`] show it to every thread, and with a key of
-//! [`sign`] it becomes one of [`ocsp`]'s responses. [`config`] says whose certificates, from
+//! [`sign`] it becomes one of [`ocsp`]'s responses; [`signers`] are keys with their certificates. [`config`] says whose certificates, from
 //! where, signed by whom; [`answers`] holds what is signed, and [`presign`] fills it before anybody asks; [`pki`] has the nouns, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing here knows sockets or HTTP. The responder links this library and runs it alone on one
@@ -21,6 +21,8 @@ pub mod state_dir;
 pub mod records;
 
 pub mod sign;
+
+pub mod signers;
 
 pub mod ocsp;
 

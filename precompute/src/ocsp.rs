@@ -5,8 +5,12 @@
 //! does not know requests, HTTP, caches, or who signs. What is said of whom, and for how long, is [`profile`]'s.
 
 mod cert_id;
+mod packing;
+mod policy;
 pub mod profile;
 mod response;
 
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
+pub use packing::Packing;
+pub use policy::{CertificateInclusion, NoncePolicy, Policy, ResponseForm, SignedRequests, Unlisted};
 pub use response::{CertStatus, Content, Layout, OcspError, ResponderId, Single, Template, error_response};

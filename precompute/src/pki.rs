@@ -5,6 +5,7 @@
 //! (a [`Serial`] is 1 … 2^160−1, a [`Reason`] is one that RFC 5280 names for an entry).
 //! It does not know where records come from, how they are kept, or that there is a network.
 
+mod algorithm;
 mod certificate;
 pub mod delegation;
 pub mod encode;
@@ -23,6 +24,7 @@ mod time;
 pub(crate) mod tlv;
 mod verify;
 
+pub use algorithm::Algorithm;
 pub use certificate::{Certificate, CertificateError, TIME_STAMPING, TimeStampingKeyUsage};
 pub(crate) use excerpt::Excerpt;
 pub use file::{FileError, Secret, certificates, open_regular, read_bounded, read_opened, read_secret};

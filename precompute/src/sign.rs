@@ -11,33 +11,23 @@
 //! - [`SoftwareKey`]: a key from a file.
 //! - [`Pkcs11Token`]: a key on a PKCS#11 token, named by a URI.
 //! - [`KeyKind`]: keys that can be made, in a file ([`generate_file`]) or on a token ([`Pkcs11Token::generate`]).
-//! - [`OcspSigner`]: a key with the certificate that lets it speak for an issuer.
-//! - [`TsaSigner`]: a key with the certificate that lets it time-stamp.
-//! - [`Signers`]: all that speak for one issuer, and which of them does when.
 
-mod algorithm;
 mod generate;
 mod holder;
 mod key_file;
-mod ocsp_signer;
 pub mod pkcs11;
 mod pool;
 mod purpose;
-mod signers;
 mod software;
-mod tsa_signer;
 
-pub use algorithm::Algorithm;
+pub use crate::pki::Algorithm;
 pub use generate::{KeyKind, generate_file};
 pub use holder::{Fault, FaultClass, Holder, Session};
 pub use key_file::read_private_key;
-pub use ocsp_signer::{CertificateInclusion, Identity, OcspSigner, ResponseForm, SignerError};
 pub use pkcs11::Pkcs11Token;
 pub use pool::{Done, Health, Job, MemberStatus, Pool, PoolSettings, PoolStatus, Priority, Times, Verify};
 pub use purpose::KeyPurpose;
-pub use signers::Signers;
 pub use software::{KeyError, SoftwareKey};
-pub use tsa_signer::{TsaSigner, TsaSignerError};
 
 use std::fmt;
 

@@ -3,8 +3,10 @@
 //! Purpose: what a policy is made of, in values that cannot be wrong in form. It does not know requests, keys or clocks.
 
 mod oid;
+mod policy;
 
 pub use oid::{Oid, OidError};
+pub use policy::{TsaCertificates, TsaName, TsaPolicy};
 
 use std::{fmt, time::Duration};
 

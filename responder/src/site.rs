@@ -9,9 +9,9 @@ mod issuer;
 use std::{io, sync::Arc, time::Instant};
 
 use precompute::{
-    config::{Config, IssuerConfig, Policy, Tenant as TenantConfig, TsaConfig},
+    config::{Config, IssuerConfig, Tenant as TenantConfig, TsaConfig},
     engine::IssuerState,
-    ocsp::{CertId, HashAlgorithm},
+    ocsp::{CertId, HashAlgorithm, Policy},
     pki::Certificate,
     presign::Subject,
 };

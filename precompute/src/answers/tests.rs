@@ -7,6 +7,7 @@ use std::{
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
+use crate::records::State;
 const P256: usize = 64;
 const MUCH: u64 = 1 << 40;
 

@@ -5,9 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::Section;
 use crate::{
-    ocsp::HashAlgorithm,
+    ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests},
     pki::{Certificate, UnixTime, certificates},
-    sign::{CertificateInclusion, ResponseForm},
 };
 
 mod issuer;
@@ -19,8 +18,7 @@ mod tsa;
 mod unlisted;
 
 pub use issuer::{IssuerConfig, Sources};
-pub use policy::{NoncePolicy, Policy, SignedRequests, Unlisted};
-pub use tsa::{TsaCertificates, TsaConfig, TsaName, TsaPolicy};
+pub use tsa::TsaConfig;
 
 /// A customer: issuers, keys and policies, kept apart from the others'.
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use crate::{
     book::IssuerId,
-    config::{IssuerConfig, Sources, Tenant, Unlisted},
+    config::{IssuerConfig, Sources, Tenant},
+    ocsp::Unlisted,
     pki::Certificate,
 };
 

@@ -6,10 +6,8 @@
 
 use std::time::Duration;
 
-use super::{CertId, CertStatus, OcspError, Single};
+use super::{CertId, CertStatus, OcspError, Policy, Single, Unlisted};
 use crate::{
-    answers::Entry,
-    config::{Policy, Unlisted},
     pki::{Reason, Status, UnixTime},
     records::{Found, State},
 };
@@ -31,6 +29,19 @@ impl Statement {
     pub fn may_be_kept(&self) -> bool {
         self.state.is_some() || self.status == CertStatus::Good
     }
+}
+
+/// What is kept of an answer beside its signature, where it is about a listed certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The record's state that it speaks of.
+    pub state: State,
+    /// thisUpdate, and producedAt.
+    pub this_update: UnixTime,
+    /// nextUpdate.
+    pub next_update: UnixTime,
+    /// From when on it is to be replaced.
+    pub refresh_at: UnixTime,
 }
 
 /// What is known of an answer that was signed, however it is kept.

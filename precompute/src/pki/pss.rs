@@ -92,7 +92,7 @@ impl PssParameters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sign::Algorithm;
+    use crate::pki::Algorithm;
 
     #[test]
     fn what_is_left_out_is_the_default() {

@@ -134,7 +134,7 @@ fn read_subject(text: &str) -> Result<Name, RequestError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sign::Algorithm;
+    use crate::pki::Algorithm;
 
     fn request(subject: &str, purpose: Purpose) -> Result<Request, RequestError> {
         Request::new(subject, purpose, Algorithm::Ed25519.key_identifier(), &[7; 32])

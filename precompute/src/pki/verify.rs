@@ -271,7 +271,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::sign::Algorithm;
+    use crate::pki::Algorithm;
 
     /// The AlgorithmIdentifier of PSS with SHA-256, with one byte changed from `is` to `becomes`.
     fn pss_with(place: usize, is: u8, becomes: u8) -> AlgorithmIdentifierOwned {

@@ -15,8 +15,10 @@
 
 use crate::{
     answers::Entry,
-    config::Policy,
-    ocsp::profile::{Kept, statement},
+    ocsp::{
+        Policy,
+        profile::{Kept, statement},
+    },
     pki::{Serial, UnixTime},
     records::{Found, Records},
 };

@@ -8,15 +8,14 @@ use aws_lc_rs::digest;
 use super::store::Stored;
 use crate::{
     answers::{Answers, Entry, Key},
-    config::Policy,
     engine::IssuerState,
     ocsp::{
-        CertId, Content, HashAlgorithm, IssuerHashes,
+        CertId, Content, HashAlgorithm, IssuerHashes, Policy,
         profile::{Kept, Statement, Times, single, statement},
     },
     pki::{Serial, UnixTime},
     records::Found,
-    sign::{OcspSigner, Signers},
+    signers::{OcspSigner, Signers},
 };
 use std::sync::Arc;
 

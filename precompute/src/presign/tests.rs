@@ -15,12 +15,12 @@ use world::{HOLD, NEVER, POLICY, World, delegate, desk, done, kept, restore, rev
 use super::*;
 use crate::{
     answers::Answers,
-    config::Policy,
     limits,
-    ocsp::{CertStatus, HashAlgorithm, profile::Kept},
+    ocsp::{CertStatus, HashAlgorithm, Policy, profile::Kept},
     pki::{Reason, Status, UnixTime},
     records::Change,
-    sign::{Signers, Signing},
+    sign::Signing,
+    signers::Signers,
 };
 
 #[test]

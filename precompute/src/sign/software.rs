@@ -233,7 +233,7 @@ mod tests {
         use der::{Encode as _, pem::LineEnding};
         use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
-        use crate::{answers::Packing, pki::verify_signed};
+        use crate::{ocsp::Packing, pki::verify_signed};
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");

@@ -9,10 +9,9 @@ use std::{cell::Cell, pin::pin, sync::Arc, time::Instant};
 
 use monoio::time::timeout;
 use precompute::{
-    config::{NoncePolicy, SignedRequests},
-    ocsp::{CertId, OcspError},
+    ocsp::{CertId, NoncePolicy, OcspError, SignedRequests},
     pki::{Serial, UnixTime},
-    sign::OcspSigner,
+    signers::OcspSigner,
 };
 use tracing::debug;
 

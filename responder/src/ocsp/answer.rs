@@ -9,9 +9,8 @@
 //! when a record changes.
 
 use precompute::{
-    config::Policy,
     ocsp::{
-        CertStatus, OcspError,
+        CertStatus, OcspError, Policy,
         profile::{Kept, Statement, statement},
     },
     pki::UnixTime,
@@ -81,8 +80,7 @@ mod tests {
     use std::time::Duration;
 
     use precompute::{
-        config::Unlisted,
-        ocsp::profile::Times,
+        ocsp::{Unlisted, profile::Times},
         pki::{Reason, Record, Serial, Status},
         records::{Change, Records},
     };

@@ -16,9 +16,9 @@ use std::{
 use bytes::Bytes;
 use moka::{Expiry, sync::Cache};
 use precompute::{
-    answers::{Answers, Key, Packing},
+    answers::{Answers, Key},
     ocsp::{
-        Template,
+        Packing, Template,
         profile::{Kept, Statement, Times},
     },
     pki::{UnixTime, hex},

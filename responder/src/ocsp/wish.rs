@@ -12,7 +12,7 @@ use precompute::{
         profile::{Statement, Times, single, statement},
     },
     pki::UnixTime,
-    sign::OcspSigner,
+    signers::OcspSigner,
 };
 
 use super::{

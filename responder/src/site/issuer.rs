@@ -12,13 +12,14 @@ use std::{
 
 use precompute::{
     answers::Key,
-    config::{IssuerConfig, Policy},
+    config::IssuerConfig,
     engine::IssuerState,
     limits::ISSUERS_MAX,
-    ocsp::{HashAlgorithm, IssuerHashes, OcspError},
+    ocsp::{HashAlgorithm, IssuerHashes, OcspError, Policy},
     pki::{Certificate, Serial, UnixTime, hex},
     presign::Subject,
-    sign::{Algorithm, OcspSigner, Signers},
+    sign::Algorithm,
+    signers::{OcspSigner, Signers},
 };
 use tracing::error;
 

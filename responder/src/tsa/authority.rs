@@ -14,10 +14,10 @@ use std::{
 
 use aws_lc_rs::digest;
 use precompute::{
-    config::{TsaConfig, TsaPolicy},
+    config::TsaConfig,
     pki::{Certificate, UnixTime, Verifier, VerifyError, hex, is_same_general_name},
-    sign::TsaSigner,
-    tsp::{ImprintHash, Oid, Precision},
+    signers::TsaSigner,
+    tsp::{ImprintHash, Oid, Precision, TsaPolicy},
 };
 use tracing::error;
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use precompute::{config::TsaPolicy, pki::FileError};
+use precompute::{pki::FileError, tsp::TsaPolicy};
 use tracing::warn;
 
 use super::{

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use precompute::{
     pki::{Certificate, hex::Hex},
-    sign::TsaSigner,
+    signers::TsaSigner,
 };
 
 use super::authority::Authority;

@@ -5,10 +5,7 @@
 //! always: version, imprint, policy, extensions, nonce. It does not know keys or clocks.
 
 use der::{Tag, TagNumber};
-use precompute::{
-    config::TsaPolicy,
-    tsp::{ImprintHash, Oid},
-};
+use precompute::tsp::{ImprintHash, Oid, TsaPolicy};
 
 use super::failure::Failure;
 use crate::{

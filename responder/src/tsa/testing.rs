@@ -1,6 +1,6 @@
 //! What the tests of this room share.
 
-use precompute::{config::TsaPolicy, tsp::Oid};
+use precompute::tsp::{Oid, TsaPolicy};
 
 /// As of a configuration that says no more than it must.
 pub(super) fn policy() -> TsaPolicy {

@@ -6,12 +6,13 @@
 
 use aws_lc_rs::digest;
 use precompute::{
-    config::{TsaCertificates, TsaPolicy},
     pki::{
         UnixTime,
         encode::{element, header},
     },
-    sign::{Algorithm, TsaSigner},
+    sign::Algorithm,
+    signers::TsaSigner,
+    tsp::{TsaCertificates, TsaPolicy},
 };
 
 mod gen_time;

@@ -19,7 +19,8 @@ use crate::{
     limits,
     output::say,
     pki::{Certificate, UnixTime},
-    sign::{Health, Job, MemberStatus, OcspSigner, Priority, Signing, TsaSigner},
+    sign::{Health, Job, MemberStatus, Priority, Signing},
+    signers::{OcspSigner, TsaSigner},
 };
 
 /// How long each signer signs: some hundred signatures on the slowest tokens.

@@ -11,13 +11,13 @@ use tracing::warn;
 
 use super::{
     super::Section,
-    Policy, noted, read_name,
+    noted, read_name,
     signer::{Purpose, read_signers},
 };
 use crate::{
-    ocsp::IssuerHashes,
+    ocsp::{IssuerHashes, Policy, ResponseForm},
     pki::{Certificate, UnixTime, certificates},
-    sign::{OcspSigner, ResponseForm, Signers},
+    signers::{OcspSigner, Signers},
 };
 
 /// A CA certificate that is answered for.

@@ -1,7 +1,7 @@
 //! Whether a tenant's answers are signed before anybody asks, and for which CertIDs.
 
-use super::{NoncePolicy, Policy, Section};
-use crate::ocsp::HashAlgorithm;
+use super::Section;
+use crate::ocsp::{HashAlgorithm, NoncePolicy, Policy};
 
 /// What CertIDs can be hashed in, as configurations name it.
 const HASHES: [(&str, HashAlgorithm); 4] = [

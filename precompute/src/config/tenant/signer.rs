@@ -8,8 +8,10 @@ use self::key::Wanted;
 use super::{Section, noted};
 use crate::{
     limits,
+    ocsp::{CertificateInclusion, ResponseForm},
     pki::{Certificate, UnixTime, certificates},
-    sign::{CertificateInclusion, Identity, KeyPurpose, OcspSigner, ResponseForm, Signers},
+    sign::KeyPurpose,
+    signers::{Identity, OcspSigner, Signers},
 };
 
 /// For whom they sign, and how.

@@ -5,6 +5,7 @@ use std::fs;
 use super::*;
 use crate::{
     config::{Config, Document},
+    ocsp::{NoncePolicy, Unlisted},
     source::openssl::{Ca, KEYS},
 };
 

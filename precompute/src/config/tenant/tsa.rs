@@ -8,13 +8,10 @@ use super::{
 };
 use crate::{
     limits,
-    pki::{
-        Certificate, UnixTime, certificates,
-        encode::{element, header},
-        is_same_general_name, is_same_name,
-    },
-    sign::{KeyPurpose, TsaSigner, TsaSignerError},
-    tsp::{Accuracy, ImprintHash, Oid, Precision},
+    pki::{Certificate, UnixTime, certificates, is_same_general_name, is_same_name},
+    sign::KeyPurpose,
+    signers::{TsaSigner, TsaSignerError},
+    tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
 
 /// One time-stamping authority.
@@ -42,100 +39,6 @@ impl TsaConfig {
     pub fn signed_name(&self) -> Vec<u8> {
         self.policy.signed_name(self.signer.certificate())
     }
-}
-
-impl TsaPolicy {
-    /// That of a file that says no more than it must.
-    pub fn of(policies: Vec<Oid>) -> Self {
-        Self {
-            policies,
-            hashes: ImprintHash::DEFAULT.to_vec(),
-            accuracy: Accuracy::DEFAULT,
-            precision: Precision::default(),
-            ordering: false,
-            certificates: TsaCertificates::default(),
-            tsa_name: TsaName::default(),
-            signing_time: false,
-            algorithm_protection: false,
-            ess_cert_id_v1: false,
-            qc_statements: false,
-            verify_one_in: limits::TSA_VERIFY_ONE_IN_DEFAULT,
-        }
-    }
-
-    /// The field tsa of tokens by this certificate's key: a whole GeneralName, DER.
-    pub fn name(&self, certificate: &Certificate) -> Option<Vec<u8>> {
-        match self.tsa_name {
-            TsaName::Subject => Some(directory_name(certificate)),
-            TsaName::SubjectAltName => certificate.subject_alt_names().into_iter().next(),
-            TsaName::None => None,
-        }
-    }
-
-    /// See [`TsaConfig::signed_name`].
-    pub fn signed_name(&self, certificate: &Certificate) -> Vec<u8> {
-        self.name(certificate).unwrap_or_else(|| directory_name(certificate))
-    }
-}
-
-/// The subject as GeneralName directoryName [4], which is explicit because Name is a CHOICE.
-fn directory_name(certificate: &Certificate) -> Vec<u8> {
-    let subject = certificate.subject_der();
-    let mut name = Vec::with_capacity(element(subject.len()));
-    header(&mut name, 0xa4, subject.len());
-    name.extend_from_slice(subject);
-    name
-}
-
-/// How a time-stamping authority answers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TsaPolicy {
-    /// What clients may ask for; the first is meant by those who do not say.
-    pub policies: Vec<Oid>,
-    /// Hash functions of imprints.
-    pub hashes: Vec<ImprintHash>,
-    /// How far genTime may be from UTC.
-    pub accuracy: Accuracy,
-    /// The fraction of a second in genTime.
-    pub precision: Precision,
-    /// Whether tokens can be put in order by genTime alone.
-    pub ordering: bool,
-    /// Which certificates go along with those who ask for them.
-    pub certificates: TsaCertificates,
-    /// The field tsa.
-    pub tsa_name: TsaName,
-    /// Whether the signed attributes have signingTime.
-    pub signing_time: bool,
-    /// Whether they have CMSAlgorithmProtection (RFC 6211).
-    pub algorithm_protection: bool,
-    /// signingCertificate (SHA-1) instead of signingCertificateV2, for clients that know nothing else.
-    pub ess_cert_id_v1: bool,
-    /// Whether tokens say that they are qualified (EN 319 422).
-    pub qc_statements: bool,
-    /// One token in so many is verified before it leaves, and the first.
-    pub verify_one_in: u32,
-}
-
-/// Which certificates a token carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TsaCertificates {
-    /// The signer's.
-    #[default]
-    Signer,
-    /// And those behind it in its file.
-    Chain,
-}
-
-/// What the field tsa says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TsaName {
-    /// The certificate's subject.
-    #[default]
-    Subject,
-    /// The first name of its subjectAltName.
-    SubjectAltName,
-    /// The field is absent.
-    None,
 }
 
 /// All of a tenant.

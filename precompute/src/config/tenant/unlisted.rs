@@ -4,7 +4,8 @@
 //! meant of that index: at the issuer itself, or at a tenant all of whose issuers have one. A CRL lists the revoked alone,
 //! so that what is said of the others has to be said in words, or is warned of.
 
-use super::{super::Section, IssuerConfig, Policy, Unlisted};
+use super::{super::Section, IssuerConfig};
+use crate::ocsp::{Policy, Unlisted};
 
 /// Where it is said.
 const KEY: &str = "unlisted";

@@ -21,7 +21,7 @@ use x509_ocsp::{
 use super::*;
 use crate::{
     ocsp::HashAlgorithm,
-    sign::Algorithm,
+    pki::Algorithm,
     source::openssl::{Ca, KEYS},
 };
 

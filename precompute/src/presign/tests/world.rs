@@ -17,16 +17,13 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 use super::super::*;
 use crate::{
     answers::Answers,
-    config::Policy,
     engine::IssuerState,
     limits,
-    ocsp::{CertStatus, HashAlgorithm, IssuerHashes, profile::Kept},
+    ocsp::{CertStatus, HashAlgorithm, IssuerHashes, Policy, ResponseForm, profile::Kept},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
     records::Change,
-    sign::{
-        Algorithm, Job, KeyPurpose, OcspSigner, Pool, PoolSettings, ResponseForm, SignError, Signers, Signing,
-        SoftwareKey, Verify,
-    },
+    sign::{Algorithm, Job, KeyPurpose, Pool, PoolSettings, SignError, Signing, SoftwareKey, Verify},
+    signers::{OcspSigner, Signers},
     source::openssl::{Ca, KEYS},
 };
 

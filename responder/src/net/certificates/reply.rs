@@ -8,7 +8,7 @@ use precompute::{
         profile::{Kept, Statement, single},
     },
     pki::{Serial, UnixTime},
-    sign::OcspSigner,
+    signers::OcspSigner,
 };
 
 use super::{

@@ -3,12 +3,12 @@
 use std::{fmt, process::Command, sync::atomic::AtomicBool, time::Duration};
 
 use precompute::{
-    config::Policy,
     engine::IssuerState,
-    ocsp::{CertId, CertStatus, HashAlgorithm, profile::Kept},
+    ocsp::{CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, profile::Kept},
     pki::{Reason, Record, Serial, Status, certificates},
     records::Change,
-    sign::{Algorithm, OcspSigner, ResponseForm, Signers, Signing, SoftwareKey},
+    sign::{Algorithm, Signing, SoftwareKey},
+    signers::{OcspSigner, Signers},
 };
 
 use super::*;

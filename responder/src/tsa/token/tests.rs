@@ -14,7 +14,7 @@ use precompute::{
 use x509_cert::spki::AlgorithmIdentifierOwned;
 use x509_tsp::{TimeStampResp, TstInfo};
 
-use precompute::config::TsaName;
+use precompute::tsp::TsaName;
 
 use super::*;
 use crate::tsa::testing::policy;

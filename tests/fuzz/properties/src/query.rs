@@ -6,10 +6,7 @@
 //! - What a policy then says of it depends on its values alone, in the order of the checks.
 
 use der::{Decode as _, Encode as _, asn1::Int};
-use precompute::{
-    config::TsaPolicy,
-    tsp::{ImprintHash, Oid},
-};
+use precompute::tsp::{ImprintHash, Oid, TsaPolicy};
 use responder::{
     limits,
     tsa::{failure::Failure, request::Request},

@@ -14,9 +14,10 @@ use crate::{
     limits,
     pki::Certificate,
     sign::{
-        Algorithm, Holder, KeyPurpose, Pkcs11Token, Pool, PoolSettings, SignerError, SoftwareKey, Verify,
+        Algorithm, Holder, KeyPurpose, Pkcs11Token, Pool, PoolSettings, SoftwareKey, Verify,
         pkcs11::{Uri, UriError},
     },
+    signers::SignerError,
 };
 
 /// How a key is to be used.

@@ -7,11 +7,11 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 
-use super::{Algorithm, Signing, signers::Term};
+use super::Term;
 use crate::{
-    answers::Packing,
-    ocsp::{ResponderId, Template},
-    pki::{Certificate, Serial, UnixTime, VerifyError, delegation, verify_signed},
+    ocsp::{CertificateInclusion, Packing, ResponderId, ResponseForm, Template},
+    pki::{Algorithm, Certificate, Serial, UnixTime, VerifyError, delegation, verify_signed},
+    sign::Signing,
 };
 
 /// Signs answers for one issuer.
@@ -79,27 +79,6 @@ impl fmt::Display for SignerError {
 }
 
 impl std::error::Error for SignerError {}
-
-/// How answers name their signer and what they carry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ResponseForm {
-    /// ResponderID byName instead of byKey.
-    pub responder_id_by_name: bool,
-    /// Which certificates go along.
-    pub certificates: CertificateInclusion,
-}
-
-/// Which certificates a response carries.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum CertificateInclusion {
-    /// The signer's, unless it is the CA itself.
-    #[default]
-    Signer,
-    /// As [`CertificateInclusion::Signer`], and those that stand behind it in its file.
-    Chain,
-    /// None: clients have them already.
-    None,
-}
 
 /// By what right a key answers for an issuer.
 #[derive(Clone, Copy, Debug)]
@@ -320,16 +299,19 @@ fn self_test(signing: &dyn Signing, certificate: &Certificate, packing: Packing)
 }
 
 /// Has `message` signed and waits for it; for start-up and tools, never for a serving thread.
-pub(crate) fn sign_and_wait(signing: &dyn Signing, message: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>), super::SignError> {
+pub(crate) fn sign_and_wait(
+    signing: &dyn Signing,
+    message: Vec<u8>,
+) -> Result<(Vec<u8>, Vec<u8>), crate::sign::SignError> {
     let (send, receive) = std::sync::mpsc::channel();
-    signing.submit(super::Job {
+    signing.submit(crate::sign::Job {
         message,
-        priority: super::Priority::Live,
+        priority: crate::sign::Priority::Live,
         deadline: std::time::Instant::now() + Duration::from_secs(30),
         done: Box::new(move |message, outcome| {
             let _ = send.send((message, outcome));
         }),
     });
-    let (message, outcome) = receive.recv().map_err(|_| super::SignError::Failed)?;
+    let (message, outcome) = receive.recv().map_err(|_| crate::sign::SignError::Failed)?;
     Ok((message, outcome?))
 }

@@ -8,12 +8,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use tracing::warn;
 
 use super::{
-    Algorithm, SignerError, Signing,
+    SignerError,
     ocsp_signer::{EXPIRES_SOON, try_out},
 };
 use crate::{
-    answers::Packing,
-    pki::{Certificate, CertificatePath, TIME_STAMPING, TimeStampingKeyUsage, UnixTime},
+    ocsp::Packing,
+    pki::{Algorithm, Certificate, CertificatePath, TIME_STAMPING, TimeStampingKeyUsage, UnixTime},
+    sign::Signing,
 };
 
 /// Signs time-stamp tokens.

@@ -1,8 +1,20 @@
+//! Who signs: keys with the certificates that let them.
+//!
+//! - [`OcspSigner`]: a key with the certificate that lets it speak for an issuer.
+//! - [`TsaSigner`]: a key with the certificate that lets it time-stamp.
+//! - [`Signers`]: all that speak for one issuer, and which of them does when.
+//!
 //! Who signs for an issuer: one signer, or several while a certificate is renewed or an algorithm changed.
 //!
 //! Invariant: whoever is chosen is valid at that time, and none whose certificate its CA has revoked while another is
 //! there. Kept answers are looked for by a choice that depends on nothing but the arguments and who is revoked; only who
 //! signs a new one depends on whose key is at work. Keys are not used here, nor is it known where revocations are from.
+
+mod ocsp_signer;
+mod tsa_signer;
+
+pub use ocsp_signer::{Identity, OcspSigner, SignerError};
+pub use tsa_signer::{TsaSigner, TsaSignerError};
 
 use std::{
     cmp::Reverse,
@@ -13,10 +25,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Algorithm, OcspSigner};
 use crate::{
     limits::SIGNERS_MAX,
-    pki::{Serial, UnixTime},
+    pki::{Algorithm, Serial, UnixTime},
 };
 
 /// The signers of one issuer, in the order of the configuration; at least one. Cloning shares them, and what is noted.

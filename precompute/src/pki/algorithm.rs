@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::pki::{PssHash, PssParameters};
+use super::{PssHash, PssParameters};
 
 /// Signature algorithms, RFC 6960 section 4.3 and its successors.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -6,7 +6,7 @@
 
 use der::{Decode as _, asn1::UintRef};
 
-use crate::sign::Algorithm;
+use crate::pki::Algorithm;
 
 /// How the signatures of one key are packed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
