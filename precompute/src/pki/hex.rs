@@ -11,8 +11,19 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// The two digits of a byte.
 #[inline]
 pub const fn digits(byte: u8) -> [u8; 2] {
-    [DIGITS[(byte >> 4) as usize], DIGITS[(byte & 0xf) as usize]]
+    PAIRS[byte as usize]
 }
+
+/// The digits of every byte: one look for both.
+const PAIRS: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// Writes the digits of `bytes` to the front of `out`, as far as there is room for both of a byte, and returns what it wrote.
 #[inline]

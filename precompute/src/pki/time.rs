@@ -65,21 +65,23 @@ impl UnixTime {
         text
     }
 
-    /// Proleptic Gregorian calendar, UTC; every year ends with February here, so that the leap day is its last.
+    /// Proleptic Gregorian calendar, UTC; every year ends with February here, so that the leap day is its last. Five dates
+    /// are written for each answer: this is the computation of Neri and Schneider (Euclidean affine functions and their
+    /// application to calendar algorithms, 2022), which divides by multiplying.
     fn civil(self) -> Civil {
-        const DAYS_400_YEARS: u32 = 146_097;
         let seconds = self.0.min(Self::MAX.0);
         let (days, second_of_day) = ((seconds / 86_400) as u32, (seconds % 86_400) as u32);
-        let day = days + 719_468; // from 0000-03-01
-        let (era, of_era) = (day / DAYS_400_YEARS, day % DAYS_400_YEARS);
-        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let from_march = (5 * of_year + 2) / 153;
-        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        let quarter_days = 4 * (days + 719_468) + 3; // from 0000-03-01
+        let (century, of_century) = (quarter_days / 146_097, quarter_days % 146_097 / 4);
+        let product = 2_939_745 * u64::from(4 * of_century + 3);
+        let (year_of_century, of_year) = ((product >> 32) as u32, product as u32 / 2_939_745 / 4);
+        let month_and_day = 2141 * of_year + 197_913;
+        let (month, day) = (month_and_day >> 16, (month_and_day & 0xffff) / 2141);
+        let next_year = month > 12;
         Civil {
-            year: era * 400 + year_of_era + u32::from(month <= 2),
-            month,
-            day: of_year - (153 * from_march + 2) / 5 + 1,
+            year: 100 * century + year_of_century + u32::from(next_year),
+            month: if next_year { month - 12 } else { month },
+            day: day + 1,
             hour: second_of_day / 3600,
             minute: second_of_day / 60 % 60,
             second: second_of_day % 60,
@@ -149,8 +151,18 @@ struct Civil {
 
 /// Of a number below 100.
 fn two_digits(number: u32) -> [u8; 2] {
-    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
+    PAIRS[number as usize]
 }
+
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
 
 impl From<SystemTime> for UnixTime {
     fn from(time: SystemTime) -> Self {

@@ -9,6 +9,8 @@ mod list;
 
 use std::{borrow::Cow, mem::MaybeUninit};
 
+use memchr::memchr;
+
 pub use self::list::List;
 use self::list::members;
 use crate::limits;
@@ -270,7 +272,7 @@ fn split_target(target: &[u8]) -> Result<(Option<&[u8]>, &[u8]), Rejection> {
             (Some(&rest[..end]), &rest[end..])
         }
     };
-    let end = path.iter().position(|&b| b == b'?').unwrap_or(path.len());
+    let end = memchr(b'?', path).unwrap_or(path.len());
     Ok((authority, &path[..end]))
 }
 
@@ -350,6 +352,10 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
 
 /// Takes in a field whose fields are read as one list by others than [`fields`].
 fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut Head<'b>) {
+    // Most fields are none of these, which their first letter tells.
+    if !matches!(header.name.as_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..] | [b'x' | b'X', b'-', ..]) {
+        return;
+    }
     for (name, list) in [
         ("if-match", &mut head.conditions.if_match),
         ("if-none-match", &mut head.conditions.if_none_match),
@@ -365,8 +371,24 @@ fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut H
 
 /// Whether a byte may stand in a Host field: a uri-host and its port (RFC 3986 section 3.2.2).
 fn is_of_host(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(&octet)
+    OF_HOST[usize::from(octet)]
 }
+
+const OF_HOST: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let others = b"-._~!$&'()*+,;=:[]%";
+    let mut octet = 0;
+    while octet < 256 {
+        allowed[octet] = (octet as u8).is_ascii_alphanumeric();
+        octet += 1;
+    }
+    let mut place = 0;
+    while place < others.len() {
+        allowed[others[place] as usize] = true;
+        place += 1;
+    }
+    allowed
+};
 
 fn content_length(value: &[u8]) -> Result<usize, Rejection> {
     let digits = value.trim_ascii();
