@@ -160,8 +160,11 @@ impl<'a> Section<'a> {
         self.table.get(key)
     }
 
-    /// Whether the key stands in the file.
-    pub fn has(&self, key: &str) -> bool {
+    /// Whether the key stands in the file. Messages about unknown keys count it among the known ones, since it is read
+    /// only where it stands.
+    pub fn has(&self, key: &'static str) -> bool {
+        let table = unknown::without_numbers(&self.name);
+        self.notes.known.borrow_mut().entry(table).or_default().insert(key);
         self.table.contains_key(key)
     }
 
