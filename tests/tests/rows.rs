@@ -39,33 +39,55 @@ fn only_what_is_run_as_a_test_counts() {
     assert_eq!(tests_of(text), ["a", "c", "e"]);
 }
 
-#[test]
-fn every_row_is_kept_by_tests_that_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+/// Every test of the rooms that keep promises.
+fn all_tests() -> HashSet<String> {
     let mut names = HashSet::new();
     for room in ["precompute", "responder", "tests"] {
-        tests_below(&root.join(room), &mut names);
+        tests_below(&root().join(room), &mut names);
     }
-    let text = fs::read_to_string(root.join("tests/ROWS.md")).unwrap();
+    names
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// How many rows a table has: number, promise, and tests that exist. They are numbered without a gap.
+fn rows_kept(table: &str, of: &str, names: &HashSet<String>) -> usize {
+    let is_row = |line: &&str| line.starts_with("| ") && line.as_bytes().get(2).is_some_and(u8::is_ascii_digit);
+    let rows: Vec<Vec<&str>> = table.lines().filter(is_row).map(|line| line.split(" | ").collect()).collect();
+    for (row, number) in rows.iter().zip(1..) {
+        assert_eq!(row[0], format!("| {number}"), "{of}");
+        let tests: Vec<_> = row[2].split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "{of}: {row:?}");
+        for test in tests {
+            assert!(names.contains(test), "{of}, row {number}: no test is named {test}");
+        }
+    }
+    rows.len()
+}
+
+#[test]
+fn every_row_is_kept_by_tests_that_exist() {
+    let names = all_tests();
+    let text = document("tests/ROWS.md");
     let tables: Vec<_> = text.split("# Which test keeps which promise of ").skip(1).collect();
     let promised = [("OCSP", 28), ("time-stamping", 20)];
     assert_eq!(tables.len(), promised.len());
     for (table, (of, count)) in tables.into_iter().zip(promised) {
         assert_eq!(table.lines().next(), Some(of));
-        let rows: Vec<Vec<&str>> = table
-            .lines()
-            .filter(|line| line.starts_with("| "))
-            .skip(1)
-            .map(|line| line.split(" | ").collect())
-            .collect();
-        let numbers: Vec<_> = rows.iter().map(|row| row[0].trim_start_matches("| ").parse::<u32>().unwrap()).collect();
-        assert_eq!(numbers, (1..=count).collect::<Vec<_>>(), "{of}");
-        for row in rows {
-            let tests: Vec<_> = row[2].split('`').skip(1).step_by(2).collect();
-            assert!(!tests.is_empty(), "{of}: {row:?}");
-            for test in tests {
-                assert!(names.contains(test), "{of}, row {}: no test is named {test}", row[0]);
-            }
-        }
+        assert_eq!(rows_kept(table, of, &names), count, "{of}");
     }
+}
+
+#[test]
+fn every_invariant_is_kept_by_tests_that_exist() {
+    let text = document("README.md");
+    let table = text.split("| | invariant | kept by |\n").nth(1).expect("README.md has the table of invariants");
+    let table = table.split("\n\n").next().unwrap();
+    assert_eq!(rows_kept(table, "invariants", &all_tests()), 16);
 }

@@ -14,7 +14,7 @@ use ostia_tests::{bash, programs, run, until};
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running demo, killed when dropped.
-struct Demo {
+pub(crate) struct Demo {
     child: Child,
     output: std::path::PathBuf,
 }
@@ -22,10 +22,15 @@ struct Demo {
 impl Demo {
     /// Starts it in `dir` as a person would, and waits until it has said all it has to say.
     fn start(dir: &Path, name: &str, http: SocketAddr, admin: SocketAddr) -> Self {
+        Self::start_by(dir, &["demo", "--dir", name], http, admin)
+    }
+
+    /// The same by these arguments, but on addresses of its own.
+    pub(crate) fn start_by(dir: &Path, arguments: &[&str], http: SocketAddr, admin: SocketAddr) -> Self {
         let output = dir.join("output");
         let out = fs::File::create(&output).unwrap();
         let mut command = Command::new(&programs().responder);
-        command.args(["demo", "--dir", name, "--http", &http.to_string(), "--admin", &admin.to_string()]);
+        command.args(arguments).args(["--http", &http.to_string(), "--admin", &admin.to_string()]);
         command.current_dir(dir).stdin(Stdio::null()).stderr(out.try_clone().unwrap()).stdout(out);
         let mut demo = Self { child: command.spawn().unwrap(), output };
         until("the demo has started", START_LIMIT, || {
@@ -61,7 +66,8 @@ impl Drop for Demo {
     }
 }
 
-fn free_addresses() -> [SocketAddr; 2] {
+/// Two addresses that nobody listens on, for relying parties and for operators.
+pub(crate) fn free_addresses() -> [SocketAddr; 2] {
     // Both held before either is given up, so that they differ.
     let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap())

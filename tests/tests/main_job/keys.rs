@@ -323,37 +323,3 @@ fn keys_check_reads_every_section_of_a_responders_configuration() {
     assert!(checked.status.success(), "{}", checked.text);
     assert!(rows(&checked.text)[0].last().unwrap().ends_with(" a core"), "{}", checked.text);
 }
-
-/// The code blocks of a section of the README.
-fn readme_blocks(section: &str, language: &str) -> Vec<String> {
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let section = readme.split_once(&format!("\n{section}\n")).unwrap_or_else(|| panic!("no {section}")).1;
-    let section = section.split("\n## ").next().unwrap();
-    let begin = format!("```{language}\n");
-    let blocks = section.split(&begin).skip(1);
-    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
-}
-
-#[test]
-fn the_readmes_commands_bring_a_key_on_a_token_to_work() {
-    let hsm = SoftHsm::new(&[]);
-    let ca = Ca::new("CA");
-    let leaf = ca.issue();
-    let commands = readme_blocks("## Keys on tokens", "sh").concat();
-    let config = readme_blocks("## Keys on tokens", "toml").concat();
-    fs::write(ca.file("ostia.toml"), &config).unwrap();
-    // In the CA's directory, with the programs at hand.
-    let path = programs().precompute.parent().unwrap().display().to_string();
-    let head = format!("set -e; export PATH={path}:$PATH SOFTHSM2_CONF={}\n", hsm.config().display());
-    let said = bash(ca.dir(), &(head + &commands));
-    assert!(said.contains("ECDSA P-256 with SHA-256") && said.contains("object=ocsp"), "{said}");
-    // The same lines, on addresses of its own.
-    let signer = config.lines().find_map(|line| line.strip_prefix("signer = { ")).unwrap();
-    let absolute = |name: &str| format!("\"{}", ca.file(name).display());
-    let signer = signer.trim_end_matches(" }").replace(", key = ", "\nkey = ");
-    let signer = signer.replace("\"ocsp.pem", &absolute("ocsp.pem"));
-    let signer = signer.replace("pin-source=ocsp.pin", &format!("pin-source={}", ca.file("ocsp.pin").display()));
-    let tenant = Tenant::new("tests").issuer("ca", &ca, &format!("index = {:?}", ca.index()), &signer);
-    let responder = site(&hsm, &[tenant]).start();
-    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
-}

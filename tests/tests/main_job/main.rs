@@ -9,7 +9,8 @@
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
-//! `tenants`, what a newcomer does first in `demo`, and what becomes of those whom nobody reads in `unread`.
+//! `tenants`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
+//! and what becomes of those whom nobody reads in `unread`.
 
 mod answers;
 mod bad_input;
@@ -29,6 +30,7 @@ mod ml_dsa;
 mod operators;
 mod policies;
 mod presign;
+mod readme;
 mod reload;
 mod restart;
 mod revoked_signers;
