@@ -12,14 +12,12 @@
 //! that one that was exchanged under a running process is never taken for the one before.
 
 mod codec;
-mod issuer_id;
 mod layout;
 mod overlay;
 mod salvage;
 mod seal;
 
 pub use self::{
-    issuer_id::IssuerId,
     layout::Identity,
     salvage::{Salvaged, salvage},
 };
@@ -44,6 +42,7 @@ use self::{
     seal::{Kind, Seal},
 };
 use crate::{
+    issuer_id::IssuerId,
     limits,
     pki::{Record, Serial, UnixTime},
     records::Change,

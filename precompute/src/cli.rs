@@ -8,9 +8,10 @@ use std::{fmt, path::PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    book::{IssuerId, salvage},
+    book::salvage,
     config::{Config, Document, IssuerConfig, Tenant},
     engine::{Accepted, Engine},
+    issuer_id::IssuerId,
     output::say,
     pki::{Serial, UnixTime},
 };

@@ -9,6 +9,7 @@
 //! Nothing here knows sockets or HTTP. The responder links this library and runs it alone on one
 //! machine; `ostia-precompute` gives it a command line.
 
+pub mod issuer_id;
 pub mod pki;
 
 pub mod source;

@@ -19,7 +19,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
 
 use self::whose::Evidence;
 use super::{
-    Batch, Book, IssuerId,
+    Batch, Book,
     codec::decode,
     database, describe,
     layout::{CRL_MARKS, KEY, RECORDS, SEALS, VALUE, VERIFIED, damaged},
@@ -27,6 +27,7 @@ use super::{
     seal::Seal,
 };
 use crate::{
+    issuer_id::IssuerId,
     pki::{Reason, Serial},
     records::Change,
     state_dir::{BOOK, OF_DIRECTORY, StateError, damage::guarded},

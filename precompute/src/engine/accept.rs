@@ -11,7 +11,7 @@ use std::{
 
 use tracing::{error, info};
 
-use crate::book::IssuerId;
+use crate::issuer_id::IssuerId;
 
 /// One such order, looked for where the error text says.
 #[derive(Debug)]

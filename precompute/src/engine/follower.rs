@@ -25,7 +25,7 @@ use super::{
     subject::Subject,
     watched::Watched,
 };
-use crate::{book::IssuerId, limits};
+use crate::{issuer_id::IssuerId, limits};
 
 /// An issuer and the thread that follows its sources.
 #[derive(Debug)]

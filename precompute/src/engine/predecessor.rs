@@ -15,8 +15,9 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    book::{Book, Held, IssuerId},
+    book::{Book, Held},
     config::Config,
+    issuer_id::IssuerId,
     pki::{Record, Serial},
     records::{Change, SEGMENTS},
     source::CrlMarks,

@@ -1,8 +1,8 @@
 //! Whose certificates an engine follows, and from where it knows them.
 
 use crate::{
-    book::IssuerId,
     config::{IssuerConfig, Sources, Tenant},
+    issuer_id::IssuerId,
     ocsp::Unlisted,
     pki::Certificate,
 };

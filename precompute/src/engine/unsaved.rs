@@ -1,7 +1,8 @@
 //! What one issuer's records show and the book does not have yet.
 
 use crate::{
-    book::{Batch, Identity, IssuerId},
+    book::{Batch, Identity},
+    issuer_id::IssuerId,
     pki::UnixTime,
     records::Change,
     source::CrlMarks,

@@ -17,7 +17,8 @@ use super::{
     watch::Watch,
 };
 use crate::{
-    book::{Book, Identity, IssuerId},
+    book::{Book, Identity},
+    issuer_id::IssuerId,
     limits,
     pki::UnixTime,
     records::{Change, Counts, Records},

@@ -11,12 +11,10 @@ use std::{
 use redb::{ReadTransaction, ReadableTable as _};
 
 use super::{
-    super::{
-        IssuerId,
-        layout::{ISSUERS, TENANTS},
-    },
+    super::layout::{ISSUERS, TENANTS},
     pages,
 };
+use crate::issuer_id::IssuerId;
 
 /// What a book says about its issuers, each word of it in doubt.
 #[derive(Debug, Default)]
