@@ -17,7 +17,9 @@ use std::{
 use precompute::{
     answers::{Answers, Entry},
     engine::IssuerState,
-    ocsp::{HashAlgorithm, IssuerHashes, Policy, ResponseForm, profile::Times},
+    issuer::ActiveIssuer,
+    issuer_id::IssuerId,
+    ocsp::{HashAlgorithm, Policy, ResponseForm, profile::Times},
     pki::{Certificate, Record, Serial, Status, UnixTime, certificates},
     presign::{
         Desk, End, Keeper, Progress, Subject,
@@ -62,22 +64,14 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
     let pool = Arc::new(Pool::software(&key, certificate.spki_der(), settings).unwrap());
     let (form, public) = (ResponseForm::default(), key.public_key_octets());
     let signer = OcspSigner::new(&certificate, &certificate, public, pool, form, UnixTime::now()).unwrap();
-    let state = IssuerState::in_order(UnixTime::now());
+    let id = IssuerId::of("bench", &certificate);
+    let state = IssuerState::in_order(id.clone(), UnixTime::now());
     state.records.reserve(count as usize);
     let record = Some(Record { status: Status::Good, not_after: None });
     state.records.apply((0..count).map(|place| Change { serial: serial(place), record }));
-    let subject = Subject {
-        number: 0,
-        tenant: "bench".into(),
-        name: "CA".into(),
-        policy: Policy::DEFAULT,
-        hashes: IssuerHashes::of(&certificate),
-        not_before: certificate.not_before(),
-        state,
-        signers: Signers::new(vec![Arc::new(signer)]).unwrap(),
-        ahead: vec![HashAlgorithm::Sha1],
-    };
-    (Arc::new(subject), key)
+    let signers = Signers::new(vec![Arc::new(signer)]).unwrap();
+    let issuer = ActiveIssuer::new(&id, "CA", Policy::DEFAULT, &certificate, state, signers).unwrap();
+    (Arc::new(Subject { issuer: Arc::new(issuer), ahead: vec![HashAlgorithm::Sha1] }), key)
 }
 
 fn desk(store: Option<&Path>) -> Desk {
@@ -114,7 +108,7 @@ fn read_back(subject: &Arc<Subject>, count: u64) {
     let mut run = Run::new(form.print);
     for place in 0..count {
         let serial = serial(place);
-        let state = subject.state.records.get(&serial).unwrap().state;
+        let state = subject.issuer.state.records.get(&serial).unwrap().state;
         let entry = Entry { state, this_update, next_update, refresh_at };
         run.push(&Stored { serial, entry, packed: vec![7; 64] });
         if run.octets() > 2_000_000 || place + 1 == count {

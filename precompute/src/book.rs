@@ -282,7 +282,7 @@ impl Book {
             for entry in read.open_table(TENANTS)?.iter()? {
                 let (number, whose) = entry?;
                 let (number, (fingerprint, tenant)) = (number.value(), whose.value());
-                if fingerprint != issuer.issuer() || Some(number) == own {
+                if fingerprint != issuer.ca() || Some(number) == own {
                     continue;
                 }
                 let has_left = successions.iter().any(|(former, _)| *former == number);
@@ -414,7 +414,7 @@ fn write(transaction: &redb::WriteTransaction, batch: &Batch<'_>, version: u64) 
         }
         None => {
             let number = redb::ReadableTableMetadata::len(&issuers)? as u32;
-            let tenant = (batch.issuer.issuer(), batch.issuer.tenant());
+            let tenant = (batch.issuer.ca(), batch.issuer.tenant());
             let before = meta.get("issuers")?.map_or(0, |guard| guard.value());
             let list = before.wrapping_add(issuer_seal(batch.issuer.fingerprint(), number, Some(tenant)));
             meta.insert("issuers", list)?;

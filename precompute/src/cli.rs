@@ -9,9 +9,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     book::salvage,
-    config::{Config, Document, IssuerConfig, Tenant},
+    config::{Config, Document},
     engine::{Accepted, Engine},
-    issuer_id::IssuerId,
     output::say,
     pki::{Serial, UnixTime},
 };
@@ -111,11 +110,7 @@ fn read_config(path: PathBuf) -> Result<Config, Box<dyn std::error::Error>> {
 
 /// Makes a damaged book anew; what is lost with it.
 fn mend(config: &Config) -> Result<Option<String>, Box<dyn std::error::Error>> {
-    let of_tenant = |tenant: &Tenant| {
-        let id = |issuer: &IssuerConfig| IssuerId::new(&tenant.name, issuer.certificate.issuer_fingerprint());
-        tenant.issuers.iter().map(id).collect::<Vec<_>>()
-    };
-    let configured: Vec<_> = config.tenants.iter().flat_map(of_tenant).collect();
+    let configured: Vec<_> = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
     let Some(salvaged) = salvage(&config.state_dir, &configured)? else {
         say("the book is in order")?;
         return Ok(None);

@@ -18,12 +18,12 @@ mod compare;
 mod follower;
 mod former;
 mod health;
+mod issuer;
 mod predecessor;
 mod revocations;
 mod saving;
 mod shared_book;
 mod stop;
-mod subject;
 mod survey;
 mod telling;
 mod unsaved;
@@ -33,10 +33,11 @@ mod watched;
 pub use changes::{Changed, Changes};
 use follower::{Follower, Terms};
 pub use health::{Health, HealthReport};
+use issuer::FollowedIssuer;
+pub use issuer::{IssuerState, NotFollowed, States};
 pub use predecessor::Forgotten;
 use predecessor::Predecessor;
 use shared_book::{SharedBook, lock};
-use subject::Subject;
 pub use survey::{Survey, survey};
 use watched::Watched;
 
@@ -53,7 +54,7 @@ use crate::{
     config::Config,
     limits,
     pki::{Record, Serial, UnixTime},
-    records::{Counts, Records},
+    records::Counts,
     source::SourceError,
     state_dir::StateError,
 };
@@ -116,26 +117,6 @@ impl From<StateError> for EngineError {
     }
 }
 
-/// What others see of one issuer: its records, and how its sources fare.
-#[derive(Clone, Debug, Default)]
-pub struct IssuerState {
-    /// The records, kept up to date by the engine.
-    pub records: Arc<Records>,
-    /// The sources' condition.
-    pub health: Arc<Health>,
-    /// What has changed, for whoever signs ahead.
-    pub changes: Arc<Changes>,
-}
-
-impl IssuerState {
-    /// That of an issuer whose sources were found in order `now`, and list nobody.
-    pub fn in_order(now: UnixTime) -> Self {
-        let state = Self::default();
-        state.health.read(now, &Pass::default());
-        state
-    }
-}
-
 /// What one pass over an issuer's sources did.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Pass {
@@ -180,8 +161,8 @@ impl Engine {
         let started = Instant::now();
         let mut book = Book::open(&config.state_dir)?;
         let mut issuers = Vec::new();
-        for (tenant, issuer) in config.issuers() {
-            issuers.push(open(&mut book, config, Subject::new(tenant, issuer), &[])?);
+        for (_, issuer) in config.issuers() {
+            issuers.push(open(&mut book, config, FollowedIssuer::new(issuer), &[])?);
         }
         let records: u64 = issuers.iter().map(|issuer| issuer.state.records.counts()).map(|c| c.good + c.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
@@ -193,8 +174,8 @@ impl Engine {
         self.accept = accept;
     }
 
-    /// The state of every issuer, in the order of [`Config::issuers`].
-    pub fn states(&self) -> Vec<IssuerState> {
+    /// The state of every issuer.
+    pub fn states(&self) -> States {
         self.issuers.iter().map(|issuer| issuer.state.clone()).collect()
     }
 
@@ -211,38 +192,34 @@ impl Engine {
     }
 
     fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        follower::start(&mut self.issuers, &self.book, terms, |subject, pass| {
-            each(&subject.tenant, &subject.name, pass);
+        follower::start(&mut self.issuers, &self.book, terms, |issuer, pass| {
+            each(issuer.tenant(), &issuer.name, pass);
         })
     }
 
     /// What the book holds of a serial under each issuer: (tenant, issuer, record).
     pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, StateError> {
         let mut found = Vec::new();
-        for issuer in &self.issuers {
+        for Follower { issuer, .. } in &self.issuers {
             let record = lock(&self.book).get(&issuer.id, serial)?;
-            found.push((issuer.subject.tenant.clone(), issuer.subject.name.clone(), record));
+            found.push((issuer.tenant().to_owned(), issuer.name.clone(), record));
         }
         Ok(found)
     }
 
     /// Goes over to a changed configuration. Issuers that it leaves as they are go on as they are, records and all; new
-    /// ones are filled from the book and their sources. `agree` gets the states that there would be, in the order of
-    /// [`Config::issuers`], while the former ones are still followed; false where it does not want them. Then, and after
+    /// ones are filled from the book and their sources. `agree` gets the states that there would be, while the former ones are still followed; false where it does not want them. Then, and after
     /// an error, everything is as it was. When it returns, the new states hold every revocation that the former ones did, also
     /// those that came meanwhile; but for sources that take longer than [`limits::RELOAD_READ_MAX`] to read once more. The state directory stays the one that was opened.
-    pub fn change(
-        &mut self,
-        config: &Config,
-        agree: impl FnOnce(Vec<IssuerState>) -> bool,
-    ) -> Result<bool, EngineError> {
+    pub fn change(&mut self, config: &Config, agree: impl FnOnce(States) -> bool) -> Result<bool, EngineError> {
+        let wanted: Vec<_> = config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect();
         let mut fresh = Vec::new();
-        for (tenant, issuer) in config.issuers() {
-            if !self.issuers.iter().any(|follower| follower.subject.is(tenant, issuer)) {
-                let mut follower = open(&mut lock(&self.book), config, Subject::new(tenant, issuer), &self.issuers)?;
+        for issuer in &wanted {
+            if !self.issuers.iter().any(|follower| *follower.issuer == *issuer) {
+                let mut follower = open(&mut lock(&self.book), config, issuer.clone(), &self.issuers)?;
                 follower.wait_for_agreement();
                 // Of another configuration, with other sources: those go on revoking while these are read.
-                if let Some(former) = self.issuers.iter().find(|former| former.id == follower.id) {
+                if let Some(former) = self.issuers.iter().find(|former| former.issuer.id == issuer.id) {
                     follower.take_over(former);
                 }
                 fresh.push(follower);
@@ -251,16 +228,16 @@ impl Engine {
         let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
         follower::start(&mut fresh, &self.book, terms, |_, _| ())?;
         let all = || self.issuers.iter().chain(&fresh);
-        let follower = |(tenant, issuer)| all().find(|follower| follower.subject.is(tenant, issuer));
-        let states = config.issuers().filter_map(follower).map(|follower| follower.state.clone()).collect();
+        let follower = |issuer: &FollowedIssuer| all().find(|follower| *follower.issuer == *issuer);
+        let states = wanted.iter().filter_map(follower).map(|follower| follower.state.clone()).collect();
         if !agree(states) {
             return Ok(false);
         }
         fresh.iter().for_each(Follower::agree);
         let mut former = std::mem::take(&mut self.issuers);
         former.append(&mut fresh);
-        for (tenant, issuer) in config.issuers() {
-            let place = former.iter().position(|follower| follower.subject.is(tenant, issuer));
+        for issuer in &wanted {
+            let place = former.iter().position(|follower| *follower.issuer == *issuer);
             self.issuers.extend(place.map(|place| former.swap_remove(place)));
         }
         drop(former);
@@ -281,7 +258,7 @@ impl Engine {
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
             if let Some(lost) = self.issuers.iter().find(|issuer| issuer.is_lost()) {
-                let Subject { tenant, name, .. } = &*lost.subject;
+                let (tenant, name) = (lost.issuer.tenant(), &lost.issuer.name);
                 error!(tenant, issuer = name, "the thread that follows its sources panicked");
                 break;
             }
@@ -290,8 +267,13 @@ impl Engine {
 }
 
 /// Fills the records of one issuer from the book; `running` are those whose sources are followed.
-fn open(book: &mut Book, config: &Config, subject: Subject, running: &[Follower]) -> Result<Follower, StateError> {
-    let watched = Watched::open(book, subject, |book, id| {
+fn open(
+    book: &mut Book,
+    config: &Config,
+    issuer: FollowedIssuer,
+    running: &[Follower],
+) -> Result<Follower, StateError> {
+    let watched = Watched::open(book, issuer, |book, id| {
         let mut predecessors = Predecessor::all(book, id, config)?;
         running.iter().for_each(|running| Predecessor::add_running(&mut predecessors, running, id, config));
         Ok(predecessors)

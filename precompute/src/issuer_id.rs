@@ -1,56 +1,68 @@
-//! What an issuer of a tenant is known by, in every book and after every restart.
+//! The one id of a tenant's issuer, in memory, in every book and after every restart.
+//!
+//! Purpose: whatever belongs to an issuer (its configuration, its records, its place in the book) carries this id, and is
+//! joined by it. Invariant: nothing that belongs to issuers is ever paired by its position in a list. It does not know
+//! what an issuer has.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest;
 
-use crate::pki::hex::Hex;
+use crate::pki::{Certificate, hex::Hex};
 
-/// A tenant's name and the CA behind one of its issuers. Two tenants with the same CA have two sets of records.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct IssuerId {
+/// A tenant's name and the CA behind one of its issuers. Two tenants with the same CA have two ids, and two sets of
+/// records. A copy shares its parts.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct IssuerId(Arc<Parts>);
+
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+struct Parts {
     tenant: String,
-    issuer: [u8; 32],
+    ca: [u8; 32],
     fingerprint: [u8; 32],
 }
 
 impl IssuerId {
-    /// `issuer` is the [`Certificate::issuer_fingerprint`](crate::pki::Certificate::issuer_fingerprint), the same for
-    /// every tenant.
-    pub fn new(tenant: &str, issuer: [u8; 32]) -> Self {
+    /// `ca` is the [`Certificate::issuer_fingerprint`], the same for every tenant.
+    pub fn new(tenant: &str, ca: [u8; 32]) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(tenant.as_bytes());
         context.update(&[0]);
-        context.update(&issuer);
+        context.update(&ca);
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(context.finish().as_ref());
-        Self { tenant: tenant.to_owned(), issuer, fingerprint }
+        Self(Arc::new(Parts { tenant: tenant.to_owned(), ca, fingerprint }))
+    }
+
+    /// That of the CA with this certificate, as an issuer of `tenant`.
+    pub fn of(tenant: &str, certificate: &Certificate) -> Self {
+        Self::new(tenant, certificate.issuer_fingerprint())
     }
 
     /// The tenant's name.
     pub fn tenant(&self) -> &str {
-        &self.tenant
+        &self.0.tenant
     }
 
-    /// The CA, whoever's tenant it is.
-    pub fn issuer(&self) -> &[u8; 32] {
-        &self.issuer
+    /// The fingerprint of the CA alone, whichever tenant has it.
+    pub fn ca(&self) -> &[u8; 32] {
+        &self.0.ca
     }
 
     /// SHA-256 over both.
     pub fn fingerprint(&self) -> &[u8; 32] {
-        &self.fingerprint
+        &self.0.fingerprint
     }
 
     /// The same CA under another tenant's name.
     pub fn under(&self, tenant: &str) -> Self {
-        Self::new(tenant, self.issuer)
+        Self::new(tenant, self.0.ca)
     }
 }
 
 /// The first eight hexadecimal digits of the fingerprint: short enough to be typed, as part of a file's name.
 impl fmt::Display for IssuerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Hex(&self.fingerprint[..4]).fmt(f)
+        Hex(&self.0.fingerprint[..4]).fmt(f)
     }
 }

@@ -29,6 +29,8 @@ pub mod ocsp;
 
 pub mod tsp;
 
+pub mod issuer;
+
 pub mod answers;
 
 pub mod presign;

@@ -10,7 +10,8 @@ use std::{io, sync::Arc, time::Instant};
 
 use precompute::{
     config::{Config, IssuerConfig, Tenant as TenantConfig, TsaConfig},
-    engine::IssuerState,
+    engine::States,
+    issuer::ActiveIssuer,
     ocsp::{CertId, HashAlgorithm, Policy},
     pki::Certificate,
     presign::Subject,
@@ -86,19 +87,18 @@ impl Directory {
 }
 
 impl Site {
-    /// `states` are those of `config`'s issuers, in order; what `former` had and has not changed is taken over. Fails
-    /// where a clock cannot be watched.
+    /// `states` has the state of every issuer of `config`; what `former` had and has not changed is taken over. Fails
+    /// where an issuer has no state, and where a clock cannot be watched.
     pub fn new(
         config: &Config,
-        states: &[IssuerState],
+        states: &States,
         clocks: &Clocks,
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
-        let mut states = states.iter();
         let tenants = config.tenants.iter().map(|tenant| {
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
-            Tenant::new(tenant, states.by_ref(), clocks, workers, former)
+            Tenant::new(tenant, states, clocks, workers, former)
         });
         let site = Self { tenants: tenants.collect::<io::Result<_>>()? };
         // Last, when nothing else can keep it from being served.
@@ -163,22 +163,24 @@ impl Site {
 }
 
 impl Tenant {
-    fn new<'s>(
+    fn new(
         config: &TenantConfig,
-        states: impl Iterator<Item = &'s IssuerState>,
+        states: &States,
         clocks: &Clocks,
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
-        let issuer = |(config_of, state): (&IssuerConfig, &IssuerState)| {
+        let issuer = |issuer: &IssuerConfig| {
+            let IssuerConfig { id, name, policy, certificate, signers, .. } = issuer;
+            let state = states.get(id).map_err(io::Error::other)?;
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
-            if let Some(same) = formers.find(|issuer| issuer.answers_for(config_of, state)) {
-                return Arc::clone(same);
+            if let Some(same) = formers.find(|former| former.answers_for(issuer, state)) {
+                return Ok(Arc::clone(same));
             }
-            let IssuerConfig { name, policy, certificate, signers, .. } = config_of;
-            Arc::new(Issuer::new(name, *policy, certificate, state.clone(), signers.clone(), workers))
+            let active = ActiveIssuer::new(id, name, *policy, certificate, state.clone(), signers.clone());
+            active.map(|active| Arc::new(Issuer::new(active, workers))).map_err(io::Error::other)
         };
-        let issuers: Vec<_> = config.issuers.iter().zip(states).map(issuer).collect();
+        let issuers = config.issuers.iter().map(issuer).collect::<io::Result<Vec<_>>>()?;
         let name = &config.name;
         let authority = |config: &TsaConfig| {
             let mut formers = former.into_iter().flat_map(Self::authorities);
@@ -265,65 +267,4 @@ fn host_name(host: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
-        let tenant = |(name, hosts, path): &(&str, &[&str], &str)| Tenant {
-            name: (*name).into(),
-            policy: Policy::DEFAULT,
-            silent: Vec::new(),
-            request_anchors: Arc::default(),
-            presign: Vec::new(),
-            page: String::new(),
-            requests: Arc::new(Requests::new(0)),
-            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
-            path: (*path).to_owned(),
-            issuers: Vec::new(),
-            directory: Directory::of(&[]),
-            doors: Doors::default(),
-        };
-        Site { tenants: tenants.iter().map(tenant).collect() }
-    }
-
-    #[test]
-    fn a_url_reaches_the_tenant_with_the_longest_path_and_a_named_host_first() {
-        let site = site(&[
-            ("root", &[], ""),
-            ("a", &[], "/a"),
-            ("ab", &[], "/a/b"),
-            ("named", &["ocsp.example"], ""),
-            ("dotted", &["whole.example."], ""),
-        ]);
-        for (host, path, expected) in [
-            (None, "/", Some(("root", "/"))),
-            (None, "", Some(("root", ""))),
-            (None, "/a", Some(("a", ""))),
-            (None, "/a/MFE", Some(("a", "/MFE"))),
-            (None, "/ab", Some(("root", "/ab"))),
-            (None, "/a/b/MFE", Some(("ab", "/MFE"))),
-            (None, "/a/bMFE", Some(("a", "/bMFE"))),
-            (Some("ocsp.example"), "/MFE", Some(("named", "/MFE"))),
-            (Some("OCSP.example:8080"), "/a/MFE", Some(("named", "/a/MFE"))),
-            (Some("other.example"), "/MFE", Some(("root", "/MFE"))),
-            (Some("ocsp.example."), "/MFE", Some(("named", "/MFE"))),
-            (Some("OCSP.example.:80"), "/MFE", Some(("named", "/MFE"))),
-            (Some("ocsp.example.."), "/MFE", Some(("root", "/MFE"))),
-            (Some("whole.example"), "/MFE", Some(("dotted", "/MFE"))),
-            (Some("whole.example."), "/MFE", Some(("dotted", "/MFE"))),
-            (Some("."), "/MFE", Some(("root", "/MFE"))),
-            (Some("[::1]:80"), "/a/MFE", Some(("a", "/MFE"))),
-        ] {
-            let found = site.route(host.map(str::as_bytes), path.as_bytes());
-            let found = found.map(|(tenant, rest)| (&*tenant.name, std::str::from_utf8(rest).unwrap()));
-            assert_eq!(found, expected, "{host:?} {path}");
-        }
-    }
-
-    #[test]
-    fn a_url_outside_of_every_tenant_reaches_nobody() {
-        let site = site(&[("a", &[], "/a"), ("named", &["ocsp.example"], "")]);
-        assert!(site.route(None, b"/b").is_none());
-        assert!(site.route(Some(b"other"), b"/").is_none());
-    }
-}
+mod tests;

@@ -152,7 +152,7 @@ fn write_format_1(path: &Path) {
         let mut records = transaction.open_table(RECORDS).unwrap();
         for (number, tenant) in [(0, "a"), (1, "b")] {
             issuers.insert(id(tenant).fingerprint(), number).unwrap();
-            tenants.insert(number, (id(tenant).issuer(), tenant)).unwrap();
+            tenants.insert(number, (id(tenant).ca(), tenant)).unwrap();
             records.insert(&key(number, *serial(1).padded()), &encode(&REVOKED, 41)).unwrap();
         }
         transaction.open_table(VERIFIED).unwrap().insert(0, 5).unwrap();

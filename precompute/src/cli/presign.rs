@@ -20,9 +20,10 @@ use signal_hook::{
 
 use crate::{
     answers::Answers,
-    config::Config,
+    config::{Config, IssuerConfig},
     ending::take_signals,
-    engine::{Engine, IssuerState},
+    engine::{Engine, States},
+    issuer::ActiveIssuer,
     limits,
     output::say,
     pki::UnixTime,
@@ -68,7 +69,7 @@ pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     // Open all the while: no responder signs meanwhile.
     let mut engine = Engine::open(config)?;
     engine.read_all(|_, _, _| ())?;
-    let subjects = subjects(config, &engine.states());
+    let subjects = subjects(config, &engine.states())?;
     if subjects.is_empty() {
         return Ok(say("nothing is to be signed ahead: every tenant says `presign = false`")?);
     }
@@ -120,26 +121,16 @@ fn sign(desk: &Desk, subjects: &[Arc<Subject>], stop: &(dyn Fn() -> bool + Sync)
     }
 }
 
-fn subjects(config: &Config, states: &[IssuerState]) -> Vec<Arc<Subject>> {
+fn subjects(config: &Config, states: &States) -> Result<Vec<Arc<Subject>>, Box<dyn std::error::Error>> {
     let mut subjects = Vec::new();
-    for (number, ((tenant, issuer), state)) in config.issuers().zip(states).enumerate() {
-        if tenant.presign.is_empty() {
-            continue;
-        }
-        issuer.signers.note_revoked(|serial| state.records.is_revoked(serial));
-        subjects.push(Arc::new(Subject {
-            number: number as u32,
-            tenant: tenant.name.clone(),
-            name: issuer.name.clone(),
-            policy: issuer.policy,
-            hashes: issuer.hashes.clone(),
-            not_before: issuer.certificate.not_before(),
-            state: state.clone(),
-            signers: issuer.signers.clone(),
-            ahead: tenant.presign.clone(),
-        }));
+    for (tenant, issuer) in config.issuers().filter(|(tenant, _)| !tenant.presign.is_empty()) {
+        let IssuerConfig { id, name, policy, certificate, signers, .. } = issuer;
+        let state = states.get(id)?.clone();
+        signers.note_revoked(|serial| state.records.is_revoked(serial));
+        let issuer = ActiveIssuer::new(id, name, *policy, certificate, state, signers.clone())?;
+        subjects.push(Arc::new(Subject { issuer: Arc::new(issuer), ahead: tenant.presign.clone() }));
     }
-    subjects
+    Ok(subjects)
 }
 
 /// Shows how it gets on until there is nobody at the other end of `until`: a bar on a terminal, lines elsewhere.

@@ -12,11 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::revocations::Revocations;
+use super::{issuer::FollowedIssuer, revocations::Revocations};
 use crate::{
     config::Sources,
     limits,
-    pki::{Certificate, Reason, Record, Serial, Status, UnixTime},
+    pki::{Reason, Record, Serial, Status, UnixTime},
     records::{Census, Change, Found, Records},
     source::{CrlMarks, Index, Listed, SourceError},
 };
@@ -25,10 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     pub(super) records: &'a Records,
-    pub(super) sources: &'a Sources,
-    pub(super) issuer: &'a Certificate,
-    /// Whether serials that no source lists are answered as good.
-    pub(super) unlisted_good: bool,
+    pub(super) issuer: &'a FollowedIssuer,
     /// The newest CRLs taken before.
     pub(super) crl_marks: CrlMarks,
     pub(super) now: UnixTime,
@@ -86,9 +83,9 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     let mut crl = Revocations::read(question);
     let mut faults = std::mem::take(&mut crl.faults);
     let mut census = question.records.census();
-    let releases = question.sources.crl.is_none() || crl.releases(question.crl_marks.holds);
+    let releases = question.issuer.sources.crl.is_none() || crl.releases(question.crl_marks.holds);
     let mut comparison = Comparison { keeps_holds: !releases, ..Default::default() };
-    if let Some(path) = &question.sources.index
+    if let Some(path) = &question.issuer.sources.index
         && let Err(fault) = comparison.note_index(question, path, &mut census, &mut crl)
     {
         // Nothing counts of a file that is refused but what can be read of revocations.
@@ -110,7 +107,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         comparison.held_back = census.unlisted().next().is_some();
     } else if faults.is_empty() {
         let gone = comparison.unlisted(question, &census);
-        if let Some(path) = question.sources.main() {
+        if let Some(path) = question.issuer.sources.main() {
             faults.extend(comparison.refuse_shrink(question, path, &census, &gone).err());
         }
         comparison.changes.extend(gone.into_iter().map(|serial| Change { serial, record: None }));
@@ -119,7 +116,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
     if !faults.is_empty() {
         // An index that is in order says who exists, unless the CRL beside it was never seen.
-        let may_add = question.sources.crl.is_none() || question.crl_marks.complete.is_some();
+        let may_add = question.issuer.sources.crl.is_none() || question.crl_marks.complete.is_some();
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
         // A refused index and a CRL may both revoke.
         let strictness = |change: &Change| change.record.map_or(0, |record| strictness(record.status));
@@ -252,7 +249,7 @@ impl Comparison {
 
     /// The records that the sources no longer list and that may go.
     fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>) -> Vec<Serial> {
-        let Sources { index, crl, .. } = question.sources;
+        let Sources { index, crl, .. } = &question.issuer.sources;
         let mut gone = Vec::new();
         for (serial, status) in census.unlisted() {
             match status {
@@ -261,7 +258,7 @@ impl Comparison {
                 Status::Revoked { .. } if is_hold(status) && crl.is_some() && self.keeps_holds => self.kept_holds += 1,
                 // An index that forgets a line says nothing, and with this policy nothing would be good.
                 Status::Revoked { .. }
-                    if is_hold(status) && crl.is_some() && !(index.is_some() && question.unlisted_good) =>
+                    if is_hold(status) && crl.is_some() && !(index.is_some() && question.issuer.unlisted_good) =>
                 {
                     gone.push(serial);
                 }

@@ -18,20 +18,18 @@ use std::{
 use tracing::{debug, error, warn};
 
 use super::{
-    Accepted, EngineError, IssuerState, Pass,
+    Accepted, EngineError, FollowedIssuer, IssuerState, Pass,
     former::Former,
     shared_book::SharedBook,
     stop::{Stop, Why},
-    subject::Subject,
     watched::Watched,
 };
-use crate::{issuer_id::IssuerId, limits};
+use crate::limits;
 
 /// An issuer and the thread that follows its sources.
 #[derive(Debug)]
 pub(super) struct Follower {
-    pub(super) subject: Arc<Subject>,
-    pub(super) id: IssuerId,
+    pub(super) issuer: Arc<FollowedIssuer>,
     pub(super) state: IssuerState,
     /// Whether the book knew it at the start.
     known: bool,
@@ -51,8 +49,7 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn new(watched: Watched) -> Self {
         Self {
-            subject: Arc::clone(&watched.subject),
-            id: watched.id.clone(),
+            issuer: Arc::clone(&watched.issuer),
             state: watched.state.clone(),
             known: watched.is_known(),
             alive: Arc::downgrade(&watched.alive),
@@ -136,11 +133,7 @@ impl Follower {
     }
 
     fn lost(&self, problem: impl fmt::Display) -> EngineError {
-        EngineError::Thread(self.who(), problem.to_string())
-    }
-
-    fn who(&self) -> String {
-        format!("{}/{}", self.subject.tenant, self.subject.name)
+        EngineError::Thread(self.issuer.to_string(), problem.to_string())
     }
 }
 
@@ -169,7 +162,7 @@ pub(super) fn start(
     followers: &mut [Follower],
     book: &SharedBook,
     terms: Terms,
-    mut each: impl FnMut(&Subject, &Pass),
+    mut each: impl FnMut(&FollowedIssuer, &Pass),
 ) -> Result<(), EngineError> {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (tell, told) = mpsc::channel();
@@ -190,7 +183,7 @@ pub(super) fn start(
         if let Ok((place, outcome)) = told.recv_timeout(limits::SOURCE_POLL_INTERVAL) {
             reading.retain(|(other, _)| *other != place);
             if let Some(pass) = outcome? {
-                each(&followers[place].subject, &pass);
+                each(&followers[place].issuer, &pass);
             }
             continue;
         }
@@ -209,7 +202,7 @@ pub(super) fn start(
             let goes_on = terms.from_book && follower.known && over(since, limits::START_READ_MAX);
             if goes_on {
                 let fault = "the sources were not read since the start: reading one of them takes long, or hangs";
-                error!(issuer = follower.who(), "{fault}; what the book knows is answered");
+                error!(issuer = %follower.issuer, "{fault}; what the book knows is answered");
                 follower.state.health.refused(fault);
             }
             !goes_on
@@ -225,7 +218,7 @@ pub(super) fn end(followers: &[Follower]) {
     while followers.iter().any(|follower| running(&follower)) {
         if begun.elapsed() > limits::FOLLOWERS_END_MAX {
             for follower in followers.iter().filter(running) {
-                warn!(issuer = follower.who(), "its sources are still being read, which is not waited for");
+                warn!(issuer = %follower.issuer, "its sources are still being read, which is not waited for");
             }
             return;
         }

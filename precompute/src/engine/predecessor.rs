@@ -11,7 +11,6 @@ use super::{
     Accepted, EngineError, Pass,
     compare::{FINAL, strictness},
     follower::Follower,
-    subject::Subject,
     watched::Watched,
 };
 use crate::{
@@ -60,13 +59,18 @@ impl Predecessor {
 
     /// Adds what is in memory of those whose sources are followed: the book may have been lost a moment ago.
     pub(super) fn add_running(predecessors: &mut Vec<Self>, running: &Follower, id: &IssuerId, config: &Config) {
-        let is_one = running.id.issuer() == id.issuer() && running.id != *id && !is_configured(&running.id, config);
+        let is_one =
+            running.issuer.id.ca() == id.ca() && running.issuer.id != *id && !is_configured(&running.issuer.id, config);
         if !is_one {
             return;
         }
-        let place = predecessors.iter().position(|predecessor| predecessor.id == running.id);
+        let place = predecessors.iter().position(|predecessor| predecessor.id == running.issuer.id);
         let place = place.unwrap_or_else(|| {
-            predecessors.push(Self { id: running.id.clone(), revoked: Vec::new(), crl_marks: CrlMarks::default() });
+            predecessors.push(Self {
+                id: running.issuer.id.clone(),
+                revoked: Vec::new(),
+                crl_marks: CrlMarks::default(),
+            });
             predecessors.len() - 1
         });
         let revoked = &mut predecessors[place].revoked;
@@ -89,9 +93,7 @@ impl Predecessor {
 }
 
 fn is_configured(id: &IssuerId, config: &Config) -> bool {
-    config
-        .issuers()
-        .any(|(tenant, issuer)| tenant.name == id.tenant() && issuer.certificate.issuer_fingerprint() == *id.issuer())
+    config.issuers().any(|(_, issuer)| issuer.id == *id)
 }
 
 /// Revocations that would be forgotten.
@@ -162,8 +164,7 @@ impl Watched {
             let taken_along = accept.carry_over && !forgotten.is_ambiguous();
             if !taken_along && !accept.forgotten {
                 self.predecessors = predecessors;
-                let Subject { tenant, name, .. } = &*self.subject;
-                return Err(EngineError::Forgotten(format!("{tenant}/{name}"), forgotten));
+                return Err(EngineError::Forgotten(self.issuer.to_string(), forgotten));
             }
             if taken_along {
                 let changes: Vec<_> =

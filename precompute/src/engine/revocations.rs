@@ -36,15 +36,15 @@ pub(super) struct Revocations {
 impl Revocations {
     pub(super) fn read(question: &Question<'_>) -> Self {
         let mut this = Self::default();
-        let Some(path) = &question.sources.crl else { return this };
+        let Some(path) = &question.issuer.sources.crl else { return this };
         this.marks = match question.accept_older {
             true => CrlMarks { holds: question.crl_marks.holds, ..CrlMarks::default() },
             false => question.crl_marks,
         };
-        let complete = this.accept(path, Crl::read(path, question.issuer));
+        let complete = this.accept(path, Crl::read(path, &question.issuer.certificate));
         let complete = complete.filter(|complete| this.take_complete(question, path, complete));
-        if let Some(path) = &question.sources.delta_crl
-            && let Some(delta) = this.accept(path, Crl::read(path, question.issuer))
+        if let Some(path) = &question.issuer.sources.delta_crl
+            && let Some(delta) = this.accept(path, Crl::read(path, &question.issuer.certificate))
         {
             this.take_delta(question, path, &delta, complete.as_ref());
         }
@@ -80,7 +80,7 @@ impl Revocations {
             return false;
         }
         let coverage = complete.header().coverage;
-        if question.unlisted_good && !coverage.is_complete() {
+        if question.issuer.unlisted_good && !coverage.is_complete() {
             // What it revokes counts all the same.
             let problem = format!(
                 "speaks of a part of the certificates only ({coverage}), and `unlisted = \"good\"` would vouch for all \

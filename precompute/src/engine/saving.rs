@@ -25,8 +25,8 @@ impl Watched {
         let fault = saved.as_ref().err().map(ToString::to_string);
         if self.state.health.saved(fault.clone()) {
             error!(
-                tenant = self.subject.tenant,
-                issuer = self.subject.name,
+                tenant = self.issuer.tenant(),
+                issuer = self.issuer.name,
                 "{}; changes are answered, they are not durable yet",
                 fault.unwrap_or_default()
             );
@@ -40,7 +40,7 @@ impl Watched {
             self.write_all(book)?;
             self.book = identity;
         } else if !self.unsaved.is_empty() {
-            book.commit(&self.unsaved.batch(&self.id, identity))?;
+            book.commit(&self.unsaved.batch(&self.issuer.id, identity))?;
         }
         self.unsaved = Unsaved::default();
         Ok(())
@@ -50,7 +50,7 @@ impl Watched {
     fn write_all(&mut self, book: &mut Book) -> Result<(), StateError> {
         let mut revoked_there = Vec::new();
         let mut changes = Vec::new();
-        let held = book.load(&self.id, |serial, record| {
+        let held = book.load(&self.issuer.id, |serial, record| {
             let known = self.state.records.get(&serial).map(|known| known.status);
             if strictness(record.status) == FINAL && known.map(strictness) != Some(FINAL) {
                 revoked_there.push(Change { serial, record: Some(record) });
@@ -68,7 +68,7 @@ impl Watched {
         }
         changes.sort_unstable_by_key(|change| change.serial);
         book.commit(&Batch {
-            issuer: &self.id,
+            issuer: &self.issuer.id,
             book: held.book,
             changes: &changes,
             crl_marks: Some(self.crl_marks),
@@ -76,8 +76,8 @@ impl Watched {
             succeeds: &self.unsaved.succeeds,
         })?;
         warn!(
-            tenant = self.subject.tenant,
-            issuer = self.subject.name,
+            tenant = self.issuer.tenant(),
+            issuer = self.issuer.name,
             records = changes.len(),
             taken_over,
             "all that is known of this issuer was written into the book that lies there now"

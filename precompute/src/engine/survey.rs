@@ -5,14 +5,13 @@ use std::{collections::BTreeSet, fmt::Display, path::Path, thread};
 use tracing::warn;
 
 use super::{
-    EngineError, Faults,
+    EngineError, Faults, FollowedIssuer,
     compare::{self, Comparison},
     predecessor::{Forgotten, Predecessor},
-    subject::Subject,
 };
 use crate::{
     book::Book,
-    config::{Config, IssuerConfig},
+    config::{Config, IssuerConfig, Tenant},
     limits,
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records},
@@ -32,22 +31,25 @@ pub struct Survey {
 /// Reads the sources of every issuer, and the book as far as it holds something of it, also while a service runs: tenant,
 /// issuer, and what was found or why a start is refused.
 pub fn survey(config: &Config, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
-    let survey = |(tenant, issuer)| {
-        let subject = Subject::new(tenant, issuer);
-        let outcome = known(config, &subject)
+    let survey = |(tenant, issuer): (&Tenant, &IssuerConfig)| {
+        let followed = FollowedIssuer::new(issuer);
+        let outcome = known(config, &followed)
             .map_err(EngineError::Book)
-            .and_then(|known| survey_one(&subject, issuer, &known, now));
-        (subject.tenant, subject.name, outcome)
+            .and_then(|known| survey_one(&followed, issuer, &known, now));
+        (tenant.name.clone(), issuer.name.clone(), outcome)
     };
     config.issuers().map(survey).collect()
 }
 
-fn survey_one(subject: &Subject, issuer: &IssuerConfig, known: &Known, now: UnixTime) -> Result<Survey, EngineError> {
+fn survey_one(
+    followed: &FollowedIssuer,
+    issuer: &IssuerConfig,
+    known: &Known,
+    now: UnixTime,
+) -> Result<Survey, EngineError> {
     let question = compare::Question {
         records: &Records::default(),
-        sources: &subject.sources,
-        issuer: &subject.certificate,
-        unlisted_good: subject.unlisted_good,
+        issuer: followed,
         crl_marks: known.crl_marks,
         now,
         still: true,
@@ -66,18 +68,17 @@ fn survey_one(subject: &Subject, issuer: &IssuerConfig, known: &Known, now: Unix
         thread::sleep(limits::SOURCE_POLL_INTERVAL);
     };
     for warning in &comparison.warnings {
-        warn!(tenant = subject.tenant, issuer = subject.name, "{warning}");
+        warn!(tenant = followed.tenant(), issuer = followed.name, "{warning}");
     }
     if !comparison.faults.is_empty() {
         return Err(Faults(comparison.faults).into());
     }
-    let name = || format!("{}/{}", subject.tenant, subject.name);
     if let Some((path, end)) = comparison.crl_ends.iter().find(|(_, end)| *end <= question.now) {
-        return Err(EngineError::OutOfDate(name(), path.display().to_string(), *end));
+        return Err(EngineError::OutOfDate(followed.to_string(), path.display().to_string(), *end));
     }
     let revoked: BTreeSet<Serial> = comparison.finally_revoked().collect();
     match Forgotten::of(&known.predecessors, |serial| revoked.contains(serial) || known.revoked.contains(serial)) {
-        Some(forgotten) => Err(EngineError::Forgotten(name(), forgotten)),
+        Some(forgotten) => Err(EngineError::Forgotten(followed.to_string(), forgotten)),
         None => Ok(Survey { listed: comparison.listed, doubts: doubts(&comparison, issuer, now) }),
     }
 }
@@ -93,16 +94,16 @@ struct Known {
 }
 
 /// Looks into the book, also whether what it holds of the issuer is whole.
-fn known(config: &Config, subject: &Subject) -> Result<Known, StateError> {
+fn known(config: &Config, issuer: &FollowedIssuer) -> Result<Known, StateError> {
     let look = || {
         let Some(mut book) = Book::look(&config.state_dir)? else { return Ok(Known::default()) };
-        let (id, mut revoked) = (subject.id(), BTreeSet::new());
-        let held = book.load(&id, |serial, record| {
+        let (id, mut revoked) = (&issuer.id, BTreeSet::new());
+        let held = book.load(id, |serial, record| {
             if compare::strictness(record.status) == compare::FINAL {
                 revoked.insert(serial);
             }
         })?;
-        let predecessors = Predecessor::all(&mut book, &id, config)?;
+        let predecessors = Predecessor::all(&mut book, id, config)?;
         Ok(Known { revoked, crl_marks: Predecessor::crl_marks(&held, &predecessors), predecessors })
     };
     // Beside a service that writes, a look may find the half of it.

@@ -7,7 +7,6 @@ use tracing::{debug, info, warn};
 use super::{
     Pass,
     compare::{Comparison, FINAL, strictness},
-    subject::Subject,
     watched::Watched,
 };
 use crate::{
@@ -27,7 +26,7 @@ impl Watched {
     /// A file that has just been written is read once more, since another change would not show in its times: what is
     /// found unchanged is not worth a line.
     pub(super) fn tell_read(&self, pass: &Pass, was_refused: bool) {
-        let Subject { tenant, name, .. } = &*self.subject;
+        let (tenant, name) = (self.issuer.tenant(), &self.issuer.name);
         let (Pass { listed, changed, .. }, milliseconds) = (*pass, pass.took.as_millis() as u64);
         let Counts { good, revoked } = pass.counts;
         if changed > 0 || was_refused {
@@ -66,7 +65,7 @@ impl Watched {
     }
 
     pub(super) fn tell_untold(&mut self) {
-        let Subject { tenant, name, .. } = &*self.subject;
+        let (tenant, name) = (self.issuer.tenant(), &self.issuer.name);
         for Told { first, more } in self.untold.drain(..) {
             for (serial, now) in first {
                 match strictness(now) {
@@ -86,7 +85,7 @@ impl Watched {
         let now = UnixTime::now();
         let ended: Vec<_> = self.crl_ends.iter().filter(|(_, end)| *end <= now).cloned().collect();
         for (path, next_update) in ended.iter().filter(|ended| !self.out_of_date_told.contains(ended)) {
-            let (tenant, issuer) = (&self.subject.tenant, &self.subject.name);
+            let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
             warn!(tenant, issuer, crl = %path.display(), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is answered for `stale_after` longer");
         }
         self.out_of_date_told = ended;
@@ -96,8 +95,8 @@ impl Watched {
         self.state.health.contradictions(comparison.contradictions);
         if let Some((serial, known, said)) = comparison.first_contradiction {
             warn!(
-                tenant = self.subject.tenant,
-                issuer = self.subject.name,
+                tenant = self.issuer.tenant(),
+                issuer = self.issuer.name,
                 records = comparison.contradictions,
                 example = %serial,
                 "the source takes back revocations (the example was `{known}` and is now {}); they stay revoked: only a hold can be released",

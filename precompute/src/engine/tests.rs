@@ -8,7 +8,8 @@ use std::{fs, path::PathBuf};
 use super::{former::Former, stop::Stop, *};
 use crate::{
     config::Sources,
-    pki::{Reason, Status},
+    issuer_id::IssuerId,
+    pki::{Certificate, Reason, Status},
     source::{
         draft,
         openssl::{Ca, KEYS},
@@ -42,8 +43,13 @@ fn list(serials: std::ops::Range<u32>) -> String {
 const FINAL: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Reason::KeyCompromise };
 const HOLD: Status = Status::Revoked { time: UnixTime(1_735_689_600), reason: Reason::CertificateHold };
 
-fn subject(tenant: &str, ca: &Ca, sources: &Sources) -> Subject {
-    Subject::of(tenant, "issuer", ca.certificate(), sources.clone())
+fn issuer(tenant: &str, certificate: Certificate, sources: Sources) -> FollowedIssuer {
+    let id = IssuerId::of(tenant, &certificate);
+    FollowedIssuer { id, name: "issuer".into(), certificate, sources, unlisted_good: false }
+}
+
+fn followed(tenant: &str, ca: &Ca, sources: &Sources) -> FollowedIssuer {
+    issuer(tenant, ca.certificate(), sources.clone())
 }
 
 impl World {
@@ -52,7 +58,7 @@ impl World {
         let state = tempfile::tempdir().unwrap();
         let mut book = Book::open(state.path()).unwrap();
         let mut watched =
-            Watched::open(&mut book, subject("tenant", &ca, &sources(&ca)), |_, _| Ok(Vec::new())).unwrap();
+            Watched::open(&mut book, followed("tenant", &ca, &sources(&ca)), |_, _| Ok(Vec::new())).unwrap();
         watched.removal_delay = Duration::ZERO;
         Self { ca, state, book: Mutex::new(book), watched }
     }
@@ -117,7 +123,7 @@ impl World {
         drop(book);
         let mut book = Book::open(state.path()).unwrap();
         let mut watched =
-            Watched::open(&mut book, subject("tenant", &ca, watched.sources()), |_, _| Ok(Vec::new())).unwrap();
+            Watched::open(&mut book, followed("tenant", &ca, watched.sources()), |_, _| Ok(Vec::new())).unwrap();
         watched.removal_delay = Duration::ZERO;
         Self { ca, state, book: Mutex::new(book), watched }
     }
@@ -371,7 +377,7 @@ fn two_tenants_with_one_ca_keep_two_sets() {
     let mut world = World::with_index();
     world.index(&list(1..5));
     world.pass().unwrap();
-    let other = subject("other", &world.ca, world.watched.sources());
+    let other = followed("other", &world.ca, world.watched.sources());
     let other = Watched::open(&mut lock(&world.book), other, |_, _| Ok(Vec::new())).unwrap();
     assert_eq!(other.state.records.counts(), Counts::default());
 }
@@ -386,7 +392,7 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
     fs::write(&lagging, list(1..6)).unwrap();
     let sources = Sources { index: Some(lagging), crl: None, delta_crl: None };
     let mut other =
-        Watched::open(&mut lock(&world.book), subject("tenant", &world.ca, &sources), |_, _| Ok(Vec::new())).unwrap();
+        Watched::open(&mut lock(&world.book), followed("tenant", &world.ca, &sources), |_, _| Ok(Vec::new())).unwrap();
     let (former, awaited) = Former::new(world.watched.state.clone(), Arc::downgrade(&world.watched.alive));
     other.former = Some(former);
     let status = |other: &Watched, serial: u32| {
@@ -422,8 +428,8 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
 fn a_reload_waits_for_who_still_takes_over_and_not_long_for_a_former_one_that_hangs() {
     let world = World::with_index();
     let open = || {
-        let subject = subject("tenant", &world.ca, world.watched.sources());
-        Watched::open(&mut lock(&world.book), subject, |_, _| Ok(Vec::new())).unwrap()
+        let issuer = followed("tenant", &world.ca, world.watched.sources());
+        Watched::open(&mut lock(&world.book), issuer, |_, _| Ok(Vec::new())).unwrap()
     };
     let (mut former, mut fresh) = (Follower::new(open()), Follower::new(open()));
     assert_eq!(fresh.patience(), Duration::ZERO, "nobody was there before");

@@ -12,16 +12,15 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
-    Accepted, EngineError, Faults, Health, IssuerState, Pass, accept::Accept, compare, former::Former,
-    predecessor::Predecessor, shared_book::lock, stop::Stop, subject::Subject, telling::Told, unsaved::Unsaved,
-    watch::Watch,
+    Accepted, EngineError, Faults, FollowedIssuer, IssuerState, Pass, accept::Accept, compare, former::Former,
+    predecessor::Predecessor, shared_book::lock, stop::Stop, telling::Told, unsaved::Unsaved, watch::Watch,
 };
 use crate::{
     book::{Book, Identity},
     issuer_id::IssuerId,
     limits,
     pki::UnixTime,
-    records::{Change, Counts, Records},
+    records::{Change, Counts},
     source::CrlMarks,
     state_dir::StateError,
 };
@@ -29,8 +28,7 @@ use crate::{
 /// An issuer, as the thread that follows its sources has it.
 #[derive(Debug)]
 pub(super) struct Watched {
-    pub(super) subject: Arc<Subject>,
-    pub(super) id: IssuerId,
+    pub(super) issuer: Arc<FollowedIssuer>,
     /// The book that has all that is not in `unsaved`.
     pub(super) book: Identity,
     pub(super) state: IssuerState,
@@ -69,32 +67,30 @@ pub(super) struct Watched {
 impl Watched {
     #[cfg(test)]
     pub(super) fn sources(&self) -> &crate::config::Sources {
-        &self.subject.sources
+        &self.issuer.sources
     }
 
     /// Filled from the book. `predecessors` finds who had the issuer before.
     pub(super) fn open(
         book: &mut Book,
-        subject: Subject,
+        issuer: FollowedIssuer,
         predecessors: impl FnOnce(&mut Book, &IssuerId) -> Result<Vec<Predecessor>, StateError>,
     ) -> Result<Self, StateError> {
-        let id = subject.id();
         let mut loaded = Vec::new();
-        let held = book.load(&id, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
-        let predecessors = predecessors(book, &id)?;
-        let health = Health::default();
-        health.verified_before(held.verified, subject.sources.is_crl_alone());
-        let records = Records::default();
-        records.reserve(loaded.len());
-        records.apply(loaded);
-        let tells = records.counts() != Counts::default();
+        let held = book.load(&issuer.id, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
+        let predecessors = predecessors(book, &issuer.id)?;
+        let state = IssuerState::new(issuer.id.clone());
+        state.health.verified_before(held.verified, issuer.sources.is_crl_alone());
+        state.records.reserve(loaded.len());
+        state.records.apply(loaded);
+        let tells = state.records.counts() != Counts::default();
         Ok(Self {
             book: held.book,
-            state: IssuerState { records: Arc::new(records), health: Arc::new(health), ..IssuerState::default() },
-            watch: Watch::new(subject.sources.paths()),
+            state,
+            watch: Watch::new(issuer.sources.paths()),
             crl_marks: Predecessor::crl_marks(&held, &predecessors),
-            shrink: Accept::new(book.state_dir(), "shrink", &id),
-            older: Accept::new(book.state_dir(), "older", &id),
+            shrink: Accept::new(book.state_dir(), "shrink", &issuer.id),
+            older: Accept::new(book.state_dir(), "older", &issuer.id),
             unsaved: Unsaved::default(),
             read_again_at: None,
             save_again_at: None,
@@ -110,8 +106,7 @@ impl Watched {
             removal_delay: limits::REMOVAL_DELAY,
             former: None,
             alive: Arc::default(),
-            id,
-            subject: Arc::new(subject),
+            issuer: Arc::new(issuer),
         })
     }
 
@@ -229,7 +224,7 @@ impl Watched {
     pub(super) fn refused(&mut self, faults: &Faults) {
         self.unsteady = 0;
         if self.state.health.refused(&faults.to_string()) {
-            let Subject { tenant, name, .. } = &*self.subject;
+            let (tenant, name) = (self.issuer.tenant(), &self.issuer.name);
             error!(tenant, issuer = name, "{faults}; the last good state stays in use");
         }
         // What stood in the way need not show in the file: descriptors or memory that ran out, a mount.
@@ -280,7 +275,7 @@ impl Watched {
     pub(super) fn pass(&mut self, accept: Accepted) -> Result<Pass, Faults> {
         let started = Instant::now();
         self.take_over();
-        let index = self.subject.sources.index.as_deref();
+        let index = self.issuer.sources.index.as_deref();
         let still = index.is_none_or(|index| self.watch.still_for(index) >= self.removal_delay);
         let accept = Accepted {
             shrink: self.shrink.given() || accept.shrink,
@@ -289,9 +284,7 @@ impl Watched {
         };
         let comparison = compare::compare(&compare::Question {
             records: &self.state.records,
-            sources: &self.subject.sources,
-            issuer: &self.subject.certificate,
-            unlisted_good: self.subject.unlisted_good,
+            issuer: &self.issuer,
             crl_marks: self.crl_marks,
             now: UnixTime::now(),
             still,
@@ -308,7 +301,7 @@ impl Watched {
             self.older.refused(comparison.older);
         }
         if self.state.health.passed_over(comparison.passed_over) {
-            let Subject { tenant, name, .. } = &*self.subject;
+            let (tenant, name) = (self.issuer.tenant(), &self.issuer.name);
             let entries = comparison.passed_over;
             warn!(
                 tenant,
@@ -318,7 +311,7 @@ impl Watched {
             );
         }
         for warning in self.state.health.warned(&comparison.warnings) {
-            warn!(tenant = self.subject.tenant, issuer = self.subject.name, "{warning}");
+            warn!(tenant = self.issuer.tenant(), issuer = self.issuer.name, "{warning}");
         }
         if comparison.held_back {
             self.read_again_at = Some(Instant::now() + self.removal_delay);
@@ -338,7 +331,7 @@ impl Watched {
         self.show(comparison.changes);
         if !comparison.faults.is_empty() {
             if changed > 0 {
-                let (tenant, issuer) = (&self.subject.tenant, &self.subject.name);
+                let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
                 info!(tenant, issuer, changed, "what is in doubt waits; what revokes and adds certificates was taken");
             }
             return Err(Faults(comparison.faults));

@@ -84,7 +84,7 @@ impl Keeper {
     pub fn restore(&self, subject: &Subject, forms: &[Form], answers: &Answers, now: UnixTime, stop: Stop<'_>) {
         // A look-up in a table of millions waits for memory, so that cores help; each takes its share of the serials, and
         // all take the runs in their order.
-        let counts = subject.state.records.counts();
+        let counts = subject.issuer.state.records.counts();
         let parts = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(RESTORING_THREADS_MAX));
         for form in forms {
             let missing = (counts.good + counts.revoked).saturating_sub(answers.len());
@@ -114,8 +114,8 @@ impl Keeper {
             self.progress.restored(restored);
             if restored > 0 {
                 info!(
-                    tenant = subject.tenant,
-                    issuer = subject.name,
+                    tenant = subject.issuer.id().tenant(),
+                    issuer = subject.issuer.name,
                     answers = restored,
                     "answers were taken from the store"
                 );
@@ -209,7 +209,7 @@ fn restore_run(
     let mut put = |batch: &mut Vec<(Serial, Entry, &[u8])>| {
         let found: [_; RESTORING_BATCH] = std::array::from_fn(|at| {
             let (serial, ..) = batch.get(at)?;
-            subject.state.records.get(serial)
+            subject.issuer.state.records.get(serial)
         });
         for ((serial, entry, packed), found) in batch.drain(..).zip(found) {
             let Some(found) = found else { continue };

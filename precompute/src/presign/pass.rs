@@ -130,7 +130,7 @@ impl Desk {
 
     /// Finds what is due of a task, on several threads where that is worth it.
     fn plan(&self, task: &mut Task, now: UnixTime, stop: Stop<'_>) {
-        let counts = task.subject.state.records.counts();
+        let counts = task.subject.issuer.state.records.counts();
         let threads = if counts.good + counts.revoked < WALK_ALONE_MAX { 1 } else { cores() };
         let next = AtomicUsize::new(0);
         let whole = Mutex::new(std::mem::replace(&mut task.plan, Plan::new(0)));
@@ -233,11 +233,11 @@ impl Desk {
     /// Whether an item is still due, with its record.
     fn still_due(&self, subject: &Subject, forms: &[Form], item: &Item, packed: &mut Vec<u8>) -> Option<Found> {
         let form = forms.get(usize::from(item.form))?;
-        let found = subject.state.records.get(&item.serial)?;
+        let found = subject.issuer.state.records.get(&item.serial)?;
         let now = UnixTime::now();
         let kept = subject.kept(&self.answers, form, &item.serial, packed);
         super::plan::due(
-            (&subject.policy, subject.told_until()),
+            (&subject.issuer.policy, subject.issuer.told_until()),
             found,
             kept.as_ref(),
             lasts_until(subject, form, now),
@@ -305,5 +305,11 @@ fn lasting(subject: &Subject, forms: &[Form], now: UnixTime) -> Vec<UnixTime> {
 }
 
 fn question<'a>(subject: &'a Subject, forms: &'a [UnixTime], now: UnixTime) -> Question<'a> {
-    Question { policy: &subject.policy, records: &subject.state.records, told_until: subject.told_until(), forms, now }
+    Question {
+        policy: &subject.issuer.policy,
+        records: &subject.issuer.state.records,
+        told_until: subject.issuer.told_until(),
+        forms,
+        now,
+    }
 }

@@ -103,11 +103,11 @@ impl Presigner {
         let shared = &self.shared;
         let former = shared.subjects.load_full();
         for subject in &subjects {
-            subject.state.changes.listen();
+            subject.issuer.state.changes.listen();
         }
-        let follows = |changes| subjects.iter().any(|subject| Arc::ptr_eq(&subject.state.changes, changes));
-        for subject in former.iter().filter(|subject| !follows(&subject.state.changes)) {
-            subject.state.changes.ignore();
+        let follows = |changes| subjects.iter().any(|subject| Arc::ptr_eq(&subject.issuer.state.changes, changes));
+        for subject in former.iter().filter(|subject| !follows(&subject.issuer.state.changes)) {
+            subject.issuer.state.changes.ignore();
         }
         shared.subjects.store(Arc::new(subjects.into_iter().map(Arc::new).collect()));
         shared.generation.fetch_add(1, Relaxed);
@@ -188,18 +188,18 @@ impl Shared {
     /// Takes what is stored of issuers that have not been seen yet.
     fn restore(&self, desk: &Desk, subjects: &[Arc<Subject>], restored: &mut HashSet<u32>, stop: Stop<'_>) {
         let Some(keeper) = &desk.keeper else { return };
-        restored.retain(|number| subjects.iter().any(|subject| subject.number == *number));
+        restored.retain(|number| subjects.iter().any(|subject| subject.issuer.number() == *number));
         let now = UnixTime::now();
         for subject in subjects {
             if stop() {
                 return;
             }
-            if !restored.contains(&subject.number) {
+            if !restored.contains(&subject.issuer.number()) {
                 for forms in [subject.forms(now), subject.next_forms(now)] {
                     keeper.restore(subject, &forms, &desk.answers, now, stop);
                 }
                 if !stop() {
-                    restored.insert(subject.number);
+                    restored.insert(subject.issuer.number());
                 }
             }
         }
@@ -223,7 +223,7 @@ impl Shared {
     fn sign_changed(&self, desk: &Desk, stop: Stop<'_>) -> bool {
         let (mut all, mut changed) = (true, Vec::<(Arc<Subject>, Vec<Serial>)>::new());
         for subject in self.subjects.load().iter() {
-            match subject.state.changes.take() {
+            match subject.issuer.state.changes.take() {
                 Changed::Nothing => {}
                 Changed::These(serials) => changed.push((Arc::clone(subject), serials)),
                 Changed::Many => all = false,
@@ -250,8 +250,8 @@ fn sign_changed(desk: &Desk, subject: &Subject, serials: Vec<Serial>, stop: Stop
     let (began, count) = (Instant::now(), serials.len());
     let end = desk.changed(subject, serials, stop);
     debug!(
-        tenant = subject.tenant,
-        issuer = subject.name,
+        tenant = subject.issuer.id().tenant(),
+        issuer = subject.issuer.name,
         changed = count,
         ?end,
         milliseconds = began.elapsed().as_millis() as u64,

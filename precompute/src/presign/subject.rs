@@ -8,36 +8,22 @@ use aws_lc_rs::digest;
 use super::store::Stored;
 use crate::{
     answers::{Answers, Entry, Key},
-    engine::IssuerState,
+    issuer::ActiveIssuer,
     ocsp::{
-        CertId, Content, HashAlgorithm, IssuerHashes, Policy,
+        CertId, Content, HashAlgorithm, Policy,
         profile::{Kept, Statement, Times, single, statement},
     },
     pki::{Serial, UnixTime},
     records::Found,
-    signers::{OcspSigner, Signers},
+    signers::OcspSigner,
 };
 use std::sync::Arc;
 
-/// One issuer of one tenant.
+/// One issuer of one tenant, and what is signed ahead for it.
 #[derive(Debug)]
 pub struct Subject {
-    /// As in [`Key::new`].
-    pub number: u32,
-    /// For logs, and so that tenants keep apart what they have stored.
-    pub tenant: String,
-    /// For logs.
-    pub name: String,
-    /// The tenant's policy.
-    pub policy: Policy,
-    /// What CertIDs name it by.
-    pub hashes: IssuerHashes,
-    /// Since when the CA exists.
-    pub not_before: UnixTime,
-    /// Its records.
-    pub state: IssuerState,
-    /// Who signs for it.
-    pub signers: Signers,
+    /// Its records, its signers and its policy.
+    pub issuer: Arc<ActiveIssuer>,
     /// The hash algorithms of the CertIDs whose answers are signed ahead.
     pub ahead: Vec<HashAlgorithm>,
 }
@@ -78,21 +64,21 @@ impl Subject {
     /// The forms whose answers clients are given `now`: those of the signer that signs for clients without preferences,
     /// which is another from the moment that it is noted as revoked. None where no signer is valid.
     pub fn forms(&self, now: UnixTime) -> Vec<Form> {
-        let chosen = self.signers.choose(now, self.policy.validity, std::iter::empty());
+        let chosen = self.issuer.signers.choose(now, self.issuer.policy.validity, std::iter::empty());
         chosen.map_or_else(Vec::new, |(place, signer)| self.forms_of(place, signer))
     }
 
     /// Those of the signer that signs for such clients now what is not kept.
     pub fn forms_at_work(&self, now: UnixTime) -> Vec<Form> {
-        let chosen = self.signers.choose_at_work(now, self.policy.validity, std::iter::empty());
+        let chosen = self.issuer.signers.choose_at_work(now, self.issuer.policy.validity, std::iter::empty());
         chosen.map_or_else(Vec::new, |(place, signer)| self.forms_of(place, signer))
     }
 
     /// The forms whose answers clients will be given before long, if those are others: a quarter of the validity before
     /// another signer takes over, its answers begin to be signed, so that it finds them when it does.
     pub fn next_forms(&self, now: UnixTime) -> Vec<Form> {
-        let soon = now.after(self.policy.validity / 4);
-        let chosen = |at| self.signers.choose(at, self.policy.validity, std::iter::empty());
+        let soon = now.after(self.issuer.policy.validity / 4);
+        let chosen = |at| self.issuer.signers.choose(at, self.issuer.policy.validity, std::iter::empty());
         match (chosen(now), chosen(soon)) {
             (Some((place, _)), Some((next, signer))) if next != place && signer.check_validity(now).is_ok() => {
                 self.forms_of(next, signer)
@@ -119,8 +105,8 @@ impl Subject {
             context.update(octets);
         };
         add(b"Ostia answers 1");
-        add(self.tenant.as_bytes());
-        let (name_hash, key_hash) = self.hashes.get(HashAlgorithm::Sha256);
+        add(self.issuer.id().tenant().as_bytes());
+        let (name_hash, key_hash) = self.issuer.hashes.get(HashAlgorithm::Sha256);
         add(name_hash);
         add(key_hash);
         add(hash.oid());
@@ -128,11 +114,11 @@ impl Subject {
         add(signer.algorithm().identifier());
         add(signer.template().fingerprint());
         add(&signer.not_after().0.to_be_bytes());
-        let Policy { validity, retain_expired, archive_cutoff, .. } = self.policy;
+        let Policy { validity, retain_expired, archive_cutoff, .. } = self.issuer.policy;
         add(&validity.as_secs().to_be_bytes());
         if archive_cutoff {
             add(&retain_expired.as_secs().to_be_bytes());
-            add(&self.not_before.0.to_be_bytes());
+            add(&self.issuer.not_before.0.to_be_bytes());
         }
         let mut print = [0; 32];
         print.copy_from_slice(context.finish().as_ref());
@@ -142,7 +128,7 @@ impl Subject {
     /// Under what an answer is kept.
     #[inline]
     pub fn key(&self, form: &Form, serial: &Serial) -> Key {
-        Key::new(self.number, form.hash, form.place, serial)
+        self.issuer.key(form.hash, form.place, serial)
     }
 
     /// What is kept already; `packed` is written over.
@@ -161,10 +147,10 @@ impl Subject {
         spread: u32,
     ) -> Option<(Draft, Vec<u8>)> {
         // What is too old to be told to those who ask is not signed ahead of them.
-        if self.state.health.is_stale(now, self.policy.stale_after) {
+        if self.issuer.state.health.is_stale(now, self.issuer.policy.stale_after) {
             return None;
         }
-        let statement = statement(&self.policy, Some(found), now).ok()?;
+        let statement = statement(&self.issuer.policy, Some(found), now).ok()?;
         let times = self.times(form, now, spread)?;
         let message = self.response_data(form, serial, &statement, &times);
         Some((Draft { serial: *serial, statement, times }, message))
@@ -172,21 +158,15 @@ impl Subject {
 
     /// When an answer of this form that is signed `now` is valid; `spread` as for [`Times::plan`].
     pub(super) fn times(&self, form: &Form, now: UnixTime, spread: u32) -> Option<Times> {
-        Times::plan(now, self.policy.validity, form.signer.not_after().min(self.told_until()), spread)
-    }
-
-    /// Until when what its sources say may be told.
-    #[inline]
-    pub(super) fn told_until(&self) -> UnixTime {
-        self.state.health.told_until(self.policy.stale_after)
+        Times::plan(now, self.issuer.policy.validity, form.signer.not_after().min(self.issuer.told_until()), spread)
     }
 
     /// What is signed.
     pub(super) fn response_data(&self, form: &Form, serial: &Serial, statement: &Statement, times: &Times) -> Vec<u8> {
-        let (issuer_name_hash, issuer_key_hash) = self.hashes.get(form.hash);
+        let (issuer_name_hash, issuer_key_hash) = self.issuer.hashes.get(form.hash);
         serial.with_der_content(|serial| {
             let cert_id = CertId { hash: form.hash, issuer_name_hash, issuer_key_hash, serial };
-            let single = single(cert_id, &self.policy, self.not_before, statement, times);
+            let single = single(cert_id, &self.issuer.policy, self.issuer.not_before, statement, times);
             form.signer.template().response_data(&Content {
                 produced_at: times.this_update,
                 singles: &[single],
@@ -199,8 +179,8 @@ impl Subject {
     /// Keeps the answer with its signature, if the record still says the same.
     pub fn complete(&self, form: &Form, draft: &Draft, signature: &[u8], now: UnixTime, answers: &Answers) -> Outcome {
         // The later look is the one that counts, as for an answer that a client waits for.
-        let found = self.state.records.get(&draft.serial);
-        if statement(&self.policy, found, now) != Ok(draft.statement) {
+        let found = self.issuer.state.records.get(&draft.serial);
+        if statement(&self.issuer.policy, found, now) != Ok(draft.statement) {
             return Outcome::Changed;
         }
         let kept = Kept { statement: draft.statement, times: draft.times };

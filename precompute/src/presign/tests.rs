@@ -10,11 +10,16 @@ use std::{
     time::Duration,
 };
 
-use world::{HOLD, NEVER, POLICY, World, delegate, desk, done, kept, restore, revoked, serial, set, signed};
+use world::{
+    HOLD, NEVER, POLICY, World, delegate, desk, done, issuer, kept, numbered, restore, revoked, serial, set, signed,
+};
 
 use super::*;
 use crate::{
     answers::Answers,
+    engine::IssuerState,
+    issuer::{ActiveIssuer, IssuerError},
+    issuer_id::IssuerId,
     limits,
     ocsp::{CertStatus, HashAlgorithm, Policy, profile::Kept},
     pki::{Reason, Status, UnixTime},
@@ -169,13 +174,14 @@ fn what_fails_or_finds_no_time_is_tried_again_until_all_is_signed_and_counted_ap
 fn what_has_changed_is_signed_by_another_signer_while_the_key_of_the_first_is_away() {
     let world = World::new(2);
     let mut subject = Arc::into_inner(world.pooled()).unwrap();
-    let (first, other) = (Arc::clone(subject.signers.first()), delegate(&world, "other", "20 days"));
-    subject.signers = Signers::new(vec![Arc::clone(&first), Arc::clone(&other)]).unwrap();
+    let (first, other) = (Arc::clone(subject.issuer.signers.first()), delegate(&world, "other", "20 days"));
+    issuer(&mut subject).signers = Signers::new(vec![Arc::clone(&first), Arc::clone(&other)]).unwrap();
     let subject = Arc::new(subject);
     let desk = desk(None);
     done(desk.pass(&[Arc::clone(&subject)], NEVER), 2);
     let signs = |now| {
-        let (chosen, shared) = (subject.forms_at_work(now), Signers::shared([&subject.signers], now, POLICY.validity));
+        let (chosen, shared) =
+            (subject.forms_at_work(now), Signers::shared([&subject.issuer.signers], now, POLICY.validity));
         assert!(shared.unwrap().is_same(&chosen[0].signer));
         chosen[0].place
     };
@@ -203,15 +209,15 @@ fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when
     const COUNT: u64 = 40;
     let world = World::new(COUNT);
     let mut subject = Arc::into_inner(world.pooled()).unwrap();
-    let (first, other) = (delegate(&world, "first", "20 days"), Arc::clone(subject.signers.first()));
+    let (first, other) = (delegate(&world, "first", "20 days"), Arc::clone(subject.issuer.signers.first()));
     let revoked_serial = *first.serial().unwrap();
     assert_eq!(other.serial(), None, "the CA itself");
-    subject.signers = Signers::new(vec![first, other]).unwrap();
+    issuer(&mut subject).signers = Signers::new(vec![first, other]).unwrap();
     let subject = Arc::new(subject);
-    let note = || subject.signers.note_revoked(|serial| subject.state.records.is_revoked(serial));
+    let note = || subject.issuer.signers.note_revoked(|serial| subject.issuer.state.records.is_revoked(serial));
     let mark = |status| {
         let record = Some(crate::pki::Record { status, not_after: None });
-        subject.state.records.apply([Change { serial: revoked_serial, record }]);
+        subject.issuer.state.records.apply([Change { serial: revoked_serial, record }]);
     };
     let desk = desk(None);
     assert!(!note(), "it is not even listed");
@@ -244,8 +250,7 @@ fn a_key_that_does_not_sign_is_left_and_holds_up_no_other_issuer() {
     dead.pooled();
     let subject = dead.pooled();
     dead.watched.fail.store(u64::MAX, Relaxed);
-    let mut other = Arc::into_inner(alive.pooled()).unwrap();
-    other.number = 2;
+    let other = numbered(Arc::into_inner(alive.pooled()).unwrap(), 2);
     let desk = desk(None);
     let passed = desk.pass(&[subject, Arc::new(other)], NEVER);
     assert_eq!((passed.end, passed.due), (End::Faulty, 100));
@@ -298,7 +303,7 @@ fn before_another_signer_takes_over_its_answers_are_signed() {
     let world = World::new(40);
     let with = |signers| {
         let mut subject = Arc::into_inner(world.here()).unwrap();
-        subject.signers = Signers::new(signers).unwrap();
+        issuer(&mut subject).signers = Signers::new(signers).unwrap();
         Arc::new(subject)
     };
     let new = delegate(&world, "new", "+20 days");
@@ -351,8 +356,8 @@ fn a_presigner_restores_passes_follows_changes_and_stops() {
     // No pass has anything more to do, and the next one is ten seconds off.
     let passes = presigner.progress().report().passes;
     let (mut two, new) = (subject(), delegate(&world, "new", "20 days"));
-    two.signers = Signers::new(vec![delegate(&world, "old", "20 days"), new]).unwrap();
-    let signers = two.signers.clone();
+    issuer(&mut two).signers = Signers::new(vec![delegate(&world, "old", "20 days"), new]).unwrap();
+    let signers = two.issuer.signers.clone();
     presigner.change(vec![two]);
     until("the delegate's", &|report| report.passes > passes && report.due == 0);
     let (before, began) = (presigner.progress().report().signed, std::time::Instant::now());
@@ -361,8 +366,8 @@ fn a_presigner_restores_passes_follows_changes_and_stops() {
     until("another delegate's", &|report| report.signed == before + 100);
     assert!(began.elapsed() < limits::PRESIGN_INTERVAL_MIN);
 
-    let mut other = subject();
-    (other.number, other.ahead) = (2, vec![HashAlgorithm::Sha256, HashAlgorithm::Sha1]);
+    let mut other = numbered(subject(), 2);
+    other.ahead = vec![HashAlgorithm::Sha256, HashAlgorithm::Sha1];
     presigner.change(vec![subject(), other]);
     // The other's answers in SHA-1 are those that were stored.
     until("another issuer", &|_| answers.len() == 400);
@@ -371,4 +376,23 @@ fn a_presigner_restores_passes_follows_changes_and_stops() {
     let mut other = subject();
     other.ahead = vec![HashAlgorithm::Sha256];
     assert_eq!(restore(&again, &other), 100, "stored before it ended");
+}
+
+#[test]
+fn an_issuer_takes_neither_the_state_nor_the_certificate_of_another() {
+    let [own, foreign] = [World::new(0), World::new(0)];
+    let signers = own.here().issuer.signers.clone();
+    let [id, other_tenant, other_ca] =
+        [("a", &own), ("b", &own), ("a", &foreign)].map(|(tenant, world)| IssuerId::of(tenant, &world.certificate));
+    let of = |world: &World, state: &IssuerId| {
+        let state = IssuerState::new(state.clone());
+        ActiveIssuer::new(&id, "ca", POLICY, &world.certificate, state, signers.clone())
+    };
+    let issuer = of(&own, &id).unwrap();
+    assert_eq!(*issuer.id(), id);
+    assert_ne!(of(&own, &id).unwrap().number(), issuer.number());
+    for (world, state) in [(&own, &other_tenant), (&own, &other_ca), (&foreign, &id)] {
+        let error = of(world, state).unwrap_err();
+        assert_eq!(error, IssuerError::OfAnother { wanted: id.clone(), found: state.clone() });
+    }
 }

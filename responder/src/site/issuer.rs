@@ -1,22 +1,20 @@
-//! An issuer as the workers see it: what names it, what is known of its certificates, who signs for it.
-//!
-//! Invariant: no two issuers that this process ever had have the same number, which is what answers are kept under.
+//! An issuer as the workers see it: [`ActiveIssuer`] with what serving adds.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use precompute::{
-    answers::Key,
     config::IssuerConfig,
     engine::IssuerState,
-    limits::ISSUERS_MAX,
-    ocsp::{HashAlgorithm, IssuerHashes, OcspError, Policy},
-    pki::{Certificate, Serial, UnixTime, hex},
+    issuer::ActiveIssuer,
+    ocsp::{HashAlgorithm, OcspError},
+    pki::{UnixTime, hex},
     presign::Subject,
     sign::Algorithm,
     signers::{OcspSigner, Signers},
@@ -29,20 +27,7 @@ use crate::metrics::Requests;
 /// One issuer of one tenant.
 #[derive(Debug)]
 pub struct Issuer {
-    /// No other issuer of this process ever had it.
-    number: u32,
-    /// For logs and metrics.
-    pub name: String,
-    /// How it answers.
-    pub policy: Policy,
-    /// What CertIDs name it by.
-    pub hashes: IssuerHashes,
-    /// Since when the CA exists.
-    pub not_before: UnixTime,
-    /// Its certificates, and how their sources fare.
-    pub state: IssuerState,
-    /// Who signs for it.
-    pub signers: Signers,
+    active: Arc<ActiveIssuer>,
     /// Requests for its certificates.
     pub requests: Arc<Requests>,
     /// Whether the log says already that the signer's certificate has expired.
@@ -50,27 +35,22 @@ pub struct Issuer {
     surrogate: [u8; 16],
 }
 
+impl Deref for Issuer {
+    type Target = ActiveIssuer;
+
+    #[inline]
+    fn deref(&self) -> &ActiveIssuer {
+        &self.active
+    }
+}
+
 impl Issuer {
-    /// Numbered anew. Its records have been read.
-    pub fn new(
-        name: &str,
-        policy: Policy,
-        certificate: &Certificate,
-        state: IssuerState,
-        signers: Signers,
-        workers: usize,
-    ) -> Self {
-        let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Relaxed);
-        assert!(number < ISSUERS_MAX, "this process has had {ISSUERS_MAX} issuers; it has to be started anew");
+    /// Its records have been read.
+    pub fn new(active: ActiveIssuer, workers: usize) -> Self {
         let mut surrogate = [0; 16];
-        let key_hash = hashes.get(HashAlgorithm::Sha256).1;
-        hex::write(key_hash, &mut surrogate);
-        let (name, expiry_told) = (name.to_owned(), AtomicBool::new(false));
+        hex::write(active.hashes.get(HashAlgorithm::Sha256).1, &mut surrogate);
         let requests = Arc::new(Requests::new(workers));
-        let issuer =
-            Self { number, name, policy, hashes, not_before, state, signers, requests, expiry_told, surrogate };
+        let issuer = Self { active: Arc::new(active), requests, expiry_told: AtomicBool::new(false), surrogate };
         // Before the first request, also after a reload: nobody revoked is chosen until somebody looks.
         issuer.note_revoked_signers();
         issuer
@@ -78,7 +58,8 @@ impl Issuer {
 
     /// Whether the answers of this one are right for an issuer of the same tenant with this configuration.
     pub(super) fn answers_for(&self, config: &IssuerConfig, state: &IssuerState) -> bool {
-        self.name == config.name
+        *self.id() == config.id
+            && self.name == config.name
             && self.policy == config.policy
             && Arc::ptr_eq(&self.state.records, &state.records)
             && self.signers.all().len() == config.signers.all().len()
@@ -91,30 +72,8 @@ impl Issuer {
             })
     }
 
-    /// Until when what its sources say may be told.
-    #[inline]
-    pub fn told_until(&self) -> UnixTime {
-        self.state.health.told_until(self.policy.stale_after)
-    }
-
-    /// What its answer about a certificate is kept under.
-    #[inline]
-    pub fn key(&self, hash: HashAlgorithm, signer: u8, serial: &Serial) -> Key {
-        Key::new(self.number, hash, signer, serial)
-    }
-
     pub(super) fn subject(&self, tenant: &Tenant) -> Subject {
-        Subject {
-            number: self.number,
-            tenant: tenant.name.to_string(),
-            name: self.name.clone(),
-            policy: self.policy,
-            hashes: self.hashes.clone(),
-            not_before: self.not_before,
-            state: self.state.clone(),
-            signers: self.signers.clone(),
-            ahead: tenant.presign.clone(),
-        }
+        Subject { issuer: Arc::clone(&self.active), ahead: tenant.presign.clone() }
     }
 
     /// Who signs an answer `now` for a client with these preferences, and its place among the signers.
@@ -162,7 +121,7 @@ impl Issuer {
 
     /// Whether it is the very same.
     pub fn is(&self, other: &Self) -> bool {
-        self.number == other.number
+        self.number() == other.number()
     }
 
     /// The issuer's name in caches: the first 16 hexadecimal digits of its issuerKeyHash in SHA-256.

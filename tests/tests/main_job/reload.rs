@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
@@ -179,4 +180,66 @@ fn what_the_former_sources_revoke_while_others_are_read_in_their_place_stays_rev
     });
     let again = responder.kill_and_start_again();
     assert_eq!(Ask::about(&ca, &leaf).at(again.http(), "/a").status, Status::Revoked);
+}
+
+/// Three CAs of three tenants and one that two of them share; certificates of all have the same serial numbers, and differ
+/// in who is revoked.
+#[test]
+fn each_issuer_keeps_its_own_records_when_a_reload_changes_the_order_and_removes_one_in_the_middle() {
+    let cas = ["A", "B", "C"].map(|name| Ca::new(&format!("CA {name}")));
+    let leaves = cas.each_ref().map(|ca| [(); 3].map(|()| ca.issue()));
+    let serials = leaves.each_ref().map(|leaves| leaves.each_ref().map(|leaf| leaf.serial.clone()));
+    assert_eq!(serials[0], serials[1]);
+    assert_eq!(serials[0], serials[2]);
+    let index_before = fs::read(cas[0].index()).unwrap();
+    for (place, (ca, leaves)) in cas.iter().zip(&leaves).enumerate() {
+        ca.revoke(&leaves[place], &[]);
+    }
+    let signers = cas.each_ref().map(|ca| ca.delegate(Delegate::Proper, KeyKind::P256).lines());
+    // The second tenant knows the first CA as it was before it revoked anybody.
+    let before = cas[0].file("before.txt");
+    fs::write(&before, index_before).unwrap();
+    let issuer = |tenant: Tenant, place: usize, index: &Path| {
+        tenant.issuer(&format!("ca{place}"), &cas[place], &format!("index = {index:?}"), &signers[place])
+    };
+    let tenant = |name: &str, issuers: &[usize]| {
+        let tenant = Tenant::new(name).set(&format!("path = \"/{name}\""));
+        issuers.iter().fold(tenant, |tenant, &place| {
+            issuer(tenant, place, &if (name, place) == ("b", 0) { before.clone() } else { cas[place].index() })
+        })
+    };
+    let responder = Site::new(&[tenant("a", &[0, 1, 2]), tenant("b", &[0, 1]), tenant("c", &[1, 2])]).start();
+    let check = |tenants: &[(&str, &[usize])]| {
+        for (tenant, issuers) in tenants {
+            for (&place, number) in issuers.iter().flat_map(|place| (0..3).map(move |number| (place, number))) {
+                let revoked = number == place && (*tenant, place) != ("b", 0);
+                let wanted = if revoked { Status::Revoked } else { Status::Good };
+                // By `openssl ocsp`, which takes an answer for this CA's only if it names and is signed for it.
+                Ask::about(&cas[place], &leaves[place][number])
+                    .at(responder.http(), &format!("/{tenant}"))
+                    .expect(wanted);
+            }
+        }
+    };
+    check(&[("a", &[0, 1, 2]), ("b", &[0, 1]), ("c", &[1, 2])]);
+    let mut reloads = 0;
+    let mut reload = |tenants: &[Tenant]| {
+        reloads += 1;
+        responder.reload(|text| {
+            let head = text.find("\n[[tenant]]").unwrap();
+            text[..head].to_owned() + &tenants.iter().map(Tenant::text).collect::<String>()
+        });
+        until("the reload", PATIENCE, || {
+            (responder.log().matches("the configuration was read again").count() == reloads).then_some(())
+        });
+    };
+    // Another order of tenants and issuers, without the issuer and then without the tenant in the middle.
+    reload(&[tenant("c", &[2, 1]), tenant("b", &[1, 0]), tenant("a", &[2, 0])]);
+    check(&[("c", &[2, 1]), ("b", &[1, 0]), ("a", &[2, 0])]);
+    assert!(Ask::about(&cas[1], &leaves[1][0]).at(responder.http(), "/a").status == Status::error("unauthorized"));
+    reload(&[tenant("a", &[0, 2]), tenant("c", &[1, 2])]);
+    check(&[("a", &[0, 2]), ("c", &[1, 2])]);
+    // One that comes back finds its own in the book.
+    reload(&[tenant("b", &[0, 1]), tenant("c", &[2]), tenant("a", &[1, 2, 0])]);
+    check(&[("b", &[0, 1]), ("c", &[2]), ("a", &[1, 2, 0])]);
 }

@@ -84,7 +84,7 @@ impl Evidence {
         let by_fingerprint = self.issuers.iter().map(|(known, number)| (number, with(&|id| id.fingerprint() == known)));
         let by_both = self.tenants.iter().map(|(number, known)| (number, with(&|id| id == known)));
         // Its name, or its fingerprint in the other table, is spoilt: it is the only one that is configured of this CA.
-        let by_ca = self.tenants.iter().map(|(number, known)| (number, with(&|id| id.issuer() == known.issuer())));
+        let by_ca = self.tenants.iter().map(|(number, known)| (number, with(&|id| id.ca() == known.ca())));
         let steps: [Vec<_>; 3] = [by_fingerprint.collect(), by_both.collect(), by_ca.collect()];
         for step in steps {
             let mut claims = BTreeMap::<u32, Vec<IssuerId>>::new();

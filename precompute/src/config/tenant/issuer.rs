@@ -15,6 +15,7 @@ use super::{
     signer::{Purpose, read_signers},
 };
 use crate::{
+    issuer_id::IssuerId,
     ocsp::{IssuerHashes, Policy, ResponseForm},
     pki::{Certificate, UnixTime, certificates},
     signers::{OcspSigner, Signers},
@@ -23,6 +24,8 @@ use crate::{
 /// A CA certificate that is answered for.
 #[derive(Debug)]
 pub struct IssuerConfig {
+    /// What it is known by everywhere.
+    pub id: IssuerId,
     /// Stands in metrics and logs.
     pub name: String,
     /// The CA certificate.
@@ -152,8 +155,8 @@ pub(super) fn read(
     let (name, certificate, signers) = (name?, certificate?, signers?);
     // One that is there and wrong has been told.
     sources.main()?;
-    let hashes = IssuerHashes::of(&certificate);
-    Some(IssuerConfig { name, hashes, certificate, sources, policy: *policy, unlisted_is_said: false, signers })
+    let (id, hashes) = (IssuerId::of(tenant, &certificate), IssuerHashes::of(&certificate));
+    Some(IssuerConfig { id, name, hashes, certificate, sources, policy: *policy, unlisted_is_said: false, signers })
 }
 
 /// Who may write a source says who is revoked. A CRL is signed, and a wrong one refused.

@@ -35,8 +35,7 @@ fn sources(dir: &tempfile::TempDir, index: bool, delta: bool) -> Sources {
 }
 
 fn open(book: &mut Book, sources: Sources) -> Watched {
-    let mut watched =
-        Watched::open(book, Subject::of("tenant", "issuer", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
+    let mut watched = Watched::open(book, issuer("tenant", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
     watched.removal_delay = Duration::ZERO;
     watched
 }

@@ -18,8 +18,10 @@ use super::super::*;
 use crate::{
     answers::Answers,
     engine::IssuerState,
+    issuer::ActiveIssuer,
+    issuer_id::IssuerId,
     limits,
-    ocsp::{CertStatus, HashAlgorithm, IssuerHashes, Policy, ResponseForm, profile::Kept},
+    ocsp::{CertStatus, HashAlgorithm, Policy, ResponseForm, profile::Kept},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
     records::Change,
     sign::{Algorithm, Job, KeyPurpose, Pool, PoolSettings, SignError, Signing, SoftwareKey, Verify},
@@ -84,7 +86,7 @@ impl Signing for Watched {
 pub(super) struct World {
     pub(super) dir: TempDir,
     ca: Ca,
-    certificate: Certificate,
+    pub(super) certificate: Certificate,
     key: SoftwareKey,
     pub(super) state: IssuerState,
     pub(super) watched: Arc<Watched>,
@@ -108,7 +110,7 @@ impl World {
             away: AtomicBool::new(false),
             before: Mutex::default(),
         };
-        let state = IssuerState::in_order(UnixTime::now());
+        let state = IssuerState::in_order(IssuerId::of("tests", &certificate), UnixTime::now());
         let world = Self { dir: tempfile::tempdir().unwrap(), ca, certificate, key, state, watched: Arc::new(watched) };
         (0..count).for_each(|number| set(&world.state, number, Status::Good));
         world
@@ -121,17 +123,10 @@ impl World {
     }
 
     pub(super) fn subject_with(&self, policy: Policy, signing: Arc<dyn Signing>) -> Arc<Subject> {
-        Arc::new(Subject {
-            number: 1,
-            tenant: "tests".into(),
-            name: "CA".into(),
-            policy,
-            hashes: IssuerHashes::of(&self.certificate),
-            not_before: self.certificate.not_before(),
-            state: self.state.clone(),
-            signers: Signers::new(vec![self.signer(signing)]).unwrap(),
-            ahead: vec![HashAlgorithm::Sha1],
-        })
+        let signers = Signers::new(vec![self.signer(signing)]).unwrap();
+        let state = self.state.clone();
+        let issuer = ActiveIssuer::new(&state.id().clone(), "CA", policy, &self.certificate, state, signers).unwrap();
+        Arc::new(Subject { issuer: Arc::new(issuer.numbered(1)), ahead: vec![HashAlgorithm::Sha1] })
     }
 
     /// Signs on the threads of a pass.
@@ -154,6 +149,16 @@ impl World {
 }
 
 pub(super) const POLICY: Policy = Policy::DEFAULT;
+
+/// The issuer of a subject that nobody shares.
+pub(super) fn issuer(subject: &mut Subject) -> &mut ActiveIssuer {
+    Arc::get_mut(&mut subject.issuer).unwrap()
+}
+
+/// The same with another number.
+pub(super) fn numbered(subject: Subject, number: u32) -> Subject {
+    Subject { issuer: Arc::new(Arc::into_inner(subject.issuer).unwrap().numbered(number)), ..subject }
+}
 
 pub(super) fn set(state: &IssuerState, number: u64, status: Status) {
     let serial = serial(number);
@@ -193,8 +198,8 @@ pub(super) fn kept(desk: &Desk, subject: &Subject, number: u64) -> Option<CertSt
     let serial = serial(number);
     let entry = subject.kept(&desk.answers, &forms[0], &serial, &mut packed)?;
     let kept = Kept::of(&entry)?;
-    let found = subject.state.records.get(&serial);
-    if !kept.serves(&crate::ocsp::profile::statement(&subject.policy, found, now).ok()?, UnixTime::MAX, now) {
+    let found = subject.issuer.state.records.get(&serial);
+    if !kept.serves(&crate::ocsp::profile::statement(&subject.issuer.policy, found, now).ok()?, UnixTime::MAX, now) {
         return None;
     }
     // Made again from what is kept of it, it is what was signed.

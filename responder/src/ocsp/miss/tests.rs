@@ -4,6 +4,8 @@ use std::{fmt, process::Command, sync::atomic::AtomicBool, time::Duration};
 
 use precompute::{
     engine::IssuerState,
+    issuer::ActiveIssuer,
+    issuer_id::IssuerId,
     ocsp::{CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, profile::Kept},
     pki::{Reason, Record, Serial, Status, certificates},
     records::Change,
@@ -94,14 +96,10 @@ impl World {
         let now = UnixTime::now();
         let signer = OcspSigner::new(&ca, &ca, &public, signing, ResponseForm::default(), now).unwrap();
         gate.open.store(false, Relaxed);
-        let issuer = Issuer::new(
-            "CA",
-            Policy::DEFAULT,
-            &ca,
-            IssuerState::in_order(UnixTime::now()),
-            Signers::new(vec![Arc::new(signer)]).unwrap(),
-            1,
-        );
+        let id = IssuerId::of("tests", &ca);
+        let state = IssuerState::in_order(id.clone(), UnixTime::now());
+        let signers = Signers::new(vec![Arc::new(signer)]).unwrap();
+        let issuer = Issuer::new(ActiveIssuer::new(&id, "CA", Policy::DEFAULT, &ca, state, signers).unwrap(), 1);
         let world = Self { gate, issuer: Arc::new(issuer), misses: Misses::new(Store::new(1 << 30, 1 << 20)) };
         world.set(Status::Good);
         world

@@ -1,0 +1,155 @@
+//! An issuer as the engine has it: what is followed of it, and what is shown of it to those who answer, sign ahead and
+//! report.
+//!
+//! Invariant: a state says whose it is, and is found by that alone. Who wants the state of an issuer that is not
+//! followed gets an error, never another issuer's state.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use super::{Changes, Health, Pass};
+use crate::{
+    config::{IssuerConfig, Sources},
+    issuer_id::IssuerId,
+    ocsp::Unlisted,
+    pki::{Certificate, UnixTime},
+    records::Records,
+};
+
+/// What of an issuer's configuration its records depend on.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct FollowedIssuer {
+    pub(super) id: IssuerId,
+    /// For logs.
+    pub(super) name: String,
+    pub(super) certificate: Certificate,
+    pub(super) sources: Sources,
+    /// Whether serials that no source lists are answered as good.
+    pub(super) unlisted_good: bool,
+}
+
+impl FollowedIssuer {
+    pub(super) fn new(config: &IssuerConfig) -> Self {
+        Self {
+            id: config.id.clone(),
+            name: config.name.clone(),
+            certificate: config.certificate.clone(),
+            sources: config.sources.clone(),
+            unlisted_good: config.policy.unlisted == Unlisted::Good,
+        }
+    }
+
+    /// The name of its tenant, for logs.
+    pub(super) fn tenant(&self) -> &str {
+        self.id.tenant()
+    }
+}
+
+/// `tenant/name`.
+impl fmt::Display for FollowedIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant(), self.name)
+    }
+}
+
+/// One issuer's records, and how its sources fare.
+#[derive(Clone, Debug)]
+pub struct IssuerState {
+    id: IssuerId,
+    /// The records, kept up to date by the engine.
+    pub records: Arc<Records>,
+    /// The sources' condition.
+    pub health: Arc<Health>,
+    /// What has changed, for whoever signs ahead.
+    pub changes: Arc<Changes>,
+}
+
+impl IssuerState {
+    /// That of an issuer without records, whose sources were not read yet.
+    pub fn new(id: IssuerId) -> Self {
+        Self { id, records: Arc::default(), health: Arc::default(), changes: Arc::default() }
+    }
+
+    /// That of an issuer whose sources were found in order `now`, and list nobody.
+    pub fn in_order(id: IssuerId, now: UnixTime) -> Self {
+        let state = Self::new(id);
+        state.health.read(now, &Pass::default());
+        state
+    }
+
+    /// Whose state this is.
+    pub fn id(&self) -> &IssuerId {
+        &self.id
+    }
+}
+
+/// The states of issuers, each under its own id.
+#[derive(Clone, Default, Debug)]
+pub struct States(HashMap<IssuerId, IssuerState>);
+
+impl States {
+    /// The state of this issuer.
+    pub fn get(&self, id: &IssuerId) -> Result<&IssuerState, NotFollowed> {
+        self.0.get(id).ok_or_else(|| NotFollowed(id.clone()))
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &IssuerState> {
+        self.0.values()
+    }
+}
+
+impl FromIterator<IssuerState> for States {
+    fn from_iter<T: IntoIterator<Item = IssuerState>>(states: T) -> Self {
+        Self(states.into_iter().map(|state| (state.id.clone(), state)).collect())
+    }
+}
+
+/// The engine does not follow the sources of this issuer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotFollowed(pub IssuerId);
+
+impl fmt::Display for NotFollowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(id) = self;
+        write!(f, "no source is followed for the issuer {id} of the tenant `{}`: a defect of this program", id.tenant())
+    }
+}
+
+impl std::error::Error for NotFollowed {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        pki::{Record, Serial, Status},
+        records::Change,
+    };
+
+    #[test]
+    fn a_state_is_found_by_its_issuer_alone_and_is_never_anothers() {
+        let ids = [("a", 1), ("b", 1), ("a", 2), ("b", 2)].map(|(tenant, ca)| IssuerId::new(tenant, [ca; 32]));
+        let serial = |place: usize| Serial::from_magnitude(&[place as u8 + 1]).unwrap();
+        let state = |place: usize| {
+            let state = IssuerState::new(ids[place].clone());
+            let record = Some(Record { status: Status::Good, not_after: None });
+            state.records.apply([Change { serial: serial(place), record }]);
+            state
+        };
+        // In another order than the ids, and without the second: of another tenant with the same CA as the first.
+        let states: States = [3, 0, 2].into_iter().map(state).collect();
+        for (place, id) in ids.iter().enumerate() {
+            match states.get(id) {
+                Ok(found) => {
+                    assert_eq!(found.id(), id);
+                    assert!(found.records.get(&serial(place)).is_some(), "its own records");
+                    assert_eq!(found.records.counts().good, 1);
+                }
+                Err(missing) => {
+                    assert_eq!((place, &missing), (1, &NotFollowed(id.clone())));
+                    assert!(missing.to_string().contains("`b`"), "{missing}");
+                }
+            }
+        }
+        assert!(states.get(&ids[1]).is_err());
+    }
+}

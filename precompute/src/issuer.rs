@@ -1,0 +1,120 @@
+//! An issuer of a tenant at work: what was configured of it, its records, and who signs for it.
+//!
+//! Purpose: whoever answers for an issuer and whoever signs ahead share this one value. Invariants: the records are those
+//! of this very issuer, since only a state with its own [`IssuerId`] is taken; and no two issuers that this process ever
+//! had have the same number, under which answers are kept. It does not know requests, sockets or the order of a file.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+use crate::{
+    answers::Key,
+    engine::IssuerState,
+    issuer_id::IssuerId,
+    limits::ISSUERS_MAX,
+    ocsp::{HashAlgorithm, IssuerHashes, Policy},
+    pki::{Certificate, Serial, UnixTime},
+    signers::Signers,
+};
+
+/// One issuer of one tenant.
+#[derive(Debug)]
+pub struct ActiveIssuer {
+    /// No other issuer of this process ever had it.
+    number: u32,
+    /// For logs and metrics.
+    pub name: String,
+    /// How it answers.
+    pub policy: Policy,
+    /// What CertIDs name it by.
+    pub hashes: IssuerHashes,
+    /// Since when the CA exists.
+    pub not_before: UnixTime,
+    /// Its certificates, and how their sources fare.
+    pub state: IssuerState,
+    /// Who signs for it.
+    pub signers: Signers,
+}
+
+impl ActiveIssuer {
+    /// `id` and `certificate` are those of the configuration; `state` has to be the state of this very issuer.
+    pub fn new(
+        id: &IssuerId,
+        name: &str,
+        policy: Policy,
+        certificate: &Certificate,
+        state: IssuerState,
+        signers: Signers,
+    ) -> Result<Self, IssuerError> {
+        if state.id() != id || *id.ca() != certificate.issuer_fingerprint() {
+            return Err(IssuerError::OfAnother { wanted: id.clone(), found: state.id().clone() });
+        }
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // The last number is given to nobody, so that the counter never starts again.
+        let number = NEXT.fetch_update(Relaxed, Relaxed, |next| (next < ISSUERS_MAX - 1).then_some(next + 1));
+        let number = number.map_err(|_| IssuerError::TooMany)?;
+        let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());
+        Ok(Self { number, name: name.to_owned(), policy, hashes, not_before, state, signers })
+    }
+
+    /// The same under a number that others may have.
+    #[cfg(test)]
+    pub(crate) fn numbered(self, number: u32) -> Self {
+        Self { number, ..self }
+    }
+
+    /// What it is known by everywhere.
+    pub fn id(&self) -> &IssuerId {
+        self.state.id()
+    }
+
+    /// As in [`Key::new`].
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Until when what its sources say may be told.
+    #[inline]
+    pub fn told_until(&self) -> UnixTime {
+        self.state.health.told_until(self.policy.stale_after)
+    }
+
+    /// What its answer about a certificate is kept under; `signer` is the signer's place among its own.
+    #[inline]
+    pub fn key(&self, hash: HashAlgorithm, signer: u8, serial: &Serial) -> Key {
+        Key::new(self.number, hash, signer, serial)
+    }
+}
+
+/// Why an issuer cannot be put to work.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum IssuerError {
+    /// The state or the certificate is another issuer's.
+    OfAnother {
+        /// Whose they should be.
+        wanted: IssuerId,
+        /// Whose state it is.
+        found: IssuerId,
+    },
+    /// The numbers of this process are used up.
+    TooMany,
+}
+
+impl fmt::Display for IssuerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OfAnother { wanted, found } => write!(
+                f,
+                "the issuer {wanted} of the tenant `{}` was given what belongs to the issuer {found} of the tenant `{}`: \
+                 a defect of this program",
+                wanted.tenant(),
+                found.tenant()
+            ),
+            Self::TooMany => write!(f, "this process has had {} issuers; it has to be started anew", ISSUERS_MAX - 1),
+        }
+    }
+}
+
+impl std::error::Error for IssuerError {}
