@@ -18,9 +18,9 @@ use crate::{
 /// Sections of the configuration file that only the responder reads.
 const RESPONDER_SECTIONS: [&str; 5] = ["http", "tls", "admin", "log", "time_stamping"];
 
-/// Keeps what the CA knows: reads index.txt and CRLs into the book, shows what is in it, and signs ahead.
+/// Reads index.txt and CRLs into the book, shows what the book holds, signs answers ahead, and checks and makes keys.
 ///
-/// The responder does this by itself while it runs; these commands are for when it does not.
+/// The responder reads and signs by itself while it runs. `sync`, `show` and `presign` are for when it does not.
 #[derive(Parser, Debug)]
 #[command(name = "ostia-precompute", version, arg_required_else_help = true)]
 pub struct Arguments {
@@ -30,37 +30,37 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Read every source once into the book and say what changed.
+    /// Read every source once into the book and print what changed.
     Sync {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Take a source also when it lists less than half of the certificates known so far.
+        /// Accept a source that lists less than half of the certificates known so far.
         #[arg(long)]
         accept_shrink: bool,
-        /// Take a CRL also when it is older than the one taken before: its CA had to begin anew.
+        /// Accept a CRL older than the one taken before, because its CA had to begin anew.
         #[arg(long)]
         accept_older: bool,
-        /// Take along the revocations that the book has of an issuer under the name of a tenant that no longer has it.
+        /// Keep an issuer's revocations when it has moved to a tenant of another name.
         #[arg(long, conflicts_with = "accept_forgotten")]
         carry_over: bool,
-        /// Forget them.
+        /// Forget those revocations.
         #[arg(long)]
         accept_forgotten: bool,
-        /// Make a damaged book anew from the sources and from every revocation that can still be read of it.
+        /// Rebuild a damaged book from the sources and every revocation that can still be read in it.
         #[arg(long)]
         accept_damaged: bool,
     },
-    /// Sign answers before anybody asks, while no responder runs. Ctrl-C leaves what is done; started again it goes on.
+    /// Sign answers ahead while no responder runs. Ctrl-C keeps what is done; the next run continues from there.
     Presign {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Try the keys that sign, or make one.
+    /// Check the signing keys, or make one.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Show what the book holds of certificates.
+    /// Show what the book holds about certificates.
     Show {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -164,7 +164,7 @@ struct NotASerial(String);
 
 impl fmt::Display for NotASerial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is no serial number: expected 1 to 40 hexadecimal digits that are not all zero", self.0)
+        write!(f, "`{}` is not a serial number: expected 1 to 40 hexadecimal digits, not all zero", self.0)
     }
 }
 

@@ -18,12 +18,11 @@ use crate::{
     demo, start,
 };
 
-/// Answers whether certificates are good: an OCSP responder (RFC 6960) that serves from memory, and a time-stamping
-/// authority (RFC 3161).
+/// An OCSP responder (RFC 6960) and time-stamping authority (RFC 3161).
 ///
-/// Start with `demo`, which makes a small CA to try everything on; `serve` runs the service from
-/// a configuration file. The log goes to standard error: for people on a terminal, JSON otherwise;
-/// the environment variable OSTIA_LOG chooses what is told (off, error, warn, info, debug, trace).
+/// Start with `demo`, which makes a small CA and serves it. `serve` runs the service from a configuration file. Logs go to
+/// standard error, as text on a terminal and as JSON lines otherwise. The environment variable OSTIA_LOG sets the level
+/// (off, error, warn, info, debug, trace).
 #[derive(Parser, Debug)]
 #[command(name = "ostia-responder", version, arg_required_else_help = true)]
 pub struct Arguments {
@@ -35,13 +34,13 @@ pub struct Arguments {
 enum Command {
     /// Make a small CA, serve it, and show commands to try.
     Demo {
-        /// Where the CA is kept; used again if it is there already.
+        /// Directory of the CA; reused if it exists.
         #[arg(long, value_name = "DIR", default_value = "ostia-demo")]
         dir: PathBuf,
-        /// Where to answer requests, for OCSP and time-stamps.
+        /// Address for OCSP and time-stamp requests.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
         http: SocketAddr,
-        /// Where to tell health and metrics.
+        /// Address for health and metrics.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
         admin: SocketAddr,
     },
@@ -51,19 +50,18 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Check a configuration file, its certificates, keys and sources, and what a start would do with them, without
-    /// starting anything.
+    /// Check a configuration without starting: the file, certificates, keys, sources, addresses and the clock.
     ///
-    /// Exit status: 0 where everything is in order, also with warnings; 78 where the configuration is refused; 1 where
-    /// something else is that may pass, such as a source or a token that cannot be read; with --strict 3 for warnings.
+    /// Exit status: 0 if everything is in order, with or without warnings; 78 if the configuration is rejected; 1 if
+    /// something else is wrong that may pass, such as a source or a token that cannot be read; 3 for warnings with --strict.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Leave out the sources: `serve` reads them itself, and goes on from the book where one is broken.
+        /// Skip the sources: `serve` reads them itself, and continues from the book if one is broken.
         #[arg(long)]
         without_sources: bool,
-        /// Warnings are failures: exit status 3.
+        /// Treat warnings as failures: exit status 3.
         #[arg(long)]
         strict: bool,
     },
@@ -75,7 +73,7 @@ struct NotStrictlyInOrder(usize);
 
 impl fmt::Display for NotStrictlyInOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, which --strict takes for failures", counted(self.0))
+        write!(f, "{}, which --strict treats as failures", counted(self.0))
     }
 }
 

@@ -9,14 +9,14 @@ use clap::Subcommand;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Keys {
-    /// Have every key of a configuration sign for half a second each, and list whose they are, until when they may sign
-    /// and how fast they do. Fails where one does not sign. The responder may go on meanwhile.
+    /// Let every key of a configuration sign for half a second, and list its issuer, certificate, expiry and speed. Fails
+    /// if one does not sign. The responder may keep running.
     Check {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Make a key, in a file or on a PKCS#11 token, and a request (PKCS#10) with which the CA issues its certificate.
+    /// Make a key, in a file or on a PKCS#11 token, and the request (PKCS#10) for its certificate.
     Generate(generate::Arguments),
 }
 

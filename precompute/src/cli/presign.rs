@@ -46,11 +46,13 @@ impl fmt::Display for Unfinished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left = HumanCount(self.left);
         match self.end {
-            End::Stopped => write!(f, "stopped; what is signed is stored, the same command goes on from there"),
-            End::Full => write!(f, "{left} answers have no room; raise `cache.answers_octets`"),
+            End::Stopped => {
+                write!(f, "stopped; the signed answers are stored, and the same command continues from there")
+            }
+            End::Full => write!(f, "no room for {left} answers; raise `cache.answers_octets`"),
             End::Faulty | End::Done => write!(
                 f,
-                "{left} answers could not be signed; what is signed is stored, the same command goes on from there"
+                "{left} answers could not be signed; the signed ones are stored, and the same command continues from there"
             ),
         }
     }
@@ -71,7 +73,7 @@ pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     engine.read_all(|_, _, _| ())?;
     let subjects = subjects(config, &engine.states())?;
     if subjects.is_empty() {
-        return Ok(say("nothing is to be signed ahead: every tenant says `presign = false`")?);
+        return Ok(say("nothing to sign ahead: every tenant has `presign = false`")?);
     }
     let progress = Arc::new(Progress::default());
     let octets = config.cache.answers_octets;
@@ -91,7 +93,7 @@ pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     drop(desk);
     let report = progress.report();
     say(format_args!(
-        "{} answers signed, {} were there already; {} are stored now",
+        "{} answers signed, {} were already stored; {} are stored now",
         HumanCount(report.signed),
         HumanCount(report.restored),
         HumanCount(report.restored + report.stored)

@@ -92,7 +92,7 @@ pub fn generate_file(kind: KeyKind, path: &Path) -> Result<SoftwareKey, FileErro
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
         fail(match error.kind() {
             ErrorKind::AlreadyExists => {
-                "is there already, and is not written over; name another file, or have a request made for the key that is there by --csr-only".into()
+                "already exists and is not overwritten; name another file, or use --csr-only to make a request for the existing key".into()
             }
             _ => format!("cannot be written: {error}"),
         })
@@ -122,7 +122,7 @@ mod tests {
             let text = std::fs::read(&path).unwrap();
             assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
             let error = generate_file(kind, &path).unwrap_err().to_string();
-            assert!(error.contains("is there already, and is not written over"), "{error}");
+            assert!(error.contains("already exists and is not overwritten"), "{error}");
             assert_eq!(std::fs::read(&path).unwrap(), text);
         }
     }

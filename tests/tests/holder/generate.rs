@@ -79,7 +79,7 @@ fn nothing_on_a_token_is_written_over() {
         bench.opens(&kept);
         let path = |object: &str| uri(&format!("token=a;{object}"));
         for (object, said) in [
-            ("object=key", "key with object=key already, and nothing is written over"),
+            ("object=key", "key with object=key, and nothing is overwritten"),
             ("object=other;id=%01", "key with object=other;id=%01 already"),
             ("type=private", "has no label; add one to its URI: object=…"),
         ] {

@@ -22,7 +22,7 @@ fn warns(site: &Site, what: &str, told: &[&str]) {
     assert!(checked.text.contains(&counted), "{what}: {}", checked.text);
     let strict = site.check_with(&["--strict"]);
     assert_eq!(strict.status.code(), Some(3), "{what}: {strict:?}");
-    assert!(strict.text.contains("which --strict takes for failures"), "{what}: {strict:?}");
+    assert!(strict.text.contains("which --strict treats as failures"), "{what}: {strict:?}");
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn a_request_is_made_for_a_key_that_is_there() {
     for (number, key) in [hsm.uri("keys", "there"), "there.key".into()].into_iter().enumerate() {
         let csr = dir.join(format!("{number}.csr"));
         let said = generate(dir, &hsm, &key, &["--csr-only"], "tsa", &csr);
-        assert!(said.contains("The key is found") && said.contains("critical,timeStamping"), "{said}");
+        assert!(said.contains("The key was found") && said.contains("critical,timeStamping"), "{said}");
         openssl(dir, ["req", "-in", csr.to_str().unwrap(), "-noout", "-verify"]);
         let public = openssl(dir, ["req", "-in", csr.to_str().unwrap(), "-noout", "-pubkey"]);
         assert_eq!(public, openssl(dir, ["pkey", "-in", "there.key", "-pubout"]));
@@ -128,15 +128,15 @@ fn nothing_is_written_over_and_what_is_wrong_is_told_before_there_is_a_key() {
     let token = hsm.shim_uri("keys", "new");
     let p256 = ["--algorithm", "p256"];
     for (key, csr, subject, algorithm, said) in [
-        ("there", "new.csr", "CN=x", &p256[..], "there: is there already, and is not written over"),
-        ("new.key", "there", "CN=x", &p256, "there: is there already, and is not written over"),
+        ("there", "new.csr", "CN=x", &p256[..], "there: already exists and is not overwritten"),
+        ("new.key", "there", "CN=x", &p256, "there: already exists and is not overwritten"),
         ("new.key", "new.csr", "/CN=x", &p256, "the subject `/CN=x` cannot be read; write it as CN="),
         ("new.key", "new.csr", "CN=x", &[], "--algorithm"),
         ("new.key", "new.csr", "CN=x", &["--algorithm", "dsa"], "possible values: p256, p384"),
         ("new.key", "new.csr", "CN=x", &["--csr-only"], "new.key: cannot be read: No such file"),
-        (&token, "there", "CN=x", &p256, "there: is there already"),
+        (&token, "there", "CN=x", &p256, "there: already exists"),
         (&token, "new.csr", "CN=", &p256, "has a part that is empty"),
-        (&token, "new.csr", "CN=x", &["--algorithm", "ml-dsa-44"], "ML-DSA-44 keys are made in files alone"),
+        (&token, "new.csr", "CN=x", &["--algorithm", "ml-dsa-44"], "ML-DSA-44 keys can be made in files only"),
         (&token, "new.csr", "CN=x", &["--csr-only"], "the token `keys` holds no private key with object=new"),
         ("pkcs11:colour=red", "new.csr", "CN=x", &p256, "has the attribute `colour`, which is not known"),
         (&token.replace("token=keys", "token=absent"), "new.csr", "CN=x", &p256, "has no token with token=absent"),
@@ -186,7 +186,7 @@ fn a_key_that_was_made_without_its_request_is_told_with_what_to_do() {
             run(Command::new("bash").args(["-c", &limited]).current_dir(dir))
         };
         assert!(!ended.status.success(), "{}", ended.text);
-        for said in [said, &format!("The key is made {place} and stays there"), "with --csr-only"] {
+        for said in [said, &format!("The key was made {place} and stays there"), "with --csr-only"] {
             assert!(ended.text.contains(said), "no `{said}` in: {}", ended.text);
         }
         assert!(!dir.join("new.csr").exists(), "{key}");

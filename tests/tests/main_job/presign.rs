@@ -206,11 +206,11 @@ fn while_nobody_serves_the_store_is_filled_and_an_interrupted_one_goes_on() {
     let status = until("it ends", PATIENCE, || child.try_wait().unwrap());
     let said = fs::read_to_string(&output).unwrap();
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("the same command goes on from there"), "{said}");
+    assert!(said.contains("the same command continues from there"), "{said}");
 
     let ended = site.precompute("presign", &[]);
     assert!(ended.status.success(), "{ended:?}");
-    assert!(!ended.text.contains(" 0 were there already"), "{ended:?}");
+    assert!(!ended.text.contains(" 0 were already stored"), "{ended:?}");
     let ended = site.precompute("presign", &[]);
     assert!(ended.status.success() && ended.text.contains("0 answers signed"), "{ended:?}");
 

@@ -17,11 +17,11 @@ use crate::{
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Arguments {
-    /// Where the key is to be: a file that is not there yet, or a PKCS#11 token by a URI such as
+    /// Where to put the key: a new file, or a PKCS#11 token named by a URI such as
     /// 'pkcs11:token=ocsp;object=ocsp-2027?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=/etc/ostia/pin'.
     #[arg(long, value_name = "FILE|URI")]
     key: String,
-    /// What kind of key.
+    /// Kind of key.
     #[arg(long, value_enum, required_unless_present = "csr_only")]
     algorithm: Option<KeyKind>,
     /// What its certificate is for: OCSP responses, or time-stamps.
@@ -30,10 +30,10 @@ pub(in crate::cli) struct Arguments {
     /// The certificate's subject, such as 'CN=OCSP signer 2027,O=Example,C=DE'.
     #[arg(long, value_name = "NAME")]
     subject: String,
-    /// The file for the request (PKCS#10 in PEM), which is not there yet.
+    /// New file for the request (PKCS#10 in PEM).
     #[arg(long, value_name = "FILE")]
     csr: PathBuf,
-    /// Make no key, but a request for the one that is there.
+    /// Make no key, only a request for an existing one.
     #[arg(long, conflicts_with = "algorithm")]
     csr_only: bool,
 }
@@ -96,14 +96,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         match kind {
             None => error,
             Some(_) => format!(
-                "{error}\nThe key is made {place} and stays there, without a request; once that is mended, run the same command with --csr-only in the place of --algorithm"
+                "{error}\nThe key was made {place} and stays there, but its request was not written. Fix this, then run the same command with --csr-only instead of --algorithm"
             )
             .into(),
         }
     })?;
     let is = if kind.is_some() { "made" } else { "found" };
     let (signs, csr_place, next) = (key.algorithm(), csr.display(), next(written, purpose, csr));
-    Ok(say(format_args!("The key is {is} {place}; it signs with {signs}. Its request is in {csr_place}.\n\n{next}"))?)
+    Ok(say(format_args!("The key was {is} {place}; it signs with {signs}. Its request is in {csr_place}.\n\n{next}"))?)
 }
 
 fn write_request(
@@ -146,7 +146,7 @@ fn find_or_make(written: &str, kind: Option<KeyKind>) -> Result<Key, Box<dyn Err
 fn create_new(path: &Path) -> Result<File, String> {
     File::create_new(path).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
-            format!("{}: is there already, and is not written over; name another file", path.display())
+            format!("{}: already exists and is not overwritten; name another file", path.display())
         }
         _ => cannot_be_written(path, &error),
     })
@@ -161,7 +161,7 @@ fn next(key: &str, purpose: Purpose, csr: &Path) -> String {
         Purpose::Tsa => "extendedKeyUsage=critical,timeStamping",
     };
     let issue = format!(
-        "Have the CA issue the certificate, where its own configuration lies (in bash):\n\n    openssl ca -config openssl.cnf -notext -in {} -out {} -extfile <(printf '%s\\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature {extensions} authorityKeyIdentifier=keyid)\n",
+        "Have the CA issue the certificate, in the directory of its configuration (in bash):\n\n    openssl ca -config openssl.cnf -notext -in {} -out {} -extfile <(printf '%s\\n' basicConstraints=critical,CA:FALSE keyUsage=critical,digitalSignature {extensions} authorityKeyIdentifier=keyid)\n",
         shell_word(&csr),
         shell_word(&certificate),
     );

@@ -26,7 +26,7 @@ impl Pkcs11Token {
             KeyKind::Ed25519 => Mechanism::EccEdwardsKeyPairGen,
             KeyKind::MlDsa44 | KeyKind::MlDsa65 | KeyKind::MlDsa87 => {
                 return Err(Failure::defect(format!(
-                    "{algorithm} keys are made in files alone; make this one with the token's own tools, and its request by --csr-only"
+                    "{algorithm} keys can be made in files only; make this one with the token's own tools, and its request with --csr-only"
                 ))
                 .fault);
             }
@@ -87,7 +87,7 @@ fn refuse_taken(session: &Pkcs11Session, wanted: &KeyWanted, called: &str) -> Re
                 _ => "an object",
             };
             return Err(Failure::defect(format!(
-                "{called} holds {class} with {wanted} already, and nothing is written over; choose another object=…, or have a request made for the key that is there by --csr-only"
+                "{called} already holds {class} with {wanted}, and nothing is overwritten; choose another object=…, or use --csr-only to make a request for the existing key"
             )));
         }
     }
@@ -161,7 +161,7 @@ fn algorithm_of(session: &Pkcs11Session, key: ObjectHandle, called: &str) -> Res
     };
     let kind = match attribute(AttributeType::KeyType)? {
         Some(Attribute::KeyType(kind)) => kind,
-        _ => return Err(Failure::defect(format!("{called} does not tell the key's type"))),
+        _ => return Err(Failure::defect(format!("{called} does not give the key's type"))),
     };
     let curve_is = |algorithm, params: &[u8]| params == curve(algorithm);
     match kind {
@@ -183,7 +183,7 @@ fn algorithm_of(session: &Pkcs11Session, key: ObjectHandle, called: &str) -> Res
                 (MlDsaParameterSetType::ML_DSA_87, Algorithm::MlDsa87),
             ];
             let Some(Attribute::ParameterSet(is)) = attribute(AttributeType::ParameterSet)? else {
-                return Err(Failure::defect(format!("{called} does not tell the key's parameter set")));
+                return Err(Failure::defect(format!("{called} does not give the key's parameter set")));
             };
             let found = SETS.into_iter().find(|(set, _)| ParameterSetType::from(*set) == is);
             let unknown = || Failure::defect(format!("the key on {called} has an unknown parameter set {is}"));
