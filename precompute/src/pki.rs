@@ -8,6 +8,7 @@
 mod algorithm;
 mod certificate;
 pub mod delegation;
+pub mod elements;
 pub mod encode;
 mod excerpt;
 mod file;

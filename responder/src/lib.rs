@@ -7,7 +7,6 @@
 //!
 //! Records, keys and the encoding of responses are `precompute`'s.
 
-mod elements;
 pub mod net;
 pub mod page;
 pub mod site;

@@ -10,15 +10,15 @@ mod preferred;
 mod signature;
 
 use der::{Tag, TagNumber};
-use precompute::ocsp::{CertId, HashAlgorithm, OcspError};
+use precompute::{
+    ocsp::{CertId, HashAlgorithm, OcspError},
+    pki::elements::{Elements, Unexpected, checked_integer, integer},
+};
 
 use self::extensions::{NONCE, each_extension, request_extensions};
 pub use self::preferred::PreferredAlgorithms;
 pub use self::signature::RequestSignature;
-use crate::{
-    elements::{Elements, Unexpected, checked_integer, integer},
-    limits,
-};
+use crate::limits;
 
 /// Why a request is not answered; says what the client gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

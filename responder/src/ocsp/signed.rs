@@ -10,11 +10,12 @@ mod authority;
 use std::{cell::Cell, fmt};
 
 use der::{Decode, Tag, TagNumber};
-use precompute::pki::{Certificate, CertificateError, UnixTime, VerifyError, is_same_name, verify_signed};
+use precompute::pki::{
+    Certificate, CertificateError, UnixTime, VerifyError, elements::Elements, is_same_name, verify_signed,
+};
 
 use self::authority::Authority;
 use super::request::RequestSignature;
-use crate::elements::Elements;
 
 /// Certificates that are looked at: the signer's, [`INTERMEDIATES_MAX`], and as many of no use, which clients that send
 /// a whole store carry. More hardly fit the body of a request.

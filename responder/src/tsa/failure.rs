@@ -2,9 +2,10 @@
 
 use std::{borrow::Cow, fmt, time::Duration};
 
-use precompute::pki::encode::{element, header};
-
-use crate::elements::Unexpected;
+use precompute::pki::{
+    elements::Unexpected,
+    encode::{element, header},
+};
 
 /// Why there is no token: PKIFailureInfo, each the number of its bit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -5,13 +5,13 @@
 //! always: version, imprint, policy, extensions, nonce. It does not know keys or clocks.
 
 use der::{Tag, TagNumber};
-use precompute::tsp::{ImprintHash, Oid, TsaPolicy};
+use precompute::{
+    pki::elements::{Elements, algorithm_identifier, checked_integer},
+    tsp::{ImprintHash, Oid, TsaPolicy},
+};
 
 use super::failure::Failure;
-use crate::{
-    elements::{Elements, algorithm_identifier, checked_integer},
-    limits,
-};
+use crate::limits;
 
 type Result<T> = std::result::Result<T, Failure>;
 

@@ -1,9 +1,10 @@
 //! Extensions of requests, RFC 6960 section 4.4.
 
 use der::Tag;
+use precompute::pki::elements::Elements;
 
 use super::{DecodeError, Result, preferred::PreferredAlgorithms};
-use crate::{elements::Elements, limits};
+use crate::limits;
 
 /// id-pkix-ocsp-nonce, 1.3.6.1.5.5.7.48.1.2
 pub(super) const NONCE: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x02];

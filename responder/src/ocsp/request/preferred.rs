@@ -3,10 +3,12 @@
 use std::fmt;
 
 use der::Tag;
-use precompute::sign::Algorithm;
+use precompute::{
+    pki::elements::{Elements, algorithm_identifier},
+    sign::Algorithm,
+};
 
 use super::Result;
-use crate::elements::{Elements, algorithm_identifier};
 
 /// PreferredSignatureAlgorithms, in a client's order; empty where it says nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]

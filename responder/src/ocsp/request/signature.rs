@@ -4,9 +4,9 @@
 //! only here, for those who verify it.
 
 use der::{Tag, TagNumber};
+use precompute::pki::elements::{Elements, algorithm_identifier};
 
 use super::{DecodeError, Result};
-use crate::elements::{Elements, algorithm_identifier};
 
 /// A signature, and what it is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,14 +1,14 @@
 //! What a certificate's extensions let its key do, RFC 5280 section 4.2.1.
 
 use der::{Tag, TagNumber};
-use precompute::pki::Certificate;
-
-use crate::{
+use precompute::pki::{
+    Certificate,
     elements::{Elements, checked_integer},
-    ocsp::request::{
-        DecodeError,
-        extensions::{Extension, each_extension},
-    },
+};
+
+use crate::ocsp::request::{
+    DecodeError,
+    extensions::{Extension, each_extension},
 };
 
 /// id-ce-keyUsage, 2.5.29.15

@@ -9,13 +9,13 @@ use der::{Tag, TagNumber};
 
 /// What was read is not DER, or not the element that has to stand there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Unexpected;
+pub struct Unexpected;
 
 type Result<T> = std::result::Result<T, Unexpected>;
 
 /// Bytes of which elements are taken from the front.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Elements<'a>(&'a [u8]);
+pub struct Elements<'a>(&'a [u8]);
 
 /// One element.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +29,12 @@ struct Element<'a> {
 
 impl<'a> Elements<'a> {
     /// Nothing is read yet.
-    pub(crate) fn new(octets: &'a [u8]) -> Self {
+    pub fn new(octets: &'a [u8]) -> Self {
         Self(octets)
     }
 
     /// The inside of the one element with `tag` that `octets` are.
-    pub(crate) fn only(octets: &'a [u8], tag: Tag) -> Result<Self> {
+    pub fn only(octets: &'a [u8], tag: Tag) -> Result<Self> {
         let mut elements = Self(octets);
         let content = elements.expect(tag)?;
         elements.finish()?;
@@ -43,7 +43,7 @@ impl<'a> Elements<'a> {
 
     /// The content of the next element, which must have `tag`.
     #[inline]
-    pub(crate) fn expect(&mut self, tag: Tag) -> Result<&'a [u8]> {
+    pub fn expect(&mut self, tag: Tag) -> Result<&'a [u8]> {
         let element = first(self.0)?;
         if element.tag != tag.octet() {
             return Err(Unexpected);
@@ -54,35 +54,35 @@ impl<'a> Elements<'a> {
 
     /// The content of the next element if it has `tag`.
     #[inline]
-    pub(crate) fn optional(&mut self, tag: Tag) -> Result<Option<&'a [u8]>> {
+    pub fn optional(&mut self, tag: Tag) -> Result<Option<&'a [u8]>> {
         if self.0.first() == Some(&tag.octet()) { self.expect(tag).map(Some) } else { Ok(None) }
     }
 
     /// The content of the next element if it is `[number] EXPLICIT`, or IMPLICIT of something constructed.
     #[inline]
-    pub(crate) fn optional_tagged(&mut self, number: TagNumber) -> Result<Option<&'a [u8]>> {
+    pub fn optional_tagged(&mut self, number: TagNumber) -> Result<Option<&'a [u8]>> {
         self.optional(Tag::ContextSpecific { constructed: true, number })
     }
 
     /// The next element, with its header.
-    pub(crate) fn whole(&mut self) -> Result<&'a [u8]> {
+    pub fn whole(&mut self) -> Result<&'a [u8]> {
         let element = first(self.0)?;
         self.0 = element.behind;
         Ok(element.whole)
     }
 
     /// The elements that are left, not looked at yet.
-    pub(crate) fn rest(self) -> &'a [u8] {
+    pub fn rest(self) -> &'a [u8] {
         self.0
     }
 
     /// Whether none is left.
-    pub(crate) fn is_finished(self) -> bool {
+    pub fn is_finished(self) -> bool {
         self.0.is_empty()
     }
 
     /// None may be left.
-    pub(crate) fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         if self.is_finished() { Ok(()) } else { Err(Unexpected) }
     }
 }
@@ -123,7 +123,7 @@ fn is_tag(octet: u8) -> bool {
 }
 
 /// The content of the one INTEGER that `octets` are.
-pub(crate) fn integer(octets: &[u8]) -> Result<&[u8]> {
+pub fn integer(octets: &[u8]) -> Result<&[u8]> {
     let mut elements = Elements::new(octets);
     let content = elements.expect(Tag::Integer)?;
     elements.finish()?;
@@ -132,7 +132,7 @@ pub(crate) fn integer(octets: &[u8]) -> Result<&[u8]> {
 
 /// The content of an INTEGER, in the fewest bytes that hold it (X.690 section 8.3.2).
 #[inline]
-pub(crate) fn checked_integer(content: &[u8]) -> Result<&[u8]> {
+pub fn checked_integer(content: &[u8]) -> Result<&[u8]> {
     match content {
         [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(Unexpected),
         _ => Ok(content),
@@ -140,7 +140,7 @@ pub(crate) fn checked_integer(content: &[u8]) -> Result<&[u8]> {
 }
 
 /// An AlgorithmIdentifier with `content`: the content bytes of its OBJECT IDENTIFIER, and its parameters, DER.
-pub(crate) fn algorithm_identifier(content: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
+pub fn algorithm_identifier(content: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
     let mut elements = Elements::new(content);
     let oid = elements.expect(Tag::ObjectIdentifier)?;
     let parameters = if elements.is_finished() { None } else { Some(elements.whole()?) };
