@@ -21,8 +21,8 @@ mod request;
 mod rsa;
 mod serial;
 mod status;
+pub mod tag;
 mod time;
-pub(crate) mod tlv;
 mod verify;
 
 pub use algorithm::Algorithm;

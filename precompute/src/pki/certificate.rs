@@ -20,9 +20,11 @@ use x509_cert::{
 };
 
 use super::{
-    Instant, Serial, UnixTime, VerifyError, is_same_name,
+    Instant, Serial, UnixTime, VerifyError,
+    elements::{Elements, Named},
+    is_same_name,
     name::Unlike,
-    tlv::{SEQUENCE, Tlvs},
+    tag::SEQUENCE,
     verify_signed,
 };
 
@@ -316,12 +318,12 @@ impl Outline {
             let start = (slice.as_ptr() as usize).saturating_sub(der.as_ptr() as usize);
             start..start + slice.len()
         };
-        let mut parts = Tlvs::inside(der, SEQUENCE, "Certificate")?;
-        let tbs = parts.any("tbsCertificate")?.whole;
-        let mut fields = Tlvs::inside(tbs, SEQUENCE, "tbsCertificate")?;
+        let mut parts = Elements::only(der, SEQUENCE).named("Certificate")?;
+        let tbs = parts.any().named("tbsCertificate")?.whole;
+        let mut fields = Elements::only(tbs, SEQUENCE).named("tbsCertificate")?;
         let mut found: Vec<Field> = Vec::new();
-        let mut field = |fields: &mut Tlvs<'_>, name: &'static str, is_sound: fn(&[u8]) -> bool| {
-            let whole = at(fields.any(name)?.whole);
+        let mut field = |fields: &mut Elements<'_>, name: &'static str, is_sound: fn(&[u8]) -> bool| {
+            let whole = at(fields.any().named(name)?.whole);
             found.push((whole.clone(), name, is_sound));
             Ok::<_, String>(whole)
         };
@@ -332,25 +334,25 @@ impl Outline {
         field(&mut fields, "tbsCertificate.signature", is::<AlgorithmIdentifierOwned>)?;
         let issuer = field(&mut fields, "tbsCertificate.issuer", is::<Name>)?;
         let mut ahead = fields;
-        let mut validity = Tlvs::new(ahead.read(SEQUENCE, "validity")?);
+        let mut validity = Elements::new(ahead.expect(SEQUENCE).named("validity")?);
         let mut early = Vec::new();
         for name in ["validity.notBefore", "validity.notAfter"] {
             let mut ahead = validity;
-            let time = validity.any(name)?.content;
+            let time = validity.any().named(name)?.content;
             // What is none is told by the parser.
-            if ahead.time(name) == Ok(Instant::Before1970) {
+            if Instant::read(&mut ahead, name) == Ok(Instant::Before1970) {
                 early.push(at(time));
             }
         }
         field(&mut fields, "tbsCertificate.validity", is::<Validity>)?;
         let subject = field(&mut fields, "tbsCertificate.subject", is::<Name>)?;
         let spki = field(&mut fields, "tbsCertificate.subjectPublicKeyInfo", is::<SubjectPublicKeyInfoOwned>)?;
-        while !fields.is_empty() {
+        while !fields.is_finished() {
             field(&mut fields, "tbsCertificate.extensions", |_| false)?;
         }
         field(&mut parts, "signatureAlgorithm", is::<AlgorithmIdentifierOwned>)?;
         field(&mut parts, "signatureValue", is::<BitString>)?;
-        parts.finish("Certificate")?;
+        parts.finish().named("Certificate")?;
         Ok(Self { tbs: at(tbs), issuer, subject, spki, early, fields: found })
     }
 

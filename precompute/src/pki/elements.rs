@@ -1,122 +1,199 @@
-//! DER elements, X.690, read in place.
+//! DER elements, X.690, read in place: the one reader of whatever we take apart by hand.
 //!
-//! Purpose: what stands between the bytes of every request and what it asks. Invariant: what is taken is DER: definite
-//! and minimal lengths, primitive strings, tags of one byte; nothing is copied, and nothing allocated. It does not know
-//! what an element means, nor what an error means to a client. It is our own because every hit goes through it: `der`'s
-//! reader, the tests' oracle, takes four times as long over a CertID, most of it for errors that say where and why.
+//! Purpose: what stands between the bytes of every request, certificate and CRL and what they mean. Invariant: what is
+//! taken is DER: definite and minimal lengths, primitive strings, tags of one byte. Nothing is copied, and nothing is
+//! allocated but the text of an error, for those who ask for one ([`Named`]). It does not know what an element means, nor
+//! what an error means to a client.
+//!
+//! It is our own for two reasons. Every hit goes through it: `der`'s reader, the tests' oracle, takes four times as long
+//! over a CertID, most of it for errors that say where and why. And the lengths of that reader end at 256 MiB, which is
+//! about 6 million entries of a CRL, where [`crate::limits::CRL_FILE_OCTETS_MAX`] promises more.
 
-use der::{Tag, TagNumber};
+use std::fmt;
 
-/// What was read is not DER, or not the element that has to stand there.
+use super::tag;
+
+/// Why what was read is not DER, or not what has to stand there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unexpected;
+pub enum DerError {
+    /// The bytes end before the element does.
+    Truncated,
+    /// An identifier byte that DER does not have, or the first of several.
+    Tag,
+    /// A length that is indefinite, not minimal, or over 4 GiB.
+    Length,
+    /// Another element than the one that has to stand there.
+    Other {
+        /// The tag that was expected.
+        expected: u8,
+        /// The tag that stands there.
+        found: u8,
+    },
+    /// So many bytes behind the last element.
+    LeftOver(u32),
+    /// An INTEGER without content, or not in the fewest bytes.
+    Integer,
+}
 
-type Result<T> = std::result::Result<T, Unexpected>;
+impl fmt::Display for DerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => f.write_str("ends too early"),
+            Self::Tag => f.write_str("has a tag of several bytes, or one that DER does not have"),
+            Self::Length => f.write_str("has a length that is not in DER's shortest form"),
+            Self::Other { expected, found } => write!(f, "expected the tag {expected:#04x}, found {found:#04x}"),
+            Self::LeftOver(count) => write!(f, "{count} bytes are left over"),
+            Self::Integer => f.write_str("is not an INTEGER in DER's shortest form"),
+        }
+    }
+}
 
-/// Bytes of which elements are taken from the front.
+impl std::error::Error for DerError {}
+
+type Result<T> = std::result::Result<T, DerError>;
+
+/// Says in an error which field was read.
+pub trait Named<T> {
+    /// The error's text begins with the name of the field.
+    fn named(self, field: &str) -> std::result::Result<T, String>;
+}
+
+impl<T> Named<T> for Result<T> {
+    #[inline]
+    fn named(self, field: &str) -> std::result::Result<T, String> {
+        self.map_err(|error| format!("{field}: {error}"))
+    }
+}
+
+/// Bytes of which elements are taken from the front. What fails takes nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'a>(&'a [u8]);
 
 /// One element.
 #[derive(Clone, Copy, Debug)]
-struct Element<'a> {
-    tag: u8,
-    content: &'a [u8],
-    /// With its header.
-    whole: &'a [u8],
-    behind: &'a [u8],
+pub struct Element<'a> {
+    /// The identifier byte.
+    pub tag: u8,
+    /// The value alone.
+    pub content: &'a [u8],
+    /// Tag, length and value.
+    pub whole: &'a [u8],
 }
 
 impl<'a> Elements<'a> {
     /// Nothing is read yet.
-    pub fn new(octets: &'a [u8]) -> Self {
+    #[inline]
+    pub const fn new(octets: &'a [u8]) -> Self {
         Self(octets)
     }
 
     /// The inside of the one element with `tag` that `octets` are.
-    pub fn only(octets: &'a [u8], tag: Tag) -> Result<Self> {
+    #[inline]
+    pub fn only(octets: &'a [u8], tag: u8) -> Result<Self> {
         let mut elements = Self(octets);
         let content = elements.expect(tag)?;
         elements.finish()?;
         Ok(Self(content))
     }
 
+    /// The next element.
+    #[inline]
+    pub fn any(&mut self) -> Result<Element<'a>> {
+        let (header, length) = header(self.0)?;
+        if length > self.0.len() - header {
+            return Err(DerError::Truncated);
+        }
+        let (whole, behind) = self.0.split_at(header + length);
+        self.0 = behind;
+        Ok(Element { tag: whole[0], content: &whole[header..], whole })
+    }
+
+    /// The next element, with its header.
+    #[inline]
+    pub fn whole(&mut self) -> Result<&'a [u8]> {
+        Ok(self.any()?.whole)
+    }
+
     /// The content of the next element, which must have `tag`.
     #[inline]
-    pub fn expect(&mut self, tag: Tag) -> Result<&'a [u8]> {
-        let element = first(self.0)?;
-        if element.tag != tag.octet() {
-            return Err(Unexpected);
+    pub fn expect(&mut self, tag: u8) -> Result<&'a [u8]> {
+        match self.peek() {
+            Some(found) if found != tag => Err(DerError::Other { expected: tag, found }),
+            _ => Ok(self.any()?.content),
         }
-        self.0 = element.behind;
-        Ok(element.content)
     }
 
     /// The content of the next element if it has `tag`.
     #[inline]
-    pub fn optional(&mut self, tag: Tag) -> Result<Option<&'a [u8]>> {
-        if self.0.first() == Some(&tag.octet()) { self.expect(tag).map(Some) } else { Ok(None) }
+    pub fn optional(&mut self, tag: u8) -> Result<Option<&'a [u8]>> {
+        if self.peek() == Some(tag) { Ok(Some(self.any()?.content)) } else { Ok(None) }
     }
 
-    /// The content of the next element if it is `[number] EXPLICIT`, or IMPLICIT of something constructed.
+    /// The next tag, if there is a next element.
     #[inline]
-    pub fn optional_tagged(&mut self, number: TagNumber) -> Result<Option<&'a [u8]>> {
-        self.optional(Tag::ContextSpecific { constructed: true, number })
-    }
-
-    /// The next element, with its header.
-    pub fn whole(&mut self) -> Result<&'a [u8]> {
-        let element = first(self.0)?;
-        self.0 = element.behind;
-        Ok(element.whole)
+    pub fn peek(&self) -> Option<u8> {
+        self.0.first().copied()
     }
 
     /// The elements that are left, not looked at yet.
-    pub fn rest(self) -> &'a [u8] {
+    #[inline]
+    pub const fn rest(self) -> &'a [u8] {
         self.0
     }
 
     /// Whether none is left.
-    pub fn is_finished(self) -> bool {
+    #[inline]
+    pub const fn is_finished(self) -> bool {
         self.0.is_empty()
     }
 
     /// None may be left.
+    #[inline]
     pub fn finish(self) -> Result<()> {
-        if self.is_finished() { Ok(()) } else { Err(Unexpected) }
+        match self.0.len() {
+            0 => Ok(()),
+            count => Err(DerError::LeftOver(u32::try_from(count).unwrap_or(u32::MAX))),
+        }
     }
 }
 
-/// Takes `octets` apart behind their first element.
+/// Bytes of the element that `octets` begin with, header and all, by its header alone: its content may be missing.
+pub fn announced(octets: &[u8]) -> Result<usize> {
+    let (header, length) = header(octets)?;
+    header.checked_add(length).ok_or(DerError::Length)
+}
+
+/// Bytes of the first element's tag and length, and the length (X.690 sections 8.1.2, 8.1.3 and 10.1).
 #[inline]
-fn first(octets: &[u8]) -> Result<Element<'_>> {
-    let (&[tag, length], behind_length) = octets.split_first_chunk().ok_or(Unexpected)?;
-    let (length, behind_header) =
-        if length < 0x80 { (usize::from(length), behind_length) } else { long_length(length, behind_length)? };
-    if !is_tag(tag) || length > behind_header.len() {
-        return Err(Unexpected);
+fn header(octets: &[u8]) -> Result<(usize, usize)> {
+    let (&[tag, length], behind) = octets.split_first_chunk().ok_or(DerError::Truncated)?;
+    if !is_tag(tag) {
+        return Err(DerError::Tag);
     }
-    let (content, behind) = behind_header.split_at(length);
-    let whole = &octets[..octets.len() - behind.len()];
-    Ok(Element { tag, content, whole, behind })
+    if length < 0x80 { Ok((2, usize::from(length))) } else { long_length(length, behind) }
 }
 
-/// A length in more than one byte, and what stands behind it (X.690 sections 8.1.3.5 and 10.1).
+/// The same of a length in more than one byte, which stands `behind` the first.
 #[cold]
-fn long_length(first: u8, behind: &[u8]) -> Result<(usize, &[u8])> {
+fn long_length(first: u8, behind: &[u8]) -> Result<(usize, usize)> {
     let count = usize::from(first & 0x7f);
-    // None is the indefinite form; more than four are more than anybody may send.
-    let (octets, behind) = behind.split_at_checked(count).filter(|_| (1..=4).contains(&count)).ok_or(Unexpected)?;
-    let length = octets.iter().fold(0, |length, &octet| length << 8 | usize::from(octet));
-    let least = if count == 1 { 0x80 } else { 1 << (8 * (count - 1)) };
-    if length < least { Err(Unexpected) } else { Ok((length, behind)) }
+    // None is the indefinite form; four hold every length that a file under its bound can have.
+    if !(1..=4).contains(&count) {
+        return Err(DerError::Length);
+    }
+    let digits = behind.get(..count).ok_or(DerError::Truncated)?;
+    let length = digits.iter().fold(0_u64, |length, &digit| length << 8 | u64::from(digit));
+    if digits[0] == 0 || length < 0x80 {
+        return Err(DerError::Length);
+    }
+    Ok((2 + count, usize::try_from(length).map_err(|_| DerError::Length)?))
 }
 
 /// Whether DER has this identifier byte: of the universal types, EXTERNAL, EMBEDDED PDV, SEQUENCE, SET and CHARACTER
 /// STRING are constructed, and all others primitive (X.690 sections 8 and 10.2). Numbers over 30 take more bytes, and
 /// nothing that is read here has one.
 #[inline]
-fn is_tag(octet: u8) -> bool {
+const fn is_tag(octet: u8) -> bool {
     const CONSTRUCTED: u32 = 1 << 8 | 1 << 11 | 1 << 16 | 1 << 17 | 1 << 29;
     let (class, constructed, number) = (octet >> 6, octet & 0x20 != 0, octet & 0x1f);
     number != 0x1f && (class != 0 || number != 0 && constructed == (CONSTRUCTED >> number & 1 == 1))
@@ -124,25 +201,31 @@ fn is_tag(octet: u8) -> bool {
 
 /// The content of the one INTEGER that `octets` are.
 pub fn integer(octets: &[u8]) -> Result<&[u8]> {
-    let mut elements = Elements::new(octets);
-    let content = elements.expect(Tag::Integer)?;
-    elements.finish()?;
-    checked_integer(content)
+    checked_integer(Elements::only(octets, tag::INTEGER)?.rest())
 }
 
 /// The content of an INTEGER, in the fewest bytes that hold it (X.690 section 8.3.2).
 #[inline]
-pub fn checked_integer(content: &[u8]) -> Result<&[u8]> {
+pub const fn checked_integer(content: &[u8]) -> Result<&[u8]> {
     match content {
-        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(Unexpected),
+        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(DerError::Integer),
         _ => Ok(content),
+    }
+}
+
+/// The magnitude of a positive INTEGER, of its content in the fewest bytes.
+pub fn magnitude(content: &[u8]) -> Result<&[u8]> {
+    match content {
+        [0, magnitude @ ..] if matches!(magnitude, [0x80..=0xff, ..]) => Ok(magnitude),
+        [0x01..=0x7f, ..] => Ok(content),
+        _ => Err(DerError::Integer),
     }
 }
 
 /// An AlgorithmIdentifier with `content`: the content bytes of its OBJECT IDENTIFIER, and its parameters, DER.
 pub fn algorithm_identifier(content: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
     let mut elements = Elements::new(content);
-    let oid = elements.expect(Tag::ObjectIdentifier)?;
+    let oid = elements.expect(tag::OBJECT_IDENTIFIER)?;
     let parameters = if elements.is_finished() { None } else { Some(elements.whole()?) };
     elements.finish()?;
     Ok((oid, parameters))
@@ -206,7 +289,7 @@ mod tests {
         for length in [0, 1, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000] {
             let der = element(0x04, length);
             assert_eq!(by_us(&der), Some(vec![&der[..]]), "{length}");
-            assert_eq!(Elements::new(&der).expect(Tag::OctetString).map(<[u8]>::len), Ok(length));
+            assert_eq!(Elements::new(&der).expect(tag::OCTET_STRING).map(<[u8]>::len), Ok(length));
             assert!(by_us(&der[..der.len() - 1]).is_none(), "{length}, cut");
         }
         for header in [
@@ -229,15 +312,69 @@ mod tests {
     fn what_is_optional_is_passed_over_and_what_is_expected_is_not() {
         let octets = [0x02, 0x01, 0x05, 0xa1, 0x02, 0x05, 0x00];
         let mut elements = Elements::new(&octets);
-        assert_eq!(elements.optional(Tag::Boolean), Ok(None));
-        assert_eq!(elements.expect(Tag::OctetString), Err(Unexpected));
-        assert_eq!(elements.expect(Tag::Integer), Ok(&[5][..]), "a failure takes nothing");
-        assert_eq!(elements.optional_tagged(TagNumber::N0), Ok(None));
-        assert_eq!(elements.finish(), Err(Unexpected));
-        assert_eq!(elements.optional_tagged(TagNumber::N1), Ok(Some(&[5, 0][..])));
+        assert_eq!(elements.optional(tag::BOOLEAN), Ok(None));
+        assert_eq!(elements.expect(tag::OCTET_STRING), Err(DerError::Other { expected: 4, found: 2 }));
+        assert_eq!(elements.expect(tag::INTEGER), Ok(&[5][..]), "a failure takes nothing");
+        assert_eq!(elements.optional(tag::explicit(0)), Ok(None));
+        assert_eq!(elements.finish(), Err(DerError::LeftOver(4)));
+        assert_eq!(elements.optional(tag::explicit(1)), Ok(Some(&[5, 0][..])));
         assert_eq!(elements.finish(), Ok(()));
-        assert_eq!(elements.expect(Tag::Null), Err(Unexpected));
-        assert_eq!(Elements::only(&octets, Tag::Integer).map(Elements::rest), Err(Unexpected), "not the only one");
+        assert_eq!(elements.expect(tag::NULL), Err(DerError::Truncated));
+        assert_eq!(
+            Elements::only(&octets, tag::INTEGER).map(Elements::rest),
+            Err(DerError::LeftOver(4)),
+            "not the only one"
+        );
+    }
+
+    #[test]
+    fn agrees_with_der_on_every_short_header() {
+        use der::Decode as _;
+        let body = vec![0; 70_000];
+        let heads = [&[0x30][..], &[0x30, 5], &[0x30, 0x7f], &[0x30, 0x80], &[0x30, 0x83, 1, 0, 0]];
+        let others = [&[0x30, 0x83, 0, 0xff, 0xff][..], &[0x30, 0x84, 0, 1, 0, 0], &[0x30, 0x85, 0, 0, 0, 0, 1]];
+        for head in (heads.into_iter().chain(others).map(<[u8]>::to_vec))
+            .chain((0..=255).map(|length| vec![0x30, 0x81, length]))
+            .chain((0..=255).map(|length| vec![0x30, 0x82, length, 3]))
+        {
+            let octets = [head.clone(), body.clone()].concat();
+            let mut reader = SliceReader::new(&octets).unwrap();
+            let oracle = der::Header::decode(&mut reader).map(|header| u32::from(header.length) as usize).ok();
+            assert_eq!(header(&octets).map(|(_, length)| length).ok(), oracle, "{head:02x?}");
+        }
+    }
+
+    #[test]
+    fn takes_lengths_beyond_256_mib() {
+        assert_eq!(header(&[0x30, 0x84, 0x1f, 0xff, 0xff, 0xff]), Ok((6, 0x1fff_ffff)));
+        assert_eq!(announced(&[0x30, 0x84, 0x1f, 0xff, 0xff, 0xff]), Ok(0x2000_0005));
+        assert_eq!(header(&[0x1f, 0x84, 1]), Err(DerError::Tag));
+    }
+
+    #[test]
+    fn a_length_past_the_end_is_refused() {
+        for octets in [&[0x30, 3, 0, 0][..], &[0x30, 0x84, 0xff, 0xff, 0xff, 0xff], &[0x30], &[]] {
+            assert_eq!(Elements::new(octets).any().map(|element| element.whole), Err(DerError::Truncated));
+        }
+    }
+
+    #[test]
+    fn an_error_begins_with_the_name_of_its_field() {
+        let mut elements = Elements::new(&[0x31, 0]);
+        let told = elements.expect(tag::SEQUENCE).named("Extension");
+        assert_eq!(told, Err("Extension: expected the tag 0x30, found 0x31".to_owned()));
+    }
+
+    #[test]
+    fn a_magnitude_is_that_of_a_positive_integer_in_the_fewest_octets() {
+        for (content, expected) in
+            [(&[5][..], &[5][..]), (&[0x7f, 0], &[0x7f, 0]), (&[0, 0x80], &[0x80]), (&[0, 0xff, 1], &[0xff, 1])]
+        {
+            assert_eq!(magnitude(content), Ok(expected));
+        }
+        for content in [&[][..], &[0], &[0, 5], &[0, 0, 0x80], &[0x80], &[0xff, 0x7f]] {
+            assert_eq!(magnitude(content), Err(DerError::Integer), "{content:x?}");
+        }
     }
 
     proptest! {

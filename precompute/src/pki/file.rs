@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 use tracing::warn;
 use zeroize::Zeroizing;
 
-use super::{Certificate, pem, tlv::Tlvs};
+use super::{Certificate, elements::Elements, pem};
 use crate::{limits, output::may_be_secret};
 
 /// Why a file could not be taken; always names the file.
@@ -146,7 +146,7 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
     for section in sections.iter().filter(|section| CERTIFICATES.contains(&section.label)) {
         let der = section.content().map_err(damaged)?;
         // OpenSSL's trust settings follow the certificate in the same section, and mean nothing here.
-        let length = match Tlvs::new(der).any("Certificate") {
+        let length = match Elements::new(der).any() {
             Ok(certificate) if section.label == TRUSTED => certificate.whole.len(),
             _ => der.len(),
         };

@@ -12,8 +12,10 @@ use std::fmt;
 use x509_cert::der::Decode as _;
 
 use super::{
-    Excerpt, hex,
-    tlv::{OBJECT_IDENTIFIER, SEQUENCE, SET, Tlv, Tlvs},
+    Excerpt,
+    elements::{DerError, Element, Elements},
+    hex,
+    tag::{DIRECTORY_NAME, OBJECT_IDENTIFIER, SEQUENCE, SET},
 };
 
 /// Whether two Names, DER, are one.
@@ -25,8 +27,7 @@ pub fn is_same_name(first: &[u8], second: &[u8]) -> bool {
 
 /// The same of two GeneralNames, of which those of directories (RFC 5280 section 4.2.1.6) hold a Name.
 pub fn is_same_general_name(first: &[u8], second: &[u8]) -> bool {
-    const DIRECTORY_NAME: u8 = 0xa4;
-    let name = |general| Tlvs::inside(general, DIRECTORY_NAME, "directoryName").map(|name| name.octets());
+    let name = |general| Elements::only(general, DIRECTORY_NAME).map(|name| name.rest());
     first == second || matches!((name(first), name(second)), (Ok(first), Ok(second)) if is_same_name(first, second))
 }
 
@@ -68,17 +69,17 @@ enum Value<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    fn read(name: &'a [u8]) -> Result<Self, String> {
-        let mut rdns = Tlvs::inside(name, SEQUENCE, "Name")?;
+    fn read(name: &'a [u8]) -> Result<Self, DerError> {
+        let mut rdns = Elements::only(name, SEQUENCE)?;
         let mut read = Vec::new();
-        while !rdns.is_empty() {
-            let mut attributes = Tlvs::new(rdns.read(SET, "RelativeDistinguishedName")?);
+        while !rdns.is_finished() {
+            let mut attributes = Elements::new(rdns.expect(SET)?);
             let mut rdn = Vec::new();
-            while !attributes.is_empty() {
-                let mut fields = Tlvs::new(attributes.read(SEQUENCE, "AttributeTypeAndValue")?);
-                let kind = fields.read(OBJECT_IDENTIFIER, "type")?;
-                let value = Value::of(&fields.any("value")?);
-                fields.finish("AttributeTypeAndValue")?;
+            while !attributes.is_finished() {
+                let mut fields = Elements::new(attributes.expect(SEQUENCE)?);
+                let kind = fields.expect(OBJECT_IDENTIFIER)?;
+                let value = Value::of(&fields.any()?);
+                fields.finish()?;
                 rdn.push((kind, value));
             }
             rdn.sort_unstable();
@@ -89,7 +90,7 @@ impl<'a> Prepared<'a> {
 }
 
 impl<'a> Value<'a> {
-    fn of(element: &Tlv<'a>) -> Self {
+    fn of(element: &Element<'a>) -> Self {
         text(element.tag, element.content).map_or(Self::Other(element.whole), |text| Self::Text(prepared(&text)))
     }
 }

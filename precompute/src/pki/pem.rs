@@ -13,7 +13,7 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::tlv::{SEQUENCE, Tlvs};
+use super::{elements::Elements, tag::SEQUENCE};
 
 /// One `-----BEGIN …-----` with its end.
 #[derive(Debug)]
@@ -142,8 +142,7 @@ pub fn seems_private(file: &[u8]) -> bool {
 /// Whether a file is one DER SEQUENCE, or begins like one and holds no PEM: a text may begin with `0`, which is the tag of
 /// a SEQUENCE, but hardly tells its own length then.
 pub fn is_der(file: &[u8]) -> bool {
-    Tlvs::inside(file, SEQUENCE, "").is_ok()
-        || file.first() == Some(&SEQUENCE) && find(&plain(file), 0, BEGIN).is_none()
+    Elements::only(file, SEQUENCE).is_ok() || file.first() == Some(&SEQUENCE) && find(&plain(file), 0, BEGIN).is_none()
 }
 
 /// What a file holds instead of what was looked for, in words.

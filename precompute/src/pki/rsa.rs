@@ -9,7 +9,8 @@ use num_bigint::BigUint;
 
 use super::{
     PssHash, PssParameters,
-    tlv::{INTEGER, SEQUENCE, Tlvs},
+    elements::{Elements, magnitude},
+    tag::{INTEGER, SEQUENCE},
 };
 use crate::limits;
 
@@ -23,14 +24,10 @@ pub(super) struct RsaPublicKey {
 impl RsaPublicKey {
     /// From the content of a subjectPublicKey.
     pub(super) fn from_der(octets: &[u8]) -> Option<Self> {
-        let mut fields = Tlvs::inside(octets, SEQUENCE, "RSAPublicKey").ok()?;
-        let mut number = |what| match fields.read(INTEGER, what).ok()? {
-            [] => None,
-            [first, ..] if first & 0x80 != 0 => None,
-            content => Some(BigUint::from_bytes_be(content)),
-        };
-        let (modulus, exponent) = (number("modulus")?, number("publicExponent")?);
-        fields.finish("RSAPublicKey").ok()?;
+        let mut fields = Elements::only(octets, SEQUENCE).ok()?;
+        let mut number = || magnitude(fields.expect(INTEGER).ok()?).ok().map(BigUint::from_bytes_be);
+        let (modulus, exponent) = (number()?, number()?);
+        fields.finish().ok()?;
         Some(Self { modulus, exponent })
     }
 

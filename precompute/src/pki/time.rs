@@ -7,6 +7,12 @@ use std::{
 
 use der::DateTime;
 
+use super::{
+    Excerpt,
+    elements::{Element, Elements, Named as _},
+    tag::{GENERALIZED_TIME, UTC_TIME},
+};
+
 /// Seconds since 1970-01-01T00:00:00Z. Instants before it do not occur in this field and have no value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct UnixTime(pub u64);
@@ -128,6 +134,24 @@ impl Instant {
         let held = if early { year % 400 + 2000 } else { year };
         let date = DateTime::new(held, field(0), field(1), field(2), field(3), field(4)).ok()?;
         Some(if early { Self::Before1970 } else { Self::Held(UnixTime(date.unix_duration().as_secs())) })
+    }
+
+    /// The next of some fields, called so: `Time` of RFC 5280 section 4.1, which is UTCTime or GeneralizedTime, in Z and
+    /// whole seconds.
+    pub(crate) fn read(fields: &mut Elements<'_>, name: &str) -> Result<Self, String> {
+        let Element { tag, content, .. } = fields.any().named(name)?;
+        // The length tells the two forms apart in `from_asn1_text`, the tag must agree with it.
+        let length = if tag == GENERALIZED_TIME { 15 } else { 13 };
+        let time = matches!(tag, UTC_TIME | GENERALIZED_TIME)
+            .then_some(content)
+            .filter(|content| content.len() == length)
+            .and_then(Self::from_asn1_text);
+        time.ok_or_else(|| {
+            format!(
+                "{name}: expected UTCTime YYMMDDHHMMSSZ or GeneralizedTime YYYYMMDDHHMMSSZ, found `{}`",
+                Excerpt(content)
+            )
+        })
     }
 
     /// The instant, or 1970, the earliest that can be held.

@@ -17,8 +17,10 @@ use super::{Oddities, REVOCATION_TIME_MAX, SourceError};
 use crate::{
     limits,
     pki::{
-        self, Certificate, Instant, UnixTime, Unlike, is_same_name, pem,
-        tlv::{self, BIT_STRING, INTEGER, SEQUENCE, Tlvs},
+        self, Certificate, Instant, UnixTime, Unlike,
+        elements::{Elements, Named},
+        is_same_name, pem,
+        tag::{self, BIT_STRING, INTEGER, SEQUENCE},
     },
 };
 
@@ -300,34 +302,34 @@ struct Outline<'a> {
 
 impl<'a> Outline<'a> {
     fn find(der: &'a [u8]) -> Result<Self, String> {
-        let mut parts = Tlvs::inside(der, SEQUENCE, "CertificateList")?;
-        let tbs = parts.any("tbsCertList")?.whole;
-        let algorithm = parts.any("signatureAlgorithm")?.whole;
-        let signature = match parts.read(BIT_STRING, "signatureValue")? {
+        let mut parts = Elements::only(der, SEQUENCE).named("CertificateList")?;
+        let tbs = parts.any().named("tbsCertList")?.whole;
+        let algorithm = parts.any().named("signatureAlgorithm")?.whole;
+        let signature = match parts.expect(BIT_STRING).named("signatureValue")? {
             [0, signature @ ..] => signature,
             _ => return Err("signatureValue: expected a BIT STRING of whole bytes".to_owned()),
         };
-        parts.finish("CertificateList")?;
+        parts.finish().named("CertificateList")?;
 
-        let mut fields = Tlvs::inside(tbs, SEQUENCE, "tbsCertList")?;
-        let version_2 = match fields.optional(INTEGER, "version")? {
+        let mut fields = Elements::only(tbs, SEQUENCE).named("tbsCertList")?;
+        let version_2 = match fields.optional(INTEGER).named("version")? {
             None => false,
             Some([1]) => true,
             Some(_) => return Err("version: expected none, or v2 (1)".to_owned()),
         };
-        let inner_algorithm = fields.any("signature")?.whole;
-        let issuer = fields.any("issuer")?.whole;
-        let this_update = fields.time("thisUpdate")?;
+        let inner_algorithm = fields.any().named("signature")?.whole;
+        let issuer = fields.any().named("issuer")?.whole;
+        let this_update = Instant::read(&mut fields, "thisUpdate")?;
         let next_update = match fields.peek() {
-            Some(tlv::UTC_TIME | tlv::GENERALIZED_TIME) => Some(fields.time("nextUpdate")?),
+            Some(tag::UTC_TIME | tag::GENERALIZED_TIME) => Some(Instant::read(&mut fields, "nextUpdate")?),
             _ => None,
         };
-        let entries = fields.optional(SEQUENCE, "revokedCertificates")?.unwrap_or_default();
-        let extensions = match fields.optional(0xa0, "crlExtensions")? {
+        let entries = fields.optional(SEQUENCE).named("revokedCertificates")?.unwrap_or_default();
+        let extensions = match fields.optional(0xa0).named("crlExtensions")? {
             None => None,
-            Some(explicit) => Some(Tlvs::inside(explicit, SEQUENCE, "crlExtensions")?.octets()),
+            Some(explicit) => Some(Elements::only(explicit, SEQUENCE).named("crlExtensions")?.rest()),
         };
-        fields.finish("tbsCertList")?;
+        fields.finish().named("tbsCertList")?;
         Ok(Self {
             tbs,
             version_2,

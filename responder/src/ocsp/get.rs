@@ -8,7 +8,7 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use memchr::{memchr, memchr3};
-use precompute::pki::hex;
+use precompute::pki::{elements::announced, hex};
 
 use super::request::DecodeError;
 
@@ -69,13 +69,8 @@ fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
 fn symbols_of_der(symbols: &[u8]) -> Option<usize> {
     let mut head = [0; 6];
     let head_length = BASE64.decode_slice(symbols.get(..8)?, &mut head).ok()?;
-    let header = match *head.get(..head_length)? {
-        [_, short @ ..=0x7f, ..] => 2 + usize::from(short),
-        [_, 0x81, length, ..] => 3 + usize::from(length),
-        [_, 0x82, high, low, ..] => 4 + (usize::from(high) << 8 | usize::from(low)),
-        _ => return None,
-    };
-    Some((header * 8).div_ceil(6))
+    let length = announced(head.get(..head_length)?).ok()?;
+    Some(length.checked_mul(8)?.div_ceil(6))
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ pub(super) mod extensions;
 mod preferred;
 mod signature;
 
-use der::{Tag, TagNumber};
 use precompute::{
     ocsp::{CertId, HashAlgorithm, OcspError},
-    pki::elements::{Elements, Unexpected, checked_integer, integer},
+    pki::{
+        elements::{DerError, Elements, checked_integer, integer},
+        tag,
+    },
 };
 
 use self::extensions::{NONCE, each_extension, request_extensions};
@@ -29,8 +31,8 @@ pub enum DecodeError {
     UnknownHash,
 }
 
-impl From<Unexpected> for DecodeError {
-    fn from(_: Unexpected) -> Self {
+impl From<DerError> for DecodeError {
+    fn from(_: DerError) -> Self {
         Self::Malformed
     }
 }
@@ -64,24 +66,24 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Decodes a whole OCSPRequest; trailing bytes are malformed.
     pub fn decode(der: &'a [u8]) -> Result<Self> {
-        let mut outer = Elements::only(der, Tag::Sequence)?;
-        let tbs = outer.expect(Tag::Sequence)?;
+        let mut outer = Elements::only(der, tag::SEQUENCE)?;
+        let tbs = outer.expect(tag::SEQUENCE)?;
         // A signature is not asked for, so that it may be anything of the right outline.
-        if let Some(signature) = outer.optional_tagged(TagNumber::N0)? {
-            Elements::only(signature, Tag::Sequence)?;
+        if let Some(signature) = outer.optional(tag::explicit(0))? {
+            Elements::only(signature, tag::SEQUENCE)?;
         }
         outer.finish()?;
 
         let mut tbs = Elements::new(tbs);
-        if let Some(version) = tbs.optional_tagged(TagNumber::N0)? {
+        if let Some(version) = tbs.optional(tag::explicit(0))? {
             // DER leaves a default out; clients that write v1(0) all the same are many.
             if integer(version)? != [0] {
                 return Err(DecodeError::Malformed);
             }
         }
-        tbs.optional_tagged(TagNumber::N1)?; // requestorName
-        let list = tbs.expect(Tag::Sequence)?;
-        let (nonce_value, preferred) = match tbs.optional_tagged(TagNumber::N2)? {
+        tbs.optional(tag::explicit(1))?; // requestorName
+        let list = tbs.expect(tag::SEQUENCE)?;
+        let (nonce_value, preferred) = match tbs.optional(tag::explicit(2))? {
             Some(extensions) => request_extensions(extensions)?,
             None => (None, PreferredAlgorithms::NONE),
         };
@@ -126,7 +128,7 @@ impl<'a> Request<'a> {
     pub fn nonce(&self) -> Result<Option<&'a [u8]>> {
         let Some(value) = self.nonce_value else { return Ok(None) };
         let mut value = Elements::new(value);
-        let nonce = value.expect(Tag::OctetString)?;
+        let nonce = value.expect(tag::OCTET_STRING)?;
         value.finish()?;
         let allowed = (1..=limits::NONCE_OCTETS_MAX).contains(&nonce.len());
         if allowed { Ok(Some(nonce)) } else { Err(DecodeError::Malformed) }
@@ -151,9 +153,9 @@ const _: () = assert!(*NONCE_OCTETS_ECHOED.end() <= limits::NONCE_OCTETS_MAX);
 /// The first Request of a list, and the bytes behind it.
 fn single_request(list: &[u8]) -> Result<(CertId<'_>, &[u8])> {
     let mut reader = Elements::new(list);
-    let mut request = Elements::new(reader.expect(Tag::Sequence)?);
-    let id = cert_id(request.expect(Tag::Sequence)?)?;
-    if let Some(extensions) = request.optional_tagged(TagNumber::N0)? {
+    let mut request = Elements::new(reader.expect(tag::SEQUENCE)?);
+    let id = cert_id(request.expect(tag::SEQUENCE)?)?;
+    if let Some(extensions) = request.optional(tag::explicit(0))? {
         // None is served here; a nonce in this place is ignored as any other.
         each_extension(extensions, |extension| extension.refuse_critical_unless(&[NONCE]))?;
     }
@@ -163,15 +165,15 @@ fn single_request(list: &[u8]) -> Result<(CertId<'_>, &[u8])> {
 
 fn cert_id(content: &[u8]) -> Result<CertId<'_>> {
     let mut reader = Elements::new(content);
-    let mut algorithm = Elements::new(reader.expect(Tag::Sequence)?);
-    let oid = algorithm.expect(Tag::ObjectIdentifier)?;
-    if !algorithm.is_finished() && !algorithm.expect(Tag::Null)?.is_empty() {
+    let mut algorithm = Elements::new(reader.expect(tag::SEQUENCE)?);
+    let oid = algorithm.expect(tag::OBJECT_IDENTIFIER)?;
+    if !algorithm.is_finished() && !algorithm.expect(tag::NULL)?.is_empty() {
         return Err(DecodeError::Malformed);
     }
     algorithm.finish()?;
-    let issuer_name_hash = reader.expect(Tag::OctetString)?;
-    let issuer_key_hash = reader.expect(Tag::OctetString)?;
-    let serial = checked_integer(reader.expect(Tag::Integer)?)?;
+    let issuer_name_hash = reader.expect(tag::OCTET_STRING)?;
+    let issuer_key_hash = reader.expect(tag::OCTET_STRING)?;
+    let serial = checked_integer(reader.expect(tag::INTEGER)?)?;
     reader.finish()?;
     let hash = HashAlgorithm::from_oid(oid).ok_or(DecodeError::UnknownHash)?;
     if issuer_name_hash.len() != hash.len() || issuer_key_hash.len() != hash.len() {

@@ -9,9 +9,9 @@ mod authority;
 
 use std::{cell::Cell, fmt};
 
-use der::{Decode, Tag, TagNumber};
+use der::Decode;
 use precompute::pki::{
-    Certificate, CertificateError, UnixTime, VerifyError, elements::Elements, is_same_name, verify_signed,
+    Certificate, CertificateError, UnixTime, VerifyError, elements::Elements, is_same_name, tag, verify_signed,
 };
 
 use self::authority::Authority;
@@ -139,11 +139,10 @@ fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, Refusal> {
 
 /// The Name of a GeneralName that is a directoryName; the other kinds say nothing that a subject can be compared to.
 fn directory_name(general_name: &[u8]) -> Result<Option<&[u8]>, Refusal> {
-    const DIRECTORY_NAME: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber::N4 };
-    if general_name.first() != Some(&0xa4) {
+    if general_name.first() != Some(&tag::DIRECTORY_NAME) {
         return Ok(None);
     }
-    let name = Elements::only(general_name, DIRECTORY_NAME).map_err(|_| Refusal::Malformed)?;
+    let name = Elements::only(general_name, tag::DIRECTORY_NAME).map_err(|_| Refusal::Malformed)?;
     Ok(Some(name.rest()))
 }
 

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt, time::Duration};
 
 use precompute::pki::{
-    elements::Unexpected,
+    elements::DerError,
     encode::{element, header},
 };
 
@@ -146,8 +146,8 @@ impl Rejection {
     }
 }
 
-impl From<Unexpected> for Failure {
-    fn from(_: Unexpected) -> Self {
+impl From<DerError> for Failure {
+    fn from(_: DerError) -> Self {
         Self::BadDataFormat
     }
 }

@@ -4,9 +4,11 @@
 //! every check of form (`badDataFormat`); what it asks for is held against a policy by [`Request::check`], in one order
 //! always: version, imprint, policy, extensions, nonce. It does not know keys or clocks.
 
-use der::{Tag, TagNumber};
 use precompute::{
-    pki::elements::{Elements, algorithm_identifier, checked_integer},
+    pki::{
+        elements::{Elements, algorithm_identifier, checked_integer},
+        tag,
+    },
     tsp::{ImprintHash, Oid, TsaPolicy},
 };
 
@@ -38,29 +40,29 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Decodes a whole TimeStampReq; trailing bytes are of the wrong format.
     pub fn decode(der: &'a [u8]) -> Result<Self> {
-        let mut fields = Elements::only(der, Tag::Sequence)?;
-        let version = checked_integer(fields.expect(Tag::Integer)?)?;
+        let mut fields = Elements::only(der, tag::SEQUENCE)?;
+        let version = checked_integer(fields.expect(tag::INTEGER)?)?;
         let imprint = fields.whole()?;
-        let mut inside = Elements::only(imprint, Tag::Sequence)?;
-        let (hash_oid, parameters) = algorithm_identifier(inside.expect(Tag::Sequence)?)?;
+        let mut inside = Elements::only(imprint, tag::SEQUENCE)?;
+        let (hash_oid, parameters) = algorithm_identifier(inside.expect(tag::SEQUENCE)?)?;
         let hash_oid = oid(hash_oid)?;
-        let digest = inside.expect(Tag::OctetString)?;
+        let digest = inside.expect(tag::OCTET_STRING)?;
         inside.finish()?;
-        let policy = match fields.optional(Tag::ObjectIdentifier)? {
+        let policy = match fields.optional(tag::OBJECT_IDENTIFIER)? {
             Some(content) => Some(oid(content)?),
             None => None,
         };
-        let nonce = match fields.optional(Tag::Integer)? {
+        let nonce = match fields.optional(tag::INTEGER)? {
             Some(content) => Some(checked_integer(content)?),
             None => None,
         };
-        let cert_req = match fields.optional(Tag::Boolean)? {
+        let cert_req = match fields.optional(tag::BOOLEAN)? {
             Some([0xff]) => true,
             // DER leaves a default out; clients that write it all the same do no harm.
             Some([0x00]) | None => false,
             Some(_) => return Err(Failure::BadDataFormat),
         };
-        let extensions = fields.optional_tagged(TagNumber::N0)?;
+        let extensions = fields.optional(tag::explicit(0))?;
         if let Some(list) = extensions {
             check_extensions(Elements::new(list))?;
         }
@@ -116,12 +118,12 @@ fn oid(content: &[u8]) -> Result<&[u8]> {
 /// bounded by the body's length alone: many are as unaccepted as one.
 fn check_extensions(mut extensions: Elements<'_>) -> Result<()> {
     loop {
-        let mut extension = Elements::new(extensions.expect(Tag::Sequence)?);
-        oid(extension.expect(Tag::ObjectIdentifier)?)?;
-        if !matches!(extension.optional(Tag::Boolean)?, None | Some([0x00 | 0xff])) {
+        let mut extension = Elements::new(extensions.expect(tag::SEQUENCE)?);
+        oid(extension.expect(tag::OBJECT_IDENTIFIER)?)?;
+        if !matches!(extension.optional(tag::BOOLEAN)?, None | Some([0x00 | 0xff])) {
             return Err(Failure::BadDataFormat);
         }
-        extension.expect(Tag::OctetString)?;
+        extension.expect(tag::OCTET_STRING)?;
         extension.finish()?;
         if extensions.is_finished() {
             return Ok(());

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::pki::{
     Instant, Reason, Serial, UnixTime,
-    tlv::{ENUMERATED, INTEGER, SEQUENCE, Tlvs},
+    elements::{Elements, Named},
+    tag::{ENUMERATED, INTEGER, SEQUENCE},
 };
 
 /// One certificate that a CRL speaks of.
@@ -47,7 +48,7 @@ pub(super) struct Rules {
 /// 4.1.2.2): nobody can ask for them. All were parsed once when the CRL was read, so none can fail here.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
-    octets: Tlvs<'a>,
+    octets: Elements<'a>,
     rules: Rules,
     left: usize,
 }
@@ -56,9 +57,9 @@ impl<'a> Entries<'a> {
     /// Parses every entry in `octets`, and tells how many there are and how many are passed over, and which are odd; the
     /// error names the first bad one, counted from 1.
     pub(super) fn validate(octets: &'a [u8], rules: Rules, oddities: &mut Oddities) -> Result<(usize, usize), String> {
-        let mut entries = Tlvs::new(octets);
+        let mut entries = Elements::new(octets);
         let (mut taken, mut passed_over) = (0, 0);
-        while !entries.is_empty() {
+        while !entries.is_finished() {
             let number = taken + passed_over + 1;
             let Read { entry, odd } =
                 entry(&mut entries, rules).map_err(|problem| format!("entry {number}: {problem}"))?;
@@ -75,7 +76,7 @@ impl<'a> Entries<'a> {
 
     /// `octets`, `rules` and number of entries as [`Entries::validate`] had them.
     pub(super) fn validated(octets: &'a [u8], rules: Rules, left: usize) -> Self {
-        Self { octets: Tlvs::new(octets), rules, left }
+        Self { octets: Elements::new(octets), rules, left }
     }
 }
 
@@ -110,12 +111,12 @@ struct Read {
 }
 
 /// The next entry.
-fn entry(entries: &mut Tlvs<'_>, rules: Rules) -> Result<Read, String> {
-    let mut fields = Tlvs::new(entries.read(SEQUENCE, "SEQUENCE")?);
-    let number = fields.read(INTEGER, "userCertificate")?;
-    let instant = fields.time("revocationDate")?;
-    let extensions = fields.optional(SEQUENCE, "crlEntryExtensions")?;
-    fields.finish("SEQUENCE")?;
+fn entry(entries: &mut Elements<'_>, rules: Rules) -> Result<Read, String> {
+    let mut fields = Elements::new(entries.expect(SEQUENCE).named("SEQUENCE")?);
+    let number = fields.expect(INTEGER).named("userCertificate")?;
+    let instant = Instant::read(&mut fields, "revocationDate")?;
+    let extensions = fields.optional(SEQUENCE).named("crlEntryExtensions")?;
+    fields.finish().named("SEQUENCE")?;
 
     if number.is_empty() {
         return Err("userCertificate: expected an INTEGER of one byte at least".to_owned());
@@ -151,7 +152,7 @@ fn reason_code(extensions: &[u8]) -> Result<Option<u8>, String> {
         let Extension { oid, critical, value } = extension?;
         match oid {
             extension::REASON_CODE => {
-                let content = Tlvs::inside(value, ENUMERATED, "reasonCode")?.octets();
+                let content = Elements::only(value, ENUMERATED).named("reasonCode")?.rest();
                 let &[value] = content else {
                     return Err(format!("reasonCode: expected one byte, found {}", Hex(content)));
                 };

@@ -5,7 +5,8 @@ use der::asn1::ObjectIdentifier;
 use super::{Coverage, CrlNumber};
 use crate::pki::{
     Excerpt,
-    tlv::{BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE, Tlvs},
+    elements::{Elements, Named},
+    tag::{BOOLEAN, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE},
 };
 
 // Content bytes of the object identifiers; id-ce is 2.5.29, of two bytes.
@@ -28,26 +29,27 @@ pub(super) struct Extension<'a> {
 
 /// The elements of `Extensions`, whose content bytes are given; it ends after its first error.
 pub(super) fn extensions(content: &[u8]) -> impl Iterator<Item = Result<Extension<'_>, String>> {
-    let mut rest = Tlvs::new(content);
+    let mut rest = Elements::new(content);
     std::iter::from_fn(move || {
-        if rest.is_empty() {
+        if rest.is_finished() {
             return None;
         }
         let extension = extension(&mut rest);
         if extension.is_err() {
-            rest = Tlvs::new(&[]);
+            rest = Elements::new(&[]);
         }
         Some(extension)
     })
 }
 
-fn extension<'a>(extensions: &mut Tlvs<'a>) -> Result<Extension<'a>, String> {
-    let mut fields = Tlvs::new(extensions.read(SEQUENCE, "Extension")?);
-    let oid = fields.read(OBJECT_IDENTIFIER, "extnID")?;
+fn extension<'a>(extensions: &mut Elements<'a>) -> Result<Extension<'a>, String> {
+    let mut fields = Elements::new(extensions.expect(SEQUENCE).named("Extension")?);
+    let oid = fields.expect(OBJECT_IDENTIFIER).named("extnID")?;
     // DER leaves a default out, but an explicit FALSE is a common slip and has one meaning.
-    let critical = fields.optional(BOOLEAN, "critical")?.map_or(Ok(false), |content| boolean(content, "critical"))?;
-    let value = fields.read(OCTET_STRING, "extnValue")?;
-    fields.finish("Extension")?;
+    let critical =
+        fields.optional(BOOLEAN).named("critical")?.map_or(Ok(false), |content| boolean(content, "critical"))?;
+    let value = fields.expect(OCTET_STRING).named("extnValue")?;
+    fields.finish().named("Extension")?;
     Ok(Extension { oid, critical, value })
 }
 
@@ -104,7 +106,7 @@ impl<'a> CrlExtensions<'a> {
 }
 
 fn crl_number(value: &[u8], what: &str) -> Result<CrlNumber, String> {
-    let content = Tlvs::inside(value, INTEGER, what)?.octets();
+    let content = Elements::only(value, INTEGER).named(what)?.rest();
     CrlNumber::from_der_content(content)
         .ok_or_else(|| format!("{what}: expected 0 to 2^160-1 (RFC 5280, 5.2.3), found {} bytes", content.len()))
 }
@@ -115,11 +117,11 @@ fn crl_number(value: &[u8], what: &str) -> Result<CrlNumber, String> {
 fn coverage(value: &[u8]) -> Result<Coverage, String> {
     const WHAT: &str = "issuingDistributionPoint";
     let refused = |field: &str| Err(format!("{WHAT}: {field} is not supported"));
-    let mut fields = Tlvs::inside(value, SEQUENCE, WHAT)?;
+    let mut fields = Elements::only(value, SEQUENCE).named(WHAT)?;
     let mut coverage = Coverage::default();
     let mut last = None;
-    while !fields.is_empty() {
-        let field = fields.any(WHAT)?;
+    while !fields.is_finished() {
+        let field = fields.any().named(WHAT)?;
         let number = field.tag & 0x1f;
         if last.replace(number) >= Some(number) {
             return Err(format!("{WHAT}: its fields are out of order"));

@@ -1,7 +1,6 @@
 //! Extensions of requests, RFC 6960 section 4.4.
 
-use der::Tag;
-use precompute::pki::elements::Elements;
+use precompute::pki::{elements::Elements, tag};
 
 use super::{DecodeError, Result, preferred::PreferredAlgorithms};
 use crate::limits;
@@ -22,10 +21,10 @@ pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, Prefer
         match extension.oid {
             NONCE => nonce = Some(extension.value),
             ACCEPTABLE_RESPONSES => {
-                let mut accepted = Elements::only(extension.value, Tag::Sequence)?;
+                let mut accepted = Elements::only(extension.value, tag::SEQUENCE)?;
                 let mut basic = false;
                 while !accepted.is_finished() {
-                    basic |= accepted.expect(Tag::ObjectIdentifier)? == BASIC;
+                    basic |= accepted.expect(tag::OBJECT_IDENTIFIER)? == BASIC;
                 }
                 if !basic {
                     return Err(DecodeError::Malformed);
@@ -64,7 +63,7 @@ pub(in crate::ocsp) fn each_extension<'a>(
     octets: &'a [u8],
     mut each: impl FnMut(Extension<'a>) -> Result<()>,
 ) -> Result<()> {
-    let mut list = Elements::only(octets, Tag::Sequence)?;
+    let mut list = Elements::only(octets, tag::SEQUENCE)?;
     let all = list;
     let mut seen: [&[u8]; limits::EXTENSIONS_USUAL] = [&[]; limits::EXTENSIONS_USUAL];
     let mut count = 0;
@@ -86,15 +85,15 @@ fn next_extension<'a>(list: &mut Elements<'a>) -> Result<Option<Extension<'a>>> 
     if list.is_finished() {
         return Ok(None);
     }
-    let mut reader = Elements::new(list.expect(Tag::Sequence)?);
-    let oid = reader.expect(Tag::ObjectIdentifier)?;
+    let mut reader = Elements::new(list.expect(tag::SEQUENCE)?);
+    let oid = reader.expect(tag::OBJECT_IDENTIFIER)?;
     // An explicit FALSE is not DER, and is common.
-    let critical = match reader.optional(Tag::Boolean)? {
+    let critical = match reader.optional(tag::BOOLEAN)? {
         None | Some([0]) => false,
         Some([0xff]) => true,
         Some(_) => return Err(DecodeError::Malformed),
     };
-    let value = reader.expect(Tag::OctetString)?;
+    let value = reader.expect(tag::OCTET_STRING)?;
     reader.finish()?;
     if oid.is_empty() { Err(DecodeError::Malformed) } else { Ok(Some(Extension { oid, critical, value })) }
 }

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use der::Tag;
 use precompute::{
-    pki::elements::{Elements, algorithm_identifier},
+    pki::{
+        elements::{Elements, algorithm_identifier},
+        tag,
+    },
     sign::Algorithm,
 };
 
@@ -23,7 +25,7 @@ impl<'a> PreferredAlgorithms<'a> {
 
     /// Decodes the extension's value.
     pub(super) fn decode(value: &'a [u8]) -> Result<Self> {
-        let content = Elements::only(value, Tag::Sequence)?.rest();
+        let content = Elements::only(value, tag::SEQUENCE)?.rest();
         let mut rest = content;
         while !rest.is_empty() {
             rest = first(rest)?.1;
@@ -56,12 +58,12 @@ impl fmt::Debug for PreferredAlgorithms<'_> {
 /// What the first PreferredSignatureAlgorithm of a list means, and the bytes behind it.
 fn first(list: &[u8]) -> Result<(Option<Algorithm>, &[u8])> {
     let mut reader = Elements::new(list);
-    let mut preferred = Elements::new(reader.expect(Tag::Sequence)?);
-    let (oid, parameters) = algorithm_identifier(preferred.expect(Tag::Sequence)?)?;
+    let mut preferred = Elements::new(reader.expect(tag::SEQUENCE)?);
+    let (oid, parameters) = algorithm_identifier(preferred.expect(tag::SEQUENCE)?)?;
     let mut algorithm = Algorithm::identified(oid, parameters);
     if !preferred.is_finished() {
         // certIdentifier: the signer's key has to be of this kind.
-        let (oid, parameters) = algorithm_identifier(preferred.expect(Tag::Sequence)?)?;
+        let (oid, parameters) = algorithm_identifier(preferred.expect(tag::SEQUENCE)?)?;
         algorithm = algorithm.filter(|algorithm| algorithm.is_of_key(oid, parameters));
     }
     preferred.finish()?;

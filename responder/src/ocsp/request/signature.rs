@@ -3,8 +3,10 @@
 //! Most requests have none, and where none is asked for nobody looks at it; so it is taken apart
 //! only here, for those who verify it.
 
-use der::{Tag, TagNumber};
-use precompute::pki::elements::{Elements, algorithm_identifier};
+use precompute::pki::{
+    elements::{Elements, algorithm_identifier},
+    tag,
+};
 
 use super::{DecodeError, Result};
 
@@ -26,28 +28,28 @@ pub struct RequestSignature<'a> {
 impl<'a> RequestSignature<'a> {
     /// The signature of a request that has been decoded.
     pub(super) fn of_request(der: &'a [u8]) -> Result<Option<Self>> {
-        let mut outer = Elements::only(der, Tag::Sequence)?;
+        let mut outer = Elements::only(der, tag::SEQUENCE)?;
         let tbs = outer.whole()?;
-        let Some(signature) = outer.optional_tagged(TagNumber::N0)? else { return Ok(None) };
+        let Some(signature) = outer.optional(tag::explicit(0))? else { return Ok(None) };
 
-        let mut reader = Elements::only(signature, Tag::Sequence)?;
+        let mut reader = Elements::only(signature, tag::SEQUENCE)?;
         let algorithm = reader.whole()?;
-        algorithm_identifier(Elements::new(algorithm).expect(Tag::Sequence)?)?;
+        algorithm_identifier(Elements::new(algorithm).expect(tag::SEQUENCE)?)?;
         // Signatures are bytes: no bit of the last one is unused.
-        let [0, bits @ ..] = reader.expect(Tag::BitString)? else { return Err(DecodeError::Malformed) };
-        let certs = match reader.optional_tagged(TagNumber::N0)? {
-            Some(certs) => Elements::only(certs, Tag::Sequence)?.rest(),
+        let [0, bits @ ..] = reader.expect(tag::BIT_STRING)? else { return Err(DecodeError::Malformed) };
+        let certs = match reader.optional(tag::explicit(0))? {
+            Some(certs) => Elements::only(certs, tag::SEQUENCE)?.rest(),
             None => &[],
         };
         reader.finish()?;
         let mut rest = Elements::new(certs);
         while !rest.is_finished() {
-            rest.expect(Tag::Sequence)?;
+            rest.expect(tag::SEQUENCE)?;
         }
 
-        let mut fields = Elements::only(tbs, Tag::Sequence)?;
-        fields.optional_tagged(TagNumber::N0)?; // version
-        let requestor_name = fields.optional_tagged(TagNumber::N1)?;
+        let mut fields = Elements::only(tbs, tag::SEQUENCE)?;
+        fields.optional(tag::explicit(0))?; // version
+        let requestor_name = fields.optional(tag::explicit(1))?;
         if let Some(name) = requestor_name {
             let mut reader = Elements::new(name);
             reader.whole()?;

@@ -1,9 +1,9 @@
 //! What a certificate's extensions let its key do, RFC 5280 section 4.2.1.
 
-use der::{Tag, TagNumber};
 use precompute::pki::{
     Certificate,
     elements::{Elements, checked_integer},
+    tag,
 };
 
 use crate::ocsp::request::{
@@ -55,10 +55,10 @@ struct Found {
 
 impl Found {
     fn read(&mut self, certificate: &[u8]) -> Result<(), DecodeError> {
-        let tbs = Elements::only(certificate, Tag::Sequence)?.expect(Tag::Sequence)?;
+        let tbs = Elements::only(certificate, tag::SEQUENCE)?.expect(tag::SEQUENCE)?;
         let mut fields = Elements::new(tbs);
         while !fields.is_finished() {
-            match fields.optional_tagged(TagNumber::N3)? {
+            match fields.optional(tag::explicit(3))? {
                 Some(extensions) => each_extension(extensions, |extension| self.take(&extension))?,
                 None => drop(fields.whole()?),
             }
@@ -70,18 +70,18 @@ impl Found {
         match extension.oid {
             KEY_USAGE => {
                 let mut reader = Elements::new(extension.value);
-                let bits = reader.expect(Tag::BitString)?;
+                let bits = reader.expect(tag::BIT_STRING)?;
                 reader.finish()?;
                 // Behind the count of unused bits; without bits nothing is allowed.
                 self.usage = Some(bits.get(1).copied().unwrap_or(0));
             }
             BASIC_CONSTRAINTS => {
-                let mut fields = Elements::only(extension.value, Tag::Sequence)?;
-                if let Some(ca) = fields.optional(Tag::Boolean)? {
+                let mut fields = Elements::only(extension.value, tag::SEQUENCE)?;
+                if let Some(ca) = fields.optional(tag::BOOLEAN)? {
                     self.ca = ca == [0xff];
                 }
                 if !fields.is_finished() {
-                    self.path_length = match checked_integer(fields.expect(Tag::Integer)?)? {
+                    self.path_length = match checked_integer(fields.expect(tag::INTEGER)?)? {
                         [0x80..=0xff, ..] => return Err(DecodeError::Malformed),
                         [most] => Some(usize::from(*most)),
                         // More than any path has.
