@@ -35,8 +35,8 @@ use responder::{
         get,
         miss::{Miss, Misses},
         request::Request,
+        sign_request::SignRequest,
         store::{Answer, Etag, Store},
-        wish::Wish,
     },
     site::{Issuer, Site},
     tsa::{clock::ClockSource, clocks::Clocks},
@@ -113,7 +113,7 @@ impl World {
     /// A whole miss; the demo's key is cheap, so that it is signed here.
     fn answer(&self) -> Arc<Answer> {
         let signer = self.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
-        match self.misses.answer(Wish::one(&self.issuer, signer, &self.cert_id(HashAlgorithm::Sha1))) {
+        match self.misses.answer(SignRequest::one(&self.issuer, signer, &self.cert_id(HashAlgorithm::Sha1))) {
             Miss::Ended(outcome) => outcome.unwrap(),
             Miss::Waiting(_) => panic!("a cheap key signs at once"),
         }

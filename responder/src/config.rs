@@ -14,7 +14,7 @@ pub use self::{
     network::{Listen, Tls},
     time_stamping::TimeStamping,
 };
-use crate::net::{client::canonical, worker::Manners};
+use crate::net::{client::canonical, worker::ConnectionPolicy};
 
 /// Everything that the file says.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Config {
     /// Where relying parties are answered; at least one address.
     pub http: Vec<Listen>,
     /// How they are treated, there and over TLS.
-    pub manners: Manners,
+    pub connection_policy: ConnectionPolicy,
     /// Where and how TLS is spoken.
     pub tls: Option<Tls>,
     /// Serving threads.
@@ -92,7 +92,7 @@ impl Config {
             root.leave_to_others(&SECTIONS);
             root.finish();
 
-            let network::Http { listen, workers, manners } = http;
+            let network::Http { listen, workers, connection_policy } = http;
             let http = listen.or_else(|| Some(vec![Listen::Address(HTTP_DEFAULT.parse().ok()?)]))?;
             let admin = admin.or_else(|| ADMIN_DEFAULT.parse().ok())?;
             let of_tls = tls.as_ref().map_or(&[][..], |tls| &tls.listen);
@@ -105,7 +105,7 @@ impl Config {
             Some(Self {
                 common: common?,
                 http,
-                manners,
+                connection_policy,
                 tls,
                 workers: workers.unwrap_or_else(cores),
                 admin,

@@ -4,17 +4,17 @@
 
 use std::fmt::Write as _;
 
-/// For a tenant at `path` that answers for certificates or not, and time-stamps at `doors` behind its path.
-pub fn text<'d>(path: &str, has_issuers: bool, doors: impl Iterator<Item = &'d str>) -> String {
+/// For a tenant at `path` that answers for certificates or not, and time-stamps at `tsa_paths` behind its path.
+pub fn text<'d>(path: &str, has_issuers: bool, tsa_paths: impl Iterator<Item = &'d str>) -> String {
     let mut page = String::new();
     if has_issuers {
         page += "This is an OCSP responder (RFC 6960). It answers POST with application/ocsp-request, and GET with the request in base64.\n";
     }
-    for door in doors {
-        let at = if path.is_empty() && door.is_empty() { "/" } else { door };
+    for tsa_path in tsa_paths {
+        let at = if path.is_empty() && tsa_path.is_empty() { "/" } else { tsa_path };
         let _ = writeln!(
             page,
-            "At {path}{at} is a time-stamping authority (RFC 3161). It answers POST with application/timestamp-query, and GET of {path}{door}/chain.pem with its certificates."
+            "At {path}{at} is a time-stamping authority (RFC 3161). It answers POST with application/timestamp-query, and GET of {path}{tsa_path}/chain.pem with its certificates."
         );
     }
     if page.is_empty() {
@@ -29,14 +29,17 @@ mod tests {
 
     #[test]
     fn the_page_says_what_is_served_and_nothing_else() {
-        let page = |has_issuers: bool, doors: &[&str]| text("/a", has_issuers, doors.iter().copied());
+        let page = |has_issuers: bool, tsa_paths: &[&str]| text("/a", has_issuers, tsa_paths.iter().copied());
         let (ocsp, stamps) = ("OCSP responder", "time-stamping authority");
-        for (has_issuers, doors) in [(true, &[][..]), (false, &["/tsa"]), (true, &["/tsa", "/more"]), (false, &[])] {
-            let page = page(has_issuers, doors);
+        for (has_issuers, tsa_paths) in [(true, &[][..]), (false, &["/tsa"]), (true, &["/tsa", "/more"]), (false, &[])]
+        {
+            let page = page(has_issuers, tsa_paths);
             assert_eq!(page.contains(ocsp), has_issuers, "{page}");
-            assert_eq!(page.matches(stamps).count(), doors.len(), "{page}");
-            for door in doors {
-                assert!(page.contains(&format!("At /a{door} ")) && page.contains(&format!(" /a{door}/chain.pem ")));
+            assert_eq!(page.matches(stamps).count(), tsa_paths.len(), "{page}");
+            for tsa_path in tsa_paths {
+                assert!(
+                    page.contains(&format!("At /a{tsa_path} ")) && page.contains(&format!(" /a{tsa_path}/chain.pem "))
+                );
             }
             assert!(page.ends_with(".\n"), "{page}");
         }

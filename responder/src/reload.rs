@@ -62,7 +62,7 @@ impl Bound {
         Self(vec![
             ("http.listen", format!("{:?}", config.http)),
             ("http.workers", config.workers.to_string()),
-            ("http deadlines, drain and proxies", format!("{:?}", config.manners)),
+            ("http deadlines, drain and proxies", format!("{:?}", config.connection_policy)),
             ("tls.listen", format!("{:?}", config.tls.as_ref().map(|tls| &tls.listen))),
             ("admin.listen", config.admin.to_string()),
             ("admin.ready_without_signers", config.ready_without_signers.to_string()),

@@ -24,8 +24,8 @@ use crate::{
     tsa::{
         authority::{Authority, promised_name},
         clocks::Clocks,
-        doors::{Doors, Under},
         promised::Name,
+        routes::{TsaRoutes, TsaTarget},
     },
 };
 
@@ -56,7 +56,7 @@ pub struct Tenant {
     path: String,
     issuers: Vec<Arc<Issuer>>,
     directory: Directory,
-    doors: Doors,
+    tsa_routes: TsaRoutes,
 }
 
 /// Issuers by the hashes of their keys.
@@ -196,10 +196,10 @@ impl Tenant {
                 .map_err(io::Error::other)
         };
         let authorities = config.tsas.iter().map(authority).collect::<io::Result<Vec<_>>>()?;
-        let doors = Doors::new(authorities);
+        let tsa_routes = TsaRoutes::new(authorities);
         Ok(Self {
             name: config.name.as_str().into(),
-            page: page::text(&config.path, !issuers.is_empty(), doors.paths()),
+            page: page::text(&config.path, !issuers.is_empty(), tsa_routes.paths()),
             policy: config.policy,
             silent: config
                 .issuers
@@ -214,7 +214,7 @@ impl Tenant {
             path: config.path.clone(),
             directory: Directory::of(&issuers),
             issuers,
-            doors,
+            tsa_routes,
         })
     }
 
@@ -225,12 +225,12 @@ impl Tenant {
 
     /// Its time-stamping authorities.
     pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
-        self.doors.authorities()
+        self.tsa_routes.authorities()
     }
 
     /// Those that are asked at `rest`, what follows this tenant's path.
-    pub fn time_stamping(&self, rest: &[u8]) -> Option<Under<'_>> {
-        self.doors.at(rest)
+    pub fn time_stamping(&self, rest: &[u8]) -> Option<TsaTarget<'_>> {
+        self.tsa_routes.at(rest)
     }
 
     fn serves(&self, host: Option<&[u8]>) -> bool {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ostia_tests::{Ca, FakeClock, KeyKind, Query, Responder, Site, Tenant, Tsa, TsaCertificate, run, until};
-use responder::tsa::clock::{self, Clock, ClockSource, Keeper, Monotone, NotTrusted, Policy, State, Transition};
+use responder::tsa::clock::{self, Clock, ClockSource, ClockStatus, Keeper, Monotone, NotTrusted, Policy, Transition};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLICY: Policy =
@@ -123,7 +123,7 @@ impl Watched {
         Self { clock: Arc::clone(&clocks[0]), told, _keeper: keeper }
     }
 
-    fn until(&self, verdict: Result<(), NotTrusted>) -> State {
+    fn until(&self, verdict: Result<(), NotTrusted>) -> ClockStatus {
         let mut last = None;
         until(&format!("{verdict:?}"), PATIENCE, || {
             let state = self.clock.state();

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     site::Site,
-    tsa::{authority::Authority, clock::State, counters::Outcome, record::Writer},
+    tsa::{authority::Authority, clock::ClockStatus, counters::Outcome, record::Writer},
 };
 
 /// Whether time-stamps may be asked for here, and what there is to say about it, a line each. Ready is who can give
@@ -45,7 +45,7 @@ pub(super) fn readiness(site: &Site, record: Option<&Writer>, draining: bool, no
 }
 
 /// How a clock fares, for people.
-fn said(state: &State) -> String {
+fn said(state: &ClockStatus) -> String {
     let mut text = format!("clock by {}", state.source);
     if let Some(discipline) = &state.discipline {
         let milliseconds = |nanoseconds: f64| nanoseconds / 1e6;
@@ -84,7 +84,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
     });
     counters(encoder, "tsa_requests", "Requests for time-stamps by tenant, authority and result", outcomes.collect())?;
     let states: Vec<_> = all.iter().map(|authority| (labels(*authority), authority.1.clock.state())).collect();
-    let each = |read: &dyn Fn(&State) -> u64| {
+    let each = |read: &dyn Fn(&ClockStatus) -> u64| {
         states.iter().map(|(labels, state)| (labels.clone(), read(state))).collect::<Vec<_>>()
     };
     gauges(
@@ -95,7 +95,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
     )?;
     let ends = all.iter().map(|authority| (labels(*authority), authority.1.signer.not_after().0));
     gauges(encoder, "tsa_not_after_seconds", "End of the time-stamping certificate, Unix time", ends.collect())?;
-    type Read = fn(&State) -> f64;
+    type Read = fn(&ClockStatus) -> f64;
     let seconds: [(&str, &str, Read); 3] = [
         ("tsa_clock_offset_seconds", "How far the clock is ahead of UTC, as far as its source knows", |state| {
             state.discipline.map_or(f64::NAN, |discipline| discipline.offset as f64 / 1e9)

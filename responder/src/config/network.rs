@@ -19,7 +19,7 @@ use crate::{
         client::{Trusted, canonical},
         deadline::Deadlines,
         tls::Certificates,
-        worker::{Drain, Manners},
+        worker::{ConnectionPolicy, Drain},
     },
 };
 
@@ -66,7 +66,7 @@ pub(super) struct Http {
     /// Serving threads.
     pub workers: Option<usize>,
     /// How clients are treated.
-    pub manners: Manners,
+    pub connection_policy: ConnectionPolicy,
 }
 
 /// Reads `[http]`.
@@ -91,7 +91,11 @@ pub(super) fn read_http(section: &mut Section<'_>) -> Option<Http> {
         let remedy = "needs `trusted_networks`, which names the networks of your balancers, such as [\"10.0.0.0/8\"]; connections from elsewhere are refused";
         section.problem("proxy_protocol", remedy);
     }
-    Some(Http { listen, workers, manners: Manners { deadlines, drain, trusted: trusted?, proxy_protocol } })
+    Some(Http {
+        listen,
+        workers,
+        connection_policy: ConnectionPolicy { deadlines, drain, trusted: trusted?, proxy_protocol },
+    })
 }
 
 /// Reads `[tls]`.

@@ -79,8 +79,8 @@ pub async fn take_handed(worker: Rc<Worker>, mut handed: mpsc::Receiver<Accepted
 
 /// Serves a connection that is counted in this worker's share.
 fn take(worker: &Rc<Worker>, accepted: Accepted) {
-    let manners = &worker.manners;
-    if manners.proxy_protocol && !manners.trusted.contains(accepted.peer.ip()) {
+    let connection_policy = &worker.connection_policy;
+    if connection_policy.proxy_protocol && !connection_policy.trusted.contains(accepted.peer.ip()) {
         worker.counters.untrusted.fetch_add(1, Relaxed);
         worker.balance.left(worker.number);
         return;
@@ -117,7 +117,7 @@ fn take(worker: &Rc<Worker>, accepted: Accepted) {
 
 /// Ends the connection that has been idle longest; false where all are at work.
 fn make_room(worker: &Worker, connections: &Slab<Rc<Watched>>) -> bool {
-    let made = worker.room.make(connections, worker.tick());
+    let made = worker.eviction.make_room(connections, worker.tick());
     worker.counters.displaced.fetch_add(u64::from(made), Relaxed);
     made
 }

@@ -32,8 +32,8 @@ use crate::{
         get,
         miss::{Miss, Outcome},
         request::{PreferredAlgorithms, Request},
+        sign_request::SignRequest,
         signed,
-        wish::Wish,
     },
     site::{Issuer, Tenant},
 };
@@ -43,7 +43,7 @@ enum Asked<'a, 'd> {
     /// An answer that can be kept, who signs it, and how the client would like it to be signed.
     One(&'a Arc<Issuer>, CertId<'d>, (u8, &'a Arc<OcspSigner>), PreferredAlgorithms<'d>),
     /// An answer for this client alone.
-    Once(Wish),
+    Once(SignRequest),
 }
 
 /// An issuer of the tenant, and one certificate of it.
@@ -132,7 +132,7 @@ impl<'a> Exchange<'a> {
                 }
                 match answered {
                     Some(answered) => answered,
-                    None => self.sign(|| Wish::one(issuer, signer, &id), out).await?,
+                    None => self.sign(|| SignRequest::one(issuer, signer, &id), out).await?,
                 }
             }
             Ok(Asked::Once(wish)) => self.sign_once(&wish, out).await?,
@@ -173,7 +173,7 @@ impl<'a> Exchange<'a> {
         } else {
             Issuer::choose_for_all(ids.iter().map(|(issuer, _)| &***issuer), now).ok_or(OcspError::Unauthorized)?
         };
-        Ok(Asked::Once(Wish::once(signer, ids.into_iter(), nonce)))
+        Ok(Asked::Once(SignRequest::once(signer, ids.into_iter(), nonce)))
     }
 
     /// Notes whom the request is about.
@@ -223,13 +223,13 @@ impl<'a> Exchange<'a> {
                 }
             };
         if refresh {
-            misses.refresh(Wish::one(issuer, (place, signer), id));
+            misses.refresh(SignRequest::one(issuer, (place, signer), id));
         }
         Some(Ok(counted))
     }
 
     /// Has an answer signed that is kept then, and writes it. What is written says what the records say at that moment.
-    async fn sign(&self, wish: impl Fn() -> Wish, out: &mut Vec<u8>) -> Option<Result<Counted, OcspError>> {
+    async fn sign(&self, wish: impl Fn() -> SignRequest, out: &mut Vec<u8>) -> Option<Result<Counted, OcspError>> {
         for _ in 0..limits::SIGN_ATTEMPTS_MAX {
             let wish = wish();
             let answer = match self.signed(wish.clone()).await? {
@@ -251,7 +251,7 @@ impl<'a> Exchange<'a> {
 
     /// Has an answer signed for this client alone. Where this thread signs itself, that is bounded in time; elsewhere by
     /// a queue of its own.
-    async fn sign_once(&self, wish: &Wish, out: &mut Vec<u8>) -> Option<Result<Counted, OcspError>> {
+    async fn sign_once(&self, wish: &SignRequest, out: &mut Vec<u8>) -> Option<Result<Counted, OcspError>> {
         if !wish.signer.signing().signs_here() {
             return self.sign(|| wish.clone(), out).await;
         }
@@ -265,7 +265,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Has an answer signed; `None` where that would keep the output waiting.
-    async fn signed(&self, wish: Wish) -> Option<Outcome> {
+    async fn signed(&self, wish: SignRequest) -> Option<Outcome> {
         if !wish.signer.signing().signs_here() && !self.may_wait {
             return None;
         }

@@ -119,7 +119,7 @@ impl<'w> Session<'w> {
     /// Many clients connect for one request, which is there already when they are accepted. It is read without
     /// troubling the ring, and its answer leaves in one segment with the end of the connection.
     pub async fn serve_tcp(mut self, stream: StdStream) -> io::Result<()> {
-        if self.worker.manners.proxy_protocol {
+        if self.worker.connection_policy.proxy_protocol {
             let mut stream = self.adopt(stream)?;
             self.learn_client(&mut stream).await?;
             return self.serve(&mut stream, None).await;
@@ -151,7 +151,7 @@ impl<'w> Session<'w> {
     /// Serves a connection over TLS, as [`Session::serve_tcp`] does.
     pub async fn serve_tls(mut self, stream: StdStream) -> io::Result<()> {
         let mut stream = self.adopt(stream)?;
-        if self.worker.manners.proxy_protocol {
+        if self.worker.connection_policy.proxy_protocol {
             self.learn_client(&mut stream).await?;
         }
         let Some(config) = &self.worker.tls else { return Ok(()) };
@@ -326,7 +326,7 @@ impl<'w> Session<'w> {
                 Ok(None) => break Ok(Next::Read(Phase::Head)),
                 Err(rejection) => break Err(rejection),
             };
-            client = worker.manners.trusted.client(peer, &head.forwarded_for);
+            client = worker.connection_policy.trusted.client(peer, &head.forwarded_for);
             let (body, length) = match http::body(&input[at + head.length..], head.framing, head.body_max) {
                 Ok(Some(body)) => body,
                 Ok(None) => {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::room::Silence;
+use super::idle_eviction::Silence;
 use crate::limits;
 
 /// What a connection is waiting for.

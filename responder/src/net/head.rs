@@ -6,7 +6,7 @@ use precompute::{
 };
 
 use super::{conditions::Verdict, http::Rejection, route::Refusal};
-use crate::{limits, ocsp::store::Etag, tsa::doors::Chain};
+use crate::{limits, ocsp::store::Etag, tsa::routes::Chain};
 
 /// What every response of a connection needs to know.
 #[derive(Clone, Copy, Debug)]

@@ -6,14 +6,14 @@
 use super::http::{Head, MediaType, Method};
 use crate::{
     site::{Site, Tenant},
-    tsa::doors::Under,
+    tsa::routes::TsaTarget,
 };
 
 /// Whom a request is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Route<'s, 'b> {
     /// The time-stamping authorities of a tenant at one path.
-    TimeStamps(&'s Tenant, Under<'s>, Option<&'static Refusal>),
+    TimeStamps(&'s Tenant, TsaTarget<'s>, Option<&'static Refusal>),
     /// A tenant's certificates.
     Certificates {
         /// Whose.
@@ -109,12 +109,12 @@ impl<'s, 'b> Route<'s, 'b> {
 }
 
 /// At its own path a tenant may answer for certificates and time-stamp: what is no query is then the responder's.
-fn is_for_authority(tenant: &Tenant, under: &Under<'_>, head: &Head<'_>) -> bool {
+fn is_for_authority(tenant: &Tenant, under: &TsaTarget<'_>, head: &Head<'_>) -> bool {
     let is_query = head.method == Method::Post && head.media_type == MediaType::TimeStampQuery;
     is_query || under.is_chain || !under.is_tenants || tenant.issuers().is_empty()
 }
 
-fn refusal_of_authority(under: &Under<'_>, head: &Head<'_>) -> Option<&'static Refusal> {
+fn refusal_of_authority(under: &TsaTarget<'_>, head: &Head<'_>) -> Option<&'static Refusal> {
     match (under.is_chain, head.method) {
         (true, Method::Get | Method::Head) => None,
         (true, _) => Some(&METHOD_OF_CHAIN),

@@ -24,9 +24,9 @@ use crate::{
     tsa::{
         authority::Authority,
         counters::Outcome,
-        doors::Under,
         failure::{Failure, Rejection},
         request::Request,
+        routes::TsaTarget,
     },
 };
 
@@ -44,7 +44,7 @@ pub(super) struct Exchange<'a> {
     pub(super) worker: &'a Worker,
     pub(super) client: &'a Client,
     pub(super) tenant: &'a Tenant,
-    pub(super) under: Under<'a>,
+    pub(super) under: TsaTarget<'a>,
     pub(super) head: &'a Head<'a>,
     /// What its header section is refused with.
     pub(super) refusal: Option<&'static Refusal>,

@@ -28,9 +28,8 @@ use super::{
     buffers::Buffers,
     client::Trusted,
     deadline::{Deadlines, End, Watched},
-    ring,
-    room::Room,
-    stamp,
+    idle_eviction::IdleEviction,
+    ring, stamp,
     turns::Turns,
 };
 use crate::{
@@ -74,10 +73,10 @@ pub struct Worker {
     pub(super) inputs: Buffers,
     pub(super) connections: RefCell<Slab<Rc<Watched>>>,
     pub(super) connections_max: usize,
-    pub(super) room: Room,
+    pub(super) eviction: IdleEviction,
     /// Whether io_uring was refused.
     pub(super) on_epoll: bool,
-    pub(super) manners: Manners,
+    pub(super) connection_policy: ConnectionPolicy,
     pub(super) tls: Option<Arc<ServerConfig>>,
     tick: Cell<u32>,
     draining: Cell<bool>,
@@ -102,7 +101,7 @@ pub type Date = [u8; 29];
 
 /// How clients are treated.
 #[derive(Clone, Debug, Default)]
-pub struct Manners {
+pub struct ConnectionPolicy {
     /// How long they may take.
     pub deadlines: Deadlines,
     /// How they are let go.
@@ -140,7 +139,7 @@ pub struct Start {
     /// What the others hand over to this one.
     pub handed: mpsc::Receiver<Accepted>,
     /// How it treats its clients.
-    pub manners: Manners,
+    pub connection_policy: ConnectionPolicy,
     /// See [`Worker`].
     pub access: Sampler,
     /// What TLS is spoken with, where a listener speaks it.
@@ -199,9 +198,9 @@ impl Worker {
             inputs: Buffers::new(limits::BUFFERS_KEPT_MAX, limits::READ_OCTETS),
             connections: RefCell::default(),
             connections_max: start.connections_max,
-            room: Room::default(),
+            eviction: IdleEviction::default(),
             on_epoll,
-            manners: start.manners,
+            connection_policy: start.connection_policy,
             tls: start.tls,
             tick: Cell::new(0),
             draining: Cell::new(false),
@@ -221,7 +220,7 @@ impl Worker {
         // A sender that has gone away has stopped, too.
         let _ = stop.wait_for(|stop| *stop).await;
         worker.draining.set(true);
-        sleep(worker.manners.drain.delay).await;
+        sleep(worker.connection_policy.drain.delay).await;
         Self::close(&worker, listeners).await;
         worker.balance.accepts_no_more();
         worker.drain().await;
@@ -262,7 +261,7 @@ impl Worker {
             sleep(Duration::from_secs(1)).await;
             let tick = worker.tick.get().wrapping_add(1);
             worker.tick.set(tick);
-            let ended = worker.end_those(|watched| watched.is_overdue(tick, &worker.manners.deadlines));
+            let ended = worker.end_those(|watched| watched.is_overdue(tick, &worker.connection_policy.deadlines));
             worker.counters.expired.fetch_add(ended, Relaxed);
         }
     }
@@ -303,7 +302,7 @@ impl Worker {
 
     /// Lets what is under way end, and ends what is idle.
     async fn drain(&self) {
-        let deadline = Instant::now() + self.manners.drain.deadline;
+        let deadline = Instant::now() + self.connection_policy.drain.deadline;
         let is_empty = || self.balance.is_settled() && self.balance.open(self.number) == 0;
         while !is_empty() && Instant::now() < deadline {
             let tick = self.tick();

@@ -26,8 +26,8 @@ use precompute::{
 use tokio::sync::oneshot;
 
 use super::{
+    sign_request::SignRequest,
     store::{Answer, Store},
-    wish::Wish,
 };
 use crate::limits;
 
@@ -85,17 +85,17 @@ impl Misses {
         self.lock().len()
     }
 
-    /// The answer that is wished for; kept afterwards where it can be.
-    pub fn answer(self: &Arc<Self>, wish: Wish) -> Miss {
-        if wish.signer.signing().signs_here() {
-            return Miss::Ended(self.sign_here(&wish));
+    /// The answer that is asked for; kept afterwards where it can be.
+    pub fn answer(self: &Arc<Self>, request: SignRequest) -> Miss {
+        if request.signer.signing().signs_here() {
+            return Miss::Ended(self.sign_here(&request));
         }
         let (sender, receiver) = oneshot::channel();
-        match wish.key {
-            None => self.submit(wish, Priority::Once, limits::SIGN_ATTEMPTS_MAX, Told::One(sender)),
+        match request.key {
+            None => self.submit(request, Priority::Once, limits::SIGN_ATTEMPTS_MAX, Told::One(sender)),
             Some(key) => {
                 if let Some(ticket) = self.join(key, Priority::Live, Some(sender)) {
-                    self.submit(wish, Priority::Live, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
+                    self.submit(request, Priority::Live, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
                 }
             }
         }
@@ -103,21 +103,21 @@ impl Misses {
     }
 
     /// Has the successor of a kept answer signed when the signer has nothing more urgent.
-    pub fn refresh(self: &Arc<Self>, wish: Wish) {
-        let Some(key) = wish.key else { return };
+    pub fn refresh(self: &Arc<Self>, request: SignRequest) {
+        let Some(key) = request.key else { return };
         if let Some(ticket) = self.join(key, Priority::Refresh, None) {
-            self.submit(wish, Priority::Refresh, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
+            self.submit(request, Priority::Refresh, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
         }
     }
 
     /// Signs on this thread.
-    fn sign_here(&self, wish: &Wish) -> Outcome {
+    fn sign_here(&self, request: &SignRequest) -> Outcome {
         for _ in 0..limits::SIGN_ATTEMPTS_MAX {
-            let unsigned = wish.prepare(UnixTime::now(), self.spread(wish))?;
-            let signed = wish.signer.signing().sign_here(&unsigned.response_data);
+            let unsigned = request.prepare(UnixTime::now(), self.spread(request))?;
+            let signed = request.signer.signing().sign_here(&unsigned.response_data);
             let signature = signed.unwrap_or(Err(SignError::Failed)).map_err(ocsp_error)?;
-            if let Some(answer) = wish.complete(&unsigned, &signature, UnixTime::now()) {
-                return Ok(self.keep(wish, answer, &signature));
+            if let Some(answer) = request.complete(&unsigned, &signature, UnixTime::now()) {
+                return Ok(self.keep(request, answer, &signature));
             }
         }
         Err(OcspError::TryLater)
@@ -143,21 +143,21 @@ impl Misses {
         (first || overtakes || lost).then_some(ticket)
     }
 
-    fn submit(self: &Arc<Self>, wish: Wish, priority: Priority, attempts: usize, told: Told) {
-        let mut unsigned = match wish.prepare(UnixTime::now(), self.spread(&wish)) {
+    fn submit(self: &Arc<Self>, request: SignRequest, priority: Priority, attempts: usize, told: Told) {
+        let mut unsigned = match request.prepare(UnixTime::now(), self.spread(&request)) {
             Ok(unsigned) => unsigned,
             Err(error) => return self.tell(told, Err(error)),
         };
         let message = std::mem::take(&mut unsigned.response_data);
-        let signer = Arc::clone(&wish.signer);
+        let signer = Arc::clone(&request.signer);
         let this = Arc::clone(self);
         let done = move |message, outcome: Result<Vec<u8>, SignError>| {
             unsigned.response_data = message;
             let outcome = match outcome {
                 Err(error) => Err(ocsp_error(error)),
-                Ok(signature) => match wish.complete(&unsigned, &signature, UnixTime::now()) {
-                    Some(answer) => Ok(this.keep(&wish, answer, &signature)),
-                    None if attempts > 1 => return this.submit(wish, priority, attempts - 1, told),
+                Ok(signature) => match request.complete(&unsigned, &signature, UnixTime::now()) {
+                    Some(answer) => Ok(this.keep(&request, answer, &signature)),
+                    None if attempts > 1 => return this.submit(request, priority, attempts - 1, told),
                     None => Err(OcspError::TryLater),
                 },
             };
@@ -171,10 +171,10 @@ impl Misses {
         });
     }
 
-    fn keep(&self, wish: &Wish, answer: Answer, signature: &[u8]) -> Arc<Answer> {
+    fn keep(&self, request: &SignRequest, answer: Answer, signature: &[u8]) -> Arc<Answer> {
         let answer = Arc::new(answer);
-        if let Some(key) = wish.key {
-            self.store.keep(key, &answer, wish.signer.packing(), signature);
+        if let Some(key) = request.key {
+            self.store.keep(key, &answer, request.signer.packing(), signature);
         }
         answer
     }
@@ -193,8 +193,8 @@ impl Misses {
         }
     }
 
-    fn spread(&self, wish: &Wish) -> u32 {
-        self.spread.hash_one(wish.first_serial()) as u32
+    fn spread(&self, request: &SignRequest) -> u32 {
+        self.spread.hash_one(request.first_serial()) as u32
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Pending>> {

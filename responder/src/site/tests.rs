@@ -24,7 +24,7 @@ fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
         path: (*path).to_owned(),
         issuers: Vec::new(),
         directory: Directory::of(&[]),
-        doors: Doors::default(),
+        tsa_routes: TsaRoutes::default(),
     };
     Site { tenants: tenants.iter().map(tenant).collect() }
 }

@@ -77,7 +77,8 @@ impl Alone {
         // Not before: a client that is refused goes to another replica, one that is taken would wait for the rest of the start.
         let Listening { workers: listeners, admin } = bound.listen()?;
         let access = (config.access_sample, &lines);
-        let workers = Workers::start(listeners, &config.manners, tls.as_ref(), &site, &misses, access, recorders)?;
+        let workers =
+            Workers::start(listeners, &config.connection_policy, tls.as_ref(), &site, &misses, access, recorders)?;
         let presigner = presign(&config, &misses, &site.borrow())?;
         let status = admin::Status::new(
             site,

@@ -11,7 +11,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::warn;
 
 use super::alone::Alone;
-use crate::{admin, limits, net::tls::Certificates, ocsp::miss::Misses, standing, tsa::clocks::Clocks};
+use crate::{admin, limits, net::tls::Certificates, ocsp::miss::Misses, signer_watch, tsa::clocks::Clocks};
 
 /// Starts all of it; dropping what comes back ends it.
 pub(super) fn start(service: &Alone, admin: TcpListener) -> std::io::Result<JoinSet<()>> {
@@ -20,7 +20,7 @@ pub(super) fn start(service: &Alone, admin: TcpListener) -> std::io::Result<Join
     let listener = tokio::net::TcpListener::from_std(admin)?;
     let router = admin::router(Arc::clone(&service.status));
     tasks.spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
-    tasks.spawn(standing::watch(service.sites.subscribe(), Arc::clone(&service.presigner)));
+    tasks.spawn(signer_watch::watch(service.sites.subscribe(), Arc::clone(&service.presigner)));
     tasks.spawn(keep_notes(&service.vouching.clocks));
     tasks.spawn(remove_expired(Arc::clone(&service.misses)));
     if let Some(certificates) = &service.certificates {

@@ -19,7 +19,7 @@ use crate::{
     net::{
         accept::Listener,
         balance::Balance,
-        worker::{self, Manners},
+        worker::{self, ConnectionPolicy},
     },
     ocsp::miss::Misses,
     site::Site,
@@ -53,7 +53,7 @@ impl Workers {
     /// Returns when all of them accept.
     pub(super) fn start(
         listeners: Vec<Vec<Listener>>,
-        manners: &Manners,
+        connection_policy: &ConnectionPolicy,
         tls: Option<&Arc<ServerConfig>>,
         site: &watch::Receiver<Arc<Site>>,
         misses: &Arc<Misses>,
@@ -76,7 +76,7 @@ impl Workers {
                 listeners,
                 balance: Arc::clone(&balance),
                 handed,
-                manners: manners.clone(),
+                connection_policy: connection_policy.clone(),
                 access: Sampler::new(access_sample, number as u32, lines.clone()),
                 tls: tls.map(Arc::clone),
                 sites: site.clone(),

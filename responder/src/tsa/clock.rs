@@ -242,7 +242,7 @@ struct Heard {
 
 /// How a clock fares, for health and metrics.
 #[derive(Clone, Debug)]
-pub struct State {
+pub struct ClockStatus {
     /// Who is asked.
     pub source: ClockSource,
     /// What is promised.
@@ -291,7 +291,7 @@ impl Clock {
     }
 
     /// How it fares.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> ClockStatus {
         let lease = self.board.read();
         let now = Clocks.read_together();
         let verdict = self.at(now).map(|_| ());
@@ -305,7 +305,7 @@ impl Clock {
         for ((place, label), count) in transitions.iter_mut().zip(labels).zip(&self.transitions) {
             *place = (label, count.load(Relaxed));
         }
-        State { source: self.source, policy: self.policy, verdict, lease_left, discipline, problem, transitions }
+        ClockStatus { source: self.source, policy: self.policy, verdict, lease_left, discipline, problem, transitions }
     }
 }
 

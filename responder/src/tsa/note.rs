@@ -43,7 +43,7 @@ pub(super) fn in_the_way(path: &Path) -> Option<PathBuf> {
     [path.to_owned(), partial(path)].into_iter().find(is_directory)
 }
 
-/// Under which name it is written before it takes the place of the one before.
+/// TsaTarget which name it is written before it takes the place of the one before.
 fn partial(path: &Path) -> PathBuf {
     path.with_extension("new")
 }

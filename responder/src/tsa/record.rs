@@ -172,7 +172,7 @@ struct Counters {
 
 /// How the record fares, for health and metrics.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct State {
+pub struct RecordStatus {
     /// Lines in the file.
     pub written: u64,
     /// Tokens and transitions that are missing there.
@@ -229,17 +229,17 @@ impl Writer {
     }
 
     /// How it fares.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> RecordStatus {
         let Counters { written, lost, failures, rotations, problem } = &*self.counters;
         let problem = problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let [written, lost, failures, rotations] =
             [written, lost, failures, rotations].map(|count| count.load(Relaxed));
-        State { written, lost, failures, rotations, problem }
+        RecordStatus { written, lost, failures, rotations, problem }
     }
 
     /// Writes and synchronises all that was recorded before, tries for [`limits::RECORD_END_MAX`] at most where it cannot, and
     /// ends. Serving threads should have ended.
-    pub fn finish(mut self) -> State {
+    pub fn finish(mut self) -> RecordStatus {
         self.end();
         self.state()
     }

@@ -120,25 +120,25 @@ impl World {
     }
 
     fn ask(&self) -> oneshot::Receiver<Outcome> {
-        match self.misses.answer(self.wish()) {
+        match self.misses.answer(self.request()) {
             Miss::Waiting(receiver) => receiver,
             Miss::Ended(outcome) => panic!("ended at once: {outcome:?}"),
         }
     }
 
     fn refresh(&self) {
-        self.misses.refresh(self.wish());
+        self.misses.refresh(self.request());
     }
 
-    fn wish(&self) -> Wish {
+    fn request(&self) -> SignRequest {
         let signer = self.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
-        Wish::one(&self.issuer, signer, &self.id())
+        SignRequest::one(&self.issuer, signer, &self.id())
     }
 
     /// For one client alone.
     fn ask_once(&self, nonce: &[u8]) -> oneshot::Receiver<Outcome> {
         let (_, signer) = self.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
-        match self.misses.answer(Wish::once(
+        match self.misses.answer(SignRequest::once(
             Arc::clone(signer),
             std::iter::once((&self.issuer, self.id())),
             Some(nonce),

@@ -30,7 +30,7 @@ pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, Prefer
                     return Err(DecodeError::Malformed);
                 }
             }
-            // A wish that cannot be read is none, and no reason to refuse an answer, unless it has to be understood.
+            // A preference that cannot be read is none, and no reason to refuse an answer, unless it has to be understood.
             PREFERRED_SIGNATURE_ALGORITHMS => match PreferredAlgorithms::decode(extension.value) {
                 Ok(read) => preferred = read,
                 Err(error) if extension.critical => return Err(error),

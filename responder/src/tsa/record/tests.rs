@@ -77,7 +77,7 @@ fn every_token_of_every_thread_is_there_once_and_in_order() {
     // Without the end, soon.
     until("all is written", || writer.state().written == 60_001);
     let state = writer.finish();
-    assert_eq!(state, State { written: 60_001, lost: 0, failures: 0, rotations: 0, problem: None });
+    assert_eq!(state, RecordStatus { written: 60_001, lost: 0, failures: 0, rotations: 0, problem: None });
     let lines = lines(&path);
     assert_eq!(lines.len(), 60_001);
     for tenant in ["a", "b", "c"] {

@@ -15,7 +15,7 @@ use crate::limits;
 
 /// Who goes next.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct IdleEviction {
     /// Those that were idle longest at the last look, the longest last, with how long.
     next: RefCell<Vec<(Silence, Weak<Watched>)>>,
     /// The tick of that look.
@@ -31,9 +31,9 @@ pub(super) struct Silence {
     pub(super) ticks: u32,
 }
 
-impl Room {
+impl IdleEviction {
     /// Ends a connection; false where all are at work.
-    pub(super) fn make(&self, connections: &Slab<Rc<Watched>>, tick: u32) -> bool {
+    pub(super) fn make_room(&self, connections: &Slab<Rc<Watched>>, tick: u32) -> bool {
         if self.end_next(tick) {
             return true;
         }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn who_has_been_idle_longest_goes_first_and_who_is_at_work_never() {
-        let room = Room::default();
+        let eviction = IdleEviction::default();
         let connections: Slab<_> = [
             connection(Phase::Answer, 0),
             connection(Phase::Idle, 7),
@@ -105,7 +105,7 @@ mod tests {
         .enumerate()
         .collect();
         let mut order = Vec::new();
-        while room.make(&connections, 10) {
+        while eviction.make_room(&connections, 10) {
             let new: Vec<_> = ended(&connections).into_iter().filter(|key| !order.contains(key)).collect();
             assert_eq!(new.len(), 1, "one at a time");
             order.extend(new);
@@ -115,29 +115,29 @@ mod tests {
 
     #[test]
     fn who_has_begun_something_since_the_look_stays() {
-        let room = Room::default();
+        let eviction = IdleEviction::default();
         let mut connections: Slab<_> = (0..4).map(|since| (since as usize, connection(Phase::Idle, since))).collect();
-        assert!(room.make(&connections, 10));
+        assert!(eviction.make_room(&connections, 10));
         connections[1].enter(Phase::Answer, 11);
         connections[1].enter(Phase::Idle, 11);
         connections.remove(2);
-        assert!(room.make(&connections, 12));
+        assert!(eviction.make_room(&connections, 12));
         assert_eq!(ended(&connections), [0, 3]);
-        assert!(room.make(&connections, 12), "a new look");
+        assert!(eviction.make_room(&connections, 12), "a new look");
         assert_eq!(ended(&connections), [0, 1, 3]);
-        assert!(!room.make(&connections, 12));
+        assert!(!eviction.make_room(&connections, 12));
         connections.insert(connection(Phase::Idle, 12));
-        assert!(!room.make(&connections, 12), "looks in vain are bounded to one a tick");
-        assert!(room.make(&connections, 13));
+        assert!(!eviction.make_room(&connections, 12), "looks in vain are bounded to one a tick");
+        assert!(eviction.make_room(&connections, 13));
     }
 
     #[test]
     fn one_look_serves_for_many() {
-        let room = Room::default();
+        let eviction = IdleEviction::default();
         let count = 3 * limits::ROOM_AT_ONCE;
         let connections: Slab<_> = (0..count).map(|key| (key, connection(Phase::Idle, (count - key) as u32))).collect();
         for made in 1..=count {
-            assert!(room.make(&connections, count as u32 + 1));
+            assert!(eviction.make_room(&connections, count as u32 + 1));
             assert_eq!(ended(&connections).first(), Some(&(count - made)), "the longest idle of those left");
         }
     }

@@ -23,24 +23,24 @@ use crate::{limits, site::Issuer};
 
 /// CertIDs, and who signs the answer for all of them.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct SignRequest {
     /// Who signs; a signer of every issuer of `ids`.
     pub signer: Arc<OcspSigner>,
     /// Where the answer is kept and shared; `None` where it is not.
     pub key: Option<Key>,
-    ids: Vec<WishedId>,
+    ids: Vec<RequestedId>,
     nonce: Option<Box<[u8]>>,
 }
 
 #[derive(Clone, Debug)]
-struct WishedId {
+struct RequestedId {
     issuer: Arc<Issuer>,
     hash: HashAlgorithm,
     /// Content bytes of the serialNumber, which the response repeats as they came.
     serial: Vec<u8>,
 }
 
-impl WishedId {
+impl RequestedId {
     fn new(issuer: &Arc<Issuer>, id: &CertId<'_>) -> Self {
         Self { issuer: Arc::clone(issuer), hash: id.hash, serial: id.serial.to_vec() }
     }
@@ -60,13 +60,13 @@ pub struct Unsigned {
     times: Times,
 }
 
-impl Wish {
+impl SignRequest {
     /// An answer for one certificate; `signer` is the issuer's in this place.
     pub fn one(issuer: &Arc<Issuer>, (place, signer): (u8, &Arc<OcspSigner>), id: &CertId<'_>) -> Self {
         Self {
             signer: Arc::clone(signer),
             key: id.serial().ok().map(|serial| issuer.key(id.hash, place, &serial)),
-            ids: vec![WishedId::new(issuer, id)],
+            ids: vec![RequestedId::new(issuer, id)],
             nonce: None,
         }
     }
@@ -80,14 +80,14 @@ impl Wish {
         Self {
             signer,
             key: None,
-            ids: ids.map(|(issuer, id)| WishedId::new(issuer, &id)).collect(),
+            ids: ids.map(|(issuer, id)| RequestedId::new(issuer, &id)).collect(),
             nonce: nonce.map(Into::into),
         }
     }
 
     /// What is to be said as things stand.
     pub fn statements(&self, now: UnixTime) -> Result<Box<[Statement]>, OcspError> {
-        let found = |id: &WishedId| id.cert_id().serial().map(|serial| id.issuer.state.records.get(&serial));
+        let found = |id: &RequestedId| id.cert_id().serial().map(|serial| id.issuer.state.records.get(&serial));
         match &self.ids[..] {
             [one] => Ok(Box::new([statement(&one.issuer.policy, found(one)?, now)?])),
             // Issuers that stand in one request are of one tenant; what they say of unlisted serials is each one's.
@@ -99,7 +99,7 @@ impl Wish {
     /// What has to be signed as things stand. `spread` as for [`Times::plan`].
     pub fn prepare(&self, now: UnixTime, spread: u32) -> Result<Unsigned, OcspError> {
         // What is too old to be told as of now stays untold; what was signed earlier said so itself.
-        let is_stale = |id: &WishedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
+        let is_stale = |id: &RequestedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
         let told_until = self.ids.iter().map(|id| id.issuer.told_until()).min().unwrap_or(UnixTime::MAX);
         if self.ids.iter().any(is_stale) || told_until <= now {
             return Err(OcspError::TryLater);

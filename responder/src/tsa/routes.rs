@@ -15,10 +15,10 @@ use super::authority::Authority;
 
 /// All of a tenant.
 #[derive(Default, Debug)]
-pub struct Doors(Vec<Door>);
+pub struct TsaRoutes(Vec<TsaRoute>);
 
 #[derive(Debug)]
-struct Door {
+struct TsaRoute {
     /// Behind the tenant's; empty where it is that.
     path: String,
     authorities: Vec<Arc<Authority>>,
@@ -27,7 +27,7 @@ struct Door {
 
 /// What is asked for at a path.
 #[derive(Clone, Copy, Debug)]
-pub struct Under<'a> {
+pub struct TsaTarget<'a> {
     /// In the order of the file; at least one.
     pub authorities: &'a [Arc<Authority>],
     /// Their certificates.
@@ -47,7 +47,7 @@ pub struct Chain {
     pub etag: String,
 }
 
-impl Doors {
+impl TsaRoutes {
     /// Of authorities in the order of the file, which they keep at each path.
     pub fn new(authorities: Vec<Arc<Authority>>) -> Self {
         let mut paths: Vec<(String, Vec<Arc<Authority>>)> = Vec::new();
@@ -57,25 +57,25 @@ impl Doors {
                 None => paths.push((authority.path.clone(), vec![authority])),
             }
         }
-        let door = |(path, authorities): (String, Vec<Arc<Authority>>)| {
+        let route = |(path, authorities): (String, Vec<Arc<Authority>>)| {
             let signers: Vec<_> = authorities.iter().map(|authority| &*authority.signer).collect();
-            Door { path, chain: Chain::of(&signers), authorities }
+            TsaRoute { path, chain: Chain::of(&signers), authorities }
         };
-        Self(paths.into_iter().map(door).collect())
+        Self(paths.into_iter().map(route).collect())
     }
 
     /// Every authority.
     pub fn authorities(&self) -> impl Iterator<Item = &Arc<Authority>> {
-        self.0.iter().flat_map(|door| &door.authorities)
+        self.0.iter().flat_map(|route| &route.authorities)
     }
 
     /// Every path, behind the tenant's.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|door| &*door.path)
+        self.0.iter().map(|route| &*route.path)
     }
 
     /// Those that are asked at `rest`, what follows the tenant's path.
-    pub fn at(&self, rest: &[u8]) -> Option<Under<'_>> {
+    pub fn at(&self, rest: &[u8]) -> Option<TsaTarget<'_>> {
         if self.0.is_empty() {
             return None;
         }
@@ -83,8 +83,8 @@ impl Doors {
             Some(path) => (path, true),
             None => (rest.strip_suffix(b"/").unwrap_or(rest), false),
         };
-        let Door { authorities, chain, .. } = self.0.iter().find(|door| door.path.as_bytes() == path)?;
-        Some(Under { authorities, chain, is_chain, is_tenants: path.is_empty() })
+        let TsaRoute { authorities, chain, .. } = self.0.iter().find(|route| route.path.as_bytes() == path)?;
+        Some(TsaTarget { authorities, chain, is_chain, is_tenants: path.is_empty() })
     }
 }
 
