@@ -26,9 +26,9 @@ use precompute::{
 use responder::{
     config::Config,
     demo, limits,
-    net::{
-        head::{self, Context, Fields, Surrogate},
-        http,
+    net::http::{
+        self,
+        response::{self, Context, Fields, Surrogate},
     },
     ocsp::{
         answer::{Verdict, decide},
@@ -276,7 +276,7 @@ fn answering(c: &mut Criterion) {
             out.clear();
             let etag = Etag::of(signer.template(), black_box(&signature));
             let surrogate = Some(Surrogate { issuer: world.issuer.surrogate(), serial: &world.serial });
-            head::answer(
+            response::answer(
                 &mut out,
                 &Fields { times: &kept.times, etag: &etag, dated: true, surrogate },
                 900,

@@ -7,6 +7,8 @@
 //!
 //! Records, keys and the encoding of responses are `precompute`'s.
 
+pub mod desk;
+pub mod front;
 pub mod net;
 pub mod page;
 pub mod signer_watch;

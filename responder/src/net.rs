@@ -7,23 +7,15 @@
 
 pub mod accept;
 pub mod balance;
-pub mod budget;
 pub mod buffers;
-mod certificates;
 pub mod client;
-pub mod conditions;
 pub mod connection;
 pub mod deadline;
-pub mod head;
 pub mod http;
 mod idle_eviction;
 pub mod listen;
 pub mod passed;
 pub mod proxy;
-pub mod respond;
 pub mod ring;
-pub mod route;
-pub mod stamp;
 pub mod tls;
-pub mod turns;
 pub mod worker;

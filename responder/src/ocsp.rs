@@ -5,6 +5,7 @@
 //! signed, and [`miss`] has it signed.
 
 pub mod answer;
+pub mod budget;
 pub mod get;
 pub mod miss;
 pub mod request;

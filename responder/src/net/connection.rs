@@ -27,13 +27,18 @@ use tracing::debug;
 use super::{
     client::{Client, canonical},
     deadline::{Phase, Watched},
-    head::{self, Context},
-    http::{self, Rejection},
+    http::{
+        self, Rejection,
+        response::{self, Context},
+    },
     proxy::{self, ProxyError},
-    respond::{Responded, is_refused, respond},
     worker::Worker,
 };
-use crate::{limits, metrics::Counters};
+use crate::{
+    front::respond::{Responded, is_refused, respond},
+    limits,
+    metrics::Counters,
+};
 
 /// What carries a connection.
 pub trait Carrier: AsyncReadRent + AsyncWriteRent {
@@ -404,7 +409,7 @@ fn no_end_of_head(input: &[u8], before: usize) -> bool {
 fn refuse(worker: &Worker, client: Client, output: &mut Vec<u8>, rejection: Rejection) -> Next {
     worker.counters.http_refused.fetch_add(1, Relaxed);
     debug!(client = %client.address(), status = rejection.status(), "a request was refused");
-    head::rejection(
+    response::rejection(
         output,
         rejection,
         &Context { date: worker.date(UnixTime::now()), keep_alive: false, http_1_0: false, head_only: false },

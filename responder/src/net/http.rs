@@ -5,7 +5,9 @@
 //! which the connection ends, so that nobody can smuggle a second request into the first.
 //! It does not know sockets, OCSP, or time.
 
+pub mod conditions;
 mod list;
+pub mod response;
 
 use std::{borrow::Cow, mem::MaybeUninit};
 

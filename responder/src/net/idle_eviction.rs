@@ -15,7 +15,7 @@ use crate::limits;
 
 /// Who goes next.
 #[derive(Default)]
-pub(super) struct IdleEviction {
+pub(crate) struct IdleEviction {
     /// Those that were idle longest at the last look, the longest last, with how long.
     next: RefCell<Vec<(Silence, Weak<Watched>)>>,
     /// The tick of that look.

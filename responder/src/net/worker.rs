@@ -24,19 +24,19 @@ use tracing::{error, info, warn};
 use super::{
     accept::{self, Listener},
     balance::{Accepted, Balance},
-    budget::Budget,
     buffers::Buffers,
     client::Trusted,
     deadline::{Deadlines, End, Watched},
     idle_eviction::IdleEviction,
-    ring, stamp,
-    turns::Turns,
+    ring,
 };
 use crate::{
     access::{Line, Sampler},
+    desk::turns::Turns,
+    front::time_stamps,
     limits,
     metrics::Counters,
-    ocsp::miss::Misses,
+    ocsp::{budget::Budget, miss::Misses},
     site::Site,
     tsa::{record::Recorder, serial::Serials},
 };
@@ -54,30 +54,30 @@ pub struct Worker {
     /// Room to decode in.
     pub scratch: RefCell<Scratch>,
     /// Room to make tokens in.
-    pub(super) stamp_scratch: RefCell<stamp::Scratch>,
+    pub(crate) stamp_scratch: RefCell<time_stamps::Scratch>,
     /// When tokens are signed.
-    pub(super) turns: Turns,
+    pub(crate) turns: Turns,
     /// The numbers of tokens.
-    pub(super) serials: RefCell<Serials>,
+    pub(crate) serials: RefCell<Serials>,
     /// Where tokens are recorded.
-    pub(super) recorder: Option<Recorder>,
+    pub(crate) recorder: Option<Recorder>,
     /// Time for answers that serve one client alone.
     pub budget: Cell<Budget>,
     /// Which requests are told in the log.
     pub access: Sampler,
     /// The shares of all workers.
-    pub(super) balance: Arc<Balance>,
+    pub(crate) balance: Arc<Balance>,
     /// Room to answer in.
-    pub(super) buffers: Buffers,
+    pub(crate) buffers: Buffers,
     /// Room to read in.
-    pub(super) inputs: Buffers,
-    pub(super) connections: RefCell<Slab<Rc<Watched>>>,
-    pub(super) connections_max: usize,
-    pub(super) eviction: IdleEviction,
+    pub(crate) inputs: Buffers,
+    pub(crate) connections: RefCell<Slab<Rc<Watched>>>,
+    pub(crate) connections_max: usize,
+    pub(crate) eviction: IdleEviction,
     /// Whether io_uring was refused.
-    pub(super) on_epoll: bool,
-    pub(super) connection_policy: ConnectionPolicy,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(crate) on_epoll: bool,
+    pub(crate) connection_policy: ConnectionPolicy,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     tick: Cell<u32>,
     draining: Cell<bool>,
     date: Cell<(u64, Date)>,
@@ -249,7 +249,7 @@ impl Worker {
     }
 
     /// Has the log told of a request, where its writer keeps up.
-    pub(super) fn tell(&self, line: Line) {
+    pub(crate) fn tell(&self, line: Line) {
         if !self.access.tell(line) {
             self.counters.access_lost.fetch_add(1, Relaxed);
         }

@@ -15,18 +15,16 @@ use precompute::{
 };
 use tracing::debug;
 
-use super::{
-    client::Client,
-    head,
-    http::{Head, Method},
-    respond::Responded,
-    route::Refusal,
-    worker::{Scratch, Worker},
-};
+use super::{respond::Responded, route::Refusal};
 use crate::{
     access::{self, Line},
     limits,
     metrics::{Requests, Result as Counted},
+    net::{
+        client::Client,
+        http::{Head, Method, response},
+        worker::{Scratch, Worker},
+    },
     ocsp::{
         answer::{Verdict, decide},
         get,
@@ -50,7 +48,7 @@ enum Asked<'a, 'd> {
 type About<'a> = (Option<&'a Arc<Issuer>>, Option<Serial>);
 
 /// One request to one tenant. Its steps give `None` where the output has to leave first.
-pub(super) struct Exchange<'a> {
+pub(crate) struct Exchange<'a> {
     worker: &'a Worker,
     client: &'a Client,
     tenant: &'a Tenant,
@@ -67,7 +65,7 @@ pub(super) struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// One that its header section refuses, or nothing yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         worker: &'a Worker,
         client: &'a Client,
         tenant: &'a Tenant,
@@ -82,7 +80,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Writes the response. `rest` is what follows the tenant's path, `method` a place in [`crate::metrics::METHODS`].
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         rest: &[u8],
         method: usize,
@@ -105,7 +103,7 @@ impl<'a> Exchange<'a> {
     async fn answer(&self, rest: &[u8], body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Option<Counted> {
         let Scratch { symbols, der, packed, signature } = scratch;
         if let Some(refusal) = self.refusal {
-            head::refusal(out, refusal, &self.context(UnixTime::now()));
+            response::refusal(out, refusal, &self.context(UnixTime::now()));
             return Some(Counted::Refused);
         }
         let der = if self.head.method == Method::Post {

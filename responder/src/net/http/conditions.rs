@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use precompute::pki::UnixTime;
 
-use super::http::{Head, List, Method};
+use super::{Head, List, Method};
 
 /// What is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

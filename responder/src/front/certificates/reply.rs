@@ -11,17 +11,14 @@ use precompute::{
     signers::OcspSigner,
 };
 
-use super::{
-    super::{
-        conditions::{Validators, Verdict, evaluate},
-        head::{self, Context, Fields, Surrogate},
-        http::Method,
-        respond,
-    },
-    Exchange,
-};
+use super::{super::respond, Exchange};
 use crate::{
     metrics::Result as Counted,
+    net::http::{
+        Method,
+        conditions::{Validators, Verdict, evaluate},
+        response::{self, Context, Fields, Surrogate},
+    },
     ocsp::store::{Answer, Etag},
     site::Issuer,
 };
@@ -39,13 +36,13 @@ fn dated(issuer: &Issuer, statement: &Statement) -> bool {
 }
 
 impl Exchange<'_> {
-    pub(super) fn context(&self, now: UnixTime) -> Context {
+    pub(crate) fn context(&self, now: UnixTime) -> Context {
         respond::context(self.worker, self.head, self.keep_alive, now)
     }
 
     /// Writes a kept answer anew from its values, around its signature.
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn assemble(
+    pub(crate) fn assemble(
         &self,
         issuer: &Issuer,
         id: &CertId<'_>,
@@ -73,7 +70,7 @@ impl Exchange<'_> {
     }
 
     /// Writes an answer that is there whole. One for a single certificate may be kept by caches, if what it says may.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         only: Option<(&Arc<Issuer>, CertId<'_>)>,
         answer: &Answer,
@@ -90,7 +87,7 @@ impl Exchange<'_> {
             let fields = Fields { times, etag, dated, surrogate: surrogate(issuer, serial.as_ref()) };
             return self.write_kept(&fields, counted, body.len(), now, out, |out| out.extend_from_slice(body));
         }
-        head::unkept(out, "application/ocsp-response", body.len(), &self.context(now));
+        response::unkept(out, "application/ocsp-response", body.len(), &self.context(now));
         if self.head.method != Method::Head {
             out.extend_from_slice(body);
         }
@@ -98,7 +95,7 @@ impl Exchange<'_> {
     }
 
     /// Writes an answer that caches may keep, or what the client's conditions make of it.
-    pub(super) fn write_kept(
+    pub(crate) fn write_kept(
         &self,
         fields: &Fields<'_>,
         counted: Counted,
@@ -113,29 +110,29 @@ impl Exchange<'_> {
         match evaluate(self.head, &validators) {
             Verdict::Whole => {}
             Verdict::NotModified => {
-                head::not_modified(out, fields, now, &context);
+                response::not_modified(out, fields, now, &context);
                 return Counted::NotModified;
             }
             Verdict::Failed => {
-                head::precondition_failed(out, &context);
+                response::precondition_failed(out, &context);
                 return Counted::Refused;
             }
         }
-        head::answer(out, fields, length, now, &context);
+        response::answer(out, fields, length, now, &context);
         if !context.head_only {
             body(out);
         }
         counted
     }
 
-    pub(super) fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {
+    pub(crate) fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {
         let unavailable = error == OcspError::InternalError && self.tenant.policy.internal_error_503;
-        head::ocsp_error(out, error, unavailable, &self.context(UnixTime::now()));
+        response::ocsp_error(out, error, unavailable, &self.context(UnixTime::now()));
         error.into()
     }
 
-    pub(super) fn page(&self, out: &mut Vec<u8>) -> Counted {
-        head::text(out, "200 OK", "", &self.tenant.page, &self.context(UnixTime::now()));
+    pub(crate) fn page(&self, out: &mut Vec<u8>) -> Counted {
+        response::text(out, "200 OK", "", &self.tenant.page, &self.context(UnixTime::now()));
         Counted::Page
     }
 }

@@ -9,17 +9,21 @@ use precompute::sign::{Job, Priority, SignError};
 use tokio::sync::oneshot;
 
 use super::{
-    client::Client,
-    conditions::{Validators, Verdict, evaluate},
-    head::{self, Context},
-    http::Head,
     respond::Responded,
     route::{self, Refusal},
-    worker::Worker,
 };
 use crate::{
     access::{About, Line},
     limits,
+    net::{
+        client::Client,
+        http::{
+            Head,
+            conditions::{Validators, Verdict, evaluate},
+            response::{self, Context},
+        },
+        worker::Worker,
+    },
     site::Tenant,
     tsa::{
         authority::Authority,
@@ -40,32 +44,32 @@ pub struct Scratch {
 }
 
 /// One request to a tenant's authorities at one path; there is at least one.
-pub(super) struct Exchange<'a> {
-    pub(super) worker: &'a Worker,
-    pub(super) client: &'a Client,
-    pub(super) tenant: &'a Tenant,
-    pub(super) under: TsaTarget<'a>,
-    pub(super) head: &'a Head<'a>,
+pub(crate) struct Exchange<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) client: &'a Client,
+    pub(crate) tenant: &'a Tenant,
+    pub(crate) under: TsaTarget<'a>,
+    pub(crate) head: &'a Head<'a>,
     /// What its header section is refused with.
-    pub(super) refusal: Option<&'static Refusal>,
-    pub(super) context: Context,
+    pub(crate) refusal: Option<&'static Refusal>,
+    pub(crate) context: Context,
     /// Whether nothing stands in the output.
-    pub(super) may_wait: bool,
+    pub(crate) may_wait: bool,
 }
 
 impl<'a> Exchange<'a> {
     /// Writes the response.
-    pub(super) async fn run(&self, body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Responded {
+    pub(crate) async fn run(&self, body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Responded {
         let (before, begun) = (out.len(), self.worker.access.is_on().then(Instant::now));
         let first = self.under.authorities.first();
         let (by, outcome) = if let Some(refusal) = self.refusal {
-            head::refusal(out, refusal, &self.context);
+            response::refusal(out, refusal, &self.context);
             (first, Outcome::Refused)
         } else if self.under.is_chain {
             let chain = self.under.chain;
             let validators = Validators { etag: chain.etag.as_bytes(), modified: None, dated: false };
             let verdict = evaluate(self.head, &validators);
-            head::chain(out, chain, verdict, &self.context);
+            response::chain(out, chain, verdict, &self.context);
             (first, if verdict == Verdict::Failed { Outcome::Refused } else { Outcome::Chain })
         } else {
             match self.stamp(body, scratch, out).await {
@@ -83,21 +87,15 @@ impl<'a> Exchange<'a> {
     }
 
     /// Has the log told of it.
-    fn tell(&self, authority: &Arc<Authority>, outcome: Outcome, begun: Instant, response: &[u8]) {
+    fn tell(&self, authority: &Arc<Authority>, outcome: Outcome, begun: Instant, written: &[u8]) {
         let about = About::TimeStamp {
             tsa: Arc::clone(authority),
             outcome,
-            status: head::status_of(response),
+            status: response::status_of(written),
             took: begun.elapsed(),
         };
         let (client, tenant) = (self.client.address(), Arc::clone(&self.tenant.name));
-        self.worker.tell(Line {
-            client,
-            tenant,
-            about,
-            method: route::place(self.head.method),
-            octets: response.len(),
-        });
+        self.worker.tell(Line { client, tenant, about, method: route::place(self.head.method), octets: written.len() });
     }
 
     /// Answers a query: by whom, and with what; `None` where the output has to leave first.
@@ -115,7 +113,7 @@ impl<'a> Exchange<'a> {
         let outcome = match granted {
             Ok(()) => Outcome::Granted,
             Err(rejection) => {
-                head::unkept(out, TIME_STAMP_REPLY, rejection.length(), &self.context);
+                response::unkept(out, TIME_STAMP_REPLY, rejection.length(), &self.context);
                 rejection.write(out);
                 Outcome::Rejected(rejection.failure)
             }
@@ -173,7 +171,7 @@ impl<'a> Exchange<'a> {
             return Some(Err(failure.into()));
         }
         let layout = authority.lay_out(tst_info, attributes, &signature, prepared.cert_req);
-        head::unkept(out, TIME_STAMP_REPLY, layout.length(), &self.context);
+        response::unkept(out, TIME_STAMP_REPLY, layout.length(), &self.context);
         layout.write(out);
         if let Some(recorder) = &self.worker.recorder {
             recorder.record(prepared.recorded());

@@ -3,8 +3,8 @@
 //! Invariant: what is refused here is refused whatever the body says, so that nobody who waits for `100 Continue` is told
 //! to send one. Pure; it does not know who answers, nor what is counted.
 
-use super::http::{Head, MediaType, Method};
 use crate::{
+    net::http::{Head, MediaType, Method},
     site::{Site, Tenant},
     tsa::routes::TsaTarget,
 };

@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use precompute::pki::UnixTime;
 
-use super::{
-    certificates,
+use super::{certificates, route::Route, time_stamps};
+use crate::net::{
     client::Client,
-    head::{self, Context},
-    http::{Head, Method},
-    route::Route,
-    stamp,
+    http::{
+        Head, Method,
+        response::{self, Context},
+    },
     worker::Worker,
 };
 
@@ -48,7 +48,7 @@ pub async fn respond(
         Route::TimeStamps(tenant, under, refusal) => {
             let mut scratch = worker.stamp_scratch.take();
             let (context, may_wait) = (context(), out.is_empty());
-            let exchange = stamp::Exchange { worker, client, tenant, under, head, refusal, context, may_wait };
+            let exchange = time_stamps::Exchange { worker, client, tenant, under, head, refusal, context, may_wait };
             let responded = exchange.run(body, &mut scratch, out).await;
             worker.stamp_scratch.replace(scratch);
             return responded;
@@ -56,7 +56,7 @@ pub async fn respond(
         Route::Certificates { tenant, rest, method, refusal } => (tenant, rest, method, refusal),
         Route::Nobody(refusal) => {
             worker.counters.http_refused.fetch_add(1, Relaxed);
-            head::refusal(out, refusal, &context());
+            response::refusal(out, refusal, &context());
             return Responded::Kept;
         }
     };
@@ -69,7 +69,7 @@ pub async fn respond(
 }
 
 /// What its response has to know.
-pub(super) fn context(worker: &Worker, head: &Head<'_>, keep_alive: bool, now: UnixTime) -> Context {
+pub(crate) fn context(worker: &Worker, head: &Head<'_>, keep_alive: bool, now: UnixTime) -> Context {
     let head_only = head.method == Method::Head;
     Context { date: worker.date(now), keep_alive, http_1_0: head.http_1_0, head_only }
 }

@@ -5,8 +5,8 @@ use precompute::{
     pki::{Serial, UnixTime, hex},
 };
 
-use super::{conditions::Verdict, http::Rejection, route::Refusal};
-use crate::{limits, ocsp::store::Etag, tsa::routes::Chain};
+use super::{Rejection, conditions::Verdict};
+use crate::{front::route::Refusal, limits, ocsp::store::Etag, tsa::routes::Chain};
 
 /// What every response of a connection needs to know.
 #[derive(Clone, Copy, Debug)]

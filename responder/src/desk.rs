@@ -1,0 +1,5 @@
+//! What one serving thread answers with.
+//!
+//! [`turns`] tell when it signs.
+
+pub mod turns;
