@@ -28,10 +28,11 @@ use responder::{
     demo, limits,
     net::http::{
         self,
-        response::{self, Context, Fields, Surrogate},
+        conditions::Validators,
+        response::{Context, Representation},
     },
     ocsp::{
-        answer::{Verdict, decide},
+        answer::{CertificateVerdict, decide},
         get,
         miss::{Miss, Misses},
         request::Request,
@@ -250,11 +251,16 @@ fn answering(c: &mut Criterion) {
             let found = world.issuer.state.records.get(black_box(&world.serial));
             let kept = store.compact(&key, signer.packing(), &mut packed);
             let told_until = world.issuer.told_until();
-            matches!(decide(&world.issuer.policy, found, kept.as_ref(), told_until, now), Verdict::Serve { .. })
+            matches!(
+                decide(&world.issuer.policy, found, kept.as_ref(), told_until, now),
+                CertificateVerdict::Serve { .. }
+            )
         });
     });
     let context =
         Context { date: *b"Sun, 06 Nov 1994 08:49:37 GMT", keep_alive: true, http_1_0: false, head_only: false };
+    let asked = http::head(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
+    let surrogate = [world.issuer.surrogate(), b"-", world.serial.to_string().as_bytes()].concat();
     let mut out = Vec::new();
     let single = Single {
         cert_id: id,
@@ -275,14 +281,16 @@ fn answering(c: &mut Criterion) {
         b.iter(|| {
             out.clear();
             let etag = Etag::of(signer.template(), black_box(&signature));
-            let surrogate = Some(Surrogate { issuer: world.issuer.surrogate(), serial: &world.serial });
-            response::answer(
-                &mut out,
-                &Fields { times: &kept.times, etag: &etag, dated: true, surrogate },
-                900,
-                now,
-                &context,
-            );
+            let representation = Representation {
+                media_type: "application/ocsp-response",
+                length: 900,
+                validators: Validators { etag: etag.text(), modified: Some(kept.times.this_update), dated: true },
+                max_age: kept.times.max_age(now),
+                expires: Some(kept.times.refresh_at.max(now)),
+                may_be_transformed: false,
+                surrogate_keys: Some([world.issuer.surrogate(), &surrogate]),
+            };
+            context.cacheable(&mut out, &asked, &representation, |_| ());
             out.len()
         });
     });

@@ -20,6 +20,7 @@ use tracing::info;
 use crate::{
     limits,
     metrics::Result as Counted,
+    net::http::status::Status,
     site::Issuer,
     tsa::{authority::Authority, counters::Outcome},
 };
@@ -58,7 +59,7 @@ pub enum About {
         /// What became of it.
         outcome: Outcome,
         /// Of HTTP.
-        status: u16,
+        status: Status,
         /// From its header section to its response.
         took: Duration,
     },
@@ -118,6 +119,7 @@ pub fn write(lines: &Receiver<Line>) {
             }
             About::TimeStamp { tsa, outcome, status, took } => {
                 let (tsa, result, seconds) = (tsa.name.as_str(), outcome.label(), took.as_secs_f64());
+                let status = status.code();
                 info!(target: "access", %client, %tenant, tsa, method, result, status, octets, seconds, "request");
             }
         }

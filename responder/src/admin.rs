@@ -33,7 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Status {
     site: watch::Receiver<Arc<Site>>,
-    counters: Vec<Arc<Counters>>,
+    counters: Vec<Counters>,
     misses: Arc<Misses>,
     presign: Arc<Progress>,
     record: Option<Arc<Writer>>,
@@ -50,7 +50,7 @@ impl Status {
     /// `counters` are those of all workers; `ready_without_signers` as in [`crate::config::Config`].
     pub fn new(
         site: watch::Receiver<Arc<Site>>,
-        counters: Vec<Arc<Counters>>,
+        counters: Vec<Counters>,
         misses: Arc<Misses>,
         presign: Arc<Progress>,
         record: Option<Arc<Writer>>,

@@ -14,7 +14,7 @@ pub use self::{
     network::{Listen, Tls},
     time_stamping::TimeStamping,
 };
-use crate::net::{client::canonical, worker::ConnectionPolicy};
+use crate::net::{client::canonical, policy::ConnectionPolicy};
 
 /// Everything that the file says.
 #[derive(Debug)]

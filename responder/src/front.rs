@@ -1,8 +1,53 @@
 //! From one framed request to one response in the output.
 //!
-//! [`route`] tells whom a request is for (pure), [`respond`] hands over to [`certificates`] and [`time_stamps`].
+//! [`route`] tells whom a request is for (pure). One for `certificates` or for `time_stamps` is decoded and decided by the
+//! exchange of that room; here what it wants is waited for, and what comes of it is written, counted and told. Invariant:
+//! nothing is written behind what it would keep waiting, and every signed answer, fresh or kept, is held against the records
+//! immediately before it is written. It decides nothing about certificates or tokens.
 
-pub mod certificates;
-pub mod respond;
+mod certificates;
+mod reply;
 pub mod route;
-pub mod time_stamps;
+mod time_stamps;
+
+use std::{rc::Rc, sync::atomic::Ordering::Relaxed};
+
+use precompute::pki::UnixTime;
+
+use self::route::Route;
+use crate::{
+    desk::Desk,
+    net::{
+        http::Head,
+        service::{Request, Responded, Service},
+    },
+};
+
+impl Service for Desk {
+    fn start(self: &Rc<Self>) {
+        let [turns, sites] = [(); 2].map(|()| Rc::clone(self));
+        monoio::spawn(async move { turns.begin_turns().await });
+        monoio::spawn(async move { sites.follow_sites().await });
+    }
+
+    fn body_max(&self, head: &Head<'_>) -> usize {
+        route::body_max(head)
+    }
+
+    fn is_refused(&self, head: &Head<'_>) -> bool {
+        Route::of(&self.site(), head).refusal().is_some()
+    }
+
+    async fn respond(&self, request: &Request<'_>, out: &mut Vec<u8>) -> Responded {
+        let site = self.site();
+        match Route::of(&site, request.head) {
+            Route::Certificates(asked) => certificates::respond(self, &asked, request, out).await,
+            Route::TimeStamps(asked) => time_stamps::respond(self, &asked, request, out).await,
+            Route::Nobody(refusal) => {
+                self.counters.unrouted.fetch_add(1, Relaxed);
+                request.context(UnixTime::now()).refuse(out, refusal);
+                Responded::Kept
+            }
+        }
+    }
+}

@@ -1,8 +1,10 @@
 //! The responder: answers relying parties from memory.
 //!
-//! The rooms, in the order in which a request passes through them: [`net`] frames it, [`site`]
-//! tells whose it is ([`signer_watch`] whether those who sign still may, [`page`] what people are told), [`ocsp`] decodes and decides, has signed what is not kept, and `net` writes
-//! the answer. [`start`] starts and stops all of it, [`reload`] takes a changed configuration; [`admin`] tells operators how it fares;
+//! The rooms, in the order in which a request passes through them: [`net`] frames it, [`front`] finds out by the [`site`]
+//! whose it is and asks the exchange of [`ocsp`] or [`tsa`], which decode and decide; what has to be waited for and written
+//! is `front`'s, with what a thread has on its [`desk`], through the writer of `net`. ([`signer_watch`] tells whether those
+//! who sign still may, [`page`] what people are told.)
+//! [`start`] starts and stops all of it, [`reload`] takes a changed configuration; [`admin`] tells operators how it fares;
 //! [`metrics`] counts, [`access`] tells a sample of the requests, [`config`] is the file, [`check`] tries what a start would do, [`limits`] every bound, [`demo`] a CA to try it on.
 //!
 //! Records, keys and the encoding of responses are `precompute`'s.

@@ -23,7 +23,8 @@ use super::{
     time_stamps,
 };
 use crate::{
-    metrics::{Counters, Histogram, METHODS, Requests, Result as Counted},
+    metrics::{Counters, METHODS, Requests, Result as Counted},
+    net::counters::Histogram,
     site::{Issuer, Site},
 };
 
@@ -47,52 +48,63 @@ struct Scrape(Arc<Status>);
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let status = &*self.0;
-        let sum = |read: fn(&Counters) -> u64| status.counters.iter().map(|counters| read(counters)).sum::<u64>();
+        let sum = |read: fn(&Counters) -> u64| status.counters.iter().map(read).sum::<u64>();
 
         let site = Arc::clone(&status.site.borrow());
         counters(&mut encoder, "requests", "Requests by tenant, issuer, method and result", requests(&site))?;
         let help = "From a request being here to its response being with the kernel, by whether it had to be signed";
         let mut latency = encoder.encode_descriptor("latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (label, histogram) in [("no", (|c| &c.served) as fn(&Counters) -> &Histogram), ("yes", |c| &c.signed)] {
-            let (sum, count, buckets) = Histogram::sum(status.counters.iter().map(|counters| histogram(counters)));
+        for (label, histogram) in
+            [("no", (|c| &c.transport.served) as fn(&Counters) -> &Histogram), ("yes", |c| &c.transport.signed)]
+        {
+            let (sum, count, buckets) = Histogram::sum(status.counters.iter().map(histogram));
             let labels: Labels = vec![("signed", label.to_owned())];
             latency.encode_family(&labels)?.encode_histogram::<Labels>(sum, count, &buckets, None)?;
         }
         let open = status.counters.iter().enumerate();
-        let open = open.map(|(worker, counters)| (vec![("worker", worker.to_string())], counters.open.load(Relaxed)));
+        let open = open
+            .map(|(worker, counters)| (vec![("worker", worker.to_string())], counters.transport.open.load(Relaxed)));
         gauges(&mut encoder, "connections_open", "Connections open now, by serving thread", open.collect())?;
         for (name, help, value) in [
-            ("http_refused", "Requests refused by HTTP itself or for no tenant", sum(|c| c.http_refused.load(Relaxed))),
-            ("connections_accepted", "Connections accepted", sum(|c| c.accepted.load(Relaxed))),
-            ("connections_expired", "Connections ended at a deadline", sum(|c| c.expired.load(Relaxed))),
-            ("connections_turned_away", "Connections turned away at the limit", sum(|c| c.turned_away.load(Relaxed))),
+            (
+                "http_refused",
+                "Requests refused by HTTP itself or for no tenant",
+                sum(|c| c.transport.http_refused.load(Relaxed) + c.desk.unrouted.load(Relaxed)),
+            ),
+            ("connections_accepted", "Connections accepted", sum(|c| c.transport.accepted.load(Relaxed))),
+            ("connections_expired", "Connections ended at a deadline", sum(|c| c.transport.expired.load(Relaxed))),
+            (
+                "connections_turned_away",
+                "Connections turned away at the limit",
+                sum(|c| c.transport.turned_away.load(Relaxed)),
+            ),
             (
                 "connections_displaced",
                 "Idle connections ended at the limit to make room for others",
-                sum(|c| c.displaced.load(Relaxed)),
+                sum(|c| c.transport.displaced.load(Relaxed)),
             ),
             (
                 "connections_handed_over",
                 "Connections that a serving thread gave to another with fewer",
-                sum(|c| c.handed_over.load(Relaxed)),
+                sum(|c| c.transport.handed_over.load(Relaxed)),
             ),
             (
                 "connections_untrusted",
                 "Connections refused that should have come through a trusted proxy",
-                sum(|c| c.untrusted.load(Relaxed)),
+                sum(|c| c.transport.untrusted.load(Relaxed)),
             ),
             (
                 "proxy_headers_refused",
                 "Connections refused for what stood in the place of a PROXY header",
-                sum(|c| c.proxy_refused.load(Relaxed)),
+                sum(|c| c.transport.proxy_refused.load(Relaxed)),
             ),
             (
                 "tls_handshakes_failed",
                 "Connections on which no TLS handshake came about",
-                sum(|c| c.tls_refused.load(Relaxed)),
+                sum(|c| c.transport.tls_refused.load(Relaxed)),
             ),
-            ("response_octets", "Bytes of responses", sum(|c| c.octets_out.load(Relaxed))),
-            ("access_log_lost", "Lines of the access log thrown away", sum(|c| c.access_lost.load(Relaxed))),
+            ("response_octets", "Bytes of responses", sum(|c| c.transport.octets_out.load(Relaxed))),
+            ("access_log_lost", "Lines of the access log thrown away", sum(|c| c.desk.access_lost.load(Relaxed))),
         ] {
             counters(&mut encoder, name, help, vec![(Labels::new(), value)])?;
         }

@@ -18,8 +18,8 @@ use crate::{
     net::{
         client::{Trusted, canonical},
         deadline::Deadlines,
+        policy::{ConnectionPolicy, Drain},
         tls::Certificates,
-        worker::{ConnectionPolicy, Drain},
     },
 };
 

@@ -4,7 +4,11 @@
 //! to send one. Pure; it does not know who answers, nor what is counted.
 
 use crate::{
-    net::http::{Head, MediaType, Method},
+    limits,
+    net::http::{
+        Head, Method,
+        response::{Reason, Refusal},
+    },
     site::{Site, Tenant},
     tsa::routes::TsaTarget,
 };
@@ -13,112 +17,118 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub enum Route<'s, 'b> {
     /// The time-stamping authorities of a tenant at one path.
-    TimeStamps(&'s Tenant, TsaTarget<'s>, Option<&'static Refusal>),
+    TimeStamps(TimeStampsAsked<'s>),
     /// A tenant's certificates.
-    Certificates {
-        /// Whose.
-        tenant: &'s Tenant,
-        /// What follows its path.
-        rest: &'b [u8],
-        /// A place in [`crate::metrics::METHODS`].
-        method: usize,
-        /// See [`Route::refusal`].
-        refusal: Option<&'static Refusal>,
-    },
+    Certificates(CertificatesAsked<'s, 'b>),
     /// Nobody.
     Nobody(&'static Refusal),
 }
 
-/// A response that ends a request before its body matters.
-#[derive(PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// Status code and reason phrase.
-    pub status: &'static str,
-    /// Whole header lines.
-    pub fields: &'static str,
-    /// For people.
-    pub text: &'static str,
+/// What is asked of a tenant's time-stamping authorities.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeStampsAsked<'s> {
+    /// Whose they are.
+    pub tenant: &'s Tenant,
+    /// Which.
+    pub target: TsaTarget<'s>,
+    /// See [`Route::refusal`].
+    pub refusal: Option<&'static Refusal>,
 }
 
-const NOT_FOUND: Refusal = Refusal { status: "404 Not Found", fields: "", text: "404 Not Found\n" };
+/// What is asked about a tenant's certificates.
+#[derive(Clone, Copy, Debug)]
+pub struct CertificatesAsked<'s, 'b> {
+    /// Whose they are.
+    pub tenant: &'s Tenant,
+    /// What follows its path.
+    pub rest: &'b [u8],
+    /// A place in [`crate::metrics::METHODS`].
+    pub method: usize,
+    /// See [`Route::refusal`].
+    pub refusal: Option<&'static Refusal>,
+}
+
+/// RFC 6960 appendix A.1.
+const OCSP_REQUEST: &str = "application/ocsp-request";
+
+/// RFC 3161 section 3.4.
+const TIME_STAMP_QUERY: &str = "application/timestamp-query";
+
+const NOT_FOUND: Refusal = Refusal { reason: Reason::NotFound, explanation: "" };
 
 /// As OCSP it would be malformed, and the client's people none the wiser.
-const NO_AUTHORITY: Refusal = Refusal {
-    status: "404 Not Found",
-    fields: "",
-    text: "404 Not Found\nNo time-stamping authority is asked at this path.\n",
-};
+const NO_AUTHORITY: Refusal =
+    Refusal { reason: Reason::NotFound, explanation: "No time-stamping authority is asked at this path.\n" };
 
-const METHOD: Refusal = Refusal {
-    status: "405 Method Not Allowed",
-    fields: "Allow: GET, HEAD, POST\r\n",
-    text: "405 Method Not Allowed\n",
-};
+const METHOD: Refusal = Refusal { reason: Reason::MethodNotAllowed { allow: "GET, HEAD, POST" }, explanation: "" };
 
 const METHOD_OF_AUTHORITY: Refusal = Refusal {
-    status: "405 Method Not Allowed",
-    fields: "Allow: POST\r\n",
-    text: "405 Method Not Allowed\nThis is a time-stamping authority (RFC 3161): it answers POST with application/timestamp-query. Its certificates are had by GET, with /chain.pem behind the path.\n",
+    reason: Reason::MethodNotAllowed { allow: "POST" },
+    explanation: "This is a time-stamping authority (RFC 3161): it answers POST with application/timestamp-query. Its certificates are had by GET, with /chain.pem behind the path.\n",
 };
 
 const METHOD_OF_CHAIN: Refusal = Refusal {
-    status: "405 Method Not Allowed",
-    fields: "Allow: GET, HEAD\r\n",
-    text: "405 Method Not Allowed\nThis is the chain of certificates of a time-stamping authority, for GET.\n",
+    reason: Reason::MethodNotAllowed { allow: "GET, HEAD" },
+    explanation: "This is the chain of certificates of a time-stamping authority, for GET.\n",
 };
 
 const NO_QUERY: Refusal = Refusal {
-    status: "415 Unsupported Media Type",
-    fields: "Accept: application/timestamp-query\r\n",
-    text: "415 Unsupported Media Type\nThe body is to be of type application/timestamp-query.\n",
+    reason: Reason::UnsupportedMediaType { accept: TIME_STAMP_QUERY },
+    explanation: "The body is to be of type application/timestamp-query.\n",
 };
 
 const NO_OCSP_REQUEST: Refusal = Refusal {
-    status: "415 Unsupported Media Type",
-    fields: "Accept: application/ocsp-request\r\n",
-    text: "415 Unsupported Media Type\nThe body of a POST is to be of type application/ocsp-request.\n",
+    reason: Reason::UnsupportedMediaType { accept: OCSP_REQUEST },
+    explanation: "The body of a POST is to be of type application/ocsp-request.\n",
 };
+
+/// Bytes that a body behind this header section may have.
+pub fn body_max(head: &Head<'_>) -> usize {
+    if head.media_type.is(TIME_STAMP_QUERY) { limits::TSA_BODY_OCTETS_MAX } else { limits::BODY_OCTETS_MAX }
+}
 
 impl<'s, 'b> Route<'s, 'b> {
     /// By host, path, method and media type.
     pub fn of(site: &'s Site, head: &Head<'b>) -> Self {
         let routed = site.route(head.host, head.path);
         if let Some((tenant, rest)) = routed
-            && let Some(under) = tenant.time_stamping(rest)
-            && is_for_authority(tenant, &under, head)
+            && let Some(target) = tenant.time_stamping(rest)
+            && is_for_authority(tenant, &target, head)
         {
-            return Self::TimeStamps(tenant, under, refusal_of_authority(&under, head));
+            let refusal = refusal_of_authority(&target, head);
+            return Self::TimeStamps(TimeStampsAsked { tenant, target, refusal });
         }
-        if head.media_type == MediaType::TimeStampQuery {
+        if head.media_type.is(TIME_STAMP_QUERY) {
             return Self::Nobody(&NO_AUTHORITY);
         }
         let Some(method) = place(head.method) else { return Self::Nobody(&METHOD) };
         let Some((tenant, rest)) = routed else { return Self::Nobody(&NOT_FOUND) };
         let strict = head.method == Method::Post && tenant.policy.strict_content_type;
-        let refusal = (strict && head.media_type != MediaType::OcspRequest).then_some(&NO_OCSP_REQUEST);
-        Self::Certificates { tenant, rest, method, refusal }
+        let refusal = (strict && !head.media_type.is(OCSP_REQUEST)).then_some(&NO_OCSP_REQUEST);
+        Self::Certificates(CertificatesAsked { tenant, rest, method, refusal })
     }
 
     /// What it is refused with, whatever its body.
     pub fn refusal(&self) -> Option<&'static Refusal> {
         match self {
-            Self::TimeStamps(_, _, refusal) | Self::Certificates { refusal, .. } => *refusal,
+            Self::TimeStamps(TimeStampsAsked { refusal, .. })
+            | Self::Certificates(CertificatesAsked { refusal, .. }) => *refusal,
             Self::Nobody(refusal) => Some(refusal),
         }
     }
 }
 
 /// At its own path a tenant may answer for certificates and time-stamp: what is no query is then the responder's.
-fn is_for_authority(tenant: &Tenant, under: &TsaTarget<'_>, head: &Head<'_>) -> bool {
-    let is_query = head.method == Method::Post && head.media_type == MediaType::TimeStampQuery;
-    is_query || under.is_chain || !under.is_tenants || tenant.issuers().is_empty()
+fn is_for_authority(tenant: &Tenant, target: &TsaTarget<'_>, head: &Head<'_>) -> bool {
+    let is_query = head.method == Method::Post && head.media_type.is(TIME_STAMP_QUERY);
+    is_query || target.is_chain || !target.is_tenants || tenant.issuers().is_empty()
 }
 
-fn refusal_of_authority(under: &TsaTarget<'_>, head: &Head<'_>) -> Option<&'static Refusal> {
-    match (under.is_chain, head.method) {
+fn refusal_of_authority(target: &TsaTarget<'_>, head: &Head<'_>) -> Option<&'static Refusal> {
+    match (target.is_chain, head.method) {
         (true, Method::Get | Method::Head) => None,
         (true, _) => Some(&METHOD_OF_CHAIN),
-        (false, Method::Post) => (head.media_type != MediaType::TimeStampQuery).then_some(&NO_QUERY),
+        (false, Method::Post) => (!head.media_type.is(TIME_STAMP_QUERY)).then_some(&NO_QUERY),
         (false, _) => Some(&METHOD_OF_AUTHORITY),
     }
 }
@@ -130,5 +140,27 @@ pub fn place(method: Method) -> Option<usize> {
         Method::Head => Some(1),
         Method::Post => Some(2),
         Method::Other => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::http;
+
+    #[test]
+    fn a_time_stamp_request_may_be_larger_than_an_ocsp_request() {
+        for (kind, length, taken) in [
+            ("application/ocsp-request", limits::BODY_OCTETS_MAX, true),
+            ("application/ocsp-request", limits::BODY_OCTETS_MAX + 1, false),
+            ("Application/Timestamp-Query; x=y", limits::TSA_BODY_OCTETS_MAX, true),
+            ("application/timestamp-query", limits::TSA_BODY_OCTETS_MAX + 1, false),
+        ] {
+            let text =
+                format!("POST /tsa HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+            let head = http::head(text.as_bytes()).unwrap().unwrap();
+            let read = http::body(b"", head.framing, body_max(&head));
+            assert_eq!(read, if taken { Ok(None) } else { Err(http::Rejection::BodyTooLarge) }, "{kind} {length}");
+        }
     }
 }

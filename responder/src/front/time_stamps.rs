@@ -1,190 +1,167 @@
 //! Time-stamps over HTTP, RFC 3161 section 3.4: from one framed request to one response in the output.
 //!
-//! Cheap keys sign on this thread, the others on their pool; then nothing stands in the output that the wait would keep.
+//! Cheap keys sign on this thread, in its turns; the others on their pool.
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
 use monoio::time::timeout;
-use precompute::sign::{Job, Priority, SignError};
+use precompute::{
+    pki::UnixTime,
+    sign::{Job, Priority, SignError},
+};
 use tokio::sync::oneshot;
 
-use super::{
-    respond::Responded,
-    route::{self, Refusal},
-};
+use super::route::{self, TimeStampsAsked};
 use crate::{
     access::{About, Line},
+    desk::{Desk, TokenBuffers},
     limits,
     net::{
-        client::Client,
         http::{
-            Head,
-            conditions::{Validators, Verdict, evaluate},
-            response::{self, Context},
+            conditions::Validators,
+            response::{Context, Representation},
+            status::Status,
         },
-        worker::Worker,
+        service::{Request as Framed, Responded},
     },
-    site::Tenant,
     tsa::{
-        authority::Authority,
+        authority::{Authority, Checked, Prepared},
         counters::Outcome,
+        exchange::{Decision, Exchange, Signed},
         failure::{Failure, Rejection},
         request::Request,
-        routes::TsaTarget,
+        routes::Chain,
     },
 };
 
 const TIME_STAMP_REPLY: &str = "application/timestamp-reply";
 
-/// Room to make a token in.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    tst_info: Vec<u8>,
-    attributes: Vec<u8>,
+/// RFC 8555 section 9.1.
+const CHAIN_OF_CERTIFICATES: &str = "application/pem-certificate-chain";
+
+/// What was written, and by whom.
+struct Written<'t> {
+    by: Option<&'t Arc<Authority>>,
+    outcome: Outcome,
+    status: Status,
 }
 
-/// One request to a tenant's authorities at one path; there is at least one.
-pub(crate) struct Exchange<'a> {
-    pub(crate) worker: &'a Worker,
-    pub(crate) client: &'a Client,
-    pub(crate) tenant: &'a Tenant,
-    pub(crate) under: TsaTarget<'a>,
-    pub(crate) head: &'a Head<'a>,
-    /// What its header section is refused with.
-    pub(crate) refusal: Option<&'static Refusal>,
-    pub(crate) context: Context,
-    /// Whether nothing stands in the output.
-    pub(crate) may_wait: bool,
-}
-
-impl<'a> Exchange<'a> {
-    /// Writes the response.
-    pub(crate) async fn run(&self, body: &[u8], scratch: &mut Scratch, out: &mut Vec<u8>) -> Responded {
-        let (before, begun) = (out.len(), self.worker.access.is_on().then(Instant::now));
-        let first = self.under.authorities.first();
-        let (by, outcome) = if let Some(refusal) = self.refusal {
-            response::refusal(out, refusal, &self.context);
-            (first, Outcome::Refused)
-        } else if self.under.is_chain {
-            let chain = self.under.chain;
-            let validators = Validators { etag: chain.etag.as_bytes(), modified: None, dated: false };
-            let verdict = evaluate(self.head, &validators);
-            response::chain(out, chain, verdict, &self.context);
-            (first, if verdict == Verdict::Failed { Outcome::Refused } else { Outcome::Chain })
-        } else {
-            match self.stamp(body, scratch, out).await {
-                Some(answered) => answered,
-                None => return Responded::OutputFirst,
+/// Writes the response.
+pub(super) async fn respond(
+    desk: &Desk,
+    asked: &TimeStampsAsked<'_>,
+    request: &Framed<'_>,
+    out: &mut Vec<u8>,
+) -> Responded {
+    let (before, begun) = (out.len(), desk.access.is_on().then(Instant::now));
+    let context = request.context(UnixTime::now());
+    let by = asked.target.authorities.first();
+    let written = if let Some(refusal) = asked.refusal {
+        Written { by, outcome: Outcome::Refused, status: context.refuse(out, refusal) }
+    } else if asked.target.is_chain {
+        let status = write_chain(asked.target.chain, request, &context, out);
+        let outcome = if status == Status::PreconditionFailed { Outcome::Refused } else { Outcome::Chain };
+        Written { by, outcome, status }
+    } else {
+        let exchange = Exchange { authorities: asked.target.authorities, may_wait: out.is_empty() };
+        let (by, decision) = exchange.decide(request.body);
+        let made = match (decision, by) {
+            (Decision::OutputFirst, _) => return Responded::OutputFirst,
+            (Decision::Grant { request, checked, signed }, Some(by)) => {
+                let asked = Asked { desk, authority: by, request, checked, context };
+                match signed {
+                    Signed::Here => asked.grant_here(out).await,
+                    Signed::Elsewhere => asked.grant_elsewhere(out).await,
+                }
             }
+            (Decision::Grant { .. }, None) => Err(Failure::SystemFailure.into()),
+            (Decision::Reject(rejection), _) => Err(rejection),
         };
-        if let Some(authority) = by {
-            authority.outcomes.count(self.worker.number, outcome);
-            if let Some(begun) = begun.filter(|_| self.worker.access.draws()) {
-                self.tell(authority, outcome, begun, &out[before..]);
-            }
-        }
-        if outcome == Outcome::Granted { Responded::Signed } else { Responded::Kept }
-    }
-
-    /// Has the log told of it.
-    fn tell(&self, authority: &Arc<Authority>, outcome: Outcome, begun: Instant, written: &[u8]) {
-        let about = About::TimeStamp {
-            tsa: Arc::clone(authority),
-            outcome,
-            status: response::status_of(written),
-            took: begun.elapsed(),
-        };
-        let (client, tenant) = (self.client.address(), Arc::clone(&self.tenant.name));
-        self.worker.tell(Line { client, tenant, about, method: route::place(self.head.method), octets: written.len() });
-    }
-
-    /// Answers a query: by whom, and with what; `None` where the output has to leave first.
-    async fn stamp(
-        &self,
-        body: &[u8],
-        scratch: &mut Scratch,
-        out: &mut Vec<u8>,
-    ) -> Option<(Option<&'a Arc<Authority>>, Outcome)> {
-        let mut by = self.under.authorities.first();
-        let granted = match self.read(body, &mut by) {
-            Ok(request) => self.grant(by?, &request, scratch, out).await?,
-            Err(failure) => Err(failure.into()),
-        };
-        let outcome = match granted {
-            Ok(()) => Outcome::Granted,
+        match made {
+            Ok(status) => Written { by, outcome: Outcome::Granted, status },
             Err(rejection) => {
-                response::unkept(out, TIME_STAMP_REPLY, rejection.length(), &self.context);
-                rejection.write(out);
-                Outcome::Rejected(rejection.failure)
+                let status = context.uncacheable(out, TIME_STAMP_REPLY, rejection.length(), |out| rejection.write(out));
+                Written { by, outcome: Outcome::Rejected(rejection.failure), status }
             }
-        };
-        Some((by, outcome))
-    }
-
-    /// Decodes a request, and finds whom it is for: who serves the policy asked for, else the first.
-    fn read<'r>(&self, body: &'r [u8], by: &mut Option<&'a Arc<Authority>>) -> Result<Request<'r>, Failure> {
-        let request = Request::decode(body)?;
-        request.check_version()?;
-        if let Some(policy) = request.policy
-            && let Some(serving) = self.under.authorities.iter().find(|authority| authority.serves(policy))
-        {
-            *by = Some(serving);
         }
-        Ok(request)
-    }
-
-    /// Has a token made, and writes it.
-    async fn grant(
-        &self,
-        authority: &Authority,
-        request: &Request<'_>,
-        scratch: &mut Scratch,
-        out: &mut Vec<u8>,
-    ) -> Option<Result<(), Rejection>> {
-        let signing = authority.signer.signing();
-        let here = signing.signs_here();
-        if !here && !self.may_wait {
-            return None;
+    };
+    let Written { by, outcome, status } = written;
+    if let Some(authority) = by {
+        authority.outcomes.count(desk.number, outcome);
+        if let Some(begun) = begun.filter(|_| desk.access.draws()) {
+            desk.tell(Line {
+                client: request.client.address(),
+                tenant: Arc::clone(&asked.tenant.name),
+                about: About::TimeStamp { tsa: Arc::clone(authority), outcome, status, took: begun.elapsed() },
+                method: route::place(request.head.method),
+                octets: out.len() - before,
+            });
         }
-        // Who is refused waits for nobody's signature.
-        let checked = match authority.check(request) {
-            Ok(checked) => checked,
-            Err(failure) => return Some(Err(failure.into())),
-        };
+    }
+    if outcome == Outcome::Granted { Responded::Signed } else { Responded::Kept }
+}
+
+/// Writes a chain of certificates, or what the client's conditions make of it.
+fn write_chain(chain: &Chain, request: &Framed<'_>, context: &Context, out: &mut Vec<u8>) -> Status {
+    let representation = Representation {
+        media_type: CHAIN_OF_CERTIFICATES,
+        length: chain.pem.len(),
+        validators: Validators { etag: chain.etag.as_bytes(), modified: None, dated: false },
+        max_age: limits::CHAIN_MAX_AGE,
+        expires: None,
+        may_be_transformed: true,
+        surrogate_keys: None,
+    };
+    context.cacheable(out, request.head, &representation, |out| out.extend_from_slice(chain.pem.as_bytes()))
+}
+
+/// A token that an authority is to make.
+struct Asked<'a> {
+    desk: &'a Desk,
+    authority: &'a Arc<Authority>,
+    request: Request<'a>,
+    checked: Checked,
+    context: Context,
+}
+
+impl Asked<'_> {
+    /// Makes the token on this thread, and writes it.
+    async fn grant_here(&self, out: &mut Vec<u8>) -> Result<Status, Rejection> {
         // Before the time is looked at, which then is that of the signature.
-        let turn = if here { Some(self.worker.turns.turn().await) } else { None };
-        let Scratch { tst_info, attributes } = scratch;
-        let serials = &self.worker.serials;
-        let serial = || serials.borrow_mut().next_serial().ok();
-        let prepared = match authority.prepare(request, checked, serial, tst_info, attributes) {
-            Ok(prepared) => prepared,
-            Err(rejection) => return Some(Err(rejection)),
-        };
-        let signed = if here {
-            signing.sign_here(attributes).unwrap_or(Err(SignError::Failed))
-        } else {
-            self.signed_elsewhere(authority, attributes).await
-        };
+        let turn = self.desk.turns.turn().await;
+        let TokenBuffers { tst_info, attributes } = &mut *self.desk.token_buffers.borrow_mut();
+        let prepared = self.prepare(tst_info, attributes)?;
+        let signed = self.authority.signer.signing().sign_here(attributes).unwrap_or(Err(SignError::Failed));
         drop(turn);
-        let Ok(signature) = signed else { return Some(Err(Failure::SystemFailure.into())) };
-        if let Err(failure) = authority.verify_some(self.worker.number, attributes, &signature) {
-            return Some(Err(failure.into()));
-        }
-        let layout = authority.lay_out(tst_info, attributes, &signature, prepared.cert_req);
-        response::unkept(out, TIME_STAMP_REPLY, layout.length(), &self.context);
-        layout.write(out);
-        if let Some(recorder) = &self.worker.recorder {
-            recorder.record(prepared.recorded());
-        }
-        Some(Ok(()))
+        self.write(&prepared, tst_info, attributes, signed, out)
     }
 
-    /// Has the attributes signed on the signer's pool.
-    async fn signed_elsewhere(&self, authority: &Authority, attributes: &mut Vec<u8>) -> Result<Vec<u8>, SignError> {
+    /// Has the token's attributes signed on the signer's pool, and writes it.
+    async fn grant_elsewhere(&self, out: &mut Vec<u8>) -> Result<Status, Rejection> {
+        let mut buffers = self.desk.token_buffers.take();
+        let TokenBuffers { tst_info, attributes } = &mut buffers;
+        let granted = match self.prepare(tst_info, attributes) {
+            Ok(prepared) => {
+                let signed = self.signed_elsewhere(attributes).await;
+                self.write(&prepared, tst_info, attributes, signed, out)
+            }
+            Err(rejection) => Err(rejection),
+        };
+        self.desk.token_buffers.replace(buffers);
+        granted
+    }
+
+    fn prepare(&self, tst_info: &mut Vec<u8>, attributes: &mut Vec<u8>) -> Result<Prepared<'_>, Rejection> {
+        let serial = || self.desk.serials.borrow_mut().next_serial().ok();
+        self.authority.prepare(&self.request, self.checked, serial, tst_info, attributes)
+    }
+
+    async fn signed_elsewhere(&self, attributes: &mut Vec<u8>) -> Result<Vec<u8>, SignError> {
+        let Authority { policy, signer, .. } = &**self.authority;
         // The time that it tells was looked at before.
-        let patience = authority.policy.accuracy.duration().clamp(limits::STAMP_DEADLINE_MIN, limits::MISS_DEADLINE);
+        let patience = policy.accuracy.duration().clamp(limits::STAMP_DEADLINE_MIN, limits::MISS_DEADLINE);
         let (sender, receiver) = oneshot::channel();
-        authority.signer.signing().submit(Job {
+        signer.signing().submit(Job {
             message: std::mem::take(attributes),
             priority: Priority::Live,
             deadline: Instant::now() + patience,
@@ -200,5 +177,24 @@ impl<'a> Exchange<'a> {
             // The signer is too slow, or gone.
             Ok(Err(_)) | Err(_) => Err(SignError::Busy),
         }
+    }
+
+    /// Writes the token with its signature, if there is one, and has it recorded.
+    fn write(
+        &self,
+        prepared: &Prepared<'_>,
+        tst_info: &[u8],
+        attributes: &[u8],
+        signed: Result<Vec<u8>, SignError>,
+        out: &mut Vec<u8>,
+    ) -> Result<Status, Rejection> {
+        let signature = signed.map_err(|_| Failure::SystemFailure)?;
+        self.authority.verify_some(self.desk.number, attributes, &signature)?;
+        let layout = self.authority.lay_out(tst_info, attributes, &signature, prepared.cert_req);
+        let status = self.context.uncacheable(out, TIME_STAMP_REPLY, layout.length(), |out| layout.write(out));
+        if let Some(recorder) = &self.desk.recorder {
+            recorder.record(prepared.recorded());
+        }
+        Ok(status)
     }
 }

@@ -15,6 +15,7 @@ use super::{
     balance::Accepted,
     connection::Session,
     deadline::{End, Watched},
+    service::Service,
     worker::Worker,
 };
 use crate::limits;
@@ -31,11 +32,11 @@ pub struct Listener {
 }
 
 /// Accepts from `listener` until `end`.
-pub async fn run(worker: Rc<Worker>, listener: Rc<Listener>, end: Rc<End>) {
+pub(super) async fn run<S: Service>(worker: Rc<Worker<S>>, listener: Rc<Listener>, end: Rc<End>) {
     let _ = end.or(pin!(accept(&worker, &listener))).await;
 }
 
-async fn accept(worker: &Rc<Worker>, listener: &Listener) -> io::Result<()> {
+async fn accept<S: Service>(worker: &Rc<Worker<S>>, listener: &Listener) -> io::Result<()> {
     let ready = TcpListener::from_std(listener.socket.try_clone()?)?;
     loop {
         if let Err(error) = ready.readable(false).await.and_then(|()| accept_waiting(worker, listener)) {
@@ -47,7 +48,7 @@ async fn accept(worker: &Rc<Worker>, listener: &Listener) -> io::Result<()> {
 }
 
 /// Accepts what waits now, up to the bound of a turn.
-pub fn accept_waiting(worker: &Rc<Worker>, listener: &Listener) -> io::Result<()> {
+pub(super) fn accept_waiting<S: Service>(worker: &Rc<Worker<S>>, listener: &Listener) -> io::Result<()> {
     for _ in 0..limits::ACCEPTS_IN_A_ROW {
         let (stream, peer) = match listener.socket.accept() {
             Ok(accepted) => accepted,
@@ -71,16 +72,16 @@ pub fn accept_waiting(worker: &Rc<Worker>, listener: &Listener) -> io::Result<()
 }
 
 /// Takes what other workers hand over, as long as this worker runs.
-pub async fn take_handed(worker: Rc<Worker>, mut handed: mpsc::Receiver<Accepted>) {
+pub(super) async fn take_handed<S: Service>(worker: Rc<Worker<S>>, mut handed: mpsc::Receiver<Accepted>) {
     while let Some(accepted) = handed.recv().await {
         take(&worker, accepted);
     }
 }
 
 /// Serves a connection that is counted in this worker's share.
-fn take(worker: &Rc<Worker>, accepted: Accepted) {
-    let connection_policy = &worker.connection_policy;
-    if connection_policy.proxy_protocol && !connection_policy.trusted.contains(accepted.peer.ip()) {
+fn take<S: Service>(worker: &Rc<Worker<S>>, accepted: Accepted) {
+    let policy = &worker.policy;
+    if policy.proxy_protocol && !policy.trusted.contains(accepted.peer.ip()) {
         worker.counters.untrusted.fetch_add(1, Relaxed);
         worker.balance.left(worker.number);
         return;
@@ -93,7 +94,7 @@ fn take(worker: &Rc<Worker>, accepted: Accepted) {
         worker.balance.left(worker.number);
         return;
     }
-    let watched = Rc::new(Watched::new(worker.tick()));
+    let watched = Rc::new(Watched::new(worker.tick.get()));
     let key = connections.insert(Rc::clone(&watched));
     worker.counters.open.fetch_add(1, Relaxed);
     let leave = Leave { worker: Rc::clone(worker), key };
@@ -116,19 +117,19 @@ fn take(worker: &Rc<Worker>, accepted: Accepted) {
 }
 
 /// Ends the connection that has been idle longest; false where all are at work.
-fn make_room(worker: &Worker, connections: &Slab<Rc<Watched>>) -> bool {
-    let made = worker.eviction.make_room(connections, worker.tick());
+fn make_room<S: Service>(worker: &Worker<S>, connections: &Slab<Rc<Watched>>) -> bool {
+    let made = worker.eviction.make_room(connections, worker.tick.get());
     worker.counters.displaced.fetch_add(u64::from(made), Relaxed);
     made
 }
 
 /// Takes a connection off the list and out of its share.
-struct Leave {
-    worker: Rc<Worker>,
+struct Leave<S: Service> {
+    worker: Rc<Worker<S>>,
     key: usize,
 }
 
-impl Drop for Leave {
+impl<S: Service> Drop for Leave<S> {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(self.key);
         self.worker.counters.open.fetch_sub(1, Relaxed);
@@ -140,7 +141,7 @@ impl Drop for Leave {
 /// they began: their requests may be on the way. Who tries tries again in a second, and by then finds another
 /// server or none. Linux has taken such filters from anybody; kernels of late take them for TCP with CAP_NET_ADMIN alone,
 /// which is too much to ask for.
-pub fn refuse_new(listener: &Listener) -> io::Result<()> {
+pub(super) fn refuse_new(listener: &Listener) -> io::Result<()> {
     // The TCP flags are in the byte at 13: a segment with SYN and without ACK is dropped, all others pass.
     let [load_octet, and, jump_if_equal, give] = [0x30, 0x54, 0x15, 0x06];
     let program = [

@@ -26,22 +26,17 @@ use tracing::debug;
 
 use super::{
     client::{Client, canonical},
+    counters::Counters,
     deadline::{Phase, Watched},
-    http::{
-        self, Rejection,
-        response::{self, Context},
-    },
+    http::{self, Rejection, response::Context},
     proxy::{self, ProxyError},
+    service::{Responded, Service},
     worker::Worker,
 };
-use crate::{
-    front::respond::{Responded, is_refused, respond},
-    limits,
-    metrics::Counters,
-};
+use crate::limits;
 
 /// What carries a connection.
-pub trait Carrier: AsyncReadRent + AsyncWriteRent {
+pub(super) trait Carrier: AsyncReadRent + AsyncWriteRent {
     /// Whether its end has to be said, and does not go without saying.
     const SAYS_GOODBYE: bool;
 }
@@ -95,8 +90,8 @@ impl Answered {
 }
 
 /// One connection's reading and answering.
-pub struct Session<'w> {
-    worker: &'w Worker,
+pub(super) struct Session<'w, S: Service> {
+    worker: &'w Worker<S>,
     watched: &'w Watched,
     /// The other end, or that of the proxy's connection.
     peer: SocketAddr,
@@ -105,15 +100,15 @@ pub struct Session<'w> {
     continued: bool,
 }
 
-impl Drop for Session<'_> {
+impl<S: Service> Drop for Session<'_, S> {
     fn drop(&mut self) {
         self.worker.inputs.give(std::mem::take(&mut self.input));
     }
 }
 
-impl<'w> Session<'w> {
+impl<'w, S: Service> Session<'w, S> {
     /// Nothing was read yet.
-    pub fn new(worker: &'w Worker, watched: &'w Watched, peer: SocketAddr) -> Self {
+    pub(super) fn new(worker: &'w Worker<S>, watched: &'w Watched, peer: SocketAddr) -> Self {
         let mut input = worker.inputs.take();
         input.reserve(limits::READ_OCTETS);
         Self { worker, watched, peer: canonical(peer), input, continued: false }
@@ -123,8 +118,8 @@ impl<'w> Session<'w> {
     ///
     /// Many clients connect for one request, which is there already when they are accepted. It is read without
     /// troubling the ring, and its answer leaves in one segment with the end of the connection.
-    pub async fn serve_tcp(mut self, stream: StdStream) -> io::Result<()> {
-        if self.worker.connection_policy.proxy_protocol {
+    pub(super) async fn serve_tcp(mut self, stream: StdStream) -> io::Result<()> {
+        if self.worker.policy.proxy_protocol {
             let mut stream = self.adopt(stream)?;
             self.learn_client(&mut stream).await?;
             return self.serve(&mut stream, None).await;
@@ -139,7 +134,7 @@ impl<'w> Session<'w> {
                     self.worker.counters.octets_out.fetch_add(sent as u64, Relaxed);
                     if sent == turn.output.len() {
                         turn.answered.note(&self.worker.counters);
-                        self.worker.buffers.give(turn.output);
+                        self.worker.outputs.give(turn.output);
                         return Ok(());
                     }
                     turn.output.drain(..sent);
@@ -154,19 +149,19 @@ impl<'w> Session<'w> {
     }
 
     /// Serves a connection over TLS, as [`Session::serve_tcp`] does.
-    pub async fn serve_tls(mut self, stream: StdStream) -> io::Result<()> {
+    pub(super) async fn serve_tls(mut self, stream: StdStream) -> io::Result<()> {
         let mut stream = self.adopt(stream)?;
-        if self.worker.connection_policy.proxy_protocol {
+        if self.worker.policy.proxy_protocol {
             self.learn_client(&mut stream).await?;
         }
         let Some(config) = &self.worker.tls else { return Ok(()) };
         let mut session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-        self.watched.enter(Phase::Head, self.worker.tick());
+        self.watched.enter(Phase::Head, self.worker.tick.get());
         let shaken = self.shake_hands(&mut stream, &mut session).await;
         self.input.clear();
         match shaken {
             Ok(()) => {
-                self.watched.enter(Phase::Fresh, self.worker.tick());
+                self.watched.enter(Phase::Fresh, self.worker.tick.get());
                 self.serve(&mut ServerTlsStream::new(stream, session), None).await
             }
             Err(error) => {
@@ -217,13 +212,13 @@ impl<'w> Session<'w> {
 
     /// Reads the PROXY header, and not a byte more.
     async fn learn_client<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
-        self.watched.enter(Phase::Head, self.worker.tick());
+        self.watched.enter(Phase::Head, self.worker.tick.get());
         let learnt = self.read_proxy_header(stream).await;
         self.input.clear();
         match learnt {
             Ok(client) => {
                 self.peer = client.unwrap_or(self.peer);
-                self.watched.enter(Phase::Fresh, self.worker.tick());
+                self.watched.enter(Phase::Fresh, self.worker.tick.get());
                 Ok(())
             }
             Err(error) => {
@@ -277,7 +272,7 @@ impl<'w> Session<'w> {
             match next {
                 Next::Answer => turn = Some(self.answer().await),
                 Next::Read(phase) => {
-                    self.watched.enter(phase, self.worker.tick());
+                    self.watched.enter(phase, self.worker.tick.get());
                     if self.input.is_empty() {
                         self.input.shrink_to(limits::READ_OCTETS);
                     }
@@ -308,7 +303,7 @@ impl<'w> Session<'w> {
 
     /// Answers every complete request of the input, as far as the bounds allow.
     async fn answer(&mut self) -> Turn {
-        let mut output = self.worker.buffers.take();
+        let mut output = self.worker.outputs.take();
         let mut answered = Answered { since: Instant::now(), kept: 0, signed: 0 };
         let next = self.answer_all(&mut output, &mut answered).await;
         Turn { output, next, answered }
@@ -331,28 +326,31 @@ impl<'w> Session<'w> {
                 Ok(None) => break Ok(Next::Read(Phase::Head)),
                 Err(rejection) => break Err(rejection),
             };
-            client = worker.connection_policy.trusted.client(peer, &head.forwarded_for);
-            let (body, length) = match http::body(&input[at + head.length..], head.framing, head.body_max) {
-                Ok(Some(body)) => body,
-                Ok(None) => {
-                    if head.expects_continue && !*continued {
-                        if is_refused(worker, &head) {
-                            // Whether a body comes all the same is the client's choice (RFC 9110 section 10.1.1): where
-                            // the next request would begin is in doubt.
-                            respond(worker, &client, &head, b"", false, output).await;
-                            answered.kept += 1;
-                            break Ok(Next::Linger);
+            client = worker.policy.trusted.client(peer, &head.forwarded_for);
+            let (body, length) =
+                match http::body(&input[at + head.length..], head.framing, worker.service.body_max(&head)) {
+                    Ok(Some(body)) => body,
+                    Ok(None) => {
+                        if head.expects_continue && !*continued {
+                            if worker.service.is_refused(&head) {
+                                // Whether a body comes all the same is the client's choice (RFC 9110 section 10.1.1): where
+                                // the next request would begin is in doubt.
+                                let request = worker.request(&client, &head, b"", false);
+                                worker.service.respond(&request, output).await;
+                                answered.kept += 1;
+                                break Ok(Next::Linger);
+                            }
+                            *continued = true;
+                            output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                         }
-                        *continued = true;
-                        output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                        break Ok(Next::Read(Phase::Body));
                     }
-                    break Ok(Next::Read(Phase::Body));
-                }
-                Err(rejection) => break Err(rejection),
-            };
-            watched.enter(Phase::Answer, worker.tick());
-            let keep_alive = head.keep_alive && !worker.is_draining();
-            match respond(worker, &client, &head, &body, keep_alive, output).await {
+                    Err(rejection) => break Err(rejection),
+                };
+            watched.enter(Phase::Answer, worker.tick.get());
+            let keep_alive = head.keep_alive && !worker.draining.get();
+            let request = worker.request(&client, &head, &body, keep_alive);
+            match worker.service.respond(&request, output).await {
                 Responded::OutputFirst => break Ok(Next::Answer),
                 Responded::Kept => answered.kept += 1,
                 Responded::Signed => answered.signed += 1,
@@ -374,18 +372,18 @@ impl<'w> Session<'w> {
 
     async fn write<C: Carrier>(&mut self, stream: &mut C, mut output: Vec<u8>) -> io::Result<()> {
         if !output.is_empty() {
-            self.watched.enter(Phase::Write, self.worker.tick());
+            self.watched.enter(Phase::Write, self.worker.tick.get());
             output = write(stream, output).await?;
             self.worker.counters.octets_out.fetch_add(output.len() as u64, Relaxed);
         }
-        self.worker.buffers.give(output);
+        self.worker.outputs.give(output);
         Ok(())
     }
 
     /// Lets the client read its last response: bytes that nobody took would otherwise turn the end of the
     /// connection into a reset, which throws the response away.
     async fn linger<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
-        self.watched.enter(Phase::Linger, self.worker.tick());
+        self.watched.enter(Phase::Linger, self.worker.tick.get());
         stream.shutdown().await?;
         let mut dropped = 0;
         while dropped < limits::LINGER_OCTETS_MAX {
@@ -406,14 +404,11 @@ fn no_end_of_head(input: &[u8], before: usize) -> bool {
     input.len() <= limits::TARGET_OCTETS_MAX && !input[before..].contains(&b'\n')
 }
 
-fn refuse(worker: &Worker, client: Client, output: &mut Vec<u8>, rejection: Rejection) -> Next {
+fn refuse<S: Service>(worker: &Worker<S>, client: Client, output: &mut Vec<u8>, rejection: Rejection) -> Next {
     worker.counters.http_refused.fetch_add(1, Relaxed);
-    debug!(client = %client.address(), status = rejection.status(), "a request was refused");
-    response::rejection(
-        output,
-        rejection,
-        &Context { date: worker.date(UnixTime::now()), keep_alive: false, http_1_0: false, head_only: false },
-    );
+    debug!(client = %client.address(), status = rejection.status().line(), "a request was refused");
+    let date = worker.dates.at(UnixTime::now());
+    Context { date, keep_alive: false, http_1_0: false, head_only: false }.reject(output, rejection);
     Next::Linger
 }
 

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use super::idle_eviction::Silence;
 use crate::limits;
 
 /// What a connection is waiting for.
@@ -117,6 +116,13 @@ pub struct Watched {
     since: Cell<u32>,
     /// Ends the connection.
     pub end: End,
+}
+
+/// How dispensable a connection is: idle ones before those in the middle of a request, then by ticks.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Silence {
+    pub(super) idle: bool,
+    pub(super) ticks: u32,
 }
 
 impl Watched {

@@ -3,18 +3,23 @@
 //! Purpose: from hostile bytes to method, target and body, or to the one status that refuses
 //! them. Invariant: where a request ends is never in doubt; every doubt is a refusal after
 //! which the connection ends, so that nobody can smuggle a second request into the first.
-//! It does not know sockets, OCSP, or time.
+//! It does not know sockets, or what is served.
+//!
+//! [`conditions`] are a client's, [`response`] writes what it gets, with a [`status`] that nobody outside of here has to
+//! know by its number, and a [`date`].
 
 pub mod conditions;
+pub mod date;
 mod list;
 pub mod response;
+pub mod status;
 
 use std::{borrow::Cow, mem::MaybeUninit};
 
 use memchr::memchr;
 
 pub use self::list::List;
-use self::list::members;
+use self::{list::members, status::Status};
 use crate::limits;
 
 /// Why a request is refused; the connection ends after it.
@@ -35,15 +40,15 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// Status code and reason phrase.
-    pub const fn status(self) -> &'static str {
+    /// What the client is told.
+    pub const fn status(self) -> Status {
         match self {
-            Self::BadRequest => "400 Bad Request",
-            Self::BodyTooLarge => "413 Content Too Large",
-            Self::TargetTooLong => "414 URI Too Long",
-            Self::ExpectationFailed => "417 Expectation Failed",
-            Self::HeadTooLarge => "431 Request Header Fields Too Large",
-            Self::VersionNotSupported => "505 HTTP Version Not Supported",
+            Self::BadRequest => Status::BadRequest,
+            Self::BodyTooLarge => Status::ContentTooLarge,
+            Self::TargetTooLong => Status::UriTooLong,
+            Self::ExpectationFailed => Status::ExpectationFailed,
+            Self::HeadTooLarge => Status::HeaderFieldsTooLarge,
+            Self::VersionNotSupported => Status::VersionNotSupported,
         }
     }
 }
@@ -61,29 +66,25 @@ pub enum Method {
     Other,
 }
 
-/// The media types of bodies that are told apart.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum MediaType {
-    /// `application/ocsp-request`, RFC 6960 appendix A.1.
-    OcspRequest,
-    /// `application/timestamp-query`, RFC 3161 section 3.4.
-    TimeStampQuery,
-    /// Any other, or none is named.
-    Other,
+/// The media type of a body, without its parameters; empty where none is named, or several that differ.
+#[derive(Clone, Copy, Eq, Debug, Default)]
+pub struct MediaType<'b>(&'b [u8]);
+
+impl PartialEq for MediaType<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(other.0)
+    }
 }
 
-impl MediaType {
-    /// What a Content-Type names, whatever its parameters.
-    fn of(content_type: &[u8]) -> Self {
-        let named = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
-        let is = |media_type: &str| named.eq_ignore_ascii_case(media_type.as_bytes());
-        if is("application/ocsp-request") {
-            Self::OcspRequest
-        } else if is("application/timestamp-query") {
-            Self::TimeStampQuery
-        } else {
-            Self::Other
-        }
+impl<'b> MediaType<'b> {
+    /// What a Content-Type names.
+    fn of(content_type: &'b [u8]) -> Self {
+        Self(content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii())
+    }
+
+    /// Whether it is this one, as `type/subtype`.
+    pub fn is(&self, name: &str) -> bool {
+        self.0.eq_ignore_ascii_case(name.as_bytes())
     }
 }
 
@@ -111,12 +112,10 @@ pub struct Head<'b> {
     pub keep_alive: bool,
     /// Where the body ends.
     pub framing: Framing,
-    /// Bytes that it may have.
-    pub body_max: usize,
     /// `Expect: 100-continue`.
     pub expects_continue: bool,
     /// Content-Type.
-    pub media_type: MediaType,
+    pub media_type: MediaType<'b>,
     /// What a response is to be compared with.
     pub conditions: Conditions<'b>,
     /// X-Forwarded-For.
@@ -218,9 +217,8 @@ fn head_within<'b>(
         http_1_0,
         keep_alive: !http_1_0,
         framing: Framing::Length(0),
-        body_max: limits::BODY_OCTETS_MAX,
         expects_continue: false,
-        media_type: MediaType::Other,
+        media_type: MediaType::default(),
         conditions: Conditions::default(),
         forwarded_for: List::default(),
         length,
@@ -325,8 +323,8 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
         } else if is("content-type") {
             let media_type = MediaType::of(header.value);
             // Where two differ, neither is the body's.
-            head.media_type =
-                if content_type.is_none_or(|other| other == media_type) { media_type } else { MediaType::Other };
+            let is_first_or_same = content_type.is_none_or(|other| other == media_type);
+            head.media_type = if is_first_or_same { media_type } else { MediaType::default() };
             content_type = Some(head.media_type);
         } else {
             add_to_list(header, octets, head);
@@ -343,13 +341,7 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
         (true, None) => Framing::Chunked,
         (false, length) => Framing::Length(length.unwrap_or(0)),
     };
-    if head.media_type == MediaType::TimeStampQuery {
-        head.body_max = limits::TSA_BODY_OCTETS_MAX;
-    }
-    match head.framing {
-        Framing::Length(length) if length > head.body_max => Err(Rejection::BodyTooLarge),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Takes in a field whose fields are read as one list by others than [`fields`].
@@ -408,6 +400,7 @@ pub type Body<'a> = (Cow<'a, [u8]>, usize);
 /// Reads a body of at most `max` bytes from the start of `octets`; `None` until it is complete.
 pub fn body(octets: &[u8], framing: Framing, max: usize) -> Result<Option<Body<'_>>, Rejection> {
     match framing {
+        Framing::Length(length) if length > max => Err(Rejection::BodyTooLarge),
         Framing::Length(length) => Ok(octets.get(..length).map(|body| (Cow::Borrowed(body), length))),
         Framing::Chunked => {
             let body = chunked(octets, max)?;

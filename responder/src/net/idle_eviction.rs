@@ -10,25 +10,18 @@ use std::{
 
 use slab::Slab;
 
-use super::deadline::Watched;
+use super::deadline::{Silence, Watched};
 use crate::limits;
 
 /// Who goes next.
 #[derive(Default)]
-pub(crate) struct IdleEviction {
+pub(super) struct IdleEviction {
     /// Those that were idle longest at the last look, the longest last, with how long.
     next: RefCell<Vec<(Silence, Weak<Watched>)>>,
     /// The tick of that look.
     looked: Cell<u32>,
     /// The tick of a look that found nobody.
     in_vain: Cell<Option<u32>>,
-}
-
-/// How dispensable a connection is: idle ones before those in the middle of a request, then by ticks.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Silence {
-    pub(super) idle: bool,
-    pub(super) ticks: u32,
 }
 
 impl IdleEviction {

@@ -19,7 +19,7 @@ use precompute::{
 
 /// What is done with a request for one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum CertificateVerdict {
     /// The unsigned error.
     Refuse(OcspError),
     /// The answer kept.
@@ -62,16 +62,16 @@ pub fn decide(
     kept: Option<&Kept>,
     told_until: UnixTime,
     now: UnixTime,
-) -> Verdict {
+) -> CertificateVerdict {
     let statement = match statement(policy, found, now) {
         Ok(statement) => statement,
-        Err(error) => return Verdict::Refuse(error),
+        Err(error) => return CertificateVerdict::Refuse(error),
     };
     match kept {
         Some(kept) if kept.serves(&statement, told_until, now) => {
-            Verdict::Serve { refresh: kept.times.refresh_at <= now }
+            CertificateVerdict::Serve { refresh: kept.times.refresh_at <= now }
         }
-        _ => Verdict::Sign(statement),
+        _ => CertificateVerdict::Sign(statement),
     }
 }
 
@@ -123,8 +123,8 @@ mod tests {
         let kept = world.answer();
         let end = kept.times.next_update;
         let verdict = |told_until| decide(&POLICY, world.found(), Some(&kept), told_until, NOW);
-        assert!(matches!(verdict(end), Verdict::Serve { .. }));
-        assert!(matches!(verdict(UnixTime(end.0 - 1)), Verdict::Sign(_)));
+        assert!(matches!(verdict(end), CertificateVerdict::Serve { .. }));
+        assert!(matches!(verdict(UnixTime(end.0 - 1)), CertificateVerdict::Sign(_)));
     }
 
     #[test]
@@ -133,12 +133,12 @@ mod tests {
         let kept = world.answer();
         assert!(matches!(
             decide(&POLICY, world.found(), Some(&kept), UnixTime::MAX, NOW),
-            Verdict::Serve { refresh: false, .. }
+            CertificateVerdict::Serve { refresh: false, .. }
         ));
         world.set(Some(REVOKED));
         let verdict = decide(&POLICY, world.found(), Some(&kept), UnixTime::MAX, NOW);
         assert!(
-            matches!(&verdict, Verdict::Sign(statement) if matches!(statement.status, CertStatus::Revoked { .. })),
+            matches!(&verdict, CertificateVerdict::Sign(statement) if matches!(statement.status, CertStatus::Revoked { .. })),
             "{verdict:?}"
         );
     }
@@ -149,7 +149,7 @@ mod tests {
         let kept = world.answer();
         world.set(Some(Status::Revoked { time: NOW, reason: Reason::CertificateHold }));
         world.set(Some(Status::Good));
-        assert!(matches!(decide(&POLICY, world.found(), Some(&kept), UnixTime::MAX, NOW), Verdict::Sign(_)));
+        assert!(matches!(decide(&POLICY, world.found(), Some(&kept), UnixTime::MAX, NOW), CertificateVerdict::Sign(_)));
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
             (kept.times.next_update.0 + 1, false),
         ] {
             let verdict = decide(&policy, world.found(), Some(&kept), UnixTime::MAX, UnixTime(now));
-            assert_eq!(matches!(verdict, Verdict::Serve { .. }), leaves, "{now}: {verdict:?}");
+            assert_eq!(matches!(verdict, CertificateVerdict::Serve { .. }), leaves, "{now}: {verdict:?}");
         }
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let policy = Policy { retain_expired: MONTH, ..POLICY };
         let kept = world.answer();
         let verdict = decide(&policy, world.found(), Some(&kept), UnixTime::MAX, kept.times.refresh_at);
-        assert!(matches!(verdict, Verdict::Serve { refresh: true, .. }));
+        assert!(matches!(verdict, CertificateVerdict::Serve { refresh: true, .. }));
     }
 
     #[test]
@@ -185,9 +185,12 @@ mod tests {
         let policy = Policy { unlisted: Unlisted::Good, ..POLICY };
         let statement = statement(&policy, world.found(), NOW).unwrap();
         let kept = Kept { statement, ..World::new(Status::Good).answer() };
-        assert!(matches!(decide(&policy, world.found(), Some(&kept), UnixTime::MAX, NOW), Verdict::Serve { .. }));
+        assert!(matches!(
+            decide(&policy, world.found(), Some(&kept), UnixTime::MAX, NOW),
+            CertificateVerdict::Serve { .. }
+        ));
         world.set(Some(REVOKED));
-        assert!(matches!(decide(&policy, world.found(), Some(&kept), UnixTime::MAX, NOW), Verdict::Sign(_)));
+        assert!(matches!(decide(&policy, world.found(), Some(&kept), UnixTime::MAX, NOW), CertificateVerdict::Sign(_)));
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! An answer with a client's nonce, or for several certificates, costs a signature each time and serves nobody else.
 //! Where the thread signs itself, such requests get half of its time and no more: the rest stays for hits and misses.
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 /// What is left to be spent.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,21 @@ impl Budget {
     /// Spends it, also on credit: what was begun is finished.
     pub fn spend(&mut self, took: Duration) {
         self.nanoseconds = self.nanoseconds.saturating_sub(nanoseconds(took));
+    }
+
+    /// [`Budget::allows`] of the budget in a cell.
+    pub fn allowed_by(cell: &Cell<Self>, now: Instant) -> bool {
+        let mut budget = cell.get();
+        let allowed = budget.allows(now);
+        cell.set(budget);
+        allowed
+    }
+
+    /// [`Budget::spend`] of the budget in a cell.
+    pub fn spend_from(cell: &Cell<Self>, took: Duration) {
+        let mut budget = cell.get();
+        budget.spend(took);
+        cell.set(budget);
     }
 }
 

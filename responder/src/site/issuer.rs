@@ -32,7 +32,7 @@ pub struct Issuer {
     pub requests: Arc<Requests>,
     /// Whether the log says already that the signer's certificate has expired.
     expiry_told: AtomicBool,
-    surrogate: [u8; 16],
+    surrogate: [u8; Issuer::SURROGATE_BYTES],
 }
 
 impl Deref for Issuer {
@@ -47,7 +47,7 @@ impl Deref for Issuer {
 impl Issuer {
     /// Its records have been read.
     pub fn new(active: ActiveIssuer, workers: usize) -> Self {
-        let mut surrogate = [0; 16];
+        let mut surrogate = [0; Self::SURROGATE_BYTES];
         hex::write(active.hashes.get(HashAlgorithm::Sha256).1, &mut surrogate);
         let requests = Arc::new(Requests::new(workers));
         let issuer = Self { active: Arc::new(active), requests, expiry_told: AtomicBool::new(false), surrogate };
@@ -123,6 +123,9 @@ impl Issuer {
     pub fn is(&self, other: &Self) -> bool {
         self.number() == other.number()
     }
+
+    /// Bytes of [`Issuer::surrogate`].
+    pub const SURROGATE_BYTES: usize = 16;
 
     /// The issuer's name in caches: the first 16 hexadecimal digits of its issuerKeyHash in SHA-256.
     pub fn surrogate(&self) -> &[u8] {

@@ -1,6 +1,6 @@
 //! The role of one machine alone: it reads the sources, keeps the book, signs and answers, all in this process.
 //!
-//! Four kinds of thread: workers ([`crate::net::worker`]) answer, the engine ([`precompute::engine`]) follows the sources,
+//! Four kinds of thread: workers ([`crate::net::run`]) answer, the engine ([`precompute::engine`]) follows the sources,
 //! the presigner ([`precompute::presign`]) signs before anybody asks, and the one that calls [`Alone::run`] has health,
 //! metrics and signals.
 

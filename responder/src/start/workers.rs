@@ -14,12 +14,14 @@ use tracing::{error, info};
 
 use crate::{
     access::{self, Sampler},
+    desk::{self, Desk},
     limits,
     metrics::Counters,
     net::{
         accept::Listener,
         balance::Balance,
-        worker::{self, ConnectionPolicy},
+        policy::ConnectionPolicy,
+        run::{self, run},
     },
     ocsp::miss::Misses,
     site::Site,
@@ -40,7 +42,7 @@ impl Error for ThreadLost {}
 
 /// The serving threads.
 pub(super) struct Workers {
-    pub(super) counters: Vec<Arc<Counters>>,
+    pub(super) counters: Vec<Counters>,
     stop: watch::Sender<bool>,
     /// Receives a thread's last words, and ends when all of the serving ones have gone.
     pub(super) lost: mpsc::UnboundedReceiver<String>,
@@ -69,31 +71,36 @@ impl Workers {
         let (balance, handed) = Balance::new(listeners.len());
         let balance = Arc::new(balance);
         for (number, (listeners, handed)) in listeners.into_iter().zip(handed).enumerate() {
-            let counters = Counters::new();
-            workers.counters.push(Arc::clone(&counters));
-            let start = worker::Start {
+            let counters = Counters::default();
+            let desk = desk::Setup {
+                number,
+                sites: site.clone(),
+                misses: Arc::clone(misses),
+                recorder: recorders.next(),
+                access: Sampler::new(access_sample, number as u32, lines.clone()),
+                counters: Arc::clone(&counters.desk),
+            };
+            let start = run::Start {
                 number,
                 listeners,
                 balance: Arc::clone(&balance),
                 handed,
-                connection_policy: connection_policy.clone(),
-                access: Sampler::new(access_sample, number as u32, lines.clone()),
+                policy: connection_policy.clone(),
                 tls: tls.map(Arc::clone),
-                sites: site.clone(),
-                misses: Arc::clone(misses),
-                recorder: recorders.next(),
-                counters,
+                counters: Arc::clone(&counters.transport),
                 connections_max,
                 stop: workers.stop.subscribe(),
             };
+            workers.counters.push(counters);
             let ready = ready.clone();
             let (last, running) = (workers.last_words(&format!("serving thread {number}")), workers.words.clone());
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let _running = running;
                 let mut last = last;
-                let outcome = worker::run(start, move || {
+                let accepts = move || {
                     let _ = ready.send(());
-                });
+                };
+                let outcome = Desk::new(desk).and_then(|desk| run(start, desk, accepts));
                 if let Err(error) = outcome {
                     last.reason = error.to_string();
                 }

@@ -69,7 +69,7 @@ struct Order {
 }
 
 /// A request that is in order.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Checked {
     hash: ImprintHash,
     /// Of its policy.

@@ -8,14 +8,14 @@ use precompute::pki::UnixTime;
 
 use super::{Head, List, Method};
 
-/// What is answered.
+/// What the conditions of a request come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// The response.
-    Whole,
-    /// 304: the client's copy is the response.
+pub enum Precondition {
+    /// The response is sent.
+    Met,
+    /// The client's copy is the response (304).
     NotModified,
-    /// 412: it is not what the client wants it to be.
+    /// The response is not what the client wants it to be (412).
     Failed,
 }
 
@@ -32,10 +32,10 @@ pub struct Validators<'a> {
 
 /// Evaluates the conditions in their order (RFC 9110 section 13.2.2).
 #[inline]
-pub fn evaluate(head: &Head<'_>, validators: &Validators<'_>) -> Verdict {
+pub fn evaluate(head: &Head<'_>, validators: &Validators<'_>) -> Precondition {
     let conditions = &head.conditions;
     if head.method == Method::Post || conditions.are_none() {
-        return Verdict::Whole;
+        return Precondition::Met;
     }
     let Validators { etag, modified, dated } = *validators;
     // Dates that are none, or several, are ignored (sections 13.1.3 and 13.1.4).
@@ -48,12 +48,12 @@ pub fn evaluate(head: &Head<'_>, validators: &Validators<'_>) -> Verdict {
     if wanted.peek().is_some() {
         // Section 13.1.1: strongly, so that a weak tag names nothing.
         if !wanted.any(|tag| tag == b"*" || tag == etag) {
-            return Verdict::Failed;
+            return Precondition::Failed;
         }
     } else if let (Some(modified), Some(since)) = (modified, date(&conditions.if_unmodified_since))
         && modified > since
     {
-        return Verdict::Failed;
+        return Precondition::Failed;
     }
     let is_current = if conditions.if_none_match.is_empty() {
         // Only for a copy of that very second: what is fresh must not be said of a *good* that has been overtaken.
@@ -62,7 +62,7 @@ pub fn evaluate(head: &Head<'_>, validators: &Validators<'_>) -> Verdict {
         // Section 13.1.3: then If-Modified-Since does not count.
         conditions.if_none_match.members().any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
     };
-    if is_current { Verdict::NotModified } else { Verdict::Whole }
+    if is_current { Precondition::NotModified } else { Precondition::Met }
 }
 
 #[cfg(test)]
@@ -73,13 +73,13 @@ mod tests {
     const MODIFIED: u64 = 1_800_000_000;
 
     /// What is answered to a request with these fields.
-    fn verdict_of(method: &str, fields: &str, modified: Option<UnixTime>) -> Verdict {
+    fn verdict_of(method: &str, fields: &str, modified: Option<UnixTime>) -> Precondition {
         let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let head = http::head(text.as_bytes()).unwrap().unwrap();
         evaluate(&head, &Validators { etag: b"\"a\"", modified, dated: true })
     }
 
-    fn verdict(fields: &str) -> Verdict {
+    fn verdict(fields: &str) -> Precondition {
         verdict_of("GET", fields, Some(UnixTime(MODIFIED)))
     }
 
@@ -102,7 +102,7 @@ mod tests {
             ("\"b\"\r\nIf-None-Match-Not: \"a\"\r\nIf-None-Match: \"c\"", false),
             ("\"b\"\r\nIf-None-Match:\r\nIF-NONE-MATCH: W/\"a\"", true),
         ] {
-            let expected = if names { Verdict::NotModified } else { Verdict::Whole };
+            let expected = if names { Precondition::NotModified } else { Precondition::Met };
             assert_eq!(verdict(&format!("If-None-Match: {field}\r\n")), expected, "{field}");
         }
     }
@@ -110,19 +110,19 @@ mod tests {
     #[test]
     fn if_match_compares_strongly_and_fails_where_nothing_is_named() {
         for (field, expected) in [
-            ("\"a\"", Verdict::Whole),
-            ("*", Verdict::Whole),
-            ("\"b\"\r\nIf-Match: \"a\"", Verdict::Whole),
-            ("W/\"a\"", Verdict::Failed),
-            ("\"b\"", Verdict::Failed),
-            ("\"b\"\r\nIf-Match: \"c\"", Verdict::Failed),
+            ("\"a\"", Precondition::Met),
+            ("*", Precondition::Met),
+            ("\"b\"\r\nIf-Match: \"a\"", Precondition::Met),
+            ("W/\"a\"", Precondition::Failed),
+            ("\"b\"", Precondition::Failed),
+            ("\"b\"\r\nIf-Match: \"c\"", Precondition::Failed),
             // Then If-Unmodified-Since does not count.
-            ("\"a\"\r\nIf-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT", Verdict::Whole),
-            ("\"a\"\r\nIf-None-Match: \"a\"", Verdict::NotModified),
-            ("\"b\"\r\nIf-None-Match: \"a\"", Verdict::Failed),
+            ("\"a\"\r\nIf-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT", Precondition::Met),
+            ("\"a\"\r\nIf-None-Match: \"a\"", Precondition::NotModified),
+            ("\"b\"\r\nIf-None-Match: \"a\"", Precondition::Failed),
             // Nothing is asked for.
-            (",", Verdict::Whole),
-            ("", Verdict::Whole),
+            (",", Precondition::Met),
+            ("", Precondition::Met),
         ] {
             assert_eq!(verdict(&format!("If-Match: {field}\r\n")), expected, "{field}");
         }
@@ -131,17 +131,17 @@ mod tests {
     #[test]
     fn dates_that_are_none_or_several_are_ignored() {
         for (fields, expected) in [
-            (format!("If-Modified-Since: {}\r\n", date(0)), Verdict::NotModified),
-            (format!("If-Modified-Since: {}\r\n", date(-1)), Verdict::Whole),
-            (format!("If-Modified-Since: {}\r\n", date(1)), Verdict::Whole),
-            (format!("If-Modified-Since: {0}\r\nIf-Modified-Since: {0}\r\n", date(0)), Verdict::Whole),
-            (format!("If-Modified-Since: {0}, {0}\r\n", date(0)), Verdict::Whole),
-            (format!("If-Unmodified-Since: {}\r\n", date(0)), Verdict::Whole),
-            (format!("If-Unmodified-Since: {}\r\n", date(1)), Verdict::Whole),
-            (format!("If-Unmodified-Since: {}\r\n", date(-1)), Verdict::Failed),
-            (format!("If-Unmodified-Since: {0}\r\nIf-Unmodified-Since: {0}\r\n", date(-1)), Verdict::Whole),
-            ("If-Unmodified-Since: yesterday\r\n".to_owned(), Verdict::Whole),
-            (format!("If-Unmodified-Since: {0}\r\nIf-Modified-Since: {0}\r\n", date(0)), Verdict::NotModified),
+            (format!("If-Modified-Since: {}\r\n", date(0)), Precondition::NotModified),
+            (format!("If-Modified-Since: {}\r\n", date(-1)), Precondition::Met),
+            (format!("If-Modified-Since: {}\r\n", date(1)), Precondition::Met),
+            (format!("If-Modified-Since: {0}\r\nIf-Modified-Since: {0}\r\n", date(0)), Precondition::Met),
+            (format!("If-Modified-Since: {0}, {0}\r\n", date(0)), Precondition::Met),
+            (format!("If-Unmodified-Since: {}\r\n", date(0)), Precondition::Met),
+            (format!("If-Unmodified-Since: {}\r\n", date(1)), Precondition::Met),
+            (format!("If-Unmodified-Since: {}\r\n", date(-1)), Precondition::Failed),
+            (format!("If-Unmodified-Since: {0}\r\nIf-Unmodified-Since: {0}\r\n", date(-1)), Precondition::Met),
+            ("If-Unmodified-Since: yesterday\r\n".to_owned(), Precondition::Met),
+            (format!("If-Unmodified-Since: {0}\r\nIf-Modified-Since: {0}\r\n", date(0)), Precondition::NotModified),
         ] {
             assert_eq!(verdict(&fields), expected, "{fields}");
         }
@@ -153,16 +153,16 @@ mod tests {
             "If-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n",
             "If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n",
         ] {
-            assert_eq!(verdict_of("GET", fields, None), Verdict::Whole, "{fields}");
+            assert_eq!(verdict_of("GET", fields, None), Precondition::Met, "{fields}");
         }
-        assert_eq!(verdict_of("HEAD", "If-Match: \"b\"\r\n", None), Verdict::Failed);
-        assert_eq!(verdict_of("HEAD", "If-None-Match: \"a\"\r\n", None), Verdict::NotModified);
+        assert_eq!(verdict_of("HEAD", "If-Match: \"b\"\r\n", None), Precondition::Failed);
+        assert_eq!(verdict_of("HEAD", "If-None-Match: \"a\"\r\n", None), Precondition::NotModified);
     }
 
     #[test]
     fn conditions_on_a_post_mean_nothing() {
         for fields in ["If-Match: \"b\"\r\n", "If-None-Match: \"a\"\r\n", "If-None-Match: *\r\n"] {
-            assert_eq!(verdict_of("POST", fields, Some(UnixTime(MODIFIED))), Verdict::Whole, "{fields}");
+            assert_eq!(verdict_of("POST", fields, Some(UnixTime(MODIFIED))), Precondition::Met, "{fields}");
         }
     }
 }

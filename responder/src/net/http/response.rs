@@ -1,18 +1,24 @@
-//! Status lines and header fields, RFC 9110 and 9111, written straight into the output.
+//! Responses, RFC 9110 and 9111, written straight into the output.
+//!
+//! Who answers gives neutral values (an entity tag, times, names for caches) and means; which status line and which header
+//! fields say so is decided here, and the status that was written is given back. It does not know what a body says.
 
-use precompute::{
-    ocsp::{OcspError, error_response, profile::Times},
-    pki::{Serial, UnixTime, hex},
+use std::time::Duration;
+
+use precompute::pki::UnixTime;
+
+use super::{
+    Head, Method, Rejection,
+    conditions::{Precondition, Validators, evaluate},
+    date::Date,
+    status::Status,
 };
 
-use super::{Rejection, conditions::Verdict};
-use crate::{front::route::Refusal, limits, ocsp::store::Etag, tsa::routes::Chain};
-
-/// What every response of a connection needs to know.
+/// What a response has to know of its request and its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
-    /// The current time as IMF-fixdate.
-    pub date: [u8; 29],
+    /// The current time.
+    pub date: Date,
     /// Whether the connection stays after this response.
     pub keep_alive: bool,
     /// Whether HTTP/1.0 was spoken.
@@ -21,7 +27,177 @@ pub struct Context {
     pub head_only: bool,
 }
 
+/// What caches may keep: its body's outline, and what they are told about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Representation<'a> {
+    /// Content-Type.
+    pub media_type: &'static str,
+    /// Bytes of the body.
+    pub length: usize,
+    /// What it can be compared by.
+    pub validators: Validators<'a>,
+    /// For how long it is fresh.
+    pub max_age: Duration,
+    /// The same as an instant, for caches of HTTP/1.0.
+    pub expires: Option<UnixTime>,
+    /// Whether those on the way may pack it otherwise.
+    pub may_be_transformed: bool,
+    /// The names by which caches can be told to drop it.
+    pub surrogate_keys: Option<[&'a [u8]; 2]>,
+}
+
+/// A response that ends a request before its body matters.
+#[derive(PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// What it is refused for.
+    pub reason: Reason,
+    /// Lines for people behind the one that tells the status.
+    pub explanation: &'static str,
+}
+
+/// What a request is refused for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// Nothing is served there.
+    NotFound,
+    /// Something is, by these methods.
+    MethodNotAllowed {
+        /// Field value.
+        allow: &'static str,
+    },
+    /// The body would have to be of this type.
+    UnsupportedMediaType {
+        /// Field value.
+        accept: &'static str,
+    },
+}
+
 impl Context {
+    /// Of a request; `keep_alive` is whether both sides let the connection stay.
+    pub fn of(head: &Head<'_>, keep_alive: bool, date: Date) -> Self {
+        Self { date, keep_alive, http_1_0: head.http_1_0, head_only: head.method == Method::Head }
+    }
+
+    /// Writes a representation that caches may keep, or what the client's conditions make of it. `body` appends its
+    /// bytes.
+    #[inline]
+    pub fn cacheable(
+        &self,
+        out: &mut Vec<u8>,
+        head: &Head<'_>,
+        representation: &Representation<'_>,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Status {
+        match evaluate(head, &representation.validators) {
+            Precondition::Met => {}
+            Precondition::NotModified => {
+                // RFC 9110 section 15.4.5 wants the fields of a 200 but for those that describe a body.
+                out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
+                representation.write_fields(out);
+                self.finish(out);
+                return Status::NotModified;
+            }
+            Precondition::Failed => return self.status_alone(out, Status::PreconditionFailed, &[], ""),
+        }
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: ");
+        out.extend_from_slice(representation.media_type.as_bytes());
+        out.extend_from_slice(b"\r\nContent-Length: ");
+        decimal(out, representation.length as u64);
+        out.extend_from_slice(b"\r\n");
+        representation.write_fields(out);
+        self.finish(out);
+        if !self.head_only {
+            body(out);
+        }
+        Status::Ok
+    }
+
+    /// Writes what nobody may keep: a body of this media type with `length` bytes, which `body` appends.
+    pub fn uncacheable(
+        &self,
+        out: &mut Vec<u8>,
+        media_type: &str,
+        length: usize,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Status {
+        self.unkept(out, Status::Ok, media_type, length, body)
+    }
+
+    /// The same, with a status that tells balancers, who look at nothing else, that this server can answer nothing now.
+    pub fn unavailable(
+        &self,
+        out: &mut Vec<u8>,
+        media_type: &str,
+        length: usize,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Status {
+        self.unkept(out, Status::ServiceUnavailable, media_type, length, body)
+    }
+
+    /// Lines for people.
+    pub fn text(&self, out: &mut Vec<u8>, text: &str) -> Status {
+        self.plain(out, Status::Ok, &[], &[text])
+    }
+
+    /// Refuses what the header section asks for.
+    pub fn refuse(&self, out: &mut Vec<u8>, refusal: &Refusal) -> Status {
+        let (status, name, value) = match refusal.reason {
+            Reason::NotFound => (Status::NotFound, "", ""),
+            Reason::MethodNotAllowed { allow } => (Status::MethodNotAllowed, "Allow: ", allow),
+            Reason::UnsupportedMediaType { accept } => (Status::UnsupportedMediaType, "Accept: ", accept),
+        };
+        let field = [name, value, "\r\n"];
+        let fields = if name.is_empty() { &[][..] } else { &field };
+        self.status_alone(out, status, fields, refusal.explanation)
+    }
+
+    /// Refuses what cannot be framed.
+    pub fn reject(&self, out: &mut Vec<u8>, rejection: Rejection) -> Status {
+        self.status_alone(out, rejection.status(), &[], "")
+    }
+
+    /// The status as a line for people, and what explains it. `fields` are parts of whole header lines.
+    fn status_alone(&self, out: &mut Vec<u8>, status: Status, fields: &[&str], explanation: &str) -> Status {
+        self.plain(out, status, fields, &[status.line(), "\n", explanation])
+    }
+
+    fn plain(&self, out: &mut Vec<u8>, status: Status, fields: &[&str], body: &[&str]) -> Status {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(status.line().as_bytes());
+        out.extend_from_slice(b"\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n");
+        fields.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        out.extend_from_slice(b"Content-Length: ");
+        decimal(out, body.iter().map(|part| part.len() as u64).sum());
+        out.extend_from_slice(b"\r\n");
+        self.finish(out);
+        if !self.head_only {
+            body.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        }
+        status
+    }
+
+    fn unkept(
+        &self,
+        out: &mut Vec<u8>,
+        status: Status,
+        media_type: &str,
+        length: usize,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Status {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(status.line().as_bytes());
+        out.extend_from_slice(b"\r\nContent-Type: ");
+        out.extend_from_slice(media_type.as_bytes());
+        out.extend_from_slice(b"\r\nCache-Control: no-store\r\nContent-Length: ");
+        decimal(out, length as u64);
+        out.extend_from_slice(b"\r\n");
+        self.finish(out);
+        if !self.head_only {
+            body(out);
+        }
+        status
+    }
+
     /// Date and, where the version's default is another, Connection; then the empty line.
     fn finish(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Date: ");
@@ -32,158 +208,36 @@ impl Context {
             (false, _) => out.extend_from_slice(b"\r\nConnection: close\r\n\r\n"),
         }
     }
-
-    fn body(&self, out: &mut Vec<u8>, body: &[u8]) {
-        if !self.head_only {
-            out.extend_from_slice(body);
-        }
-    }
 }
 
-/// What the header fields of a signed answer tell.
-#[derive(Clone, Copy, Debug)]
-pub struct Fields<'a> {
-    /// Its validity.
-    pub times: &'a Times,
-    /// Its entity tag.
-    pub etag: &'a Etag,
-    /// Whether a date can vouch for a copy of it.
-    pub dated: bool,
-    /// The names by which caches can be told to drop it.
-    pub surrogate: Option<Surrogate<'a>>,
-}
-
-/// The names of an answer in caches: its issuer's, and `<issuer's>-<serial in hexadecimal digits>`.
-#[derive(Clone, Copy, Debug)]
-pub struct Surrogate<'a> {
-    /// The issuer's name.
-    pub issuer: &'a [u8],
-    /// The certificate's.
-    pub serial: &'a Serial,
-}
-
-/// The head of a signed answer of `length` bytes that caches may keep.
-pub fn answer(out: &mut Vec<u8>, fields: &Fields<'_>, length: usize, now: UnixTime, context: &Context) {
-    out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: application/ocsp-response\r\n");
-    out.extend_from_slice(b"Content-Length: ");
-    decimal(out, length as u64);
-    out.extend_from_slice(b"\r\n");
-    fields.write(out, now);
-    context.finish(out);
-}
-
-/// The head of an answer of this media type, with `length` bytes, that nobody may keep.
-pub fn unkept(out: &mut Vec<u8>, media_type: &str, length: usize, context: &Context) {
-    out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: ");
-    out.extend_from_slice(media_type.as_bytes());
-    out.extend_from_slice(b"\r\nCache-Control: no-store\r\nContent-Length: ");
-    decimal(out, length as u64);
-    out.extend_from_slice(b"\r\n");
-    context.finish(out);
-}
-
-/// 304: the client's copy is this answer. RFC 9110 section 15.4.5 wants the fields of a 200 but for those that describe
-/// a body.
-pub fn not_modified(out: &mut Vec<u8>, fields: &Fields<'_>, now: UnixTime, context: &Context) {
-    out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
-    fields.write(out, now);
-    context.finish(out);
-}
-
-impl Fields<'_> {
-    fn write(&self, out: &mut Vec<u8>, now: UnixTime) {
+impl Representation<'_> {
+    /// The fields of a 200 and a 304 alike.
+    fn write_fields(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Cache-Control: max-age=");
-        decimal(out, self.times.max_age(now).as_secs());
-        out.extend_from_slice(b", public, no-transform, must-revalidate\r\nExpires: ");
-        // Date + max-age.
-        out.extend_from_slice(&self.times.refresh_at.max(now).imf_fixdate());
-        out.extend_from_slice(b"\r\nLast-Modified: ");
-        out.extend_from_slice(&self.times.this_update.imf_fixdate());
+        decimal(out, self.max_age.as_secs());
+        out.extend_from_slice(match self.may_be_transformed {
+            true => b", public, must-revalidate",
+            false => b", public, no-transform, must-revalidate",
+        });
+        if let Some(expires) = self.expires {
+            out.extend_from_slice(b"\r\nExpires: ");
+            out.extend_from_slice(&expires.imf_fixdate());
+        }
+        let Validators { etag, modified, .. } = self.validators;
+        if let Some(modified) = modified {
+            out.extend_from_slice(b"\r\nLast-Modified: ");
+            out.extend_from_slice(&modified.imf_fixdate());
+        }
         out.extend_from_slice(b"\r\nETag: ");
-        out.extend_from_slice(self.etag.text());
-        if let Some(Surrogate { issuer, serial }) = self.surrogate {
-            let mut digits = [0; 2 * Serial::MAX_OCTETS];
-            let digits = hex::write(serial.magnitude(), &mut digits);
+        out.extend_from_slice(etag);
+        if let Some([one, other]) = self.surrogate_keys {
             // The same names in the two ways that CDNs read them.
             for (field, between) in [(&b"\r\nSurrogate-Key: "[..], &b" "[..]), (b"\r\nCache-Tag: ", b",")] {
-                [field, issuer, between, issuer, b"-", digits].iter().for_each(|part| out.extend_from_slice(part));
+                [field, one, between, other].iter().for_each(|part| out.extend_from_slice(part));
             }
         }
         out.extend_from_slice(b"\r\n");
     }
-}
-
-/// A chain of certificates in PEM (media type of RFC 8555 section 9.1), or what the client's conditions make of it.
-pub fn chain(out: &mut Vec<u8>, chain: &Chain, verdict: Verdict, context: &Context) {
-    if verdict == Verdict::Failed {
-        return precondition_failed(out, context);
-    }
-    let is_current = verdict == Verdict::NotModified;
-    if is_current {
-        out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
-    } else {
-        out.extend_from_slice(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/pem-certificate-chain\r\nContent-Length: ",
-        );
-        decimal(out, chain.pem.len() as u64);
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b"Cache-Control: max-age=");
-    decimal(out, limits::CHAIN_MAX_AGE.as_secs());
-    out.extend_from_slice(b", public, must-revalidate\r\nETag: ");
-    out.extend_from_slice(chain.etag.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    context.finish(out);
-    if !is_current {
-        context.body(out, chain.pem.as_bytes());
-    }
-}
-
-/// An unsigned OCSP error; never kept by anybody. `unavailable` says so in HTTP as well, for balancers that look at
-/// the status only.
-pub fn ocsp_error(out: &mut Vec<u8>, error: OcspError, unavailable: bool, context: &Context) {
-    let status = if unavailable { &b"HTTP/1.1 503 Service Unavailable"[..] } else { b"HTTP/1.1 200 OK" };
-    out.extend_from_slice(status);
-    out.extend_from_slice(
-        b"\r\nContent-Type: application/ocsp-response\r\nCache-Control: no-store\r\nContent-Length: 5\r\n",
-    );
-    context.finish(out);
-    context.body(out, &error_response(error));
-}
-
-/// A line for people. `fields` are whole header lines.
-pub fn text(out: &mut Vec<u8>, status: &str, fields: &str, body: &str, context: &Context) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(status.as_bytes());
-    out.extend_from_slice(b"\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n");
-    out.extend_from_slice(fields.as_bytes());
-    out.extend_from_slice(b"Content-Length: ");
-    decimal(out, body.len() as u64);
-    out.extend_from_slice(b"\r\n");
-    context.finish(out);
-    context.body(out, body.as_bytes());
-}
-
-/// A refusal by what the header section asks for.
-pub fn refusal(out: &mut Vec<u8>, refusal: &Refusal, context: &Context) {
-    text(out, refusal.status, refusal.fields, refusal.text, context);
-}
-
-/// 412: what there is is not what the client wants it to be.
-pub fn precondition_failed(out: &mut Vec<u8>, context: &Context) {
-    text(out, "412 Precondition Failed", "", "412 Precondition Failed\n", context);
-}
-
-/// A refusal by HTTP itself.
-pub fn rejection(out: &mut Vec<u8>, rejection: Rejection, context: &Context) {
-    let status = rejection.status();
-    text(out, status, "", &format!("{status}\n"), context);
-}
-
-/// The status code of a response that was written here.
-pub fn status_of(response: &[u8]) -> u16 {
-    let digits = response.get(b"HTTP/1.1 ".len()..).unwrap_or_default().iter().take(3);
-    digits.fold(0, |status, digit| status * 10 + u16::from(digit.wrapping_sub(b'0') % 10))
 }
 
 fn decimal(out: &mut Vec<u8>, mut number: u64) {
@@ -203,6 +257,10 @@ fn decimal(out: &mut Vec<u8>, mut number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::http;
+
+    const CONTEXT: Context =
+        Context { date: *b"Sun, 06 Nov 1994 08:49:37 GMT", keep_alive: true, http_1_0: false, head_only: false };
 
     #[test]
     fn decimals_are_written_whole() {
@@ -211,5 +269,82 @@ mod tests {
             decimal(&mut out, number);
             assert_eq!(out, number.to_string().as_bytes());
         }
+    }
+
+    /// The status that is given back, and what was written.
+    fn written(write: impl FnOnce(&mut Vec<u8>) -> Status) -> (u16, String) {
+        let mut out = Vec::new();
+        let status = write(&mut out);
+        (status.code(), String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn the_status_given_back_is_the_one_written() {
+        let rejections = [
+            Rejection::BadRequest,
+            Rejection::BodyTooLarge,
+            Rejection::TargetTooLong,
+            Rejection::ExpectationFailed,
+            Rejection::HeadTooLarge,
+            Rejection::VersionNotSupported,
+        ];
+        let reasons = [
+            Reason::NotFound,
+            Reason::MethodNotAllowed { allow: "GET" },
+            Reason::UnsupportedMediaType { accept: "a/b" },
+        ];
+        let mut all: Vec<_> = rejections.map(|rejection| written(|out| CONTEXT.reject(out, rejection))).to_vec();
+        all.extend(
+            reasons.map(|reason| written(|out| CONTEXT.refuse(out, &Refusal { reason, explanation: "Why.\n" }))),
+        );
+        all.push(written(|out| CONTEXT.text(out, "text")));
+        all.push(written(|out| CONTEXT.uncacheable(out, "a/b", 1, |out| out.push(b'x'))));
+        all.push(written(|out| CONTEXT.unavailable(out, "a/b", 1, |out| out.push(b'x'))));
+        for fields in ["", "If-None-Match: \"a\"\r\n", "If-Match: \"b\"\r\n"] {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            let head = http::head(text.as_bytes()).unwrap().unwrap();
+            all.push(written(|out| CONTEXT.cacheable(out, &head, &representation(), |out| out.push(b'x'))));
+        }
+        let codes: Vec<_> = all.iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes, [400, 413, 414, 417, 431, 505, 404, 405, 415, 200, 200, 503, 200, 304, 412]);
+        for (code, text) in all {
+            assert!(text.starts_with(&format!("HTTP/1.1 {code} ")), "{text}");
+        }
+    }
+
+    fn representation() -> Representation<'static> {
+        Representation {
+            media_type: "a/b",
+            length: 1,
+            validators: Validators { etag: b"\"a\"", modified: None, dated: false },
+            max_age: Duration::from_secs(7),
+            expires: None,
+            may_be_transformed: true,
+            surrogate_keys: Some([b"one", b"one-two"]),
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_its_status_its_field_and_why() {
+        let refusal = Refusal { reason: Reason::MethodNotAllowed { allow: "GET, HEAD" }, explanation: "Why.\n" };
+        let context = Context { keep_alive: false, ..CONTEXT };
+        assert_eq!(
+            written(|out| context.refuse(out, &refusal)).1,
+            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n\
+             Allow: GET, HEAD\r\nContent-Length: 28\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nConnection: close\r\n\r\n\
+             405 Method Not Allowed\nWhy.\n"
+        );
+    }
+
+    #[test]
+    fn caches_are_told_how_long_and_by_which_names() {
+        let head = http::head(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
+        let context = Context::of(&head, true, CONTEXT.date);
+        assert_eq!(
+            written(|out| context.cacheable(out, &head, &representation(), |out| out.push(b'x'))).1,
+            "HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 1\r\nCache-Control: max-age=7, public, \
+             must-revalidate\r\nETag: \"a\"\r\nSurrogate-Key: one one-two\r\nCache-Tag: one,one-two\r\nDate: Sun, 06 Nov \
+             1994 08:49:37 GMT\r\n\r\n"
+        );
     }
 }

@@ -107,7 +107,6 @@ fn every_framing_doubt_is_refused() {
         ("X: a\rb\r\n", Rejection::BadRequest),
         ("X: a\0b\r\n", Rejection::BadRequest),
         ("Expect: 200-ok\r\n", Rejection::ExpectationFailed),
-        ("Content-Length: 10241\r\n", Rejection::BodyTooLarge),
         ("Content-Length: 99999999999999999999999999\r\n", Rejection::BodyTooLarge),
     ] {
         assert_eq!(read(&get("/", fields)), Err(rejection), "{fields:?}");
@@ -280,41 +279,35 @@ fn a_host_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_time_stamp_request_may_be_larger_than_an_ocsp_request() {
-    let post = |kind: &str, length: usize| {
-        format!("POST /tsa HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n")
-    };
-    for (kind, length, taken) in [
-        ("application/ocsp-request", limits::BODY_OCTETS_MAX, true),
-        ("application/ocsp-request", limits::BODY_OCTETS_MAX + 1, false),
-        ("Application/Timestamp-Query; x=y", limits::TSA_BODY_OCTETS_MAX, true),
-        ("application/timestamp-query", limits::TSA_BODY_OCTETS_MAX + 1, false),
-    ] {
-        let text = post(kind, length);
-        let read = head(text.as_bytes());
-        assert_eq!(read.is_ok(), taken, "{kind} {length}");
-        assert!(taken || read == Err(Rejection::BodyTooLarge));
-    }
+fn a_body_over_its_bound_is_refused_before_it_comes() {
+    let framed = |length| body(b"", Framing::Length(length), 10);
+    assert_eq!((framed(10), framed(11)), (Ok(None), Err(Rejection::BodyTooLarge)));
 }
 
 #[test]
 fn a_media_type_is_told_by_its_name_whatever_its_case_and_parameters() {
-    for (field, expected) in [
-        ("", MediaType::Other),
-        ("Content-Type: application/ocsp-request\r\n", MediaType::OcspRequest),
-        ("content-type:Application/OCSP-Request ;a=b\r\n", MediaType::OcspRequest),
-        ("Content-Type: application/timestamp-query; x=\"y\"\r\n", MediaType::TimeStampQuery),
-        ("Content-Type: application/timestamp-query-2\r\n", MediaType::Other),
-        ("Content-Type: text/plain; application/timestamp-query\r\n", MediaType::Other),
-        ("Content-Type:\r\n", MediaType::Other),
+    let type_of = |fields: &str| {
+        let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        head(text.as_bytes()).unwrap().unwrap().media_type.0.to_ascii_lowercase()
+    };
+    for (fields, expected) in [
+        ("", ""),
+        ("Content-Type: application/ocsp-request\r\n", "application/ocsp-request"),
+        ("content-type:Application/OCSP-Request ;a=b\r\n", "application/ocsp-request"),
+        ("Content-Type: application/timestamp-query; x=\"y\"\r\n", "application/timestamp-query"),
+        ("Content-Type: application/timestamp-query-2\r\n", "application/timestamp-query-2"),
+        ("Content-Type: text/plain; application/timestamp-query\r\n", "text/plain"),
+        ("Content-Type:\r\n", ""),
         (
             "Content-Type: application/ocsp-request\r\nContent-Type: application/OCSP-request\r\n",
-            MediaType::OcspRequest,
+            "application/ocsp-request",
         ),
-        ("Content-Type: application/ocsp-request\r\nContent-Type: application/timestamp-query\r\n", MediaType::Other),
-        ("Content-Type: a/b\r\nContent-Type: application/timestamp-query\r\n", MediaType::Other),
+        ("Content-Type: application/ocsp-request\r\nContent-Type: application/timestamp-query\r\n", ""),
+        ("Content-Type: a/b\r\nContent-Type: a/c\r\nContent-Type: application/timestamp-query\r\n", ""),
     ] {
-        let text = format!("POST / HTTP/1.1\r\nHost: a\r\n{field}\r\n");
-        assert_eq!(head(text.as_bytes()).unwrap().unwrap().media_type, expected, "{field}");
+        assert_eq!(type_of(fields), expected.as_bytes(), "{fields}");
     }
+    let text = "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: A/B; c=d\r\n\r\n";
+    let media_type = head(text.as_bytes()).unwrap().unwrap().media_type;
+    assert!(media_type.is("a/b") && !media_type.is("a/bc") && !media_type.is(""));
 }

@@ -1,0 +1,179 @@
+//! What is written about certificates: signed answers with what lets caches keep them, errors, and the page for people.
+
+use std::sync::Arc;
+
+use precompute::{
+    ocsp::{
+        CertId, CertStatus, Content, OcspError, Policy, error_response,
+        profile::{Kept, Statement, Times, single},
+    },
+    pki::{Serial, UnixTime, hex},
+};
+
+use crate::{
+    metrics::Result as Counted,
+    net::{
+        http::{
+            conditions::Validators,
+            response::{Refusal, Representation},
+            status::Status,
+        },
+        service::Request,
+    },
+    ocsp::{
+        exchange::Inquiry,
+        store::{Answer, Etag},
+    },
+    site::Issuer,
+};
+
+const OCSP_RESPONSE: &str = "application/ocsp-response";
+
+/// Writes the response to one request to a tenant of this policy.
+#[derive(Clone, Copy)]
+pub(super) struct Reply<'a> {
+    pub(super) request: &'a Request<'a>,
+    pub(super) policy: &'a Policy,
+}
+
+/// The name of one certificate's answer in caches: its issuer's, and `-<serial in hexadecimal digits>`.
+struct SurrogateKey {
+    text: [u8; Issuer::SURROGATE_BYTES + 1 + 2 * Serial::MAX_OCTETS],
+    length: usize,
+}
+
+impl SurrogateKey {
+    /// Where the issuer's policy gives such names.
+    fn of(issuer: &Issuer, id: &CertId<'_>) -> Option<Self> {
+        if !issuer.policy.surrogate_keys {
+            return None;
+        }
+        let serial = id.serial().ok()?;
+        let mut text = [b'-'; Issuer::SURROGATE_BYTES + 1 + 2 * Serial::MAX_OCTETS];
+        text[..Issuer::SURROGATE_BYTES].copy_from_slice(issuer.surrogate());
+        let begin = Issuer::SURROGATE_BYTES + 1;
+        let digits = hex::write(serial.magnitude(), &mut text[begin..]).len();
+        Some(Self { text, length: begin + digits })
+    }
+}
+
+/// Whether a date can vouch for a copy of an answer. It names a second, in which a certificate can be good and revoked,
+/// and replicas differ: so it never does for one other than *good*. Nor while a signer is revoked, which another one
+/// replaces: both may have signed in that second.
+fn dated(issuer: &Issuer, statement: &Statement) -> bool {
+    statement.status == CertStatus::Good && !issuer.signers.some_revoked()
+}
+
+impl Reply<'_> {
+    /// Writes a kept answer anew from its values, around its signature.
+    pub(super) fn assemble(
+        &self,
+        inquiry: &Inquiry<'_, '_>,
+        kept: &Kept,
+        signature: &[u8],
+        now: UnixTime,
+        out: &mut Vec<u8>,
+    ) -> Counted {
+        let Inquiry { issuer, id, signer, .. } = inquiry;
+        let Kept { statement, times } = kept;
+        let template = signer.template();
+        let single = single(*id, &issuer.policy, issuer.not_before, statement, times);
+        let content = Content {
+            produced_at: times.this_update,
+            singles: &[single],
+            extended_revoke: statement.extended_revoke,
+            nonce: None,
+        };
+        let layout = template.lay_out(&content, signature.len());
+        let etag = Etag::of(template, signature);
+        let surrogate = SurrogateKey::of(issuer, id);
+        let representation =
+            representation(issuer, layout.length(), &etag, times, dated(issuer, statement), surrogate.as_ref(), now);
+        self.cacheable(&representation, Counted::Hit, now, out, |out| layout.write(out, signature))
+    }
+
+    /// Writes an answer that is there whole. One for a single certificate may be kept by caches, if what it says may.
+    pub(super) fn whole(
+        &self,
+        only: Option<(&Arc<Issuer>, CertId<'_>)>,
+        answer: &Answer,
+        counted: Counted,
+        now: UnixTime,
+        out: &mut Vec<u8>,
+    ) -> Counted {
+        let Answer { statements, times, etag, body } = answer;
+        if let Some((issuer, id)) = only
+            && statements.iter().all(Statement::may_be_kept)
+        {
+            let dated = statements.iter().all(|statement| dated(issuer, statement));
+            let surrogate = SurrogateKey::of(issuer, &id);
+            let representation = representation(issuer, body.len(), etag, times, dated, surrogate.as_ref(), now);
+            return self.cacheable(&representation, counted, now, out, |out| out.extend_from_slice(body));
+        }
+        let context = self.request.context(now);
+        context.uncacheable(out, OCSP_RESPONSE, body.len(), |out| out.extend_from_slice(body));
+        counted
+    }
+
+    /// Writes an answer that caches may keep, or what the client's conditions make of it.
+    fn cacheable(
+        &self,
+        representation: &Representation<'_>,
+        counted: Counted,
+        now: UnixTime,
+        out: &mut Vec<u8>,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Counted {
+        match self.request.context(now).cacheable(out, self.request.head, representation, body) {
+            Status::Ok => counted,
+            Status::NotModified => Counted::NotModified,
+            _ => Counted::Refused,
+        }
+    }
+
+    /// Writes an unsigned error, which nobody keeps.
+    pub(super) fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {
+        let context = self.request.context(UnixTime::now());
+        let response = error_response(error);
+        let body = |out: &mut Vec<u8>| out.extend_from_slice(&response);
+        // For balancers that look at the status only.
+        if error == OcspError::InternalError && self.policy.internal_error_503 {
+            context.unavailable(out, OCSP_RESPONSE, response.len(), body);
+        } else {
+            context.uncacheable(out, OCSP_RESPONSE, response.len(), body);
+        }
+        error.into()
+    }
+
+    pub(super) fn page(&self, page: &str, out: &mut Vec<u8>) -> Counted {
+        self.request.context(UnixTime::now()).text(out, page);
+        Counted::Page
+    }
+
+    pub(super) fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) -> Counted {
+        self.request.context(UnixTime::now()).refuse(out, refusal);
+        Counted::Refused
+    }
+}
+
+/// What caches are told of an answer for one certificate.
+fn representation<'a>(
+    issuer: &'a Issuer,
+    length: usize,
+    etag: &'a Etag,
+    times: &Times,
+    dated: bool,
+    surrogate: Option<&'a SurrogateKey>,
+    now: UnixTime,
+) -> Representation<'a> {
+    Representation {
+        media_type: OCSP_RESPONSE,
+        length,
+        validators: Validators { etag: etag.text(), modified: Some(times.this_update), dated },
+        max_age: times.max_age(now),
+        // Date + max-age.
+        expires: Some(times.refresh_at.max(now)),
+        may_be_transformed: false,
+        surrogate_keys: surrogate.map(|key| [issuer.surrogate(), &key.text[..key.length]]),
+    }
+}

@@ -1,0 +1,59 @@
+//! The statuses that are answered, RFC 9110 section 15.
+
+/// A status that a response can have.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u16)]
+pub enum Status {
+    /// What was asked for.
+    Ok = 200,
+    /// The client's copy is what was asked for.
+    NotModified = 304,
+    /// Where the request ends is in doubt.
+    BadRequest = 400,
+    /// Nothing is served there.
+    NotFound = 404,
+    /// Something is served there, by other methods.
+    MethodNotAllowed = 405,
+    /// What there is is not what the client wants it to be.
+    PreconditionFailed = 412,
+    /// The body is too large.
+    ContentTooLarge = 413,
+    /// The target is too long.
+    UriTooLong = 414,
+    /// The body is of another type than what is taken there.
+    UnsupportedMediaType = 415,
+    /// Something else than `100-continue` is expected.
+    ExpectationFailed = 417,
+    /// The header section is too large.
+    HeaderFieldsTooLarge = 431,
+    /// Nothing can be served now.
+    ServiceUnavailable = 503,
+    /// Another version of HTTP.
+    VersionNotSupported = 505,
+}
+
+impl Status {
+    /// The code.
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// Code and reason phrase.
+    pub const fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::NotModified => "304 Not Modified",
+            Self::BadRequest => "400 Bad Request",
+            Self::NotFound => "404 Not Found",
+            Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::PreconditionFailed => "412 Precondition Failed",
+            Self::ContentTooLarge => "413 Content Too Large",
+            Self::UriTooLong => "414 URI Too Long",
+            Self::UnsupportedMediaType => "415 Unsupported Media Type",
+            Self::ExpectationFailed => "417 Expectation Failed",
+            Self::HeaderFieldsTooLarge => "431 Request Header Fields Too Large",
+            Self::ServiceUnavailable => "503 Service Unavailable",
+            Self::VersionNotSupported => "505 HTTP Version Not Supported",
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! How connections are treated: what the configuration says of it, already checked.
+
+use std::time::Duration;
+
+use super::{client::Trusted, deadline::Deadlines};
+use crate::limits;
+
+/// How connections are treated.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionPolicy {
+    /// How long clients may take.
+    pub deadlines: Deadlines,
+    /// How they are let go.
+    pub drain: Drain,
+    /// Whose word about addresses is taken.
+    pub trusted: Trusted,
+    /// Whether every connection begins with a PROXY header, and comes from a trusted network.
+    pub proxy_protocol: bool,
+}
+
+/// How a worker ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drain {
+    /// How long new connections are still taken after the end was announced.
+    pub delay: Duration,
+    /// How long connections get to end after that.
+    pub deadline: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { delay: Duration::ZERO, deadline: limits::DRAIN_DEADLINE }
+    }
+}

@@ -1,0 +1,287 @@
+//! Every decision about a request for the status of certificates.
+//!
+//! Purpose: from the DER of a request, the records, and the answers kept as they are now, to what is done with it: whether a
+//! nonce counts, whether a signature has to, who signs, what is served from what is kept, what has to be signed, and for
+//! whom. Invariant: what [`Exchange::decide`] has served passed [`answer::decide`](super::answer::decide), and what was
+//! signed passes [`after_signing`] before it is written. It does no I/O and reads no clock, waits for nothing, and does not
+//! know HTTP, nor how what it wants to be signed is signed.
+
+use std::{cell::Cell, sync::Arc, time::Instant};
+
+use precompute::{
+    ocsp::{CertId, NoncePolicy, OcspError, SignedRequests, profile::Kept},
+    pki::{Serial, UnixTime},
+    sign::Algorithm,
+    signers::OcspSigner,
+};
+use tracing::debug;
+
+use super::{
+    answer::{CertificateVerdict, decide},
+    budget::Budget,
+    request::Request,
+    sign_request::SignRequest,
+    signed,
+    store::{Answer, Store},
+};
+use crate::site::{Issuer, Tenant};
+
+/// What a request to a tenant is decided by.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'t> {
+    /// Who is asked.
+    pub tenant: &'t Tenant,
+    /// The present time.
+    pub now: UnixTime,
+    /// The answers kept.
+    pub store: &'t Store,
+    /// The thread's time for what serves one client alone.
+    pub budget: &'t Cell<Budget>,
+    /// What that time is measured with.
+    pub clock: fn() -> Instant,
+    /// Whether the client may be kept waiting: whether nothing stands in the output that the wait would keep.
+    pub may_wait: bool,
+}
+
+/// What is done with a request.
+#[derive(Debug)]
+pub enum Decision<'t, 'd> {
+    /// The unsigned error is given.
+    Refuse(OcspError),
+    /// A kept answer is given.
+    Serve {
+        /// The certificate that it is about.
+        inquiry: Inquiry<'t, 'd>,
+        /// The answer.
+        answer: KeptAnswer,
+        /// Its successor, where that is due.
+        successor: Option<SignRequest>,
+    },
+    /// An answer has to be signed, which is kept then.
+    Sign(SignRequest),
+    /// An answer has to be signed for this client alone.
+    SignOnce {
+        /// What to sign.
+        request: SignRequest,
+        /// Whether the thread signs it itself, in the time of its budget.
+        on_budget: bool,
+    },
+    /// An answer has to be signed, which takes too long for those in the output: they leave first, and the request is
+    /// decided anew then.
+    OutputFirst,
+}
+
+/// One certificate that is asked about, and who signs for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Inquiry<'t, 'd> {
+    /// Whose it is.
+    pub issuer: &'t Arc<Issuer>,
+    /// How it is named.
+    pub id: CertId<'d>,
+    /// The signer's place among the issuer's.
+    pub place: u8,
+    /// Who signs.
+    pub signer: &'t Arc<OcspSigner>,
+}
+
+/// An answer that was kept.
+#[derive(Debug)]
+pub enum KeptAnswer {
+    /// Its values, to be written anew around its signature, which is in the buffer for it, packed.
+    Compact(Kept),
+    /// All of it.
+    Whole(Arc<Answer>),
+}
+
+/// What a request is about, as far as that is known: for those who count and tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct About<'t, 'd> {
+    /// The issuer of the first certificate.
+    pub issuer: Option<&'t Arc<Issuer>>,
+    /// The certificate, where it is one.
+    pub id: Option<CertId<'d>>,
+}
+
+impl About<'_, '_> {
+    /// The certificate's serial number, where it is one that certificates have.
+    pub fn serial(&self) -> Option<Serial> {
+        self.id.and_then(|id| id.serial().ok())
+    }
+}
+
+impl<'t> Exchange<'t> {
+    /// Decides what is done with the request of this DER. `packed` is room for a kept signature.
+    pub fn decide<'d>(&self, der: &'d [u8], packed: &mut Vec<u8>) -> (About<'t, 'd>, Decision<'t, 'd>) {
+        let mut about = About::default();
+        let decision = self.decision(der, packed, &mut about);
+        (about, decision.unwrap_or_else(Decision::Refuse))
+    }
+
+    fn decision<'d>(
+        &self,
+        der: &'d [u8],
+        packed: &mut Vec<u8>,
+        about: &mut About<'t, 'd>,
+    ) -> Result<Decision<'t, 'd>, OcspError> {
+        let request = Request::decode(der)?;
+        let nonce = self.nonce(&request)?;
+        self.check_signature(&request)?;
+        let (Some(id), None) = (request.single(), nonce) else {
+            return self.for_one_client(&request, nonce, about);
+        };
+        let issuer = self.issuer(id)?;
+        *about = About { issuer: Some(issuer), id: Some(*id) };
+        self.for_everybody(issuer, *id, request.preferred.iter(), packed)
+    }
+
+    /// The nonce that the answer has, RFC 9654.
+    fn nonce<'d>(&self, request: &Request<'d>) -> Result<Option<&'d [u8]>, OcspError> {
+        match self.tenant.policy.nonce {
+            NoncePolicy::Ignore => Ok(None),
+            NoncePolicy::Echo => Ok(request.nonce_to_echo()?),
+            NoncePolicy::Require => Ok(Some(request.nonce_to_echo()?.ok_or(OcspError::MalformedRequest)?)),
+        }
+    }
+
+    /// Whether the request is signed as the tenant wants it to be.
+    fn check_signature(&self, request: &Request<'_>) -> Result<(), OcspError> {
+        let policy = self.tenant.policy.signed_requests;
+        if policy == SignedRequests::Ignore {
+            return Ok(());
+        }
+        match request.signature()? {
+            None if policy == SignedRequests::Require => Err(OcspError::SigRequired),
+            None => Ok(()),
+            Some(signature) => {
+                let begin = self.may_spend()?;
+                let verified = signed::verify(&signature, &self.tenant.request_anchors, self.now);
+                Budget::spend_from(self.budget, (self.clock)().saturating_duration_since(begin));
+                verified.map_err(|refusal| {
+                    debug!(tenant = &*self.tenant.name, %refusal, "a signed request is refused");
+                    OcspError::Unauthorized
+                })
+            }
+        }
+    }
+
+    fn issuer(&self, id: &CertId<'_>) -> Result<&'t Arc<Issuer>, OcspError> {
+        self.tenant.issuer(id).ok_or(OcspError::Unauthorized)
+    }
+
+    /// An answer for one certificate that serves whoever asks about it: what is kept, or what is to be.
+    fn for_everybody<'d>(
+        &self,
+        issuer: &'t Arc<Issuer>,
+        id: CertId<'d>,
+        preferred: impl Iterator<Item = Algorithm> + Clone,
+        packed: &mut Vec<u8>,
+    ) -> Result<Decision<'t, 'd>, OcspError> {
+        let (place, signer) = issuer.choose(self.now, preferred.clone())?;
+        let mut inquiry = Inquiry { issuer, id, place, signer };
+        if let Some(served) = self.kept(inquiry, packed)? {
+            return Ok(served);
+        }
+        // What was signed by whoever is chosen is served also while its key is away.
+        if let Some((place, signer)) = issuer.stand_in(place, self.now, preferred) {
+            inquiry = Inquiry { place, signer, ..inquiry };
+            if let Some(served) = self.kept(inquiry, packed)? {
+                return Ok(served);
+            }
+        }
+        if !inquiry.signer.signing().signs_here() && !self.may_wait {
+            return Ok(Decision::OutputFirst);
+        }
+        Ok(Decision::Sign(inquiry.sign_request()))
+    }
+
+    /// The answer kept, if there is one that may leave.
+    fn kept<'d>(&self, inquiry: Inquiry<'t, 'd>, packed: &mut Vec<u8>) -> Result<Option<Decision<'t, 'd>>, OcspError> {
+        let Inquiry { issuer, id, place, signer } = inquiry;
+        let serial = id.serial()?;
+        let found = issuer.state.records.get(&serial);
+        let key = issuer.key(id.hash, place, &serial);
+        let verdict = |kept: Option<&Kept>| decide(&issuer.policy, found, kept, issuer.told_until(), self.now);
+        let compact = self.store.compact(&key, signer.packing(), packed);
+        let (answer, is_due) = match (verdict(compact.as_ref()), compact) {
+            (CertificateVerdict::Refuse(error), _) => return Err(error),
+            (CertificateVerdict::Serve { refresh }, Some(kept)) => (KeptAnswer::Compact(kept), refresh),
+            _ => {
+                let Some(whole) = self.store.whole(&key) else { return Ok(None) };
+                match verdict(whole.kept().as_ref()) {
+                    CertificateVerdict::Serve { refresh } => (KeptAnswer::Whole(whole), refresh),
+                    _ => return Ok(None),
+                }
+            }
+        };
+        let successor = is_due.then(|| inquiry.sign_request());
+        Ok(Some(Decision::Serve { inquiry, answer, successor }))
+    }
+
+    /// An answer that serves this client alone: with its nonce, or for several certificates.
+    fn for_one_client<'d>(
+        &self,
+        request: &Request<'d>,
+        nonce: Option<&[u8]>,
+        about: &mut About<'t, 'd>,
+    ) -> Result<Decision<'t, 'd>, OcspError> {
+        if request.count() > usize::from(self.tenant.policy.cert_ids_max) {
+            return Err(OcspError::MalformedRequest);
+        }
+        let ids = request.cert_ids().map(|id| Ok((self.issuer(&id)?, id)));
+        let ids = ids.collect::<Result<Vec<_>, OcspError>>()?;
+        let first = ids.first().ok_or(OcspError::MalformedRequest)?.0;
+        *about = About { issuer: Some(first), id: request.single().copied() };
+        // One signature speaks for all of them.
+        let signer = if ids.iter().all(|(issuer, _)| issuer.is(first)) {
+            let (place, signer) = first.choose(self.now, request.preferred.iter())?;
+            let stand_in = first.stand_in(place, self.now, request.preferred.iter());
+            Arc::clone(stand_in.map_or(signer, |(_, other)| other))
+        } else {
+            let issuers = ids.iter().map(|(issuer, _)| &***issuer);
+            Issuer::choose_for_all(issuers, self.now).ok_or(OcspError::Unauthorized)?
+        };
+        // Where this thread signs itself that is bounded in time; elsewhere by a queue of its own.
+        let on_budget = signer.signing().signs_here();
+        if on_budget {
+            self.may_spend()?;
+        } else if !self.may_wait {
+            return Ok(Decision::OutputFirst);
+        }
+        Ok(Decision::SignOnce { request: SignRequest::once(signer, ids.into_iter(), nonce), on_budget })
+    }
+
+    /// When work begins that serves this client alone; `tryLater` where the thread has spent its time for such.
+    fn may_spend(&self) -> Result<Instant, OcspError> {
+        let begin = (self.clock)();
+        if Budget::allowed_by(self.budget, begin) { Ok(begin) } else { Err(OcspError::TryLater) }
+    }
+}
+
+impl Inquiry<'_, '_> {
+    fn sign_request(&self) -> SignRequest {
+        SignRequest::one(self.issuer, (self.place, self.signer), &self.id)
+    }
+}
+
+/// What is done with an answer that was signed for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterSigning {
+    /// It is given.
+    Serve,
+    /// What it says has changed since: it is signed anew.
+    SignAgain,
+    /// What has changed is that nothing is signed of it any more.
+    Refuse(OcspError),
+}
+
+/// Holds an answer that was signed against the records as they are `now`, immediately before it is written.
+pub fn after_signing(request: &SignRequest, answer: &Answer, now: UnixTime) -> AfterSigning {
+    match request.statements(now) {
+        Ok(statements) if answer.says(&statements, now) => AfterSigning::Serve,
+        Ok(_) => AfterSigning::SignAgain,
+        Err(error) => AfterSigning::Refuse(error),
+    }
+}
+
+#[cfg(test)]
+mod tests;
