@@ -169,14 +169,14 @@ impl Book {
     /// is older than what was last written, gets an identity that nobody has seen.
     fn ready(&mut self) -> Result<Made, StateError> {
         if !self.is_look && self.open.as_ref().is_some_and(|open| Stamp::of(&self.path) != Some(open.file)) {
-            warn!(file = %self.path.display(), "the book was moved, removed or written by somebody else under the running process");
+            warn!(file = %self.path.display(), "the book was moved, removed or written by another process while this one was running");
             self.close();
         }
         if let (Some(_), Some(made)) = (&self.open, self.seen) {
             return Ok(made);
         }
         if self.is_look {
-            return Err(describe(&self.path, &damaged("it changed while it was looked at"), false));
+            return Err(describe(&self.path, &damaged("it changed while it was being checked"), false));
         }
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
         let file = file.map_err(|error| describe(&self.path, &redb::Error::Io(error), self.is_ours))?;
@@ -208,8 +208,7 @@ impl Book {
             Ok(Ok(opened)) => opened,
             Ok(Err(format)) => {
                 let problem = format!("was written in format {format}, this program reads format {FORMAT}");
-                let remedy = "use the program version that wrote it; without the file, revocations that the sources have \
-                              forgotten are forgotten, too";
+                let remedy = "use the program version that wrote it; without the file, revocations that the sources no longer list are lost";
                 return Err(StateError::new(&self.path, problem, remedy));
             }
             Err(broken) => return Err(self.broken(broken)),
@@ -217,7 +216,7 @@ impl Book {
         if before.is_some_and(|before| before.identity != made.identity) {
             warn!(
                 file = %self.path.display(),
-                "another book lies there than the one that this process has written; all that is known is written into it"
+                "this is not the book that this process has written; everything known is written into it"
             );
         }
         // Opening writes, and may take long: meanwhile another file may have come to its place.
@@ -329,7 +328,7 @@ impl Book {
         let made = self.ready()?;
         if made.identity != batch.book {
             let problem = "is not the book that these changes are meant for";
-            return Err(StateError::new(&self.path, problem, "it is written as a whole within seconds"));
+            return Err(StateError::new(&self.path, problem, "it will be written as a whole within seconds"));
         }
         // Into this very file, wherever it lies by now.
         let Some(open) = &mut self.open else {
@@ -489,11 +488,9 @@ fn database() -> redb::Builder {
 }
 
 /// What helps where what lies there is no book, or not a whole one, at a start.
-const OF_DAMAGE: &str = "restore it from a backup, or run `ostia-precompute sync --accept-damaged --config FILE` once: it is put aside and made anew \
-     from the sources and from every revocation that can still be read; then check the disk";
+const OF_DAMAGE: &str = "restore it from a backup, or run `ostia-precompute sync --accept-damaged --config FILE` once, which puts it aside and rebuilds it from the sources and every revocation that can still be read; then check the disk";
 /// The same for a process that has in memory what it held of the issuers configured.
-const OF_DAMAGE_WHILE_RUNNING: &str = "move the file away and keep it: another is made from what this process knows, and nothing is lost of the issuers \
-     that are configured now; then check the disk";
+const OF_DAMAGE_WHILE_RUNNING: &str = "move the file away and keep it: this process writes a new one, and nothing is lost of the issuers configured now; then check the disk";
 
 /// `is_ours`: whether this process has in memory what the book held.
 fn describe(path: &Path, error: &redb::Error, is_ours: bool) -> StateError {

@@ -94,8 +94,7 @@ impl fmt::Display for EngineError {
             Self::Book(error) => error.fmt(f),
             Self::OutOfDate(issuer, files, end) => write!(
                 f,
-                "{issuer}: {files}: the CRL is out of date since {end}: its CA, or what fetches it, has stopped; have a new one \
-                 published; `stale_after` later nothing new is signed"
+                "{issuer}: {files}: the CRL has been out of date since {end}: its CA, or what fetches it, has stopped; publish a new one; after `stale_after` nothing new is signed"
             ),
             Self::Forgotten(issuer, forgotten) => write!(f, "{issuer}: {forgotten}"),
             Self::Thread(issuer, problem) => write!(f, "{issuer}: the thread that reads its sources {problem}"),

@@ -17,10 +17,9 @@ pub(crate) const BOOK: &str = "book.redb";
 
 /// What helps where the directory is not as it must be.
 pub(crate) const OF_DIRECTORY: &str =
-    "make the directory and give it to the user that runs this program, or set `state_dir`";
+    "create the directory and give it to the user that runs this program, or set `state_dir`";
 const OF_DIRECTORY_THERE: &str = "move it away: a file of this name is made in its place";
-const OF_FILE: &str = "give the file to the user that runs this program; without it, revocations that the sources have forgotten are \
-     forgotten, too";
+const OF_FILE: &str = "give the file to the user that runs this program; without it, revocations that the sources no longer list are lost";
 
 /// Why a file of the state directory cannot be used.
 #[derive(Debug)]
@@ -115,7 +114,7 @@ pub fn doubt(state_dir: &Path) -> Option<String> {
     let parent = state_dir.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     if fs::metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Some(format!(
-            "is {}, and {} is not there: a start makes both; if a file system is to be mounted there, mount it first, and if the path is misspelt, mend it",
+            "is {}, and {} does not exist: a start creates both; if a file system belongs there, mount it first; if the path is misspelt, correct it",
             state_dir.display(),
             parent.display()
         ));
@@ -124,7 +123,7 @@ pub fn doubt(state_dir: &Path) -> Option<String> {
     let others = mode & 0o022 != 0 && mode & 0o1000 == 0;
     others.then(|| {
         format!(
-            "is {} with mode {mode:04o}: others can replace the book, and with it what is answered; run: chmod go-w {}",
+            "is {} with mode {mode:04o}: others can replace the book and so change the answers; run: chmod go-w {}",
             state_dir.display(),
             state_dir.display()
         )

@@ -41,7 +41,7 @@ impl fmt::Display for Fault {
             Self::NoneYet => f.write_str("no signing certificate is valid yet; check this machine's clock"),
             Self::Revoked { serial, replaced: false } => write!(
                 f,
-                "the signing certificate {serial} is revoked by its CA: clients that look refuse its answers; name another signer"
+                "the signing certificate {serial} is revoked by its CA: clients that check it reject its answers; name another signer"
             ),
             Self::Revoked { serial, replaced: true } => write!(
                 f,

@@ -118,7 +118,7 @@ fn known_keys() -> Keys {
     let checked = run(std::process::Command::new(&programs().responder).args(["check", "--config"]).arg(&file));
     let mut known = Keys::new();
     for line in checked.text.lines() {
-        let Some((place, keys)) = line.split_once("wrong: is not a known key; here are known: ") else { continue };
+        let Some((place, keys)) = line.split_once("wrong: is not a known key; known keys here: ") else { continue };
         let section = place.rsplit(' ').next().unwrap().trim_end_matches('.');
         known.insert(section.to_owned(), keys.split(", ").map(str::to_owned).collect());
     }

@@ -54,8 +54,7 @@ impl Salvaged {
         let Self { aside, unassigned, .. } = self;
         (*unassigned > 0).then(|| {
             format!(
-                "{unassigned} revocations in the damaged book are of an issuer that cannot be told, and are NOT in the new book: where no source lists them \
-                 any more, those certificates are no longer answered as revoked; all others were saved; keep {}, and restore the book from a backup, \
+                "{unassigned} revocations in the damaged book belong to an unknown issuer, and are NOT in the new book: unless a source still lists them, those certificates are no longer answered as revoked; all others were saved; keep {}, and restore the book from a backup, \
                  or have the CA list them again; if an issuer is missing in the configuration, add it, put the file back as {BOOK} and run this again",
                 aside.display()
             )
@@ -68,15 +67,15 @@ impl fmt::Display for Salvaged {
         let Self { aside, revocations, unassigned, entries, at_least } = self;
         write!(
             f,
-            "the damaged book is put aside as {}; {revocations} revocations were read from it; ",
+            "the damaged book was put aside as {}; {revocations} revocations were read from it; ",
             aside.display()
         )?;
         match at_least {
             Some(at_least) => write!(f, "{entries} of at least {} entries could be read", at_least.max(entries))?,
-            None => write!(f, "{entries} entries could be read, of how many cannot be told")?,
+            None => write!(f, "{entries} entries could be read, of an unknown number")?,
         }
         if *unassigned > 0 {
-            write!(f, ", and {unassigned} revocations of them are of an issuer that cannot be told")?;
+            write!(f, ", and {unassigned} of them belong to an unknown issuer")?;
         }
         Ok(())
     }
@@ -103,7 +102,7 @@ pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salva
     if entries == 0 && at_least != Some(0) {
         let held = at_least.map_or("records".into(), |at_least| format!("at least {at_least} records"));
         let what = format!("the book is damaged, held {held}, and none of them can be read: nothing was changed");
-        let remedy = "restore it from a backup; moving it away has it made anew from the sources, and forgets every revocation that only it knew";
+        let remedy = "restore it from a backup; if you move it away, a new one is made from the sources, and every revocation that only it held is lost";
         return Err(StateError::new(&real, what, remedy));
     }
     let mut whose = evidence.assign(configured);

@@ -225,7 +225,7 @@ impl<'a> Section<'a> {
         if strings(value).is_some_and(|texts| texts.iter().any(|text| is_pasted(key, text))) {
             self.problem(
                 key,
-                "seems to be a key, a certificate or a PIN itself, and is not shown; write it into a file that only the service may read, and name that",
+                "seems to be a key, a certificate or a PIN itself, and is not shown; write it into a file that only the service may read, and name that file",
             );
             return None;
         }
@@ -270,7 +270,7 @@ impl<'a> Section<'a> {
     /// A length of time in `range`, written as a number with a unit: `us`, `ms`, `s`, `m`, `h` or `d`.
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
         let (from, to) = (in_words(*range.start()), in_words(*range.end()));
-        let wanted = format!("a length of time from {from} to {to}, such as {}", examples_in_words(&range));
+        let wanted = format!("a duration from {from} to {to}, such as {}", examples_in_words(&range));
         self.typed(key, Wanted::Length(range.clone()), &wanted, |value| {
             parse_duration(value.as_str()?).filter(|duration| range.contains(duration))
         })

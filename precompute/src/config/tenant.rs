@@ -138,7 +138,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         if seen.contains(&fingerprint) {
             issuer.problem(
                 "certificate",
-                "is of an issuer that this tenant names already; give one [[issuer]] all its sources",
+                "is of an issuer that this tenant already has; put all its sources into one [[issuer]]",
             );
         }
         seen.push(fingerprint);
@@ -178,11 +178,11 @@ fn read_anchors(section: &mut Section<'_>, policy: &Policy) -> Arc<[Certificate]
     match (section.has("request_anchors"), wanted) {
         (false, true) => section.problem(
             "request_anchors",
-            "is missing; name the file with the CA certificates (PEM) of those who may sign requests",
+            "is missing; name the file with the CA certificates (PEM) of the clients that may sign requests",
         ),
         (true, false) => section.problem(
             "request_anchors",
-            "has no use while signatures of requests are ignored; add `signed_requests = \"verify\"` or remove it",
+            "has no effect while request signatures are ignored; add `signed_requests = \"verify\"` or remove it",
         ),
         _ => {}
     }

@@ -33,7 +33,7 @@ impl Accept {
     /// For error texts.
     pub(super) fn remedy(&self, option: &str) -> String {
         format!(
-            "if it is meant, `touch {}`, or stop the service and run `ostia-precompute sync --accept-{option} --config …` once",
+            "if this is intended, `touch {}`, or stop the service and run `ostia-precompute sync --accept-{option} --config …` once",
             self.file.display()
         )
     }
@@ -41,7 +41,7 @@ impl Accept {
     /// Whether the next pass may let it pass.
     pub(super) fn given(&mut self) -> bool {
         if self.asked && !self.given && self.take() {
-            info!(file = %self.file.display(), "the operator accepts what was refused");
+            info!(file = %self.file.display(), "the operator has accepted what was refused");
             self.given = true;
         }
         self.given
@@ -65,7 +65,7 @@ impl Accept {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => {
-                error!(file = %self.file.display(), "cannot be removed and counts for nothing: {error}");
+                error!(file = %self.file.display(), "cannot be removed and has no effect: {error}");
                 false
             }
         }

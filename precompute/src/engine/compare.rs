@@ -128,9 +128,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     comparison.warnings.append(&mut crl.warnings);
     if comparison.kept_holds > 0 && faults.is_empty() {
         comparison.warnings.push(format!(
-            "{} certificates stay on hold that the sources no longer list so: the CRL speaks of another part of the \
-             certificates (its issuingDistributionPoint) than the one that listed them; a CRL of that part releases \
-             them, or one of all certificates",
+            "{} certificates stay on hold although the sources no longer list them as held: the CRL covers another part of the certificates (its issuingDistributionPoint) than the one that listed them; a CRL of that part, or of all certificates, releases them",
             comparison.kept_holds
         ));
     }
@@ -285,7 +283,7 @@ impl Comparison {
         }
         self.shrunk = true;
         let problem = format!(
-            "lists none of the {missed} certificates known that are still valid: it is empty or another CA's; {}",
+            "lists none of the {missed} known certificates that are still valid: it is empty or another CA's; {}",
             question.shrink_remedy
         );
         Err(SourceError::file(path, problem))
@@ -311,8 +309,7 @@ impl Comparison {
         }
         self.shrunk = true;
         let problem = format!(
-            "no longer lists {lost} of the {before} certificates known that are still valid, which looks like a damaged \
-             or foreign file; they stay as they are; {}",
+            "no longer lists {lost} of the {before} known certificates that are still valid, which looks like a damaged or foreign file; they keep their status; {}",
             question.shrink_remedy
         );
         Err(SourceError::file(path, problem))

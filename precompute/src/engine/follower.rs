@@ -104,7 +104,7 @@ impl Follower {
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
             // Reading millions of lines must not slow those who are answered meanwhile; where a core is free it costs nothing.
             if let Err(error) = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY) {
-                debug!(%error, "reading sources cannot be put behind serving");
+                debug!(%error, "the priority of reading sources cannot be lowered");
             }
             let outcome = match watched.first_pass(&book, terms.accept, terms.whole, &stop) {
                 Err(EngineError::Source(faults)) if terms.from_book && known => {
@@ -201,8 +201,8 @@ pub(super) fn start(
             let follower = &followers[*place];
             let goes_on = terms.from_book && follower.known && over(since, limits::START_READ_MAX);
             if goes_on {
-                let fault = "the sources were not read since the start: reading one of them takes long, or hangs";
-                error!(issuer = %follower.issuer, "{fault}; what the book knows is answered");
+                let fault = "the sources have not been read since the start: reading one of them takes long, or hangs";
+                error!(issuer = %follower.issuer, "{fault}; answers come from the book");
                 follower.state.health.refused(fault);
             }
             !goes_on
@@ -218,7 +218,7 @@ pub(super) fn end(followers: &[Follower]) {
     while followers.iter().any(|follower| running(&follower)) {
         if begun.elapsed() > limits::FOLLOWERS_END_MAX {
             for follower in followers.iter().filter(running) {
-                warn!(issuer = %follower.issuer, "its sources are still being read, which is not waited for");
+                warn!(issuer = %follower.issuer, "its sources are still being read; the program ends without waiting");
             }
             return;
         }

@@ -90,14 +90,16 @@ impl HealthReport {
     pub fn complaints(&self, now: UnixTime, stale_after: Duration) -> Vec<String> {
         let mut lines: Vec<String> = [&self.fault, &self.book_fault].into_iter().flatten().cloned().collect();
         if let Some(look) = self.last_look.filter(|look| now.since(*look) > limits::LOOK_OVERDUE) {
-            lines.push(format!("the sources were last looked at {look}: reading one of them takes long, or hangs"));
+            lines.push(format!("the sources were last checked at {look}: reading one of them takes long, or hangs"));
         }
         if self.is_stale(now, stale_after) {
             let until = self.known_until();
-            lines.push(format!("nothing new is signed: what the sources say is known until {until} (`stale_after`)"));
+            lines.push(format!(
+                "nothing new is signed: the sources were last in order at {until}, longer ago than `stale_after`"
+            ));
         }
         if let Some(end) = self.crl_next_update.filter(|end| *end <= now) {
-            lines.push(format!("the CRL is out of date since {end}"));
+            lines.push(format!("the CRL has been out of date since {end}"));
         }
         if self.contradictions > 0 {
             lines.push(format!("the source takes back {} revocations, which stay", self.contradictions));

@@ -137,19 +137,16 @@ impl fmt::Display for Forgotten {
         let what = if self.is_ambiguous() { "tenants" } else { "tenant" };
         write!(
             f,
-            "the book has this issuer under the {what} {names}, of which the configuration no longer says that it has \
-             it; {count} of its revocations, {example} among them, are in no source of the issuer now and would be \
+            "the book has this issuer under the {what} {names}, which no longer has it in the configuration; {count} of its revocations, {example} among them, are in no source of the issuer now and would be \
              forgotten: give the tenant that has it its former name again; or stop the service and run "
         )?;
         if self.is_ambiguous() {
             return f.write_str(
-                "`ostia-precompute sync --accept-forgotten --config FILE` once if they are to be forgotten; to take them \
-                 along, rename one tenant at a time",
+                "`ostia-precompute sync --accept-forgotten --config FILE` once to forget them; to keep them, rename one tenant at a time",
             );
         }
         f.write_str(
-            "`ostia-precompute sync --carry-over --config FILE` once, which takes them along, or the same with \
-             `--accept-forgotten` if they are to be forgotten",
+            "`ostia-precompute sync --carry-over --config FILE` once to keep them, or the same with `--accept-forgotten` to forget them",
         )
     }
 }

@@ -83,7 +83,7 @@ impl Revocations {
         if question.issuer.unlisted_good && !coverage.is_complete() {
             // What it revokes counts all the same.
             let problem = format!(
-                "speaks of a part of the certificates only ({coverage}), and `unlisted = \"good\"` would vouch for all \
+                "covers only a part of the certificates ({coverage}), and `unlisted = \"good\"` would vouch for all \
                  others; name a complete CRL, or another policy for `unlisted`"
             );
             self.faults.push(SourceError::file(path, problem));

@@ -27,7 +27,7 @@ impl Watched {
             error!(
                 tenant = self.issuer.tenant(),
                 issuer = self.issuer.name,
-                "{}; changes are answered, they are not durable yet",
+                "{}; changes are served but not on disk yet",
                 fault.unwrap_or_default()
             );
         }
@@ -80,7 +80,7 @@ impl Watched {
             issuer = self.issuer.name,
             records = changes.len(),
             taken_over,
-            "all that is known of this issuer was written into the book that lies there now"
+            "everything known of this issuer was written into the new book"
         );
         Ok(())
     }

@@ -56,7 +56,7 @@ fn survey_one(
         accept_shrink: false,
         shrink_remedy: "",
         accept_older: false,
-        older_remedy: "if it is meant, stop the service and run `ostia-precompute sync --accept-older --config …` once",
+        older_remedy: "if this is intended, stop the service and run `ostia-precompute sync --accept-older --config …` once",
     };
     let mut reads = 0;
     let comparison = loop {
@@ -126,7 +126,7 @@ fn doubts(read: &Comparison, issuer: &IssuerConfig, now: UnixTime) -> Vec<String
     let own: Vec<_> = issuer.signers.all().iter().filter_map(|signer| signer.serial()).collect();
     for serial in &own {
         if let Some(Status::Revoked { .. }) = of(serial).map(|record| record.status) {
-            doubts.push(format!("the signing certificate {serial} is revoked by its CA: clients that look refuse its answers; name another signer (`signer`)"));
+            doubts.push(format!("the signing certificate {serial} is revoked by its CA: clients that check it reject its answers; name another signer (`signer`)"));
         }
     }
     if let Some(index) = &issuer.sources.index {
@@ -134,7 +134,7 @@ fn doubts(read: &Comparison, issuer: &IssuerConfig, now: UnixTime) -> Vec<String
     }
     if read.passed_over > 0 {
         doubts.push(format!(
-            "the sources list {} serial numbers that are 0, negative or over 20 bytes, which no certificate can have; they are passed over",
+            "the sources list {} serial numbers that are 0, negative or over 20 bytes, which no certificate can have; they are skipped",
             read.passed_over
         ));
     }
@@ -154,7 +154,7 @@ fn of_index(
         return Some(at(
             index,
             "index",
-            "lists no certificate: every one is answered as unlisted; if the CA has issued some, name its database (`database` in openssl.cnf)",
+            "lists no certificate: every certificate is answered as unlisted; if the CA has issued some, name its database (`database` in openssl.cnf)",
         ));
     }
     let valid = |change: &Change| change.record.is_some_and(|record| record.not_after.is_none_or(|end| end > now));
@@ -176,7 +176,7 @@ fn of_index(
         index,
         "index",
         format_args!(
-            "lists {listed} certificates and not {missing}, the signer's own, which this CA has issued: it may be another CA's, or an old copy; name this CA's database. If the signer was issued beside it (`openssl x509 -req`), clients that ask about it get no answer either: issue it by `openssl ca`"
+            "lists {listed} certificates but not {missing}, the signer's own, which this CA has issued: it may be another CA's, or an old copy; name this CA's database. If the signer was issued outside it (`openssl x509 -req`), clients that ask about it get no answer either: issue it with `openssl ca`"
         ),
     ))
 }

@@ -86,7 +86,7 @@ impl Watched {
         let ended: Vec<_> = self.crl_ends.iter().filter(|(_, end)| *end <= now).cloned().collect();
         for (path, next_update) in ended.iter().filter(|ended| !self.out_of_date_told.contains(ended)) {
             let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
-            warn!(tenant, issuer, crl = %path.display(), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; what it says is answered for `stale_after` longer");
+            warn!(tenant, issuer, crl = %path.display(), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; answers follow it for `stale_after` longer");
         }
         self.out_of_date_told = ended;
     }

@@ -307,7 +307,7 @@ impl Watched {
                 tenant,
                 issuer = name,
                 entries,
-                "the sources list serial numbers that are 0, negative or over 20 bytes, which no certificate can have; they are passed over"
+                "the sources list serial numbers that are 0, negative or over 20 bytes, which no certificate can have; they are skipped"
             );
         }
         for warning in self.state.health.warned(&comparison.warnings) {
@@ -332,7 +332,7 @@ impl Watched {
         if !comparison.faults.is_empty() {
             if changed > 0 {
                 let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
-                info!(tenant, issuer, changed, "what is in doubt waits; what revokes and adds certificates was taken");
+                info!(tenant, issuer, changed, "doubtful changes wait; revocations and new certificates were taken");
             }
             return Err(Faults(comparison.faults));
         }

@@ -62,7 +62,7 @@ pub struct CertificateError(String);
 
 impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "is no X.509 certificate in DER: {}", self.0)
+        write!(f, "is not an X.509 certificate in DER: {}", self.0)
     }
 }
 

@@ -49,7 +49,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);
     }
-    Err(io::Error::other("it is no regular file, which a source has to be"))
+    Err(io::Error::other("it is not a regular file, which a source has to be"))
 }
 
 /// Reads a whole file of at most `limit` bytes.

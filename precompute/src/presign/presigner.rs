@@ -90,7 +90,7 @@ impl Presigner {
         let work = move || {
             // Serving goes first. Threads that are started from this one inherit it.
             if let Err(error) = rustix::process::setpriority_process(None, priority) {
-                warn!(%error, "signing ahead cannot be put behind serving");
+                warn!(%error, "the priority of signing ahead cannot be lowered");
             }
             work();
         };
@@ -177,7 +177,7 @@ impl Shared {
                     pause(&passed)
                 }
                 Err(_) => {
-                    error!("signing ahead has met a defect of this program; it is begun anew");
+                    error!("signing ahead failed because of a bug in this program; it starts again");
                     limits::PRESIGN_INTERVAL_MAX
                 }
             };
@@ -291,13 +291,13 @@ fn tell(passed: &Passed, progress: &Progress) {
                 left = report.due,
                 failed = report.failed,
                 expired = report.expired,
-                "some answers could not be signed ahead: a key does not sign, or has no time; it is tried again"
+                "some answers could not be signed ahead: a key does not sign, or is too slow; this is retried"
             );
         }
         End::Full => {
             warn!(
                 left = report.due,
-                "there is no room for more answers; raise `cache.answers_octets`, what has no room is signed when it is asked for"
+                "there is no room for more answers; raise `cache.answers_octets`; answers without room are signed on demand"
             );
         }
     }

@@ -183,7 +183,7 @@ impl AnswerStore {
             file = %self.path.display(),
             damage,
             aside = %aside.display(),
-            "the answer store cannot be read and is begun anew; its answers are signed again, and what was put aside may be removed"
+            "the answer store cannot be read and is replaced; its answers are signed again, and the file put aside may be removed"
         );
         self.attempt(&mut step).map_err(|broken| self.error(&broken.into()))
     }

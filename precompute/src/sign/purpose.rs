@@ -17,10 +17,10 @@ impl KeyPurpose {
     pub fn while_nobody_signs(self) -> &'static str {
         match self {
             Self::OcspSigning { others: false } => {
-                "answers that are kept are served until nextUpdate, others are refused with tryLater"
+                "kept answers are served until nextUpdate, others are refused with tryLater"
             }
             Self::OcspSigning { others: true } => {
-                "answers that are kept are served until nextUpdate, others are signed by the issuer's other signers that are valid and at work, or refused with tryLater"
+                "kept answers are served until nextUpdate, others are signed by the issuer's other valid signers that work, or refused with tryLater"
             }
             Self::TimeStamping => "time-stamps are refused with systemFailure",
         }

@@ -58,16 +58,16 @@ pub enum SignerError {
 impl fmt::Display for SignerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::KeyMismatch => f.write_str("is of another key than the private key given with it; name the pair that belongs together"),
+            Self::KeyMismatch => f.write_str("does not belong to the private key given with it; name the pair that belongs together"),
             Self::NotIssuedByCa(error) => write!(
                 f,
-                "is no delegate of this issuer (RFC 6960 section 4.2.2.2): it {error}; have this CA issue the OCSP signing certificate, or add `designated = true` where clients are configured to trust it"
+                "is not a delegate of this issuer (RFC 6960 section 4.2.2.2): it {error}; have this CA issue the OCSP signing certificate, or add `designated = true` if clients are configured to trust it"
             ),
             Self::NotOcspSigning => f.write_str(
-                "lacks the extended key usage OCSPSigning, clients would refuse its answers; have the CA issue it with `extendedKeyUsage = OCSPSigning`",
+                "lacks the extended key usage OCSPSigning, so clients would refuse its answers; have the CA issue it with `extendedKeyUsage = OCSPSigning`",
             ),
             Self::NoDigitalSignature => f.write_str(
-                "has a keyUsage without digitalSignature, clients would refuse its answers; have the CA issue it with `keyUsage = critical, digitalSignature`",
+                "has a keyUsage without digitalSignature, so clients would refuse its answers; have the CA issue it with `keyUsage = critical, digitalSignature`",
             ),
             Self::NotValid { not_before, not_after } => {
                 write!(f, "is valid from {not_before} to {not_after}, not now; renew it, or check this machine's clock")
@@ -235,7 +235,7 @@ fn authorised(issuer: &Certificate, identity: &Identity<'_>, form: ResponseForm)
     }
     doubts.extend(refused(delegation::objections(certificate, issuer)));
     if form.certificates == CertificateInclusion::None {
-        doubts.push("does not go along in answers (`certificates = \"none\"`): only clients that have it already can verify them; write `certificates = \"signer\"` where others ask".into());
+        doubts.push("is not sent with answers (`certificates = \"none\"`): only clients that already have it can verify them; write `certificates = \"signer\"` if others ask".into());
     }
     Ok(doubts)
 }

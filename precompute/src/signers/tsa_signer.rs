@@ -124,7 +124,7 @@ impl TsaSigner {
             );
         }
         if not_after.since(now) < EXPIRES_SOON {
-            warn!(signer = name, %not_after, "the time-stamping certificate expires soon; renew it, no token can be made after its end");
+            warn!(signer = name, %not_after, "the time-stamping certificate expires soon; renew it, no token can be issued after its end");
         }
         let packing = Packing::of(signing.algorithm(), public_key_octets);
         let packing = packing.ok_or(TsaSignerError::Signer(SignerError::KeyUnreadable))?;

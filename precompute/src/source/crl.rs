@@ -161,7 +161,7 @@ impl Crl {
 
     fn from_der(der: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
         // The order keeps a stranger's bytes from costing more than one look at the outline.
-        let outline = Outline::find(&der).map_err(|problem| format!("is no CRL in DER: {problem}"))?;
+        let outline = Outline::find(&der).map_err(|problem| format!("is not a CRL in DER: {problem}"))?;
         if !is_same_name(outline.issuer, issuer.subject_der()) {
             return Err(Unlike { names: outline.issuer, is: issuer.subject_der() }.to_string());
         }
@@ -350,7 +350,7 @@ impl<'a> Outline<'a> {
             return Err("names one signature algorithm inside and another outside of what is signed".to_owned());
         }
         let algorithm = AlgorithmIdentifierOwned::from_der(self.algorithm)
-            .map_err(|error| format!("is no CRL in DER: signatureAlgorithm: {error}"))?;
+            .map_err(|error| format!("is not a CRL in DER: signatureAlgorithm: {error}"))?;
         if !issuer.may_sign_crls() {
             return Err("cannot be checked: the issuer's keyUsage lacks cRLSign (RFC 5280, 6.3.3 (f))".to_owned());
         }

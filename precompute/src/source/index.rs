@@ -224,7 +224,7 @@ fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
     // The subject is the longest field by far and rarely has a tab of either kind; `contains` goes
     // over it a word at a time.
     if rest.contains(&b'\t') && split_field(rest).is_some() {
-        odd.get_or_insert_with(|| "has more than six fields: what stands behind the fifth is passed over".to_owned());
+        odd.get_or_insert_with(|| "has more than six fields: everything after the fifth is ignored".to_owned());
     }
     // Nothing here uses the file, whatever its name is encoded in; zeros are those of a damaged disk.
     if file.contains(&0) {
@@ -232,7 +232,7 @@ fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
     }
     // Whoever ended lines with a carriage return alone would have a record hidden in a subject.
     if rest.contains(&b'\r') && rest.split(|octet| *octet == b'\r').skip(1).any(begins_a_record) {
-        return Err("has another record behind a carriage return: expected a newline after each".to_owned());
+        return Err("has another record after a carriage return: expected a newline after each".to_owned());
     }
     let not_after = match end_of_validity(expiry, odd) {
         // Who is revoked is revoked, whenever it would have ended.
@@ -266,8 +266,7 @@ impl fmt::Display for Field<'_> {
 
 fn too_few_fields(line: &[u8], found: usize) -> String {
     if !line.contains(&b'\t') && matches!(line, [b'V' | b'R' | b'E', b' ', ..]) {
-        return "has spaces where tabs belong between its fields, as text that was copied from a terminal: put the file \
-                itself in its place"
+        return "has spaces instead of tabs between its fields, like text copied from a terminal: use the file itself"
             .to_owned();
     }
     format!("has {found} of the six fields (type, expiry, revocation, serial, file, subject), with tabs between them")

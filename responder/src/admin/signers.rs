@@ -91,7 +91,7 @@ impl Pools {
                     }
                     _ => writeln!(
                         lines,
-                        "degraded: {name}: {token} is not asked again before a reload or a restart: {why}"
+                        "degraded: {name}: {token} is not tried again before a reload or a restart: {why}"
                     )?,
                 }
             }

@@ -142,7 +142,7 @@ fn tell_of_validity(section: &Section<'_>, certificates: &Certificates, now: Uni
     section.warning(
         "certificate",
         format_args!(
-            "{problem}: clients refuse the connection; a new pair in the same files is taken without a restart"
+            "{problem}: clients refuse the connection; a new pair in the same files is used without a restart"
         ),
     );
 }

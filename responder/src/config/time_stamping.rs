@@ -48,7 +48,7 @@ fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> O
     let age = section.duration(KEYS[1], Duration::from_secs(60)..=Duration::from_secs(366 * 86_400));
     let keep = section.integer(KEYS[2], 1..=1_000_000);
     if let (None, Some(key)) = (&options, KEYS.into_iter().find(|key| section.has(key))) {
-        section.problem(key, "has no use without a file; add `record = \"/var/lib/ostia/tokens.jsonl\"`");
+        section.problem(key, "has no effect without a file; add `record = \"/var/lib/ostia/tokens.jsonl\"`");
     }
     let options = options?;
     if let Err(problem) = record::check(&options) {

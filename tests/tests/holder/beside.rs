@@ -144,7 +144,7 @@ fn a_login_that_never_returns_is_made_again_only_with_a_pin_that_was_right_befor
                 until_called(bench, &format!("C_Login token={token} hangs"));
             }
             // It may be wrong, and the token lock itself.
-            scope.spawn(|| refuses(&holder("b"), FaultClass::Device, &["`b`", "logging in to it does not return"]));
+            scope.spawn(|| refuses(&holder("b"), FaultClass::Device, &["`b`", "the login does not return"]));
             bench.opens(&holder("a"));
             assert_eq!(bench.calls("C_Login token=b CKR_OK"), 0);
             let begin = Instant::now();

@@ -197,7 +197,7 @@ fn a_token_that_signs_wrongly_is_refused_at_its_opening() {
     alone(|bench| {
         let holder = bench.holder("a");
         bench.order("C_Sign token=a corrupt");
-        refuses(&holder, FaultClass::Defect, &["the key `object=key` on the token `a`", "does not sign rightly"]);
+        refuses(&holder, FaultClass::Defect, &["the key `object=key` on the token `a`", "does not sign correctly"]);
         bench.order("");
         bench.opens(&holder);
         assert!(holder.open().is_ok());

@@ -80,7 +80,7 @@ fn nothing_on_a_token_is_written_over() {
         let path = |object: &str| uri(&format!("token=a;{object}"));
         for (object, said) in [
             ("object=key", "key with object=key, and nothing is overwritten"),
-            ("object=other;id=%01", "key with object=other;id=%01 already"),
+            ("object=other;id=%01", "already holds a private key with object=other;id=%01"),
             ("type=private", "has no label; add one to its URI: object=…"),
         ] {
             let fault = Pkcs11Token::generate(&path(object), bench.dir(), KeyKind::P256).unwrap_err();

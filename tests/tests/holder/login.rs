@@ -91,7 +91,7 @@ fn a_token_that_would_lock_itself_is_not_asked_for_a_login() {
         let holder = bench.holder("a");
         for (flag, said) in [
             ("CKF_USER_PIN_LOCKED", "has locked its user's PIN; unblock it"),
-            ("CKF_USER_PIN_FINAL_TRY", "would lock itself at one more wrong PIN"),
+            ("CKF_USER_PIN_FINAL_TRY", "would lock itself after one more wrong PIN"),
         ] {
             bench.order(&format!("C_GetTokenInfo token=a flags={flag}"));
             refuses(&holder, FaultClass::Locked, &["the token `a`", said]);

@@ -39,7 +39,7 @@ fn a_state_directory_that_cannot_be_made_or_written_is_refused_by_a_check_too() 
     for state in ["file", "file/state", "taken"] {
         set(state);
         let place = site.dir().join(state);
-        let remedy = if state == "taken" { "move" } else { "make the directory and give it to the user" };
+        let remedy = if state == "taken" { "move" } else { "create the directory and give it to the user" };
         site.is_refused(&[place.to_str().unwrap(), remedy]);
         assert!(!site.dir().join("state").exists());
     }
@@ -117,11 +117,11 @@ fn a_key_that_belongs_to_another_certificate_is_refused() {
     let other = ca.delegate(Delegate::Proper, KeyKind::P256);
     let mixed = Signer { key: other.key, ..signer };
     let site = Site::new(&[Tenant::of(&ca, &mixed)]);
-    site.is_refused(&[&site.config().display().to_string(), "another key", "signer"]);
+    site.is_refused(&[&site.config().display().to_string(), "does not belong to the private key", "signer"]);
     // And as the CA's own key, with no certificate beside it.
     let sources = format!("index = {:?}", ca.index());
     let site = Site::new(&[Tenant::new("t").issuer("ca", &ca, &sources, &format!("key = {:?}", mixed.key))]);
-    site.is_refused(&["another key", &line_of(&site.config(), "key =")]);
+    site.is_refused(&["does not belong to the private key", &line_of(&site.config(), "key =")]);
 }
 
 #[test]
@@ -135,11 +135,11 @@ fn a_delegate_whose_time_is_over_is_refused() {
 fn a_delegate_of_another_ca_is_refused() {
     let (ca, other) = (Ca::new("CA"), Ca::new("Another CA"));
     let site = Site::new(&[Tenant::of(&ca, &other.delegate(Delegate::Proper, KeyKind::P256))]);
-    site.is_refused(&["no delegate of this issuer", "signer.certificate"]);
+    site.is_refused(&["not a delegate of this issuer", "signer.certificate"]);
     // The same name is not enough: the signature must verify.
     let namesake = Ca::new("CA");
     let site = Site::new(&[Tenant::of(&ca, &namesake.delegate(Delegate::Proper, KeyKind::P256))]);
-    site.is_refused(&["no delegate of this issuer", "signer.certificate"]);
+    site.is_refused(&["not a delegate of this issuer", "signer.certificate"]);
 }
 
 #[test]

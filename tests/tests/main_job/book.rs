@@ -61,7 +61,7 @@ fn a_book_that_is_moved_away_while_the_disk_is_full_is_made_anew_whole() {
     until("the reload", PATIENCE, || responder.log().contains("the configuration was read again").then_some(()));
     Ask::about(&b, &leaf_b).at(responder.http(), "/b").expect(Status::Good);
     Ask::about(&a, &leaf_a).at(responder.http(), "/a").expect(Status::Revoked);
-    let told = || responder.log().contains("was written into the book that lies there now").then_some(());
+    let told = || responder.log().contains("was written into the new book").then_some(());
     until("it is told", PATIENCE, told);
     until("the fault is over", PATIENCE, || (responder.metric("ostia_book_faulty", "") == 0.0).then_some(()));
 
@@ -85,7 +85,7 @@ fn a_book_that_is_removed_or_exchanged_under_a_running_process_gets_all_that_is_
     forget_revocations(&ca);
     let book = responder.site.dir().join("state/book.redb");
     let written = |times: usize| {
-        let count = || responder.log().matches("was written into the book that lies there now").count();
+        let count = || responder.log().matches("was written into the new book").count();
         until("it is written whole", PATIENCE, || (count() == times).then_some(()));
     };
     // A change of the sources is not needed for it to be seen.

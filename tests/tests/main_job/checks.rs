@@ -112,7 +112,7 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
                 let subject = ["-subj", "/O=Ostia tests/CN=Main job CA", "-days", "20", "-out", "ca.pem"];
                 openssl(ca.dir(), [&anew[..], &subject].concat());
             },
-            &["tenant.issuer.certificate: ends soon, at ", "and with it every answer"],
+            &["tenant.issuer.certificate: ends soon, at ", "and no answer can be valid beyond it"],
         ),
         (
             "a retention that outlives the CA",
@@ -161,7 +161,7 @@ fn a_tls_certificate_that_ends_soon_is_warned_of() {
         if told.is_empty() {
             assert!(site.check_with(&["--strict"]).status.success());
         } else {
-            warns(&site, "TLS", &["tls.certificate", told, "taken without a restart"]);
+            warns(&site, "TLS", &["tls.certificate", told, "used without a restart"]);
         }
         site.edit_config(|_| text);
     }

@@ -95,10 +95,10 @@ fn both_programs_know_the_same_sections() {
     let synced = site.precompute("sync", &[]);
     assert!(synced.status.success(), "{synced:?}");
     site.edit_config(|text| format!("nonsense = 1\n{text}"));
-    let known = |said: &str| said.lines().find(|line| line.contains("here are known:")).map(str::to_owned);
+    let known = |said: &str| said.lines().find(|line| line.contains("known keys here:")).map(str::to_owned);
     let (responder, precompute) = (known(&site.check().text), known(&site.precompute("sync", &[]).text));
     assert!(responder.is_some(), "{}", site.check().text);
-    let list = |line: Option<String>| line.and_then(|line| line.split("here are known:").nth(1).map(str::to_owned));
+    let list = |line: Option<String>| line.and_then(|line| line.split("known keys here:").nth(1).map(str::to_owned));
     assert_eq!(list(responder), list(precompute));
 }
 
@@ -125,7 +125,7 @@ fn a_source_that_hangs_holds_up_nobody_else() {
     let mut responder = site.start_by(command);
     symlink(&hangs, b.file("next.txt")).unwrap();
     fs::rename(b.file("next.txt"), &now).unwrap();
-    degraded(&responder, "b/ca: the sources were last looked at");
+    degraded(&responder, "b/ca: the sources were last checked at");
 
     let revoked = |ca: &Ca, leaf: &Leaf, path: &str| {
         ca.revoke(leaf, &[]);
@@ -143,7 +143,7 @@ fn a_source_that_hangs_holds_up_nobody_else() {
     responder.signal("TERM");
     let stopped = || responder.log().contains("\"message\":\"stopped\"").then_some(());
     until("the service has stopped", Duration::from_secs(8), stopped);
-    assert!(responder.log().contains("which is not waited for"), "{}", responder.log());
+    assert!(responder.log().contains("the program ends without waiting"), "{}", responder.log());
     assert!(responder.end_by("TERM").success(), "{}", responder.log());
 }
 
@@ -196,7 +196,7 @@ fn a_source_that_is_not_read_within_a_minute_holds_up_neither_a_start_that_knows
             let begin = Instant::now();
             let responder = start(knowing.into_site());
             assert!(begin.elapsed() > MINUTE, "it is waited for: {:?}", begin.elapsed());
-            degraded(&responder, "slow/ca: the sources were not read since the start");
+            degraded(&responder, "slow/ca: the sources have not been read since the start");
             // What the book knows is answered.
             good(&ask_quick, &responder, "/quick");
             good(&ask_old, &responder, "/slow");
@@ -265,12 +265,12 @@ fn what_is_older_than_the_tenant_allows_is_told_to_nobody_new() {
     // What was last said counts for as long as the tenant allows.
     let responder = Site::new(&[tenant("stale_after = \"3650d\"")]).start();
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
-    degraded(&responder, "the CRL is out of date");
+    degraded(&responder, "the CRL has been out of date");
 
     // By default that is a week.
     let site = Site::new(&[tenant("")]);
     let checked = site.check();
-    let told = checked.text.contains("old.crl: the CRL is out of date since 2025-02-01T00:00:00Z");
+    let told = checked.text.contains("old.crl: the CRL has been out of date since 2025-02-01T00:00:00Z");
     assert!(!checked.status.success() && told, "{checked:?}");
     let responder = site.start();
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Error("trylater".into()));
@@ -312,10 +312,13 @@ fn what_a_crl_alone_says_ends_with_that_crl_and_the_grace_that_the_tenant_gives(
     left(&responder, "an hour of the CRL and three of grace", 4 * 3600 - 120..=4 * 3600);
     // Its end comes while nobody reads it again.
     crl("+3 seconds");
-    until("the end is told", PATIENCE, || responder.log().contains("the CRL is out of date").then_some(()));
-    degraded(&responder, "the CRL is out of date");
+    until("the end is told", PATIENCE, || responder.log().contains("the CRL has been out of date").then_some(()));
+    degraded(&responder, "the CRL has been out of date");
     let checked = responder.site.check();
-    assert!(!checked.status.success() && checked.text.contains("ca.crl: the CRL is out of date since"), "{checked:?}");
+    assert!(
+        !checked.status.success() && checked.text.contains("ca.crl: the CRL has been out of date since"),
+        "{checked:?}"
+    );
     let responder = responder.kill_and_start_again();
     left(&responder, "three hours after the CRL's end", 3 * 3600 - 120..=3 * 3600);
 }
@@ -333,7 +336,7 @@ fn of_a_crl_and_its_delta_the_one_that_is_out_of_date_is_named() {
     let sources = format!("crl = {crl:?}\ndelta_crl = {:?}", ca.file("delta.crl"));
     let tenant = Tenant::new("tests").set("unlisted = \"unknown\"").issuer("ca", &ca, &sources, &signer.lines());
     let checked = Site::new(&[tenant]).check();
-    let told = "delta.crl: the CRL is out of date";
+    let told = "delta.crl: the CRL has been out of date";
     assert!(
         !checked.status.success() && checked.text.contains(told) && !checked.text.contains("ca.crl,"),
         "{checked:?}"

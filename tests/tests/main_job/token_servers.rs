@@ -65,7 +65,10 @@ fn both_token_servers_killed_and_started_again_under_load_cost_no_answer() {
     let (status, said) = house.responder().readiness();
     assert!(status == 200 && said.contains("nobody signs"), "{said}");
     let log = house.responder().log();
-    assert!(log.contains("does not sign; others do") && log.contains("does not sign, nor does any other"), "{log}");
+    assert!(
+        log.contains("does not sign; others do") && log.contains("does not sign, and neither does any other"),
+        "{log}"
+    );
     assert_eq!(logins(), [2, 2]);
 
     let _servers = ["a", "b"].map(|token| TokenServer::start(&house.hsm, token));

@@ -271,7 +271,7 @@ fn a_reload_takes_the_sessions_of_before_where_a_token_gives_no_more() {
         (0.0, 2)
     );
     assert_eq!(said(&responder, "can be reached"), 0, "{}", responder.log());
-    assert_eq!(said(&responder, "gives no session now"), 2, "{}", responder.log());
+    assert_eq!(said(&responder, "offers no session now"), 2, "{}", responder.log());
     // One that is locked is no reason against it either, as long as there is this one.
     hsm.order("C_OpenSession token=a sessions=3\nC_Login token=b return=CKR_PIN_INCORRECT");
     let both = format!("{:?}", ["a", "b"].map(|token| hsm.shim_uri(token, "ocsp")));
@@ -291,7 +291,7 @@ fn a_token_that_has_no_session_to_give_at_a_start_is_waited_for_and_not_for_ever
     let checked = site.check();
     assert!(checked.status.success(), "{}", checked.text);
     let responder = site.start();
-    assert_eq!(said(&responder, "gives no session now"), 1, "{}", responder.log());
+    assert_eq!(said(&responder, "offers no session now"), 1, "{}", responder.log());
     assert_eq!(token(&responder, "up", "a"), 1.0);
     let ask = Ask::about(&ca, &leaf);
     std::thread::scope(|scope| {

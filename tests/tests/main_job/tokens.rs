@@ -211,7 +211,7 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
             &[
                 "the PKCS#11 module",
                 "C_Initialize says CKR_",
-                "; SoftHSM says so where it cannot read its configuration: SOFTHSM2_CONF is /nowhere; set it for the service",
+                "; SoftHSM reports this when it cannot read its configuration: SOFTHSM2_CONF is /nowhere; set it for the service",
             ],
         ),
     ] {
@@ -315,7 +315,7 @@ fn a_token_that_allows_fewer_sessions_than_threads_are_wanted_is_used_with_those
         let responder = site(&hsm, &ca, &(key.clone() + "\nthreads = 5")).start();
         assert_eq!(hsm.calls("C_OpenSession token=keys CKR_OK") - before, 4, "{order}");
         let log = responder.log();
-        assert!(log.contains("the token allows fewer sessions than are to sign at once"), "{log}");
+        assert!(log.contains("the token allows fewer sessions than `threads`"), "{log}");
         Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
     }
 }

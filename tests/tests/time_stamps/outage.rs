@@ -185,7 +185,7 @@ fn a_token_that_refused_its_pin_is_asked_again_at_a_reload_after_it_was_mended()
     let house = House::after(away, "", "");
     house.ask_at_once(0).expect_rejection("systemFailure");
     let log = house.responder.log();
-    let told = "can be reached, and it is looked for; until one is back time-stamps are refused with systemFailure";
+    let told = "can be reached; until one is back time-stamps are refused with systemFailure";
     assert!(log.contains(told) && !log.contains("kept"), "{log}");
     house.hsm.order("");
     until("it is locked", PATIENCE, || (house.responder.metric("ostia_token_locked", "tsa=") > 0.0).then_some(()));

@@ -76,7 +76,7 @@ fn what_a_policy_cannot_promise_is_refused() {
     for (tsa, said) in [
         (
             tsa().set("ordering = true"),
-            &["ordering", "`precision = \"microseconds\"`", "`sole_instance = true` says"][..],
+            &["ordering", "`precision = \"microseconds\"`", "`sole_instance = true`, which says"][..],
         ),
         (tsa().set("ordering = true\nprecision = \"microseconds\""), &["ordering", "`sole_instance = true`"]),
         (tsa().set(sole), &["ordering", "`precision = \"microseconds\"`"]),
@@ -103,11 +103,12 @@ fn what_a_policy_cannot_promise_is_refused() {
     // Of two authorities.
     let other = ca.tsa(TsaCertificate::Proper, KeyKind::P256);
     let both = |second: &Tsa| Site::new(&[Tenant::new("tests").tsa(&tsa()).tsa(second)]);
-    both(&Tsa::of("stamps", &other).policies(&["1.2.3"])).is_refused(&["name", "another TSA's of this tenant"]);
+    both(&Tsa::of("stamps", &other).policies(&["1.2.3"]))
+        .is_refused(&["name", "the name of another TSA of this tenant"]);
     let same = Tsa::of("more", &other);
-    both(&same).is_refused(&["policy", POLICY, "`stamps` serves at /tsa already"]);
+    both(&same).is_refused(&["policy", POLICY, "`stamps` already serves at /tsa"]);
     let ordered = Tsa::of("more", &signer).set("path = \"/more\"\nprecision = \"microseconds\"").set(sole);
-    both(&ordered).is_refused(&["`tests/stamps` and `tests/more` sign in one name", "`ordering`"]);
+    both(&ordered).is_refused(&["`tests/stamps` and `tests/more` sign in the same name", "`ordering`"]);
 }
 
 #[test]
@@ -134,5 +135,5 @@ fn two_authorities_of_one_alternative_name_are_not_both_in_order() {
         "ordering = true\nsole_instance = true\nprecision = \"microseconds\"\ntsa_name = \"subject-alt-name\"";
     let [one, two] = [("one", &signers[0]), ("two", &signers[1])]
         .map(|(name, signer)| Tsa::of(name, signer).set(&format!("{ordered}\npath = \"/{name}\"")));
-    Site::new(&[Tenant::new("tests").tsa(&one).tsa(&two)]).is_refused(&["sign in one name", "ordering"]);
+    Site::new(&[Tenant::new("tests").tsa(&one).tsa(&two)]).is_refused(&["sign in the same name", "ordering"]);
 }

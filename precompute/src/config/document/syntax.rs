@@ -20,7 +20,7 @@ pub(super) fn text(octets: Vec<u8>) -> Result<String, String> {
         format!("is not UTF-8 text: line {line} has the byte 0x{octet:02x}; save it as UTF-8 (from Latin-1: `iconv -f ISO-8859-1 -t UTF-8`)")
     })?;
     if text.trim_start_matches('\u{feff}').trim().is_empty() {
-        return Err("is empty; a small one has `version = 1` and an [[issuer]] with `certificate`, `index` or `crl`, and `signer` (README.md has one, and `ostia-responder demo` makes one)".into());
+        return Err("is empty; a minimal one has `version = 1` and an [[issuer]] with `certificate`, `index` or `crl`, and `signer` (README.md has one, and `ostia-responder demo` makes one)".into());
     }
     Ok(text)
 }
@@ -89,10 +89,10 @@ fn hint(line: &str, before: &str, message: &str) -> Option<String> {
     let key = name(key.trim()).unwrap_or("…");
     let value = value.trim();
     if value.is_empty() || value.starts_with('#') {
-        return Some(format!("write a value behind it, or remove the line: `{key} = …`"));
+        return Some(format!("write a value after it, or remove the line: `{key} = …`"));
     }
     if value.contains(['“', '”', '„', '‘', '’', '«', '»']) {
-        return Some(format!("typographic quotes are no quotes here; write straight ones: `{key} = \"…\"`"));
+        return Some(format!("typographic quotes do not work here; write straight ones: `{key} = \"…\"`"));
     }
     if value.contains('\\') && value.starts_with('"') {
         return Some(format!(
@@ -106,13 +106,13 @@ fn hint(line: &str, before: &str, message: &str) -> Option<String> {
     }
     if value.starts_with(['[', '{']) {
         return Some(format!(
-            "what stands within brackets behind `{key}` is not closed, or a comma or a quote is missing: `{key} = [\"…\", \"…\"]`"
+            "the brackets after `{key}` are not closed, or a comma or a quote is missing: `{key} = [\"…\", \"…\"]`"
         ));
     }
     let value = value.split('#').next().unwrap_or_default().trim();
     if let Some(value) = value.strip_suffix(';') {
         let told = if is_harmless(value) { value } else { "…" };
-        return Some(format!("no semicolon ends a line here: `{key} = {told}`"));
+        return Some(format!("a line does not end with a semicolon: `{key} = {told}`"));
     }
     let lower = value.to_ascii_lowercase();
     if lower == "true" || lower == "false" {
@@ -128,7 +128,7 @@ fn hint(line: &str, before: &str, message: &str) -> Option<String> {
 fn without_equals(line: &str) -> Option<String> {
     let (key, _) = line.split_once(':')?;
     let key = name(key.trim())?;
-    Some(format!("a key and its value are parted by `=`, not by a colon: `{key} = …`"))
+    Some(format!("a key and its value are separated by `=`, not by a colon: `{key} = …`"))
 }
 
 /// Where a key or a table stands already.

@@ -68,7 +68,7 @@ fn one_table_and_an_array_of_tables_are_read_alike() {
     for (text, problem) in [
         ("a = 1", "a: is 1; expected a table, or an array of tables"),
         ("a = [1]", "a: is not an array of tables"),
-        ("a = [{ b = 1 }, { c = 2 }]", "a[1].c: is not a known key; here are known: b"),
+        ("a = [{ b = 1 }, { c = 2 }]", "a[1].c: is not a known key; known keys here: b"),
     ] {
         let error = read(text, |root| Some(root.one_or_more("a", |section| section.integer("b", 0..=5)))).unwrap_err();
         assert!(error.contains(problem), "{error}");

@@ -32,7 +32,7 @@ impl Unknown {
         let table = without_numbers(&self.table);
         let here = known.get(&table);
         let listed: Vec<_> = here.into_iter().flatten().copied().collect();
-        format!("{name}: is not a known key{}; here are known: {}", self.hint(&table, known), listed.join(", "))
+        format!("{name}: is not a known key{}; known keys here: {}", self.hint(&table, known), listed.join(", "))
     }
 
     fn hint(&self, table: &str, known: &Known) -> String {
@@ -60,7 +60,7 @@ fn belongs(homes: &[&String], known: &Known) -> String {
     let place = |home: &str| match home {
         "" => "to the top of the file, before the first [table]: move it up".to_owned(),
         home if is_array(home, known) => {
-            format!("under [[{home}]], before what else begins with a bracket: move it there")
+            format!("under [[{home}]], before the next line that begins with a bracket: move it there")
         }
         home => format!("under [{home}]: move it there"),
     };
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_told_with_what_was_meant() {
         for (table, key, wanted) in [
-            ("", "validty", "validty: is not a known key; did you mean `validity`?; here are known: http, "),
+            ("", "validty", "validty: is not a known key; did you mean `validity`?; known keys here: http, "),
             ("", "stateDir", "did you mean `state_dir`?"),
             ("", "state-dir", "did you mean `state_dir`?"),
             ("issuer", "indexx", "issuer.indexx: is not a known key; did you mean `index`?"),
@@ -158,10 +158,10 @@ mod tests {
             (
                 "",
                 "certificate",
-                "it belongs under [[issuer]], before what else begins with a bracket: move it there, or under [issuer.signer]",
+                "it belongs under [[issuer]], before the next line that begins with a bracket: move it there, or under [issuer.signer]",
             ),
-            ("", "pin", "pin: is not a known key; here are known"),
-            ("", "zz", "zz: is not a known key; here are known"),
+            ("", "pin", "pin: is not a known key; known keys here"),
+            ("", "zz", "zz: is not a known key; known keys here"),
         ] {
             let said = said(table, key);
             assert!(said.contains(wanted), "{table}.{key}: {said}");

@@ -103,18 +103,18 @@ pub(super) fn read(
             warn!(
                 tenant,
                 certificate = certificate.subject(),
-                "the CA certificate is of version 1, in which nothing says that it is a CA's; it is taken as one, and many clients refuse it: renew it as version 3 with basicConstraints"
+                "the CA certificate has version 1, which cannot mark it as a CA's; it is accepted here, but many clients reject it: renew it as version 3 with basicConstraints"
             );
         }
         if !certificate.is_ca() && !certificate.is_version_1() {
             let why = if certificate.has_basic_constraints() {
-                "basicConstraints says no CA"
+                "its basicConstraints does not say CA"
             } else {
-                "it has no basicConstraints, and a CA's of version 3 has"
+                "it has no basicConstraints, which a CA certificate of version 3 must have"
             };
             section.problem(
                 "certificate",
-                format_args!("is not a CA's ({why}); name the CA certificate that issues what is asked about"),
+                format_args!("is not a CA certificate ({why}); name the certificate of the CA that issued the certificates asked about"),
             );
         } else if certificate.not_after() <= now {
             section.problem(
@@ -165,7 +165,7 @@ fn tell_of_mode(section: &Section<'_>, key: &str, path: Option<&Path>) {
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o002 != 0 {
         let path = path.display();
-        section.warning(key, format_args!("is {path} with mode {mode:04o}: everybody on this machine can change what is answered; run: chmod o-w {path}"));
+        section.warning(key, format_args!("is {path} with mode {mode:04o}: every user of this machine can change the answers; run: chmod o-w {path}"));
     }
 }
 
@@ -182,11 +182,11 @@ fn tell_of_ca(section: &Section<'_>, certificate: &Certificate, policy: &Policy,
         section.warning(
             "certificate",
             format_args!(
-                "ends soon, at {not_after}, and with it every answer; renew the CA's certificate, and name the new one"
+                "ends soon, at {not_after}, and no answer can be valid beyond it; renew the CA's certificate, and name the new one"
             ),
         );
     } else if now.after(policy.retain_expired) > not_after {
-        section.warning("certificate", format_args!("ends at {not_after}, before the time for which `retain_expired` keeps what expires today: nothing is answered after that; shorten `retain_expired`, or renew the CA's certificate"));
+        section.warning("certificate", format_args!("ends at {not_after}, but `retain_expired` keeps a certificate that expires today for longer: there are no answers after that; shorten `retain_expired`, or renew the CA's certificate"));
     }
 }
 

@@ -6,7 +6,8 @@ use crate::{ocsp::HashAlgorithm, pki::hex::Hex};
 /// Tells an issuer whose `name` in the file is another's.
 pub(super) fn check_given(section: &Section<'_>, name: &str, given: &[Option<String>]) {
     if given.iter().flatten().any(|other| other == name) {
-        let remedy = "which is the name of another issuer of this tenant; logs and metrics tell issuers apart by it, give each its own";
+        let remedy =
+            "the name of another issuer of this tenant; logs and metrics tell issuers apart by it, give each its own";
         section.problem("name", format_args!("is `{name}`, {remedy}"));
     }
 }

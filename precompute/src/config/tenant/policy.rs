@@ -53,7 +53,7 @@ pub(super) fn read(section: &mut Section<'_>, unlisted: Option<Unlisted>) -> Pol
     if policy.archive_cutoff && policy.retain_expired.is_zero() {
         section.problem(
             "archive_cutoff",
-            "tells for how long expired certificates are still known, which is not at all; add `retain_expired = \"2555d\"` or the like",
+            "says how long the status of expired certificates is kept, which is not at all; add `retain_expired = \"2555d\"` or the like",
         );
     }
     policy

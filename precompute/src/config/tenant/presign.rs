@@ -19,12 +19,12 @@ pub(super) fn read(section: &mut Section<'_>, policy: &Policy) -> Vec<HashAlgori
     if wanted == Some(true) && !of_use {
         section.problem(
             "presign",
-            "has no use while every request must have a nonce (`nonce = \"require\"`); set it to false, or `nonce = \"echo\"`",
+            "has no effect while every request must have a nonce (`nonce = \"require\"`); set it to false, or `nonce = \"echo\"`",
         );
     }
     let named = section.strings("presign_hashes");
     if named.is_some() && wanted == Some(false) {
-        section.problem("presign_hashes", "has no use with `presign = false`; remove one of the two");
+        section.problem("presign_hashes", "has no effect with `presign = false`; remove one of the two");
     }
     let mut hashes = Vec::new();
     for name in named.iter().flatten() {

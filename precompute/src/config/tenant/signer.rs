@@ -36,7 +36,7 @@ pub(super) fn read_signers(section: &mut Section<'_>, purpose: &Purpose<'_>) -> 
         section.problem(
             "signer",
             format_args!(
-                "names {count}; at most {} sign for an issuer, remove those that are of no more use",
+                "names {count}; an issuer has at most {} signers, remove those no longer used",
                 limits::CONFIGURED_SIGNERS_MAX
             ),
         );
@@ -74,7 +74,7 @@ fn tell_validity(purpose: &Purpose<'_>, sections: &[Section<'_>], signers: &[Arc
             Err(_) if some_valid => section.warning(
                 certificate_key(section),
                 format_args!(
-                    "is of a signer of {}, valid from {} to {}: a signing certificate is not valid now; the issuer's other signers answer meanwhile. Remove it when it has expired, or check this machine's clock",
+                    "is of a signer of {}, valid from {} to {}: a signing certificate is not valid now; the issuer's other signers sign. Remove it if it has expired, or check this machine's clock",
                     purpose.name,
                     signer.not_before(),
                     signer.not_after()
@@ -123,7 +123,7 @@ fn check_chain(section: &Section<'_>, purpose: &Purpose<'_>, chain: &[Certificat
         section.problem(
             "certificate",
             format_args!(
-                "has {count} certificates behind the signer's, and all go along in every response; leave at most {allowed} in the file, or set `certificates = \"signer\"`"
+                "has {count} certificates after the signer's, and every response would carry them all; leave at most {allowed} in the file, or set `certificates = \"signer\"`"
             ),
         );
     }

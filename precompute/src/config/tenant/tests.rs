@@ -106,14 +106,14 @@ fn a_policy_that_cannot_be_is_told() {
         ("nonce = \"yes\"", "nonce: is `yes`; expected one of `ignore`, `echo`, `require`"),
         ("signed_requests = \"maybe\"", "signed_requests: is `maybe`; expected one of `ignore`, `verify`, `require`"),
         ("signed_requests = \"verify\"", "request_anchors: is missing; name the file with the CA certificates"),
-        ("request_anchors = \"ca.pem\"", "request_anchors: has no use while signatures of requests are ignored"),
+        ("request_anchors = \"ca.pem\"", "request_anchors: has no effect while request signatures are ignored"),
         ("cert_ids_max = 0", "cert_ids_max: "),
         ("cert_ids_max = 11", "cert_ids_max: is 11; expected a whole number from 1 to 10"),
         ("content_type = \"json\"", "content_type: is `json`; expected one of `any`, `strict`"),
         ("internal_error_status = 404", "internal_error_status: is 404; expected 200 or 503"),
         ("internal_error_status = 99", "internal_error_status: "),
         ("surrogate_keys = 1", "surrogate_keys: "),
-        ("archive_cutoff = true", "archive_cutoff: tells for how long expired certificates are still known"),
+        ("archive_cutoff = true", "archive_cutoff: says how long the status of expired certificates is kept"),
     ] {
         refuses(&ca, &format!("version = 1\n{line}\n[[issuer]]\n{ISSUER}"), &[problem]);
     }
@@ -163,7 +163,7 @@ fn what_contradicts_itself_is_told() {
     refuses(
         &ca,
         &format!("version = 1\n[[issuer]]\n{ISSUER}[[issuer]]\n{ISSUER}"),
-        &["issuer[1].certificate: is of an issuer that this tenant names already"],
+        &["issuer[1].certificate: is of an issuer that this tenant already has"],
     );
     refuses(
         &ca,
@@ -183,7 +183,7 @@ fn keys_and_certificates_that_do_not_fit_are_told() {
     let with_signer = |signer: &str| {
         format!("version = 1\n[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"index.txt\"\nsigner = {{ {signer} }}\n")
     };
-    refuses(&ca, &with_signer("key = \"leaf.key\""), &["issuer.signer.key: is of another key than the private key"]);
+    refuses(&ca, &with_signer("key = \"leaf.key\""), &["issuer.signer.key: does not belong to the private key"]);
     refuses(&ca, &with_signer("key = \"absent.key\""), &["absent.key: cannot be read"]);
     refuses(&ca, &with_signer("key = \"ca.pem\""), &["ca.pem: holds a certificate, not a private key; the two"]);
     fs::write(ca.path("empty.key"), "").unwrap();
@@ -215,8 +215,8 @@ fn what_is_signed_ahead_is_the_tenants_choice() {
     refuses(&ca, &text("presign_hashes = [\"md5\"]"), &["names `md5`; expected some of `sha1`"]);
     refuses(&ca, &text("presign_hashes = [\"sha1\", \"sha1\"]"), &["twice"]);
     refuses(&ca, &text("presign_hashes = []"), &["`presign = false`"]);
-    refuses(&ca, &text("presign = false\npresign_hashes = [\"sha1\"]"), &["presign_hashes: has no use"]);
-    refuses(&ca, &text("presign = true\nnonce = \"require\""), &["presign: has no use while every request"]);
+    refuses(&ca, &text("presign = false\npresign_hashes = [\"sha1\"]"), &["presign_hashes: has no effect"]);
+    refuses(&ca, &text("presign = true\nnonce = \"require\""), &["presign: has no effect while every request"]);
 }
 
 #[test]
@@ -245,8 +245,5 @@ fn no_two_issuers_of_a_tenant_have_one_name() {
 
     let both = [issuer("", "name = \"x\""), issuer("new-", "name = \"x\"")];
     let error = config(&both).unwrap_err();
-    assert!(
-        error.contains("tenant.issuer[1].name: is `x`, which is the name of another issuer of this tenant"),
-        "{error}"
-    );
+    assert!(error.contains("tenant.issuer[1].name: is `x`, the name of another issuer of this tenant"), "{error}");
 }

@@ -51,11 +51,11 @@ pub(super) fn read_all(section: &mut Section<'_>, tenant: &str, now: UnixTime) -
         let tsa = read_tsa(section, tenant, now)?;
         for other in &read {
             if other.name == tsa.name {
-                section.problem("name", format_args!("is `{}`, which is another TSA's of this tenant; logs and metrics tell them apart by it, give each its own", tsa.name));
+                section.problem("name", format_args!("is `{}`, the name of another TSA of this tenant; logs and metrics tell TSAs apart by it, give each its own", tsa.name));
             }
             let shared = tsa.policy.policies.iter().find(|policy| other.policy.policies.contains(policy));
             if let (true, Some(policy)) = (other.path == tsa.path, shared) {
-                section.problem("policy", format_args!("names {policy}, which `{}` serves at {} already; at one path each policy has one TSA, give this one another `path` or policy", other.name, tsa.shown_path()));
+                section.problem("policy", format_args!("names {policy}, which `{}` already serves at {}; at one path each policy has one TSA, give this one another `path` or policy", other.name, tsa.shown_path()));
             }
         }
         read.push(tsa);
@@ -78,12 +78,12 @@ pub(super) fn check_all(root: &Section<'_>, tenants: &[Tenant]) {
             let names = format_args!("`{}/{}` and `{}/{}`", other_tenant.name, other.name, tenant.name, tsa.name);
             let alone = other_tenant.name == tenant.name || tsa.shared_key && other.shared_key;
             if own.spki_der() == others.spki_der() && !alone {
-                root.problem("tenant", format_args!("{names} sign with one key, so that one tenant's tokens pass for the other's; give each its own, or write `shared_key = true` in both"));
+                root.problem("tenant", format_args!("{names} sign with the same key, so that one tenant's tokens pass for the other's; give each its own, or write `shared_key = true` in both"));
             }
             let one_name = is_same_name(own.subject_der(), others.subject_der())
                 || is_same_general_name(&tsa.signed_name(), &other.signed_name());
             if one_name && (tsa.policy.ordering || other.policy.ordering) {
-                root.problem("tenant", format_args!("{names} sign in one name, and `ordering` would have to be true of the tokens of both together; give each its own name, or remove `ordering`"));
+                root.problem("tenant", format_args!("{names} sign in the same name, and `ordering` would have to hold for the tokens of both together; give each its own name, or remove `ordering`"));
             }
         }
     }
@@ -103,7 +103,7 @@ fn check_reachable(root: &Section<'_>, tenant: &Tenant, tsa: &TsaConfig, tenants
         root.problem(
             "tenant",
             format_args!(
-                "`{}` has the URLs below {}, and with them {url}, where `{}/{}` is to be asked; give one of them another `path`",
+                "`{}` has the URLs below {}, which include {url} of `{}/{}`; give one of them another `path`",
                 other.name, other.path, tenant.name, tsa.name
             ),
         );
@@ -123,7 +123,7 @@ fn read_tsa(section: &mut Section<'_>, tenant: &str, now: UnixTime) -> Option<Ts
     if !begins || !path.bytes().all(plain) || odd {
         section.problem("path", format_args!("is `{given}`; expected a URL path such as `/tsa`, or `/`"));
     } else if path.ends_with("/chain.pem") {
-        section.problem("path", format_args!("is `{given}`, where the certificates of another authority would be; choose one that does not end in /chain.pem"));
+        section.problem("path", format_args!("is `{given}`, the place of another authority's certificates; choose a path that does not end in /chain.pem"));
     }
     let policy = read_policy(section);
     if !section.has("signer") {
@@ -156,14 +156,14 @@ fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
         )
         .unwrap_or_default();
     if accuracy.duration() < Duration::from_nanos(precision.told_early_max()) {
-        section.problem("accuracy", format_args!("is {accuracy}, and so much is lost already by cutting genTime off; choose a finer `precision`, or promise less"));
+        section.problem("accuracy", format_args!("is {accuracy}, and truncating genTime already costs that much; choose a finer `precision`, or a larger `accuracy`"));
     }
     let ordering = section.boolean("ordering").unwrap_or(false);
     let sole = section.boolean("sole_instance").unwrap_or(false);
     if ordering && !(sole && precision == Precision::Microseconds) {
         section.problem(
             "ordering",
-            "must be true of all tokens of this TSA: it needs `precision = \"microseconds\"`, and no other process or replica that signs in this TSA's name, which `sole_instance = true` says",
+            "must hold for all tokens of this TSA: it needs `precision = \"microseconds\"`, and `sole_instance = true`, which says that no other process or replica signs in this TSA's name",
         );
     }
     let policy = TsaPolicy {
@@ -254,7 +254,7 @@ fn read_signer(section: &mut Section<'_>, name: &str, now: UnixTime) -> Option<T
     if count > allowed {
         section.problem(
             "certificate",
-            format_args!("has {count} certificates behind the signer's; leave at most {allowed} in the file"),
+            format_args!("has {count} certificates after the signer's; leave at most {allowed} in the file"),
         );
     }
     let pool = Arc::new(key.pool(section, certificate, &wanted)?);

@@ -44,14 +44,14 @@ pub(super) fn settle<'a>(tenant: &Section<'a>, said: Option<Unlisted>, issuers: 
         if own.is_none() && inherited != said {
             section.warning(
                 "index",
-                "lists every certificate of this CA, so that `unlisted = \"good\"` of the tenant, which is meant for its issuers with nothing but a CRL, does not count here: serials that the index does not list are `unauthorized`; say `unlisted` here too",
+                "lists every certificate of this CA, so the tenant's `unlisted = \"good\"`, which is for its issuers with only a CRL, does not apply here: serial numbers that the index does not list are `unauthorized`; set `unlisted` here too",
             );
         }
         if own.or(said).is_none() && !has_index {
             section.warning(
                 "crl",
                 format_args!(
-                    "lists the revoked certificates alone, and nothing says what the others are to be told: each of them, valid or not, is answered `unauthorized`, as if this CA were unknown here. {CHOICES}"
+                    "lists revoked certificates only, and `unlisted` is not set for all others: each of them, valid or not, is answered `unauthorized`, as if this CA were unknown here. {CHOICES}"
                 ),
             );
         }
@@ -62,7 +62,7 @@ pub(super) fn settle<'a>(tenant: &Section<'a>, said: Option<Unlisted>, issuers: 
             place.warning(
                 KEY,
                 format_args!(
-                    "is `good`: certificates of `{}` that no source lists are answered as good, also those that the CA never issued; BR 4.9.10 forbids it for TLS CAs. Give its issuer an `index`, or say another word",
+                    "is `good`: certificates of `{}` that no source lists are answered as good, including those that the CA never issued; BR 4.9.10 forbids it for TLS CAs. Give its issuer an `index`, or choose another value",
                     issuer.name
                 ),
             );
@@ -78,7 +78,7 @@ fn inherited(said: Option<Unlisted>, has_index: bool, some_by_crl: bool) -> Opti
 }
 
 /// What can be said of an issuer that has nothing but a CRL.
-const CHOICES: &str = "Say it here: `unlisted = \"unauthorized\"` (it stays as it is), `unlisted = \"unknown\"` (signed; most clients refuse it), `unlisted = \"revoked\"` (signed; all refuse it), or `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept what is not revoked, and also what this CA never issued: BR 4.9.10 forbids it for TLS CAs); or give the CA's `index`, which lists them";
+const CHOICES: &str = "Set it here: `unlisted = \"unauthorized\"` (no change), `unlisted = \"unknown\"` (signed; most clients refuse it), `unlisted = \"revoked\"` (signed; all refuse it), or `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept every certificate that is not revoked, including those this CA never issued: BR 4.9.10 forbids it for TLS CAs); or name the CA's `index`, which lists them";
 
 #[cfg(test)]
 mod tests {

@@ -122,7 +122,7 @@ fn a_pipe_in_the_place_of_a_source_is_refused_at_once() {
     for file in ["listed.txt", "ca.crl"] {
         assert!(std::process::Command::new("mkfifo").arg(world.ca.path(file)).status().unwrap().success());
     }
-    world.refuses("no regular file");
+    world.refuses("not a regular file");
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Login {
         let Some(path) = pin else {
             if door.info.login_required() {
                 return Err(Failure::defect(format!(
-                    "{token} wants a PIN, and none is named; write it into a file that only the service may read, and add ?pin-source=/path/to/pin"
+                    "{token} needs a PIN, and none is named; write it into a file that only the service may read, and add ?pin-source=/path/to/pin"
                 )));
             }
             return Ok(());
@@ -133,7 +133,7 @@ impl Login {
             let is_harmless = desk.given().as_ref().is_none_or(|given| self.known().accepted.as_ref() == Some(given));
             if !is_harmless {
                 let message = format!(
-                    "{token}: logging in to it does not return, and the PIN is not given again, since it may be wrong; restart the service once the token answers"
+                    "{token}: the login does not return, and the PIN is not tried again since it may be wrong; restart the service once the token answers"
                 );
                 return Err(Fault::new(FaultClass::Device, message).into());
             }
@@ -215,7 +215,7 @@ impl Login {
             "has locked its user's PIN; unblock it as its security officer".to_owned()
         } else if info.user_pin_final_try() {
             format!(
-                "would lock itself at one more wrong PIN, so that the one in {} is not tried; log in to it with another program to make sure that the PIN is right, then start again",
+                "would lock itself after one more wrong PIN, so the one in {} is not tried; log in with another program to make sure that the PIN is right, then start again",
                 path.display()
             )
         } else {
@@ -255,7 +255,7 @@ fn remedy(error: &Error) -> &'static str {
             "the PIN is locked after wrong ones; unblock the token as its security officer, write the right PIN into that file and restart"
         }
         Error::Pkcs11(RvError::PinLenRange | RvError::PinInvalid, _) => {
-            "it is too short, too long, or has letters that the token does not take; write the right PIN into that file and reload"
+            "it is too short, too long, or has characters that the token does not accept; write the right PIN into that file and reload"
         }
         _ => "write the right PIN into that file and reload, or unblock the token and restart",
     }

@@ -210,7 +210,7 @@ pub fn end() {
     if ended.recv_timeout(limits::TOKENS_END_MAX) == Err(RecvTimeoutError::Timeout) {
         warn!(
             waited_seconds = limits::TOKENS_END_MAX.as_secs(),
-            "not waited for: a PKCS#11 module that does not return; its sessions are left to the token"
+            "not waiting for a PKCS#11 module that does not return; its sessions are left to the token"
         );
     }
 }
@@ -252,7 +252,7 @@ impl ModuleUse {
             && closed.recv_timeout(limits::SESSION_CLOSE_WAIT) == Err(RecvTimeoutError::Timeout)
         {
             self.close_hangs.store(true, Ordering::Release);
-            warn!(module = %self.path.display(), "does not return from closing a session, which is not waited for");
+            warn!(module = %self.path.display(), "does not return from closing a session; the program does not wait for it");
         }
     }
 }
@@ -422,7 +422,7 @@ impl Module {
             match in_use {
                 Some(Beside::Signs(label)) => {
                     let text = format!(
-                        "it may take initialising {self} anew to find it, which is not done while its token `{label}` signs: restart the service, or give each token a library of its own"
+                        "finding it may require initialising {self} anew, which is not done while its token `{label}` signs: restart the service, or give each token a library of its own"
                     );
                     if !history.waiting_told.contains(lost.called) {
                         history.waiting_told.push(Arc::clone(lost.called));
@@ -595,19 +595,19 @@ fn not_initialised(path: &Path, error: &Error) -> String {
     match error {
         Error::Pkcs11(GeneralError | FunctionFailed | DeviceError, _) => {}
         Error::Pkcs11(CantLock | ArgumentsBad, _) => {
-            return "; it may not be made for several threads, which it has to be: use a newer one".into();
+            return "; it may not support several threads, which is required: use a newer one".into();
         }
         _ => return String::new(),
     }
     if !path.to_string_lossy().contains("softhsm") {
-        return "; most libraries say so where they cannot read their own configuration: see that the environment variable or the file that its manual names is there for the user of the service".into();
+        return "; most libraries report this when they cannot read their own configuration: make sure that the service's user has the environment variable or file that the manual names".into();
     }
     let named = match std::env::var_os("SOFTHSM2_CONF") {
         Some(file) => format!("SOFTHSM2_CONF is {}", Path::new(&file).display()),
         None => "SOFTHSM2_CONF is not set, which means /etc/softhsm/softhsm2.conf".into(),
     };
     format!(
-        "; SoftHSM says so where it cannot read its configuration: {named}; set it for the service (Environment=SOFTHSM2_CONF=…), and let its user read that file and the directory of tokens named in it"
+        "; SoftHSM reports this when it cannot read its configuration: {named}; set it for the service (Environment=SOFTHSM2_CONF=…), and let its user read that file and the token directory named in it"
     )
 }
 

@@ -53,7 +53,7 @@ pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) ->
         return Err("the pin-source is empty; name the file with the PIN".into());
     }
     if source.starts_with('|') {
-        return Err("the pin-source is a command, and none is run; name a file with the PIN".into());
+        return Err("the pin-source is a command, and commands are not run; name a file with the PIN".into());
     }
     if let Some(rest) = source.strip_prefix("file:") {
         return Ok(base.join(path_of_file_uri(rest).ok_or_else(|| {
@@ -71,7 +71,7 @@ pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) ->
     }
     let file = base.join(source);
     if source.bytes().all(|byte| byte.is_ascii_digit()) && !file.exists() {
-        return Err("the pin-source is a number and no file, so that it may be the PIN itself, and is not shown; write the PIN into a file that only the service may read, and name that".into());
+        return Err("the pin-source is a number, not a file; it may be the PIN itself, and is not shown; write the PIN into a file that only the service may read, and name that file".into());
     }
     Ok(file)
 }
@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(at("ocsp.pin", Some(credentials.path())).unwrap(), credentials.path().join("ocsp.pin"));
         for (source, problem) in [
             ("", "is empty"),
-            ("4711", "is a number and no file, so that it may be the PIN itself"),
-            ("|cat /pin", "is a command, and none is run"),
+            ("4711", "is a number, not a file; it may be the PIN itself"),
+            ("|cat /pin", "is a command, and commands are not run"),
             ("file:pin", "no file: URI of this machine"),
             ("file://elsewhere/pin", "no file: URI of this machine"),
             ("file:/%zz", "no file: URI"),

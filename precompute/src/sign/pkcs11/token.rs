@@ -291,7 +291,7 @@ impl Pkcs11Token {
         };
         let message = match with(&self.token) {
             with if with.is_empty() => format!(
-                "{} has no token at all that is initialised; initialise one with its own tools, such as softhsm2-util --init-token --free --label ocsp",
+                "{} has no initialised token; initialise one with its own tools, such as softhsm2-util --init-token --free --label ocsp",
                 self.module
             ),
             with => format!("{} has no token{with}; it has {all}", self.module),
@@ -362,7 +362,7 @@ impl Pkcs11Token {
             });
         verified.map_err(|problem| {
             Failure::defect(format!(
-                "{named} is not the key of the certificate, or does not sign rightly: what it signs {problem}; name the pair that belongs together"
+                "{named} is not the key of the certificate, or does not sign correctly: what it signs {problem}; name the pair that belongs together"
             ))
         })?;
         Ok(key)

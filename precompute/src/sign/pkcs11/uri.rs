@@ -124,10 +124,10 @@ impl Uri {
             if name.to_ascii_lowercase().starts_with(PIN_VALUE) {
                 return Err(UriError(if number < path.len() {
                     format!(
-                        "has `{PIN_VALUE}` among what names the key, and a PIN must not stand in the configuration; {PIN_REMEDY}"
+                        "has `{PIN_VALUE}` among the attributes of the key, and a PIN must not be in the configuration; {PIN_REMEDY}"
                     )
                 } else {
-                    format!("has a {PIN_VALUE}, and a PIN must not stand in the configuration; {PIN_REMEDY}")
+                    format!("has a {PIN_VALUE}, and a PIN must not be in the configuration; {PIN_REMEDY}")
                 }));
             }
             // RFC 7512 section 2.3: an attribute stands at most once.
@@ -175,7 +175,7 @@ impl Uri {
                 )));
             }
             _ if QUERY.contains(&name) => {
-                return Err(UriError(format!("has `{name}` among what names the key; write it behind a `?`")));
+                return Err(UriError(format!("has `{name}` before the `?`; write it after a `?`")));
             }
             _ => return Err(unknown(name, &PATH)),
         }
@@ -192,7 +192,7 @@ impl Uri {
             }
             _ if PATH.contains(&name) => {
                 return Err(UriError(format!(
-                    "has `{name}` behind the `?`; write it before, with `;` between attributes"
+                    "has `{name}` after the `?`; write it before, with `;` between attributes"
                 )));
             }
             // RFC 7512 section 2.3: a vendor's attribute behind the `?` does not say which key it is, so that whoever does
@@ -233,7 +233,7 @@ const PATH: [&str; 13] = [
 const QUERY: [&str; 3] = ["module-path", "module-name", "pin-source"];
 const PIN_VALUE: &str = "pin-value";
 const PIN_REMEDY: &str =
-    "write it into a file that only the service may read, and name that behind a `?`: pin-source=/path/to/pin";
+    "write it into a file that only the service may read, and name that file after a `?`: pin-source=/path/to/pin";
 
 /// Whether it is written as vendors write theirs: with a name before a hyphen that none of the standard's has.
 fn is_vendors(name: &str) -> bool {
@@ -282,7 +282,7 @@ fn decode(name: &str, value: &str, extra: &[u8]) -> Result<Vec<u8>, UriError> {
 }
 
 fn text(name: &str, octets: Vec<u8>) -> Result<String, UriError> {
-    String::from_utf8(octets).map_err(|_| UriError(format!("has in {name} what is not UTF-8")))
+    String::from_utf8(octets).map_err(|_| UriError(format!("has a {name} that is not UTF-8")))
 }
 
 /// Bytes as `id` writes them: every one with its `%`, so that they read as hexadecimal.

@@ -184,7 +184,7 @@ fn tell_unverified(shared: &Shared, fault: &Fault) {
         signer = shared.name,
         %fault,
         unverified,
-        "a signature drawn as a sample is wrong; so many before it in the same session were not verified and {}",
+        "a sampled signature is wrong; up to this many before it in the same session were not verified and {}",
         shared.purpose.after_wrong_ones()
     );
 }
@@ -194,7 +194,7 @@ pub(super) fn deliver(outbox: &mut Outbox) {
     for (task, outcome) in outbox.drain(..) {
         let told = catch_unwind(AssertUnwindSafe(|| task.job.finish(outcome)));
         if told.is_err() {
-            error!("what waited for a signature panicked; the signing thread goes on");
+            error!("the receiver of a signature panicked; the signing thread continues");
         }
     }
 }
@@ -236,7 +236,7 @@ fn watch(shared: &Arc<Shared>) {
             deliver(&mut outbox);
             for sitter in newcomers {
                 if let Err(error) = start(shared, sitter) {
-                    error!(%error, "no signing thread can be started in the place of one that hangs");
+                    error!(%error, "no signing thread can be started to replace one that hangs");
                     shared.leave(sitter);
                 }
             }
@@ -277,15 +277,15 @@ impl Shared {
                     (Told::Error("cannot sign what it is asked to".into()), name(member), why)
                 }
                 Notice::Fewer { member, sessions } => (
-                    Told::Warn("the token allows fewer sessions than are to sign at once".into()),
+                    Told::Warn("the token allows fewer sessions than `threads`".into()),
                     name(member),
-                    format!("it gave {sessions}; lower `threads`, or raise what it allows"),
+                    format!("it gave {sessions}; lower `threads`, or raise the token's limit"),
                 ),
                 Notice::Slow { member, slow } => (
-                    Told::Warn("the token takes the longer the more it is asked for at once".into()),
+                    Told::Warn("the token gets slower the more it has to sign at once".into()),
                     name(member),
                     format!(
-                        "it took {:.1} s; it is asked for {} at once, lower `threads` to that",
+                        "it took {:.1} s; it now gets {} at once, lower `threads` to that",
                         slow.took.as_secs_f32(),
                         slow.at_once
                     ),
@@ -323,15 +323,17 @@ fn notice_away(pool: &State, purpose: KeyPurpose, locked: bool) -> Told {
     let refused = purpose.while_nobody_signs();
     let is_only = pool.members.len() == 1;
     match (locked, pool.is_down()) {
-        (false, false) => Told::Warn("does not sign; others do, and it is looked for now and then".into()),
+        (false, false) => Told::Warn("does not sign; others do, and it is tried again from time to time".into()),
         (false, true) if is_only => Told::Error(format!("does not sign; until it is back {refused}").into()),
-        (false, true) => Told::Error(format!("does not sign, nor does any other; until one is back {refused}").into()),
+        (false, true) => {
+            Told::Error(format!("does not sign, and neither does any other; until one is back {refused}").into())
+        }
         (true, false) => {
-            Told::Error("refuses the service and is not asked again before a reload or a restart; others sign".into())
+            Told::Error("refuses the service and is not tried again before a reload or a restart; others sign".into())
         }
         (true, true) => {
-            let others = if is_only { "" } else { ", nor does any other sign" };
-            let text = "refuses the service and is not asked again before a reload or a restart";
+            let others = if is_only { "" } else { ", and no other signs" };
+            let text = "refuses the service and is not tried again before a reload or a restart";
             Told::Error(format!("{text}{others}; until then {refused}").into())
         }
     }

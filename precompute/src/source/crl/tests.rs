@@ -363,7 +363,10 @@ fn a_file_holds_one_crl_with_text_around_it() {
             b"-----BEGIN X509 CRL-----\n*\n-----END X509 CRL-----\n",
             "is damaged PEM: `-----BEGIN X509 CRL-----` in line 1 is followed by what is no whole base64",
         ),
-        (b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n", "is no CRL in DER: tbsCertList: ends too early"),
+        (
+            b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n",
+            "is not a CRL in DER: tbsCertList: ends too early",
+        ),
     ] {
         let error = read(content).expect_err(problem);
         assert_eq!((&error.path, error.line), (&path, None));

@@ -112,7 +112,7 @@ fn takes_what_makes_no_difference() {
 fn refuses_what_does_not_say_of_whom_it_speaks_or_what() {
     for (line, problem) in [
         (&b" "[..], "has 1 of the six fields"),
-        (b"V 270131120000Z  0A unknown /CN=x", "has spaces where tabs belong"),
+        (b"V 270131120000Z  0A unknown /CN=x", "has spaces instead of tabs"),
         (b"\xff\xfeV\0\t\0X\0", "is UTF-16 text"),
         (b"V\t270131120000Z\t\t0A\tunknown", "has 5 of the six fields"),
         (b"V\t270131120000Z\t\t0A\tunknown\\\t/CN=x", "has 5 of the six fields"),

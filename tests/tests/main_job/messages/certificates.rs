@@ -59,14 +59,14 @@ pub(super) const ROWS: &[Row] = &[
             );
         },
         outcome: Outcome::Passes,
-        told: &["of version 1", "renew it as version 3"],
-        never: &["says no CA"],
+        told: &["has version 1", "renew it as version 3"],
+        never: &["does not say CA"],
     },
     Row {
         what: "a server's certificate as the CA's",
         spoil: |ca, _| with_key(ca, "-extensions server_cert -newkey ec -pkeyopt ec_paramgen_curve:P-256"),
         outcome: Outcome::Refused,
-        told: &["basicConstraints says no CA"],
+        told: &["its basicConstraints does not say CA"],
         never: &[],
     },
     Row {

@@ -290,7 +290,7 @@ pub(super) const ROWS: &[Row] = &[
             "in order, with 1 warning\n",
             "WARNING: ",
             "ostia.toml:",
-            "tenant.issuer.crl: lists the revoked certificates alone",
+            "tenant.issuer.crl: lists revoked certificates only",
             "each of them, valid or not, is answered `unauthorized`",
             "`unlisted = \"unauthorized\"`",
             "`unlisted = \"unknown\"`",

@@ -222,7 +222,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         outcome: Refused,
         told: &[
-            "signer.key: seems to be a key, a certificate or a PIN itself, and is not shown; write it into a file that only the service may read, and name that",
+            "signer.key: seems to be a key, a certificate or a PIN itself, and is not shown; write it into a file that only the service may read, and name that file",
         ],
         never: &["PRIVATE KEY", "MIGH"],
     },

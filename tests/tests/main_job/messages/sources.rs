@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Row] = &[
         what: "spaces for tabs, as a terminal shows them",
         spoil: |ca, _| append(ca, "V       470131120000Z           0ABC    unknown /CN=x\n"),
         outcome: Outcome::Refused,
-        told: &["/index.txt:2: has spaces where tabs belong", "put the file itself in its place"],
+        told: &["/index.txt:2: has spaces instead of tabs", "use the file itself"],
         never: &["has 1 of the six fields"],
     },
     Row {

@@ -70,7 +70,7 @@ pub(in crate::config::tenant) fn read(section: &mut Section<'_>, certificate: Op
         return on_tokens(section, &written, certificate, algorithm);
     }
     let [_] = written[..] else {
-        section.problem("key", "is a list; several are named for keys on tokens alone, each by a pkcs11: URI");
+        section.problem("key", "is a list; only keys on tokens may be several, each named by a pkcs11: URI");
         return None;
     };
     in_file(section, algorithm)
@@ -106,7 +106,7 @@ fn on_tokens(
 ) -> Option<Key> {
     let (count, allowed) = (written.len(), limits::SIGNER_TOKENS_MAX);
     if count > allowed {
-        section.problem("key", format_args!("names {count} keys; at most {allowed} tokens hold one signer's key"));
+        section.problem("key", format_args!("names {count} keys; a signer's key may be on at most {allowed} tokens"));
         return None;
     }
     // All of them, so that all problems are told.

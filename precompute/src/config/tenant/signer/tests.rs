@@ -105,7 +105,7 @@ fn a_list_of_signers_that_cannot_be_is_told() {
     let second = format!("{signer}[[issuer.signer]]\nkey = \"absent.key\"\n");
     refuses(&ca, &with(&second), &["ostia.toml:8: issuer.signer[1].key: "]);
     let error = read(&ca, &with(&signer.repeat(limits::CONFIGURED_SIGNERS_MAX + 1))).unwrap_err();
-    assert!(error.contains("issuer.signer: names 9; at most 8 sign for an issuer"), "{error}");
+    assert!(error.contains("issuer.signer: names 9; an issuer has at most 8 signers"), "{error}");
 }
 
 #[test]
@@ -159,13 +159,17 @@ fn a_designated_signer_may_come_from_another_ca() {
         with(&format!("signer = {{ key = {key:?}, certificate = {certificate:?}{designated} }}"))
     };
     let designated = ", designated = true";
-    refuses(&ca, &signer("leaf.key", "delegate.pem", ""), &["is no delegate of this issuer"]);
+    refuses(&ca, &signer("leaf.key", "delegate.pem", ""), &["is not a delegate of this issuer"]);
     refuses(&ca, &signer("leaf.key", "delegate.pem", ", designated = false"), &["or add `designated = true`"]);
     read(&ca, &signer("leaf.key", "delegate.pem", designated)).unwrap();
     refuses(&ca, &signer("leaf.key", "server.pem", designated), &["lacks the extended key usage OCSPSigning"]);
     // Another CA itself.
     read(&ca, &signer("ca.key", "ca.pem", designated)).unwrap();
-    refuses(&ca, &signer("leaf.key", "ca.pem", designated), &["issuer.signer.certificate: is of another key"]);
+    refuses(
+        &ca,
+        &signer("leaf.key", "ca.pem", designated),
+        &["issuer.signer.certificate: does not belong to the private key"],
+    );
     refuses(
         &ca,
         &with("signer = { key = \"ca.key\", designated = true }"),
@@ -192,8 +196,8 @@ fn a_key_on_a_token_that_cannot_be_is_told() {
             "key: number 2 has the attribute `colour`".into(),
         ),
         ("[\"pkcs11:token=a\", \"ca.key\"]".into(), "key: number 2 does not begin with `pkcs11:`".into()),
-        ("[\"ca.key\", \"leaf.key\"]".into(), "key: is a list; several are named for keys on tokens alone".into()),
-        ("[]".into(), "key: is a list; several".into()),
+        ("[\"ca.key\", \"leaf.key\"]".into(), "key: is a list; only keys on tokens may be several".into()),
+        ("[]".into(), "key: is a list; only".into()),
         ("\"pkcs11:token=a\"".into(), "key: names no PKCS#11 module; add its file, such as ?module-path=/usr".into()),
         (format!("\"pkcs11:token=a{MODULE}\""), "/nowhere/libnone.so cannot be read: No such file".into()),
         (
@@ -204,7 +208,7 @@ fn a_key_on_a_token_that_cannot_be_is_told() {
             "\"pkcs11:token=a?module-path=module.so\"".into(),
             format!("{} cannot be loaded as a PKCS#11 module", beside.display()),
         ),
-        (tokens(9), "key: names 9 keys; at most 8 tokens hold one signer's key".into()),
+        (tokens(9), "key: names 9 keys; a signer's key may be on at most 8 tokens".into()),
         (
             format!("[\"pkcs11:token=a{MODULE}\", \"pkcs11:token=a{MODULE}\"]"),
             "key: number 2 is the same as another one".into(),
@@ -323,7 +327,7 @@ fn a_chain_that_goes_along_has_a_bound() {
     refuses(
         &ca,
         &text("certificates = \"chain\""),
-        &["issuer.signer.certificate: has 5 certificates behind the signer's"],
+        &["issuer.signer.certificate: has 5 certificates after the signer's"],
     );
     refuses(
         &ca,

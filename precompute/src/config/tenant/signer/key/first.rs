@@ -52,7 +52,7 @@ pub(super) fn opened(
                 usable = false;
             }
             FaultClass::Throttle => {
-                warn!(signer, token = holder.name(), %fault, "a token gives no session now; it is asked until it does, such as one of those that the running configuration has");
+                warn!(signer, token = holder.name(), %fault, "a token offers no session now; it is asked until it does, for example one that the running configuration uses");
             }
             _ if some_signs => {
                 warn!(signer, token = holder.name(), %fault, "a token cannot be used now; the signer's other tokens sign meanwhile");
@@ -65,7 +65,7 @@ pub(super) fn opened(
         error!(
             signer,
             why = out_of_reach.join("; "),
-            "no token of this signer can be reached, and it is looked for; until one is back {}",
+            "no token of this signer can be reached; until one is back {}",
             purpose.while_nobody_signs()
         );
     }
@@ -76,7 +76,7 @@ pub(super) fn opened(
             token = holder.name(),
             sessions = holder.sessions_max(),
             threads,
-            "the token allows fewer sessions than are to sign at once; lower `threads`, or raise what it allows"
+            "the token allows fewer sessions than `threads`; lower `threads`, or raise the token's limit"
         );
     }
     let with_outcome = |(holder, opened): (&Arc<dyn Holder>, Opened)| {
