@@ -2,15 +2,18 @@
 //!
 //! Purpose: CertIDs, and responses from values to DER. Invariant: what is written is DER, and
 //! equal to what the `x509-ocsp` types encode for the same values (tests hold it to that). It
-//! does not know requests, HTTP, caches, or who signs. What is said of whom, and for how long, is [`profile`]'s.
+//! does not know requests, HTTP, caches, or keys: of who signs it knows the certificates ([`SignerIdentity`]). What is said of whom, and for how long, is [`profile`]'s.
 
 mod cert_id;
+mod identity;
 mod packing;
 mod policy;
 pub mod profile;
 mod response;
 
 pub use cert_id::{CertId, HashAlgorithm, IssuerHashes};
+pub(crate) use identity::EXPIRES_SOON;
+pub use identity::{Credential, IdentityError, SignerIdentity, Term};
 pub use packing::Packing;
 pub use policy::{CertificateInclusion, NoncePolicy, Policy, ResponseForm, SignedRequests, Unlisted};
 pub use response::{CertStatus, Content, Layout, OcspError, ResponderId, Single, Template, error_response};

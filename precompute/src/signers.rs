@@ -8,12 +8,13 @@
 //!
 //! Invariant: whoever is chosen is valid at that time, and none whose certificate its CA has revoked while another is
 //! there. Kept answers are looked for by a choice that depends on nothing but the arguments and who is revoked; only who
-//! signs a new one depends on whose key is at work. Keys are not used here, nor is it known where revocations are from.
+//! signs a new one depends on whose key is here and at work. Keys are not used here, nor is it known where revocations are
+//! from.
 
 mod ocsp_signer;
 mod tsa_signer;
 
-pub use ocsp_signer::{Identity, OcspSigner, SignerError};
+pub use ocsp_signer::{OcspSigner, SignerError};
 pub use tsa_signer::{TsaSigner, TsaSignerError};
 
 use std::{
@@ -27,6 +28,7 @@ use std::{
 
 use crate::{
     limits::SIGNERS_MAX,
+    ocsp::Term,
     pki::{Algorithm, Serial, UnixTime},
 };
 
@@ -44,23 +46,6 @@ const _: () = assert!(SIGNERS_MAX <= Places::BITS as usize);
 
 fn is_among(place: usize, places: Places) -> bool {
     places >> place & 1 == 1
-}
-
-/// All of a signer that matters when it is chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Term {
-    pub(super) algorithm: Algorithm,
-    /// Start of validity.
-    pub(super) not_before: UnixTime,
-    /// End of validity: no answer may be valid beyond it.
-    pub(super) not_after: UnixTime,
-}
-
-impl Term {
-    #[inline]
-    pub(super) fn holds(&self, now: UnixTime) -> bool {
-        self.not_before <= now && now < self.not_after
-    }
 }
 
 impl Signers {
@@ -118,7 +103,7 @@ impl Signers {
 
     /// The same for an answer that has to be signed: where the key of whoever is chosen has been away for a while, of
     /// those whose key has not the one that would be chosen without it. Nobody who is revoked stands in for one who is
-    /// not: clients that look refuse the answer, and caches keep it.
+    /// not: clients that look refuse the answer, and caches keep it. `None` also where no key is here that could sign.
     pub fn choose_at_work(
         &self,
         now: UnixTime,
@@ -126,12 +111,13 @@ impl Signers {
         preferred: impl Iterator<Item = Algorithm> + Clone,
     ) -> Option<(u8, &Arc<OcspSigner>)> {
         let chosen = self.choose(now, validity, preferred.clone())?;
-        if self.all.len() == 1 || !chosen.1.signing().is_away() {
-            return Some(chosen);
+        let has_key = |(_, signer): &(u8, &Arc<OcspSigner>)| signer.signing().is_some();
+        if self.all.len() == 1 || !chosen.1.is_away() {
+            return Some(chosen).filter(has_key);
         }
         let eligible = eligible(terms(&self.all), self.revoked.load(Relaxed), now);
         let place = choose_among(at_work(&self.all, eligible), now, validity, preferred);
-        Some(place.map_or(chosen, |place| (place as u8, &self.all[place])))
+        Some(place.map_or(chosen, |place| (place as u8, &self.all[place]))).filter(has_key)
     }
 
     /// Who signs one answer for the issuers of all these lists: a signer that each of them has, by certificate and
@@ -195,7 +181,7 @@ fn at_work<'t>(
     signers: &[Arc<OcspSigner>],
     eligible: impl Iterator<Item = (usize, &'t Term)> + Clone,
 ) -> impl Iterator<Item = (usize, &'t Term)> + Clone {
-    let at_work = places(signers.iter().map(|signer| !signer.signing().is_away()));
+    let at_work = places(signers.iter().map(|signer| !signer.is_away()));
     eligible.filter(move |(place, _)| is_among(*place, at_work))
 }
 

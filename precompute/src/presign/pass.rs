@@ -105,7 +105,8 @@ impl Desk {
         for forms in [Subject::forms as fn(&Subject, UnixTime) -> Vec<Form>, Subject::next_forms] {
             for subject in subjects {
                 let forms = forms(subject, now);
-                if !forms.is_empty() {
+                // Where the key is not here, whoever has it signs.
+                if !forms.is_empty() && forms.iter().all(|form| form.signer.signing().is_some()) {
                     tasks.push(Task { subject: Arc::clone(subject), forms, plan: Plan::new(list_max) });
                 }
             }
@@ -184,7 +185,7 @@ impl Desk {
                 again |= left_out > 0;
                 Work::Listed(listed)
             };
-            let signs_here = forms.iter().all(|form| form.signer.signing().signs_here());
+            let signs_here = forms.iter().all(|form| form.signer.signs_here());
             if signs_here { &mut here } else { &mut pooled }.push((subject, forms, work));
         }
         let threads = pooled.len().min(limits::PRESIGN_ISSUERS_AT_ONCE);
@@ -222,7 +223,7 @@ impl Desk {
                 items.push(Item { due: super::plan::Due::Absent, serial, form: form as u8 });
             }
         }
-        if form.signer.signing().signs_here() {
+        if form.signer.signs_here() {
             self.sign_here(subject, &forms, Work::Listed(items), stop)
         } else {
             // Whoever asks next would wait for it.

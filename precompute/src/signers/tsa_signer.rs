@@ -7,12 +7,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tracing::warn;
 
-use super::{
-    SignerError,
-    ocsp_signer::{EXPIRES_SOON, try_out},
-};
+use super::{SignerError, ocsp_signer::try_out};
 use crate::{
-    ocsp::Packing,
+    ocsp::{EXPIRES_SOON, IdentityError, Packing},
     pki::{Algorithm, Certificate, CertificatePath, TIME_STAMPING, TimeStampingKeyUsage, UnixTime},
     sign::Signing,
 };
@@ -97,7 +94,10 @@ impl TsaSigner {
         let key_usage = certificate.check_time_stamping_key_usage().map_err(TsaSignerError::KeyUsage)?;
         let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
         if now < not_before || not_after <= now {
-            return Err(TsaSignerError::Signer(SignerError::NotValid { not_before, not_after }));
+            return Err(TsaSignerError::Signer(SignerError::Identity(IdentityError::NotValid {
+                not_before,
+                not_after,
+            })));
         }
         if not_after.since(now) < validity_left {
             return Err(TsaSignerError::EndsSoon { not_after, wanted: validity_left });
@@ -127,7 +127,7 @@ impl TsaSigner {
             warn!(signer = name, %not_after, "the time-stamping certificate expires soon; renew it, no token can be issued after its end");
         }
         let packing = Packing::of(signing.algorithm(), public_key_octets);
-        let packing = packing.ok_or(TsaSignerError::Signer(SignerError::KeyUnreadable))?;
+        let packing = packing.ok_or(TsaSignerError::Signer(SignerError::Identity(IdentityError::KeyUnreadable)))?;
         try_out(&*signing, certificate, packing).map_err(TsaSignerError::Signer)?;
         let (certificate, chain) = (certificate.clone(), chain.to_vec());
         Ok(Self { signing, certificate, chain, not_before, not_after, key_names: Vec::new() })

@@ -31,13 +31,14 @@ impl Pools {
             let signers = issuer.1.signers.all();
             let purpose = KeyPurpose::OcspSigning { others: signers.len() > 1 };
             for (place, signer) in signers.iter().enumerate() {
+                let Some(signing) = signer.signing() else { continue };
                 let mut labels = labels(issuer);
                 labels.push(("signer", place.to_string()));
                 let mut name = format!("{}/{}", issuer.0, issuer.1.name);
                 if signers.len() > 1 {
                     name += &format!(" signer {place}");
                 }
-                pools.push(Entry { name, labels, purpose, pool: signer.signing().status() });
+                pools.push(Entry { name, labels, purpose, pool: signing.status() });
             }
         }
         Self(pools)

@@ -188,7 +188,7 @@ impl<'t> Exchange<'t> {
                 return Ok(served);
             }
         }
-        if !inquiry.signer.signing().signs_here() && !self.may_wait {
+        if !inquiry.signer.signs_here() && !self.may_wait {
             return Ok(Decision::OutputFirst);
         }
         Ok(Decision::Sign(inquiry.sign_request()))
@@ -241,7 +241,7 @@ impl<'t> Exchange<'t> {
             Issuer::choose_for_all(issuers, self.now).ok_or(OcspError::Unauthorized)?
         };
         // Where this thread signs itself that is bounded in time; elsewhere by a queue of its own.
-        let on_budget = signer.signing().signs_here();
+        let on_budget = signer.signs_here();
         if on_budget {
             self.may_spend()?;
         } else if !self.may_wait {

@@ -87,7 +87,7 @@ impl Misses {
 
     /// The answer that is asked for; kept afterwards where it can be.
     pub fn answer(self: &Arc<Self>, request: SignRequest) -> Miss {
-        if request.signer.signing().signs_here() {
+        if request.signer.signs_here() {
             return Miss::Ended(self.sign_here(&request));
         }
         let (sender, receiver) = oneshot::channel();
@@ -114,7 +114,7 @@ impl Misses {
     fn sign_here(&self, request: &SignRequest) -> Outcome {
         for _ in 0..limits::SIGN_ATTEMPTS_MAX {
             let unsigned = request.prepare(UnixTime::now(), self.spread(request))?;
-            let signed = request.signer.signing().sign_here(&unsigned.response_data);
+            let signed = request.signer.signing().and_then(|signing| signing.sign_here(&unsigned.response_data));
             let signature = signed.unwrap_or(Err(SignError::Failed)).map_err(ocsp_error)?;
             if let Some(answer) = request.complete(&unsigned, &signature, UnixTime::now()) {
                 return Ok(self.keep(request, answer, &signature));
@@ -148,8 +148,10 @@ impl Misses {
             Ok(unsigned) => unsigned,
             Err(error) => return self.tell(told, Err(error)),
         };
-        let message = std::mem::take(&mut unsigned.response_data);
+        // Where no key is here, somebody else signs before long.
         let signer = Arc::clone(&request.signer);
+        let Some(signing) = signer.signing() else { return self.tell(told, Err(OcspError::TryLater)) };
+        let message = std::mem::take(&mut unsigned.response_data);
         let this = Arc::clone(self);
         let done = move |message, outcome: Result<Vec<u8>, SignError>| {
             unsigned.response_data = message;
@@ -163,7 +165,7 @@ impl Misses {
             };
             this.tell(told, outcome);
         };
-        signer.signing().submit(Job {
+        signing.submit(Job {
             message,
             priority,
             deadline: Instant::now() + limits::MISS_DEADLINE,

@@ -66,9 +66,14 @@ impl Issuer {
             && self.signers.all().iter().zip(config.signers.all()).all(|(signer, other)| {
                 signer.template().fingerprint() == other.template().fingerprint()
                     && (signer.not_before(), signer.not_after()) == (other.not_before(), other.not_after())
-                    && signer.signing().setting() == other.signing().setting()
-                    // What was locked may be asked again once somebody has mended it, by those that begin anew.
-                    && signer.signing().status().locked() <= other.signing().status().locked()
+                    && match (signer.signing(), other.signing()) {
+                        (Some(signing), Some(other)) => {
+                            signing.setting() == other.setting()
+                                // What was locked may be asked again once somebody has mended it, by those that begin anew.
+                                && signing.status().locked() <= other.status().locked()
+                        }
+                        (signing, other) => signing.is_none() && other.is_none(),
+                    }
             })
     }
 

@@ -20,7 +20,7 @@ use crate::{
     output::say,
     pki::{Certificate, UnixTime},
     sign::{Health, Job, MemberStatus, Priority, Signing},
-    signers::{OcspSigner, TsaSigner},
+    signers::OcspSigner,
 };
 
 /// How long each signer signs: some hundred signatures on the slowest tokens.
@@ -36,7 +36,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut silent = Vec::new();
     let mut keys = 0;
     for signer in &signers {
-        let measured = measure(signer.signing());
+        let measured = measure(&*signer.signing);
         keys += measured.holders.len();
         table.add(signer, &measured, now);
         for holder in measured.holders.iter().filter(|holder| !holder.signs) {
@@ -65,24 +65,20 @@ struct Listed {
     certificate: Vec<u8>,
     not_after: UnixTime,
     key_names: Vec<String>,
-    signer: Signer,
-}
-
-enum Signer {
-    Ocsp(Arc<OcspSigner>),
-    Tsa(Arc<TsaSigner>),
+    signing: Arc<dyn Signing>,
 }
 
 impl Listed {
-    fn ocsp(tenant: &str, issuer: &str, signer: &Arc<OcspSigner>) -> Self {
-        Self {
+    /// `None` of one whose key is elsewhere.
+    fn ocsp(tenant: &str, issuer: &str, signer: &OcspSigner) -> Option<Self> {
+        Some(Self {
             tenant: tenant.to_owned(),
             name: issuer.to_owned(),
             certificate: signer.certificate_der().to_vec(),
             not_after: signer.not_after(),
             key_names: signer.key_names().to_vec(),
-            signer: Signer::Ocsp(Arc::clone(signer)),
-        }
+            signing: Arc::clone(signer.signing()?),
+        })
     }
 
     fn tsa(tenant: &str, tsa: &TsaConfig) -> Self {
@@ -93,14 +89,7 @@ impl Listed {
             certificate: signer.certificate().der().to_vec(),
             not_after: signer.not_after(),
             key_names: signer.key_names().to_vec(),
-            signer: Signer::Tsa(Arc::clone(signer)),
-        }
-    }
-
-    fn signing(&self) -> &dyn Signing {
-        match &self.signer {
-            Signer::Ocsp(signer) => signer.signing(),
-            Signer::Tsa(signer) => &**signer.signing(),
+            signing: Arc::clone(signer.signing()),
         }
     }
 }
@@ -113,8 +102,8 @@ fn read(path: &Path, now: UnixTime) -> Result<(Vec<Listed>, Option<ConfigError>)
         root.leave_to_others(&RESPONDER_SECTIONS);
         root.finish();
         for (tenant, issuer) in config.iter().flat_map(Config::issuers) {
-            let ocsp = |signer| Listed::ocsp(&tenant.name, &issuer.name, signer);
-            signers.extend(issuer.signers.all().iter().map(ocsp));
+            let ocsp = |signer: &Arc<OcspSigner>| Listed::ocsp(&tenant.name, &issuer.name, signer);
+            signers.extend(issuer.signers.all().iter().filter_map(ocsp));
         }
         for tenant in config.iter().flat_map(|config| &config.tenants) {
             signers.extend(tenant.tsas.iter().map(|tsa| Listed::tsa(&tenant.name, tsa)));
@@ -269,7 +258,7 @@ impl Table {
             format!("{tenant}/{name}"),
             certificate.map_or_else(|error| error.to_string(), |certificate| certificate.subject()),
             ends(*not_after, now),
-            listed.signing().algorithm().to_string(),
+            listed.signing.algorithm().to_string(),
         ];
         for (place, holder) in measured.holders.iter().enumerate() {
             let rate = match holder {

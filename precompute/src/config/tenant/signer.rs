@@ -8,10 +8,10 @@ use self::key::Wanted;
 use super::{Section, noted};
 use crate::{
     limits,
-    ocsp::{CertificateInclusion, ResponseForm},
+    ocsp::{CertificateInclusion, Credential, ResponseForm},
     pki::{Certificate, UnixTime, certificates},
     sign::KeyPurpose,
-    signers::{Identity, OcspSigner, Signers},
+    signers::{OcspSigner, Signers},
 };
 
 /// For whom they sign, and how.
@@ -106,9 +106,9 @@ fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspS
     let (certificate, chain) = own?;
     check_chain(section, purpose, chain);
     let pool = Arc::new(key.pool(section, certificate, &wanted)?);
-    let identity = Identity { certificate, chain, designated };
+    let credential = Credential { certificate, chain, designated };
     let octets = key.public_key_octets(certificate);
-    let signer = OcspSigner::new(issuer, identity, octets, pool, purpose.form, purpose.now);
+    let signer = OcspSigner::new(issuer, credential, octets, pool, purpose.form, purpose.now);
     let signer = noted(section, certificate_key(section), signer)?;
     for doubt in signer.doubts() {
         section.warning(certificate_key(section), doubt);

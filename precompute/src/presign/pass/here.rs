@@ -136,7 +136,7 @@ impl Hand<'_> {
         let Some((draft, message)) = self.subject.prepare(form, serial, found, now, spread) else {
             return progress.no_longer_due(1);
         };
-        match form.signer.signing().sign_here(&message) {
+        match form.signer.signing().and_then(|signing| signing.sign_here(&message)) {
             Some(Ok(signature)) => {
                 let outcome = self.subject.complete(form, &draft, &signature, UnixTime::now(), answers);
                 if !self.desk.note(form, outcome, &mut self.recorder) {

@@ -143,10 +143,11 @@ impl Errand<'_> {
         let desk = self.desk;
         let prepared = desk.still_due(self.subject, self.forms, &item, &mut self.packed).and_then(|found| {
             let form = self.forms.get(usize::from(item.form))?;
+            let signing = form.signer.signing()?;
             let spread = desk.spread(&item.serial);
-            Some((form, self.subject.prepare(form, &item.serial, found, UnixTime::now(), spread)?))
+            Some((signing, self.subject.prepare(form, &item.serial, found, UnixTime::now(), spread)?))
         });
-        let Some((form, (draft, message))) = prepared else {
+        let Some((signing, (draft, message))) = prepared else {
             return desk.progress.no_longer_due(1);
         };
         let back = self.back.clone();
@@ -157,7 +158,7 @@ impl Errand<'_> {
         });
         self.outstanding += 1;
         let deadline = since + limits::PRESIGN_DEADLINE;
-        form.signer.signing().submit(Job { message, priority: self.priority, deadline, done });
+        signing.submit(Job { message, priority: self.priority, deadline, done });
     }
 
     /// Waits for something to come back, and takes all that has.

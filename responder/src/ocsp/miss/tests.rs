@@ -6,15 +6,18 @@ use precompute::{
     engine::IssuerState,
     issuer::ActiveIssuer,
     issuer_id::IssuerId,
-    ocsp::{CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, profile::Kept},
-    pki::{Reason, Record, Serial, Status, certificates},
+    ocsp::{CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity, profile::Kept},
+    pki::{Certificate, Reason, Record, Serial, Status, certificates},
     records::Change,
     sign::{Algorithm, Signing, SoftwareKey},
     signers::{OcspSigner, Signers},
 };
 
 use super::*;
-use crate::site::Issuer;
+use crate::{
+    ocsp::answer::{CertificateVerdict, decide},
+    site::Issuer,
+};
 
 /// Keeps jobs until they are let through, in whatever order the test likes.
 struct Gate {
@@ -68,6 +71,7 @@ impl Signing for Gate {
 }
 
 struct World {
+    ca: Certificate,
     gate: Arc<Gate>,
     issuer: Arc<Issuer>,
     misses: Arc<Misses>,
@@ -96,11 +100,8 @@ impl World {
         let now = UnixTime::now();
         let signer = OcspSigner::new(&ca, &ca, &public, signing, ResponseForm::default(), now).unwrap();
         gate.open.store(false, Relaxed);
-        let id = IssuerId::of("tests", &ca);
-        let state = IssuerState::in_order(id.clone(), UnixTime::now());
-        let signers = Signers::new(vec![Arc::new(signer)]).unwrap();
-        let issuer = Issuer::new(ActiveIssuer::new(&id, "CA", Policy::DEFAULT, &ca, state, signers).unwrap(), 1);
-        let world = Self { gate, issuer: Arc::new(issuer), misses: Misses::new(Store::new(1 << 30, 1 << 20)) };
+        let issuer = issuer(&ca, vec![signer]);
+        let world = Self { ca, gate, issuer, misses: Misses::new(Store::new(1 << 30, 1 << 20)) };
         world.set(Status::Good);
         world
     }
@@ -159,6 +160,13 @@ impl World {
         let kept = self.misses.store().compact(&key, self.issuer.signers.first().packing(), &mut packed)?;
         Some((kept, packed))
     }
+}
+
+fn issuer(ca: &Certificate, signers: Vec<OcspSigner>) -> Arc<Issuer> {
+    let id = IssuerId::of("tests", ca);
+    let state = IssuerState::in_order(id.clone(), UnixTime::now());
+    let signers = Signers::new(signers.into_iter().map(Arc::new).collect()).unwrap();
+    Arc::new(Issuer::new(ActiveIssuer::new(&id, "CA", Policy::DEFAULT, ca, state, signers).unwrap(), 1))
 }
 
 fn said(receiver: &mut oneshot::Receiver<Outcome>) -> Option<CertStatus> {
@@ -275,4 +283,49 @@ fn a_job_that_never_comes_back_does_not_hold_up_those_who_come_after_its_deadlin
     let mut waiting = world.ask();
     world.gate.pass(0);
     assert_eq!(said(&mut waiting), Some(CertStatus::Good));
+}
+
+#[test]
+fn without_a_key_what_is_kept_is_served_and_what_is_missed_is_to_be_asked_for_later() {
+    let mut world = World::new();
+    let now = UnixTime::now();
+    let without_key = || {
+        let identity =
+            SignerIdentity::new(&world.ca, &world.ca, world.gate.algorithm(), ResponseForm::default(), now).unwrap();
+        OcspSigner::without_key(identity)
+    };
+    let signing = Arc::clone(&world.gate) as Arc<dyn Signing>;
+    world.gate.open.store(true, Relaxed);
+    let public = world.gate.key.public_key_octets();
+    let with_key = OcspSigner::new(&world.ca, &world.ca, public, signing, ResponseForm::default(), now).unwrap();
+    let both = issuer(&world.ca, vec![without_key(), with_key]);
+    world.issuer = issuer(&world.ca, vec![without_key()]);
+    world.set(Status::Good);
+
+    let mut missed = world.ask();
+    assert!(matches!(missed.try_recv(), Ok(Err(OcspError::TryLater))), "a miss");
+    let mut once = world.ask_once(&[1; 16]);
+    assert!(matches!(once.try_recv(), Ok(Err(OcspError::TryLater))), "with a nonce");
+    world.refresh();
+    assert_eq!((world.misses.pending(), world.kept()), (0, None));
+
+    // Signed where the key is, and kept here.
+    let request = world.request();
+    let unsigned = request.prepare(now, 0).unwrap();
+    let signature = world.gate.key.sign(&unsigned.response_data).unwrap();
+    let answer = Arc::new(request.complete(&unsigned, &signature, now).unwrap());
+    world.misses.store().keep(request.key.unwrap(), &answer, request.signer.packing(), &signature);
+    let (kept, packed) = world.stored().unwrap();
+    let found = world.issuer.state.records.get(&Serial::from_magnitude(&SERIAL).unwrap());
+    let verdict = decide(&world.issuer.policy, found, Some(&kept), UnixTime::MAX, now);
+    assert_eq!(verdict, CertificateVerdict::Serve { refresh: false });
+    let (_, signer) = world.issuer.choose(now, std::iter::empty()).unwrap();
+    let mut unpacked = Vec::new();
+    signer.packing().unpack(&packed, &mut unpacked);
+    assert_eq!(unpacked, signature);
+
+    // Beside one that has the key, it is chosen for what is kept, and the other for what is not.
+    assert!(world.issuer.stand_in(0, now, std::iter::empty()).is_none());
+    let chosen = both.choose(now, std::iter::empty()).unwrap().0;
+    assert_eq!((chosen, both.stand_in(chosen, now, std::iter::empty()).map(|(place, _)| place)), (0, Some(1)));
 }
