@@ -24,7 +24,7 @@ use precompute::{
     records::{Change, Records, State},
 };
 use responder::{
-    config::Config,
+    assemble::Opener,
     demo, limits,
     net::http::{
         self,
@@ -94,16 +94,16 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let demo = demo::prepare(&dir.path().join("demo"), any, any, &mut |_| ()).unwrap();
-        let config = Config::read(&demo.config_path, UnixTime::now()).unwrap();
-        let mut engine = Engine::open(&config.common).unwrap();
+        let (config, assembly) = Opener::new(&demo.config_path).read(UnixTime::now()).unwrap();
+        let mut engine = Engine::open(&assembly.common).unwrap();
         engine.read_all(|_, _, _| ()).unwrap();
         let state_dir = &config.common.state_dir;
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, state_dir, Arc::new(|_| ()));
-        let site = Site::new(&config.common, &engine.states(), &clocks, 1, None).unwrap();
+        let site = Site::new(&assembly.common, &engine.states(), &clocks, 1, None).unwrap();
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();
         let der_serial = der_content(&serial);
-        let config_issuer = &config.common.tenants[0].issuers[0];
+        let config_issuer = &assembly.common.tenants[0].issuers[0];
         let (name, key) = config_issuer.hashes.get(HashAlgorithm::Sha1);
         let id =
             CertId { hash: HashAlgorithm::Sha1, issuer_name_hash: name, issuer_key_hash: key, serial: &der_serial };

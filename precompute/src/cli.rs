@@ -3,13 +3,17 @@
 mod keys;
 mod presign;
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
+    assemble::{self, Assembly, Tokens},
     book::salvage,
-    config::{Config, Document},
+    config::{Config, ConfigError, Document, Reading},
     engine::{Accepted, Engine},
     output::say,
     pki::{Serial, UnixTime},
@@ -82,7 +86,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             accept_forgotten: forgotten,
             accept_damaged,
         } => {
-            let config = read_config(config)?;
+            let (_, config) = read_config(config)?;
             let loss = if accept_damaged { mend(&config)? } else { None };
             let synced = sync(&config, Accepted { shrink, older, carry_over, forgotten });
             match (synced, loss) {
@@ -92,24 +96,31 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         Command::Keys(command) => keys::run(command),
-        Command::Presign { config } => presign::run(&read_config(config)?),
-        Command::Show { config, serials } => show(&read_config(config)?, &serials),
+        Command::Presign { config } => {
+            let (config, assembly) = read_config(config)?;
+            presign::run(&config, &assembly)
+        }
+        Command::Show { config, serials } => show(&read_config(config)?.1, &serials),
     }
 }
 
-fn read_config(path: PathBuf) -> Result<Config, Box<dyn std::error::Error>> {
-    let now = UnixTime::now();
-    let config = Document::open(&path)?.read(|root| {
-        let config = Config::read(root, now);
+fn read_config(path: PathBuf) -> Result<(Config, Assembly), Box<dyn std::error::Error>> {
+    let reading = read(&path)?;
+    Ok(assemble::open(reading, &Tokens::default(), UnixTime::now())?)
+}
+
+/// What is in the file, as far as it is ours.
+fn read(path: &Path) -> Result<Reading<Config>, ConfigError> {
+    Ok(Document::open(path)?.reading(|root| {
+        let config = Config::read(root);
         root.leave_to_others(&RESPONDER_SECTIONS);
         root.finish();
-        config
-    })?;
-    Ok(config)
+        Some(config)
+    }))
 }
 
 /// Makes a damaged book anew; what is lost with it.
-fn mend(config: &Config) -> Result<Option<String>, Box<dyn std::error::Error>> {
+fn mend(config: &Assembly) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let configured: Vec<_> = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
     let Some(salvaged) = salvage(&config.state_dir, &configured)? else {
         say("the book is in order")?;
@@ -119,7 +130,7 @@ fn mend(config: &Config) -> Result<Option<String>, Box<dyn std::error::Error>> {
     Ok(salvaged.loss())
 }
 
-fn sync(config: &Config, accept: Accepted) -> Result<(), Box<dyn std::error::Error>> {
+fn sync(config: &Assembly, accept: Accepted) -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Engine::open(config)?;
     engine.accept(accept);
     let mut said = Ok(());
@@ -139,7 +150,7 @@ fn sync(config: &Config, accept: Accepted) -> Result<(), Box<dyn std::error::Err
     Ok(said?)
 }
 
-fn show(config: &Config, serials: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+fn show(config: &Assembly, serials: &[String]) -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Engine::open(config)?;
     let mut unlisted = 0;
     for text in serials {

@@ -50,8 +50,8 @@ use std::{
 use tracing::{error, info};
 
 use crate::{
+    assemble::Assembly,
     book::Book,
-    config::Config,
     limits,
     pki::{Record, Serial, UnixTime},
     records::Counts,
@@ -156,7 +156,7 @@ pub struct Engine {
 
 impl Engine {
     /// Opens the book and fills the records of every issuer from it.
-    pub fn open(config: &Config) -> Result<Self, StateError> {
+    pub fn open(config: &Assembly) -> Result<Self, StateError> {
         let started = Instant::now();
         let mut book = Book::open(&config.state_dir)?;
         let mut issuers = Vec::new();
@@ -210,7 +210,7 @@ impl Engine {
     /// ones are filled from the book and their sources. `agree` gets the states that there would be, while the former ones are still followed; false where it does not want them. Then, and after
     /// an error, everything is as it was. When it returns, the new states hold every revocation that the former ones did, also
     /// those that came meanwhile; but for sources that take longer than [`limits::RELOAD_READ_MAX`] to read once more. The state directory stays the one that was opened.
-    pub fn change(&mut self, config: &Config, agree: impl FnOnce(States) -> bool) -> Result<bool, EngineError> {
+    pub fn change(&mut self, config: &Assembly, agree: impl FnOnce(States) -> bool) -> Result<bool, EngineError> {
         let wanted: Vec<_> = config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect();
         let mut fresh = Vec::new();
         for issuer in &wanted {
@@ -268,7 +268,7 @@ impl Engine {
 /// Fills the records of one issuer from the book; `running` are those whose sources are followed.
 fn open(
     book: &mut Book,
-    config: &Config,
+    config: &Assembly,
     issuer: FollowedIssuer,
     running: &[Follower],
 ) -> Result<Follower, StateError> {

@@ -3,8 +3,9 @@
 //! The rooms, in the order in which a revocation passes through them:
 //! a [`source`] says it (`index.txt`, a CRL), the [`engine`] compares that with what is known, the
 //! [`book`] puts the difference on disk (in the [`state_dir`]), the [`records`] show it to every thread, and with a key of
-//! [`sign`] it becomes one of [`ocsp`]'s responses; [`signers`] are keys with their certificates. [`config`] says whose certificates, from
-//! where, signed by whom; [`answers`] holds what is signed, and [`presign`] fills it before anybody asks; [`pki`] has the nouns, [`tsp`] those of time-stamping, [`limits`] every bound.
+//! [`sign`] it becomes one of [`ocsp`]'s responses. [`signers`] are keys with their certificates. [`config`] says whose
+//! certificates, from where, signed by whom, and [`assemble`] opens what that names; [`answers`] holds what is signed, and
+//! [`presign`] fills it before anybody asks; [`pki`] has the nouns, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing here knows sockets or HTTP. The responder links this library and runs it alone on one
 //! machine; `ostia-precompute` gives it a command line.
@@ -36,6 +37,8 @@ pub mod answers;
 pub mod presign;
 
 pub mod config;
+
+pub mod assemble;
 
 pub mod cli;
 pub mod ending;

@@ -14,6 +14,7 @@ use precompute::{
 use tracing::{info, warn};
 
 use crate::{
+    assemble::{Assembly, Opener},
     config::{Config, Listen, TimeStamping},
     net::{listen, ring},
     start,
@@ -25,15 +26,17 @@ use crate::{
 pub struct Checked {
     /// What it says.
     pub config: Config,
+    /// What that amounts to.
+    pub assembly: Assembly,
     /// How many certificates the sources of each issuer list; nothing where they were not read.
     pub listed: Vec<u64>,
 }
 
 /// Reads the file, and tries what a start would do. An error names all that is refused.
 pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, Box<dyn Error>> {
-    let config = Config::check(path, now)?;
-    if let Some(tls) = &config.tls {
-        tls.certificates.server_config().map_err(|error| format!("{}: tls: {error}", path.display()))?;
+    let (config, assembly) = Opener::new(path).check(now)?;
+    if let Some(certificates) = &assembly.certificates {
+        certificates.server_config().map_err(|error| format!("{}: tls: {error}", path.display()))?;
     }
     for doubt in start::doubts(&config) {
         warn!("{}: {doubt}", path.display());
@@ -42,9 +45,9 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     if let Err(error) = ring::build() {
         warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
     }
-    try_clock(&config);
-    let listed = if with_sources { survey(&config, now)? } else { Vec::new() };
-    Ok(Checked { config, listed })
+    try_clock(&config, &assembly);
+    let listed = if with_sources { survey(&assembly, now)? } else { Vec::new() };
+    Ok(Checked { config, assembly, listed })
 }
 
 /// Takes every address, as a start does, and lets go of it: whether another program has it. What else keeps it from being
@@ -73,11 +76,8 @@ fn try_addresses(config: &Config) {
 }
 
 /// Asks whoever knows the clock once for each promise; what it says is told as at a start.
-fn try_clock(config: &Config) {
-    let tsas = || {
-        let tenants = config.common.tenants.iter();
-        tenants.flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (format!("{}/{}", tenant.name, tsa.name), tsa)))
-    };
+fn try_clock(config: &Config, assembly: &Assembly) {
+    let tsas = || assembly.common.tsas().map(|(tenant, tsa)| (format!("{}/{}", tenant.name, tsa.name), tsa));
     if tsas().next().is_none() {
         return;
     }
@@ -94,9 +94,9 @@ fn try_clock(config: &Config) {
 }
 
 /// How many certificates the sources of each issuer list; an error names every source that is refused.
-fn survey(config: &Config, now: UnixTime) -> Result<Vec<u64>, String> {
+fn survey(assembly: &Assembly, now: UnixTime) -> Result<Vec<u64>, String> {
     let (mut listed, mut problems) = (Vec::new(), Vec::new());
-    for (tenant, issuer, outcome) in engine::survey(&config.common, now) {
+    for (tenant, issuer, outcome) in engine::survey(&assembly.common, now) {
         match outcome {
             Ok(survey) => {
                 for doubt in survey.doubts {

@@ -13,8 +13,8 @@ use precompute::{config::ConfigError, log, output::say, pki::UnixTime};
 use tracing::warn;
 
 use crate::{
+    assemble::Opener,
     check::{self, Checked},
-    config::Config,
     demo, start,
 };
 
@@ -127,10 +127,11 @@ fn counted(warnings: usize) -> String {
 fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
     let demo = demo::prepare(dir, http, admin, &mut |line| tell(line))?;
     // Its certificates may have been made a moment ago.
-    let mut config = Config::read(&demo.config_path, UnixTime::now())?;
+    let opener = Opener::new(&demo.config_path);
+    let (mut config, assembly) = opener.read(UnixTime::now())?;
     config.http = vec![http.into()];
     config.admin = admin;
-    start::run(config, &demo.config_path, |running| {
+    start::run(opener, config, assembly, |running| {
         tell(demo::instructions(&demo, running.http[0], running.admin));
     })
 }
@@ -143,13 +144,13 @@ fn tell(text: impl Display) {
 }
 
 /// What a configuration amounts to.
-fn summary(path: &Path, Checked { config, listed }: &Checked, warnings: usize) -> String {
+fn summary(path: &Path, Checked { config, assembly, listed }: &Checked, warnings: usize) -> String {
     let order =
         if warnings == 0 { "everything is in order".into() } else { format!("in order, with {}", counted(warnings)) };
     let mut lines = vec![format!("{}: {order}", path.display())];
     lines.push(format!("  answers on {:?} with {} workers, admin on {}", config.http, config.workers, config.admin));
     lines.push(format!("  state in {}", config.common.state_dir.display()));
-    for (place, (tenant, issuer)) in config.common.issuers().enumerate() {
+    for (place, (tenant, issuer)) in assembly.common.issuers().enumerate() {
         let sources: Vec<_> = issuer.sources.paths().iter().map(|path| path.display().to_string()).collect();
         let signers = issuer.signers.all().iter();
         let signers: Vec<_> =
@@ -163,9 +164,7 @@ fn summary(path: &Path, Checked { config, listed }: &Checked, warnings: usize) -
             sources.join(", ")
         ));
     }
-    for (tenant, tsa) in
-        config.common.tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa)))
-    {
+    for (tenant, tsa) in assembly.common.tsas() {
         let policies: Vec<_> = tsa.policy.policies.iter().map(ToString::to_string).collect();
         lines.push(format!(
             "  {}/{}: time-stamps at {}{} under {}, by {} until {}, within {}",

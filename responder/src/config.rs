@@ -1,14 +1,15 @@
 //! The responder's part of the configuration file; tenants are `precompute`'s.
+//!
+//! A plain value as that part is: no file that it names is opened here, but in [`crate::assemble`]. `keys` has every key of
+//! this part with its value, so that a changed one is told by name.
 
+pub mod keys;
 mod network;
 mod time_stamping;
 
 use std::{net::SocketAddr, path::Path};
 
-use precompute::{
-    config::{Config as Common, ConfigError, Document},
-    pki::UnixTime,
-};
+use precompute::config::{Config as Common, ConfigError, Document, Reading};
 
 pub use self::{
     network::{Listen, Tls},
@@ -17,7 +18,7 @@ pub use self::{
 use crate::net::{client::canonical, policy::ConnectionPolicy};
 
 /// Everything that the file says.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Tenants and the state directory.
     pub common: Common,
@@ -25,7 +26,7 @@ pub struct Config {
     pub http: Vec<Listen>,
     /// How they are treated, there and over TLS.
     pub connection_policy: ConnectionPolicy,
-    /// Where and how TLS is spoken.
+    /// Where and with what TLS is spoken.
     pub tls: Option<Tls>,
     /// Serving threads.
     pub workers: usize,
@@ -48,25 +49,16 @@ const HTTP_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
 
 impl Config {
-    /// Reads a configuration file whole: keys and certificates are opened and tried. A signer whose tokens are all out of
-    /// reach is told by the log, and signs when one is back.
-    pub fn read(path: &Path, now: UnixTime) -> Result<Self, ConfigError> {
-        Self::from(&Document::open(path)?, now)
+    /// Reads a configuration file whole. What it names is not looked at.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::reading(&Document::open(path)?).finish()
     }
 
-    /// The same, where such a signer is a problem.
-    pub fn check(path: &Path, now: UnixTime) -> Result<Self, ConfigError> {
-        Self::from(&Document::open(path)?.to_be_checked(), now)
-    }
-
-    fn from(document: &Document, now: UnixTime) -> Result<Self, ConfigError> {
-        document.read(|root| {
-            let mut http = network::Http::default();
-            if root.has("http") {
-                http = root.section("http", network::read_http).unwrap_or_default();
-            }
-            let tls =
-                if root.has("tls") { root.section("tls", |section| network::read_tls(section, now)) } else { None };
+    /// The same, for those who look at what it names before any problem is told.
+    pub fn reading(document: &Document) -> Reading<Self> {
+        document.reading(|root| {
+            let http = if root.has("http") { root.section("http", network::read_http) } else { None };
+            let tls = if root.has("tls") { root.section("tls", network::read_tls) } else { None };
             let (mut admin, mut ready_without_signers) = (None, None);
             if root.has("admin") {
                 root.section("admin", |section| {
@@ -80,19 +72,15 @@ impl Config {
             } else {
                 None
             };
-            let time_stamping = if root.has("time_stamping") {
-                root.section("time_stamping", time_stamping::read)
-            } else {
-                Some(TimeStamping::default())
-            };
-            let common = Common::read(root, now);
-            if let (Some(own), Some(common)) = (&time_stamping, &common) {
-                time_stamping::check(root, own, common);
-            }
+            let time_stamping =
+                if root.has("time_stamping") { root.section("time_stamping", time_stamping::read) } else { None };
+            let time_stamping = time_stamping.unwrap_or_default();
+            let common = Common::read(root);
+            time_stamping::check(root, &time_stamping, &common);
             root.leave_to_others(&SECTIONS);
             root.finish();
 
-            let network::Http { listen, workers, connection_policy } = http;
+            let network::Http { listen, workers, connection_policy } = http.unwrap_or_default();
             let http = listen.or_else(|| Some(vec![Listen::Address(HTTP_DEFAULT.parse().ok()?)]))?;
             let admin = admin.or_else(|| ADMIN_DEFAULT.parse().ok())?;
             let of_tls = tls.as_ref().map_or(&[][..], |tls| &tls.listen);
@@ -103,7 +91,7 @@ impl Config {
                 root.problem(name, problem);
             }
             Some(Self {
-                common: common?,
+                common,
                 http,
                 connection_policy,
                 tls,
@@ -111,7 +99,7 @@ impl Config {
                 admin,
                 ready_without_signers: ready_without_signers.unwrap_or(true),
                 access_sample: access.unwrap_or(0) as u32,
-                time_stamping: time_stamping?,
+                time_stamping,
             })
         })
     }

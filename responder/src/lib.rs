@@ -5,7 +5,7 @@
 //! is `front`'s, with what a thread has on its [`desk`], through the writer of `net`. ([`signer_watch`] tells whether those
 //! who sign still may, [`page`] what people are told.)
 //! [`start`] starts and stops all of it, [`reload`] takes a changed configuration; [`admin`] tells operators how it fares;
-//! [`metrics`] counts, [`access`] tells a sample of the requests, [`config`] is the file, [`check`] tries what a start would do, [`limits`] every bound, [`demo`] a CA to try it on.
+//! [`metrics`] counts, [`access`] tells a sample of the requests, [`config`] is the file, [`assemble`] opens what it names, [`check`] tries what a start would do, [`limits`] every bound, [`demo`] a CA to try it on.
 //!
 //! Records, keys and the encoding of responses are `precompute`'s.
 
@@ -26,6 +26,7 @@ pub mod reload;
 
 pub mod access;
 pub mod admin;
+pub mod assemble;
 pub mod check;
 pub mod cli;
 pub mod config;

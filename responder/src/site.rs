@@ -9,7 +9,7 @@ mod issuer;
 use std::{io, sync::Arc, time::Instant};
 
 use precompute::{
-    config::{Config, IssuerConfig, Tenant as TenantConfig, TsaConfig},
+    assemble::{AssembledIssuer, AssembledTenant, AssembledTsa, Assembly},
     engine::States,
     issuer::ActiveIssuer,
     ocsp::{CertId, HashAlgorithm, Policy},
@@ -90,7 +90,7 @@ impl Site {
     /// `states` has the state of every issuer of `config`; what `former` had and has not changed is taken over. Fails
     /// where an issuer has no state, and where a clock cannot be watched.
     pub fn new(
-        config: &Config,
+        config: &Assembly,
         states: &States,
         clocks: &Clocks,
         workers: usize,
@@ -164,14 +164,14 @@ impl Site {
 
 impl Tenant {
     fn new(
-        config: &TenantConfig,
+        config: &AssembledTenant,
         states: &States,
         clocks: &Clocks,
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
-        let issuer = |issuer: &IssuerConfig| {
-            let IssuerConfig { id, name, policy, certificate, signers, .. } = issuer;
+        let issuer = |issuer: &AssembledIssuer| {
+            let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
             let state = states.get(id).map_err(io::Error::other)?;
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
             if let Some(same) = formers.find(|former| former.answers_for(issuer, state)) {
@@ -182,7 +182,7 @@ impl Tenant {
         };
         let issuers = config.issuers.iter().map(issuer).collect::<io::Result<Vec<_>>>()?;
         let name = &config.name;
-        let authority = |config: &TsaConfig| {
+        let authority = |config: &AssembledTsa| {
             let mut formers = former.into_iter().flat_map(Self::authorities);
             let former = formers.find(|authority| authority.name == config.name);
             if let Some(same) = former.filter(|former| former.is_as(config)) {

@@ -23,7 +23,10 @@ use std::{error::Error, net::SocketAddr, path::Path};
 use precompute::pki::UnixTime;
 
 use self::{alone::Alone, bound::Bound, control::Control};
-use crate::config::Config;
+use crate::{
+    assemble::{Assembly, Opener},
+    config::Config,
+};
 
 /// What the service has bound, once it is ready.
 #[derive(Clone, Debug)]
@@ -40,12 +43,19 @@ pub struct Running {
 /// take long.
 pub fn from_file(path: &Path) -> Result<(), Box<dyn Error>> {
     let control = Control::new()?;
-    serve(control, Config::read(path, UnixTime::now())?, path, |_| ())
+    let opener = Opener::new(path);
+    let (config, assembly) = opener.read(UnixTime::now())?;
+    serve(control, opener, config, assembly, |_| ())
 }
 
-/// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. SIGHUP reads `path` again.
-pub fn run(config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
-    serve(Control::new()?, config, path, ready)
+/// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. SIGHUP reads the file of `opener` again.
+pub fn run(
+    opener: Opener,
+    config: Config,
+    assembly: Assembly,
+    ready: impl FnOnce(&Running),
+) -> Result<(), Box<dyn Error>> {
+    serve(Control::new()?, opener, config, assembly, ready)
 }
 
 /// What may keep this configuration from being listened on, as things are on this machine; nothing is kept bound.
@@ -53,10 +63,16 @@ pub fn doubts(config: &Config) -> Vec<String> {
     bound::doubts(config)
 }
 
-fn serve(control: Control, config: Config, path: &Path, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
+fn serve(
+    control: Control,
+    opener: Opener,
+    config: Config,
+    assembly: Assembly,
+    ready: impl FnOnce(&Running),
+) -> Result<(), Box<dyn Error>> {
     // First what is quickly found wrong.
-    let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut service = Alone::start(config, path, bound)?;
+    let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", opener.path().display()))?;
+    let mut service = Alone::start(opener, config, assembly, bound)?;
     let outcome = control.run(async |signals| service.run(signals, ready).await);
     service.end();
     outcome

@@ -13,7 +13,7 @@ use std::{
 
 use ostia_tests::{Ask, Ca, Delegate, KeyKind, Site, Tenant, http::ocsp_target};
 use precompute::pki::UnixTime;
-use responder::{config::Config, start};
+use responder::{assemble::Opener, start};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -44,8 +44,9 @@ fn a_hit_allocates_nothing() {
     let path = site.config();
     let (ready, running) = mpsc::channel();
     thread::spawn(move || {
-        let config = Config::read(&path, UnixTime::now()).unwrap();
-        start::run(config, &path, |_| ready.send(()).unwrap()).unwrap();
+        let opener = Opener::new(&path);
+        let (config, assembly) = opener.read(UnixTime::now()).unwrap();
+        start::run(opener, config, assembly, |_| ready.send(()).unwrap()).unwrap();
     });
     running.recv_timeout(Duration::from_secs(60)).unwrap();
 

@@ -20,7 +20,8 @@ use signal_hook::{
 
 use crate::{
     answers::Answers,
-    config::{Config, IssuerConfig},
+    assemble::{AssembledIssuer, Assembly},
+    config::Config,
     ending::take_signals,
     engine::{Engine, States},
     issuer::ActiveIssuer,
@@ -60,7 +61,7 @@ impl fmt::Display for Unfinished {
 
 impl std::error::Error for Unfinished {}
 
-pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn std::error::Error>> {
     let stopped = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The second one does not wait.
@@ -69,9 +70,9 @@ pub(super) fn run(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     }
     take_signals();
     // Open all the while: no responder signs meanwhile.
-    let mut engine = Engine::open(config)?;
+    let mut engine = Engine::open(assembly)?;
     engine.read_all(|_, _, _| ())?;
-    let subjects = subjects(config, &engine.states())?;
+    let subjects = subjects(assembly, &engine.states())?;
     if subjects.is_empty() {
         return Ok(say("nothing to sign ahead: every tenant has `presign = false`")?);
     }
@@ -123,10 +124,10 @@ fn sign(desk: &Desk, subjects: &[Arc<Subject>], stop: &(dyn Fn() -> bool + Sync)
     }
 }
 
-fn subjects(config: &Config, states: &States) -> Result<Vec<Arc<Subject>>, Box<dyn std::error::Error>> {
+fn subjects(assembly: &Assembly, states: &States) -> Result<Vec<Arc<Subject>>, Box<dyn std::error::Error>> {
     let mut subjects = Vec::new();
-    for (tenant, issuer) in config.issuers().filter(|(tenant, _)| !tenant.presign.is_empty()) {
-        let IssuerConfig { id, name, policy, certificate, signers, .. } = issuer;
+    for (tenant, issuer) in assembly.issuers().filter(|(tenant, _)| !tenant.presign.is_empty()) {
+        let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
         let state = states.get(id)?.clone();
         signers.note_revoked(|serial| state.records.is_revoked(serial));
         let issuer = ActiveIssuer::new(id, name, *policy, certificate, state, signers.clone())?;

@@ -5,6 +5,7 @@
 //! that is wrong (then the problem is noted).
 
 mod error;
+mod place;
 mod syntax;
 mod unknown;
 mod values;
@@ -22,13 +23,17 @@ use toml::{
     Spanned,
     de::{DeArray, DeTable, DeValue},
 };
-use tracing::warn;
 
-pub use self::error::ConfigError;
+pub use self::{
+    error::ConfigError,
+    place::{At, Place, Problems},
+    values::{in_words, quoted},
+};
 use self::{
     error::Problem,
+    place::Named,
     unknown::{Known, Unknown},
-    values::{Wanted, as_i64, examples_in_words, in_words, parse_duration, shown, strings},
+    values::{Wanted, as_i64, examples_in_words, parse_duration, shown, strings},
 };
 use crate::{limits, output::may_be_secret, pki::read_bounded, sign::pkcs11::Uri};
 
@@ -81,57 +86,88 @@ impl Document {
 
     /// Lets `read` take what it needs from the root section; an error tells every problem found.
     pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, ConfigError> {
+        self.reading(read).finish()
+    }
+
+    /// The same, for those who look for more problems before any is told.
+    pub fn reading<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Reading<T> {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
         let notes = Notes {
-            document: self,
-            problems: RefCell::default(),
+            problems: Problems::new(&self.path, &self.text, self.is_checked),
             known: RefCell::default(),
             unknown: RefCell::default(),
         };
         for error in errors {
             let span = error.span().unwrap_or(0..0);
-            let line = Some(self.line(&span));
+            let line = Some(notes.problems.line(span.start));
             // What follows in the same line is mostly of the same cause.
-            if notes.problems.borrow().iter().all(|other| other.line != line) {
+            if !notes.problems.some(|other| other.line == line) {
                 let problem = syntax::problem(&self.text, &span, error.message());
-                notes.problems.borrow_mut().push(Problem::new(line, problem));
+                notes.problems.add(Problem::new(line, problem));
             }
             if syntax::confuses(&self.text, &span, error.message()) {
                 break;
             }
         }
         // What is read of a broken file would only add problems that are none.
-        let syntax_holds = notes.problems.borrow().is_empty();
-        let value = if syntax_holds {
+        let value = if notes.problems.is_empty() {
             let mut section =
                 Section { notes: &notes, name: String::new(), table: root.get_ref(), span: 0..0, asked: Vec::new() };
             read(&mut section)
         } else {
             None
         };
-        let (mut problems, known) = (notes.problems.into_inner(), notes.known.into_inner());
-        let unknown = notes.unknown.into_inner();
-        problems.extend(unknown.iter().map(|unknown| Problem::new(unknown.line, unknown.problem(&known))));
-        match value {
-            Some(value) if problems.is_empty() => Ok(value),
-            _ => {
-                problems.sort_by_key(|problem| problem.line);
-                if problems.is_empty() {
-                    problems.push(Problem::new(None, "is incomplete".into()));
-                }
-                Err(ConfigError { path: self.path.clone(), problems })
-            }
+        let Notes { problems, known, unknown } = notes;
+        let known = known.into_inner();
+        for unknown in unknown.into_inner() {
+            problems.add(Problem::new(unknown.line, unknown.problem(&known)));
         }
-    }
-
-    fn line(&self, span: &Range<usize>) -> usize {
-        syntax::line_at(self.text.as_bytes(), span.start)
+        Reading { value, problems }
     }
 }
 
-struct Notes<'d> {
-    document: &'d Document,
-    problems: RefCell<Vec<Problem>>,
+/// What was read of a file, whole or in part, with all that is wrong with it so far.
+///
+/// Where there are problems the value is for those alone who look for more: what is missing or wrong in it has been told,
+/// and stands empty.
+#[derive(Debug)]
+pub struct Reading<T> {
+    value: Option<T>,
+    problems: Problems,
+}
+
+impl<T> Reading<T> {
+    /// As far as it could be read; `None` where the file is not TOML.
+    pub fn value(&self) -> Option<&T> {
+        self.value.as_ref()
+    }
+
+    /// To be added to.
+    pub fn problems(&self) -> &Problems {
+        &self.problems
+    }
+
+    /// The same with what comes of looking further: `look` has what was read, and adds to the problems.
+    pub fn with<U>(self, look: impl FnOnce(&T, &Problems) -> U) -> Reading<(T, U)> {
+        let Self { value, problems } = self;
+        let value = value.map(|value| {
+            let more = look(&value, &problems);
+            (value, more)
+        });
+        Reading { value, problems }
+    }
+
+    /// The value, if nothing is wrong; else all that is.
+    pub fn finish(self) -> Result<T, ConfigError> {
+        match self.value {
+            Some(value) if self.problems.is_empty() => Ok(value),
+            _ => Err(self.problems.into_error()),
+        }
+    }
+}
+
+struct Notes {
+    problems: Problems,
     /// Which keys the tables of this file were asked for.
     known: RefCell<Known>,
     /// What nobody asked for.
@@ -140,7 +176,7 @@ struct Notes<'d> {
 
 /// A table of the file, while it is being read.
 pub struct Section<'a> {
-    notes: &'a Notes<'a>,
+    notes: &'a Notes,
     /// Its own name with the names above it; empty for the root.
     name: String,
     table: &'a DeTable<'a>,
@@ -176,42 +212,38 @@ impl<'a> Section<'a> {
     /// A problem of `key`, or of the section where it is missing. `text` says what is wrong and
     /// what would be right.
     pub fn problem(&self, key: &str, text: impl fmt::Display) {
-        self.note(key, text, false);
+        self.notes.problems.note(self.named(key), text, false);
     }
 
     /// The same of one that may be gone at the next try ([`ConfigError::may_pass`]); whether it is one, because the
     /// document is only checked.
     pub fn problem_that_may_pass(&self, key: &str, text: impl fmt::Display) -> bool {
-        if self.notes.document.is_checked {
-            self.note(key, text, true);
-        }
-        self.notes.document.is_checked
+        self.notes.problems.note_that_may_pass(self.named(key), text)
     }
 
     /// Something doubtful of `key`, which keeps nobody from starting: a warning of the log, with file, line and key.
     pub fn warning(&self, key: &str, text: impl fmt::Display) {
-        let (line, name) = self.place(key);
-        let file = self.notes.document.path.display();
-        let place = line.map_or_else(|| format!("{file}: {name}"), |line| format!("{file}:{line}: {name}"));
-        warn!(place, "{text}");
+        self.notes.problems.warn(self.named(key), text);
     }
 
-    fn note(&self, key: &str, text: impl fmt::Display, may_pass: bool) {
-        let (line, name) = self.place(key);
-        self.notes.problems.borrow_mut().push(Problem { line, text: format!("{name}: {text}"), may_pass });
+    /// Where it stands, for problems that show only later.
+    pub fn place(&self) -> Place {
+        let keys = self.table.iter().map(|(key, _)| (key.get_ref().as_ref().into(), key.span().start)).collect();
+        Place { name: self.name.clone(), start: self.start(), keys }
     }
 
-    /// The line of `key`, or of the section where it is missing, and its name with those above it.
-    fn place(&self, key: &str) -> (Option<usize>, String) {
-        let span = self.table.get_key_value(key).map_or_else(|| self.span.clone(), |(key, _)| key.span());
-        let key = if may_be_secret(key) { "…" } else { key };
-        let name = if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) };
-        (Some(self.notes.document.line(&span)).filter(|_| span.end > 0), name)
+    fn start(&self) -> Option<usize> {
+        (self.span.end > 0).then_some(self.span.start)
+    }
+
+    fn named<'n>(&'n self, key: &'n str) -> Named<'n> {
+        let own = self.table.get_key_value(key).map(|(key, _)| key.span().start);
+        Named { table: &self.name, key, offset: own.or_else(|| self.start()) }
     }
 
     /// A path as written, from the place of the file.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.notes.document.path.parent().unwrap_or(Path::new("")).join(path)
+        self.notes.problems.resolve(path)
     }
 
     fn typed<T>(
@@ -345,12 +377,6 @@ impl<'a> Section<'a> {
         values
     }
 
-    /// The same section for problems that show only later.
-    pub fn later(&self) -> Self {
-        let Self { notes, table, .. } = *self;
-        Self { notes, name: self.name.clone(), table, span: self.span.clone(), asked: Vec::new() }
-    }
-
     fn below<T>(
         &self,
         key: String,
@@ -377,7 +403,7 @@ impl<'a> Section<'a> {
         for (key, _) in self.table.iter() {
             let key: &str = key.get_ref();
             if !self.asked.contains(&key) {
-                let (line, _) = self.place(key);
+                let line = self.named(key).offset.map(|offset| self.notes.problems.line(offset));
                 let unknown = Unknown { table: self.name.clone(), key: key.to_owned(), line };
                 self.notes.unknown.borrow_mut().push(unknown);
             }

@@ -1,16 +1,7 @@
 //! Tenants: issuers with their signers and sources (`issuer`), time-stamping authorities (`tsa`), and the policies for
 //! them (`policy`).
 
-use std::{fmt, sync::Arc, time::Duration};
-
-use super::Section;
-use crate::{
-    ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests},
-    pki::{Certificate, UnixTime, certificates},
-};
-
 mod issuer;
-mod names;
 mod policy;
 mod presign;
 mod signer;
@@ -18,21 +9,34 @@ mod tsa;
 mod unlisted;
 
 pub use issuer::{IssuerConfig, Sources};
+pub use signer::{KeyConfig, SignerConfig};
 pub use tsa::TsaConfig;
+pub(crate) use tsa::shown_path;
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{Place, Section};
+use crate::ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted};
 
 /// A customer: issuers, keys and policies, kept apart from the others'.
-#[derive(Debug)]
-pub struct Tenant {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TenantConfig {
+    /// Where it stands in the file.
+    pub place: Place,
     /// Stands in metrics, logs and the book.
     pub name: String,
     /// Host names of its URLs, lower case; empty for every host.
     pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
     pub path: String,
-    /// How it answers.
+    /// How it answers, but for what is said of unlisted serials.
     pub policy: Policy,
-    /// CAs of those who may sign requests.
-    pub request_anchors: Arc<[Certificate]>,
+    /// What is said of those, where it is said.
+    pub unlisted: Option<Unlisted>,
+    /// A file with the CAs of those who may sign requests.
+    pub request_anchors: Option<PathBuf>,
+    /// How answers name their signer, and what they carry.
+    pub form: ResponseForm,
     /// The hash algorithms of the CertIDs whose answers are signed before anybody asks; none where nothing is.
     pub presign: Vec<HashAlgorithm>,
     /// Without one it only time-stamps.
@@ -41,38 +45,57 @@ pub struct Tenant {
     pub tsas: Vec<TsaConfig>,
 }
 
+impl TenantConfig {
+    /// What one of its issuers takes of what the tenant says of unlisted serials.
+    pub fn inherited(&self, issuer: &IssuerConfig) -> Option<Unlisted> {
+        let some_by_crl = self.issuers.iter().any(|issuer| issuer.sources.is_crl_alone());
+        unlisted::inherited(self.unlisted, !issuer.sources.is_crl_alone(), some_by_crl)
+    }
+
+    /// How it answers, but for what its issuers have of their own.
+    pub fn own_policy(&self) -> Policy {
+        Policy { unlisted: self.unlisted.unwrap_or(self.policy.unlisted), ..self.policy }
+    }
+
+    /// How one of its issuers answers.
+    pub fn policy_of(&self, issuer: &IssuerConfig) -> Policy {
+        let unlisted = issuer.unlisted.or_else(|| self.inherited(issuer));
+        Policy { unlisted: unlisted.unwrap_or(Policy::DEFAULT.unlisted), ..self.policy }
+    }
+}
+
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every tenant of the file: those of `[[tenant]]`, or the one whose `[[issuer]]` stand at the root.
-pub(super) fn read_all(root: &mut Section<'_>, now: UnixTime) -> Option<Vec<Tenant>> {
+pub(super) fn read_all(root: &mut Section<'_>) -> Vec<TenantConfig> {
     let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
     if let (Some(key), true) = (bare, root.has("tenant")) {
         root.problem(key, format_args!("stands beside [[tenant]]; move it into one of them as [[tenant.{key}]]"));
         root.leave_to_others(&["issuer", "tsa", "tenant"]);
-        return None;
+        return Vec::new();
     }
     if bare.is_some() {
-        let tenants = vec![read_tenant(root, Some("default"), now)?];
-        tsa::check_all(root, &tenants);
-        return Some(tenants);
+        let tenants = vec![read_tenant(root, Some(BARE))];
+        tsa::check_reachable(root, &tenants);
+        return tenants;
     }
     if !root.has("tenant") {
         root.problem(
             "issuer",
             "is missing; add [[issuer]] with certificate, index or crl, and signer, or [[tsa]] with policy and signer",
         );
-        return None;
+        return Vec::new();
     }
-    let tenants = root.sections("tenant", |section| read_tenant(section, None, now));
-    for (number, tenant) in tenants.iter().enumerate() {
+    let tenants = root.sections("tenant", |section| Some(read_tenant(section, None)));
+    for (number, tenant) in tenants.iter().enumerate().filter(|(_, tenant)| !tenant.name.is_empty()) {
         for other in &tenants[..number] {
             if tenant.name == other.name {
                 root.problem("tenant", format_args!("two tenants have the name `{}`; each needs its own", tenant.name));
             }
             let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
                 || tenant.hosts.iter().any(|host| other.hosts.contains(host));
-            if tenant.path == other.path && share_host {
+            if tenant.path == other.path && share_host && !other.name.is_empty() {
                 root.problem(
                     "tenant",
                     format_args!(
@@ -83,11 +106,14 @@ pub(super) fn read_all(root: &mut Section<'_>, now: UnixTime) -> Option<Vec<Tena
             }
         }
     }
-    tsa::check_all(root, &tenants);
-    Some(tenants)
+    tsa::check_reachable(root, &tenants);
+    tenants
 }
 
-fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime) -> Option<Tenant> {
+/// The name of the tenant that a file without `[[tenant]]` has.
+const BARE: &str = "default";
+
+fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>) -> TenantConfig {
     let name = match bare_name {
         Some(name) => Some(name.to_owned()),
         None => read_name(section),
@@ -106,52 +132,46 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, now: UnixTime
         section.problem("path", format_args!("is `{path}`; expected a URL path such as `/acme`"));
     }
     let path = path.trim_end_matches('/').to_owned();
-    let said_of_unlisted = unlisted::read(section);
-    let policy = policy::read(section, said_of_unlisted);
+    let unlisted = unlisted::read(section);
+    let policy = policy::read(section);
     let request_anchors = read_anchors(section, &policy);
     let presign = presign::read(section, &policy);
     let form = ResponseForm {
-        responder_id_by_name: section
-            .choice("responder_id", &[("by-key", false), ("by-name", true)])
-            .unwrap_or_default(),
-        certificates: section
-            .choice(
-                "certificates",
-                &[
-                    ("signer", CertificateInclusion::Signer),
-                    ("chain", CertificateInclusion::Chain),
-                    ("none", CertificateInclusion::None),
-                ],
-            )
-            .unwrap_or_default(),
+        responder_id_by_name: section.choice("responder_id", &RESPONDER_IDS).unwrap_or_default(),
+        certificates: section.choice("certificates", &CERTIFICATES).unwrap_or_default(),
     };
     if !section.has("issuer") && !section.has("tsa") {
         section.problem("issuer", "is missing; a tenant needs at least one [[tenant.issuer]] or [[tenant.tsa]]");
     }
-    let mut seen: Vec<[u8; 32]> = Vec::new();
-    let mut given: Vec<Option<String>> = Vec::new();
-    let issuers = section.sections("issuer", |issuer| {
-        let tenant = name.as_deref().unwrap_or_default();
-        let own = unlisted::read(issuer);
-        let read = issuer::read(issuer, tenant, &policy, form, now)?;
-        let fingerprint = read.certificate.issuer_fingerprint();
-        if seen.contains(&fingerprint) {
-            issuer.problem(
-                "certificate",
-                "is of an issuer that this tenant already has; put all its sources into one [[issuer]]",
-            );
-        }
-        seen.push(fingerprint);
-        let name = issuer.has("name").then(|| read.name.clone());
-        name.iter().for_each(|name| names::check_given(issuer, name, &given));
-        given.push(name);
-        Some((read, own, issuer.later()))
+    let mut issuers: Vec<IssuerConfig> = Vec::new();
+    section.sections("issuer", |section| {
+        issuers.push(issuer::read(section, &issuers));
+        Some(())
     });
-    let mut issuers = unlisted::settle(section, said_of_unlisted, issuers);
-    names::tell_apart(section, &mut issuers, &given);
-    let tsas = tsa::read_all(section, name.as_deref().unwrap_or_default(), now);
-    Some(Tenant { name: name?, hosts, path, policy, request_anchors, presign, issuers, tsas })
+    let tsas = tsa::read_all(section);
+    TenantConfig {
+        place: section.place(),
+        name: name.unwrap_or_default(),
+        hosts,
+        path,
+        policy,
+        unlisted,
+        request_anchors,
+        form,
+        presign,
+        issuers,
+        tsas,
+    }
 }
+
+/// What `responder_id` can say: whether it is the name.
+const RESPONDER_IDS: [(&str, bool); 2] = [("by-key", false), ("by-name", true)];
+/// What `certificates` can say.
+const CERTIFICATES: [(&str, CertificateInclusion); 3] = [
+    ("signer", CertificateInclusion::Signer),
+    ("chain", CertificateInclusion::Chain),
+    ("none", CertificateInclusion::None),
+];
 
 /// `[::1]` has none, `[::1]:80` and `host:80` have one.
 fn has_port(host: &str) -> bool {
@@ -172,8 +192,8 @@ fn read_name(section: &mut Section<'_>) -> Option<String> {
     valid.then_some(name)
 }
 
-/// The CAs of those who may sign requests: every certificate of the file.
-fn read_anchors(section: &mut Section<'_>, policy: &Policy) -> Arc<[Certificate]> {
+/// The file with the CAs of those who may sign requests.
+fn read_anchors(section: &mut Section<'_>, policy: &Policy) -> Option<PathBuf> {
     let wanted = policy.signed_requests != SignedRequests::Ignore;
     match (section.has("request_anchors"), wanted) {
         (false, true) => section.problem(
@@ -186,13 +206,5 @@ fn read_anchors(section: &mut Section<'_>, policy: &Policy) -> Arc<[Certificate]
         ),
         _ => {}
     }
-    let path = section.path("request_anchors");
-    path.and_then(|path| noted(section, "request_anchors", certificates(&path))).unwrap_or_default().into()
+    section.path("request_anchors")
 }
-
-fn noted<T>(section: &Section<'_>, key: &str, result: Result<T, impl fmt::Display>) -> Option<T> {
-    result.map_err(|error| section.problem(key, error)).ok()
-}
-
-#[cfg(test)]
-mod tests;

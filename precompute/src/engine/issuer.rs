@@ -8,7 +8,8 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{Changes, Health, Pass};
 use crate::{
-    config::{IssuerConfig, Sources},
+    assemble::AssembledIssuer,
+    config::Sources,
     issuer_id::IssuerId,
     ocsp::Unlisted,
     pki::{Certificate, UnixTime},
@@ -28,7 +29,7 @@ pub(super) struct FollowedIssuer {
 }
 
 impl FollowedIssuer {
-    pub(super) fn new(config: &IssuerConfig) -> Self {
+    pub(super) fn new(config: &AssembledIssuer) -> Self {
         Self {
             id: config.id.clone(),
             name: config.name.clone(),

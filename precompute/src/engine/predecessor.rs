@@ -14,8 +14,8 @@ use super::{
     watched::Watched,
 };
 use crate::{
+    assemble::Assembly,
     book::{Book, Held},
-    config::Config,
     issuer_id::IssuerId,
     pki::{Record, Serial},
     records::{Change, SEGMENTS},
@@ -35,7 +35,7 @@ pub(super) struct Predecessor {
 
 impl Predecessor {
     /// Those of an issuer, by the book.
-    pub(super) fn all(book: &mut Book, id: &IssuerId, config: &Config) -> Result<Vec<Self>, StateError> {
+    pub(super) fn all(book: &mut Book, id: &IssuerId, config: &Assembly) -> Result<Vec<Self>, StateError> {
         let mut found = Vec::new();
         for id in book.predecessors(id)?.into_iter().filter(|id| !is_configured(id, config)) {
             let mut revoked = Vec::new();
@@ -58,7 +58,7 @@ impl Predecessor {
     }
 
     /// Adds what is in memory of those whose sources are followed: the book may have been lost a moment ago.
-    pub(super) fn add_running(predecessors: &mut Vec<Self>, running: &Follower, id: &IssuerId, config: &Config) {
+    pub(super) fn add_running(predecessors: &mut Vec<Self>, running: &Follower, id: &IssuerId, config: &Assembly) {
         let is_one =
             running.issuer.id.ca() == id.ca() && running.issuer.id != *id && !is_configured(&running.issuer.id, config);
         if !is_one {
@@ -92,7 +92,7 @@ impl Predecessor {
     }
 }
 
-fn is_configured(id: &IssuerId, config: &Config) -> bool {
+fn is_configured(id: &IssuerId, config: &Assembly) -> bool {
     config.issuers().any(|(_, issuer)| issuer.id == *id)
 }
 

@@ -10,8 +10,8 @@ use super::{
     predecessor::{Forgotten, Predecessor},
 };
 use crate::{
+    assemble::{AssembledIssuer, AssembledTenant, Assembly},
     book::Book,
-    config::{Config, IssuerConfig, Tenant},
     limits,
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records},
@@ -30,8 +30,8 @@ pub struct Survey {
 
 /// Reads the sources of every issuer, and the book as far as it holds something of it, also while a service runs: tenant,
 /// issuer, and what was found or why a start is refused.
-pub fn survey(config: &Config, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
-    let survey = |(tenant, issuer): (&Tenant, &IssuerConfig)| {
+pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
+    let survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
         let followed = FollowedIssuer::new(issuer);
         let outcome = known(config, &followed)
             .map_err(EngineError::Book)
@@ -43,7 +43,7 @@ pub fn survey(config: &Config, now: UnixTime) -> Vec<(String, String, Result<Sur
 
 fn survey_one(
     followed: &FollowedIssuer,
-    issuer: &IssuerConfig,
+    issuer: &AssembledIssuer,
     known: &Known,
     now: UnixTime,
 ) -> Result<Survey, EngineError> {
@@ -94,7 +94,7 @@ struct Known {
 }
 
 /// Looks into the book, also whether what it holds of the issuer is whole.
-fn known(config: &Config, issuer: &FollowedIssuer) -> Result<Known, StateError> {
+fn known(config: &Assembly, issuer: &FollowedIssuer) -> Result<Known, StateError> {
     let look = || {
         let Some(mut book) = Book::look(&config.state_dir)? else { return Ok(Known::default()) };
         let (id, mut revoked) = (&issuer.id, BTreeSet::new());
@@ -116,7 +116,7 @@ fn known(config: &Config, issuer: &FollowedIssuer) -> Result<Known, StateError> 
     look()
 }
 
-fn doubts(read: &Comparison, issuer: &IssuerConfig, now: UnixTime) -> Vec<String> {
+fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<String> {
     let mut doubts = Vec::new();
     // Compared with nothing, all that is listed has changed.
     let of = |serial: &Serial| {

@@ -3,15 +3,12 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::Arc,
+    path::PathBuf,
     time::Duration,
 };
 
 use ipnet::IpNet;
-use precompute::{
-    config::Section,
-    pki::{Certificate, UnixTime},
-};
+use precompute::config::{Place, Section};
 
 use crate::{
     limits,
@@ -19,7 +16,6 @@ use crate::{
         client::{Trusted, canonical},
         deadline::Deadlines,
         policy::{ConnectionPolicy, Drain},
-        tls::Certificates,
     },
 };
 
@@ -50,12 +46,16 @@ impl fmt::Debug for Listen {
 const SYSTEMD: &str = "systemd";
 
 /// `[tls]`
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tls {
+    /// Where it stands in the file.
+    pub place: Place,
     /// Where TLS is spoken; at least one.
     pub listen: Vec<Listen>,
-    /// With what.
-    pub certificates: Arc<Certificates>,
+    /// The file with the server's certificate and its chain.
+    pub certificate: PathBuf,
+    /// The file with its key.
+    pub key: PathBuf,
 }
 
 /// `[http]`; what is absent is `None`.
@@ -94,57 +94,24 @@ pub(super) fn read_http(section: &mut Section<'_>) -> Option<Http> {
     Some(Http {
         listen,
         workers,
-        connection_policy: ConnectionPolicy { deadlines, drain, trusted: trusted?, proxy_protocol },
+        connection_policy: ConnectionPolicy { deadlines, drain, trusted: trusted.unwrap_or_default(), proxy_protocol },
     })
 }
 
 /// Reads `[tls]`.
-pub(super) fn read_tls(section: &mut Section<'_>, now: UnixTime) -> Option<Tls> {
+pub(super) fn read_tls(section: &mut Section<'_>) -> Option<Tls> {
     let listen = read_listen(section);
     let [certificate, key] = ["certificate", "key"].map(|name| {
         let path = section.path(name);
         if path.is_none() && !section.has(name) {
             section.problem(name, "is missing; name a PEM file (certificate: the server's, then its chain)");
         }
-        path
+        path.unwrap_or_default()
     });
     if !section.has("listen") {
         section.problem("listen", "is missing; name at least one address, such as \"0.0.0.0:443\"");
     }
-    match Certificates::open(&certificate?, &key?) {
-        Ok(certificates) => {
-            tell_of_validity(section, &certificates, now);
-            Some(Tls { listen: listen?, certificates })
-        }
-        Err(error) => {
-            section.problem(if error.of_key { "key" } else { "certificate" }, error);
-            None
-        }
-    }
-}
-
-/// How long before its end a TLS certificate is warned of. Those of ACME are renewed 30 days before.
-const TLS_ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
-
-/// It is served whatever its validity: a new one is taken from the same files while the service runs.
-fn tell_of_validity(section: &Section<'_>, certificates: &Certificates, now: UnixTime) {
-    let Some(certificate) = certificates.certificate().and_then(|der| Certificate::from_der(&der).ok()) else { return };
-    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
-    let problem = if now < not_before {
-        format!("is valid only from {not_before} on; check this machine's clock")
-    } else if not_after <= now {
-        format!("expired at {not_after}; renew it")
-    } else if not_after.since(now) < TLS_ENDS_SOON {
-        format!("expires soon, at {not_after}; renew it")
-    } else {
-        return;
-    };
-    section.warning(
-        "certificate",
-        format_args!(
-            "{problem}: clients refuse the connection; a new pair in the same files is used without a restart"
-        ),
-    );
+    Some(Tls { place: section.place(), listen: listen.unwrap_or_default(), certificate, key })
 }
 
 fn read_listen(section: &mut Section<'_>) -> Option<Vec<Listen>> {

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use precompute::config::{Config as Common, Section};
+use precompute::config::{Config as Common, Place, Section};
 
 use crate::{
     limits,
-    tsa::{clock::ClockSource, clocks::Clocks, promised::Promised, record},
+    tsa::{clock::ClockSource, clocks::Clocks, record},
 };
 
 /// `[time_stamping]`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimeStamping {
+    /// Where it stands in the file.
+    pub place: Place,
     /// Who knows how wrong the clock may be.
     pub clock: ClockSource,
     /// How long a reading of it counts.
@@ -22,7 +24,7 @@ pub struct TimeStamping {
 
 impl Default for TimeStamping {
     fn default() -> Self {
-        Self { clock: ClockSource::default(), lease: limits::CLOCK_LEASE, record: None }
+        Self { place: Place::default(), clock: ClockSource::default(), lease: limits::CLOCK_LEASE, record: None }
     }
 }
 
@@ -38,7 +40,12 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<TimeStamping> {
     let lease = section.duration("lease", limits::CLOCK_LEASE_RANGE);
     let record = section.path("record").map(record::Options::new);
     let record = read_record(section, record);
-    Some(TimeStamping { clock: clock.unwrap_or(default.clock), lease: lease.unwrap_or(default.lease), record })
+    Some(TimeStamping {
+        place: section.place(),
+        clock: clock.unwrap_or(default.clock),
+        lease: lease.unwrap_or(default.lease),
+        record,
+    })
 }
 
 /// When another file is begun, and how many stay.
@@ -51,10 +58,6 @@ fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> O
         section.problem(key, "has no effect without a file; add `record = \"/var/lib/ostia/tokens.jsonl\"`");
     }
     let options = options?;
-    if let Err(problem) = record::check(&options) {
-        // A start finds it as well; a running service goes on with the file that it has, and says what is wrong.
-        section.problem_that_may_pass("record", problem);
-    }
     Some(record::Options {
         rotate_octets: octets.map_or(options.rotate_octets, |octets| octets as u64),
         rotate_age: age.unwrap_or(options.rotate_age),
@@ -63,17 +66,11 @@ fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> O
     })
 }
 
-/// What each authority promises must be one that a clock can keep, and that can be noted where it is kept across restarts.
+/// What each authority promises must be one that a clock can keep.
 pub(super) fn check(root: &Section<'_>, own: &TimeStamping, common: &Common) {
-    for (tenant, tsa) in common.tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))) {
+    for (tenant, tsa) in common.tsas() {
         if let Err(problem) = Clocks::promise(own.lease, &tsa.policy).check() {
             root.problem("time_stamping", format_args!("of `{}/{}`: {problem}", tenant.name, tsa.name));
         }
-    }
-    let mut tsas = common.tenants.iter().flat_map(|tenant| &tenant.tsas);
-    if tsas.any(|tsa| tsa.policy.ordering)
-        && let Err(problem) = Promised::check(&common.state_dir)
-    {
-        root.problem_that_may_pass("state_dir", problem);
     }
 }

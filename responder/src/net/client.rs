@@ -43,6 +43,11 @@ impl Trusted {
         Self(networks.into_iter().map(canonical).collect())
     }
 
+    /// All of them.
+    pub fn networks(&self) -> &[IpNet] {
+        &self.0
+    }
+
     /// Whether the address lies in one of them; an IPv4 address is the same within IPv6.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

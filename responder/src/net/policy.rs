@@ -6,7 +6,7 @@ use super::{client::Trusted, deadline::Deadlines};
 use crate::limits;
 
 /// How connections are treated.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConnectionPolicy {
     /// How long clients may take.
     pub deadlines: Deadlines,

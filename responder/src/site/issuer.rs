@@ -10,7 +10,7 @@ use std::{
 };
 
 use precompute::{
-    config::IssuerConfig,
+    assemble::AssembledIssuer,
     engine::IssuerState,
     issuer::ActiveIssuer,
     ocsp::{HashAlgorithm, OcspError},
@@ -57,7 +57,7 @@ impl Issuer {
     }
 
     /// Whether the answers of this one are right for an issuer of the same tenant with this configuration.
-    pub(super) fn answers_for(&self, config: &IssuerConfig, state: &IssuerState) -> bool {
+    pub(super) fn answers_for(&self, config: &AssembledIssuer, state: &IssuerState) -> bool {
         *self.id() == config.id
             && self.name == config.name
             && self.policy == config.policy

@@ -9,7 +9,7 @@ use precompute::{
 };
 
 use super::*;
-use crate::{config, demo, limits, tsa::clock::ClockSource};
+use crate::{assemble, demo, limits, tsa::clock::ClockSource};
 
 fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
     let tenant = |(name, hosts, path): &(&str, &[&str], &str)| Tenant {
@@ -73,7 +73,7 @@ fn a_url_outside_of_every_tenant_reaches_nobody() {
 /// Two CAs, of which two tenants have both.
 struct World {
     dir: tempfile::TempDir,
-    config: config::Config,
+    assembly: assemble::Assembly,
 }
 
 impl World {
@@ -96,31 +96,31 @@ impl World {
         let text = [head, &tenant("a", ["one", "two"]), &tenant("b", ["two", "one"])].concat();
         let path = dir.path().join("ostia.toml");
         std::fs::write(&path, text).unwrap();
-        let config = config::Config::read(&path, UnixTime::now()).unwrap();
-        Self { dir, config }
+        let (_, assembly) = assemble::Opener::new(&path).read(UnixTime::now()).unwrap();
+        Self { dir, assembly }
     }
 
     /// A state for each issuer; the number of its records says whose it is.
     fn states(&self) -> Vec<IssuerState> {
-        let state = |(place, (_, issuer)): (usize, (_, &IssuerConfig))| {
+        let state = |(place, (_, issuer)): (usize, (_, &AssembledIssuer))| {
             let state = IssuerState::in_order(issuer.id.clone(), UnixTime::now());
             let record = Some(Record { status: Status::Good, not_after: None });
             let change = |number: u8| Change { serial: Serial::from_magnitude(&[number]).unwrap(), record };
             state.records.apply((1..=place as u8 + 1).map(change));
             state
         };
-        self.config.common.issuers().enumerate().map(state).collect()
+        self.assembly.common.issuers().enumerate().map(state).collect()
     }
 
     fn site(&self, states: impl IntoIterator<Item = IssuerState>, former: Option<&Site>) -> io::Result<Site> {
         let state_dir = self.dir.path().join("state");
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, &state_dir, Arc::new(|_| ()));
-        Site::new(&self.config.common, &states.into_iter().collect(), &clocks, 1, former)
+        Site::new(&self.assembly.common, &states.into_iter().collect(), &clocks, 1, former)
     }
 
     /// Whose records each issuer answers by, asked by its tenant's URL and a CertID: in the order of the file.
     fn answered_by(&self, site: &Site) -> Vec<u64> {
-        let of = |(tenant, issuer): (&TenantConfig, &IssuerConfig)| {
+        let of = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
             let (tenant, _) = site.route(None, tenant.path.as_bytes()).unwrap();
             let (issuer_name_hash, issuer_key_hash) = issuer.hashes.get(HashAlgorithm::Sha1);
             let id = CertId { hash: HashAlgorithm::Sha1, issuer_name_hash, issuer_key_hash, serial: &[1] };
@@ -128,7 +128,7 @@ impl World {
             assert_eq!(*found.id(), issuer.id);
             found.state.records.counts().good
         };
-        self.config.common.issuers().map(of).collect()
+        self.assembly.common.issuers().map(of).collect()
     }
 }
 
@@ -148,8 +148,8 @@ fn an_issuer_answers_by_its_own_records_whatever_the_order_or_there_is_no_site()
         assert!(error.contains(&id.to_string()) && error.contains(&format!("`{}`", id.tenant())), "{error}");
     }
     // Another order in the file, and one fewer, over a site that is served.
-    world.config.common.tenants.reverse();
-    world.config.common.tenants[1].issuers.remove(0);
+    world.assembly.common.tenants.reverse();
+    world.assembly.common.tenants[1].issuers.remove(0);
     let again = world.site(states, Some(&site)).unwrap();
     assert_eq!(world.answered_by(&again), [3, 4, 2]);
 }

@@ -8,7 +8,6 @@ use std::{
     error::Error,
     io,
     net::TcpListener,
-    path::{Path, PathBuf},
     sync::{Arc, mpsc::SyncSender},
     thread,
     time::Instant,
@@ -32,21 +31,22 @@ use super::{
 };
 use crate::{
     access, admin,
+    assemble::{Assembly, Opener},
     config::Config,
     net::tls::Certificates,
     ocsp::{miss::Misses, store::Store},
-    reload::{self, Reload},
+    reload::Reload,
     site::Site,
 };
 
 /// A service that answers.
 pub(super) struct Alone {
-    path: PathBuf,
+    opener: Opener,
     started: Instant,
     running: Running,
     admin: Option<TcpListener>,
-    fixed: reload::Bound,
-    workers_count: usize,
+    /// As it was at the start.
+    config: Config,
     workers: Workers,
     following: Following,
     pub(super) sites: watch::Sender<Arc<Site>>,
@@ -60,18 +60,23 @@ pub(super) struct Alone {
 
 impl Alone {
     /// Reads everything, and returns when all workers accept.
-    pub(super) fn start(mut config: Config, path: &Path, bound: Bound) -> Result<Self, Box<dyn Error>> {
+    pub(super) fn start(
+        opener: Opener,
+        config: Config,
+        assembly: Assembly,
+        bound: Bound,
+    ) -> Result<Self, Box<dyn Error>> {
         let started = Instant::now();
-        let certificates = config.tls.as_ref().map(|tls| Arc::clone(&tls.certificates));
+        let Assembly { common: assembly, certificates } = assembly;
         let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
         let running = bound.running().clone();
-        let engine = knowledge::read(&config.common)?;
-        let (vouching, recorders) = Vouching::open(&config, path)?;
-        let site = Site::new(&config.common, &engine.states(), &vouching.clocks, config.workers, None)?;
+        let engine = knowledge::read(&assembly)?;
+        let (vouching, recorders) = Vouching::open(&config, opener.path())?;
+        let site = Site::new(&assembly, &engine.states(), &vouching.clocks, config.workers, None)?;
         vouching.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
-        // The signers of a configuration that was replaced are to go, with their threads and sessions.
-        config.common.tenants.clear();
+        // The site has what of it is used: what is replaced there is to go, with its threads and sessions.
+        drop(assembly);
         let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
         let lines = write_access_log()?;
         // Not before: a client that is refused goes to another replica, one that is taken would wait for the rest of the start.
@@ -90,12 +95,11 @@ impl Alone {
         );
         let following = Following::start(engine, workers.last_words("the engine"))?;
         Ok(Self {
-            path: path.to_owned(),
+            opener,
             started,
             running,
             admin: Some(admin),
-            fixed: reload::Bound::of(&config),
-            workers_count: config.workers,
+            config,
             workers,
             following,
             sites,
@@ -121,7 +125,7 @@ impl Alone {
             }
         });
         let Running { http, tls, admin } = &self.running;
-        let (workers, seconds) = (self.workers_count, self.started.elapsed().as_secs_f32());
+        let (workers, seconds) = (self.config.workers, self.started.elapsed().as_secs_f32());
         info!(?http, ?tls, %admin, workers, seconds, "ready");
         ready(&self.running);
         notify(State::Ready);
@@ -156,10 +160,9 @@ impl Alone {
 
     fn reload(&self) -> Reload {
         Reload {
-            path: self.path.clone(),
-            bound: self.fixed.clone(),
+            opener: self.opener.clone(),
+            started_with: self.config.clone(),
             tls: self.certificates.clone(),
-            workers: self.workers_count,
             clocks: Arc::clone(&self.vouching.clocks),
             orders: self.following.orders(),
             sites: self.sites.clone(),

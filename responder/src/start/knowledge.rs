@@ -9,7 +9,7 @@ use std::{
 };
 
 use precompute::{
-    config::Config,
+    assemble::Assembly,
     engine::{Engine, EngineError},
 };
 use tracing::{info, warn};
@@ -18,8 +18,8 @@ use super::workers::LastWords;
 use crate::{limits, reload::Order};
 
 /// Opens the book and reads every source.
-pub(super) fn read(config: &Config) -> Result<Engine, EngineError> {
-    let mut engine = Engine::open(config)?;
+pub(super) fn read(assembly: &Assembly) -> Result<Engine, EngineError> {
+    let mut engine = Engine::open(assembly)?;
     engine.read_all(|tenant, issuer, pass| {
         info!(
             tenant,

@@ -20,7 +20,7 @@ pub(super) struct Vouching {
 impl Vouching {
     /// Opens the record, where one is wanted, with a recorder for each serving thread. No clock is watched yet.
     pub(super) fn open(config: &Config, path: &Path) -> Result<(Self, Vec<Recorder>), Box<dyn Error>> {
-        let TimeStamping { clock, lease, record } = &config.time_stamping;
+        let TimeStamping { clock, lease, record, .. } = &config.time_stamping;
         let record = record.clone().map(|options| record::start(options, config.workers)).transpose();
         let record = record.map_err(|error| format!("{}: time_stamping.record: {error}", path.display()))?;
         let (record, recorders) =

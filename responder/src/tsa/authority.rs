@@ -14,7 +14,7 @@ use std::{
 
 use aws_lc_rs::digest;
 use precompute::{
-    config::TsaConfig,
+    assemble::AssembledTsa,
     pki::{Certificate, UnixTime, Verifier, VerifyError, hex, is_same_general_name},
     signers::TsaSigner,
     tsp::{ImprintHash, Oid, Precision, TsaPolicy},
@@ -118,13 +118,13 @@ impl Authority {
     /// `former_accuracy` what a name's tokens before that were made under.
     pub fn new(
         tenant: &str,
-        config: &TsaConfig,
+        config: &AssembledTsa,
         clock: Arc<Clock>,
         former: Option<&Self>,
         former_accuracy: impl FnOnce(&Name) -> Duration,
         workers: usize,
     ) -> Result<Self, VerifyError> {
-        let TsaConfig { name, path, policy, signer, .. } = config;
+        let AssembledTsa { name, path, policy, signer, .. } = config;
         let identifier = der::Decode::from_der(signer.algorithm().identifier()).map_err(VerifyError::Key)?;
         let verifier = Verifier::new(signer.certificate().spki_der(), &identifier)?;
         let outcomes = former.map_or_else(|| Arc::new(Outcomes::new(workers)), |former| Arc::clone(&former.outcomes));
@@ -158,7 +158,7 @@ impl Authority {
     }
 
     /// Whether it is what this configuration asks for.
-    pub fn is_as(&self, config: &TsaConfig) -> bool {
+    pub fn is_as(&self, config: &AssembledTsa) -> bool {
         self.name == config.name
             && self.path == config.path
             && self.policy == config.policy
@@ -297,7 +297,7 @@ fn told_after(last: u64, now: u64) -> u64 {
 }
 
 /// Whom [`super::promised`] knows it by.
-pub fn promised_name(config: &TsaConfig) -> Name {
+pub fn promised_name(config: &AssembledTsa) -> Name {
     Name::of(&config.signed_name())
 }
 

@@ -13,9 +13,9 @@ use std::{
 
 use indicatif::HumanCount;
 
-use super::super::RESPONDER_SECTIONS;
 use crate::{
-    config::{Config, ConfigError, Document, TsaConfig},
+    assemble::{AssembledTsa, Tokens, assemble},
+    config::ConfigError,
     limits,
     output::say,
     pki::{Certificate, UnixTime},
@@ -81,7 +81,7 @@ impl Listed {
         })
     }
 
-    fn tsa(tenant: &str, tsa: &TsaConfig) -> Self {
+    fn tsa(tenant: &str, tsa: &AssembledTsa) -> Self {
         let signer = &tsa.signer;
         Self {
             tenant: tenant.to_owned(),
@@ -94,23 +94,18 @@ impl Listed {
     }
 }
 
-/// All signers that could be read, and what is wrong with the file and the others.
+/// All signers that could be opened, and what is wrong with the file and the others.
 fn read(path: &Path, now: UnixTime) -> Result<(Vec<Listed>, Option<ConfigError>), ConfigError> {
     let mut signers = Vec::new();
-    let outcome = Document::open(path)?.read(|root| {
-        let config = Config::read(root, now);
-        root.leave_to_others(&RESPONDER_SECTIONS);
-        root.finish();
-        for (tenant, issuer) in config.iter().flat_map(Config::issuers) {
+    let reading = super::super::read(path)?.with(|config, problems| {
+        let assembly = assemble(config, problems, &Tokens::default(), now);
+        for (tenant, issuer) in assembly.issuers() {
             let ocsp = |signer: &Arc<OcspSigner>| Listed::ocsp(&tenant.name, &issuer.name, signer);
             signers.extend(issuer.signers.all().iter().filter_map(ocsp));
         }
-        for tenant in config.iter().flat_map(|config| &config.tenants) {
-            signers.extend(tenant.tsas.iter().map(|tsa| Listed::tsa(&tenant.name, tsa)));
-        }
-        config.map(|_| ())
+        signers.extend(assembly.tsas().map(|(tenant, tsa)| Listed::tsa(&tenant.name, tsa)));
     });
-    Ok((signers, outcome.err()))
+    Ok((signers, reading.finish().err()))
 }
 
 /// How a signer did.

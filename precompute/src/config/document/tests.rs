@@ -77,13 +77,33 @@ fn one_table_and_an_array_of_tables_are_read_alike() {
 
 #[test]
 fn a_problem_that_shows_later_is_told_with_its_own_place() {
-    let error = read("\n[[a]]\nb = 1\n[[a]]\nb = 2", |root| {
-        let sections = root.sections("a", |section| section.integer("b", 0..=5).map(|_| section.later()));
-        sections[1].problem("b", "is wrong after all");
-        Some(())
-    })
-    .unwrap_err();
-    assert_eq!(error, "/etc/ostia/ostia.toml:5: a[1].b: is wrong after all");
+    let document = Document::from_text(Path::new("/etc/ostia/ostia.toml"), "\n[[a]]\nb = 1\n[[a]]\nb = 2\n[c]\n");
+    let reading = document.reading(|root| {
+        let places = root.sections("a", |section| section.integer("b", 0..=5).map(|_| section.place()));
+        root.section("c", |section| {
+            section.boolean("d");
+            Some(())
+        });
+        root.problem("c", "is wrong at first sight");
+        Some(places)
+    });
+    let places = reading.value().unwrap();
+    assert_eq!(places[0], places[1], "where a value stands does not matter");
+    let at = reading.problems().at(&places[1]);
+    at.problem("b", "is wrong after all");
+    at.problem("absent", "is missing");
+    assert!(at.has("b") && !at.has("absent"));
+    assert!(!at.problem_that_may_pass("b", "is away"), "nobody only checks");
+    let error = reading.finish().unwrap_err().to_string();
+    let lines: Vec<_> = error.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "/etc/ostia/ostia.toml:4: a[1].absent: is missing",
+            "/etc/ostia/ostia.toml:5: a[1].b: is wrong after all",
+            "/etc/ostia/ostia.toml:6: c: is wrong at first sight",
+        ]
+    );
 }
 
 proptest::proptest! {

@@ -163,10 +163,24 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     unit.checked_mul(number.parse().ok()?)
 }
 
-pub(super) fn in_words(duration: Duration) -> String {
+/// A length of time as it is written here, in the largest unit that fits.
+pub fn in_words(duration: Duration) -> String {
     let fits = |unit: &Duration| duration >= *unit && duration.as_nanos().is_multiple_of(unit.as_nanos());
     let (name, unit) = UNITS.into_iter().find(|(_, unit)| fits(unit)).unwrap_or(("s", Duration::from_secs(1)));
     format!("{}{name}", duration.as_nanos() / unit.as_nanos())
+}
+
+/// A text as a basic string of TOML, with its quotes.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            letter if letter.is_control() => quoted += &format!("\\u{:04X}", u32::from(letter)),
+            letter => quoted.push(letter),
+        }
+    }
+    quoted + "\""
 }
 
 /// Lengths of time in `range` as examples of how they are written; at least one.

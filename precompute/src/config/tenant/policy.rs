@@ -5,15 +5,15 @@ use std::time::Duration;
 use super::{super::Section, DAY, HOUR};
 use crate::{
     limits,
-    ocsp::{NoncePolicy, Policy, SignedRequests, Unlisted},
+    ocsp::{NoncePolicy, Policy, SignedRequests},
 };
 
-/// The policy that stands in a tenant's section; `unlisted` is what it says of unlisted serials.
-pub(super) fn read(section: &mut Section<'_>, unlisted: Option<Unlisted>) -> Policy {
+/// The policy that stands in a tenant's section, but for what it says of unlisted serials.
+pub(super) fn read(section: &mut Section<'_>) -> Policy {
     let default = Policy::DEFAULT;
     let policy = Policy {
         validity: section.duration("validity", 8 * HOUR..=10 * DAY).unwrap_or(default.validity),
-        unlisted: unlisted.unwrap_or(default.unlisted),
+        unlisted: default.unlisted,
         stale_after: section.duration("stale_after", 2 * HOUR..=3650 * DAY).unwrap_or(default.stale_after),
         retain_expired: section
             .duration("retain_expired", Duration::ZERO..=36_500 * DAY)

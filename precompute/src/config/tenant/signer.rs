@@ -1,36 +1,58 @@
-//! The signers of an issuer: `signer = { … }`, or several as `[[issuer.signer]]`.
+//! A signer as the file names it: `signer = { … }`, or several as `[[issuer.signer]]`. No key is opened here.
 
-pub(super) mod key;
+use std::path::PathBuf;
 
-use std::sync::Arc;
-
-use self::key::Wanted;
-use super::{Section, noted};
+use super::super::{Place, Section};
 use crate::{
     limits,
-    ocsp::{CertificateInclusion, Credential, ResponseForm},
-    pki::{Certificate, UnixTime, certificates},
-    sign::KeyPurpose,
-    signers::{OcspSigner, Signers},
+    pki::Algorithm,
+    sign::{
+        Verify,
+        pkcs11::{Uri, UriError},
+    },
 };
 
-/// For whom they sign, and how.
-pub(super) struct Purpose<'a> {
-    /// The tenant's and the issuer's name, for logs.
-    pub(super) name: &'a str,
-    /// `None` where it could not be read, which has been told.
-    pub(super) issuer: Option<&'a Certificate>,
-    /// Whether there are several signers for it.
-    pub(super) others: bool,
-    pub(super) form: ResponseForm,
-    pub(super) now: UnixTime,
+/// A key with its certificate, and how it is used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignerConfig {
+    /// Where it stands in the file.
+    pub place: Place,
+    /// The key.
+    pub key: KeyConfig,
+    /// A file with its certificate, and what stands behind it; `None` for the issuer's own.
+    pub certificate: Option<PathBuf>,
+    /// Whether clients are configured to trust the certificate for this issuer (RFC 6960 section 4.2.2.2, case 1).
+    pub designated: bool,
+    /// With what an RSA key signs; `None` for what suits the key.
+    pub algorithm: Option<Algorithm>,
+    /// Threads, for a key on tokens so many with each; `None` for what suits the key.
+    pub threads: Option<usize>,
+    /// Whether the first token does all while it is at work.
+    pub primary_first: bool,
+    /// Which signatures of tokens are verified.
+    pub verify: Verify,
 }
 
+/// Where a private key is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeyConfig {
+    /// In a PEM file.
+    File(PathBuf),
+    /// On tokens, each of which has it. Empty where it was told what is wrong.
+    Tokens(Vec<Uri>),
+}
+
+/// What `algorithm` can say.
+pub(in crate::config) const ALGORITHMS: [(&str, Algorithm); 2] =
+    [("rsa-pkcs1", Algorithm::RsaPkcs1Sha256), ("rsa-pss", Algorithm::RsaPssSha256)];
+/// What `verify` can say.
+pub(in crate::config) const VERIFY: [(&str, Verify); 2] = [("all", Verify::All), ("sample", Verify::Sample)];
+
 /// All signers of the issuer in `section`.
-pub(super) fn read_signers(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<Signers> {
+pub(super) fn read_all(section: &mut Section<'_>) -> Vec<SignerConfig> {
     let Some(count) = section.count("signer") else {
         section.problem("signer", "is missing; add `signer = { key = \"ocsp.key\", certificate = \"ocsp.pem\" }`");
-        return None;
+        return Vec::new();
     };
     if count > limits::CONFIGURED_SIGNERS_MAX {
         section.problem(
@@ -44,90 +66,81 @@ pub(super) fn read_signers(section: &mut Section<'_>, purpose: &Purpose<'_>) -> 
     if count == 0 {
         section.problem("signer", "is an empty list; name at least one signer");
     }
-    let mut signers: Vec<Arc<OcspSigner>> = Vec::new();
-    let sections = section.one_or_more("signer", |section| {
-        // As metrics count them.
-        let name = if count > 1 { format!("{} signer {}", purpose.name, signers.len()) } else { purpose.name.into() };
-        let signer = read_signer(section, &Purpose { name: &name, others: count > 1, ..*purpose })?;
-        if signers.iter().any(|other| other.is_same(&signer)) {
-            section.problem(
-                certificate_key(section),
-                "is that of another signer of this issuer, with the same algorithm; remove one of the two",
-            );
+    section.one_or_more("signer", |section| {
+        let designated = section.boolean("designated").unwrap_or(false);
+        if designated && !section.has("certificate") {
+            let remedy = "needs the certificate that clients are configured to trust; add `certificate`";
+            section.problem("designated", remedy);
         }
-        signers.push(Arc::new(signer));
-        Some(section.later())
-    });
-    // One that could not be read has been told, and may be the one that is valid; a CA that has expired has been told.
-    if signers.len() == count && purpose.issuer.is_some_and(|issuer| purpose.now < issuer.not_after()) {
-        tell_validity(purpose, &sections, &signers);
-    }
-    Signers::new(signers)
+        Some(read(section, designated))
+    })
 }
 
-/// While a certificate is renewed the old signer stands beside the new one, and one of them may be of no use now.
-fn tell_validity(purpose: &Purpose<'_>, sections: &[Section<'_>], signers: &[Arc<OcspSigner>]) {
-    let some_valid = signers.iter().any(|signer| signer.check_validity(purpose.now).is_ok());
-    for (section, signer) in sections.iter().zip(signers) {
-        match signer.check_validity(purpose.now) {
-            Ok(()) => {}
-            Err(_) if some_valid => section.warning(
-                certificate_key(section),
-                format_args!(
-                    "is of a signer of {}, valid from {} to {}: a signing certificate is not valid now; the issuer's other signers sign. Remove it if it has expired, or check this machine's clock",
-                    purpose.name,
-                    signer.not_before(),
-                    signer.not_after()
-                ),
-            ),
-            Err(error) => section.problem(certificate_key(section), error),
+/// What every signer has.
+pub(super) fn read(section: &mut Section<'_>, designated: bool) -> SignerConfig {
+    let certificate = section.path("certificate");
+    SignerConfig {
+        place: section.place(),
+        // One that is there and wrong has been told, and is not the issuer's own.
+        certificate: certificate.or_else(|| section.has("certificate").then(PathBuf::new)),
+        designated,
+        threads: section.integer("threads", 1..=limits::SIGN_THREADS_MAX).map(|threads| threads as usize),
+        primary_first: section.boolean("primary_first").unwrap_or(false),
+        verify: section.choice("verify", &VERIFY).unwrap_or_default(),
+        algorithm: section.choice("algorithm", &ALGORITHMS),
+        key: read_key(section).unwrap_or(KeyConfig::Tokens(Vec::new())),
+    }
+}
+
+impl SignerConfig {
+    /// One that is missing, which was told.
+    pub(super) fn missing(section: &Section<'_>) -> Self {
+        Self {
+            place: section.place(),
+            key: KeyConfig::Tokens(Vec::new()),
+            certificate: Some(PathBuf::new()),
+            designated: false,
+            algorithm: None,
+            threads: None,
+            primary_first: false,
+            verify: Verify::default(),
         }
     }
 }
 
-/// What names a signer's certificate; without it the certificate is the CA's own.
-fn certificate_key(section: &Section<'_>) -> &'static str {
-    if section.has("certificate") { "certificate" } else { "key" }
+fn read_key(section: &mut Section<'_>) -> Option<KeyConfig> {
+    if !section.has("key") {
+        section.problem("key", "is missing; name the private key in PEM, or on a token by a pkcs11: URI");
+    }
+    let written = section.strings("key")?;
+    if written.iter().any(|text| Uri::is_meant(text)) {
+        return Some(KeyConfig::Tokens(read_uris(section, &written)?));
+    }
+    let [_] = written[..] else {
+        section.problem("key", "is a list; only keys on tokens may be several, each named by a pkcs11: URI");
+        return None;
+    };
+    section.path("key").map(KeyConfig::File)
 }
 
-fn read_signer(section: &mut Section<'_>, purpose: &Purpose<'_>) -> Option<OcspSigner> {
-    let path = section.path("certificate");
-    let given = section.has("certificate");
-    let designated = section.boolean("designated").unwrap_or(false);
-    if designated && !given {
-        section.problem("designated", "needs the certificate that clients are configured to trust; add `certificate`");
+fn read_uris(section: &Section<'_>, written: &[String]) -> Option<Vec<Uri>> {
+    let (count, allowed) = (written.len(), limits::SIGNER_TOKENS_MAX);
+    if count > allowed {
+        section.problem("key", format_args!("names {count} keys; a signer's key may be on at most {allowed} tokens"));
+        return None;
     }
-    let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
-    let own = file.as_deref().and_then(<[_]>::split_first);
-    let own = if given { own } else { purpose.issuer.map(|issuer| (issuer, &[][..])) };
-    let wanted = Wanted::read(section, purpose.name, KeyPurpose::OcspSigning { others: purpose.others });
-    let key = key::read(section, own.map(|(certificate, _)| certificate))?;
-    let issuer = purpose.issuer?;
-    let (certificate, chain) = own?;
-    check_chain(section, purpose, chain);
-    let pool = Arc::new(key.pool(section, certificate, &wanted)?);
-    let credential = Credential { certificate, chain, designated };
-    let octets = key.public_key_octets(certificate);
-    let signer = OcspSigner::new(issuer, credential, octets, pool, purpose.form, purpose.now);
-    let signer = noted(section, certificate_key(section), signer)?;
-    for doubt in signer.doubts() {
-        section.warning(certificate_key(section), doubt);
+    // All of them, so that all problems are told.
+    let uris: Vec<_> = written.iter().map(|text| Uri::parse(text)).collect();
+    let place = |number: usize| if count > 1 { format!("number {} ", number + 1) } else { String::new() };
+    for (number, error) in uris.iter().enumerate().filter_map(|(number, uri)| Some((number, uri.as_ref().err()?))) {
+        section.problem("key", format_args!("{}{error}", place(number)));
     }
-    Some(signer.with_key_names(key.names()))
+    let uris: Vec<_> = uris.into_iter().collect::<Result<_, UriError>>().ok()?;
+    for (number, uri) in uris.iter().enumerate() {
+        if uris[..number].contains(uri) {
+            section.problem("key", format_args!("{}is the same as another one; remove it", place(number)));
+            return None;
+        }
+    }
+    Some(uris)
 }
-
-/// What goes along in every response has to stay small.
-fn check_chain(section: &Section<'_>, purpose: &Purpose<'_>, chain: &[Certificate]) {
-    let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);
-    if purpose.form.certificates == CertificateInclusion::Chain && count > allowed {
-        section.problem(
-            "certificate",
-            format_args!(
-                "has {count} certificates after the signer's, and every response would carry them all; leave at most {allowed} in the file, or set `certificates = \"signer\"`"
-            ),
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,56 +1,58 @@
-//! Time-stamping authorities: `[[tsa]]`, or `[[tenant.tsa]]`.
+//! Time-stamping authorities as the file names them: `[[tsa]]`, or `[[tenant.tsa]]`. No key is opened here.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::{
-    DAY, Section, Tenant, noted, read_name,
-    signer::key::{self, Wanted},
+    super::Place,
+    DAY, Section, TenantConfig, read_name,
+    signer::{self, SignerConfig},
 };
 use crate::{
     limits,
-    pki::{Certificate, UnixTime, certificates, is_same_general_name, is_same_name},
-    sign::KeyPurpose,
-    signers::{TsaSigner, TsaSignerError},
     tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
 
 /// One time-stamping authority.
-#[derive(Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TsaConfig {
-    /// Stands in metrics, logs and records.
+    /// Where it stands in the file.
+    pub place: Place,
+    /// Stands in metrics, logs and records; empty where it was told what is wrong.
     pub name: String,
     /// Where it is asked, from the tenant's own path on: starts with a slash, and has none at the end; empty at `/`.
     pub path: String,
     /// What its tokens are.
     pub policy: TsaPolicy,
     /// Who signs them.
-    pub signer: Arc<TsaSigner>,
+    pub signer: SignerConfig,
+    /// For how long the signer's certificate is to be valid yet.
+    pub validity_left: Duration,
     /// Whether another tenant's may have the same key.
-    shared_key: bool,
+    pub shared_key: bool,
 }
 
 impl TsaConfig {
     /// [`Self::path`] as the configuration writes it.
     pub fn shown_path(&self) -> &str {
-        if self.path.is_empty() { "/" } else { &self.path }
-    }
-
-    /// The name that tokens give to their maker, a whole GeneralName, DER: the certificate's subject where they give none.
-    pub fn signed_name(&self) -> Vec<u8> {
-        self.policy.signed_name(self.signer.certificate())
+        shown_path(&self.path)
     }
 }
 
+/// The path of an authority as the configuration writes it.
+pub(crate) fn shown_path(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
+
 /// All of a tenant.
-pub(super) fn read_all(section: &mut Section<'_>, tenant: &str, now: UnixTime) -> Vec<TsaConfig> {
+pub(super) fn read_all(section: &mut Section<'_>) -> Vec<TsaConfig> {
     if !section.has("tsa") {
         return Vec::new();
     }
     let mut read: Vec<TsaConfig> = Vec::new();
     section.sections("tsa", |section| {
-        let tsa = read_tsa(section, tenant, now)?;
+        let tsa = read_tsa(section);
         for other in &read {
-            if other.name == tsa.name {
+            if other.name == tsa.name && !tsa.name.is_empty() {
                 section.problem("name", format_args!("is `{}`, the name of another TSA of this tenant; logs and metrics tell TSAs apart by it, give each its own", tsa.name));
             }
             let shared = tsa.policy.policies.iter().find(|policy| other.policy.policies.contains(policy));
@@ -64,53 +66,30 @@ pub(super) fn read_all(section: &mut Section<'_>, tenant: &str, now: UnixTime) -
     read
 }
 
-/// What no tenant alone can get wrong.
-pub(super) fn check_all(root: &Section<'_>, tenants: &[Tenant]) {
-    for tenant in tenants {
-        for tsa in &tenant.tsas {
-            check_reachable(root, tenant, tsa, tenants);
-        }
-    }
-    let all: Vec<_> = tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))).collect();
-    for (place, (tenant, tsa)) in all.iter().enumerate() {
-        for (other_tenant, other) in &all[..place] {
-            let (own, others) = (tsa.signer.certificate(), other.signer.certificate());
-            let names = format_args!("`{}/{}` and `{}/{}`", other_tenant.name, other.name, tenant.name, tsa.name);
-            let alone = other_tenant.name == tenant.name || tsa.shared_key && other.shared_key;
-            if own.spki_der() == others.spki_der() && !alone {
-                root.problem("tenant", format_args!("{names} sign with the same key, so that one tenant's tokens pass for the other's; give each its own, or write `shared_key = true` in both"));
-            }
-            let one_name = is_same_name(own.subject_der(), others.subject_der())
-                || is_same_general_name(&tsa.signed_name(), &other.signed_name());
-            if one_name && (tsa.policy.ordering || other.policy.ordering) {
-                root.problem("tenant", format_args!("{names} sign in the same name, and `ordering` would have to hold for the tokens of both together; give each its own name, or remove `ordering`"));
-            }
-        }
-    }
-}
-
 /// A tenant with a longer path takes what is below it, also from another tenant's authority.
-fn check_reachable(root: &Section<'_>, tenant: &Tenant, tsa: &TsaConfig, tenants: &[Tenant]) {
-    let url = format!("{}{}", tenant.path, tsa.path);
-    let takes = |other: &&Tenant| {
-        // One that names a host goes before one that names none, whatever their paths.
-        let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
-            || tenant.hosts.iter().any(|host| other.hosts.contains(host));
-        let below = url.strip_prefix(&*other.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        other.name != tenant.name && share_host && other.path.len() > tenant.path.len() && below
-    };
-    if let Some(other) = tenants.iter().find(takes) {
-        root.problem(
-            "tenant",
-            format_args!(
-                "`{}` has the URLs below {}, which include {url} of `{}/{}`; give one of them another `path`",
-                other.name, other.path, tenant.name, tsa.name
-            ),
-        );
+pub(super) fn check_reachable(root: &Section<'_>, tenants: &[TenantConfig]) {
+    for (tenant, tsa) in tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))) {
+        let url = format!("{}{}", tenant.path, tsa.path);
+        let takes = |other: &&TenantConfig| {
+            // One that names a host goes before one that names none, whatever their paths.
+            let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
+                || tenant.hosts.iter().any(|host| other.hosts.contains(host));
+            let below = url.strip_prefix(&*other.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            other.name != tenant.name && share_host && other.path.len() > tenant.path.len() && below
+        };
+        if let Some(other) = tenants.iter().find(takes) {
+            root.problem(
+                "tenant",
+                format_args!(
+                    "`{}` has the URLs below {}, which include {url} of `{}/{}`; give one of them another `path`",
+                    other.name, other.path, tenant.name, tsa.name
+                ),
+            );
+        }
     }
 }
 
-fn read_tsa(section: &mut Section<'_>, tenant: &str, now: UnixTime) -> Option<TsaConfig> {
+fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
     let name = if section.has("name") { read_name(section) } else { Some("tsa".to_owned()) };
     let path = section.string("path").unwrap_or_else(|| "/tsa".into());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
@@ -126,19 +105,31 @@ fn read_tsa(section: &mut Section<'_>, tenant: &str, now: UnixTime) -> Option<Ts
         section.problem("path", format_args!("is `{given}`, the place of another authority's certificates; choose a path that does not end in /chain.pem"));
     }
     let policy = read_policy(section);
+    let mut validity_left = DAY;
+    let signer = section.section("signer", |section| {
+        if !section.has("certificate") {
+            section.problem("certificate", "is missing; name the certificate that the CA issued for time-stamping");
+        }
+        validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
+        Some(signer::read(section, false))
+    });
     if !section.has("signer") {
         section.problem("signer", "is missing; add `signer = { key = \"tsa.key\", certificate = \"tsa.pem\" }`");
-        return None;
     }
-    let for_logs = format!("{tenant}/{}", name.as_deref().unwrap_or_default());
-    let signer = section.section("signer", |section| read_signer(section, &for_logs, now));
     let shared_key = section.boolean("shared_key").unwrap_or(false);
-    let (name, policy, signer) = (name?, policy?, Arc::new(signer?));
-    check_names(section, &policy, signer.certificate());
-    Some(TsaConfig { name, path, policy, signer, shared_key })
+    TsaConfig {
+        place: section.place(),
+        name: name.unwrap_or_default(),
+        path,
+        policy,
+        signer: signer.unwrap_or_else(|| SignerConfig::missing(section)),
+        validity_left,
+        shared_key,
+    }
 }
 
-fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
+/// Its policies are empty where it was told what is wrong with them.
+fn read_policy(section: &mut Section<'_>) -> TsaPolicy {
     let policies = read_oids(section);
     let default = TsaPolicy::of(Vec::new());
     let accuracy = section
@@ -166,8 +157,8 @@ fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
             "must hold for all tokens of this TSA: it needs `precision = \"microseconds\"`, and `sole_instance = true`, which says that no other process or replica signs in this TSA's name",
         );
     }
-    let policy = TsaPolicy {
-        policies: Vec::new(),
+    TsaPolicy {
+        policies: policies.unwrap_or_default(),
         hashes: read_hashes(section).unwrap_or(default.hashes),
         accuracy,
         precision,
@@ -192,8 +183,7 @@ fn read_policy(section: &mut Section<'_>) -> Option<TsaPolicy> {
         verify_one_in: section
             .integer("verify_one_in", 1..=i64::from(u32::MAX))
             .map_or(default.verify_one_in, |number| number as u32),
-    };
-    Some(TsaPolicy { policies: policies?, ..policy })
+    }
 }
 
 fn read_oids(section: &mut Section<'_>) -> Option<Vec<Oid>> {
@@ -237,43 +227,4 @@ fn read_hashes(section: &mut Section<'_>) -> Option<Vec<ImprintHash>> {
         section.problem("hashes", "is an empty list; every request would be refused");
     }
     Some(hashes)
-}
-
-fn read_signer(section: &mut Section<'_>, name: &str, now: UnixTime) -> Option<TsaSigner> {
-    if !section.has("certificate") {
-        section.problem("certificate", "is missing; name the certificate that the CA issued for time-stamping");
-    }
-    let path = section.path("certificate");
-    let file = path.and_then(|path| noted(section, "certificate", certificates(&path)));
-    let validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
-    let own = file.as_deref().and_then(<[_]>::split_first);
-    let wanted = Wanted::read(section, name, KeyPurpose::TimeStamping);
-    let key = key::read(section, own.map(|(certificate, _)| certificate))?;
-    let (certificate, chain) = own?;
-    let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);
-    if count > allowed {
-        section.problem(
-            "certificate",
-            format_args!("has {count} certificates after the signer's; leave at most {allowed} in the file"),
-        );
-    }
-    let pool = Arc::new(key.pool(section, certificate, &wanted)?);
-    let octets = key.public_key_octets(certificate);
-    let signer = TsaSigner::new(name, (certificate, chain), octets, pool, now, validity_left);
-    let signer = signer.map_err(|error| {
-        let about = if matches!(error, TsaSignerError::EndsSoon { .. }) { "validity_left" } else { "certificate" };
-        let about = if section.has(about) { about } else { "certificate" };
-        section.problem(about, error);
-    });
-    Some(signer.ok()?.with_key_names(key.names()))
-}
-
-/// What the certificate has to have for what the policy says of it.
-fn check_names(section: &Section<'_>, policy: &TsaPolicy, certificate: &Certificate) {
-    if policy.tsa_name == TsaName::SubjectAltName && certificate.subject_alt_names().is_empty() {
-        section.problem(
-            "tsa_name",
-            "is `subject-alt-name`, and the certificate has no subjectAltName; choose `subject` or `none`",
-        );
-    }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use crate::pki::hex;
 
 /// A private key on a token.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Uri {
     /// Which token.
     pub token: TokenWanted,
@@ -19,6 +19,16 @@ pub struct Uri {
     pub module: Option<ModuleWanted>,
     /// `pin-source`: a path, a `file:` URI, or the name of a credential.
     pub pin_source: Option<String>,
+}
+
+/// Without `pin-source`: somebody may have written the PIN itself there.
+impl fmt::Debug for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token, key, module, pin_source } = self;
+        let pin_source = pin_source.as_ref().map(|_| "…");
+        let mut shown = f.debug_struct("Uri");
+        shown.field("token", token).field("key", key).field("module", module).field("pin_source", &pin_source).finish()
+    }
 }
 
 /// What a token has to be; what is not said may be anything.

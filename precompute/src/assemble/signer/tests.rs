@@ -5,10 +5,11 @@ use std::{fs, process::Command, time::Duration};
 
 use super::*;
 use crate::{
-    config::{
-        Config, Document,
-        tenant::tests::{read, refuses},
+    assemble::{
+        Assembly,
+        tests::{read, read_at, refuses},
     },
+    pki::{UnixTime, certificates},
     sign::Algorithm,
     source::openssl::{Ca, KEYS},
 };
@@ -35,13 +36,12 @@ fn with(signer: &str) -> String {
     format!("version = 1\n[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"index.txt\"\n{signer}\n")
 }
 
-fn signers(config: Config) -> Signers {
+fn signers(config: Assembly) -> Signers {
     config.tenants[0].issuers[0].signers.clone()
 }
 
-fn read_at(ca: &Ca, text: &str, now: UnixTime) -> Result<Signers, String> {
-    let document = Document::from_text(&ca.path("ostia.toml"), text);
-    document.read(|root| Config::read(root, now)).map(signers).map_err(|error| error.to_string())
+fn signers_at(ca: &Ca, text: &str, now: UnixTime) -> Result<Signers, String> {
+    read_at(ca, text, now).map(|(_, assembly)| signers(assembly))
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn while_a_certificate_is_renewed_one_of_two_signers_has_to_be_valid() {
     let at = |days: u32| before.after(DAY * days);
     // Valid for ten and twenty days; answers last four.
     for (now, place) in [(at(1), 0), (at(5), 0), (at(7), 1), (at(11), 1), (at(17), 1)] {
-        let signers = read_at(&ca, &both, now).unwrap();
+        let signers = signers_at(&ca, &both, now).unwrap();
         let chosen = signers.choose(now, 4 * DAY, std::iter::empty()).map(|(place, _)| place);
         assert_eq!(chosen, Some(place), "{now}");
     }
@@ -138,7 +138,7 @@ fn while_a_certificate_is_renewed_one_of_two_signers_has_to_be_valid() {
         (before.before(DAY), &with(&signer("new")), &["issuer.signer.certificate: is valid from"]),
         (before.before(DAY), &with("signer = { key = \"ca.key\" }"), &["issuer.signer.key: is valid from"]),
     ] {
-        let error = read_at(&ca, text, now).unwrap_err();
+        let error = signers_at(&ca, text, now).unwrap_err();
         assert_eq!(error.lines().count(), problems.len(), "{error}");
         for problem in problems {
             assert!(

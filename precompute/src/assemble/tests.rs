@@ -1,23 +1,30 @@
 //! Whole configuration files, with certificates and keys made by the real `openssl`.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use super::*;
 use crate::{
     config::{Config, Document},
-    ocsp::{NoncePolicy, Unlisted},
+    ocsp::{NoncePolicy, SignedRequests, Unlisted},
     source::openssl::{Ca, KEYS},
 };
 
-pub(super) fn read(ca: &Ca, text: &str) -> Result<Config, String> {
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What is in the file, and what it amounts to at this time.
+pub(super) fn read_at(ca: &Ca, text: &str, now: UnixTime) -> Result<(Config, Assembly), String> {
     let document = Document::from_text(&ca.path("ostia.toml"), text);
-    document
-        .read(|root| {
-            let config = Config::read(root, UnixTime::now());
-            root.finish();
-            config
-        })
-        .map_err(|error| error.to_string())
+    let reading = document.reading(|root| {
+        let config = Config::read(root);
+        root.finish();
+        Some(config)
+    });
+    open(reading, &Tokens::default(), now).map_err(|error| error.to_string())
+}
+
+pub(super) fn read(ca: &Ca, text: &str) -> Result<Assembly, String> {
+    read_at(ca, text, UnixTime::now()).map(|(_, assembly)| assembly)
 }
 
 #[track_caller]

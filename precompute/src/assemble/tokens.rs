@@ -1,4 +1,4 @@
-//! The first session with each token of a signer, while the configuration is read.
+//! The first session with each token of a signer, when it is assembled.
 //!
 //! Invariant: what is wrong with the configuration or the PIN is a problem of the file; a token that is out of reach is
 //! none, since it holds up nobody but its own signer, and comes back by itself; nor is one that has no session to give,
@@ -8,36 +8,56 @@
 use std::{
     collections::HashMap,
     fmt, io,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Instant,
 };
 
 use tracing::{error, warn};
 
-use super::{super::Section, Wanted};
+use super::key::Wanted;
 use crate::{
+    config::At,
     limits,
     sign::{Fault, FaultClass, Holder, Session},
 };
 
+/// How the tokens of this process have done, so that one that hangs is waited for once and not by each signer, nor again
+/// at the next reading of the configuration. Cloning shares it.
+#[derive(Clone, Default)]
+pub struct Tokens(Arc<Mutex<HashMap<String, Asked>>>);
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+impl Tokens {
+    /// Every token that was asked, by its place.
+    fn asked(&self) -> MutexGuard<'_, HashMap<String, Asked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A token with the key of a signer.
-pub(in crate::config::tenant) struct Token {
+pub(super) struct Token {
     /// What signers with keys on the same token have in common.
-    pub(in crate::config::tenant) place: String,
-    pub(in crate::config::tenant) holder: Arc<dyn Holder>,
+    pub(super) place: String,
+    pub(super) holder: Arc<dyn Holder>,
 }
 
 type Opened = Result<Box<dyn Session>, Fault>;
 
 /// The tokens, each with the session by which it was tried, or what was wrong. `None` after a problem.
 pub(super) fn opened(
-    section: &mut Section<'_>,
+    known: &Tokens,
+    at: &At<'_>,
     Wanted { name: signer, purpose, .. }: &Wanted<'_>,
     tokens: &[Token],
     threads: usize,
 ) -> Option<Vec<Arc<dyn Holder>>> {
-    let tried: Vec<_> = tokens.iter().map(|token| &token.holder).zip(try_all(tokens)).collect();
+    let tried: Vec<_> = tokens.iter().map(|token| &token.holder).zip(try_all(known, tokens)).collect();
     let is_there = |opened: &Opened| opened.as_ref().err().is_none_or(|fault| fault.class == FaultClass::Throttle);
     let some_signs = tried.iter().any(|(_, opened)| is_there(opened));
     let mut usable = true;
@@ -48,7 +68,7 @@ pub(super) fn opened(
                 error!(signer, token = holder.name(), %fault, "a token refuses its PIN and is not used; the signer's other tokens sign");
             }
             FaultClass::Locked | FaultClass::Defect => {
-                section.problem("key", fault);
+                at.problem("key", fault);
                 usable = false;
             }
             FaultClass::Throttle => {
@@ -57,7 +77,7 @@ pub(super) fn opened(
             _ if some_signs => {
                 warn!(signer, token = holder.name(), %fault, "a token cannot be used now; the signer's other tokens sign meanwhile");
             }
-            _ if section.problem_that_may_pass("key", fault) => usable = false,
+            _ if at.problem_that_may_pass("key", fault) => usable = false,
             _ => out_of_reach.push(fault.to_string()),
         }
     }
@@ -90,14 +110,14 @@ pub(super) fn opened(
 }
 
 /// Tries all at once, and waits for none longer than its limit.
-fn try_all(tokens: &[Token]) -> Vec<Opened> {
+fn try_all(known: &Tokens, tokens: &[Token]) -> Vec<Opened> {
     let (send, ended) = mpsc::channel();
     let mut outcomes: Vec<Option<Opened>> = Vec::new();
     for (number, token) in tokens.iter().enumerate() {
-        let refusal = asked().entry(token.place.clone()).or_default().refusal(Instant::now());
+        let refusal = known.asked().entry(token.place.clone()).or_default().refusal(Instant::now());
         let failed = refusal.or_else(|| {
             let message = |error| format!("no thread can be started to open a session: {error}");
-            start(number, token, send.clone()).err().map(|error| Fault::new(FaultClass::Device, message(error)))
+            start(known, number, token, send.clone()).err().map(|error| Fault::new(FaultClass::Device, message(error)))
         });
         outcomes.push(failed.map(|fault| Err(named(token, fault))));
     }
@@ -123,17 +143,23 @@ fn named(token: &Token, fault: Fault) -> Fault {
     Fault { message: format!("{name}: {}", fault.message), ..fault }
 }
 
-fn start(number: usize, token: &Token, send: mpsc::Sender<(usize, Opened)>) -> io::Result<()> {
-    let (place, holder) = (token.place.clone(), Arc::clone(&token.holder));
+fn start(known: &Tokens, number: usize, token: &Token, send: mpsc::Sender<(usize, Opened)>) -> io::Result<()> {
+    let (known_there, place, holder) = (known.clone(), token.place.clone(), Arc::clone(&token.holder));
+    // Here and not on the thread, which may begin late: whoever has waited for it as long as is allowed knows that.
+    let began = Instant::now();
+    known.asked().entry(place.clone()).or_default().begin(began);
     let open = move || {
-        let began = Instant::now();
-        asked().entry(place.clone()).or_default().begin(began);
         let opened = holder.open();
-        asked().entry(place).or_default().end(began, Instant::now(), opened.as_ref().err());
+        let fault = opened.as_ref().err();
+        known_there.asked().entry(place).or_default().end(began, Instant::now(), fault);
         // Where nobody waits any more, the session is closed.
         let _ = send.send((number, opened));
     };
-    thread::Builder::new().name("open".into()).spawn(open).map(drop)
+    let started = thread::Builder::new().name("open".into()).spawn(open).map(drop);
+    if started.is_err() {
+        known.asked().entry(token.place.clone()).or_default().end(began, began, None);
+    }
+    started
 }
 
 /// How a token does that was asked.
@@ -173,12 +199,6 @@ impl Asked {
         let is_slow = now.saturating_duration_since(began) >= limits::FIRST_OPEN_SLOW;
         self.failed = fault.filter(|_| is_slow).filter(passes).map(|fault| (now, fault.clone()));
     }
-}
-
-/// Every token that was asked, by its place.
-fn asked() -> MutexGuard<'static, HashMap<String, Asked>> {
-    static ASKED: LazyLock<Mutex<HashMap<String, Asked>>> = LazyLock::new(Mutex::default);
-    ASKED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A holder with the session by which it was tried, which is the first that it gives away, or with what was wrong.

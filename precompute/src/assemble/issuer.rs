@@ -1,0 +1,193 @@
+//! An issuer: its certificate, and the files that say who is revoked, as far as their modes go.
+
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
+
+use tracing::warn;
+
+use super::{Assembler, chain_of, names};
+use crate::{
+    config::{At, IssuerConfig, Sources, TenantConfig},
+    issuer_id::IssuerId,
+    ocsp::{IssuerHashes, Policy, Unlisted},
+    pki::{Certificate, UnixTime},
+    signers::{OcspSigner, Signers},
+};
+
+/// A CA certificate that is answered for.
+#[derive(Debug)]
+pub struct AssembledIssuer {
+    /// What it is known by everywhere.
+    pub id: IssuerId,
+    /// Stands in metrics and logs.
+    pub name: String,
+    /// The CA certificate.
+    pub certificate: Certificate,
+    /// How CertIDs name it.
+    pub hashes: IssuerHashes,
+    /// Where its records come from.
+    pub sources: Sources,
+    /// How it answers: as its tenant, but for what is said of it alone.
+    pub policy: Policy,
+    /// Whether the file says in words what unlisted serials are told.
+    pub unlisted_is_said: bool,
+    /// Who signs its answers.
+    pub signers: Signers,
+}
+
+impl AssembledIssuer {
+    /// The first of its signers.
+    pub fn signer(&self) -> &Arc<OcspSigner> {
+        self.signers.first()
+    }
+
+    /// Whether nobody said what is told of those that its CRL does not list, which are all that are valid.
+    pub fn is_silent_of_valid(&self) -> bool {
+        self.sources.is_crl_alone() && !self.unlisted_is_said
+    }
+}
+
+impl<'a> Assembler<'a> {
+    /// The issuers of a tenant, each with a name of its own.
+    pub(super) fn issuers(&self, tenant: &'a TenantConfig) -> Vec<AssembledIssuer> {
+        let mut seen: Vec<[u8; 32]> = Vec::new();
+        let (mut issuers, mut given) = (Vec::new(), Vec::new());
+        for config in &tenant.issuers {
+            let Some(issuer) = self.issuer(tenant, config) else { continue };
+            let at = self.at(&config.place);
+            let fingerprint = issuer.certificate.issuer_fingerprint();
+            if seen.contains(&fingerprint) {
+                at.problem(
+                    "certificate",
+                    "is of an issuer that this tenant already has; put all its sources into one [[issuer]]",
+                );
+            }
+            seen.push(fingerprint);
+            self.tell_of_unlisted(tenant, config, &issuer);
+            issuers.push(issuer);
+            given.push(config.name.is_some());
+        }
+        names::tell_apart(&self.at(&tenant.place), &mut issuers, &given);
+        issuers
+    }
+
+    fn issuer(&self, tenant: &'a TenantConfig, config: &'a IssuerConfig) -> Option<AssembledIssuer> {
+        let at = self.at(&config.place);
+        let certificate = chain_of(&at, Some(&config.certificate)).and_then(|chain| chain.into_iter().next());
+        if let Some(certificate) = &certificate {
+            self.check_ca(&at, tenant, certificate);
+        }
+        let Sources { index, crl, delta_crl } = &config.sources;
+        for (key, path) in [("index", index), ("crl", crl), ("delta_crl", delta_crl)] {
+            tell_of_mode(&at, key, path.as_deref());
+        }
+        let name = config.name.clone().or_else(|| Some(certificate.as_ref()?.subject())).unwrap_or_default();
+        let signers = self.signers(&format!("{}/{name}", tenant.name), tenant.form, config, certificate.as_ref());
+        let (certificate, signers) = (certificate?, signers?);
+        Some(AssembledIssuer {
+            id: IssuerId::of(&tenant.name, &certificate),
+            name,
+            hashes: IssuerHashes::of(&certificate),
+            certificate,
+            sources: config.sources.clone(),
+            policy: tenant.policy_of(config),
+            unlisted_is_said: config.unlisted.or(tenant.unlisted).is_some(),
+            signers,
+        })
+    }
+
+    fn check_ca(&self, at: &At<'_>, tenant: &TenantConfig, certificate: &Certificate) {
+        // Without extensions nothing can say whether it is a CA's: that it was named here does.
+        if certificate.is_version_1() {
+            warn!(
+                tenant = tenant.name,
+                certificate = certificate.subject(),
+                "the CA certificate has version 1, which cannot mark it as a CA's; it is accepted here, but many clients reject it: renew it as version 3 with basicConstraints"
+            );
+        }
+        if !certificate.is_ca() && !certificate.is_version_1() {
+            let why = if certificate.has_basic_constraints() {
+                "its basicConstraints does not say CA"
+            } else {
+                "it has no basicConstraints, which a CA certificate of version 3 must have"
+            };
+            at.problem(
+                "certificate",
+                format_args!("is not a CA certificate ({why}); name the certificate of the CA that issued the certificates asked about"),
+            );
+        } else if certificate.not_after() <= self.now {
+            at.problem(
+                "certificate",
+                format_args!(
+                    "expired at {}; remove the issuer or name the renewed certificate",
+                    certificate.not_after()
+                ),
+            );
+        } else {
+            tell_of_ca(at, certificate, &tenant.policy, self.now);
+        }
+    }
+
+    /// What is doubtful of what is said of serials that no source lists.
+    fn tell_of_unlisted(&self, tenant: &'a TenantConfig, config: &'a IssuerConfig, issuer: &AssembledIssuer) {
+        let at = self.at(&config.place);
+        let (own, said) = (config.unlisted, tenant.unlisted);
+        if own.is_none() && tenant.inherited(config) != said {
+            at.warning(
+                "index",
+                "lists every certificate of this CA, so the tenant's `unlisted = \"good\"`, which is for its issuers with only a CRL, does not apply here: serial numbers that the index does not list are `unauthorized`; set `unlisted` here too",
+            );
+        }
+        if issuer.is_silent_of_valid() {
+            at.warning(
+                "crl",
+                format_args!(
+                    "lists revoked certificates only, and `unlisted` is not set for all others: each of them, valid or not, is answered `unauthorized`, as if this CA were unknown here. {CHOICES}"
+                ),
+            );
+        }
+        if issuer.policy.unlisted == Unlisted::Good {
+            let place = if own.is_some() { at } else { self.at(&tenant.place) };
+            place.warning(
+                "unlisted",
+                format_args!(
+                    "is `good`: certificates of `{}` that no source lists are answered as good, including those that the CA never issued; BR 4.9.10 forbids it for TLS CAs. Give its issuer an `index`, or choose another value",
+                    issuer.name
+                ),
+            );
+        }
+    }
+}
+
+/// What can be said of an issuer that has nothing but a CRL.
+const CHOICES: &str = "Set it here: `unlisted = \"unauthorized\"` (no change), `unlisted = \"unknown\"` (signed; most clients refuse it), `unlisted = \"revoked\"` (signed; all refuse it), or `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept every certificate that is not revoked, including those this CA never issued: BR 4.9.10 forbids it for TLS CAs); or name the CA's `index`, which lists them";
+
+/// Who may write a source says who is revoked. A CRL is signed, and a wrong one refused.
+fn tell_of_mode(at: &At<'_>, key: &str, path: Option<&Path>) {
+    let Some((path, metadata)) = path.and_then(|path| Some((path, std::fs::metadata(path).ok()?))) else { return };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o002 != 0 {
+        let path = path.display();
+        at.warning(key, format_args!("is {path} with mode {mode:04o}: every user of this machine can change the answers; run: chmod o-w {path}"));
+    }
+}
+
+/// How long before its end a CA is warned of: its renewal takes longer than a signer's, and no answer outlives it.
+const CA_ENDS_SOON: Duration = Duration::from_secs(30 * 86_400);
+
+/// What is doubtful of a CA's certificate that has not expired.
+fn tell_of_ca(at: &At<'_>, certificate: &Certificate, policy: &Policy, now: UnixTime) {
+    let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+    if now < not_before {
+        at.warning("certificate", format_args!("is valid only from {not_before} on: clients refuse all answers until then; check this machine's clock, or name the certificate that is in force"));
+    }
+    if not_after.since(now) < CA_ENDS_SOON {
+        at.warning(
+            "certificate",
+            format_args!(
+                "ends soon, at {not_after}, and no answer can be valid beyond it; renew the CA's certificate, and name the new one"
+            ),
+        );
+    } else if now.after(policy.retain_expired) > not_after {
+        at.warning("certificate", format_args!("ends at {not_after}, but `retain_expired` keeps a certificate that expires today for longer: there are no answers after that; shorten `retain_expired`, or renew the CA's certificate"));
+    }
+}

@@ -1,0 +1,195 @@
+//! The key of a signer, opened: from a file, or on one or several tokens.
+//!
+//! A key on tokens is told by its certificate: with what it signs, and whether the one that a token has is it.
+
+use std::sync::Arc;
+
+use der::{Decode as _, Encode as _, asn1::UintRef};
+use x509_cert::spki::SubjectPublicKeyInfoRef;
+
+use super::{Assembler, tokens};
+use crate::{
+    config::{At, KeyConfig, SignerConfig},
+    limits,
+    pki::Certificate,
+    sign::{Algorithm, Holder, KeyPurpose, Pkcs11Token, Pool, PoolSettings, SoftwareKey, pkcs11::Uri},
+    signers::SignerError,
+};
+
+/// What a key is for.
+pub(super) struct Wanted<'a> {
+    /// The signer's name in logs.
+    pub(super) name: &'a str,
+    /// What for.
+    pub(super) purpose: KeyPurpose,
+}
+
+/// What signs.
+pub(super) enum Key {
+    File { key: SoftwareKey, name: String },
+    Tokens { algorithm: Algorithm, tokens: Vec<tokens::Token>, uris: Vec<Uri> },
+}
+
+impl Assembler<'_> {
+    /// The key, set to the algorithm that is asked for. `certificate` is the one that belongs to it, `None` where that
+    /// could not be read, which has been told.
+    pub(super) fn key(&self, config: &SignerConfig, certificate: Option<&Certificate>) -> Option<Key> {
+        let at = self.at(&config.place);
+        match &config.key {
+            KeyConfig::File(path) => {
+                let key = at.noted("key", SoftwareKey::from_file(path))?;
+                let name = path.display().to_string();
+                let Some(algorithm) = config.algorithm else { return Some(Key::File { key, name }) };
+                let is = key.algorithm();
+                let key = key.with_algorithm(algorithm);
+                if key.is_none() {
+                    cannot(&at, algorithm, format_args!("the key {name}"), is);
+                }
+                key.map(|key| Key::File { key, name })
+            }
+            // What is wrong with them has been told.
+            KeyConfig::Tokens(uris) if uris.is_empty() => None,
+            KeyConfig::Tokens(uris) => self.on_tokens(&at, uris, certificate?, config.algorithm),
+        }
+    }
+
+    fn on_tokens(
+        &self,
+        at: &At<'_>,
+        uris: &[Uri],
+        certificate: &Certificate,
+        algorithm: Option<Algorithm>,
+    ) -> Option<Key> {
+        let can = at.noted("key", algorithms(certificate))?;
+        if let Some(wanted) = algorithm.filter(|wanted| !can.contains(wanted)) {
+            cannot(at, wanted, "the key of this certificate", *can.first()?);
+            return None;
+        }
+        let algorithm = algorithm.or_else(|| can.first().copied())?;
+        let base = self.problems.resolve("");
+        let place = |number: usize| if uris.len() > 1 { format!("number {} ", number + 1) } else { String::new() };
+        let tokens = uris.iter().enumerate().map(|(number, uri)| {
+            let token = Pkcs11Token::new(uri, &base, certificate, algorithm);
+            at.noted("key", token.map_err(|fault| format!("{}{fault}", place(number))))
+        });
+        // All of them, so that all problems are told.
+        let tokens: Vec<_> = tokens.collect();
+        let token = |(uri, token): (&Uri, Option<Pkcs11Token>)| {
+            let place = format!("{:?} {}", uri.module, uri.token);
+            Some(tokens::Token { place, holder: Arc::new(token?) as Arc<dyn Holder> })
+        };
+        let tokens = uris.iter().zip(tokens).map(token).collect::<Option<_>>()?;
+        Some(Key::Tokens { algorithm, tokens, uris: uris.to_vec() })
+    }
+
+    /// Threads that sign with it; for a key on tokens so many with each.
+    pub(super) fn pool(
+        &self,
+        config: &SignerConfig,
+        key: &Key,
+        certificate: &Certificate,
+        wanted: &Wanted<'_>,
+    ) -> Option<Pool> {
+        let at = self.at(&config.place);
+        if key.public_key_octets(certificate) != certificate.public_key_octets() {
+            at.problem(certificate_key(config), SignerError::KeyMismatch);
+            return None;
+        }
+        let settings = PoolSettings {
+            name: wanted.name.to_owned(),
+            purpose: wanted.purpose,
+            key: key.place(),
+            threads: config.threads.unwrap_or_else(|| key.default_threads()),
+            queue_length_max: limits::SIGN_QUEUE_LENGTH_MAX,
+            primary_first: config.primary_first,
+            verify: config.verify,
+        };
+        let threads = settings.threads;
+        let pool = match key {
+            Key::File { key, .. } => Pool::software(key, certificate.spki_der(), settings),
+            Key::Tokens { algorithm, tokens, .. } => {
+                let holders = tokens::opened(self.tokens, &at, wanted, tokens, threads)?;
+                Pool::new(*algorithm, certificate.spki_der(), holders, settings)
+            }
+        };
+        at.noted("threads", pool.map_err(|error| format!("{threads} cannot be started: {error}")))
+    }
+}
+
+/// What names a signer's certificate; without it the certificate is the CA's own.
+pub(super) fn certificate_key(config: &SignerConfig) -> &'static str {
+    if config.certificate.is_some() { "certificate" } else { "key" }
+}
+
+fn cannot(at: &At<'_>, wanted: Algorithm, key: impl std::fmt::Display, is: Algorithm) {
+    at.problem(
+        "algorithm",
+        format_args!(
+            "asks for {wanted}, which {key} cannot; it signs with {is}: remove `algorithm`, or name another key"
+        ),
+    );
+}
+
+/// With what the key of a certificate can sign; the first is used where nobody says otherwise.
+fn algorithms(certificate: &Certificate) -> Result<Vec<Algorithm>, String> {
+    let kind = |what: &str| {
+        format!(
+            "belongs to a certificate with {what}; tokens sign here with ECDSA P-256, ECDSA P-384, RSA 2048–4096, Ed25519 or ML-DSA"
+        )
+    };
+    let spki =
+        SubjectPublicKeyInfoRef::from_der(certificate.spki_der()).map_err(|_| kind("a key that is unreadable"))?;
+    let parameters = spki.algorithm.parameters.and_then(|parameters| parameters.to_der().ok());
+    let oid = spki.algorithm.oid;
+    let all = Algorithm::ALL.into_iter();
+    let can: Vec<_> = all.filter(|algorithm| algorithm.is_of_key(oid.as_bytes(), parameters.as_deref())).collect();
+    if can.is_empty() {
+        return Err(kind(&format!("a key of another kind ({oid})")));
+    }
+    if can.contains(&Algorithm::RsaPssSha256) {
+        let numbers = Vec::<UintRef<'_>>::from_der(certificate.public_key_octets()).unwrap_or_default();
+        let octets = numbers.first().map_or(0, |modulus| modulus.as_bytes().len());
+        if !(256..=512).contains(&octets) {
+            return Err(kind(&format!("an RSA key of {} bits", octets * 8)));
+        }
+    }
+    Ok(can)
+}
+
+impl Key {
+    /// The public half as it stands in a certificate's subjectPublicKey. That of a key on tokens is compared with the
+    /// certificate's when a session is opened.
+    pub(super) fn public_key_octets<'a>(&'a self, certificate: &'a Certificate) -> &'a [u8] {
+        match self {
+            Self::File { key, .. } => key.public_key_octets(),
+            Self::Tokens { .. } => certificate.public_key_octets(),
+        }
+    }
+
+    /// What people call it: its file, or what it goes by on each of the tokens.
+    pub(super) fn names(self) -> Vec<String> {
+        match self {
+            Self::File { name, .. } => vec![name],
+            Self::Tokens { uris, .. } => uris.iter().map(|uri| uri.key.to_string()).collect(),
+        }
+    }
+
+    /// Where it is, as text to be compared.
+    fn place(&self) -> String {
+        match self {
+            Self::File { name, .. } => name.clone(),
+            Self::Tokens { uris, .. } => uris.iter().map(Uri::to_string).collect::<Vec<_>>().join(" "),
+        }
+    }
+
+    /// For a key in a file as many as there are cores: software signing is arithmetic and nothing else. One where the
+    /// serving threads sign themselves and only refreshes are left.
+    fn default_threads(&self) -> usize {
+        match self {
+            Self::Tokens { .. } => limits::TOKEN_THREADS_DEFAULT,
+            Self::File { key, .. } if key.algorithm().is_cheap() => 1,
+            Self::File { .. } => std::thread::available_parallelism()
+                .map_or(1, |cores| cores.get().min(limits::SIGN_THREADS_MAX as usize)),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Time-stamping authorities: each with its key and certificate, and whether those of several tenants are apart.
+
+use std::sync::Arc;
+
+use super::{AssembledTenant, Assembler, chain_of, key::Wanted};
+use crate::{
+    config::{At, TsaConfig, shown_path},
+    limits,
+    pki::{Certificate, is_same_general_name, is_same_name},
+    sign::KeyPurpose,
+    signers::{TsaSigner, TsaSignerError},
+    tsp::{TsaName, TsaPolicy},
+};
+
+/// One time-stamping authority.
+#[derive(Debug)]
+pub struct AssembledTsa {
+    /// Stands in metrics, logs and records.
+    pub name: String,
+    /// Where it is asked, from the tenant's own path on: starts with a slash, and has none at the end; empty at `/`.
+    pub path: String,
+    /// What its tokens are.
+    pub policy: TsaPolicy,
+    /// Who signs them.
+    pub signer: Arc<TsaSigner>,
+    /// Whether another tenant's may have the same key.
+    shared_key: bool,
+}
+
+impl AssembledTsa {
+    /// [`Self::path`] as the configuration writes it.
+    pub fn shown_path(&self) -> &str {
+        shown_path(&self.path)
+    }
+
+    /// The name that tokens give to their maker, a whole GeneralName, DER: the certificate's subject where they give none.
+    pub fn signed_name(&self) -> Vec<u8> {
+        self.policy.signed_name(self.signer.certificate())
+    }
+}
+
+/// What no tenant alone can get wrong.
+pub(super) fn check_all(root: &At<'_>, tenants: &[AssembledTenant]) {
+    let all: Vec<_> = tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))).collect();
+    for (place, (tenant, tsa)) in all.iter().enumerate() {
+        for (other_tenant, other) in &all[..place] {
+            let (own, others) = (tsa.signer.certificate(), other.signer.certificate());
+            let names = format_args!("`{}/{}` and `{}/{}`", other_tenant.name, other.name, tenant.name, tsa.name);
+            let alone = other_tenant.name == tenant.name || tsa.shared_key && other.shared_key;
+            if own.spki_der() == others.spki_der() && !alone {
+                root.problem("tenant", format_args!("{names} sign with the same key, so that one tenant's tokens pass for the other's; give each its own, or write `shared_key = true` in both"));
+            }
+            let one_name = is_same_name(own.subject_der(), others.subject_der())
+                || is_same_general_name(&tsa.signed_name(), &other.signed_name());
+            if one_name && (tsa.policy.ordering || other.policy.ordering) {
+                root.problem("tenant", format_args!("{names} sign in the same name, and `ordering` would have to hold for the tokens of both together; give each its own name, or remove `ordering`"));
+            }
+        }
+    }
+}
+
+impl<'a> Assembler<'a> {
+    pub(super) fn tsa(&self, tenant: &str, config: &'a TsaConfig) -> Option<AssembledTsa> {
+        let signer = Arc::new(self.tsa_signer(&format!("{tenant}/{}", config.name), config)?);
+        check_names(&self.at(&config.place), &config.policy, signer.certificate());
+        Some(AssembledTsa {
+            name: config.name.clone(),
+            path: config.path.clone(),
+            policy: config.policy.clone(),
+            signer,
+            shared_key: config.shared_key,
+        })
+    }
+
+    fn tsa_signer(
+        &self,
+        name: &str,
+        TsaConfig { signer: config, validity_left, .. }: &'a TsaConfig,
+    ) -> Option<TsaSigner> {
+        let at = self.at(&config.place);
+        let file = chain_of(&at, config.certificate.as_deref());
+        let own = file.as_deref().and_then(<[_]>::split_first);
+        let key = self.key(config, own.map(|(certificate, _)| certificate))?;
+        let (certificate, chain) = own?;
+        let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);
+        if count > allowed {
+            at.problem(
+                "certificate",
+                format_args!("has {count} certificates after the signer's; leave at most {allowed} in the file"),
+            );
+        }
+        let wanted = Wanted { name, purpose: KeyPurpose::TimeStamping };
+        let pool = Arc::new(self.pool(config, &key, certificate, &wanted)?);
+        let octets = key.public_key_octets(certificate);
+        let signer = TsaSigner::new(name, (certificate, chain), octets, pool, self.now, *validity_left);
+        let signer = signer.map_err(|error| {
+            let about = if matches!(error, TsaSignerError::EndsSoon { .. }) { "validity_left" } else { "certificate" };
+            let about = if at.has(about) { about } else { "certificate" };
+            at.problem(about, error);
+        });
+        Some(signer.ok()?.with_key_names(key.names()))
+    }
+}
+
+/// What the certificate has to have for what the policy says of it.
+fn check_names(at: &At<'_>, policy: &TsaPolicy, certificate: &Certificate) {
+    if policy.tsa_name == TsaName::SubjectAltName && certificate.subject_alt_names().is_empty() {
+        at.problem(
+            "tsa_name",
+            "is `subject-alt-name`, and the certificate has no subjectAltName; choose `subject` or `none`",
+        );
+    }
+}

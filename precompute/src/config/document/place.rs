@@ -1,0 +1,189 @@
+//! Where in the file a table stands, kept with what was read of it, and the problems of the file.
+//!
+//! Whoever finds out later that something is wrong, such as a key that does not fit its certificate, tells it as if it
+//! had been found while the file was read: with line and key, among all other problems.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use tracing::warn;
+
+use super::{ConfigError, error::Problem};
+use crate::output::may_be_secret;
+
+/// Where a table stands in the file, and each of its keys. Equal to every other: a value does not change by being moved.
+#[derive(Clone, Default)]
+pub struct Place {
+    /// Its own name with the names above it; empty for the root.
+    pub(super) name: String,
+    /// Offset in the text; `None` for the root.
+    pub(super) start: Option<usize>,
+    /// Offsets of the keys that stand in it.
+    pub(super) keys: BTreeMap<Box<str>, usize>,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Place {}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Place({})", self.name)
+    }
+}
+
+impl Place {
+    /// Whether the key stands in the file.
+    pub fn has(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
+}
+
+/// All that is wrong with a file, collected until everybody has looked.
+pub struct Problems {
+    path: PathBuf,
+    /// Offsets at which lines begin.
+    lines: Vec<usize>,
+    is_checked: bool,
+    list: RefCell<Vec<Problem>>,
+}
+
+impl fmt::Debug for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Problems({}, {})", self.path.display(), self.list.borrow().len())
+    }
+}
+
+impl Problems {
+    pub(super) fn new(path: &Path, text: &str, is_checked: bool) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, octet)| *octet == b'\n');
+        let lines = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+        Self { path: path.to_owned(), lines, is_checked, list: RefCell::default() }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path as written, from the place of the file.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.borrow().is_empty()
+    }
+
+    /// For problems of a table.
+    pub fn at<'p>(&'p self, place: &'p Place) -> At<'p> {
+        At { problems: self, place }
+    }
+
+    /// The line of an offset, from 1 on.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.lines.partition_point(|begin| *begin <= offset).max(1)
+    }
+
+    pub(super) fn add(&self, problem: Problem) {
+        self.list.borrow_mut().push(problem);
+    }
+
+    pub(super) fn some(&self, is_it: impl Fn(&Problem) -> bool) -> bool {
+        self.list.borrow().iter().any(is_it)
+    }
+
+    /// One of a key, at this offset, in the table with this name.
+    pub(super) fn note(&self, key: Named<'_>, text: impl fmt::Display, may_pass: bool) {
+        let line = key.offset.map(|offset| self.line(offset));
+        self.add(Problem { line, text: format!("{}: {text}", key.name()), may_pass });
+    }
+
+    pub(super) fn note_that_may_pass(&self, key: Named<'_>, text: impl fmt::Display) -> bool {
+        if self.is_checked {
+            self.note(key, text, true);
+        }
+        self.is_checked
+    }
+
+    pub(super) fn warn(&self, key: Named<'_>, text: impl fmt::Display) {
+        let (file, name) = (self.path.display(), key.name());
+        let line = key.offset.map(|offset| self.line(offset));
+        let place = line.map_or_else(|| format!("{file}: {name}"), |line| format!("{file}:{line}: {name}"));
+        warn!(place, "{text}");
+    }
+
+    /// All of them, in the order of the file.
+    pub(super) fn into_error(self) -> ConfigError {
+        let mut problems = self.list.into_inner();
+        problems.sort_by_key(|problem| problem.line);
+        if problems.is_empty() {
+            problems.push(Problem::new(None, "is incomplete".into()));
+        }
+        ConfigError { path: self.path, problems }
+    }
+}
+
+/// A key of a table, and where it stands: itself, or its table where it is missing.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'n> {
+    pub(super) table: &'n str,
+    pub(super) key: &'n str,
+    pub(super) offset: Option<usize>,
+}
+
+impl Named<'_> {
+    /// The key with the names above it.
+    fn name(&self) -> String {
+        let key = if may_be_secret(self.key) { "…" } else { self.key };
+        if self.table.is_empty() { key.to_owned() } else { format!("{}.{key}", self.table) }
+    }
+}
+
+/// A table of the file, for those who find out later what is wrong with it.
+#[derive(Clone, Copy, Debug)]
+pub struct At<'p> {
+    problems: &'p Problems,
+    place: &'p Place,
+}
+
+impl<'p> At<'p> {
+    fn named<'n>(&'n self, key: &'n str) -> Named<'n> {
+        Named { table: &self.place.name, key, offset: self.place.keys.get(key).copied().or(self.place.start) }
+    }
+
+    /// Whether the key stands in the file.
+    pub fn has(&self, key: &str) -> bool {
+        self.place.has(key)
+    }
+
+    /// A problem of `key`, or of the table where it is missing. `text` says what is wrong and what would be right.
+    pub fn problem(&self, key: &str, text: impl fmt::Display) {
+        self.problems.note(self.named(key), text, false);
+    }
+
+    /// The same of one that may be gone at the next try ([`ConfigError::may_pass`]); whether it is one, because the
+    /// document is only checked.
+    pub fn problem_that_may_pass(&self, key: &str, text: impl fmt::Display) -> bool {
+        self.problems.note_that_may_pass(self.named(key), text)
+    }
+
+    /// Something doubtful of `key`, which keeps nobody from starting: a warning of the log, with file, line and key.
+    pub fn warning(&self, key: &str, text: impl fmt::Display) {
+        self.problems.warn(self.named(key), text);
+    }
+
+    /// The value; an error is a problem of `key`.
+    pub fn noted<T>(&self, key: &str, result: Result<T, impl fmt::Display>) -> Option<T> {
+        result.map_err(|error| self.problem(key, error)).ok()
+    }
+}

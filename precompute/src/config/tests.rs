@@ -1,0 +1,382 @@
+//! Every configuration, written as a file, reads back as the same: what a key says is what is kept of it, and no value is
+//! kept that no key says.
+
+use std::{fmt::Write as _, path::Path, time::Duration};
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::{
+    limits,
+    ocsp::{CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, ResponseForm, SignedRequests, Unlisted},
+    pki::Algorithm,
+    sign::{
+        Verify,
+        pkcs11::{ModuleWanted, Uri},
+    },
+    tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
+};
+
+/// Numbers that decide what comes next; after the last one always 0, which is the simplest.
+struct Dice(std::vec::IntoIter<u32>);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        u64::from(self.0.next().unwrap_or(0)) % bound
+    }
+
+    fn coin(&mut self) -> bool {
+        self.below(2) == 1
+    }
+
+    fn of<T: Clone>(&mut self, values: &[T]) -> T {
+        values[self.below(values.len() as u64) as usize].clone()
+    }
+
+    /// Some of them, in an order of its own.
+    fn some_of<T: Clone>(&mut self, values: &[T], at_least: usize) -> Vec<T> {
+        let mut left = values.to_vec();
+        let count = at_least + self.below((values.len() - at_least + 1) as u64) as usize;
+        (0..count).map(|_| left.remove(self.below(left.len() as u64) as usize)).collect()
+    }
+
+    fn maybe<T>(&mut self, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.coin().then(|| value(self))
+    }
+
+    fn word(&mut self) -> String {
+        self.of(&["a", "b-c", "ca.pem", "Zertifikat ä", "x y", "say \"no\"", "back\\slash", "tab\there"]).to_owned()
+    }
+
+    fn path(&mut self) -> PathBuf {
+        Path::new("/etc").join(self.word())
+    }
+
+    /// Between these, to the millisecond.
+    fn length(&mut self, from: Duration, to: Duration) -> Duration {
+        let unit = self.of(&[1, 1000, 60_000, 3_600_000]);
+        let millis = self.below(to.as_millis() as u64 + 1) / unit * unit;
+        Duration::from_millis(millis).clamp(from, to)
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const HASHES: [(&str, HashAlgorithm); 4] = [
+    ("sha1", HashAlgorithm::Sha1),
+    ("sha256", HashAlgorithm::Sha256),
+    ("sha384", HashAlgorithm::Sha384),
+    ("sha512", HashAlgorithm::Sha512),
+];
+const UNLISTED: [(&str, Unlisted); 4] = [
+    ("unauthorized", Unlisted::Unauthorized),
+    ("unknown", Unlisted::Unknown),
+    ("revoked", Unlisted::Revoked),
+    ("good", Unlisted::Good),
+];
+
+fn any_policy(dice: &mut Dice) -> Policy {
+    let archive_cutoff = dice.coin();
+    let retained = if archive_cutoff { HOUR } else { Duration::ZERO };
+    Policy {
+        validity: dice.length(8 * HOUR, 10 * DAY),
+        unlisted: Policy::DEFAULT.unlisted,
+        stale_after: dice.length(2 * HOUR, 3650 * DAY),
+        retain_expired: dice.length(retained, 36_500 * DAY),
+        archive_cutoff,
+        nonce: dice.of(&[NoncePolicy::Ignore, NoncePolicy::Echo, NoncePolicy::Require]),
+        signed_requests: dice.of(&[SignedRequests::Ignore, SignedRequests::Verify, SignedRequests::Require]),
+        cert_ids_max: 1 + dice.below(u64::from(limits::CERT_IDS_MAX)) as u8,
+        strict_content_type: dice.coin(),
+        internal_error_503: dice.coin(),
+        surrogate_keys: dice.coin(),
+    }
+}
+
+fn any_key(dice: &mut Dice) -> KeyConfig {
+    if dice.coin() {
+        return KeyConfig::File(dice.path());
+    }
+    let count = 1 + dice.below(3);
+    let uri = |number: u64| {
+        let mut uri = Uri { pin_source: dice.maybe(|dice| dice.word()), ..Uri::default() };
+        uri.token.label = Some(format!("{} {number}", dice.word()));
+        uri.key.id = dice.maybe(|dice| vec![dice.below(256) as u8; 3]);
+        uri.module = dice.maybe(|dice| ModuleWanted::Path(format!("/usr/lib/{}", dice.word())));
+        uri
+    };
+    KeyConfig::Tokens((0..count).map(uri).collect())
+}
+
+fn any_signer(dice: &mut Dice, for_time_stamps: bool) -> SignerConfig {
+    let certificate = if for_time_stamps { Some(dice.path()) } else { dice.maybe(|dice| dice.path()) };
+    SignerConfig {
+        place: Place::default(),
+        key: any_key(dice),
+        designated: certificate.is_some() && !for_time_stamps && dice.coin(),
+        certificate,
+        algorithm: dice.maybe(|dice| dice.of(&[Algorithm::RsaPkcs1Sha256, Algorithm::RsaPssSha256])),
+        threads: dice.maybe(|dice| 1 + dice.below(limits::SIGN_THREADS_MAX as u64) as usize),
+        primary_first: dice.coin(),
+        verify: dice.of(&[Verify::All, Verify::Sample]),
+    }
+}
+
+fn any_issuer(dice: &mut Dice, number: u64) -> IssuerConfig {
+    let (index, crl) = (dice.maybe(|dice| dice.path()), dice.maybe(|dice| dice.path()));
+    let crl = crl.or_else(|| index.is_none().then(|| dice.path()));
+    let delta_crl = crl.as_ref().and_then(|_| dice.maybe(|dice| dice.path()));
+    let signers = 1 + dice.below(limits::CONFIGURED_SIGNERS_MAX as u64);
+    IssuerConfig {
+        place: Place::default(),
+        name: dice.maybe(|_| format!("issuer-{number}")),
+        certificate: dice.path(),
+        sources: Sources { index, crl, delta_crl },
+        unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
+        signers: (0..signers).map(|_| any_signer(dice, false)).collect(),
+    }
+}
+
+fn any_tsa(dice: &mut Dice, number: u64) -> TsaConfig {
+    let precision = dice.of(&[Precision::Seconds, Precision::Milliseconds, Precision::Microseconds]);
+    let least = Duration::from_millis(if precision == Precision::Seconds { 1000 } else { 2 });
+    let policies = 1 + dice.below(limits::TSA_POLICIES_MAX as u64);
+    let policy = |which: u64| Oid::parse(&format!("1.3.6.1.4.1.99999.{number}.{which}")).unwrap();
+    TsaConfig {
+        place: Place::default(),
+        name: format!("tsa-{number}"),
+        path: dice.of(&["", "/tsa", "/time/stamps"]).to_owned(),
+        policy: TsaPolicy {
+            policies: (0..policies).map(policy).collect(),
+            hashes: dice.some_of(&ImprintHash::ALL, 1),
+            accuracy: Accuracy::new(dice.length(least, Duration::from_secs(60))).unwrap(),
+            precision,
+            ordering: precision == Precision::Microseconds && dice.coin(),
+            certificates: dice.of(&[TsaCertificates::Signer, TsaCertificates::Chain]),
+            tsa_name: dice.of(&[TsaName::Subject, TsaName::SubjectAltName, TsaName::None]),
+            signing_time: dice.coin(),
+            algorithm_protection: dice.coin(),
+            ess_cert_id_v1: dice.coin(),
+            qc_statements: dice.coin(),
+            verify_one_in: 1 + dice.below(u64::from(u32::MAX)) as u32,
+        },
+        signer: any_signer(dice, true),
+        validity_left: dice.length(Duration::ZERO, 3650 * DAY),
+        shared_key: dice.coin(),
+    }
+}
+
+fn any_tenant(dice: &mut Dice, name: String, path: String) -> TenantConfig {
+    let policy = any_policy(dice);
+    let (issuers, tsas) = (dice.below(3), dice.below(3));
+    let issuers = if issuers + tsas == 0 { 1 } else { issuers };
+    let hashes: Vec<_> = HASHES.iter().map(|(_, hash)| *hash).collect();
+    TenantConfig {
+        place: Place::default(),
+        name,
+        hosts: dice.some_of(&["ocsp.example".to_owned(), "[::1]".into()], 0),
+        path,
+        policy,
+        unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
+        request_anchors: (policy.signed_requests != SignedRequests::Ignore).then(|| dice.path()),
+        form: ResponseForm {
+            responder_id_by_name: dice.coin(),
+            certificates: dice.of(&[
+                CertificateInclusion::Signer,
+                CertificateInclusion::Chain,
+                CertificateInclusion::None,
+            ]),
+        },
+        presign: if policy.nonce == NoncePolicy::Require { Vec::new() } else { dice.some_of(&hashes, 0) },
+        issuers: (0..issuers).map(|number| any_issuer(dice, number)).collect(),
+        tsas: (0..tsas).map(|number| any_tsa(dice, number)).collect(),
+    }
+}
+
+fn any_config(dice: &mut Dice) -> Config {
+    let octets = limits::CACHE_OCTETS_MAX as u64 - limits::CACHE_OCTETS_MIN as u64;
+    let mut octets = || limits::CACHE_OCTETS_MIN as u64 + dice.below(octets + 1);
+    let cache = Cache { answers_octets: octets(), octets: octets() };
+    let state_dir = dice.path();
+    let tenants = match dice.below(4) {
+        0 => vec![any_tenant(dice, "default".into(), String::new())],
+        count => (0..count).map(|n| any_tenant(dice, format!("tenant.{n}"), format!("/at_{n}"))).collect(),
+    };
+    Config { place: Place::default(), state_dir, cache, tenants }
+}
+
+/// A configuration as a file.
+fn written(config: &Config) -> String {
+    let mut text = String::from("version = 1\n");
+    key(&mut text, "state_dir", path(&config.state_dir));
+    let Cache { answers_octets, octets } = config.cache;
+    key(&mut text, "cache", format_args!("{{ answers_octets = {answers_octets}, octets = {octets} }}"));
+    for tenant in &config.tenants {
+        let bare = tenant.name == "default";
+        if !bare {
+            text += "[[tenant]]\n";
+            key(&mut text, "name", quoted(&tenant.name));
+        }
+        write_tenant(&mut text, tenant, if bare { "" } else { "tenant." });
+    }
+    text
+}
+
+fn key(text: &mut String, name: &str, value: impl std::fmt::Display) {
+    writeln!(text, "{name} = {value}").unwrap();
+}
+
+fn maybe(text: &mut String, name: &str, value: Option<impl std::fmt::Display>) {
+    value.into_iter().for_each(|value| key(text, name, value));
+}
+
+fn path(path: &Path) -> String {
+    quoted(path.to_str().unwrap())
+}
+
+fn list(values: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", values.into_iter().map(|value| quoted(&value)).collect::<Vec<_>>().join(", "))
+}
+
+/// The word for one of a few values.
+fn word<T: PartialEq>(words: &[(&str, T)], value: T) -> String {
+    quoted(words.iter().find(|(_, other)| *other == value).unwrap().0)
+}
+
+fn write_unlisted(text: &mut String, unlisted: Option<Unlisted>) {
+    maybe(text, "unlisted", unlisted.map(|unlisted| word(&UNLISTED, unlisted)));
+    maybe(text, "accept_unlisted_as_good", (unlisted == Some(Unlisted::Good)).then_some(true));
+}
+
+fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
+    let TenantConfig { hosts, policy, form, .. } = tenant;
+    key(text, "hosts", list(hosts.clone()));
+    key(text, "path", quoted(if tenant.path.is_empty() { "/" } else { &tenant.path }));
+    write_unlisted(text, tenant.unlisted);
+    key(text, "validity", quoted(&in_words(policy.validity)));
+    key(text, "stale_after", quoted(&in_words(policy.stale_after)));
+    key(text, "retain_expired", quoted(&in_words(policy.retain_expired)));
+    key(text, "archive_cutoff", policy.archive_cutoff);
+    let nonces = [("ignore", NoncePolicy::Ignore), ("echo", NoncePolicy::Echo), ("require", NoncePolicy::Require)];
+    key(text, "nonce", word(&nonces, policy.nonce));
+    let signed =
+        [("ignore", SignedRequests::Ignore), ("verify", SignedRequests::Verify), ("require", SignedRequests::Require)];
+    key(text, "signed_requests", word(&signed, policy.signed_requests));
+    maybe(text, "request_anchors", tenant.request_anchors.as_deref().map(path));
+    key(text, "cert_ids_max", policy.cert_ids_max);
+    key(text, "content_type", quoted(if policy.strict_content_type { "strict" } else { "any" }));
+    key(text, "internal_error_status", if policy.internal_error_503 { 503 } else { 200 });
+    key(text, "surrogate_keys", policy.surrogate_keys);
+    key(text, "responder_id", quoted(if form.responder_id_by_name { "by-name" } else { "by-key" }));
+    let inclusions = [
+        ("signer", CertificateInclusion::Signer),
+        ("chain", CertificateInclusion::Chain),
+        ("none", CertificateInclusion::None),
+    ];
+    key(text, "certificates", word(&inclusions, form.certificates));
+    key(text, "presign", !tenant.presign.is_empty());
+    if !tenant.presign.is_empty() {
+        let hashes = tenant.presign.iter().map(|hash| HASHES.iter().find(|(_, other)| other == hash).unwrap().0.into());
+        key(text, "presign_hashes", list(hashes));
+    }
+    for issuer in &tenant.issuers {
+        writeln!(text, "[[{above}issuer]]").unwrap();
+        maybe(text, "name", issuer.name.as_deref().map(quoted));
+        key(text, "certificate", path(&issuer.certificate));
+        maybe(text, "index", issuer.sources.index.as_deref().map(path));
+        maybe(text, "crl", issuer.sources.crl.as_deref().map(path));
+        maybe(text, "delta_crl", issuer.sources.delta_crl.as_deref().map(path));
+        write_unlisted(text, issuer.unlisted);
+        for signer in &issuer.signers {
+            writeln!(text, "[[{above}issuer.signer]]").unwrap();
+            key(text, "designated", signer.designated);
+            write_signer(text, signer);
+        }
+    }
+    for tsa in &tenant.tsas {
+        writeln!(text, "[[{above}tsa]]").unwrap();
+        write_tsa(text, tsa);
+        writeln!(text, "[{above}tsa.signer]").unwrap();
+        key(text, "validity_left", quoted(&in_words(tsa.validity_left)));
+        write_signer(text, &tsa.signer);
+    }
+}
+
+fn write_signer(text: &mut String, signer: &SignerConfig) {
+    match &signer.key {
+        KeyConfig::File(file) => key(text, "key", path(file)),
+        KeyConfig::Tokens(uris) => key(text, "key", list(uris.iter().map(Uri::to_string))),
+    }
+    maybe(text, "certificate", signer.certificate.as_deref().map(path));
+    let algorithms = [("rsa-pkcs1", Algorithm::RsaPkcs1Sha256), ("rsa-pss", Algorithm::RsaPssSha256)];
+    maybe(text, "algorithm", signer.algorithm.map(|algorithm| word(&algorithms, algorithm)));
+    maybe(text, "threads", signer.threads);
+    key(text, "primary_first", signer.primary_first);
+    key(text, "verify", word(&[("all", Verify::All), ("sample", Verify::Sample)], signer.verify));
+}
+
+fn write_tsa(text: &mut String, tsa: &TsaConfig) {
+    let policy = &tsa.policy;
+    key(text, "name", quoted(&tsa.name));
+    key(text, "path", quoted(tsa.shown_path()));
+    key(text, "policy", list(policy.policies.iter().map(Oid::to_string)));
+    key(text, "hashes", list(policy.hashes.iter().map(|hash| hash.name().to_owned())));
+    key(text, "accuracy", quoted(&in_words(policy.accuracy.duration())));
+    let precisions = [
+        ("seconds", Precision::Seconds),
+        ("milliseconds", Precision::Milliseconds),
+        ("microseconds", Precision::Microseconds),
+    ];
+    key(text, "precision", word(&precisions, policy.precision));
+    key(text, "ordering", policy.ordering);
+    key(text, "sole_instance", policy.ordering);
+    let inclusions = [("signer", TsaCertificates::Signer), ("chain", TsaCertificates::Chain)];
+    key(text, "certificates", word(&inclusions, policy.certificates));
+    let names = [("subject", TsaName::Subject), ("subject-alt-name", TsaName::SubjectAltName), ("none", TsaName::None)];
+    key(text, "tsa_name", word(&names, policy.tsa_name));
+    key(text, "signing_time", policy.signing_time);
+    key(text, "algorithm_protection", policy.algorithm_protection);
+    key(text, "ess_cert_id", quoted(if policy.ess_cert_id_v1 { "v1" } else { "v2" }));
+    key(text, "qc_statements", policy.qc_statements);
+    key(text, "verify_one_in", policy.verify_one_in);
+    key(text, "shared_key", tsa.shared_key);
+}
+
+fn read(text: &str) -> Result<Config, String> {
+    let document = Document::from_text(Path::new("/etc/ostia/ostia.toml"), text);
+    let config = document.read(|root| {
+        let config = Config::read(root);
+        root.finish();
+        Some(config)
+    });
+    config.map_err(|error| error.to_string())
+}
+
+proptest! {
+    #[test]
+    fn every_configuration_that_is_written_reads_back_as_the_same(numbers in vec(any::<u32>(), 0..600)) {
+        let config = any_config(&mut Dice(numbers.into_iter()));
+        let text = written(&config);
+        let back = read(&text);
+        prop_assert_eq!(back.as_ref(), Ok(&config), "{}", text);
+        // Where it stands does not matter.
+        prop_assert_eq!(self::read(&format!("# Moved.\n\n{text}")), back);
+    }
+}
+
+#[test]
+fn nothing_of_a_token_that_may_be_secret_is_shown() {
+    let text = "version = 1\n[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"index.txt\"\nsigner = { key = \"pkcs11:token=a?module-path=/m.so&pin-source=7391\" }\n";
+    let config = read(text).unwrap();
+    let KeyConfig::Tokens(uris) = &config.tenants[0].issuers[0].signers[0].key else { panic!("{config:?}") };
+    assert_eq!(uris[0].pin_source.as_deref(), Some("7391"));
+    let shown = format!("{config:?} {config:#?}");
+    assert!(shown.contains("/m.so") && !shown.contains("7391"), "{shown}");
+}
+
+#[test]
+fn a_configuration_is_read_without_a_look_at_what_it_names() {
+    let text = "version = 1\nstate_dir = \"/proc/nowhere\"\n[[issuer]]\ncertificate = \"/nowhere/ca.pem\"\nindex = \"/nowhere/index.txt\"\nsigner = { key = \"/nowhere/ca.key\" }\n";
+    let config = read(text).unwrap();
+    assert_eq!(config.tenants[0].issuers[0].certificate, Path::new("/nowhere/ca.pem"));
+}

@@ -1,0 +1,147 @@
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+
+use precompute::config::Document;
+use proptest::{collection::vec, option, prelude::*};
+
+use super::*;
+use crate::{limits, tsa::clock::ClockSource};
+
+/// What has to stand in every file beside the responder's own part.
+const TENANT: &str = "[[tsa]]\npolicy = \"1.2.3\"\nsigner = { key = \"tsa.key\", certificate = \"tsa.pem\" }\n";
+
+/// A file with these values; keys with the same section stand together.
+fn file<'k>(values: impl IntoIterator<Item = (&'k str, String)>) -> String {
+    let mut sections: BTreeMap<&str, String> = BTreeMap::new();
+    for (name, value) in values {
+        let (section, key) = name.rsplit_once('.').unwrap_or(("", name));
+        *sections.entry(section).or_default() += &format!("{key} = {value}\n");
+    }
+    let mut text = format!("version = 1\n{}", sections.remove("").unwrap_or_default());
+    sections.iter().for_each(|(section, keys)| text += &format!("[{section}]\n{keys}"));
+    text + TENANT
+}
+
+fn read(text: &str) -> Config {
+    let document = Document::from_text(Path::new("/etc/ostia/ostia.toml"), text);
+    Config::reading(&document).finish().unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Two values of every key: the one in use, and the one in the file.
+const VALUES: [(&str, &str, &str); KEYS.len()] = [
+    ("state_dir", "\"/var/lib/ostia\"", "\"/srv/ostia\""),
+    ("http.listen", "[\"127.0.0.1:80\"]", "[\"127.0.0.1:80\", \"systemd\"]"),
+    ("http.workers", "2", "3"),
+    ("http.idle_deadline", "\"20s\"", "\"21s\""),
+    ("http.head_deadline", "\"5s\"", "\"6s\""),
+    ("http.body_deadline", "\"5s\"", "\"6s\""),
+    ("http.write_deadline", "\"5s\"", "\"6s\""),
+    ("http.drain_delay", "\"0s\"", "\"1s\""),
+    ("http.drain_deadline", "\"5s\"", "\"6s\""),
+    ("http.trusted_networks", "[\"10.0.0.0/8\"]", "[\"10.0.0.0/8\", \"192.168.0.0/16\"]"),
+    ("http.proxy_protocol", "false", "true"),
+    ("tls.listen", "[\"127.0.0.1:443\"]", "[\"127.0.0.1:444\"]"),
+    ("tls.certificate", "\"/etc/ostia/tls.pem\"", "\"/etc/ostia/new.pem\""),
+    ("tls.key", "\"/etc/ostia/tls.key\"", "\"/etc/ostia/new.key\""),
+    ("admin.listen", "\"127.0.0.1:9090\"", "\"127.0.0.1:9091\""),
+    ("admin.ready_without_signers", "true", "false"),
+    ("cache.answers_octets", "16777216", "16777217"),
+    ("cache.octets", "16777216", "16777217"),
+    ("log.access_sample", "0", "10"),
+    ("time_stamping.clock", "\"kernel\"", "\"chrony\""),
+    ("time_stamping.lease", "\"10s\"", "\"11s\""),
+    ("time_stamping.record", "\"/var/lib/ostia/tokens.jsonl\"", "\"/srv/tokens.jsonl\""),
+    ("time_stamping.record_rotate_octets", "65536", "65537"),
+    ("time_stamping.record_rotate_age", "\"1d\"", "\"2d\""),
+    ("time_stamping.record_keep", "7", "8"),
+];
+
+#[test]
+fn each_key_that_waits_for_a_restart_is_told_by_name_and_no_other() {
+    let in_use = || VALUES.iter().map(|(name, in_use, _)| (*name, (*in_use).to_owned()));
+    let started_with = read(&file(in_use()));
+    assert_eq!(waiting(&started_with, &started_with), []);
+    for (key, (name, in_use_value, in_file_value)) in KEYS.iter().zip(VALUES) {
+        assert_eq!(key.name, name);
+        assert_eq!((key.written)(&started_with).as_deref(), Some(in_use_value), "{name}");
+        let changed = in_use().map(|(other, value)| (other, if other == name { in_file_value.into() } else { value }));
+        let told = waiting(&started_with, &read(&file(changed)));
+        let (in_use, in_file) = (in_use_value.to_owned(), in_file_value.to_owned());
+        let expected = Waiting { key: name, in_use, in_file };
+        assert_eq!(told, if name.starts_with("tls.") && name != "tls.listen" { vec![] } else { vec![expected] });
+    }
+    let without = read(&file(in_use().filter(|(name, _)| !name.starts_with("tls."))));
+    let expected = Waiting { key: "tls.listen", in_use: VALUES[11].1.into(), in_file: "nothing".into() };
+    assert_eq!(waiting(&started_with, &without), [expected]);
+    let other_tenants = file(in_use()).replace("1.2.3", "1.2.4");
+    assert_eq!(waiting(&started_with, &read(&other_tenants)), [], "they are gone over to at once");
+}
+
+fn length(range: std::ops::RangeInclusive<Duration>) -> impl Strategy<Value = Duration> {
+    (range.start().as_millis() as u64..=range.end().as_millis() as u64).prop_map(Duration::from_millis)
+}
+
+/// All of a port of its own.
+fn listens(port: u16) -> impl Strategy<Value = Vec<Listen>> {
+    let address = prop_oneof![Just("10.1.2.3"), Just("[::1]"), Just("0.0.0.0")];
+    let address = address.prop_map(move |host| Listen::Address(format!("{host}:{port}").parse().unwrap()));
+    (address, any::<bool>()).prop_map(|(address, systemd)| {
+        let mut listens = vec![address];
+        listens.extend(systemd.then_some(Listen::Systemd));
+        listens
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_configuration_that_is_written_reads_back_as_the_same(
+        (http, tls, admin, workers) in (listens(80), option::of(listens(443)), 1024u16.., 1..=limits::WORKERS_MAX),
+        deadlines in [(); 4].map(|()| length(limits::DEADLINE_RANGE)),
+        drain in (length(Duration::ZERO..=*limits::DEADLINE_RANGE.end()), length(limits::DEADLINE_RANGE)),
+        (networks, proxy_protocol) in (vec((any::<[u8; 4]>(), 0u8..=32), 0..3), any::<bool>()),
+        (ready_without_signers, access_sample, state_dir) in (any::<bool>(), any::<u32>(), "/[a-z/ \"\\\\]{1,20}"),
+        cache in [(); 2].map(|()| (1u64 << 24)..=(1 << 40)),
+        clock in prop_oneof![
+            Just(ClockSource::Kernel),
+            Just(ClockSource::Unchecked),
+            any::<u16>().prop_map(|port| ClockSource::Chrony(([127, 0, 0, 1], port).into())),
+        ],
+        lease in length(limits::CLOCK_LEASE_RANGE),
+        record in option::of(("/[a-z]{1,9}", 1u64 << 16..=i64::MAX as u64, 60u64..366 * 86_400, option::of(1usize..=1_000_000))),
+    ) {
+        // The simplest, and then all that can be said.
+        let mut config = read(&file([]));
+        config.http = http;
+        config.tls = tls.map(|listen| crate::config::Tls {
+            place: Default::default(),
+            listen,
+            certificate: "/etc/tls.pem".into(),
+            key: "/etc/tls.key".into(),
+        });
+        config.admin = SocketAddr::from(([127, 0, 0, 1], admin));
+        config.workers = workers as usize;
+        let [idle, head, body, write] = deadlines;
+        config.connection_policy.deadlines = crate::net::deadline::Deadlines { idle, head, body, write };
+        (config.connection_policy.drain.delay, config.connection_policy.drain.deadline) = drain;
+        let networks: Vec<ipnet::IpNet> =
+            networks.into_iter().map(|(address, prefix)| ipnet::Ipv4Net::new(address.into(), prefix).unwrap().into()).collect();
+        config.connection_policy.trusted = crate::net::client::Trusted::new(networks);
+        config.connection_policy.proxy_protocol = proxy_protocol;
+        (config.ready_without_signers, config.access_sample) = (ready_without_signers, access_sample);
+        config.common.state_dir = state_dir.into();
+        [config.common.cache.answers_octets, config.common.cache.octets] = cache;
+        config.time_stamping.clock = clock;
+        config.time_stamping.lease = lease;
+        config.time_stamping.record = record.map(|(path, rotate_octets, age, keep)| crate::tsa::record::Options {
+            path: path.into(),
+            rotate_octets,
+            rotate_age: Duration::from_secs(age),
+            keep,
+        });
+        let text = file(KEYS.iter().filter_map(|key| Some((key.name, (key.written)(&config)?))));
+        // The authority of the file promises less than some clocks keep.
+        let text = text.replace("policy = ", "accuracy = \"60s\"\npolicy = ");
+        let mut read = read(&text);
+        read.common.tenants.clone_from(&config.common.tenants);
+        prop_assert_eq!(&read, &config, "{}", text);
+    }
+}
