@@ -218,6 +218,25 @@ impl Tenant {
         })
     }
 
+    /// With these issuers alone, whatever its URL.
+    #[cfg(test)]
+    pub(crate) fn of(policy: Policy, issuers: Vec<Arc<Issuer>>, request_anchors: Arc<[Certificate]>) -> Self {
+        Self {
+            name: "tests".into(),
+            policy,
+            silent: Vec::new(),
+            request_anchors,
+            presign: Vec::new(),
+            page: String::new(),
+            requests: Arc::new(Requests::new(0)),
+            hosts: Vec::new(),
+            path: String::new(),
+            directory: Directory::of(&issuers),
+            issuers,
+            tsa_routes: TsaRoutes::default(),
+        }
+    }
+
     /// Its issuers, in the order of the file.
     pub fn issuers(&self) -> &[Arc<Issuer>] {
         &self.issuers

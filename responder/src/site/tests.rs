@@ -14,17 +14,9 @@ use crate::{assemble, demo, limits, tsa::clock::ClockSource};
 fn site(tenants: &[(&str, &[&str], &str)]) -> Site {
     let tenant = |(name, hosts, path): &(&str, &[&str], &str)| Tenant {
         name: (*name).into(),
-        policy: Policy::DEFAULT,
-        silent: Vec::new(),
-        request_anchors: Arc::default(),
-        presign: Vec::new(),
-        page: String::new(),
-        requests: Arc::new(Requests::new(0)),
         hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
         path: (*path).to_owned(),
-        issuers: Vec::new(),
-        directory: Directory::of(&[]),
-        tsa_routes: TsaRoutes::default(),
+        ..Tenant::of(Policy::DEFAULT, Vec::new(), Arc::default())
     };
     Site { tenants: tenants.iter().map(tenant).collect() }
 }
