@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing here waits for another thread, and what is shared with one is read without a lock or taken by a
 //! channel that refuses rather than waits. It decides nothing, and does not know HTTP; who answers with it is
-//! [`front`](crate::front).
+//! `front`.
 
 pub mod turns;
 
