@@ -1,16 +1,16 @@
 //! Signed answers in memory, without their encoding: the many that are signed ahead or kept.
 //!
-//! Purpose: from a CertID to the signature that answers it, in one look, from any thread, at 10⁸ answers. All that
-//! answers of one signer share stands in its template ([`crate::ocsp::Template`]); an entry here is the key, the
-//! times, the record's state that it speaks of, and the signature without its DER ([`crate::ocsp::Packing`]). The response is
-//! written from these when it is served. A P-256 answer takes 112 bytes, and 5 to 8 in the index.
+//! Purpose: from a CertID to the signature that answers it, with one look-up, from any thread, at 10⁸ answers. What all
+//! answers of one signer share is in its template ([`crate::ocsp::Template`]). An entry here is the key, the times, the
+//! state of the record it was signed for, and the signature without its DER ([`crate::ocsp::Packing`]). The response is
+//! written from these when it is served. A P-256 answer takes 112 bytes, plus 5 to 8 in the index.
 //!
-//! Invariant: a reader gets an entry whole, as one writer wrote it, under the very key it asked for (keys are compared
-//! in full), or nothing. Nothing may also be the reply to a reader that races with a writer: then the answer is signed
-//! once more. It does not know whether an entry is still right: whoever asks compares it with the record.
+//! Invariant: a reader gets a whole entry, as one writer wrote it, under the key it asked for (keys are compared in
+//! full), or nothing. A reader that races with a writer may also get nothing; then the answer is signed once more. This
+//! module does not know whether an entry is still right: the caller compares it with the record.
 //!
-//! Readers take no lock: an entry is a run of atomic words under a sequence number (a seqlock). Writers of one
-//! segment take turns. The number of bytes is bounded; an entry that finds no room is refused.
+//! Readers take no lock: an entry is a run of atomic words under a sequence number (a seqlock). Writers of one segment
+//! take turns. The number of bytes is bounded; an entry that does not fit is refused.
 
 mod table;
 

@@ -1,15 +1,15 @@
 //! The book: the durable set of all records.
 //!
-//! Purpose: keep what sources said, so that a process that is killed at any instant finds again
-//! all it had acknowledged. Invariant: [`Book::commit`] has returned if and only if the whole
-//! batch is on disk; a batch is there as a whole or not at all; what leaves the book is what was written: all of an
-//! issuer is under one seal, which is written in the same commit and compared when it is loaded. It does not know sources or
-//! policies, and does not judge a change.
+//! Purpose: keep what sources said, so that a process killed at any instant finds everything it had acknowledged.
+//! Invariant: [`Book::commit`] has returned if and only if the whole batch is on disk. A batch is there as a whole or
+//! not at all. What is loaded is what was written: each issuer's records are under one seal, which is written in the
+//! same commit and verified when they are loaded. The book does not know sources or policies, and does not judge a
+//! change.
 //!
-//! One redb file. Records are keyed by the issuer's number in this file and the serial, so
-//! that an issuer's records lie together and in order. The number never leaves this room: outside an issuer is known
-//! by its [`IssuerId`], and the file by its [`Identity`]. Whoever writes says for which file the batch is meant, so
-//! that one that was exchanged under a running process is never taken for the one before.
+//! It is one redb file. Records are keyed by the issuer's number in this file and the serial number, so an issuer's
+//! records are adjacent and in order. The number never leaves this room: outside, an issuer is known by its
+//! [`IssuerId`] and the file by its [`Identity`]. A writer names the file its batch is meant for, so a file that was
+//! exchanged under a running process is never mistaken for the former one.
 
 mod codec;
 mod layout;

@@ -1,8 +1,8 @@
-//! The end of a program, whatever brings it about: its work is done, it is refused, it panics, or a signal comes.
+//! The end of a program, whatever its cause: the work is done or rejected, it panics, or a signal arrives.
 //!
-//! Invariant: every session with a token is closed and every PKCS#11 library finalised before the process is gone, since
-//! there are tokens that keep what is left open, and are locked after a few runs. A library that hangs is waited for no
-//! longer than [`limits::TOKENS_END_MAX`](crate::limits::TOKENS_END_MAX), and at a second signal not at all.
+//! Invariant: before the process ends, every session with a token is closed and every PKCS#11 library finalised,
+//! because some tokens keep what is left open and lock up after a few runs. A library that hangs is waited for no
+//! longer than [`limits::TOKENS_END_MAX`](crate::limits::TOKENS_END_MAX), and not at all after a second signal.
 
 use std::{
     io,

@@ -1,8 +1,8 @@
-//! An issuer of a tenant at work: what was configured of it, its records, and who signs for it.
+//! An issuer of a tenant at work: its configuration, its records, and its signers.
 //!
-//! Purpose: whoever answers for an issuer and whoever signs ahead share this one value. Invariants: the records are those
-//! of this very issuer, since only a state with its own [`IssuerId`] is taken; and no two issuers that this process ever
-//! had have the same number, under which answers are kept. It does not know requests, sockets or the order of a file.
+//! Purpose: serving and signing ahead share this one value. Invariants: the records are this issuer's own, because only
+//! a state with its [`IssuerId`] is accepted; and no two issuers that this process ever had share a number, under which
+//! answers are kept. It does not know requests, sockets or the order of a file.
 
 use std::{
     fmt,

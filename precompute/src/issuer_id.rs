@@ -1,8 +1,8 @@
 //! The one id of a tenant's issuer, in memory, in every book and after every restart.
 //!
-//! Purpose: whatever belongs to an issuer (its configuration, its records, its place in the book) carries this id, and is
-//! joined by it. Invariant: nothing that belongs to issuers is ever paired by its position in a list. It does not know
-//! what an issuer has.
+//! Purpose: everything that belongs to an issuer (its configuration, its records, its entries in the book) carries this
+//! id and is joined by it. Invariant: nothing that belongs to issuers is paired by its position in a list. It does not
+//! know what an issuer has.
 
 use std::{fmt, sync::Arc};
 

@@ -1,7 +1,7 @@
-//! Logs: for people on a terminal, JSON otherwise.
+//! Logs: text on a terminal, JSON otherwise.
 //!
-//! `OSTIA_LOG` chooses what is told. A value that is wrong silences nothing: it is told, and the default holds. Whoever
-//! only checks does not want the warnings among other lines but counted and told at the end: [`gather`].
+//! `OSTIA_LOG` sets the level. A wrong value silences nothing: it is reported, and the default applies. `check` wants
+//! the warnings counted and listed at the end instead of among other lines: [`gather`].
 
 use std::{
     env,

@@ -1,8 +1,8 @@
-//! What programs tell the person or script that runs them, beside the log.
+//! What programs print for the person or script that runs them, beside the log.
 //!
-//! Invariant: no program panics over it, and none leaves its work undone because nobody reads on (`… | head -1`): what is
-//! left unread is dropped, and the exit status is that of the work. Where the text was to be kept and could not be, as in
-//! a file on a full disk, that is an error. It does not know what is said.
+//! Invariant: no program panics because of its output, and none leaves its work undone because the reader has gone (`…
+//! | head -1`): the rest of the output is dropped, and the exit status is that of the work. If the output was to be
+//! kept and could not be, as in a file on a full disk, that is an error. This module does not know what is printed.
 
 use std::{
     fmt::Display,

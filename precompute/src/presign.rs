@@ -1,8 +1,9 @@
-//! Signing before anybody asks: answers of every listed certificate, in memory and on disk.
+//! Signs answers about every listed certificate before anybody asks, in memory and on disk.
 //!
-//! Purpose: a client finds its answer signed, also after a restart. Invariant: what is kept says what its record said
-//! when the signature came, by the same rules as an answer signed for a client; whoever serves compares it with the record
-//! again. So nothing here can make a wrong answer leave: it can only be late. It does not know clients or sockets.
+//! Purpose: a client finds its answer signed, also after a restart. Invariant: a kept answer says what its record said
+//! when the signature was made, by the same rules as an answer signed for a client; serving compares it with the record
+//! again. So nothing here can cause a wrong answer: an answer can only be late. This room does not know clients or
+//! sockets.
 //!
 //! - [`plan`]: what is due, in what order; pure.
 //! - [`Subject`]: an issuer, its drafts and what becomes of their signatures.

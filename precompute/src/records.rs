@@ -1,14 +1,13 @@
 //! The records of one issuer in memory: the truth that every answer is checked against.
 //!
-//! Purpose: from a serial number to its current state in one look, from any thread, while one
-//! writer changes them. Invariant: a reader sees, for each serial, a state that was current at
-//! some instant during the look, whole: the state of a record is one 64-bit word, and its key
-//! never changes once the word says that the slot is in use. So there is no lock and no retry.
-//! It does not know issuers, sources, disks or responses.
+//! Purpose: from a serial number to its current state with one look-up, from any thread, while one writer changes
+//! records. Invariant: for each serial number a reader sees a whole state that was current at some instant during the
+//! look-up. A state is one 64-bit word, and a slot's key never changes once the word says that the slot is in use. So
+//! there is no lock and no retry. This module does not know issuers, sources, disks or responses.
 //!
-//! A slot takes 32 bytes; a segment that is 80 % full is built anew with a quarter more room than its
-//! listed records take, so a record costs 40 to 50 bytes, and 40 after [`Records::reserve`] has told the
-//! number beforehand. The new segment is swapped in whole; readers go on with the old one until then.
+//! A slot takes 32 bytes. A segment that is 80 % full is rebuilt with a quarter more room than its listed records take,
+//! so a record costs 40 to 50 bytes, and 40 if [`Records::reserve`] was given the number beforehand. The new segment is
+//! swapped in whole; readers use the old one until then.
 
 mod census;
 mod state;

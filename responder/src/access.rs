@@ -1,8 +1,8 @@
 //! A sample of the requests, line by line in the log.
 //!
-//! Invariant: a serving thread never waits for a line: what its writer does not take at once is thrown away and
-//! counted. Which request is drawn depends on nothing but their number. It does not know how lines look; that is the
-//! log's business.
+//! Invariant: a serving thread never waits for a line: lines that the writer does not take at once are dropped and
+//! counted. Which requests are sampled depends only on their number. This module does not know the form of a line; the
+//! log does.
 
 use std::{
     cell::Cell,

@@ -1,7 +1,7 @@
 //! Health and metrics, on an address of their own.
 //!
-//! It reads what others count and decides nothing; nothing it does can slow an answer. What it
-//! tells is meant for operators: the address must not be reachable by relying parties.
+//! This room reads what others count and decides nothing; nothing it does can slow an answer. Its output is for
+//! operators: the address must be out of relying parties' reach.
 
 mod encode;
 pub mod listener;
@@ -97,7 +97,7 @@ impl Status {
         } else if issuers(&site).next().is_some() && issuers(&site).all(|(_, issuer)| !issuer.can_sign(now)) {
             (false, "not ready: no issuer has a signing certificate that is valid now\n")
         } else if !self.ready_without_signers && pools.some_down() {
-            (false, "not ready: a signer has nobody to sign for it\n")
+            (false, "not ready: no key of a signer works\n")
         } else {
             (true, "ready\n")
         };
@@ -110,7 +110,7 @@ impl Status {
             for issuer in &tenant.silent {
                 let _ = writeln!(
                     lines,
-                    "warning: {}/{issuer}: its CRL lists the revoked alone, and every certificate that it does not list, valid or not, is answered `unauthorized`; say `unlisted`, as `ostia-responder check` explains",
+                    "warning: {}/{issuer}: its CRL lists revoked certificates only, and every certificate that it does not list, valid or not, is answered `unauthorized`; set `unlisted`, as `ostia-responder check` explains",
                     tenant.name
                 );
             }

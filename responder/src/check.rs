@@ -1,8 +1,8 @@
 //! What a start does beyond reading the configuration, tried without starting: addresses, TLS, the clock, the sources.
 //!
-//! Invariant: nothing is left behind, and a service that runs meanwhile is not disturbed. What would keep a start from
-//! succeeding on this machine as it is now, and what a start would warn of, is a warning of the log: whether it counts is
-//! for whoever asked. It does not know how it is told.
+//! Invariant: nothing is left behind, and a running service is not disturbed. What would prevent a start on this
+//! machine as it is now, and what a start would warn of, is a warning of the log. The caller decides whether warnings
+//! count. This module does not know how they are shown.
 
 use std::{error::Error, io, path::Path, sync::Arc};
 
@@ -67,7 +67,7 @@ fn try_addresses(config: &Config) {
         match listen::reserve(key, address) {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}
             Err(_) if runs => {
-                info!(key, %address, "the address is in use, as by the service that runs with this state directory")
+                info!(key, %address, "the address is in use, by the service that runs with this state directory")
             }
             Err(error) => warn!("{error}"),
             Ok(_) => {}

@@ -88,7 +88,10 @@ fn prepare_with(
     if fresh {
         make(program, dir, http, admin, say)?;
     } else if !dir.join(MARKER).is_file() {
-        return Err(refused(dir, format!("is not empty and not a demo (it has no {MARKER}), so it is left alone")));
+        return Err(refused(
+            dir,
+            format!("is not empty and not a demo (it has no {MARKER}), so nothing is changed in it"),
+        ));
     }
     found(program, dir, fresh, say)
 }

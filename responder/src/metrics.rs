@@ -1,7 +1,7 @@
-//! What is counted: by each worker for itself, without sharing, and summed when somebody asks.
+//! Counters: each worker has its own, without sharing; they are summed when they are read.
 //!
-//! Invariant: counting is an addition to a word that no other worker writes. It does not know names; who asks puts
-//! them to the numbers.
+//! Invariant: counting is an addition to a word that no other worker writes. This module does not know names; the
+//! reader adds them.
 
 use std::sync::{
     Arc,

@@ -1,6 +1,6 @@
-//! The page for people who come by at a tenant's path.
+//! The page for people who open a tenant's URL in a browser.
 //!
-//! Pure: it says what is served there, and to what kind of request. It does not know who asks.
+//! Pure: it says what is served there, and for what kind of request. It does not know the visitor.
 
 use std::fmt::Write as _;
 

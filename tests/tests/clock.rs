@@ -348,7 +348,7 @@ fn what_chronyd_measured_before_the_clock_was_set_counts_neither_after_a_reload_
         let said = responder.readiness_of("tsa").1;
         assert!(said.contains("has not measured it since") && said.contains("burst"), "{said}");
         if case == "a directory" {
-            let cannot = || responder.log().contains("what is known of the clock cannot be noted there").then_some(());
+            let cannot = || responder.log().contains("the state of the clock cannot be written there").then_some(());
             until("it says that it cannot be noted", PATIENCE, cannot);
             reload(&responder, "accuracy = \"3s\"");
             expect_no_token(&responder, "and a reload");

@@ -1,8 +1,8 @@
 //! The answers whose signatures have one length.
 //!
-//! 64 segments, each with an index (open addressing, 32 bits a place) over slots that lie in chunks. Chunks never move,
-//! so that growing copies no answer: an index that is 80 % full is built anew and swapped in with the same chunks. A
-//! place of the index holds eight bits of the key's hash, which spare nearly every look at a slot that is another's.
+//! There are 64 segments, each with an index (open addressing, 32 bits per entry) over slots that are stored in chunks.
+//! Chunks never move, so growing copies no answer: an index that is 80 % full is rebuilt and swapped in with the same
+//! chunks. An index entry holds eight bits of the key's hash, which avoid nearly every access to another key's slot.
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError,

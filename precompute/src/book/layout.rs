@@ -1,9 +1,9 @@
 //! The tables of a book, and how a file becomes one.
 //!
-//! Invariant: what leaves here is a file in the present format, whose list of issuers is whole: their seal was
-//! compared. An earlier format is rewritten in one transaction, without loss.
+//! Invariant: a file opened here is in the present format, and its list of issuers is complete: its seal was verified.
+//! An earlier format is rewritten in one transaction, without loss.
 //!
-//! Format 1 had no seals and no identity, and an earlier version of it kept of a CRL only its number.
+//! Format 1 had no seals and no identity; an earlier version of it kept only the number of a CRL.
 
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,

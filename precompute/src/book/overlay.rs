@@ -1,8 +1,8 @@
-//! A look at a file of redb's that another process may have open.
+//! Reads a redb file that another process may have open.
 //!
-//! Purpose: `check` wants to know what a book holds while the service runs. Invariant: the file is only read; what redb
-//! writes when it opens one stays in memory. It takes no lock, so what is read while the other process writes may make
-//! no sense: redb finds that out, or the seals do, and then one looks again.
+//! Purpose: `check` looks into a book while the service runs. Invariant: the file is only read; what redb writes when
+//! it opens one stays in memory. No lock is taken, so data read while the other process writes may be inconsistent.
+//! redb or the seals detect that, and the caller reads again.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},

@@ -1,9 +1,10 @@
-//! What can be had from a damaged book.
+//! Recovers what can be read from a damaged book.
 //!
-//! Purpose: somebody decided to go on without a backup; then no revocation that can still be read may be lost. Invariant:
-//! the damaged file is only read, and put aside; the new one holds nothing but revocations: who is good is for the
-//! sources to say. First the tables are read, from both ends; what they do not give is looked for in every page of the
-//! file. An older copy of a page can only add revocations, and nothing where the tables were read whole.
+//! Purpose: the operator has decided to continue without a backup; then no revocation that is still readable may be
+//! lost. Invariant: the damaged file is only read, and put aside. The new one holds nothing but revocations; the
+//! sources say which certificates are good. The tables are read first, from both ends; what they do not yield is looked
+//! for in every page of the file. An older copy of a page can only add revocations, and adds none if the tables were
+//! read whole.
 
 mod pages;
 mod whose;

@@ -1,9 +1,9 @@
-//! By what damage to the book is found: a sum over all that it holds of one issuer.
+//! Seals: checksums over everything the book holds of one issuer, by which damage is detected.
 //!
-//! Purpose: redb reads pages without looking at their checksums, so that a bit that flips on the disk can turn a
-//! revocation good without a word. Invariant: a seal is the sum of a 128-bit hash over each entry, so it changes with
-//! the entries in the same commit, at the cost of two hashes a change, and any set of entries has one seal, in whatever
-//! order they came. It guards against damage, not against somebody who may write the file: the hash has no secret key.
+//! Purpose: redb reads pages without verifying their checksums, so a bit that flips on the disk could silently turn a
+//! revoked certificate good. Invariant: a seal is the sum of a 128-bit hash over each entry. It changes with the
+//! entries in the same commit, at the cost of two hashes per change, and does not depend on their order. It guards
+//! against damage, not against an attacker who can write the file: the hash has no secret key.
 
 use std::hash::Hasher as _;
 

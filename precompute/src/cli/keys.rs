@@ -1,4 +1,4 @@
-//! `ostia-precompute keys`: the keys that sign, tried and made.
+//! `ostia-precompute keys`: checks the signing keys, or makes one.
 
 mod check;
 mod generate;

@@ -1,7 +1,7 @@
-//! What clients would hold against a certificate and the CA certificate above it, beside names, signature and time.
+//! What clients would object to in a certificate and the CA certificate above it, beside names, signature and time.
 //!
-//! As openssl judges when it verifies what the certificate's key has signed (X509_verify_cert): the rules of RFC 5280
-//! that it keeps. It does not know what is signed.
+//! These are the rules of RFC 5280 that openssl applies when it verifies what the certificate's key has signed
+//! (X509_verify_cert). This module does not know what is signed.
 
 use der::Decode;
 use der::oid::AssociatedOid;

@@ -1,4 +1,4 @@
-//! Somebody else's bytes in a message.
+//! Foreign bytes, made printable and short for a message.
 
 use std::fmt;
 

@@ -1,11 +1,12 @@
 //! Distinguished names, compared as RFC 5280 section 7.1 says.
 //!
-//! Purpose: a CA's name is one name, whether its certificate has it as UTF8String and its CRL as PrintableString, in other
-//! letters or with other spaces. Invariant: what is not understood equals only itself, byte by byte. It does not know
-//! what hangs on a name: a signature is checked beside it everywhere, and a CertID hashes the bytes as they stand.
+//! Purpose: a CA has one name, even if its certificate writes it as UTF8String and its CRL as PrintableString, in other
+//! letters or with other spaces. Invariant: a name that is not understood equals only itself, byte by byte. This module
+//! does not know what depends on a name: a signature is always checked as well, and a CertID hashes the bytes as they
+//! are.
 //!
-//! Text is prepared by RFC 4518: brought into Unicode, mapped, its letters folded, its spaces made one. The step to NFKC
-//! is left out, as by OpenSSL: composed and decomposed letters are told apart, which refuses and never confuses.
+//! Text is prepared by RFC 4518: converted to Unicode, mapped, case-folded, its spaces reduced. NFKC normalisation is
+//! left out, as in OpenSSL: composed and decomposed letters differ, which refuses names and never confuses them.
 
 use std::fmt;
 

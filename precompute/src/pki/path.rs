@@ -1,9 +1,9 @@
-//! The way from a certificate to its root through the certificates that stand beside it, judged as a client judges it.
+//! The path from a certificate to its root through the certificates in its file, judged as clients judge it.
 //!
-//! Purpose: to find before the first token what makes clients refuse every one. Invariant: what is an [`Path::error`] is refused
-//! by `openssl verify` and every other RFC 5280 client that is given these certificates; what may be wrong, or only for
-//! some clients, is a [`Path::doubts`] of theirs. The root that a client trusts is its own: one in the file is a copy. It does
-//! not know what the certificate is for.
+//! Purpose: find what makes clients refuse every token before the first token is issued. Invariant: an [`Path::error`]
+//! is refused by `openssl verify` and every other RFC 5280 client that is given these certificates. What may be wrong,
+//! or is refused by some clients only, is one of [`Path::doubts`]. The root that a client trusts is its own: one in the
+//! file is a copy. This module does not know what the certificate is for.
 
 use der::asn1::ObjectIdentifier;
 use x509_cert::ext::pkix::{

@@ -1,8 +1,8 @@
-//! PEM (RFC 7468) as files really hold it: with a byte order mark, in UTF-16, with any line ends, or with the line ends
-//! lost, as environment variables and templates leave them (`\n` written out, or nothing but blanks).
+//! PEM (RFC 7468) as files really contain it: with a byte order mark, in UTF-16, with any line ends, or with the line
+//! ends lost, as environment variables and templates leave them (`\n` written out, or only blanks).
 //!
-//! Invariant: nothing of a file gets into a message. What is wrong is told by its kind and its line, labels by the list
-//! of those that are known here: any other file may be a damaged key. What is read leaves no copy in memory.
+//! Invariant: no content of a file gets into a message. Problems are described by kind and line, labels by a list of
+//! known ones: any other file may be a damaged key. Reading leaves no copy in memory.
 
 use std::{fmt, ops::Deref};
 

@@ -1,6 +1,6 @@
-//! A request for a certificate (PKCS#10, RFC 2986) with the extensions that its purpose needs.
+//! A certificate request (PKCS#10, RFC 2986) with the extensions that its purpose needs.
 //!
-//! Invariant: what is signed is what is sent. It does not know keys: whoever has one signs.
+//! Invariant: what is signed is what is sent. It does not know keys: the caller signs.
 
 use std::fmt;
 

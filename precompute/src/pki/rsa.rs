@@ -1,8 +1,8 @@
-//! RSASSA-PSS signatures whose parameters aws-lc-rs does not verify: a salt that is not as long as the digest, which is
-//! what `openssl ca` writes where nobody says otherwise, and a mask by another hash function than the message's.
+//! RSASSA-PSS signatures with parameters that aws-lc-rs does not verify: a salt of another length than the digest,
+//! which `openssl ca` writes by default, or a mask by another hash function than the message's.
 //!
-//! EMSA-PSS-VERIFY of RFC 8017 section 9.1.2, over the public operation of its section 5.2.2. Nothing here is secret, so
-//! that it need not take the same time for every input. Keys have the bounds that aws-lc-rs gives them.
+//! EMSA-PSS-VERIFY of RFC 8017 section 9.1.2, over the public operation of its section 5.2.2. Nothing here is secret,
+//! so it need not run in constant time. Keys have the bounds that aws-lc-rs gives them.
 
 use aws_lc_rs::digest;
 use num_bigint::BigUint;

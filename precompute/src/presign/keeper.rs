@@ -1,7 +1,7 @@
-//! From those who sign to the answer store: gathered into runs, written by one thread, taken back at a start.
+//! Carries signed answers to the answer store: collected into runs, written by one thread, loaded at a start.
 //!
-//! Invariant: who signs never waits for a disk longer than its runs are late, and a store that cannot be written stops
-//! nobody: what it misses is signed again after a restart.
+//! Invariant: a signing thread never waits for a disk longer than its runs are late. A store that cannot be written
+//! stops nothing: what it misses is signed again after a restart.
 
 use std::{
     path::PathBuf,

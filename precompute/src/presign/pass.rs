@@ -1,9 +1,9 @@
-//! One pass: plan what is due of every issuer, and have it signed.
+//! One pass: plan what is due for every issuer, and have it signed.
 //!
-//! Keys that sign at once (in software, in microseconds) are used on as many threads as there are cores, each walking,
-//! signing and keeping for itself, because a queue would cost as much as a signature. All others sign on their pools: one
-//! thread for each of a few issuers keeps a bounded number of jobs with the pool and takes care of what comes back.
-//! What fails is put in again after a pause; an issuer whose key stays silent is left for a later pass.
+//! Keys that sign at once (in software, in microseconds) run on as many threads as there are cores. Each thread walks,
+//! signs and keeps by itself, because a queue would cost as much as a signature. All other keys sign on their pools:
+//! one thread per few issuers keeps a bounded number of jobs in the pool and handles the results. Failed jobs are put
+//! in again after a pause; an issuer whose key stays silent is left for a later pass.
 
 mod here;
 mod pooled;

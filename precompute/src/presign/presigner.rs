@@ -1,8 +1,8 @@
 //! Pass after pass, beside a responder that serves.
 //!
-//! Two threads of their own, never a worker: one takes what is stored and then passes over all issuers again and again;
-//! the other hears of changed records and has those signed at once, so that a revocation waits for no pass. Both, and all
-//! that they start, run behind the threads that serve: the first at the lowest priority.
+//! It has two threads of its own, never a worker. One loads the store and then passes over all issuers again and again.
+//! The other is notified of changed records and has those signed at once, so a revocation waits for no pass. Both, and
+//! all threads they start, have a lower priority than the serving threads; the first has the lowest.
 
 use std::{
     collections::HashSet,

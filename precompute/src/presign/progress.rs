@@ -1,4 +1,4 @@
-//! How signing ahead gets on: written by those who sign, read by those who watch.
+//! The progress of signing ahead: written by the signing threads, read by observers.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,7 +17,7 @@ pub struct Progress {
     failed: AtomicU64,
     /// and those that the pool had no time or room for.
     expired: AtomicU64,
-    /// Signatures thrown away because their record changed meanwhile.
+    /// Signatures discarded because their record changed meanwhile.
     void: AtomicU64,
     /// Answers taken from the store at a start.
     restored: AtomicU64,

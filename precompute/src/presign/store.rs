@@ -1,15 +1,15 @@
 //! The answer store: answers signed ahead, on disk, so that a restart need not sign them again.
 //!
-//! Purpose: append what was signed in large runs, and read ten million answers back in seconds. Invariant: a run is
-//! there whole or not at all, and comes back only under the print of the very form that it was signed in. Losing the
-//! file costs nothing but signatures: one that is damaged, which redb finds out by an error or by a panic at any time, is
-//! put aside for a new one. It does not know records, nor whether an answer is still right: whoever loads compares each
-//! with its record.
+//! Purpose: append signed answers in large runs, and read ten million answers back in seconds. Invariant: a run is
+//! stored whole or not at all, and is loaded only under the fingerprint of the form it was signed in. Losing the file
+//! costs only signatures: a damaged file, which redb reports at any time by an error or a panic, is put aside for a new
+//! one. The store does not know records, nor whether an answer is still right: the caller compares each with its
+//! record.
 //!
-//! One redb file, `answers.redb` in the state directory. An entry has no place of its own in the tree: serials are
-//! random, and putting ten million of them in order would write every page of the file again and again. Entries of one
-//! form that were signed together are one value, a run; later runs go before earlier ones. What was replaced stays
-//! until its run has ended, all of it within one validity.
+//! It is one redb file, `answers.redb` in the state directory. Entries have no place of their own in the tree: serial
+//! numbers are random, and sorting ten million of them would rewrite every page again and again. Entries of one form
+//! that were signed together are one value, a run; later runs take precedence over earlier ones. Replaced entries stay
+//! until their run has expired, at most one validity later.
 
 use std::{
     collections::BTreeSet,

@@ -1,6 +1,6 @@
-//! An issuer whose answers are signed ahead: what is to be signed, and what becomes of the signature.
+//! An issuer whose answers are signed ahead: what to sign, and what happens to the signature.
 //!
-//! Invariant: a signature is kept only if the record still says what was signed when the signature comes. It does not
+//! Invariant: a signature is kept only if the record still says what was signed when the signature arrives. It does not
 //! know what signs, nor in what order.
 
 use aws_lc_rs::digest;

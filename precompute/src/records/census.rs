@@ -1,4 +1,4 @@
-//! A comparison of the table with a complete list: what the list names, and what it does not.
+//! Compares the table with a complete list: what the list names, and what it does not.
 
 use std::sync::atomic::Ordering::Acquire;
 

@@ -1,6 +1,6 @@
-//! Making keys.
+//! Makes keys.
 //!
-//! Invariant: a file that is there is never written over, and one that is made is its owner's alone from the start.
+//! Invariant: an existing file is never overwritten, and a new one is readable by its owner only from the start.
 
 use std::{
     fs::OpenOptions,

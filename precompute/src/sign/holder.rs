@@ -1,7 +1,7 @@
-//! What holds a key, how it is reached, and what its failures mean.
+//! A holder of a key: how it is reached, and what its failures mean.
 //!
-//! Invariant: a [`Session`] signs with the key whose public half the holder was made for; a holder finds out each
-//! time that it opens one. It does not know who waits for the signature, nor whether there are other holders.
+//! Invariant: a [`Session`] signs with the key whose public half the holder was made for; the holder verifies that each
+//! time it opens one. It does not know who waits for the signature, nor whether there are other holders.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
-//! Files with private keys, and what a file holds that has none.
+//! Files with private keys, and a description of files that have none.
 //!
-//! Invariant: no byte of a file gets into a message, since any file can be a damaged key. What is told is chosen from
-//! lists of kinds that are known here. It does not know what signs with a key.
+//! Invariant: no byte of a file gets into a message, since any file can be a damaged key. Descriptions come from lists
+//! of known kinds. This module does not know what signs with a key.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Metrics with their labels, as OpenMetrics wants them written. It does not know what is measured.
+//! Metrics with their labels in the form of OpenMetrics. It does not know what is measured.
 
 use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet},

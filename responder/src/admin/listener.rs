@@ -1,7 +1,7 @@
-//! Connections of the admin listener: few, short, and bounded like everybody's.
+//! Connections of the admin listener: few, short and bounded.
 //!
-//! Each carries one request and has to be done with it in time; at the limit the oldest goes, so that whoever asks
-//! for the service's health is answered whatever others hold open.
+//! Each carries one request and has a deadline. At the limit the oldest connection is closed, so that health checks are
+//! answered whatever other clients hold open.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -52,7 +52,7 @@ impl Collector for Scrape {
 
         let site = Arc::clone(&status.site.borrow());
         counters(&mut encoder, "requests", "Requests by tenant, issuer, method and result", requests(&site))?;
-        let help = "From a request being here to its response being with the kernel, by whether it had to be signed";
+        let help = "From the request's arrival to its response being handed to the kernel, by whether it was signed for the request";
         let mut latency = encoder.encode_descriptor("latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for (label, histogram) in
             [("no", (|c| &c.transport.served) as fn(&Counters) -> &Histogram), ("yes", |c| &c.transport.signed)]
@@ -68,11 +68,11 @@ impl Collector for Scrape {
         for (name, help, value) in [
             (
                 "http_refused",
-                "Requests refused by HTTP itself or for no tenant",
+                "Requests refused by HTTP itself, or because no tenant has the URL",
                 sum(|c| c.transport.http_refused.load(Relaxed) + c.desk.unrouted.load(Relaxed)),
             ),
             ("connections_accepted", "Connections accepted", sum(|c| c.transport.accepted.load(Relaxed))),
-            ("connections_expired", "Connections ended at a deadline", sum(|c| c.transport.expired.load(Relaxed))),
+            ("connections_expired", "Connections closed at a deadline", sum(|c| c.transport.expired.load(Relaxed))),
             (
                 "connections_turned_away",
                 "Connections turned away at the limit",
@@ -80,40 +80,40 @@ impl Collector for Scrape {
             ),
             (
                 "connections_displaced",
-                "Idle connections ended at the limit to make room for others",
+                "Idle connections closed at the limit to make room for others",
                 sum(|c| c.transport.displaced.load(Relaxed)),
             ),
             (
                 "connections_handed_over",
-                "Connections that a serving thread gave to another with fewer",
+                "Connections that a serving thread handed to one with fewer",
                 sum(|c| c.transport.handed_over.load(Relaxed)),
             ),
             (
                 "connections_untrusted",
-                "Connections refused that should have come through a trusted proxy",
+                "Connections refused because they did not come through a trusted proxy",
                 sum(|c| c.transport.untrusted.load(Relaxed)),
             ),
             (
                 "proxy_headers_refused",
-                "Connections refused for what stood in the place of a PROXY header",
+                "Connections refused for a missing or wrong PROXY header",
                 sum(|c| c.transport.proxy_refused.load(Relaxed)),
             ),
             (
                 "tls_handshakes_failed",
-                "Connections on which no TLS handshake came about",
+                "Connections on which the TLS handshake failed",
                 sum(|c| c.transport.tls_refused.load(Relaxed)),
             ),
             ("response_octets", "Bytes of responses", sum(|c| c.transport.octets_out.load(Relaxed))),
-            ("access_log_lost", "Lines of the access log thrown away", sum(|c| c.desk.access_lost.load(Relaxed))),
+            ("access_log_lost", "Lines of the access log that were dropped", sum(|c| c.desk.access_lost.load(Relaxed))),
         ] {
             counters(&mut encoder, name, help, vec![(Labels::new(), value)])?;
         }
 
         let size = status.misses.store().size();
-        gauge(&mut encoder, "answers", "Answers about listed certificates that are kept", size.compact.0)?;
-        gauge(&mut encoder, "answers_octets", "Bytes of memory that they take", size.compact.1)?;
-        gauge(&mut encoder, "cache_entries", "Other answers that are kept", size.whole.0)?;
-        gauge(&mut encoder, "cache_octets", "Bytes of those answers", size.whole.1)?;
+        gauge(&mut encoder, "answers", "Kept answers about listed certificates", size.compact.0)?;
+        gauge(&mut encoder, "answers_octets", "Bytes of the kept answers about listed certificates", size.compact.1)?;
+        gauge(&mut encoder, "cache_entries", "Other kept answers", size.whole.0)?;
+        gauge(&mut encoder, "cache_octets", "Bytes of the other kept answers", size.whole.1)?;
         gauge(
             &mut encoder,
             "signing_pending",
@@ -128,7 +128,7 @@ impl Collector for Scrape {
         let reloaded = status.reloaded.load(Relaxed);
         gauge(&mut encoder, "config_last_read_seconds", "When the configuration was last taken, Unix time", reloaded)?;
         let faulty = u64::from(status.reload_fault().is_some());
-        gauge(&mut encoder, "config_faulty", "Whether the configuration was refused at the last reload", faulty)?;
+        gauge(&mut encoder, "config_faulty", "Whether the configuration was rejected at the last reload", faulty)?;
 
         let reports: Vec<_> = issuers(&site).map(|issuer| (labels(issuer), issuer.1.state.health.report())).collect();
         let each = |read: &dyn Fn(&precompute::engine::HealthReport) -> u64| {
@@ -145,7 +145,7 @@ impl Collector for Scrape {
         gauges(
             &mut encoder,
             "signers_at_fault",
-            "Signing certificates that the CA has revoked, and one more where none is valid now",
+            "Signing certificates that the CA has revoked, plus one if none is valid now",
             issuers(&site).map(|issuer| (labels(issuer), issuer.1.signer_faults(now).count() as u64)).collect(),
         )?;
         gauges(
@@ -163,7 +163,7 @@ impl Collector for Scrape {
         gauges(
             &mut encoder,
             "source_last_look_seconds",
-            "When the sources were last looked at, changed or not, Unix time",
+            "When the sources were last checked for changes, Unix time",
             each(&|report| report.last_look.map_or(0, |time| time.0)),
         )?;
         gauges(
@@ -175,13 +175,13 @@ impl Collector for Scrape {
         gauges(
             &mut encoder,
             "book_faulty",
-            "Whether changes are answered that the book could not write yet",
+            "Whether changes are served that are not in the book yet",
             each(&|report| u64::from(report.book_fault.is_some())),
         )?;
         gauges(
             &mut encoder,
             "source_contradictions",
-            "Revocations that the sources would take back, and that stay",
+            "Revocations that the sources take back and that stay",
             each(&|report| report.contradictions),
         )?;
         counters(&mut encoder, "source_faults", "Refused reads of the sources", each(&|report| report.faults))?;
@@ -193,26 +193,34 @@ impl Collector for Scrape {
 /// How signing ahead gets on.
 fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
     for (name, help, value) in [
-        ("presign_due", "Answers that the present pass has still to sign ahead", report.due),
-        ("presign_left_seconds", "How long that takes at its pace", report.left.map_or(0, |left| left.as_secs())),
+        ("presign_due", "Answers that the present pass still has to sign", report.due),
+        (
+            "presign_left_seconds",
+            "How long the present pass will take at its present rate",
+            report.left.map_or(0, |left| left.as_secs()),
+        ),
         ("presign_last_pass_end_seconds", "When the last pass ended, Unix time", report.last_pass_ended),
         ("presign_store_faulty", "Whether answers signed ahead cannot be stored", report.store_faulty.into()),
         ("presign_full", "Whether there was no room for more answers in the last pass", report.full.into()),
     ] {
         gauge(encoder, name, help, value)?;
     }
-    let mut took =
-        encoder.encode_descriptor("presign_last_pass_seconds", "How long it took", None, MetricType::Gauge)?;
+    let mut took = encoder.encode_descriptor(
+        "presign_last_pass_seconds",
+        "How long the last pass took",
+        None,
+        MetricType::Gauge,
+    )?;
     took.encode_gauge(&report.last_pass.as_secs_f64())?;
     for (name, help, value) in [
         ("presign_signed", "Answers signed ahead and kept", report.signed),
-        ("presign_failed", "Signatures that could not be had for answers signed ahead", report.failed),
+        ("presign_failed", "Failed signatures for answers signed ahead", report.failed),
         (
             "presign_expired",
-            "Answers signed ahead that a key had no time for; they are asked for again",
+            "Signatures for answers signed ahead that waited too long and are requested again",
             report.expired,
         ),
-        ("presign_void", "Signatures thrown away because their record changed meanwhile", report.void),
+        ("presign_void", "Signatures discarded because their record changed meanwhile", report.void),
         ("presign_restored", "Answers taken from the store", report.restored),
         ("presign_stored", "Answers put into the store", report.stored),
     ] {

@@ -1,4 +1,4 @@
-//! What is told of signers: their queues, and each holder of their keys.
+//! Readiness and metrics of signers: their queues, and each holder of their keys.
 
 use std::fmt::{self, Write as _};
 
@@ -75,7 +75,7 @@ impl Pools {
     /// Whoever has nobody to sign for it, a line each.
     pub(super) fn down(&self, lines: &mut String) -> fmt::Result {
         for Entry { name, purpose, .. } in self.0.iter().filter(|entry| entry.pool.is_down()) {
-            writeln!(lines, "degraded: {name}: nobody signs; {}", purpose.while_nobody_signs())?;
+            writeln!(lines, "degraded: {name}: no key works; {}", purpose.while_nobody_signs())?;
         }
         Ok(())
     }
@@ -114,8 +114,8 @@ impl Pools {
                 waiting.push((labels, pool.waiting[priority as usize] as u64));
             }
         }
-        gauges(encoder, "signing_waiting", "Signatures that wait for the signer, by priority", waiting)?;
-        let help = "How long the first of them has waited";
+        gauges(encoder, "signing_waiting", "Signatures that wait for a key, by priority", waiting)?;
+        let help = "How long the oldest waiting signature has waited";
         let mut oldest =
             encoder.encode_descriptor("signing_waiting_oldest", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for Entry { labels, pool, .. } in &self.0 {
@@ -123,28 +123,38 @@ impl Pools {
             oldest.encode_family(labels)?.encode_gauge(&age)?;
         }
         let up = self.0.iter().map(|entry| (entry.labels.clone(), u64::from(!entry.pool.is_down())));
-        gauges(encoder, "signer_up", "Whether something that holds the signer's key is at work", up.collect())?;
+        gauges(encoder, "signer_up", "Whether some holder of the signer's key works", up.collect())?;
         let each = |read: &dyn Fn(&MemberStatus) -> u64| {
             self.members().map(|(labels, member)| (labels, read(member))).collect::<Vec<_>>()
         };
         gauges(
             encoder,
             "token_up",
-            "Whether what holds the signer's key is at work",
+            "Whether this holder of the signer's key works",
             each(&|member| u64::from(member.health == Health::AtWork)),
         )?;
         gauges(
             encoder,
             "token_locked",
-            "Whether it is not asked again before somebody has mended it",
+            "Whether this holder is not tried again before its PIN is mended",
             each(&|member| u64::from(member.health == Health::Locked)),
         )?;
-        gauges(encoder, "token_sessions", "Threads with a session there", each(&|member| member.sessions as u64))?;
-        gauges(encoder, "token_sessions_busy", "How many of them are in a call", each(&|member| member.busy as u64))?;
+        gauges(
+            encoder,
+            "token_sessions",
+            "Threads with a session on this holder",
+            each(&|member| member.sessions as u64),
+        )?;
+        gauges(
+            encoder,
+            "token_sessions_busy",
+            "Threads with a session that are in a call",
+            each(&|member| member.busy as u64),
+        )?;
         gauges(
             encoder,
             "token_threads_hanging",
-            "Threads left alone in a call that did not return",
+            "Threads given up in a call that has not returned",
             each(&|member| member.written_off as u64),
         )?;
         counters(encoder, "token_signatures", "Signatures made, tests included", each(&|member| member.signed))?;

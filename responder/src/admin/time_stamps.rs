@@ -1,4 +1,5 @@
-//! What is told of time-stamping: whether it may be asked, what became of requests, and how the clocks fare.
+//! Readiness and metrics of time-stamping: whether it is available, the outcome of requests, and the state of the
+//! clocks.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -60,7 +61,7 @@ fn said(state: &ClockStatus) -> String {
         let _ = write!(text, ", which did not answer: {problem}");
     }
     let _ = match state.lease_left {
-        Duration::MAX => write!(text, "; nobody vouches for it"),
+        Duration::MAX => write!(text, "; no source checks it"),
         left => write!(text, "; lease for {:.1} s more, accuracy {:?}", left.as_secs_f64(), state.policy.accuracy),
     };
     text
@@ -90,7 +91,7 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
     gauges(
         encoder,
         "tsa_clock_trusted",
-        "Whether time would be told now",
+        "Whether the clock is trusted now",
         each(&|state| u64::from(state.verdict.is_ok())),
     )?;
     let ends = all.iter().map(|authority| (labels(*authority), authority.1.signer.not_after().0));
@@ -100,10 +101,10 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
         ("tsa_clock_offset_seconds", "How far the clock is ahead of UTC, as far as its source knows", |state| {
             state.discipline.map_or(f64::NAN, |discipline| discipline.offset as f64 / 1e9)
         }),
-        ("tsa_clock_uncertainty_seconds", "How wrong the source may be about that", |state| {
+        ("tsa_clock_uncertainty_seconds", "How wrong the source may be about the offset", |state| {
             state.discipline.map_or(f64::NAN, |discipline| discipline.uncertainty as f64 / 1e9)
         }),
-        ("tsa_clock_lease_seconds", "For how long time would be told without hearing from the source", |state| {
+        ("tsa_clock_lease_seconds", "How long the clock stays trusted without a report from its source", |state| {
             if state.lease_left == Duration::MAX { f64::INFINITY } else { state.lease_left.as_secs_f64() }
         }),
     ];
@@ -124,10 +125,10 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, site: &Site, record: O
     counters(encoder, "tsa_clock_transitions", help, transitions.collect())?;
     let Some(state) = record.map(Writer::state) else { return Ok(()) };
     for (name, help, value) in [
-        ("tsa_record_lines", "Lines of the record that are in its file", state.written),
-        ("tsa_record_lost", "Tokens and changes of the clock that are missing there", state.lost),
+        ("tsa_record_lines", "Lines written into the file of the record", state.written),
+        ("tsa_record_lost", "Tokens and changes of the clock that are missing in the record", state.lost),
         ("tsa_record_failures", "How often the file could not be written, opened or renamed", state.failures),
-        ("tsa_record_rotations", "Files of the record that were ended", state.rotations),
+        ("tsa_record_rotations", "Rotated files of the record", state.rotations),
     ] {
         counters(encoder, name, help, vec![(Labels::new(), value)])?;
     }

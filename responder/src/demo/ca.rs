@@ -1,8 +1,8 @@
 //! The demo's CA, made by the real `openssl` in a directory that holds nothing else.
 //!
-//! What comes out is what `openssl ca` itself keeps, so that the commands of its manual work on it.
-//! Keys are readable by their owner only. This module knows no final place: it works in the
-//! directory it is given, by relative names, until [`write_config`] is told where the directory will lie.
+//! The result is what `openssl ca` itself keeps, so the commands of its manual work on it. Keys are readable by their
+//! owner only. This module does not know the final place: it works in the directory it is given, by relative names,
+//! until [`write_config`] is given the directory's place.
 
 use std::{
     ffi::OsStr,

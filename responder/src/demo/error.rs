@@ -1,4 +1,4 @@
-//! Why there is no demo.
+//! Why the demo could not be made.
 
 use std::{
     error::Error,

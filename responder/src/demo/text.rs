@@ -1,4 +1,4 @@
-//! What the demo writes for people: its configuration, and commands to copy.
+//! The demo's texts: its configuration, and commands to copy.
 
 use std::{borrow::Cow, net::SocketAddr};
 
@@ -28,7 +28,7 @@ name = "demo-ca"
 certificate = "ca.pem"
 index = "index.txt" # kept by `openssl ca`, watched for changes
 
-# Who signs the answers: a delegate, so that the CA's own key can stay away.
+# A delegate signs the answers, so that the CA's own key can stay offline.
 [tenant.issuer.signer]
 certificate = "ocsp.pem"
 key = "ocsp.key"
@@ -36,13 +36,13 @@ key = "ocsp.key"
 # A time-stamping authority (RFC 3161), asked at /tsa.
 [[tenant.tsa]]
 name = "demo-tsa"
-policy = "1.3.6.1.4.1.99999.1" # your own: the first is meant by clients that do not say
+policy = "1.3.6.1.4.1.99999.1" # your own; clients that name none get the first
 
 [tenant.tsa.signer]
 certificate = "tsa.pem"
 key = "tsa.key"
 
-# A demo's machine may have no NTP. Elsewhere leave this out: time is then told only while the kernel knows the clock to be right.
+# A demo's machine may have no NTP. Elsewhere leave this out: time-stamps are then issued only while the kernel knows that the clock is right.
 [time_stamping]
 clock = "unchecked"
 "#
@@ -74,25 +74,25 @@ pub fn instructions(demo: &Demo, http: SocketAddr, admin: SocketAddr) -> String 
     format!(
         r#"
 The demo CA in {dir} has {good} good, {revoked_count} revoked and {expired} expired certificates. The responder
-answers for them at {url} and ends with Ctrl-C. The commands below are for another terminal in the same directory.
+answers for them at {url} until Ctrl-C. The commands below are for another terminal in the same directory.
 
 {notes}Ask about a certificate that is good, then about one that is revoked:
 
     {ask_asked}
     {ask_revoked}
 
-The answers are signed by a delegate (ocsp.pem), which the CA made for this: trusting ca.pem is enough.
+The answers are signed by a delegate (ocsp.pem), whose certificate the CA issued for this: trusting ca.pem is enough.
 
 Ask by GET, as caches and CDNs do:
 
     curl -sS "{url}$({named_asked} -reqout - | base64 -w0 | sed 's:+:%2B:g; s:/:%2F:g; s:=:%3D:g')" | {named_asked} -respin - -CAfile {ca}
 
-Revoke it as the CA would, and ask again: the answer turns within a second.
+Revoke it as the CA would, and ask again: the answer changes within a second.
 
     openssl ca -config {config} -revoke {asked} -crl_reason superseded && sleep 1
     {ask_asked}
 
-Have a time vouched for (RFC 3161), and verify that:
+Get a time-stamp (RFC 3161), and verify it:
 
     openssl ts -query -data {ca} -sha256 -cert -out {query}
     curl -sS -H 'Content-Type: application/timestamp-query' --data-binary @{query} {url}tsa -o {reply}

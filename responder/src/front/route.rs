@@ -58,28 +58,28 @@ const NOT_FOUND: Refusal = Refusal { reason: Reason::NotFound, explanation: "" }
 
 /// As OCSP it would be malformed, and the client's people none the wiser.
 const NO_AUTHORITY: Refusal =
-    Refusal { reason: Reason::NotFound, explanation: "No time-stamping authority is asked at this path.\n" };
+    Refusal { reason: Reason::NotFound, explanation: "There is no time-stamping authority at this path.\n" };
 
 const METHOD: Refusal = Refusal { reason: Reason::MethodNotAllowed { allow: "GET, HEAD, POST" }, explanation: "" };
 
 const METHOD_OF_AUTHORITY: Refusal = Refusal {
     reason: Reason::MethodNotAllowed { allow: "POST" },
-    explanation: "This is a time-stamping authority (RFC 3161): it answers POST with application/timestamp-query. Its certificates are had by GET, with /chain.pem behind the path.\n",
+    explanation: "This is a time-stamping authority (RFC 3161): it answers POST with application/timestamp-query. GET returns its certificates, with /chain.pem after the path.\n",
 };
 
 const METHOD_OF_CHAIN: Refusal = Refusal {
     reason: Reason::MethodNotAllowed { allow: "GET, HEAD" },
-    explanation: "This is the chain of certificates of a time-stamping authority, for GET.\n",
+    explanation: "This is the certificate chain of a time-stamping authority; it answers GET.\n",
 };
 
 const NO_QUERY: Refusal = Refusal {
     reason: Reason::UnsupportedMediaType { accept: TIME_STAMP_QUERY },
-    explanation: "The body is to be of type application/timestamp-query.\n",
+    explanation: "The body must have the type application/timestamp-query.\n",
 };
 
 const NO_OCSP_REQUEST: Refusal = Refusal {
     reason: Reason::UnsupportedMediaType { accept: OCSP_REQUEST },
-    explanation: "The body of a POST is to be of type application/ocsp-request.\n",
+    explanation: "The body of a POST must have the type application/ocsp-request.\n",
 };
 
 /// Bytes that a body behind this header section may have.

@@ -166,7 +166,7 @@ impl<'w, S: Service> Session<'w, S> {
             }
             Err(error) => {
                 self.worker.counters.tls_refused.fetch_add(1, Relaxed);
-                debug!(peer = %self.peer, %error, "no TLS handshake came about");
+                debug!(peer = %self.peer, %error, "the TLS handshake failed");
                 // So that the client hears why.
                 self.linger(&mut stream).await
             }

@@ -36,7 +36,7 @@ pub struct Counters {
     pub untrusted: AtomicU64,
     /// because of what stood in the place of a PROXY header,
     pub proxy_refused: AtomicU64,
-    /// and because no TLS handshake came about.
+    /// and because the TLS handshake failed.
     pub tls_refused: AtomicU64,
 }
 

@@ -54,12 +54,12 @@ impl Passed {
         let told = match (count, process) {
             _ if !sockets.is_empty() => {
                 let names: Vec<_> = sockets.iter().map(|(name, _)| format!("`{name}`")).collect();
-                format!("those that it has passed are named {}", names.join(", "))
+                format!("it has passed sockets named {}", names.join(", "))
             }
             (Some(count), Some(process)) if process != std::process::id().to_string() => {
                 format!("LISTEN_FDS={count} is for process {process}, and this is another")
             }
-            (Some(count), _) => format!("LISTEN_FDS={count} has none that is listened on over TCP"),
+            (Some(count), _) => format!("LISTEN_FDS={count} has no listening TCP socket"),
             (None, _) => "LISTEN_FDS is not set: no socket unit has started this process".to_owned(),
         };
         Self { sockets, told }
@@ -90,7 +90,7 @@ impl Passed {
 /// What cannot be known of a `key` that says `systemd` before systemd starts the service.
 pub fn doubt(key: &str) -> String {
     format!(
-        "{key}: says `systemd`: whether a socket is passed shows when the service is started by its socket unit; see that it is enabled (systemctl enable --now ostia-responder.socket)"
+        "{key}: says `systemd`: whether a socket is passed shows only when the service is started by its socket unit; make sure that it is enabled (systemctl enable --now ostia-responder.socket)"
     )
 }
 
@@ -121,8 +121,8 @@ mod tests {
         for (mut passed, alone, told) in [
             (said(None, None), true, "LISTEN_FDS is not set"),
             (said(Some("1"), Some("1")), true, "LISTEN_FDS=1 is for process 1, and this is another"),
-            (said(Some("0"), Some(&own)), true, "LISTEN_FDS=0 has none"),
-            (passed(&["tls", "x"]), false, "are named `tls`, `x`"),
+            (said(Some("0"), Some(&own)), true, "LISTEN_FDS=0 has no"),
+            (passed(&["tls", "x"]), false, "sockets named `tls`, `x`"),
         ] {
             let error = passed.take("http", alone).unwrap_err().to_string();
             assert!(error.starts_with("http.listen: ") && error.contains("ostia-responder.socket"), "{error}");

@@ -135,11 +135,9 @@ async fn close<S: Service>(worker: &Rc<Worker<S>>, listeners: Vec<(Rc<Listener>,
     }
     match problem.filter(|_| worker.number == 0) {
         Some(error) if error.kind() == io::ErrorKind::PermissionDenied => info!(
-            "who connects in the last moment may be reset: this kernel lets only a process with CAP_NET_ADMIN turn \
-             new connections away before it stops listening. Nobody is reset where a balancer is told before the \
-             stop, or where the sockets are those of a systemd socket unit, which goes on listening"
+            "clients that connect in the last moment may be reset: this kernel lets only a process with CAP_NET_ADMIN turn new connections away before it stops listening. None is reset if a balancer is told before the stop, or if the sockets are those of a systemd socket unit, which keeps listening"
         ),
-        Some(error) => warn!(%error, "who connects in the last moment may be reset"),
+        Some(error) => warn!(%error, "clients that connect in the last moment may be reset"),
         None => {}
     }
     if own().next().is_some() {

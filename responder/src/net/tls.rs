@@ -108,7 +108,7 @@ impl Certificates {
                 self.current.store(Arc::new(pair));
                 info!(certificate = %files.certificate.display(), "the TLS certificate was read again");
             }
-            Err(error) => error!("{error}; TLS goes on with the certificate from before"),
+            Err(error) => error!("{error}; TLS keeps the former certificate"),
         }
     }
 

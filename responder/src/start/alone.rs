@@ -140,7 +140,7 @@ impl Alone {
 
     /// Finishes what is under way; a second signal does not wait.
     async fn drain(&mut self, end: &mut EndSignals) {
-        info!("stopping: what is under way is finished");
+        info!("stopping: requests under way are finished");
         notify(State::Stopping);
         self.status.drain();
         self.workers.stop();

@@ -92,7 +92,7 @@ impl Bound {
         for name in passed.left() {
             warn!(
                 name,
-                "systemd passed a socket that the configuration has no use for; say listen = [\"systemd\"] under [http] or [tls]"
+                "systemd passed a socket that the configuration does not use; set listen = [\"systemd\"] under [http] or [tls]"
             );
         }
         let admin = listen::reserve_soon("admin.listen", config.admin)?;

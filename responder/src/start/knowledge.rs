@@ -70,7 +70,7 @@ impl Following {
         } else {
             warn!(
                 waited_seconds = limits::ENGINE_END_MAX.as_secs(),
-                "not waited for: the engine, which is still reading a source or writing the book; what it had not written is read from the sources at the next start"
+                "not waiting for the engine, which is still reading a source or writing the book; what it has not written is read from the sources at the next start"
             );
         }
     }

@@ -39,7 +39,7 @@ pub(super) fn notify(state: State) {
         State::Stopping => "STOPPING=1\n".to_owned(),
     };
     if let Err(error) = send(&socket, &message) {
-        warn!(?socket, %error, "systemd could not be told at NOTIFY_SOCKET: {}", message.trim_end());
+        warn!(?socket, %error, "systemd could not be notified at NOTIFY_SOCKET: {}", message.trim_end());
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct ThreadLost(pub(super) String);
 
 impl fmt::Display for ThreadLost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; the service stops so that it can be started anew", self.0)
+        write!(f, "{}; the service stops so that it can be started again", self.0)
     }
 }
 

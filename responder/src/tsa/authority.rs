@@ -1,8 +1,8 @@
 //! One time-stamping authority: a signer under a policy.
 //!
-//! Purpose: from a request that was read to what is to be signed, and from its signature to the response. Invariant: a
-//! token leaves only with a time that the clock's lease covers, within the validity of the signer's certificate, and
-//! what it says is what was asked. It does not know connections; where the signature is made is the caller's business.
+//! Purpose: from a decoded request to the bytes to sign, and from their signature to the response. Invariant: a token
+//! is issued only with a time that the clock's lease covers, within the validity of the signer's certificate, and it
+//! says what was asked. This module does not know connections; the caller decides where the signature is made.
 
 use std::{
     sync::{
@@ -245,7 +245,7 @@ impl Authority {
             return Ok(());
         }
         self.verifier.verify(attributes, signature).map_err(|problem| {
-            error!(tsa = self.name, %problem, "a token was thrown away: its signature does not verify; look at the key's holder");
+            error!(tsa = self.name, %problem, "a token was discarded: its signature does not verify; check the holder of the key");
             Failure::SystemFailure
         })?;
         // Not before: after a wrong one the next is looked at, too.
@@ -271,7 +271,7 @@ impl Authority {
         }
         if let Some(left) = self.left_to_wait() {
             return Some(format!(
-                "`ordering`: for {:.1} s more no time is told, so that none is earlier than those told before the start",
+                "`ordering`: no token for {:.1} s more, so that none is earlier than those issued before the start",
                 left.as_secs_f64()
             ));
         }
@@ -279,11 +279,7 @@ impl Authority {
             let not_after = self.signer.not_after();
             return Some(format!("the certificate is not valid now (it ends at {not_after}); renew it"));
         }
-        self.signer
-            .signing()
-            .status()
-            .is_down()
-            .then(|| "nobody signs for it: none of its key's holders is at work".to_owned())
+        self.signer.signing().status().is_down().then(|| "no holder of its key works".to_owned())
     }
 }
 

@@ -1,16 +1,16 @@
-//! The clock that time-stamps are made by: time is told only while it is known to be right.
+//! The clock of time-stamps: it gives a time only while it is known to be right.
 //!
-//! A thread of its own ([`Keeper`]) asks a source four times a lease how wrong the clock may be: the kernel, or chronyd.
-//! A [`History`] tells for which clock the answer counts, and [`judge()`] turns it into a [`Lease`] or a refusal (both
-//! pure), which lies on a board where the serving threads read it without waiting; [`Monotone`] keeps what is told from
-//! going back.
+//! A thread of its own ([`Keeper`]) asks a source four times per lease how wrong the clock may be: the kernel, or
+//! chronyd. A [`History`] decides which clock the answer applies to, and [`judge()`] turns it into a [`Lease`] or a
+//! refusal (both pure). The verdict is on a board where the serving threads read it without waiting; [`Monotone`] keeps
+//! times from going back.
 //!
-//! Invariant: a [`Reading`] is within the promised accuracy of UTC if what the source said was true, and no earlier than
-//! any before it. Whatever goes wrong with the source or its thread, leases end by themselves. It does not know who asks
-//! for the time.
+//! Invariant: a [`Reading`] is within the promised accuracy of UTC if the source was right, and no earlier than any
+//! reading before it. Whatever goes wrong with the source or its thread, leases end by themselves. It does not know who
+//! asks for the time.
 //!
-//! What it cannot see: a source that is wrong about itself, a leap second that the source's own source smears, and a
-//! machine that was stopped and resumed without either of its clocks being told, until the source measures again.
+//! It cannot detect: a source that is wrong about itself, a leap second that the source's own source smears, and, until
+//! the source measures again, a machine that was stopped and resumed without its clocks being adjusted.
 
 mod board;
 mod chrony;
@@ -80,7 +80,7 @@ impl FromStr for ClockSource {
         // From another host anybody could answer in its name.
         address.filter(|address| address.ip().is_loopback()).map(Self::Chrony).ok_or_else(|| {
             format!(
-                "{text:?} is no source for the clock: `kernel`, `chrony` (or `chrony:127.0.0.1:PORT`, on this host), or \
+                "{text:?} is not a source for the clock: `kernel`, `chrony` (or `chrony:127.0.0.1:PORT`, on this host), or \
                  `unchecked`"
             )
         })
@@ -157,11 +157,10 @@ impl fmt::Display for NotTrusted {
             Self::Inaccurate => "the clock may be wrong by more than the accuracy that is promised",
             Self::Stepped => "the clock was set; it is trusted again once its source has measured it",
             Self::Unmeasured => {
-                "the clock's source has not measured it since this service watches it, and it may have been set before; it \
-                 is trusted from the next measurement on"
+                "the clock's source has not measured it since this service began to watch it, and it may have been set before; it is trusted from the next measurement on"
             }
             Self::Leap => "a leap second is near",
-            Self::Behind => "the clock was set back behind times that have been told",
+            Self::Behind => "the clock was set back before times that tokens already have",
         })
     }
 }
@@ -247,7 +246,7 @@ pub struct ClockStatus {
     pub source: ClockSource,
     /// What is promised.
     pub policy: Policy,
-    /// Whether time would be told now.
+    /// Whether the clock is trusted now.
     pub verdict: Result<(), NotTrusted>,
     /// For how long, if nothing were heard any more; `Duration::MAX` for ever.
     pub lease_left: Duration,

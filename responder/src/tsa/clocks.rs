@@ -1,7 +1,7 @@
-//! One clock for each promise: authorities that promise the same share one.
+//! One clock for each accuracy and precision: authorities that promise the same share one.
 //!
-//! Invariant: all of them tell times of one [`Monotone`], so that none goes back, and have one [`History`], so that what
-//! was measured before the clock was set counts for none, whatever the configuration does.
+//! Invariant: all clocks share one [`Monotone`], so that no time goes back, and one [`History`], so that what was
+//! measured before the clock was set counts for none of them, whatever the configuration does.
 
 use std::{
     io,
@@ -105,16 +105,14 @@ impl Clocks {
             let authorities = authorities.join(", ");
             warn!(
                 authorities,
-                "clock = \"unchecked\": their time-stamps tell whatever this machine's clock shows, right or wrong; use \
-                 \"kernel\" or \"chrony\" where anybody relies on them"
+                "clock = \"unchecked\": their time-stamps show whatever this machine's clock shows, right or wrong; use \"kernel\" or \"chrony\" if anybody relies on them"
             );
         }
         if !ordered.is_empty() {
             let authorities = ordered.join(", ");
             warn!(
                 authorities,
-                "`ordering` with clock = \"unchecked\": their time-stamps are in order only while nobody sets this machine's \
-                 clock back between two runs, which is not noticed; use \"kernel\" or \"chrony\""
+                "`ordering` with clock = \"unchecked\": their time-stamps are in order only if nobody sets this machine's clock back between two runs, which goes unnoticed; use \"kernel\" or \"chrony\""
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What became of requests for time-stamps: counted by each worker for itself, summed when somebody asks.
+//! Outcomes of time-stamp requests: counted by each worker for itself, summed when they are read.
 
 use super::failure::Failure;
 use crate::metrics::Tally;

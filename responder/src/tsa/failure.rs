@@ -56,14 +56,14 @@ impl Failure {
         match self {
             Self::BadAlg => "the hash algorithm of the message imprint is not accepted here",
             Self::BadRequest => {
-                "the request is none that can be served: its version is not 1, or its nonce is longer than 128 bytes"
+                "the request cannot be served: its version is not 1, or its nonce is longer than 128 bytes"
             }
             Self::BadDataFormat => {
-                "the request is no TimeStampReq in DER, or its digest has another length than its hash algorithm"
+                "the request is not a TimeStampReq in DER, or its digest does not have the length of its hash algorithm"
             }
             Self::TimeNotAvailable => "the clock is not known to be right at present; ask again later",
             Self::UnacceptedPolicy => "the policy asked for is not served here",
-            Self::UnacceptedExtension => "no extension of requests is served here",
+            Self::UnacceptedExtension => "no extension of requests is supported here",
             Self::SystemFailure => "the token could not be signed; ask again later",
         }
     }
@@ -90,7 +90,7 @@ impl Text {
         match self {
             Self::Fixed(text) => text.into(),
             Self::Withheld(seconds) => format!(
-                "tokens of this authority are in order of their times: for {seconds} s more none is given, so that none is earlier than those that were given before it was started; ask again then"
+                "tokens of this authority are ordered by their times: none is issued for {seconds} s more, so that none is earlier than those issued before it was started; ask again then"
             )
             .into(),
         }
@@ -108,7 +108,7 @@ impl Rejection {
     pub const CERTIFICATE_NOT_VALID: Self = Self {
         failure: Failure::SystemFailure,
         text: Text::Fixed(
-            "the certificate of this time-stamping authority is not valid now: it has expired, or its time has not begun; its operator has to renew it",
+            "the certificate of this time-stamping authority is not valid now: it has expired, or is not valid yet; its operator has to renew it",
         ),
     };
 

@@ -1,6 +1,7 @@
-//! Small files of the state directory that are replaced as a whole: what one process knew, for the next.
+//! Small files of the state directory that are replaced as a whole: what one process leaves for the next.
 //!
-//! Invariant: who reads one gets what was written at once, or an error, and waits for nobody. It does not know what they say.
+//! Invariant: a reader gets what was written in one write, or an error, and waits for nothing. It does not know the
+//! contents.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,10 +1,11 @@
-//! What was promised by those whose tokens are in order of genTime, kept across restarts.
+//! The accuracies of authorities whose tokens are ordered by genTime, kept across restarts.
 //!
-//! Purpose: a token may be ahead of UTC by the accuracy that it was made under; one that is made after it, by a clock that
-//! is behind, must be no earlier. So after a start none is made for as long as both accuracies together, and the former one
-//! is noted in the state directory. Invariant: what is noted of a name is no less than the accuracy of any token that may
-//! still be ahead of UTC; a name of which nothing is noted may have promised as little as can be configured. So it is
-//! raised, on disk, before the first token, and lowered only when all before it are past. Time is a parameter.
+//! Purpose: a token may be ahead of UTC by the accuracy it was made under, and a later one, made by a clock that is
+//! behind, must not be earlier. So after a start no token is made for as long as both accuracies together; the former
+//! one is in the state directory. Invariant: the stored accuracy of a name is no less than that of any token that may
+//! still be ahead of UTC; a name without an entry may have had the largest accuracy that can be configured. So the
+//! entry is raised, on disk, before the first token, and lowered only when all former tokens are past. Time is a
+//! parameter.
 
 use std::{
     collections::BTreeMap,
@@ -66,7 +67,7 @@ impl Promised {
             Err(error) => Err(error.to_string()),
         };
         let noted = noted.unwrap_or_else(|problem| {
-            warn!(path = %path.display(), "the note of what was promised cannot be read: {problem}; time-stamping authorities with `ordering` wait for a minute longer, and it is made anew");
+            warn!(path = %path.display(), "the former accuracies cannot be read: {problem}; time-stamping authorities with `ordering` wait for a minute longer, and the file is written anew");
             BTreeMap::new()
         });
         Self { path, noted: Mutex::new(noted) }
@@ -134,7 +135,7 @@ fn refusal(path: &Path, error: &io::Error) -> FileError {
     FileError::new(
         path,
         format_args!(
-            "what time-stamping authorities with `ordering` promise cannot be noted there: {error}; it needs a `state_dir` that this process may write, with room on its disk and no directory by the name of `{FILE}` or `{FILE}.new`"
+            "the accuracies of time-stamping authorities with `ordering` cannot be written there: {error}; this needs a `state_dir` that this process may write, with room on its disk and no directory by the name of `{FILE}` or `{FILE}.new`"
         ),
     )
 }

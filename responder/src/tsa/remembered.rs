@@ -1,10 +1,10 @@
 //! What is known of the clock's past, kept across restarts.
 //!
-//! Purpose: what the source measured before the clock was set counts for nobody, also not after kill -9 and a start. The
-//! note says which measurement was the latest, and where the wall clock was against the monotonic one since before it; a
-//! start compares. Invariant: what a note says of a measurement is true whenever it was written, so that an old one costs
-//! waiting and never trust. Without one, or where it is of another source or measurement, nothing counts that was measured
-//! before the start. After a reboot the monotonic clock begins anew, and the wall clock is elsewhere against it.
+//! Purpose: what the source measured before the clock was set must not count, also after kill -9 and a start. The file
+//! says which measurement was the latest, and where the wall clock was against the monotonic one since before it; a
+//! start compares. Invariant: what the file says of a measurement is true whenever it was written, so an old file costs
+//! waiting and never trust. Without a file, or if it is of another source or measurement, no measurement from before
+//! the start counts. After a reboot the monotonic clock starts anew, and the wall clock is elsewhere against it.
 
 use std::{
     io,
@@ -68,7 +68,7 @@ fn refusal(path: &Path, error: &io::Error) -> FileError {
     FileError::new(
         path,
         format_args!(
-            "what is known of the clock cannot be noted there: {error}; after a restart no time-stamp is made until the clock's source has measured again. It needs a `state_dir` that this process may write, with room on its disk and no directory by the name of `{FILE}` or `{FILE}.new`"
+            "the state of the clock cannot be written there: {error}; after a restart no time-stamp is issued until the clock's source has measured again. This needs a `state_dir` that this process may write, with room on its disk and no directory by the name of `{FILE}` or `{FILE}.new`"
         ),
     )
 }
@@ -91,7 +91,7 @@ fn read(path: &Path, source: ClockSource) -> Option<History> {
 }
 
 fn tell(path: &Path, problem: &str) {
-    warn!(path = %path.display(), "the note of what is known of the clock cannot be read: {problem}; no time-stamp is made until the clock's source has measured again, and it is made anew");
+    warn!(path = %path.display(), "the saved state of the clock cannot be read: {problem}; no time-stamp is issued until the clock's source has measured again, and the file is written anew");
 }
 
 fn parse(text: &str) -> Option<(ClockSource, History)> {

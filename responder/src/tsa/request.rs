@@ -1,8 +1,8 @@
 //! TimeStampReq, RFC 3161 section 2.4.1, decoded in place.
 //!
-//! Purpose: from hostile bytes to what is asked for, without copying or allocating. Invariant: a [`Request`] has passed
-//! every check of form (`badDataFormat`); what it asks for is held against a policy by [`Request::check`], in one order
-//! always: version, imprint, policy, extensions, nonce. It does not know keys or clocks.
+//! Purpose: from hostile bytes to the request, without copying or allocating. Invariant: a [`Request`] has passed every
+//! check of form (`badDataFormat`). [`Request::check`] compares it with a policy, always in one order: version,
+//! imprint, policy, extensions, nonce. It does not know keys or clocks.
 
 use precompute::{
     pki::{

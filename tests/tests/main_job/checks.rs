@@ -55,7 +55,7 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
                 other.issue();
                 ca.replace_index(&fs::read_to_string(other.index()).unwrap());
             },
-            &["index.txt: `index`: lists 1 certificates and not 1000", "another CA's", "name this CA's database"],
+            &["index.txt: `index`: lists 1 certificates but not 1000", "another CA's", "name this CA's database"],
         ),
         (
             "an index of which all have expired",
@@ -87,7 +87,7 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
         (
             "sockets that systemd did not pass",
             |_, site| site.edit_config(|text| text.replace("[http]\nlisten = [", "[http]\nlisten = [\"systemd\", ")),
-            &["ostia.toml: http.listen: says `systemd`", "see that it is enabled"],
+            &["ostia.toml: http.listen: says `systemd`", "make sure that it is enabled"],
         ),
         (
             "an address that is no interface's",
@@ -175,7 +175,7 @@ fn a_clock_that_does_not_answer_is_warned_of_where_somebody_time_stamps() {
     warns(&site, "unchecked", &["clock = \"unchecked\"", "tests/tsa"]);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     site.edit_config(|text| text.replace("\"unchecked\"", &format!("\"chrony:{silent}\"")));
-    warns(&site, "silent", &["time is not told", "chrony"]);
+    warns(&site, "silent", &["no time-stamps", "chrony"]);
 }
 
 #[test]

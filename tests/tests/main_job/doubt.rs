@@ -312,7 +312,7 @@ fn what_a_crl_alone_says_ends_with_that_crl_and_the_grace_that_the_tenant_gives(
     left(&responder, "an hour of the CRL and three of grace", 4 * 3600 - 120..=4 * 3600);
     // Its end comes while nobody reads it again.
     crl("+3 seconds");
-    until("the end is told", PATIENCE, || responder.log().contains("the CRL has been out of date").then_some(()));
+    until("the end is told", PATIENCE, || responder.log().contains("the CRL is out of date").then_some(()));
     degraded(&responder, "the CRL has been out of date");
     let checked = responder.site.check();
     assert!(

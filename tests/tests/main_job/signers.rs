@@ -157,7 +157,7 @@ fn of_two_valid_signers_the_one_at_work_signs_what_is_not_kept_while_the_other_i
     until("the revocation is told", PATIENCE, is_revoked);
     assert_eq!(signed_by(&about(&revoked), Status::Revoked), name(&b));
     let (_, said) = responder.readiness();
-    let told = " signer 0: nobody signs; answers that are kept are served until nextUpdate, others are signed by the issuer's other signers";
+    let told = " signer 0: no key works; kept answers are served until nextUpdate, others are signed by the issuer's other valid signers";
     assert!(said.contains(told), "{said}");
 
     hsm.order("");

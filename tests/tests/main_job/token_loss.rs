@@ -327,7 +327,7 @@ fn with_every_token_gone_hits_go_on_and_the_rest_is_told_to_try_later_at_once() 
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     let (status, said) = house.responder().readiness();
     assert_eq!(status, 200);
-    assert!(said.contains("nobody signs"), "{said}");
+    assert!(said.contains("no key works"), "{said}");
     let log = house.responder().log();
     let told = "nor does any other; until one is back kept answers are served until nextUpdate, others are refused with tryLater";
     assert!(
@@ -351,7 +351,7 @@ fn a_service_can_be_made_unready_while_nobody_signs() {
     assert_eq!(house.ask(1), Err(3), "tryLater");
     let (status, said) = house.responder().readiness();
     assert_eq!(status, 503, "{said}");
-    assert!(said.starts_with("not ready: a signer has nobody to sign for it"), "{said}");
+    assert!(said.starts_with("not ready: no key of a signer works"), "{said}");
     house.hsm.order("");
     until("ready again", PATIENCE, || (house.responder().readiness().0 == 200).then_some(()));
     house.expect_right(1..5);

@@ -98,7 +98,7 @@ fn with_both_token_servers_down_a_start_serves_what_is_stored_and_others_and_sig
     let up = |tenant: &str| responder.metric("ostia_signer_up", &format!("tenant=\"{tenant}\""));
     assert_eq!((up("apart"), up("other")), (0.0, 1.0));
     let (status, ready) = responder.readiness();
-    assert!(status == 200 && ready.contains("apart/ca: nobody signs"), "{ready}");
+    assert!(status == 200 && ready.contains("apart/ca: no key works"), "{ready}");
     for missing in ["has no token with token=a", "has no token with token=b"] {
         assert!(ready.contains(missing), "{ready}");
     }
@@ -108,7 +108,7 @@ fn with_both_token_servers_down_a_start_serves_what_is_stored_and_others_and_sig
     until_up(&responder, "a");
     asks[1].at(responder.http(), "/apart").expect(Status::Good);
     assert_eq!((up("apart"), token(&responder, "up", "b")), (1.0, 0.0));
-    assert!(!responder.readiness().1.contains("nobody signs"));
+    assert!(!responder.readiness().1.contains("no key works"));
     let _b = TokenServer::start(&hsm, "b");
     until_up(&responder, "b");
     drop(a);
@@ -137,7 +137,7 @@ fn a_first_start_with_no_token_at_all_is_ready_by_policy_and_signs_once_one_is_b
             until("it answers operators", PATIENCE, || {
                 let reply = http::exchange(admin, &http::request("GET", "/readyz/ocsp", "")).ok()?;
                 assert_eq!(reply.status, 503, "{}", reply.text());
-                assert!(reply.text().starts_with("not ready: a signer has nobody to sign for it"), "{}", reply.text());
+                assert!(reply.text().starts_with("not ready: no key of a signer works"), "{}", reply.text());
                 Some(())
             });
             assert_eq!(early.at(http, "/").status, try_later());

@@ -116,11 +116,11 @@ fn what_valid_certificates_are_told_under_a_crl_alone_is_asked_for_until_it_is_s
     let both = Neighbours::new();
     let site = both.site("", "", "");
     let responder = site.start();
-    let told = "tests/by-crl: its CRL lists the revoked alone";
+    let told = "tests/by-crl: its CRL lists revoked certificates only";
     let (status, text) = responder.readiness();
     assert!(status == 200 && text.contains(told) && !text.contains("by-index"), "{text}");
     let log = responder.log();
-    assert!(log.contains("WARN") && log.contains("`unlisted = \\\"unauthorized\\\"` (it stays as it is)"), "{log}");
+    assert!(log.contains("WARN") && log.contains("`unlisted = \\\"unauthorized\\\"` (no change)"), "{log}");
     responder.reload(|text| text.replacen("crl = ", "unlisted = \"unauthorized\"\ncrl = ", 1));
     until("it is said", Duration::from_secs(20), || (!responder.readiness().1.contains(told)).then_some(()));
     let strict = responder.site.check();

@@ -88,7 +88,7 @@ fn where_nothing_is_known_of_the_time_before_a_start_waits_for_the_largest_accur
     let (_ca, signer, site) = in_order("100ms");
     let responder = site.start();
     let (status, said) = responder.readiness_of("tsa");
-    let left = said.split_once("tests/stamps: `ordering`: for ").unwrap_or_else(|| panic!("{said}")).1;
+    let left = said.split_once("tests/stamps: `ordering`: no token for ").unwrap_or_else(|| panic!("{said}")).1;
     let left: f64 = left.split(' ').next().unwrap().parse().unwrap();
     assert!(status == 503 && (30.0..=60.1).contains(&left), "{said}");
     // The clock is right; clients are told what they wait for.
@@ -97,7 +97,7 @@ fn where_nothing_is_known_of_the_time_before_a_start_waits_for_the_largest_accur
     let text = stamped.text.unwrap();
     let seconds = text.split_once("for ").and_then(|(_, rest)| rest.split_once(" s more")).map(|(seconds, _)| seconds);
     let seconds: u32 = seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or_else(|| panic!("{text}"));
-    assert!((30..=61).contains(&seconds) && text.contains("in order of their times"), "{text}");
+    assert!((30..=61).contains(&seconds) && text.contains("ordered by their times"), "{text}");
     assert!(!text.contains("not known to be right"), "{text}");
     assert_eq!(noted(&responder.site), line(&signer, 60_000_000), "and the next start, if it comes now");
 }
@@ -116,7 +116,7 @@ fn where_tokens_are_in_order_no_two_have_one_time_whoever_asks() {
         if status == 200 {
             return stamped.granted().info.ordering.then_some(());
         }
-        assert!(said.contains("tests/stamps: `ordering`: for "), "{said}");
+        assert!(said.contains("tests/stamps: `ordering`: no token for "), "{said}");
         // It may have become ready in between.
         if stamped.status != 0 {
             stamped.expect_rejection("timeNotAvailable");

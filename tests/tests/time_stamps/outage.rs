@@ -86,7 +86,10 @@ fn with_the_token_gone_each_query_is_refused_at_once_and_ocsp_stays_ready() {
         house.ask_at_once(number).expect_rejection("systemFailure");
     }
     let (status, said) = house.responder.readiness_of("tsa");
-    assert!(status == 503 && said.starts_with("not ready\n") && said.contains("tests/stamps: nobody signs"), "{said}");
+    assert!(
+        status == 503 && said.starts_with("not ready\n") && said.contains("tests/stamps: no holder of its key works"),
+        "{said}"
+    );
     assert!(
         said.contains("tests/stamps: stamps has not signed for") && said.contains("CKR_TOKEN_NOT_PRESENT"),
         "{said}"
@@ -170,7 +173,7 @@ fn a_token_that_is_signed_wrongly_never_leaves() {
         house.ask_at_once(number).expect_rejection("systemFailure");
     }
     let log = house.responder.log();
-    assert!(log.contains("ERROR") && log.contains("a token was thrown away: its signature does not verify"), "{log}");
+    assert!(log.contains("ERROR") && log.contains("a token was discarded: its signature does not verify"), "{log}");
     house.hsm.order("");
     house.until_granted();
 }
@@ -292,7 +295,7 @@ fn an_unchecked_clock_that_is_set_back_is_logged_counted_and_recorded() {
     ask().granted();
     clock.set("-100s");
     until("it is recorded", PATIENCE, || recorded("behind"));
-    assert!(responder.log().contains("time is not told: the clock was set back"), "{}", responder.log());
+    assert!(responder.log().contains("no time-stamps: the clock was set back"), "{}", responder.log());
     assert_eq!((count("behind"), count("trusted")), (1.0, 0.0));
     ask().expect_rejection("timeNotAvailable");
     clock.set("+0");
@@ -314,7 +317,7 @@ fn an_unchecked_clock_is_warned_of_at_the_start_and_told_by_readiness_and_metric
     let (status, said) = responder.readiness_of("tsa");
     assert_eq!(status, 200, "{said}");
     for name in ["one", "two"] {
-        let line = format!("tests/{name}: clock by unchecked; nobody vouches for it");
+        let line = format!("tests/{name}: clock by unchecked; no source checks it");
         assert!(said.lines().any(|told| told == line), "no `{line}` in: {said}");
         Query::new(1).at(responder.http(), &format!("/{name}")).granted();
         let of = |metric: &str| responder.metric(&format!("ostia_tsa_clock_{metric}"), &format!("tsa=\"{name}\""));

@@ -109,7 +109,7 @@ fn every_token_that_a_client_got_stands_in_the_record() {
     fs::rename(dir.join("tokens.jsonl"), dir.join("tokens.jsonl.1")).unwrap();
     bash(&dir, "mkfifo tokens.jsonl");
     responder.signal("HUP");
-    until("it is told", PATIENCE, || responder.log().contains("lines go on to the file").then_some(()));
+    until("it is told", PATIENCE, || responder.log().contains("lines go to the file").then_some(()));
     assert!(responder.log().contains("cannot be begun anew: a FIFO is there"), "{}", responder.log());
     assert_eq!(responder.metric("ostia_tsa_record_faulty", ""), 1.0);
     until("it is read again", PATIENCE, || responder.log().contains("was read again").then_some(()));

@@ -1,11 +1,11 @@
 //! Pages of a damaged book, read without redb.
 //!
-//! Purpose: where no path through a table's tree leads to a leaf any more, the leaf itself is still there. Invariant: a
-//! page counts only where most of it makes sense as a leaf of its table. It may be an older copy, or left over: whoever
-//! calls judges.
+//! Purpose: a leaf still exists when no path through its table's tree leads to it any more. Invariant: a page counts
+//! only if most of it makes sense as a leaf of its table. It may be an older copy, or left over: the caller judges.
 //!
-//! The layout is that of redb's file format 3: a page is 4096 bytes times a power of two, and a leaf of keys and values
-//! of fixed widths has a byte of type, one that is unused, the number of pairs (16 bits, little-endian), all keys, all values.
+//! The layout is that of redb's file format 3: a page is 4096 bytes times a power of two. A leaf with keys and values
+//! of fixed widths has a byte of type, an unused byte, the number of pairs (16 bits, little-endian), all keys, all
+//! values.
 
 use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
 

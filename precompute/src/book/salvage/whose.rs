@@ -1,7 +1,8 @@
-//! Whose the records of a damaged book are.
+//! Finds the issuer of each record in a damaged book.
 //!
-//! Purpose: one bit in the list of issuers must not give all records of an issuer to one that nobody has. Invariant: a
-//! number is an issuer's only where two places say so: both tables of the book, or one of them and the configuration.
+//! Purpose: one wrong bit in the list of issuers must not give all records of an issuer to an issuer that does not
+//! exist. Invariant: a number belongs to an issuer only if two places say so: both tables of the book, or one of them
+//! and the configuration.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

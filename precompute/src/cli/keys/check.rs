@@ -1,7 +1,7 @@
-//! `ostia-precompute keys check`: every signer of a configuration, measured by having it sign.
+//! `ostia-precompute keys check`: measures every signer of a configuration by letting it sign.
 //!
-//! Reading the configuration opens each key as a start does, so that what is wrong is told in the same words, and a
-//! wrong PIN is tried once. Signers that could be read are listed and measured although others are faulty.
+//! Reading the configuration opens each key as a start does, so faults are reported in the same words, and a wrong PIN
+//! is tried once. Signers that could be read are listed and measured even if others are faulty.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! `ostia-precompute keys generate`: a key, and the request with which the CA issues its certificate.
+//! `ostia-precompute keys generate`: makes a key, and the request with which the CA issues its certificate.
 
 use std::{
     error::Error,

@@ -1,7 +1,7 @@
 //! nameConstraints, RFC 5280 section 4.2.1.10: whether a CA may issue to these names.
 //!
-//! As openssl does it: the subject, an emailAddress in it, the subjectAltName, and where that has no DNS name a common
-//! name that looks like one. It does not know chains.
+//! The names are those that openssl checks: the subject, an emailAddress in it, the subjectAltName, and, if that has no
+//! DNS name, a common name that looks like one. This module does not know chains.
 
 use der::asn1::{ObjectIdentifier, OctetString};
 use x509_cert::{

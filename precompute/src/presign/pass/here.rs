@@ -1,4 +1,4 @@
-//! Signing on threads of one's own, for keys that sign at once.
+//! Signs on the pass's own threads, for keys that sign at once.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed},

@@ -1,6 +1,6 @@
-//! Signing on a pool: a bounded number of jobs are there, and what comes back is taken care of here.
+//! Signs on a pool: keeps a bounded number of jobs there and handles the results.
 //!
-//! No thread of a pool does anything but sign: what comes back goes through a channel to the one thread that put it in.
+//! The pool's threads do nothing but sign: a result goes through a channel to the thread that submitted the job.
 
 use std::{
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},

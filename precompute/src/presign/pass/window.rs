@@ -1,7 +1,7 @@
-//! How many jobs of one issuer are with its pool at once: pure, with time as a parameter.
+//! How many jobs of one issuer are in its pool at once: pure, time is a parameter.
 //!
-//! Enough to keep every session busy, and no more than the pool gets through in a few seconds: what waits for longer
-//! expires there, or is signed with times that are stale. How long jobs take to come back tells.
+//! Enough to keep every session busy, and no more than the pool completes in a few seconds: a job that waits longer
+//! expires there, or is signed with stale times. The measure is how long jobs take to come back.
 
 use std::time::Instant;
 

@@ -1,7 +1,7 @@
-//! Waiting that ends: a gate that many pass at once and one alone, and a thing that one at a time has.
+//! Waits that end: a gate that many may pass at once or one alone, and a turn that one caller at a time has.
 //!
-//! Invariant: nobody waits longer than he said, whatever hangs behind; who has a share or a turn gives it back when he
-//! drops it. It does not know what is guarded.
+//! Invariant: no caller waits longer than it asked for, whatever hangs. A share or a turn is released when it is
+//! dropped. This module does not know what is guarded.
 
 use std::{
     ops::{Deref, DerefMut},

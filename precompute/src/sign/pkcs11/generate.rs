@@ -1,4 +1,4 @@
-//! Making a key on a token, and finding out what a key is that is there already.
+//! Makes a key on a token, and finds out what kind an existing key is.
 //!
 //! Invariant: a key made here never leaves its token, and takes no label that another object has.
 

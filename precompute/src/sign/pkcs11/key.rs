@@ -1,7 +1,7 @@
-//! Finding the private key on a token, and making sure that it is the one of the certificate.
+//! Finds the private key on a token, and verifies that it is the key of the certificate.
 //!
-//! Invariant: a handle given out names exactly one key, which may sign, and whose public half is not another than was
-//! expected as far as the token shows one. It does not know modules, slots or PINs.
+//! Invariant: a handle returned from here names exactly one key, which may sign, and whose public half, as far as the
+//! token shows one, is the expected one. This module does not know modules, slots or PINs.
 
 use cryptoki::{
     object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},

@@ -1,7 +1,8 @@
-//! What keeps a file from being loaded as a library, seen before the loader is asked.
+//! What keeps a file from being loaded as a library, found before the loader is asked.
 //!
-//! The loader says of a library for another machine that there is no such file, and ends the process by SIGBUS over one
-//! that is cut off. Only the head of an ELF file is looked at; whether it is a PKCS#11 module, the loader finds. Pure.
+//! For a library of another architecture the loader says that the file does not exist, and for a truncated one it ends
+//! the process with SIGBUS. Only the head of an ELF file is read; the loader finds out whether it is a PKCS#11 module.
+//! Pure.
 
 /// Bytes of a file that are looked at: the head of an ELF file and of its first segments.
 pub(super) const HEAD_BYTES: usize = 4096;

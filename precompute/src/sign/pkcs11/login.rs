@@ -1,8 +1,8 @@
-//! Being logged in to a token: one login for the process, and a wrong PIN tried once.
+//! The login to a token: one for the process, and a wrong PIN tried once.
 //!
-//! Invariant: C_Login is called with a PIN that this token refused never again, by whichever signer; C_Logout never.
-//! The login session stays open for as long as the token lets it, because the last session's end is a logout. One at a
-//! time logs in; who finds the process logged in waits for nobody.
+//! Invariant: C_Login is never called again with a PIN that this token refused, by any signer; C_Logout is never
+//! called. The login session stays open as long as the token allows, because the end of the last session is a logout.
+//! One thread at a time logs in; a thread that finds the process logged in does not wait.
 
 use std::{
     path::Path,

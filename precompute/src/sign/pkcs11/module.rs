@@ -1,10 +1,10 @@
 //! A PKCS#11 library in this process: initialised once, shared by all signers of all its tokens.
 //!
 //! Invariant: no call is made while the library is being initialised, and none with a handle from before. A library
-//! that has lost its way to a token (its server was restarted) is initialised anew, seldom, never while another of its
-//! tokens is well, and only in a moment when nobody is inside; whoever had a session then finds that its generation is
-//! over. Once nobody uses it any more, and at the end of the program, its sessions are closed and it is finalised, unless
-//! another part of the process has initialised it; nobody waits for a library that hangs in that.
+//! that has lost its connection to a token (its server was restarted) is initialised anew: rarely, never while another
+//! of its tokens works, and only when no call is in it. Sessions from before then belong to a former generation and
+//! end. Once the library is unused, and at the end of the program, its sessions are closed and it is finalised, unless
+//! another part of the process has initialised it. The program does not wait for a library that hangs in that.
 
 use std::{
     fmt,

@@ -1,7 +1,7 @@
 //! Signing in one session of a token.
 //!
-//! Invariant: what is signed was hashed in this process, and what is given out is in the form that stands in a
-//! response. A session that was open before the module was initialised anew signs no more.
+//! Invariant: the digest is computed in this process, and a signature is returned in the form that a response has. A
+//! session that was open before the module was initialised anew signs no more.
 
 use std::{sync::Arc, time::Instant};
 

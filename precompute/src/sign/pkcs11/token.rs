@@ -1,7 +1,7 @@
 //! A token as the holder of one key.
 //!
-//! Invariant: [`Holder::open`] gives a session only where exactly one token and exactly one key on it match, where
-//! the key is that of the certificate, and after a signature made in that session was verified in this process.
+//! Invariant: [`Holder::open`] returns a session only if exactly one token and exactly one key on it match, the key is
+//! that of the certificate, and a signature made in that session was verified in this process.
 
 use std::{
     path::{Path, PathBuf},

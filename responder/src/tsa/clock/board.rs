@@ -1,6 +1,6 @@
-//! Where the verdict is written, and read by all serving threads at once.
+//! The board with the verdict, read by all serving threads at once.
 //!
-//! Invariant: who reads gets a verdict as it was written, never parts of two, and waits for nobody, not even for a
+//! Invariant: a reader gets a verdict as it was written, never parts of two, and waits for nothing, not even for a
 //! writer that was stopped in the middle. It does not know what verdicts say.
 
 use std::sync::atomic::{

@@ -1,9 +1,9 @@
-//! What chronyd says of the clock: the `tracking` report of its command protocol, over UDP on this host.
+//! chronyd as a source: the `tracking` report of its command protocol, over UDP on this host.
 //!
-//! Version 6 of that protocol has not changed since chrony 2.0; chronyd answers this request to everybody on its own host.
-//! The true time is within |offset| + root dispersion + half of the root delay (chronyc(1), "tracking"). Invariant: a
-//! packet counts only if it came from the address that was asked, with the sequence number of this request, and is of
-//! the length and kind that is expected; everything else is passed over. It does not know what becomes of it.
+//! Version 6 of that protocol has not changed since chrony 2.0; chronyd answers this request from any client on its
+//! host. The true time is within |offset| + root dispersion + half of the root delay (chronyc(1), "tracking").
+//! Invariant: a packet counts only if it came from the address that was asked, has the sequence number of this request,
+//! and has the expected length and kind; all others are ignored. It does not know what its report is used for.
 
 use std::{
     io,
@@ -49,7 +49,9 @@ impl Chrony {
         self.socket = self.socket.take().filter(|_| answer.is_ok());
         answer.map_err(|error| {
             let why = match error.kind() {
-                io::ErrorKind::ConnectionRefused => "nobody listens: is chronyd running, with this cmdport?".into(),
+                io::ErrorKind::ConnectionRefused => {
+                    "nothing listens there: is chronyd running, with this cmdport?".into()
+                }
                 io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "no answer in time".into(),
                 _ => error.to_string(),
             };

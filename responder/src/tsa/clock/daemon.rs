@@ -1,6 +1,6 @@
-//! Which time daemon keeps the clock, as far as can be seen, and what its operator can do where the clock is not trusted.
+//! Which time daemon keeps the clock, as far as can be seen, and what its operator can do if the clock is not trusted.
 //!
-//! For texts alone: no decision rests on it. It does not know whether the daemon that is seen does its work.
+//! For messages only: no decision depends on it. It does not know whether the daemon it sees does its work.
 
 use std::{path::Path, time::Duration};
 
@@ -45,25 +45,25 @@ impl Daemon {
         let asked = if matches!(source, ClockSource::Chrony(_)) { Self::Chronyd } else { self };
         match (reason, asked) {
             (NotTrusted::Unsynchronised, Self::Chronyd) => {
-                "; `chronyc sources` shows whom chronyd could follow and why it does not".to_owned()
+                "; `chronyc sources` shows which servers chronyd could follow and why it does not".to_owned()
                     + if source == ClockSource::Kernel { ", and `rtcsync` in chrony.conf has it tell the kernel" } else { "" }
             }
             (NotTrusted::Unsynchronised, Self::Timesyncd) => {
                 "; `timedatectl timesync-status` shows what systemd-timesyncd follows".into()
             }
-            (NotTrusted::Unsynchronised, Self::Ntpd) => "; `ntpq -p` shows whom ntpd could follow".into(),
+            (NotTrusted::Unsynchronised, Self::Ntpd) => "; `ntpq -p` shows which servers ntpd could follow".into(),
             (NotTrusted::Unsynchronised, Self::Unseen) => {
                 "; no time daemon is seen on this machine: install chrony, or look at the one that keeps its clock".into()
             }
             (NotTrusted::Inaccurate, Self::Chronyd) => {
-                "; `chronyc tracking` shows root delay and dispersion: follow nearer servers, have them asked more often (`maxpoll`), or promise a larger `accuracy`".into()
+                "; `chronyc tracking` shows root delay and dispersion: follow nearer servers, have them asked more often (`maxpoll`), or set a larger `accuracy`".into()
             }
             (NotTrusted::Inaccurate, Self::Timesyncd) => timesyncd_is_silent(accuracy),
             (NotTrusted::Inaccurate, Self::Ntpd) => {
-                "; `ntpq -c rv` shows rootdelay and rootdisp: follow nearer servers, have them asked more often (`maxpoll`), or promise a larger `accuracy`".into()
+                "; `ntpq -c rv` shows rootdelay and rootdisp: follow nearer servers, have them asked more often (`maxpoll`), or set a larger `accuracy`".into()
             }
             (NotTrusted::Inaccurate, Self::Unseen) => {
-                "; have the time daemon measure more often, or promise a larger `accuracy`".into()
+                "; have the time daemon measure more often, or set a larger `accuracy`".into()
             }
             (NotTrusted::Stepped | NotTrusted::Unmeasured, Self::Chronyd) => {
                 "; `chronyc 'burst 4/4'` has chronyd measure at once".into()
@@ -83,10 +83,10 @@ fn timesyncd_is_silent(accuracy: Duration) -> String {
         (TIMESYNCD_SECONDS_MAX * ppm) as f64 / 1e6
     );
     let way_out = if enough < TIMESYNCD_SECONDS_MIN {
-        "promise a larger `accuracy`, or use chrony".to_owned()
+        "set a larger `accuracy`, or use chrony".to_owned()
     } else {
         let seconds = (1 << enough.min(TIMESYNCD_SECONDS_MAX).ilog2()).min(TIMESYNCD_SECONDS_MAX / 2);
-        format!("set PollIntervalMaxSec={seconds} in /etc/systemd/timesyncd.conf, or promise a larger `accuracy`")
+        format!("set PollIntervalMaxSec={seconds} in /etc/systemd/timesyncd.conf, or set a larger `accuracy`")
     };
     cause + &way_out
 }
@@ -123,7 +123,7 @@ mod tests {
             ),
             (Daemon::Timesyncd, kernel, inaccurate, second, "set PollIntervalMaxSec=1024 in"),
             (Daemon::Timesyncd, kernel, inaccurate, second / 10, "set PollIntervalMaxSec=128 in"),
-            (Daemon::Timesyncd, kernel, inaccurate, second / 100, "promise a larger `accuracy`, or use chrony"),
+            (Daemon::Timesyncd, kernel, inaccurate, second / 100, "set a larger `accuracy`, or use chrony"),
             (Daemon::Timesyncd, kernel, unsynchronised, second, "timedatectl timesync-status"),
             (Daemon::Timesyncd, chrony, inaccurate, second, "chronyc tracking"),
             (Daemon::Chronyd, kernel, inaccurate, second, "chronyc tracking"),

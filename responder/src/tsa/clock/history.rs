@@ -1,10 +1,10 @@
-//! What is known of the clock's past, which outlives whoever watches it: a reload, and with a note of it a restart.
+//! What is known of the clock's past, kept across reloads, and across restarts with the file of
+//! [`super::super::remembered`].
 //!
-//! A source that does not notice that others set the clock (chronyd below 10 s) goes on telling what it measured before.
-//! Its word counts for as long as the clock is where it was when that was measured. Invariant: [`History::span`] has every
-//! place of the wall clock against the monotonic one since before the latest measurement that was told of, as far as
-//! anybody looked, with those at the looks before and after it. It does not know what is promised of times, nor
-//! files; time is a parameter.
+//! A source that does not notice that the clock was set (chronyd below 10 s) keeps reporting its former measurement.
+//! Its report counts as long as the clock is where it was at that measurement. Invariant: [`History::span`] has every
+//! observed place of the wall clock against the monotonic one since before the latest reported measurement, with the
+//! observations before and after it. It does not know what is promised of times, nor files; time is a parameter.
 
 use super::{Discipline, Leap, Moment, Policy};
 use crate::limits;

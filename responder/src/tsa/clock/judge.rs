@@ -41,8 +41,7 @@ impl Policy {
         let error = precision.saturating_add(drift(*lease));
         if error >= *accuracy {
             return Err(format!(
-                "the precision of {precision:?} and the drift of a clock during {lease:?} use up the accuracy of \
-                 {accuracy:?}: tell more digits, or promise less"
+                "the precision of {precision:?} and the drift of a clock during {lease:?} use up the accuracy of {accuracy:?}: choose a finer `precision`, or a larger `accuracy`"
             ));
         }
         Ok(())
@@ -82,7 +81,7 @@ pub struct Discipline {
     pub synchronised: bool,
     /// How far the clock is ahead of UTC, in nanoseconds, as far as the source knows.
     pub offset: i64,
-    /// How wrong the source may be about that, in nanoseconds.
+    /// How wrong the source may be about the offset, in nanoseconds.
     pub uncertainty: u64,
     /// A leap second.
     pub leap: Leap,
@@ -126,7 +125,7 @@ pub struct Reading {
     pub unix_nanos: u64,
     /// How far the clock is ahead of UTC as far as its source knows.
     pub offset_nanos: i64,
-    /// How wrong the source may be about that.
+    /// How wrong the source may be about the offset.
     pub uncertainty_nanos: u64,
     /// Whether there is a source: false for `clock = "unchecked"`.
     pub checked: bool,

@@ -1,7 +1,8 @@
-//! Asks the source again and again, and publishes what is to be thought of the clock.
+//! Asks the source again and again, and publishes the verdict on the clock.
 //!
-//! Invariant: a lease counts from before its source was asked; every change of the verdict is logged, counted and told to
-//! the hook, in that order, once it is in force. Its thread may hang in the source or die: leases then end by themselves.
+//! Invariant: a lease counts from before its source was asked. Every change of the verdict is logged, counted and
+//! passed to the hook, in that order, once it is in force. Its thread may hang in the source or die: leases then end by
+//! themselves.
 
 use std::{
     fmt, io,
@@ -169,7 +170,7 @@ pub(super) fn heard(
 ) -> io::Result<Discipline> {
     match said {
         Ok(said) if history.answer(&said, asked, now) => Ok(said),
-        Ok(_) => Err(io::Error::other("it answered later than others who asked after it was asked")),
+        Ok(_) => Err(io::Error::other("its answer came after the answer to a later request")),
         Err(error) => {
             history.silence(now);
             Err(error)
@@ -267,10 +268,12 @@ impl Transition {
         let uncertainty_us = discipline.map(|said| said.uncertainty / 1000);
         let problem = self.problem.as_deref();
         match self.to {
-            Ok(()) => info!(%source, ?accuracy, from, offset_us, uncertainty_us, "the clock is trusted: time is told"),
+            Ok(()) => {
+                info!(%source, ?accuracy, from, offset_us, uncertainty_us, "the clock is trusted: time-stamps are issued")
+            }
             Err(why) => {
                 let why = explained(*source, why, *accuracy);
-                warn!(%source, ?accuracy, from, to, offset_us, uncertainty_us, problem, "time is not told: {why}");
+                warn!(%source, ?accuracy, from, to, offset_us, uncertainty_us, problem, "no time-stamps: {why}");
             }
         }
     }

@@ -1,9 +1,9 @@
-//! What the kernel says of its clock: adjtimex(2), read and never set.
+//! The kernel as a source: adjtimex(2), read and never set.
 //!
-//! Whoever disciplines the clock (chronyd, ntpd, ptp4l with phc2sys) tells the kernel how wrong it may be, and the
-//! kernel adds 500 ppm of the time that has passed since; after 16 s of error, or when somebody sets the clock, it
-//! says that it is not synchronised. systemd-timesyncd tells an error of 0 at each of its measurements, so that here
-//! only what has been added since is known. It does not know who that is.
+//! The program that disciplines the clock (chronyd, ntpd, ptp4l with phc2sys) tells the kernel how wrong it may be, and
+//! the kernel adds 500 ppm of the time passed since. After 16 s of error, or when the clock is set, the kernel says
+//! that it is not synchronised. systemd-timesyncd reports an error of 0 at each of its measurements, so with it only
+//! the error added since is known. This module does not know which program it is.
 
 use std::io;
 
@@ -27,8 +27,7 @@ pub(super) fn read() -> io::Result<Discipline> {
         io::Error::new(
             error.kind(),
             format!(
-                "adjtimex: {error}; where a sandbox refuses it, allow it to be read: in a systemd unit \
-                 SystemCallFilter=adjtimex clock_adjtime behind all others and no ProtectClock="
+                "adjtimex: {error}; if a sandbox refuses it, allow it: in a systemd unit SystemCallFilter=adjtimex clock_adjtime after all others and no ProtectClock="
             ),
         )
     })?;

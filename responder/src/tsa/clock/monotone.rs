@@ -1,7 +1,7 @@
 //! Time that never goes back.
 //!
-//! Invariant: of two times that one [`Monotone`] gave, one after the other, the second is not before the first, on
-//! whichever threads. It does not know where time comes from, nor how far ahead of the clock it may run.
+//! Invariant: of two times that one [`Monotone`] gave, one after the other, the second is not before the first, on any
+//! threads. It does not know where time comes from, nor how far ahead of the clock it may run.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 

@@ -1,7 +1,7 @@
-//! A file that lines are appended to, begun anew now and then.
+//! A file that lines are appended to, with rotation.
 //!
-//! Invariant: lines reach files whole and in order; where only a part of one could be written, the rest follows before
-//! anything else does, or all of it again in the next file. Time is a parameter. It does not know what lines say.
+//! Invariant: lines reach files whole and in order. If only a part of a line could be written, the rest follows before
+//! anything else, or all of it again in the next file. Time is a parameter. It does not know what lines say.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, TryLockError},
@@ -251,7 +251,7 @@ fn open_what_is_there(path: &Path) -> io::Result<File> {
 fn of_link(path: &Path, error: io::Error) -> io::Error {
     match fs::read_link(path) {
         Ok(target) if error.kind() == io::ErrorKind::NotFound => io::Error::other(format!(
-            "a symbolic link to {} is there, where no file is; make one, or remove the link",
+            "a symbolic link to {} is there, which does not exist; create that file, or remove the link",
             target.display()
         )),
         _ => error,
@@ -268,9 +268,7 @@ fn regular(metadata: &Metadata) -> io::Result<()> {
         () if kind.is_socket() => "a socket",
         () => "a device",
     };
-    Err(io::Error::other(format!(
-        "{kind} is there, and the record is a regular file; name another, or remove what is there"
-    )))
+    Err(io::Error::other(format!("{kind} is there, and the record must be a regular file; name another, or remove it")))
 }
 
 /// For operators.

@@ -1,6 +1,6 @@
-//! How lines of the record look.
+//! The form of the record's lines.
 //!
-//! Invariant: every line is one JSON object, ends with a line feed and has none before, whatever is in it. No I/O, no clock.
+//! Invariant: every line is one JSON object and ends with its only line feed, whatever is in it. No I/O, no clock.
 
 use std::{fmt, fmt::Write as _};
 

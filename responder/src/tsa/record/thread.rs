@@ -1,8 +1,9 @@
 //! The thread between the queues and the file.
 //!
-//! Invariant: it holds a bounded number of lines; while the file takes none it leaves the rest on the queues, whose ends
-//! count what finds no room. Every queue gets its turn. A fault is logged when it begins and when it ends, however often
-//! it is met. A file that was removed is begun anew; lines that would be gone with it wait as for a disk that is full.
+//! Invariant: it holds a bounded number of lines. While the file takes none, it leaves the rest in the queues, which
+//! count what finds no room. Every queue gets its turn. A fault is logged when it begins and when it ends, however
+//! often it occurs. If the file was removed, a new one is begun; lines that would be lost with it wait as for a full
+//! disk.
 
 use std::{
     sync::{
@@ -65,9 +66,9 @@ impl Task {
     fn meanwhile(self) -> &'static str {
         match self {
             Self::Write | Self::Synchronise => {
-                "it is tried again and again, and what finds no room on the queues meanwhile is missing in it. Make room, or mend the disk"
+                "this is retried, and lines that find no room in the queues meanwhile are missing in it. Free some space, or repair the disk"
             }
-            Self::Begin => "it is tried again every second; lines go on to the file that was opened before",
+            Self::Begin => "this is retried every second; meanwhile lines go to the file that was opened before",
         }
     }
 }
@@ -124,7 +125,7 @@ impl Worker {
             let (path, lines_gone_max) = (self.file.path().display(), written - self.written_before);
             warn!(
                 lines_gone_max,
-                "the record of time-stamps: {path} was removed, or another file put in its place, without SIGHUP; it is begun anew, and lines since the last synchronisation, a second before, may be in the removed file alone"
+                "the record of time-stamps: {path} was removed, or another file put in its place, without SIGHUP; a new one is begun, and lines since the last synchronisation, a second before, may be in the removed file only"
             );
             self.removed = true;
         }
@@ -260,7 +261,7 @@ impl Worker {
                 let left: usize = self.queues.iter().map(|queue| queue.try_iter().count()).sum();
                 let lost = self.lines + left as u64;
                 self.counters.lost.fetch_add(lost, Relaxed);
-                warn!(lost, "the record of time-stamps ends although not all of it could be written");
+                warn!(lost, "the record of time-stamps ends, and not all of it could be written");
                 break;
             }
             if self.problems[Task::Write as usize].is_some() {

@@ -253,7 +253,7 @@ fn what_is_no_regular_file_is_refused_at_once_also_when_it_takes_the_place_of_on
     for (path, kind) in others(dir.path()) {
         for problem in [Appended::open(options(&path)).unwrap_err(), check(&path).unwrap_err()] {
             let problem = problem.to_string();
-            let wanted = [path.to_str().unwrap(), kind, "is a regular file; name another"];
+            let wanted = [path.to_str().unwrap(), kind, "must be a regular file; name another"];
             assert!(wanted.iter().all(|wanted| problem.contains(wanted)), "{problem}");
         }
         let place = dir.path().join("record");
