@@ -209,7 +209,7 @@ fn signed(request: &SignRequest) -> (Answer, Vec<u8>) {
     let now = UnixTime::now();
     let unsigned = request.prepare(now, 0).unwrap();
     let (sender, receiver) = std::sync::mpsc::channel();
-    request.signer.signing().submit(Job {
+    request.signer.signing().unwrap().submit(Job {
         message: unsigned.response_data.clone(),
         priority: precompute::sign::Priority::Live,
         deadline: Instant::now() + Duration::from_secs(5),

@@ -3,14 +3,14 @@
 use std::{path::Path, process::Command};
 
 use precompute::{
-    config::{Tenant, TsaConfig},
+    assemble::AssembledTsa,
     pki::{UnixTime, encode::header},
     tsp::{ImprintHash, Oid},
 };
 
 use super::*;
 use crate::{
-    config::Config,
+    assemble::Opener,
     limits,
     tsa::{clock::ClockSource, clocks::Clocks},
 };
@@ -46,10 +46,10 @@ impl World {
         text += "[time_stamping]\nclock = \"unchecked\"\n";
         let path = dir.path().join("ostia.toml");
         std::fs::write(&path, text).unwrap();
-        let config = Config::read(&path, UnixTime::now()).unwrap();
+        let (_, assembly) = Opener::new(&path).read(UnixTime::now()).unwrap();
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, dir.path(), Arc::new(|_| ()));
-        let Tenant { tsas, .. } = &config.common.tenants[0];
-        let authority = |tsa: &TsaConfig| {
+        let tsas = &assembly.common.tenants[0].tsas;
+        let authority = |tsa: &AssembledTsa| {
             let clock = clocks.clock(&tsa.policy).unwrap();
             Arc::new(Authority::new("tests", tsa, clock, None, |_| Default::default(), 1).unwrap())
         };
