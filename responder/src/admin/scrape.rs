@@ -1,13 +1,19 @@
 //! Metrics, written when somebody asks for them.
+//!
+//! A metric that is one number of something stands in the table of its kind, and nowhere else. It does not know how
+//! anything is counted.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use precompute::{pki::UnixTime, presign::Report};
+use precompute::{engine::HealthReport, pki::UnixTime, presign::Report};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, text},
@@ -25,6 +31,7 @@ use super::{
 use crate::{
     metrics::{Counters, METHODS, Requests, Result as Counted},
     net::counters::Histogram,
+    ocsp::miss::Misses,
     site::{Issuer, Site},
 };
 
@@ -46,164 +53,168 @@ pub(super) async fn metrics(State(status): State<Arc<Status>>) -> impl IntoRespo
 struct Scrape(Arc<Status>);
 
 impl Collector for Scrape {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let status = &*self.0;
-        let sum = |read: fn(&Counters) -> u64| status.counters.iter().map(read).sum::<u64>();
-
+    /// In the order of the families: what was asked, what is kept, who signs, what is known.
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (encoder, status) = (&mut encoder, &*self.0);
         let site = Arc::clone(&status.site.borrow());
-        counters(&mut encoder, "requests", "Requests by tenant, issuer, method and result", requests(&site))?;
-        let help = "From the request's arrival to its response being handed to the kernel, by whether it was signed for the request";
-        let mut latency = encoder.encode_descriptor("latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (label, histogram) in
-            [("no", (|c| &c.transport.served) as fn(&Counters) -> &Histogram), ("yes", |c| &c.transport.signed)]
-        {
-            let (sum, count, buckets) = Histogram::sum(status.counters.iter().map(histogram));
-            let labels: Labels = vec![("signed", label.to_owned())];
-            latency.encode_family(&labels)?.encode_histogram::<Labels>(sum, count, &buckets, None)?;
-        }
+        counters(encoder, "requests", "Requests by tenant, issuer, method and result", requests(&site))?;
+        latency(encoder, &status.counters)?;
         let open = status.counters.iter().enumerate();
         let open = open
             .map(|(worker, counters)| (vec![("worker", worker.to_string())], counters.transport.open.load(Relaxed)));
-        gauges(&mut encoder, "connections_open", "Connections open now, by serving thread", open.collect())?;
-        for (name, help, value) in [
-            (
-                "http_refused",
-                "Requests refused by HTTP itself, or because no tenant has the URL",
-                sum(|c| c.transport.http_refused.load(Relaxed) + c.desk.unrouted.load(Relaxed)),
-            ),
-            ("connections_accepted", "Connections accepted", sum(|c| c.transport.accepted.load(Relaxed))),
-            ("connections_expired", "Connections closed at a deadline", sum(|c| c.transport.expired.load(Relaxed))),
-            (
-                "connections_turned_away",
-                "Connections turned away at the limit",
-                sum(|c| c.transport.turned_away.load(Relaxed)),
-            ),
-            (
-                "connections_displaced",
-                "Idle connections closed at the limit to make room for others",
-                sum(|c| c.transport.displaced.load(Relaxed)),
-            ),
-            (
-                "connections_handed_over",
-                "Connections that a serving thread handed to one with fewer",
-                sum(|c| c.transport.handed_over.load(Relaxed)),
-            ),
-            (
-                "connections_untrusted",
-                "Connections refused because they did not come through a trusted proxy",
-                sum(|c| c.transport.untrusted.load(Relaxed)),
-            ),
-            (
-                "proxy_headers_refused",
-                "Connections refused for a missing or wrong PROXY header",
-                sum(|c| c.transport.proxy_refused.load(Relaxed)),
-            ),
-            (
-                "tls_handshakes_failed",
-                "Connections on which the TLS handshake failed",
-                sum(|c| c.transport.tls_refused.load(Relaxed)),
-            ),
-            ("response_octets", "Bytes of responses", sum(|c| c.transport.octets_out.load(Relaxed))),
-            ("access_log_lost", "Lines of the access log that were dropped", sum(|c| c.desk.access_lost.load(Relaxed))),
-        ] {
-            counters(&mut encoder, name, help, vec![(Labels::new(), value)])?;
+        gauges(encoder, "connections_open", "Connections open now, by serving thread", open.collect())?;
+        for (name, help, read) in SERVING {
+            let sum = status.counters.iter().map(read).sum();
+            counters(encoder, name, help, vec![(Labels::new(), sum)])?;
         }
-
-        let size = status.misses.store().size();
-        gauge(&mut encoder, "answers", "Kept answers about listed certificates", size.compact.0)?;
-        gauge(&mut encoder, "answers_octets", "Bytes of the kept answers about listed certificates", size.compact.1)?;
-        gauge(&mut encoder, "cache_entries", "Other kept answers", size.whole.0)?;
-        gauge(&mut encoder, "cache_octets", "Bytes of the other kept answers", size.whole.1)?;
-        gauge(
-            &mut encoder,
-            "signing_pending",
-            "Certificates whose answer is being signed",
-            status.misses.pending() as u64,
-        )?;
-        presign(&mut encoder, &status.presign.report())?;
-        Pools::of(&site).encode(&mut encoder)?;
-        time_stamps::encode(&mut encoder, &site, status.record.as_deref())?;
-        gauge(&mut encoder, "start_time_seconds", "When the process was started, Unix time", status.started.0)?;
-
-        let reloaded = status.reloaded.load(Relaxed);
-        gauge(&mut encoder, "config_last_read_seconds", "When the configuration was last taken, Unix time", reloaded)?;
-        let faulty = u64::from(status.reload_fault().is_some());
-        gauge(&mut encoder, "config_faulty", "Whether the configuration was rejected at the last reload", faulty)?;
-
-        let reports: Vec<_> = issuers(&site).map(|issuer| (labels(issuer), issuer.1.state.health.report())).collect();
-        let each = |read: &dyn Fn(&precompute::engine::HealthReport) -> u64| {
-            reports.iter().map(|(labels, report)| (labels.clone(), read(report))).collect::<Vec<_>>()
-        };
-        gauges(&mut encoder, "records", "Certificates known by status", records(&site))?;
-        gauges(
-            &mut encoder,
-            "signer_not_after_seconds",
-            "End of the signing certificate, Unix time",
-            issuers(&site).map(|issuer| (labels(issuer), issuer.1.not_after().0)).collect(),
-        )?;
-        let now = UnixTime::now();
-        gauges(
-            &mut encoder,
-            "signers_at_fault",
-            "Signing certificates that the CA has revoked, plus one if none is valid now",
-            issuers(&site).map(|issuer| (labels(issuer), issuer.1.signer_faults(now).count() as u64)).collect(),
-        )?;
-        gauges(
-            &mut encoder,
-            "source_last_read_seconds",
-            "When the sources were last taken, Unix time",
-            each(&|report| report.last_read.map_or(0, |time| time.0)),
-        )?;
-        gauges(
-            &mut encoder,
-            "source_faulty",
-            "Whether the sources are refused now",
-            each(&|report| u64::from(report.fault.is_some())),
-        )?;
-        gauges(
-            &mut encoder,
-            "source_last_look_seconds",
-            "When the sources were last checked for changes, Unix time",
-            each(&|report| report.last_look.map_or(0, |time| time.0)),
-        )?;
-        gauges(
-            &mut encoder,
-            "crl_next_update_seconds",
-            "When the CRL goes out of date, Unix time; 0 without one",
-            each(&|report| report.crl_next_update.map_or(0, |time| time.0)),
-        )?;
-        gauges(
-            &mut encoder,
-            "book_faulty",
-            "Whether changes are served that are not in the book yet",
-            each(&|report| u64::from(report.book_fault.is_some())),
-        )?;
-        gauges(
-            &mut encoder,
-            "source_contradictions",
-            "Revocations that the sources take back and that stay",
-            each(&|report| report.contradictions),
-        )?;
-        counters(&mut encoder, "source_faults", "Refused reads of the sources", each(&|report| report.faults))?;
-        counters(&mut encoder, "source_reads", "Reads of the sources", each(&|report| report.reads))?;
-        counters(&mut encoder, "source_changes", "Records changed by the sources", each(&|report| report.changed))
+        for (name, help, read) in KEPT {
+            gauge(encoder, name, help, read(&status.misses))?;
+        }
+        presign(encoder, &status.presign.report())?;
+        Pools::of(&site).encode(encoder)?;
+        time_stamps::encode(encoder, &site, status.record.as_deref())?;
+        for (name, help, read) in PROCESS {
+            gauge(encoder, name, help, read(status))?;
+        }
+        per_issuer(encoder, &site, UnixTime::now())
     }
 }
 
+/// A family of metrics without a label of its own: its name, its help, and how it is read.
+type Family<T> = (&'static str, &'static str, fn(&T) -> u64);
+
+/// Counters of what serving threads do, summed over all of them.
+const SERVING: [Family<Counters>; 11] = [
+    ("http_refused", "Requests refused by HTTP itself, or because no tenant has the URL", |c| {
+        c.transport.http_refused.load(Relaxed) + c.desk.unrouted.load(Relaxed)
+    }),
+    ("connections_accepted", "Connections accepted", |c| c.transport.accepted.load(Relaxed)),
+    ("connections_expired", "Connections closed at a deadline", |c| c.transport.expired.load(Relaxed)),
+    ("connections_turned_away", "Connections turned away at the limit", |c| c.transport.turned_away.load(Relaxed)),
+    ("connections_displaced", "Idle connections closed at the limit to make room for others", |c| {
+        c.transport.displaced.load(Relaxed)
+    }),
+    ("connections_handed_over", "Connections that a serving thread handed to one with fewer", |c| {
+        c.transport.handed_over.load(Relaxed)
+    }),
+    ("connections_untrusted", "Connections refused because they did not come through a trusted proxy", |c| {
+        c.transport.untrusted.load(Relaxed)
+    }),
+    ("proxy_headers_refused", "Connections refused for a missing or wrong PROXY header", |c| {
+        c.transport.proxy_refused.load(Relaxed)
+    }),
+    ("tls_handshakes_failed", "Connections on which the TLS handshake failed", |c| {
+        c.transport.tls_refused.load(Relaxed)
+    }),
+    ("response_octets", "Bytes of responses", |c| c.transport.octets_out.load(Relaxed)),
+    ("access_log_lost", "Lines of the access log that were dropped", |c| c.desk.access_lost.load(Relaxed)),
+];
+
+/// Gauges of the answers that are kept and of those that are being signed.
+const KEPT: [Family<Misses>; 5] = [
+    ("answers", "Kept answers about listed certificates", |misses| misses.store().size().compact.0),
+    ("answers_octets", "Bytes of the kept answers about listed certificates", |misses| misses.store().size().compact.1),
+    ("cache_entries", "Other kept answers", |misses| misses.store().size().whole.0),
+    ("cache_octets", "Bytes of the other kept answers", |misses| misses.store().size().whole.1),
+    ("signing_pending", "Certificates whose answer is being signed", |misses| misses.pending() as u64),
+];
+
+/// Gauges of the process and its configuration.
+const PROCESS: [Family<Status>; 3] = [
+    ("start_time_seconds", "When the process was started, Unix time", |status| status.started.0),
+    ("config_last_read_seconds", "When the configuration was last taken, Unix time", |status| {
+        status.reloaded.load(Relaxed)
+    }),
+    ("config_faulty", "Whether the configuration was rejected at the last reload", |status| {
+        status.reload_fault().is_some().into()
+    }),
+];
+
+/// Gauges of an issuer's sources and book.
+const SOURCE: [Family<HealthReport>; 6] = [
+    ("source_last_read_seconds", "When the sources were last taken, Unix time", |report| {
+        report.last_read.map_or(0, |time| time.0)
+    }),
+    ("source_faulty", "Whether the sources are refused now", |report| report.fault.is_some().into()),
+    ("source_last_look_seconds", "When the sources were last checked for changes, Unix time", |report| {
+        report.last_look.map_or(0, |time| time.0)
+    }),
+    ("crl_next_update_seconds", "When the CRL goes out of date, Unix time; 0 without one", |report| {
+        report.crl_next_update.map_or(0, |time| time.0)
+    }),
+    ("book_faulty", "Whether changes are served that are not in the book yet", |report| {
+        report.book_fault.is_some().into()
+    }),
+    ("source_contradictions", "Revocations that the sources take back and that stay", |report| report.contradictions),
+];
+
+/// Counters of an issuer's sources.
+const SOURCE_TOTALS: [Family<HealthReport>; 3] = [
+    ("source_faults", "Refused reads of the sources", |report| report.faults),
+    ("source_reads", "Reads of the sources", |report| report.reads),
+    ("source_changes", "Records changed by the sources", |report| report.changed),
+];
+
+/// Gauges of signing ahead.
+const PRESIGN: [Family<Report>; 5] = [
+    ("presign_due", "Answers that the present pass still has to sign", |report| report.due),
+    ("presign_left_seconds", "How long the present pass will take at its present rate", |report| {
+        report.left.map_or(0, |left| left.as_secs())
+    }),
+    ("presign_last_pass_end_seconds", "When the last pass ended, Unix time", |report| report.last_pass_ended),
+    ("presign_store_faulty", "Whether answers signed ahead cannot be stored", |report| report.store_faulty.into()),
+    ("presign_full", "Whether there was no room for more answers in the last pass", |report| report.full.into()),
+];
+
+/// Counters of signing ahead.
+const PRESIGN_TOTALS: [Family<Report>; 6] = [
+    ("presign_signed", "Answers signed ahead and kept", |report| report.signed),
+    ("presign_failed", "Failed signatures for answers signed ahead", |report| report.failed),
+    ("presign_expired", "Signatures for answers signed ahead that waited too long and are requested again", |report| {
+        report.expired
+    }),
+    ("presign_void", "Signatures discarded because their record changed meanwhile", |report| report.void),
+    ("presign_restored", "Answers taken from the store", |report| report.restored),
+    ("presign_stored", "Answers put into the store", |report| report.stored),
+];
+
+fn latency(encoder: &mut DescriptorEncoder<'_>, counters: &[Counters]) -> fmt::Result {
+    let help = "From the request's arrival to its response being handed to the kernel, by whether it was signed for the request";
+    let mut latency = encoder.encode_descriptor("latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+    for (label, is_signed) in [("no", false), ("yes", true)] {
+        let transports = counters.iter().map(|counters| &counters.transport);
+        let (sum, count, buckets) =
+            Histogram::sum(transports.map(|transport| if is_signed { &transport.signed } else { &transport.served }));
+        let labels: Labels = vec![("signed", label.to_owned())];
+        latency.encode_family(&labels)?.encode_histogram::<Labels>(sum, count, &buckets, None)?;
+    }
+    Ok(())
+}
+
+/// What is known of each issuer's certificates, who signs for it, and how its sources fare.
+fn per_issuer(encoder: &mut DescriptorEncoder<'_>, site: &Site, now: UnixTime) -> fmt::Result {
+    gauges(encoder, "records", "Certificates known by status", records(site))?;
+    let each = |read: &dyn Fn(&Issuer) -> u64| {
+        issuers(site).map(|issuer| (labels(issuer), read(issuer.1))).collect::<Vec<_>>()
+    };
+    let ends = each(&|issuer| issuer.not_after().0);
+    gauges(encoder, "signer_not_after_seconds", "End of the signing certificate, Unix time", ends)?;
+    let help = "Signing certificates that the CA has revoked, plus one if none is valid now";
+    gauges(encoder, "signers_at_fault", help, each(&|issuer| issuer.signer_faults(now).count() as u64))?;
+    let reports: Vec<_> = issuers(site).map(|issuer| (labels(issuer), issuer.1.state.health.report())).collect();
+    let each = |read: fn(&HealthReport) -> u64| {
+        reports.iter().map(|(labels, report)| (labels.clone(), read(report))).collect::<Vec<_>>()
+    };
+    for (name, help, read) in SOURCE {
+        gauges(encoder, name, help, each(read))?;
+    }
+    SOURCE_TOTALS.iter().try_for_each(|(name, help, read)| counters(encoder, name, help, each(*read)))
+}
+
 /// How signing ahead gets on.
-fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), std::fmt::Error> {
-    for (name, help, value) in [
-        ("presign_due", "Answers that the present pass still has to sign", report.due),
-        (
-            "presign_left_seconds",
-            "How long the present pass will take at its present rate",
-            report.left.map_or(0, |left| left.as_secs()),
-        ),
-        ("presign_last_pass_end_seconds", "When the last pass ended, Unix time", report.last_pass_ended),
-        ("presign_store_faulty", "Whether answers signed ahead cannot be stored", report.store_faulty.into()),
-        ("presign_full", "Whether there was no room for more answers in the last pass", report.full.into()),
-    ] {
-        gauge(encoder, name, help, value)?;
+fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    for (name, help, read) in PRESIGN {
+        gauge(encoder, name, help, read(report))?;
     }
     let mut took = encoder.encode_descriptor(
         "presign_last_pass_seconds",
@@ -212,19 +223,8 @@ fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> Result<(), s
         MetricType::Gauge,
     )?;
     took.encode_gauge(&report.last_pass.as_secs_f64())?;
-    for (name, help, value) in [
-        ("presign_signed", "Answers signed ahead and kept", report.signed),
-        ("presign_failed", "Failed signatures for answers signed ahead", report.failed),
-        (
-            "presign_expired",
-            "Signatures for answers signed ahead that waited too long and are requested again",
-            report.expired,
-        ),
-        ("presign_void", "Signatures discarded because their record changed meanwhile", report.void),
-        ("presign_restored", "Answers taken from the store", report.restored),
-        ("presign_stored", "Answers put into the store", report.stored),
-    ] {
-        counters(encoder, name, help, vec![(Labels::new(), value)])?;
+    for (name, help, read) in PRESIGN_TOTALS {
+        counters(encoder, name, help, vec![(Labels::new(), read(report))])?;
     }
     Ok(())
 }
