@@ -1,5 +1,6 @@
 //! Requests signed by the real `openssl ocsp`.
 
+mod webpki;
 mod world;
 
 use std::time::Duration;
