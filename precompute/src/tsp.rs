@@ -10,7 +10,10 @@ pub use policy::{TsaCertificates, TsaName, TsaPolicy};
 
 use std::{fmt, time::Duration};
 
-use crate::pki::encode::{element, header};
+use crate::pki::{
+    encode::{Unsigned, wrapped},
+    tag,
+};
 
 /// Hash functions of message imprints.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -153,20 +156,16 @@ impl Accuracy {
     /// The element Accuracy, DER. Parts that are 0 are left out, as millis and micros must be (1 to 999).
     pub fn to_der(self) -> Vec<u8> {
         let micros = self.0.subsec_micros();
-        let parts = [(0x02, self.0.as_secs() as u32), (0x80, micros / 1000), (0x81, micros % 1000)];
+        let parts = [
+            (tag::INTEGER, self.0.as_secs() as u32),
+            (tag::implicit(0), micros / 1000),
+            (tag::implicit(1), micros % 1000),
+        ];
         let mut content = Vec::new();
         for (tag, value) in parts.into_iter().filter(|(_, value)| *value > 0) {
-            let octets = value.to_be_bytes();
-            let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-            // An INTEGER whose first bit is set would be negative.
-            let start = if octets[zeros] >= 0x80 { zeros.saturating_sub(1) } else { zeros };
-            header(&mut content, tag, octets.len() - start);
-            content.extend_from_slice(&octets[start..]);
+            Unsigned::of(&value.to_be_bytes()).put(&mut content, tag);
         }
-        let mut der = Vec::with_capacity(element(content.len()));
-        header(&mut der, 0x30, content.len());
-        der.extend_from_slice(&content);
-        der
+        wrapped(tag::SEQUENCE, &[&content])
     }
 }
 

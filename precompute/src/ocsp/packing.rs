@@ -6,7 +6,12 @@
 
 use der::{Decode as _, asn1::UintRef};
 
-use crate::pki::Algorithm;
+use crate::pki::{
+    Algorithm,
+    elements::{Elements, magnitude},
+    encode::{Unsigned, element, header},
+    tag,
+};
 
 /// How the signatures of one key are packed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,17 +57,13 @@ impl Packing {
             Self::Plain(octets) if octets == signature.len() => packed[..octets].copy_from_slice(signature),
             Self::Plain(_) => return None,
             Self::Ecdsa(octets) => {
-                let content = element(signature, 0x30).filter(|(_, rest)| rest.is_empty())?.0;
-                let (r, rest) = element(content, 0x02)?;
-                let (s, rest) = element(rest, 0x02)?;
-                if !rest.is_empty() {
-                    return None;
-                }
-                for (integer, place) in [r, s].into_iter().zip(packed.chunks_exact_mut(octets)) {
-                    let magnitude = magnitude(integer)?;
+                let mut integers = Elements::only(signature, tag::SEQUENCE).ok()?;
+                for place in packed.chunks_exact_mut(octets) {
+                    let magnitude = magnitude(integers.expect(tag::INTEGER).ok()?).ok()?;
                     let start = octets.checked_sub(magnitude.len())?;
                     place[start..].copy_from_slice(magnitude);
                 }
+                integers.finish().ok()?;
             }
         }
         Some(packed)
@@ -77,55 +78,10 @@ impl Packing {
             Self::Ecdsa(octets) => octets,
         };
         let (r, s) = packed.split_at(octets.min(packed.len()));
-        let (r, s) = (Integer::of(r), Integer::of(s));
-        // Two INTEGERs of 49 bytes at most: every length takes one byte.
-        signature.extend_from_slice(&[0x30, (4 + r.length() + s.length()) as u8]);
-        r.write(signature);
-        s.write(signature);
-    }
-}
-
-/// A positive INTEGER to be written.
-struct Integer<'a> {
-    magnitude: &'a [u8],
-    /// Whether a byte keeps the sign from being negative.
-    padded: bool,
-}
-
-impl<'a> Integer<'a> {
-    fn of(octets: &'a [u8]) -> Self {
-        let start = octets.iter().position(|&b| b != 0).unwrap_or(octets.len().saturating_sub(1));
-        let magnitude = &octets[start..];
-        Self { magnitude, padded: magnitude.first().is_none_or(|b| b & 0x80 != 0) }
-    }
-
-    fn length(&self) -> usize {
-        self.magnitude.len() + usize::from(self.padded)
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[0x02, self.length() as u8]);
-        if self.padded {
-            out.push(0);
-        }
-        out.extend_from_slice(self.magnitude);
-    }
-}
-
-/// The content of the element with `tag` that `octets` start with, in under 128 bytes, and what follows it.
-fn element(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    match octets {
-        [first, length @ 0..0x80, rest @ ..] if *first == tag => rest.split_at_checked(usize::from(*length)),
-        _ => None,
-    }
-}
-
-/// Of the content of a positive INTEGER in the fewest bytes.
-fn magnitude(integer: &[u8]) -> Option<&[u8]> {
-    match integer {
-        [0, 0x80..=0xff, ..] => Some(&integer[1..]),
-        [0x01..=0x7f, ..] => Some(integer),
-        _ => None,
+        let (r, s) = (Unsigned::of(r), Unsigned::of(s));
+        header(signature, tag::SEQUENCE, element(r.length()) + element(s.length()));
+        r.put(signature, tag::INTEGER);
+        s.put(signature, tag::INTEGER);
     }
 }
 

@@ -5,10 +5,7 @@
 use super::{Accuracy, ImprintHash, Oid, Precision};
 use crate::{
     limits,
-    pki::{
-        Certificate,
-        encode::{element, header},
-    },
+    pki::{Certificate, encode::wrapped, tag},
 };
 
 /// How a time-stamping authority answers.
@@ -98,9 +95,5 @@ impl TsaPolicy {
 
 /// The subject as GeneralName directoryName [4], which is explicit because Name is a CHOICE.
 fn directory_name(certificate: &Certificate) -> Vec<u8> {
-    let subject = certificate.subject_der();
-    let mut name = Vec::with_capacity(element(subject.len()));
-    header(&mut name, 0xa4, subject.len());
-    name.extend_from_slice(subject);
-    name
+    wrapped(tag::DIRECTORY_NAME, &[certificate.subject_der()])
 }

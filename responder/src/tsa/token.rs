@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 use precompute::{
     pki::{
         UnixTime,
-        encode::{element, header},
+        encode::{element, header, put, set_of, wrapped},
     },
     sign::Algorithm,
     signers::TsaSigner,
@@ -96,27 +96,6 @@ fn digest_of(algorithm: Algorithm) -> (&'static digest::Algorithm, &'static [u8]
         Algorithm::EcdsaP384Sha384 => (&digest::SHA384, SHA384),
         Algorithm::Ed25519 | Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87 => (&digest::SHA512, SHA512),
     }
-}
-
-/// Appends an element.
-fn put(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
-    header(out, tag, content.len());
-    out.extend_from_slice(content);
-}
-
-/// An element with this content.
-fn wrapped(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let length = parts.iter().map(|part| part.len()).sum();
-    let mut out = Vec::with_capacity(element(length));
-    header(&mut out, tag, length);
-    parts.iter().for_each(|part| out.extend_from_slice(part));
-    out
-}
-
-/// A SET OF with its elements in the order of their encodings (X.690 section 11.6).
-fn set_of(tag: u8, mut elements: Vec<Vec<u8>>) -> Vec<u8> {
-    elements.sort_unstable();
-    wrapped(tag, &elements.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 fn attribute(oid: &[u8], value: &[u8]) -> Vec<u8> {
