@@ -22,7 +22,7 @@ use precompute::{
     ocsp::{HashAlgorithm, Policy, ResponseForm, profile::Times},
     pki::{Certificate, Record, Serial, Status, UnixTime, certificates},
     presign::{
-        Desk, End, Keeper, Progress, Subject,
+        End, Keeper, PresignRunner, Progress, Subject,
         store::{AnswerStore, Run, Stored},
     },
     records::Change,
@@ -74,10 +74,10 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
     (Arc::new(Subject { issuer: Arc::new(issuer), ahead: vec![HashAlgorithm::Sha1] }), key)
 }
 
-fn desk(store: Option<&Path>) -> Desk {
+fn runner(store: Option<&Path>) -> PresignRunner {
     let progress = Arc::new(Progress::default());
     let keeper = store.map(|dir| Keeper::open(dir.to_owned(), 1 << 40, &progress).unwrap());
-    Desk { answers: Arc::new(Answers::new(1 << 40)), keeper, progress, spread: RandomState::new() }
+    PresignRunner { answers: Arc::new(Answers::new(1 << 40)), keeper, progress, spread: RandomState::new() }
 }
 
 fn bare(key: &SoftwareKey, count: u64, threads: u64) -> Duration {
@@ -90,11 +90,11 @@ fn bare(key: &SoftwareKey, count: u64, threads: u64) -> Duration {
     began.elapsed()
 }
 
-fn pass(desk: &Desk, subject: &Arc<Subject>, count: u64) -> Duration {
+fn pass(runner: &PresignRunner, subject: &Arc<Subject>, count: u64) -> Duration {
     let began = Instant::now();
-    let passed = desk.pass(&[Arc::clone(subject)], &|| false);
+    let passed = runner.pass(&[Arc::clone(subject)], &|| false);
     assert_eq!((passed.end, passed.due), (End::Done, count));
-    assert_eq!(desk.answers.len(), count);
+    assert_eq!(runner.answers.len(), count);
     began.elapsed()
 }
 
@@ -105,19 +105,19 @@ fn read_back(subject: &Arc<Subject>, count: u64) {
     let form = &subject.forms(now)[0];
     let Times { this_update, next_update, refresh_at } = Times::plan(now, DAY, UnixTime::MAX, 0).unwrap();
     let mut store = AnswerStore::open(dir.path(), 1 << 40).unwrap();
-    let mut run = Run::new(form.print);
+    let mut run = Run::new(form.fingerprint);
     for place in 0..count {
         let serial = serial(place);
         let state = subject.issuer.state.records.get(&serial).unwrap().state;
         let entry = Entry { state, this_update, next_update, refresh_at };
         run.push(&Stored { serial, entry, packed: vec![7; 64] });
         if run.octets() > 2_000_000 || place + 1 == count {
-            store.append(&[std::mem::replace(&mut run, Run::new(form.print))]).unwrap();
+            store.append(&[std::mem::replace(&mut run, Run::new(form.fingerprint))]).unwrap();
         }
     }
     drop(store);
     let octets = std::fs::metadata(dir.path().join("answers.redb")).unwrap().len();
-    let again = desk(Some(dir.path()));
+    let again = runner(Some(dir.path()));
     let began = Instant::now();
     again.keeper.as_ref().unwrap().restore(subject, &subject.forms(now), &again.answers, now, &|| false);
     let took = began.elapsed();
@@ -145,14 +145,14 @@ fn main() {
     for round in 1..=rounds {
         let rate = |took: Duration| count as f64 / took.as_secs_f64();
         let raw = rate(bare(&key, count, threads));
-        let alone = rate(pass(&desk(None), &subject, count));
+        let alone = rate(pass(&runner(None), &subject, count));
         let stored = tempfile::tempdir().unwrap();
         let with_store = {
-            let desk = desk(Some(stored.path()));
+            let runner = runner(Some(stored.path()));
             let began = Instant::now();
-            pass(&desk, &subject, count);
+            pass(&runner, &subject, count);
             // All of it is on disk then.
-            drop(desk);
+            drop(runner);
             rate(began.elapsed())
         };
         let octets = std::fs::metadata(stored.path().join("answers.redb")).unwrap().len();

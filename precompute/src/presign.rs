@@ -7,7 +7,7 @@
 //!
 //! - [`plan`]: what is due, in what order; pure.
 //! - [`Subject`]: an issuer, its drafts and what becomes of their signatures.
-//! - [`Desk`]: a pass over all issuers, on the signers' pools or on threads of its own.
+//! - [`PresignRunner`]: a pass over all issuers, on the signers' pools or on threads of its own.
 //! - [`store`]: answers on disk, read back at a start.
 //! - [`Presigner`]: pass after pass, as long as a responder runs.
 //! - [`Progress`]: how it gets on.
@@ -21,7 +21,7 @@ pub mod store;
 mod subject;
 
 pub use keeper::{Keeper, Recorder};
-pub use pass::{Desk, End, Passed};
+pub use pass::{End, Passed, PresignRunner};
 pub use presigner::{Presigner, Settings};
 pub use progress::{Progress, Report};
 pub use subject::{Draft, Form, Outcome, Subject};

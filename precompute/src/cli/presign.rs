@@ -28,7 +28,7 @@ use crate::{
     limits,
     output::say,
     pki::UnixTime,
-    presign::{Desk, End, Keeper, Passed, Progress, Report, Subject},
+    presign::{End, Keeper, Passed, PresignRunner, Progress, Report, Subject},
 };
 
 /// How often the bar moves,
@@ -81,17 +81,18 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
     let store_octets_max = octets.saturating_mul(limits::ANSWER_STORE_FACTOR);
     let keeper = Keeper::open(config.state_dir.clone(), store_octets_max, &progress)?;
     let answers = Arc::new(Answers::new(octets));
-    let desk = Desk { answers, keeper: Some(keeper), progress: Arc::clone(&progress), spread: RandomState::new() };
+    let runner =
+        PresignRunner { answers, keeper: Some(keeper), progress: Arc::clone(&progress), spread: RandomState::new() };
     let stop = || stopped.load(Relaxed);
     let passed = std::thread::scope(|scope| {
         let (ended, until) = channel();
         scope.spawn(|| tell(&progress, until));
-        let passed = sign(&desk, &subjects, &stop);
+        let passed = sign(&runner, &subjects, &stop);
         drop(ended);
         passed
     });
     // Written to the end.
-    drop(desk);
+    drop(runner);
     let report = progress.report();
     say(format_args!(
         "{} answers signed, {} were already stored; {} are stored now",
@@ -107,17 +108,17 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
 }
 
 /// Takes what is stored, and passes until nothing is due.
-fn sign(desk: &Desk, subjects: &[Arc<Subject>], stop: &(dyn Fn() -> bool + Sync)) -> Passed {
+fn sign(runner: &PresignRunner, subjects: &[Arc<Subject>], stop: &(dyn Fn() -> bool + Sync)) -> Passed {
     let now = UnixTime::now();
-    if let Some(keeper) = &desk.keeper {
+    if let Some(keeper) = &runner.keeper {
         for subject in subjects {
             for forms in [subject.forms(now), subject.next_forms(now)] {
-                keeper.restore(subject, &forms, &desk.answers, now, stop);
+                keeper.restore(subject, &forms, &runner.answers, now, stop);
             }
         }
     }
     loop {
-        let passed = desk.pass(subjects, stop);
+        let passed = runner.pass(subjects, stop);
         if !passed.again {
             return passed;
         }

@@ -100,7 +100,7 @@ impl Keeper {
                     workers.push((runs, scope.spawn(work)));
                 }
                 lock(&self.store).with(&self.progress, |store| {
-                    store.load(&form.print, |run| {
+                    store.load(&form.fingerprint, |run| {
                         let run: Arc<[u8]> = run.into();
                         !stop() && workers.iter().all(|(runs, _)| runs.send(Arc::clone(&run)).is_ok())
                     })
@@ -258,10 +258,11 @@ impl Recorder {
         if self.runs.is_none() {
             return;
         }
-        let place = self.gathered.iter().position(|(run, _)| *run.print() == form.print).unwrap_or_else(|| {
-            self.gathered.push((Run::new(form.print), Instant::now()));
-            self.gathered.len() - 1
-        });
+        let place =
+            self.gathered.iter().position(|(run, _)| *run.fingerprint() == form.fingerprint).unwrap_or_else(|| {
+                self.gathered.push((Run::new(form.fingerprint), Instant::now()));
+                self.gathered.len() - 1
+            });
         let (run, _) = &mut self.gathered[place];
         run.push(stored);
         if run.octets() + STORED_OCTETS_MAX > limits::ANSWER_RUN_OCTETS_MAX {

@@ -36,7 +36,7 @@ use crate::{
 
 /// What all who sign ahead need.
 #[derive(Debug)]
-pub struct Desk {
+pub struct PresignRunner {
     /// Where answers are kept for those who serve.
     pub answers: Arc<Answers>,
     /// Where they are stored; `None` without a store.
@@ -89,7 +89,7 @@ enum Work {
     Absent,
 }
 
-impl Desk {
+impl PresignRunner {
     /// Signs what is due of all issuers: first what clients are given now, then what they will be given before long.
     pub fn pass(&self, subjects: &[Arc<Subject>], stop: Stop<'_>) -> Passed {
         // Together they name no more than one alone may.

@@ -21,7 +21,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tracing::{debug, error, info, warn};
 
-use super::{Desk, End, Keeper, Passed, Progress, Stop, Subject};
+use super::{End, Keeper, Passed, PresignRunner, Progress, Stop, Subject};
 use crate::{
     answers::Answers,
     engine::Changed,
@@ -73,16 +73,16 @@ impl Presigner {
         });
         let mut presigner = Self { shared, threads: Vec::new() };
         presigner.change(subjects);
-        let desk = Arc::new(OnceLock::new());
-        let (shared, filled) = (Arc::clone(&presigner.shared), Arc::clone(&desk));
+        let runner = Arc::new(OnceLock::new());
+        let (shared, filled) = (Arc::clone(&presigner.shared), Arc::clone(&runner));
         presigner.spawn("presign", LOWEST_PRIORITY, move || {
             let keeper = Keeper::or_without(settings.state_dir, settings.store_octets_max, &progress);
             let answers = settings.answers;
-            let desk = Desk { answers, keeper: Some(keeper), progress, spread: RandomState::new() };
-            shared.run(filled.get_or_init(|| desk));
+            let runner = PresignRunner { answers, keeper: Some(keeper), progress, spread: RandomState::new() };
+            shared.run(filled.get_or_init(|| runner));
         })?;
         let shared = Arc::clone(&presigner.shared);
-        presigner.spawn("presign changes", LOW_PRIORITY, move || shared.follow(&desk))?;
+        presigner.spawn("presign changes", LOW_PRIORITY, move || shared.follow(&runner))?;
         Ok(presigner)
     }
 
@@ -161,19 +161,19 @@ impl Shared {
     }
 
     /// Passes over all issuers until told to stop.
-    fn run(&self, desk: &Desk) {
+    fn run(&self, runner: &PresignRunner) {
         let mut restored = HashSet::new();
         while !self.stops() {
             let generation = self.generation.load(Relaxed);
             let subjects = self.subjects.load_full();
             let stop = || self.stops() || self.generation.load(Relaxed) != generation;
             let pass = catch_unwind(AssertUnwindSafe(|| {
-                self.restore(desk, &subjects, &mut restored, &stop);
-                desk.pass(&subjects, &stop)
+                self.restore(runner, &subjects, &mut restored, &stop);
+                runner.pass(&subjects, &stop)
             }));
             let pause = match pass {
                 Ok(passed) => {
-                    tell(&passed, &desk.progress);
+                    tell(&passed, &runner.progress);
                     pause(&passed)
                 }
                 Err(_) => {
@@ -186,8 +186,8 @@ impl Shared {
     }
 
     /// Takes what is stored of issuers that have not been seen yet.
-    fn restore(&self, desk: &Desk, subjects: &[Arc<Subject>], restored: &mut HashSet<u32>, stop: Stop<'_>) {
-        let Some(keeper) = &desk.keeper else { return };
+    fn restore(&self, runner: &PresignRunner, subjects: &[Arc<Subject>], restored: &mut HashSet<u32>, stop: Stop<'_>) {
+        let Some(keeper) = &runner.keeper else { return };
         restored.retain(|number| subjects.iter().any(|subject| subject.issuer.number() == *number));
         let now = UnixTime::now();
         for subject in subjects {
@@ -196,7 +196,7 @@ impl Shared {
             }
             if !restored.contains(&subject.issuer.number()) {
                 for forms in [subject.forms(now), subject.next_forms(now)] {
-                    keeper.restore(subject, &forms, &desk.answers, now, stop);
+                    keeper.restore(subject, &forms, &runner.answers, now, stop);
                 }
                 if !stop() {
                     restored.insert(subject.issuer.number());
@@ -206,13 +206,13 @@ impl Shared {
     }
 
     /// Has changed records signed at once.
-    fn follow(&self, desk: &OnceLock<Desk>) {
+    fn follow(&self, runner: &OnceLock<PresignRunner>) {
         while !self.stops() {
             std::thread::sleep(limits::PRESIGN_CHANGES_INTERVAL);
             // Before, the first pass has everything to do.
-            let Some(desk) = desk.get() else { continue };
+            let Some(runner) = runner.get() else { continue };
             let stop = || self.stops();
-            let changed = catch_unwind(AssertUnwindSafe(|| self.sign_changed(desk, &stop)));
+            let changed = catch_unwind(AssertUnwindSafe(|| self.sign_changed(runner, &stop)));
             if !changed.unwrap_or(false) {
                 self.want_pass();
             }
@@ -220,7 +220,7 @@ impl Shared {
     }
 
     /// Whether all that has changed is signed; else it takes a pass.
-    fn sign_changed(&self, desk: &Desk, stop: Stop<'_>) -> bool {
+    fn sign_changed(&self, runner: &PresignRunner, stop: Stop<'_>) -> bool {
         let (mut all, mut changed) = (true, Vec::<(Arc<Subject>, Vec<Serial>)>::new());
         for subject in self.subjects.load().iter() {
             match subject.issuer.state.changes.take() {
@@ -235,7 +235,7 @@ impl Shared {
             std::thread::scope(|scope| {
                 let mut signing = Vec::new();
                 for (subject, serials) in some {
-                    signing.push(scope.spawn(move || sign_changed(desk, &subject, serials, stop)));
+                    signing.push(scope.spawn(move || sign_changed(runner, &subject, serials, stop)));
                 }
                 for thread in signing {
                     all &= thread.join().unwrap_or(false);
@@ -246,9 +246,9 @@ impl Shared {
     }
 }
 
-fn sign_changed(desk: &Desk, subject: &Subject, serials: Vec<Serial>, stop: Stop<'_>) -> bool {
+fn sign_changed(runner: &PresignRunner, subject: &Subject, serials: Vec<Serial>, stop: Stop<'_>) -> bool {
     let (began, count) = (Instant::now(), serials.len());
-    let end = desk.changed(subject, serials, stop);
+    let end = runner.changed(subject, serials, stop);
     debug!(
         tenant = subject.issuer.id().tenant(),
         issuer = subject.issuer.name,

@@ -35,7 +35,7 @@ use crate::{
 
 /// Numbers that stand for the whole file.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// Print of a form → its number in this file.
+/// Fingerprint of a form → its number in this file.
 const FORMS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("forms");
 /// Number of a form, number of a run → seal, entries.
 const RUNS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("runs");
@@ -65,7 +65,7 @@ pub struct Stored {
 /// Entries of one form that are written together.
 #[derive(Clone, Debug)]
 pub struct Run {
-    print: [u8; 32],
+    fingerprint: [u8; 32],
     entries: Vec<u8>,
     count: u64,
     /// When the last of them ends.
@@ -73,14 +73,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Nothing yet, of the form with this print.
-    pub fn new(print: [u8; 32]) -> Self {
-        Self { print, entries: Vec::new(), count: 0, end: UnixTime(0) }
+    /// Nothing yet, of the form with this fingerprint.
+    pub fn new(fingerprint: [u8; 32]) -> Self {
+        Self { fingerprint, entries: Vec::new(), count: 0, end: UnixTime(0) }
     }
 
     /// Of which form.
-    pub fn print(&self) -> &[u8; 32] {
-        &self.print
+    pub fn fingerprint(&self) -> &[u8; 32] {
+        &self.fingerprint
     }
 
     /// How many entries it has.
@@ -115,9 +115,9 @@ impl Run {
     }
 
     /// The start of a hash over the form and the entries: what was damaged on disk is not served.
-    fn seal(print: &[u8; 32], entries: &[u8]) -> [u8; SEAL] {
+    fn seal(fingerprint: &[u8; 32], entries: &[u8]) -> [u8; SEAL] {
         let mut context = digest::Context::new(&digest::SHA256);
-        context.update(print);
+        context.update(fingerprint);
         context.update(entries);
         let mut seal = [0; SEAL];
         seal.copy_from_slice(&context.finish().as_ref()[..SEAL]);
@@ -229,17 +229,17 @@ impl AnswerStore {
                 let mut next = number(&meta, "next run")?;
                 let mut octets = number(&meta, "octets")?;
                 for run in runs.iter().filter(|run| !run.is_empty()) {
-                    let known = forms.get(&run.print)?.map(|guard| guard.value());
+                    let known = forms.get(&run.fingerprint)?.map(|guard| guard.value());
                     let form = match known {
                         Some(form) => form,
                         None => {
                             let form = number(&meta, "next form")?;
                             meta.insert("next form", form + 1)?;
-                            forms.insert(&run.print, form as u32)?;
+                            forms.insert(&run.fingerprint, form as u32)?;
                             form as u32
                         }
                     };
-                    let value = [&Run::seal(&run.print, &run.entries)[..], &run.entries].concat();
+                    let value = [&Run::seal(&run.fingerprint, &run.entries)[..], &run.entries].concat();
                     table.insert((form, next), &value[..])?;
                     ends.insert((form, next), (run.end.0, value.len() as u64))?;
                     octets += value.len() as u64;
@@ -314,18 +314,18 @@ impl AnswerStore {
 
     /// Calls `each` with the entries of every run of a form, the earliest run first. `each` answers false to end early. A
     /// damaged run is left out.
-    pub fn load(&mut self, print: &[u8; 32], mut each: impl FnMut(&[u8]) -> bool) -> Result<(), StateError> {
+    pub fn load(&mut self, fingerprint: &[u8; 32], mut each: impl FnMut(&[u8]) -> bool) -> Result<(), StateError> {
         let path = self.path.clone();
         self.run(|database| {
             let transaction = database.begin_read()?;
-            let Some(form) = transaction.open_table(FORMS)?.get(print)?.map(|guard| guard.value()) else {
+            let Some(form) = transaction.open_table(FORMS)?.get(fingerprint)?.map(|guard| guard.value()) else {
                 return Ok(());
             };
             for run in transaction.open_table(RUNS)?.range((form, 0)..=(form, u64::MAX))? {
                 let (_, value) = run?;
                 let value = value.value();
                 match value.split_at_checked(SEAL) {
-                    Some((seal, entries)) if *seal == Run::seal(print, entries) => {
+                    Some((seal, entries)) if *seal == Run::seal(fingerprint, entries) => {
                         if !each(entries) {
                             break;
                         }

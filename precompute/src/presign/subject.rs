@@ -38,7 +38,7 @@ pub struct Form {
     /// Who signs.
     pub signer: Arc<OcspSigner>,
     /// Equal for two forms, here or in another process, exactly if what one has signed serves the other.
-    pub print: [u8; 32],
+    pub fingerprint: [u8; 32],
 }
 
 /// An answer without its signature.
@@ -92,13 +92,13 @@ impl Subject {
             hash: *hash,
             place,
             signer: Arc::clone(signer),
-            print: self.print(*hash, signer),
+            fingerprint: self.fingerprint(*hash, signer),
         };
         self.ahead.iter().map(form).collect()
     }
 
     /// A hash over all that answers depend on beside the certificate and the times.
-    fn print(&self, hash: HashAlgorithm, signer: &OcspSigner) -> [u8; 32] {
+    fn fingerprint(&self, hash: HashAlgorithm, signer: &OcspSigner) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut add = |octets: &[u8]| {
             context.update(&(octets.len() as u64).to_be_bytes());
@@ -120,9 +120,9 @@ impl Subject {
             add(&retain_expired.as_secs().to_be_bytes());
             add(&self.issuer.not_before.0.to_be_bytes());
         }
-        let mut print = [0; 32];
-        print.copy_from_slice(context.finish().as_ref());
-        print
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(context.finish().as_ref());
+        fingerprint
     }
 
     /// Under what an answer is kept.

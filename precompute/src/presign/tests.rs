@@ -11,7 +11,7 @@ use std::{
 };
 
 use world::{
-    HOLD, NEVER, POLICY, World, delegate, desk, done, issuer, kept, numbered, restore, revoked, serial, set, signed,
+    HOLD, NEVER, POLICY, World, delegate, done, issuer, kept, numbered, restore, revoked, runner, serial, set, signed,
 };
 
 use super::*;
@@ -34,15 +34,15 @@ fn every_certificate_finds_its_answer_signed_once() {
     let world = World::new(COUNT);
     set(&world.state, 7, revoked());
     for subject in world.both() {
-        let desk = desk(None);
-        done(desk.pass(&[Arc::clone(&subject)], NEVER), COUNT);
-        assert_eq!((signed(&desk), desk.answers.len()), (COUNT, COUNT));
+        let runner = runner(None);
+        done(runner.pass(&[Arc::clone(&subject)], NEVER), COUNT);
+        assert_eq!((signed(&runner), runner.answers.len()), (COUNT, COUNT));
         for number in (0..COUNT).step_by(100) {
-            assert_eq!(kept(&desk, &subject, number), Some(CertStatus::Good));
+            assert_eq!(kept(&runner, &subject, number), Some(CertStatus::Good));
         }
-        assert!(matches!(kept(&desk, &subject, 7), Some(CertStatus::Revoked { .. })));
-        done(desk.pass(&[subject], NEVER), 0);
-        assert_eq!((signed(&desk), desk.progress.report().due), (COUNT, 0));
+        assert!(matches!(kept(&runner, &subject, 7), Some(CertStatus::Revoked { .. })));
+        done(runner.pass(&[subject], NEVER), 0);
+        assert_eq!((signed(&runner), runner.progress.report().due), (COUNT, 0));
     }
     assert_eq!(world.watched.jobs.load(Relaxed), COUNT);
 }
@@ -52,17 +52,17 @@ fn one_who_is_stopped_goes_on_where_it_was() {
     const COUNT: u64 = 3000;
     let world = World::new(COUNT);
     for subject in world.both() {
-        let desk = desk(None);
+        let runner = runner(None);
         for wanted in [200, 700, 1500] {
-            let stop = || signed(&desk) >= wanted;
-            assert_eq!(desk.pass(&[Arc::clone(&subject)], &stop).end, End::Stopped);
-            let report = desk.progress.report();
+            let stop = || signed(&runner) >= wanted;
+            assert_eq!(runner.pass(&[Arc::clone(&subject)], &stop).end, End::Stopped);
+            let report = runner.progress.report();
             assert!((wanted..COUNT).contains(&report.signed), "{wanted}: {report:?}");
-            assert_eq!(desk.answers.len(), report.signed);
+            assert_eq!(runner.answers.len(), report.signed);
         }
-        let left = COUNT - signed(&desk);
-        done(desk.pass(&[subject], NEVER), left);
-        assert_eq!((signed(&desk), desk.answers.len()), (COUNT, COUNT), "none was signed twice");
+        let left = COUNT - signed(&runner);
+        done(runner.pass(&[subject], NEVER), left);
+        assert_eq!((signed(&runner), runner.answers.len()), (COUNT, COUNT), "none was signed twice");
     }
 }
 
@@ -72,7 +72,7 @@ fn what_is_stored_is_there_after_a_restart_and_only_what_changed_is_due() {
     let world = World::new(COUNT);
     let subject = world.here();
     let path = world.dir.path();
-    let first = desk(Some(path));
+    let first = runner(Some(path));
     done(first.pass(&[Arc::clone(&subject)], NEVER), COUNT);
     drop(first);
 
@@ -80,7 +80,7 @@ fn what_is_stored_is_there_after_a_restart_and_only_what_changed_is_due() {
     world.state.records.apply([Change { serial: serial(4), record: None }]);
     // A state with another counter that says the same: as after a restart, where counters begin anew.
     set(&world.state, 5, Status::Good);
-    let second = desk(Some(path));
+    let second = runner(Some(path));
     assert_eq!(restore(&second, &subject), COUNT - 2);
     for (number, expected) in [(1, Some(CertStatus::Good)), (3, None), (4, None), (5, Some(CertStatus::Good))] {
         assert_eq!(kept(&second, &subject, number), expected, "{number}");
@@ -88,7 +88,7 @@ fn what_is_stored_is_there_after_a_restart_and_only_what_changed_is_due() {
     done(second.pass(&[Arc::clone(&subject)], NEVER), 1);
     drop(second);
 
-    let third = desk(Some(path));
+    let third = runner(Some(path));
     assert_eq!(restore(&third, &subject), COUNT - 1, "the good one from before the revocation is of no use");
     assert!(matches!(kept(&third, &subject, 3), Some(CertStatus::Revoked { .. })));
     done(third.pass(&[subject], NEVER), 0);
@@ -97,7 +97,7 @@ fn what_is_stored_is_there_after_a_restart_and_only_what_changed_is_due() {
     // What is said of it, by whom and for how long is part of what an answer is.
     let policy = Policy { validity: Duration::from_secs(3 * 86_400), ..POLICY };
     let other = world.subject_with(policy, Arc::clone(&world.watched) as Arc<dyn Signing>);
-    let fourth = desk(Some(path));
+    let fourth = runner(Some(path));
     assert_eq!(restore(&fourth, &other), 0);
 }
 
@@ -106,15 +106,15 @@ fn a_hold_that_was_stored_and_released_voids_the_answer_from_before() {
     let world = World::new(1);
     let subject = world.here();
     let path = world.dir.path();
-    let first = desk(Some(path));
+    let first = runner(Some(path));
     done(first.pass(&[Arc::clone(&subject)], NEVER), 1);
     drop(first);
     set(&world.state, 0, HOLD);
-    let second = desk(Some(path));
+    let second = runner(Some(path));
     done(second.pass(&[Arc::clone(&subject)], NEVER), 1);
     drop(second);
     set(&world.state, 0, Status::Good);
-    let third = desk(Some(path));
+    let third = runner(Some(path));
     restore(&third, &subject);
     assert_eq!(kept(&third, &subject, 0), None);
     done(third.pass(&[Arc::clone(&subject)], NEVER), 1);
@@ -125,10 +125,10 @@ fn a_hold_that_was_stored_and_released_voids_the_answer_from_before() {
 fn an_answer_signed_for_a_client_meanwhile_is_not_replaced_by_an_older_one() {
     let world = World::new(1);
     let subject = world.here();
-    let first = desk(Some(world.dir.path()));
+    let first = runner(Some(world.dir.path()));
     done(first.pass(&[Arc::clone(&subject)], NEVER), 1);
     drop(first);
-    let second = desk(Some(world.dir.path()));
+    let second = runner(Some(world.dir.path()));
     let form = &subject.forms(UnixTime::now())[0];
     let mut packed = Vec::new();
     assert_eq!(restore(&second, &subject), 1);
@@ -143,15 +143,15 @@ fn an_answer_signed_for_a_client_meanwhile_is_not_replaced_by_an_older_one() {
 fn a_record_that_changes_while_its_answer_is_signed_is_not_kept() {
     let world = World::new(1);
     let subject = world.pooled();
-    let desk = desk(None);
+    let runner = runner(None);
     let state = world.state.clone();
     *world.watched.before.lock().unwrap() = Some(Box::new(move || set(&state, 0, revoked())));
-    desk.pass(&[Arc::clone(&subject)], NEVER);
-    let report = desk.progress.report();
-    assert_eq!((report.signed, report.void, desk.answers.len()), (0, 1, 0));
+    runner.pass(&[Arc::clone(&subject)], NEVER);
+    let report = runner.progress.report();
+    assert_eq!((report.signed, report.void, runner.answers.len()), (0, 1, 0));
     *world.watched.before.lock().unwrap() = None;
-    done(desk.pass(&[Arc::clone(&subject)], NEVER), 1);
-    assert!(matches!(kept(&desk, &subject, 0), Some(CertStatus::Revoked { .. })));
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 1);
+    assert!(matches!(kept(&runner, &subject, 0), Some(CertStatus::Revoked { .. })));
 }
 
 #[test]
@@ -159,15 +159,15 @@ fn what_fails_or_finds_no_time_is_tried_again_until_all_is_signed_and_counted_ap
     const COUNT: u64 = 300;
     let world = World::new(COUNT);
     let subject = world.pooled();
-    let desk = desk(None);
+    let runner = runner(None);
     // All that are put in at first, and some of those by which it is seen whether the pool signs again.
     let (failed, refused) = (limits::PRESIGN_OUTSTANDING_FIRST as u64 + 1, 2);
     world.watched.fail.store(failed, Relaxed);
     world.watched.refuse.store(refused, Relaxed);
-    done(desk.pass(&[subject], NEVER), COUNT);
-    let report = desk.progress.report();
+    done(runner.pass(&[subject], NEVER), COUNT);
+    let report = runner.progress.report();
     assert_eq!((report.signed, report.failed, report.expired), (COUNT, failed, refused));
-    assert_eq!(desk.answers.len(), COUNT);
+    assert_eq!(runner.answers.len(), COUNT);
 }
 
 #[test]
@@ -177,8 +177,8 @@ fn what_has_changed_is_signed_by_another_signer_while_the_key_of_the_first_is_aw
     let (first, other) = (Arc::clone(subject.issuer.signers.first()), delegate(&world, "other", "20 days"));
     issuer(&mut subject).signers = Signers::new(vec![Arc::clone(&first), Arc::clone(&other)]).unwrap();
     let subject = Arc::new(subject);
-    let desk = desk(None);
-    done(desk.pass(&[Arc::clone(&subject)], NEVER), 2);
+    let runner = runner(None);
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), 2);
     let signs = |now| {
         let (chosen, shared) =
             (subject.forms_at_work(now), Signers::shared([&subject.issuer.signers], now, POLICY.validity));
@@ -191,13 +191,13 @@ fn what_has_changed_is_signed_by_another_signer_while_the_key_of_the_first_is_aw
     world.watched.away.store(true, Relaxed);
     assert_eq!((subject.forms(now)[0].place, signs(now)), (0, 1));
     set(&world.state, 0, revoked());
-    assert_eq!(desk.changed(&subject, vec![serial(0)], NEVER), End::Done);
+    assert_eq!(runner.changed(&subject, vec![serial(0)], NEVER), End::Done);
     let by_other = &subject.forms_at_work(now)[0];
-    let entry = subject.kept(&desk.answers, by_other, &serial(0), &mut Vec::new()).unwrap();
+    let entry = subject.kept(&runner.answers, by_other, &serial(0), &mut Vec::new()).unwrap();
     assert!(matches!(Kept::of(&entry).unwrap().statement.status, CertStatus::Revoked { .. }));
     // What has not changed is kept, and nobody signs it again.
-    assert_eq!(kept(&desk, &subject, 1), Some(CertStatus::Good));
-    assert!(subject.kept(&desk.answers, by_other, &serial(1), &mut Vec::new()).is_none());
+    assert_eq!(kept(&runner, &subject, 1), Some(CertStatus::Good));
+    assert!(subject.kept(&runner.answers, by_other, &serial(1), &mut Vec::new()).is_none());
     // Nobody else: the one that is asked is the first.
     let ended = now.after(Duration::from_secs(21 * 86_400));
     assert_eq!(signs(ended), 0);
@@ -219,9 +219,9 @@ fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when
         let record = Some(crate::pki::Record { status, not_after: None });
         subject.issuer.state.records.apply([Change { serial: revoked_serial, record }]);
     };
-    let desk = desk(None);
+    let runner = runner(None);
     assert!(!note(), "it is not even listed");
-    done(desk.pass(&[Arc::clone(&subject)], NEVER), COUNT);
+    done(runner.pass(&[Arc::clone(&subject)], NEVER), COUNT);
     let now = UnixTime::now();
     let place = || (subject.forms(now)[0].place, subject.forms_at_work(now)[0].place);
     assert_eq!(place(), (0, 0));
@@ -229,10 +229,10 @@ fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when
         mark(status);
         assert!(note() && !note(), "told once");
         assert_eq!((place(), subject.next_forms(now).len()), ((1, 1), 0));
-        assert_eq!(kept(&desk, &subject, 7).is_some(), status != HOLD, "of the first nothing is looked for");
+        assert_eq!(kept(&runner, &subject, 7).is_some(), status != HOLD, "of the first nothing is looked for");
         // Once; and of the first's own certificate.
-        done(desk.pass(&[Arc::clone(&subject)], NEVER), if status == HOLD { COUNT + 1 } else { 1 });
-        assert_eq!(kept(&desk, &subject, 7), Some(CertStatus::Good));
+        done(runner.pass(&[Arc::clone(&subject)], NEVER), if status == HOLD { COUNT + 1 } else { 1 });
+        assert_eq!(kept(&runner, &subject, 7), Some(CertStatus::Good));
         // Nor does it stand in for one whose key is away.
         world.watched.away.store(true, Relaxed);
         assert_eq!(place(), (1, 1));
@@ -240,7 +240,7 @@ fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when
         mark(Status::Good);
         assert!(note() && !note());
         assert_eq!(place(), (0, 0));
-        done(desk.pass(&[Arc::clone(&subject)], NEVER), 1);
+        done(runner.pass(&[Arc::clone(&subject)], NEVER), 1);
     }
 }
 
@@ -251,10 +251,10 @@ fn a_key_that_does_not_sign_is_left_and_holds_up_no_other_issuer() {
     let subject = dead.pooled();
     dead.watched.fail.store(u64::MAX, Relaxed);
     let other = numbered(Arc::into_inner(alive.pooled()).unwrap(), 2);
-    let desk = desk(None);
-    let passed = desk.pass(&[subject, Arc::new(other)], NEVER);
+    let runner = runner(None);
+    let passed = runner.pass(&[subject, Arc::new(other)], NEVER);
     assert_eq!((passed.end, passed.due), (End::Faulty, 100));
-    let report = desk.progress.report();
+    let report = runner.progress.report();
     assert_eq!((report.signed, report.due), (50, 50), "{report:?}");
 }
 
@@ -262,11 +262,11 @@ fn a_key_that_does_not_sign_is_left_and_holds_up_no_other_issuer() {
 fn without_room_it_ends_and_says_so() {
     let world = World::new(3000);
     for subject in world.both() {
-        let mut desk = desk(None);
-        desk.answers = Arc::new(Answers::new(200_000));
-        assert_eq!(desk.pass(&[subject], NEVER).end, End::Full);
-        let report = desk.progress.report();
-        assert!(report.full && report.signed == desk.answers.len() && report.signed < 3000, "{report:?}");
+        let mut runner = runner(None);
+        runner.answers = Arc::new(Answers::new(200_000));
+        assert_eq!(runner.pass(&[subject], NEVER).end, End::Full);
+        let report = runner.progress.report();
+        assert!(report.full && report.signed == runner.answers.len() && report.signed < 3000, "{report:?}");
     }
 }
 
@@ -275,13 +275,13 @@ fn what_changes_is_signed_at_once() {
     let world = World::new(20);
     for subject in world.both() {
         (0..20).for_each(|number| set(&world.state, number, HOLD));
-        let desk = desk(None);
-        done(desk.pass(&[Arc::clone(&subject)], NEVER), 20);
+        let runner = runner(None);
+        done(runner.pass(&[Arc::clone(&subject)], NEVER), 20);
         set(&world.state, 3, revoked());
-        assert_eq!(kept(&desk, &subject, 3), None, "what was said before is void");
-        assert_eq!(desk.changed(&subject, vec![serial(3), serial(99), serial(3)], NEVER), End::Done);
-        assert!(matches!(kept(&desk, &subject, 3), Some(CertStatus::Revoked { reason: Reason::KeyCompromise, .. })));
-        assert_eq!(signed(&desk), 21, "once");
+        assert_eq!(kept(&runner, &subject, 3), None, "what was said before is void");
+        assert_eq!(runner.changed(&subject, vec![serial(3), serial(99), serial(3)], NEVER), End::Done);
+        assert!(matches!(kept(&runner, &subject, 3), Some(CertStatus::Revoked { reason: Reason::KeyCompromise, .. })));
+        assert_eq!(signed(&runner), 21, "once");
     }
 }
 
@@ -289,12 +289,12 @@ fn what_changes_is_signed_at_once() {
 fn more_than_can_be_listed_is_signed_while_walking() {
     let world = World::new(3000);
     for subject in world.both() {
-        let desk = desk(None);
+        let runner = runner(None);
         let subjects = [subject];
-        let passed = desk.pass_with(&subjects, 1000, NEVER);
+        let passed = runner.pass_with(&subjects, 1000, NEVER);
         assert_eq!((passed.end, passed.due, passed.again), (End::Done, 3000, true));
-        assert_eq!((signed(&desk), desk.answers.len()), (3000, 3000));
-        done(desk.pass(&subjects, NEVER), 0);
+        assert_eq!((signed(&runner), runner.answers.len()), (3000, 3000));
+        done(runner.pass(&subjects, NEVER), 0);
     }
 }
 
@@ -310,25 +310,25 @@ fn before_another_signer_takes_over_its_answers_are_signed() {
     // Answers are valid for 4 days: the old one signs until 4 days before its end.
     for (left, due) in [("+10 days", 40), ("+5 days +1 hour", 40), ("+4 days +23 hours", 80), ("+3 days", 40)] {
         let old = delegate(&world, "old", left);
-        let desk = desk(None);
-        done(desk.pass(&[with(vec![old, Arc::clone(&new)])], NEVER), due);
-        assert_eq!(desk.answers.len(), due, "{left}");
+        let runner = runner(None);
+        done(runner.pass(&[with(vec![old, Arc::clone(&new)])], NEVER), due);
+        assert_eq!(runner.answers.len(), due, "{left}");
     }
     let old = delegate(&world, "old", "+4 days +23 hours");
-    let desk = desk(None);
-    done(desk.pass(&[with(vec![old, Arc::clone(&new)])], NEVER), 80);
+    let runner = runner(None);
+    done(runner.pass(&[with(vec![old, Arc::clone(&new)])], NEVER), 80);
     // When it has taken over, everything is there.
     let old = delegate(&world, "old", "+3 days");
     let after = with(vec![old, new]);
-    done(desk.pass(&[Arc::clone(&after)], NEVER), 0);
-    assert_eq!(kept(&desk, &after, 7), Some(CertStatus::Good));
+    done(runner.pass(&[Arc::clone(&after)], NEVER), 0);
+    assert_eq!(kept(&runner, &after, 7), Some(CertStatus::Good));
 }
 
 #[test]
 fn a_presigner_restores_passes_follows_changes_and_stops() {
     let world = World::new(100);
     let path = world.dir.path();
-    let first = desk(Some(path));
+    let first = runner(Some(path));
     let subject = || Arc::into_inner(world.here()).unwrap();
     let wanted = AtomicBool::new(false);
     first.pass(&[world.here()], &|| wanted.swap(true, Relaxed) && signed(&first) >= 30);
@@ -372,7 +372,7 @@ fn a_presigner_restores_passes_follows_changes_and_stops() {
     // The other's answers in SHA-1 are those that were stored.
     until("another issuer", &|_| answers.len() == 400);
     drop(presigner);
-    let again = desk(Some(path));
+    let again = runner(Some(path));
     let mut other = subject();
     other.ahead = vec![HashAlgorithm::Sha256];
     assert_eq!(restore(&again, &other), 100, "stored before it ended");

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Desk, End, Stop, Work, cores, lasting, on_threads, question};
+use super::{End, PresignRunner, Stop, Work, cores, lasting, on_threads, question};
 use crate::{
     limits,
     pki::{Serial, UnixTime},
@@ -22,7 +22,7 @@ const CHUNK: usize = 64;
 
 /// How one thread works: its own buffers, and what all threads of one issuer share.
 struct Hand<'a> {
-    desk: &'a Desk,
+    runner: &'a PresignRunner,
     subject: &'a Subject,
     forms: &'a [Form],
     stop: Stop<'a>,
@@ -46,7 +46,7 @@ impl Shared {
     }
 }
 
-impl Desk {
+impl PresignRunner {
     /// Signs the work of one issuer on as many threads as it is worth.
     pub(super) fn sign_here(&self, subject: &Subject, forms: &[Form], work: Work, stop: Stop<'_>) -> End {
         let shared = Shared::default();
@@ -55,7 +55,7 @@ impl Desk {
             Work::Absent => cores(),
         };
         on_threads(threads, &|| {
-            let mut hand = Hand { desk: self, subject, forms, stop, shared: &shared, recorder: self.recorder() };
+            let mut hand = Hand { runner: self, subject, forms, stop, shared: &shared, recorder: self.recorder() };
             match &work {
                 Work::Listed(items) => hand.sign_listed(items),
                 Work::Absent => hand.sign_absent(),
@@ -88,9 +88,9 @@ impl Hand<'_> {
             let Some(chunk) = chunks.nth(next - taken) else { return };
             taken = next + 1;
             for item in chunk {
-                match self.desk.still_due(self.subject, self.forms, item, &mut packed) {
+                match self.runner.still_due(self.subject, self.forms, item, &mut packed) {
                     Some(found) => self.sign(item.form, &item.serial, found),
-                    None => self.desk.progress.no_longer_due(1),
+                    None => self.runner.progress.no_longer_due(1),
                 }
             }
             self.tick();
@@ -105,11 +105,11 @@ impl Hand<'_> {
                 return;
             }
             let now = UnixTime::now();
-            let (desk, subject, forms) = (self.desk, self.subject, self.forms);
+            let (runner, subject, forms) = (self.runner, self.subject, self.forms);
             absent.clear();
             question(subject, &lasting(subject, forms, now), now).each_due(
                 segment,
-                |form, serial| desk.kept(subject, forms, form, serial, &mut packed),
+                |form, serial| runner.kept(subject, forms, form, serial, &mut packed),
                 |item, found| {
                     if item.due == Due::Absent {
                         absent.push((item, found));
@@ -130,16 +130,16 @@ impl Hand<'_> {
 
     fn sign(&mut self, form: u8, serial: &Serial, found: Found) {
         let Some(form) = self.forms.get(usize::from(form)) else { return };
-        let Desk { answers, progress, .. } = self.desk;
+        let PresignRunner { answers, progress, .. } = self.runner;
         let now = UnixTime::now();
-        let spread = self.desk.spread(serial);
+        let spread = self.runner.spread(serial);
         let Some((draft, message)) = self.subject.prepare(form, serial, found, now, spread) else {
             return progress.no_longer_due(1);
         };
         match form.signer.signing().and_then(|signing| signing.sign_here(&message)) {
             Some(Ok(signature)) => {
                 let outcome = self.subject.complete(form, &draft, &signature, UnixTime::now(), answers);
-                if !self.desk.note(form, outcome, &mut self.recorder) {
+                if !self.runner.note(form, outcome, &mut self.recorder) {
                     self.shared.end(End::Full);
                 }
             }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Desk, End, Stop, Work, lasting, question, window::Window};
+use super::{End, PresignRunner, Stop, Work, lasting, question, window::Window};
 use crate::{
     limits,
     pki::UnixTime,
@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The work of one issuer on the way to its pool and back.
 struct Errand<'a> {
-    desk: &'a Desk,
+    runner: &'a PresignRunner,
     subject: &'a Subject,
     forms: &'a [Form],
     priority: Priority,
@@ -53,7 +53,7 @@ struct Errand<'a> {
     packed: Vec<u8>,
 }
 
-impl Desk {
+impl PresignRunner {
     /// Has the work of one issuer signed by its signers' pools.
     pub(super) fn sign_pooled(
         &self,
@@ -65,7 +65,7 @@ impl Desk {
     ) -> End {
         let (back, coming) = mpsc::channel();
         let errand = Errand {
-            desk: self,
+            runner: self,
             subject,
             forms,
             priority,
@@ -140,15 +140,15 @@ impl Errand<'_> {
 
     /// Gives a job to the pool, if it is still wanted.
     fn put_in(&mut self, item: Item) {
-        let desk = self.desk;
-        let prepared = desk.still_due(self.subject, self.forms, &item, &mut self.packed).and_then(|found| {
+        let runner = self.runner;
+        let prepared = runner.still_due(self.subject, self.forms, &item, &mut self.packed).and_then(|found| {
             let form = self.forms.get(usize::from(item.form))?;
             let signing = form.signer.signing()?;
-            let spread = desk.spread(&item.serial);
+            let spread = runner.spread(&item.serial);
             Some((signing, self.subject.prepare(form, &item.serial, found, UnixTime::now(), spread)?))
         });
         let Some((signing, (draft, message))) = prepared else {
-            return desk.progress.no_longer_due(1);
+            return runner.progress.no_longer_due(1);
         };
         let back = self.back.clone();
         let since = Instant::now();
@@ -179,13 +179,13 @@ impl Errand<'_> {
             Ok(signature) => {
                 self.pauses = 0;
                 self.window.came_back(since, Instant::now());
-                let outcome = self.subject.complete(form, &draft, &signature, UnixTime::now(), &self.desk.answers);
-                self.full |= !self.desk.note(form, outcome, &mut self.recorder);
+                let outcome = self.subject.complete(form, &draft, &signature, UnixTime::now(), &self.runner.answers);
+                self.full |= !self.runner.note(form, outcome, &mut self.recorder);
             }
             Err(error) => {
                 match error {
-                    SignError::Busy => self.desk.progress.expired(),
-                    SignError::Failed => self.desk.progress.failed(),
+                    SignError::Busy => self.runner.progress.expired(),
+                    SignError::Failed => self.runner.progress.failed(),
                 }
                 self.failed = true;
                 self.retry.push(item);

@@ -18,13 +18,13 @@ fn stored(number: u64) -> Stored {
     Stored { serial, entry, packed: number.to_be_bytes().repeat(PACKED / 8) }
 }
 
-fn run(print: [u8; 32], numbers: std::ops::Range<u64>) -> Run {
-    let mut run = Run::new(print);
+fn run(fingerprint: [u8; 32], numbers: std::ops::Range<u64>) -> Run {
+    let mut run = Run::new(fingerprint);
     numbers.for_each(|number| run.push(&stored(number)));
     run
 }
 
-fn load(store: &mut AnswerStore, print: &[u8; 32]) -> Vec<Stored> {
+fn load(store: &mut AnswerStore, fingerprint: &[u8; 32]) -> Vec<Stored> {
     let mut all = Vec::new();
     let add = |entries: &[u8]| {
         each_entry(entries, PACKED, |serial, entry, packed| {
@@ -32,7 +32,7 @@ fn load(store: &mut AnswerStore, print: &[u8; 32]) -> Vec<Stored> {
         });
         true
     };
-    store.load(print, add).unwrap();
+    store.load(fingerprint, add).unwrap();
     all
 }
 
@@ -94,8 +94,8 @@ fn a_store_that_has_grown_too_large_loses_its_oldest_runs() {
     let length = (SEAL + 10 * (HEAD + PACKED)) as u64;
     let mut store = AnswerStore::open(dir.path(), 3 * length).unwrap();
     for round in 0..5 {
-        let print = if round % 2 == 0 { A } else { B };
-        store.append(&[run(print, 10 * round..10 * round + 10)]).unwrap();
+        let fingerprint = if round % 2 == 0 { A } else { B };
+        store.append(&[run(fingerprint, 10 * round..10 * round + 10)]).unwrap();
         assert!(store.octets().unwrap() <= 3 * length);
     }
     assert_eq!(load(&mut store, &A), all((20..30).chain(40..50)));

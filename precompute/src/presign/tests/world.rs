@@ -172,31 +172,31 @@ pub(super) fn revoked() -> Status {
 
 pub(super) const HOLD: Status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::CertificateHold };
 
-pub(super) fn desk(store: Option<&Path>) -> Desk {
+pub(super) fn runner(store: Option<&Path>) -> PresignRunner {
     let progress = Arc::new(Progress::default());
     let keeper = store.map(|dir| Keeper::open(dir.to_owned(), 1 << 40, &progress).unwrap());
-    Desk { answers: Arc::new(Answers::new(1 << 30)), keeper, progress, spread: RandomState::new() }
+    PresignRunner { answers: Arc::new(Answers::new(1 << 30)), keeper, progress, spread: RandomState::new() }
 }
 
-pub(super) fn signed(desk: &Desk) -> u64 {
-    desk.progress.report().signed
+pub(super) fn signed(runner: &PresignRunner) -> u64 {
+    runner.progress.report().signed
 }
 
-pub(super) fn restore(desk: &Desk, subject: &Subject) -> u64 {
+pub(super) fn restore(runner: &PresignRunner, subject: &Subject) -> u64 {
     let now = UnixTime::now();
-    let before = desk.progress.report().restored;
-    let keeper = desk.keeper.as_ref().unwrap();
-    keeper.restore(subject, &subject.forms(now), &desk.answers, now, NEVER);
-    desk.progress.report().restored - before
+    let before = runner.progress.report().restored;
+    let keeper = runner.keeper.as_ref().unwrap();
+    keeper.restore(subject, &subject.forms(now), &runner.answers, now, NEVER);
+    runner.progress.report().restored - before
 }
 
 /// What clients would be given about a certificate; its signature is verified.
-pub(super) fn kept(desk: &Desk, subject: &Subject, number: u64) -> Option<CertStatus> {
+pub(super) fn kept(runner: &PresignRunner, subject: &Subject, number: u64) -> Option<CertStatus> {
     let now = UnixTime::now();
     let forms = subject.forms(now);
     let mut packed = Vec::new();
     let serial = serial(number);
-    let entry = subject.kept(&desk.answers, &forms[0], &serial, &mut packed)?;
+    let entry = subject.kept(&runner.answers, &forms[0], &serial, &mut packed)?;
     let kept = Kept::of(&entry)?;
     let found = subject.issuer.state.records.get(&serial);
     if !kept.serves(&crate::ocsp::profile::statement(&subject.issuer.policy, found, now).ok()?, UnixTime::MAX, now) {
