@@ -19,7 +19,7 @@ use tracing::info;
 
 use crate::{
     limits,
-    metrics::Result as Counted,
+    metrics::RequestResult,
     net::http::status::Status,
     site::Issuer,
     tsa::{authority::Authority, counters::Outcome},
@@ -50,7 +50,7 @@ pub enum About {
         /// About which certificate, where it was one.
         serial: Option<Serial>,
         /// What became of it.
-        result: Counted,
+        result: RequestResult,
     },
     /// A time-stamp, or what else is had where they are made.
     TimeStamp {
@@ -132,7 +132,7 @@ mod tests {
 
     fn line() -> Line {
         let client = IpAddr::from([127, 0, 0, 1]);
-        let about = About::Certificates { issuer: None, serial: None, result: Counted::Page };
+        let about = About::Certificates { issuer: None, serial: None, result: RequestResult::Page };
         Line { client, tenant: "a".into(), about, method: Some(0), octets: 1 }
     }
 

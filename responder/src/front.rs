@@ -41,8 +41,8 @@ impl Service for Desk {
     async fn respond(&self, request: &Request<'_>, out: &mut Vec<u8>) -> Responded {
         let site = self.site();
         match Route::of(&site, request.head) {
-            Route::Certificates(asked) => certificates::respond(self, &asked, request, out).await,
-            Route::TimeStamps(asked) => time_stamps::respond(self, &asked, request, out).await,
+            Route::Certificates(route) => certificates::respond(self, &route, request, out).await,
+            Route::TimeStamps(route) => time_stamps::respond(self, &route, request, out).await,
             Route::Nobody(refusal) => {
                 self.counters.unrouted.fetch_add(1, Relaxed);
                 request.context(UnixTime::now()).refuse(out, refusal);

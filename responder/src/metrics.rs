@@ -15,7 +15,7 @@ use crate::net;
 /// What became of a request to a tenant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
-pub enum Result {
+pub enum RequestResult {
     /// Served from memory.
     Hit,
     /// Signed for this request, or together with another.
@@ -38,7 +38,7 @@ pub enum Result {
     Refused,
 }
 
-impl Result {
+impl RequestResult {
     /// Every result with its label.
     pub const ALL: [(Self, &'static str); 10] = [
         (Self::Hit, "hit"),
@@ -59,7 +59,7 @@ impl Result {
     }
 }
 
-impl From<OcspError> for Result {
+impl From<OcspError> for RequestResult {
     fn from(error: OcspError) -> Self {
         match error {
             OcspError::MalformedRequest => Self::MalformedRequest,
@@ -110,7 +110,7 @@ impl<const N: usize> Tally<N> {
 
 /// Requests by method and result; for one issuer, or for those that name no issuer of a tenant.
 #[derive(Debug)]
-pub struct Requests(Tally<{ METHODS.len() * Result::ALL.len() }>);
+pub struct Requests(Tally<{ METHODS.len() * RequestResult::ALL.len() }>);
 
 impl Requests {
     /// All zero.
@@ -118,18 +118,18 @@ impl Requests {
         Self(Tally::new(workers))
     }
 
-    const fn place(method: usize, result: Result) -> usize {
-        method * Result::ALL.len() + result as usize
+    const fn place(method: usize, result: RequestResult) -> usize {
+        method * RequestResult::ALL.len() + result as usize
     }
 
     /// Counts a request; `method` is a place in [`METHODS`].
     #[inline]
-    pub fn count(&self, worker: usize, method: usize, result: Result) {
+    pub fn count(&self, worker: usize, method: usize, result: RequestResult) {
         self.0.count(worker, Self::place(method, result));
     }
 
     /// Requests so far, of all workers.
-    pub fn sum(&self, method: usize, result: Result) -> u64 {
+    pub fn sum(&self, method: usize, result: RequestResult) -> u64 {
         self.0.sum(Self::place(method, result))
     }
 }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn labels_stand_in_the_order_of_the_results() {
-        for (place, (result, label)) in Result::ALL.into_iter().enumerate() {
+        for (place, (result, label)) in RequestResult::ALL.into_iter().enumerate() {
             assert_eq!((result as usize, result.label()), (place, label));
         }
     }
@@ -167,12 +167,13 @@ mod tests {
     #[test]
     fn each_worker_counts_for_itself_and_all_are_summed() {
         let requests = Requests::new(2);
-        requests.count(0, 0, Result::Hit);
-        requests.count(1, 0, Result::Hit);
-        requests.count(1, 2, Result::Unauthorized);
-        requests.count(2, 0, Result::Hit); // there is none
-        assert_eq!((requests.sum(0, Result::Hit), requests.sum(2, Result::Unauthorized)), (2, 1));
-        let all: u64 = (0..METHODS.len()).flat_map(|m| Result::ALL.map(|(result, _)| requests.sum(m, result))).sum();
+        requests.count(0, 0, RequestResult::Hit);
+        requests.count(1, 0, RequestResult::Hit);
+        requests.count(1, 2, RequestResult::Unauthorized);
+        requests.count(2, 0, RequestResult::Hit); // there is none
+        assert_eq!((requests.sum(0, RequestResult::Hit), requests.sum(2, RequestResult::Unauthorized)), (2, 1));
+        let all: u64 =
+            (0..METHODS.len()).flat_map(|m| RequestResult::ALL.map(|(result, _)| requests.sum(m, result))).sum();
         assert_eq!(all, 3);
     }
 }

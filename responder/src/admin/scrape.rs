@@ -29,7 +29,7 @@ use super::{
     time_stamps,
 };
 use crate::{
-    metrics::{Counters, METHODS, Requests, Result as Counted},
+    metrics::{Counters, METHODS, RequestResult, Requests},
     net::counters::Histogram,
     ocsp::miss::Misses,
     site::{Issuer, Site},
@@ -234,7 +234,7 @@ fn requests(site: &Site) -> Vec<(Labels, u64)> {
     let mut values = Vec::new();
     let mut add = |tenant: &str, issuer: &str, requests: &Requests| {
         for (method, method_name) in METHODS.iter().enumerate() {
-            for (result, label) in Counted::ALL {
+            for (result, label) in RequestResult::ALL {
                 let labels = [("tenant", tenant), ("issuer", issuer), ("method", method_name), ("result", label)];
                 let labels = labels.map(|(key, value)| (key, value.to_owned())).to_vec();
                 values.push((labels, requests.sum(method, result)));

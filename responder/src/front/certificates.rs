@@ -10,12 +10,12 @@ use precompute::{
     pki::{Serial, UnixTime},
 };
 
-use super::{reply::Reply, route::CertificatesAsked};
+use super::{reply::Reply, route::CertificatesRoute};
 use crate::{
     access::{self, Line},
     desk::{CertificateBuffers, Desk},
     limits,
-    metrics::Result as Counted,
+    metrics::RequestResult,
     net::{
         http::Method,
         service::{Request, Responded},
@@ -33,7 +33,7 @@ use crate::{
 /// What comes after what could be done at once.
 enum Next {
     /// Nothing: the response is written, and counted as this.
-    Count(Counted),
+    Count(RequestResult),
     /// An answer has to be signed, and then to be written.
     Sign { request: SignRequest, on_budget: bool },
     /// What stands in the output has to leave.
@@ -46,14 +46,14 @@ type Known<'t> = (Option<&'t Arc<Issuer>>, Option<Serial>);
 /// Writes the response.
 pub(super) async fn respond(
     desk: &Desk,
-    asked: &CertificatesAsked<'_, '_>,
+    route: &CertificatesRoute<'_, '_>,
     request: &Request<'_>,
     out: &mut Vec<u8>,
 ) -> Responded {
     desk.turns.note_others();
     let (before, is_told) = (out.len(), desk.access.draws());
-    let reply = Reply { request, policy: &asked.tenant.policy };
-    let ((issuer, serial), next) = at_once(desk, asked, reply, is_told, out);
+    let reply = Reply { request, policy: &route.tenant.policy };
+    let ((issuer, serial), next) = at_once(desk, route, reply, is_told, out);
     let result = match next {
         Next::Count(result) => result,
         Next::Sign { request, on_budget } => {
@@ -66,42 +66,42 @@ pub(super) async fn respond(
         }
         Next::OutputFirst => return Responded::OutputFirst,
     };
-    let tenant = asked.tenant;
-    issuer.map_or(&tenant.requests, |issuer| &issuer.requests).count(desk.number, asked.method, result);
+    let tenant = route.tenant;
+    issuer.map_or(&tenant.requests, |issuer| &issuer.requests).count(desk.number, route.method, result);
     if is_told {
         let about = access::About::Certificates { issuer: issuer.map(Arc::clone), serial, result };
-        let (client, tenant, method) = (request.client.address(), Arc::clone(&tenant.name), Some(asked.method));
+        let (client, tenant, method) = (request.client.address(), Arc::clone(&tenant.name), Some(route.method));
         desk.tell(Line { client, tenant, about, method, octets: out.len() - before });
     }
-    if result == Counted::Signed { Responded::Signed } else { Responded::Kept }
+    if result == RequestResult::Signed { Responded::Signed } else { Responded::Kept }
 }
 
 /// Does what takes no waiting.
 fn at_once<'t>(
     desk: &'t Desk,
-    asked: &CertificatesAsked<'t, '_>,
+    route: &CertificatesRoute<'t, '_>,
     reply: Reply<'_>,
     is_told: bool,
     out: &mut Vec<u8>,
 ) -> (Known<'t>, Next) {
     let unknown = (None, None);
-    if let Some(refusal) = asked.refusal {
+    if let Some(refusal) = route.refusal {
         return (unknown, Next::Count(reply.refuse(refusal, out)));
     }
     let CertificateBuffers { symbols, der, packed, signature } = &mut *desk.certificate_buffers.borrow_mut();
     let der = if reply.request.head.method == Method::Post {
         reply.request.body
-    } else if asked.rest.iter().all(|&b| b == b'/') {
-        return (unknown, Next::Count(reply.page(&asked.tenant.page, out)));
+    } else if route.rest.iter().all(|&b| b == b'/') {
+        return (unknown, Next::Count(reply.page(&route.tenant.page, out)));
     } else {
-        match get::decode(asked.rest, symbols, der) {
+        match get::decode(route.rest, symbols, der) {
             Ok(()) => &der[..],
             Err(error) => return (unknown, Next::Count(reply.error(error.into(), out))),
         }
     };
     let now = UnixTime::now();
     let exchange = Exchange {
-        tenant: asked.tenant,
+        tenant: route.tenant,
         now,
         store: desk.misses.store(),
         budget: &desk.budget,
@@ -111,18 +111,18 @@ fn at_once<'t>(
     let (about, decision) = exchange.decide(der, packed);
     let next = match decision {
         Decision::Refuse(error) => Next::Count(reply.error(error, out)),
-        Decision::Serve { inquiry, answer, successor } => {
+        Decision::Serve { inquiry, answer, is_due } => {
             let result = match answer {
                 KeptAnswer::Compact(kept) => {
                     inquiry.signer.packing().unpack(packed, signature);
                     reply.assemble(&inquiry, &kept, signature, now, out)
                 }
                 KeptAnswer::Whole(answer) => {
-                    reply.whole(Some((inquiry.issuer, inquiry.id)), &answer, Counted::Hit, now, out)
+                    reply.whole(Some((inquiry.issuer, inquiry.id)), &answer, RequestResult::Hit, now, out)
                 }
             };
-            if let Some(successor) = successor {
-                desk.misses.refresh(successor);
+            if is_due {
+                desk.misses.refresh(inquiry.sign_request());
             }
             Next::Count(result)
         }
@@ -134,12 +134,17 @@ fn at_once<'t>(
 }
 
 /// Has an answer signed, and writes it. What is written says what the records say at that moment.
-async fn sign(desk: &Desk, reply: Reply<'_>, request: &SignRequest, out: &mut Vec<u8>) -> Result<Counted, OcspError> {
+async fn sign(
+    desk: &Desk,
+    reply: Reply<'_>,
+    request: &SignRequest,
+    out: &mut Vec<u8>,
+) -> Result<RequestResult, OcspError> {
     for _ in 0..limits::SIGN_ATTEMPTS_MAX {
         let answer = signed(desk, request.clone()).await?;
         let now = UnixTime::now();
         match after_signing(request, &answer, now) {
-            AfterSigning::Serve => return Ok(reply.whole(request.only(), &answer, Counted::Signed, now, out)),
+            AfterSigning::Serve => return Ok(reply.whole(request.only(), &answer, RequestResult::Signed, now, out)),
             AfterSigning::SignAgain => {}
             AfterSigning::Refuse(error) => return Err(error),
         }

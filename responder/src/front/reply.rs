@@ -11,7 +11,7 @@ use precompute::{
 };
 
 use crate::{
-    metrics::Result as Counted,
+    metrics::RequestResult,
     net::{
         http::{
             conditions::Validators,
@@ -73,7 +73,7 @@ impl Reply<'_> {
         signature: &[u8],
         now: UnixTime,
         out: &mut Vec<u8>,
-    ) -> Counted {
+    ) -> RequestResult {
         let Inquiry { issuer, id, signer, .. } = inquiry;
         let Kept { statement, times } = kept;
         let template = signer.template();
@@ -89,7 +89,7 @@ impl Reply<'_> {
         let surrogate = SurrogateKey::of(issuer, id);
         let representation =
             representation(issuer, layout.length(), &etag, times, dated(issuer, statement), surrogate.as_ref(), now);
-        self.cacheable(&representation, Counted::Hit, now, out, |out| layout.write(out, signature))
+        self.cacheable(&representation, RequestResult::Hit, now, out, |out| layout.write(out, signature))
     }
 
     /// Writes an answer that is there whole. One for a single certificate may be kept by caches, if what it says may.
@@ -97,10 +97,10 @@ impl Reply<'_> {
         &self,
         only: Option<(&Arc<Issuer>, CertId<'_>)>,
         answer: &Answer,
-        counted: Counted,
+        counted: RequestResult,
         now: UnixTime,
         out: &mut Vec<u8>,
-    ) -> Counted {
+    ) -> RequestResult {
         let Answer { statements, times, etag, body } = answer;
         if let Some((issuer, id)) = only
             && statements.iter().all(Statement::may_be_kept)
@@ -119,20 +119,20 @@ impl Reply<'_> {
     fn cacheable(
         &self,
         representation: &Representation<'_>,
-        counted: Counted,
+        counted: RequestResult,
         now: UnixTime,
         out: &mut Vec<u8>,
         body: impl FnOnce(&mut Vec<u8>),
-    ) -> Counted {
+    ) -> RequestResult {
         match self.request.context(now).cacheable(out, self.request.head, representation, body) {
             Status::Ok => counted,
-            Status::NotModified => Counted::NotModified,
-            _ => Counted::Refused,
+            Status::NotModified => RequestResult::NotModified,
+            _ => RequestResult::Refused,
         }
     }
 
     /// Writes an unsigned error, which nobody keeps.
-    pub(super) fn error(&self, error: OcspError, out: &mut Vec<u8>) -> Counted {
+    pub(super) fn error(&self, error: OcspError, out: &mut Vec<u8>) -> RequestResult {
         let context = self.request.context(UnixTime::now());
         let response = error_response(error);
         let body = |out: &mut Vec<u8>| out.extend_from_slice(&response);
@@ -145,14 +145,14 @@ impl Reply<'_> {
         error.into()
     }
 
-    pub(super) fn page(&self, page: &str, out: &mut Vec<u8>) -> Counted {
+    pub(super) fn page(&self, page: &str, out: &mut Vec<u8>) -> RequestResult {
         self.request.context(UnixTime::now()).text(out, page);
-        Counted::Page
+        RequestResult::Page
     }
 
-    pub(super) fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) -> Counted {
+    pub(super) fn refuse(&self, refusal: &Refusal, out: &mut Vec<u8>) -> RequestResult {
         self.request.context(UnixTime::now()).refuse(out, refusal);
-        Counted::Refused
+        RequestResult::Refused
     }
 }
 

@@ -17,16 +17,16 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub enum Route<'s, 'b> {
     /// The time-stamping authorities of a tenant at one path.
-    TimeStamps(TimeStampsAsked<'s>),
+    TimeStamps(TimeStampsRoute<'s>),
     /// A tenant's certificates.
-    Certificates(CertificatesAsked<'s, 'b>),
+    Certificates(CertificatesRoute<'s, 'b>),
     /// Nobody.
     Nobody(&'static Refusal),
 }
 
 /// What is asked of a tenant's time-stamping authorities.
 #[derive(Clone, Copy, Debug)]
-pub struct TimeStampsAsked<'s> {
+pub struct TimeStampsRoute<'s> {
     /// Whose they are.
     pub tenant: &'s Tenant,
     /// Which.
@@ -37,7 +37,7 @@ pub struct TimeStampsAsked<'s> {
 
 /// What is asked about a tenant's certificates.
 #[derive(Clone, Copy, Debug)]
-pub struct CertificatesAsked<'s, 'b> {
+pub struct CertificatesRoute<'s, 'b> {
     /// Whose they are.
     pub tenant: &'s Tenant,
     /// What follows its path.
@@ -96,7 +96,7 @@ impl<'s, 'b> Route<'s, 'b> {
             && is_for_authority(tenant, &target, head)
         {
             let refusal = refusal_of_authority(&target, head);
-            return Self::TimeStamps(TimeStampsAsked { tenant, target, refusal });
+            return Self::TimeStamps(TimeStampsRoute { tenant, target, refusal });
         }
         if head.media_type.is(TIME_STAMP_QUERY) {
             return Self::Nobody(&NO_AUTHORITY);
@@ -105,14 +105,14 @@ impl<'s, 'b> Route<'s, 'b> {
         let Some((tenant, rest)) = routed else { return Self::Nobody(&NOT_FOUND) };
         let strict = head.method == Method::Post && tenant.policy.strict_content_type;
         let refusal = (strict && !head.media_type.is(OCSP_REQUEST)).then_some(&NO_OCSP_REQUEST);
-        Self::Certificates(CertificatesAsked { tenant, rest, method, refusal })
+        Self::Certificates(CertificatesRoute { tenant, rest, method, refusal })
     }
 
     /// What it is refused with, whatever its body.
     pub fn refusal(&self) -> Option<&'static Refusal> {
         match self {
-            Self::TimeStamps(TimeStampsAsked { refusal, .. })
-            | Self::Certificates(CertificatesAsked { refusal, .. }) => *refusal,
+            Self::TimeStamps(TimeStampsRoute { refusal, .. })
+            | Self::Certificates(CertificatesRoute { refusal, .. }) => *refusal,
             Self::Nobody(refusal) => Some(refusal),
         }
     }

@@ -11,7 +11,7 @@ use precompute::{
 };
 use tokio::sync::oneshot;
 
-use super::route::{self, TimeStampsAsked};
+use super::route::{self, TimeStampsRoute};
 use crate::{
     access::{About, Line},
     desk::{Desk, TokenBuffers},
@@ -49,29 +49,29 @@ struct Written<'t> {
 /// Writes the response.
 pub(super) async fn respond(
     desk: &Desk,
-    asked: &TimeStampsAsked<'_>,
+    route: &TimeStampsRoute<'_>,
     request: &Framed<'_>,
     out: &mut Vec<u8>,
 ) -> Responded {
     let (before, begun) = (out.len(), desk.access.is_on().then(Instant::now));
     let context = request.context(UnixTime::now());
-    let by = asked.target.authorities.first();
-    let written = if let Some(refusal) = asked.refusal {
+    let by = route.target.authorities.first();
+    let written = if let Some(refusal) = route.refusal {
         Written { by, outcome: Outcome::Refused, status: context.refuse(out, refusal) }
-    } else if asked.target.is_chain {
-        let status = write_chain(asked.target.chain, request, &context, out);
+    } else if route.target.is_chain {
+        let status = write_chain(route.target.chain, request, &context, out);
         let outcome = if status == Status::PreconditionFailed { Outcome::Refused } else { Outcome::Chain };
         Written { by, outcome, status }
     } else {
-        let exchange = Exchange { authorities: asked.target.authorities, may_wait: out.is_empty() };
+        let exchange = Exchange { authorities: route.target.authorities, may_wait: out.is_empty() };
         let (by, decision) = exchange.decide(request.body);
         let made = match (decision, by) {
             (Decision::OutputFirst, _) => return Responded::OutputFirst,
             (Decision::Grant { request, checked, signed }, Some(by)) => {
-                let asked = Asked { desk, authority: by, request, checked, context };
+                let granting = Granting { desk, authority: by, request, checked, context };
                 match signed {
-                    Signed::Here => asked.grant_here(out).await,
-                    Signed::Elsewhere => asked.grant_elsewhere(out).await,
+                    Signed::Here => granting.grant_here(out).await,
+                    Signed::Elsewhere => granting.grant_elsewhere(out).await,
                 }
             }
             (Decision::Grant { .. }, None) => Err(Failure::SystemFailure.into()),
@@ -91,7 +91,7 @@ pub(super) async fn respond(
         if let Some(begun) = begun.filter(|_| desk.access.draws()) {
             desk.tell(Line {
                 client: request.client.address(),
-                tenant: Arc::clone(&asked.tenant.name),
+                tenant: Arc::clone(&route.tenant.name),
                 about: About::TimeStamp { tsa: Arc::clone(authority), outcome, status, took: begun.elapsed() },
                 method: route::place(request.head.method),
                 octets: out.len() - before,
@@ -116,7 +116,7 @@ fn write_chain(chain: &Chain, request: &Framed<'_>, context: &Context, out: &mut
 }
 
 /// A token that an authority is to make.
-struct Asked<'a> {
+struct Granting<'a> {
     desk: &'a Desk,
     authority: &'a Arc<Authority>,
     request: Request<'a>,
@@ -124,7 +124,7 @@ struct Asked<'a> {
     context: Context,
 }
 
-impl Asked<'_> {
+impl Granting<'_> {
     /// Makes the token on this thread, and writes it.
     async fn grant_here(&self, out: &mut Vec<u8>) -> Result<Status, Rejection> {
         // Before the time is looked at, which then is that of the signature.

@@ -54,8 +54,8 @@ pub enum Decision<'t, 'd> {
         inquiry: Inquiry<'t, 'd>,
         /// The answer.
         answer: KeptAnswer,
-        /// Its successor, where that is due.
-        successor: Option<SignRequest>,
+        /// Whether its successor is due, which is [`Inquiry::sign_request`].
+        is_due: bool,
     },
     /// An answer has to be signed, which is kept then.
     Sign(SignRequest),
@@ -195,6 +195,7 @@ impl<'t> Exchange<'t> {
     }
 
     /// The answer kept, if there is one that may leave.
+    #[inline]
     fn kept<'d>(&self, inquiry: Inquiry<'t, 'd>, packed: &mut Vec<u8>) -> Result<Option<Decision<'t, 'd>>, OcspError> {
         let Inquiry { issuer, id, place, signer } = inquiry;
         let serial = id.serial()?;
@@ -213,8 +214,7 @@ impl<'t> Exchange<'t> {
                 }
             }
         };
-        let successor = is_due.then(|| inquiry.sign_request());
-        Ok(Some(Decision::Serve { inquiry, answer, successor }))
+        Ok(Some(Decision::Serve { inquiry, answer, is_due }))
     }
 
     /// An answer that serves this client alone: with its nonce, or for several certificates.
@@ -258,7 +258,8 @@ impl<'t> Exchange<'t> {
 }
 
 impl Inquiry<'_, '_> {
-    fn sign_request(&self) -> SignRequest {
+    /// What is to be signed for it.
+    pub fn sign_request(&self) -> SignRequest {
         SignRequest::one(self.issuer, (self.place, self.signer), &self.id)
     }
 }

@@ -63,7 +63,7 @@ pub enum Miss {
 }
 
 /// Whom a job tells in the end.
-enum Told {
+enum Recipients {
     /// Those who wait for the key when the ticket is still this one.
     Pending(Key, u64),
     One(oneshot::Sender<Outcome>),
@@ -92,10 +92,10 @@ impl Misses {
         }
         let (sender, receiver) = oneshot::channel();
         match request.key {
-            None => self.submit(request, Priority::Once, limits::SIGN_ATTEMPTS_MAX, Told::One(sender)),
+            None => self.submit(request, Priority::Once, limits::SIGN_ATTEMPTS_MAX, Recipients::One(sender)),
             Some(key) => {
                 if let Some(ticket) = self.join(key, Priority::Live, Some(sender)) {
-                    self.submit(request, Priority::Live, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
+                    self.submit(request, Priority::Live, limits::SIGN_ATTEMPTS_MAX, Recipients::Pending(key, ticket));
                 }
             }
         }
@@ -106,7 +106,7 @@ impl Misses {
     pub fn refresh(self: &Arc<Self>, request: SignRequest) {
         let Some(key) = request.key else { return };
         if let Some(ticket) = self.join(key, Priority::Refresh, None) {
-            self.submit(request, Priority::Refresh, limits::SIGN_ATTEMPTS_MAX, Told::Pending(key, ticket));
+            self.submit(request, Priority::Refresh, limits::SIGN_ATTEMPTS_MAX, Recipients::Pending(key, ticket));
         }
     }
 
@@ -143,14 +143,14 @@ impl Misses {
         (first || overtakes || lost).then_some(ticket)
     }
 
-    fn submit(self: &Arc<Self>, request: SignRequest, priority: Priority, attempts: usize, told: Told) {
+    fn submit(self: &Arc<Self>, request: SignRequest, priority: Priority, attempts: usize, recipients: Recipients) {
         let mut unsigned = match request.prepare(UnixTime::now(), self.spread(&request)) {
             Ok(unsigned) => unsigned,
-            Err(error) => return self.tell(told, Err(error)),
+            Err(error) => return self.tell(recipients, Err(error)),
         };
         // Where no key is here, somebody else signs before long.
         let signer = Arc::clone(&request.signer);
-        let Some(signing) = signer.signing() else { return self.tell(told, Err(OcspError::TryLater)) };
+        let Some(signing) = signer.signing() else { return self.tell(recipients, Err(OcspError::TryLater)) };
         let message = std::mem::take(&mut unsigned.response_data);
         let this = Arc::clone(self);
         let done = move |message, outcome: Result<Vec<u8>, SignError>| {
@@ -159,11 +159,11 @@ impl Misses {
                 Err(error) => Err(ocsp_error(error)),
                 Ok(signature) => match request.complete(&unsigned, &signature, UnixTime::now()) {
                     Some(answer) => Ok(this.keep(&request, answer, &signature)),
-                    None if attempts > 1 => return this.submit(request, priority, attempts - 1, told),
+                    None if attempts > 1 => return this.submit(request, priority, attempts - 1, recipients),
                     None => Err(OcspError::TryLater),
                 },
             };
-            this.tell(told, outcome);
+            this.tell(recipients, outcome);
         };
         signing.submit(Job {
             message,
@@ -182,10 +182,10 @@ impl Misses {
     }
 
     /// Tells everybody who waits; those who have gone away do not matter.
-    fn tell(&self, told: Told, outcome: Outcome) {
-        let waiting = match told {
-            Told::One(sender) => vec![sender],
-            Told::Pending(key, ticket) => match self.lock().entry(key) {
+    fn tell(&self, recipients: Recipients, outcome: Outcome) {
+        let waiting = match recipients {
+            Recipients::One(sender) => vec![sender],
+            Recipients::Pending(key, ticket) => match self.lock().entry(key) {
                 Entry::Occupied(entry) if entry.get().ticket == ticket => entry.remove().waiting,
                 _ => return,
             },

@@ -154,9 +154,9 @@ impl World {
     fn decided(&self, der: &[u8]) -> String {
         match self.decide(der) {
             Decision::Refuse(error) => format!("{error:?}"),
-            Decision::Serve { inquiry, answer, successor } => {
+            Decision::Serve { inquiry, answer, is_due } => {
                 let answer = if matches!(answer, KeptAnswer::Compact(_)) { "compact" } else { "whole" };
-                let successor = successor.map_or("", |_| ", and its successor");
+                let successor = if is_due { ", and its successor" } else { "" };
                 format!("serve {answer} of {}{successor}", inquiry.place)
             }
             Decision::Sign(request) => format!("sign by {}", self.place(&request)),
@@ -291,7 +291,7 @@ fn what_is_kept_is_served_while_it_may_leave_and_its_successor_is_asked_for_when
     let times = world.keep(&der).times;
     assert_eq!(world.decided(&der), "serve compact of 0");
     let at = |now| match world.at(now).decide(&der, &mut Vec::new()).1 {
-        Decision::Serve { successor, .. } => Some(successor.is_some()),
+        Decision::Serve { is_due, .. } => Some(is_due),
         _ => None,
     };
     assert_eq!(at(UnixTime(times.refresh_at.0 - 1)), Some(false));
