@@ -179,7 +179,7 @@ fn what_is_malformed_or_too_weak_is_refused_by_name() {
     assert_eq!(told_of(&no_algorithm, &anchors), refused("its signature is malformed"));
     let no_certificate = RequestSignature { certs: &[0x30, 0], ..signature };
     let why = told_of(&no_certificate, &anchors).unwrap_err();
-    assert!(why.starts_with("what it carries is no X.509 certificate in DER: "), "{why}");
+    assert!(why.starts_with("what it carries is not an X.509 certificate in DER: "), "{why}");
 }
 
 #[test]
