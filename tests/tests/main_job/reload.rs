@@ -246,7 +246,8 @@ fn each_issuer_keeps_its_own_records_when_a_reload_changes_the_order_and_removes
 
 #[test]
 fn a_key_that_waits_for_a_restart_is_told_with_both_values() {
-    let responder = Site::new(&[tenant("a", &Ca::new("CA"))]).start();
+    let ca = Ca::new("CA");
+    let responder = Site::new(&[tenant("a", &ca)]).start();
     responder.reload(|text| text.replacen("[http]", "[http]\nidle_deadline = \"7m\"", 1));
     let told =
         || responder.log().lines().find(|line| line.contains("takes effect at the next start")).map(str::to_owned);
