@@ -203,6 +203,25 @@ fn what_has_changed_is_signed_by_another_signer_while_the_key_of_the_first_is_aw
     assert_eq!(signs(ended), 0);
 }
 
+#[test]
+fn without_the_key_what_others_have_signed_is_found_and_nothing_is_signed() {
+    const COUNT: u64 = 20;
+    let world = World::new(COUNT);
+    let elsewhere = desk(Some(world.dir.path()));
+    done(elsewhere.pass(&[world.pooled()], NEVER), COUNT);
+    drop(elsewhere);
+    let (here, subject) = (desk(Some(world.dir.path())), world.without_key());
+    assert_eq!(restore(&here, &subject), COUNT);
+    assert_eq!(kept(&here, &subject, 7), Some(CertStatus::Good));
+    // What becomes due is left to whoever has the key.
+    set(&world.state, 7, revoked());
+    done(here.pass(&[Arc::clone(&subject)], NEVER), 0);
+    assert_eq!(here.changed(&subject, vec![serial(7)], NEVER), End::Done);
+    assert!(subject.forms_at_work(UnixTime::now()).is_empty());
+    assert_eq!((signed(&here), here.progress.report().failed), (0, 0));
+    assert_eq!((kept(&here, &subject, 7), kept(&here, &subject, 8)), (None, Some(CertStatus::Good)));
+}
+
 /// Two signers of a CA, of which the first is revoked while answers signed by it are kept.
 #[test]
 fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when_it_is_released() {

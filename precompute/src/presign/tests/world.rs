@@ -21,7 +21,7 @@ use crate::{
     issuer::ActiveIssuer,
     issuer_id::IssuerId,
     limits,
-    ocsp::{CertStatus, HashAlgorithm, Policy, ResponseForm, profile::Kept},
+    ocsp::{CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity, profile::Kept},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
     records::Change,
     sign::{Algorithm, Job, KeyPurpose, Pool, PoolSettings, SignError, Signing, SoftwareKey, Verify},
@@ -122,8 +122,20 @@ impl World {
         Arc::new(OcspSigner::new(&self.certificate, &self.certificate, public, signing, form, now).unwrap())
     }
 
+    /// The same signer, whose key is elsewhere.
+    pub(super) fn without_key(&self) -> Arc<Subject> {
+        let (form, now) = (ResponseForm::default(), UnixTime::now());
+        let algorithm = self.key.algorithm();
+        let identity = SignerIdentity::new(&self.certificate, &self.certificate, algorithm, form, now).unwrap();
+        self.subject_of(POLICY, Arc::new(OcspSigner::without_key(identity)))
+    }
+
     pub(super) fn subject_with(&self, policy: Policy, signing: Arc<dyn Signing>) -> Arc<Subject> {
-        let signers = Signers::new(vec![self.signer(signing)]).unwrap();
+        self.subject_of(policy, self.signer(signing))
+    }
+
+    fn subject_of(&self, policy: Policy, signer: Arc<OcspSigner>) -> Arc<Subject> {
+        let signers = Signers::new(vec![signer]).unwrap();
         let state = self.state.clone();
         let issuer = ActiveIssuer::new(&state.id().clone(), "CA", policy, &self.certificate, state, signers).unwrap();
         Arc::new(Subject { issuer: Arc::new(issuer.numbered(1)), ahead: vec![HashAlgorithm::Sha1] })
