@@ -13,12 +13,14 @@
 
 mod codec;
 mod layout;
+mod lineage;
 mod overlay;
 mod salvage;
 mod seal;
 
 pub use self::{
     layout::Identity,
+    lineage::Lineage,
     salvage::{Salvaged, salvage},
 };
 
@@ -266,32 +268,9 @@ impl Book {
         held
     }
 
-    /// Who may have had the place of this issuer before: other tenants that the book knows the same CA under, and that
-    /// nobody has succeeded; those that have succeeded this issuer, since it may come back; and only these of one that the
-    /// book knows.
-    pub fn predecessors(&mut self, issuer: &IssuerId) -> Result<Vec<IssuerId>, StateError> {
-        self.run(|database, _| {
-            let read = database.begin_read()?;
-            let own = read.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value());
-            let mut successions = Vec::new();
-            for entry in read.open_table(SUCCESSORS)?.range::<(u32, u32)>(..)? {
-                successions.push(entry?.0.value());
-            }
-            let mut found = Vec::new();
-            for entry in read.open_table(TENANTS)?.iter()? {
-                let (number, whose) = entry?;
-                let (number, (fingerprint, tenant)) = (number.value(), whose.value());
-                if fingerprint != issuer.ca() || Some(number) == own {
-                    continue;
-                }
-                let has_left = successions.iter().any(|(former, _)| *former == number);
-                let took_this_place = own.is_some_and(|own| successions.contains(&(own, number)));
-                if took_this_place || own.is_none() && !has_left {
-                    found.push(issuer.under(tenant));
-                }
-            }
-            Ok(found)
-        })
+    /// Its list of issuers, for [`Lineage::predecessors`].
+    pub fn lineage(&mut self) -> Result<Lineage, StateError> {
+        self.run(|database, _| Lineage::read(database))
     }
 
     /// Whoever it holds records of, as far as it knows their tenants.

@@ -13,6 +13,7 @@
 //! A restart finds what the book has, and reads the sources before anything is answered. Starting is the same pass with everything counted as changed, after the book has filled the records.
 
 mod accept;
+mod change;
 mod changes;
 mod compare;
 mod follower;
@@ -30,6 +31,7 @@ mod unsaved;
 mod watch;
 mod watched;
 
+pub use change::Prepared;
 pub use changes::{Changed, Changes};
 use follower::{Follower, Terms};
 pub use health::{Health, HealthReport};
@@ -42,7 +44,9 @@ pub use survey::{Survey, survey};
 use watched::Watched;
 
 use std::{
+    collections::HashSet,
     fmt,
+    path::Path,
     sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
@@ -51,7 +55,8 @@ use tracing::{error, info};
 
 use crate::{
     assemble::Assembly,
-    book::Book,
+    book::{Book, Lineage},
+    issuer_id::IssuerId,
     limits,
     pki::{Record, Serial, UnixTime},
     records::Counts,
@@ -85,6 +90,8 @@ pub enum EngineError {
     Forgotten(String, Forgotten),
     /// The thread that follows the sources of an issuer: whose, and what it did.
     Thread(String, String),
+    /// Another configuration was adopted since this one was prepared.
+    Overtaken,
 }
 
 impl fmt::Display for EngineError {
@@ -98,6 +105,7 @@ impl fmt::Display for EngineError {
             ),
             Self::Forgotten(issuer, forgotten) => write!(f, "{issuer}: {forgotten}"),
             Self::Thread(issuer, problem) => write!(f, "{issuer}: the thread that reads its sources {problem}"),
+            Self::Overtaken => f.write_str("another configuration was taken meanwhile; reload once more"),
         }
     }
 }
@@ -150,22 +158,47 @@ pub struct Accepted {
 #[derive(Debug)]
 pub struct Engine {
     book: SharedBook,
-    issuers: Vec<Follower>,
+    followers: Vec<Follower>,
     accept: Accepted,
+    /// How many changed configurations were adopted.
+    adopted: u64,
 }
 
 impl Engine {
     /// Opens the book and fills the records of every issuer from it.
     pub fn open(config: &Assembly) -> Result<Self, StateError> {
+        Self::open_for(&config.state_dir, config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect())
+    }
+
+    fn open_for(state_dir: &Path, issuers: Vec<FollowedIssuer>) -> Result<Self, StateError> {
         let started = Instant::now();
-        let mut book = Book::open(&config.state_dir)?;
-        let mut issuers = Vec::new();
-        for (_, issuer) in config.issuers() {
-            issuers.push(open(&mut book, config, FollowedIssuer::new(issuer), &[])?);
-        }
-        let records: u64 = issuers.iter().map(|issuer| issuer.state.records.counts()).map(|c| c.good + c.revoked).sum();
+        let mut book = Book::open(state_dir)?;
+        let lineage = book.lineage()?;
+        let book = Arc::new(Mutex::new(book));
+        let mut engine = Self { book, followers: Vec::new(), accept: Accepted::default(), adopted: 0 };
+        let configured = issuers.iter().map(|issuer| issuer.id.clone()).collect();
+        let followers = issuers.into_iter().map(|issuer| engine.open_one(issuer, &lineage, &configured));
+        engine.followers = followers.collect::<Result<_, _>>()?;
+        let counts = engine.followers.iter().map(|follower| follower.state.records.counts());
+        let records: u64 = counts.map(|counts| counts.good + counts.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
-        Ok(Self { book: Arc::new(Mutex::new(book)), issuers, accept: Accepted::default() })
+        Ok(engine)
+    }
+
+    /// Fills the records of one issuer from the book. `configured` are all issuers of its configuration.
+    fn open_one(
+        &self,
+        issuer: FollowedIssuer,
+        lineage: &Lineage,
+        configured: &HashSet<IssuerId>,
+    ) -> Result<Follower, StateError> {
+        let watched = Watched::open(&mut lock(&self.book), issuer, |book, id| {
+            let mut predecessors = Predecessor::all(book, id, lineage, configured)?;
+            let running = self.followers.iter();
+            running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));
+            Ok(predecessors)
+        });
+        Ok(Follower::new(watched?))
     }
 
     /// What [`Engine::sync`] may let pass.
@@ -175,7 +208,7 @@ impl Engine {
 
     /// The state of every issuer.
     pub fn states(&self) -> States {
-        self.issuers.iter().map(|issuer| issuer.state.clone()).collect()
+        self.followers.iter().map(|issuer| issuer.state.clone()).collect()
     }
 
     /// Reads every source now. An issuer that the book knows goes on from there if its sources are refused; of any
@@ -191,7 +224,7 @@ impl Engine {
     }
 
     fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        follower::start(&mut self.issuers, &self.book, terms, |issuer, pass| {
+        follower::start(&mut self.followers, &self.book, terms, |issuer, pass| {
             each(issuer.tenant(), &issuer.name, pass);
         })
     }
@@ -199,52 +232,11 @@ impl Engine {
     /// What the book holds of a serial under each issuer: (tenant, issuer, record).
     pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, StateError> {
         let mut found = Vec::new();
-        for Follower { issuer, .. } in &self.issuers {
+        for Follower { issuer, .. } in &self.followers {
             let record = lock(&self.book).get(&issuer.id, serial)?;
             found.push((issuer.tenant().to_owned(), issuer.name.clone(), record));
         }
         Ok(found)
-    }
-
-    /// Goes over to a changed configuration. Issuers that it leaves as they are go on as they are, records and all; new
-    /// ones are filled from the book and their sources. `agree` gets the states that there would be, while the former ones are still followed; false where it does not want them. Then, and after
-    /// an error, everything is as it was. When it returns, the new states hold every revocation that the former ones did, also
-    /// those that came meanwhile; but for sources that take longer than [`limits::RELOAD_READ_MAX`] to read once more. The state directory stays the one that was opened.
-    pub fn change(&mut self, config: &Assembly, agree: impl FnOnce(States) -> bool) -> Result<bool, EngineError> {
-        let wanted: Vec<_> = config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect();
-        let mut fresh = Vec::new();
-        for issuer in &wanted {
-            if !self.issuers.iter().any(|follower| *follower.issuer == *issuer) {
-                let mut follower = open(&mut lock(&self.book), config, issuer.clone(), &self.issuers)?;
-                follower.wait_for_agreement();
-                // Of another configuration, with other sources: those go on revoking while these are read.
-                if let Some(former) = self.issuers.iter().find(|former| former.issuer.id == issuer.id) {
-                    follower.take_over(former);
-                }
-                fresh.push(follower);
-            }
-        }
-        let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
-        follower::start(&mut fresh, &self.book, terms, |_, _| ())?;
-        let all = || self.issuers.iter().chain(&fresh);
-        let follower = |issuer: &FollowedIssuer| all().find(|follower| *follower.issuer == *issuer);
-        let states = wanted.iter().filter_map(follower).map(|follower| follower.state.clone()).collect();
-        if !agree(states) {
-            return Ok(false);
-        }
-        fresh.iter().for_each(Follower::agree);
-        let mut former = std::mem::take(&mut self.issuers);
-        former.append(&mut fresh);
-        for issuer in &wanted {
-            let place = former.iter().position(|follower| *follower.issuer == *issuer);
-            self.issuers.extend(place.map(|place| former.swap_remove(place)));
-        }
-        drop(former);
-        let begun = Instant::now();
-        while self.issuers.iter().any(|follower| begun.elapsed() < follower.patience()) {
-            std::thread::sleep(limits::TAKE_OVER_LOOK);
-        }
-        Ok(true)
     }
 
     /// Does orders until there are no more, while the sources are followed. Returns also when a thread that follows
@@ -256,7 +248,7 @@ impl Engine {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
-            if let Some(lost) = self.issuers.iter().find(|issuer| issuer.is_lost()) {
+            if let Some(lost) = self.followers.iter().find(|issuer| issuer.is_lost()) {
                 let (tenant, name) = (lost.issuer.tenant(), &lost.issuer.name);
                 error!(tenant, issuer = name, "the thread that follows its sources panicked");
                 break;
@@ -265,25 +257,10 @@ impl Engine {
     }
 }
 
-/// Fills the records of one issuer from the book; `running` are those whose sources are followed.
-fn open(
-    book: &mut Book,
-    config: &Assembly,
-    issuer: FollowedIssuer,
-    running: &[Follower],
-) -> Result<Follower, StateError> {
-    let watched = Watched::open(book, issuer, |book, id| {
-        let mut predecessors = Predecessor::all(book, id, config)?;
-        running.iter().for_each(|running| Predecessor::add_running(&mut predecessors, running, id, config));
-        Ok(predecessors)
-    });
-    Ok(Follower::new(watched?))
-}
-
 impl Drop for Engine {
     /// Within [`limits::FOLLOWERS_END_MAX`].
     fn drop(&mut self) {
-        follower::end(&self.issuers);
+        follower::end(&self.followers);
     }
 }
 

@@ -30,6 +30,9 @@ use crate::{
 /// Something that the engine's thread does between two looks at its sources.
 pub type Order = Box<dyn FnOnce(&mut Engine) + Send>;
 
+/// Why nothing is taken any more.
+const STOPPING: &str = "the service is stopping";
+
 /// Reads the file again.
 #[derive(Debug)]
 pub struct Reload {
@@ -79,23 +82,11 @@ impl Reload {
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
         }
         let assembly = Arc::new(assembly);
-        let (tell, states) = oneshot::channel();
-        let (agree, agreed) = mpsc::channel();
-        let (over, gone_over) = oneshot::channel();
         let wanted = Arc::clone(&assembly);
-        let order: Order = Box::new(move |engine| {
-            let mut tell = Some(tell);
-            // The former sources are followed until there is a site of the new ones: it may be refused yet.
-            let agreed =
-                |states| tell.take().is_some_and(|tell| tell.send(Ok(states)).is_ok()) && agreed.recv().is_ok();
-            match (engine.change(&wanted, agreed), tell) {
-                (Ok(true), _) => _ = over.send(()),
-                (Err(error), Some(tell)) => _ = tell.send(Err(error.to_string())),
-                _ => {}
-            }
-        });
-        self.orders.send(order).map_err(|_| "the service is stopping")?;
-        let states = states.await.map_err(|_| "the service is stopping")??;
+        // Until there is a site of the new sources the former ones are followed: it may be refused yet.
+        let prepared = self.order(move |engine| engine.prepare(&wanted)).await?;
+        let prepared = prepared.map_err(|error| error.to_string())?;
+        let states = prepared.states().clone();
         let former = Arc::clone(&self.sites.borrow());
         let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
         let replaced = Arc::clone(&former);
@@ -103,10 +94,10 @@ impl Reload {
         let made =
             tokio::task::spawn_blocking(move || Site::new(&assembly, &states, &clocks, workers, Some(&replaced)));
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        // Nobody is told *good* by the new records who was told *revoked* by the former ones: the site waits for that.
+        let adopted = self.order(move |engine| engine.adopt(prepared)).await?;
+        adopted.map_err(|error| error.to_string())?;
         // From here on nothing is refused.
-        agree.send(()).map_err(|_| "the service is stopping")?;
-        // Nobody is to be told *good* by the new records who was told *revoked* by the former ones.
-        gone_over.await.map_err(|_| "the service is stopping")?;
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));
@@ -119,6 +110,18 @@ impl Reload {
         }
         tokio::spawn(let_go(former));
         Ok(())
+    }
+
+    /// Has the engine's thread do this, and waits for what comes of it.
+    async fn order<T: Send + 'static>(
+        &self,
+        order: impl FnOnce(&mut Engine) -> T + Send + 'static,
+    ) -> Result<T, &'static str> {
+        let (tell, told) = oneshot::channel();
+        // Where nobody waits for the outcome any more it is dropped, and what was prepared is undone with it.
+        let order: Order = Box::new(move |engine| _ = tell.send(order(engine)));
+        self.orders.send(order).map_err(|_| STOPPING)?;
+        told.await.map_err(|_| STOPPING)
     }
 }
 

@@ -84,20 +84,23 @@ fn who_has_taken_whose_place_is_remembered_both_ways() {
         book.commit(&batch).unwrap();
     };
     succeed(&mut book, "a", &[]);
-    assert_eq!(book.predecessors(&id("b")).unwrap(), [id("a")]);
-    assert_eq!(book.predecessors(&id("a")).unwrap(), []);
-    assert_eq!(book.predecessors(&IssuerId::new("b", [8; 32])).unwrap(), [], "another CA");
+    assert_eq!(book.lineage().unwrap().predecessors(&id("b")), [id("a")]);
+    assert_eq!(book.lineage().unwrap().predecessors(&id("a")), []);
+    assert_eq!(book.lineage().unwrap().predecessors(&IssuerId::new("b", [8; 32])), [], "another CA");
     succeed(&mut book, "b", &["a"]);
-    assert_eq!(book.predecessors(&id("a")).unwrap(), [id("b")], "it comes back");
-    assert_eq!(book.predecessors(&id("b")).unwrap(), []);
-    assert_eq!(book.predecessors(&id("c")).unwrap(), [id("b")], "and not the one before that");
+    assert_eq!(book.lineage().unwrap().predecessors(&id("a")), [id("b")], "it comes back");
+    assert_eq!(book.lineage().unwrap().predecessors(&id("b")), []);
+    assert_eq!(book.lineage().unwrap().predecessors(&id("c")), [id("b")], "and not the one before that");
     succeed(&mut book, "a", &["b"]);
     let mut book = {
         drop(book);
         Book::open(dir.path()).unwrap()
     };
-    assert_eq!(book.predecessors(&id("b")).unwrap(), [id("a")]);
-    assert_eq!((book.predecessors(&id("a")).unwrap(), book.predecessors(&id("c")).unwrap()), (vec![], vec![id("a")]));
+    assert_eq!(book.lineage().unwrap().predecessors(&id("b")), [id("a")]);
+    assert_eq!(
+        (book.lineage().unwrap().predecessors(&id("a")), book.lineage().unwrap().predecessors(&id("c"))),
+        (vec![], vec![id("a")])
+    );
 }
 
 /// What was written then went into a file without a name, for as long as the process lived.

@@ -41,7 +41,7 @@ pub(super) struct Follower {
     taking_over: Weak<()>,
     /// Gone when that one is.
     former_alive: Weak<()>,
-    agreed: Arc<AtomicBool>,
+    adopted: Arc<AtomicBool>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
@@ -55,21 +55,21 @@ impl Follower {
             alive: Arc::downgrade(&watched.alive),
             taking_over: Weak::new(),
             former_alive: Weak::new(),
-            agreed: Arc::clone(&watched.agreed),
+            adopted: Arc::clone(&watched.adopted),
             watched: Some(watched),
             stop: Arc::default(),
             thread: None,
         }
     }
 
-    /// Has it save and tell nothing until [`Follower::agree`], before it is started.
-    pub(super) fn wait_for_agreement(&self) {
-        self.agreed.store(false, Release);
+    /// Before it is started: has it save and tell nothing until [`Follower::adopted`].
+    pub(super) fn wait_for_adoption(&self) {
+        self.adopted.store(false, Release);
     }
 
-    /// The configuration that it belongs to is taken.
-    pub(super) fn agree(&self) {
-        self.agreed.store(true, Release);
+    /// The configuration that it belongs to is adopted.
+    pub(super) fn adopted(&self) {
+        self.adopted.store(true, Release);
     }
 
     /// Has it take over, before it is started, what `former` revokes until its end.

@@ -5,7 +5,10 @@
 //! would forget one is refused before anything is shown or saved, unless somebody said what is meant. It does not
 //! know sources.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt,
+};
 
 use super::{
     Accepted, EngineError, Pass,
@@ -14,8 +17,7 @@ use super::{
     watched::Watched,
 };
 use crate::{
-    assemble::Assembly,
-    book::{Book, Held},
+    book::{Book, Held, Lineage},
     issuer_id::IssuerId,
     pki::{Record, Serial},
     records::{Change, SEGMENTS},
@@ -35,9 +37,14 @@ pub(super) struct Predecessor {
 
 impl Predecessor {
     /// Those of an issuer, by the book.
-    pub(super) fn all(book: &mut Book, id: &IssuerId, config: &Assembly) -> Result<Vec<Self>, StateError> {
+    pub(super) fn all(
+        book: &mut Book,
+        id: &IssuerId,
+        lineage: &Lineage,
+        configured: &HashSet<IssuerId>,
+    ) -> Result<Vec<Self>, StateError> {
         let mut found = Vec::new();
-        for id in book.predecessors(id)?.into_iter().filter(|id| !is_configured(id, config)) {
+        for id in lineage.predecessors(id).into_iter().filter(|id| !configured.contains(id)) {
             let mut revoked = Vec::new();
             let held = book.load(&id, |serial, record| {
                 if strictness(record.status) == FINAL {
@@ -58,9 +65,14 @@ impl Predecessor {
     }
 
     /// Adds what is in memory of those whose sources are followed: the book may have been lost a moment ago.
-    pub(super) fn add_running(predecessors: &mut Vec<Self>, running: &Follower, id: &IssuerId, config: &Assembly) {
+    pub(super) fn add_running(
+        predecessors: &mut Vec<Self>,
+        running: &Follower,
+        id: &IssuerId,
+        configured: &HashSet<IssuerId>,
+    ) {
         let is_one =
-            running.issuer.id.ca() == id.ca() && running.issuer.id != *id && !is_configured(&running.issuer.id, config);
+            running.issuer.id.ca() == id.ca() && running.issuer.id != *id && !configured.contains(&running.issuer.id);
         if !is_one {
             return;
         }
@@ -90,10 +102,6 @@ impl Predecessor {
     fn forgotten(&self, is_revoked: impl Fn(&Serial) -> bool) -> Vec<Change> {
         self.revoked.iter().copied().filter(|change| !is_revoked(&change.serial)).collect()
     }
-}
-
-fn is_configured(id: &IssuerId, config: &Assembly) -> bool {
-    config.issuers().any(|(_, issuer)| issuer.id == *id)
 }
 
 /// Revocations that would be forgotten.

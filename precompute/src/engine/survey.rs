@@ -1,6 +1,11 @@
 //! What a start would find, without keeping anything.
 
-use std::{collections::BTreeSet, fmt::Display, path::Path, thread};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Display,
+    path::Path,
+    thread,
+};
 
 use tracing::warn;
 
@@ -11,7 +16,8 @@ use super::{
 };
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
-    book::Book,
+    book::{Book, Lineage},
+    issuer_id::IssuerId,
     limits,
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records},
@@ -31,9 +37,12 @@ pub struct Survey {
 /// Reads the sources of every issuer, and the book as far as it holds something of it, also while a service runs: tenant,
 /// issuer, and what was found or why a start is refused.
 pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
+    let configured = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
+    let mut look = Look { state_dir: &config.state_dir, configured, open: None };
     let survey = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
         let followed = FollowedIssuer::new(issuer);
-        let outcome = known(config, &followed)
+        let outcome = look
+            .known(&issuer.id)
             .map_err(EngineError::Book)
             .and_then(|known| survey_one(&followed, issuer, &known, now));
         (tenant.name.clone(), issuer.name.clone(), outcome)
@@ -93,27 +102,69 @@ struct Known {
     predecessors: Vec<Predecessor>,
 }
 
-/// Looks into the book, also whether what it holds of the issuer is whole.
-fn known(config: &Assembly, issuer: &FollowedIssuer) -> Result<Known, StateError> {
-    let look = || {
-        let Some(mut book) = Book::look(&config.state_dir)? else { return Ok(Known::default()) };
-        let (id, mut revoked) = (&issuer.id, BTreeSet::new());
+/// The book while a service may be writing it: opened once for all issuers, and anew only where it makes no sense.
+struct Look<'a> {
+    state_dir: &'a Path,
+    configured: HashSet<IssuerId>,
+    /// `None` before it is opened, and after it made no sense.
+    open: Option<Opened>,
+}
+
+enum Opened {
+    /// There is no book.
+    Nothing,
+    Book(Book, Lineage),
+}
+
+impl Look<'_> {
+    /// What the book has of an issuer; looks also whether that is whole.
+    fn known(&mut self, id: &IssuerId) -> Result<Known, StateError> {
+        for _ in 1..limits::BOOK_LOOKS_MAX {
+            match self.look(id) {
+                // Beside a service that writes, a look may find the half of it.
+                Err(error) if error.is_damage() => thread::sleep(limits::BOOK_LOOK_PAUSE),
+                other => return other,
+            }
+        }
+        self.look(id)
+    }
+
+    fn look(&mut self, id: &IssuerId) -> Result<Known, StateError> {
+        let mut opened = match self.open.take() {
+            Some(opened) => opened,
+            None => match Book::look(self.state_dir)? {
+                None => Opened::Nothing,
+                Some(mut book) => {
+                    let lineage = book.lineage()?;
+                    Opened::Book(book, lineage)
+                }
+            },
+        };
+        let known = match &mut opened {
+            Opened::Nothing => Known::default(),
+            Opened::Book(book, lineage) => Known::load(book, id, lineage, &self.configured)?,
+        };
+        self.open = Some(opened);
+        Ok(known)
+    }
+}
+
+impl Known {
+    fn load(
+        book: &mut Book,
+        id: &IssuerId,
+        lineage: &Lineage,
+        configured: &HashSet<IssuerId>,
+    ) -> Result<Self, StateError> {
+        let mut revoked = BTreeSet::new();
         let held = book.load(id, |serial, record| {
             if compare::strictness(record.status) == compare::FINAL {
                 revoked.insert(serial);
             }
         })?;
-        let predecessors = Predecessor::all(&mut book, id, config)?;
-        Ok(Known { revoked, crl_marks: Predecessor::crl_marks(&held, &predecessors), predecessors })
-    };
-    // Beside a service that writes, a look may find the half of it.
-    for _ in 1..limits::BOOK_LOOKS_MAX {
-        match look() {
-            Err::<_, StateError>(error) if error.is_damage() => thread::sleep(limits::BOOK_LOOK_PAUSE),
-            other => return other,
-        }
+        let predecessors = Predecessor::all(book, id, lineage, configured)?;
+        Ok(Self { revoked, crl_marks: Predecessor::crl_marks(&held, &predecessors), predecessors })
     }
-    look()
 }
 
 fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<String> {

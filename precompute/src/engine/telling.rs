@@ -59,7 +59,7 @@ impl Watched {
             }
         }
         self.untold.push(told);
-        if self.agreed.load(Acquire) {
+        if self.adopted.load(Acquire) {
             self.tell_untold();
         }
     }

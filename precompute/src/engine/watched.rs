@@ -50,8 +50,8 @@ pub(super) struct Watched {
     /// When the CRLs go out of date, and of which this was told.
     pub(super) crl_ends: Vec<(PathBuf, UnixTime)>,
     pub(super) out_of_date_told: Vec<(PathBuf, UnixTime)>,
-    /// Whether the configuration that it belongs to is taken; until then nothing is saved or told.
-    pub(super) agreed: Arc<AtomicBool>,
+    /// Whether the configuration that it belongs to is adopted; until then nothing is saved or told.
+    pub(super) adopted: Arc<AtomicBool>,
     /// Whether changes are news: at a first start all is.
     pub(super) tells: bool,
     /// What is to be told once that is so.
@@ -98,7 +98,7 @@ impl Watched {
             verified_saved: held.verified,
             book_looked_at: Instant::now(),
             predecessors,
-            agreed: Arc::new(AtomicBool::new(true)),
+            adopted: Arc::new(AtomicBool::new(true)),
             tells,
             untold: Vec::new(),
             crl_ends: Vec::new(),
@@ -135,7 +135,7 @@ impl Watched {
                     self.state.health.looked(UnixTime::now());
                     self.verified_saved = self.state.health.unchanged(UnixTime::now());
                     self.unsaved.verified = self.verified_saved;
-                    if self.agreed.load(Acquire) {
+                    if self.adopted.load(Acquire) {
                         self.save(&mut lock(book))?;
                     } else {
                         self.save_again_at = Some(Instant::now());
@@ -166,7 +166,7 @@ impl Watched {
             self.state.health.looked(UnixTime::now());
         }
         self.note_verified();
-        if !self.agreed.load(Acquire) {
+        if !self.adopted.load(Acquire) {
             return;
         }
         self.warn_if_out_of_date();

@@ -1,0 +1,56 @@
+//! Who had an issuer's place before, as the book knows it.
+//!
+//! Purpose: one walk over the list of issuers answers the question for all of them, since a start asks it of each.
+//! Invariant: what it says is what the book held when it was read. It does not know a configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+
+use super::layout::{ISSUERS, SUCCESSORS, TENANTS};
+use crate::issuer_id::IssuerId;
+
+/// The issuers of a book, and which of them has taken whose place.
+#[derive(Debug, Default)]
+pub struct Lineage {
+    /// Fingerprint of an issuer → its number.
+    numbers: BTreeMap<[u8; 32], u32>,
+    /// CA → its issuers: number and tenant.
+    of_ca: BTreeMap<[u8; 32], Vec<(u32, String)>>,
+    /// Number of who has left, number of who has taken its place.
+    successions: BTreeSet<(u32, u32)>,
+}
+
+impl Lineage {
+    pub(super) fn read(database: &Database) -> Result<Self, redb::Error> {
+        let (read, mut this) = (database.begin_read()?, Self::default());
+        for entry in read.open_table(ISSUERS)?.iter()? {
+            let (fingerprint, number) = entry?;
+            this.numbers.insert(*fingerprint.value(), number.value());
+        }
+        for entry in read.open_table(TENANTS)?.iter()? {
+            let (number, issuer) = entry?;
+            let (ca, tenant) = issuer.value();
+            this.of_ca.entry(*ca).or_default().push((number.value(), tenant.to_owned()));
+        }
+        for entry in read.open_table(SUCCESSORS)?.range::<(u32, u32)>(..)? {
+            this.successions.insert(entry?.0.value());
+        }
+        Ok(this)
+    }
+
+    /// Who may have had the place of this issuer before: other tenants that the book knows the same CA under, and that
+    /// nobody has succeeded; those that have succeeded this issuer, since it may come back; and only these of one that the
+    /// book knows.
+    pub fn predecessors(&self, issuer: &IssuerId) -> Vec<IssuerId> {
+        let own = self.numbers.get(issuer.fingerprint()).copied();
+        let has_left = |number| self.successions.range((number, 0)..=(number, u32::MAX)).next().is_some();
+        let had_the_place = |number| match own {
+            Some(own) => self.successions.contains(&(own, number)),
+            None => !has_left(number),
+        };
+        let same_ca = self.of_ca.get(issuer.ca()).into_iter().flatten();
+        let others = same_ca.filter(|(number, _)| Some(*number) != own && had_the_place(*number));
+        others.map(|(_, tenant)| issuer.under(tenant)).collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! Changes that are adopted, dropped and overtaken, on a real book with a real CA's index.
+
+use std::fs;
+
+use super::*;
+use crate::{
+    config::Sources,
+    pki::{Serial, Status},
+    source::openssl::{Ca, KEYS},
+};
+
+struct World {
+    ca: Ca,
+    state: tempfile::TempDir,
+}
+
+fn index(name: &str, revoked: &[u32]) -> String {
+    let line = |serial: u32| match revoked.contains(&serial) {
+        true => format!("R\t350101000000Z\t250101000000Z\t{serial:04X}\tunknown\t/CN={name}{serial}\n"),
+        false => format!("V\t350101000000Z\t\t{serial:04X}\tunknown\t/CN={name}{serial}\n"),
+    };
+    (1..=5).map(line).collect()
+}
+
+impl World {
+    fn new() -> Self {
+        Self { ca: Ca::new("Change", KEYS[1]), state: tempfile::tempdir().unwrap() }
+    }
+
+    /// The CA as an issuer of this tenant, read from an index of its own that revokes these.
+    fn issuer(&self, tenant: &str, file: &str, revoked: &[u32]) -> FollowedIssuer {
+        fs::write(self.ca.path(file), index(file, revoked)).unwrap();
+        let (certificate, index) = (self.ca.certificate(), Some(self.ca.path(file)));
+        FollowedIssuer {
+            id: IssuerId::of(tenant, &certificate),
+            name: "ca".into(),
+            certificate,
+            sources: Sources { index, crl: None, delta_crl: None },
+            unlisted_good: false,
+        }
+    }
+
+    fn engine(&self, issuers: &[&FollowedIssuer]) -> Engine {
+        let mut engine = Engine::open_for(self.state.path(), issuers.iter().copied().cloned().collect()).unwrap();
+        engine.read_all(|_, _, _| ()).unwrap();
+        engine
+    }
+}
+
+fn prepare(engine: &mut Engine, issuers: &[&FollowedIssuer]) -> Prepared {
+    engine.prepare_for(issuers.iter().copied().cloned().collect()).unwrap()
+}
+
+fn revoked(states: &States, issuer: &FollowedIssuer) -> Vec<u32> {
+    let records = &states.get(&issuer.id).unwrap().records;
+    let is_revoked = |serial: &u32| records.is_revoked(&Serial::from_magnitude(&serial.to_be_bytes()).unwrap());
+    (1..=5).filter(is_revoked).collect()
+}
+
+#[test]
+fn each_issuer_keeps_its_own_records_in_another_order_and_without_one_in_the_middle() {
+    let world = World::new();
+    // The one that comes knows whom the one that goes has revoked, which would be forgotten else.
+    let [a, b, c, d] = [("a", &[1][..]), ("b", &[2]), ("c", &[3]), ("d", &[2, 4])]
+        .map(|(tenant, revoked)| world.issuer(tenant, &format!("{tenant}.txt"), revoked));
+    let mut engine = world.engine(&[&a, &b, &c]);
+    let before = engine.states();
+    let prepared = prepare(&mut engine, &[&d, &c, &a]);
+    assert_eq!([&a, &c, &d].map(|issuer| revoked(prepared.states(), issuer)), [vec![1], vec![3], vec![2, 4]]);
+    assert!(prepared.states().get(&b.id).is_err(), "it is no longer configured");
+    engine.adopt(prepared).unwrap();
+    let states = engine.states();
+    assert_eq!([&a, &c, &d].map(|issuer| revoked(&states, issuer)), [vec![1], vec![3], vec![2, 4]]);
+    assert!(states.get(&b.id).is_err());
+    let records = |states: &States| std::sync::Arc::clone(&states.get(&a.id).unwrap().records);
+    assert!(std::sync::Arc::ptr_eq(&records(&states), &records(&before)), "what has not changed goes on");
+}
+
+#[test]
+fn what_is_dropped_leaves_everything_as_it_was_and_saves_nothing() {
+    let world = World::new();
+    let [a, other] =
+        [("a.txt", &[1][..]), ("other.txt", &[1, 2])].map(|(file, revoked)| world.issuer("a", file, revoked));
+    let mut engine = world.engine(&[&a]);
+    let prepared = prepare(&mut engine, &[&other]);
+    assert_eq!(revoked(prepared.states(), &other), [1, 2]);
+    assert_eq!(revoked(&engine.states(), &a), [1], "the former sources are still followed");
+    // Looks at its sources go on, and would save.
+    std::thread::sleep(3 * limits::SOURCE_POLL_INTERVAL);
+    drop(prepared);
+    assert_eq!(revoked(&engine.states(), &a), [1]);
+    let two = Serial::from_magnitude(&[2]).unwrap();
+    let saved = engine.show(&two).unwrap().remove(0).2.unwrap();
+    assert_eq!(saved.status, Status::Good, "nothing of it was saved");
+    // The former one was not stopped.
+    fs::write(world.ca.path("a.txt"), index("a.txt", &[1, 5])).unwrap();
+    let begun = Instant::now();
+    while revoked(&engine.states(), &a) != [1, 5] {
+        assert!(begun.elapsed().as_secs() < 10, "its source is no longer followed");
+        std::thread::sleep(limits::TAKE_OVER_LOOK);
+    }
+}
+
+#[test]
+fn who_was_revoked_by_the_former_sources_stays_so_when_the_change_is_adopted() {
+    let world = World::new();
+    let [a, lagging] =
+        [("a.txt", &[1][..]), ("lagging.txt", &[])].map(|(file, revoked)| world.issuer("a", file, revoked));
+    let mut engine = world.engine(&[&a]);
+    let prepared = prepare(&mut engine, &[&lagging]);
+    let former = engine.states();
+    // After the new sources were read, and before the change is adopted.
+    fs::write(world.ca.path("a.txt"), index("a.txt", &[1, 3])).unwrap();
+    let begun = Instant::now();
+    while revoked(&former, &a) != [1, 3] {
+        assert!(begun.elapsed().as_secs() < 10);
+        std::thread::sleep(limits::TAKE_OVER_LOOK);
+    }
+    engine.adopt(prepared).unwrap();
+    assert_eq!(revoked(&engine.states(), &lagging), [1, 3]);
+}
+
+#[test]
+fn a_change_that_another_one_has_overtaken_is_refused_and_changes_nothing() {
+    let world = World::new();
+    let [a, b, c] = [("a", &[1][..]), ("b", &[2]), ("c", &[1, 3])]
+        .map(|(tenant, revoked)| world.issuer(tenant, &format!("{tenant}.txt"), revoked));
+    let mut engine = world.engine(&[&a]);
+    let late = prepare(&mut engine, &[&a, &b]);
+    let first = prepare(&mut engine, &[&c]);
+    engine.adopt(first).unwrap();
+    assert!(matches!(engine.adopt(late), Err(EngineError::Overtaken)));
+    let states = engine.states();
+    assert_eq!(revoked(&states, &c), [1, 3]);
+    assert!(states.get(&a.id).is_err() && states.get(&b.id).is_err());
+}
