@@ -207,10 +207,10 @@ fn what_has_changed_is_signed_by_another_signer_while_the_key_of_the_first_is_aw
 fn without_the_key_what_others_have_signed_is_found_and_nothing_is_signed() {
     const COUNT: u64 = 20;
     let world = World::new(COUNT);
-    let elsewhere = desk(Some(world.dir.path()));
+    let elsewhere = runner(Some(world.dir.path()));
     done(elsewhere.pass(&[world.pooled()], NEVER), COUNT);
     drop(elsewhere);
-    let (here, subject) = (desk(Some(world.dir.path())), world.without_key());
+    let (here, subject) = (runner(Some(world.dir.path())), world.without_key());
     assert_eq!(restore(&here, &subject), COUNT);
     assert_eq!(kept(&here, &subject, 7), Some(CertStatus::Good));
     // What becomes due is left to whoever has the key.
