@@ -60,8 +60,11 @@ impl<'a> Unsigned<'a> {
     #[inline]
     pub fn of(octets: &'a [u8]) -> Self {
         let start = octets.iter().position(|&b| b != 0).unwrap_or(octets.len().saturating_sub(1));
-        let magnitude = &octets[start..];
-        Self { magnitude, padded: magnitude.first().is_none_or(|b| b & 0x80 != 0) }
+        let magnitude = match &octets[start..] {
+            [] => &[0],
+            some => some,
+        };
+        Self { magnitude, padded: magnitude[0] & 0x80 != 0 }
     }
 
     /// Bytes of its content.
