@@ -62,7 +62,7 @@ const _: () = assert!(limits::ISSUERS_MAX == 1 << 24 && limits::SIGNERS_MAX == 1
 pub enum Inserted {
     /// It is kept.
     Written,
-    /// Whoever was asked did not want it.
+    /// The caller's predicate refused it.
     Unwanted,
     /// There is no room, or it does not fit an entry.
     NoRoom,
@@ -116,7 +116,7 @@ impl Answers {
     }
 
     /// Keeps an answer in the place of any other with this key: the one that `decide` makes of what stands there now,
-    /// which nobody else changes meanwhile; `None` leaves that.
+    /// which no other writer changes meanwhile; `None` leaves that.
     pub fn insert_if(&self, key: &Key, packed: &[u8], decide: impl FnOnce(Option<Entry>) -> Option<Entry>) -> Inserted {
         let Some(table) = self.place(packed.len()) else { return Inserted::NoRoom };
         let table = table.get_or_init(|| Table::new(packed.len() / 8));

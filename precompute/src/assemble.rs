@@ -48,7 +48,7 @@ pub struct AssembledTenant {
     pub path: String,
     /// How it answers, but for what its issuers have of their own.
     pub policy: Policy,
-    /// CAs of those who may sign requests.
+    /// CAs of clients that may sign requests.
     pub request_anchors: Arc<[Certificate]>,
     /// The hash algorithms of the CertIDs whose answers are signed before anybody asks; none where nothing is.
     pub presign: Vec<HashAlgorithm>,
@@ -94,7 +94,7 @@ pub fn open(reading: Reading<Config>, tokens: &Tokens, now: UnixTime) -> Result<
 pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: UnixTime) -> Assembly {
     let root = problems.at(&config.place);
     if let Err(problem) = state_dir::check(&config.state_dir) {
-        // Whoever serves finds it as well, when the book is opened.
+        // Serving finds it as well, when it opens the book.
         root.problem_that_may_pass("state_dir", problem);
     } else if let Some(doubt) = state_dir::doubt(&config.state_dir) {
         root.warning("state_dir", doubt);

@@ -106,7 +106,7 @@ struct Open {
     file: Stamp,
 }
 
-/// What a file looks like from outside: which one it is, and when it was last written. Nobody writes it but this process,
+/// What a file looks like from outside: which one it is, and when it was last written. Only this process writes it,
 /// and then looks again; a copy that is written over it in place shows in its time or length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stamp {
@@ -168,7 +168,7 @@ impl Book {
     }
 
     /// Sees to it that the file is open that lies in its place. One that is gone is made anew. One that was exchanged, or
-    /// is older than what was last written, gets an identity that nobody has seen.
+    /// is older than what was last written, gets an identity that no process has seen.
     fn ready(&mut self) -> Result<Made, StateError> {
         if !self.is_look && self.open.as_ref().is_some_and(|open| Stamp::of(&self.path) != Some(open.file)) {
             warn!(file = %self.path.display(), "the book was moved, removed or written by another process while this one was running");
@@ -273,7 +273,7 @@ impl Book {
         self.run(|database, _| Lineage::read(database))
     }
 
-    /// Whoever it holds records of, as far as it knows their tenants.
+    /// The issuers it holds records of, as far as it knows their tenants.
     fn issuers(&mut self) -> Result<Vec<IssuerId>, StateError> {
         self.run(|database, _| {
             let tenants = database.begin_read()?.open_table(TENANTS)?;

@@ -22,7 +22,7 @@ use signal_hook::{
 
 use crate::sign::pkcs11;
 
-/// Signals are taken by somebody else, who ends the program himself.
+/// Another part of the program takes the signals, and ends it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Kept by `main` until the end; tokens are left when it is dropped.
@@ -33,7 +33,7 @@ impl Ending {
     /// From now on tokens are left before the program ends by SIGINT or SIGTERM.
     pub fn watch() -> io::Result<Self> {
         const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
-        // A file that may not grow (`ulimit -f`, LimitFSIZE=) is an error that is told, and no end without a word.
+        // A file that may not grow (`ulimit -f`, LimitFSIZE=) is reported as an error instead of killing the process.
         flag::register(SIGXFSZ, Arc::default())?;
         let ends = Arc::new(AtomicBool::new(false));
         for signal in SIGNALS {

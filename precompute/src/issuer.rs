@@ -52,7 +52,7 @@ impl ActiveIssuer {
             return Err(IssuerError::OfAnother { wanted: id.clone(), found: state.id().clone() });
         }
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // The last number is given to nobody, so that the counter never starts again.
+        // The last number is never given, so that the counter never starts again.
         let number = NEXT.fetch_update(Relaxed, Relaxed, |next| (next < ISSUERS_MAX - 1).then_some(next + 1));
         let number = number.map_err(|_| IssuerError::TooMany)?;
         let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());

@@ -9,7 +9,7 @@ pub const CERTIFICATE_FILE_OCTETS_MAX: u64 = 1 << 20;
 /// Bytes of a key file: RSA-4096 as PKCS#8 PEM is 3.3 KiB.
 pub const KEY_FILE_OCTETS_MAX: u64 = 64 << 10;
 
-/// Bits of an RSA key whose signatures count: below it is within reach of those who would forge one (NIST SP 800-131A),
+/// Bits of an RSA key whose signatures count: below it a signature can be forged (NIST SP 800-131A),
 /// above it one verification takes milliseconds. Those of aws-lc-rs.
 pub const RSA_BITS: std::ops::RangeInclusive<u64> = 2048..=8192;
 /// Bits of its public exponent, as in aws-lc-rs: 65537 has 17, and a long one would make each verification slow.
@@ -42,7 +42,7 @@ pub const BOOK_LOOK_PAUSE: Duration = Duration::from_millis(300);
 /// Threads that one software key may sign with: more than the cores of any machine this runs on.
 pub const SIGN_THREADS_MAX: i64 = 256;
 
-/// Sessions that sign on each token of a signer where nobody says otherwise: SoftHSM on two cores gives the most with
+/// Sessions that sign on each token of a signer by default: SoftHSM on two cores gives the most with
 /// four, hardware and whatever is reached over a network works on more at once.
 pub const TOKEN_THREADS_DEFAULT: usize = 8;
 
@@ -101,7 +101,7 @@ pub const REMOVAL_DELAY: Duration = Duration::from_secs(2);
 /// How long `ostia-precompute sync` waits for that.
 pub const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// How often the book is told that an issuer's sources are in order: a restart knows it to the hour.
+/// How often the book notes that an issuer's sources are in order: a restart knows it to the hour.
 pub const VERIFIED_SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How often sources are looked at. A change must show within a second, reading included: a million
@@ -131,7 +131,7 @@ pub const FORMER_END_MAX: Duration = Duration::from_secs(5);
 /// How often it looks whether that is done.
 pub const TAKE_OVER_LOOK: Duration = Duration::from_millis(5);
 
-/// How long sources may go without a look before that is told: reading three million lines takes as long.
+/// How long sources may go unchecked before that is reported: reading three million lines takes as long.
 pub const LOOK_OVERDUE: Duration = Duration::from_secs(5);
 
 /// How long after a fault a source or the book is tried again: soon enough after it was mended, rare enough
@@ -142,15 +142,15 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// CA that is cleaned up by hand.
 pub const SHRINK_ALWAYS_ALLOWED: u64 = 16;
 
-/// Reads in a row that may find a source changing under them before that is told as a fault: five seconds.
+/// Reads in a row that may find a source changing under them before that is reported as a fault: five seconds.
 pub const UNSTEADY_READS_MAX: u32 = 25;
 
 /// Issuers that one process can tell apart in its life, those of earlier configurations included: a reload each
 /// minute that changes one issuer takes 31 years to use them up.
 pub const ISSUERS_MAX: u32 = 1 << 24;
 
-/// How long after an issuer's sources were last in order answers about it are still signed, where nobody says otherwise:
-/// who publishes a CRL each day, or copies an index each night, has a week to notice that it stopped.
+/// How long after an issuer's sources were last in order answers about it are still signed by default:
+/// an operator whose CRL is published daily, or whose index is copied nightly, has a week to notice that this stopped.
 pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 
 /// Changes of one pass that the log tells by their serials.
@@ -191,7 +191,7 @@ pub const FIRST_OPEN_AGAIN: Duration = Duration::from_secs(30);
 /// stack and a session.
 pub const WRITTEN_OFF_MAX: usize = 64;
 
-/// How often calls that do not return, and jobs that nobody waits for any more, are looked for.
+/// How often calls that do not return, and jobs that no caller waits for any more, are looked for.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The first pause before a token that went away is looked for; it doubles each time.
@@ -267,7 +267,7 @@ pub const CACHE_OCTETS_MAX: i64 = 1 << 40;
 
 // -- Signing ahead
 
-/// Changed records of one issuer that are named to whoever signs ahead: a mass revocation of 65,536 takes seconds to
+/// Changed records of one issuer that are named to signing ahead: a mass revocation of 65,536 takes seconds to
 /// sign anyway. Of more, all records are looked at, which takes seconds at ten million. 1.3 MiB.
 pub const CHANGES_TOLD_MAX: usize = 1 << 16;
 
@@ -318,7 +318,7 @@ pub const ANSWER_RUN_OCTETS_MAX: usize = (2 << 20) - (8 << 10);
 /// How long an answer waits for others to be written with: what a crash loses is signed again. In ten days, the longest
 /// validity, there are 432,000 runs at most for each thread that signs, which takes two seconds to read.
 pub const ANSWER_RUN_AGE_MAX: Duration = Duration::from_secs(2);
-/// Runs that wait for the disk; who brings more waits with them. 64 MiB.
+/// Runs that wait for the disk; a thread that brings more waits. 64 MiB.
 pub const ANSWER_RUNS_WAITING_MAX: usize = 32;
 /// How often runs that have ended are removed from the store.
 pub const ANSWER_STORE_CLEANING_INTERVAL: Duration = Duration::from_secs(600);

@@ -26,7 +26,7 @@ use tracing_subscriber::{
 
 const VARIABLE: &str = "OSTIA_LOG";
 
-/// What is told where nobody says otherwise.
+/// The level by default.
 const DEFAULT: &str = "info";
 
 /// Names of the parts of the programs that tell something.

@@ -109,7 +109,7 @@ pub fn is_in_use(state_dir: &Path) -> bool {
     locks.lines().any(|line| line.split_ascii_whitespace().any(|word| word.ends_with(&inode)))
 }
 
-/// What is doubtful of the directory, and keeps nobody from starting.
+/// What is doubtful about the directory, and does not prevent a start.
 pub fn doubt(state_dir: &Path) -> Option<String> {
     let parent = state_dir.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     if fs::metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {

@@ -25,7 +25,7 @@ use crate::{
     tsa::{authority::Authority, counters::Outcome},
 };
 
-/// What is told of one request.
+/// What a line says of one request.
 #[derive(Debug)]
 pub struct Line {
     /// Who asked.
@@ -80,12 +80,12 @@ impl Sampler {
         Self { every, left: Cell::new(first % every.max(1)), lines }
     }
 
-    /// Whether any request is told.
+    /// Whether any request is logged.
     pub fn is_on(&self) -> bool {
         self.every > 0
     }
 
-    /// Whether this request is told.
+    /// Whether this request is logged.
     #[inline]
     pub fn draws(&self) -> bool {
         if self.every == 0 {
@@ -107,7 +107,7 @@ pub fn channel() -> (SyncSender<Line>, Receiver<Line>) {
     mpsc::sync_channel(limits::ACCESS_LINES_WAITING_MAX)
 }
 
-/// Writes lines to the log until all who send them have gone.
+/// Writes lines to the log until all senders are gone.
 pub fn write(lines: &Receiver<Line>) {
     for Line { client, tenant, about, method, octets } in lines {
         let method = method.and_then(|place| crate::metrics::METHODS.get(place)).copied().unwrap_or("other");

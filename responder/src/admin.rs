@@ -29,7 +29,7 @@ use crate::{
     tsa::record::Writer,
 };
 
-/// All that is told.
+/// What health and metrics read.
 #[derive(Debug)]
 pub struct Status {
     site: watch::Receiver<Arc<Site>>,
@@ -37,7 +37,7 @@ pub struct Status {
     misses: Arc<Misses>,
     presign: Arc<Progress>,
     record: Option<Arc<Writer>>,
-    /// Whether the service counts as ready while a signer has nobody to sign for it.
+    /// Whether the service counts as ready while no key of some signer works.
     ready_without_signers: bool,
     draining: AtomicBool,
     started: UnixTime,

@@ -75,7 +75,7 @@ fn try_addresses(config: &Config) {
     }
 }
 
-/// Asks whoever knows the clock once for each promise; what it says is told as at a start.
+/// Asks the clock's source once for each accuracy; its verdict is reported as at a start.
 fn try_clock(config: &Config, assembly: &Assembly) {
     let tsas = || assembly.common.tsas().map(|(tenant, tsa)| (format!("{}/{}", tenant.name, tsa.name), tsa));
     if tsas().next().is_none() {

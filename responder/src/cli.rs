@@ -67,7 +67,7 @@ enum Command {
     },
 }
 
-/// Warnings where nobody wants any.
+/// There are warnings, and `--strict` allows none.
 #[derive(Debug)]
 struct NotStrictlyInOrder(usize);
 
@@ -79,7 +79,7 @@ impl fmt::Display for NotStrictlyInOrder {
 
 impl Error for NotStrictlyInOrder {}
 
-/// What the process says to whoever started it.
+/// The exit status.
 pub fn exit_code(outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
     // EX_CONFIG of sysexits(3): the unit does not start it again, since each start tries the PINs of tokens, and

@@ -32,16 +32,16 @@ pub struct Config {
     pub workers: usize,
     /// Health and metrics, never on a port of `http`.
     pub admin: SocketAddr,
-    /// Whether the service counts as ready while a signer has nobody to sign for it: what is kept is served, and a
-    /// balancer that turns away from all replicas at once helps nobody.
+    /// Whether the service counts as ready while no key of some signer works: kept answers are served, and a
+    /// balancer that turns away from all replicas at once makes it worse.
     pub ready_without_signers: bool,
-    /// One of so many requests is told in the log; none for 0.
+    /// One of so many requests is logged; none for 0.
     pub access_sample: u32,
     /// What all time-stamping authorities share.
     pub time_stamping: TimeStamping,
 }
 
-/// What is told as known, whether it stands in the file or not.
+/// The sections that count as known, whether they are in the file or not.
 const SECTIONS: [&str; 5] = ["http", "tls", "admin", "log", "time_stamping"];
 
 /// Loopback: being reachable from elsewhere is a decision.

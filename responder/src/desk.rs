@@ -37,7 +37,7 @@ pub struct Setup {
     pub misses: Arc<Misses>,
     /// Where its tokens are recorded.
     pub recorder: Option<Recorder>,
-    /// Which requests are told in the log.
+    /// Which requests are logged.
     pub access: Sampler,
     /// This thread's counters.
     pub counters: Arc<DeskCounters>,
@@ -55,7 +55,7 @@ pub struct Desk {
     pub misses: Arc<Misses>,
     /// Where tokens are recorded.
     pub recorder: Option<Recorder>,
-    /// Which requests are told in the log.
+    /// Which requests are logged.
     pub access: Sampler,
     /// This thread's counters.
     pub counters: Arc<DeskCounters>,

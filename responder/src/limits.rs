@@ -59,7 +59,7 @@ pub const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a body may take from the end of the header section.
 pub const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may be silent between requests: longer than balancers keep theirs, most of them for 60 s, so that it is
-/// they who end it, and no request meets a connection that is just being closed.
+/// the ones that end it, and no request meets a connection that is just being closed.
 pub const IDLE_DEADLINE: Duration = Duration::from_secs(75);
 /// How long a client may take to read what is written at once.
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -146,7 +146,7 @@ pub const BUFFERS_KEPT_MAX: usize = 64;
 /// The largest to answer in that is kept: dozens of pipelined answers; 4 MiB together.
 pub const BUFFER_KEPT_OCTETS_MAX: usize = 64 << 10;
 
-/// How long those who have begun to connect get to end it when the service stops: the longest round trips are
+/// How long clients that have begun to connect get to finish when the service stops: the longest round trips are
 /// under 0.3 s.
 pub const HANDSHAKE_ALLOWANCE: Duration = Duration::from_millis(300);
 
@@ -196,7 +196,7 @@ pub const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
 /// How long a serving thread makes signatures in one turn of its loop if it has nothing else to do: two by P-256, so that who
 /// wants an answer from memory waits for no more.
 pub const TURN_SIGNING_MIN: Duration = Duration::from_micros(40);
-/// The same where nobody else has asked for [`TURNS_ALONE`] turns: a dozen by P-256.
+/// The same if no other kind has asked for [`TURNS_ALONE`] turns: a dozen by P-256.
 pub const TURN_SIGNING_ALONE: Duration = Duration::from_micros(300);
 /// Such turns of [`TURN_SIGNING_MIN`], with what it takes to read and write, last 5 ms: at 1,000 hits a second one in a
 /// hundred comes later than that after the one before, and waits for a longer turn.

@@ -46,11 +46,11 @@ pub struct Reload {
     pub clocks: Arc<Clocks>,
     /// To the engine.
     pub orders: mpsc::Sender<Order>,
-    /// To everybody who looks at the site.
+    /// For every reader of the site.
     pub sites: watch::Sender<Arc<Site>>,
     /// Signs ahead for the issuers of the site.
     pub presigner: Arc<Presigner>,
-    /// Where the outcome is told.
+    /// Where the outcome is reported.
     pub status: Arc<Status>,
     /// What is opened again, for those who have renamed it.
     pub record: Option<Arc<Writer>>,
@@ -102,7 +102,7 @@ impl Reload {
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));
         let unused = self.clocks.retain(&clocks);
-        // Waited for by nobody, like the former site.
+        // The reload does not wait for it, as for the former site.
         drop(tokio::task::spawn_blocking(move || drop(unused)));
         self.presigner.change(self.sites.borrow().subjects());
         if let (Some(own), Some(certificates)) = (&self.tls, &certificates) {

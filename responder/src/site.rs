@@ -42,13 +42,13 @@ pub struct Tenant {
     pub name: Arc<str>,
     /// How it answers, but for what its issuers have of their own.
     pub policy: Policy,
-    /// The names of its issuers of which nobody said what valid certificates are told.
+    /// The names of its issuers with only a CRL and no `unlisted`.
     pub silent: Vec<String>,
-    /// CAs of those who may sign requests.
+    /// CAs of clients that may sign requests.
     pub request_anchors: Arc<[Certificate]>,
     /// The hash algorithms of the CertIDs whose answers are signed before anybody asks.
     pub presign: Vec<HashAlgorithm>,
-    /// For people who come by.
+    /// The page for people.
     pub page: String,
     /// Requests that name none of its issuers.
     pub requests: Arc<Requests>,
@@ -138,7 +138,7 @@ impl Site {
         &self.tenants
     }
 
-    /// Those whose answers are signed before anybody asks.
+    /// The issuers whose answers are signed ahead.
     pub fn subjects(&self) -> Vec<Subject> {
         let ahead = self.tenants.iter().filter(|tenant| !tenant.presign.is_empty());
         ahead.flat_map(|tenant| tenant.issuers.iter().map(|issuer| issuer.subject(tenant))).collect()

@@ -236,7 +236,7 @@ impl Table {
         None
     }
 
-    /// The number of a slot that nobody uses, with room in the index for it. `None` where there is no memory.
+    /// The number of an unused slot, with room in the index for it. `None` where there is no memory.
     fn free_slot(&self, segment: &Segment, writer: &mut Writer, room: &Room, hash_of: HashOf<'_>) -> Option<u32> {
         if (writer.used + 1) * 100 > segment.shape.load().index.len() * LOAD_PERCENT_MAX {
             let live = segment.live.load(Relaxed) as usize;
@@ -369,7 +369,7 @@ fn write(slot: &[AtomicU64], head: &[u64; HEAD_WORDS], packed: &[u8]) {
     let sequence = slot[SEQUENCE].load(Relaxed) >> 32;
     let number = |sequence: u64, refresh_at: u64| (sequence & u64::from(u32::MAX)) << 32 | refresh_at;
     slot[SEQUENCE].store(number(sequence + 1, 0), Relaxed);
-    // Nobody sees a word of what follows without seeing the odd number.
+    // No reader sees a word of what follows without seeing the odd number.
     fence(Release);
     for (at, word) in head.iter().enumerate().filter(|(at, _)| *at != SEQUENCE) {
         slot[at].store(*word, Relaxed);

@@ -25,7 +25,7 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
 /// Issuer number → fingerprint of the issuer without its tenant, and the tenant's name.
 pub(super) const TENANTS: TableDefinition<'_, u32, (&[u8; 32], &str)> = TableDefinition::new("tenants");
-/// Number of an issuer that has left its tenant's name, number of who has taken its place.
+/// Number of an issuer that has left its tenant's name → number of its successor.
 pub(super) const SUCCESSORS: TableDefinition<'_, (u32, u32), ()> = TableDefinition::new("successors");
 /// Issuer number → the seal over all that follows of it.
 pub(super) const SEALS: TableDefinition<'_, u32, &[u8; SEAL]> = TableDefinition::new("seals");

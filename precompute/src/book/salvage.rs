@@ -213,7 +213,7 @@ impl Records {
         (self.revoked.len() + good.count()) as u64
     }
 
-    /// The changes that make the new book, in order of serial, and how many revocations are nobody's.
+    /// The changes that make the new book, in order of serial, and how many revocations have no known issuer.
     fn sort_by_issuer<'a>(&self, whose: &'a BTreeMap<u32, IssuerId>) -> (Vec<(&'a IssuerId, Vec<Change>)>, usize) {
         let mut sorted = BTreeMap::<&[u8; 32], (&IssuerId, BTreeMap<&[u8], Change>)>::new();
         let mut unassigned = 0;

@@ -137,7 +137,7 @@ fn subjects(assembly: &Assembly, states: &States) -> Result<Vec<Arc<Subject>>, B
     Ok(subjects)
 }
 
-/// Shows how it gets on until there is nobody at the other end of `until`: a bar on a terminal, lines elsewhere.
+/// Shows the progress until the other end of `until` is dropped: a bar on a terminal, lines elsewhere.
 fn tell(progress: &Progress, until: Receiver<()>) {
     let bar = stderr().is_terminal().then(|| {
         let bar = ProgressBar::new(0);

@@ -25,7 +25,7 @@ pub(super) struct Accept {
 impl Accept {
     /// `option` is that of `ostia-precompute sync` for the same.
     pub(super) fn new(state_dir: &Path, option: &str, issuer: &IssuerId) -> Self {
-        // Errors show it to somebody who may stand in another directory.
+        // Errors show it to a person who may be in another directory.
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         Self { file: state_dir.join(format!("accept-{option}-{issuer}")), asked: false, given: false }
     }

@@ -36,7 +36,7 @@ impl Changes {
         self.lock().listening = true;
     }
 
-    /// Nobody listens any more.
+    /// The receiver is gone.
     pub fn ignore(&self) {
         *self.lock() = Told::default();
     }

@@ -115,7 +115,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     let unlisted_hold = || census.unlisted().any(|(_, status)| is_hold(status));
     crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
     if !faults.is_empty() {
-        // An index that is in order says who exists, unless the CRL beside it was never seen.
+        // An index that is in order lists every certificate, unless the CRL beside it was never seen.
         let may_add = question.issuer.sources.crl.is_none() || question.crl_marks.complete.is_some();
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
         // A refused index and a CRL may both revoke.
@@ -269,7 +269,7 @@ impl Comparison {
         gone
     }
 
-    /// An index that names nobody who is known is rather another CA's: nothing of it counts.
+    /// An index that names no known certificate is probably another CA's: nothing of it counts.
     fn refuse_foreign(&mut self, question: &Question<'_>, path: &Path, census: &Census<'_>) -> Result<(), SourceError> {
         if self.known > 0 || question.accept_shrink {
             return Ok(());

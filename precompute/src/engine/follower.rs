@@ -123,7 +123,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Whether its thread is gone although nobody told it to stop.
+    /// Whether its thread has ended without being told to stop.
     pub(super) fn is_lost(&self) -> bool {
         self.thread.as_ref().is_some_and(JoinHandle::is_finished)
     }

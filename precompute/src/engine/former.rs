@@ -16,7 +16,7 @@ use crate::{
     records::{Change, Records, SEGMENTS},
 };
 
-/// The one who followed the former sources.
+/// The follower of the former sources.
 #[derive(Debug)]
 pub(super) struct Former {
     state: IssuerState,

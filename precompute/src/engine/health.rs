@@ -11,7 +11,7 @@ use std::{
 use super::Pass;
 use crate::{limits, pki::UnixTime};
 
-/// Written by the engine, read by whoever reports, and without a lock by whoever answers.
+/// Written by the engine, read by readiness and metrics, and without a lock by the serving threads.
 #[derive(Debug)]
 pub struct Health {
     report: Mutex<HealthReport>,
@@ -143,7 +143,7 @@ impl Health {
         self.publish(&report);
     }
 
-    /// For those who read without a lock.
+    /// For readers without a lock.
     fn publish(&self, report: &HealthReport) {
         self.known_until.store(report.known_until().0, Relaxed);
         self.crl_alone_until.store(report.crl_alone_until().0, Relaxed);

@@ -60,7 +60,7 @@ pub struct IssuerState {
     pub records: Arc<Records>,
     /// The sources' condition.
     pub health: Arc<Health>,
-    /// What has changed, for whoever signs ahead.
+    /// What has changed, for signing ahead.
     pub changes: Arc<Changes>,
 }
 

@@ -132,7 +132,7 @@ impl Forgotten {
         Some(Self { tenants, count: serials.len(), example })
     }
 
-    /// Whether nobody can say whose place is taken.
+    /// Whether it is unknown whose place is taken.
     fn is_ambiguous(&self) -> bool {
         self.tenants.len() > 1
     }

@@ -19,7 +19,7 @@ pub struct Statement {
     pub state: Option<State>,
     /// What is said.
     pub status: CertStatus,
-    /// Said of a serial that nobody may have issued (RFC 6960 section 4.4.8).
+    /// Said of a serial number that may never have been issued (RFC 6960 section 4.4.8).
     pub extended_revoke: bool,
 }
 

@@ -42,7 +42,7 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// Opens a file that is one: opening or reading a pipe would wait for whoever is to write it, without end.
+/// Opens a regular file only: opening or reading a pipe would wait for its writer without end.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let without_waiting = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(without_waiting).open(path)?;

@@ -121,7 +121,7 @@ fn text(tag: u8, content: &[u8]) -> Option<String> {
         BMP => {
             let (units, rest) = content.as_chunks::<2>();
             let units = units.iter().map(|bytes| u16::from_be_bytes(*bytes));
-            // BMPString has no surrogates; who writes them means UTF-16.
+            // BMPString has no surrogates; a writer that uses them means UTF-16.
             rest.is_empty().then(|| char::decode_utf16(units).collect::<Result<_, _>>().ok())?
         }
         _ => None,

@@ -123,7 +123,7 @@ pub fn sections(file: &[u8]) -> Result<Vec<Section>, PemDamage> {
         if end_label != label {
             return Err(damage(What::OtherEnd));
         }
-        // RFC 1421 section 4.6; whoever has lost the line ends has lost where they end, and nobody can decrypt them here.
+        // RFC 1421 section 4.6. Without line ends it is unknown where these headers end; none is decrypted here.
         let encrypted = find(&text[body..end], 0, b"ENCRYPTED").is_some();
         let content = if encrypted { Some(Content(Zeroizing::default())) } else { decode(&text[body..end]) };
         let content = content.ok_or(damage(What::NotBase64));

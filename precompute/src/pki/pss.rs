@@ -61,7 +61,7 @@ pub struct PssParameters {
 
 impl PssParameters {
     /// Reads a whole RSASSA-PSS-params, without copying. An error where they have a mask generation function, hash
-    /// function or trailer that nobody uses.
+    /// function or trailer that is not in use.
     pub fn from_der(octets: &[u8]) -> der::Result<Self> {
         let mut reader = SliceReader::new(octets)?;
         let read = reader.sequence(|fields| {

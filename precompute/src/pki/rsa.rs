@@ -93,7 +93,7 @@ fn mask(hash: &'static digest::Algorithm, seed: &[u8], length: usize) -> Vec<u8>
     blocks.take(length).collect()
 }
 
-/// `None` for SHA-1, under which nobody's message is signed.
+/// `None` for SHA-1, which is refused for messages.
 fn algorithm(hash: PssHash) -> Option<&'static digest::Algorithm> {
     match hash {
         PssHash::Sha1 => None,

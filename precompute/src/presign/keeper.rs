@@ -165,7 +165,7 @@ impl Shelf {
     }
 }
 
-/// Writes what comes, as much at once as there is, until nobody brings any more.
+/// Writes what arrives, as much at once as there is, until all senders are gone.
 fn write(coming: &Receiver<Run>, shelf: &Mutex<Shelf>, progress: &Progress) {
     let mut clean_at = Instant::now();
     loop {

@@ -34,10 +34,10 @@ use crate::{
     sign::Priority,
 };
 
-/// What all who sign ahead need.
+/// What every thread that signs ahead needs.
 #[derive(Debug)]
 pub struct PresignRunner {
-    /// Where answers are kept for those who serve.
+    /// Where answers are kept for the serving threads.
     pub answers: Arc<Answers>,
     /// Where they are stored; `None` without a store.
     pub keeper: Option<Keeper>,
@@ -214,7 +214,7 @@ impl PresignRunner {
         serials.sort_unstable();
         serials.dedup();
         let now = UnixTime::now();
-        // What was kept of them is of no use any more, whoever signed it.
+        // What was kept of them is void, whichever key signed it.
         let forms = subject.forms_at_work(now);
         let Some(form) = forms.first() else { return End::Done };
         let mut items = Vec::new();
@@ -226,7 +226,7 @@ impl PresignRunner {
         if form.signer.signs_here() {
             self.sign_here(subject, &forms, Work::Listed(items), stop)
         } else {
-            // Whoever asks next would wait for it.
+            // The next request would wait for it.
             self.sign_pooled(subject, &forms, Work::Listed(items), Priority::Refresh, stop)
         }
     }
@@ -264,7 +264,7 @@ impl PresignRunner {
                     recorder.push(form, &stored);
                 }
             }
-            // Whoever tells of changes tells of this one, or the next pass finds it.
+            // The change is reported as well, or the next pass finds it.
             Outcome::Changed => {
                 self.progress.void();
                 self.progress.no_longer_due(1);

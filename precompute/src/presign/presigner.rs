@@ -32,7 +32,7 @@ use crate::{
 /// What a presigner works with.
 #[derive(Debug)]
 pub struct Settings {
-    /// Where answers are kept for those who serve.
+    /// Where answers are kept for the serving threads.
     pub answers: Arc<Answers>,
     /// Where the store lies.
     pub state_dir: PathBuf,
@@ -50,7 +50,7 @@ pub struct Presigner {
 #[derive(Debug)]
 struct Shared {
     subjects: ArcSwap<Vec<Arc<Subject>>>,
-    /// Goes up with each change of `subjects`, and of who signs for them.
+    /// Goes up with each change of `subjects`, and of their signers.
     generation: AtomicU64,
     stop: AtomicBool,
     /// Whether a pass is wanted before its time.
@@ -231,7 +231,7 @@ impl Shared {
         }
         while !changed.is_empty() {
             let some = changed.split_off(changed.len().saturating_sub(limits::PRESIGN_ISSUERS_AT_ONCE));
-            // One whose key does not sign holds up nobody else.
+            // An issuer whose key does not sign delays no other.
             std::thread::scope(|scope| {
                 let mut signing = Vec::new();
                 for (subject, serials) in some {

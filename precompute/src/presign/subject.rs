@@ -146,7 +146,7 @@ impl Subject {
         now: UnixTime,
         spread: u32,
     ) -> Option<(Draft, Vec<u8>)> {
-        // What is too old to be told to those who ask is not signed ahead of them.
+        // What is too old to be served is not signed ahead.
         if self.issuer.state.health.is_stale(now, self.issuer.policy.stale_after) {
             return None;
         }

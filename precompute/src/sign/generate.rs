@@ -43,7 +43,7 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// With what such a key signs where nobody says otherwise.
+    /// The algorithm of such a key by default.
     pub const fn algorithm(self) -> Algorithm {
         match self {
             Self::P256 => Algorithm::EcdsaP256Sha256,

@@ -17,7 +17,7 @@ use crate::{
     pki::{FileError, Secret, pem},
 };
 
-/// The first private key of a PEM file that nobody but its owner (and group, for reading) may touch.
+/// The first private key of a PEM file that only its owner (and its group, for reading) may touch.
 pub fn read_private_key(path: &Path, limit: u64) -> Result<PrivateKeyDer<'static>, FileError> {
     let Secret { content, exposed } = Secret::read(path, "a private key", limit)?;
     let file = shell_word(&path.display().to_string());
@@ -199,7 +199,7 @@ fn of_kind(kind: &str) -> String {
 
 const KINDS: &str = "responses are signed by ECDSA P-256, ECDSA P-384, RSA 2048–4096, Ed25519 or ML-DSA: make a key of one of these kinds";
 
-/// What is told of a private key that nobody here can sign with.
+/// The message about a private key that cannot sign here.
 pub(super) fn of_unusable(key: &PrivateKeyDer<'_>) -> String {
     match kind_of(key) {
         Some(kind) => of_kind(&kind),

@@ -68,7 +68,7 @@ pub struct Job {
     pub message: Vec<u8>,
     /// How urgent it is.
     pub priority: Priority,
-    /// When nobody waits for it any more.
+    /// When no caller waits for it any more.
     pub deadline: Instant,
     /// Told how it ended.
     pub done: Done,
@@ -91,7 +91,7 @@ impl Job {
 pub struct PoolSettings {
     /// The signer's name in logs.
     pub name: String,
-    /// What is told of requests while nobody signs.
+    /// What requests get while no key works.
     pub purpose: KeyPurpose,
     /// Where the key is, as the configuration says.
     pub key: String,

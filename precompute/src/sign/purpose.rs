@@ -13,7 +13,7 @@ pub enum KeyPurpose {
 }
 
 impl KeyPurpose {
-    /// What becomes of requests while nobody signs.
+    /// What requests get while no key works.
     pub fn while_nobody_signs(self) -> &'static str {
         match self {
             Self::OcspSigning { others: false } => {

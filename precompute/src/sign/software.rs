@@ -51,7 +51,7 @@ const ML_DSA: [(&PqdsaSigningAlgorithm, Algorithm); 3] = [
 ];
 
 impl Pair {
-    /// With what it can sign; the first is used where nobody says otherwise.
+    /// The algorithms it can sign with; the first is the default.
     fn algorithms(&self) -> &[Algorithm] {
         match self {
             Self::P256(_) => &[Algorithm::EcdsaP256Sha256],
@@ -65,7 +65,7 @@ impl Pair {
 }
 
 impl SoftwareKey {
-    /// Reads the first private key of a PEM file that nobody but its owner (and group, for reading) may touch.
+    /// Reads the first private key of a PEM file that only its owner (and its group, for reading) may touch.
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
         let key = read_private_key(path, limits::KEY_FILE_OCTETS_MAX)?;
         Self::from_der(&key).ok_or_else(|| FileError::new(path, of_unusable(&key)))
@@ -95,7 +95,7 @@ impl SoftwareKey {
         Some(Self { pair: Arc::new(pair), algorithm })
     }
 
-    /// With what it can sign; the first is used where nobody says otherwise.
+    /// The algorithms it can sign with; the first is the default.
     pub fn algorithms(&self) -> &[Algorithm] {
         self.pair.algorithms()
     }
@@ -159,7 +159,7 @@ fn rsa_pss_only(pkcs8: &[u8]) -> Option<&[u8]> {
         u8::decode(fields)?; // version
         let algorithm = AlgorithmIdentifierRef::decode(fields)?;
         let key = OctetStringRef::decode(fields)?;
-        // Attributes, which nobody needs.
+        // Attributes, which are not needed.
         fields.read_slice(fields.remaining_len())?;
         Ok(Some(key.as_bytes()).filter(|_| algorithm.oid == RSASSA_PSS))
     });

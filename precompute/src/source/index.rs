@@ -230,7 +230,7 @@ fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
     if file.contains(&0) {
         return Err(format!("has `{}` as the file name: expected text, mostly `unknown`", Field(file)));
     }
-    // Whoever ended lines with a carriage return alone would have a record hidden in a subject.
+    // A file with carriage returns as line ends would hide records in a subject.
     if rest.contains(&b'\r') && rest.split(|octet| *octet == b'\r').skip(1).any(begins_a_record) {
         return Err("has another record after a carriage return: expected a newline after each".to_owned());
     }

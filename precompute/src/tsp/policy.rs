@@ -11,7 +11,7 @@ use crate::{
 /// How a time-stamping authority answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TsaPolicy {
-    /// What clients may ask for; the first is meant by those who do not say.
+    /// What clients may ask for; the first is the default.
     pub policies: Vec<Oid>,
     /// Hash functions of imprints.
     pub hashes: Vec<ImprintHash>,
@@ -21,7 +21,7 @@ pub struct TsaPolicy {
     pub precision: Precision,
     /// Whether tokens can be put in order by genTime alone.
     pub ordering: bool,
-    /// Which certificates go along with those who ask for them.
+    /// Which certificates are sent to clients that ask for them.
     pub certificates: TsaCertificates,
     /// The field tsa.
     pub tsa_name: TsaName,

@@ -59,7 +59,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(bounds.head).keep_alive(false);
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        // Whatever ends it, there is nobody to tell.
+        // However it ends, no caller waits for it.
         connections
             .push_back(tokio::spawn(async move { drop(timeout(bounds.total, connection).await) }).abort_handle());
     }

@@ -148,7 +148,7 @@ pub(super) fn make(openssl: Openssl<'_>, url: &str, say: &mut dyn FnMut(&str)) -
     let localhost = "subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1";
     openssl.request("good.key", "/O=Ostia demo/CN=localhost", Some(localhost), "requests/good.csr")?;
     openssl.ca(&["-in", "requests/good.csr", "-out", "good.pem"])?;
-    // Nobody serves with this one or with the hosts below, so one key that is then thrown away will do.
+    // No server uses this one or the hosts below, so one key that is then deleted will do.
     openssl.key("requests/nobody.key")?;
     let name = "revoked.demo.example";
     request_host(openssl, name, "requests/revoked.csr")?;

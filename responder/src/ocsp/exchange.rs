@@ -71,7 +71,7 @@ pub enum Decision<'t, 'd> {
     OutputFirst,
 }
 
-/// One certificate that is asked about, and who signs for it.
+/// One certificate that is asked about, and its signer.
 #[derive(Clone, Copy, Debug)]
 pub struct Inquiry<'t, 'd> {
     /// Whose it is.

@@ -43,10 +43,10 @@ pub struct Misses {
     spread: RandomState,
 }
 
-/// An answer that is being signed, and who waits for it.
+/// An answer that is being signed, and the requests that wait for it.
 #[derive(Debug)]
 struct Pending {
-    /// Of the job that will tell the waiting; an earlier one that was overtaken tells nobody.
+    /// Of the job that will tell the waiting; an earlier one that was overtaken is ignored.
     ticket: u64,
     priority: Priority,
     since: Instant,
@@ -64,7 +64,7 @@ pub enum Miss {
 
 /// Whom a job tells in the end.
 enum Recipients {
-    /// Those who wait for the key when the ticket is still this one.
+    /// The requests that wait for the key, if the ticket is still this one.
     Pending(Key, u64),
     One(oneshot::Sender<Outcome>),
 }
@@ -181,7 +181,7 @@ impl Misses {
         answer
     }
 
-    /// Tells everybody who waits; those who have gone away do not matter.
+    /// Answers every waiting request; those that are gone do not matter.
     fn tell(&self, recipients: Recipients, outcome: Outcome) {
         let waiting = match recipients {
             Recipients::One(sender) => vec![sender],

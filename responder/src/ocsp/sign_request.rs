@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{limits, site::Issuer};
 
-/// CertIDs, and who signs the answer for all of them.
+/// CertIDs, and the signer of the answer for all of them.
 #[derive(Clone, Debug)]
 pub struct SignRequest {
     /// Who signs; a signer of every issuer of `ids`.

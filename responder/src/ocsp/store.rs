@@ -116,7 +116,7 @@ impl Expiry<Key, Arc<Answer>> for AtNextUpdate {
     }
 }
 
-/// Numbers for people who watch.
+/// Numbers for metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// Answers in the compact table, and its bytes.

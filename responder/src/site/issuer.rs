@@ -51,7 +51,7 @@ impl Issuer {
         hex::write(active.hashes.get(HashAlgorithm::Sha256).1, &mut surrogate);
         let requests = Arc::new(Requests::new(workers));
         let issuer = Self { active: Arc::new(active), requests, expiry_told: AtomicBool::new(false), surrogate };
-        // Before the first request, also after a reload: nobody revoked is chosen until somebody looks.
+        // Before the first request, also after a reload: no revoked signer is chosen before the first check.
         issuer.note_revoked_signers();
         issuer
     }

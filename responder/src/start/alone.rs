@@ -111,7 +111,7 @@ impl Alone {
         })
     }
 
-    /// Answers until it is told to end, or a thread is lost.
+    /// Answers until a signal ends it, or a thread is lost.
     pub(super) async fn run(&mut self, signals: Signals, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
         let Signals { mut hangup, mut end } = signals;
         let admin = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;

@@ -56,7 +56,7 @@ impl Following {
         Ok(Self { orders, thread, ended })
     }
 
-    /// For whoever reloads.
+    /// For a reload.
     pub(super) fn orders(&self) -> Sender<Order> {
         self.orders.clone()
     }

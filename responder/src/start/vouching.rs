@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// The clocks that tokens take their time from, and who writes the record.
+/// The clocks that tokens take their time from, and the writer of the record.
 pub(super) struct Vouching {
     pub(super) clocks: Arc<Clocks>,
     pub(super) record: Option<Arc<Writer>>,

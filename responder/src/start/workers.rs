@@ -28,7 +28,7 @@ use crate::{
     tsa::record::Recorder,
 };
 
-/// A thread that ended although nobody told it to.
+/// A thread that ended without being told to.
 #[derive(Debug)]
 pub(super) struct ThreadLost(pub(super) String);
 

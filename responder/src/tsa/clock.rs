@@ -48,7 +48,7 @@ pub enum ClockSource {
     Kernel,
     /// `chrony`, or `chrony:ADDRESS:PORT`: chronyd itself, on this host.
     Chrony(SocketAddr),
-    /// `unchecked`: nobody. For laptops and tests.
+    /// `unchecked`: none. For laptops and tests.
     Unchecked,
 }
 
@@ -147,7 +147,7 @@ impl NotTrusted {
     }
 }
 
-/// For operators: what is wrong. What helps depends on who keeps the clock: see [`Clock::explain`].
+/// For operators: what is wrong. The remedy depends on the time daemon: see [`Clock::explain`].
 impl fmt::Display for NotTrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -308,7 +308,7 @@ impl Clock {
     }
 }
 
-/// A history that all have in common who watch the clock by one source.
+/// A history shared by all clocks with one source.
 pub type SharedHistory = Arc<Mutex<History>>;
 
 /// Begins to watch the clock for each of the policies, and asks its source once before it returns. Ends when the

@@ -19,7 +19,7 @@ use super::{
     remembered::Remembered,
 };
 
-/// Who is told of transitions.
+/// Called with every transition.
 pub type Audit = Arc<dyn Fn(&Transition) + Send + Sync>;
 
 /// Every clock that is watched.
@@ -90,7 +90,7 @@ impl Clocks {
         self.remembered.note(&history)
     }
 
-    /// What was promised by those whose tokens are in order.
+    /// The accuracies of authorities whose tokens are ordered.
     pub fn promised(&self) -> &Promised {
         &self.promised
     }

@@ -51,7 +51,7 @@ pub enum Signed {
 }
 
 impl<'a> Exchange<'a> {
-    /// Decides what is done with a query, and by which authority: who serves the policy that it asks for, else the first.
+    /// Decides what is done with a query, and by which authority: the one that serves the requested policy, else the first.
     pub fn decide<'d>(&self, der: &'d [u8]) -> (Option<&'a Arc<Authority>>, Decision<'d>) {
         let mut by = self.authorities.first();
         let decision = self.decision(der, &mut by);

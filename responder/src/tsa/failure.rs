@@ -51,7 +51,7 @@ impl Failure {
         }
     }
 
-    /// statusString: for the person who reads what the client shows.
+    /// statusString: for the person who reads the client's output.
     const fn text(self) -> &'static str {
         match self {
             Self::BadAlg => "the hash algorithm of the message imprint is not accepted here",
@@ -69,7 +69,7 @@ impl Failure {
     }
 }
 
-/// A failure as a client is told of it.
+/// A failure as the client gets it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rejection {
     /// failInfo.
@@ -81,7 +81,7 @@ pub struct Rejection {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Text {
     Fixed(&'static str),
-    /// For how many seconds more no time is told.
+    /// For how many seconds more no token is issued.
     Withheld(u64),
 }
 
@@ -104,7 +104,7 @@ impl From<Failure> for Rejection {
 }
 
 impl Rejection {
-    /// Asking again helps nobody before the operator has put another certificate in place.
+    /// Asking again does not help before the operator has installed another certificate.
     pub const CERTIFICATE_NOT_VALID: Self = Self {
         failure: Failure::SystemFailure,
         text: Text::Fixed(

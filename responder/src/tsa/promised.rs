@@ -25,7 +25,7 @@ use crate::limits;
 /// In the state directory.
 const FILE: &str = "ordering";
 
-/// For people who look there.
+/// For people who read the file.
 const HEADING: &str = "# What time-stamping authorities with `ordering = true` promised last: microseconds of accuracy, and the SHA-256 of \
      their name. Without a line an authority waits for a minute longer after a start.\n";
 

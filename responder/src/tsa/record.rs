@@ -82,7 +82,7 @@ pub struct Origin {
 pub struct Token {
     /// Its serialNumber.
     pub serial: SerialNumber,
-    /// Its genTime, in nanoseconds since 1970, as far as it is told.
+    /// Its genTime, in nanoseconds since 1970, to its precision.
     pub unix_nanos: u64,
     /// Its messageImprint.
     pub imprint: Imprint,
@@ -125,7 +125,7 @@ impl Recorder {
     /// Puts a token on the queue; false where there was no room, which is counted.
     #[inline]
     pub fn record(&self, token: Token) -> bool {
-        // Nobody is ever waiting at the other end, so that this wakes nobody.
+        // The receiver never waits, so this wakes no thread.
         let taken = self.tokens.try_send(token).is_ok();
         if !taken {
             self.counters.lost.fetch_add(1, Relaxed);
@@ -150,7 +150,7 @@ impl Audit {
     }
 }
 
-/// What the thread is told.
+/// Messages to the thread.
 #[derive(Debug)]
 enum Order {
     /// Append this line.

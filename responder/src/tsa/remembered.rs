@@ -25,7 +25,7 @@ use crate::limits;
 /// In the state directory.
 const FILE: &str = "clock";
 
-/// For people who look there.
+/// For people who read the file.
 const HEADING: &str = "# Where this machine's clock was when its source measured it last, in nanoseconds. Without this file no \
      time-stamp is made after a start until the source has measured again.\n";
 

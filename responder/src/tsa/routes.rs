@@ -109,5 +109,5 @@ impl Chain {
     }
 }
 
-/// Of a SHA-256: nobody finds two chains with one tag by chance.
+/// Of a SHA-256: no two chains have the same tag by chance.
 const ETAG_OCTETS: usize = 16;

@@ -208,7 +208,7 @@ fn sign_on_pool(signing: &dyn Signing, members: &[MemberStatus], until: Instant)
             priority: Priority::Live,
             deadline: until + limits::SIGN_CALL_LIMIT,
             done: Box::new(move |_, outcome| {
-                // Nobody hears of those that end late.
+                // Results that arrive late are dropped.
                 let _ = send.send(outcome.is_ok());
             }),
         });

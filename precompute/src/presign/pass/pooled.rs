@@ -109,7 +109,7 @@ impl Errand<'_> {
         let mut items_left = true;
         loop {
             if (self.stop)() {
-                // What the pool has still comes back to nobody.
+                // Results of jobs still in the pool are dropped.
                 return End::Stopped;
             }
             if self.full {
@@ -153,7 +153,7 @@ impl Errand<'_> {
         let back = self.back.clone();
         let since = Instant::now();
         let done = Box::new(move |_, outcome| {
-            // Whoever waited may have been told to stop.
+            // The receiver may have been told to stop.
             let _ = back.send(Signed { item, since, draft, outcome });
         });
         self.outstanding += 1;

@@ -12,14 +12,14 @@ use crate::sign::{Fault, FaultClass};
 /// Why something on a token failed.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// For those who asked.
+    /// For the caller.
     pub(super) fault: Fault,
     /// The module may have lost its way to the token: initialising it anew can help.
     pub(super) lost: bool,
 }
 
 impl Failure {
-    /// The token answered with an error; `asked` says whom.
+    /// The token answered with an error; `asked` names it.
     pub(super) fn of(asked: impl std::fmt::Display, error: &Error) -> Self {
         Self { fault: fault(asked, error), lost: is_curable_anew(error) }
     }
@@ -42,7 +42,7 @@ impl From<Fault> for Failure {
     }
 }
 
-/// The fault of whoever was asked: `asked` is a text such as "the token a".
+/// The fault of a token or module; `asked` names it, such as "the token a".
 pub(super) fn fault(asked: impl std::fmt::Display, error: &Error) -> Fault {
     Fault::new(class_of(error), format!("{asked}: {}", Said(error)))
 }

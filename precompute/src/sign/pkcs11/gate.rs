@@ -58,7 +58,7 @@ impl Gate {
         Some(Share { gate: self, number: state.entered })
     }
 
-    /// Lets nobody in any more, and waits until all have left. `None` where that takes longer than `limit`: then the
+    /// Closes the gate, and waits until all have left. `None` where that takes longer than `limit`: then the
     /// gate is open again, and it is not closed another time for the same who do not leave.
     pub(super) fn alone(&self, limit: Duration) -> Option<Alone<'_>> {
         let mut state = self.wait_while(limit, |state| state.closed)?;
@@ -192,7 +192,7 @@ mod tests {
         at_once(false);
         drop(hangs);
         at_once(true);
-        // Another who does not leave is waited for anew.
+        // Another one that does not leave is waited for anew.
         let hangs = gate.enter(SHORT).unwrap();
         assert!(gate.alone(SHORT).is_none());
         drop(hangs);

@@ -43,7 +43,7 @@ impl Pkcs11Token {
             let (public, private) = pair.map_err(|error| Failure::of(&asked, &error))?;
             let named = named(session, [public, private], algorithm, uri.key.id.is_none());
             named.map_err(|failure| {
-                // Nobody could find it by its CKA_ID, or make a request for it.
+                // It could not be found by its CKA_ID, and no request could be made for it.
                 let _ = [public, private].map(|object| session.destroy_object(object));
                 failure.told(&asked)
             })

@@ -227,7 +227,7 @@ impl Login {
 
 /// Whether the login of before still holds by its session.
 fn still_holds(held: &mut Option<(u64, Session)>, inside: &Inside<'_>, token: &str) -> Result<bool, Failure> {
-    // Of another generation: the handle is nobody's, and closing it could hit another session.
+    // Of another generation: the handle is void, and closing it could hit another session.
     held.take_if(|(generation, _)| *generation != inside.generation);
     let Some((_, session)) = held else { return Ok(false) };
     match session.get_session_info() {

@@ -52,7 +52,7 @@ pub(super) struct Module {
     generation: AtomicU64,
     /// Whether it was initialised here, rather than by another part of the process, whose it is to finalise.
     own: AtomicBool,
-    /// The program ends, and nobody comes in any more.
+    /// The program ends, and no call is made any more.
     ended: AtomicBool,
     /// How many use it.
     users: AtomicUsize,
@@ -70,7 +70,7 @@ pub(super) struct Module {
 pub(super) struct OpenSession(Mutex<Option<Session>>);
 
 impl OpenSession {
-    /// Held while somebody signs, who is inside.
+    /// Held while a call signs.
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,7 +87,7 @@ pub(super) struct TokenUse {
     shared: Arc<Shared>,
 }
 
-/// What all who use a token in this process share.
+/// What all users of a token in this process share.
 #[derive(Default, Debug)]
 pub(super) struct Shared {
     pub(super) login: Login,
@@ -185,14 +185,14 @@ pub(super) struct Inside<'m> {
 enum Beside {
     /// Another token, of this label, has signed since the one that is looked for was lost.
     Signs(String),
-    /// One may have sessions, and nobody knows yet whether it is still there.
+    /// One may have sessions, and it is unknown yet whether it is still there.
     MaySign,
 }
 
 /// One for each file, however it is named, and never unloaded: others may still be in it.
 static MODULES: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
 
-/// Leaves every token at the end of the program: sessions are closed, libraries finalised, and nobody signs any more.
+/// Leaves every token at the end of the program: sessions are closed, libraries finalised, and no call signs any more.
 /// Waits for libraries that hang no longer than [`limits::TOKENS_END_MAX`].
 pub fn end() {
     let modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -225,7 +225,7 @@ impl ModuleUse {
         Self(module)
     }
 
-    /// What all who use a token in this process share.
+    /// What all users of a token in this process share.
     pub(super) fn token(&self, token: &TokenId) -> TokenUse {
         let shared = self.shared(token);
         shared.users.fetch_add(1, Ordering::AcqRel);
@@ -386,7 +386,7 @@ impl Module {
         self.inside_again(generation)
     }
 
-    /// The same for one who closes what is open, which is done at the end as well.
+    /// The same for closing what is open, which is done at the end as well.
     fn inside_again(&self, generation: u64) -> Result<Inside<'_>, Fault> {
         let over =
             || Fault::new(FaultClass::Session, format!("{self} was initialised anew, and its sessions are gone"));
@@ -394,7 +394,7 @@ impl Module {
             return Err(over());
         }
         let share = self.gate.enter(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
-        // Nobody changes it as long as there are shares.
+        // It does not change as long as there are shares.
         if self.generation.load(Ordering::Acquire) != generation {
             return Err(over());
         }
@@ -410,7 +410,7 @@ impl Module {
     /// to a token.
     pub(super) fn renew(&self, generation: u64, lost: &Lost<'_>, now: Instant) -> Renewal {
         if !self.own.load(Ordering::Acquire) {
-            // Whoever initialised it would lose what he has open.
+            // The part of the process that initialised it would lose its sessions.
             return Renewal::NotNow;
         }
         let in_use = self.in_use_beside(lost, now);
@@ -478,10 +478,10 @@ impl Module {
         in_use
     }
 
-    /// Closes what is open and finalises the library, where nobody uses it any more, or the program ends.
+    /// Closes what is open and finalises the library, where it is unused, or the program ends.
     fn shut(&self) {
         let Some(_alone) = self.gate.alone(limits::MODULE_QUIET_WAIT) else {
-            // PKCS#11 does not say what C_Finalize does to those who are inside.
+            // PKCS#11 does not say what C_Finalize does to calls under way.
             warn!(module = %self.path.display(), "is not finalised: a call in it does not return");
             return;
         };
@@ -503,7 +503,7 @@ impl Module {
         }
     }
 
-    /// Called by one who is alone inside. With it go all sessions.
+    /// Called while no other call is in the library. All sessions end with it.
     fn finalise(&self) {
         match self.context.clone().finalize() {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
@@ -511,7 +511,7 @@ impl Module {
         }
     }
 
-    /// Called by one who is alone inside.
+    /// Called while no other call is in the library.
     fn initialise(&self, now: Instant) -> Result<(), Fault> {
         match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             Ok(()) => self.own.store(true, Ordering::Release),

@@ -98,7 +98,7 @@ fn path_of_file_uri(rest: &str) -> Option<PathBuf> {
     String::from_utf8(octets).ok().map(PathBuf::from)
 }
 
-/// Reads a PIN that nobody but its owner (and group, for reading) may touch; a line end behind it is cut.
+/// Reads a PIN that only its owner (and its group, for reading) may touch; a line end after it is cut.
 pub(super) fn read(path: &Path) -> Result<Pin, FileError> {
     let mut pin = read_secret(path, "a PIN", limits::PIN_FILE_OCTETS_MAX as u64)?;
     let mut length = pin.len();

@@ -277,7 +277,7 @@ impl Pkcs11Token {
                 list(found.map(|(_, slot, info)| (slot, info)))
             )));
         }
-        // It may be the one that does not tell who it is.
+        // It may be the one that does not identify itself.
         if let Some(failure) = failed {
             return Err(failure);
         }

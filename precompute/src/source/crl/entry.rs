@@ -45,7 +45,7 @@ pub(super) struct Rules {
 }
 
 /// Entries in the order of the CRL, without those whose serial number no certificate can have (RFC 5280 section
-/// 4.1.2.2): nobody can ask for them. All were parsed once when the CRL was read, so none can fail here.
+/// 4.1.2.2): no client can ask for them. All were parsed once when the CRL was read, so none can fail here.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     octets: Elements<'a>,

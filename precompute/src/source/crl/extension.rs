@@ -84,7 +84,7 @@ impl<'a> CrlExtensions<'a> {
             let Extension { oid, critical, value } = extension?;
             match oid {
                 CRL_NUMBER => once(&mut this.number, crl_number(value, "cRLNumber")?, "cRLNumber")?,
-                // RFC 5280 section 5.2.4: who does not know it must not take a delta for a complete CRL.
+                // RFC 5280 section 5.2.4: a reader that does not know it must not take a delta for a complete CRL.
                 DELTA_CRL_INDICATOR if !critical => {
                     return Err("deltaCRLIndicator: expected it to be critical (RFC 5280, 5.2.4)".to_owned());
                 }

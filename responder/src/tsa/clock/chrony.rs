@@ -23,7 +23,7 @@ const RPY_TRACKING: u16 = 5;
 const LEAP_INSERT: u16 = 1;
 const LEAP_DELETE: u16 = 2;
 const LEAP_UNSYNCHRONISED: u16 = 3;
-/// What chronyd says it follows when that is nobody, and when it is its own clock (`local`).
+/// What chronyd reports as its server when it follows none, and when it follows its own clock (`local`).
 const NO_REFERENCE: u32 = 0;
 const LOCAL_REFERENCE: u32 = 0x7F7F_0101;
 

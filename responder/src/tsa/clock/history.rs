@@ -45,7 +45,7 @@ impl Span {
 pub struct History {
     /// See [`Discipline::measurement`]: the latest, and when by the monotonic clock it was told of first.
     pub(super) measurement: Option<(u64, i64)>,
-    /// Where the clock has been since before it; `None` where nobody looked then.
+    /// Where the clock has been since before it; `None` if it was not observed then.
     pub(super) span: Option<Span>,
     /// Where it has been since the source last answered: what is measured next, is measured with one of these.
     pub(super) since: Option<Span>,

@@ -131,11 +131,11 @@ pub struct Reading {
     pub checked: bool,
 }
 
-/// Of [`Lease::bound`]: nobody vouches for the clock, and it may be set to anything.
+/// Of [`Lease::bound`]: no source checks the clock, and it may be set to anything.
 const UNBOUND: i64 = i64::MAX;
 
 impl Lease {
-    /// Of a clock that nobody checks, for ever.
+    /// Of an unchecked clock, for ever.
     pub fn unchecked(policy: &Policy) -> Self {
         let slack = nanos(policy.accuracy.saturating_sub(policy.precision));
         Self { until: i64::MAX, ahead: 0, bound: UNBOUND, slack, offset: 0, uncertainty: 0 }

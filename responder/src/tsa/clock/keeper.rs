@@ -42,7 +42,7 @@ pub struct Transition {
     pub problem: Option<String>,
 }
 
-/// Who is told of transitions; on the keeper's thread, which it must not hold up for a lease.
+/// Called with every transition, on the keeper's thread, which it must not hold up for a lease.
 pub type Hook = Box<dyn FnMut(&Transition) + Send>;
 
 /// How the source is asked; it ought to give up at the given instant.
@@ -147,7 +147,7 @@ impl Looks {
     fn look(&mut self) {
         let asked = Clocks.monotonic();
         let said = (self.ask)(Instant::now() + self.interval);
-        // Both clocks under the lock: nobody else's look comes between them and what is made of them.
+        // Both clocks under the lock: no other observation comes between them and the verdict.
         let mut shared = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Clocks.read_together();
         let said = heard(&mut shared, said, asked, now);
@@ -189,7 +189,7 @@ impl Watch {
         Self { clock, verdict: Err(NotTrusted::Unread) }
     }
 
-    /// Of a clock that nobody checks: its lease is given once, for ever.
+    /// Of an unchecked clock: its lease is given once, for ever.
     pub(super) fn unchecked(clock: Arc<Clock>) -> Self {
         let verdict = Ok(Lease::unchecked(&clock.policy));
         clock.board.write(verdict);

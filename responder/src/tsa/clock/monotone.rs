@@ -24,7 +24,7 @@ impl Monotone {
         self.0.fetch_max(time, Relaxed).max(time)
     }
 
-    /// What [`Self::raise`] would give, for who only looks: what is not told holds nobody up afterwards.
+    /// What [`Self::raise`] would give, for a caller that only looks: a time that is not used delays no later one.
     pub fn would_raise(&self, time: i64) -> i64 {
         self.0.load(Relaxed).max(time)
     }

@@ -16,7 +16,7 @@ use rustix::fs::{Access, OFlags, access};
 
 use super::Options;
 
-/// Read by the group: whoever collects records.
+/// Readable by the group, for programs that collect records.
 const MODE: u32 = 0o640;
 
 /// Lines on their way to a file.
@@ -134,7 +134,7 @@ impl Appended {
         let time = UnixTime::from(now).generalized();
         let stem = format!("{}.{}", path.display(), std::str::from_utf8(&time).unwrap_or_default());
         let free = (1..).map(|number| if number == 1 { stem.clone() } else { format!("{stem}-{number:03}") });
-        // Nobody else makes such names: the file is locked.
+        // No other process makes such names: the file is locked.
         let target = free.map(PathBuf::from).find(|name| !name.exists()).unwrap_or_default();
         let renamed = match fs::rename(path, &target) {
             // Others have renamed it just now, and are about to say so.
