@@ -74,7 +74,7 @@ fn what_is_in_order_and_may_not_be_meant_is_a_warning_that_counts() {
         (
             "a state directory without its parent",
             |_, site| site.edit_config(|text| text.replace("state_dir = \"state\"", "state_dir = \"gone/state\"")),
-            &["ostia.toml:2: state_dir", "gone is not there", "mount it first"],
+            &["ostia.toml:2: state_dir", "gone does not exist", "mount it first"],
         ),
         (
             "a state directory that others may write",
