@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_unsigned_integer_is_written_as_der_writes_it(octets in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn an_unsigned_integer_is_written_as_der_writes_it(octets in prop::collection::vec(any::<u8>(), 1..40)) {
             let mut out = Vec::new();
             Unsigned::of(&octets).put(&mut out, tag::INTEGER);
             prop_assert_eq!(out, UintRef::new(&octets).unwrap().to_der().unwrap());
