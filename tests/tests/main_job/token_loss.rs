@@ -329,7 +329,7 @@ fn with_every_token_gone_hits_go_on_and_the_rest_is_told_to_try_later_at_once() 
     assert_eq!(status, 200);
     assert!(said.contains("no key works"), "{said}");
     let log = house.responder().log();
-    let told = "nor does any other; until one is back kept answers are served until nextUpdate, others are refused with tryLater";
+    let told = "and neither does any other; until one is back kept answers are served until nextUpdate, others are refused with tryLater";
     assert!(
         log.contains(told) && log.contains(r#""signer":"tests/ca""#) && !log.contains("restart the service"),
         "{log}"

@@ -175,7 +175,7 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
         (pin("/nowhere/pin"), &["the PIN of the token `keys`: /nowhere/pin: cannot be read: No such file"]),
         (
             uri("keys", "ocsp").replace("pin-source=", "pin-value="),
-            &["has a pin-value, and a PIN must not stand in the configuration"],
+            &["has a pin-value, and a PIN must not be in the configuration"],
         ),
         (uri("keys", "ocsp").replace("object=", "colour="), &["has the attribute `colour`, which is not known here"]),
     ] {
@@ -285,7 +285,7 @@ fn a_pin_that_a_token_refuses_is_told_with_what_to_do() {
         ("CKR_PIN_INCORRECT", "write the right PIN into that file and reload, or unblock the token and restart"),
         ("CKR_PIN_LOCKED", "the PIN is locked after wrong ones; unblock the token as its security officer"),
         ("CKR_PIN_EXPIRED", "the PIN has expired; set another with the token's own tools"),
-        ("CKR_PIN_LEN_RANGE", "it is too short, too long, or has letters that the token does not take"),
+        ("CKR_PIN_LEN_RANGE", "it is too short, too long, or has characters that the token does not accept"),
         ("CKR_USER_PIN_NOT_INITIALIZED", "the token's user has no PIN yet; have its security officer set one"),
     ] {
         hsm.order(&format!("C_Login return={value}"));
