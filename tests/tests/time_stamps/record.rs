@@ -148,7 +148,7 @@ fn a_record_that_could_not_be_written_is_found_by_a_check_and_refuses_the_start(
     for (record, wanted) in [
         ("nowhere/tokens.jsonl", "it needs a directory that exists"),
         ("lost", "a symbolic link to none is there"),
-        ("fifo", "a FIFO is there, and the record is a regular file; name another"),
+        ("fifo", "a FIFO is there, and the record must be a regular file; name another"),
         ("link", "a FIFO is there"),
         ("directory", "a directory is there"),
         ("socket", "a socket is there"),

@@ -57,7 +57,8 @@ fn tenants_with_one_key_are_refused_unless_both_mean_it() {
     };
     let shared = "shared_key = true";
     for (a, b) in [("", ""), (shared, ""), ("", shared)] {
-        let said = ["`a/stamps` and `b/stamps` sign with one key", "give each its own", "`shared_key = true` in both"];
+        let said =
+            ["`a/stamps` and `b/stamps` sign with the same key", "give each its own", "`shared_key = true` in both"];
         Site::new(&[tenant("a", a), tenant("b", b)]).is_refused(&said);
     }
     let responder = Site::new(&[tenant("a", shared), tenant("b", shared)]).start();
