@@ -3,7 +3,10 @@
 mod doubt;
 mod holds;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{former::Former, stop::Stop, *};
 use crate::{
@@ -14,6 +17,7 @@ use crate::{
         draft,
         openssl::{Ca, KEYS},
     },
+    state_dir::BOOK,
 };
 
 /// A CA directory, a book, and what is watched.
@@ -117,16 +121,29 @@ impl World {
         self.watched.state.health.report().contradictions
     }
 
-    /// As after kill -9: only what is on disk is there.
+    /// As after kill -9: another process finds the file as it is while this one has it open, and nobody closes it.
     fn restart(self) -> Self {
         let Self { ca, state, book, watched } = self;
+        let died = tempfile::tempdir().unwrap();
+        let left = died.path().join(BOOK);
+        fs::copy(state.path().join(BOOK), &left).unwrap();
+        assert!(is_open(&left), "the book was closed");
         drop(book);
-        let mut book = Book::open(state.path()).unwrap();
+        assert!(!is_open(&state.path().join(BOOK)), "a book that is closed is told apart");
+        let mut book = Book::open(died.path()).unwrap();
         let mut watched =
             Watched::open(&mut book, followed("tenant", &ca, watched.sources()), |_, _| Ok(Vec::new())).unwrap();
         watched.removal_delay = Duration::ZERO;
-        Self { ca, state, book: Mutex::new(book), watched }
+        Self { ca, state: died, book: Mutex::new(book), watched }
     }
+}
+
+/// Whether nobody closed this file of redb's since it was opened: a bit in the byte behind its magic number.
+fn is_open(file: &Path) -> bool {
+    const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+    const RECOVERY_REQUIRED: u8 = 2;
+    let bytes = fs::read(file).unwrap();
+    bytes.strip_prefix(MAGIC).expect("a file of redb's")[0] & RECOVERY_REQUIRED != 0
 }
 
 #[test]

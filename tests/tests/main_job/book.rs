@@ -15,7 +15,7 @@ fn turns(responder: &Responder, ca: &Ca, leaf: &Leaf, path: &str, wanted: &Statu
 }
 
 /// The index as it was before it revoked anybody.
-fn forget_revocations(ca: &Ca) {
+pub(crate) fn forget_revocations(ca: &Ca) {
     let index = fs::read_to_string(ca.index()).unwrap();
     let forgotten = index.lines().map(|line| {
         let mut fields: Vec<_> = line.split('\t').collect();
