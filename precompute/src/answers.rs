@@ -12,6 +12,7 @@
 //! Readers take no lock: an entry is a run of atomic words under a sequence number (a seqlock). Writers of one segment
 //! take turns. The number of bytes is bounded; an entry that does not fit is refused.
 
+mod slot;
 mod table;
 
 pub use crate::ocsp::profile::Entry;

@@ -45,3 +45,4 @@ pub mod ending;
 pub mod limits;
 pub mod log;
 pub mod output;
+mod sync;

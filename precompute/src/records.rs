@@ -1,29 +1,34 @@
 //! The records of one issuer in memory: the truth that every answer is checked against.
 //!
 //! Purpose: from a serial number to its current state with one look-up, from any thread, while one writer changes
-//! records. Invariant: for each serial number a reader sees a whole state that was current at some instant during the
-//! look-up. A state is one 64-bit word, and a slot's key never changes once the word says that the slot is in use. So
-//! there is no lock and no retry. This module does not know issuers, sources, disks or responses.
+//! records. Invariant: for each serial number a reader sees a state that was current at some instant during the look-up,
+//! with the end of validity that belonged to it; `slot` has the one exception, which makes nobody good. A state is one
+//! 64-bit word, and a slot's key never changes once the word says that the slot is in use. So there is no lock, and a
+//! reader never waits for the writer. This module does not know issuers, sources, disks or responses.
 //!
 //! A slot takes 32 bytes. A segment that is 80 % full is rebuilt with a quarter more room than its listed records take,
 //! so a record costs 40 to 50 bytes, and 40 if [`Records::reserve`] was given the number beforehand. The new segment is
 //! swapped in whole; readers use the old one until then.
 
 mod census;
+mod slot;
 mod state;
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::*},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use arc_swap::ArcSwap;
 
-use self::state::seconds32;
 pub use self::{census::Census, state::State};
+use self::{
+    slot::{Key, Slot},
+    state::seconds32,
+};
 use crate::pki::{Record, Serial, Status, UnixTime};
 
 /// Segments of a table. With 10 million records a segment holds 39,000 (1.6 MiB), which a writer
@@ -74,21 +79,10 @@ pub struct Records {
     revoked: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    state: AtomicU64,
-    serial_high: AtomicU64,
-    serial_mid: AtomicU64,
-    /// The serial's last 32 bits, then the end of validity; 0 is unknown.
-    serial_low_and_not_after: AtomicU64,
-}
-
 #[derive(Debug)]
 struct Segment {
     slots: Box<[Slot]>,
 }
-
-type Key = [u64; 3];
 
 fn key(serial: &Serial) -> Key {
     let octets = serial.padded();
@@ -97,32 +91,35 @@ fn key(serial: &Serial) -> Key {
     [word(0), word(8), u64::from(low)]
 }
 
-impl Slot {
-    fn holds(&self, key: &Key) -> bool {
-        self.serial_high.load(Relaxed) == key[0]
-            && self.serial_mid.load(Relaxed) == key[1]
-            && self.serial_low_and_not_after.load(Relaxed) >> 32 == key[2]
-    }
+fn serial_of(key: &Key) -> Option<Serial> {
+    let mut octets = [0; Serial::MAX_OCTETS];
+    octets[..8].copy_from_slice(&key[0].to_be_bytes());
+    octets[8..16].copy_from_slice(&key[1].to_be_bytes());
+    octets[16..].copy_from_slice(&key[2].to_be_bytes()[4..]);
+    Serial::from_magnitude(&octets)
+}
 
-    fn serial(&self) -> Option<Serial> {
-        let mut octets = [0; Serial::MAX_OCTETS];
-        octets[..8].copy_from_slice(&self.serial_high.load(Relaxed).to_be_bytes());
-        octets[8..16].copy_from_slice(&self.serial_mid.load(Relaxed).to_be_bytes());
-        octets[16..].copy_from_slice(&self.serial_low_and_not_after.load(Relaxed).to_be_bytes()[..4]);
-        Serial::from_magnitude(&octets)
+impl Found {
+    /// What a slot says, of which `state` was read; `None` if the record was removed.
+    fn of(slot: &Slot, state: u64) -> Option<Self> {
+        let (state, end) = slot.read(state);
+        let state = State(state);
+        Some(Self { state, status: state.status()?, not_after: not_after(end) })
     }
+}
 
-    fn not_after(&self) -> Option<UnixTime> {
-        match self.serial_low_and_not_after.load(Relaxed) as u32 {
-            0 | u32::MAX => None,
-            seconds => Some(UnixTime(u64::from(seconds))),
-        }
-    }
+/// How a slot keeps an end of validity: 0 is unknown, the last value is later than can be kept.
+fn end_of(not_after: Option<UnixTime>) -> u32 {
+    not_after.map_or(0, seconds32)
+}
 
-    fn set_not_after(&self, not_after: Option<UnixTime>) {
-        let low = self.serial_low_and_not_after.load(Relaxed) & !u64::from(u32::MAX);
-        self.serial_low_and_not_after.store(low | u64::from(not_after.map_or(0, seconds32)), Relaxed);
-    }
+fn not_after(end: u32) -> Option<UnixTime> {
+    Some(UnixTime(u64::from(end))).filter(|_| end != 0 && end != u32::MAX)
+}
+
+/// On hold included.
+fn is_revoked(status: Status) -> bool {
+    matches!(status, Status::Revoked { .. })
 }
 
 impl Segment {
@@ -138,7 +135,7 @@ impl Segment {
         let start = ((u128::from(hash << 8) * capacity as u128) >> 64) as usize;
         for at in (start..capacity).chain(0..start) {
             let slot = &self.slots[at];
-            let state = slot.state.load(Acquire);
+            let state = slot.state();
             if state == 0 || slot.holds(key) {
                 return Some((at, slot, state));
             }
@@ -173,13 +170,12 @@ impl Records {
         let (hash, segment) = self.place(&key);
         let segment = self.segments[segment].load();
         let (_, slot, state) = segment.find(&key, hash)?;
-        let state = State(state);
-        Some(Found { state, status: state.status()?, not_after: slot.not_after() })
+        Found::of(slot, state)
     }
 
     /// Whether `serial` is listed as revoked, on hold included.
     pub fn is_revoked(&self, serial: &Serial) -> bool {
-        self.get(serial).is_some_and(|found| matches!(found.status, Status::Revoked { .. }))
+        self.get(serial).is_some_and(|found| is_revoked(found.status))
     }
 
     /// Calls `each` with every record of one of the [`SEGMENTS`]. A record that is listed all the while is among them,
@@ -187,10 +183,9 @@ impl Records {
     pub fn each_in(&self, segment: usize, mut each: impl FnMut(Serial, Found)) {
         let Some(segment) = self.segments.get(segment) else { return };
         for slot in &segment.load_full().slots {
-            let state = State(slot.state.load(Acquire));
-            let Some(status) = state.status() else { continue };
-            if let Some(serial) = slot.serial() {
-                each(serial, Found { state, status, not_after: slot.not_after() });
+            let Some(found) = Found::of(slot, slot.state()) else { continue };
+            if let Some(serial) = serial_of(&slot.key()) {
+                each(serial, found);
             }
         }
     }
@@ -228,28 +223,30 @@ impl Records {
         let mut segment = self.segments[index].load_full();
         if (used[index] + 1) * 100 > segment.slots.len() * LOAD_PERCENT_MAX {
             // By the records that are still listed: slots of removed ones come free.
-            let listed = segment.slots.iter().filter(|slot| State(slot.state.load(Relaxed)).status().is_some()).count();
+            let listed = segment.slots.iter().filter(|slot| State(slot.state()).status().is_some()).count();
             let capacity = (listed + listed / 4) * 100 / LOAD_PERCENT_MAX + 8;
             used[index] = self.rebuild(&self.segments[index], capacity);
             segment = self.segments[index].load_full();
         }
         let Some((_, slot, previous)) = segment.find(&key, hash) else { return };
         let status = change.record.map(|record| record.status);
-        if previous == 0 {
-            if status.is_none() {
-                return;
+        let (before, state) = (State(previous).status(), State::next(previous, status));
+        match change.record {
+            None if previous == 0 => return,
+            None => slot.set_state(state),
+            Some(record) if previous == 0 => {
+                slot.fill(&key, state, end_of(record.not_after));
+                used[index] += 1;
             }
-            slot.serial_high.store(key[0], Relaxed);
-            slot.serial_mid.store(key[1], Relaxed);
-            slot.serial_low_and_not_after.store(key[2] << 32, Relaxed);
-            used[index] += 1;
+            Some(record) if slot.end() == end_of(record.not_after) => slot.set_state(state),
+            Some(record) => {
+                // Of a removed record nobody reads the end. Of a listed one either end may be read with the stricter state.
+                let meanwhile = before.map(|before| if is_revoked(before) { before } else { record.status });
+                let meanwhile = State::next(previous, meanwhile);
+                slot.set_both(meanwhile, State::next(meanwhile, status), end_of(record.not_after));
+            }
         }
-        if let Some(record) = change.record {
-            slot.set_not_after(record.not_after);
-        }
-        self.count(State(previous).status(), status);
-        // Publishes the key to readers: they load the state first, with Acquire.
-        slot.state.store(State::next(previous, status), Release);
+        self.count(before, status);
     }
 
     fn count(&self, before: Option<Status>, after: Option<Status>) {
@@ -271,17 +268,13 @@ impl Records {
         let new = Segment::with_capacity(capacity);
         let mut used = 0;
         for slot in &old.slots {
-            let state = slot.state.load(Relaxed);
+            let state = slot.state();
             if State(state).status().is_none() {
                 continue;
             }
-            let low = slot.serial_low_and_not_after.load(Relaxed);
-            let key = [slot.serial_high.load(Relaxed), slot.serial_mid.load(Relaxed), low >> 32];
+            let key = slot.key();
             if let Some((_, free, _)) = new.find(&key, self.place(&key).0) {
-                free.serial_high.store(key[0], Relaxed);
-                free.serial_mid.store(key[1], Relaxed);
-                free.serial_low_and_not_after.store(low, Relaxed);
-                free.state.store(state, Relaxed);
+                free.fill(&key, state, slot.end());
                 used += 1;
             }
         }

@@ -7,16 +7,18 @@
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError,
     atomic::{
-        AtomicU32, AtomicU64,
+        AtomicU32,
         Ordering::{Acquire, Relaxed, Release},
-        fence,
     },
 };
 
 use arc_swap::ArcSwap;
 
-use super::{Entry, Inserted, Room};
-use crate::{pki::UnixTime, records::State};
+use super::{
+    Entry, Inserted, Room,
+    slot::{HEAD_WORDS, Head, SEQUENCE, head_of, key_of, read, write},
+};
+use crate::{pki::UnixTime, records::State, sync::AtomicU64};
 
 /// A power of two: the top bits of a hash choose one.
 const SEGMENTS: usize = 64;
@@ -45,11 +47,6 @@ const LOAD_PERCENT_MAX: usize = 80;
 /// Looks at a slot that is being written before it is given up: a write takes some tens of nanoseconds, unless the
 /// writer was taken off its core in the middle.
 const READ_ATTEMPTS_MAX: usize = 100;
-
-/// Words of a slot before the signature: the key, the sequence number with refresh_at, this_update with next_update,
-/// the state.
-const HEAD_WORDS: usize = 6;
-const SEQUENCE: usize = 3;
 
 /// Values of an index place: these two, or a tag in the top byte and the slot's number from 2 on below it.
 const EMPTY: u32 = 0;
@@ -162,9 +159,9 @@ impl Table {
             if place & !NUMBER == tag(hash)
                 && place > REMOVED
                 && let Some(slot) = shape.slot(place & NUMBER, self.slot_words)
-                && let Some(entry) = read(slot, key, packed)
+                && let Some(head) = read(slot, key, packed, READ_ATTEMPTS_MAX)
             {
-                return Some(entry);
+                return Some(entry_of(&head));
             }
         }
         None
@@ -184,7 +181,7 @@ impl Table {
         let shape = segment.shape.load();
         let slot = self.find(&shape, hash, key).map(|(_, slot)| slot);
         // The writer's lock is held, so that it is read whole.
-        let Some(entry) = decide(slot.map(entry_of)) else { return Inserted::Unwanted };
+        let Some(entry) = decide(slot.map(|slot| entry_of(&head_of(slot)))) else { return Inserted::Unwanted };
         let Some(head) = head(key, &entry) else { return Inserted::NoRoom };
         if let Some(slot) = slot {
             write(slot, &head, packed);
@@ -309,7 +306,7 @@ impl Table {
                     continue;
                 }
                 let Some(slot) = shape.slot(value & NUMBER, self.slot_words) else { continue };
-                if entry_of(slot).next_update <= now {
+                if entry_of(&head_of(slot)).next_update <= now {
                     place.store(REMOVED, Relaxed);
                     writer.free.push(value & NUMBER);
                     segment.live.fetch_sub(1, Relaxed);
@@ -319,63 +316,21 @@ impl Table {
     }
 }
 
-/// The words of a slot before the signature, but for the sequence number. `None` for times after 2106.
-fn head(key: &[u64; 3], entry: &Entry) -> Option<[u64; HEAD_WORDS]> {
+/// The words of a slot before the signature: the key, refresh_at, this_update with next_update, the state. `None` for times
+/// after 2106.
+fn head(key: &[u64; 3], entry: &Entry) -> Option<Head> {
     let seconds = |time: UnixTime| u32::try_from(time.0).ok().map(u64::from);
     let times = seconds(entry.this_update)? << 32 | seconds(entry.next_update)?;
     Some([key[0], key[1], key[2], seconds(entry.refresh_at)?, times, entry.state.word()])
 }
 
-fn key_of(slot: &[AtomicU64]) -> [u64; 3] {
-    std::array::from_fn(|at| slot[at].load(Relaxed))
-}
-
-fn entry_of(slot: &[AtomicU64]) -> Entry {
+fn entry_of(head: &Head) -> Entry {
     let half = |word: u64| UnixTime(word & u64::from(u32::MAX));
-    let times = slot[SEQUENCE + 1].load(Relaxed);
+    let times = head[SEQUENCE + 1];
     Entry {
-        state: State::from_word(slot[SEQUENCE + 2].load(Relaxed)),
+        state: State::from_word(head[SEQUENCE + 2]),
         this_update: UnixTime(times >> 32),
         next_update: half(times),
-        refresh_at: half(slot[SEQUENCE].load(Relaxed)),
+        refresh_at: half(head[SEQUENCE]),
     }
-}
-
-/// What a slot holds under `key`, with its signature; `None` if it is another's, or is being written all the while.
-#[inline]
-fn read(slot: &[AtomicU64], key: &[u64; 3], packed: &mut Vec<u8>) -> Option<Entry> {
-    for _ in 0..READ_ATTEMPTS_MAX {
-        let before = slot[SEQUENCE].load(Acquire) >> 32;
-        if before & 1 == 0 {
-            let found = key_of(slot) == *key;
-            let entry = entry_of(slot);
-            if found {
-                packed.clear();
-                slot[HEAD_WORDS..].iter().for_each(|word| packed.extend_from_slice(&word.load(Relaxed).to_ne_bytes()));
-            }
-            // All of it was read before the number is looked at again.
-            fence(Acquire);
-            if slot[SEQUENCE].load(Relaxed) >> 32 == before {
-                return found.then_some(entry);
-            }
-        }
-        std::hint::spin_loop();
-    }
-    None
-}
-
-/// Writes a slot; the writer's lock is held. The number is odd meanwhile.
-fn write(slot: &[AtomicU64], head: &[u64; HEAD_WORDS], packed: &[u8]) {
-    let sequence = slot[SEQUENCE].load(Relaxed) >> 32;
-    let number = |sequence: u64, refresh_at: u64| (sequence & u64::from(u32::MAX)) << 32 | refresh_at;
-    slot[SEQUENCE].store(number(sequence + 1, 0), Relaxed);
-    // No reader sees a word of what follows without seeing the odd number.
-    fence(Release);
-    for (at, word) in head.iter().enumerate().filter(|(at, _)| *at != SEQUENCE) {
-        slot[at].store(*word, Relaxed);
-    }
-    for (word, octets) in slot[HEAD_WORDS..].iter().zip(packed.chunks_exact(8)) {
-        word.store(u64::from_ne_bytes(std::array::from_fn(|at| octets[at])), Relaxed);
-    }
-    slot[SEQUENCE].store(number(sequence + 2, head[SEQUENCE]), Release);
 }

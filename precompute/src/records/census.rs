@@ -1,8 +1,6 @@
 //! Compares the table with a complete list: what the list names, and what it does not.
 
-use std::sync::atomic::Ordering::Acquire;
-
-use super::{Found, Records, State, key};
+use super::{Found, Records, State, key, serial_of};
 use crate::pki::{Serial, Status};
 
 impl Records {
@@ -29,11 +27,7 @@ impl Census<'_> {
         let key = key(serial);
         let (hash, index) = self.records.place(&key);
         let segment = self.records.segments[index].load();
-        let found = segment.find(&key, hash).and_then(|(at, slot, state)| {
-            let state = State(state);
-            let status = state.status()?;
-            Some((at, Found { state, status, not_after: slot.not_after() }))
-        });
+        let found = segment.find(&key, hash).and_then(|(at, slot, state)| Some((at, Found::of(slot, state)?)));
         match found {
             None => (true, None),
             Some((at, found)) => {
@@ -53,7 +47,7 @@ impl Census<'_> {
                 .filter(|at| seen[at / 64] & 1 << (at % 64) == 0)
                 .filter_map(|at| {
                     let slot = &segment.slots[at];
-                    Some((slot.serial()?, State(slot.state.load(Acquire)).status()?))
+                    Some((serial_of(&slot.key())?, State(slot.state()).status()?))
                 })
                 .collect::<Vec<_>>()
         })

@@ -103,6 +103,51 @@ fn readers_see_whole_states_while_the_table_grows() {
     assert_eq!(table.counts(), Counts { good: 50_000, revoked: 1000 });
 }
 
+/// A reader once paired the state from before a change with the end of validity from after it: a *good* without an end for a
+/// certificate that had expired, of which the change said that it was revoked.
+#[test]
+fn readers_never_see_a_good_with_an_end_that_is_not_its_own() {
+    const NUMBERS: u64 = 3;
+    let table = Records::default();
+    table.apply((0..NUMBERS).map(good));
+    let with_end = |number: u64, time: u64| {
+        let Change { serial, record } = revoked(number, time);
+        Change { serial, record: record.map(|record| Record { not_after: Some(UnixTime(time + 1)), ..record }) }
+    };
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut goods, mut revoked) = (0u64, 0u64);
+            while !stop.load(Ordering::Relaxed) {
+                for number in 0..NUMBERS {
+                    let found = table.get(&serial(number)).expect("never lost");
+                    match found.status {
+                        Status::Good => {
+                            assert_eq!(found.not_after, Some(UnixTime(5)));
+                            goods += 1;
+                        }
+                        // With its own end, or under a word that is replaced at once.
+                        Status::Revoked { time, .. } => {
+                            assert!([UnixTime(5), UnixTime(time.0 + 1)].map(Some).contains(&found.not_after));
+                            revoked += 1;
+                        }
+                    }
+                }
+            }
+            (goods, revoked)
+        });
+        for time in 100..200_000 {
+            for number in 0..NUMBERS {
+                table.apply([with_end(number, time)]);
+                table.apply([good(number)]);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let (goods, revoked) = reader.join().unwrap();
+        assert!(goods > 100 && revoked > 100, "{goods} and {revoked}");
+    });
+}
+
 #[test]
 fn turnover_takes_no_more_memory_than_what_is_listed() {
     // Short-lived certificates come and go: slots of removed records once counted as records, and

@@ -1,0 +1,71 @@
+//! One answer in the table: a run of words under a sequence number (a seqlock).
+//!
+//! Invariant: a reader gets what one writer wrote, whole, and under the key that it asked for, or nothing. One writer at a
+//! time. It does not know what the words mean.
+
+use crate::sync::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence, spin_loop,
+};
+
+/// Words before the signature: the key, the sequence number with 32 bits of the head, and two words of the head.
+pub(crate) const HEAD_WORDS: usize = 6;
+/// The place of the sequence number.
+pub(crate) const SEQUENCE: usize = 3;
+
+/// What a slot holds before its signature; of the word at [`SEQUENCE`] the low half.
+pub(crate) type Head = [u64; HEAD_WORDS];
+
+#[inline]
+pub(crate) fn key_of(slot: &[AtomicU64]) -> [u64; 3] {
+    std::array::from_fn(|at| slot[at].load(Relaxed))
+}
+
+/// The head as it stands; whole where nobody writes.
+#[inline]
+pub(crate) fn head_of(slot: &[AtomicU64]) -> Head {
+    let mut head: Head = std::array::from_fn(|at| slot[at].load(Relaxed));
+    head[SEQUENCE] &= u64::from(u32::MAX);
+    head
+}
+
+/// What a slot holds under `key`, with its signature in `packed`; `None` if it is another's, or is being written at each of
+/// so many looks.
+#[inline]
+pub(crate) fn read(slot: &[AtomicU64], key: &[u64; 3], packed: &mut Vec<u8>, looks: usize) -> Option<Head> {
+    for _ in 0..looks {
+        let before = slot[SEQUENCE].load(Acquire) >> 32;
+        if before & 1 == 0 {
+            let head = head_of(slot);
+            let found = head[..key.len()] == *key;
+            if found {
+                packed.clear();
+                slot[HEAD_WORDS..].iter().for_each(|word| packed.extend_from_slice(&word.load(Relaxed).to_ne_bytes()));
+            }
+            // All of it was read before the number is looked at again.
+            fence(Acquire);
+            if slot[SEQUENCE].load(Relaxed) >> 32 == before {
+                return found.then_some(head);
+            }
+        }
+        spin_loop();
+    }
+    None
+}
+
+/// Writes a slot. The number is odd meanwhile.
+pub(crate) fn write(slot: &[AtomicU64], head: &Head, packed: &[u8]) {
+    let sequence = slot[SEQUENCE].load(Relaxed) >> 32;
+    let number = |sequence: u64, low: u64| (sequence & u64::from(u32::MAX)) << 32 | low;
+    slot[SEQUENCE].store(number(sequence + 1, 0), Relaxed);
+    // Nobody sees a word of what follows without seeing the odd number.
+    fence(Release);
+    for (at, word) in head.iter().enumerate().filter(|(at, _)| *at != SEQUENCE) {
+        slot[at].store(*word, Relaxed);
+    }
+    for (word, octets) in slot[HEAD_WORDS..].iter().zip(packed.chunks_exact(8)) {
+        word.store(u64::from_ne_bytes(std::array::from_fn(|at| octets[at])), Relaxed);
+    }
+    slot[SEQUENCE].store(number(sequence + 2, head[SEQUENCE]), Release);
+}

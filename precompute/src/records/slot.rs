@@ -1,0 +1,83 @@
+//! One record in the table: its key, its state and the end of its validity, in four words.
+//!
+//! Invariant: a reader sees a state and an end that stood together. While the end of a listed record is being changed it
+//! may see either end, but only with the stricter of both states, and under a word that is replaced right after, so that
+//! nothing which was signed by it is kept. So nobody is told *good* by an end that never belonged to that *good*. A reader
+//! waits for no writer: it looks again only if the record has changed.
+//!
+//! One writer at a time. It does not know what a state word says, but that 0 is a slot that nobody uses.
+
+use crate::sync::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// The words of a serial number: 64, 64 and 32 bits.
+pub(crate) type Key = [u64; 3];
+
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    state: AtomicU64,
+    serial_high: AtomicU64,
+    serial_mid: AtomicU64,
+    /// The serial's last 32 bits, then the end of validity.
+    serial_low_and_end: AtomicU64,
+}
+
+impl Slot {
+    /// The state as it is now; where it is not 0, what the other calls tell of the key is whole.
+    pub(crate) fn state(&self) -> u64 {
+        self.state.load(Acquire)
+    }
+
+    /// Whether it has this key; after [`Slot::state`].
+    pub(crate) fn holds(&self, key: &Key) -> bool {
+        self.key() == *key
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        let low = self.serial_low_and_end.load(Relaxed) >> 32;
+        [self.serial_high.load(Relaxed), self.serial_mid.load(Relaxed), low]
+    }
+
+    /// The state and the end of validity together; `state` is what [`Slot::state`] gave.
+    pub(crate) fn read(&self, mut state: u64) -> (u64, u32) {
+        loop {
+            // Who sees the new end sees also that the state has changed before it.
+            let end = self.serial_low_and_end.load(Acquire) as u32;
+            let now = self.state.load(Acquire);
+            if now == state {
+                return (state, end);
+            }
+            state = now;
+        }
+    }
+
+    /// Fills a slot that nobody uses.
+    pub(crate) fn fill(&self, key: &Key, state: u64, end: u32) {
+        self.serial_high.store(key[0], Relaxed);
+        self.serial_mid.store(key[1], Relaxed);
+        self.serial_low_and_end.store(key[2] << 32 | u64::from(end), Relaxed);
+        // Publishes the key: readers load the state first.
+        self.state.store(state, Release);
+    }
+
+    /// Gives the record another state.
+    pub(crate) fn set_state(&self, state: u64) {
+        self.state.store(state, Release);
+    }
+
+    /// Gives the record another state and another end. `meanwhile` differs from the state before and from `state`: readers
+    /// see it with either end.
+    pub(crate) fn set_both(&self, meanwhile: u64, state: u64, end: u32) {
+        self.state.store(meanwhile, Release);
+        let low = self.serial_low_and_end.load(Relaxed) & !u64::from(u32::MAX);
+        self.serial_low_and_end.store(low | u64::from(end), Release);
+        self.state.store(state, Release);
+    }
+
+    /// The end of validity as the writer knows it.
+    pub(crate) fn end(&self) -> u32 {
+        self.serial_low_and_end.load(Relaxed) as u32
+    }
+}
