@@ -22,7 +22,7 @@ use precompute::{
     ocsp::{HashAlgorithm, Policy, ResponseForm, profile::Times},
     pki::{Certificate, Record, Serial, Status, UnixTime, certificates},
     presign::{
-        End, Keeper, PresignRunner, Progress, Subject,
+        End, PresignRunner, Progress, StoreWriter, Subject,
         store::{AnswerStore, Run, Stored},
     },
     records::Change,
@@ -76,8 +76,8 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
 
 fn runner(store: Option<&Path>) -> PresignRunner {
     let progress = Arc::new(Progress::default());
-    let keeper = store.map(|dir| Keeper::open(dir.to_owned(), 1 << 40, &progress).unwrap());
-    PresignRunner { answers: Arc::new(Answers::new(1 << 40)), keeper, progress, spread: RandomState::new() }
+    let writer = store.map(|dir| StoreWriter::open(dir.to_owned(), 1 << 40, &progress).unwrap());
+    PresignRunner { answers: Arc::new(Answers::new(1 << 40)), writer, progress, spread: RandomState::new() }
 }
 
 fn bare(key: &SoftwareKey, count: u64, threads: u64) -> Duration {
@@ -119,7 +119,7 @@ fn read_back(subject: &Arc<Subject>, count: u64) {
     let octets = std::fs::metadata(dir.path().join("answers.redb")).unwrap().len();
     let again = runner(Some(dir.path()));
     let began = Instant::now();
-    again.keeper.as_ref().unwrap().restore(subject, &subject.forms(now), &again.answers, now, &|| false);
+    again.writer.as_ref().unwrap().restore(subject, &subject.forms(now), &again.answers, now, &|| false);
     let took = began.elapsed();
     assert_eq!(again.answers.len(), count);
     println!("{count} answers of {} MiB taken back in {:.2} s", octets >> 20, took.as_secs_f64());

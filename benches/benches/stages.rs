@@ -17,11 +17,11 @@ use std::{
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use precompute::{
-    answers::{Answers, Entry, Key},
+    answers::{AnswerKey, Answers, Entry},
     engine::Engine,
     ocsp::{CertId, CertStatus, Content, HashAlgorithm, Single},
     pki::{Record, Serial, Status, UnixTime},
-    records::{Change, Records, State},
+    records::{Change, Records, StateWord},
 };
 use responder::{
     assemble::Opener,
@@ -199,8 +199,8 @@ fn keeping(c: &mut Criterion) {
         let count = 10u64.pow(exponent);
         let answers = Answers::new(1 << 40);
         let time = UnixTime(1_800_000_000);
-        let entry = Entry { state: State::from_word(1), this_update: time, next_update: time, refresh_at: time };
-        let key = |serial: &Serial| Key::new(0, HashAlgorithm::Sha1, 0, serial);
+        let entry = Entry { state: StateWord::from_word(1), this_update: time, next_update: time, refresh_at: time };
+        let key = |serial: &Serial| AnswerKey::new(0, HashAlgorithm::Sha1, 0, serial);
         for place in 0..count {
             assert!(answers.insert(&key(&serial(place)), &entry, &[7; 64]));
         }

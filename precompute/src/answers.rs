@@ -35,15 +35,15 @@ use crate::{
 
 /// Which answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key([u64; 3]);
+pub struct AnswerKey([u64; 3]);
 
-impl Hash for Key {
+impl Hash for AnswerKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.iter().for_each(|&word| state.write_u64(word));
     }
 }
 
-impl Key {
+impl AnswerKey {
     /// `issuer` is a number that no other issuer of this process ever had, below
     /// [`limits::ISSUERS_MAX`]; `signer` is the place of the signer among the issuer's, below
     /// [`limits::SIGNERS_MAX`]; `hash` the algorithm of the CertID, which the answer repeats.
@@ -112,16 +112,21 @@ impl Answers {
 
     /// Keeps an answer in the place of any other with this key. False where there is no room, and for what does not
     /// fit an entry: times after 2106, and signatures whose bytes do not fill words.
-    pub fn insert(&self, key: &Key, entry: &Entry, packed: &[u8]) -> bool {
+    pub fn insert(&self, key: &AnswerKey, entry: &Entry, packed: &[u8]) -> bool {
         self.insert_if(key, packed, |_| Some(*entry)) == Inserted::Written
     }
 
     /// Keeps an answer in the place of any other with this key: the one that `decide` makes of what stands there now,
     /// which no other writer changes meanwhile; `None` leaves that.
-    pub fn insert_if(&self, key: &Key, packed: &[u8], decide: impl FnOnce(Option<Entry>) -> Option<Entry>) -> Inserted {
+    pub fn insert_if(
+        &self,
+        key: &AnswerKey,
+        packed: &[u8],
+        decide: impl FnOnce(Option<Entry>) -> Option<Entry>,
+    ) -> Inserted {
         let Some(table) = self.place(packed.len()) else { return Inserted::NoRoom };
         let table = table.get_or_init(|| Table::new(packed.len() / 8));
-        let hash_of = |key: &[u64; 3]| self.hasher.hash_one(Key(*key));
+        let hash_of = |key: &[u64; 3]| self.hasher.hash_one(AnswerKey(*key));
         table.insert(self.hasher.hash_one(key), &key.0, packed, &self.room, &hash_of, decide)
     }
 
@@ -130,12 +135,12 @@ impl Answers {
     pub fn reserve(&self, additional: usize, packed_length: usize) {
         let Some(table) = self.place(packed_length) else { return };
         let table = table.get_or_init(|| Table::new(packed_length / 8));
-        table.reserve(additional, &self.room, &|key| self.hasher.hash_one(Key(*key)));
+        table.reserve(additional, &self.room, &|key| self.hasher.hash_one(AnswerKey(*key)));
     }
 
     /// The answer kept; its signature, of `packed_length` bytes when packed, is put into `packed`.
     #[inline]
-    pub fn get(&self, key: &Key, packed_length: usize, packed: &mut Vec<u8>) -> Option<Entry> {
+    pub fn get(&self, key: &AnswerKey, packed_length: usize, packed: &mut Vec<u8>) -> Option<Entry> {
         self.place(packed_length)?.get()?.get(self.hasher.hash_one(key), &key.0, packed)
     }
 

@@ -7,7 +7,6 @@
 
 mod issuer;
 mod key;
-mod names;
 mod signer;
 mod tokens;
 mod tsa;

@@ -27,7 +27,6 @@ pub use self::{
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -53,6 +52,7 @@ use crate::{
         BOOK, OF_DIRECTORY, StateError,
         damage::{Broken, guarded},
         remedy,
+        stamp::FileStamp,
     },
 };
 
@@ -102,34 +102,9 @@ pub struct Book {
 #[derive(Debug)]
 struct Open {
     database: Database,
-    /// As it was after the last use.
-    file: Stamp,
-}
-
-/// What a file looks like from outside: which one it is, and when it was last written. Only this process writes it,
-/// and then looks again; a copy that is written over it in place shows in its time or length.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        Some(Self::from(&fs::metadata(path).ok()?))
-    }
-
-    fn from(metadata: &fs::Metadata) -> Self {
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Self { device: metadata.dev(), inode: metadata.ino(), length: metadata.size(), modified }
-    }
-
-    /// Whether the other is of the same file, whatever was written.
-    fn is_place_of(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
+    /// As it was after the last use. Only this process writes it, and then looks again; a copy that is written over it in
+    /// place shows in its time or length.
+    file: FileStamp,
 }
 
 impl Book {
@@ -170,7 +145,7 @@ impl Book {
     /// Sees to it that the file is open that lies in its place. One that is gone is made anew. One that was exchanged, or
     /// is older than what was last written, gets an identity that no process has seen.
     fn ready(&mut self) -> Result<Made, StateError> {
-        if !self.is_look && self.open.as_ref().is_some_and(|open| Stamp::of(&self.path) != Some(open.file)) {
+        if !self.is_look && self.open.as_ref().is_some_and(|open| FileStamp::of(&self.path) != Some(open.file)) {
             warn!(file = %self.path.display(), "the book was moved, removed or written by another process while this one was running");
             self.close();
         }
@@ -191,7 +166,7 @@ impl Book {
         open: impl FnOnce(File) -> Result<Database, redb::DatabaseError>,
     ) -> Result<Made, StateError> {
         let before = self.seen;
-        let of_file = file.metadata().map(|metadata| Stamp::from(&metadata));
+        let of_file = file.metadata().map(|metadata| FileStamp::from(&metadata));
         let of_file = of_file.map_err(|error| describe(&self.path, &redb::Error::Io(error), self.is_ours))?;
         let opened = guarded(|| {
             let database = open(file)?;
@@ -222,7 +197,7 @@ impl Book {
             );
         }
         // Opening writes, and may take long: meanwhile another file may have come to its place.
-        let file = Stamp::of(&self.path).filter(|now| of_file.is_place_of(now)).unwrap_or(of_file);
+        let file = FileStamp::of(&self.path).filter(|now| of_file.is_same_file(now)).unwrap_or(of_file);
         self.open = Some(Open { database, file });
         self.seen = Some(made);
         Ok(made)
@@ -321,7 +296,7 @@ impl Book {
             write(&transaction, batch, version)?;
             Ok(transaction.commit()?)
         });
-        open.file = Stamp::of(&self.path).filter(|now| open.file.is_place_of(now)).unwrap_or(open.file);
+        open.file = FileStamp::of(&self.path).filter(|now| open.file.is_same_file(now)).unwrap_or(open.file);
         outcome.map_err(|broken| {
             self.close();
             self.broken(broken)

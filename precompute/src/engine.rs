@@ -12,7 +12,6 @@
 //! lists the differences → the records show them → the book writes them, now or when it can again.
 //! A restart finds what the book has, and reads the sources before anything is answered. Starting is the same pass with everything counted as changed, after the book has filled the records.
 
-mod accept;
 mod change;
 mod changes;
 mod compare;
@@ -20,14 +19,13 @@ mod follower;
 mod former;
 mod health;
 mod issuer;
+mod operator_order;
 mod predecessor;
 mod revocations;
 mod saving;
-mod shared_book;
 mod stop;
 mod survey;
 mod telling;
-mod unsaved;
 mod watch;
 mod watched;
 
@@ -39,7 +37,7 @@ use issuer::FollowedIssuer;
 pub use issuer::{IssuerState, NotFollowed, States};
 pub use predecessor::Forgotten;
 use predecessor::Predecessor;
-use shared_book::{SharedBook, lock};
+use saving::{SharedBook, lock};
 pub use survey::{Survey, survey};
 use watched::Watched;
 

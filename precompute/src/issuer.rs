@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    answers::Key,
+    answers::AnswerKey,
     engine::IssuerState,
     issuer_id::IssuerId,
     limits::ISSUERS_MAX,
@@ -70,7 +70,7 @@ impl ActiveIssuer {
         self.state.id()
     }
 
-    /// As in [`Key::new`].
+    /// As in [`AnswerKey::new`].
     pub fn number(&self) -> u32 {
         self.number
     }
@@ -83,8 +83,8 @@ impl ActiveIssuer {
 
     /// What its answer about a certificate is kept under; `signer` is the signer's place among its own.
     #[inline]
-    pub fn key(&self, hash: HashAlgorithm, signer: u8, serial: &Serial) -> Key {
-        Key::new(self.number, hash, signer, serial)
+    pub fn key(&self, hash: HashAlgorithm, signer: u8, serial: &Serial) -> AnswerKey {
+        AnswerKey::new(self.number, hash, signer, serial)
     }
 }
 

@@ -12,18 +12,18 @@
 //! - [`Presigner`]: pass after pass, as long as a responder runs.
 //! - [`Progress`]: how it gets on.
 
-mod keeper;
 mod pass;
 pub mod plan;
 mod presigner;
 mod progress;
 pub mod store;
+mod store_writer;
 mod subject;
 
-pub use keeper::{Keeper, Recorder};
 pub use pass::{End, Passed, PresignRunner};
 pub use presigner::{Presigner, Settings};
 pub use progress::{Progress, Report};
+pub use store_writer::{Recorder, StoreWriter};
 pub use subject::{Draft, Form, Outcome, Subject};
 
 /// Whether to stop, asked often.

@@ -24,9 +24,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-pub use self::{census::Census, state::State};
+pub use self::{census::Census, state::StateWord};
 use self::{
-    slot::{Key, Slot},
+    slot::{SerialWords, Slot},
     state::seconds32,
 };
 use crate::pki::{Record, Serial, Status, UnixTime};
@@ -52,7 +52,7 @@ pub struct Change {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Found {
     /// The state word, to be compared later.
-    pub state: State,
+    pub state: StateWord,
     /// Good or revoked.
     pub status: Status,
     /// End of validity where known; `None` also when it lies after 2106.
@@ -84,14 +84,14 @@ struct Segment {
     slots: Box<[Slot]>,
 }
 
-fn key(serial: &Serial) -> Key {
+fn key(serial: &Serial) -> SerialWords {
     let octets = serial.padded();
     let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| octets[at + i]));
     let low = u32::from_be_bytes([octets[16], octets[17], octets[18], octets[19]]);
     [word(0), word(8), u64::from(low)]
 }
 
-fn serial_of(key: &Key) -> Option<Serial> {
+fn serial_of(key: &SerialWords) -> Option<Serial> {
     let mut octets = [0; Serial::MAX_OCTETS];
     octets[..8].copy_from_slice(&key[0].to_be_bytes());
     octets[8..16].copy_from_slice(&key[1].to_be_bytes());
@@ -103,7 +103,7 @@ impl Found {
     /// What a slot says, of which `state` was read; `None` if the record was removed.
     fn of(slot: &Slot, state: u64) -> Option<Self> {
         let (state, end) = slot.read(state);
-        let state = State(state);
+        let state = StateWord(state);
         Some(Self { state, status: state.status()?, not_after: not_after(end) })
     }
 }
@@ -129,7 +129,7 @@ impl Segment {
 
     /// The slot that holds `key`, or else the free one where the search ended. `None` only in a
     /// segment without a free slot, which exists only before the first insertion.
-    fn find(&self, key: &Key, hash: u64) -> Option<(usize, &Slot, u64)> {
+    fn find(&self, key: &SerialWords, hash: u64) -> Option<(usize, &Slot, u64)> {
         let capacity = self.slots.len();
         // The top byte of the hash has chosen the segment; the rest is spread over the slots.
         let start = ((u128::from(hash << 8) * capacity as u128) >> 64) as usize;
@@ -157,7 +157,7 @@ impl Default for Records {
 }
 
 impl Records {
-    fn place(&self, key: &Key) -> (u64, usize) {
+    fn place(&self, key: &SerialWords) -> (u64, usize) {
         let mut hasher = self.hasher.build_hasher();
         key.iter().for_each(|&word| hasher.write_u64(word));
         let hash = hasher.finish();
@@ -223,14 +223,14 @@ impl Records {
         let mut segment = self.segments[index].load_full();
         if (used[index] + 1) * 100 > segment.slots.len() * LOAD_PERCENT_MAX {
             // By the records that are still listed: slots of removed ones come free.
-            let listed = segment.slots.iter().filter(|slot| State(slot.state()).status().is_some()).count();
+            let listed = segment.slots.iter().filter(|slot| StateWord(slot.state()).status().is_some()).count();
             let capacity = (listed + listed / 4) * 100 / LOAD_PERCENT_MAX + 8;
             used[index] = self.rebuild(&self.segments[index], capacity);
             segment = self.segments[index].load_full();
         }
         let Some((_, slot, previous)) = segment.find(&key, hash) else { return };
         let status = change.record.map(|record| record.status);
-        let (before, state) = (State(previous).status(), State::next(previous, status));
+        let (before, state) = (StateWord(previous).status(), StateWord::next(previous, status));
         match change.record {
             None if previous == 0 => return,
             None => slot.set_state(state),
@@ -242,8 +242,8 @@ impl Records {
             Some(record) => {
                 // Of a removed record nobody reads the end. Of a listed one either end may be read with the stricter state.
                 let meanwhile = before.map(|before| if is_revoked(before) { before } else { record.status });
-                let meanwhile = State::next(previous, meanwhile);
-                slot.set_both(meanwhile, State::next(meanwhile, status), end_of(record.not_after));
+                let meanwhile = StateWord::next(previous, meanwhile);
+                slot.set_both(meanwhile, StateWord::next(meanwhile, status), end_of(record.not_after));
             }
         }
         self.count(before, status);
@@ -269,7 +269,7 @@ impl Records {
         let mut used = 0;
         for slot in &old.slots {
             let state = slot.state();
-            if State(state).status().is_none() {
+            if StateWord(state).status().is_none() {
                 continue;
             }
             let key = slot.key();

@@ -3,6 +3,7 @@
 //! Invariant: whatever is wrong is told with the file and a remedy. It does not know what the files hold.
 
 pub(crate) mod damage;
+pub(crate) mod stamp;
 
 use std::{
     fmt, fs, io,

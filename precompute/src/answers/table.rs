@@ -18,7 +18,7 @@ use super::{
     Entry, Inserted, Room,
     slot::{HEAD_WORDS, Head, SEQUENCE, head_of, key_of, read, write},
 };
-use crate::{pki::UnixTime, records::State, sync::AtomicU64};
+use crate::{pki::UnixTime, records::StateWord, sync::AtomicU64};
 
 /// A power of two: the top bits of a hash choose one.
 const SEGMENTS: usize = 64;
@@ -328,7 +328,7 @@ fn entry_of(head: &Head) -> Entry {
     let half = |word: u64| UnixTime(word & u64::from(u32::MAX));
     let times = head[SEQUENCE + 1];
     Entry {
-        state: State::from_word(head[SEQUENCE + 2]),
+        state: StateWord::from_word(head[SEQUENCE + 2]),
         this_update: UnixTime(times >> 32),
         next_update: half(times),
         refresh_at: half(head[SEQUENCE]),

@@ -7,7 +7,7 @@ use std::{
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::records::State;
+use crate::records::StateWord;
 const P256: usize = 64;
 const MUCH: u64 = 1 << 40;
 
@@ -16,13 +16,13 @@ fn serial(number: u64) -> Serial {
     Serial::from_magnitude(&[&[1][..], &mixed.to_be_bytes(), &number.to_be_bytes()].concat()).unwrap()
 }
 
-fn key(number: u64) -> Key {
-    Key::new(1, HashAlgorithm::Sha1, 0, &serial(number))
+fn key(number: u64) -> AnswerKey {
+    AnswerKey::new(1, HashAlgorithm::Sha1, 0, &serial(number))
 }
 
 fn entry(number: u64) -> Entry {
     Entry {
-        state: State::from_word(number << 40 | 1),
+        state: StateWord::from_word(number << 40 | 1),
         this_update: UnixTime(number),
         next_update: UnixTime(number + 1000),
         refresh_at: UnixTime(number + 500),
@@ -34,7 +34,7 @@ fn signature(number: u64, octets: usize) -> Vec<u8> {
     number.to_ne_bytes().repeat(octets / 8)
 }
 
-fn get(answers: &Answers, key: &Key, octets: usize) -> Option<(Entry, Vec<u8>)> {
+fn get(answers: &Answers, key: &AnswerKey, octets: usize) -> Option<(Entry, Vec<u8>)> {
     let mut packed = vec![9; 3];
     answers.get(key, octets, &mut packed).map(|entry| (entry, packed))
 }
@@ -58,12 +58,17 @@ fn what_was_kept_comes_back_whole_for_signatures_of_every_length() {
 fn keys_are_compared_in_full() {
     let answers = Answers::new(MUCH);
     let keys = [
-        Key::new(1, HashAlgorithm::Sha1, 0, &serial(7)),
-        Key::new(2, HashAlgorithm::Sha1, 0, &serial(7)),
-        Key::new(1, HashAlgorithm::Sha256, 0, &serial(7)),
-        Key::new(1, HashAlgorithm::Sha1, 1, &serial(7)),
-        Key::new(1, HashAlgorithm::Sha1, 0, &serial(8)),
-        Key::new(limits::ISSUERS_MAX - 1, HashAlgorithm::Sha512, 63, &Serial::from_magnitude(&[0xff; 20]).unwrap()),
+        AnswerKey::new(1, HashAlgorithm::Sha1, 0, &serial(7)),
+        AnswerKey::new(2, HashAlgorithm::Sha1, 0, &serial(7)),
+        AnswerKey::new(1, HashAlgorithm::Sha256, 0, &serial(7)),
+        AnswerKey::new(1, HashAlgorithm::Sha1, 1, &serial(7)),
+        AnswerKey::new(1, HashAlgorithm::Sha1, 0, &serial(8)),
+        AnswerKey::new(
+            limits::ISSUERS_MAX - 1,
+            HashAlgorithm::Sha512,
+            63,
+            &Serial::from_magnitude(&[0xff; 20]).unwrap(),
+        ),
     ];
     for (number, key) in (0..).zip(&keys) {
         for other in &keys[number as usize..] {

@@ -4,12 +4,12 @@ use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Durati
 
 use tracing::warn;
 
-use super::{Assembler, chain_of, names};
+use super::{Assembler, chain_of};
 use crate::{
     config::{At, IssuerConfig, Sources, TenantConfig},
     issuer_id::IssuerId,
-    ocsp::{IssuerHashes, Policy, Unlisted},
-    pki::{Certificate, UnixTime},
+    ocsp::{HashAlgorithm, IssuerHashes, Policy, Unlisted},
+    pki::{Certificate, UnixTime, hex::Hex},
     signers::{OcspSigner, Signers},
 };
 
@@ -66,7 +66,7 @@ impl<'a> Assembler<'a> {
             issuers.push(issuer);
             given.push(config.name.is_some());
         }
-        names::tell_apart(&self.at(&tenant.place), &mut issuers, &given);
+        tell_apart(&self.at(&tenant.place), &mut issuers, &given);
         issuers
     }
 
@@ -189,5 +189,26 @@ fn tell_of_ca(at: &At<'_>, certificate: &Certificate, policy: &Policy, now: Unix
         );
     } else if now.after(policy.retain_expired) > not_after {
         at.warning("certificate", format_args!("ends at {not_after}, but `retain_expired` keeps a certificate that expires today for longer: there are no answers after that; shorten `retain_expired`, or renew the CA's certificate"));
+    }
+}
+
+/// Gives no two issuers of a tenant one name, because metrics and logs tell them apart by it. Issuers that the file gives no name are called by their subject, and a CA keeps that when it changes its key: of
+/// those that would be called alike the later ones get the first digits of their key's hash as well, and the first
+/// keeps its name. `given` has the names of the file, in order.
+fn tell_apart(at: &At<'_>, issuers: &mut [AssembledIssuer], given: &[bool]) {
+    for place in 0..issuers.len() {
+        let name = issuers[place].name.clone();
+        let is_taken = |(other, issuer): (usize, &AssembledIssuer)| {
+            issuer.name == name && (other < place || other > place && given[other])
+        };
+        if !given[place] && issuers.iter().enumerate().any(is_taken) {
+            let key_hash = issuers[place].hashes.get(HashAlgorithm::Sha256).1;
+            let name = format!("{name} {}", Hex(&key_hash[..4]));
+            if issuers.iter().any(|issuer| issuer.name == name) {
+                let problem = format_args!("two would be called `{name}`; give each of them a `name`");
+                at.problem("issuer", problem);
+            }
+            issuers[place].name = name;
+        }
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// What signs.
-pub(super) enum Key {
+pub(super) enum SignerKey {
     File { key: SoftwareKey, name: String },
     Tokens { algorithm: Algorithm, tokens: Vec<tokens::Token>, uris: Vec<Uri> },
 }
@@ -33,19 +33,19 @@ pub(super) enum Key {
 impl Assembler<'_> {
     /// The key, set to the algorithm that is asked for. `certificate` is the one that belongs to it, `None` where that
     /// could not be read, which has been told.
-    pub(super) fn key(&self, config: &SignerConfig, certificate: Option<&Certificate>) -> Option<Key> {
+    pub(super) fn key(&self, config: &SignerConfig, certificate: Option<&Certificate>) -> Option<SignerKey> {
         let at = self.at(&config.place);
         match &config.key {
             KeyConfig::File(path) => {
                 let key = at.noted("key", SoftwareKey::from_file(path))?;
                 let name = path.display().to_string();
-                let Some(algorithm) = config.algorithm else { return Some(Key::File { key, name }) };
+                let Some(algorithm) = config.algorithm else { return Some(SignerKey::File { key, name }) };
                 let is = key.algorithm();
                 let key = key.with_algorithm(algorithm);
                 if key.is_none() {
                     cannot(&at, algorithm, format_args!("the key {name}"), is);
                 }
-                key.map(|key| Key::File { key, name })
+                key.map(|key| SignerKey::File { key, name })
             }
             // What is wrong with them has been told.
             KeyConfig::Tokens(uris) if uris.is_empty() => None,
@@ -59,7 +59,7 @@ impl Assembler<'_> {
         uris: &[Uri],
         certificate: &Certificate,
         algorithm: Option<Algorithm>,
-    ) -> Option<Key> {
+    ) -> Option<SignerKey> {
         let can = at.noted("key", algorithms(certificate))?;
         if let Some(wanted) = algorithm.filter(|wanted| !can.contains(wanted)) {
             cannot(at, wanted, "the key of this certificate", *can.first()?);
@@ -79,14 +79,14 @@ impl Assembler<'_> {
             Some(tokens::Token { place, holder: Arc::new(token?) as Arc<dyn Holder> })
         };
         let tokens = uris.iter().zip(tokens).map(token).collect::<Option<_>>()?;
-        Some(Key::Tokens { algorithm, tokens, uris: uris.to_vec() })
+        Some(SignerKey::Tokens { algorithm, tokens, uris: uris.to_vec() })
     }
 
     /// Threads that sign with it; for a key on tokens so many with each.
     pub(super) fn pool(
         &self,
         config: &SignerConfig,
-        key: &Key,
+        key: &SignerKey,
         certificate: &Certificate,
         wanted: &Wanted<'_>,
     ) -> Option<Pool> {
@@ -106,8 +106,8 @@ impl Assembler<'_> {
         };
         let threads = settings.threads;
         let pool = match key {
-            Key::File { key, .. } => Pool::software(key, certificate.spki_der(), settings),
-            Key::Tokens { algorithm, tokens, .. } => {
+            SignerKey::File { key, .. } => Pool::software(key, certificate.spki_der(), settings),
+            SignerKey::Tokens { algorithm, tokens, .. } => {
                 let holders = tokens::opened(self.tokens, &at, wanted, tokens, threads)?;
                 Pool::new(*algorithm, certificate.spki_der(), holders, settings)
             }
@@ -156,7 +156,7 @@ fn algorithms(certificate: &Certificate) -> Result<Vec<Algorithm>, String> {
     Ok(can)
 }
 
-impl Key {
+impl SignerKey {
     /// The public half as it stands in a certificate's subjectPublicKey. That of a key on tokens is compared with the
     /// certificate's when a session is opened.
     pub(super) fn public_key_octets<'a>(&'a self, certificate: &'a Certificate) -> &'a [u8] {

@@ -25,7 +25,7 @@ use crate::{
 /// How the tokens of this process have done, so that one that hangs is waited for once and not by each signer, nor again
 /// at the next reading of the configuration. Cloning shares it.
 #[derive(Clone, Default)]
-pub struct Tokens(Arc<Mutex<HashMap<String, Asked>>>);
+pub struct Tokens(Arc<Mutex<HashMap<String, OpeningHistory>>>);
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +35,7 @@ impl fmt::Debug for Tokens {
 
 impl Tokens {
     /// Every token that was asked, by its place.
-    fn asked(&self) -> MutexGuard<'_, HashMap<String, Asked>> {
+    fn asked(&self) -> MutexGuard<'_, HashMap<String, OpeningHistory>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -164,7 +164,7 @@ fn start(known: &Tokens, number: usize, token: &Token, send: mpsc::Sender<(usize
 
 /// How a token does that was asked.
 #[derive(Default)]
-struct Asked {
+struct OpeningHistory {
     /// How many openings have not returned, and since when there have been any.
     running: usize,
     since: Option<Instant>,
@@ -172,7 +172,7 @@ struct Asked {
     failed: Option<(Instant, Fault)>,
 }
 
-impl Asked {
+impl OpeningHistory {
     /// Why it is not to be asked again now.
     fn refusal(&self, now: Instant) -> Option<Fault> {
         if let Some(since) = self.since {
@@ -248,7 +248,7 @@ mod tests {
         let begin = Instant::now();
         let at = |seconds| begin + Duration::from_secs(seconds);
         let device = Fault::new(FaultClass::Device, "gone");
-        let mut asked = Asked::default();
+        let mut asked = OpeningHistory::default();
         assert_eq!(asked.refusal(begin), None);
         asked.begin(begin);
         assert_eq!(asked.refusal(at(7)), None, "it may answer yet");

@@ -159,13 +159,13 @@ fn is_in_order(state_dir: &Path) -> Result<bool, StateError> {
     }
 }
 
-type Key = [u8; KEY];
+type RecordKey = [u8; KEY];
 type Value = [u8; VALUE];
 
 /// Behind 9999-12-31 no time can be said in an answer.
 const LAST_TIME: u64 = 253_402_300_799;
 
-fn number_of(key: &Key) -> u32 {
+fn number_of(key: &RecordKey) -> u32 {
     u32::from_be_bytes([key[0], key[1], key[2], key[3]])
 }
 
@@ -176,16 +176,16 @@ fn u64_at(value: &Value, at: usize) -> u64 {
 /// What was read of the records.
 #[derive(Debug, Default)]
 struct Records {
-    revoked: BTreeMap<Key, Value>,
+    revoked: BTreeMap<RecordKey, Value>,
     /// Those that the tables say are good.
-    good: BTreeSet<Key>,
+    good: BTreeSet<RecordKey>,
     /// Those that only a page by itself says were good once.
-    seen: BTreeSet<Key>,
+    seen: BTreeSet<RecordKey>,
 }
 
 impl Records {
     /// Takes an entry; `by_table`: what is true now, not what a page said once.
-    fn take(&mut self, key: Key, value: Value, by_table: bool) {
+    fn take(&mut self, key: RecordKey, value: Value, by_table: bool) {
         if value == [0; VALUE] || Serial::from_magnitude(&key[4..]).is_none() {
             return;
         }
@@ -302,7 +302,7 @@ fn read_records(read: &ReadTransaction, backwards: bool, most: u64, records: &mu
     let mut entries = table.iter()?;
     let (mut before, mut in_order, mut count) = (None, true, 0);
     while let Some(entry) = if backwards { entries.next_back() } else { entries.next() } {
-        let (key, value): (redb::AccessGuard<'_, &Key>, redb::AccessGuard<'_, &Value>) = entry?;
+        let (key, value): (redb::AccessGuard<'_, &RecordKey>, redb::AccessGuard<'_, &Value>) = entry?;
         let key = *key.value();
         in_order &= before.is_none_or(|before| if backwards { key < before } else { key > before });
         before = Some(key);

@@ -28,7 +28,7 @@ use crate::{
     limits,
     output::say,
     pki::UnixTime,
-    presign::{End, Keeper, Passed, PresignRunner, Progress, Report, Subject},
+    presign::{End, Passed, PresignRunner, Progress, Report, StoreWriter, Subject},
 };
 
 /// How often the bar moves,
@@ -79,10 +79,10 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
     let progress = Arc::new(Progress::default());
     let octets = config.cache.answers_octets;
     let store_octets_max = octets.saturating_mul(limits::ANSWER_STORE_FACTOR);
-    let keeper = Keeper::open(config.state_dir.clone(), store_octets_max, &progress)?;
+    let writer = StoreWriter::open(config.state_dir.clone(), store_octets_max, &progress)?;
     let answers = Arc::new(Answers::new(octets));
     let runner =
-        PresignRunner { answers, keeper: Some(keeper), progress: Arc::clone(&progress), spread: RandomState::new() };
+        PresignRunner { answers, writer: Some(writer), progress: Arc::clone(&progress), spread: RandomState::new() };
     let stop = || stopped.load(Relaxed);
     let passed = std::thread::scope(|scope| {
         let (ended, until) = channel();
@@ -110,10 +110,10 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
 /// Takes what is stored, and passes until nothing is due.
 fn sign(runner: &PresignRunner, subjects: &[Arc<Subject>], stop: &(dyn Fn() -> bool + Sync)) -> Passed {
     let now = UnixTime::now();
-    if let Some(keeper) = &runner.keeper {
+    if let Some(writer) = &runner.writer {
         for subject in subjects {
             for forms in [subject.forms(now), subject.next_forms(now)] {
-                keeper.restore(subject, &forms, &runner.answers, now, stop);
+                writer.restore(subject, &forms, &runner.answers, now, stop);
             }
         }
     }

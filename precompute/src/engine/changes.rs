@@ -22,10 +22,10 @@ pub enum Changed {
 
 /// The changes of one issuer's records.
 #[derive(Debug, Default)]
-pub struct Changes(Mutex<Told>);
+pub struct Changes(Mutex<Waiting>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Waiting {
     listening: bool,
     changed: Changed,
 }
@@ -38,7 +38,7 @@ impl Changes {
 
     /// The receiver is gone.
     pub fn ignore(&self) {
-        *self.lock() = Told::default();
+        *self.lock() = Waiting::default();
     }
 
     /// What has changed since the last call.
@@ -59,7 +59,7 @@ impl Changes {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,8 +19,8 @@ use tracing::{debug, error, warn};
 
 use super::{
     Accepted, EngineError, FollowedIssuer, IssuerState, Pass,
-    former::Former,
-    shared_book::SharedBook,
+    former::FormerSources,
+    saving::SharedBook,
     stop::{Stop, Why},
     watched::Watched,
 };
@@ -76,7 +76,7 @@ impl Follower {
     pub(super) fn take_over(&mut self, former: &Self) {
         if let Some(watched) = &mut self.watched {
             let alive = Weak::clone(&former.alive);
-            let (former, taking_over) = Former::new(former.state.clone(), Weak::clone(&alive));
+            let (former, taking_over) = FormerSources::new(former.state.clone(), Weak::clone(&alive));
             watched.former = Some(former);
             self.taking_over = taking_over;
             self.former_alive = alive;

@@ -2,7 +2,7 @@
 //!
 //! Purpose: a changed configuration gives an issuer other sources, which are read while the former ones are still followed
 //! and answered by. Invariant: what they revoke for good until their thread has ended stays revoked, also where the new
-//! sources do not know of it. It does not know files; who uses it looks again and again, until [`Former::ended`] was true
+//! sources do not know of it. It does not know files; who uses it looks again and again, until [`FormerSources::ended`] was true
 //! before a look.
 
 use std::sync::{Arc, Weak};
@@ -18,7 +18,7 @@ use crate::{
 
 /// The follower of the former sources.
 #[derive(Debug)]
-pub(super) struct Former {
+pub(super) struct FormerSources {
     state: IssuerState,
     /// Lives as long as its thread.
     alive: Weak<()>,
@@ -28,7 +28,7 @@ pub(super) struct Former {
     _awaited: Arc<()>,
 }
 
-impl Former {
+impl FormerSources {
     /// Of the one whose thread drops what `alive` points to when it ends. The second value is gone after the last look.
     pub(super) fn new(state: IssuerState, alive: Weak<()>) -> (Self, Weak<()>) {
         let awaited = Arc::new(());

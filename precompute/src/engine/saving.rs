@@ -1,22 +1,67 @@
-//! From an issuer's records into the book.
+//! From an issuer's records into the book, which has one writer at a time.
 //!
 //! Invariant: what was saved is in the book that lies there now, whichever that is. A book that was lost, exchanged or
 //! set back to an earlier day under the running process gets all that is known, and gives all that it alone knows to be
 //! revoked.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use tracing::{error, warn};
 
 use super::{
     compare::{FINAL, strictness},
-    unsaved::Unsaved,
     watched::Watched,
 };
 use crate::{
-    book::{Batch, Book},
-    pki::Record,
+    book::{Batch, Book, Identity},
+    issuer_id::IssuerId,
+    pki::{Record, UnixTime},
     records::{Change, SEGMENTS},
+    source::CrlMarks,
     state_dir::StateError,
 };
+
+/// The book among the threads of all issuers.
+pub(super) type SharedBook = Arc<Mutex<Book>>;
+
+/// The book for one writer; also after a thread that had it has panicked, since redb knows by itself what was committed.
+pub(super) fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What an issuer's records show and the book does not have yet, until it can be written.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    changes: Vec<Change>,
+    pub(super) crl_marks: Option<CrlMarks>,
+    /// When the sources were in order.
+    pub(super) verified: Option<UnixTime>,
+    /// Whose place the issuer takes.
+    pub(super) succeeds: Vec<IssuerId>,
+}
+
+impl Unsaved {
+    pub(super) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.crl_marks.is_none() && self.verified.is_none() && self.succeeds.is_empty()
+    }
+
+    /// Changes that came after those that are there.
+    pub(super) fn add(&mut self, changes: Vec<Change>) {
+        if self.changes.is_empty() {
+            self.changes = changes;
+        } else {
+            self.changes.extend(changes);
+            // Stable, so that of two changes of one serial the later one stays the later one.
+            self.changes.sort_by_key(|change| change.serial);
+        }
+    }
+
+    /// All of it, as this book takes it.
+    pub(super) fn batch<'a>(&'a self, issuer: &'a IssuerId, book: Identity) -> Batch<'a> {
+        let Self { changes, crl_marks, verified, succeeds } = self;
+        Batch { issuer, book, changes, crl_marks: *crl_marks, verified: *verified, succeeds }
+    }
+}
 
 impl Watched {
     /// Writes to the book what it does not have yet.

@@ -17,7 +17,7 @@ use crate::{
 
 /// Who was revoked, held or released in a pass.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct LoggedChanges {
     first: Vec<(Serial, Status)>,
     more: u64,
 }
@@ -50,7 +50,7 @@ impl Watched {
             let is_news = before != now && strictness(before) != FINAL;
             is_news.then_some((*serial, now))
         });
-        let mut told = Told::default();
+        let mut told = LoggedChanges::default();
         for (serial, now) in news {
             if told.first.len() < limits::CHANGES_LOGGED_MAX {
                 told.first.push((serial, now));
@@ -66,7 +66,7 @@ impl Watched {
 
     pub(super) fn tell_untold(&mut self) {
         let (tenant, name) = (self.issuer.tenant(), &self.issuer.name);
-        for Told { first, more } in self.untold.drain(..) {
+        for LoggedChanges { first, more } in self.untold.drain(..) {
             for (serial, now) in first {
                 match strictness(now) {
                     FINAL => info!(tenant, issuer = name, %serial, status = %now, "revoked"),

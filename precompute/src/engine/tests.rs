@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{former::Former, stop::Stop, *};
+use super::{former::FormerSources, stop::Stop, *};
 use crate::{
     config::Sources,
     issuer_id::IssuerId,
@@ -410,7 +410,7 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
     let sources = Sources { index: Some(lagging), crl: None, delta_crl: None };
     let mut other =
         Watched::open(&mut lock(&world.book), followed("tenant", &world.ca, &sources), |_, _| Ok(Vec::new())).unwrap();
-    let (former, awaited) = Former::new(world.watched.state.clone(), Arc::downgrade(&world.watched.alive));
+    let (former, awaited) = FormerSources::new(world.watched.state.clone(), Arc::downgrade(&world.watched.alive));
     other.former = Some(former);
     let status = |other: &Watched, serial: u32| {
         let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();

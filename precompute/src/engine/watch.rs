@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use crate::state_dir::stamp::FileStamp;
+
 /// Files under watch.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -29,10 +31,8 @@ struct Watched {
 /// What a file looked like. Two equal stamps of which the first is settled mean the same content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: (i64, i64),
+    file: FileStamp,
+    /// When it was last renamed, linked or written, by its file system.
     changed: (i64, i64),
     /// Whether the last change was long enough ago that another one would show in the times.
     settled: bool,
@@ -47,10 +47,7 @@ impl Stamp {
         let metadata = std::fs::metadata(path).ok()?;
         let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
         Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            file: FileStamp::from(&metadata),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
             // A time in the future (a clock set back) settles nothing and would be read for ever.
             settled: age.is_none_or(|age| age > SETTLED_AFTER),
@@ -59,7 +56,7 @@ impl Stamp {
 
     /// How long ago the file changed, by its own times; a time in the future says nothing.
     fn age(&self) -> Duration {
-        let ((modified, _), (changed, _)) = (self.modified, self.changed);
+        let ((modified, _), (changed, _)) = (self.file.modified, self.changed);
         let last = SystemTime::UNIX_EPOCH + Duration::from_secs(modified.max(changed).max(0) as u64 + 1);
         SystemTime::now().duration_since(last).unwrap_or_default()
     }
@@ -72,7 +69,7 @@ impl Stamp {
 impl Watch {
     pub(super) fn new(paths: Vec<PathBuf>) -> Self {
         // An unsettled nothing: the first look always finds a change.
-        let never = Stamp { device: 0, inode: 0, length: 0, modified: (0, 0), changed: (0, 0), settled: false };
+        let never = Stamp { file: FileStamp::default(), changed: (0, 0), settled: false };
         let still_since = Instant::now();
         let watched = |path| Watched { path, seen: Some(never), missed: false, still_since };
         Self { files: paths.into_iter().map(watched).collect() }

@@ -12,8 +12,14 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
-    Accepted, EngineError, Faults, FollowedIssuer, IssuerState, Pass, accept::Accept, compare, former::Former,
-    predecessor::Predecessor, shared_book::lock, stop::Stop, telling::Told, unsaved::Unsaved, watch::Watch,
+    Accepted, EngineError, Faults, FollowedIssuer, IssuerState, Pass, compare,
+    former::FormerSources,
+    operator_order::OperatorOrder,
+    predecessor::Predecessor,
+    saving::{Unsaved, lock},
+    stop::Stop,
+    telling::LoggedChanges,
+    watch::Watch,
 };
 use crate::{
     book::{Book, Identity},
@@ -34,8 +40,8 @@ pub(super) struct Watched {
     pub(super) state: IssuerState,
     pub(super) watch: Watch,
     pub(super) crl_marks: CrlMarks,
-    shrink: Accept,
-    older: Accept,
+    shrink: OperatorOrder,
+    older: OperatorOrder,
     pub(super) unsaved: Unsaved,
     pub(super) read_again_at: Option<Instant>,
     pub(super) save_again_at: Option<Instant>,
@@ -55,11 +61,11 @@ pub(super) struct Watched {
     /// Whether changes are news: at a first start all is.
     pub(super) tells: bool,
     /// What is to be told once that is so.
-    pub(super) untold: Vec<Told>,
+    pub(super) untold: Vec<LoggedChanges>,
     /// How long an index must be still before what it does not list goes.
     pub(super) removal_delay: Duration,
     /// Who followed other sources of this issuer until now.
-    pub(super) former: Option<Former>,
+    pub(super) former: Option<FormerSources>,
     /// Ends with this.
     pub(super) alive: Arc<()>,
 }
@@ -89,8 +95,8 @@ impl Watched {
             state,
             watch: Watch::new(issuer.sources.paths()),
             crl_marks: Predecessor::crl_marks(&held, &predecessors),
-            shrink: Accept::new(book.state_dir(), "shrink", &issuer.id),
-            older: Accept::new(book.state_dir(), "older", &issuer.id),
+            shrink: OperatorOrder::new(book.state_dir(), "shrink", &issuer.id),
+            older: OperatorOrder::new(book.state_dir(), "older", &issuer.id),
             unsaved: Unsaved::default(),
             read_again_at: None,
             save_again_at: None,

@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::{CertId, CertStatus, OcspError, Policy, Single, Unlisted};
 use crate::{
     pki::{Reason, Status, UnixTime},
-    records::{Found, State},
+    records::{Found, StateWord},
 };
 
 /// What is to be said of one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Statement {
     /// The state of the record that it comes from; `None` for an unlisted serial.
-    pub state: Option<State>,
+    pub state: Option<StateWord>,
     /// What is said.
     pub status: CertStatus,
     /// Said of a serial number that may never have been issued (RFC 6960 section 4.4.8).
@@ -35,7 +35,7 @@ impl Statement {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
     /// The record's state that it speaks of.
-    pub state: State,
+    pub state: StateWord,
     /// thisUpdate, and producedAt.
     pub this_update: UnixTime,
     /// nextUpdate.

@@ -21,9 +21,9 @@ use std::{
 
 use super::{
     Stop,
-    keeper::{Keeper, Recorder},
     plan::{Item, Plan, Question},
     progress::Progress,
+    store_writer::{Recorder, StoreWriter},
     subject::{Form, Outcome, Subject},
 };
 use crate::{
@@ -40,7 +40,7 @@ pub struct PresignRunner {
     /// Where answers are kept for the serving threads.
     pub answers: Arc<Answers>,
     /// Where they are stored; `None` without a store.
-    pub keeper: Option<Keeper>,
+    pub writer: Option<StoreWriter>,
     /// How it gets on.
     pub progress: Arc<Progress>,
     /// So that answers signed together are not all replaced together.
@@ -252,7 +252,7 @@ impl PresignRunner {
     }
 
     fn recorder(&self) -> Option<Recorder> {
-        self.keeper.as_ref().map(Keeper::recorder)
+        self.writer.as_ref().map(StoreWriter::recorder)
     }
 
     /// Counts what became of a signature, and stores it. False where there is no more room.

@@ -21,7 +21,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tracing::{debug, error, info, warn};
 
-use super::{End, Keeper, Passed, PresignRunner, Progress, Stop, Subject};
+use super::{End, Passed, PresignRunner, Progress, Stop, StoreWriter, Subject};
 use crate::{
     answers::Answers,
     engine::Changed,
@@ -76,9 +76,9 @@ impl Presigner {
         let runner = Arc::new(OnceLock::new());
         let (shared, filled) = (Arc::clone(&presigner.shared), Arc::clone(&runner));
         presigner.spawn("presign", LOWEST_PRIORITY, move || {
-            let keeper = Keeper::or_without(settings.state_dir, settings.store_octets_max, &progress);
+            let writer = StoreWriter::or_without(settings.state_dir, settings.store_octets_max, &progress);
             let answers = settings.answers;
-            let runner = PresignRunner { answers, keeper: Some(keeper), progress, spread: RandomState::new() };
+            let runner = PresignRunner { answers, writer: Some(writer), progress, spread: RandomState::new() };
             shared.run(filled.get_or_init(|| runner));
         })?;
         let shared = Arc::clone(&presigner.shared);
@@ -187,7 +187,7 @@ impl Shared {
 
     /// Takes what is stored of issuers that have not been seen yet.
     fn restore(&self, runner: &PresignRunner, subjects: &[Arc<Subject>], restored: &mut HashSet<u32>, stop: Stop<'_>) {
-        let Some(keeper) = &runner.keeper else { return };
+        let Some(writer) = &runner.writer else { return };
         restored.retain(|number| subjects.iter().any(|subject| subject.issuer.number() == *number));
         let now = UnixTime::now();
         for subject in subjects {
@@ -196,7 +196,7 @@ impl Shared {
             }
             if !restored.contains(&subject.issuer.number()) {
                 for forms in [subject.forms(now), subject.next_forms(now)] {
-                    keeper.restore(subject, &forms, &runner.answers, now, stop);
+                    writer.restore(subject, &forms, &runner.answers, now, stop);
                 }
                 if !stop() {
                     restored.insert(subject.issuer.number());

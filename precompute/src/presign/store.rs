@@ -25,7 +25,7 @@ use crate::{
     answers::Entry,
     limits,
     pki::{Serial, UnixTime},
-    records::State,
+    records::StateWord,
     state_dir::{
         StateError,
         damage::{Broken, guarded},
@@ -135,7 +135,7 @@ pub fn each_entry<'e>(entries: &'e [u8], packed_length: usize, mut each: impl Fn
             let octets = std::array::from_fn(|at| times[4 * place + at]);
             UnixTime(u64::from(u32::from_be_bytes(octets)))
         };
-        let state = State::from_word(u64::from_be_bytes(std::array::from_fn(|at| said[at])));
+        let state = StateWord::from_word(u64::from_be_bytes(std::array::from_fn(|at| said[at])));
         let entry = Entry { state, this_update: time(0), next_update: time(1), refresh_at: time(2) };
         if let Some(serial) = Serial::from_magnitude(serial) {
             each(serial, entry, packed);

@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 
 use super::store::Stored;
 use crate::{
-    answers::{Answers, Entry, Key},
+    answers::{AnswerKey, Answers, Entry},
     issuer::ActiveIssuer,
     ocsp::{
         CertId, Content, HashAlgorithm, Policy,
@@ -127,7 +127,7 @@ impl Subject {
 
     /// Under what an answer is kept.
     #[inline]
-    pub fn key(&self, form: &Form, serial: &Serial) -> Key {
+    pub fn key(&self, form: &Form, serial: &Serial) -> AnswerKey {
         self.issuer.key(form.hash, form.place, serial)
     }
 

@@ -1,6 +1,6 @@
 //! Compares the table with a complete list: what the list names, and what it does not.
 
-use super::{Found, Records, State, key, serial_of};
+use super::{Found, Records, StateWord, key, serial_of};
 use crate::pki::{Serial, Status};
 
 impl Records {
@@ -47,7 +47,7 @@ impl Census<'_> {
                 .filter(|at| seen[at / 64] & 1 << (at % 64) == 0)
                 .filter_map(|at| {
                     let slot = &segment.slots[at];
-                    Some((serial_of(&slot.key())?, State(slot.state()).status()?))
+                    Some((serial_of(&slot.key())?, StateWord(slot.state()).status()?))
                 })
                 .collect::<Vec<_>>()
         })

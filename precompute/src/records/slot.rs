@@ -13,7 +13,7 @@ use crate::sync::{
 };
 
 /// The words of a serial number: 64, 64 and 32 bits.
-pub(crate) type Key = [u64; 3];
+pub(crate) type SerialWords = [u64; 3];
 
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
@@ -31,11 +31,11 @@ impl Slot {
     }
 
     /// Whether it has this key; after [`Slot::state`].
-    pub(crate) fn holds(&self, key: &Key) -> bool {
+    pub(crate) fn holds(&self, key: &SerialWords) -> bool {
         self.key() == *key
     }
 
-    pub(crate) fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> SerialWords {
         let low = self.serial_low_and_end.load(Relaxed) >> 32;
         [self.serial_high.load(Relaxed), self.serial_mid.load(Relaxed), low]
     }
@@ -54,7 +54,7 @@ impl Slot {
     }
 
     /// Fills a slot that nobody uses.
-    pub(crate) fn fill(&self, key: &Key, state: u64, end: u32) {
+    pub(crate) fn fill(&self, key: &SerialWords, state: u64, end: u32) {
         self.serial_high.store(key[0], Relaxed);
         self.serial_mid.store(key[1], Relaxed);
         self.serial_low_and_end.store(key[2] << 32 | u64::from(end), Relaxed);

@@ -6,9 +6,9 @@ use crate::pki::{Reason, Status, UnixTime};
 /// not changed in between as long as it stayed listed: a counter goes up with each change, and starts
 /// again when a removed record has been cleared away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct State(pub(super) u64);
+pub struct StateWord(pub(super) u64);
 
-impl State {
+impl StateWord {
     // bits 0–3 tag, 4–7 reason, 8–31 generation, 32–63 revocation time
     const GOOD: u64 = 1;
     const REVOKED: u64 = 2;

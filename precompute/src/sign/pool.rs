@@ -35,7 +35,7 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 pub use self::status::{Health, MemberStatus, PoolStatus, Times};
 use self::{
     member::Member,
-    state::{Outbox, Sitter, State},
+    state::{Outbox, PoolState, Sitter},
 };
 use super::{Algorithm, Fault, FaultClass, Holder, KeyPurpose, SignError, Signing, SoftwareKey};
 use crate::{limits, pki::Verifier};
@@ -146,7 +146,7 @@ struct Shared {
 }
 
 struct Inner {
-    pool: State,
+    pool: PoolState,
     /// The threads of the pool, which must not wait for themselves when they happen to end it.
     ids: HashSet<ThreadId>,
 }
@@ -167,7 +167,7 @@ impl Pool {
         let threads = |holder: &Arc<dyn Holder>| settings.threads.min(holder.sessions_max()).max(1);
         let is_apart = holders.iter().any(|holder| holder.is_apart());
         let members = holders.iter().map(|holder| Member::new(Arc::clone(holder), threads(holder), now)).collect();
-        let mut state = State::new(members, settings.queue_length_max, settings.primary_first);
+        let mut state = PoolState::new(members, settings.queue_length_max, settings.primary_first);
         let mut sitters: Vec<Sitter> = Vec::new();
         for (place, holder) in holders.iter().enumerate() {
             sitters.extend((0..threads(holder)).map(|_| state.sit(place)));

@@ -11,7 +11,7 @@ use super::{Config, Listen};
 
 /// A key that does not belong to a tenant.
 #[derive(Debug)]
-pub struct Key {
+pub struct ConfigKey {
     /// With its section.
     pub name: &'static str,
     /// Whether a changed value is used from the next start on.
@@ -20,16 +20,16 @@ pub struct Key {
     pub written: fn(&Config) -> Option<String>,
 }
 
-const fn at_start(name: &'static str, written: fn(&Config) -> Option<String>) -> Key {
-    Key { name, waits: true, written }
+const fn at_start(name: &'static str, written: fn(&Config) -> Option<String>) -> ConfigKey {
+    ConfigKey { name, waits: true, written }
 }
 
-const fn at_once(name: &'static str, written: fn(&Config) -> Option<String>) -> Key {
-    Key { name, waits: false, written }
+const fn at_once(name: &'static str, written: fn(&Config) -> Option<String>) -> ConfigKey {
+    ConfigKey { name, waits: false, written }
 }
 
 /// All of them, those of a section together.
-pub const KEYS: [Key; 25] = [
+pub const KEYS: [ConfigKey; 25] = [
     at_start("state_dir", |config| Some(quoted(&config.common.state_dir.to_string_lossy()))),
     at_start("http.listen", |config| Some(addresses(&config.http))),
     at_start("http.workers", |config| Some(config.workers.to_string())),

@@ -18,7 +18,7 @@ use std::{
 };
 
 use precompute::{
-    answers::Key,
+    answers::AnswerKey,
     ocsp::OcspError,
     pki::UnixTime,
     sign::{Job, Priority, SignError},
@@ -38,7 +38,7 @@ pub type Outcome = Result<Arc<Answer>, OcspError>;
 #[derive(Debug)]
 pub struct Misses {
     store: Store,
-    pending: Mutex<HashMap<Key, Pending>>,
+    pending: Mutex<HashMap<AnswerKey, Pending>>,
     tickets: AtomicU64,
     spread: RandomState,
 }
@@ -65,7 +65,7 @@ pub enum Miss {
 /// Whom a job tells in the end.
 enum Recipients {
     /// The requests that wait for the key, if the ticket is still this one.
-    Pending(Key, u64),
+    Pending(AnswerKey, u64),
     One(oneshot::Sender<Outcome>),
 }
 
@@ -125,7 +125,7 @@ impl Misses {
 
     /// Waits for the answer of a key with those who wait already. A ticket comes back where a job has to be
     /// submitted: for a key that is not being signed, not urgently enough, or for longer than anybody waits.
-    fn join(&self, key: Key, priority: Priority, sender: Option<oneshot::Sender<Outcome>>) -> Option<u64> {
+    fn join(&self, key: AnswerKey, priority: Priority, sender: Option<oneshot::Sender<Outcome>>) -> Option<u64> {
         let mut pending = self.lock();
         let now = Instant::now();
         let ticket = self.tickets.fetch_add(1, Relaxed);
@@ -199,7 +199,7 @@ impl Misses {
         self.spread.hash_one(request.first_serial()) as u32
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Pending>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<AnswerKey, Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

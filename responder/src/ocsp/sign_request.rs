@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use precompute::{
-    answers::Key,
+    answers::AnswerKey,
     ocsp::{
         CertId, Content, HashAlgorithm, OcspError,
         profile::{Statement, Times, single, statement},
@@ -27,7 +27,7 @@ pub struct SignRequest {
     /// Who signs; a signer of every issuer of `ids`.
     pub signer: Arc<OcspSigner>,
     /// Where the answer is kept and shared; `None` where it is not.
-    pub key: Option<Key>,
+    pub key: Option<AnswerKey>,
     ids: Vec<RequestedId>,
     nonce: Option<Box<[u8]>>,
 }

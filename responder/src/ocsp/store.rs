@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use moka::{Expiry, sync::Cache};
 use precompute::{
-    answers::{Answers, Key},
+    answers::{AnswerKey, Answers},
     ocsp::{
         Packing, Template,
         profile::{Kept, Statement, Times},
@@ -92,7 +92,7 @@ impl fmt::Debug for Etag {
 #[derive(Debug)]
 pub struct Store {
     compact: Arc<Answers>,
-    whole: Cache<Key, Arc<Answer>>,
+    whole: Cache<AnswerKey, Arc<Answer>>,
 }
 
 /// What an answer kept whole costs beside its bytes: key, Arc, Bytes, and moka's own of about 350 bytes.
@@ -106,12 +106,18 @@ impl AtNextUpdate {
     }
 }
 
-impl Expiry<Key, Arc<Answer>> for AtNextUpdate {
-    fn expire_after_create(&self, _: &Key, answer: &Arc<Answer>, _: Instant) -> Option<Duration> {
+impl Expiry<AnswerKey, Arc<Answer>> for AtNextUpdate {
+    fn expire_after_create(&self, _: &AnswerKey, answer: &Arc<Answer>, _: Instant) -> Option<Duration> {
         Self::left(answer)
     }
 
-    fn expire_after_update(&self, _: &Key, answer: &Arc<Answer>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(
+        &self,
+        _: &AnswerKey,
+        answer: &Arc<Answer>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
         Self::left(answer)
     }
 }
@@ -128,7 +134,7 @@ pub struct Size {
 impl Store {
     /// Takes up to so many bytes for the compact table, and for answers kept whole.
     pub fn new(compact_octets: u64, whole_octets: u64) -> Self {
-        let weigh = |_: &Key, answer: &Arc<Answer>| {
+        let weigh = |_: &AnswerKey, answer: &Arc<Answer>| {
             u32::try_from(answer.body.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD)
         };
         Self {
@@ -139,23 +145,23 @@ impl Store {
 
     /// What the compact table has; the packed signature is put into `packed`.
     #[inline]
-    pub fn compact(&self, key: &Key, packing: Packing, packed: &mut Vec<u8>) -> Option<Kept> {
+    pub fn compact(&self, key: &AnswerKey, packing: Packing, packed: &mut Vec<u8>) -> Option<Kept> {
         Kept::of(&self.compact.get(key, packing.length(), packed)?)
     }
 
     /// The answer kept whole.
-    pub fn whole(&self, key: &Key) -> Option<Arc<Answer>> {
+    pub fn whole(&self, key: &AnswerKey) -> Option<Arc<Answer>> {
         self.whole.get(key)
     }
 
     /// Keeps an answer for one certificate in the place of any other with this key; `signature` is the answer's.
-    pub fn keep(&self, key: Key, answer: &Arc<Answer>, packing: Packing, signature: &[u8]) {
+    pub fn keep(&self, key: AnswerKey, answer: &Arc<Answer>, packing: Packing, signature: &[u8]) {
         if !self.keep_compact(&key, answer, packing, signature) {
             self.whole.insert(key, Arc::clone(answer));
         }
     }
 
-    fn keep_compact(&self, key: &Key, answer: &Answer, packing: Packing, signature: &[u8]) -> bool {
+    fn keep_compact(&self, key: &AnswerKey, answer: &Answer, packing: Packing, signature: &[u8]) -> bool {
         let Some(entry) = answer.kept().and_then(|kept| kept.entry()) else { return false };
         packing.pack(signature).is_some_and(|packed| self.compact.insert(key, &entry, &packed))
     }

@@ -25,7 +25,7 @@ use super::{
     bound::{Bound, Listening},
     control::{EndSignals, Signals},
     knowledge::{self, Following},
-    notify::{State, notify},
+    notify::{ServiceState, notify},
     vouching::Vouching,
     workers::{ThreadLost, Workers},
 };
@@ -119,16 +119,16 @@ impl Alone {
         let reload = self.reload();
         let reloading = tasks.spawn(async move {
             while hangup.recv().await.is_some() {
-                notify(State::Reloading);
+                notify(ServiceState::Reloading);
                 reload.run().await;
-                notify(State::Ready);
+                notify(ServiceState::Ready);
             }
         });
         let Running { http, tls, admin } = &self.running;
         let (workers, seconds) = (self.config.workers, self.started.elapsed().as_secs_f32());
         info!(?http, ?tls, %admin, workers, seconds, "ready");
         ready(&self.running);
-        notify(State::Ready);
+        notify(ServiceState::Ready);
         let outcome = tokio::select! {
             () = end.recv() => Ok(()),
             lost = self.workers.lost.recv() => Err(ThreadLost(lost.unwrap_or_default()).into()),
@@ -141,7 +141,7 @@ impl Alone {
     /// Finishes what is under way; a second signal does not wait.
     async fn drain(&mut self, end: &mut EndSignals) {
         info!("stopping: requests under way are finished");
-        notify(State::Stopping);
+        notify(ServiceState::Stopping);
         self.status.drain();
         self.workers.stop();
         tokio::select! {

@@ -18,7 +18,7 @@ use tracing::warn;
 
 /// What becomes of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum State {
+pub(super) enum ServiceState {
     /// It answers, for the first time or by another configuration.
     Ready,
     /// It reads its configuration again.
@@ -28,15 +28,15 @@ pub(super) enum State {
 }
 
 /// Tells systemd, where it wants to be told.
-pub(super) fn notify(state: State) {
+pub(super) fn notify(state: ServiceState) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
     let message = match state {
-        State::Ready => "READY=1\n".to_owned(),
-        State::Reloading => {
+        ServiceState::Ready => "READY=1\n".to_owned(),
+        ServiceState::Reloading => {
             let now = clock_gettime(ClockId::Monotonic);
             format!("RELOADING=1\nMONOTONIC_USEC={}\n", now.tv_sec * 1_000_000 + now.tv_nsec / 1000)
         }
-        State::Stopping => "STOPPING=1\n".to_owned(),
+        ServiceState::Stopping => "STOPPING=1\n".to_owned(),
     };
     if let Err(error) = send(&socket, &message) {
         warn!(?socket, %error, "systemd could not be notified at NOTIFY_SOCKET: {}", message.trim_end());

@@ -4,11 +4,11 @@ use loom::{sync::Arc, thread};
 
 use crate::{
     explore, is_red,
-    record::{Key, Slot},
+    record::{SerialWords, Slot},
     sync::Kind,
 };
 
-const KEY: Key = [1, 2, 3];
+const KEY: SerialWords = [1, 2, 3];
 /// State words, as far as a slot is concerned: what is good, then what is revoked, each with its own end.
 const GOOD: (u64, u32) = (1, 10);
 const REVOKED: (u64, u32) = (4, 20);

@@ -9,7 +9,7 @@
 
 use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
 
-use super::{Key, LAST_TIME, Value, number_of, u64_at};
+use super::{LAST_TIME, RecordKey, Value, number_of, u64_at};
 use crate::book::layout::{KEY, VALUE};
 
 const PAGE: usize = 4096;
@@ -23,7 +23,7 @@ const ISSUERS_MAX: u32 = 1 << 20;
 const VERSION_MAX: u64 = 1 << 48;
 
 /// Calls `each` with what every page holds that looks like a leaf of the records.
-pub(super) fn records(path: &Path, mut each: impl FnMut(Key, Value)) {
+pub(super) fn records(path: &Path, mut each: impl FnMut(RecordKey, Value)) {
     every(path, |file, offset, page| {
         let needed = HEAD + pairs(page) * (KEY + VALUE);
         let found = if needed <= page.len() {
@@ -96,10 +96,10 @@ fn little(bytes: &[u8]) -> u32 {
 }
 
 /// All pairs, where more than half of them make sense. The type may be what is spoilt.
-fn leaf_of_records(page: &[u8]) -> Option<Vec<(Key, Value)>> {
+fn leaf_of_records(page: &[u8]) -> Option<Vec<(RecordKey, Value)>> {
     let pairs = pairs(page);
     let (keys, values) = page.get(HEAD..HEAD + pairs * (KEY + VALUE))?.split_at(pairs * KEY);
-    let found: Vec<(Key, Value)> = keys
+    let found: Vec<(RecordKey, Value)> = keys
         .chunks_exact(KEY)
         .zip(values.chunks_exact(VALUE))
         .map(|(key, value)| (std::array::from_fn(|at| key[at]), std::array::from_fn(|at| value[at])))
@@ -110,7 +110,7 @@ fn leaf_of_records(page: &[u8]) -> Option<Vec<(Key, Value)>> {
 }
 
 fn is_key(key: &[u8]) -> bool {
-    let key: Key = std::array::from_fn(|at| key[at]);
+    let key: RecordKey = std::array::from_fn(|at| key[at]);
     number_of(&key) < ISSUERS_MAX && key[4..].iter().any(|byte| *byte != 0)
 }
 

@@ -45,12 +45,12 @@ enum For {
 }
 
 /// A key that is there, and signs.
-enum Key {
+enum KeyPlace {
     File(SoftwareKey),
     Token(Box<Pkcs11Token>),
 }
 
-impl Key {
+impl KeyPlace {
     fn algorithm(&self) -> Algorithm {
         match self {
             Self::File(key) => key.algorithm(),
@@ -88,8 +88,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let remove = || drop(fs::remove_file(csr));
     let key = find_or_make(written, kind).inspect_err(|_| remove())?;
     let place = match &key {
-        Key::File(_) => format!("in {written}"),
-        Key::Token(token) => format!("on {}", token.called()),
+        KeyPlace::File(_) => format!("in {written}"),
+        KeyPlace::Token(token) => format!("on {}", token.called()),
     };
     write_request(&key, purpose, subject, &mut file, csr).map_err(|error| {
         remove();
@@ -107,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 fn write_request(
-    key: &Key,
+    key: &KeyPlace,
     purpose: Purpose,
     subject: &str,
     file: &mut File,
@@ -124,20 +124,20 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
     format!("{}: cannot be written: {error}", path.display())
 }
 
-fn find_or_make(written: &str, kind: Option<KeyKind>) -> Result<Key, Box<dyn Error>> {
+fn find_or_make(written: &str, kind: Option<KeyKind>) -> Result<KeyPlace, Box<dyn Error>> {
     if !Uri::is_meant(written) {
         if may_be_secret(written) {
             return Err("--key is neither a file nor a pkcs11: URI; it may be a secret, and is not shown".into());
         }
         let path = Path::new(written);
-        return Ok(Key::File(match kind {
+        return Ok(KeyPlace::File(match kind {
             Some(kind) => generate_file(kind, path)?,
             None => SoftwareKey::from_file(path)?,
         }));
     }
     let uri = Uri::parse(written).map_err(|error| format!("the URI {error}"))?;
     let here = std::env::current_dir()?;
-    Ok(Key::Token(Box::new(match kind {
+    Ok(KeyPlace::Token(Box::new(match kind {
         Some(kind) => Pkcs11Token::generate(&uri, &here, kind)?,
         None => Pkcs11Token::existing(&uri, &here)?,
     })))

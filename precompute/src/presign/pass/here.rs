@@ -10,8 +10,8 @@ use crate::{
     limits,
     pki::{Serial, UnixTime},
     presign::{
-        keeper::Recorder,
         plan::{Due, Item},
+        store_writer::Recorder,
         subject::{Form, Subject},
     },
     records::{Found, SEGMENTS},

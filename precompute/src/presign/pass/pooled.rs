@@ -12,8 +12,8 @@ use crate::{
     limits,
     pki::UnixTime,
     presign::{
-        keeper::Recorder,
         plan::{Due, Item},
+        store_writer::Recorder,
         subject::{Draft, Form, Subject},
     },
     records::SEGMENTS,

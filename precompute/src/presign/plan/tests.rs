@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     ocsp::profile::Times,
     pki::{Reason, Record, Status},
-    records::{Change, SEGMENTS, State},
+    records::{Change, SEGMENTS, StateWord},
 };
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
@@ -19,7 +19,7 @@ fn serial(number: u16) -> Serial {
     Serial::from_magnitude(&(u32::from(number) + 1).to_be_bytes()).unwrap()
 }
 
-fn set(records: &Records, number: u16, revoked: bool, not_after: Option<UnixTime>) -> State {
+fn set(records: &Records, number: u16, revoked: bool, not_after: Option<UnixTime>) -> StateWord {
     let status =
         if revoked { Status::Revoked { time: UnixTime(5), reason: Reason::KeyCompromise } } else { Status::Good };
     records.apply([Change { serial: serial(number), record: Some(Record { status, not_after }) }]);

@@ -9,7 +9,7 @@ const B: [u8; 32] = [0xb; 32];
 
 fn stored(number: u64) -> Stored {
     let entry = Entry {
-        state: State::from_word(number << 32 | 0x12),
+        state: StateWord::from_word(number << 32 | 0x12),
         this_update: UnixTime(number),
         next_update: UnixTime(number + 1000),
         refresh_at: UnixTime(number + 500),
@@ -63,7 +63,7 @@ fn what_was_appended_comes_back_in_its_order_under_its_own_form_only() {
 fn a_counter_of_this_process_is_not_stored() {
     let mut run = Run::new(A);
     let mut one = stored(1);
-    one.entry.state = State::from_word(one.entry.state.word() | 77 << 8);
+    one.entry.state = StateWord::from_word(one.entry.state.word() | 77 << 8);
     run.push(&one);
     let mut other = Run::new(A);
     other.push(&stored(1));

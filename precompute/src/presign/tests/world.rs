@@ -186,8 +186,8 @@ pub(super) const HOLD: Status = Status::Revoked { time: UnixTime(1_700_000_000),
 
 pub(super) fn runner(store: Option<&Path>) -> PresignRunner {
     let progress = Arc::new(Progress::default());
-    let keeper = store.map(|dir| Keeper::open(dir.to_owned(), 1 << 40, &progress).unwrap());
-    PresignRunner { answers: Arc::new(Answers::new(1 << 30)), keeper, progress, spread: RandomState::new() }
+    let writer = store.map(|dir| StoreWriter::open(dir.to_owned(), 1 << 40, &progress).unwrap());
+    PresignRunner { answers: Arc::new(Answers::new(1 << 30)), writer, progress, spread: RandomState::new() }
 }
 
 pub(super) fn signed(runner: &PresignRunner) -> u64 {
@@ -197,8 +197,8 @@ pub(super) fn signed(runner: &PresignRunner) -> u64 {
 pub(super) fn restore(runner: &PresignRunner, subject: &Subject) -> u64 {
     let now = UnixTime::now();
     let before = runner.progress.report().restored;
-    let keeper = runner.keeper.as_ref().unwrap();
-    keeper.restore(subject, &subject.forms(now), &runner.answers, now, NEVER);
+    let writer = runner.writer.as_ref().unwrap();
+    writer.restore(subject, &subject.forms(now), &runner.answers, now, NEVER);
     runner.progress.report().restored - before
 }
 

@@ -12,12 +12,12 @@ use std::{
 /// Many at once, or one alone.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    state: Mutex<State>,
+    state: Mutex<GateState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct GateState {
     inside: usize,
     /// One is alone inside, or waits to be.
     closed: bool,
@@ -40,11 +40,15 @@ pub(super) struct Share<'g> {
 pub(super) struct Alone<'g>(&'g Gate);
 
 impl Gate {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait_while(&self, limit: Duration, hindered: impl FnMut(&mut State) -> bool) -> Option<MutexGuard<'_, State>> {
+    fn wait_while(
+        &self,
+        limit: Duration,
+        hindered: impl FnMut(&mut GateState) -> bool,
+    ) -> Option<MutexGuard<'_, GateState>> {
         let waited = self.changed.wait_timeout_while(self.lock(), limit, hindered);
         let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         (!timeout.timed_out()).then_some(state)

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Everything that the threads of a pool share.
-pub(super) struct State {
+pub(super) struct PoolState {
     pub queue: Queue,
     pub members: Vec<Member>,
     pub closed: bool,
@@ -89,7 +89,7 @@ pub(super) enum Notice {
     Hung { member: usize, replaced: bool },
 }
 
-impl State {
+impl PoolState {
     pub(super) fn new(members: Vec<Member>, queue_length_max: usize, primary_first: bool) -> Self {
         Self { queue: Queue::new(queue_length_max), members, closed: false, alive: 0, primary_first, tickets: 0 }
     }

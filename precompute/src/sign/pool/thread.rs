@@ -1,4 +1,4 @@
-//! The threads: they call holders and `done`s, and do what [`State`] says.
+//! The threads: they call holders and `done`s, and do what [`PoolState`] says.
 //!
 //! Invariant: a thread is in a holder's call, or in a `done`, never with the pool's lock held. One that panics in
 //! either goes on.
@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::{
     Shared,
-    state::{Notice, Outbox, Report, Sitter, State, Step},
+    state::{Notice, Outbox, PoolState, Report, Sitter, Step},
 };
 use crate::{
     limits,
@@ -271,18 +271,18 @@ impl Shared {
                     (notice_away(&state.pool, self.purpose, locked), name(member), why)
                 }
                 Notice::Back { member, after } => {
-                    (Told::Info("is at work again"), name(member), format!("away for {:.1} s", after.as_secs_f32()))
+                    (LogLine::Info("is at work again"), name(member), format!("away for {:.1} s", after.as_secs_f32()))
                 }
                 Notice::Defect { member, why } => {
-                    (Told::Error("cannot sign what it is asked to".into()), name(member), why)
+                    (LogLine::Error("cannot sign what it is asked to".into()), name(member), why)
                 }
                 Notice::Fewer { member, sessions } => (
-                    Told::Warn("the token allows fewer sessions than `threads`".into()),
+                    LogLine::Warn("the token allows fewer sessions than `threads`".into()),
                     name(member),
                     format!("it gave {sessions}; lower `threads`, or raise the token's limit"),
                 ),
                 Notice::Slow { member, slow } => (
-                    Told::Warn("the token gets slower the more it has to sign at once".into()),
+                    LogLine::Warn("the token gets slower the more it has to sign at once".into()),
                     name(member),
                     format!(
                         "it took {:.1} s; it now gets {} at once, lower `threads` to that",
@@ -291,10 +291,10 @@ impl Shared {
                     ),
                 ),
                 Notice::Hung { member, replaced: true } => {
-                    (Told::Warn("has a thread hanging".into()), name(member), "the thread is replaced".to_owned())
+                    (LogLine::Warn("has a thread hanging".into()), name(member), "the thread is replaced".to_owned())
                 }
                 Notice::Hung { member, replaced: false } => (
-                    Told::Error("has too many threads hanging".into()),
+                    LogLine::Error("has too many threads hanging".into()),
                     name(member),
                     "no more are started before one of its calls returns; restart the service once it answers"
                         .to_owned(),
@@ -304,37 +304,37 @@ impl Shared {
         drop(state);
         for (told, token, why) in told {
             match told {
-                Told::Info(text) => info!(signer, token, why, "{text}"),
-                Told::Warn(text) => warn!(signer, token, why, "{text}"),
-                Told::Error(text) => error!(signer, token, why, "{text}"),
+                LogLine::Info(text) => info!(signer, token, why, "{text}"),
+                LogLine::Warn(text) => warn!(signer, token, why, "{text}"),
+                LogLine::Error(text) => error!(signer, token, why, "{text}"),
             }
         }
     }
 }
 
-enum Told {
+enum LogLine {
     Info(&'static str),
     Warn(Cow<'static, str>),
     Error(Cow<'static, str>),
 }
 
 /// What it means that a holder is away or locked: for those who wait, and for those who could mend it.
-fn notice_away(pool: &State, purpose: KeyPurpose, locked: bool) -> Told {
+fn notice_away(pool: &PoolState, purpose: KeyPurpose, locked: bool) -> LogLine {
     let refused = purpose.while_nobody_signs();
     let is_only = pool.members.len() == 1;
     match (locked, pool.is_down()) {
-        (false, false) => Told::Warn("does not sign; others do, and it is tried again from time to time".into()),
-        (false, true) if is_only => Told::Error(format!("does not sign; until it is back {refused}").into()),
+        (false, false) => LogLine::Warn("does not sign; others do, and it is tried again from time to time".into()),
+        (false, true) if is_only => LogLine::Error(format!("does not sign; until it is back {refused}").into()),
         (false, true) => {
-            Told::Error(format!("does not sign, and neither does any other; until one is back {refused}").into())
+            LogLine::Error(format!("does not sign, and neither does any other; until one is back {refused}").into())
         }
-        (true, false) => {
-            Told::Error("refuses the service and is not tried again before a reload or a restart; others sign".into())
-        }
+        (true, false) => LogLine::Error(
+            "refuses the service and is not tried again before a reload or a restart; others sign".into(),
+        ),
         (true, true) => {
             let others = if is_only { "" } else { ", and no other signs" };
             let text = "refuses the service and is not tried again before a reload or a restart";
-            Told::Error(format!("{text}{others}; until then {refused}").into())
+            LogLine::Error(format!("{text}{others}; until then {refused}").into())
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::{Notice, Outbox, Report, Sitter, State};
+use super::{Notice, Outbox, PoolState, Report, Sitter};
 use crate::{
     limits,
     sign::{
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-impl State {
+impl PoolState {
     /// Takes in what came of a step. `None` where the thread was written off meanwhile.
     pub(in crate::sign::pool) fn report(
         &mut self,

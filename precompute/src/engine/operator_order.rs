@@ -15,14 +15,14 @@ use crate::issuer_id::IssuerId;
 
 /// One such order, looked for where the error text says.
 #[derive(Debug)]
-pub(super) struct Accept {
+pub(super) struct OperatorOrder {
     file: PathBuf,
     /// Whether the refusal was told, and the file may be made.
     asked: bool,
     given: bool,
 }
 
-impl Accept {
+impl OperatorOrder {
     /// `option` is that of `ostia-precompute sync` for the same.
     pub(super) fn new(state_dir: &Path, option: &str, issuer: &IssuerId) -> Self {
         // Errors show it to a person who may be in another directory.
@@ -80,7 +80,7 @@ mod tests {
     fn an_order_counts_once_and_only_after_the_refusal() {
         let dir = tempfile::tempdir().unwrap();
         let issuer = IssuerId::new("tenant", [3; 32]);
-        let mut accept = Accept::new(dir.path(), "shrink", &issuer);
+        let mut accept = OperatorOrder::new(dir.path(), "shrink", &issuer);
         let file = dir.path().join(format!("accept-shrink-{issuer}"));
         assert!(accept.remedy("shrink").contains(&format!("touch {}", file.display())));
         fs::write(&file, "").unwrap();

@@ -30,7 +30,7 @@ use crate::{
 
 /// The store and the thread that writes it.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct StoreWriter {
     runs: Option<SyncSender<Run>>,
     store: Arc<Mutex<Shelf>>,
     progress: Arc<Progress>,
@@ -47,8 +47,8 @@ struct Shelf {
     fault_told: bool,
 }
 
-impl Keeper {
-    /// Opens the store. An error is the store's; see [`Keeper::or_without`].
+impl StoreWriter {
+    /// Opens the store. An error is the store's; see [`StoreWriter::or_without`].
     pub fn open(state_dir: PathBuf, octets_max: u64, progress: &Arc<Progress>) -> Result<Self, StateError> {
         let store = AnswerStore::open(&state_dir, octets_max)?;
         Ok(Self::start(
@@ -124,7 +124,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for StoreWriter {
     /// What has come is written before.
     fn drop(&mut self) {
         self.runs = None;
