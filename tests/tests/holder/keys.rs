@@ -148,7 +148,7 @@ fn a_key_without_a_public_half_on_the_token_is_known_by_what_it_signs() {
         }
         session.sign(b"message").unwrap();
         bench.opens(&holder);
-        refuses(&other, FaultClass::Defect, &["is not the key of the certificate, or does not sign rightly"]);
+        refuses(&other, FaultClass::Defect, &["is not the key of the certificate, or does not sign correctly"]);
     });
 }
 

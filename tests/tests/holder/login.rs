@@ -141,7 +141,7 @@ fn a_token_that_wants_a_pin_and_gets_none_says_so() {
         refuses(
             &holder.unwrap(),
             FaultClass::Defect,
-            &["the token `a` wants a PIN, and none is named", "?pin-source="],
+            &["the token `a` needs a PIN, and none is named", "?pin-source="],
         );
         std::fs::remove_file(bench.pin_file()).unwrap();
         refuses(
