@@ -204,7 +204,7 @@ fn what_is_wrong_with_a_key_on_a_token_is_told_with_what_was_looked_for_and_foun
                 "has no token with token=keys; it has none at all: initialise one with the module's own tools, such as softhsm2-util --init-token",
             ][..],
         ),
-        (none(&any(uri("keys", "ocsp"))), &["libsofthsm2.so has no token at all"]),
+        (none(&any(uri("keys", "ocsp"))), &["libsofthsm2.so has no initialised token"]),
         (absent, &["has no token with token=absent; it has", "`token=keys;serial=", "`token=twin;serial="]),
         (
             lost,
