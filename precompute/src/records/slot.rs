@@ -40,8 +40,12 @@ impl Slot {
         [self.serial_high.load(Relaxed), self.serial_mid.load(Relaxed), low]
     }
 
-    /// The state and the end of validity together; `state` is what [`Slot::state`] gave.
+    /// The state and the end of validity together; `state` is what [`Slot::state`] gave. Where that was 0 there is no
+    /// record, although another one may have come into the slot since.
     pub(crate) fn read(&self, mut state: u64) -> (u64, u32) {
+        if state == 0 {
+            return (0, 0);
+        }
         loop {
             // Who sees the new end sees also that the state has changed before it.
             let end = self.serial_low_and_end.load(Acquire) as u32;
