@@ -248,3 +248,26 @@ fn a_circle_is_told_with_the_files_that_close_it() {
     write("low/deep.rs", "use crate::attic::A;\n");
     assert_eq!(faults(&[]), ["low -> attic: a room is not in the table; write where it stands, and why"]);
 }
+
+/// The rooms that README.md's map names: those of one crate in the columns from `column` on.
+fn mapped(readme: &str, column: usize) -> Vec<String> {
+    let rows = readme.lines().skip_while(|line| !line.starts_with("| rooms of ")).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.flat_map(|row| {
+        let cell = row.split('|').nth(column).unwrap_or_default();
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+#[test]
+fn the_map_in_the_readme_has_every_room_once_and_no_other() {
+    let readme = std::fs::read_to_string(root_dir().join("README.md")).unwrap();
+    for (rooms, column) in [(PRECOMPUTE, 1), (RESPONDER, 3)] {
+        let mut named = mapped(&readme, column);
+        let mut there: Vec<_> = rooms.iter().map(|(room, _)| (*room).to_owned()).collect();
+        named.sort();
+        there.sort();
+        assert_eq!(named, there);
+    }
+}
