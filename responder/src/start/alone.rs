@@ -117,10 +117,18 @@ impl Alone {
         let admin = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         let mut tasks = background::start(self, admin)?;
         let reload = self.reload();
-        let reloading = tasks.spawn(async move {
-            while hangup.recv().await.is_some() {
+        let (stop, mut stopping) = watch::channel(false);
+        tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    asked = hangup.recv() => if asked.is_none() { break },
+                    _ = stopping.wait_for(|stopping| *stopping) => break,
+                }
                 notify(ServiceState::Reloading);
                 reload.run().await;
+                if *stopping.borrow() {
+                    break;
+                }
                 notify(ServiceState::Ready);
             }
         });
@@ -133,7 +141,9 @@ impl Alone {
             () = end.recv() => Ok(()),
             lost = self.workers.lost.recv() => Err(ThreadLost(lost.unwrap_or_default()).into()),
         };
-        reloading.abort();
+        // No other reload is begun. One that is under way goes on: the engine may have left the sources that the present
+        // site is answered from, and the next site is not there yet.
+        stop.send_replace(true);
         self.drain(&mut end).await;
         outcome
     }
@@ -153,7 +163,7 @@ impl Alone {
     /// Ends the threads that are left: what was vouched for, signed and read is on disk then.
     pub(super) fn end(self) {
         self.following.end();
-        drop((self.vouching, self.status));
+        drop((self.vouching, self.status, self.sites, self.misses));
         drop(self.presigner);
         info!("stopped");
     }

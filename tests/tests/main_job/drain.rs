@@ -13,7 +13,7 @@ use std::{
 };
 
 use ostia_tests::{
-    Ask, Status,
+    Ask, Ca, Leaf, Responder, Status,
     http::{Connection, exchange, get, request},
     until,
 };
@@ -97,26 +97,55 @@ fn while_balancers_take_notice_everybody_is_answered_and_told_to_go() {
     assert_eq!(TcpStream::connect(http).unwrap_err().kind(), ErrorKind::ConnectionRefused);
 }
 
-/// The sources are followed until the last answer has left, not until the service is told to stop.
-#[test]
-fn a_certificate_revoked_while_balancers_take_notice_is_answered_revoked() {
-    let (ca, site) = ca_and_site();
-    let leaf = ca.issue();
-    site.set_http("drain_delay = \"8s\"");
-    let mut responder = site.start();
+/// Asks for the end, and waits until it is under way; then has `leaf` revoked, which has to be answered while balancers take
+/// notice.
+fn stop_and_revoke(ca: &Ca, leaf: &Leaf, mut responder: Responder) {
     let (http, admin) = (responder.http(), responder.site.admin);
-    let ask = Ask::about(&ca, &leaf);
-    ask.at(http, "/").expect(Status::Good);
     let ending = thread::spawn(move || (responder.end_by("TERM"), responder));
     let not_ready = || {
         let reply = exchange(admin, &request("GET", "/readyz/ocsp", "")).ok()?;
         (reply.status == 503).then_some(())
     };
     until("it is not ready", Duration::from_secs(2), not_ready);
-    ca.revoke(&leaf, &[]);
+    ca.revoke(leaf, &[]);
+    let ask = Ask::about(ca, leaf);
     until("it is revoked", Duration::from_secs(6), || (ask.at(http, "/").status == Status::Revoked).then_some(()));
     let (status, responder) = ending.join().unwrap();
     assert!(status.success(), "{status}\n{}", responder.log());
+}
+
+/// The sources are followed until the last answer has left, not until the service is told to stop.
+#[test]
+fn a_certificate_revoked_while_balancers_take_notice_is_answered_revoked() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
+    site.set_http("drain_delay = \"8s\"");
+    let responder = site.start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    stop_and_revoke(&ca, &leaf, responder);
+}
+
+/// Between the former sources and the new site there is a moment in which the present site is followed by nobody: a stop
+/// must not make it last.
+#[test]
+fn a_stop_in_the_middle_of_a_reload_leaves_nobody_unfollowed() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
+    site.set_http("drain_delay = \"8s\"");
+    let responder = site.start();
+    Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+    let other = ca.file("other");
+    std::os::unix::fs::symlink(ca.dir(), &other).unwrap();
+    let (before, after) = (ca.index(), other.join("index.txt"));
+    let edit = |text: String| text.replace(before.to_str().unwrap(), after.to_str().unwrap());
+    assert_ne!(
+        edit(std::fs::read_to_string(responder.site.config()).unwrap()),
+        std::fs::read_to_string(responder.site.config()).unwrap()
+    );
+    responder.reload(edit);
+    // In most runs the engine is waiting for the end of the former sources then.
+    thread::sleep(Duration::from_millis(60));
+    stop_and_revoke(&ca, &leaf, responder);
 }
 
 #[test]
