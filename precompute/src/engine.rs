@@ -1,16 +1,20 @@
-//! From sources through the book to the records in memory, for as long as the process lives.
+//! Follows sources, keeps the book and the records in memory, for as long as the process lives.
 //!
-//! Purpose: whatever a source says is in the records within a second of its file changing.
-//! Invariant: a source is taken as a whole or not at all; what was refused leaves everything
-//! as it was but for what the issuer's other sources revoke, is told in the log and in [`Health`], and is tried again
-//! when the file changes.
+//! Purpose: the records show what a source says within a second of its file changing.
+//!
+//! Invariant: a source is taken as a whole or not at all. A refused source changes nothing, except for what the
+//! issuer's other sources revoke. The refusal is logged, shown in [`Health`], and the source is tried again when its
+//! file changes.
+//!
 //! It does not know who reads the records.
 //!
-//! Each issuer has a thread of its own, so that a source that hangs holds up nobody else (`follower`).
+//! Each issuer has its own thread, so a source that hangs does not delay the others (`follower`).
 //!
-//! One pass over one issuer is: `watch` sees a changed file → `compare` reads the sources and
-//! lists the differences → the records show them → the book writes them, now or when it can again.
-//! A restart finds what the book has, and reads the sources before anything is answered. Starting is the same pass with everything counted as changed, after the book has filled the records.
+//! One pass over one issuer: `watch` sees a changed file → `compare` reads the sources and lists the differences → the
+//! records show them → the book stores them, now or as soon as it can be written.
+//!
+//! A restart begins with what the book holds, and reads the sources before the first answer. Starting is the same pass
+//! with everything counted as changed, after the records are filled from the book.
 
 mod change;
 mod changes;
@@ -62,7 +66,7 @@ use crate::{
     state_dir::StateError,
 };
 
-/// Why sources of one issuer were refused; at least one of them was.
+/// Why sources of one issuer were refused; never empty.
 #[derive(Debug)]
 pub struct Faults(pub Vec<SourceError>);
 
@@ -75,20 +79,20 @@ impl fmt::Display for Faults {
     }
 }
 
-/// Why records cannot be had.
+/// Why the records are not available.
 #[derive(Debug)]
 pub enum EngineError {
     /// Sources were refused.
     Source(Faults),
     /// The book failed.
     Book(StateError),
-    /// A CRL is out of date: of which issuer, which files, since when.
+    /// A CRL is out of date: the issuer, the files, since when.
     OutOfDate(String, String, UnixTime),
-    /// Revocations that only the book knows would be forgotten: of which issuer.
+    /// Revocations that only the book knows would be forgotten: the issuer, what would be forgotten.
     Forgotten(String, Forgotten),
-    /// The thread that follows the sources of an issuer: whose, and what it did.
+    /// The thread that follows an issuer's sources failed: the issuer, what happened.
     Thread(String, String),
-    /// Another configuration was adopted since this one was prepared.
+    /// Another configuration was adopted after this one was prepared.
     Overtaken,
 }
 
@@ -127,11 +131,11 @@ impl From<StateError> for EngineError {
 pub struct Pass {
     /// Certificates that the sources list.
     pub listed: u64,
-    /// Records that were changed.
+    /// Changed records.
     pub changed: u64,
-    /// Whether records that are no longer listed stay until the index has not changed for a while.
+    /// Whether unlisted records stay until the index has not changed for a while.
     pub held_back: bool,
-    /// Records after it.
+    /// Records after the pass.
     pub counts: Counts,
     /// When the CRL goes out of date.
     pub crl_next_update: Option<UnixTime>,
@@ -139,16 +143,16 @@ pub struct Pass {
     pub took: Duration,
 }
 
-/// What is refused otherwise, and was said to be meant.
+/// What the operator confirmed: each of these is refused otherwise.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Accepted {
     /// A list that lost more than half of its certificates.
     pub shrink: bool,
     /// A CRL that is older than the one before.
     pub older: bool,
-    /// Revocations that the book has under another tenant's name are taken along.
+    /// Carry over the revocations that the book has under another tenant's name.
     pub carry_over: bool,
-    /// They are forgotten.
+    /// Forget them.
     pub forgotten: bool,
 }
 
@@ -183,7 +187,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Fills the records of one issuer from the book. `configured` are all issuers of its configuration.
+    /// Fills the records of one issuer from the book. `configured`: all issuers of its configuration.
     fn open_one(
         &self,
         issuer: FollowedIssuer,
@@ -199,7 +203,7 @@ impl Engine {
         Ok(Follower::new(watched?))
     }
 
-    /// What [`Engine::sync`] may let pass.
+    /// What [`Engine::sync`] may accept.
     pub fn accept(&mut self, accept: Accepted) {
         self.accept = accept;
     }
@@ -209,14 +213,14 @@ impl Engine {
         self.followers.iter().map(|issuer| issuer.state.clone()).collect()
     }
 
-    /// Reads every source now. An issuer that the book knows goes on from there if its sources are refused; of any
-    /// other that is an error. Calls `each` after each issuer, whose sources are followed from then on: faults go to the
-    /// log and to [`Health`].
+    /// Reads every source now. If the sources of an issuer are refused, it continues from what the book knows; if the
+    /// book does not know it, that is an error. Calls `each` after each issuer. The sources are followed from then on:
+    /// faults go to the log and to [`Health`].
     pub fn read_all(&mut self, each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
         self.start(Terms { from_book: true, ..Terms::default() }, each)
     }
 
-    /// The same, and any refusal is an error.
+    /// Like `read_all`, but any refusal is an error.
     pub fn sync(&mut self, each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
         self.start(Terms { accept: self.accept, whole: true, ..Terms::default() }, each)
     }
@@ -227,7 +231,7 @@ impl Engine {
         })
     }
 
-    /// What the book holds of a serial under each issuer: (tenant, issuer, record).
+    /// What the book holds of a serial for each issuer: (tenant, issuer, record).
     pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, StateError> {
         let mut found = Vec::new();
         for Follower { issuer, .. } in &self.followers {
@@ -237,8 +241,8 @@ impl Engine {
         Ok(found)
     }
 
-    /// Does orders until there are no more, while the sources are followed. Returns also when a thread that follows
-    /// one is lost.
+    /// Carries out orders until no more come, while the sources are followed. Also returns when a follower thread is
+    /// lost.
     pub fn run<T: FnOnce(&mut Self)>(mut self, orders: &mpsc::Receiver<T>) {
         loop {
             match orders.recv_timeout(limits::SOURCE_POLL_INTERVAL) {
@@ -256,7 +260,7 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Within [`limits::FOLLOWERS_END_MAX`].
+    /// Takes at most [`limits::FOLLOWERS_END_MAX`].
     fn drop(&mut self) {
         follower::end(&self.followers);
     }

@@ -1,15 +1,15 @@
-//! Who signs: keys with the certificates that let them.
+//! The signers of an issuer: keys with the certificates that authorise them.
 //!
-//! - [`OcspSigner`]: a key with the certificate that lets it speak for an issuer.
-//! - [`TsaSigner`]: a key with the certificate that lets it time-stamp.
-//! - [`Signers`]: all that speak for one issuer, and which of them does when.
+//! - [`OcspSigner`]: a key with the certificate that authorises it to answer for an issuer.
+//! - [`TsaSigner`]: a key with the certificate that authorises it to time-stamp.
+//! - [`Signers`]: all signers of one issuer, and the choice among them.
 //!
-//! Who signs for an issuer: one signer, or several while a certificate is renewed or an algorithm changed.
+//! An issuer has one signer, or several while a certificate is renewed or an algorithm is changed.
 //!
-//! Invariant: whoever is chosen is valid at that time, and none whose certificate its CA has revoked while another is
-//! there. Kept answers are looked for by a choice that depends on nothing but the arguments and who is revoked; only who
-//! signs a new one depends on whose key is here and at work. Keys are not used here, nor is it known where revocations are
-//! from.
+//! Invariant: the chosen signer is valid at that time, and its certificate is not revoked unless all valid ones are.
+//! The choice for a kept answer depends only on the arguments and on which signers are revoked. Only the choice for a
+//! new answer also depends on which keys are here and at work. It does not use keys, and does not know where
+//! revocations come from.
 
 mod ocsp_signer;
 mod tsa_signer;
@@ -32,15 +32,16 @@ use crate::{
     pki::{Algorithm, Serial, UnixTime},
 };
 
-/// The signers of one issuer, in the order of the configuration; at least one. Cloning shares them, and what is noted.
+/// The signers of one issuer, in the order of the configuration; at least one. Clones share them and the notes about
+/// them.
 #[derive(Clone, Debug)]
 pub struct Signers {
     all: Arc<[Arc<OcspSigner>]>,
-    /// Those whose certificates are revoked. Of a single one nothing is noted.
+    /// The signers whose certificates are revoked. Not noted for a single signer.
     revoked: Arc<AtomicU64>,
 }
 
-/// Some of them, by their places: a bit each, the lowest for the first.
+/// Some of the signers, by place: one bit each, the lowest for the first.
 type Places = u64;
 const _: () = assert!(SIGNERS_MAX <= Places::BITS as usize);
 
@@ -59,14 +60,14 @@ impl Signers {
         &self.all
     }
 
-    /// The first of the configuration, valid or not.
+    /// The first in the configuration, valid or not.
     pub fn first(&self) -> &Arc<OcspSigner> {
-        // There is at least one.
+        // The list is never empty.
         &self.all[0]
     }
 
-    /// Notes whose certificates the issuer shows as revoked now; whether they are others than before. Of a single signer
-    /// nothing is noted: there is no choice.
+    /// Notes which certificates the issuer shows as revoked now; true if that has changed. Nothing is noted for a
+    /// single signer, because there is no choice.
     pub fn note_revoked(&self, is_revoked: impl Fn(&Serial) -> bool) -> bool {
         if self.all.len() == 1 {
             return false;
@@ -75,15 +76,15 @@ impl Signers {
         self.revoked.swap(revoked, Relaxed) != revoked
     }
 
-    /// Whether one of several is noted as revoked.
+    /// Whether one of several signers is noted as revoked.
     pub fn some_revoked(&self) -> bool {
         self.all.len() > 1 && self.revoked.load(Relaxed) != 0
     }
 
-    /// Who signs an answer `now`, and its place in the list: of those valid now the first in the client's order of
-    /// preference (RFC 6960 section 4.4.7.2), else the first listed that can give an answer its whole `validity`,
-    /// else the one that lasts longest. Whoever is revoked is left out, unless all that are valid are. `None` where
-    /// nobody is valid.
+    /// The signer for an answer `now`, and its place in the list. Among the signers valid now it is the first in the
+    /// client's order of preference (RFC 6960 section 4.4.7.2), else the first listed that lasts for the answer's whole
+    /// `validity`, else the one that lasts longest. Revoked signers are left out, unless all valid ones are revoked.
+    /// `None` if no signer is valid.
     #[inline]
     pub fn choose(
         &self,
@@ -91,7 +92,7 @@ impl Signers {
         validity: Duration,
         preferred: impl Iterator<Item = Algorithm>,
     ) -> Option<(u8, &Arc<OcspSigner>)> {
-        // One is the rule, and this is on the way of every request.
+        // One signer is the rule, and every request comes through here.
         let place = match &*self.all {
             [only] => only.term().holds(now).then_some(0)?,
             several => {
@@ -101,9 +102,9 @@ impl Signers {
         Some((place as u8, &self.all[place]))
     }
 
-    /// The same for an answer that has to be signed: where the key of whoever is chosen has been away for a while, of
-    /// those whose key has not the one that would be chosen without it. Nobody who is revoked stands in for one who is
-    /// not: clients that look refuse the answer, and caches keep it. `None` also where no key is here that could sign.
+    /// The same for a new answer. If the key of the chosen signer has been away for a while, the choice is repeated
+    /// among the signers whose key has not. A revoked signer never replaces one that is not revoked: clients that check
+    /// refuse the answer, and caches keep it. Also `None` if no key is here that could sign.
     pub fn choose_at_work(
         &self,
         now: UnixTime,
@@ -120,9 +121,9 @@ impl Signers {
         Some(place.map_or(chosen, |place| (place as u8, &self.all[place]))).filter(has_key)
     }
 
-    /// Who signs one answer for the issuers of all these lists: a signer that each of them has, by certificate and
-    /// algorithm; chosen as by [`Signers::choose_at_work`], where one that some of them has revoked is revoked. It ends
-    /// with the first of the issuers that does.
+    /// The signer for one answer on behalf of the issuers of all these lists: a signer that each of them has, by
+    /// certificate and algorithm. It is chosen like [`Signers::choose_at_work`]; a signer that any of them has revoked
+    /// counts as revoked. It ends with the first of the issuers whose signer ends.
     pub fn shared<'a>(
         lists: impl IntoIterator<Item = &'a Self>,
         now: UnixTime,
@@ -150,7 +151,7 @@ impl Signers {
         Some(everywhere.swap_remove(place))
     }
 
-    /// Each, and whether it is revoked.
+    /// Each signer, and whether it is revoked.
     fn noted(&self) -> impl Iterator<Item = (&Arc<OcspSigner>, bool)> {
         let revoked = self.revoked.load(Relaxed);
         self.all.iter().enumerate().map(move |(place, signer)| (signer, is_among(place, revoked)))
@@ -165,7 +166,7 @@ fn terms(signers: &[Arc<OcspSigner>]) -> impl Iterator<Item = (usize, &Term)> + 
     signers.iter().map(|signer| signer.term()).enumerate()
 }
 
-/// Those who are not revoked; everybody where nobody else is valid: another answer is not had by refusing.
+/// The signers that are not revoked; all of them if no other is valid, because refusing would not give a better answer.
 fn eligible<'t>(
     terms: impl Iterator<Item = (usize, &'t Term)> + Clone,
     revoked: Places,
@@ -176,7 +177,7 @@ fn eligible<'t>(
     terms.filter(move |(place, _)| !is_among(*place, left_out))
 }
 
-/// Those whose key has not been away for a while.
+/// The signers whose key has not been away for a while.
 fn at_work<'t>(
     signers: &[Arc<OcspSigner>],
     eligible: impl Iterator<Item = (usize, &'t Term)> + Clone,
@@ -185,7 +186,7 @@ fn at_work<'t>(
     eligible.filter(move |(place, _)| is_among(*place, at_work))
 }
 
-/// Among these, each with its place; the place.
+/// Chooses among these, each with its place; returns the place.
 fn choose_among<'t>(
     terms: impl Iterator<Item = (usize, &'t Term)> + Clone,
     now: UnixTime,

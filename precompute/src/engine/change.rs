@@ -1,9 +1,12 @@
-//! Going over to a changed configuration, in two steps.
+//! Moves to a changed configuration, in two steps.
 //!
-//! Purpose: [`Engine::prepare`] reads the sources that are new, while the former ones are still followed and answered by;
-//! [`Engine::adopt`] goes over to what was prepared. Invariants: until it is adopted, what is prepared saves and tells
-//! nothing, and dropping it leaves everything as it was; once adopted, whoever was told *revoked* by the former records of
-//! an issuer is told so by its new ones. It does not know who decides between the two steps.
+//! Purpose: [`Engine::prepare`] reads the new sources while the old ones are still followed and used for answers;
+//! [`Engine::adopt`] switches to what was prepared.
+//!
+//! Invariants: until it is adopted, a prepared configuration saves and logs nothing, and dropping it changes nothing. A
+//! certificate that an issuer's old records show as *revoked* is revoked in its new records too.
+//!
+//! It does not know who decides between the two steps.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,15 +20,15 @@ use super::{
 };
 use crate::{assemble::Assembly, issuer_id::IssuerId, limits};
 
-/// A configuration whose sources were read, and that waits to be adopted.
+/// A configuration whose sources were read and that can be adopted.
 #[derive(Debug)]
 pub struct Prepared {
-    /// All issuers of it, in its order.
+    /// All its issuers, in its order.
     issuers: Vec<FollowedIssuer>,
-    /// Of those, the ones that were not followed yet. They end when they are dropped.
+    /// The followers that are new. They end when they are dropped.
     fresh: Vec<Follower>,
     states: States,
-    /// The [`Engine::adopted`] that it was prepared beside.
+    /// The value of [`Engine::adopted`] when it was prepared.
     beside: u64,
 }
 
@@ -37,9 +40,8 @@ impl Prepared {
 }
 
 impl Engine {
-    /// Reads what is new in a configuration. Issuers that it leaves as they are stay as they are, records and all; new ones
-    /// are filled from the book and their sources. An error leaves everything as it was. The state directory stays the
-    /// one that was opened.
+    /// Reads what is new in a configuration. Unchanged issuers keep their followers and records; new issuers are filled
+    /// from the book and their sources. An error changes nothing. The state directory stays the one that was opened.
     pub fn prepare(&mut self, config: &Assembly) -> Result<Prepared, EngineError> {
         self.prepare_for(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect())
     }
@@ -57,7 +59,7 @@ impl Engine {
             }
             let mut follower = self.open_one(issuer.clone(), &lineage, &configured)?;
             follower.wait_for_adoption();
-            // The same issuer with other sources: its former ones go on revoking while these are read.
+            // The same issuer with other sources: the old ones still revoke while the new ones are read.
             if let Some(former) = former {
                 follower.take_over(former);
             }
@@ -69,9 +71,10 @@ impl Engine {
         Ok(Prepared { issuers, fresh, states: states.into_iter().collect(), beside: self.adopted })
     }
 
-    /// Goes over to what was prepared. When it returns, the new states hold every revocation that the former ones did, also
-    /// those that came meanwhile; but for sources that take longer than [`limits::RELOAD_READ_MAX`] to read once more. An
-    /// error, after which everything is as it was, if another configuration was adopted since it was prepared.
+    /// Switches to what was prepared. When it returns, the new states hold every revocation of the old ones, including
+    /// those that came in the meantime. The exception is a source that takes longer than [`limits::RELOAD_READ_MAX`] to
+    /// read again. If another configuration was adopted since this one was prepared, that is an error and nothing
+    /// changes.
     pub fn adopt(&mut self, prepared: Prepared) -> Result<(), EngineError> {
         let Prepared { issuers, fresh, beside, .. } = prepared;
         if beside != self.adopted {
@@ -85,7 +88,7 @@ impl Engine {
         let (mut fresh, mut former) = (by_id(fresh), by_id(std::mem::take(&mut self.followers)));
         let ids = issuers.iter().map(|issuer| &issuer.id);
         self.followers = ids.filter_map(|id| fresh.remove(id).or_else(|| former.remove(id))).collect();
-        // Who is no longer named, or has a successor, stops.
+        // Followers that are no longer configured, or were replaced, stop here.
         drop(former);
         let begun = Instant::now();
         let wait = |follower: &Follower| begun.elapsed() < follower.patience();

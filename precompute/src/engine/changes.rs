@@ -1,22 +1,22 @@
-//! Which records have changed, for whoever signs ahead.
+//! Which records have changed, for pre-signing.
 //!
-//! Invariant: whoever listens hears of every change, by its serial, or that there were too many to name: then all
-//! records have to be looked at. Nothing is gathered while nobody listens, and never more than
-//! [`limits::CHANGES_TOLD_MAX`]. It does not know what a record says: the records do.
+//! Invariant: the listener gets every change, by serial, or learns that there were too many to name; then it has to
+//! look at all records. Nothing is collected while nobody listens, and never more than [`limits::CHANGES_TOLD_MAX`]. It
+//! does not know what a record says.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{limits, pki::Serial};
 
-/// What has changed since somebody last asked.
+/// What has changed since the last call.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Changed {
     /// Nothing.
     #[default]
     Nothing,
-    /// These, in order, some perhaps more than once.
+    /// These serials, in order, possibly with duplicates.
     These(Vec<Serial>),
-    /// More than could be named.
+    /// Too many to name.
     Many,
 }
 
@@ -31,12 +31,12 @@ struct Waiting {
 }
 
 impl Changes {
-    /// From now on changes are gathered.
+    /// Starts collecting changes.
     pub fn listen(&self) {
         self.lock().listening = true;
     }
 
-    /// The receiver is gone.
+    /// Stops collecting: the receiver is gone.
     pub fn ignore(&self) {
         *self.lock() = Waiting::default();
     }
@@ -46,7 +46,7 @@ impl Changes {
         std::mem::take(&mut self.lock().changed)
     }
 
-    /// Notes changes, which the records show already.
+    /// Notes changes that the records already show.
     pub fn tell(&self, count: usize, serials: impl Iterator<Item = Serial>) {
         let mut told = self.lock();
         if !told.listening || count == 0 {

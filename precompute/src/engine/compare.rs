@@ -1,11 +1,13 @@
-//! What the sources say now against what the records hold: the changes that lead from one to the other.
+//! Compares the sources with the records, and lists the changes between them.
 //!
-//! An index lists the whole population; a CRL lists the revoked. With both, the index says who
-//! exists and either may say that somebody is revoked. A revocation is never taken back: what
-//! the records hold as finally revoked stays so whatever the sources say, and is counted.
+//! An index lists all certificates; a CRL lists the revoked ones. With both, the index says which certificates exist,
+//! and either can revoke one. A revocation is never taken back: a record that is finally revoked stays revoked whatever
+//! the sources say, and the contradiction is counted.
 //!
-//! A source is taken as a whole or not at all. While one is refused, the others still count as far as they
-//! make a status stricter: a revocation must not wait for somebody to mend another file.
+//! Invariant: a source is taken as a whole or not at all. While one is refused, the others still count where they make
+//! a status stricter: a revocation must not wait until somebody has fixed another file.
+//!
+//! It does not know the book or the log; time is a parameter.
 
 use std::{
     cmp::Reverse,
@@ -21,7 +23,7 @@ use crate::{
     source::{CrlMarks, Index, Listed, SourceError},
 };
 
-/// All that a comparison looks at.
+/// Everything that a comparison depends on.
 #[derive(Debug)]
 pub(super) struct Question<'a> {
     pub(super) records: &'a Records,
@@ -29,35 +31,36 @@ pub(super) struct Question<'a> {
     /// The newest CRLs taken before.
     pub(super) crl_marks: CrlMarks,
     pub(super) now: UnixTime,
-    /// Whether the index has not changed for a while, so that what it does not list was left out and is not yet to come.
+    /// Whether the index has not changed for a while. Then a certificate that it does not list was removed, and is not
+    /// about to be added.
     pub(super) still: bool,
     /// Whether a list may lose most of its certificates.
     pub(super) accept_shrink: bool,
-    /// What to do if that is meant.
+    /// What the operator has to do to confirm that.
     pub(super) shrink_remedy: &'a str,
     /// Whether a CRL may be older than the one before.
     pub(super) accept_older: bool,
-    /// What to do if that is meant.
+    /// What the operator has to do to confirm that.
     pub(super) older_remedy: &'a str,
 }
 
-/// What it found.
+/// The result of a comparison.
 #[derive(Debug, Default)]
 pub(super) struct Comparison {
     /// In order of serial, each serial once.
     pub changes: Vec<Change>,
-    /// Why sources were refused. If there is any, `changes` only make statuses stricter and add certificates, and
-    /// what is counted says little.
+    /// Why sources were refused. If there is any fault, `changes` only make statuses stricter or add certificates, and
+    /// the counts mean little.
     pub faults: Vec<SourceError>,
-    /// Whether records that are not listed wait for an index that is still.
+    /// Whether unlisted records wait until the index has been still for a while.
     pub held_back: bool,
-    /// Whether one of them is a list that lost most of its certificates.
+    /// Whether one of the faults is a list that lost most of its certificates.
     pub shrunk: bool,
     /// Certificates that the sources list.
     pub listed: u64,
     /// Records that stay revoked although the sources say otherwise.
     pub contradictions: u64,
-    /// One of them: what the record is, and what the sources say.
+    /// One of them: its serial, its status in the records, its status in the sources.
     pub first_contradiction: Option<(Serial, Status, Option<Status>)>,
     /// Whether one of the faults is a CRL that is older than the one before.
     pub older: bool,
@@ -65,15 +68,15 @@ pub(super) struct Comparison {
     pub crl_marks: CrlMarks,
     /// When each of the CRLs goes out of date.
     pub crl_ends: Vec<(PathBuf, UnixTime)>,
-    /// What was read otherwise than it stands there, or is kept although the sources do not say so.
+    /// What was read differently from how the sources write it, or is kept although the sources do not say so.
     pub warnings: Vec<String>,
-    /// Whether the CRLs do not release who is on hold and not listed.
+    /// Whether certificates on hold stay on hold when the CRLs no longer list them.
     keeps_holds: bool,
-    /// How many are kept on hold for it.
+    /// How many stay on hold for that reason.
     kept_holds: u64,
-    /// Entries that were passed over, since no certificate can have their serial number.
+    /// Entries that were skipped because no certificate can have their serial number.
     pub passed_over: u64,
-    /// Records that are listed, and those of them that have not expired.
+    /// Listed records, and how many of them have not expired.
     known: u64,
     valid: u64,
 }
@@ -88,7 +91,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     if let Some(path) = &question.issuer.sources.index
         && let Err(fault) = comparison.note_index(question, path, &mut census, &mut crl)
     {
-        // Nothing counts of a file that is refused but what can be read of revocations.
+        // Of a refused file, only the readable revocations count.
         let Comparison { shrunk, keeps_holds, .. } = comparison;
         comparison = Comparison { shrunk, keeps_holds, ..Default::default() };
         if !fault.unsteady {
@@ -98,7 +101,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         census = question.records.census();
         crl.take_none();
     }
-    // All of a CRL without an index; with one, what the index forgot and the CRL revokes.
+    // Without an index: the whole CRL. With one: what the index left out and the CRL revokes.
     for (serial, status) in crl.remaining() {
         let (_, known) = census.mark(&serial);
         comparison.note(question, serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
@@ -115,10 +118,10 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     let unlisted_hold = || census.unlisted().any(|(_, status)| is_hold(status));
     crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
     if !faults.is_empty() {
-        // An index that is in order lists every certificate, unless the CRL beside it was never seen.
+        // A valid index lists every certificate, unless the CRL beside it was never read.
         let may_add = question.issuer.sources.crl.is_none() || question.crl_marks.complete.is_some();
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
-        // A refused index and a CRL may both revoke.
+        // A refused index and a CRL can both revoke.
         let strictness = |change: &Change| change.record.map_or(0, |record| strictness(record.status));
         comparison.changes.sort_by_key(|change| (change.serial, Reverse(strictness(change))));
         comparison.changes.dedup_by_key(|change| change.serial);
@@ -136,8 +139,9 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     Comparison { faults, older, crl_marks, crl_ends, ..comparison }
 }
 
-/// What the readable lines of an index revoke that is refused as a whole: a revocation waits for nobody who has to mend
-/// another line. Nothing of one that names nobody who is known, and is rather another CA's, or changes while it is read.
+/// The revocations in the readable lines of a refused index: a revocation must not wait until somebody has fixed
+/// another line. Empty if the index names no known certificate (it is probably another CA's), or changes while it is
+/// read.
 fn revoked_in_refused(question: &Question<'_>, path: &Path) -> Vec<Change> {
     let Ok(mut index) = Index::open(path) else { return Vec::new() };
     let (mut revoked, mut names_anybody) = (Vec::new(), false);
@@ -151,7 +155,7 @@ fn revoked_in_refused(question: &Question<'_>, path: &Path) -> Vec<Change> {
 }
 
 impl Question<'_> {
-    /// Whether a certificate with this end has not expired, for all that is known.
+    /// Whether a certificate with this end of validity has not expired, as far as is known.
     fn is_valid(&self, not_after: Option<UnixTime>) -> bool {
         not_after.is_none_or(|end| end > self.now)
     }
@@ -178,7 +182,7 @@ impl Comparison {
         self.crl_ends.iter().map(|(_, end)| *end).min()
     }
 
-    /// Who is finally revoked by these changes.
+    /// The serials that these changes finally revoke.
     pub(super) fn finally_revoked(&self) -> impl Iterator<Item = Serial> + '_ {
         let is_final = |change: &&Change| change.record.is_some_and(|record| strictness(record.status) == FINAL);
         self.changes.iter().filter(is_final).map(|change| change.serial)
@@ -195,12 +199,12 @@ impl Comparison {
         let outcome = self.note_lines(question, path, &mut index, census, crl);
         self.passed_over = index.passed_over();
         self.warnings.extend(index.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
-        // Whatever was found in a file that is being written means nothing.
+        // Results from a file that is being written mean nothing.
         if !index.is_steady() {
             return Err(SourceError::unsteady(path));
         }
         outcome?;
-        // Serials that the records do not hold yet are told apart only here.
+        // Duplicate serials that the records do not hold yet are only found here.
         self.changes.sort_unstable_by_key(|change| change.serial);
         match self.changes.windows(2).find(|pair| pair[0].serial == pair[1].serial) {
             Some(pair) => Err(listed_twice(path, pair[0].serial)),
@@ -228,7 +232,7 @@ impl Comparison {
         Ok(())
     }
 
-    /// Notes what the sources say of a serial of which the records hold `known`.
+    /// Notes what the sources say about a serial. `known`: what the records hold for it.
     fn note(&mut self, question: &Question<'_>, serial: Serial, known: Option<Found>, said: Record) {
         self.listed += 1;
         self.known += u64::from(known.is_some());
@@ -245,22 +249,23 @@ impl Comparison {
         }
     }
 
-    /// The records that the sources no longer list and that may go.
+    /// The records that the sources no longer list and that may be removed.
     fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>) -> Vec<Serial> {
         let Sources { index, crl, .. } = &question.issuer.sources;
         let mut gone = Vec::new();
         for (serial, status) in census.unlisted() {
             match status {
                 Status::Good => gone.push(serial),
-                // RFC 5280 section 5.3.1: a hold ends by leaving the CRL.
+                // RFC 5280 section 5.3.1: a hold ends when the CRL no longer lists it.
                 Status::Revoked { .. } if is_hold(status) && crl.is_some() && self.keeps_holds => self.kept_holds += 1,
-                // An index that forgets a line says nothing, and with this policy nothing would be good.
+                // An index that lost a line says nothing about it, and with this policy an unlisted serial would be
+                // good.
                 Status::Revoked { .. }
                     if is_hold(status) && crl.is_some() && !(index.is_some() && question.issuer.unlisted_good) =>
                 {
                     gone.push(serial);
                 }
-                // A CRL drops expired certificates; they were revoked all the same.
+                // A CRL drops expired certificates; they stay revoked.
                 Status::Revoked { .. } if index.is_none() => {}
                 // An index lists good certificates too.
                 Status::Revoked { .. } => self.contradict(serial, status, None),
@@ -269,7 +274,7 @@ impl Comparison {
         gone
     }
 
-    /// An index that names no known certificate is probably another CA's: nothing of it counts.
+    /// An index that names no known certificate is probably another CA's: nothing in it counts.
     fn refuse_foreign(&mut self, question: &Question<'_>, path: &Path, census: &Census<'_>) -> Result<(), SourceError> {
         if self.known > 0 || question.accept_shrink {
             return Ok(());
@@ -289,8 +294,8 @@ impl Comparison {
         Err(SourceError::file(path, problem))
     }
 
-    /// A list that lost more than half of its certificates at once is rather a damaged file. Those that have expired do
-    /// not count: CAs prune them.
+    /// Refuses a list that lost more than half of its certificates at once: it is probably a damaged file. Expired
+    /// certificates do not count, because CAs remove them.
     fn refuse_shrink(
         &mut self,
         question: &Question<'_>,
@@ -321,7 +326,7 @@ impl Comparison {
     }
 }
 
-/// Good, on hold, revoked for good.
+/// Ranks a status: good, on hold, revoked for good.
 pub(super) fn strictness(status: Status) -> u8 {
     match status {
         Status::Good => 0,
@@ -334,20 +339,20 @@ fn is_hold(status: Status) -> bool {
     matches!(status, Status::Revoked { reason: Reason::CertificateHold, .. })
 }
 
-/// The strictness that nothing takes back.
+/// The rank of a final revocation, which is never taken back.
 pub(super) const FINAL: u8 = 2;
 
-/// Of two statements about one certificate what is safe to tell, and the first where both are as strict.
+/// The stricter of two statements about one certificate; the first if they are equally strict.
 pub(super) fn stricter(first: Status, second: Status) -> Status {
     if strictness(second) > strictness(first) { second } else { first }
 }
 
-/// Whether the end of validity is as known: records keep one after 2106 as none, and a CRL does not tell it.
+/// Whether the end of validity is the known one. Records store an end after 2106 as none, and a CRL does not state it.
 fn same_end(known: Option<UnixTime>, said: Option<UnixTime>) -> bool {
     said.is_none_or(|said| known == Some(said).filter(|said| said.0 < u64::from(u32::MAX)))
 }
 
-/// Finds the second line of a serial, which only a person can set right.
+/// Finds the second line of a serial, which only a person can correct.
 fn listed_twice(path: &Path, serial: Serial) -> SourceError {
     let mut lines = (1u64..).zip(Index::open(path).into_iter().flatten());
     let mut listing = lines.by_ref().filter(|(_, listed)| listed.as_ref().is_ok_and(|listed| listed.serial == serial));

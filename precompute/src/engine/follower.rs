@@ -1,8 +1,8 @@
-//! One thread for each issuer, so that a source that hangs holds up nobody else.
+//! One thread for each issuer, so that a source that hangs does not delay the others.
 //!
-//! Purpose: the engine's hold on that thread, from the first pass to the end. Invariant: a thread that hangs in a read
-//! (a network file system that went away) is never waited for without a bound, and one that was replaced writes nothing
-//! into the book any more. It does not know what is read.
+//! Purpose: controls that thread, from its first pass to its end. Invariant: a wait for a thread that hangs in a read
+//! (a network file system that went away) always has a bound, and a thread that was replaced no longer writes to the
+//! book. It does not know what is read.
 
 use std::{
     fmt, io,
@@ -31,15 +31,15 @@ use crate::limits;
 pub(super) struct Follower {
     pub(super) issuer: Arc<FollowedIssuer>,
     pub(super) state: IssuerState,
-    /// Whether the book knew it at the start.
+    /// Whether the book knew the issuer at the start.
     known: bool,
-    /// Until the thread has it.
+    /// Until the thread takes it.
     pub(super) watched: Option<Watched>,
-    /// Gone when `watched` is, wherever it was.
+    /// Expires when `watched` is dropped, in whichever thread it is.
     alive: Weak<()>,
-    /// Gone when nothing is to be taken over any more from who followed other sources of this issuer.
+    /// Expires when nothing more is taken over from the follower of this issuer's old sources.
     taking_over: Weak<()>,
-    /// Gone when that one is.
+    /// Expires when that follower is gone.
     former_alive: Weak<()>,
     adopted: Arc<AtomicBool>,
     stop: Arc<Stop>,
@@ -62,17 +62,17 @@ impl Follower {
         }
     }
 
-    /// Before it is started: has it save and tell nothing until [`Follower::adopted`].
+    /// To be called before the start: it saves and logs nothing until [`Follower::adopted`].
     pub(super) fn wait_for_adoption(&self) {
         self.adopted.store(false, Release);
     }
 
-    /// The configuration that it belongs to is adopted.
+    /// Its configuration has been adopted.
     pub(super) fn adopted(&self) {
         self.adopted.store(true, Release);
     }
 
-    /// Has it take over, before it is started, what `former` revokes until its end.
+    /// To be called before the start: it takes over what `former` revokes until `former` ends.
     pub(super) fn take_over(&mut self, former: &Self) {
         if let Some(watched) = &mut self.watched {
             let alive = Weak::clone(&former.alive);
@@ -83,8 +83,8 @@ impl Follower {
         }
     }
 
-    /// How long a reload waits for that; no time once it is over. One who was stopped and does not end hangs, and shows nothing
-    /// that could be missed; else this one is in the middle of a pass.
+    /// How long a reload waits for that; zero once it is done. An old follower that was stopped and does not end hangs,
+    /// and shows nothing new. Otherwise the new follower is in the middle of a pass.
     pub(super) fn patience(&self) -> Duration {
         if self.taking_over.strong_count() == 0 {
             Duration::ZERO
@@ -95,14 +95,15 @@ impl Follower {
         }
     }
 
-    /// Starts the thread, which tells the outcome of its first pass with `place`, and goes on if that is good enough.
+    /// Starts the thread. It reports the outcome of its first pass with `place`, and continues if the outcome is good
+    /// enough.
     fn start(&mut self, book: &SharedBook, terms: Terms, place: usize, tell: &Tell) -> io::Result<()> {
         let Some(mut watched) = self.watched.take() else { return Ok(()) };
         let (book, stop, tell) = (Arc::clone(book), Arc::clone(&self.stop), tell.clone());
-        // By the book, not by what a pass that was refused has taken.
+        // As the book says, not by what a refused pass has taken.
         let known = self.known;
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
-            // Reading millions of lines must not slow those who are answered meanwhile; where a core is free it costs nothing.
+            // Reading millions of lines must not slow down answers; on a free core the lower priority costs nothing.
             if let Err(error) = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY) {
                 debug!(%error, "the priority of reading sources cannot be lowered");
             }
@@ -123,7 +124,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Whether its thread has ended without being told to stop.
+    /// Whether its thread has ended without being stopped.
     pub(super) fn is_lost(&self) -> bool {
         self.thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
@@ -145,19 +146,19 @@ impl Drop for Follower {
 
 type Tell = mpsc::Sender<(usize, Result<Option<Pass>, EngineError>)>;
 
-/// On what terms a first pass is made.
+/// Conditions of a first pass.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Terms {
     pub(super) accept: Accepted,
-    /// Whether an issuer goes on from what the book knows of it where its sources are refused or hang.
+    /// Whether an issuer continues from what the book knows if its sources are refused or hang.
     pub(super) from_book: bool,
-    /// Whether what is no longer listed is waited for.
+    /// Whether to wait before unlisted records are removed.
     pub(super) whole: bool,
-    /// How long all others may take.
+    /// How long all of them together may take.
     pub(super) patience: Option<Duration>,
 }
 
-/// The first pass of each, as many at a time as there are cores; those that take long do not count, for they may hang.
+/// Runs the first pass of each, as many at a time as there are cores. Slow ones do not count, because they may hang.
 pub(super) fn start(
     followers: &mut [Follower],
     book: &SharedBook,
@@ -196,7 +197,7 @@ pub(super) fn start(
         {
             return Err(followers[*place].lost(format_args!("has not read them within {patience:?}")));
         }
-        // What the book knows is told rather than nothing; who reads may still come to an end.
+        // What the book knows is better than nothing. The thread that still reads can finish later.
         reading.retain(|(place, since)| {
             let follower = &followers[*place];
             let goes_on = terms.from_book && follower.known && over(since, limits::START_READ_MAX);
@@ -210,7 +211,7 @@ pub(super) fn start(
     }
 }
 
-/// Stops all, and waits for them within a bound: one may be in the middle of a commit, and one may hang.
+/// Stops all of them and waits, within a bound: one may be in the middle of a commit, and one may hang.
 pub(super) fn end(followers: &[Follower]) {
     followers.iter().for_each(|follower| follower.stop(Why::End));
     let begun = Instant::now();

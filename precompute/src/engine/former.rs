@@ -1,9 +1,9 @@
-//! What was revoked by the sources that an issuer had until now.
+//! What an issuer's old sources revoked.
 //!
-//! Purpose: a changed configuration gives an issuer other sources, which are read while the former ones are still followed
-//! and answered by. Invariant: what they revoke for good until their thread has ended stays revoked, also where the new
-//! sources do not know of it. It does not know files; who uses it looks again and again, until [`FormerSources::ended`] was true
-//! before a look.
+//! Purpose: a changed configuration gives an issuer other sources. They are read while the old ones are still followed
+//! and used for answers. Invariant: everything that the old sources finally revoke before their thread ends stays
+//! revoked, even if the new sources do not list it. It does not know files. Its caller looks again and again, until
+//! [`FormerSources::ended`] was true before a look.
 
 use std::sync::{Arc, Weak};
 
@@ -16,35 +16,36 @@ use crate::{
     records::{Change, Records, SEGMENTS},
 };
 
-/// The follower of the former sources.
+/// The follower of the old sources.
 #[derive(Debug)]
 pub(super) struct FormerSources {
     state: IssuerState,
     /// Lives as long as its thread.
     alive: Weak<()>,
-    /// Changes that it had made at the last look.
+    /// How many changes it had made at the last look.
     seen: Option<u64>,
     /// Lives until the last look.
     _awaited: Arc<()>,
 }
 
 impl FormerSources {
-    /// Of the one whose thread drops what `alive` points to when it ends. The second value is gone after the last look.
+    /// For the follower whose thread drops the target of `alive` when it ends. The second value expires after the last
+    /// look.
     pub(super) fn new(state: IssuerState, alive: Weak<()>) -> (Self, Weak<()>) {
         let awaited = Arc::new(());
         let gone = Arc::downgrade(&awaited);
         (Self { state, alive, seen: None, _awaited: awaited }, gone)
     }
 
-    /// Whether it changes nothing any more.
+    /// Whether it makes no more changes.
     pub(super) fn ended(&self) -> bool {
         self.alive.strong_count() == 0
     }
 
-    /// What it has revoked and `records` have not; none, without a look, where it has changed nothing since the last one.
-    /// `last`: it has ended.
+    /// What it has revoked and `records` have not. Empty, without a comparison, if it has changed nothing since the
+    /// last call. `last`: it has ended.
     pub(super) fn revoked(&mut self, records: &Records, last: bool) -> Vec<Change> {
-        // Counted after it was shown: what is shown now and counted later is met at the next look.
+        // It counts a change after it shows it: a change that is shown now and counted later is found at the next look.
         let changed = self.state.health.report().changed;
         if !last && self.seen == Some(changed) {
             return Vec::new();

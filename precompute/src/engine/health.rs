@@ -1,4 +1,8 @@
-//! How an issuer's sources fare, for health checks and metrics.
+//! The condition of an issuer's sources, for health checks and metrics.
+//!
+//! Purpose: the engine writes it; readiness, metrics and the serving threads read it, the last without a lock.
+//! Invariant: a source is never reported fresher than it was last seen. It does not know what the sources
+//! say.
 
 use std::{
     sync::{
@@ -15,9 +19,9 @@ use crate::{limits, pki::UnixTime};
 #[derive(Debug)]
 pub struct Health {
     report: Mutex<HealthReport>,
-    /// Up to when what the sources say is known, in seconds: [`HealthReport::known_until`].
+    /// Until when the sources' statements are known, in seconds: [`HealthReport::known_until`].
     known_until: AtomicU64,
-    /// When the CRL ends that alone says all, in seconds: [`HealthReport::crl_alone_until`].
+    /// When the CRL ends, if it is the only source, in seconds: [`HealthReport::crl_alone_until`].
     crl_alone_until: AtomicU64,
 }
 
@@ -31,16 +35,16 @@ impl Default for Health {
     }
 }
 
-/// One issuer's sources at one moment.
+/// The sources of one issuer at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct HealthReport {
-    /// When the sources were last found in order, changed or not; also before the start, by the book.
+    /// When the sources were last found in order, changed or not; also before this start, as the book says.
     pub verified: Option<UnixTime>,
     /// When the sources were last taken.
     pub last_read: Option<UnixTime>,
     /// What is wrong with the sources now.
     pub fault: Option<String>,
-    /// What is wrong with the book now: changes are answered, and are not durable yet.
+    /// What is wrong with the book now: changes are used in answers, but are not durable yet.
     pub book_fault: Option<String>,
     /// When the sources were last looked at, changed or not.
     pub last_look: Option<UnixTime>,
@@ -56,23 +60,25 @@ pub struct HealthReport {
     pub listed: u64,
     /// Records changed since the start.
     pub changed: u64,
-    /// Revocations that the sources would take back and that stay.
+    /// Revocations that the sources would take back, and that stay.
     pub contradictions: u64,
-    /// Entries of the sources that were passed over at the last read: no certificate can have their serial numbers.
+    /// Entries that were skipped at the last read: no certificate can have their serial numbers.
     pub passed_over: u64,
-    /// What was read otherwise than it stands in the sources at the last read, or is kept although they do not say so.
+    /// What was read differently from how the sources write it at the last read, or is kept although they do not say
+    /// so.
     pub warnings: Vec<String>,
 }
 
 impl HealthReport {
-    /// Up to when what the sources say is known: when they were last found in order, or when their CRL went out of date.
+    /// Until when the sources' statements are known: when they were last found in order, or when their CRL went out of
+    /// date.
     pub fn known_until(&self) -> UnixTime {
         let verified = self.verified.unwrap_or(UnixTime(0));
         self.crl_next_update.map_or(verified, |end| end.min(verified))
     }
 
-    /// When the CRL ends that alone says all; for ever where there is another source, or it names no end. Before it was
-    /// read, up to when it was in order: its end came no earlier.
+    /// When the CRL ends, if it is the only source; forever if there is another source or the CRL names no end. Before
+    /// the CRL is read: when it was last in order, since its end was no earlier.
     fn crl_alone_until(&self) -> UnixTime {
         match (self.crl_alone, self.last_read) {
             (false, _) => UnixTime::MAX,
@@ -86,7 +92,7 @@ impl HealthReport {
         now.since(self.known_until()) > stale_after
     }
 
-    /// What is wrong `now`, a line each; `stale_after` is the tenant's.
+    /// What is wrong `now`, one line each; `stale_after` is the tenant's.
     pub fn complaints(&self, now: UnixTime, stale_after: Duration) -> Vec<String> {
         let mut lines: Vec<String> = [&self.fault, &self.book_fault].into_iter().flatten().cloned().collect();
         if let Some(look) = self.last_look.filter(|look| now.since(*look) > limits::LOOK_OVERDUE) {
@@ -109,18 +115,18 @@ impl HealthReport {
 }
 
 impl Health {
-    /// As [`HealthReport::is_stale`], for every answer that is to be signed.
+    /// Like [`HealthReport::is_stale`], for every answer that is signed.
     pub fn is_stale(&self, now: UnixTime, stale_after: Duration) -> bool {
         now.since(UnixTime(self.known_until.load(Relaxed))) > stale_after
     }
 
-    /// The latest nextUpdate of what is said of this issuer's certificates: what a CRL alone says ends with it, or so much
-    /// later as the tenant allows.
+    /// The latest nextUpdate for this issuer's certificates: the end of a CRL that is the only source, plus what the
+    /// tenant allows.
     pub fn told_until(&self, stale_after: Duration) -> UnixTime {
         UnixTime(self.crl_alone_until.load(Relaxed)).after(stale_after)
     }
 
-    /// As it is now.
+    /// The report as of now.
     pub fn report(&self) -> HealthReport {
         self.lock().clone()
     }
@@ -136,20 +142,21 @@ impl Health {
         self.publish(&report);
     }
 
-    /// What the book knows of the time before the start, and whether a CRL is the only source.
+    /// Sets what the book knows from before the start, and whether a CRL is the only source.
     pub(super) fn verified_before(&self, verified: Option<UnixTime>, crl_alone: bool) {
         let mut report = self.lock();
         (report.verified, report.crl_alone) = (verified, crl_alone);
         self.publish(&report);
     }
 
-    /// For readers without a lock.
+    /// Publishes it for readers without a lock.
     fn publish(&self, report: &HealthReport) {
         self.known_until.store(report.known_until().0, Relaxed);
         self.crl_alone_until.store(report.crl_alone_until().0, Relaxed);
     }
 
-    /// Files that look as at the last read, which was in order. Up to when what they say is known.
+    /// Notes that the files look as they did at the last read, which was in order. Returns until when their statements
+    /// are known.
     pub(super) fn unchanged(&self, now: UnixTime) -> Option<UnixTime> {
         let mut report = self.lock();
         if report.fault.is_none() && report.last_read.is_some() {
@@ -159,13 +166,13 @@ impl Health {
         report.verified.map(|_| report.known_until())
     }
 
-    /// Notes entries that were passed over; true if that is news.
+    /// Notes entries that were skipped; true if this is new.
     pub(super) fn passed_over(&self, entries: u64) -> bool {
         let before = std::mem::replace(&mut self.lock().passed_over, entries);
         entries > 0 && entries != before
     }
 
-    /// Notes what is odd in the sources; returns what is news.
+    /// Notes warnings about the sources; returns the new ones.
     pub(super) fn warned(&self, warnings: &[String]) -> Vec<String> {
         let before = std::mem::replace(&mut self.lock().warnings, warnings.to_vec());
         warnings.iter().filter(|warning| !before.contains(warning)).cloned().collect()
@@ -179,7 +186,7 @@ impl Health {
         self.lock().last_look = Some(now);
     }
 
-    /// Notes whether the book could be written; true if a fault is news.
+    /// Notes whether the book could be written; true if a fault is new.
     pub(super) fn saved(&self, fault: Option<String>) -> bool {
         let mut report = self.lock();
         let news = fault.is_some() && report.book_fault != fault;
@@ -187,7 +194,7 @@ impl Health {
         news
     }
 
-    /// Notes a refused read; true if it is news.
+    /// Notes a refused read; true if it is new.
     pub(super) fn refused(&self, fault: &str) -> bool {
         let mut report = self.lock();
         report.faults += 1;

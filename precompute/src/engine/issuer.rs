@@ -1,8 +1,7 @@
-//! An issuer as the engine has it: what is followed of it, and what is shown of it to those who answer, sign ahead and
-//! report.
+//! An issuer in the engine: what is followed, and what answers, pre-signing and reports see of it.
 //!
-//! Invariant: a state says whose it is, and is found by that alone. Who wants the state of an issuer that is not
-//! followed gets an error, never another issuer's state.
+//! Invariant: a state names its issuer, and is found only by that id. A lookup for an issuer that is not followed is an
+//! error, never another issuer's state. It does not know how the sources are read.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -16,7 +15,7 @@ use crate::{
     records::Records,
 };
 
-/// What of an issuer's configuration its records depend on.
+/// The part of an issuer's configuration that its records depend on.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct FollowedIssuer {
     pub(super) id: IssuerId,
@@ -52,38 +51,38 @@ impl fmt::Display for FollowedIssuer {
     }
 }
 
-/// One issuer's records, and how its sources fare.
+/// One issuer's records, and the condition of its sources.
 #[derive(Clone, Debug)]
 pub struct IssuerState {
     id: IssuerId,
     /// The records, kept up to date by the engine.
     pub records: Arc<Records>,
-    /// The sources' condition.
+    /// The condition of the sources.
     pub health: Arc<Health>,
     /// What has changed, for signing ahead.
     pub changes: Arc<Changes>,
 }
 
 impl IssuerState {
-    /// That of an issuer without records, whose sources were not read yet.
+    /// The state of an issuer that has no records and whose sources were not read yet.
     pub fn new(id: IssuerId) -> Self {
         Self { id, records: Arc::default(), health: Arc::default(), changes: Arc::default() }
     }
 
-    /// That of an issuer whose sources were found in order `now`, and list nobody.
+    /// The state of an issuer whose sources were found in order `now` and list no certificate.
     pub fn in_order(id: IssuerId, now: UnixTime) -> Self {
         let state = Self::new(id);
         state.health.read(now, &Pass::default());
         state
     }
 
-    /// Whose state this is.
+    /// The issuer whose state this is.
     pub fn id(&self) -> &IssuerId {
         &self.id
     }
 }
 
-/// The states of issuers, each under its own id.
+/// The states of issuers, each under its id.
 #[derive(Clone, Default, Debug)]
 pub struct States(HashMap<IssuerId, IssuerState>);
 
@@ -93,7 +92,7 @@ impl States {
         self.0.get(id).ok_or_else(|| NotFollowed(id.clone()))
     }
 
-    /// All of them, in no order.
+    /// All of them, in any order.
     pub fn iter(&self) -> impl Iterator<Item = &IssuerState> {
         self.0.values()
     }
@@ -136,7 +135,8 @@ mod tests {
             state.records.apply([Change { serial: serial(place), record }]);
             state
         };
-        // In another order than the ids, and without the second: of another tenant with the same CA as the first.
+        // In another order than the ids, and without the second, which has the same CA as the first under another
+        // tenant.
         let states: States = [3, 0, 2].into_iter().map(state).collect();
         for (place, id) in ids.iter().enumerate() {
             match states.get(id) {

@@ -1,8 +1,8 @@
-//! How an operator lets pass, once and while the service runs, what is refused otherwise.
+//! How an operator confirms, once and while the service runs, what is refused otherwise.
 //!
-//! Purpose: making an empty file in the state directory (`touch`) is the order; the engine removes the file when
-//! it takes it. Invariant: an order is given after the refusal that it is about and counts for one source of one issuer
-//! once, so that nothing is let pass that nobody has seen.
+//! Purpose: the operator makes an empty file in the state directory (`touch`); the engine removes the file when it
+//! takes the order. Invariant: an order is given after the refusal that it is about, and counts once for one source of
+//! one issuer, so nothing is accepted that nobody has seen. It does not know what was refused.
 
 use std::{
     fs, io,
@@ -13,24 +13,24 @@ use tracing::{error, info};
 
 use crate::issuer_id::IssuerId;
 
-/// One such order, looked for where the error text says.
+/// One such order. The error text names its file.
 #[derive(Debug)]
 pub(super) struct OperatorOrder {
     file: PathBuf,
-    /// Whether the refusal was told, and the file may be made.
+    /// Whether the refusal was logged, so that the file may be made.
     asked: bool,
     given: bool,
 }
 
 impl OperatorOrder {
-    /// `option` is that of `ostia-precompute sync` for the same.
+    /// `option`: the option of `ostia-precompute sync` for the same.
     pub(super) fn new(state_dir: &Path, option: &str, issuer: &IssuerId) -> Self {
-        // Errors show it to a person who may be in another directory.
+        // The person who reads the error may be in another directory.
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         Self { file: state_dir.join(format!("accept-{option}-{issuer}")), asked: false, given: false }
     }
 
-    /// For error texts.
+    /// What to do, for error texts.
     pub(super) fn remedy(&self, option: &str) -> String {
         format!(
             "if this is intended, `touch {}`, or stop the service and run `ostia-precompute sync --accept-{option} --config …` once",
@@ -38,7 +38,7 @@ impl OperatorOrder {
         )
     }
 
-    /// Whether the next pass may let it pass.
+    /// Whether the next pass may accept it.
     pub(super) fn given(&mut self) -> bool {
         if self.asked && !self.given && self.take() {
             info!(file = %self.file.display(), "the operator has accepted what was refused");
@@ -47,10 +47,10 @@ impl OperatorOrder {
         self.given
     }
 
-    /// After a pass: whether something was refused that could be let pass.
+    /// After a pass: whether something was refused that the order can confirm.
     pub(super) fn refused(&mut self, refused: bool) {
         if refused && !self.asked {
-            // One that lay there before was about something else.
+            // A file that was already there was about something else.
             self.take();
         }
         self.asked = refused;
@@ -59,7 +59,7 @@ impl OperatorOrder {
         }
     }
 
-    /// Removes the file; whether it was there. One that cannot be removed would count for ever, and counts for nothing.
+    /// Removes the file; true if it was there. A file that cannot be removed would count forever, so it does not count.
     fn take(&self) -> bool {
         match fs::remove_file(&self.file) {
             Ok(()) => true,

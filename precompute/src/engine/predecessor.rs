@@ -1,9 +1,9 @@
-//! Under which tenant's name an issuer was known before, and what would be forgotten with it.
+//! The tenant names that an issuer had before, and what would be forgotten with them.
 //!
-//! Purpose: records belong to a tenant's name. Where an issuer comes to another one (a bare issuer into a tenant, a
-//! tenant renamed), the revocations that only the book knows would turn good without a word. Invariant: a first pass that
-//! would forget one is refused before anything is shown or saved, unless somebody said what is meant. It does not
-//! know sources.
+//! Purpose: records belong to a tenant's name. If an issuer moves to another name (a bare issuer into a tenant, a
+//! renamed tenant), revocations that only the book knows would silently become good. Invariant: a first pass that would
+//! forget one is refused before anything is shown or saved, unless the operator said what is meant. It does not know
+//! sources.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -25,18 +25,18 @@ use crate::{
     state_dir::StateError,
 };
 
-/// A tenant that the book knows the issuer under and the configuration does not.
+/// A tenant under which the book knows the issuer and the configuration does not.
 #[derive(Debug)]
 pub(super) struct Predecessor {
     pub(super) id: IssuerId,
-    /// What it holds as finally revoked, in order of serial.
+    /// Its final revocations, in order of serial.
     revoked: Vec<Change>,
     /// The CRLs that it had taken.
     crl_marks: CrlMarks,
 }
 
 impl Predecessor {
-    /// Those of an issuer, by the book.
+    /// All predecessors of an issuer, as the book says.
     pub(super) fn all(
         book: &mut Book,
         id: &IssuerId,
@@ -56,7 +56,7 @@ impl Predecessor {
         Ok(found)
     }
 
-    /// The CRLs that no older one may follow: what the book has of the issuer itself, or of the one whose place it takes.
+    /// The CRLs that no older one may follow: those of the issuer itself in the book, or of its predecessor.
     pub(super) fn crl_marks(held: &Held, predecessors: &[Self]) -> CrlMarks {
         match predecessors {
             [predecessor] if !held.known => predecessor.crl_marks,
@@ -64,7 +64,7 @@ impl Predecessor {
         }
     }
 
-    /// Adds what is in memory of those whose sources are followed: the book may have been lost a moment ago.
+    /// Adds what is in memory for issuers whose sources are followed: the book may just have been lost.
     pub(super) fn add_running(
         predecessors: &mut Vec<Self>,
         running: &Follower,
@@ -107,11 +107,11 @@ impl Predecessor {
 /// Revocations that would be forgotten.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Forgotten {
-    /// The names of the tenants that they were known under.
+    /// The tenant names that they were known under.
     pub tenants: Vec<String>,
-    /// How many.
+    /// How many revocations.
     pub count: usize,
-    /// One of them.
+    /// The serial of one of them.
     pub example: Serial,
 }
 
@@ -127,12 +127,12 @@ impl Forgotten {
             serials.extend(forgotten.into_iter().map(|change| change.serial));
         }
         let example = *serials.first()?;
-        // Numbers in the book are given as issuers come.
+        // The book numbers issuers in the order in which they come.
         tenants.sort();
         Some(Self { tenants, count: serials.len(), example })
     }
 
-    /// Whether it is unknown whose place is taken.
+    /// Whether there is more than one possible predecessor.
     fn is_ambiguous(&self) -> bool {
         self.tenants.len() > 1
     }
@@ -160,7 +160,7 @@ impl fmt::Display for Forgotten {
 }
 
 impl Watched {
-    /// After the first pass: takes along what the predecessor knows, lets it go, or refuses.
+    /// After the first pass: carries over what the predecessor knows, forgets it, or refuses.
     pub(super) fn follow_predecessors(&mut self, accept: Accepted, pass: &mut Pass) -> Result<(), EngineError> {
         let predecessors = std::mem::take(&mut self.predecessors);
         let records = &self.state.records;

@@ -1,4 +1,7 @@
 //! What the CRLs of an issuer say together.
+//!
+//! Purpose: combines a complete CRL and a delta CRL into one list. Invariant: a final revocation by the CA always
+//! counts, even in a CRL that is refused. It does not know the records.
 
 use std::{
     collections::BTreeMap,
@@ -16,18 +19,18 @@ use crate::{
 pub(super) struct Revocations {
     entries: Vec<(Serial, Status)>,
     taken: Vec<bool>,
-    /// Which certificates those that were taken speak of, each scope once.
+    /// The scopes of the CRLs that were taken, each once.
     scopes: Vec<CrlScope>,
     /// The newest CRLs taken.
     pub(super) marks: CrlMarks,
     /// When each of them goes out of date.
     pub(super) ends: Vec<(PathBuf, UnixTime)>,
-    /// Why a CRL was refused. The revocations of the other one are there all the same, and of this one those that can
-    /// never be taken back, if it is the CA's.
+    /// Why a CRL was refused. The revocations of the other CRL still count. So do the final revocations of the refused
+    /// one, if it is the CA's.
     pub(super) faults: Vec<SourceError>,
-    /// Entries without a serial number that a certificate can have.
+    /// Entries whose serial number no certificate can have.
     pub(super) passed_over: u64,
-    /// What was read otherwise than it stands in a CRL.
+    /// What was read differently from how a CRL writes it.
     pub(super) warnings: Vec<String>,
     /// Whether one of them was older than the one before.
     pub(super) older: bool,
@@ -49,7 +52,7 @@ impl Revocations {
             this.take_delta(question, path, &delta, complete.as_ref());
         }
         this.entries.sort_by_key(|(serial, _)| *serial);
-        // Of several entries of one serial the strictest counts.
+        // The strictest of several entries for one serial counts.
         this.entries.dedup_by(|later, kept| {
             let same = later.0 == kept.0;
             if same {
@@ -68,7 +71,7 @@ impl Revocations {
         Some(crl)
     }
 
-    /// Takes the complete CRL, unless it is a delta CRL or no later statement than the one before.
+    /// Takes the complete CRL, unless it is a delta CRL or not newer than the one before.
     fn take_complete(&mut self, question: &Question<'_>, path: &Path, complete: &Crl) -> bool {
         let problem = if complete.is_delta() {
             Some("is a delta CRL; name it as `delta_crl` and a complete CRL as `crl`".to_owned())
@@ -81,7 +84,7 @@ impl Revocations {
         }
         let coverage = complete.header().coverage;
         if question.issuer.unlisted_good && !coverage.is_complete() {
-            // What it revokes counts all the same.
+            // Its revocations still count.
             let problem = format!(
                 "covers only a part of the certificates ({coverage}), and `unlisted = \"good\"` would vouch for all \
                  others; name a complete CRL, or another policy for `unlisted`"
@@ -95,8 +98,8 @@ impl Revocations {
         true
     }
 
-    /// Changes the entries by those of a delta CRL. One that is older than the complete CRL says nothing new: its CA
-    /// has published a complete CRL since, and the next delta will be to that (RFC 5280 section 5.2.4).
+    /// Applies a delta CRL to the entries. A delta that is older than the complete CRL says nothing new: the CA has
+    /// published a complete CRL since, and the next delta will refer to that (RFC 5280 section 5.2.4).
     fn take_delta(&mut self, question: &Question<'_>, path: &Path, delta: &Crl, complete: Option<&Crl>) {
         let number = complete.and_then(|complete| complete.header().number);
         let covered = |other: Option<CrlNumber>| number.is_some() && other < number;
@@ -122,15 +125,14 @@ impl Revocations {
                 (first, second) => first.or(second),
             };
         }
-        // What is final stays: its CA could take it back only in a first reading, and what is said must not hang on what
-        // was read before.
+        // A final revocation stays. If the CA took it back here, the result would depend on what was read before.
         self.entries.retain(|(serial, status)| match changes.get(serial) {
             None => true,
             Some(change) => {
                 strictness(*status) == FINAL && change.is_none_or(|(_, status)| strictness(status) != FINAL)
             }
         });
-        // Also where it does not go with the complete CRL: what the CA says to be revoked is.
+        // Also if it does not fit the complete CRL: what the CA revokes is revoked.
         self.entries.extend(changes.into_values().flatten());
     }
 
@@ -141,14 +143,14 @@ impl Revocations {
         }
     }
 
-    /// Whether who is on hold and not listed is released: by a CRL of all certificates, or one of the scope under which
-    /// every hold so far was listed.
+    /// Whether a certificate on hold that is no longer listed is released: by a CRL of all certificates, or by one of
+    /// the scope under which every hold so far was listed.
     pub(super) fn releases(&self, listed_under: Option<CrlScope>) -> bool {
         matches!(self.scopes[..], [scope] if scope == CrlScope::WHOLE || Some(scope) == listed_under)
     }
 
-    /// The scope under which CRLs have listed all who are on hold now. `others` tells whether one is on hold whom the
-    /// sources do not list so; it is asked only where that decides.
+    /// The scope under which CRLs have listed all certificates that are on hold now. `others`: whether a certificate is
+    /// on hold that the sources do not list so. It is only called if the answer matters.
     pub(super) fn holds(&self, before: Option<CrlScope>, others: impl FnOnce() -> bool) -> Option<CrlScope> {
         match self.scopes[..] {
             [] => before,
@@ -157,7 +159,7 @@ impl Revocations {
         }
     }
 
-    /// Why a CRL cannot be the one to follow `taken`.
+    /// Why a CRL may not follow `taken`.
     fn out_of_order(&mut self, question: &Question<'_>, crl: &CrlMark, taken: Option<CrlMark>) -> Option<String> {
         if let Err(problem) = crl.is_past(question.now) {
             return Some(problem);
@@ -167,7 +169,7 @@ impl Revocations {
         Some(format!("{problem}; {}", question.older_remedy))
     }
 
-    /// Notes a fault of a CRL that the CA did sign: those it says to be finally revoked are, however old it is.
+    /// Notes a fault of a CRL that the CA signed. Its final revocations count, however old it is.
     fn refuse(&mut self, path: &Path, problem: String, crl: &Crl) {
         self.faults.push(SourceError::file(path, problem));
         let certain = crl.entries().filter_map(revoked).filter(|(_, status)| strictness(*status) == FINAL);
@@ -180,12 +182,12 @@ impl Revocations {
         Some(self.entries[at].1)
     }
 
-    /// As if nothing had been taken.
+    /// Resets to the state where no CRL was taken.
     pub(super) fn take_none(&mut self) {
         self.taken.fill(false);
     }
 
-    /// What was not taken.
+    /// The entries that were not taken.
     pub(super) fn remaining(&self) -> impl Iterator<Item = (Serial, Status)> + '_ {
         self.entries.iter().zip(&self.taken).filter(|(_, taken)| !**taken).map(|(entry, _)| *entry)
     }

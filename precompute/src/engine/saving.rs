@@ -1,8 +1,8 @@
-//! From an issuer's records into the book, which has one writer at a time.
+//! Saves an issuer's records to the book, which has one writer at a time.
 //!
-//! Invariant: what was saved is in the book that lies there now, whichever that is. A book that was lost, exchanged or
-//! set back to an earlier day under the running process gets all that is known, and gives all that it alone knows to be
-//! revoked.
+//! Invariant: what was saved is in the book that is on disk now. If the book was lost, replaced or restored from a
+//! backup while the process runs, everything known is written to it, and the revocations that only it knows are read
+//! from it. It does not know sources.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,22 +21,23 @@ use crate::{
     state_dir::StateError,
 };
 
-/// The book among the threads of all issuers.
+/// The book, shared by the threads of all issuers.
 pub(super) type SharedBook = Arc<Mutex<Book>>;
 
-/// The book for one writer; also after a thread that had it has panicked, since redb knows by itself what was committed.
+/// Locks the book for one writer. This also works after a thread panicked while it held the lock: redb knows what was
+/// committed.
 pub(super) fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What an issuer's records show and the book does not have yet, until it can be written.
+/// What an issuer's records show and the book does not have yet.
 #[derive(Debug, Default)]
 pub(super) struct Unsaved {
     changes: Vec<Change>,
     pub(super) crl_marks: Option<CrlMarks>,
     /// When the sources were in order.
     pub(super) verified: Option<UnixTime>,
-    /// Whose place the issuer takes.
+    /// The predecessors of the issuer.
     pub(super) succeeds: Vec<IssuerId>,
 }
 
@@ -45,18 +46,18 @@ impl Unsaved {
         self.changes.is_empty() && self.crl_marks.is_none() && self.verified.is_none() && self.succeeds.is_empty()
     }
 
-    /// Changes that came after those that are there.
+    /// Adds changes that came after those already here.
     pub(super) fn add(&mut self, changes: Vec<Change>) {
         if self.changes.is_empty() {
             self.changes = changes;
         } else {
             self.changes.extend(changes);
-            // Stable, so that of two changes of one serial the later one stays the later one.
+            // A stable sort, so that the later of two changes to one serial stays later.
             self.changes.sort_by_key(|change| change.serial);
         }
     }
 
-    /// All of it, as this book takes it.
+    /// All of it, as a batch for this book.
     pub(super) fn batch<'a>(&'a self, issuer: &'a IssuerId, book: Identity) -> Batch<'a> {
         let Self { changes, crl_marks, verified, succeeds } = self;
         Batch { issuer, book, changes, crl_marks: *crl_marks, verified: *verified, succeeds }
@@ -91,7 +92,7 @@ impl Watched {
         Ok(())
     }
 
-    /// Makes another book hold what the records show.
+    /// Writes everything that the records show to another book.
     fn write_all(&mut self, book: &mut Book) -> Result<(), StateError> {
         let mut revoked_there = Vec::new();
         let mut changes = Vec::new();

@@ -1,4 +1,4 @@
-//! The word by which a thread is stopped.
+//! How a thread is stopped.
 
 use std::{
     sync::{Condvar, Mutex, PoisonError},
@@ -16,12 +16,12 @@ pub(super) struct Stop {
 pub(super) enum Why {
     /// The service ends.
     End,
-    /// The issuer is gone, or somebody else follows its sources.
+    /// The issuer is gone, or another thread follows its sources.
     Replaced,
 }
 
 impl Stop {
-    /// Tells it.
+    /// Tells the thread to stop.
     pub(super) fn stop(&self, why: Why) {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         self.told.notify_all();
@@ -31,7 +31,7 @@ impl Stop {
         *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) == Some(Why::Replaced)
     }
 
-    /// Waits; true, and at once, when it is time to stop.
+    /// Waits; true, and at once, if the thread has to stop.
     pub(super) fn pause(&self, pause: Duration) -> bool {
         let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.told.wait_timeout_while(stopped, pause, |stopped| stopped.is_none());

@@ -1,4 +1,7 @@
-//! What a start would find, without keeping anything.
+//! What a start would find; nothing is kept.
+//!
+//! Purpose: `check` reads the sources and the book, also while a service runs. Invariant: nothing is written. It does
+//! not know how the findings are shown.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -30,12 +33,12 @@ use crate::{
 pub struct Survey {
     /// Certificates that are listed.
     pub listed: u64,
-    /// What does not look as if it were meant: a line each, with the file and the remedy.
+    /// What looks unintended: one line each, with the file and the remedy.
     pub doubts: Vec<String>,
 }
 
-/// Reads the sources of every issuer, and the book as far as it holds something of it, also while a service runs: tenant,
-/// issuer, and what was found or why a start is refused.
+/// Reads the sources of every issuer, and what the book has of it, also while a service runs. Returns the tenant, the
+/// issuer, and the findings or why a start would be refused.
 pub fn survey(config: &Assembly, now: UnixTime) -> Vec<(String, String, Result<Survey, EngineError>)> {
     let configured = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
     let mut look = Look { state_dir: &config.state_dir, configured, open: None };
@@ -95,18 +98,19 @@ fn survey_one(
 /// What the book has of an issuer.
 #[derive(Default)]
 struct Known {
-    /// Who is finally revoked.
+    /// The finally revoked serials.
     revoked: BTreeSet<Serial>,
     /// Which CRLs were taken.
     crl_marks: CrlMarks,
     predecessors: Vec<Predecessor>,
 }
 
-/// The book while a service may be writing it: opened once for all issuers, and anew only where it makes no sense.
+/// The book, which a service may be writing. It is opened once for all issuers, and again only if what was read is
+/// inconsistent.
 struct Look<'a> {
     state_dir: &'a Path,
     configured: HashSet<IssuerId>,
-    /// `None` before it is opened, and after it made no sense.
+    /// `None` before it is opened, and after an inconsistent read.
     open: Option<Opened>,
 }
 
@@ -117,11 +121,11 @@ enum Opened {
 }
 
 impl Look<'_> {
-    /// What the book has of an issuer; looks also whether that is whole.
+    /// What the book has of an issuer. Also checks that it is whole.
     fn known(&mut self, id: &IssuerId) -> Result<Known, StateError> {
         for _ in 1..limits::BOOK_LOOKS_MAX {
             match self.look(id) {
-                // Beside a service that writes, a look may find the half of it.
+                // While a service writes, a read can see half of a write.
                 Err(error) if error.is_damage() => thread::sleep(limits::BOOK_LOOK_PAUSE),
                 other => return other,
             }
@@ -169,7 +173,7 @@ impl Known {
 
 fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<String> {
     let mut doubts = Vec::new();
-    // Compared with nothing, all that is listed has changed.
+    // Compared with empty records, everything that is listed has changed.
     let of = |serial: &Serial| {
         let place = read.changes.binary_search_by_key(serial, |change| change.serial).ok()?;
         read.changes[place].record
@@ -192,7 +196,7 @@ fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<Str
     doubts
 }
 
-/// An index that may be somebody else's.
+/// Looks for signs that an index belongs to another CA.
 fn of_index(
     index: &Path,
     read: &Comparison,

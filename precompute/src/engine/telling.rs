@@ -1,4 +1,4 @@
-//! What the log is told of an issuer's sources, each thing once.
+//! What is logged about an issuer's sources, each fact once.
 
 use std::sync::atomic::Ordering::Acquire;
 
@@ -15,7 +15,7 @@ use crate::{
     records::{Change, Counts},
 };
 
-/// Who was revoked, held or released in a pass.
+/// The certificates that a pass revoked, held or released.
 #[derive(Debug, Default)]
 pub(super) struct LoggedChanges {
     first: Vec<(Serial, Status)>,
@@ -23,8 +23,8 @@ pub(super) struct LoggedChanges {
 }
 
 impl Watched {
-    /// A file that has just been written is read once more, since another change would not show in its times: what is
-    /// found unchanged is not worth a line.
+    /// A file that was just written is read a second time, because another change might not show in its times. A second
+    /// read that finds nothing new is not logged.
     pub(super) fn tell_read(&self, pass: &Pass, was_refused: bool) {
         let (tenant, name) = (self.issuer.tenant(), &self.issuer.name);
         let (Pass { listed, changed, .. }, milliseconds) = (*pass, pass.took.as_millis() as u64);
@@ -36,8 +36,8 @@ impl Watched {
         }
     }
 
-    /// Tells who is revoked, held or released, the first of them by serial, or keeps it until it may be told; nobody at a
-    /// first start, which learns of all.
+    /// Logs the certificates that are revoked, held or released, the first of them by serial; or keeps the lines until
+    /// logging is allowed. A first start logs none, because all of them are new to it.
     pub(super) fn tell_statuses(&mut self, changes: &[Change]) {
         if !self.tells {
             return;
@@ -46,7 +46,7 @@ impl Watched {
         let news = changes.iter().filter_map(|Change { serial, record }| {
             let before = self.state.records.get(serial).map_or(Status::Good, |known| known.status);
             let now = status(*record);
-            // Another time or reason of what is final is no news.
+            // A different time or reason for a final revocation is not news.
             let is_news = before != now && strictness(before) != FINAL;
             is_news.then_some((*serial, now))
         });
@@ -80,7 +80,7 @@ impl Watched {
         }
     }
 
-    /// Tells once of each CRL that it is out of date, also of one that goes out of date without being read again.
+    /// Logs once for each CRL that it is out of date, even if it is not read again.
     pub(super) fn warn_if_out_of_date(&mut self) {
         let now = UnixTime::now();
         let ended: Vec<_> = self.crl_ends.iter().filter(|(_, end)| *end <= now).cloned().collect();

@@ -1,4 +1,4 @@
-//! What a pass does with what the sources say, on a real book and with CRLs of the real `openssl`.
+//! What a pass does with the sources, on a real book and with CRLs from the real `openssl`.
 
 mod doubt;
 mod holds;
@@ -75,7 +75,7 @@ impl World {
         fs::write(self.ca.path("listed.txt"), text).unwrap();
     }
 
-    /// A CRL of what `text` revokes, in the place where the sources look for it.
+    /// Writes a CRL of what `text` revokes to the place where the sources look for it.
     fn crl(&self, text: &str, file: &str, arguments: &[&str]) {
         fs::write(self.ca.path("index.txt"), text).unwrap();
         self.ca.write_crl(file, arguments);
@@ -121,7 +121,7 @@ impl World {
         self.watched.state.health.report().contradictions
     }
 
-    /// As after kill -9: another process finds the file as it is while this one has it open, and nobody closes it.
+    /// As after kill -9: another process finds the file while this one still has it open, and nothing closes it.
     fn restart(self) -> Self {
         let Self { ca, state, book, watched } = self;
         let died = tempfile::tempdir().unwrap();
@@ -138,7 +138,7 @@ impl World {
     }
 }
 
-/// Whether nobody closed this file of redb's since it was opened: a bit in the byte behind its magic number.
+/// Whether this redb file was not closed since it was opened: a bit in the byte after its magic number.
 fn is_open(file: &Path) -> bool {
     const MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
     const RECOVERY_REQUIRED: u8 = 2;
@@ -206,7 +206,7 @@ fn an_index_with_anything_wrong_adds_and_releases_nobody() {
     world.refuses("listed.txt: ");
 }
 
-/// One bad line about somebody else kept a revocation from being told until a person had mended it.
+/// A bad line about another certificate must not delay a revocation until somebody has fixed it.
 #[test]
 fn what_the_readable_lines_of_a_broken_index_revoke_is_told_at_once() {
     for (bad, what) in [
@@ -230,7 +230,7 @@ fn what_the_readable_lines_of_a_broken_index_revoke_is_told_at_once() {
         let world = world.restart();
         assert_eq!(world.status(1), Some(FINAL), "{what}");
     }
-    // Of one that names nobody who is known nothing counts.
+    // An index that names no known certificate does not count at all.
     let mut world = World::with_index();
     world.index(&list(1..5));
     world.pass().unwrap();
@@ -275,8 +275,8 @@ fn a_file_that_is_written_while_it_is_read_is_read_again() {
 
 #[test]
 fn a_refused_source_is_tried_again_although_its_file_does_not_change() {
-    // A read can fail for want of a descriptor while `stat` sees nothing wrong: the revocation in the
-    // file then waited for the next change of the file. A directory in the file's place stands in for it.
+    // A read can fail for lack of a descriptor while `stat` sees nothing wrong. The revocation in the file must not
+    // wait for the next change of the file. A directory in place of the file stands in for that here.
     let mut world = World::with_index();
     let path = world.ca.path("listed.txt");
     fs::create_dir(&path).unwrap();
@@ -305,7 +305,7 @@ fn a_book_that_cannot_be_written_is_told_and_written_later() {
     let serial = Serial::from_magnitude(&[4]).unwrap();
     let shown = world.watched.state.records.get(&serial);
 
-    // A source that is broken meanwhile does not keep the change from the disk.
+    // A source that breaks in the meantime does not keep the change from being saved.
     world.index("garbage\n");
     world.book = book;
     world.watched.save_again_at = Some(Instant::now());
@@ -349,7 +349,7 @@ fn a_crl_of_one_distribution_point_releases_within_it_as_openssl_writes_it() {
     world.crl(&revoked(3, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
     world.pass().unwrap();
     assert_eq!((world.status(2), world.status(3)), (None, Some(FINAL)));
-    // One of all certificates was the last to list 4: that part says nothing of it.
+    // The last CRL that listed 4 was one of all certificates: this partial CRL says nothing about it.
     world.crl(&(revoked(3, ",keyCompromise") + &revoked(4, ",certificateHold")), "ca.crl", COMPLETE);
     world.pass().unwrap();
     world.crl(&revoked(3, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
@@ -404,7 +404,7 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
     let mut world = World::with_index();
     world.index(&list(1..6));
     world.pass().unwrap();
-    // The same issuer, by a copy of the index that lags behind.
+    // The same issuer, with an out-of-date copy of the index.
     let lagging = world.ca.path("lagging.txt");
     fs::write(&lagging, list(1..6)).unwrap();
     let sources = Sources { index: Some(lagging), crl: None, delta_crl: None };
@@ -416,7 +416,7 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
         let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
         other.state.records.get(&serial).map(|found| found.status)
     };
-    // Shown by the former sources, and not in the book yet when the others are read.
+    // Shown by the old sources, and not in the book yet when the new ones are read.
     world.index(&[revoked(1, ",keyCompromise"), revoked(2, ",certificateHold"), list(3..6)].concat());
     world.watched.watch.changed();
     world.watched.pass(Accepted::default()).unwrap();

@@ -1,7 +1,8 @@
-//! Which files have changed, by looking at them now and then.
+//! Finds changed files by looking at them at intervals.
 //!
-//! A look is one `stat` a file: it works on every file system, needs no queue that could
-//! overflow, and sees a file that was replaced, rewritten in place, removed or brought back.
+//! Purpose: a look is one `stat` for each file. It works on every file system, needs no queue that could overflow, and
+//! sees a file that was replaced, rewritten in place, removed or restored. Invariant: a change is never missed, but one
+//! read may find nothing new. It does not know what is in the files.
 
 use std::{
     os::unix::fs::MetadataExt as _,
@@ -24,37 +25,38 @@ struct Watched {
     seen: Option<Stamp>,
     /// The last look found no file where one had been.
     missed: bool,
-    /// When it last changed, as far as can be told.
+    /// When it last changed, as far as is known.
     still_since: Instant,
 }
 
-/// What a file looked like. Two equal stamps of which the first is settled mean the same content.
+/// What a file looked like. If two stamps are equal and the first is settled, the content is the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Stamp {
     file: FileStamp,
-    /// When it was last renamed, linked or written, by its file system.
+    /// When it was last renamed, linked or written, by the clock of its file system.
     changed: (i64, i64),
-    /// Whether the last change was long enough ago that another one would show in the times.
+    /// Whether the last change is long enough ago that another one would show in the times.
     settled: bool,
 }
 
-/// File systems note times in steps of up to a timer tick (10 ms); two steps and a margin.
+/// File systems record times in steps of up to a timer tick (10 ms): two steps and a margin.
 const SETTLED_AFTER: Duration = Duration::from_millis(50);
 
 impl Stamp {
-    /// `None` if the file is not there or not to be seen.
+    /// `None` if the file is not there or cannot be seen.
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
         Some(Self {
             file: FileStamp::from(&metadata),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-            // A time in the future (a clock set back) settles nothing and would be read for ever.
+            // A time in the future (a clock that was set back) must not make the file unsettled, or it would be read
+            // forever.
             settled: age.is_none_or(|age| age > SETTLED_AFTER),
         })
     }
 
-    /// How long ago the file changed, by its own times; a time in the future says nothing.
+    /// How long ago the file changed, by its own times; zero for a time in the future.
     fn age(&self) -> Duration {
         let ((modified, _), (changed, _)) = (self.file.modified, self.changed);
         let last = SystemTime::UNIX_EPOCH + Duration::from_secs(modified.max(changed).max(0) as u64 + 1);
@@ -68,21 +70,21 @@ impl Stamp {
 
 impl Watch {
     pub(super) fn new(paths: Vec<PathBuf>) -> Self {
-        // An unsettled nothing: the first look always finds a change.
+        // An absent, unsettled file: the first look always finds a change.
         let never = Stamp { file: FileStamp::default(), changed: (0, 0), settled: false };
         let still_since = Instant::now();
         let watched = |path| Watched { path, seen: Some(never), missed: false, still_since };
         Self { files: paths.into_iter().map(watched).collect() }
     }
 
-    /// Whether any file differs from the last call, or may differ without showing it. What is
-    /// seen now is what the next call compares with.
+    /// Whether any file differs from the last call, or may differ without showing it. The next call compares with what
+    /// this one sees.
     pub(super) fn changed(&mut self) -> bool {
         let mut any = false;
         for file in &mut self.files {
             let now = Stamp::of(&file.path);
-            // `openssl ca` renames its database away before it renames the new one there: a file
-            // is gone only when it is away twice in a row.
+            // `openssl ca` renames its database away before it renames the new one into place. A file is only gone if
+            // it is missing twice in a row.
             if now.is_none() && file.seen.is_some() && !std::mem::replace(&mut file.missed, true) {
                 continue;
             }
@@ -100,7 +102,7 @@ impl Watch {
         any
     }
 
-    /// How long the file has not changed, as the last call of [`Watch::changed`] saw it.
+    /// How long the file has not changed, as of the last call of [`Watch::changed`].
     pub(super) fn still_for(&self, path: &Path) -> Duration {
         let file = self.files.iter().find(|file| file.path == path);
         file.map_or(Duration::MAX, |file| file.still_since.elapsed())
@@ -137,7 +139,7 @@ mod tests {
         std::fs::write(&path, "b").unwrap();
         watch.changed();
         assert!(watch.still_for(&path) < still, "written anew");
-        // A program that starts knows it by the file's own times, in whole seconds.
+        // A program that starts only has the file's own times, in whole seconds.
         std::thread::sleep(Duration::from_millis(2100));
         let mut watch = Watch::new(vec![path.clone()]);
         watch.changed();

@@ -1,4 +1,7 @@
 //! One issuer, from its sources to its records and the book.
+//!
+//! Purpose: the passes over one issuer, and what is logged, saved and tried again after each. Invariant: a change shows
+//! in the records before it is saved, and stays in `unsaved` until it is. It does not know the other issuers.
 
 use std::{
     path::PathBuf,
@@ -31,11 +34,11 @@ use crate::{
     state_dir::StateError,
 };
 
-/// An issuer, as the thread that follows its sources has it.
+/// An issuer, as held by the thread that follows its sources.
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) issuer: Arc<FollowedIssuer>,
-    /// The book that has all that is not in `unsaved`.
+    /// The book that has everything that is not in `unsaved`.
     pub(super) book: Identity,
     pub(super) state: IssuerState,
     pub(super) watch: Watch,
@@ -45,28 +48,28 @@ pub(super) struct Watched {
     pub(super) unsaved: Unsaved,
     pub(super) read_again_at: Option<Instant>,
     pub(super) save_again_at: Option<Instant>,
-    /// Reads in a row that found their files changing.
+    /// How many reads in a row found their files changing.
     unsteady: u32,
-    /// What the book knows of when the sources were in order.
+    /// The time when the sources were in order, as the book has it.
     pub(super) verified_saved: Option<UnixTime>,
-    /// When it was last seen that the book still lies there.
+    /// When the book was last seen to be in place.
     book_looked_at: Instant,
-    /// Who had the issuer before, where the book knows them and the configuration does not.
+    /// The predecessors of the issuer that the book knows and the configuration does not.
     pub(super) predecessors: Vec<Predecessor>,
-    /// When the CRLs go out of date, and of which this was told.
+    /// When the CRLs go out of date, and which of them were already logged.
     pub(super) crl_ends: Vec<(PathBuf, UnixTime)>,
     pub(super) out_of_date_told: Vec<(PathBuf, UnixTime)>,
-    /// Whether the configuration that it belongs to is adopted; until then nothing is saved or told.
+    /// Whether its configuration is adopted; until then nothing is saved or logged.
     pub(super) adopted: Arc<AtomicBool>,
-    /// Whether changes are news: at a first start all is.
+    /// Whether changes are logged; at a first start everything would be new.
     pub(super) tells: bool,
-    /// What is to be told once that is so.
+    /// Changes to be logged once that is allowed.
     pub(super) untold: Vec<LoggedChanges>,
-    /// How long an index must be still before what it does not list goes.
+    /// How long an index must be still before records that it does not list are removed.
     pub(super) removal_delay: Duration,
-    /// Who followed other sources of this issuer until now.
+    /// The follower of this issuer's old sources.
     pub(super) former: Option<FormerSources>,
-    /// Ends with this.
+    /// Expires with this value.
     pub(super) alive: Arc<()>,
 }
 
@@ -76,7 +79,7 @@ impl Watched {
         &self.issuer.sources
     }
 
-    /// Filled from the book. `predecessors` finds who had the issuer before.
+    /// Opens it with the records from the book. `predecessors` finds the issuer's predecessors.
     pub(super) fn open(
         book: &mut Book,
         issuer: FollowedIssuer,
@@ -116,8 +119,8 @@ impl Watched {
         })
     }
 
-    /// The pass of a start: it waits for a source that is being written, and fails on any other fault. `whole`: also for
-    /// an index that is still.
+    /// The pass of a start: it waits for a source that is being written, and fails on any other fault. `whole`: it also
+    /// waits until an index is still.
     pub(super) fn first_pass(
         &mut self,
         book: &Mutex<Book>,
@@ -155,17 +158,17 @@ impl Watched {
         }
     }
 
-    /// Looks at the sources until it is to stop.
+    /// Looks at the sources until it has to stop.
     pub(super) fn follow(&mut self, book: &Mutex<Book>, accept: Accepted, stop: &Stop) {
         while !stop.pause(limits::SOURCE_POLL_INTERVAL) {
             self.look(book, accept, stop);
         }
     }
 
-    /// One look: a pass if a file has changed or a refused one is to be tried again.
+    /// One look: a pass, if a file has changed or a refused one is to be tried again.
     pub(super) fn look(&mut self, book: &Mutex<Book>, accept: Accepted, stop: &Stop) {
         self.state.health.looked(UnixTime::now());
-        // All sides always run: the watch must learn what it has seen.
+        // No short circuit: the watch must record what it has seen.
         let due = self.watch.changed() | self.take_over() | due(&mut self.read_again_at);
         if due {
             self.take(accept);
@@ -181,13 +184,13 @@ impl Watched {
         if look_at_book || (due || due_now(self.save_again_at)) && !self.unsaved.is_empty() {
             self.save_again_at = None;
             self.book_looked_at = Instant::now();
-            // Another issuer's batch may take seconds: this one's sources are looked at meanwhile.
+            // Another issuer's batch may take seconds: this issuer's sources are looked at in the meantime.
             let saved = match book.try_lock() {
                 Err(TryLockError::WouldBlock) => {
                     self.save_again_at = Some(Instant::now());
                     return;
                 }
-                // Who went over to other sources has written what they say, and this is older.
+                // The follower that replaced this one has written what its sources say; this is older.
                 Ok(_) | Err(_) if stop.is_replaced() => return,
                 Ok(mut book) => self.save(&mut book),
                 Err(TryLockError::Poisoned(poisoned)) => self.save(&mut poisoned.into_inner()),
@@ -198,7 +201,7 @@ impl Watched {
         }
     }
 
-    /// Notes that the sources are in order, and has the book know of it now and then.
+    /// Notes that the sources are in order, and saves that to the book from time to time.
     fn note_verified(&mut self) {
         if self.read_again_at.is_some() {
             return;
@@ -212,7 +215,7 @@ impl Watched {
         }
     }
 
-    /// One pass, its outcome told in log and health.
+    /// One pass. The outcome goes to the log and to health.
     pub(super) fn take(&mut self, accept: Accepted) {
         match self.pass(accept) {
             Ok(pass) => {
@@ -226,31 +229,31 @@ impl Watched {
         }
     }
 
-    /// Tells that sources are refused, and has them tried again.
+    /// Logs that sources are refused, and has them tried again.
     pub(super) fn refused(&mut self, faults: &Faults) {
         self.unsteady = 0;
         if self.state.health.refused(&faults.to_string()) {
             let (tenant, name) = (self.issuer.tenant(), &self.issuer.name);
             error!(tenant, issuer = name, "{faults}; the last good state stays in use");
         }
-        // What stood in the way need not show in the file: descriptors or memory that ran out, a mount.
+        // The cause need not show in the file: no free descriptors or memory, a missing mount.
         self.read_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
     }
 
-    /// Whether the book knows anything of it.
+    /// Whether the book knows the issuer.
     pub(super) fn is_known(&self) -> bool {
         let counts = self.state.records.counts();
         counts.good + counts.revoked > 0 || self.crl_marks.complete.is_some()
     }
 
-    /// Whether a refusal may come from reading in the middle of a change, which is no fault unless it never ends.
+    /// Whether a refusal may come from a read in the middle of a change. That is only a fault if it does not end.
     pub(super) fn may_be_a_moment(&mut self, faults: &Faults) -> bool {
         self.unsteady += 1;
         (faults.0.iter().any(|fault| fault.unsteady) || self.watch.changed_since())
             && self.unsteady <= limits::UNSTEADY_READS_MAX
     }
 
-    /// Takes over what the former sources have revoked; whether that was anything.
+    /// Takes over what the old sources have revoked; true if there was anything.
     fn take_over(&mut self) -> bool {
         let Some(former) = &mut self.former else { return false };
         let last = former.ended();
@@ -265,8 +268,8 @@ impl Watched {
         any
     }
 
-    /// Shows changes in the records, before they are on disk: a full disk must not keep a revocation from being told. The
-    /// source has it, and a restart reads it there.
+    /// Shows changes in the records before they are on disk: a full disk must not delay a revocation. The source has
+    /// it, and a restart reads it there.
     pub(super) fn show(&mut self, changes: Vec<Change>) {
         self.tell_statuses(&changes);
         self.state.records.reserve(changes.len());
@@ -276,8 +279,8 @@ impl Watched {
         self.unsaved.add(changes);
     }
 
-    /// Reads the sources, and shows in the records what has changed. What is shown is in `unsaved` then, also after
-    /// an error: the sources in order count as far as they are stricter.
+    /// Reads the sources, and shows the changes in the records. Everything shown is then in `unsaved`, also after an
+    /// error: sources in order still count where they are stricter.
     pub(super) fn pass(&mut self, accept: Accepted) -> Result<Pass, Faults> {
         let started = Instant::now();
         self.take_over();
@@ -357,7 +360,7 @@ fn due_now(at: Option<Instant>) -> bool {
     at.is_some_and(|at| at <= Instant::now())
 }
 
-/// Whether the time has come; then it is taken away.
+/// Whether the time has come; if so, it is cleared.
 fn due(at: &mut Option<Instant>) -> bool {
     let due = due_now(*at);
     if due {

@@ -1,9 +1,9 @@
-//! A key with the certificate that lets it answer for an issuer, RFC 6960 section 4.2.2.2.
+//! A key with the certificate that authorises it to answer for an issuer, RFC 6960 section 4.2.2.2.
 //!
-//! What the certificates say is [`SignerIdentity`]'s; here it meets the key, where there is one: that it is the
-//! certificate's, and that it signs. What holds the key may be out of reach meanwhile: then nothing is signed before it is
-//! back, and its pool has compared and tried the key. A signer without a key here is none the less somebody whose kept
-//! answers are found and served.
+//! [`SignerIdentity`] holds what depends on the certificates. Here it meets the key, if there is one: the key must
+//! match the certificate, and must sign. The holder of the key may be out of reach; then nothing is signed before it is
+//! back and its pool has compared and tried the key. A signer without a key here still has kept answers that are found
+//! and served.
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
@@ -13,13 +13,13 @@ use crate::{
     sign::{Job, Priority, SignError, Signing},
 };
 
-/// Whose answers are served for one issuer, and who signs them where that can be done here. What does not need the key is
-/// the [`SignerIdentity`]'s, which it dereferences to.
+/// A signer of one issuer: its kept answers are served, and it signs new ones if the key is here. It dereferences to
+/// [`SignerIdentity`], which holds everything that does not need the key.
 #[derive(Debug)]
 pub struct OcspSigner {
-    // Not behind a pointer: it is on the way of every request.
+    // Not behind a pointer: every request comes through here.
     identity: SignerIdentity,
-    /// `None` where others sign.
+    /// `None` if the key is elsewhere.
     signing: Option<Arc<dyn Signing>>,
     /// For people.
     key_names: Vec<String>,
@@ -28,11 +28,11 @@ pub struct OcspSigner {
 /// Why a key and certificate cannot answer for the issuer. The texts complete "signer …".
 #[derive(Debug)]
 pub enum SignerError {
-    /// The certificate is of another key.
+    /// The certificate belongs to another key.
     KeyMismatch,
-    /// The certificate cannot, whoever has its key.
+    /// The certificate is not suitable, whoever has its key.
     Identity(IdentityError),
-    /// The key did not sign, or wrongly.
+    /// The key did not sign, or its signature was wrong.
     SelfTest(String),
 }
 
@@ -66,8 +66,8 @@ impl Deref for OcspSigner {
 }
 
 impl OcspSigner {
-    /// A signer for `issuer`: a certificate (which may be the issuer's own) and its key. One that is not valid now is
-    /// none the less taken, see [`SignerIdentity::check_validity`].
+    /// A signer for `issuer`: a certificate (which may be the issuer's own) and its key. A certificate that is not
+    /// valid now is accepted, see [`SignerIdentity::check_validity`].
     pub fn new<'a>(
         issuer: &Certificate,
         credential: impl Into<Credential<'a>>,
@@ -86,22 +86,22 @@ impl OcspSigner {
         Ok(Self { identity, signing: Some(signing), key_names: Vec::new() })
     }
 
-    /// A signer whose key is elsewhere: what it has signed is served, and nothing signed.
+    /// A signer whose key is elsewhere: its kept answers are served, and nothing is signed.
     pub fn without_key(identity: SignerIdentity) -> Self {
         Self { identity, signing: None, key_names: Vec::new() }
     }
 
-    /// The same, telling people how its key is called with each of its holders.
+    /// The same signer, with the name of its key at each holder, for people.
     pub fn with_key_names(self, key_names: Vec<String>) -> Self {
         Self { key_names, ..self }
     }
 
-    /// How its key is called with each of its holders; empty where nobody said.
+    /// The name of its key at each holder; empty if unknown.
     pub fn key_names(&self) -> &[String] {
         &self.key_names
     }
 
-    /// The key, where it is here.
+    /// The key, if it is here.
     pub fn signing(&self) -> Option<&Arc<dyn Signing>> {
         self.signing.as_ref()
     }
@@ -111,28 +111,29 @@ impl OcspSigner {
         self.signing().is_some_and(|signing| signing.signs_here())
     }
 
-    /// Whether its key is not here, or has not been at work for a while: another signer, if there is one, is to sign.
+    /// Whether its key is not here, or has not been at work for a while. Then another signer should sign, if there is
+    /// one.
     pub fn is_away(&self) -> bool {
         self.signing().is_none_or(|signing| signing.is_away())
     }
 }
 
-/// Has the key sign once, if anybody is there to do it.
+/// Has the key sign once, if a holder is there to do it.
 pub(super) fn try_out(signing: &dyn Signing, certificate: &Certificate, packing: Packing) -> Result<(), SignerError> {
-    // Each key is tried with its first session.
+    // The pool tries each key with its first session.
     if signing.status().is_waiting() {
         return Ok(());
     }
-    // A token may go away in the middle of the first, and be back before that is asked.
+    // A token may go away during the self-test, and be back before the status is read.
     let tested = self_test(signing, certificate, packing);
     match tested.or_else(|_| self_test(signing, certificate, packing)) {
-        // It has told what is wrong with each holder, and tries each that comes back.
+        // The pool has logged what is wrong with each holder, and tries each that comes back.
         Err(_) if signing.status().is_down() => Ok(()),
         tested => tested,
     }
 }
 
-/// Signs something and verifies it under the certificate, and that it can be kept.
+/// Signs something, verifies it with the certificate's key, and checks that a kept response can hold it.
 fn self_test(signing: &dyn Signing, certificate: &Certificate, packing: Packing) -> Result<(), SignerError> {
     use der::Decode as _;
     let fail = |problem: String| SignerError::SelfTest(problem);

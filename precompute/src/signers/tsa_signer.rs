@@ -1,7 +1,7 @@
-//! A key with the certificate that lets it time-stamp, RFC 3161 section 2.3.
+//! A key with the certificate that authorises it to time-stamp, RFC 3161 section 2.3.
 //!
-//! Everything that would make clients refuse the tokens is found here, before the first one. What stands in tokens is
-//! not known here.
+//! Invariant: everything that would make clients refuse the tokens is found here, before the first token. It does not
+//! know what is in tokens.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -29,19 +29,19 @@ pub struct TsaSigner {
 /// Why a key and certificate cannot time-stamp. The texts complete "certificate …".
 #[derive(Debug)]
 pub enum TsaSignerError {
-    /// As of every signer.
+    /// A fault that any signer can have.
     Signer(SignerError),
     /// Its extendedKeyUsage is not critical, or not timeStamping alone.
     Usage(String),
-    /// Its keyUsage is not that of who signs tokens, or of more.
+    /// Its keyUsage is not the one for signing tokens, or allows more.
     KeyUsage(String),
-    /// Clients do not get from it to a root.
+    /// Clients find no path from it to a root.
     Path(String),
     /// It ends too soon.
     EndsSoon {
         /// When.
         not_after: UnixTime,
-        /// What the configuration wants to be left.
+        /// How much validity the configuration requires.
         wanted: Duration,
     },
 }
@@ -77,8 +77,8 @@ impl fmt::Display for TsaSignerError {
 impl std::error::Error for TsaSignerError {}
 
 impl TsaSigner {
-    /// A signer with this certificate and what stands behind it in its file. `name` stands in warnings; the certificate
-    /// is to be valid `now` and for `validity_left` more.
+    /// A signer with this certificate and the others in its file. `name` is for warnings. The certificate has to be
+    /// valid `now` and for at least `validity_left` more.
     pub fn new(
         name: &str,
         (certificate, chain): (&Certificate, &[Certificate]),
@@ -133,12 +133,12 @@ impl TsaSigner {
         Ok(Self { signing, certificate, chain, not_before, not_after, key_names: Vec::new() })
     }
 
-    /// The same, telling people how its key is called with each of its holders.
+    /// The same signer, with the name of its key at each holder, for people.
     pub fn with_key_names(self, key_names: Vec<String>) -> Self {
         Self { key_names, ..self }
     }
 
-    /// How its key is called with each of its holders; empty where nobody said.
+    /// The name of its key at each holder; empty if unknown.
     pub fn key_names(&self) -> &[String] {
         &self.key_names
     }
@@ -148,7 +148,7 @@ impl TsaSigner {
         &self.signing
     }
 
-    /// With what it signs.
+    /// The algorithm it signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.signing.algorithm()
     }
@@ -158,7 +158,7 @@ impl TsaSigner {
         &self.certificate
     }
 
-    /// What stands behind its certificate in the file, mostly the way to a root.
+    /// The certificates after its own in the file, usually the path to a root.
     pub fn chain(&self) -> &[Certificate] {
         &self.chain
     }
@@ -168,7 +168,7 @@ impl TsaSigner {
         self.not_after
     }
 
-    /// Its certificate, and then those behind it.
+    /// Its certificate, followed by the chain.
     pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
         std::iter::once(&self.certificate).chain(&self.chain)
     }
