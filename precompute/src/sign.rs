@@ -1,13 +1,13 @@
-//! Keys that sign, whatever holds them.
+//! Keys that sign, and what holds them.
 //!
-//! Purpose: one way to have bytes signed, for keys in software and for keys on tokens.
-//! Invariant: a signature handed out was made by the key whose certificate the signer carries
-//! (compared before it first signs, and a signature made and verified). It does not know what is signed.
+//! Purpose: one way to have bytes signed, for keys in software and for keys on tokens. Invariant: a signature handed
+//! out was made by the key of the signer's certificate (the keys are compared before the first signature, and one
+//! signature is made and verified). It does not know what is signed.
 //!
-//! - [`Algorithm`]: with what they sign.
-//! - [`Holder`]: what holds a key, a token or this process; [`Session`]: one thread's access to it; [`Fault`]: what its
+//! - [`Algorithm`]: the signature algorithms.
+//! - [`Holder`]: what holds a key: a token or this process; [`Session`]: one thread's access to it; [`Fault`]: what its
 //!   failures mean.
-//! - [`Pool`]: threads with a session each behind one bounded queue.
+//! - [`Pool`]: threads with one session each, behind one bounded queue.
 //! - [`SoftwareKey`]: a key from a file.
 //! - [`Pkcs11Token`]: a key on a PKCS#11 token, named by a URI.
 //! - [`KeyKind`]: keys that can be made, in a file ([`generate_file`]) or on a token ([`Pkcs11Token::generate`]).
@@ -31,12 +31,12 @@ pub use software::{KeyError, SoftwareKey};
 
 use std::fmt;
 
-/// Why there is no signature; named for what the asker does next.
+/// Why there is no signature, named after what the caller does next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SignError {
-    /// Shed: too much is waiting, or this waited too long.
+    /// Refused under load: too much is waiting, or this job waited too long.
     Busy,
-    /// The key did not sign; its holder has been told in the log.
+    /// The key did not sign. The holder's fault is in the log.
     Failed,
 }
 
@@ -51,33 +51,32 @@ impl fmt::Display for SignError {
 
 impl std::error::Error for SignError {}
 
-/// A key to be used from any thread.
+/// A key that any thread can use.
 pub trait Signing: Send + Sync + fmt::Debug {
-    /// With what it signs.
+    /// The algorithm it signs with.
     fn algorithm(&self) -> Algorithm;
 
     /// Whether [`Signing::sign_here`] signs.
     fn signs_here(&self) -> bool;
 
-    /// Signs on the calling thread where that is cheap; `None` where it is not, and
-    /// [`Signing::submit`] is the way.
+    /// Signs on the calling thread if that is cheap; otherwise `None`, and the caller uses [`Signing::submit`].
     fn sign_here(&self, message: &[u8]) -> Option<Result<Vec<u8>, SignError>>;
 
-    /// Puts a job in the queue; its `done` is called exactly once, on another thread, or on this
-    /// one with [`SignError::Busy`] if the queue is full.
+    /// Puts a job in the queue. Its `done` is called exactly once, on another thread, or on this one with
+    /// [`SignError::Busy`] if the queue is full.
     fn submit(&self, job: Job);
 
-    /// Whether nothing that holds the key has been at work for so long that another signer, if there is one, is to sign.
+    /// Whether no holder of the key has been at work for so long that another signer, if there is one, should sign.
     fn is_away(&self) -> bool {
         false
     }
 
-    /// Where the key is and how it is used, as text to be compared.
+    /// Where the key is and how it is used, as text for comparison.
     fn setting(&self) -> &str {
         ""
     }
 
-    /// How it does.
+    /// The condition of the pool.
     fn status(&self) -> PoolStatus {
         PoolStatus::default()
     }

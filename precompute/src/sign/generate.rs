@@ -1,6 +1,7 @@
 //! Makes keys.
 //!
-//! Invariant: an existing file is never overwritten, and a new one is readable by its owner only from the start.
+//! Invariant: an existing file is never overwritten, and a new file is never readable by anybody but its owner. It does
+//! not know signers.
 
 use std::{
     fs::OpenOptions,
@@ -43,7 +44,7 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// The algorithm of such a key by default.
+    /// The default algorithm of such a key.
     pub const fn algorithm(self) -> Algorithm {
         match self {
             Self::P256 => Algorithm::EcdsaP256Sha256,
@@ -56,7 +57,7 @@ impl KeyKind {
         }
     }
 
-    /// Of an RSA key.
+    /// The size of an RSA key.
     pub(super) const fn modulus_bits(self) -> u64 {
         match self {
             Self::Rsa3072 => 3072,
@@ -65,7 +66,7 @@ impl KeyKind {
         }
     }
 
-    /// A new one in PKCS#8, DER; version 1, which everybody reads.
+    /// A new key in PKCS#8, DER; version 1, which every program reads.
     fn pkcs8(self) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
         let rsa = |size| Ok(Zeroizing::new(RsaKeyPair::generate(size)?.as_der()?.as_ref().to_vec()));
         let document = match self {
@@ -99,7 +100,7 @@ pub fn generate_file(kind: KeyKind, path: &Path) -> Result<SoftwareKey, FileErro
     })?;
     let written = file.write_all(pem.as_bytes()).and_then(|()| file.sync_all());
     written.map_err(|error| {
-        // It was made a moment ago, and is no key.
+        // It was just created, and holds no key.
         let _ = std::fs::remove_file(path);
         fail(format!("cannot be written: {error}"))
     })?;

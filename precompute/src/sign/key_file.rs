@@ -1,7 +1,7 @@
-//! Files with private keys, and a description of files that have none.
+//! Files with private keys, and descriptions of files without one.
 //!
 //! Invariant: no byte of a file gets into a message, since any file can be a damaged key. Descriptions come from lists
-//! of known kinds. This module does not know what signs with a key.
+//! of known kinds. It does not know what signs with a key.
 
 use std::path::Path;
 
@@ -17,12 +17,12 @@ use crate::{
     pki::{FileError, Secret, pem},
 };
 
-/// The first private key of a PEM file that only its owner (and its group, for reading) may touch.
+/// The first private key of a PEM file. Only the owner may access the file (the group may read it).
 pub fn read_private_key(path: &Path, limit: u64) -> Result<PrivateKeyDer<'static>, FileError> {
     let Secret { content, exposed } = Secret::read(path, "a private key", limit)?;
     let file = shell_word(&path.display().to_string());
     match (key_in(&content, &file), exposed) {
-        // Its mode may be as it should.
+        // Its mode may be right.
         (Err(Other::Open(problem)), _) => Err(FileError::new(path, problem)),
         (_, Some(exposed)) => Err(exposed),
         (Err(Other::Secret(problem)), None) => Err(FileError::new(path, problem)),
@@ -30,11 +30,11 @@ pub fn read_private_key(path: &Path, limit: u64) -> Result<PrivateKeyDer<'static
     }
 }
 
-/// What a file holds that has no key to be read, for people.
+/// What a file without a usable key holds, for people.
 enum Other {
-    /// Something that anybody may read.
+    /// Something public.
     Open(String),
-    /// A key that has to be converted, or what may be one.
+    /// A key that has to be converted, or something that may be a key.
     Secret(String),
 }
 
@@ -61,7 +61,7 @@ fn private_key(section: &pem::Section) -> Result<Option<PrivateKeyDer<'static>>,
     })
 }
 
-/// What a PEM file holds that holds no private key which can be read.
+/// What a PEM file without a readable private key holds.
 fn other_in(sections: &[pem::Section], file: &str) -> Option<Other> {
     use Other::{Open, Secret};
     let first = |labels: &[&str]| sections.iter().find(|section| labels.contains(&section.label));
@@ -99,7 +99,7 @@ fn other_in(sections: &[pem::Section], file: &str) -> Option<Other> {
 
 const A_CERTIFICATE: &str = "holds a certificate, not a private key; the two may have been named in each other's place: name the file with the key that belongs to the certificate";
 
-/// What a file is that is no PEM.
+/// What a file is that is not PEM.
 fn of_no_pem(content: &[u8], file: &str) -> Option<Other> {
     use Other::{Open, Secret};
     let begins = |with: &[u8]| content.starts_with(with);
@@ -135,7 +135,7 @@ fn of_no_pem(content: &[u8], file: &str) -> Option<Other> {
     })
 }
 
-/// What a DER file is, by its outline.
+/// What a DER file is, by its outer structure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum DerKind {
     Key,
@@ -149,7 +149,7 @@ enum DerKind {
 fn der_kind(content: &[u8]) -> Option<DerKind> {
     let reader = SliceReader::new(content).ok()?;
     let header = reader.peek_header().ok().filter(|header| header.tag == Tag::Sequence)?;
-    // Line ends may have been put behind it.
+    // Line ends may follow it.
     let length = usize::try_from((header.encoded_len().ok()? + header.length).ok()?).ok()?;
     let behind = content.get(length..)?;
     if !behind.iter().all(u8::is_ascii_whitespace) {
@@ -171,7 +171,7 @@ fn der_kind(content: &[u8]) -> Option<DerKind> {
     })
 }
 
-/// What stands in a SEQUENCE.
+/// The elements of a SEQUENCE.
 fn parts(der: &[u8]) -> Option<Vec<AnyRef<'_>>> {
     let whole = AnyRef::from_der(der).ok()?;
     let mut reader = SliceReader::new(whole.value()).ok()?;
@@ -182,7 +182,7 @@ fn parts(der: &[u8]) -> Option<Vec<AnyRef<'_>>> {
     Some(parts)
 }
 
-/// OpenSSH writes Ed25519 in its own format whatever it is asked for.
+/// OpenSSH always writes Ed25519 in its own format.
 fn of_openssh(content: &[u8], file: &str) -> String {
     let is = |kind: &[u8]| content.windows(kind.len()).any(|window| window == kind);
     if is(b"ssh-ed25519") {
@@ -209,8 +209,8 @@ pub(super) fn of_unusable(key: &PrivateKeyDer<'_>) -> String {
     }
 }
 
-/// The kind of a key by name, where it is none that signs here. `None` where its outline is damaged, and for kinds that
-/// are not known: nothing is told of either.
+/// The name of a key's kind, if keys of that kind cannot sign here. `None` if its structure is damaged or its kind
+/// unknown: then nothing is reported.
 fn kind_of(key: &PrivateKeyDer<'_>) -> Option<String> {
     match key {
         PrivateKeyDer::Pkcs1(key) => rsa_kind(key.secret_pkcs1_der()),
@@ -252,7 +252,7 @@ const EC_PUBLIC_KEY: ObjectIdentifier = oid("1.2.840.10045.2.1");
 const RSA: ObjectIdentifier = oid("1.2.840.113549.1.1.1");
 const RSASSA_PSS: ObjectIdentifier = oid("1.2.840.113549.1.1.10");
 
-/// Kinds of keys that people have and that are not for signing here.
+/// Kinds of keys that people have and that cannot sign here.
 const ALGORITHMS: [(ObjectIdentifier, &str); 14] = [
     (oid("1.3.101.113"), "Ed448"),
     (oid("1.3.101.110"), "X25519 (key agreement)"),

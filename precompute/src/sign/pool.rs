@@ -1,18 +1,18 @@
 //! Threads that sign, one session each, behind one bounded queue with priorities.
 //!
-//! A job's `done` is called exactly once: with a signature, or with the reason for none. A live
-//! miss waits for at most one signature a session, because threads take the most urgent job each
-//! time they are free.
+//! A job's `done` is called exactly once: with a signature, or with the reason why there is none. A live request waits
+//! for at most one running signature on each session, because a free thread always takes the most urgent job.
 //!
-//! Several holders may have the same key. Work goes to whichever is at work and has least in hand (or to the first,
-//! where an order is kept); what one failed at, another does. One that goes away gets no client's job before it has
-//! made a test signature; a call that does not return costs its thread, which is replaced.
+//! Several holders may have the same key. Work goes to the holder at work that has least to do (or to the first, if an
+//! order is kept); if one fails at a job, another does it. A holder that was away gets no client's job before it has
+//! made a test signature. A call that does not return costs its thread, which is replaced.
 //!
-//! - `queue`: what waits; `breaker`: whether a holder is given work; `allowance`: how much at once; `member`: a holder,
-//!   its threads and how it does.
-//! - `state`: all decisions, pure (in `state/report` those about what came of a step). `thread`: the threads, which carry them out.
+//! - `queue`: jobs that wait; `breaker`: whether a holder is given work; `allowance`: how many of its sessions work at
+//!   once; `member`: a holder, its threads and its condition.
+//! - `state`: all decisions, pure (`state/report`: those that follow the result of a step). `thread`: the threads,
+//!   which carry them out.
 //!
-//! It does not know what holds a key, nor what is signed.
+//! It does not know what holds a key or what is signed.
 
 mod allowance;
 mod breaker;
@@ -40,37 +40,37 @@ use self::{
 use super::{Algorithm, Fault, FaultClass, Holder, KeyPurpose, SignError, Signing, SoftwareKey};
 use crate::{limits, pki::Verifier};
 
-/// Who waits; the first is served first.
+/// Who waits, in the order of service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Priority {
     /// A client.
     Live = 0,
     /// An answer that will be needed before long.
     Refresh = 1,
-    /// A client, with an answer that nobody else can use: behind the others, so that a flood of such requests (nonces)
-    /// keeps no certificate from being answered.
+    /// A client that wants an answer nobody else can use. It comes after the others, so that a flood of such requests
+    /// (nonces) does not keep other certificates from being answered.
     Once = 2,
     /// Pre-signing.
     Bulk = 3,
 }
 
 impl Priority {
-    /// How many there are.
+    /// The number of priorities.
     pub const COUNT: usize = 4;
 }
 
-/// Receives a job's message back, and the outcome; called exactly once.
+/// Gets a job's message back, and the outcome; called exactly once.
 pub type Done = Box<dyn FnOnce(Vec<u8>, Result<Vec<u8>, SignError>) + Send>;
 
-/// One signature wanted.
+/// A request for one signature.
 pub struct Job {
     /// What is signed.
     pub message: Vec<u8>,
     /// How urgent it is.
     pub priority: Priority,
-    /// When no caller waits for it any more.
+    /// After this time no caller waits for it.
     pub deadline: Instant,
-    /// Told how it ended.
+    /// Called with the outcome.
     pub done: Done,
 }
 
@@ -91,43 +91,43 @@ impl Job {
 pub struct PoolSettings {
     /// The signer's name in logs.
     pub name: String,
-    /// What requests get while no key works.
+    /// What the key is for: decides what the log says about requests while no key works.
     pub purpose: KeyPurpose,
-    /// Where the key is, as the configuration says.
+    /// Where the key is, as configured.
     pub key: String,
-    /// Threads, and so sessions, for each holder; no more than it allows.
+    /// Threads, and so sessions, for each holder; never more than the holder allows.
     pub threads: usize,
-    /// Jobs that may wait in each priority.
+    /// How many jobs may wait in each priority.
     pub queue_length_max: usize,
-    /// All work goes to the first holder that is at work, instead of to all of them.
+    /// Whether all work goes to the first holder that is at work, instead of to all of them.
     pub primary_first: bool,
-    /// Which signatures of holders that are apart are verified.
+    /// Which signatures by holders outside this process are verified.
     pub verify: Verify,
 }
 
-/// Which signatures of a token are verified before anybody gets them: a wrong one that left would be kept, stored and
-/// handed out until it ends.
+/// Which signatures of a token are verified before they are used. A wrong one would be kept, stored and served until it
+/// expires.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Verify {
     /// Every one.
     #[default]
     All,
-    /// The first of each session and a sample of the others, for tokens that sign as fast as this process verifies. By
-    /// RSA every one all the same: a token that computes one wrong can give its key away with it.
+    /// The first of each session and a sample of the others, for tokens that sign as fast as this process verifies.
+    /// Every RSA signature is verified all the same: a token that computes one wrong can reveal its key with it.
     Sample,
 }
 
 impl Verify {
-    /// Whether no signature of a holder goes by. What this process signs with RSA, the library verifies itself.
+    /// Whether every signature of a holder is verified. For RSA in this process, the library does it.
     fn every(self, algorithm: Algorithm, is_apart: bool) -> bool {
         let is_rsa = matches!(algorithm, Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPssSha256);
         is_apart && (self == Self::All || is_rsa)
     }
 }
 
-/// The pool; dropping it lets the running signatures end and refuses the waiting ones.
+/// The pool. Dropping it lets running signatures finish and refuses waiting ones.
 pub struct Pool {
-    /// The key, where a caller may sign with it itself.
+    /// The key, if a caller may sign with it directly.
     cheap: Option<SoftwareKey>,
     shared: Arc<Shared>,
 }
@@ -137,9 +137,9 @@ struct Shared {
     purpose: KeyPurpose,
     setting: String,
     inner: Mutex<Inner>,
-    /// Told when a thread has left, and when the pool ends.
+    /// Signalled when a thread has left, and when the pool ends.
     ended: Condvar,
-    /// What signatures are verified by, and which of them.
+    /// Verifies signatures, and decides which ones.
     verifier: Verifier,
     verify: Verify,
     algorithm: Algorithm,
@@ -147,13 +147,13 @@ struct Shared {
 
 struct Inner {
     pool: PoolState,
-    /// The threads of the pool, which must not wait for themselves when they happen to end it.
+    /// The threads of the pool. If one of them drops the pool, it must not wait for itself.
     ids: HashSet<ThreadId>,
 }
 
 impl Pool {
-    /// A pool over holders of the key whose public half is `spki` (SubjectPublicKeyInfo, DER). Sessions are opened by
-    /// the threads. An error where the public half cannot be read, or the system gives no more threads.
+    /// A pool over holders of the key whose public half is `spki` (SubjectPublicKeyInfo, DER). The threads open the
+    /// sessions. Error: the public half cannot be read, or no more threads can be started.
     pub fn new(
         algorithm: Algorithm,
         spki: &[u8],
@@ -184,7 +184,7 @@ impl Pool {
             verify: settings.verify,
             algorithm,
         });
-        // From here on dropping it ends the threads that were started.
+        // From here on, dropping it ends the threads that were started.
         let pool = Self { cheap: None, shared };
         for (started, sitter) in sitters.iter().enumerate() {
             if let Err(error) = thread::start(&pool.shared, *sitter) {
@@ -198,7 +198,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// A pool over one software key, which `spki` is the public half of.
+    /// A pool over one software key whose public half is `spki`.
     pub fn software(key: &SoftwareKey, spki: &[u8], settings: PoolSettings) -> io::Result<Self> {
         let mut pool = Self::new(key.algorithm(), spki, vec![Arc::new(key.clone())], settings)?;
         pool.cheap = Some(key.clone()).filter(|key| key.algorithm().is_cheap());

@@ -1,14 +1,14 @@
-//! What a key is used for, as far as people are told of it: what becomes of requests while nobody signs.
+//! What a key is used for, so that the log can say what happens to requests while nobody signs.
 
 /// As extendedKeyUsage names it (RFC 5280 section 4.2.1.12).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyPurpose {
-    /// OCSP responses, which are kept.
+    /// OCSP responses, which are kept and reused.
     OcspSigning {
         /// Whether others sign for the same issuer.
         others: bool,
     },
-    /// Time-stamp tokens, each of which is signed when it is asked for.
+    /// Time-stamp tokens; each is signed on request.
     TimeStamping,
 }
 
@@ -26,7 +26,7 @@ impl KeyPurpose {
         }
     }
 
-    /// Where signatures that nobody verified may be wrong, where they are and what is to be done.
+    /// What to do about unverified signatures that may be wrong, and where they are.
     pub(super) fn after_wrong_ones(self) -> &'static str {
         match self {
             Self::OcspSigning { .. } => {

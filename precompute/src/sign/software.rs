@@ -1,4 +1,6 @@
-//! Private keys from files: PKCS#8, SEC1 and PKCS#1 PEM.
+//! Private keys from files: PKCS#8, SEC1 and PKCS#1 in PEM.
+//!
+//! Invariant: a key signs only with an algorithm it is made for, and is never shown. It does not know pools.
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -37,13 +39,13 @@ enum Pair {
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
     Rsa(RsaKeyPair),
-    /// Its own identifier forbids PKCS#1 v1.5 (RFC 4055 section 1.2).
+    /// A key whose own identifier forbids PKCS#1 v1.5 (RFC 4055 section 1.2).
     RsaPssOnly(RsaKeyPair),
     Ed25519(Ed25519KeyPair),
     MlDsa(PqdsaKeyPair, Algorithm),
 }
 
-/// The sets of parameters of FIPS 204.
+/// The parameter sets of FIPS 204.
 const ML_DSA: [(&PqdsaSigningAlgorithm, Algorithm); 3] = [
     (&ML_DSA_44_SIGNING, Algorithm::MlDsa44),
     (&ML_DSA_65_SIGNING, Algorithm::MlDsa65),
@@ -65,7 +67,7 @@ impl Pair {
 }
 
 impl SoftwareKey {
-    /// Reads the first private key of a PEM file that only its owner (and its group, for reading) may touch.
+    /// Reads the first private key of a PEM file. Only the owner may access the file (the group may read it).
     pub fn from_file(path: &Path) -> Result<Self, KeyError> {
         let key = read_private_key(path, limits::KEY_FILE_OCTETS_MAX)?;
         Self::from_der(&key).ok_or_else(|| FileError::new(path, of_unusable(&key)))
@@ -100,17 +102,17 @@ impl SoftwareKey {
         self.pair.algorithms()
     }
 
-    /// The same key signing with this algorithm; `None` where it cannot.
+    /// The same key, signing with this algorithm; `None` if it cannot.
     pub fn with_algorithm(self, algorithm: Algorithm) -> Option<Self> {
         self.algorithms().contains(&algorithm).then_some(Self { algorithm, ..self })
     }
 
-    /// With what it signs.
+    /// The algorithm it signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The public half as it stands in a certificate's subjectPublicKey.
+    /// The public half, as in a certificate's subjectPublicKey.
     pub fn public_key_octets(&self) -> &[u8] {
         match &*self.pair {
             Pair::P256(pair) | Pair::P384(pair) => pair.public_key().as_ref(),
@@ -151,7 +153,7 @@ fn ml_dsa(pkcs8: &[u8]) -> Option<Pair> {
     ML_DSA.iter().find_map(read)
 }
 
-/// The RSAPrivateKey within a PKCS#8 key that is marked id-RSASSA-PSS, which the signing library does not look into.
+/// The RSAPrivateKey within a PKCS#8 key that is marked id-RSASSA-PSS, which the signing library does not accept.
 fn rsa_pss_only(pkcs8: &[u8]) -> Option<&[u8]> {
     const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
     let mut reader = SliceReader::new(pkcs8).ok()?;

@@ -1,32 +1,33 @@
-//! How many of a holder's sessions are at work at once: pure, with time as a parameter.
+//! How many of a holder's sessions work at once: pure, with time as a parameter.
 //!
-//! A holder that signs one after the other, whatever it is asked at once, lets the others wait inside; enough of them,
-//! and a call takes longer than a call may. So it begins with one, and more are added: at once where all would be quick
-//! even one after the other, else one on trial, which stays if the holder makes as many more signatures with it. How long
-//! single calls take does not show that: who waits inside need not be served in turn.
+//! Some holders sign one request after the other, however many they get at once; the others wait inside. With enough
+//! waiting, a call takes longer than it may. So a holder begins with one session, and more are added: at once if all
+//! would be quick even one after the other, else one on trial. It stays if the holder makes correspondingly more
+//! signatures with it. The time of single calls does not show that, because a holder need not serve its callers in
+//! turn.
 
 use std::time::{Duration, Instant};
 
 use crate::limits;
 
-/// How many may be at work at once.
+/// The number of sessions that may work at once.
 #[derive(Clone, Debug)]
 pub(super) struct Allowance {
     at_once: usize,
     most: usize,
     changed: Instant,
-    /// The quickest signature since the holder was last asked for one at a time.
+    /// The quickest signature since the holder was last limited to one session.
     quickest: Duration,
-    /// Since when the last addition is on trial, and signatures that were asked for and made since.
+    /// When the trial of the last addition began, and the signatures requested and made since.
     trial: Option<(Instant, u32)>,
-    /// An addition brought nothing: no other before that.
+    /// An addition did not help: no other before this time.
     retry_at: Option<Instant>,
-    /// It had too much to do: more are added slowly.
+    /// The holder reported overload: sessions are added slowly.
     careful: bool,
     told: bool,
 }
 
-/// A holder is given less at once than it has sessions, because more would only wait.
+/// A holder gets fewer sessions at once than it has, because more would only wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Slow {
     pub at_once: usize,
@@ -34,7 +35,7 @@ pub(super) struct Slow {
 }
 
 impl Allowance {
-    /// One, and in the end `most`.
+    /// Begins with one, and reaches `most` at best.
     pub(super) fn new(most: usize, now: Instant) -> Self {
         Self {
             at_once: 1,
@@ -52,12 +53,12 @@ impl Allowance {
         self.at_once
     }
 
-    /// A signature took so long, and `others` are at work. What is to be told, once.
+    /// Notes a signature that took so long while `others` were at work. Returns a notice, once.
     pub(super) fn signed(&mut self, took: Duration, others: usize, now: Instant) -> Option<Slow> {
         self.quickest = if self.at_once == 1 { took } else { self.quickest.min(took) };
         let is_slowed = took > limits::SLOW_SIGNATURE && took > self.quickest.saturating_mul(2);
         if is_slowed && self.at_once > 1 {
-            // What was asked for before the last change says nothing of it.
+            // A signature requested before the last change says nothing about it.
             if self.changed + took <= now {
                 self.change(self.at_once / 2, now);
                 (self.careful, self.retry_at) = (true, Some(now + limits::SESSION_RETRY));
@@ -77,7 +78,7 @@ impl Allowance {
         let is_full = others + 1 >= self.at_once;
         match &mut self.trial {
             _ if self.retry_at.is_some_and(|at| now < at) => None,
-            // With less to do than it may, nothing is seen.
+            // With fewer jobs than allowed, the trial shows nothing.
             Some(trial) if !is_full => {
                 *trial = (now, 0);
                 None
@@ -105,18 +106,18 @@ impl Allowance {
         }
     }
 
-    /// It said that it has too much to do, with so many at work.
+    /// Notes that the holder reported overload with so many at work.
     pub(super) fn throttled(&mut self, busy: usize, now: Instant) {
         self.change(busy.saturating_sub(1), now);
         self.careful = true;
     }
 
-    /// It was away.
+    /// Resets it after the holder was away.
     pub(super) fn begin_again(&mut self, now: Instant) {
         *self = Self { told: self.told, ..Self::new(self.most, now) };
     }
 
-    /// One more, on trial.
+    /// Adds one on trial.
     fn add(&mut self, now: Instant) {
         self.change(self.at_once + 1, now);
         if self.at_once < self.most {
@@ -138,14 +139,14 @@ impl Allowance {
     }
 }
 
-/// How many of one more signatures at once there must be for an addition to stay.
+/// The share of one more concurrent signature that an addition must bring to stay.
 const TRIAL_SHARE_MIN: f64 = 0.7;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What came of a [`Holder`] that is always asked for as much as is allowed.
+    /// The result for a [`Holder`] that always gets as many requests as are allowed.
     #[derive(Debug)]
     struct Outcome {
         at_once: usize,
@@ -154,11 +155,11 @@ mod tests {
         told: Vec<Slow>,
     }
 
-    /// A holder that works on `parallel` at a time, `each` for each.
+    /// A holder that works on `parallel` requests at a time and takes `each` for one.
     struct Holder {
         parallel: usize,
         each: Duration,
-        /// Serves first who came last.
+        /// Serves the latest request first.
         is_unfair: bool,
     }
 
@@ -166,7 +167,7 @@ mod tests {
         let begin = Instant::now();
         let mut allowance = Allowance::new(most, begin);
         let mut outcome = Outcome { at_once: 0, longest: Duration::ZERO, signed: 0, told: Vec::new() };
-        // When calls were made, and those worked on with their ends, in the order of these.
+        // When calls were made; and the calls in work with their ends, in the same order.
         let (mut waiting, mut running, mut now) = (Vec::new(), Vec::new(), begin);
         while now < begin + time {
             while waiting.len() + running.len() < allowance.at_once() {
@@ -195,7 +196,8 @@ mod tests {
                 let case = format!("{milliseconds} ms, {most} sessions, unfair {is_unfair}: {outcome:?}");
                 assert!(outcome.signed >= 100_000 / milliseconds, "{case}");
                 assert_eq!(outcome.told.len(), usize::from(outcome.at_once < most), "{case}");
-                // Where all of them one after the other would be quick, who is never served waits as long as it does.
+                // If all would be quick one after the other, a call that is never served waits as long as the holder is
+                // full.
                 let waits_inside = is_unfair && outcome.at_once == most;
                 assert!(waits_inside || outcome.longest < limits::SIGN_CALL_LIMIT, "{case}");
             }
@@ -232,7 +234,7 @@ mod tests {
         assert_eq!(allowance.at_once(), 8);
         let mut told = Vec::new();
         for (number, left) in [4, 4, 2, 2, 1, 1].into_iter().enumerate() {
-            // Of each two the second was asked for before the change.
+            // The second of each two was requested before the change.
             now += if number % 2 == 0 { 2 * second } else { second / 10 };
             told.extend(allowance.signed(3 * second / 2, 0, now));
             assert_eq!(allowance.at_once(), left, "{number}");

@@ -1,7 +1,7 @@
 //! Whether a key's holder is given work: pure, with time as a parameter.
 //!
-//! Invariant: a holder that is away gets no client's job before one signature of its own choosing was made and
-//! verified; one that is locked is never asked again.
+//! Invariant: a holder that was away gets no client's job before one test signature was made and verified; a locked one
+//! is never asked again. It does not know what a holder is.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ use crate::limits;
 pub(super) enum Breaker {
     /// At work.
     Closed,
-    /// Away since then; looked for at `probe_at`, and when that fails after a longer pause.
+    /// Away since then. It is probed at `probe_at`, and after a longer pause each time that fails.
     Open { since: Instant, probe_at: Instant, pause: Duration, why: String },
-    /// Away, and being looked for by one thread.
+    /// Away, and being probed by one thread.
     Probing { since: Instant, pause: Duration, why: String },
-    /// Not to be asked again before somebody has mended what is told.
+    /// Not to be asked again before somebody has fixed the fault in the log.
     Locked { why: String },
 }
 
@@ -26,12 +26,12 @@ impl Breaker {
         matches!(self, Self::Closed)
     }
 
-    /// Whether it may come back by itself.
+    /// Whether it cannot come back by itself.
     pub(super) fn is_locked(&self) -> bool {
         matches!(self, Self::Locked { .. })
     }
 
-    /// For how long it has not been at work; without end where it will not be by itself.
+    /// How long it has not been at work; unlimited if it cannot come back by itself.
     pub(super) fn away_for(&self, now: Instant) -> Option<Duration> {
         match self {
             Self::Closed => None,
@@ -48,12 +48,12 @@ impl Breaker {
         }
     }
 
-    /// It failed. `jitter` from 0 to 1 keeps many that failed together from being looked for together. Whether this is
-    /// news: it was at work before.
+    /// It failed. `jitter` from 0 to 1 spreads the probes of holders that failed together. True if this is new: it was
+    /// at work before.
     pub(super) fn open(&mut self, now: Instant, why: &str, jitter: f32) -> bool {
         let (since, pause) = match self {
             Self::Locked { .. } => return false,
-            // Others of its sessions tell the same.
+            // Its other sessions report the same.
             Self::Open { .. } => return false,
             Self::Closed => (now, limits::PROBE_PAUSE_MIN),
             Self::Probing { since, pause, .. } => (*since, (*pause * 2).min(limits::PROBE_PAUSE_MAX)),
@@ -64,7 +64,7 @@ impl Breaker {
         news
     }
 
-    /// It must not be asked again. Whether this is news.
+    /// It must not be asked again. True if this is new.
     pub(super) fn lock(&mut self, why: &str) -> bool {
         let news = !self.is_locked();
         if news {
@@ -73,7 +73,7 @@ impl Breaker {
         news
     }
 
-    /// Whether the caller is to look for it now; nobody else is told so until it has.
+    /// Whether the caller should probe it now; then no other caller does until the probe has ended.
     pub(super) fn begin_probe(&mut self, now: Instant) -> bool {
         match self {
             Self::Open { since, probe_at, pause, why } if *probe_at <= now => {
@@ -84,7 +84,7 @@ impl Breaker {
         }
     }
 
-    /// When [`Breaker::begin_probe`] will say yes.
+    /// When [`Breaker::begin_probe`] will return true.
     pub(super) fn probe_at(&self) -> Option<Instant> {
         match self {
             Self::Open { probe_at, .. } => Some(*probe_at),
@@ -92,11 +92,11 @@ impl Breaker {
         }
     }
 
-    /// It was found well. For how long it was away, where it was.
+    /// It was found well. Returns how long it was away, if it was.
     pub(super) fn close(&mut self, now: Instant) -> Option<Duration> {
         let since = match self {
             Self::Probing { since, .. } => *since,
-            // Opened by another session meanwhile, or locked: that stands.
+            // Another session opened or locked it in the meantime: that stands.
             _ => return None,
         };
         *self = Self::Closed;

@@ -1,4 +1,4 @@
-//! One of a signer's key holders within the pool: what it is doing, how well it does, how much it is given.
+//! One of a signer's key holders within the pool: what it is doing, its condition, and how much work it gets.
 //!
 //! Pure: time is a parameter, and nothing here calls the holder.
 
@@ -24,30 +24,30 @@ pub(super) struct Member {
     pub holder: Arc<dyn Holder>,
     pub breaker: Breaker,
     pub seats: Vec<Seat>,
-    /// Sessions that were opened under an earlier one are of no use.
+    /// Sessions opened in an earlier epoch are useless.
     pub epoch: u64,
-    /// Threads that were left alone in a call that did not return.
+    /// Threads that were abandoned in a call that did not return.
     pub written_off: usize,
     /// Where its threads that have a session wait for work.
     pub work: Arc<Condvar>,
-    /// How many of them do, and how many of those have been told to come.
+    /// How many of them wait, and how many of those have been woken.
     pub idle: usize,
     pub called: usize,
     /// Where its threads without a session wait for a change.
     pub change: Arc<Condvar>,
     /// How many sessions may be at work at once.
     allowance: Allowance,
-    /// Until when it is to be left alone, because it has too much to do.
+    /// Until when it gets no work, because it reported overload.
     pause_until: Option<Instant>,
-    /// Faults in a row, by what becomes a device fault when there are too many.
+    /// Overloads in a row; too many become a device fault.
     throttled: u32,
     sessions_lost: u32,
-    /// It could not do what it was asked for, and is to make a test signature before anything else.
+    /// It could not do what it was asked, and has to make a test signature first.
     pub doubted: bool,
-    /// Until when the first session is waited for, of one that had none to give when it was asked before, and why: those
-    /// that it has given to a pool whose place this one takes come back.
+    /// How long to wait for the first session if the holder had none free before, and why. The sessions of the pool
+    /// that this one replaces become free in time.
     first_wait: Option<(Instant, String)>,
-    /// It was told that the holder gives fewer sessions than there are threads.
+    /// Whether it was logged that the holder gives fewer sessions than there are threads.
     fewer_told: bool,
     last_used: Instant,
     /// When it came back.
@@ -57,26 +57,26 @@ pub(super) struct Member {
     pub times: Times,
 }
 
-/// One thread's place. A thread that was written off finds another ticket in its place.
+/// The place of one thread. If the thread was written off, the ticket in its place has changed.
 pub(super) struct Seat {
     pub ticket: u64,
-    /// Nobody replaced the thread that was written off.
+    /// Whether no thread replaced the one that was written off.
     pub vacant: bool,
     pub call: Option<Call>,
     /// Its thread has a session.
     pub has_session: bool,
-    /// Before that no session is to be opened: the holder had none to give.
+    /// No session is opened before this time: the holder had none free.
     pub open_at: Option<Instant>,
 }
 
 /// A call into the holder that has not returned yet.
 pub(super) struct Call {
     pub overdue_at: Instant,
-    /// For whom; nobody for openings and tests.
+    /// The job it is for; none for openings and tests.
     pub task: Option<Task>,
 }
 
-/// What a fault means for the job it happened to.
+/// What a fault means for its job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Remedy {
     /// Try it again, here or elsewhere.
@@ -85,13 +85,13 @@ pub(super) enum Remedy {
     Fail,
 }
 
-/// What a fault means for the holder, beside that.
+/// What else a fault means for the holder.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum News {
     None,
-    /// It was at work until now, and is not any more.
+    /// It was at work until now.
     Away(String),
-    /// It gives only so many sessions.
+    /// It gives only this many sessions.
     Fewer(usize),
 }
 
@@ -99,7 +99,7 @@ impl Member {
     pub(super) fn new(holder: Arc<dyn Holder>, threads: usize, now: Instant) -> Self {
         let mut breaker = Breaker::Closed;
         let mut first_wait = None;
-        // Told by whoever asked it: no news.
+        // Whoever asked it has logged this: it is not news.
         let _ = match holder.fault_at_first() {
             None => false,
             Some(fault) if fault.class == FaultClass::Throttle => {
@@ -134,7 +134,7 @@ impl Member {
         }
     }
 
-    /// Has all its threads look what has changed.
+    /// Wakes all its threads, so that they see what has changed.
     pub(super) fn wake_all(&self) {
         self.work.notify_all();
         self.change.notify_all();
@@ -145,7 +145,7 @@ impl Member {
         self.seats.iter().filter(|seat| seat.call.is_some()).count()
     }
 
-    /// How many of them sign for somebody: who opens a session meanwhile takes nothing from them.
+    /// How many of its threads sign for a job. A thread that opens a session takes nothing from them.
     fn signing(&self) -> usize {
         self.seats.iter().filter(|seat| seat.call.as_ref().is_some_and(|call| call.task.is_some())).count()
     }
@@ -156,7 +156,7 @@ impl Member {
         self.breaker.is_closed() && !is_paused && self.signing() < self.allowance.at_once()
     }
 
-    /// Whether it has been at work for long enough to be turned back to.
+    /// Whether it has been at work for long enough to be preferred again.
     pub(super) fn is_settled(&self, now: Instant) -> bool {
         self.returned.is_none_or(|returned| now.duration_since(returned) >= limits::FAIL_BACK_DELAY)
     }
@@ -166,17 +166,17 @@ impl Member {
         self.holder.is_apart().then(|| self.last_used + limits::TEST_INTERVAL)
     }
 
-    /// Until when it is left alone.
+    /// Until when it gets no work.
     pub(super) fn pause_until(&self) -> Option<Instant> {
         self.pause_until
     }
 
-    /// It is being used: no other thread need test it now.
+    /// It is being used: no other thread has to test it now.
     pub(super) fn used(&mut self, now: Instant) {
         self.last_used = now;
     }
 
-    /// A signature was made. What is to be told of how long they take.
+    /// A signature was made. Returns a notice about how long they take.
     pub(super) fn succeeded(&mut self, took: Duration, now: Instant) -> Option<Slow> {
         self.signed += 1;
         self.times.record(took);
@@ -185,7 +185,7 @@ impl Member {
         self.allowance.signed(took, self.signing(), now)
     }
 
-    /// It was found well after it was away; for how long.
+    /// It was found well after it was away. Returns how long it was away.
     pub(super) fn returned(&mut self, now: Instant) -> Option<Duration> {
         let away = self.breaker.close(now)?;
         self.returned = Some(now);
@@ -200,7 +200,8 @@ impl Member {
         self.seats.iter().filter(|seat| seat.has_session).count()
     }
 
-    /// A session more was asked for, and refused because there are too many. Where it gave others, it works with those.
+    /// One more session was requested, and refused because there are too many. If it has given others, it works with
+    /// those.
     pub(super) fn refused_session(&mut self, seat: usize, now: Instant) -> Option<News> {
         if self.first_wait.as_ref().is_some_and(|(until, _)| now < *until) {
             self.seats.get_mut(seat)?.open_at = Some(now + limits::FIRST_SESSION_PAUSE);
@@ -215,8 +216,8 @@ impl Member {
         Some(if news { News::Fewer(sessions) } else { News::None })
     }
 
-    /// A call failed in the thread of `seat`: SIGNING.md, "What an error means". `others` says whether there are other
-    /// holders at work.
+    /// A call failed in the thread of `seat`: SIGNING.md, "What an error means". `others`: whether other holders are at
+    /// work.
     pub(super) fn failed(&mut self, fault: &Fault, seat: usize, others: bool, now: Instant) -> (Remedy, News) {
         self.failed += 1;
         self.last_used = now;
@@ -249,9 +250,9 @@ impl Member {
                 let news = self.breaker.lock(&fault.message);
                 (Remedy::Again, if news { News::Away(fault.message.clone()) } else { News::None })
             }
-            // What one cannot do (a key that was made for something else, a mechanism that is not allowed), others may.
+            // What one holder cannot do (a key made for something else, a mechanism that is not allowed), others may.
             FaultClass::Defect if others => (Remedy::Again, self.away(fault, now)),
-            // It may be this one job only.
+            // The cause may be this one job.
             FaultClass::Defect => {
                 self.doubted = true;
                 (Remedy::Fail, News::None)
@@ -287,8 +288,8 @@ impl Member {
     }
 }
 
-/// From 0 to 1.
+/// A number from 0 to 1.
 fn jitter() -> f32 {
-    // Each state is keyed anew; nobody has to be unable to guess it.
+    // Each state has new keys; the number need not be unpredictable.
     (RandomState::new().hash_one(0) >> 40) as f32 / (1u64 << 24) as f32
 }

@@ -1,18 +1,20 @@
-//! What waits to be signed, by priority; each priority has a bound of its own, so that none can crowd out another.
+//! Jobs that wait to be signed, by priority.
+//!
+//! Invariant: each priority has its own bound, so that none can crowd out another. It does not know holders.
 
 use std::{collections::VecDeque, time::Instant};
 
 use super::{Job, Priority};
 
-/// A job, and how often it was taken up in vain.
+/// A job, and how often it was tried without success.
 #[derive(Debug)]
 pub(super) struct Task {
     pub job: Job,
     /// Times that a holder failed at it,
     pub attempts: usize,
-    /// and times that only the session was of no use.
+    /// and times that only its session was unusable.
     pub sessions_lost: usize,
-    /// When it was handed in.
+    /// When it was submitted.
     pub since: Instant,
 }
 
@@ -28,7 +30,7 @@ impl Queue {
         Self { waiting: Default::default(), length_max }
     }
 
-    /// Takes a job in; gives it back where too many wait already.
+    /// Accepts a job; returns it if too many wait already.
     pub(super) fn push(&mut self, job: Job, now: Instant) -> Result<(), Job> {
         let waiting = &mut self.waiting[job.priority as usize];
         if waiting.len() >= self.length_max {
@@ -38,7 +40,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes a task back before all others of its priority: it has waited already.
+    /// Puts a task back before all others of its priority: it has waited already.
     pub(super) fn push_back_first(&mut self, task: Task) {
         self.waiting[task.job.priority as usize].push_front(task);
     }
@@ -48,7 +50,7 @@ impl Queue {
         self.waiting.iter_mut().find_map(VecDeque::pop_front)
     }
 
-    /// Removes those that nobody waits for any more.
+    /// Removes the tasks that nobody waits for any more.
     pub(super) fn take_expired(&mut self, now: Instant) -> Vec<Task> {
         let mut expired = Vec::new();
         for waiting in &mut self.waiting {
@@ -61,7 +63,7 @@ impl Queue {
         expired
     }
 
-    /// Removes all.
+    /// Removes all tasks.
     pub(super) fn take_all(&mut self) -> Vec<Task> {
         self.waiting.iter_mut().flat_map(|waiting| waiting.drain(..)).collect()
     }
@@ -75,7 +77,7 @@ impl Queue {
         self.waiting.each_ref().map(VecDeque::len)
     }
 
-    /// When the one that has waited longest was handed in.
+    /// When the task that has waited longest was submitted.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.waiting.iter().filter_map(|waiting| waiting.front()).map(|task| task.since).min()
     }

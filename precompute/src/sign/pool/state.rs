@@ -1,7 +1,7 @@
-//! What each signing thread does next; `report`: what becomes of jobs and holders by what came of it.
+//! What each signing thread does next; `report`: what the result of a step means for jobs and holders.
 //!
-//! Invariant: a task is in one place: the queue, a seat, or an outbox; so its `done` is called once. Pure: time is a
-//! parameter, and nothing here calls a holder or a `done`.
+//! Invariant: a task is in exactly one place: the queue, a seat or an outbox; so its `done` is called once. Pure: time
+//! is a parameter, and nothing here calls a holder or a `done`.
 
 mod report;
 
@@ -38,7 +38,7 @@ pub(super) struct Sitter {
     pub ticket: u64,
 }
 
-/// What a thread is to do; what it may take is noted in its seat.
+/// What a thread has to do next; its task is noted in its seat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
     /// Sign the message.
@@ -51,13 +51,13 @@ pub(super) enum Step {
     Test,
     /// Close the session.
     Close,
-    /// Wait for work, not longer than until then.
+    /// Wait for work, until this time at most.
     Wait(Option<Instant>),
-    /// Leave.
+    /// End the thread.
     End,
 }
 
-/// What came of a step.
+/// The result of a step.
 #[derive(Debug)]
 pub(super) enum Report {
     Nothing,
@@ -69,23 +69,23 @@ pub(super) enum Report {
     Failed(Fault),
 }
 
-/// Tasks that have ended and whose `done` is to be called.
+/// Tasks that have ended; their `done` is still to be called.
 pub(super) type Outbox = Vec<(Task, Result<Vec<u8>, SignError>)>;
 
-/// What is to be told to people.
+/// What is to be logged.
 #[derive(Debug)]
 pub(super) enum Notice {
     /// A holder is away, or locked.
     Away { member: usize, why: String, locked: bool },
-    /// It is back after so long.
+    /// It is back, after being away so long.
     Back { member: usize, after: Duration },
-    /// It answers, but cannot do what it is asked for.
+    /// It answers, but cannot do what it is asked.
     Defect { member: usize, why: String },
     /// It gives fewer sessions than there are threads.
     Fewer { member: usize, sessions: usize },
-    /// It takes the longer the more it is asked for at once.
+    /// It takes longer the more it is asked at once.
     Slow { member: usize, slow: Slow },
-    /// A call did not return; its thread is left alone and replaced, or not any more.
+    /// A call did not return. Its thread is abandoned, and replaced unless too many were.
     Hung { member: usize, replaced: bool },
 }
 
@@ -108,14 +108,14 @@ impl PoolState {
         !self.members.iter().any(|member| member.breaker.is_closed())
     }
 
-    /// Whether every member has been away for longer than one that comes back at once.
+    /// Whether every member has been away for longer than a short failure takes.
     pub(super) fn is_away(&self, now: Instant) -> bool {
         let for_long =
             |member: &Member| member.breaker.away_for(now).is_some_and(|away| away >= limits::STAND_IN_DELAY);
         self.members.iter().all(for_long)
     }
 
-    /// Takes a job in; gives it back with the reason where it cannot be.
+    /// Accepts a job; returns it with the reason if that is not possible.
     pub(super) fn submit(&mut self, job: Job, now: Instant) -> Result<(), (Job, SignError)> {
         if self.is_down() {
             return Err((job, SignError::Failed));
@@ -128,7 +128,7 @@ impl PoolState {
         Ok(())
     }
 
-    /// The member that alone is given work where an order is kept: the first that is settled, or at work at least.
+    /// If an order is kept, the only member that gets work: the first that is settled, else the first at work.
     fn preferred(&self, now: Instant) -> Option<usize> {
         let at_work = |member: &&Member| member.breaker.is_closed();
         let settled = |member: &Member| member.breaker.is_closed() && member.is_settled(now);
@@ -140,7 +140,7 @@ impl PoolState {
         !self.primary_first || self.preferred(now) == Some(member)
     }
 
-    /// Has a thread come for a task that waits: one of the member with the fewest jobs in hand that has one to spare.
+    /// Wakes a thread for a waiting task: at the member with the fewest jobs among those with a thread to spare.
     fn call_one(&mut self, now: Instant) -> bool {
         let free = |place: &usize| {
             let member = &self.members[*place];
@@ -153,7 +153,7 @@ impl PoolState {
         true
     }
 
-    /// Has threads come for all that waits, after something about the members changed.
+    /// Wakes threads for everything that waits, after the members have changed.
     fn call_all(&mut self, now: Instant) {
         let mut left: usize = self.queue.lengths().iter().sum();
         while left > 0 && self.call_one(now) {
@@ -161,7 +161,7 @@ impl PoolState {
         }
     }
 
-    /// A thread leaves. One that was written off, and whose call returned after all, may find a vacant place.
+    /// A thread leaves. A thread that was written off and whose call returned after all may get a vacant place.
     pub(super) fn leave(&mut self, sitter: Sitter) -> Option<Sitter> {
         let member = &mut self.members[sitter.member];
         if member.seats[sitter.seat].ticket == sitter.ticket {
@@ -175,7 +175,7 @@ impl PoolState {
         Some(Sitter { seat, ticket: member.seats[seat].ticket, ..sitter })
     }
 
-    /// A thread that has a session goes to wait, or comes back.
+    /// A thread that has a session begins to wait, or stops waiting.
     pub(super) fn waits(&mut self, sitter: Sitter, waits: bool) {
         let member = &mut self.members[sitter.member];
         if waits {
@@ -186,8 +186,8 @@ impl PoolState {
         }
     }
 
-    /// What the thread does next. `session` is the epoch in which its session was opened. The message to sign is put
-    /// into `message`; tasks that nobody waits for any more into `outbox`.
+    /// What the thread does next. `session`: the epoch in which its session was opened. The message to sign is moved to
+    /// `message`; tasks that nobody waits for any more go to `outbox`.
     pub(super) fn next(
         &mut self,
         sitter: Sitter,
@@ -239,12 +239,12 @@ impl PoolState {
                 member.used(now);
                 sit_down(member, sitter, None, limits::SIGN_CALL_LIMIT, Step::Test, now)
             }
-            // What comes during a pause calls nobody.
+            // New work wakes nobody during a pause.
             at => Step::Wait(at.into_iter().chain(member.pause_until().filter(|until| now < *until)).min()),
         }
     }
 
-    /// Ends the pool; those that wait are told so.
+    /// Ends the pool; waiting tasks are refused.
     pub(super) fn close(&mut self, outbox: &mut Outbox) {
         self.closed = true;
         outbox.extend(self.queue.take_all().into_iter().map(|task| (task, Err(SignError::Busy))));
@@ -262,7 +262,7 @@ impl PoolState {
     }
 }
 
-/// Notes in the thread's seat what it goes to do.
+/// Notes in the thread's seat what it is about to do.
 fn sit_down(
     member: &mut Member,
     sitter: Sitter,

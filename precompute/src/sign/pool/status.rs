@@ -1,4 +1,4 @@
-//! What a pool tells those who watch it.
+//! The condition of a pool, for those who watch it.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::Priority;
 pub struct PoolStatus {
     /// Jobs that wait, in each priority.
     pub waiting: [usize; Priority::COUNT],
-    /// How long the first of them has waited.
+    /// How long the first job has waited.
     pub oldest: Option<Duration>,
     /// Its holders.
     pub members: Vec<MemberStatus>,
 }
 
 impl PoolStatus {
-    /// How many holders are not asked again before somebody has mended what is told.
+    /// How many holders are not asked again before somebody has fixed the fault in the log.
     pub fn locked(&self) -> usize {
         self.members.iter().filter(|member| member.health == Health::Locked).count()
     }
@@ -26,7 +26,7 @@ impl PoolStatus {
         !self.members.iter().any(|member| member.health == Health::AtWork)
     }
 
-    /// Whether nobody signs now because those that would have no session to give yet.
+    /// Whether nothing is signed now only because the holders have no free session yet.
     pub fn is_waiting(&self) -> bool {
         let waits = |member: &MemberStatus| member.health == Health::AtWork && member.why.is_some();
         self.members.iter().any(waits)
@@ -41,13 +41,13 @@ pub struct MemberStatus {
     pub name: String,
     /// Whether it is given work.
     pub health: Health,
-    /// What is wrong with it; of one that is at work: why it has no session yet.
+    /// What is wrong with it; for a holder at work: why it has no session yet.
     pub why: Option<String>,
     /// Threads that have a session there.
     pub sessions: usize,
     /// How many of them are in a call.
     pub busy: usize,
-    /// Threads that were left alone in a call that never returned.
+    /// Threads that were abandoned in a call that never returned.
     pub written_off: usize,
     /// Signatures made, tests included.
     pub signed: u64,
@@ -60,20 +60,20 @@ pub struct MemberStatus {
 /// Whether a holder is given work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Health {
-    /// It is.
+    /// It is given work.
     AtWork,
-    /// It is not, for so long already; it is looked for.
+    /// It has been away for so long, and is being probed.
     Away(Duration),
-    /// It is not asked again before somebody has mended what is told.
+    /// It is not asked again before somebody has fixed the fault in the log.
     Locked,
 }
 
 /// How long signatures took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Times {
-    /// How many took less than 2^n microseconds and not less than half of that; the last, that or longer.
+    /// How many took less than 2^n microseconds and at least half of that; the last also counts all longer ones.
     pub counts: [u64; Self::BUCKETS],
-    /// All of them together.
+    /// The sum of all times.
     pub total: Duration,
 }
 

@@ -50,7 +50,7 @@ fn jobs_left_when_the_pool_ends_are_told_so() {
     bench.submit("running", Priority::Live, LONG);
     bench.until_taken();
     bench.submit("waiting", Priority::Bulk, LONG);
-    // Both may sign: whether the second is taken before the pool ends is open, that it is told is not.
+    // Both may sign. Whether the second is taken before the pool ends is open, but its `done` is called.
     bench.gates[0].send(()).unwrap();
     bench.gates[0].send(()).unwrap();
     drop(bench.pool.take());
@@ -87,7 +87,7 @@ fn no_job_is_lost_while_one_holder_lives_and_none_is_risked_when_the_other_is_ba
     }
     bench.until("the first is away", |status| status.members[0].health != Health::AtWork);
     let asked = bench.asked(0).len();
-    // It can be opened again, and does not sign: it stays away, and no job is tried there.
+    // It can be opened again but does not sign: it stays away, and no job is tried there.
     *bench.tokens[0].opening.lock().unwrap() = None;
     let opened = bench.tokens[0].opened.load(SeqCst);
     bench.until("it is looked for", |_| bench.tokens[0].opened.load(SeqCst) > opened + 1);
@@ -171,7 +171,7 @@ fn a_call_that_does_not_return_costs_its_thread_and_the_job_goes_to_the_other_ho
     bench.order(0, &[], Order::Sign);
     bench.until("it is back", |status| status.members[0].health == Health::AtWork);
     assert_eq!(bench.asked(0).len(), 1, "no job was tried on it before");
-    // What comes back late is nobody's.
+    // A late result belongs to nobody.
     bench.gates[0].send(()).unwrap();
     bench.until("the thread left", |status| status.members[0].written_off == 0);
     assert!(bench.results.try_recv().is_err());
@@ -261,7 +261,7 @@ fn holders_that_were_out_of_reach_at_first_are_looked_for_while_clients_are_told
     assert_eq!(bench.sign("too early"), Err(SignError::Failed));
     assert!(begin.elapsed() < limits::PROBE_PAUSE_MIN / 2);
     bench.until("it is looked for", |status| status.members[0].failed >= 2);
-    // It comes back as another than it should be, and then as itself.
+    // It comes back as a different token first, and then as itself.
     *bench.tokens[0].opening.lock().unwrap() = Some(Defect);
     let failed = bench.pool().status().members[0].failed;
     bench.until("it is looked for all the same", |status| status.members[0].failed > failed);

@@ -1,7 +1,7 @@
-//! The threads: they call holders and `done`s, and do what [`PoolState`] says.
+//! The threads: they call holders and `done`s, and carry out what [`PoolState`] decides.
 //!
-//! Invariant: a thread is in a holder's call, or in a `done`, never with the pool's lock held. One that panics in
-//! either goes on.
+//! Invariant: no thread holds the pool's lock while it is in a holder's call or in a `done`. A panic in either does not
+//! end the thread.
 
 use std::{
     borrow::Cow,
@@ -21,7 +21,7 @@ use crate::{
     sign::{Fault, FaultClass, KeyPurpose, Session},
 };
 
-/// What test signatures are made of.
+/// The message of test signatures.
 const TEST_MESSAGE: &[u8] = b"Ostia signer self-test";
 
 /// A session, and how often it was used.
@@ -29,7 +29,7 @@ struct Open {
     session: Box<dyn Session>,
     epoch: u64,
     signed: u64,
-    /// Whether every signature is verified, or a sample.
+    /// Whether every signature is verified, or only a sample.
     verify_every: bool,
 }
 
@@ -69,12 +69,12 @@ struct Thread<'a> {
     shared: &'a Shared,
     open: Option<Open>,
     message: Vec<u8>,
-    /// Not told yet. Never kept while the holder is called: that call may not return.
+    /// Tasks whose `done` was not called yet. Never kept during a call to the holder: it may not return.
     outbox: Outbox,
 }
 
 impl Thread<'_> {
-    /// Reports and asks what to do next; waits for it. What has ended is told before.
+    /// Reports the last step and waits for the next. Ended tasks are delivered first.
     fn turn(&mut self, sitter: Sitter, report: Report) -> Step {
         let mut now = Instant::now();
         let mut state = self.shared.lock();
@@ -139,7 +139,7 @@ impl Thread<'_> {
 
     fn test(&mut self) -> Report {
         self.deliver();
-        // The next signatures are verified, this one first of all.
+        // The next signatures are verified, beginning with this one.
         self.open.iter_mut().for_each(|open| open.signed = 0);
         match self.sign(TEST_MESSAGE) {
             Ok((_, took)) => Report::Well(took),
@@ -147,8 +147,8 @@ impl Thread<'_> {
         }
     }
 
-    /// Signs, and verifies what came of it: every time, or while the session is young and now and then afterwards. How
-    /// long the holder took comes back beside it.
+    /// Signs and verifies the result: every time, or while the session is young and now and then afterwards. Also
+    /// returns how long the holder took.
     fn sign(&mut self, message: &[u8]) -> Result<(Vec<u8>, Duration), Fault> {
         let lost = || Fault::new(FaultClass::Session, "no session is open");
         let open = self.open.as_mut().ok_or_else(lost)?;
@@ -177,7 +177,7 @@ impl Thread<'_> {
     }
 }
 
-/// Where one of a sample is wrong, nobody knows since when.
+/// Logs that a sampled signature is wrong: earlier ones may be wrong too.
 fn tell_unverified(shared: &Shared, fault: &Fault) {
     let unverified = limits::VERIFIED_ONE_OF - 1;
     error!(
@@ -189,7 +189,7 @@ fn tell_unverified(shared: &Shared, fault: &Fault) {
     );
 }
 
-/// Tells how each ended.
+/// Calls each task's `done`.
 pub(super) fn deliver(outbox: &mut Outbox) {
     for (task, outcome) in outbox.drain(..) {
         let told = catch_unwind(AssertUnwindSafe(|| task.job.finish(outcome)));
@@ -199,7 +199,7 @@ pub(super) fn deliver(outbox: &mut Outbox) {
     }
 }
 
-/// A call into a holder; one that panics is as good as gone.
+/// A call to a holder. If it panics, the holder counts as gone.
 fn guarded<T>(call: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(Fault::new(FaultClass::Device, "the call into it panicked")))
@@ -259,7 +259,7 @@ impl Shared {
         other
     }
 
-    /// Tells people, by the names of the signer and its holders.
+    /// Logs notices, with the names of the signer and its holders.
     fn tell(&self, notices: Vec<Notice>) {
         let state = self.lock();
         let name = |member: usize| state.pool.members[member].holder.name().to_owned();
@@ -318,7 +318,7 @@ enum LogLine {
     Error(Cow<'static, str>),
 }
 
-/// What it means that a holder is away or locked: for those who wait, and for those who could mend it.
+/// What it means that a holder is away or locked: for the clients, and for the people who can fix it.
 fn notice_away(pool: &PoolState, purpose: KeyPurpose, locked: bool) -> LogLine {
     let refused = purpose.while_nobody_signs();
     let is_only = pool.members.len() == 1;
