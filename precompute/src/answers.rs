@@ -1,13 +1,13 @@
-//! Signed answers in memory, without their encoding: the many that are signed ahead or kept.
+//! Signed answers in memory, in a compact form.
 //!
-//! Purpose: from a CertID to the signature that answers it, with one look-up, from any thread, at 10⁸ answers. What all
+//! Purpose: one look-up from a CertID to the signature that answers it, from any thread, at 10⁸ answers. What all
 //! answers of one signer share is in its template ([`crate::ocsp::Template`]). An entry here is the key, the times, the
 //! state of the record it was signed for, and the signature without its DER ([`crate::ocsp::Packing`]). The response is
 //! written from these when it is served. A P-256 answer takes 112 bytes, plus 5 to 8 in the index.
 //!
 //! Invariant: a reader gets a whole entry, as one writer wrote it, under the key it asked for (keys are compared in
-//! full), or nothing. A reader that races with a writer may also get nothing; then the answer is signed once more. This
-//! module does not know whether an entry is still right: the caller compares it with the record.
+//! full), or nothing. A reader that races with a writer may also get nothing; then the answer is signed again. It does
+//! not know whether an entry is still right: the caller compares it with the record.
 //!
 //! Readers take no lock: an entry is a run of atomic words under a sequence number (a seqlock). Writers of one segment
 //! take turns. The number of bytes is bounded; an entry that does not fit is refused.
@@ -33,7 +33,7 @@ use crate::{
     pki::{Serial, UnixTime},
 };
 
-/// Which answer.
+/// The key of an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AnswerKey([u64; 3]);
 
@@ -44,9 +44,9 @@ impl Hash for AnswerKey {
 }
 
 impl AnswerKey {
-    /// `issuer` is a number that no other issuer of this process ever had, below
-    /// [`limits::ISSUERS_MAX`]; `signer` is the place of the signer among the issuer's, below
-    /// [`limits::SIGNERS_MAX`]; `hash` the algorithm of the CertID, which the answer repeats.
+    /// `issuer`: a number that no other issuer of this process ever had, below [`limits::ISSUERS_MAX`]. `signer`: the
+    /// place of the signer among the issuer's, below [`limits::SIGNERS_MAX`]. `hash`: the algorithm of the CertID,
+    /// which the answer repeats.
     pub fn new(issuer: u32, hash: HashAlgorithm, signer: u8, serial: &Serial) -> Self {
         let octets = serial.padded();
         let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| octets[at + i]));
@@ -58,7 +58,7 @@ impl AnswerKey {
 
 const _: () = assert!(limits::ISSUERS_MAX == 1 << 24 && limits::SIGNERS_MAX == 1 << 6, "a key has room for them");
 
-/// What became of an answer that was to be kept.
+/// The outcome of keeping an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inserted {
     /// It is kept.
@@ -73,7 +73,7 @@ pub enum Inserted {
 #[derive(Debug)]
 pub struct Answers {
     hasher: RandomState,
-    /// By the words that a packed signature takes, less one.
+    /// Indexed by the number of words in a packed signature, less one.
     tables: Box<[OnceLock<Table>]>,
     room: Room,
 }
@@ -86,7 +86,7 @@ struct Room {
 }
 
 impl Room {
-    /// Takes `octets` if there are as many.
+    /// Takes `octets` bytes if that many are left.
     fn take(&self, octets: usize) -> bool {
         let take = |used: u64| used.checked_add(octets as u64).filter(|&sum| sum <= self.octets_max);
         self.octets.fetch_update(Relaxed, Relaxed, take).is_ok()
@@ -101,7 +101,7 @@ impl Room {
 const SIGNATURE_WORDS_MAX: usize = 4627usize.div_ceil(8);
 
 impl Answers {
-    /// Takes up to `octets_max` bytes of memory.
+    /// An empty table that uses at most `octets_max` bytes of memory.
     pub fn new(octets_max: u64) -> Self {
         Self {
             hasher: RandomState::new(),
@@ -110,14 +110,14 @@ impl Answers {
         }
     }
 
-    /// Keeps an answer in the place of any other with this key. False where there is no room, and for what does not
-    /// fit an entry: times after 2106, and signatures whose bytes do not fill words.
+    /// Keeps an answer, and replaces any other with this key. False if there is no room, or the answer does not fit an
+    /// entry: times after 2106, and signatures whose bytes do not fill words.
     pub fn insert(&self, key: &AnswerKey, entry: &Entry, packed: &[u8]) -> bool {
         self.insert_if(key, packed, |_| Some(*entry)) == Inserted::Written
     }
 
-    /// Keeps an answer in the place of any other with this key: the one that `decide` makes of what stands there now,
-    /// which no other writer changes meanwhile; `None` leaves that.
+    /// Keeps the answer that `decide` makes from the present one with this key, and replaces that. No other writer
+    /// changes it in the meantime. `None` leaves it as it is.
     pub fn insert_if(
         &self,
         key: &AnswerKey,
@@ -130,21 +130,21 @@ impl Answers {
         table.insert(self.hasher.hash_one(key), &key.0, packed, &self.room, &hash_of, decide)
     }
 
-    /// Prepares for so many more answers with signatures of `packed_length` bytes, so that coming one by one they are
-    /// not put in order again and again.
+    /// Makes room for so many more answers with signatures of `packed_length` bytes, so that adding them one by one
+    /// does not rebuild the index again and again.
     pub fn reserve(&self, additional: usize, packed_length: usize) {
         let Some(table) = self.place(packed_length) else { return };
         let table = table.get_or_init(|| Table::new(packed_length / 8));
         table.reserve(additional, &self.room, &|key| self.hasher.hash_one(AnswerKey(*key)));
     }
 
-    /// The answer kept; its signature, of `packed_length` bytes when packed, is put into `packed`.
+    /// The kept answer; its packed signature, of `packed_length` bytes, is written to `packed`.
     #[inline]
     pub fn get(&self, key: &AnswerKey, packed_length: usize, packed: &mut Vec<u8>) -> Option<Entry> {
         self.place(packed_length)?.get()?.get(self.hasher.hash_one(key), &key.0, packed)
     }
 
-    /// Takes off those that no longer may leave.
+    /// Removes answers that may no longer be served.
     pub fn remove_expired(&self, now: UnixTime) {
         self.tables.iter().filter_map(OnceLock::get).for_each(|table| table.remove_expired(now));
     }

@@ -1,15 +1,15 @@
 //! The book: the durable set of all records.
 //!
-//! Purpose: keep what sources said, so that a process killed at any instant finds everything it had acknowledged.
+//! Purpose: keeps what sources said, so that a process killed at any instant finds everything it had acknowledged.
 //! Invariant: [`Book::commit`] has returned if and only if the whole batch is on disk. A batch is there as a whole or
 //! not at all. What is loaded is what was written: each issuer's records are under one seal, which is written in the
 //! same commit and verified when they are loaded. The book does not know sources or policies, and does not judge a
 //! change.
 //!
 //! It is one redb file. Records are keyed by the issuer's number in this file and the serial number, so an issuer's
-//! records are adjacent and in order. The number never leaves this room: outside, an issuer is known by its
-//! [`IssuerId`] and the file by its [`Identity`]. A writer names the file its batch is meant for, so a file that was
-//! exchanged under a running process is never mistaken for the former one.
+//! records are adjacent and in order. The number is not used outside this module: an issuer is known by its
+//! [`IssuerId`], and the file by its [`Identity`]. A writer names the file that its batch is for, so a file that was
+//! replaced while the process runs is never mistaken for the old one.
 
 mod codec;
 mod layout;
@@ -59,21 +59,21 @@ use crate::{
 /// Changes of one issuer's records that belong together.
 #[derive(Debug)]
 pub struct Batch<'a> {
-    /// Whose records.
+    /// The issuer whose records these are.
     pub issuer: &'a IssuerId,
-    /// The file that they are meant for.
+    /// The file that they are for.
     pub book: Identity,
     /// Fastest in order of serial.
     pub changes: &'a [Change],
-    /// The CRLs that they come from.
+    /// The CRLs they come from.
     pub crl_marks: Option<CrlMarks>,
     /// When the sources were in order.
     pub verified: Option<UnixTime>,
-    /// Whose place this issuer takes.
+    /// The predecessors of this issuer.
     pub succeeds: &'a [IssuerId],
 }
 
-/// What a book holds of an issuer beside its records.
+/// What a book holds about an issuer, beside its records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Held {
     /// Whether it knows the issuer at all.
@@ -86,29 +86,29 @@ pub struct Held {
     pub book: Identity,
 }
 
-/// The open file. Another process cannot open it meanwhile.
+/// The open file. No other process can open it at the same time.
 #[derive(Debug)]
 pub struct Book {
     path: PathBuf,
     open: Option<Open>,
     /// What the file was when it was last used; `None` before it was opened.
     seen: Option<Made>,
-    /// Whether this process has written it, and so has in memory all that it holds of the issuers configured.
+    /// Whether this process has written it, and so has everything about the configured issuers in memory.
     is_ours: bool,
-    /// Whether it is only looked at, beside the process that has it.
+    /// Whether it is only read, while another process has it open.
     is_look: bool,
 }
 
 #[derive(Debug)]
 struct Open {
     database: Database,
-    /// As it was after the last use. Only this process writes it, and then looks again; a copy that is written over it in
-    /// place shows in its time or length.
+    /// The stamp after the last use. Only this process writes the file, and then reads the stamp again; a copy written
+    /// over it in place shows in its time or length.
     file: FileStamp,
 }
 
 impl Book {
-    /// Opens `book.redb` in the state directory; both are made where missing.
+    /// Opens `book.redb` in the state directory; creates both if missing.
     pub fn open(state_dir: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(state_dir)
             .map_err(|error| StateError::new(state_dir, format!("cannot be made: {error}"), OF_DIRECTORY))?;
@@ -117,8 +117,8 @@ impl Book {
         Ok(book)
     }
 
-    /// The book as it is now, also while another process has it; `None` where there is none. Nothing is written. What is
-    /// read of it may fail with an error because the other process is writing: then look again.
+    /// The book as it is now, even if another process has it open; `None` if there is none. Nothing is written. A read
+    /// may fail because the other process is writing: then the caller looks again.
     pub fn look(state_dir: &Path) -> Result<Option<Self>, StateError> {
         let path = state_dir.join(BOOK);
         let file = match File::open(&path) {
@@ -131,19 +131,19 @@ impl Book {
         Ok(Some(book))
     }
 
-    /// The directory in which it lies.
+    /// Its directory.
     pub fn state_dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// A book that can never be opened, beside the one in `state_dir`.
+    /// A book that can never be opened, in the same place as the one in `state_dir`.
     #[cfg(test)]
     pub(crate) fn lost(state_dir: &Path) -> Self {
         Self { path: state_dir.join("absent/book.redb"), open: None, seen: None, is_ours: false, is_look: false }
     }
 
-    /// Sees to it that the file is open that lies in its place. One that is gone is made anew. One that was exchanged, or
-    /// is older than what was last written, gets an identity that no process has seen.
+    /// Makes sure that the file in the book's place is the open one. A missing file is created. A file that was
+    /// replaced, or is older than the last write, gets an identity that no process has seen.
     fn ready(&mut self) -> Result<Made, StateError> {
         if !self.is_look && self.open.as_ref().is_some_and(|open| FileStamp::of(&self.path) != Some(open.file)) {
             warn!(file = %self.path.display(), "the book was moved, removed or written by another process while this one was running");
@@ -175,7 +175,7 @@ impl Book {
                 Err(Unready::Redb(error)) => return Err(error),
                 Err(Unready::Format(format)) => return Ok(Err(format)),
             };
-            // Also one that this process has had before: what was written since is missing in it.
+            // Also a file that this process had before, because it lacks what was written since.
             let is_same =
                 before.is_none_or(|before| before.identity == made.identity && before.version <= made.version);
             let made = if is_same { made } else { Made { identity: layout::rename(&database)?, ..made } };
@@ -196,7 +196,7 @@ impl Book {
                 "this is not the book that this process has written; everything known is written into it"
             );
         }
-        // Opening writes, and may take long: meanwhile another file may have come to its place.
+        // Opening writes, and may take long: another file may be in its place by now.
         let file = FileStamp::of(&self.path).filter(|now| of_file.is_same_file(now)).unwrap_or(of_file);
         self.open = Some(Open { database, file });
         self.seen = Some(made);
@@ -207,7 +207,7 @@ impl Book {
         describe(&self.path, &broken.into(), self.is_ours)
     }
 
-    /// It may panic once more when it is closed.
+    /// Closing may panic again.
     fn close(&mut self) {
         if let Some(open) = self.open.take() {
             let _ = guarded(|| {
@@ -217,8 +217,8 @@ impl Book {
         }
     }
 
-    /// Runs `step`, which only reads, on the database; on an error closes it: what redb holds in memory can then no longer
-    /// be trusted, what it has on disk can. It is opened anew at the next call.
+    /// Runs `step`, which only reads, on the database. On an error it closes the database: redb's memory can no longer
+    /// be trusted, but the disk can. The next call opens it again.
     fn run<T>(&mut self, step: impl FnOnce(&Database, Made) -> Result<T, redb::Error>) -> Result<T, StateError> {
         let made = self.ready()?;
         let Some(open) = &self.open else { return Err(describe(&self.path, &damaged("it is closed"), self.is_ours)) };
@@ -228,13 +228,13 @@ impl Book {
         })
     }
 
-    /// Which file lies in the place of the book now; opened, or made, if need be.
+    /// The identity of the file now in the book's place; opens or creates it if needed.
     pub fn identity(&mut self) -> Result<Identity, StateError> {
         Ok(self.ready()?.identity)
     }
 
-    /// Calls `each` with every record of `issuer`, in order of serial. After an error nothing that it was called with
-    /// counts.
+    /// Calls `each` with every record of `issuer`, in order of serial. After an error, discard everything it was called
+    /// with.
     pub fn load(&mut self, issuer: &IssuerId, each: impl FnMut(Serial, Record)) -> Result<Held, StateError> {
         // What is loaded is not in memory yet, whatever else is.
         let is_ours = std::mem::take(&mut self.is_ours);
@@ -248,7 +248,7 @@ impl Book {
         self.run(|database, _| Lineage::read(database))
     }
 
-    /// The issuers it holds records of, as far as it knows their tenants.
+    /// The issuers it holds records of, if it knows their tenants.
     fn issuers(&mut self) -> Result<Vec<IssuerId>, StateError> {
         self.run(|database, _| {
             let tenants = database.begin_read()?.open_table(TENANTS)?;
@@ -276,22 +276,22 @@ impl Book {
         })
     }
 
-    /// Writes a batch and returns when it is on disk. Every changed record gets the returned
-    /// version, which is higher than all before it. An error where another book lies there than the batch is meant for.
+    /// Writes a batch and returns when it is on disk. Every changed record gets the returned version, which is higher
+    /// than all before. Fails if the book in place is not the one that the batch is for.
     pub fn commit(&mut self, batch: &Batch<'_>) -> Result<u64, StateError> {
         let made = self.ready()?;
         if made.identity != batch.book {
             let problem = "is not the book that these changes are meant for";
             return Err(StateError::new(&self.path, problem, "it will be written as a whole within seconds"));
         }
-        // Into this very file, wherever it lies by now.
+        // Into exactly this file, wherever it is by now.
         let Some(open) = &mut self.open else {
             return Err(describe(&self.path, &damaged("it is closed"), self.is_ours));
         };
         let version = made.version + 1;
         let outcome = guarded(|| {
             let mut transaction = open.database.begin_write()?;
-            // A start after a crash then need not walk the whole file.
+            // After a crash, a start need not walk the whole file.
             transaction.set_quick_repair(true);
             write(&transaction, batch, version)?;
             Ok(transaction.commit()?)
@@ -307,7 +307,7 @@ impl Book {
     }
 }
 
-/// Closing one that is damaged may panic as well.
+/// Closing a damaged one may panic as well.
 impl Drop for Book {
     fn drop(&mut self) {
         self.close();
@@ -384,7 +384,7 @@ fn write(transaction: &redb::WriteTransaction, batch: &Batch<'_>, version: u64) 
             if successors.insert((former, number), ())?.is_none() {
                 list = list.wrapping_add(successor_seal((former, number)));
             }
-            // It may have left its place to that one before.
+            // It may have been the predecessor of that one before.
             if successors.remove((number, former))?.is_some() {
                 list = list.wrapping_sub(successor_seal((number, former)));
             }
@@ -441,9 +441,9 @@ fn database() -> redb::Builder {
     builder
 }
 
-/// What helps where what lies there is no book, or not a whole one, at a start.
+/// The remedy at a start if the file is not a book, or is damaged.
 const OF_DAMAGE: &str = "restore it from a backup, or run `ostia-precompute sync --accept-damaged --config FILE` once, which puts it aside and rebuilds it from the sources and every revocation that can still be read; then check the disk";
-/// The same for a process that has in memory what it held of the issuers configured.
+/// The same for a process that has the records of the configured issuers in memory.
 const OF_DAMAGE_WHILE_RUNNING: &str = "move the file away and keep it: this process writes a new one, and nothing is lost of the issuers configured now; then check the disk";
 
 /// `is_ours`: whether this process has in memory what the book held.
@@ -451,7 +451,7 @@ fn describe(path: &Path, error: &redb::Error, is_ours: bool) -> StateError {
     let of_damage = if is_ours { OF_DAMAGE_WHILE_RUNNING } else { OF_DAMAGE };
     let remedy = remedy(error).unwrap_or(match error {
         redb::Error::Io(error) => match error.kind() {
-            // What lies there is no book, or the half of one.
+            // The file is not a book, or only half of one.
             io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => of_damage,
             _ => "check the disk and its mount",
         },

@@ -1,10 +1,10 @@
 //! The records of one issuer in memory: the truth that every answer is checked against.
 //!
-//! Purpose: from a serial number to its current state with one look-up, from any thread, while one writer changes
-//! records. Invariant: for each serial number a reader sees a state that was current at some instant during the look-up,
-//! with the end of validity that belonged to it; `slot` has the one exception, which makes nobody good. A state is one
-//! 64-bit word, and a slot's key never changes once the word says that the slot is in use. So there is no lock, and a
-//! reader never waits for the writer. This module does not know issuers, sources, disks or responses.
+//! Purpose: one look-up from a serial number to its current state, from any thread, while one writer changes records.
+//! Invariant: a reader sees a state of that serial that was current at some instant during the look-up, with the end of
+//! validity that belonged to it; `slot` has the one exception, which makes no certificate good. A state is one 64-bit
+//! word, and a slot's key never changes once the word says that the slot is in use. So there is no lock, and a reader
+//! never waits for the writer. It does not know issuers, sources, disks or responses.
 //!
 //! A slot takes 32 bytes. A segment that is 80 % full is rebuilt with a quarter more room than its listed records take,
 //! so a record costs 40 to 50 bytes, and 40 if [`Records::reserve`] was given the number beforehand. The new segment is
@@ -39,10 +39,10 @@ pub const SEGMENTS: usize = 256;
 /// three slots on average at 80 %.
 const LOAD_PERCENT_MAX: usize = 80;
 
-/// A change of one record; `None` takes it off the list.
+/// A change of one record; `None` removes it from the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Change {
-    /// Which.
+    /// The serial.
     pub serial: Serial,
     /// What it becomes.
     pub record: Option<Record>,
@@ -51,11 +51,11 @@ pub struct Change {
 /// One look-up's result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// The state word, to be compared later.
+    /// The state word, for later comparison.
     pub state: StateWord,
     /// Good or revoked.
     pub status: Status,
-    /// End of validity where known; `None` also when it lies after 2106.
+    /// The end of validity, if known; `None` also if it is after 2106.
     pub not_after: Option<UnixTime>,
 }
 
@@ -73,7 +73,7 @@ pub struct Counts {
 pub struct Records {
     hasher: RandomState,
     segments: Box<[ArcSwap<Segment>]>,
-    /// Held while changing; tells also how many slots of each segment are in use.
+    /// Locked while records change; also holds how many slots of each segment are in use.
     writer: Mutex<Box<[usize]>>,
     good: AtomicU64,
     revoked: AtomicU64,
@@ -100,7 +100,7 @@ fn serial_of(key: &SerialWords) -> Option<Serial> {
 }
 
 impl Found {
-    /// What a slot says, of which `state` was read; `None` if the record was removed.
+    /// What a slot says whose state was read as `state`; `None` if the record was removed.
     fn of(slot: &Slot, state: u64) -> Option<Self> {
         let (state, end) = slot.read(state);
         let state = StateWord(state);
@@ -108,7 +108,7 @@ impl Found {
     }
 }
 
-/// How a slot keeps an end of validity: 0 is unknown, the last value is later than can be kept.
+/// How a slot stores an end of validity: 0 is unknown, the last value means later than can be stored.
 fn end_of(not_after: Option<UnixTime>) -> u32 {
     not_after.map_or(0, seconds32)
 }
@@ -117,7 +117,7 @@ fn not_after(end: u32) -> Option<UnixTime> {
     Some(UnixTime(u64::from(end))).filter(|_| end != 0 && end != u32::MAX)
 }
 
-/// On hold included.
+/// Revoked, or on hold.
 fn is_revoked(status: Status) -> bool {
     matches!(status, Status::Revoked { .. })
 }
@@ -127,11 +127,11 @@ impl Segment {
         Self { slots: (0..capacity).map(|_| Slot::default()).collect() }
     }
 
-    /// The slot that holds `key`, or else the free one where the search ended. `None` only in a
-    /// segment without a free slot, which exists only before the first insertion.
+    /// The slot that holds `key`, else the free one where the search ended. `None` only in a segment without a free
+    /// slot, which exists only before the first insertion.
     fn find(&self, key: &SerialWords, hash: u64) -> Option<(usize, &Slot, u64)> {
         let capacity = self.slots.len();
-        // The top byte of the hash has chosen the segment; the rest is spread over the slots.
+        // The top byte of the hash chose the segment; the rest is spread over the slots.
         let start = ((u128::from(hash << 8) * capacity as u128) >> 64) as usize;
         for at in (start..capacity).chain(0..start) {
             let slot = &self.slots[at];
@@ -178,8 +178,8 @@ impl Records {
         self.get(serial).is_some_and(|found| is_revoked(found.status))
     }
 
-    /// Calls `each` with every record of one of the [`SEGMENTS`]. A record that is listed all the while is among them,
-    /// once; of one that changes meanwhile some state that it has had.
+    /// Calls `each` with every record of one of the [`SEGMENTS`]. A record that stays listed is among them, once; a
+    /// record that changes meanwhile comes with one of its states.
     pub fn each_in(&self, segment: usize, mut each: impl FnMut(Serial, Found)) {
         let Some(segment) = self.segments.get(segment) else { return };
         for slot in &segment.load_full().slots {
@@ -209,7 +209,7 @@ impl Records {
         }
     }
 
-    /// Applies changes, in order. Each is visible at once when its own turn has come.
+    /// Applies changes, in order. Each is visible as soon as it is made.
     pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
         let mut used = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
@@ -222,7 +222,7 @@ impl Records {
         let (hash, index) = self.place(&key);
         let mut segment = self.segments[index].load_full();
         if (used[index] + 1) * 100 > segment.slots.len() * LOAD_PERCENT_MAX {
-            // By the records that are still listed: slots of removed ones come free.
+            // Counts the records that are still listed, because slots of removed ones are freed.
             let listed = segment.slots.iter().filter(|slot| StateWord(slot.state()).status().is_some()).count();
             let capacity = (listed + listed / 4) * 100 / LOAD_PERCENT_MAX + 8;
             used[index] = self.rebuild(&self.segments[index], capacity);
@@ -240,7 +240,8 @@ impl Records {
             }
             Some(record) if slot.end() == end_of(record.not_after) => slot.set_state(state),
             Some(record) => {
-                // Of a removed record nobody reads the end. Of a listed one either end may be read with the stricter state.
+                // Nobody reads the end of a removed record. For a listed one, either end may be read with the stricter
+                // state.
                 let meanwhile = before.map(|before| if is_revoked(before) { before } else { record.status });
                 let meanwhile = StateWord::next(previous, meanwhile);
                 slot.set_both(meanwhile, StateWord::next(meanwhile, status), end_of(record.not_after));

@@ -1,7 +1,7 @@
 //! One answer in the table: a run of words under a sequence number (a seqlock).
 //!
-//! Invariant: a reader gets what one writer wrote, whole, and under the key that it asked for, or nothing. One writer at a
-//! time. It does not know what the words mean.
+//! Invariant: a reader gets what one writer wrote, whole, under the key it asked for, or nothing. One writer at a time.
+//! It does not know what the words mean.
 
 use crate::sync::{
     AtomicU64,
@@ -14,7 +14,7 @@ pub(crate) const HEAD_WORDS: usize = 6;
 /// The place of the sequence number.
 pub(crate) const SEQUENCE: usize = 3;
 
-/// What a slot holds before its signature; of the word at [`SEQUENCE`] the low half.
+/// What a slot holds before its signature; only the low half of the word at [`SEQUENCE`].
 pub(crate) type Head = [u64; HEAD_WORDS];
 
 #[inline]
@@ -22,7 +22,7 @@ pub(crate) fn key_of(slot: &[AtomicU64]) -> [u64; 3] {
     std::array::from_fn(|at| slot[at].load(Relaxed))
 }
 
-/// The head as it stands; whole where nobody writes.
+/// The present head; whole if nobody writes.
 #[inline]
 pub(crate) fn head_of(slot: &[AtomicU64]) -> Head {
     let mut head: Head = std::array::from_fn(|at| slot[at].load(Relaxed));
@@ -30,8 +30,8 @@ pub(crate) fn head_of(slot: &[AtomicU64]) -> Head {
     head
 }
 
-/// What a slot holds under `key`, with its signature in `packed`; `None` if it is another's, or is being written at each of
-/// so many looks.
+/// What a slot holds under `key`, with its signature in `packed`. `None` if it has another key, or is being written at
+/// each of so many attempts.
 #[inline]
 pub(crate) fn read(slot: &[AtomicU64], key: &[u64; 3], packed: &mut Vec<u8>, looks: usize) -> Option<Head> {
     for _ in 0..looks {
@@ -43,7 +43,7 @@ pub(crate) fn read(slot: &[AtomicU64], key: &[u64; 3], packed: &mut Vec<u8>, loo
                 packed.clear();
                 slot[HEAD_WORDS..].iter().for_each(|word| packed.extend_from_slice(&word.load(Relaxed).to_ne_bytes()));
             }
-            // All of it was read before the number is looked at again.
+            // All of it has been read before the number is read again.
             fence(Acquire);
             if slot[SEQUENCE].load(Relaxed) >> 32 == before {
                 return found.then_some(head);
@@ -54,12 +54,12 @@ pub(crate) fn read(slot: &[AtomicU64], key: &[u64; 3], packed: &mut Vec<u8>, loo
     None
 }
 
-/// Writes a slot. The number is odd meanwhile.
+/// Writes a slot. The number is odd in the meantime.
 pub(crate) fn write(slot: &[AtomicU64], head: &Head, packed: &[u8]) {
     let sequence = slot[SEQUENCE].load(Relaxed) >> 32;
     let number = |sequence: u64, low: u64| (sequence & u64::from(u32::MAX)) << 32 | low;
     slot[SEQUENCE].store(number(sequence + 1, 0), Relaxed);
-    // Nobody sees a word of what follows without seeing the odd number.
+    // A reader that sees any of the following words also sees the odd number.
     fence(Release);
     for (at, word) in head.iter().enumerate().filter(|(at, _)| *at != SEQUENCE) {
         slot[at].store(*word, Relaxed);

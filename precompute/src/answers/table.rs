@@ -2,7 +2,8 @@
 //!
 //! There are 64 segments, each with an index (open addressing, 32 bits per entry) over slots that are stored in chunks.
 //! Chunks never move, so growing copies no answer: an index that is 80 % full is rebuilt and swapped in with the same
-//! chunks. An index entry holds eight bits of the key's hash, which avoid nearly every access to another key's slot.
+//! chunks. An index entry holds eight bits of the key's hash, which avoids nearly every access to another key's slot.
+//! It does not know what an answer says.
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError,
@@ -23,8 +24,9 @@ use crate::{pki::UnixTime, records::StateWord, sync::AtomicU64};
 /// A power of two: the top bits of a hash choose one.
 const SEGMENTS: usize = 64;
 
-/// Slots that are allocated together: first a few, so that a process with few answers stays small, then so many that
-/// the chunks' addresses stay in the nearest caches (28 KiB each for P-256, of which the last of a segment is half empty).
+/// Slots that are allocated together. The first chunk is small, so that a process with few answers stays small. Later
+/// chunks are large enough that their addresses stay in the nearest caches (28 KiB each for P-256; on average the last
+/// of a segment is half empty).
 const FIRST_CHUNK_SLOTS: usize = 32;
 const CHUNK_SLOTS: usize = 256;
 
@@ -36,7 +38,7 @@ fn chunk_of(slot: usize) -> (usize, usize) {
     if chunk == 0 { (0, slot) } else { (chunk, place % CHUNK_SLOTS) }
 }
 
-/// Slots of a chunk.
+/// The number of slots in a chunk.
 fn slots_of(chunk: usize) -> usize {
     if chunk == 0 { FIRST_CHUNK_SLOTS } else { CHUNK_SLOTS }
 }
@@ -44,8 +46,8 @@ fn slots_of(chunk: usize) -> usize {
 /// The largest share of an index in use, in percent.
 const LOAD_PERCENT_MAX: usize = 80;
 
-/// Looks at a slot that is being written before it is given up: a write takes some tens of nanoseconds, unless the
-/// writer was taken off its core in the middle.
+/// How often a slot that is being written is read again before the reader gives up: a write takes some tens of
+/// nanoseconds, unless the writer was interrupted in the middle.
 const READ_ATTEMPTS_MAX: usize = 100;
 
 /// Values of an index place: these two, or a tag in the top byte and the slot's number from 2 on below it.
@@ -82,15 +84,15 @@ struct Shape {
 struct Writer {
     /// Places of the index that are not empty.
     used: usize,
-    /// Slots that have been given out, and those that came back.
+    /// Slots that were given out, and those that were returned.
     slots: usize,
     free: Vec<u32>,
-    /// What the present shape has taken from the room.
+    /// How much of the memory budget the present shape takes.
     shape_octets: usize,
 }
 
 impl Shape {
-    /// An index of so many places, over at least so many slots.
+    /// An index of so many places, with at least so many slots.
     fn new(capacity: usize, slots: usize) -> Self {
         Self {
             index: (0..capacity).map(|_| AtomicU32::new(EMPTY)).collect(),
@@ -98,7 +100,7 @@ impl Shape {
         }
     }
 
-    /// Bytes of such a shape.
+    /// The bytes that such a shape takes.
     fn octets(capacity: usize, slots: usize) -> usize {
         capacity * size_of::<AtomicU32>() + Self::chunks(capacity, slots) * size_of::<OnceLock<Chunk>>()
     }
@@ -123,7 +125,7 @@ impl Shape {
     }
 }
 
-/// The low bits of a hash; the segment and the place in the index come from the others.
+/// The low bits of a hash; the others choose the segment and the place in the index.
 #[inline]
 fn tag(hash: u64) -> u32 {
     (hash as u32 & 0xff) << NUMBER_BITS
@@ -180,7 +182,7 @@ impl Table {
         let mut writer = segment.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let shape = segment.shape.load();
         let slot = self.find(&shape, hash, key).map(|(_, slot)| slot);
-        // The writer's lock is held, so that it is read whole.
+        // The writer's lock is held, so the entry is read whole.
         let Some(entry) = decide(slot.map(|slot| entry_of(&head_of(slot)))) else { return Inserted::Unwanted };
         let Some(head) = head(key, &entry) else { return Inserted::NoRoom };
         if let Some(slot) = slot {
@@ -192,7 +194,7 @@ impl Table {
         let shape = segment.shape.load();
         let Some(slot) = shape.slot(number, self.slot_words) else { return Inserted::NoRoom };
         write(slot, &head, packed);
-        // A removed place is not taken again, so that a reader never meets a key twice; the next index is built without.
+        // A removed place is not reused, so that a reader never meets a key twice; the next index is built without it.
         if let Some(place) = shape.places(hash).find(|place| place.load(Relaxed) == EMPTY) {
             // Publishes the slot: readers load the place with Acquire.
             place.store(tag(hash) | number, Release);
@@ -202,7 +204,7 @@ impl Table {
         Inserted::Written
     }
 
-    /// Makes the indices large enough for so many more, as far as there is room.
+    /// Makes the indices large enough for so many more, if there is memory.
     pub(super) fn reserve(&self, additional: usize, room: &Room, hash_of: HashOf<'_>) {
         let share = additional / SEGMENTS;
         // Segments are filled by a hash: four standard deviations of room each.
@@ -216,7 +218,7 @@ impl Table {
         }
     }
 
-    /// Where a key stands; the writer's lock is held.
+    /// Where a key is; the writer's lock is held.
     fn find<'s>(&self, shape: &'s Shape, hash: u64, key: &[u64; 3]) -> Option<(&'s AtomicU32, &'s [AtomicU64])> {
         for place in shape.places(hash) {
             let value = place.load(Relaxed);
@@ -233,11 +235,11 @@ impl Table {
         None
     }
 
-    /// The number of an unused slot, with room in the index for it. `None` where there is no memory.
+    /// The number of an unused slot, with a free place in the index for it. `None` if there is no memory.
     fn free_slot(&self, segment: &Segment, writer: &mut Writer, room: &Room, hash_of: HashOf<'_>) -> Option<u32> {
         if (writer.used + 1) * 100 > segment.shape.load().index.len() * LOAD_PERCENT_MAX {
             let live = segment.live.load(Relaxed) as usize;
-            // Half as many again before the next time.
+            // Half as many again until the next rebuild.
             let capacity = (live + live / 2 + 16) * 100 / LOAD_PERCENT_MAX;
             self.rebuild_index(segment, writer, capacity, room, hash_of)?;
         }
@@ -316,8 +318,8 @@ impl Table {
     }
 }
 
-/// The words of a slot before the signature: the key, refresh_at, this_update with next_update, the state. `None` for times
-/// after 2106.
+/// The words of a slot before the signature: the key, refresh_at, this_update with next_update, the state. `None` for
+/// times after 2106.
 fn head(key: &[u64; 3], entry: &Entry) -> Option<Head> {
     let seconds = |time: UnixTime| u32::try_from(time.0).ok().map(u64::from);
     let times = seconds(entry.this_update)? << 32 | seconds(entry.next_update)?;

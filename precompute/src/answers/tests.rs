@@ -29,7 +29,7 @@ fn entry(number: u64) -> Entry {
     }
 }
 
-/// A signature that tells which number it is for, in every word.
+/// A signature that contains its number in every word.
 fn signature(number: u64, octets: usize) -> Vec<u8> {
     number.to_ne_bytes().repeat(octets / 8)
 }
@@ -191,7 +191,7 @@ proptest! {
     }
 }
 
-/// Writers replace, remove and add all the while; what a reader gets was written under its key, in one piece.
+/// Writers replace, remove and add all the time; whatever a reader gets was written under its key, in one piece.
 #[test]
 fn readers_never_see_half_an_answer_or_anothers() {
     const KEYS: u64 = 5000;
@@ -243,7 +243,7 @@ fn room_made_beforehand_is_used() {
     for number in 0..20_000 {
         assert_eq!(get(&answers, &key(number), P256), Some((entry(number), signature(number, P256))));
     }
-    // What came since are chunks of slots alone: no index was built anew.
+    // Only chunks of slots were added: no index was rebuilt.
     let chunk = 32 * 8 * (6 + P256 as u64 / 8);
     assert_eq!((answers.octets() - reserved) % chunk, 0);
     assert_eq!(answers.len(), 20_000);

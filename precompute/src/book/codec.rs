@@ -1,4 +1,6 @@
-//! Keys and values of the book's tables, to bytes and back.
+//! Converts keys and values of the book's tables to bytes and back.
+//!
+//! Invariant: an unreadable status is read as revoked. It does not know files.
 
 use super::layout::{KEY, MARK, VALUE};
 use crate::{
@@ -6,7 +8,7 @@ use crate::{
     source::{CrlMark, CrlNumber},
 };
 
-/// `issuer` is its number in this file.
+/// `issuer`: its number in this file.
 pub(super) fn key(issuer: u32, serial: [u8; Serial::MAX_OCTETS]) -> [u8; KEY] {
     let mut key = [0; KEY];
     key[..4].copy_from_slice(&issuer.to_be_bytes());
@@ -14,12 +16,12 @@ pub(super) fn key(issuer: u32, serial: [u8; Serial::MAX_OCTETS]) -> [u8; KEY] {
     key
 }
 
-/// The first and the last key that an issuer's records can have.
+/// The first and the last possible key of an issuer's records.
 pub(super) fn range(issuer: u32) -> ([u8; KEY], [u8; KEY]) {
     (key(issuer, [0; Serial::MAX_OCTETS]), key(issuer, [0xff; Serial::MAX_OCTETS]))
 }
 
-/// What a mark is sealed under.
+/// The key under which a mark is sealed.
 pub(super) fn mark_key(issuer: u32, kind: u8) -> [u8; 5] {
     let mut key = [kind; 5];
     key[..4].copy_from_slice(&issuer.to_be_bytes());

@@ -1,9 +1,9 @@
-//! The tables of a book, and how a file becomes one.
+//! The tables of a book, and how a file gets them.
 //!
 //! Invariant: a file opened here is in the present format, and its list of issuers is complete: its seal was verified.
-//! An earlier format is rewritten in one transaction, without loss.
+//! An earlier format is rewritten in one transaction, without loss. It does not know records.
 //!
-//! Format 1 had no seals and no identity; an earlier version of it kept only the number of a CRL.
+//! Format 1 had no seals and no identity; an early version of it kept only the number of a CRL.
 
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
@@ -19,7 +19,7 @@ use crate::{
     source::{CrlMark, CrlNumber},
 };
 
-/// Numbers that stand for the whole file.
+/// Numbers about the whole file.
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Fingerprint of an issuer → its number in this file, which means nothing outside of it.
 pub(super) const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("issuers");
@@ -27,7 +27,7 @@ pub(super) const ISSUERS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition:
 pub(super) const TENANTS: TableDefinition<'_, u32, (&[u8; 32], &str)> = TableDefinition::new("tenants");
 /// Number of an issuer that has left its tenant's name → number of its successor.
 pub(super) const SUCCESSORS: TableDefinition<'_, (u32, u32), ()> = TableDefinition::new("successors");
-/// Issuer number → the seal over all that follows of it.
+/// Issuer number → the seal over all its entries in the following tables.
 pub(super) const SEALS: TableDefinition<'_, u32, &[u8; SEAL]> = TableDefinition::new("seals");
 /// Issuer number → when its sources were last known to be in order.
 pub(super) const VERIFIED: TableDefinition<'_, u32, u64> = TableDefinition::new("verified");
@@ -46,13 +46,13 @@ pub(super) const MARK: usize = 1 + 20 + 8 + 32;
 pub(super) const COMPLETE: u8 = 0;
 /// See [`COMPLETE`].
 pub(super) const DELTA: u8 = 1;
-/// No CRL: the digest is the scope under which CRLs have listed all who are on hold.
+/// No CRL: the digest is the scope under which CRLs have listed all certificates on hold.
 pub(super) const HOLDS: u8 = 2;
 
-/// The layout of this file; a later one is refused rather than misread.
+/// The format of this file; a later one is refused rather than misread.
 pub(super) const FORMAT: u64 = 2;
 
-/// Which file it is: drawn when it is made, and again when an older copy takes its place.
+/// The identity of a file: drawn when it is created, and again when an older copy takes its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity(u64, u64);
 
@@ -66,7 +66,7 @@ impl Identity {
     }
 }
 
-/// What a file is, once it is in the present format.
+/// A file in the present format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Made {
     pub(super) identity: Identity,
@@ -74,7 +74,7 @@ pub(super) struct Made {
     pub(super) version: u64,
 }
 
-/// Why a file is no book that this program can read.
+/// Why this program cannot read a file as a book.
 #[derive(Debug)]
 pub(super) enum Unready {
     Format(u64),
@@ -91,7 +91,7 @@ pub(super) fn damaged(what: &str) -> redb::Error {
     redb::Error::Corrupted(what.to_owned())
 }
 
-/// Makes the tables of a new file, rewrites an earlier format, compares the seal of the list of issuers.
+/// Creates the tables of a new file, rewrites an earlier format, verifies the seal of the list of issuers.
 pub(super) fn make_ready(database: &Database) -> Result<Made, Unready> {
     let read = database.begin_read()?;
     let tables = read.list_tables()?.count();
@@ -141,7 +141,7 @@ fn opened(read: &ReadTransaction) -> Result<Made, redb::Error> {
     Ok(Made { identity, version: of_meta("version")?.unwrap_or(0) })
 }
 
-/// The part of one issuer in the seal of the list of issuers.
+/// One issuer's part of the seal of the list of issuers.
 pub(super) fn issuer_seal(fingerprint: &[u8; 32], number: u32, tenant: Option<(&[u8; 32], &str)>) -> u64 {
     let (issuer, name) = tenant.unwrap_or((&[0; 32], ""));
     let mut seal = Seal::default();
@@ -149,14 +149,14 @@ pub(super) fn issuer_seal(fingerprint: &[u8; 32], number: u32, tenant: Option<(&
     seal.folded()
 }
 
-/// The part of one succession in it.
+/// One succession's part of it.
 pub(super) fn successor_seal((former, successor): (u32, u32)) -> u64 {
     let mut seal = Seal::default();
     seal.add(Kind::Successor, &former.to_be_bytes(), &successor.to_be_bytes());
     seal.folded()
 }
 
-/// Gives the file another identity.
+/// Gives the file a new identity.
 pub(super) fn rename(database: &Database) -> Result<Identity, redb::Error> {
     let identity = Identity::draw()?;
     let mut transaction = database.begin_write()?;
@@ -170,7 +170,7 @@ pub(super) fn rename(database: &Database) -> Result<Identity, redb::Error> {
     Ok(identity)
 }
 
-/// From nothing, or from format 1.
+/// From an empty file, or from format 1.
 fn rewrite(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     let identity = Identity::draw()?;
     let records = transaction.open_table(RECORDS)?;

@@ -1,7 +1,7 @@
-//! Who had an issuer's place before, as the book knows it.
+//! The predecessors of issuers, as the book knows them.
 //!
-//! Purpose: one walk over the list of issuers answers the question for all of them, since a start asks it of each.
-//! Invariant: what it says is what the book held when it was read. It does not know a configuration.
+//! Purpose: one walk over the list of issuers answers the question for all of them, since a start asks it for each.
+//! Invariant: it says what the book held when it was read. It does not know a configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,14 +10,14 @@ use redb::{Database, ReadableDatabase as _, ReadableTable as _};
 use super::layout::{ISSUERS, SUCCESSORS, TENANTS};
 use crate::issuer_id::IssuerId;
 
-/// The issuers of a book, and which of them has taken whose place.
+/// The issuers of a book, and which of them has succeeded which.
 #[derive(Debug, Default)]
 pub struct Lineage {
     /// Fingerprint of an issuer → its number.
     numbers: BTreeMap<[u8; 32], u32>,
     /// CA → its issuers: number and tenant.
     of_ca: BTreeMap<[u8; 32], Vec<(u32, String)>>,
-    /// Number of who has left, number of who has taken its place.
+    /// Number of the predecessor, number of its successor.
     successions: BTreeSet<(u32, u32)>,
 }
 
@@ -39,9 +39,8 @@ impl Lineage {
         Ok(this)
     }
 
-    /// Who may have had the place of this issuer before: other tenants that the book knows the same CA under, and that
-    /// nobody has succeeded; those that have succeeded this issuer, since it may come back; and only these of one that the
-    /// book knows.
+    /// The possible predecessors of this issuer, which are under other tenants with the same CA. If the book knows the
+    /// issuer: only those that have succeeded it, since it may come back. Otherwise: those that have no successor.
     pub fn predecessors(&self, issuer: &IssuerId) -> Vec<IssuerId> {
         let own = self.numbers.get(issuer.fingerprint()).copied();
         let has_left = |number| self.successions.range((number, 0)..=(number, u32::MAX)).next().is_some();

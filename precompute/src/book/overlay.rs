@@ -14,10 +14,10 @@ use std::{
 
 use redb::StorageBackend;
 
-/// Bytes of a piece that is kept once something was written into it.
+/// The size of a piece, which is kept in memory once something is written to it.
 const PIECE: u64 = 4096;
 
-/// The file, and over it what was written.
+/// The file, overlaid with what was written.
 #[derive(Debug)]
 pub(super) struct Overlay {
     file: File,
@@ -27,7 +27,7 @@ pub(super) struct Overlay {
 #[derive(Debug)]
 struct Written {
     length: u64,
-    /// By their number.
+    /// Pieces by number.
     pieces: BTreeMap<u64, Vec<u8>>,
 }
 
@@ -41,7 +41,7 @@ impl Overlay {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes of the file, zeros behind its end.
+    /// Bytes of the file, zeros beyond its end.
     fn below(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         out.fill(0);
         let mut filled = 0;

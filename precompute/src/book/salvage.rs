@@ -1,10 +1,10 @@
 //! Recovers what can be read from a damaged book.
 //!
 //! Purpose: the operator has decided to continue without a backup; then no revocation that is still readable may be
-//! lost. Invariant: the damaged file is only read, and put aside. The new one holds nothing but revocations; the
-//! sources say which certificates are good. The tables are read first, from both ends; what they do not yield is looked
-//! for in every page of the file. An older copy of a page can only add revocations, and adds none if the tables were
-//! read whole.
+//! lost. Invariant: the damaged file is only read, and put aside. The new one holds only revocations; the sources say
+//! which certificates are good. The tables are read first, from both ends; what they do not yield is searched in every
+//! page of the file. An older copy of a page can only add revocations, and adds none if the tables were read whole. It
+//! does not know sources.
 
 mod pages;
 mod whose;
@@ -34,23 +34,23 @@ use crate::{
     state_dir::{BOOK, OF_DIRECTORY, StateError, damage::guarded},
 };
 
-/// What was had.
+/// What was recovered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Salvaged {
-    /// Where the damaged file lies now.
+    /// Where the damaged file is now.
     pub aside: PathBuf,
-    /// Revocations that are in the new book, holds included.
+    /// Revocations in the new book, holds included.
     pub revocations: usize,
-    /// Revocations that could be read and not whose they are.
+    /// Revocations that were read, but whose issuer is unknown.
     pub unassigned: usize,
-    /// Records of whatever kind that could be read.
+    /// Records of any kind that were read.
     pub entries: u64,
-    /// How many there were, or more; `None` where nothing of the file tells.
+    /// A lower bound of how many there were; `None` if nothing in the file shows it.
     pub at_least: Option<u64>,
 }
 
 impl Salvaged {
-    /// What is still lost, and what that means; `None` where every revocation read is in the new book.
+    /// What is still lost, and what that means; `None` if every revocation that was read is in the new book.
     pub fn loss(&self) -> Option<String> {
         let Self { aside, unassigned, .. } = self;
         (*unassigned > 0).then(|| {
@@ -82,9 +82,9 @@ impl fmt::Display for Salvaged {
     }
 }
 
-/// Makes the book anew from what can be read of a damaged one; `None` where it is in order, or where there is none.
-/// `configured` are the issuers that records may belong to where the book does not say. An error, and nothing changed,
-/// where nothing can be read.
+/// Makes a new book from the readable parts of a damaged one; `None` if it is in order, or there is none. `configured`:
+/// the issuers to which records may belong if the book does not say. If nothing can be read, that is an error and
+/// nothing changes.
 pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salvaged>, StateError> {
     let path = state_dir.join(BOOK);
     if !path.exists() {
@@ -93,7 +93,8 @@ pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salva
     let problem = |what: &str, error| StateError::new(&path, format!("{what}: {error}"), OF_DIRECTORY);
     // The file itself is put aside and replaced, in its own directory, not a link to it.
     let real = fs::canonicalize(&path).map_err(|error| problem("cannot be found", error))?;
-    // As redb does; to open it by redb would already write into it. It lasts until the new book is in its place.
+    // The same lock as redb's, because opening the file with redb would already write to it. Held until the new book is
+    // in place.
     let _lock = lock(&real)?;
     if is_in_order(state_dir)? {
         return Ok(None);
@@ -114,7 +115,7 @@ pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salva
     let aside = unused(&behind(&real, ".damaged"));
     let beside = real.parent().unwrap_or(state_dir).join("salvaged");
     let mut salvaged = Salvaged { aside, revocations: 0, unassigned: 0, entries, at_least };
-    // A try before this one may have been killed.
+    // An earlier attempt may have been killed.
     let _ = fs::remove_dir_all(&beside);
     let mut book = Book::open(&beside)?;
     let (of_issuers, unassigned) = records.sort_by_issuer(&whose);
@@ -126,7 +127,7 @@ pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salva
         salvaged.revocations += changes.len();
     }
     drop(book);
-    // At no instant is there no book.
+    // There is a book at every instant.
     fs::hard_link(&real, &salvaged.aside).map_err(|error| problem("cannot be put aside", error))?;
     fs::rename(beside.join(BOOK), &real).map_err(|error| problem("cannot be replaced", error))?;
     let _ = fs::remove_dir(&beside);
@@ -143,7 +144,7 @@ fn lock(path: &Path) -> Result<File, StateError> {
     }
 }
 
-/// Whether every seal holds. An error where that cannot be said.
+/// Whether every seal holds. An error if that cannot be determined.
 fn is_in_order(state_dir: &Path) -> Result<bool, StateError> {
     let all = || {
         let Some(mut book) = Book::look(state_dir)? else { return Ok(()) };
@@ -162,7 +163,7 @@ fn is_in_order(state_dir: &Path) -> Result<bool, StateError> {
 type RecordKey = [u8; KEY];
 type Value = [u8; VALUE];
 
-/// Behind 9999-12-31 no time can be said in an answer.
+/// An answer cannot state a time after 9999-12-31.
 const LAST_TIME: u64 = 253_402_300_799;
 
 fn number_of(key: &RecordKey) -> u32 {
@@ -177,19 +178,19 @@ fn u64_at(value: &Value, at: usize) -> u64 {
 #[derive(Debug, Default)]
 struct Records {
     revoked: BTreeMap<RecordKey, Value>,
-    /// Those that the tables say are good.
+    /// Records that the tables say are good.
     good: BTreeSet<RecordKey>,
-    /// Those that only a page by itself says were good once.
+    /// Records that only a single page says were good once.
     seen: BTreeSet<RecordKey>,
 }
 
 impl Records {
-    /// Takes an entry; `by_table`: what is true now, not what a page said once.
+    /// Takes an entry. `by_table`: it is true now, and not only what a page once said.
     fn take(&mut self, key: RecordKey, value: Value, by_table: bool) {
         if value == [0; VALUE] || Serial::from_magnitude(&key[4..]).is_none() {
             return;
         }
-        // A good record has neither reason nor time: one with a spoilt tag counts as revoked.
+        // A good record has no reason and no time; a record with a damaged tag counts as revoked.
         if value[..10] == [0; 10] {
             if by_table {
                 self.good.insert(key);
@@ -213,7 +214,7 @@ impl Records {
         (self.revoked.len() + good.count()) as u64
     }
 
-    /// The changes that make the new book, in order of serial, and how many revocations have no known issuer.
+    /// The changes for the new book, in order of serial, and how many revocations have no known issuer.
     fn sort_by_issuer<'a>(&self, whose: &'a BTreeMap<u32, IssuerId>) -> (Vec<(&'a IssuerId, Vec<Change>)>, usize) {
         let mut sorted = BTreeMap::<&[u8; 32], (&IssuerId, BTreeMap<&[u8], Change>)>::new();
         let mut unassigned = 0;
@@ -234,7 +235,7 @@ fn is_final(value: &Value) -> bool {
     value[1] != Reason::CertificateHold.code()
 }
 
-/// The value of a revocation, with a spoilt tag or time replaced by what is surely revoked.
+/// The value of a revocation, with a damaged tag or time replaced by one that is surely revoked.
 fn revocation(value: &Value) -> Value {
     let mut value = *value;
     value[0] = value[0].max(1);
@@ -246,13 +247,13 @@ fn revocation(value: &Value) -> Value {
     value
 }
 
-/// The records, how many there were at least, and what the tables tell of whose they are.
+/// The records, a lower bound of their number, and what the tables say about their issuers.
 fn read(path: &Path) -> (Records, Option<u64>, Evidence) {
     let (mut records, mut evidence, mut at_least) = (Records::default(), Evidence::default(), None);
     let most = fs::metadata(path).map_or(0, |metadata| metadata.len()) / (KEY + VALUE) as u64;
     let mut is_whole = true;
     for backwards in [false, true] {
-        // Each look opens the file anew: after a panic nothing of redb's is used again.
+        // Each look opens the file again: after a panic, nothing of redb's is reused.
         let _ = look(path, |read| evidence.read_issuers(read, backwards));
         let _ = look(path, |read| evidence.read_tenants(read, backwards));
         is_whole &= look(path, |read| read_records(read, backwards, most, &mut records)).is_some();
@@ -267,7 +268,7 @@ fn read(path: &Path) -> (Records, Option<u64>, Evidence) {
     (records, at_least, evidence)
 }
 
-/// What `step` gives; `None` on an error. One that is met only when the file is closed again counts for nothing.
+/// The result of `step`; `None` on an error. An error during the close is ignored.
 fn look<T>(path: &Path, step: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Option<T> {
     let mut found = None;
     let _ = guarded(|| {
@@ -286,7 +287,7 @@ fn count_by_table(read: &ReadTransaction) -> Result<u64, redb::Error> {
     Ok(read.open_table(RECORDS)?.len()?)
 }
 
-/// Of what is under the seals, all that is no record is left out.
+/// Sealed entries that are not records are subtracted.
 fn count_by_seals(read: &ReadTransaction) -> Result<u64, redb::Error> {
     let mut sealed = 0u64;
     for entry in read.open_table(SEALS)?.iter()? {
@@ -296,7 +297,7 @@ fn count_by_seals(read: &ReadTransaction) -> Result<u64, redb::Error> {
     Ok(sealed.saturating_sub(others))
 }
 
-/// An error also where the entries are not in order, or more than fit into the file, which would be `most`.
+/// Also an error if the entries are out of order, or more than `most`, which is what fits into the file.
 fn read_records(read: &ReadTransaction, backwards: bool, most: u64, records: &mut Records) -> Result<(), redb::Error> {
     let table = read.open_table(RECORDS)?;
     let mut entries = table.iter()?;
@@ -315,14 +316,14 @@ fn read_records(read: &ReadTransaction, backwards: bool, most: u64, records: &mu
     if in_order { Ok(()) } else { Err(damaged("its records are not in order")) }
 }
 
-/// `path` with `end` behind its name.
+/// `path` with `end` appended to its name.
 fn behind(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
-/// `path`, or with a number behind it: what was put aside before is not lost.
+/// `path`, or `path` with a number appended: what was put aside before is not lost.
 fn unused(path: &Path) -> PathBuf {
     let numbered = (1u32..).map(|number| behind(path, &format!(".{number}")));
     let is_free = |path: &PathBuf| fs::symlink_metadata(path).is_err();

@@ -12,15 +12,15 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 /// Bytes of a seal in the book.
 pub(super) const SEAL: usize = 8 + 16;
 
-/// What kind of entry is sealed.
+/// The kind of a sealed entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Record = 0,
     CrlMark = 1,
     Verified = 2,
-    /// An issuer's place in the file.
+    /// An issuer's number in the file.
     Issuer = 3,
-    /// Who has taken whose place.
+    /// A succession.
     Successor = 4,
 }
 
@@ -42,7 +42,7 @@ impl Seal {
         self.sum = self.sum.wrapping_sub(hash(kind, key, value));
     }
 
-    /// How many entries are under it.
+    /// How many entries it covers.
     pub(super) fn entries(self) -> u64 {
         self.entries
     }
@@ -54,7 +54,7 @@ impl Seal {
         bytes
     }
 
-    /// In 64 bits, for sums of a few.
+    /// In 64 bits, for sums over a few.
     pub(super) fn folded(self) -> u64 {
         (self.sum >> 64) as u64
     }
@@ -68,7 +68,7 @@ impl Seal {
 }
 
 fn hash(kind: Kind, key: &[u8], value: &[u8]) -> u128 {
-    /// A record, in one piece: the hash takes longer for several.
+    /// A record in one piece: the hash takes longer for several.
     const PIECE: usize = 64;
     let mut hasher = SipHasher13::new();
     let head = 1 + 8 + key.len();

@@ -103,7 +103,7 @@ fn who_has_taken_whose_place_is_remembered_both_ways() {
     );
 }
 
-/// What was written then went into a file without a name, for as long as the process lived.
+/// Without this check, later writes went to a file without a name for as long as the process lived.
 #[test]
 fn a_book_that_is_exchanged_while_it_is_opened_is_not_taken_for_the_one_that_lies_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -142,7 +142,7 @@ fn every_change_keeps_the_seal_that_a_start_compares() {
     }
 }
 
-/// As a version of this program wrote it that had no seals, and no identity.
+/// As written by a version of this program that had no seals and no identity.
 fn write_format_1(path: &Path) {
     let database = Database::create(path).unwrap();
     let transaction = database.begin_write().unwrap();
@@ -188,7 +188,7 @@ fn a_book_of_format_1_is_read_without_loss() {
     assert_eq!(book.all(&id("a")).unwrap().1.len(), 2);
 }
 
-/// Pages that redb reads without comparing their checksums: a revocation was good again without a word.
+/// redb reads pages without comparing their checksums: a revocation silently became good.
 #[test]
 fn no_flipped_bit_makes_another_record_of_one_without_a_word() {
     let dir = tempfile::tempdir().unwrap();
@@ -230,7 +230,7 @@ fn no_flipped_bit_makes_another_record_of_one_without_a_word() {
     assert!(told > 20 && harmless > 20, "{told} told, {harmless} harmless");
 }
 
-/// Five in a hundred ended the process by a panic in redb, which named no file.
+/// Five in a hundred ended the process with a panic in redb that named no file.
 #[test]
 fn a_book_cut_short_or_full_of_noise_is_told_with_its_name_and_never_panics() {
     let dir = tempfile::tempdir().unwrap();
@@ -272,7 +272,7 @@ fn every_revocation_that_can_still_be_read_is_saved_from_a_damaged_book() {
     assert_eq!(salvage(dir.path(), &[]).unwrap(), None, "it is in order");
     let path = dir.path().join(BOOK);
     let mut bytes = fs::read(&path).unwrap();
-    // Where the 100th record's status stands: good becomes revoked.
+    // The status of the 100th record: good becomes revoked.
     let needle = encode(&GOOD, 1);
     let place = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
     bytes[place] = 1;
@@ -331,7 +331,7 @@ fn a_book_that_was_moved_exchanged_or_set_back_is_another_one() {
     assert_eq!(book.all(&id("a")).unwrap().1.len(), 1);
 }
 
-/// `cp` of a backup over the file keeps its inode, and what redb has in memory is of the one before.
+/// `cp` of a backup over the file keeps its inode, and redb still has the old file in memory.
 #[test]
 fn a_copy_that_is_written_over_the_book_is_noticed_before_anything_is_added_to_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -347,7 +347,7 @@ fn a_copy_that_is_written_over_the_book_is_noticed_before_anything_is_added_to_i
     let before = book.identity().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(20));
     fs::copy(&backup, &path).unwrap();
-    // Closing the one before may have spoilt the copy; then that is told.
+    // Closing the old file may have damaged the copy; that is then reported.
     match book.identity() {
         Ok(identity) => assert_ne!(identity, before),
         Err(error) => {

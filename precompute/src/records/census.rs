@@ -1,11 +1,12 @@
-//! Compares the table with a complete list: what the list names, and what it does not.
+//! Compares the table with a complete list: which records the list names, and which it does not.
+//!
+//! Invariant: nothing in the table changes. It does not know where the list comes from.
 
 use super::{Found, Records, StateWord, key, serial_of};
 use crate::pki::{Serial, Status};
 
 impl Records {
-    /// Starts a comparison of this table with a complete list. Nothing may be applied to the
-    /// table until the census is over.
+    /// Starts a comparison of this table with a complete list. Apply no changes to the table until it is over.
     pub fn census(&self) -> Census<'_> {
         let seen = self.segments.iter().map(|segment| vec![0; segment.load().slots.len().div_ceil(64)]).collect();
         Census { records: self, seen }
@@ -20,9 +21,8 @@ pub struct Census<'a> {
 }
 
 impl Census<'_> {
-    /// Notes that `serial` is listed, and tells the table's record of it. The first value is
-    /// false if that record was listed before; for a serial that the table does not hold it is
-    /// always true.
+    /// Notes that `serial` is listed, and returns the table's record of it. The first value is false if that record was
+    /// listed before; for a serial that the table does not hold it is always true.
     pub fn mark(&mut self, serial: &Serial) -> (bool, Option<Found>) {
         let key = key(serial);
         let (hash, index) = self.records.place(&key);

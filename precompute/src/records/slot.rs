@@ -1,11 +1,11 @@
 //! One record in the table: its key, its state and the end of its validity, in four words.
 //!
-//! Invariant: a reader sees a state and an end that stood together. While the end of a listed record is being changed it
-//! may see either end, but only with the stricter of both states, and under a word that is replaced right after, so that
-//! nothing which was signed by it is kept. So nobody is told *good* by an end that never belonged to that *good*. A reader
-//! waits for no writer: it looks again only if the record has changed.
+//! Invariant: a reader sees a state and an end that belong together. While the end of a listed record changes, a reader
+//! may see either end, but only with the stricter of both states, and under a word that is replaced right after, so
+//! that nothing signed under it is kept. So no *good* is ever combined with an end that did not belong to it. A reader
+//! waits for no writer; it only looks again if the record has changed.
 //!
-//! One writer at a time. It does not know what a state word says, but that 0 is a slot that nobody uses.
+//! One writer at a time. It does not know what a state word says, except that 0 is an unused slot.
 
 use crate::sync::{
     AtomicU64,
@@ -25,12 +25,12 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// The state as it is now; where it is not 0, what the other calls tell of the key is whole.
+    /// The present state. If it is not 0, the other methods return a complete key.
     pub(crate) fn state(&self) -> u64 {
         self.state.load(Acquire)
     }
 
-    /// Whether it has this key; after [`Slot::state`].
+    /// Whether it has this key; to be called after [`Slot::state`].
     pub(crate) fn holds(&self, key: &SerialWords) -> bool {
         self.key() == *key
     }
@@ -47,7 +47,7 @@ impl Slot {
             return (0, 0);
         }
         loop {
-            // Who sees the new end sees also that the state has changed before it.
+            // A reader that sees the new end also sees that the state has changed before it.
             let end = self.serial_low_and_end.load(Acquire) as u32;
             let now = self.state.load(Acquire);
             if now == state {
@@ -57,7 +57,7 @@ impl Slot {
         }
     }
 
-    /// Fills a slot that nobody uses.
+    /// Fills an unused slot.
     pub(crate) fn fill(&self, key: &SerialWords, state: u64, end: u32) {
         self.serial_high.store(key[0], Relaxed);
         self.serial_mid.store(key[1], Relaxed);
@@ -66,13 +66,13 @@ impl Slot {
         self.state.store(state, Release);
     }
 
-    /// Gives the record another state.
+    /// Sets another state.
     pub(crate) fn set_state(&self, state: u64) {
         self.state.store(state, Release);
     }
 
-    /// Gives the record another state and another end. `meanwhile` differs from the state before and from `state`: readers
-    /// see it with either end.
+    /// Sets another state and another end. `meanwhile` differs from the old state and from `state`: readers see it with
+    /// either end.
     pub(crate) fn set_both(&self, meanwhile: u64, state: u64, end: u32) {
         self.state.store(meanwhile, Release);
         let low = self.serial_low_and_end.load(Relaxed) & !u64::from(u32::MAX);
@@ -80,7 +80,7 @@ impl Slot {
         self.state.store(state, Release);
     }
 
-    /// The end of validity as the writer knows it.
+    /// The end of validity, for the writer.
     pub(crate) fn end(&self) -> u32 {
         self.serial_low_and_end.load(Relaxed) as u32
     }

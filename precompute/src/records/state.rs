@@ -1,10 +1,12 @@
 //! What a record says, in one word.
+//!
+//! Invariant: equal words mean an unchanged record. It does not know serials.
 
 use crate::pki::{Reason, Status, UnixTime};
 
-/// The state of a record as one word. Two equal words mean that the record says the same, and has
-/// not changed in between as long as it stayed listed: a counter goes up with each change, and starts
-/// again when a removed record has been cleared away.
+/// The state of a record as one word. Two equal words mean that the record says the same, and has not changed in
+/// between as long as it stayed listed: a counter goes up with each change, and restarts when a removed record has been
+/// cleared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StateWord(pub(super) u64);
 
@@ -16,22 +18,22 @@ impl StateWord {
     const TAG: u64 = 0xf;
     const GENERATION: u64 = 0xff_ffff << 8;
 
-    /// The word, to be kept elsewhere.
+    /// The word, to be stored elsewhere.
     pub const fn word(self) -> u64 {
         self.0
     }
 
-    /// The state that was such a word.
+    /// The state from such a word.
     pub const fn from_word(word: u64) -> Self {
         Self(word)
     }
 
-    /// The word without its counter: equal for all states that say the same, in this process and in others.
+    /// The word without its counter: equal for all states that say the same, in this and other processes.
     pub const fn said(self) -> u64 {
         self.0 & !Self::GENERATION
     }
 
-    /// What the word says; `None` for a record that was removed.
+    /// What the word says; `None` for a removed record.
     pub fn status(self) -> Option<Status> {
         match self.0 & Self::TAG {
             Self::GOOD => Some(Status::Good),
@@ -43,7 +45,7 @@ impl StateWord {
         }
     }
 
-    /// `status` as the successor of the word `previous`.
+    /// `status` as the word that follows `previous`.
     pub(super) fn next(previous: u64, status: Option<Status>) -> u64 {
         let generation = previous.wrapping_add(1 << 8) & Self::GENERATION;
         generation
@@ -57,8 +59,8 @@ impl StateWord {
     }
 }
 
-/// Seconds in 32 bits: the last is 2106-02-07T06:28:15Z. Sources refuse later revocation times;
-/// for an end of validity the last value stands for "later than that".
+/// Seconds in 32 bits: the last is 2106-02-07T06:28:15Z. Sources refuse later revocation times; for an end of validity
+/// the last value means "later than that".
 pub(super) fn seconds32(time: UnixTime) -> u32 {
     u32::try_from(time.0).unwrap_or(u32::MAX)
 }

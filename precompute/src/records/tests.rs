@@ -103,8 +103,8 @@ fn readers_see_whole_states_while_the_table_grows() {
     assert_eq!(table.counts(), Counts { good: 50_000, revoked: 1000 });
 }
 
-/// A reader once paired the state from before a change with the end of validity from after it: a *good* without an end for a
-/// certificate that had expired, of which the change said that it was revoked.
+/// A reader must not combine the state from before a change with the end of validity from after it: that gave a *good*
+/// without an end for an expired certificate that the change revoked.
 #[test]
 fn readers_never_see_a_good_with_an_end_that_is_not_its_own() {
     const NUMBERS: u64 = 3;
@@ -150,8 +150,8 @@ fn readers_never_see_a_good_with_an_end_that_is_not_its_own() {
 
 #[test]
 fn turnover_takes_no_more_memory_than_what_is_listed() {
-    // Short-lived certificates come and go: slots of removed records once counted as records, and
-    // the table grew by half each time they filled it.
+    // Short-lived certificates come and go. Slots of removed records must not count as records, or the table grows by
+    // half each time they fill it.
     let table = Records::default();
     let slots = || table.segments.iter().map(|segment| segment.load().slots.len()).sum::<usize>();
     for day in 0..30 {

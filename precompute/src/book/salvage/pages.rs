@@ -14,15 +14,15 @@ use crate::book::layout::{KEY, VALUE};
 
 const PAGE: usize = 4096;
 const LEAF: u8 = 1;
-/// Bytes in front of the pairs.
+/// Bytes before the pairs.
 const HEAD: usize = 4;
 const FINGERPRINT: usize = 32;
-/// No book has as many issuers: each has its certificate in the configuration.
+/// No book has as many issuers, because each has its certificate in the configuration.
 const ISSUERS_MAX: u32 = 1 << 20;
 /// A commit each microsecond for nine years.
 const VERSION_MAX: u64 = 1 << 48;
 
-/// Calls `each` with what every page holds that looks like a leaf of the records.
+/// Calls `each` with the contents of every page that looks like a leaf of the records.
 pub(super) fn records(path: &Path, mut each: impl FnMut(RecordKey, Value)) {
     every(path, |file, offset, page| {
         let needed = HEAD + pairs(page) * (KEY + VALUE);
@@ -40,7 +40,7 @@ pub(super) fn records(path: &Path, mut each: impl FnMut(RecordKey, Value)) {
     });
 }
 
-/// Calls `each` with what every page holds that may be a leaf of the issuers: it may be anything.
+/// Calls `each` with the contents of every page that may be a leaf of the issuers, or anything else.
 pub(super) fn issuers(path: &Path, mut each: impl FnMut([u8; FINGERPRINT], u32)) {
     every(path, |_, _, page| {
         let pairs = pairs(page);
@@ -52,8 +52,8 @@ pub(super) fn issuers(path: &Path, mut each: impl FnMut([u8; FINGERPRINT], u32))
     });
 }
 
-/// Calls `each` with what every page holds that may be a leaf of the tenants: number, fingerprint, name. Its values have no
-/// fixed width: in front of the keys is where each of them ends.
+/// Calls `each` with the contents of every page that may be a leaf of the tenants: number, fingerprint, name. Its
+/// values have no fixed width: their ends are listed before the keys.
 pub(super) fn tenants(path: &Path, mut each: impl FnMut(u32, [u8; FINGERPRINT], &str)) {
     every(path, |_, _, page| {
         let pairs = pairs(page);
@@ -75,7 +75,7 @@ pub(super) fn tenants(path: &Path, mut each: impl FnMut(u32, [u8; FINGERPRINT], 
     });
 }
 
-/// Calls `each` with every page that is wholly or partly there; one that cannot be read is left out.
+/// Calls `each` with every page that is at least partly there; an unreadable page is left out.
 fn every(path: &Path, mut each: impl FnMut(&File, u64, &[u8])) {
     let Ok(file) = File::open(path) else { return };
     let length = file.metadata().map_or(0, |metadata| metadata.len());
@@ -95,7 +95,7 @@ fn little(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(std::array::from_fn(|at| bytes[at]))
 }
 
-/// All pairs, where more than half of them make sense. The type may be what is spoilt.
+/// All pairs, if more than half of them make sense. The type may be the damaged part.
 fn leaf_of_records(page: &[u8]) -> Option<Vec<(RecordKey, Value)>> {
     let pairs = pairs(page);
     let (keys, values) = page.get(HEAD..HEAD + pairs * (KEY + VALUE))?.split_at(pairs * KEY);

@@ -47,7 +47,7 @@ fn places(bytes: &[u8], what: &[u8]) -> Vec<usize> {
     (0..=bytes.len() - what.len()).filter(|at| bytes[*at..].starts_with(what)).collect()
 }
 
-/// Pages in which the key of a record of `acme` lies.
+/// Pages that contain the key of a record of `acme`.
 fn pages_of(bytes: &[u8]) -> BTreeMap<usize, BTreeSet<u32>> {
     let mut pages = BTreeMap::<usize, BTreeSet<u32>>::new();
     for (page, content) in bytes.chunks(4096).enumerate() {
@@ -130,7 +130,7 @@ fn of_a_damaged_book_every_page_that_is_whole_is_saved() {
         let missing = wanted.difference(&acme).count();
         assert_eq!(missing, 0, "{name}: {salvaged}");
         assert!(wanted.len() > 2800 && salvaged.entries >= wanted.len() as u64, "{name}: {salvaged}");
-        // Where redb is built with its own checks, it opens no such file.
+        // If redb is built with its own checks, it does not open such a file.
         if cfg!(not(debug_assertions)) && destroyed.len() == 1 && name.contains("leaf zeroed") {
             assert!(salvaged.to_string().contains("of at least 3004 entries"), "{name}: {salvaged}");
         }
@@ -178,7 +178,7 @@ fn the_number_of_an_issuer_is_believed_where_two_places_say_so() {
     assert_eq!(evidence.assign(std::slice::from_ref(&a)), [(1, a.clone())].into());
 }
 
-/// Whom a source released from hold, or took off its list, stays in older copies of a page.
+/// A certificate that a source released from hold, or no longer lists, stays in older copies of a page.
 #[test]
 fn an_older_copy_of_a_page_puts_nobody_on_hold_again_where_the_tables_can_be_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -195,10 +195,10 @@ fn an_older_copy_of_a_page_puts_nobody_on_hold_again_where_the_tables_can_be_rea
     );
     drop(book);
     let mut bytes = fs::read(dir.path().join(BOOK)).unwrap();
-    // redb may have used the page again; behind the end nothing else lies.
+    // redb may have reused the page; nothing else lies beyond the end.
     let stale = places(&older, &key(0, *serial(1).padded()))[0] / 4096 * 4096;
     bytes.extend_from_slice(&older[stale..stale + 4096]);
-    // Only the date of one record is spoilt.
+    // Only the date of one record is damaged.
     let value = crate::book::codec::encode(&change(500, Reason::Superseded).record.unwrap(), 2);
     let found = places(&bytes, &value);
     assert!(!found.is_empty());
@@ -207,7 +207,7 @@ fn an_older_copy_of_a_page_puts_nobody_on_hold_again_where_the_tables_can_be_rea
     assert_eq!((acme.len(), salvaged.revocations), (199, 199), "{salvaged}");
     assert!(!acme.contains(&serial(0)) && !acme.contains(&serial(1)) && acme.contains(&serial(500)));
 
-    // Where the tables cannot be read, they are.
+    // If the tables cannot be read, they are.
     bytes[..4096].fill(0);
     let (salvaged, [acme, _]) = saved(&bytes, &[]);
     assert!(acme.len() >= 199 && acme.contains(&serial(1)), "{salvaged}");

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::issuer_id::IssuerId;
 
-/// What a book says about its issuers, each word of it in doubt.
+/// What a book says about its issuers; any of it may be wrong.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     /// Fingerprints and numbers.
@@ -47,7 +47,8 @@ impl Evidence {
         Ok(())
     }
 
-    /// Looks for more in every page of the file. A number is never given to another issuer, so an older copy tells the same.
+    /// Searches every page of the file for more. A number is never given to another issuer, so an older copy says the
+    /// same.
     pub(super) fn look(&mut self, path: &Path, configured: &[IssuerId]) {
         let mut found = Vec::new();
         pages::tenants(path, |number, issuer, tenant| found.push((number, IssuerId::new(tenant, issuer))));
@@ -72,7 +73,7 @@ impl Evidence {
     /// Numbers and their issuers.
     pub(super) fn assign(&self, configured: &[IssuerId]) -> BTreeMap<u32, IssuerId> {
         let mut whose = BTreeMap::new();
-        // Both tables agree; the fingerprint is a hash of what the other one says.
+        // Both tables agree; the fingerprint is a hash of what the other table says.
         for (number, id) in &self.tenants {
             if self.issuers.contains(&(*id.fingerprint(), *number)) {
                 whose.entry(*number).or_insert_with(|| id.clone());
@@ -84,7 +85,7 @@ impl Evidence {
         };
         let by_fingerprint = self.issuers.iter().map(|(known, number)| (number, with(&|id| id.fingerprint() == known)));
         let by_both = self.tenants.iter().map(|(number, known)| (number, with(&|id| id == known)));
-        // Its name, or its fingerprint in the other table, is spoilt: it is the only one that is configured of this CA.
+        // Its name, or its fingerprint in the other table, is damaged: it is the only configured issuer of this CA.
         let by_ca = self.tenants.iter().map(|(number, known)| (number, with(&|id| id.ca() == known.ca())));
         let steps: [Vec<_>; 3] = [by_fingerprint.collect(), by_both.collect(), by_ca.collect()];
         for step in steps {
@@ -93,7 +94,7 @@ impl Evidence {
                 claims.entry(*number).or_default().extend(id);
             }
             for (number, mut ids) in claims {
-                // Two that claim one number: neither is believed.
+                // Two issuers claim one number: neither is believed.
                 if ids.len() == 1 && !whose.contains_key(&number) {
                     whose.extend(ids.pop().map(|id| (number, id)));
                 }

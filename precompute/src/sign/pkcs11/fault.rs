@@ -1,6 +1,6 @@
 //! What a token's return values mean: one table from PKCS#11 to [`FaultClass`].
 //!
-//! Invariant: every return value has its class, by name; nothing is left to a default but what vendors define. Pure.
+//! Invariant: every return value has its class, by name; only values that vendors define use a default. Pure.
 
 use cryptoki::{
     context::Function,
@@ -14,23 +14,23 @@ use crate::sign::{Fault, FaultClass};
 pub(super) struct Failure {
     /// For the caller.
     pub(super) fault: Fault,
-    /// The module may have lost its way to the token: initialising it anew can help.
+    /// Whether the module may have lost its connection to the token: initialising it again can help.
     pub(super) lost: bool,
 }
 
 impl Failure {
-    /// The token answered with an error; `asked` names it.
+    /// An error from the token; `asked` names the request.
     pub(super) fn of(asked: impl std::fmt::Display, error: &Error) -> Self {
         Self { fault: fault(asked, error), lost: is_curable_anew(error) }
     }
 
-    /// The same, of something larger that was asked.
+    /// The same failure, named after a larger request.
     pub(super) fn told(self, asked: &str) -> Self {
         let message = format!("{asked}: {}", self.fault.message);
         Self { fault: Fault { message, ..self.fault }, ..self }
     }
 
-    /// What the configuration has to be changed for.
+    /// A fault that only another configuration removes.
     pub(super) fn defect(message: impl Into<String>) -> Self {
         Fault::new(FaultClass::Defect, message).into()
     }
@@ -51,26 +51,26 @@ pub(super) fn fault(asked: impl std::fmt::Display, error: &Error) -> Fault {
 fn class_of(error: &Error) -> FaultClass {
     match error {
         Error::Pkcs11(value, _) => class_of_value(*value),
-        // The module is not what it should be, or has not the function.
+        // The module is not a proper one, or lacks the function.
         Error::LibraryLoading(_) | Error::MissingSymbol(_) | Error::NullFunctionPointer | Error::NotSupported => {
             FaultClass::Defect
         }
         Error::PinNotSet | Error::NulError(_) => FaultClass::Defect,
-        // What came back makes no sense: as good as broken.
+        // The reply makes no sense: as good as broken.
         Error::TryFromInt(_) | Error::TryFromSlice(_) | Error::ParseInt(_) | Error::Utf8(_) | Error::InvalidValue => {
             FaultClass::Device
         }
     }
 }
 
-/// Whether initialising the module anew can help: it has lost its way to the token.
+/// Whether initialising the module again can help: it has lost its connection to the token.
 fn is_curable_anew(error: &Error) -> bool {
     use RvError::{CryptokiNotInitialized, DeviceError, DeviceRemoved, GeneralError, TokenNotPresent};
     let Error::Pkcs11(value, _) = error else { return false };
     matches!(value, CryptokiNotInitialized | DeviceError | DeviceRemoved | TokenNotPresent | GeneralError)
 }
 
-/// Whether after this error the session is gone on the token's side, so that its handle may name another by now.
+/// Whether the session no longer exists on the token after this error, so that its handle may name another by now.
 pub(super) fn ends_session(error: &Error) -> bool {
     use RvError::{CryptokiNotInitialized, DeviceRemoved, SessionClosed, SessionHandleInvalid, TokenNotPresent};
     let Error::Pkcs11(value, _) = error else { return false };
@@ -81,7 +81,7 @@ pub(super) fn ends_session(error: &Error) -> bool {
 fn class_of_value(value: RvError) -> FaultClass {
     use RvError::*;
     match value {
-        // The session is gone, or in a state that another would not be in.
+        // The session is gone, or in a state that a new one would not be in.
         SessionHandleInvalid
         | SessionClosed
         | OperationActive
@@ -92,11 +92,11 @@ fn class_of_value(value: RvError) -> FaultClass {
         | FunctionCanceled
         | Cancel => FaultClass::Session,
 
-        // Too much at once.
+        // Too many requests at once.
         FunctionFailed | SessionCount | HostMemory => FaultClass::Throttle,
 
-        // The token, or the way to it, is gone or broken. What vendors define is mostly about their hardware; to turn
-        // to another token and to ask again later is right for all that may pass, and harms nothing where it does not.
+        // The token, or the connection to it, is gone or broken. Vendor-defined values are mostly about hardware. Using
+        // another token and asking again later is right for a passing fault, and does no harm otherwise.
         DeviceError
         | DeviceRemoved
         | DeviceMemory
@@ -113,7 +113,7 @@ fn class_of_value(value: RvError) -> FaultClass {
         | VendorDefined(_)
         | UnknownErrorCode(_) => FaultClass::Device,
 
-        // Asked again, the token locks itself.
+        // Another attempt could lock the token.
         PinIncorrect
         | PinInvalid
         | PinLenRange
@@ -124,7 +124,7 @@ fn class_of_value(value: RvError) -> FaultClass {
         | NewPinMode
         | NextOtp => FaultClass::Locked,
 
-        // The key or the token cannot do this, or what it was asked for is wrong.
+        // The key or the token cannot do this, or the request is wrong.
         MechanismInvalid
         | MechanismParamInvalid
         | KeyTypeInconsistent
@@ -187,7 +187,7 @@ fn class_of_value(value: RvError) -> FaultClass {
     }
 }
 
-/// An error in the words of PKCS#11: the crate's own tell a paragraph of the standard.
+/// An error in the words of PKCS#11: the crate prints a paragraph of the standard.
 struct Said<'a>(&'a Error);
 
 impl std::fmt::Display for Said<'_> {
@@ -195,7 +195,7 @@ impl std::fmt::Display for Said<'_> {
         match self.0 {
             Error::Pkcs11(value, function) => write!(f, "{} says {}", Called(*function), name(*value)),
             Error::LibraryLoading(error) => {
-                // The loader's own words stand below the crate's.
+                // The loader's own message is below the crate's.
                 let error: &dyn std::error::Error = error;
                 write!(f, "{}", error.source().unwrap_or(error))
             }

@@ -1,7 +1,7 @@
-//! Waits that end: a gate that many may pass at once or one alone, and a turn that one caller at a time has.
+//! Waits that end: a gate that many may pass at once or one alone, and a turn that only one caller has at a time.
 //!
-//! Invariant: no caller waits longer than it asked for, whatever hangs. A share or a turn is released when it is
-//! dropped. This module does not know what is guarded.
+//! Invariant: no caller waits longer than its limit, whatever hangs. A share or a turn is released when it is dropped.
+//! It does not know what is guarded.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-/// Many at once, or one alone.
+/// A gate for many at once, or one alone.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     state: Mutex<GateState>,
@@ -19,23 +19,23 @@ pub(super) struct Gate {
 #[derive(Debug, Default)]
 struct GateState {
     inside: usize,
-    /// One is alone inside, or waits to be.
+    /// Whether one caller is alone inside, or waits to be.
     closed: bool,
     /// How many have entered.
     entered: u64,
-    /// Of those inside, how many one has already waited for in vain: all that entered before `stuck_before`.
+    /// How many of those inside a caller has already waited for in vain: they entered before `stuck_before`.
     stuck: usize,
     stuck_before: u64,
 }
 
-/// Held by each of the many.
+/// Held by each of many.
 #[derive(Debug)]
 pub(super) struct Share<'g> {
     gate: &'g Gate,
     number: u64,
 }
 
-/// Held by the one.
+/// Held by the one that is alone.
 #[derive(Debug)]
 pub(super) struct Alone<'g>(&'g Gate);
 
@@ -54,7 +54,7 @@ impl Gate {
         (!timeout.timed_out()).then_some(state)
     }
 
-    /// One of the many. `None` where somebody is alone inside for longer than `limit`.
+    /// Enters as one of many. `None` if another caller is alone inside for longer than `limit`.
     pub(super) fn enter(&self, limit: Duration) -> Option<Share<'_>> {
         let mut state = self.wait_while(limit, |state| state.closed)?;
         state.inside += 1;
@@ -62,8 +62,8 @@ impl Gate {
         Some(Share { gate: self, number: state.entered })
     }
 
-    /// Closes the gate, and waits until all have left. `None` where that takes longer than `limit`: then the
-    /// gate is open again, and it is not closed another time for the same who do not leave.
+    /// Closes the gate, and waits until all have left. `None` if that takes longer than `limit`. The gate is then open
+    /// again, and is not closed a second time for the same callers that do not leave.
     pub(super) fn alone(&self, limit: Duration) -> Option<Alone<'_>> {
         let mut state = self.wait_while(limit, |state| state.closed)?;
         if state.stuck > 0 {
@@ -75,7 +75,7 @@ impl Gate {
         if self.wait_while(limit, |state| state.inside > 0).is_none() {
             let mut state = self.lock();
             (state.stuck, state.stuck_before) = (state.inside, state.entered + 1);
-            // The last of them may have left just now.
+            // The last of them may have just left.
             let nobody = state.stuck == 0;
             drop(state);
             return nobody.then_some(alone);
@@ -104,17 +104,17 @@ impl Drop for Alone<'_> {
     }
 }
 
-/// A thing that one at a time has; a mutex whose waiting ends.
+/// A value that one caller has at a time: a mutex with bounded waiting.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
     free: Mutex<Option<T>>,
     freed: Condvar,
 }
 
-/// Held by the one whose turn it is.
+/// Held by the caller whose turn it is.
 #[derive(Debug)]
 pub(super) struct Turn<'t, T> {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     thing: Option<T>,
     turns: &'t Turns<T>,
 }
@@ -124,7 +124,7 @@ impl<T> Turns<T> {
         Self { free: Mutex::new(Some(thing)), freed: Condvar::new() }
     }
 
-    /// `None` where another has it for longer than `limit`.
+    /// `None` if another caller has it for longer than `limit`.
     pub(super) fn take(&self, limit: Duration) -> Option<Turn<'_, T>> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.freed.wait_timeout_while(free, limit, |free| free.is_none());
@@ -168,7 +168,7 @@ mod tests {
         let gate = Gate::default();
         let (first, second) = (gate.enter(SHORT).unwrap(), gate.enter(SHORT).unwrap());
         assert!(gate.alone(SHORT).is_none(), "two are inside");
-        // Having waited in vain closes nothing.
+        // A wait that timed out closes nothing.
         drop(gate.enter(SHORT).unwrap());
         drop(first);
         drop(second);
@@ -196,7 +196,7 @@ mod tests {
         at_once(false);
         drop(hangs);
         at_once(true);
-        // Another one that does not leave is waited for anew.
+        // Another caller that does not leave gets a new wait.
         let hangs = gate.enter(SHORT).unwrap();
         assert!(gate.alone(SHORT).is_none());
         drop(hangs);
@@ -209,7 +209,7 @@ mod tests {
         std::thread::scope(|scope| {
             let share = gate.enter(SHORT).unwrap();
             let waits = scope.spawn(|| gate.alone(LONG).is_some());
-            // It has closed the gate, and newcomers wait behind it.
+            // It has closed the gate, and later callers wait.
             while gate.enter(Duration::ZERO).is_some() {
                 std::thread::yield_now();
             }

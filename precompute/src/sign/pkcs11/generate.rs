@@ -15,9 +15,9 @@ use super::{Pkcs11Token, Uri, fault::Failure, key, token::PublicKey, uri::KeyWan
 use crate::sign::{Algorithm, Fault, KeyKind};
 
 impl Pkcs11Token {
-    /// Makes a key on the token that `uri` names, under the label in it. A CKA_ID that is not given is that of the
-    /// public key: the SHA-1 of its bytes, as in a subjectKeyIdentifier (RFC 5280 section 4.2.1.2). Relative paths are
-    /// meant from `base`.
+    /// Makes a key on the token that `uri` names, under the label in it. Without a CKA_ID in the URI, it is the SHA-1
+    /// of the public key's bytes, as in a subjectKeyIdentifier (RFC 5280 section 4.2.1.2). Relative paths are relative
+    /// to `base`.
     pub fn generate(uri: &Uri, base: &Path, kind: KeyKind) -> Result<Self, Fault> {
         let algorithm = kind.algorithm();
         let mechanism = match kind {
@@ -43,7 +43,7 @@ impl Pkcs11Token {
             let (public, private) = pair.map_err(|error| Failure::of(&asked, &error))?;
             let named = named(session, [public, private], algorithm, uri.key.id.is_none());
             named.map_err(|failure| {
-                // It could not be found by its CKA_ID, and no request could be made for it.
+                // Otherwise it would have no CKA_ID to be found by, and no request could be made for it.
                 let _ = [public, private].map(|object| session.destroy_object(object));
                 failure.told(&asked)
             })
@@ -52,7 +52,7 @@ impl Pkcs11Token {
         Ok(token)
     }
 
-    /// The key that `uri` names, whatever it is.
+    /// The key that `uri` names, of any kind.
     pub fn existing(uri: &Uri, base: &Path) -> Result<Self, Fault> {
         let mut token = Self::with_public(uri, base, PublicKey::default(), Algorithm::EcdsaP256Sha256)?;
         let (algorithm, octets) = token.change(|session, called| {
@@ -73,7 +73,7 @@ impl Pkcs11Token {
     }
 }
 
-/// No object may have the label yet, or the CKA_ID where one is given.
+/// Refuses a label that an object already has; likewise a CKA_ID, if one is given.
 fn refuse_taken(session: &Pkcs11Session, wanted: &KeyWanted, called: &str) -> Result<(), Failure> {
     let label = wanted.label.iter().map(|label| Attribute::Label(label.clone().into_bytes()));
     for attribute in label.chain(wanted.id.iter().map(|id| Attribute::Id(id.clone()))) {
@@ -94,7 +94,7 @@ fn refuse_taken(session: &Pkcs11Session, wanted: &KeyWanted, called: &str) -> Re
     Ok(())
 }
 
-/// Of the public and the private half.
+/// The templates of the public and the private half.
 fn templates(kind: KeyKind, label: &str, id: Option<&[u8]>) -> (Vec<Attribute>, Vec<Attribute>) {
     let both = |mut template: Vec<Attribute>| {
         template.extend([Attribute::Token(true), Attribute::Label(label.as_bytes().to_vec())]);
@@ -112,7 +112,7 @@ fn templates(kind: KeyKind, label: &str, id: Option<&[u8]>) -> (Vec<Attribute>, 
         KeyKind::Rsa2048 | KeyKind::Rsa3072 | KeyKind::Rsa4096 => {
             public.push(Attribute::ModulusBits(kind.modulus_bits().into()));
             public.push(Attribute::PublicExponent(vec![1, 0, 1]));
-            // It is for signing alone, whatever a token allows by default.
+            // For signing only, whatever a token allows by default.
             private.extend([Attribute::Decrypt(false), Attribute::Unwrap(false)]);
         }
         _ => {
@@ -132,7 +132,7 @@ const fn curve(algorithm: Algorithm) -> &'static [u8] {
     }
 }
 
-/// The new key's public bytes, after both halves were given their CKA_ID where they have none.
+/// The new key's public bytes. Gives both halves their CKA_ID if they have none.
 fn named(
     session: &Pkcs11Session,
     pair: [ObjectHandle; 2],
@@ -153,7 +153,7 @@ fn named(
     Ok(octets)
 }
 
-/// With what a key signs, by its type and curve.
+/// The algorithm a key signs with, by its type and curve.
 fn algorithm_of(session: &Pkcs11Session, key: ObjectHandle, called: &str) -> Result<Algorithm, Failure> {
     let attribute = |asked| {
         let read = session.get_attributes(key, &[asked]).map_err(|error| Failure::of(called, &error))?;

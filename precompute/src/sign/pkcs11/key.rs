@@ -1,7 +1,7 @@
 //! Finds the private key on a token, and verifies that it is the key of the certificate.
 //!
-//! Invariant: a handle returned from here names exactly one key, which may sign, and whose public half, as far as the
-//! token shows one, is the expected one. This module does not know modules, slots or PINs.
+//! Invariant: a returned handle names exactly one key, which may sign, and whose public half is the expected one if the
+//! token shows it. It does not know modules, slots or PINs.
 
 use cryptoki::{
     object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle},
@@ -13,7 +13,7 @@ use x509_cert::spki::SubjectPublicKeyInfoRef;
 use super::{fault::Failure, uri::KeyWanted};
 use crate::{limits, sign::Algorithm};
 
-/// The one key that is wanted. `token` names the token in messages.
+/// The one wanted key. `token` names the token in messages.
 pub(super) fn find(session: &Session, wanted: &KeyWanted, token: &str) -> Result<ObjectHandle, Failure> {
     let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
     let any_count = template.len();
@@ -32,7 +32,7 @@ pub(super) fn find(session: &Session, wanted: &KeyWanted, token: &str) -> Result
     }))
 }
 
-/// As many as are worth telling, and one more.
+/// As many as a message names, and one more.
 fn some_of(session: &Session, template: &[Attribute]) -> cryptoki::error::Result<Vec<ObjectHandle>> {
     session.iter_objects(template)?.take(limits::TOKEN_OBJECTS_TOLD_MAX + 1).collect()
 }
@@ -55,7 +55,7 @@ fn list(session: &Session, keys: &[ObjectHandle]) -> String {
     if named.is_empty() { "none at all".into() } else { named.join(", ") + more }
 }
 
-/// Whether the key may sign with `algorithm`, and is not another than the one with this subjectPublicKey.
+/// Checks that the key may sign with `algorithm`, and is not a different key from that of this subjectPublicKey.
 pub(super) fn check(
     session: &Session,
     key: ObjectHandle,
@@ -111,8 +111,8 @@ fn key_type(algorithm: Algorithm) -> KeyType {
     }
 }
 
-/// The public half as the token shows it, as it would stand in a subjectPublicKey; several where it can be read in
-/// several ways. `None` where it shows none.
+/// The public half that the token shows, as in a subjectPublicKey; several if it can be read in several ways. `None` if
+/// the token shows none.
 fn shown(
     session: &Session,
     key: ObjectHandle,
@@ -137,7 +137,7 @@ fn algorithm_is_rsa(algorithm: Algorithm) -> bool {
     key_type(algorithm) == KeyType::RSA
 }
 
-/// The public keys that go by the private key's CKA_ID, or by its label where it has none.
+/// The public keys with the private key's CKA_ID, or with its label if it has no CKA_ID.
 fn public_objects(session: &Session, same: KeyWanted) -> cryptoki::error::Result<Vec<ObjectHandle>> {
     let by = match same {
         KeyWanted { id: Some(id), .. } => Attribute::Id(id),
@@ -147,7 +147,7 @@ fn public_objects(session: &Session, same: KeyWanted) -> cryptoki::error::Result
     some_of(session, &[Attribute::Class(ObjectClass::PUBLIC_KEY), by])
 }
 
-/// The public half of a private key, where the token shows one.
+/// The public half of a private key, if the token shows it.
 pub(super) fn public_octets(
     session: &Session,
     key: ObjectHandle,
@@ -196,14 +196,14 @@ pub(super) fn public_key_of(
     })
 }
 
-/// CKA_PUBLIC_KEY_INFO: a SubjectPublicKeyInfo, and empty on tokens that do not fill it in.
+/// CKA_PUBLIC_KEY_INFO: a SubjectPublicKeyInfo; empty on tokens that do not set it.
 fn from_info(attribute: &Attribute) -> Option<Vec<u8>> {
     let Attribute::PublicKeyInfo(info) = attribute else { return None };
     let info = SubjectPublicKeyInfoRef::from_der(info).ok()?;
     Some(info.subject_public_key.raw_bytes().to_vec())
 }
 
-/// CKA_EC_POINT: an OCTET STRING in DER by the standard, the point alone on some tokens.
+/// CKA_EC_POINT: a DER OCTET STRING in the standard, only the point on some tokens.
 fn from_point(attribute: &Attribute) -> Vec<Vec<u8>> {
     let Attribute::EcPoint(point) = attribute else { return Vec::new() };
     let within = OctetStringRef::from_der(point).ok().map(|octets| octets.as_bytes().to_vec());

@@ -1,13 +1,13 @@
-//! What keeps a file from being loaded as a library, found before the loader is asked.
+//! Checks that a file can be loaded as a library, before the loader tries.
 //!
-//! For a library of another architecture the loader says that the file does not exist, and for a truncated one it ends
-//! the process with SIGBUS. Only the head of an ELF file is read; the loader finds out whether it is a PKCS#11 module.
+//! For a library of another architecture the loader says that the file does not exist; for a truncated one it ends the
+//! process with SIGBUS. Only the head of an ELF file is read; the loader finds out whether it is a PKCS#11 module.
 //! Pure.
 
-/// Bytes of a file that are looked at: the head of an ELF file and of its first segments.
+/// How many bytes of a file are examined: the ELF header and the program headers.
 pub(super) const HEAD_BYTES: usize = 4096;
 
-/// Why a file that begins so, and is so long, cannot be loaded; the text completes "cannot be loaded: …".
+/// Why a file with this head and length cannot be loaded; the text completes "cannot be loaded: …".
 pub(super) fn problem(head: &[u8], length: u64) -> Option<String> {
     let number = |at: usize, bytes: usize| {
         let bytes = head.get(at..at + bytes)?;
@@ -34,7 +34,7 @@ pub(super) fn problem(head: &[u8], length: u64) -> Option<String> {
     if class != Some(2) {
         return None;
     }
-    // The segments, as 64-bit ELF has them: each has to lie in the file.
+    // The segments of 64-bit ELF: each has to lie within the file.
     let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
     let ends = (0..count).filter_map(|segment| {
         let at = usize::try_from(table.checked_add(segment * size)?).ok()?;
@@ -44,7 +44,7 @@ pub(super) fn problem(head: &[u8], length: u64) -> Option<String> {
     (ends.max()? > length).then(|| "the file is cut off; install it again".into())
 }
 
-/// e_machine of ELF, and what people call it.
+/// e_machine of ELF, and its common name.
 const MACHINES: [(u64, &str); 8] = [
     (3, "x86"),
     (20, "powerpc"),
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_library_is_loaded_and_what_is_none_is_told() {
-        // This program is one as far as it matters here.
+        // The running program serves as one.
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let length = own.len() as u64;
         let head = &own[..HEAD_BYTES];

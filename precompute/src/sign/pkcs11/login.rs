@@ -1,8 +1,8 @@
-//! The login to a token: one for the process, and a wrong PIN tried once.
+//! The login to a token: one for the process, and a wrong PIN is tried once.
 //!
 //! Invariant: C_Login is never called again with a PIN that this token refused, by any signer; C_Logout is never
 //! called. The login session stays open as long as the token allows, because the end of the last session is a logout.
-//! One thread at a time logs in; a thread that finds the process logged in does not wait.
+//! One thread at a time logs in; a thread that finds the process logged in does not wait. It does not know keys.
 
 use std::{
     path::Path,
@@ -31,35 +31,35 @@ use crate::{
 /// What all signers of one token share.
 #[derive(Debug, Default)]
 pub(super) struct Login {
-    /// Another one once it hangs in the library.
+    /// Replaced if the present one hangs in the library.
     desk: Mutex<Arc<Desk>>,
     known: Mutex<Known>,
 }
 
-/// The token that somebody wants to use.
+/// The token to be used.
 pub(super) struct Door<'a> {
     pub(super) inside: &'a Inside<'a>,
     pub(super) slot: Slot,
     pub(super) info: &'a TokenInfo,
-    /// What it is called in messages.
+    /// The token's name in messages.
     pub(super) token: &'a str,
 }
 
-/// Where one at a time logs in.
+/// Lets one thread at a time log in.
 #[derive(Debug)]
 struct Desk {
     /// The session that holds the login, with its generation.
     session: Turns<Option<(u64, Session)>>,
-    /// The PIN that the token has been given, and has not answered to.
+    /// The PIN that was sent to the token, while there is no reply yet.
     given: Mutex<Option<PinMark>>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// In which generation of the module the process is logged in, as far as anybody has noticed; 0: in none.
+    /// The module generation in which the process is logged in, as last seen; 0: none.
     generation: u64,
     refused: Option<Refused>,
-    /// The PIN by which it last got in.
+    /// The PIN of the last successful login.
     accepted: Option<PinMark>,
 }
 
@@ -83,7 +83,7 @@ impl Desk {
 }
 
 impl Login {
-    /// Neither is held while the library is called.
+    /// This lock is never held during a call to the library.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,8 +92,8 @@ impl Login {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the process is logged in, by a session that has just been opened; who hears no has to
-    /// [`ensure`](Self::ensure) it once more.
+    /// Whether the process is logged in, as a newly opened session shows. If not, the caller has to call
+    /// [`ensure`](Self::ensure) again.
     pub(super) fn holds(&self, door: &Door<'_>, session: &Session) -> Result<bool, Failure> {
         let info = session.get_session_info().map_err(|error| Failure::of(door.token, &error))?;
         let holds = is_users(info.session_state());
@@ -104,7 +104,7 @@ impl Login {
         Ok(holds)
     }
 
-    /// Sees to it that the process is logged in, with the PIN in a file.
+    /// Makes sure that the process is logged in, with the PIN in a file.
     pub(super) fn ensure(&self, door: &Door<'_>, pin: Option<&Path>) -> Result<(), Failure> {
         let (generation, token) = (door.inside.generation, door.token);
         let is_known = || self.known().generation == generation;
@@ -129,7 +129,7 @@ impl Login {
                 self.known().generation = generation;
                 return Ok(());
             }
-            // Before the PIN was given no harm is done by doing the same again, nor with one that was right.
+            // A repeat is harmless if no PIN was sent yet, or the right one was.
             let is_harmless = desk.given().as_ref().is_none_or(|given| self.known().accepted.as_ref() == Some(given));
             if !is_harmless {
                 let message = format!(
@@ -144,8 +144,8 @@ impl Login {
         }
     }
 
-    /// Closes the session of the login, where it is of this generation; whoever comes logs in anew. Called inside. Where
-    /// another hangs while he logs in, nothing is done.
+    /// Closes the login session, if it is of this generation; the next user logs in again. To be called inside. Does
+    /// nothing if another thread hangs in its login.
     pub(super) fn leave(&self, generation: u64) {
         let desk = Arc::clone(&self.desk());
         let Some(mut held) = desk.session.take(Duration::ZERO) else { return };
@@ -155,7 +155,7 @@ impl Login {
         }
     }
 
-    /// `held` is the session of the login, where there is one.
+    /// `held`: the login session, if there is one.
     fn log_in(
         &self,
         desk: &Desk,
@@ -204,7 +204,7 @@ impl Login {
         }
     }
 
-    /// A PIN is not tried twice where it was wrong once, nor where the token would lock itself.
+    /// Refuses a PIN that was wrong once, and any PIN if a wrong one would lock the token.
     fn may_be_tried(&self, mark: &PinMark, info: &TokenInfo, path: &Path, token: &str) -> Result<(), Failure> {
         if let Some(refused) = &self.known().refused
             && refused.mark == *mark
@@ -225,18 +225,18 @@ impl Login {
     }
 }
 
-/// Whether the login of before still holds by its session.
+/// Whether the earlier login still holds, as its session shows.
 fn still_holds(held: &mut Option<(u64, Session)>, inside: &Inside<'_>, token: &str) -> Result<bool, Failure> {
-    // Of another generation: the handle is void, and closing it could hit another session.
+    // From another generation: the handle is void, and closing it could close another session.
     held.take_if(|(generation, _)| *generation != inside.generation);
     let Some((_, session)) = held else { return Ok(false) };
     match session.get_session_info() {
-        // Else the token has forgotten the login and kept the session.
+        // Otherwise the token has forgotten the login and kept the session.
         Ok(info) => Ok(is_users(info.session_state())),
         Err(error) => {
             *held = None;
             let failure = Failure::of(token, &error);
-            // A session that is gone is replaced; a token that is gone is not.
+            // A lost session is replaced; a lost token is not.
             if failure.fault.class == FaultClass::Session { Ok(false) } else { Err(failure) }
         }
     }

@@ -1,10 +1,11 @@
 //! A PKCS#11 library in this process: initialised once, shared by all signers of all its tokens.
 //!
 //! Invariant: no call is made while the library is being initialised, and none with a handle from before. A library
-//! that has lost its connection to a token (its server was restarted) is initialised anew: rarely, never while another
-//! of its tokens works, and only when no call is in it. Sessions from before then belong to a former generation and
-//! end. Once the library is unused, and at the end of the program, its sessions are closed and it is finalised, unless
-//! another part of the process has initialised it. The program does not wait for a library that hangs in that.
+//! that has lost its connection to a token (its server was restarted) is initialised again: rarely, never while another
+//! of its tokens works, and only when no call is in it. Earlier sessions then belong to an old generation and end. When
+//! the library is unused, and at the end of the program, its sessions are closed and it is finalised, unless another
+//! part of the process has initialised it. The program does not wait without a bound for a library that hangs in that.
+//! It does not know what a session signs.
 
 use std::{
     fmt,
@@ -42,45 +43,44 @@ use crate::{
 
 /// A loaded library. It stays loaded for the life of the process.
 pub(super) struct Module {
-    /// As it was named first.
+    /// The path it was first loaded by.
     path: PathBuf,
-    /// Behind all links: the same file is the same library.
+    /// The file behind all links: the same file is the same library.
     file: PathBuf,
     context: Pkcs11,
     gate: Gate,
-    /// Which initialisation holds; 0: none.
+    /// The present generation, which is the number of the initialisation; 0: none.
     generation: AtomicU64,
-    /// Whether it was initialised here, rather than by another part of the process, whose it is to finalise.
+    /// Whether it was initialised here. Otherwise another part of the process did it and has to finalise it.
     own: AtomicBool,
-    /// The program ends, and no call is made any more.
+    /// Whether the program ends: no more calls are made.
     ended: AtomicBool,
     /// How many use it.
     users: AtomicUsize,
-    /// Those in which somebody signs.
+    /// The signing sessions.
     sessions: Mutex<Vec<Weak<OpenSession>>>,
-    /// A session's closing does not return: no other is closed meanwhile.
+    /// Whether a call that closes a session does not return; then no other is closed.
     close_hangs: AtomicBool,
     history: Mutex<History>,
     tokens: Mutex<Vec<(TokenId, Arc<Shared>)>>,
 }
 
-/// A session in which somebody signs, until it is closed: by its owner, or at the end of the program, whoever still has it
-/// then.
+/// A signing session, until it is closed: by its owner, or at the end of the program, whoever still has it then.
 #[derive(Debug)]
 pub(super) struct OpenSession(Mutex<Option<Session>>);
 
 impl OpenSession {
-    /// Held while a call signs.
+    /// Locks it for the time of a signing call.
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<Session>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A use of a library, whose last one's end finalises it.
+/// A use of a library; the end of the last use finalises it.
 #[derive(Debug)]
 pub(super) struct ModuleUse(Arc<Module>);
 
-/// A use of a token, whose last one's end closes the session that holds the login.
+/// A use of a token; the end of the last use closes the login session.
 #[derive(Debug)]
 pub(super) struct TokenUse {
     module: ModuleUse,
@@ -100,23 +100,23 @@ pub(super) struct Shared {
 struct History {
     generations: u64,
     last: Option<Instant>,
-    /// How often it was initialised anew since a session was last opened.
+    /// How often it was initialised again since a session was last opened.
     in_vain: u32,
-    /// Tokens of which it was told that they wait for others.
+    /// Tokens for which it was logged that they wait for others.
     waiting_told: Vec<Arc<str>>,
 }
 
-/// How a token did when somebody last used it.
+/// How a token's last uses went.
 #[derive(Clone, Copy, Default, Debug)]
 struct Health {
     /// When it last signed.
     signed: Option<Instant>,
-    /// It has failed since.
+    /// Whether it has failed since.
     failed: bool,
 }
 
 impl Health {
-    /// Whether it would lose sessions that somebody signs in.
+    /// Whether initialising the library again would end sessions that are in use.
     fn is_well(self, now: Instant) -> bool {
         let lasts = if self.failed { limits::MODULE_RENEWAL_PAUSE_MIN } else { limits::TOKEN_WELL };
         self.signed.is_some_and(|signed| now.saturating_duration_since(signed) < lasts)
@@ -128,23 +128,23 @@ impl Shared {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It has signed.
+    /// Notes a signature.
     pub(super) fn signed(&self, now: Instant) {
         *self.health() = Health { signed: Some(now), failed: false };
     }
 
-    /// It is gone, or broken.
+    /// Notes that it is gone, or broken.
     pub(super) fn failed(&self) {
         self.health().failed = true;
     }
 
-    /// Whether it has signed after that.
+    /// Whether it has signed after `moment`.
     fn has_signed_since(&self, moment: Instant) -> bool {
         self.health().signed.is_some_and(|signed| signed > moment)
     }
 }
 
-/// What tells a token from all others, wherever it is plugged in: slots change.
+/// What distinguishes a token from all others in any slot: slots change.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct TokenId {
     pub(super) label: String,
@@ -153,47 +153,47 @@ pub(super) struct TokenId {
     pub(super) serial: String,
 }
 
-/// A token to which the library has lost its way, as one sees it who looks for it.
+/// A token to which the library has lost its connection, from the view of its user.
 pub(super) struct Lost<'t> {
-    /// What it is called in messages.
+    /// The token's name in messages.
     pub(super) called: &'t Arc<str>,
-    /// Where it was ever found: it.
+    /// The token, if it was ever found.
     pub(super) shared: Option<TokenUse>,
     /// Since when it has not been found.
     pub(super) since: Instant,
 }
 
-/// What came of wanting the library to be initialised anew.
+/// The outcome of a request to initialise the library again.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Renewal {
-    /// There is a new generation to try it with.
+    /// There is a new generation to try.
     Renewed,
-    /// It is not done now.
+    /// Not done now.
     NotNow,
-    /// It is not done while another token signs, and somebody has to see to it. For people.
+    /// Not done while another token signs; somebody has to look at it. For people.
     InUse(String),
 }
 
-/// A share of the library: as long as it lives, the generation holds.
+/// A share of the library: while it lives, the generation does not change.
 pub(super) struct Inside<'m> {
     pub(super) context: &'m Pkcs11,
     pub(super) generation: u64,
     _share: Share<'m>,
 }
 
-/// Why a library is left as it is.
+/// Why a library is not initialised again.
 enum Beside {
-    /// Another token, of this label, has signed since the one that is looked for was lost.
+    /// Another token, with this label, has signed since the wanted one was lost.
     Signs(String),
-    /// One may have sessions, and it is unknown yet whether it is still there.
+    /// Another token may have sessions, and it is not yet known whether it is still there.
     MaySign,
 }
 
-/// One for each file, however it is named, and never unloaded: others may still be in it.
+/// One for each file, under whatever name, and never unloaded: calls may still be in it.
 static MODULES: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
 
-/// Leaves every token at the end of the program: sessions are closed, libraries finalised, and no call signs any more.
-/// Waits for libraries that hang no longer than [`limits::TOKENS_END_MAX`].
+/// Leaves every token at the end of the program: closes sessions and finalises libraries; no call signs any more. Waits
+/// at most [`limits::TOKENS_END_MAX`] for libraries that hang.
 pub fn end() {
     let modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let (send, ended) = mpsc::channel::<()>();
@@ -232,14 +232,14 @@ impl ModuleUse {
         TokenUse { module: self.clone(), shared }
     }
 
-    /// Closes a session of this generation. Where that hangs, it is left to its thread, and others are not closed
-    /// before it has returned.
+    /// Closes a session of this generation. If that hangs, its thread keeps it, and no other is closed before it has
+    /// returned.
     pub(super) fn close(&self, generation: u64, session: Session) {
         if self.close_hangs.load(Ordering::Acquire) {
             return;
         }
         let (send, closed) = mpsc::channel::<()>();
-        // Until it is closed the library is not finalised.
+        // The library is not finalised before the session is closed.
         let user = self.clone();
         let close = move || {
             if let Ok(_inside) = user.inside_again(generation) {
@@ -321,7 +321,7 @@ impl Drop for TokenUse {
 }
 
 impl Module {
-    /// The library in a file, loaded on the first call. `base` is where the configuration lies.
+    /// The library in a file, loaded by the first call. `base`: the directory of the configuration.
     pub(super) fn load(wanted: &ModuleWanted, base: &Path) -> Result<ModuleUse, Fault> {
         let defect = |message: String| Fault::new(FaultClass::Defect, message);
         let named = match wanted {
@@ -358,7 +358,7 @@ impl Module {
         Ok(ModuleUse::of(module))
     }
 
-    /// What one has to hold while calling the library; the first initialises it.
+    /// The share that every call to the library needs; the first one initialises the library.
     pub(super) fn enter(&self) -> Result<Inside<'_>, Fault> {
         if self.generation.load(Ordering::Acquire) == 0 {
             let _alone = self.gate.alone(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
@@ -369,7 +369,7 @@ impl Module {
         }
         let share = self.gate.enter(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
         match self.generation.load(Ordering::Acquire) {
-            // The last attempt to initialise it anew has failed, a moment ago.
+            // The last attempt to initialise it again has just failed.
             0 => Err(self.occupied()),
             generation => Ok(Inside { context: &self.context, generation, _share: share }),
         }
@@ -380,13 +380,13 @@ impl Module {
         if self.ended.load(Ordering::Acquire) { Err(over()) } else { Ok(()) }
     }
 
-    /// The same for one with a handle of this generation.
+    /// The same, for a caller with a handle of this generation.
     pub(super) fn enter_again(&self, generation: u64) -> Result<Inside<'_>, Fault> {
         self.refuse_ended()?;
         self.inside_again(generation)
     }
 
-    /// The same for closing what is open, which is done at the end as well.
+    /// The same, for closing what is open, also at the end of the program.
     fn inside_again(&self, generation: u64) -> Result<Inside<'_>, Fault> {
         let over =
             || Fault::new(FaultClass::Session, format!("{self} was initialised anew, and its sessions are gone"));
@@ -394,20 +394,20 @@ impl Module {
             return Err(over());
         }
         let share = self.gate.enter(limits::MODULE_ENTER_WAIT).ok_or_else(|| self.occupied())?;
-        // It does not change as long as there are shares.
+        // It does not change while there are shares.
         if self.generation.load(Ordering::Acquire) != generation {
             return Err(over());
         }
         Ok(Inside { context: &self.context, generation, _share: share })
     }
 
-    /// No fault of the token that somebody wanted to use.
+    /// Not a fault of the token that was to be used.
     fn occupied(&self) -> Fault {
         Fault::new(FaultClass::Session, format!("{self} is being initialised anew"))
     }
 
-    /// Initialises the library anew where that is due, for one who found in this generation that it has lost its way
-    /// to a token.
+    /// Initialises the library again if that is due. The caller found in this generation that it has lost its
+    /// connection to a token.
     pub(super) fn renew(&self, generation: u64, lost: &Lost<'_>, now: Instant) -> Renewal {
         if !self.own.load(Ordering::Acquire) {
             // The part of the process that initialised it would lose its sessions.
@@ -460,8 +460,8 @@ impl Module {
         }
     }
 
-    /// Whether another token would lose its sessions. That of the one who looks for it counts only where sessions that
-    /// were opened before go on signing.
+    /// Whether another token would lose its sessions. The wanted token itself counts only if sessions that were opened
+    /// earlier still sign.
     fn in_use_beside(&self, lost: &Lost<'_>, now: Instant) -> Option<Beside> {
         let is_own = |token: &Arc<Shared>| lost.shared.as_ref().is_some_and(|own| Arc::ptr_eq(&own.shared, token));
         let mut in_use = None;
@@ -478,10 +478,10 @@ impl Module {
         in_use
     }
 
-    /// Closes what is open and finalises the library, where it is unused, or the program ends.
+    /// Closes what is open and finalises the library, if it is unused or the program ends.
     fn shut(&self) {
         let Some(_alone) = self.gate.alone(limits::MODULE_QUIET_WAIT) else {
-            // PKCS#11 does not say what C_Finalize does to calls under way.
+            // PKCS#11 does not say what C_Finalize does to running calls.
             warn!(module = %self.path.display(), "is not finalised: a call in it does not return");
             return;
         };
@@ -503,7 +503,7 @@ impl Module {
         }
     }
 
-    /// Called while no other call is in the library. All sessions end with it.
+    /// To be called while no other call is in the library. All sessions end with it.
     fn finalise(&self) {
         match self.context.clone().finalize() {
             Ok(()) | Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _)) => {}
@@ -511,11 +511,11 @@ impl Module {
         }
     }
 
-    /// Called while no other call is in the library.
+    /// To be called while no other call is in the library.
     fn initialise(&self, now: Instant) -> Result<(), Fault> {
         match self.context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
             Ok(()) => self.own.store(true, Ordering::Release),
-            // Another part of this process has done it, such as another module that has this one below it.
+            // Another part of this process has done it, such as a module that uses this one.
             Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => self.own.store(false, Ordering::Release),
             Err(error) => {
                 let mut fault = fault(self, &error);
@@ -531,7 +531,7 @@ impl Module {
         Ok(())
     }
 
-    /// Somebody has opened a session to sign in, with a token that is called so.
+    /// Notes a new signing session. `called`: the token's name in messages.
     pub(super) fn session_opened(&self, session: Session, called: &str) -> Arc<OpenSession> {
         let session = Arc::new(OpenSession(Mutex::new(Some(session))));
         {
@@ -580,7 +580,7 @@ impl fmt::Debug for Module {
     }
 }
 
-/// Why the loader cannot load a file, where that is seen by its head. A file that cannot be read is the loader's to tell.
+/// Why the loader cannot load a file, if the head of the file shows it. The loader reports a file that cannot be read.
 fn library_problem(file: &Path) -> Option<String> {
     let opened = open_regular(file).ok()?;
     let length = opened.metadata().ok()?.len();
@@ -589,7 +589,7 @@ fn library_problem(file: &Path) -> Option<String> {
     library::problem(&head, length)
 }
 
-/// What may be the reason for a C_Initialize that failed: libraries say the same of all.
+/// The possible reason for a failed C_Initialize: libraries return the same error for all.
 fn not_initialised(path: &Path, error: &Error) -> String {
     use RvError::{ArgumentsBad, CantLock, DeviceError, FunctionFailed, GeneralError};
     match error {
@@ -611,13 +611,13 @@ fn not_initialised(path: &Path, error: &Error) -> String {
     )
 }
 
-/// How long a library stays as it is after it was initialised, once none of its tokens signs: a token that comes back
-/// is not kept waiting, and a library that finds nothing is left in peace.
+/// How long a library stays as it is after it was initialised, while none of its tokens signs. A token that comes back
+/// does not wait long, and a library that finds nothing is rarely disturbed.
 fn renewal_pause(in_vain: u32) -> Duration {
     (limits::MODULE_RENEWAL_PAUSE_MIN * 2u32.saturating_pow(in_vain.min(16))).min(limits::MODULE_RENEWAL_PAUSE_MAX)
 }
 
-/// Where distributions and vendors put modules; Debian has its library directory by architecture.
+/// Where distributions and vendors put modules. Debian has a library directory for each architecture.
 fn directories() -> Vec<PathBuf> {
     let by_architecture = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
     let mut directories = Vec::new();
@@ -628,7 +628,7 @@ fn directories() -> Vec<PathBuf> {
     directories
 }
 
-/// The file of a `module-name`: the name without `lib` before and `.so` behind.
+/// The file of a `module-name`: `NAME.so` or `libNAME.so`.
 fn find(name: &str) -> Result<PathBuf, String> {
     let directories = directories();
     let files = directories
@@ -660,7 +660,7 @@ mod tests {
         let is_well = |failed, after| Health { signed: Some(begin), failed }.is_well(begin + after);
         assert!(is_well(false, Duration::ZERO) && is_well(false, limits::TEST_INTERVAL * 2));
         assert!(!is_well(false, limits::TOKEN_WELL));
-        // Others of its sessions may sign on.
+        // Other sessions of it may still sign.
         assert!(is_well(true, Duration::from_millis(1_900)) && !is_well(true, Duration::from_secs(2)));
         assert!(!Health::default().is_well(begin));
     }

@@ -19,7 +19,7 @@ use crate::{
 /// A PIN; wiped when dropped.
 pub(super) type Pin = Zeroizing<Vec<u8>>;
 
-/// What a PIN is known by again without being kept: a hash under a key that this process alone has.
+/// Recognises a PIN without keeping it: a hash under a key that only this process has.
 #[derive(Clone)]
 pub(super) struct PinMark(hmac::Tag);
 
@@ -39,15 +39,15 @@ impl PartialEq for PinMark {
     }
 }
 
-/// Not even the hash is shown: a PIN of four digits is found by it.
+/// Not even the hash is shown: a four-digit PIN can be found from it.
 impl std::fmt::Debug for PinMark {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PinMark")
     }
 }
 
-/// The file that a `pin-source` names. `base` is where the configuration lies, `credentials` the directory of systemd
-/// credentials if there is one; a bare name is a credential before it is a file beside the configuration.
+/// The file that a `pin-source` names. `base`: the directory of the configuration; `credentials`: the directory of
+/// systemd credentials, if there is one. A bare name is a credential first, then a file beside the configuration.
 pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) -> Result<PathBuf, String> {
     if source.is_empty() {
         return Err("the pin-source is empty; name the file with the PIN".into());
@@ -76,7 +76,7 @@ pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) ->
     Ok(file)
 }
 
-/// RFC 8089: `//` and a host that is this one may stand before the path; what is not plain is percent-encoded.
+/// RFC 8089: `//` and the name of this host may precede the path; special characters are percent-encoded.
 fn path_of_file_uri(rest: &str) -> Option<PathBuf> {
     let path = match rest.strip_prefix("//") {
         Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
@@ -98,7 +98,7 @@ fn path_of_file_uri(rest: &str) -> Option<PathBuf> {
     String::from_utf8(octets).ok().map(PathBuf::from)
 }
 
-/// Reads a PIN that only its owner (and its group, for reading) may touch; a line end after it is cut.
+/// Reads a PIN. Only the owner may access the file (the group may read it). A trailing line end is cut.
 pub(super) fn read(path: &Path) -> Result<Pin, FileError> {
     let mut pin = read_secret(path, "a PIN", limits::PIN_FILE_OCTETS_MAX as u64)?;
     let mut length = pin.len();

@@ -1,7 +1,7 @@
 //! Signing in one session of a token.
 //!
 //! Invariant: the digest is computed in this process, and a signature is returned in the form that a response has. A
-//! session that was open before the module was initialised anew signs no more.
+//! session from before the module was initialised again no longer signs. It does not know slots or PINs.
 
 use std::{sync::Arc, time::Instant};
 
@@ -29,11 +29,11 @@ use crate::sign::{Algorithm, Fault, FaultClass, Session};
 pub(super) struct TokenSession {
     pub(super) module: ModuleUse,
     pub(super) generation: u64,
-    /// Nothing once it is gone on the token's side.
+    /// Empty once the session is gone on the token.
     pub(super) session: Arc<OpenSession>,
     pub(super) key: ObjectHandle,
     pub(super) algorithm: Algorithm,
-    /// Of the token, for messages.
+    /// The token's name, for messages.
     pub(super) token: Arc<str>,
     pub(super) shared: TokenUse,
 }
@@ -66,7 +66,7 @@ impl Session for TokenSession {
 
 impl Drop for TokenSession {
     fn drop(&mut self) {
-        // After its generation, or once it is gone, the handle can be that of another session.
+        // After its generation, or once it is gone, the handle may name another session.
         let session = self.session.lock().take();
         if let Some(session) = session {
             self.module.close(self.generation, session);
@@ -74,7 +74,7 @@ impl Drop for TokenSession {
     }
 }
 
-/// Signs and verifies nothing: what the token says, in the token's form.
+/// Signs without a check: returns what the token returns, in the token's form.
 fn sign(session: &Pkcs11Session, key: ObjectHandle, algorithm: Algorithm, message: &[u8]) -> Result<Vec<u8>, Error> {
     let hash = |algorithm| digest::digest(algorithm, message);
     match algorithm {
@@ -103,10 +103,10 @@ fn sign(session: &Pkcs11Session, key: ObjectHandle, algorithm: Algorithm, messag
     }
 }
 
-/// As [`Algorithm::RsaPssSha256`] has it in its parameters.
+/// The same as in the parameters of [`Algorithm::RsaPssSha256`].
 const PSS_SALT_OCTETS: u64 = 32;
 
-/// Signs with a session that has just been opened.
+/// Signs with a session that was just opened.
 pub(super) fn sign_first(
     session: &Pkcs11Session,
     key: ObjectHandle,
@@ -118,7 +118,7 @@ pub(super) fn sign_first(
     Ok(encoded(algorithm, signature, named)?)
 }
 
-/// The DigestInfo of RFC 8017 section 9.2 with a SHA-256.
+/// The DigestInfo of RFC 8017 section 9.2 for a SHA-256 hash.
 fn digest_info(hash: &[u8]) -> Vec<u8> {
     const SHA256: [u8; 19] = [
         0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04,
@@ -127,7 +127,7 @@ fn digest_info(hash: &[u8]) -> Vec<u8> {
     [&SHA256, hash].concat()
 }
 
-/// From the token's form to that of a response.
+/// Converts the token's form to that of a response.
 fn encoded(algorithm: Algorithm, signature: Vec<u8>, token: &str) -> Result<Vec<u8>, Fault> {
     let coordinate = match algorithm {
         Algorithm::EcdsaP256Sha256 => 32,

@@ -40,7 +40,7 @@ use crate::{
 /// A key on a token.
 #[derive(Debug)]
 pub struct Pkcs11Token {
-    /// What the token is called in messages.
+    /// The token's name in messages.
     called: Arc<str>,
     name: String,
     token: TokenWanted,
@@ -50,10 +50,10 @@ pub struct Pkcs11Token {
     algorithm: Algorithm,
     public: PublicKey,
     sessions_max: AtomicUsize,
-    /// Where the token was in a generation of the module: looking into every slot each time would fail as soon as
-    /// another token of the module does.
+    /// Where the token was in a generation of the module. Looking into every slot each time would fail as soon as
+    /// another token of the module fails.
     place: Mutex<Option<Place>>,
-    /// Since when the module has not found it, where that is so.
+    /// Since when the module has not found it, if so.
     lost: Mutex<Option<Instant>>,
 }
 
@@ -61,12 +61,12 @@ pub struct Pkcs11Token {
 #[derive(Debug)]
 struct Place {
     generation: u64,
-    /// `None` once it is to be looked for.
+    /// `None` if it has to be looked for.
     slot: Option<Slot>,
     shared: TokenUse,
 }
 
-/// What the key has to be the private half of.
+/// The public key whose private half is wanted.
 #[derive(Debug, Default)]
 pub(super) struct PublicKey {
     spki_der: Vec<u8>,
@@ -74,20 +74,20 @@ pub(super) struct PublicKey {
 }
 
 impl PublicKey {
-    /// From what stands in subjectPublicKey.
+    /// From the bytes of a subjectPublicKey.
     pub(super) fn of(algorithm: Algorithm, octets: Vec<u8>) -> Self {
         let spki = AlgorithmIdentifierOwned::from_der(algorithm.key_identifier()).and_then(|identifier| {
             let subject_public_key = BitString::from_bytes(&octets)?;
             SubjectPublicKeyInfoOwned { algorithm: identifier, subject_public_key }.to_der()
         });
-        // Only of more bytes than a length can tell.
+        // Fails only for more bytes than a length can state.
         Self { spki_der: spki.unwrap_or_default(), octets }
     }
 }
 
 impl Pkcs11Token {
-    /// The key that `uri` names, which has to be that of `certificate` and signs with `algorithm`. Loads the module;
-    /// the token is not asked yet. Relative paths are meant from `base`.
+    /// The key that `uri` names. It must be the key of `certificate`, and sign with `algorithm`. Loads the module; the
+    /// token is not asked yet. Relative paths are relative to `base`.
     pub fn new(uri: &Uri, base: &Path, certificate: &Certificate, algorithm: Algorithm) -> Result<Self, Fault> {
         let octets = certificate.public_key_octets().to_vec();
         Self::with_public(uri, base, PublicKey { spki_der: certificate.spki_der().to_vec(), octets }, algorithm)
@@ -130,22 +130,22 @@ impl Pkcs11Token {
         self.algorithm = algorithm;
     }
 
-    /// With what it signs.
+    /// The algorithm it signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// What stands in subjectPublicKey.
+    /// The bytes of its subjectPublicKey.
     pub fn public_key_octets(&self) -> &[u8] {
         &self.public.octets
     }
 
-    /// What the token is called in messages.
+    /// The token's name in messages.
     pub fn called(&self) -> &str {
         &self.called
     }
 
-    /// Does something in a session that may change what the token holds.
+    /// Runs `work` in a session that may change what the token holds.
     pub(super) fn change<T>(&self, work: impl FnOnce(&Pkcs11Session, &str) -> Result<T, Failure>) -> Result<T, Fault> {
         let inside = self.module.enter()?;
         let (slot, info) = self.find(&inside).map_err(|failure| failure.fault)?;
@@ -166,7 +166,7 @@ impl Pkcs11Token {
         done.map_err(|failure| failure.fault)
     }
 
-    /// Opens a session; the failure comes with the generation of the module in which it happened.
+    /// Opens a session. A failure comes with the module generation in which it happened.
     fn try_open(&self) -> Result<TokenSession, (Failure, u64)> {
         let inside = self.module.enter().map_err(|fault| (fault.into(), 0))?;
         self.open_inside(&inside).map_err(|failure| (failure, inside.generation))
@@ -179,7 +179,7 @@ impl Pkcs11Token {
         let door = Door { inside, slot, info: &info, token: &self.called };
         let ensure = || shared.login.ensure(&door, self.pin.as_deref());
         self.check_mechanism(inside, slot)?;
-        // Before the session: a token that refuses the PIN is asked for nothing else.
+        // Before the session: a token that refuses the PIN is not asked for anything else.
         ensure()?;
         let opened = inside.context.open_ro_session_no_drop(slot);
         let session = opened.map_err(|error| Failure::of(&self.called, &error))?;
@@ -213,8 +213,8 @@ impl Pkcs11Token {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The module has lost its way to the token. The first time it is only looked for in all slots at the next opening;
-    /// what was lost once that has been done.
+    /// The module has lost its connection to the token. The first time, the next opening only looks in all slots; after
+    /// that, returns what was lost.
     fn lost_for_good(&self, now: Instant) -> Option<Lost<'_>> {
         let shared = self.place().as_mut().map(|place| {
             place.slot = None;
@@ -223,15 +223,15 @@ impl Pkcs11Token {
         });
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *lost.get_or_insert(now);
-        // For the first time it is only noted.
+        // The first time it is only noted.
         if since == now {
             return None;
         }
         Some(Lost { called: &self.called, shared, since })
     }
 
-    /// Opens a session once more where the module was initialised anew for it; else `failure` is what is told, with
-    /// what may help.
+    /// Opens a session once more if the module was initialised again for it. Otherwise returns `failure`, with a hint
+    /// at the remedy.
     fn open_anew(&self, mut failure: Failure, generation: u64) -> Result<TokenSession, (Failure, u64)> {
         let now = Instant::now();
         match self.lost_for_good(now).map(|lost| self.module.renew(generation, &lost, now)) {
@@ -244,7 +244,7 @@ impl Pkcs11Token {
 
     /// The slot in which the token is now.
     fn find(&self, inside: &Inside<'_>) -> Result<(Slot, TokenInfo), Failure> {
-        // Not held while the library is called: a call may hang.
+        // Not held during a call to the library, which may hang.
         let known = self.place().as_ref().filter(|place| place.generation == inside.generation).and_then(|p| p.slot);
         if let Some(slot) = known
             && let Ok(info) = inside.context.get_token_info(slot)
@@ -277,7 +277,7 @@ impl Pkcs11Token {
                 list(found.map(|(_, slot, info)| (slot, info)))
             )));
         }
-        // It may be the one that does not identify itself.
+        // It may be the token that does not identify itself.
         if let Some(failure) = failed {
             return Err(failure);
         }
@@ -299,7 +299,7 @@ impl Pkcs11Token {
         Err(Failure { fault: Fault::new(FaultClass::Device, message), lost: true })
     }
 
-    /// Whether a token is the one that is wanted. Slot and library are asked for no more than has to be known of them.
+    /// Whether a token is the wanted one. Asks slot and library only for what is needed.
     fn is_wanted(&self, inside: &Inside<'_>, slot: Slot, info: &TokenInfo) -> Result<bool, Failure> {
         let failed = |error| Failure::of(&self.module, &error);
         let SlotWanted { id, description, manufacturer } = &self.token.slot;
@@ -323,7 +323,7 @@ impl Pkcs11Token {
             && version.is_none_or(|version| version == has))
     }
 
-    /// What came with PKCS#11 3.2 few tokens can: that is told plainly, before a key is looked for that cannot be there.
+    /// Few tokens can do what came with PKCS#11 3.2. Says so plainly before looking for a key that cannot be there.
     fn check_mechanism(&self, inside: &Inside<'_>, slot: Slot) -> Result<(), Failure> {
         let (Algorithm::MlDsa44 | Algorithm::MlDsa65 | Algorithm::MlDsa87) = self.algorithm else { return Ok(()) };
         let all = inside.context.get_mechanism_list(slot).map_err(|error| Failure::of(&self.called, &error))?;
@@ -336,7 +336,7 @@ impl Pkcs11Token {
         )))
     }
 
-    /// One session is left for the login.
+    /// How many sessions it allows; one is left for the login.
     fn sessions_of(&self, info: &TokenInfo) -> Result<usize, Failure> {
         match info.max_session_count() {
             Limit::Unavailable | Limit::Infinite => Ok(usize::MAX),
@@ -347,7 +347,7 @@ impl Pkcs11Token {
         }
     }
 
-    /// The key, which has signed something that the certificate verifies.
+    /// The key, after it has signed something that the certificate verifies.
     fn find_key(&self, session: &Pkcs11Session) -> Result<ObjectHandle, Failure> {
         const MESSAGE: &[u8] = b"Ostia token self-test";
         let key = key::find(session, &self.key, &self.called)?;
@@ -390,7 +390,7 @@ impl Holder for Pkcs11Token {
     }
 }
 
-/// Whether something is as it is wanted. PKCS#11 fills such texts up with blanks, so that those at the end say nothing.
+/// Whether a value is the wanted one. PKCS#11 pads such texts with blanks, so trailing blanks are ignored.
 fn is(wanted: &Option<String>, is: &str) -> bool {
     wanted.as_deref().is_none_or(|wanted| wanted.trim_end_matches(' ') == is.trim_end_matches(' '))
 }
@@ -401,11 +401,11 @@ fn is_token(wanted: &TokenWanted, info: &TokenInfo) -> bool {
         && is(manufacturer, info.manufacturer_id())
         && is(serial, info.serial_number())
         && is(model, info.model())
-        // SoftHSM has a slot for a token that is yet to be made, which has no name.
+        // SoftHSM has a slot for a token that does not exist yet and has no name.
         && (label.is_some() || info.token_initialized())
 }
 
-/// What is wanted of a token, behind the word; nothing where any will do.
+/// The wanted properties of a token, for a message; empty if any token will do.
 fn with(wanted: &TokenWanted) -> String {
     if *wanted == TokenWanted::default() { String::new() } else { format!(" with {wanted}") }
 }

@@ -1,8 +1,8 @@
 //! `pkcs11:` URIs, RFC 7512: which key, on which token, reached by which module, with whose PIN.
 //!
-//! Invariant: reading and writing are inverse; what names the key and is not understood is refused by name, never passed
-//! over, because an attribute left out of account would let another key match. No value gets into a message of what may be
-//! a PIN. Pure: no file is looked for here.
+//! Invariant: reading and writing are inverse. An attribute that names the key and is not understood is refused by
+//! name, never ignored, because another key could match without it. A value that may be a PIN never gets into a
+//! message. Pure: it does not look for files.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl fmt::Debug for Uri {
     }
 }
 
-/// What a token has to be; what is not said may be anything.
+/// What a token has to be; an absent value matches any token.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TokenWanted {
     /// `token`: its label.
@@ -42,13 +42,13 @@ pub struct TokenWanted {
     pub serial: Option<String>,
     /// `model`
     pub model: Option<String>,
-    /// Where it is.
+    /// The slot it is in.
     pub slot: SlotWanted,
-    /// By which library it is reached.
+    /// The library that reaches it.
     pub library: LibraryWanted,
 }
 
-/// What a slot has to be; what is not said may be anything.
+/// What a slot has to be; an absent value matches any slot.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct SlotWanted {
     /// `slot-id`
@@ -59,7 +59,7 @@ pub struct SlotWanted {
     pub manufacturer: Option<String>,
 }
 
-/// What a PKCS#11 library has to say of itself; what is not said may be anything.
+/// What a PKCS#11 library has to say about itself; an absent value matches any library.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LibraryWanted {
     /// `library-manufacturer`
@@ -70,7 +70,7 @@ pub struct LibraryWanted {
     pub version: Option<(u8, u8)>,
 }
 
-/// What a key has to be; what is not said may be anything.
+/// What a key has to be; an absent value matches any key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeyWanted {
     /// `object`: CKA_LABEL.
@@ -88,7 +88,7 @@ pub enum ModuleWanted {
     Name(String),
 }
 
-/// Why a URI cannot be taken. The text completes "the key …".
+/// Why a URI is refused. The text completes "the key …".
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UriError(String);
 
@@ -126,11 +126,11 @@ impl Uri {
         let query = attributes(query, '&');
         let parts = path.iter().map(|attribute| (attribute, PATH_EXTRA)).chain(query.iter().map(|a| (a, QUERY_EXTRA)));
         for (number, (attribute, extra)) in parts.enumerate() {
-            // It can be the rest of a PIN.
+            // It may be the rest of a PIN.
             let (name, value) = attribute.split_once('=').ok_or_else(|| {
                 UriError(format!("has no `=` in attribute {}, where a name and a value are expected", number + 1))
             })?;
-            // Before anything of it can be told.
+            // Before anything about it gets into a message.
             if name.to_ascii_lowercase().starts_with(PIN_VALUE) {
                 return Err(UriError(if number < path.len() {
                     format!(
@@ -140,7 +140,7 @@ impl Uri {
                     format!("has a {PIN_VALUE}, and a PIN must not be in the configuration; {PIN_REMEDY}")
                 }));
             }
-            // RFC 7512 section 2.3: an attribute stands at most once.
+            // RFC 7512 section 2.3: an attribute occurs at most once.
             if seen.contains(&name) {
                 return Err(UriError(format!("names `{name}` twice")));
             }
@@ -205,8 +205,8 @@ impl Uri {
                     "has `{name}` after the `?`; write it before, with `;` between attributes"
                 )));
             }
-            // RFC 7512 section 2.3: a vendor's attribute behind the `?` does not say which key it is, so that whoever does
-            // not know it can do without it. What is near to one that is known is a slip.
+            // RFC 7512 section 2.3: a vendor's attribute after the `?` does not say which key it is, so it can be
+            // ignored. A name close to a known one is a typing error.
             _ if is_vendors(name) => return Ok(()),
             _ => return Err(unknown(name, &QUERY)),
         };
@@ -245,7 +245,7 @@ const PIN_VALUE: &str = "pin-value";
 const PIN_REMEDY: &str =
     "write it into a file that only the service may read, and name that file after a `?`: pin-source=/path/to/pin";
 
-/// Whether it is written as vendors write theirs: with a name before a hyphen that none of the standard's has.
+/// Whether it is written as a vendor's attribute: with a prefix and a hyphen that no standard name has.
 fn is_vendors(name: &str) -> bool {
     let standard = ["pin", "module", "slot", "library"];
     let is_name = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
@@ -262,8 +262,8 @@ fn unknown(name: &str, known: &[&str]) -> UriError {
     UriError(format!("has the attribute `{name}`, which is not known here; known are: {}", known.join(", ")))
 }
 
-/// pk11-path-res-avail and pk11-query-res-avail of RFC 7512 section 2.3, beyond the unreserved characters. `|` stands
-/// in the second: it would begin a command in a pin-source, which is not run.
+/// pk11-path-res-avail and pk11-query-res-avail of RFC 7512 section 2.3, beyond the unreserved characters. The second
+/// lacks `|`: it would begin a command in a pin-source, which is not run.
 const PATH_EXTRA: &[u8] = b":[]@!$'()*+,=&";
 const QUERY_EXTRA: &[u8] = b":[]@!$'()*+,=/?|";
 
@@ -295,7 +295,7 @@ fn text(name: &str, octets: Vec<u8>) -> Result<String, UriError> {
     String::from_utf8(octets).map_err(|_| UriError(format!("has a {name} that is not UTF-8")))
 }
 
-/// Bytes as `id` writes them: every one with its `%`, so that they read as hexadecimal.
+/// Bytes as `id` writes them: every one percent-encoded, so that they read as hexadecimal.
 struct AllEncoded<'a>(&'a [u8]);
 
 impl fmt::Display for AllEncoded<'_> {
