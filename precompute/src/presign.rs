@@ -1,16 +1,15 @@
-//! Signs answers about every listed certificate before anybody asks, in memory and on disk.
+//! Signs answers for every listed certificate before anybody asks, in memory and on disk.
 //!
 //! Purpose: a client finds its answer signed, also after a restart. Invariant: a kept answer says what its record said
 //! when the signature was made, by the same rules as an answer signed for a client; serving compares it with the record
-//! again. So nothing here can cause a wrong answer: an answer can only be late. This room does not know clients or
-//! sockets.
+//! again. So nothing here can cause a wrong answer: an answer can only be late. It does not know clients or sockets.
 //!
 //! - [`plan`]: what is due, in what order; pure.
-//! - [`Subject`]: an issuer, its drafts and what becomes of their signatures.
-//! - [`PresignRunner`]: a pass over all issuers, on the signers' pools or on threads of its own.
+//! - [`Subject`]: an issuer, its drafts and what happens to their signatures.
+//! - [`PresignRunner`]: one pass over all issuers, on the signers' pools or on threads of its own.
 //! - [`store`]: answers on disk, read back at a start.
 //! - [`Presigner`]: pass after pass, as long as a responder runs.
-//! - [`Progress`]: how it gets on.
+//! - [`Progress`]: the progress.
 
 mod pass;
 pub mod plan;
@@ -26,7 +25,7 @@ pub use progress::{Progress, Report};
 pub use store_writer::{Recorder, StoreWriter};
 pub use subject::{Draft, Form, Outcome, Subject};
 
-/// Whether to stop, asked often.
+/// Whether to stop; asked often.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! Where records come from: what the CA says of its certificates, in the forms it says it.
+//! Where records come from: the CA's own statements about its certificates, in the CA's formats.
 //!
-//! Purpose: read a CA's own statement (the database of `openssl ca`, a CRL) into [`crate::pki`]'s
-//! types, one record at a time and under bounds. Invariant: nothing leaves a source that is not
-//! valid by construction, and a source with anything in it that is not understood is refused as
-//! a whole with the place named: a record that is misread or passed over could turn a revoked
-//! certificate good. What is odd and has a stricter meaning is taken as that, and counted ([`Oddities`]). It does not know what was said earlier (so not whether a change is allowed,
-//! nor whether a serial comes twice), how records are kept, or what time it is.
+//! Purpose: reads a CA's statement (the database of `openssl ca`, a CRL) into [`crate::pki`]'s types, one record at a
+//! time and within bounds. Invariant: everything that leaves a source is valid by construction. A source with anything
+//! in it that is not understood is refused as a whole, and the place is named: a record that is misread or skipped
+//! could turn a revoked certificate good. An odd value with a stricter meaning is read as that, and counted
+//! ([`Oddities`]). It does not know what was said earlier (so not whether a change is allowed, or whether a serial
+//! comes twice), how records are kept, or what time it is.
 
 mod crl;
 mod index;
@@ -24,10 +24,10 @@ pub use index::{Index, Listed};
 
 use crate::pki::{FileError, UnixTime};
 
-/// The last revocation time that is kept, 2106-02-07T06:28:15Z: a record has 32 bits of seconds for it.
+/// The last revocation time that can be kept, 2106-02-07T06:28:15Z: a record has 32 bits of seconds for it.
 const REVOCATION_TIME_MAX: UnixTime = UnixTime(u32::MAX as u64);
 
-/// What of a source was read otherwise than it stands there: how much, and the first of it in words.
+/// What was read differently from how a source writes it: how many, and the first in words.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Oddities {
     count: u64,
@@ -35,7 +35,7 @@ pub struct Oddities {
 }
 
 impl Oddities {
-    /// Notes `what` of one line or entry, which is called `place`.
+    /// Notes `what` about one line or entry, which is called `place`.
     fn note(&mut self, place: &str, number: u64, what: &str) {
         if self.count == 0 {
             self.first = format!("{place} {number} {what}");
@@ -43,7 +43,7 @@ impl Oddities {
         self.count += 1;
     }
 
-    /// Notes `what` of a field that is there once.
+    /// Notes `what` about a field that occurs once.
     fn note_field(&mut self, field: &str, what: &str) {
         if self.count == 0 {
             self.first = format!("{field} {what}");
@@ -67,12 +67,12 @@ impl fmt::Display for Oddities {
     }
 }
 
-/// Why a source could not be taken; always names the file.
+/// Why a source was refused; always names the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceError {
     /// The file.
     pub path: PathBuf,
-    /// The line, counted from 1, where the file has lines and one of them is at fault.
+    /// The line, counted from 1, if the file has lines and one of them is wrong.
     pub line: Option<u64>,
     /// What is wrong, and what would be right.
     pub problem: String,
@@ -86,12 +86,12 @@ impl SourceError {
         Self { unsteady: true, ..Self::file(path, "changed while it was being read") }
     }
 
-    /// `problem` with the file as a whole.
+    /// `problem`: about the file as a whole.
     pub fn file(path: &Path, problem: impl fmt::Display) -> Self {
         Self { path: path.to_owned(), line: None, problem: problem.to_string(), unsteady: false }
     }
 
-    /// `problem` with one line, counted from 1.
+    /// `problem`: about one line, counted from 1.
     pub fn line(path: &Path, line: u64, problem: impl fmt::Display) -> Self {
         Self { path: path.to_owned(), line: Some(line), problem: problem.to_string(), unsteady: false }
     }

@@ -2,8 +2,10 @@
 //!
 //! Keys that sign at once (in software, in microseconds) run on as many threads as there are cores. Each thread walks,
 //! signs and keeps by itself, because a queue would cost as much as a signature. All other keys sign on their pools:
-//! one thread per few issuers keeps a bounded number of jobs in the pool and handles the results. Failed jobs are put
-//! in again after a pause; an issuer whose key stays silent is left for a later pass.
+//! one thread per few issuers keeps a bounded number of jobs in the pool and handles the results. Failed jobs are
+//! submitted again after a pause; an issuer whose key does not respond is left for a later pass.
+//!
+//! Invariant: an item is signed only if it is still due. It does not know clients, or when passes run.
 
 mod here;
 mod pooled;
@@ -34,16 +36,16 @@ use crate::{
     sign::Priority,
 };
 
-/// What every thread that signs ahead needs.
+/// What every pre-signing thread needs.
 #[derive(Debug)]
 pub struct PresignRunner {
     /// Where answers are kept for the serving threads.
     pub answers: Arc<Answers>,
     /// Where they are stored; `None` without a store.
     pub writer: Option<StoreWriter>,
-    /// How it gets on.
+    /// The progress.
     pub progress: Arc<Progress>,
-    /// So that answers signed together are not all replaced together.
+    /// Spreads the times of answers, so that answers signed together are not all replaced together.
     pub spread: RandomState,
 }
 
@@ -63,17 +65,17 @@ pub enum End {
 /// What a pass did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Passed {
-    /// The worst of how its parts ended.
+    /// The worst outcome of its parts.
     pub end: End,
-    /// How much it planned.
+    /// How many answers it planned.
     pub due: u64,
-    /// Whether another pass has more to do at once.
+    /// Whether another pass has more to do now.
     pub again: bool,
     /// How long planning took.
     pub planning: Duration,
 }
 
-/// Forms of one issuer, and what of them is due.
+/// Forms of one issuer, and what is due in them.
 #[derive(Debug)]
 struct Task {
     subject: Arc<Subject>,
@@ -81,23 +83,23 @@ struct Task {
     plan: Plan,
 }
 
-/// What is signed of a task.
+/// What to sign for a task.
 enum Work {
-    /// These, in order.
+    /// These items, in order.
     Listed(Vec<Item>),
-    /// All that is absent, found while walking.
+    /// Everything that is absent, found during the walk.
     Absent,
 }
 
 impl PresignRunner {
-    /// Signs what is due of all issuers: first what clients are given now, then what they will be given before long.
+    /// Signs what is due for all issuers: first what clients get now, then what they will get soon.
     pub fn pass(&self, subjects: &[Arc<Subject>], stop: Stop<'_>) -> Passed {
         // Together they name no more than one alone may.
         let list_max = (limits::PRESIGN_LIST_MAX / subjects.len().max(1)).max(1024);
         self.pass_with(subjects, list_max, stop)
     }
 
-    /// A pass whose plans name at most so many each.
+    /// A pass whose plans name at most `list_max` items each.
     pub(super) fn pass_with(&self, subjects: &[Arc<Subject>], list_max: usize, stop: Stop<'_>) -> Passed {
         let began = Instant::now();
         let now = UnixTime::now();
@@ -105,7 +107,7 @@ impl PresignRunner {
         for forms in [Subject::forms as fn(&Subject, UnixTime) -> Vec<Form>, Subject::next_forms] {
             for subject in subjects {
                 let forms = forms(subject, now);
-                // Where the key is not here, whoever has it signs.
+                // If the key is not here, another process signs.
                 if !forms.is_empty() && forms.iter().all(|form| form.signer.signing().is_some()) {
                     tasks.push(Task { subject: Arc::clone(subject), forms, plan: Plan::new(list_max) });
                 }
@@ -114,7 +116,7 @@ impl PresignRunner {
         tasks.iter_mut().for_each(|task| self.plan(task, now, stop));
         let planning = began.elapsed();
         if stop() {
-            // What was found is not all that is due.
+            // The walk has not found everything that is due.
             return Passed { end: End::Stopped, due: 0, again: false, planning };
         }
         let due = tasks.iter().map(|task| task.plan.due()).sum();
@@ -129,7 +131,7 @@ impl PresignRunner {
         Passed { end, due, again: again && end == End::Done, planning }
     }
 
-    /// Finds what is due of a task, on several threads where that is worth it.
+    /// Finds what is due for a task, on several threads if that is worth it.
     fn plan(&self, task: &mut Task, now: UnixTime, stop: Stop<'_>) {
         let counts = task.subject.issuer.state.records.counts();
         let threads = if counts.good + counts.revoked < WALK_ALONE_MAX { 1 } else { cores() };
@@ -148,7 +150,7 @@ impl PresignRunner {
                     kept,
                     |item, _| plan.add(item),
                 );
-                // However many threads there are, they hold little for themselves.
+                // However many threads there are, each holds little.
                 if plan.held() >= HELD_MAX {
                     merge(std::mem::replace(&mut plan, Plan::new(list_max)));
                 }
@@ -170,7 +172,7 @@ impl PresignRunner {
         subject.kept(&self.answers, forms.get(usize::from(form))?, serial, packed)
     }
 
-    /// Has the tasks signed, in order; whether more is due at once, and how it ended.
+    /// Has the tasks signed, in order. Returns whether more is due now, and how it ended.
     fn sign(&self, tasks: Vec<Task>, stop: Stop<'_>) -> (bool, End) {
         let (mut again, mut here, mut pooled) = (false, Vec::new(), Vec::new());
         for Task { subject, forms, plan } in tasks {
@@ -209,12 +211,12 @@ impl PresignRunner {
         (again, end)
     }
 
-    /// Signs anew what clients are given about these certificates, which have changed.
+    /// Signs the answers that clients get for these changed certificates.
     pub fn changed(&self, subject: &Subject, mut serials: Vec<Serial>, stop: Stop<'_>) -> End {
         serials.sort_unstable();
         serials.dedup();
         let now = UnixTime::now();
-        // What was kept of them is void, whichever key signed it.
+        // Their kept answers are void, whichever key signed them.
         let forms = subject.forms_at_work(now);
         let Some(form) = forms.first() else { return End::Done };
         let mut items = Vec::new();
@@ -226,12 +228,12 @@ impl PresignRunner {
         if form.signer.signs_here() {
             self.sign_here(subject, &forms, Work::Listed(items), stop)
         } else {
-            // The next request would wait for it.
+            // Otherwise the next request would wait for it.
             self.sign_pooled(subject, &forms, Work::Listed(items), Priority::Refresh, stop)
         }
     }
 
-    /// Whether an item is still due, with its record.
+    /// Whether an item is still due; returns its record.
     fn still_due(&self, subject: &Subject, forms: &[Form], item: &Item, packed: &mut Vec<u8>) -> Option<Found> {
         let form = forms.get(usize::from(item.form))?;
         let found = subject.issuer.state.records.get(&item.serial)?;
@@ -255,7 +257,7 @@ impl PresignRunner {
         self.writer.as_ref().map(StoreWriter::recorder)
     }
 
-    /// Counts what became of a signature, and stores it. False where there is no more room.
+    /// Counts the outcome of a signature, and stores the answer. False if there is no more room.
     fn note(&self, form: &Form, outcome: Outcome, recorder: &mut Option<Recorder>) -> bool {
         match outcome {
             Outcome::Kept(stored) => {
@@ -275,18 +277,18 @@ impl PresignRunner {
     }
 }
 
-/// Items that one thread holds of a plan, but for those of one segment: 2.5 MiB.
+/// Items of a plan that one thread holds, except those of one segment: 2.5 MiB.
 const HELD_MAX: usize = 1 << 16;
 const _: () = assert!(size_of::<Item>() == 40, "what limits say of a plan's size");
 
-/// Records that one thread walks sooner than others are started.
+/// Up to this many records, one thread walks alone.
 const WALK_ALONE_MAX: u64 = 50_000;
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Runs `work` on so many threads, this one among them.
+/// Runs `work` on so many threads, including this one.
 fn on_threads(threads: usize, work: &(impl Fn() + Sync)) {
     std::thread::scope(|scope| {
         for _ in 1..threads {

@@ -1,14 +1,15 @@
-//! What is to be signed ahead, and in what order; pure.
+//! What to sign ahead, and in what order; pure.
 //!
-//! Purpose: from the records of one issuer, what is kept already and the time to what is due. Invariant: whatever could
-//! not be served from memory `now` is due, and so is what is to be replaced; nothing else. So there is no state of its
-//! own: whoever was interrupted plans anew and goes on where it was, because what is kept is not due.
-//! It does not know keys, threads or where answers are kept.
+//! Purpose: finds what is due, from the records of one issuer, the kept answers and the time. Invariant: exactly these
+//! are due: answers that could not be served from memory `now`, and answers to be replaced. So there is no state of its
+//! own: after an interruption a new plan continues where the last one was, because kept answers are not due. It does
+//! not know keys, threads or where answers are kept.
 //!
-//! First comes what cannot be served (absent, or void because its record has changed), then what expires soonest. Of ten
-//! million due ones no list is made: a plan counts all and names only the first [`limits::PRESIGN_LIST_MAX`]; whoever
-//! has done those plans again. What is absent has no order of its own and can be signed while walking.
-//! That not everything signed together is replaced together is in the times of each answer ([`Times::plan`]).
+//! First come answers that cannot be served (absent, or void because the record has changed), then those that expire
+//! soonest. Ten million due answers are not listed: a plan counts all and names only the first
+//! [`limits::PRESIGN_LIST_MAX`]; after those, there is another plan. Absent answers have no order among themselves and
+//! can be signed during the walk. [`Times::plan`] spreads the times of answers, so that answers signed together are not
+//! all replaced together.
 //!
 //! [`Times::plan`]: crate::ocsp::profile::Times::plan
 //! [`limits::PRESIGN_LIST_MAX`]: crate::limits::PRESIGN_LIST_MAX
@@ -23,31 +24,32 @@ use crate::{
     records::{Found, Records},
 };
 
-/// Why an answer is to be signed; what is more urgent is less.
+/// Why an answer is due; the more urgent reason is less.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Due {
     /// There is none that could be served.
     Absent,
-    /// It is to be replaced before it ends.
+    /// It has to be replaced before it ends.
     Refresh {
         /// When it ends.
         next_update: UnixTime,
     },
 }
 
-/// One answer to be signed; what comes first is less.
+/// One answer to be signed; the earlier one in the order is less.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Item {
     /// Why.
     pub due: Due,
-    /// Of which certificate.
+    /// The certificate.
     pub serial: Serial,
-    /// In which of the forms that were asked about.
+    /// The form, of those that the question has.
     pub form: u8,
 }
 
-/// Whether an answer about a record is due, of which nothing may be told beyond `told_until`. `lasts_until` is when one that is signed `now` would end: a replacement that
-/// would end no later than what it replaces is none (the signer's certificate ends before either).
+/// Whether an answer about a record is due. `told_until`: the latest nextUpdate that an answer may have. `lasts_until`:
+/// when an answer signed `now` would end. A replacement that would end no later than the old answer is not due (the
+/// signer's certificate ends before either).
 #[inline]
 pub fn due(
     (policy, told_until): (&Policy, UnixTime),
@@ -56,7 +58,7 @@ pub fn due(
     lasts_until: UnixTime,
     now: UnixTime,
 ) -> Option<Due> {
-    // What is refused unsigned needs no answer.
+    // A serial that is refused unsigned needs no answer.
     let statement = statement(policy, Some(found), now).ok()?;
     match kept.and_then(Kept::of) {
         Some(kept) if kept.serves(&statement, told_until, now) => {
@@ -67,24 +69,24 @@ pub fn due(
     }
 }
 
-/// What is asked of one issuer.
+/// The question for one issuer.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// Its policy.
     pub policy: &'a Policy,
     /// Its records.
     pub records: &'a Records,
-    /// Until when what its sources say may be told.
+    /// The latest nextUpdate that its sources allow.
     pub told_until: UnixTime,
-    /// For each form, when an answer that is signed now would end.
+    /// For each form, when an answer signed now would end.
     pub forms: &'a [UnixTime],
     /// The time.
     pub now: UnixTime,
 }
 
 impl Question<'_> {
-    /// Calls `each` with what is due among one segment of the records, as it comes. `kept` looks up what is kept in a
-    /// form.
+    /// Calls `each` with everything due in one segment of the records, in any order. `kept` looks up the kept answer in
+    /// a form.
     pub fn each_due(
         &self,
         segment: usize,
@@ -104,19 +106,19 @@ impl Question<'_> {
     }
 }
 
-/// How much is due, and the first of it.
+/// How many answers are due, and the first of them.
 #[derive(Clone, Debug)]
 pub struct Plan {
     first: Vec<Item>,
     list_max: usize,
     /// How many are absent,
     absent: u64,
-    /// and how many are to be replaced.
+    /// and how many have to be replaced.
     refresh: u64,
 }
 
 impl Plan {
-    /// Nothing yet; will name at most `list_max`.
+    /// Empty; will name at most `list_max`.
     pub fn new(list_max: usize) -> Self {
         Self { first: Vec::new(), list_max, absent: 0, refresh: 0 }
     }
@@ -126,7 +128,7 @@ impl Plan {
         self.list_max
     }
 
-    /// Something more is due.
+    /// Adds one that is due.
     pub fn add(&mut self, item: Item) {
         match item.due {
             Due::Absent => self.absent += 1,
@@ -148,7 +150,7 @@ impl Plan {
         }
     }
 
-    /// How many it holds now, named later or not.
+    /// How many it holds now, whether it will name them or not.
     pub fn held(&self) -> usize {
         self.first.len()
     }
@@ -165,7 +167,7 @@ impl Plan {
         self.absent + self.refresh
     }
 
-    /// Whether more is absent than can be named: then that is better signed while walking.
+    /// Whether more are absent than it can name: then it is better to sign them during the walk.
     pub fn is_flood(&self) -> bool {
         self.absent > self.list_max as u64
     }

@@ -1,8 +1,10 @@
 //! Pass after pass, beside a responder that serves.
 //!
 //! It has two threads of its own, never a worker. One loads the store and then passes over all issuers again and again.
-//! The other is notified of changed records and has those signed at once, so a revocation waits for no pass. Both, and
-//! all threads they start, have a lower priority than the serving threads; the first has the lowest.
+//! The other is notified of changed records and has those signed at once, so a revocation does not wait for a pass.
+//! Both, and all threads they start, have a lower priority than the serving threads; the first has the lowest.
+//!
+//! Invariant: serving never waits for it. It does not know clients.
 
 use std::{
     collections::HashSet,
@@ -34,7 +36,7 @@ use crate::{
 pub struct Settings {
     /// Where answers are kept for the serving threads.
     pub answers: Arc<Answers>,
-    /// Where the store lies.
+    /// Where the store is.
     pub state_dir: PathBuf,
     /// How large the store may grow.
     pub store_octets_max: u64,
@@ -50,7 +52,7 @@ pub struct Presigner {
 #[derive(Debug)]
 struct Shared {
     subjects: ArcSwap<Vec<Arc<Subject>>>,
-    /// Goes up with each change of `subjects`, and of their signers.
+    /// Increases with each change of `subjects` or of their signers.
     generation: AtomicU64,
     stop: AtomicBool,
     /// Whether a pass is wanted before its time.
@@ -60,7 +62,7 @@ struct Shared {
 }
 
 impl Presigner {
-    /// Starts to sign for these issuers.
+    /// Starts signing for these issuers.
     pub fn start(settings: Settings, subjects: Vec<Subject>) -> io::Result<Self> {
         let progress = Arc::new(Progress::default());
         let shared = Arc::new(Shared {
@@ -88,7 +90,7 @@ impl Presigner {
 
     fn spawn(&mut self, name: &str, priority: i32, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let work = move || {
-            // Serving goes first. Threads that are started from this one inherit it.
+            // Serving comes first. Threads started from this one inherit the priority.
             if let Err(error) = rustix::process::setpriority_process(None, priority) {
                 warn!(%error, "the priority of signing ahead cannot be lowered");
             }
@@ -98,7 +100,7 @@ impl Presigner {
         Ok(())
     }
 
-    /// Goes over to other issuers; those with a number that was there before are the same.
+    /// Changes to other issuers. An issuer with a known number is the same issuer.
     pub fn change(&self, subjects: Vec<Subject>) {
         let shared = &self.shared;
         let former = shared.subjects.load_full();
@@ -114,21 +116,21 @@ impl Presigner {
         shared.want_pass();
     }
 
-    /// Begins a pass now, in place of the one that is under way: since that began it has come to be known who of some
-    /// issuer's signers is revoked.
+    /// Begins a new pass now, instead of the running one: since that began, a signer of some issuer was noted as
+    /// revoked.
     pub fn begin_anew(&self) {
         self.shared.generation.fetch_add(1, Relaxed);
         self.shared.want_pass();
     }
 
-    /// How it gets on.
+    /// The progress.
     pub fn progress(&self) -> &Arc<Progress> {
         &self.shared.progress
     }
 }
 
 impl Drop for Presigner {
-    /// Stops within the time of a few signatures; what is signed is stored before this returns.
+    /// Stops within the time of a few signatures; everything signed is stored before this returns.
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
         self.shared.want_pass();
@@ -138,7 +140,7 @@ impl Drop for Presigner {
     }
 }
 
-/// Of setpriority(2): a sixtieth of what a serving thread gets where both want the same core,
+/// Of setpriority(2): a sixtieth of a serving thread's share when both want the same core,
 const LOWEST_PRIORITY: i32 = 19;
 /// and a tenth.
 const LOW_PRIORITY: i32 = 10;
@@ -153,7 +155,7 @@ impl Shared {
         self.wake.notify_all();
     }
 
-    /// Waits until a pass is wanted, at most so long.
+    /// Waits until a pass is wanted, at most `at_most`.
     fn wait(&self, at_most: Duration) {
         let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.wake.wait_timeout_while(wanted, at_most, |wanted| !*wanted);
@@ -185,7 +187,7 @@ impl Shared {
         }
     }
 
-    /// Takes what is stored of issuers that have not been seen yet.
+    /// Loads the stored answers of issuers that are new.
     fn restore(&self, runner: &PresignRunner, subjects: &[Arc<Subject>], restored: &mut HashSet<u32>, stop: Stop<'_>) {
         let Some(writer) = &runner.writer else { return };
         restored.retain(|number| subjects.iter().any(|subject| subject.issuer.number() == *number));
@@ -209,7 +211,7 @@ impl Shared {
     fn follow(&self, runner: &OnceLock<PresignRunner>) {
         while !self.stops() {
             std::thread::sleep(limits::PRESIGN_CHANGES_INTERVAL);
-            // Before, the first pass has everything to do.
+            // Until then, the first pass has everything to do.
             let Some(runner) = runner.get() else { continue };
             let stop = || self.stops();
             let changed = catch_unwind(AssertUnwindSafe(|| self.sign_changed(runner, &stop)));
@@ -219,7 +221,7 @@ impl Shared {
         }
     }
 
-    /// Whether all that has changed is signed; else it takes a pass.
+    /// Whether all changes are signed; if not, a pass has to do it.
     fn sign_changed(&self, runner: &PresignRunner, stop: Stop<'_>) -> bool {
         let (mut all, mut changed) = (true, Vec::<(Arc<Subject>, Vec<Serial>)>::new());
         for subject in self.subjects.load().iter() {
@@ -231,7 +233,7 @@ impl Shared {
         }
         while !changed.is_empty() {
             let some = changed.split_off(changed.len().saturating_sub(limits::PRESIGN_ISSUERS_AT_ONCE));
-            // An issuer whose key does not sign delays no other.
+            // An issuer whose key does not sign does not delay the others.
             std::thread::scope(|scope| {
                 let mut signing = Vec::new();
                 for (subject, serials) in some {
@@ -260,7 +262,7 @@ fn sign_changed(runner: &PresignRunner, subject: &Subject, serials: Vec<Serial>,
     matches!(end, End::Done | End::Stopped)
 }
 
-/// From one pass to the next.
+/// The pause before the next pass.
 fn pause(passed: &Passed) -> Duration {
     match passed.end {
         End::Stopped => Duration::ZERO,
@@ -278,7 +280,7 @@ fn tell(passed: &Passed, progress: &Progress) {
         End::Done if passed.due > 0 => {
             info!(
                 due = passed.due,
-                // Of this pass, as `due` is.
+                // Of this pass, like `due`.
                 signed = report.pass.1,
                 rate = report.rate as u64,
                 seconds,

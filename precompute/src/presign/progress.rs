@@ -1,27 +1,29 @@
-//! The progress of signing ahead: written by the signing threads, read by observers.
+//! The progress of pre-signing: written by the signing threads, read by observers.
+//!
+//! Invariant: counters only increase. It does not know what is signed.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-/// Numbers that only go up, but for those of the present pass.
+/// Numbers that only increase, except those of the present pass.
 #[derive(Debug)]
 pub struct Progress {
     epoch: Instant,
-    /// Answers that the present pass has still to sign.
+    /// Answers that the present pass still has to sign.
     due: AtomicU64,
     /// Answers signed and kept, since the process was started.
     signed: AtomicU64,
-    /// Signatures that could not be had,
+    /// Signatures that failed,
     failed: AtomicU64,
     /// and those that the pool had no time or room for.
     expired: AtomicU64,
-    /// Signatures discarded because their record changed meanwhile.
+    /// Signatures discarded because their record changed in the meantime.
     void: AtomicU64,
     /// Answers taken from the store at a start.
     restored: AtomicU64,
-    /// Answers that the store has taken.
+    /// Answers written to the store.
     stored: AtomicU64,
     /// Whether the store cannot be written.
     store_faulty: AtomicU64,
@@ -36,7 +38,7 @@ pub struct Progress {
     last_pass_ended: AtomicU64,
 }
 
-/// What is seen at one moment.
+/// The progress at one moment.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 #[allow(missing_docs)] // as above
 pub struct Report {
@@ -49,17 +51,17 @@ pub struct Report {
     pub stored: u64,
     pub store_faulty: bool,
     pub full: bool,
-    /// Passes that were ended.
+    /// Passes that have ended.
     pub passes: u64,
     /// How long the last one took.
     pub last_pass: Duration,
-    /// When it ended, Unix time; 0 before the first.
+    /// When it ended, in Unix time; 0 before the first.
     pub last_pass_ended: u64,
-    /// What was due when the present pass began, and what of it is signed.
+    /// What was due when the present pass began, and how much of it is signed.
     pub pass: (u64, u64),
     /// Answers a second in the present pass.
     pub rate: f64,
-    /// How long it will take still.
+    /// How much longer it will take.
     pub left: Option<Duration>,
 }
 
@@ -92,7 +94,7 @@ impl Progress {
         self.epoch.elapsed().as_millis() as u64
     }
 
-    /// A pass begins with so much to sign.
+    /// A pass begins, with so much to sign.
     pub(super) fn begin(&self, due: u64) {
         self.pass_began_ms.store(self.elapsed_ms(), Relaxed);
         self.pass_signed_before.store(self.signed.load(Relaxed), Relaxed);
@@ -100,7 +102,7 @@ impl Progress {
         self.due.store(due, Relaxed);
     }
 
-    /// It has ended, and took so long with its planning.
+    /// It has ended: how long it took with its planning, when, and what is left.
     pub(super) fn end(&self, took: Duration, ended: u64, left: u64) {
         self.due.store(left, Relaxed);
         self.passes.fetch_add(1, Relaxed);
@@ -108,7 +110,7 @@ impl Progress {
         self.last_pass_ended.store(ended, Relaxed);
     }
 
-    /// So many were signed that the pass had to.
+    /// So many answers of the pass were signed.
     pub(super) fn signed(&self, count: u64) {
         self.signed.fetch_add(count, Relaxed);
         self.no_longer_due(count);
@@ -147,7 +149,7 @@ impl Progress {
         self.full.store(full.into(), Relaxed);
     }
 
-    /// What is seen now.
+    /// The progress now.
     pub fn report(&self) -> Report {
         let read = |number: &AtomicU64| number.load(Relaxed);
         let (due, signed) = (read(&self.due), read(&self.signed));
@@ -176,7 +178,7 @@ impl Progress {
     }
 }
 
-/// Answers a second, and how long the rest takes at that pace.
+/// Answers a second, and how long the rest takes at that rate.
 fn pace(signed: u64, due: u64, took: Duration) -> (f64, Option<Duration>) {
     let seconds = took.as_secs_f64();
     if signed == 0 || seconds <= 0.0 {

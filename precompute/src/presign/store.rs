@@ -1,10 +1,9 @@
 //! The answer store: answers signed ahead, on disk, so that a restart need not sign them again.
 //!
-//! Purpose: append signed answers in large runs, and read ten million answers back in seconds. Invariant: a run is
+//! Purpose: appends signed answers in large runs, and reads ten million answers back in seconds. Invariant: a run is
 //! stored whole or not at all, and is loaded only under the fingerprint of the form it was signed in. Losing the file
-//! costs only signatures: a damaged file, which redb reports at any time by an error or a panic, is put aside for a new
-//! one. The store does not know records, nor whether an answer is still right: the caller compares each with its
-//! record.
+//! costs only signatures: a damaged file, which redb may report at any time by an error or a panic, is put aside for a
+//! new one. It does not know records, or whether an answer is still right: the caller compares each with its record.
 //!
 //! It is one redb file, `answers.redb` in the state directory. Entries have no place of their own in the tree: serial
 //! numbers are random, and sorting ten million of them would rewrite every page again and again. Entries of one form
@@ -33,7 +32,7 @@ use crate::{
     },
 };
 
-/// Numbers that stand for the whole file.
+/// Numbers about the whole file.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// Fingerprint of a form → its number in this file.
 const FORMS: TableDefinition<'_, &[u8; 32], u32> = TableDefinition::new("forms");
@@ -42,7 +41,7 @@ const RUNS: TableDefinition<'_, (u32, u64), &[u8]> = TableDefinition::new("runs"
 /// The same → when the last of its entries ends, and bytes of the run.
 const ENDS: TableDefinition<'_, (u32, u64), (u64, u64)> = TableDefinition::new("ends");
 
-/// The layout of this file; another one is begun anew.
+/// The format of this file; a file in another format is replaced by a new one.
 const FORMAT: u64 = 1;
 
 /// Bytes of a run before its entries.
@@ -51,12 +50,12 @@ const SEAL: usize = 16;
 /// Bytes of an entry before its signature: serial, what the record says, three times.
 const HEAD: usize = Serial::MAX_OCTETS + 8 + 3 * 4;
 
-/// An answer as it is stored; its state says what the record says, without the counter of this process.
+/// An answer as it is stored. Its state says what the record says, without the counter of this process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stored {
-    /// Of which certificate.
+    /// The serial of the certificate.
     pub serial: Serial,
-    /// What is kept of it beside its signature.
+    /// What is kept with it, beside the signature.
     pub entry: Entry,
     /// The signature.
     pub packed: Vec<u8>,
@@ -73,12 +72,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Nothing yet, of the form with this fingerprint.
+    /// Empty, for the form with this fingerprint.
     pub fn new(fingerprint: [u8; 32]) -> Self {
         Self { fingerprint, entries: Vec::new(), count: 0, end: UnixTime(0) }
     }
 
-    /// Of which form.
+    /// The fingerprint of its form.
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }
@@ -98,7 +97,7 @@ impl Run {
         self.count == 0
     }
 
-    /// Adds an answer. One with times after 2106 is left out; the table does not take it either.
+    /// Adds an answer. One with times after 2106 is left out; the table does not accept it either.
     pub fn push(&mut self, stored: &Stored) {
         let Entry { state, this_update, next_update, refresh_at } = stored.entry;
         let mut times = [0; 12];
@@ -114,7 +113,7 @@ impl Run {
         self.end = self.end.max(next_update);
     }
 
-    /// The start of a hash over the form and the entries: what was damaged on disk is not served.
+    /// The start of a hash over the form and the entries, so that damaged entries are not served.
     fn seal(fingerprint: &[u8; 32], entries: &[u8]) -> [u8; SEAL] {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(fingerprint);
@@ -125,7 +124,7 @@ impl Run {
     }
 }
 
-/// Calls `each` with the entries of a run; `packed_length` is that of the form's signatures.
+/// Calls `each` with the entries of a run; `packed_length`: the length of the form's signatures.
 pub fn each_entry<'e>(entries: &'e [u8], packed_length: usize, mut each: impl FnMut(Serial, Entry, &'e [u8])) {
     for entry in entries.chunks_exact(HEAD + packed_length) {
         let (head, packed) = entry.split_at(HEAD);
@@ -143,7 +142,7 @@ pub fn each_entry<'e>(entries: &'e [u8], packed_length: usize, mut each: impl Fn
     }
 }
 
-/// The file. Another process cannot open it meanwhile.
+/// The file. No other process can open it at the same time.
 #[derive(Debug)]
 pub struct AnswerStore {
     path: PathBuf,
@@ -167,8 +166,8 @@ impl AnswerStore {
         StateError::new(&self.path, format!("answers cannot be stored: {error}"), remedy)
     }
 
-    /// Runs `step` on the database, which is opened anew after an error, because what redb holds in memory can then no
-    /// longer be trusted. Where the file turns out to be damaged, `step` is run once more on a new one.
+    /// Runs `step` on the database. After an error it is opened again, because redb's memory can no longer be trusted.
+    /// If the file is damaged, `step` runs once more on a new one.
     fn run<T>(&mut self, mut step: impl FnMut(&Database) -> Result<T, redb::Error>) -> Result<T, StateError> {
         let damage = match self.attempt(&mut step) {
             Err(Broken::Damaged(damage)) => damage,
@@ -201,7 +200,7 @@ impl AnswerStore {
         outcome
     }
 
-    /// It may panic once more when it is closed.
+    /// Closing may panic again.
     fn close(&mut self) {
         if let Some(database) = self.database.take() {
             let _ = guarded(|| {
@@ -216,7 +215,7 @@ impl AnswerStore {
         let octets_max = self.octets_max;
         let octets = self.run(|database| {
             let mut transaction = database.begin_write()?;
-            // A start after a crash then need not walk the whole file.
+            // After a crash, a start need not walk the whole file.
             transaction.set_quick_repair(true);
             let octets = {
                 let mut meta = transaction.open_table(META)?;
@@ -263,8 +262,8 @@ impl AnswerStore {
         self.remove(|_, end| end <= now, self.octets_max)
     }
 
-    /// Removes the runs that `unwanted` (form, end) names, and of the others the oldest until so many bytes are left;
-    /// then the forms that have none.
+    /// Removes the runs that `unwanted` (form, end) selects, then the oldest of the others until at most `octets_max`
+    /// bytes are left, then the forms without runs.
     fn remove(&mut self, unwanted: impl Fn(u32, UnixTime) -> bool, octets_max: u64) -> Result<(), StateError> {
         self.run(|database| {
             let (mut all, mut octets) = (Vec::new(), 0);
@@ -312,7 +311,7 @@ impl AnswerStore {
         })
     }
 
-    /// Calls `each` with the entries of every run of a form, the earliest run first. `each` answers false to end early. A
+    /// Calls `each` with the entries of every run of a form, the earliest run first. `each` returns false to stop. A
     /// damaged run is left out.
     pub fn load(&mut self, fingerprint: &[u8; 32], mut each: impl FnMut(&[u8]) -> bool) -> Result<(), StateError> {
         let path = self.path.clone();

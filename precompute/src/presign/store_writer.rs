@@ -1,7 +1,7 @@
 //! Carries signed answers to the answer store: collected into runs, written by one thread, loaded at a start.
 //!
 //! Invariant: a signing thread never waits for a disk longer than its runs are late. A store that cannot be written
-//! stops nothing: what it misses is signed again after a restart.
+//! stops nothing: answers that it lacks are signed again after a restart. It does not know who signs.
 
 use std::{
     path::PathBuf,
@@ -57,7 +57,7 @@ impl StoreWriter {
         ))
     }
 
-    /// Opens the store when it is first wanted; where that cannot be had, goes on without and tries again.
+    /// Opens the store when it is first needed. If that fails, continues without it and tries again.
     pub fn or_without(state_dir: PathBuf, octets_max: u64, progress: &Arc<Progress>) -> Self {
         Self::start(Shelf { state_dir, octets_max, store: None, again_at: None, fault_told: false }, progress)
     }
@@ -74,16 +74,16 @@ impl StoreWriter {
         Self { runs: Some(runs), store, progress: Arc::clone(progress), thread: thread.ok() }
     }
 
-    /// Somewhere to put answers in one thread.
+    /// Collects the answers of one thread.
     pub fn recorder(&self) -> Recorder {
         Recorder { runs: self.runs.clone().filter(|_| self.thread.is_some()), gathered: Vec::new() }
     }
 
-    /// Puts what is stored of these forms into the table of answers, where the records still say the same; ends early
-    /// when told to stop.
+    /// Puts the stored answers of these forms into the table, if the records still say the same; ends early when told
+    /// to stop.
     pub fn restore(&self, subject: &Subject, forms: &[Form], answers: &Answers, now: UnixTime, stop: Stop<'_>) {
-        // A look-up in a table of millions waits for memory, so that cores help; each takes its share of the serials, and
-        // all take the runs in their order.
+        // A look-up in a table of millions waits for memory, so more cores help. Each takes its share of the serials,
+        // and all take the runs in order.
         let counts = subject.issuer.state.records.counts();
         let parts = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(RESTORING_THREADS_MAX));
         for form in forms {
@@ -125,7 +125,7 @@ impl StoreWriter {
 }
 
 impl Drop for StoreWriter {
-    /// What has come is written before.
+    /// Everything received is written first.
     fn drop(&mut self) {
         self.runs = None;
         if let Some(thread) = self.thread.take() {
@@ -139,7 +139,7 @@ fn lock(shelf: &Mutex<Shelf>) -> MutexGuard<'_, Shelf> {
 }
 
 impl Shelf {
-    /// Does `step` with the store if that can be had; whether it could be done.
+    /// Runs `step` with the store if it is available; true if it succeeded.
     fn with(&mut self, progress: &Progress, step: impl FnOnce(&mut AnswerStore) -> Result<(), StateError>) -> bool {
         if self.again_at.is_some_and(|at| Instant::now() < at) {
             return false;
@@ -190,10 +190,10 @@ fn write(coming: &Receiver<Run>, shelf: &Mutex<Shelf>, progress: &Progress) {
     }
 }
 
-/// More wait for each other.
+/// More threads would wait for each other.
 const RESTORING_THREADS_MAX: usize = 8;
 
-/// Puts a part of the entries of a run into the table; how many were.
+/// Puts a part of a run's entries into the table; returns how many.
 fn restore_run(
     subject: &Subject,
     form: &Form,
@@ -205,7 +205,7 @@ fn restore_run(
     let packed_length = form.signer.packing().length();
     let mut batch = Vec::with_capacity(RESTORING_BATCH);
     let mut restored = 0;
-    // Look-ups wait for memory; those of a batch, one after the other, wait for it together.
+    // Look-ups wait for memory; in a batch, one after the other, their waits overlap.
     let mut put = |batch: &mut Vec<(Serial, Entry, &[u8])>| {
         let found: [_; RESTORING_BATCH] = std::array::from_fn(|at| {
             let (serial, ..) = batch.get(at)?;
@@ -215,10 +215,10 @@ fn restore_run(
             let Some(found) = found else { continue };
             let same = found.state.said() == entry.state.said();
             let inserted = answers.insert_if(&subject.key(form, &serial), packed, |there| match there {
-                // It was signed for a client meanwhile.
+                // It was signed for a client in the meantime.
                 Some(there) if entry.this_update < there.this_update => None,
-                // The record has been something else since the earlier answer: that is void, although the record may
-                // say the same again. No record is in a state whose counter is 0.
+                // The record has been in another state since the earlier answer. That is void, even if the record says
+                // the same again. No record is in a state whose counter is 0.
                 Some(_) if !same => Some(entry),
                 None if !same => None,
                 _ => Some(Entry { state: found.state, ..entry }),
@@ -239,13 +239,13 @@ fn restore_run(
     restored
 }
 
-/// Answers whose records are looked up together.
+/// How many answers have their records looked up together.
 const RESTORING_BATCH: usize = 32;
 
-/// Bytes of one more entry: a signature by RSA-4096.
+/// Bytes of one more entry: an RSA-4096 signature.
 const STORED_OCTETS_MAX: usize = 1024;
 
-/// Gathers what one thread signs.
+/// Collects what one thread signs.
 #[derive(Debug)]
 pub struct Recorder {
     runs: Option<SyncSender<Run>>,
@@ -271,7 +271,7 @@ impl Recorder {
         }
     }
 
-    /// Hands over what has waited for long enough.
+    /// Hands over what has waited long enough.
     pub fn tick(&mut self, now: Instant) {
         while let Some(place) = self
             .gathered

@@ -1,7 +1,7 @@
 //! An issuer whose answers are signed ahead: what to sign, and what happens to the signature.
 //!
 //! Invariant: a signature is kept only if the record still says what was signed when the signature arrives. It does not
-//! know what signs, nor in what order.
+//! know what signs, or in what order.
 
 use aws_lc_rs::digest;
 
@@ -28,16 +28,17 @@ pub struct Subject {
     pub ahead: Vec<HashAlgorithm>,
 }
 
-/// Answers of one issuer that differ in nothing but the certificate.
+/// Answers of one issuer that differ only in the certificate.
 #[derive(Clone, Debug)]
 pub struct Form {
-    /// What the CertID is hashed in.
+    /// The hash algorithm of the CertID.
     pub hash: HashAlgorithm,
-    /// The signer's place among the issuer's.
+    /// The signer's place among the issuer's signers.
     pub place: u8,
     /// Who signs.
     pub signer: Arc<OcspSigner>,
-    /// Equal for two forms, here or in another process, exactly if what one has signed serves the other.
+    /// Equal for two forms, here or in another process, if and only if answers signed in one can be served for the
+    /// other.
     pub fingerprint: [u8; 32],
 }
 
@@ -49,33 +50,33 @@ pub struct Draft {
     times: Times,
 }
 
-/// What became of a signature.
+/// The outcome of a signature.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The answer is kept; this is what a store needs to know of it.
+    /// The answer is kept; the value is for a store.
     Kept(Stored),
-    /// The record has changed meanwhile; nothing is kept.
+    /// The record has changed in the meantime; nothing is kept.
     Changed,
     /// There is no more room.
     Full,
 }
 
 impl Subject {
-    /// The forms whose answers clients are given `now`: those of the signer that signs for clients without preferences,
-    /// which is another from the moment that it is noted as revoked. None where no signer is valid.
+    /// The forms of the answers that clients get `now`: those of the signer for clients without preferences. From the
+    /// moment that this signer is noted as revoked, it is another signer. Empty if no signer is valid.
     pub fn forms(&self, now: UnixTime) -> Vec<Form> {
         let chosen = self.issuer.signers.choose(now, self.issuer.policy.validity, std::iter::empty());
         chosen.map_or_else(Vec::new, |(place, signer)| self.forms_of(place, signer))
     }
 
-    /// Those of the signer that signs for such clients now what is not kept.
+    /// The forms of the signer that now signs new answers for such clients.
     pub fn forms_at_work(&self, now: UnixTime) -> Vec<Form> {
         let chosen = self.issuer.signers.choose_at_work(now, self.issuer.policy.validity, std::iter::empty());
         chosen.map_or_else(Vec::new, |(place, signer)| self.forms_of(place, signer))
     }
 
-    /// The forms whose answers clients will be given before long, if those are others: a quarter of the validity before
-    /// another signer takes over, its answers begin to be signed, so that it finds them when it does.
+    /// The forms of the answers that clients will get soon, if those differ. A quarter of the validity before another
+    /// signer takes over, its answers begin to be signed, so that they are ready then.
     pub fn next_forms(&self, now: UnixTime) -> Vec<Form> {
         let soon = now.after(self.issuer.policy.validity / 4);
         let chosen = |at| self.issuer.signers.choose(at, self.issuer.policy.validity, std::iter::empty());
@@ -97,7 +98,7 @@ impl Subject {
         self.ahead.iter().map(form).collect()
     }
 
-    /// A hash over all that answers depend on beside the certificate and the times.
+    /// A hash over everything that answers depend on, except the certificate and the times.
     fn fingerprint(&self, hash: HashAlgorithm, signer: &OcspSigner) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
         let mut add = |octets: &[u8]| {
@@ -125,19 +126,19 @@ impl Subject {
         fingerprint
     }
 
-    /// Under what an answer is kept.
+    /// The key under which an answer is kept.
     #[inline]
     pub fn key(&self, form: &Form, serial: &Serial) -> AnswerKey {
         self.issuer.key(form.hash, form.place, serial)
     }
 
-    /// What is kept already; `packed` is written over.
+    /// The answer that is kept already; `packed` is overwritten.
     #[inline]
     pub fn kept(&self, answers: &Answers, form: &Form, serial: &Serial, packed: &mut Vec<u8>) -> Option<Entry> {
         answers.get(&self.key(form, serial), form.signer.packing().length(), packed)
     }
 
-    /// What has to be signed as things stand; `None` where nothing is. `spread` as for [`Times::plan`].
+    /// What has to be signed for the present state; `None` if nothing. `spread`: see [`Times::plan`].
     pub fn prepare(
         &self,
         form: &Form,
@@ -156,12 +157,12 @@ impl Subject {
         Some((Draft { serial: *serial, statement, times }, message))
     }
 
-    /// When an answer of this form that is signed `now` is valid; `spread` as for [`Times::plan`].
+    /// The times of an answer of this form signed `now`; `spread`: see [`Times::plan`].
     pub(super) fn times(&self, form: &Form, now: UnixTime, spread: u32) -> Option<Times> {
         Times::plan(now, self.issuer.policy.validity, form.signer.not_after().min(self.issuer.told_until()), spread)
     }
 
-    /// What is signed.
+    /// The bytes to be signed.
     pub(super) fn response_data(&self, form: &Form, serial: &Serial, statement: &Statement, times: &Times) -> Vec<u8> {
         let (issuer_name_hash, issuer_key_hash) = self.issuer.hashes.get(form.hash);
         serial.with_der_content(|serial| {
@@ -178,7 +179,7 @@ impl Subject {
 
     /// Keeps the answer with its signature, if the record still says the same.
     pub fn complete(&self, form: &Form, draft: &Draft, signature: &[u8], now: UnixTime, answers: &Answers) -> Outcome {
-        // The later look is the one that counts, as for an answer that a client waits for.
+        // The later look-up counts, as for an answer that a client waits for.
         let found = self.issuer.state.records.get(&draft.serial);
         if statement(&self.issuer.policy, found, now) != Ok(draft.statement) {
             return Outcome::Changed;
@@ -195,7 +196,7 @@ impl Subject {
 }
 
 impl Draft {
-    /// Of which certificate.
+    /// The serial of the certificate.
     pub fn serial(&self) -> &Serial {
         &self.serial
     }

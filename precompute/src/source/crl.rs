@@ -1,11 +1,10 @@
 //! Certificate revocation lists, complete and delta (RFC 5280 section 5).
 //!
-//! Purpose: a [`Crl`] that was checked in full when it was read: issuer, signature, every
-//! extension, every entry; afterwards its entries can be walked any number of times without a way
-//! to fail. Invariant: an entry comes out exactly as the CA signed it, or the CRL is refused; what
-//! is marked critical and not understood refuses it. It keeps the DER and nothing for each entry.
-//! It does not know the time (so not whether the CRL is current), nor other CRLs: which delta
-//! goes on which complete CRL is asked with [`Crl::applies_to`].
+//! Purpose: a [`Crl`] is checked in full when it is read: issuer, signature, every extension, every entry. Afterwards
+//! its entries can be walked any number of times, and no walk can fail. Invariant: an entry comes out exactly as the CA
+//! signed it, or the CRL is refused; a critical extension that is not understood refuses it. It keeps the DER, and
+//! nothing for each entry. It does not know the time (so not whether the CRL is current), or other CRLs:
+//! [`Crl::applies_to`] says whether a delta fits a complete CRL.
 
 use std::{fmt, ops::Range, path::Path};
 
@@ -51,7 +50,7 @@ pub struct Crl {
     rules: Rules,
 }
 
-/// What a CRL says of itself.
+/// What a CRL says about itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CrlHeader {
     /// cRLNumber; CRLs of version 1 and many small CAs have none. A delta CRL always has one.
@@ -62,12 +61,12 @@ pub struct CrlHeader {
     pub this_update: UnixTime,
     /// nextUpdate, not before thisUpdate.
     pub next_update: Option<UnixTime>,
-    /// Which of the issuer's certificates it speaks of.
+    /// Which of the issuer's certificates it covers.
     pub coverage: Coverage,
 }
 
-/// Which certificates a CRL speaks of: fields of issuingDistributionPoint (RFC 5280 section 5.2.5).
-/// The absence of a certificate from a CRL means something only if the CRL covers it.
+/// Which certificates a CRL covers: fields of issuingDistributionPoint (RFC 5280 section 5.2.5). The absence of a
+/// certificate from a CRL means something only if the CRL covers it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Coverage {
     /// End-entity certificates only.
@@ -108,7 +107,7 @@ impl CrlNumber {
         Self(padded)
     }
 
-    /// Bytes of value that RFC 5280 allows.
+    /// The most bytes of value that RFC 5280 allows.
     pub const MAX_OCTETS: usize = 20;
 
     /// From the content bytes of a DER INTEGER; `None` for a negative one and for one over 20 bytes of value.
@@ -146,21 +145,21 @@ impl fmt::Debug for CrlNumber {
 }
 
 impl Crl {
-    /// Reads a file with one CRL, PEM (`X509 CRL`, with text around it) or DER, that `issuer` signed, of
-    /// [`limits::CRL_FILE_OCTETS_MAX`] at most.
+    /// Reads a file with one CRL, PEM (`X509 CRL`, with text around it) or DER, signed by `issuer`; at most
+    /// [`limits::CRL_FILE_OCTETS_MAX`].
     pub fn read(path: &Path, issuer: &Certificate) -> Result<Self, SourceError> {
         let content = pki::read_opened(path, pki::open_regular(path), limits::CRL_FILE_OCTETS_MAX)?;
         Self::from_octets(content, issuer).map_err(|problem| SourceError::file(path, problem))
     }
 
-    /// The same, of bytes that are at hand. The error is the problem alone.
+    /// The same, from bytes in memory. The error is the problem alone.
     pub fn from_octets(content: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
         let der = if pem::is_der(&content) { content } else { from_pem(&content)? };
         Self::from_der(der, issuer)
     }
 
     fn from_der(der: Vec<u8>, issuer: &Certificate) -> Result<Self, String> {
-        // The order keeps a stranger's bytes from costing more than one look at the outline.
+        // In this order, bytes from a stranger cost no more than one look at the outline.
         let outline = Outline::find(&der).map_err(|problem| format!("is not a CRL in DER: {problem}"))?;
         if !is_same_name(outline.issuer, issuer.subject_der()) {
             return Err(Unlike { names: outline.issuer, is: issuer.subject_der() }.to_string());
@@ -199,7 +198,7 @@ impl Crl {
         })
     }
 
-    /// What it says of itself.
+    /// What it says about itself.
     pub fn header(&self) -> &CrlHeader {
         &self.header
     }
@@ -210,12 +209,12 @@ impl Crl {
         Entries::validated(octets, self.rules, self.entry_count)
     }
 
-    /// How many entries have a serial number that no certificate can have, and are not among [`Crl::entries`].
+    /// How many entries have a serial number that no certificate can have. They are not among [`Crl::entries`].
     pub fn passed_over(&self) -> usize {
         self.passed_over
     }
 
-    /// What was read otherwise than it stands there.
+    /// What was read differently from how the CRL writes it.
     pub fn oddities(&self) -> Option<&Oddities> {
         self.oddities.any()
     }
@@ -225,8 +224,8 @@ impl Crl {
         self.header.base.is_some()
     }
 
-    /// Whether this delta CRL can be combined with the complete CRL `base` (RFC 5280 sections
-    /// 5.2.4 and 6.3.3 (c)). The error says what is in the way.
+    /// Whether this delta CRL can be combined with the complete CRL `base` (RFC 5280 sections 5.2.4 and 6.3.3 (c)). The
+    /// error says why not.
     pub fn applies_to(&self, base: &Self) -> Result<(), String> {
         let (Some(from), Some(number)) = (self.header.base, self.header.number) else {
             return Err("is a complete CRL: expected a delta CRL".to_owned());
@@ -246,8 +245,8 @@ impl Crl {
         if complete < from {
             return Err(format!("holds changes since CRL {from}, and the complete CRL is the older {complete}"));
         }
-        // RFC 5280 section 5.2.3: a delta and a complete CRL issued together share their number and
-        // say the same, so equality is no harm.
+        // RFC 5280 section 5.2.3: a delta and a complete CRL issued together have the same number and content, so equal
+        // numbers are accepted.
         if number < complete {
             return Err(format!("is CRL {number}, older than the complete CRL {complete}"));
         }
@@ -283,7 +282,7 @@ fn from_pem(content: &[u8]) -> Result<Vec<u8>, String> {
     }
 }
 
-/// CertificateList of RFC 5280 section 5.1, field by field, nothing interpreted.
+/// CertificateList of RFC 5280 section 5.1, field by field, without interpretation.
 struct Outline<'a> {
     tbs: &'a [u8],
     version_2: bool,
@@ -291,8 +290,8 @@ struct Outline<'a> {
     issuer: &'a [u8],
     this_update: Instant,
     next_update: Option<Instant>,
-    /// Content of revokedCertificates. Left out when there are none (RFC 5280 section 5.1.2.6
-    /// says MUST; an empty list, which some CAs write, means the same).
+    /// Content of revokedCertificates. Absent if there are none (RFC 5280 section 5.1.2.6 says MUST; an empty list,
+    /// which some CAs write, means the same).
     entries: &'a [u8],
     /// Content of crlExtensions' SEQUENCE.
     extensions: Option<&'a [u8]>,
@@ -377,7 +376,7 @@ impl<'a> Outline<'a> {
             _ => {}
         }
         let this_update = self.this_update.clamped();
-        // One that cannot be held is long over: so is the CRL, from its beginning on.
+        // An end that cannot be represented is long past: the CRL ended when it began.
         let next_update = self.next_update.map(|next| match next {
             Instant::Held(next) => next,
             Instant::Before1970 => this_update,

@@ -1,14 +1,15 @@
 //! The database of `openssl ca` (`index.txt`), read line by line.
 //!
 //! Purpose: one [`Listed`] for each certificate that the CA has issued. Invariant: a line is taken only if it is whole,
-//! and says which certificate it speaks of and whether that is valid. The first one that does not ends the reading, so
-//! that a database with a bad line never counts as a shorter database; only who wants no more than what its other lines
-//! revoke reads on ([`Index::readable`]). What is odd besides (a date that cannot be held, a
-//! reason that nobody knows) takes nothing else down: it is read as the stricter of what it may mean, never as *good*
-//! where anything speaks of a revocation, and is counted ([`Index::oddities`]). A serial number that is 0, negative or
-//! over 20 bytes is passed over and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
-//! It does not know whether a serial comes twice, nor what was read before: `openssl ca` replaces the file
-//! by renaming a new one over it, so an open [`Index`] keeps reading the state it began with.
+//! and says which certificate it is about and whether that is valid. The first line that does not ends the reading, so
+//! a database with a bad line never counts as a shorter database. Only [`Index::readable`] reads on: its caller wants
+//! the revocations in the other lines. Other odd values (a date that cannot be represented, an unknown reason) spoil
+//! nothing else. They are read with the stricter of their possible meanings, never as *good* if anything indicates a
+//! revocation, and are counted ([`Index::oddities`]). A serial number that is 0, negative or over 20 bytes is skipped
+//! and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
+//!
+//! It does not know whether a serial comes twice, or what was read before: `openssl ca` replaces the file by renaming a
+//! new one over it, so an open [`Index`] keeps reading the state it began with.
 //!
 //! The format is that of OpenSSL's TXT_DB (`crypto/txt_db/txt_db.c`) with the six fields of
 //! `apps/ca.c`, separated by tabs; lines that start with `#` are comments:
@@ -22,7 +23,7 @@
 //! | file name | `unknown` |
 //! | subject | one line, in no particular encoding |
 //!
-//! A tab inside a field has a backslash before it. Nothing else is escaped, a backslash neither.
+//! A tab inside a field has a backslash before it. Nothing else is escaped, not even a backslash.
 
 use std::{
     fmt,
@@ -43,7 +44,7 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
-/// Bytes asked of the file at a time: about a thousand lines, so that system calls do not show.
+/// Bytes requested from the file at a time: about a thousand lines, so that system calls cost little.
 const READ_OCTETS: usize = 128 << 10;
 
 /// One certificate that the CA lists.
@@ -51,7 +52,7 @@ const READ_OCTETS: usize = 128 << 10;
 pub struct Listed {
     /// Its serial number.
     pub serial: Serial,
-    /// What the CA says of it.
+    /// What the CA says about it.
     pub record: Record,
 }
 
@@ -64,11 +65,11 @@ pub struct Index<R = BufReader<File>> {
     /// Lines read so far: the number of the one in `line`.
     number: u64,
     ended: bool,
-    /// Whether the last line has no end.
+    /// Whether the last line has no line end.
     is_cut: bool,
     passed_over: u64,
     oddities: Oddities,
-    /// Length and time of the last change when the file was opened.
+    /// Length and time of the last change at the time of opening.
     opened: Option<(u64, SystemTime)>,
 }
 
@@ -80,8 +81,8 @@ impl Index {
         Ok(Self { opened, ..Self::new(BufReader::with_capacity(READ_OCTETS, file), path) })
     }
 
-    /// Whether the open file is as it was when it was opened. That another file has its name by now
-    /// does not matter: `openssl ca` replaces its database whole, and what is open is one whole version.
+    /// Whether the open file is unchanged since it was opened. Another file may have its name by now, which does not
+    /// matter: `openssl ca` replaces its database as a whole, and the open file is one whole version.
     pub fn is_steady(&self) -> bool {
         self.opened.is_some() && self.opened == length_and_change(self.reader.get_ref())
     }
@@ -93,17 +94,17 @@ fn length_and_change(file: &File) -> Option<(u64, SystemTime)> {
 }
 
 impl<R: BufRead> Index<R> {
-    /// How many lines were passed over so far for a serial number that no certificate can have.
+    /// How many lines were skipped so far because no certificate can have their serial number.
     pub fn passed_over(&self) -> u64 {
         self.passed_over
     }
 
-    /// What was read otherwise than it stands there so far.
+    /// What was read so far differently from how the file writes it.
     pub fn oddities(&self) -> Option<&Oddities> {
         self.oddities.any()
     }
 
-    /// Reads from `reader`; `path` is what errors name.
+    /// Reads from `reader`; errors name `path`.
     pub fn new(reader: R, path: &Path) -> Self {
         Self {
             reader,
@@ -118,7 +119,7 @@ impl<R: BufRead> Index<R> {
         }
     }
 
-    /// Puts the next line into `self.line`, without its end. `false` at the end of the file.
+    /// Reads the next line into `self.line`, without its line end. `false` at the end of the file.
     fn read_line(&mut self) -> Result<bool, SourceError> {
         self.line.clear();
         let limit = limits::INDEX_LINE_OCTETS_MAX;
@@ -145,9 +146,9 @@ impl<R: BufRead> Index<R> {
 
     fn read_listed(&mut self) -> Result<Option<Listed>, SourceError> {
         while self.read_line()? {
-            // Editors put it in front, and it stays there where files are joined.
+            // Editors put a byte order mark at the beginning, and it stays there when files are joined.
             let line = self.line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.line);
-            // TXT_DB_read refuses an empty one; it hides nothing.
+            // TXT_DB_read refuses an empty line; it hides nothing.
             if line.is_empty() || line[0] == b'#' {
                 continue;
             }
@@ -165,14 +166,14 @@ impl<R: BufRead> Index<R> {
         Ok(None)
     }
 
-    /// The lines that can be read, without those that cannot: of a database that is refused.
+    /// The readable lines of a database that is refused, without the others.
     pub fn readable(&mut self) -> impl Iterator<Item = Listed> + '_ {
         std::iter::from_fn(move || {
             loop {
                 let before = self.number;
                 match self.read_listed() {
                     Ok(listed) => return listed,
-                    // The file itself cannot be read on, or it ends here.
+                    // The file cannot be read any further, or it ends here.
                     Err(_) if self.number == before || self.is_cut => return None,
                     Err(_) => {}
                 }
@@ -180,7 +181,7 @@ impl<R: BufRead> Index<R> {
         })
     }
 
-    /// `problem` with the line read last.
+    /// `problem`: about the last line that was read.
     fn refused(&self, problem: String) -> SourceError {
         SourceError::line(&self.path, self.number, problem)
     }
@@ -205,10 +206,10 @@ fn unreadable(error: &io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
-/// What is odd about a line that is taken all the same: the first thing is told.
+/// What is odd about a line that is taken all the same: the first finding.
 type Odd = Option<String>;
 
-/// One line, which is no comment; `None` if its serial number is one that no certificate can have.
+/// Reads one line that is no comment; `None` if no certificate can have its serial number.
 fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
     if line.starts_with(b"\xff\xfe") || line.starts_with(b"\xfe\xff") {
         return Err("is UTF-16 text: expected ASCII or UTF-8, as `openssl ca` writes it".to_owned());
@@ -221,12 +222,12 @@ fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
         Ok::<_, String>(field)
     };
     let (kind, expiry, revocation, serial, file) = (field()?, field()?, field()?, field()?, field()?);
-    // The subject is the longest field by far and rarely has a tab of either kind; `contains` goes
-    // over it a word at a time.
+    // The subject is by far the longest field and rarely has a tab of either kind; `contains` scans it a word at a
+    // time.
     if rest.contains(&b'\t') && split_field(rest).is_some() {
         odd.get_or_insert_with(|| "has more than six fields: everything after the fifth is ignored".to_owned());
     }
-    // Nothing here uses the file, whatever its name is encoded in; zeros are those of a damaged disk.
+    // Nothing here uses the file name, whatever its encoding. Zero bytes come from a damaged disk.
     if file.contains(&0) {
         return Err(format!("has `{}` as the file name: expected text, mostly `unknown`", Field(file)));
     }
@@ -235,7 +236,7 @@ fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
         return Err("has another record after a carriage return: expected a newline after each".to_owned());
     }
     let not_after = match end_of_validity(expiry, odd) {
-        // Who is revoked is revoked, whenever it would have ended.
+        // A revoked certificate stays revoked, whenever its validity ends.
         Err(problem) if kind == b"R" => {
             odd.get_or_insert(problem);
             None
@@ -250,8 +251,8 @@ fn begins_a_record(text: &[u8]) -> bool {
     matches!(text, [b'V' | b'R' | b'E' | b'S', b'\t', ..])
 }
 
-/// A field as a message shows it. What is longer than any of them has to be is not shown: the file may be another, with a
-/// key in it.
+/// A field as a message shows it. A value longer than any field needs is not shown: the file may be a different one,
+/// with a key in it.
 struct Field<'a>(&'a [u8]);
 
 impl fmt::Display for Field<'_> {
@@ -272,11 +273,11 @@ fn too_few_fields(line: &[u8], found: usize) -> String {
     format!("has {found} of the six fields (type, expiry, revocation, serial, file, subject), with tabs between them")
 }
 
-/// The second field; `None` where it cannot be held: then the record has no end, and its status is the same.
+/// The second field. `None` if it cannot be represented: the record then has no end, and its status stays the same.
 fn end_of_validity(text: &[u8], odd: &mut Odd) -> Result<Option<UnixTime>, String> {
     match Instant::from_asn1_text(text) {
         Some(Instant::Held(time)) => return Ok(Some(time)),
-        // Other forms of the two types, days that no month has.
+        // Other forms of the two types, and days that no month has.
         None if !looks_like_a_date(text) => {
             return Err(format!("expires `{}`: expected YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ, from 1970 on", Field(text)));
         }
@@ -291,7 +292,7 @@ fn end_of_validity(text: &[u8], odd: &mut Odd) -> Result<Option<UnixTime>, Strin
     Ok(None)
 }
 
-/// Ten digits at least, and then nothing that no form of a date has.
+/// At least ten digits, and then only characters that occur in some form of a date.
 fn looks_like_a_date(text: &[u8]) -> bool {
     const CHARACTERS_MAX: usize = 24;
     let digits = text.iter().take_while(|octet| octet.is_ascii_digit()).count();
@@ -301,9 +302,9 @@ fn looks_like_a_date(text: &[u8]) -> bool {
         && rest.iter().all(|octet| octet.is_ascii_digit() || b"Z+-.,".contains(octet))
 }
 
-/// The bytes before the first tab that has no backslash before it, and those after it.
+/// The bytes before and after the first tab that has no backslash before it.
 fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    // As TXT_DB_read: a backslash is not escaped by one before it.
+    // As in TXT_DB_read: a backslash does not escape a backslash.
     let mut escaped = false;
     let tab = line.iter().position(|&octet| {
         let separates = octet == b'\t' && !escaped;
@@ -314,7 +315,7 @@ fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn serial_number(text: &[u8], odd: &mut Odd) -> Result<Option<Serial>, String> {
-    // OpenSSL writes a minus before a negative one.
+    // OpenSSL writes a minus sign before a negative number.
     let digits = |text: &[u8]| {
         let digits = text.strip_prefix(b"-").unwrap_or(text);
         !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit)
@@ -338,8 +339,8 @@ fn status(kind: &[u8], revocation: &[u8], odd: &mut Odd) -> Result<Status, Strin
     match kind {
         b"R" => Ok(revoked(revocation, odd)),
         b"V" | b"E" if revocation.is_empty() => Ok(Status::Good),
-        // Somebody who released it by the letter alone, or revoked it by the time alone. The stricter counts, and a hold
-        // can still be taken back once the line is clear.
+        // Somebody may have released it by changing only the letter, or revoked it by adding only the time. The
+        // stricter meaning counts, and a hold can still be released once the line is clear.
         b"V" | b"E" | b"S" => {
             odd.get_or_insert_with(|| {
                 format!(
@@ -359,8 +360,9 @@ fn status(kind: &[u8], revocation: &[u8], odd: &mut Odd) -> Result<Status, Strin
     }
 }
 
-/// `time[,reason[,argument]]`, as `unpack_revinfo` in OpenSSL's `apps/ca.c` takes it apart. Who is revoked is revoked,
-/// whatever is odd about when and why: a time that cannot be held is the nearest that can, and one that is none is 1970.
+/// `time[,reason[,argument]]`, split as `unpack_revinfo` in OpenSSL's `apps/ca.c` does. The certificate is revoked,
+/// however odd the time and reason are: a time out of range becomes the nearest one in range, and text that is no time
+/// becomes 1970.
 fn revoked(revocation: &[u8], odd: &mut Odd) -> Status {
     let mut parts = revocation.splitn(3, |&octet| octet == b',');
     let (text, reason, argument) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
@@ -379,9 +381,9 @@ fn revoked(revocation: &[u8], odd: &mut Odd) -> Status {
     Status::Revoked { time, reason }
 }
 
-/// OpenSSL's names of the reasons, in any case, and its three pseudo reasons. Those have an
-/// argument (the hold instruction, the time of the compromise) that OCSP has no place for;
-/// after another reason OpenSSL passes over an argument, and so does this.
+/// OpenSSL's names of the reasons, in any case, and its three pseudo reasons. Those have an argument (the hold
+/// instruction, the time of the compromise) that OCSP has no place for. After another reason OpenSSL ignores an
+/// argument, and so does this.
 fn reason_named(text: &[u8], argument: &[u8], odd: &mut Odd) -> Reason {
     let name = text.trim_ascii();
     if let Some(reason) = Reason::ALL.into_iter().find(|reason| name.eq_ignore_ascii_case(reason.name().as_bytes())) {
@@ -396,7 +398,7 @@ fn reason_named(text: &[u8], argument: &[u8], odd: &mut Odd) -> Reason {
     let reason = match found {
         Some(reason) if !argument.is_empty() => return reason,
         Some(reason) => reason,
-        // It can only be said of one on hold, and in a delta CRL: a line of type R says that it is still revoked.
+        // It only applies to a certificate on hold, and in a delta CRL: a line of type R says that it is still revoked.
         None if name.eq_ignore_ascii_case(b"removeFromCRL") => Reason::CertificateHold,
         None => Reason::Unspecified,
     };

@@ -1,5 +1,5 @@
-//! The real `openssl` as the oracle of both readers: it runs a CA, and what it wrote must be read
-//! the same from its database, from its CRL, and by its own `openssl crl -text`.
+//! The real `openssl` as the oracle of both readers. It runs a CA. Its database, its CRL and its own `openssl crl
+//! -text` must all read the same.
 
 use std::{
     collections::BTreeMap,
@@ -109,7 +109,7 @@ impl Ca {
         self.directory.path().join(file)
     }
 
-    /// Standard output of an `openssl` that must succeed.
+    /// Standard output of an `openssl` command that must succeed.
     fn openssl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("openssl");
         let output = command.args(arguments).current_dir(&self.directory).output().expect("openssl is installed");
@@ -160,7 +160,7 @@ impl Ca {
     }
 }
 
-/// What `openssl crl -text` says of each serial: date, and reason.
+/// What `openssl crl -text` says about each serial: date and reason.
 fn entries_as_text(text: &str) -> BTreeMap<Serial, (String, Option<String>)> {
     let mut entries = BTreeMap::new();
     for entry in text.split("    Serial Number: ").skip(1) {
@@ -268,7 +268,7 @@ fn refuses_what_was_tampered_with(ca: &Ca, der: Vec<u8>) {
         tampered[at] ^= 1;
         assert!(Crl::from_octets(tampered, &issuer).is_err(), "byte {at}");
     }
-    // A date in an entry, which changes nothing but the signature's truth.
+    // A date in an entry: the CRL is well-formed, but its signature is wrong.
     let mut tampered = der;
     let at = tampered.windows(2).rposition(|window| window == [0x17, 13]).unwrap();
     tampered[at + 13] ^= 1;
@@ -319,11 +319,11 @@ fn a_delta_crl_removes_and_applies_to_its_base() {
     let (held, lost) = (ca.issue(&[]), ca.issue(&[]));
     ca.ca(&["-revoke", &held, "-crl_reason", "certificateHold"]);
     let base = ca.crl("base.crl", &["-crlexts", "complete"]).unwrap();
-    // openssl knows no release of a hold; as a reason it writes it where it is told to.
+    // openssl has no release of a hold; it writes one as a reason if told to.
     let index = fs::read_to_string(ca.path("index.txt")).unwrap();
     fs::write(ca.path("index.txt"), index.replace("certificateHold", "removeFromCRL")).unwrap();
     ca.ca(&["-revoke", &lost, "-crl_reason", "keyCompromise"]);
-    // It froze the whole index: a line of type R is revoked, and only one on hold can be meant.
+    // The whole index must not be refused for it: a line of type R is revoked, and only a hold can be meant.
     let listed = ca.index().unwrap();
     assert!(matches!(listed[0].record.status, Status::Revoked { reason: Reason::CertificateHold, .. }), "{listed:?}");
     ca.refuses_crl(&["-crlexts", "complete"], "reasonCode: removeFromCRL occurs in delta CRLs only");

@@ -1,4 +1,6 @@
 //! Signs on the pass's own threads, for keys that sign at once.
+//!
+//! Invariant: every thread checks between items whether to stop. It does not know pools.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed},
@@ -20,7 +22,7 @@ use crate::{
 /// Items that a thread takes at a time: a millisecond's work.
 const CHUNK: usize = 64;
 
-/// How one thread works: its own buffers, and what all threads of one issuer share.
+/// One worker thread: its own buffers, and what all threads of one issuer share.
 struct Hand<'a> {
     runner: &'a PresignRunner,
     subject: &'a Subject,
@@ -39,7 +41,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// Has all threads end.
+    /// Makes all threads end.
     fn end(&self, end: End) {
         self.end.fetch_max(end as u8, Relaxed);
         self.ended.store(true, Relaxed);
@@ -47,7 +49,7 @@ impl Shared {
 }
 
 impl PresignRunner {
-    /// Signs the work of one issuer on as many threads as it is worth.
+    /// Signs the work of one issuer, on as many threads as are useful.
     pub(super) fn sign_here(&self, subject: &Subject, forms: &[Form], work: Work, stop: Stop<'_>) -> End {
         let shared = Shared::default();
         let threads = match &work {
@@ -71,7 +73,7 @@ impl PresignRunner {
 }
 
 impl Hand<'_> {
-    /// Whether to go on.
+    /// Whether to continue.
     fn goes_on(&self) -> bool {
         if (self.stop)() {
             self.shared.end(End::Stopped);

@@ -1,6 +1,7 @@
 //! Signs on a pool: keeps a bounded number of jobs there and handles the results.
 //!
-//! The pool's threads do nothing but sign: a result goes through a channel to the thread that submitted the job.
+//! The pool's threads only sign: a result goes through a channel to the thread that submitted the job. It does not know
+//! what holds the key.
 
 use std::{
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
@@ -23,16 +24,16 @@ use crate::{
 /// What comes back from a pool.
 struct Signed {
     item: Item,
-    /// When it was put in.
+    /// When the job was submitted.
     since: Instant,
     draft: Draft,
     outcome: Result<Vec<u8>, SignError>,
 }
 
-/// How long it waits before it looks whether to stop.
+/// How long it waits before it checks whether to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The work of one issuer on the way to its pool and back.
+/// The work of one issuer, on its way to the pool and back.
 struct Errand<'a> {
     runner: &'a PresignRunner,
     subject: &'a Subject,
@@ -42,7 +43,7 @@ struct Errand<'a> {
     recorder: Option<Recorder>,
     back: Sender<Signed>,
     coming: Receiver<Signed>,
-    /// What failed, to be put in again first.
+    /// Failed items, to be submitted again first.
     retry: Vec<Item>,
     outstanding: usize,
     window: Window,
@@ -138,7 +139,7 @@ impl Errand<'_> {
         }
     }
 
-    /// Gives a job to the pool, if it is still wanted.
+    /// Submits a job to the pool, if it is still wanted.
     fn put_in(&mut self, item: Item) {
         let runner = self.runner;
         let prepared = runner.still_due(self.subject, self.forms, &item, &mut self.packed).and_then(|found| {
@@ -161,7 +162,7 @@ impl Errand<'_> {
         signing.submit(Job { message, priority: self.priority, deadline, done });
     }
 
-    /// Waits for something to come back, and takes all that has.
+    /// Waits for a result, and takes all that have come.
     fn take_back(&mut self) {
         match self.coming.recv_timeout(LOOK) {
             Ok(signed) => self.finish(signed),
@@ -193,7 +194,7 @@ impl Errand<'_> {
         }
     }
 
-    /// Waits after a fault, longer each time, and goes on with a single job; false where it has waited often enough.
+    /// Waits after a fault, longer each time, and then tries a single job; false if it has waited often enough.
     fn pause(&mut self) -> bool {
         if self.pauses == limits::PRESIGN_PAUSES_MAX {
             return false;

@@ -1,7 +1,8 @@
 //! How many jobs of one issuer are in its pool at once: pure, time is a parameter.
 //!
 //! Enough to keep every session busy, and no more than the pool completes in a few seconds: a job that waits longer
-//! expires there, or is signed with stale times. The measure is how long jobs take to come back.
+//! expires there, or is signed with stale times. The measure is how long jobs take to come back. It does not know what
+//! a job is.
 
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Window {
     width: usize,
-    /// When it was made narrower.
+    /// When it was last narrowed.
     narrowed: Option<Instant>,
 }
 
@@ -23,18 +24,18 @@ impl Window {
         self.width
     }
 
-    /// A job that was put in at `since` came back.
+    /// A job that was submitted at `since` came back.
     pub(super) fn came_back(&mut self, since: Instant, now: Instant) {
         let waited = now.saturating_duration_since(since);
         if waited <= limits::PRESIGN_WAIT_MAX / 2 {
             self.width = (self.width + 1).min(limits::PRESIGN_OUTSTANDING_MAX);
         } else if waited > limits::PRESIGN_WAIT_MAX && self.narrowed.is_none_or(|narrowed| narrowed <= since) {
-            // What was put in before that says nothing of it.
+            // Jobs submitted before that say nothing about it.
             (self.width, self.narrowed) = ((self.width / 2).max(1), Some(now));
         }
     }
 
-    /// The pool did not sign: with a single job it is seen whether it does again.
+    /// The pool did not sign: a single job shows whether it signs again.
     pub(super) fn begin_again(&mut self) {
         self.width = 1;
     }
@@ -46,8 +47,8 @@ mod tests {
 
     use super::*;
 
-    /// A pool that signs one after the other, each in the time that `each` says at that time, and is given as much as
-    /// the window allows. The window in the end, and the longest that a job waited.
+    /// A pool that signs one job after the other, each in the time that `each` returns for that moment, and gets as
+    /// many jobs as the window allows. Returns the final window, and the longest wait of a job.
     fn simulate(each: impl Fn(Duration) -> Duration, time: Duration) -> (usize, Duration) {
         let begin = Instant::now();
         let (mut now, mut window, mut waiting, mut longest) = (begin, Window::new(), VecDeque::new(), Duration::ZERO);
@@ -63,8 +64,8 @@ mod tests {
         (window.width(), longest)
     }
 
-    /// A healthy key that signs five times a second was given 1,024 jobs at once: most expired after a minute, were
-    /// counted as failures, and put in again.
+    /// A healthy key that signs five times a second must not get 1,024 jobs at once: most would expire after a minute,
+    /// count as failures, and be submitted again.
     #[test]
     fn no_job_expires_with_a_key_that_signs_however_slowly() {
         for (a_second, least) in

@@ -1,4 +1,6 @@
 //! The entries of a CRL: `revokedCertificates` of RFC 5280 section 5.1.2.6.
+//!
+//! Invariant: an entry is read as the CA signed it, or the CRL is refused. It does not know the time or other CRLs.
 
 use std::{fmt, iter::FusedIterator};
 
@@ -12,12 +14,12 @@ use crate::pki::{
     tag::{ENUMERATED, INTEGER, SEQUENCE},
 };
 
-/// One certificate that a CRL speaks of.
+/// One certificate that a CRL lists.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Entry {
     /// Its serial number.
     pub serial: Serial,
-    /// What the CRL says of it.
+    /// What the CRL says about it.
     pub change: Change,
 }
 
@@ -28,14 +30,14 @@ pub enum Change {
     Revoked {
         /// revocationDate, at most 2106-02-07T06:28:15Z.
         time: UnixTime,
-        /// reasonCode; [`Reason::Unspecified`] where there is none.
+        /// reasonCode; [`Reason::Unspecified`] if there is none.
         reason: Reason,
     },
     /// removeFromCRL, in a delta CRL only: no longer on hold, or expired (RFC 5280 section 5.3.1).
     Remove,
 }
 
-/// What an entry may hold depends on the CRL around it.
+/// What an entry may contain depends on its CRL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Rules {
     /// Version 2: extensions are allowed.
@@ -45,7 +47,7 @@ pub(super) struct Rules {
 }
 
 /// Entries in the order of the CRL, without those whose serial number no certificate can have (RFC 5280 section
-/// 4.1.2.2): no client can ask for them. All were parsed once when the CRL was read, so none can fail here.
+/// 4.1.2.2): no client can ask for them. All entries were parsed once when the CRL was read, so none can fail here.
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     octets: Elements<'a>,
@@ -54,7 +56,7 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    /// Parses every entry in `octets`, and tells how many there are and how many are passed over, and which are odd; the
+    /// Parses every entry in `octets`. Returns how many there are and how many are skipped, and notes the odd ones; the
     /// error names the first bad one, counted from 1.
     pub(super) fn validate(octets: &'a [u8], rules: Rules, oddities: &mut Oddities) -> Result<(usize, usize), String> {
         let mut entries = Elements::new(octets);
@@ -74,7 +76,7 @@ impl<'a> Entries<'a> {
         Ok((taken, passed_over))
     }
 
-    /// `octets`, `rules` and number of entries as [`Entries::validate`] had them.
+    /// `octets`, `rules` and the number of entries as for [`Entries::validate`].
     pub(super) fn validated(octets: &'a [u8], rules: Rules, left: usize) -> Self {
         Self { octets: Elements::new(octets), rules, left }
     }
@@ -104,9 +106,9 @@ impl FusedIterator for Entries<'_> {}
 
 /// An element of revokedCertificates.
 struct Read {
-    /// `None` where its serial number is one that no certificate can have.
+    /// `None` if no certificate can have its serial number.
     entry: Option<Entry>,
-    /// What was read otherwise than it stands there.
+    /// What was read differently from how the entry writes it.
     odd: Option<&'static str>,
 }
 
@@ -121,7 +123,7 @@ fn entry(entries: &mut Elements<'_>, rules: Rules) -> Result<Read, String> {
     if number.is_empty() {
         return Err("userCertificate: expected an INTEGER of one byte at least".to_owned());
     }
-    // Who is revoked is revoked: a date that cannot be held is the nearest that can.
+    // A revoked certificate stays revoked: a date out of range becomes the nearest one in range.
     let time = instant.clamped().min(REVOCATION_TIME_MAX);
     let odd = (instant != Instant::Held(time)).then_some(match instant {
         Instant::Before1970 => "has a revocationDate before 1970 (a UTCTime means 1950 to 2049): taken as 1970",
@@ -145,7 +147,7 @@ fn entry(entries: &mut Elements<'_>, rules: Rules) -> Result<Read, String> {
     Ok(Read { entry: Serial::from_der_content(number).map(|serial| Entry { serial, change }), odd })
 }
 
-/// The value of reasonCode, where it is among the entry's extensions (RFC 5280 section 5.3).
+/// The value of reasonCode, if the entry's extensions have one (RFC 5280 section 5.3).
 fn reason_code(extensions: &[u8]) -> Result<Option<u8>, String> {
     let mut code = None;
     for extension in extension::extensions(extensions) {
@@ -158,9 +160,9 @@ fn reason_code(extensions: &[u8]) -> Result<Option<u8>, String> {
                 };
                 extension::once(&mut code, value, "reasonCode")?;
             }
-            // Tells when the key was lost; CertStatus of RFC 6960 has no place for it.
+            // Says when the key was lost; CertStatus of RFC 6960 has no place for it.
             extension::INVALIDITY_DATE => {}
-            // Whatever its criticality: the entry would be another issuer's.
+            // Critical or not: the entry would be about another issuer's certificate.
             extension::CERTIFICATE_ISSUER => {
                 return Err("certificateIssuer: entries of other issuers (an indirect CRL) are not taken".to_owned());
             }
@@ -171,7 +173,7 @@ fn reason_code(extensions: &[u8]) -> Result<Option<u8>, String> {
     Ok(code)
 }
 
-/// Bytes of an INTEGER for an error message, at most 24 of them.
+/// The bytes of an INTEGER for an error message, at most 24.
 struct Hex<'a>(&'a [u8]);
 
 impl fmt::Display for Hex<'_> {

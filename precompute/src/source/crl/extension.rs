@@ -1,4 +1,6 @@
-//! Extensions, of a CRL and of its entries (RFC 5280 sections 4.2, 5.2 and 5.3).
+//! Extensions of a CRL and of its entries (RFC 5280 sections 4.2, 5.2 and 5.3).
+//!
+//! Invariant: an unknown critical extension is an error. It does not know entries or signatures.
 
 use der::asn1::ObjectIdentifier;
 
@@ -27,7 +29,7 @@ pub(super) struct Extension<'a> {
     pub(super) value: &'a [u8],
 }
 
-/// The elements of `Extensions`, whose content bytes are given; it ends after its first error.
+/// The elements of `Extensions`, from its content bytes; ends after the first error.
 pub(super) fn extensions(content: &[u8]) -> impl Iterator<Item = Result<Extension<'_>, String>> {
     let mut rest = Elements::new(content);
     std::iter::from_fn(move || {
@@ -45,7 +47,7 @@ pub(super) fn extensions(content: &[u8]) -> impl Iterator<Item = Result<Extensio
 fn extension<'a>(extensions: &mut Elements<'a>) -> Result<Extension<'a>, String> {
     let mut fields = Elements::new(extensions.expect(SEQUENCE).named("Extension")?);
     let oid = fields.expect(OBJECT_IDENTIFIER).named("extnID")?;
-    // DER leaves a default out, but an explicit FALSE is a common slip and has one meaning.
+    // DER omits a default value, but an explicit FALSE is a common mistake and has one meaning.
     let critical =
         fields.optional(BOOLEAN).named("critical")?.map_or(Ok(false), |content| boolean(content, "critical"))?;
     let value = fields.expect(OCTET_STRING).named("extnValue")?;
@@ -84,7 +86,8 @@ impl<'a> CrlExtensions<'a> {
             let Extension { oid, critical, value } = extension?;
             match oid {
                 CRL_NUMBER => once(&mut this.number, crl_number(value, "cRLNumber")?, "cRLNumber")?,
-                // RFC 5280 section 5.2.4: a reader that does not know it must not take a delta for a complete CRL.
+                // RFC 5280 section 5.2.4: a reader that does not know this extension must not take a delta for a
+                // complete CRL.
                 DELTA_CRL_INDICATOR if !critical => {
                     return Err("deltaCRLIndicator: expected it to be critical (RFC 5280, 5.2.4)".to_owned());
                 }
@@ -95,7 +98,7 @@ impl<'a> CrlExtensions<'a> {
                     this.coverage = coverage(value)?;
                     once(&mut this.distribution_point, value, "issuingDistributionPoint")?;
                 }
-                // Helps to find the key; the signature itself says whether it was the right one.
+                // Helps to find the key; the signature itself shows whether it was the right one.
                 AUTHORITY_KEY_IDENTIFIER => {}
                 _ if critical => return Err(unknown(oid)),
                 _ => {}
@@ -111,9 +114,8 @@ fn crl_number(value: &[u8], what: &str) -> Result<CrlNumber, String> {
         .ok_or_else(|| format!("{what}: expected 0 to 2^160-1 (RFC 5280, 5.2.3), found {} bytes", content.len()))
 }
 
-/// issuingDistributionPoint, RFC 5280 section 5.2.5. A CRL that speaks for other issuers, for
-/// some reasons only or for attribute certificates says too little of the issuer's own
-/// certificates, or too much, and is refused.
+/// issuingDistributionPoint, RFC 5280 section 5.2.5. Refused: a CRL for other issuers, for some reasons only or for
+/// attribute certificates. It says too little about the issuer's own certificates, or too much.
 fn coverage(value: &[u8]) -> Result<Coverage, String> {
     const WHAT: &str = "issuingDistributionPoint";
     let refused = |field: &str| Err(format!("{WHAT}: {field} is not supported"));

@@ -1,26 +1,26 @@
-//! Which of two CRLs of one kind is the later statement.
+//! Which of two CRLs of one kind is later.
 //!
-//! Purpose: an old CRL that is put back must not release a hold. Invariant: what follows the CRL taken last is
-//! later than it by number and by time, or is the same. It is pure: the time is a parameter.
+//! Purpose: an old CRL that is put back must not release a hold. Invariant: a CRL that follows the last one is later by
+//! number and by time, or is the same. Pure: the time is a parameter. It does not know entries.
 
 use aws_lc_rs::digest;
 
 use super::{Crl, CrlNumber};
 use crate::{limits, pki::UnixTime};
 
-/// What is kept of a CRL that was taken, to be compared with the next.
+/// What is kept of a CRL that was taken, for comparison with the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CrlMark {
     /// Its cRLNumber.
     pub number: Option<CrlNumber>,
     /// Its thisUpdate.
     pub this_update: UnixTime,
-    /// SHA-256 of what is signed; zeros where that was not kept.
+    /// SHA-256 of the signed part; zeros if it was not kept.
     pub digest: [u8; 32],
 }
 
-/// Which certificates a CRL speaks of: SHA-256 of the value of its issuingDistributionPoint, and zeros where it speaks of
-/// all. Only a CRL of the scope under which a hold was listed can release it (RFC 5280 sections 5.2.5 and 5.3.1).
+/// Which certificates a CRL covers: SHA-256 of the value of its issuingDistributionPoint, or zeros if it covers all.
+/// Only a CRL of the scope under which a hold was listed can release it (RFC 5280 sections 5.2.5 and 5.3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CrlScope(pub [u8; 32]);
 
@@ -32,12 +32,12 @@ impl CrlScope {
 /// What is kept of an issuer's CRLs.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CrlMarks {
-    /// Of the complete CRL taken last.
+    /// The complete CRL taken last.
     pub complete: Option<CrlMark>,
-    /// Of the delta CRL taken last.
+    /// The delta CRL taken last.
     pub delta: Option<CrlMark>,
-    /// The one scope under which CRLs have listed all who are on hold; `None` where there were several, or it is not
-    /// known.
+    /// The one scope under which CRLs have listed all certificates on hold; `None` if there were several, or it is
+    /// unknown.
     pub holds: Option<CrlScope>,
 }
 
@@ -48,8 +48,8 @@ impl CrlMark {
         mark
     }
 
-    /// Whether it may follow the CRL `taken` last; the error says what is odd. An equal number with other content, or
-    /// one that disappears, is as odd as a lower one (RFC 5280 section 5.2.3: they only rise).
+    /// Whether it may follow `taken`, the last CRL; the error says what is odd. An equal number with other content, or
+    /// a missing number after one with a number, is as odd as a lower one (RFC 5280 section 5.2.3: they only rise).
     pub fn follows(&self, taken: Option<&Self>) -> Result<(), String> {
         let Some(taken) = taken.filter(|taken| taken.digest != self.digest) else { return Ok(()) };
         match (self.number, taken.number) {
@@ -76,7 +76,8 @@ impl CrlMark {
         Ok(())
     }
 
-    /// Refuses a thisUpdate in the future: the next CRL of a CA whose clock was set right would be older than it.
+    /// Refuses a thisUpdate in the future: after the CA's clock is corrected, its next CRL would be older than this
+    /// one.
     pub fn is_past(&self, now: UnixTime) -> Result<(), String> {
         if self.this_update > now && self.this_update.since(now) > limits::CLOCK_SKEW_MAX {
             return Err(format!(
@@ -89,12 +90,12 @@ impl CrlMark {
 }
 
 impl Crl {
-    /// What is to be kept of it.
+    /// What is kept of it.
     pub fn mark(&self) -> CrlMark {
         self.mark
     }
 
-    /// Which certificates it speaks of.
+    /// Which certificates it covers.
     pub fn scope(&self) -> CrlScope {
         let part = self.distribution_point().filter(|_| !self.header.coverage.is_complete());
         part.map_or(CrlScope::WHOLE, |part| {
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(mark(None, 100, 2).follows(Some(&unnumbered)), Ok(()), "two within a second");
         assert_eq!(mark(Some(1), 101, 2).follows(Some(&unnumbered)), Ok(()), "a CA that begins to number");
         assert!(mark(None, 99, 2).follows(Some(&unnumbered)).is_err());
-        // Of an earlier version only the number is known.
+        // An earlier version kept only the number.
         let number_only = mark(Some(5), 0, 0);
         assert_eq!(mark(Some(5), 100, 1).follows(Some(&number_only)), Ok(()));
         assert!(mark(Some(4), 100, 1).follows(Some(&number_only)).is_err());
