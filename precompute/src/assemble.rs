@@ -1,9 +1,9 @@
-//! From a configuration to what it names: certificates parsed, keys opened and tried, threads that sign.
+//! Opens what a configuration names: certificates parsed, keys opened and tried, signing threads started.
 //!
-//! Purpose: the one place that turns paths and URIs into live things. Invariant: what is made belongs to the
-//! [`Assembly`], whose end ends its threads; and what is wrong is told with the line and key it stands under, together
-//! with all that was wrong with the file itself. What is known of tokens from one time to the next is the caller's
-//! [`Tokens`]. It does not know what the keys sign, nor who asks.
+//! Purpose: the one place that turns paths and URIs into running parts. Invariant: everything made belongs to the
+//! [`Assembly`], and its end ends the threads. Every problem is reported with its line and key, together with all
+//! problems of the file itself. The caller keeps what is known about tokens between calls ([`Tokens`]). It does not
+//! know what the keys sign, or who sends requests.
 
 mod issuer;
 mod key;
@@ -27,31 +27,31 @@ use crate::{
     state_dir,
 };
 
-/// All that a configuration names.
+/// Everything that a configuration names, opened.
 #[derive(Debug)]
 pub struct Assembly {
-    /// Where the book lies.
+    /// The directory of the book.
     pub state_dir: PathBuf,
     /// In the order of the file.
     pub tenants: Vec<AssembledTenant>,
 }
 
-/// A customer: issuers, keys and policies, kept apart from the others'.
+/// A customer: issuers, keys and policies, separate from those of other tenants.
 #[derive(Debug)]
 pub struct AssembledTenant {
-    /// Stands in metrics, logs and the book.
+    /// Its name in metrics, logs and the book.
     pub name: String,
     /// Host names of its URLs, lower case; empty for every host.
     pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
     pub path: String,
-    /// How it answers, but for what its issuers have of their own.
+    /// How it answers, before any setting of its issuers.
     pub policy: Policy,
     /// CAs of clients that may sign requests.
     pub request_anchors: Arc<[Certificate]>,
-    /// The hash algorithms of the CertIDs whose answers are signed before anybody asks; none where nothing is.
+    /// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
     pub presign: Vec<HashAlgorithm>,
-    /// Without one it only time-stamps.
+    /// A tenant without issuers only time-stamps.
     pub issuers: Vec<AssembledIssuer>,
     /// Its time-stamping authorities.
     pub tsas: Vec<AssembledTsa>,
@@ -68,7 +68,7 @@ impl Assembly {
         self.tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa)))
     }
 
-    /// Whether nothing of the configuration is missing.
+    /// Whether every part of the configuration was opened.
     fn is_whole(&self, config: &Config) -> bool {
         let issuers = |(assembled, config): (&AssembledTenant, &TenantConfig)| {
             assembled.tsas.len() == config.tsas.len()
@@ -83,13 +83,13 @@ impl Assembly {
     }
 }
 
-/// Opens what was read; an error tells all that is wrong, also with the file.
+/// Opens what was read; an error reports all problems, also those of the file.
 pub fn open(reading: Reading<Config>, tokens: &Tokens, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
     reading.with(|config, problems| assemble(config, problems, tokens, now)).finish()
 }
 
-/// As much of the configuration as can be opened; what cannot be is among the problems then. What is missing or wrong in
-/// the configuration itself stands empty there, and has been told.
+/// Opens as much of the configuration as possible; the rest is noted as problems. What is missing or wrong in the
+/// configuration itself is empty there, and has been noted.
 pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: UnixTime) -> Assembly {
     let root = problems.at(&config.place);
     if let Err(problem) = state_dir::check(&config.state_dir) {
@@ -108,7 +108,7 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     assembly
 }
 
-/// What is at hand for all of it.
+/// What is needed for all of it.
 struct Assembler<'a> {
     problems: &'a Problems,
     tokens: &'a Tokens,
@@ -137,7 +137,7 @@ impl<'a> Assembler<'a> {
     }
 }
 
-/// The certificates of a file, the first of which is meant; `None` where that was told, now or before.
+/// The certificates of a file, the wanted one first; `None` if a problem was noted, now or before.
 fn chain_of(at: &At<'_>, path: Option<&Path>) -> Option<Vec<Certificate>> {
     let path = path.filter(|path| !path.as_os_str().is_empty())?;
     at.noted("certificate", certificates(path))

@@ -1,11 +1,11 @@
-//! The configuration file: what is written, turned once into what is meant.
+//! The configuration file: reads it once into plain values.
 //!
-//! Purpose: from TOML to values of the field: absolute paths, PKCS#11 URIs, lengths of time, policies, names. Invariant: a
-//! [`Config`] is a plain value, which two files can be compared by; no file is opened for it, no key, no socket. Either
-//! everything in the file is right, or all problems are told at once, each with file, line, key and remedy; what stands in
-//! the files that it names is looked at by [`crate::assemble`], which adds its problems to the same list ([`Reading`]).
-//! Unknown keys are problems. Defaults stand here and nowhere else. It does not know listeners: the programs read their
-//! own sections of the same [`Document`].
+//! Purpose: from TOML to typed values: absolute paths, PKCS#11 URIs, durations, policies, names. Invariant: a
+//! [`Config`] is a plain value, so two files can be compared; no file, key or socket is opened for it. Either
+//! everything in the file is right, or all problems are reported at once, each with file, line, key and remedy.
+//! [`crate::assemble`] looks at the files that it names, and adds its problems to the same list ([`Reading`]). Unknown
+//! keys are problems. Defaults are here and nowhere else. It does not know listeners: the programs read their own
+//! sections of the same [`Document`].
 
 mod cache;
 mod document;
@@ -18,15 +18,15 @@ pub use tenant::{IssuerConfig, KeyConfig, SignerConfig, Sources, TenantConfig, T
 
 use std::path::PathBuf;
 
-/// The version of the file's layout that this program reads.
+/// The version of the file format that this program reads.
 const VERSION: i64 = 1;
 
-/// What every program of the house needs to know.
+/// What every program of this project needs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// The root of the file.
     pub place: Place,
-    /// Where the book lies.
+    /// The directory of the book.
     pub state_dir: PathBuf,
     /// How much memory answers may take.
     pub cache: Cache,

@@ -1,4 +1,4 @@
-//! An issuer: its certificate, and the files that say who is revoked, as far as their modes go.
+//! An issuer: its certificate, and the modes of its source files. It does not know what the sources say.
 
 use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
@@ -13,24 +13,24 @@ use crate::{
     signers::{OcspSigner, Signers},
 };
 
-/// A CA certificate that is answered for.
+/// A CA certificate for which answers are given.
 #[derive(Debug)]
 pub struct AssembledIssuer {
-    /// What it is known by everywhere.
+    /// Its id everywhere.
     pub id: IssuerId,
-    /// Stands in metrics and logs.
+    /// Its name in metrics and logs.
     pub name: String,
     /// The CA certificate.
     pub certificate: Certificate,
-    /// How CertIDs name it.
+    /// Its name and key hashes for CertIDs.
     pub hashes: IssuerHashes,
     /// Where its records come from.
     pub sources: Sources,
-    /// How it answers: as its tenant, but for what is said of it alone.
+    /// How it answers: the tenant's policy with the issuer's own settings.
     pub policy: Policy,
-    /// Whether the file says in words what unlisted serials are told.
+    /// Whether the file states the answer for unlisted serials.
     pub unlisted_is_said: bool,
-    /// Who signs its answers.
+    /// The signers of its answers.
     pub signers: Signers,
 }
 
@@ -40,14 +40,14 @@ impl AssembledIssuer {
         self.signers.first()
     }
 
-    /// Whether nobody said what is told of those that its CRL does not list, which are all that are valid.
+    /// Whether nothing states the answer for serials that its CRL does not list, which include all valid ones.
     pub fn is_silent_of_valid(&self) -> bool {
         self.sources.is_crl_alone() && !self.unlisted_is_said
     }
 }
 
 impl<'a> Assembler<'a> {
-    /// The issuers of a tenant, each with a name of its own.
+    /// The issuers of a tenant, each with a unique name.
     pub(super) fn issuers(&self, tenant: &'a TenantConfig) -> Vec<AssembledIssuer> {
         let mut seen: Vec<[u8; 32]> = Vec::new();
         let (mut issuers, mut given) = (Vec::new(), Vec::new());
@@ -96,7 +96,7 @@ impl<'a> Assembler<'a> {
     }
 
     fn check_ca(&self, at: &At<'_>, tenant: &TenantConfig, certificate: &Certificate) {
-        // Without extensions nothing can say whether it is a CA's: that it was named here does.
+        // Without extensions, the certificate cannot say that it is a CA's; the configuration does.
         if certificate.is_version_1() {
             warn!(
                 tenant = tenant.name,
@@ -127,7 +127,7 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// What is doubtful of what is said of serials that no source lists.
+    /// Warns of doubtful settings for serials that no source lists.
     fn tell_of_unlisted(&self, tenant: &'a TenantConfig, config: &'a IssuerConfig, issuer: &AssembledIssuer) {
         let at = self.at(&config.place);
         let (own, said) = (config.unlisted, tenant.unlisted);
@@ -158,10 +158,10 @@ impl<'a> Assembler<'a> {
     }
 }
 
-/// What can be said of an issuer that has nothing but a CRL.
+/// The possible settings for an issuer that has only a CRL.
 const CHOICES: &str = "Set it here: `unlisted = \"unauthorized\"` (no change), `unlisted = \"unknown\"` (signed; most clients refuse it), `unlisted = \"revoked\"` (signed; all refuse it), or `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept every certificate that is not revoked, including those this CA never issued: BR 4.9.10 forbids it for TLS CAs); or name the CA's `index`, which lists them";
 
-/// Who may write a source says who is revoked. A CRL is signed, and a wrong one refused.
+/// Whoever may write a source decides who is revoked. A CRL is signed, and a wrong one is refused.
 fn tell_of_mode(at: &At<'_>, key: &str, path: Option<&Path>) {
     let Some((path, metadata)) = path.and_then(|path| Some((path, std::fs::metadata(path).ok()?))) else { return };
     let mode = metadata.permissions().mode() & 0o7777;
@@ -171,10 +171,11 @@ fn tell_of_mode(at: &At<'_>, key: &str, path: Option<&Path>) {
     }
 }
 
-/// How long before its end a CA is warned of: its renewal takes longer than a signer's, and no answer outlives it.
+/// How long before a CA certificate ends a warning begins: its renewal takes longer than a signer's, and no answer
+/// outlives it.
 const CA_ENDS_SOON: Duration = Duration::from_secs(30 * 86_400);
 
-/// What is doubtful of a CA's certificate that has not expired.
+/// Warns of doubts about a CA certificate that has not expired.
 fn tell_of_ca(at: &At<'_>, certificate: &Certificate, policy: &Policy, now: UnixTime) {
     let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
     if now < not_before {
@@ -192,9 +193,10 @@ fn tell_of_ca(at: &At<'_>, certificate: &Certificate, policy: &Policy, now: Unix
     }
 }
 
-/// Gives no two issuers of a tenant one name, because metrics and logs tell them apart by it. Issuers that the file gives no name are called by their subject, and a CA keeps that when it changes its key: of
-/// those that would be called alike the later ones get the first digits of their key's hash as well, and the first
-/// keeps its name. `given` has the names of the file, in order.
+/// Gives each issuer of a tenant a unique name, because metrics and logs distinguish issuers by name. An issuer without
+/// a name in the file is named after its subject, which a CA keeps when it changes its key. If names are equal, the
+/// first keeps its name, and the later ones get the first digits of their key's hash as well. `given`: whether the file
+/// names each issuer, in order.
 fn tell_apart(at: &At<'_>, issuers: &mut [AssembledIssuer], given: &[bool]) {
     for place in 0..issuers.len() {
         let name = issuers[place].name.clone();

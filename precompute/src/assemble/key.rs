@@ -1,6 +1,7 @@
 //! The key of a signer, opened: from a file, or on one or several tokens.
 //!
-//! A key on tokens is told by its certificate: with what it signs, and whether the one that a token has is it.
+//! For a key on tokens, the certificate determines the algorithm and which key it must be. It does not know what is
+//! signed.
 
 use std::sync::Arc;
 
@@ -16,11 +17,11 @@ use crate::{
     signers::SignerError,
 };
 
-/// What a key is for.
+/// What a key is needed for.
 pub(super) struct Wanted<'a> {
     /// The signer's name in logs.
     pub(super) name: &'a str,
-    /// What for.
+    /// Its purpose.
     pub(super) purpose: KeyPurpose,
 }
 
@@ -31,8 +32,8 @@ pub(super) enum SignerKey {
 }
 
 impl Assembler<'_> {
-    /// The key, set to the algorithm that is asked for. `certificate` is the one that belongs to it, `None` where that
-    /// could not be read, which has been told.
+    /// The key, set to the requested algorithm. `certificate`: its certificate; `None` if that could not be read, which
+    /// has been noted.
     pub(super) fn key(&self, config: &SignerConfig, certificate: Option<&Certificate>) -> Option<SignerKey> {
         let at = self.at(&config.place);
         match &config.key {
@@ -47,7 +48,7 @@ impl Assembler<'_> {
                 }
                 key.map(|key| SignerKey::File { key, name })
             }
-            // What is wrong with them has been told.
+            // Their problems have been noted.
             KeyConfig::Tokens(uris) if uris.is_empty() => None,
             KeyConfig::Tokens(uris) => self.on_tokens(&at, uris, certificate?, config.algorithm),
         }
@@ -72,7 +73,7 @@ impl Assembler<'_> {
             let token = Pkcs11Token::new(uri, &base, certificate, algorithm);
             at.noted("key", token.map_err(|fault| format!("{}{fault}", place(number))))
         });
-        // All of them, so that all problems are told.
+        // All of them, so that all problems are reported.
         let tokens: Vec<_> = tokens.collect();
         let token = |(uri, token): (&Uri, Option<Pkcs11Token>)| {
             let place = format!("{:?} {}", uri.module, uri.token);
@@ -82,7 +83,7 @@ impl Assembler<'_> {
         Some(SignerKey::Tokens { algorithm, tokens, uris: uris.to_vec() })
     }
 
-    /// Threads that sign with it; for a key on tokens so many with each.
+    /// The threads that sign with it; for a key on tokens so many per token.
     pub(super) fn pool(
         &self,
         config: &SignerConfig,
@@ -116,7 +117,7 @@ impl Assembler<'_> {
     }
 }
 
-/// What names a signer's certificate; without it the certificate is the CA's own.
+/// The key in the file for a signer's certificate; without one, it is the CA's own.
 pub(super) fn certificate_key(config: &SignerConfig) -> &'static str {
     if config.certificate.is_some() { "certificate" } else { "key" }
 }
@@ -130,7 +131,7 @@ fn cannot(at: &At<'_>, wanted: Algorithm, key: impl std::fmt::Display, is: Algor
     );
 }
 
-/// With what the key of a certificate can sign; the first is used where nobody says otherwise.
+/// The algorithms that the key of a certificate can use; the first is the default.
 fn algorithms(certificate: &Certificate) -> Result<Vec<Algorithm>, String> {
     let kind = |what: &str| {
         format!(
@@ -157,8 +158,8 @@ fn algorithms(certificate: &Certificate) -> Result<Vec<Algorithm>, String> {
 }
 
 impl SignerKey {
-    /// The public half as it stands in a certificate's subjectPublicKey. That of a key on tokens is compared with the
-    /// certificate's when a session is opened.
+    /// The public half, as in a certificate's subjectPublicKey. For a key on tokens, it is compared with the
+    /// certificate when a session is opened.
     pub(super) fn public_key_octets<'a>(&'a self, certificate: &'a Certificate) -> &'a [u8] {
         match self {
             Self::File { key, .. } => key.public_key_octets(),
@@ -166,7 +167,7 @@ impl SignerKey {
         }
     }
 
-    /// What people call it: its file, or what it goes by on each of the tokens.
+    /// Its names for people: its file, or its name on each of the tokens.
     pub(super) fn names(self) -> Vec<String> {
         match self {
             Self::File { name, .. } => vec![name],
@@ -174,7 +175,7 @@ impl SignerKey {
         }
     }
 
-    /// Where it is, as text to be compared.
+    /// Where it is, as text for comparison.
     fn place(&self) -> String {
         match self {
             Self::File { name, .. } => name.clone(),
@@ -182,8 +183,8 @@ impl SignerKey {
         }
     }
 
-    /// For a key in a file as many as there are cores: software signing is arithmetic and nothing else. One where the
-    /// serving threads sign themselves and only refreshes are left.
+    /// For a key in a file: the number of cores, since software signing only computes. One thread if the serving
+    /// threads sign themselves and only refreshes are left.
     fn default_threads(&self) -> usize {
         match self {
             Self::Tokens { .. } => limits::TOKEN_THREADS_DEFAULT,

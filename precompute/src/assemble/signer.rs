@@ -1,4 +1,5 @@
-//! The signers of an issuer, opened: each key with its certificate, and whether all of them together are what clients take.
+//! The signers of an issuer, opened: each key with its certificate, and whether clients accept what they sign. It does
+//! not know sources.
 
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use crate::{
 };
 
 impl<'a> Assembler<'a> {
-    /// All signers of an issuer that can be opened. `name` is the tenant's and the issuer's, for logs; `issuer` is `None`
-    /// where its certificate could not be read, which has been told.
+    /// All signers of an issuer that can be opened. `name`: the tenant's and the issuer's, for logs. `issuer`: `None`
+    /// if its certificate could not be read, which has been noted.
     pub(super) fn signers(
         &self,
         name: &str,
@@ -28,7 +29,7 @@ impl<'a> Assembler<'a> {
         let others = config.signers.len() > 1;
         let mut signers: Vec<Arc<OcspSigner>> = Vec::new();
         for config in &config.signers {
-            // As metrics count them.
+            // Numbered as in metrics.
             let name = if others { format!("{name} signer {}", signers.len()) } else { name.into() };
             let wanted = Wanted { name: &name, purpose: KeyPurpose::OcspSigning { others } };
             let Some(signer) = self.signer(config, &wanted, form, issuer) else { continue };
@@ -40,7 +41,7 @@ impl<'a> Assembler<'a> {
             }
             signers.push(Arc::new(signer));
         }
-        // One that could not be read has been told, and may be the one that is valid; a CA that has expired has been told.
+        // A signer that could not be read has been noted, and may be the valid one. An expired CA has been noted, too.
         let is_valid = issuer.is_some_and(|issuer| self.now < issuer.not_after());
         if signers.len() == config.signers.len() && is_valid {
             self.tell_validity(name, &config.signers, &signers);
@@ -48,7 +49,8 @@ impl<'a> Assembler<'a> {
         Signers::new(signers)
     }
 
-    /// While a certificate is renewed the old signer stands beside the new one, and one of them may be of no use now.
+    /// While a certificate is renewed, the old signer is listed beside the new one, and one of them may be unusable
+    /// now.
     fn tell_validity(&self, name: &str, configs: &'a [SignerConfig], signers: &[Arc<OcspSigner>]) {
         let some_valid = signers.iter().any(|signer| signer.check_validity(self.now).is_ok());
         for (config, signer) in configs.iter().zip(signers) {
@@ -95,7 +97,7 @@ impl<'a> Assembler<'a> {
     }
 }
 
-/// What goes along in every response has to stay small.
+/// Certificates that every response carries have to be small.
 fn check_chain(at: &At<'_>, form: ResponseForm, chain: &[Certificate]) {
     let (count, allowed) = (chain.len(), limits::CHAIN_CERTIFICATES_MAX);
     if form.certificates == CertificateInclusion::Chain && count > allowed {

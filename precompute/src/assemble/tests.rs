@@ -12,7 +12,7 @@ use crate::{
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// What is in the file, and what it amounts to at this time.
+/// What is in the file, and what it opens at this time.
 pub(super) fn read_at(ca: &Ca, text: &str, now: UnixTime) -> Result<(Config, Assembly), String> {
     let document = Document::from_text(&ca.path("ostia.toml"), text);
     let reading = document.reading(|root| {
@@ -154,7 +154,7 @@ fn what_contradicts_itself_is_told() {
         &format!("version = 1\n{}{}", tenant("a"), tenant("a")),
         &["two tenants have the name `a`", "`a` and `a` have the same URLs"],
     );
-    // A dot at the end is none of a host's name.
+    // A dot at the end is not part of a host's name.
     let hosted = |name: &str, host: &str| tenant(name).replacen('\n', &format!("\nhosts = [\"{host}\"]\n"), 1);
     refuses(
         &ca,

@@ -1,9 +1,9 @@
-//! The first session with each token of a signer, when it is assembled.
+//! The first session with each token of a signer, when the signer is assembled.
 //!
-//! Invariant: what is wrong with the configuration or the PIN is a problem of the file; a token that is out of reach is
-//! none, since it holds up nobody but its own signer, and comes back by itself; nor is one that has no session to give,
-//! which the running configuration may have. Nobody waits long for one that hangs, nor
-//! once for each signer that has a key there.
+//! Invariant: a wrong configuration or PIN is a problem of the file. A token that is out of reach is not: it only
+//! delays its own signer, and comes back by itself. Neither is one without a free session, because the running
+//! configuration may have them all. A token that hangs delays the start only briefly, and once, not once for each
+//! signer with a key there. It does not know certificates.
 
 use std::{
     collections::HashMap,
@@ -22,8 +22,8 @@ use crate::{
     sign::{Fault, FaultClass, Holder, Session},
 };
 
-/// How the tokens of this process have done, so that one that hangs is waited for once and not by each signer, nor again
-/// at the next reading of the configuration. Cloning shares it.
+/// What is known about the tokens of this process. One that hangs is waited for once, not by each signer, and not again
+/// when the configuration is next read. Clones share it.
 #[derive(Clone, Default)]
 pub struct Tokens(Arc<Mutex<HashMap<String, OpeningHistory>>>);
 
@@ -42,14 +42,14 @@ impl Tokens {
 
 /// A token with the key of a signer.
 pub(super) struct Token {
-    /// What signers with keys on the same token have in common.
+    /// The same text for all signers with keys on the same token.
     pub(super) place: String,
     pub(super) holder: Arc<dyn Holder>,
 }
 
 type Opened = Result<Box<dyn Session>, Fault>;
 
-/// The tokens, each with the session by which it was tried, or what was wrong. `None` after a problem.
+/// The tokens, each with its first session, or with its fault. `None` after a problem.
 pub(super) fn opened(
     known: &Tokens,
     at: &At<'_>,
@@ -89,7 +89,7 @@ pub(super) fn opened(
             purpose.while_nobody_signs()
         );
     }
-    // What a token allows is known once it was asked.
+    // What a token allows is known after it was asked.
     for holder in tokens.iter().map(|token| &token.holder).filter(|holder| holder.sessions_max() < threads) {
         warn!(
             signer,
@@ -109,7 +109,7 @@ pub(super) fn opened(
     usable.then(|| tried.into_iter().map(with_outcome).collect())
 }
 
-/// Tries all at once, and waits for none longer than its limit.
+/// Tries all at once, and waits for each no longer than its limit.
 fn try_all(known: &Tokens, tokens: &[Token]) -> Vec<Opened> {
     let (send, ended) = mpsc::channel();
     let mut outcomes: Vec<Option<Opened>> = Vec::new();
@@ -134,7 +134,7 @@ fn try_all(known: &Tokens, tokens: &[Token]) -> Vec<Opened> {
     outcomes.into_iter().zip(tokens).map(|(outcome, token)| outcome.unwrap_or_else(|| silent(token))).collect()
 }
 
-/// Faults that the token did not tell itself say which it is.
+/// Names the token in faults that it did not report itself.
 fn named(token: &Token, fault: Fault) -> Fault {
     let name = format!("the token `{}`", token.holder.name());
     if fault.message.contains(&name) {
@@ -145,14 +145,14 @@ fn named(token: &Token, fault: Fault) -> Fault {
 
 fn start(known: &Tokens, number: usize, token: &Token, send: mpsc::Sender<(usize, Opened)>) -> io::Result<()> {
     let (known_there, place, holder) = (known.clone(), token.place.clone(), Arc::clone(&token.holder));
-    // Here and not on the thread, which may begin late: whoever has waited for it as long as is allowed knows that.
+    // Taken here and not on the thread, which may begin late: the caller knows how long it has waited.
     let began = Instant::now();
     known.asked().entry(place.clone()).or_default().begin(began);
     let open = move || {
         let opened = holder.open();
         let fault = opened.as_ref().err();
         known_there.asked().entry(place).or_default().end(began, Instant::now(), fault);
-        // Where nobody waits any more, the session is closed.
+        // If the caller no longer waits, the session is closed.
         let _ = send.send((number, opened));
     };
     let started = thread::Builder::new().name("open".into()).spawn(open).map(drop);
@@ -162,18 +162,18 @@ fn start(known: &Tokens, number: usize, token: &Token, send: mpsc::Sender<(usize
     started
 }
 
-/// How a token does that was asked.
+/// What is known about one token that was asked.
 #[derive(Default)]
 struct OpeningHistory {
-    /// How many openings have not returned, and since when there have been any.
+    /// How many openings are running, and since when there have been any.
     running: usize,
     since: Option<Instant>,
-    /// When one failed last that took its time, and why.
+    /// The last slow failure: when, and why.
     failed: Option<(Instant, Fault)>,
 }
 
 impl OpeningHistory {
-    /// Why it is not to be asked again now.
+    /// Why it must not be asked again now.
     fn refusal(&self, now: Instant) -> Option<Fault> {
         if let Some(since) = self.since {
             let waited = now.saturating_duration_since(since);
@@ -189,7 +189,7 @@ impl OpeningHistory {
         self.since.get_or_insert(now);
     }
 
-    /// An opening that began then has returned.
+    /// An opening that began at `began` has returned.
     fn end(&mut self, began: Instant, now: Instant, fault: Option<&Fault>) {
         self.running = self.running.saturating_sub(1);
         if self.running == 0 {
@@ -201,7 +201,7 @@ impl OpeningHistory {
     }
 }
 
-/// A holder with the session by which it was tried, which is the first that it gives away, or with what was wrong.
+/// A holder with its first session, which it hands to its first caller, or with its fault.
 struct Tried {
     holder: Arc<dyn Holder>,
     session: Mutex<Option<Box<dyn Session>>>,

@@ -1,4 +1,5 @@
-//! Time-stamping authorities: each with its key and certificate, and whether those of several tenants are apart.
+//! Time-stamping authorities: each with its key and certificate, and whether those of different tenants are separate.
+//! It does not know clocks or tokens.
 
 use std::sync::Arc;
 
@@ -15,15 +16,15 @@ use crate::{
 /// One time-stamping authority.
 #[derive(Debug)]
 pub struct AssembledTsa {
-    /// Stands in metrics, logs and records.
+    /// Its name in metrics, logs and records.
     pub name: String,
-    /// Where it is asked, from the tenant's own path on: starts with a slash, and has none at the end; empty at `/`.
+    /// Its path below the tenant's path: starts with a slash, and has none at the end; empty for `/`.
     pub path: String,
-    /// What its tokens are.
+    /// The policies and contents of its tokens.
     pub policy: TsaPolicy,
-    /// Who signs them.
+    /// The signer of its tokens.
     pub signer: Arc<TsaSigner>,
-    /// Whether another tenant's may have the same key.
+    /// Whether another tenant's authority may have the same key.
     shared_key: bool,
 }
 
@@ -33,13 +34,14 @@ impl AssembledTsa {
         shown_path(&self.path)
     }
 
-    /// The name that tokens give to their maker, a whole GeneralName, DER: the certificate's subject where they give none.
+    /// The name of the authority in its tokens, a whole GeneralName, DER: the certificate's subject if tokens name
+    /// none.
     pub fn signed_name(&self) -> Vec<u8> {
         self.policy.signed_name(self.signer.certificate())
     }
 }
 
-/// What no tenant alone can get wrong.
+/// Checks across all tenants.
 pub(super) fn check_all(root: &At<'_>, tenants: &[AssembledTenant]) {
     let all: Vec<_> = tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))).collect();
     for (place, (tenant, tsa)) in all.iter().enumerate() {
@@ -102,7 +104,7 @@ impl<'a> Assembler<'a> {
     }
 }
 
-/// What the certificate has to have for what the policy says of it.
+/// Checks that the certificate has the names that the policy requires.
 fn check_names(at: &At<'_>, policy: &TsaPolicy, certificate: &Certificate) {
     if policy.tsa_name == TsaName::SubjectAltName && certificate.subject_alt_names().is_empty() {
         at.problem(

@@ -3,12 +3,12 @@
 use super::Section;
 use crate::limits;
 
-/// Bounds of what is kept of answers.
+/// Limits on the memory for kept answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cache {
     /// Bytes that the table of answers about listed certificates may take.
     pub answers_octets: u64,
-    /// Bytes of other answers that are kept.
+    /// Bytes of other kept answers.
     pub octets: u64,
 }
 

@@ -1,8 +1,9 @@
 //! A TOML file with the place of every key, and a reader that collects all problems.
 //!
-//! A [`Section`] is asked for the keys it may hold; what was not asked for when it ends is
-//! an unknown key. Every asking method answers `None` both for a key that is absent and for one
-//! that is wrong (then the problem is noted).
+//! A [`Section`] is asked for the keys it may have; a key that was not asked for by the end is unknown. Every method
+//! that reads a key returns `None` both for an absent key and for a wrong one (then the problem is noted).
+//!
+//! Invariant: no value that may be a secret gets into a message. It does not know what the keys mean.
 
 mod error;
 mod place;
@@ -44,7 +45,7 @@ pub struct Document {
     is_checked: bool,
 }
 
-/// Without the text, which may be a key that was taken for a configuration.
+/// Without the text, which may be a key that was mistaken for a configuration.
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Document({})", self.path.display())
@@ -67,7 +68,7 @@ impl Document {
         }
         let octets = read_bounded(path, limits::CONFIG_FILE_OCTETS_MAX).map_err(|error| fail(error.problem))?;
         let text = syntax::text(octets).map_err(fail)?;
-        // Paths in the file are meant from the file's own place, wherever the program was started.
+        // Paths in the file are relative to the file's directory, wherever the program was started.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Ok(Self { path, text, is_checked: false })
     }
@@ -77,19 +78,19 @@ impl Document {
         Self { path: path.to_owned(), text: text.to_owned(), is_checked: false }
     }
 
-    /// The same for whoever only wants to know what is wrong: what may pass by itself is a problem, too. Else it is told
-    /// by the log, and whoever serves does without it meanwhile.
+    /// The same document, but only checked: a fault that may pass by itself is a problem, too. Otherwise it is only
+    /// logged, and the service runs without the affected part for now.
     #[must_use]
     pub fn to_be_checked(self) -> Self {
         Self { is_checked: true, ..self }
     }
 
-    /// Lets `read` take what it needs from the root section; an error tells every problem found.
+    /// Reads the root section with `read`; an error reports every problem found.
     pub fn read<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Result<T, ConfigError> {
         self.reading(read).finish()
     }
 
-    /// The same, for those who look for more problems before any is told.
+    /// The same, for callers that look for more problems before any is reported.
     pub fn reading<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Reading<T> {
         let (root, errors) = DeTable::parse_recoverable(&self.text);
         let notes = Notes {
@@ -100,7 +101,7 @@ impl Document {
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let line = Some(notes.problems.line(span.start));
-            // What follows in the same line is mostly of the same cause.
+            // Further faults in the same line mostly have the same cause.
             if !notes.problems.some(|other| other.line == line) {
                 let problem = syntax::problem(&self.text, &span, error.message());
                 notes.problems.add(Problem::new(line, problem));
@@ -109,7 +110,7 @@ impl Document {
                 break;
             }
         }
-        // What is read of a broken file would only add problems that are none.
+        // Reading a broken file would only add problems that do not exist.
         let value = if notes.problems.is_empty() {
             let mut section =
                 Section { notes: &notes, name: String::new(), table: root.get_ref(), span: 0..0, asked: Vec::new() };
@@ -126,10 +127,10 @@ impl Document {
     }
 }
 
-/// What was read of a file, whole or in part, with all that is wrong with it so far.
+/// What was read from a file, whole or in part, with all problems found so far.
 ///
-/// Where there are problems the value is for those alone who look for more: what is missing or wrong in it has been told,
-/// and stands empty.
+/// If there are problems, the value is only for callers that look for more: whatever is missing or wrong in it has been
+/// noted, and is empty.
 #[derive(Debug)]
 pub struct Reading<T> {
     value: Option<T>,
@@ -137,17 +138,17 @@ pub struct Reading<T> {
 }
 
 impl<T> Reading<T> {
-    /// As far as it could be read; `None` where the file is not TOML.
+    /// The value, as far as it could be read; `None` if the file is not TOML.
     pub fn value(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// To be added to.
+    /// The problems, to be added to.
     pub fn problems(&self) -> &Problems {
         &self.problems
     }
 
-    /// The same with what comes of looking further: `look` has what was read, and adds to the problems.
+    /// The same, with the result of a further look: `look` gets the value, and adds to the problems.
     pub fn with<U>(self, look: impl FnOnce(&T, &Problems) -> U) -> Reading<(T, U)> {
         let Self { value, problems } = self;
         let value = value.map(|value| {
@@ -157,7 +158,7 @@ impl<T> Reading<T> {
         Reading { value, problems }
     }
 
-    /// The value, if nothing is wrong; else all that is.
+    /// The value, if there are no problems; otherwise all problems.
     pub fn finish(self) -> Result<T, ConfigError> {
         match self.value {
             Some(value) if self.problems.is_empty() => Ok(value),
@@ -168,16 +169,16 @@ impl<T> Reading<T> {
 
 struct Notes {
     problems: Problems,
-    /// Which keys the tables of this file were asked for.
+    /// The keys that each table of this file was asked for.
     known: RefCell<Known>,
-    /// What nobody asked for.
+    /// The keys that no code asked for.
     unknown: RefCell<Vec<Unknown>>,
 }
 
 /// A table of the file, while it is being read.
 pub struct Section<'a> {
     notes: &'a Notes,
-    /// Its own name with the names above it; empty for the root.
+    /// Its name with those of the tables above it; empty for the root.
     name: String,
     table: &'a DeTable<'a>,
     span: Range<usize>,
@@ -196,37 +197,37 @@ impl<'a> Section<'a> {
         self.table.get(key)
     }
 
-    /// Whether the key stands in the file. Messages about unknown keys count it among the known ones, since it is read
-    /// only where it stands.
+    /// Whether the file has the key. Messages about unknown keys list it as a known one, since it is only read if
+    /// present.
     pub fn has(&self, key: &'static str) -> bool {
         let table = unknown::without_numbers(&self.name);
         self.notes.known.borrow_mut().entry(table).or_default().insert(key);
         self.table.contains_key(key)
     }
 
-    /// How many tables the key holds: one, or those of an array. `None` where it does not stand in the file.
+    /// How many tables the key holds: one, or those of an array. `None` if it is absent.
     pub fn count(&self, key: &str) -> Option<usize> {
         self.table.get(key).map(|value| value.get_ref().as_array().map_or(1, |array| array.len()))
     }
 
-    /// A problem of `key`, or of the section where it is missing. `text` says what is wrong and
-    /// what would be right.
+    /// Notes a problem of `key`, or of the section if the key is absent. `text` says what is wrong and what would be
+    /// right.
     pub fn problem(&self, key: &str, text: impl fmt::Display) {
         self.notes.problems.note(self.named(key), text, false);
     }
 
-    /// The same of one that may be gone at the next try ([`ConfigError::may_pass`]); whether it is one, because the
-    /// document is only checked.
+    /// The same for a problem that may be gone at the next try ([`ConfigError::may_pass`]). Returns whether it counts,
+    /// which is so if the document is only checked.
     pub fn problem_that_may_pass(&self, key: &str, text: impl fmt::Display) -> bool {
         self.notes.problems.note_that_may_pass(self.named(key), text)
     }
 
-    /// Something doubtful of `key`, which keeps nobody from starting: a warning of the log, with file, line and key.
+    /// Logs a doubt about `key` that does not prevent a start: a warning with file, line and key.
     pub fn warning(&self, key: &str, text: impl fmt::Display) {
         self.notes.problems.warn(self.named(key), text);
     }
 
-    /// Where it stands, for problems that show only later.
+    /// Its place in the file, for problems found later.
     pub fn place(&self) -> Place {
         let keys = self.table.iter().map(|(key, _)| (key.get_ref().as_ref().into(), key.span().start)).collect();
         Place { name: self.name.clone(), start: self.start(), keys }
@@ -241,7 +242,7 @@ impl<'a> Section<'a> {
         Named { table: &self.name, key, offset: own.or_else(|| self.start()) }
     }
 
-    /// A path as written, from the place of the file.
+    /// A path as written, relative to the file's directory.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.notes.problems.resolve(path)
     }
@@ -292,14 +293,14 @@ impl<'a> Section<'a> {
         self.typed(key, words, &wanted, |value| as_i64(value).filter(|number| range.contains(number)))
     }
 
-    /// A path; relative ones are meant from the place of the file.
+    /// A path; a relative one is relative to the file's directory.
     pub fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         let is_path = |text: &&str| !text.is_empty() && !text.contains("-----BEGIN");
         let path = self.typed(key, Wanted::Text, "a path", |value| Some(value.as_str().filter(is_path)?.to_owned()))?;
         Some(self.resolve(path))
     }
 
-    /// A length of time in `range`, written as a number with a unit: `us`, `ms`, `s`, `m`, `h` or `d`.
+    /// A duration in `range`, written as a number with a unit: `us`, `ms`, `s`, `m`, `h` or `d`.
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
         let (from, to) = (in_words(*range.start()), in_words(*range.end()));
         let wanted = format!("a duration from {from} to {to}, such as {}", examples_in_words(&range));
@@ -342,7 +343,7 @@ impl<'a> Section<'a> {
         self.below(key.to_owned(), table, span, read)
     }
 
-    /// The tables of an array (`[[key]]`), each read by `read`; those in which problems were found are left out.
+    /// The tables of an array (`[[key]]`), each read by `read`; tables with problems are left out.
     pub fn sections<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> Option<T>) -> Vec<T> {
         match self.typed(key, Wanted::Tables, "an array of tables (`[[…]]`)", |value| value.as_array()) {
             Some(array) => self.tables(key, array, &mut read),
@@ -350,7 +351,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// One table or an array of them, each read by `read`; those in which problems were found are left out.
+    /// One table or an array of them, each read by `read`; tables with problems are left out.
     pub fn one_or_more<T>(&mut self, key: &'static str, mut read: impl FnMut(&mut Section<'a>) -> Option<T>) -> Vec<T> {
         let wanted = "a table, or an array of tables";
         match self.typed(key, Wanted::Other, wanted, |value| (value.is_table() || value.is_array()).then_some(value)) {
@@ -396,7 +397,7 @@ impl<'a> Section<'a> {
         self.asked.extend_from_slice(keys);
     }
 
-    /// Notes each key that nobody asked for, which is a problem when all is read.
+    /// Notes each key that no code asked for: a problem when everything is read.
     pub fn finish(&self) {
         let mut known = self.notes.known.borrow_mut();
         known.entry(unknown::without_numbers(&self.name)).or_default().extend(&self.asked);
@@ -411,7 +412,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Whether a value is the secret instead of naming it. Of a URI whoever reads it says what is wrong.
+/// Whether a value is the secret itself instead of its name. For a URI, its reader reports what is wrong.
 fn is_pasted(key: &str, text: &str) -> bool {
     may_be_secret(text) && !(key == "key" && Uri::is_meant(text))
 }

@@ -1,5 +1,7 @@
-//! Tenants: issuers with their signers and sources (`issuer`), time-stamping authorities (`tsa`), and the policies for
-//! them (`policy`).
+//! Tenants: issuers with their signers and sources (`issuer`), time-stamping authorities (`tsa`), and their policies
+//! (`policy`).
+//!
+//! Invariant: a tenant is read from its own section only. It does not know certificates or keys.
 
 mod issuer;
 mod policy;
@@ -18,46 +20,46 @@ use std::{path::PathBuf, time::Duration};
 use super::{Place, Section};
 use crate::ocsp::{CertificateInclusion, HashAlgorithm, Policy, ResponseForm, SignedRequests, Unlisted};
 
-/// A customer: issuers, keys and policies, kept apart from the others'.
+/// A customer: issuers, keys and policies, separate from those of other tenants.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TenantConfig {
-    /// Where it stands in the file.
+    /// Its place in the file.
     pub place: Place,
-    /// Stands in metrics, logs and the book.
+    /// Its name in metrics, logs and the book.
     pub name: String,
     /// Host names of its URLs, lower case; empty for every host.
     pub hosts: Vec<String>,
     /// The path of its URLs, starting with a slash, without one at the end; empty for the root.
     pub path: String,
-    /// How it answers, but for what is said of unlisted serials.
+    /// How it answers, except for unlisted serials.
     pub policy: Policy,
-    /// What is said of those, where it is said.
+    /// Its own setting for unlisted serials, if any.
     pub unlisted: Option<Unlisted>,
-    /// A file with the CAs of those who may sign requests.
+    /// A file with the CAs of clients that may sign requests.
     pub request_anchors: Option<PathBuf>,
     /// How answers name their signer, and what they carry.
     pub form: ResponseForm,
-    /// The hash algorithms of the CertIDs whose answers are signed before anybody asks; none where nothing is.
+    /// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
     pub presign: Vec<HashAlgorithm>,
-    /// Without one it only time-stamps.
+    /// A tenant without issuers only time-stamps.
     pub issuers: Vec<IssuerConfig>,
     /// Its time-stamping authorities.
     pub tsas: Vec<TsaConfig>,
 }
 
 impl TenantConfig {
-    /// What one of its issuers takes of what the tenant says of unlisted serials.
+    /// The tenant's setting for unlisted serials, if it applies to this issuer.
     pub fn inherited(&self, issuer: &IssuerConfig) -> Option<Unlisted> {
         let some_by_crl = self.issuers.iter().any(|issuer| issuer.sources.is_crl_alone());
         unlisted::inherited(self.unlisted, !issuer.sources.is_crl_alone(), some_by_crl)
     }
 
-    /// How it answers, but for what its issuers have of their own.
+    /// How it answers, before any setting of its issuers.
     pub fn own_policy(&self) -> Policy {
         Policy { unlisted: self.unlisted.unwrap_or(self.policy.unlisted), ..self.policy }
     }
 
-    /// How one of its issuers answers.
+    /// How it answers for one of its issuers.
     pub fn policy_of(&self, issuer: &IssuerConfig) -> Policy {
         let unlisted = issuer.unlisted.or_else(|| self.inherited(issuer));
         Policy { unlisted: unlisted.unwrap_or(Policy::DEFAULT.unlisted), ..self.policy }
@@ -67,7 +69,7 @@ impl TenantConfig {
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Every tenant of the file: those of `[[tenant]]`, or the one whose `[[issuer]]` stand at the root.
+/// Every tenant of the file: those of `[[tenant]]`, or one tenant with the `[[issuer]]` tables of the root.
 pub(super) fn read_all(root: &mut Section<'_>) -> Vec<TenantConfig> {
     let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
     if let (Some(key), true) = (bare, root.has("tenant")) {
@@ -110,7 +112,7 @@ pub(super) fn read_all(root: &mut Section<'_>) -> Vec<TenantConfig> {
     tenants
 }
 
-/// The name of the tenant that a file without `[[tenant]]` has.
+/// The tenant's name in a file without `[[tenant]]`.
 const BARE: &str = "default";
 
 fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>) -> TenantConfig {
@@ -164,21 +166,21 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>) -> TenantConf
     }
 }
 
-/// What `responder_id` can say: whether it is the name.
+/// The values of `responder_id`, and whether they mean the name.
 const RESPONDER_IDS: [(&str, bool); 2] = [("by-key", false), ("by-name", true)];
-/// What `certificates` can say.
+/// The values of `certificates`.
 const CERTIFICATES: [(&str, CertificateInclusion); 3] = [
     ("signer", CertificateInclusion::Signer),
     ("chain", CertificateInclusion::Chain),
     ("none", CertificateInclusion::None),
 ];
 
-/// `[::1]` has none, `[::1]:80` and `host:80` have one.
+/// Whether the text has a port: `[::1]` has none, `[::1]:80` and `host:80` have one.
 fn has_port(host: &str) -> bool {
     host.rfind(':').is_some_and(|colon| !host[colon..].contains(']'))
 }
 
-/// Names stand in metrics and paths: letters, digits, `-`, `_` and `.`.
+/// Names occur in metrics and paths: letters, digits, `-`, `_` and `.`.
 fn read_name(section: &mut Section<'_>) -> Option<String> {
     if !section.has("name") {
         section.problem("name", "is missing; give it a short name for logs and metrics");
@@ -192,7 +194,7 @@ fn read_name(section: &mut Section<'_>) -> Option<String> {
     valid.then_some(name)
 }
 
-/// The file with the CAs of those who may sign requests.
+/// The file with the CAs of clients that may sign requests.
 fn read_anchors(section: &mut Section<'_>, policy: &Policy) -> Option<PathBuf> {
     let wanted = policy.signed_requests != SignedRequests::Ignore;
     match (section.has("request_anchors"), wanted) {

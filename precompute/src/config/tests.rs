@@ -1,5 +1,5 @@
-//! Every configuration, written as a file, reads back as the same: what a key says is what is kept of it, and no value is
-//! kept that no key says.
+//! Every configuration that is written as a file reads back as the same: each key sets its value, and every value has a
+//! key.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
     tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
 
-/// Numbers that decide what comes next; after the last one always 0, which is the simplest.
+/// Numbers that make the choices; when they run out always 0, which is the simplest choice.
 struct Dice(std::vec::IntoIter<u32>);
 
 impl Dice {
@@ -33,7 +33,7 @@ impl Dice {
         values[self.below(values.len() as u64) as usize].clone()
     }
 
-    /// Some of them, in an order of its own.
+    /// Some of them, in random order.
     fn some_of<T: Clone>(&mut self, values: &[T], at_least: usize) -> Vec<T> {
         let mut left = values.to_vec();
         let count = at_least + self.below((values.len() - at_least + 1) as u64) as usize;
@@ -359,7 +359,7 @@ proptest! {
         let text = written(&config);
         let back = read(&text);
         prop_assert_eq!(back.as_ref(), Ok(&config), "{}", text);
-        // Where it stands does not matter.
+        // Its place in the file does not matter.
         prop_assert_eq!(self::read(&format!("# Moved.\n\n{text}")), back);
     }
 }

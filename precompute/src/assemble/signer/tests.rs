@@ -1,5 +1,5 @@
-//! Signers in whole configuration files. Certificates are made by the real `openssl` and begin to be valid now; what
-//! has expired or is yet to come is had by reading the file at another time.
+//! Signers in whole configuration files. The real `openssl` makes certificates that are valid from now; to see them
+//! expired or not yet valid, a test reads the file at another time.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -163,7 +163,7 @@ fn a_designated_signer_may_come_from_another_ca() {
     refuses(&ca, &signer("leaf.key", "delegate.pem", ", designated = false"), &["or add `designated = true`"]);
     read(&ca, &signer("leaf.key", "delegate.pem", designated)).unwrap();
     refuses(&ca, &signer("leaf.key", "server.pem", designated), &["lacks the extended key usage OCSPSigning"]);
-    // Another CA itself.
+    // A different CA itself.
     read(&ca, &signer("ca.key", "ca.pem", designated)).unwrap();
     refuses(
         &ca,
@@ -177,7 +177,7 @@ fn a_designated_signer_may_come_from_another_ca() {
     );
 }
 
-/// A key on a token by everything but a module, which the tests of the programs have.
+/// A key on a token: everything except a module, which the tests of the programs have.
 #[test]
 fn a_key_on_a_token_that_cannot_be_is_told() {
     const MODULE: &str = "?module-path=/nowhere/libnone.so";
@@ -266,7 +266,7 @@ fn one_signature_speaks_for_issuers_that_share_a_signer() {
     assert!(Signers::shared(&[], now, DAY).is_none(), "no issuer");
 }
 
-/// A delegate of B that signs for A as well is revoked by B: A alone would not know.
+/// A delegate of B that also signs for A is revoked by B: A alone would not know.
 #[test]
 fn a_signer_that_one_of_the_issuers_has_revoked_signs_for_several_only_where_no_other_does() {
     let (a, b) = (Ca::new("A", KEYS[1]), Ca::new("B", KEYS[1]));
@@ -354,7 +354,7 @@ fn a_delegate_whose_key_usage_does_not_let_it_sign_is_refused() {
             refuses(&ca, &delegate, &["signer.certificate: has a keyUsage without digitalSignature"]);
         }
     }
-    // The CA's own certificate has keyCertSign and cRLSign alone, which is warned of: many are like that.
+    // The CA's own certificate has only keyCertSign and cRLSign, which is warned of: many are like that.
     assert!(!ca.certificate().may_sign());
     read(&ca, &with("signer = { key = \"ca.key\" }")).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-/// All that is wrong with a configuration file.
+/// All problems of a configuration file.
 #[derive(Debug)]
 pub struct ConfigError {
     pub(super) path: PathBuf,
@@ -13,7 +13,7 @@ pub struct ConfigError {
 pub(super) struct Problem {
     pub(super) line: Option<usize>,
     pub(super) text: String,
-    /// Whether it lies outside of the file and may be gone at the next try.
+    /// Whether the cause is outside of the file and may be gone at the next try.
     pub(super) may_pass: bool,
 }
 
@@ -24,8 +24,8 @@ impl Problem {
 }
 
 impl ConfigError {
-    /// Whether all that is wrong may be gone at the next try, without anybody having changed the file: a token that was
-    /// not to be reached.
+    /// Whether all problems may be gone at the next try, without a change to the file: for example a token that was out
+    /// of reach.
     pub fn may_pass(&self) -> bool {
         self.problems.iter().all(|problem| problem.may_pass)
     }

@@ -1,7 +1,8 @@
-//! Where in the file a table stands, kept with what was read of it, and the problems of the file.
+//! The place of a table in the file, kept with the values that were read from it; and the problems of the file.
 //!
-//! Whoever finds out later that something is wrong, such as a key that does not fit its certificate, tells it as if it
-//! had been found while the file was read: with line and key, among all other problems.
+//! Purpose: a fault that is found later, such as a key that does not match its certificate, is reported as if it had
+//! been found while the file was read: with line and key, among all other problems. It does not know what the keys
+//! mean.
 
 use std::{
     cell::RefCell,
@@ -15,14 +16,15 @@ use tracing::warn;
 use super::{ConfigError, error::Problem};
 use crate::output::may_be_secret;
 
-/// Where a table stands in the file, and each of its keys. Equal to every other: a value does not change by being moved.
+/// The place of a table in the file, and of each of its keys. All places are equal: a value does not change when it
+/// moves.
 #[derive(Clone, Default)]
 pub struct Place {
-    /// Its own name with the names above it; empty for the root.
+    /// Its name with those of the tables above it; empty for the root.
     pub(super) name: String,
     /// Offset in the text; `None` for the root.
     pub(super) start: Option<usize>,
-    /// Offsets of the keys that stand in it.
+    /// Offsets of its keys.
     pub(super) keys: BTreeMap<Box<str>, usize>,
 }
 
@@ -41,16 +43,16 @@ impl fmt::Debug for Place {
 }
 
 impl Place {
-    /// Whether the key stands in the file.
+    /// Whether the file has the key.
     pub fn has(&self, key: &str) -> bool {
         self.keys.contains_key(key)
     }
 }
 
-/// All that is wrong with a file, collected until everybody has looked.
+/// All problems of a file, collected until every check has run.
 pub struct Problems {
     path: PathBuf,
-    /// Offsets at which lines begin.
+    /// Offsets of the line starts.
     lines: Vec<usize>,
     is_checked: bool,
     list: RefCell<Vec<Problem>>,
@@ -74,12 +76,12 @@ impl Problems {
         &self.path
     }
 
-    /// A path as written, from the place of the file.
+    /// A path as written, relative to the file's directory.
     pub fn resolve(&self, path: impl AsRef<Path>) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.list.borrow().is_empty()
     }
@@ -102,7 +104,7 @@ impl Problems {
         self.list.borrow().iter().any(is_it)
     }
 
-    /// One of a key, at this offset, in the table with this name.
+    /// Notes a problem of a key, at its offset, in its table.
     pub(super) fn note(&self, key: Named<'_>, text: impl fmt::Display, may_pass: bool) {
         let line = key.offset.map(|offset| self.line(offset));
         self.add(Problem { line, text: format!("{}: {text}", key.name()), may_pass });
@@ -133,7 +135,7 @@ impl Problems {
     }
 }
 
-/// A key of a table, and where it stands: itself, or its table where it is missing.
+/// A key of a table, and its offset; the offset of the table if the key is absent.
 #[derive(Clone, Copy)]
 pub(super) struct Named<'n> {
     pub(super) table: &'n str,
@@ -149,7 +151,7 @@ impl Named<'_> {
     }
 }
 
-/// A table of the file, for those who find out later what is wrong with it.
+/// A table of the file, for problems that are found later.
 #[derive(Clone, Copy, Debug)]
 pub struct At<'p> {
     problems: &'p Problems,
@@ -161,28 +163,29 @@ impl<'p> At<'p> {
         Named { table: &self.place.name, key, offset: self.place.keys.get(key).copied().or(self.place.start) }
     }
 
-    /// Whether the key stands in the file.
+    /// Whether the file has the key.
     pub fn has(&self, key: &str) -> bool {
         self.place.has(key)
     }
 
-    /// A problem of `key`, or of the table where it is missing. `text` says what is wrong and what would be right.
+    /// Notes a problem of `key`, or of the table if the key is absent. `text` says what is wrong and what would be
+    /// right.
     pub fn problem(&self, key: &str, text: impl fmt::Display) {
         self.problems.note(self.named(key), text, false);
     }
 
-    /// The same of one that may be gone at the next try ([`ConfigError::may_pass`]); whether it is one, because the
-    /// document is only checked.
+    /// The same for a problem that may be gone at the next try ([`ConfigError::may_pass`]). Returns whether it counts,
+    /// which is so if the document is only checked.
     pub fn problem_that_may_pass(&self, key: &str, text: impl fmt::Display) -> bool {
         self.problems.note_that_may_pass(self.named(key), text)
     }
 
-    /// Something doubtful of `key`, which keeps nobody from starting: a warning of the log, with file, line and key.
+    /// Logs a doubt about `key` that does not prevent a start: a warning with file, line and key.
     pub fn warning(&self, key: &str, text: impl fmt::Display) {
         self.problems.warn(self.named(key), text);
     }
 
-    /// The value; an error is a problem of `key`.
+    /// The value; an error becomes a problem of `key`.
     pub fn noted<T>(&self, key: &str, result: Result<T, impl fmt::Display>) -> Option<T> {
         result.map_err(|error| self.problem(key, error)).ok()
     }

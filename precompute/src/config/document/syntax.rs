@@ -1,11 +1,11 @@
-//! Files that are no TOML, or no text: what was meant, as far as that shows.
+//! Files that are not TOML, or not text: finds what was meant, if possible.
 //!
-//! Pure. What stands in such a file may be a secret: of its text nothing is told but lower-case key names, and values that
-//! are plainly a file's name, a length of time, a size, or true or false.
+//! Pure. Such a file may contain a secret. Of its text, messages show only lower-case key names, and values that are
+//! clearly a file name, a duration, a size, or true or false.
 
 use std::ops::Range;
 
-/// Why the bytes of a file are no text of ours, with the remedy; and the text.
+/// The text of a file's bytes; or why they are not text that can be read, with the remedy.
 pub(super) fn text(octets: Vec<u8>) -> Result<String, String> {
     let utf_16 = octets.starts_with(&[0xff, 0xfe])
         || octets.starts_with(&[0xfe, 0xff])
@@ -25,17 +25,17 @@ pub(super) fn text(octets: Vec<u8>) -> Result<String, String> {
     Ok(text)
 }
 
-/// The line, counted from 1, of a place in a text.
+/// The line, counted from 1, of a position in a text.
 pub(super) fn line_at(text: &[u8], place: usize) -> usize {
     1 + text[..place.min(text.len())].iter().filter(|&&b| b == b'\n').count()
 }
 
-/// Whether all that the TOML reader says after this is only its consequence.
+/// Whether everything that the TOML reader reports after this is only a consequence.
 pub(super) fn confuses(text: &str, span: &Range<usize>, message: &str) -> bool {
     message.contains("array") || line_of(text, span).1.starts_with("-----BEGIN")
 }
 
-/// The text before the line where something stands, and the line.
+/// The text before the line of a position, and the line.
 fn line_of<'t>(text: &'t str, span: &Range<usize>) -> (&'t str, &'t str) {
     let start = floor(text, span.start);
     let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
@@ -43,7 +43,7 @@ fn line_of<'t>(text: &'t str, span: &Range<usize>) -> (&'t str, &'t str) {
     (&text[..begin], line)
 }
 
-/// What is wrong where the TOML reader stopped, by what it says and by the line.
+/// What is wrong at the position where the TOML reader stopped, judged by its message and the line.
 pub(super) fn problem(text: &str, span: &Range<usize>, message: &str) -> String {
     let (before, line) = line_of(text, span);
     match hint(line, before, message) {
@@ -131,7 +131,7 @@ fn without_equals(line: &str) -> Option<String> {
     Some(format!("a key and its value are separated by `=`, not by a colon: `{key} = …`"))
 }
 
-/// Where a key or a table stands already.
+/// The earlier place of a key or a table.
 fn twice(line: &str, before: &str) -> String {
     let lines = || before.lines().map(str::trim).enumerate();
     if let Some(header) = line.strip_prefix('[') {
@@ -152,7 +152,7 @@ fn twice(line: &str, before: &str) -> String {
         };
     }
     let key = line.split_once('=').map(|(key, _)| key.trim()).unwrap_or_default();
-    // Within the same table: behind the last header.
+    // Within the same table: after the last header.
     let table = lines().filter(|(_, text)| text.starts_with('[')).last().map_or(0, |(at, _)| at);
     let first =
         lines().skip(table).find(|(_, text)| text.split_once('=').is_some_and(|(other, _)| other.trim() == key));
@@ -168,13 +168,13 @@ fn names_same(header: &str, other: &str) -> bool {
     inner(header) == inner(other)
 }
 
-/// A key's name, if it looks like one of ours: no byte of a key or a PIN does.
+/// A key's name, if it looks like one of this project: no byte of a key or a PIN does.
 fn name(text: &str) -> Option<&str> {
     let plain = text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.');
     (plain && (1..=32).contains(&text.len())).then_some(text)
 }
 
-/// A value that gives nothing away: the name of a file by its ending, a length of time, a size.
+/// Whether a value is no secret: a file name by its ending, a duration, a size.
 fn is_harmless(value: &str) -> bool {
     const ENDINGS: [&str; 10] = ["txt", "pem", "crl", "crt", "cer", "der", "key", "db", "jsonl", "log"];
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);

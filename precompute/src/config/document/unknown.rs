@@ -1,27 +1,27 @@
-//! Keys that nobody asked for: what was meant by them, as far as that shows.
+//! Unknown keys: finds what was meant by them, if possible.
 //!
-//! Pure. The keys that are known are those that the sections of the very same file were asked for, so that nothing is
-//! listed twice. No value is looked at: it may be a secret.
+//! Pure. The known keys are those that the sections of this file were asked for, so they are not listed a second time.
+//! No value is looked at: it may be a secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The keys that each table may have, by the table's name without numbers; the root has none.
+/// The keys that each table may have, by the table's name without numbers; the root's name is empty.
 pub(super) type Known = BTreeMap<String, BTreeSet<&'static str>>;
 
-/// A key that nobody asked for.
+/// A key that no code asked for.
 #[derive(Debug)]
 pub(super) struct Unknown {
-    /// Of its table, with numbers.
+    /// The name of its table, with numbers.
     pub(super) table: String,
     pub(super) key: String,
     pub(super) line: Option<usize>,
 }
 
-/// Longer ones are rather somebody's text than a name.
+/// A longer key is probably some text rather than a name.
 const KEY_TOLD_MAX: usize = 40;
 
 impl Unknown {
-    /// What is said of it.
+    /// The message about it.
     pub(super) fn problem(&self, known: &Known) -> String {
         let key = if self.key.chars().count() <= KEY_TOLD_MAX {
             self.key.escape_debug().to_string()
@@ -56,7 +56,7 @@ impl Unknown {
 }
 
 fn belongs(homes: &[&String], known: &Known) -> String {
-    // One table of each kind is enough: with the root go the tables below it.
+    // One table of each kind is enough: the root includes the tables below it.
     let place = |home: &str| match home {
         "" => "to the top of the file, before the first [table]: move it up".to_owned(),
         home if is_array(home, known) => {
@@ -68,13 +68,13 @@ fn belongs(homes: &[&String], known: &Known) -> String {
     places.join(", or ")
 }
 
-/// Tables that may be several. A signer is one, mostly.
+/// Tables that may be an array. A signer is mostly one table.
 fn is_array(table: &str, known: &Known) -> bool {
     let last = table.rsplit('.').next().unwrap_or(table);
     matches!(last, "tenant" | "issuer" | "tsa") && known.contains_key(table)
 }
 
-/// `a[1].b` is one of those of `a.b`.
+/// Removes numbers: `a[1].b` is one of the tables `a.b`.
 pub(super) fn without_numbers(table: &str) -> String {
     let mut name = String::with_capacity(table.len());
     let mut within = false;
@@ -89,7 +89,7 @@ pub(super) fn without_numbers(table: &str) -> String {
     name
 }
 
-/// The key that was rather meant: one or two strokes away, or written otherwise.
+/// The key that was probably meant: one or two edits away, or written in another style.
 fn nearest(key: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
     let wanted = plain(key);
@@ -105,7 +105,7 @@ fn nearest(key: &str, known: impl Iterator<Item = &'static str>) -> Option<&'sta
     distances.filter(|(strokes, _)| *strokes <= allowed).min().map(|(_, known)| known)
 }
 
-/// Letters that are missing, too many, wrong, or in the place of their neighbour.
+/// The number of letters that are missing, extra, wrong, or swapped with their neighbour.
 fn distance(a: &[u8], b: &[u8]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! What values of the file mean, and how they are told.
+//! What values of the file mean, and how messages show them. It does not know the keys' sections.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -19,7 +19,7 @@ pub(super) fn as_i64(value: &DeValue<'_>) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
-/// A value as a problem names it. Text of more than a line, of keys, or of uncommon length is not told.
+/// A value as a problem shows it. Text with several lines, with a key, or of unusual length is not shown.
 pub(super) fn shown(value: &DeValue<'_>) -> String {
     const TOLD_MAX: usize = 100;
     match value {
@@ -40,7 +40,7 @@ fn article(noun: &str) -> &'static str {
     if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
-/// What is wanted for a key.
+/// What a key expects.
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
     Text,
@@ -53,7 +53,7 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
-    /// How `key`, with the names above it, would be written rightly, where that shows in what is written.
+    /// The correct form of `key`, with the names above it, if the written value suggests one.
     pub(super) fn hint(&self, key: &str, value: &DeValue<'_>) -> Option<String> {
         let last = key.rsplit('.').next().unwrap_or(key);
         let text = value.as_str().map(str::trim);
@@ -98,7 +98,7 @@ const UNITS: [(&str, Duration); 6] = [
     ("us", Duration::from_micros(1)),
 ];
 
-/// What else people write for units of time.
+/// Other common names for units of time.
 const OTHER_WORDS: [(&[&str], u64); 6] = [
     (&["d", "day", "days"], 86_400),
     (&["h", "hr", "hrs", "hour", "hours"], 3600),
@@ -125,7 +125,7 @@ const SIZES: [(&str, i64); 14] = [
     ("tb", 1_000_000_000_000),
 ];
 
-/// Whether it is the name of a unit, of time or of size, in any of the ways in which people write it.
+/// Whether it is the name of a unit of time or size, in any common spelling.
 pub(super) fn is_unit(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     let of_time =
@@ -163,14 +163,14 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     unit.checked_mul(number.parse().ok()?)
 }
 
-/// A length of time as it is written here, in the largest unit that fits.
+/// A duration as the file writes it, in the largest unit that fits.
 pub fn in_words(duration: Duration) -> String {
     let fits = |unit: &Duration| duration >= *unit && duration.as_nanos().is_multiple_of(unit.as_nanos());
     let (name, unit) = UNITS.into_iter().find(|(_, unit)| fits(unit)).unwrap_or(("s", Duration::from_secs(1)));
     format!("{}{name}", duration.as_nanos() / unit.as_nanos())
 }
 
-/// A text as a basic string of TOML, with its quotes.
+/// A text as a basic string of TOML, with quotes.
 pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for letter in text.chars() {
@@ -183,7 +183,7 @@ pub fn quoted(text: &str) -> String {
     quoted + "\""
 }
 
-/// Lengths of time in `range` as examples of how they are written; at least one.
+/// Durations in `range` as examples of the format; at least one.
 pub(super) fn examples(range: &RangeInclusive<Duration>) -> Vec<String> {
     const SOME: [Duration; 7] = [
         Duration::from_millis(250),

@@ -1,4 +1,4 @@
-//! A CA certificate that is answered for, as the file names it. No file is opened here.
+//! An issuing CA, as the file names it. No file is opened here, and the certificate is not known.
 
 use std::path::{Path, PathBuf};
 
@@ -10,20 +10,20 @@ use super::{
 };
 use crate::ocsp::Unlisted;
 
-/// A CA certificate that is answered for.
+/// A CA certificate for which answers are given.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IssuerConfig {
-    /// Where it stands in the file.
+    /// Its place in the file.
     pub place: Place,
-    /// Stands in metrics and logs; `None` for the certificate's subject.
+    /// Its name in metrics and logs; `None` for the certificate's subject.
     pub name: Option<String>,
     /// The file with the CA certificate.
     pub certificate: PathBuf,
     /// Where its records come from.
     pub sources: Sources,
-    /// What is said here of unlisted serials; `None` for what the tenant says.
+    /// Its own setting for unlisted serials; `None` for the tenant's.
     pub unlisted: Option<Unlisted>,
-    /// Who signs its answers; at least one.
+    /// The signers of its answers; at least one.
     pub signers: Vec<SignerConfig>,
 }
 
@@ -39,28 +39,28 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Every file of it.
+    /// All its files.
     pub fn paths(&self) -> Vec<PathBuf> {
         [&self.index, &self.crl, &self.delta_crl].into_iter().flatten().cloned().collect()
     }
 
-    /// The CRLs of it.
+    /// Its CRLs.
     pub fn crls(&self) -> impl Iterator<Item = &Path> {
         [&self.crl, &self.delta_crl].into_iter().flatten().map(PathBuf::as_path)
     }
 
-    /// Whether nothing but a CRL says who is revoked, and nothing who is good.
+    /// Whether the only source is a CRL, which names no good certificates.
     pub fn is_crl_alone(&self) -> bool {
         self.index.is_none()
     }
 
-    /// The file that says who is listed.
+    /// The file that lists the certificates.
     pub fn main(&self) -> Option<&Path> {
         self.index.as_deref().or(self.crl.as_deref())
     }
 }
 
-/// What stands in its section; `given` has the names of the tenant's issuers before it.
+/// Reads an issuer's section. `given`: the tenant's issuers before it.
 pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig]) -> IssuerConfig {
     let unlisted = unlisted::read(section);
     let certificate = section.path("certificate");
@@ -79,7 +79,7 @@ pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig]) -> IssuerC
         section.problem("delta_crl", "needs the complete CRL that it changes; add `crl`");
     }
     let name = if section.has("name") { read_name(section) } else { None };
-    // Within a tenant no two are alike, because metrics and logs tell issuers apart by their names.
+    // Names are unique within a tenant, because metrics and logs distinguish issuers by name.
     if let Some(name) = name.as_ref().filter(|name| given.iter().any(|other| other.name.as_ref() == Some(name))) {
         let remedy =
             "the name of another issuer of this tenant; logs and metrics tell issuers apart by it, give each its own";

@@ -1,4 +1,4 @@
-//! How a tenant answers.
+//! Reads how a tenant answers. It does not know issuers.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     ocsp::{NoncePolicy, Policy, SignedRequests},
 };
 
-/// The policy that stands in a tenant's section, but for what it says of unlisted serials.
+/// The policy in a tenant's section, except for unlisted serials.
 pub(super) fn read(section: &mut Section<'_>) -> Policy {
     let default = Policy::DEFAULT;
     let policy = Policy {

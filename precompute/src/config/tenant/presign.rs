@@ -1,9 +1,9 @@
-//! Whether a tenant's answers are signed before anybody asks, and for which CertIDs.
+//! Whether a tenant's answers are pre-signed, and for which CertIDs. It does not know signers.
 
 use super::Section;
 use crate::ocsp::{HashAlgorithm, NoncePolicy, Policy};
 
-/// What CertIDs can be hashed in, as configurations name it.
+/// The hash algorithms of CertIDs, under their names in configurations.
 const HASHES: [(&str, HashAlgorithm); 4] = [
     ("sha1", HashAlgorithm::Sha1),
     ("sha256", HashAlgorithm::Sha256),
@@ -11,9 +11,9 @@ const HASHES: [(&str, HashAlgorithm); 4] = [
     ("sha512", HashAlgorithm::Sha512),
 ];
 
-/// The hash algorithms of the CertIDs whose answers are signed ahead; none where nothing is.
+/// The hash algorithms of the CertIDs whose answers are pre-signed; empty if none are.
 pub(super) fn read(section: &mut Section<'_>, policy: &Policy) -> Vec<HashAlgorithm> {
-    // Answers without a nonce are of no use where every request must have one.
+    // Answers without a nonce are useless if every request must have one.
     let of_use = policy.nonce != NoncePolicy::Require;
     let wanted = section.boolean("presign");
     if wanted == Some(true) && !of_use {

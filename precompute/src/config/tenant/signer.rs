@@ -1,4 +1,5 @@
-//! A signer as the file names it: `signer = { … }`, or several as `[[issuer.signer]]`. No key is opened here.
+//! A signer as the file names it: `signer = { … }`, or several as `[[issuer.signer]]`. No key is opened here, and no
+//! certificate is known.
 
 use std::path::PathBuf;
 
@@ -15,19 +16,19 @@ use crate::{
 /// A key with its certificate, and how it is used.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignerConfig {
-    /// Where it stands in the file.
+    /// Its place in the file.
     pub place: Place,
     /// The key.
     pub key: KeyConfig,
-    /// A file with its certificate, and what stands behind it; `None` for the issuer's own.
+    /// A file with its certificate and the chain; `None` for the issuer's own certificate.
     pub certificate: Option<PathBuf>,
     /// Whether clients are configured to trust the certificate for this issuer (RFC 6960 section 4.2.2.2, case 1).
     pub designated: bool,
-    /// With what an RSA key signs; `None` for what suits the key.
+    /// The algorithm of an RSA key; `None` for the default of the key.
     pub algorithm: Option<Algorithm>,
-    /// Threads, for a key on tokens so many with each; `None` for what suits the key.
+    /// The number of threads, for a key on tokens per token; `None` for the default of the key.
     pub threads: Option<usize>,
-    /// Whether the first token does all while it is at work.
+    /// Whether the first token does all the work while it is available.
     pub primary_first: bool,
     /// Which signatures of tokens are verified.
     pub verify: Verify,
@@ -38,14 +39,14 @@ pub struct SignerConfig {
 pub enum KeyConfig {
     /// In a PEM file.
     File(PathBuf),
-    /// On tokens, each of which has it. Empty where it was told what is wrong.
+    /// On tokens, each of which has it. Empty if a problem was noted.
     Tokens(Vec<Uri>),
 }
 
-/// What `algorithm` can say.
+/// The values of `algorithm`.
 pub(in crate::config) const ALGORITHMS: [(&str, Algorithm); 2] =
     [("rsa-pkcs1", Algorithm::RsaPkcs1Sha256), ("rsa-pss", Algorithm::RsaPssSha256)];
-/// What `verify` can say.
+/// The values of `verify`.
 pub(in crate::config) const VERIFY: [(&str, Verify); 2] = [("all", Verify::All), ("sample", Verify::Sample)];
 
 /// All signers of the issuer in `section`.
@@ -76,12 +77,12 @@ pub(super) fn read_all(section: &mut Section<'_>) -> Vec<SignerConfig> {
     })
 }
 
-/// What every signer has.
+/// Reads what every signer has.
 pub(super) fn read(section: &mut Section<'_>, designated: bool) -> SignerConfig {
     let certificate = section.path("certificate");
     SignerConfig {
         place: section.place(),
-        // One that is there and wrong has been told, and is not the issuer's own.
+        // A wrong certificate has been noted; it must not count as the issuer's own.
         certificate: certificate.or_else(|| section.has("certificate").then(PathBuf::new)),
         designated,
         threads: section.integer("threads", 1..=limits::SIGN_THREADS_MAX).map(|threads| threads as usize),
@@ -93,7 +94,7 @@ pub(super) fn read(section: &mut Section<'_>, designated: bool) -> SignerConfig 
 }
 
 impl SignerConfig {
-    /// One that is missing, which was told.
+    /// A signer that is missing, which has been noted.
     pub(super) fn missing(section: &Section<'_>) -> Self {
         Self {
             place: section.place(),
@@ -129,7 +130,7 @@ fn read_uris(section: &Section<'_>, written: &[String]) -> Option<Vec<Uri>> {
         section.problem("key", format_args!("names {count} keys; a signer's key may be on at most {allowed} tokens"));
         return None;
     }
-    // All of them, so that all problems are told.
+    // All of them, so that all problems are reported.
     let uris: Vec<_> = written.iter().map(|text| Uri::parse(text)).collect();
     let place = |number: usize| if count > 1 { format!("number {} ", number + 1) } else { String::new() };
     for (number, error) in uris.iter().enumerate().filter_map(|(number, uri)| Some((number, uri.as_ref().err()?))) {

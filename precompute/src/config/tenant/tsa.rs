@@ -1,4 +1,5 @@
-//! Time-stamping authorities as the file names them: `[[tsa]]`, or `[[tenant.tsa]]`. No key is opened here.
+//! Time-stamping authorities as the file names them: `[[tsa]]`, or `[[tenant.tsa]]`. No key is opened here, and no
+//! certificate is known.
 
 use std::time::Duration;
 
@@ -15,19 +16,19 @@ use crate::{
 /// One time-stamping authority.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TsaConfig {
-    /// Where it stands in the file.
+    /// Its place in the file.
     pub place: Place,
-    /// Stands in metrics, logs and records; empty where it was told what is wrong.
+    /// Its name in metrics, logs and records; empty if a problem was noted.
     pub name: String,
-    /// Where it is asked, from the tenant's own path on: starts with a slash, and has none at the end; empty at `/`.
+    /// Its path below the tenant's path: starts with a slash, and has none at the end; empty for `/`.
     pub path: String,
-    /// What its tokens are.
+    /// The policies and contents of its tokens.
     pub policy: TsaPolicy,
-    /// Who signs them.
+    /// The signer of its tokens.
     pub signer: SignerConfig,
-    /// For how long the signer's certificate is to be valid yet.
+    /// How much longer the signer's certificate has to be valid.
     pub validity_left: Duration,
-    /// Whether another tenant's may have the same key.
+    /// Whether another tenant's authority may have the same key.
     pub shared_key: bool,
 }
 
@@ -43,7 +44,7 @@ pub(crate) fn shown_path(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
 }
 
-/// All of a tenant.
+/// All authorities of a tenant.
 pub(super) fn read_all(section: &mut Section<'_>) -> Vec<TsaConfig> {
     if !section.has("tsa") {
         return Vec::new();
@@ -66,12 +67,12 @@ pub(super) fn read_all(section: &mut Section<'_>) -> Vec<TsaConfig> {
     read
 }
 
-/// A tenant with a longer path takes what is below it, also from another tenant's authority.
+/// A tenant with a longer path takes everything below it, even from another tenant's authority.
 pub(super) fn check_reachable(root: &Section<'_>, tenants: &[TenantConfig]) {
     for (tenant, tsa) in tenants.iter().flat_map(|tenant| tenant.tsas.iter().map(move |tsa| (tenant, tsa))) {
         let url = format!("{}{}", tenant.path, tsa.path);
         let takes = |other: &&TenantConfig| {
-            // One that names a host goes before one that names none, whatever their paths.
+            // A tenant that names a host takes precedence over one that does not, whatever their paths.
             let share_host = tenant.hosts.is_empty() && other.hosts.is_empty()
                 || tenant.hosts.iter().any(|host| other.hosts.contains(host));
             let below = url.strip_prefix(&*other.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -94,9 +95,9 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
     let path = section.string("path").unwrap_or_else(|| "/tsa".into());
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
     let given = path;
-    // Many are asked at the host alone, which is the path `/`.
+    // Many authorities are at the host itself, which is the path `/`.
     let path = if given == "/" { String::new() } else { given.trim_end_matches('/').to_owned() };
-    // What clients would make another path of.
+    // Segments that clients would change.
     let odd = path.split('/').skip(1).any(|segment| matches!(segment, "" | "." | ".."));
     let begins = given == "/" || path.starts_with('/');
     if !begins || !path.bytes().all(plain) || odd {
@@ -128,7 +129,7 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
     }
 }
 
-/// Its policies are empty where it was told what is wrong with them.
+/// Its policies are empty if a problem with them was noted.
 fn read_policy(section: &mut Section<'_>) -> TsaPolicy {
     let policies = read_oids(section);
     let default = TsaPolicy::of(Vec::new());

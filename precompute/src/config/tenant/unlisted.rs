@@ -1,17 +1,17 @@
-//! What is said of serials that no source lists: by the tenant, or by one of its issuers.
+//! The answer for serials that no source lists: set by the tenant, or by one of its issuers.
 //!
-//! Invariant: nobody gets *good* for a serial that an index beside it does not list, unless that is said where it can be
-//! meant of that index: at the issuer itself, or at a tenant all of whose issuers have one. It does not know certificates:
-//! what is doubtful is warned of where the issuer's name is known, in [`crate::assemble`].
+//! Invariant: a serial that an index does not list is not reported *good* unless the setting can refer to that index:
+//! it is at the issuer itself, or at a tenant all of whose issuers have an index. It does not know certificates:
+//! [`crate::assemble`] warns of doubtful settings, because it knows the issuers' names.
 
 use super::super::Section;
 use crate::ocsp::Unlisted;
 
-/// Where it is said.
+/// The key of the setting.
 const KEY: &str = "unlisted";
 const ACCEPTED: &str = "accept_unlisted_as_good";
 
-/// What stands in a section, a tenant's or an issuer's.
+/// The setting in a tenant's or an issuer's section.
 pub(super) fn read(section: &mut Section<'_>) -> Option<Unlisted> {
     let unlisted = section.choice(
         KEY,
@@ -32,7 +32,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Unlisted> {
     unlisted
 }
 
-/// What an issuer takes of what its tenant says.
+/// The part of a tenant's setting that applies to an issuer.
 pub(super) fn inherited(said: Option<Unlisted>, has_index: bool, some_by_crl: bool) -> Option<Unlisted> {
     said.filter(|said| !(*said == Unlisted::Good && has_index && some_by_crl))
 }
