@@ -1,8 +1,9 @@
 //! The bytes of OCSP (RFC 6960) that a responder writes.
 //!
-//! Purpose: CertIDs, and responses from values to DER. Invariant: what is written is DER, and
-//! equal to what the `x509-ocsp` types encode for the same values (tests hold it to that). It
-//! does not know requests, HTTP, caches, or keys: of who signs it knows the certificates ([`SignerIdentity`]). What is said of whom, and for how long, is [`profile`]'s.
+//! Purpose: CertIDs, and responses from values to DER. Invariant: what is written is DER, and equal to what the
+//! `x509-ocsp` types encode for the same values (tests verify that). It does not know requests, HTTP, caches or keys;
+//! of a signer it knows only the certificates ([`SignerIdentity`]). [`profile`] decides what an answer says and for how
+//! long.
 
 mod cert_id;
 mod identity;

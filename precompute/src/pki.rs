@@ -1,9 +1,8 @@
-//! The nouns of the field: serial numbers, times, statuses, certificates, issuers.
+//! The basic values of the field: serial numbers, times, statuses, certificates, issuers.
 //!
-//! Purpose: turn what arrives as bytes into values that cannot be wrong in form, once, so that
-//! nothing further in checks again. Invariant: a value of these types is valid by construction
-//! (a [`Serial`] is 1 … 2^160−1, a [`Reason`] is one that RFC 5280 names for an entry).
-//! It does not know where records come from, how they are kept, or that there is a network.
+//! Purpose: turns bytes into values that cannot be wrong in form, once, so that no other code checks again. Invariant:
+//! a value of these types is valid by construction (a [`Serial`] is 1 … 2^160−1, a [`Reason`] is one that RFC 5280
+//! names for an entry). It does not know where records come from, how they are kept, or that there is a network.
 
 mod algorithm;
 mod certificate;

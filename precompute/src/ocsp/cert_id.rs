@@ -1,4 +1,6 @@
-//! CertID, RFC 6960 section 4.1.1: which certificate is asked about.
+//! CertID, RFC 6960 section 4.1.1: the certificate that a request is about.
+//!
+//! Invariant: a serial that no certificate can have is `unauthorized`. It does not know which issuers there are.
 
 use aws_lc_rs::digest;
 
@@ -10,7 +12,7 @@ use crate::pki::{Certificate, Serial};
 pub enum HashAlgorithm {
     /// What nearly every client uses.
     Sha1,
-    /// What RFC 9919 asks new clients to use.
+    /// What RFC 9919 requires new clients to use.
     Sha256,
     /// SHA-384.
     Sha384,
@@ -22,7 +24,7 @@ impl HashAlgorithm {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512];
 
-    /// Bytes of a hash.
+    /// The length of a hash in bytes.
     pub const fn len(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -65,10 +67,10 @@ impl HashAlgorithm {
     }
 }
 
-/// A CertID as it stands in a request; the slices have the lengths of the algorithm.
+/// A CertID as in a request; the slices have the lengths of the algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CertId<'a> {
-    /// In what the issuer is hashed.
+    /// The hash algorithm.
     pub hash: HashAlgorithm,
     /// Hash of the issuer's Name.
     pub issuer_name_hash: &'a [u8],
@@ -79,9 +81,9 @@ pub struct CertId<'a> {
 }
 
 impl CertId<'_> {
-    /// The serial number. One that no certificate has (RFC 5280 section 4.1.2.2: positive, at most 20 bytes of value) can
-    /// be named by no policy either: it is `unauthorized`, never what is said of serials that no source lists. Some clients
-    /// send the serial of a revoked certificate as a negative number, and must not hear *good*.
+    /// The serial number. A number that no certificate has (RFC 5280 section 4.1.2.2: positive, at most 20 bytes of
+    /// value) is `unauthorized` under every policy, never treated as an unlisted serial. Some clients send the serial
+    /// of a revoked certificate as a negative number, and must not get *good*.
     pub fn serial(&self) -> Result<Serial, OcspError> {
         Serial::from_der_content(self.serial).ok_or(OcspError::Unauthorized)
     }
@@ -92,7 +94,7 @@ impl CertId<'_> {
 pub struct IssuerHashes([(Vec<u8>, Vec<u8>); 4]);
 
 impl IssuerHashes {
-    /// Of the CA with this certificate.
+    /// The hashes of the CA with this certificate.
     pub fn of(issuer: &Certificate) -> Self {
         Self(HashAlgorithm::ALL.map(|algorithm| {
             let hash = |octets| algorithm.digest(octets).as_ref().to_vec();

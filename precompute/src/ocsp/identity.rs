@@ -1,8 +1,8 @@
-//! Who an issuer's answers are signed by: all of a signer but its key (RFC 6960 section 4.2.2.2).
+//! The identity of a signer of an issuer's answers: everything except its key (RFC 6960 section 4.2.2.2).
 //!
 //! Purpose: what responses share and how their signatures are kept, from certificates alone, so that a process without
-//! the key finds and serves what others have signed. Everything in the certificates that would make clients refuse the
-//! answers is found here, before the first one. It does not know keys, nor who holds them.
+//! the key finds and serves what others have signed. Invariant: everything in the certificates that would make clients
+//! refuse the answers is found here, before the first answer. It does not know keys, or who holds them.
 
 use std::{fmt, time::Duration};
 
@@ -11,28 +11,28 @@ use aws_lc_rs::digest;
 use super::{CertificateInclusion, Packing, ResponderId, ResponseForm, Template};
 use crate::pki::{Algorithm, Certificate, Serial, UnixTime, VerifyError, delegation};
 
-/// All of a signer but its key.
+/// Everything about a signer except its key.
 #[derive(Debug)]
 pub struct SignerIdentity {
     template: Template,
     packing: Packing,
-    /// Its end is that of the certificate or of the issuer; no answer may be valid beyond it.
+    /// Its end is the earlier of the certificate's and the issuer's; no answer is valid beyond it.
     term: Term,
     /// DER.
     certificate: Vec<u8>,
-    /// Of the certificate, where the issuer has issued it and can revoke it.
+    /// The certificate's serial, if the issuer has issued it and can revoke it.
     serial: Option<Serial>,
     doubts: Vec<String>,
 }
 
-/// All of a signer that matters when it is chosen.
+/// Everything about a signer that matters for the choice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Term {
-    /// With what it signs.
+    /// The algorithm it signs with.
     pub algorithm: Algorithm,
     /// Start of validity.
     pub not_before: UnixTime,
-    /// End of validity: no answer may be valid beyond it.
+    /// End of validity: no answer is valid beyond it.
     pub not_after: UnixTime,
 }
 
@@ -47,11 +47,11 @@ impl Term {
 /// Why a certificate cannot answer for the issuer. The texts complete "signer …".
 #[derive(Debug)]
 pub enum IdentityError {
-    /// It is no delegate of this issuer.
+    /// It is not a delegate of this issuer.
     NotIssuedByCa(VerifyError),
     /// It lacks extendedKeyUsage id-kp-OCSPSigning.
     NotOcspSigning,
-    /// Its keyUsage does not let it sign answers.
+    /// Its keyUsage does not allow it to sign answers.
     NoDigitalSignature,
     /// Not valid now.
     NotValid {
@@ -87,28 +87,28 @@ impl fmt::Display for IdentityError {
 
 impl std::error::Error for IdentityError {}
 
-/// By what right a key answers for an issuer: the certificate, and what stands beside it.
+/// What authorises a key to answer for an issuer: the certificate, and what comes with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Credential<'a> {
     /// The key's certificate; may be the issuer's own.
     pub certificate: &'a Certificate,
-    /// What stands behind it in its file, mostly the way to a root.
+    /// The certificates after it in its file, usually the path to a root.
     pub chain: &'a [Certificate],
-    /// Clients are configured to trust this certificate for this issuer (RFC 6960 section 4.2.2.2, case 1), so that
-    /// the CA need not have issued it.
+    /// Whether clients are configured to trust this certificate for this issuer (RFC 6960 section 4.2.2.2, case 1), so
+    /// that the CA need not have issued it.
     pub designated: bool,
 }
 
 impl<'a> From<&'a Certificate> for Credential<'a> {
-    /// Of the CA itself or one of its delegates.
+    /// For the CA itself or one of its delegates.
     fn from(certificate: &'a Certificate) -> Self {
         Self { certificate, chain: &[], designated: false }
     }
 }
 
 impl SignerIdentity {
-    /// Of whoever signs for `issuer` with this certificate (which may be the issuer's own) and `algorithm`. One that is
-    /// not valid now is none the less taken, see [`SignerIdentity::check_validity`].
+    /// The identity of a signer for `issuer` with this certificate (which may be the issuer's own) and `algorithm`. A
+    /// certificate that is not valid now is accepted, see [`SignerIdentity::check_validity`].
     pub fn new<'a>(
         issuer: &Certificate,
         credential: impl Into<Credential<'a>>,
@@ -122,7 +122,7 @@ impl SignerIdentity {
         let mut doubts =
             if is_ca { refused(delegation::objections_alone(issuer)) } else { authorised(issuer, &credential, form)? };
         if !certificate.may_sign() {
-            // RFC 6960 lets a CA sign answers by its name alone.
+            // RFC 6960 lets a CA sign answers without further permission.
             if !certificate.is_ca() {
                 return Err(IdentityError::NoDigitalSignature);
             }
@@ -141,12 +141,12 @@ impl SignerIdentity {
         Ok(Self { template, packing, term, certificate: certificate.der().to_vec(), serial, doubts })
     }
 
-    /// What some clients may hold against it, for the operator; the texts complete "signer …".
+    /// What some clients may object to, for the operator; the texts complete "signer …".
     pub fn doubts(&self) -> &[String] {
         &self.doubts
     }
 
-    /// An error where it is not valid `now`.
+    /// An error if it is not valid `now`.
     pub fn check_validity(&self, now: UnixTime) -> Result<(), IdentityError> {
         let Term { not_before, not_after, .. } = self.term;
         if self.term.holds(now) { Ok(()) } else { Err(IdentityError::NotValid { not_before, not_after }) }
@@ -167,7 +167,7 @@ impl SignerIdentity {
         &self.certificate
     }
 
-    /// With what it signs.
+    /// The algorithm it signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.term.algorithm
     }
@@ -182,28 +182,28 @@ impl SignerIdentity {
         self.term.not_after
     }
 
-    /// The serial number of its certificate, where that is the issuer's to revoke.
+    /// The serial number of its certificate, if the issuer can revoke that.
     pub fn serial(&self) -> Option<&Serial> {
         self.serial.as_ref()
     }
 
-    /// All that matters when it is chosen.
+    /// Everything that matters for the choice.
     #[inline]
     pub fn term(&self) -> &Term {
         &self.term
     }
 
-    /// Whether both sign alike with one certificate.
+    /// Whether both have the same certificate and sign in the same way.
     pub fn is_same(&self, other: &Self) -> bool {
         self.algorithm() == other.algorithm() && self.certificate == other.certificate
     }
 }
 
-/// How long before its end a signer is warned of: time enough to have a certificate issued.
+/// How long before its end a signer is warned of: enough time to have a certificate issued.
 pub(crate) const EXPIRES_SOON: Duration = Duration::from_secs(14 * 86_400);
 
-/// RFC 6960 section 4.2.2.2: designated by the clients, or by the CA, which issues the certificate for this purpose. What
-/// is doubtful all the same.
+/// RFC 6960 section 4.2.2.2: authorised by the clients, or by the CA, which issues the certificate for this purpose.
+/// Returns doubts.
 fn authorised(
     issuer: &Certificate,
     credential: &Credential<'_>,
@@ -231,7 +231,7 @@ fn authorised(
     Ok(doubts)
 }
 
-/// What openssl would say, for the operator.
+/// openssl's objections, for the operator.
 fn refused(objections: Vec<String>) -> Vec<String> {
     let told = |objection| format!("{objection} (openssl, and what is built on it, refuses the answers as they are)");
     objections.into_iter().map(told).collect()
@@ -249,7 +249,7 @@ fn template(credential: &Credential<'_>, is_ca: bool, algorithm: Algorithm, form
     } else {
         ResponderId::ByKey(&key_hash)
     };
-    // A client already has the CA's own certificate; a delegate's it has never seen.
+    // A client already has the CA's own certificate, but has never seen a delegate's.
     let own = (!is_ca).then_some(certificate);
     let (own, chain) = match form.certificates {
         CertificateInclusion::Signer => (own, &[][..]),

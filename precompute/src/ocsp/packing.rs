@@ -1,8 +1,10 @@
 //! Signatures without their DER.
 //!
 //! An Ecdsa-Sig-Value (RFC 3279 section 2.2.3) is two INTEGERs of varying length; without their encoding they are two
-//! runs of bytes of the curve's length. Other signatures have one length and no structure. What is packed fills words
-//! of eight bytes: only those of ML-DSA (2420, 3309 and 4627 bytes) do not by themselves.
+//! runs of bytes of the curve's length. Other signatures have one length and no structure. A packed signature fills
+//! words of eight bytes; only ML-DSA signatures (2420, 3309 and 4627 bytes) need padding for that.
+//!
+//! Invariant: unpacking gives back the same bytes. It does not know keys.
 
 use der::{Decode as _, asn1::UintRef};
 
@@ -16,14 +18,14 @@ use crate::pki::{
 /// How the signatures of one key are packed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Packing {
-    /// r and s, each of so many bytes.
+    /// r and s, with this many bytes each.
     Ecdsa(usize),
-    /// As they are, of so many bytes.
+    /// Unchanged, with this many bytes.
     Plain(usize),
 }
 
 impl Packing {
-    /// Of the key with this public half, as it stands in subjectPublicKey. `None` for an RSA key that is unreadable.
+    /// For the key with this public half, as in subjectPublicKey. `None` for an unreadable RSA key.
     pub fn of(algorithm: Algorithm, public_key: &[u8]) -> Option<Self> {
         Some(match algorithm {
             Algorithm::EcdsaP256Sha256 => Self::Ecdsa(32),
@@ -50,7 +52,7 @@ impl Packing {
         }
     }
 
-    /// `None` for what is no such signature in DER.
+    /// `None` if it is not such a signature in DER.
     pub fn pack(self, signature: &[u8]) -> Option<Vec<u8>> {
         let mut packed = vec![0; self.length()];
         match self {
@@ -69,7 +71,7 @@ impl Packing {
         Some(packed)
     }
 
-    /// Puts the signature that was packed into `signature`, which is emptied first.
+    /// Writes the signature to `signature`, which is cleared first.
     #[inline]
     pub fn unpack(self, packed: &[u8], signature: &mut Vec<u8>) {
         signature.clear();

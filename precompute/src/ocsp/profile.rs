@@ -1,8 +1,8 @@
-//! What is said of certificates and for how long: this house's profile of RFC 6960, pure.
+//! What an answer says about a certificate and for how long: this project's profile of RFC 6960, pure.
 //!
-//! Purpose: one place for what an answer says (from policy and record), when it is valid and when it is replaced,
-//! whether it is signed ahead or for a client who waits. Invariant: it does no I/O and reads no clock, and an answer
-//! made again from what is kept of it is, byte for byte, the one that was signed. It does not know who asks.
+//! Purpose: one place for what an answer says (from policy and record), when it is valid and when it is replaced, both
+//! for pre-signed answers and for a waiting client. Invariant: it does no I/O and reads no clock, and an answer rebuilt
+//! from its kept values is, byte for byte, the one that was signed. It does not know who sends requests.
 
 use std::time::Duration;
 
@@ -12,39 +12,39 @@ use crate::{
     records::{Found, StateWord},
 };
 
-/// What is to be said of one certificate.
+/// The statement about one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Statement {
     /// The state of the record that it comes from; `None` for an unlisted serial.
     pub state: Option<StateWord>,
-    /// What is said.
+    /// The status.
     pub status: CertStatus,
-    /// Said of a serial number that may never have been issued (RFC 6960 section 4.4.8).
+    /// Whether the serial number may never have been issued (RFC 6960 section 4.4.8).
     pub extended_revoke: bool,
 }
 
 impl Statement {
-    /// Whether caches may keep it. What is said of a serial that may be issued the next moment must
-    /// not outlive that moment, unless the policy calls all of them good.
+    /// Whether caches may keep it. A statement about a serial that may be issued the next moment must not outlive that
+    /// moment, unless the policy calls all such serials good.
     pub fn may_be_kept(&self) -> bool {
         self.state.is_some() || self.status == CertStatus::Good
     }
 }
 
-/// What is kept of an answer beside its signature, where it is about a listed certificate.
+/// What is kept of an answer beside its signature, if it is about a listed certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entry {
-    /// The record's state that it speaks of.
+    /// The state of the record when it was signed.
     pub state: StateWord,
     /// thisUpdate, and producedAt.
     pub this_update: UnixTime,
     /// nextUpdate.
     pub next_update: UnixTime,
-    /// From when on it is to be replaced.
+    /// When it should be replaced.
     pub refresh_at: UnixTime,
 }
 
-/// What is known of an answer that was signed, however it is kept.
+/// What is known of a signed answer, however it is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Kept {
     /// What it says.
@@ -54,7 +54,7 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Of an entry of the compact table, which holds answers about listed certificates only. `None` where its record was
+    /// From an entry of the compact table, which only holds answers about listed certificates. `None` if its record was
     /// removed.
     pub fn of(entry: &Entry) -> Option<Self> {
         let status = match entry.state.status()? {
@@ -68,14 +68,14 @@ impl Kept {
         })
     }
 
-    /// Whether it may leave `now` as the answer to what is to be said, of which nothing may be told beyond `told_until`: a
-    /// bound that may be nearer than when it was signed.
+    /// Whether it may be served `now` for the present statement. `told_until`: the latest nextUpdate that is allowed,
+    /// which may be nearer than when it was signed.
     #[inline]
     pub fn serves(&self, statement: &Statement, told_until: UnixTime, now: UnixTime) -> bool {
         self.statement == *statement && self.times.hold(now) && self.times.next_update <= told_until
     }
 
-    /// What the compact table keeps of it; `None` of what is said of unlisted serials.
+    /// What the compact table keeps of it; `None` for unlisted serials.
     pub fn entry(&self) -> Option<Entry> {
         let Statement { state: Some(state), extended_revoke: false, .. } = self.statement else { return None };
         let Times { this_update, next_update, refresh_at } = self.times;
@@ -83,18 +83,18 @@ impl Kept {
     }
 }
 
-/// When an answer is valid, and when its successor is signed.
+/// When an answer is valid, and when its replacement is signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Times {
     /// thisUpdate, and producedAt.
     pub this_update: UnixTime,
     /// nextUpdate.
     pub next_update: UnixTime,
-    /// From when on it is to be replaced; caches keep it no longer.
+    /// When it should be replaced; caches keep it no longer.
     pub refresh_at: UnixTime,
 }
 
-/// What the policy says of a record, or of there being none.
+/// The policy's statement about a record, or about an unlisted serial.
 pub fn statement(policy: &Policy, found: Option<Found>, now: UnixTime) -> Result<Statement, OcspError> {
     let Some(found) = found else {
         let (status, extended_revoke) = match policy.unlisted {
@@ -115,9 +115,8 @@ pub fn statement(policy: &Policy, found: Option<Found>, now: UnixTime) -> Result
     Ok(Statement { state: Some(found.state), status, extended_revoke: false })
 }
 
-/// The SingleResponse of a statement. It carries an archive cutoff where the policy wants one and the certificate is
-/// listed: how long before it a certificate may have expired and still be known (RFC 6960 section 4.4.4), which is
-/// never before the CA existed.
+/// The SingleResponse of a statement. It has an archive cutoff if the policy wants one and the certificate is listed:
+/// certificates that expired since then are still known (RFC 6960 section 4.4.4). It is never before the CA existed.
 #[inline]
 pub fn single<'a>(
     cert_id: CertId<'a>,
@@ -160,12 +159,12 @@ impl Times {
         Some(Self { this_update: now, next_update, refresh_at })
     }
 
-    /// Whether an answer may leave `now`.
+    /// Whether an answer may be served `now`.
     pub fn hold(&self, now: UnixTime) -> bool {
         self.this_update <= now && now < self.next_update
     }
 
-    /// For how long caches may keep it.
+    /// How long caches may keep it.
     pub fn max_age(&self, now: UnixTime) -> Duration {
         self.refresh_at.since(now)
     }

@@ -1,9 +1,11 @@
 //! OCSPResponse, RFC 6960 section 4.2, from values to DER.
 //!
-//! What all responses of one signer share is encoded once, in a [`Template`]. What differs, the [`Content`], is
-//! small and can be kept without its encoding: a response is laid out ([`Template::lay_out`]: every length, so that
-//! nothing has to be moved) and then written straight to where it goes. What is signed is written by the same
-//! code, so that a response made again from its values is, byte for byte, the one that was signed.
+//! What all responses of one signer share is encoded once, in a [`Template`]. What differs, the [`Content`], is small
+//! and can be kept without its encoding. A response is laid out ([`Template::lay_out`]: every length, so that nothing
+//! has to be moved) and then written straight to its destination.
+//!
+//! Invariant: the same code writes the signed part, so a response rebuilt from its values is, byte for byte, the one
+//! that was signed. It does not know policies or keys.
 
 use aws_lc_rs::digest;
 
@@ -20,13 +22,13 @@ use crate::{
 pub enum OcspError {
     /// The request does not conform to the syntax.
     MalformedRequest = 1,
-    /// A fault on our side.
+    /// A fault of the responder.
     InternalError = 2,
     /// Ask again later.
     TryLater = 3,
     /// The request must be signed.
     SigRequired = 5,
-    /// Not a certificate that this responder answers for.
+    /// This responder does not answer for the certificate.
     Unauthorized = 6,
 }
 
@@ -86,8 +88,8 @@ pub struct Content<'a> {
     pub produced_at: UnixTime,
     /// At least one.
     pub singles: &'a [Single<'a>],
-    /// Adds the extension with which a responder says that it answers `revoked` for certificates that were never
-    /// issued (RFC 6960 section 4.4.8).
+    /// Adds the extension by which a responder states that it answers `revoked` for certificates that were never issued
+    /// (RFC 6960 section 4.4.8).
     pub extended_revoke: bool,
     /// The request's nonce, RFC 9654.
     pub nonce: Option<&'a [u8]>,
@@ -142,7 +144,7 @@ impl Template {
         Self { responder_id: id, signature_algorithm: signature_algorithm.to_vec(), certificates: encoded, fingerprint }
     }
 
-    /// Tells templates apart: the start of a hash over all that they share.
+    /// Distinguishes templates: the start of a hash over everything they share.
     pub fn fingerprint(&self) -> &[u8; 8] {
         &self.fingerprint
     }
@@ -155,7 +157,7 @@ impl Template {
         out
     }
 
-    /// The whole OCSPResponse, laid out for a signature of so many bytes.
+    /// The whole OCSPResponse, laid out for a signature of this many bytes.
     pub fn lay_out<'a>(&'a self, content: &'a Content<'a>, signature_length: usize) -> Layout<'a> {
         let singles = content.singles.iter().map(|single| element(single_length(single))).sum();
         let nonce = content.nonce.map_or(0, |nonce| element(nonce_length(nonce)));
@@ -202,7 +204,7 @@ impl Layout<'_> {
         ID_PKIX_OCSP_BASIC.len() + element(element(self.basic))
     }
 
-    /// Appends the OCSPResponse around `signature`, which has the length that was told.
+    /// Appends the OCSPResponse around `signature`, which must have the length of the layout.
     pub fn write(&self, out: &mut Vec<u8>, signature: &[u8]) {
         debug_assert_eq!(signature.len(), self.signature_length);
         let bytes = self.response_bytes();
@@ -266,7 +268,7 @@ const ARCHIVE_CUTOFF: [u8; 19] =
 /// Bytes of a GeneralizedTime with its header.
 const TIME_ELEMENT: usize = 17;
 
-/// NULL: what hash algorithms have for parameters, whatever the request had.
+/// NULL: the parameters of hash algorithms, whatever the request had.
 const NULL: [u8; 2] = [0x05, 0x00];
 
 fn single_length(single: &Single<'_>) -> usize {

@@ -73,11 +73,11 @@ impl Algorithm {
         oid.split_at(length).0
     }
 
-    /// The algorithm that a client means by an AlgorithmIdentifier: content bytes of its OBJECT IDENTIFIER, and its
-    /// parameters, DER. `None` for one that is none of these.
+    /// The algorithm of a client's AlgorithmIdentifier: the content bytes of its OBJECT IDENTIFIER, and its parameters,
+    /// DER. `None` for an algorithm that is not listed here.
     ///
-    /// Parameters say something in id-RSASSA-PSS only: there the hash functions must be ours. The length of the salt
-    /// is left to the signer, and without parameters so is all.
+    /// Only the parameters of id-RSASSA-PSS matter: its hash functions must be those used here. The signer chooses the
+    /// length of the salt; without parameters, it chooses everything.
     pub fn identified(oid: &[u8], parameters: Option<&[u8]>) -> Option<Self> {
         let algorithm = Self::ALL.into_iter().find(|algorithm| algorithm.oid() == oid)?;
         let ours = |parameters| {
@@ -90,8 +90,8 @@ impl Algorithm {
         }
     }
 
-    /// Whether keys that a client describes by an AlgorithmIdentifier (as [`Algorithm::identified`]) sign with this one.
-    /// Without a curve, every curve is meant.
+    /// Whether the keys in a client's AlgorithmIdentifier (see [`Algorithm::identified`]) sign with this algorithm.
+    /// Without a curve, every curve matches.
     pub fn is_of_key(self, oid: &[u8], parameters: Option<&[u8]>) -> bool {
         const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
         const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
@@ -106,7 +106,7 @@ impl Algorithm {
         }
     }
 
-    /// The AlgorithmIdentifier of keys that sign with this one, DER, as it stands in a SubjectPublicKeyInfo.
+    /// The AlgorithmIdentifier of keys that sign with this algorithm, DER, as in a SubjectPublicKeyInfo.
     pub const fn key_identifier(self) -> &'static [u8] {
         match self {
             Self::EcdsaP256Sha256 => &[

@@ -1,7 +1,7 @@
 //! An X.509 certificate with the bytes it arrived in.
 //!
-//! Hashes and signatures are over bytes, so the parts they need are kept as slices of the
-//! original and never encoded again.
+//! Hashes and signatures are over bytes, so the parts they need are kept as slices of the original and never encoded
+//! again. It does not know whether a certificate is trusted.
 
 use std::{fmt, ops::Range};
 
@@ -45,18 +45,18 @@ pub struct Certificate {
     validity_clamped: bool,
 }
 
-/// What the keyUsage of a certificate for time-stamping allows.
+/// What the keyUsage of a time-stamping certificate allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimeStampingKeyUsage {
-    /// digitalSignature, or anything.
+    /// digitalSignature, or no restriction.
     Signs,
     /// nonRepudiation alone.
     VouchesAlone,
-    /// It is not encoded as it should be, and some clients read it all the same.
+    /// It is not encoded correctly, but some clients read it all the same.
     Unreadable,
 }
 
-/// Bytes that are no certificate: what is wrong, and in which field.
+/// Bytes that are not a certificate: what is wrong, and in which field.
 #[derive(Debug)]
 pub struct CertificateError(String);
 
@@ -94,7 +94,7 @@ impl Certificate {
         &self.der
     }
 
-    /// All that was signed of it.
+    /// The signed part.
     pub(super) fn tbs(&self) -> &x509_cert::TbsCertificate {
         &self.parsed.tbs_certificate
     }
@@ -150,17 +150,17 @@ impl Certificate {
         self.validity_clamped
     }
 
-    /// Version 1, which knows no extensions: nothing in it says whether it is a CA's.
+    /// Whether it is version 1, which has no extensions: nothing in it says whether it is a CA's.
     pub fn is_version_1(&self) -> bool {
         self.parsed.tbs_certificate.version == Version::V1
     }
 
-    /// It has a basicConstraints at all.
+    /// Whether it has a basicConstraints at all.
     pub fn has_basic_constraints(&self) -> bool {
         !matches!(self.parsed.tbs_certificate.get::<BasicConstraints>(), Ok(None))
     }
 
-    /// RFC 5280 section 6.3.3 (f): a keyUsage, where there is one, must allow it.
+    /// RFC 5280 section 6.3.3 (f): a keyUsage, if present, must allow it.
     pub fn may_sign_crls(&self) -> bool {
         match self.parsed.tbs_certificate.get::<KeyUsage>() {
             Ok(None) => true,
@@ -169,12 +169,13 @@ impl Certificate {
         }
     }
 
-    /// basicConstraints says that this is a CA.
+    /// Whether basicConstraints says that this is a CA.
     pub fn is_ca(&self) -> bool {
         matches!(self.parsed.tbs_certificate.get::<BasicConstraints>(), Ok(Some((_, constraints))) if constraints.ca)
     }
 
-    /// Its key may sign what is neither a certificate nor a CRL (RFC 5280 section 4.2.1.3): keyUsage says so, or is absent.
+    /// Whether its key may sign data other than certificates and CRLs (RFC 5280 section 4.2.1.3): keyUsage allows it,
+    /// or is absent.
     pub fn may_sign(&self) -> bool {
         match self.parsed.tbs_certificate.get::<KeyUsage>() {
             Ok(None) => true,
@@ -183,7 +184,7 @@ impl Certificate {
         }
     }
 
-    /// The extended key usage id-kp-OCSPSigning stands in it.
+    /// Whether it has the extended key usage id-kp-OCSPSigning.
     pub fn has_ocsp_signing(&self) -> bool {
         matches!(
             self.parsed.tbs_certificate.get::<ExtendedKeyUsage>(),
@@ -191,7 +192,7 @@ impl Certificate {
         )
     }
 
-    /// It may time-stamp and nothing else: extendedKeyUsage is critical and has id-kp-timeStamping alone (RFC 3161
+    /// Checks that it is for time-stamping only: extendedKeyUsage is critical and has only id-kp-timeStamping (RFC 3161
     /// section 2.3). The error says what it has instead.
     pub fn check_time_stamping_only(&self) -> Result<(), String> {
         let usages = self.parsed.tbs_certificate.get::<ExtendedKeyUsage>();
@@ -209,8 +210,8 @@ impl Certificate {
         }
     }
 
-    /// Whether its keyUsage, if it has one, is that of who time-stamps: digitalSignature or nonRepudiation, and nothing else,
-    /// which openssl insists on. The error says what it has instead.
+    /// Checks that its keyUsage, if any, is that of a time-stamping authority: digitalSignature or nonRepudiation, and
+    /// nothing else, as openssl requires. The error says what it has instead.
     pub fn check_time_stamping_key_usage(&self) -> Result<TimeStampingKeyUsage, String> {
         let usage = match self.parsed.tbs_certificate.get::<KeyUsage>() {
             Ok(None) => return Ok(TimeStampingKeyUsage::Signs),
@@ -243,19 +244,19 @@ impl Certificate {
         names.iter().filter_map(|name| name.to_der().ok()).collect()
     }
 
-    /// The serialNumber, content bytes of the INTEGER as they stand there.
+    /// The serialNumber: the content bytes of the INTEGER, unchanged.
     pub fn serial_content(&self) -> &[u8] {
         self.parsed.tbs_certificate.serial_number.as_bytes()
     }
 
-    /// The extension id-pkix-ocsp-nocheck stands in it.
+    /// Whether it has the extension id-pkix-ocsp-nocheck.
     pub fn has_ocsp_nocheck(&self) -> bool {
         let extensions = self.parsed.tbs_certificate.extensions.as_deref().unwrap_or_default();
         extensions.iter().any(|extension| extension.extn_id == OCSP_NOCHECK)
     }
 
-    /// Checks that `issuer` is named as this certificate's issuer and that its key signed it.
-    /// Says nothing of validity periods.
+    /// Checks that `issuer` is named as this certificate's issuer and that its key signed it. Does not check validity
+    /// periods.
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), VerifyError> {
         if !is_same_name(self.issuer_der(), issuer.subject_der()) {
             let unlike = Unlike { names: self.issuer_der(), is: issuer.subject_der() };
@@ -265,14 +266,14 @@ impl Certificate {
         verify_signed(issuer.spki_der(), &self.parsed.signature_algorithm, &self.der[self.tbs.clone()], signature)
     }
 
-    /// Whether both are of one name and key, such as a CA's old certificate and its renewed one.
+    /// Whether both have the same name and key, such as a CA's old certificate and its renewed one.
     pub fn is_same_entity(&self, other: &Self) -> bool {
         is_same_name(self.subject_der(), other.subject_der()) && self.spki_der() == other.spki_der()
     }
 
-    /// What identifies the CA behind this certificate wherever it is kept: SHA-256 over subject
-    /// and key. A renewed CA certificate with the same name and key is the same issuer. Over the bytes as they stand, since
-    /// that is what CertIDs hash: one name written in two ways is two issuers here.
+    /// Identifies the CA of this certificate wherever it is stored: SHA-256 over subject and key. A renewed CA
+    /// certificate with the same name and key is the same issuer. It is over the unchanged bytes, since CertIDs hash
+    /// those: one name written in two ways is two issuers here.
     pub fn issuer_fingerprint(&self) -> [u8; 32] {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(self.subject_der());
@@ -283,7 +284,7 @@ impl Certificate {
     }
 }
 
-/// Of the bytes, from which all else was parsed.
+/// Compares the bytes, from which everything else was parsed.
 impl PartialEq for Certificate {
     fn eq(&self, other: &Self) -> bool {
         self.der() == other.der()
@@ -298,18 +299,18 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Certificate of RFC 5280 section 4.1: where its fields lie.
+/// Certificate of RFC 5280 section 4.1: the ranges of its fields.
 struct Outline {
     tbs: Range<usize>,
     issuer: Range<usize>,
     subject: Range<usize>,
     spki: Range<usize>,
-    /// Dates of the validity that are before 1970: their content.
+    /// The content of the validity dates before 1970.
     early: Vec<Range<usize>>,
     fields: Vec<Field>,
 }
 
-/// Where a field lies, what it is called, and whether it is one.
+/// The range of a field, its name, and a check of its form.
 type Field = (Range<usize>, &'static str, fn(&[u8]) -> bool);
 
 impl Outline {
@@ -339,7 +340,7 @@ impl Outline {
         for name in ["validity.notBefore", "validity.notAfter"] {
             let mut ahead = validity;
             let time = validity.any().named(name)?.content;
-            // What is none is told by the parser.
+            // The parser reports what is not a date.
             if Instant::read(&mut ahead, name) == Ok(Instant::Before1970) {
                 early.push(at(time));
             }
@@ -356,7 +357,7 @@ impl Outline {
         Ok(Self { tbs: at(tbs), issuer, subject, spki, early, fields: found })
     }
 
-    /// The certificate with dates that can be held, if it has others.
+    /// The certificate with representable dates, if it has others.
     fn clamped(&self, der: &[u8]) -> Option<Vec<u8>> {
         const GENERALIZED_1970: &[u8; 15] = b"19700101000000Z";
         let mut clamped = (!self.early.is_empty()).then(|| der.to_vec())?;
@@ -367,7 +368,7 @@ impl Outline {
         Some(clamped)
     }
 
-    /// The first field that is none, of a certificate that is none.
+    /// The first malformed field of a malformed certificate.
     fn fault(&self, der: &[u8]) -> Option<&'static str> {
         let fault = self.fields.iter().find(|(place, _, is_sound)| !is_sound(&der[place.clone()]))?;
         Some(fault.1)

@@ -1,7 +1,7 @@
-//! What clients would object to in a certificate and the CA certificate above it, beside names, signature and time.
+//! What clients would object to in a certificate and its CA certificate, other than names, signature and time.
 //!
-//! These are the rules of RFC 5280 that openssl applies when it verifies what the certificate's key has signed
-//! (X509_verify_cert). This module does not know what is signed.
+//! These are the rules of RFC 5280 that openssl applies when it verifies a signature by the certificate's key
+//! (X509_verify_cert). It does not know what is signed.
 
 use der::Decode;
 use der::oid::AssociatedOid;
@@ -18,7 +18,7 @@ use super::Certificate;
 
 const UNREADABLE: &str = "cannot be read by others; have it issued anew";
 
-/// Critical extensions that clients understand: RFC 5280 section 4.2, but for those that must not be critical.
+/// Critical extensions that clients understand: RFC 5280 section 4.2, except those that must not be critical.
 const UNDERSTOOD: [&str; 10] = [
     "2.5.29.15", // keyUsage
     "2.5.29.17", // subjectAltName
@@ -32,12 +32,13 @@ const UNDERSTOOD: [&str; 10] = [
     "2.5.29.54", // inhibitAnyPolicy
 ];
 
-/// Why clients refuse what the key of this certificate signs, whatever is above it; the texts complete "the certificate …".
+/// Why clients refuse signatures by this certificate's key, whatever its issuer; the texts complete "the certificate
+/// …".
 pub fn objections_alone(certificate: &Certificate) -> Vec<String> {
     Parsed::from_der(certificate.der()).map_or_else(|_| vec![UNREADABLE.into()], |parsed| shape(&parsed))
 }
 
-/// The same of the path from `issuer` to `certificate`.
+/// The same for the path from `issuer` to `certificate`.
 pub fn objections(certificate: &Certificate, issuer: &Certificate) -> Vec<String> {
     let (Ok(own), Ok(above)) = (Parsed::from_der(certificate.der()), Parsed::from_der(issuer.der())) else {
         return vec![UNREADABLE.into()];
@@ -58,7 +59,7 @@ pub fn objections(certificate: &Certificate, issuer: &Certificate) -> Vec<String
     found
 }
 
-/// What is wrong with one certificate, whatever is above it.
+/// What is wrong with one certificate, whatever its issuer.
 fn shape(parsed: &Parsed) -> Vec<String> {
     let tbs = &parsed.tbs_certificate;
     let mut found = Vec::new();
@@ -99,7 +100,7 @@ fn has_key_identifier(parsed: &Parsed) -> bool {
     matches!(parsed.tbs_certificate.get::<AuthorityKeyIdentifier>(), Ok(Some((_, named))) if named.key_identifier.is_some())
 }
 
-/// The subject is none for which this CA may issue (RFC 5280 section 4.2.1.10).
+/// The CA may not issue for this subject (RFC 5280 section 4.2.1.10).
 fn other_names(own: &Parsed, above: &Parsed) -> Option<String> {
     let (_, constraints) = above.tbs_certificate.get::<NameConstraints>().ok()??;
     let subject = &own.tbs_certificate.subject;
@@ -118,7 +119,7 @@ fn other_names(own: &Parsed, above: &Parsed) -> Option<String> {
     (is_outside && !subject.0.is_empty()).then(|| text.to_owned())
 }
 
-/// The authorityKeyIdentifier names another key or certificate than the one above.
+/// The authorityKeyIdentifier names another key or certificate than the issuer's.
 fn other_key(own: &Parsed, above: &Parsed) -> Option<String> {
     let (_, named) = own.tbs_certificate.get::<AuthorityKeyIdentifier>().ok()??;
     let of_issuer = above.tbs_certificate.get::<SubjectKeyIdentifier>().ok().flatten();

@@ -1,37 +1,38 @@
-//! DER elements, X.690, read in place: the one reader of whatever we take apart by hand.
+//! DER elements, X.690, read in place: the only reader for DER that is parsed by hand.
 //!
-//! Purpose: what stands between the bytes of every request, certificate and CRL and what they mean. Invariant: what is
-//! taken is DER: definite and minimal lengths, primitive strings, tags of one byte. Nothing is copied, and nothing is
-//! allocated but the text of an error, for those who ask for one ([`Named`]). It does not know what an element means, nor
-//! what an error means to a client.
+//! Purpose: it stands between the bytes of every request, certificate and CRL and their meaning. Invariant: what is
+//! accepted is DER: definite and minimal lengths, primitive strings, tags of one byte. Nothing is copied, and nothing
+//! is allocated except the text of an error, if requested ([`Named`]). It does not know what an element means, or what
+//! an error means to a client.
 //!
-//! It is our own for two reasons. Every hit goes through it: `der`'s reader, the tests' oracle, takes four times as long
-//! over a CertID, most of it for errors that say where and why. And the lengths of that reader end at 256 MiB, which is
-//! about 6 million entries of a CRL, where [`crate::limits::CRL_FILE_OCTETS_MAX`] promises more.
+//! There are two reasons for a reader of our own. Every hit goes through it: `der`'s reader, which is the tests'
+//! oracle, takes four times as long for a CertID, mostly for errors that say where and why. And the lengths of that
+//! reader end at 256 MiB, which is about 6 million entries of a CRL, where [`crate::limits::CRL_FILE_OCTETS_MAX`]
+//! promises more.
 
 use std::fmt;
 
 use super::tag;
 
-/// Why what was read is not DER, or not what has to stand there.
+/// Why bytes are not DER, or not the expected element.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DerError {
     /// The bytes end before the element does.
     Truncated,
-    /// An identifier byte that DER does not have, or the first of several.
+    /// An identifier byte that DER does not have, or the first of a longer tag.
     Tag,
     /// A length that is indefinite, not minimal, or over 4 GiB.
     Length,
-    /// Another element than the one that has to stand there.
+    /// An element other than the expected one.
     Other {
         /// The tag that was expected.
         expected: u8,
-        /// The tag that stands there.
+        /// The tag that was found.
         found: u8,
     },
-    /// So many bytes behind the last element.
+    /// This many bytes after the last element.
     LeftOver(u32),
-    /// An INTEGER without content, or not in the fewest bytes.
+    /// An INTEGER without content, or not in minimal form.
     Integer,
 }
 
@@ -65,7 +66,7 @@ impl<T> Named<T> for Result<T> {
     }
 }
 
-/// Bytes of which elements are taken from the front. What fails takes nothing.
+/// Bytes from which elements are read in order. A failed read consumes nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Elements<'a>(&'a [u8]);
 
@@ -81,13 +82,13 @@ pub struct Element<'a> {
 }
 
 impl<'a> Elements<'a> {
-    /// Nothing is read yet.
+    /// Begins at the first element.
     #[inline]
     pub const fn new(octets: &'a [u8]) -> Self {
         Self(octets)
     }
 
-    /// The inside of the one element with `tag` that `octets` are.
+    /// The content of `octets`, which must be exactly one element with `tag`.
     #[inline]
     pub fn only(octets: &'a [u8], tag: u8) -> Result<Self> {
         let mut elements = Self(octets);
@@ -135,19 +136,19 @@ impl<'a> Elements<'a> {
         self.0.first().copied()
     }
 
-    /// The elements that are left, not looked at yet.
+    /// The remaining elements, not yet checked.
     #[inline]
     pub const fn rest(self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether none is left.
+    /// Whether no elements remain.
     #[inline]
     pub const fn is_finished(self) -> bool {
         self.0.is_empty()
     }
 
-    /// None may be left.
+    /// Fails if any elements remain.
     #[inline]
     pub fn finish(self) -> Result<()> {
         match self.0.len() {
@@ -157,7 +158,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// Bytes of the element that `octets` begin with, header and all, by its header alone: its content may be missing.
+/// The length of the first element of `octets`, with its header, from its header alone: its content may be missing.
 pub fn announced(octets: &[u8]) -> Result<usize> {
     let (header, length) = header(octets)?;
     header.checked_add(length).ok_or(DerError::Length)
@@ -173,11 +174,11 @@ fn header(octets: &[u8]) -> Result<(usize, usize)> {
     if length < 0x80 { Ok((2, usize::from(length))) } else { long_length(length, behind) }
 }
 
-/// The same of a length in more than one byte, which stands `behind` the first.
+/// The same for a length in more than one byte, which follows the first in `behind`.
 #[cold]
 fn long_length(first: u8, behind: &[u8]) -> Result<(usize, usize)> {
     let count = usize::from(first & 0x7f);
-    // None is the indefinite form; four hold every length that a file under its bound can have.
+    // Zero is the indefinite form; four bytes hold every length in a file within its bound.
     if !(1..=4).contains(&count) {
         return Err(DerError::Length);
     }
@@ -189,9 +190,9 @@ fn long_length(first: u8, behind: &[u8]) -> Result<(usize, usize)> {
     Ok((2 + count, usize::try_from(length).map_err(|_| DerError::Length)?))
 }
 
-/// Whether DER has this identifier byte: of the universal types, EXTERNAL, EMBEDDED PDV, SEQUENCE, SET and CHARACTER
-/// STRING are constructed, and all others primitive (X.690 sections 8 and 10.2). Numbers over 30 take more bytes, and
-/// nothing that is read here has one.
+/// Whether DER has this identifier byte. Of the universal types, EXTERNAL, EMBEDDED PDV, SEQUENCE, SET and CHARACTER
+/// STRING are constructed, and all others primitive (X.690 sections 8 and 10.2). Tag numbers over 30 take more bytes,
+/// and nothing that is read here has one.
 #[inline]
 const fn is_tag(octet: u8) -> bool {
     const CONSTRUCTED: u32 = 1 << 8 | 1 << 11 | 1 << 16 | 1 << 17 | 1 << 29;
@@ -199,12 +200,12 @@ const fn is_tag(octet: u8) -> bool {
     number != 0x1f && (class != 0 || number != 0 && constructed == (CONSTRUCTED >> number & 1 == 1))
 }
 
-/// The content of the one INTEGER that `octets` are.
+/// The content of `octets`, which must be exactly one INTEGER.
 pub fn integer(octets: &[u8]) -> Result<&[u8]> {
     checked_integer(Elements::only(octets, tag::INTEGER)?.rest())
 }
 
-/// The content of an INTEGER, in the fewest bytes that hold it (X.690 section 8.3.2).
+/// The content of an INTEGER, which must be minimal (X.690 section 8.3.2).
 #[inline]
 pub const fn checked_integer(content: &[u8]) -> Result<&[u8]> {
     match content {
@@ -213,7 +214,7 @@ pub const fn checked_integer(content: &[u8]) -> Result<&[u8]> {
     }
 }
 
-/// The magnitude of a positive INTEGER, of its content in the fewest bytes.
+/// The magnitude of a positive INTEGER, from its minimal content.
 pub fn magnitude(content: &[u8]) -> Result<&[u8]> {
     match content {
         [0, magnitude @ ..] if matches!(magnitude, [0x80..=0xff, ..]) => Ok(magnitude),
@@ -222,7 +223,7 @@ pub fn magnitude(content: &[u8]) -> Result<&[u8]> {
     }
 }
 
-/// An AlgorithmIdentifier with `content`: the content bytes of its OBJECT IDENTIFIER, and its parameters, DER.
+/// Reads an AlgorithmIdentifier's `content`: the content bytes of its OBJECT IDENTIFIER, and its parameters, DER.
 pub fn algorithm_identifier(content: &[u8]) -> Result<(&[u8], Option<&[u8]>)> {
     let mut elements = Elements::new(content);
     let oid = elements.expect(tag::OBJECT_IDENTIFIER)?;

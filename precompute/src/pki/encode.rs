@@ -1,8 +1,8 @@
-//! DER elements, X.690 section 8.1, written where they go: the one writer of whatever we put together by hand.
+//! DER elements, X.690 section 8.1, written in place: the only writer for DER that is composed by hand.
 //!
-//! Invariant: lengths are minimal, and so are INTEGERs. It does not know what an element means.
+//! Invariant: lengths and INTEGERs are minimal. It does not know what an element means.
 
-/// Bytes of an element, header and all, with so many bytes of content.
+/// The length of an element, with its header, for this many bytes of content.
 pub const fn element(length: usize) -> usize {
     let header = match length {
         0..0x80 => 2,
@@ -41,22 +41,22 @@ pub fn wrapped(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// A SET OF with its elements in the order of their encodings (X.690 section 11.6).
+/// A SET OF, with its elements in the order of their encodings (X.690 section 11.6).
 pub fn set_of(tag: u8, mut elements: Vec<Vec<u8>>) -> Vec<u8> {
     elements.sort_unstable();
     wrapped(tag, &elements.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
-/// An INTEGER that is not negative, to be written in the fewest bytes (X.690 section 8.3.2).
+/// A non-negative INTEGER, to be written in minimal form (X.690 section 8.3.2).
 #[derive(Clone, Copy, Debug)]
 pub struct Unsigned<'a> {
     magnitude: &'a [u8],
-    /// Whether a byte keeps the sign from being negative.
+    /// Whether a leading zero byte keeps it from being negative.
     padded: bool,
 }
 
 impl<'a> Unsigned<'a> {
-    /// From a magnitude, big-endian, with or without zeros in front.
+    /// From a big-endian magnitude; leading zeros are allowed.
     #[inline]
     pub fn of(octets: &'a [u8]) -> Self {
         let start = octets.iter().position(|&b| b != 0).unwrap_or(octets.len().saturating_sub(1));

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// `octets` as an error message shows them: escaped to printable ASCII and cut at 80 characters,
-/// since they are somebody else's and may hold a terminal's control sequences.
+/// `octets` as an error message shows them: escaped to printable ASCII and cut at 80 characters, since they come from
+/// outside and may hold terminal control sequences.
 pub(crate) struct Excerpt<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Excerpt<'_> {

@@ -1,4 +1,6 @@
-//! Files with certificates: PEM (one or many, with text around them) or DER, read under a bound.
+//! Files with certificates: PEM (one or many, with text around them) or DER, read within a bound.
+//!
+//! Invariant: no content of a file that may be a key gets into a message. It does not know what a certificate is for.
 
 use std::{
     fmt,
@@ -15,7 +17,7 @@ use zeroize::Zeroizing;
 use super::{Certificate, elements::Elements, pem};
 use crate::{limits, output::may_be_secret};
 
-/// Why a file could not be taken; always names the file.
+/// Why a file was refused; always names the file.
 #[derive(Debug)]
 pub struct FileError {
     /// The file.
@@ -34,7 +36,7 @@ impl FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.to_string_lossy();
-        // Somebody may have given the key in the place of its file.
+        // Somebody may have given the key itself in place of its file.
         let path = if may_be_secret(&path) { "a file whose name may be a secret" } else { &*path };
         write!(f, "{path}: {}", self.problem)
     }
@@ -42,7 +44,7 @@ impl fmt::Display for FileError {
 
 impl std::error::Error for FileError {}
 
-/// Opens a regular file only: opening or reading a pipe would wait for its writer without end.
+/// Opens only a regular file: opening or reading a pipe could wait for its writer forever.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let without_waiting = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new().read(true).custom_flags(without_waiting).open(path)?;
@@ -57,7 +59,7 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     read_opened(path, File::open(path), limit)
 }
 
-/// The same of a file that was just opened, or not.
+/// The same for a file that was just opened, or failed to open.
 pub fn read_opened(path: &Path, opened: io::Result<File>, limit: u64) -> Result<Vec<u8>, FileError> {
     let read = || -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
@@ -71,17 +73,17 @@ pub fn read_opened(path: &Path, opened: io::Result<File>, limit: u64) -> Result<
     Ok(content)
 }
 
-/// A whole file that holds a secret, and whether others than its owner (and group, for reading) may touch it. No copy of
-/// it stays in memory.
+/// A whole file with a secret, and whether anybody but its owner may access it (the group may read it). No copy stays
+/// in memory.
 pub struct Secret {
     /// What is in it.
     pub content: Zeroizing<Vec<u8>>,
-    /// What to say where others may.
+    /// The error if others may.
     pub exposed: Option<FileError>,
 }
 
 impl Secret {
-    /// Reads the file, which is to hold `what`.
+    /// Reads the file, which should contain `what`.
     pub fn read(path: &Path, what: &str, limit: u64) -> Result<Self, FileError> {
         let fail = |problem: String| FileError::new(path, problem);
         let unreadable = |error| fail(format!("cannot be read: {error}"));
@@ -93,7 +95,7 @@ impl Secret {
                 path.display()
             ))
         });
-        // Never grown, which would leave a copy behind.
+        // Never grown: that would leave a copy behind.
         let mut content = Zeroizing::new(vec![0; limit as usize + 1]);
         let mut length = 0;
         while length < content.len() {
@@ -116,14 +118,14 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Reads a whole file that holds `what`, a secret: refused where anybody but its owner (and group, for reading) may touch
-/// it.
+/// Reads a whole file that contains `what`, a secret. Refuses it if anybody but its owner may access it (the group may
+/// read it).
 pub fn read_secret(path: &Path, what: &str, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let Secret { content, exposed } = Secret::read(path, what, limit)?;
     exposed.map_or(Ok(content), Err)
 }
 
-/// Every certificate of a PEM file in order, or the one of a DER file. At least one.
+/// Every certificate of a PEM file in order, or the only one of a DER file. Never empty.
 pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
     let content = read_bounded(path, limits::CERTIFICATE_FILE_OCTETS_MAX)?;
     let parse = |der: &[u8]| {
@@ -158,7 +160,7 @@ pub fn certificates(path: &Path) -> Result<Vec<Certificate>, FileError> {
     Ok(chain)
 }
 
-/// Of a file that is no DER and has no section with a certificate.
+/// The error for a file that is not DER and has no section with a certificate.
 fn no_certificate(path: &Path, content: &[u8], sections: &[pem::Section]) -> FileError {
     if pem::seems_private(content) {
         let problem = "holds no certificate, but a private key; the two may have been named in each other's place";
@@ -169,7 +171,7 @@ fn no_certificate(path: &Path, content: &[u8], sections: &[pem::Section]) -> Fil
     FileError::new(path, problem)
 }
 
-/// Sections with a certificate: the last by an old name.
+/// PEM labels of certificates; the last is an old one.
 const CERTIFICATES: [&str; 3] = ["CERTIFICATE", TRUSTED, "X509 CERTIFICATE"];
-/// A certificate with what OpenSSL trusts it for (`openssl x509 -trustout`).
+/// A certificate with OpenSSL's trust settings (`openssl x509 -trustout`).
 const TRUSTED: &str = "TRUSTED CERTIFICATE";

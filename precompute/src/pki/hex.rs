@@ -1,8 +1,8 @@
 //! Hexadecimal digits: written in lower case, read in either case.
 //!
 //! Purpose: one writer and one reader for the whole project. Invariant: what is written here is read here as the same
-//! bytes. Nothing allocates but [`text`], since entity tags and surrogate keys are written for every answer. It does
-//! not know serial numbers, which [`super::Serial`] shows in upper case as `openssl ca` does.
+//! bytes. Only [`text`] allocates, since entity tags and surrogate keys are written for every answer. It does not know
+//! serial numbers, which [`super::Serial`] shows in upper case as `openssl ca` does.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub const fn digits(byte: u8) -> [u8; 2] {
     PAIRS[byte as usize]
 }
 
-/// The digits of every byte: one look for both.
+/// The digits of every byte: one look-up for both.
 const PAIRS: [[u8; 2]; 256] = {
     let mut pairs = [[0; 2]; 256];
     let mut byte = 0;
@@ -25,7 +25,8 @@ const PAIRS: [[u8; 2]; 256] = {
     pairs
 };
 
-/// Writes the digits of `bytes` to the front of `out`, as far as there is room for both of a byte, and returns what it wrote.
+/// Writes the digits of `bytes` to the front of `out`, as long as there is room for both digits of a byte, and returns
+/// what it wrote.
 #[inline]
 pub fn write<'o>(bytes: &[u8], out: &'o mut [u8]) -> &'o [u8] {
     let written = 2 * bytes.len().min(out.len() / 2);

@@ -1,9 +1,9 @@
 //! Distinguished names, compared as RFC 5280 section 7.1 says.
 //!
-//! Purpose: a CA has one name, even if its certificate writes it as UTF8String and its CRL as PrintableString, in other
-//! letters or with other spaces. Invariant: a name that is not understood equals only itself, byte by byte. This module
-//! does not know what depends on a name: a signature is always checked as well, and a CertID hashes the bytes as they
-//! are.
+//! Purpose: a CA has one name, even if its certificate writes it as UTF8String and its CRL as PrintableString, in
+//! another case or with other spaces. Invariant: a name that is not understood equals only itself, byte by byte. It
+//! does not know what depends on a name: a signature is always checked as well, and a CertID hashes the bytes
+//! unchanged.
 //!
 //! Text is prepared by RFC 4518: converted to Unicode, mapped, case-folded, its spaces reduced. NFKC normalisation is
 //! left out, as in OpenSSL: composed and decomposed letters differ, which refuses names and never confuses them.
@@ -19,20 +19,20 @@ use super::{
     tag::{DIRECTORY_NAME, OBJECT_IDENTIFIER, SEQUENCE, SET},
 };
 
-/// Whether two Names, DER, are one.
+/// Whether two Names, DER, are equal.
 pub fn is_same_name(first: &[u8], second: &[u8]) -> bool {
-    // Mostly they are the same bytes, and there is nothing to read.
+    // Mostly the bytes are equal, and nothing has to be read.
     first == second
         || Prepared::read(first).is_ok_and(|first| Prepared::read(second).is_ok_and(|second| first == second))
 }
 
-/// The same of two GeneralNames, of which those of directories (RFC 5280 section 4.2.1.6) hold a Name.
+/// The same for two GeneralNames; a directoryName (RFC 5280 section 4.2.1.6) holds a Name.
 pub fn is_same_general_name(first: &[u8], second: &[u8]) -> bool {
     let name = |general| Elements::only(general, DIRECTORY_NAME).map(|name| name.rest());
     first == second || matches!((name(first), name(second)), (Ok(first), Ok(second)) if is_same_name(first, second))
 }
 
-/// Two names that are not one, for people: also where both read alike.
+/// Shows two different names to people, even if both look alike.
 pub(crate) struct Unlike<'a> {
     pub(crate) names: &'a [u8],
     pub(crate) is: &'a [u8],
@@ -44,7 +44,7 @@ impl fmt::Display for Unlike<'_> {
         let (names, is) = (shown(self.names), shown(self.is));
         write!(f, "was issued by `{}`, not by `{}`", Excerpt(names.as_bytes()), Excerpt(is.as_bytes()))?;
         if names == is {
-            // Enough of both, from where they part, to see what it is.
+            // Enough of both, from the first difference on, to see it.
             let same = self.names.iter().zip(self.is).take_while(|(first, second)| first == second).count();
             f.write_str(", which read alike and differ as RFC 5280 compares names (section 7.1): in DER, from byte ")?;
             const SHOWN: usize = 12;
@@ -55,7 +55,7 @@ impl fmt::Display for Unlike<'_> {
     }
 }
 
-/// A Name in the form in which it is compared: its RDNs in their order, the attributes of each in no order.
+/// A Name in the form for comparison: its RDNs in order, the attributes of each in any order.
 #[derive(PartialEq, Eq, Debug)]
 struct Prepared<'a>(Vec<Vec<Attribute<'a>>>);
 
@@ -96,7 +96,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The value of a string type in Unicode; `None` for another type, and for bytes that it cannot have.
+/// The value of a string type in Unicode; `None` for another type, and for invalid bytes.
 fn text(tag: u8, content: &[u8]) -> Option<String> {
     const UTF8: u8 = 0x0c;
     const NUMERIC: u8 = 0x12;
@@ -128,15 +128,16 @@ fn text(tag: u8, content: &[u8]) -> Option<String> {
     }
 }
 
-/// RFC 4518 sections 2.2 and 2.6.1: what has no width goes, letters lose their case, spaces become one and none at the ends.
+/// RFC 4518 sections 2.2 and 2.6.1: removes characters without width, folds case, reduces spaces to one and trims the
+/// ends.
 fn prepared(text: &str) -> String {
     let kept = text.chars().filter(|character| !is_mapped_to_nothing(*character));
-    // To upper case first, which makes `SS` of `ß` as RFC 3454's table B.2 does, and one of both small sigmas.
+    // To upper case first: that turns `ß` into `SS` as RFC 3454's table B.2 does, and makes both small sigmas equal.
     let folded: String = kept.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     folded.split(char::is_whitespace).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// RFC 4518 section 2.2: controls that are no spaces, soft hyphens, joiners, variation selectors, zero-width space.
+/// RFC 4518 section 2.2: controls that are not spaces, soft hyphens, joiners, variation selectors, zero-width space.
 fn is_mapped_to_nothing(character: char) -> bool {
     matches!(character,
         '\u{0}'..='\u{8}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{ad}' | '\u{34f}'

@@ -1,9 +1,9 @@
 //! The path from a certificate to its root through the certificates in its file, judged as clients judge it.
 //!
-//! Purpose: find what makes clients refuse every token before the first token is issued. Invariant: an [`Path::error`]
-//! is refused by `openssl verify` and every other RFC 5280 client that is given these certificates. What may be wrong,
-//! or is refused by some clients only, is one of [`Path::doubts`]. The root that a client trusts is its own: one in the
-//! file is a copy. This module does not know what the certificate is for.
+//! Purpose: finds what makes clients refuse every token, before the first token is issued. Invariant: a path with an
+//! [`Path::error`] is refused by `openssl verify` and every other RFC 5280 client that gets these certificates. What
+//! may be wrong, or is refused by some clients only, is one of [`Path::doubts`]. A client trusts its own root: one in
+//! the file is a copy. It does not know what the certificate is for.
 
 use der::asn1::ObjectIdentifier;
 use x509_cert::ext::pkix::{
@@ -15,18 +15,18 @@ use super::{Certificate, UnixTime, VerifyError, is_same_name};
 
 mod names;
 
-/// What was found on the way. The texts complete "certificate …".
+/// The findings along the path. The texts complete "certificate …".
 #[derive(Default, Debug)]
 pub struct Path {
     /// Why every client refuses it.
     pub error: Option<String>,
-    /// What some may refuse, or what does no good.
+    /// What some clients may refuse, or what is useless.
     pub doubts: Vec<String>,
-    /// Places among the others of those that were looked at.
+    /// The indices of the other certificates that were examined.
     places: Vec<usize>,
 }
 
-/// Extensions that clients know when they are critical: what `openssl verify` of 3.0 knows, but for proxy certificates.
+/// Critical extensions that clients know: those that `openssl verify` of 3.0 knows, except for proxy certificates.
 const KNOWN: [ObjectIdentifier; 13] = [
     ObjectIdentifier::new_unwrap("2.5.29.14"),             // subjectKeyIdentifier
     ObjectIdentifier::new_unwrap("2.5.29.15"),             // keyUsage
@@ -45,7 +45,7 @@ const KNOWN: [ObjectIdentifier; 13] = [
 const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
 
 impl Path {
-    /// Of `certificate` through `others`, in whatever order they stand, for this extended key usage.
+    /// The path of `certificate` through `others`, in any order, for this extended key usage.
     pub fn of(certificate: &Certificate, others: &[Certificate], usage: ObjectIdentifier, now: UnixTime) -> Self {
         let unknown = unknown_critical(certificate).map(|what| {
             format!("has the critical extension {what}, which clients do not know; have the CA issue it without")
@@ -62,7 +62,7 @@ impl Path {
         path
     }
 
-    /// From issuer to issuer. The error is why no client gets further.
+    /// Walks from issuer to issuer. The error says why no client gets further.
     fn walk(
         &mut self,
         leaf: &Certificate,
@@ -74,7 +74,8 @@ impl Path {
         while let Some(lowest) = below.last().copied()
             && !is_self_issued(lowest)
         {
-            // Of several of one name, such as a CA's old and new certificate, one that is fit is enough.
+            // Of several certificates with one name, such as a CA's old and new one, one suitable certificate is
+            // enough.
             let mut unfit = None;
             let mut fit = None;
             for (place, other) in others.iter().enumerate() {
@@ -99,13 +100,13 @@ impl Path {
                     self.doubts.extend(first.into_iter().chain(doubts));
                     below.push(other);
                 }
-                // Clients trust a root of their own, perhaps another of this name.
+                // Clients trust a root of their own, perhaps another with this name.
                 (None, Some((other, problem))) if is_self_issued(other) => {
                     self.doubts.push(told(other, &problem));
                     break;
                 }
                 (None, Some((other, problem))) => return Err(told(other, &problem)),
-                // The rest of the way is the clients'.
+                // Clients know the rest of the path.
                 (None, None) => break,
             }
         }
@@ -132,8 +133,8 @@ fn is_named_as_issuer(certificate: &Certificate, other: &Certificate) -> bool {
     wanted.is_none_or(|wanted| own.is_none_or(|own| own == wanted))
 }
 
-/// Whether a certificate may stand above the others, the last of which it is to have issued: what some clients may mind,
-/// or why all do. The texts of the latter complete "`name`, …".
+/// Whether a certificate may be above the others, the last of which it should have issued. Collects what some clients
+/// may mind, or returns why all do; that text completes "`name`, …".
 fn check_issuer(
     issuer: &Certificate,
     below: &[&Certificate],
@@ -163,7 +164,7 @@ fn check_issuer(
     Ok(minded.into_iter().map(|minded| format!("is followed in its file by `{name}`, {minded}")).collect())
 }
 
-/// That the key signed it; what could not be told.
+/// Checks that the key signed it; returns what could not be checked.
 fn check_signature(certificate: &Certificate, issuer: &Certificate) -> Result<Option<String>, String> {
     let name = certificate.subject();
     match certificate.verify_issued_by(issuer) {
@@ -175,12 +176,12 @@ fn check_signature(certificate: &Certificate, issuer: &Certificate) -> Result<Op
     }
 }
 
-/// What cannot be read here may be read by others.
+/// What cannot be read here, others may be able to read.
 fn unreadable(what: &str, error: impl std::fmt::Display) -> String {
     format!("whose {what} could not be read here ({error}); clients may refuse it")
 }
 
-/// That it is a CA, and one that allows as many below it.
+/// Checks that it is a CA, and allows this many below it.
 fn check_ca(issuer: &Certificate, below: &[&Certificate], minded: &mut Vec<String>) -> Result<(), String> {
     let tbs = issuer.tbs();
     let signs = match tbs.get::<KeyUsage>() {
@@ -195,7 +196,7 @@ fn check_ca(issuer: &Certificate, below: &[&Certificate], minded: &mut Vec<Strin
         Err(error) => minded.push(unreadable("basicConstraints", error)),
         Ok(Some((_, constraints))) if constraints.ca => {}
         Ok(Some(_)) => return Err("which is no CA (basicConstraints), so that clients refuse what it issued".into()),
-        // Of version 1, or with a keyUsage that says so, some take it.
+        // Some clients accept version 1, or a keyUsage that says so.
         Ok(None) if signs == Some(true) || tbs.extensions.is_none() && is_self_issued(issuer) => {
             minded.push("which has no basicConstraints; some clients take it for no CA".into());
         }
@@ -206,7 +207,7 @@ fn check_ca(issuer: &Certificate, below: &[&Certificate], minded: &mut Vec<Strin
     if signs == Some(false) {
         return Err("whose keyUsage has no keyCertSign, so that clients refuse what it issued".into());
     }
-    // Those between it and the first, but for a CA's own certificates of other keys (RFC 5280 section 6.1.4).
+    // Those between it and the first, except a CA's own certificates for other keys (RFC 5280 section 6.1.4).
     let between = below.iter().skip(1).filter(|certificate| !is_self_issued(certificate)).count();
     let allowed = constraints.ok().flatten().and_then(|(_, constraints)| constraints.path_len_constraint);
     match allowed.filter(|allowed| usize::from(*allowed) < between) {
@@ -215,7 +216,7 @@ fn check_ca(issuer: &Certificate, below: &[&Certificate], minded: &mut Vec<Strin
     }
 }
 
-/// That it may issue to those below it.
+/// Checks that it may issue to those below it.
 fn check_names(issuer: &Certificate, below: &[&Certificate], minded: &mut Vec<String>) -> Result<(), String> {
     let constraints = match issuer.tbs().get::<NameConstraints>() {
         Ok(None) => return Ok(()),

@@ -1,8 +1,9 @@
-//! PEM (RFC 7468) as files really contain it: with a byte order mark, in UTF-16, with any line ends, or with the line
-//! ends lost, as environment variables and templates leave them (`\n` written out, or only blanks).
+//! PEM (RFC 7468) as it occurs in practice: with a byte order mark, in UTF-16, with any line ends, or without them, as
+//! environment variables and templates leave it (`\n` written out, or only blanks).
 //!
 //! Invariant: no content of a file gets into a message. Problems are described by kind and line, labels by a list of
-//! known ones: any other file may be a damaged key. Reading leaves no copy in memory.
+//! known ones: any other file may be a damaged key. Reading leaves no copy in memory. It does not know what is in a
+//! section.
 
 use std::{fmt, ops::Deref};
 
@@ -15,18 +16,18 @@ use zeroize::Zeroizing;
 
 use super::{elements::Elements, tag::SEQUENCE};
 
-/// One `-----BEGIN …-----` with its end.
+/// One `-----BEGIN …-----` section with its end.
 #[derive(Debug)]
 pub struct Section {
-    /// What it says that it is; empty for what is not known here.
+    /// Its label; empty for an unknown one.
     pub label: &'static str,
-    /// Whether it is encrypted by the headers of RFC 1421, which keys of old have. Then there is no content.
+    /// Whether it is encrypted with the headers of RFC 1421, as old keys are. Then there is no content.
     pub encrypted: bool,
     content: Result<Content, PemDamage>,
 }
 
 impl Section {
-    /// The bytes within; an error where they are no whole base64.
+    /// The decoded bytes; an error if they are not complete base64.
     pub fn content(&self) -> Result<&[u8], PemDamage> {
         self.content.as_ref().map(|content| &content.0[..]).map_err(|damage| *damage)
     }
@@ -44,7 +45,7 @@ impl fmt::Debug for Content {
 /// Why a file cannot be read as PEM. The text completes "the file …".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PemDamage {
-    /// Where the section begins.
+    /// The line of the section's beginning.
     line: usize,
     label: &'static str,
     what: What,
@@ -75,7 +76,7 @@ impl fmt::Display for PemDamage {
 
 impl std::error::Error for PemDamage {}
 
-/// Labels that can be told: those of RFC 7468, and of files that people take for a key or a certificate.
+/// Labels that messages may show: those of RFC 7468, and those of files that people take for a key or a certificate.
 const LABELS: [&str; 21] = [
     "PRIVATE KEY",
     "EC PRIVATE KEY",
@@ -106,7 +107,7 @@ const DASHES: &[u8] = b"-----";
 /// Longer than all labels.
 const LABEL_BYTES_MAX: usize = 64;
 
-/// Every section of a file in order; none where it is no PEM at all.
+/// Every section of a file in order; empty if it is not PEM at all.
 pub fn sections(file: &[u8]) -> Result<Vec<Section>, PemDamage> {
     let text = plain(file);
     let mut sections = Vec::new();
@@ -123,7 +124,7 @@ pub fn sections(file: &[u8]) -> Result<Vec<Section>, PemDamage> {
         if end_label != label {
             return Err(damage(What::OtherEnd));
         }
-        // RFC 1421 section 4.6. Without line ends it is unknown where these headers end; none is decrypted here.
+        // RFC 1421 section 4.6. Without line ends, the end of these headers is unknown; nothing is decrypted here.
         let encrypted = find(&text[body..end], 0, b"ENCRYPTED").is_some();
         let content = if encrypted { Some(Content(Zeroizing::default())) } else { decode(&text[body..end]) };
         let content = content.ok_or(damage(What::NotBase64));
@@ -139,13 +140,13 @@ pub fn seems_private(file: &[u8]) -> bool {
     find(&text, 0, b"PRIVATE KEY").is_some()
 }
 
-/// Whether a file is one DER SEQUENCE, or begins like one and holds no PEM: a text may begin with `0`, which is the tag of
-/// a SEQUENCE, but hardly tells its own length then.
+/// Whether a file is one DER SEQUENCE, or begins like one and holds no PEM. A text may begin with `0`, which is the tag
+/// of a SEQUENCE, but its next bytes hardly match its length.
 pub fn is_der(file: &[u8]) -> bool {
     Elements::only(file, SEQUENCE).is_ok() || file.first() == Some(&SEQUENCE) && find(&plain(file), 0, BEGIN).is_none()
 }
 
-/// What a file holds instead of what was looked for, in words.
+/// What a file holds instead of the expected content, in words.
 pub fn told(file: &[u8], sections: &[Section]) -> String {
     let mut labels: Vec<&str> = Vec::new();
     for Section { label, .. } in sections {
@@ -164,7 +165,7 @@ pub fn told(file: &[u8], sections: &[Section]) -> String {
     }
 }
 
-/// A file's text: its own bytes, or others that are wiped.
+/// A file's text: its own bytes, or a converted copy that is wiped.
 enum Plain<'a> {
     Own(&'a [u8]),
     Read(Zeroizing<Vec<u8>>),
@@ -181,8 +182,8 @@ impl Deref for Plain<'_> {
     }
 }
 
-/// The text in ASCII: not in UTF-16, as PowerShell writes it. What is no ASCII there can only be text around, and becomes
-/// `?`.
+/// The text in ASCII, converted from UTF-16, which PowerShell writes. Other characters can only be in surrounding text,
+/// and become `?`.
 fn plain(file: &[u8]) -> Plain<'_> {
     let begins_wide = |dash: [u8; 2]| {
         let begin: Vec<u8> = BEGIN.iter().flat_map(|byte| dash.map(|side| if side == 0 { 0 } else { *byte })).collect();
@@ -206,7 +207,7 @@ fn find(text: &[u8], from: usize, wanted: &[u8]) -> Option<usize> {
     memchr::memmem::find(text.get(from..)?, wanted).map(|place| from + place)
 }
 
-/// The label that begins here, and what is behind the dashes that end it.
+/// The label that begins here, and the position after its closing dashes.
 fn label(text: &[u8], from: usize) -> Option<(&[u8], usize)> {
     let rest = &text[from..text.len().min(from + LABEL_BYTES_MAX)];
     let length = find(rest, 0, DASHES)?;
@@ -218,7 +219,7 @@ fn known(label: &[u8]) -> &'static str {
     LABELS.into_iter().find(|known| known.as_bytes() == label).unwrap_or_default()
 }
 
-/// What stands between the two marks.
+/// Decodes the text between the two marks.
 fn decode(body: &[u8]) -> Option<Content> {
     const ENGINE: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,
@@ -231,7 +232,7 @@ fn decode(body: &[u8]) -> Option<Content> {
         while let Some(byte) = rest.next() {
             match byte {
                 byte if byte.is_ascii_whitespace() => {}
-                // Written out: `\n`, `\r`, `\t`.
+                // Escapes that are written out: `\n`, `\r`, `\t`.
                 b'\\' if rest.as_slice().first().is_some_and(|next| b"nrt".contains(next)) => drop(rest.next()),
                 byte => letters.push(*byte),
             }

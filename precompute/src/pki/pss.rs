@@ -11,7 +11,7 @@ const MGF1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.
 /// Hash functions of RSASSA-PSS.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PssHash {
-    /// The default of the parameters; accepted nowhere.
+    /// The default in the parameters; never accepted.
     Sha1,
     /// SHA-256
     Sha256,
@@ -37,7 +37,7 @@ impl PssHash {
         }
     }
 
-    /// Bytes of a digest.
+    /// The length of a digest in bytes.
     pub const fn length(self) -> u32 {
         match self {
             Self::Sha1 => 20,
@@ -51,17 +51,17 @@ impl PssHash {
 /// How a signature was made, or what a key may be used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PssParameters {
-    /// Of the message.
+    /// The hash of the message.
     pub hash: PssHash,
-    /// Of the mask generation function MGF1.
+    /// The hash of the mask generation function MGF1.
     pub mgf1_hash: PssHash,
-    /// Bytes; in a key's parameters the fewest allowed.
+    /// In bytes; in a key's parameters the minimum.
     pub salt_length: u32,
 }
 
 impl PssParameters {
-    /// Reads a whole RSASSA-PSS-params, without copying. An error where they have a mask generation function, hash
-    /// function or trailer that is not in use.
+    /// Reads a whole RSASSA-PSS-params, without copying. An error for an unused mask generation function, hash function
+    /// or trailer.
     pub fn from_der(octets: &[u8]) -> der::Result<Self> {
         let mut reader = SliceReader::new(octets)?;
         let read = reader.sequence(|fields| {
@@ -116,7 +116,8 @@ mod tests {
         };
         assert_eq!(with_trailer(1), Ok(read));
         assert!(with_trailer(2).is_err());
-        // Byte 8 of id-mgf1 makes it another function; the hash of byte 2 of SHA-256's arc an unknown one.
+        // A change of byte 8 of id-mgf1 makes it another function; a change of byte 2 of SHA-256's arc, an unknown
+        // hash.
         for at in [parameters.windows(2).position(|w| w == [0x01, 0x08]).unwrap() + 1, 16] {
             let mut changed = parameters.to_vec();
             changed[at] = 0x77;

@@ -1,6 +1,6 @@
 //! A certificate request (PKCS#10, RFC 2986) with the extensions that its purpose needs.
 //!
-//! Invariant: what is signed is what is sent. It does not know keys: the caller signs.
+//! Invariant: the signed bytes are the bytes that are sent. It does not know keys: the caller signs.
 
 use std::fmt;
 
@@ -35,12 +35,12 @@ pub enum Purpose {
     Tsa,
 }
 
-/// Why there is no request.
+/// Why no request was made.
 #[derive(Debug)]
 pub enum RequestError {
     /// The subject cannot be understood.
     Subject(String),
-    /// What cannot be written as DER.
+    /// A value cannot be written as DER.
     Der(der::Error),
 }
 
@@ -63,12 +63,12 @@ impl From<der::Error> for RequestError {
     }
 }
 
-/// A request that is to be signed.
+/// A request that has to be signed.
 #[derive(Debug)]
 pub struct Request(CertReqInfo);
 
 impl Request {
-    /// For the key with this AlgorithmIdentifier (DER) and these bytes in subjectPublicKey. `subject` is written as in
+    /// For the key with this AlgorithmIdentifier (DER) and these bytes in subjectPublicKey. `subject` has the form of
     /// RFC 4514, the most specific part first.
     pub fn new(
         subject: &str,
@@ -86,12 +86,12 @@ impl Request {
         Ok(Self(CertReqInfo { version: Version::V1, subject: read_subject(subject)?, public_key, attributes }))
     }
 
-    /// What the key has to sign.
+    /// The bytes that the key has to sign.
     pub fn to_be_signed(&self) -> Result<Vec<u8>, RequestError> {
         Ok(self.0.to_der()?)
     }
 
-    /// The whole of it in PEM, signed with the algorithm of this AlgorithmIdentifier (DER).
+    /// The whole request in PEM, signed with the algorithm of this AlgorithmIdentifier (DER).
     pub fn signed(self, algorithm_identifier: &[u8], signature: &[u8]) -> Result<String, RequestError> {
         let algorithm = AlgorithmIdentifierOwned::from_der(algorithm_identifier)?;
         let request = CertReq { info: self.0, algorithm, signature: BitString::from_bytes(signature)? };
@@ -110,7 +110,7 @@ fn extensions(purpose: Purpose) -> Result<Vec<Extension>, RequestError> {
         Purpose::Ocsp => {
             vec![usage, extended(false, OCSP_SIGNING)?, extension(OCSP_NOCHECK, false, Null.to_der()?)?]
         }
-        // RFC 3161 section 2.3: critical, and alone.
+        // RFC 3161 section 2.3: critical, and the only one.
         Purpose::Tsa => vec![usage, extended(true, TIME_STAMPING)?],
     })
 }

@@ -36,7 +36,8 @@ impl RsaPublicKey {
         self.modulus.bits()
     }
 
-    /// Whether `signature` is one over `message`, made with just these parameters. SHA-1 of the message is none.
+    /// Whether `signature` is valid for `message`, made with exactly these parameters. A SHA-1 of the message is never
+    /// valid.
     pub(super) fn verify_pss(&self, parameters: &PssParameters, message: &[u8], signature: &[u8]) -> bool {
         let sound = limits::RSA_BITS.contains(&self.bits())
             && self.exponent.bit(0)
@@ -53,8 +54,8 @@ impl RsaPublicKey {
     }
 }
 
-/// RFC 8017 section 9.1.2; `encoded` without its zeros in front, of at most so many bits. `None` where it has no place for
-/// what it should hold.
+/// RFC 8017 section 9.1.2; `encoded` is without leading zeros, of at most `bits` bits. `None` if it is too short for
+/// its parts.
 fn is_encoding(encoded: &[u8], bits: usize, parameters: &PssParameters, message: &[u8]) -> Option<bool> {
     let length = bits.div_ceil(8);
     let mut padded = vec![0; length.checked_sub(encoded.len())?];
@@ -64,7 +65,7 @@ fn is_encoding(encoded: &[u8], bits: usize, parameters: &PssParameters, message:
     let (masked, mask_seed) = rest.split_at_checked(rest.len().checked_sub(hash.output_len())?)?;
     let padding = masked.len().checked_sub(parameters.salt_length as usize)?.checked_sub(1)?;
 
-    // Bits of the first byte that the number cannot have.
+    // The bits of the first byte that the number cannot use.
     let unused = 0xff_u8.checked_shl((8 - (8 * length - bits)) as u32).unwrap_or(0);
     let mut block =
         mask(algorithm(parameters.mgf1_hash).unwrap_or(&digest::SHA1_FOR_LEGACY_USE_ONLY), mask_seed, masked.len());

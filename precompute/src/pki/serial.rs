@@ -6,13 +6,13 @@ use super::hex;
 
 /// A certificate serial number: 1 … 2^160−1, held as 20 bytes, big-endian, padded on the left.
 ///
-/// Serials outside of that range are never listed by a conforming CA; they have no value of this
-/// type, so every look-up for one ends before it begins.
+/// A conforming CA never lists a serial outside of that range. Such a serial is not a value of this type, so every
+/// look-up for one ends before it begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial([u8; Serial::MAX_OCTETS]);
 
 impl Serial {
-    /// Bytes of value that RFC 5280 allows.
+    /// The most bytes of value that RFC 5280 allows.
     pub const MAX_OCTETS: usize = 20;
 
     /// From big-endian magnitude bytes, leading zeros allowed. `None` for zero, for an empty
@@ -26,8 +26,8 @@ impl Serial {
         Some(Self(padded))
     }
 
-    /// From the content bytes of a DER INTEGER. `None` for what no conforming CA issues:
-    /// negative, zero, over 20 bytes of value.
+    /// From the content bytes of a DER INTEGER. `None` for a number that no conforming CA issues: negative, zero, over
+    /// 20 bytes of value.
     pub fn from_der_content(content: &[u8]) -> Option<Self> {
         match content.first() {
             Some(first) if first & 0x80 == 0 => Self::from_magnitude(content),
@@ -68,7 +68,7 @@ impl Serial {
         let mut content = [0; Self::MAX_OCTETS + 1];
         content[1..].copy_from_slice(&self.0);
         let start = content.len() - self.magnitude().len();
-        // A leading byte keeps the sign from being negative.
+        // A leading zero byte keeps it from being negative.
         let sign = usize::from(content[start] & 0x80 != 0);
         then(&content[start - sign..])
     }

@@ -69,7 +69,7 @@ impl Reason {
     }
 }
 
-/// What a source says of a listed certificate.
+/// What a source says about a listed certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Status {
     /// Listed and not revoked.
@@ -84,8 +84,8 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether going from `self` to `next` is allowed: revoked never turns good or changes its
-    /// mind about being final, except that a hold may be released or made final.
+    /// Whether the change from `self` to `next` is allowed. A final revocation stays final; a hold may be released or
+    /// made final.
     pub fn may_become(self, next: Self) -> bool {
         match (self, next) {
             (Self::Revoked { reason: Reason::CertificateHold, .. }, _) | (Self::Good, _) => true,
@@ -104,12 +104,12 @@ impl fmt::Display for Status {
     }
 }
 
-/// What is known of one listed certificate.
+/// What is known about one listed certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Record {
     /// Good or revoked.
     pub status: Status,
-    /// End of the certificate's validity; `None` where the source does not tell (a CRL).
+    /// End of the certificate's validity; `None` if the source does not state it (a CRL).
     pub not_after: Option<UnixTime>,
 }
 

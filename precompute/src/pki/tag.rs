@@ -28,12 +28,12 @@ pub const SET: u8 = 0x31;
 /// The alternative directoryName of a GeneralName, RFC 5280 section 4.2.1.6.
 pub const DIRECTORY_NAME: u8 = explicit(4);
 
-/// `[number] EXPLICIT`, or IMPLICIT of something constructed; `number` is at most 30.
+/// `[number] EXPLICIT`, or IMPLICIT for a constructed type; `number` is at most 30.
 pub const fn explicit(number: u8) -> u8 {
     0xa0 | number
 }
 
-/// `[number] IMPLICIT` of something primitive; `number` is at most 30.
+/// `[number] IMPLICIT` for a primitive type; `number` is at most 30.
 pub const fn implicit(number: u8) -> u8 {
     0x80 | number
 }

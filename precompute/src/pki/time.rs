@@ -1,4 +1,6 @@
 //! Instants with a resolution of one second, and the ASN.1 and text forms they arrive in.
+//!
+//! Invariant: a value is between 1970 and 9999, and has one text in each form. It does not know what a time is for.
 
 use std::{
     fmt,
@@ -21,7 +23,7 @@ impl UnixTime {
     /// 9999-12-31T23:59:59Z: RFC 5280 section 4.1.2.5's "no well-defined expiration".
     pub const MAX: Self = Self(253_402_300_799);
 
-    /// The system clock, rounded down; only the rim of a program calls this.
+    /// The system clock, rounded down; only the outermost code of a program calls this.
     pub fn now() -> Self {
         Self::from(SystemTime::now())
     }
@@ -71,9 +73,9 @@ impl UnixTime {
         text
     }
 
-    /// Proleptic Gregorian calendar, UTC; every year ends with February here, so that the leap day is its last. Five dates
-    /// are written for each answer: this is the computation of Neri and Schneider (Euclidean affine functions and their
-    /// application to calendar algorithms, 2022), which divides by multiplying.
+    /// Proleptic Gregorian calendar, UTC. Years end with February here, so that the leap day is the last day. Five
+    /// dates are written for each answer, so this uses the computation of Neri and Schneider (Euclidean affine
+    /// functions and their application to calendar algorithms, 2022), which divides by multiplying.
     fn civil(self) -> Civil {
         let seconds = self.0.min(Self::MAX.0);
         let (days, second_of_day) = ((seconds / 86_400) as u32, (seconds % 86_400) as u32);
@@ -105,12 +107,12 @@ impl UnixTime {
     }
 }
 
-/// An instant as somebody wrote it.
+/// An instant as it was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Instant {
-    /// One that can be held.
+    /// A representable instant.
     Held(UnixTime),
-    /// One that lies earlier; 2055 written with two digits is 1955.
+    /// An earlier instant; 2055 written with two digits is 1955.
     Before1970,
 }
 
@@ -129,18 +131,18 @@ impl Instant {
             _ => return None,
         };
         let field = |index: usize| pair(rest + 2 * index) as u8;
-        // The calendar repeats itself after 400 years: an earlier date is looked up later.
+        // The calendar repeats after 400 years: an earlier date is looked up 400 years later.
         let early = year < 1970;
         let held = if early { year % 400 + 2000 } else { year };
         let date = DateTime::new(held, field(0), field(1), field(2), field(3), field(4)).ok()?;
         Some(if early { Self::Before1970 } else { Self::Held(UnixTime(date.unix_duration().as_secs())) })
     }
 
-    /// The next of some fields, called so: `Time` of RFC 5280 section 4.1, which is UTCTime or GeneralizedTime, in Z and
-    /// whole seconds.
+    /// Reads the next field, with this name: `Time` of RFC 5280 section 4.1, which is UTCTime or GeneralizedTime, in Z
+    /// and whole seconds.
     pub(crate) fn read(fields: &mut Elements<'_>, name: &str) -> Result<Self, String> {
         let Element { tag, content, .. } = fields.any().named(name)?;
-        // The length tells the two forms apart in `from_asn1_text`, the tag must agree with it.
+        // In `from_asn1_text` the length distinguishes the two forms; the tag must match it.
         let length = if tag == GENERALIZED_TIME { 15 } else { 13 };
         let time = matches!(tag, UTC_TIME | GENERALIZED_TIME)
             .then_some(content)
@@ -154,7 +156,7 @@ impl Instant {
         })
     }
 
-    /// The instant, or 1970, the earliest that can be held.
+    /// The instant, or 1970, the earliest that can be represented.
     pub fn clamped(self) -> UnixTime {
         match self {
             Self::Held(time) => time,
@@ -173,7 +175,7 @@ struct Civil {
     weekday_from_thursday: u32,
 }
 
-/// Of a number below 100.
+/// The two digits of a number below 100.
 fn two_digits(number: u32) -> [u8; 2] {
     PAIRS[number as usize]
 }

@@ -1,7 +1,7 @@
 //! Checking a signature under a SubjectPublicKeyInfo and an AlgorithmIdentifier.
 //!
-//! SHA-1 and keys under 2048 bits are refused by name, so that an operator with an old CA
-//! learns which certificate or CRL to renew.
+//! SHA-1 and keys under 2048 bits are refused by name, so that an operator with an old CA learns which certificate or
+//! CRL to renew. It does not know what a signature is for.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ const ML_DSA_44_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1
 const ML_DSA_65_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
 const ML_DSA_87_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
 
-/// Why a signature does not hold.
+/// Why a signature is not valid.
 #[derive(Debug)]
 pub enum VerifyError {
     /// It names another issuer; both names, in words.
@@ -76,7 +76,7 @@ pub fn verify_signed(
     if holds { Ok(()) } else { Err(VerifyError::Signature) }
 }
 
-/// A key by which many signatures are checked: read once.
+/// A key for checking many signatures: read once.
 #[derive(Debug)]
 pub struct Verifier(Parsed);
 
@@ -113,7 +113,7 @@ impl Verifier {
 enum Verification {
     /// By aws-lc-rs.
     Provided(&'static dyn VerificationAlgorithm),
-    /// With parameters that it does not know.
+    /// With parameters that aws-lc-rs does not support.
     Pss(RsaPublicKey, PssParameters),
 }
 
@@ -127,7 +127,7 @@ fn verification_for(
     if key == RSA || key == RSA_PSS {
         return rsa_verification_for(spki, algorithm);
     }
-    // Here the identifiers of key and signature are one, without parameters (RFC 8410 section 3, RFC 9881 section 2).
+    // The identifiers of key and signature are the same, without parameters (RFC 8410 section 3, RFC 9881 section 2).
     const WITHOUT_PARAMETERS: [(ObjectIdentifier, &dyn VerificationAlgorithm); 4] = [
         (ED25519_OID, &ED25519),
         (ML_DSA_44_OID, &ML_DSA_44),
@@ -161,7 +161,7 @@ fn verification_for(
     }
 }
 
-/// What stands behind a kind of key that is not among these.
+/// The text after an unsupported kind of key.
 const SUPPORTED: &str = "RSA, P-256, P-384, P-521, Ed25519 and ML-DSA are supported";
 
 fn rsa_verification_for(
@@ -179,7 +179,7 @@ fn rsa_verification_for(
     }
     let is_pss = algorithm.oid == RSA_PSS;
     if spki.algorithm.oid == RSA_PSS {
-        // RFC 4055 section 1.2: such a key is for nothing else, and its own parameters say with what.
+        // RFC 4055 section 1.2: such a key has no other use, and its own parameters restrict how.
         if !is_pss {
             return Err(refused("a key for RSASSA-PSS alone was used otherwise"));
         }
@@ -206,14 +206,14 @@ fn rsa_verification_for(
 
 fn pss_parameters(algorithm: &AlgorithmIdentifierOwned) -> Result<PssParameters, VerifyError> {
     let encoded = algorithm.parameters.as_ref().and_then(|any| any.to_der().ok());
-    // Without parameters in a signature nothing says how it was made (RFC 4055 section 3.1).
+    // Without parameters, a signature does not say how it was made (RFC 4055 section 3.1).
     encoded
         .and_then(|octets| PssParameters::from_der(&octets).ok())
         .ok_or_else(|| refused("RSASSA-PSS with parameters that are missing or not understood"))
 }
 
-/// With the parameters that the signature states: the salt may have any length, and the mask another hash function, of
-/// which nothing but its spread is asked.
+/// With the parameters that the signature states: the salt may have any length, and the mask another hash function,
+/// which only has to spread its input.
 fn pss(key: RsaPublicKey, parameters: PssParameters) -> Result<Verification, VerifyError> {
     let PssParameters { hash, mgf1_hash, salt_length } = parameters;
     let usual = hash == mgf1_hash && salt_length == hash.length();
@@ -230,7 +230,7 @@ fn refused(oid: &str) -> VerifyError {
     VerifyError::Algorithm(named(oid))
 }
 
-/// The name of an algorithm, kind of key or curve, and what to do about the old ones.
+/// The name of an algorithm, kind of key or curve, and what to do about old ones.
 fn named(oid: &str) -> String {
     let name = match oid {
         "1.2.840.113549.1.1.5" => "sha1WithRSAEncryption (renew it with SHA-256)",

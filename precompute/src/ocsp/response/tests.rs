@@ -1,4 +1,4 @@
-//! Held against the `x509-ocsp` types, which encode the same values in their own way.
+//! Compared with the `x509-ocsp` types, which encode the same values in their own way.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -29,7 +29,7 @@ use crate::{
 static CERTIFICATES: LazyLock<Vec<Vec<u8>>> =
     LazyLock::new(|| KEYS.iter().map(|key| Ca::new("Template CA", key).certificate().der().to_vec()).collect());
 
-/// Of one of the three lengths.
+/// A signature of one of the three lengths.
 fn ml_dsa_signature() -> impl Strategy<Value = Vec<u8>> {
     (select(vec![2420, 3309, 4627]), any::<u8>()).prop_map(|(length, octet)| vec![octet; length])
 }

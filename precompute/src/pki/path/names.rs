@@ -1,7 +1,7 @@
 //! nameConstraints, RFC 5280 section 4.2.1.10: whether a CA may issue to these names.
 //!
 //! The names are those that openssl checks: the subject, an emailAddress in it, the subjectAltName, and, if that has no
-//! DNS name, a common name that looks like one. This module does not know chains.
+//! DNS name, a common name that looks like one. It does not know chains.
 
 use der::asn1::{ObjectIdentifier, OctetString};
 use x509_cert::{
@@ -13,7 +13,7 @@ use x509_cert::{
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const EMAIL_ADDRESS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.1");
 
-/// A name as constraints see it.
+/// A name for the comparison with constraints.
 #[derive(Debug)]
 enum Subject {
     Directory(Name),
@@ -21,7 +21,7 @@ enum Subject {
     Dns(String),
     Uri(String),
     Address(OctetString),
-    /// Of a kind that is not understood: its tag.
+    /// Of a kind that is not understood: its name.
     Other(&'static str),
 }
 
@@ -78,7 +78,7 @@ fn subjects(tbs: &TbsCertificate, is_leaf: bool) -> Vec<Subject> {
     names
 }
 
-/// Labels of letters, digits, hyphens and underscores, two at least.
+/// Labels of letters, digits, hyphens and underscores, at least two.
 fn looks_like_dns(text: &str) -> bool {
     let plain = |label: &str| {
         let inside = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
@@ -100,7 +100,7 @@ fn is_of_kind(base: &GeneralName, name: &Subject) -> bool {
     }
 }
 
-/// Whether a name is in a subtree of its kind.
+/// Whether a name is within a subtree of its kind.
 fn matches(base: &GeneralName, name: &Subject) -> bool {
     match (base, name) {
         (GeneralName::DirectoryName(base), Subject::Directory(name)) => {
@@ -117,7 +117,7 @@ fn matches(base: &GeneralName, name: &Subject) -> bool {
             base.len() == 2 * address.len()
                 && address.iter().zip(mask).zip(net).all(|((a, mask), net)| a & mask == net & mask)
         }
-        // What is not understood has been refused before.
+        // A name that is not understood was refused before.
         _ => false,
     }
 }
@@ -126,13 +126,13 @@ fn lower(text: &str) -> String {
     text.to_ascii_lowercase()
 }
 
-/// A DNS name and those below it; one that begins with a dot, those below it.
+/// Matches a DNS name and those below it; with a leading dot, only those below it.
 fn in_domain(base: &str, name: &str) -> bool {
     base.is_empty()
         || name.strip_suffix(base).is_some_and(|rest| rest.is_empty() || base.starts_with('.') || rest.ends_with('.'))
 }
 
-/// A mailbox, all of a host, or with a dot all of a domain's hosts.
+/// Matches a mailbox, all mailboxes of a host, or with a leading dot those of all hosts in a domain.
 fn in_mailbox(base: &str, name: &str) -> bool {
     if base.contains('@') {
         return base == name;
@@ -151,7 +151,7 @@ fn host_of(uri: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
-/// Attributes as they are compared: type and value, whatever the case, space and string type (RFC 5280 section 7.1).
+/// Attributes for comparison: type and value, without regard to case, spaces and string type (RFC 5280 section 7.1).
 fn folded(rdn: &RelativeDistinguishedName) -> Vec<(ObjectIdentifier, String)> {
     let mut folded: Vec<_> = rdn
         .0
