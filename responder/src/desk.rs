@@ -1,8 +1,7 @@
-//! What one serving thread answers with: the site that it follows, buffers, a budget, the turns of signing, counters.
+//! What one serving thread needs for its answers: the present site, buffers, a budget, turns for signing, counters.
 //!
-//! Invariant: nothing here waits for another thread, and what is shared with one is read without a lock or taken by a
-//! channel that refuses rather than waits. It decides nothing, and does not know HTTP; who answers with it is
-//! `front`.
+//! Invariant: nothing here waits for another thread. What is shared with one is read without a lock, or sent on a
+//! channel that refuses rather than waits. It decides nothing, and does not know HTTP; `front` uses it to answer.
 
 pub mod turns;
 
@@ -26,14 +25,14 @@ use crate::{
     tsa::{record::Recorder, serial::Serials},
 };
 
-/// What a desk is set up with.
+/// The parameters of a desk.
 #[derive(Debug)]
 pub struct Setup {
     /// Its thread's place among the workers.
     pub number: usize,
-    /// Whom is answered for, now and after each change.
+    /// The present site and each change of it.
     pub sites: watch::Receiver<Arc<Site>>,
-    /// Answers kept and answers signed.
+    /// Kept answers, and the signing of new ones.
     pub misses: Arc<Misses>,
     /// Where its tokens are recorded.
     pub recorder: Option<Recorder>,
@@ -43,7 +42,7 @@ pub struct Setup {
     pub counters: Arc<DeskCounters>,
 }
 
-/// One serving thread's.
+/// The desk of one serving thread.
 #[derive(Debug)]
 pub struct Desk {
     /// Its thread's place among the workers.
@@ -51,7 +50,7 @@ pub struct Desk {
     #[allow(clippy::redundant_allocation)] // this thread's owners are counted apart from the others'
     site: RefCell<Rc<Arc<Site>>>,
     sites: watch::Receiver<Arc<Site>>,
-    /// Answers kept and answers signed.
+    /// Kept answers, and the signing of new ones.
     pub misses: Arc<Misses>,
     /// Where tokens are recorded.
     pub recorder: Option<Recorder>,
@@ -59,15 +58,15 @@ pub struct Desk {
     pub access: Sampler,
     /// This thread's counters.
     pub counters: Arc<DeskCounters>,
-    /// Time for answers that serve one client alone.
+    /// Budget for answers that only one client can use.
     pub budget: Cell<Budget>,
     /// When tokens are signed.
     pub turns: Turns,
-    /// The numbers of tokens.
+    /// Serial numbers for tokens.
     pub serials: RefCell<Serials>,
-    /// Buffers to answer for certificates in; borrowed by nobody who waits.
+    /// Buffers for answers about certificates; never borrowed across a wait.
     pub certificate_buffers: RefCell<CertificateBuffers>,
-    /// Buffers to make tokens in. Who waits for a signature takes them along, and the next finds empty ones.
+    /// Buffers for tokens. A request that waits for a signature takes them along, and the next one finds empty ones.
     pub token_buffers: RefCell<TokenBuffers>,
 }
 
@@ -87,14 +86,14 @@ pub struct CertificateBuffers {
 /// Buffers of one token, reused by the next.
 #[derive(Debug, Default)]
 pub struct TokenBuffers {
-    /// What it says.
+    /// TSTInfo.
     pub tst_info: Vec<u8>,
-    /// What is signed of it.
+    /// The attributes to be signed.
     pub attributes: Vec<u8>,
 }
 
 impl Desk {
-    /// With all that it takes; fails where there is no chance to draw serial numbers from.
+    /// A desk with all its parts; fails if there is no randomness for serial numbers.
     pub fn new(setup: Setup) -> io::Result<Self> {
         let Setup { number, sites, misses, recorder, access, counters } = setup;
         let site = RefCell::new(Rc::new(Arc::clone(&sites.borrow())));
@@ -114,21 +113,21 @@ impl Desk {
         })
     }
 
-    /// Whom is answered for. A request that has begun goes on with the site that it began with; counting the owners
-    /// of that takes nothing from other threads.
+    /// The present site. A running request continues with the site it began with; counting the owners of that costs
+    /// other threads nothing.
     #[allow(clippy::redundant_allocation)]
     pub fn site(&self) -> Rc<Arc<Site>> {
         Rc::clone(&self.site.borrow())
     }
 
-    /// Has the log told of a request, where its writer keeps up.
+    /// Logs a request, if the log's writer keeps up.
     pub fn tell(&self, line: Line) {
         if !self.access.tell(line) {
             self.counters.access_lost.fetch_add(1, Relaxed);
         }
     }
 
-    /// Goes over to each changed site.
+    /// Switches to each changed site.
     pub async fn follow_sites(&self) {
         let mut sites = self.sites.clone();
         while sites.changed().await.is_ok() {
@@ -137,7 +136,7 @@ impl Desk {
         }
     }
 
-    /// Begins turns of signing.
+    /// Runs the turns for signing.
     pub async fn begin_turns(&self) {
         if let Err(error) = self.turns.run().await {
             error!(%error, "no more time-stamps are signed on this thread");

@@ -1,9 +1,9 @@
 //! From one framed request to one response in the output.
 //!
-//! [`route`] tells whom a request is for (pure). One for `certificates` or for `time_stamps` is decoded and decided by the
-//! exchange of that room; here what it wants is waited for, and what comes of it is written, counted and told. Invariant:
-//! nothing is written behind what it would keep waiting, and every signed answer, fresh or kept, is held against the records
-//! immediately before it is written. It decides nothing about certificates or tokens.
+//! [`route`] finds the target of a request (pure). The exchange of its module decodes and decides it; `certificates`
+//! and `time_stamps` wait for what that needs, and write, count and log the result. Invariant: a response that has to
+//! wait is never begun while earlier responses are in the output, and every signed answer, new or kept, is checked
+//! against the records immediately before it is written. It decides nothing about certificates or tokens.
 
 mod certificates;
 mod reply;

@@ -1,15 +1,16 @@
-//! Signatures on a serving thread, a few in each turn of its loop, so that they keep nobody else waiting.
+//! Signatures on a serving thread, a few in each turn of its loop, so that they do not delay other requests much.
 //!
-//! A signature takes as long as several answers from memory. If all that are asked for at once were made in a row, who only
-//! wants such an answer would wait for dozens. So they wait for their turn, first come first served, and between two
-//! turns the ring is looked at and whatever has come is answered. Invariant: in a turn they take
-//! [`limits::TURN_SIGNING_MIN`], or [`limits::TURN_SIGNING_EACH`] for every other request since the last turn, whichever
-//! is more; so a flood of either kind leaves the other its half. What the thread does for the signed answers themselves,
-//! reading and writing them, must not count: turns would grow by what they cause. Where nobody else has asked for some
-//! turns, they take [`limits::TURN_SIGNING_ALONE`]: fewer looks, and fewer wake-ups of those who get the answers. It does
-//! not know what is signed.
+//! A signature takes as long as several answers from memory. If all requested signatures were made in a row, a request
+//! for a kept answer would wait for dozens. So they wait for their turn, first come first served, and between two turns
+//! the thread polls the ring and answers whatever has come.
 //!
-//! On epoll a turn ends without looking for new requests: there this only keeps the order.
+//! Invariant: in a turn they take [`limits::TURN_SIGNING_MIN`], or [`limits::TURN_SIGNING_EACH`] for every other
+//! request since the last turn, whichever is more; so a flood of either kind leaves half of the time to the other. The
+//! thread's work for the signed answers themselves, reading and writing them, must not count: turns would grow by what
+//! they cause. If there were no other requests for some turns, they take [`limits::TURN_SIGNING_ALONE`]: fewer polls,
+//! and fewer wake-ups of the clients. It does not know what is signed.
+//!
+//! On epoll a turn ends without looking for new requests: there it only keeps the order.
 
 use std::{
     cell::{Cell, RefCell},
@@ -25,16 +26,16 @@ use monoio::net::UnixStream;
 
 use crate::limits;
 
-/// What is left of a turn: the decision, without clock.
+/// What is left of a turn: the decision, without a clock.
 #[derive(Clone, Copy, Default, Debug)]
 struct Share {
     left: Duration,
-    /// Turns in a row in which nobody else asked.
+    /// Turns in a row without other requests.
     alone: u32,
 }
 
 impl Share {
-    /// The next turn, after so many other requests since the last one began.
+    /// The next turn, after this many other requests since the last one began.
     fn next(self, others: u32) -> Self {
         let alone = if others > 0 { 0 } else { self.alone.saturating_add(1) };
         let least = if alone < limits::TURNS_ALONE { limits::TURN_SIGNING_MIN } else { limits::TURN_SIGNING_ALONE };
@@ -52,11 +53,11 @@ impl Share {
 pub struct Turns {
     share: Cell<Share>,
     waiting: RefCell<VecDeque<Rc<Waiting>>>,
-    /// Requests for something else since the last turn.
+    /// Other requests since the last turn.
     others: Cell<u32>,
-    /// Whether the next turn has been asked for.
+    /// Whether the next turn was requested.
     asked: Cell<bool>,
-    /// Of the task that begins turns.
+    /// The waker of the task that begins turns.
     begins: RefCell<Option<Waker>>,
 }
 
@@ -66,7 +67,7 @@ struct Waiting {
     is_on: Cell<bool>,
 }
 
-/// Leave to sign. The time until it is dropped counts.
+/// Permission to sign. The time until it is dropped counts.
 #[derive(Debug)]
 pub struct Turn<'t> {
     turns: &'t Turns,
@@ -82,7 +83,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// Someone in the queue; who is dropped after being called lets the next one go on.
+/// A waiter in the queue. If it is dropped after it was called, the next one is called.
 struct Queued<'t> {
     turns: &'t Turns,
     waiting: Rc<Waiting>,
@@ -103,13 +104,13 @@ impl Drop for Queued<'_> {
 }
 
 impl Turns {
-    /// Somebody asks for what is not signed here.
+    /// Notes a request that is not signed here.
     #[inline]
     pub fn note_others(&self) {
         self.others.set(self.others.get().saturating_add(1));
     }
 
-    /// Waits until it is the caller's turn to sign. What is awaited while holding it counts as signing.
+    /// Waits until the caller may sign. Anything awaited while it is held counts as signing.
     pub async fn turn(&self) -> Turn<'_> {
         if self.waiting.borrow().is_empty() && !self.share.get().left.is_zero() {
             return Turn { turns: self, since: Instant::now() };
@@ -130,7 +131,7 @@ impl Turns {
         Turn { turns: self, since: Instant::now() }
     }
 
-    /// Calls the next one while there is time left in this turn; else asks for another.
+    /// Calls the next waiter while there is time left in this turn; otherwise requests another turn.
     fn go_on(&self) {
         if self.share.get().left.is_zero() {
             return self.ask();
@@ -151,9 +152,9 @@ impl Turns {
         }
     }
 
-    /// Begins turns for as long as the thread lives.
+    /// Begins turns as long as the thread lives.
     pub async fn run(&self) -> io::Result<()> {
-        // Always writable, so that asking whether it is takes one look at the ring.
+        // Always writable, so that waiting for that polls the ring once.
         let (stream, _other_end) = UnixStream::pair()?;
         loop {
             poll_fn(|context| {
@@ -178,7 +179,7 @@ mod tests {
 
     const MICROSECOND: Duration = Duration::from_micros(1);
 
-    /// Signatures of 20 µs that are made in a turn.
+    /// How many signatures of 20 µs a turn makes.
     fn made(mut share: Share) -> usize {
         std::iter::from_fn(|| (!share.left.is_zero()).then(|| share.spend(20 * MICROSECOND))).count()
     }

@@ -1,6 +1,6 @@
 //! Status of certificates over HTTP, RFC 6960 appendix A: from one framed request to one response in the output.
 //!
-//! A hit goes through without waiting for anything and without allocating.
+//! Invariant: a hit waits for nothing and allocates nothing. It does not know how an answer is decided.
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
@@ -30,17 +30,17 @@ use crate::{
     site::Issuer,
 };
 
-/// What comes after what could be done at once.
+/// What remains after everything that could be done at once.
 enum Next {
-    /// Nothing: the response is written, and counted as this.
+    /// Nothing: the response is written, and counted as this result.
     Count(RequestResult),
-    /// An answer has to be signed, and then to be written.
+    /// An answer has to be signed and then written.
     Sign { request: SignRequest, on_budget: bool },
-    /// What stands in the output has to leave.
+    /// The output has to be sent first.
     OutputFirst,
 }
 
-/// What a request is about, when its bytes are no longer looked at: the issuer, and the certificate where it is one.
+/// What is known about a request after its bytes are gone: the issuer, and the serial if it is about one certificate.
 type Known<'t> = (Option<&'t Arc<Issuer>>, Option<Serial>);
 
 /// Writes the response.
@@ -76,7 +76,7 @@ pub(super) async fn respond(
     if result == RequestResult::Signed { Responded::Signed } else { Responded::Kept }
 }
 
-/// Does what takes no waiting.
+/// Does everything that needs no waiting.
 fn at_once<'t>(
     desk: &'t Desk,
     route: &CertificatesRoute<'t, '_>,
@@ -133,7 +133,7 @@ fn at_once<'t>(
     ((about.issuer, if is_told { about.serial() } else { None }), next)
 }
 
-/// Has an answer signed, and writes it. What is written says what the records say at that moment.
+/// Has an answer signed, and writes it. It says what the records say at the moment of writing.
 async fn sign(
     desk: &Desk,
     reply: Reply<'_>,

@@ -1,4 +1,5 @@
-//! What is written about certificates: signed answers with what lets caches keep them, errors, and the page for people.
+//! Writes responses about certificates: signed answers with the fields that let caches keep them, errors, and the page
+//! for people. It does not know how an answer is decided.
 
 use std::sync::Arc;
 
@@ -29,21 +30,21 @@ use crate::{
 
 const OCSP_RESPONSE: &str = "application/ocsp-response";
 
-/// Writes the response to one request to a tenant of this policy.
+/// Writes the response to one request to a tenant with this policy.
 #[derive(Clone, Copy)]
 pub(super) struct Reply<'a> {
     pub(super) request: &'a Request<'a>,
     pub(super) policy: &'a Policy,
 }
 
-/// The name of one certificate's answer in caches: its issuer's, and `-<serial in hexadecimal digits>`.
+/// The cache key of one certificate's answer: the issuer's key, and `-<serial in hexadecimal digits>`.
 struct SurrogateKey {
     text: [u8; Issuer::SURROGATE_BYTES + 1 + 2 * Serial::MAX_OCTETS],
     length: usize,
 }
 
 impl SurrogateKey {
-    /// Where the issuer's policy gives such names.
+    /// The key, if the issuer's policy has such keys.
     fn of(issuer: &Issuer, id: &CertId<'_>) -> Option<Self> {
         if !issuer.policy.surrogate_keys {
             return None;
@@ -57,15 +58,15 @@ impl SurrogateKey {
     }
 }
 
-/// Whether a date can vouch for a copy of an answer. It names a second, in which a certificate can be good and revoked,
-/// and replicas differ: so it never does for one other than *good*. Nor while a signer is revoked, which another one
-/// replaces: both may have signed in that second.
+/// Whether a date can confirm a copy of an answer. It names a second, within which a certificate can be good and then
+/// revoked, and replicas differ. So a date only confirms *good*, if at all. It also confirms nothing while a signer is
+/// revoked and another one replaces it: both may have signed in that second.
 fn dated(issuer: &Issuer, statement: &Statement) -> bool {
     statement.status == CertStatus::Good && !issuer.signers.some_revoked()
 }
 
 impl Reply<'_> {
-    /// Writes a kept answer anew from its values, around its signature.
+    /// Rebuilds a kept answer from its values and its signature.
     pub(super) fn assemble(
         &self,
         inquiry: &Inquiry<'_, '_>,
@@ -92,7 +93,8 @@ impl Reply<'_> {
         self.cacheable(&representation, RequestResult::Hit, now, out, |out| layout.write(out, signature))
     }
 
-    /// Writes an answer that is there whole. One for a single certificate may be kept by caches, if what it says may.
+    /// Writes an answer that is kept whole. Caches may keep an answer for a single certificate, if its statement may be
+    /// kept.
     pub(super) fn whole(
         &self,
         only: Option<(&Arc<Issuer>, CertId<'_>)>,
@@ -115,7 +117,7 @@ impl Reply<'_> {
         counted
     }
 
-    /// Writes an answer that caches may keep, or what the client's conditions make of it.
+    /// Writes an answer that caches may keep, or the result of the client's conditions.
     fn cacheable(
         &self,
         representation: &Representation<'_>,
@@ -131,12 +133,12 @@ impl Reply<'_> {
         }
     }
 
-    /// Writes an unsigned error, which nobody keeps.
+    /// Writes an unsigned error, which must not be kept.
     pub(super) fn error(&self, error: OcspError, out: &mut Vec<u8>) -> RequestResult {
         let context = self.request.context(UnixTime::now());
         let response = error_response(error);
         let body = |out: &mut Vec<u8>| out.extend_from_slice(&response);
-        // For balancers that look at the status only.
+        // For balancers that look only at the status.
         if error == OcspError::InternalError && self.policy.internal_error_503 {
             context.unavailable(out, OCSP_RESPONSE, response.len(), body);
         } else {
@@ -156,7 +158,7 @@ impl Reply<'_> {
     }
 }
 
-/// What caches are told of an answer for one certificate.
+/// The data for caches about an answer for one certificate.
 fn representation<'a>(
     issuer: &'a Issuer,
     length: usize,

@@ -1,7 +1,7 @@
-//! Whom a request is for, and whether its header section alone refuses it.
+//! The target of a request, and whether its header section alone refuses it.
 //!
-//! Invariant: what is refused here is refused whatever the body says, so that nobody who waits for `100 Continue` is told
-//! to send one. Pure; it does not know who answers, nor what is counted.
+//! Invariant: what is refused here is refused whatever the body is, so a client that waits for `100 Continue` never
+//! sends such a body. Pure; it does not know how a request is answered or counted.
 
 use crate::{
     limits,
@@ -13,36 +13,36 @@ use crate::{
     tsa::routes::TsaTarget,
 };
 
-/// Whom a request is for.
+/// The target of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Route<'s, 'b> {
     /// The time-stamping authorities of a tenant at one path.
     TimeStamps(TimeStampsRoute<'s>),
     /// A tenant's certificates.
     Certificates(CertificatesRoute<'s, 'b>),
-    /// Nobody.
+    /// No target.
     Nobody(&'static Refusal),
 }
 
-/// What is asked of a tenant's time-stamping authorities.
+/// A request to a tenant's time-stamping authorities.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeStampsRoute<'s> {
-    /// Whose they are.
+    /// The tenant.
     pub tenant: &'s Tenant,
-    /// Which.
+    /// The authorities.
     pub target: TsaTarget<'s>,
     /// See [`Route::refusal`].
     pub refusal: Option<&'static Refusal>,
 }
 
-/// What is asked about a tenant's certificates.
+/// A request about a tenant's certificates.
 #[derive(Clone, Copy, Debug)]
 pub struct CertificatesRoute<'s, 'b> {
-    /// Whose they are.
+    /// The tenant.
     pub tenant: &'s Tenant,
-    /// What follows its path.
+    /// The path after the tenant's path.
     pub rest: &'b [u8],
-    /// A place in [`crate::metrics::METHODS`].
+    /// Its index in [`crate::metrics::METHODS`].
     pub method: usize,
     /// See [`Route::refusal`].
     pub refusal: Option<&'static Refusal>,
@@ -56,7 +56,7 @@ const TIME_STAMP_QUERY: &str = "application/timestamp-query";
 
 const NOT_FOUND: Refusal = Refusal { reason: Reason::NotFound, explanation: "" };
 
-/// As OCSP it would be malformed, and the client's people none the wiser.
+/// As OCSP it would just be malformed, which would not help the client's operator.
 const NO_AUTHORITY: Refusal =
     Refusal { reason: Reason::NotFound, explanation: "There is no time-stamping authority at this path.\n" };
 
@@ -82,13 +82,13 @@ const NO_OCSP_REQUEST: Refusal = Refusal {
     explanation: "The body of a POST must have the type application/ocsp-request.\n",
 };
 
-/// Bytes that a body behind this header section may have.
+/// The maximum length of a body after this header section.
 pub fn body_max(head: &Head<'_>) -> usize {
     if head.media_type.is(TIME_STAMP_QUERY) { limits::TSA_BODY_OCTETS_MAX } else { limits::BODY_OCTETS_MAX }
 }
 
 impl<'s, 'b> Route<'s, 'b> {
-    /// By host, path, method and media type.
+    /// Chooses by host, path, method and media type.
     pub fn of(site: &'s Site, head: &Head<'b>) -> Self {
         let routed = site.route(head.host, head.path);
         if let Some((tenant, rest)) = routed
@@ -108,7 +108,7 @@ impl<'s, 'b> Route<'s, 'b> {
         Self::Certificates(CertificatesRoute { tenant, rest, method, refusal })
     }
 
-    /// What it is refused with, whatever its body.
+    /// Why it is refused, whatever its body is.
     pub fn refusal(&self) -> Option<&'static Refusal> {
         match self {
             Self::TimeStamps(TimeStampsRoute { refusal, .. })
@@ -118,7 +118,8 @@ impl<'s, 'b> Route<'s, 'b> {
     }
 }
 
-/// At its own path a tenant may answer for certificates and time-stamp: what is no query is then the responder's.
+/// At its own path a tenant may both answer for certificates and time-stamp: whatever is not a time-stamp query goes to
+/// the responder.
 fn is_for_authority(tenant: &Tenant, target: &TsaTarget<'_>, head: &Head<'_>) -> bool {
     let is_query = head.method == Method::Post && head.media_type.is(TIME_STAMP_QUERY);
     is_query || target.is_chain || !target.is_tenants || tenant.issuers().is_empty()
@@ -133,7 +134,7 @@ fn refusal_of_authority(target: &TsaTarget<'_>, head: &Head<'_>) -> Option<&'sta
     }
 }
 
-/// Where a method stands in [`crate::metrics::METHODS`].
+/// The index of a method in [`crate::metrics::METHODS`].
 pub fn place(method: Method) -> Option<usize> {
     match method {
         Method::Get => Some(0),

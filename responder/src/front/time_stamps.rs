@@ -1,6 +1,6 @@
 //! Time-stamps over HTTP, RFC 3161 section 3.4: from one framed request to one response in the output.
 //!
-//! Cheap keys sign on this thread, in its turns; the others on their pool.
+//! Cheap keys sign on this thread, in its turns; the others on their pool. It does not know how a query is decided.
 
 use std::{pin::pin, sync::Arc, time::Instant};
 
@@ -39,7 +39,7 @@ const TIME_STAMP_REPLY: &str = "application/timestamp-reply";
 /// RFC 8555 section 9.1.
 const CHAIN_OF_CERTIFICATES: &str = "application/pem-certificate-chain";
 
-/// What was written, and by whom.
+/// What was written, and by which authority.
 struct Written<'t> {
     by: Option<&'t Arc<Authority>>,
     outcome: Outcome,
@@ -101,7 +101,7 @@ pub(super) async fn respond(
     if outcome == Outcome::Granted { Responded::Signed } else { Responded::Kept }
 }
 
-/// Writes a chain of certificates, or what the client's conditions make of it.
+/// Writes a chain of certificates, or the result of the client's conditions.
 fn write_chain(chain: &Chain, request: &Framed<'_>, context: &Context, out: &mut Vec<u8>) -> Status {
     let representation = Representation {
         media_type: CHAIN_OF_CERTIFICATES,
@@ -115,7 +115,7 @@ fn write_chain(chain: &Chain, request: &Framed<'_>, context: &Context, out: &mut
     context.cacheable(out, request.head, &representation, |out| out.extend_from_slice(chain.pem.as_bytes()))
 }
 
-/// A token that an authority is to make.
+/// A token that an authority has to make.
 struct Granting<'a> {
     desk: &'a Desk,
     authority: &'a Arc<Authority>,
@@ -127,7 +127,7 @@ struct Granting<'a> {
 impl Granting<'_> {
     /// Makes the token on this thread, and writes it.
     async fn grant_here(&self, out: &mut Vec<u8>) -> Result<Status, Rejection> {
-        // Before the time is looked at, which then is that of the signature.
+        // Before the clock is read, so that the time is that of the signature.
         let turn = self.desk.turns.turn().await;
         let TokenBuffers { tst_info, attributes } = &mut *self.desk.token_buffers.borrow_mut();
         let prepared = self.prepare(tst_info, attributes)?;
@@ -158,7 +158,7 @@ impl Granting<'_> {
 
     async fn signed_elsewhere(&self, attributes: &mut Vec<u8>) -> Result<Vec<u8>, SignError> {
         let Authority { policy, signer, .. } = &**self.authority;
-        // The time that it tells was looked at before.
+        // The token's time was read before.
         let patience = policy.accuracy.duration().clamp(limits::STAMP_DEADLINE_MIN, limits::MISS_DEADLINE);
         let (sender, receiver) = oneshot::channel();
         signer.signing().submit(Job {
@@ -179,7 +179,7 @@ impl Granting<'_> {
         }
     }
 
-    /// Writes the token with its signature, if there is one, and has it recorded.
+    /// Writes the token with its signature, if there is one, and records it.
     fn write(
         &self,
         prepared: &Prepared<'_>,

@@ -1,7 +1,8 @@
-//! Taking connections in: from this worker's listeners, and from workers that have too many.
+//! Accepts connections: from this worker's listeners, and from workers that have too many.
 //!
-//! The kernel says when a listener has connections; then they are accepted by plain calls until none is
-//! left, which is cheaper than asking the ring for each, and gives sockets that can go to another worker.
+//! The kernel reports when a listener has connections. They are then accepted by plain calls until none is left. That
+//! is cheaper than asking the ring for each, and gives sockets that can go to another worker. It does not know
+//! requests.
 
 use std::{io, net::TcpListener as StdListener, pin::pin, rc::Rc, sync::atomic::Ordering::Relaxed};
 
@@ -25,9 +26,9 @@ use crate::limits;
 pub struct Listener {
     /// Non-blocking.
     pub socket: StdListener,
-    /// Whether TLS is spoken on its connections.
+    /// Whether its connections use TLS.
     pub tls: bool,
-    /// Whether others have the same socket open, who go on listening when this process ends.
+    /// Whether other processes have the same socket open and go on listening when this process ends.
     pub inherited: bool,
 }
 
@@ -40,21 +41,21 @@ async fn accept<S: Service>(worker: &Rc<Worker<S>>, listener: &Listener) -> io::
     let ready = TcpListener::from_std(listener.socket.try_clone()?)?;
     loop {
         if let Err(error) = ready.readable(false).await.and_then(|()| accept_waiting(worker, listener)) {
-            // Out of descriptors or memory: those who wait are served when others have gone.
+            // Out of descriptors or memory: waiting clients are served after others have gone.
             warn!(%error, "a connection could not be accepted");
             sleep(limits::ACCEPT_PAUSE).await;
         }
     }
 }
 
-/// Accepts what waits now, up to the bound of a turn.
+/// Accepts the waiting connections, up to the bound of a turn.
 pub(super) fn accept_waiting<S: Service>(worker: &Rc<Worker<S>>, listener: &Listener) -> io::Result<()> {
     for _ in 0..limits::ACCEPTS_IN_A_ROW {
         let (stream, peer) = match listener.socket.accept() {
             Ok(accepted) => accepted,
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => return Ok(()),
-                // The client has gone already; there may be others.
+                // This client has gone already; there may be others.
                 io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => continue,
                 _ => return Err(error),
             },
@@ -71,14 +72,14 @@ pub(super) fn accept_waiting<S: Service>(worker: &Rc<Worker<S>>, listener: &List
     Ok(())
 }
 
-/// Takes what other workers hand over, as long as this worker runs.
+/// Takes connections that other workers hand over, as long as this worker runs.
 pub(super) async fn take_handed<S: Service>(worker: Rc<Worker<S>>, mut handed: mpsc::Receiver<Accepted>) {
     while let Some(accepted) = handed.recv().await {
         take(&worker, accepted);
     }
 }
 
-/// Serves a connection that is counted in this worker's share.
+/// Serves a connection that is already counted in this worker's share.
 fn take<S: Service>(worker: &Rc<Worker<S>>, accepted: Accepted) {
     let policy = &worker.policy;
     if policy.proxy_protocol && !policy.trusted.contains(accepted.peer.ip()) {
@@ -88,7 +89,7 @@ fn take<S: Service>(worker: &Rc<Worker<S>>, accepted: Accepted) {
     }
     let mut connections = worker.connections.borrow_mut();
     let surplus = (connections.len() + 1).saturating_sub(worker.connections_max);
-    // Those that were ended for others are still to go.
+    // Connections that were ended for others may still be open.
     if surplus > limits::ACCEPTS_IN_A_ROW || surplus > 0 && !make_room(worker, &connections) {
         worker.counters.turned_away.fetch_add(1, Relaxed);
         worker.balance.left(worker.number);
@@ -100,7 +101,7 @@ fn take<S: Service>(worker: &Rc<Worker<S>>, accepted: Accepted) {
     let leave = Leave { worker: Rc::clone(worker), key };
     let worker = Rc::clone(worker);
     let Accepted { stream, peer, tls } = accepted;
-    // Whatever ends a connection, the client has gone or is to go; there is nobody to tell.
+    // However a connection ends, its client has gone or has to go; there is nobody to report to.
     if tls {
         monoio::spawn(async move {
             let _leave = leave;
@@ -116,14 +117,14 @@ fn take<S: Service>(worker: &Rc<Worker<S>>, accepted: Accepted) {
     }
 }
 
-/// Ends the connection that has been idle longest; false where all are at work.
+/// Ends the connection that has been idle longest; false if all are busy.
 fn make_room<S: Service>(worker: &Worker<S>, connections: &Slab<Rc<Watched>>) -> bool {
     let made = worker.eviction.make_room(connections, worker.tick.get());
     worker.counters.displaced.fetch_add(u64::from(made), Relaxed);
     made
 }
 
-/// Takes a connection off the list and out of its share.
+/// Removes a connection from the list and from its share.
 struct Leave<S: Service> {
     worker: Rc<Worker<S>>,
     key: usize,
@@ -137,12 +138,11 @@ impl<S: Service> Drop for Leave<S> {
     }
 }
 
-/// From now on nobody can begin to connect to `listener`, while those who have begun still can end what
-/// they began: their requests may be on the way. Who tries tries again in a second, and by then finds another
-/// server or none. Linux has taken such filters from anybody; kernels of late take them for TCP with CAP_NET_ADMIN alone,
-/// which is too much to ask for.
+/// From now on no client can begin to connect to `listener`, but a client that has begun can finish: its request may be
+/// on the way. A refused client tries again after a second, and by then finds another server or none. Linux used to
+/// accept such filters from any process; recent kernels require CAP_NET_ADMIN for TCP, which is too much to ask for.
 pub(super) fn refuse_new(listener: &Listener) -> io::Result<()> {
-    // The TCP flags are in the byte at 13: a segment with SYN and without ACK is dropped, all others pass.
+    // The TCP flags are in byte 13: a segment with SYN and without ACK is dropped, all others pass.
     let [load_octet, and, jump_if_equal, give] = [0x30, 0x54, 0x15, 0x06];
     let program = [
         SockFilter::new(load_octet, 0, 0, 13),

@@ -1,8 +1,9 @@
-//! Even shares: fresh connections go to the worker that has the fewest.
+//! Even shares: new connections go to the worker that has the fewest.
 //!
-//! The kernel spreads connections over listeners by a hash of their addresses, so that with few of them
-//! one worker may have most. Whoever accepts a connection and has clearly more than another hands it over,
-//! before anything was read. Counts are approximate the moment they are read, which is enough.
+//! The kernel spreads connections over listeners by a hash of their addresses, so if there are few connections, one
+//! worker may get most of them. A worker that accepts a connection and has clearly more than another hands it over
+//! before anything was read. Counts are only approximate when they are read, which is enough. It does not know sockets'
+//! contents.
 
 use std::{
     net::{SocketAddr, TcpStream},
@@ -19,11 +20,11 @@ use crate::limits;
 /// A connection from which nothing was read.
 #[derive(Debug)]
 pub struct Accepted {
-    /// Blocking, whatever its listener is.
+    /// Blocking, even if its listener is not.
     pub stream: TcpStream,
     /// The other end.
     pub peer: SocketAddr,
-    /// Whether TLS is spoken on it.
+    /// Whether it uses TLS.
     pub tls: bool,
 }
 
@@ -31,11 +32,11 @@ pub struct Accepted {
 #[derive(Debug)]
 pub struct Balance {
     shares: Box<[Share]>,
-    /// Workers that may still hand over.
+    /// Workers that may still hand connections over.
     accepting: AtomicUsize,
 }
 
-/// One worker's; on a cache line of its own.
+/// One worker's share, on its own cache line.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Share {
@@ -44,7 +45,7 @@ struct Share {
 }
 
 impl Balance {
-    /// For so many workers: each gets the receiver in its place.
+    /// For this many workers: each gets the receiver at its index.
     pub fn new(workers: usize) -> (Self, Vec<mpsc::Receiver<Accepted>>) {
         let (shares, receivers) = (0..workers)
             .map(|_| {
@@ -55,13 +56,13 @@ impl Balance {
         (Self { shares: shares.into(), accepting: AtomicUsize::new(workers) }, receivers)
     }
 
-    /// Counts a connection that worker `me` accepted: for itself, when it comes back, or for another, to whom
-    /// it was handed.
+    /// Counts a connection that worker `me` accepted: for itself, in which case it is returned, or for the worker that
+    /// gets it.
     pub fn place(&self, me: usize, accepted: Accepted) -> Option<Accepted> {
         let place = choose(me, self.shares.iter().map(|share| share.open.load(Relaxed)));
         if place != me {
             let share = &self.shares[place];
-            // Counted before it arrives, so that the next one sees it.
+            // Counted before it arrives, so that the next decision sees it.
             share.open.fetch_add(1, Relaxed);
             match share.handed.try_send(accepted) {
                 Ok(()) => return None,
@@ -81,12 +82,12 @@ impl Balance {
         self.shares[me].open.fetch_sub(1, AcqRel);
     }
 
-    /// Connections of worker `me`, with those on the way to it.
+    /// Connections of worker `me`, including those on the way to it.
     pub fn open(&self, me: usize) -> u32 {
         self.shares[me].open.load(Acquire)
     }
 
-    /// A worker that will hand over nothing more.
+    /// A worker that will not hand over any more.
     pub fn accepts_no_more(&self) {
         self.accepting.fetch_sub(1, AcqRel);
     }
@@ -97,10 +98,11 @@ impl Balance {
     }
 }
 
-/// Who should have a fresh connection that worker `me` accepted.
+/// The worker that should have a new connection accepted by worker `me`.
 fn choose(me: usize, open: impl Iterator<Item = u32> + Clone) -> usize {
     let mine = open.clone().nth(me).unwrap_or(0);
-    // Handing over costs a wake-up: a difference of one or two among few, or of an eighth among many, is not worth it.
+    // Handing over costs a wake-up. A difference of one or two among few, or of an eighth among many, is not worth
+    // that.
     let least = open.enumerate().min_by_key(|(_, open)| *open);
     least.filter(|(_, least)| mine > least + 1 + least / 8).map_or(me, |(place, _)| place)
 }

@@ -1,10 +1,11 @@
-//! Buffers that connections of one worker take turns with.
+//! Buffers that the connections of one worker share.
 //!
-//! A connection has one to answer in only while it answers, so that ten thousand idle ones hold none.
+//! A connection has an output buffer only while it answers, so that ten thousand idle ones hold none. It does not know
+//! what is in a buffer.
 
 use std::cell::RefCell;
 
-/// Buffers of one purpose that nobody uses now.
+/// Unused buffers for one purpose.
 #[derive(Debug)]
 pub struct Buffers {
     free: RefCell<Vec<Vec<u8>>>,
@@ -13,7 +14,7 @@ pub struct Buffers {
 }
 
 impl Buffers {
-    /// Keeps no more than `count_max`, none over `octets_max`.
+    /// Keeps at most `count_max` buffers, each of at most `octets_max` bytes.
     pub const fn new(count_max: usize, octets_max: usize) -> Self {
         Self { free: RefCell::new(Vec::new()), count_max, octets_max }
     }
@@ -23,7 +24,7 @@ impl Buffers {
         self.free.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Takes one back; what would hold too much is freed.
+    /// Takes a buffer back; frees it if it is too large or one too many.
     pub fn give(&self, mut buffer: Vec<u8>) {
         let mut free = self.free.borrow_mut();
         if free.len() < self.count_max && (1..=self.octets_max).contains(&buffer.capacity()) {

@@ -1,6 +1,6 @@
-//! Who asks: the other end of the connection, or whom a trusted proxy names.
+//! The client's address: the other end of the connection, or the address that a trusted proxy names.
 //!
-//! Invariant: nobody is believed about an address but a peer in a trusted network. Pure.
+//! Invariant: only a peer in a trusted network can name another address. Pure. It does not know sockets.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,28 +11,29 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::http::List;
 
-/// Who asks.
+/// The client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Client {
-    /// The other end of the connection; behind a proxy that speaks the PROXY protocol, the other end of its own.
+    /// The other end of the connection; behind a proxy that uses the PROXY protocol, the other end of the proxy's
+    /// connection.
     pub peer: SocketAddr,
-    /// Whom X-Forwarded-For names, where the peer is trusted.
+    /// The address in X-Forwarded-For, if the peer is trusted.
     pub forwarded: Option<IpAddr>,
 }
 
 impl Client {
-    /// The best that is known.
+    /// The best known address.
     pub fn address(&self) -> IpAddr {
         self.forwarded.unwrap_or_else(|| self.peer.ip())
     }
 }
 
-/// The networks whose word about addresses is taken.
+/// The networks whose proxies may name client addresses.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trusted(Arc<[IpNet]>);
 
 impl Trusted {
-    /// These networks, and no others; those of IPv4 may be written as within IPv6.
+    /// Exactly these networks; an IPv4 network may be written as IPv4 within IPv6.
     pub fn new(networks: Vec<IpNet>) -> Self {
         let canonical = |network: IpNet| match (network.addr().to_canonical(), network.prefix_len().checked_sub(96)) {
             (IpAddr::V4(address), Some(prefix)) if matches!(network, IpNet::V6(_)) => {
@@ -48,14 +49,14 @@ impl Trusted {
         &self.0
     }
 
-    /// Whether the address lies in one of them; an IPv4 address is the same within IPv6.
+    /// Whether the address is in one of them; an IPv4 address within IPv6 counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who asks through `peer`. Each proxy appends to X-Forwarded-For the address that it was asked from, so the
-    /// last one that is not a proxy of ours is the client; what stands before it anybody may have written.
+    /// The client behind `peer`. Each proxy appends to X-Forwarded-For the address of its own peer. So the last address
+    /// that is not a trusted proxy is the client; anybody may have written what comes before it.
     pub fn client(&self, peer: SocketAddr, forwarded_for: &List<'_>) -> Client {
         let peer = canonical(peer);
         let mut forwarded = None;
@@ -72,7 +73,7 @@ impl Trusted {
     }
 }
 
-/// An address as it is written everywhere: one of IPv4 is the same within IPv6, as sockets for both families have it.
+/// An address in the usual form: an IPv4 address within IPv6, as sockets for both families report it, becomes IPv4.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -135,7 +136,7 @@ mod tests {
             ("192.0.2.7, unknown, 10.9.9.9", Some("10.9.9.9")),
             ("", None),
             (",", None),
-            // Proxies may add a field of their own instead of a member: all of them are one list.
+            // Proxies may add a field instead of a member: all fields are one list.
             ("6.6.6.6, 192.0.2.7\r\nX-Forwarded-For: 10.9.9.9", Some("192.0.2.7")),
             ("192.0.2.7\r\nVia: x\r\nx-forwarded-for: 10.1.1.1, 10.9.9.9", Some("192.0.2.7")),
             ("6.6.6.6\r\nX-Forwarded-For: unknown", None),

@@ -1,7 +1,7 @@
-//! One connection: reads what there is, answers every complete request in it with one write.
+//! One connection: reads the available bytes, and answers every complete request in them with one write.
 //!
-//! While it is idle it holds its input buffer and nothing else. It keeps no time: it notes in
-//! [`Watched`] what it waits for, and the worker ends it. It does not know what carries it.
+//! While it is idle it holds only its input buffer. It keeps no time: it notes in [`Watched`] what it waits for, and
+//! the worker ends it if it waits too long. It does not know what carries it, or what is served.
 
 use std::{
     io,
@@ -35,9 +35,9 @@ use super::{
 };
 use crate::limits;
 
-/// What carries a connection.
+/// The stream below a connection.
 pub(super) trait Carrier: AsyncReadRent + AsyncWriteRent {
-    /// Whether its end has to be said, and does not go without saying.
+    /// Whether the end of the stream has to be announced.
     const SAYS_GOODBYE: bool;
 }
 
@@ -45,7 +45,7 @@ impl Carrier for TcpStream {
     const SAYS_GOODBYE: bool = false;
 }
 
-/// What comes after the answers so far are written.
+/// What follows after the answers so far are written.
 enum Next {
     /// More bytes are needed: the connection is in this phase until they come.
     Read(Phase),
@@ -57,14 +57,14 @@ enum Next {
     Linger,
 }
 
-/// Answers, and what comes after they are written.
+/// Answers, and what follows after they are written.
 struct Turn {
     output: Vec<u8>,
     next: Next,
     answered: Answered,
 }
 
-/// How many requests were answered in a turn, and when it began.
+/// How many requests a turn has answered, and when it began.
 #[derive(Clone, Copy)]
 struct Answered {
     since: Instant,
@@ -73,7 +73,7 @@ struct Answered {
 }
 
 impl Answered {
-    /// They are with the kernel now.
+    /// The answers have been passed to the kernel.
     fn note(self, counters: &Counters) {
         let took = self.since.elapsed();
         for (count, histogram) in [(self.kept, &counters.served), (self.signed, &counters.signed)] {
@@ -83,20 +83,20 @@ impl Answered {
         }
     }
 
-    /// What it counts for among the requests that are answered in a row: a signature takes as long as several look-ups.
+    /// Its weight among the requests that are answered in a row: a signature takes as long as several look-ups.
     fn weight(self) -> u64 {
         self.kept + self.signed * limits::SIGNED_WEIGHT
     }
 }
 
-/// One connection's reading and answering.
+/// Reads and answers on one connection.
 pub(super) struct Session<'w, S: Service> {
     worker: &'w Worker<S>,
     watched: &'w Watched,
-    /// The other end, or that of the proxy's connection.
+    /// The other end of the connection, or of the proxy's connection.
     peer: SocketAddr,
     input: Vec<u8>,
-    /// Whether the client was told to go on with the body it announced.
+    /// Whether the client was told to continue with the body it announced.
     continued: bool,
 }
 
@@ -116,8 +116,8 @@ impl<'w, S: Service> Session<'w, S> {
 
     /// Serves a connection over plain TCP until the client ends it or it fails.
     ///
-    /// Many clients connect for one request, which is there already when they are accepted. It is read without
-    /// troubling the ring, and its answer leaves in one segment with the end of the connection.
+    /// Many clients connect for one request, which is already there when they are accepted. It is read without the
+    /// ring, and its answer leaves in one segment with the end of the connection.
     pub(super) async fn serve_tcp(mut self, stream: StdStream) -> io::Result<()> {
         if self.worker.policy.proxy_protocol {
             let mut stream = self.adopt(stream)?;
@@ -141,14 +141,14 @@ impl<'w, S: Service> Session<'w, S> {
                 }
                 Some(turn)
             }
-            // Nothing yet; and a connection that failed will say so again.
+            // Nothing yet; a failed connection will fail again.
             Err(_) => None,
         };
         let mut stream = self.adopt(stream)?;
         self.serve(&mut stream, first).await
     }
 
-    /// Serves a connection over TLS, as [`Session::serve_tcp`] does.
+    /// Serves a connection over TLS, like [`Session::serve_tcp`].
     pub(super) async fn serve_tls(mut self, stream: StdStream) -> io::Result<()> {
         let mut stream = self.adopt(stream)?;
         if self.worker.policy.proxy_protocol {
@@ -167,14 +167,14 @@ impl<'w, S: Service> Session<'w, S> {
             Err(error) => {
                 self.worker.counters.tls_refused.fetch_add(1, Relaxed);
                 debug!(peer = %self.peer, %error, "the TLS handshake failed");
-                // So that the client hears why.
+                // So that the client learns the reason.
                 self.linger(&mut stream).await
             }
         }
     }
 
-    /// Shakes hands. What is said about it leaves whole, an alert as well: with TLS 1.3 it comes behind other records, where
-    /// the glue between runtime and TLS would leave it.
+    /// Does the TLS handshake. Each flight is written completely, and so is an alert: with TLS 1.3 an alert follows
+    /// other records, and the glue between runtime and TLS would leave it unsent.
     async fn shake_hands<C: Carrier>(&mut self, stream: &mut C, session: &mut ServerConnection) -> io::Result<()> {
         let mut read = Ok(());
         loop {
@@ -204,13 +204,13 @@ impl<'w, S: Service> Session<'w, S> {
     /// The stream for the runtime of this thread.
     fn adopt(&self, stream: StdStream) -> io::Result<TcpStream> {
         if self.worker.on_epoll {
-            // A ring waits in the kernel; epoll needs calls that return.
+            // A ring waits in the kernel; epoll needs non-blocking calls.
             stream.set_nonblocking(true)?;
         }
         TcpStream::from_std(stream)
     }
 
-    /// Reads the PROXY header, and not a byte more.
+    /// Reads exactly the PROXY header.
     async fn learn_client<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
         self.watched.enter(Phase::Head, self.worker.tick.get());
         let learnt = self.read_proxy_header(stream).await;
@@ -245,7 +245,7 @@ impl<'w, S: Service> Session<'w, S> {
         Ok(client)
     }
 
-    /// Reads until there are `length` bytes in the input, and not one more.
+    /// Reads until there are exactly `length` bytes in the input.
     async fn read_exactly<C: Carrier>(&mut self, stream: &mut C, length: usize) -> io::Result<()> {
         while self.input.len() < length {
             let begin = self.input.len();
@@ -259,7 +259,7 @@ impl<'w, S: Service> Session<'w, S> {
         Ok(())
     }
 
-    /// Serves a connection until the client ends it or it fails; writes what was answered already first.
+    /// Serves a connection until the client ends it or it fails. `turn`: answers to be written first.
     async fn serve<C: Carrier>(&mut self, stream: &mut C, mut turn: Option<Turn>) -> io::Result<()> {
         loop {
             let Turn { output, next, answered } = match turn.take() {
@@ -278,7 +278,7 @@ impl<'w, S: Service> Session<'w, S> {
                     }
                 }
                 Next::Close if self.input.is_empty() => {
-                    // Closing a socket from which everything was read ends it in order.
+                    // If everything was read, closing the socket ends the connection cleanly.
                     return if C::SAYS_GOODBYE { stream.shutdown().await } else { Ok(()) };
                 }
                 Next::Close | Next::Linger => return self.linger(stream).await,
@@ -286,7 +286,7 @@ impl<'w, S: Service> Session<'w, S> {
         }
     }
 
-    /// Reads something that is worth looking at; false at the client's end.
+    /// Reads until there is something to look at; false if the client has ended the connection.
     async fn read<C: Carrier>(&mut self, stream: &mut C) -> io::Result<bool> {
         loop {
             let before = self.input.len();
@@ -301,7 +301,7 @@ impl<'w, S: Service> Session<'w, S> {
         }
     }
 
-    /// Answers every complete request of the input, as far as the bounds allow.
+    /// Answers every complete request in the input, within the bounds.
     async fn answer(&mut self) -> Turn {
         let mut output = self.worker.outputs.take();
         let mut answered = Answered { since: Instant::now(), kept: 0, signed: 0 };
@@ -309,7 +309,7 @@ impl<'w, S: Service> Session<'w, S> {
         Turn { output, next, answered }
     }
 
-    /// Answers every complete request of the input into `output`, as far as the bounds allow.
+    /// Answers every complete request in the input to `output`, within the bounds.
     async fn answer_all(&mut self, output: &mut Vec<u8>, answered: &mut Answered) -> Next {
         let Self { worker, watched, peer, ref mut input, ref mut continued } = *self;
         let mut at = 0;
@@ -333,8 +333,8 @@ impl<'w, S: Service> Session<'w, S> {
                     Ok(None) => {
                         if head.expects_continue && !*continued {
                             if worker.service.is_refused(&head) {
-                                // Whether a body comes all the same is the client's choice (RFC 9110 section 10.1.1): where
-                                // the next request would begin is in doubt.
+                                // The client may send the body all the same (RFC 9110 section 10.1.1), so it is unclear
+                                // where the next request would begin.
                                 let request = worker.request(&client, &head, b"", false);
                                 worker.service.respond(&request, output).await;
                                 answered.kept += 1;
@@ -380,8 +380,8 @@ impl<'w, S: Service> Session<'w, S> {
         Ok(())
     }
 
-    /// Lets the client read its last response: bytes that nobody took would otherwise turn the end of the
-    /// connection into a reset, which throws the response away.
+    /// Lets the client read its last response. Unread bytes would turn the end of the connection into a reset, which
+    /// discards the response.
     async fn linger<C: Carrier>(&mut self, stream: &mut C) -> io::Result<()> {
         self.watched.enter(Phase::Linger, self.worker.tick.get());
         stream.shutdown().await?;
@@ -398,8 +398,8 @@ impl<'w, S: Service> Session<'w, S> {
     }
 }
 
-/// Whether bytes that dripped in cannot have completed a header section: then looking at all of it again
-/// for each of them would cost the worker more than sending them costs the client.
+/// Whether a few new bytes cannot have completed a header section. Parsing everything again for each of them would cost
+/// the worker more than sending them costs the client.
 fn no_end_of_head(input: &[u8], before: usize) -> bool {
     input.len() <= limits::TARGET_OCTETS_MAX && !input[before..].contains(&b'\n')
 }
@@ -412,14 +412,14 @@ fn refuse<S: Service>(worker: &Worker<S>, client: Client, output: &mut Vec<u8>, 
     Next::Linger
 }
 
-/// Reads once, behind what is in `input` already.
+/// Reads once, and appends to `input`.
 async fn read<C: Carrier>(stream: &mut C, input: Vec<u8>) -> io::Result<Vec<u8>> {
     let (start, end) = (input.len(), input.capacity());
     let (result, slice) = stream.read(SliceMut::new(input, start, end)).await;
     result.map(|_| slice.into_inner())
 }
 
-/// Writes all of `output`, which comes back.
+/// Writes all of `output`, and returns the buffer.
 async fn write<C: Carrier>(stream: &mut C, mut output: Vec<u8>) -> io::Result<Vec<u8>> {
     let mut written = 0;
     while written < output.len() {

@@ -1,6 +1,6 @@
-//! What the transport counts: by each worker for itself, without sharing, and summed when somebody asks.
+//! Counters of the transport: each worker has its own, and they are summed when they are read.
 //!
-//! Invariant: counting is an addition to a word that no other worker writes.
+//! Invariant: counting is an addition to a word that no other worker writes. It does not know what is served.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -17,7 +17,7 @@ pub struct Counters {
     pub accepted: AtomicU64,
     /// Connections open.
     pub open: AtomicU64,
-    /// Connections ended because a deadline passed.
+    /// Connections ended because they missed a deadline.
     pub expired: AtomicU64,
     /// Connections turned away because there were too many.
     pub turned_away: AtomicU64,
@@ -25,16 +25,17 @@ pub struct Counters {
     pub displaced: AtomicU64,
     /// Bytes of responses.
     pub octets_out: AtomicU64,
-    /// From the bytes of requests being here to those of their responses being with the kernel, where none of the
-    /// responses had to be signed,
+    /// Time from the arrival of requests until their responses are passed to the kernel, if no response had to be
+    /// signed,
     pub served: Histogram,
-    /// and where one had.
+    /// and if one had to be.
     pub signed: Histogram,
     /// Connections accepted here and handed to another worker.
     pub handed_over: AtomicU64,
-    /// Connections refused because they came from outside of the trusted networks where the PROXY protocol is spoken,
+    /// Connections refused because they came from outside of the trusted networks, where the PROXY protocol is
+    /// required,
     pub untrusted: AtomicU64,
-    /// because of what stood in the place of a PROXY header,
+    /// because they had no valid PROXY header,
     pub proxy_refused: AtomicU64,
     /// and because the TLS handshake failed.
     pub tls_refused: AtomicU64,
@@ -57,7 +58,7 @@ impl Histogram {
     /// Up to 2^24 µs, and one for all that is longer.
     pub const BUCKETS: usize = 26;
 
-    /// Notes that `count` answers took so long each.
+    /// Notes that `count` answers each took this long.
     #[inline]
     pub fn note(&self, took: Duration, count: u64) {
         let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -65,14 +66,14 @@ impl Histogram {
         self.nanoseconds.fetch_add(nanoseconds.saturating_mul(count), Relaxed);
     }
 
-    /// The first whose bound is not below it.
+    /// The first bucket whose bound is not below it.
     const fn bucket(nanoseconds: u64) -> usize {
         let microseconds = nanoseconds.div_ceil(1000);
         let bucket = (u64::BITS - microseconds.saturating_sub(1).leading_zeros()) as usize;
         if bucket < Self::BUCKETS { bucket } else { Self::BUCKETS - 1 }
     }
 
-    /// Of several: seconds altogether, count, and for each bucket its bound in seconds with the count in it.
+    /// For several histograms: total seconds, count, and for each bucket its bound in seconds with its count.
     pub fn sum<'h>(histograms: impl Iterator<Item = &'h Self>) -> (f64, u64, Vec<(f64, u64)>) {
         let (mut nanoseconds, mut counts) = (0, [0; Self::BUCKETS]);
         for histogram in histograms {

@@ -1,8 +1,8 @@
-//! How long a connection may wait for what, and how it is told to end.
+//! How long a connection may wait for each thing, and how it is ended.
 //!
-//! A connection notes what it waits for; the worker looks over all of them each second and ends what
-//! has waited for too long. So no timer is set or cleared for a request. Ending drops the connection's
-//! future wherever it stands, and with it what it had asked of the kernel.
+//! A connection notes what it waits for. The worker checks all connections each second and ends those that have waited
+//! too long, so no timer is set or cleared for a request. Ending a connection drops its future at its present point,
+//! and with it what it had requested from the kernel. It does not know requests.
 
 use std::{
     cell::Cell,
@@ -21,19 +21,19 @@ pub enum Phase {
     Fresh,
     /// The next request.
     Idle,
-    /// The rest of what comes before a body: PROXY header, TLS handshake, header section.
+    /// The rest of what precedes a body: PROXY header, TLS handshake, header section.
     Head,
     /// The rest of a body.
     Body,
     /// The client to read.
     Write,
-    /// An answer to be signed; that has a deadline of its own.
+    /// An answer that is being signed; that has its own deadline.
     Answer,
     /// The client to notice that it was refused.
     Linger,
 }
 
-/// For how long each may last.
+/// How long each phase may last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Deadlines {
     /// Between requests, and before the first.
@@ -86,21 +86,21 @@ impl End {
         }
     }
 
-    /// Whether it was told to end.
+    /// Whether it has been ended.
     pub fn is_ended(&self) -> bool {
         self.ended.get()
     }
 
-    /// Runs `future` until it is done or ended; `None` where it was ended. For one task only.
+    /// Runs `future` until it is done or ended; `None` if it was ended. For one task only.
     ///
-    /// It is pinned by the caller: taken by value, it would be kept twice, as argument and as what is run.
+    /// The caller pins it: if it were taken by value, it would be stored twice, as argument and as the running future.
     pub fn or<F: Future>(&self, mut future: Pin<&mut F>) -> impl Future<Output = Option<F::Output>> {
         let mut known = false;
         poll_fn(move |context| {
             if self.ended.get() {
                 return Poll::Ready(None);
             }
-            // A task keeps its waker for life.
+            // A task keeps the same waker for life.
             if !std::mem::replace(&mut known, true) {
                 self.waker.set(Some(context.waker().clone()));
             }
@@ -109,16 +109,16 @@ impl End {
     }
 }
 
-/// What the worker sees of a connection.
+/// The worker's view of a connection.
 pub struct Watched {
     phase: Cell<Phase>,
-    /// In which of the worker's ticks the phase began.
+    /// The tick of the worker in which the phase began.
     since: Cell<u32>,
     /// Ends the connection.
     pub end: End,
 }
 
-/// How dispensable a connection is: idle ones before those in the middle of a request, then by ticks.
+/// How dispensable a connection is: idle ones rank before those within a request, then by ticks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Silence {
     pub(super) idle: bool,
@@ -126,7 +126,7 @@ pub(super) struct Silence {
 }
 
 impl Watched {
-    /// A connection just accepted.
+    /// A new connection.
     pub fn new(tick: u32) -> Self {
         Self { phase: Cell::new(Phase::Fresh), since: Cell::new(tick), end: End::default() }
     }
@@ -136,28 +136,28 @@ impl Watched {
         self.phase.get()
     }
 
-    /// Whether it has waited for too long.
+    /// Whether it has waited too long.
     pub fn is_overdue(&self, tick: u32, deadlines: &Deadlines) -> bool {
-        // A phase began some time within its tick.
+        // A phase began at some time within its tick.
         u64::from(self.ticks(tick)) > deadlines.of(self.phase.get()).as_secs()
     }
 
-    /// Whether nothing is under way, and nothing is to be expected from a client that has just connected.
+    /// Whether it is idle, and no request is to be expected from a new client.
     pub fn is_quiet(&self, tick: u32) -> bool {
         match self.phase.get() {
             Phase::Idle => true,
-            // Within a second its request has come, if it connected to ask.
+            // A client that connects to send a request has sent it within a second.
             Phase::Fresh => self.ticks(tick) > 1,
             _ => false,
         }
     }
 
-    /// How dispensable it is where others have to be turned away; `None` where it is at work or ends already.
+    /// How dispensable it is if others have to be turned away; `None` if it is busy or already ends.
     pub(super) fn silence(&self, tick: u32) -> Option<Silence> {
         let ticks = self.ticks(tick);
         let idle = match self.phase.get() {
             Phase::Idle | Phase::Fresh => true,
-            // What is sent at once is here within a second.
+            // What is sent at once arrives within a second.
             Phase::Head | Phase::Body if ticks > 1 => false,
             _ => return None,
         };
@@ -168,7 +168,7 @@ impl Watched {
         tick.wrapping_sub(self.since.get())
     }
 
-    /// Goes over to `phase`; staying in one does not renew its deadline.
+    /// Enters `phase`; staying in a phase does not renew its deadline.
     pub fn enter(&self, phase: Phase, tick: u32) {
         if self.phase.get() != phase {
             self.phase.set(phase);

@@ -1,12 +1,11 @@
-//! HTTP/1.1 framing of requests, RFC 9112, over what has arrived so far.
+//! HTTP/1.1 framing of requests, RFC 9112, over the bytes that have arrived so far.
 //!
-//! Purpose: from hostile bytes to method, target and body, or to the one status that refuses
-//! them. Invariant: where a request ends is never in doubt; every doubt is a refusal after
-//! which the connection ends, so that nobody can smuggle a second request into the first.
-//! It does not know sockets, or what is served.
+//! Purpose: from hostile bytes to method, target and body, or to the one status that refuses them. Invariant: the end
+//! of a request is never in doubt. Every doubt is a refusal that ends the connection, so that nobody can smuggle a
+//! second request into the first. It does not know sockets, or what is served.
 //!
-//! [`conditions`] are a client's, [`response`] writes what it gets, with a [`status`] that nobody outside of here has to
-//! know by its number, and a [`date`].
+//! [`conditions`] evaluates a client's conditions, and [`response`] writes the response, with a [`status`] whose number
+//! other modules need not know, and a [`date`].
 
 pub mod conditions;
 pub mod date;
@@ -40,7 +39,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// What the client is told.
+    /// The status for the client.
     pub const fn status(self) -> Status {
         match self {
             Self::BadRequest => Status::BadRequest,
@@ -53,7 +52,7 @@ impl Rejection {
     }
 }
 
-/// The methods that are told apart.
+/// The methods that are distinguished.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Method {
     /// GET
@@ -66,7 +65,7 @@ pub enum Method {
     Other,
 }
 
-/// The media type of a body, without its parameters; empty where none is named, or several that differ.
+/// The media type of a body, without its parameters; empty if none is named, or several that differ.
 #[derive(Clone, Copy, Eq, Debug, Default)]
 pub struct MediaType<'b>(&'b [u8]);
 
@@ -77,7 +76,7 @@ impl PartialEq for MediaType<'_> {
 }
 
 impl<'b> MediaType<'b> {
-    /// What a Content-Type names.
+    /// The media type in a Content-Type.
     fn of(content_type: &'b [u8]) -> Self {
         Self(content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii())
     }
@@ -88,7 +87,7 @@ impl<'b> MediaType<'b> {
     }
 }
 
-/// How the end of a body is known.
+/// How the end of a body is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Framing {
     /// By Content-Length, or there is none.
@@ -97,7 +96,7 @@ pub enum Framing {
     Chunked,
 }
 
-/// A header section, as far as it matters here.
+/// The parts of a header section that matter here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Head<'b> {
     /// The method.
@@ -108,7 +107,7 @@ pub struct Head<'b> {
     pub host: Option<&'b [u8]>,
     /// HTTP/1.0.
     pub http_1_0: bool,
-    /// Whether the client wants the connection to stay.
+    /// Whether the client wants to keep the connection.
     pub keep_alive: bool,
     /// Where the body ends.
     pub framing: Framing,
@@ -116,7 +115,7 @@ pub struct Head<'b> {
     pub expects_continue: bool,
     /// Content-Type.
     pub media_type: MediaType<'b>,
-    /// What a response is to be compared with.
+    /// The conditions for the response.
     pub conditions: Conditions<'b>,
     /// X-Forwarded-For.
     pub forwarded_for: List<'b>,
@@ -131,7 +130,7 @@ pub struct Conditions<'b> {
     pub if_match: List<'b>,
     /// If-None-Match.
     pub if_none_match: List<'b>,
-    /// If-Modified-Since, which counts where it is one.
+    /// If-Modified-Since; evaluated if it has one value.
     pub if_modified_since: List<'b>,
     /// If-Unmodified-Since, likewise.
     pub if_unmodified_since: List<'b>,
@@ -146,7 +145,7 @@ impl Conditions<'_> {
 
 /// Reads a header section from the start of `octets`; `None` until it is complete.
 pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
-    // Two KiB that are not worth clearing for the few fields that most requests have.
+    // Two KiB that are not worth clearing, because most requests have few fields.
     let mut headers = [const { MaybeUninit::uninit() }; limits::HEADERS_USUAL];
     match head_within(octets, &mut headers) {
         Err(Stop::TooManyHeaders) => head_of_many_fields(octets),
@@ -155,7 +154,7 @@ pub fn head(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
     }
 }
 
-/// As [`head`], with room for as many fields as a header section can have.
+/// Like [`head`], with room for as many fields as a header section can have.
 #[cold]
 fn head_of_many_fields(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
     bounded(octets)?;
@@ -166,7 +165,7 @@ fn head_of_many_fields(octets: &[u8]) -> Result<Option<Head<'_>>, Rejection> {
     })
 }
 
-/// Why a header section is not read.
+/// Why a header section was not read.
 enum Stop {
     /// There is no room for its fields.
     TooManyHeaders,
@@ -188,13 +187,13 @@ fn head_within<'b>(
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(bounded(octets).map(|()| None)?),
         Err(httparse::Error::TooManyHeaders) => return Err(Stop::TooManyHeaders),
-        // What has no version may only have a space in its target, which is mended when the line is whole.
+        // A line without a version may just have a space in its target; that is repaired when the line is complete.
         Err(httparse::Error::Version) if !octets.contains(&b'\n') => return Ok(bounded(octets).map(|()| None)?),
         Err(httparse::Error::Version) => return Err(Rejection::VersionNotSupported.into()),
         Err(_) => return Err(Rejection::BadRequest.into()),
     };
     if length > limits::TARGET_OCTETS_MAX {
-        // The same as if it had come in pieces.
+        // The same result as if it had come in pieces.
         bounded(&octets[..length])?;
     }
     let target = request.path.unwrap_or_default().as_bytes();
@@ -202,7 +201,7 @@ fn head_within<'b>(
         return Err(Rejection::TargetTooLong.into());
     }
     let http_1_0 = request.version == Some(0);
-    // What follows a CONNECT is a tunnel's to its client: nothing behind it is a request.
+    // After a CONNECT the client expects a tunnel: nothing after it is a request.
     let connect = request.method == Some("CONNECT");
     let (authority, path) = if connect { (Some(target), &b""[..]) } else { split_target(target)? };
     let mut head = Head {
@@ -225,14 +224,14 @@ fn head_within<'b>(
     };
     fields(request.headers, octets, &mut head)?;
     head.keep_alive &= !connect;
-    // RFC 9112 section 3.2.2: the authority of an absolute-form target goes before Host.
+    // RFC 9112 section 3.2.2: the authority of an absolute-form target takes precedence over Host.
     head.host = authority.or(head.host);
     Ok(Some(head))
 }
 
-/// Turns spaces inside of the target into `+`: some clients and proxies decode the `+` of base64 to a space and
-/// send it raw, which leaves a request line of more than three words: [`head`] then finds no version. It changes
-/// no length; false where there was nothing to mend.
+/// Replaces spaces within the target by `+`. Some clients and proxies decode the `+` of base64 to a space and send it
+/// raw; the request line then has more than three words, and [`head`] finds no version. The length stays the same;
+/// false if nothing was changed.
 pub fn mend_request_line(octets: &mut [u8]) -> bool {
     let end = octets.iter().take(limits::TARGET_OCTETS_MAX + 64).position(|&b| b == b'\n').unwrap_or(0);
     let line = &mut octets[..end];
@@ -251,7 +250,7 @@ pub fn mend_request_line(octets: &mut [u8]) -> bool {
     mended
 }
 
-/// Whether a header section, or what has arrived of one, is already too much.
+/// Refuses a header section, complete or not, that is already too large.
 fn bounded(octets: &[u8]) -> Result<(), Rejection> {
     let line = octets.iter().position(|&b| b == b'\n');
     // Method and version take less than 64 bytes beside the target.
@@ -308,7 +307,8 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
         } else if is("host") {
             hosts += 1;
             let host = header.value.trim_ascii();
-            // RFC 9112 section 3.2: an invalid value is refused, so that nobody behind or before us reads another host.
+            // RFC 9112 section 3.2: an invalid value is refused, so that no other server in the chain reads a different
+            // host.
             if !host.iter().all(|&octet| is_of_host(octet)) {
                 return Err(Rejection::BadRequest);
             }
@@ -322,7 +322,7 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
             }
         } else if is("content-type") {
             let media_type = MediaType::of(header.value);
-            // Where two differ, neither is the body's.
+            // If two differ, neither describes the body.
             let is_first_or_same = content_type.is_none_or(|other| other == media_type);
             head.media_type = if is_first_or_same { media_type } else { MediaType::default() };
             content_type = Some(head.media_type);
@@ -330,9 +330,9 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
             add_to_list(header, octets, head);
         }
     }
-    // RFC 9112 section 9.3: who says close once means it, whatever else stands there.
+    // RFC 9112 section 9.3: `close` ends the connection, whatever other options there are.
     head.keep_alive = keep_alive && !close;
-    // RFC 9112 section 3.2: HTTP/1.1 has exactly one Host, whoever it is for.
+    // RFC 9112 section 3.2: an HTTP/1.1 request has exactly one Host.
     if hosts > 1 || hosts == 0 && !head.http_1_0 {
         return Err(Rejection::BadRequest);
     }
@@ -344,9 +344,9 @@ fn fields<'b>(headers: &[httparse::Header<'b>], octets: &'b [u8], head: &mut Hea
     Ok(())
 }
 
-/// Takes in a field whose fields are read as one list by others than [`fields`].
+/// Adds a field that others read as a list, not [`fields`].
 fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut Head<'b>) {
-    // Most fields are none of these, which their first letter tells.
+    // Most fields are none of these, as their first letter shows.
     if !matches!(header.name.as_bytes(), [b'i' | b'I', b'f' | b'F', b'-', ..] | [b'x' | b'X', b'-', ..]) {
         return;
     }
@@ -363,7 +363,7 @@ fn add_to_list<'b>(header: &httparse::Header<'b>, octets: &'b [u8], head: &mut H
     }
 }
 
-/// Whether a byte may stand in a Host field: a uri-host and its port (RFC 3986 section 3.2.2).
+/// Whether a byte may occur in a Host field: a uri-host and its port (RFC 3986 section 3.2.2).
 fn is_of_host(octet: u8) -> bool {
     OF_HOST[usize::from(octet)]
 }
@@ -390,11 +390,11 @@ fn content_length(value: &[u8]) -> Result<usize, Rejection> {
         return Err(Rejection::BadRequest);
     }
     let text = std::str::from_utf8(digits).map_err(|_| Rejection::BadRequest)?;
-    // Too many digits for the type are too many bytes as well.
+    // A number with too many digits for the type also means too many bytes.
     text.parse().map_err(|_| Rejection::BodyTooLarge)
 }
 
-/// A body, and how many bytes it took to send.
+/// A body, and how many bytes it took on the wire.
 pub type Body<'a> = (Cow<'a, [u8]>, usize);
 
 /// Reads a body of at most `max` bytes from the start of `octets`; `None` until it is complete.
@@ -404,7 +404,7 @@ pub fn body(octets: &[u8], framing: Framing, max: usize) -> Result<Option<Body<'
         Framing::Length(length) => Ok(octets.get(..length).map(|body| (Cow::Borrowed(body), length))),
         Framing::Chunked => {
             let body = chunked(octets, max)?;
-            // However much of it has arrived at once.
+            // Regardless of how much of it has arrived at once.
             let sent = body.as_ref().map_or(octets.len(), |(_, end)| *end);
             if sent > max * limits::CHUNKED_FACTOR { Err(Rejection::BodyTooLarge) } else { Ok(body) }
         }
@@ -434,7 +434,7 @@ fn chunked(octets: &[u8], max: usize) -> Result<Option<Body<'_>>, Rejection> {
     }
 }
 
-/// The size of the chunk that starts at `at`, and where its data start.
+/// The size of the chunk that starts at `at`, and the start of its data.
 fn chunk_size(octets: &[u8], at: usize) -> Result<Option<(usize, usize)>, Rejection> {
     let line = &octets[at..];
     let Some(end) = line.iter().position(|&b| b == b'\n') else {
@@ -444,7 +444,7 @@ fn chunk_size(octets: &[u8], at: usize) -> Result<Option<(usize, usize)>, Reject
     let text = line[..end].strip_suffix(b"\r").filter(|text| text.len() <= CHUNK_LINE_OCTETS_MAX);
     let text = text.ok_or(Rejection::BadRequest)?;
     let digits = text.split(|&b| b == b';').next().unwrap_or_default();
-    // Extensions are ignored; anything else beside hexadecimal digits is a doubt.
+    // Extensions are ignored; any character other than a hexadecimal digit is a doubt.
     let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
     let valid = !digits.is_empty()
         && digits.len() - zeros <= CHUNK_SIZE_DIGITS_MAX
@@ -458,12 +458,12 @@ fn chunk_size(octets: &[u8], at: usize) -> Result<Option<(usize, usize)>, Reject
     Ok(Some((size, at + end + 1)))
 }
 
-/// Digits of a size behind leading zeros, of which some clients write many.
+/// Digits of a size after leading zeros; some clients write many zeros.
 const CHUNK_SIZE_DIGITS_MAX: usize = 8;
 /// A size, and an extension.
 const CHUNK_LINE_OCTETS_MAX: usize = 256;
 
-/// Where the trailer section that starts at `at` ends; its fields are dropped.
+/// The end of the trailer section that starts at `at`; its fields are dropped.
 fn trailers(octets: &[u8], mut at: usize) -> Result<Option<usize>, Rejection> {
     loop {
         let Some(end) = octets[at..].iter().position(|&b| b == b'\n') else { return Ok(None) };
@@ -480,7 +480,7 @@ fn trailers(octets: &[u8], mut at: usize) -> Result<Option<usize>, Rejection> {
     }
 }
 
-/// Without control bytes but the tab.
+/// Whether there are no control bytes except tabs.
 fn is_text(octets: &[u8]) -> bool {
     octets.iter().all(|&b| b == b'\t' || !b.is_ascii_control())
 }

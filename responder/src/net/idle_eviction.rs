@@ -1,7 +1,8 @@
-//! Room for a new connection where there are as many as there may be: the one that has been idle longest goes.
+//! Makes room for a new connection if the maximum is reached: ends the one that has been idle longest.
 //!
-//! Otherwise whoever opens connections and says nothing would keep everybody else out. Connections are looked over
-//! only when there is no room, and once for many new ones; nothing here is on the way of a request.
+//! Without this, a client that opens connections and sends nothing would keep all others out. Connections are only
+//! searched when there is no room, and once for many new ones; no request comes through here. It does not know what a
+//! connection serves.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,19 +14,19 @@ use slab::Slab;
 use super::deadline::{Silence, Watched};
 use crate::limits;
 
-/// Who goes next.
+/// The connections that go next.
 #[derive(Default)]
 pub(super) struct IdleEviction {
-    /// Those that were idle longest at the last look, the longest last, with how long.
+    /// Those that were idle longest at the last search, with their idle time; the longest last.
     next: RefCell<Vec<(Silence, Weak<Watched>)>>,
-    /// The tick of that look.
+    /// The tick of that search.
     looked: Cell<u32>,
-    /// The tick of a look that found nobody.
+    /// The tick of a search that found none.
     in_vain: Cell<Option<u32>>,
 }
 
 impl IdleEviction {
-    /// Ends a connection; false where all are at work.
+    /// Ends a connection; false if all are busy.
     pub(super) fn make_room(&self, connections: &Slab<Rc<Watched>>, tick: u32) -> bool {
         if self.end_next(tick) {
             return true;
@@ -39,11 +40,11 @@ impl IdleEviction {
         made
     }
 
-    /// Ends the next one that is still silent.
+    /// Ends the next one that is still idle.
     fn end_next(&self, tick: u32) -> bool {
         let mut next = self.next.borrow_mut();
         while let Some((noted, watched)) = next.pop() {
-            // It may have gone, or have asked something since.
+            // It may have gone, or have sent a request since.
             let still = Silence { ticks: noted.ticks + tick.wrapping_sub(self.looked.get()), ..noted };
             if let Some(watched) = watched.upgrade().filter(|watched| watched.silence(tick) == Some(still)) {
                 watched.end.end();

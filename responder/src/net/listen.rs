@@ -1,4 +1,6 @@
 //! Listening sockets: one for each worker and address, sharing the port.
+//!
+//! Invariant: no other process can listen on a reserved address. It does not know what is served there.
 
 use std::{
     fmt, fs, io,
@@ -12,13 +14,13 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::limits;
 
-/// An address that cannot be listened on.
+/// An address that cannot be used for listening.
 #[derive(Debug)]
 pub struct ListenError {
     key: &'static str,
     address: SocketAddr,
     error: io::Error,
-    /// Whether it is one of IPv6, which this machine does not have.
+    /// Whether it is an IPv6 address on a machine without IPv6.
     without_ipv6: bool,
 }
 
@@ -34,13 +36,13 @@ impl ListenError {
     }
 }
 
-/// The kernel lists the addresses of IPv6 here, that of `lo` included, and has no such file without IPv6.
+/// The kernel lists IPv6 addresses here, including that of `lo`; the file does not exist without IPv6.
 fn some_interface_has_ipv6() -> bool {
     fs::read("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
 }
 
 impl ListenError {
-    /// What the kernel said.
+    /// The kernel's error.
     pub fn kind(&self) -> io::ErrorKind {
         self.error.kind()
     }
@@ -71,26 +73,26 @@ impl fmt::Display for ListenError {
 
 impl std::error::Error for ListenError {}
 
-/// What keeps `address` from being listened on, whoever holds it now; nothing is kept bound.
+/// What prevents listening on `address`, apart from a process that has it now; nothing stays bound.
 pub fn doubt(key: &'static str, address: SocketAddr) -> Option<ListenError> {
     let error = socket(address, Others::None).err()?;
     (error.kind() != io::ErrorKind::AddrInUse).then(|| ListenError::new(key, address, error))
 }
 
-/// An address that is ours, and that nobody can connect to yet.
+/// An address that is reserved, but does not accept connections yet.
 #[derive(Debug)]
 pub struct Reserved {
-    /// The configuration's, for errors.
+    /// The key in the configuration, for errors.
     key: &'static str,
     address: SocketAddr,
     /// Closed when the listeners take its place.
     held: Socket,
 }
 
-/// Takes `address`, or with port 0 a free port of it. `key` is the configuration's, for errors.
+/// Reserves `address`; port 0 means any free port. `key`: the key in the configuration, for errors.
 pub fn reserve(key: &'static str, address: SocketAddr) -> Result<Reserved, ListenError> {
-    // Two that start at the same time could both bind an address that may be used again, so that is tried second:
-    // connections of the last run that still linger stand in the way of the first.
+    // Two processes that start at the same time could both bind an address with reuse allowed, so that is tried second.
+    // The first attempt fails while connections of the last run still linger.
     let held = socket(address, Others::None).or_else(|error| match error.kind() {
         io::ErrorKind::AddrInUse => socket(address, Others::Lingering),
         _ => Err(error),
@@ -100,8 +102,8 @@ pub fn reserve(key: &'static str, address: SocketAddr) -> Result<Reserved, Liste
     Ok(Reserved { key, address, held })
 }
 
-/// As [`reserve`], and where the address is taken looks again for [`limits::LISTEN_PATIENCE`]: what io_uring had in its
-/// hands of a process that was killed, the kernel closes some time after the process has gone.
+/// Like [`reserve`], but retries a taken address for [`limits::LISTEN_PATIENCE`]: when a process is killed, the kernel
+/// closes the sockets held by io_uring some time after the process has gone.
 pub fn reserve_soon(key: &'static str, address: SocketAddr) -> Result<Reserved, ListenError> {
     let begin = Instant::now();
     loop {
@@ -117,7 +119,7 @@ pub fn reserve_soon(key: &'static str, address: SocketAddr) -> Result<Reserved, 
 }
 
 impl Reserved {
-    /// With the port that was chosen.
+    /// The address, with the chosen port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -127,7 +129,7 @@ impl Reserved {
         let Self { key, address, held } = self;
         drop(held);
         let fail = |error| ListenError::new(key, address, error);
-        // Sharing would also let another process of this user in, whose port it then is as much as ours.
+        // Sharing would also let in another process of this user, to which the port may then belong as well.
         drop(socket(address, Others::Lingering).map_err(fail)?);
         let socket = |_| {
             let socket = socket(address, Others::Sharing)?;
@@ -150,27 +152,27 @@ impl Reserved {
     }
 }
 
-/// The listeners of `workers` on one socket that somebody else bound; whoever is first takes a connection.
+/// The listeners of `workers` on one socket that another process bound; the first worker takes a connection.
 pub fn passed(socket: TcpListener, workers: usize) -> io::Result<Vec<TcpListener>> {
     let socket = for_worker(socket)?;
     (0..workers).map(|_| socket.try_clone()).collect()
 }
 
-/// Accepting returns when nobody waits, and what is accepted sends its answers at once: they are small and whole,
-/// waiting to fill a segment would only delay them. Connections inherit this from their listener.
+/// Accepting returns if no client waits. Accepted connections send their answers at once, because answers are small and
+/// complete; waiting to fill a segment would only delay them. Connections inherit this from their listener.
 fn for_worker(listener: TcpListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     SockRef::from(&listener).set_tcp_nodelay(true)?;
     Ok(listener)
 }
 
-/// Who may use an address beside us.
+/// Who else may use an address.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Others {
     None,
-    /// Connections of the last run; a listener may not.
+    /// Connections of the last run may; a listener may not.
     Lingering,
-    /// Listeners of ours as well.
+    /// Listeners of this process may, too.
     Sharing,
 }
 
@@ -179,7 +181,7 @@ fn socket(address: SocketAddr, others: Others) -> io::Result<Socket> {
     socket.set_reuse_address(others != Others::None)?;
     socket.set_reuse_port(others == Others::Sharing)?;
     if address.is_ipv6() {
-        // `[::]` and `0.0.0.0` can be listened on side by side.
+        // So that `[::]` and `0.0.0.0` can be used at the same time.
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
@@ -236,7 +238,7 @@ mod tests {
         let listener = reserve("http.listen", "127.0.0.1:0".parse().unwrap()).unwrap().single().unwrap();
         let address = listener.local_addr().unwrap();
         let client = TcpStream::connect(address).unwrap();
-        // Closed here first, so that it lingers here.
+        // Closed on this side first, so that the connection lingers here.
         drop(listener.accept().unwrap());
         drop((listener, client));
         assert!(socket(address, Others::None).is_err(), "it lingers");

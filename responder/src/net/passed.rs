@@ -1,20 +1,22 @@
-//! Sockets that systemd opened and passed on (sd_listen_fds), so that it can hold a port below 1024, or hold
-//! connections while the service is started anew.
+//! Sockets that systemd opened and passed (sd_listen_fds), so that it can hold a port below 1024, or hold connections
+//! during a restart of the service.
+//!
+//! Invariant: each socket is taken at most once. It does not know what is served there.
 
 use std::{env, error::Error, fmt, net::TcpListener};
 
 use listenfd::ListenFd;
 
-/// Those that nobody has taken yet.
+/// The sockets that were not taken yet.
 #[derive(Debug, Default)]
 pub struct Passed {
     /// With their names (`FileDescriptorName=` of the socket unit).
     sockets: Vec<(String, TcpListener)>,
-    /// What was passed, for errors.
+    /// A description of what was passed, for errors.
     told: String,
 }
 
-/// A wanted socket that was not passed, or a passed one that cannot be used.
+/// A wanted socket that was not passed, or a passed socket that cannot be used.
 #[derive(Debug)]
 pub struct PassedError(String);
 
@@ -27,7 +29,7 @@ impl fmt::Display for PassedError {
 impl Error for PassedError {}
 
 impl Passed {
-    /// What was passed to this process. To be asked once, and before there are other threads.
+    /// The sockets passed to this process. Call it once, before other threads exist.
     pub fn to_us() -> Result<Self, PassedError> {
         let (count, process) = (env::var("LISTEN_FDS").ok(), env::var("LISTEN_PID").ok());
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
@@ -49,7 +51,7 @@ impl Passed {
         Ok(Self::new(sockets, count, process))
     }
 
-    /// `count` and `process` are what systemd said of them.
+    /// `count` and `process`: systemd's values for them.
     fn new(sockets: Vec<(String, TcpListener)>, count: Option<String>, process: Option<String>) -> Self {
         let told = match (count, process) {
             _ if !sockets.is_empty() => {
@@ -65,8 +67,8 @@ impl Passed {
         Self { sockets, told }
     }
 
-    /// Takes what is meant for the section `name` of the configuration: everything, where no other section
-    /// takes any, else what has that name. At least one.
+    /// Takes the sockets of the configuration section `name`: all of them if no other section takes any, otherwise
+    /// those with that name. At least one.
     pub fn take(&mut self, name: &str, alone: bool) -> Result<Vec<TcpListener>, PassedError> {
         let (taken, left): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.sockets).into_iter().partition(|(other, _)| alone || other == name);
@@ -81,13 +83,13 @@ impl Passed {
         Ok(taken.into_iter().map(|(_, socket)| socket).collect())
     }
 
-    /// The names of what nobody took.
+    /// The names of sockets that were not taken.
     pub fn left(&self) -> impl Iterator<Item = &str> {
         self.sockets.iter().map(|(name, _)| name.as_str())
     }
 }
 
-/// What cannot be known of a `key` that says `systemd` before systemd starts the service.
+/// What cannot be checked about a `key` with the value `systemd` before systemd starts the service.
 pub fn doubt(key: &str) -> String {
     format!(
         "{key}: says `systemd`: whether a socket is passed shows only when the service is started by its socket unit; make sure that it is enabled (systemctl enable --now ostia-responder.socket)"

@@ -1,4 +1,4 @@
-//! How connections are treated: what the configuration says of it, already checked.
+//! How connections are treated: values from the configuration, already checked. It does not know who uses them.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::limits;
 pub struct ConnectionPolicy {
     /// How long clients may take.
     pub deadlines: Deadlines,
-    /// How they are let go.
+    /// How connections are ended.
     pub drain: Drain,
-    /// Whose word about addresses is taken.
+    /// Networks whose proxies may name client addresses.
     pub trusted: Trusted,
     /// Whether every connection begins with a PROXY header, and comes from a trusted network.
     pub proxy_protocol: bool,
@@ -21,9 +21,9 @@ pub struct ConnectionPolicy {
 /// How a worker ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Drain {
-    /// How long new connections are still taken after the end was announced.
+    /// How long new connections are still accepted after the end was announced.
     pub delay: Duration,
-    /// How long connections get to end after that.
+    /// How long connections may take to end after that.
     pub deadline: Duration,
 }
 

@@ -1,18 +1,18 @@
-//! The PROXY protocol, version 2: a balancer says before anything else for whom it connects.
+//! The PROXY protocol, version 2: a balancer names the client before it sends anything else.
 //!
-//! From hostile bytes to an address, or to a refusal; pure. The specification is haproxy's
-//! `proxy-protocol.txt`, section 2.2.
+//! Purpose: from hostile bytes to an address, or to a refusal; pure. The specification is haproxy's
+//! `proxy-protocol.txt`, section 2.2. It does not know whom to trust.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-/// Bytes that every header begins with: signature, version and command, family, length.
+/// The fixed beginning of every header: signature, version and command, family, length.
 pub const FIXED_OCTETS: usize = 16;
 
-/// Bytes behind those, of which the first ones name the client: two addresses of IPv6 with their ports. What else may
-/// follow (more about the balancer, or about TLS with whole certificates) is read past.
+/// Bytes after those that name the client: at most two IPv6 addresses with their ports. Anything after them (more about
+/// the balancer, or about TLS with whole certificates) is skipped.
 pub const ADDRESS_OCTETS: usize = 36;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -22,7 +22,7 @@ const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 pub enum ProxyError {
     /// There is none.
     NoHeader,
-    /// Its version or command is none of version 2.
+    /// Its version or command is not one of version 2.
     Unsupported,
     /// It has no room for the addresses it announces.
     TooShort,
@@ -49,18 +49,18 @@ pub fn remainder(fixed: &[u8]) -> Result<usize, ProxyError> {
     Ok(usize::from(u16::from_be_bytes([*high, *low])))
 }
 
-/// Whom a header names, of which at least the first [`FIXED_OCTETS`] and [`ADDRESS_OCTETS`] are here, or all; `None` where the proxy speaks for itself (a health check), or for somebody
-/// without an IP address.
+/// The client that a header names. At least the first [`FIXED_OCTETS`] and [`ADDRESS_OCTETS`] are here, or all of it.
+/// `None` if the proxy connects for itself (a health check), or for a client without an IP address.
 pub fn client(header: &[u8]) -> Result<Option<SocketAddr>, ProxyError> {
     let (fixed, rest) = header.split_at_checked(FIXED_OCTETS).ok_or(ProxyError::NoHeader)?;
     let rest = rest.get(..remainder(fixed)?.min(ADDRESS_OCTETS)).ok_or(ProxyError::TooShort)?;
-    // Version and command; what follows of LOCAL is to be ignored.
+    // Version and command; the rest of a LOCAL header is ignored.
     match fixed[12] {
         0x20 => return Ok(None),
         0x21 => {}
         _ => return Err(ProxyError::Unsupported),
     }
-    // Family and transport: TCP over IPv4, TCP over IPv6; whatever else there is counts as unspecified (section 2.2).
+    // Family and transport: TCP over IPv4, TCP over IPv6; anything else counts as unspecified (section 2.2).
     match fixed[13] {
         0x11 => {
             let [a, b, c, d, _, _, _, _, high, low, _, _, ..] = *rest else { return Err(ProxyError::TooShort) };
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_protocol_that_is_none_of_ours_counts_as_unspecified() {
-        // Datagrams, Unix sockets, and what nobody has defined yet were refused.
+        // Datagrams, Unix sockets and undefined families must not be refused: they have no client address.
         for family in [0x01, 0x02, 0x10, 0x12, 0x13, 0x20, 0x22, 0x30, 0x32, 0x41, 0xff] {
             for rest in [&V4[..], &[], &[0; 300]] {
                 assert_eq!(client(&header(0x21, family, rest)), Ok(None), "{family:#x}");

@@ -1,8 +1,8 @@
 //! The io_uring runtime of a serving thread.
 //!
-//! Invariant: a ring that is given out has done every kind of operation that a serving thread asks of it. Many lists of
-//! allowed system calls name some of io_uring's and not the others, and old kernels lack operations: the runtime passes
-//! over what a ring refuses and asks again without end, while nobody is served.
+//! Invariant: a ring that is returned has done every kind of operation that a serving thread needs. Many lists of
+//! allowed system calls include some of io_uring's and not others, and old kernels lack operations. The runtime ignores
+//! what a ring refuses and asks again forever, while no client is served. It does not know what a thread serves.
 
 use std::{io, os::unix::net::UnixStream as StdStream, pin::pin, thread, time::Duration};
 
@@ -19,11 +19,11 @@ use tokio::sync::oneshot;
 use crate::limits;
 
 type SetFlags = fn(&mut io_uring::Builder);
-/// A runtime on a ring of its own.
+/// A runtime on its own ring.
 pub type Ring = monoio::Runtime<monoio::time::TimeDriver<IoUringDriver>>;
 
-/// A ring with the best flags that this kernel has: completions are then handled on this thread when it
-/// asks for them, without interrupting it. The error is that of the last flags.
+/// A ring with the best flags that this kernel supports: this thread handles completions when it asks for them, without
+/// interrupts. The error is that of the last flags tried.
 pub fn build() -> io::Result<(&'static str, Ring)> {
     let kinds: [(&str, SetFlags); 3] = [
         ("single_issuer defer_taskrun", |builder| {
@@ -57,7 +57,7 @@ fn build_with(set: SetFlags) -> io::Result<Ring> {
     Ok(runtime)
 }
 
-/// Waits on a ring of its own for nothing and no time: without the runtime, which would ask again where it is refused.
+/// Enters its own ring for no events and no time: without the runtime, which would retry forever if that is refused.
 fn enter(builder: &io_uring::Builder) -> io::Result<()> {
     let ring = builder.build(1).map_err(of_call("io_uring_setup"))?;
     let now = Timespec::new();
@@ -76,7 +76,7 @@ fn of_call(call: &'static str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{call}: {error}"))
 }
 
-/// Does what a serving thread has its ring do, within [`limits::RING_PATIENCE`].
+/// Runs each operation that a serving thread needs, within [`limits::RING_PATIENCE`].
 async fn every_operation() -> io::Result<()> {
     let mut operations = pin!(operations());
     let done = timeout(limits::RING_PATIENCE, operations.as_mut()).await;
@@ -92,13 +92,13 @@ async fn operations() -> io::Result<()> {
     one.write_all(vec![0; 1]).await.0?;
     other.readable(false).await?;
     let read = other.read(vec![0; 2]).await.0?;
-    // A socket that is dropped is closed by the ring, which the other end sees.
+    // The ring closes a dropped socket, which the other end notices.
     drop(one);
     let end = other.read(vec![0; 2]).await.0?;
     sleep(Duration::from_millis(1)).await;
     let (sender, receiver) = oneshot::channel();
     thread::Builder::new().spawn(move || {
-        // By then the ring waits; if it does not yet, nothing is tried, and nothing is wrong.
+        // By then the ring waits. If it does not yet, this tries nothing, but nothing is wrong.
         thread::sleep(Duration::from_millis(1));
         let _ = sender.send(());
     })?;
@@ -112,10 +112,10 @@ mod tests {
 
     #[test]
     fn the_operations_that_are_tried_are_done_by_a_runtime_that_has_them() {
-        // Otherwise a ring would be thrown away for what is wrong with the trial.
+        // Otherwise a ring would be rejected because of a fault in the trial.
         let (_, mut ring) = match build() {
             Ok(built) => built,
-            // Told where it is refused here; then the tests of the service run on epoll as well.
+            // Printed if it is refused here; then the tests of the service run on epoll as well.
             Err(error) => return eprintln!("no io_uring here: {error}"),
         };
         ring.block_on(every_operation()).unwrap();

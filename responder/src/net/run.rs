@@ -1,6 +1,6 @@
 //! One serving thread, from its ring to the end of its last connection.
 //!
-//! Invariant: nothing here waits but for the kernel. It does not know what is answered.
+//! Invariant: nothing here waits for anything except the kernel. It does not know what is answered.
 
 use std::{
     cell::{Cell, RefCell},
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::limits;
 
-/// What a worker is started with.
+/// The parameters of a worker.
 #[derive(Debug)]
 pub struct Start {
     /// Its place among the workers.
@@ -42,21 +42,21 @@ pub struct Start {
     pub listeners: Vec<Listener>,
     /// The shares of all workers.
     pub balance: Arc<Balance>,
-    /// What the others hand over to this one.
+    /// Connections that other workers hand over to this one.
     pub handed: mpsc::Receiver<Accepted>,
     /// How it treats its connections.
     pub policy: ConnectionPolicy,
-    /// What TLS is spoken with, where a listener speaks it.
+    /// The TLS configuration, if a listener uses TLS.
     pub tls: Option<Arc<ServerConfig>>,
-    /// What it counts.
+    /// Its counters.
     pub counters: Arc<Counters>,
-    /// Connections that it may have at once.
+    /// The maximum number of its connections.
     pub connections_max: usize,
     /// Turns true when the service stops.
     pub stop: watch::Receiver<bool>,
 }
 
-/// Has `service` answer on this thread until it is told to stop and its connections have ended. `ready` is called once
+/// Lets `service` answer on this thread until it is told to stop and its connections have ended. `ready` is called once
 /// connections are accepted.
 pub fn run<S: Service>(start: Start, service: S, ready: impl FnOnce()) -> io::Result<()> {
     let number = start.number;
@@ -68,7 +68,7 @@ pub fn run<S: Service>(start: Start, service: S, ready: impl FnOnce()) -> io::Re
             runtime.block_on(serve(start, service, false, ready));
         }
         Err(error) => {
-            // Mostly all of them are refused, and for one reason; where only a later one is, nobody else would tell.
+            // Mostly all are refused, for one reason. If only a later one is refused, nothing else would report it.
             static TOLD: Once = Once::new();
             TOLD.call_once(|| warn!(driver = "epoll", worker = number, %error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll"));
             let mut runtime = RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?;
@@ -105,7 +105,7 @@ async fn serve<S: Service>(start: Start, service: S, on_epoll: bool, ready: impl
     worker.service.start();
     ready();
     let mut stop = start.stop;
-    // A sender that has gone away has stopped, too.
+    // A sender that is gone means stop, too.
     let _ = stop.wait_for(|stop| *stop).await;
     worker.draining.set(true);
     sleep(worker.policy.drain.delay).await;
@@ -114,7 +114,7 @@ async fn serve<S: Service>(start: Start, service: S, on_epoll: bool, ready: impl
     drain(&worker).await;
 }
 
-/// Counts seconds, and ends what is overdue.
+/// Counts seconds, and ends connections that are overdue.
 async fn keep_time<S: Service>(worker: Rc<Worker<S>>) {
     loop {
         sleep(Duration::from_secs(1)).await;
@@ -125,10 +125,10 @@ async fn keep_time<S: Service>(worker: Rc<Worker<S>>) {
     }
 }
 
-/// Stops listening without turning away anybody who has connected.
+/// Stops listening without turning away clients that have connected.
 async fn close<S: Service>(worker: &Rc<Worker<S>>, listeners: Vec<(Rc<Listener>, Rc<End>)>) {
     let own = || listeners.iter().filter(|(listener, _)| !listener.inherited);
-    // For each of them the same; told once, by the first worker.
+    // The same for each of them; logged once, by the first worker.
     let mut problem = None;
     for (listener, _) in own() {
         problem = accept::refuse_new(listener).err().or(problem);
@@ -151,7 +151,7 @@ async fn close<S: Service>(worker: &Rc<Worker<S>>, listeners: Vec<(Rc<Listener>,
     }
 }
 
-/// Lets what is under way end, and ends what is idle.
+/// Lets running requests finish, and ends idle connections.
 async fn drain<S: Service>(worker: &Worker<S>) {
     let deadline = Instant::now() + worker.policy.drain.deadline;
     let is_empty = || worker.balance.is_settled() && worker.balance.open(worker.number) == 0;

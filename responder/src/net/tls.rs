@@ -1,6 +1,7 @@
-//! TLS: a certificate with its key, exchanged for newer ones while connections go on.
+//! TLS: a certificate with its key, replaced by newer ones while connections go on.
 //!
-//! Invariant: a pair is taken whole, or the one before stays; connections keep what they began with.
+//! Invariant: a pair is taken as a whole, or the old one stays; connections keep the pair they began with. It does not
+//! know what is served.
 
 use std::{
     fmt,
@@ -35,7 +36,7 @@ impl Carrier for ServerTlsStream<TcpStream> {
 /// Why a pair cannot be used.
 #[derive(Debug)]
 pub struct PairError {
-    /// Whether the key is to blame, rather than the certificate.
+    /// Whether the fault is in the key, not in the certificate.
     pub of_key: bool,
     error: FileError,
 }
@@ -48,19 +49,19 @@ impl fmt::Display for PairError {
 
 impl std::error::Error for PairError {}
 
-/// A certificate chain and its key, as their files are now.
+/// A certificate chain and its key, as last read.
 #[derive(Debug)]
 pub struct Certificates {
     files: Mutex<Files>,
     current: ArcSwap<CertifiedKey>,
 }
 
-/// Where they lie.
+/// The paths of the two files.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Files {
     certificate: PathBuf,
     key: PathBuf,
-    /// As they were looked at last, good or bad.
+    /// The files at the last look, whether good or bad.
     seen: Stamps,
 }
 
@@ -70,7 +71,7 @@ impl Files {
     }
 }
 
-/// What tells a file from its successor: device, inode, size, and when it changed.
+/// Distinguishes a file from its successor: device, inode, size, and time of change.
 type Stamps = [Option<(u64, u64, u64, i64, i64)>; 2];
 
 impl Certificates {
@@ -87,9 +88,9 @@ impl Certificates {
         self.current.load().cert.first().cloned()
     }
 
-    /// Reads both files again if one of them has changed: new connections get them, or still the ones before, where
-    /// something is wrong, which the log says. The two are seldom written in the same moment, so a pair that does not
-    /// fit may fit soon: it is looked at again when a file changes. Blocks for as long as that takes.
+    /// Reads both files again if one of them has changed. New connections get the new pair; if something is wrong with
+    /// it, they get the old pair, and the log says why. The two files are seldom written at the same moment, so a pair
+    /// that does not match may match soon: it is checked again when a file changes. Blocks while it reads.
     pub fn follow(&self) {
         let before = self.files().clone();
         let seen = before.stamps();
@@ -99,7 +100,7 @@ impl Certificates {
         let pair = read(&before.certificate, &before.key);
         let mut files = self.files();
         if *files != before {
-            // A reload has named others meanwhile.
+            // A reload has named other files in the meantime.
             return;
         }
         files.seen = seen;
@@ -112,7 +113,7 @@ impl Certificates {
         }
     }
 
-    /// Goes over to the files of `other`, and to what it has read of them.
+    /// Takes the files of `other`, and what it has read of them.
     pub fn go_over_to(&self, other: &Self) {
         let mut files = self.files();
         *files = other.files().clone();
@@ -123,13 +124,13 @@ impl Certificates {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What connections are accepted with.
+    /// The configuration for accepting connections.
     pub fn server_config(self: &Arc<Self>) -> Result<Arc<ServerConfig>, rustls::Error> {
         let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
         let resolver: Arc<dyn ResolvesServerCert> = Arc::clone(self) as _;
         let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Clients resume by what they keep themselves, not by what we keep for them.
+        // Clients resume with what they store themselves; the server stores nothing for them.
         config.ticketer = aws_lc_rs::Ticketer::new()?;
         config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
         config.send_tls13_tickets = 1;

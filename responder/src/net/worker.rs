@@ -1,7 +1,7 @@
 //! What all connections of one serving thread share.
 //!
-//! Invariant: nothing here is shared with another worker but what is read without a lock. It does not know what is
-//! answered: that is the [`Service`]'s.
+//! Invariant: nothing here is shared with another worker except what is read without a lock. It does not know what is
+//! answered: the [`Service`] does.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,14 +28,14 @@ use super::{
 pub(super) struct Worker<S: Service> {
     /// Its place among the workers.
     pub(super) number: usize,
-    /// Who answers.
+    /// Answers requests.
     pub(super) service: Rc<S>,
     pub(super) counters: Arc<Counters>,
     /// The shares of all workers.
     pub(super) balance: Arc<Balance>,
-    /// Buffers to answer in.
+    /// Output buffers.
     pub(super) outputs: Buffers,
-    /// Buffers to read in.
+    /// Input buffers.
     pub(super) inputs: Buffers,
     pub(super) connections: RefCell<Slab<Rc<Watched>>>,
     pub(super) connections_max: usize,
@@ -44,21 +44,21 @@ pub(super) struct Worker<S: Service> {
     pub(super) on_epoll: bool,
     pub(super) policy: ConnectionPolicy,
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// Seconds that were counted.
+    /// Seconds counted so far.
     pub(super) tick: Cell<u32>,
-    /// Whether connections are to end after their present request.
+    /// Whether connections have to end after their present request.
     pub(super) draining: Cell<bool>,
     pub(super) dates: Dates,
 }
 
 impl<S: Service> Worker<S> {
-    /// Ends connections, and says how many.
+    /// Ends the connections that `which` selects, and returns how many.
     pub(super) fn end_those(&self, which: impl Fn(&Watched) -> bool) -> u64 {
         let connections = self.connections.borrow();
         connections.iter().filter(|(_, watched)| which(watched)).map(|(_, watched)| watched.end.end()).count() as u64
     }
 
-    /// A request as the service gets it.
+    /// A request in the form that the service gets.
     pub(super) fn request<'a>(
         &'a self,
         client: &'a Client,

@@ -1,6 +1,8 @@
-//! Conditional requests, RFC 9110 section 13: what a client's conditions make of a response that it may have already.
+//! Conditional requests, RFC 9110 section 13: the effect of a client's conditions on a response that the client may
+//! have already.
 //!
-//! Pure. They are about what is selected by GET and HEAD; whoever asks by POST is answered whatever they say.
+//! Pure. They only apply to GET and HEAD; a POST is answered whatever they say. It does not know what a response
+//! contains.
 
 use std::time::SystemTime;
 
@@ -8,25 +10,25 @@ use precompute::pki::UnixTime;
 
 use super::{Head, List, Method};
 
-/// What the conditions of a request come to.
+/// The result of a request's conditions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Precondition {
     /// The response is sent.
     Met,
     /// The client's copy is the response (304).
     NotModified,
-    /// The response is not what the client wants it to be (412).
+    /// The response does not meet the client's condition (412).
     Failed,
 }
 
-/// What the response can be compared by.
+/// What a response is compared by.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
     /// Its strong entity tag, quotes included.
     pub etag: &'a [u8],
-    /// Its Last-Modified, where it has one.
+    /// Its Last-Modified, if it has one.
     pub modified: Option<UnixTime>,
-    /// Whether a copy with the very same date is the response.
+    /// Whether a copy with exactly the same date is the same response.
     pub dated: bool,
 }
 
@@ -38,7 +40,7 @@ pub fn evaluate(head: &Head<'_>, validators: &Validators<'_>) -> Precondition {
         return Precondition::Met;
     }
     let Validators { etag, modified, dated } = *validators;
-    // Dates that are none, or several, are ignored (sections 13.1.3 and 13.1.4).
+    // Invalid or repeated dates are ignored (sections 13.1.3 and 13.1.4).
     let date = |list: &List<'_>| {
         let text = std::str::from_utf8(list.only()?).ok()?;
         httpdate::parse_http_date(text).ok()
@@ -46,7 +48,7 @@ pub fn evaluate(head: &Head<'_>, validators: &Validators<'_>) -> Precondition {
     let modified = modified.map(SystemTime::from);
     let mut wanted = conditions.if_match.members().peekable();
     if wanted.peek().is_some() {
-        // Section 13.1.1: strongly, so that a weak tag names nothing.
+        // Section 13.1.1: a strong comparison, so a weak tag matches nothing.
         if !wanted.any(|tag| tag == b"*" || tag == etag) {
             return Precondition::Failed;
         }
@@ -56,10 +58,10 @@ pub fn evaluate(head: &Head<'_>, validators: &Validators<'_>) -> Precondition {
         return Precondition::Failed;
     }
     let is_current = if conditions.if_none_match.is_empty() {
-        // Only for a copy of that very second: what is fresh must not be said of a *good* that has been overtaken.
+        // Only for a copy of exactly that second: a *good* that is out of date must not be confirmed as fresh.
         dated && modified.is_some() && date(&conditions.if_modified_since) == modified
     } else {
-        // Section 13.1.3: then If-Modified-Since does not count.
+        // Section 13.1.3: If-Modified-Since is then ignored.
         conditions.if_none_match.members().any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
     };
     if is_current { Precondition::NotModified } else { Precondition::Met }
@@ -72,7 +74,7 @@ mod tests {
 
     const MODIFIED: u64 = 1_800_000_000;
 
-    /// What is answered to a request with these fields.
+    /// The verdict for a request with these fields.
     fn verdict_of(method: &str, fields: &str, modified: Option<UnixTime>) -> Precondition {
         let text = format!("{method} / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let head = http::head(text.as_bytes()).unwrap().unwrap();
@@ -116,11 +118,11 @@ mod tests {
             ("W/\"a\"", Precondition::Failed),
             ("\"b\"", Precondition::Failed),
             ("\"b\"\r\nIf-Match: \"c\"", Precondition::Failed),
-            // Then If-Unmodified-Since does not count.
+            // If-Unmodified-Since is then ignored.
             ("\"a\"\r\nIf-Unmodified-Since: Mon, 01 Jan 2024 00:00:00 GMT", Precondition::Met),
             ("\"a\"\r\nIf-None-Match: \"a\"", Precondition::NotModified),
             ("\"b\"\r\nIf-None-Match: \"a\"", Precondition::Failed),
-            // Nothing is asked for.
+            // No tag is named.
             (",", Precondition::Met),
             ("", Precondition::Met),
         ] {

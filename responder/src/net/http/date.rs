@@ -7,7 +7,7 @@ use precompute::pki::UnixTime;
 /// An IMF-fixdate.
 pub type Date = [u8; 29];
 
-/// The last date that was written, for the next response of the same second.
+/// The last date that was written, reused within the same second.
 #[derive(Debug)]
 pub struct Dates(Cell<(UnixTime, Date)>);
 
@@ -18,7 +18,7 @@ impl Default for Dates {
 }
 
 impl Dates {
-    /// Of this second.
+    /// The date for this second.
     pub fn at(&self, now: UnixTime) -> Date {
         let (second, date) = self.0.get();
         if second == now {

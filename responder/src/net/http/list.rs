@@ -1,7 +1,8 @@
-//! Fields that may be repeated, RFC 9110 section 5.3: however many there are, their values are one list, in order.
+//! Fields that may be repeated, RFC 9110 section 5.3: all their values are one list, in order.
 //!
-//! Nothing is copied, and nothing allocated: the list is the part of the header section from the first such field to the
-//! last, whose form has been checked; it is read again by whoever asks for its members.
+//! Nothing is copied or allocated: the list is the part of the header section from the first such field to the last,
+//! whose form has been checked. It is parsed again whenever its members are read. It does not know what the values
+//! mean.
 
 use std::fmt;
 
@@ -9,12 +10,12 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct List<'b> {
     name: &'static str,
-    /// Whole lines, from the name of the first field to the value of the last; others may stand between them.
+    /// Whole lines, from the name of the first field to the value of the last; other fields may be between them.
     lines: &'b [u8],
 }
 
 impl<'b> List<'b> {
-    /// Takes in the next field, whose value is `value`, of the header section that `octets` begin with.
+    /// Adds the next field, which is in the header section at the start of `octets`.
     pub(super) fn add(&mut self, name: &'static str, header: &httparse::Header<'b>, octets: &'b [u8]) {
         let place = |part: &[u8]| part.as_ptr().addr().checked_sub(octets.as_ptr().addr());
         let first = if self.is_empty() { header.name.as_bytes() } else { self.lines };
@@ -44,14 +45,14 @@ impl<'b> List<'b> {
         self.values().flat_map(members)
     }
 
-    /// The value of a field that has to stand alone; `None` where it stands more than once, too.
+    /// The value of a field that must occur once; `None` also if it occurs more than once.
     pub fn only(&self) -> Option<&'b [u8]> {
         let mut values = self.values();
         values.next().filter(|_| values.next().is_none())
     }
 }
 
-/// The members of one field's value, in order. Elements without bytes are none (RFC 9110 section 5.6.1.2).
+/// The members of one field's value, in order. Empty elements do not count (RFC 9110 section 5.6.1.2).
 pub(super) fn members(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }

@@ -1,7 +1,7 @@
 //! Responses, RFC 9110 and 9111, written straight into the output.
 //!
-//! Who answers gives neutral values (an entity tag, times, names for caches) and means; which status line and which header
-//! fields say so is decided here, and the status that was written is given back. It does not know what a body says.
+//! The caller gives neutral values (an entity tag, times, cache keys). This module chooses the status line and the
+//! header fields for them, and returns the status that was written. It does not know what a body says.
 
 use std::time::Duration;
 
@@ -14,58 +14,58 @@ use super::{
     status::Status,
 };
 
-/// What a response has to know of its request and its connection.
+/// What a response needs to know about its request and its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Context {
     /// The current time.
     pub date: Date,
-    /// Whether the connection stays after this response.
+    /// Whether the connection is kept after this response.
     pub keep_alive: bool,
     /// Whether HTTP/1.0 was spoken.
     pub http_1_0: bool,
-    /// Whether the body stays away (HEAD).
+    /// Whether the body is left out (HEAD).
     pub head_only: bool,
 }
 
-/// What caches may keep: its body's outline, and what they are told about it.
+/// A response that caches may keep: its body's type and length, and the data for caches.
 #[derive(Clone, Copy, Debug)]
 pub struct Representation<'a> {
     /// Content-Type.
     pub media_type: &'static str,
     /// Bytes of the body.
     pub length: usize,
-    /// What it can be compared by.
+    /// The values for comparing it.
     pub validators: Validators<'a>,
-    /// For how long it is fresh.
+    /// How long it is fresh.
     pub max_age: Duration,
     /// The same as an instant, for caches of HTTP/1.0.
     pub expires: Option<UnixTime>,
-    /// Whether those on the way may pack it otherwise.
+    /// Whether intermediaries may recode it.
     pub may_be_transformed: bool,
-    /// The names by which caches can be told to drop it.
+    /// The keys by which caches can be told to purge it.
     pub surrogate_keys: Option<[&'a [u8]; 2]>,
 }
 
 /// A response that ends a request before its body matters.
 #[derive(PartialEq, Eq, Debug)]
 pub struct Refusal {
-    /// What it is refused for.
+    /// Why it is refused.
     pub reason: Reason,
-    /// Lines for people behind the one that tells the status.
+    /// Lines for people after the one with the status.
     pub explanation: &'static str,
 }
 
-/// What a request is refused for.
+/// Why a request is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// Nothing is served there.
+    /// Nothing is served at this path.
     NotFound,
-    /// Something is, by these methods.
+    /// The path is served, with these methods only.
     MethodNotAllowed {
         /// Field value.
         allow: &'static str,
     },
-    /// The body would have to be of this type.
+    /// The body has to be of this type.
     UnsupportedMediaType {
         /// Field value.
         accept: &'static str,
@@ -73,13 +73,12 @@ pub enum Reason {
 }
 
 impl Context {
-    /// Of a request; `keep_alive` is whether both sides let the connection stay.
+    /// For a request; `keep_alive`: whether both sides allow the connection to be kept.
     pub fn of(head: &Head<'_>, keep_alive: bool, date: Date) -> Self {
         Self { date, keep_alive, http_1_0: head.http_1_0, head_only: head.method == Method::Head }
     }
 
-    /// Writes a representation that caches may keep, or what the client's conditions make of it. `body` appends its
-    /// bytes.
+    /// Writes a response that caches may keep, or the result of the client's conditions. `body` appends the body.
     #[inline]
     pub fn cacheable(
         &self,
@@ -91,7 +90,7 @@ impl Context {
         match evaluate(head, &representation.validators) {
             Precondition::Met => {}
             Precondition::NotModified => {
-                // RFC 9110 section 15.4.5 wants the fields of a 200 but for those that describe a body.
+                // RFC 9110 section 15.4.5 requires the fields of a 200, except those that describe a body.
                 out.extend_from_slice(b"HTTP/1.1 304 Not Modified\r\n");
                 representation.write_fields(out);
                 self.finish(out);
@@ -112,7 +111,7 @@ impl Context {
         Status::Ok
     }
 
-    /// Writes what nobody may keep: a body of this media type with `length` bytes, which `body` appends.
+    /// Writes a response that must not be kept: a body of this media type with `length` bytes, which `body` appends.
     pub fn uncacheable(
         &self,
         out: &mut Vec<u8>,
@@ -123,7 +122,7 @@ impl Context {
         self.unkept(out, Status::Ok, media_type, length, body)
     }
 
-    /// The same, with a status that tells balancers, who look at nothing else, that this server can answer nothing now.
+    /// The same, with a status that tells balancers, which look at nothing else, that this server cannot answer now.
     pub fn unavailable(
         &self,
         out: &mut Vec<u8>,
@@ -139,7 +138,7 @@ impl Context {
         self.plain(out, Status::Ok, &[], &[text])
     }
 
-    /// Refuses what the header section asks for.
+    /// Refuses a request because of its header section.
     pub fn refuse(&self, out: &mut Vec<u8>, refusal: &Refusal) -> Status {
         let (status, name, value) = match refusal.reason {
             Reason::NotFound => (Status::NotFound, "", ""),
@@ -151,12 +150,12 @@ impl Context {
         self.status_alone(out, status, fields, refusal.explanation)
     }
 
-    /// Refuses what cannot be framed.
+    /// Refuses a request that cannot be framed.
     pub fn reject(&self, out: &mut Vec<u8>, rejection: Rejection) -> Status {
         self.status_alone(out, rejection.status(), &[], "")
     }
 
-    /// The status as a line for people, and what explains it. `fields` are parts of whole header lines.
+    /// The status as a line for people, with an explanation. `fields` are parts of whole header lines.
     fn status_alone(&self, out: &mut Vec<u8>, status: Status, fields: &[&str], explanation: &str) -> Status {
         self.plain(out, status, fields, &[status.line(), "\n", explanation])
     }
@@ -198,7 +197,7 @@ impl Context {
         status
     }
 
-    /// Date and, where the version's default is another, Connection; then the empty line.
+    /// Writes Date and, if it differs from the version's default, Connection; then the empty line.
     fn finish(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Date: ");
         out.extend_from_slice(&self.date);
@@ -211,7 +210,7 @@ impl Context {
 }
 
 impl Representation<'_> {
-    /// The fields of a 200 and a 304 alike.
+    /// The fields that a 200 and a 304 share.
     fn write_fields(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Cache-Control: max-age=");
         decimal(out, self.max_age.as_secs());
@@ -231,7 +230,7 @@ impl Representation<'_> {
         out.extend_from_slice(b"\r\nETag: ");
         out.extend_from_slice(etag);
         if let Some([one, other]) = self.surrogate_keys {
-            // The same names in the two ways that CDNs read them.
+            // The same keys in the two forms that CDNs read.
             for (field, between) in [(&b"\r\nSurrogate-Key: "[..], &b" "[..]), (b"\r\nCache-Tag: ", b",")] {
                 [field, one, between, other].iter().for_each(|part| out.extend_from_slice(part));
             }
@@ -271,7 +270,7 @@ mod tests {
         }
     }
 
-    /// The status that is given back, and what was written.
+    /// The status that is returned, and what was written.
     fn written(write: impl FnOnce(&mut Vec<u8>) -> Status) -> (u16, String) {
         let mut out = Vec::new();
         let status = write(&mut out);

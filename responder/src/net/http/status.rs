@@ -1,28 +1,28 @@
-//! The statuses that are answered, RFC 9110 section 15.
+//! The statuses of responses, RFC 9110 section 15.
 
 /// A status that a response can have.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u16)]
 pub enum Status {
-    /// What was asked for.
+    /// The request succeeded.
     Ok = 200,
-    /// The client's copy is what was asked for.
+    /// The client's copy is current.
     NotModified = 304,
-    /// Where the request ends is in doubt.
+    /// The end of the request is in doubt.
     BadRequest = 400,
-    /// Nothing is served there.
+    /// Nothing is served at this path.
     NotFound = 404,
-    /// Something is served there, by other methods.
+    /// The path is served, but not with this method.
     MethodNotAllowed = 405,
-    /// What there is is not what the client wants it to be.
+    /// The response does not meet the client's condition.
     PreconditionFailed = 412,
     /// The body is too large.
     ContentTooLarge = 413,
     /// The target is too long.
     UriTooLong = 414,
-    /// The body is of another type than what is taken there.
+    /// The body's type is not accepted at this path.
     UnsupportedMediaType = 415,
-    /// Something else than `100-continue` is expected.
+    /// An expectation other than `100-continue`.
     ExpectationFailed = 417,
     /// The header section is too large.
     HeaderFieldsTooLarge = 431,

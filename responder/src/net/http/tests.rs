@@ -32,7 +32,7 @@ fn targets_lose_query_and_authority() {
     ] {
         assert_eq!(path(target).as_deref(), Ok(expected), "{target}");
     }
-    // In authority form for CONNECT alone, which is to be refused as the method that it is.
+    // Authority form is only for CONNECT, which has to be refused because of its method.
     let connect = read("CONNECT host:443 HTTP/1.1\r\nHost: host:443\r\n\r\n").unwrap();
     assert_eq!((connect.method, connect.path, connect.keep_alive), (Method::Other, &b""[..], false));
     for target in ["MFE", "host:443", "ftp://host/", "**"] {
@@ -61,7 +61,7 @@ fn a_plus_that_arrived_as_a_space_is_mended() {
 
 #[test]
 fn a_target_with_spaces_is_awaited_to_the_end_of_its_line() {
-    // A read that ended within such a target was refused at once, the same bytes in one read were answered.
+    // A read that ended within such a target must not be refused, because the same bytes in one read are answered.
     let line = "GET /MFE a b= HTTP/1.1\r\n";
     for cut in 0..line.len() {
         assert_eq!(head(&line.as_bytes()[..cut]), Ok(None), "cut at {cut}");
@@ -82,7 +82,7 @@ fn keep_alive_follows_version_and_connection() {
     assert!(!keep("1.0", ""));
     assert!(keep("1.0", "Connection: Keep-Alive\r\n"));
     assert!(keep("1.0", "Connection: x\r\nConnection: , keep-alive\r\n"));
-    // The last one used to count.
+    // Not just the last option counts.
     assert!(!keep("1.0", "Connection: close, keep-alive\r\n"));
     assert!(!keep("1.0", "Connection: close\r\nConnection: keep-alive\r\n"));
     assert!(!keep("1.1", "Connection: keep-alive\r\nConnection: close\r\nConnection: x\r\n"));
@@ -130,7 +130,7 @@ fn oversized_sections_are_refused_before_they_are_complete() {
 
 #[test]
 fn a_bound_counts_the_same_for_octets_that_come_at_once() {
-    // A method over 64 bytes made the line too long only while it was incomplete, and chunk extensions the body.
+    // A long method must not make the line too long only while it is incomplete, nor chunk extensions the body.
     let target = "a".repeat(limits::TARGET_OCTETS_MAX - 1);
     let text = format!("{} /{target} HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(64));
     assert_eq!(head(&text.as_bytes()[..limits::TARGET_OCTETS_MAX + 65]), Err(Rejection::TargetTooLong));
@@ -223,7 +223,7 @@ proptest! {
 
 #[test]
 fn as_many_fields_are_read_as_a_header_section_holds() {
-    // There was room for 64, so that behind some chains of proxies everybody was refused.
+    // With room for 64, all clients behind some chains of proxies would be refused.
     let fixed = get("/MFE", "").len();
     let most = (limits::HEAD_OCTETS_MAX - fixed - "If-None-Match: x\r\n".len()) / "a:\n".len();
     for count in [limits::HEADERS_USUAL - 2, limits::HEADERS_USUAL, 100, 1000, most] {
