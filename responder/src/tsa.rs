@@ -1,8 +1,10 @@
-//! Time-stamping, RFC 3161: vouching for a time.
+//! Time-stamping, RFC 3161.
 //!
-//! The rooms, in the order in which a request passes through them: [`routes`] tell whom it is for, [`request`] decodes it, [`exchange`] decides what is done with it, an [`authority`]
-//! holds it against its policy, a [`clock`] (of all [`clocks`]) says what time it is, [`serial`] numbers the token, [`token`] is
-//! what comes back, [`failure`] what comes back without one; [`counters`] counts, [`promised`] keeps tokens in order across a restart, [`remembered`] distrust in the clock, [`record`] keeps what was vouched for.
+//! The modules, in the order in which a request passes through them: [`routes`] find its authorities, [`request`]
+//! decodes it, [`exchange`] decides it, an [`authority`] checks it against its policy, a [`clock`] (one of the
+//! [`clocks`]) gives the time, [`serial`] numbers the token, and [`token`] encodes the response, or [`failure`] one
+//! without a token. [`counters`] counts; [`promised`] keeps tokens in order across a restart, [`remembered`] the
+//! clock's past; [`record`] keeps a line for each token. It does not know HTTP.
 
 pub mod authority;
 pub mod clock;

@@ -1,12 +1,11 @@
-//! Every serving decision, without I/O, clock or lock.
+//! Every decision about one certificate's answer, without I/O, clock or lock.
 //!
-//! Invariant (1 and 3 of the house): an answer that [`decide`] lets out says what the record
-//! says at that moment, lies within its thisUpdate and nextUpdate, and says *good* of a serial
-//! that no source lists only where the policy says so in words.
+//! Invariant (1 and 3 of the project): an answer that [`decide`] serves says what the record says at that moment, is
+//! within its thisUpdate and nextUpdate, and says *good* of a serial that no source lists only if the policy explicitly
+//! says so.
 //!
-//! The record is the truth and is looked up for every request; a kept answer serves only if it
-//! was made from the very state that the record is in. So nothing has to be invalidated anywhere
-//! when a record changes.
+//! The record is the truth and is looked up for every request. A kept answer is served only if it was made from exactly
+//! the record's present state. So nothing has to be invalidated when a record changes. It does not know requests.
 
 use precompute::{
     ocsp::{
@@ -17,23 +16,23 @@ use precompute::{
     records::Found,
 };
 
-/// What is done with a request for one certificate.
+/// The decision about a request for one certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CertificateVerdict {
     /// The unsigned error.
     Refuse(OcspError),
-    /// The answer kept.
+    /// Serve the kept answer.
     Serve {
-        /// Whether its successor is due.
+        /// Whether its replacement is due.
         refresh: bool,
     },
-    /// This is to be signed.
+    /// Sign this statement.
     Sign(Statement),
 }
 
-/// What is said of several certificates, of each by its own issuer's policy: of their records, or of serials that are
-/// refused whatever the policy. One that would be refused alone is unknown among others; where all would be, so is the
-/// request.
+/// The statements about several certificates, each by its own issuer's policy: about its record, or about a serial that
+/// is refused under every policy. A certificate that would be refused alone is unknown among others; if all would be
+/// refused, so is the request.
 pub fn statements<'p>(
     found: impl Iterator<Item = (&'p Policy, Result<Option<Found>, OcspError>)>,
     now: UnixTime,
@@ -53,8 +52,8 @@ pub fn statements<'p>(
     if told { Ok(statements) } else { refused.map(|()| statements) }
 }
 
-/// What is done with a request for a certificate of ours, given its record, the answer kept, and until when what its
-/// sources say may be told.
+/// The decision about a request for one of our certificates, from its record, the kept answer, and the latest
+/// nextUpdate that its sources allow.
 #[inline]
 pub fn decide(
     policy: &Policy,

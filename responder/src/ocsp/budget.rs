@@ -1,24 +1,25 @@
 //! A share of a serving thread's time.
 //!
-//! An answer with a client's nonce, or for several certificates, costs a signature each time and serves nobody else.
-//! Where the thread signs itself, such requests get half of its time and no more: the rest stays for hits and misses.
+//! An answer with a client's nonce, or for several certificates, costs a signature each time and is useless to others.
+//! If the thread signs itself, such requests get half of its time and no more: the rest stays for hits and misses. It
+//! does not know what is signed.
 
 use std::{
     cell::Cell,
     time::{Duration, Instant},
 };
 
-/// What is left to be spent.
+/// The time that may still be spent.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     nanoseconds: i64,
     since: Instant,
 }
 
-/// One part in so many of the time that passes.
+/// The divisor of the time that passes: half of it may be spent.
 const SHARE: i64 = 2;
 
-/// What can be saved up: a burst of some thousand signatures by P-256.
+/// The most that can be saved: a burst of about a thousand signatures by P-256.
 const SAVED_MAX: Duration = Duration::from_millis(50);
 
 impl Budget {
@@ -35,7 +36,7 @@ impl Budget {
         self.nanoseconds > 0
     }
 
-    /// Spends it, also on credit: what was begun is finished.
+    /// Spends it, also on credit: a signature that was begun is finished.
     pub fn spend(&mut self, took: Duration) {
         self.nanoseconds = self.nanoseconds.saturating_sub(nanoseconds(took));
     }
@@ -70,7 +71,7 @@ mod tests {
         let mut budget = Budget::new(begin);
         let (mut now, mut signing) = (begin, Duration::ZERO);
         let signature = Duration::from_micros(20);
-        // Every microsecond that is not spent on a signature, another request comes.
+        // Whenever no signature is being made, another request comes each microsecond.
         while now < begin + Duration::from_secs(2) {
             if budget.allows(now) {
                 budget.spend(signature);

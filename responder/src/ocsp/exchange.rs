@@ -1,10 +1,10 @@
 //! Every decision about a request for the status of certificates.
 //!
-//! Purpose: from the DER of a request, the records, and the answers kept as they are now, to what is done with it: whether a
-//! nonce counts, whether a signature has to, who signs, what is served from what is kept, what has to be signed, and for
-//! whom. Invariant: what [`Exchange::decide`] has served passed [`answer::decide`](super::answer::decide), and what was
-//! signed passes [`after_signing`] before it is written. It does no I/O and reads no clock, waits for nothing, and does not
-//! know HTTP, nor how what it wants to be signed is signed.
+//! Purpose: decides a request from its DER, the records, and the present kept answers: whether its nonce counts,
+//! whether its signature has to be valid, who signs, what is served from kept answers, what has to be signed, and for
+//! whom. Invariant: everything that [`Exchange::decide`] serves passed [`answer::decide`](super::answer::decide), and
+//! everything signed passes [`after_signing`] before it is written. It does no I/O, reads no clock and waits for
+//! nothing. It does not know HTTP, or how signatures are made.
 
 use std::{cell::Cell, sync::Arc, time::Instant};
 
@@ -26,91 +26,91 @@ use super::{
 };
 use crate::site::{Issuer, Tenant};
 
-/// What a request to a tenant is decided by.
+/// The inputs of a decision about a request to a tenant.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'t> {
-    /// Who is asked.
+    /// The tenant.
     pub tenant: &'t Tenant,
     /// The present time.
     pub now: UnixTime,
-    /// The answers kept.
+    /// The kept answers.
     pub store: &'t Store,
-    /// The thread's time for what serves one client alone.
+    /// The thread's time for answers that only one client can use.
     pub budget: &'t Cell<Budget>,
-    /// What that time is measured with.
+    /// The clock that measures that time.
     pub clock: fn() -> Instant,
-    /// Whether the client may be kept waiting: whether nothing stands in the output that the wait would keep.
+    /// Whether the client may have to wait: true if the output contains no responses that would wait, too.
     pub may_wait: bool,
 }
 
-/// What is done with a request.
+/// The decision about a request.
 #[derive(Debug)]
 pub enum Decision<'t, 'd> {
-    /// The unsigned error is given.
+    /// Answer with the unsigned error.
     Refuse(OcspError),
-    /// A kept answer is given.
+    /// Serve a kept answer.
     Serve {
         /// The certificate that it is about.
         inquiry: Inquiry<'t, 'd>,
         /// The answer.
         answer: KeptAnswer,
-        /// Whether its successor is due, which is [`Inquiry::sign_request`].
+        /// Whether its replacement is due: [`Inquiry::sign_request`].
         is_due: bool,
     },
-    /// An answer has to be signed, which is kept then.
+    /// Have an answer signed, and keep it.
     Sign(SignRequest),
-    /// An answer has to be signed for this client alone.
+    /// Have an answer signed for this client alone.
     SignOnce {
         /// What to sign.
         request: SignRequest,
-        /// Whether the thread signs it itself, in the time of its budget.
+        /// Whether the thread signs it itself, within its budget.
         on_budget: bool,
     },
-    /// An answer has to be signed, which takes too long for those in the output: they leave first, and the request is
-    /// decided anew then.
+    /// An answer has to be signed, which takes too long for the responses in the output: they are sent first, and then
+    /// the request is decided again.
     OutputFirst,
 }
 
-/// One certificate that is asked about, and its signer.
+/// A requested certificate, and its signer.
 #[derive(Clone, Copy, Debug)]
 pub struct Inquiry<'t, 'd> {
-    /// Whose it is.
+    /// Its issuer.
     pub issuer: &'t Arc<Issuer>,
-    /// How it is named.
+    /// Its CertID.
     pub id: CertId<'d>,
-    /// The signer's place among the issuer's.
+    /// The signer's place among the issuer's signers.
     pub place: u8,
-    /// Who signs.
+    /// The signer.
     pub signer: &'t Arc<OcspSigner>,
 }
 
-/// An answer that was kept.
+/// A kept answer.
 #[derive(Debug)]
 pub enum KeptAnswer {
-    /// Its values, to be written anew around its signature, which is in the buffer for it, packed.
+    /// Its values. The answer is rebuilt from them and its signature, which is packed in its buffer.
     Compact(Kept),
-    /// All of it.
+    /// The whole response.
     Whole(Arc<Answer>),
 }
 
-/// What a request is about, as far as that is known: for those who count and tell.
+/// The subject of a request, as far as it is known: for counters and logs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct About<'t, 'd> {
     /// The issuer of the first certificate.
     pub issuer: Option<&'t Arc<Issuer>>,
-    /// The certificate, where it is one.
+    /// The certificate, if it is one.
     pub id: Option<CertId<'d>>,
 }
 
 impl About<'_, '_> {
-    /// The certificate's serial number, where it is one that certificates have.
+    /// The certificate's serial number, if certificates can have it.
     pub fn serial(&self) -> Option<Serial> {
         self.id.and_then(|id| id.serial().ok())
     }
 }
 
 impl<'t> Exchange<'t> {
-    /// Decides what is done with the request of this DER. `packed` is room for a kept signature.
+    /// Decides the request with this DER. `packed`: a buffer for a kept signature.
     pub fn decide<'d>(&self, der: &'d [u8], packed: &mut Vec<u8>) -> (About<'t, 'd>, Decision<'t, 'd>) {
         let mut about = About::default();
         let decision = self.decision(der, packed, &mut about);
@@ -134,7 +134,7 @@ impl<'t> Exchange<'t> {
         self.for_everybody(issuer, *id, request.preferred.iter(), packed)
     }
 
-    /// The nonce that the answer has, RFC 9654.
+    /// The nonce for the answer, RFC 9654.
     fn nonce<'d>(&self, request: &Request<'d>) -> Result<Option<&'d [u8]>, OcspError> {
         match self.tenant.policy.nonce {
             NoncePolicy::Ignore => Ok(None),
@@ -143,7 +143,7 @@ impl<'t> Exchange<'t> {
         }
     }
 
-    /// Whether the request is signed as the tenant wants it to be.
+    /// Checks that the request is signed as the tenant requires.
     fn check_signature(&self, request: &Request<'_>) -> Result<(), OcspError> {
         let policy = self.tenant.policy.signed_requests;
         if policy == SignedRequests::Ignore {
@@ -168,7 +168,7 @@ impl<'t> Exchange<'t> {
         self.tenant.issuer(id).ok_or(OcspError::Unauthorized)
     }
 
-    /// An answer for one certificate that serves whoever asks about it: what is kept, or what is to be.
+    /// An answer for one certificate that anybody can use: a kept one, or a new one that will be kept.
     fn for_everybody<'d>(
         &self,
         issuer: &'t Arc<Issuer>,
@@ -181,7 +181,7 @@ impl<'t> Exchange<'t> {
         if let Some(served) = self.kept(inquiry, packed)? {
             return Ok(served);
         }
-        // What was signed by whoever is chosen is served also while its key is away.
+        // Kept answers of the chosen signer are served even while its key is away.
         if let Some((place, signer)) = issuer.stand_in(place, self.now, preferred) {
             inquiry = Inquiry { place, signer, ..inquiry };
             if let Some(served) = self.kept(inquiry, packed)? {
@@ -194,7 +194,7 @@ impl<'t> Exchange<'t> {
         Ok(Decision::Sign(inquiry.sign_request()))
     }
 
-    /// The answer kept, if there is one that may leave.
+    /// The kept answer, if it may be served.
     #[inline]
     fn kept<'d>(&self, inquiry: Inquiry<'t, 'd>, packed: &mut Vec<u8>) -> Result<Option<Decision<'t, 'd>>, OcspError> {
         let Inquiry { issuer, id, place, signer } = inquiry;
@@ -217,7 +217,7 @@ impl<'t> Exchange<'t> {
         Ok(Some(Decision::Serve { inquiry, answer, is_due }))
     }
 
-    /// An answer that serves this client alone: with its nonce, or for several certificates.
+    /// An answer that only this client can use: with its nonce, or for several certificates.
     fn for_one_client<'d>(
         &self,
         request: &Request<'d>,
@@ -231,7 +231,7 @@ impl<'t> Exchange<'t> {
         let ids = ids.collect::<Result<Vec<_>, OcspError>>()?;
         let first = ids.first().ok_or(OcspError::MalformedRequest)?.0;
         *about = About { issuer: Some(first), id: request.single().copied() };
-        // One signature speaks for all of them.
+        // One signature covers all of them.
         let signer = if ids.iter().all(|(issuer, _)| issuer.is(first)) {
             let (place, signer) = first.choose(self.now, request.preferred.iter())?;
             let stand_in = first.stand_in(place, self.now, request.preferred.iter());
@@ -240,7 +240,7 @@ impl<'t> Exchange<'t> {
             let issuers = ids.iter().map(|(issuer, _)| &***issuer);
             Issuer::choose_for_all(issuers, self.now).ok_or(OcspError::Unauthorized)?
         };
-        // Where this thread signs itself that is bounded in time; elsewhere by a queue of its own.
+        // On this thread, time is the bound; elsewhere a separate queue is.
         let on_budget = signer.signs_here();
         if on_budget {
             self.may_spend()?;
@@ -250,7 +250,7 @@ impl<'t> Exchange<'t> {
         Ok(Decision::SignOnce { request: SignRequest::once(signer, ids.into_iter(), nonce), on_budget })
     }
 
-    /// When work begins that serves this client alone; `tryLater` where the thread has spent its time for such.
+    /// The time when work for this client alone begins; `tryLater` if the thread has spent its budget.
     fn may_spend(&self) -> Result<Instant, OcspError> {
         let begin = (self.clock)();
         if Budget::allowed_by(self.budget, begin) { Ok(begin) } else { Err(OcspError::TryLater) }
@@ -258,24 +258,24 @@ impl<'t> Exchange<'t> {
 }
 
 impl Inquiry<'_, '_> {
-    /// What is to be signed for it.
+    /// The request for a signature of its answer.
     pub fn sign_request(&self) -> SignRequest {
         SignRequest::one(self.issuer, (self.place, self.signer), &self.id)
     }
 }
 
-/// What is done with an answer that was signed for a request.
+/// The decision about an answer that was signed for a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AfterSigning {
     /// It is given.
     Serve,
-    /// What it says has changed since: it is signed anew.
+    /// Its statement has changed since: sign again.
     SignAgain,
-    /// What has changed is that nothing is signed of it any more.
+    /// After a change, nothing may be signed about it any more.
     Refuse(OcspError),
 }
 
-/// Holds an answer that was signed against the records as they are `now`, immediately before it is written.
+/// Checks a signed answer against the records as of `now`, immediately before it is written.
 pub fn after_signing(request: &SignRequest, answer: &Answer, now: UnixTime) -> AfterSigning {
     match request.statements(now) {
         Ok(statements) if answer.says(&statements, now) => AfterSigning::Serve,

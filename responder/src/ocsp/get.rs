@@ -1,7 +1,7 @@
 //! The GET form of a request, RFC 6960 appendix A.1: base64 of the DER in the path, escaped.
 //!
-//! Clients, libraries and proxies each garble it in their own way. What can mean only one
-//! request is taken as that request, so that it gets the same answer as the clean form.
+//! Clients, libraries and proxies each garble it in their own way. A garbled form that can only mean one request is
+//! read as that request, so it gets the same answer as the clean form. It does not know what the DER contains.
 
 use base64::{
     Engine as _, alphabet,
@@ -12,7 +12,7 @@ use precompute::pki::{elements::announced, hex};
 
 use super::request::DecodeError;
 
-/// Whether the last symbol's spare bits are zero is the sender's business; padding is gone by then.
+/// The last symbol's spare bits may have any value; padding has been removed before.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -20,24 +20,24 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireNone),
 );
 
-/// Decodes what follows the tenant's path in a target (without query) into `der`, which is
-/// emptied first. `symbols` is room to work in.
+/// Decodes the target after the tenant's path (without query) into `der`, which is cleared first. `symbols` is a work
+/// buffer.
 pub fn decode(path: &[u8], symbols: &mut Vec<u8>, der: &mut Vec<u8>) -> Result<(), DecodeError> {
     symbols.clear();
     der.clear();
     unescape(path, symbols)?;
-    // DER begins with 0x30, base64 with `M`: any slash before it came from joining URLs.
+    // DER begins with 0x30, and base64 with `M`: slashes before it come from joining URLs.
     let start = symbols.iter().position(|&b| b != b'/').filter(|&start| symbols[start] != b'=');
     let start = start.ok_or(DecodeError::Malformed)?;
     let mut symbols = &symbols[start..];
-    // What follows padding can only be a stray slash.
+    // Only stray slashes can follow padding.
     if let Some(end) = memchr(b'=', symbols) {
         if !symbols[end..].iter().all(|b| matches!(b, b'=' | b'/')) {
             return Err(DecodeError::Malformed);
         }
         symbols = &symbols[..end];
     }
-    // Without padding the length that the DER itself states decides whether slashes at the end are of it.
+    // Without padding, the length in the DER decides whether slashes at the end belong to it.
     if symbols.ends_with(b"/")
         && let Some(wanted) = symbols_of_der(symbols).filter(|&wanted| wanted < symbols.len())
         && symbols[wanted..].iter().all(|&b| b == b'/')
@@ -47,7 +47,7 @@ pub fn decode(path: &[u8], symbols: &mut Vec<u8>, der: &mut Vec<u8>) -> Result<(
     BASE64.decode_vec(symbols, der).map_err(|_| DecodeError::Malformed)
 }
 
-/// Resolves `%XX` once, and maps what stands for `+` and for the URL alphabet.
+/// Decodes `%XX` once, and maps the substitutes for `+` and the URL alphabet.
 fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
     let mut rest = path;
     while let Some(at) = memchr(b'%', rest) {
@@ -65,7 +65,7 @@ fn unescape(path: &[u8], symbols: &mut Vec<u8>) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// How many base64 symbols the DER element has whose first symbols are given.
+/// The number of base64 symbols of the DER element that begins with these symbols.
 fn symbols_of_der(symbols: &[u8]) -> Option<usize> {
     let mut head = [0; 6];
     let head_length = BASE64.decode_slice(symbols.get(..8)?, &mut head).ok()?;
@@ -85,7 +85,7 @@ mod tests {
         decode(path.as_bytes(), &mut symbols, &mut der).map(|()| der)
     }
 
-    /// An element whose base64 has `//` and `++`, ends in `/` where it can, and needs `padding` signs of padding.
+    /// An element whose base64 has `//` and `++`, ends in `/` if possible, and needs `padding` padding characters.
     fn element(padding: usize) -> Vec<u8> {
         let length = [57, 56, 55][padding];
         let mut der = vec![0x30, length as u8 - 2, 0];
@@ -131,7 +131,7 @@ mod tests {
             "%".to_owned(),
             String::new(),
             "/".to_owned(),
-            // Once taken for a request without bytes, which has no clean form.
+            // A request without bytes has no clean form.
             "=".to_owned(),
             "/==/".to_owned(),
             "MFE!".to_owned(),

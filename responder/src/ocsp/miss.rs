@@ -1,11 +1,11 @@
-//! What is not kept is signed: here for cheap keys, on the signer's pool for the others.
+//! Has missing answers signed: on this thread for cheap keys, on the signer's pool for the others.
 //!
-//! Invariant: a signature whose record changed while it was made is thrown away, and the new
-//! state is signed instead. Requests for one certificate that is being signed share the result.
-//! It does not know connections; waiting is an await that any runtime can wake.
+//! Invariant: a signature whose record changed while it was made is discarded, and the new state is signed instead.
+//! Requests for one certificate that is being signed share the result. It does not know connections; waiting is an
+//! await that any runtime can wake.
 //!
-//! What can be kept comes before what cannot: an answer with a client's nonce, or for several certificates, is signed
-//! for one client alone, and waits in a queue of its own behind misses and refreshes.
+//! Answers that can be kept come before the others: an answer with a client's nonce, or for several certificates, is
+//! signed for one client alone, and waits in its own queue behind misses and refreshes.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -31,10 +31,10 @@ use super::{
 };
 use crate::limits;
 
-/// What a miss ends in.
+/// The result of a miss.
 pub type Outcome = Result<Arc<Answer>, OcspError>;
 
-/// Has answers signed and keeps them.
+/// Has answers signed, and keeps them.
 #[derive(Debug)]
 pub struct Misses {
     store: Store,
@@ -46,23 +46,23 @@ pub struct Misses {
 /// An answer that is being signed, and the requests that wait for it.
 #[derive(Debug)]
 struct Pending {
-    /// Of the job that will tell the waiting; an earlier one that was overtaken is ignored.
+    /// The ticket of the job that will answer the waiting requests; an earlier job that was replaced is ignored.
     ticket: u64,
     priority: Priority,
     since: Instant,
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
 
-/// How an answer is had.
+/// How a miss gets its answer.
 #[derive(Debug)]
 pub enum Miss {
-    /// It was signed on this thread, or cannot be had.
+    /// It was signed on this thread, or failed.
     Ended(Outcome),
-    /// It is being signed; a receiver that is dropped gives up the wait only.
+    /// It is being signed. Dropping the receiver only ends the wait.
     Waiting(oneshot::Receiver<Outcome>),
 }
 
-/// Whom a job tells in the end.
+/// The requests that a job answers.
 enum Recipients {
     /// The requests that wait for the key, if the ticket is still this one.
     Pending(AnswerKey, u64),
@@ -70,7 +70,7 @@ enum Recipients {
 }
 
 impl Misses {
-    /// Keeps what is signed in `store`.
+    /// Keeps signed answers in `store`.
     pub fn new(store: Store) -> Arc<Self> {
         Arc::new(Self { store, pending: Mutex::default(), tickets: AtomicU64::new(0), spread: RandomState::new() })
     }
@@ -85,7 +85,7 @@ impl Misses {
         self.lock().len()
     }
 
-    /// The answer that is asked for; kept afterwards where it can be.
+    /// The requested answer; it is kept if possible.
     pub fn answer(self: &Arc<Self>, request: SignRequest) -> Miss {
         if request.signer.signs_here() {
             return Miss::Ended(self.sign_here(&request));
@@ -102,7 +102,7 @@ impl Misses {
         Miss::Waiting(receiver)
     }
 
-    /// Has the successor of a kept answer signed when the signer has nothing more urgent.
+    /// Has the replacement of a kept answer signed when the signer has nothing more urgent.
     pub fn refresh(self: &Arc<Self>, request: SignRequest) {
         let Some(key) = request.key else { return };
         if let Some(ticket) = self.join(key, Priority::Refresh, None) {
@@ -123,8 +123,8 @@ impl Misses {
         Err(OcspError::TryLater)
     }
 
-    /// Waits for the answer of a key with those who wait already. A ticket comes back where a job has to be
-    /// submitted: for a key that is not being signed, not urgently enough, or for longer than anybody waits.
+    /// Adds a request to those that wait for the answer of a key. Returns a ticket if a job has to be submitted: the
+    /// key is not being signed, not urgently enough, or has been for longer than any request waits.
     fn join(&self, key: AnswerKey, priority: Priority, sender: Option<oneshot::Sender<Outcome>>) -> Option<u64> {
         let mut pending = self.lock();
         let now = Instant::now();
@@ -148,7 +148,7 @@ impl Misses {
             Ok(unsigned) => unsigned,
             Err(error) => return self.tell(recipients, Err(error)),
         };
-        // Where no key is here, somebody else signs before long.
+        // If no key is here, another process will sign soon.
         let signer = Arc::clone(&request.signer);
         let Some(signing) = signer.signing() else { return self.tell(recipients, Err(OcspError::TryLater)) };
         let message = std::mem::take(&mut unsigned.response_data);
@@ -181,7 +181,7 @@ impl Misses {
         answer
     }
 
-    /// Answers every waiting request; those that are gone do not matter.
+    /// Answers every waiting request; requests that have gone are skipped.
     fn tell(&self, recipients: Recipients, outcome: Outcome) {
         let waiting = match recipients {
             Recipients::One(sender) => vec![sender],
@@ -204,7 +204,7 @@ impl Misses {
     }
 }
 
-/// Whether the queue was full or the key failed, the client can do no more than ask again.
+/// If the queue was full or the key failed, the client can only try again.
 fn ocsp_error(_: SignError) -> OcspError {
     OcspError::TryLater
 }

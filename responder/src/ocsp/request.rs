@@ -1,9 +1,8 @@
 //! OCSPRequest, RFC 6960 section 4.1, decoded in place.
 //!
-//! Purpose: from hostile bytes to the CertIDs asked about, without copying or allocating.
-//! Invariant: a [`Request`] has passed every check of form, so that walking its CertIDs again
-//! cannot fail; the inside of a signature alone is left for those who verify it. It does not know
-//! which issuers exist.
+//! Purpose: from hostile bytes to the requested CertIDs, without copying or allocating. Invariant: a [`Request`] has
+//! passed every check of form, so walking its CertIDs again cannot fail; only the inside of a signature is left to its
+//! verifier. It does not know which issuers exist.
 
 pub(super) mod extensions;
 mod preferred;
@@ -22,12 +21,12 @@ pub use self::preferred::PreferredAlgorithms;
 pub use self::signature::RequestSignature;
 use crate::limits;
 
-/// Why a request is not answered; says what the client gets.
+/// Why a request gets no answer; determines the error for the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DecodeError {
     /// `malformedRequest`.
     Malformed,
-    /// `unauthorized`: well formed, in a hash algorithm that names none of our issuers.
+    /// `unauthorized`: well formed, but in a hash algorithm that names none of our issuers.
     UnknownHash,
 }
 
@@ -54,12 +53,12 @@ pub struct Request<'a> {
     /// All of it.
     der: &'a [u8],
     first: CertId<'a>,
-    /// The content of requestList behind the first Request.
+    /// The content of requestList after the first Request.
     rest: &'a [u8],
     count: usize,
     /// The bytes inside of the nonce extension's extnValue.
     nonce_value: Option<&'a [u8]>,
-    /// How the client would like the answer to be signed.
+    /// The client's preferred signature algorithms.
     pub preferred: PreferredAlgorithms<'a>,
 }
 
@@ -68,7 +67,7 @@ impl<'a> Request<'a> {
     pub fn decode(der: &'a [u8]) -> Result<Self> {
         let mut outer = Elements::only(der, tag::SEQUENCE)?;
         let tbs = outer.expect(tag::SEQUENCE)?;
-        // A signature is not asked for, so that it may be anything of the right outline.
+        // If no signature is required, anything with the right outline is accepted.
         if let Some(signature) = outer.optional(tag::explicit(0))? {
             Elements::only(signature, tag::SEQUENCE)?;
         }
@@ -76,7 +75,7 @@ impl<'a> Request<'a> {
 
         let mut tbs = Elements::new(tbs);
         if let Some(version) = tbs.optional(tag::explicit(0))? {
-            // DER leaves a default out; clients that write v1(0) all the same are many.
+            // DER omits a default value, but many clients write v1(0).
             if integer(version)? != [0] {
                 return Err(DecodeError::Malformed);
             }
@@ -122,9 +121,9 @@ impl<'a> Request<'a> {
         self.count
     }
 
-    /// The nonce's bytes, for those who do not ignore it; malformed where the extension holds none, or none of a length
-    /// that RFC 9654 section 2.1 allows. Many clients put the bytes into extnValue without an OCTET STRING of their own, as
-    /// RFC 2560 was read: that harms nobody who does not look.
+    /// The nonce's bytes, for a policy that does not ignore it. Malformed if the extension has no nonce, or one of a
+    /// length that RFC 9654 section 2.1 does not allow. Many clients put the bytes into extnValue without a separate
+    /// OCTET STRING, as RFC 2560 could be read; where nonces are ignored that does no harm.
     pub fn nonce(&self) -> Result<Option<&'a [u8]>> {
         let Some(value) = self.nonce_value else { return Ok(None) };
         let mut value = Elements::new(value);
@@ -134,29 +133,29 @@ impl<'a> Request<'a> {
         if allowed { Ok(Some(nonce)) } else { Err(DecodeError::Malformed) }
     }
 
-    /// The same where an answer with a nonce has it. RFC 9654 section 2.1 lets others be left out: shorter ones can be
+    /// The same, if the answer should repeat it. RFC 9654 section 2.1 allows others to be omitted: shorter ones can be
     /// guessed, longer ones only make the answer longer.
     pub fn nonce_to_echo(&self) -> Result<Option<&'a [u8]>> {
         Ok(self.nonce()?.filter(|nonce| NONCE_OCTETS_ECHOED.contains(&nonce.len())))
     }
 
-    /// The signature, if there is one; malformed where it does not conform inside of its outline.
+    /// The signature, if there is one; malformed if its inside does not conform.
     pub fn signature(&self) -> Result<Option<RequestSignature<'a>>> {
         RequestSignature::of_request(self.der)
     }
 }
 
-/// Bytes of the nonces that are echoed: RFC 9654 section 2.1 has servers take those of 16 to 32.
+/// The lengths of nonces that are echoed: RFC 9654 section 2.1 requires servers to accept 16 to 32 bytes.
 const NONCE_OCTETS_ECHOED: std::ops::RangeInclusive<usize> = 16..=32;
 const _: () = assert!(*NONCE_OCTETS_ECHOED.end() <= limits::NONCE_OCTETS_MAX);
 
-/// The first Request of a list, and the bytes behind it.
+/// The first Request of a list, and the bytes after it.
 fn single_request(list: &[u8]) -> Result<(CertId<'_>, &[u8])> {
     let mut reader = Elements::new(list);
     let mut request = Elements::new(reader.expect(tag::SEQUENCE)?);
     let id = cert_id(request.expect(tag::SEQUENCE)?)?;
     if let Some(extensions) = request.optional(tag::explicit(0))? {
-        // None is served here; a nonce in this place is ignored as any other.
+        // No extension is supported here; a nonce at this place is ignored like any other.
         each_extension(extensions, |extension| extension.refuse_critical_unless(&[NONCE]))?;
     }
     request.finish()?;

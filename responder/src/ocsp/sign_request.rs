@@ -1,7 +1,7 @@
-//! An answer that somebody wants: from the records as they are now to what is signed, and from the signature to the
-//! answer, if the records still say the same.
+//! A requested answer: from the present records to the bytes to sign, and from the signature to the answer, if the
+//! records still say the same.
 //!
-//! It does not know who waits, nor what signs.
+//! It does not know who waits, or what signs.
 
 use std::sync::Arc;
 
@@ -24,9 +24,9 @@ use crate::{limits, site::Issuer};
 /// CertIDs, and the signer of the answer for all of them.
 #[derive(Clone, Debug)]
 pub struct SignRequest {
-    /// Who signs; a signer of every issuer of `ids`.
+    /// The signer; one of every issuer in `ids`.
     pub signer: Arc<OcspSigner>,
-    /// Where the answer is kept and shared; `None` where it is not.
+    /// The key under which the answer is kept and shared; `None` if it is not.
     pub key: Option<AnswerKey>,
     ids: Vec<RequestedId>,
     nonce: Option<Box<[u8]>>,
@@ -36,7 +36,7 @@ pub struct SignRequest {
 struct RequestedId {
     issuer: Arc<Issuer>,
     hash: HashAlgorithm,
-    /// Content bytes of the serialNumber, which the response repeats as they came.
+    /// Content bytes of the serialNumber, which the response repeats unchanged.
     serial: Vec<u8>,
 }
 
@@ -54,14 +54,14 @@ impl RequestedId {
 /// A response without its signature.
 #[derive(Debug)]
 pub struct Unsigned {
-    /// What is signed.
+    /// The bytes to sign.
     pub response_data: Vec<u8>,
     statements: Box<[Statement]>,
     times: Times,
 }
 
 impl SignRequest {
-    /// An answer for one certificate; `signer` is the issuer's in this place.
+    /// An answer for one certificate; `signer`: the issuer's signer at this place.
     pub fn one(issuer: &Arc<Issuer>, (place, signer): (u8, &Arc<OcspSigner>), id: &CertId<'_>) -> Self {
         Self {
             signer: Arc::clone(signer),
@@ -85,20 +85,20 @@ impl SignRequest {
         }
     }
 
-    /// What is to be said as things stand.
+    /// The statements for the present state.
     pub fn statements(&self, now: UnixTime) -> Result<Box<[Statement]>, OcspError> {
         let found = |id: &RequestedId| id.cert_id().serial().map(|serial| id.issuer.state.records.get(&serial));
         match &self.ids[..] {
             [one] => Ok(Box::new([statement(&one.issuer.policy, found(one)?, now)?])),
-            // Issuers that stand in one request are of one tenant; what they say of unlisted serials is each one's.
+            // Issuers in one request belong to one tenant; each has its own setting for unlisted serials.
             [_, ..] => statements(self.ids.iter().map(|id| (&id.issuer.policy, found(id))), now),
             [] => Err(OcspError::MalformedRequest),
         }
     }
 
-    /// What has to be signed as things stand. `spread` as for [`Times::plan`].
+    /// The bytes to sign for the present state. `spread`: see [`Times::plan`].
     pub fn prepare(&self, now: UnixTime, spread: u32) -> Result<Unsigned, OcspError> {
-        // What is too old to be told as of now stays untold; what was signed earlier said so itself.
+        // Data that is too old is not signed with the present time; answers signed earlier state their own time.
         let is_stale = |id: &RequestedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
         let told_until = self.ids.iter().map(|id| id.issuer.told_until()).min().unwrap_or(UnixTime::MAX);
         if self.ids.iter().any(is_stale) || told_until <= now {
@@ -115,9 +115,9 @@ impl SignRequest {
         Ok(unsigned)
     }
 
-    /// The answer with its signature; `None` if what it says has changed meanwhile.
+    /// The answer with its signature; `None` if its statements have changed in the meantime.
     pub fn complete(&self, unsigned: &Unsigned, signature: &[u8], now: UnixTime) -> Option<Answer> {
-        // The later look is the one that counts: nothing older than it leaves.
+        // The later look-up counts: nothing older is served.
         if self.statements(now).ok()? != unsigned.statements {
             return None;
         }

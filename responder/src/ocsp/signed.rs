@@ -1,12 +1,12 @@
-//! Who signed a request, RFC 6960 section 4.1.2: whether it is someone whom a given CA vouches for.
+//! Who signed a request, RFC 6960 section 4.1.2: whether the signer has a certificate from a given CA.
 //!
-//! Purpose: let a tenant answer only to clients with a certificate of its own CA.
-//! Invariant: what passes was signed by a key whose certificate, valid now, leads to an anchor, and
-//! hostile bytes cost a bounded number of verifications. It does not know what the request asks,
-//! nor whether the client's certificate has been revoked: the answer to that is often this service's own.
+//! Purpose: lets a tenant answer only clients with a certificate of its own CA. Invariant: a request that passes was
+//! signed by a key whose certificate, valid now, leads to an anchor; hostile bytes cost a bounded number of
+//! verifications. It does not know what the request asks, or whether the client's certificate has been revoked: that
+//! status often comes from this service itself.
 //!
-//! rustls-webpki validates paths too, for TLS, and its rules do not fit here. The first three would let strangers in; the
-//! tests in `tests/webpki.rs` show each but for the last two.
+//! rustls-webpki validates paths too, for TLS, and its rules do not fit here. The first three would let strangers in;
+//! the tests in `tests/webpki.rs` show each except the last two.
 //! - Its trust anchor is a name and a key. Whether the certificate is a CA's, what its pathLenConstraint says and whether
 //!   it has expired is lost, so that a client whose own certificate is an anchor could issue others.
 //! - It ignores keyUsage: a CA without keyCertSign may issue, a certificate without digitalSignature may sign.
@@ -28,33 +28,33 @@ use precompute::pki::{
 use self::authority::Authority;
 use super::request::RequestSignature;
 
-/// Certificates that are looked at: the signer's, [`INTERMEDIATES_MAX`], and as many of no use, which clients that send
-/// a whole store carry. More hardly fit the body of a request.
+/// The most certificates that are examined: the signer's, [`INTERMEDIATES_MAX`], and as many useless ones, because some
+/// clients send a whole store. More would hardly fit the body of a request.
 pub const CERTIFICATES_MAX: usize = 8;
 
-/// Intermediate certificates between the signer's and the anchor: private CAs have one, large ones two.
+/// Intermediate certificates between the signer's and the anchor: private CAs have one, large CAs two.
 pub const INTERMEDIATES_MAX: usize = 3;
 
-/// Verifications for one request: each certificate's key on the request, and on every step of the way two issuers of
-/// the same name, as there are while a CA changes its key. At 0.3 ms each (RSA 8192, P-521) under 5 ms.
+/// Verifications for one request: each certificate's key on the request, and for every step of the path two issuers
+/// with the same name, as there are while a CA changes its key. At 0.3 ms each (RSA 8192, P-521) under 5 ms.
 pub const VERIFICATIONS_MAX: usize = CERTIFICATES_MAX + 2 * (INTERMEDIATES_MAX + 1);
 
 const _: () = assert!(INTERMEDIATES_MAX < CERTIFICATES_MAX);
 
-/// Why a signature does not count; for the log, as the client gets `unauthorized`.
+/// Why a signature is not accepted; for the log, because the client gets `unauthorized`.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The AlgorithmIdentifier, or the list of certificates.
+    /// The AlgorithmIdentifier, or the list of certificates, is malformed.
     Malformed,
-    /// A certificate that it carries.
+    /// A certificate in the request is malformed.
     Certificate(CertificateError),
-    /// Without certificates, and no anchor is of the requestor's name.
+    /// There are no certificates, and no anchor has the requestor's name.
     NoCertificates,
-    /// No key of those at hand verifies it; what the first of them said.
+    /// No available key verifies it; the error of the first key.
     Signature(VerifyError),
-    /// requestorName is another than the signer's.
+    /// requestorName is not the signer's name.
     Requestor {
-        /// Whose key it was.
+        /// The owner of the key.
         signer: String,
     },
     /// No anchor is named as the issuer, or none of that name has issued it.
@@ -64,9 +64,9 @@ pub enum Refusal {
         /// The issuer that it names.
         issuer: String,
     },
-    /// More intermediates than [`INTERMEDIATES_MAX`].
+    /// There are more intermediates than [`INTERMEDIATES_MAX`].
     TooDeep,
-    /// More work than [`VERIFICATIONS_MAX`].
+    /// It takes more verifications than [`VERIFICATIONS_MAX`].
     TooCostly,
     /// notBefore is in the future.
     NotYetValid {
@@ -78,11 +78,11 @@ pub enum Refusal {
         /// Of the certificate.
         subject: String,
     },
-    /// The certificate must not be used like this.
+    /// The certificate must not be used for this.
     Forbidden {
         /// Of the certificate.
         subject: String,
-        /// What stands against it.
+        /// The objection.
         why: &'static str,
     },
 }
@@ -114,11 +114,11 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Checks that a request was signed by one whom an anchor has issued a certificate, directly or through certificates
-/// that the request carries, or by an anchor itself. All of them must be valid `now`.
+/// Checks that the signer of a request has a certificate from an anchor, directly or through certificates in the
+/// request, or is an anchor itself. All of them must be valid `now`.
 ///
-/// The extended key usage is not looked at: there is none for signing requests. requestorName may be missing, though
-/// RFC 6960 section 4.1.2 asks for it: the certificate says who it is.
+/// The extended key usage is not checked: there is none for signing requests. requestorName may be missing, though RFC
+/// 6960 section 4.1.2 requires it: the certificate names the signer.
 pub fn verify(signature: &RequestSignature<'_>, anchors: &[Certificate], now: UnixTime) -> Result<(), Refusal> {
     let carried = certificates(signature.certs)?;
     let requestor = match signature.requestor_name {
@@ -137,7 +137,7 @@ pub fn verify(signature: &RequestSignature<'_>, anchors: &[Certificate], now: Un
     search.trace(signer, 0)
 }
 
-/// The certificates carried, up to [`CERTIFICATES_MAX`].
+/// The certificates in the request, up to [`CERTIFICATES_MAX`].
 fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, Refusal> {
     let mut reader = Elements::new(octets);
     let mut certificates = Vec::new();
@@ -148,7 +148,7 @@ fn certificates(octets: &[u8]) -> Result<Vec<Certificate>, Refusal> {
     Ok(certificates)
 }
 
-/// The Name of a GeneralName that is a directoryName; the other kinds say nothing that a subject can be compared to.
+/// The Name of a GeneralName that is a directoryName; the other kinds cannot be compared with a subject.
 fn directory_name(general_name: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     if general_name.first() != Some(&tag::DIRECTORY_NAME) {
         return Ok(None);
@@ -172,7 +172,8 @@ impl<'c> Search<'c> {
         Ok(())
     }
 
-    /// The first certificate whose key made `signature`: of those carried, or of the anchors where none is.
+    /// The first certificate whose key made `signature`: among those in the request, or among the anchors if there are
+    /// none.
     fn signer(&self, signature: &RequestSignature<'_>, requestor: Option<&[u8]>) -> Result<&'c Certificate, Refusal> {
         let algorithm = Decode::from_der(signature.algorithm).map_err(|_| Refusal::Malformed)?;
         let candidates = if self.carried.is_empty() { self.anchors } else { self.carried };
@@ -203,7 +204,7 @@ impl<'c> Search<'c> {
             match self.valid_now(anchor).and_then(|()| self.issued(certificate, anchor, below)) {
                 Ok(()) => return Ok(()),
                 Err(Refusal::TooCostly) => return Err(Refusal::TooCostly),
-                // Another of that name.
+                // Another issuer with that name.
                 Err(Refusal::Signature(_)) => {}
                 Err(refusal) => why = refusal,
             }
@@ -223,14 +224,14 @@ impl<'c> Search<'c> {
         Err(why)
     }
 
-    /// Checks that `issuer`, whose name fits, may issue and has issued `certificate`.
+    /// Checks that `issuer`, whose name matches, may issue and has issued `certificate`.
     fn issued(&self, certificate: &Certificate, issuer: &Certificate, below: usize) -> Result<(), Refusal> {
         let authority = Authority::of(issuer).map_err(|why| forbidden(issuer, why))?;
         if !authority.may_issue {
             return Err(forbidden(issuer, "is not that of a CA that may issue"));
         }
-        // Counted without the exception of RFC 5280 section 4.2.1.9 for self-issued ones: a link from a CA's old key
-        // to its new one counts here.
+        // Counted without the exception of RFC 5280 section 4.2.1.9 for self-issued certificates: a link from a CA's
+        // old key to its new one counts here.
         if authority.path_length.is_some_and(|most| below > most) {
             return Err(forbidden(issuer, "has a pathLenConstraint for fewer intermediates"));
         }
@@ -253,7 +254,7 @@ fn forbidden(certificate: &Certificate, why: &'static str) -> Refusal {
     Refusal::Forbidden { subject: told(certificate.subject()), why }
 }
 
-/// A name that a stranger chose, fit for a log: on one line, and not long.
+/// A name that a stranger chose, made fit for a log: on one line, and short.
 fn told(name: String) -> String {
     const CHARACTERS_MAX: usize = 100;
     name.chars().take(CHARACTERS_MAX).flat_map(char::escape_debug).collect()

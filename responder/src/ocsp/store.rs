@@ -1,9 +1,9 @@
-//! Answers that were signed, until nextUpdate: the many compact, the few whole.
+//! Signed answers, until nextUpdate: most of them compact, a few whole.
 //!
-//! An answer about one listed certificate goes to the compact table ([`Answers`]), of which there are as many as
-//! certificates; it is written anew from its values each time it is served. What has no place there (answers about
-//! unlisted serials where the policy signs those, and what comes when the table is full) is kept whole in a bounded
-//! cache that throws away what is asked for least.
+//! An answer about one listed certificate goes to the compact table ([`Answers`]), which has as many as there are
+//! certificates; it is rebuilt from its values each time it is served. Other answers (about unlisted serials if the
+//! policy signs those, and any that come while the table is full) are kept whole in a bounded cache that drops the
+//! least requested.
 //!
 //! It does not know whether what it holds is still right: [`super::answer`] compares each with the record before use.
 
@@ -27,7 +27,7 @@ use precompute::{
 /// One signed response.
 #[derive(Debug)]
 pub struct Answer {
-    /// What it says of each CertID, and of which state.
+    /// Its statement about each CertID, and the state that it comes from.
     pub statements: Box<[Statement]>,
     /// Its validity.
     pub times: Times,
@@ -38,7 +38,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Of an answer for one certificate.
+    /// The values of an answer for one certificate.
     pub fn kept(&self) -> Option<Kept> {
         match *self.statements {
             [statement] => Some(Kept { statement, times: self.times }),
@@ -46,16 +46,18 @@ impl Answer {
         }
     }
 
-    /// Whether it says just this, and may leave `now`.
+    /// Whether it says exactly this, and may be served `now`.
     pub fn says(&self, statements: &[Statement], now: UnixTime) -> bool {
         *self.statements == *statements && self.times.hold(now)
     }
 }
 
-/// The strong entity tag of a response, quotes included: what all answers of its signer share, and its signature.
+/// The strong entity tag of a response, quotes included: a fingerprint of what all answers of its signer share, and
+/// part of its signature.
 ///
-/// Not a hash over the body, which would cost more than all the rest of a hit: of one resource, two bodies with one
-/// signature under one template are the same body, because the signature covers all that differs between them.
+/// It is not a hash over the body, which would cost more than all the rest of a hit. Two bodies of one resource with
+/// the same signature and template are the same body, because the signature covers everything in which they could
+/// differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Etag([u8; Etag::OCTETS]);
 
@@ -63,11 +65,11 @@ impl Etag {
     /// Two quotes, the eight bytes of the template's fingerprint, sixteen of the signature.
     const OCTETS: usize = 2 + 2 * (8 + 16);
 
-    /// Of a response with this signature, as it stands in the response.
+    /// For a response with this signature, in the response's encoding.
     pub fn of(template: &Template, signature: &[u8]) -> Self {
         let mut text = [b'"'; Self::OCTETS];
-        // In every algorithm these come from a hash or from chance, which the end of an ML-DSA signature does not: for
-        // ECDSA they lie within r, for Ed25519 within R, for ML-DSA within the commitment hash.
+        // In every algorithm these bytes come from a hash or are random, unlike the end of an ML-DSA signature: for
+        // ECDSA they are within r, for Ed25519 within R, for ML-DSA within the commitment hash.
         let some = signature.get(8..24).unwrap_or(signature);
         let fingerprint = template.fingerprint();
         let (first, second) = text[1..Self::OCTETS - 1].split_at_mut(2 * fingerprint.len());
@@ -76,7 +78,7 @@ impl Etag {
         Self(text)
     }
 
-    /// As it stands in a field.
+    /// Its text in a header field.
     pub fn text(&self) -> &[u8] {
         &self.0
     }
@@ -88,14 +90,14 @@ impl fmt::Debug for Etag {
     }
 }
 
-/// Everything that is kept, shared by all workers.
+/// All kept answers, shared by all workers.
 #[derive(Debug)]
 pub struct Store {
     compact: Arc<Answers>,
     whole: Cache<AnswerKey, Arc<Answer>>,
 }
 
-/// What an answer kept whole costs beside its bytes: key, Arc, Bytes, and moka's own of about 350 bytes.
+/// What an answer kept whole costs beside its bytes: key, Arc, Bytes, and about 350 bytes of moka's own.
 const ENTRY_OVERHEAD: u32 = 512;
 
 struct AtNextUpdate;
@@ -127,12 +129,12 @@ impl Expiry<AnswerKey, Arc<Answer>> for AtNextUpdate {
 pub struct Size {
     /// Answers in the compact table, and its bytes.
     pub compact: (u64, u64),
-    /// Answers kept whole, and their bytes, as of the last housekeeping.
+    /// Answers kept whole, and their bytes, as of the cache's last housekeeping.
     pub whole: (u64, u64),
 }
 
 impl Store {
-    /// Takes up to so many bytes for the compact table, and for answers kept whole.
+    /// Uses at most these numbers of bytes for the compact table, and for answers kept whole.
     pub fn new(compact_octets: u64, whole_octets: u64) -> Self {
         let weigh = |_: &AnswerKey, answer: &Arc<Answer>| {
             u32::try_from(answer.body.len()).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD)
@@ -143,7 +145,7 @@ impl Store {
         }
     }
 
-    /// What the compact table has; the packed signature is put into `packed`.
+    /// The answer in the compact table; its packed signature is written to `packed`.
     #[inline]
     pub fn compact(&self, key: &AnswerKey, packing: Packing, packed: &mut Vec<u8>) -> Option<Kept> {
         Kept::of(&self.compact.get(key, packing.length(), packed)?)
@@ -154,7 +156,7 @@ impl Store {
         self.whole.get(key)
     }
 
-    /// Keeps an answer for one certificate in the place of any other with this key; `signature` is the answer's.
+    /// Keeps an answer for one certificate, and replaces any other with this key; `signature`: the answer's.
     pub fn keep(&self, key: AnswerKey, answer: &Arc<Answer>, packing: Packing, signature: &[u8]) {
         if !self.keep_compact(&key, answer, packing, signature) {
             self.whole.insert(key, Arc::clone(answer));
@@ -166,12 +168,12 @@ impl Store {
         packing.pack(signature).is_some_and(|packed| self.compact.insert(key, &entry, &packed))
     }
 
-    /// The compact table itself, to be filled from what was signed ahead.
+    /// The compact table itself, to be filled by pre-signing.
     pub fn answers(&self) -> &Arc<Answers> {
         &self.compact
     }
 
-    /// What is kept now.
+    /// The present size.
     pub fn size(&self) -> Size {
         Size {
             compact: (self.compact.len(), self.compact.octets()),
@@ -188,7 +190,7 @@ mod tests {
 
     #[test]
     fn signatures_that_end_alike_have_other_entity_tags() {
-        // An ML-DSA signature ends with the places of its hints, which are often mostly nought.
+        // An ML-DSA signature ends with the positions of its hints, which are often mostly zero.
         let template = Template::new(ResponderId::ByKey(&[7; 20]), Algorithm::MlDsa44.identifier(), &[]);
         let [one, other] = [1, 2].map(|octet| [vec![octet; 2400], vec![0; 20]].concat());
         assert_eq!(Etag::of(&template, &one), Etag::of(&template, &one));

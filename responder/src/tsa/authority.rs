@@ -2,7 +2,7 @@
 //!
 //! Purpose: from a decoded request to the bytes to sign, and from their signature to the response. Invariant: a token
 //! is issued only with a time that the clock's lease covers, within the validity of the signer's certificate, and it
-//! says what was asked. This module does not know connections; the caller decides where the signature is made.
+//! states what was requested. It does not know connections; the caller decides where the signature is made.
 
 use std::{
     sync::{
@@ -33,74 +33,74 @@ use super::{
 };
 use crate::metrics::Tally;
 
-/// An authority, from the configuration that made it until one that changes it.
+/// An authority, from one configuration until another one changes it.
 #[derive(Debug)]
 pub struct Authority {
     /// For logs and metrics.
     pub name: String,
-    /// Where it is asked, behind its tenant's path.
+    /// Its path below its tenant's path.
     pub path: String,
-    /// What its tokens are.
+    /// The policies and contents of its tokens.
     pub policy: TsaPolicy,
-    /// Who signs them.
+    /// The signer of its tokens.
     pub signer: Arc<TsaSigner>,
-    /// Where their time comes from.
+    /// The source of their time.
     pub clock: Arc<Clock>,
-    /// What became of requests.
+    /// The outcomes of requests.
     pub outcomes: Arc<Outcomes>,
-    /// Tokens since this signer signs, by worker.
+    /// Tokens since this signer began, by worker.
     signed: Tally<1>,
     template: Template,
-    /// Of the signer's key.
+    /// Verifies with the signer's public key.
     verifier: Verifier,
     /// For the record, in the order of the policies.
     origins: Vec<Arc<Origin>>,
     order: Arc<Order>,
 }
 
-/// What tokens in order of genTime share, also with those of this name before a reload.
+/// Shared by all tokens in order of genTime, including those under this name before a reload.
 #[derive(Debug)]
 struct Order {
     /// The last genTime, in nanoseconds since 1970.
     last: AtomicU64,
     since: Instant,
-    /// How far those that were given before may be ahead of UTC.
+    /// How far earlier tokens may be ahead of UTC.
     former: Duration,
 }
 
-/// A request that is in order.
+/// A request that passed all checks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Checked {
     hash: ImprintHash,
-    /// Of its policy.
+    /// The index of its policy.
     place: usize,
 }
 
-/// What a token is made of before its signature, besides TSTInfo and attributes.
+/// The parts of an unsigned token, other than TSTInfo and attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct Prepared<'a> {
     /// The request's.
     pub hash: ImprintHash,
     /// The request's.
     pub digest: &'a [u8],
-    /// Who makes it.
+    /// The authority and policy.
     pub origin: &'a Arc<Origin>,
-    /// Of the token.
+    /// The token's serial number.
     pub serial: SerialNumber,
-    /// Of the token.
+    /// The token's time.
     pub gen_time: GenTime,
-    /// What the clock said, and what genTime tells.
+    /// The reading of the clock behind genTime.
     pub reading: Reading,
-    /// Whether certificates go along.
+    /// Whether the token carries certificates.
     pub cert_req: bool,
 }
 
-/// Bytes of the SHA-256 of the SubjectPublicKeyInfo by which the record names a key: `openssl x509 -in tsa.pem -noout
-/// -pubkey | openssl pkey -pubin -outform DER | sha256sum` begins with them.
+/// The record names a key by this many bytes of the SHA-256 of its SubjectPublicKeyInfo; the output of `openssl x509
+/// -in tsa.pem -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum` begins with them.
 const KEY_NAME_OCTETS: usize = 16;
 
 impl Prepared<'_> {
-    /// What the record says of the token.
+    /// The token in the record.
     pub fn recorded(&self) -> Token {
         let Reading { offset_nanos, uncertainty_nanos, checked, .. } = self.reading;
         Token {
@@ -114,8 +114,8 @@ impl Prepared<'_> {
 }
 
 impl Authority {
-    /// By a configuration. `former` is what its outcomes are counted with since the start, if it was there before;
-    /// `former_accuracy` what a name's tokens before that were made under.
+    /// An authority from its configuration. `former`: its counters so far, if it existed before. `former_accuracy`: the
+    /// accuracy of earlier tokens under this name.
     pub fn new(
         tenant: &str,
         config: &AssembledTsa,
@@ -157,7 +157,7 @@ impl Authority {
         })
     }
 
-    /// Whether it is what this configuration asks for.
+    /// Whether it matches this configuration.
     pub fn is_as(&self, config: &AssembledTsa) -> bool {
         self.name == config.name
             && self.path == config.path
@@ -165,18 +165,18 @@ impl Authority {
             && self.signer.signing().setting() == config.signer.signing().setting()
             && self.signer.algorithm() == config.signer.algorithm()
             && self.signer.certificates().map(Certificate::der).eq(config.signer.certificates().map(Certificate::der))
-            // What was locked may be asked again once somebody has mended it, by those that begin anew.
+            // After somebody has fixed a locked token, it may be asked again, by a new pool.
             && self.signer.signing().status().locked() <= config.signer.signing().status().locked()
     }
 
-    /// Whether it serves a policy, given by the content bytes of its OBJECT IDENTIFIER.
+    /// Whether it serves a policy, given as the content bytes of its OBJECT IDENTIFIER.
     pub fn serves(&self, policy: &[u8]) -> bool {
         self.place_of(policy).is_some()
     }
 
-    /// Holds a request against the policy.
+    /// Checks a request against the policy.
     pub fn check(&self, request: &Request<'_>) -> Result<Checked, Failure> {
-        // The first policy where none is asked for.
+        // If the request names no policy, the first one.
         let place = request.policy.map_or(Some(0), |asked| self.place_of(asked));
         let hash = request.check(&self.policy, place.is_some())?;
         Ok(Checked { hash, place: place.unwrap_or(0) })
@@ -186,7 +186,7 @@ impl Authority {
         self.policy.policies.iter().position(|own| own.content() == policy)
     }
 
-    /// Writes what the token says, and what is to be signed of it.
+    /// Writes the token's content, and the attributes to be signed.
     pub fn prepare<'r>(
         &'r self,
         request: &Request<'r>,
@@ -197,7 +197,7 @@ impl Authority {
     ) -> Result<Prepared<'r>, Rejection> {
         let reading = self.time()?;
         let gen_time = GenTime::new(reading.unix_nanos, self.policy.precision);
-        // genTime may be in the second before; who verifies looks at that, and who reads the attributes at both.
+        // genTime may be in the previous second. Verifiers check that time; readers of the attributes check both.
         let [now, told] = [reading.unix_nanos, gen_time.unix_nanos()].map(|nanos| UnixTime(nanos / 1_000_000_000));
         if !(self.signer.is_valid(now) && self.signer.is_valid(told)) {
             return Err(Rejection::CERTIFICATE_NOT_VALID);
@@ -212,14 +212,14 @@ impl Authority {
         Ok(Prepared { hash, digest, origin, serial, gen_time, reading, cert_req })
     }
 
-    /// The time that a token may tell.
+    /// The time for a token.
     fn time(&self) -> Result<Reading, Rejection> {
         let mut reading = self.clock.now().map_err(|_| Failure::TimeNotAvailable)?;
         if self.policy.ordering {
             if let Some(left) = self.left_to_wait() {
                 return Err(Rejection::withheld(left));
             }
-            // Told later than the last. The clock's slack is far more than those that come at once.
+            // Later than the last one. The clock's slack is far more than simultaneous tokens need.
             let now = reading.unix_nanos;
             let later = |last: u64| Some(told_after(last, now));
             let last = self.order.last.fetch_update(Relaxed, Relaxed, later).unwrap_or_default();
@@ -228,16 +228,16 @@ impl Authority {
         Ok(reading)
     }
 
-    /// How long no time is told yet: whoever signed in this name before the start may have been ahead of UTC by the
-    /// accuracy of then, and this clock be behind by that of now.
+    /// How long no time is given yet. The last process under this name may have been ahead of UTC by its accuracy, and
+    /// this clock may be behind by its own.
     fn left_to_wait(&self) -> Option<Duration> {
         let wait = self.order.former + self.policy.accuracy.duration();
         let wait = if self.policy.ordering { wait } else { Duration::ZERO };
         wait.checked_sub(self.order.since.elapsed()).filter(|left| !left.is_zero())
     }
 
-    /// Verifies a signature that `worker` has got, as a client would, if it is the first or one of those that are to be.
-    /// A wrong one never leaves.
+    /// Verifies a signature for `worker` as a client would, if it is the first or in the sample. A wrong signature is
+    /// never sent.
     pub fn verify_some(&self, worker: usize, attributes: &[u8], signature: &[u8]) -> Result<(), Failure> {
         let place = self.signed.of(worker, 0);
         if !place.is_multiple_of(u64::from(self.policy.verify_one_in)) {
@@ -248,7 +248,7 @@ impl Authority {
             error!(tsa = self.name, %problem, "a token was discarded: its signature does not verify; check the holder of the key");
             Failure::SystemFailure
         })?;
-        // Not before: after a wrong one the next is looked at, too.
+        // Counted only now: after a wrong signature, the next is verified, too.
         self.signed.count(worker, 0);
         Ok(())
     }
@@ -264,7 +264,7 @@ impl Authority {
         self.template.lay_out(tst_info, attributes, signature, cert_req)
     }
 
-    /// Why it cannot give tokens now, for operators.
+    /// Why it cannot issue tokens now, for operators.
     pub fn problem(&self, now: UnixTime) -> Option<String> {
         if let Err(problem) = self.clock.now() {
             return Some(format!("the clock is not trusted: {}", self.clock.explain(problem)));
@@ -283,16 +283,16 @@ impl Authority {
     }
 }
 
-/// What is told next of the instant `now` where `last` was told: in microseconds, which `ordering` asks for.
+/// The time given at the instant `now` after `last` was given, in microseconds; `ordering` requires a later one.
 fn told_after(last: u64, now: u64) -> u64 {
     let precision = Precision::Microseconds;
     let unit = precision.nanoseconds();
     let told = precision.told(now.max(last + unit));
-    // What is told of the next microsecond may be the last one again, and never is of the one behind it.
+    // The next microsecond may be given as the last time again; the one after it is always later.
     if told > last { told } else { precision.told(last + 2 * unit) }
 }
 
-/// Whom [`super::promised`] knows it by.
+/// Its name in [`super::promised`].
 pub fn promised_name(config: &AssembledTsa) -> Name {
     Name::of(&config.signed_name())
 }

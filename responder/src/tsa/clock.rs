@@ -40,15 +40,15 @@ pub use monotone::Monotone;
 
 use crate::limits;
 
-/// Who knows how wrong the clock may be; `clock` in the configuration.
+/// What knows how wrong the clock may be; `clock` in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum ClockSource {
-    /// `kernel`: what the time daemon tells the kernel, whichever daemon that is.
+    /// `kernel`: what the time daemon tells the kernel, with any daemon.
     #[default]
     Kernel,
     /// `chrony`, or `chrony:ADDRESS:PORT`: chronyd itself, on this host.
     Chrony(SocketAddr),
-    /// `unchecked`: none. For laptops and tests.
+    /// `unchecked`: nothing. For laptops and tests.
     Unchecked,
 }
 
@@ -77,7 +77,7 @@ impl FromStr for ClockSource {
             _ => {}
         }
         let address = text.strip_prefix("chrony:").and_then(|address| address.parse::<SocketAddr>().ok());
-        // From another host anybody could answer in its name.
+        // On another host, anybody could answer in its name.
         address.filter(|address| address.ip().is_loopback()).map(Self::Chrony).ok_or_else(|| {
             format!(
                 "{text:?} is not a source for the clock: `kernel`, `chrony` (or `chrony:127.0.0.1:PORT`, on this host), or \
@@ -87,7 +87,7 @@ impl FromStr for ClockSource {
     }
 }
 
-/// As it is parsed.
+/// In the form that it is parsed from.
 impl fmt::Display for ClockSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -97,7 +97,7 @@ impl fmt::Display for ClockSource {
     }
 }
 
-/// Why time is not told.
+/// Why no time is given.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u64)]
 pub enum NotTrusted {
@@ -105,22 +105,23 @@ pub enum NotTrusted {
     Unread,
     /// It has not answered for longer than a lease.
     Silent,
-    /// It says that it follows nothing that knows UTC.
+    /// It says that it follows no source that knows UTC.
     Unsynchronised,
-    /// Offset, uncertainty and precision are together more than the accuracy.
+    /// The sum of offset, uncertainty and precision is more than the accuracy.
     Inaccurate,
-    /// Somebody set the clock.
+    /// The clock was set.
     Stepped,
-    /// The source has not measured since somebody watches the clock: what it measured before may be of another.
+    /// The source has not measured since the clock is being watched: its earlier measurement may be about another clock
+    /// setting.
     Unmeasured,
     /// A leap second is near.
     Leap,
-    /// The clock was set back, and is behind what has been told by more than may be told ahead.
+    /// The clock was set back, and is behind the times given by more than a time may be ahead.
     Behind,
 }
 
 impl NotTrusted {
-    /// Every one, each at its number.
+    /// Every reason, at the index of its number.
     pub const ALL: [Self; 8] = [
         Self::Unread,
         Self::Silent,
@@ -147,7 +148,7 @@ impl NotTrusted {
     }
 }
 
-/// For operators: what is wrong. The remedy depends on the time daemon: see [`Clock::explain`].
+/// What is wrong, for operators. The remedy depends on the time daemon: see [`Clock::explain`].
 impl fmt::Display for NotTrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -165,7 +166,7 @@ impl fmt::Display for NotTrusted {
     }
 }
 
-/// What is wrong, and the way out for the time daemon that is at hand.
+/// What is wrong, and the remedy for the present time daemon.
 fn explained(source: ClockSource, reason: NotTrusted, accuracy: Duration) -> String {
     let daemon = daemon::Daemon::seen(std::path::Path::new("/"));
     format!("{reason}{}", daemon.way_out(source, reason, accuracy))
@@ -178,27 +179,27 @@ impl std::error::Error for NotTrusted {}
 struct Clocks;
 
 impl Clocks {
-    /// Since the machine was started, without the time that it slept: a clock that slept is another. The same in every
-    /// process.
+    /// Time since the machine was started, without sleep: after a sleep the clock counts as another. It is the same in
+    /// every process.
     fn monotonic(self) -> i64 {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         now.tv_sec.saturating_mul(1_000_000_000).saturating_add(now.tv_nsec)
     }
 
     fn wall() -> i64 {
-        // Before 1970 it is 1970: wrong for certain, which whoever knows the time says.
+        // A time before 1970 becomes 1970: certainly wrong, as any source will say.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
     }
 
-    /// One after the other: something may come in between.
+    /// One after the other: the thread may be interrupted in between.
     #[inline]
     fn read(self) -> Moment {
         let wall = Self::wall();
         Moment { wall, monotonic: self.monotonic() }
     }
 
-    /// With next to nothing in between.
+    /// Read with almost nothing in between.
     fn read_together(self) -> Moment {
         let once = || {
             let before = self.monotonic();
@@ -220,7 +221,7 @@ impl Clocks {
     }
 }
 
-/// What serving threads ask; one for each [`Policy`].
+/// The clock that serving threads ask; one for each [`Policy`].
 #[derive(Debug)]
 pub struct Clock {
     board: Board,
@@ -232,27 +233,27 @@ pub struct Clock {
     heard: Mutex<Heard>,
 }
 
-/// What the source said last.
+/// What the source last said.
 #[derive(Clone, Default, Debug)]
 struct Heard {
     discipline: Option<Discipline>,
     problem: Option<String>,
 }
 
-/// How a clock fares, for health and metrics.
+/// The condition of a clock, for health and metrics.
 #[derive(Clone, Debug)]
 pub struct ClockStatus {
-    /// Who is asked.
+    /// The source.
     pub source: ClockSource,
-    /// What is promised.
+    /// The promise.
     pub policy: Policy,
     /// Whether the clock is trusted now.
     pub verdict: Result<(), NotTrusted>,
-    /// For how long, if nothing were heard any more; `Duration::MAX` for ever.
+    /// How long the trust would last without further answers; `Duration::MAX` for ever.
     pub lease_left: Duration,
-    /// What the source said last, if it did.
+    /// What the source last said, if it answered.
     pub discipline: Option<Discipline>,
-    /// Why it did not answer the last time.
+    /// Why it did not answer the last request.
     pub problem: Option<String>,
     /// How often trust was won (`trusted`) and lost, by reason.
     pub transitions: [(&'static str, u64); 1 + NotTrusted::ALL.len()],
@@ -264,11 +265,11 @@ impl Clock {
         Self { board, monotone, source, policy, transitions: Default::default(), heard: Mutex::default() }
     }
 
-    /// The time, if it may be told. Never before a time told earlier by any clock with the same [`Monotone`].
+    /// The time, if it may be given. Never before a time given earlier by any clock with the same [`Monotone`].
     #[inline]
     pub fn now(&self) -> Result<Reading, NotTrusted> {
         match self.at(Clocks.read()) {
-            // This thread may have been sent away between both clocks.
+            // This thread may have been interrupted between the two clocks.
             Err(NotTrusted::Stepped) => self.at(Clocks.read_together()),
             read => read,
         }
@@ -279,7 +280,7 @@ impl Clock {
         self.board.read()?.read(now, |time| self.monotone.raise(time))
     }
 
-    /// For operators: what is wrong, and the way out.
+    /// What is wrong and the remedy, for operators.
     pub fn explain(&self, reason: NotTrusted) -> String {
         explained(self.source, reason, self.policy.accuracy)
     }
@@ -289,7 +290,7 @@ impl Clock {
         &self.policy
     }
 
-    /// How it fares.
+    /// Its condition.
     pub fn state(&self) -> ClockStatus {
         let lease = self.board.read();
         let now = Clocks.read_together();
@@ -311,8 +312,8 @@ impl Clock {
 /// A history shared by all clocks with one source.
 pub type SharedHistory = Arc<Mutex<History>>;
 
-/// Begins to watch the clock for each of the policies, and asks its source once before it returns. Ends when the
-/// [`Keeper`] is dropped, and all leases with it; `history` goes on.
+/// Starts to watch the clock for each of the policies, and asks its source once before it returns. Watching ends when
+/// the [`Keeper`] is dropped, and all leases end with it; `history` remains.
 pub fn start(
     source: ClockSource,
     policies: &[Policy],

@@ -1,7 +1,7 @@
-//! One clock for each accuracy and precision: authorities that promise the same share one.
+//! One clock for each accuracy and precision: authorities with the same promise share one.
 //!
-//! Invariant: all clocks share one [`Monotone`], so that no time goes back, and one [`History`], so that what was
-//! measured before the clock was set counts for none of them, whatever the configuration does.
+//! Invariant: all clocks share one [`Monotone`], so no time goes back, and one [`History`], so a measurement from
+//! before the clock was set counts for none of them, even after configuration changes. It does not know requests.
 
 use std::{
     io,
@@ -41,7 +41,7 @@ impl std::fmt::Debug for Clocks {
 }
 
 impl Clocks {
-    /// Of this source, with what is noted in the state directory; nothing is watched before somebody promises something.
+    /// Clocks with this source, and the notes in the state directory; nothing is watched before it is needed.
     pub fn new(source: ClockSource, lease: Duration, state_dir: &Path, audit: Audit) -> Self {
         let promised = Promised::open(state_dir);
         let (remembered, history) = Remembered::open(state_dir, source);
@@ -58,18 +58,18 @@ impl Clocks {
         }
     }
 
-    /// What a policy promises.
+    /// The promise of a policy.
     pub fn promise(lease: Duration, policy: &TsaPolicy) -> Policy {
         let precision = Duration::from_nanos(policy.precision.told_early_max());
         Policy { accuracy: policy.accuracy.duration(), precision, lease }
     }
 
-    /// What is wrong with a promise that no clock of these could keep.
+    /// Checks that a clock could keep the promise.
     pub fn check(&self, policy: &TsaPolicy) -> Result<(), String> {
         Self::promise(self.lease, policy).check()
     }
 
-    /// The clock for a policy; watched from now on.
+    /// The clock for a policy; it is watched from now on.
     pub fn clock(&self, policy: &TsaPolicy) -> io::Result<Arc<Clock>> {
         let promise = Self::promise(self.lease, policy);
         let mut watched = self.lock();
@@ -84,19 +84,19 @@ impl Clocks {
         Ok(clock)
     }
 
-    /// Notes what is known of the clock's past, if a start would be told less by the note that there is.
+    /// Notes what is known of the clock's past, if the present note would tell the next start less.
     pub fn remember(&self) -> Result<(), FileError> {
         let history: History = *self.history.lock().unwrap_or_else(PoisonError::into_inner);
         self.remembered.note(&history)
     }
 
-    /// The accuracies of authorities whose tokens are ordered.
+    /// The accuracies of authorities with ordered tokens.
     pub fn promised(&self) -> &Promised {
         &self.promised
     }
 
-    /// Warns, once for all of these authorities together, where nobody checks their clock; and of those whose tokens are
-    /// to be in order, since all that keeps a clock from being set back while nobody runs is that its source knows UTC.
+    /// Warns, once for all of these authorities together, that nothing checks their clock. Also warns of those with
+    /// ordered tokens: only a source that knows UTC can show that the clock was set back while no process ran.
     pub fn warn_if_unchecked(&self, authorities: &[String], ordered: &[String]) {
         if self.source != ClockSource::Unchecked {
             return;
@@ -117,8 +117,8 @@ impl Clocks {
         }
     }
 
-    /// Watches no more what none of these is. Who drops what comes back waits for its threads, which may be asking a
-    /// source that is silent.
+    /// Stops watching the clocks that none of these authorities uses. Dropping the result waits for their threads,
+    /// which may be waiting for a silent source.
     #[must_use]
     pub fn retain(&self, used: &[Arc<Clock>]) -> Vec<Keeper> {
         let is_used = |(_, clock): &mut (Keeper, Arc<Clock>)| used.iter().any(|other| Arc::ptr_eq(other, clock));

@@ -1,9 +1,10 @@
-//! Outcomes of time-stamp requests: counted by each worker for itself, summed when they are read.
+//! Outcomes of time-stamp requests: each worker counts its own, and they are summed when they are read. It does not
+//! know HTTP.
 
 use super::failure::Failure;
 use crate::metrics::Tally;
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// A token.
@@ -55,12 +56,12 @@ impl Outcomes {
         Self(Tally::new(workers))
     }
 
-    /// Counts one.
+    /// Counts one outcome.
     pub fn count(&self, worker: usize, outcome: Outcome) {
         self.0.count(worker, outcome.place());
     }
 
-    /// Of all workers.
+    /// The sum over all workers.
     pub fn sum(&self, outcome: Outcome) -> u64 {
         self.0.sum(outcome.place())
     }

@@ -1,9 +1,9 @@
-//! Every decision about a query for a time-stamp, before its time is looked at.
+//! Every decision about a time-stamp query before the clock is read.
 //!
-//! Purpose: from the DER of a query to who answers it and with what: a rejection, or a token that has to be signed, here or
-//! elsewhere. Invariant: a query that is not in order costs no signature, no serial number and no look at the clock, and
-//! waits for nobody. What a token then says is [`Authority::prepare`]'s. It does no I/O, reads no clock, and does not know
-//! HTTP.
+//! Purpose: decides from the DER of a query which authority answers it and how: with a rejection, or with a token that
+//! is signed on this thread or elsewhere. Invariant: a refused query costs no signature, no serial number, no look at
+//! the clock, and no wait. [`Authority::prepare`] then fills the token. It does no I/O, reads no clock, and does not
+//! know HTTP.
 
 use std::sync::Arc;
 
@@ -13,45 +13,45 @@ use super::{
     request::Request,
 };
 
-/// What a query at one path is decided by.
+/// The inputs of a decision about a query at one path.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
-    /// Who is asked there, in the order of the file; at least one.
+    /// The authorities at that path, in the order of the file; at least one.
     pub authorities: &'a [Arc<Authority>],
-    /// Whether the client may be kept waiting: whether nothing stands in the output that the wait would keep.
+    /// Whether the client may have to wait: true if the output contains no responses that would wait, too.
     pub may_wait: bool,
 }
 
-/// What is done with a query.
+/// The decision about a query.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision<'d> {
-    /// There is no token, for this reason.
+    /// Reject it for this reason.
     Reject(Rejection),
-    /// A token is made.
+    /// Make a token.
     Grant {
-        /// What is asked for.
+        /// The query.
         request: Request<'d>,
-        /// How it is.
+        /// The result of the checks.
         checked: Checked,
-        /// Who makes its signature.
+        /// Where it is signed.
         signed: Signed,
     },
-    /// A token is made elsewhere, which takes too long for those in the output: they leave first, and the query is decided
-    /// anew then.
+    /// A token has to be signed elsewhere, which takes too long for the responses in the output: they are sent first,
+    /// and then the query is decided again.
     OutputFirst,
 }
 
 /// Where a token is signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Signed {
-    /// On this thread, which has turns for it.
+    /// On this thread, in one of its turns.
     Here,
     /// On the signer's pool.
     Elsewhere,
 }
 
 impl<'a> Exchange<'a> {
-    /// Decides what is done with a query, and by which authority: the one that serves the requested policy, else the first.
+    /// Decides a query, and which authority answers: the one that serves the requested policy, else the first.
     pub fn decide<'d>(&self, der: &'d [u8]) -> (Option<&'a Arc<Authority>>, Decision<'d>) {
         let mut by = self.authorities.first();
         let decision = self.decision(der, &mut by);

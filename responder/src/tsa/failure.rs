@@ -7,7 +7,7 @@ use precompute::pki::{
     encode::{element, header},
 };
 
-/// Why there is no token: PKIFailureInfo, each the number of its bit.
+/// Why there is no token: PKIFailureInfo, each with the number of its bit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Failure {
     /// An unrecognised or unsupported algorithm identifier.
@@ -69,7 +69,7 @@ impl Failure {
     }
 }
 
-/// A failure as the client gets it.
+/// A failure in the client's form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rejection {
     /// failInfo.
@@ -77,11 +77,11 @@ pub struct Rejection {
     text: Text,
 }
 
-/// Of statusString.
+/// The text in statusString.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Text {
     Fixed(&'static str),
-    /// For how many seconds more no token is issued.
+    /// For how many more seconds no token is issued.
     Withheld(u64),
 }
 
@@ -104,7 +104,7 @@ impl From<Failure> for Rejection {
 }
 
 impl Rejection {
-    /// Asking again does not help before the operator has installed another certificate.
+    /// Trying again does not help before the operator has installed another certificate.
     pub const CERTIFICATE_NOT_VALID: Self = Self {
         failure: Failure::SystemFailure,
         text: Text::Fixed(
@@ -112,7 +112,7 @@ impl Rejection {
         ),
     };
 
-    /// For so long no time is told yet, though it is known: see `ordering`.
+    /// No time is given for this long, though it is known: see `ordering`.
     pub fn withheld(left: Duration) -> Self {
         let seconds = left.as_secs().saturating_add((left.subsec_nanos() > 0).into());
         Self { failure: Failure::TimeNotAvailable, text: Text::Withheld(seconds) }
@@ -122,7 +122,7 @@ impl Rejection {
     pub fn write(self, out: &mut Vec<u8>) {
         let text = self.text.whole();
         let text = text.as_bytes();
-        // A BIT STRING with named bits ends with its last one (X.690 section 11.2.2).
+        // A BIT STRING with named bits ends with its last set bit (X.690 section 11.2.2).
         let bit = self.failure as usize;
         let octets = bit / 8 + 1;
         let free_text = element(text.len());
@@ -176,7 +176,7 @@ mod tests {
             let mut out = Vec::new();
             rejection.write(&mut out);
             assert_eq!(out.len(), rejection.length(), "{failure}");
-            // The types of others hold one byte of failInfo.
+            // The types of other crates only hold one byte of failInfo.
             let mut reader = SliceReader::new(&out).unwrap();
             let (status, texts, bits) = reader
                 .sequence(|response| {

@@ -1,4 +1,4 @@
-//! Small files of the state directory that are replaced as a whole: what one process leaves for the next.
+//! Small files in the state directory that are replaced as a whole: one process writes them for the next.
 //!
 //! Invariant: a reader gets what was written in one write, or an error, and waits for nothing. It does not know the
 //! contents.
@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// The whole of a regular file: what is anything else may never end, or keep who reads it waiting.
+/// Reads the whole of a regular file: any other kind may never end, or block its reader.
 pub(super) fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     if !file.metadata()?.is_file() {
@@ -23,10 +23,10 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
     if bytes as u64 > bytes_max { Err(io::Error::other("it is too long")) } else { Ok(text) }
 }
 
-/// Puts this text in the place of the former; on disk when it returns.
+/// Replaces the file by this text, which is on disk when it returns.
 pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let partial = partial(path);
-    // What a start that was killed has left, or what would keep who opens it waiting.
+    // Left by a process that was killed, or something that would block its reader.
     match fs::remove_file(&partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -38,13 +38,13 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// The directory that has the place of the file, if there is one. Whatever else has these names goes.
+/// The directory that is in the place of the file, if there is one. Anything else in the way is removed.
 pub(super) fn in_the_way(path: &Path) -> Option<PathBuf> {
     let is_directory = |path: &PathBuf| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     [path.to_owned(), partial(path)].into_iter().find(is_directory)
 }
 
-/// TsaTarget which name it is written before it takes the place of the one before.
+/// The name under which the new file is written before it replaces the old one.
 fn partial(path: &Path) -> PathBuf {
     path.with_extension("new")
 }

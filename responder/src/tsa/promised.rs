@@ -1,11 +1,11 @@
 //! The accuracies of authorities whose tokens are ordered by genTime, kept across restarts.
 //!
-//! Purpose: a token may be ahead of UTC by the accuracy it was made under, and a later one, made by a clock that is
-//! behind, must not be earlier. So after a start no token is made for as long as both accuracies together; the former
-//! one is in the state directory. Invariant: the stored accuracy of a name is no less than that of any token that may
-//! still be ahead of UTC; a name without an entry may have had the largest accuracy that can be configured. So the
-//! entry is raised, on disk, before the first token, and lowered only when all former tokens are past. Time is a
-//! parameter.
+//! Purpose: a token may be ahead of UTC by the accuracy it was made under, and a later token, made by a clock that is
+//! behind, must not be earlier. So after a start no token is made for as long as both accuracies together; the old one
+//! is in the state directory. Invariant: the stored accuracy of a name is at least that of any token that may still be
+//! ahead of UTC; a name without an entry may have had the largest accuracy that can be configured. So the entry is
+//! raised, on disk, before the first token, and lowered only when all older tokens are past. Time is a parameter. It
+//! does not know clocks.
 
 use std::{
     collections::BTreeMap,
@@ -29,28 +29,28 @@ const FILE: &str = "ordering";
 const HEADING: &str = "# What time-stamping authorities with `ordering = true` promised last: microseconds of accuracy, and the SHA-256 of \
      their name. Without a line an authority waits for a minute longer after a start.\n";
 
-/// What is noted of every name.
+/// The notes about every name.
 #[derive(Debug)]
 pub struct Promised {
     path: PathBuf,
     noted: Mutex<BTreeMap<Name, Note>>,
 }
 
-/// Of an authority: SHA-256 of the GeneralName in its tokens, in hexadecimal digits.
+/// The name of an authority: SHA-256 of the GeneralName in its tokens, in hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Name(String);
 
-/// Of one name.
+/// The note about one name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Note {
-    /// What stands in the file.
+    /// The value in the file.
     accuracy: Duration,
-    /// What is promised now, and since when; `None` where that was another process.
+    /// What is promised now, and since when; `None` if another process promised it.
     now: Option<(Duration, Instant)>,
 }
 
 impl Name {
-    /// Of a whole GeneralName, DER.
+    /// From a whole GeneralName, DER.
     pub fn of(general_name: &[u8]) -> Self {
         let digest = digest::digest(&digest::SHA256, general_name);
         Self(hex::text(digest.as_ref()))
@@ -58,7 +58,7 @@ impl Name {
 }
 
 impl Promised {
-    /// What another process left. Where that cannot be read nothing is known, and a longer wait does no harm.
+    /// What another process left. If it cannot be read, nothing is known, and the longer wait does no harm.
     pub fn open(state_dir: &Path) -> Self {
         let path = state_dir.join(FILE);
         let noted = match note::read(&path, limits::PROMISES_OCTETS_MAX) {
@@ -73,10 +73,10 @@ impl Promised {
         Self { path, noted: Mutex::new(noted) }
     }
 
-    /// What would keep it from being noted in a directory that can be written, without a trace of the look.
+    /// Why it could not be noted in the directory, if it could not; the check leaves no trace.
     pub fn check(state_dir: &Path) -> Result<(), FileError> {
         let path = state_dir.join(FILE);
-        // Whatever else has these names goes.
+        // Anything else with these names is removed.
         match note::in_the_way(&path) {
             Some(place) => Err(refusal(&place, &io::ErrorKind::IsADirectory.into())),
             None => Ok(()),
@@ -88,12 +88,12 @@ impl Promised {
         self.lock().get(name).map_or(*limits::CLOCK_ACCURACY_RANGE.end(), |note| note.accuracy)
     }
 
-    /// From now on these are promised, and no others; on disk when it returns.
+    /// From now on exactly these are promised; on disk when it returns.
     pub fn promise(&self, promises: &[(Name, Duration)], at: Instant) -> Result<(), FileError> {
         let mut noted = self.lock();
         let raised = promises.iter().map(|(name, accuracy)| {
             let former = noted.get(name);
-            // Where nothing is known, nothing less is noted before that is past.
+            // If nothing is known, nothing smaller is noted before that time has passed.
             let before = former.map_or(*limits::CLOCK_ACCURACY_RANGE.end(), |note| note.accuracy);
             let since = former.and_then(|note| note.now).filter(|(same, _)| same == accuracy).map_or(at, |now| now.1);
             (name.clone(), Note { accuracy: before.max(*accuracy), now: Some((*accuracy, since)) })
@@ -102,7 +102,8 @@ impl Promised {
         self.replace(&mut noted, raised)
     }
 
-    /// Lowers what is past: tokens made under what is noted, and those that were being made when less was promised.
+    /// Lowers entries whose time has passed: for tokens made under the noted accuracy, and those that were being made
+    /// when less was promised.
     pub fn settle(&self, at: Instant) -> Result<(), FileError> {
         let mut noted = self.lock();
         let mut settled = noted.clone();
@@ -130,7 +131,7 @@ impl Promised {
     }
 }
 
-/// For operators.
+/// The error for operators.
 fn refusal(path: &Path, error: &io::Error) -> FileError {
     FileError::new(
         path,
@@ -145,7 +146,7 @@ fn text(noted: &BTreeMap<Name, Note>) -> String {
     std::iter::once(HEADING.to_owned()).chain(noted.iter().map(line)).collect()
 }
 
-/// `None` where it is not what was written here: a line that is missing is safe, one that says too little is not.
+/// `None` if it was not written by this program: a missing line is safe, a line that says too little is not.
 fn parse(text: &str) -> Option<BTreeMap<Name, Note>> {
     let mut noted = BTreeMap::new();
     for line in text.strip_suffix('\n')?.split('\n').filter(|line| !line.starts_with('#')) {

@@ -1,10 +1,10 @@
 //! The record of time-stamps: a line of JSON for every token, and for every change of trust in the clock.
 //!
-//! Serving threads put tokens on a bounded queue each ([`Recorder`]); one thread takes them off twenty times a second and
-//! appends them to a file ([`Writer`]). Invariant: a serving thread never waits for the record and allocates nothing for it; a
-//! token that finds its queue full is counted, and the file says how many are missing, and where. What is taken off the
-//! queue is written whole, sooner or later, whatever the disk says meanwhile, unless the process ends before. It does not
-//! know how tokens are made.
+//! Serving threads put tokens on a bounded queue each ([`Recorder`]). One thread takes them off twenty times a second
+//! and appends them to a file ([`Writer`]). Invariant: a serving thread never waits for the record and allocates
+//! nothing for it. A token that finds its queue full is counted, and the file says how many are missing, and where.
+//! What is taken off the queue is written whole, sooner or later, whatever the disk reports in the meantime, unless the
+//! process ends before. It does not know how tokens are made.
 //!
 //! Lines (times are UTC, bytes hexadecimal, nanoseconds signed):
 //!
@@ -16,11 +16,12 @@
 //!
 //! `time` of a token is its genTime; `offset_ns` and `uncertainty_ns` are null for a clock that is not checked.
 //!
-//! **Durability.** Lines are handed to the kernel within 50 ms and are there after the process was killed; they are
-//! synchronised with the disk once a second, and at the end. After a loss of power up to a second of them may be missing.
+//! **Durability.** Lines are passed to the kernel within 50 ms and survive a kill of the process. They are synchronised
+//! with the disk once a second, and at the end. After a loss of power up to a second of them may be missing.
 //!
-//! **Rotation.** A file that has grown or aged beyond its bounds is renamed to its name with the time appended. Whatever is
-//! renamed is kept, unless it was said how many to keep. Others may rename it as well, and ask for it to be opened again.
+//! **Rotation.** A file that exceeds its bounds of size or age is renamed to its name with the time appended. Renamed
+//! files are kept, unless the configuration limits their number. Another program may rename the file as well, and ask
+//! for it to be opened again.
 
 mod file;
 mod line;
@@ -43,41 +44,41 @@ use precompute::pki::FileError;
 use super::{clock::Transition, serial::SerialNumber};
 use crate::limits;
 
-/// Bytes of the longest imprint, of SHA-512 and SHA3-512.
+/// Bytes of the longest imprint: SHA-512 and SHA3-512.
 pub const IMPRINT_OCTETS_MAX: usize = 64;
 
 /// Where the record is and when a new file is begun.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// The file that is appended to: a regular one, or none yet.
+    /// The file that lines are appended to: a regular file, or none yet.
     pub path: PathBuf,
     /// Bytes after which another file is begun.
     pub rotate_octets: u64,
     /// Age after which another file is begun.
     pub rotate_age: Duration,
-    /// How many rotated files are kept, the latest; `None` for all.
+    /// How many rotated files are kept, the latest ones; `None` for all.
     pub keep: Option<usize>,
 }
 
 impl Options {
-    /// A file a day, or more where they grow large; all of them kept.
+    /// A file a day, or more if they grow large; all of them kept.
     pub fn new(path: PathBuf) -> Self {
         Self { path, rotate_octets: limits::RECORD_FILE_OCTETS, rotate_age: limits::RECORD_FILE_AGE, keep: None }
     }
 }
 
-/// What tokens of one signer have in common.
+/// What tokens of one signer share.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Origin {
-    /// Whose TSA it is.
+    /// The tenant of the TSA.
     pub tenant: String,
     /// The policy's OID in dotted form.
     pub policy: String,
-    /// Names the key, in hexadecimal.
+    /// The name of the key, in hexadecimal.
     pub key: String,
 }
 
-/// What is recorded of a token.
+/// The record of a token.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// Its serialNumber.
@@ -86,13 +87,13 @@ pub struct Token {
     pub unix_nanos: u64,
     /// Its messageImprint.
     pub imprint: Imprint,
-    /// Who made it.
+    /// The authority and policy.
     pub origin: Arc<Origin>,
-    /// What was known of the clock: how far it was ahead of UTC, and how wrong that may be; nanoseconds.
+    /// The condition of the clock: how far it was ahead of UTC, and how wrong that may be; nanoseconds.
     pub clock: Option<(i64, u64)>,
 }
 
-/// A hash of some algorithm.
+/// A hash with its algorithm.
 #[derive(Clone, Debug)]
 pub struct Imprint {
     algorithm: &'static str,
@@ -101,7 +102,7 @@ pub struct Imprint {
 }
 
 impl Imprint {
-    /// `algorithm` as it is to be named: letters, digits and hyphens. Bytes beyond the longest imprint are cut off.
+    /// `algorithm`: its name in the record: letters, digits and hyphens. Bytes beyond the longest imprint are cut off.
     pub fn new(algorithm: &'static str, hash: &[u8]) -> Self {
         let length = hash.len().min(IMPRINT_OCTETS_MAX);
         let mut octets = [0; IMPRINT_OCTETS_MAX];
@@ -114,7 +115,7 @@ impl Imprint {
     }
 }
 
-/// Takes tokens of one serving thread.
+/// Records the tokens of one serving thread.
 #[derive(Debug)]
 pub struct Recorder {
     tokens: SyncSender<Token>,
@@ -122,10 +123,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Puts a token on the queue; false where there was no room, which is counted.
+    /// Puts a token on the queue; false if there was no room, which is counted.
     #[inline]
     pub fn record(&self, token: Token) -> bool {
-        // The receiver never waits, so this wakes no thread.
+        // The receiver polls, so this wakes no thread.
         let taken = self.tokens.try_send(token).is_ok();
         if !taken {
             self.counters.lost.fetch_add(1, Relaxed);
@@ -134,7 +135,7 @@ impl Recorder {
     }
 }
 
-/// Takes what is to be told of the clock; for [`super::clock::Hook`].
+/// Records changes of trust in the clock; for [`super::clock::Hook`].
 #[derive(Clone, Debug)]
 pub struct Audit {
     orders: SyncSender<Order>,
@@ -142,7 +143,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Puts a transition on the queue; one that finds no room is counted.
+    /// Puts a transition on the queue; counts it if there is no room.
     pub fn note(&self, transition: &Transition) {
         if self.orders.try_send(Order::Note(line::of_transition(transition))).is_err() {
             self.counters.lost.fetch_add(1, Relaxed);
@@ -157,7 +158,7 @@ enum Order {
     Note(String),
     /// Open the file by its name again.
     Reopen,
-    /// Write what there is, and end.
+    /// Write what is left, and end.
     End,
 }
 
@@ -170,22 +171,22 @@ struct Counters {
     problem: Mutex<Option<String>>,
 }
 
-/// How the record fares, for health and metrics.
+/// The condition of the record, for health and metrics.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecordStatus {
     /// Lines in the file.
     pub written: u64,
-    /// Tokens and transitions that are missing there.
+    /// Tokens and transitions that are missing in the file.
     pub lost: u64,
     /// How often the file could not be written, opened, synchronised or renamed.
     pub failures: u64,
-    /// Files that were ended.
+    /// Files that were completed.
     pub rotations: u64,
     /// What is wrong with the file now.
     pub problem: Option<String>,
 }
 
-/// The thread that writes.
+/// The thread that writes the record.
 #[derive(Debug)]
 pub struct Writer {
     orders: SyncSender<Order>,
@@ -193,12 +194,12 @@ pub struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What would keep the record from being written, or another file from being begun, without a trace of the look.
+/// Why the record could not be written, or a new file begun, if so; the check leaves no trace.
 pub fn check(options: &Options) -> Result<(), FileError> {
     file::check(&options.path)
 }
 
-/// Opens the file and begins to write; gives a [`Recorder`] for each of so many serving threads.
+/// Opens the file and starts the thread; returns a [`Recorder`] for each of `workers` serving threads.
 pub fn start(options: Options, workers: usize) -> Result<(Writer, Vec<Recorder>), FileError> {
     start_on(file::Appended::open(options)?, workers)
 }
@@ -217,18 +218,18 @@ fn start_on(file: file::Appended, workers: usize) -> Result<(Writer, Vec<Recorde
 }
 
 impl Writer {
-    /// For what is to be told beside tokens.
+    /// For events other than tokens.
     pub fn audit(&self) -> Audit {
         Audit { orders: self.orders.clone(), counters: Arc::clone(&self.counters) }
     }
 
-    /// Asks for the file to be opened by its name again, after somebody has renamed it.
+    /// Requests that the file be opened by its name again, after it was renamed.
     pub fn reopen(&self) {
-        // A queue full of orders is one of transitions; whoever renamed the file asks again.
+        // If the queue is full, whoever renamed the file has to ask again.
         let _ = self.orders.try_send(Order::Reopen);
     }
 
-    /// How it fares.
+    /// Its condition.
     pub fn state(&self) -> RecordStatus {
         let Counters { written, lost, failures, rotations, problem } = &*self.counters;
         let problem = problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -237,8 +238,8 @@ impl Writer {
         RecordStatus { written, lost, failures, rotations, problem }
     }
 
-    /// Writes and synchronises all that was recorded before, tries for [`limits::RECORD_END_MAX`] at most where it cannot, and
-    /// ends. Serving threads should have ended.
+    /// Writes and synchronises everything recorded before, tries for at most [`limits::RECORD_END_MAX`] if that fails,
+    /// and ends. Serving threads should have ended.
     pub fn finish(mut self) -> RecordStatus {
         self.end();
         self.state()
@@ -246,7 +247,7 @@ impl Writer {
 
     fn end(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // The thread takes orders whatever the disk says, so that there is room soon.
+            // The thread takes orders whatever the disk reports, so there will soon be room.
             let _ = self.orders.send(Order::End);
             let _ = thread.join();
         }

@@ -1,10 +1,11 @@
 //! What is known of the clock's past, kept across restarts.
 //!
-//! Purpose: what the source measured before the clock was set must not count, also after kill -9 and a start. The file
-//! says which measurement was the latest, and where the wall clock was against the monotonic one since before it; a
-//! start compares. Invariant: what the file says of a measurement is true whenever it was written, so an old file costs
-//! waiting and never trust. Without a file, or if it is of another source or measurement, no measurement from before
-//! the start counts. After a reboot the monotonic clock starts anew, and the wall clock is elsewhere against it.
+//! Purpose: a measurement from before the clock was set must not count, even after kill -9 and a start. The file says
+//! which measurement was the latest, and the differences between wall clock and monotonic clock since before it; a
+//! start compares. Invariant: what the file says about a measurement is true whenever it was written, so an old file
+//! costs waiting and never causes trust. Without a file, or if it is about another source or measurement, no
+//! measurement from before the start counts. After a reboot the monotonic clock restarts, so the difference is another.
+//! It does not know policies.
 
 use std::{
     io,
@@ -38,19 +39,20 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// What another process left. Where that cannot be read nothing is known, and to wait does no harm.
+    /// What another process left. If it cannot be read, nothing is known, and waiting does no harm.
     pub fn open(state_dir: &Path, source: ClockSource) -> (Self, History) {
         let path = state_dir.join(FILE);
         let noted = if Self::is_for(source) { read(&path, source) } else { None };
         (Self { path, source, noted: Mutex::new(noted) }, noted.unwrap_or_default())
     }
 
-    /// Whether a source needs it: the kernel notices itself that the clock is set, and nobody asks about an unchecked one.
+    /// Whether a source needs it: the kernel notices itself when the clock is set, and an unchecked clock has no
+    /// source.
     fn is_for(source: ClockSource) -> bool {
         matches!(source, ClockSource::Chrony(_))
     }
 
-    /// Notes it, if it says more than what is noted.
+    /// Notes it, if it says more than the present note.
     pub fn note(&self, history: &History) -> Result<(), FileError> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if !Self::is_for(self.source) || !history.says_more_than(noted.as_ref()) {
@@ -63,7 +65,7 @@ impl Remembered {
     }
 }
 
-/// For operators.
+/// The error for operators.
 fn refusal(path: &Path, error: &io::Error) -> FileError {
     FileError::new(
         path,
@@ -86,7 +88,7 @@ fn read(path: &Path, source: ClockSource) -> Option<History> {
         tell(path, "it is damaged");
         return None;
     };
-    // Another daemon may have measured before this one did.
+    // Another daemon may have measured before this one.
     (of == source).then_some(history)
 }
 

@@ -32,13 +32,13 @@ pub struct Request<'a> {
     pub policy: Option<&'a [u8]>,
     /// The content bytes of nonce.
     pub nonce: Option<&'a [u8]>,
-    /// Whether the token is to carry certificates.
+    /// Whether the token should carry certificates.
     pub cert_req: bool,
     has_extensions: bool,
 }
 
 impl<'a> Request<'a> {
-    /// Decodes a whole TimeStampReq; trailing bytes are of the wrong format.
+    /// Decodes a whole TimeStampReq; trailing bytes are a format error.
     pub fn decode(der: &'a [u8]) -> Result<Self> {
         let mut fields = Elements::only(der, tag::SEQUENCE)?;
         let version = checked_integer(fields.expect(tag::INTEGER)?)?;
@@ -58,7 +58,7 @@ impl<'a> Request<'a> {
         };
         let cert_req = match fields.optional(tag::BOOLEAN)? {
             Some([0xff]) => true,
-            // DER leaves a default out; clients that write it all the same do no harm.
+            // DER omits a default value; clients that write it do no harm.
             Some([0x00]) | None => false,
             Some(_) => return Err(Failure::BadDataFormat),
         };
@@ -71,13 +71,13 @@ impl<'a> Request<'a> {
         Ok(Self { version, imprint, hash_oid, parameters, digest, policy, nonce, cert_req, has_extensions })
     }
 
-    /// The version is one that is known; comes before all other checks.
+    /// Checks the version; comes before all other checks.
     pub fn check_version(&self) -> Result<()> {
         if self.version == [1] { Ok(()) } else { Err(Failure::BadRequest) }
     }
 
-    /// Holds the imprint, the policy, the extensions and the nonce against what is served. `is_served` is whether the
-    /// policy asked for, if one is, is one of it.
+    /// Checks the imprint, the policy, the extensions and the nonce against the authority's policy. `is_served`:
+    /// whether it serves the requested policy, if one is requested.
     pub fn check(&self, policy: &TsaPolicy, is_served: bool) -> Result<ImprintHash> {
         let hash = ImprintHash::from_oid(self.hash_oid).filter(|hash| policy.hashes.contains(hash));
         let hash = hash.ok_or(Failure::BadAlg)?;
@@ -103,19 +103,19 @@ impl<'a> Request<'a> {
 /// NULL, DER.
 const NULL: [u8; 2] = [0x05, 0x00];
 
-/// Whether a nonce is no longer than it may be; a byte for its sign alone does not count.
+/// Whether a nonce is within its bound; a byte that only holds the sign does not count.
 fn fits(nonce: &[u8]) -> bool {
     let sign = usize::from(matches!(nonce, [0x00 | 0xff, _, ..]));
     nonce.len() - sign <= limits::TSA_NONCE_BYTES_MAX
 }
 
-/// An OBJECT IDENTIFIER's content, of any length: a policy that is not served is unaccepted, however long.
+/// An OBJECT IDENTIFIER's content, of any length: a policy that is not served is unaccepted, however long it is.
 fn oid(content: &[u8]) -> Result<&[u8]> {
     if Oid::is_content(content) { Ok(content) } else { Err(Failure::BadDataFormat) }
 }
 
-/// `[0] IMPLICIT SEQUENCE SIZE (1..MAX) OF Extension`, each of which is of the right form. How many there may be is
-/// bounded by the body's length alone: many are as unaccepted as one.
+/// `[0] IMPLICIT SEQUENCE SIZE (1..MAX) OF Extension`, each of the right form. Only the body's length bounds their
+/// number: many are as unaccepted as one.
 fn check_extensions(mut extensions: Elements<'_>) -> Result<()> {
     loop {
         let mut extension = Elements::new(extensions.expect(tag::SEQUENCE)?);

@@ -1,7 +1,7 @@
-//! Where a tenant's authorities are asked, and the certificates that are had there.
+//! The paths of a tenant's authorities, and the certificates that can be fetched there.
 //!
-//! Invariant: at a path there is at least one authority, and its chain has every certificate of all of them once. Made
-//! with the configuration, so that nothing of it is made for a request. It does not know HTTP.
+//! Invariant: each path has at least one authority, and its chain has every certificate of all of them once. It is
+//! built with the configuration, so that no request builds any of it. It does not know HTTP.
 
 use std::sync::Arc;
 
@@ -13,42 +13,42 @@ use precompute::{
 
 use super::authority::Authority;
 
-/// All of a tenant.
+/// All paths of a tenant.
 #[derive(Default, Debug)]
 pub struct TsaRoutes(Vec<TsaRoute>);
 
 #[derive(Debug)]
 struct TsaRoute {
-    /// Behind the tenant's; empty where it is that.
+    /// Below the tenant's path; empty if it is that path.
     path: String,
     authorities: Vec<Arc<Authority>>,
     chain: Chain,
 }
 
-/// What is asked for at a path.
+/// The target of a request at a path.
 #[derive(Clone, Copy, Debug)]
 pub struct TsaTarget<'a> {
     /// In the order of the file; at least one.
     pub authorities: &'a [Arc<Authority>],
     /// Their certificates.
     pub chain: &'a Chain,
-    /// Whether it is those that are asked for.
+    /// Whether the chain is requested.
     pub is_chain: bool,
-    /// Whether this is the tenant's own path, at which certificates are asked about as well.
+    /// Whether this is the tenant's own path, where certificate statuses can be requested as well.
     pub is_tenants: bool,
 }
 
 /// Certificates in PEM.
 #[derive(Debug)]
 pub struct Chain {
-    /// Those that sign, in the order of their authorities, and then those behind them.
+    /// The signers' certificates, in the order of their authorities, and then their chains.
     pub pem: String,
     /// Its strong entity tag, quotes included.
     pub etag: String,
 }
 
 impl TsaRoutes {
-    /// Of authorities in the order of the file, which they keep at each path.
+    /// From authorities in the order of the file, which they keep at each path.
     pub fn new(authorities: Vec<Arc<Authority>>) -> Self {
         let mut paths: Vec<(String, Vec<Arc<Authority>>)> = Vec::new();
         for authority in authorities {
@@ -69,12 +69,12 @@ impl TsaRoutes {
         self.0.iter().flat_map(|route| &route.authorities)
     }
 
-    /// Every path, behind the tenant's.
+    /// Every path, below the tenant's.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|route| &*route.path)
     }
 
-    /// Those that are asked at `rest`, what follows the tenant's path.
+    /// The authorities at `rest`, the path after the tenant's path.
     pub fn at(&self, rest: &[u8]) -> Option<TsaTarget<'_>> {
         if self.0.is_empty() {
             return None;
@@ -89,7 +89,7 @@ impl TsaRoutes {
 }
 
 impl Chain {
-    /// Of all of these together, each certificate once.
+    /// The chain of all these signers, each certificate once.
     fn of(signers: &[&TsaSigner]) -> Self {
         let own = signers.iter().map(|signer| signer.certificate());
         let behind = signers.iter().flat_map(|signer| signer.chain());
@@ -109,5 +109,5 @@ impl Chain {
     }
 }
 
-/// Of a SHA-256: no two chains have the same tag by chance.
+/// Bytes of a SHA-256: two chains never have the same tag by chance.
 const ETAG_OCTETS: usize = 16;

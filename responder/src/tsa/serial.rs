@@ -1,8 +1,8 @@
-//! Serial numbers of time-stamp tokens: no two alike, and nobody to ask.
+//! Serial numbers of time-stamp tokens: unique, without coordination.
 //!
-//! Invariant: no serial number twice, across threads, processes, replicas, crashes, restarts and steps of the clock.
-//! Nothing is kept on disk and nothing is shared, so there is nothing to lose. It does not know tokens, nor who else
-//! numbers them.
+//! Invariant: no serial number occurs twice, across threads, processes, replicas, crashes, restarts and steps of the
+//! clock. Nothing is kept on disk and nothing is shared, so there is nothing to lose. It does not know tokens, or other
+//! sources of numbers.
 //!
 //! A serial number has 160 bits:
 //!
@@ -17,20 +17,20 @@
 //! **In one [`Serials`]** equality is impossible: it would need equal *fresh*, therefore equal masks, therefore equal
 //! positions, and those repeat after 2⁹⁴ numbers. That holds whatever *fresh* is.
 //!
-//! **Of two [`Serials`]**, wherever and whenever each was made, let one number be drawn from each. *fresh* of the one is
-//! independent of the other's, and so is its start: they are equal with probability 2⁻⁶⁴ · 2⁻⁹⁴ = 2⁻¹⁵⁸. Of T numbers ever
-//! drawn under one name there are fewer than T²/2 pairs, so that a number is ever used twice with probability below
-//! T² · 2⁻¹⁵⁹. For T = 2⁶⁰, 36 million a second for a thousand years, that is 2⁻³⁹; how they are spread over threads,
+//! **For two [`Serials`]**, wherever and whenever each was made, draw one number from each. *fresh* of the one is
+//! independent of the other's, and so is its start: the numbers are equal with probability 2⁻⁶⁴ · 2⁻⁹⁴ = 2⁻¹⁵⁸. T
+//! numbers drawn under one name have fewer than T²/2 pairs, so a number is ever used twice with probability below T² ·
+//! 2⁻¹⁵⁹. For T = 2⁶⁰, 36 million a second for a thousand years, that is 2⁻³⁹; how they are spread over threads,
 //! replicas and restarts does not matter. No clock takes part in this, so stepping one changes nothing.
 //!
-//! **Of two copies of one [`Serials`]**, after a fork, or a snapshot of the machine that is resumed twice, numbers at the
-//! same position are equal with probability 2⁻⁶⁴, since *fresh* is drawn after the copy was made: 2⁴⁰ numbers from each,
-//! 2⁻²⁴. The kernel draws differently in both if the hypervisor tells it of the copy (vmgenid, Linux 5.18). Lest
-//! it does not, the clock's nanoseconds are added: the sum of something uniform and something independent of it is uniform.
+//! **For two copies of one [`Serials`]**, after a fork, or a machine snapshot that is resumed twice, numbers at the
+//! same position are equal with probability 2⁻⁶⁴, since *fresh* is drawn after the copy was made: for 2⁴⁰ numbers from
+//! each, 2⁻²⁴. The kernel draws differently in both if the hypervisor reports the copy (vmgenid, Linux 5.18). In case
+//! it does not, the clock's nanoseconds are added: the sum of a uniform value and an independent one is uniform.
 //!
-//! **What a number tells**: nothing about how many were drawn between two of them. The mask is a pseudo-random function
-//! (std's SipHash under a key of these [`Serials`]); a plain bijection of the position, as by AES, would need a block
-//! of 94 bits and hide no more. Were the function broken, numbers would still be unique.
+//! **What a number reveals**: nothing about how many were drawn between two of them. The mask is a pseudo-random
+//! function (std's SipHash under a key of these [`Serials`]). A plain bijection of the position, as by AES, would need
+//! a block of 94 bits and hide no more. If the function were broken, numbers would still be unique.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -66,14 +66,14 @@ pub struct Serials {
 }
 
 impl Serials {
-    /// Draws where to start. Waits until the operating system has gathered randomness, once after it was booted.
+    /// Draws the start. Waits until the operating system has gathered randomness, once after boot.
     pub fn new() -> io::Result<Self> {
         let mut start = [0; 16];
         fill(&mut start)?;
         Ok(Self { position: u128::from_ne_bytes(start) % POSITIONS, mask: RandomState::new() })
     }
 
-    /// The next one. Fails only where the operating system refuses randomness that it has given to [`Self::new`].
+    /// The next number. Fails only if the operating system now refuses the randomness that it gave to [`Self::new`].
     #[inline]
     pub fn next_serial(&mut self) -> io::Result<SerialNumber> {
         let mut drawn = [0; 8];
@@ -82,7 +82,7 @@ impl Serials {
         Ok(self.number(u64::from_ne_bytes(drawn).wrapping_add(self.mask.hash_one(clock))))
     }
 
-    /// The next one with this for *fresh*.
+    /// The next number with this value for *fresh*.
     fn number(&mut self, fresh: u64) -> SerialNumber {
         let mask = u128::from(self.mask.hash_one((fresh, 0_u8))) << 64 | u128::from(self.mask.hash_one((fresh, 1_u8)));
         let masked = self.position.wrapping_add(mask) % POSITIONS;
@@ -97,12 +97,12 @@ impl Serials {
     }
 }
 
-/// From the operating system each time: what a process keeps for itself is copied along with it.
+/// From the operating system each time: state within the process would be copied along with it.
 #[inline]
 fn fill(room: &mut [u8]) -> io::Result<()> {
     loop {
         match getrandom(&mut *room, GetRandomFlags::empty()) {
-            // Up to 256 bytes come as a whole.
+            // Requests of up to 256 bytes are answered completely.
             Ok(count) if count == room.len() => return Ok(()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -174,7 +174,8 @@ mod tests {
         let mut serials = Serials::new().unwrap();
         let numbers: Vec<_> = (0..1000).map(|_| serials.next_serial().unwrap()).collect();
         let rising = numbers.windows(2).filter(|pair| parts(pair[0]).1 < parts(pair[1]).1).count();
-        // Were they counted up in the open, all but one would rise. 500 ± 5 standard deviations (15.8, less for neighbours).
+        // If positions were visible, all numbers but one would rise. 500 ± 5 standard deviations (15.8, less for
+        // neighbours).
         assert!((420..580).contains(&rising), "{rising} of 999 rise");
         let near = numbers.windows(2).filter(|pair| parts(pair[0]).1.abs_diff(parts(pair[1]).1) < 1 << 60).count();
         assert_eq!(near, 0, "neighbours are not near each other");

@@ -34,7 +34,7 @@ pub struct Template {
     certificates: Vec<u8>,
     /// version, sid, digestAlgorithm.
     signer_info: Vec<u8>,
-    /// The SET of signed attributes; zeros where the digest and the signing time go.
+    /// The SET of signed attributes; zeros in place of the digest and the signing time.
     attributes: Vec<u8>,
     digest_at: usize,
     signing_time_at: Option<usize>,
@@ -42,7 +42,7 @@ pub struct Template {
     signature_algorithm: &'static [u8],
 }
 
-/// What a token says.
+/// The values of a token.
 #[derive(Clone, Copy, Debug)]
 pub struct Info<'a> {
     /// Content bytes.
@@ -84,9 +84,9 @@ const GRANTED: [u8; 5] = [0x30, 0x03, 0x02, 0x01, 0x00];
 /// Bytes of a UTCTime's text.
 const UTC_TIME: usize = 13;
 
-/// The hash function that goes with a signature algorithm, and its AlgorithmIdentifier without parameters (RFC 5754).
+/// The hash function for a signature algorithm, and its AlgorithmIdentifier without parameters (RFC 5754).
 ///
-/// For Ed25519 it has to be SHA-512 (RFC 8419 section 3), and every ML-DSA may have it (RFC 9882 section 3.3).
+/// For Ed25519 it has to be SHA-512 (RFC 8419 section 3), and every ML-DSA may use it (RFC 9882 section 3.3).
 fn digest_of(algorithm: Algorithm) -> (&'static digest::Algorithm, &'static [u8]) {
     const SHA256: &[u8] = &[0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01];
     const SHA384: &[u8] = &[0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02];
@@ -103,7 +103,7 @@ fn attribute(oid: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 impl Template {
-    /// Of the tokens that `signer` makes under `policy`.
+    /// For the tokens that `signer` makes under `policy`.
     pub fn new(signer: &TsaSigner, policy: &TsaPolicy) -> Self {
         let certificate = signer.certificate();
         let (digest, digest_identifier) = digest_of(signer.algorithm());
@@ -135,7 +135,7 @@ impl Template {
             signature[0] = 0xa1;
             attributes.push(attribute(&ALGORITHM_PROTECTION, &wrapped(0x30, &[digest_identifier, &signature])));
         }
-        // The order comes from lengths and identifiers, before the bytes that change.
+        // The order depends on lengths and identifiers, which precede the bytes that change.
         let attributes = set_of(0x31, attributes);
         let behind = |oid: &[u8], length: usize| {
             let at = attributes.windows(oid.len()).position(|window| window == oid)?;
@@ -158,7 +158,7 @@ impl Template {
         }
     }
 
-    /// Writes TSTInfo in the place of what `out` holds.
+    /// Replaces `out` by a TSTInfo.
     pub fn tst_info(&self, out: &mut Vec<u8>, info: &Info<'_>) {
         let Info { policy, imprint, serial, gen_time, nonce } = *info;
         let gen_time = gen_time.text();
@@ -184,7 +184,7 @@ impl Template {
         out.extend_from_slice(&self.tail);
     }
 
-    /// Writes the signed attributes for a TSTInfo in the place of what `out` holds: what is to be signed.
+    /// Replaces `out` by the signed attributes for a TSTInfo: the bytes to sign.
     pub fn attributes(&self, out: &mut Vec<u8>, tst_info: &[u8], now: UnixTime) {
         out.clear();
         out.extend_from_slice(&self.attributes);
@@ -192,12 +192,12 @@ impl Template {
         let hash = hash.as_ref();
         out[self.digest_at..self.digest_at + hash.len()].copy_from_slice(hash);
         if let Some(at) = self.signing_time_at {
-            // Two digits of the year; tokens of 2050 and later will need a GeneralizedTime here (RFC 5652 section 11.3).
+            // Two digits of the year; from 2050 on tokens will need a GeneralizedTime here (RFC 5652 section 11.3).
             out[at..at + UTC_TIME].copy_from_slice(&now.generalized()[2..]);
         }
     }
 
-    /// How a response with these parts is laid out.
+    /// The layout of a response with these parts.
     pub fn lay_out<'a>(
         &'a self,
         tst_info: &'a [u8],
@@ -227,7 +227,8 @@ impl Template {
     }
 }
 
-/// The attribute that names the signer's certificate by its hash; the hash function of V2 is the default, SHA-256, and left out.
+/// The attribute that names the signer's certificate by its hash; the hash function of V2 is the default, SHA-256, and
+/// omitted.
 fn signing_certificate(certificate: &[u8], v1: bool) -> Vec<u8> {
     let (oid, algorithm) = if v1 {
         (&SIGNING_CERTIFICATE, &digest::SHA1_FOR_LEGACY_USE_ONLY)
@@ -282,7 +283,7 @@ impl Layout<'_> {
         header(out, 0x31, element(self.signer_info));
         header(out, 0x30, self.signer_info);
         out.extend_from_slice(&template.signer_info);
-        // [0] IMPLICIT in the message, SET OF where it is signed.
+        // [0] IMPLICIT in the message, SET OF in the signed bytes.
         out.push(0xa0);
         out.extend_from_slice(&attributes[1..]);
         out.extend_from_slice(template.signature_algorithm);

@@ -1,4 +1,6 @@
 //! Extensions of requests, RFC 6960 section 4.4.
+//!
+//! Invariant: an unknown critical extension refuses the request. It does not know policies.
 
 use precompute::pki::{elements::Elements, tag};
 
@@ -14,7 +16,7 @@ pub(super) const ACCEPTABLE_RESPONSES: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0
 /// id-pkix-ocsp-pref-sig-algs, 1.3.6.1.5.5.7.48.1.8
 pub(super) const PREFERRED_SIGNATURE_ALGORITHMS: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x08];
 
-/// requestExtensions: the value of the nonce extension, if there is one, and what is preferred.
+/// requestExtensions: the value of the nonce extension, if there is one, and the preferences.
 pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, PreferredAlgorithms<'_>)> {
     let (mut nonce, mut preferred) = (None, PreferredAlgorithms::NONE);
     each_extension(octets, |extension| {
@@ -30,7 +32,7 @@ pub(super) fn request_extensions(octets: &[u8]) -> Result<(Option<&[u8]>, Prefer
                     return Err(DecodeError::Malformed);
                 }
             }
-            // A preference that cannot be read is none, and no reason to refuse an answer, unless it has to be understood.
+            // An unreadable preference is ignored and does not refuse an answer, unless it is critical.
             PREFERRED_SIGNATURE_ALGORITHMS => match PreferredAlgorithms::decode(extension.value) {
                 Ok(read) => preferred = read,
                 Err(error) if extension.critical => return Err(error),
@@ -58,7 +60,7 @@ impl Extension<'_> {
     }
 }
 
-/// Calls `each` with every one of the Extensions that `octets` are; one that stands twice is malformed.
+/// Calls `each` with every extension in `octets`; a repeated one is malformed.
 pub(in crate::ocsp) fn each_extension<'a>(
     octets: &'a [u8],
     mut each: impl FnMut(Extension<'a>) -> Result<()>,
@@ -80,14 +82,14 @@ pub(in crate::ocsp) fn each_extension<'a>(
     if count > seen.len() { none_twice(all) } else { Ok(()) }
 }
 
-/// The next of a list of Extensions.
+/// The next Extension in a list.
 fn next_extension<'a>(list: &mut Elements<'a>) -> Result<Option<Extension<'a>>> {
     if list.is_finished() {
         return Ok(None);
     }
     let mut reader = Elements::new(list.expect(tag::SEQUENCE)?);
     let oid = reader.expect(tag::OBJECT_IDENTIFIER)?;
-    // An explicit FALSE is not DER, and is common.
+    // An explicit FALSE is not DER, but common.
     let critical = match reader.optional(tag::BOOLEAN)? {
         None | Some([0]) => false,
         Some([0xff]) => true,
@@ -98,7 +100,7 @@ fn next_extension<'a>(list: &mut Elements<'a>) -> Result<Option<Extension<'a>>> 
     if oid.is_empty() { Err(DecodeError::Malformed) } else { Ok(Some(Extension { oid, critical, value })) }
 }
 
-/// Checks that no Extension of a long list stands twice: sorted, so that the work stays in proportion to the length.
+/// Checks that no Extension in a long list occurs twice: sorted, so that the work stays in proportion to the length.
 #[cold]
 fn none_twice(mut list: Elements<'_>) -> Result<()> {
     let mut seen = Vec::new();

@@ -1,4 +1,5 @@
-//! Preferred signature algorithms, RFC 6960 section 4.4.7: how a client would like answers to be signed.
+//! Preferred signature algorithms, RFC 6960 section 4.4.7: how a client prefers answers to be signed. It does not know
+//! signers.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use precompute::{
 
 use super::Result;
 
-/// PreferredSignatureAlgorithms, in a client's order; empty where it says nothing.
+/// PreferredSignatureAlgorithms, in a client's order; empty if it states none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PreferredAlgorithms<'a> {
     /// Elements PreferredSignatureAlgorithm, checked.
@@ -20,7 +21,7 @@ pub struct PreferredAlgorithms<'a> {
 }
 
 impl<'a> PreferredAlgorithms<'a> {
-    /// Nothing is preferred.
+    /// No preferences.
     pub const NONE: Self = Self { content: &[] };
 
     /// Decodes the extension's value.
@@ -33,7 +34,7 @@ impl<'a> PreferredAlgorithms<'a> {
         Ok(Self { content })
     }
 
-    /// Those of the algorithms that we know, in order.
+    /// The known algorithms among them, in order.
     pub fn iter(&self) -> impl Iterator<Item = Algorithm> + Clone + use<'a> {
         let mut rest = self.content;
         std::iter::from_fn(move || {
@@ -55,7 +56,7 @@ impl fmt::Debug for PreferredAlgorithms<'_> {
     }
 }
 
-/// What the first PreferredSignatureAlgorithm of a list means, and the bytes behind it.
+/// The algorithm of the first PreferredSignatureAlgorithm in a list, and the bytes after it.
 fn first(list: &[u8]) -> Result<(Option<Algorithm>, &[u8])> {
     let mut reader = Elements::new(list);
     let mut preferred = Elements::new(reader.expect(tag::SEQUENCE)?);

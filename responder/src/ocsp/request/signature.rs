@@ -1,7 +1,7 @@
 //! The signature of a request, RFC 6960 section 4.1.2.
 //!
-//! Most requests have none, and where none is asked for nobody looks at it; so it is taken apart
-//! only here, for those who verify it.
+//! Most requests have none, and a policy that requires none ignores it. So it is only parsed here, for its verifier. It
+//! does not know whom to trust.
 
 use precompute::pki::{
     elements::{Elements, algorithm_identifier},
@@ -10,18 +10,18 @@ use precompute::pki::{
 
 use super::{DecodeError, Result};
 
-/// A signature, and what it is over.
+/// A signature, and the bytes it covers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RequestSignature<'a> {
-    /// What is signed: tbsRequest, with its header.
+    /// The signed bytes: tbsRequest, with its header.
     pub tbs: &'a [u8],
     /// The whole AlgorithmIdentifier, DER.
     pub algorithm: &'a [u8],
     /// The bytes of the BIT STRING.
     pub bits: &'a [u8],
-    /// Elements Certificate; often none.
+    /// Certificate elements; often none.
     pub certs: &'a [u8],
-    /// Who says to have signed: a GeneralName, DER.
+    /// The name of the alleged signer: a GeneralName, DER.
     pub requestor_name: Option<&'a [u8]>,
 }
 

@@ -1,4 +1,4 @@
-//! What a certificate's extensions let its key do, RFC 5280 section 4.2.1.
+//! What a certificate's extensions allow its key to do, RFC 5280 section 4.2.1. It does not know paths.
 
 use precompute::pki::{
     Certificate,
@@ -15,11 +15,12 @@ use crate::ocsp::request::{
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 /// id-ce-basicConstraints, 2.5.29.19
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
-/// What may be critical because nothing here depends on what it says: id-ce-subjectAltName, id-ce-certificatePolicies
-/// (every policy is acceptable) and id-ce-extKeyUsage. nameConstraints and policyConstraints are not among them.
+/// Extensions that may be critical because nothing here depends on them: id-ce-subjectAltName,
+/// id-ce-certificatePolicies (every policy is acceptable) and id-ce-extKeyUsage. nameConstraints and policyConstraints
+/// are not among them.
 const WITHOUT_BEARING: [&[u8]; 3] = [&[0x55, 0x1d, 0x11], &[0x55, 0x1d, 0x20], &[0x55, 0x1d, 0x25]];
 
-/// What a certificate lets its key do.
+/// What a certificate allows its key to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Authority {
     /// digitalSignature, or no keyUsage.
@@ -31,7 +32,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Reads the extensions; otherwise what stands against using the certificate at all.
+    /// Reads the extensions; the error says why the certificate cannot be used at all.
     pub(super) fn of(certificate: &Certificate) -> Result<Self, &'static str> {
         let mut found = Found { usage: None, ca: false, path_length: None, unknown: false };
         found.read(certificate.der()).map_err(|_| "has extensions that are malformed, or one twice")?;
@@ -43,13 +44,13 @@ impl Authority {
     }
 }
 
-/// The extensions as they were met.
+/// The extensions found so far.
 struct Found {
     /// The first byte of keyUsage's BIT STRING.
     usage: Option<u8>,
     ca: bool,
     path_length: Option<usize>,
-    /// One is critical, and not known here.
+    /// Whether one is critical, and unknown here.
     unknown: bool,
 }
 
@@ -72,7 +73,7 @@ impl Found {
                 let mut reader = Elements::new(extension.value);
                 let bits = reader.expect(tag::BIT_STRING)?;
                 reader.finish()?;
-                // Behind the count of unused bits; without bits nothing is allowed.
+                // After the count of unused bits; without bits nothing is allowed.
                 self.usage = Some(bits.get(1).copied().unwrap_or(0));
             }
             BASIC_CONSTRAINTS => {
@@ -84,7 +85,7 @@ impl Found {
                     self.path_length = match checked_integer(fields.expect(tag::INTEGER)?)? {
                         [0x80..=0xff, ..] => return Err(DecodeError::Malformed),
                         [most] => Some(usize::from(*most)),
-                        // More than any path has.
+                        // Longer than any path.
                         _ => None,
                     };
                 }

@@ -1,7 +1,7 @@
 //! The board with the verdict, read by all serving threads at once.
 //!
 //! Invariant: a reader gets a verdict as it was written, never parts of two, and waits for nothing, not even for a
-//! writer that was stopped in the middle. It does not know what verdicts say.
+//! writer that was interrupted. It does not know what verdicts say.
 
 use std::sync::atomic::{
     AtomicU64,
@@ -11,8 +11,8 @@ use std::sync::atomic::{
 
 use super::{Lease, NotTrusted};
 
-/// Verdicts that are not written over while the latest is read; with a reading every 25 ms at the most a reader has to sleep
-/// for longer than that, between two loads, to have to read again.
+/// Verdicts that are not overwritten while the latest is read. There is at most one reading every 25 ms, so a reader
+/// has to read again only if it slept longer than that for each of the others between two loads.
 const SLOTS: u64 = 8;
 
 /// The latest verdict.
@@ -51,7 +51,8 @@ impl Board {
             ],
             Err(reason) => [0, reason as u64, 0, 0, 0, 0],
         };
-        // Who sees one of these words sees the count before it as well, and so that its slot is being written over.
+        // A reader that sees one of these words also sees the count before it, and so that its slot is being
+        // overwritten.
         fence(Release);
         for (place, word) in self.slots[(next % SLOTS) as usize].0.iter().zip(words) {
             place.store(word, Relaxed);
@@ -67,7 +68,7 @@ impl Board {
             let [until, ahead, bound, slack, offset, uncertainty] =
                 self.slots[(latest % SLOTS) as usize].0.each_ref().map(|word| word.load(Relaxed));
             fence(Acquire);
-            // The slot is written to again from the moment when all others have been since.
+            // The slot is overwritten only after all the others have been.
             if self.written.load(Relaxed).wrapping_sub(latest) < SLOTS - 1 {
                 if until == 0 {
                     return Err(NotTrusted::ALL[ahead as usize % NotTrusted::ALL.len()]);

@@ -13,7 +13,7 @@ use std::{
 
 use super::{Discipline, Leap};
 
-/// Of the reply; requests are filled up to the same length, lest chronyd send more than it got.
+/// Of the reply; requests are padded to the same length, because chronyd never sends more than it received.
 const PACKET_OCTETS: usize = 104;
 const VERSION: u8 = 6;
 const REQUEST: u8 = 1;
@@ -23,7 +23,7 @@ const RPY_TRACKING: u16 = 5;
 const LEAP_INSERT: u16 = 1;
 const LEAP_DELETE: u16 = 2;
 const LEAP_UNSYNCHRONISED: u16 = 3;
-/// What chronyd reports as its server when it follows none, and when it follows its own clock (`local`).
+/// What chronyd reports as its server if it follows none, and if it follows its own clock (`local`).
 const NO_REFERENCE: u32 = 0;
 const LOCAL_REFERENCE: u32 = 0x7F7F_0101;
 
@@ -36,16 +36,16 @@ pub(super) struct Chrony {
 }
 
 impl Chrony {
-    /// `sequence` is best drawn at random.
+    /// `sequence` should be random.
     pub(super) fn new(address: SocketAddr, sequence: u32) -> Self {
         Self { address, socket: None, sequence }
     }
 
-    /// Asks it, and waits no longer than until `deadline`.
+    /// Asks it, and waits until `deadline` at most.
     pub(super) fn read(&mut self, deadline: Instant) -> io::Result<Discipline> {
         let address = self.address;
         let answer = self.ask(deadline);
-        // Made anew after every failure: a socket remembers errors.
+        // Replaced after every failure: a socket remembers errors.
         self.socket = self.socket.take().filter(|_| answer.is_ok());
         answer.map_err(|error| {
             let why = match error.kind() {
@@ -69,7 +69,7 @@ impl Chrony {
                     "[::1]:0".parse().unwrap_or(self.address)
                 };
                 let socket = UdpSocket::bind(any)?;
-                // From now on the kernel passes on packets from there only.
+                // From now on the kernel only delivers packets from that address.
                 socket.connect(self.address)?;
                 self.socket.insert(socket)
             }
@@ -100,7 +100,7 @@ fn request(sequence: u32) -> [u8; PACKET_OCTETS] {
     packet
 }
 
-/// `None` where it is no reply to the request with that number.
+/// `None` if it is not a reply to the request with that number.
 fn reply(packet: &[u8], sequence: u32) -> Option<Result<Discipline, String>> {
     let word = |at: usize| Some(u32::from_be_bytes(packet.get(at..at + 4)?.try_into().ok()?));
     let half = |at: usize| Some(u16::from_be_bytes(packet.get(at..at + 2)?.try_into().ok()?));
@@ -122,7 +122,7 @@ fn reply(packet: &[u8], sequence: u32) -> Option<Result<Discipline, String>> {
     let measured = u64::from(word(60)?).wrapping_mul(1_000_000_000).wrapping_add(word(64)?.into());
     Some(Ok(Discipline {
         synchronised: leap != LEAP_UNSYNCHRONISED && ![NO_REFERENCE, LOCAL_REFERENCE].contains(&reference),
-        // What is to be added to the clock, which is behind by that. `as` saturates.
+        // The correction is added to a clock that is behind by that amount. `as` saturates.
         offset: (-correction * 1e9) as i64,
         uncertainty: ((dispersion.abs() + delay.abs() / 2.0) * 1e9).ceil() as u64,
         leap: if [LEAP_INSERT, LEAP_DELETE].contains(&leap) { Leap::Announced } else { Leap::None },
@@ -130,7 +130,8 @@ fn reply(packet: &[u8], sequence: u32) -> Option<Result<Discipline, String>> {
     }))
 }
 
-/// chrony's floating point: an exponent of 7 bits and a coefficient of 25, both signed; the point is left of the latter.
+/// chrony's floating point: an exponent of 7 bits and a coefficient of 25, both signed; the binary point is left of the
+/// coefficient.
 fn float(word: u32) -> f64 {
     let exponent = word.cast_signed() >> 25;
     let coefficient = (word << 7).cast_signed() >> 7;
@@ -141,7 +142,7 @@ fn float(word: u32) -> f64 {
 mod tests {
     use super::*;
 
-    /// The other way round, as chronyd's util.c does it.
+    /// The inverse, as in chronyd's util.c.
     fn encoded(value: f64) -> u32 {
         let (mut exponent, mut coefficient) = (25, value);
         while coefficient.abs() >= f64::from(1 << 24) {

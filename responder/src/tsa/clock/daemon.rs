@@ -1,6 +1,7 @@
-//! Which time daemon keeps the clock, as far as can be seen, and what its operator can do if the clock is not trusted.
+//! The time daemon that keeps the clock, as far as can be seen, and what its operator can do if the clock is not
+//! trusted.
 //!
-//! For messages only: no decision depends on it. It does not know whether the daemon it sees does its work.
+//! For messages only: no decision depends on it. It does not know whether the daemon does its work.
 
 use std::{path::Path, time::Duration};
 
@@ -13,11 +14,11 @@ pub(super) enum Daemon {
     Chronyd,
     Timesyncd,
     Ntpd,
-    /// None is seen.
+    /// None was found.
     Unseen,
 }
 
-/// Where each leaves a trace while it runs.
+/// The trace that each leaves while it runs.
 const TRACES: [(&str, Daemon); 6] = [
     ("run/chrony/chronyd.pid", Daemon::Chronyd),
     ("run/chrony/chronyd.sock", Daemon::Chronyd),
@@ -27,20 +28,20 @@ const TRACES: [(&str, Daemon); 6] = [
     ("run/systemd/timesync", Daemon::Timesyncd),
 ];
 
-/// The longest that systemd-timesyncd is silent where nothing else is set; PollIntervalMaxSec=.
+/// The longest that systemd-timesyncd is silent by default; PollIntervalMaxSec=.
 const TIMESYNCD_SECONDS_MAX: u64 = 2048;
-/// The shortest that it takes for that.
+/// The smallest value that it accepts for that.
 const TIMESYNCD_SECONDS_MIN: u64 = 32;
 
 impl Daemon {
-    /// On this machine, or below another root.
+    /// The daemon on this machine, or below another root.
     pub(super) fn seen(root: &Path) -> Self {
-        // Where a directory may not be looked into, it is there.
+        // A directory that may not be searched counts as there.
         let is_there = |trace: &str| root.join(trace).try_exists().unwrap_or(true);
         TRACES.into_iter().find(|(trace, _)| is_there(trace)).map_or(Self::Unseen, |(_, daemon)| daemon)
     }
 
-    /// What is to be done where the clock is not trusted; empty where nothing is known to help.
+    /// What to do if the clock is not trusted; empty if nothing is known to help.
     pub(super) fn way_out(self, source: ClockSource, reason: NotTrusted, accuracy: Duration) -> String {
         let asked = if matches!(source, ClockSource::Chrony(_)) { Self::Chronyd } else { self };
         match (reason, asked) {
@@ -73,10 +74,10 @@ impl Daemon {
     }
 }
 
-/// It tells the kernel of no error at a measurement, and then of none until the next.
+/// It reports no error to the kernel at a measurement, and then nothing until the next one.
 fn timesyncd_is_silent(accuracy: Duration) -> String {
     let ppm = u64::from(limits::CLOCK_DRIFT_PPM);
-    // A tenth for everything else.
+    // One tenth is left for everything else.
     let enough = accuracy.as_micros() as u64 * 9 / 10 / ppm;
     let cause = format!(
         "; systemd-timesyncd measures as rarely as every {TIMESYNCD_SECONDS_MAX} s, and the kernel adds {ppm} ppm of error meanwhile, up to {:.2} s: ",

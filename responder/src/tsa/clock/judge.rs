@@ -1,23 +1,24 @@
 //! Whether the clock may be trusted, and for how long: decisions without a clock of their own.
 //!
-//! Invariant: under a [`Lease`] every time that [`Lease::read`] gives is within the promised accuracy of UTC, if what
-//! the source said was true. It does not know sources; time is a parameter.
+//! Invariant: under a [`Lease`] every time that [`Lease::read`] gives is within the promised accuracy of UTC, if the
+//! source told the truth. It does not know sources; time is a parameter.
 //!
-//! The proof: let E = |offset| + uncertainty + precision + what an oscillator may drift during a lease. A lease is given
-//! only if E ≤ accuracy; the rest is its *slack*. The clock as it went on from the reading by the monotonic clock is
-//! within E for as long as the lease lasts, and what `read` gives is within the slack of that.
+//! The proof: let E = |offset| + uncertainty + precision + the possible drift of an oscillator during a lease. A lease
+//! is given only if E ≤ accuracy; the rest is its *slack*. The clock, continued from the reading by the monotonic
+//! clock, is within E of UTC while the lease lasts, and what `read` gives is within the slack of that.
 
 use std::time::Duration;
 
 use super::{History, NotTrusted};
 use crate::limits;
 
-/// What a TSA promises of its times.
+/// The promise of a TSA about its times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Policy {
-    /// Of genTime, as tokens say.
+    /// The accuracy of genTime, as stated in tokens.
     pub accuracy: Duration,
-    /// How far genTime may be before the time that is read here: what is cut off, and what keeps its last digit from being 0.
+    /// How far genTime may be before the time read here: the digits that are cut off, and the change that keeps its
+    /// last digit from being 0.
     pub precision: Duration,
     /// How long a reading of the source counts.
     pub lease: Duration,
@@ -47,12 +48,12 @@ impl Policy {
         Ok(())
     }
 
-    /// How far the clock may have moved against the monotonic one without that being a step.
+    /// How far the clock may move against the monotonic one without that being a step.
     fn step(&self) -> i64 {
         nanos(self.accuracy) / limits::CLOCK_STEP_SHARE
     }
 
-    /// Of an announced leap second: how long before and after midnight no time is told.
+    /// How long before and after an announced leap second no time is given.
     pub(super) fn leap_margin(&self) -> i64 {
         nanos(limits::LEAP_MARGIN + self.accuracy)
     }
@@ -61,7 +62,7 @@ impl Policy {
 /// Both clocks at once, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moment {
-    /// Since some start; slewed with the other, never stepped.
+    /// Since some start; slewed with the wall clock, never stepped.
     pub monotonic: i64,
     /// Since 1970-01-01T00:00:00Z without leap seconds.
     pub wall: i64,
@@ -74,10 +75,10 @@ impl Moment {
     }
 }
 
-/// What the source says of the clock.
+/// What the source says about the clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Discipline {
-    /// It follows something that knows UTC.
+    /// Whether it follows a source that knows UTC.
     pub synchronised: bool,
     /// How far the clock is ahead of UTC, in nanoseconds, as far as the source knows.
     pub offset: i64,
@@ -85,19 +86,19 @@ pub struct Discipline {
     pub uncertainty: u64,
     /// A leap second.
     pub leap: Leap,
-    /// Which measurement this rests on, as the time of it in nanoseconds, of a source that does not notice that others set
-    /// the clock: see [`History`]. `None`: it says itself that it is not synchronised then.
+    /// The time of the measurement behind it, in nanoseconds, for a source that does not notice when the clock is set:
+    /// see [`History`]. `None`: the source then reports that it is not synchronised.
     pub measurement: Option<u64>,
 }
 
-/// What is said of a leap second.
+/// An announcement about a leap second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Leap {
     /// None is near.
     None,
-    /// At the next midnight of UTC a second is put in or left out.
+    /// At the next midnight UTC a second is inserted or removed.
     Announced,
-    /// It is going on.
+    /// It is happening.
     Now,
 }
 
@@ -108,9 +109,9 @@ pub struct Lease {
     pub until: i64,
     /// How far the wall clock was ahead of the monotonic one.
     pub ahead: i64,
-    /// How far it may be from there: what is left of the accuracy, and no step.
+    /// How far it may move from there: what is left of the accuracy, and not a step.
     pub bound: i64,
-    /// How far what is told may be ahead of there.
+    /// How far a time that is given may be ahead of there.
     pub slack: i64,
     /// See [`Discipline::offset`].
     pub offset: i64,
@@ -118,7 +119,7 @@ pub struct Lease {
     pub uncertainty: u64,
 }
 
-/// A time that may be told.
+/// A time that may be given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
     /// Nanoseconds since 1970-01-01T00:00:00Z without leap seconds. genTime may be before it by [`Policy::precision`].
@@ -131,17 +132,17 @@ pub struct Reading {
     pub checked: bool,
 }
 
-/// Of [`Lease::bound`]: no source checks the clock, and it may be set to anything.
+/// For [`Lease::bound`]: no source checks the clock, and it may be set to anything.
 const UNBOUND: i64 = i64::MAX;
 
 impl Lease {
-    /// Of an unchecked clock, for ever.
+    /// For an unchecked clock, for ever.
     pub fn unchecked(policy: &Policy) -> Self {
         let slack = nanos(policy.accuracy.saturating_sub(policy.precision));
         Self { until: i64::MAX, ahead: 0, bound: UNBOUND, slack, offset: 0, uncertainty: 0 }
     }
 
-    /// What may be told now. `raise` gives the latest time that was told so far, if it is later than its argument.
+    /// The time that may be given now. `raise` returns the latest time given so far, if it is later than its argument.
     #[inline]
     pub fn read(&self, now: Moment, raise: impl FnOnce(i64) -> i64) -> Result<Reading, NotTrusted> {
         if now.monotonic >= self.until {
@@ -161,8 +162,8 @@ impl Lease {
     }
 }
 
-/// The verdict on what the source said. It was asked not before `asked` by the monotonic clock, and answered before
-/// `now`; `history` has taken note of that.
+/// The verdict on an answer of the source. It was asked no earlier than the monotonic time `asked`, and answered before
+/// `now`; `history` has noted the answer.
 pub fn judge(
     policy: &Policy,
     history: &History,
@@ -191,7 +192,7 @@ pub fn judge(
     if span.width() > bound {
         return Err(NotTrusted::Stepped);
     }
-    // Wherever in its span the clock was when it was measured: within the bound of both its ends.
+    // The clock may have been anywhere in its span at the measurement: the bound covers both ends.
     let half = span.width() - span.width() / 2;
     Ok(Lease {
         until: asked.saturating_add(nanos(policy.lease)),
@@ -203,7 +204,7 @@ pub fn judge(
     })
 }
 
-/// The verdict where the source said nothing: what it said before counts until the lease on it ends.
+/// The verdict without an answer: the last answer counts until its lease ends.
 pub fn unanswered(
     policy: &Policy,
     history: &History,
@@ -221,12 +222,12 @@ fn has_stepped(policy: &Policy, history: &History) -> bool {
     history.span().is_some_and(|span| span.width() > policy.step())
 }
 
-/// What a clock may go wrong in that time without its source knowing.
+/// How far a clock may drift in that time without its source noticing.
 fn drift(time: Duration) -> Duration {
     time * limits::CLOCK_DRIFT_PPM / 1_000_000
 }
 
-/// Of durations that are bounded by `limits`.
+/// Nanoseconds of a duration that `limits` bounds.
 fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a lease counts from before its source was asked. Every change of the verdict is logged, counted and
 //! passed to the hook, in that order, once it is in force. Its thread may hang in the source or die: leases then end by
-//! themselves.
+//! themselves. It does not know who reads the time.
 
 use std::{
     fmt, io,
@@ -28,27 +28,27 @@ use crate::limits;
 pub struct Transition {
     /// What the clock showed, in nanoseconds since 1970.
     pub unix_nanos: i64,
-    /// Who was asked.
+    /// The source.
     pub source: ClockSource,
-    /// For which promise.
+    /// The promise.
     pub accuracy: Duration,
-    /// The verdict until now.
+    /// The old verdict.
     pub from: Result<(), NotTrusted>,
-    /// From now on.
+    /// The new verdict.
     pub to: Result<(), NotTrusted>,
     /// What the source said, if it answered.
     pub discipline: Option<Discipline>,
-    /// Why it did not.
+    /// Why it did not answer.
     pub problem: Option<String>,
 }
 
-/// Called with every transition, on the keeper's thread, which it must not hold up for a lease.
+/// Called with every transition, on the keeper's thread. It must not block that for a lease.
 pub type Hook = Box<dyn FnMut(&Transition) + Send>;
 
-/// How the source is asked; it ought to give up at the given instant.
+/// Asks the source; it should give up at the given instant.
 type Ask = Box<dyn FnMut(Instant) -> io::Result<Discipline> + Send>;
 
-/// The thread that watches. Dropped, it ends, and with it all leases.
+/// The thread that watches. When it is dropped, it ends, and all leases with it.
 pub struct Keeper {
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -102,7 +102,7 @@ impl Keeper {
         Self::start_looking(watched, move || looks.look())
     }
 
-    /// Looks once before it returns, then again and again.
+    /// Looks once before it returns, then repeatedly.
     fn start_looking(watched: Vec<Arc<Clock>>, mut look: impl FnMut() + Send + 'static) -> io::Result<Self> {
         let interval = interval(&watched);
         look();
@@ -116,7 +116,7 @@ impl Keeper {
     }
 }
 
-/// How often these are looked at.
+/// The time between two looks.
 fn interval(watched: &[Arc<Clock>]) -> Duration {
     let lease = watched.iter().map(|clock| clock.policy.lease).min().unwrap_or(limits::CLOCK_LEASE);
     lease / limits::CLOCK_READINGS_A_LEASE
@@ -126,7 +126,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // Its panic has been told when it happened.
+            // Its panic was reported when it happened.
             let _ = thread.join();
         }
         for clock in &self.watched {
@@ -147,7 +147,7 @@ impl Looks {
     fn look(&mut self) {
         let asked = Clocks.monotonic();
         let said = (self.ask)(Instant::now() + self.interval);
-        // Both clocks under the lock: no other observation comes between them and the verdict.
+        // Both clocks are read under the lock: no other observation comes between them and the verdict.
         let mut shared = self.history.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Clocks.read_together();
         let said = heard(&mut shared, said, asked, now);
@@ -161,7 +161,7 @@ impl Looks {
     }
 }
 
-/// Has the history take note of what the source said. Gives what counts of that.
+/// Lets the history note an answer of the source. Returns what counts of it.
 pub(super) fn heard(
     history: &mut History,
     said: io::Result<Discipline>,
@@ -178,7 +178,7 @@ pub(super) fn heard(
     }
 }
 
-/// What is thought of the clock under one policy. It reads no clock.
+/// The verdict on the clock under one policy. It reads no clock.
 pub(super) struct Watch {
     clock: Arc<Clock>,
     verdict: Result<Lease, NotTrusted>,
@@ -189,14 +189,14 @@ impl Watch {
         Self { clock, verdict: Err(NotTrusted::Unread) }
     }
 
-    /// Of an unchecked clock: its lease is given once, for ever.
+    /// For an unchecked clock: its lease is given once, for ever.
     pub(super) fn unchecked(clock: Arc<Clock>) -> Self {
         let verdict = Ok(Lease::unchecked(&clock.policy));
         clock.board.write(verdict);
         Self { clock, verdict }
     }
 
-    /// Of such a clock: whether it was set back behind what has been told, or is past that again.
+    /// For such a clock: whether it was set back behind the times given, or has passed them again.
     pub(super) fn look(&mut self, now: Moment) -> Option<Transition> {
         let monotone = &self.clock.monotone;
         let lease = Lease::unchecked(&self.clock.policy);
@@ -206,8 +206,9 @@ impl Watch {
         self.change(before, after, now, &Ok(None))
     }
 
-    /// Takes what the source said; it was asked at `asked`, both clocks were read after it had answered, and `history`
-    /// has taken note of all that. Gives what has changed since the last time, in order: a lease that ended in between was silence, however short.
+    /// Takes an answer of the source: it was asked at `asked`, both clocks were read after the answer, and `history`
+    /// has noted it. Returns what has changed since the last time, in order. A lease that ended in between counts as
+    /// silence, however short.
     pub(super) fn take(
         &mut self,
         said: &io::Result<Discipline>,
@@ -235,7 +236,7 @@ impl Watch {
         [(before, between), (between, after)].map(|(from, to)| self.change(from, to, now, &heard_now))
     }
 
-    /// Logs and counts a change of the verdict, if it is one; `said` is what the source did, or why not.
+    /// Logs and counts a change of the verdict, if it is one. `said`: the source's answer, or why there is none.
     fn change(
         &self,
         from: Result<(), NotTrusted>,
@@ -256,7 +257,7 @@ impl Watch {
 }
 
 impl Transition {
-    /// `trusted`, or why not.
+    /// `trusted`, or the reason why not.
     pub fn label(verdict: Result<(), NotTrusted>) -> &'static str {
         verdict.map_or_else(NotTrusted::label, |()| "trusted")
     }

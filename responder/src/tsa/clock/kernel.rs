@@ -41,12 +41,12 @@ pub(super) fn read() -> io::Result<Discipline> {
     Ok(told.discipline())
 }
 
-/// What of it matters.
+/// The fields that matter.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     state: i32,
     status: i32,
-    /// What the kernel's own loop has still to correct; nanoseconds or microseconds.
+    /// What the kernel's own loop still has to correct; nanoseconds or microseconds.
     offset: i64,
     max_error_us: i64,
     estimated_error_us: i64,
@@ -58,7 +58,7 @@ impl Told {
         let error_us = self.max_error_us.unsigned_abs().max(self.estimated_error_us.unsigned_abs());
         Discipline {
             synchronised: self.state != TIME_ERROR && self.status & (STA_UNSYNC | STA_CLOCKERR) == 0,
-            // To be added to the clock, which is behind by that.
+            // It is added to a clock that is behind by that amount.
             offset: self.offset.saturating_mul(unit).saturating_neg(),
             uncertainty: error_us.saturating_mul(1000),
             leap: match self.state {
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn this_kernel_answers() {
-        // Whether it is synchronised is the machine's business: a kernel that says it is tells an error below 16 s, and
-        // one that says it is not has reached them, or was set.
+        // Whether it is synchronised depends on the machine. A synchronised kernel reports an error below 16 s; another
+        // one has reached that, or was set.
         let discipline = read().unwrap();
         if discipline.synchronised {
             assert!(discipline.uncertainty < 16_000_000_000, "{discipline:?}");

@@ -1,11 +1,11 @@
 //! Time that never goes back.
 //!
 //! Invariant: of two times that one [`Monotone`] gave, one after the other, the second is not before the first, on any
-//! threads. It does not know where time comes from, nor how far ahead of the clock it may run.
+//! threads. It does not know where time comes from, or how far ahead of the clock it may be.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
-/// The latest time so far; one for a process, whatever becomes of its configuration.
+/// The latest time so far; one for a process, through all its configurations.
 #[derive(Debug)]
 #[repr(align(128))] // away from what else the serving threads read
 pub struct Monotone(AtomicI64);
@@ -17,14 +17,14 @@ impl Default for Monotone {
 }
 
 impl Monotone {
-    /// `time`, or the latest so far if that is later. In whatever unit, as long as it is always the same.
+    /// `time`, or the latest so far if that is later. In any unit, as long as it is always the same.
     #[inline]
     pub fn raise(&self, time: i64) -> i64 {
-        // One word: all threads see its changes in one order, without further ordering.
+        // One word: all threads see its changes in one order, without stronger ordering.
         self.0.fetch_max(time, Relaxed).max(time)
     }
 
-    /// What [`Self::raise`] would give, for a caller that only looks: a time that is not used delays no later one.
+    /// What [`Self::raise`] would return, for a caller that only looks: a time that is not used delays no later one.
     pub fn would_raise(&self, time: i64) -> i64 {
         self.0.load(Relaxed).max(time)
     }
@@ -58,7 +58,7 @@ mod tests {
                 scope.spawn(move || {
                     for round in 0..20_000_i64 {
                         let before = told.0.load(std::sync::atomic::Ordering::SeqCst);
-                        // A clock that jumps about, each thread's its own way.
+                        // A clock that jumps, differently in each thread.
                         let time = monotone.raise((round * (thread + 7) * 7919) % 40_009 + round);
                         assert!(time >= before, "{time} after {before}");
                         told.0.fetch_max(time, std::sync::atomic::Ordering::SeqCst);

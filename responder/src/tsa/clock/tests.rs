@@ -47,7 +47,7 @@ impl Machine {
         self.now.wall += ahead;
     }
 
-    /// The next reading, a quarter of a lease after the one before.
+    /// The next reading, a quarter of a lease after the last one.
     fn look(&mut self, said: Option<Discipline>) -> Result<Reading, NotTrusted> {
         self.pass(TICK);
         let said = said.ok_or_else(|| io::Error::other("nothing"));
@@ -88,7 +88,7 @@ fn a_source_that_goes_silent_is_trusted_for_one_lease_and_again_when_it_is_back(
     assert_eq!(machine.told, ["silent", "trusted", "silent", "trusted"]);
     assert_eq!((machine.count("trusted"), machine.count("silent")), (2, 2));
     assert_eq!(machine.clock.state().problem, None);
-    // Nobody looked meanwhile, yet time was not told for a while.
+    // No thread looked in the meantime, yet no time was given for a while.
     machine.pass(4 * TICK);
     assert!(machine.look(Some(GOOD)).is_ok());
     assert_eq!(machine.told[4..], ["silent", "trusted"]);
@@ -133,7 +133,7 @@ fn setting_the_clock_ends_the_lease_at_once_and_time_never_goes_back() {
     machine.set(-2000 * MS);
     assert_eq!(machine.at(), Err(NotTrusted::Stepped), "before anybody looks");
     assert_eq!(machine.look(Some(GOOD)), Err(NotTrusted::Stepped));
-    // The source vouches for the time now; but later times have been told than may be told.
+    // The source confirms the time now, but the times given are further ahead than allowed.
     assert_eq!(machine.look(Some(GOOD)), Err(NotTrusted::Behind));
     let told = (0..20).find_map(|_| machine.look(Some(GOOD)).ok()).unwrap();
     assert_eq!(told.unix_nanos, before, "not earlier than before, and that is within the accuracy");
@@ -167,7 +167,7 @@ fn an_unchecked_clock_is_told_as_it_is_but_never_goes_back() {
     assert_eq!(clock.now(), Err(NotTrusted::Unread), "nobody keeps it");
 }
 
-/// Tokens stopped, and neither log nor metrics nor the record said so.
+/// When tokens stop, the log, the metrics and the record must say so.
 #[test]
 fn an_unchecked_clock_that_is_set_back_is_told_of_as_any_other() {
     let clock = Arc::new(Clock::new(ClockSource::Unchecked, POLICY, Arc::default()));
@@ -175,7 +175,7 @@ fn an_unchecked_clock_that_is_set_back_is_told_of_as_any_other() {
     let at = |millis: i64| Moment { monotonic: 0, wall: (1_700_000_000_000 + millis) * MS };
     let count = |label: &str| clock.state().transitions.into_iter().find(|(name, _)| *name == label).unwrap().1;
     assert_eq!(watch.look(at(0)), None, "it is warned of at the start");
-    // Nobody was told a time while it was ahead.
+    // No time was given while it was ahead.
     assert_eq!(watch.look(at(5000)), None);
     assert_eq!(watch.look(at(0)), None);
     clock.at(at(5000)).unwrap();
@@ -206,7 +206,7 @@ fn the_kernels_word_is_the_verdict() {
 
 #[test]
 fn a_source_that_hangs_holds_up_nobody_and_its_lease_ends() {
-    // Each answer is asked for by this test; the keeper's thread waits in the source until then.
+    // This test requests each answer; until then the keeper's thread waits in the source.
     let (answer, answers) = mpsc::channel::<Discipline>();
     let asked = Arc::new(AtomicU64::new(0));
     let ask = {
@@ -222,7 +222,7 @@ fn a_source_that_hangs_holds_up_nobody_and_its_lease_ends() {
     let hook = Box::new(move |transition: &Transition| told.send(transition.to).unwrap());
     answer.send(GOOD).unwrap();
     let keeper = keeper::Keeper::start_asking(ask, vec![Arc::clone(&clock)], Arc::default(), hook).unwrap();
-    // Should this test fail, the thread is let go before it is waited for.
+    // If this test fails, the thread is released before it is joined.
     let held = (answer, keeper);
     let answer = &held.0;
     assert_eq!(transitions.recv().unwrap(), Ok(()));
@@ -233,7 +233,7 @@ fn a_source_that_hangs_holds_up_nobody_and_its_lease_ends() {
     }
     assert_eq!(clock.now(), Err(NotTrusted::Silent), "although the thread waits for the source");
     assert!(asked.load(SeqCst) <= 2);
-    // It comes back: a late answer is no news of now, the next one is.
+    // It comes back: a late answer says nothing about now, the next one does.
     for _ in 0..50 {
         answer.send(GOOD).unwrap();
     }
@@ -243,7 +243,7 @@ fn a_source_that_hangs_holds_up_nobody_and_its_lease_ends() {
     }
 }
 
-/// A reload to another accuracy made tokens again that were 5 s off.
+/// A reload to another accuracy must not make tokens that are 5 s off.
 #[test]
 fn what_was_measured_before_the_clock_was_set_counts_for_nobody_who_comes_later() {
     let (history, monotone) = (SharedHistory::default(), Arc::default());
@@ -267,7 +267,7 @@ fn what_was_measured_before_the_clock_was_set_counts_for_nobody_who_comes_later(
     for accuracy_ms in [1000, 500, 2000, 40_000] {
         assert_eq!(watch(accuracy_ms, 1_000_000_000).0, Err(NotTrusted::Stepped), "{accuracy_ms}");
     }
-    // What is a step for nobody.
+    // A change that is no step for any policy.
     assert_eq!(watch(60_000, 1_000_000_000).0, Ok(()));
     assert_eq!(watch(1000, 64_000_000_000).0, Ok(()), "measured again");
 }

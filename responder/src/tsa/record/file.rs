@@ -1,7 +1,7 @@
 //! A file that lines are appended to, with rotation.
 //!
 //! Invariant: lines reach files whole and in order. If only a part of a line could be written, the rest follows before
-//! anything else, or all of it again in the next file. Time is a parameter. It does not know what lines say.
+//! anything else, or the whole line again in the next file. Time is a parameter. It does not know what lines say.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, TryLockError},
@@ -16,7 +16,7 @@ use rustix::fs::{Access, OFlags, access};
 
 use super::Options;
 
-/// Readable by the group, for programs that collect records.
+/// The group may read it, for programs that collect records.
 const MODE: u32 = 0o640;
 
 /// Lines on their way to a file.
@@ -31,7 +31,7 @@ impl Pending {
         self.lines.is_empty()
     }
 
-    /// Writes as much as is taken. What is left after an error is written by the next call.
+    /// Writes as much as the file takes. After an error, the next call writes the rest.
     fn write_to(&mut self, file: &mut impl Write) -> io::Result<()> {
         while let Some(rest) = self.lines.as_bytes().get(self.written..).filter(|rest| !rest.is_empty()) {
             match file.write(rest) {
@@ -46,7 +46,7 @@ impl Pending {
         Ok(())
     }
 
-    /// The line of which a part was written is to be written from its begin.
+    /// A line that was partly written has to be written again from its beginning.
     fn rewind(&mut self) {
         let written = self.lines.as_bytes().get(..self.written).unwrap_or_default();
         self.written = written.iter().rposition(|octet| *octet == b'\n').map_or(0, |end| end + 1);
@@ -69,7 +69,7 @@ struct Opened {
 }
 
 impl Appended {
-    /// Opens or makes it. A line that was not finished, because whoever wrote it was killed or lost power, is.
+    /// Opens or creates it. Ends a line that was left incomplete when its writer was killed or lost power.
     pub(super) fn open(options: Options) -> Result<Self, FileError> {
         match Opened::open(&options.path) {
             Ok(opened) => Ok(Self { options, opened }),
@@ -92,7 +92,7 @@ impl Appended {
         result
     }
 
-    /// Has the disk keep what was appended.
+    /// Synchronises the appended lines with the disk.
     pub(super) fn synchronise(&mut self) -> io::Result<()> {
         if self.opened.unsynchronised {
             self.opened.file.sync_data()?;
@@ -101,16 +101,16 @@ impl Appended {
         Ok(())
     }
 
-    /// Whether what is appended to has no name any more, and is gone when it is closed: it was removed, or another file was
-    /// renamed to its name. One that was itself renamed has a name.
+    /// Whether the open file has no name any more and will be gone when it is closed: it was removed, or another file
+    /// was renamed to its name. A file that was itself renamed has a name.
     pub(super) fn is_removed(&self) -> bool {
         self.opened.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
     }
 
-    /// Opens what has its name now; the old one stays where that fails.
+    /// Opens the file that has the name now; if that fails, the old one stays.
     pub(super) fn reopen(&mut self, pending: &mut Pending) -> io::Result<()> {
         let synchronised = self.synchronise();
-        // It may be the same, whose lock we hold ourselves.
+        // It may be the same file, which this process has locked.
         self.opened.file.unlock()?;
         match Opened::open(&self.options.path) {
             Ok(opened) => self.opened = opened,
@@ -120,30 +120,30 @@ impl Appended {
         synchronised
     }
 
-    /// Whether it has grown or aged enough.
+    /// Whether it is large or old enough.
     pub(super) fn is_due(&self, now: SystemTime) -> bool {
         let Options { rotate_octets, rotate_age, .. } = &self.options;
         let Opened { begun, octets, .. } = self.opened;
         octets > 0 && (octets >= *rotate_octets || now.duration_since(begun).is_ok_and(|age| age >= *rotate_age))
     }
 
-    /// Renames it and begins another. Gives what was removed because no more are to be kept.
+    /// Renames it and begins another. Returns the files that were removed because no more are to be kept.
     pub(super) fn rotate(&mut self, now: SystemTime, pending: &mut Pending) -> io::Result<Vec<PathBuf>> {
         self.synchronise()?;
         let path = &self.options.path;
         let time = UnixTime::from(now).generalized();
         let stem = format!("{}.{}", path.display(), std::str::from_utf8(&time).unwrap_or_default());
         let free = (1..).map(|number| if number == 1 { stem.clone() } else { format!("{stem}-{number:03}") });
-        // No other process makes such names: the file is locked.
+        // No other process creates such names: the file is locked.
         let target = free.map(PathBuf::from).find(|name| !name.exists()).unwrap_or_default();
         let renamed = match fs::rename(path, &target) {
-            // Others have renamed it just now, and are about to say so.
+            // Another program has just renamed it, and is about to say so.
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             renamed => renamed.map(|()| true)?,
         };
         match Opened::open(path) {
             Ok(opened) => self.opened = opened,
-            // Appending goes on in the old one, by its old name.
+            // Appending continues in the old file, under its old name.
             Err(error) if renamed => return fs::rename(&target, path).and(Err(error)),
             Err(error) => return Err(error),
         }
@@ -152,8 +152,9 @@ impl Appended {
         self.remove_surplus(&target)
     }
 
-    /// Of the rotated files the latest are kept, by name, which is by time. Those whose names are later than `last`, the name
-    /// of now, were begun anew before all the same: the clock was ahead then, or a name has become free again. They go first.
+    /// Of the rotated files the latest are kept, by name, which is by time. A file with a later name than `last`, the
+    /// present name, is nevertheless older: the clock was ahead then, or a name has become free again. Those are
+    /// removed first.
     fn remove_surplus(&self, last: &Path) -> io::Result<Vec<PathBuf>> {
         let Some(keep) = self.options.keep else { return Ok(Vec::new()) };
         let path = &self.options.path;
@@ -176,7 +177,7 @@ impl Appended {
     }
 }
 
-/// `YYYYMMDDHHMMSSZ`, and a number where there were several in a second.
+/// `YYYYMMDDHHMMSSZ`, with a number if there were several in a second.
 fn is_suffix(text: &[u8]) -> bool {
     let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     match text.split_at_checked(14) {
@@ -190,7 +191,7 @@ impl Opened {
     fn open(path: &Path) -> io::Result<Self> {
         let mut file = match appending().create_new(true).mode(MODE).open(path) {
             Ok(file) => {
-                // Whatever the umask says: see MODE.
+                // Independent of the umask: see MODE.
                 file.set_permissions(fs::Permissions::from_mode(MODE))?;
                 file
             }
@@ -214,14 +215,14 @@ impl Opened {
     }
 }
 
-/// Whether the record could be written at `path`, and begun anew there, without a trace of the look: another process may be
-/// writing it.
+/// Checks that the record could be written at `path`, and a new file begun there, without leaving a trace: another
+/// process may be writing it.
 pub(super) fn check(path: &Path) -> Result<(), FileError> {
     let opened = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         _ => open_what_is_there(path).map(drop),
     };
-    // For the name of a new one, and of one that is put aside.
+    // For the name of a new file, and of one that is rotated.
     let may_rename = || Ok(access(directory(path), Access::WRITE_OK | Access::EXEC_OK)?);
     opened.and_then(|()| may_rename()).map_err(|error| refusal(path, &error))
 }
@@ -231,23 +232,23 @@ fn directory(path: &Path) -> &Path {
     path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Without waiting for anybody at the other end of a pipe; regular files do not care.
+/// Without waiting for the other end of a pipe; it does not affect regular files.
 fn appending() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).append(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
     options
 }
 
-/// Opens it if it is a regular file, and makes none.
+/// Opens it if it is a regular file; never creates one.
 fn open_what_is_there(path: &Path) -> io::Result<File> {
-    // Before it is opened, which some devices do not take as a mere look; and after, for what was opened.
+    // Checked before it is opened, because opening affects some devices, and after, for the file that was opened.
     regular(&fs::metadata(path).map_err(|error| of_link(path, error))?)?;
     let file = appending().open(path)?;
     regular(&file.metadata()?)?;
     Ok(file)
 }
 
-/// A link that leads nowhere is there for whoever looks into the directory.
+/// A link to nowhere is visible to anybody who looks into the directory.
 fn of_link(path: &Path, error: io::Error) -> io::Error {
     match fs::read_link(path) {
         Ok(target) if error.kind() == io::ErrorKind::NotFound => io::Error::other(format!(
@@ -258,7 +259,7 @@ fn of_link(path: &Path, error: io::Error) -> io::Error {
     }
 }
 
-/// Of anything else nothing can be had again, and its other end may keep a writer waiting.
+/// What is written to any other kind cannot be read again, and its other end may block a writer.
 fn regular(metadata: &Metadata) -> io::Result<()> {
     let kind = metadata.file_type();
     let kind = match () {
@@ -271,7 +272,7 @@ fn regular(metadata: &Metadata) -> io::Result<()> {
     Err(io::Error::other(format!("{kind} is there, and the record must be a regular file; name another, or remove it")))
 }
 
-/// For operators.
+/// The error for operators.
 fn refusal(path: &Path, error: &io::Error) -> FileError {
     let what = "the record of time-stamps cannot be written there";
     if error.raw_os_error().is_none() {
@@ -286,7 +287,7 @@ fn refusal(path: &Path, error: &io::Error) -> FileError {
     )
 }
 
-/// Two processes would rename files under each other.
+/// Otherwise two processes could rename each other's files.
 fn lock(file: &File) -> io::Result<()> {
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => io::Error::other("another process writes its record there; name another file"),

@@ -1,6 +1,7 @@
 //! The form of the record's lines.
 //!
-//! Invariant: every line is one JSON object and ends with its only line feed, whatever is in it. No I/O, no clock.
+//! Invariant: every line is one JSON object and ends with its only line feed, whatever is in it. No I/O, no clock. It
+//! does not know files.
 
 use std::{fmt, fmt::Write as _};
 
@@ -46,18 +47,19 @@ pub(super) fn of_transition(transition: &Transition) -> String {
     line
 }
 
-/// Appends the line that tells of lines that are missing.
+/// Appends a line about missing lines.
 pub(super) fn push_lost(lines: &mut String, unix_nanos: u64, count: u64) {
     push(lines, format_args!(r#"{{"type":"lost","time":"{}","count":{count}}}"#, Time(unix_nanos)));
 }
 
 fn push(lines: &mut String, line: fmt::Arguments<'_>) {
-    // Writing to a String does not fail.
+    // Writing to a String never fails.
     let _ = lines.write_fmt(line);
     lines.push('\n');
 }
 
-/// Nanoseconds since 1970 by RFC 3339, in UTC, without zeros at the end of the fraction; years from 10000 stay at the last.
+/// Nanoseconds since 1970 as RFC 3339, in UTC, without trailing zeros in the fraction; years from 10000 on show the
+/// last representable time.
 struct Time(u64);
 
 impl fmt::Display for Time {
@@ -76,7 +78,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// `null` for nothing.
+/// `null` if absent.
 struct Nullable<T>(Option<T>);
 
 impl<T: fmt::Display> fmt::Display for Nullable<T> {

@@ -32,7 +32,7 @@ fn lines(path: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The numbers of the tokens in it.
+/// The numbers of the tokens in the lines.
 fn numbers(lines: &[Value], tenant: &str) -> Vec<u32> {
     let of_tenant = lines.iter().filter(|line| line["type"] == "token" && line["tenant"] == tenant);
     of_tenant.map(|line| u32::from_str_radix(&line["serial"].as_str().unwrap()[32..], 16).unwrap()).collect()
@@ -74,7 +74,7 @@ fn every_token_of_every_thread_is_there_once_and_in_order() {
             });
         }
     });
-    // Without the end, soon.
+    // Soon, without an end of the service.
     until("all is written", || writer.state().written == 60_001);
     let state = writer.finish();
     assert_eq!(state, RecordStatus { written: 60_001, lost: 0, failures: 0, rotations: 0, problem: None });
@@ -98,7 +98,7 @@ fn what_was_recorded_before_the_end_is_there_after_it_and_a_restart_goes_on_behi
         }
         assert_eq!(writer.finish().written, 1000);
         assert!(!recorders[0].record(token(&origin("a"), 0)), "nobody takes it any more");
-        // As a loss of power leaves it.
+        // As after a loss of power.
         File::options().append(true).open(&path).unwrap().write_all(br#"{"type":"tok"#).unwrap();
     }
     let text = fs::read_to_string(&path).unwrap();
@@ -114,7 +114,7 @@ fn while_the_disk_is_full_tokens_wait_then_are_dropped_and_counted_and_the_recor
     let path = dir.path().join("record");
     let (writer, recorders) = start_on(file::Appended::full(Options::new(path.clone())), 2).unwrap();
     let (a, b) = (origin("a"), origin("b"));
-    // More than there is room for, on one of two queues; no call takes long.
+    // More than fits, on one of two queues; no call takes long.
     let (mut taken, mut slowest, mut number) = (0_u32, Duration::ZERO, 0);
     while writer.state().lost < 100 {
         let begin = Instant::now();
@@ -174,7 +174,7 @@ fn files_are_rotated_while_tokens_come_and_hold_them_all() {
     assert!(state.rotations >= 3 && state.problem.is_none(), "{state:?}");
     let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    // The one without a time is the latest.
+    // The file without a time is the latest.
     files.rotate_left(1);
     assert_eq!(files.len() as u64, state.rotations + 1);
     let all: Vec<_> = files.iter().flat_map(|file| numbers(&lines(file), "a")).collect();
@@ -188,7 +188,7 @@ fn a_rotation_that_fails_loses_nothing_and_is_told_once_until_it_succeeds() {
     fs::create_dir(&inside).unwrap();
     let (writer, recorders) = start(Options { rotate_octets: 1, ..Options::new(path.clone()) }, 1).unwrap();
     let begin = Instant::now();
-    // The name leads nowhere any more; what is open goes on.
+    // The name leads nowhere any more; the open file continues.
     let away = dir.path().join("away");
     fs::rename(&inside, &away).unwrap();
     let origin = origin("a");
@@ -206,7 +206,7 @@ fn a_rotation_that_fails_loses_nothing_and_is_told_once_until_it_succeeds() {
     assert_eq!(writer.finish().problem, None);
 }
 
-/// Lines went on to the file that nobody could read any more, until somebody sent SIGHUP, and nothing told.
+/// Lines must not go on to a file that nobody can read any more, without a message, until a SIGHUP.
 #[test]
 fn a_file_that_is_removed_or_replaced_is_begun_anew_by_itself() {
     let dir = tempfile::tempdir().unwrap();
@@ -225,14 +225,14 @@ fn a_file_that_is_removed_or_replaced_is_begun_anew_by_itself() {
     record_until_there("the first");
     fs::remove_file(&path).unwrap();
     record_until_there("after it was removed");
-    // As those write who think that they edit it.
+    // As an editor writes it.
     fs::write(&aside, "").unwrap();
     fs::rename(&aside, &path).unwrap();
     let before = record_until_there("after it was replaced");
     let state = writer.state();
     assert_eq!((state.lost, state.failures, state.rotations, state.problem), (0, 0, 0, None));
 
-    // One that was renamed is written to until somebody asks for another.
+    // A renamed file is written to until another is requested.
     fs::rename(&path, &aside).unwrap();
     thread::sleep(limits::RECORD_SYNCHRONISED_EVERY * 2);
     assert!(recorders[0].record(token(&origin, before + 1)));

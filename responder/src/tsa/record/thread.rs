@@ -3,7 +3,7 @@
 //! Invariant: it holds a bounded number of lines. While the file takes none, it leaves the rest in the queues, which
 //! count what finds no room. Every queue gets its turn. A fault is logged when it begins and when it ends, however
 //! often it occurs. If the file was removed, a new one is begun; lines that would be lost with it wait as for a full
-//! disk.
+//! disk. It does not know what tokens say.
 
 use std::{
     sync::{
@@ -29,24 +29,24 @@ pub(super) struct Worker {
     queues: Vec<Receiver<Token>>,
     counters: Arc<Counters>,
     pending: Pending,
-    /// Lines of `pending`.
+    /// How many lines are in `pending`.
     lines: u64,
-    /// Of the lost ones those that the file tells of.
+    /// How many of the lost lines the file reports.
     lost_told: u64,
     /// What is wrong now, by [`Task`].
     problems: [Option<String>; 3],
     synchronised: Instant,
-    /// Before which a rotation that failed is not tried again.
+    /// A failed rotation is not tried again before this time.
     rotate_from: Instant,
-    /// Whether the file is still to be opened again.
+    /// Whether the file still has to be opened again.
     reopen_due: bool,
-    /// Whether the open file was found to be removed, and no other is begun yet.
+    /// Whether the open file was removed, and no new one is begun yet.
     removed: bool,
-    /// How many lines were written when it was last found to be there.
+    /// How many lines were written when it was last seen in place.
     written_before: u64,
 }
 
-/// What can go wrong, and be mended, by itself.
+/// What can go wrong and recover by itself.
 #[derive(Clone, Copy)]
 enum Task {
     Write,
@@ -118,7 +118,7 @@ impl Worker {
         }
     }
 
-    /// Whether the file is still there; once a second, so that it costs no line anything.
+    /// Checks whether the file is still in place; once a second, so that lines cost nothing more.
     fn look(&mut self) {
         let written = self.counters.written.load(Relaxed);
         if !self.removed && self.file.is_removed() {
@@ -132,7 +132,7 @@ impl Worker {
         self.written_before = written;
     }
 
-    /// Begins the file anew in the place of the one that was removed. Until then nothing is written: see [`Self::write`].
+    /// Begins a new file in place of the removed one. Until then nothing is written: see [`Self::write`].
     fn replace(&mut self) {
         let begun = self.file.reopen(&mut self.pending);
         self.removed = self.file.is_removed();
@@ -141,7 +141,7 @@ impl Worker {
 
     fn reopen(&mut self) {
         if self.removed {
-            // Which `replace` does, and tells.
+            // `replace` does that, and reports it.
             return;
         }
         let reopened = self.file.reopen(&mut self.pending);
@@ -158,8 +158,8 @@ impl Worker {
         self.lines += 1;
     }
 
-    /// Writes what is on the queues. False where something is left: because the file took no more, or because tokens come
-    /// as fast as they go and orders have to be looked at as well.
+    /// Writes what is on the queues. False if something is left: the file took no more, or tokens come as fast as they
+    /// are written and orders have to be handled as well.
     fn write(&mut self) -> bool {
         if self.removed {
             self.replace();
@@ -186,7 +186,7 @@ impl Worker {
         false
     }
 
-    /// Takes tokens off the queues, unless there are some already that could not be written.
+    /// Takes tokens off the queues, unless some are left that could not be written.
     fn take_tokens(&mut self) {
         if self.lines > 0 && self.problems[Task::Write as usize].is_some() {
             return;
@@ -225,7 +225,7 @@ impl Worker {
         self.tell(Task::Begin, rotated.map(|_| ()));
     }
 
-    /// Counts every failure, and logs the first of them and the end.
+    /// Counts every failure, and logs the first and the recovery.
     fn tell(&mut self, task: Task, result: std::io::Result<()>) {
         let before = &mut self.problems[task as usize];
         if before.is_none() && result.is_ok() {
@@ -244,7 +244,7 @@ impl Worker {
         *self.counters.problem.lock().unwrap_or_else(PoisonError::into_inner) = first;
     }
 
-    /// The last of it.
+    /// Writes what is left.
     fn end(mut self) {
         let begin = Instant::now();
         self.look();

@@ -14,8 +14,8 @@ impl GenTime {
     /// `YYYYMMDDhhmmss.ffffffZ`
     const OCTETS_MAX: usize = 22;
 
-    /// What is told of an instant in nanoseconds since 1970, see [`Precision::told`]: all times of one precision are of one
-    /// length. Seconds of Unix time never are `:60`.
+    /// The time given for an instant in nanoseconds since 1970, see [`Precision::told`]: all times of one precision
+    /// have one length. Seconds of Unix time are never `:60`.
     pub fn new(nanoseconds: u64, precision: Precision) -> Self {
         let unix_nanos = precision.told(nanoseconds);
         let (seconds, fraction) = (unix_nanos / 1_000_000_000, unix_nanos % 1_000_000_000);
@@ -36,7 +36,7 @@ impl GenTime {
         Self { unix_nanos, octets, length: length + 1 }
     }
 
-    /// The instant that it tells, in nanoseconds since 1970.
+    /// The instant that it states, in nanoseconds since 1970.
     pub fn unix_nanos(&self) -> u64 {
         self.unix_nanos
     }
@@ -86,7 +86,7 @@ mod tests {
                 prop_assert!(precision.digits() == 0 || first[first.len() - 2] != b'0');
                 let early = a - times[0].unix_nanos();
                 prop_assert!(early < precision.told_early_max(), "{} ns early", early);
-                // What is told of a time that was told is that time.
+                // Converting a converted time again gives the same time.
                 let again = GenTime::new(times[0].unix_nanos(), precision);
                 prop_assert_eq!(again.text(), first);
             }
