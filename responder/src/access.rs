@@ -1,8 +1,7 @@
 //! A sample of the requests, line by line in the log.
 //!
-//! Invariant: a serving thread never waits for a line: lines that the writer does not take at once are dropped and
-//! counted. Which requests are sampled depends only on their number. This module does not know the form of a line; the
-//! log does.
+//! Invariant: a serving thread never waits for a line: if the writer does not take a line at once, it is dropped and
+//! counted. Which requests are sampled depends only on their number. It does not know the form of a line; the log does.
 
 use std::{
     cell::Cell,
@@ -25,57 +24,58 @@ use crate::{
     tsa::{authority::Authority, counters::Outcome},
 };
 
-/// What a line says of one request.
+/// The content of a line about one request.
 #[derive(Debug)]
 pub struct Line {
-    /// Who asked.
+    /// The client's address.
     pub client: IpAddr,
-    /// Whom.
+    /// The tenant.
     pub tenant: Arc<str>,
-    /// What for.
+    /// The subject of the request.
     pub about: About,
-    /// How; a place in [`crate::metrics::METHODS`], or none of them.
+    /// An index in [`crate::metrics::METHODS`], or none of them.
     pub method: Option<usize>,
-    /// Bytes of the response with its head.
+    /// Bytes of the response with its header section.
     pub octets: usize,
 }
 
-/// What a request was for, and what became of it.
+/// The subject of a request, and its outcome.
 #[derive(Debug)]
 pub enum About {
-    /// Certificates.
+    /// A request about certificates.
     Certificates {
-        /// For which issuer, where the request named one of the tenant's.
+        /// The issuer, if the request named one of the tenant's.
         issuer: Option<Arc<Issuer>>,
-        /// About which certificate, where it was one.
+        /// The serial, if it was about one certificate.
         serial: Option<Serial>,
-        /// What became of it.
+        /// The outcome.
         result: RequestResult,
     },
-    /// A time-stamp, or what else is had where they are made.
+    /// A request for a time-stamp, or for something else at its path.
     TimeStamp {
-        /// By whom.
+        /// The authority.
         tsa: Arc<Authority>,
-        /// What became of it.
+        /// The outcome.
         outcome: Outcome,
-        /// Of HTTP.
+        /// The HTTP status.
         status: Status,
-        /// From its header section to its response.
+        /// The time from its header section to its response.
         took: Duration,
     },
 }
 
-/// Draws every so many-th request of one worker.
+/// Selects every n-th request of one worker.
 #[derive(Debug)]
 pub struct Sampler {
-    /// 0 for none.
+    /// The n; 0 for none.
     every: u32,
     left: Cell<u32>,
     lines: SyncSender<Line>,
 }
 
 impl Sampler {
-    /// Draws one of `every` requests; none for 0. `first` of them pass before, so that workers take turns.
+    /// Selects one of `every` requests; none for 0. It skips `first` requests at the beginning, so that workers take
+    /// turns.
     pub fn new(every: u32, first: u32, lines: SyncSender<Line>) -> Self {
         Self { every, left: Cell::new(first % every.max(1)), lines }
     }
@@ -96,13 +96,13 @@ impl Sampler {
         left == 0
     }
 
-    /// False where the line was thrown away.
+    /// False if the line was dropped.
     pub fn tell(&self, line: Line) -> bool {
         self.lines.try_send(line).is_ok()
     }
 }
 
-/// The way of the lines to their writer.
+/// The channel from the workers to the writer of lines.
 pub fn channel() -> (SyncSender<Line>, Receiver<Line>) {
     mpsc::sync_channel(limits::ACCESS_LINES_WAITING_MAX)
 }

@@ -1,7 +1,7 @@
 //! Health and metrics, on an address of their own.
 //!
-//! This room reads what others count and decides nothing; nothing it does can slow an answer. Its output is for
-//! operators: the address must be out of relying parties' reach.
+//! This module reads what others count and decides nothing; nothing it does can slow an answer. Its output is for
+//! operators: relying parties must not be able to reach the address.
 
 mod encode;
 pub mod listener;
@@ -29,7 +29,7 @@ use crate::{
     tsa::record::Writer,
 };
 
-/// What health and metrics read.
+/// What health and metrics are read from.
 #[derive(Debug)]
 pub struct Status {
     site: watch::Receiver<Arc<Site>>,
@@ -41,13 +41,13 @@ pub struct Status {
     ready_without_signers: bool,
     draining: AtomicBool,
     started: UnixTime,
-    /// When the configuration was last taken, and what was wrong with the one that was refused since.
+    /// When a configuration was last taken, and the fault of one that was refused since.
     reloaded: AtomicU64,
     reload_fault: Mutex<Option<String>>,
 }
 
 impl Status {
-    /// `counters` are those of all workers; `ready_without_signers` as in [`crate::config::Config`].
+    /// `counters`: those of all workers; `ready_without_signers`: as in [`crate::config::Config`].
     pub fn new(
         site: watch::Receiver<Arc<Site>>,
         counters: Vec<Counters>,
@@ -71,7 +71,7 @@ impl Status {
         })
     }
 
-    /// The configuration was read again, or refused.
+    /// Notes that the configuration was read again, or refused.
     pub fn reloaded(&self, outcome: Result<(), String>) {
         if outcome.is_ok() {
             self.reloaded.store(UnixTime::now().0, Relaxed);
@@ -88,7 +88,7 @@ impl Status {
         self.draining.store(true, Relaxed);
     }
 
-    /// Whether OCSP may be asked here, and what there is to say about it, a line each.
+    /// Whether OCSP requests should be sent here, and the remarks about it, a line each.
     fn ocsp_readiness(&self, now: UnixTime) -> (bool, String) {
         let site = Arc::clone(&self.site.borrow());
         let pools = Pools::of_issuers(&site);

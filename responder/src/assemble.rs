@@ -1,7 +1,7 @@
-//! From a configuration to all that it names: what `precompute` opens, and the TLS certificate.
+//! Opens everything that a configuration names: what `precompute` opens, and the TLS certificate.
 //!
-//! Purpose: one value for a file that is read again and again, with what is known of tokens in between. Invariant: every
-//! problem of the file and of what it names is told at once. It does not know what is served.
+//! Purpose: one value for a file that is read repeatedly, with what is known about tokens in between. Invariant: all
+//! problems of the file and of what it names are reported at once. It does not know what is served.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,16 +21,16 @@ use crate::{
     tsa::{promised::Promised, record},
 };
 
-/// All that a configuration names. What it has started ends with it.
+/// Everything that a configuration names. What it has started ends with it.
 #[derive(Debug)]
 pub struct Assembly {
     /// Tenants with their certificates and keys.
     pub common: Common,
-    /// What TLS is spoken with, where it is.
+    /// The TLS certificate, if there is TLS.
     pub certificates: Option<Arc<Certificates>>,
 }
 
-/// A configuration file, to be read again and again. Cloning shares what is known of tokens.
+/// A configuration file that is read repeatedly. Clones share what is known about tokens.
 #[derive(Clone, Debug)]
 pub struct Opener {
     path: PathBuf,
@@ -38,7 +38,7 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Of this file; nothing is read yet.
+    /// For this file; nothing is read yet.
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), tokens: Tokens::default() }
     }
@@ -48,13 +48,13 @@ impl Opener {
         &self.path
     }
 
-    /// Reads the file and opens what it names: keys and certificates are opened and tried. A signer whose tokens are all
-    /// out of reach is told by the log, and signs when one is back.
+    /// Reads the file and opens what it names: keys and certificates are opened and tried. If all tokens of a signer
+    /// are out of reach, that is only logged; the signer signs when one is back.
     pub fn read(&self, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
         self.open(&Document::open(&self.path)?, now)
     }
 
-    /// The same, where such a signer is a problem.
+    /// The same, but such a signer is a problem.
     pub fn check(&self, now: UnixTime) -> Result<(Config, Assembly), ConfigError> {
         self.open(&Document::open(&self.path)?.to_be_checked(), now)
     }
@@ -70,7 +70,7 @@ impl Opener {
     }
 }
 
-/// What is wrong with it has been told, now or before.
+/// Opens the TLS certificate and key; `None` if a problem was noted, now or before.
 fn open_pair(tls: &Tls, problems: &Problems, now: UnixTime) -> Option<Arc<Certificates>> {
     let at = problems.at(&tls.place);
     if [&tls.certificate, &tls.key].iter().any(|path| path.as_os_str().is_empty()) {
@@ -88,10 +88,10 @@ fn open_pair(tls: &Tls, problems: &Problems, now: UnixTime) -> Option<Arc<Certif
     }
 }
 
-/// Whether tokens can be recorded, and promises noted where they are kept across restarts.
+/// Checks that tokens can be recorded, and promises noted if they are kept across restarts.
 fn check_record(config: &Config, problems: &Problems) {
     if let Some(Err(problem)) = config.time_stamping.record.as_ref().map(record::check) {
-        // A start finds it as well; a running service goes on with the file that it has, and says what is wrong.
+        // A start finds it as well. A running service continues with the open file, and reports what is wrong.
         problems.at(&config.time_stamping.place).problem_that_may_pass("record", problem);
     }
     if config.common.tsas().any(|(_, tsa)| tsa.policy.ordering)
@@ -101,10 +101,10 @@ fn check_record(config: &Config, problems: &Problems) {
     }
 }
 
-/// How long before its end a TLS certificate is warned of. Those of ACME are renewed 30 days before.
+/// How long before a TLS certificate ends a warning begins. ACME certificates are renewed 30 days before.
 const TLS_ENDS_SOON: Duration = Duration::from_secs(14 * 86_400);
 
-/// It is served whatever its validity: a new one is taken from the same files while the service runs.
+/// Warns about its validity. It is served all the same: a new one is taken from the same files while the service runs.
 fn tell_of_validity(at: &At<'_>, certificates: &Certificates, now: UnixTime) {
     let Some(certificate) = certificates.certificate().and_then(|der| Certificate::from_der(&der).ok()) else { return };
     let (not_before, not_after) = (certificate.not_before(), certificate.not_after());

@@ -1,8 +1,8 @@
-//! What a start does beyond reading the configuration, tried without starting: addresses, TLS, the clock, the sources.
+//! Tries what a start does beyond reading the configuration: addresses, TLS, the clock, the sources.
 //!
-//! Invariant: nothing is left behind, and a running service is not disturbed. What would prevent a start on this
-//! machine as it is now, and what a start would warn of, is a warning of the log. The caller decides whether warnings
-//! count. This module does not know how they are shown.
+//! Invariant: nothing is left behind, and a running service is not disturbed. Whatever would prevent a start in the
+//! machine's present state, or make a start warn, is logged as a warning. The caller decides whether warnings count. It
+//! does not know how they are shown.
 
 use std::{error::Error, io, path::Path, sync::Arc};
 
@@ -21,18 +21,18 @@ use crate::{
     tsa::clocks::Clocks,
 };
 
-/// What was found of a configuration that is in order.
+/// The findings about a valid configuration.
 #[derive(Debug)]
 pub struct Checked {
     /// What it says.
     pub config: Config,
-    /// What that amounts to.
+    /// What it opens.
     pub assembly: Assembly,
-    /// How many certificates the sources of each issuer list; nothing where they were not read.
+    /// How many certificates the sources of each issuer list; empty if they were not read.
     pub listed: Vec<u64>,
 }
 
-/// Reads the file, and tries what a start would do. An error names all that is refused.
+/// Reads the file, and tries what a start would do. An error names everything that is refused.
 pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, Box<dyn Error>> {
     let (config, assembly) = Opener::new(path).check(now)?;
     if let Some(certificates) = &assembly.certificates {
@@ -50,10 +50,10 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     Ok(Checked { config, assembly, listed })
 }
 
-/// Takes every address, as a start does, and lets go of it: whether another program has it. What else keeps it from being
-/// listened on is among [`start::doubts`].
+/// Reserves every address, as a start does, and releases it: warns if another program has it. Other obstacles to
+/// listening are among [`start::doubts`].
 fn try_addresses(config: &Config) {
-    // The service that is to be started anew, or to read its configuration again, holds them.
+    // A service that will be restarted or reloaded has them.
     let runs = state_dir::is_in_use(&config.common.state_dir);
     let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
     let mut wanted = Vec::new();
@@ -107,7 +107,7 @@ fn survey(assembly: &Assembly, now: UnixTime) -> Result<Vec<u64>, String> {
             Err(refusal @ (EngineError::Source(_) | EngineError::Book(_))) => {
                 problems.push(format!("{tenant}/{issuer}: {refusal}"));
             }
-            // The others say whose it is.
+            // The other errors name their issuer.
             Err(refusal) => problems.push(refusal.to_string()),
         }
     }

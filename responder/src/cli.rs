@@ -67,7 +67,7 @@ enum Command {
     },
 }
 
-/// There are warnings, and `--strict` allows none.
+/// The error for warnings with `--strict`.
 #[derive(Debug)]
 struct NotStrictlyInOrder(usize);
 
@@ -82,10 +82,10 @@ impl Error for NotStrictlyInOrder {}
 /// The exit status.
 pub fn exit_code(outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
     let Err(error) = outcome else { return ExitCode::SUCCESS };
-    // EX_CONFIG of sysexits(3): the unit does not start it again, since each start tries the PINs of tokens, and
-    // a wrong one locks them. A check that finds no more than tokens out of reach, which a start does without,
-    // fails otherwise: it may be what the unit does first. So does what is wrong with the state directory or the
-    // record: a disk that is mounted late or freed mends it without the file, and no PIN is wrong meanwhile.
+    // EX_CONFIG of sysexits(3): the unit does not restart after it, since each start tries the PINs of tokens, and a
+    // wrong one locks them. A check has another status if it only finds tokens out of reach, which do not prevent a
+    // start: the unit may run the check first. The same is true for faults of the state directory or the record: a disk
+    // that is mounted late or freed removes them without a change of the file, and no PIN is wrong.
     if error.downcast_ref::<ConfigError>().is_some_and(|error| !error.may_pass()) {
         return ExitCode::from(78);
     }
@@ -126,7 +126,7 @@ fn counted(warnings: usize) -> String {
 
 fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
     let demo = demo::prepare(dir, http, admin, &mut |line| tell(line))?;
-    // Its certificates may have been made a moment ago.
+    // Its certificates may have just been made.
     let opener = Opener::new(&demo.config_path);
     let (mut config, assembly) = opener.read(UnixTime::now())?;
     config.http = vec![http.into()];
@@ -136,14 +136,14 @@ fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<d
     })
 }
 
-/// The demo goes on without a reader.
+/// Prints a text; the demo continues without a reader.
 fn tell(text: impl Display) {
     if let Err(error) = say(text) {
         warn!("{error}");
     }
 }
 
-/// What a configuration amounts to.
+/// A summary of a configuration.
 fn summary(path: &Path, Checked { config, assembly, listed }: &Checked, warnings: usize) -> String {
     let order =
         if warnings == 0 { "everything is in order".into() } else { format!("in order, with {}", counted(warnings)) };

@@ -1,7 +1,7 @@
-//! The responder's part of the configuration file; tenants are `precompute`'s.
+//! The responder's part of the configuration file; tenants are `precompute`'s part.
 //!
-//! A plain value as that part is: no file that it names is opened here, but in [`crate::assemble`]. `keys` has every key of
-//! this part with its value, so that a changed one is told by name.
+//! Like that part it is a plain value: the files that it names are opened in [`crate::assemble`], not here. `keys` has
+//! every key of this part with its value, so that a changed one is reported by name.
 
 pub mod keys;
 mod network;
@@ -17,44 +17,44 @@ pub use self::{
 };
 use crate::net::{client::canonical, policy::ConnectionPolicy};
 
-/// Everything that the file says.
+/// Everything in the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Tenants and the state directory.
     pub common: Common,
-    /// Where relying parties are answered; at least one address.
+    /// Addresses for relying parties; at least one.
     pub http: Vec<Listen>,
-    /// How they are treated, there and over TLS.
+    /// How connections are treated, on these addresses and over TLS.
     pub connection_policy: ConnectionPolicy,
-    /// Where and with what TLS is spoken.
+    /// The TLS addresses and certificate.
     pub tls: Option<Tls>,
     /// Serving threads.
     pub workers: usize,
     /// Health and metrics, never on a port of `http`.
     pub admin: SocketAddr,
-    /// Whether the service counts as ready while no key of some signer works: kept answers are served, and a
-    /// balancer that turns away from all replicas at once makes it worse.
+    /// Whether the service counts as ready while no key of some signer works. Kept answers are still served, and a
+    /// balancer that stops using all replicas at once makes things worse.
     pub ready_without_signers: bool,
-    /// One of so many requests is logged; none for 0.
+    /// One of this many requests is logged; none for 0.
     pub access_sample: u32,
     /// What all time-stamping authorities share.
     pub time_stamping: TimeStamping,
 }
 
-/// The sections that count as known, whether they are in the file or not.
+/// The sections that count as known, whether the file has them or not.
 const SECTIONS: [&str; 5] = ["http", "tls", "admin", "log", "time_stamping"];
 
-/// Loopback: being reachable from elsewhere is a decision.
+/// Loopback: being reachable from elsewhere has to be a decision.
 const HTTP_DEFAULT: &str = "127.0.0.1:8080";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
 
 impl Config {
-    /// Reads a configuration file whole. What it names is not looked at.
+    /// Reads a whole configuration file. The files that it names are not opened.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         Self::reading(&Document::open(path)?).finish()
     }
 
-    /// The same, for those who look at what it names before any problem is told.
+    /// The same, for callers that check what it names before any problem is reported.
     pub fn reading(document: &Document) -> Reading<Self> {
         document.reading(|root| {
             let http = if root.has("http") { root.section("http", network::read_http) } else { None };
@@ -105,7 +105,8 @@ impl Config {
     }
 }
 
-/// Addresses that cannot be listened on because of one before them: the section of each, it, and the same of the other.
+/// Addresses that are not available because of an earlier one in the file: the section and the address, and the same of
+/// the earlier one.
 fn taken_twice(
     http: &[Listen],
     tls: &[Listen],
@@ -124,7 +125,7 @@ fn taken_twice(
     all.iter().enumerate().filter_map(first_taken).collect()
 }
 
-/// Whether two sockets cannot be bound to these at once.
+/// Whether two sockets cannot be bound to these addresses at the same time.
 fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
     let everything = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (everything || a.ip() == b.ip())

@@ -1,10 +1,10 @@
 //! A first look at the responder on a machine that has no CA: `ostia-responder demo`.
 //!
 //! [`prepare`] makes a small CA with the real `openssl`, its database, a delegated OCSP signer and
-//! the `ostia.toml` that serves them; [`instructions`] are commands to copy. Invariant: a directory
-//! that bears the demo's name is complete, because it is built beside its place and then renamed.
-//! What exists is reused and what is not a demo is never touched. The demo knows nothing of
-//! serving: it hands over the path of a configuration like any other.
+//! the `ostia.toml` that serves them; [`instructions`] are commands to copy. Invariant: a directory with the demo's
+//! name is complete, because it is built beside its place and then renamed. An existing demo is reused, and a directory
+//! that is not a demo is never touched. It does not know serving: it hands over the path of a configuration like any
+//! other.
 
 mod ca;
 mod error;
@@ -25,7 +25,7 @@ use self::{
     text::configuration,
 };
 
-/// The file whose presence says that a directory is a demo.
+/// A directory with this file is a demo.
 const MARKER: &str = "ostia.toml";
 /// What the instructions and the configuration rely on.
 const NEEDED: [&str; 11] = [
@@ -42,7 +42,7 @@ const NEEDED: [&str; 11] = [
     "tsa.key",
 ];
 
-/// A directory ready to be served and asked about.
+/// A directory that is ready to be served.
 #[derive(Debug)]
 pub struct Demo {
     /// The directory as it was named, so that commands work where the demo was started.
@@ -57,7 +57,7 @@ pub struct Demo {
     pub revoked_count: usize,
     /// Certificates that the index lists as expired.
     pub expired_count: usize,
-    /// A certificate to ask for that is good: `good.pem`, until someone revokes it.
+    /// A good certificate for requests: `good.pem`, until someone revokes it.
     pub asked: PathBuf,
     /// The responder that `good.pem` names in its AIA extension.
     pub aia_url: String,
@@ -75,7 +75,7 @@ fn prepare_with(
     admin: SocketAddr,
     say: &mut dyn FnMut(&str),
 ) -> Result<Demo, DemoError> {
-    // The path goes into openssl.cnf and into commands, neither of which can spell these.
+    // The path goes into openssl.cnf and into commands, which cannot contain such characters.
     if !dir.to_str().is_some_and(|dir| !dir.is_empty() && !dir.contains(char::is_control)) {
         return Err(refused(dir, "the name must be printable UTF-8"));
     }
@@ -124,7 +124,7 @@ fn make(
     fs::rename(&partial.path, &place).map_err(at(&place, "renaming the finished directory to"))
 }
 
-/// The directory's full name; one that exists is followed through links, since a rename would replace a link.
+/// The directory's absolute path. Links to an existing one are resolved, since a rename would replace a link.
 fn absolute(dir: &Path) -> Result<PathBuf, DemoError> {
     if dir.exists() { dir.canonicalize() } else { std::path::absolute(dir) }.map_err(at(dir, "resolving"))
 }
@@ -162,7 +162,7 @@ impl Drop for Partial {
     }
 }
 
-/// Looks at what lies in `dir`, so that the instructions fit it.
+/// Looks at the contents of `dir`, so that the instructions match them.
 fn found(program: &OsStr, dir: &Path, fresh: bool, say: &mut dyn FnMut(&str)) -> Result<Demo, DemoError> {
     if let Some(missing) = NEEDED.iter().find(|name| !dir.join(name).is_file()) {
         return Err(refused(dir, format!("is a demo that lacks {missing}; remove it to have it made again")));

@@ -1,13 +1,14 @@
 //! The responder: answers relying parties from memory.
 //!
-//! The rooms, in the order in which a request passes through them: [`net`] frames it, [`front`] finds out by the [`site`]
-//! whose it is and asks the exchange of [`ocsp`] or [`tsa`], which decode and decide; what has to be waited for and written
-//! is `front`'s, with what a thread has on its [`desk`], through the writer of `net`. ([`signer_watch`] tells whether those
-//! who sign still may, [`page`] what people are told.)
-//! [`start`] starts and stops all of it, [`reload`] takes a changed configuration; [`admin`] tells operators how it fares;
-//! [`metrics`] counts, [`access`] tells a sample of the requests, [`config`] is the file, [`assemble`] opens what it names, [`check`] tries what a start would do, [`limits`] every bound, [`demo`] a CA to try it on.
+//! The modules, in the order in which a request passes through them: [`net`] frames it; [`front`] finds its target in
+//! the [`site`] and asks the exchange of [`ocsp`] or [`tsa`], which decode and decide; `front` does the waiting and
+//! writing, with what a thread has on its [`desk`], and writes through `net`. ([`signer_watch`] watches the signers'
+//! certificates, [`page`] is the page for people.) [`start`] starts and stops all of it, and [`reload`] takes a changed
+//! configuration. [`admin`] reports to operators, [`metrics`] counts, and [`access`] logs a sample of the requests.
+//! [`config`] is the file, [`assemble`] opens what it names, [`check`] tries what a start would do, [`limits`] has
+//! every bound, and [`demo`] makes a CA to try it with.
 //!
-//! Records, keys and the encoding of responses are `precompute`'s.
+//! Records, keys and the encoding of responses are in `precompute`.
 
 pub mod desk;
 pub mod front;

@@ -12,19 +12,19 @@ use precompute::ocsp::OcspError;
 
 use crate::net;
 
-/// What became of a request to a tenant.
+/// The outcome of a request to a tenant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub enum RequestResult {
-    /// Served from memory.
+    /// Served from kept answers.
     Hit,
-    /// Signed for this request, or together with another.
+    /// Signed for this request, or for another with the same subject.
     Signed,
-    /// 304 to a condition.
+    /// 304, because of a condition.
     NotModified,
     /// The page for people.
     Page,
-    /// The unsigned errors of RFC 6960.
+    /// An unsigned error of RFC 6960.
     MalformedRequest,
     /// See [`OcspError`].
     InternalError,
@@ -34,7 +34,7 @@ pub enum RequestResult {
     SigRequired,
     /// See [`OcspError`].
     Unauthorized,
-    /// Refused by HTTP: a media type that the tenant's policy does not take.
+    /// Refused by HTTP: the tenant's policy does not accept the media type.
     Refused,
 }
 
@@ -74,7 +74,7 @@ impl From<OcspError> for RequestResult {
 /// The methods that are answered.
 pub const METHODS: [&str; 3] = ["GET", "HEAD", "POST"];
 
-/// Counters of `N` things, of each worker apart.
+/// Counters of `N` things, separate for each worker.
 #[derive(Debug)]
 pub struct Tally<const N: usize>(Box<[Cells<N>]>);
 
@@ -89,7 +89,7 @@ impl<const N: usize> Tally<N> {
         Self((0..workers).map(|_| Cells([const { AtomicU64::new(0) }; N])).collect())
     }
 
-    /// Counts one thing, `place` below `N`. A worker that does not exist counts nothing.
+    /// Counts one thing; `place` is below `N`. A worker that does not exist counts nothing.
     #[inline]
     pub fn count(&self, worker: usize, place: usize) {
         if let Some(cells) = self.0.get(worker) {
@@ -97,18 +97,18 @@ impl<const N: usize> Tally<N> {
         }
     }
 
-    /// So far, by one worker.
+    /// The count so far, by one worker.
     pub fn of(&self, worker: usize, place: usize) -> u64 {
         self.0.get(worker).map_or(0, |cells| cells.0[place].load(Relaxed))
     }
 
-    /// So far, by all.
+    /// The count so far, by all workers.
     pub fn sum(&self, place: usize) -> u64 {
         self.0.iter().map(|cells| cells.0[place].load(Relaxed)).sum()
     }
 }
 
-/// Requests by method and result; for one issuer, or for those that name no issuer of a tenant.
+/// Requests by method and result; for one issuer, or for all that name no issuer of a tenant.
 #[derive(Debug)]
 pub struct Requests(Tally<{ METHODS.len() * RequestResult::ALL.len() }>);
 
@@ -122,7 +122,7 @@ impl Requests {
         method * RequestResult::ALL.len() + result as usize
     }
 
-    /// Counts a request; `method` is a place in [`METHODS`].
+    /// Counts a request; `method` is an index in [`METHODS`].
     #[inline]
     pub fn count(&self, worker: usize, method: usize, result: RequestResult) {
         self.0.count(worker, Self::place(method, result));
@@ -134,12 +134,12 @@ impl Requests {
     }
 }
 
-/// What one serving thread counts beside requests to tenants.
+/// What one serving thread counts, other than requests to tenants.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Connections, and what goes over them.
+    /// Counters of connections and their traffic.
     pub transport: Arc<net::counters::Counters>,
-    /// What is asked over them.
+    /// Counters of requests.
     pub desk: Arc<DeskCounters>,
 }
 
@@ -147,9 +147,9 @@ pub struct Counters {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct DeskCounters {
-    /// Requests to no tenant.
+    /// Requests that belong to no tenant.
     pub unrouted: AtomicU64,
-    /// Lines of the access log that were thrown away because their writer did not keep up.
+    /// Lines of the access log that were dropped because their writer did not keep up.
     pub access_lost: AtomicU64,
 }
 

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-/// For a tenant at `path` that answers for certificates or not, and time-stamps at `tsa_paths` behind its path.
+/// The page of a tenant at `path` that answers for certificates or not, and time-stamps at `tsa_paths` below its path.
 pub fn text<'d>(path: &str, has_issuers: bool, tsa_paths: impl Iterator<Item = &'d str>) -> String {
     let mut page = String::new();
     if has_issuers {

@@ -1,9 +1,9 @@
-//! A changed configuration, taken while connections go on.
+//! Takes a changed configuration while connections go on.
 //!
-//! Purpose: SIGHUP reads the file again; tenants, issuers, policies, keys, sources and the TLS certificate are gone over to as a whole, or
-//! nothing is. Invariant: a file that is refused changes nothing, and is told in the log and by readiness until a good
-//! one is read. What is bound at the start (addresses, threads, memory, the state directory) stays; a difference there
-//! is told.
+//! Purpose: SIGHUP makes it read the file again. Tenants, issuers, policies, keys, sources and the TLS certificate
+//! change as a whole, or not at all. Invariant: a refused file changes nothing; the refusal is logged, and readiness
+//! shows it until a good file is read. What is bound at the start (addresses, threads, memory, the state directory)
+//! stays; a difference there is reported. It does not know connections.
 
 use std::{
     sync::{Arc, mpsc},
@@ -27,10 +27,10 @@ use crate::{
     tsa::{clocks::Clocks, record::Writer},
 };
 
-/// Something that the engine's thread does between two looks at its sources.
+/// A task for the engine's thread between two looks at its sources.
 pub type Order = Box<dyn FnOnce(&mut Engine) + Send>;
 
-/// Why nothing is taken any more.
+/// Why no more configurations are taken.
 const STOPPING: &str = "the service is stopping";
 
 /// Reads the file again.
@@ -38,26 +38,26 @@ const STOPPING: &str = "the service is stopping";
 pub struct Reload {
     /// The configuration file.
     pub opener: Opener,
-    /// What stood in it at the start: some of it is in use until the next one.
+    /// The configuration at the start: parts of it are used until the next one.
     pub started_with: Config,
-    /// What TLS is spoken with, where it is.
+    /// The TLS certificate, if there is TLS.
     pub tls: Option<Arc<Certificates>>,
-    /// What tokens take their time from.
+    /// The clocks for tokens.
     pub clocks: Arc<Clocks>,
-    /// To the engine.
+    /// Orders for the engine.
     pub orders: mpsc::Sender<Order>,
     /// For every reader of the site.
     pub sites: watch::Sender<Arc<Site>>,
-    /// Signs ahead for the issuers of the site.
+    /// Pre-signs for the issuers of the site.
     pub presigner: Arc<Presigner>,
     /// Where the outcome is reported.
     pub status: Arc<Status>,
-    /// What is opened again, for those who have renamed it.
+    /// The record; it is opened again, in case its file was renamed.
     pub record: Option<Arc<Writer>>,
 }
 
 impl Reload {
-    /// Reads the file and goes over to it.
+    /// Reads the file and changes to it.
     pub async fn run(&self) {
         self.record.iter().for_each(|record| record.reopen());
         let outcome = self.change().await;
@@ -70,7 +70,7 @@ impl Reload {
 
     async fn change(&self) -> Result<(), String> {
         let opener = self.opener.clone();
-        // Keys are opened and tried, which takes its time.
+        // Keys are opened and tried, which takes time.
         let read = tokio::task::spawn_blocking(move || opener.read(UnixTime::now()));
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         for Waiting { key, in_use, in_file } in keys::waiting(&self.started_with, &config) {
@@ -78,31 +78,32 @@ impl Reload {
         }
         let Assembly { common: assembly, certificates } = assembly;
         for (_, tsa) in assembly.tsas() {
-            // By the lease that is in use, which a changed one replaces at the next start.
+            // With the present lease; a changed one is used from the next start on.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
         }
         let assembly = Arc::new(assembly);
         let wanted = Arc::clone(&assembly);
-        // Until there is a site of the new sources the former ones are followed: it may be refused yet.
+        // The old sources are followed until there is a site with the new ones, which may still be refused.
         let prepared = self.order(move |engine| engine.prepare(&wanted)).await?;
         let prepared = prepared.map_err(|error| error.to_string())?;
         let states = prepared.states().clone();
         let former = Arc::clone(&self.sites.borrow());
         let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
         let replaced = Arc::clone(&former);
-        // Whoever watches a clock first asks for the time, and the source may be silent.
+        // Watching a clock begins with a request for the time, and the source may be silent.
         let made =
             tokio::task::spawn_blocking(move || Site::new(&assembly, &states, &clocks, workers, Some(&replaced)));
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        // Nobody is told *good* by the new records who was told *revoked* by the former ones: the site waits for that.
+        // A certificate that the old records show as *revoked* must not be *good* in the new ones: the site waits for
+        // that.
         let adopted = self.order(move |engine| engine.adopt(prepared)).await?;
         adopted.map_err(|error| error.to_string())?;
-        // From here on nothing is refused.
+        // From here on nothing can be refused.
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));
         let unused = self.clocks.retain(&clocks);
-        // The reload does not wait for it, as for the former site.
+        // The reload does not wait for it, nor for the old site.
         drop(tokio::task::spawn_blocking(move || drop(unused)));
         self.presigner.change(self.sites.borrow().subjects());
         if let (Some(own), Some(certificates)) = (&self.tls, &certificates) {
@@ -112,20 +113,21 @@ impl Reload {
         Ok(())
     }
 
-    /// Has the engine's thread do this, and waits for what comes of it.
+    /// Has the engine's thread run `order`, and waits for the result.
     async fn order<T: Send + 'static>(
         &self,
         order: impl FnOnce(&mut Engine) -> T + Send + 'static,
     ) -> Result<T, &'static str> {
         let (tell, told) = oneshot::channel();
-        // Where nobody waits for the outcome any more it is dropped, and what was prepared is undone with it.
+        // If the caller no longer waits, the result is dropped, and that undoes what was prepared.
         let order: Order = Box::new(move |engine| _ = tell.send(order(engine)));
         self.orders.send(order).map_err(|_| STOPPING)?;
         told.await.map_err(|_| STOPPING)
     }
 }
 
-/// Who lets go of a site last waits for the end of its pools, seconds where a token hangs: no serving thread is to.
+/// Dropping the last reference to a site waits for the end of its pools, which takes seconds if a token hangs: no
+/// serving thread may do that.
 async fn let_go(former: Arc<Site>) {
     let begin = Instant::now();
     while Arc::strong_count(&former) > 1 && begin.elapsed() < limits::FORMER_SITE_WAIT {

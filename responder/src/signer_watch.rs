@@ -1,8 +1,9 @@
-//! Whether those who sign may: what clients would hold against their certificates.
+//! Watches the signers' certificates for faults that clients would object to.
 //!
-//! A certificate that was in order at the start may expire, or be revoked by the very CA that it answers for. Then another
-//! signer of the issuer signs in its place, with what was kept of the former no longer looked for. Where there is none,
-//! answers go on, because another one is not had by refusing. Operators are told until it is mended.
+//! A certificate that was valid at the start may expire, or be revoked by the CA that it answers for. Then another
+//! signer of the issuer signs in its place, and answers kept from the old one are no longer looked up. If there is no
+//! other, answers go on, because refusing would not give a better one. Operators are told until it is fixed. It does
+//! not know requests.
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
@@ -21,15 +22,15 @@ use crate::{
 /// What is wrong with an issuer's signers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Fault {
-    /// All of them have ended, the last one then.
+    /// All of them have expired; the last one at this time.
     Expired(UnixTime),
-    /// None of them is valid now; one will be.
+    /// None of them is valid yet.
     NoneYet,
-    /// The issuer itself lists this one as revoked.
+    /// The issuer itself lists this signer's certificate as revoked.
     Revoked {
-        /// Which.
+        /// The serial of the certificate.
         serial: Serial,
-        /// Whether another one signs in its place.
+        /// Whether another signer signs in its place.
         replaced: bool,
     },
 }
@@ -70,13 +71,14 @@ impl Issuer {
         none.into_iter().chain(revoked.map(move |serial| Fault::Revoked { serial: *serial, replaced }))
     }
 
-    /// Has whoever is revoked now sign no more, and whoever no longer is sign again; whether that is anything new.
+    /// Notes which signers are revoked now: they sign no more, and those no longer revoked sign again. True if anything
+    /// has changed.
     pub fn note_revoked_signers(&self) -> bool {
         self.signers.note_revoked(|serial| self.state.records.is_revoked(serial))
     }
 }
 
-/// Looks now and then: notes who is revoked, for those who choose; and tells what is new in the log.
+/// Looks at intervals: notes which signers are revoked, for the choice among them, and logs what is new.
 pub async fn watch(sites: watch::Receiver<Arc<Site>>, presigner: Arc<Presigner>) {
     let mut told = HashSet::new();
     loop {
@@ -96,10 +98,10 @@ pub async fn watch(sites: watch::Receiver<Arc<Site>>, presigner: Arc<Presigner>)
         }
         told = found;
         if others_sign {
-            // What they have not signed yet is due at once.
+            // Answers that they have not signed yet are due at once.
             presigner.begin_anew();
         }
-        // A former site goes with its sessions, which the next one may be waiting for.
+        // An old site is dropped with its sessions, which the next one may be waiting for.
         drop(site);
         tokio::time::sleep(limits::SIGNER_LOOK).await;
     }

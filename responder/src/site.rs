@@ -1,8 +1,8 @@
-//! The tenants as the workers see them: who is asked by which URL, and for which issuer.
+//! The tenants as the workers see them: which tenant and issuer a URL and a CertID belong to.
 //!
-//! Invariant (4 of the house): an issuer, with its key and records, is reached only through its
-//! own tenant. Immutable once made: a changed configuration makes another site, which takes over what has not changed
-//! with everything that is kept for it.
+//! Invariant (4 of the project): an issuer, with its key and records, is reached only through its own tenant. A site
+//! never changes once made: a changed configuration makes another site, which takes over everything unchanged, with
+//! what is kept for it. It does not know HTTP.
 
 mod issuer;
 
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Everybody.
+/// All tenants.
 #[derive(Debug)]
 pub struct Site {
     tenants: Vec<Tenant>,
@@ -40,13 +40,13 @@ pub struct Site {
 pub struct Tenant {
     /// For logs and metrics.
     pub name: Arc<str>,
-    /// How it answers, but for what its issuers have of their own.
+    /// How it answers, before any setting of its issuers.
     pub policy: Policy,
     /// The names of its issuers with only a CRL and no `unlisted`.
     pub silent: Vec<String>,
     /// CAs of clients that may sign requests.
     pub request_anchors: Arc<[Certificate]>,
-    /// The hash algorithms of the CertIDs whose answers are signed before anybody asks.
+    /// The hash algorithms of the CertIDs whose answers are pre-signed.
     pub presign: Vec<HashAlgorithm>,
     /// The page for people.
     pub page: String,
@@ -73,7 +73,7 @@ impl Directory {
         }))
     }
 
-    /// The places of the issuers whose key hash may be `key_hash`.
+    /// The indices of the issuers whose key hash may be `key_hash`.
     fn candidates(&self, hash: HashAlgorithm, key_hash: &[u8]) -> impl Iterator<Item = usize> {
         let entries = &self.0[hash as usize];
         let start = Self::start(key_hash);
@@ -87,8 +87,8 @@ impl Directory {
 }
 
 impl Site {
-    /// `states` has the state of every issuer of `config`; what `former` had and has not changed is taken over. Fails
-    /// where an issuer has no state, and where a clock cannot be watched.
+    /// `states` has the state of every issuer of `config`. Everything in `former` that has not changed is taken over.
+    /// Fails if an issuer has no state, or a clock cannot be watched.
     pub fn new(
         config: &Assembly,
         states: &States,
@@ -101,7 +101,7 @@ impl Site {
             Tenant::new(tenant, states, clocks, workers, former)
         });
         let site = Self { tenants: tenants.collect::<io::Result<_>>()? };
-        // Last, when nothing else can keep it from being served.
+        // Last, when nothing else can prevent the site.
         let ordered = config.tenants.iter().flat_map(|tenant| &tenant.tsas).filter(|tsa| tsa.policy.ordering);
         let promises: Vec<_> = ordered.map(|tsa| (promised_name(tsa), tsa.policy.accuracy.duration())).collect();
         clocks.promised().promise(&promises, Instant::now()).map_err(io::Error::other)?;
@@ -113,12 +113,12 @@ impl Site {
         self.tenants.iter().flat_map(|tenant| tenant.authorities().map(|authority| (&*tenant.name, authority)))
     }
 
-    /// The same as `tenant/name`, but for those that `former` has under this name already.
+    /// The same as `tenant/name`, without those that `former` has under this name already.
     pub fn authorities_since(&self, former: Option<&Self>) -> Vec<String> {
         self.names_since(former, |_| true)
     }
 
-    /// Of those whose tokens are in order the same, but for those whose tokens were in `former` already.
+    /// The same for authorities with ordered tokens, without those whose tokens were ordered in `former` already.
     pub fn ordered_since(&self, former: Option<&Self>) -> Vec<String> {
         self.names_since(former, |authority| authority.policy.ordering)
     }
@@ -138,14 +138,14 @@ impl Site {
         &self.tenants
     }
 
-    /// The issuers whose answers are signed ahead.
+    /// The issuers whose answers are pre-signed.
     pub fn subjects(&self) -> Vec<Subject> {
         let ahead = self.tenants.iter().filter(|tenant| !tenant.presign.is_empty());
         ahead.flat_map(|tenant| tenant.issuers.iter().map(|issuer| issuer.subject(tenant))).collect()
     }
 
-    /// The tenant of a URL and what follows its path: of those that serve `host`, the one with
-    /// the longest path; a named host goes before none.
+    /// The tenant of a URL and the rest of its path: among the tenants that serve `host`, the one with the longest
+    /// path. A tenant that names the host takes precedence over one that names none.
     pub fn route<'p>(&self, host: Option<&[u8]>, path: &'p [u8]) -> Option<(&Tenant, &'p [u8])> {
         let mut best: Option<(&Tenant, &[u8], (bool, usize))> = None;
         for tenant in &self.tenants {
@@ -218,7 +218,7 @@ impl Tenant {
         })
     }
 
-    /// With these issuers alone, whatever its URL.
+    /// A site with only these issuers, for every URL.
     #[cfg(test)]
     pub(crate) fn of(policy: Policy, issuers: Vec<Arc<Issuer>>, request_anchors: Arc<[Certificate]>) -> Self {
         Self {
@@ -247,7 +247,7 @@ impl Tenant {
         self.tsa_routes.authorities()
     }
 
-    /// Those that are asked at `rest`, what follows this tenant's path.
+    /// The authorities at `rest`, the path after this tenant's path.
     pub fn time_stamping(&self, rest: &[u8]) -> Option<TsaTarget<'_>> {
         self.tsa_routes.at(rest)
     }
@@ -260,13 +260,13 @@ impl Tenant {
             })
     }
 
-    /// What follows this tenant's path in `path`, if `path` is it or below it.
+    /// The rest of `path` after this tenant's path, if `path` is equal to it or below it.
     fn rest_of<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
         let rest = path.strip_prefix(self.path.as_bytes())?;
         (self.path.is_empty() || matches!(rest.first(), None | Some(b'/'))).then_some(rest)
     }
 
-    /// The issuer that a CertID names, if it is this tenant's.
+    /// The issuer of a CertID, if it is this tenant's.
     pub fn issuer(&self, id: &CertId<'_>) -> Option<&Arc<Issuer>> {
         let asked = (id.issuer_name_hash, id.issuer_key_hash);
         let mut candidates = self.directory.candidates(id.hash, id.issuer_key_hash).map(|place| &self.issuers[place]);
@@ -274,8 +274,8 @@ impl Tenant {
     }
 }
 
-/// A Host field's value without its port, and without the dot at the end of a name that is written whole (RFC 1034 section
-/// 3.1); IPv6 addresses stand in brackets.
+/// A Host field's value without its port, and without the trailing dot of a full name (RFC 1034 section 3.1); IPv6
+/// addresses are in brackets.
 fn host_name(host: &[u8]) -> &[u8] {
     let end = match host.first() {
         Some(b'[') => host.iter().position(|&b| b == b']').map(|at| at + 1),

@@ -1,13 +1,13 @@
 //! The service from its configuration to its end.
 //!
-//! - `alone` composes the one role that there is: sources, book, keys and answers in one process. A replica and an edge
+//! - `alone` composes the only role so far: sources, book, keys and answers in one process. A replica and an edge will
 //!   compose others from the same parts.
-//! - The parts: `control` takes signals, `bound` has the addresses, `knowledge` follows the sources, `vouching` has what
-//!   time-stamps need, `workers` are the serving threads, `background` is what happens now and then, `notify` tells
+//! - The parts: `control` takes signals, `bound` has the addresses, `knowledge` follows the sources, `vouching` has
+//!   what time-stamps need, `workers` are the serving threads, `background` runs periodic tasks, `notify` reports to
 //!   systemd.
 //!
-//! Invariant: what is missing at the start is an error; what is lost later is not, but for a thread, whose loss ends the
-//! service so that it is started anew. It does not know what is answered.
+//! Invariant: something missing at the start is an error. Something lost later is not, except a thread: its loss ends
+//! the service, so that it is restarted. It does not know what is answered.
 
 mod alone;
 mod background;
@@ -28,18 +28,18 @@ use crate::{
     config::Config,
 };
 
-/// What the service has bound, once it is ready.
+/// The addresses that the service has bound, once it is ready.
 #[derive(Clone, Debug)]
 pub struct Running {
-    /// Where relying parties are answered.
+    /// The addresses for relying parties.
     pub http: Vec<SocketAddr>,
-    /// Where they are answered over TLS.
+    /// The addresses for relying parties over TLS.
     pub tls: Vec<SocketAddr>,
     /// Health and metrics.
     pub admin: SocketAddr,
 }
 
-/// Serves by the configuration in this file, as [`run`] does. Signals count from the beginning, because opening keys may
+/// Serves with the configuration in this file, like [`run`]. Signals count from the beginning, because opening keys may
 /// take long.
 pub fn from_file(path: &Path) -> Result<(), Box<dyn Error>> {
     let control = Control::new()?;
@@ -48,7 +48,8 @@ pub fn from_file(path: &Path) -> Result<(), Box<dyn Error>> {
     serve(control, opener, config, assembly, |_| ())
 }
 
-/// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. SIGHUP reads the file of `opener` again.
+/// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. SIGHUP makes it read the file of
+/// `opener` again.
 pub fn run(
     opener: Opener,
     config: Config,
@@ -58,7 +59,7 @@ pub fn run(
     serve(Control::new()?, opener, config, assembly, ready)
 }
 
-/// What may keep this configuration from being listened on, as things are on this machine; nothing is kept bound.
+/// What may prevent listening with this configuration in the machine's present state; nothing stays bound.
 pub fn doubts(config: &Config) -> Vec<String> {
     bound::doubts(config)
 }
@@ -70,7 +71,7 @@ fn serve(
     assembly: Assembly,
     ready: impl FnOnce(&Running),
 ) -> Result<(), Box<dyn Error>> {
-    // First what is quickly found wrong.
+    // First the checks that are quick.
     let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", opener.path().display()))?;
     let mut service = Alone::start(opener, config, assembly, bound)?;
     let outcome = control.run(async |signals| service.run(signals, ready).await);

@@ -1,7 +1,7 @@
 //! Connections of the admin listener: few, short and bounded.
 //!
 //! Each carries one request and has a deadline. At the limit the oldest connection is closed, so that health checks are
-//! answered whatever other clients hold open.
+//! answered whatever other clients keep open. It does not know what is served.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -37,7 +37,7 @@ impl Default for Bounds {
     }
 }
 
-/// Answers by `router`, for as long as it is polled.
+/// Answers with `router`, for as long as it is polled.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
     let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -59,7 +59,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(bounds.head).keep_alive(false);
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        // However it ends, no caller waits for it.
+        // No caller waits for its result.
         connections
             .push_back(tokio::spawn(async move { drop(timeout(bounds.total, connection).await) }).abort_handle());
     }
@@ -97,7 +97,7 @@ mod tests {
         stream
     }
 
-    /// What comes until the end, which may be a reset, and when that was.
+    /// What arrives until the end, which may be a reset, and the time of the end.
     fn end(mut stream: TcpStream, begin: Instant) -> (Vec<u8>, Duration) {
         let mut said = Vec::new();
         let ended = stream.read_to_end(&mut said);

@@ -1,6 +1,6 @@
-//! Metrics, written when somebody asks for them.
+//! Metrics, written on request.
 //!
-//! A metric that is one number of something stands in the table of its kind, and nowhere else. It does not know how
+//! A metric that is one number for one thing is in the table of its kind, and nowhere else. It does not know how
 //! anything is counted.
 
 use std::{
@@ -53,7 +53,7 @@ pub(super) async fn metrics(State(status): State<Arc<Status>>) -> impl IntoRespo
 struct Scrape(Arc<Status>);
 
 impl Collector for Scrape {
-    /// In the order of the families: what was asked, what is kept, who signs, what is known.
+    /// In the order of the families: requests, kept answers, signers, records.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (encoder, status) = (&mut encoder, &*self.0);
         let site = Arc::clone(&status.site.borrow());
@@ -110,7 +110,7 @@ const SERVING: [Family<Counters>; 11] = [
     ("access_log_lost", "Lines of the access log that were dropped", |c| c.desk.access_lost.load(Relaxed)),
 ];
 
-/// Gauges of the answers that are kept and of those that are being signed.
+/// Gauges of the kept answers and of those being signed.
 const KEPT: [Family<Misses>; 5] = [
     ("answers", "Kept answers about listed certificates", |misses| misses.store().size().compact.0),
     ("answers_octets", "Bytes of the kept answers about listed certificates", |misses| misses.store().size().compact.1),
@@ -155,7 +155,7 @@ const SOURCE_TOTALS: [Family<HealthReport>; 3] = [
     ("source_changes", "Records changed by the sources", |report| report.changed),
 ];
 
-/// Gauges of signing ahead.
+/// Gauges of pre-signing.
 const PRESIGN: [Family<Report>; 5] = [
     ("presign_due", "Answers that the present pass still has to sign", |report| report.due),
     ("presign_left_seconds", "How long the present pass will take at its present rate", |report| {
@@ -166,7 +166,7 @@ const PRESIGN: [Family<Report>; 5] = [
     ("presign_full", "Whether there was no room for more answers in the last pass", |report| report.full.into()),
 ];
 
-/// Counters of signing ahead.
+/// Counters of pre-signing.
 const PRESIGN_TOTALS: [Family<Report>; 6] = [
     ("presign_signed", "Answers signed ahead and kept", |report| report.signed),
     ("presign_failed", "Failed signatures for answers signed ahead", |report| report.failed),
@@ -191,7 +191,7 @@ fn latency(encoder: &mut DescriptorEncoder<'_>, counters: &[Counters]) -> fmt::R
     Ok(())
 }
 
-/// What is known of each issuer's certificates, who signs for it, and how its sources fare.
+/// For each issuer: the number of records, its signers, and the condition of its sources.
 fn per_issuer(encoder: &mut DescriptorEncoder<'_>, site: &Site, now: UnixTime) -> fmt::Result {
     gauges(encoder, "records", "Certificates known by status", records(site))?;
     let each = |read: &dyn Fn(&Issuer) -> u64| {
@@ -211,7 +211,7 @@ fn per_issuer(encoder: &mut DescriptorEncoder<'_>, site: &Site, now: UnixTime) -
     SOURCE_TOTALS.iter().try_for_each(|(name, help, read)| counters(encoder, name, help, each(*read)))
 }
 
-/// How signing ahead gets on.
+/// The progress of pre-signing.
 fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
     for (name, help, read) in PRESIGN {
         gauge(encoder, name, help, read(report))?;
@@ -229,7 +229,7 @@ fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result 
     Ok(())
 }
 
-/// Those that name no issuer of their tenant have an empty one.
+/// Requests that name no issuer of their tenant have an empty one.
 fn requests(site: &Site) -> Vec<(Labels, u64)> {
     let mut values = Vec::new();
     let mut add = |tenant: &str, issuer: &str, requests: &Requests| {

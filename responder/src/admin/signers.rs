@@ -1,4 +1,4 @@
-//! Readiness and metrics of signers: their queues, and each holder of their keys.
+//! Readiness and metrics of signers: their queues, and each holder of their keys. It does not know what they sign.
 
 use std::fmt::{self, Write as _};
 
@@ -14,7 +14,7 @@ use crate::site::Site;
 /// Every signer's pool at one moment.
 pub(super) struct Pools(Vec<Entry>);
 
-/// One signer's.
+/// One signer's pool.
 struct Entry {
     /// For people.
     name: String,
@@ -24,7 +24,7 @@ struct Entry {
 }
 
 impl Pools {
-    /// Those that sign OCSP responses.
+    /// The signers of OCSP responses.
     pub(super) fn of_issuers(site: &Site) -> Self {
         let mut pools = Vec::new();
         for issuer in issuers(site) {
@@ -44,14 +44,14 @@ impl Pools {
         Self(pools)
     }
 
-    /// Those that sign time-stamp tokens, too.
+    /// The signers of OCSP responses and of time-stamp tokens.
     pub(super) fn of(site: &Site) -> Self {
         let Self(mut pools) = Self::of_issuers(site);
         pools.extend(Self::of_authorities(site).0);
         Self(pools)
     }
 
-    /// Those that sign time-stamp tokens.
+    /// The signers of time-stamp tokens.
     pub(super) fn of_authorities(site: &Site) -> Self {
         let mut pools = Vec::new();
         for (tenant, authority) in site.authorities() {
@@ -67,12 +67,12 @@ impl Pools {
         Self(pools)
     }
 
-    /// Whether a signer has nobody to sign for it.
+    /// Whether a signer has no holder at work.
     pub(super) fn some_down(&self) -> bool {
         self.0.iter().any(|entry| entry.pool.is_down())
     }
 
-    /// Whoever has nobody to sign for it, a line each.
+    /// The signers without a holder at work, a line each.
     pub(super) fn down(&self, lines: &mut String) -> fmt::Result {
         for Entry { name, purpose, .. } in self.0.iter().filter(|entry| entry.pool.is_down()) {
             writeln!(lines, "degraded: {name}: no key works; {}", purpose.while_nobody_signs())?;

@@ -15,8 +15,8 @@ use crate::{
     tsa::{authority::Authority, clock::ClockStatus, counters::Outcome, record::Writer},
 };
 
-/// Whether time-stamps may be asked for here, and what there is to say about it, a line each. Ready is who can give
-/// tokens by every authority: a balancer cannot tell one from the other.
+/// Whether time-stamp requests should be sent here, and the remarks about it, a line each. It is ready if every
+/// authority can issue tokens, because a balancer cannot distinguish them.
 pub(super) fn readiness(site: &Site, record: Option<&Writer>, draining: bool, now: UnixTime) -> (bool, String) {
     let problems: Vec<_> = site
         .authorities()
@@ -45,7 +45,7 @@ pub(super) fn readiness(site: &Site, record: Option<&Writer>, draining: bool, no
     (ready, lines)
 }
 
-/// How a clock fares, for people.
+/// The condition of a clock, for people.
 fn said(state: &ClockStatus) -> String {
     let mut text = format!("clock by {}", state.source);
     if let Some(discipline) = &state.discipline {

@@ -1,7 +1,7 @@
-//! Every key of the responder's part of the file, with its value as the file would write it.
+//! Every key of the responder's part of the file, with its value in the file's form.
 //!
-//! One table: what a reload cannot use before the next start is told by it, and a file is written by it. It does not know
-//! tenants, which a reload goes over to as a whole.
+//! One table for two uses: reporting what a reload cannot use before the next start, and writing a file. It does not
+//! know tenants, which a reload changes as a whole.
 
 use std::{fmt::Display, time::Duration};
 
@@ -16,7 +16,7 @@ pub struct ConfigKey {
     pub name: &'static str,
     /// Whether a changed value is used from the next start on.
     pub waits: bool,
-    /// Its value in TOML; `None` where it is absent and that says something.
+    /// Its value in TOML; `None` if it is absent and that is meaningful.
     pub written: fn(&Config) -> Option<String>,
 }
 
@@ -28,7 +28,7 @@ const fn at_once(name: &'static str, written: fn(&Config) -> Option<String>) -> 
     ConfigKey { name, waits: false, written }
 }
 
-/// All of them, those of a section together.
+/// All keys, grouped by section.
 pub const KEYS: [ConfigKey; 25] = [
     at_start("state_dir", |config| Some(quoted(&config.common.state_dir.to_string_lossy()))),
     at_start("http.listen", |config| Some(addresses(&config.http))),
@@ -61,14 +61,14 @@ pub const KEYS: [ConfigKey; 25] = [
     at_start("time_stamping.record_keep", |config| Some(config.time_stamping.record.as_ref()?.keep?.to_string())),
 ];
 
-/// A key whose value in the file is not the one in use.
+/// A key with different values in the file and in use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Waiting {
     /// With its section.
     pub key: &'static str,
-    /// As the file would write it.
+    /// The value in use, in the file's form.
     pub in_use: String,
-    /// As the file would write it.
+    /// The value in the file, in the file's form.
     pub in_file: String,
 }
 

@@ -1,4 +1,4 @@
-//! `[http]` and `[tls]`: where relying parties are answered, and how they are treated.
+//! `[http]` and `[tls]`: the addresses for relying parties, and how connections are treated. No address is bound here.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use crate::{
 /// Where connections come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
-    /// A socket of our own.
+    /// A socket that this process binds.
     Address(SocketAddr),
     /// Sockets that systemd opened.
     Systemd,
@@ -48,9 +48,9 @@ const SYSTEMD: &str = "systemd";
 /// `[tls]`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tls {
-    /// Where it stands in the file.
+    /// Its place in the file.
     pub place: Place,
-    /// Where TLS is spoken; at least one.
+    /// The TLS addresses; at least one.
     pub listen: Vec<Listen>,
     /// The file with the server's certificate and its chain.
     pub certificate: PathBuf,
@@ -58,14 +58,14 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// `[http]`; what is absent is `None`.
+/// `[http]`; an absent value is `None`.
 #[derive(Debug, Default)]
 pub(super) struct Http {
-    /// Where plain HTTP is spoken.
+    /// The addresses for plain HTTP.
     pub listen: Option<Vec<Listen>>,
     /// Serving threads.
     pub workers: Option<usize>,
-    /// How clients are treated.
+    /// How connections are treated.
     pub connection_policy: ConnectionPolicy,
 }
 
@@ -136,7 +136,7 @@ fn read_listen(section: &mut Section<'_>) -> Option<Vec<Listen>> {
     (listen.len() == texts.len() && !texts.is_empty()).then_some(listen)
 }
 
-/// Why a text is no address with a port, where that can be told.
+/// Why a text is not an address with a port, if that can be determined.
 fn what_is_wrong(text: &str) -> &'static str {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let is_port = |text: &str| text.parse::<u16>().is_ok();

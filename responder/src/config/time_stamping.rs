@@ -1,4 +1,4 @@
-//! `[time_stamping]`: what all time-stamping authorities of the process share.
+//! `[time_stamping]`: what all time-stamping authorities of the process share. No clock is asked here.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::{
 /// `[time_stamping]`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TimeStamping {
-    /// Where it stands in the file.
+    /// Its place in the file.
     pub place: Place,
-    /// Who knows how wrong the clock may be.
+    /// What knows how wrong the clock may be.
     pub clock: ClockSource,
     /// How long a reading of it counts.
     pub lease: Duration,
-    /// Where tokens are recorded; `None` where nobody wants it.
+    /// Where tokens are recorded; `None` for no record.
     pub record: Option<record::Options>,
 }
 
@@ -28,7 +28,7 @@ impl Default for TimeStamping {
     }
 }
 
-/// Reads the section; what is absent is as by default.
+/// Reads the section; absent values have their defaults.
 pub(super) fn read(section: &mut Section<'_>) -> Option<TimeStamping> {
     let default = TimeStamping::default();
     let clock = section.string("clock").map(|text| {
@@ -48,7 +48,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<TimeStamping> {
     })
 }
 
-/// When another file is begun, and how many stay.
+/// When another file is begun, and how many are kept.
 fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> Option<record::Options> {
     const KEYS: [&str; 3] = ["record_rotate_octets", "record_rotate_age", "record_keep"];
     let octets = section.integer(KEYS[0], 1 << 16..=i64::MAX);
@@ -66,7 +66,7 @@ fn read_record(section: &mut Section<'_>, options: Option<record::Options>) -> O
     })
 }
 
-/// What each authority promises must be one that a clock can keep.
+/// Checks that a clock can keep the promise of each authority.
 pub(super) fn check(root: &Section<'_>, own: &TimeStamping, common: &Common) {
     for (tenant, tsa) in common.tsas() {
         if let Err(problem) = Clocks::promise(own.lease, &tsa.policy).check() {

@@ -1,4 +1,4 @@
-//! An issuer as the workers see it: [`ActiveIssuer`] with what serving adds.
+//! An issuer as the workers see it: [`ActiveIssuer`] with the parts for serving. It does not know its tenant.
 
 use std::{
     ops::Deref,
@@ -30,7 +30,7 @@ pub struct Issuer {
     active: Arc<ActiveIssuer>,
     /// Requests for its certificates.
     pub requests: Arc<Requests>,
-    /// Whether the log says already that the signer's certificate has expired.
+    /// Whether the log already says that the signer's certificate has expired.
     expiry_told: AtomicBool,
     surrogate: [u8; Issuer::SURROGATE_BYTES],
 }
@@ -45,18 +45,18 @@ impl Deref for Issuer {
 }
 
 impl Issuer {
-    /// Its records have been read.
+    /// An issuer whose records have been read.
     pub fn new(active: ActiveIssuer, workers: usize) -> Self {
         let mut surrogate = [0; Self::SURROGATE_BYTES];
         hex::write(active.hashes.get(HashAlgorithm::Sha256).1, &mut surrogate);
         let requests = Arc::new(Requests::new(workers));
         let issuer = Self { active: Arc::new(active), requests, expiry_told: AtomicBool::new(false), surrogate };
-        // Before the first request, also after a reload: no revoked signer is chosen before the first check.
+        // Before the first request, also after a reload, so that no revoked signer is chosen before the first check.
         issuer.note_revoked_signers();
         issuer
     }
 
-    /// Whether the answers of this one are right for an issuer of the same tenant with this configuration.
+    /// Whether this issuer's answers are right for an issuer of the same tenant with this configuration.
     pub(super) fn answers_for(&self, config: &AssembledIssuer, state: &IssuerState) -> bool {
         *self.id() == config.id
             && self.name == config.name
@@ -69,7 +69,7 @@ impl Issuer {
                     && match (signer.signing(), other.signing()) {
                         (Some(signing), Some(other)) => {
                             signing.setting() == other.setting()
-                                // What was locked may be asked again once somebody has mended it, by those that begin anew.
+                                // After somebody has fixed a locked token, it may be asked again, by a new pool.
                                 && signing.status().locked() <= other.status().locked()
                         }
                         (signing, other) => signing.is_none() && other.is_none(),
@@ -81,7 +81,7 @@ impl Issuer {
         Subject { issuer: Arc::clone(&self.active), ahead: tenant.presign.clone() }
     }
 
-    /// Who signs an answer `now` for a client with these preferences, and its place among the signers.
+    /// The signer of an answer `now` for a client with these preferences, and its place among the signers.
     #[inline]
     pub fn choose(
         &self,
@@ -91,7 +91,7 @@ impl Issuer {
         if let Some(chosen) = self.signers.choose(now, self.policy.validity, preferred) {
             return Ok(chosen);
         }
-        // Told once: every request comes here from then on.
+        // Logged once, because every request comes here from then on.
         if !self.expiry_told.swap(true, Relaxed) {
             let not_after = self.not_after();
             error!(issuer = self.name, %not_after, "the signing certificate has expired; nothing can be signed until it is renewed");
@@ -99,8 +99,8 @@ impl Issuer {
         Err(OcspError::InternalError)
     }
 
-    /// Who signs an answer for such a client that is not kept, where that is another than `chosen`: the one of that place
-    /// has been away for a while.
+    /// The signer of a new answer for such a client, if it is not the signer at `chosen`: that one's key has been away
+    /// for a while.
     pub fn stand_in(
         &self,
         chosen: u8,
@@ -115,8 +115,8 @@ impl Issuer {
         self.signers.all().iter().map(|signer| signer.not_after()).max().unwrap_or(UnixTime(0))
     }
 
-    /// Who signs one answer for certificates of all of these, of one tenant; `None` where no signer is authorised for
-    /// every one.
+    /// The signer of one answer for certificates of all these issuers, which belong to one tenant; `None` if no signer
+    /// is authorised for each of them.
     pub fn choose_for_all<'i>(issuers: impl Iterator<Item = &'i Self>, now: UnixTime) -> Option<Arc<OcspSigner>> {
         let mut validity = Duration::ZERO;
         let lists = issuers.inspect(|issuer| validity = issuer.policy.validity).map(|issuer| &issuer.signers);
@@ -124,7 +124,7 @@ impl Issuer {
         Signers::shared(lists, now, validity)
     }
 
-    /// Whether it is the very same.
+    /// Whether it is the same object.
     pub fn is(&self, other: &Self) -> bool {
         self.number() == other.number()
     }
@@ -132,7 +132,7 @@ impl Issuer {
     /// Bytes of [`Issuer::surrogate`].
     pub const SURROGATE_BYTES: usize = 16;
 
-    /// The issuer's name in caches: the first 16 hexadecimal digits of its issuerKeyHash in SHA-256.
+    /// The issuer's key in caches: the first 16 hexadecimal digits of its issuerKeyHash in SHA-256.
     pub fn surrogate(&self) -> &[u8] {
         &self.surrogate
     }

@@ -1,8 +1,8 @@
-//! The role of one machine alone: it reads the sources, keeps the book, signs and answers, all in this process.
+//! The role of a single machine: it reads the sources, keeps the book, signs and answers, all in this process.
 //!
-//! Four kinds of thread: workers ([`crate::net::run`]) answer, the engine ([`precompute::engine`]) follows the sources,
-//! the presigner ([`precompute::presign`]) signs before anybody asks, and the one that calls [`Alone::run`] has health,
-//! metrics and signals.
+//! There are four kinds of thread: workers ([`crate::net::run`]) answer, the engine ([`precompute::engine`]) follows
+//! the sources, the presigner ([`precompute::presign`]) signs before anybody asks, and the thread that calls
+//! [`Alone::run`] handles health, metrics and signals. It does not know what is answered.
 
 use std::{
     error::Error,
@@ -39,13 +39,13 @@ use crate::{
     site::Site,
 };
 
-/// A service that answers.
+/// A running service.
 pub(super) struct Alone {
     opener: Opener,
     started: Instant,
     running: Running,
     admin: Option<TcpListener>,
-    /// As it was at the start.
+    /// The configuration at the start.
     config: Config,
     workers: Workers,
     following: Following,
@@ -54,7 +54,7 @@ pub(super) struct Alone {
     pub(super) presigner: Arc<Presigner>,
     pub(super) status: Arc<admin::Status>,
     pub(super) vouching: Vouching,
-    /// What TLS is spoken with, where it is.
+    /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
 }
 
@@ -75,11 +75,12 @@ impl Alone {
         let site = Site::new(&assembly, &engine.states(), &vouching.clocks, config.workers, None)?;
         vouching.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
-        // The site has what of it is used: what is replaced there is to go, with its threads and sessions.
+        // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
         drop(assembly);
         let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
         let lines = write_access_log()?;
-        // Not before: a client that is refused goes to another replica, one that is taken would wait for the rest of the start.
+        // Not earlier: a refused client goes to another replica, but an accepted one would wait for the rest of the
+        // start.
         let Listening { workers: listeners, admin } = bound.listen()?;
         let access = (config.access_sample, &lines);
         let workers =
@@ -148,7 +149,7 @@ impl Alone {
         outcome
     }
 
-    /// Finishes what is under way; a second signal does not wait.
+    /// Finishes running requests; after a second signal it no longer waits.
     async fn drain(&mut self, end: &mut EndSignals) {
         info!("stopping: requests under way are finished");
         notify(ServiceState::Stopping);
@@ -160,7 +161,7 @@ impl Alone {
         }
     }
 
-    /// Ends the threads that are left: what was vouched for, signed and read is on disk then.
+    /// Ends the remaining threads: everything issued, signed and read is then on disk.
     pub(super) fn end(self) {
         self.following.end();
         drop((self.vouching, self.status, self.sites, self.misses));
@@ -183,14 +184,14 @@ impl Alone {
     }
 }
 
-/// The thread that writes the access log. It ends when the last worker has gone with its end of the channel.
+/// Starts the thread that writes the access log. It ends when the last worker has dropped its end of the channel.
 fn write_access_log() -> io::Result<SyncSender<access::Line>> {
     let (lines, told) = access::channel();
     thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
     Ok(lines)
 }
 
-/// Signs ahead for the issuers of a site.
+/// Pre-signs for the issuers of a site.
 fn presign(config: &Config, misses: &Misses, site: &Site) -> io::Result<Arc<Presigner>> {
     let settings = Settings {
         answers: Arc::clone(misses.store().answers()),

@@ -1,4 +1,4 @@
-//! What happens now and then while the service runs, and ends with it.
+//! Periodic tasks of the running service, which end with it. It does not know requests.
 
 use std::{
     net::TcpListener,
@@ -13,7 +13,7 @@ use tracing::warn;
 use super::alone::Alone;
 use crate::{admin, limits, net::tls::Certificates, ocsp::miss::Misses, signer_watch, tsa::clocks::Clocks};
 
-/// Starts all of it; dropping what comes back ends it.
+/// Starts all of them; dropping the result ends them.
 pub(super) fn start(service: &Alone, admin: TcpListener) -> std::io::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     admin.set_nonblocking(true)?;
@@ -29,7 +29,7 @@ pub(super) fn start(service: &Alone, admin: TcpListener) -> std::io::Result<Join
     Ok(tasks)
 }
 
-/// Looks at the files of the TLS certificate.
+/// Checks the files of the TLS certificate.
 async fn follow_certificates(certificates: Arc<Certificates>) {
     loop {
         tokio::time::sleep(limits::TLS_LOOK).await;
@@ -48,7 +48,7 @@ async fn remove_expired(misses: Arc<Misses>) {
     }
 }
 
-/// Notes what the next process has to know of promises and of the clock.
+/// Notes what the next process has to know about promises and the clock.
 fn keep_notes(clocks: &Arc<Clocks>) -> impl Future<Output = ()> + use<> {
     let [promises, clock] = [(); 2].map(|()| Arc::clone(clocks));
     let promises = note_every(limits::PROMISES_LOOK, move || promises.promised().settle(Instant::now()));
@@ -56,8 +56,8 @@ fn keep_notes(clocks: &Arc<Clocks>) -> impl Future<Output = ()> + use<> {
     async move { _ = tokio::join!(promises, clock) }
 }
 
-/// Notes again and again. Where that fails the next start waits longer than it would have to; this is told once until it
-/// is well again.
+/// Notes repeatedly. If that fails, the next start waits longer than necessary; this is logged once until it works
+/// again.
 async fn note_every(interval: Duration, note: impl Fn() -> Result<(), FileError> + Clone + Send + 'static) {
     let mut told = false;
     loop {

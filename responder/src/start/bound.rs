@@ -1,7 +1,7 @@
-//! The addresses: reserved at the start, so that errors come first, and listened on when there is something to answer.
+//! The addresses: reserved at the start, so that errors come first, and used for listening when the service can answer.
 //!
-//! Until then the kernel refuses connections, and balancers ask another replica. Sockets that systemd passed are
-//! listened on already: their connections wait.
+//! Until then the kernel refuses connections, and balancers use another replica. Sockets that systemd passed already
+//! listen: their connections wait. It does not know what is served.
 
 use std::{
     error::Error,
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What will be listened on.
+/// The reserved addresses.
 pub(super) struct Bound {
     running: Running,
     places: Vec<Place>,
@@ -29,14 +29,14 @@ pub(super) struct Bound {
     workers: usize,
 }
 
-/// What is listened on.
+/// The listening sockets.
 pub(super) struct Listening {
-    /// Each worker's.
+    /// The listeners of each worker.
     pub(super) workers: Vec<Vec<Listener>>,
     pub(super) admin: TcpListener,
 }
 
-/// One address of relying parties.
+/// One address for relying parties.
 struct Place {
     source: Source,
     tls: bool,
@@ -64,7 +64,7 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
 }
 
 impl Bound {
-    /// Takes every address of `config`.
+    /// Reserves every address of `config`.
     pub(super) fn bind(config: &Config) -> Result<Self, Box<dyn Error>> {
         let mut passed = Passed::to_us()?;
         let tls = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
@@ -105,7 +105,7 @@ impl Bound {
         &self.running
     }
 
-    /// From now on connections come.
+    /// From now on connections are accepted.
     pub(super) fn listen(self) -> Result<Listening, Box<dyn Error>> {
         let mut workers: Vec<Vec<Listener>> = (0..self.workers).map(|_| Vec::new()).collect();
         for Place { source, tls } in self.places {

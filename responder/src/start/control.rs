@@ -1,4 +1,4 @@
-//! The signals that start, reload and end the service, and the runtime on which they are taken.
+//! The signals that reload and end the service, and the runtime that receives them. It does not know what they cause.
 
 use std::{error::Error, io};
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::limits;
 
-/// Takes SIGHUP from the moment it is made.
+/// Receives SIGHUP from the moment it is made.
 pub(super) struct Control {
     runtime: Runtime,
     hangup: Signal,
@@ -31,7 +31,7 @@ pub(super) struct EndSignals {
 }
 
 impl EndSignals {
-    /// Returns when one of them has come.
+    /// Returns when one of them has arrived.
     pub(super) async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -41,8 +41,8 @@ impl EndSignals {
 }
 
 impl Control {
-    /// By default SIGHUP ends a process. From now on one that comes during a long start waits until there is something
-    /// to reload. SIGTERM and SIGINT end a start at once; the book bears that as it bears a power cut.
+    /// By default SIGHUP ends a process. From now on, one that comes during a long start waits until there is something
+    /// to reload. SIGTERM and SIGINT end a start at once; for the book that is like a power cut.
     pub(super) fn new() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let hangup = {
@@ -52,7 +52,7 @@ impl Control {
         Ok(Self { runtime, hangup })
     }
 
-    /// Runs a started service on this thread, from where on all signals are taken.
+    /// Runs a started service on this thread, and receives all signals from then on.
     pub(super) fn run(
         self,
         service: impl AsyncFnOnce(Signals) -> Result<(), Box<dyn Error>>,
@@ -64,7 +64,7 @@ impl Control {
             take_signals();
             service(Signals { hangup, end: EndSignals { terminate, interrupt } }).await
         });
-        // Somebody may be reading a configuration or a TLS certificate from a file system that hangs.
+        // A task may be reading a configuration or a TLS certificate from a file system that hangs.
         runtime.shutdown_timeout(limits::READING_END_MAX);
         outcome
     }

@@ -1,5 +1,5 @@
-//! What this process knows of certificates: the engine, which reads the sources before anybody is answered, and the thread
-//! that follows them from then on.
+//! What this process knows about certificates: the engine, which reads the sources before the first answer, and the
+//! thread that then follows them. It does not know requests.
 
 use std::{
     io,
@@ -37,7 +37,7 @@ pub(super) fn read(assembly: &Assembly) -> Result<Engine, EngineError> {
 
 /// The thread that follows the sources.
 pub(super) struct Following {
-    /// What it is asked to do between two looks; it ends when all senders are gone.
+    /// Orders for it between two looks; it ends when all senders are gone.
     orders: Sender<Order>,
     thread: JoinHandle<()>,
     /// Disconnected when the thread has ended.
@@ -45,7 +45,7 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// Without this thread the service would go on vouching for what it last read: `last` tells its end.
+    /// Without this thread the service would go on answering with what it last read: `last` reports its end.
     pub(super) fn start(engine: Engine, last: LastWords) -> io::Result<Self> {
         let (orders, ordered) = channel::<Order>();
         let (running, ended) = channel();
@@ -61,8 +61,8 @@ impl Following {
         self.orders.clone()
     }
 
-    /// Waits until what the engine is in the middle of, mostly a commit, has ended. A source on a file system that hangs
-    /// is not waited for.
+    /// Waits until the engine's present task, mostly a commit, has ended. It does not wait for a source on a file
+    /// system that hangs.
     pub(super) fn end(self) {
         drop(self.orders);
         if ends_within(&self.ended, limits::ENGINE_END_MAX) {
@@ -76,7 +76,7 @@ impl Following {
     }
 }
 
-/// Whether the thread that holds the other end drops it in time.
+/// Whether the thread at the other end drops its end in time.
 fn ends_within(thread: &Receiver<()>, limit: Duration) -> bool {
     thread.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected)
 }

@@ -1,4 +1,4 @@
-//! What systemd is told of the service, sd_notify(3).
+//! What the service reports to systemd, sd_notify(3). It does not know why.
 
 use std::{
     env,
@@ -16,10 +16,10 @@ use std::{
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
-/// What becomes of the service.
+/// The state of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum ServiceState {
-    /// It answers, for the first time or by another configuration.
+    /// It answers, for the first time or with another configuration.
     Ready,
     /// It reads its configuration again.
     Reloading,
@@ -27,7 +27,7 @@ pub(super) enum ServiceState {
     Stopping,
 }
 
-/// Tells systemd, where it wants to be told.
+/// Reports to systemd, if systemd asks for it.
 pub(super) fn notify(state: ServiceState) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
     let message = match state {
@@ -43,7 +43,7 @@ pub(super) fn notify(state: ServiceState) {
     }
 }
 
-/// `socket` is a path, or with `@` before it a name in the abstract namespace.
+/// `socket`: a path, or a name in the abstract namespace with `@` before it.
 fn send(socket: &OsStr, message: &str) -> io::Result<()> {
     let address = match socket.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,

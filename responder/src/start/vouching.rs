@@ -1,4 +1,4 @@
-//! What all time-stamping authorities share: their clocks, and the record of tokens.
+//! What all time-stamping authorities share: their clocks, and the record of tokens. It does not know requests.
 
 use std::{error::Error, path::Path, sync::Arc};
 
@@ -11,14 +11,14 @@ use crate::{
     },
 };
 
-/// The clocks that tokens take their time from, and the writer of the record.
+/// The clocks for tokens, and the writer of the record.
 pub(super) struct Vouching {
     pub(super) clocks: Arc<Clocks>,
     pub(super) record: Option<Arc<Writer>>,
 }
 
 impl Vouching {
-    /// Opens the record, where one is wanted, with a recorder for each serving thread. No clock is watched yet.
+    /// Opens the record, if there is one, with a recorder for each serving thread. No clock is watched yet.
     pub(super) fn open(config: &Config, path: &Path) -> Result<(Self, Vec<Recorder>), Box<dyn Error>> {
         let TimeStamping { clock, lease, record, .. } = &config.time_stamping;
         let record = record.clone().map(|options| record::start(options, config.workers)).transpose();

@@ -1,4 +1,5 @@
-//! The serving threads: started together, told to stop together, and missed when one ends by itself.
+//! The serving threads: started together and stopped together; if one ends by itself, that is noticed. It does not know
+//! what they serve.
 
 use std::{
     error::Error,
@@ -28,7 +29,7 @@ use crate::{
     tsa::record::Recorder,
 };
 
-/// A thread that ended without being told to.
+/// A thread that ended without being stopped.
 #[derive(Debug)]
 pub(super) struct ThreadLost(pub(super) String);
 
@@ -44,15 +45,15 @@ impl Error for ThreadLost {}
 pub(super) struct Workers {
     pub(super) counters: Vec<Counters>,
     stop: watch::Sender<bool>,
-    /// Receives a thread's last words, and ends when all of the serving ones have gone.
+    /// Receives a thread's last words, and ends when all serving threads have gone.
     pub(super) lost: mpsc::UnboundedReceiver<String>,
-    /// Each of them has one as well.
+    /// Each of them has a copy.
     words: Option<mpsc::UnboundedSender<String>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// Returns when all of them accept.
+    /// Returns when all of them accept connections.
     pub(super) fn start(
         listeners: Vec<Vec<Listener>>,
         connection_policy: &ConnectionPolicy,
@@ -109,7 +110,7 @@ impl Workers {
         }
         drop(ready);
         for _ in 0..workers.threads.len() {
-            // An error means that the remaining ones have ended; the reason is in `lost`.
+            // An error means that the remaining threads have ended; the reason is in `lost`.
             if accepting.recv().is_err() {
                 let reason = workers.lost.blocking_recv().unwrap_or_default();
                 return Err(io::Error::other(ThreadLost(reason)));
@@ -118,7 +119,7 @@ impl Workers {
         Ok(workers)
     }
 
-    /// To be dropped by a thread when it ends, in whatever way. The end does not wait for it.
+    /// A thread drops this when it ends, in whatever way. The end of the service does not wait for that thread.
     pub(super) fn last_words(&self, thread: &str) -> LastWords {
         let words = self.words.as_ref().map(mpsc::UnboundedSender::downgrade);
         LastWords { words, thread: thread.to_owned(), reason: "it panicked or returned".into() }
@@ -154,15 +155,15 @@ impl Drop for LastWords {
     }
 }
 
-/// How many connections each of `workers` may have: what the limit of open files leaves. The limit is raised
-/// as far as this process may.
+/// How many connections each of `workers` may have within the limit of open files. The limit is raised as far as this
+/// process may.
 fn connections_max(workers: usize) -> usize {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let files = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
     let files = files.unwrap_or(u64::MAX);
     let share = files.saturating_sub(limits::OTHER_DESCRIPTORS) / workers as u64;
-    // At the bound new connections come before those that make room for them have gone.
+    // At the bound, new connections are accepted before those that make room for them have gone.
     let share = share - (share / 4).min(limits::ACCEPTS_IN_A_ROW as u64);
     let connections = usize::try_from(share).unwrap_or(usize::MAX).clamp(1, limits::CONNECTIONS_MAX);
     if connections < limits::CONNECTIONS_MAX {
