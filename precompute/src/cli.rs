@@ -109,7 +109,7 @@ fn read_config(path: PathBuf) -> Result<(Config, Assembly), Box<dyn std::error::
     Ok(assemble::open(reading, &Tokens::default(), UnixTime::now())?)
 }
 
-/// What is in the file, as far as it is ours.
+/// Reads the common part of the file.
 fn read(path: &Path) -> Result<Reading<Config>, ConfigError> {
     Ok(Document::open(path)?.reading(|root| {
         let config = Config::read(root);
@@ -119,7 +119,7 @@ fn read(path: &Path) -> Result<Reading<Config>, ConfigError> {
     }))
 }
 
-/// Makes a damaged book anew; what is lost with it.
+/// Rebuilds a damaged book; returns what is lost.
 fn mend(config: &Assembly) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let configured: Vec<_> = config.issuers().map(|(_, issuer)| issuer.id.clone()).collect();
     let Some(salvaged) = salvage(&config.state_dir, &configured)? else {

@@ -1,8 +1,8 @@
 //! The end of a program, whatever its cause: the work is done or rejected, it panics, or a signal arrives.
 //!
 //! Invariant: before the process ends, every session with a token is closed and every PKCS#11 library finalised,
-//! because some tokens keep what is left open and lock up after a few runs. A library that hangs is waited for no
-//! longer than [`limits::TOKENS_END_MAX`](crate::limits::TOKENS_END_MAX), and not at all after a second signal.
+//! because some tokens keep open sessions and lock up after a few runs. The wait for a library that hangs is at most
+//! [`limits::TOKENS_END_MAX`](crate::limits::TOKENS_END_MAX), and there is none after a second signal.
 
 use std::{
     io,
@@ -22,15 +22,15 @@ use signal_hook::{
 
 use crate::sign::pkcs11;
 
-/// Another part of the program takes the signals, and ends it.
+/// Whether another part of the program handles the signals, and ends it.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Kept by `main` until the end; tokens are left when it is dropped.
+/// Held by `main` until the end; dropping it leaves the tokens.
 #[derive(Debug)]
 pub struct Ending(());
 
 impl Ending {
-    /// From now on tokens are left before the program ends by SIGINT or SIGTERM.
+    /// From now on tokens are left before SIGINT or SIGTERM ends the program.
     pub fn watch() -> io::Result<Self> {
         const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
         // A file that may not grow (`ulimit -f`, LimitFSIZE=) is reported as an error instead of killing the process.
@@ -61,7 +61,7 @@ impl Drop for Ending {
     }
 }
 
-/// From now on the caller ends the program when a signal comes.
+/// From now on the caller ends the program when a signal arrives.
 pub fn take_signals() {
     TAKEN.store(true, SeqCst);
 }

@@ -1,7 +1,7 @@
-//! An issuer of a tenant at work: its configuration, its records, and its signers.
+//! An active issuer of a tenant: its configuration, its records, and its signers.
 //!
-//! Purpose: serving and signing ahead share this one value. Invariants: the records are this issuer's own, because only
-//! a state with its [`IssuerId`] is accepted; and no two issuers that this process ever had share a number, under which
+//! Purpose: serving and pre-signing share this one value. Invariants: the records are this issuer's own, because only a
+//! state with its [`IssuerId`] is accepted; and no two issuers that this process ever had share a number, under which
 //! answers are kept. It does not know requests, sockets or the order of a file.
 
 use std::{
@@ -22,24 +22,24 @@ use crate::{
 /// One issuer of one tenant.
 #[derive(Debug)]
 pub struct ActiveIssuer {
-    /// No other issuer of this process ever had it.
+    /// Unique among all issuers that this process ever had.
     number: u32,
     /// For logs and metrics.
     pub name: String,
     /// How it answers.
     pub policy: Policy,
-    /// What CertIDs name it by.
+    /// Its name and key hashes for CertIDs.
     pub hashes: IssuerHashes,
-    /// Since when the CA exists.
+    /// When the CA certificate begins to be valid.
     pub not_before: UnixTime,
-    /// Its certificates, and how their sources fare.
+    /// Its records, and the condition of its sources.
     pub state: IssuerState,
-    /// Who signs for it.
+    /// Its signers.
     pub signers: Signers,
 }
 
 impl ActiveIssuer {
-    /// `id` and `certificate` are those of the configuration; `state` has to be the state of this very issuer.
+    /// `id` and `certificate`: from the configuration; `state`: the state of exactly this issuer.
     pub fn new(
         id: &IssuerId,
         name: &str,
@@ -52,20 +52,20 @@ impl ActiveIssuer {
             return Err(IssuerError::OfAnother { wanted: id.clone(), found: state.id().clone() });
         }
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // The last number is never given, so that the counter never starts again.
+        // The last number is never given, so that the counter never restarts.
         let number = NEXT.fetch_update(Relaxed, Relaxed, |next| (next < ISSUERS_MAX - 1).then_some(next + 1));
         let number = number.map_err(|_| IssuerError::TooMany)?;
         let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());
         Ok(Self { number, name: name.to_owned(), policy, hashes, not_before, state, signers })
     }
 
-    /// The same under a number that others may have.
+    /// The same with a number that other issuers may have.
     #[cfg(test)]
     pub(crate) fn numbered(self, number: u32) -> Self {
         Self { number, ..self }
     }
 
-    /// What it is known by everywhere.
+    /// Its id everywhere.
     pub fn id(&self) -> &IssuerId {
         self.state.id()
     }
@@ -75,27 +75,27 @@ impl ActiveIssuer {
         self.number
     }
 
-    /// Until when what its sources say may be told.
+    /// The latest nextUpdate that its sources allow.
     #[inline]
     pub fn told_until(&self) -> UnixTime {
         self.state.health.told_until(self.policy.stale_after)
     }
 
-    /// What its answer about a certificate is kept under; `signer` is the signer's place among its own.
+    /// The key under which its answer about a certificate is kept; `signer`: the place of the signer among its signers.
     #[inline]
     pub fn key(&self, hash: HashAlgorithm, signer: u8, serial: &Serial) -> AnswerKey {
         AnswerKey::new(self.number, hash, signer, serial)
     }
 }
 
-/// Why an issuer cannot be put to work.
+/// Why an issuer cannot be made active.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum IssuerError {
-    /// The state or the certificate is another issuer's.
+    /// The state or the certificate belongs to another issuer.
     OfAnother {
-        /// Whose they should be.
+        /// The issuer they should belong to.
         wanted: IssuerId,
-        /// Whose state it is.
+        /// The issuer they belong to.
         found: IssuerId,
     },
     /// The numbers of this process are used up.

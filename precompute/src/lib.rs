@@ -1,11 +1,11 @@
-//! What the CA knows, kept durably and made ready to be answered.
+//! What the CA knows, stored durably and prepared for answers.
 //!
-//! The rooms, in the order in which a revocation passes through them:
-//! a [`source`] says it (`index.txt`, a CRL), the [`engine`] compares that with what is known, the
-//! [`book`] puts the difference on disk (in the [`state_dir`]), the [`records`] show it to every thread, and with a key of
-//! [`sign`] it becomes one of [`ocsp`]'s responses. [`signers`] are keys with their certificates. [`config`] says whose
-//! certificates, from where, signed by whom, and [`assemble`] opens what that names; [`answers`] holds what is signed, and
-//! [`presign`] fills it before anybody asks; [`pki`] has the nouns, [`tsp`] those of time-stamping, [`limits`] every bound.
+//! The modules, in the order in which a revocation passes through them: a [`source`] states it (`index.txt`, a CRL),
+//! the [`engine`] compares that with what is known, the [`book`] puts the difference on disk (in the [`state_dir`]),
+//! the [`records`] show it to every thread, and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
+//! [`signers`] are keys with their certificates. [`config`] has the issuers, sources and signers, and [`assemble`]
+//! opens them. [`answers`] holds signed answers, and [`presign`] fills it before anybody asks. [`pki`] has the basic
+//! values, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing here knows sockets or HTTP. The responder links this library and runs it alone on one
 //! machine; `ostia-precompute` gives it a command line.

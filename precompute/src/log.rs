@@ -1,7 +1,8 @@
 //! Logs: text on a terminal, JSON otherwise.
 //!
-//! `OSTIA_LOG` sets the level. A wrong value silences nothing: it is reported, and the default applies. `check` wants
-//! the warnings counted and listed at the end instead of among other lines: [`gather`].
+//! `OSTIA_LOG` sets the level. A wrong value never silences the log: it is reported, and the default applies. `check`
+//! needs the warnings counted and listed at the end instead of among other lines: [`gather`]. It does not know what is
+//! logged.
 
 use std::{
     env,
@@ -29,14 +30,14 @@ const VARIABLE: &str = "OSTIA_LOG";
 /// The level by default.
 const DEFAULT: &str = "info";
 
-/// Names of the parts of the programs that tell something.
+/// The parts of the programs that log something.
 const PARTS: [&str; 2] = ["precompute", "responder"];
 
-/// The field of an event that says where in a file the matter stands.
+/// The field of an event with the place in a file.
 const PLACE: &str = "place";
 
-/// Sends the log to standard error. `OSTIA_LOG` chooses what is told (`info` by default), in
-/// the syntax of tracing's EnvFilter; what none of its parts names is told as by default.
+/// Sends the log to standard error. `OSTIA_LOG` chooses what is logged (`info` by default), in the syntax of tracing's
+/// EnvFilter; parts that it does not name have the default level.
 pub fn start() {
     let (filter, problem) = filter(env::var_os(VARIABLE));
     let registry = tracing_subscriber::registry().with(filter);
@@ -45,7 +46,7 @@ pub fn start() {
     tell_of_variables(problem);
 }
 
-/// The same, but that warnings and errors are not told now: they are gathered, whatever `OSTIA_LOG` says.
+/// The same, except that warnings and errors are collected instead of logged, whatever `OSTIA_LOG` says.
 pub fn gather() -> Warnings {
     let (filter, problem) = filter(env::var_os(VARIABLE));
     let warnings = Warnings::default();
@@ -72,7 +73,7 @@ fn tell_of_variables(problem: Option<String>) {
     }
 }
 
-/// What `value` of the variable means, and what is wrong with it.
+/// The meaning of the variable's `value`, and what is wrong with it.
 fn filter(value: Option<OsString>) -> (EnvFilter, Option<String>) {
     let Some(value) = value else { return (EnvFilter::new(DEFAULT), None) };
     let judged = match value.to_str() {
@@ -93,14 +94,14 @@ fn filter(value: Option<OsString>) -> (EnvFilter, Option<String>) {
     }
 }
 
-/// A word that is no level is the name of a part to the syntax, and everything else would be silent.
+/// In the filter syntax, a word that is not a level names a part, and everything else would be silent.
 fn judge(value: &str) -> Result<EnvFilter, String> {
     let value = value.trim();
     if value.is_empty() {
         return Ok(EnvFilter::new(DEFAULT));
     }
     let mut is_said_of_all = false;
-    // Commas within brackets part fields of spans, which are left to the syntax.
+    // Commas within brackets separate fields of spans, which are left to the filter syntax.
     let parts = if value.contains(['[', '{']) { Vec::new() } else { value.split(',').map(str::trim).collect() };
     for part in parts.iter().filter(|part| !part.is_empty()) {
         let name = part.split_once('=').map(|(name, _)| name);
@@ -117,12 +118,12 @@ fn judge(value: &str) -> Result<EnvFilter, String> {
     EnvFilter::builder().parse(whole).map_err(|error| error.to_string())
 }
 
-/// Warnings and errors that were told since [`gather`].
+/// Warnings and errors since [`gather`].
 #[derive(Clone, Default, Debug)]
 pub struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Warnings {
-    /// Takes them: a line each, in the order in which they came, each once.
+    /// Removes and returns them: a line each, in order, without duplicates.
     pub fn take(&self) -> Vec<String> {
         mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

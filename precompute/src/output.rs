@@ -9,26 +9,26 @@ use std::{
     io::{self, ErrorKind, Write, stderr, stdout},
 };
 
-/// A line, or several, on standard output.
+/// Prints one or several lines on standard output.
 pub fn say(text: impl Display) -> io::Result<()> {
     let said = write(&mut stdout().lock(), text);
     said.map_err(|error| io::Error::new(error.kind(), format!("standard output cannot be written: {error}")))
 }
 
-/// Why `program` ends, on standard error. If that is closed, the exit status still speaks.
+/// Prints on standard error why `program` ends. If that is closed, there is still the exit status.
 pub fn complain(program: &str, error: impl Display) {
     let _ = writeln!(stderr(), "{program}: {error}");
 }
 
-/// A value that somebody wrote, in quotation marks, as messages have it; not shown where it may be a secret.
+/// A value from a user, in quotation marks, for messages; not shown if it may be a secret.
 pub fn shown(text: &str) -> String {
     if may_be_secret(text) { "a text that may be a secret, and is not shown".into() } else { format!("`{text}`") }
 }
 
-/// Whether a text that should name something may itself be a key, a certificate, or a URI with a PIN in it: what people
-/// paste.
+/// Whether a text that should be a name may itself be a key, a certificate, or a URI with a PIN in it: people paste
+/// such things.
 pub fn may_be_secret(text: &str) -> bool {
-    /// Shorter is no key.
+    /// A shorter text is not a key.
     const KEY_LETTERS_MIN: usize = 40;
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/=\\".contains(&byte);
     let begin = text.trim_start().as_bytes();
@@ -39,7 +39,7 @@ pub fn may_be_secret(text: &str) -> bool {
         || is_der && text.bytes().all(is_base64)
 }
 
-/// As one word of a shell, for commands to copy.
+/// The text as one word of a shell, for commands to copy.
 pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:@".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }

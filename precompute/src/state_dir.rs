@@ -1,6 +1,6 @@
 //! What can be wrong with the state directory and its files.
 //!
-//! Invariant: whatever is wrong is told with the file and a remedy. It does not know what the files hold.
+//! Invariant: every fault is reported with the file and a remedy. It does not know what the files hold.
 
 pub(crate) mod damage;
 pub(crate) mod stamp;
@@ -13,10 +13,10 @@ use std::{
 
 use rustix::fs::{Access, access};
 
-/// The file of the book in there.
+/// The book's file in it.
 pub(crate) const BOOK: &str = "book.redb";
 
-/// What helps where the directory is not as it must be.
+/// The remedy if the directory is not as required.
 pub(crate) const OF_DIRECTORY: &str =
     "create the directory and give it to the user that runs this program, or set `state_dir`";
 const OF_DIRECTORY_THERE: &str = "move it away: a file of this name is made in its place";
@@ -28,7 +28,7 @@ pub struct StateError {
     path: PathBuf,
     problem: String,
     remedy: &'static str,
-    /// Whether what lies there is of no use, rather than out of reach.
+    /// Whether the file is useless, rather than out of reach.
     is_damage: bool,
 }
 
@@ -37,12 +37,12 @@ impl StateError {
         Self { path: path.to_owned(), problem: problem.into(), remedy, is_damage: false }
     }
 
-    /// The same of a file that is of no use.
+    /// The same for a file that is useless.
     pub(crate) fn damage(self) -> Self {
         Self { is_damage: true, ..self }
     }
 
-    /// Whether what lies there is of no use, rather than out of reach.
+    /// Whether the file is useless, rather than out of reach.
     pub(crate) fn is_damage(&self) -> bool {
         self.is_damage
     }
@@ -56,7 +56,7 @@ impl fmt::Display for StateError {
 
 impl std::error::Error for StateError {}
 
-/// What helps whatever the file holds; `None` where that matters.
+/// The remedy for any file; `None` if it depends on the contents.
 pub(crate) fn remedy(error: &redb::Error) -> Option<&'static str> {
     match error {
         redb::Error::DatabaseAlreadyOpen => Some("stop the other process first, or set another `state_dir`"),
@@ -74,14 +74,14 @@ pub(crate) fn remedy(error: &redb::Error) -> Option<&'static str> {
     }
 }
 
-/// What would keep the directory from being made or written, or the book in it from being opened, without a trace of the
-/// look: another process may be at work there.
+/// Why the directory could not be created or written, or its book opened, if so. It leaves no trace: another process
+/// may be using them.
 pub fn check(state_dir: &Path) -> Result<(), StateError> {
     let is_absent = |place: &&Path| {
         let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
         fs::symlink_metadata(place).is_err_and(|error| absent.contains(&error.kind()))
     };
-    // What is missing is made in the first directory above it that is there.
+    // What is missing is created in the first directory above it that exists.
     let there = state_dir.ancestors().find(|place| !is_absent(place)).unwrap_or(state_dir);
     let what = if there == state_dir { "cannot be written" } else { "cannot be made" };
     may_write_into(there).map_err(|error| {
@@ -102,7 +102,7 @@ pub fn check(state_dir: &Path) -> Result<(), StateError> {
     }
 }
 
-/// Whether another process has the book in there open, for all that /proc tells.
+/// Whether another process has the book in it open, as far as /proc shows.
 pub fn is_in_use(state_dir: &Path) -> bool {
     let Ok(book) = fs::metadata(state_dir.join(BOOK)) else { return false };
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -110,7 +110,7 @@ pub fn is_in_use(state_dir: &Path) -> bool {
     locks.lines().any(|line| line.split_ascii_whitespace().any(|word| word.ends_with(&inode)))
 }
 
-/// What is doubtful about the directory, and does not prevent a start.
+/// A doubt about the directory that does not prevent a start.
 pub fn doubt(state_dir: &Path) -> Option<String> {
     let parent = state_dir.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     if fs::metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {

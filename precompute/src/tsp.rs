@@ -1,6 +1,6 @@
-//! The nouns of time-stamping, RFC 3161.
+//! The basic values of time-stamping, RFC 3161.
 //!
-//! Purpose: what a policy is made of, in values that cannot be wrong in form. It does not know requests, keys or clocks.
+//! Purpose: the parts of a policy, as values that cannot be wrong in form. It does not know requests, keys or clocks.
 
 mod oid;
 mod policy;
@@ -39,7 +39,7 @@ impl ImprintHash {
     pub const ALL: [Self; 7] =
         [Self::Sha256, Self::Sha384, Self::Sha512, Self::Sha3_256, Self::Sha3_384, Self::Sha3_512, Self::Sha1];
 
-    /// Those that are taken where the configuration does not say: collisions of SHA-1 have been found.
+    /// The ones accepted by default: collisions of SHA-1 have been found.
     pub const DEFAULT: [Self; 6] =
         [Self::Sha256, Self::Sha384, Self::Sha512, Self::Sha3_256, Self::Sha3_384, Self::Sha3_512];
 
@@ -56,12 +56,12 @@ impl ImprintHash {
         }
     }
 
-    /// By its OBJECT IDENTIFIER's content bytes.
+    /// The function with these OBJECT IDENTIFIER content bytes.
     pub fn from_oid(oid: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.oid() == oid)
     }
 
-    /// Bytes of a digest. A constant of the algorithm, so there is none that is empty.
+    /// The length of a digest in bytes. It is a constant of the algorithm and never 0.
     #[allow(clippy::len_without_is_empty)]
     pub const fn len(self) -> usize {
         match self {
@@ -72,7 +72,7 @@ impl ImprintHash {
         }
     }
 
-    /// As the configuration writes it.
+    /// Its name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sha256 => "sha256",
@@ -91,7 +91,7 @@ impl ImprintHash {
 pub enum Precision {
     /// None.
     Seconds,
-    /// Three digits. A whole second cut off would by itself use up an accuracy of one second.
+    /// Three digits. Cutting off up to a whole second would use up an accuracy of one second.
     #[default]
     Milliseconds,
     /// Six digits.
@@ -117,9 +117,9 @@ impl Precision {
         }
     }
 
-    /// The instant that genTime tells of one, both in nanoseconds since 1970: cut off to the unit, and one unit before
-    /// where the last digit of the fraction would be 0, which DER leaves out (X.690 section 11.7.3). So every genTime has
-    /// all its digits, which some clients insist on. A later instant never tells an earlier time.
+    /// The instant that genTime states for another instant, both in nanoseconds since 1970. It is cut off to the unit,
+    /// and is one unit earlier if the last digit of the fraction would be 0, which DER omits (X.690 section 11.7.3). So
+    /// every genTime has all its digits, which some clients require. A later instant never gets an earlier time.
     pub const fn told(self, nanoseconds: u64) -> u64 {
         let unit = self.nanoseconds();
         let cut_off = nanoseconds - nanoseconds % unit;
@@ -127,7 +127,7 @@ impl Precision {
         if ends_in_zero { cut_off.saturating_sub(unit) } else { cut_off }
     }
 
-    /// How far genTime may be before the instant of which it tells, in nanoseconds: see [`Self::told`].
+    /// How far genTime may be before the instant that it is for, in nanoseconds: see [`Self::told`].
     pub const fn told_early_max(self) -> u64 {
         let units = if self.digits() > 0 { 2 } else { 1 };
         units * self.nanoseconds()
@@ -142,7 +142,7 @@ impl Accuracy {
     /// One second.
     pub const DEFAULT: Self = Self(Duration::from_secs(1));
 
-    /// In whole microseconds, at least one; `None` for anything else.
+    /// From whole microseconds, at least one; `None` for anything else.
     pub fn new(accuracy: Duration) -> Option<Self> {
         let whole = accuracy.subsec_nanos().is_multiple_of(1000);
         (whole && !accuracy.is_zero() && accuracy.as_secs() < 1 << 31).then_some(Self(accuracy))
@@ -153,7 +153,7 @@ impl Accuracy {
         self.0
     }
 
-    /// The element Accuracy, DER. Parts that are 0 are left out, as millis and micros must be (1 to 999).
+    /// The element Accuracy, DER. Parts that are 0 are omitted, as millis and micros must be (1 to 999).
     pub fn to_der(self) -> Vec<u8> {
         let micros = self.0.subsec_micros();
         let parts = [

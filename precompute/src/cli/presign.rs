@@ -33,10 +33,10 @@ use crate::{
 
 /// How often the bar moves,
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
-/// and how often a line is written where there is no terminal.
+/// and how often a line is written without a terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why not everything is signed.
+/// Why not all answers are signed.
 #[derive(Debug)]
 struct Unfinished {
     end: End,
@@ -69,7 +69,7 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
         flag::register(signal, Arc::clone(&stopped))?;
     }
     take_signals();
-    // Open all the while: no responder signs meanwhile.
+    // Open for the whole run: no responder signs in the meantime.
     let mut engine = Engine::open(assembly)?;
     engine.read_all(|_, _, _| ())?;
     let subjects = subjects(assembly, &engine.states())?;
@@ -91,7 +91,7 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
         drop(ended);
         passed
     });
-    // Written to the end.
+    // This writes everything.
     drop(runner);
     let report = progress.report();
     say(format_args!(
@@ -107,7 +107,7 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
     }
 }
 
-/// Takes what is stored, and passes until nothing is due.
+/// Loads the stored answers, and runs passes until nothing is due.
 fn sign(runner: &PresignRunner, subjects: &[Arc<Subject>], stop: &(dyn Fn() -> bool + Sync)) -> Passed {
     let now = UnixTime::now();
     if let Some(writer) = &runner.writer {
@@ -171,7 +171,7 @@ fn tell(progress: &Progress, until: Receiver<()>) {
     }
 }
 
-/// What a bar says beside itself.
+/// The text beside the bar.
 fn pace(report: &Report) -> String {
     let mut text = format!("{} a second", HumanCount(report.rate as u64));
     if let Some(left) = report.left {

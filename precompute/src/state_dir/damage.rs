@@ -1,7 +1,8 @@
-//! Telling a file that is of no use from one that is out of reach.
+//! Distinguishes a useless file from one that is out of reach.
 //!
-//! redb checks what it reads, but not all of it: some damage is an error, some a panic, in any call. Both end here, and
-//! neither ends the process. Whoever calls names the file; a backtrace would only mislead, and is not printed.
+//! redb checks only part of what it reads: some damage is an error, some a panic, in any call. Both end here, and
+//! neither ends the process. The caller names the file; a backtrace would only mislead, and is not printed. It does not
+//! know which file it is.
 
 use std::{
     cell::Cell,
@@ -10,12 +11,12 @@ use std::{
     sync::Once,
 };
 
-/// Why a step on the database was not done.
+/// Why a step on the database failed.
 #[derive(Debug)]
 pub(crate) enum Broken {
     /// The file is out of reach.
     Error(redb::Error),
-    /// The file is of no use, and why.
+    /// The file is useless; why.
     Damaged(String),
 }
 
@@ -32,8 +33,8 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A step on the database. One that panics has met damage, and leaves nothing behind that is used again: whoever calls
-/// closes the database.
+/// Runs a step on the database. A panic means damage. Afterwards nothing of the database is used again: the caller
+/// closes it.
 pub(crate) fn guarded<T>(step: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Broken> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,12 +1,12 @@
 //! What a file looks like from outside, by one `stat`.
 //!
-//! Two stamps of one file differ once it was written in between, as far as its file system's times and its length show.
-//! What else a difference means is for those who compare: the book, whose only writer is this process, and the watch over
-//! sources, which others write.
+//! Two stamps of one file differ if it was written in between, as far as its file system's times and its length show.
+//! What a difference means depends on the user: the book has this process as its only writer, and sources have other
+//! writers.
 
 use std::{fs::Metadata, os::unix::fs::MetadataExt as _, path::Path};
 
-/// Which file it is, and when it was last written.
+/// Identifies a file and its last change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct FileStamp {
     device: u64,
@@ -22,7 +22,7 @@ impl FileStamp {
         Some(Self::from(&std::fs::metadata(path).ok()?))
     }
 
-    /// Whether the other is of the same file, whatever was written.
+    /// Whether the other stamp is of the same file, changed or not.
     pub(crate) fn is_same_file(&self, other: &Self) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }

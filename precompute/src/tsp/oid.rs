@@ -1,4 +1,6 @@
-//! OBJECT IDENTIFIERs of any length, with arcs of up to 128 bits: policies may stand under 2.25, where an arc is a UUID.
+//! OBJECT IDENTIFIERs of any length, with arcs of up to 128 bits: policies may be under 2.25, where an arc is a UUID.
+//!
+//! Invariant: a value is well-formed content. It does not know what an OBJECT IDENTIFIER names.
 
 use std::fmt;
 
@@ -8,7 +10,7 @@ use crate::limits;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Oid(Box<[u8]>);
 
-/// A text that is no OBJECT IDENTIFIER.
+/// A text that is not an OBJECT IDENTIFIER.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OidError;
 
@@ -21,10 +23,10 @@ impl fmt::Display for OidError {
 impl std::error::Error for OidError {}
 
 impl Oid {
-    /// From numbers with dots.
+    /// From numbers separated by dots.
     pub fn parse(text: &str) -> Result<Self, OidError> {
         let number = |text: &str| {
-            // Neither a sign nor leading zeros: one spelling for each.
+            // No sign and no leading zeros: each number has one spelling.
             let plain = text.bytes().all(|octet| octet.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
             if plain { text.parse::<u128>().map_err(|_| OidError) } else { Err(OidError) }
         };
@@ -44,8 +46,8 @@ impl Oid {
         &self.0
     }
 
-    /// Whether bytes are the content of an OBJECT IDENTIFIER (X.690 section 8.19): numbers in the fewest bytes, the
-    /// last of which ends one. Neither their length nor the size of an arc is bounded there.
+    /// Whether bytes are the content of an OBJECT IDENTIFIER (X.690 section 8.19): minimal numbers, the last of which
+    /// is complete. Neither their count nor their size is bounded here.
     pub fn is_content(octets: &[u8]) -> bool {
         let mut begins = true;
         for octet in octets {

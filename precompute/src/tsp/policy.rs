@@ -1,6 +1,6 @@
 //! How a time-stamping authority answers, as values.
 //!
-//! It does not know where a policy is written, nor who asks.
+//! It does not know where a policy is written, or who sends requests.
 
 use super::{Accuracy, ImprintHash, Oid, Precision};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 /// How a time-stamping authority answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TsaPolicy {
-    /// What clients may ask for; the first is the default.
+    /// The policies that clients may request; the first is the default.
     pub policies: Vec<Oid>,
     /// Hash functions of imprints.
     pub hashes: Vec<ImprintHash>,
@@ -19,7 +19,7 @@ pub struct TsaPolicy {
     pub accuracy: Accuracy,
     /// The fraction of a second in genTime.
     pub precision: Precision,
-    /// Whether tokens can be put in order by genTime alone.
+    /// Whether tokens can be ordered by genTime alone.
     pub ordering: bool,
     /// Which certificates are sent to clients that ask for them.
     pub certificates: TsaCertificates,
@@ -31,9 +31,9 @@ pub struct TsaPolicy {
     pub algorithm_protection: bool,
     /// signingCertificate (SHA-1) instead of signingCertificateV2, for clients that know nothing else.
     pub ess_cert_id_v1: bool,
-    /// Whether tokens say that they are qualified (EN 319 422).
+    /// Whether tokens state that they are qualified (EN 319 422).
     pub qc_statements: bool,
-    /// One token in so many is verified before it leaves, and the first.
+    /// One token in this many is verified before it is sent, and the first.
     pub verify_one_in: u32,
 }
 
@@ -43,11 +43,11 @@ pub enum TsaCertificates {
     /// The signer's.
     #[default]
     Signer,
-    /// And those behind it in its file.
+    /// The signer's, and those after it in its file.
     Chain,
 }
 
-/// What the field tsa says.
+/// The contents of the field tsa.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum TsaName {
     /// The certificate's subject.
@@ -60,7 +60,7 @@ pub enum TsaName {
 }
 
 impl TsaPolicy {
-    /// That of a file that says no more than it must.
+    /// The policy of a file that sets only what is required.
     pub fn of(policies: Vec<Oid>) -> Self {
         Self {
             policies,

@@ -7,14 +7,14 @@
 //!
 //! rustls-webpki validates paths too, for TLS, and its rules do not fit here. The first three would let strangers in;
 //! the tests in `tests/webpki.rs` show each except the last two.
-//! - Its trust anchor is a name and a key. Whether the certificate is a CA's, what its pathLenConstraint says and whether
-//!   it has expired is lost, so that a client whose own certificate is an anchor could issue others.
+//! - Its trust anchor is a name and a key. Whether the certificate is a CA's, its pathLenConstraint and its expiry are
+//!   lost, so a client whose own certificate is an anchor could issue others.
 //! - It ignores keyUsage: a CA without keyCertSign may issue, a certificate without digitalSignature may sign.
 //! - Its budget is 100 signature checks, and cannot be set: 30 ms for one request by RSA 8192 (here
 //!   [`VERIFICATIONS_MAX`]).
 //! - It refuses a CA that signs requests itself, and an end-entity certificate that is itself the anchor.
-//! - It compares names byte by byte, where RFC 5280 section 7.1 has CAs write one name in two ways.
-//! - It knows RSASSA-PSS with three sets of parameters; `openssl ca` writes others.
+//! - It compares names byte by byte, though RFC 5280 section 7.1 allows CAs to write one name in two ways.
+//! - It supports RSASSA-PSS with three sets of parameters; `openssl ca` writes others.
 
 mod authority;
 

@@ -25,7 +25,7 @@ use crate::{
 
 /// How long each signer signs: some hundred signatures on the slowest tokens.
 const MEASURED: Duration = Duration::from_millis(500);
-/// How long the sessions of a signer have to stay as many before they are taken to be all.
+/// How long the number of a signer's sessions has to stay the same before it counts as final.
 const SETTLED: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -60,7 +60,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
 /// A signer of the configuration.
 struct Listed {
     tenant: String,
-    /// Whom it signs for.
+    /// The issuer or authority that it signs for.
     name: String,
     certificate: Vec<u8>,
     not_after: UnixTime,
@@ -69,7 +69,7 @@ struct Listed {
 }
 
 impl Listed {
-    /// `None` of one whose key is elsewhere.
+    /// `None` for a signer whose key is elsewhere.
     fn ocsp(tenant: &str, issuer: &str, signer: &OcspSigner) -> Option<Self> {
         Some(Self {
             tenant: tenant.to_owned(),
@@ -108,12 +108,12 @@ fn read(path: &Path, now: UnixTime) -> Result<(Vec<Listed>, Option<ConfigError>)
     Ok((signers, reading.finish().err()))
 }
 
-/// How a signer did.
+/// The result of measuring a signer.
 struct Measured {
     holders: Vec<Holder>,
-    /// Signatures a second of all together.
+    /// Signatures a second, all sessions together.
     rate: f64,
-    /// They were made on one thread, as each serving thread makes them.
+    /// Whether they were made on one thread, as each serving thread makes them.
     here: bool,
 }
 
@@ -136,7 +136,7 @@ fn measure(signing: &dyn Signing) -> Measured {
     let signed: Vec<_> = signed.collect();
     let holders = ended(signing).into_iter().zip(signed).map(|(member, signed)| {
         Holder {
-            // One that was given nothing has shown that it signs when its session was opened.
+            // A holder without jobs has shown that it signs when its session was opened.
             signs: if here { made > 0 } else { member.health == Health::AtWork && member.sessions > 0 },
             rate: if here { made as f64 } else { signed as f64 } / seconds,
             name: member.name,
@@ -147,7 +147,7 @@ fn measure(signing: &dyn Signing) -> Measured {
     Measured { holders: holders.collect(), rate: made as f64 / seconds, here }
 }
 
-/// The holders once their sessions are open, or it is clear that they will not be.
+/// The holders, once their sessions are open, or clearly will not open.
 fn settled(signing: &dyn Signing) -> Vec<MemberStatus> {
     let begin = Instant::now();
     let sessions = |members: &[MemberStatus]| members.iter().map(|member| member.sessions).collect::<Vec<_>>();
@@ -167,8 +167,8 @@ fn settled(signing: &dyn Signing) -> Vec<MemberStatus> {
     }
 }
 
-/// The holders once all that they were given has ended, well or not: what does not return within its limit is told by
-/// the pool then, and another does it.
+/// The holders, once all their jobs have ended, well or not. The pool reports a call that does not return within its
+/// limit, and another holder does the job.
 fn ended(signing: &dyn Signing) -> Vec<MemberStatus> {
     let begin = Instant::now();
     loop {
@@ -181,7 +181,7 @@ fn ended(signing: &dyn Signing) -> Vec<MemberStatus> {
     }
 }
 
-/// What is signed: as long as the ResponseData of one certificate.
+/// The message to sign: as long as the ResponseData of one certificate.
 fn message(number: u64) -> Vec<u8> {
     number.to_be_bytes().repeat(24)
 }
@@ -197,7 +197,7 @@ fn sign_here(signing: &dyn Signing, until: Instant) -> u64 {
     made
 }
 
-/// Keeps every session busy, by a few jobs more than there are sessions.
+/// Keeps every session busy, with a few more jobs than there are sessions.
 fn sign_on_pool(signing: &dyn Signing, members: &[MemberStatus], until: Instant) -> u64 {
     let sessions: usize = members.iter().map(|member| member.sessions).sum();
     let (send, ended) = channel();
@@ -218,7 +218,7 @@ fn sign_on_pool(signing: &dyn Signing, members: &[MemberStatus], until: Instant)
     while let Ok(signed) = ended.recv_timeout(until.saturating_duration_since(Instant::now())) {
         made += u64::from(signed);
         failed += u64::from(!signed);
-        // Where all fail at once nothing is left to be measured.
+        // If all fail at once, there is nothing left to measure.
         if failed > 4 * sessions as u64 {
             break;
         }
@@ -227,13 +227,13 @@ fn sign_on_pool(signing: &dyn Signing, members: &[MemberStatus], until: Instant)
     made
 }
 
-/// Rows of text, in columns as wide as what stands in them.
+/// Rows of text, in columns as wide as their contents.
 #[derive(Default)]
 struct Table {
     rows: Vec<[String; COLUMNS.len()]>,
 }
 
-/// With those whose values are numbers.
+/// The columns, and whether their values are numbers.
 const COLUMNS: [(&str, bool); 8] = [
     ("TENANT/ISSUER", false),
     ("CERTIFICATE", false),
@@ -259,7 +259,7 @@ impl Table {
             let rate = match holder {
                 Holder { signs: false, .. } => "none".into(),
                 Holder { rate, .. } if measured.here => format!("{} a core", HumanCount(*rate as u64)),
-                // Another token of the signer was given all of it, as is configured.
+                // Another token of the signer got all the jobs, as configured.
                 Holder { rate, .. } if *rate == 0.0 => "stands by".into(),
                 Holder { rate, .. } => HumanCount(*rate as u64).to_string(),
             };
@@ -285,7 +285,7 @@ impl Table {
     }
 }
 
-/// The day, and how far away it is.
+/// The day, and the time until then.
 fn ends(not_after: UnixTime, now: UnixTime) -> String {
     const DAY: u64 = 86_400;
     let text = not_after.to_string();

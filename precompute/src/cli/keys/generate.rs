@@ -44,7 +44,7 @@ enum For {
     Tsa,
 }
 
-/// A key that is there, and signs.
+/// An existing key that signs.
 enum KeyPlace {
     File(SoftwareKey),
     Token(Box<Pkcs11Token>),
@@ -79,12 +79,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         For::Ocsp => Purpose::Ocsp,
         For::Tsa => Purpose::Tsa,
     };
-    // All that can be wrong before there is a key.
+    // Everything that can be checked before there is a key.
     let any = Algorithm::Ed25519;
     Request::new(subject, purpose, any.key_identifier(), &[])?;
     let mut file = create_new(csr)?;
     let kind = algorithm.filter(|_| !csr_only);
-    // It was made a moment ago, and holds nothing.
+    // It was just created, and is empty.
     let remove = || drop(fs::remove_file(csr));
     let key = find_or_make(written, kind).inspect_err(|_| remove())?;
     let place = match &key {
@@ -152,7 +152,7 @@ fn create_new(path: &Path) -> Result<File, String> {
     })
 }
 
-/// What is to be done with the request, as commands to copy.
+/// What to do with the request, as commands to copy.
 fn next(key: &str, purpose: Purpose, csr: &Path) -> String {
     let certificate = csr.with_extension("pem");
     let (csr, certificate) = (csr.display().to_string(), certificate.display().to_string());

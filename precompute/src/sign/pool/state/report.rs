@@ -1,6 +1,6 @@
-//! What came of a step: for the job, for its holder, and for people.
+//! What the result of a step means: for the job, for its holder, and for the log.
 //!
-//! As in `state`, a task is in one place, and nothing is called here.
+//! As in `state`, a task is in one place, and nothing is called here. It does not know what holds a key.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl PoolState {
-    /// Takes in what came of a step. `None` where the thread was written off meanwhile.
+    /// Takes the result of a step. `None` if the thread was written off in the meantime.
     pub(in crate::sign::pool) fn report(
         &mut self,
         sitter: Sitter,
@@ -31,7 +31,7 @@ impl PoolState {
             return None;
         }
         let task = seat.call.take().and_then(|call| call.task);
-        // One that has come back, and is not what it should be: somebody has to mend that.
+        // A holder that has come back, and is not the expected one: somebody has to fix that.
         let mut notices = Vec::new();
         let fault = match report {
             Report::Nothing => return Some(Vec::new()),
@@ -47,18 +47,18 @@ impl PoolState {
                 let slow = member.succeeded(took, now);
                 outbox.extend(task.map(|task| (task, Ok(signature))));
                 if member.idle > member.called && !self.queue.is_empty() {
-                    // It may be given more at once than a moment ago.
+                    // It may get more jobs at once than a moment ago.
                     self.call_one(now);
                 }
                 return Some(slow.into_iter().map(|slow| Notice::Slow { member: sitter.member, slow }).collect());
             }
             Report::Well(took) => {
                 (seat.has_session, seat.open_at) = (true, None);
-                // By itself a test is never slow.
+                // A single test is never slow.
                 let _ = member.succeeded(took, now);
                 let back = member.returned(now);
                 if back.is_some() {
-                    // So that each opens its session.
+                    // So that each thread opens its session.
                     member.wake_all();
                     self.call_all(now);
                 }
@@ -119,8 +119,8 @@ impl PoolState {
                 FaultClass::Session => task.sessions_lost += 1,
                 FaultClass::Device | FaultClass::Locked | FaultClass::Defect => task.attempts += 1,
             }
-            // Once for each holder, and once more. Every session that there is may be stale: with whichever thread the
-            // task is, no more of them are its fault.
+            // Once for each holder, and once more. Every session may be stale; whichever thread has the task, it is not
+            // to blame for more lost sessions than that.
             let sessions: usize = self.members.iter().map(|member| member.seats.len()).sum();
             let is_tried = task.attempts > self.members.len() || task.sessions_lost > sessions;
             if is_tried || task.job.deadline <= now || is_down {
@@ -132,7 +132,7 @@ impl PoolState {
             }
         }
         if is_down {
-            // Nobody can tell when one will be back: those that wait are told at once.
+            // It is unknown when one will be back: the waiting jobs are refused at once.
             outbox.extend(self.queue.take_all().into_iter().map(|task| (task, Err(SignError::Failed))));
         } else {
             self.call_all(now);
@@ -140,8 +140,8 @@ impl PoolState {
         notices
     }
 
-    /// Looks for calls that did not return in time and for tasks that nobody waits for any more. Who is to be replaced
-    /// by a new thread comes back.
+    /// Looks for calls that did not return in time and for tasks that nobody waits for any more. Returns the places
+    /// that need a new thread.
     pub(in crate::sign::pool) fn overdue(&mut self, outbox: &mut Outbox, now: Instant) -> (Vec<Sitter>, Vec<Notice>) {
         let (mut newcomers, mut notices) = (Vec::new(), Vec::new());
         outbox.extend(self.queue.take_expired(now).into_iter().map(|task| (task, Err(SignError::Busy))));
@@ -152,7 +152,7 @@ impl PoolState {
                 let Some(Call { task, .. }) = overdue else { continue };
                 self.tickets += 1;
                 let sitter = Sitter { member: place, seat, ticket: self.tickets };
-                // Whoever sat there finds a ticket that is not its own.
+                // The old thread finds that the ticket in its place has changed.
                 member.seats[seat].ticket = self.tickets;
                 let was_opening = !std::mem::take(&mut member.seats[seat].has_session) && task.is_none();
                 member.written_off += 1;
@@ -161,7 +161,7 @@ impl PoolState {
                 member.seats[seat].vacant = !replaced;
                 let why = "a call did not return in time";
                 notices.push(Notice::Hung { member: place, replaced });
-                // One more that does not open says nothing about those that sign.
+                // One more session that does not open says nothing about those that sign.
                 if !(was_opening && member.breaker.is_closed() && member.sessions() > 0) {
                     notices.extend(self.failed(sitter, task, &Fault::new(FaultClass::Device, why), outbox, now));
                 }
@@ -175,8 +175,8 @@ impl PoolState {
     }
 }
 
-/// What a fault means that happened while a session was opened or a test was made: no job is at fault, so it is the
-/// holder; and one that was being looked for is not back.
+/// What a fault means that happened while a session was opened or a test was made. No job is to blame, so the holder
+/// is; and a holder that was being probed is not back.
 fn without_task(member: &Member, fault: Fault) -> Fault {
     let class = match fault.class {
         FaultClass::Locked => FaultClass::Locked,
