@@ -2,7 +2,8 @@
 //!
 //! Invariant: before the process ends, every session with a token is closed and every PKCS#11 library finalised,
 //! because some tokens keep open sessions and lock up after a few runs. The wait for a library that hangs is at most
-//! [`limits::TOKENS_END_MAX`](crate::limits::TOKENS_END_MAX), and there is none after a second signal.
+//! [`limits::TOKENS_END_MAX`](crate::limits::TOKENS_END_MAX), and there is none after a second signal. It does not know
+//! what the program does.
 
 use std::{
     io,

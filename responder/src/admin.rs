@@ -1,7 +1,7 @@
 //! Health and metrics, on an address of their own.
 //!
 //! This module reads what others count and decides nothing; nothing it does can slow an answer. Its output is for
-//! operators: relying parties must not be able to reach the address.
+//! operators: relying parties must not be able to reach the address. It does not know how anything is counted.
 
 mod encode;
 pub mod listener;

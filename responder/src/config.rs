@@ -1,7 +1,8 @@
 //! The responder's part of the configuration file; tenants are `precompute`'s part.
 //!
 //! Like that part it is a plain value: the files that it names are opened in [`crate::assemble`], not here. `keys` has
-//! every key of this part with its value, so that a changed one is reported by name.
+//! every key of this part with its value, so that a changed one is reported by name. It does not know what the sections
+//! of tenants mean.
 
 pub mod keys;
 mod network;

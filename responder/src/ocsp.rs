@@ -1,4 +1,4 @@
-//! What is answered to what: RFC 6960 between the bytes of a request and those of a response.
+//! The answers to OCSP requests: RFC 6960 between the bytes of a request and those of a response.
 //!
 //! [`get`] and [`request`] decode. [`exchange`] decides (no I/O, no clock, no lock), using [`answer`] for one
 //! certificate, [`signed`] for the request's signature and [`budget`] for the thread's time. [`store`] keeps signed

@@ -2,7 +2,7 @@
 //!
 //! Purpose: `check` looks into a book while the service runs. Invariant: the file is only read; what redb writes when
 //! it opens one stays in memory. No lock is taken, so data read while the other process writes may be inconsistent.
-//! redb or the seals detect that, and the caller reads again.
+//! redb or the seals detect that, and the caller reads again. It does not know what the file contains.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},

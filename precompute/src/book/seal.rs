@@ -3,7 +3,8 @@
 //! Purpose: redb reads pages without verifying their checksums, so a bit that flips on the disk could silently turn a
 //! revoked certificate good. Invariant: a seal is the sum of a 128-bit hash over each entry. It changes with the
 //! entries in the same commit, at the cost of two hashes per change, and does not depend on their order. It guards
-//! against damage, not against an attacker who can write the file: the hash has no secret key.
+//! against damage, not against an attacker who can write the file: the hash has no secret key. It does not know what an
+//! entry means.
 
 use std::hash::Hasher as _;
 

@@ -1,7 +1,7 @@
 //! Tenants: issuers with their signers and sources (`issuer`), time-stamping authorities (`tsa`), and their policies
 //! (`policy`).
 //!
-//! Invariant: a tenant is read from its own section only. It does not know certificates or keys.
+//! No file is opened here. It does not know certificates or keys.
 
 mod issuer;
 mod policy;

@@ -1,4 +1,4 @@
-//! How a thread is stopped.
+//! How a thread is stopped. It does not know what the thread does.
 
 use std::{
     sync::{Condvar, Mutex, PoisonError},

@@ -1,4 +1,4 @@
-//! What is logged about an issuer's sources, each fact once.
+//! What is logged about an issuer's sources, each fact once. It does not know why a status has changed.
 
 use std::sync::atomic::Ordering::Acquire;
 

@@ -1,4 +1,4 @@
-//! Foreign bytes, made printable and short for a message.
+//! Foreign bytes, made printable and short for a message. It does not know what the bytes are.
 
 use std::fmt;
 

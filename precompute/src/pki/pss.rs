@@ -1,4 +1,4 @@
-//! RSASSA-PSS-params, RFC 4055 section 3.1.
+//! RSASSA-PSS-params, RFC 4055 section 3.1. It does not know keys.
 
 use der::{
     Reader as _, SliceReader, Tag, TagNumber,

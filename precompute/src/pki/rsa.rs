@@ -2,7 +2,8 @@
 //! which `openssl ca` writes by default, or a mask by another hash function than the message's.
 //!
 //! EMSA-PSS-VERIFY of RFC 8017 section 9.1.2, over the public operation of its section 5.2.2. Nothing here is secret,
-//! so it need not run in constant time. Keys have the bounds that aws-lc-rs gives them.
+//! so it need not run in constant time. Keys have the bounds that aws-lc-rs gives them. It does not know what a
+//! signature is for.
 
 use aws_lc_rs::digest;
 use num_bigint::BigUint;

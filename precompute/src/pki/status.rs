@@ -1,4 +1,5 @@
-//! Certificate status: what RFC 6960 calls CertStatus, with the reasons of RFC 5280.
+//! Certificate status: what RFC 6960 calls CertStatus, with the reasons of RFC 5280. It does not know which
+//! certificate.
 
 use std::fmt;
 

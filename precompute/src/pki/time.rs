@@ -1,6 +1,6 @@
 //! Instants with a resolution of one second, and the ASN.1 and text forms they arrive in.
 //!
-//! Invariant: a value is between 1970 and 9999, and has one text in each form. It does not know what a time is for.
+//! Invariant: a value that was read from a text is between 1970 and 9999. It does not know what a time is for.
 
 use std::{
     fmt,

@@ -78,7 +78,7 @@ fn what_is_stored_is_there_after_a_restart_and_only_what_changed_is_due() {
 
     set(&world.state, 3, revoked());
     world.state.records.apply([Change { serial: serial(4), record: None }]);
-    // A state with another counter that says the same: as after a restart, where counters begin anew.
+    // A state with another counter that says the same, as after a restart, when counters start again.
     set(&world.state, 5, Status::Good);
     let second = runner(Some(path));
     assert_eq!(restore(&second, &subject), COUNT - 2);
@@ -213,7 +213,7 @@ fn without_the_key_what_others_have_signed_is_found_and_nothing_is_signed() {
     let (here, subject) = (runner(Some(world.dir.path())), world.without_key());
     assert_eq!(restore(&here, &subject), COUNT);
     assert_eq!(kept(&here, &subject, 7), Some(CertStatus::Good));
-    // What becomes due is left to whoever has the key.
+    // Due answers are left to the process that has the key.
     set(&world.state, 7, revoked());
     done(here.pass(&[Arc::clone(&subject)], NEVER), 0);
     assert_eq!(here.changed(&subject, vec![serial(7)], NEVER), End::Done);
@@ -252,7 +252,7 @@ fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when
         // Once; and of the first's own certificate.
         done(runner.pass(&[Arc::clone(&subject)], NEVER), if status == HOLD { COUNT + 1 } else { 1 });
         assert_eq!(kept(&runner, &subject, 7), Some(CertStatus::Good));
-        // Nor does it stand in for one whose key is away.
+        // It does not replace one whose key is away either.
         world.watched.away.store(true, Relaxed);
         assert_eq!(place(), (1, 1));
         world.watched.away.store(false, Relaxed);

@@ -1,6 +1,6 @@
 //! What a record says, in one word.
 //!
-//! Invariant: equal words mean an unchanged record. It does not know serials.
+//! Invariant: two equal words mean that a record has not changed while it stayed listed. It does not know serials.
 
 use crate::pki::{Reason, Status, UnixTime};
 

@@ -1,4 +1,5 @@
-//! What a key is used for, so that the log can say what happens to requests while nobody signs.
+//! What a key is used for, so that the log can say what happens to requests while nobody signs. It does not know which
+//! key.
 
 /// As extendedKeyUsage names it (RFC 5280 section 4.2.1.12).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

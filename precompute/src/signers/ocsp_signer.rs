@@ -3,7 +3,7 @@
 //! [`SignerIdentity`] holds what depends on the certificates. Here it meets the key, if there is one: the key must
 //! match the certificate, and must sign. The holder of the key may be out of reach; then nothing is signed before it is
 //! back and its pool has compared and tried the key. A signer without a key here still has kept answers that are found
-//! and served.
+//! and served. It does not know the other signers of the issuer.
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
 //! Readiness and metrics of time-stamping: whether it is available, the outcome of requests, and the state of the
-//! clocks.
+//! clocks. It does not decide whether a clock is trusted.
 
 use std::{fmt::Write as _, time::Duration};
 

@@ -20,7 +20,7 @@ pub enum DemoError {
     NoOpenssl,
     /// An `openssl` command failed.
     Command {
-        /// The command line, shortened where it is long.
+        /// The command line, shortened if it is long.
         command: String,
         /// Where it ran.
         dir: PathBuf,

@@ -111,7 +111,7 @@ Health and metrics:
     )
 }
 
-/// A word for a shell: as it is where that is safe, else in single quotes.
+/// A word for a shell: unchanged if that is safe, else in single quotes.
 pub(super) fn quoted(word: &str) -> Cow<'_, str> {
     let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+:=,@%".contains(character);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,6 +1,6 @@
 //! Listening sockets: one for each worker and address, sharing the port.
 //!
-//! Invariant: no other process can listen on a reserved address. It does not know what is served there.
+//! Invariant: an address that another process listens on is refused. It does not know what is served there.
 
 use std::{
     fmt, fs, io,

@@ -1,4 +1,4 @@
-//! Who is reached by which URL, and whose records each issuer answers by.
+//! Which tenant a URL reaches, and whose records each issuer answers from.
 
 use std::net::SocketAddr;
 

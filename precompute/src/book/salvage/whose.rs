@@ -2,7 +2,7 @@
 //!
 //! Purpose: one wrong bit in the list of issuers must not give all records of an issuer to an issuer that does not
 //! exist. Invariant: a number belongs to an issuer only if two places say so: both tables of the book, or one of them
-//! and the configuration.
+//! and the configuration. It does not know records.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -182,7 +182,7 @@ fn an_older_crl_or_delta_put_back_releases_nobody() {
     assert!(error.contains("has no cRLNumber, and that of the CRL taken before was 0x01"), "{error}");
     assert_eq!((world.status(1), world.status(2)), (Some(HOLD), Some(HOLD)));
 
-    // A CA that had to begin anew: the operator says that it is meant.
+    // A CA that had to start again: the operator confirms it.
     fs::remove_file(world.ca.path("delta.crl")).unwrap();
     world.pass_accepting(Accepted { older: true, ..Accepted::default() }).unwrap_err();
     put(&world, "delta.crl", &old_delta);

@@ -1,4 +1,4 @@
-//! Who is on hold, and what ends that: index, CRLs of one scope and of several, delta CRLs, restarts.
+//! Certificates on hold, and what ends a hold: index, CRLs of one scope and of several, delta CRLs, restarts.
 
 use proptest::{collection::vec, prelude::*};
 
@@ -85,7 +85,7 @@ impl Place {
         self.watched.state.records.get(&Serial::from_magnitude(&[serial]).unwrap()).map(|found| found.status)
     }
 
-    /// The code of the reason for which it is revoked, and `None` where it is not.
+    /// The code of the revocation's reason; `None` if it is not revoked.
     fn reason(&self, serial: u8) -> Option<u8> {
         match self.status(serial)? {
             Status::Revoked { reason, .. } => Some(reason.code()),

@@ -5,7 +5,7 @@ use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use crate::pki::{VerifyError, certificates, verify_signed};
 
-/// What openssl signs with these options verifies, as it stands and in no other way.
+/// What openssl signs with these options verifies, with exactly these parameters only.
 #[test]
 fn what_openssl_signs_with_any_parameters_verifies_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();

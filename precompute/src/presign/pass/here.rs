@@ -1,6 +1,6 @@
 //! Signs on the pass's own threads, for keys that sign at once.
 //!
-//! Invariant: every thread checks between items whether to stop. It does not know pools.
+//! Invariant: every thread checks often whether to stop. It does not know pools.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed},

@@ -1,4 +1,4 @@
-//! What is due, held against a plain reading of the rules.
+//! What is due, compared with a plain reading of the rules.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What is on disk and comes back, also from a file that somebody has spoiled.
+//! What is on disk is read back, even from a file that was damaged.
 
 use super::*;
 

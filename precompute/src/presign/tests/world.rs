@@ -31,7 +31,7 @@ use crate::{
 
 pub(super) const NEVER: Stop<'static> = &|| false;
 
-/// A pool that tells of each job, and fails as it is told to.
+/// A pool that reports each job, and fails on request.
 pub(super) struct Watched {
     pool: Pool,
     /// So many next jobs fail,

@@ -1,6 +1,7 @@
 //! Makes a key on a token, and finds out what kind an existing key is.
 //!
-//! Invariant: a key made here never leaves its token, and takes no label that another object has.
+//! Invariant: a key made here never leaves its token, and takes no label that another object has. It does not know
+//! signers.
 
 use std::path::Path;
 

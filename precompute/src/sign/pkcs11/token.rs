@@ -1,7 +1,8 @@
 //! A token as the holder of one key.
 //!
 //! Invariant: [`Holder::open`] returns a session only if exactly one token and exactly one key on it match, the key is
-//! that of the certificate, and a signature made in that session was verified in this process.
+//! that of the certificate, and a signature made in that session was verified in this process. It does not know what is
+//! signed.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,4 +1,4 @@
-//! The condition of a pool, for those who watch it.
+//! The condition of a pool, for those who watch it. It does not know how the pool works.
 
 use std::time::Duration;
 

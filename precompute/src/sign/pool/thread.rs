@@ -1,7 +1,7 @@
 //! The threads: they call holders and `done`s, and carry out what [`PoolState`] decides.
 //!
 //! Invariant: no thread holds the pool's lock while it is in a holder's call or in a `done`. A panic in either does not
-//! end the thread.
+//! end the thread. They do not know what is signed.
 
 use std::{
     borrow::Cow,

@@ -138,7 +138,7 @@ fn refuses_what_does_not_say_of_whom_it_speaks_or_what() {
     }
 }
 
-/// The one line, and whether something of it is told as odd.
+/// The one line, and whether it is reported as odd.
 fn read_odd(line: &[u8]) -> (Result<Option<Listed>, SourceError>, Option<String>) {
     let mut index = Index::new(Cursor::new([line, b"\n"].concat()), Path::new("index.txt"));
     let listed = index.next().transpose();

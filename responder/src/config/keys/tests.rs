@@ -6,10 +6,10 @@ use proptest::{collection::vec, option, prelude::*};
 use super::*;
 use crate::{limits, tsa::clock::ClockSource};
 
-/// What has to stand in every file beside the responder's own part.
+/// What every file needs beside the responder's own part.
 const TENANT: &str = "[[tsa]]\npolicy = \"1.2.3\"\nsigner = { key = \"tsa.key\", certificate = \"tsa.pem\" }\n";
 
-/// A file with these values; keys with the same section stand together.
+/// A file with these values; keys of the same section are together.
 fn file<'k>(values: impl IntoIterator<Item = (&'k str, String)>) -> String {
     let mut sections: BTreeMap<&str, String> = BTreeMap::new();
     for (name, value) in values {

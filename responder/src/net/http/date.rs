@@ -1,4 +1,4 @@
-//! The Date field, RFC 9110 section 6.6.1, written once a second.
+//! The Date field, RFC 9110 section 6.6.1, written once a second. It does not read a clock.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! The statuses of responses, RFC 9110 section 15.
+//! The statuses of responses, RFC 9110 section 15. It does not know which request gets which.
 
 /// A status that a response can have.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

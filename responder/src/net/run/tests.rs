@@ -19,9 +19,9 @@ use crate::net::{
     service::{Request, Responded},
 };
 
-/// Gives back the body, or the path where there is none.
+/// Returns the body, or the path if there is no body.
 struct Echo {
-    /// Whether what is asked for at `/slow` can be had.
+    /// Whether the response for `/slow` is available.
     open: Arc<AtomicBool>,
 }
 

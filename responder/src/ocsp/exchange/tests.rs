@@ -1,4 +1,4 @@
-//! What is decided about which request, without sockets, threads or waiting.
+//! Which decision each request gets, without sockets, threads or waiting.
 
 use std::{
     fmt,
@@ -150,7 +150,7 @@ impl World {
         self.at(UnixTime::now()).decide(der, &mut Vec::new()).1
     }
 
-    /// The name of what is decided, with what matters of it.
+    /// The name of a decision, with the details that matter.
     fn decided(&self, der: &[u8]) -> String {
         match self.decide(der) {
             Decision::Refuse(error) => format!("{error:?}"),
@@ -204,7 +204,7 @@ fn ask(ids: &[Vec<u8>], nonce: Option<&[u8]>) -> Vec<u8> {
     tlv(0x30, &tlv(0x30, &[tlv(0x30, &list.concat()), extensions].concat()))
 }
 
-/// Has what is asked for signed, and gives back the answer with what was signed.
+/// Has the requested answer signed, and returns it with the signed bytes.
 fn signed(request: &SignRequest) -> (Answer, Vec<u8>) {
     let now = UnixTime::now();
     let unsigned = request.prepare(now, 0).unwrap();
@@ -220,7 +220,7 @@ fn signed(request: &SignRequest) -> (Answer, Vec<u8>) {
 }
 
 impl World {
-    /// Signs what is decided to be signed, and keeps it.
+    /// Signs what the decision asks for, and keeps it.
     fn keep(&self, der: &[u8]) -> Arc<Answer> {
         let Decision::Sign(request) = self.decide(der) else { panic!("nothing is to be kept") };
         let (answer, signature) = signed(&request);

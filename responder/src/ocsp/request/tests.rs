@@ -1,4 +1,4 @@
-//! The rows of what is answered to what, and the tests that keep them.
+//! The table of requests and their answers, and the tests for it.
 //!
 //! | Row | Tests |
 //! | --- | --- |
@@ -141,7 +141,7 @@ fn requestor_name_and_signature_are_ignored() {
     assert_eq!(verdict(&sequence(&[&tbs])), Ok(()));
     let signature = tlv(0xa0, &sequence(&[&sequence(&[&tlv(6, UNKNOWN)]), &tlv(3, &[0, 1, 2])]));
     assert_eq!(verdict(&sequence(&[&tbs, &signature])), Ok(()));
-    // Nobody asked for it, so that what is wrong inside of it does no harm.
+    // No signature is required, so faults inside it do no harm.
     for inside in [&[][..], &[5, 0], &[0x30]] {
         assert_eq!(verdict(&sequence(&[&tbs, &tlv(0xa0, &tlv(0x30, inside))])), Ok(()), "{inside:02x?}");
     }

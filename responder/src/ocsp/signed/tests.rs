@@ -18,7 +18,7 @@ fn verdict(der: &[u8], anchors: &[Certificate], now: UnixTime) -> Result<(), Str
     verify(&signature, anchors, now).map_err(|refusal| refusal.to_string())
 }
 
-/// What becomes of `signature` now.
+/// The result for `signature` now.
 fn told_of(signature: &RequestSignature<'_>, anchors: &[Certificate]) -> Result<(), String> {
     verify(signature, anchors, UnixTime::now()).map_err(|refusal| refusal.to_string())
 }
@@ -225,7 +225,7 @@ fn the_requestor_name_must_be_the_signers() {
     assert_eq!(with_name(Some(&[0xa4, 2, 0x30, 0])), refused(why));
     assert_eq!(with_name(Some(&name[..name.len() - 1])), refused("its signature is malformed"));
 
-    // Whoever signs that it is another is not believed either.
+    // A signed wrong name is not accepted either.
     let at = offset(&der, name) - offset(&der, signature.tbs);
     let mut tbs = signature.tbs.to_vec();
     tbs[at..at + other.len()].copy_from_slice(&other);
@@ -268,7 +268,7 @@ fn the_work_for_one_request_is_bounded() {
     let why = "it takes more than 16 verifications to trace its signer";
     assert_eq!(world.verdict(&world.request("client", &twins, &[])), refused(why));
 
-    // The signer's certificate is the first that openssl writes; what stands behind the bound is not found.
+    // The signer's certificate is the first that openssl writes; certificates beyond the bound are not found.
     world.issue("client", "intermediate", "client", P256, 30);
     let others = |leaves| [&vec!["leaf"; leaves][..], &["intermediate"]].concat();
     let eighth = world.request("client", &others(CERTIFICATES_MAX - 2), &[]);

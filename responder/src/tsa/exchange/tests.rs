@@ -1,4 +1,4 @@
-//! What is decided about which query, without sockets, threads or waiting.
+//! Which decision each query gets, without sockets, threads or waiting.
 
 use std::{path::Path, process::Command};
 
@@ -56,7 +56,7 @@ impl World {
         Self { authorities: tsas.iter().map(authority).collect() }
     }
 
-    /// By whom, and what is decided.
+    /// The authority, and the decision.
     fn decided(&self, der: &[u8], may_wait: bool) -> (&str, String) {
         let (by, decision) = Exchange { authorities: &self.authorities, may_wait }.decide(der);
         let decision = match decision {

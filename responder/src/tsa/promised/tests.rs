@@ -159,7 +159,7 @@ proptest! {
     }
 }
 
-/// A FIFO by the name of what is being written kept a start waiting for whoever would read it.
+/// A FIFO with the name of the partial file must not make a start wait for a reader.
 #[test]
 fn what_stands_in_the_way_of_a_note_is_replaced_or_found_by_a_look() {
     let dir = tempfile::tempdir().unwrap();

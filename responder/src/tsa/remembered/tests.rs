@@ -55,7 +55,7 @@ fn a_note_that_cannot_be_written_is_told_with_what_it_costs() {
     let (remembered, _) = Remembered::open(&dir.path().join("none"), ClockSource::CHRONY);
     let problem = remembered.note(&known()).unwrap_err().to_string();
     assert!(problem.contains("none/clock") && problem.contains("measured again"), "{problem}");
-    // What is no file is told and not waited for.
+    // Something that is not a file is reported and not waited for.
     fs::create_dir(dir.path().join(FILE)).unwrap();
     let (remembered, history) = Remembered::open(dir.path(), ClockSource::CHRONY);
     assert_eq!(history, History::default());

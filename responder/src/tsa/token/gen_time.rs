@@ -1,4 +1,4 @@
-//! genTime: a GeneralizedTime in UTC with a fraction of a second, RFC 3161 section 2.4.2.
+//! genTime: a GeneralizedTime in UTC with a fraction of a second, RFC 3161 section 2.4.2. It does not read a clock.
 
 use precompute::{pki::UnixTime, tsp::Precision};
 

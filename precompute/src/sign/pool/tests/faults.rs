@@ -1,4 +1,4 @@
-//! What becomes of jobs and holders by the class of a fault.
+//! What happens to jobs and holders, by the class of a fault.
 
 use super::*;
 

@@ -41,7 +41,7 @@ fn one_that_turns_to_wrong_signatures_after_many_right_ones_gets_none_of_them_ou
             assert_eq!(bench.next().1, Ok(()), "another signs it");
         }
     }
-    // Without another, whoever waits is told that there is none.
+    // Without another holder, waiting jobs are refused.
     let bench = Bench::new(1, 1, 1000);
     bench.order(0, &[Order::Sign; 20], Order::Lie);
     let told: Vec<_> = (0..21).map(|number| bench.sign(&number.to_string()).is_ok()).collect();

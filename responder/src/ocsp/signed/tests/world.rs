@@ -133,7 +133,7 @@ impl World {
         names.iter().map(|name| self.certificate(name)).collect()
     }
 
-    /// What becomes of `der` where the root is the anchor.
+    /// The result for `der` if the root is the anchor.
     pub(super) fn verdict(&self, der: &[u8]) -> Result<(), String> {
         verdict(der, &self.anchors(&["root"]), UnixTime::now())
     }

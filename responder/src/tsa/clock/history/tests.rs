@@ -55,7 +55,7 @@ fn a_measurement_is_the_same_where_a_daemon_has_adjusted_its_frequency_since() {
         measurement: measured(100).measurement.map(|of| of.wrapping_add_signed(by)),
         ..measured(0)
     };
-    // Ten seconds later it tells of it as of up to 5 ms later or earlier.
+    // Ten seconds later it reports the measurement as up to 5 ms later or earlier.
     for by in [5 * MS, -5 * MS] {
         assert!(history.answer(&shifted(by), 110 * SECOND, at(110, 5000)));
         assert_eq!(history.span().unwrap().width(), 5 * SECOND, "{by}");
@@ -77,7 +77,7 @@ fn what_is_noted_of_a_measurement_counts_after_a_restart_for_the_same_clock_alon
     // Measured while nobody looked, after the clock was set or before.
     assert_eq!(restarted(164, 0), None);
     assert_eq!(restarted(164, 5000), None);
-    // After a reboot the monotonic clock begins anew.
+    // After a reboot the monotonic clock restarts.
     let mut history = History::from_text(&noted).unwrap();
     let now = Moment { monotonic: 30 * SECOND, wall: at(300, 0).wall };
     assert!(history.answer(&measured(100), 30 * SECOND, now));
@@ -149,7 +149,7 @@ fn what_was_measured_before_a_leap_second_counts_after_it() {
 enum Event {
     /// So many milliseconds pass.
     Pass(i64),
-    /// Somebody sets the clock by so many.
+    /// The clock is set by this much.
     Set(i64),
     /// chronyd measures.
     Measure,

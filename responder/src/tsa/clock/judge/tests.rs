@@ -101,7 +101,7 @@ fn a_lease_counts_from_the_question_and_ends_by_itself() {
 #[test]
 fn a_step_is_noticed_at_use_and_between_two_readings() {
     let policy = policy(1000, 1, 1000);
-    // What is left of the accuracy counts where it is less than a step.
+    // The rest of the accuracy counts if it is less than a step.
     for (uncertainty, step, notices) in [
         (0, 100, false),
         (0, 101, true),
@@ -271,7 +271,7 @@ proptest! {
         let policy = Policy { precision: Duration::from_nanos(part(precision) as u64), ..promised };
         let said = Discipline { offset: part(offset), uncertainty: part(uncertainty) as u64, ..said(0, 0) };
         let Ok(lease) = take(&policy, &mut History::default(), &said, moment(7 * SECOND, NOON)) else { return Ok(()) };
-        // Relative to NOON, lest doubles round.
+        // Relative to NOON, so that doubles do not round.
         let utc_then = -(said.offset as f64) - wrong * said.uncertainty as f64;
         let later = (nanos(policy.lease) as f64 * later) as i64;
         let now = moment(7 * SECOND + later, NOON + later + part(step));
