@@ -12,7 +12,7 @@ use std::sync::atomic::{
 use super::{Lease, NotTrusted};
 
 /// Verdicts that are not overwritten while the latest is read. There is at most one reading every 25 ms, so a reader
-/// has to read again only if it slept longer than that for each of the others between two loads.
+/// has to read again only if it sleeps through seven of them between two loads.
 const SLOTS: u64 = 8;
 
 /// The latest verdict.
