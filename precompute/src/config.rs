@@ -4,7 +4,7 @@
 //! [`Config`] is a plain value, so two files can be compared; no file, key or socket is opened for it. Either
 //! everything in the file is right, or all problems are reported at once, each with file, line, key and remedy.
 //! [`crate::assemble`] looks at the files that it names, and adds its problems to the same list ([`Reading`]). Unknown
-//! keys are problems. Defaults are here and nowhere else. It does not know listeners: the programs read their own
+//! keys are problems. A default belongs to the type of its value, such as `Policy::DEFAULT`. It does not know listeners: the programs read their own
 //! sections of the same [`Document`].
 
 mod cache;

@@ -23,6 +23,7 @@ mod follower;
 mod former;
 mod health;
 mod issuer;
+mod issuer_worker;
 mod operator_order;
 mod predecessor;
 mod revocations;
@@ -31,7 +32,6 @@ mod stop;
 mod survey;
 mod telling;
 mod watch;
-mod watched;
 
 pub use change::Prepared;
 pub use changes::{Changed, Changes};
@@ -39,11 +39,11 @@ use follower::{Follower, Terms};
 pub use health::{Health, HealthReport};
 use issuer::FollowedIssuer;
 pub use issuer::{IssuerState, NotFollowed, States};
+use issuer_worker::IssuerWorker;
 pub use predecessor::Forgotten;
 use predecessor::Predecessor;
 use saving::{SharedBook, lock};
 pub use survey::{Survey, survey};
-use watched::Watched;
 
 use std::{
     collections::HashSet,
@@ -194,7 +194,7 @@ impl Engine {
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,
     ) -> Result<Follower, StateError> {
-        let watched = Watched::open(&mut lock(&self.book), issuer, |book, id| {
+        let watched = IssuerWorker::open(&mut lock(&self.book), issuer, |book, id| {
             let mut predecessors = Predecessor::all(book, id, lineage, configured)?;
             let running = self.followers.iter();
             running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));

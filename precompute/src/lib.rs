@@ -1,8 +1,8 @@
 //! What the CA knows, stored durably and prepared for answers.
 //!
 //! The modules, in the order in which a revocation passes through them: a [`source`] states it (`index.txt`, a CRL),
-//! the [`engine`] compares that with what is known, the [`book`] puts the difference on disk (in the [`state_dir`]),
-//! the [`records`] show it to every thread, and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
+//! the [`engine`] compares that with what is known, the [`records`] show the difference to every thread, the [`book`]
+//! puts it on disk (in the [`state_dir`]), and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
 //! [`signers`] are keys with their certificates. [`config`] has the issuers, sources and signers, and [`assemble`]
 //! opens them. [`answers`] holds signed answers, and [`presign`] fills it before anybody asks. [`pki`] has the basic
 //! values, [`tsp`] those of time-stamping, [`limits`] every bound.

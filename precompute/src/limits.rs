@@ -1,4 +1,4 @@
-//! Every bound of this crate, with its derivation.
+//! The bounds of this crate that an operator, a CA or a client may meet, each with its derivation.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `ostia-precompute`: the book's command line.
+//! `ostia-precompute`: the command line for the book, keys and signing ahead.
 
 use std::process::ExitCode;
 

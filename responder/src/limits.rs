@@ -1,4 +1,4 @@
-//! Every bound of the responder, with its derivation.
+//! The bounds of the responder that an operator or a client may meet, each with its derivation.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The answers to OCSP requests: RFC 6960 between the bytes of a request and those of a response.
 //!
-//! [`get`] and [`request`] decode. [`exchange`] decides (no I/O, no clock, no lock), using [`answer`] for one
+//! [`get`] and [`request`] decode. [`exchange`] decides (no I/O, waits for nothing), using [`answer`] for one
 //! certificate, [`signed`] for the request's signature and [`budget`] for the thread's time. [`store`] keeps signed
 //! answers, a [`sign_request`] says what to sign, and [`miss`] has it signed. It knows the [`site`](crate::site), and
 //! not HTTP.

@@ -27,7 +27,7 @@ use crate::{
     tsa::{clocks::Clocks, record::Writer},
 };
 
-/// A task for the engine's thread between two looks at its sources.
+/// A task for the engine's thread. Other threads follow the sources meanwhile.
 pub type Order = Box<dyn FnOnce(&mut Engine) + Send>;
 
 /// Why no more configurations are taken.

@@ -1,6 +1,6 @@
 //! The tenants as the workers see them: which tenant and issuer a URL and a CertID belong to.
 //!
-//! Invariant (4 of the project): an issuer, with its key and records, is reached only through its own tenant. A site
+//! Invariant: an issuer, with its key and records, is reached only through its own tenant. A site
 //! never changes once made: a changed configuration makes another site, which takes over everything unchanged, with
 //! what is kept for it. It does not know HTTP.
 

@@ -2,9 +2,9 @@
 //!
 //! - `alone` composes the only role so far: sources, book, keys and answers in one process. A replica and an edge will
 //!   compose others from the same parts.
-//! - The parts: `control` takes signals, `bound` has the addresses, `knowledge` follows the sources, `vouching` has
-//!   what time-stamps need, `workers` are the serving threads, `background` runs periodic tasks, `notify` reports to
-//!   systemd.
+//! - The parts: `control` takes signals, `bound` has the addresses, `engine_thread` reads the sources and changes which
+//!   ones are followed, `time_stamps` has what time-stamps need, `workers` are the serving threads, `background` runs
+//!   periodic tasks, `notify` reports to systemd.
 //!
 //! Invariant: something missing at the start is an error. Something lost later is not, except a thread: its loss ends
 //! the service, so that it is restarted. It does not know what is answered.
@@ -13,9 +13,9 @@ mod alone;
 mod background;
 mod bound;
 mod control;
-mod knowledge;
+mod engine_thread;
 mod notify;
-mod vouching;
+mod time_stamps;
 mod workers;
 
 use std::{error::Error, net::SocketAddr, path::Path};
@@ -71,7 +71,7 @@ fn serve(
     assembly: Assembly,
     ready: impl FnOnce(&Running),
 ) -> Result<(), Box<dyn Error>> {
-    // First the checks that are quick.
+    // Before the sources are read, which may take long.
     let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", opener.path().display()))?;
     let mut service = Alone::start(opener, config, assembly, bound)?;
     let outcome = control.run(async |signals| service.run(signals, ready).await);

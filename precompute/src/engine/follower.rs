@@ -20,9 +20,9 @@ use tracing::{debug, error, warn};
 use super::{
     Accepted, EngineError, FollowedIssuer, IssuerState, Pass,
     former::FormerSources,
+    issuer_worker::IssuerWorker,
     saving::SharedBook,
     stop::{Stop, Why},
-    watched::Watched,
 };
 use crate::limits;
 
@@ -34,7 +34,7 @@ pub(super) struct Follower {
     /// Whether the book knew the issuer at the start.
     known: bool,
     /// Until the thread takes it.
-    pub(super) watched: Option<Watched>,
+    pub(super) watched: Option<IssuerWorker>,
     /// Expires when `watched` is dropped, in whichever thread it is.
     alive: Weak<()>,
     /// Expires when nothing more is taken over from the follower of this issuer's old sources.
@@ -47,7 +47,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(watched: Watched) -> Self {
+    pub(super) fn new(watched: IssuerWorker) -> Self {
         Self {
             issuer: Arc::clone(&watched.issuer),
             state: watched.state.clone(),

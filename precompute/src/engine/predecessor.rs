@@ -14,7 +14,7 @@ use super::{
     Accepted, EngineError, Pass,
     compare::{FINAL, strictness},
     follower::Follower,
-    watched::Watched,
+    issuer_worker::IssuerWorker,
 };
 use crate::{
     book::{Book, Held, Lineage},
@@ -159,7 +159,7 @@ impl fmt::Display for Forgotten {
     }
 }
 
-impl Watched {
+impl IssuerWorker {
     /// After the first pass: carries over what the predecessor knows, forgets it, or refuses.
     pub(super) fn follow_predecessors(&mut self, accept: Accepted, pass: &mut Pass) -> Result<(), EngineError> {
         let predecessors = std::mem::take(&mut self.predecessors);

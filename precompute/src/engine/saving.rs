@@ -10,7 +10,7 @@ use tracing::{error, warn};
 
 use super::{
     compare::{FINAL, strictness},
-    watched::Watched,
+    issuer_worker::IssuerWorker,
 };
 use crate::{
     book::{Batch, Book, Identity},
@@ -64,7 +64,7 @@ impl Unsaved {
     }
 }
 
-impl Watched {
+impl IssuerWorker {
     /// Writes to the book what it does not have yet.
     pub(super) fn save(&mut self, book: &mut Book) -> Result<(), StateError> {
         let saved = self.write(book);

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 use super::{
     Pass,
     compare::{Comparison, FINAL, strictness},
-    watched::Watched,
+    issuer_worker::IssuerWorker,
 };
 use crate::{
     limits,
@@ -22,7 +22,7 @@ pub(super) struct LoggedChanges {
     more: u64,
 }
 
-impl Watched {
+impl IssuerWorker {
     /// A file that was just written is read a second time, because another change might not show in its times. A second
     /// read that finds nothing new is not logged.
     pub(super) fn tell_read(&self, pass: &Pass, was_refused: bool) {

@@ -25,7 +25,7 @@ struct World {
     ca: Ca,
     state: tempfile::TempDir,
     book: Mutex<Book>,
-    watched: Watched,
+    watched: IssuerWorker,
 }
 
 const SHRINK: Accepted = Accepted { shrink: true, older: false, carry_over: false, forgotten: false };
@@ -62,7 +62,7 @@ impl World {
         let state = tempfile::tempdir().unwrap();
         let mut book = Book::open(state.path()).unwrap();
         let mut watched =
-            Watched::open(&mut book, followed("tenant", &ca, &sources(&ca)), |_, _| Ok(Vec::new())).unwrap();
+            IssuerWorker::open(&mut book, followed("tenant", &ca, &sources(&ca)), |_, _| Ok(Vec::new())).unwrap();
         watched.removal_delay = Duration::ZERO;
         Self { ca, state, book: Mutex::new(book), watched }
     }
@@ -132,7 +132,7 @@ impl World {
         assert!(!is_open(&state.path().join(BOOK)), "a book that is closed is told apart");
         let mut book = Book::open(died.path()).unwrap();
         let mut watched =
-            Watched::open(&mut book, followed("tenant", &ca, watched.sources()), |_, _| Ok(Vec::new())).unwrap();
+            IssuerWorker::open(&mut book, followed("tenant", &ca, watched.sources()), |_, _| Ok(Vec::new())).unwrap();
         watched.removal_delay = Duration::ZERO;
         Self { ca, state: died, book: Mutex::new(book), watched }
     }
@@ -395,7 +395,7 @@ fn two_tenants_with_one_ca_keep_two_sets() {
     world.index(&list(1..5));
     world.pass().unwrap();
     let other = followed("other", &world.ca, world.watched.sources());
-    let other = Watched::open(&mut lock(&world.book), other, |_, _| Ok(Vec::new())).unwrap();
+    let other = IssuerWorker::open(&mut lock(&world.book), other, |_, _| Ok(Vec::new())).unwrap();
     assert_eq!(other.state.records.counts(), Counts::default());
 }
 
@@ -409,10 +409,11 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
     fs::write(&lagging, list(1..6)).unwrap();
     let sources = Sources { index: Some(lagging), crl: None, delta_crl: None };
     let mut other =
-        Watched::open(&mut lock(&world.book), followed("tenant", &world.ca, &sources), |_, _| Ok(Vec::new())).unwrap();
+        IssuerWorker::open(&mut lock(&world.book), followed("tenant", &world.ca, &sources), |_, _| Ok(Vec::new()))
+            .unwrap();
     let (former, awaited) = FormerSources::new(world.watched.state.clone(), Arc::downgrade(&world.watched.alive));
     other.former = Some(former);
-    let status = |other: &Watched, serial: u32| {
+    let status = |other: &IssuerWorker, serial: u32| {
         let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
         other.state.records.get(&serial).map(|found| found.status)
     };
@@ -446,7 +447,7 @@ fn a_reload_waits_for_who_still_takes_over_and_not_long_for_a_former_one_that_ha
     let world = World::with_index();
     let open = || {
         let issuer = followed("tenant", &world.ca, world.watched.sources());
-        Watched::open(&mut lock(&world.book), issuer, |_, _| Ok(Vec::new())).unwrap()
+        IssuerWorker::open(&mut lock(&world.book), issuer, |_, _| Ok(Vec::new())).unwrap()
     };
     let (mut former, mut fresh) = (Follower::new(open()), Follower::new(open()));
     assert_eq!(fresh.patience(), Duration::ZERO, "nobody was there before");

@@ -15,11 +15,11 @@ use crate::state_dir::stamp::FileStamp;
 /// Files under watch.
 #[derive(Debug)]
 pub(super) struct Watch {
-    files: Vec<Watched>,
+    files: Vec<WatchedFile>,
 }
 
 #[derive(Debug)]
-struct Watched {
+struct WatchedFile {
     path: PathBuf,
     /// What the last look saw.
     seen: Option<Stamp>,
@@ -73,7 +73,7 @@ impl Watch {
         // An absent, unsettled file: the first look always finds a change.
         let never = Stamp { file: FileStamp::default(), changed: (0, 0), settled: false };
         let still_since = Instant::now();
-        let watched = |path| Watched { path, seen: Some(never), missed: false, still_since };
+        let watched = |path| WatchedFile { path, seen: Some(never), missed: false, still_since };
         Self { files: paths.into_iter().map(watched).collect() }
     }
 

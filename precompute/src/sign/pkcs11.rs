@@ -1,7 +1,7 @@
 //! Keys on PKCS#11 tokens.
 //!
 //! Purpose: a [`Holder`](super::Holder) for a key that a `pkcs11:` URI names. Only this module knows PKCS#11; the pool
-//! above knows holders, sessions and classes of faults. Invariant, see `SIGNING`: one C_Initialize for each library and
+//! above knows holders, sessions and classes of faults. Invariant: one C_Initialize for each library and
 //! one login for each token; a PIN that was refused is not tried again; each session looks for the key again;
 //! everything opened is closed and finalised at the end ([`end`]). It does not know what is signed.
 //!

@@ -87,7 +87,7 @@ impl TsaPolicy {
         }
     }
 
-    /// See [`TsaConfig::signed_name`].
+    /// The name that tokens give to their maker, a whole GeneralName, DER: the certificate's subject where they give none.
     pub fn signed_name(&self, certificate: &Certificate) -> Vec<u8> {
         self.name(certificate).unwrap_or_else(|| directory_name(certificate))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use precompute::{
     ocsp::{
-        CertId, CertStatus, Content, OcspError, Policy, error_response,
+        CertId, Content, OcspError, Policy, error_response,
         profile::{Kept, Statement, Times, single},
     },
     pki::{Serial, UnixTime, hex},
@@ -22,7 +22,7 @@ use crate::{
         service::Request,
     },
     ocsp::{
-        exchange::Inquiry,
+        exchange::{Inquiry, dated},
         store::{Answer, Etag},
     },
     site::Issuer,
@@ -56,13 +56,6 @@ impl SurrogateKey {
         let digits = hex::write(serial.magnitude(), &mut text[begin..]).len();
         Some(Self { text, length: begin + digits })
     }
-}
-
-/// Whether a date can confirm a copy of an answer. It names a second, within which a certificate can be good and then
-/// revoked, and replicas differ. So a date only confirms *good*, if at all. It also confirms nothing while a signer is
-/// revoked and another one replaces it: both may have signed in that second.
-fn dated(issuer: &Issuer, statement: &Statement) -> bool {
-    statement.status == CertStatus::Good && !issuer.signers.some_revoked()
 }
 
 impl Reply<'_> {

@@ -15,7 +15,7 @@ use tracing::warn;
 use super::{
     balance::Accepted,
     connection::Session,
-    deadline::{End, Watched},
+    deadline::{ConnectionState, End},
     service::Service,
     worker::Worker,
 };
@@ -95,7 +95,7 @@ fn take<S: Service>(worker: &Rc<Worker<S>>, accepted: Accepted) {
         worker.balance.left(worker.number);
         return;
     }
-    let watched = Rc::new(Watched::new(worker.tick.get()));
+    let watched = Rc::new(ConnectionState::new(worker.tick.get()));
     let key = connections.insert(Rc::clone(&watched));
     worker.counters.open.fetch_add(1, Relaxed);
     let leave = Leave { worker: Rc::clone(worker), key };
@@ -118,7 +118,7 @@ fn take<S: Service>(worker: &Rc<Worker<S>>, accepted: Accepted) {
 }
 
 /// Ends the connection that has been idle longest; false if all are busy.
-fn make_room<S: Service>(worker: &Worker<S>, connections: &Slab<Rc<Watched>>) -> bool {
+fn make_room<S: Service>(worker: &Worker<S>, connections: &Slab<Rc<ConnectionState>>) -> bool {
     let made = worker.eviction.make_room(connections, worker.tick.get());
     worker.counters.displaced.fetch_add(u64::from(made), Relaxed);
     made

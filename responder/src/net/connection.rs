@@ -1,7 +1,7 @@
 //! One connection: reads the available bytes, and answers every complete request in them with one write.
 //!
-//! While it is idle it holds only its input buffer. It keeps no time: it notes in [`Watched`] what it waits for, and
-//! the worker ends it if it waits too long. It does not know what carries it, or what is served.
+//! While it is idle it holds only its input buffer. It enforces no deadline: it notes in [`ConnectionState`] what it waits for, and
+//! the worker ends it if it waits too long. It does not know what is served.
 
 use std::{
     io,
@@ -27,7 +27,7 @@ use tracing::debug;
 use super::{
     client::{Client, canonical},
     counters::Counters,
-    deadline::{Phase, Watched},
+    deadline::{ConnectionState, Phase},
     http::{self, Rejection, response::Context},
     proxy::{self, ProxyError},
     service::{Responded, Service},
@@ -92,7 +92,7 @@ impl Answered {
 /// Reads and answers on one connection.
 pub(super) struct Session<'w, S: Service> {
     worker: &'w Worker<S>,
-    watched: &'w Watched,
+    watched: &'w ConnectionState,
     /// The other end of the connection, or of the proxy's connection.
     peer: SocketAddr,
     input: Vec<u8>,
@@ -108,7 +108,7 @@ impl<S: Service> Drop for Session<'_, S> {
 
 impl<'w, S: Service> Session<'w, S> {
     /// Nothing was read yet.
-    pub(super) fn new(worker: &'w Worker<S>, watched: &'w Watched, peer: SocketAddr) -> Self {
+    pub(super) fn new(worker: &'w Worker<S>, watched: &'w ConnectionState, peer: SocketAddr) -> Self {
         let mut input = worker.inputs.take();
         input.reserve(limits::READ_OCTETS);
         Self { worker, watched, peer: canonical(peer), input, continued: false }

@@ -110,7 +110,7 @@ impl End {
 }
 
 /// The worker's view of a connection.
-pub struct Watched {
+pub struct ConnectionState {
     phase: Cell<Phase>,
     /// The tick of the worker in which the phase began.
     since: Cell<u32>,
@@ -125,7 +125,7 @@ pub(super) struct Silence {
     pub(super) ticks: u32,
 }
 
-impl Watched {
+impl ConnectionState {
     /// A new connection.
     pub fn new(tick: u32) -> Self {
         Self { phase: Cell::new(Phase::Fresh), since: Cell::new(tick), end: End::default() }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_deadline_counts_from_the_first_tick_of_a_phase() {
         let deadlines = Deadlines::default();
-        let watched = Watched::new(100);
+        let watched = ConnectionState::new(100);
         watched.enter(Phase::Head, 101);
         watched.enter(Phase::Head, 109);
         assert!(!watched.is_overdue(111, &deadlines), "10 s may have begun late in tick 101");
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_quiet_between_requests_and_when_it_never_asked() {
-        let watched = Watched::new(7);
+        let watched = ConnectionState::new(7);
         assert!(!watched.is_quiet(8), "its request may be on the way");
         assert!(watched.is_quiet(9));
         for (phase, quiet) in [

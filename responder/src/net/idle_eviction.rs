@@ -11,14 +11,14 @@ use std::{
 
 use slab::Slab;
 
-use super::deadline::{Silence, Watched};
+use super::deadline::{ConnectionState, Silence};
 use crate::limits;
 
 /// The connections that go next.
 #[derive(Default)]
 pub(super) struct IdleEviction {
     /// Those that were idle longest at the last search, with their idle time; the longest last.
-    next: RefCell<Vec<(Silence, Weak<Watched>)>>,
+    next: RefCell<Vec<(Silence, Weak<ConnectionState>)>>,
     /// The tick of that search.
     looked: Cell<u32>,
     /// The tick of a search that found none.
@@ -27,7 +27,7 @@ pub(super) struct IdleEviction {
 
 impl IdleEviction {
     /// Ends a connection; false if all are busy.
-    pub(super) fn make_room(&self, connections: &Slab<Rc<Watched>>, tick: u32) -> bool {
+    pub(super) fn make_room(&self, connections: &Slab<Rc<ConnectionState>>, tick: u32) -> bool {
         if self.end_next(tick) {
             return true;
         }
@@ -54,8 +54,9 @@ impl IdleEviction {
         false
     }
 
-    fn look(&self, connections: &Slab<Rc<Watched>>, tick: u32) {
-        let silent = |(_, watched): (usize, &Rc<Watched>)| Some((watched.silence(tick)?, Rc::downgrade(watched)));
+    fn look(&self, connections: &Slab<Rc<ConnectionState>>, tick: u32) {
+        let silent =
+            |(_, watched): (usize, &Rc<ConnectionState>)| Some((watched.silence(tick)?, Rc::downgrade(watched)));
         let mut silent: Vec<_> = connections.iter().filter_map(silent).collect();
         if silent.len() > limits::ROOM_AT_ONCE {
             let rest = silent.len() - limits::ROOM_AT_ONCE;
@@ -73,13 +74,13 @@ impl IdleEviction {
 mod tests {
     use super::{super::deadline::Phase, *};
 
-    fn connection(phase: Phase, since: u32) -> Rc<Watched> {
-        let watched = Watched::new(since);
+    fn connection(phase: Phase, since: u32) -> Rc<ConnectionState> {
+        let watched = ConnectionState::new(since);
         watched.enter(phase, since);
         Rc::new(watched)
     }
 
-    fn ended(connections: &Slab<Rc<Watched>>) -> Vec<usize> {
+    fn ended(connections: &Slab<Rc<ConnectionState>>) -> Vec<usize> {
         connections.iter().filter(|(_, watched)| watched.end.is_ended()).map(|(key, _)| key).collect()
     }
 

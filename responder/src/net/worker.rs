@@ -17,7 +17,7 @@ use super::{
     buffers::Buffers,
     client::Client,
     counters::Counters,
-    deadline::Watched,
+    deadline::ConnectionState,
     http::{Head, date::Dates},
     idle_eviction::IdleEviction,
     policy::ConnectionPolicy,
@@ -37,7 +37,7 @@ pub(super) struct Worker<S: Service> {
     pub(super) outputs: Buffers,
     /// Input buffers.
     pub(super) inputs: Buffers,
-    pub(super) connections: RefCell<Slab<Rc<Watched>>>,
+    pub(super) connections: RefCell<Slab<Rc<ConnectionState>>>,
     pub(super) connections_max: usize,
     pub(super) eviction: IdleEviction,
     /// Whether io_uring was refused.
@@ -53,7 +53,7 @@ pub(super) struct Worker<S: Service> {
 
 impl<S: Service> Worker<S> {
     /// Ends the connections that `which` selects, and returns how many.
-    pub(super) fn end_those(&self, which: impl Fn(&Watched) -> bool) -> u64 {
+    pub(super) fn end_those(&self, which: impl Fn(&ConnectionState) -> bool) -> u64 {
         let connections = self.connections.borrow();
         connections.iter().filter(|(_, watched)| which(watched)).map(|(_, watched)| watched.end.end()).count() as u64
     }

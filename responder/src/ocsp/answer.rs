@@ -1,6 +1,6 @@
-//! Every decision about one certificate's answer, without I/O, clock or lock.
+//! Whether a kept answer for one certificate is served, or what is signed instead; without I/O, clock or lock.
 //!
-//! Invariant (1 and 3 of the project): an answer that [`decide`] serves says what the record says at that moment, is
+//! Invariant: an answer that [`decide`] serves says what the record says at that moment, is
 //! within its thisUpdate and nextUpdate, and says *good* of a serial that no source lists only if the policy explicitly
 //! says so.
 //!

@@ -1,15 +1,19 @@
-//! Every decision about a request for the status of certificates.
+//! Every decision about what is answered to a request for the status of certificates.
 //!
 //! Purpose: decides a request from its DER, the records, and the present kept answers: whether its nonce counts,
 //! whether its signature has to be valid, who signs, what is served from kept answers, what has to be signed, and for
 //! whom. Invariant: everything that [`Exchange::decide`] serves passed [`answer::decide`](super::answer::decide), and
-//! everything signed passes [`after_signing`] before it is written. It does no I/O, reads no clock and waits for
-//! nothing. It does not know HTTP, or how signatures are made.
+//! everything signed passes [`after_signing`] before it is written. It does no I/O and waits for nothing. Time is a
+//! parameter: `now`, and `clock` to measure work for one client. Only where an issuer has several signers it asks their
+//! pools, which takes a short lock, whether a key is away. It does not know HTTP, or how signatures are made.
 
 use std::{cell::Cell, sync::Arc, time::Instant};
 
 use precompute::{
-    ocsp::{CertId, NoncePolicy, OcspError, SignedRequests, profile::Kept},
+    ocsp::{
+        CertId, CertStatus, NoncePolicy, OcspError, SignedRequests,
+        profile::{Kept, Statement},
+    },
     pki::{Serial, UnixTime},
     sign::Algorithm,
     signers::OcspSigner,
@@ -282,6 +286,13 @@ pub fn after_signing(request: &SignRequest, answer: &Answer, now: UnixTime) -> A
         Ok(_) => AfterSigning::SignAgain,
         Err(error) => AfterSigning::Refuse(error),
     }
+}
+
+/// Whether a date can confirm a copy of an answer. It names a second, within which a certificate can be good and then
+/// revoked, and replicas differ. So a date only confirms *good*, if at all. It also confirms nothing while a signer is
+/// revoked and another one replaces it: both may have signed in that second.
+pub fn dated(issuer: &Issuer, statement: &Statement) -> bool {
+    statement.status == CertStatus::Good && !issuer.signers.some_revoked()
 }
 
 #[cfg(test)]

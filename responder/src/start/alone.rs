@@ -1,8 +1,10 @@
 //! The role of a single machine: it reads the sources, keeps the book, signs and answers, all in this process.
 //!
-//! There are four kinds of thread: workers ([`crate::net::run`]) answer, the engine ([`precompute::engine`]) follows
-//! the sources, the presigner ([`precompute::presign`]) signs before anybody asks, and the thread that calls
-//! [`Alone::run`] handles health, metrics and signals. It does not know what is answered.
+//! The threads: workers ([`crate::net::run`]) answer; one for each issuer follows its sources
+//! ([`precompute::engine`]), and the engine's own changes which issuers there are; the presigner
+//! ([`precompute::presign`]) signs before anybody asks; pools ([`precompute::sign`]) have a thread for each session with
+//! a key; clocks, the record and the access log have one each. The thread that calls [`Alone::run`] handles health,
+//! metrics and signals. It does not know what is answered.
 
 use std::{
     error::Error,
@@ -24,9 +26,9 @@ use super::{
     Running, background,
     bound::{Bound, Listening},
     control::{EndSignals, Signals},
-    knowledge::{self, Following},
+    engine_thread::{self, EngineThread},
     notify::{ServiceState, notify},
-    vouching::Vouching,
+    time_stamps::TimeStamps,
     workers::{ThreadLost, Workers},
 };
 use crate::{
@@ -48,12 +50,12 @@ pub(super) struct Alone {
     /// The configuration at the start.
     config: Config,
     workers: Workers,
-    following: Following,
+    engine: EngineThread,
     pub(super) sites: watch::Sender<Arc<Site>>,
     pub(super) misses: Arc<Misses>,
     pub(super) presigner: Arc<Presigner>,
     pub(super) status: Arc<admin::Status>,
-    pub(super) vouching: Vouching,
+    pub(super) time_stamps: TimeStamps,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
 }
@@ -70,10 +72,10 @@ impl Alone {
         let Assembly { common: assembly, certificates } = assembly;
         let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
         let running = bound.running().clone();
-        let engine = knowledge::read(&assembly)?;
-        let (vouching, recorders) = Vouching::open(&config, opener.path())?;
-        let site = Site::new(&assembly, &engine.states(), &vouching.clocks, config.workers, None)?;
-        vouching.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
+        let engine = engine_thread::read(&assembly)?;
+        let (time_stamps, recorders) = TimeStamps::open(&config, opener.path())?;
+        let site = Site::new(&assembly, &engine.states(), &time_stamps.clocks, config.workers, None)?;
+        time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
         drop(assembly);
@@ -91,10 +93,10 @@ impl Alone {
             workers.counters.clone(),
             Arc::clone(&misses),
             Arc::clone(presigner.progress()),
-            vouching.record.clone(),
+            time_stamps.record.clone(),
             config.ready_without_signers,
         );
-        let following = Following::start(engine, workers.last_words("the engine"))?;
+        let engine = EngineThread::start(engine, workers.last_words("the engine"))?;
         Ok(Self {
             opener,
             started,
@@ -102,12 +104,12 @@ impl Alone {
             admin: Some(admin),
             config,
             workers,
-            following,
+            engine,
             sites,
             misses,
             presigner,
             status,
-            vouching,
+            time_stamps,
             certificates,
         })
     }
@@ -163,8 +165,8 @@ impl Alone {
 
     /// Ends the remaining threads: everything issued, signed and read is then on disk.
     pub(super) fn end(self) {
-        self.following.end();
-        drop((self.vouching, self.status, self.sites, self.misses));
+        self.engine.end();
+        drop((self.time_stamps, self.status, self.sites, self.misses));
         drop(self.presigner);
         info!("stopped");
     }
@@ -174,12 +176,12 @@ impl Alone {
             opener: self.opener.clone(),
             started_with: self.config.clone(),
             tls: self.certificates.clone(),
-            clocks: Arc::clone(&self.vouching.clocks),
-            orders: self.following.orders(),
+            clocks: Arc::clone(&self.time_stamps.clocks),
+            orders: self.engine.orders(),
             sites: self.sites.clone(),
             presigner: Arc::clone(&self.presigner),
             status: Arc::clone(&self.status),
-            record: self.vouching.record.clone(),
+            record: self.time_stamps.record.clone(),
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn start(service: &Alone, admin: TcpListener) -> std::io::Result<Join
     let router = admin::router(Arc::clone(&service.status));
     tasks.spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
     tasks.spawn(signer_watch::watch(service.sites.subscribe(), Arc::clone(&service.presigner)));
-    tasks.spawn(keep_notes(&service.vouching.clocks));
+    tasks.spawn(keep_notes(&service.time_stamps.clocks));
     tasks.spawn(remove_expired(Arc::clone(&service.misses)));
     if let Some(certificates) = &service.certificates {
         tasks.spawn(follow_certificates(Arc::clone(certificates)));

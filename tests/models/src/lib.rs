@@ -1,7 +1,7 @@
 //! The lock-free slots of records and answers, under every order that the memory model allows.
 //!
 //! Purpose: x86 never lets a store overtake a store, so that no test on it can find an ordering that is too weak. Here the
-//! very source of the slots is compiled again, with [`sync`] in the place of `precompute`'s `crate::sync`, and `loom` tries
+//! very source of the slots is compiled again, with `sync` in the place of `precompute`'s `crate::sync`, and `loom` tries
 //! all executions. Invariant: each model is red as soon as one kind of ordering is weakened, which a test beside it tries.
 //! It does not know tables, segments or time.
 //!

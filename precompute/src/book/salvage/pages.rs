@@ -18,7 +18,7 @@ const LEAF: u8 = 1;
 const HEAD: usize = 4;
 const FINGERPRINT: usize = 32;
 /// No book has as many issuers, because each has its certificate in the configuration.
-const ISSUERS_MAX: u32 = 1 << 20;
+const PLAUSIBLE_ISSUERS_MAX: u32 = 1 << 20;
 /// A commit each microsecond for nine years.
 const VERSION_MAX: u64 = 1 << 48;
 
@@ -111,7 +111,7 @@ fn leaf_of_records(page: &[u8]) -> Option<Vec<(RecordKey, Value)>> {
 
 fn is_key(key: &[u8]) -> bool {
     let key: RecordKey = std::array::from_fn(|at| key[at]);
-    number_of(&key) < ISSUERS_MAX && key[4..].iter().any(|byte| *byte != 0)
+    number_of(&key) < PLAUSIBLE_ISSUERS_MAX && key[4..].iter().any(|byte| *byte != 0)
 }
 
 fn is_value(value: &Value) -> bool {

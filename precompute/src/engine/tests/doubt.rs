@@ -218,7 +218,7 @@ fn of_several_entries_of_one_serial_the_strictest_counts() {
     let path = |file: &str| Some(dir.path().join(file));
     let sources = Sources { index: None, crl: path("ca.crl"), delta_crl: path("delta.crl") };
     let mut watched =
-        Watched::open(&mut book, issuer("tenant", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
+        IssuerWorker::open(&mut book, issuer("tenant", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
     watched.pass(Accepted::default()).unwrap();
     let reason = |serial: u8| match watched.state.records.get(&Serial::from_magnitude(&[serial]).unwrap())?.status {
         Status::Revoked { reason, .. } => Some(reason.code()),
@@ -307,7 +307,7 @@ fn a_crl_of_a_part_cannot_vouch_for_all_others() {
     let mut world = World::new(crl_sources);
     let mut issuer = followed("vouching", &world.ca, world.watched.sources());
     issuer.unlisted_good = true;
-    world.watched = Watched::open(&mut lock(&world.book), issuer, |_, _| Ok(Vec::new())).unwrap();
+    world.watched = IssuerWorker::open(&mut lock(&world.book), issuer, |_, _| Ok(Vec::new())).unwrap();
     world.crl(&revoked(1, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
     let error = world.pass().unwrap_err();
     assert!(error.contains("(issuingDistributionPoint distributionPoint onlyContainsUserCerts)"), "{error}");

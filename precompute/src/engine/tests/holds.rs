@@ -8,7 +8,7 @@ use super::*;
 struct Place {
     dir: tempfile::TempDir,
     state: tempfile::TempDir,
-    watched: Watched,
+    watched: IssuerWorker,
     book: Mutex<Book>,
     number: u8,
 }
@@ -34,8 +34,9 @@ fn sources(dir: &tempfile::TempDir, index: bool, delta: bool) -> Sources {
     }
 }
 
-fn open(book: &mut Book, sources: Sources) -> Watched {
-    let mut watched = Watched::open(book, issuer("tenant", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
+fn open(book: &mut Book, sources: Sources) -> IssuerWorker {
+    let mut watched =
+        IssuerWorker::open(book, issuer("tenant", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
     watched.removal_delay = Duration::ZERO;
     watched
 }

@@ -77,7 +77,7 @@ pub(super) fn ends_session(error: &Error) -> bool {
     matches!(value, SessionHandleInvalid | SessionClosed | DeviceRemoved | TokenNotPresent | CryptokiNotInitialized)
 }
 
-/// PKCS#11 v3.2 section 5.1, as `SIGNING` groups it.
+/// PKCS#11 v3.2 section 5.1, grouped by what the caller can do.
 fn class_of_value(value: RvError) -> FaultClass {
     use RvError::*;
     match value {

@@ -32,12 +32,12 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Login {
     /// Replaced if the present one hangs in the library.
-    desk: Mutex<Arc<Desk>>,
+    login_slot: Mutex<Arc<LoginSlot>>,
     known: Mutex<Known>,
 }
 
 /// The token to be used.
-pub(super) struct Door<'a> {
+pub(super) struct LoginContext<'a> {
     pub(super) inside: &'a Inside<'a>,
     pub(super) slot: Slot,
     pub(super) info: &'a TokenInfo,
@@ -47,7 +47,7 @@ pub(super) struct Door<'a> {
 
 /// Lets one thread at a time log in.
 #[derive(Debug)]
-struct Desk {
+struct LoginSlot {
     /// The session that holds the login, with its generation.
     session: Turns<Option<(u64, Session)>>,
     /// The PIN that was sent to the token, while there is no reply yet.
@@ -70,13 +70,13 @@ struct Refused {
     fault: Fault,
 }
 
-impl Default for Desk {
+impl Default for LoginSlot {
     fn default() -> Self {
         Self { session: Turns::new(None), given: Mutex::default() }
     }
 }
 
-impl Desk {
+impl LoginSlot {
     fn given(&self) -> MutexGuard<'_, Option<PinMark>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,31 +88,31 @@ impl Login {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn desk(&self) -> MutexGuard<'_, Arc<Desk>> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn login_slot(&self) -> MutexGuard<'_, Arc<LoginSlot>> {
+        self.login_slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the process is logged in, as a newly opened session shows. If not, the caller has to call
     /// [`ensure`](Self::ensure) again.
-    pub(super) fn holds(&self, door: &Door<'_>, session: &Session) -> Result<bool, Failure> {
-        let info = session.get_session_info().map_err(|error| Failure::of(door.token, &error))?;
+    pub(super) fn holds(&self, context: &LoginContext<'_>, session: &Session) -> Result<bool, Failure> {
+        let info = session.get_session_info().map_err(|error| Failure::of(context.token, &error))?;
         let holds = is_users(info.session_state());
         let known = &mut *self.known();
-        if !holds && known.generation == door.inside.generation {
+        if !holds && known.generation == context.inside.generation {
             known.generation = 0;
         }
         Ok(holds)
     }
 
     /// Makes sure that the process is logged in, with the PIN in a file.
-    pub(super) fn ensure(&self, door: &Door<'_>, pin: Option<&Path>) -> Result<(), Failure> {
-        let (generation, token) = (door.inside.generation, door.token);
+    pub(super) fn ensure(&self, context: &LoginContext<'_>, pin: Option<&Path>) -> Result<(), Failure> {
+        let (generation, token) = (context.inside.generation, context.token);
         let is_known = || self.known().generation == generation;
         if is_known() {
             return Ok(());
         }
         let Some(path) = pin else {
-            if door.info.login_required() {
+            if context.info.login_required() {
                 return Err(Failure::defect(format!(
                     "{token} needs a PIN, and none is named; write it into a file that only the service may read, and add ?pin-source=/path/to/pin"
                 )));
@@ -120,25 +120,26 @@ impl Login {
             return Ok(());
         };
         loop {
-            let desk = Arc::clone(&self.desk());
-            if let Some(mut session) = desk.session.take(limits::TOKEN_TURN_WAIT) {
+            let login_slot = Arc::clone(&self.login_slot());
+            if let Some(mut session) = login_slot.session.take(limits::TOKEN_TURN_WAIT) {
                 if is_known() {
                     return Ok(());
                 }
-                self.log_in(&desk, &mut session, door, path)?;
+                self.log_in(&login_slot, &mut session, context, path)?;
                 self.known().generation = generation;
                 return Ok(());
             }
             // A repeat is harmless if no PIN was sent yet, or the right one was.
-            let is_harmless = desk.given().as_ref().is_none_or(|given| self.known().accepted.as_ref() == Some(given));
+            let is_harmless =
+                login_slot.given().as_ref().is_none_or(|given| self.known().accepted.as_ref() == Some(given));
             if !is_harmless {
                 let message = format!(
                     "{token}: the login does not return, and the PIN is not tried again since it may be wrong; restart the service once the token answers"
                 );
                 return Err(Fault::new(FaultClass::Device, message).into());
             }
-            let now = &mut *self.desk();
-            if Arc::ptr_eq(now, &desk) {
+            let now = &mut *self.login_slot();
+            if Arc::ptr_eq(now, &login_slot) {
                 *now = Arc::default();
             }
         }
@@ -147,8 +148,8 @@ impl Login {
     /// Closes the login session, if it is of this generation; the next user logs in again. To be called inside. Does
     /// nothing if another thread hangs in its login.
     pub(super) fn leave(&self, generation: u64) {
-        let desk = Arc::clone(&self.desk());
-        let Some(mut held) = desk.session.take(Duration::ZERO) else { return };
+        let login_slot = Arc::clone(&self.login_slot());
+        let Some(mut held) = login_slot.session.take(Duration::ZERO) else { return };
         self.known().generation = 0;
         if let Some((_, session)) = held.take_if(|(of, _)| *of == generation) {
             let _ = session.close();
@@ -158,12 +159,12 @@ impl Login {
     /// `held`: the login session, if there is one.
     fn log_in(
         &self,
-        desk: &Desk,
+        login_slot: &LoginSlot,
         held: &mut Option<(u64, Session)>,
-        door: &Door<'_>,
+        context: &LoginContext<'_>,
         path: &Path,
     ) -> Result<(), Failure> {
-        let Door { inside, slot, info, token } = *door;
+        let LoginContext { inside, slot, info, token } = *context;
         if still_holds(held, inside, token)? {
             return Ok(());
         }
@@ -178,9 +179,9 @@ impl Login {
             }
         };
         let given = RawAuthPin::new(Box::new(pin.to_vec()));
-        *desk.given() = Some(mark.clone());
+        *login_slot.given() = Some(mark.clone());
         let answer = session.login_with_raw(UserType::User, &given);
-        *desk.given() = None;
+        *login_slot.given() = None;
         match answer {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
                 self.known().accepted = Some(mark);

@@ -26,7 +26,7 @@ use super::{
     Uri,
     fault::Failure,
     key,
-    login::Door,
+    login::LoginContext,
     module::{Inside, Lost, Module, ModuleUse, Renewal, TokenId, TokenUse},
     pin,
     session::{TokenSession, sign_first},
@@ -151,13 +151,13 @@ impl Pkcs11Token {
         let inside = self.module.enter()?;
         let (slot, info) = self.find(&inside).map_err(|failure| failure.fault)?;
         let shared = self.module.token(&id_of(&info));
-        let door = Door { inside: &inside, slot, info: &info, token: &self.called };
-        shared.login.ensure(&door, self.pin.as_deref()).map_err(|failure| failure.fault)?;
+        let context = LoginContext { inside: &inside, slot, info: &info, token: &self.called };
+        shared.login.ensure(&context, self.pin.as_deref()).map_err(|failure| failure.fault)?;
         let opened = inside.context.open_rw_session_no_drop(slot);
         let session = opened.map_err(|error| Failure::of(&self.called, &error).fault)?;
-        let done = shared.login.holds(&door, &session).and_then(|holds| {
+        let done = shared.login.holds(&context, &session).and_then(|holds| {
             if !holds {
-                shared.login.ensure(&door, self.pin.as_deref())?;
+                shared.login.ensure(&context, self.pin.as_deref())?;
             }
             work(&session, &self.called)
         });
@@ -177,14 +177,14 @@ impl Pkcs11Token {
         let (slot, info) = self.find(inside)?;
         self.sessions_max.store(self.sessions_of(&info)?, Ordering::Relaxed);
         let shared = self.module.token(&id_of(&info));
-        let door = Door { inside, slot, info: &info, token: &self.called };
-        let ensure = || shared.login.ensure(&door, self.pin.as_deref());
+        let context = LoginContext { inside, slot, info: &info, token: &self.called };
+        let ensure = || shared.login.ensure(&context, self.pin.as_deref());
         self.check_mechanism(inside, slot)?;
         // Before the session: a token that refuses the PIN is not asked for anything else.
         ensure()?;
         let opened = inside.context.open_ro_session_no_drop(slot);
         let session = opened.map_err(|error| Failure::of(&self.called, &error))?;
-        let key = shared.login.holds(&door, &session).and_then(|holds| {
+        let key = shared.login.holds(&context, &session).and_then(|holds| {
             if !holds {
                 ensure()?;
             }

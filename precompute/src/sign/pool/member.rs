@@ -216,8 +216,8 @@ impl Member {
         Some(if news { News::Fewer(sessions) } else { News::None })
     }
 
-    /// A call failed in the thread of `seat`: SIGNING.md, "What an error means". `others`: whether other holders are at
-    /// work.
+    /// A call failed in the thread of `seat`; the class of the fault decides on the remedy. `others`: whether other holders
+    /// are at work.
     pub(super) fn failed(&mut self, fault: &Fault, seat: usize, others: bool, now: Instant) -> (Remedy, News) {
         self.failed += 1;
         self.last_used = now;

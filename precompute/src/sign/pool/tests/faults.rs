@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// SIGNING.md, "What an error means": by class, what becomes of the job that it happens to once (beside another holder
-/// it is always signed), and of the holder.
+/// By class: what becomes of the job that meets the fault once (beside another holder it is always signed), and of the
+/// holder.
 #[test]
 fn each_class_of_fault_is_met_as_the_table_says() {
     use FaultClass::{Defect, Device, Locked, Session, Throttle};

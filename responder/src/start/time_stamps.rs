@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// The clocks for tokens, and the writer of the record.
-pub(super) struct Vouching {
+pub(super) struct TimeStamps {
     pub(super) clocks: Arc<Clocks>,
     pub(super) record: Option<Arc<Writer>>,
 }
 
-impl Vouching {
+impl TimeStamps {
     /// Opens the record, if there is one, with a recorder for each serving thread. No clock is watched yet.
     pub(super) fn open(config: &Config, path: &Path) -> Result<(Self, Vec<Recorder>), Box<dyn Error>> {
         let TimeStamping { clock, lease, record, .. } = &config.time_stamping;

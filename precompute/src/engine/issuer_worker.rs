@@ -36,7 +36,7 @@ use crate::{
 
 /// An issuer, as held by the thread that follows its sources.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct IssuerWorker {
     pub(super) issuer: Arc<FollowedIssuer>,
     /// The book that has everything that is not in `unsaved`.
     pub(super) book: Identity,
@@ -73,7 +73,7 @@ pub(super) struct Watched {
     pub(super) alive: Arc<()>,
 }
 
-impl Watched {
+impl IssuerWorker {
     #[cfg(test)]
     pub(super) fn sources(&self) -> &crate::config::Sources {
         &self.issuer.sources

@@ -1,5 +1,5 @@
-//! What this process knows about certificates: the engine, which reads the sources before the first answer, and the
-//! thread that then follows them. It does not know requests.
+//! The engine, which reads every source before the first answer, and its thread, which then changes what is followed. Each
+//! issuer's sources have a thread of their own. It does not know requests.
 
 use std::{
     io,
@@ -35,16 +35,16 @@ pub(super) fn read(assembly: &Assembly) -> Result<Engine, EngineError> {
     Ok(engine)
 }
 
-/// The thread that follows the sources.
-pub(super) struct Following {
-    /// Orders for it between two looks; it ends when all senders are gone.
+/// The thread that changes which issuers are followed, and notices the loss of a thread that follows one.
+pub(super) struct EngineThread {
+    /// Orders for it; it ends when all senders are gone.
     orders: Sender<Order>,
     thread: JoinHandle<()>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
 }
 
-impl Following {
+impl EngineThread {
     /// Without this thread the service would go on answering with what it last read: `last` reports its end.
     pub(super) fn start(engine: Engine, last: LastWords) -> io::Result<Self> {
         let (orders, ordered) = channel::<Order>();
