@@ -26,15 +26,18 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// The present state. If it is not 0, the other methods return a complete key.
+    #[inline]
     pub(crate) fn state(&self) -> u64 {
         self.state.load(Acquire)
     }
 
     /// Whether it has this key; to be called after [`Slot::state`].
+    #[inline]
     pub(crate) fn holds(&self, key: &SerialWords) -> bool {
         self.key() == *key
     }
 
+    #[inline]
     pub(crate) fn key(&self) -> SerialWords {
         let low = self.serial_low_and_end.load(Relaxed) >> 32;
         [self.serial_high.load(Relaxed), self.serial_mid.load(Relaxed), low]
@@ -42,6 +45,7 @@ impl Slot {
 
     /// The state and the end of validity together; `state` is what [`Slot::state`] gave. Where that was 0 there is no
     /// record, although another one may have come into the slot since.
+    #[inline]
     pub(crate) fn read(&self, mut state: u64) -> (u64, u32) {
         if state == 0 {
             return (0, 0);
