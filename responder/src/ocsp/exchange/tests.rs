@@ -13,7 +13,7 @@ use precompute::{
     issuer::ActiveIssuer,
     issuer_id::IssuerId,
     ocsp::{CertStatus, HashAlgorithm, Policy, ResponseForm, Unlisted},
-    pki::{Certificate, Reason, Record, Status, certificates},
+    pki::{Certificate, Reason, Record, Status, certificates, encode::wrapped},
     records::Change,
     sign::{Job, SignError, Signing, SoftwareKey},
     signers::Signers,
@@ -181,16 +181,8 @@ impl World {
     }
 }
 
-/// Tag, length, content.
 fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag];
-    match content.len() {
-        0..0x80 => out.push(content.len() as u8),
-        0x80..0x100 => out.extend([0x81, content.len() as u8]),
-        _ => out.extend([0x82, (content.len() >> 8) as u8, content.len() as u8]),
-    }
-    out.extend(content);
-    out
+    wrapped(tag, &[content])
 }
 
 /// An OCSPRequest for these CertIDs, with this nonce.
