@@ -45,11 +45,10 @@ struct SurrogateKey {
 
 impl SurrogateKey {
     /// The key, if the issuer's policy has such keys.
-    fn of(issuer: &Issuer, id: &CertId<'_>) -> Option<Self> {
+    fn of(issuer: &Issuer, serial: &Serial) -> Option<Self> {
         if !issuer.policy.surrogate_keys {
             return None;
         }
-        let serial = id.serial().ok()?;
         let mut text = [b'-'; Issuer::SURROGATE_BYTES + 1 + 2 * Serial::MAX_OCTETS];
         text[..Issuer::SURROGATE_BYTES].copy_from_slice(issuer.surrogate());
         let begin = Issuer::SURROGATE_BYTES + 1;
@@ -68,7 +67,7 @@ impl Reply<'_> {
         now: UnixTime,
         out: &mut Vec<u8>,
     ) -> RequestResult {
-        let Inquiry { issuer, id, signer, .. } = inquiry;
+        let Inquiry { issuer, id, serial, signer, .. } = inquiry;
         let Kept { statement, times } = kept;
         let template = signer.template();
         let single = single(*id, &issuer.policy, issuer.not_before, statement, times);
@@ -80,7 +79,7 @@ impl Reply<'_> {
         };
         let layout = template.lay_out(&content, signature.len());
         let etag = Etag::of(template, signature);
-        let surrogate = SurrogateKey::of(issuer, id);
+        let surrogate = SurrogateKey::of(issuer, serial);
         let representation =
             representation(issuer, layout.length(), &etag, times, dated(issuer, statement), surrogate.as_ref(), now);
         self.cacheable(&representation, RequestResult::Hit, now, out, |out| layout.write(out, signature))
@@ -101,7 +100,7 @@ impl Reply<'_> {
             && statements.iter().all(Statement::may_be_kept)
         {
             let dated = statements.iter().all(|statement| dated(issuer, statement));
-            let surrogate = SurrogateKey::of(issuer, &id);
+            let surrogate = id.serial().ok().and_then(|serial| SurrogateKey::of(issuer, &serial));
             let representation = representation(issuer, body.len(), etag, times, dated, surrogate.as_ref(), now);
             return self.cacheable(&representation, counted, now, out, |out| out.extend_from_slice(body));
         }

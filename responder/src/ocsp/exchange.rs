@@ -82,6 +82,8 @@ pub struct Inquiry<'t, 'd> {
     pub issuer: &'t Arc<Issuer>,
     /// Its CertID.
     pub id: CertId<'d>,
+    /// Its serial number.
+    pub serial: Serial,
     /// The signer's place among the issuer's signers.
     pub place: u8,
     /// The signer.
@@ -181,7 +183,7 @@ impl<'t> Exchange<'t> {
         packed: &mut Vec<u8>,
     ) -> Result<Decision<'t, 'd>, OcspError> {
         let (place, signer) = issuer.choose(self.now, preferred.clone())?;
-        let mut inquiry = Inquiry { issuer, id, place, signer };
+        let mut inquiry = Inquiry { issuer, id, serial: id.serial()?, place, signer };
         if let Some(served) = self.kept(inquiry, packed)? {
             return Ok(served);
         }
@@ -201,8 +203,7 @@ impl<'t> Exchange<'t> {
     /// The kept answer, if it may be served.
     #[inline]
     fn kept<'d>(&self, inquiry: Inquiry<'t, 'd>, packed: &mut Vec<u8>) -> Result<Option<Decision<'t, 'd>>, OcspError> {
-        let Inquiry { issuer, id, place, signer } = inquiry;
-        let serial = id.serial()?;
+        let Inquiry { issuer, id, serial, place, signer } = inquiry;
         let found = issuer.state.records.get(&serial);
         let key = issuer.key(id.hash, place, &serial);
         let verdict = |kept: Option<&Kept>| decide(&issuer.policy, found, kept, issuer.told_until(), self.now);
