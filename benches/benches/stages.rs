@@ -179,7 +179,7 @@ fn looking_up(c: &mut Criterion) {
         let records = Records::default();
         records.reserve(count as usize);
         let record = Some(Record { status: Status::Good, not_after: None });
-        records.apply((0..count).map(|place| Change { serial: serial(place), record }));
+        records.apply((0..count).map(|place| Change::new(serial(place), record)));
         let drawn = drawn_from(count);
         let mut at = 0;
         group.bench_function(BenchmarkId::from_parameter(format!("1e{exponent}")), |b| {

@@ -11,6 +11,7 @@
 //! swapped in whole; readers use the old one until then.
 
 mod census;
+mod origin;
 mod slot;
 mod state;
 
@@ -24,7 +25,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-pub use self::{census::Census, state::StateWord};
+pub use self::{census::Census, origin::Origin, state::StateWord};
 use self::{
     slot::{SerialWords, Slot},
     state::seconds32,
@@ -46,6 +47,20 @@ pub struct Change {
     pub serial: Serial,
     /// What it becomes.
     pub record: Option<Record>,
+    /// Who says so; without meaning for a removal.
+    pub origin: Origin,
+}
+
+impl Change {
+    /// A change that a source alone states.
+    pub const fn new(serial: Serial, record: Option<Record>) -> Self {
+        Self { serial, record, origin: Origin::SOURCE }
+    }
+
+    /// The same with another origin.
+    pub const fn by(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
 }
 
 /// One look-up's result.
@@ -57,6 +72,8 @@ pub struct Found {
     pub status: Status,
     /// The end of validity, if known; `None` also if it is after 2106.
     pub not_after: Option<UnixTime>,
+    /// Who says so.
+    pub origin: Origin,
 }
 
 /// How many records a table holds.
@@ -103,8 +120,8 @@ impl Found {
     /// What a slot says whose state was read as `state`; `None` if the record was removed.
     fn of(slot: &Slot, state: u64) -> Option<Self> {
         let (state, end) = slot.read(state);
-        let state = StateWord(state);
-        Some(Self { state, status: state.status()?, not_after: not_after(end) })
+        let (state, origin) = StateWord::of_slot(state);
+        Some(Self { state, status: state.status()?, not_after: not_after(end), origin })
     }
 }
 
@@ -230,7 +247,7 @@ impl Records {
         }
         let Some((_, slot, previous)) = segment.find(&key, hash) else { return };
         let status = change.record.map(|record| record.status);
-        let (before, state) = (StateWord(previous).status(), StateWord::next(previous, status));
+        let (before, state) = (StateWord(previous).status(), StateWord::next(previous, status, change.origin));
         match change.record {
             None if previous == 0 => return,
             None => slot.set_state(state),
@@ -238,13 +255,16 @@ impl Records {
                 slot.fill(&key, state, end_of(record.not_after));
                 used[index] += 1;
             }
-            Some(record) if slot.end() == end_of(record.not_after) => slot.set_state(state),
+            Some(record) if slot.end() == end_of(record.not_after) => {
+                let same = before.is_some() && StateWord(previous).said() == StateWord(state).said();
+                slot.set_state(if same { StateWord::with_origin(previous, change.origin) } else { state });
+            }
             Some(record) => {
                 // Nobody reads the end of a removed record. For a listed one, either end may be read with the stricter
                 // state.
                 let meanwhile = before.map(|before| if is_revoked(before) { before } else { record.status });
-                let meanwhile = StateWord::next(previous, meanwhile);
-                slot.set_both(meanwhile, StateWord::next(meanwhile, status), end_of(record.not_after));
+                let meanwhile = StateWord::next(previous, meanwhile, change.origin);
+                slot.set_both(meanwhile, StateWord::next(meanwhile, status, change.origin), end_of(record.not_after));
             }
         }
         self.count(before, status);

@@ -225,7 +225,7 @@ impl Records {
             };
             let Some((serial, record)) = decode(key, &revocation(value)) else { continue };
             let (_, changes) = sorted.entry(issuer.fingerprint()).or_insert_with(|| (issuer, BTreeMap::new()));
-            changes.insert(&key[4..], Change { serial, record: Some(record) });
+            changes.insert(&key[4..], Change::new(serial, Some(record)));
         }
         (sorted.into_values().map(|(issuer, changes)| (issuer, changes.into_values().collect())).collect(), unassigned)
     }

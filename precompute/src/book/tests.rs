@@ -17,7 +17,7 @@ fn id(tenant: &str) -> IssuerId {
 }
 
 fn change(number: u8, record: Option<Record>) -> Change {
-    Change { serial: serial(number), record }
+    Change::new(serial(number), record)
 }
 
 impl Book {

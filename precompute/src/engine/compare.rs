@@ -113,7 +113,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         if let Some(path) = question.issuer.sources.main() {
             faults.extend(comparison.refuse_shrink(question, path, &census, &gone).err());
         }
-        comparison.changes.extend(gone.into_iter().map(|serial| Change { serial, record: None }));
+        comparison.changes.extend(gone.into_iter().map(|serial| Change::new(serial, None)));
     }
     let unlisted_hold = || census.unlisted().any(|(_, status)| is_hold(status));
     crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
@@ -148,7 +148,7 @@ fn revoked_in_refused(question: &Question<'_>, path: &Path) -> Vec<Change> {
     for Listed { serial, record } in index.readable() {
         names_anybody |= question.records.get(&serial).is_some();
         if record.status != Status::Good {
-            revoked.push(Change { serial, record: Some(record) });
+            revoked.push(Change::new(serial, Some(record)));
         }
     }
     if names_anybody && index.is_steady() { revoked } else { Vec::new() }
@@ -245,7 +245,7 @@ impl Comparison {
                 self.kept_holds += 1;
             }
             Some(known) if known.status == said.status && same_end(known.not_after, said.not_after) => {}
-            _ => self.changes.push(Change { serial, record: Some(said) }),
+            _ => self.changes.push(Change::new(serial, Some(said))),
         }
     }
 

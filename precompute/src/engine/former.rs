@@ -62,8 +62,7 @@ fn revoked_only_in(former: &Records, records: &Records) -> Vec<Change> {
         former.each_in(segment, |serial, found| {
             let is_final = |status| strictness(status) == FINAL;
             if is_final(found.status) && !records.get(&serial).is_some_and(|known| is_final(known.status)) {
-                changes
-                    .push(Change { serial, record: Some(Record { status: found.status, not_after: found.not_after }) });
+                changes.push(Change::new(serial, Some(Record { status: found.status, not_after: found.not_after })));
             }
         });
     }

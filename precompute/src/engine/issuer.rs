@@ -132,7 +132,7 @@ mod tests {
         let state = |place: usize| {
             let state = IssuerState::new(ids[place].clone());
             let record = Some(Record { status: Status::Good, not_after: None });
-            state.records.apply([Change { serial: serial(place), record }]);
+            state.records.apply([Change::new(serial(place), record)]);
             state
         };
         // In another order than the ids, and without the second, which has the same CA as the first under another

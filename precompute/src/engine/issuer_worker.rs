@@ -86,7 +86,7 @@ impl IssuerWorker {
         predecessors: impl FnOnce(&mut Book, &IssuerId) -> Result<Vec<Predecessor>, StateError>,
     ) -> Result<Self, StateError> {
         let mut loaded = Vec::new();
-        let held = book.load(&issuer.id, |serial, record| loaded.push(Change { serial, record: Some(record) }))?;
+        let held = book.load(&issuer.id, |serial, record| loaded.push(Change::new(serial, Some(record))))?;
         let predecessors = predecessors(book, &issuer.id)?;
         let state = IssuerState::new(issuer.id.clone());
         state.health.verified_before(held.verified, issuer.sources.is_crl_alone());

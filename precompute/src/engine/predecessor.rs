@@ -48,7 +48,7 @@ impl Predecessor {
             let mut revoked = Vec::new();
             let held = book.load(&id, |serial, record| {
                 if strictness(record.status) == FINAL {
-                    revoked.push(Change { serial, record: Some(record) });
+                    revoked.push(Change::new(serial, Some(record)));
                 }
             })?;
             found.push(Self { id, revoked, crl_marks: held.crl_marks });
@@ -90,7 +90,7 @@ impl Predecessor {
             running.state.records.each_in(segment, |serial, found| {
                 if strictness(found.status) == FINAL {
                     let record = Record { status: found.status, not_after: found.not_after };
-                    revoked.push(Change { serial, record: Some(record) });
+                    revoked.push(Change::new(serial, Some(record)));
                 }
             });
         }

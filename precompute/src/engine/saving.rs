@@ -99,9 +99,9 @@ impl IssuerWorker {
         let held = book.load(&self.issuer.id, |serial, record| {
             let known = self.state.records.get(&serial).map(|known| known.status);
             if strictness(record.status) == FINAL && known.map(strictness) != Some(FINAL) {
-                revoked_there.push(Change { serial, record: Some(record) });
+                revoked_there.push(Change::new(serial, Some(record)));
             } else if known.is_none() {
-                changes.push(Change { serial, record: None });
+                changes.push(Change::new(serial, None));
             }
         })?;
         let taken_over = revoked_there.len();
@@ -109,7 +109,7 @@ impl IssuerWorker {
         for segment in 0..SEGMENTS {
             self.state.records.each_in(segment, |serial, found| {
                 let record = Record { status: found.status, not_after: found.not_after };
-                changes.push(Change { serial, record: Some(record) });
+                changes.push(Change::new(serial, Some(record)));
             });
         }
         changes.sort_unstable_by_key(|change| change.serial);

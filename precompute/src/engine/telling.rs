@@ -43,7 +43,7 @@ impl IssuerWorker {
             return;
         }
         let status = |record: Option<Record>| record.map_or(Status::Good, |record| record.status);
-        let news = changes.iter().filter_map(|Change { serial, record }| {
+        let news = changes.iter().filter_map(|Change { serial, record, .. }| {
             let before = self.state.records.get(serial).map_or(Status::Good, |known| known.status);
             let now = status(*record);
             // A different time or reason for a final revocation is not news.

@@ -196,7 +196,7 @@ mod tests {
 
         fn set(&self, status: Option<Status>) {
             let not_after = Some(UnixTime(NOW.0 + 1000));
-            self.0.apply([Change { serial: self.1, record: status.map(|status| Record { status, not_after }) }]);
+            self.0.apply([Change::new(self.1, status.map(|status| Record { status, not_after }))]);
         }
 
         fn found(&self) -> Option<Found> {

@@ -77,7 +77,7 @@ fn what_is_stored_is_there_after_a_restart_and_only_what_changed_is_due() {
     drop(first);
 
     set(&world.state, 3, revoked());
-    world.state.records.apply([Change { serial: serial(4), record: None }]);
+    world.state.records.apply([Change::new(serial(4), None)]);
     // A state with another counter that says the same, as after a restart, when counters start again.
     set(&world.state, 5, Status::Good);
     let second = runner(Some(path));
@@ -236,7 +236,7 @@ fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when
     let note = || subject.issuer.signers.note_revoked(|serial| subject.issuer.state.records.is_revoked(serial));
     let mark = |status| {
         let record = Some(crate::pki::Record { status, not_after: None });
-        subject.issuer.state.records.apply([Change { serial: revoked_serial, record }]);
+        subject.issuer.state.records.apply([Change::new(revoked_serial, record)]);
     };
     let runner = runner(None);
     assert!(!note(), "it is not even listed");

@@ -1,7 +1,9 @@
 //! What a record says, in one word.
 //!
-//! Invariant: two equal words mean that a record has not changed while it stayed listed. It does not know serials.
+//! Invariant: two equal words mean that a record has not changed while it stayed listed. A slot's word also has the
+//! record's origin, which is no part of what it says. It does not know serials.
 
+use super::Origin;
 use crate::pki::{Reason, Status, UnixTime};
 
 /// The state of a record as one word. Two equal words mean that the record says the same, and has not changed in
@@ -11,12 +13,20 @@ use crate::pki::{Reason, Status, UnixTime};
 pub struct StateWord(pub(super) u64);
 
 impl StateWord {
-    // bits 0–3 tag, 4–7 reason, 8–31 generation, 32–63 revocation time
+    // bits 0–3 tag, 4–7 reason, 8–27 generation, 28–31 origin (in a slot only), 32–63 revocation time
     const GOOD: u64 = 1;
     const REVOKED: u64 = 2;
     const REMOVED: u64 = 3;
     const TAG: u64 = 0xf;
-    const GENERATION: u64 = 0xff_ffff << 8;
+    const GENERATION: u64 = 0xf_ffff << 8;
+    const ORIGIN_SHIFT: u32 = 28;
+    const ORIGIN: u64 = 0xf << Self::ORIGIN_SHIFT;
+
+    /// The state and the origin from the word of a slot.
+    #[inline]
+    pub(super) const fn of_slot(word: u64) -> (Self, Origin) {
+        (Self(word & !Self::ORIGIN), Origin::from_bits((word >> Self::ORIGIN_SHIFT) as u8))
+    }
 
     /// The word, to be stored elsewhere.
     pub const fn word(self) -> u64 {
@@ -30,7 +40,7 @@ impl StateWord {
 
     /// The word without its counter: equal for all states that say the same, in this and other processes.
     pub const fn said(self) -> u64 {
-        self.0 & !Self::GENERATION
+        self.0 & !Self::GENERATION & !Self::ORIGIN
     }
 
     /// What the word says; `None` for a removed record.
@@ -45,17 +55,26 @@ impl StateWord {
         }
     }
 
-    /// `status` as the word that follows `previous`.
-    pub(super) fn next(previous: u64, status: Option<Status>) -> u64 {
+    /// `status` as the word that follows `previous` in a slot.
+    pub(super) fn next(previous: u64, status: Option<Status>, origin: Origin) -> u64 {
         let generation = previous.wrapping_add(1 << 8) & Self::GENERATION;
-        generation
-            | match status {
-                None => Self::REMOVED,
-                Some(Status::Good) => Self::GOOD,
-                Some(Status::Revoked { time, reason }) => {
-                    Self::REVOKED | u64::from(reason.code()) << 4 | u64::from(seconds32(time)) << 32
-                }
+        Self::with_origin(generation | Self::said_of(status), origin)
+    }
+
+    /// The word of a slot with another origin, which is no change of the state.
+    pub(super) const fn with_origin(word: u64, origin: Origin) -> u64 {
+        word & !Self::ORIGIN | (origin.bits() as u64) << Self::ORIGIN_SHIFT
+    }
+
+    /// The word of a status without its counter.
+    fn said_of(status: Option<Status>) -> u64 {
+        match status {
+            None => Self::REMOVED,
+            Some(Status::Good) => Self::GOOD,
+            Some(Status::Revoked { time, reason }) => {
+                Self::REVOKED | u64::from(reason.code()) << 4 | u64::from(seconds32(time)) << 32
             }
+        }
     }
 }
 

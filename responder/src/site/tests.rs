@@ -97,7 +97,7 @@ impl World {
         let state = |(place, (_, issuer)): (usize, (_, &AssembledIssuer))| {
             let state = IssuerState::in_order(issuer.id.clone(), UnixTime::now());
             let record = Some(Record { status: Status::Good, not_after: None });
-            let change = |number: u8| Change { serial: Serial::from_magnitude(&[number]).unwrap(), record };
+            let change = |number: u8| Change::new(Serial::from_magnitude(&[number]).unwrap(), record);
             state.records.apply((1..=place as u8 + 1).map(change));
             state
         };

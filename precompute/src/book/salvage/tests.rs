@@ -16,7 +16,7 @@ fn serial(number: u32) -> Serial {
 
 fn change(number: u32, reason: Reason) -> Change {
     let status = Status::Revoked { time: UnixTime(1_700_000_000), reason };
-    Change { serial: serial(number), record: Some(Record { status, not_after: Some(UnixTime(1_900_000_000)) }) }
+    Change::new(serial(number), Some(Record { status, not_after: Some(UnixTime(1_900_000_000)) }))
 }
 
 fn put(book: &mut Book, issuer: &IssuerId, changes: &[Change]) {
@@ -188,11 +188,7 @@ fn an_older_copy_of_a_page_puts_nobody_on_hold_again_where_the_tables_can_be_rea
     put(&mut book, &id("acme"), &[change(500, Reason::Superseded)]);
     let older = fs::read(dir.path().join(BOOK)).unwrap();
     let good = Record { status: Status::Good, not_after: None };
-    put(
-        &mut book,
-        &id("acme"),
-        &[Change { serial: serial(0), record: Some(good) }, Change { serial: serial(1), record: None }],
-    );
+    put(&mut book, &id("acme"), &[Change::new(serial(0), Some(good)), Change::new(serial(1), None)]);
     drop(book);
     let mut bytes = fs::read(dir.path().join(BOOK)).unwrap();
     // redb may have reused the page; nothing else lies beyond the end.

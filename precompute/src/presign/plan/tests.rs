@@ -22,7 +22,7 @@ fn serial(number: u16) -> Serial {
 fn set(records: &Records, number: u16, revoked: bool, not_after: Option<UnixTime>) -> StateWord {
     let status =
         if revoked { Status::Revoked { time: UnixTime(5), reason: Reason::KeyCompromise } } else { Status::Good };
-    records.apply([Change { serial: serial(number), record: Some(Record { status, not_after }) }]);
+    records.apply([Change::new(serial(number), Some(Record { status, not_after }))]);
     records.get(&serial(number)).unwrap().state
 }
 
@@ -161,7 +161,7 @@ fn a_hold_that_came_and_went_makes_the_answer_from_before_absent() {
     assert_eq!(ask(), None);
     let hold = Status::Revoked { time: NOW, reason: Reason::CertificateHold };
     for status in [hold, Status::Good] {
-        records.apply([Change { serial: serial(1), record: Some(Record { status, not_after: None }) }]);
+        records.apply([Change::new(serial(1), Some(Record { status, not_after: None }))]);
         assert_eq!(ask(), Some(Due::Absent));
     }
 }
@@ -169,7 +169,7 @@ fn a_hold_that_came_and_went_makes_the_answer_from_before_absent() {
 #[test]
 fn an_answer_that_outlives_what_may_be_told_is_due() {
     let records = Records::default();
-    records.apply([Change { serial: serial(1), record: Some(Record { status: Status::Good, not_after: None }) }]);
+    records.apply([Change::new(serial(1), Some(Record { status: Status::Good, not_after: None }))]);
     let found = records.get(&serial(1)).unwrap();
     let end = NOW.after(POLICY.validity);
     let entry = Entry { state: found.state, this_update: NOW, next_update: end, refresh_at: end };

@@ -174,7 +174,7 @@ pub(super) fn numbered(subject: Subject, number: u32) -> Subject {
 
 pub(super) fn set(state: &IssuerState, number: u64, status: Status) {
     let serial = serial(number);
-    state.records.apply([Change { serial, record: Some(Record { status, not_after: None }) }]);
+    state.records.apply([Change::new(serial, Some(Record { status, not_after: None }))]);
     state.changes.tell(1, [serial].into_iter());
 }
 

@@ -97,7 +97,7 @@ impl Ca {
     fn set(&self, serial: u8, status: Option<Status>) {
         let serial = Serial::from_magnitude(&[serial]).unwrap();
         let record = status.map(|status| Record { status, not_after: None });
-        self.issuer.state.records.apply([Change { serial, record }]);
+        self.issuer.state.records.apply([Change::new(serial, record)]);
     }
 
     /// An element CertID.

@@ -108,7 +108,7 @@ impl World {
 
     fn set(&self, status: Status) {
         let serial = Serial::from_magnitude(&SERIAL).unwrap();
-        self.issuer.state.records.apply([Change { serial, record: Some(Record { status, not_after: None }) }]);
+        self.issuer.state.records.apply([Change::new(serial, Some(Record { status, not_after: None }))]);
     }
 
     fn revoke(&self) {
