@@ -15,6 +15,8 @@ pub mod pki;
 
 pub mod source;
 
+pub mod ledger;
+
 pub mod engine;
 
 pub mod book;

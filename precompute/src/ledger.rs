@@ -1,0 +1,5 @@
+//! The records of an issuer and who may change them: sources as they are read, and pushes.
+
+mod push;
+
+pub use self::push::{Order, Outcome, Push, PushError, Refusal};
