@@ -1,0 +1,207 @@
+//! What may become of a record, whoever wants it: the one place for the rules between sources and pushes.
+//!
+//! Purpose: from what is known of a certificate and what a source or a push says, the record that follows. Invariants:
+//! nothing here ends a final revocation. A hold ends when everybody who stated it has released it: its sources by a
+//! read, a push by a push. No source removes what was pushed. It is pure: it does not know tables, files or clocks.
+
+use super::push::{Order, Outcome, Refusal};
+use crate::{
+    limits,
+    pki::{Reason, Record, Status, UnixTime},
+    records::{Found, Origin},
+};
+
+/// What is known of a certificate: the record, and who says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Known {
+    pub(crate) record: Record,
+    pub(crate) origin: Origin,
+}
+
+impl From<Found> for Known {
+    fn from(found: Found) -> Self {
+        Self { record: Record { status: found.status, not_after: found.not_after }, origin: found.origin }
+    }
+}
+
+/// How a source and what is known contradict each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Contradiction {
+    /// The source takes back a final revocation that a source stated.
+    TakenBack,
+    /// The source calls good, or does not list, what a push has revoked or holds.
+    PushRestricts,
+    /// The source does not list what was pushed.
+    PushLists,
+}
+
+/// The rank of a status: good, on hold, finally revoked.
+pub(crate) const fn strictness(status: Status) -> u8 {
+    match status {
+        Status::Good => 0,
+        Status::Revoked { reason: Reason::CertificateHold, .. } => HOLD,
+        Status::Revoked { .. } => FINAL,
+    }
+}
+
+/// The rank of a hold.
+const HOLD: u8 = 1;
+/// The rank of a final revocation, which is never taken back.
+pub(crate) const FINAL: u8 = 2;
+
+/// The stricter of two statements about one certificate; the first if they are equally strict.
+pub(crate) fn stricter(first: Status, second: Status) -> Status {
+    if strictness(second) > strictness(first) { second } else { first }
+}
+
+/// What follows when the sources say `said`; `None` if they do not list the certificate. A final revocation that a
+/// source has stated stays although the source does not list it any more.
+pub(crate) fn by_source(known: Option<Known>, said: Option<Record>) -> (Option<Known>, Option<Contradiction>) {
+    match (known, said) {
+        (None, None) => (None, None),
+        (None, Some(record)) => (Some(Known { record, origin: Origin::SOURCE }), None),
+        (Some(known), Some(said)) => listed(known, said),
+        (Some(known), None) => unlisted(known),
+    }
+}
+
+fn listed(known: Known, said: Record) -> (Option<Known>, Option<Contradiction>) {
+    let Known { record, origin } = known;
+    let pushed = origin.has(Origin::PUSH_RESTRICTS);
+    let listed = origin.without(Origin::UNLISTED);
+    let not_after = if same_end(record.not_after, said.not_after) { record.not_after } else { said.not_after };
+    let (before, now) = (strictness(record.status), strictness(said.status));
+    let (status, origin, contradiction) = if now > before {
+        // The source's statement is the stricter one, and a push does not state it.
+        (said.status, listed.without(Origin::PUSH_RESTRICTS).without(Origin::SOURCE_ALLOWS), None)
+    } else if now == before && pushed {
+        // Both say so; the push did first, or the source wrote another time for the same.
+        (record.status, listed.without(Origin::SOURCE_ALLOWS), None)
+    } else if now == before {
+        (said.status, listed.without(Origin::SOURCE_ALLOWS), None)
+    } else if pushed {
+        (record.status, listed.with(Origin::SOURCE_ALLOWS), Some(Contradiction::PushRestricts))
+    } else if before == FINAL {
+        (record.status, listed, Some(Contradiction::TakenBack))
+    } else {
+        // The sources release their hold.
+        (said.status, listed, None)
+    };
+    (Some(Known { record: Record { status, not_after }, origin }), contradiction)
+}
+
+fn unlisted(known: Known) -> (Option<Known>, Option<Contradiction>) {
+    let Known { record, origin } = known;
+    let rank = strictness(record.status);
+    if !origin.is_pushed() {
+        let stays = rank == FINAL;
+        return (stays.then_some(known), stays.then_some(Contradiction::TakenBack));
+    }
+    let gone = origin.with(Origin::UNLISTED);
+    if origin.has(Origin::PUSH_RESTRICTS) {
+        let origin = gone.with(Origin::SOURCE_ALLOWS);
+        return (Some(Known { record, origin }), Some(Contradiction::PushRestricts));
+    }
+    match rank {
+        FINAL => (Some(Known { record, origin: gone }), Some(Contradiction::TakenBack)),
+        // The sources' hold ends; the push that listed the certificate remains.
+        _ => {
+            let record = Record { status: Status::Good, ..record };
+            (Some(Known { record, origin: gone }), Some(Contradiction::PushLists))
+        }
+    }
+}
+
+/// What follows when a push gives this order.
+pub(crate) fn by_push(known: Option<Known>, order: &Order, now: UnixTime) -> Result<(Known, Outcome), Refusal> {
+    match *order {
+        Order::Add { not_after } => add(known, not_after),
+        Order::Revoke { time, reason, even_unlisted } => {
+            let time = time.unwrap_or(now);
+            if time > now.after(limits::CLOCK_SKEW_MAX) {
+                return Err(Refusal::InTheFuture { time });
+            }
+            let status = Status::Revoked { time, reason };
+            match known {
+                None if !even_unlisted => Err(Refusal::NotListed),
+                None => Ok((
+                    Known {
+                        record: Record { status, not_after: None },
+                        origin: PUSHED_ALONE.with(Origin::PUSH_RESTRICTS).with(Origin::SOURCE_ALLOWS),
+                    },
+                    Outcome::Done,
+                )),
+                Some(known) => restrict(known, status),
+            }
+        }
+        Order::Release => release(known.ok_or(Refusal::NotListed)?),
+    }
+}
+
+/// Nobody but a push lists it.
+const PUSHED_ALONE: Origin = Origin::PUSHED.with(Origin::UNLISTED);
+
+fn add(known: Option<Known>, not_after: Option<UnixTime>) -> Result<(Known, Outcome), Refusal> {
+    let Some(known) = known else {
+        let record = Record { status: Status::Good, not_after };
+        return Ok((Known { record, origin: PUSHED_ALONE }, Outcome::Done));
+    };
+    if let Status::Revoked { time, reason } = known.record.status {
+        return Err(Refusal::AlreadyRevoked { time, reason });
+    }
+    // What a source says of the end counts before what a push says.
+    let not_after = if known.origin.is_listed() && known.record.not_after.is_some() {
+        known.record.not_after
+    } else {
+        not_after.or(known.record.not_after)
+    };
+    let next = Known { record: Record { not_after, ..known.record }, origin: known.origin.with(Origin::PUSHED) };
+    let same = same_end(known.record.not_after, not_after) && known.origin == next.origin;
+    Ok((next, if same { Outcome::Unchanged } else { Outcome::Done }))
+}
+
+/// Revokes, or puts on hold, a certificate that is known.
+fn restrict(known: Known, status: Status) -> Result<(Known, Outcome), Refusal> {
+    let Known { record, origin } = known;
+    let pushed = origin.with(Origin::PUSHED).with(Origin::PUSH_RESTRICTS);
+    let (before, wanted) = (strictness(record.status), strictness(status));
+    if wanted > before {
+        // No source says that, even where one says less.
+        let origin = pushed.with(Origin::SOURCE_ALLOWS);
+        return Ok((Known { record: Record { status, ..record }, origin }, Outcome::Done));
+    }
+    let Status::Revoked { time, reason } = record.status else { return Err(Refusal::NotOnHold) };
+    let again = origin.has(Origin::PUSH_RESTRICTS);
+    match status {
+        // The same once more, perhaps because the acknowledgement was lost.
+        Status::Revoked { reason: wanted, .. } if again && wanted == reason => Ok((known, Outcome::Unchanged)),
+        // A source holds it already: from now on both do.
+        _ if wanted == HOLD && before == HOLD => Ok((Known { record, origin: pushed }, Outcome::Done)),
+        _ => Err(Refusal::AlreadyRevoked { time, reason }),
+    }
+}
+
+fn release(known: Known) -> Result<(Known, Outcome), Refusal> {
+    let Known { record, origin } = known;
+    let Status::Revoked { time, reason } = record.status else { return Err(Refusal::NotOnHold) };
+    if strictness(record.status) == FINAL {
+        return Err(Refusal::Unrevoking { time, reason });
+    }
+    if !origin.has(Origin::PUSH_RESTRICTS) {
+        return Err(Refusal::HeldBySource);
+    }
+    let origin = origin.without(Origin::PUSH_RESTRICTS);
+    if !origin.has(Origin::SOURCE_ALLOWS) {
+        return Ok((Known { record, origin }, Outcome::StillHeld));
+    }
+    let record = Record { status: Status::Good, ..record };
+    Ok((Known { record, origin: origin.without(Origin::SOURCE_ALLOWS) }, Outcome::Done))
+}
+
+/// Whether the end of validity is the known one. Records keep an end after 2106 as none, and a CRL does not state it.
+pub(crate) fn same_end(known: Option<UnixTime>, said: Option<UnixTime>) -> bool {
+    said.is_none_or(|said| known == Some(said).filter(|said| said.0 < u64::from(u32::MAX)))
+}
+
+#[cfg(test)]
+mod tests;
