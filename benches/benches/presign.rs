@@ -65,10 +65,10 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
     let (form, public) = (ResponseForm::default(), key.public_key_octets());
     let signer = OcspSigner::new(&certificate, &certificate, public, pool, form, UnixTime::now()).unwrap();
     let id = IssuerId::of("bench", &certificate);
-    let state = IssuerState::in_order(id.clone(), UnixTime::now());
-    state.records.reserve(count as usize);
+    let (state, mut writer) = IssuerState::in_order(id.clone(), UnixTime::now());
+    writer.reserve(count as usize);
     let record = Some(Record { status: Status::Good, not_after: None });
-    state.records.apply((0..count).map(|place| Change::new(serial(place), record)));
+    writer.apply((0..count).map(|place| Change::new(serial(place), record)));
     let signers = Signers::new(vec![Arc::new(signer)]).unwrap();
     let issuer = ActiveIssuer::new(&id, "CA", Policy::DEFAULT, &certificate, state, signers).unwrap();
     (Arc::new(Subject { issuer: Arc::new(issuer), ahead: vec![HashAlgorithm::Sha1] }), key)

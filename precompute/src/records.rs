@@ -1,31 +1,33 @@
 //! The records of one issuer in memory: the truth that every answer is checked against.
 //!
-//! Purpose: one look-up from a serial number to its current state, from any thread, while one writer changes records.
+//! Purpose: one look-up from a serial number to its current state, from any thread, while one writer changes records:
+//! [`Records`] is for readers, of which there are many, and [`RecordsWriter`] for the writer, which is one by type.
 //! Invariant: a reader sees a state of that serial that was current at some instant during the look-up, with the end of
 //! validity that belonged to it; `slot` has the one exception, which makes no certificate good. A state is one 64-bit
 //! word, and a slot's key never changes once the word says that the slot is in use. So there is no lock, and a reader
 //! never waits for the writer. It does not know issuers, sources, disks or responses.
 //!
 //! A slot takes 32 bytes. A segment that is 80 % full is rebuilt with a quarter more room than its listed records take,
-//! so a record costs 40 to 50 bytes, and 40 if [`Records::reserve`] was given the number beforehand. The new segment is
+//! so a record costs 40 to 50 bytes, and 40 if [`RecordsWriter::reserve`] was given the number beforehand. The new segment is
 //! swapped in whole; readers use the old one until then.
 
 mod census;
 mod origin;
 mod slot;
 mod state;
+mod writer;
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
-        Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use arc_swap::ArcSwap;
 
-pub use self::{census::Census, origin::Origin, state::StateWord};
+pub use self::{census::Census, origin::Origin, state::StateWord, writer::RecordsWriter};
 use self::{
     slot::{SerialWords, Slot},
     state::seconds32,
@@ -35,10 +37,6 @@ use crate::pki::{Record, Serial, Status, UnixTime};
 /// Segments of a table. With 10 million records a segment holds 39,000 (1.6 MiB), which a writer
 /// copies in about a millisecond.
 pub const SEGMENTS: usize = 256;
-
-/// The largest share of a segment in use before it grows, in percent: linear probing looks at
-/// three slots on average at 80 %.
-const LOAD_PERCENT_MAX: usize = 80;
 
 /// A change of one record; `None` removes it from the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -85,13 +83,12 @@ pub struct Counts {
     pub revoked: u64,
 }
 
-/// All records of one issuer.
+/// All records of one issuer, for readers. An empty one, as by default, stays empty: only a [`RecordsWriter`] changes
+/// records.
 #[derive(Debug)]
 pub struct Records {
     hasher: RandomState,
     segments: Box<[ArcSwap<Segment>]>,
-    /// Locked while records change; also holds how many slots of each segment are in use.
-    writer: Mutex<Box<[usize]>>,
     good: AtomicU64,
     revoked: AtomicU64,
 }
@@ -166,7 +163,6 @@ impl Default for Records {
         Self {
             hasher: RandomState::new(),
             segments: (0..SEGMENTS).map(|_| ArcSwap::from_pointee(Segment::with_capacity(0))).collect(),
-            writer: Mutex::new(vec![0; SEGMENTS].into_boxed_slice()),
             good: AtomicU64::new(0),
             revoked: AtomicU64::new(0),
         }
@@ -174,6 +170,21 @@ impl Default for Records {
 }
 
 impl Records {
+    /// An empty table and its one writer.
+    pub fn new() -> (Arc<Self>, RecordsWriter) {
+        let records = Arc::<Self>::default();
+        (Arc::clone(&records), RecordsWriter::of(records))
+    }
+
+    /// A table of these records, which changes no more.
+    pub fn of(changes: impl IntoIterator<Item = Change>) -> Arc<Self> {
+        let (records, mut writer) = Self::new();
+        let changes = changes.into_iter();
+        writer.reserve(changes.size_hint().0);
+        writer.apply(changes);
+        records
+    }
+
     fn place(&self, key: &SerialWords) -> (u64, usize) {
         let mut hasher = self.hasher.build_hasher();
         key.iter().for_each(|&word| hasher.write_u64(word));
@@ -210,97 +221,6 @@ impl Records {
     /// How many there are.
     pub fn counts(&self) -> Counts {
         Counts { good: self.good.load(Relaxed), revoked: self.revoked.load(Relaxed) }
-    }
-
-    /// Makes room for `additional` more records at once, so that each costs 40 bytes.
-    pub fn reserve(&self, additional: usize) {
-        let mut used = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = additional / SEGMENTS;
-        // Segments are filled by a hash: four standard deviations of room each.
-        let share = share + 4 * share.isqrt();
-        for (segment, used) in self.segments.iter().zip(used.iter_mut()) {
-            let wanted = (*used + share) * 100 / LOAD_PERCENT_MAX + 1;
-            if share > 0 && wanted > segment.load().slots.len() {
-                *used = self.rebuild(segment, wanted);
-            }
-        }
-    }
-
-    /// Applies changes, in order. Each is visible as soon as it is made.
-    pub fn apply(&self, changes: impl IntoIterator<Item = Change>) {
-        let mut used = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        for change in changes {
-            self.apply_one(&mut used, &change);
-        }
-    }
-
-    fn apply_one(&self, used: &mut [usize], change: &Change) {
-        let key = key(&change.serial);
-        let (hash, index) = self.place(&key);
-        let mut segment = self.segments[index].load_full();
-        if (used[index] + 1) * 100 > segment.slots.len() * LOAD_PERCENT_MAX {
-            // Counts the records that are still listed, because slots of removed ones are freed.
-            let listed = segment.slots.iter().filter(|slot| StateWord(slot.state()).status().is_some()).count();
-            let capacity = (listed + listed / 4) * 100 / LOAD_PERCENT_MAX + 8;
-            used[index] = self.rebuild(&self.segments[index], capacity);
-            segment = self.segments[index].load_full();
-        }
-        let Some((_, slot, previous)) = segment.find(&key, hash) else { return };
-        let status = change.record.map(|record| record.status);
-        let (before, state) = (StateWord(previous).status(), StateWord::next(previous, status, change.origin));
-        match change.record {
-            None if previous == 0 => return,
-            None => slot.set_state(state),
-            Some(record) if previous == 0 => {
-                slot.fill(&key, state, end_of(record.not_after));
-                used[index] += 1;
-            }
-            Some(record) if slot.end() == end_of(record.not_after) => {
-                let same = before.is_some() && StateWord(previous).said() == StateWord(state).said();
-                slot.set_state(if same { StateWord::with_origin(previous, change.origin) } else { state });
-            }
-            Some(record) => {
-                // Nobody reads the end of a removed record. For a listed one, either end may be read with the stricter
-                // state.
-                let meanwhile = before.map(|before| if is_revoked(before) { before } else { record.status });
-                let meanwhile = StateWord::next(previous, meanwhile, change.origin);
-                slot.set_both(meanwhile, StateWord::next(meanwhile, status, change.origin), end_of(record.not_after));
-            }
-        }
-        self.count(before, status);
-    }
-
-    fn count(&self, before: Option<Status>, after: Option<Status>) {
-        let counter = |status| match status {
-            Status::Good => &self.good,
-            Status::Revoked { .. } => &self.revoked,
-        };
-        if let Some(status) = before {
-            counter(status).fetch_sub(1, Relaxed);
-        }
-        if let Some(status) = after {
-            counter(status).fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Replaces a segment by a copy of `capacity` slots without removed records; returns the slots in use.
-    fn rebuild(&self, cell: &ArcSwap<Segment>, capacity: usize) -> usize {
-        let old = cell.load();
-        let new = Segment::with_capacity(capacity);
-        let mut used = 0;
-        for slot in &old.slots {
-            let state = slot.state();
-            if StateWord(state).status().is_none() {
-                continue;
-            }
-            let key = slot.key();
-            if let Some((_, free, _)) = new.find(&key, self.place(&key).0) {
-                free.fill(&key, state, slot.end());
-                used += 1;
-            }
-        }
-        cell.store(new.into());
-        used
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     issuer_id::IssuerId,
     ocsp::Unlisted,
     pki::{Certificate, UnixTime},
-    records::Records,
+    records::{Records, RecordsWriter},
 };
 
 /// The part of an issuer's configuration that its records depend on.
@@ -64,16 +64,18 @@ pub struct IssuerState {
 }
 
 impl IssuerState {
-    /// The state of an issuer that has no records and whose sources were not read yet.
-    pub fn new(id: IssuerId) -> Self {
-        Self { id, records: Arc::default(), health: Arc::default(), changes: Arc::default() }
+    /// The state of an issuer that has no records and whose sources were not read yet, and the one writer of its records.
+    pub fn new(id: IssuerId) -> (Self, RecordsWriter) {
+        let (records, writer) = Records::new();
+        (Self { id, records, health: Arc::default(), changes: Arc::default() }, writer)
     }
 
-    /// The state of an issuer whose sources were found in order `now` and list no certificate.
-    pub fn in_order(id: IssuerId, now: UnixTime) -> Self {
-        let state = Self::new(id);
+    /// The state of an issuer whose sources were found in order `now` and list no certificate, and the one writer of its
+    /// records.
+    pub fn in_order(id: IssuerId, now: UnixTime) -> (Self, RecordsWriter) {
+        let (state, writer) = Self::new(id);
         state.health.read(now, &Pass::default());
-        state
+        (state, writer)
     }
 
     /// The issuer whose state this is.
@@ -130,9 +132,9 @@ mod tests {
         let ids = [("a", 1), ("b", 1), ("a", 2), ("b", 2)].map(|(tenant, ca)| IssuerId::new(tenant, [ca; 32]));
         let serial = |place: usize| Serial::from_magnitude(&[place as u8 + 1]).unwrap();
         let state = |place: usize| {
-            let state = IssuerState::new(ids[place].clone());
+            let (state, mut writer) = IssuerState::new(ids[place].clone());
             let record = Some(Record { status: Status::Good, not_after: None });
-            state.records.apply([Change::new(serial(place), record)]);
+            writer.apply([Change::new(serial(place), record)]);
             state
         };
         // In another order than the ids, and without the second, which has the same CA as the first under another

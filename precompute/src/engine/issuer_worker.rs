@@ -29,7 +29,7 @@ use crate::{
     issuer_id::IssuerId,
     limits,
     pki::UnixTime,
-    records::{Change, Counts},
+    records::{Change, Counts, RecordsWriter},
     source::CrlMarks,
     state_dir::StateError,
 };
@@ -41,6 +41,7 @@ pub(super) struct IssuerWorker {
     /// The book that has everything that is not in `unsaved`.
     pub(super) book: Identity,
     pub(super) state: IssuerState,
+    records: RecordsWriter,
     pub(super) watch: Watch,
     pub(super) crl_marks: CrlMarks,
     shrink: OperatorOrder,
@@ -88,14 +89,15 @@ impl IssuerWorker {
         let mut loaded = Vec::new();
         let held = book.load(&issuer.id, |serial, record| loaded.push(Change::new(serial, Some(record))))?;
         let predecessors = predecessors(book, &issuer.id)?;
-        let state = IssuerState::new(issuer.id.clone());
+        let (state, mut records) = IssuerState::new(issuer.id.clone());
         state.health.verified_before(held.verified, issuer.sources.is_crl_alone());
-        state.records.reserve(loaded.len());
-        state.records.apply(loaded);
+        records.reserve(loaded.len());
+        records.apply(loaded);
         let tells = state.records.counts() != Counts::default();
         Ok(Self {
             book: held.book,
             state,
+            records,
             watch: Watch::new(issuer.sources.paths()),
             crl_marks: Predecessor::crl_marks(&held, &predecessors),
             shrink: OperatorOrder::new(book.state_dir(), "shrink", &issuer.id),
@@ -272,8 +274,8 @@ impl IssuerWorker {
     /// it, and a restart reads it there.
     pub(super) fn show(&mut self, changes: Vec<Change>) {
         self.tell_statuses(&changes);
-        self.state.records.reserve(changes.len());
-        self.state.records.apply(changes.iter().copied());
+        self.records.reserve(changes.len());
+        self.records.apply(changes.iter().copied());
         self.state.changes.tell(changes.len(), changes.iter().map(|change| change.serial));
         self.state.health.changed(changes.len() as u64);
         self.unsaved.add(changes);

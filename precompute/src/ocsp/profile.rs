@@ -172,35 +172,37 @@ impl Times {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::{
         ocsp::HashAlgorithm,
         pki::{Record, Serial},
-        records::{Change, Records},
+        records::{Change, Records, RecordsWriter},
     };
 
     const POLICY: Policy = Policy::DEFAULT;
     const NOW: UnixTime = UnixTime(1_800_000_000);
     const REVOKED: Status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise };
 
-    struct World(Records, Serial);
+    struct World(RefCell<RecordsWriter>, Serial);
 
     impl World {
         fn new(status: Status) -> Self {
-            let world = Self(Records::default(), Serial::from_magnitude(&[7]).unwrap());
+            let world = Self(RefCell::new(Records::new().1), Serial::from_magnitude(&[7]).unwrap());
             world.set(Some(status));
             world
         }
 
         fn set(&self, status: Option<Status>) {
             let not_after = Some(UnixTime(NOW.0 + 1000));
-            self.0.apply([Change::new(self.1, status.map(|status| Record { status, not_after }))]);
+            self.0.borrow_mut().apply([Change::new(self.1, status.map(|status| Record { status, not_after }))]);
         }
 
         fn found(&self) -> Option<Found> {
-            self.0.get(&self.1)
+            self.0.borrow().records().get(&self.1)
         }
 
         fn answer(&self) -> Kept {

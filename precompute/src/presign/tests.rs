@@ -11,7 +11,7 @@ use std::{
 };
 
 use world::{
-    HOLD, NEVER, POLICY, World, delegate, done, issuer, kept, numbered, restore, revoked, runner, serial, set, signed,
+    HOLD, NEVER, POLICY, World, delegate, done, issuer, kept, numbered, restore, revoked, runner, serial, signed,
 };
 
 use super::*;
@@ -32,7 +32,7 @@ use crate::{
 fn every_certificate_finds_its_answer_signed_once() {
     const COUNT: u64 = 500;
     let world = World::new(COUNT);
-    set(&world.state, 7, revoked());
+    world.set(7, revoked());
     for subject in world.both() {
         let runner = runner(None);
         done(runner.pass(&[Arc::clone(&subject)], NEVER), COUNT);
@@ -76,10 +76,10 @@ fn what_is_stored_is_there_after_a_restart_and_only_what_changed_is_due() {
     done(first.pass(&[Arc::clone(&subject)], NEVER), COUNT);
     drop(first);
 
-    set(&world.state, 3, revoked());
-    world.state.records.apply([Change::new(serial(4), None)]);
+    world.set(3, revoked());
+    world.apply(Change::new(serial(4), None));
     // A state with another counter that says the same, as after a restart, when counters start again.
-    set(&world.state, 5, Status::Good);
+    world.set(5, Status::Good);
     let second = runner(Some(path));
     assert_eq!(restore(&second, &subject), COUNT - 2);
     for (number, expected) in [(1, Some(CertStatus::Good)), (3, None), (4, None), (5, Some(CertStatus::Good))] {
@@ -109,11 +109,11 @@ fn a_hold_that_was_stored_and_released_voids_the_answer_from_before() {
     let first = runner(Some(path));
     done(first.pass(&[Arc::clone(&subject)], NEVER), 1);
     drop(first);
-    set(&world.state, 0, HOLD);
+    world.set(0, HOLD);
     let second = runner(Some(path));
     done(second.pass(&[Arc::clone(&subject)], NEVER), 1);
     drop(second);
-    set(&world.state, 0, Status::Good);
+    world.set(0, Status::Good);
     let third = runner(Some(path));
     restore(&third, &subject);
     assert_eq!(kept(&third, &subject, 0), None);
@@ -144,8 +144,8 @@ fn a_record_that_changes_while_its_answer_is_signed_is_not_kept() {
     let world = World::new(1);
     let subject = world.pooled();
     let runner = runner(None);
-    let state = world.state.clone();
-    *world.watched.before.lock().unwrap() = Some(Box::new(move || set(&state, 0, revoked())));
+    let set = world.setter();
+    *world.watched.before.lock().unwrap() = Some(Box::new(move || set(0, revoked())));
     runner.pass(&[Arc::clone(&subject)], NEVER);
     let report = runner.progress.report();
     assert_eq!((report.signed, report.void, runner.answers.len()), (0, 1, 0));
@@ -190,7 +190,7 @@ fn what_has_changed_is_signed_by_another_signer_while_the_key_of_the_first_is_aw
     world.watched.fail.store(u64::MAX, Relaxed);
     world.watched.away.store(true, Relaxed);
     assert_eq!((subject.forms(now)[0].place, signs(now)), (0, 1));
-    set(&world.state, 0, revoked());
+    world.set(0, revoked());
     assert_eq!(runner.changed(&subject, vec![serial(0)], NEVER), End::Done);
     let by_other = &subject.forms_at_work(now)[0];
     let entry = subject.kept(&runner.answers, by_other, &serial(0), &mut Vec::new()).unwrap();
@@ -214,7 +214,7 @@ fn without_the_key_what_others_have_signed_is_found_and_nothing_is_signed() {
     assert_eq!(restore(&here, &subject), COUNT);
     assert_eq!(kept(&here, &subject, 7), Some(CertStatus::Good));
     // Due answers are left to the process that has the key.
-    set(&world.state, 7, revoked());
+    world.set(7, revoked());
     done(here.pass(&[Arc::clone(&subject)], NEVER), 0);
     assert_eq!(here.changed(&subject, vec![serial(7)], NEVER), End::Done);
     assert!(subject.forms_at_work(UnixTime::now()).is_empty());
@@ -236,7 +236,7 @@ fn when_a_signer_is_revoked_all_answers_of_another_are_due_at_once_and_none_when
     let note = || subject.issuer.signers.note_revoked(|serial| subject.issuer.state.records.is_revoked(serial));
     let mark = |status| {
         let record = Some(crate::pki::Record { status, not_after: None });
-        subject.issuer.state.records.apply([Change::new(revoked_serial, record)]);
+        world.apply(Change::new(revoked_serial, record));
     };
     let runner = runner(None);
     assert!(!note(), "it is not even listed");
@@ -293,10 +293,10 @@ fn without_room_it_ends_and_says_so() {
 fn what_changes_is_signed_at_once() {
     let world = World::new(20);
     for subject in world.both() {
-        (0..20).for_each(|number| set(&world.state, number, HOLD));
+        (0..20).for_each(|number| world.set(number, HOLD));
         let runner = runner(None);
         done(runner.pass(&[Arc::clone(&subject)], NEVER), 20);
-        set(&world.state, 3, revoked());
+        world.set(3, revoked());
         assert_eq!(kept(&runner, &subject, 3), None, "what was said before is void");
         assert_eq!(runner.changed(&subject, vec![serial(3), serial(99), serial(3)], NEVER), End::Done);
         assert!(matches!(kept(&runner, &subject, 3), Some(CertStatus::Revoked { reason: Reason::KeyCompromise, .. })));
@@ -369,7 +369,7 @@ fn a_presigner_restores_passes_follows_changes_and_stops() {
     assert_eq!((report.restored, report.signed), (stored, 100 - stored));
 
     let before = report.signed;
-    set(&world.state, 50, revoked());
+    world.set(50, revoked());
     until("the revocation", &|report| report.signed == before + 1);
 
     // No pass has anything more to do, and the next one is ten seconds off.
@@ -404,7 +404,7 @@ fn an_issuer_takes_neither_the_state_nor_the_certificate_of_another() {
     let [id, other_tenant, other_ca] =
         [("a", &own), ("b", &own), ("a", &foreign)].map(|(tenant, world)| IssuerId::of(tenant, &world.certificate));
     let of = |world: &World, state: &IssuerId| {
-        let state = IssuerState::new(state.clone());
+        let (state, _) = IssuerState::new(state.clone());
         ActiveIssuer::new(&id, "ca", POLICY, &world.certificate, state, signers.clone())
     };
     let issuer = of(&own, &id).unwrap();

@@ -76,12 +76,12 @@ pub fn decide(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{cell::RefCell, time::Duration};
 
     use precompute::{
         ocsp::{Unlisted, profile::Times},
         pki::{Reason, Record, Serial, Status},
-        records::{Change, Records},
+        records::{Change, Records, RecordsWriter},
     };
 
     use super::*;
@@ -92,22 +92,22 @@ mod tests {
 
     const MONTH: Duration = Duration::from_secs(30 * 86_400);
 
-    struct World(Records, Serial);
+    struct World(RefCell<RecordsWriter>, Serial);
 
     impl World {
         fn new(status: Status) -> Self {
-            let world = Self(Records::default(), Serial::from_magnitude(&[7]).unwrap());
+            let world = Self(RefCell::new(Records::new().1), Serial::from_magnitude(&[7]).unwrap());
             world.set(Some(status));
             world
         }
 
         fn set(&self, status: Option<Status>) {
             let not_after = Some(UnixTime(NOW.0 + 1000));
-            self.0.apply([Change::new(self.1, status.map(|status| Record { status, not_after }))]);
+            self.0.borrow_mut().apply([Change::new(self.1, status.map(|status| Record { status, not_after }))]);
         }
 
         fn found(&self) -> Option<Found> {
-            self.0.get(&self.1)
+            self.0.borrow().records().get(&self.1)
         }
 
         fn answer(&self) -> Kept {

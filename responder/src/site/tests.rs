@@ -95,10 +95,10 @@ impl World {
     /// A state for each issuer; the number of its records says whose it is.
     fn states(&self) -> Vec<IssuerState> {
         let state = |(place, (_, issuer)): (usize, (_, &AssembledIssuer))| {
-            let state = IssuerState::in_order(issuer.id.clone(), UnixTime::now());
+            let (state, mut writer) = IssuerState::in_order(issuer.id.clone(), UnixTime::now());
             let record = Some(Record { status: Status::Good, not_after: None });
             let change = |number: u8| Change::new(Serial::from_magnitude(&[number]).unwrap(), record);
-            state.records.apply((1..=place as u8 + 1).map(change));
+            writer.apply((1..=place as u8 + 1).map(change));
             state
         };
         self.assembly.common.issuers().enumerate().map(state).collect()

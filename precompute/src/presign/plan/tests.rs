@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     ocsp::profile::Times,
     pki::{Reason, Record, Status},
-    records::{Change, SEGMENTS, StateWord},
+    records::{Change, RecordsWriter, SEGMENTS, StateWord},
 };
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
@@ -19,11 +19,11 @@ fn serial(number: u16) -> Serial {
     Serial::from_magnitude(&(u32::from(number) + 1).to_be_bytes()).unwrap()
 }
 
-fn set(records: &Records, number: u16, revoked: bool, not_after: Option<UnixTime>) -> StateWord {
+fn set(writer: &mut RecordsWriter, number: u16, revoked: bool, not_after: Option<UnixTime>) -> StateWord {
     let status =
         if revoked { Status::Revoked { time: UnixTime(5), reason: Reason::KeyCompromise } } else { Status::Good };
-    records.apply([Change::new(serial(number), Some(Record { status, not_after }))]);
-    records.get(&serial(number)).unwrap().state
+    writer.apply([Change::new(serial(number), Some(Record { status, not_after }))]);
+    writer.records().get(&serial(number)).unwrap().state
 }
 
 /// What may be kept about a certificate, by its age and whether its record changed since.
@@ -49,14 +49,14 @@ proptest! {
         list_max in 1usize..200,
         parts in 1usize..4,
     ) {
-        let records = Records::default();
+        let (records, mut writer) = Records::new();
         let mut kept = BTreeMap::new();
         let mut expected = Vec::new();
         let lasts_until = [NOW.after(POLICY.validity), NOW.after(POLICY.validity)];
         for (number, case) in cases.iter().enumerate() {
             let number = number as u16;
             let end = Some(if case.expired { NOW.before(Duration::from_secs(1)) } else { NOW.after(POLICY.validity) });
-            let state = set(&records, number, case.revoked, end);
+            let state = set(&mut writer, number, case.revoked, end);
             for (form, hours) in case.signed.iter().enumerate() {
                 let signed = hours.map(|hours| {
                     let then = NOW.before(Duration::from_secs(u64::from(hours) * HOUR));
@@ -76,7 +76,8 @@ proptest! {
                 expected.extend(due.map(|due| Item { due, serial: serial(number), form: form as u8 }));
             }
             if case.changed_since {
-                set(&records, number, true, end);
+                set(&mut writer, number, !case.revoked, end);
+                set(&mut writer, number, true, end);
             }
         }
         expected.sort();
@@ -105,8 +106,8 @@ proptest! {
         count in 1u16..200,
         signed_each_time in prop::collection::vec(1usize..50, 1..5),
     ) {
-        let records = Records::default();
-        (0..count).for_each(|number| { set(&records, number, false, None); });
+        let (records, mut writer) = Records::new();
+        (0..count).for_each(|number| { set(&mut writer, number, false, None); });
         let mut kept: BTreeMap<Serial, Entry> = BTreeMap::new();
         let lasts_until = [NOW.after(POLICY.validity)];
         let question = Question { policy: &POLICY, records: &records, told_until: UnixTime::MAX, forms: &lasts_until, now: NOW };
@@ -134,8 +135,8 @@ proptest! {
 
 #[test]
 fn a_replacement_that_would_end_no_later_is_none() {
-    let records = Records::default();
-    let state = set(&records, 1, false, None);
+    let (records, mut writer) = Records::new();
+    let state = set(&mut writer, 1, false, None);
     let end = UnixTime(NOW.0 + HOUR);
     let times = Times::plan(NOW, POLICY.validity, end, 0).unwrap();
     let Times { this_update, next_update, refresh_at } = times;
@@ -152,8 +153,8 @@ fn a_replacement_that_would_end_no_later_is_none() {
 
 #[test]
 fn a_hold_that_came_and_went_makes_the_answer_from_before_absent() {
-    let records = Records::default();
-    let state = set(&records, 1, false, None);
+    let (records, mut writer) = Records::new();
+    let state = set(&mut writer, 1, false, None);
     let Times { this_update, next_update, refresh_at } = Times::plan(NOW, POLICY.validity, UnixTime::MAX, 0).unwrap();
     let entry = Entry { state, this_update, next_update, refresh_at };
     let lasts_until = NOW.after(POLICY.validity);
@@ -161,15 +162,15 @@ fn a_hold_that_came_and_went_makes_the_answer_from_before_absent() {
     assert_eq!(ask(), None);
     let hold = Status::Revoked { time: NOW, reason: Reason::CertificateHold };
     for status in [hold, Status::Good] {
-        records.apply([Change::new(serial(1), Some(Record { status, not_after: None }))]);
+        writer.apply([Change::new(serial(1), Some(Record { status, not_after: None }))]);
         assert_eq!(ask(), Some(Due::Absent));
     }
 }
 
 #[test]
 fn an_answer_that_outlives_what_may_be_told_is_due() {
-    let records = Records::default();
-    records.apply([Change::new(serial(1), Some(Record { status: Status::Good, not_after: None }))]);
+    let (records, mut writer) = Records::new();
+    writer.apply([Change::new(serial(1), Some(Record { status: Status::Good, not_after: None }))]);
     let found = records.get(&serial(1)).unwrap();
     let end = NOW.after(POLICY.validity);
     let entry = Entry { state: found.state, this_update: NOW, next_update: end, refresh_at: end };

@@ -23,7 +23,7 @@ use crate::{
     limits,
     ocsp::{CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity, profile::Kept},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime, verify_signed},
-    records::Change,
+    records::{Change, RecordsWriter},
     sign::{Algorithm, Job, KeyPurpose, Pool, PoolSettings, SignError, Signing, SoftwareKey, Verify},
     signers::{OcspSigner, Signers},
     source::openssl::{Ca, KEYS},
@@ -88,7 +88,8 @@ pub(super) struct World {
     ca: Ca,
     pub(super) certificate: Certificate,
     key: SoftwareKey,
-    pub(super) state: IssuerState,
+    state: IssuerState,
+    writer: Arc<Mutex<RecordsWriter>>,
     pub(super) watched: Arc<Watched>,
 }
 
@@ -110,10 +111,30 @@ impl World {
             away: AtomicBool::new(false),
             before: Mutex::default(),
         };
-        let state = IssuerState::in_order(IssuerId::of("tests", &certificate), UnixTime::now());
-        let world = Self { dir: tempfile::tempdir().unwrap(), ca, certificate, key, state, watched: Arc::new(watched) };
-        (0..count).for_each(|number| set(&world.state, number, Status::Good));
+        let (state, writer) = IssuerState::in_order(IssuerId::of("tests", &certificate), UnixTime::now());
+        let (dir, writer, watched) = (tempfile::tempdir().unwrap(), Arc::new(Mutex::new(writer)), Arc::new(watched));
+        let world = Self { dir, ca, certificate, key, state, writer, watched };
+        (0..count).for_each(|number| world.set(number, Status::Good));
         world
+    }
+
+    /// Changes records, on any thread.
+    pub(super) fn setter(&self) -> impl Fn(u64, Status) + Send + use<> {
+        let (changes, writer) = (Arc::clone(&self.state.changes), Arc::clone(&self.writer));
+        move |number, status| {
+            let serial = serial(number);
+            writer.lock().unwrap().apply([Change::new(serial, Some(Record { status, not_after: None }))]);
+            changes.tell(1, [serial].into_iter());
+        }
+    }
+
+    pub(super) fn set(&self, number: u64, status: Status) {
+        self.setter()(number, status);
+    }
+
+    /// Makes a change that nobody is told.
+    pub(super) fn apply(&self, change: Change) {
+        self.writer.lock().unwrap().apply([change]);
     }
 
     fn signer(&self, signing: Arc<dyn Signing>) -> Arc<OcspSigner> {
@@ -170,12 +191,6 @@ pub(super) fn issuer(subject: &mut Subject) -> &mut ActiveIssuer {
 /// The same with another number.
 pub(super) fn numbered(subject: Subject, number: u32) -> Subject {
     Subject { issuer: Arc::new(Arc::into_inner(subject.issuer).unwrap().numbered(number)), ..subject }
-}
-
-pub(super) fn set(state: &IssuerState, number: u64, status: Status) {
-    let serial = serial(number);
-    state.records.apply([Change::new(serial, Some(Record { status, not_after: None }))]);
-    state.changes.tell(1, [serial].into_iter());
 }
 
 pub(super) fn revoked() -> Status {

@@ -4,7 +4,10 @@ use std::{
     fmt,
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,7 @@ use precompute::{
     issuer_id::IssuerId,
     ocsp::{CertStatus, HashAlgorithm, Policy, ResponseForm, Unlisted},
     pki::{Certificate, Reason, Record, Status, certificates, encode::wrapped},
-    records::Change,
+    records::{Change, RecordsWriter},
     sign::{Job, SignError, Signing, SoftwareKey},
     signers::Signers,
 };
@@ -63,6 +66,7 @@ struct Ca {
     certificate: Certificate,
     keys: Vec<Arc<Key>>,
     issuer: Arc<Issuer>,
+    writer: Mutex<RecordsWriter>,
 }
 
 fn openssl(dir: &Path, arguments: &[&str]) {
@@ -87,9 +91,9 @@ impl Ca {
             keys.push(key);
         }
         let id = IssuerId::of("tests", &certificate);
-        let state = IssuerState::in_order(id.clone(), UnixTime::now());
+        let (state, writer) = IssuerState::in_order(id.clone(), UnixTime::now());
         let active = ActiveIssuer::new(&id, name, policy, &certificate, state, Signers::new(signers).unwrap()).unwrap();
-        let ca = Self { certificate, keys, issuer: Arc::new(Issuer::new(active, 1)) };
+        let ca = Self { certificate, keys, issuer: Arc::new(Issuer::new(active, 1)), writer: Mutex::new(writer) };
         ca.set(SERIAL, Some(Status::Good));
         ca
     }
@@ -97,7 +101,7 @@ impl Ca {
     fn set(&self, serial: u8, status: Option<Status>) {
         let serial = Serial::from_magnitude(&[serial]).unwrap();
         let record = status.map(|status| Record { status, not_after: None });
-        self.issuer.state.records.apply([Change::new(serial, record)]);
+        self.writer.lock().unwrap().apply([Change::new(serial, record)]);
     }
 
     /// An element CertID.

@@ -8,7 +8,7 @@ use precompute::{
     issuer_id::IssuerId,
     ocsp::{CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity, profile::Kept},
     pki::{Certificate, Reason, Record, Serial, Status, certificates},
-    records::Change,
+    records::{Change, RecordsWriter},
     sign::{Algorithm, Signing, SoftwareKey},
     signers::{OcspSigner, Signers},
 };
@@ -74,6 +74,7 @@ struct World {
     ca: Certificate,
     gate: Arc<Gate>,
     issuer: Arc<Issuer>,
+    writer: Mutex<RecordsWriter>,
     misses: Arc<Misses>,
 }
 
@@ -100,15 +101,16 @@ impl World {
         let now = UnixTime::now();
         let signer = OcspSigner::new(&ca, &ca, &public, signing, ResponseForm::default(), now).unwrap();
         gate.open.store(false, Relaxed);
-        let issuer = issuer(&ca, vec![signer]);
-        let world = Self { ca, gate, issuer, misses: Misses::new(Store::new(1 << 30, 1 << 20)) };
+        let (issuer, writer) = issuer(&ca, vec![signer]);
+        let world =
+            Self { ca, gate, issuer, writer: Mutex::new(writer), misses: Misses::new(Store::new(1 << 30, 1 << 20)) };
         world.set(Status::Good);
         world
     }
 
     fn set(&self, status: Status) {
         let serial = Serial::from_magnitude(&SERIAL).unwrap();
-        self.issuer.state.records.apply([Change::new(serial, Some(Record { status, not_after: None }))]);
+        self.writer.lock().unwrap().apply([Change::new(serial, Some(Record { status, not_after: None }))]);
     }
 
     fn revoke(&self) {
@@ -162,11 +164,12 @@ impl World {
     }
 }
 
-fn issuer(ca: &Certificate, signers: Vec<OcspSigner>) -> Arc<Issuer> {
+fn issuer(ca: &Certificate, signers: Vec<OcspSigner>) -> (Arc<Issuer>, RecordsWriter) {
     let id = IssuerId::of("tests", ca);
-    let state = IssuerState::in_order(id.clone(), UnixTime::now());
+    let (state, writer) = IssuerState::in_order(id.clone(), UnixTime::now());
     let signers = Signers::new(signers.into_iter().map(Arc::new).collect()).unwrap();
-    Arc::new(Issuer::new(ActiveIssuer::new(&id, "CA", Policy::DEFAULT, ca, state, signers).unwrap(), 1))
+    let active = ActiveIssuer::new(&id, "CA", Policy::DEFAULT, ca, state, signers).unwrap();
+    (Arc::new(Issuer::new(active, 1)), writer)
 }
 
 fn said(receiver: &mut oneshot::Receiver<Outcome>) -> Option<CertStatus> {
@@ -190,8 +193,8 @@ fn a_record_that_changes_while_its_answer_is_signed_voids_the_signature() {
 fn a_record_that_changes_with_every_signature_ends_in_try_later() {
     let world = World::new();
     let mut waiting = world.ask();
-    for _ in 0..limits::SIGN_ATTEMPTS_MAX {
-        world.set(Status::Revoked { time: UnixTime(1), reason: Reason::CertificateHold });
+    for time in 0..limits::SIGN_ATTEMPTS_MAX {
+        world.set(Status::Revoked { time: UnixTime(time as u64), reason: Reason::CertificateHold });
         world.gate.pass(0);
     }
     assert_eq!(waiting.try_recv().unwrap().unwrap_err(), OcspError::TryLater);
@@ -298,8 +301,9 @@ fn without_a_key_what_is_kept_is_served_and_what_is_missed_is_to_be_asked_for_la
     world.gate.open.store(true, Relaxed);
     let public = world.gate.key.public_key_octets();
     let with_key = OcspSigner::new(&world.ca, &world.ca, public, signing, ResponseForm::default(), now).unwrap();
-    let both = issuer(&world.ca, vec![without_key(), with_key]);
-    world.issuer = issuer(&world.ca, vec![without_key()]);
+    let (both, _) = issuer(&world.ca, vec![without_key(), with_key]);
+    let (issuer, writer) = issuer(&world.ca, vec![without_key()]);
+    (world.issuer, world.writer) = (issuer, Mutex::new(writer));
     world.set(Status::Good);
 
     let mut missed = world.ask();

@@ -1,0 +1,123 @@
+//! The one writer of a table.
+//!
+//! Invariant: a table has one writer, because [`Records::new`] alone makes it and nothing copies it; so a change takes no
+//! lock. Each change is visible as soon as it is made. It does not know why a record changes, and forbids no change: that
+//! is the ledger's.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+
+use super::{Change, Records, SEGMENTS, Segment, StateWord, end_of, is_revoked, key};
+use crate::pki::Status;
+
+/// The largest share of a segment in use before it grows, in percent: linear probing looks at
+/// three slots on average at 80 %.
+const LOAD_PERCENT_MAX: usize = 80;
+
+/// Changes the records of one table.
+#[derive(Debug)]
+pub struct RecordsWriter {
+    records: Arc<Records>,
+    /// How many slots of each segment are in use.
+    used: Box<[usize]>,
+}
+
+impl RecordsWriter {
+    /// The writer of an empty table, which has no other.
+    pub(super) fn of(records: Arc<Records>) -> Self {
+        Self { records, used: vec![0; SEGMENTS].into() }
+    }
+
+    /// The table.
+    pub fn records(&self) -> &Arc<Records> {
+        &self.records
+    }
+
+    /// Makes room for `additional` more records at once, so that each costs 40 bytes.
+    pub fn reserve(&mut self, additional: usize) {
+        let share = additional / SEGMENTS;
+        // Segments are filled by a hash: four standard deviations of room each.
+        let share = share + 4 * share.isqrt();
+        for index in 0..SEGMENTS {
+            let wanted = (self.used[index] + share) * 100 / LOAD_PERCENT_MAX + 1;
+            if share > 0 && wanted > self.records.segments[index].load().slots.len() {
+                self.rebuild(index, wanted);
+            }
+        }
+    }
+
+    /// Applies changes, in order. Each is visible as soon as it is made.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) {
+        changes.into_iter().for_each(|change| self.apply_one(&change));
+    }
+
+    fn apply_one(&mut self, change: &Change) {
+        let key = key(&change.serial);
+        let (hash, index) = self.records.place(&key);
+        let mut segment = self.records.segments[index].load_full();
+        if (self.used[index] + 1) * 100 > segment.slots.len() * LOAD_PERCENT_MAX {
+            // Counts the records that are still listed, because slots of removed ones are freed.
+            let listed = segment.slots.iter().filter(|slot| StateWord(slot.state()).status().is_some()).count();
+            self.rebuild(index, (listed + listed / 4) * 100 / LOAD_PERCENT_MAX + 8);
+            segment = self.records.segments[index].load_full();
+        }
+        let Some((_, slot, previous)) = segment.find(&key, hash) else { return };
+        let status = change.record.map(|record| record.status);
+        let (before, state) = (StateWord(previous).status(), StateWord::next(previous, status, change.origin));
+        match change.record {
+            None if previous == 0 => return,
+            None => slot.set_state(state),
+            Some(record) if previous == 0 => {
+                slot.fill(&key, state, end_of(record.not_after));
+                self.used[index] += 1;
+            }
+            Some(record) if slot.end() == end_of(record.not_after) => {
+                let same = before.is_some() && StateWord(previous).said() == StateWord(state).said();
+                slot.set_state(if same { StateWord::with_origin(previous, change.origin) } else { state });
+            }
+            Some(record) => {
+                // Nobody reads the end of a removed record. For a listed one, either end may be read with the stricter
+                // state.
+                let meanwhile = before.map(|before| if is_revoked(before) { before } else { record.status });
+                let meanwhile = StateWord::next(previous, meanwhile, change.origin);
+                slot.set_both(meanwhile, StateWord::next(meanwhile, status, change.origin), end_of(record.not_after));
+            }
+        }
+        self.count(before, status);
+    }
+
+    fn count(&self, before: Option<Status>, after: Option<Status>) {
+        let counter = |status| match status {
+            Status::Good => &self.records.good,
+            Status::Revoked { .. } => &self.records.revoked,
+        };
+        if let Some(status) = before {
+            counter(status).fetch_sub(1, Relaxed);
+        }
+        if let Some(status) = after {
+            counter(status).fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Replaces a segment by a copy of `capacity` slots without removed records.
+    fn rebuild(&mut self, index: usize, capacity: usize) {
+        let cell: &ArcSwap<Segment> = &self.records.segments[index];
+        let old = cell.load();
+        let new = Segment::with_capacity(capacity);
+        let mut used = 0;
+        for slot in &old.slots {
+            let state = slot.state();
+            if StateWord(state).status().is_none() {
+                continue;
+            }
+            let key = slot.key();
+            if let Some((_, free, _)) = new.find(&key, self.records.place(&key).0) {
+                free.fill(&key, state, slot.end());
+                used += 1;
+            }
+        }
+        cell.store(new.into());
+        self.used[index] = used;
+    }
+}
