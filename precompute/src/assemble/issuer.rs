@@ -76,7 +76,7 @@ impl<'a> Assembler<'a> {
         if let Some(certificate) = &certificate {
             self.check_ca(&at, tenant, certificate);
         }
-        let Sources { index, crl, delta_crl } = &config.sources;
+        let Sources { index, crl, delta_crl, .. } = &config.sources;
         for (key, path) in [("index", index), ("crl", crl), ("delta_crl", delta_crl)] {
             tell_of_mode(&at, key, path.as_deref());
         }

@@ -124,14 +124,15 @@ fn any_signer(dice: &mut Dice, for_time_stamps: bool) -> SignerConfig {
 
 fn any_issuer(dice: &mut Dice, number: u64) -> IssuerConfig {
     let (index, crl) = (dice.maybe(|dice| dice.path()), dice.maybe(|dice| dice.path()));
-    let crl = crl.or_else(|| index.is_none().then(|| dice.path()));
+    let pushes = dice.coin();
+    let crl = crl.or_else(|| (index.is_none() && !pushes).then(|| dice.path()));
     let delta_crl = crl.as_ref().and_then(|_| dice.maybe(|dice| dice.path()));
     let signers = 1 + dice.below(limits::CONFIGURED_SIGNERS_MAX as u64);
     IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { index, crl, delta_crl },
+        sources: Sources { index, crl, delta_crl, pushes },
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         signers: (0..signers).map(|_| any_signer(dice, false)).collect(),
     }
@@ -286,6 +287,7 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         maybe(text, "index", issuer.sources.index.as_deref().map(path));
         maybe(text, "crl", issuer.sources.crl.as_deref().map(path));
         maybe(text, "delta_crl", issuer.sources.delta_crl.as_deref().map(path));
+        key(text, "pushes", issuer.sources.pushes);
         write_unlisted(text, issuer.unlisted);
         for signer in &issuer.signers {
             writeln!(text, "[[{above}issuer.signer]]").unwrap();
@@ -372,6 +374,28 @@ fn nothing_of_a_token_that_may_be_secret_is_shown() {
     assert_eq!(uris[0].pin_source.as_deref(), Some("7391"));
     let shown = format!("{config:?} {config:#?}");
     assert!(shown.contains("/m.so") && !shown.contains("7391"), "{shown}");
+}
+
+#[test]
+fn pushes_alone_are_a_source_and_without_any_all_three_are_named() {
+    let text =
+        |keys: &str| format!("version = 1\n[[issuer]]\ncertificate = \"ca.pem\"\n{keys}signer = {{ key = \"k\" }}\n");
+    for (keys, crl_alone, pushes_alone) in [
+        ("pushes = true\n", false, true),
+        ("pushes = true\nindex = \"i\"\n", false, false),
+        ("pushes = true\ncrl = \"c\"\n", true, false),
+        ("crl = \"c\"\n", true, false),
+        ("index = \"i\"\npushes = false\n", false, false),
+    ] {
+        let sources = read(&text(keys)).unwrap().tenants[0].issuers[0].sources.clone();
+        assert_eq!((sources.is_crl_alone(), sources.is_pushes_alone()), (crl_alone, pushes_alone), "{keys}");
+    }
+    for keys in ["", "pushes = false\n"] {
+        let error = read(&text(keys)).unwrap_err();
+        for remedy in ["`index = \"index.txt\"`", "`crl = \"ca.crl\"`", "`pushes = true`"] {
+            assert!(error.contains(remedy), "{error}");
+        }
+    }
 }
 
 #[test]

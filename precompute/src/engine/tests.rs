@@ -68,7 +68,7 @@ impl World {
     }
 
     fn with_index() -> Self {
-        Self::new(|ca| Sources { index: Some(ca.path("listed.txt")), crl: None, delta_crl: None })
+        Self::new(|ca| Sources { index: Some(ca.path("listed.txt")), ..Sources::default() })
     }
 
     fn index(&self, text: &str) {
@@ -318,7 +318,7 @@ fn a_book_that_cannot_be_written_is_told_and_written_later() {
 const COMPLETE: &[&str] = &["-crlexts", "complete"];
 
 fn crl_sources(ca: &Ca) -> Sources {
-    Sources { index: None, crl: Some(ca.path("ca.crl")), delta_crl: None }
+    Sources { crl: Some(ca.path("ca.crl")), ..Sources::default() }
 }
 
 #[test]
@@ -407,7 +407,7 @@ fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_no
     // The same issuer, with an out-of-date copy of the index.
     let lagging = world.ca.path("lagging.txt");
     fs::write(&lagging, list(1..6)).unwrap();
-    let sources = Sources { index: Some(lagging), crl: None, delta_crl: None };
+    let sources = Sources { index: Some(lagging), ..Sources::default() };
     let mut other =
         IssuerWorker::open(&mut lock(&world.book), followed("tenant", &world.ca, &sources), |_, _| Ok(Vec::new()))
             .unwrap();

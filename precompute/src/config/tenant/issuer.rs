@@ -27,8 +27,8 @@ pub struct IssuerConfig {
     pub signers: Vec<SignerConfig>,
 }
 
-/// Where an issuer's records come from; at least an index or a CRL.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Where an issuer's records come from; at least an index, a CRL or pushes.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Sources {
     /// The database of `openssl ca`: lists every certificate.
     pub index: Option<PathBuf>,
@@ -36,6 +36,8 @@ pub struct Sources {
     pub crl: Option<PathBuf>,
     /// A delta CRL to that CRL.
     pub delta_crl: Option<PathBuf>,
+    /// Whether pushes alone are a source. They are taken for every issuer; this says that it needs no file.
+    pub pushes: bool,
 }
 
 impl Sources {
@@ -51,7 +53,12 @@ impl Sources {
 
     /// Whether the only source is a CRL, which names no good certificates.
     pub fn is_crl_alone(&self) -> bool {
-        self.index.is_none()
+        self.index.is_none() && self.crl.is_some()
+    }
+
+    /// Whether there is no file: every record is pushed.
+    pub fn is_pushes_alone(&self) -> bool {
+        self.pushes && self.index.is_none() && self.crl.is_none()
     }
 
     /// The file that lists the certificates.
@@ -67,12 +74,16 @@ pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig]) -> IssuerC
     if !section.has("certificate") {
         section.problem("certificate", "is missing; name the CA certificate (PEM or DER)");
     }
-    let sources =
-        Sources { index: section.path("index"), crl: section.path("crl"), delta_crl: section.path("delta_crl") };
-    if !section.has("index") && !section.has("crl") {
+    let sources = Sources {
+        index: section.path("index"),
+        crl: section.path("crl"),
+        delta_crl: section.path("delta_crl"),
+        pushes: section.boolean("pushes").unwrap_or(false),
+    };
+    if !section.has("index") && !section.has("crl") && !sources.pushes {
         section.problem(
             "index",
-            "is missing; name the CA's database (`index = \"index.txt\"`) or its CRL (`crl = \"ca.crl\"`)",
+            "is missing; name the CA's database (`index = \"index.txt\"`) or its CRL (`crl = \"ca.crl\"`), or write `pushes = true` if every certificate is pushed",
         );
     }
     if sources.delta_crl.is_some() && !section.has("crl") {

@@ -35,7 +35,7 @@ impl World {
             id: IssuerId::of(tenant, &certificate),
             name: "ca".into(),
             certificate,
-            sources: Sources { index, crl: None, delta_crl: None },
+            sources: Sources { index, ..Sources::default() },
             unlisted_good: false,
         }
     }

@@ -216,7 +216,7 @@ fn of_several_entries_of_one_serial_the_strictest_counts() {
     );
     let mut book = Book::open(dir.path()).unwrap();
     let path = |file: &str| Some(dir.path().join(file));
-    let sources = Sources { index: None, crl: path("ca.crl"), delta_crl: path("delta.crl") };
+    let sources = Sources { crl: path("ca.crl"), delta_crl: path("delta.crl"), ..Sources::default() };
     let mut watched =
         IssuerWorker::open(&mut book, issuer("tenant", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
     watched.pass(Accepted::default()).unwrap();
