@@ -11,16 +11,22 @@
 //! [`IssuerId`], and the file by its [`Identity`]. A writer names the file that its batch is for, so a file that was
 //! replaced while the process runs is never mistaken for the old one.
 
+mod answered;
 mod codec;
 mod layout;
 mod lineage;
+mod loading;
+mod outbox;
 mod overlay;
 mod salvage;
 mod seal;
+mod writing;
 
 pub use self::{
+    answered::Answered,
     layout::Identity,
     lineage::Lineage,
+    outbox::Owed,
     salvage::{Salvaged, salvage},
 };
 
@@ -30,24 +36,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _};
 use tracing::warn;
 
 use self::{
-    codec::{decode, decode_mark, encode, encode_mark, key, mark_key, range},
-    layout::{
-        COMPLETE, CRL_MARKS, DELTA, FORMAT, HOLDS, ISSUERS, KEY, META, Made, RECORDS, SEALS, SUCCESSORS, TENANTS,
-        Unready, VERIFIED, damaged, issuer_seal, make_ready, successor_seal,
-    },
+    codec::{decode_value, key},
+    layout::{FORMAT, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
+    loading::{load, number_of},
     overlay::Overlay,
-    seal::{Kind, Seal},
+    writing::write,
 };
 use crate::{
     issuer_id::IssuerId,
     limits,
     pki::{Record, Serial, UnixTime},
-    records::Change,
-    source::{CrlMark, CrlMarks, CrlScope},
+    records::{Change, Origin},
+    source::CrlMarks,
     state_dir::{
         BOOK, OF_DIRECTORY, StateError,
         damage::{Broken, guarded},
@@ -57,7 +61,7 @@ use crate::{
 };
 
 /// Changes of one issuer's records that belong together.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     /// The issuer whose records these are.
     pub issuer: &'a IssuerId,
@@ -71,10 +75,35 @@ pub struct Batch<'a> {
     pub verified: Option<UnixTime>,
     /// The predecessors of this issuer.
     pub succeeds: &'a [IssuerId],
+    /// Whether the changes are to be told to others: each gets a row in the outbox.
+    pub owed: bool,
+    /// Answers to the requests that these changes come from.
+    pub answered: &'a [Answered],
+    /// What the sources looked like when everything that they said was in the book, this batch included; up to
+    /// [`limits::BOOK_STAMPS_OCTETS_MAX`] bytes, and longer ones are not kept. `None` leaves those that the book has,
+    /// and an empty value removes them.
+    pub stamps: Option<&'a [u8]>,
+}
+
+impl<'a> Batch<'a> {
+    /// One that changes nothing.
+    pub fn new(issuer: &'a IssuerId, book: Identity) -> Self {
+        Self {
+            issuer,
+            book,
+            changes: &[],
+            crl_marks: None,
+            verified: None,
+            succeeds: &[],
+            owed: false,
+            answered: &[],
+            stamps: None,
+        }
+    }
 }
 
 /// What a book holds about an issuer, beside its records.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Held {
     /// Whether it knows the issuer at all.
     pub known: bool,
@@ -82,8 +111,16 @@ pub struct Held {
     pub crl_marks: CrlMarks,
     /// When the sources were last known to be in order.
     pub verified: Option<UnixTime>,
+    /// What the sources looked like when everything that they said was in the book.
+    pub stamps: Option<Vec<u8>>,
     /// The file that it was read from.
     pub book: Identity,
+}
+
+impl Held {
+    fn nothing(book: Identity) -> Self {
+        Self { known: false, crl_marks: CrlMarks::default(), verified: None, stamps: None, book }
+    }
 }
 
 /// The open file. No other process can open it at the same time.
@@ -235,7 +272,7 @@ impl Book {
 
     /// Calls `each` with every record of `issuer`, in order of serial. After an error, discard everything it was called
     /// with.
-    pub fn load(&mut self, issuer: &IssuerId, each: impl FnMut(Serial, Record)) -> Result<Held, StateError> {
+    pub fn load(&mut self, issuer: &IssuerId, each: impl FnMut(Serial, Record, Origin)) -> Result<Held, StateError> {
         // What is loaded is not in memory yet, whatever else is.
         let is_ours = std::mem::take(&mut self.is_ours);
         let held = self.run(|database, made| load(database, made, issuer, each));
@@ -262,17 +299,29 @@ impl Book {
         self.run(|database, _| Ok(redb::ReadableTableMetadata::len(&database.begin_read()?.open_table(RECORDS)?)?))
     }
 
-    /// One record.
-    pub fn get(&mut self, issuer: &IssuerId, serial: &Serial) -> Result<Option<Record>, StateError> {
+    /// One record, and who says so.
+    pub fn get(&mut self, issuer: &IssuerId, serial: &Serial) -> Result<Option<(Record, Origin)>, StateError> {
         self.run(|database, _| {
             let read = database.begin_read()?;
-            let Some(number) = read.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value()) else {
-                return Ok(None);
-            };
-            let records = read.open_table(RECORDS)?;
-            let key = key(number, *serial.padded());
-            let value = records.get(&key)?;
-            Ok(value.and_then(|value| decode(&key, value.value())).map(|(_, record)| record))
+            let Some(number) = number_of(&read, issuer)? else { return Ok(None) };
+            let value = read.open_table(RECORDS)?.get(&key(number, *serial.padded()))?;
+            Ok(value.map(|value| decode_value(value.value())))
+        })
+    }
+
+    /// What was committed as owed and not told yet, in the order of versions.
+    pub fn outbox(&mut self, issuer: &IssuerId) -> Result<Vec<Owed>, StateError> {
+        self.run(|database, _| {
+            let read = database.begin_read()?;
+            number_of(&read, issuer)?.map_or(Ok(Vec::new()), |number| outbox::list(&read, number))
+        })
+    }
+
+    /// The answer to the request with this idempotency key (SHA-256), if it is still kept.
+    pub fn answered(&mut self, issuer: &IssuerId, key: &[u8; 32]) -> Result<Option<Answered>, StateError> {
+        self.run(|database, _| {
+            let read = database.begin_read()?;
+            number_of(&read, issuer)?.map_or(Ok(None), |number| answered::find(&read, number, key))
         })
     }
 
@@ -284,26 +333,44 @@ impl Book {
             let problem = "is not the book that these changes are meant for";
             return Err(StateError::new(&self.path, problem, "it will be written as a whole within seconds"));
         }
-        // Into exactly this file, wherever it is by now.
-        let Some(open) = &mut self.open else {
-            return Err(describe(&self.path, &damaged("it is closed"), self.is_ours));
-        };
         let version = made.version + 1;
-        let outcome = guarded(|| {
-            let mut transaction = open.database.begin_write()?;
+        self.write(|database| {
+            let mut transaction = database.begin_write()?;
             // After a crash, a start need not walk the whole file.
             transaction.set_quick_repair(true);
             write(&transaction, batch, version)?;
             Ok(transaction.commit()?)
-        });
-        open.file = FileStamp::of(&self.path).filter(|now| open.file.is_same_file(now)).unwrap_or(open.file);
-        outcome.map_err(|broken| {
-            self.close();
-            self.broken(broken)
         })?;
         self.seen = Some(Made { version, ..made });
         self.is_ours = true;
         Ok(version)
+    }
+
+    /// Removes the rows of the outbox whose version is not higher: they were told. True if there are more: then the
+    /// caller calls again, so that a long outbox keeps nobody from the book. It is on disk with the next commit; after a
+    /// crash before that, the rows are there again.
+    pub fn told(&mut self, issuer: &IssuerId, up_to_version: u64) -> Result<bool, StateError> {
+        self.ready()?;
+        self.write(|database| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(Durability::None)?;
+            let more = writing::told(&transaction, issuer, up_to_version, limits::BOOK_SAVE_CHUNK)?;
+            transaction.commit()?;
+            Ok(more)
+        })
+    }
+
+    /// Runs `step`, which writes, on the open file, wherever that is by now. Otherwise like [`Book::run`].
+    fn write<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StateError> {
+        let Some(open) = &mut self.open else {
+            return Err(describe(&self.path, &damaged("it is closed"), self.is_ours));
+        };
+        let outcome = guarded(|| step(&open.database));
+        open.file = FileStamp::of(&self.path).filter(|now| open.file.is_same_file(now)).unwrap_or(open.file);
+        outcome.map_err(|broken| {
+            self.close();
+            self.broken(broken)
+        })
     }
 }
 
@@ -312,127 +379,6 @@ impl Drop for Book {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn load(
-    database: &Database,
-    made: Made,
-    issuer: &IssuerId,
-    mut each: impl FnMut(Serial, Record),
-) -> Result<Held, redb::Error> {
-    let read = database.begin_read()?;
-    let nothing = Held { known: false, crl_marks: CrlMarks::default(), verified: None, book: made.identity };
-    let Some(number) = read.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value()) else {
-        return Ok(nothing);
-    };
-    let mut seal = Seal::default();
-    let (first, last) = range(number);
-    for entry in read.open_table(RECORDS)?.range::<&[u8; KEY]>(&first..=&last)? {
-        let (key, value) = entry?;
-        seal.add(Kind::Record, key.value(), value.value());
-        if let Some((serial, record)) = decode(key.value(), value.value()) {
-            each(serial, record);
-        }
-    }
-    let marks = read.open_table(CRL_MARKS)?;
-    let mut mark = |kind| -> Result<Option<CrlMark>, redb::Error> {
-        let Some(mark) = marks.get((number, kind))? else { return Ok(None) };
-        seal.add(Kind::CrlMark, &mark_key(number, kind), mark.value());
-        Ok(Some(decode_mark(mark.value())))
-    };
-    let (complete, delta) = (mark(COMPLETE)?, mark(DELTA)?);
-    let crl_marks = CrlMarks { complete, delta, holds: mark(HOLDS)?.map(|mark| CrlScope(mark.digest)) };
-    let verified = read.open_table(VERIFIED)?.get(number)?.map(|time| time.value());
-    if let Some(time) = verified {
-        seal.add(Kind::Verified, &number.to_be_bytes(), &time.to_be_bytes());
-    }
-    let sealed = read.open_table(SEALS)?.get(number)?.map(|seal| Seal::from_bytes(seal.value()));
-    if sealed != Some(seal) {
-        let tenant = issuer.tenant();
-        return Err(damaged(&format!("the records of an issuer of `{tenant}` do not match their seal")));
-    }
-    Ok(Held { known: true, crl_marks, verified: verified.map(UnixTime), ..nothing })
-}
-
-fn write(transaction: &redb::WriteTransaction, batch: &Batch<'_>, version: u64) -> Result<(), redb::Error> {
-    let mut meta = transaction.open_table(META)?;
-    meta.insert("version", version)?;
-    let mut seals = transaction.open_table(SEALS)?;
-    let mut issuers = transaction.open_table(ISSUERS)?;
-    let known = issuers.get(batch.issuer.fingerprint())?.map(|guard| guard.value());
-    let (number, mut seal) = match known {
-        Some(number) => {
-            let seal = seals.get(number)?.map(|seal| Seal::from_bytes(seal.value()));
-            (number, seal.ok_or_else(|| damaged("an issuer has no seal"))?)
-        }
-        None => {
-            let number = redb::ReadableTableMetadata::len(&issuers)? as u32;
-            let tenant = (batch.issuer.ca(), batch.issuer.tenant());
-            let before = meta.get("issuers")?.map_or(0, |guard| guard.value());
-            let list = before.wrapping_add(issuer_seal(batch.issuer.fingerprint(), number, Some(tenant)));
-            meta.insert("issuers", list)?;
-            issuers.insert(batch.issuer.fingerprint(), number)?;
-            transaction.open_table(TENANTS)?.insert(number, tenant)?;
-            (number, Seal::default())
-        }
-    };
-    if !batch.succeeds.is_empty() {
-        let mut successors = transaction.open_table(SUCCESSORS)?;
-        let mut list = meta.get("issuers")?.map_or(0, |guard| guard.value());
-        for former in batch.succeeds {
-            let Some(former) = issuers.get(former.fingerprint())?.map(|guard| guard.value()) else { continue };
-            if successors.insert((former, number), ())?.is_none() {
-                list = list.wrapping_add(successor_seal((former, number)));
-            }
-            // It may have been the predecessor of that one before.
-            if successors.remove((number, former))?.is_some() {
-                list = list.wrapping_sub(successor_seal((number, former)));
-            }
-        }
-        meta.insert("issuers", list)?;
-    }
-    let mut records = transaction.open_table(RECORDS)?;
-    for change in batch.changes {
-        let key = key(number, *change.serial.padded());
-        let before = match change.record {
-            Some(record) => {
-                let value = encode(&record, version);
-                seal.add(Kind::Record, &key, &value);
-                records.insert(&key, &value)?
-            }
-            None => records.remove(&key)?,
-        };
-        if let Some(before) = before {
-            seal.remove(Kind::Record, &key, before.value());
-        }
-    }
-    if let Some(CrlMarks { complete, delta, holds }) = batch.crl_marks {
-        let mut marks = transaction.open_table(CRL_MARKS)?;
-        let holds = holds.map(|scope| CrlMark { number: None, this_update: UnixTime(0), digest: scope.0 });
-        for (kind, mark) in [(COMPLETE, complete), (DELTA, delta), (HOLDS, holds)] {
-            let sealed_as = mark_key(number, kind);
-            let before = match mark {
-                Some(mark) => {
-                    let value = encode_mark(&mark);
-                    seal.add(Kind::CrlMark, &sealed_as, &value);
-                    marks.insert((number, kind), &value)?
-                }
-                None => marks.remove((number, kind))?,
-            };
-            if let Some(before) = before {
-                seal.remove(Kind::CrlMark, &sealed_as, before.value());
-            }
-        }
-    }
-    if let Some(time) = batch.verified {
-        let sealed_as = number.to_be_bytes();
-        seal.add(Kind::Verified, &sealed_as, &time.0.to_be_bytes());
-        if let Some(before) = transaction.open_table(VERIFIED)?.insert(number, time.0)? {
-            seal.remove(Kind::Verified, &sealed_as, &before.value().to_be_bytes());
-        }
-    }
-    seals.insert(number, &seal.to_bytes())?;
-    Ok(())
 }
 
 fn database() -> redb::Builder {

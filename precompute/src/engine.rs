@@ -235,7 +235,7 @@ impl Engine {
     pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, StateError> {
         let mut found = Vec::new();
         for Follower { issuer, .. } in &self.followers {
-            let record = lock(&self.book).get(&issuer.id, serial)?;
+            let record = lock(&self.book).get(&issuer.id, serial)?.map(|(record, _)| record);
             found.push((issuer.tenant().to_owned(), issuer.name.clone(), record));
         }
         Ok(found)

@@ -40,6 +40,21 @@ pub const BOOK_LOOKS_MAX: u32 = 5;
 /// The pause between them.
 pub const BOOK_LOOK_PAUSE: Duration = Duration::from_millis(300);
 
+/// Records that go into the book with one commit while a push may be waiting. To be measured.
+pub const BOOK_SAVE_CHUNK: usize = 1024;
+
+/// How long the book keeps the answer to a request with an idempotency key: a client that repeats a request gives up
+/// within hours.
+pub const BOOK_ANSWERS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How many of them it keeps for each issuer, the newest: 170 bytes each, 17 MB.
+pub const BOOK_ANSWERS_MAX: u64 = 100_000;
+/// How many more are removed in a commit than are added: a push pays for a few only, and a day's worth is gone after
+/// 1,600 pushes.
+pub const BOOK_ANSWERS_REMOVED_MAX: usize = 64;
+
+/// Bytes of what an issuer's sources looked like: each file has a path, a stamp and digests, and an issuer has a few.
+pub const BOOK_STAMPS_OCTETS_MAX: usize = 64 << 10;
+
 /// Threads that one software key may sign with: more than the cores of any machine this runs on.
 pub const SIGN_THREADS_MAX: i64 = 256;
 

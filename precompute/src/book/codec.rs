@@ -1,10 +1,14 @@
 //! Converts keys and values of the book's tables to bytes and back.
 //!
 //! Invariant: an unreadable status is read as revoked. It does not know files.
+//!
+//! A version takes seven bytes, because the byte before it holds a record's origin: formats 1 and 2 had an eighth byte
+//! of the version there, which was always 0, and 0 is a source alone.
 
 use super::layout::{KEY, MARK, VALUE};
 use crate::{
     pki::{Reason, Record, Serial, Status, UnixTime},
+    records::Origin,
     source::{CrlMark, CrlNumber},
 };
 
@@ -28,7 +32,12 @@ pub(super) fn mark_key(issuer: u32, kind: u8) -> [u8; 5] {
     key
 }
 
-pub(super) fn encode(record: &Record, version: u64) -> [u8; VALUE] {
+/// The highest version that a value has room for: a commit each microsecond for two thousand years.
+pub(super) const VERSION_MAX: u64 = (1 << 56) - 1;
+/// Where a value has its origin; its version follows.
+const ORIGIN: usize = 18;
+
+pub(super) fn encode(record: &Record, origin: Origin, version: u64) -> [u8; VALUE] {
     let (tag, reason, time) = match record.status {
         Status::Good => (0, 0, 0),
         Status::Revoked { time, reason } => (1, reason.code(), time.0),
@@ -38,8 +47,19 @@ pub(super) fn encode(record: &Record, version: u64) -> [u8; VALUE] {
     value[1] = reason;
     value[2..10].copy_from_slice(&time.to_be_bytes());
     value[10..18].copy_from_slice(&record.not_after.map_or(0, |time| time.0).to_be_bytes());
-    value[18..].copy_from_slice(&version.to_be_bytes());
+    value[ORIGIN..].copy_from_slice(&(version & VERSION_MAX).to_be_bytes());
+    value[ORIGIN] = origin.bits();
     value
+}
+
+/// The version of a record's value.
+pub(super) fn version_of(value: &[u8; VALUE]) -> u64 {
+    u64::from_be_bytes(std::array::from_fn(|at| value[ORIGIN + at])) & VERSION_MAX
+}
+
+/// The byte of a record's value that has its origin.
+pub(super) fn origin_byte(value: &[u8; VALUE]) -> u8 {
+    value[ORIGIN]
 }
 
 pub(super) fn encode_mark(mark: &CrlMark) -> [u8; MARK] {
@@ -60,7 +80,12 @@ pub(super) fn decode_mark(value: &[u8; MARK]) -> CrlMark {
     }
 }
 
-pub(super) fn decode(key: &[u8; KEY], value: &[u8; VALUE]) -> Option<(Serial, Record)> {
+pub(super) fn decode(key: &[u8; KEY], value: &[u8; VALUE]) -> Option<(Serial, Record, Origin)> {
+    let (record, origin) = decode_value(value);
+    Some((Serial::from_magnitude(&key[4..])?, record, origin))
+}
+
+pub(super) fn decode_value(value: &[u8; VALUE]) -> (Record, Origin) {
     let number = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| value[at + i]));
     let status = match value[0] {
         0 => Status::Good,
@@ -71,5 +96,5 @@ pub(super) fn decode(key: &[u8; KEY], value: &[u8; VALUE]) -> Option<(Serial, Re
         },
     };
     let not_after = Some(UnixTime(number(10))).filter(|time| time.0 != 0);
-    Some((Serial::from_magnitude(&key[4..])?, Record { status, not_after }))
+    (Record { status, not_after }, Origin::from_bits(origin_byte(value)))
 }

@@ -3,7 +3,8 @@
 //! Invariant: a file opened here is in the present format, and its list of issuers is complete: its seal was verified.
 //! An earlier format is rewritten in one transaction, without loss. It does not know records.
 //!
-//! Format 1 had no seals and no identity; an early version of it kept only the number of a CRL.
+//! Format 1 had no seals and no identity; an early version of it kept only the number of a CRL. Format 2 had no origins,
+//! no outbox, no answers to requests and no stamps. Its records mean the same in format 3, so only tables are added.
 
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
@@ -31,16 +32,30 @@ pub(super) const SUCCESSORS: TableDefinition<'_, (u32, u32), ()> = TableDefiniti
 pub(super) const SEALS: TableDefinition<'_, u32, &[u8; SEAL]> = TableDefinition::new("seals");
 /// Issuer number → when its sources were last known to be in order.
 pub(super) const VERIFIED: TableDefinition<'_, u32, u64> = TableDefinition::new("verified");
-/// Issuer number, serial → status, reason, revocation time, end of validity, version.
+/// Issuer number, serial → status, reason, revocation time, end of validity, origin, version.
 pub(super) const RECORDS: TableDefinition<'_, &[u8; KEY], &[u8; VALUE]> = TableDefinition::new("records");
 /// Issuer number and kind of CRL → whether it has a number, the number, thisUpdate, digest of the newest one taken.
 pub(super) const CRL_MARKS: TableDefinition<'_, (u32, u8), &[u8; MARK]> = TableDefinition::new("crl-marks");
+/// Issuer number, serial → version of the newest change that was not told yet, and the record's former value as in
+/// [`RECORDS`], which was told last; no value if there was no record.
+pub(super) const OUTBOX: TableDefinition<'_, &[u8; KEY], &[u8]> = TableDefinition::new("outbox");
+/// Issuer number, version, serial: the rows of the outbox in the order of their versions.
+pub(super) const OUTBOX_ORDER: TableDefinition<'_, &[u8; ORDER], ()> = TableDefinition::new("outbox-order");
+/// Issuer number, idempotency key → request, outcome, time, place in the order.
+pub(super) const ANSWERED: TableDefinition<'_, &[u8; ANSWER_KEY], &[u8; ANSWER]> = TableDefinition::new("answered");
+/// Issuer number, place → idempotency key.
+pub(super) const ANSWERED_ORDER: TableDefinition<'_, (u32, u64), &[u8; 32]> = TableDefinition::new("answered-order");
+/// Issuer number → what its sources looked like when all that they said was in the book.
+pub(super) const STAMPS: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("stamps");
 /// Of format 1: issuer number → number of the newest complete CRL that was taken.
 const CRL_NUMBERS: TableDefinition<'_, u32, &[u8; 20]> = TableDefinition::new("crl-numbers");
 
 pub(super) const KEY: usize = 4 + Serial::MAX_OCTETS;
 pub(super) const VALUE: usize = 2 + 8 + 8 + 8;
 pub(super) const MARK: usize = 1 + 20 + 8 + 32;
+pub(super) const ORDER: usize = 4 + 8 + Serial::MAX_OCTETS;
+pub(super) const ANSWER_KEY: usize = 4 + 32;
+pub(super) const ANSWER: usize = 32 + 1 + 8 + 8;
 
 /// Kinds of CRL.
 pub(super) const COMPLETE: u8 = 0;
@@ -50,7 +65,7 @@ pub(super) const DELTA: u8 = 1;
 pub(super) const HOLDS: u8 = 2;
 
 /// The format of this file; a later one is refused rather than misread.
-pub(super) const FORMAT: u64 = 2;
+pub(super) const FORMAT: u64 = 3;
 
 /// The identity of a file: drawn when it is created, and again when an older copy takes its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,18 +110,22 @@ pub(super) fn damaged(what: &str) -> redb::Error {
 pub(super) fn make_ready(database: &Database) -> Result<Made, Unready> {
     let read = database.begin_read()?;
     let tables = read.list_tables()?.count();
-    if tables > 0 {
-        let format = number(&read, "format")?.ok_or_else(|| damaged("it does not say its format"))?;
-        match format {
-            FORMAT => return Ok(opened(&read)?),
-            1 => {}
-            other => return Err(Unready::Format(other)),
-        }
-    }
+    let format = match tables {
+        0 => None,
+        _ => Some(number(&read, "format")?.ok_or_else(|| damaged("it does not say its format"))?),
+    };
     drop(read);
-    let mut transaction = database.begin_write()?;
+    let mut transaction = match format {
+        Some(FORMAT) => return Ok(opened(&database.begin_read()?)?),
+        None | Some(1 | 2) => database.begin_write()?,
+        Some(other) => return Err(Unready::Format(other)),
+    };
     transaction.set_quick_repair(true);
-    rewrite(&transaction)?;
+    if format != Some(2) {
+        rewrite(&transaction)?;
+    }
+    add_tables(&transaction)?;
+    transaction.open_table(META)?.insert("format", FORMAT)?;
     transaction.commit()?;
     Ok(opened(&database.begin_read()?)?)
 }
@@ -133,10 +152,11 @@ fn opened(read: &ReadTransaction) -> Result<Made, redb::Error> {
     if of_meta("issuers")? != Some(seal) || issuers.len()? < tenants.len()? {
         return Err(damaged("its list of issuers does not match its seal"));
     }
-    for table in [SEALS.name(), VERIFIED.name(), RECORDS.name(), CRL_MARKS.name()] {
-        if !read.list_tables()?.any(|there| there.name() == table) {
-            return Err(damaged("a table is missing"));
-        }
+    let tables: Vec<_> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
+    let records = [SEALS.name(), VERIFIED.name(), RECORDS.name(), CRL_MARKS.name()];
+    let added = [OUTBOX.name(), OUTBOX_ORDER.name(), ANSWERED.name(), ANSWERED_ORDER.name(), STAMPS.name()];
+    if records.iter().chain(&added).any(|table| !tables.iter().any(|there| there == table)) {
+        return Err(damaged("a table is missing"));
     }
     Ok(Made { identity, version: of_meta("version")?.unwrap_or(0) })
 }
@@ -170,7 +190,17 @@ pub(super) fn rename(database: &Database) -> Result<Identity, redb::Error> {
     Ok(identity)
 }
 
-/// From an empty file, or from format 1.
+/// What format 3 has beside the tables of format 2.
+fn add_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.open_table(OUTBOX)?;
+    transaction.open_table(OUTBOX_ORDER)?;
+    transaction.open_table(ANSWERED)?;
+    transaction.open_table(ANSWERED_ORDER)?;
+    transaction.open_table(STAMPS)?;
+    Ok(())
+}
+
+/// To format 2, from an empty file or from format 1.
 fn rewrite(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     let identity = Identity::draw()?;
     let records = transaction.open_table(RECORDS)?;
@@ -212,7 +242,6 @@ fn rewrite(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     meta.insert("identity high", identity.0)?;
     meta.insert("identity low", identity.1)?;
     meta.insert("issuers", list)?;
-    meta.insert("format", FORMAT)?;
     transaction.open_table(SUCCESSORS)?;
     drop((records, marks, verified, issuers, tenants, seals, meta));
     transaction.delete_table(CRL_NUMBERS)?;

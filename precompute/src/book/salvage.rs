@@ -16,14 +16,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+};
 
 use self::whose::Evidence;
 use super::{
     Batch, Book,
-    codec::decode,
+    codec::{decode, version_of},
     database, describe,
-    layout::{CRL_MARKS, KEY, RECORDS, SEALS, VALUE, VERIFIED, damaged},
+    layout::{
+        ANSWERED, ANSWERED_ORDER, CRL_MARKS, KEY, OUTBOX, OUTBOX_ORDER, RECORDS, SEALS, STAMPS, VALUE, VERIFIED,
+        damaged,
+    },
     overlay::Overlay,
     seal::Seal,
 };
@@ -121,9 +126,8 @@ pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salva
     let (of_issuers, unassigned) = records.sort_by_issuer(&whose);
     salvaged.unassigned = unassigned;
     for (issuer, changes) in of_issuers {
-        let batch =
-            Batch { issuer, book: book.identity()?, changes: &changes, crl_marks: None, verified: None, succeeds: &[] };
-        book.commit(&batch)?;
+        let identity = book.identity()?;
+        book.commit(&Batch { changes: &changes, ..Batch::new(issuer, identity) })?;
         salvaged.revocations += changes.len();
     }
     drop(book);
@@ -149,7 +153,7 @@ fn is_in_order(state_dir: &Path) -> Result<bool, StateError> {
     let all = || {
         let Some(mut book) = Book::look(state_dir)? else { return Ok(()) };
         for issuer in book.issuers()? {
-            book.load(&issuer, |_, _| ())?;
+            book.load(&issuer, |_, _, _| ())?;
         }
         Ok(())
     };
@@ -203,7 +207,7 @@ impl Records {
             return;
         }
         let kept = self.revoked.entry(key).or_insert(value);
-        let rank = |value: &Value| (is_final(value), u64_at(value, 18));
+        let rank = |value: &Value| (is_final(value), version_of(value));
         if rank(&value) > rank(kept) {
             *kept = value;
         }
@@ -223,9 +227,9 @@ impl Records {
                 unassigned += 1;
                 continue;
             };
-            let Some((serial, record)) = decode(key, &revocation(value)) else { continue };
+            let Some((serial, record, origin)) = decode(key, &revocation(value)) else { continue };
             let (_, changes) = sorted.entry(issuer.fingerprint()).or_insert_with(|| (issuer, BTreeMap::new()));
-            changes.insert(&key[4..], Change::new(serial, Some(record)));
+            changes.insert(&key[4..], Change::new(serial, Some(record)).by(origin));
         }
         (sorted.into_values().map(|(issuer, changes)| (issuer, changes.into_values().collect())).collect(), unassigned)
     }
@@ -293,8 +297,28 @@ fn count_by_seals(read: &ReadTransaction) -> Result<u64, redb::Error> {
     for entry in read.open_table(SEALS)?.iter()? {
         sealed = sealed.saturating_add(Seal::from_bytes(entry?.1.value()).entries());
     }
-    let others = read.open_table(CRL_MARKS)?.len()? + read.open_table(VERIFIED)?.len()?;
-    Ok(sealed.saturating_sub(others))
+    let of_format_2 = read.open_table(CRL_MARKS)?.len()? + read.open_table(VERIFIED)?.len()?;
+    let others = [
+        of_format_2,
+        len_if_there(read, OUTBOX)?,
+        len_if_there(read, OUTBOX_ORDER)?,
+        len_if_there(read, ANSWERED)?,
+        len_if_there(read, ANSWERED_ORDER)?,
+        len_if_there(read, STAMPS)?,
+    ];
+    Ok(sealed.saturating_sub(others.into_iter().fold(0, u64::saturating_add)))
+}
+
+/// An earlier format does not have every table.
+fn len_if_there<K: redb::Key + 'static, V: redb::Value + 'static>(
+    read: &ReadTransaction,
+    table: TableDefinition<'_, K, V>,
+) -> Result<u64, redb::Error> {
+    match read.open_table(table) {
+        Ok(table) => Ok(table.len()?),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Also an error if the entries are out of order, or more than `most`, which is what fits into the file.

@@ -23,6 +23,16 @@ pub(super) enum Kind {
     Issuer = 3,
     /// A succession.
     Successor = 4,
+    /// A row of the outbox.
+    Owed = 5,
+    /// Its place in the order of the outbox.
+    OwedOrder = 6,
+    /// The answer to a request with an idempotency key.
+    Answered = 7,
+    /// Its place in the order of answers.
+    AnsweredOrder = 8,
+    /// What the sources looked like.
+    Stamps = 9,
 }
 
 /// How many entries there are, and the sum of their hashes.

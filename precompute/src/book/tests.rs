@@ -1,7 +1,10 @@
+mod formats;
+mod kept_beside;
+
 use super::*;
 use crate::{
     pki::{Reason, Status},
-    source::{CrlNumber, CrlScope},
+    source::{CrlMark, CrlNumber, CrlScope},
 };
 
 fn serial(number: u8) -> Serial {
@@ -20,6 +23,8 @@ fn change(number: u8, record: Option<Record>) -> Change {
     Change::new(serial(number), record)
 }
 
+type Said = (Serial, Record, Origin);
+
 impl Book {
     #[track_caller]
     fn put(
@@ -31,12 +36,17 @@ impl Book {
     ) -> u64 {
         let book = self.identity().unwrap();
         let verified = verified.map(UnixTime);
-        self.commit(&Batch { issuer, book, changes, crl_marks, verified, succeeds: &[] }).unwrap()
+        self.commit(&Batch { changes, crl_marks, verified, ..Batch::new(issuer, book) }).unwrap()
     }
 
     fn all(&mut self, issuer: &IssuerId) -> Result<(Held, Vec<(Serial, Record)>), StateError> {
         let mut found = Vec::new();
-        Ok((self.load(issuer, |serial, record| found.push((serial, record)))?, found))
+        Ok((self.load(issuer, |serial, record, _| found.push((serial, record)))?, found))
+    }
+
+    fn all_with_origin(&mut self, issuer: &IssuerId) -> Result<(Held, Vec<Said>), StateError> {
+        let mut found = Vec::new();
+        Ok((self.load(issuer, |serial, record, origin| found.push((serial, record, origin)))?, found))
     }
 }
 
@@ -60,7 +70,7 @@ fn what_was_committed_is_there_again_for_its_issuer_only() {
     let (held, found) = book.all(&id("a")).unwrap();
     assert_eq!(found, [(serial(1), GOOD), (serial(2), REVOKED)]);
     assert_eq!((held.known, held.crl_marks, held.verified), (true, marks(), Some(UnixTime(5))));
-    assert_eq!(book.get(&id("a"), &serial(2)).unwrap(), Some(REVOKED));
+    assert_eq!(book.get(&id("a"), &serial(2)).unwrap(), Some((REVOKED, Origin::SOURCE)));
     assert_eq!(book.get(&id("b"), &serial(2)).unwrap(), None, "the other issuer's");
     let (held, found) = book.all(&id("b")).unwrap();
     assert_eq!((held.known, held.crl_marks, held.verified, found), (false, CrlMarks::default(), None, vec![]));
@@ -73,15 +83,7 @@ fn who_has_taken_whose_place_is_remembered_both_ways() {
     let succeed = |book: &mut Book, issuer: &str, former: &[&str]| {
         let succeeds: Vec<_> = former.iter().map(|former| id(former)).collect();
         let (issuer, identity) = (id(issuer), book.identity().unwrap());
-        let batch = Batch {
-            issuer: &issuer,
-            book: identity,
-            changes: &[],
-            crl_marks: None,
-            verified: None,
-            succeeds: &succeeds,
-        };
-        book.commit(&batch).unwrap();
+        book.commit(&Batch { succeeds: &succeeds, ..Batch::new(&issuer, identity) }).unwrap();
     };
     succeed(&mut book, "a", &[]);
     assert_eq!(book.lineage().unwrap().predecessors(&id("b")), [id("a")]);
@@ -140,52 +142,6 @@ fn every_change_keeps_the_seal_that_a_start_compares() {
         book.all(&id("a")).unwrap();
         book.all(&id("b")).unwrap();
     }
-}
-
-/// As written by a version of this program that had no seals and no identity.
-fn write_format_1(path: &Path) {
-    let database = Database::create(path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    {
-        let mut meta = transaction.open_table(META).unwrap();
-        meta.insert("format", 1).unwrap();
-        meta.insert("version", 41).unwrap();
-        let mut issuers = transaction.open_table(ISSUERS).unwrap();
-        let mut tenants = transaction.open_table(TENANTS).unwrap();
-        let mut records = transaction.open_table(RECORDS).unwrap();
-        for (number, tenant) in [(0, "a"), (1, "b")] {
-            issuers.insert(id(tenant).fingerprint(), number).unwrap();
-            tenants.insert(number, (id(tenant).ca(), tenant)).unwrap();
-            records.insert(&key(number, *serial(1).padded()), &encode(&REVOKED, 41)).unwrap();
-        }
-        transaction.open_table(VERIFIED).unwrap().insert(0, 5).unwrap();
-        let mark = encode_mark(&marks().delta.unwrap());
-        transaction.open_table(CRL_MARKS).unwrap().insert((0, DELTA), &mark).unwrap();
-        let numbers = redb::TableDefinition::<u32, &[u8; 20]>::new("crl-numbers");
-        transaction.open_table(numbers).unwrap().insert(0, &[9; 20]).unwrap();
-    }
-    transaction.commit().unwrap();
-}
-
-#[test]
-fn a_book_of_format_1_is_read_without_loss() {
-    let dir = tempfile::tempdir().unwrap();
-    write_format_1(&dir.path().join(BOOK));
-    let look = Book::look(dir.path()).unwrap().unwrap().all(&id("a")).unwrap();
-    for _ in 0..2 {
-        let mut book = Book::open(dir.path()).unwrap();
-        let (held, found) = book.all(&id("a")).unwrap();
-        assert_eq!((held.known, held.verified, &found[..]), (true, Some(UnixTime(5)), &[(serial(1), REVOKED)][..]));
-        assert_eq!((look.0.crl_marks, &look.1), (held.crl_marks, &found), "a look sees the same");
-        assert_eq!((held.crl_marks.delta, held.crl_marks.holds), (marks().delta, None), "it knew of no scopes");
-        // An earlier version still kept only the number.
-        let number = held.crl_marks.complete.unwrap().number;
-        assert_eq!(number, Some(CrlNumber::from_padded([9; 20])));
-        assert_eq!(book.all(&id("b")).unwrap().1, [(serial(1), REVOKED)]);
-    }
-    let mut book = Book::open(dir.path()).unwrap();
-    assert!(book.put(&id("a"), &[change(2, Some(GOOD))], None, None) > 41);
-    assert_eq!(book.all(&id("a")).unwrap().1.len(), 2);
 }
 
 /// redb reads pages without comparing their checksums: a revocation silently became good.
@@ -273,7 +229,7 @@ fn every_revocation_that_can_still_be_read_is_saved_from_a_damaged_book() {
     let path = dir.path().join(BOOK);
     let mut bytes = fs::read(&path).unwrap();
     // The status of the 100th record: good becomes revoked.
-    let needle = encode(&GOOD, 1);
+    let needle = codec::encode(&GOOD, Origin::SOURCE, 1);
     let place = bytes.windows(needle.len()).position(|window| window == needle).unwrap();
     bytes[place] = 1;
     fs::write(&path, &bytes).unwrap();
@@ -305,15 +261,9 @@ fn a_book_that_was_moved_exchanged_or_set_back_is_another_one() {
     assert_eq!(book.identity().unwrap(), first);
 
     fs::remove_file(&path).unwrap();
-    let batch = Batch {
-        issuer: &id("a"),
-        book: first,
-        changes: &[],
-        crl_marks: None,
-        verified: Some(UnixTime(5)),
-        succeeds: &[],
-    };
-    let refused = book.commit(&batch).unwrap_err().to_string();
+    let issuer = id("a");
+    let refused =
+        book.commit(&Batch { verified: Some(UnixTime(5)), ..Batch::new(&issuer, first) }).unwrap_err().to_string();
     assert!(refused.contains("not the book that these changes are meant for"), "{refused}");
     let second = book.identity().unwrap();
     assert!(second != first && !book.all(&id("a")).unwrap().0.known);
@@ -379,21 +329,6 @@ fn a_second_process_is_told_who_is_in_the_way() {
     let _book = Book::open(dir.path()).unwrap();
     let error = Book::open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("book.redb") && error.contains("in use by another process"), "{error}");
-}
-
-#[test]
-fn another_format_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut book = Book::open(dir.path()).unwrap();
-    book.run(|database, _| {
-        let transaction = database.begin_write()?;
-        transaction.open_table(META)?.insert("format", FORMAT + 1)?;
-        Ok(transaction.commit()?)
-    })
-    .unwrap();
-    drop(book);
-    let error = Book::open(dir.path()).unwrap_err().to_string();
-    assert!(error.contains(&format!("format {}", FORMAT + 1)), "{error}");
 }
 
 #[test]

@@ -87,7 +87,9 @@ impl IssuerWorker {
         predecessors: impl FnOnce(&mut Book, &IssuerId) -> Result<Vec<Predecessor>, StateError>,
     ) -> Result<Self, StateError> {
         let mut loaded = Vec::new();
-        let held = book.load(&issuer.id, |serial, record| loaded.push(Change::new(serial, Some(record))))?;
+        let held = book.load(&issuer.id, |serial, record, origin| {
+            loaded.push(Change::new(serial, Some(record)).by(origin));
+        })?;
         let predecessors = predecessors(book, &issuer.id)?;
         let (state, mut records) = IssuerState::new(issuer.id.clone());
         state.health.verified_before(held.verified, issuer.sources.is_crl_alone());

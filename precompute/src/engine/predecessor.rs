@@ -46,9 +46,9 @@ impl Predecessor {
         let mut found = Vec::new();
         for id in lineage.predecessors(id).into_iter().filter(|id| !configured.contains(id)) {
             let mut revoked = Vec::new();
-            let held = book.load(&id, |serial, record| {
+            let held = book.load(&id, |serial, record, origin| {
                 if strictness(record.status) == FINAL {
-                    revoked.push(Change::new(serial, Some(record)));
+                    revoked.push(Change::new(serial, Some(record)).by(origin));
                 }
             })?;
             found.push(Self { id, revoked, crl_marks: held.crl_marks });

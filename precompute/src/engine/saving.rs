@@ -60,7 +60,7 @@ impl Unsaved {
     /// All of it, as a batch for this book.
     pub(super) fn batch<'a>(&'a self, issuer: &'a IssuerId, book: Identity) -> Batch<'a> {
         let Self { changes, crl_marks, verified, succeeds } = self;
-        Batch { issuer, book, changes, crl_marks: *crl_marks, verified: *verified, succeeds }
+        Batch { changes, crl_marks: *crl_marks, verified: *verified, succeeds, ..Batch::new(issuer, book) }
     }
 }
 
@@ -96,10 +96,10 @@ impl IssuerWorker {
     fn write_all(&mut self, book: &mut Book) -> Result<(), StateError> {
         let mut revoked_there = Vec::new();
         let mut changes = Vec::new();
-        let held = book.load(&self.issuer.id, |serial, record| {
+        let held = book.load(&self.issuer.id, |serial, record, origin| {
             let known = self.state.records.get(&serial).map(|known| known.status);
             if strictness(record.status) == FINAL && known.map(strictness) != Some(FINAL) {
-                revoked_there.push(Change::new(serial, Some(record)));
+                revoked_there.push(Change::new(serial, Some(record)).by(origin));
             } else if known.is_none() {
                 changes.push(Change::new(serial, None));
             }
@@ -109,17 +109,16 @@ impl IssuerWorker {
         for segment in 0..SEGMENTS {
             self.state.records.each_in(segment, |serial, found| {
                 let record = Record { status: found.status, not_after: found.not_after };
-                changes.push(Change::new(serial, Some(record)));
+                changes.push(Change::new(serial, Some(record)).by(found.origin));
             });
         }
         changes.sort_unstable_by_key(|change| change.serial);
         book.commit(&Batch {
-            issuer: &self.issuer.id,
-            book: held.book,
             changes: &changes,
             crl_marks: Some(self.crl_marks),
             verified: self.verified_saved,
             succeeds: &self.unsaved.succeeds,
+            ..Batch::new(&self.issuer.id, held.book)
         })?;
         warn!(
             tenant = self.issuer.tenant(),

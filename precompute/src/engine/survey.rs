@@ -161,7 +161,7 @@ impl Known {
         configured: &HashSet<IssuerId>,
     ) -> Result<Self, StateError> {
         let mut revoked = BTreeSet::new();
-        let held = book.load(id, |serial, record| {
+        let held = book.load(id, |serial, record, _| {
             if compare::strictness(record.status) == compare::FINAL {
                 revoked.insert(serial);
             }

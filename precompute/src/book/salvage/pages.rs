@@ -10,7 +10,13 @@
 use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
 
 use super::{LAST_TIME, RecordKey, Value, number_of, u64_at};
-use crate::book::layout::{KEY, VALUE};
+use crate::{
+    book::{
+        codec::{origin_byte, version_of},
+        layout::{KEY, VALUE},
+    },
+    records::Origin,
+};
 
 const PAGE: usize = 4096;
 const LEAF: u8 = 1;
@@ -120,5 +126,6 @@ fn is_value(value: &Value) -> bool {
         1 => value[1] <= 10 && u64_at(value, 2) <= LAST_TIME,
         _ => false,
     };
-    is_record && u64_at(value, 10) <= LAST_TIME && (1..VERSION_MAX).contains(&u64_at(value, 18))
+    let is_origin = Origin::from_bits(origin_byte(value)).bits() == origin_byte(value);
+    is_record && u64_at(value, 10) <= LAST_TIME && is_origin && (1..VERSION_MAX).contains(&version_of(value))
 }

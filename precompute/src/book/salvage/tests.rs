@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     book::codec::key,
     pki::{Record, Status, UnixTime},
+    records::Origin,
 };
 
 fn id(tenant: &str) -> IssuerId {
@@ -20,15 +21,8 @@ fn change(number: u32, reason: Reason) -> Change {
 }
 
 fn put(book: &mut Book, issuer: &IssuerId, changes: &[Change]) {
-    let batch = Batch {
-        issuer,
-        book: book.identity().unwrap(),
-        changes,
-        crl_marks: None,
-        verified: Some(UnixTime(5)),
-        succeeds: &[],
-    };
-    book.commit(&batch).unwrap();
+    let identity = book.identity().unwrap();
+    book.commit(&Batch { changes, verified: Some(UnixTime(5)), ..Batch::new(issuer, identity) }).unwrap();
 }
 
 const MANY: u32 = 3000;
@@ -73,7 +67,7 @@ fn saved(bytes: &[u8], configured: &[IssuerId]) -> (Salvaged, [BTreeSet<Serial>;
     let mut book = Book::open(dir.path()).unwrap();
     let found = [id("acme"), id("beta")].map(|issuer| {
         let mut found = BTreeSet::new();
-        book.load(&issuer, |serial, record| {
+        book.load(&issuer, |serial, record, _| {
             assert_ne!(record.status, Status::Good);
             found.insert(serial);
         })
@@ -195,7 +189,7 @@ fn an_older_copy_of_a_page_puts_nobody_on_hold_again_where_the_tables_can_be_rea
     let stale = places(&older, &key(0, *serial(1).padded()))[0] / 4096 * 4096;
     bytes.extend_from_slice(&older[stale..stale + 4096]);
     // Only the date of one record is damaged.
-    let value = crate::book::codec::encode(&change(500, Reason::Superseded).record.unwrap(), 2);
+    let value = crate::book::codec::encode(&change(500, Reason::Superseded).record.unwrap(), Origin::SOURCE, 2);
     let found = places(&bytes, &value);
     assert!(!found.is_empty());
     found.iter().for_each(|place| bytes[place + 8] ^= 1);
@@ -211,9 +205,12 @@ fn an_older_copy_of_a_page_puts_nobody_on_hold_again_where_the_tables_can_be_rea
 
 #[test]
 fn of_two_copies_the_final_one_counts_and_then_the_later_one() {
-    let value = |reason, version| crate::book::codec::encode(&change(1, reason).record.unwrap(), version);
-    let (hold, early, late) =
-        (value(Reason::CertificateHold, 9), value(Reason::Superseded, 3), value(Reason::KeyCompromise, 4));
+    let value =
+        |reason, origin, version| crate::book::codec::encode(&change(1, reason).record.unwrap(), origin, version);
+    let hold = value(Reason::CertificateHold, Origin::SOURCE, 9);
+    // An origin is no part of the version.
+    let early = value(Reason::Superseded, Origin::PUSHED.with(Origin::SOURCE_ALLOWS), 3);
+    let late = value(Reason::KeyCompromise, Origin::SOURCE, 4);
     let key = key(0, *serial(1).padded());
     for order in [[hold, early, late], [late, early, hold], [early, hold, late]] {
         let mut records = Records::default();
@@ -224,6 +221,38 @@ fn of_two_copies_the_final_one_counts_and_then_the_later_one() {
     records.take(key, [&[0; 25][..], &[9]].concat().try_into().unwrap(), true);
     records.take(key, hold, false);
     assert_eq!((records.revoked.len(), records.count()), (0, 1), "the table says that it is good");
+}
+
+/// Without it, the next pass over an index that does not list them would remove what was pushed.
+#[test]
+fn what_was_pushed_counts_as_pushed_also_after_it_was_saved_from_a_damaged_book() {
+    let pushed = Origin::PUSHED.with(Origin::PUSH_RESTRICTS).with(Origin::UNLISTED);
+    let dir = tempfile::tempdir().unwrap();
+    let mut book = Book::open(dir.path()).unwrap();
+    let changes = (0..200).map(|n| change(n, Reason::Superseded).by(if n % 2 == 0 { pushed } else { Origin::SOURCE }));
+    put(&mut book, &id("acme"), &changes.collect::<Vec<_>>());
+    drop(book);
+    let whole = fs::read(dir.path().join(BOOK)).unwrap();
+    for (name, at) in [("the tables are read", 3 * 4096), ("only pages are", 0)] {
+        let mut bytes = whole.clone();
+        if at == 0 {
+            bytes[..4096].fill(0);
+        } else {
+            let value = crate::book::codec::encode(&change(7, Reason::Superseded).record.unwrap(), Origin::SOURCE, 1);
+            let place = places(&bytes, &value)[0];
+            bytes[place + 17] ^= 1;
+        }
+        fs::write(dir.path().join(BOOK), &bytes).unwrap();
+        let salvaged = salvage(dir.path(), &[id("acme")]).unwrap().unwrap();
+        assert_eq!(salvaged.revocations, 200, "{name}: {salvaged}");
+        let (mut book, mut wrong) = (Book::open(dir.path()).unwrap(), Vec::new());
+        let load = book.load(&id("acme"), |serial, _, origin| {
+            let is_even = serial.padded()[19] % 2 == 0;
+            wrong.extend((is_even != (origin == pushed)).then_some(serial));
+        });
+        load.unwrap();
+        assert_eq!(wrong, [], "{name}");
+    }
 }
 
 #[test]

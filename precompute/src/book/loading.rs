@@ -1,0 +1,68 @@
+//! Reads everything of an issuer and compares it with its seal.
+//!
+//! Invariant: what is returned without an error is what was written. It does not know files.
+
+use redb::{Database, ReadTransaction, ReadableDatabase as _};
+
+use super::{
+    Held, answered,
+    codec::{decode, decode_mark, mark_key, range},
+    layout::{COMPLETE, CRL_MARKS, DELTA, HOLDS, ISSUERS, KEY, Made, RECORDS, SEALS, STAMPS, VERIFIED, damaged},
+    outbox,
+    seal::{Kind, Seal},
+};
+use crate::{
+    issuer_id::IssuerId,
+    pki::{Record, Serial, UnixTime},
+    records::Origin,
+    source::{CrlMark, CrlMarks, CrlScope},
+};
+
+/// The number of an issuer in this file.
+pub(super) fn number_of(read: &ReadTransaction, issuer: &IssuerId) -> Result<Option<u32>, redb::Error> {
+    Ok(read.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value()))
+}
+
+/// Calls `each` with every record, in order of serial.
+pub(super) fn load(
+    database: &Database,
+    made: Made,
+    issuer: &IssuerId,
+    mut each: impl FnMut(Serial, Record, Origin),
+) -> Result<Held, redb::Error> {
+    let read = database.begin_read()?;
+    let Some(number) = number_of(&read, issuer)? else { return Ok(Held::nothing(made.identity)) };
+    let mut seal = Seal::default();
+    let (first, last) = range(number);
+    for entry in read.open_table(RECORDS)?.range::<&[u8; KEY]>(&first..=&last)? {
+        let (key, value) = entry?;
+        seal.add(Kind::Record, key.value(), value.value());
+        if let Some((serial, record, origin)) = decode(key.value(), value.value()) {
+            each(serial, record, origin);
+        }
+    }
+    let marks = read.open_table(CRL_MARKS)?;
+    let mut mark = |kind| -> Result<Option<CrlMark>, redb::Error> {
+        let Some(mark) = marks.get((number, kind))? else { return Ok(None) };
+        seal.add(Kind::CrlMark, &mark_key(number, kind), mark.value());
+        Ok(Some(decode_mark(mark.value())))
+    };
+    let (complete, delta) = (mark(COMPLETE)?, mark(DELTA)?);
+    let crl_marks = CrlMarks { complete, delta, holds: mark(HOLDS)?.map(|mark| CrlScope(mark.digest)) };
+    let verified = read.open_table(VERIFIED)?.get(number)?.map(|time| time.value());
+    if let Some(time) = verified {
+        seal.add(Kind::Verified, &number.to_be_bytes(), &time.to_be_bytes());
+    }
+    let stamps = read.open_table(STAMPS)?.get(number)?.map(|stamps| stamps.value().to_vec());
+    if let Some(stamps) = &stamps {
+        seal.add(Kind::Stamps, &number.to_be_bytes(), stamps);
+    }
+    outbox::seal(&read, number, &mut seal)?;
+    answered::seal(&read, number, &mut seal)?;
+    let sealed = read.open_table(SEALS)?.get(number)?.map(|seal| Seal::from_bytes(seal.value()));
+    if sealed != Some(seal) {
+        let tenant = issuer.tenant();
+        return Err(damaged(&format!("the records of an issuer of `{tenant}` do not match their seal")));
+    }
+    Ok(Held { known: true, crl_marks, verified: verified.map(UnixTime), stamps, book: made.identity })
+}

@@ -1,0 +1,141 @@
+//! Files of earlier formats, and of one that this program does not know.
+
+use super::*;
+use crate::book::{
+    codec::{encode, encode_mark, key},
+    layout::{CRL_MARKS, DELTA, ISSUERS, META, RECORDS, TENANTS, VERIFIED},
+};
+
+/// As written by a version of this program that had no seals and no identity.
+fn write_format_1(path: &Path) {
+    let database = Database::create(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.insert("format", 1).unwrap();
+        meta.insert("version", 41).unwrap();
+        let mut issuers = transaction.open_table(ISSUERS).unwrap();
+        let mut tenants = transaction.open_table(TENANTS).unwrap();
+        let mut records = transaction.open_table(RECORDS).unwrap();
+        for (number, tenant) in [(0, "a"), (1, "b")] {
+            issuers.insert(id(tenant).fingerprint(), number).unwrap();
+            tenants.insert(number, (id(tenant).ca(), tenant)).unwrap();
+            records.insert(&key(number, *serial(1).padded()), &encode(&REVOKED, Origin::SOURCE, 41)).unwrap();
+        }
+        transaction.open_table(VERIFIED).unwrap().insert(0, 5).unwrap();
+        let mark = encode_mark(&marks().delta.unwrap());
+        transaction.open_table(CRL_MARKS).unwrap().insert((0, DELTA), &mark).unwrap();
+        let numbers = redb::TableDefinition::<u32, &[u8; 20]>::new("crl-numbers");
+        transaction.open_table(numbers).unwrap().insert(0, &[9; 20]).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_book_of_format_1_is_read_without_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    write_format_1(&dir.path().join(BOOK));
+    let look = Book::look(dir.path()).unwrap().unwrap().all(&id("a")).unwrap();
+    for _ in 0..2 {
+        let mut book = Book::open(dir.path()).unwrap();
+        let (held, found) = book.all(&id("a")).unwrap();
+        assert_eq!((held.known, held.verified, &found[..]), (true, Some(UnixTime(5)), &[(serial(1), REVOKED)][..]));
+        assert_eq!((look.0.crl_marks, &look.1), (held.crl_marks, &found), "a look sees the same");
+        assert_eq!((held.crl_marks.delta, held.crl_marks.holds), (marks().delta, None), "it knew of no scopes");
+        // An earlier version still kept only the number.
+        let number = held.crl_marks.complete.unwrap().number;
+        assert_eq!(number, Some(CrlNumber::from_padded([9; 20])));
+        assert_eq!(book.all(&id("b")).unwrap().1, [(serial(1), REVOKED)]);
+    }
+    let mut book = Book::open(dir.path()).unwrap();
+    assert!(book.put(&id("a"), &[change(2, Some(GOOD))], None, None) > 41);
+    assert_eq!(book.all(&id("a")).unwrap().1.len(), 2);
+}
+
+/// Written by the last version of this program that wrote format 2: for `a` 59 records in four commits, marks and a time;
+/// for `b`, which has succeeded `a`, three records and a time.
+const FORMAT_2: &[u8] = include_bytes!("format-2.redb");
+
+fn of_format_2(number: u8) -> Record {
+    let hold = Status::Revoked { time: UnixTime(1_600_000_000), reason: Reason::CertificateHold };
+    [GOOD, REVOKED, Record { status: hold, not_after: Some(UnixTime(1_900_000_000)) }][usize::from(number % 3)]
+}
+
+#[test]
+fn a_book_of_format_2_is_read_without_loss_and_written_on() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(BOOK), FORMAT_2).unwrap();
+    let wanted: Vec<_> = (1..60).map(|number| (serial(number), of_format_2(number), Origin::SOURCE)).collect();
+    let look = Book::look(dir.path()).unwrap().unwrap().all_with_origin(&id("a")).unwrap();
+    let mut identity = None;
+    for _ in 0..2 {
+        let mut book = Book::open(dir.path()).unwrap();
+        let (held, found) = book.all_with_origin(&id("a")).unwrap();
+        assert_eq!((held.crl_marks, held.verified, held.stamps.as_ref()), (marks(), Some(UnixTime(5)), None));
+        assert_eq!(found, wanted);
+        assert_eq!((&look.0, &look.1), (&held, &found), "a look sees the same");
+        assert_eq!(*identity.get_or_insert(held.book), held.book, "it stays the same book");
+        let (held, found) = book.all_with_origin(&id("b")).unwrap();
+        assert_eq!((held.verified, &found[..]), (Some(UnixTime(6)), &wanted[..3]));
+        assert_eq!(book.lineage().unwrap().predecessors(&id("c")), [id("b")]);
+        assert_eq!(book.outbox(&id("a")).unwrap(), []);
+    }
+    let mut book = Book::open(dir.path()).unwrap();
+    let pushed = Origin::PUSHED.with(Origin::PUSH_RESTRICTS);
+    let changes = [change(2, None), change(3, Some(REVOKED)).by(pushed)];
+    assert!(book.put(&id("a"), &changes, None, None) > 6, "higher than all before");
+    drop(book);
+    let mut book = Book::open(dir.path()).unwrap();
+    let found = book.all_with_origin(&id("a")).unwrap().1;
+    let (same, changed): (Vec<_>, Vec<_>) = found.into_iter().partition(|(found, ..)| *found != serial(3));
+    assert_eq!(changed, [(serial(3), REVOKED, pushed)]);
+    let of_wanted = wanted.iter().filter(|(of, ..)| ![serial(2), serial(3)].contains(of));
+    assert!(same.iter().eq(of_wanted));
+}
+
+/// Ten million records must not wait for their format.
+#[test]
+fn a_book_of_format_2_becomes_one_of_format_3_without_a_record_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(BOOK);
+    fs::write(&path, FORMAT_2).unwrap();
+    let of_records = |bytes: &[u8]| {
+        // Two that lie side by side in a leaf.
+        let keys = [41, 42].map(|number| key(0, *serial(number).padded())).concat();
+        (0..bytes.len() - keys.len()).filter(|at| bytes[*at..].starts_with(&keys)).collect::<Vec<_>>()
+    };
+    drop(Book::open(dir.path()).unwrap());
+    let written = fs::read(&path).unwrap();
+    let [before, after] = [FORMAT_2, &written[..]].map(of_records);
+    assert!(!before.is_empty());
+    assert_eq!(before, after, "the leaves lie where they lay, and nowhere else");
+}
+
+#[test]
+fn what_a_damaged_book_of_format_2_revokes_is_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = FORMAT_2.to_vec();
+    let needle = encode(&of_format_2(3), Origin::SOURCE, 1);
+    let found: Vec<_> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(&needle)).collect();
+    assert!(!found.is_empty());
+    found.iter().for_each(|at| bytes[*at + 17] ^= 1);
+    fs::write(dir.path().join(BOOK), &bytes).unwrap();
+    let salvaged = salvage(dir.path(), &[]).unwrap().unwrap();
+    let revoked = (1..60).filter(|number| of_format_2(*number).status != Status::Good).count();
+    assert_eq!((salvaged.revocations, salvaged.at_least), (revoked + 2, Some(62)), "{salvaged}");
+}
+
+#[test]
+fn another_format_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut book = Book::open(dir.path()).unwrap();
+    book.run(|database, _| {
+        let transaction = database.begin_write()?;
+        transaction.open_table(META)?.insert("format", FORMAT + 1)?;
+        Ok(transaction.commit()?)
+    })
+    .unwrap();
+    drop(book);
+    let error = Book::open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains(&format!("format {}", FORMAT + 1)), "{error}");
+}
