@@ -1,4 +1,4 @@
-//! Follows sources, keeps the book and the records in memory, for as long as the process lives.
+//! Follows the sources of all issuers, for as long as the process lives.
 //!
 //! Purpose: the records show what a source says within a second of its file changing.
 //!
@@ -6,51 +6,45 @@
 //! issuer's other sources revoke. The refusal is logged, shown in [`Health`], and the source is tried again when its
 //! file changes.
 //!
-//! It does not know who reads the records.
+//! It writes nothing itself, and does not know who reads the records.
 //!
 //! Each issuer has its own thread, so a source that hangs does not delay the others (`follower`).
 //!
-//! One pass over one issuer: `watch` sees a changed file → `compare` reads the sources and lists the differences → the
-//! records show them → the book stores them, now or as soon as it can be written.
+//! One pass over one issuer: `watch` sees a changed file → `compare` reads the sources and lists the differences →
+//! `handover` gives them to the issuer's [`Ledger`](crate::ledger), which shows and keeps them.
 //!
 //! A restart begins with what the book holds, and reads the sources before the first answer. Starting is the same pass
 //! with everything counted as changed, after the records are filled from the book.
 
 mod change;
-mod changes;
 mod compare;
+mod followed;
 mod follower;
-mod former;
-mod health;
-mod issuer;
-mod issuer_worker;
+mod handover;
 mod operator_order;
 mod predecessor;
+mod reader;
 mod revocations;
-mod saving;
 mod stop;
 mod survey;
-mod telling;
 mod watch;
 
 pub use change::Prepared;
-pub use changes::{Changed, Changes};
+use followed::FollowedIssuer;
 use follower::{Follower, Terms};
-pub use health::{Health, HealthReport};
-use issuer::FollowedIssuer;
-pub use issuer::{IssuerState, NotFollowed, States};
-use issuer_worker::IssuerWorker;
 pub use predecessor::Forgotten;
 use predecessor::Predecessor;
-use saving::{SharedBook, lock};
+use reader::SourceReader;
 pub use survey::{Survey, survey};
+
+pub use crate::ledger::{Changed, Changes, Health, HealthReport, IssuerState, NotFollowed, Pass, States};
 
 use std::{
     collections::HashSet,
     fmt,
     path::Path,
-    sync::{Arc, Mutex, mpsc},
-    time::{Duration, Instant},
+    sync::{Arc, mpsc},
+    time::Instant,
 };
 
 use tracing::{error, info};
@@ -59,9 +53,9 @@ use crate::{
     assemble::Assembly,
     book::{Book, Lineage},
     issuer_id::IssuerId,
+    ledger::{Ledger, Ledgers, Saver, SharedBook},
     limits,
     pki::{Record, Serial, UnixTime},
-    records::Counts,
     source::SourceError,
     state_dir::StateError,
 };
@@ -126,23 +120,6 @@ impl From<StateError> for EngineError {
     }
 }
 
-/// What one pass over an issuer's sources did.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Pass {
-    /// Certificates that the sources list.
-    pub listed: u64,
-    /// Changed records.
-    pub changed: u64,
-    /// Whether unlisted records stay until the index has not changed for a while.
-    pub held_back: bool,
-    /// Records after the pass.
-    pub counts: Counts,
-    /// When the CRL goes out of date.
-    pub crl_next_update: Option<UnixTime>,
-    /// How long reading, comparing, writing and applying took.
-    pub took: Duration,
-}
-
 /// What the operator confirmed: each of these is refused otherwise.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Accepted {
@@ -156,11 +133,15 @@ pub struct Accepted {
     pub forgotten: bool,
 }
 
-/// Keeps the records of all issuers.
+/// Follows all issuers, and has their ledgers.
 #[derive(Debug)]
 pub struct Engine {
-    book: SharedBook,
+    state_dir: std::path::PathBuf,
+    book: Arc<SharedBook>,
+    /// Their sources are no longer read when the saver ends.
     followers: Vec<Follower>,
+    saver: Saver,
+    ledgers: Ledgers,
     accept: Accepted,
     /// How many changed configurations were adopted.
     adopted: u64,
@@ -176,31 +157,50 @@ impl Engine {
         let started = Instant::now();
         let mut book = Book::open(state_dir)?;
         let lineage = book.lineage()?;
-        let book = Arc::new(Mutex::new(book));
-        let mut engine = Self { book, followers: Vec::new(), accept: Accepted::default(), adopted: 0 };
+        let saver = Saver::start().map_err(|error| {
+            StateError::new(
+                state_dir,
+                format!("the thread that saves cannot be started: {error}"),
+                "free memory or threads",
+            )
+        })?;
+        let mut engine = Self {
+            state_dir: state_dir.to_owned(),
+            book: Arc::new(SharedBook::new(book)),
+            followers: Vec::new(),
+            saver,
+            ledgers: Ledgers::default(),
+            accept: Accepted::default(),
+            adopted: 0,
+        };
         let configured = issuers.iter().map(|issuer| issuer.id.clone()).collect();
         let followers = issuers.into_iter().map(|issuer| engine.open_one(issuer, &lineage, &configured));
         engine.followers = followers.collect::<Result<_, _>>()?;
-        let counts = engine.followers.iter().map(|follower| follower.state.records.counts());
+        let counts = engine.followers.iter().map(|follower| follower.ledger.state().records.counts());
         let records: u64 = counts.map(|counts| counts.good + counts.revoked).sum();
         info!(records, seconds = started.elapsed().as_secs_f32(), "the book is loaded");
         Ok(engine)
     }
 
-    /// Fills the records of one issuer from the book. `configured`: all issuers of its configuration.
+    /// Opens the ledger of one issuer. `configured`: all issuers of its configuration.
     fn open_one(
         &self,
         issuer: FollowedIssuer,
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,
     ) -> Result<Follower, StateError> {
-        let watched = IssuerWorker::open(&mut lock(&self.book), issuer, |book, id| {
-            let mut predecessors = Predecessor::all(book, id, lineage, configured)?;
-            let running = self.followers.iter();
-            running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));
-            Ok(predecessors)
-        });
-        Ok(Follower::new(watched?))
+        let id = &issuer.id;
+        let mut predecessors = Predecessor::all(&mut self.book.lock(), id, lineage, configured)?;
+        let running = self.followers.iter();
+        running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));
+        let opened = Ledger::open(id, &issuer.name, &self.book, &self.saver)?;
+        let ledger = opened.ledger;
+        ledger.state().health.verified_before(opened.verified, issuer.sources.is_crl_alone());
+        if !opened.known {
+            ledger.set_crl_marks(Predecessor::crl_marks(&predecessors));
+        }
+        let reader = SourceReader::new(issuer, ledger, false, opened.verified, predecessors, &self.state_dir);
+        Ok(Follower::new(reader))
     }
 
     /// What [`Engine::sync`] may accept.
@@ -210,7 +210,12 @@ impl Engine {
 
     /// The state of every issuer.
     pub fn states(&self) -> States {
-        self.followers.iter().map(|issuer| issuer.state.clone()).collect()
+        self.followers.iter().map(|follower| follower.ledger.state().clone()).collect()
+    }
+
+    /// The ledgers of all issuers, also after later reloads.
+    pub fn ledgers(&self) -> Ledgers {
+        self.ledgers.clone()
     }
 
     /// Reads every source now. If the sources of an issuer are refused, it continues from what the book knows; if the
@@ -220,23 +225,42 @@ impl Engine {
         self.start(Terms { from_book: true, ..Terms::default() }, each)
     }
 
-    /// Like `read_all`, but any refusal is an error.
+    /// Like `read_all`, but any refusal is an error, and everything is on disk when it returns.
     pub fn sync(&mut self, each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        self.start(Terms { accept: self.accept, whole: true, ..Terms::default() }, each)
+        self.start(Terms { accept: self.accept, whole: true, ..Terms::default() }, each)?;
+        Ok(self.save()?)
+    }
+
+    /// Saves everything now.
+    pub fn save(&self) -> Result<(), StateError> {
+        self.followers.iter().try_for_each(|follower| follower.ledger.save())
     }
 
     fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        follower::start(&mut self.followers, &self.book, terms, |issuer, pass| {
-            each(issuer.tenant(), &issuer.name, pass);
-        })
+        self.follow_ledgers();
+        follower::start(&mut self.followers, terms, |follower, pass| {
+            follower.ledger.serve(&follower.issuer.name);
+            if let Some(pass) = pass {
+                each(follower.issuer.tenant(), &follower.issuer.name, pass);
+            }
+        })?;
+        self.followers.iter().for_each(|follower| follower.ledger.serve(&follower.issuer.name));
+        Ok(())
+    }
+
+    /// The present ledgers are saved from now on, and take pushes once they are served.
+    fn follow_ledgers(&self) {
+        let ledgers: Vec<Ledger> = self.followers.iter().map(|follower| follower.ledger.clone()).collect();
+        self.saver.follow(&ledgers);
+        self.ledgers.set(ledgers);
     }
 
     /// What the book holds of a serial for each issuer: (tenant, issuer, record).
     pub fn show(&mut self, serial: &Serial) -> Result<Vec<(String, String, Option<Record>)>, StateError> {
         let mut found = Vec::new();
         for Follower { issuer, .. } in &self.followers {
-            let record = lock(&self.book).get(&issuer.id, serial)?.map(|(record, _)| record);
-            found.push((issuer.tenant().to_owned(), issuer.name.clone(), record));
+            let record = self.book.lock().get(&issuer.id, serial)?;
+            found.push((issuer.tenant().to_owned(), issuer.name.clone(), record.map(|(record, _)| record)));
         }
         Ok(found)
     }
@@ -260,7 +284,7 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Takes at most [`limits::FOLLOWERS_END_MAX`].
+    /// The followers take at most [`limits::FOLLOWERS_END_MAX`], the saver [`limits::SAVER_END_MAX`] and one commit.
     fn drop(&mut self) {
         follower::end(&self.followers);
     }

@@ -14,8 +14,9 @@ use crate::{
     engine::IssuerState,
     issuer_id::IssuerId,
     limits::ISSUERS_MAX,
-    ocsp::{HashAlgorithm, IssuerHashes, Policy},
+    ocsp::{HashAlgorithm, IssuerHashes, OcspError, Policy},
     pki::{Certificate, Serial, UnixTime},
+    records::Found,
     signers::Signers,
 };
 
@@ -73,6 +74,14 @@ impl ActiveIssuer {
     /// As in [`AnswerKey::new`].
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    /// The record of a certificate. Where nothing was ever known of the issuer, nobody can say that it is not listed:
+    /// that is [`OcspError::TryLater`], whatever the policy says of unlisted serials.
+    #[inline]
+    pub fn find(&self, serial: &Serial) -> Result<Option<Found>, OcspError> {
+        let found = self.state.records.get(serial);
+        if found.is_none() && !self.state.health.is_known() { Err(OcspError::TryLater) } else { Ok(found) }
     }
 
     /// The latest nextUpdate that its sources allow.

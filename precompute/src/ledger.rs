@@ -1,6 +1,329 @@
-//! The records of an issuer and who may change them: sources as they are read, and pushes.
+//! The ledger of an issuer: what is known of its certificates, and the one way in which that changes.
+//!
+//! Purpose: sources and pushes propose, the ledger decides (`reconcile`), shows (`shown`), keeps (`saving`) and tells
+//! (`changes`). Invariants:
+//!
+//! - A change of a source shows at once, and is saved when there is room: a full disk or another's commit delays no
+//!   revocation, and a restart reads the source again.
+//! - A push is durable, then it shows, then it is acknowledged.
+//! - The records have one writer, and it is here; so are the rules of what may become of a record.
+//! - Nothing here waits for a source that is read.
+//!
+//! A ledger lives as long as its issuer is configured, whatever its sources are. It does not know files, keys or
+//! clients.
+//!
+//! Locks, in this order: `commit` (one commit of the issuer at a time), the book (one commit of all issuers at a time),
+//! `shown` (the records' writer, for moments).
 
+mod changes;
+mod health;
 mod push;
+mod pushing;
 pub(crate) mod reconcile;
+mod saver;
+mod saving;
+mod shown;
+mod state;
+mod unsaved;
 
-pub use self::push::{Order, Outcome, Push, PushError, Refusal};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+
+pub use self::{
+    changes::{Changed, Changes},
+    health::{Health, HealthReport, Pass},
+    push::{Order, Outcome, Push, PushError, Refusal},
+    state::{IssuerState, NotFollowed, States},
+};
+use self::{
+    pushing::Request,
+    saver::Bell,
+    saving::Saved,
+    shown::{News, Shown},
+};
+pub(crate) use self::{saver::Saver, saving::SharedBook};
+use crate::{
+    issuer_id::IssuerId,
+    limits,
+    pki::{Serial, UnixTime},
+    records::{Change, Found},
+    source::CrlMarks,
+    state_dir::StateError,
+};
+
+/// The ledger of one issuer. Copies are of the same ledger.
+#[derive(Clone, Debug)]
+pub struct Ledger(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: IssuerId,
+    /// For logs.
+    name: ArcSwap<String>,
+    state: IssuerState,
+    book: Arc<SharedBook>,
+    /// One of [`PREPARED`], [`SERVED`] and [`LEFT`].
+    stage: AtomicU8,
+    /// Whether somebody who is not here has to be told of what pushes change.
+    owes: AtomicBool,
+    commit: Mutex<Saved>,
+    shown: Mutex<Shown>,
+    /// News from before it was served.
+    untold: Mutex<News>,
+    /// Requests whose pushes nobody has begun to carry out.
+    waiting: Mutex<VecDeque<Arc<Request>>>,
+    bell: Arc<Bell>,
+}
+
+/// Its configuration is not adopted: nothing is saved or logged, and nobody pushes.
+const PREPARED: u8 = 0;
+/// It is in the present configuration.
+const SERVED: u8 = 1;
+/// It was, and the rest is saved.
+const LEFT: u8 = 2;
+
+/// What a read of an issuer's sources found.
+#[derive(Debug, Default)]
+pub(crate) struct Difference {
+    /// What the sources say of the certificates whose records say something else; in order of serial. `None` for those
+    /// that they do not list.
+    pub(crate) said: Vec<Change>,
+    /// What is taken over from the issuer's records under its former tenant.
+    pub(crate) carried: Vec<Change>,
+    /// The newest CRLs taken; `None` if there are no others.
+    pub(crate) crl_marks: Option<CrlMarks>,
+    /// The predecessors of the issuer.
+    pub(crate) succeeds: Vec<IssuerId>,
+}
+
+/// What the book holds of an issuer.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) ledger: Ledger,
+    /// Whether the book knew it at all.
+    pub(crate) known: bool,
+    /// When its sources were last in order.
+    pub(crate) verified: Option<UnixTime>,
+    /// What its sources looked like when everything that they said had been saved.
+    #[allow(dead_code)]
+    pub(crate) stamps: Option<Vec<u8>>,
+}
+
+impl Ledger {
+    /// Opens it with what the book holds.
+    pub(crate) fn open(id: &IssuerId, name: &str, book: &Arc<SharedBook>, saver: &Saver) -> Result<Opened, StateError> {
+        let mut loaded = Vec::new();
+        let held = book.lock().load(id, |serial, record, origin| {
+            loaded.push(Change::new(serial, Some(record)).by(origin));
+        })?;
+        let (state, mut writer) = IssuerState::new(id.clone());
+        writer.reserve(loaded.len());
+        writer.apply(loaded);
+        if held.known {
+            state.health.is_known_now();
+        }
+        let inner = Inner {
+            id: id.clone(),
+            name: ArcSwap::from_pointee(name.to_owned()),
+            state,
+            book: Arc::clone(book),
+            stage: AtomicU8::new(PREPARED),
+            owes: AtomicBool::new(false),
+            commit: Mutex::new(Saved { identity: held.book, looked_at: Instant::now() }),
+            shown: Mutex::new(Shown::new(writer, held.crl_marks)),
+            untold: Mutex::default(),
+            waiting: Mutex::default(),
+            bell: Arc::clone(saver.bell()),
+        };
+        Ok(Opened { ledger: Self(Arc::new(inner)), known: held.known, verified: held.verified, stamps: held.stamps })
+    }
+
+    /// The issuer.
+    pub fn id(&self) -> &IssuerId {
+        &self.0.id
+    }
+
+    /// The issuer's name in the configuration.
+    pub fn name(&self) -> String {
+        self.0.name().to_string()
+    }
+
+    /// Its records, and the condition of its sources.
+    pub fn state(&self) -> &IssuerState {
+        &self.0.state
+    }
+
+    /// The record of a certificate.
+    pub fn look_up(&self, serial: &Serial) -> Option<Found> {
+        self.0.state.records.get(serial)
+    }
+
+    /// Carries out pushes; blocks until they are on disk and show. Each has an outcome of its own: one that is refused
+    /// does not stop the others. `key`: an idempotency key, for a single push; the same request with the same key has
+    /// the same outcome, also after a restart.
+    pub fn push(
+        &self,
+        pushes: &[Push],
+        key: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Vec<Result<Outcome, Refusal>>, PushError> {
+        if !self.0.is_served() {
+            return Err(PushError::NotServed);
+        }
+        if pushes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.0.carry_out(&Request::new(pushes, key, now))
+    }
+
+    /// The newest CRLs taken.
+    pub(crate) fn crl_marks(&self) -> CrlMarks {
+        self.0.shown().crl_marks
+    }
+
+    /// The same before its sources were ever read: those of its predecessor.
+    pub(crate) fn set_crl_marks(&self, marks: CrlMarks) {
+        self.0.shown().crl_marks = marks;
+    }
+
+    /// It is in the adopted configuration, under this name.
+    pub(crate) fn serve(&self, name: &str) {
+        self.0.name.store(Arc::new(name.to_owned()));
+        self.0.stage.store(SERVED, Relaxed);
+        let untold = std::mem::take(&mut *lock(&self.0.untold));
+        untold.tell(&self.0.state, name, "source");
+        self.0.bell.ring();
+    }
+
+    /// It no longer is.
+    pub(crate) fn leave(&self) {
+        self.0.stage.store(LEFT, Relaxed);
+    }
+
+    /// From now on changes are logged.
+    pub(crate) fn tells(&self) {
+        self.0.shown().tells = true;
+    }
+
+    /// Shows what sources say. It takes as long as the difference is, and pushes come in between.
+    pub(crate) fn take(&self, difference: &Difference) {
+        let inner = &*self.0;
+        let Difference { said, carried, crl_marks, succeeds } = difference;
+        let mut news = News::default();
+        inner.shown().reserve(said.len());
+        for some in said.chunks(limits::SHOWN_AT_ONCE) {
+            let mut shown = inner.shown();
+            let changed = shown.by_source(some, &mut news);
+            inner.state.changes.tell(changed.len(), changed.iter().copied());
+            inner.state.health.changed(changed.len() as u64);
+            shown.mark(changed);
+        }
+        {
+            let mut shown = inner.shown();
+            let changed = shown.carry_over(carried, &mut news);
+            inner.state.changes.tell(changed.len(), changed.iter().copied());
+            shown.mark(changed);
+            if let Some(marks) = crl_marks.filter(|marks| *marks != shown.crl_marks) {
+                shown.crl_marks = marks;
+                shown.unsaved.of_sources.crl_marks = Some(marks);
+            }
+            if !succeeds.is_empty() {
+                shown.unsaved.succeeds.clone_from(succeeds);
+            }
+        }
+        if inner.is_served() {
+            news.tell(&inner.state, &inner.name(), "source");
+        } else {
+            lock(&inner.untold).add(news);
+        }
+        inner.bell.ring();
+    }
+
+    /// Notes when the sources were in order, to be saved after what they said.
+    pub(crate) fn note_verified(&self, verified: UnixTime, stamps: Option<Vec<u8>>) {
+        {
+            let of_sources = &mut self.0.shown().unsaved.of_sources;
+            of_sources.verified = Some(verified);
+            if stamps.is_some() {
+                of_sources.stamps = stamps;
+            }
+        }
+        self.0.bell.ring();
+    }
+
+    /// Saves everything now.
+    pub(crate) fn save(&self) -> Result<(), StateError> {
+        while self.0.save_noted()? {}
+        Ok(())
+    }
+
+    /// Whether everything that shows is saved.
+    #[cfg(test)]
+    pub(crate) fn is_saved(&self) -> bool {
+        self.0.shown().unsaved.is_empty()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Inner {
+    fn name(&self) -> Arc<String> {
+        self.name.load_full()
+    }
+
+    fn is_served(&self) -> bool {
+        self.stage.load(Relaxed) == SERVED
+    }
+
+    fn may_be_saved(&self) -> bool {
+        self.stage.load(Relaxed) != PREPARED
+    }
+
+    fn owes(&self) -> bool {
+        self.owes.load(Relaxed)
+    }
+
+    fn commit(&self) -> MutexGuard<'_, Saved> {
+        lock(&self.commit)
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        lock(&self.shown)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<Arc<Request>>> {
+        lock(&self.waiting)
+    }
+
+    /// Shows revocations that the book in place knows, with their origin there.
+    fn show_as_they_are(&self, shown: &mut Shown, changes: Vec<Change>) {
+        self.state.changes.tell(changes.len(), changes.iter().map(|change| change.serial));
+        self.state.health.changed(changes.len() as u64);
+        shown.fill(changes);
+    }
+}
+
+/// All ledgers of the present configuration. Copies are of the same list.
+#[derive(Clone, Debug, Default)]
+pub struct Ledgers(Arc<ArcSwap<Vec<Ledger>>>);
+
+impl Ledgers {
+    /// As they are now.
+    pub fn all(&self) -> Arc<Vec<Ledger>> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn set(&self, ledgers: Vec<Ledger>) {
+        self.0.store(Arc::new(ledgers));
+    }
+}

@@ -358,3 +358,12 @@ pub const OID_OCTETS_MAX: usize = 256;
 pub const TSA_POLICIES_MAX: usize = 16;
 /// One token in this many is verified before it is sent: 40 µs among 20 ms of signing by P-256.
 pub const TSA_VERIFY_ONE_IN_DEFAULT: u32 = 1000;
+
+/// How many pushes of several requests share a commit: about 50 ms of writing at random places.
+pub const PUSHES_A_COMMIT: usize = 4096;
+/// How many changes of a source are shown between two moments in which a push may be shown: less than 1 ms.
+pub const SHOWN_AT_ONCE: usize = 2048;
+/// How long saving makes way for pushes that come one after the other, before it saves one more part.
+pub const SAVER_MAKES_WAY: Duration = Duration::from_millis(50);
+/// How long the end of a process waits for what is not saved yet. The rest is read from the sources again.
+pub const SAVER_END_MAX: Duration = Duration::from_secs(2);

@@ -23,7 +23,7 @@ const OF_DIRECTORY_THERE: &str = "move it away: a file of this name is made in i
 const OF_FILE: &str = "give the file to the user that runs this program; without it, revocations that the sources no longer list are lost";
 
 /// Why a file of the state directory cannot be used.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct StateError {
     path: PathBuf,
     problem: String,

@@ -3,20 +3,17 @@
 //! Purpose: [`Engine::prepare`] reads the new sources while the old ones are still followed and used for answers;
 //! [`Engine::adopt`] switches to what was prepared.
 //!
-//! Invariants: until it is adopted, a prepared configuration saves and logs nothing, and dropping it changes nothing. A
-//! certificate that an issuer's old records show as *revoked* is revoked in its new records too.
+//! An issuer that stays keeps its ledger and its records; only who reads its sources changes. Invariants: until it is
+//! adopted, a prepared configuration shows nothing of an issuer that is served, saves and logs nothing, and dropping it
+//! changes nothing. Nobody waits for a source that hangs, and until the switch the former sources are followed.
 //!
 //! It does not know who decides between the two steps.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Instant,
-};
+use std::collections::{HashMap, HashSet};
 
 use super::{
-    Engine, EngineError, FollowedIssuer, States,
+    Engine, EngineError, FollowedIssuer, SourceReader, States,
     follower::{self, Follower, Terms},
-    lock,
 };
 use crate::{assemble::Assembly, issuer_id::IssuerId, limits};
 
@@ -48,53 +45,60 @@ impl Engine {
 
     pub(super) fn prepare_for(&mut self, issuers: Vec<FollowedIssuer>) -> Result<Prepared, EngineError> {
         let configured: HashSet<IssuerId> = issuers.iter().map(|issuer| issuer.id.clone()).collect();
-        let lineage = lock(&self.book).lineage()?;
+        let lineage = self.book.lock().lineage()?;
         let running: HashMap<_, _> = self.followers.iter().map(|follower| (&follower.issuer.id, follower)).collect();
         let (mut fresh, mut states) = (Vec::new(), Vec::new());
         for issuer in &issuers {
             let former = running.get(&issuer.id);
             if let Some(same) = former.filter(|former| *former.issuer == *issuer) {
-                states.push(same.state.clone());
+                states.push(same.ledger.state().clone());
                 continue;
             }
-            let mut follower = self.open_one(issuer.clone(), &lineage, &configured)?;
-            follower.wait_for_adoption();
-            // The same issuer with other sources: the old ones still revoke while the new ones are read.
-            if let Some(former) = former {
-                follower.take_over(former);
-            }
-            states.push(follower.state.clone());
+            let stays = former.map(|former| former.ledger.clone()).or_else(|| self.saver.leaving(&issuer.id));
+            let follower = match stays {
+                Some(ledger) => {
+                    let verified = ledger.state().health.report().verified_saved;
+                    let reader = SourceReader::new(issuer.clone(), ledger, true, verified, Vec::new(), &self.state_dir);
+                    Follower::new(reader)
+                }
+                None => self.open_one(issuer.clone(), &lineage, &configured)?,
+            };
+            states.push(follower.ledger.state().clone());
             fresh.push(follower);
         }
         let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
-        follower::start(&mut fresh, &self.book, terms, |_, _| ())?;
+        follower::start(&mut fresh, terms, |_, _| ())?;
         Ok(Prepared { issuers, fresh, states: states.into_iter().collect(), beside: self.adopted })
     }
 
-    /// Switches to what was prepared. When it returns, the new states hold every revocation of the old ones, including
-    /// those that came in the meantime. The exception is a source that takes longer than [`limits::RELOAD_READ_MAX`] to
-    /// read again. If another configuration was adopted since this one was prepared, that is an error and nothing
-    /// changes.
+    /// Switches to what was prepared. When it returns, the records show what the new sources said when they were read. If
+    /// another configuration was adopted since this one was prepared, that is an error and nothing changes.
     pub fn adopt(&mut self, prepared: Prepared) -> Result<(), EngineError> {
         let Prepared { issuers, fresh, beside, .. } = prepared;
         if beside != self.adopted {
             return Err(EngineError::Overtaken);
         }
         self.adopted += 1;
-        fresh.iter().for_each(Follower::adopted);
         let by_id = |followers: Vec<Follower>| -> HashMap<IssuerId, Follower> {
             followers.into_iter().map(|follower| (follower.issuer.id.clone(), follower)).collect()
         };
         let (mut fresh, mut former) = (by_id(fresh), by_id(std::mem::take(&mut self.followers)));
-        let ids = issuers.iter().map(|issuer| &issuer.id);
-        self.followers = ids.filter_map(|id| fresh.remove(id).or_else(|| former.remove(id))).collect();
-        // Followers that are no longer configured, or were replaced, stop here.
-        drop(former);
-        let begun = Instant::now();
-        let wait = |follower: &Follower| begun.elapsed() < follower.patience();
-        while self.followers.iter().any(wait) {
-            std::thread::sleep(limits::TAKE_OVER_LOOK);
+        let mut followers = Vec::new();
+        for id in issuers.iter().map(|issuer| &issuer.id) {
+            let Some(follower) = fresh.remove(id) else {
+                followers.extend(former.remove(id));
+                continue;
+            };
+            // From here on only the new reader changes anything.
+            drop(former.remove(id));
+            follower.handover.open();
+            follower.ledger.serve(&follower.issuer.name);
+            followers.push(follower);
         }
+        // Followers that are no longer configured stop here. What they have shown is saved.
+        former.values().for_each(|gone| gone.ledger.leave());
+        self.followers = followers;
+        self.follow_ledgers();
         Ok(())
     }
 }

@@ -14,12 +14,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{issuer::FollowedIssuer, revocations::Revocations};
+use super::{followed::FollowedIssuer, revocations::Revocations};
 use crate::{
     config::Sources,
+    ledger::reconcile::{Contradiction, FINAL, Known, by_source, stricter, strictness},
     limits,
     pki::{Reason, Record, Serial, Status, UnixTime},
-    records::{Census, Change, Found, Records},
+    records::{Census, Change, Found, Origin, Records},
     source::{CrlMarks, Index, Listed, SourceError},
 };
 
@@ -58,10 +59,8 @@ pub(super) struct Comparison {
     pub shrunk: bool,
     /// Certificates that the sources list.
     pub listed: u64,
-    /// Records that stay revoked although the sources say otherwise.
-    pub contradictions: u64,
-    /// One of them: its serial, its status in the records, its status in the sources.
-    pub first_contradiction: Option<(Serial, Status, Option<Status>)>,
+    /// Records that stay as they are although the sources say otherwise.
+    pub contradictions: Contradictions,
     /// Whether one of the faults is a CRL that is older than the one before.
     pub older: bool,
     /// The newest CRLs taken.
@@ -79,6 +78,28 @@ pub(super) struct Comparison {
     /// Listed records, and how many of them have not expired.
     known: u64,
     valid: u64,
+}
+
+/// Records that stay as they are although the sources say otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Contradictions {
+    /// Revocations of the sources that they take back.
+    pub(super) taken_back: u64,
+    /// What pushes have revoked, hold or listed.
+    pub(super) with_pushes: u64,
+    /// One of either kind: its serial, its status in the records, its status in the sources.
+    pub(super) first: [Option<(Serial, Status, Option<Status>)>; 2],
+}
+
+impl Contradictions {
+    fn note(&mut self, kind: Contradiction, serial: Serial, known: Status, said: Option<Status>) {
+        let (count, first) = match kind {
+            Contradiction::TakenBack => (&mut self.taken_back, &mut self.first[0]),
+            Contradiction::PushRestricts | Contradiction::PushLists => (&mut self.with_pushes, &mut self.first[1]),
+        };
+        *count += 1;
+        first.get_or_insert((serial, known, said));
+    }
 }
 
 /// Reads the sources and compares.
@@ -107,15 +128,15 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         comparison.note(question, serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
     }
     if faults.is_empty() && !question.still {
-        comparison.held_back = census.unlisted().next().is_some();
+        comparison.held_back = census.unlisted().any(|(_, found)| found.origin.is_listed());
     } else if faults.is_empty() {
-        let gone = comparison.unlisted(question, &census);
+        let Gone { gone, pushed } = comparison.unlisted(question, &census);
         if let Some(path) = question.issuer.sources.main() {
             faults.extend(comparison.refuse_shrink(question, path, &census, &gone).err());
         }
-        comparison.changes.extend(gone.into_iter().map(|serial| Change::new(serial, None)));
+        comparison.changes.extend(gone.into_iter().chain(pushed).map(|serial| Change::new(serial, None)));
     }
-    let unlisted_hold = || census.unlisted().any(|(_, status)| is_hold(status));
+    let unlisted_hold = || census.unlisted().any(|(_, found)| is_held_by_source(&found));
     crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
     if !faults.is_empty() {
         // A valid index lists every certificate, unless the CRL beside it was never read.
@@ -158,6 +179,12 @@ impl Question<'_> {
     /// Whether a certificate with this end of validity has not expired, as far as is known.
     fn is_valid(&self, not_after: Option<UnixTime>) -> bool {
         not_after.is_none_or(|end| end > self.now)
+    }
+
+    /// How many certificates that have not expired a source listed before and does not list now.
+    fn missed(&self, census: &Census<'_>) -> u64 {
+        let listed = census.unlisted().filter(|(_, found)| found.origin.is_listed());
+        listed.filter(|(_, found)| self.is_valid(found.not_after)).count() as u64
     }
 
     fn is_known_valid(&self, serial: &Serial) -> bool {
@@ -237,41 +264,59 @@ impl Comparison {
         self.listed += 1;
         self.known += u64::from(known.is_some());
         self.valid += u64::from(known.is_some_and(|known| question.is_valid(known.not_after)));
-        match known {
-            Some(known) if !known.status.may_become(said.status) => {
-                self.contradict(serial, known.status, Some(said.status));
-            }
-            Some(known) if self.keeps_holds && is_hold(known.status) && said.status == Status::Good => {
-                self.kept_holds += 1;
-            }
-            Some(known) if known.status == said.status && same_end(known.not_after, said.not_after) => {}
-            _ => self.changes.push(Change::new(serial, Some(said))),
+        let Some(known) = known else {
+            self.changes.push(Change::new(serial, Some(said)));
+            return;
+        };
+        if self.keeps_holds && is_held_by_source(&known) && said.status == Status::Good {
+            self.kept_holds += 1;
+            return;
+        }
+        let (status, known) = (known.status, Known::from(known));
+        let (next, contradiction) = by_source(Some(known), Some(said));
+        if let Some(kind) = contradiction {
+            self.contradictions.note(kind, serial, status, Some(said.status));
+        }
+        if next != Some(known) {
+            self.changes.push(Change::new(serial, Some(said)));
         }
     }
 
-    /// The records that the sources no longer list and that may be removed.
-    fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>) -> Vec<Serial> {
+    /// What becomes of the records that the sources do not list.
+    fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>) -> Gone {
         let Sources { index, crl, .. } = &question.issuer.sources;
-        let mut gone = Vec::new();
-        for (serial, status) in census.unlisted() {
+        let mut these = Gone::default();
+        for (serial, found) in census.unlisted() {
+            let status = found.status;
+            if is_held_by_source(&found) && crl.is_some() && self.keeps_holds {
+                self.kept_holds += 1;
+                continue;
+            }
+            let known = Known::from(found);
+            let (next, contradiction) = by_source(Some(known), None);
+            let is_pushed = found.origin.is_pushed();
+            // A CRL lists no good certificate, and drops expired ones, which stay revoked.
+            let is_meant = index.is_none() && (!is_pushed || contradiction == Some(Contradiction::PushLists));
+            if let Some(kind) = contradiction.filter(|_| !is_meant) {
+                self.contradictions.note(kind, serial, status, None);
+            }
             match status {
-                Status::Good => gone.push(serial),
-                // RFC 5280 section 5.3.1: a hold ends when the CRL no longer lists it.
-                Status::Revoked { .. } if is_hold(status) && crl.is_some() && self.keeps_holds => self.kept_holds += 1,
-                // An index that lost a line says nothing about it, and with this policy an unlisted serial would be
-                // good.
+                _ if is_pushed => these.pushed.extend((next != Some(known)).then_some(serial)),
+                Status::Good => these.gone.push(serial),
+                // RFC 5280 section 5.3.1: a hold ends when the CRL no longer lists it. An index that lost a line says
+                // nothing about it, and with this policy an unlisted serial would be good.
                 Status::Revoked { .. }
                     if is_hold(status) && crl.is_some() && !(index.is_some() && question.issuer.unlisted_good) =>
                 {
-                    gone.push(serial);
+                    these.gone.push(serial);
                 }
-                // A CRL drops expired certificates; they stay revoked.
-                Status::Revoked { .. } if index.is_none() => {}
-                // An index lists good certificates too.
-                Status::Revoked { .. } => self.contradict(serial, status, None),
+                Status::Revoked { .. } if is_hold(status) && index.is_some() => {
+                    self.contradictions.note(Contradiction::TakenBack, serial, status, None);
+                }
+                Status::Revoked { .. } => {}
             }
         }
-        gone
+        these
     }
 
     /// An index that names no known certificate is probably another CA's: nothing in it counts.
@@ -279,7 +324,7 @@ impl Comparison {
         if self.known > 0 || question.accept_shrink {
             return Ok(());
         }
-        let missed = census.unlisted().filter(|(serial, _)| question.is_known_valid(serial)).count() as u64;
+        let missed = question.missed(census);
         if missed <= limits::SHRINK_ALWAYS_ALLOWED {
             return Ok(());
         }
@@ -307,7 +352,7 @@ impl Comparison {
             return Ok(());
         }
         let lost = gone.iter().filter(|serial| question.is_known_valid(serial)).count() as u64;
-        let missed = census.unlisted().filter(|(serial, _)| question.is_known_valid(serial)).count() as u64;
+        let missed = question.missed(census);
         let before = self.valid + missed;
         if lost <= limits::SHRINK_ALWAYS_ALLOWED || lost * 2 <= before {
             return Ok(());
@@ -319,37 +364,24 @@ impl Comparison {
         );
         Err(SourceError::file(path, problem))
     }
-
-    fn contradict(&mut self, serial: Serial, known: Status, said: Option<Status>) {
-        self.contradictions += 1;
-        self.first_contradiction.get_or_insert((serial, known, said));
-    }
 }
 
-/// Ranks a status: good, on hold, revoked for good.
-pub(super) fn strictness(status: Status) -> u8 {
-    match status {
-        Status::Good => 0,
-        Status::Revoked { reason: Reason::CertificateHold, .. } => 1,
-        Status::Revoked { .. } => FINAL,
-    }
+/// The records that sources do not list.
+#[derive(Debug, Default)]
+struct Gone {
+    /// To be removed.
+    gone: Vec<Serial>,
+    /// To be kept, because they were pushed, and to be noted as not listed.
+    pushed: Vec<Serial>,
 }
 
 fn is_hold(status: Status) -> bool {
     matches!(status, Status::Revoked { reason: Reason::CertificateHold, .. })
 }
 
-/// The rank of a final revocation, which is never taken back.
-pub(super) const FINAL: u8 = 2;
-
-/// The stricter of two statements about one certificate; the first if they are equally strict.
-pub(super) fn stricter(first: Status, second: Status) -> Status {
-    if strictness(second) > strictness(first) { second } else { first }
-}
-
-/// Whether the end of validity is the known one. Records store an end after 2106 as none, and a CRL does not state it.
-fn same_end(known: Option<UnixTime>, said: Option<UnixTime>) -> bool {
-    said.is_none_or(|said| known == Some(said).filter(|said| said.0 < u64::from(u32::MAX)))
+/// Whether a source has it on hold.
+fn is_held_by_source(found: &Found) -> bool {
+    is_hold(found.status) && !found.origin.has(Origin::SOURCE_ALLOWS)
 }
 
 /// Finds the second line of a serial, which only a person can correct.

@@ -1,105 +1,53 @@
 //! One thread for each issuer, so that a source that hangs does not delay the others.
 //!
 //! Purpose: controls that thread, from its first pass to its end. Invariant: a wait for a thread that hangs in a read
-//! (a network file system that went away) always has a bound, and a thread that was replaced no longer writes to the
-//! book. It does not know what is read.
+//! (a network file system that went away) always has a bound, and a thread that was replaced changes nothing any more.
+//! It does not know what is read.
 
 use std::{
     fmt, io,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering::Release},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use tracing::{debug, error, warn};
 
-use super::{
-    Accepted, EngineError, FollowedIssuer, IssuerState, Pass,
-    former::FormerSources,
-    issuer_worker::IssuerWorker,
-    saving::SharedBook,
-    stop::{Stop, Why},
-};
-use crate::limits;
+use super::{Accepted, EngineError, FollowedIssuer, Pass, handover::Handover, reader::SourceReader, stop::Stop};
+use crate::{ledger::Ledger, limits};
 
 /// An issuer and the thread that follows its sources.
 #[derive(Debug)]
 pub(super) struct Follower {
     pub(super) issuer: Arc<FollowedIssuer>,
-    pub(super) state: IssuerState,
-    /// Whether the book knew the issuer at the start.
+    pub(super) ledger: Ledger,
+    pub(super) handover: Arc<Handover>,
+    /// Whether anything was known of the issuer before its sources were read.
     known: bool,
     /// Until the thread takes it.
-    pub(super) watched: Option<IssuerWorker>,
-    /// Expires when `watched` is dropped, in whichever thread it is.
-    alive: Weak<()>,
-    /// Expires when nothing more is taken over from the follower of this issuer's old sources.
-    taking_over: Weak<()>,
-    /// Expires when that follower is gone.
-    former_alive: Weak<()>,
-    adopted: Arc<AtomicBool>,
+    pub(super) reader: Option<SourceReader>,
     stop: Arc<Stop>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Follower {
-    pub(super) fn new(watched: IssuerWorker) -> Self {
+    pub(super) fn new(reader: SourceReader) -> Self {
         Self {
-            issuer: Arc::clone(&watched.issuer),
-            state: watched.state.clone(),
-            known: watched.is_known(),
-            alive: Arc::downgrade(&watched.alive),
-            taking_over: Weak::new(),
-            former_alive: Weak::new(),
-            adopted: Arc::clone(&watched.adopted),
-            watched: Some(watched),
+            issuer: Arc::clone(&reader.issuer),
+            ledger: reader.ledger.clone(),
+            handover: Arc::clone(&reader.handover),
+            known: reader.is_known(),
+            reader: Some(reader),
             stop: Arc::default(),
             thread: None,
         }
     }
 
-    /// To be called before the start: it saves and logs nothing until [`Follower::adopted`].
-    pub(super) fn wait_for_adoption(&self) {
-        self.adopted.store(false, Release);
-    }
-
-    /// Its configuration has been adopted.
-    pub(super) fn adopted(&self) {
-        self.adopted.store(true, Release);
-    }
-
-    /// To be called before the start: it takes over what `former` revokes until `former` ends.
-    pub(super) fn take_over(&mut self, former: &Self) {
-        if let Some(watched) = &mut self.watched {
-            let alive = Weak::clone(&former.alive);
-            let (former, taking_over) = FormerSources::new(former.state.clone(), Weak::clone(&alive));
-            watched.former = Some(former);
-            self.taking_over = taking_over;
-            self.former_alive = alive;
-        }
-    }
-
-    /// How long a reload waits for that; zero once it is done. An old follower that was stopped and does not end hangs,
-    /// and shows nothing new. Otherwise the new follower is in the middle of a pass.
-    pub(super) fn patience(&self) -> Duration {
-        if self.taking_over.strong_count() == 0 {
-            Duration::ZERO
-        } else if self.former_alive.strong_count() > 0 {
-            limits::FORMER_END_MAX
-        } else {
-            limits::RELOAD_READ_MAX
-        }
-    }
-
     /// Starts the thread. It reports the outcome of its first pass with `place`, and continues if the outcome is good
     /// enough.
-    fn start(&mut self, book: &SharedBook, terms: Terms, place: usize, tell: &Tell) -> io::Result<()> {
-        let Some(mut watched) = self.watched.take() else { return Ok(()) };
-        let (book, stop, tell) = (Arc::clone(book), Arc::clone(&self.stop), tell.clone());
+    fn start(&mut self, terms: Terms, place: usize, tell: &Tell) -> io::Result<()> {
+        let Some(mut reader) = self.reader.take() else { return Ok(()) };
+        let (stop, tell) = (Arc::clone(&self.stop), tell.clone());
         // As the book says, not by what a refused pass has taken.
         let known = self.known;
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
@@ -107,9 +55,9 @@ impl Follower {
             if let Err(error) = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY) {
                 debug!(%error, "the priority of reading sources cannot be lowered");
             }
-            let outcome = match watched.first_pass(&book, terms.accept, terms.whole, &stop) {
+            let outcome = match reader.first_pass(terms.accept, terms.whole, &stop) {
                 Err(EngineError::Source(faults)) if terms.from_book && known => {
-                    watched.refused(&faults);
+                    reader.refused(&faults);
                     Ok(None)
                 }
                 outcome => outcome.map(Some),
@@ -117,7 +65,7 @@ impl Follower {
             let taken = outcome.is_ok();
             let _ = tell.send((place, outcome));
             if taken {
-                watched.follow(&book, terms.accept, &stop);
+                reader.follow(terms.accept, &stop);
             }
         })?;
         self.thread = Some(thread);
@@ -129,8 +77,8 @@ impl Follower {
         self.thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
-    pub(super) fn stop(&self, why: Why) {
-        self.stop.stop(why);
+    pub(super) fn stop(&self) {
+        self.stop.stop();
     }
 
     fn lost(&self, problem: impl fmt::Display) -> EngineError {
@@ -140,7 +88,8 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.stop(Why::Replaced);
+        self.handover.close();
+        self.stop();
     }
 }
 
@@ -161,9 +110,8 @@ pub(super) struct Terms {
 /// Runs the first pass of each, as many at a time as there are cores. Slow ones do not count, because they may hang.
 pub(super) fn start(
     followers: &mut [Follower],
-    book: &SharedBook,
     terms: Terms,
-    mut each: impl FnMut(&FollowedIssuer, &Pass),
+    mut each: impl FnMut(&Follower, Option<&Pass>),
 ) -> Result<(), EngineError> {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (tell, told) = mpsc::channel();
@@ -173,7 +121,7 @@ pub(super) fn start(
         if busy < cores
             && let Some(place) = waiting.next()
         {
-            let started = followers[place].start(book, terms, place, &tell);
+            let started = followers[place].start(terms, place, &tell);
             started.map_err(|error| followers[place].lost(format_args!("cannot be started: {error}")))?;
             reading.push((place, Instant::now()));
             continue;
@@ -183,9 +131,8 @@ pub(super) fn start(
         }
         if let Ok((place, outcome)) = told.recv_timeout(limits::SOURCE_POLL_INTERVAL) {
             reading.retain(|(other, _)| *other != place);
-            if let Some(pass) = outcome? {
-                each(&followers[place].issuer, &pass);
-            }
+            let pass = outcome?;
+            each(&followers[place], pass.as_ref());
             continue;
         }
         if let Some((place, _)) = reading.iter().find(|(place, _)| followers[*place].is_lost()) {
@@ -204,7 +151,7 @@ pub(super) fn start(
             if goes_on {
                 let fault = "the sources have not been read since the start: reading one of them takes long, or hangs";
                 error!(issuer = %follower.issuer, "{fault}; answers come from the book");
-                follower.state.health.refused(fault);
+                follower.ledger.state().health.refused(fault);
             }
             !goes_on
         });
@@ -213,7 +160,7 @@ pub(super) fn start(
 
 /// Stops all of them and waits, within a bound: one may be in the middle of a commit, and one may hang.
 pub(super) fn end(followers: &[Follower]) {
-    followers.iter().for_each(|follower| follower.stop(Why::End));
+    followers.iter().for_each(Follower::stop);
     let begun = Instant::now();
     let running = |follower: &&Follower| follower.thread.as_ref().is_some_and(|thread| !thread.is_finished());
     while followers.iter().any(|follower| running(&follower)) {

@@ -1,24 +1,24 @@
 //! The tenant names that an issuer had before, and what would be forgotten with them.
 //!
 //! Purpose: records belong to a tenant's name. If an issuer moves to another name (a bare issuer into a tenant, a
-//! renamed tenant), revocations that only the book knows would silently become good. Invariant: a first pass that would
+//! renamed tenant), revocations and pushes that only the book knows would silently be forgotten. Invariant: a first pass that would
 //! forget one is refused before anything is shown or saved, unless the operator said what is meant. It does not know
 //! sources.
 
 use std::{
     collections::{BTreeSet, HashSet},
     fmt,
+    sync::Arc,
 };
 
-use super::{
-    Accepted, EngineError, Pass,
-    compare::{FINAL, strictness},
-    follower::Follower,
-    issuer_worker::IssuerWorker,
-};
+use super::{Accepted, EngineError, Pass, follower::Follower, handover::Findings, reader::SourceReader};
 use crate::{
-    book::{Book, Held, Lineage},
+    book::{Book, Lineage},
     issuer_id::IssuerId,
+    ledger::{
+        Difference,
+        reconcile::{FINAL, strictness},
+    },
     pki::{Record, Serial},
     records::{Change, SEGMENTS},
     source::CrlMarks,
@@ -29,8 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Predecessor {
     pub(super) id: IssuerId,
-    /// Its final revocations, in order of serial.
-    revoked: Vec<Change>,
+    /// Its final revocations and what was pushed, in order of serial.
+    kept: Vec<Change>,
     /// The CRLs that it had taken.
     crl_marks: CrlMarks,
 }
@@ -45,22 +45,22 @@ impl Predecessor {
     ) -> Result<Vec<Self>, StateError> {
         let mut found = Vec::new();
         for id in lineage.predecessors(id).into_iter().filter(|id| !configured.contains(id)) {
-            let mut revoked = Vec::new();
+            let mut kept = Vec::new();
             let held = book.load(&id, |serial, record, origin| {
-                if strictness(record.status) == FINAL {
-                    revoked.push(Change::new(serial, Some(record)).by(origin));
+                if strictness(record.status) == FINAL || origin.is_pushed() {
+                    kept.push(Change::new(serial, Some(record)).by(origin));
                 }
             })?;
-            found.push(Self { id, revoked, crl_marks: held.crl_marks });
+            found.push(Self { id, kept, crl_marks: held.crl_marks });
         }
         Ok(found)
     }
 
-    /// The CRLs that no older one may follow: those of the issuer itself in the book, or of its predecessor.
-    pub(super) fn crl_marks(held: &Held, predecessors: &[Self]) -> CrlMarks {
+    /// The CRLs that no older one may follow, for an issuer that the book does not know.
+    pub(super) fn crl_marks(predecessors: &[Self]) -> CrlMarks {
         match predecessors {
-            [predecessor] if !held.known => predecessor.crl_marks,
-            _ => held.crl_marks,
+            [predecessor] => predecessor.crl_marks,
+            _ => CrlMarks::default(),
         }
     }
 
@@ -78,29 +78,30 @@ impl Predecessor {
         }
         let place = predecessors.iter().position(|predecessor| predecessor.id == running.issuer.id);
         let place = place.unwrap_or_else(|| {
-            predecessors.push(Self {
-                id: running.issuer.id.clone(),
-                revoked: Vec::new(),
-                crl_marks: CrlMarks::default(),
-            });
+            predecessors.push(Self { id: running.issuer.id.clone(), kept: Vec::new(), crl_marks: CrlMarks::default() });
             predecessors.len() - 1
         });
-        let revoked = &mut predecessors[place].revoked;
+        let kept = &mut predecessors[place].kept;
         for segment in 0..SEGMENTS {
-            running.state.records.each_in(segment, |serial, found| {
-                if strictness(found.status) == FINAL {
+            running.ledger.state().records.each_in(segment, |serial, found| {
+                if strictness(found.status) == FINAL || found.origin.is_pushed() {
                     let record = Record { status: found.status, not_after: found.not_after };
-                    revoked.push(Change::new(serial, Some(record)));
+                    kept.push(Change::new(serial, Some(record)).by(found.origin));
                 }
             });
         }
-        revoked.sort_by_key(|change| change.serial);
-        revoked.dedup_by_key(|change| change.serial);
+        kept.sort_by_key(|change| change.serial);
+        kept.dedup_by_key(|change| change.serial);
     }
 
-    /// What it knows as revoked and `is_revoked` does not.
-    fn forgotten(&self, is_revoked: impl Fn(&Serial) -> bool) -> Vec<Change> {
-        self.revoked.iter().copied().filter(|change| !is_revoked(&change.serial)).collect()
+    /// What it keeps and its successor would not: there, `rank` tells how strict the record of a serial is, if there is
+    /// one.
+    fn forgotten(&self, rank: impl Fn(&Serial) -> Option<u8>) -> Vec<Change> {
+        let is_kept = |change: &Change| {
+            let wanted = change.record.map_or(0, |record| strictness(record.status));
+            rank(&change.serial).is_some_and(|rank| rank >= wanted)
+        };
+        self.kept.iter().copied().filter(|change| !is_kept(change)).collect()
     }
 }
 
@@ -116,11 +117,11 @@ pub struct Forgotten {
 }
 
 impl Forgotten {
-    /// What `predecessors` know as revoked and `is_revoked` does not, if anything.
-    pub(super) fn of(predecessors: &[Predecessor], is_revoked: impl Fn(&Serial) -> bool) -> Option<Self> {
+    /// What `predecessors` keep and their successor would not, if anything; `rank`: how strict its record of a serial is.
+    pub(super) fn of(predecessors: &[Predecessor], rank: impl Fn(&Serial) -> Option<u8>) -> Option<Self> {
         let (mut tenants, mut serials) = (Vec::new(), BTreeSet::new());
         for predecessor in predecessors {
-            let forgotten = predecessor.forgotten(&is_revoked);
+            let forgotten = predecessor.forgotten(&rank);
             if !forgotten.is_empty() {
                 tenants.push(predecessor.id.tenant().to_owned());
             }
@@ -145,7 +146,7 @@ impl fmt::Display for Forgotten {
         let what = if self.is_ambiguous() { "tenants" } else { "tenant" };
         write!(
             f,
-            "the book has this issuer under the {what} {names}, which no longer has it in the configuration; {count} of its revocations, {example} among them, are in no source of the issuer now and would be \
+            "the book has this issuer under the {what} {names}, which no longer has it in the configuration; {count} of its revocations and pushes, {example} among them, are in no source of the issuer now and would be \
              forgotten: give the tenant that has it its former name again; or stop the service and run "
         )?;
         if self.is_ambiguous() {
@@ -159,27 +160,30 @@ impl fmt::Display for Forgotten {
     }
 }
 
-impl IssuerWorker {
+impl SourceReader {
     /// After the first pass: carries over what the predecessor knows, forgets it, or refuses.
     pub(super) fn follow_predecessors(&mut self, accept: Accepted, pass: &mut Pass) -> Result<(), EngineError> {
         let predecessors = std::mem::take(&mut self.predecessors);
-        let records = &self.state.records;
-        let is_revoked = |serial: &Serial| records.get(serial).is_some_and(|known| strictness(known.status) == FINAL);
-        if let Some(forgotten) = Forgotten::of(&predecessors, is_revoked) {
+        let handover = Arc::clone(&self.handover);
+        let rank = |serial: &Serial| handover.rank(serial);
+        let mut carried = Vec::new();
+        if let Some(forgotten) = Forgotten::of(&predecessors, rank) {
             let taken_along = accept.carry_over && !forgotten.is_ambiguous();
             if !taken_along && !accept.forgotten {
                 self.predecessors = predecessors;
                 return Err(EngineError::Forgotten(self.issuer.to_string(), forgotten));
             }
             if taken_along {
-                let changes: Vec<_> =
-                    predecessors.iter().flat_map(|predecessor| predecessor.forgotten(is_revoked)).collect();
-                pass.changed += changes.len() as u64;
-                self.show(changes);
-                pass.counts = self.state.records.counts();
+                carried = predecessors.iter().flat_map(|predecessor| predecessor.forgotten(rank)).collect();
+                pass.changed += carried.len() as u64;
             }
         }
-        self.unsaved.succeeds = predecessors.into_iter().map(|predecessor| predecessor.id).collect();
+        let succeeds = predecessors.into_iter().map(|predecessor| predecessor.id).collect();
+        self.handover.give(Findings {
+            difference: Difference { carried, succeeds, ..Difference::default() },
+            ..Findings::default()
+        });
+        pass.counts = self.ledger.state().records.counts();
         Ok(())
     }
 }

@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::compare::{FINAL, Question, stricter, strictness};
+use super::compare::Question;
 use crate::{
+    ledger::reconcile::{FINAL, stricter, strictness},
     pki::{Serial, Status, UnixTime},
     source::{self, Crl, CrlMark, CrlMarks, CrlNumber, CrlScope, SourceError},
 };

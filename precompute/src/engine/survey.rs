@@ -21,6 +21,7 @@ use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
     book::{Book, Lineage},
     issuer_id::IssuerId,
+    ledger::reconcile::{FINAL, strictness},
     limits,
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records},
@@ -89,7 +90,11 @@ fn survey_one(
         return Err(EngineError::OutOfDate(followed.to_string(), path.display().to_string(), *end));
     }
     let revoked: BTreeSet<Serial> = comparison.finally_revoked().collect();
-    match Forgotten::of(&known.predecessors, |serial| revoked.contains(serial) || known.revoked.contains(serial)) {
+    // What was pushed to the predecessor is left to the start: only revocations are known here.
+    let rank = |serial: &Serial| {
+        Some(if revoked.contains(serial) || known.revoked.contains(serial) { FINAL } else { FINAL - 1 })
+    };
+    match Forgotten::of(&known.predecessors, rank) {
         Some(forgotten) => Err(EngineError::Forgotten(followed.to_string(), forgotten)),
         None => Ok(Survey { listed: comparison.listed, doubts: doubts(&comparison, issuer, now) }),
     }
@@ -162,12 +167,13 @@ impl Known {
     ) -> Result<Self, StateError> {
         let mut revoked = BTreeSet::new();
         let held = book.load(id, |serial, record, _| {
-            if compare::strictness(record.status) == compare::FINAL {
+            if strictness(record.status) == FINAL {
                 revoked.insert(serial);
             }
         })?;
         let predecessors = Predecessor::all(book, id, lineage, configured)?;
-        Ok(Self { revoked, crl_marks: Predecessor::crl_marks(&held, &predecessors), predecessors })
+        let crl_marks = if held.known { held.crl_marks } else { Predecessor::crl_marks(&predecessors) };
+        Ok(Self { revoked, crl_marks, predecessors })
     }
 }
 

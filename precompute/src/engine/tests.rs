@@ -6,13 +6,15 @@ mod holds;
 use std::{
     fs,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use super::{former::FormerSources, stop::Stop, *};
+use super::*;
 use crate::{
     config::Sources,
     issuer_id::IssuerId,
     pki::{Certificate, Reason, Status},
+    records::Counts,
     source::{
         draft,
         openssl::{Ca, KEYS},
@@ -24,8 +26,23 @@ use crate::{
 struct World {
     ca: Ca,
     state: tempfile::TempDir,
-    book: Mutex<Book>,
-    watched: IssuerWorker,
+    book: Arc<SharedBook>,
+    watched: SourceReader,
+}
+
+/// A reader of this issuer, whose ledger is served.
+fn open(book: &Arc<SharedBook>, issuer: FollowedIssuer) -> SourceReader {
+    let saver = Saver::start().unwrap();
+    let opened = Ledger::open(&issuer.id, &issuer.name, book, &saver).unwrap();
+    opened.ledger.serve(&issuer.name);
+    let state_dir = book.lock().state_dir().to_owned();
+    let mut reader = SourceReader::new(issuer, opened.ledger, false, opened.verified, Vec::new(), &state_dir);
+    reader.removal_delay = Duration::ZERO;
+    reader
+}
+
+fn open_book(state_dir: &Path) -> Arc<SharedBook> {
+    Arc::new(SharedBook::new(Book::open(state_dir).unwrap()))
 }
 
 const SHRINK: Accepted = Accepted { shrink: true, older: false, carry_over: false, forgotten: false };
@@ -60,11 +77,9 @@ impl World {
     fn new(sources: impl FnOnce(&Ca) -> Sources) -> Self {
         let ca = Ca::new("Engine", KEYS[1]);
         let state = tempfile::tempdir().unwrap();
-        let mut book = Book::open(state.path()).unwrap();
-        let mut watched =
-            IssuerWorker::open(&mut book, followed("tenant", &ca, &sources(&ca)), |_, _| Ok(Vec::new())).unwrap();
-        watched.removal_delay = Duration::ZERO;
-        Self { ca, state, book: Mutex::new(book), watched }
+        let book = open_book(state.path());
+        let watched = open(&book, followed("tenant", &ca, &sources(&ca)));
+        Self { ca, state, book, watched }
     }
 
     fn with_index() -> Self {
@@ -88,25 +103,26 @@ impl World {
     fn pass_accepting(&mut self, accept: Accepted) -> Result<Pass, String> {
         self.watched.watch.changed();
         let pass = self.watched.pass(accept).map_err(|error| error.to_string());
-        self.watched.save(&mut lock(&self.book)).unwrap();
+        self.watched.ledger.save().unwrap();
         pass
     }
 
     fn look(&mut self) {
-        self.watched.look(&self.book, Accepted::default(), &Stop::default());
+        self.watched.look(Accepted::default());
+        let _ = self.watched.ledger.save();
     }
 
     fn report(&self) -> HealthReport {
-        self.watched.state.health.report()
+        self.watched.ledger.state().health.report()
     }
 
     #[track_caller]
     fn refuses(&mut self, problem: &str) {
-        let before = (self.watched.state.records.counts(), lock(&self.book).record_count().unwrap());
+        let before = (self.watched.ledger.state().records.counts(), self.book.lock().record_count().unwrap());
         let error = self.pass().expect_err(problem);
         assert!(error.contains(problem), "expected `{problem}`, found `{error}`");
         assert_eq!(
-            (self.watched.state.records.counts(), lock(&self.book).record_count().unwrap()),
+            (self.watched.ledger.state().records.counts(), self.book.lock().record_count().unwrap()),
             before,
             "nothing changed"
         );
@@ -114,11 +130,11 @@ impl World {
 
     fn status(&self, serial: u32) -> Option<Status> {
         let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
-        self.watched.state.records.get(&serial).map(|found| found.status)
+        self.watched.ledger.state().records.get(&serial).map(|found| found.status)
     }
 
     fn contradictions(&self) -> u64 {
-        self.watched.state.health.report().contradictions
+        self.watched.ledger.state().health.report().contradictions
     }
 
     /// As after kill -9: another process finds the file while this one still has it open, and nothing closes it.
@@ -128,13 +144,12 @@ impl World {
         let left = died.path().join(BOOK);
         fs::copy(state.path().join(BOOK), &left).unwrap();
         assert!(is_open(&left), "the book was closed");
-        drop(book);
+        let issuer = (*watched.issuer).clone();
+        drop((book, watched));
         assert!(!is_open(&state.path().join(BOOK)), "a book that is closed is told apart");
-        let mut book = Book::open(died.path()).unwrap();
-        let mut watched =
-            IssuerWorker::open(&mut book, followed("tenant", &ca, watched.sources()), |_, _| Ok(Vec::new())).unwrap();
-        watched.removal_delay = Duration::ZERO;
-        Self { ca, state: died, book: Mutex::new(book), watched }
+        let book = open_book(died.path());
+        let watched = open(&book, issuer);
+        Self { ca, state: died, book, watched }
     }
 }
 
@@ -254,7 +269,7 @@ fn an_index_that_lost_most_of_its_certificates_is_refused_until_accepted() {
     assert_eq!(world.pass().unwrap().counts, Counts { good: 59, revoked: 1 }, "less than half went");
     world.index(&list(1..10));
     world.pass_accepting(SHRINK).unwrap();
-    assert_eq!(world.watched.state.records.counts(), Counts { good: 9, revoked: 1 });
+    assert_eq!(world.watched.ledger.state().records.counts(), Counts { good: 9, revoked: 1 });
 }
 
 #[test]
@@ -297,21 +312,20 @@ fn a_book_that_cannot_be_written_is_told_and_written_later() {
     let mut world = World::with_index();
     world.index(&list(1..5));
     world.look();
-    let book = std::mem::replace(&mut world.book, Mutex::new(Book::lost(world.state.path())));
+    let book = std::mem::replace(&mut *world.book.lock(), Book::lost(world.state.path()));
     world.index(&(list(1..4) + &revoked(4, ",keyCompromise")));
     world.look();
     assert_eq!(world.status(4), Some(FINAL), "told although not on disk");
-    assert!(world.report().book_fault.is_some() && world.watched.save_again_at.is_some());
+    assert!(world.report().book_fault.is_some() && !world.watched.ledger.is_saved());
     let serial = Serial::from_magnitude(&[4]).unwrap();
-    let shown = world.watched.state.records.get(&serial);
+    let shown = world.watched.ledger.look_up(&serial);
 
     // A source that breaks in the meantime does not keep the change from being saved.
     world.index("garbage\n");
-    world.book = book;
-    world.watched.save_again_at = Some(Instant::now());
+    *world.book.lock() = book;
     world.look();
-    assert!(world.watched.unsaved.is_empty() && world.report().book_fault.is_none());
-    assert_eq!(world.watched.state.records.get(&serial), shown, "writing does not change the record a second time");
+    assert!(world.watched.ledger.is_saved() && world.report().book_fault.is_none());
+    assert_eq!(world.watched.ledger.look_up(&serial), shown, "writing does not change the record a second time");
     assert_eq!(world.restart().status(4), Some(FINAL));
 }
 
@@ -394,67 +408,56 @@ fn two_tenants_with_one_ca_keep_two_sets() {
     let mut world = World::with_index();
     world.index(&list(1..5));
     world.pass().unwrap();
-    let other = followed("other", &world.ca, world.watched.sources());
-    let other = IssuerWorker::open(&mut lock(&world.book), other, |_, _| Ok(Vec::new())).unwrap();
-    assert_eq!(other.state.records.counts(), Counts::default());
+    let other = open(&world.book, followed("other", &world.ca, &world.watched.issuer.sources));
+    assert_eq!(other.ledger.state().records.counts(), Counts::default());
+}
+
+/// A second reader of the same ledger, with an index of its own.
+fn other_reader(world: &World, file: &str, held: bool) -> SourceReader {
+    let sources = Sources { index: Some(world.ca.path(file)), ..Sources::default() };
+    let (issuer, ledger) = (followed("tenant", &world.ca, &sources), world.watched.ledger.clone());
+    let mut reader = SourceReader::new(issuer, ledger, held, None, Vec::new(), world.state.path());
+    reader.removal_delay = Duration::ZERO;
+    reader
 }
 
 #[test]
-fn what_the_former_sources_revoke_until_their_end_is_taken_over_and_holds_are_not() {
+fn a_prepared_reader_changes_nothing_until_it_is_adopted_and_a_replaced_one_changes_nothing_more() {
     let mut world = World::with_index();
     world.index(&list(1..6));
     world.pass().unwrap();
-    // The same issuer, with an out-of-date copy of the index.
-    let lagging = world.ca.path("lagging.txt");
-    fs::write(&lagging, list(1..6)).unwrap();
-    let sources = Sources { index: Some(lagging), ..Sources::default() };
-    let mut other =
-        IssuerWorker::open(&mut lock(&world.book), followed("tenant", &world.ca, &sources), |_, _| Ok(Vec::new()))
-            .unwrap();
-    let (former, awaited) = FormerSources::new(world.watched.state.clone(), Arc::downgrade(&world.watched.alive));
-    other.former = Some(former);
-    let status = |other: &IssuerWorker, serial: u32| {
-        let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
-        other.state.records.get(&serial).map(|found| found.status)
-    };
-    // Shown by the old sources, and not in the book yet when the new ones are read.
-    world.index(&[revoked(1, ",keyCompromise"), revoked(2, ",certificateHold"), list(3..6)].concat());
-    world.watched.watch.changed();
-    world.watched.pass(Accepted::default()).unwrap();
-    let stop = Stop::default();
-    other.first_pass(&world.book, Accepted::default(), false, &stop).unwrap();
-    assert_eq!([1, 2, 3].map(|serial| status(&other, serial)), [Some(FINAL), Some(Status::Good), Some(Status::Good)]);
-    assert_eq!(other.state.health.report().contradictions, 1);
-    // And while they are followed.
-    world.index(&[revoked(1, ",keyCompromise"), list(2..4), revoked(4, ",keyCompromise"), good(5)].concat());
+    fs::write(world.ca.path("other.txt"), list(1..5) + &revoked(5, ",keyCompromise")).unwrap();
+    let mut other = other_reader(&world, "other.txt", true);
+    other.first_pass(Accepted::default(), false, &stop::Stop::default()).unwrap();
+    assert_eq!(world.status(5), Some(Status::Good), "it is only prepared");
+    // What the former sources revoke until then is revoked, and the new ones do not take it back.
+    world.index(&[revoked(1, ",keyCompromise"), list(2..6)].concat());
     world.pass().unwrap();
-    other.look(&world.book, Accepted::default(), &stop);
-    assert_eq!(status(&other, 4), Some(FINAL));
-    assert_eq!(other.state.health.report().contradictions, 2, "it is told at once");
-    assert!(awaited.strong_count() > 0, "there may be more");
-    world.index(&[revoked(1, ",keyCompromise"), list(2..4), list(4..5), revoked(5, ",keyCompromise")].concat());
-    world.pass().unwrap();
-    world.watched.alive = Arc::default(); // it ends
-    other.look(&world.book, Accepted::default(), &stop);
-    assert_eq!((status(&other, 5), awaited.strong_count()), (Some(FINAL), 0));
-    drop(other);
-    let book = world.restart();
-    assert_eq!([1, 4, 5].map(|serial| book.status(serial)), [Some(FINAL); 3]);
+    world.watched.handover.close();
+    other.handover.open();
+    assert_eq!([1, 5].map(|serial| world.status(serial)), [Some(FINAL); 2]);
+    other.look(Accepted::default());
+    assert_eq!(world.contradictions(), 1, "it is told at once");
+    // The former one comes back from a read that hung.
+    world.index(&[list(1..3), revoked(3, ",keyCompromise"), good(9)].concat());
+    let _ = world.watched.pass(SHRINK);
+    assert_eq!([3, 9].map(|serial| world.status(serial)), [Some(Status::Good), None]);
+    assert_eq!(world.watched.handover.health().map(|_| ()), None);
 }
 
 #[test]
-fn a_reload_waits_for_who_still_takes_over_and_not_long_for_a_former_one_that_hangs() {
-    let world = World::with_index();
-    let open = || {
-        let issuer = followed("tenant", &world.ca, world.watched.sources());
-        IssuerWorker::open(&mut lock(&world.book), issuer, |_, _| Ok(Vec::new())).unwrap()
-    };
-    let (mut former, mut fresh) = (Follower::new(open()), Follower::new(open()));
-    assert_eq!(fresh.patience(), Duration::ZERO, "nobody was there before");
-    fresh.take_over(&former);
-    assert_eq!(fresh.patience(), limits::FORMER_END_MAX);
-    former.watched = None; // its thread has ended
-    assert_eq!(fresh.patience(), limits::RELOAD_READ_MAX);
-    fresh.watched.as_mut().unwrap().look(&world.book, Accepted::default(), &Stop::default());
-    assert_eq!(fresh.patience(), Duration::ZERO);
+fn what_comes_from_the_former_sources_after_the_new_ones_were_read_is_removed_when_they_do_not_list_it() {
+    let mut world = World::with_index();
+    world.index(&list(1..6));
+    world.pass().unwrap();
+    fs::write(world.ca.path("other.txt"), list(1..6)).unwrap();
+    let mut other = other_reader(&world, "other.txt", true);
+    other.first_pass(Accepted::default(), false, &stop::Stop::default()).unwrap();
+    world.index(&list(1..8));
+    world.pass().unwrap();
+    world.watched.handover.close();
+    other.handover.open();
+    assert_eq!(world.status(7), Some(Status::Good));
+    other.look(Accepted::default());
+    assert_eq!(world.status(7), None, "the sources that count now do not list it");
 }

@@ -2,8 +2,8 @@
 //!
 //! Invariant: nothing in the table changes. It does not know where the list comes from.
 
-use super::{Found, Records, StateWord, key, serial_of};
-use crate::pki::{Serial, Status};
+use super::{Found, Records, key, serial_of};
+use crate::pki::Serial;
 
 impl Records {
     /// Starts a comparison of this table with a complete list. Apply no changes to the table until it is over.
@@ -40,14 +40,14 @@ impl Census<'_> {
     }
 
     /// The records that no call of [`Census::mark`] has named.
-    pub fn unlisted(&self) -> impl Iterator<Item = (Serial, Status)> + '_ {
+    pub fn unlisted(&self) -> impl Iterator<Item = (Serial, Found)> + '_ {
         self.records.segments.iter().zip(&self.seen).flat_map(|(segment, seen)| {
             let segment = segment.load_full();
             (0..segment.slots.len())
                 .filter(|at| seen[at / 64] & 1 << (at % 64) == 0)
                 .filter_map(|at| {
                     let slot = &segment.slots[at];
-                    Some((serial_of(&slot.key())?, StateWord(slot.state()).status()?))
+                    Some((serial_of(&slot.key())?, Found::of(slot, slot.state())?))
                 })
                 .collect::<Vec<_>>()
         })

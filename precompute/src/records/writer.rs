@@ -8,8 +8,8 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
-use super::{Change, Records, SEGMENTS, Segment, StateWord, end_of, is_revoked, key};
-use crate::pki::Status;
+use super::{Change, Found, Origin, Records, SEGMENTS, Segment, StateWord, end_of, is_revoked, key};
+use crate::pki::{Record, Serial, Status};
 
 /// The largest share of a segment in use before it grows, in percent: linear probing looks at
 /// three slots on average at 80 %.
@@ -53,7 +53,17 @@ impl RecordsWriter {
     }
 
     fn apply_one(&mut self, change: &Change) {
-        let key = key(&change.serial);
+        self.change(&change.serial, |_| Some(change.record.map(|record| (record, change.origin))));
+    }
+
+    /// Changes one record to what `decide` makes of it: `None` leaves it as it is, `Some(None)` removes it. True if it
+    /// was changed. The change is visible at once.
+    pub fn change(
+        &mut self,
+        serial: &Serial,
+        decide: impl FnOnce(Option<Found>) -> Option<Option<(Record, Origin)>>,
+    ) -> bool {
+        let key = key(serial);
         let (hash, index) = self.records.place(&key);
         let mut segment = self.records.segments[index].load_full();
         if (self.used[index] + 1) * 100 > segment.slots.len() * LOAD_PERCENT_MAX {
@@ -62,11 +72,13 @@ impl RecordsWriter {
             self.rebuild(index, (listed + listed / 4) * 100 / LOAD_PERCENT_MAX + 8);
             segment = self.records.segments[index].load_full();
         }
-        let Some((_, slot, previous)) = segment.find(&key, hash) else { return };
-        let status = change.record.map(|record| record.status);
-        let (before, state) = (StateWord(previous).status(), StateWord::next(previous, status, change.origin));
-        match change.record {
-            None if previous == 0 => return,
+        let Some((_, slot, previous)) = segment.find(&key, hash) else { return false };
+        let Some(next) = decide(Found::of(slot, previous)) else { return false };
+        let (record, origin) = (next.map(|(record, _)| record), next.map_or(Origin::SOURCE, |(_, origin)| origin));
+        let status = record.map(|record| record.status);
+        let (before, state) = (StateWord(previous).status(), StateWord::next(previous, status, origin));
+        match record {
+            None if previous == 0 => return false,
             None => slot.set_state(state),
             Some(record) if previous == 0 => {
                 slot.fill(&key, state, end_of(record.not_after));
@@ -74,17 +86,18 @@ impl RecordsWriter {
             }
             Some(record) if slot.end() == end_of(record.not_after) => {
                 let same = before.is_some() && StateWord(previous).said() == StateWord(state).said();
-                slot.set_state(if same { StateWord::with_origin(previous, change.origin) } else { state });
+                slot.set_state(if same { StateWord::with_origin(previous, origin) } else { state });
             }
             Some(record) => {
                 // Nobody reads the end of a removed record. For a listed one, either end may be read with the stricter
                 // state.
                 let meanwhile = before.map(|before| if is_revoked(before) { before } else { record.status });
-                let meanwhile = StateWord::next(previous, meanwhile, change.origin);
-                slot.set_both(meanwhile, StateWord::next(meanwhile, status, change.origin), end_of(record.not_after));
+                let meanwhile = StateWord::next(previous, meanwhile, origin);
+                slot.set_both(meanwhile, StateWord::next(meanwhile, status, origin), end_of(record.not_after));
             }
         }
         self.count(before, status);
+        true
     }
 
     fn count(&self, before: Option<Status>, after: Option<Status>) {

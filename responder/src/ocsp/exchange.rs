@@ -204,7 +204,7 @@ impl<'t> Exchange<'t> {
     #[inline]
     fn kept<'d>(&self, inquiry: Inquiry<'t, 'd>, packed: &mut Vec<u8>) -> Result<Option<Decision<'t, 'd>>, OcspError> {
         let Inquiry { issuer, id, serial, place, signer } = inquiry;
-        let found = issuer.state.records.get(&serial);
+        let found = issuer.find(&serial)?;
         let key = issuer.key(id.hash, place, &serial);
         let verdict = |kept: Option<&Kept>| decide(&issuer.policy, found, kept, issuer.told_until(), self.now);
         let compact = self.store.compact(&key, signer.packing(), packed);

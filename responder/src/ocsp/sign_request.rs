@@ -87,7 +87,11 @@ impl SignRequest {
 
     /// The statements for the present state.
     pub fn statements(&self, now: UnixTime) -> Result<Box<[Statement]>, OcspError> {
-        let found = |id: &RequestedId| id.cert_id().serial().map(|serial| id.issuer.state.records.get(&serial));
+        let found = |id: &RequestedId| id.issuer.find(&id.cert_id().serial()?);
+        // An issuer of which nothing is known yet: one that may be revoked must not be unknown among others.
+        if self.ids.iter().any(|id| found(id) == Err(OcspError::TryLater)) {
+            return Err(OcspError::TryLater);
+        }
         match &self.ids[..] {
             [one] => Ok(Box::new([statement(&one.issuer.policy, found(one)?, now)?])),
             // Issuers in one request belong to one tenant; each has its own setting for unlisted serials.

@@ -1,6 +1,9 @@
 //! Changes that are adopted, dropped and overtaken, on a real book with a real CA's index.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use super::*;
 use crate::{
@@ -81,23 +84,25 @@ fn what_is_dropped_leaves_everything_as_it_was_and_saves_nothing() {
     let world = World::new();
     let [a, other] =
         [("a.txt", &[1][..]), ("other.txt", &[1, 2])].map(|(file, revoked)| world.issuer("a", file, revoked));
+    let comes = world.issuer("b", "b.txt", &[1, 3]);
     let mut engine = world.engine(&[&a]);
-    let prepared = prepare(&mut engine, &[&other]);
-    assert_eq!(revoked(prepared.states(), &other), [1, 2]);
+    let prepared = prepare(&mut engine, &[&other, &comes]);
     assert_eq!(revoked(&engine.states(), &a), [1], "the former sources are still followed");
     // Looks at its sources go on, and would save.
     std::thread::sleep(3 * limits::SOURCE_POLL_INTERVAL);
     drop(prepared);
     assert_eq!(revoked(&engine.states(), &a), [1]);
-    let two = Serial::from_magnitude(&[2]).unwrap();
+    engine.save().unwrap();
+    let (one, two) = (Serial::from_magnitude(&[1]).unwrap(), Serial::from_magnitude(&[2]).unwrap());
     let saved = engine.show(&two).unwrap().remove(0).2.unwrap();
     assert_eq!(saved.status, Status::Good, "nothing of it was saved");
+    assert!(engine.book.lock().get(&comes.id, &one).unwrap().is_none(), "and nothing of who would have come");
     // The former one was not stopped.
     fs::write(world.ca.path("a.txt"), index("a.txt", &[1, 5])).unwrap();
     let begun = Instant::now();
     while revoked(&engine.states(), &a) != [1, 5] {
         assert!(begun.elapsed().as_secs() < 10, "its source is no longer followed");
-        std::thread::sleep(limits::TAKE_OVER_LOOK);
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -105,7 +110,7 @@ fn what_is_dropped_leaves_everything_as_it_was_and_saves_nothing() {
 fn who_was_revoked_by_the_former_sources_stays_so_when_the_change_is_adopted() {
     let world = World::new();
     let [a, lagging] =
-        [("a.txt", &[1][..]), ("lagging.txt", &[])].map(|(file, revoked)| world.issuer("a", file, revoked));
+        [("a.txt", &[1][..]), ("lagging.txt", &[2])].map(|(file, revoked)| world.issuer("a", file, revoked));
     let mut engine = world.engine(&[&a]);
     let prepared = prepare(&mut engine, &[&lagging]);
     let former = engine.states();
@@ -114,10 +119,30 @@ fn who_was_revoked_by_the_former_sources_stays_so_when_the_change_is_adopted() {
     let begun = Instant::now();
     while revoked(&former, &a) != [1, 3] {
         assert!(begun.elapsed().as_secs() < 10);
-        std::thread::sleep(limits::TAKE_OVER_LOOK);
+        std::thread::sleep(Duration::from_millis(5));
     }
     engine.adopt(prepared).unwrap();
-    assert_eq!(revoked(&engine.states(), &lagging), [1, 3]);
+    assert_eq!(revoked(&engine.states(), &lagging), [1, 2, 3]);
+    let records = |states: &States| std::sync::Arc::clone(&states.get(&a.id).unwrap().records);
+    assert!(std::sync::Arc::ptr_eq(&records(&former), &records(&engine.states())), "they are the same records");
+}
+
+/// It once waited for it: for the end of a former one that hangs, and for one that hangs after its first read.
+#[test]
+fn nobody_waits_for_a_source_that_hangs_when_a_change_is_adopted() {
+    let world = World::new();
+    let [a, b] = [("a", "a.txt"), ("b", "b.txt")].map(|(tenant, file)| world.issuer(tenant, file, &[]));
+    let mut engine = world.engine(&[&a, &b]);
+    let moved = world.issuer("a", "moved.txt", &[2]);
+    let prepared = prepare(&mut engine, &[&moved, &b]);
+    // From here on both readers of `a` stand still, as in a read of a file system that went away.
+    let former = &engine.followers[0].handover;
+    let hangs = std::sync::Arc::clone(former);
+    let begun = Instant::now();
+    engine.adopt(prepared).unwrap();
+    assert!(begun.elapsed() < limits::SOURCE_POLL_INTERVAL, "{:?}", begun.elapsed());
+    assert_eq!(revoked(&engine.states(), &moved), [2]);
+    assert!(hangs.health().is_none(), "what it reads when it wakes up does not count");
 }
 
 #[test]

@@ -130,14 +130,16 @@ fn while_the_book_is_being_written_sources_are_looked_at_and_saved_later() {
     let mut world = World::with_index();
     world.index(&list(1..5));
     world.look();
-    let book = std::mem::replace(&mut world.book, Mutex::new(Book::lost(world.state.path())));
-    let writing = lock(&book);
+    let book = Arc::clone(&world.book);
+    let writing = book.lock();
     world.index(&(list(1..4) + &revoked(4, ",keyCompromise")));
-    world.watched.look(&book, Accepted::default(), &Stop::default());
-    assert!(world.status(4) == Some(FINAL) && world.watched.save_again_at.is_some());
+    world.watched.look(Accepted::default());
+    assert!(world.status(4) == Some(FINAL) && !world.watched.ledger.is_saved());
     drop(writing);
-    world.watched.look(&book, Accepted::default(), &Stop::default());
-    assert!(world.watched.unsaved.is_empty());
+    drop(book);
+    world.watched.ledger.save().unwrap();
+    assert!(world.watched.ledger.is_saved());
+    assert_eq!(world.restart().status(4), Some(FINAL));
 }
 
 #[test]
@@ -214,16 +216,16 @@ fn of_several_entries_of_one_serial_the_strictest_counts() {
         &[draft::number(2), draft::delta(1)],
         &[(3, HELD), (3, LOST), (4, LOST), (4, HELD), (5, 8), (5, HELD)],
     );
-    let mut book = Book::open(dir.path()).unwrap();
+    let book = open_book(dir.path());
     let path = |file: &str| Some(dir.path().join(file));
     let sources = Sources { crl: path("ca.crl"), delta_crl: path("delta.crl"), ..Sources::default() };
-    let mut watched =
-        IssuerWorker::open(&mut book, issuer("tenant", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
+    let mut watched = open(&book, issuer("tenant", draft::issuer(), sources));
     watched.pass(Accepted::default()).unwrap();
-    let reason = |serial: u8| match watched.state.records.get(&Serial::from_magnitude(&[serial]).unwrap())?.status {
-        Status::Revoked { reason, .. } => Some(reason.code()),
-        Status::Good => None,
-    };
+    let reason =
+        |serial: u8| match watched.ledger.state().records.get(&Serial::from_magnitude(&[serial]).unwrap())?.status {
+            Status::Revoked { reason, .. } => Some(reason.code()),
+            Status::Good => None,
+        };
     assert_eq!([1, 2, 3, 4, 5].map(reason), [LOST, LOST, LOST, LOST, HELD].map(Some));
 }
 
@@ -264,7 +266,7 @@ fn an_end_of_validity_is_corrected_whatever_it_becomes() {
     ] {
         world.index(&until(end));
         assert_eq!(world.pass().unwrap().changed, 1, "{end}");
-        assert_eq!(world.watched.state.records.get(&serial).unwrap().not_after, wanted, "{end}");
+        assert_eq!(world.watched.ledger.state().records.get(&serial).unwrap().not_after, wanted, "{end}");
         assert_eq!(world.pass().unwrap().changed, 0, "{end}");
         world = world.restart();
         assert_eq!(world.pass().unwrap().changed, 0, "{end}");
@@ -305,9 +307,9 @@ fn an_odd_line_keeps_no_revocation_waiting_and_is_told_until_it_is_mended() {
 #[test]
 fn a_crl_of_a_part_cannot_vouch_for_all_others() {
     let mut world = World::new(crl_sources);
-    let mut issuer = followed("vouching", &world.ca, world.watched.sources());
+    let mut issuer = followed("vouching", &world.ca, &world.watched.issuer.sources);
     issuer.unlisted_good = true;
-    world.watched = IssuerWorker::open(&mut lock(&world.book), issuer, |_, _| Ok(Vec::new())).unwrap();
+    world.watched = open(&world.book, issuer);
     world.crl(&revoked(1, ",keyCompromise"), "ca.crl", &["-crlexts", "users"]);
     let error = world.pass().unwrap_err();
     assert!(error.contains("(issuingDistributionPoint distributionPoint onlyContainsUserCerts)"), "{error}");

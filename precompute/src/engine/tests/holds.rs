@@ -8,8 +8,8 @@ use super::*;
 struct Place {
     dir: tempfile::TempDir,
     state: tempfile::TempDir,
-    watched: IssuerWorker,
-    book: Mutex<Book>,
+    watched: SourceReader,
+    book: Arc<SharedBook>,
     number: u8,
 }
 
@@ -35,19 +35,16 @@ fn sources(dir: &tempfile::TempDir, index: bool, delta: bool) -> Sources {
     }
 }
 
-fn open(book: &mut Book, sources: Sources) -> IssuerWorker {
-    let mut watched =
-        IssuerWorker::open(book, issuer("tenant", draft::issuer(), sources), |_, _| Ok(Vec::new())).unwrap();
-    watched.removal_delay = Duration::ZERO;
-    watched
+fn reader(book: &Arc<SharedBook>, sources: Sources) -> SourceReader {
+    open(book, issuer("tenant", draft::issuer(), sources))
 }
 
 impl Place {
     fn new(index: bool, delta: bool) -> Self {
         let (dir, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut book = Book::open(state.path()).unwrap();
-        let watched = open(&mut book, sources(&dir, index, delta));
-        Self { dir, state, watched, book: Mutex::new(book), number: 0 }
+        let book = open_book(state.path());
+        let watched = reader(&book, sources(&dir, index, delta));
+        Self { dir, state, watched, book, number: 0 }
     }
 
     fn write(&self, file: &str, entries: &[(u8, u8)], extensions: &[Vec<u8>]) {
@@ -79,12 +76,12 @@ impl Place {
     fn pass(&mut self) -> Result<Pass, String> {
         self.watched.watch.changed();
         let pass = self.watched.pass(Accepted::default()).map_err(|error| error.to_string());
-        self.watched.save(&mut lock(&self.book)).unwrap();
+        self.watched.ledger.save().unwrap();
         pass
     }
 
     fn status(&self, serial: u8) -> Option<Status> {
-        self.watched.state.records.get(&Serial::from_magnitude(&[serial]).unwrap()).map(|found| found.status)
+        self.watched.ledger.state().records.get(&Serial::from_magnitude(&[serial]).unwrap()).map(|found| found.status)
     }
 
     /// The code of the revocation's reason; `None` if it is not revoked.
@@ -96,15 +93,16 @@ impl Place {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.watched.state.health.report().warnings
+        self.watched.ledger.state().health.report().warnings
     }
 
     fn restart(self) -> Self {
         let Self { dir, state, watched, book, number } = self;
-        drop(book);
-        let mut book = Book::open(state.path()).unwrap();
-        let watched = open(&mut book, watched.sources().clone());
-        Self { dir, state, watched, book: Mutex::new(book), number }
+        let sources = watched.issuer.sources.clone();
+        drop((book, watched));
+        let book = open_book(state.path());
+        let watched = reader(&book, sources);
+        Self { dir, state, watched, book, number }
     }
 }
 

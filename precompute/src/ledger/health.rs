@@ -7,15 +7,31 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use super::Pass;
-use crate::{limits, pki::UnixTime};
+use crate::{limits, pki::UnixTime, records::Counts};
 
-/// Written by the engine, read by readiness and metrics, and without a lock by the serving threads.
+/// What one pass over an issuer's sources did.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Pass {
+    /// Certificates that the sources list.
+    pub listed: u64,
+    /// Changed records.
+    pub changed: u64,
+    /// Whether unlisted records stay until the index has not changed for a while.
+    pub held_back: bool,
+    /// Records after the pass.
+    pub counts: Counts,
+    /// When the CRL goes out of date.
+    pub crl_next_update: Option<UnixTime>,
+    /// How long reading, comparing and showing took.
+    pub took: Duration,
+}
+
+/// Written by the ledger, read by readiness and metrics, and without a lock by the serving threads.
 #[derive(Debug)]
 pub struct Health {
     report: Mutex<HealthReport>,
@@ -23,6 +39,8 @@ pub struct Health {
     known_until: AtomicU64,
     /// When the CRL ends, if it is the only source, in seconds: [`HealthReport::crl_alone_until`].
     crl_alone_until: AtomicU64,
+    /// Whether anything was ever known of the issuer.
+    known: AtomicBool,
 }
 
 impl Default for Health {
@@ -31,6 +49,7 @@ impl Default for Health {
             report: Mutex::default(),
             known_until: AtomicU64::new(0),
             crl_alone_until: AtomicU64::new(UnixTime::MAX.0),
+            known: AtomicBool::new(false),
         }
     }
 }
@@ -62,6 +81,18 @@ pub struct HealthReport {
     pub changed: u64,
     /// Revocations that the sources would take back, and that stay.
     pub contradictions: u64,
+    /// Certificates that pushes have revoked, hold or listed, and that the sources call good or do not list.
+    pub push_contradictions: u64,
+    /// Pushes taken since the start.
+    pub pushes: u64,
+    /// When the last one was.
+    pub last_push: Option<UnixTime>,
+    /// Requests since the start whose pushes could not be made durable.
+    pub pushes_failed: u64,
+    /// Why the last one could not be; until one is taken again.
+    pub push_fault: Option<String>,
+    /// The time of [`HealthReport::verified`] that the book is to have.
+    pub verified_saved: Option<UnixTime>,
     /// Entries that were skipped at the last read: no certificate can have their serial numbers.
     pub passed_over: u64,
     /// What was read differently from how the sources write it at the last read, or is kept although they do not say
@@ -107,6 +138,9 @@ impl HealthReport {
         if let Some(end) = self.crl_next_update.filter(|end| *end <= now) {
             lines.push(format!("the CRL has been out of date since {end}"));
         }
+        if let Some(fault) = &self.push_fault {
+            lines.push(format!("pushes are refused: {fault}"));
+        }
         if self.contradictions > 0 {
             lines.push(format!("the source takes back {} revocations, which stay", self.contradictions));
         }
@@ -131,7 +165,8 @@ impl Health {
         self.lock().clone()
     }
 
-    pub(super) fn read(&self, now: UnixTime, pass: &Pass) {
+    pub(crate) fn read(&self, now: UnixTime, pass: &Pass) {
+        self.is_known_now();
         let mut report = self.lock();
         report.last_read = Some(now);
         report.verified = Some(now);
@@ -143,7 +178,7 @@ impl Health {
     }
 
     /// Sets what the book knows from before the start, and whether a CRL is the only source.
-    pub(super) fn verified_before(&self, verified: Option<UnixTime>, crl_alone: bool) {
+    pub(crate) fn verified_before(&self, verified: Option<UnixTime>, crl_alone: bool) {
         let mut report = self.lock();
         (report.verified, report.crl_alone) = (verified, crl_alone);
         self.publish(&report);
@@ -157,7 +192,7 @@ impl Health {
 
     /// Notes that the files look as they did at the last read, which was in order. Returns until when their statements
     /// are known.
-    pub(super) fn unchanged(&self, now: UnixTime) -> Option<UnixTime> {
+    pub(crate) fn unchanged(&self, now: UnixTime) -> Option<UnixTime> {
         let mut report = self.lock();
         if report.fault.is_none() && report.last_read.is_some() {
             report.verified = Some(now);
@@ -167,27 +202,27 @@ impl Health {
     }
 
     /// Notes entries that were skipped; true if this is new.
-    pub(super) fn passed_over(&self, entries: u64) -> bool {
+    pub(crate) fn passed_over(&self, entries: u64) -> bool {
         let before = std::mem::replace(&mut self.lock().passed_over, entries);
         entries > 0 && entries != before
     }
 
     /// Notes warnings about the sources; returns the new ones.
-    pub(super) fn warned(&self, warnings: &[String]) -> Vec<String> {
+    pub(crate) fn warned(&self, warnings: &[String]) -> Vec<String> {
         let before = std::mem::replace(&mut self.lock().warnings, warnings.to_vec());
         warnings.iter().filter(|warning| !before.contains(warning)).cloned().collect()
     }
 
-    pub(super) fn changed(&self, records: u64) {
+    pub(crate) fn changed(&self, records: u64) {
         self.lock().changed += records;
     }
 
-    pub(super) fn looked(&self, now: UnixTime) {
+    pub(crate) fn looked(&self, now: UnixTime) {
         self.lock().last_look = Some(now);
     }
 
     /// Notes whether the book could be written; true if a fault is new.
-    pub(super) fn saved(&self, fault: Option<String>) -> bool {
+    pub(crate) fn saved(&self, fault: Option<String>) -> bool {
         let mut report = self.lock();
         let news = fault.is_some() && report.book_fault != fault;
         report.book_fault = fault;
@@ -195,7 +230,7 @@ impl Health {
     }
 
     /// Notes a refused read; true if it is new.
-    pub(super) fn refused(&self, fault: &str) -> bool {
+    pub(crate) fn refused(&self, fault: &str) -> bool {
         let mut report = self.lock();
         report.faults += 1;
         let news = report.fault.as_deref() != Some(fault);
@@ -203,8 +238,53 @@ impl Health {
         news
     }
 
-    pub(super) fn contradictions(&self, count: u64) {
-        self.lock().contradictions = count;
+    /// Notes contradictions between the sources and what is known, and between the sources and pushes; true if they are
+    /// others than before.
+    pub(crate) fn contradictions(&self, count: u64, with_pushes: u64) -> bool {
+        let mut report = self.lock();
+        let before = (report.contradictions, report.push_contradictions);
+        (report.contradictions, report.push_contradictions) = (count, with_pushes);
+        before != (count, with_pushes)
+    }
+
+    /// Notes pushes that were taken.
+    pub(crate) fn pushed(&self, pushes: u64, now: UnixTime) {
+        self.is_known_now();
+        let mut report = self.lock();
+        report.pushes += pushes;
+        report.last_push = Some(now);
+        report.push_fault = None;
+    }
+
+    /// Notes pushes that could not be made durable; true if the reason is new.
+    pub(crate) fn push_failed(&self, fault: &str) -> bool {
+        let mut report = self.lock();
+        report.pushes_failed += 1;
+        let news = report.push_fault.as_deref() != Some(fault);
+        report.push_fault = Some(fault.to_owned());
+        news
+    }
+
+    /// Whether anything was ever known of the issuer: by the book, a source or a push. Until then nobody can say which
+    /// certificates are not listed.
+    pub fn is_known(&self) -> bool {
+        self.known.load(Relaxed)
+    }
+
+    pub(crate) fn is_known_now(&self) {
+        self.known.store(true, Relaxed);
+    }
+
+    /// Notes that pushes are the only source, which is always in order.
+    pub(crate) fn in_order(&self, now: UnixTime) {
+        let mut report = self.lock();
+        report.verified = Some(now);
+        self.publish(&report);
+    }
+
+    /// Notes the time that the book is to have.
+    pub(crate) fn verified_saved(&self, verified: Option<UnixTime>) {
+        self.lock().verified_saved = verified;
     }
 
     fn lock(&self) -> MutexGuard<'_, HealthReport> {

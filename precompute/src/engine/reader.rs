@@ -1,0 +1,304 @@
+//! Reads the sources of one issuer, again and again.
+//!
+//! Purpose: the passes over one issuer, and what is logged and tried again after each. Invariant: it writes nothing. What
+//! it finds goes to the ledger as a whole, by its [`Handover`], and it may hang in a read as long as it likes. It does
+//! not know the book, or the other issuers.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tracing::{debug, info, warn};
+
+use super::{
+    Accepted, EngineError, Faults, FollowedIssuer, Pass, compare,
+    handover::{Findings, Handover, Outcome, Remarks},
+    operator_order::OperatorOrder,
+    predecessor::Predecessor,
+    stop::Stop,
+    watch::Watch,
+};
+use crate::{
+    ledger::{Difference, Ledger},
+    limits,
+    pki::UnixTime,
+    records::Counts,
+    source::CrlMarks,
+};
+
+/// An issuer, as held by the thread that reads its sources.
+#[derive(Debug)]
+pub(super) struct SourceReader {
+    pub(super) issuer: Arc<FollowedIssuer>,
+    pub(super) ledger: Ledger,
+    pub(super) handover: Arc<Handover>,
+    pub(super) watch: Watch,
+    pub(super) crl_marks: CrlMarks,
+    shrink: OperatorOrder,
+    older: OperatorOrder,
+    pub(super) read_again_at: Option<Instant>,
+    /// How many reads in a row found their files changing.
+    unsteady: u32,
+    /// The time when the sources were in order, as the book has it or will have it.
+    verified_saved: Option<UnixTime>,
+    /// The predecessors of the issuer that the book knows and the configuration does not.
+    pub(super) predecessors: Vec<Predecessor>,
+    /// When the CRLs go out of date, and which of them were already logged.
+    crl_ends: Vec<(PathBuf, UnixTime)>,
+    out_of_date_told: Vec<(PathBuf, UnixTime)>,
+    /// How long an index must be still before records that it does not list are removed.
+    pub(super) removal_delay: Duration,
+    /// Whether what it found before its adoption was compared with records that others could change.
+    was_held: bool,
+}
+
+impl SourceReader {
+    /// `held`: another reader speaks for this issuer until this one is adopted. `verified`: as the book says.
+    pub(super) fn new(
+        issuer: FollowedIssuer,
+        ledger: Ledger,
+        held: bool,
+        verified: Option<UnixTime>,
+        predecessors: Vec<Predecessor>,
+        state_dir: &std::path::Path,
+    ) -> Self {
+        let issuer = Arc::new(issuer);
+        Self {
+            handover: Handover::new(Arc::clone(&issuer), ledger.clone(), held),
+            watch: Watch::new(issuer.sources.paths()),
+            crl_marks: ledger.crl_marks(),
+            ledger,
+            shrink: OperatorOrder::new(state_dir, "shrink", &issuer.id),
+            older: OperatorOrder::new(state_dir, "older", &issuer.id),
+            read_again_at: None,
+            unsteady: 0,
+            verified_saved: verified,
+            predecessors,
+            crl_ends: Vec::new(),
+            out_of_date_told: Vec::new(),
+            removal_delay: limits::REMOVAL_DELAY,
+            was_held: held,
+            issuer,
+        }
+    }
+
+    /// Whether anything is known of the issuer without its sources.
+    pub(super) fn is_known(&self) -> bool {
+        self.ledger.state().records.counts() != Counts::default() || self.crl_marks.complete.is_some()
+    }
+
+    /// The pass of a start: it waits for a source that is being written, and fails on any other fault. `whole`: it also
+    /// waits until an index is still.
+    pub(super) fn first_pass(&mut self, accept: Accepted, whole: bool, stop: &Stop) -> Result<Pass, EngineError> {
+        let begun = Instant::now();
+        loop {
+            self.watch.changed();
+            match self.pass(accept) {
+                Ok(pass)
+                    if whole
+                        && pass.held_back
+                        && begun.elapsed() < limits::REMOVAL_WAIT_MAX
+                        && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
+                Ok(mut pass) => {
+                    self.follow_predecessors(accept, &mut pass)?;
+                    self.ledger.tells();
+                    self.handover.end(Outcome::Taken(pass));
+                    self.note_verified(Duration::ZERO);
+                    self.looked();
+                    self.warn_if_out_of_date();
+                    return Ok(pass);
+                }
+                Err(faults) if self.may_be_a_moment(&faults) && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
+                Err(faults) => return Err(faults.into()),
+            }
+        }
+    }
+
+    /// Looks at the sources until it has to stop.
+    pub(super) fn follow(&mut self, accept: Accepted, stop: &Stop) {
+        while !stop.pause(limits::SOURCE_POLL_INTERVAL) {
+            self.look(accept);
+        }
+    }
+
+    /// One look: a pass, if a file has changed or a refused one is to be tried again.
+    pub(super) fn look(&mut self, accept: Accepted) {
+        self.looked();
+        if self.was_held && self.handover.health().is_some() {
+            // It was adopted. What was not listed may have come from the former sources after it was read.
+            self.was_held = false;
+            self.read_again_at = Some(Instant::now());
+        }
+        // No short circuit: the watch must record what it has seen.
+        if self.watch.changed() | due(&mut self.read_again_at) {
+            self.take(accept);
+            self.looked();
+        }
+        self.note_verified(limits::VERIFIED_SAVE_INTERVAL);
+        if self.handover.health().is_some() {
+            self.warn_if_out_of_date();
+        }
+    }
+
+    fn looked(&self) {
+        if let Some(health) = self.handover.health() {
+            health.looked(UnixTime::now());
+        }
+    }
+
+    /// Notes that the sources are in order, and has that saved if what the book has is older than this.
+    fn note_verified(&mut self, interval: Duration) {
+        if self.read_again_at.is_some() {
+            return;
+        }
+        let Some(health) = self.handover.health() else { return };
+        let now = UnixTime::now();
+        if self.issuer.sources.is_pushes_alone() {
+            health.in_order(now);
+        }
+        let saved = self.verified_saved.unwrap_or(UnixTime(0));
+        if let Some(verified) = health.unchanged(now).filter(|verified| verified.since(saved) > interval) {
+            self.verified_saved = Some(verified);
+            health.verified_saved(Some(verified));
+            self.ledger.note_verified(verified, None);
+        }
+    }
+
+    /// One pass. The outcome goes to the log and to health.
+    pub(super) fn take(&mut self, accept: Accepted) {
+        match self.pass(accept) {
+            Ok(pass) => {
+                self.unsteady = 0;
+                let was_refused = self.handover.health().is_some_and(|health| health.report().fault.is_some());
+                self.handover.end(Outcome::Taken(pass));
+                self.tell_read(&pass, was_refused);
+            }
+            Err(error) if self.may_be_a_moment(&error) => self.read_again_at = Some(Instant::now()),
+            Err(faults) => self.refused(&faults),
+        }
+    }
+
+    /// Logs that sources are refused, and has them tried again.
+    pub(super) fn refused(&mut self, faults: &Faults) {
+        self.unsteady = 0;
+        if self.handover.end(Outcome::Refused(faults.to_string())) {
+            self.handover.tell_refusal(faults);
+        }
+        // The cause need not show in the file: no free descriptors or memory, a missing mount.
+        self.read_again_at = Some(Instant::now() + limits::RETRY_INTERVAL);
+    }
+
+    /// Whether a refusal may come from a read in the middle of a change. That is only a fault if it does not end.
+    pub(super) fn may_be_a_moment(&mut self, faults: &Faults) -> bool {
+        self.unsteady += 1;
+        (faults.0.iter().any(|fault| fault.unsteady) || self.watch.changed_since())
+            && self.unsteady <= limits::UNSTEADY_READS_MAX
+    }
+
+    /// Reads the sources, and hands over the differences. They are handed over also after an error: sources in order
+    /// still count where they are stricter.
+    pub(super) fn pass(&mut self, accept: Accepted) -> Result<Pass, Faults> {
+        let started = Instant::now();
+        let records = Arc::clone(&self.ledger.state().records);
+        if self.issuer.sources.is_pushes_alone() {
+            let counts = records.counts();
+            return Ok(Pass { counts, ..Pass::default() });
+        }
+        let index = self.issuer.sources.index.as_deref();
+        let still = index.is_none_or(|index| self.watch.still_for(index) >= self.removal_delay);
+        let accept = Accepted {
+            shrink: self.shrink.given() || accept.shrink,
+            older: self.older.given() || accept.older,
+            ..accept
+        };
+        let comparison = compare::compare(&compare::Question {
+            records: &records,
+            issuer: &self.issuer,
+            crl_marks: self.crl_marks,
+            now: UnixTime::now(),
+            still,
+            accept_shrink: accept.shrink,
+            shrink_remedy: &self.shrink.remedy("shrink"),
+            accept_older: accept.older,
+            older_remedy: &self.older.remedy("older"),
+        });
+        let whole = comparison.faults.is_empty() && !comparison.held_back;
+        if whole || comparison.shrunk {
+            self.shrink.refused(comparison.shrunk);
+        }
+        if whole || comparison.older {
+            self.older.refused(comparison.older);
+        }
+        if comparison.held_back {
+            self.read_again_at = Some(Instant::now() + self.removal_delay);
+        }
+        self.crl_marks = comparison.crl_marks;
+        let crl_next_update = comparison.crl_next_update();
+        if comparison.faults.is_empty() {
+            self.crl_ends = comparison.crl_ends;
+        }
+        let changed = comparison.changes.len() as u64;
+        self.handover.give(Findings {
+            difference: Difference {
+                said: comparison.changes,
+                crl_marks: Some(comparison.crl_marks),
+                ..Difference::default()
+            },
+            remarks: Some(Remarks {
+                passed_over: comparison.passed_over,
+                warnings: comparison.warnings,
+                contradictions: whole.then_some(comparison.contradictions),
+            }),
+        });
+        if !comparison.faults.is_empty() {
+            if changed > 0 {
+                let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
+                info!(tenant, issuer, changed, "doubtful changes wait; revocations and new certificates were taken");
+            }
+            return Err(Faults(comparison.faults));
+        }
+        Ok(Pass {
+            listed: comparison.listed,
+            changed,
+            held_back: comparison.held_back,
+            counts: records.counts(),
+            crl_next_update,
+            took: started.elapsed(),
+        })
+    }
+
+    /// A file that was just written is read a second time, because another change might not show in its times. A second
+    /// read that finds nothing new is not logged.
+    fn tell_read(&self, pass: &Pass, was_refused: bool) {
+        let (tenant, name) = (self.issuer.tenant(), &self.issuer.name);
+        let (Pass { listed, changed, .. }, milliseconds) = (*pass, pass.took.as_millis() as u64);
+        let Counts { good, revoked } = pass.counts;
+        if changed > 0 || was_refused {
+            info!(tenant, issuer = name, listed, changed, good, revoked, milliseconds, "the source was read");
+        } else {
+            debug!(tenant, issuer = name, listed, milliseconds, "the source was read; nothing has changed");
+        }
+    }
+
+    /// Logs once for each CRL that it is out of date, even if it is not read again.
+    fn warn_if_out_of_date(&mut self) {
+        let now = UnixTime::now();
+        let ended: Vec<_> = self.crl_ends.iter().filter(|(_, end)| *end <= now).cloned().collect();
+        for (path, next_update) in ended.iter().filter(|ended| !self.out_of_date_told.contains(ended)) {
+            let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
+            warn!(tenant, issuer, crl = %path.display(), %next_update, "the CRL is out of date: its CA, or what fetches it, has stopped; answers follow it for `stale_after` longer");
+        }
+        self.out_of_date_told = ended;
+    }
+}
+
+/// Whether the time has come; if so, it is cleared.
+fn due(at: &mut Option<Instant>) -> bool {
+    let due = at.is_some_and(|at| at <= Instant::now());
+    if due {
+        *at = None;
+    }
+    due
+}

@@ -1,0 +1,220 @@
+//! Pushes of one issuer: decided, written, shown, acknowledged, in this order.
+//!
+//! Purpose: whoever pushes waits for one commit; those who come meanwhile share the next one. Invariant: an acknowledged
+//! push is in the book on disk and shows in the records. One that could not be written shows nowhere. It does not know
+//! who pushes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aws_lc_rs::digest;
+
+use super::{
+    Inner, Order, Outcome, Push, PushError, Refusal,
+    reconcile::{Known, by_push},
+    saving::Saved,
+    shown::{News, Ordered},
+};
+use crate::{
+    book::{Answered, Batch, Book},
+    limits,
+    pki::{Serial, UnixTime},
+    records::Change,
+};
+
+/// What became of each push of a request.
+pub(super) type Outcomes = Vec<Result<Outcome, Refusal>>;
+
+/// One request, until it has its outcome.
+#[derive(Debug)]
+pub(super) struct Request {
+    pushes: Vec<Push>,
+    /// The idempotency key, and what it was used for.
+    key: Option<([u8; 32], [u8; 32])>,
+    now: UnixTime,
+    outcome: Mutex<Option<Result<Outcomes, PushError>>>,
+}
+
+impl Request {
+    pub(super) fn new(pushes: &[Push], key: Option<&str>, now: UnixTime) -> Arc<Self> {
+        let key = key.map(|key| (sha256(key.as_bytes()), fingerprint(pushes)));
+        Arc::new(Self { pushes: pushes.to_vec(), key, now, outcome: Mutex::new(None) })
+    }
+
+    fn take(&self) -> Option<Result<Outcomes, PushError>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn end(&self, outcome: Result<Outcomes, PushError>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    }
+}
+
+/// A push of a request that was taken.
+struct Taken {
+    request: usize,
+    ordered: Ordered,
+}
+
+impl Inner {
+    /// Has the request carried out, by this thread or by one that has others to carry out anyway.
+    pub(super) fn carry_out(&self, request: &Arc<Request>) -> Result<Outcomes, PushError> {
+        self.waiting().push_back(Arc::clone(request));
+        let _waits = self.book.wait();
+        let mut saved = self.commit();
+        loop {
+            if let Some(outcome) = request.take() {
+                return outcome;
+            }
+            let some = self.next_requests();
+            // If this panics, its requests have no outcome: each of them finds that out below.
+            self.carry_out_some(&mut saved, &some);
+            if some.is_empty() {
+                return Err(PushError::NotServed);
+            }
+        }
+    }
+
+    fn next_requests(&self) -> Vec<Arc<Request>> {
+        let mut waiting = self.waiting();
+        let (mut some, mut pushes) = (Vec::new(), 0);
+        while let Some(request) = waiting.front() {
+            pushes += request.pushes.len();
+            if !some.is_empty() && pushes > limits::PUSHES_A_COMMIT {
+                break;
+            }
+            some.extend(waiting.pop_front());
+        }
+        some
+    }
+
+    fn carry_out_some(&self, saved: &mut Saved, requests: &[Arc<Request>]) {
+        if !self.is_served() {
+            requests.iter().for_each(|request| request.end(Err(PushError::NotServed)));
+            return;
+        }
+        match self.write_some(saved, requests) {
+            Ok((taken, outcomes)) => {
+                self.show_pushed(requests, &taken);
+                requests.iter().zip(outcomes).for_each(|(request, outcome)| request.end(outcome));
+            }
+            Err(error) => {
+                self.state.health.push_failed(&error.to_string());
+                requests.iter().for_each(|request| request.end(Err(PushError::NotDurable(error.clone()))));
+            }
+        }
+    }
+
+    /// Decides the requests one after the other, and writes what they change.
+    #[allow(clippy::type_complexity)]
+    fn write_some(
+        &self,
+        saved: &mut Saved,
+        requests: &[Arc<Request>],
+    ) -> Result<(Vec<Taken>, Vec<Result<Outcomes, PushError>>), crate::state_dir::StateError> {
+        let mut book = self.book.lock();
+        self.in_place(saved, &mut book)?;
+        // What the requests before make of a record, while it does not show.
+        let mut made = HashMap::<Serial, Known>::new();
+        let (mut taken, mut outcomes, mut answered) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, request) in requests.iter().enumerate() {
+            if let Some(before) = self.answered_before(&mut book, request)? {
+                outcomes.push(before);
+                continue;
+            }
+            let mut decide = |push: &Push| {
+                let from = self.state.records.get(&push.serial).map(Known::from);
+                let known = made.get(&push.serial).copied().or(from);
+                let (next, outcome) = by_push(known, &push.order, request.now)?;
+                made.insert(push.serial, next);
+                let (serial, order) = (push.serial, push.order);
+                taken.push(Taken { request: number, ordered: Ordered { serial, order, from: known, next } });
+                Ok(outcome)
+            };
+            let outcome: Outcomes = request.pushes.iter().map(&mut decide).collect();
+            if let (Some((key, request)), [Ok(outcome)], at) = (request.key, &outcome[..], request.now) {
+                answered.push(Answered { key, request, outcome: code(*outcome), at });
+            }
+            outcomes.push(Ok(outcome));
+        }
+        let mut changes: Vec<Change> =
+            made.iter().map(|(serial, known)| Change::new(*serial, Some(known.record)).by(known.origin)).collect();
+        if changes.is_empty() {
+            return Ok((taken, outcomes));
+        }
+        changes.sort_unstable_by_key(|change| change.serial);
+        book.commit(&Batch {
+            owed: self.owes(),
+            answered: &answered,
+            changes: &changes,
+            ..Batch::new(&self.id, saved.identity)
+        })?;
+        Ok((taken, outcomes))
+    }
+
+    /// What became of this request when it came before, by its idempotency key.
+    fn answered_before(
+        &self,
+        book: &mut Book,
+        request: &Request,
+    ) -> Result<Option<Result<Outcomes, PushError>>, crate::state_dir::StateError> {
+        let Some((key, what)) = request.key else { return Ok(None) };
+        let Some(before) = book.answered(&self.id, &key)? else { return Ok(None) };
+        let outcome = outcome_of(before.outcome).filter(|_| before.request == what);
+        Ok(Some(outcome.map(|outcome| vec![Ok(outcome)]).ok_or(PushError::KeyReused)))
+    }
+
+    fn show_pushed(&self, requests: &[Arc<Request>], taken: &[Taken]) {
+        let mut news = News::default();
+        let serials = {
+            let mut shown = self.shown();
+            let mut serials = Vec::with_capacity(taken.len());
+            for of_one in taken.chunk_by(|a, b| a.request == b.request) {
+                let ordered: Vec<Ordered> = of_one.iter().map(|taken| taken.ordered).collect();
+                let now = requests.get(of_one[0].request).map_or_else(UnixTime::now, |request| request.now);
+                serials.extend(shown.by_push(&ordered, now, &mut news));
+            }
+            serials
+        };
+        self.state.health.pushed(serials.len() as u64, UnixTime::now());
+        self.state.changes.tell(serials.len(), serials.iter().copied());
+        news.tell(&self.state, &self.name(), "push");
+    }
+}
+
+fn code(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Done => 0,
+        Outcome::Unchanged => 1,
+        Outcome::StillHeld => 2,
+    }
+}
+
+fn outcome_of(code: u8) -> Option<Outcome> {
+    [Outcome::Done, Outcome::Unchanged, Outcome::StillHeld].into_iter().find(|outcome| self::code(*outcome) == code)
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    hash
+}
+
+/// Equal for equal requests. A time that was not given is not part of it: a repetition comes later.
+fn fingerprint(pushes: &[Push]) -> [u8; 32] {
+    let mut bytes = Vec::new();
+    for Push { serial, order } in pushes {
+        bytes.extend_from_slice(serial.padded());
+        let time = |time: Option<UnixTime>| time.map_or([0xff; 8], |time| time.0.to_be_bytes());
+        match order {
+            Order::Add { not_after } => bytes.extend([&[0, 0, 0][..], &time(*not_after)].concat()),
+            Order::Revoke { time: at, reason, even_unlisted } => {
+                bytes.extend([&[1, reason.code(), u8::from(*even_unlisted)][..], &time(*at)].concat());
+            }
+            Order::Release => bytes.extend([2; 11]),
+        }
+    }
+    sha256(&bytes)
+}

@@ -1,0 +1,184 @@
+//! The thread that saves what changed, whenever there is room: one for the ledgers of all issuers.
+//!
+//! Purpose: showing a change never waits for a disk. Invariant: a push that waits for the book goes first, after at most
+//! one chunk; and no issuer's backlog keeps another's waiting, because each saves a chunk in turn. It does not know what
+//! is saved.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tracing::error;
+
+use super::Inner;
+use crate::{limits, state_dir::StateError};
+
+/// Wakes the thread.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    state: Mutex<State>,
+    rung: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rung: bool,
+    stopped: bool,
+    ledgers: Vec<Arc<Inner>>,
+}
+
+impl Bell {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is something to save.
+    pub(super) fn ring(&self) {
+        self.lock().rung = true;
+        self.rung.notify_one();
+    }
+}
+
+/// Saves until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Saver {
+    bell: Arc<Bell>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Saver {
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let bell = Arc::<Bell>::default();
+        let rung = Arc::clone(&bell);
+        let thread = thread::Builder::new().name("saver".into()).spawn(move || run(&rung))?;
+        Ok(Self { bell, thread: Some(thread) })
+    }
+
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    /// From now on these are saved. What others have left is saved as well, if it can be.
+    pub(crate) fn follow(&self, ledgers: &[super::Ledger]) {
+        let mut state = self.bell.lock();
+        let wanted: Vec<Arc<Inner>> = ledgers.iter().map(|ledger| Arc::clone(&ledger.0)).collect();
+        let leaves = |inner: &Arc<Inner>| {
+            !wanted.iter().any(|wanted| Arc::ptr_eq(wanted, inner)) && !inner.shown().unsaved.is_empty()
+        };
+        let leaving: Vec<_> = state.ledgers.drain(..).filter(leaves).collect();
+        state.ledgers = wanted.into_iter().chain(leaving).collect();
+        state.rung = true;
+        self.bell.rung.notify_one();
+    }
+
+    /// The ledger of an issuer that is no longer configured, as long as not everything of it is saved.
+    pub(crate) fn leaving(&self, id: &crate::issuer_id::IssuerId) -> Option<super::Ledger> {
+        let state = self.bell.lock();
+        let found = state.ledgers.iter().find(|inner| inner.id == *id && !inner.shown().unsaved.is_empty());
+        found.map(|inner| super::Ledger(Arc::clone(inner)))
+    }
+}
+
+impl Drop for Saver {
+    /// What can be saved within [`limits::SAVER_END_MAX`] is saved.
+    fn drop(&mut self) {
+        self.bell.lock().stopped = true;
+        self.bell.rung.notify_one();
+        let Some(thread) = self.thread.take() else { return };
+        let begun = Instant::now();
+        while !thread.is_finished() && begun.elapsed() < limits::SAVER_END_MAX + limits::SAVER_END_MAX {
+            thread::sleep(limits::FOLLOWERS_END_LOOK);
+        }
+        if thread.is_finished() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(bell: &Bell) {
+    let mut retry_at: Option<Instant> = None;
+    let mut stopped_at: Option<Instant> = None;
+    loop {
+        let (ledgers, stopped) = wait(bell, retry_at, stopped_at.is_some());
+        if stopped {
+            stopped_at.get_or_insert_with(Instant::now);
+        }
+        let over = stopped_at.is_some_and(|at| at.elapsed() > limits::SAVER_END_MAX);
+        let (mut more, mut faulty) = (false, false);
+        for ledger in ledgers.iter().filter(|_| !over) {
+            if !ledger.is_due_to_be_saved() {
+                continue;
+            }
+            make_way(ledger);
+            match ledger.save_noted() {
+                Ok(some) => more |= some,
+                Err(_) => faulty = true,
+            }
+        }
+        retry_at = faulty.then(|| Instant::now() + limits::RETRY_INTERVAL);
+        if more {
+            bell.lock().rung = true;
+        } else if stopped_at.is_some() {
+            return;
+        }
+        if over {
+            return;
+        }
+    }
+}
+
+/// Waits until there may be something to save. After a fault, not before it is time to try again.
+fn wait(bell: &Bell, retry_at: Option<Instant>, stopped: bool) -> (Vec<Arc<Inner>>, bool) {
+    let mut state = bell.lock();
+    loop {
+        let pause = retry_at.map_or(limits::BOOK_LOOK_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
+        let goes_on = state.stopped || stopped || state.rung && retry_at.is_none() || pause.is_zero();
+        if goes_on {
+            break;
+        }
+        let (next, timeout) = bell.rung.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner);
+        state = next;
+        if timeout.timed_out() {
+            break;
+        }
+    }
+    state.rung = false;
+    (state.ledgers.clone(), state.stopped)
+}
+
+/// Lets pushes go first, for a while.
+fn make_way(ledger: &Inner) {
+    let begun = Instant::now();
+    while ledger.book.is_wanted() && begun.elapsed() < limits::SAVER_MAKES_WAY {
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+impl Inner {
+    /// Whether there is something to save, or it is time to see whether the book is in place.
+    fn is_due_to_be_saved(&self) -> bool {
+        if !self.may_be_saved() {
+            return false;
+        }
+        // Without waiting: where it is locked, it is looked at just now.
+        let overdue = self.commit.try_lock().is_ok_and(|saved| saved.looked_at.elapsed() >= limits::BOOK_LOOK_INTERVAL);
+        overdue || !self.shown().unsaved.is_empty()
+    }
+
+    /// Saves some, and notes the outcome in health and log; true if more remains.
+    pub(super) fn save_noted(&self) -> Result<bool, StateError> {
+        let saved = self.save_some();
+        let fault = saved.as_ref().err().map(ToString::to_string);
+        if self.state.health.saved(fault.clone()) {
+            error!(
+                tenant = self.id.tenant(),
+                issuer = *self.name(),
+                "{}; changes are served but not on disk yet",
+                fault.unwrap_or_default()
+            );
+        }
+        saved
+    }
+}

@@ -1,0 +1,178 @@
+//! An issuer's part of the book: everything of one issuer that is written to it goes through here, one commit at a time.
+//!
+//! Invariants: what was saved is in the book that is on disk now. A push and the saving of other changes never overlap,
+//! so a commit never writes a state from before a push that the book has already. If the book was lost, replaced or
+//! restored from a backup while the process runs, everything known is written to it, and the revocations that only it
+//! knows are taken from it. It does not know sources.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use tracing::warn;
+
+use super::{
+    Inner,
+    reconcile::{FINAL, strictness},
+    unsaved::{Chunk, OfSources},
+};
+use crate::{
+    book::{Batch, Book, Identity},
+    limits,
+    pki::{Record, Serial},
+    records::{Change, SEGMENTS},
+    state_dir::StateError,
+};
+
+/// The book, shared by the ledgers of all issuers.
+#[derive(Debug)]
+pub(crate) struct SharedBook {
+    book: Mutex<Book>,
+    /// How many pushes wait for it: saving other changes makes way.
+    pushes: AtomicUsize,
+}
+
+impl SharedBook {
+    pub(crate) fn new(book: Book) -> Self {
+        Self { book: Mutex::new(book), pushes: AtomicUsize::new(0) }
+    }
+
+    /// The book for one commit or read. This also works after a thread panicked while it had it: redb knows what was
+    /// committed.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A push that waits for the book, until it is dropped.
+    pub(super) fn wait(&self) -> WaitingPush<'_> {
+        self.pushes.fetch_add(1, Relaxed);
+        WaitingPush(self)
+    }
+
+    /// Whether a push waits for it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.pushes.load(Relaxed) > 0
+    }
+}
+
+/// See [`SharedBook::wait`].
+pub(super) struct WaitingPush<'a>(&'a SharedBook);
+
+impl Drop for WaitingPush<'_> {
+    fn drop(&mut self) {
+        self.0.pushes.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What is known of the book. Locked for each commit, before the book itself.
+#[derive(Debug)]
+pub(super) struct Saved {
+    /// The book that has everything that is not in `unsaved`.
+    pub(super) identity: Identity,
+    /// When the book last was found in its place.
+    pub(super) looked_at: std::time::Instant,
+}
+
+impl Inner {
+    /// Saves some of what is not saved, if there is any; true if more remains.
+    pub(super) fn save_some(&self) -> Result<bool, StateError> {
+        let mut saved = self.commit();
+        let mut book = self.book.lock();
+        saved.looked_at = std::time::Instant::now();
+        self.in_place(&mut saved, &mut book)?;
+        let chunk = self.shown().unsaved.take(limits::BOOK_SAVE_CHUNK);
+        let Chunk { serials, succeeds, of_sources } = &chunk;
+        let OfSources { crl_marks, verified, stamps } = of_sources;
+        if serials.is_empty() && succeeds.is_empty() && of_sources.is_empty() {
+            return Ok(false);
+        }
+        // As they are now. Who changes one from here on marks it again.
+        let changes: Vec<Change> = serials.iter().map(|serial| self.present(serial)).collect();
+        let committed = book.commit(&Batch {
+            crl_marks: *crl_marks,
+            verified: *verified,
+            stamps: stamps.as_deref(),
+            succeeds,
+            changes: &changes,
+            ..Batch::new(&self.id, saved.identity)
+        });
+        drop(book);
+        let mut shown = self.shown();
+        if let Err(error) = committed {
+            shown.unsaved.put_back(chunk);
+            return Err(error);
+        }
+        Ok(!shown.unsaved.is_empty())
+    }
+
+    /// The present state of a record, as a change.
+    fn present(&self, serial: &Serial) -> Change {
+        match self.state.records.get(serial) {
+            None => Change::new(*serial, None),
+            Some(found) => {
+                let record = Record { status: found.status, not_after: found.not_after };
+                Change::new(*serial, Some(record)).by(found.origin)
+            }
+        }
+    }
+
+    /// Makes sure that the book has everything that this process has ever saved to it.
+    pub(super) fn in_place(&self, saved: &mut Saved, book: &mut Book) -> Result<(), StateError> {
+        let identity = book.identity()?;
+        if identity != saved.identity {
+            self.write_all(book)?;
+            saved.identity = identity;
+        }
+        Ok(())
+    }
+
+    /// Writes everything that the records show to another book, in one commit: what was pushed is in no source.
+    fn write_all(&self, book: &mut Book) -> Result<(), StateError> {
+        let mut revoked_there = Vec::new();
+        let mut changes = Vec::new();
+        let held = book.load(&self.id, |serial, record, origin| {
+            let known = self.state.records.get(&serial).map(|known| known.status);
+            if strictness(record.status) == FINAL && known.map(strictness) != Some(FINAL) {
+                revoked_there.push(Change::new(serial, Some(record)).by(origin));
+            } else if known.is_none() {
+                changes.push(Change::new(serial, None));
+            }
+        })?;
+        let taken_over = revoked_there.len();
+        let (crl_marks, chunk) = {
+            let mut shown = self.shown();
+            self.show_as_they_are(&mut shown, revoked_there);
+            // Whatever comes from here on is marked again.
+            (shown.crl_marks, shown.unsaved.take(usize::MAX))
+        };
+        for segment in 0..SEGMENTS {
+            self.state.records.each_in(segment, |serial, found| {
+                let record = Record { status: found.status, not_after: found.not_after };
+                changes.push(Change::new(serial, Some(record)).by(found.origin));
+            });
+        }
+        changes.sort_unstable_by_key(|change| change.serial);
+        let verified = self.state.health.report().verified_saved;
+        let committed = book.commit(&Batch {
+            crl_marks: Some(crl_marks),
+            verified,
+            stamps: Some(&[]),
+            succeeds: &chunk.succeeds,
+            changes: &changes,
+            ..Batch::new(&self.id, held.book)
+        });
+        if let Err(error) = committed {
+            self.shown().unsaved.put_back(chunk);
+            return Err(error);
+        }
+        warn!(
+            tenant = self.id.tenant(),
+            issuer = *self.name(),
+            records = changes.len(),
+            taken_over,
+            "everything known of this issuer was written into the new book"
+        );
+        Ok(())
+    }
+}

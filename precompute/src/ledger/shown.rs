@@ -1,0 +1,193 @@
+//! What the records show, and the one who may change it.
+//!
+//! Purpose: applies what sources say and what pushes ordered, each against the record as it is at that moment.
+//! Invariant: a change is in `unsaved` as soon as it shows. Everything here is in memory and short: whoever holds it
+//! delays nobody. It does not know the book.
+
+use tracing::info;
+
+use super::{
+    push::Order,
+    reconcile::{FINAL, Known, by_push, by_source, strictness},
+    state::IssuerState,
+    unsaved::Unsaved,
+};
+use crate::{
+    limits,
+    pki::{Record, Serial, Status, UnixTime},
+    records::{Change, Counts, RecordsWriter},
+    source::CrlMarks,
+};
+
+#[derive(Debug)]
+pub(super) struct Shown {
+    writer: RecordsWriter,
+    pub(super) unsaved: Unsaved,
+    /// The newest CRLs taken.
+    pub(super) crl_marks: CrlMarks,
+    /// Whether changes are logged; at a first start everything would be new.
+    pub(super) tells: bool,
+}
+
+/// Certificates that were revoked, held or released, for the log.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    first: Vec<(Serial, Status)>,
+    more: u64,
+}
+
+/// A push that the book has: the order, and what was decided from which record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ordered {
+    pub(super) serial: Serial,
+    pub(super) order: Order,
+    /// The record that the decision is from.
+    pub(super) from: Option<Known>,
+    pub(super) next: Known,
+}
+
+impl Shown {
+    pub(super) fn new(writer: RecordsWriter, crl_marks: CrlMarks) -> Self {
+        let tells = writer.records().counts() != Counts::default();
+        Self { writer, unsaved: Unsaved::default(), crl_marks, tells }
+    }
+
+    /// Makes room for so many in a table that is empty. A table in use grows by itself, a little at a time.
+    pub(super) fn reserve(&mut self, records: usize) {
+        if self.writer.records().counts() == Counts::default() {
+            self.writer.reserve(records);
+        }
+    }
+
+    /// Fills the table with what the book holds.
+    pub(super) fn fill(&mut self, changes: impl IntoIterator<Item = Change>) {
+        self.writer.apply(changes);
+    }
+
+    /// Shows what sources say of these certificates. Returns those whose records have changed, in the same order.
+    pub(super) fn by_source(&mut self, said: &[Change], news: &mut News) -> Vec<Serial> {
+        let mut changed = Vec::with_capacity(said.len());
+        for Change { serial, record, .. } in said {
+            let mut before = None;
+            let is_changed = self.writer.change(serial, |found| {
+                let known = found.map(Known::from);
+                before = known;
+                let (next, _) = by_source(known, *record);
+                (next != known).then_some(next.map(|next| (next.record, next.origin)))
+            });
+            if is_changed {
+                self.note_news(news, *serial, before);
+                changed.push(*serial);
+            }
+        }
+        changed
+    }
+
+    /// Shows records that the issuer had under its former tenant, where they are stricter or the only ones. Returns those
+    /// that have changed, in the same order.
+    pub(super) fn carry_over(&mut self, records: &[Change], news: &mut News) -> Vec<Serial> {
+        let mut changed = Vec::with_capacity(records.len());
+        for Change { serial, record, origin } in records {
+            let Some(record) = record else { continue };
+            let mut before = None;
+            let is_changed = self.writer.change(serial, |found| {
+                before = found.map(Known::from);
+                let is_less = before.is_none_or(|known| strictness(known.record.status) < strictness(record.status));
+                is_less.then_some(Some((*record, *origin)))
+            });
+            if is_changed {
+                self.note_news(news, *serial, before);
+                changed.push(*serial);
+            }
+        }
+        changed
+    }
+
+    /// Shows what pushes ordered. Where a record is not what the decision was from, it is decided anew: sources are
+    /// shown while a push is written. Returns the serials.
+    pub(super) fn by_push(&mut self, ordered: &[Ordered], now: UnixTime, news: &mut News) -> Vec<Serial> {
+        for Ordered { serial, order, from, next } in ordered {
+            let mut before = None;
+            let is_changed = self.writer.change(serial, |found| {
+                let known = found.map(Known::from);
+                before = known;
+                let next =
+                    if known == *from { Some(*next) } else { by_push(known, order, now).ok().map(|(next, _)| next) };
+                next.filter(|next| known != Some(*next)).map(|next| Some((next.record, next.origin)))
+            });
+            if is_changed {
+                self.note_news(news, *serial, before);
+            }
+        }
+        // Where another word came in between, the book has less than what shows.
+        let overtaken = |ordered: &&Ordered| {
+            self.writer.records().get(&ordered.serial).map(Known::from) != Some(kept(ordered.next))
+        };
+        let mut again: Vec<Serial> = ordered.iter().filter(overtaken).map(|ordered| ordered.serial).collect();
+        again.sort_unstable();
+        self.unsaved.add(again, self.records_count());
+        ordered.iter().map(|ordered| ordered.serial).collect()
+    }
+
+    /// Marks records as not saved; in order of serial.
+    pub(super) fn mark(&mut self, serials: Vec<Serial>) {
+        self.unsaved.add(serials, self.records_count());
+    }
+
+    fn records_count(&self) -> u64 {
+        let Counts { good, revoked } = self.writer.records().counts();
+        good + revoked
+    }
+
+    fn note_news(&self, news: &mut News, serial: Serial, before: Option<Known>) {
+        if !self.tells {
+            return;
+        }
+        let before = before.map_or(Status::Good, |known| known.record.status);
+        let now = self.writer.records().get(&serial).map_or(Status::Good, |found| found.status);
+        // A different time or reason for a final revocation is not news.
+        if before == now || strictness(before) == FINAL {
+            return;
+        }
+        if news.first.len() < limits::CHANGES_LOGGED_MAX {
+            news.first.push((serial, now));
+        } else {
+            news.more += 1;
+        }
+    }
+}
+
+/// As the table keeps it: an end of validity after 2106 is none.
+fn kept(known: Known) -> Known {
+    let not_after = known.record.not_after.filter(|end| end.0 < u64::from(u32::MAX));
+    Known { record: Record { not_after, ..known.record }, ..known }
+}
+
+impl News {
+    /// Logs them. `said`: who says so.
+    pub(super) fn tell(self, state: &IssuerState, name: &str, said: &str) {
+        let tenant = state.id().tenant();
+        for (serial, now) in self.first {
+            match strictness(now) {
+                FINAL => info!(tenant, issuer = name, %serial, status = %now, by = said, "revoked"),
+                0 => info!(tenant, issuer = name, %serial, by = said, "released from hold"),
+                _ => info!(tenant, issuer = name, %serial, status = %now, by = said, "put on hold"),
+            }
+        }
+        if self.more > 0 {
+            info!(tenant, issuer = name, more = self.more, by = said, "more certificates were revoked or released");
+        }
+    }
+
+    /// The later ones at the end; the first of all are named.
+    pub(super) fn add(&mut self, later: Self) {
+        for one in later.first {
+            if self.first.len() < limits::CHANGES_LOGGED_MAX {
+                self.first.push(one);
+            } else {
+                self.more += 1;
+            }
+        }
+        self.more += later.more;
+    }
+}
