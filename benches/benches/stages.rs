@@ -22,6 +22,7 @@ use precompute::{
     ocsp::{CertId, CertStatus, Content, HashAlgorithm, Single},
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records, StateWord},
+    service::Tenants,
 };
 use responder::{
     assemble::Opener,
@@ -99,7 +100,8 @@ impl World {
         engine.read_all(|_, _, _| ()).unwrap();
         let state_dir = &config.common.state_dir;
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, state_dir, Arc::new(|_| ()));
-        let site = Site::new(&assembly.common, &engine.states(), &clocks, 1, None).unwrap();
+        let tenants = Tenants::new(&assembly.common, &engine.states(), None).unwrap();
+        let site = Site::new(&assembly.common, &tenants, &clocks, 1, None).unwrap();
         let good = precompute::pki::certificates(Path::new(&demo.asked)).unwrap();
         let serial = good[0].serial().unwrap();
         let der_serial = der_content(&serial);

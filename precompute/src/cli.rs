@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Sections of the configuration file that only the responder reads.
-const RESPONDER_SECTIONS: [&str; 5] = ["http", "tls", "admin", "log", "time_stamping"];
+const RESPONDER_SECTIONS: [&str; 4] = ["http", "tls", "log", "time_stamping"];
 
 /// Reads index.txt and CRLs into the book, shows what the book holds, signs answers ahead, and checks and makes keys.
 ///

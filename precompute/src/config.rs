@@ -4,13 +4,16 @@
 //! [`Config`] is a plain value, so two files can be compared; no file, key or socket is opened for it. Either
 //! everything in the file is right, or all problems are reported at once, each with file, line, key and remedy.
 //! [`crate::assemble`] looks at the files that it names, and adds its problems to the same list ([`Reading`]). Unknown
-//! keys are problems. A default belongs to the type of its value, such as `Policy::DEFAULT`. It does not know listeners: the programs read their own
-//! sections of the same [`Document`].
+//! keys are problems. A default belongs to the type of its value, such as `Policy::DEFAULT`. It does not know listeners
+//! for relying parties: the programs read their own sections of the same [`Document`].
 
+mod admin;
 mod cache;
 mod document;
+pub mod keys;
 mod tenant;
 
+pub use admin::Admin;
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub(crate) use tenant::shown_path;
@@ -30,6 +33,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// How much memory answers may take.
     pub cache: Cache,
+    /// Health and metrics.
+    pub admin: Admin,
     /// At least one; each with at least one issuer or time-stamping authority.
     pub tenants: Vec<TenantConfig>,
 }
@@ -42,9 +47,9 @@ impl Config {
             root.problem("version", "is missing; write `version = 1`");
         }
         let state_dir = root.path("state_dir").unwrap_or_else(|| root.resolve("state"));
-        let cache = cache::read(root);
+        let (cache, admin) = (cache::read(root), admin::read(root));
         let tenants = tenant::read_all(root);
-        Self { place: root.place(), state_dir, cache, tenants }
+        Self { place: root.place(), state_dir, cache, admin, tenants }
     }
 
     /// Every time-stamping authority with its tenant, in the order of the file.

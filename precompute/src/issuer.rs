@@ -4,6 +4,10 @@
 //! state with its [`IssuerId`] is accepted; and no two issuers that this process ever had share a number, under which
 //! answers are kept. It does not know requests, sockets or the order of a file.
 
+mod signer_fault;
+
+pub use signer_fault::SignerFault;
+
 use std::{
     fmt,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
@@ -11,7 +15,7 @@ use std::{
 
 use crate::{
     answers::AnswerKey,
-    engine::IssuerState,
+    engine::{IssuerState, NotFollowed},
     issuer_id::IssuerId,
     limits::ISSUERS_MAX,
     ocsp::{HashAlgorithm, IssuerHashes, OcspError, Policy},
@@ -57,7 +61,10 @@ impl ActiveIssuer {
         let number = NEXT.fetch_update(Relaxed, Relaxed, |next| (next < ISSUERS_MAX - 1).then_some(next + 1));
         let number = number.map_err(|_| IssuerError::TooMany)?;
         let (hashes, not_before) = (IssuerHashes::of(certificate), certificate.not_before());
-        Ok(Self { number, name: name.to_owned(), policy, hashes, not_before, state, signers })
+        let issuer = Self { number, name: name.to_owned(), policy, hashes, not_before, state, signers };
+        // Before the first request, also after a reload, so that no revoked signer is chosen before the first check.
+        issuer.note_revoked_signers();
+        Ok(issuer)
     }
 
     /// The same with a number that other issuers may have.
@@ -107,6 +114,8 @@ pub enum IssuerError {
         /// The issuer they belong to.
         found: IssuerId,
     },
+    /// It has no state.
+    NotFollowed(NotFollowed),
     /// The numbers of this process are used up.
     TooMany,
 }
@@ -121,9 +130,16 @@ impl fmt::Display for IssuerError {
                 wanted.tenant(),
                 found.tenant()
             ),
+            Self::NotFollowed(error) => error.fmt(f),
             Self::TooMany => write!(f, "this process has had {} issuers; it has to be started anew", ISSUERS_MAX - 1),
         }
     }
 }
 
 impl std::error::Error for IssuerError {}
+
+impl From<NotFollowed> for IssuerError {
+    fn from(error: NotFollowed) -> Self {
+        Self::NotFollowed(error)
+    }
+}

@@ -367,3 +367,37 @@ pub const SHOWN_AT_ONCE: usize = 2048;
 pub const SAVER_MAKES_WAY: Duration = Duration::from_millis(50);
 /// How long the end of a process waits for what is not saved yet. The rest is read from the sources again.
 pub const SAVER_END_MAX: Duration = Duration::from_secs(2);
+
+// -- A service and its admin listener
+
+/// How long the end waits for the engine after the last connection: a million lines are read and written in about a
+/// second, and with the responder's time for requests under way it stays below the 30 s after which systemd kills the
+/// service.
+pub const ENGINE_END_MAX: Duration = Duration::from_secs(5);
+
+/// How long the end waits for a configuration or a TLS certificate that is being read, though it is no longer used.
+pub const READING_END_MAX: Duration = Duration::from_secs(1);
+
+/// How often to check whether anything replaced by a reload is still in use: its sessions with tokens are needed.
+pub const FORMER_SITE_LOOK: Duration = Duration::from_millis(20);
+/// How long that is checked at most: requests that began with it end within some seconds.
+pub const FORMER_SITE_WAIT: Duration = Duration::from_secs(30);
+
+/// How often signing certificates are checked for revocation, so that another signer takes over, and for other faults,
+/// which are logged; health shows them at once. One signer takes under a microsecond: for a thousand issuers that is a
+/// thousandth of the control thread.
+pub const SIGNER_LOOK: Duration = Duration::from_secs(1);
+
+/// How often answers past their nextUpdate are removed from the table to make room: a walk over ten million takes a
+/// second of an otherwise idle thread, and delays a writer by some milliseconds.
+pub const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Connections of the admin listener: monitors and operators, each with one request. The responder keeps descriptors
+/// for them.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long such a client may take to send its request.
+pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// How long the whole connection may take: metrics of thousands of issuers are some MiB, and go to the same network.
+pub const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
+/// The pause in accepting after a failure for lack of descriptors or memory, which others have to free.
+pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);

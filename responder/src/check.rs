@@ -62,7 +62,7 @@ fn try_addresses(config: &Config) {
             |listen: &Listen| if let Listen::Address(address) = listen { Some((key, *address)) } else { None };
         wanted.extend(listens.iter().filter_map(address));
     }
-    wanted.push(("admin.listen", config.admin));
+    wanted.push(("admin.listen", config.common.admin.listen));
     for (key, address) in wanted {
         match listen::reserve(key, address) {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}

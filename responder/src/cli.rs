@@ -130,7 +130,7 @@ fn run_demo(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<d
     let opener = Opener::new(&demo.config_path);
     let (mut config, assembly) = opener.read(UnixTime::now())?;
     config.http = vec![http.into()];
-    config.admin = admin;
+    config.common.admin.listen = admin;
     start::run(opener, config, assembly, |running| {
         tell(demo::instructions(&demo, running.http[0], running.admin));
     })
@@ -148,7 +148,10 @@ fn summary(path: &Path, Checked { config, assembly, listed }: &Checked, warnings
     let order =
         if warnings == 0 { "everything is in order".into() } else { format!("in order, with {}", counted(warnings)) };
     let mut lines = vec![format!("{}: {order}", path.display())];
-    lines.push(format!("  answers on {:?} with {} workers, admin on {}", config.http, config.workers, config.admin));
+    lines.push(format!(
+        "  answers on {:?} with {} workers, admin on {}",
+        config.http, config.workers, config.common.admin.listen
+    ));
     lines.push(format!("  state in {}", config.common.state_dir.display()));
     for (place, (tenant, issuer)) in assembly.common.issuers().enumerate() {
         let sources: Vec<_> = issuer.sources.paths().iter().map(|path| path.display().to_string()).collect();

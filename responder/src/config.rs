@@ -16,12 +16,12 @@ pub use self::{
     network::{Listen, Tls},
     time_stamping::TimeStamping,
 };
-use crate::net::{client::canonical, policy::ConnectionPolicy};
+use crate::net::policy::ConnectionPolicy;
 
 /// Everything in the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Tenants and the state directory.
+    /// Tenants, the state directory and the admin listener.
     pub common: Common,
     /// Addresses for relying parties; at least one.
     pub http: Vec<Listen>,
@@ -31,11 +31,6 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// Serving threads.
     pub workers: usize,
-    /// Health and metrics, never on a port of `http`.
-    pub admin: SocketAddr,
-    /// Whether the service counts as ready while no key of some signer works. Kept answers are still served, and a
-    /// balancer that stops using all replicas at once makes things worse.
-    pub ready_without_signers: bool,
     /// One of this many requests is logged; none for 0.
     pub access_sample: u32,
     /// What all time-stamping authorities share.
@@ -43,11 +38,10 @@ pub struct Config {
 }
 
 /// The sections that count as known, whether the file has them or not.
-const SECTIONS: [&str; 5] = ["http", "tls", "admin", "log", "time_stamping"];
+const SECTIONS: [&str; 4] = ["http", "tls", "log", "time_stamping"];
 
 /// Loopback: being reachable from elsewhere has to be a decision.
 const HTTP_DEFAULT: &str = "127.0.0.1:8080";
-const ADMIN_DEFAULT: &str = "127.0.0.1:9090";
 
 impl Config {
     /// Reads a whole configuration file. The files that it names are not opened.
@@ -60,14 +54,6 @@ impl Config {
         document.reading(|root| {
             let http = if root.has("http") { root.section("http", network::read_http) } else { None };
             let tls = if root.has("tls") { root.section("tls", network::read_tls) } else { None };
-            let (mut admin, mut ready_without_signers) = (None, None);
-            if root.has("admin") {
-                root.section("admin", |section| {
-                    admin = section.address("listen").map(canonical);
-                    ready_without_signers = section.boolean("ready_without_signers");
-                    Some(())
-                });
-            }
             let access = if root.has("log") {
                 root.section("log", |section| section.integer("access_sample", 0..=i64::from(u32::MAX)))
             } else {
@@ -83,9 +69,8 @@ impl Config {
 
             let network::Http { listen, workers, connection_policy } = http.unwrap_or_default();
             let http = listen.or_else(|| Some(vec![Listen::Address(HTTP_DEFAULT.parse().ok()?)]))?;
-            let admin = admin.or_else(|| ADMIN_DEFAULT.parse().ok())?;
             let of_tls = tls.as_ref().map_or(&[][..], |tls| &tls.listen);
-            for (name, address, by, taken) in taken_twice(&http, of_tls, admin) {
+            for (name, address, by, taken) in taken_twice(&http, of_tls, common.admin.listen) {
                 let problem = format_args!(
                     "listens on {address}, which is taken by {taken} of `{by}`; give it a port of its own"
                 );
@@ -97,8 +82,6 @@ impl Config {
                 connection_policy,
                 tls,
                 workers: workers.unwrap_or_else(cores),
-                admin,
-                ready_without_signers: ready_without_signers.unwrap_or(true),
                 access_sample: access.unwrap_or(0) as u32,
                 time_stamping,
             })

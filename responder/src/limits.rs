@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use precompute::limits::{POOL_END_MAX, TOKENS_END_MAX};
+use precompute::limits::{ADMIN_CONNECTIONS_MAX, ENGINE_END_MAX, POOL_END_MAX, READING_END_MAX, TOKENS_END_MAX};
 
 /// CertIDs in one request: RFC 6960 sets none, clients send one; each costs part of a live signature.
 pub const CERT_IDS_MAX: usize = 10;
@@ -99,13 +99,6 @@ pub const WORKERS_MAX: i64 = 1024;
 /// How long connections get to end when the service stops.
 pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long the end waits for the engine after the last connection: a million lines are read and written in about a
-/// second, and with [`DRAIN_DEADLINE`] it stays below the 30 s after which systemd kills the service.
-pub const ENGINE_END_MAX: Duration = Duration::from_secs(5);
-
-/// How long the end waits for a configuration or a TLS certificate that is being read, though it is no longer used.
-pub const READING_END_MAX: Duration = Duration::from_secs(1);
-
 const _: () = {
     assert!(TARGET_OCTETS_MAX < HEAD_OCTETS_MAX, "a target fits its header section");
     assert!(READ_OCTETS <= HEAD_OCTETS_MAX);
@@ -160,37 +153,16 @@ pub const DEADLINE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_se
 /// Bytes of a TLS certificate file with its chain, or of a key file.
 pub const TLS_FILE_OCTETS_MAX: u64 = 256 << 10;
 
-/// How often to check whether anything replaced by a reload is still in use: its sessions with tokens are needed.
-pub const FORMER_SITE_LOOK: Duration = Duration::from_millis(20);
-/// How long that is checked at most: requests that began with it end within some seconds.
-pub const FORMER_SITE_WAIT: Duration = Duration::from_secs(30);
-
-/// How often signing certificates are checked for revocation, so that another signer takes over, and for other faults,
-/// which are logged; health shows them at once. One signer takes under a microsecond: for a thousand issuers that is a
-/// thousandth of the control thread.
-pub const SIGNER_LOOK: Duration = Duration::from_secs(1);
-
 /// How often the files of the TLS certificate are checked.
 pub const TLS_LOOK: Duration = Duration::from_secs(1);
 
 const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX);
 
-/// Connections of the admin listener: monitors and operators, each with one request. With them [`OTHER_DESCRIPTORS`]
-/// still suffices for its purpose.
-pub const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// How long such a client may take to send its request.
-pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// How long the whole connection may take: metrics of thousands of issuers are some MiB, and go to the same network.
-pub const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
 const _: () = assert!((ADMIN_CONNECTIONS_MAX as u64) < OTHER_DESCRIPTORS / 2);
 
 /// Lines of the access log that may wait for their writer: one second at 4,096 a second, which is more than a log
 /// should get.
 pub const ACCESS_LINES_WAITING_MAX: usize = 4096;
-
-/// How often answers past their nextUpdate are removed from the table to make room: a walk over ten million takes a
-/// second of an otherwise idle thread, and delays a writer by some milliseconds.
-pub const CLEANING_INTERVAL: Duration = Duration::from_secs(600);
 
 // -- Time-stamps
 

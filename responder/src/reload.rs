@@ -5,33 +5,26 @@
 //! shows it until a good file is read. What is bound at the start (addresses, threads, memory, the state directory)
 //! stays; a difference there is reported. It does not know connections.
 
-use std::{
-    sync::{Arc, mpsc},
-    time::Instant,
-};
+use std::sync::Arc;
 
-use precompute::{engine::Engine, pki::UnixTime, presign::Presigner};
-use tokio::sync::{oneshot, watch};
+use precompute::{
+    admin::Status,
+    pki::UnixTime,
+    service::{Handle, let_go},
+};
+use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::Status,
     assemble::{Assembly, Opener},
     config::{
         Config,
         keys::{self, Waiting},
     },
-    limits,
     net::tls::Certificates,
     site::Site,
     tsa::{clocks::Clocks, record::Writer},
 };
-
-/// A task for the engine's thread. Other threads follow the sources meanwhile.
-pub type Order = Box<dyn FnOnce(&mut Engine) + Send>;
-
-/// Why no more configurations are taken.
-const STOPPING: &str = "the service is stopping";
 
 /// Reads the file again.
 #[derive(Debug)]
@@ -44,12 +37,10 @@ pub struct Reload {
     pub tls: Option<Arc<Certificates>>,
     /// The clocks for tokens.
     pub clocks: Arc<Clocks>,
-    /// Orders for the engine.
-    pub orders: mpsc::Sender<Order>,
+    /// What follows the sources and signs ahead.
+    pub service: Handle,
     /// For every reader of the site.
     pub sites: watch::Sender<Arc<Site>>,
-    /// Pre-signs for the issuers of the site.
-    pub presigner: Arc<Presigner>,
     /// Where the outcome is reported.
     pub status: Arc<Status>,
     /// The record; it is opened again, in case its file was renamed.
@@ -82,22 +73,19 @@ impl Reload {
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
         }
         let assembly = Arc::new(assembly);
-        let wanted = Arc::clone(&assembly);
         // The old sources are followed until there is a site with the new ones, which may still be refused.
-        let prepared = self.order(move |engine| engine.prepare(&wanted)).await?;
-        let prepared = prepared.map_err(|error| error.to_string())?;
-        let states = prepared.states().clone();
+        let change = self.service.prepare(Arc::clone(&assembly)).await?;
+        let tenants = Arc::clone(change.tenants());
         let former = Arc::clone(&self.sites.borrow());
         let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
         let replaced = Arc::clone(&former);
         // Watching a clock begins with a request for the time, and the source may be silent.
         let made =
-            tokio::task::spawn_blocking(move || Site::new(&assembly, &states, &clocks, workers, Some(&replaced)));
+            tokio::task::spawn_blocking(move || Site::new(&assembly, &tenants, &clocks, workers, Some(&replaced)));
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         // A certificate that the old records show as *revoked* must not be *good* in the new ones: the site waits for
         // that.
-        let adopted = self.order(move |engine| engine.adopt(prepared)).await?;
-        adopted.map_err(|error| error.to_string())?;
+        self.service.adopt(change).await?;
         // From here on nothing can be refused.
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
@@ -105,33 +93,10 @@ impl Reload {
         let unused = self.clocks.retain(&clocks);
         // The reload does not wait for it, nor for the old site.
         drop(tokio::task::spawn_blocking(move || drop(unused)));
-        self.presigner.change(self.sites.borrow().subjects());
         if let (Some(own), Some(certificates)) = (&self.tls, &certificates) {
             own.go_over_to(certificates);
         }
         tokio::spawn(let_go(former));
         Ok(())
     }
-
-    /// Has the engine's thread run `order`, and waits for the result.
-    async fn order<T: Send + 'static>(
-        &self,
-        order: impl FnOnce(&mut Engine) -> T + Send + 'static,
-    ) -> Result<T, &'static str> {
-        let (tell, told) = oneshot::channel();
-        // If the caller no longer waits, the result is dropped, and that undoes what was prepared.
-        let order: Order = Box::new(move |engine| _ = tell.send(order(engine)));
-        self.orders.send(order).map_err(|_| STOPPING)?;
-        told.await.map_err(|_| STOPPING)
-    }
-}
-
-/// Dropping the last reference to a site waits for the end of its pools, which takes seconds if a token hangs: no
-/// serving thread may do that.
-async fn let_go(former: Arc<Site>) {
-    let begin = Instant::now();
-    while Arc::strong_count(&former) > 1 && begin.elapsed() < limits::FORMER_SITE_WAIT {
-        tokio::time::sleep(limits::FORMER_SITE_LOOK).await;
-    }
-    let _ = tokio::task::spawn_blocking(move || drop(former)).await;
 }

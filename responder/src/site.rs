@@ -9,12 +9,11 @@ mod issuer;
 use std::{io, sync::Arc, time::Instant};
 
 use precompute::{
-    assemble::{AssembledIssuer, AssembledTenant, AssembledTsa, Assembly},
-    engine::States,
+    assemble::{AssembledTenant, AssembledTsa, Assembly},
     issuer::ActiveIssuer,
     ocsp::{CertId, HashAlgorithm, Policy},
     pki::Certificate,
-    presign::Subject,
+    service::Tenants,
 };
 
 pub use self::issuer::Issuer;
@@ -42,12 +41,8 @@ pub struct Tenant {
     pub name: Arc<str>,
     /// How it answers, before any setting of its issuers.
     pub policy: Policy,
-    /// The names of its issuers with only a CRL and no `unlisted`.
-    pub silent: Vec<String>,
     /// CAs of clients that may sign requests.
     pub request_anchors: Arc<[Certificate]>,
-    /// The hash algorithms of the CertIDs whose answers are pre-signed.
-    pub presign: Vec<HashAlgorithm>,
     /// The page for people.
     pub page: String,
     /// Requests that name none of its issuers.
@@ -87,18 +82,19 @@ impl Directory {
 }
 
 impl Site {
-    /// `states` has the state of every issuer of `config`. Everything in `former` that has not changed is taken over.
-    /// Fails if an issuer has no state, or a clock cannot be watched.
+    /// `tenants`: those of `config`. Everything in `former` that has not changed is taken over. Fails if a clock cannot
+    /// be watched.
     pub fn new(
         config: &Assembly,
-        states: &States,
+        tenants: &Tenants,
         clocks: &Clocks,
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
         let tenants = config.tenants.iter().map(|tenant| {
+            let active = tenants.get(&tenant.name).map_or(&[][..], |tenant| &tenant.issuers);
             let former = former.and_then(|site| site.tenants.iter().find(|former| *former.name == *tenant.name));
-            Tenant::new(tenant, states, clocks, workers, former)
+            Tenant::new(tenant, active, clocks, workers, former)
         });
         let site = Self { tenants: tenants.collect::<io::Result<_>>()? };
         // Last, when nothing else can prevent the site.
@@ -138,12 +134,6 @@ impl Site {
         &self.tenants
     }
 
-    /// The issuers whose answers are pre-signed.
-    pub fn subjects(&self) -> Vec<Subject> {
-        let ahead = self.tenants.iter().filter(|tenant| !tenant.presign.is_empty());
-        ahead.flat_map(|tenant| tenant.issuers.iter().map(|issuer| issuer.subject(tenant))).collect()
-    }
-
     /// The tenant of a URL and the rest of its path: among the tenants that serve `host`, the one with the longest
     /// path. A tenant that names the host takes precedence over one that names none.
     pub fn route<'p>(&self, host: Option<&[u8]>, path: &'p [u8]) -> Option<(&Tenant, &'p [u8])> {
@@ -165,22 +155,17 @@ impl Site {
 impl Tenant {
     fn new(
         config: &AssembledTenant,
-        states: &States,
+        active: &[Arc<ActiveIssuer>],
         clocks: &Clocks,
         workers: usize,
         former: Option<&Self>,
     ) -> io::Result<Self> {
-        let issuer = |issuer: &AssembledIssuer| {
-            let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
-            let state = states.get(id).map_err(io::Error::other)?;
+        let issuers = active.iter().map(|active| {
             let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
-            if let Some(same) = formers.find(|former| former.answers_for(issuer, state)) {
-                return Ok(Arc::clone(same));
-            }
-            let active = ActiveIssuer::new(id, name, *policy, certificate, state.clone(), signers.clone());
-            active.map(|active| Arc::new(Issuer::new(active, workers))).map_err(io::Error::other)
-        };
-        let issuers = config.issuers.iter().map(issuer).collect::<io::Result<Vec<_>>>()?;
+            let same = formers.find(|former| former.serves(active)).map(Arc::clone);
+            same.unwrap_or_else(|| Arc::new(Issuer::new(Arc::clone(active), workers)))
+        });
+        let issuers: Vec<_> = issuers.collect();
         let name = &config.name;
         let authority = |config: &AssembledTsa| {
             let mut formers = former.into_iter().flat_map(Self::authorities);
@@ -201,14 +186,7 @@ impl Tenant {
             name: config.name.as_str().into(),
             page: page::text(&config.path, !issuers.is_empty(), tsa_routes.paths()),
             policy: config.policy,
-            silent: config
-                .issuers
-                .iter()
-                .filter(|issuer| issuer.is_silent_of_valid())
-                .map(|i| i.name.clone())
-                .collect(),
             request_anchors: Arc::clone(&config.request_anchors),
-            presign: config.presign.clone(),
             requests: former.map_or_else(|| Arc::new(Requests::new(workers)), |former| Arc::clone(&former.requests)),
             hosts: config.hosts.clone(),
             path: config.path.clone(),
@@ -224,9 +202,7 @@ impl Tenant {
         Self {
             name: "tests".into(),
             policy,
-            silent: Vec::new(),
             request_anchors,
-            presign: Vec::new(),
             page: String::new(),
             requests: Arc::new(Requests::new(0)),
             hosts: Vec::new(),

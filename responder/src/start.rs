@@ -2,9 +2,8 @@
 //!
 //! - `alone` composes the only role so far: sources, book, keys and answers in one process. A replica and an edge will
 //!   compose others from the same parts.
-//! - The parts: `control` takes signals, `bound` has the addresses, `engine_thread` reads the sources and changes which
-//!   ones are followed, `time_stamps` has what time-stamps need, `workers` are the serving threads, `background` runs
-//!   periodic tasks, `notify` reports to systemd.
+//! - The parts: `bound` has the addresses, `time_stamps` has what time-stamps need, `workers` are the serving threads,
+//!   `background` runs periodic tasks. What reads, saves and signs is [`precompute::service`]; signals and systemd too.
 //!
 //! Invariant: something missing at the start is an error. Something lost later is not, except a thread: its loss ends
 //! the service, so that it is restarted. It does not know what is answered.
@@ -12,17 +11,14 @@
 mod alone;
 mod background;
 mod bound;
-mod control;
-mod engine_thread;
-mod notify;
 mod time_stamps;
 mod workers;
 
 use std::{error::Error, net::SocketAddr, path::Path};
 
-use precompute::pki::UnixTime;
+use precompute::{pki::UnixTime, service::Control};
 
-use self::{alone::Alone, bound::Bound, control::Control};
+use self::{alone::Alone, bound::Bound};
 use crate::{
     assemble::{Assembly, Opener},
     config::Config,

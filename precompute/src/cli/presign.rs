@@ -130,7 +130,6 @@ fn subjects(assembly: &Assembly, states: &States) -> Result<Vec<Arc<Subject>>, B
     for (tenant, issuer) in assembly.issuers().filter(|(tenant, _)| !tenant.presign.is_empty()) {
         let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
         let state = states.get(id)?.clone();
-        signers.note_revoked(|serial| state.records.is_revoked(serial));
         let issuer = ActiveIssuer::new(id, name, *policy, certificate, state, signers.clone())?;
         subjects.push(Arc::new(Subject { issuer: Arc::new(issuer), ahead: tenant.presign.clone() }));
     }

@@ -199,11 +199,13 @@ fn any_config(dice: &mut Dice) -> Config {
     let mut octets = || limits::CACHE_OCTETS_MIN as u64 + dice.below(octets + 1);
     let cache = Cache { answers_octets: octets(), octets: octets() };
     let state_dir = dice.path();
+    let listen = (std::net::Ipv4Addr::LOCALHOST, dice.below(1 << 16) as u16).into();
+    let admin = Admin { listen, ready_without_signers: dice.below(2) == 0 };
     let tenants = match dice.below(4) {
         0 => vec![any_tenant(dice, "default".into(), String::new())],
         count => (0..count).map(|n| any_tenant(dice, format!("tenant.{n}"), format!("/at_{n}"))).collect(),
     };
-    Config { place: Place::default(), state_dir, cache, tenants }
+    Config { place: Place::default(), state_dir, cache, admin, tenants }
 }
 
 /// A configuration as a file.
@@ -212,6 +214,9 @@ fn written(config: &Config) -> String {
     key(&mut text, "state_dir", path(&config.state_dir));
     let Cache { answers_octets, octets } = config.cache;
     key(&mut text, "cache", format_args!("{{ answers_octets = {answers_octets}, octets = {octets} }}"));
+    let Admin { listen, ready_without_signers } = &config.admin;
+    let admin = format_args!("{{ listen = \"{listen}\", ready_without_signers = {ready_without_signers} }}");
+    key(&mut text, "admin", admin);
     for tenant in &config.tenants {
         let bare = tenant.name == "default";
         if !bare {

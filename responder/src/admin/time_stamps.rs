@@ -3,13 +3,16 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use precompute::pki::UnixTime;
+use precompute::{
+    admin::{
+        Pools,
+        encode::{Labels, counters, gauge, gauges},
+    },
+    pki::UnixTime,
+    sign::KeyPurpose,
+};
 use prometheus_client::encoding::DescriptorEncoder;
 
-use super::{
-    encode::{Labels, counters, gauge, gauges},
-    signers::Pools,
-};
 use crate::{
     site::Site,
     tsa::{authority::Authority, clock::ClockStatus, counters::Outcome, record::Writer},
@@ -35,7 +38,9 @@ pub(super) fn readiness(site: &Site, record: Option<&Writer>, draining: bool, no
     for (tenant, name, problem) in problems {
         let _ = writeln!(lines, "{tenant}/{name}: {problem}");
     }
-    let _ = Pools::of_authorities(site).faults(&mut lines);
+    let mut pools = Pools::default();
+    add_pools(&mut pools, site);
+    let _ = pools.faults(&mut lines);
     for (tenant, authority) in site.authorities() {
         let _ = writeln!(lines, "{tenant}/{}: {}", authority.name, said(&authority.clock.state()));
     }
@@ -43,6 +48,20 @@ pub(super) fn readiness(site: &Site, record: Option<&Writer>, draining: bool, no
         let _ = writeln!(lines, "degraded: the record of tokens cannot be written: {problem}");
     }
     (ready, lines)
+}
+
+/// Adds the signers of time-stamp tokens.
+pub(super) fn add_pools(pools: &mut Pools, site: &Site) {
+    for (tenant, authority) in site.authorities() {
+        let labels = vec![
+            ("tenant", tenant.to_owned()),
+            ("issuer", String::new()),
+            ("tsa", authority.name.clone()),
+            ("signer", "0".to_owned()),
+        ];
+        let (name, pool) = (format!("{tenant}/{}", authority.name), authority.signer.signing().status());
+        pools.add(name, labels, KeyPurpose::TimeStamping, pool);
+    }
 }
 
 /// The condition of a clock, for people.

@@ -10,18 +10,14 @@ use std::{
 };
 
 use precompute::{
-    assemble::AssembledIssuer,
-    engine::IssuerState,
     issuer::ActiveIssuer,
     ocsp::{HashAlgorithm, OcspError},
     pki::{UnixTime, hex},
-    presign::Subject,
     sign::Algorithm,
     signers::{OcspSigner, Signers},
 };
 use tracing::error;
 
-use super::Tenant;
 use crate::metrics::Requests;
 
 /// One issuer of one tenant.
@@ -46,39 +42,11 @@ impl Deref for Issuer {
 
 impl Issuer {
     /// An issuer whose records have been read.
-    pub fn new(active: ActiveIssuer, workers: usize) -> Self {
+    pub fn new(active: Arc<ActiveIssuer>, workers: usize) -> Self {
         let mut surrogate = [0; Self::SURROGATE_BYTES];
         hex::write(active.hashes.get(HashAlgorithm::Sha256).1, &mut surrogate);
         let requests = Arc::new(Requests::new(workers));
-        let issuer = Self { active: Arc::new(active), requests, expiry_told: AtomicBool::new(false), surrogate };
-        // Before the first request, also after a reload, so that no revoked signer is chosen before the first check.
-        issuer.note_revoked_signers();
-        issuer
-    }
-
-    /// Whether this issuer's answers are right for an issuer of the same tenant with this configuration.
-    pub(super) fn answers_for(&self, config: &AssembledIssuer, state: &IssuerState) -> bool {
-        *self.id() == config.id
-            && self.name == config.name
-            && self.policy == config.policy
-            && Arc::ptr_eq(&self.state.records, &state.records)
-            && self.signers.all().len() == config.signers.all().len()
-            && self.signers.all().iter().zip(config.signers.all()).all(|(signer, other)| {
-                signer.template().fingerprint() == other.template().fingerprint()
-                    && (signer.not_before(), signer.not_after()) == (other.not_before(), other.not_after())
-                    && match (signer.signing(), other.signing()) {
-                        (Some(signing), Some(other)) => {
-                            signing.setting() == other.setting()
-                                // After somebody has fixed a locked token, it may be asked again, by a new pool.
-                                && signing.status().locked() <= other.status().locked()
-                        }
-                        (signing, other) => signing.is_none() && other.is_none(),
-                    }
-            })
-    }
-
-    pub(super) fn subject(&self, tenant: &Tenant) -> Subject {
-        Subject { issuer: Arc::clone(&self.active), ahead: tenant.presign.clone() }
+        Self { active, requests, expiry_told: AtomicBool::new(false), surrogate }
     }
 
     /// The signer of an answer `now` for a client with these preferences, and its place among the signers.
@@ -110,11 +78,6 @@ impl Issuer {
         self.signers.choose_at_work(now, self.policy.validity, preferred).filter(|(place, _)| *place != chosen)
     }
 
-    /// When the last of its signers ends.
-    pub fn not_after(&self) -> UnixTime {
-        self.signers.all().iter().map(|signer| signer.not_after()).max().unwrap_or(UnixTime(0))
-    }
-
     /// The signer of one answer for certificates of all these issuers, which belong to one tenant; `None` if no signer
     /// is authorised for each of them.
     pub fn choose_for_all<'i>(issuers: impl Iterator<Item = &'i Self>, now: UnixTime) -> Option<Arc<OcspSigner>> {
@@ -122,6 +85,11 @@ impl Issuer {
         let lists = issuers.inspect(|issuer| validity = issuer.policy.validity).map(|issuer| &issuer.signers);
         let lists: Vec<_> = lists.collect();
         Signers::shared(lists, now, validity)
+    }
+
+    /// Whether it serves this issuer.
+    pub(super) fn serves(&self, active: &Arc<ActiveIssuer>) -> bool {
+        Arc::ptr_eq(&self.active, active)
     }
 
     /// Whether it is the same object.

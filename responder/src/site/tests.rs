@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 
 use precompute::{
+    assemble::AssembledIssuer,
     engine::IssuerState,
+    issuer::IssuerError,
     pki::{Record, Serial, Status, UnixTime},
     records::Change,
 };
@@ -104,14 +106,22 @@ impl World {
         self.assembly.common.issuers().enumerate().map(state).collect()
     }
 
-    fn site(&self, states: impl IntoIterator<Item = IssuerState>, former: Option<&Site>) -> io::Result<Site> {
+    /// The tenants with these states, and a site of them.
+    fn site(
+        &self,
+        states: impl IntoIterator<Item = IssuerState>,
+        former: Option<&(Tenants, Site)>,
+    ) -> Result<(Tenants, Site), IssuerError> {
         let state_dir = self.dir.path().join("state");
         let clocks = Clocks::new(ClockSource::Unchecked, limits::CLOCK_LEASE, &state_dir, Arc::new(|_| ()));
-        Site::new(&self.assembly.common, &states.into_iter().collect(), &clocks, 1, former)
+        let (of_tenants, of_site) = former.map(|(tenants, site)| (tenants, site)).unzip();
+        let tenants = Tenants::new(&self.assembly.common, &states.into_iter().collect(), of_tenants)?;
+        let site = Site::new(&self.assembly.common, &tenants, &clocks, 1, of_site).unwrap();
+        Ok((tenants, site))
     }
 
     /// Whose records each issuer answers by, asked by its tenant's URL and a CertID: in the order of the file.
-    fn answered_by(&self, site: &Site) -> Vec<u64> {
+    fn answered_by(&self, (_, site): &(Tenants, Site)) -> Vec<u64> {
         let of = |(tenant, issuer): (&AssembledTenant, &AssembledIssuer)| {
             let (tenant, _) = site.route(None, tenant.path.as_bytes()).unwrap();
             let (issuer_name_hash, issuer_key_hash) = issuer.hashes.get(HashAlgorithm::Sha1);

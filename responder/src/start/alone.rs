@@ -1,10 +1,8 @@
 //! The role of a single machine: it reads the sources, keeps the book, signs and answers, all in this process.
 //!
-//! The threads: workers ([`crate::net::run`]) answer; one for each issuer follows its sources
-//! ([`precompute::engine`]), and the engine's own changes which issuers there are; the presigner
-//! ([`precompute::presign`]) signs before anybody asks; pools ([`precompute::sign`]) have a thread for each session with
-//! a key; clocks, the record and the access log have one each. The thread that calls [`Alone::run`] handles health,
-//! metrics and signals. It does not know what is answered.
+//! The threads: workers ([`crate::net::run`]) answer; [`precompute::service`] has those that read, save and sign; clocks,
+//! the record and the access log have one each. The thread that calls [`Alone::run`] handles health, metrics and
+//! signals. It does not know what is answered.
 
 use std::{
     error::Error,
@@ -15,9 +13,10 @@ use std::{
     time::Instant,
 };
 
+use axum::Router;
 use precompute::{
-    limits::ANSWER_STORE_FACTOR,
-    presign::{Presigner, Settings},
+    admin::Status,
+    service::{EndSignals, Service, ServiceState, Signals, notify},
 };
 use tokio::sync::watch;
 use tracing::info;
@@ -25,11 +24,8 @@ use tracing::info;
 use super::{
     Running, background,
     bound::{Bound, Listening},
-    control::{EndSignals, Signals},
-    engine_thread::{self, EngineThread},
-    notify::{ServiceState, notify},
     time_stamps::TimeStamps,
-    workers::{ThreadLost, Workers},
+    workers::Workers,
 };
 use crate::{
     access, admin,
@@ -50,11 +46,10 @@ pub(super) struct Alone {
     /// The configuration at the start.
     config: Config,
     workers: Workers,
-    engine: EngineThread,
-    pub(super) sites: watch::Sender<Arc<Site>>,
-    pub(super) misses: Arc<Misses>,
-    pub(super) presigner: Arc<Presigner>,
-    pub(super) status: Arc<admin::Status>,
+    pub(super) service: Service,
+    sites: watch::Sender<Arc<Site>>,
+    misses: Arc<Misses>,
+    status: Arc<Status>,
     pub(super) time_stamps: TimeStamps,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
@@ -72,9 +67,9 @@ impl Alone {
         let Assembly { common: assembly, certificates } = assembly;
         let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
         let running = bound.running().clone();
-        let engine = engine_thread::read(&assembly)?;
+        let read = Service::read(&assembly)?;
         let (time_stamps, recorders) = TimeStamps::open(&config, opener.path())?;
-        let site = Site::new(&assembly, &engine.states(), &time_stamps.clocks, config.workers, None)?;
+        let site = Site::new(&assembly, &read.tenants(), &time_stamps.clocks, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
@@ -87,16 +82,8 @@ impl Alone {
         let access = (config.access_sample, &lines);
         let workers =
             Workers::start(listeners, &config.connection_policy, tls.as_ref(), &site, &misses, access, recorders)?;
-        let presigner = presign(&config, &misses, &site.borrow())?;
-        let status = admin::Status::new(
-            site,
-            workers.counters.clone(),
-            Arc::clone(&misses),
-            Arc::clone(presigner.progress()),
-            time_stamps.record.clone(),
-            config.ready_without_signers,
-        );
-        let engine = EngineThread::start(engine, workers.last_words("the engine"))?;
+        let service = read.start(&config.common, misses.store().answers(), &workers.watched)?;
+        let status = Status::new(service.tenants(), config.common.admin.ready_without_signers);
         Ok(Self {
             opener,
             started,
@@ -104,10 +91,9 @@ impl Alone {
             admin: Some(admin),
             config,
             workers,
-            engine,
+            service,
             sites,
             misses,
-            presigner,
             status,
             time_stamps,
             certificates,
@@ -142,7 +128,7 @@ impl Alone {
         notify(ServiceState::Ready);
         let outcome = tokio::select! {
             () = end.recv() => Ok(()),
-            lost = self.workers.lost.recv() => Err(ThreadLost(lost.unwrap_or_default()).into()),
+            lost = self.workers.watched.lost() => Err(lost.into()),
         };
         // No other reload is begun. One that is under way goes on: the engine may have left the sources that the present
         // site is answered from, and the next site is not there yet.
@@ -165,10 +151,21 @@ impl Alone {
 
     /// Ends the remaining threads: everything issued, signed and read is then on disk.
     pub(super) fn end(self) {
-        self.engine.end();
         drop((self.time_stamps, self.status, self.sites, self.misses));
-        drop(self.presigner);
+        self.service.end();
         info!("stopped");
+    }
+
+    /// What the admin listener serves.
+    pub(super) fn admin_router(&self) -> Router {
+        let status = admin::Status {
+            common: Arc::clone(&self.status),
+            site: self.sites.subscribe(),
+            counters: self.workers.counters.clone(),
+            misses: Arc::clone(&self.misses),
+            record: self.time_stamps.record.clone(),
+        };
+        admin::router(status, self.service.progress())
     }
 
     fn reload(&self) -> Reload {
@@ -177,9 +174,8 @@ impl Alone {
             started_with: self.config.clone(),
             tls: self.certificates.clone(),
             clocks: Arc::clone(&self.time_stamps.clocks),
-            orders: self.engine.orders(),
+            service: self.service.handle().clone(),
             sites: self.sites.clone(),
-            presigner: Arc::clone(&self.presigner),
             status: Arc::clone(&self.status),
             record: self.time_stamps.record.clone(),
         }
@@ -191,14 +187,4 @@ fn write_access_log() -> io::Result<SyncSender<access::Line>> {
     let (lines, told) = access::channel();
     thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
     Ok(lines)
-}
-
-/// Pre-signs for the issuers of a site.
-fn presign(config: &Config, misses: &Misses, site: &Site) -> io::Result<Arc<Presigner>> {
-    let settings = Settings {
-        answers: Arc::clone(misses.store().answers()),
-        state_dir: config.common.state_dir.clone(),
-        store_octets_max: config.common.cache.answers_octets.saturating_mul(ANSWER_STORE_FACTOR),
-    };
-    Presigner::start(settings, site.subjects()).map(Arc::new)
 }

@@ -6,23 +6,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use precompute::pki::{FileError, UnixTime};
+use precompute::{
+    admin::listener::{Bounds, serve},
+    pki::FileError,
+};
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::warn;
 
 use super::alone::Alone;
-use crate::{admin, limits, net::tls::Certificates, ocsp::miss::Misses, signer_watch, tsa::clocks::Clocks};
+use crate::{limits, net::tls::Certificates, tsa::clocks::Clocks};
 
 /// Starts all of them; dropping the result ends them.
 pub(super) fn start(service: &Alone, admin: TcpListener) -> std::io::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     admin.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(admin)?;
-    let router = admin::router(Arc::clone(&service.status));
-    tasks.spawn(admin::listener::serve(listener, router, admin::listener::Bounds::default()));
-    tasks.spawn(signer_watch::watch(service.sites.subscribe(), Arc::clone(&service.presigner)));
+    tasks.spawn(serve(listener, service.admin_router(), Bounds::default()));
+    service.service.spawn_tasks(&mut tasks);
     tasks.spawn(keep_notes(&service.time_stamps.clocks));
-    tasks.spawn(remove_expired(Arc::clone(&service.misses)));
     if let Some(certificates) = &service.certificates {
         tasks.spawn(follow_certificates(Arc::clone(certificates)));
     }
@@ -35,16 +36,6 @@ async fn follow_certificates(certificates: Arc<Certificates>) {
         tokio::time::sleep(limits::TLS_LOOK).await;
         let certificates = Arc::clone(&certificates);
         let _ = spawn_blocking(move || certificates.follow()).await;
-    }
-}
-
-/// Makes room in the table of answers.
-async fn remove_expired(misses: Arc<Misses>) {
-    loop {
-        tokio::time::sleep(limits::CLEANING_INTERVAL).await;
-        let misses = Arc::clone(&misses);
-        let clean = move || misses.store().answers().remove_expired(UnixTime::now());
-        let _ = spawn_blocking(clean).await;
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn doubts(config: &Config) -> Vec<String> {
             }
         }
     }
-    doubts.extend(listen::doubt("admin.listen", config.admin).map(|error| error.to_string()));
+    doubts.extend(listen::doubt("admin.listen", config.common.admin.listen).map(|error| error.to_string()));
     doubts
 }
 
@@ -95,7 +95,7 @@ impl Bound {
                 "systemd passed a socket that the configuration does not use; set listen = [\"systemd\"] under [http] or [tls]"
             );
         }
-        let admin = listen::reserve_soon("admin.listen", config.admin)?;
+        let admin = listen::reserve_soon("admin.listen", config.common.admin.listen)?;
         let running = Running { http: http_addresses, tls: tls_addresses, admin: admin.address() };
         Ok(Self { running, places, admin, workers: config.workers })
     }

@@ -2,15 +2,15 @@
 //! what they serve.
 
 use std::{
-    error::Error,
-    fmt, io,
+    io,
     sync::{Arc, mpsc::SyncSender},
     thread::{self, JoinHandle},
 };
 
+use precompute::service::Threads;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tracing::{error, info};
 
 use crate::{
@@ -29,26 +29,12 @@ use crate::{
     tsa::record::Recorder,
 };
 
-/// A thread that ended without being stopped.
-#[derive(Debug)]
-pub(super) struct ThreadLost(pub(super) String);
-
-impl fmt::Display for ThreadLost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; the service stops so that it can be started again", self.0)
-    }
-}
-
-impl Error for ThreadLost {}
-
 /// The serving threads.
 pub(super) struct Workers {
     pub(super) counters: Vec<Counters>,
     stop: watch::Sender<bool>,
-    /// Receives a thread's last words, and ends when all serving threads have gone.
-    pub(super) lost: mpsc::UnboundedReceiver<String>,
-    /// Each of them has a copy.
-    words: Option<mpsc::UnboundedSender<String>>,
+    /// Hears of those that end, and of others that the service cannot do without.
+    pub(super) watched: Threads,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -65,9 +51,8 @@ impl Workers {
     ) -> io::Result<Self> {
         let mut recorders = recorders.into_iter();
         let (stop, _) = watch::channel(false);
-        let (words, lost) = mpsc::unbounded_channel();
         let (ready, accepting) = std::sync::mpsc::channel();
-        let mut workers = Self { counters: Vec::new(), stop, lost, words: Some(words), threads: Vec::new() };
+        let mut workers = Self { counters: Vec::new(), stop, watched: Threads::default(), threads: Vec::new() };
         let connections_max = connections_max(listeners.len());
         let (balance, handed) = Balance::new(listeners.len());
         let balance = Arc::new(balance);
@@ -94,7 +79,8 @@ impl Workers {
             };
             workers.counters.push(counters);
             let ready = ready.clone();
-            let (last, running) = (workers.last_words(&format!("serving thread {number}")), workers.words.clone());
+            let (last, running) =
+                (workers.watched.last_words(&format!("serving thread {number}")), workers.watched.running());
             let thread = thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 let _running = running;
                 let mut last = last;
@@ -110,47 +96,26 @@ impl Workers {
         }
         drop(ready);
         for _ in 0..workers.threads.len() {
-            // An error means that the remaining threads have ended; the reason is in `lost`.
+            // An error means that the remaining threads have ended.
             if accepting.recv().is_err() {
-                let reason = workers.lost.blocking_recv().unwrap_or_default();
-                return Err(io::Error::other(ThreadLost(reason)));
+                return Err(io::Error::other(workers.watched.wait_until_lost()));
             }
         }
         Ok(workers)
     }
 
-    /// A thread drops this when it ends, in whatever way. The end of the service does not wait for that thread.
-    pub(super) fn last_words(&self, thread: &str) -> LastWords {
-        let words = self.words.as_ref().map(mpsc::UnboundedSender::downgrade);
-        LastWords { words, thread: thread.to_owned(), reason: "it panicked or returned".into() }
-    }
-
     pub(super) fn stop(&mut self) {
-        self.words = None;
+        self.watched.stop();
         self.stop.send_replace(true);
     }
 
     /// Returns when every thread has ended.
     pub(super) async fn ended(&mut self) {
-        while self.lost.recv().await.is_some() {}
+        self.watched.ended().await;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a serving thread panicked");
             }
-        }
-    }
-}
-
-pub(super) struct LastWords {
-    words: Option<mpsc::WeakUnboundedSender<String>>,
-    thread: String,
-    reason: String,
-}
-
-impl Drop for LastWords {
-    fn drop(&mut self) {
-        if let Some(words) = self.words.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade) {
-            let _ = words.send(format!("{} ended: {}", self.thread, self.reason));
         }
     }
 }

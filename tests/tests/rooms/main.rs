@@ -39,6 +39,8 @@ const PRECOMPUTE: Rooms = &[
     ("issuer", "an issuer that is served: who signs for it, and what is known"),
     ("presign", "signs ahead for issuers that are served"),
     ("ending", "ends the process, and lets go of tokens"),
+    ("service", "sources, book, signers and signing ahead at work, for every program"),
+    ("admin", "tells operators how it fares"),
     ("cli", "the command line: composes all of it"),
 ];
 
@@ -55,8 +57,7 @@ const RESPONDER: Rooms = &[
     ("front", "routes and responds: between net and those who decide"),
     ("config", "the file as a plain value"),
     ("assemble", "opens what the configuration names"),
-    ("signer_watch", "whether those who sign still may"),
-    ("admin", "tells operators how it fares"),
+    ("admin", "tells operators how serving fares"),
     ("reload", "takes a changed configuration"),
     ("start", "composes, starts and stops all of it"),
     ("demo", "a CA to try it on"),

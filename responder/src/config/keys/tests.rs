@@ -26,9 +26,19 @@ fn read(text: &str) -> Config {
     Config::reading(&document).finish().unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
+/// Every key with its value.
+fn written(config: &Config) -> Vec<(&'static str, Option<String>)> {
+    let of_common = common::KEYS.iter().map(|key| (key.name, (key.written)(&config.common)));
+    of_common.chain(KEYS.iter().map(|key| (key.name, (key.written)(config)))).collect()
+}
+
 /// Two values of every key: the one in use, and the one in the file.
-const VALUES: [(&str, &str, &str); KEYS.len()] = [
+const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len()] = [
     ("state_dir", "\"/var/lib/ostia\"", "\"/srv/ostia\""),
+    ("admin.listen", "\"127.0.0.1:9090\"", "\"127.0.0.1:9091\""),
+    ("admin.ready_without_signers", "true", "false"),
+    ("cache.answers_octets", "16777216", "16777217"),
+    ("cache.octets", "16777216", "16777217"),
     ("http.listen", "[\"127.0.0.1:80\"]", "[\"127.0.0.1:80\", \"systemd\"]"),
     ("http.workers", "2", "3"),
     ("http.idle_deadline", "\"20s\"", "\"21s\""),
@@ -42,10 +52,6 @@ const VALUES: [(&str, &str, &str); KEYS.len()] = [
     ("tls.listen", "[\"127.0.0.1:443\"]", "[\"127.0.0.1:444\"]"),
     ("tls.certificate", "\"/etc/ostia/tls.pem\"", "\"/etc/ostia/new.pem\""),
     ("tls.key", "\"/etc/ostia/tls.key\"", "\"/etc/ostia/new.key\""),
-    ("admin.listen", "\"127.0.0.1:9090\"", "\"127.0.0.1:9091\""),
-    ("admin.ready_without_signers", "true", "false"),
-    ("cache.answers_octets", "16777216", "16777217"),
-    ("cache.octets", "16777216", "16777217"),
     ("log.access_sample", "0", "10"),
     ("time_stamping.clock", "\"kernel\"", "\"chrony\""),
     ("time_stamping.lease", "\"10s\"", "\"11s\""),
@@ -60,9 +66,8 @@ fn each_key_that_waits_for_a_restart_is_told_by_name_and_no_other() {
     let in_use = || VALUES.iter().map(|(name, in_use, _)| (*name, (*in_use).to_owned()));
     let started_with = read(&file(in_use()));
     assert_eq!(waiting(&started_with, &started_with), []);
-    for (key, (name, in_use_value, in_file_value)) in KEYS.iter().zip(VALUES) {
-        assert_eq!(key.name, name);
-        assert_eq!((key.written)(&started_with).as_deref(), Some(in_use_value), "{name}");
+    for (key, (name, in_use_value, in_file_value)) in written(&started_with).into_iter().zip(VALUES) {
+        assert_eq!(key, (name, Some(in_use_value.to_owned())));
         let changed = in_use().map(|(other, value)| (other, if other == name { in_file_value.into() } else { value }));
         let told = waiting(&started_with, &read(&file(changed)));
         let (in_use, in_file) = (in_use_value.to_owned(), in_file_value.to_owned());
@@ -70,7 +75,7 @@ fn each_key_that_waits_for_a_restart_is_told_by_name_and_no_other() {
         assert_eq!(told, if name.starts_with("tls.") && name != "tls.listen" { vec![] } else { vec![expected] });
     }
     let without = read(&file(in_use().filter(|(name, _)| !name.starts_with("tls."))));
-    let expected = Waiting { key: "tls.listen", in_use: VALUES[11].1.into(), in_file: "nothing".into() };
+    let expected = Waiting { key: "tls.listen", in_use: "[\"127.0.0.1:443\"]".into(), in_file: "nothing".into() };
     assert_eq!(waiting(&started_with, &without), [expected]);
     let other_tenants = file(in_use()).replace("1.2.3", "1.2.4");
     assert_eq!(waiting(&started_with, &read(&other_tenants)), [], "they are gone over to at once");
@@ -117,7 +122,7 @@ proptest! {
             certificate: "/etc/tls.pem".into(),
             key: "/etc/tls.key".into(),
         });
-        config.admin = SocketAddr::from(([127, 0, 0, 1], admin));
+        config.common.admin.listen = SocketAddr::from(([127, 0, 0, 1], admin));
         config.workers = workers as usize;
         let [idle, head, body, write] = deadlines;
         config.connection_policy.deadlines = crate::net::deadline::Deadlines { idle, head, body, write };
@@ -126,7 +131,7 @@ proptest! {
             networks.into_iter().map(|(address, prefix)| ipnet::Ipv4Net::new(address.into(), prefix).unwrap().into()).collect();
         config.connection_policy.trusted = crate::net::client::Trusted::new(networks);
         config.connection_policy.proxy_protocol = proxy_protocol;
-        (config.ready_without_signers, config.access_sample) = (ready_without_signers, access_sample);
+        (config.common.admin.ready_without_signers, config.access_sample) = (ready_without_signers, access_sample);
         config.common.state_dir = state_dir.into();
         [config.common.cache.answers_octets, config.common.cache.octets] = cache;
         config.time_stamping.clock = clock;
@@ -137,7 +142,7 @@ proptest! {
             rotate_age: Duration::from_secs(age),
             keep,
         });
-        let text = file(KEYS.iter().filter_map(|key| Some((key.name, (key.written)(&config)?))));
+        let text = file(written(&config).into_iter().filter_map(|(name, value)| Some((name, value?))));
         // The authority of the file promises less than some clocks keep.
         let text = text.replace("policy = ", "accuracy = \"60s\"\npolicy = ");
         let mut read = read(&text);

@@ -169,7 +169,7 @@ fn issuer(ca: &Certificate, signers: Vec<OcspSigner>) -> (Arc<Issuer>, RecordsWr
     let (state, writer) = IssuerState::in_order(id.clone(), UnixTime::now());
     let signers = Signers::new(signers.into_iter().map(Arc::new).collect()).unwrap();
     let active = ActiveIssuer::new(&id, "CA", Policy::DEFAULT, ca, state, signers).unwrap();
-    (Arc::new(Issuer::new(active, 1)), writer)
+    (Arc::new(Issuer::new(Arc::new(active), 1)), writer)
 }
 
 fn said(receiver: &mut oneshot::Receiver<Outcome>) -> Option<CertStatus> {

@@ -2,37 +2,39 @@
 
 use std::{error::Error, io};
 
-use precompute::ending::take_signals;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::limits;
+use crate::{ending::take_signals, limits};
 
 /// Receives SIGHUP from the moment it is made.
-pub(super) struct Control {
+#[derive(Debug)]
+pub struct Control {
     runtime: Runtime,
     hangup: Signal,
 }
 
 /// The signals of a running service.
-pub(super) struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     /// Asks for a reload.
-    pub(super) hangup: Signal,
+    pub hangup: Signal,
     /// Ask for the end.
-    pub(super) end: EndSignals,
+    pub end: EndSignals,
 }
 
 /// SIGTERM and SIGINT.
-pub(super) struct EndSignals {
+#[derive(Debug)]
+pub struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl EndSignals {
     /// Returns when one of them has arrived.
-    pub(super) async fn recv(&mut self) {
+    pub async fn recv(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -43,7 +45,7 @@ impl EndSignals {
 impl Control {
     /// By default SIGHUP ends a process. From now on, one that comes during a long start waits until there is something
     /// to reload. SIGTERM and SIGINT end a start at once; for the book that is like a power cut.
-    pub(super) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let hangup = {
             let _entered = runtime.enter();
@@ -53,10 +55,7 @@ impl Control {
     }
 
     /// Runs a started service on this thread, and receives all signals from then on.
-    pub(super) fn run(
-        self,
-        service: impl AsyncFnOnce(Signals) -> Result<(), Box<dyn Error>>,
-    ) -> Result<(), Box<dyn Error>> {
+    pub fn run(self, service: impl AsyncFnOnce(Signals) -> Result<(), Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
         let Self { runtime, hangup } = self;
         let outcome = runtime.block_on(async {
             let terminate = signal(SignalKind::terminate())?;

@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use precompute::{
-    assemble::Assembly,
-    engine::{Engine, EngineError},
-};
 use tracing::{info, warn};
 
-use super::workers::LastWords;
-use crate::{limits, reload::Order};
+use super::{LastWords, change::Order};
+use crate::{
+    assemble::Assembly,
+    engine::{Engine, EngineError},
+    limits,
+};
 
 /// Opens the book and reads every source.
 pub(super) fn read(assembly: &Assembly) -> Result<Engine, EngineError> {
@@ -36,35 +36,29 @@ pub(super) fn read(assembly: &Assembly) -> Result<Engine, EngineError> {
 }
 
 /// The thread that changes which issuers are followed, and notices the loss of a thread that follows one.
+#[derive(Debug)]
 pub(super) struct EngineThread {
-    /// Orders for it; it ends when all senders are gone.
-    orders: Sender<Order>,
     thread: JoinHandle<()>,
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
 }
 
 impl EngineThread {
-    /// Without this thread the service would go on answering with what it last read: `last` reports its end.
-    pub(super) fn start(engine: Engine, last: LastWords) -> io::Result<Self> {
+    /// Returns the sender of its orders; it ends when all senders are gone. Without this thread the service would go on
+    /// with what it last read: `last` reports its end.
+    pub(super) fn start(engine: Engine, last: LastWords) -> io::Result<(Sender<Order>, Self)> {
         let (orders, ordered) = channel::<Order>();
         let (running, ended) = channel();
         let thread = thread::Builder::new().name("engine".into()).spawn(move || {
             let (_last, _running) = (last, running);
             engine.run(&ordered);
         })?;
-        Ok(Self { orders, thread, ended })
+        Ok((orders, Self { thread, ended }))
     }
 
-    /// For a reload.
-    pub(super) fn orders(&self) -> Sender<Order> {
-        self.orders.clone()
-    }
-
-    /// Waits until the engine's present task, mostly a commit, has ended. It does not wait for a source on a file
+    /// After all senders are gone: waits until the engine's present task, mostly a commit, has ended. It does not wait for a source on a file
     /// system that hangs.
     pub(super) fn end(self) {
-        drop(self.orders);
         if ends_within(&self.ended, limits::ENGINE_END_MAX) {
             let _ = self.thread.join();
         } else {

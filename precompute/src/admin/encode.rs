@@ -5,24 +5,26 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-use crate::site::Issuer;
+use crate::issuer::ActiveIssuer;
 
-pub(super) type Labels = Vec<(&'static str, String)>;
+/// A family of metrics without a label of its own: its name, its help, and how it is read.
+pub type Family<T> = (&'static str, &'static str, fn(&T) -> u64);
 
-pub(super) fn labels((tenant, issuer): (&str, &Issuer)) -> Labels {
+/// Names and values.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// The labels of an issuer with its tenant's name.
+pub fn labels((tenant, issuer): (&str, &std::sync::Arc<ActiveIssuer>)) -> Labels {
     vec![("tenant", tenant.to_owned()), ("issuer", issuer.name.clone())]
 }
 
-pub(super) fn gauge(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    value: u64,
-) -> Result<(), std::fmt::Error> {
+/// A number without labels.
+pub fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), std::fmt::Error> {
     gauges(encoder, name, help, vec![(Labels::new(), value)])
 }
 
-pub(super) fn gauges<L: EncodeLabelSet>(
+/// Numbers that go up and down.
+pub fn gauges<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -32,7 +34,8 @@ pub(super) fn gauges<L: EncodeLabelSet>(
     values.iter().try_for_each(|(labels, value)| metric.encode_family(labels)?.encode_gauge(value))
 }
 
-pub(super) fn counters<L: EncodeLabelSet>(
+/// Numbers that only increase.
+pub fn counters<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,

@@ -1,20 +1,33 @@
 //! Readiness and metrics of signers: their queues, and each holder of their keys. It does not know what they sign.
 
-use std::fmt::{self, Write as _};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
-use precompute::sign::{Health, KeyPurpose, MemberStatus, PoolStatus, Priority};
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType, registry::Unit};
 
 use super::{
+    Part, Status,
     encode::{Labels, counters, gauges, labels},
-    issuers,
 };
-use crate::site::Site;
+use crate::{
+    service::Tenants,
+    sign::{Health, KeyPurpose, MemberStatus, PoolStatus, Priority},
+};
+
+/// The pools of the issuers' signers.
+pub fn pools_of_issuers(status: &Arc<Status>) -> Part {
+    let status = Arc::clone(status);
+    Box::new(move |encoder| Pools::of_issuers(&status.tenants()).encode(encoder))
+}
 
 /// Every signer's pool at one moment.
-pub(super) struct Pools(Vec<Entry>);
+#[derive(Default, Debug)]
+pub struct Pools(Vec<Entry>);
 
 /// One signer's pool.
+#[derive(Debug)]
 struct Entry {
     /// For people.
     name: String,
@@ -25,9 +38,9 @@ struct Entry {
 
 impl Pools {
     /// The signers of OCSP responses.
-    pub(super) fn of_issuers(site: &Site) -> Self {
+    pub fn of_issuers(tenants: &Tenants) -> Self {
         let mut pools = Vec::new();
-        for issuer in issuers(site) {
+        for issuer in tenants.issuers() {
             let signers = issuer.1.signers.all();
             let purpose = KeyPurpose::OcspSigning { others: signers.len() > 1 };
             for (place, signer) in signers.iter().enumerate() {
@@ -44,36 +57,18 @@ impl Pools {
         Self(pools)
     }
 
-    /// The signers of OCSP responses and of time-stamp tokens.
-    pub(super) fn of(site: &Site) -> Self {
-        let Self(mut pools) = Self::of_issuers(site);
-        pools.extend(Self::of_authorities(site).0);
-        Self(pools)
-    }
-
-    /// The signers of time-stamp tokens.
-    pub(super) fn of_authorities(site: &Site) -> Self {
-        let mut pools = Vec::new();
-        for (tenant, authority) in site.authorities() {
-            let labels = vec![
-                ("tenant", tenant.to_owned()),
-                ("issuer", String::new()),
-                ("tsa", authority.name.clone()),
-                ("signer", "0".to_owned()),
-            ];
-            let (name, purpose) = (format!("{tenant}/{}", authority.name), KeyPurpose::TimeStamping);
-            pools.push(Entry { name, labels, purpose, pool: authority.signer.signing().status() });
-        }
-        Self(pools)
+    /// Adds a signer: its name for people, its labels, what it signs, and its pool.
+    pub fn add(&mut self, name: String, labels: Labels, purpose: KeyPurpose, pool: PoolStatus) {
+        self.0.push(Entry { name, labels, purpose, pool });
     }
 
     /// Whether a signer has no holder at work.
-    pub(super) fn some_down(&self) -> bool {
+    pub fn some_down(&self) -> bool {
         self.0.iter().any(|entry| entry.pool.is_down())
     }
 
     /// The signers without a holder at work, a line each.
-    pub(super) fn down(&self, lines: &mut String) -> fmt::Result {
+    pub fn down(&self, lines: &mut String) -> fmt::Result {
         for Entry { name, purpose, .. } in self.0.iter().filter(|entry| entry.pool.is_down()) {
             writeln!(lines, "degraded: {name}: no key works; {}", purpose.while_nobody_signs())?;
         }
@@ -81,7 +76,7 @@ impl Pools {
     }
 
     /// What is wrong with tokens, a line each.
-    pub(super) fn faults(&self, lines: &mut String) -> fmt::Result {
+    pub fn faults(&self, lines: &mut String) -> fmt::Result {
         for Entry { name, pool, .. } in &self.0 {
             for member in pool.members.iter().filter(|member| member.health != Health::AtWork) {
                 let MemberStatus { name: token, why, .. } = member;
@@ -100,7 +95,8 @@ impl Pools {
         Ok(())
     }
 
-    pub(super) fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    /// The metrics of all of them.
+    pub fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         const PRIORITIES: [(&str, Priority); Priority::COUNT] = [
             ("live", Priority::Live),
             ("refresh", Priority::Refresh),

@@ -18,7 +18,7 @@ use tracing::warn;
 
 /// The state of the service.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum ServiceState {
+pub enum ServiceState {
     /// It answers, for the first time or with another configuration.
     Ready,
     /// It reads its configuration again.
@@ -28,7 +28,7 @@ pub(super) enum ServiceState {
 }
 
 /// Reports to systemd, if systemd asks for it.
-pub(super) fn notify(state: ServiceState) {
+pub fn notify(state: ServiceState) {
     let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty()) else { return };
     let message = match state {
         ServiceState::Ready => "READY=1\n".to_owned(),

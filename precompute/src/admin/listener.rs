@@ -45,7 +45,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 warn!(%error, "a connection of the admin listener could not be accepted");
-                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                tokio::time::sleep(limits::ADMIN_ACCEPT_PAUSE).await;
                 continue;
             }
         };

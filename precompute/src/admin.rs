@@ -1,0 +1,149 @@
+//! Health and metrics, on an address of their own.
+//!
+//! This module reads what others count and decides nothing; nothing it does can slow an answer. Its output is for
+//! operators: relying parties must not be able to reach the address. It does not know how anything is counted.
+//!
+//! What a program tells is composed of small parts: it names them in the order of the output ([`Part`]), and adds its
+//! own beside those that are here.
+
+pub mod encode;
+pub mod listener;
+mod metrics;
+mod signers;
+
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use tokio::sync::watch;
+
+pub use self::{
+    metrics::{Part, issuers, presigning, process},
+    signers::{Pools, pools_of_issuers},
+};
+use crate::{pki::UnixTime, service::Tenants};
+
+/// What the parts that all programs have are read from.
+#[derive(Debug)]
+pub struct Status {
+    tenants: watch::Receiver<Arc<Tenants>>,
+    /// Whether the service counts as ready while no key of some signer works.
+    ready_without_signers: bool,
+    draining: AtomicBool,
+    started: UnixTime,
+    /// When a configuration was last taken, and the fault of one that was refused since.
+    reloaded: AtomicU64,
+    reload_fault: Mutex<Option<String>>,
+}
+
+impl Status {
+    /// `ready_without_signers`: as in [`crate::config::Admin`].
+    pub fn new(tenants: watch::Receiver<Arc<Tenants>>, ready_without_signers: bool) -> Arc<Self> {
+        let started = UnixTime::now();
+        Arc::new(Self {
+            tenants,
+            ready_without_signers,
+            draining: AtomicBool::new(false),
+            started,
+            reloaded: AtomicU64::new(started.0),
+            reload_fault: Mutex::default(),
+        })
+    }
+
+    /// The tenants now.
+    pub fn tenants(&self) -> Arc<Tenants> {
+        Arc::clone(&self.tenants.borrow())
+    }
+
+    /// Notes that the configuration was read again, or refused.
+    pub fn reloaded(&self, outcome: Result<(), String>) {
+        if outcome.is_ok() {
+            self.reloaded.store(UnixTime::now().0, Relaxed);
+        }
+        *self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err();
+    }
+
+    fn reload_fault(&self) -> Option<String> {
+        self.reload_fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on the service is not ready.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether the service is ending.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Why the last configuration was refused, if it was: a line.
+    pub fn reload_remark(&self, lines: &mut String) {
+        if let Some(fault) = self.reload_fault() {
+            let _ = writeln!(lines, "degraded: the configuration was refused: {fault}");
+        }
+    }
+
+    /// Whether OCSP responses can be made, and the remarks about it, a line each.
+    fn ocsp_readiness(&self, now: UnixTime) -> (bool, String) {
+        let tenants = self.tenants();
+        let pools = Pools::of_issuers(&tenants);
+        let mut issuers = tenants.issuers();
+        let (ready, first) = if self.is_draining() {
+            (false, "not ready: stopping\n")
+        } else if tenants.issuers().next().is_some() && issuers.all(|(_, issuer)| !issuer.can_sign(now)) {
+            (false, "not ready: no issuer has a signing certificate that is valid now\n")
+        } else if !self.ready_without_signers && pools.some_down() {
+            (false, "not ready: no key of a signer works\n")
+        } else {
+            (true, "ready\n")
+        };
+        let mut lines = String::from(first);
+        let _ = pools.faults(&mut lines).and_then(|()| pools.down(&mut lines));
+        self.reload_remark(&mut lines);
+        for tenant in tenants.iter() {
+            for issuer in &tenant.silent {
+                let _ = writeln!(
+                    lines,
+                    "warning: {}/{issuer}: its CRL lists revoked certificates only, and every certificate that it does not list, valid or not, is answered `unauthorized`; set `unlisted`, as `ostia-responder check` explains",
+                    tenant.name
+                );
+            }
+        }
+        for (tenant, issuer) in tenants.issuers() {
+            let (name, report) = (&issuer.name, issuer.state.health.report());
+            for complaint in report.complaints(now, issuer.policy.stale_after) {
+                let _ = writeln!(lines, "degraded: {tenant}/{name}: {complaint}");
+            }
+            for fault in issuer.signer_faults(now) {
+                let _ = writeln!(lines, "degraded: {tenant}/{name}: {fault}");
+            }
+        }
+        (ready, lines)
+    }
+}
+
+/// The paths that all programs have; `parts`: what `/metrics` consists of, in this order. A program merges its own paths
+/// into it.
+pub fn router(status: Arc<Status>, parts: Vec<Part>) -> Router {
+    let parts = Arc::new(parts);
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz/ocsp", get(ready))
+        .with_state(status)
+        .route("/metrics", get(async move || metrics::scrape(parts)))
+}
+
+async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
+    readiness(status.ocsp_readiness(UnixTime::now()))
+}
+
+/// The response of a path that says whether something is ready, with remarks.
+pub fn readiness((ready, lines): (bool, String)) -> impl IntoResponse {
+    (if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, lines)
+}

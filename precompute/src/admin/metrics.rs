@@ -1,0 +1,188 @@
+//! Metrics, written on request.
+//!
+//! A metric that is one number for one thing is in the table of its kind, and nowhere else. It does not know how
+//! anything is counted.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use axum::{
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, text},
+    metrics::MetricType,
+    registry::Registry,
+};
+
+use super::{
+    Status,
+    encode::{Family, Labels, counters, gauge, gauges, labels},
+};
+use crate::{
+    engine::HealthReport,
+    issuer::ActiveIssuer,
+    pki::UnixTime,
+    presign::{Progress, Report},
+    service::Tenants,
+};
+
+/// Families of metrics that belong together: writes them on request.
+pub type Part = Box<dyn Fn(&mut DescriptorEncoder<'_>) -> fmt::Result + Send + Sync>;
+
+/// All metrics, in the form of OpenMetrics.
+pub(super) fn scrape(parts: Arc<Vec<Part>>) -> Response {
+    let mut registry = Registry::with_prefix("ostia");
+    registry.register_collector(Box::new(Scrape(parts)));
+    let mut body = String::new();
+    match text::encode(&mut body, &registry) {
+        Ok(()) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            (StatusCode::OK, [(header::CONTENT_TYPE, kind)], body).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+struct Scrape(Arc<Vec<Part>>);
+
+impl fmt::Debug for Scrape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scrape({} parts)", self.0.len())
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| part(&mut encoder))
+    }
+}
+
+/// Gauges of the process and its configuration.
+const PROCESS: [Family<Status>; 3] = [
+    ("start_time_seconds", "When the process was started, Unix time", |status| status.started.0),
+    ("config_last_read_seconds", "When the configuration was last taken, Unix time", |status| {
+        status.reloaded.load(Relaxed)
+    }),
+    ("config_faulty", "Whether the configuration was rejected at the last reload", |status| {
+        status.reload_fault().is_some().into()
+    }),
+];
+
+/// Gauges of an issuer's sources and book.
+const SOURCE: [Family<HealthReport>; 6] = [
+    ("source_last_read_seconds", "When the sources were last taken, Unix time", |report| {
+        report.last_read.map_or(0, |time| time.0)
+    }),
+    ("source_faulty", "Whether the sources are refused now", |report| report.fault.is_some().into()),
+    ("source_last_look_seconds", "When the sources were last checked for changes, Unix time", |report| {
+        report.last_look.map_or(0, |time| time.0)
+    }),
+    ("crl_next_update_seconds", "When the CRL goes out of date, Unix time; 0 without one", |report| {
+        report.crl_next_update.map_or(0, |time| time.0)
+    }),
+    ("book_faulty", "Whether changes are served that are not in the book yet", |report| {
+        report.book_fault.is_some().into()
+    }),
+    ("source_contradictions", "Revocations that the sources take back and that stay", |report| report.contradictions),
+];
+
+/// Counters of an issuer's sources.
+const SOURCE_TOTALS: [Family<HealthReport>; 3] = [
+    ("source_faults", "Refused reads of the sources", |report| report.faults),
+    ("source_reads", "Reads of the sources", |report| report.reads),
+    ("source_changes", "Records changed by the sources", |report| report.changed),
+];
+
+/// Gauges of pre-signing.
+const PRESIGN: [Family<Report>; 5] = [
+    ("presign_due", "Answers that the present pass still has to sign", |report| report.due),
+    ("presign_left_seconds", "How long the present pass will take at its present rate", |report| {
+        report.left.map_or(0, |left| left.as_secs())
+    }),
+    ("presign_last_pass_end_seconds", "When the last pass ended, Unix time", |report| report.last_pass_ended),
+    ("presign_store_faulty", "Whether answers signed ahead cannot be stored", |report| report.store_faulty.into()),
+    ("presign_full", "Whether there was no room for more answers in the last pass", |report| report.full.into()),
+];
+
+/// Counters of pre-signing.
+const PRESIGN_TOTALS: [Family<Report>; 6] = [
+    ("presign_signed", "Answers signed ahead and kept", |report| report.signed),
+    ("presign_failed", "Failed signatures for answers signed ahead", |report| report.failed),
+    ("presign_expired", "Signatures for answers signed ahead that waited too long and are requested again", |report| {
+        report.expired
+    }),
+    ("presign_void", "Signatures discarded because their record changed meanwhile", |report| report.void),
+    ("presign_restored", "Answers taken from the store", |report| report.restored),
+    ("presign_stored", "Answers put into the store", |report| report.stored),
+];
+
+/// The process and its configuration.
+pub fn process(status: &Arc<Status>) -> Part {
+    let status = Arc::clone(status);
+    Box::new(move |encoder| PROCESS.iter().try_for_each(|(name, help, read)| gauge(encoder, name, help, read(&status))))
+}
+
+/// The progress of pre-signing.
+pub fn presigning(progress: &Arc<Progress>) -> Part {
+    let progress = Arc::clone(progress);
+    Box::new(move |encoder| presign(encoder, &progress.report()))
+}
+
+/// For each issuer: the number of records, its signers, and the condition of its sources.
+pub fn issuers(status: &Arc<Status>) -> Part {
+    let status = Arc::clone(status);
+    Box::new(move |encoder| per_issuer(encoder, &status.tenants(), UnixTime::now()))
+}
+
+fn per_issuer(encoder: &mut DescriptorEncoder<'_>, tenants: &Tenants, now: UnixTime) -> fmt::Result {
+    gauges(encoder, "records", "Certificates known by status", records(tenants))?;
+    let each = |read: &dyn Fn(&ActiveIssuer) -> u64| {
+        tenants.issuers().map(|issuer| (labels(issuer), read(issuer.1))).collect::<Vec<_>>()
+    };
+    let ends = each(&|issuer| issuer.not_after().0);
+    gauges(encoder, "signer_not_after_seconds", "End of the signing certificate, Unix time", ends)?;
+    let help = "Signing certificates that the CA has revoked, plus one if none is valid now";
+    gauges(encoder, "signers_at_fault", help, each(&|issuer| issuer.signer_faults(now).count() as u64))?;
+    let reports: Vec<_> = tenants.issuers().map(|issuer| (labels(issuer), issuer.1.state.health.report())).collect();
+    let each = |read: fn(&HealthReport) -> u64| {
+        reports.iter().map(|(labels, report)| (labels.clone(), read(report))).collect::<Vec<_>>()
+    };
+    for (name, help, read) in SOURCE {
+        gauges(encoder, name, help, each(read))?;
+    }
+    SOURCE_TOTALS.iter().try_for_each(|(name, help, read)| counters(encoder, name, help, each(*read)))
+}
+
+fn presign(encoder: &mut DescriptorEncoder<'_>, report: &Report) -> fmt::Result {
+    for (name, help, read) in PRESIGN {
+        gauge(encoder, name, help, read(report))?;
+    }
+    let mut took = encoder.encode_descriptor(
+        "presign_last_pass_seconds",
+        "How long the last pass took",
+        None,
+        MetricType::Gauge,
+    )?;
+    took.encode_gauge(&report.last_pass.as_secs_f64())?;
+    for (name, help, read) in PRESIGN_TOTALS {
+        counters(encoder, name, help, vec![(Labels::new(), read(report))])?;
+    }
+    Ok(())
+}
+
+fn records(tenants: &Tenants) -> Vec<(Labels, u64)> {
+    let of = |issuer: (&str, &Arc<ActiveIssuer>)| {
+        let counts = issuer.1.state.records.counts();
+        [("good", counts.good), ("revoked", counts.revoked)].map(|(status, count)| {
+            let mut labels = labels(issuer);
+            labels.push(("status", status.to_owned()));
+            (labels, count)
+        })
+    };
+    tenants.issuers().flat_map(of).collect()
+}

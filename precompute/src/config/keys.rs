@@ -1,0 +1,59 @@
+//! Every key of the common part of the file, with its value in the file's form.
+//!
+//! One table for two uses: reporting what a reload cannot use before the next start, and writing a file. Programs have
+//! tables of their own for their sections. It does not know tenants, which a reload changes as a whole.
+
+use super::{Config, quoted};
+
+/// A key that does not belong to a tenant; `C`: the configuration it is part of.
+#[derive(Debug)]
+pub struct ConfigKey<C> {
+    /// With its section.
+    pub name: &'static str,
+    /// Whether a changed value is used from the next start on.
+    pub waits: bool,
+    /// Its value in TOML; `None` if it is absent and that is meaningful.
+    pub written: fn(&C) -> Option<String>,
+}
+
+impl<C> ConfigKey<C> {
+    /// A key whose changed value is used from the next start on.
+    pub const fn at_start(name: &'static str, written: fn(&C) -> Option<String>) -> Self {
+        Self { name, waits: true, written }
+    }
+
+    /// A key whose changed value is used after a reload.
+    pub const fn at_once(name: &'static str, written: fn(&C) -> Option<String>) -> Self {
+        Self { name, waits: false, written }
+    }
+}
+
+/// All keys, grouped by section.
+pub const KEYS: [ConfigKey<Config>; 5] = [
+    ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
+    ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
+    ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
+    ConfigKey::at_start("cache.answers_octets", |config| Some(config.cache.answers_octets.to_string())),
+    ConfigKey::at_start("cache.octets", |config| Some(config.cache.octets.to_string())),
+];
+
+/// A key with different values in the file and in use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// With its section.
+    pub key: &'static str,
+    /// The value in use, in the file's form.
+    pub in_use: String,
+    /// The value in the file, in the file's form.
+    pub in_file: String,
+}
+
+/// Those of `keys` whose changed values are used from the next start on.
+pub fn waiting<C>(keys: &[ConfigKey<C>], in_use: &C, in_file: &C) -> Vec<Waiting> {
+    let shown = |value: Option<String>| value.unwrap_or_else(|| "nothing".into());
+    let changed = keys.iter().filter(|key| key.waits).map(|key| (key, (key.written)(in_use), (key.written)(in_file)));
+    let changed = changed.filter(|(_, in_use, in_file)| in_use != in_file);
+    changed
+        .map(|(key, in_use, in_file)| Waiting { key: key.name, in_use: shown(in_use), in_file: shown(in_file) })
+        .collect()
+}

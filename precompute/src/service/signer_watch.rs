@@ -1,0 +1,39 @@
+//! Watches the signers' certificates for faults that clients would object to. Operators are told until it is fixed. It
+//! does not know requests.
+
+use std::{collections::HashSet, sync::Arc};
+
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::Tenants;
+use crate::{limits, pki::UnixTime, presign::Presigner};
+
+/// Looks at intervals: notes which signers are revoked, for the choice among them, and logs what is new.
+pub(super) async fn watch(changing: watch::Receiver<Arc<Tenants>>, presigner: Arc<Presigner>) {
+    let mut told = HashSet::new();
+    loop {
+        let (tenants, now) = (Arc::clone(&changing.borrow()), UnixTime::now());
+        let (mut found, mut others_sign) = (HashSet::new(), false);
+        for tenant in tenants.iter() {
+            for issuer in &tenant.issuers {
+                others_sign |= issuer.note_revoked_signers();
+                for fault in issuer.signer_faults(now) {
+                    let fault = (Arc::clone(&tenant.name), issuer.name.clone(), fault);
+                    if !told.contains(&fault) {
+                        warn!(tenant = &*fault.0, issuer = fault.1, "{}", fault.2);
+                    }
+                    found.insert(fault);
+                }
+            }
+        }
+        told = found;
+        if others_sign {
+            // Answers that they have not signed yet are due at once.
+            presigner.begin_anew();
+        }
+        // What was replaced is dropped with its sessions, which the next may be waiting for.
+        drop(tenants);
+        tokio::time::sleep(limits::SIGNER_LOOK).await;
+    }
+}

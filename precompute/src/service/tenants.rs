@@ -1,0 +1,110 @@
+//! The issuers of a configuration with their records and signers, by tenant.
+//!
+//! Invariant: a value never changes once made. A changed configuration makes another, which takes over every issuer
+//! whose answers stay right, so that answers kept under its number go on being used. It does not know URLs.
+
+use std::sync::Arc;
+
+use crate::{
+    assemble::{AssembledIssuer, AssembledTenant, Assembly},
+    engine::{IssuerState, States},
+    issuer::{ActiveIssuer, IssuerError},
+    ocsp::HashAlgorithm,
+    presign::Subject,
+};
+
+/// All tenants.
+#[derive(Debug)]
+pub struct Tenants(Vec<Tenant>);
+
+/// One tenant.
+#[derive(Debug)]
+pub struct Tenant {
+    /// For logs and metrics.
+    pub name: Arc<str>,
+    /// The names of its issuers with only a CRL and no `unlisted`.
+    pub silent: Vec<String>,
+    /// The hash algorithms of the CertIDs whose answers are signed ahead; empty if none are.
+    pub presign: Vec<HashAlgorithm>,
+    /// In the order of the file.
+    pub issuers: Vec<Arc<ActiveIssuer>>,
+}
+
+impl Tenants {
+    /// `states` has the state of every issuer of `config`. Everything in `former` that has not changed is taken over.
+    pub fn new(config: &Assembly, states: &States, former: Option<&Self>) -> Result<Self, IssuerError> {
+        let tenants = config.tenants.iter().map(|tenant| {
+            let former = former.and_then(|former| former.get(&tenant.name));
+            Tenant::new(tenant, states, former)
+        });
+        tenants.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// In the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Tenant> {
+        self.0.iter()
+    }
+
+    /// The tenant of this name.
+    pub fn get(&self, name: &str) -> Option<&Tenant> {
+        self.0.iter().find(|tenant| *tenant.name == *name)
+    }
+
+    /// Every issuer with its tenant's name.
+    pub fn issuers(&self) -> impl Iterator<Item = (&str, &Arc<ActiveIssuer>)> {
+        self.0.iter().flat_map(|tenant| tenant.issuers.iter().map(|issuer| (&*tenant.name, issuer)))
+    }
+
+    /// The issuers whose answers are signed ahead.
+    pub fn subjects(&self) -> Vec<Subject> {
+        let ahead = self.0.iter().filter(|tenant| !tenant.presign.is_empty());
+        ahead
+            .flat_map(|tenant| {
+                let subject = |issuer| Subject { issuer: Arc::clone(issuer), ahead: tenant.presign.clone() };
+                tenant.issuers.iter().map(subject)
+            })
+            .collect()
+    }
+}
+
+impl Tenant {
+    fn new(config: &AssembledTenant, states: &States, former: Option<&Self>) -> Result<Self, IssuerError> {
+        let issuer = |issuer: &AssembledIssuer| {
+            let AssembledIssuer { id, name, policy, certificate, signers, .. } = issuer;
+            let state = states.get(id)?;
+            let mut formers = former.into_iter().flat_map(|tenant| &tenant.issuers);
+            if let Some(same) = formers.find(|former| answers_for(former, issuer, state)) {
+                return Ok(Arc::clone(same));
+            }
+            ActiveIssuer::new(id, name, *policy, certificate, state.clone(), signers.clone()).map(Arc::new)
+        };
+        let silent = config.issuers.iter().filter(|issuer| issuer.is_silent_of_valid());
+        Ok(Self {
+            name: config.name.as_str().into(),
+            silent: silent.map(|issuer| issuer.name.clone()).collect(),
+            presign: config.presign.clone(),
+            issuers: config.issuers.iter().map(issuer).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Whether this issuer's answers are right for an issuer of the same tenant with this configuration.
+fn answers_for(active: &ActiveIssuer, config: &AssembledIssuer, state: &IssuerState) -> bool {
+    *active.id() == config.id
+        && active.name == config.name
+        && active.policy == config.policy
+        && Arc::ptr_eq(&active.state.records, &state.records)
+        && active.signers.all().len() == config.signers.all().len()
+        && active.signers.all().iter().zip(config.signers.all()).all(|(signer, other)| {
+            signer.template().fingerprint() == other.template().fingerprint()
+                && (signer.not_before(), signer.not_after()) == (other.not_before(), other.not_after())
+                && match (signer.signing(), other.signing()) {
+                    (Some(signing), Some(other)) => {
+                        signing.setting() == other.setting()
+                            // After somebody has fixed a locked token, it may be asked again, by a new pool.
+                            && signing.status().locked() <= other.status().locked()
+                    }
+                    (signing, other) => signing.is_none() && other.is_none(),
+                }
+        })
+}
