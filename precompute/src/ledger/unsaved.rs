@@ -86,7 +86,7 @@ impl Unsaved {
 
     /// How many records wait; some may be counted more than once.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn serials_left(&self) -> usize {
         self.count
     }
 
@@ -193,7 +193,7 @@ mod tests {
                     continue;
                 }
                 saved.extend(chunk.serials);
-                prop_assert_eq!(chunk.of_sources.verified.is_some(), unsaved.len() == 0, "with the last");
+                prop_assert_eq!(chunk.of_sources.verified.is_some(), unsaved.serials_left() == 0, "with the last");
             }
             prop_assert_eq!(saved, expected);
         }
@@ -205,6 +205,6 @@ mod tests {
         for _ in 0..1000 {
             unsaved.add((0..1000).map(serial).collect(), 1000);
         }
-        assert!(unsaved.len() < 100_000, "{}", unsaved.len());
+        assert!(unsaved.serials_left() < 100_000, "{}", unsaved.serials_left());
     }
 }
