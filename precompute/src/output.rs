@@ -4,10 +4,14 @@
 //! | head -1`): the rest of the output is dropped, and the exit status is that of the work. If the output was to be
 //! kept and could not be, as in a file on a full disk, that is an error. This module does not know what is printed.
 
+mod nearest;
+
 use std::{
     fmt::Display,
     io::{self, ErrorKind, Write, stderr, stdout},
 };
+
+pub use nearest::{NAME_TOLD_MAX, nearest};
 
 /// Prints one or several lines on standard output.
 pub fn say(text: impl Display) -> io::Result<()> {

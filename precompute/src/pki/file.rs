@@ -3,6 +3,7 @@
 //! Invariant: no content of a file that may be a key gets into a message. It does not know what a certificate is for.
 
 use std::{
+    ffi::OsStr,
     fmt,
     fs::{File, OpenOptions},
     io::{self, Read as _},
@@ -123,6 +124,14 @@ impl fmt::Debug for Secret {
 pub fn read_secret(path: &Path, what: &str, limit: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let Secret { content, exposed } = Secret::read(path, what, limit)?;
     exposed.map_or(Ok(content), Err)
+}
+
+/// The systemd credential of this name, if there is one. `directory`: that of the service's credentials, which
+/// `$CREDENTIALS_DIRECTORY` names.
+pub fn credential(name: &str, directory: Option<&OsStr>) -> Option<PathBuf> {
+    let is_name = !name.is_empty() && !name.contains('/') && ![".", ".."].contains(&name);
+    let credential = Path::new(directory?).join(name);
+    (is_name && credential.exists()).then_some(credential)
 }
 
 /// Every certificate of a PEM file in order, or the only one of a DER file. Never empty.

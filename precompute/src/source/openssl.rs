@@ -110,7 +110,7 @@ impl Ca {
     }
 
     /// Standard output of an `openssl` command that must succeed.
-    fn openssl(&self, arguments: &[&str]) -> String {
+    pub(crate) fn openssl(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("openssl");
         let output = command.args(arguments).current_dir(&self.directory).output().expect("openssl is installed");
         let complaint = String::from_utf8_lossy(&output.stderr);

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::output::{NAME_TOLD_MAX, nearest};
+
 /// The keys that each table may have, by the table's name without numbers; the root's name is empty.
 pub(super) type Known = BTreeMap<String, BTreeSet<&'static str>>;
 
@@ -17,13 +19,10 @@ pub(super) struct Unknown {
     pub(super) line: Option<usize>,
 }
 
-/// A longer key is probably some text rather than a name.
-const KEY_TOLD_MAX: usize = 40;
-
 impl Unknown {
     /// The message about it.
     pub(super) fn problem(&self, known: &Known) -> String {
-        let key = if self.key.chars().count() <= KEY_TOLD_MAX {
+        let key = if self.key.chars().count() <= NAME_TOLD_MAX {
             self.key.escape_debug().to_string()
         } else {
             format!("a key of {} characters", self.key.chars().count())
@@ -89,40 +88,6 @@ pub(super) fn without_numbers(table: &str) -> String {
     name
 }
 
-/// The key that was probably meant: one or two edits away, or written in another style.
-fn nearest(key: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let plain = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    let wanted = plain(key);
-    if wanted.len() > KEY_TOLD_MAX {
-        return None;
-    }
-    let allowed = match wanted.len() {
-        0..=2 => 0,
-        3..=5 => 1,
-        _ => 2,
-    };
-    let distances = known.map(|known| (distance(wanted.as_bytes(), plain(known).as_bytes()), known));
-    distances.filter(|(strokes, _)| *strokes <= allowed).min().map(|(_, known)| known)
-}
-
-/// The number of letters that are missing, extra, wrong, or swapped with their neighbour.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let mut least = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                least = least.min(before[j - 1] + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,15 +133,5 @@ mod tests {
         }
         let secret = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
         assert!(!said("", secret).contains(&secret[..20]), "{}", said("", secret));
-    }
-
-    #[test]
-    fn strokes_are_counted() {
-        for (a, b, strokes) in
-            [("", "", 0), ("a", "", 1), ("ab", "ba", 1), ("index", "indexx", 1), ("kitten", "sitting", 3)]
-        {
-            assert_eq!(distance(a.as_bytes(), b.as_bytes()), strokes, "{a} {b}");
-            assert_eq!(distance(b.as_bytes(), a.as_bytes()), strokes, "{b} {a}");
-        }
     }
 }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     limits,
-    pki::{FileError, read_secret},
+    pki::{FileError, credential, read_secret},
 };
 
 /// A PIN; wiped when dropped.
@@ -60,14 +60,8 @@ pub(super) fn file_of(source: &str, base: &Path, credentials: Option<&OsStr>) ->
             "the pin-source is no file: URI of this machine; write it as pin-source=/path/to/pin".to_owned()
         })?));
     }
-    if let Some(directory) = credentials
-        && !source.contains('/')
-        && ![".", ".."].contains(&source)
-    {
-        let credential = Path::new(directory).join(source);
-        if credential.exists() {
-            return Ok(credential);
-        }
+    if let Some(credential) = credential(source, credentials) {
+        return Ok(credential);
     }
     let file = base.join(source);
     if source.bytes().all(|byte| byte.is_ascii_digit()) && !file.exists() {
