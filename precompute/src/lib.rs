@@ -5,11 +5,11 @@
 //! puts it on disk (in the [`state_dir`]), and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
 //! [`signers`] are keys with their certificates. [`config`] has the issuers, sources and signers, and [`assemble`]
 //! opens them. [`answers`] holds signed answers, and [`presign`] fills it before anybody asks. [`service`] has all of
-//! these at work, and [`admin`] tells operators how it fares. [`pki`] has the basic values, [`tsp`] those of
-//! time-stamping, [`limits`] every bound.
+//! these at work, [`admin`] tells operators how it fares, and [`api`] takes pushes. [`pki`] has the basic values,
+//! [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
-//! Nothing but `admin` knows sockets or HTTP. The responder links this library and runs it alone on one machine;
-//! `ostia-precompute` gives it a command line.
+//! Nothing but `admin`, `api` and the command line knows sockets or HTTP. The responder links this library and runs it
+//! alone on one machine; `ostia-precompute` gives it a command line.
 
 pub mod issuer_id;
 pub mod pki;
@@ -46,6 +46,8 @@ pub mod assemble;
 pub mod service;
 
 pub mod admin;
+
+pub mod api;
 
 pub mod cli;
 pub mod ending;

@@ -401,3 +401,38 @@ pub const ADMIN_HEAD_DEADLINE: Duration = Duration::from_secs(5);
 pub const ADMIN_DEADLINE: Duration = Duration::from_secs(30);
 /// The pause in accepting after a failure for lack of descriptors or memory, which others have to free.
 pub const ADMIN_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+// -- The API for pushes
+
+/// Characters of a token: 128 bits as hexadecimal digits cannot be guessed.
+pub const TOKEN_OCTETS_MIN: usize = 32;
+/// Bytes of its file: a JWT of another system fits as well.
+pub const TOKEN_FILE_OCTETS_MAX: u64 = 4 << 10;
+
+/// Bytes of a request's body: a certificate with an ML-DSA-87 key and signature takes 10 KiB in base64, one with
+/// SLH-DSA 42 KiB.
+pub const API_BODY_OCTETS_MAX: usize = 64 << 10;
+/// Bytes of a line of a list, which says as much.
+pub const API_LINE_OCTETS_MAX: usize = API_BODY_OCTETS_MAX;
+
+/// Lines of a list that are committed together: a commit of a thousand records takes 16 ms, so a single push beside an
+/// upload waits for no more than one of these.
+pub const API_BATCH_LINES: usize = 1000;
+/// How long a batch that is not full waits for more lines: a list that comes slowly is committed as it comes.
+pub const API_BATCH_LINGER: Duration = Duration::from_millis(20);
+
+/// Refused lines that an answer tells of: a person reads fewer, and they take 4 MiB.
+pub const API_REFUSED_TOLD_MAX: usize = 10_000;
+/// How often an answer to an upload tells how far it is.
+pub const API_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Uploads at once: each holds some MiB, and all of them wait for the same disk.
+pub const API_UPLOADS_MAX: usize = 8;
+/// How long an upload may send nothing: a query of a database behind it may take this long.
+pub const API_UPLOAD_IDLE_MAX: Duration = Duration::from_secs(60);
+
+/// Seconds after which a client should try again what could not be made durable: the book is tried again as often.
+pub const API_RETRY_AFTER: Duration = RETRY_INTERVAL;
+
+/// Characters of an idempotency key: UUIDs have 36.
+pub const IDEMPOTENCY_KEY_OCTETS_MAX: usize = 255;

@@ -41,6 +41,7 @@ const PRECOMPUTE: Rooms = &[
     ("ending", "ends the process, and lets go of tokens"),
     ("service", "sources, book, signers and signing ahead at work, for every program"),
     ("admin", "tells operators how it fares"),
+    ("api", "pushes and look-ups over HTTP: asks ledgers, decides nothing"),
     ("cli", "the command line: composes all of it"),
 ];
 

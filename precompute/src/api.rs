@@ -1,0 +1,97 @@
+//! The API for pushes: `/v1` on the admin listener.
+//!
+//! Purpose: from an HTTP request to a push of the ledger, and from its outcome to JSON. Invariants: nothing is told or done
+//! without the token; a push is acknowledged after the ledger has said that it is durable, and never before; each error is
+//! a problem of RFC 9457 that names what is wrong and what would be right. It does not know how a push is decided, or how
+//! connections are treated.
+//!
+//! - `access`: who may ask; pure.
+//! - `written`: serial numbers, times and reasons as people write them; `members`, `request`: what is asked; pure.
+//! - `problem`: what is refused, and why.
+//! - `issuers`: the ledgers, and which one is meant.
+//! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
+//! - `handlers`: the paths.
+
+pub mod access;
+mod batch;
+mod handlers;
+mod issuers;
+mod lines;
+mod members;
+pub mod problem;
+mod request;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod upload;
+pub mod written;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::Router;
+use tokio::sync::Semaphore;
+
+pub use self::{
+    access::Token,
+    issuers::{Directory, IssuerLedger},
+    request::Verb,
+};
+use crate::{issuer_id::IssuerId, limits, pki::Certificate};
+
+/// The API, for as long as the process runs.
+pub struct Api {
+    directory: Box<dyn Directory>,
+    settings: Mutex<Arc<ApiSettings>>,
+    uploads: Arc<Semaphore>,
+    idle_max: Duration,
+}
+
+/// What a reload changes.
+#[derive(Default, Debug)]
+pub struct ApiSettings {
+    /// Who has access; `None` where nobody has.
+    pub token: Option<Token>,
+    /// The certificates of the issuers, against which a certificate in a request is verified.
+    pub certificates: HashMap<IssuerId, Arc<Certificate>>,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("settings", &self.settings()).finish_non_exhaustive()
+    }
+}
+
+impl Api {
+    /// An API without access, until [`Self::change`] gives it.
+    pub fn new(directory: impl Directory + 'static) -> Arc<Self> {
+        Self::with_bounds(directory, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
+    }
+
+    fn with_bounds(directory: impl Directory + 'static, uploads: usize, idle_max: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            directory: Box::new(directory),
+            settings: Mutex::default(),
+            uploads: Arc::new(Semaphore::new(uploads)),
+            idle_max,
+        })
+    }
+
+    /// Goes over to other settings. Requests under way keep the former ones.
+    pub fn change(&self, settings: ApiSettings) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<ApiSettings> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Its paths.
+    pub fn router(self: Arc<Self>) -> Router {
+        handlers::router(self)
+    }
+}

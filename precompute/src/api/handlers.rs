@@ -1,0 +1,260 @@
+//! The paths of the API, one handler each. They decide nothing.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Path, Request, State},
+    http::{
+        HeaderMap, HeaderValue, StatusCode, Uri,
+        header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use super::{
+    Api, access,
+    issuers::{self, IssuerLedger},
+    problem::{Kind, Problem},
+    request::{self, Verb},
+    upload::Upload,
+    written::{self, Radix},
+};
+use crate::{
+    ledger::{Outcome, Push},
+    limits,
+    pki::{Serial, UnixTime},
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+pub(super) fn router(api: Arc<Api>) -> Router {
+    let paths = Router::new()
+        .route("/issuers", get(list))
+        .route("/issuers/{id}/certificates/{serial}", get(look_up))
+        .route("/certificates/{serial}", get(look_up_everywhere))
+        .route("/issuers/{id}/bulk", post(bulk))
+        .route("/issuers/{id}/{verb}", post(push))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(other_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), admit))
+        .with_state(api);
+    Router::new().nest("/v1", paths)
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, written_as(PROBLEM, &self)).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"ostia\""));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, limits::API_RETRY_AFTER.as_secs().into());
+        }
+        response
+    }
+}
+
+/// A value as the body of a response.
+fn written_as(media_type: HeaderValue, value: &impl Serialize) -> ([(HeaderName, HeaderValue); 2], Vec<u8>) {
+    // Plain values, in memory.
+    let mut text = serde_json::to_vec(value).unwrap_or_default();
+    text.push(b'\n');
+    ([(CONTENT_TYPE, media_type), (CACHE_CONTROL, HeaderValue::from_static("no-store"))], text)
+}
+
+fn json_of(value: &Value) -> Response {
+    written_as(JSON, value).into_response()
+}
+
+/// Stands before every path.
+async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    match access::admit(request.headers(), api.settings().token.as_ref()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn nothing_here() -> Problem {
+    let detail = "the paths are /v1/issuers, /v1/issuers/ID/certificates/SERIAL, /v1/certificates/SERIAL, and /v1/issuers/ID/ with add, revoke, release or bulk";
+    Problem::new(Kind::NotFound, detail)
+}
+
+async fn other_method(request: Request) -> Problem {
+    let method = request.method();
+    Problem::new(
+        Kind::MethodNotAllowed,
+        format!("{method} is not a method of this path; use GET to look up, POST to push"),
+    )
+}
+
+async fn list(State(api): State<Arc<Api>>) -> Response {
+    let (settings, now) = (api.settings(), UnixTime::now());
+    let issuers = api.directory.issuers();
+    let described = issuers.iter().map(|issuer| {
+        let certificate = settings.certificates.get(issuer.id());
+        issuers::description(&**issuer, certificate.map(|certificate| &**certificate), now)
+    });
+    json_of(&json!({ "issuers": described.collect::<Vec<_>>() }))
+}
+
+async fn look_up(
+    State(api): State<Arc<Api>>,
+    Path((id, serial)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let serial = read_serial(&serial, &uri)?;
+    let issuer = issuers::find(&*api.directory, &id)?;
+    let Some(found) = issuer.look_up(&serial) else {
+        let detail = format!("no source and no push has listed {serial} of {}", issuer.name());
+        let problem = Problem::new(Kind::NotListed, detail).with("serial", serial.to_string());
+        return Err(problem.with("issuer", issuers::reference(&*issuer)));
+    };
+    Ok(json_of(&issuers::record(&*issuer, &serial, &found)))
+}
+
+async fn look_up_everywhere(
+    State(api): State<Arc<Api>>,
+    Path(serial): Path<String>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let serial = read_serial(&serial, &uri)?;
+    let issuers = api.directory.issuers();
+    let found =
+        issuers.iter().filter_map(|issuer| Some(issuers::record(&**issuer, &serial, &issuer.look_up(&serial)?)));
+    let found: Vec<_> = found.collect();
+    if found.is_empty() {
+        let detail = format!("no source and no push has listed {serial} of any issuer");
+        return Err(Problem::new(Kind::NotListed, detail).with("serial", serial.to_string()));
+    }
+    Ok(json_of(&json!({ "serial": serial.to_string(), "certificates": found })))
+}
+
+/// The serial number of a path; `?decimal=1` says that it is in decimal.
+fn read_serial(text: &str, uri: &Uri) -> Result<Serial, Problem> {
+    let mut radix = Radix::default();
+    for parameter in uri.query().unwrap_or_default().split('&').filter(|parameter| !parameter.is_empty()) {
+        radix = match parameter {
+            "decimal=1" | "decimal=true" | "decimal" => Radix::Decimal,
+            "decimal=0" | "decimal=false" => Radix::Hexadecimal,
+            other => {
+                let detail =
+                    format!("{} is no parameter of this path; the only one is `decimal=1`", written::excerpt(other));
+                return Err(Problem::new(Kind::BadRequest, detail));
+            }
+        };
+    }
+    written::serial(text, radix).map_err(|what| Problem::of_member("serial", format_args!("is {what}")))
+}
+
+async fn push(
+    State(api): State<Arc<Api>>,
+    Path((id, verb)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let Some(verb) = Verb::of_name(&verb) else { return Err(nothing_here().await) };
+    let (head, body) = request.into_parts();
+    check_type(&head.headers, &["application/json"])?;
+    let key = idempotency_key(&head.headers)?;
+    let issuer = issuers::find(&*api.directory, &id)?;
+    let body = whole(body).await?;
+    let certificate = api.settings().certificates.get(issuer.id()).cloned();
+    let job = spawn_blocking(move || {
+        let push = request::read(verb, &body, certificate.as_deref())?;
+        push_one(&*issuer, verb, push, key.as_deref())
+    });
+    let answer = job.await.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, error.to_string())))?;
+    Ok(json_of(&answer))
+}
+
+/// Blocks until the push is durable.
+fn push_one(issuer: &dyn IssuerLedger, verb: Verb, push: Push, key: Option<&str>) -> Result<Value, Problem> {
+    let told = |problem: Problem| {
+        let problem = problem.with("serial", push.serial.to_string()).with("issuer", issuers::reference(issuer));
+        let (tenant, name, serial, detail) = (issuer.id().tenant(), issuer.name(), push.serial, &problem.detail);
+        warn!(tenant, issuer = name, %serial, "{} was refused: {detail}", verb.name());
+        problem
+    };
+    let outcomes = issuer.push(&[push], key, UnixTime::now()).map_err(|error| told(error.into()))?;
+    let Some(outcome) = outcomes.into_iter().next() else {
+        return Err(told(Problem::new(Kind::Internal, "the ledger gave no outcome")));
+    };
+    let outcome = match outcome.map_err(|refusal| told(refusal.into()))? {
+        Outcome::Done => "done",
+        Outcome::Unchanged => "unchanged",
+        Outcome::StillHeld => "still-held",
+    };
+    let (tenant, name, serial) = (issuer.id().tenant(), issuer.name(), push.serial);
+    info!(tenant, issuer = name, %serial, outcome, "{}", verb.name());
+    Ok(json!({ "outcome": outcome, "serial": serial.to_string(), "issuer": issuers::reference(issuer) }))
+}
+
+async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    check_type(&head.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
+    let ledger = issuers::find(&*api.directory, &id)?;
+    let place = Arc::clone(&api.uploads).try_acquire_owned();
+    let place = place.map_err(|_| {
+        Problem::new(Kind::TooManyUploads, "as many lists as may be at once are being uploaded; send this one later")
+    })?;
+    let certificate = api.settings().certificates.get(ledger.id()).cloned();
+    let upload = Upload { ledger, certificate, place, idle_max: api.idle_max };
+    Ok(([(CONTENT_TYPE, NDJSON)], upload.take(body)).into_response())
+}
+
+fn check_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), Problem> {
+    let given = headers.get(CONTENT_TYPE).map(|given| given.to_str().unwrap_or_default());
+    let essence = given.map(|given| given.split(';').next().unwrap_or_default().trim());
+    if essence.is_some_and(|essence| expected.iter().any(|expected| expected.eq_ignore_ascii_case(essence))) {
+        return Ok(());
+    }
+    let given = essence.map_or("is missing".into(), |essence| format!("is {}", written::excerpt(essence)));
+    Err(Problem::new(Kind::UnsupportedMediaType, format!("the Content-Type {given}; send `{}`", expected[0])))
+}
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(first) = given.next() else { return Ok(None) };
+    // A string of a structured field (RFC 8941) has quotation marks, and many clients send none.
+    let key = first.to_str().unwrap_or_default().trim();
+    let key = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
+    let is_key = (1..=limits::IDEMPOTENCY_KEY_OCTETS_MAX).contains(&key.len())
+        && key.bytes().all(|octet| octet.is_ascii_graphic());
+    if !is_key || given.next().is_some() {
+        let detail = format!(
+            "`Idempotency-Key` has to be there once, with 1 to {} visible ASCII characters, such as a UUID",
+            limits::IDEMPOTENCY_KEY_OCTETS_MAX
+        );
+        return Err(Problem::new(Kind::BadRequest, detail).with("member", "Idempotency-Key"));
+    }
+    Ok(Some(key.to_owned()))
+}
+
+async fn whole(body: Body) -> Result<hyper::body::Bytes, Problem> {
+    let most = limits::API_BODY_OCTETS_MAX;
+    to_bytes(body, most).await.map_err(|error| {
+        // The library's error has the cause behind it.
+        let too_large =
+            std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
+        if too_large {
+            return Problem::new(
+                Kind::TooLarge,
+                format!("the body is longer than {most} bytes; send lists to .../bulk"),
+            );
+        }
+        Problem::new(Kind::BadRequest, format!("the body was cut short: {error}"))
+    })
+}

@@ -1,0 +1,219 @@
+//! A list that is uploaded, line by line, and the answer that goes back meanwhile.
+//!
+//! Purpose: millions of lines through bounded memory: the next batch is read while the one before is being committed.
+//! Invariant: the upload never waits for its answer to be read, so a client may send everything before it reads; the last
+//! line of an answer says how many lines are dealt with, whatever happened. It does not know what is in a line.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::Body;
+use hyper::body::{Bytes, Frame};
+use serde_json::json;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    task::{JoinError, JoinHandle, spawn_blocking},
+    time::timeout,
+};
+use tracing::{info, warn};
+
+use super::{
+    batch::{self, RefusedLine, Totals},
+    issuers::IssuerLedger,
+    lines::{Line, Lines},
+    problem::{Kind, Problem},
+};
+use crate::{
+    limits,
+    pki::{Certificate, UnixTime},
+};
+
+/// An upload for one issuer.
+pub(super) struct Upload {
+    pub(super) ledger: Arc<dyn IssuerLedger>,
+    /// That of the issuer.
+    pub(super) certificate: Option<Arc<Certificate>>,
+    /// Its place among the uploads that there may be at once.
+    pub(super) place: OwnedSemaphorePermit,
+    /// How long nothing may arrive.
+    pub(super) idle_max: Duration,
+}
+
+/// The answer, written by another task.
+struct Answer(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(cx).map(|octets| Some(Ok(Frame::data(octets?))))
+    }
+}
+
+/// Where the answer is written to. There is room for every line that an upload may tell of.
+struct Teller {
+    lines: mpsc::Sender<Bytes>,
+    /// Lines about refusals that may still be told.
+    left: usize,
+}
+
+impl Teller {
+    fn new() -> (Self, Answer) {
+        let (lines, answer) = mpsc::channel(2 * limits::API_REFUSED_TOLD_MAX);
+        (Self { lines, left: limits::API_REFUSED_TOLD_MAX }, Answer(answer))
+    }
+
+    fn refused(&mut self, refused: &[RefusedLine]) {
+        let told = &refused[..refused.len().min(self.left)];
+        self.left -= told.len();
+        let mut text = Vec::new();
+        for line in told {
+            // Into memory, and of plain values.
+            let _ = serde_json::to_writer(&mut text, line);
+            text.push(b'\n');
+        }
+        if !text.is_empty() {
+            let _ = self.lines.try_send(text.into());
+        }
+    }
+
+    fn last(&mut self, totals: &Totals, problem: Option<&Problem>) {
+        let mut last = json!({ "total": totals });
+        if let Some(problem) = problem {
+            last["problem"] = json!(problem);
+        }
+        let untold = totals.refused - (limits::API_REFUSED_TOLD_MAX - self.left) as u64;
+        if untold > 0 {
+            last["refused_not_told"] = untold.into();
+        }
+        let _ = self.lines.try_send(format!("{last}\n").into());
+    }
+}
+
+impl Upload {
+    /// Takes the lines of `body`; returns the answer, which goes on for as long as that.
+    pub(super) fn take(self, body: Body) -> Body {
+        let (teller, answer) = Teller::new();
+        tokio::spawn(self.run(body, teller));
+        Body::new(answer)
+    }
+
+    async fn run(self, body: Body, mut teller: Teller) {
+        let totals: Arc<Mutex<Totals>> = Arc::default();
+        let progress = tokio::spawn(tell_progress(teller.lines.clone(), Arc::clone(&totals)));
+        let ended = self.push_all(body, &mut teller, &totals).await;
+        progress.abort();
+        let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let (tenant, issuer) = (self.ledger.id().tenant(), self.ledger.name());
+        let Totals { lines, done, unchanged, still_held, refused } = totals;
+        match &ended {
+            Ok(()) => info!(tenant, issuer, lines, done, unchanged, still_held, refused, "an uploaded list was pushed"),
+            Err(problem) => {
+                let problem = &*problem.detail;
+                warn!(
+                    tenant,
+                    issuer, lines, done, unchanged, still_held, refused, problem, "an uploaded list was cut short"
+                );
+            }
+        }
+        teller.last(&totals, ended.as_ref().err());
+        drop(self.place);
+    }
+
+    async fn push_all(&self, body: Body, teller: &mut Teller, totals: &Arc<Mutex<Totals>>) -> Result<(), Problem> {
+        let mut reader = Reader { body, lines: Some(Lines::default()), ready: VecDeque::new() };
+        let mut job: Option<Job> = None;
+        loop {
+            let batch = reader.batch(self.idle_max).await;
+            if let Some(job) = job.take() {
+                let refused = finished(job.await)?;
+                teller.refused(&refused);
+            }
+            let Some(batch) = batch? else { return Ok(()) };
+            if teller.lines.is_closed() {
+                return Err(Problem::new(Kind::BadRequest, "the client has gone"));
+            }
+            let (ledger, certificate, totals) =
+                (Arc::clone(&self.ledger), self.certificate.clone(), Arc::clone(totals));
+            job = Some(spawn_blocking(move || {
+                let mut sum = *totals.lock().unwrap_or_else(PoisonError::into_inner);
+                let refused = batch::push(&*ledger, certificate.as_deref(), &batch, UnixTime::now(), &mut sum)?;
+                *totals.lock().unwrap_or_else(PoisonError::into_inner) = sum;
+                Ok(refused)
+            }));
+        }
+    }
+}
+
+type Job = JoinHandle<Result<Vec<RefusedLine>, Problem>>;
+
+fn finished(ended: Result<Result<Vec<RefusedLine>, Problem>, JoinError>) -> Result<Vec<RefusedLine>, Problem> {
+    ended.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, error.to_string())))
+}
+
+async fn tell_progress(lines: mpsc::Sender<Bytes>, totals: Arc<Mutex<Totals>>) {
+    loop {
+        tokio::time::sleep(limits::API_PROGRESS_INTERVAL).await;
+        let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only where there is room left for all refusals and the last line.
+        if lines.capacity() > limits::API_REFUSED_TOLD_MAX {
+            let _ = lines.try_send(format!("{}\n", json!({ "progress": totals })).into());
+        }
+    }
+}
+
+/// Parts a body into batches.
+struct Reader {
+    body: Body,
+    /// `None` after the end of the body.
+    lines: Option<Lines>,
+    ready: VecDeque<Line>,
+}
+
+impl Reader {
+    /// The next batch: as many lines as may be in one, or those that have come if no more come for a moment. `None` at
+    /// the end.
+    async fn batch(&mut self, idle_max: Duration) -> Result<Option<Vec<Line>>, Problem> {
+        while self.ready.len() < limits::API_BATCH_LINES && self.lines.is_some() {
+            let wait = if self.ready.is_empty() { idle_max } else { limits::API_BATCH_LINGER };
+            match timeout(wait, frame(&mut self.body)).await {
+                Ok(Some(Ok(octets))) => {
+                    if let Some(lines) = &mut self.lines {
+                        lines.feed(&octets, |line| self.ready.push_back(line));
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    return Err(Problem::new(Kind::BadRequest, format!("the body was cut short: {error}")));
+                }
+                Ok(None) => self.ready.extend(self.lines.take().and_then(Lines::finish)),
+                Err(_) if !self.ready.is_empty() => break,
+                Err(_) => {
+                    let detail = format!("nothing arrived for {} s", idle_max.as_secs());
+                    return Err(Problem::new(Kind::BadRequest, detail));
+                }
+            }
+        }
+        let count = self.ready.len().min(limits::API_BATCH_LINES);
+        Ok((count > 0).then(|| self.ready.drain(..count).collect()))
+    }
+}
+
+/// The next bytes of a body.
+pub(super) async fn frame(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
+    loop {
+        let frame = poll_fn(|cx| hyper::body::Body::poll_frame(Pin::new(body), cx)).await?;
+        // Trailers say nothing here.
+        match frame.map(Frame::into_data) {
+            Ok(Ok(octets)) => return Some(Ok(octets)),
+            Ok(Err(_)) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
+}
