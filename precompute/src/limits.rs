@@ -126,6 +126,10 @@ pub const VERIFIED_SAVE_INTERVAL: Duration = Duration::from_secs(3600);
 /// lines take about 0.3 s.
 pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How long ago the last change of a file must be for another one to show in its times: file systems record them in
+/// steps of up to a timer tick (10 ms). Two steps and a margin.
+pub const SETTLED_AFTER: Duration = Duration::from_millis(50);
+
 /// How long a first reading may take before the next one is begun beside it: a million lines take a second.
 pub const FIRST_READ_QUICK: Duration = Duration::from_secs(2);
 

@@ -20,7 +20,7 @@ use std::{
 #[cfg(test)]
 pub(crate) use crl::tests::draft;
 pub use crl::{Change, Coverage, Crl, CrlHeader, CrlMark, CrlMarks, CrlNumber, CrlScope, Entries, Entry};
-pub use index::{Index, Listed};
+pub use index::{Digest, Ended, Index, Listed, Mark, Prefix};
 
 use crate::pki::{FileError, UnixTime};
 

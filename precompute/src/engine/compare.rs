@@ -7,7 +7,15 @@
 //! Invariant: a source is taken as a whole or not at all. While one is refused, the others still count where they make
 //! a status stricter: a revocation must not wait until somebody has fixed another file.
 //!
+//! An index that grows while it is read counts as it was at one instant; its appended lines alone are compared where
+//! that is enough ([`appended`]). From one that no read finds whole, revocations count once two passes agree ([`torn`]).
+//!
 //! It does not know the book or the log; time is a parameter.
+
+mod appended;
+#[cfg(test)]
+mod tests;
+mod torn;
 
 use std::{
     cmp::Reverse,
@@ -21,8 +29,10 @@ use crate::{
     limits,
     pki::{Reason, Record, Serial, Status, UnixTime},
     records::{Census, Change, Found, Origin, Records},
-    source::{CrlMarks, Index, Listed, SourceError},
+    source::{CrlMarks, Ended, Index, Listed, Mark, SourceError},
 };
+
+pub(super) use self::torn::Candidates;
 
 /// Everything that a comparison depends on.
 #[derive(Debug)]
@@ -32,6 +42,11 @@ pub(super) struct Question<'a> {
     /// The newest CRLs taken before.
     pub(super) crl_marks: CrlMarks,
     pub(super) now: UnixTime,
+    /// How far the last read has taken the index, if the records have everything that it found: then appended lines may
+    /// be compared alone.
+    pub(super) mark: Option<&'a Mark>,
+    /// What the last pass has found in an index that was torn.
+    pub(super) candidates: &'a Candidates,
     /// Whether the index has not changed for a while. Then a certificate that it does not list was removed, and is not
     /// about to be added.
     pub(super) still: bool,
@@ -53,8 +68,14 @@ pub(super) struct Comparison {
     /// Why sources were refused. If there is any fault, `changes` only make statuses stricter or add certificates, and
     /// the counts mean little.
     pub faults: Vec<SourceError>,
-    /// Whether unlisted records wait until the index has been still for a while.
+    /// Whether unlisted records, or half a line at the end of the index, wait until it has been still for a while.
     pub held_back: bool,
+    /// How far the index was read; only without faults.
+    pub mark: Option<Mark>,
+    /// Whether only appended lines were compared: [`appended::compare`] has what the counts are of.
+    pub is_of_appended: bool,
+    /// For the next pass.
+    pub candidates: Candidates,
     /// Whether one of the faults is a list that lost most of its certificates.
     pub shrunk: bool,
     /// Certificates that the sources list.
@@ -78,6 +99,10 @@ pub(super) struct Comparison {
     /// Listed records, and how many of them have not expired.
     known: u64,
     valid: u64,
+    /// Whether the index was written while it was read: what it does not list may be about to come.
+    has_grown: bool,
+    /// Whether a program may be on its way through the index, with the old content behind it.
+    is_written_over: bool,
 }
 
 /// Records that stay as they are although the sources say otherwise.
@@ -104,18 +129,26 @@ impl Contradictions {
 
 /// Reads the sources and compares.
 pub(super) fn compare(question: &Question<'_>) -> Comparison {
+    let unfit = match appended::compare(question) {
+        Ok(comparison) => return comparison,
+        Err(unfit) => unfit,
+    };
     let mut crl = Revocations::read(question);
     let mut faults = std::mem::take(&mut crl.faults);
     let mut census = question.records.census();
     let releases = question.issuer.sources.crl.is_none() || crl.releases(question.crl_marks.holds);
-    let mut comparison = Comparison { keeps_holds: !releases, ..Default::default() };
+    let is_written_over = unfit == appended::Unfit::WrittenOver;
+    let mut comparison = Comparison { keeps_holds: !releases, is_written_over, ..Default::default() };
     if let Some(path) = &question.issuer.sources.index
         && let Err(fault) = comparison.note_index(question, path, &mut census, &mut crl)
     {
         // Of a refused file, only the readable revocations count.
         let Comparison { shrunk, keeps_holds, .. } = comparison;
         comparison = Comparison { shrunk, keeps_holds, ..Default::default() };
-        if !fault.unsteady {
+        if fault.unsteady {
+            comparison.candidates = Candidates::read(question, path);
+            comparison.changes = comparison.candidates.confirmed(question.candidates);
+        } else {
             comparison.changes = revoked_in_refused(question, path);
         }
         faults.push(fault);
@@ -127,8 +160,8 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         let (_, known) = census.mark(&serial);
         comparison.note(question, serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
     }
-    if faults.is_empty() && !question.still {
-        comparison.held_back = census.unlisted().any(|(_, found)| found.origin.is_listed());
+    if faults.is_empty() && (!question.still || comparison.has_grown) {
+        comparison.held_back |= census.unlisted().any(|(_, found)| found.origin.is_listed());
     } else if faults.is_empty() {
         let Gone { gone, pushed } = comparison.unlisted(question, &census);
         if let Some(path) = question.issuer.sources.main() {
@@ -139,6 +172,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
     let unlisted_hold = || census.unlisted().any(|(_, found)| is_held_by_source(&found));
     crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
     if !faults.is_empty() {
+        comparison.mark = None;
         // A valid index lists every certificate, unless the CRL beside it was never read.
         let may_add = question.issuer.sources.crl.is_none() || question.crl_marks.complete.is_some();
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
@@ -172,7 +206,7 @@ fn revoked_in_refused(question: &Question<'_>, path: &Path) -> Vec<Change> {
             revoked.push(Change::new(serial, Some(record)));
         }
     }
-    if names_anybody && index.is_steady() { revoked } else { Vec::new() }
+    if names_anybody && index.ended() != Ended::Torn { revoked } else { Vec::new() }
 }
 
 impl Question<'_> {
@@ -223,14 +257,21 @@ impl Comparison {
         crl: &mut Revocations,
     ) -> Result<(), SourceError> {
         let mut index = Index::open(path)?;
-        let outcome = self.note_lines(question, path, &mut index, census, crl);
+        let mut outcome = self.note_lines(question, path, &mut index, census, crl);
         self.passed_over = index.passed_over();
         self.warnings.extend(index.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
-        // Results from a file that is being written mean nothing.
-        if !index.is_steady() {
+        let ended = index.ended();
+        // What may be a mixture of several contents means nothing.
+        if ended == Ended::Torn || self.is_written_over && !index.is_settled() {
             return Err(SourceError::unsteady(path));
         }
+        self.has_grown = ended == Ended::Grown;
+        // Somebody is writing that line.
+        if index.ends_in_half_a_line() && (self.has_grown || !question.still) {
+            (outcome, self.held_back) = (Ok(()), true);
+        }
         outcome?;
+        self.mark = index.mark();
         // Duplicate serials that the records do not hold yet are only found here.
         self.changes.sort_unstable_by_key(|change| change.serial);
         match self.changes.windows(2).find(|pair| pair[0].serial == pair[1].serial) {

@@ -25,7 +25,7 @@ use crate::{
     limits,
     pki::UnixTime,
     records::Counts,
-    source::CrlMarks,
+    source::{CrlMarks, Mark},
 };
 
 /// An issuer, as held by the thread that reads its sources.
@@ -36,6 +36,12 @@ pub(super) struct SourceReader {
     pub(super) handover: Arc<Handover>,
     pub(super) watch: Watch,
     pub(super) crl_marks: CrlMarks,
+    /// How far the last pass has taken the index, if the records have what it found; and whether something in it waits
+    /// until it is still.
+    mark: Option<Mark>,
+    waits: bool,
+    /// What the last pass has found in an index that was torn.
+    candidates: compare::Candidates,
     shrink: OperatorOrder,
     older: OperatorOrder,
     pub(super) read_again_at: Option<Instant>,
@@ -69,6 +75,9 @@ impl SourceReader {
             handover: Handover::new(Arc::clone(&issuer), ledger.clone(), held),
             watch: Watch::new(issuer.sources.paths()),
             crl_marks: ledger.crl_marks(),
+            mark: None,
+            waits: false,
+            candidates: compare::Candidates::default(),
             ledger,
             shrink: OperatorOrder::new(state_dir, "shrink", &issuer.id),
             older: OperatorOrder::new(state_dir, "older", &issuer.id),
@@ -128,7 +137,7 @@ impl SourceReader {
         self.looked();
         if self.was_held && self.handover.health().is_some() {
             // It was adopted. What was not listed may have come from the former sources after it was read.
-            self.was_held = false;
+            (self.was_held, self.mark) = (false, None);
             self.read_again_at = Some(Instant::now());
         }
         // No short circuit: the watch must record what it has seen.
@@ -213,10 +222,13 @@ impl SourceReader {
             older: self.older.given() || accept.older,
             ..accept
         };
-        let comparison = compare::compare(&compare::Question {
+        let mut comparison = compare::compare(&compare::Question {
             records: &records,
             issuer: &self.issuer,
             crl_marks: self.crl_marks,
+            // Removals need the whole index.
+            mark: self.mark.as_ref().filter(|_| !(still && self.waits)),
+            candidates: &self.candidates,
             now: UnixTime::now(),
             still,
             accept_shrink: accept.shrink,
@@ -224,7 +236,11 @@ impl SourceReader {
             accept_older: accept.older,
             older_remedy: &self.older.remedy("older"),
         });
-        let whole = comparison.faults.is_empty() && !comparison.held_back;
+        // What was found before the adoption does not show yet.
+        self.mark = comparison.mark.take().filter(|_| self.handover.health().is_some());
+        self.waits = comparison.held_back || comparison.is_of_appended && self.waits;
+        self.candidates = std::mem::take(&mut comparison.candidates);
+        let whole = comparison.faults.is_empty() && !comparison.held_back && !comparison.is_of_appended;
         if whole || comparison.shrunk {
             self.shrink.refused(comparison.shrunk);
         }

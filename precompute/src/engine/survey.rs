@@ -64,6 +64,8 @@ fn survey_one(
         records: &Records::default(),
         issuer: followed,
         crl_marks: known.crl_marks,
+        mark: None,
+        candidates: &compare::Candidates::default(),
         now,
         still: true,
         accept_shrink: false,

@@ -8,8 +8,9 @@
 //! revocation, and are counted ([`Index::oddities`]). A serial number that is 0, negative or over 20 bytes is skipped
 //! and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
 //!
-//! It does not know whether a serial comes twice, or what was read before: `openssl ca` replaces the file by renaming a
-//! new one over it, so an open [`Index`] keeps reading the state it began with.
+//! It does not know whether a serial comes twice. `openssl ca` replaces the file by renaming a new one over it, so an
+//! open [`Index`] keeps reading the state it began with; another program may write the open file, and [`prefix`] says
+//! whether what was read is one state of it. [`mark`] is where the next read may begin.
 //!
 //! The format is that of OpenSSL's TXT_DB (`crypto/txt_db/txt_db.c`) with the six fields of
 //! `apps/ca.c`, separated by tabs; lines that start with `#` are comments:
@@ -27,25 +28,27 @@
 
 use std::{
     fmt,
-    fs::File,
-    io::{self, BufRead, BufReader, Read as _},
+    io::{self, BufRead, Read as _},
     iter::FusedIterator,
     path::{Path, PathBuf},
     str,
-    time::SystemTime,
 };
 
+use self::prefix::Proved;
+pub use self::{
+    mark::Mark,
+    prefix::{Digest, Ended, Prefix},
+};
 use super::{Oddities, REVOCATION_TIME_MAX, SourceError};
 use crate::{
     limits,
     pki::{Excerpt, Instant, Reason, Record, Serial, Status, UnixTime, open_regular},
 };
 
+mod mark;
+mod prefix;
 #[cfg(test)]
 mod tests;
-
-/// Bytes requested from the file at a time: about a thousand lines, so that system calls cost little.
-const READ_OCTETS: usize = 128 << 10;
 
 /// One certificate that the CA lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,7 +61,7 @@ pub struct Listed {
 
 /// An iterator over the lines of an `index.txt`. It ends after its first error.
 #[derive(Debug)]
-pub struct Index<R = BufReader<File>> {
+pub struct Index<R = Prefix> {
     reader: R,
     path: PathBuf,
     line: Vec<u8>,
@@ -67,33 +70,73 @@ pub struct Index<R = BufReader<File>> {
     ended: bool,
     /// Whether the last line has no line end.
     is_cut: bool,
+    /// Whether that is because the file ends in it.
+    is_half: bool,
+    /// Whether every line was read, and whether one was refused.
+    is_read: bool,
+    is_refused: bool,
+    listed: u64,
     passed_over: u64,
     oddities: Oddities,
-    /// Length and time of the last change at the time of opening.
-    opened: Option<(u64, SystemTime)>,
+    /// What [`Index::ended`] has found.
+    proved: Option<Proved>,
 }
 
 impl Index {
-    /// Opens the file; nothing is read yet.
+    /// Opens the file, to be read up to the length that it has now; nothing is read yet.
     pub fn open(path: &Path) -> Result<Self, SourceError> {
-        let file = open_regular(path).map_err(|error| SourceError::file(path, unreadable(&error)))?;
-        let opened = length_and_change(&file);
-        Ok(Self { opened, ..Self::new(BufReader::with_capacity(READ_OCTETS, file), path) })
+        Ok(Self::new(opened(path, None)?, path))
     }
 
-    /// Whether the open file is unchanged since it was opened. Another file may have its name by now, which does not
-    /// matter: `openssl ca` replaces its database as a whole, and the open file is one whole version.
-    pub fn is_steady(&self) -> bool {
-        self.opened.is_some() && self.opened == length_and_change(self.reader.get_ref())
+    /// Opens the file to read what was appended since `mark`; `None` if its lines are another beginning. Whether all of
+    /// it is as it was, [`Index::ended`] says. Counts and line numbers go on from those of the mark.
+    pub fn open_after(path: &Path, mark: &Mark) -> Result<Option<Self>, SourceError> {
+        let prefix = opened(path, Some(mark.digest()))?;
+        Ok(mark.may_precede(&prefix).then(|| Self {
+            number: mark.lines,
+            listed: mark.listed,
+            passed_over: mark.passed_over,
+            oddities: mark.oddities.clone(),
+            ..Self::new(prefix, path)
+        }))
+    }
+
+    /// Says whether the whole lines that were read, with those of the mark before them, are one state of the file. To
+    /// be called when nothing more is to be read.
+    pub fn ended(&mut self) -> Ended {
+        // What cannot be read again proves nothing.
+        let (ended, proved) = self.reader.prove().unwrap_or((Ended::Torn, None));
+        self.proved = proved;
+        ended
+    }
+
+    /// Whether the last change of the file was long enough before [`Index::ended`] that another one would have shown.
+    pub fn is_settled(&self) -> bool {
+        self.proved.is_some_and(|proved| proved.settled)
+    }
+
+    /// Whether the last line was still without its end when the file was opened. It is not among those that were read.
+    pub fn ends_in_half_a_line(&self) -> bool {
+        self.is_half
+    }
+
+    /// A hash of all bytes of a file, which need not be an index, up to the length that it has now.
+    pub fn hash_of(path: &Path) -> Result<Digest, SourceError> {
+        mark::hash_of(path).map_err(|error| SourceError::file(path, unreadable(&error)))
     }
 }
 
-fn length_and_change(file: &File) -> Option<(u64, SystemTime)> {
-    let metadata = file.metadata().ok()?;
-    Some((metadata.len(), metadata.modified().ok()?))
+fn opened(path: &Path, before: Option<Digest>) -> Result<Prefix, SourceError> {
+    let prefix = open_regular(path).and_then(|file| Prefix::new(file, before));
+    prefix.map_err(|error| SourceError::file(path, unreadable(&error)))
 }
 
 impl<R: BufRead> Index<R> {
+    /// How many certificates were listed so far.
+    pub fn listed(&self) -> u64 {
+        self.listed
+    }
+
     /// How many lines were skipped so far because no certificate can have their serial number.
     pub fn passed_over(&self) -> u64 {
         self.passed_over
@@ -113,9 +156,13 @@ impl<R: BufRead> Index<R> {
             number: 0,
             ended: false,
             is_cut: false,
+            is_half: false,
+            is_read: false,
+            is_refused: false,
+            listed: 0,
             passed_over: 0,
             oddities: Oddities::default(),
-            opened: None,
+            proved: None,
         }
     }
 
@@ -127,11 +174,14 @@ impl<R: BufRead> Index<R> {
         let mut bounded = (&mut self.reader).take(limit as u64 + 1);
         let read = bounded.read_until(b'\n', &mut self.line);
         if read.map_err(|error| SourceError::file(&self.path, unreadable(&error)))? == 0 {
+            self.is_read = true;
             return Ok(false);
         }
         self.number += 1;
         if self.line.pop_if(|last| *last == b'\n').is_none() {
             self.is_cut = true;
+            self.is_half = self.line.len() <= limit;
+            self.is_read = self.is_half;
             return Err(self.refused(if self.line.len() > limit {
                 format!("is longer than the {limit} bytes allowed")
             } else {
@@ -158,9 +208,15 @@ impl<R: BufRead> Index<R> {
                 self.oddities.note("line", self.number, &odd);
             }
             match read {
-                Ok(Some(listed)) => return Ok(Some(listed)),
+                Ok(Some(listed)) => {
+                    self.listed += 1;
+                    return Ok(Some(listed));
+                }
                 Ok(None) => self.passed_over += 1,
-                Err(problem) => return Err(self.refused(problem)),
+                Err(problem) => {
+                    self.is_refused = true;
+                    return Err(self.refused(problem));
+                }
             }
         }
         Ok(None)

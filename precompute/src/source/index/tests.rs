@@ -1,4 +1,4 @@
-use std::io::Cursor;
+use std::io::{BufReader, Cursor};
 
 use proptest::{collection::vec, option, prelude::*};
 

@@ -93,7 +93,8 @@ impl Ca {
         let id = IssuerId::of("tests", &certificate);
         let (state, writer) = IssuerState::in_order(id.clone(), UnixTime::now());
         let active = ActiveIssuer::new(&id, name, policy, &certificate, state, Signers::new(signers).unwrap()).unwrap();
-        let ca = Self { certificate, keys, issuer: Arc::new(Issuer::new(Arc::new(active), 1)), writer: Mutex::new(writer) };
+        let ca =
+            Self { certificate, keys, issuer: Arc::new(Issuer::new(Arc::new(active), 1)), writer: Mutex::new(writer) };
         ca.set(SERIAL, Some(Status::Good));
         ca
     }
