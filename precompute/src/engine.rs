@@ -21,12 +21,17 @@ mod compare;
 mod followed;
 mod follower;
 mod handover;
+#[cfg_attr(not(test), allow(dead_code, reason = "the loop of the readers is to use it"))]
+mod notifier;
 mod operator_order;
 mod predecessor;
 mod reader;
 mod revocations;
 mod stop;
 mod survey;
+#[cfg_attr(not(test), allow(dead_code, reason = "the loop of the readers is to use it"))]
+mod wake;
+#[cfg_attr(not(test), allow(dead_code, reason = "the loop of the readers is to use it"))]
 mod watch;
 
 pub use change::Prepared;

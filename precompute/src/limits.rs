@@ -130,6 +130,19 @@ pub const SOURCE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// steps of up to a timer tick (10 ms). Two steps and a margin.
 pub const SETTLED_AFTER: Duration = Duration::from_millis(50);
 
+/// How soon files that look unchanged are read again, to be sure: a store through mmap to a page that is to be written
+/// to disk anyway changes neither the length nor the times, and the page is written within half a minute.
+pub const REREAD_INTERVAL: Duration = Duration::from_secs(60);
+/// It is this many times as long as such a read took, if that is more: reading takes 1 % of a core.
+pub const REREAD_SHARE: u32 = 100;
+
+/// Symbolic links on the way to one source: as many as Linux follows.
+pub const SYMLINKS_MAX: usize = 40;
+
+/// How long the thread that hears of changes in directories rests after waking readers: programs that write all the time
+/// in the same directories cost at most 500 wake-ups a second.
+pub const NOTIFIER_REST: Duration = Duration::from_millis(2);
+
 /// How long a first reading may take before the next one is begun beside it: a million lines take a second.
 pub const FIRST_READ_QUICK: Duration = Duration::from_secs(2);
 

@@ -1,8 +1,10 @@
 //! Finds changed files by looking at them at intervals.
 //!
 //! Purpose: a look is one `stat` for each file. It works on every file system, needs no queue that could overflow, and
-//! sees a file that was replaced, rewritten in place, removed or restored. Invariant: a change is never missed, but one
-//! read may find nothing new. It does not know what is in the files.
+//! sees a file that was replaced, rewritten in place, removed or restored. A store through mmap may change neither the
+//! length nor the times; [`Rereads`] says when files that look unchanged are hashed to be sure, and [`Pace`] how long a
+//! reader waits between its looks. Invariant: a change is never missed for good, but one read may find nothing new. It
+//! does not know what is in the files.
 
 use std::{
     os::unix::fs::MetadataExt as _,
@@ -10,7 +12,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::state_dir::stamp::FileStamp;
+use crate::{
+    limits::{self, SETTLED_AFTER},
+    source::{Digest, Index},
+    state_dir::stamp::FileStamp,
+};
 
 /// Files under watch.
 #[derive(Debug)]
@@ -39,9 +45,6 @@ struct Stamp {
     settled: bool,
 }
 
-/// File systems record times in steps of up to a timer tick (10 ms): two steps and a margin.
-const SETTLED_AFTER: Duration = Duration::from_millis(50);
-
 impl Stamp {
     /// `None` if the file is not there or cannot be seen.
     fn of(path: &Path) -> Option<Self> {
@@ -61,6 +64,16 @@ impl Stamp {
         let ((modified, _), (changed, _)) = (self.file.modified, self.changed);
         let last = SystemTime::UNIX_EPOCH + Duration::from_secs(modified.max(changed).max(0) as u64 + 1);
         SystemTime::now().duration_since(last).unwrap_or_default()
+    }
+
+    /// `None` for a file whose times are of no use.
+    fn settles_in(&self, now: SystemTime) -> Option<Duration> {
+        let (seconds, nanoseconds) = self.file.modified;
+        let modified = Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanoseconds).ok()?);
+        let settled = SystemTime::UNIX_EPOCH.checked_add(modified + SETTLED_AFTER)?;
+        // One more, because it has to be older than that.
+        let rest = settled.duration_since(now).unwrap_or_default() + Duration::from_millis(1);
+        Some(rest).filter(|rest| *rest <= 2 * SETTLED_AFTER)
     }
 
     fn same_file(&self, other: &Self) -> bool {
@@ -108,6 +121,13 @@ impl Watch {
         file.map_or(Duration::MAX, |file| file.still_since.elapsed())
     }
 
+    /// When the youngest of the files that may still change without showing it will be settled, as of the last call of
+    /// [`Watch::changed`]: time for another look.
+    pub(super) fn settles_in(&self, now: SystemTime) -> Option<Duration> {
+        let unsettled = self.files.iter().filter_map(|file| file.seen).filter(|seen| !seen.settled);
+        unsettled.filter_map(|seen| seen.settles_in(now)).max()
+    }
+
     /// Whether any file looks different from the last call of [`Watch::changed`].
     pub(super) fn changed_since(&self) -> bool {
         self.files.iter().any(|file| match (&file.seen, Stamp::of(&file.path)) {
@@ -117,12 +137,170 @@ impl Watch {
     }
 }
 
+/// How long a reader waits between two passes. Pure.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Pace {
+    /// Before that nothing is read again.
+    not_before: Option<Instant>,
+}
+
+impl Pace {
+    /// Notes a pass. A writer that never pauses must not have its reader read all the time: it rests as long as it has
+    /// read, up to the interval at which it would look without events.
+    pub(super) fn passed(&mut self, began: Instant, ended: Instant) {
+        let took = ended.saturating_duration_since(began);
+        self.not_before = ended.checked_add(took.min(limits::SOURCE_POLL_INTERVAL));
+    }
+
+    /// How long to rest, whatever happens.
+    pub(super) fn rest(&self, now: Instant) -> Duration {
+        self.not_before.map_or(Duration::ZERO, |not_before| not_before.saturating_duration_since(now))
+    }
+
+    /// How long to wait for an event after that. `settles_in`: of [`Watch::settles_in`].
+    pub(super) fn wait(settles_in: Option<Duration>) -> Duration {
+        settles_in.map_or(limits::SOURCE_POLL_INTERVAL, |settles_in| settles_in.min(limits::SOURCE_POLL_INTERVAL))
+    }
+}
+
+/// When files that look unchanged are hashed, and what that gave.
+#[derive(Debug)]
+pub(super) struct Rereads {
+    due: Instant,
+    /// In the order of the files; `None` before it is known.
+    digests: Vec<(PathBuf, Option<Digest>)>,
+}
+
+impl Rereads {
+    pub(super) fn new(paths: Vec<PathBuf>, now: Instant) -> Self {
+        let digests = paths.into_iter().map(|path| (path, None)).collect();
+        Self { due: now + limits::REREAD_INTERVAL, digests }
+    }
+
+    /// Whether it is time.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due <= now
+    }
+
+    /// Notes that the files were read or hashed, which took so long.
+    pub(super) fn done(&mut self, now: Instant, took: Duration) {
+        self.due = now + limits::REREAD_INTERVAL.max(took.saturating_mul(limits::REREAD_SHARE));
+    }
+
+    /// Notes what a pass has taken from a file; without it, the next hash of a changed file has one more pass made.
+    pub(super) fn taken(&mut self, path: &Path, digest: Option<Digest>) {
+        if let Some((_, known)) = self.digests.iter_mut().find(|(other, _)| other == path) {
+            *known = digest;
+        }
+    }
+
+    /// Hashes the files. Whether any has another content than the last time, or may have: the sources are then to be
+    /// read. A file that cannot be read is not judged here.
+    pub(super) fn differ(&mut self) -> bool {
+        let mut any = false;
+        for (path, known) in &mut self.digests {
+            if let Ok(digest) = Index::hash_of(path) {
+                any |= known.replace(digest) != Some(digest);
+            }
+        }
+        any
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn settle() {
         std::thread::sleep(SETTLED_AFTER + Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_reader_rests_as_long_as_it_has_read() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        for (took, rest) in [(0, 0), (3, 3), (150, 150), (3000, 200)] {
+            let mut pace = Pace::default();
+            assert_eq!(pace.rest(start), ms(0), "nothing was read yet");
+            let ended = start + ms(took);
+            pace.passed(start, ended);
+            assert_eq!((pace.rest(ended), pace.rest(ended + ms(rest))), (ms(rest), ms(0)), "{took}");
+        }
+        for (settles_in, wait) in [(None, 200), (Some(50), 50), (Some(0), 0), (Some(900), 200)] {
+            assert_eq!(Pace::wait(settles_in.map(ms)), ms(wait));
+        }
+    }
+
+    #[test]
+    fn a_fresh_file_is_looked_at_again_once_it_has_settled() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.txt");
+        let mut watch = Watch::new(vec![path.clone(), dir.path().join("missing")]);
+        std::fs::write(&path, "a").unwrap();
+        watch.changed();
+        let wait = watch.settles_in(SystemTime::now()).expect("it was just written");
+        assert!(wait <= SETTLED_AFTER + Duration::from_millis(1), "{wait:?}");
+        std::thread::sleep(wait);
+        assert!(watch.changed(), "one last look");
+        assert_eq!((watch.settles_in(SystemTime::now()), watch.changed()), (None, false));
+        // A clock that was set back must not have it looked at all the time, or never.
+        let file = std::fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
+        watch.changed();
+        assert_eq!(watch.settles_in(SystemTime::now()), None);
+    }
+
+    #[test]
+    fn files_are_hashed_again_for_one_percent_of_a_core() {
+        let start = Instant::now();
+        let mut rereads = Rereads::new(Vec::new(), start);
+        for (took_ms, pause_secs) in [(0, 60), (600, 60), (2000, 200), (60_000, 6000)] {
+            rereads.done(start, Duration::from_millis(took_ms));
+            let due = start + Duration::from_secs(pause_secs);
+            assert!(!rereads.is_due(due - Duration::from_millis(1)) && rereads.is_due(due), "{took_ms}");
+        }
+    }
+
+    /// The second store to a page that is dirty already changes neither the length nor the times of the file.
+    #[test]
+    fn what_a_writer_through_mmap_stores_is_found_by_its_hash() {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("index.txt");
+        std::fs::write(&path, "a".repeat(100)).unwrap();
+        let script = "import mmap,sys\nf=open(sys.argv[1],'r+b')\nm=mmap.mmap(f.fileno(),0)\n\
+            for n,line in enumerate(sys.stdin):\n m[0]=66+n\n print('done',flush=True)";
+        let mut writer = std::process::Command::new("python3")
+            .args(["-c", script, path.to_str().unwrap()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("python3 is there");
+        let (mut ask, mut told) = (writer.stdin.take().unwrap(), BufReader::new(writer.stdout.take().unwrap()).lines());
+        let mut store = || {
+            ask.write_all(b"\n").unwrap();
+            told.next().unwrap().unwrap();
+        };
+        store();
+        settle();
+        let mut watch = Watch::new(vec![path.clone()]);
+        let mut rereads = Rereads::new(vec![path.clone()], Instant::now());
+        watch.changed();
+        assert!(rereads.differ(), "not known yet");
+        assert!(!rereads.differ());
+        store();
+        // Where a store shows, so much the better.
+        let _ = watch.changed();
+        assert!(rereads.differ(), "another content");
+        assert!(!rereads.differ());
+        let mark = Index::hash_of(&path).unwrap();
+        store();
+        rereads.taken(&path, Some(mark));
+        assert!(rereads.differ(), "since it was taken");
+        std::fs::remove_file(&path).unwrap();
+        assert!(!rereads.differ(), "missing files are found by a look");
+        drop(ask);
+        writer.wait().unwrap();
     }
 
     #[test]
