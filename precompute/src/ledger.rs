@@ -327,3 +327,6 @@ impl Ledgers {
         self.0.store(Arc::new(ledgers));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,292 @@
+//! Sources and pushes on a real book: what is durable, what shows, and what is acknowledged.
+
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use super::{reconcile::Known, *};
+use crate::{
+    book::Book,
+    pki::{Reason, Record, Status},
+    records::Origin,
+    state_dir::BOOK,
+};
+
+const NOW: UnixTime = UnixTime(2_000_000_000);
+const GOOD: Status = Status::Good;
+
+fn id() -> IssuerId {
+    IssuerId::new("tenant", [7; 32])
+}
+
+fn serial(number: u32) -> Serial {
+    Serial::from_magnitude(&(number + 1).to_be_bytes()).unwrap()
+}
+
+fn said(number: u32, status: Option<Status>) -> Change {
+    Change::new(serial(number), status.map(|status| Record { status, not_after: None }))
+}
+
+fn difference(said: Vec<Change>) -> Difference {
+    Difference { said, ..Difference::default() }
+}
+
+fn push(number: u32, order: Order) -> Push {
+    Push { serial: serial(number), order }
+}
+
+const ADD: Order = Order::Add { not_after: None };
+
+fn revoke(reason: Reason) -> Order {
+    Order::Revoke { time: Some(UnixTime(5)), reason, even_unlisted: false }
+}
+
+const LOST: Status = Status::Revoked { time: UnixTime(5), reason: Reason::KeyCompromise };
+
+/// A ledger with a book of its own, which only the test saves.
+struct World {
+    dir: tempfile::TempDir,
+    book: Arc<SharedBook>,
+    ledger: Ledger,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap())
+    }
+
+    fn in_directory(dir: tempfile::TempDir) -> Self {
+        let book = Arc::new(SharedBook::new(Book::open(dir.path()).unwrap()));
+        let ledger = Ledger::open(&id(), "ca", &book, &Saver::start().unwrap()).unwrap().ledger;
+        ledger.serve("ca");
+        Self { dir, book, ledger }
+    }
+
+    /// As after kill -9.
+    fn restart(self) -> Self {
+        let died = tempfile::tempdir().unwrap();
+        fs::copy(self.dir.path().join(BOOK), died.path().join(BOOK)).unwrap();
+        drop(self);
+        Self::in_directory(died)
+    }
+
+    fn push(&self, number: u32, order: Order) -> Result<Outcome, Refusal> {
+        self.ledger.push(&[push(number, order)], None, NOW).unwrap().remove(0)
+    }
+
+    fn status(&self, number: u32) -> Option<Status> {
+        self.ledger.look_up(&serial(number)).map(|found| found.status)
+    }
+
+    fn in_book(&self, number: u32) -> Option<Known> {
+        let found = self.book.lock().get(&id(), &serial(number)).unwrap();
+        found.map(|(record, origin)| Known { record, origin })
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_on_disk_and_shows() {
+    let world = World::new();
+    assert_eq!(world.push(1, ADD), Ok(Outcome::Done));
+    assert_eq!(world.push(2, revoke(Reason::KeyCompromise)), Err(Refusal::NotListed));
+    assert_eq!(world.push(1, revoke(Reason::KeyCompromise)), Ok(Outcome::Done));
+    assert_eq!(world.status(1), Some(LOST));
+    let report = world.ledger.state().health.report();
+    assert_eq!((report.pushes, report.last_push.is_some()), (2, true));
+    let world = world.restart();
+    assert_eq!([1, 2].map(|number| world.status(number)), [Some(LOST), None]);
+    let origin = world.ledger.look_up(&serial(1)).unwrap().origin;
+    assert!(origin.is_pushed() && !origin.is_listed(), "{origin:?}");
+}
+
+#[test]
+fn where_the_book_cannot_be_written_nothing_shows_and_the_next_push_that_can_is_taken() {
+    let world = World::new();
+    world.push(1, ADD).unwrap();
+    let book = std::mem::replace(&mut *world.book.lock(), Book::lost(world.dir.path()));
+    let error = world.ledger.push(&[push(1, revoke(Reason::KeyCompromise)), push(2, ADD)], None, NOW).unwrap_err();
+    assert!(matches!(error, PushError::NotDurable(_)) && error.to_string().contains("absent/book.redb"), "{error}");
+    assert_eq!([1, 2].map(|number| world.status(number)), [Some(GOOD), None]);
+    let report = world.ledger.state().health.report();
+    assert_eq!((report.pushes_failed, report.push_fault.is_some()), (1, true));
+    let complaints = report.complaints(NOW, std::time::Duration::MAX);
+    assert!(complaints.iter().any(|line| line.contains("pushes are refused")), "{complaints:?}");
+    // A source's revocation shows all the same.
+    world.ledger.take(&difference(vec![said(1, Some(LOST))]));
+    assert_eq!(world.status(1), Some(LOST));
+    *world.book.lock() = book;
+    assert_eq!(world.push(2, ADD), Ok(Outcome::Done));
+    assert_eq!(world.ledger.state().health.report().push_fault, None);
+}
+
+#[test]
+fn a_push_for_a_serial_that_a_pass_is_just_removing_or_releasing_stays() {
+    let world = World::new();
+    let held = Status::Revoked { time: UnixTime(5), reason: Reason::CertificateHold };
+    world.ledger.take(&difference((1..=4).map(|number| said(number, Some(GOOD))).collect()));
+    world.ledger.take(&difference(vec![said(3, Some(held)), said(4, Some(held))]));
+    // A pass has read the sources, and found 1 and 2 removed and 3 and 4 released.
+    let found = difference(vec![said(1, None), said(2, None), said(3, Some(GOOD)), said(4, Some(GOOD))]);
+    world.push(1, ADD).unwrap();
+    world.push(2, revoke(Reason::KeyCompromise)).unwrap();
+    world.push(3, revoke(Reason::CertificateHold)).unwrap();
+    world.push(4, revoke(Reason::KeyCompromise)).unwrap();
+    world.ledger.take(&found);
+    assert_eq!([1, 2, 3, 4].map(|number| world.status(number)), [Some(GOOD), Some(LOST), Some(held), Some(LOST)]);
+    world.ledger.save().unwrap();
+    let world = world.restart();
+    assert_eq!([1, 2, 3, 4].map(|number| world.status(number)), [Some(GOOD), Some(LOST), Some(held), Some(LOST)]);
+}
+
+#[test]
+fn the_same_request_with_its_key_has_the_same_outcome_and_another_request_has_none() {
+    let world = World::new();
+    let one = |world: &World, number, order, key| world.ledger.push(&[push(number, order)], Some(key), NOW);
+    world.push(1, ADD).unwrap();
+    world.push(1, revoke(Reason::CertificateHold)).unwrap();
+    assert_eq!(one(&world, 1, Order::Release, "a").unwrap(), [Ok(Outcome::Done)]);
+    assert_eq!(world.push(1, Order::Release), Err(Refusal::NotOnHold), "without a key it is another request");
+    assert_eq!(one(&world, 1, Order::Release, "a").unwrap(), [Ok(Outcome::Done)], "the acknowledgement was lost");
+    let world = world.restart();
+    assert_eq!(one(&world, 1, Order::Release, "a").unwrap(), [Ok(Outcome::Done)], "and the process was killed");
+    assert!(matches!(one(&world, 2, ADD, "a"), Err(PushError::KeyReused)));
+    assert_eq!(world.status(2), None);
+    // A refusal is no outcome to be remembered: what was missing may be there now.
+    assert_eq!(one(&world, 3, revoke(Reason::Superseded), "b").unwrap(), [Err(Refusal::NotListed)]);
+    world.push(3, ADD).unwrap();
+    assert_eq!(one(&world, 3, revoke(Reason::Superseded), "b").unwrap(), [Ok(Outcome::Done)]);
+}
+
+#[test]
+fn who_pushes_at_the_same_time_shares_commits_and_each_has_its_own_outcome() {
+    let world = World::new();
+    let (done, refused) = (AtomicU32::new(0), AtomicU32::new(0));
+    thread::scope(|scope| {
+        for worker in 0..8u32 {
+            let (world, done, refused) = (&world, &done, &refused);
+            scope.spawn(move || {
+                for number in 0..50 {
+                    // Each certificate is added by two.
+                    world.push(worker / 2 * 100 + number, ADD).unwrap();
+                    // One that all want to revoke, each for a reason of its own.
+                    let reason = Reason::ALL[1 + worker as usize % 5];
+                    let _ = world.push(9_999, ADD);
+                    match world.push(9_999, revoke(reason)) {
+                        Ok(Outcome::Done) => done.fetch_add(1, Ordering::Relaxed),
+                        Ok(_) => 0,
+                        Err(Refusal::AlreadyRevoked { .. }) => refused.fetch_add(1, Ordering::Relaxed),
+                        Err(other) => panic!("{other:?}"),
+                    };
+                }
+            });
+        }
+    });
+    assert_eq!(done.load(Ordering::Relaxed), 1, "it was revoked once");
+    assert!(refused.load(Ordering::Relaxed) > 0);
+    let shown = world.ledger.look_up(&serial(9_999)).map(Known::from);
+    assert_eq!(world.in_book(9_999), shown);
+    assert_eq!(world.ledger.state().records.counts().good, 200);
+    assert_eq!(world.restart().ledger.state().records.counts().good, 200);
+}
+
+#[test]
+fn pushes_are_taken_while_a_long_difference_is_shown_and_saved() {
+    let world = World::new();
+    let saver = Saver::start().unwrap();
+    saver.follow(std::slice::from_ref(&world.ledger));
+    let long = difference((0..300_000).map(|number| said(number, Some(GOOD))).collect());
+    let taken = AtomicU32::new(0);
+    thread::scope(|scope| {
+        let taking = scope.spawn(|| world.ledger.take(&long));
+        let mut number = 1_000_000;
+        while !taking.is_finished() {
+            world.push(number, ADD).unwrap();
+            number += 1;
+            taken.fetch_add(1, Ordering::Relaxed);
+        }
+        taking.join().unwrap();
+    });
+    let taken = taken.load(Ordering::Relaxed);
+    assert!(taken >= 2, "none was taken while the difference was shown");
+    world.ledger.save().unwrap();
+    assert_eq!(world.ledger.state().records.counts().good, 300_000 + u64::from(taken));
+    assert_eq!(world.book.lock().record_count().unwrap(), 300_000 + u64::from(taken));
+}
+
+#[test]
+fn a_book_that_was_lost_is_written_whole_and_gives_the_revocations_that_only_it_has() {
+    let world = World::new();
+    world.ledger.take(&difference((0..20).map(|number| said(number, Some(GOOD))).collect()));
+    world.push(30, ADD).unwrap();
+    world.ledger.save().unwrap();
+    // Somebody puts another book in its place: an older one of this issuer that knows another revocation.
+    let other = World::new();
+    other.push(3, ADD).unwrap();
+    other.push(3, revoke(Reason::KeyCompromise)).unwrap();
+    other.push(40, ADD).unwrap();
+    let from = other.dir.path().join(BOOK);
+    drop((other.ledger, other.book));
+    fs::copy(&from, world.dir.path().join("copy")).unwrap();
+    fs::rename(world.dir.path().join("copy"), world.dir.path().join(BOOK)).unwrap();
+    world.push(31, ADD).unwrap();
+    assert_eq!(world.status(3), Some(LOST), "taken over");
+    let counts = world.ledger.state().records.counts();
+    assert_eq!((counts.good, counts.revoked), (21, 1));
+    let world = world.restart();
+    assert_eq!(world.ledger.state().records.counts(), counts);
+    assert_eq!([30, 31, 40].map(|number| world.status(number)), [Some(GOOD), Some(GOOD), None]);
+    assert_eq!(world.status(3), Some(LOST));
+}
+
+#[test]
+fn who_is_not_served_takes_no_pushes_and_saves_nothing_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = Arc::new(SharedBook::new(Book::open(dir.path()).unwrap()));
+    let saver = Saver::start().unwrap();
+    let ledger = Ledger::open(&id(), "ca", &book, &saver).unwrap().ledger;
+    saver.follow(std::slice::from_ref(&ledger));
+    ledger.take(&difference(vec![said(1, Some(LOST))]));
+    let refused = |ledger: &Ledger| matches!(ledger.push(&[push(2, ADD)], None, NOW), Err(PushError::NotServed));
+    assert!(refused(&ledger), "it is only prepared");
+    thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(book.lock().record_count().unwrap(), 0);
+    ledger.serve("ca");
+    assert!(wait(|| book.lock().record_count().unwrap() == 1), "saved");
+    ledger.take(&difference(vec![said(3, Some(LOST))]));
+    ledger.leave();
+    saver.follow(&[]);
+    assert!(refused(&ledger), "it left");
+    assert!(wait(|| book.lock().record_count().unwrap() == 2), "the rest is saved");
+}
+
+/// Whether it becomes true soon.
+fn wait(mut done: impl FnMut() -> bool) -> bool {
+    (0..2000).any(|_| {
+        thread::sleep(std::time::Duration::from_millis(5));
+        done()
+    })
+}
+
+#[test]
+fn what_changes_is_saved_by_itself_and_tried_again_after_a_fault() {
+    let world = World::new();
+    let saver = Saver::start().unwrap();
+    saver.follow(std::slice::from_ref(&world.ledger));
+    world.ledger.take(&difference(vec![said(1, Some(GOOD))]));
+    assert!(wait(|| world.in_book(1).is_some()));
+    let book = std::mem::replace(&mut *world.book.lock(), Book::lost(world.dir.path()));
+    world.ledger.take(&difference(vec![said(2, Some(GOOD))]));
+    assert!(wait(|| world.ledger.state().health.report().book_fault.is_some()));
+    *world.book.lock() = book;
+    assert!(wait(|| world.ledger.is_saved()));
+    assert_eq!(world.in_book(2).map(|known| known.origin), Some(Origin::SOURCE));
+    assert_eq!(world.ledger.state().health.report().book_fault, None);
+    // The end saves what there is room for.
+    world.ledger.take(&difference((10..5000).map(|number| said(number, Some(GOOD))).collect()));
+    drop(saver);
+    assert!(world.ledger.is_saved());
+    assert!(Path::new(&world.dir.path().join(BOOK)).exists());
+}
