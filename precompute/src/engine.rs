@@ -21,7 +21,6 @@ mod compare;
 mod followed;
 mod follower;
 mod handover;
-#[cfg_attr(not(test), allow(dead_code, reason = "the loop of the readers is to use it"))]
 mod notifier;
 mod operator_order;
 mod predecessor;
@@ -29,14 +28,12 @@ mod reader;
 mod revocations;
 mod stop;
 mod survey;
-#[cfg_attr(not(test), allow(dead_code, reason = "the loop of the readers is to use it"))]
-mod wake;
-#[cfg_attr(not(test), allow(dead_code, reason = "the loop of the readers is to use it"))]
 mod watch;
 
 pub use change::Prepared;
 use followed::FollowedIssuer;
 use follower::{Follower, Terms};
+use notifier::Notifier;
 pub use predecessor::Forgotten;
 use predecessor::Predecessor;
 use reader::SourceReader;
@@ -145,6 +142,7 @@ pub struct Engine {
     book: Arc<SharedBook>,
     /// Their sources are no longer read when the saver ends.
     followers: Vec<Follower>,
+    notifier: Notifier,
     saver: Saver,
     ledgers: Ledgers,
     accept: Accepted,
@@ -173,6 +171,7 @@ impl Engine {
             state_dir: state_dir.to_owned(),
             book: Arc::new(SharedBook::new(book)),
             followers: Vec::new(),
+            notifier: Notifier::start(),
             saver,
             ledgers: Ledgers::default(),
             accept: Accepted::default(),
@@ -204,7 +203,8 @@ impl Engine {
         if !opened.known {
             ledger.set_crl_marks(Predecessor::crl_marks(&predecessors));
         }
-        let reader = SourceReader::new(issuer, ledger, false, opened.verified, predecessors, &self.state_dir);
+        let reader = SourceReader::new(issuer, ledger, false, opened.verified, predecessors, &self.state_dir)
+            .as_saved(opened.stamps.as_deref());
         Ok(Follower::new(reader))
     }
 
@@ -243,7 +243,7 @@ impl Engine {
 
     fn start(&mut self, terms: Terms, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
         self.follow_ledgers();
-        follower::start(&mut self.followers, terms, |follower, pass| {
+        follower::start(&mut self.followers, &self.notifier, terms, |follower, pass| {
             follower.ledger.serve(&follower.issuer.name);
             if let Some(pass) = pass {
                 each(follower.issuer.tenant(), &follower.issuer.name, pass);

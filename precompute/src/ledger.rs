@@ -113,7 +113,6 @@ pub(crate) struct Opened {
     /// When its sources were last in order.
     pub(crate) verified: Option<UnixTime>,
     /// What its sources looked like when everything that they said had been saved.
-    #[allow(dead_code)]
     pub(crate) stamps: Option<Vec<u8>>,
 }
 
@@ -248,14 +247,14 @@ impl Ledger {
     }
 
     /// Notes when the sources were in order, to be saved after what they said.
-    pub(crate) fn note_verified(&self, verified: UnixTime, stamps: Option<Vec<u8>>) {
-        {
-            let of_sources = &mut self.0.shown().unsaved.of_sources;
-            of_sources.verified = Some(verified);
-            if stamps.is_some() {
-                of_sources.stamps = stamps;
-            }
-        }
+    pub(crate) fn note_verified(&self, verified: UnixTime) {
+        self.0.shown().unsaved.of_sources.verified = Some(verified);
+        self.0.bell.ring();
+    }
+
+    /// Notes what the sources look like now that everything they say shows, to be saved after that.
+    pub(crate) fn note_stamps(&self, stamps: Vec<u8>) {
+        self.0.shown().unsaved.of_sources.stamps = Some(stamps);
         self.0.bell.ring();
     }
 

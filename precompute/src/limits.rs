@@ -453,3 +453,6 @@ pub const API_RETRY_AFTER: Duration = RETRY_INTERVAL;
 
 /// Characters of an idempotency key: UUIDs have 36.
 pub const IDEMPOTENCY_KEY_OCTETS_MAX: usize = 255;
+
+/// When an index is read that looked unchanged at the start, and so was not read for it: the first answers come first.
+pub const READ_AFTER_START: Duration = Duration::from_secs(10);

@@ -67,7 +67,7 @@ impl Engine {
             fresh.push(follower);
         }
         let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
-        follower::start(&mut fresh, terms, |_, _| ())?;
+        follower::start(&mut fresh, &self.notifier, terms, |_, _| ())?;
         Ok(Prepared { issuers, fresh, states: states.into_iter().collect(), beside: self.adopted })
     }
 

@@ -13,7 +13,10 @@ use std::{
 
 use tracing::{debug, error, warn};
 
-use super::{Accepted, EngineError, FollowedIssuer, Pass, handover::Handover, reader::SourceReader, stop::Stop};
+use super::{
+    Accepted, EngineError, FollowedIssuer, Pass, handover::Handover, notifier::Notifier, reader::SourceReader,
+    stop::Stop,
+};
 use crate::{ledger::Ledger, limits};
 
 /// An issuer and the thread that follows its sources.
@@ -45,9 +48,11 @@ impl Follower {
 
     /// Starts the thread. It reports the outcome of its first pass with `place`, and continues if the outcome is good
     /// enough.
-    fn start(&mut self, terms: Terms, place: usize, tell: &Tell) -> io::Result<()> {
+    fn start(&mut self, notifier: &Notifier, terms: Terms, place: usize, tell: &Tell) -> io::Result<()> {
         let Some(mut reader) = self.reader.take() else { return Ok(()) };
         let (stop, tell) = (Arc::clone(&self.stop), tell.clone());
+        let woken = Arc::clone(&stop);
+        let mut watching = notifier.watch(self.issuer.sources.paths(), move || woken.wake());
         // As the book says, not by what a refused pass has taken.
         let known = self.known;
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
@@ -55,7 +60,8 @@ impl Follower {
             if let Err(error) = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY) {
                 debug!(%error, "the priority of reading sources cannot be lowered");
             }
-            let outcome = match reader.first_pass(terms.accept, terms.whole, &stop) {
+            watching.renew();
+            let outcome = match reader.first_pass(terms, &stop) {
                 Err(EngineError::Source(faults)) if terms.from_book && known => {
                     reader.refused(&faults);
                     Ok(None)
@@ -65,7 +71,7 @@ impl Follower {
             let taken = outcome.is_ok();
             let _ = tell.send((place, outcome));
             if taken {
-                reader.follow(terms.accept, &stop);
+                reader.follow(terms.accept, &stop, &mut watching);
             }
         })?;
         self.thread = Some(thread);
@@ -110,6 +116,7 @@ pub(super) struct Terms {
 /// Runs the first pass of each, as many at a time as there are cores. Slow ones do not count, because they may hang.
 pub(super) fn start(
     followers: &mut [Follower],
+    notifier: &Notifier,
     terms: Terms,
     mut each: impl FnMut(&Follower, Option<&Pass>),
 ) -> Result<(), EngineError> {
@@ -121,7 +128,7 @@ pub(super) fn start(
         if busy < cores
             && let Some(place) = waiting.next()
         {
-            let started = followers[place].start(terms, place, &tell);
+            let started = followers[place].start(notifier, terms, place, &tell);
             started.map_err(|error| followers[place].lost(format_args!("cannot be started: {error}")))?;
             reading.push((place, Instant::now()));
             continue;

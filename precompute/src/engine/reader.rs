@@ -7,18 +7,20 @@
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tracing::{debug, info, warn};
 
 use super::{
     Accepted, EngineError, Faults, FollowedIssuer, Pass, compare,
+    follower::Terms,
     handover::{Findings, Handover, Outcome, Remarks},
+    notifier::Watching,
     operator_order::OperatorOrder,
     predecessor::Predecessor,
-    stop::Stop,
-    watch::Watch,
+    stop::{Stop, Waited},
+    watch::{Pace, Rereads, Watch},
 };
 use crate::{
     ledger::{Difference, Ledger},
@@ -35,6 +37,10 @@ pub(super) struct SourceReader {
     pub(super) ledger: Ledger,
     pub(super) handover: Arc<Handover>,
     pub(super) watch: Watch,
+    pace: Pace,
+    rereads: Rereads,
+    /// The mark that the book has, or will have, if it has everything that was found up to there.
+    saved: Option<Mark>,
     pub(super) crl_marks: CrlMarks,
     /// How far the last pass has taken the index, if the records have what it found; and whether something in it waits
     /// until it is still.
@@ -74,6 +80,9 @@ impl SourceReader {
         Self {
             handover: Handover::new(Arc::clone(&issuer), ledger.clone(), held),
             watch: Watch::new(issuer.sources.paths()),
+            pace: Pace::default(),
+            rereads: Rereads::new(issuer.sources.paths(), Instant::now()),
+            saved: None,
             crl_marks: ledger.crl_marks(),
             mark: None,
             waits: false,
@@ -93,18 +102,29 @@ impl SourceReader {
         }
     }
 
+    /// `stamps`: what the sources looked like when everything that they said had been saved.
+    pub(super) fn as_saved(mut self, stamps: Option<&[u8]>) -> Self {
+        self.saved = stamps.and_then(Mark::from_bytes);
+        self
+    }
+
     /// Whether anything is known of the issuer without its sources.
     pub(super) fn is_known(&self) -> bool {
         self.ledger.state().records.counts() != Counts::default() || self.crl_marks.complete.is_some()
     }
 
-    /// The pass of a start: it waits for a source that is being written, and fails on any other fault. `whole`: it also
-    /// waits until an index is still.
-    pub(super) fn first_pass(&mut self, accept: Accepted, whole: bool, stop: &Stop) -> Result<Pass, EngineError> {
+    /// The pass of a start: it waits for a source that is being written, and fails on any other fault.
+    pub(super) fn first_pass(&mut self, terms: Terms, stop: &Stop) -> Result<Pass, EngineError> {
+        let Terms { accept, whole, .. } = terms;
         let begun = Instant::now();
+        if terms.from_book
+            && let Some(pass) = self.pass_without_reading()
+        {
+            return Ok(pass);
+        }
         loop {
             self.watch.changed();
-            match self.pass(accept) {
+            match self.timed_pass(accept) {
                 Ok(pass)
                     if whole
                         && pass.held_back
@@ -112,10 +132,7 @@ impl SourceReader {
                         && !stop.pause(limits::SOURCE_POLL_INTERVAL) => {}
                 Ok(mut pass) => {
                     self.follow_predecessors(accept, &mut pass)?;
-                    self.ledger.tells();
-                    self.handover.end(Outcome::Taken(pass));
-                    self.note_verified(Duration::ZERO);
-                    self.looked();
+                    self.taken(&pass);
                     self.warn_if_out_of_date();
                     return Ok(pass);
                 }
@@ -125,9 +142,41 @@ impl SourceReader {
         }
     }
 
-    /// Looks at the sources until it has to stop.
-    pub(super) fn follow(&mut self, accept: Accepted, stop: &Stop) {
-        while !stop.pause(limits::SOURCE_POLL_INTERVAL) {
+    /// The pass over an index that looks as it did when the book had everything that it says: there is nothing to read.
+    /// It is read soon, in case something changed without showing it.
+    fn pass_without_reading(&mut self) -> Option<Pass> {
+        let index = self.issuer.sources.index.as_deref().filter(|_| self.issuer.sources.crl.is_none())?;
+        let saved = self.saved.clone().filter(|saved| saved.still_matches(index) && self.predecessors.is_empty())?;
+        let counts = self.ledger.state().records.counts();
+        let pass = Pass { listed: saved.listed(), counts, ..Pass::default() };
+        self.watch.changed();
+        // Between the two looks it may have changed.
+        if !saved.still_matches(index) {
+            return None;
+        }
+        self.taken(&pass);
+        self.read_again_at = Some(Instant::now() + limits::READ_AFTER_START);
+        Some(pass)
+    }
+
+    /// After a first pass.
+    fn taken(&mut self, pass: &Pass) {
+        self.ledger.tells();
+        self.handover.end(Outcome::Taken(*pass));
+        self.note_verified(Duration::ZERO);
+        self.looked();
+    }
+
+    /// Looks at the sources until it has to stop: when somebody says that they may have changed, and at intervals.
+    pub(super) fn follow(&mut self, accept: Accepted, stop: &Stop, watching: &mut Watching) {
+        loop {
+            let settles_in = self.watch.settles_in(SystemTime::now());
+            let again_in = self.read_again_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let wait = again_in.map_or(Pace::wait(settles_in), |again_in| again_in.min(Pace::wait(settles_in)));
+            if stop.pause(self.pace.rest(Instant::now())) || stop.wait(wait) == Waited::Stopped {
+                return;
+            }
+            watching.renew();
             self.look(accept);
         }
     }
@@ -141,7 +190,7 @@ impl SourceReader {
             self.read_again_at = Some(Instant::now());
         }
         // No short circuit: the watch must record what it has seen.
-        if self.watch.changed() | due(&mut self.read_again_at) {
+        if self.watch.changed() | due(&mut self.read_again_at) || self.differs_although_it_looks_the_same() {
             self.take(accept);
             self.looked();
         }
@@ -149,6 +198,35 @@ impl SourceReader {
         if self.handover.health().is_some() {
             self.warn_if_out_of_date();
         }
+    }
+
+    /// Now and then, whether a file has another content although neither its size nor its times have changed.
+    fn differs_although_it_looks_the_same(&mut self) -> bool {
+        let begun = Instant::now();
+        if !self.rereads.is_due(begun) {
+            return false;
+        }
+        let differs = self.rereads.differ();
+        self.rereads.done(Instant::now(), begun.elapsed());
+        if differs {
+            self.mark = None;
+        }
+        differs
+    }
+
+    /// A pass that the pace counts.
+    fn timed_pass(&mut self, accept: Accepted) -> Result<Pass, Faults> {
+        let begun = Instant::now();
+        let outcome = self.pass(accept);
+        let ended = Instant::now();
+        self.pace.passed(begun, ended);
+        if outcome.is_ok() {
+            self.rereads.done(ended, ended - begun);
+            if let Some(index) = &self.issuer.sources.index {
+                self.rereads.taken(index, self.mark.as_ref().map(Mark::digest));
+            }
+        }
+        outcome
     }
 
     fn looked(&self) {
@@ -171,13 +249,25 @@ impl SourceReader {
         if let Some(verified) = health.unchanged(now).filter(|verified| verified.since(saved) > interval) {
             self.verified_saved = Some(verified);
             health.verified_saved(Some(verified));
-            self.ledger.note_verified(verified, None);
+            self.ledger.note_verified(verified);
+        }
+        self.note_stamps();
+    }
+
+    /// Has the book note what the index looks like, once it has everything that the index says.
+    fn note_stamps(&mut self) {
+        let sources = &self.issuer.sources;
+        let is_settled = |mark: &&Mark| sources.index.as_deref().is_some_and(|index| mark.still_matches(index));
+        let news = self.mark.as_ref().filter(|mark| !self.waits && self.saved.as_ref() != Some(*mark));
+        if let Some(mark) = news.filter(|_| sources.crl.is_none()).filter(is_settled) {
+            self.ledger.note_stamps(mark.to_bytes());
+            self.saved = Some(mark.clone());
         }
     }
 
     /// One pass. The outcome goes to the log and to health.
     pub(super) fn take(&mut self, accept: Accepted) {
-        match self.pass(accept) {
+        match self.timed_pass(accept) {
             Ok(pass) => {
                 self.unsteady = 0;
                 let was_refused = self.handover.health().is_some_and(|health| health.report().fault.is_some());

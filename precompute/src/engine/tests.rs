@@ -430,7 +430,7 @@ fn a_prepared_reader_changes_nothing_until_it_is_adopted_and_a_replaced_one_chan
     world.pass().unwrap();
     fs::write(world.ca.path("other.txt"), list(1..5) + &revoked(5, ",keyCompromise")).unwrap();
     let mut other = other_reader(&world, "other.txt", true);
-    other.first_pass(Accepted::default(), false, &stop::Stop::default()).unwrap();
+    other.first_pass(Terms::default(), &stop::Stop::default()).unwrap();
     assert_eq!(world.status(5), Some(Status::Good), "it is only prepared");
     // What the former sources revoke until then is revoked, and the new ones do not take it back.
     world.index(&[revoked(1, ",keyCompromise"), list(2..6)].concat());
@@ -454,7 +454,7 @@ fn what_comes_from_the_former_sources_after_the_new_ones_were_read_is_removed_wh
     world.pass().unwrap();
     fs::write(world.ca.path("other.txt"), list(1..6)).unwrap();
     let mut other = other_reader(&world, "other.txt", true);
-    other.first_pass(Accepted::default(), false, &stop::Stop::default()).unwrap();
+    other.first_pass(Terms::default(), &stop::Stop::default()).unwrap();
     world.index(&list(1..8));
     world.pass().unwrap();
     world.watched.handover.close();

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{super::wake::Wake, *};
+use super::{
+    super::stop::{Stop, Waited},
+    *,
+};
 
 /// Long for a machine with other things to do; a test that passes does not wait for it.
 const SOON: Duration = Duration::from_secs(10);
@@ -16,7 +19,7 @@ struct World {
 }
 
 struct Woken {
-    wake: Arc<Wake>,
+    wake: Arc<Stop>,
     watching: Watching,
 }
 
@@ -34,7 +37,7 @@ impl World {
     }
 
     fn watch(&self, name: &str) -> Woken {
-        let wake = Arc::new(Wake::default());
+        let wake = Arc::new(Stop::default());
         let watching = self.notifier.watch(vec![self.path(name)], {
             let wake = Arc::clone(&wake);
             move || wake.wake()
@@ -50,7 +53,7 @@ impl Woken {
     #[track_caller]
     fn is_woken(&mut self, what: &str) {
         let begun = Instant::now();
-        assert!(self.wake.wait(SOON), "{what}: nobody was woken");
+        assert_eq!(self.wake.wait(SOON), Waited::Woken, "{what}: nobody was woken");
         assert!(begun.elapsed() < SOON, "{what}");
         self.rest();
     }
@@ -59,7 +62,7 @@ impl Woken {
     fn rest(&mut self) {
         loop {
             self.watching.renew();
-            if !self.wake.wait(Duration::from_millis(30)) {
+            if self.wake.wait(Duration::from_millis(30)) == Waited::Over {
                 return;
             }
         }
@@ -96,7 +99,7 @@ fn every_change_of_a_file_wakes_who_reads_it() {
     }
     // Another file in the same directory concerns nobody.
     world.write("other.txt");
-    assert!(!woken.wake.wait(Duration::from_millis(50)));
+    assert_eq!(woken.wake.wait(Duration::from_millis(50)), Waited::Over);
 }
 
 #[test]
@@ -116,7 +119,7 @@ fn a_directory_that_is_swapped_removed_or_made_again_is_followed() {
     world.write("..2/index.txt");
     woken.is_woken("written where the link leads now");
     world.write("..1/index.txt");
-    assert!(!woken.wake.wait(Duration::from_millis(50)), "it leads there no more");
+    assert_eq!(woken.wake.wait(Duration::from_millis(50)), Waited::Over, "it leads there no more");
 
     let mut woken = world.watch("a/b/index.txt");
     for what in ["made", "made again"] {
@@ -191,7 +194,7 @@ fn who_looks_no_more_is_woken_no_more_and_leaves_no_watch() {
     drop(watching);
     world.write("index.txt");
     second.is_woken("the other one");
-    assert!(!wake.wait(Duration::from_millis(20)));
+    assert_eq!(wake.wait(Duration::from_millis(20)), Waited::Over);
     drop(second);
     let state = world.notifier.shared.lock();
     assert!(state.watches.is_empty() && state.users.is_empty());
@@ -216,5 +219,5 @@ fn without_events_nobody_is_woken_and_nothing_fails() {
         World { notifier: Notifier { shared: Arc::new(Shared::new(None)), _end: Arc::new(End(None)) }, ..World::new() };
     let woken = world.watch("index.txt");
     world.write("index.txt");
-    assert!(!woken.wake.wait(Duration::from_millis(20)));
+    assert_eq!(woken.wake.wait(Duration::from_millis(20)), Waited::Over);
 }
