@@ -204,7 +204,7 @@ impl Engine {
             ledger.set_crl_marks(Predecessor::crl_marks(&predecessors));
         }
         let reader = SourceReader::new(issuer, ledger, false, opened.verified, predecessors, &self.state_dir)
-            .as_saved(opened.stamps.as_deref());
+            .with_stamps(opened.stamps.as_deref());
         Ok(Follower::new(reader))
     }
 

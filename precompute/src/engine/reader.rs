@@ -103,7 +103,7 @@ impl SourceReader {
     }
 
     /// `stamps`: what the sources looked like when everything that they said had been saved.
-    pub(super) fn as_saved(mut self, stamps: Option<&[u8]>) -> Self {
+    pub(super) fn with_stamps(mut self, stamps: Option<&[u8]>) -> Self {
         self.saved = stamps.and_then(Mark::from_bytes);
         self
     }
