@@ -20,6 +20,7 @@ mod outbox;
 mod overlay;
 mod salvage;
 mod seal;
+mod witness;
 mod writing;
 
 pub use self::{
@@ -44,6 +45,7 @@ use self::{
     layout::{FORMAT, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
     loading::{load, number_of},
     overlay::Overlay,
+    witness::Witness,
     writing::write,
 };
 use crate::{
@@ -142,6 +144,8 @@ struct Open {
     /// The stamp after the last use. Only this process writes the file, and then reads the stamp again; a copy written
     /// over it in place shows in its time or length.
     file: FileStamp,
+    /// `None` for a look, which writes nothing.
+    witness: Option<Witness>,
 }
 
 impl Book {
@@ -203,6 +207,7 @@ impl Book {
         open: impl FnOnce(File) -> Result<Database, redb::DatabaseError>,
     ) -> Result<Made, StateError> {
         let before = self.seen;
+        let witness = (!self.is_look).then(|| Witness::open(&self.path));
         let of_file = file.metadata().map(|metadata| FileStamp::from(&metadata));
         let of_file = of_file.map_err(|error| describe(&self.path, &redb::Error::Io(error), self.is_ours))?;
         let opened = guarded(|| {
@@ -212,13 +217,15 @@ impl Book {
                 Err(Unready::Redb(error)) => return Err(error),
                 Err(Unready::Format(format)) => return Ok(Err(format)),
             };
-            // Also a file that this process had before, because it lacks what was written since.
-            let is_same =
-                before.is_none_or(|before| before.identity == made.identity && before.version <= made.version);
-            let made = if is_same { made } else { Made { identity: layout::rename(&database)?, ..made } };
-            Ok(Ok((database, made)))
+            // Also a file that this process had before: it may lack what was written since, or have a commit that failed
+            // here and is on disk nevertheless.
+            let is_same = before.is_none_or(|before| before == made);
+            let missing = witness.as_ref().and_then(|witness| witness.has_seen_later(made));
+            let is_as_left = is_same && missing.is_none();
+            let made = if is_as_left { made } else { Made { identity: layout::rename(&database)?, ..made } };
+            Ok(Ok((database, made, missing)))
         });
-        let (database, made) = match opened {
+        let (database, made, missing) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(format)) => {
                 let problem = format!("was written in format {format}, this program reads format {FORMAT}");
@@ -233,9 +240,19 @@ impl Book {
                 "this is not the book that this process has written; everything known is written into it"
             );
         }
+        if let (None, Some(missing)) = (before, missing) {
+            warn!(
+                file = %self.path.display(),
+                commits = missing,
+                "the book is older than it was when it was last written: it is a copy of an earlier time, or the disk lost what was written; what the sources list is read again, and revocations since then that only the book had are lost: if there is a later copy, stop this process and put it there"
+            );
+        }
+        if let Some(witness) = &witness {
+            witness.write(made);
+        }
         // Opening writes, and may take long: another file may be in its place by now.
         let file = FileStamp::of(&self.path).filter(|now| of_file.is_same_file(now)).unwrap_or(of_file);
-        self.open = Some(Open { database, file });
+        self.open = Some(Open { database, file, witness });
         self.seen = Some(made);
         Ok(made)
     }
@@ -341,7 +358,11 @@ impl Book {
             write(&transaction, batch, version)?;
             Ok(transaction.commit()?)
         })?;
-        self.seen = Some(Made { version, ..made });
+        let made = Made { version, ..made };
+        if let Some(Open { witness: Some(witness), .. }) = &self.open {
+            witness.write(made);
+        }
+        self.seen = Some(made);
         self.is_ours = true;
         Ok(version)
     }

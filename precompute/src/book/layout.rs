@@ -79,6 +79,14 @@ impl Identity {
         let half = |from: usize| u64::from_be_bytes(std::array::from_fn(|at| bytes[from + at]));
         Ok(Self(half(0), half(8)))
     }
+
+    pub(super) fn halves(self) -> (u64, u64) {
+        (self.0, self.1)
+    }
+
+    pub(super) fn from_halves(high: u64, low: u64) -> Self {
+        Self(high, low)
+    }
 }
 
 /// A file in the present format.

@@ -134,7 +134,7 @@ pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salva
     // There is a book at every instant.
     fs::hard_link(&real, &salvaged.aside).map_err(|error| problem("cannot be put aside", error))?;
     fs::rename(beside.join(BOOK), &real).map_err(|error| problem("cannot be replaced", error))?;
-    let _ = fs::remove_dir(&beside);
+    let _ = fs::remove_dir_all(&beside);
     Ok(Some(salvaged))
 }
 

@@ -33,6 +33,8 @@ pub(super) enum Kind {
     AnsweredOrder = 8,
     /// What the sources looked like.
     Stamps = 9,
+    /// How far a book had come.
+    Witness = 10,
 }
 
 /// How many entries there are, and the sum of their hashes.

@@ -1,3 +1,4 @@
+mod faults;
 mod formats;
 mod kept_beside;
 
