@@ -18,6 +18,7 @@ mod lineage;
 mod loading;
 mod outbox;
 mod overlay;
+mod pace;
 mod salvage;
 mod seal;
 mod witness;
@@ -28,6 +29,7 @@ pub use self::{
     layout::Identity,
     lineage::Lineage,
     outbox::Owed,
+    pace::Pace,
     salvage::{Salvaged, salvage},
 };
 
