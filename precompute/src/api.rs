@@ -12,11 +12,11 @@
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
 //! - `handlers`: the paths.
 
-pub mod access;
+mod access;
 mod batch;
 mod handlers;
 mod issuers;
-mod lines;
+pub(crate) mod lines;
 mod members;
 pub mod problem;
 mod request;
@@ -37,11 +37,15 @@ use axum::Router;
 use tokio::sync::Semaphore;
 
 pub use self::{
-    access::Token,
     issuers::{Directory, IssuerLedger},
     request::Verb,
 };
-use crate::{issuer_id::IssuerId, limits, pki::Certificate};
+use crate::{
+    assemble::{ApiToken, Assembly},
+    issuer_id::IssuerId,
+    limits,
+    pki::Certificate,
+};
 
 /// The API, for as long as the process runs.
 pub struct Api {
@@ -55,9 +59,19 @@ pub struct Api {
 #[derive(Default, Debug)]
 pub struct ApiSettings {
     /// Who has access; `None` where nobody has.
-    pub token: Option<Token>,
+    pub token: Option<ApiToken>,
     /// The certificates of the issuers, against which a certificate in a request is verified.
     pub certificates: HashMap<IssuerId, Arc<Certificate>>,
+}
+
+impl ApiSettings {
+    /// Those of a configuration.
+    pub fn of(assembly: &Assembly) -> Self {
+        let certificate = |(_, issuer): (_, &crate::assemble::AssembledIssuer)| {
+            (issuer.id.clone(), Arc::new(issuer.certificate.clone()))
+        };
+        Self { token: assembly.api_token.clone(), certificates: assembly.issuers().map(certificate).collect() }
+    }
 }
 
 impl std::fmt::Debug for Api {

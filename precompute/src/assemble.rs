@@ -5,12 +5,15 @@
 //! problems of the file itself. The caller keeps what is known about tokens between calls ([`Tokens`]). It does not
 //! know what the keys sign, or who sends requests.
 
+mod api_token;
 mod issuer;
 mod key;
 mod signer;
 mod tokens;
 mod tsa;
 
+pub use api_token::ApiToken;
+pub(crate) use api_token::read_token;
 pub use issuer::AssembledIssuer;
 pub use tokens::Tokens;
 pub use tsa::AssembledTsa;
@@ -32,6 +35,8 @@ use crate::{
 pub struct Assembly {
     /// The directory of the book.
     pub state_dir: PathBuf,
+    /// The token of the API; without one there is no API.
+    pub api_token: Option<ApiToken>,
     /// In the order of the file.
     pub tenants: Vec<AssembledTenant>,
 }
@@ -101,7 +106,11 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let assembler = Assembler { problems, tokens, now };
     let tenants: Vec<_> = config.tenants.iter().map(|config| assembler.tenant(config)).collect();
     tsa::check_all(&root, &tenants);
-    let assembly = Assembly { state_dir: config.state_dir.clone(), tenants };
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let token_file = config.admin.token_file.as_ref().map(|file| file.locate(credentials.as_deref()));
+    let api_token =
+        token_file.and_then(|path| problems.at(&config.admin.place).noted("token_file", ApiToken::load(&path)));
+    let assembly = Assembly { state_dir: config.state_dir.clone(), api_token, tenants };
     if problems.is_empty() && !assembly.is_whole(config) {
         root.problem("version", "stands in a file of which something could not be opened, and nobody said what");
     }

@@ -471,3 +471,23 @@ pub const IDEMPOTENCY_KEY_OCTETS_MAX: usize = 255;
 
 /// When an index is read that looked unchanged at the start, and so was not read for it: the first answers come first.
 pub const READ_AFTER_START: Duration = Duration::from_secs(10);
+
+/// How long the command line waits for a connection to the service, which is on the same machine,
+pub const CLIENT_CONNECT_MAX: Duration = Duration::from_secs(5);
+/// and for an answer: as long as a connection of the admin listener lasts.
+pub const CLIENT_ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Bytes of an answer: a thousand issuers with their certificates take 4 MiB.
+pub const CLIENT_ANSWER_OCTETS_MAX: u64 = 64 << 20;
+/// The first pause before the command line sends a part of a list again,
+pub const CLIENT_RETRY_PAUSE_MIN: Duration = Duration::from_millis(500);
+/// and the longest.
+pub const CLIENT_RETRY_PAUSE_MAX: Duration = Duration::from_secs(15);
+/// How long it goes on without any progress: somebody has to make room on a disk.
+pub const CLIENT_RETRY_MAX: Duration = Duration::from_secs(600);
+/// Lines of a list that the command line uploads in one request: some commits, in under a second, so that the progress
+/// is told and little is sent again.
+pub const CLIENT_UPLOAD_LINES: usize = 5000;
+/// Bytes of such a request, if its lines are long.
+pub const CLIENT_UPLOAD_OCTETS: usize = 4 << 20;
+// Every refusal of such a request is told.
+const _: () = assert!(CLIENT_UPLOAD_LINES <= API_REFUSED_TOLD_MAX);

@@ -8,16 +8,16 @@ use crate::limits;
 
 /// A line without its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Line {
+pub(crate) struct Line {
     /// From 1 on.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// `None` if it is longer than [`limits::API_LINE_OCTETS_MAX`].
-    pub(super) content: Option<Vec<u8>>,
+    pub(crate) content: Option<Vec<u8>>,
 }
 
 /// Parts a stream into lines.
 #[derive(Default, Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     begun: Vec<u8>,
     too_long: bool,
     /// Lines that were at their end.
@@ -26,7 +26,7 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Takes the next bytes, and hands on every line that is at its end.
-    pub(super) fn feed(&mut self, mut octets: &[u8], mut each: impl FnMut(Line)) {
+    pub(crate) fn feed(&mut self, mut octets: &[u8], mut each: impl FnMut(Line)) {
         while let Some(end) = memchr::memchr(b'\n', octets) {
             self.keep(&octets[..end]);
             octets = &octets[end + 1..];
@@ -36,7 +36,7 @@ impl Lines {
     }
 
     /// The last line, if the stream did not end with a line's end.
-    pub(super) fn finish(mut self) -> Option<Line> {
+    pub(crate) fn finish(mut self) -> Option<Line> {
         (self.too_long || !self.begun.is_empty()).then(|| self.end())
     }
 

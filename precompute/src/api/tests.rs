@@ -41,11 +41,8 @@ impl Reply {
 fn served_with(uploads: usize, idle_max: Duration) -> Served {
     let directory = FakeDirectory::of(&[("t", 1, "Root"), ("t", 2, "Sub")]);
     let api = Api::with_bounds(directory.clone(), uploads, idle_max);
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("token");
-    std::fs::write(&path, TOKEN).unwrap();
-    std::process::Command::new("chmod").arg("600").arg(&path).status().unwrap();
-    api.change(ApiSettings { token: Some(Token::load(&path).unwrap()), ..ApiSettings::default() });
+    let token = Some(ApiToken::of(TOKEN.as_bytes()));
+    api.change(ApiSettings { token, ..ApiSettings::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();

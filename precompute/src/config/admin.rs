@@ -1,23 +1,50 @@
-//! `[admin]`: the address of the admin listener, and what counts as ready. No address is bound here.
+//! `[admin]`: the address of the admin listener, what counts as ready, and who may push. No address is bound here, and no
+//! token is read.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    ffi::OsStr,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
-use super::Section;
+use super::{ConfigError, Document, Place, Section};
+use crate::{limits, pki::credential};
 
 /// The admin listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Admin {
+    /// Its place in the file.
+    pub place: Place,
     /// Health and metrics; never on a port of relying parties.
     pub listen: SocketAddr,
     /// Whether the service counts as ready while no key of some signer works. Kept answers are still served, and a
     /// balancer that stops using all replicas at once makes things worse.
     pub ready_without_signers: bool,
+    /// The file with the token of the API; without one there is no API.
+    pub token_file: Option<TokenFile>,
+}
+
+/// The file with the token of the API.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TokenFile {
+    /// As the configuration names it: a path, or the name of a systemd credential.
+    pub written: String,
+    /// The path if it is no credential.
+    pub path: PathBuf,
+}
+
+impl TokenFile {
+    /// Where it is. `credentials`: the directory of the service's systemd credentials, if there is one.
+    pub fn locate(&self, credentials: Option<&OsStr>) -> PathBuf {
+        credential(&self.written, credentials).unwrap_or_else(|| self.path.clone())
+    }
 }
 
 impl Default for Admin {
     /// On loopback: being reachable from elsewhere has to be a decision.
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 9090).into(), ready_without_signers: true }
+        let listen = (Ipv4Addr::LOCALHOST, 9090).into();
+        Self { place: Place::default(), listen, ready_without_signers: true, token_file: None }
     }
 }
 
@@ -31,9 +58,43 @@ pub(super) fn read(root: &mut Section<'_>) -> Admin {
     let read = root.section("admin", |section| {
         let listen = section.address("listen").map_or(default.listen, canonical);
         let ready_without_signers = section.boolean("ready_without_signers").unwrap_or(default.ready_without_signers);
-        Some(Admin { listen, ready_without_signers })
+        let token_file = read_token_file(section, listen);
+        Some(Admin { place: section.place(), listen, ready_without_signers, token_file })
     });
     read.unwrap_or_default()
+}
+
+fn read_token_file(section: &mut Section<'_>, listen: SocketAddr) -> Option<TokenFile> {
+    let written = section.string("token_file")?;
+    if written.is_empty() {
+        section.problem("token_file", "is empty; name a file with a token, which `openssl rand -hex 32` makes");
+        return None;
+    }
+    // A name of this length without a dot or a slash is rather the token.
+    if written.len() >= limits::TOKEN_OCTETS_MIN && !written.contains(['/', '.']) {
+        section.problem(
+            "token_file",
+            "may be the token itself, and is not shown; write it into a file that only the service may read, and name that file",
+        );
+        return None;
+    }
+    if !listen.ip().is_loopback() {
+        section.problem(
+            "token_file",
+            format_args!(
+                "needs `listen` on a loopback address, such as 127.0.0.1:9090 or [::1]:9090: the listener has no TLS, so the token would cross the network where others can read it; it is {listen}"
+            ),
+        );
+    }
+    let path = section.resolve(&written);
+    Some(TokenFile { written, path })
+}
+
+impl Admin {
+    /// Reads this section alone: a program that asks the running service does not need the rest of the file.
+    pub fn of(path: &Path) -> Result<Self, ConfigError> {
+        Document::open(path)?.read(|root| Some(read(root)))
+    }
 }
 
 /// An address in the usual form: an IPv4 address within IPv6 becomes IPv4.

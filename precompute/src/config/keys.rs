@@ -29,10 +29,11 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 5] = [
+pub const KEYS: [ConfigKey<Config>; 6] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
+    ConfigKey::at_once("admin.token_file", |config| Some(quoted(&config.admin.token_file.as_ref()?.written))),
     ConfigKey::at_start("cache.answers_octets", |config| Some(config.cache.answers_octets.to_string())),
     ConfigKey::at_start("cache.octets", |config| Some(config.cache.octets.to_string())),
 ];

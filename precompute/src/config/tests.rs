@@ -200,7 +200,8 @@ fn any_config(dice: &mut Dice) -> Config {
     let cache = Cache { answers_octets: octets(), octets: octets() };
     let state_dir = dice.path();
     let listen = (std::net::Ipv4Addr::LOCALHOST, dice.below(1 << 16) as u16).into();
-    let admin = Admin { listen, ready_without_signers: dice.below(2) == 0 };
+    let token_file = dice.maybe(|dice| dice.path()).map(|path| TokenFile { written: path.display().to_string(), path });
+    let admin = Admin { place: Place::default(), listen, ready_without_signers: dice.below(2) == 0, token_file };
     let tenants = match dice.below(4) {
         0 => vec![any_tenant(dice, "default".into(), String::new())],
         count => (0..count).map(|n| any_tenant(dice, format!("tenant.{n}"), format!("/at_{n}"))).collect(),
@@ -214,8 +215,11 @@ fn written(config: &Config) -> String {
     key(&mut text, "state_dir", path(&config.state_dir));
     let Cache { answers_octets, octets } = config.cache;
     key(&mut text, "cache", format_args!("{{ answers_octets = {answers_octets}, octets = {octets} }}"));
-    let Admin { listen, ready_without_signers } = &config.admin;
-    let admin = format_args!("{{ listen = \"{listen}\", ready_without_signers = {ready_without_signers} }}");
+    let Admin { place: _, listen, ready_without_signers, token_file } = &config.admin;
+    let token_file = token_file.as_ref().map(|file| format!(", token_file = {}", quoted(&file.written)));
+    let token_file = token_file.unwrap_or_default();
+    let admin =
+        format_args!("{{ listen = \"{listen}\", ready_without_signers = {ready_without_signers}{token_file} }}");
     key(&mut text, "admin", admin);
     for tenant in &config.tenants {
         let bare = tenant.name == "default";
@@ -400,6 +404,31 @@ fn pushes_alone_are_a_source_and_without_any_all_three_are_named() {
         for remedy in ["`index = \"index.txt\"`", "`crl = \"ca.crl\"`", "`pushes = true`"] {
             assert!(error.contains(remedy), "{error}");
         }
+    }
+}
+
+#[test]
+fn a_token_is_named_by_its_file_and_only_where_nobody_can_listen_to_it() {
+    let issuer = "[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"i\"\nsigner = { key = \"k\" }\n";
+    let text = |admin: &str| format!("version = 1\n[admin]\n{admin}\n{issuer}");
+    let admin = read(&text("token_file = \"api.token\"")).unwrap().admin;
+    let file = TokenFile { written: "api.token".into(), path: "/etc/ostia/api.token".into() };
+    assert_eq!(admin.token_file, Some(file));
+    let token = "0123456789abcdef0123456789abcdef";
+    for (admin, words) in [
+        ("listen = \"[::1]:9090\"\ntoken_file = \"t\"", None),
+        ("listen = \"[::ffff:127.0.0.1]:9090\"\ntoken_file = \"t\"", None),
+        ("listen = \"0.0.0.0:9090\"\ntoken_file = \"t\"", Some("needs `listen` on a loopback address")),
+        ("listen = \"10.1.2.3:9090\"\ntoken_file = \"t\"", Some("the listener has no TLS")),
+        ("token_file = \"\"", Some("is empty; name a file with a token")),
+        ("token_file = 7", Some("is 7; expected a string")),
+        (&format!("token_file = \"{token}\""), Some("may be the token itself, and is not shown")),
+        ("tokenfile = \"t\"", Some("did you mean `token_file`?")),
+    ] {
+        let error = read(&text(admin)).err();
+        assert_eq!(error.is_some(), words.is_some(), "{admin}: {error:?}");
+        let error = error.unwrap_or_default();
+        assert!(error.contains(words.unwrap_or_default()) && !error.contains(token), "{admin}: {error}");
     }
 }
 
