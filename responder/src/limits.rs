@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use precompute::limits::{ADMIN_CONNECTIONS_MAX, ENGINE_END_MAX, POOL_END_MAX, READING_END_MAX, TOKENS_END_MAX};
+use precompute::limits::{
+    ADMIN_CONNECTIONS_MAX, API_UPLOADS_MAX, ENGINE_END_MAX, POOL_END_MAX, READING_END_MAX, TOKENS_END_MAX,
+};
 
 /// CertIDs in one request: RFC 6960 sets none, clients send one; each costs part of a live signature.
 pub const CERT_IDS_MAX: usize = 10;
@@ -158,7 +160,7 @@ pub const TLS_LOOK: Duration = Duration::from_secs(1);
 
 const _: () = assert!(ACCEPTS_IN_A_ROW <= HANDED_MAX);
 
-const _: () = assert!((ADMIN_CONNECTIONS_MAX as u64) < OTHER_DESCRIPTORS / 2);
+const _: () = assert!((ADMIN_CONNECTIONS_MAX + API_UPLOADS_MAX) as u64 <= OTHER_DESCRIPTORS / 2);
 
 /// Lines of the access log that may wait for their writer: one second at 4,096 a second, which is more than a log
 /// should get.

@@ -1,17 +1,27 @@
 //! Connections of the admin listener: few, short and bounded.
 //!
 //! Each carries one request and has a deadline. At the limit the oldest connection is closed, so that health checks are
-//! answered whatever other clients keep open. It does not know what is served.
+//! answered whatever other clients keep open. A handler may take its connection out of both ([`Stay::extend`]): it bounds
+//! the number and the silence of such connections itself. The listener does not know what is served.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, future::pending, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::Request};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, task::AbortHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
 use tracing::warn;
 
 use crate::limits;
@@ -37,9 +47,77 @@ impl Default for Bounds {
     }
 }
 
+/// How long a connection may last. Each request has it as an extension.
+#[derive(Clone, Debug)]
+pub struct Stay {
+    /// `None` while the handler extends it.
+    until: Arc<watch::Sender<Option<Instant>>>,
+    total: Duration,
+}
+
+/// Extends the stay of a connection for as long as it lives. Then the connection has as long as others have to its end.
+#[derive(Debug)]
+pub struct ExtendedStay(Stay);
+
+impl Stay {
+    fn new(total: Duration) -> Self {
+        Self { until: Arc::new(watch::channel(Some(Instant::now() + total)).0), total }
+    }
+
+    /// Takes the connection out of the deadline and the limit.
+    pub fn extend(&self) -> ExtendedStay {
+        self.until.send_replace(None);
+        ExtendedStay(self.clone())
+    }
+
+    fn is_extended(&self) -> bool {
+        self.until.borrow().is_none()
+    }
+
+    /// Returns when the connection has to end.
+    async fn over(&self) {
+        let mut until = self.until.subscribe();
+        loop {
+            let deadline = *until.borrow_and_update();
+            let passed = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = passed => return,
+                _ = until.changed() => {}
+            }
+        }
+    }
+}
+
+impl Drop for ExtendedStay {
+    fn drop(&mut self) {
+        let Self(stay) = self;
+        stay.until.send_replace(Some(Instant::now() + stay.total));
+    }
+}
+
+/// A connection, and its stay.
+type Connection = (AbortHandle, Stay);
+
+/// Closes the oldest connection if there are too many.
+fn make_room(connections: &mut VecDeque<Connection>, most: usize) {
+    connections.retain(|(connection, _)| !connection.is_finished());
+    let counted = |(_, stay): &Connection| !stay.is_extended();
+    if connections.iter().filter(|connection| counted(connection)).count() >= most
+        && let Some(oldest) = connections.iter().position(counted)
+        && let Some((oldest, _)) = connections.remove(oldest)
+    {
+        oldest.abort();
+    }
+}
+
 /// Answers with `router`, for as long as it is polled.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
-    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    let mut connections: VecDeque<Connection> = VecDeque::new();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -49,19 +127,25 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
                 continue;
             }
         };
-        connections.retain(|connection| !connection.is_finished());
-        if connections.len() >= bounds.connections_max
-            && let Some(oldest) = connections.pop_front()
-        {
-            oldest.abort();
-        }
-        let service = TowerToHyperService::new(router.clone());
+        make_room(&mut connections, bounds.connections_max);
+        let stay = Stay::new(bounds.total);
+        let (service, own) = (TowerToHyperService::new(router.clone()), stay.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(own.clone());
+            service.call(request)
+        });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(bounds.head).keep_alive(false);
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        // No caller waits for its result.
-        connections
-            .push_back(tokio::spawn(async move { drop(timeout(bounds.total, connection).await) }).abort_handle());
+        let own = stay.clone();
+        let task = tokio::spawn(async move {
+            // No caller waits for its result.
+            tokio::select! {
+                _ = pin!(connection) => {}
+                () = own.over() => {}
+            }
+        });
+        connections.push_back((task.abort_handle(), stay));
     }
 }
 
@@ -122,6 +206,32 @@ mod tests {
         assert!(end(greedy, begin).0.len() < 32 << 20, "it was cut");
         let (said, _) = end(send(address, REQUEST), Instant::now());
         assert!(said.starts_with(b"HTTP/1.1 200") && said.ends_with(b"alive"), "one request, then the end");
+    }
+
+    #[test]
+    fn an_extended_stay_outlasts_the_deadline_and_the_limit_and_ends_in_time() {
+        let second = Duration::from_secs(1);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let long = async move |request: Request| {
+            let extended = request.extensions().get::<Stay>().unwrap().extend();
+            tokio::time::sleep(3 * second).await;
+            drop(extended);
+            "x".repeat(32 << 20)
+        };
+        let router = Router::new().route("/", get(async || "alive")).route("/long", get(long));
+        let bounds = Bounds { head: second, total: second, connections_max: 2 };
+        std::thread::spawn(move || runtime.block_on(serve(listener, router, bounds)));
+        let begin = Instant::now();
+        let [read, unread] = [(); 2].map(|()| send(address, b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n"));
+        std::thread::sleep(second / 4);
+        let others: Vec<_> = (0..4).map(|_| send(address, b"")).collect();
+        assert!(end(send(address, REQUEST), Instant::now()).0.ends_with(b"alive"), "beside those that stay");
+        drop(others);
+        assert!(end(read, begin).0.len() > 32 << 20, "neither the deadline nor the limit has cut it");
+        std::thread::sleep((5 * second).saturating_sub(begin.elapsed()));
+        assert!(end(unread, begin).0.len() < 32 << 20, "after its extension it had a second to be read");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use super::{
     written::{self, Radix},
 };
 use crate::{
+    admin::listener::Stay,
     ledger::{Outcome, Push},
     limits,
     pki::{Serial, UnixTime},
@@ -209,7 +210,8 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
         Problem::new(Kind::TooManyUploads, "as many lists as may be at once are being uploaded; send this one later")
     })?;
     let certificate = api.settings().certificates.get(ledger.id()).cloned();
-    let upload = Upload { ledger, certificate, place, idle_max: api.idle_max };
+    let stay = head.extensions.get::<Stay>().map(Stay::extend);
+    let upload = Upload { ledger, certificate, place, stay, idle_max: api.idle_max };
     Ok(([(CONTENT_TYPE, NDJSON)], upload.take(body)).into_response())
 }
 

@@ -30,6 +30,7 @@ use super::{
     problem::{Kind, Problem},
 };
 use crate::{
+    admin::listener::ExtendedStay,
     limits,
     pki::{Certificate, UnixTime},
 };
@@ -41,6 +42,8 @@ pub(super) struct Upload {
     pub(super) certificate: Option<Arc<Certificate>>,
     /// Its place among the uploads that there may be at once.
     pub(super) place: OwnedSemaphorePermit,
+    /// Keeps its connection beyond the deadline of others, where there is one.
+    pub(super) stay: Option<ExtendedStay>,
     /// How long nothing may arrive.
     pub(super) idle_max: Duration,
 }
@@ -124,7 +127,7 @@ impl Upload {
             }
         }
         teller.last(&totals, ended.as_ref().err());
-        drop(self.place);
+        drop((self.place, self.stay));
     }
 
     async fn push_all(&self, body: Body, teller: &mut Teller, totals: &Arc<Mutex<Totals>>) -> Result<(), Problem> {
