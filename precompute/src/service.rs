@@ -35,6 +35,7 @@ use crate::{
     assemble::Assembly,
     config::Config,
     engine::Engine,
+    ledger::Ledgers,
     limits,
     pki::UnixTime,
     presign::{Presigner, Progress, Settings},
@@ -52,6 +53,7 @@ pub struct Read {
 pub struct Service {
     engine: EngineThread,
     handle: Handle,
+    ledgers: Ledgers,
     answers: Arc<Answers>,
 }
 
@@ -71,6 +73,11 @@ impl Service {
     /// The tenants, now and after each change.
     pub fn tenants(&self) -> watch::Receiver<Arc<Tenants>> {
         self.handle.tenants.subscribe()
+    }
+
+    /// The ledgers, now and after each change.
+    pub fn ledgers(&self) -> Ledgers {
+        self.ledgers.clone()
     }
 
     /// How far signing ahead is.
@@ -109,8 +116,9 @@ impl Read {
             store_octets_max: config.cache.answers_octets.saturating_mul(limits::ANSWER_STORE_FACTOR),
         };
         let presigner = Arc::new(Presigner::start(settings, tenants.borrow().subjects())?);
+        let ledgers = engine.ledgers();
         let (orders, engine) = EngineThread::start(engine, threads.last_words("the engine"))?;
-        Ok(Service { engine, handle: Handle { orders, tenants, presigner }, answers: Arc::clone(answers) })
+        Ok(Service { engine, handle: Handle { orders, tenants, presigner }, ledgers, answers: Arc::clone(answers) })
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use precompute::{
     admin::Status,
+    api::{Api, ApiSettings},
     pki::UnixTime,
     service::{Handle, let_go},
 };
@@ -43,6 +44,8 @@ pub struct Reload {
     pub sites: watch::Sender<Arc<Site>>,
     /// Where the outcome is reported.
     pub status: Arc<Status>,
+    /// Takes pushes; the token is read again.
+    pub api: Arc<Api>,
     /// The record; it is opened again, in case its file was renamed.
     pub record: Option<Arc<Writer>>,
 }
@@ -72,6 +75,7 @@ impl Reload {
             // With the present lease; a changed one is used from the next start on.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
         }
+        let api_settings = ApiSettings::of(&assembly);
         let assembly = Arc::new(assembly);
         // The old sources are followed until there is a site with the new ones, which may still be refused.
         let change = self.service.prepare(Arc::clone(&assembly)).await?;
@@ -87,6 +91,7 @@ impl Reload {
         // that.
         self.service.adopt(change).await?;
         // From here on nothing can be refused.
+        self.api.change(api_settings);
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));

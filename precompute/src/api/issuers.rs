@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 use super::problem::{Kind, Problem};
 use crate::{
-    engine::HealthReport,
     issuer_id::IssuerId,
-    ledger::{Outcome, Push, PushError, Refusal},
+    ledger::{HealthReport, Ledger, Ledgers, Outcome, Push, PushError, Refusal},
     pki::{Certificate, Serial, UnixTime, hex},
     records::{Counts, Found},
 };
@@ -44,6 +43,47 @@ pub trait IssuerLedger: Send + Sync {
 pub trait Directory: Send + Sync {
     /// All of them.
     fn issuers(&self) -> Vec<Arc<dyn IssuerLedger>>;
+}
+
+impl IssuerLedger for Ledger {
+    fn id(&self) -> &IssuerId {
+        self.id()
+    }
+
+    fn name(&self) -> String {
+        self.name()
+    }
+
+    fn push(
+        &self,
+        pushes: &[Push],
+        key: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Vec<Result<Outcome, Refusal>>, PushError> {
+        self.push(pushes, key, now)
+    }
+
+    fn look_up(&self, serial: &Serial) -> Option<Found> {
+        self.look_up(serial)
+    }
+
+    fn counts(&self) -> Counts {
+        self.state().records.counts()
+    }
+
+    fn digest(&self) -> Option<u128> {
+        None
+    }
+
+    fn health(&self) -> HealthReport {
+        self.state().health.report()
+    }
+}
+
+impl Directory for Ledgers {
+    fn issuers(&self) -> Vec<Arc<dyn IssuerLedger>> {
+        self.all().iter().map(|ledger| Arc::new(ledger.clone()) as Arc<dyn IssuerLedger>).collect()
+    }
 }
 
 /// Issuers that a message names: as many as a person reads.

@@ -11,10 +11,9 @@ use std::{
 
 use super::issuers::{Directory, IssuerLedger};
 use crate::{
-    engine::HealthReport,
     issuer_id::IssuerId,
     ledger::{
-        Outcome, Push, PushError, Refusal,
+        HealthReport, Outcome, Push, PushError, Refusal,
         reconcile::{Known, by_push},
     },
     pki::{Reason, Record, Serial, Status, UnixTime},

@@ -16,6 +16,7 @@ use std::{
 use axum::Router;
 use precompute::{
     admin::Status,
+    api::{Api, ApiSettings},
     service::{EndSignals, Service, ServiceState, Signals, notify},
 };
 use tokio::sync::watch;
@@ -50,6 +51,8 @@ pub(super) struct Alone {
     sites: watch::Sender<Arc<Site>>,
     misses: Arc<Misses>,
     status: Arc<Status>,
+    /// Takes pushes.
+    api: Arc<Api>,
     pub(super) time_stamps: TimeStamps,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
@@ -73,6 +76,7 @@ impl Alone {
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
         let (sites, site) = watch::channel(Arc::new(site));
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
+        let api_settings = ApiSettings::of(&assembly);
         drop(assembly);
         let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
         let lines = write_access_log()?;
@@ -84,6 +88,8 @@ impl Alone {
             Workers::start(listeners, &config.connection_policy, tls.as_ref(), &site, &misses, access, recorders)?;
         let service = read.start(&config.common, misses.store().answers(), &workers.watched)?;
         let status = Status::new(service.tenants(), config.common.admin.ready_without_signers);
+        let api = Api::new(service.ledgers());
+        api.change(api_settings);
         Ok(Self {
             opener,
             started,
@@ -95,6 +101,7 @@ impl Alone {
             sites,
             misses,
             status,
+            api,
             time_stamps,
             certificates,
         })
@@ -151,7 +158,7 @@ impl Alone {
 
     /// Ends the remaining threads: everything issued, signed and read is then on disk.
     pub(super) fn end(self) {
-        drop((self.time_stamps, self.status, self.sites, self.misses));
+        drop((self.time_stamps, self.status, self.api, self.sites, self.misses));
         self.service.end();
         info!("stopped");
     }
@@ -165,7 +172,7 @@ impl Alone {
             misses: Arc::clone(&self.misses),
             record: self.time_stamps.record.clone(),
         };
-        admin::router(status, self.service.progress())
+        admin::router(status, self.service.progress()).merge(Arc::clone(&self.api).router())
     }
 
     fn reload(&self) -> Reload {
@@ -177,6 +184,7 @@ impl Alone {
             service: self.service.handle().clone(),
             sites: self.sites.clone(),
             status: Arc::clone(&self.status),
+            api: Arc::clone(&self.api),
             record: self.time_stamps.record.clone(),
         }
     }
