@@ -1,12 +1,12 @@
 //! The command line of `ostia-precompute`.
 
+mod client;
 mod keys;
 mod presign;
+mod push;
+mod status;
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -17,6 +17,7 @@ use crate::{
     engine::{Accepted, Engine},
     output::say,
     pki::{Serial, UnixTime},
+    state_dir,
 };
 
 /// Sections of the configuration file that only the responder reads.
@@ -24,7 +25,8 @@ const RESPONDER_SECTIONS: [&str; 4] = ["http", "tls", "log", "time_stamping"];
 
 /// Reads index.txt and CRLs into the book, shows what the book holds, signs answers ahead, and checks and makes keys.
 ///
-/// The responder reads and signs by itself while it runs. `sync`, `show` and `presign` are for when it does not.
+/// The responder reads and signs by itself while it runs. `sync` and `presign` are for when it does not; `add`, `revoke`,
+/// `release` and `status` ask it.
 #[derive(Parser, Debug)]
 #[command(name = "ostia-precompute", version, arg_required_else_help = true)]
 pub struct Arguments {
@@ -64,7 +66,15 @@ enum Command {
     /// Check the signing keys, or make one.
     #[command(subcommand)]
     Keys(keys::Keys),
-    /// Show what the book holds about certificates.
+    /// Tell the running service that certificates were issued.
+    Add(push::Add),
+    /// Revoke certificates at the running service, or put them on hold. Returns when that is durable and answered.
+    Revoke(push::Revoke),
+    /// Release certificates from hold at the running service.
+    Release(push::Release),
+    /// Ask the running service what it knows of certificates; where none answers, look into the book.
+    Status(status::Status),
+    /// Show what the book holds about certificates. While the service runs, ask it.
     Show {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
@@ -100,7 +110,17 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             let (config, assembly) = read_config(config)?;
             presign::run(&config, &assembly)
         }
-        Command::Show { config, serials } => show(&read_config(config)?.1, &serials),
+        Command::Add(command) => command.run(),
+        Command::Revoke(command) => command.run(),
+        Command::Release(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Show { config, serials } => {
+            let wanted = serials.iter().map(|text| push::read_serial(text, false)).collect::<Result<Vec<_>, _>>()?;
+            if state_dir::is_in_use(&read(&config)?.finish()?.state_dir) {
+                return status::ask_or_read(&config, None, &wanted);
+            }
+            show(&read_config(config)?.1, &wanted)
+        }
     }
 }
 
@@ -150,13 +170,12 @@ fn sync(config: &Assembly, accept: Accepted) -> Result<(), Box<dyn std::error::E
     Ok(said?)
 }
 
-fn show(config: &Assembly, serials: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+fn show(config: &Assembly, serials: &[Serial]) -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Engine::open(config)?;
     let mut unlisted = 0;
-    for text in serials {
-        let serial = Serial::from_hex(text).ok_or_else(|| NotASerial(text.clone()))?;
+    for serial in serials {
         let mut listed = false;
-        for (tenant, issuer, record) in engine.show(&serial)? {
+        for (tenant, issuer, record) in engine.show(serial)? {
             let Some(record) = record else { continue };
             listed = true;
             let end = record.not_after.map_or("an unknown time".to_owned(), |time| time.to_string());
@@ -169,14 +188,3 @@ fn show(config: &Assembly, serials: &[String]) -> Result<(), Box<dyn std::error:
     }
     if unlisted > 0 { Err(format!("{unlisted} of {} not listed", serials.len()).into()) } else { Ok(()) }
 }
-
-#[derive(Debug)]
-struct NotASerial(String);
-
-impl fmt::Display for NotASerial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not a serial number: expected 1 to 40 hexadecimal digits, not all zero", self.0)
-    }
-}
-
-impl std::error::Error for NotASerial {}

@@ -13,7 +13,7 @@ mod document;
 pub mod keys;
 mod tenant;
 
-pub use admin::Admin;
+pub use admin::{Admin, TokenFile};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub(crate) use tenant::shown_path;
