@@ -6,6 +6,7 @@
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
 //! (`unlisted`: of what no source lists), who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
 //! and tried in `keys`, what wrong input is told in `messages`, what doubtful one in `checks`, and what never in `secrets`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
+//! what is pushed in `pushes`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what operators see in `operators`, how customers are kept apart in
@@ -30,6 +31,7 @@ mod ml_dsa;
 mod operators;
 mod policies;
 mod presign;
+mod pushes;
 mod readme;
 mod reload;
 mod restart;
