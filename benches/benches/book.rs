@@ -3,7 +3,8 @@
 //! `cargo bench -p ostia-benches --bench book -- 10000000` (the number of records; a million by default). It needs
 //! 100 bytes of disk per record in `TMPDIR`, which is emptied again. Times depend on the disk's flush: the first line
 //! says what one costs.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
+
 
 use std::{
     fs::File,
