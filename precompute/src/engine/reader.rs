@@ -368,7 +368,7 @@ impl SourceReader {
         Ok(Pass {
             listed: comparison.listed,
             changed,
-            held_back: comparison.held_back,
+            held_back: self.waits,
             counts: records.counts(),
             crl_next_update,
             took: started.elapsed(),

@@ -120,7 +120,7 @@ fn a_source_that_hangs_holds_up_nobody_else() {
     let serve = site.serve();
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "-q", "-o", "/dev/null", "-P"]).arg(&hangs);
-    command.args(["-e", "trace=read", "-e", "inject=read:delay_enter=12s", "--"]);
+    command.args(["-e", "trace=read,pread64", "-e", "inject=read,pread64:delay_enter=12s", "--"]);
     command.arg(serve.get_program()).args(serve.get_args());
     let mut responder = site.start_by(command);
     symlink(&hangs, b.file("next.txt")).unwrap();
@@ -184,7 +184,7 @@ fn a_source_that_is_not_read_within_a_minute_holds_up_neither_a_start_that_knows
         let serve = site.serve();
         let mut command = Command::new("strace");
         command.args(["-D", "-f", "-q", "-o", "/dev/null", "-P"]).arg(&dripping);
-        command.args(["-e", "trace=read", "-e", "inject=read:delay_enter=2s", "--"]);
+        command.args(["-e", "trace=read,pread64", "-e", "inject=read,pread64:delay_enter=2s", "--"]);
         command.arg(serve.get_program()).args(serve.get_args());
         site.start_within(MINUTE + PATIENCE, command, Stdio::null())
     };
