@@ -100,8 +100,8 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     if let Err(problem) = state_dir::check(&config.state_dir) {
         // Serving finds it as well, when it opens the book.
         root.problem_that_may_pass("state_dir", problem);
-    } else if let Some(doubt) = state_dir::doubt(&config.state_dir) {
-        root.warning("state_dir", doubt);
+    } else {
+        state_dir::doubts(&config.state_dir).iter().for_each(|doubt| root.warning("state_dir", doubt));
     }
     let assembler = Assembler { problems, tokens, now };
     let tenants: Vec<_> = config.tenants.iter().map(|config| assembler.tenant(config)).collect();

@@ -402,6 +402,9 @@ pub const SAVER_END_MAX: Duration = Duration::from_secs(2);
 
 // -- A service and its admin listener
 
+/// Bytes of a small file in the state directory that says whose it is: some lines with names of at most 256 bytes.
+pub const STATE_NOTE_OCTETS_MAX: u64 = 4096;
+
 /// How long the end waits for the engine after the last connection: a million lines are read and written in about a
 /// second, and with the responder's time for requests under way it stays below the 30 s after which systemd kills the
 /// service.

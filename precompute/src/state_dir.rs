@@ -1,17 +1,27 @@
-//! What can be wrong with the state directory and its files.
+//! The state directory: whose it is, and what can be wrong with it and its files.
 //!
-//! Invariant: every fault is reported with the file and a remedy. It does not know what the files hold.
+//! Invariants: at most one process has it ([`own`]), and it belongs to one server ([`ServerId`]); every fault is reported
+//! with the file and a remedy. It does not know what the other files hold.
 
 pub(crate) mod damage;
+mod file_system;
+mod lock;
+mod server_id;
 pub(crate) mod stamp;
+
+pub use lock::{Purpose, is_in_use, refuse_if_taken};
+pub use server_id::{Found, ServerId};
 
 use std::{
     fmt, fs, io,
-    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{Access, access};
+
+use self::{lock::Lock, server_id::Machine};
+use crate::pki::UnixTime;
 
 /// The book's file in it.
 pub(crate) const BOOK: &str = "book.redb";
@@ -20,6 +30,9 @@ pub(crate) const BOOK: &str = "book.redb";
 pub(crate) const OF_DIRECTORY: &str =
     "create the directory and give it to the user that runs this program, or set `state_dir`";
 const OF_DIRECTORY_THERE: &str = "move it away: a file of this name is made in its place";
+/// The remedy for a small file that any program may read and write as soon as it may.
+const OF_FILE_OF_OURS: &str =
+    "give the file to the user that runs this program, or move it away if it is none of this program's";
 const OF_FILE: &str = "give the file to the user that runs this program; without it, revocations that the sources no longer list are lost";
 
 /// Why a file of the state directory cannot be used.
@@ -77,12 +90,8 @@ pub(crate) fn remedy(error: &redb::Error) -> Option<&'static str> {
 /// Why the directory could not be created or written, or its book opened, if so. It leaves no trace: another process
 /// may be using them.
 pub fn check(state_dir: &Path) -> Result<(), StateError> {
-    let is_absent = |place: &&Path| {
-        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-        fs::symlink_metadata(place).is_err_and(|error| absent.contains(&error.kind()))
-    };
-    // What is missing is created in the first directory above it that exists.
-    let there = state_dir.ancestors().find(|place| !is_absent(place)).unwrap_or(state_dir);
+    check_file_system(state_dir)?;
+    let there = existing(state_dir);
     let what = if there == state_dir { "cannot be written" } else { "cannot be made" };
     may_write_into(there).map_err(|error| {
         let problem = format!("{what}: {}: {error}", there.display());
@@ -102,16 +111,72 @@ pub fn check(state_dir: &Path) -> Result<(), StateError> {
     }
 }
 
-/// Whether another process has the book in it open, as far as /proc shows.
-pub fn is_in_use(state_dir: &Path) -> bool {
-    let Ok(book) = fs::metadata(state_dir.join(BOOK)) else { return false };
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let inode = format!(":{}", book.ino());
-    locks.lines().any(|line| line.split_ascii_whitespace().any(|word| word.ends_with(&inode)))
+/// A state directory that belongs to this process until this is dropped.
+#[derive(Debug)]
+pub struct Owned {
+    _lock: Lock,
+    server_id: ServerId,
 }
 
-/// A doubt about the directory that does not prevent a start.
-pub fn doubt(state_dir: &Path) -> Option<String> {
+impl Owned {
+    /// The server whose directory it is.
+    pub fn server_id(&self) -> ServerId {
+        self.server_id
+    }
+}
+
+/// Makes the directory if it is missing, and takes it. It is an error if another process has it, if it is the copy of
+/// another server's, or if its file system cannot be relied on.
+pub fn own(state_dir: &Path, purpose: Purpose) -> Result<Owned, StateError> {
+    let lock = take(state_dir, purpose)?;
+    Ok(Owned { _lock: lock, server_id: server_id::take(state_dir, &Machine::this())? })
+}
+
+/// Gives the directory, which no other process has, to a new server: draws a new identity. Returns the former one as
+/// text, if there was one.
+pub fn adopt(state_dir: &Path, purpose: Purpose) -> Result<(Option<String>, ServerId), StateError> {
+    let _lock = take(state_dir, purpose)?;
+    server_id::adopt(state_dir, &Machine::this())
+}
+
+/// Which server the directory belongs to, if it is known already.
+pub fn server(state_dir: &Path) -> Result<Option<Found>, StateError> {
+    server_id::look(state_dir, &Machine::this())
+}
+
+fn take(state_dir: &Path, purpose: Purpose) -> Result<Lock, StateError> {
+    check_file_system(state_dir)?;
+    create(state_dir)?;
+    lock::take(state_dir, purpose, UnixTime::now())
+}
+
+/// Makes the directory if it is missing.
+pub(crate) fn create(state_dir: &Path) -> Result<(), StateError> {
+    fs::create_dir_all(state_dir)
+        .map_err(|error| StateError::new(state_dir, format!("cannot be made: {error}"), OF_DIRECTORY))
+}
+
+fn check_file_system(state_dir: &Path) -> Result<(), StateError> {
+    let refusal = file_system::verdict(existing(state_dir)).refusal();
+    refusal.map_or(Ok(()), |(problem, remedy)| Err(StateError::new(state_dir, problem, remedy)))
+}
+
+/// The directory, or the first one above it that exists: what is missing is created there.
+fn existing(state_dir: &Path) -> &Path {
+    let is_absent = |place: &&Path| {
+        let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        fs::symlink_metadata(place).is_err_and(|error| absent.contains(&error.kind()))
+    };
+    state_dir.ancestors().find(|place| !is_absent(place)).unwrap_or(state_dir)
+}
+
+/// Doubts about the directory that do not prevent a start.
+pub fn doubts(state_dir: &Path) -> Vec<String> {
+    let of_file_system = file_system::verdict(existing(state_dir)).doubt();
+    doubt(state_dir).into_iter().chain(of_file_system).collect()
+}
+
+fn doubt(state_dir: &Path) -> Option<String> {
     let parent = state_dir.parent().filter(|parent| !parent.as_os_str().is_empty())?;
     if fs::metadata(parent).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Some(format!(
