@@ -23,7 +23,7 @@ use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, rou
 use tokio::sync::watch;
 
 pub use self::{
-    metrics::{Part, issuers, presigning, process},
+    metrics::{Part, issuers, kept_answers, presigning, process, server},
     signers::{Pools, pools_of_issuers},
 };
 use crate::{pki::UnixTime, service::Tenants};

@@ -4,9 +4,14 @@ mod client;
 mod keys;
 mod presign;
 mod push;
+mod run;
+mod server;
 mod status;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -17,16 +22,19 @@ use crate::{
     engine::{Accepted, Engine},
     output::say,
     pki::{Serial, UnixTime},
-    state_dir,
+    state_dir::{self, Purpose},
 };
 
 /// Sections of the configuration file that only the responder reads.
 const RESPONDER_SECTIONS: [&str; 4] = ["http", "tls", "log", "time_stamping"];
 
+const SYNC: Purpose = Purpose::askable("ostia-precompute sync");
+const PRESIGN: Purpose = Purpose::askable("ostia-precompute presign");
+
 /// Reads index.txt and CRLs into the book, shows what the book holds, signs answers ahead, and checks and makes keys.
 ///
-/// The responder reads and signs by itself while it runs. `sync` and `presign` are for when it does not; `add`, `revoke`,
-/// `release` and `status` ask it.
+/// `run` does so until it is stopped, as the responder does by itself. `sync` and `presign` are for when neither runs;
+/// `add`, `revoke`, `release` and `status` ask the one that runs.
 #[derive(Parser, Debug)]
 #[command(name = "ostia-precompute", version, arg_required_else_help = true)]
 pub struct Arguments {
@@ -36,6 +44,12 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Read sources, keep the book and sign ahead until SIGTERM or Ctrl-C, with health and metrics, without serving.
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Read every source once into the book and print what changed.
     Sync {
         /// The configuration file.
@@ -66,6 +80,9 @@ enum Command {
     /// Check the signing keys, or make one.
     #[command(subcommand)]
     Keys(keys::Keys),
+    /// Show the identity of this server, or give a copied state directory to a new one.
+    #[command(subcommand)]
+    Server(server::Server),
     /// Tell the running service that certificates were issued.
     Add(push::Add),
     /// Revoke certificates at the running service, or put them on hold. Returns when that is durable and answered.
@@ -85,6 +102,14 @@ enum Command {
     },
 }
 
+/// The exit status.
+pub fn exit_code(outcome: &Result<(), Box<dyn std::error::Error>>) -> ExitCode {
+    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    // EX_CONFIG of sysexits(3): the unit does not restart after it, since each start tries the PINs of tokens, and a
+    // wrong one locks them.
+    if error.is::<run::Rejected>() { ExitCode::from(78) } else { ExitCode::FAILURE }
+}
+
 /// Runs the command; the error is for the user.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     match arguments.command {
@@ -97,6 +122,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             accept_damaged,
         } => {
             let (_, config) = read_config(config)?;
+            let _owned = state_dir::own(&config.state_dir, SYNC)?;
             let loss = if accept_damaged { mend(&config)? } else { None };
             let synced = sync(&config, Accepted { shrink, older, carry_over, forgotten });
             match (synced, loss) {
@@ -105,9 +131,12 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
                 (Err(error), Some(loss)) => Err(format!("{error}; and {loss}").into()),
             }
         }
+        Command::Run { config } => run::run(&config),
+        Command::Server(command) => server::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Presign { config } => {
             let (config, assembly) = read_config(config)?;
+            let _owned = state_dir::own(&config.state_dir, PRESIGN)?;
             presign::run(&config, &assembly)
         }
         Command::Add(command) => command.run(),

@@ -9,11 +9,8 @@ fn main() -> ExitCode {
     let arguments = precompute::cli::Arguments::parse();
     precompute::log::start();
     let ended = Ending::watch().map_err(Into::into).and_then(|_ending| precompute::cli::run(arguments));
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain("ostia-precompute", error);
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &ended {
+        complain("ostia-precompute", error);
     }
+    precompute::cli::exit_code(&ended)
 }

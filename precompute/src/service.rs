@@ -17,7 +17,7 @@ mod tenants;
 mod threads;
 
 pub use change::{Change, Handle, let_go};
-pub use control::{Control, EndSignals, Signals};
+pub use control::{Control, EndSignals, Reloads, Signals};
 pub use notify::{ServiceState, notify};
 pub use tenants::{Tenant, Tenants};
 pub use threads::{LastWords, Running, ThreadLost, Threads};
@@ -39,6 +39,7 @@ use crate::{
     limits,
     pki::UnixTime,
     presign::{Presigner, Progress, Settings},
+    state_dir::Owned,
 };
 
 /// A service whose sources were read, before its threads are started.
@@ -46,6 +47,7 @@ use crate::{
 pub struct Read {
     engine: Engine,
     tenants: watch::Sender<Arc<Tenants>>,
+    owned: Owned,
 }
 
 /// A running service.
@@ -55,14 +57,15 @@ pub struct Service {
     handle: Handle,
     ledgers: Ledgers,
     answers: Arc<Answers>,
+    owned: Owned,
 }
 
 impl Service {
-    /// Opens the book and reads every source.
-    pub fn read(assembly: &Assembly) -> Result<Read, Box<dyn Error>> {
+    /// Opens the book in the state directory, which is this process's, and reads every source.
+    pub fn read(assembly: &Assembly, owned: Owned) -> Result<Read, Box<dyn Error>> {
         let engine = engine_thread::read(assembly)?;
         let tenants = Arc::new(Tenants::new(assembly, &engine.states(), None)?);
-        Ok(Read { engine, tenants: watch::channel(tenants).0 })
+        Ok(Read { engine, tenants: watch::channel(tenants).0, owned })
     }
 
     /// For a reload.
@@ -93,11 +96,15 @@ impl Service {
 
     /// Ends its threads: everything read and signed is then on disk.
     pub fn end(self) {
-        let Self { engine, handle, .. } = self;
+        let Self { engine, handle, owned, .. } = self;
         let Handle { orders, presigner, .. } = handle;
         drop(orders);
-        engine.end();
+        let has_ended = engine.end();
         drop(presigner);
+        if !has_ended {
+            // It still writes: the directory is this process's until the process has gone.
+            std::mem::forget(owned);
+        }
     }
 }
 
@@ -109,7 +116,7 @@ impl Read {
 
     /// Starts following the sources and signing ahead, into `answers` and the store. `threads` hears of what ends.
     pub fn start(self, config: &Config, answers: &Arc<Answers>, threads: &Threads) -> io::Result<Service> {
-        let Self { engine, tenants } = self;
+        let Self { engine, tenants, owned } = self;
         let settings = Settings {
             answers: Arc::clone(answers),
             state_dir: config.state_dir.clone(),
@@ -118,7 +125,7 @@ impl Read {
         let presigner = Arc::new(Presigner::start(settings, tenants.borrow().subjects())?);
         let ledgers = engine.ledgers();
         let (orders, engine) = EngineThread::start(engine, threads.last_words("the engine"))?;
-        Ok(Service { engine, handle: Handle { orders, tenants, presigner }, ledgers, answers: Arc::clone(answers) })
+        Ok(Service { engine, handle: Handle { orders, tenants, presigner }, ledgers, answers: Arc::clone(answers), owned })
     }
 }
 

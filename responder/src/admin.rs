@@ -12,6 +12,7 @@ use precompute::{
     admin::{self, Part, Pools},
     pki::UnixTime,
     presign::Progress,
+    state_dir::ServerId,
 };
 use prometheus_client::encoding::DescriptorEncoder;
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub struct Status {
     pub misses: Arc<Misses>,
     /// The record of tokens, if there is one.
     pub record: Option<Arc<Writer>>,
+    /// Which server it is.
+    pub server: ServerId,
 }
 
 impl Status {
@@ -45,10 +48,13 @@ pub fn router(status: Status, progress: &Arc<Progress>) -> Router {
     let common = &status.common;
     let parts = vec![
         part(&status, serving::encode),
+        admin::kept_answers(status.misses.store().answers()),
+        part(&status, serving::encode_kept),
         admin::presigning(progress),
         part(&status, pools),
         part(&status, |encoder, status| time_stamps::encode(encoder, &status.site(), status.record.as_deref())),
         admin::process(common),
+        admin::server(status.server),
         admin::issuers(common),
     ];
     let router = admin::router(Arc::clone(common), parts);

@@ -68,7 +68,7 @@ impl Reload {
         let read = tokio::task::spawn_blocking(move || opener.read(UnixTime::now()));
         let (config, assembly) = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         for Waiting { key, in_use, in_file } in keys::waiting(&self.started_with, &config) {
-            warn!(key, in_use, in_file, "this key has changed in the file; it takes effect at the next start");
+            warn!(key, in_use, in_file, "{}", keys::WAITS);
         }
         let Assembly { common: assembly, certificates } = assembly;
         for (_, tsa) in assembly.tsas() {

@@ -16,7 +16,11 @@ mod workers;
 
 use std::{error::Error, net::SocketAddr, path::Path};
 
-use precompute::{pki::UnixTime, service::Control};
+use precompute::{
+    pki::UnixTime,
+    service::Control,
+    state_dir::{self, Purpose},
+};
 
 use self::{alone::Alone, bound::Bound};
 use crate::{
@@ -35,16 +39,19 @@ pub struct Running {
     pub admin: SocketAddr,
 }
 
+const SERVE: Purpose = Purpose::exclusive("ostia-responder serve");
+const DEMO: Purpose = Purpose::exclusive("ostia-responder demo");
+
 /// Serves with the configuration in this file, like [`run`]. Signals count from the beginning, because opening keys may
 /// take long.
 pub fn from_file(path: &Path) -> Result<(), Box<dyn Error>> {
     let control = Control::new()?;
     let opener = Opener::new(path);
     let (config, assembly) = opener.read(UnixTime::now())?;
-    serve(control, opener, config, assembly, |_| ())
+    serve(control, SERVE, opener, config, assembly, |_| ())
 }
 
-/// Serves until SIGTERM or SIGINT; `ready` is called once requests are answered. SIGHUP makes it read the file of
+/// Serves the demo until SIGTERM or SIGINT; `ready` is called once requests are answered. SIGHUP makes it read the file of
 /// `opener` again.
 pub fn run(
     opener: Opener,
@@ -52,7 +59,7 @@ pub fn run(
     assembly: Assembly,
     ready: impl FnOnce(&Running),
 ) -> Result<(), Box<dyn Error>> {
-    serve(Control::new()?, opener, config, assembly, ready)
+    serve(Control::new()?, DEMO, opener, config, assembly, ready)
 }
 
 /// What may prevent listening with this configuration in the machine's present state; nothing stays bound.
@@ -62,14 +69,17 @@ pub fn doubts(config: &Config) -> Vec<String> {
 
 fn serve(
     control: Control,
+    purpose: Purpose,
     opener: Opener,
     config: Config,
     assembly: Assembly,
     ready: impl FnOnce(&Running),
 ) -> Result<(), Box<dyn Error>> {
+    // Before the addresses, which a service with this state directory has as well.
+    let owned = state_dir::own(&config.common.state_dir, purpose)?;
     // Before the sources are read, which may take long.
     let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", opener.path().display()))?;
-    let mut service = Alone::start(opener, config, assembly, bound)?;
+    let mut service = Alone::start(opener, config, assembly, (bound, owned))?;
     let outcome = control.run(async |signals| service.run(signals, ready).await);
     service.end();
     outcome

@@ -165,6 +165,11 @@ impl Site {
         self.command(&programs().responder, "serve")
     }
 
+    /// `ostia-precompute run` for this configuration: a service without an address for relying parties.
+    pub fn run_alone(&self) -> Command {
+        self.command(&programs().precompute, "run")
+    }
+
     /// Runs `ostia-responder check`.
     pub fn check(&self) -> Ended {
         self.check_with(&[])

@@ -4,7 +4,7 @@
 //! answered whatever other clients keep open. A handler may take its connection out of both ([`Stay::extend`]): it bounds
 //! the number and the silence of such connections itself. The listener does not know what is served.
 
-use std::{collections::VecDeque, future::pending, pin::pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::pending, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
 use hyper::{
@@ -45,6 +45,23 @@ impl Default for Bounds {
             connections_max: limits::ADMIN_CONNECTIONS_MAX,
         }
     }
+}
+
+/// Listens on `address`; the error names the key of the configuration, and is for the user.
+pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, String> {
+    std::net::TcpListener::bind(address).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; stop the program that holds the port (`ss -ltnp` names it), or choose another"
+            }
+            io::ErrorKind::PermissionDenied => "; choose a port from 1024 on",
+            io::ErrorKind::AddrNotAvailable => {
+                "; no interface of this machine has this address: name one that `ip addr` shows"
+            }
+            _ => "",
+        };
+        format!("admin.listen: cannot listen on {address}: {error}{remedy}")
+    })
 }
 
 /// How long a connection may last. Each request has it as an extension.

@@ -24,11 +24,13 @@ use super::{
     encode::{Family, Labels, counters, gauge, gauges, labels},
 };
 use crate::{
+    answers::Answers,
     engine::HealthReport,
     issuer::ActiveIssuer,
     pki::UnixTime,
     presign::{Progress, Report},
     service::Tenants,
+    state_dir::ServerId,
 };
 
 /// Families of metrics that belong together: writes them on request.
@@ -71,6 +73,12 @@ const PROCESS: [Family<Status>; 3] = [
     ("config_faulty", "Whether the configuration was rejected at the last reload", |status| {
         status.reload_fault().is_some().into()
     }),
+];
+
+/// Gauges of the kept answers.
+const KEPT: [Family<Answers>; 2] = [
+    ("answers", "Kept answers about listed certificates", Answers::len),
+    ("answers_octets", "Bytes of the kept answers about listed certificates", Answers::octets),
 ];
 
 /// Gauges of an issuer's sources and book.
@@ -125,6 +133,21 @@ const PRESIGN_TOTALS: [Family<Report>; 6] = [
 pub fn process(status: &Arc<Status>) -> Part {
     let status = Arc::clone(status);
     Box::new(move |encoder| PROCESS.iter().try_for_each(|(name, help, read)| gauge(encoder, name, help, read(&status))))
+}
+
+/// Which server this is.
+pub fn server(id: ServerId) -> Part {
+    Box::new(move |encoder| {
+        let help = "The identity of this server, as a label; the value is 1";
+        let labels: Labels = vec![("id", id.to_string())];
+        encoder.encode_descriptor("server", help, None, MetricType::Info)?.encode_info(&labels)
+    })
+}
+
+/// The answers that are kept about listed certificates.
+pub fn kept_answers(answers: &Arc<Answers>) -> Part {
+    let answers = Arc::clone(answers);
+    Box::new(move |encoder| KEPT.iter().try_for_each(|(name, help, read)| gauge(encoder, name, help, read(&answers))))
 }
 
 /// The progress of pre-signing.

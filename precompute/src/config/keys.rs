@@ -49,6 +49,9 @@ pub struct Waiting {
     pub in_file: String,
 }
 
+/// What is said of such a key.
+pub const WAITS: &str = "this key has changed in the file; it takes effect at the next start";
+
 /// Those of `keys` whose changed values are used from the next start on.
 pub fn waiting<C>(keys: &[ConfigKey<C>], in_use: &C, in_file: &C) -> Vec<Waiting> {
     let shown = |value: Option<String>| value.unwrap_or_else(|| "nothing".into());

@@ -5,8 +5,11 @@ use std::{error::Error, io};
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
 };
 
+use super::{ServiceState, notify};
 use crate::{ending::take_signals, limits};
 
 /// Receives SIGHUP from the moment it is made.
@@ -39,6 +42,43 @@ impl EndSignals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Reloads when SIGHUP asks for it, and tells systemd.
+#[derive(Debug)]
+pub struct Reloads {
+    stop: watch::Sender<bool>,
+}
+
+impl Reloads {
+    /// Starts a task that has `reload` run for each SIGHUP.
+    pub fn start<F>(mut hangup: Signal, tasks: &mut JoinSet<()>, reload: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let (stop, mut stopping) = watch::channel(false);
+        tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    asked = hangup.recv() => if asked.is_none() { break },
+                    _ = stopping.wait_for(|stopping| *stopping) => break,
+                }
+                notify(ServiceState::Reloading);
+                reload().await;
+                if *stopping.borrow() {
+                    break;
+                }
+                notify(ServiceState::Ready);
+            }
+        });
+        Self { stop }
+    }
+
+    /// No other reload is begun. One that is under way goes on: the engine may have left the sources that the present
+    /// records are from, and the next are not there yet.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
     }
 }
 

@@ -57,15 +57,17 @@ impl EngineThread {
     }
 
     /// After all senders are gone: waits until the engine's present task, mostly a commit, has ended. It does not wait for a source on a file
-    /// system that hangs.
-    pub(super) fn end(self) {
+    /// system that hangs. Returns whether it has ended.
+    pub(super) fn end(self) -> bool {
         if ends_within(&self.ended, limits::ENGINE_END_MAX) {
             let _ = self.thread.join();
+            true
         } else {
             warn!(
                 waited_seconds = limits::ENGINE_END_MAX.as_secs(),
                 "not waiting for the engine, which is still reading a source or writing the book; what it has not written is read from the sources at the next start"
             );
+            false
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     site::Site,
 };
 
-/// Requests, connections and kept answers.
+/// Requests and connections.
 pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     counters(encoder, "requests", "Requests by tenant, issuer, method and result", requests(&status.site()))?;
     latency(encoder, &status.counters)?;
@@ -25,6 +25,11 @@ pub(super) fn encode(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fm
         let sum = status.counters.iter().map(read).sum();
         counters(encoder, name, help, vec![(Labels::new(), sum)])?;
     }
+    Ok(())
+}
+
+/// Answers that are kept whole, and those being signed.
+pub(super) fn encode_kept(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
     KEPT.iter().try_for_each(|(name, help, read)| gauge(encoder, name, help, read(&status.misses)))
 }
 
@@ -55,10 +60,8 @@ const SERVING: [Family<Counters>; 11] = [
     ("access_log_lost", "Lines of the access log that were dropped", |c| c.desk.access_lost.load(Relaxed)),
 ];
 
-/// Gauges of the kept answers and of those being signed.
-const KEPT: [Family<Misses>; 5] = [
-    ("answers", "Kept answers about listed certificates", |misses| misses.store().size().compact.0),
-    ("answers_octets", "Bytes of the kept answers about listed certificates", |misses| misses.store().size().compact.1),
+/// Gauges of the answers that are kept whole, and of those being signed.
+const KEPT: [Family<Misses>; 3] = [
     ("cache_entries", "Other kept answers", |misses| misses.store().size().whole.0),
     ("cache_octets", "Bytes of the other kept answers", |misses| misses.store().size().whole.1),
     ("signing_pending", "Certificates whose answer is being signed", |misses| misses.pending() as u64),

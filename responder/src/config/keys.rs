@@ -10,7 +10,7 @@ use precompute::config::{
     quoted,
 };
 
-pub use precompute::config::keys::Waiting;
+pub use precompute::config::keys::{WAITS, Waiting};
 
 use super::{Config, Listen};
 

@@ -17,7 +17,8 @@ use axum::Router;
 use precompute::{
     admin::Status,
     api::{Api, ApiSettings},
-    service::{EndSignals, Service, ServiceState, Signals, notify},
+    service::{EndSignals, Reloads, Service, ServiceState, Signals, notify},
+    state_dir::{Owned, ServerId},
 };
 use tokio::sync::watch;
 use tracing::info;
@@ -53,6 +54,7 @@ pub(super) struct Alone {
     status: Arc<Status>,
     /// Takes pushes.
     api: Arc<Api>,
+    server: ServerId,
     pub(super) time_stamps: TimeStamps,
     /// The TLS certificate, if there is TLS.
     pub(super) certificates: Option<Arc<Certificates>>,
@@ -64,13 +66,14 @@ impl Alone {
         opener: Opener,
         config: Config,
         assembly: Assembly,
-        bound: Bound,
+        (bound, owned): (Bound, Owned),
     ) -> Result<Self, Box<dyn Error>> {
         let started = Instant::now();
         let Assembly { common: assembly, certificates } = assembly;
         let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
         let running = bound.running().clone();
-        let read = Service::read(&assembly)?;
+        let server = owned.server_id();
+        let read = Service::read(&assembly, owned)?;
         let (time_stamps, recorders) = TimeStamps::open(&config, opener.path())?;
         let site = Site::new(&assembly, &read.tenants(), &time_stamps.clocks, config.workers, None)?;
         time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
@@ -102,6 +105,7 @@ impl Alone {
             misses,
             status,
             api,
+            server,
             time_stamps,
             certificates,
         })
@@ -109,24 +113,13 @@ impl Alone {
 
     /// Answers until a signal ends it, or a thread is lost.
     pub(super) async fn run(&mut self, signals: Signals, ready: impl FnOnce(&Running)) -> Result<(), Box<dyn Error>> {
-        let Signals { mut hangup, mut end } = signals;
+        let Signals { hangup, mut end } = signals;
         let admin = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
         let mut tasks = background::start(self, admin)?;
-        let reload = self.reload();
-        let (stop, mut stopping) = watch::channel(false);
-        tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    asked = hangup.recv() => if asked.is_none() { break },
-                    _ = stopping.wait_for(|stopping| *stopping) => break,
-                }
-                notify(ServiceState::Reloading);
-                reload.run().await;
-                if *stopping.borrow() {
-                    break;
-                }
-                notify(ServiceState::Ready);
-            }
+        let reload = Arc::new(self.reload());
+        let reloads = Reloads::start(hangup, &mut tasks, move || {
+            let reload = Arc::clone(&reload);
+            async move { reload.run().await }
         });
         let Running { http, tls, admin } = &self.running;
         let (workers, seconds) = (self.config.workers, self.started.elapsed().as_secs_f32());
@@ -137,9 +130,7 @@ impl Alone {
             () = end.recv() => Ok(()),
             lost = self.workers.watched.lost() => Err(lost.into()),
         };
-        // No other reload is begun. One that is under way goes on: the engine may have left the sources that the present
-        // site is answered from, and the next site is not there yet.
-        stop.send_replace(true);
+        reloads.stop();
         self.drain(&mut end).await;
         outcome
     }
@@ -171,6 +162,7 @@ impl Alone {
             counters: self.workers.counters.clone(),
             misses: Arc::clone(&self.misses),
             record: self.time_stamps.record.clone(),
+            server: self.server,
         };
         admin::router(status, self.service.progress()).merge(Arc::clone(&self.api).router())
     }

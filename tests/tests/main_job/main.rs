@@ -9,6 +9,7 @@
 //! what is pushed in `pushes`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
+//! what runs without serving and whose a state directory is in `service`, which server in `server`,
 //! what operators see in `operators`, how customers are kept apart in
 //! `tenants`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
 //! and what becomes of those whom nobody reads in `unread`.
@@ -37,6 +38,8 @@ mod reload;
 mod restart;
 mod revoked_signers;
 mod secrets;
+mod server;
+mod service;
 mod signer_paths;
 mod signers;
 mod sources;

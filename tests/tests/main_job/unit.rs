@@ -23,17 +23,22 @@ use ostia_tests::{
 /// Who the service is where the test may choose: one of those that `DynamicUser=` gives.
 const USER: u32 = 61_200;
 
+const SERVICES: [&str; 2] = ["ostia-responder.service", "ostia-precompute.service"];
+
 fn units() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("systemd")
 }
 
-/// What `systemd-analyze` says of both units, which name the built program, after a change to the service's.
+/// What `systemd-analyze` says of all units, which name the built programs, after a change to the services.
 fn verified(change: impl Fn(String) -> String) -> Ended {
     let dir = tempfile::tempdir().unwrap();
-    let own = |text: String| text.replace("/usr/local/bin/ostia-responder", programs().responder.to_str().unwrap());
+    let own = |text: String| {
+        let text = text.replace("/usr/local/bin/ostia-responder", programs().responder.to_str().unwrap());
+        text.replace("/usr/local/bin/ostia-precompute", programs().precompute.to_str().unwrap())
+    };
     let mut verify = Command::new("systemd-analyze");
     verify.args(["verify", "--man=no", "--recursive-errors=no"]);
-    for unit in ["ostia-responder.service", "ostia-responder.socket"] {
+    for unit in ["ostia-responder.service", "ostia-precompute.service", "ostia-responder.socket"] {
         let text = own(fs::read_to_string(units().join(unit)).unwrap());
         let copy = dir.path().join(unit);
         fs::write(&copy, if unit.ends_with("service") { change(text) } else { text }).unwrap();
@@ -45,21 +50,25 @@ fn verified(change: impl Fn(String) -> String) -> Ended {
 #[test]
 fn systemd_understands_its_units() {
     let ended = verified(|text| text);
-    assert!(ended.status.success() && !ended.text.contains("ostia-responder"), "{ended:?}");
+    assert!(ended.status.success() && !ended.text.contains("ostia-"), "{ended:?}");
     // And would say so if it did not.
     for (line, wrong) in [("ProtectHome=yes", "ProtectHom=yes"), ("RestartSec=5s", "RestartSec=5 apples")] {
         let ended = verified(|text| text.replace(line, wrong));
-        assert!(ended.text.contains("ostia-responder.service"), "{wrong}: {ended:?}");
+        for unit in SERVICES {
+            assert!(ended.text.contains(unit), "{wrong}: {ended:?}");
+        }
     }
 }
 
 #[test]
 fn the_unit_leaves_the_service_little_that_it_could_do() {
-    let mut analyze = Command::new("systemd-analyze");
-    // 2.0 of 10; a service without any protection gets 9.6.
-    analyze.args(["security", "--no-pager", "--offline=yes", "--threshold=20"]);
-    let ended = run(analyze.arg(units().join("ostia-responder.service")));
-    assert!(ended.status.success(), "{}", ended.text);
+    for unit in SERVICES {
+        let mut analyze = Command::new("systemd-analyze");
+        // 2.0 of 10; a service without any protection gets 9.6.
+        analyze.args(["security", "--no-pager", "--offline=yes", "--threshold=20"]);
+        let ended = run(analyze.arg(units().join(unit)));
+        assert!(ended.status.success(), "{unit}: {}", ended.text);
+    }
 }
 
 /// The values of a setting of the service unit, in their order.

@@ -1,0 +1,179 @@
+//! `ostia-precompute run`: reads sources, keeps the book and signs ahead, with health and metrics, without serving.
+//!
+//! Invariant: it leaves the responder's sections of the file alone, and opens no address for relying parties. The thread
+//! that calls [`run`] handles signals, health and metrics. It does not know what is answered.
+
+use std::{
+    error::Error,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use axum::Router;
+use tokio::task::{JoinSet, spawn_blocking};
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{
+        self, Status,
+        listener::{self, Bounds},
+    },
+    answers::Answers,
+    assemble::{self, Assembly, Tokens},
+    config::{
+        Config, ConfigError,
+        keys::{self, Waiting},
+    },
+    pki::UnixTime,
+    service::{Control, Handle, Reloads, Service, ServiceState, Signals, Threads, notify},
+    state_dir::{self, Purpose},
+};
+
+const RUN: Purpose = Purpose::exclusive("ostia-precompute run");
+
+/// A configuration file that is read repeatedly, with what is known about tokens in between.
+#[derive(Clone, Debug)]
+struct Opener {
+    path: PathBuf,
+    tokens: Tokens,
+}
+
+impl Opener {
+    fn read(&self) -> Result<(Config, Assembly), ConfigError> {
+        assemble::open(super::read(&self.path)?, &self.tokens, UnixTime::now())
+    }
+}
+
+/// A configuration that is rejected until somebody changes it.
+#[derive(Debug)]
+pub(super) struct Rejected(ConfigError);
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Rejected {}
+
+fn told(error: ConfigError) -> Box<dyn Error> {
+    if error.may_pass() { error.into() } else { Rejected(error).into() }
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
+    // Signals count from the beginning, because opening keys may take long.
+    let control = Control::new()?;
+    let opener = Opener { path: path.to_owned(), tokens: Tokens::default() };
+    let (config, assembly) = opener.read().map_err(told)?;
+    let started = Instant::now();
+    let owned = state_dir::own(&config.state_dir, RUN)?;
+    let server = owned.server_id();
+    // A wrong address is told before the sources are read, which may take long. It listens when there is an answer.
+    drop(listener::bind(config.admin.listen).map_err(|problem| format!("{}: {problem}", path.display()))?);
+    let read = Service::read(&assembly, owned)?;
+    // The service has the parts that it uses; those of time-stamping end here.
+    drop(assembly);
+    let answers = Arc::new(Answers::new(config.cache.answers_octets));
+    let threads = Threads::default();
+    let service = read.start(&config, &answers, &threads)?;
+    let status = Status::new(service.tenants(), config.admin.ready_without_signers);
+    let parts = vec![
+        admin::kept_answers(&answers),
+        admin::presigning(service.progress()),
+        admin::pools_of_issuers(&status),
+        admin::process(&status),
+        admin::server(server),
+        admin::issuers(&status),
+    ];
+    let router = admin::router(Arc::clone(&status), parts);
+    let running = Running { opener, config, service: &service, status, router, threads, started };
+    let outcome = control.run(async |signals| running.until_the_end(signals).await);
+    service.end();
+    info!("stopped");
+    outcome
+}
+
+/// A running service with what is told of it.
+struct Running<'s> {
+    opener: Opener,
+    /// The configuration at the start.
+    config: Config,
+    service: &'s Service,
+    status: Arc<Status>,
+    router: Router,
+    threads: Threads,
+    started: Instant,
+}
+
+impl Running<'_> {
+    /// Returns when a signal ends it, or a thread is lost.
+    async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
+        let Self { opener, config, service, status, router, mut threads, started } = self;
+        let Signals { hangup, mut end } = signals;
+        let listener = listener::bind(config.admin.listen)?;
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(listener::serve(listener, router, Bounds::default()));
+        service.spawn_tasks(&mut tasks);
+        let reload = Arc::new(Reload {
+            opener,
+            started_with: config,
+            service: service.handle().clone(),
+            status: Arc::clone(&status),
+        });
+        let reloads = Reloads::start(hangup, &mut tasks, move || {
+            let reload = Arc::clone(&reload);
+            async move { reload.run().await }
+        });
+        info!(admin = %address, seconds = started.elapsed().as_secs_f32(), "ready");
+        notify(ServiceState::Ready);
+        let outcome = tokio::select! {
+            () = end.recv() => Ok(()),
+            lost = threads.lost() => Err(lost.into()),
+        };
+        info!("stopping: what is being signed and written is finished");
+        reloads.stop();
+        notify(ServiceState::Stopping);
+        status.drain();
+        threads.stop();
+        outcome
+    }
+}
+
+/// Reads the file again.
+struct Reload {
+    opener: Opener,
+    /// The configuration at the start: parts of it are used until the next one.
+    started_with: Config,
+    service: Handle,
+    status: Arc<Status>,
+}
+
+impl Reload {
+    /// Reads the file and changes to it.
+    async fn run(&self) {
+        let outcome = self.change().await;
+        match &outcome {
+            Ok(()) => info!(file = %self.opener.path.display(), "the configuration was read again"),
+            Err(problem) => error!("{problem}; the configuration stays as it was"),
+        }
+        self.status.reloaded(outcome);
+    }
+
+    async fn change(&self) -> Result<(), String> {
+        let opener = self.opener.clone();
+        // Keys are opened and tried, which takes time.
+        let read = spawn_blocking(move || opener.read()).await.map_err(|error| error.to_string())?;
+        let (config, assembly) = read.map_err(|error| error.to_string())?;
+        for Waiting { key, in_use, in_file } in keys::waiting(&keys::KEYS, &self.started_with, &config) {
+            warn!(key, in_use, in_file, "{}", keys::WAITS);
+        }
+        let change = self.service.prepare(Arc::new(assembly)).await?;
+        self.service.adopt(change).await
+    }
+}

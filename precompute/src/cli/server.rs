@@ -1,0 +1,53 @@
+//! `ostia-precompute server`: the identity of the server that a state directory belongs to.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use crate::{
+    output::say,
+    state_dir::{self, Found, Purpose},
+};
+
+const ADOPT: Purpose = Purpose::exclusive("ostia-precompute server adopt");
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Server {
+    /// Show the identity of the server, and where it was made.
+    Show {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Draw a new identity for a copied state directory; the former one is printed and logged.
+    Adopt {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+pub(super) fn run(command: Server) -> Result<(), Box<dyn std::error::Error>> {
+    match command {
+        Server::Show { config } => show(&state_dir_of(&config)?),
+        Server::Adopt { config } => {
+            let (former, id) = state_dir::adopt(&state_dir_of(&config)?, ADOPT)?;
+            let former = former.map_or("there was none before".into(), |former| format!("in place of {former}"));
+            Ok(say(format_args!("{id}, {former}"))?)
+        }
+    }
+}
+
+fn show(state_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let Some(Found { id, host, is_here }) = state_dir::server(state_dir)? else {
+        let none = "no server has an identity here yet; the first start makes it";
+        return Err(format!("{}: {none}", state_dir.display()).into());
+    };
+    let place = if is_here { "made here" } else { "of another directory or machine: a start is refused" };
+    Ok(say(format_args!("{id} on `{host}`, {place}"))?)
+}
+
+/// No key is opened for it.
+fn state_dir_of(config: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    Ok(super::read(config)?.finish()?.state_dir)
+}
