@@ -125,7 +125,13 @@ impl Read {
         let presigner = Arc::new(Presigner::start(settings, tenants.borrow().subjects())?);
         let ledgers = engine.ledgers();
         let (orders, engine) = EngineThread::start(engine, threads.last_words("the engine"))?;
-        Ok(Service { engine, handle: Handle { orders, tenants, presigner }, ledgers, answers: Arc::clone(answers), owned })
+        Ok(Service {
+            engine,
+            handle: Handle { orders, tenants, presigner },
+            ledgers,
+            answers: Arc::clone(answers),
+            owned,
+        })
     }
 }
 

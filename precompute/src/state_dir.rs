@@ -9,7 +9,7 @@ mod lock;
 mod server_id;
 pub(crate) mod stamp;
 
-pub use lock::{Purpose, is_in_use, refuse_if_taken};
+pub use lock::{Purpose, is_in_use};
 pub use server_id::{Found, ServerId};
 
 use std::{

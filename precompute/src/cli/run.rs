@@ -1,4 +1,5 @@
-//! `ostia-precompute run`: reads sources, keeps the book and signs ahead, with health and metrics, without serving.
+//! `ostia-precompute run`: reads sources, takes pushes, keeps the book and signs ahead, with health and metrics, without
+//! serving.
 //!
 //! Invariant: it leaves the responder's sections of the file alone, and opens no address for relying parties. The thread
 //! that calls [`run`] handles signals, health and metrics. It does not know what is answered.
@@ -21,6 +22,7 @@ use crate::{
         listener::{self, Bounds},
     },
     answers::Answers,
+    api::{Api, ApiSettings},
     assemble::{self, Assembly, Tokens},
     config::{
         Config, ConfigError,
@@ -75,6 +77,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     drop(listener::bind(config.admin.listen).map_err(|problem| format!("{}: {problem}", path.display()))?);
     let read = Service::read(&assembly, owned)?;
     // The service has the parts that it uses; those of time-stamping end here.
+    let api_settings = ApiSettings::of(&assembly);
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
     let threads = Threads::default();
@@ -88,8 +91,10 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::server(server),
         admin::issuers(&status),
     ];
-    let router = admin::router(Arc::clone(&status), parts);
-    let running = Running { opener, config, service: &service, status, router, threads, started };
+    let api = Api::new(service.ledgers());
+    api.change(api_settings);
+    let router = admin::router(Arc::clone(&status), parts).merge(Arc::clone(&api).router());
+    let running = Running { opener, config, service: &service, status, api, router, threads, started };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
     service.end();
     info!("stopped");
@@ -103,6 +108,8 @@ struct Running<'s> {
     config: Config,
     service: &'s Service,
     status: Arc<Status>,
+    /// Takes pushes.
+    api: Arc<Api>,
     router: Router,
     threads: Threads,
     started: Instant,
@@ -111,7 +118,7 @@ struct Running<'s> {
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, service, status, router, mut threads, started } = self;
+        let Self { opener, config, service, status, api, router, mut threads, started } = self;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(config.admin.listen)?;
         let address = listener.local_addr()?;
@@ -125,6 +132,7 @@ impl Running<'_> {
             started_with: config,
             service: service.handle().clone(),
             status: Arc::clone(&status),
+            api,
         });
         let reloads = Reloads::start(hangup, &mut tasks, move || {
             let reload = Arc::clone(&reload);
@@ -152,6 +160,7 @@ struct Reload {
     started_with: Config,
     service: Handle,
     status: Arc<Status>,
+    api: Arc<Api>,
 }
 
 impl Reload {
@@ -173,7 +182,10 @@ impl Reload {
         for Waiting { key, in_use, in_file } in keys::waiting(&keys::KEYS, &self.started_with, &config) {
             warn!(key, in_use, in_file, "{}", keys::WAITS);
         }
+        let api_settings = ApiSettings::of(&assembly);
         let change = self.service.prepare(Arc::new(assembly)).await?;
-        self.service.adopt(change).await
+        self.service.adopt(change).await?;
+        self.api.change(api_settings);
+        Ok(())
     }
 }

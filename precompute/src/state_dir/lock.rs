@@ -130,16 +130,8 @@ fn holder_in(file: &mut impl io::Read) -> Option<Holder> {
     Holder::read(&text)
 }
 
-/// The error that names who has the directory, if another process has it as far as /proc shows. It takes no lock: a
-/// process that is starting meanwhile is not disturbed.
-pub fn refuse_if_taken(state_dir: &Path, purpose: Purpose) -> Result<(), StateError> {
-    let path = state_dir.join(LOCK);
-    let Ok(mut file) = File::open(&path) else { return Ok(()) };
-    let is_locked = file.metadata().is_ok_and(|metadata| is_locked(metadata.ino()));
-    if is_locked { Err(taken(&path, holder_in(&mut file), purpose)) } else { Ok(()) }
-}
-
-/// Whether another process has the directory, as far as /proc shows.
+/// Whether another process has the directory, as far as /proc shows. It takes no lock: a process that is starting
+/// meanwhile is not disturbed.
 pub fn is_in_use(state_dir: &Path) -> bool {
     fs::metadata(state_dir.join(LOCK)).is_ok_and(|metadata| is_locked(metadata.ino()))
 }
@@ -171,11 +163,9 @@ mod tests {
         for (purpose, remedy) in [(SERVE, STOP_IT), (Purpose::askable("ostia-precompute sync"), ASK_IT)] {
             let refused = take(dir.path(), purpose, NOW).unwrap_err().to_string();
             assert!(refused.contains(&who) && refused.ends_with(remedy), "{refused}");
-            assert_eq!(refuse_if_taken(dir.path(), purpose).unwrap_err().to_string(), refused);
         }
         drop(first);
         assert!(!is_in_use(dir.path()));
-        refuse_if_taken(dir.path(), SERVE).unwrap();
         take(dir.path(), SERVE, NOW).unwrap();
     }
 
