@@ -5,7 +5,6 @@
 //! says what one costs.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
-
 use std::{
     fs::File,
     io::Write as _,
@@ -105,16 +104,11 @@ fn load(state_dir: &Path, issuer: &IssuerId) {
     }
     let (begun, cpu) = (Instant::now(), cpu_seconds());
     let (records, mut writer) = Records::new();
-    writer.reserve(book.record_count().unwrap() as usize);
-    let mut some = Vec::with_capacity(4096);
+    writer.reserve(book.room_for(issuer).unwrap());
     let held = book.load(issuer, |serial, record, origin| {
-        some.push(Change::new(serial, Some(record)).by(origin));
-        if some.len() == 4096 {
-            writer.apply(some.drain(..));
-        }
+        writer.apply([Change::new(serial, Some(record)).by(origin)]);
     });
     held.unwrap();
-    writer.apply(some);
     println!(
         "{} records loaded into memory: {:.2} s, CPU {:.2} s",
         records.counts().good + records.counts().revoked,

@@ -44,9 +44,10 @@ use tracing::warn;
 
 use self::{
     codec::{decode_value, key},
-    layout::{FORMAT, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
+    layout::{FORMAT, Made, RECORDS, SEALS, TENANTS, Unready, damaged, make_ready},
     loading::{load, number_of},
     overlay::Overlay,
+    seal::Seal,
     witness::Witness,
     writing::write,
 };
@@ -316,6 +317,18 @@ impl Book {
     /// How many records the book holds, of all issuers.
     pub fn record_count(&mut self) -> Result<u64, StateError> {
         self.run(|database, _| Ok(redb::ReadableTableMetadata::len(&database.begin_read()?.open_table(RECORDS)?)?))
+    }
+
+    /// How many records of an issuer a load will have, or a few more, without reading them: for making room beforehand.
+    pub fn room_for(&mut self, issuer: &IssuerId) -> Result<usize, StateError> {
+        self.run(|database, _| {
+            let read = database.begin_read()?;
+            let Some(number) = number_of(&read, issuer)? else { return Ok(0) };
+            let sealed =
+                read.open_table(SEALS)?.get(number)?.map_or(0, |seal| Seal::from_bytes(seal.value()).entries());
+            // A damaged seal says anything.
+            Ok(sealed.min(redb::ReadableTableMetadata::len(&read.open_table(RECORDS)?)?) as usize)
+        })
     }
 
     /// One record, and who says so.
