@@ -7,11 +7,12 @@
 //! word, and a slot's key never changes once the word says that the slot is in use. So there is no lock, and a reader
 //! never waits for the writer. It does not know issuers, sources, disks or responses.
 //!
-//! A slot takes 32 bytes. A segment that is 80 % full is rebuilt with a quarter more room than its listed records take,
-//! so a record costs 40 to 50 bytes, and 40 if [`RecordsWriter::reserve`] was given the number beforehand. The new segment is
+//! A slot takes 32 bytes. A segment that is 80 % full is rebuilt with an eighth more room than its listed records take,
+//! so a record costs 40 to 45 bytes, and 40 if [`RecordsWriter::reserve`] was given the number beforehand. The new segment is
 //! swapped in whole; readers use the old one until then.
 
 mod census;
+mod digest;
 mod origin;
 mod slot;
 mod state;
@@ -20,14 +21,14 @@ mod writer;
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use arc_swap::ArcSwap;
 
-pub use self::{census::Census, origin::Origin, state::StateWord, writer::RecordsWriter};
+pub use self::{census::Census, digest::Digest, origin::Origin, state::StateWord, writer::RecordsWriter};
 use self::{
     slot::{SerialWords, Slot},
     state::seconds32,
@@ -91,6 +92,8 @@ pub struct Records {
     segments: Box<[ArcSwap<Segment>]>,
     good: AtomicU64,
     revoked: AtomicU64,
+    /// Of the records as they were after the last call of the writer. No look-up takes this lock.
+    digest: Mutex<Digest>,
 }
 
 #[derive(Debug)]
@@ -160,11 +163,13 @@ impl Segment {
 
 impl Default for Records {
     fn default() -> Self {
+        let empty = Arc::new(Segment::with_capacity(0));
         Self {
             hasher: RandomState::new(),
-            segments: (0..SEGMENTS).map(|_| ArcSwap::from_pointee(Segment::with_capacity(0))).collect(),
+            segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
             good: AtomicU64::new(0),
             revoked: AtomicU64::new(0),
+            digest: Mutex::default(),
         }
     }
 }
@@ -221,6 +226,11 @@ impl Records {
     /// How many there are.
     pub fn counts(&self) -> Counts {
         Counts { good: self.good.load(Relaxed), revoked: self.revoked.load(Relaxed) }
+    }
+
+    /// The digest of all records: while the writer applies changes, from before them.
+    pub fn digest(&self) -> Digest {
+        *self.digest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

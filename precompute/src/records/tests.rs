@@ -1,7 +1,7 @@
 //! The table against a map, and under readers while it grows.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -173,4 +173,250 @@ fn reserved_records_take_forty_octets_each() {
     assert!(slots() <= reserved + reserved / 100, "{} grew to {}", reserved, slots());
     // 781 records a segment need 14 % of room for their spread; large tables need less.
     assert!(slots() * size_of::<Slot>() / 200_000 <= 46);
+}
+
+/// A stream of single insertions, as of pushes: the bound holds at every size, also just after growing.
+#[test]
+fn records_that_come_one_by_one_take_forty_five_octets_each() {
+    const COUNT: u64 = 300_000;
+    let (table, mut writer) = Records::new();
+    let octets = || table.segments.iter().map(|segment| segment.load().slots.len()).sum::<usize>() * size_of::<Slot>();
+    let mut number = 0;
+    // Between these sizes every segment grows once or more.
+    for size in (200_000..=COUNT).step_by(5000) {
+        writer.apply((number..size).map(good));
+        number = size;
+        // The few slots that even a small segment gets are 0.3 byte here, and nothing with ten million records.
+        let each = octets() as f64 / size as f64;
+        assert!(each <= 45.4, "{each} at {size}");
+    }
+}
+
+#[test]
+fn batches_of_insertions_do_not_copy_the_table_again_and_again() {
+    let (table, mut writer) = Records::new();
+    writer.reserve(400_000);
+    writer.apply((0..400_000).map(good));
+    let segments = || -> Vec<_> { table.segments.iter().map(|segment| segment.load_full()).collect() };
+    let mut copies = 0;
+    for batch in 0..80u64 {
+        let before = segments();
+        writer.reserve(1000);
+        writer.apply((0..1000).map(|number| good(400_000 + 1000 * batch + number)));
+        copies += before.iter().zip(segments()).filter(|(before, after)| !Arc::ptr_eq(before, after)).count();
+    }
+    // By a fifth more records: each segment grows by an eighth twice.
+    assert!(copies <= 3 * SEGMENTS, "{copies}");
+}
+
+mod digests {
+    use super::*;
+
+    fn change() -> impl Strategy<Value = Change> {
+        (0u64..40, 0u8..4, 1u64..3, 0u8..16).prop_map(|(number, kind, time, origin)| {
+            let change = match kind {
+                0 => good(number),
+                1 => {
+                    Change::new(serial(number), good(number).record.map(|record| Record { not_after: None, ..record }))
+                }
+                2 => revoked(number, time),
+                _ => Change::new(serial(number), None),
+            };
+            change.by(Origin::from_bits(origin))
+        })
+    }
+
+    fn digest(changes: impl IntoIterator<Item = Change>) -> Digest {
+        Records::of(changes).digest()
+    }
+
+    /// What is listed at the end.
+    fn said(changes: &[Change]) -> HashMap<Serial, Change> {
+        let mut said = HashMap::new();
+        for change in changes {
+            match change.record {
+                Some(_) => said.insert(change.serial, *change),
+                None => said.remove(&change.serial),
+            };
+        }
+        said
+    }
+
+    proptest! {
+        #[test]
+        fn two_tables_that_say_the_same_and_only_they_have_one_digest(
+            changes in proptest::collection::vec(change(), 0..200),
+            others in proptest::collection::vec(change(), 0..3),
+        ) {
+            let (one, said_by_one) = (digest(changes.iter().copied()), said(&changes));
+            // The order of a hash map is another one each time.
+            prop_assert_eq!(digest(said_by_one.values().copied()), one);
+            let two: Vec<_> = changes.iter().chain(&others).copied().collect();
+            prop_assert_eq!(digest(two.iter().copied()) == one, said(&two) == said_by_one);
+        }
+    }
+
+    #[test]
+    fn a_digest_is_the_same_in_every_process_and_version() {
+        let serial = |number: u8| Serial::from_magnitude(&[number, 2, 3]).unwrap();
+        let hold = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::CertificateHold };
+        let record = |status, not_after: Option<u64>| Some(Record { status, not_after: not_after.map(UnixTime) });
+        let changes = [
+            Change::new(serial(1), record(Status::Good, Some(1_800_000_000))),
+            Change::new(serial(2), record(hold, None)).by(Origin::PUSHED.with(Origin::PUSH_RESTRICTS)),
+            Change::new(serial(3), record(Status::Good, Some(u64::MAX))),
+        ];
+        assert_eq!(digest([]), Digest::default());
+        let all = digest(changes);
+        assert_eq!(all.to_string(), "652c071e7f8cab091b925a20f85bb5f1");
+        assert_eq!(Digest::from_bytes(all.to_bytes()), all);
+        // An end after 2106 is no end that is not known.
+        let unknown = Change::new(serial(3), record(Status::Good, None));
+        assert_ne!(digest([changes[0], changes[1], unknown]), all);
+    }
+}
+
+mod censuses {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// States of one serial, in order; each but the removals is another one.
+    type History = Vec<Option<Status>>;
+
+    /// What has been done to each serial, and how much of it was surely shown.
+    #[derive(Default)]
+    struct Log(Mutex<HashMap<Serial, (History, usize)>>);
+
+    impl Log {
+        fn write(&self, writer: &mut RecordsWriter, change: Change) {
+            let status = change.record.map(|record| record.status);
+            self.0.lock().unwrap().entry(change.serial).or_insert_with(|| (vec![None], 0)).0.push(status);
+            writer.apply([change]);
+            let mut log = self.0.lock().unwrap();
+            let (history, shown) = log.get_mut(&change.serial).unwrap();
+            *shown = history.len() - 1;
+        }
+
+        /// What may be seen of a serial by now, and may have been since so many of its states.
+        fn since(&self, serial: &Serial, from: usize) -> History {
+            self.0.lock().unwrap().get(serial).map_or_else(|| vec![None], |(states, _)| states[from..].to_vec())
+        }
+
+        fn now(&self) -> HashMap<Serial, (History, usize)> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    /// Ends the writer, also after a failure.
+    struct Ends<'a>(&'a AtomicBool);
+
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A writer that inserts, changes and removes, so that all segments grow, while a census runs.
+    #[test]
+    fn a_census_is_right_about_what_was_listed_when_it_began_whatever_the_writer_does_meanwhile() {
+        const KNOWN: u64 = 4000;
+        for round in 0..6 {
+            let (table, mut writer) = Records::new();
+            let log = Log::default();
+            (0..KNOWN).for_each(|number| log.write(&mut writer, good(number)));
+            let (began, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut random, mut new, mut time) = (round + 1, KNOWN, 10);
+                    let mut next = || {
+                        random = (random ^ random << 13) & u64::MAX;
+                        random ^= random >> 7;
+                        random ^= random << 17;
+                        random
+                    };
+                    while !ended.load(Ordering::Relaxed) && new < 50 * KNOWN {
+                        let known = next() % KNOWN;
+                        time += 1;
+                        match next() % 8 {
+                            0 => log.write(&mut writer, Change::new(serial(known), None)),
+                            1..4 => log.write(&mut writer, revoked(known, time)),
+                            _ => {
+                                log.write(&mut writer, revoked(new, time));
+                                new += 1;
+                            }
+                        }
+                        began.store(new > KNOWN + 100, Ordering::Relaxed);
+                    }
+                });
+                while !began.load(Ordering::Relaxed) {
+                    std::thread::yield_now();
+                }
+                let before = log.now();
+                let mut census = table.census();
+                let after = log.now();
+                let _ends = Ends(&ended);
+                let current = |serial: &Serial, found: Option<Found>| {
+                    let states = log.since(serial, before.get(serial).map_or(0, |(_, shown)| *shown));
+                    assert!(states.contains(&found.map(|found| found.status)), "{found:?} of {states:?}");
+                };
+                let mut named = HashSet::new();
+                // Known and new ones, some twice.
+                for number in (0..KNOWN + 1000).filter(|number| number % 3 != 0) {
+                    let serial = serial(number);
+                    let (first, found) = census.mark(&serial);
+                    assert!(first);
+                    // `None`: removed, or not there when it began.
+                    current(&serial, found);
+                    named.insert(serial);
+                    if number % 100 == 1 && found.is_some() {
+                        assert!(!census.mark(&serial).0, "listed twice");
+                    }
+                }
+                let unlisted: Vec<_> = census.unlisted().collect();
+                ended.store(true, Ordering::Relaxed);
+                let end = log.now();
+                let mut seen = HashSet::new();
+                for (serial, found) in &unlisted {
+                    assert!(seen.insert(*serial), "named once");
+                    assert!(!named.contains(serial));
+                    current(serial, Some(*found));
+                    let states = &after[serial].0[before.get(serial).map_or(0, |(_, shown)| *shown)..];
+                    assert!(states.iter().any(Option::is_some), "was listed when the census began");
+                }
+                for (serial, (states, shown)) in &before {
+                    let throughout = end[serial].0[*shown..].iter().all(Option::is_some) && states.len() == shown + 1;
+                    assert!(!throughout || named.contains(serial) || seen.contains(serial), "listed throughout");
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_serial_that_came_meanwhile_is_to_a_census_as_one_that_is_not_held() {
+        let (table, mut writer) = Records::new();
+        writer.apply((0..100).map(good));
+        writer.reserve(1000);
+        writer.apply([Change::new(serial(7), None)]);
+        let mut census = table.census();
+        // Into free slots of the same segments, and into one that a record had.
+        writer.apply([good(7), good(200), good(201)]);
+        assert_eq!((census.mark(&serial(7)), census.mark(&serial(200))), ((true, None), (true, None)));
+        assert_eq!(census.mark(&serial(200)), (true, None), "again");
+        writer.apply([revoked(1, 77), Change::new(serial(2), None)]);
+        // Into copies of all segments.
+        writer.apply((1000..9000).map(good));
+        writer.apply([revoked(3, 77)]);
+        let found = |number| table.get(&serial(number));
+        for number in [0, 1, 3] {
+            assert_eq!(census.mark(&serial(number)), (true, found(number)), "{number}");
+        }
+        assert_eq!(census.mark(&serial(2)), (true, None), "removed meanwhile");
+        assert_eq!(census.mark(&serial(8999)), (true, None));
+        assert!(!census.mark(&serial(3)).0);
+        writer.apply([Change::new(serial(4), None), revoked(5, 78)]);
+        let unlisted: HashMap<_, _> = census.unlisted().collect();
+        let expected = (5..100).filter(|number| *number != 7);
+        assert_eq!(unlisted, expected.map(|number| (serial(number), found(number).unwrap())).collect());
+    }
 }
