@@ -39,7 +39,9 @@ use predecessor::Predecessor;
 use reader::SourceReader;
 pub use survey::{Survey, survey};
 
-pub use crate::ledger::{Changed, Changes, Health, HealthReport, IssuerState, NotFollowed, Pass, States};
+pub use crate::ledger::{
+    Changed, Changes, Health, HealthReport, IssuerState, Listener, NotFollowed, Pass, States, Wake,
+};
 
 use std::{
     collections::HashSet,

@@ -38,7 +38,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use self::{
-    changes::{Changed, Changes},
+    changes::{Changed, Changes, Listener, Wake},
     health::{Health, HealthReport, Pass},
     push::{Order, Outcome, Push, PushError, Refusal},
     state::{IssuerState, NotFollowed, States},

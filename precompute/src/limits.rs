@@ -361,8 +361,8 @@ pub const PRESIGN_INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// See [`PRESIGN_PAUSE_FACTOR`].
 pub const PRESIGN_INTERVAL_MAX: Duration = Duration::from_secs(600);
 
-/// How often to look for changed records.
-pub const PRESIGN_CHANGES_INTERVAL: Duration = Duration::from_millis(100);
+/// How often to look for changed records that nobody reported: a net under the wake-up that comes with each change.
+pub const PRESIGN_CHANGES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bytes of answers that are written together, some 20,000 for P-256, in some milliseconds: a little less than a power
 /// of two, which is what the file reserves for a value.

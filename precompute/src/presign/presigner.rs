@@ -1,8 +1,9 @@
 //! Pass after pass, beside a responder that serves.
 //!
 //! It has two threads of its own, never a worker. One loads the store and then passes over all issuers again and again.
-//! The other is notified of changed records and has those signed at once, so a revocation does not wait for a pass.
-//! Both, and all threads they start, have a lower priority than the serving threads; the first has the lowest.
+//! The other is woken by changed records and has those signed at once, so a revocation waits neither for a pass nor for
+//! another issuer's key. Both, and all threads they start, have a lower priority than the serving threads; the first has
+//! the lowest.
 //!
 //! Invariant: serving never waits for it. It does not know clients.
 
@@ -14,9 +15,12 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
-    thread::JoinHandle,
+    thread::{JoinHandle, Scope},
     time::{Duration, Instant},
 };
 
@@ -26,7 +30,7 @@ use tracing::{debug, error, info, warn};
 use super::{End, Passed, PresignRunner, Progress, Stop, StoreWriter, Subject};
 use crate::{
     answers::Answers,
-    engine::Changed,
+    engine::{Changed, Listener, Wake},
     limits,
     pki::{Serial, UnixTime},
 };
@@ -51,14 +55,53 @@ pub struct Presigner {
 
 #[derive(Debug)]
 struct Shared {
-    subjects: ArcSwap<Vec<Arc<Subject>>>,
+    subjects: ArcSwap<Vec<Followed>>,
     /// Increases with each change of `subjects` or of their signers.
     generation: AtomicU64,
     stop: AtomicBool,
-    /// Whether a pass is wanted before its time.
-    wanted: Mutex<bool>,
-    wake: Condvar,
+    /// A pass is wanted before its time.
+    wanted: Signal,
+    /// Records of some issuer have changed.
+    changed: Arc<Signal>,
+    /// Issuers whose changes are being signed.
+    signing: AtomicUsize,
     progress: Arc<Progress>,
+}
+
+/// An issuer, and its changes. A reload that keeps the issuer keeps what waits.
+#[derive(Debug)]
+struct Followed {
+    subject: Arc<Subject>,
+    waiting: Arc<Waiting>,
+}
+
+/// Changes of one issuer's records that wait to be signed.
+#[derive(Debug)]
+struct Waiting {
+    listener: Listener,
+    /// Whether earlier ones are being signed; then these wait, and no other issuer's.
+    signing: AtomicBool,
+}
+
+/// Wakes one thread. It may be given while nobody waits.
+#[derive(Debug, Default)]
+struct Signal {
+    given: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Signal {
+    fn give(&self) {
+        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
+    }
+
+    /// Waits for it, at most `at_most`, and takes it.
+    fn wait(&self, at_most: Duration) {
+        let given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.wake.wait_timeout_while(given, at_most, |given| !*given);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
 }
 
 impl Presigner {
@@ -69,8 +112,9 @@ impl Presigner {
             subjects: ArcSwap::default(),
             generation: AtomicU64::new(0),
             stop: AtomicBool::new(false),
-            wanted: Mutex::new(false),
-            wake: Condvar::new(),
+            wanted: Signal::default(),
+            changed: Arc::default(),
+            signing: AtomicUsize::new(0),
             progress: Arc::clone(&progress),
         });
         let mut presigner = Self { shared, threads: Vec::new() };
@@ -81,7 +125,10 @@ impl Presigner {
             let writer = StoreWriter::or_without(settings.state_dir, settings.store_octets_max, &progress);
             let answers = settings.answers;
             let runner = PresignRunner { answers, writer: Some(writer), progress, spread: RandomState::new() };
-            shared.run(filled.get_or_init(|| runner));
+            let runner = filled.get_or_init(|| runner);
+            // What has changed since the start.
+            shared.changed.give();
+            shared.run(runner);
         })?;
         let shared = Arc::clone(&presigner.shared);
         presigner.spawn("presign changes", LOW_PRIORITY, move || shared.follow(&runner))?;
@@ -104,14 +151,24 @@ impl Presigner {
     pub fn change(&self, subjects: Vec<Subject>) {
         let shared = &self.shared;
         let former = shared.subjects.load_full();
-        for subject in &subjects {
-            subject.issuer.state.changes.listen();
-        }
-        let follows = |changes| subjects.iter().any(|subject| Arc::ptr_eq(&subject.issuer.state.changes, changes));
-        for subject in former.iter().filter(|subject| !follows(&subject.issuer.state.changes)) {
-            subject.issuer.state.changes.ignore();
-        }
-        shared.subjects.store(Arc::new(subjects.into_iter().map(Arc::new).collect()));
+        let wake: Wake = {
+            let changed = Arc::clone(&shared.changed);
+            Arc::new(move || changed.give())
+        };
+        let follow = |subject: Subject| {
+            let changes = &subject.issuer.state.changes;
+            let is_same = |former: &&Followed| {
+                let Followed { subject: former, .. } = former;
+                former.issuer.number() == subject.issuer.number() && Arc::ptr_eq(&former.issuer.state.changes, changes)
+            };
+            let waiting = former.iter().find(is_same).map(|former| Arc::clone(&former.waiting)).unwrap_or_else(|| {
+                let listener = changes.subscribe(Arc::clone(&wake));
+                Arc::new(Waiting { listener, signing: AtomicBool::new(false) })
+            });
+            Followed { subject: Arc::new(subject), waiting }
+        };
+        // Subscribed before the pass looks at the records: what changes from now on is in one or the other.
+        shared.subjects.store(Arc::new(subjects.into_iter().map(follow).collect()));
         shared.generation.fetch_add(1, Relaxed);
         shared.want_pass();
     }
@@ -134,6 +191,7 @@ impl Drop for Presigner {
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
         self.shared.want_pass();
+        self.shared.changed.give();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -151,15 +209,7 @@ impl Shared {
     }
 
     fn want_pass(&self) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.wake.notify_all();
-    }
-
-    /// Waits until a pass is wanted, at most `at_most`.
-    fn wait(&self, at_most: Duration) {
-        let wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.wake.wait_timeout_while(wanted, at_most, |wanted| !*wanted);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+        self.wanted.give();
     }
 
     /// Passes over all issuers until told to stop.
@@ -167,7 +217,7 @@ impl Shared {
         let mut restored = HashSet::new();
         while !self.stops() {
             let generation = self.generation.load(Relaxed);
-            let subjects = self.subjects.load_full();
+            let subjects: Vec<_> = self.subjects.load().iter().map(|followed| Arc::clone(&followed.subject)).collect();
             let stop = || self.stops() || self.generation.load(Relaxed) != generation;
             let pass = catch_unwind(AssertUnwindSafe(|| {
                 self.restore(runner, &subjects, &mut restored, &stop);
@@ -183,7 +233,7 @@ impl Shared {
                     limits::PRESIGN_INTERVAL_MAX
                 }
             };
-            self.wait(pause);
+            self.wanted.wait(pause);
         }
     }
 
@@ -207,44 +257,59 @@ impl Shared {
         }
     }
 
-    /// Has changed records signed at once.
+    /// Has changed records signed at once, each issuer's on a thread of its own: a key that does not sign delays no
+    /// other issuer.
     fn follow(&self, runner: &OnceLock<PresignRunner>) {
-        while !self.stops() {
-            std::thread::sleep(limits::PRESIGN_CHANGES_INTERVAL);
-            // Until then, the first pass has everything to do.
-            let Some(runner) = runner.get() else { continue };
-            let stop = || self.stops();
-            let changed = catch_unwind(AssertUnwindSafe(|| self.sign_changed(runner, &stop)));
-            if !changed.unwrap_or(false) {
-                self.want_pass();
+        std::thread::scope(|scope| {
+            while !self.stops() {
+                self.changed.wait(limits::PRESIGN_CHANGES_INTERVAL);
+                // Until then, the first pass has everything to do.
+                let Some(runner) = runner.get() else { continue };
+                for followed in self.subjects.load().iter() {
+                    self.take_changes(scope, runner, followed);
+                }
             }
+        });
+    }
+
+    /// Begins to sign what has changed, unless earlier changes are being signed: their thread gives the signal again.
+    fn take_changes<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        runner: &'scope PresignRunner,
+        followed: &Followed,
+    ) {
+        let Followed { subject, waiting } = followed;
+        if waiting.signing.load(Acquire) || self.signing.load(Acquire) >= limits::PRESIGN_ISSUERS_AT_ONCE {
+            return;
+        }
+        let serials = match waiting.listener.take() {
+            Changed::Nothing => return,
+            Changed::Many => return self.want_pass(),
+            Changed::These(serials) => serials,
+        };
+        waiting.signing.store(true, Release);
+        self.signing.fetch_add(1, Release);
+        let (subject, signing) = (Arc::clone(subject), Arc::clone(waiting));
+        let sign = move || {
+            let stop = || self.stops();
+            let signed = catch_unwind(AssertUnwindSafe(|| sign_changed(runner, &subject, serials, &stop)));
+            self.signed(&signing, signed.unwrap_or(false));
+        };
+        if let Err(error) = std::thread::Builder::new().name("presign changes".into()).spawn_scoped(scope, sign) {
+            warn!(%error, "no thread can be started to sign changed records; a pass signs them");
+            self.signed(waiting, false);
         }
     }
 
-    /// Whether all changes are signed; if not, a pass has to do it.
-    fn sign_changed(&self, runner: &PresignRunner, stop: Stop<'_>) -> bool {
-        let (mut all, mut changed) = (true, Vec::<(Arc<Subject>, Vec<Serial>)>::new());
-        for subject in self.subjects.load().iter() {
-            match subject.issuer.state.changes.take() {
-                Changed::Nothing => {}
-                Changed::These(serials) => changed.push((Arc::clone(subject), serials)),
-                Changed::Many => all = false,
-            }
+    /// Notes that changes were signed. If not all are, a pass has to do it.
+    fn signed(&self, waiting: &Waiting, all: bool) {
+        if !all {
+            self.want_pass();
         }
-        while !changed.is_empty() {
-            let some = changed.split_off(changed.len().saturating_sub(limits::PRESIGN_ISSUERS_AT_ONCE));
-            // An issuer whose key does not sign does not delay the others.
-            std::thread::scope(|scope| {
-                let mut signing = Vec::new();
-                for (subject, serials) in some {
-                    signing.push(scope.spawn(move || sign_changed(runner, &subject, serials, stop)));
-                }
-                for thread in signing {
-                    all &= thread.join().unwrap_or(false);
-                }
-            });
-        }
-        all
+        waiting.signing.store(false, Release);
+        self.signing.fetch_sub(1, Release);
+        self.changed.give();
     }
 }
 

@@ -330,7 +330,7 @@ mod censuses {
                 scope.spawn(|| {
                     let (mut random, mut new, mut time) = (round + 1, KNOWN, 10);
                     let mut next = || {
-                        random = (random ^ random << 13) & u64::MAX;
+                        random ^= random << 13;
                         random ^= random >> 7;
                         random ^= random << 17;
                         random
