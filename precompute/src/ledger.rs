@@ -51,6 +51,7 @@ use self::{
 };
 pub(crate) use self::{saver::Saver, saving::SharedBook};
 use crate::{
+    book::Pace,
     issuer_id::IssuerId,
     limits,
     pki::{Serial, UnixTime},
@@ -119,13 +120,14 @@ pub(crate) struct Opened {
 impl Ledger {
     /// Opens it with what the book holds.
     pub(crate) fn open(id: &IssuerId, name: &str, book: &Arc<SharedBook>, saver: &Saver) -> Result<Opened, StateError> {
-        let mut loaded = Vec::new();
-        let held = book.lock().load(id, |serial, record, origin| {
-            loaded.push(Change::new(serial, Some(record)).by(origin));
-        })?;
         let (state, mut writer) = IssuerState::new(id.clone());
-        writer.reserve(loaded.len());
-        writer.apply(loaded);
+        let held = {
+            let mut book = book.lock();
+            writer.reserve(book.room_for(id)?);
+            book.load(id, |serial, record, origin| {
+                writer.change(&serial, |_| Some(Some((record, origin))));
+            })?
+        };
         if held.known {
             state.health.is_known_now();
         }
@@ -136,7 +138,7 @@ impl Ledger {
             book: Arc::clone(book),
             stage: AtomicU8::new(PREPARED),
             owes: AtomicBool::new(false),
-            commit: Mutex::new(Saved { identity: held.book, looked_at: Instant::now() }),
+            commit: Mutex::new(Saved { identity: held.book, looked_at: Instant::now(), pace: Pace::default() }),
             shown: Mutex::new(Shown::new(writer, held.crl_marks)),
             untold: Mutex::default(),
             waiting: Mutex::default(),

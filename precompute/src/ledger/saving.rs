@@ -18,8 +18,7 @@ use super::{
     unsaved::{Chunk, OfSources},
 };
 use crate::{
-    book::{Batch, Book, Identity},
-    limits,
+    book::{Batch, Book, Identity, Pace},
     pki::{Record, Serial},
     records::{Change, SEGMENTS},
     state_dir::StateError,
@@ -72,6 +71,8 @@ pub(super) struct Saved {
     pub(super) identity: Identity,
     /// When the book last was found in its place.
     pub(super) looked_at: std::time::Instant,
+    /// How many records go into a commit.
+    pub(super) pace: Pace,
 }
 
 impl Inner {
@@ -81,7 +82,7 @@ impl Inner {
         let mut book = self.book.lock();
         saved.looked_at = std::time::Instant::now();
         self.in_place(&mut saved, &mut book)?;
-        let chunk = self.shown().unsaved.take(limits::BOOK_SAVE_CHUNK);
+        let chunk = self.shown().unsaved.take(saved.pace.size());
         let Chunk { serials, succeeds, of_sources } = &chunk;
         let OfSources { crl_marks, verified, stamps } = of_sources;
         if serials.is_empty() && succeeds.is_empty() && of_sources.is_empty() {
@@ -89,6 +90,7 @@ impl Inner {
         }
         // As they are now. Who changes one from here on marks it again.
         let changes: Vec<Change> = serials.iter().map(|serial| self.present(serial)).collect();
+        let begun = std::time::Instant::now();
         let committed = book.commit(&Batch {
             crl_marks: *crl_marks,
             verified: *verified,
@@ -98,6 +100,7 @@ impl Inner {
             ..Batch::new(&self.id, saved.identity)
         });
         drop(book);
+        saved.pace.took(changes.len(), begun.elapsed());
         let mut shown = self.shown();
         if let Err(error) = committed {
             shown.unsaved.put_back(chunk);

@@ -53,7 +53,7 @@ fn a_copied_state_directory_is_refused_until_somebody_says_that_it_is_another_se
     fs::rename(&copy, &moved).unwrap();
     site.edit_config(|text| text.replace("\"state\"", "\"moved\""));
     let said = site.refuses_to_start();
-    let host = run(&mut Command::new("uname").args(["-n"])).text.trim().to_owned();
+    let host = run(Command::new("uname").args(["-n"])).text.trim().to_owned();
     for wanted in
         [&*id, "of another server", &format!("on the machine `{host}`"), &format!("on `{host}`"), "server adopt"]
     {
