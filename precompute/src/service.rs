@@ -96,11 +96,12 @@ impl Service {
 
     /// Ends its threads: everything read and signed is then on disk.
     pub fn end(self) {
-        let Self { engine, handle, owned, .. } = self;
+        let Self { engine, handle, ledgers, owned, .. } = self;
         let Handle { orders, presigner, .. } = handle;
         drop(orders);
         let has_ended = engine.end();
-        drop(presigner);
+        // The directory is let go of last.
+        drop((presigner, ledgers));
         if !has_ended {
             // It still writes: the directory is this process's until the process has gone.
             std::mem::forget(owned);
