@@ -72,7 +72,7 @@ impl IssuerLedger for Ledger {
     }
 
     fn digest(&self) -> Option<u128> {
-        None
+        Some(u128::from_be_bytes(self.state().records.digest().to_bytes()))
     }
 
     fn health(&self) -> HealthReport {
