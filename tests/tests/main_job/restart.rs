@@ -190,7 +190,8 @@ fn a_second_responder_on_the_same_state_is_refused() {
     let state = format!("{:?}", responder.site.dir().join("state"));
     other.edit_config(|config| config.replace("\"state\"", &state));
     let said = other.refuses_to_start();
-    assert!(said.contains("book.redb"), "{said}");
+    let who = format!("the state directory belongs to `ostia-responder serve`, process {} on ", responder.pid());
+    assert!(said.contains("state/lock: ") && said.contains(&who), "{said}");
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
 }
 
@@ -213,7 +214,12 @@ fn while_sources_are_read_a_reload_waits_and_nobody_can_connect() {
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "another replica can be asked at once");
     }
     let other = site.refuses_to_start();
+    assert!(other.contains("the state directory belongs to") && other.contains("stop it first"), "{other}");
+    let elsewhere = format!("{:?}", site.dir().join("elsewhere"));
+    site.edit_config(|config| config.replace("\"state\"", &elsewhere));
+    let other = site.refuses_to_start();
     assert!(other.contains("http.listen") && other.contains("stop the program"), "the address is taken: {other}");
+    site.edit_config(|config| config.replace(&elsewhere, "\"state\""));
     assert!(logged("ready").is_none(), "all of this was during the start");
 
     until("the reload", Duration::from_secs(20), || logged("the configuration was read again"));

@@ -44,10 +44,10 @@ fn what_runs_without_serving_follows_the_ca_and_signs_what_a_server_finds_later(
     running.reload(|text| text.replace("[http]\n", "[http]\nidle_deadline = \"77s\"\n"));
     until("the reload", PATIENCE, || running.log().contains("the configuration was read again").then_some(()));
     assert!(!running.log().contains("idle_deadline"), "{}", running.log());
-    running.reload(|text| text.replace("path = ", "paht = "));
+    running.reload(|text| text.replace("state_dir = ", "state_dri = "));
     until("a refusal", PATIENCE, || (running.metric("ostia_config_faulty", "") == 1.0).then_some(()));
-    assert!(running.readiness().1.contains("paht"), "{:?}", running.readiness());
-    running.site.edit_config(|text| text.replace("paht = ", "path = "));
+    assert!(running.readiness().1.contains("state_dri"), "{:?}", running.readiness());
+    running.site.edit_config(|text| text.replace("state_dri = ", "state_dir = "));
 
     assert!(running.end_by("TERM").success(), "{}", running.log());
     let serving = running.into_site().start();
