@@ -55,7 +55,7 @@ use crate::{
     issuer_id::IssuerId,
     limits,
     pki::{Serial, UnixTime},
-    records::{Change, Found},
+    records::{Change, Counts, Found},
     source::CrlMarks,
     state_dir::StateError,
 };
@@ -124,9 +124,8 @@ impl Ledger {
         let held = {
             let mut book = book.lock();
             writer.reserve(book.room_for(id)?);
-            book.load(id, |serial, record, origin| {
-                writer.change(&serial, |_| Some(Some((record, origin))));
-            })?
+            let mut filling = writer.filling();
+            book.load(id, |serial, record, origin| filling.add(Change::new(serial, Some(record)).by(origin)))?
         };
         if held.known {
             state.health.is_known_now();
@@ -219,7 +218,12 @@ impl Ledger {
         let inner = &*self.0;
         let Difference { said, carried, crl_marks, succeeds } = difference;
         let mut news = News::default();
-        inner.shown().reserve(said.len());
+        let is_first = inner.stage.load(Relaxed) == PREPARED && inner.state.records.counts() == Counts::default();
+        if is_first {
+            let filled = inner.shown().fill(said);
+            inner.state.health.changed(filled as u64);
+        }
+        let said = if is_first { &[][..] } else { said };
         for some in said.chunks(limits::SHOWN_AT_ONCE) {
             let mut shown = inner.shown();
             let changed = shown.by_source(some, &mut news);
@@ -310,7 +314,7 @@ impl Inner {
     fn show_as_they_are(&self, shown: &mut Shown, changes: Vec<Change>) {
         self.state.changes.tell(changes.len(), changes.iter().map(|change| change.serial));
         self.state.health.changed(changes.len() as u64);
-        shown.fill(changes);
+        shown.show(changes);
     }
 }
 

@@ -13,6 +13,7 @@
 
 mod census;
 mod digest;
+mod filling;
 mod origin;
 mod slot;
 mod state;
@@ -28,16 +29,19 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-pub use self::{census::Census, digest::Digest, origin::Origin, state::StateWord, writer::RecordsWriter};
+pub use self::{
+    census::Census, digest::Digest, filling::Filling, origin::Origin, state::StateWord, writer::RecordsWriter,
+};
 use self::{
     slot::{SerialWords, Slot},
     state::seconds32,
 };
 use crate::pki::{Record, Serial, Status, UnixTime};
 
-/// Segments of a table. With 10 million records a segment holds 39,000 (1.6 MiB), which a writer
-/// copies in about a millisecond.
-pub const SEGMENTS: usize = 256;
+/// Segments of a table. With 10 million records a segment holds 20,000 (800 KiB), which a writer copies in about a
+/// millisecond.
+pub const SEGMENTS: usize = 1 << SEGMENT_BITS;
+const SEGMENT_BITS: u32 = 9;
 
 /// A change of one record; `None` removes it from the list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,8 +152,8 @@ impl Segment {
     /// slot, which exists only before the first insertion.
     fn find(&self, key: &SerialWords, hash: u64) -> Option<(usize, &Slot, u64)> {
         let capacity = self.slots.len();
-        // The top byte of the hash chose the segment; the rest is spread over the slots.
-        let start = ((u128::from(hash << 8) * capacity as u128) >> 64) as usize;
+        // The top bits of the hash chose the segment; the rest is spread over the slots.
+        let start = ((u128::from(hash << SEGMENT_BITS) * capacity as u128) >> 64) as usize;
         for at in (start..capacity).chain(0..start) {
             let slot = &self.slots[at];
             let state = slot.state();
@@ -194,7 +198,7 @@ impl Records {
         let mut hasher = self.hasher.build_hasher();
         key.iter().for_each(|&word| hasher.write_u64(word));
         let hash = hasher.finish();
-        (hash, (hash >> 56) as usize % SEGMENTS)
+        (hash, (hash >> (64 - SEGMENT_BITS)) as usize % SEGMENTS)
     }
 
     /// The record of `serial`, if its source lists it.

@@ -52,15 +52,25 @@ impl Shown {
         Self { writer, unsaved: Unsaved::default(), crl_marks, tells }
     }
 
-    /// Makes room for so many in a table that is empty. A table in use grows by itself, a little at a time.
-    pub(super) fn reserve(&mut self, records: usize) {
-        if self.writer.records().counts() == Counts::default() {
-            self.writer.reserve(records);
+    /// Shows what sources say first of all, while there is nothing else: nobody is served yet, so nobody waits. Returns
+    /// how many records there are now.
+    pub(super) fn fill(&mut self, said: &[Change]) -> usize {
+        let listed: Vec<Serial> =
+            said.iter().filter(|change| change.record.is_some()).map(|change| change.serial).collect();
+        let count = listed.len();
+        self.writer.reserve(count);
+        let mut filling = self.writer.filling();
+        for Change { serial, record, .. } in said {
+            // As `reconcile::by_source` says of a certificate that is not known.
+            filling.add(Change::new(*serial, *record));
         }
+        drop(filling);
+        self.mark(listed);
+        count
     }
 
-    /// Fills the table with what the book holds.
-    pub(super) fn fill(&mut self, changes: impl IntoIterator<Item = Change>) {
+    /// Shows these records as they are.
+    pub(super) fn show(&mut self, changes: impl IntoIterator<Item = Change>) {
         self.writer.apply(changes);
     }
 

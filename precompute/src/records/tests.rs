@@ -166,13 +166,13 @@ fn turnover_takes_no_more_memory_than_what_is_listed() {
 #[test]
 fn reserved_records_take_forty_octets_each() {
     let (table, mut writer) = Records::new();
-    writer.reserve(200_000);
+    writer.reserve(800_000);
     let slots = || table.segments.iter().map(|segment| segment.load().slots.len()).sum::<usize>();
     let reserved = slots();
-    writer.apply((0..200_000).map(good));
+    writer.apply((0..800_000).map(good));
     assert!(slots() <= reserved + reserved / 100, "{} grew to {}", reserved, slots());
     // 781 records a segment need 14 % of room for their spread; large tables need less.
-    assert!(slots() * size_of::<Slot>() / 200_000 <= 46);
+    assert!(slots() * size_of::<Slot>() / 800_000 <= 46);
 }
 
 /// A stream of single insertions, as of pushes: the bound holds at every size, also just after growing.
