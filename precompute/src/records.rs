@@ -96,6 +96,8 @@ pub struct Records {
     segments: Box<[ArcSwap<Segment>]>,
     good: AtomicU64,
     revoked: AtomicU64,
+    /// How many records have each of the origins, by their bits.
+    origins: [AtomicU64; 16],
     /// Of the records as they were after the last call of the writer. No look-up takes this lock.
     digest: Mutex<Digest>,
 }
@@ -173,6 +175,7 @@ impl Default for Records {
             segments: (0..SEGMENTS).map(|_| ArcSwap::new(Arc::clone(&empty))).collect(),
             good: AtomicU64::new(0),
             revoked: AtomicU64::new(0),
+            origins: Default::default(),
             digest: Mutex::default(),
         }
     }
@@ -225,6 +228,12 @@ impl Records {
                 each(serial, found);
             }
         }
+    }
+
+    /// How many have an origin of which this holds.
+    pub fn count_by_origin(&self, holds: impl Fn(Origin) -> bool) -> u64 {
+        let counts = (0u8..).zip(&self.origins).filter(|(bits, _)| holds(Origin::from_bits(*bits)));
+        counts.map(|(_, count)| count.load(Relaxed)).sum()
     }
 
     /// How many there are.

@@ -12,6 +12,7 @@ use super::{FollowedIssuer, Pass, compare::Contradictions};
 use crate::{
     ledger::{Difference, Health, Ledger, reconcile::strictness},
     pki::{Serial, UnixTime},
+    records::Origin,
 };
 
 /// What one read of an issuer's sources has found.
@@ -38,6 +39,8 @@ pub(super) struct Handover {
     issuer: Arc<FollowedIssuer>,
     ledger: Ledger,
     stage: Mutex<Stage>,
+    /// How many contradictions of either kind were told last.
+    told: Mutex<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -63,7 +66,7 @@ impl Handover {
     /// `held`: until it is adopted.
     pub(super) fn new(issuer: Arc<FollowedIssuer>, ledger: Ledger, held: bool) -> Arc<Self> {
         let stage = Mutex::new(if held { Stage::Held(Vec::new(), None) } else { Stage::Open });
-        Arc::new(Self { issuer, ledger, stage })
+        Arc::new(Self { issuer, ledger, stage, told: Mutex::default() })
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -96,6 +99,19 @@ impl Handover {
     /// The health of the sources, for as long as this reader speaks for them.
     pub(super) fn health(&self) -> Option<&Health> {
         matches!(*self.stage(), Stage::Open).then(|| &*self.ledger.state().health)
+    }
+
+    /// Counts the pushed records that the sources contradict now: those that pushes revoked or hold and a source does not,
+    /// and those that an index does not list.
+    pub(super) fn count_contradictions_with_pushes(&self) {
+        let Some(health) = self.health() else { return };
+        let sources = &self.issuer.sources;
+        let count = self.ledger.state().records.count_by_origin(|origin| {
+            let restricts = origin.has(Origin::PUSH_RESTRICTS);
+            restricts && origin.has(Origin::SOURCE_ALLOWS)
+                || !restricts && origin.is_pushed() && !origin.is_listed() && sources.index.is_some()
+        });
+        health.push_contradictions(if sources.is_pushes_alone() { 0 } else { count });
     }
 
     /// Its configuration is adopted: what it has found is taken now.
@@ -165,7 +181,9 @@ impl Handover {
     fn tell_contradictions(&self, contradictions: &Contradictions) {
         let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
         let Contradictions { taken_back, with_pushes, first } = contradictions;
-        if !self.ledger.state().health.contradictions(*taken_back, *with_pushes) {
+        self.ledger.state().health.contradictions(*taken_back);
+        let counts = (*taken_back, *with_pushes);
+        if std::mem::replace(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner), counts) == counts {
             return;
         }
         let said = |status: Option<crate::pki::Status>| {

@@ -230,6 +230,7 @@ impl SourceReader {
     }
 
     fn looked(&self) {
+        self.handover.count_contradictions_with_pushes();
         if let Some(health) = self.handover.health() {
             health.looked(UnixTime::now());
         }

@@ -238,13 +238,14 @@ impl Health {
         news
     }
 
-    /// Notes contradictions between the sources and what is known, and between the sources and pushes; true if they are
-    /// others than before.
-    pub(crate) fn contradictions(&self, count: u64, with_pushes: u64) -> bool {
-        let mut report = self.lock();
-        let before = (report.contradictions, report.push_contradictions);
-        (report.contradictions, report.push_contradictions) = (count, with_pushes);
-        before != (count, with_pushes)
+    /// Notes how many revocations the sources would take back.
+    pub(crate) fn contradictions(&self, count: u64) {
+        self.lock().contradictions = count;
+    }
+
+    /// Notes how many pushed records the sources contradict.
+    pub(crate) fn push_contradictions(&self, count: u64) {
+        self.lock().push_contradictions = count;
     }
 
     /// Notes pushes that were taken.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
+use tracing::error;
 
 use super::{
     Inner, Order, Outcome, Push, PushError, Refusal,
@@ -101,7 +102,10 @@ impl Inner {
                 requests.iter().zip(outcomes).for_each(|(request, outcome)| request.end(outcome));
             }
             Err(error) => {
-                self.state.health.push_failed(&error.to_string());
+                if self.state.health.push_failed(&error.to_string()) {
+                    let tenant = self.id.tenant();
+                    error!(tenant, issuer = *self.name(), "{error}; pushes are refused until it can be written");
+                }
                 requests.iter().for_each(|request| request.end(Err(PushError::NotDurable(error.clone()))));
             }
         }

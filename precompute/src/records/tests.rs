@@ -55,6 +55,8 @@ proptest! {
         prop_assert_eq!(walked.len(), map.len());
         let good = map.values().filter(|r| r.status == Status::Good).count() as u64;
         prop_assert_eq!(table.counts(), Counts { good, revoked: map.len() as u64 - good });
+        prop_assert_eq!(table.count_by_origin(|origin| !origin.is_pushed()), map.len() as u64);
+        prop_assert_eq!(table.count_by_origin(Origin::is_pushed), 0);
     }
 }
 

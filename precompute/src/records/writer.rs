@@ -117,6 +117,7 @@ impl RecordsWriter {
             }
         }
         self.count(before, status);
+        self.count_origin(before.is_some().then(|| StateWord::of_slot(previous).1), record.map(|_| origin));
         if before.is_some() {
             self.digest = self.digest.without(&key, previous, end_before);
         }
@@ -136,6 +137,19 @@ impl RecordsWriter {
         }
         if let Some(status) = after {
             counter(status).fetch_add(1, Relaxed);
+        }
+    }
+
+    fn count_origin(&self, before: Option<Origin>, after: Option<Origin>) {
+        let counter = |origin: Origin| &self.records.origins[usize::from(origin.bits())];
+        if before == after {
+            return;
+        }
+        if let Some(before) = before {
+            counter(before).fetch_sub(1, Relaxed);
+        }
+        if let Some(after) = after {
+            counter(after).fetch_add(1, Relaxed);
         }
     }
 
