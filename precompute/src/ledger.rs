@@ -243,6 +243,7 @@ impl Ledger {
             if !succeeds.is_empty() {
                 shown.unsaved.succeeds.clone_from(succeeds);
             }
+            inner.state.health.unsaved(shown.unsaved.serials_left() as u64);
         }
         if inner.is_served() {
             news.tell(&inner.state, &inner.name(), "source");

@@ -82,7 +82,7 @@ const KEPT: [Family<Answers>; 2] = [
 ];
 
 /// Gauges of an issuer's sources and book.
-const SOURCE: [Family<HealthReport>; 6] = [
+const SOURCE: [Family<HealthReport>; 7] = [
     ("source_last_read_seconds", "When the sources were last taken, Unix time", |report| {
         report.last_read.map_or(0, |time| time.0)
     }),
@@ -96,6 +96,7 @@ const SOURCE: [Family<HealthReport>; 6] = [
     ("book_faulty", "Whether changes are served that are not in the book yet", |report| {
         report.book_fault.is_some().into()
     }),
+    ("book_unsaved", "Changed records that are served and wait to be saved", |report| report.unsaved),
     ("source_contradictions", "Revocations that the sources take back and that stay", |report| report.contradictions),
 ];
 

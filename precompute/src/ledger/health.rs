@@ -65,6 +65,8 @@ pub struct HealthReport {
     pub fault: Option<String>,
     /// What is wrong with the book now: changes are used in answers, but are not durable yet.
     pub book_fault: Option<String>,
+    /// Changed records that are used in answers and wait to be saved; some may be counted more than once.
+    pub unsaved: u64,
     /// When the sources were last looked at, changed or not.
     pub last_look: Option<UnixTime>,
     /// When the CRL goes out of date.
@@ -227,6 +229,11 @@ impl Health {
         let news = fault.is_some() && report.book_fault != fault;
         report.book_fault = fault;
         news
+    }
+
+    /// Notes how many changed records wait to be saved.
+    pub(crate) fn unsaved(&self, records: u64) {
+        self.lock().unsaved = records;
     }
 
     /// Notes a refused read; true if it is new.

@@ -106,6 +106,7 @@ impl Inner {
             shown.unsaved.put_back(chunk);
             return Err(error);
         }
+        self.state.health.unsaved(shown.unsaved.serials_left() as u64);
         Ok(!shown.unsaved.is_empty())
     }
 

@@ -85,7 +85,6 @@ impl Unsaved {
     }
 
     /// How many records wait; some may be counted more than once.
-    #[cfg(test)]
     pub(super) fn serials_left(&self) -> usize {
         self.count
     }
