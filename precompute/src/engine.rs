@@ -286,6 +286,10 @@ impl Engine {
                 error!(tenant, issuer = name, "the thread that follows its sources panicked");
                 break;
             }
+            if self.saver.is_lost() {
+                error!("the thread that saves changes panicked");
+                break;
+            }
         }
     }
 }

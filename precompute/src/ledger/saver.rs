@@ -56,6 +56,11 @@ impl Saver {
         Ok(Self { bell, thread: Some(thread) })
     }
 
+    /// Whether its thread has ended without being stopped.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     pub(super) fn bell(&self) -> &Arc<Bell> {
         &self.bell
     }
