@@ -13,13 +13,11 @@ use crate::limits;
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     size: usize,
-    /// What a commit takes however few records it has: the flushes.
-    least: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { size: limits::BOOK_SAVE_CHUNK, least: Duration::MAX }
+        Self { size: limits::BOOK_SAVE_CHUNK }
     }
 }
 
@@ -29,16 +27,9 @@ impl Pace {
         self.size
     }
 
-    /// A commit of this many records took so long.
+    /// A commit of this many records took so much of a processor's time.
     pub fn took(&mut self, records: usize, time: Duration) {
-        if self.size == limits::BOOK_SAVE_CHUNK_MIN && records >= self.size {
-            // The disk may have become slower, or each record may lie in a page of its own: half of either.
-            self.least = time.saturating_sub(limits::BOOK_SAVE_CHUNK_TIME / 2);
-        } else {
-            self.least = self.least.min(time);
-        }
-        let most = self.least + limits::BOOK_SAVE_CHUNK_TIME;
-        if time > most {
+        if time > limits::BOOK_SAVE_CHUNK_TIME {
             self.size = (self.size / 2).max(limits::BOOK_SAVE_CHUNK_MIN);
         } else if records >= self.size {
             self.size = (self.size + self.size / 4).min(limits::BOOK_SAVE_CHUNK_MAX);
@@ -50,40 +41,28 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// The sizes and times of commits where a record costs this much.
-    fn run(pace: &mut Pace, flush: Duration, record: Duration, commits: usize) -> Vec<(usize, Duration)> {
-        let commit = || {
-            let (size, time) = (pace.size(), flush + record * pace.size() as u32);
-            pace.took(size, time);
-            (size, time)
-        };
-        std::iter::repeat_with(commit).take(commits).collect()
-    }
-
     #[test]
-    fn chunks_come_to_take_a_few_milliseconds_more_than_the_flush_on_any_disk() {
+    fn chunks_come_to_take_a_few_milliseconds_whatever_a_record_costs() {
         let us = Duration::from_micros;
-        let mut one_disk = Pace::default();
-        for (name, flush, record) in [
-            ("in order", us(700), us(1)),
-            ("each in its page", us(700), us(60)),
-            ("a slow disk, in order", us(16_000), us(1)),
-            ("a slow disk, each in its page", us(16_000), us(200)),
-            ("a fast disk again", us(700), us(1)),
-        ] {
-            for pace in [&mut Pace::default(), &mut one_disk] {
-                let settled = &run(pace, flush, record, 400)[200..];
-                let mean = settled.iter().map(|(size, _)| size).sum::<usize>() / settled.len();
-                let fits = (limits::BOOK_SAVE_CHUNK_TIME.as_micros() / record.as_micros()) as usize;
-                assert!(
-                    mean >= (fits / 3).clamp(limits::BOOK_SAVE_CHUNK_MIN, limits::BOOK_SAVE_CHUNK_MAX),
-                    "{name}: {mean}"
-                );
-                for (size, time) in settled {
-                    let is_short = *time <= flush + limits::BOOK_SAVE_CHUNK_TIME * 2;
-                    // One step above the least.
-                    assert!(is_short || *size <= limits::BOOK_SAVE_CHUNK_MIN * 5 / 4, "{name}: {size} in {time:?}");
+        let mut one = Pace::default();
+        for (name, record) in
+            [("in order", us(1)), ("each in its page", us(60)), ("in order again", us(1)), ("dear", us(500))]
+        {
+            for pace in [&mut Pace::default(), &mut one] {
+                let mut sizes = Vec::new();
+                for _ in 0..400 {
+                    let size = pace.size();
+                    sizes.push(size);
+                    pace.took(size, us(200) + record * size as u32);
                 }
+                let settled = &sizes[200..];
+                let mean = settled.iter().sum::<usize>() / settled.len();
+                let fits = (limits::BOOK_SAVE_CHUNK_TIME.as_micros() / record.as_micros()) as usize;
+                let bounds = limits::BOOK_SAVE_CHUNK_MIN..=limits::BOOK_SAVE_CHUNK_MAX;
+                assert!(mean >= (fits / 2).max(*bounds.start()).min(*bounds.end()), "{name}: {mean}");
+                // One step above what fits.
+                let most = (fits * 5 / 4).max(bounds.start() * 5 / 4);
+                assert!(settled.iter().all(|size| *size <= most && bounds.contains(size)), "{name}: {settled:?}");
             }
         }
     }

@@ -5,9 +5,12 @@
 //! restored from a backup while the process runs, everything known is written to it, and the revocations that only it
 //! knows are taken from it. It does not know sources.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use tracing::warn;
@@ -70,9 +73,15 @@ pub(super) struct Saved {
     /// The book that has everything that is not in `unsaved`.
     pub(super) identity: Identity,
     /// When the book last was found in its place.
-    pub(super) looked_at: std::time::Instant,
+    pub(super) looked_at: Instant,
     /// How many records go into a commit.
     pub(super) pace: Pace,
+}
+
+/// How long this thread has run.
+fn on_a_processor() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 impl Inner {
@@ -80,7 +89,7 @@ impl Inner {
     pub(super) fn save_some(&self) -> Result<bool, StateError> {
         let mut saved = self.commit();
         let mut book = self.book.lock();
-        saved.looked_at = std::time::Instant::now();
+        saved.looked_at = Instant::now();
         self.in_place(&mut saved, &mut book)?;
         let chunk = self.shown().unsaved.take(saved.pace.size());
         let Chunk { serials, succeeds, of_sources } = &chunk;
@@ -90,7 +99,7 @@ impl Inner {
         }
         // As they are now. Who changes one from here on marks it again.
         let changes: Vec<Change> = serials.iter().map(|serial| self.present(serial)).collect();
-        let begun = std::time::Instant::now();
+        let begun = on_a_processor();
         let committed = book.commit(&Batch {
             crl_marks: *crl_marks,
             verified: *verified,
@@ -100,7 +109,7 @@ impl Inner {
             ..Batch::new(&self.id, saved.identity)
         });
         drop(book);
-        saved.pace.took(changes.len(), begun.elapsed());
+        saved.pace.took(changes.len(), on_a_processor().saturating_sub(begun));
         let mut shown = self.shown();
         if let Err(error) = committed {
             shown.unsaved.put_back(chunk);
