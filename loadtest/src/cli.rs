@@ -57,9 +57,22 @@ Examples:
         --urls http://a:8080/,http://b:8080/ --expect 'p99<10ms,errors=0' \\
         --revoke-with 'openssl ca -config ca.cnf -revoke newcerts/{serial}.pem && ./publish'
 
+  Push 1,000 revocations over the API of an Ostia instance; is each answered at once?
+    ostia-loadtest lag --issuer ca.pem --urls http://127.0.0.1:8080/ --push http://127.0.0.1:9090/ \\
+        --token api.token --push-issuer default:ca --expect 'p99<10ms,errors=0'
+
+  Upload 1,000,000 records, and their revocations, as lists:
+    ostia-loadtest lag --issuer ca.pem --urls http://127.0.0.1:8080/ --push http://127.0.0.1:9090/ \\
+        --token api.token --push-issuer default:ca --bulk 1000000 --expect 'rps>=20000'
+
 The command is run by `sh -c`, once for each serial, with {serial} replaced by its hexadecimal
 digits. It counts as acknowledged when it exits with 0; the time until a replica answers `revoked`
-is counted from that moment, and the report also shows it from the command's start.";
+is counted from that moment, and the report also shows it from the command's start.
+
+With --push, serial numbers are made up, added and then revoked. --expect judges the time from the
+request until `revoked` is answered, and each server of --urls must say so in its first answer after
+the acknowledgement: any other answer is wrong (wrong_status). With --bulk, `rps` is the records a
+second of the slower upload. The added certificates stay: use an instance made for such tests.";
 
 /// Load generator and verifier for OCSP and RFC 3161 time-stamping servers.
 #[derive(Debug, Parser)]
@@ -168,8 +181,10 @@ pub(crate) struct LagArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) cert: Vec<PathBuf>,
     /// Shell command that revokes one certificate; {serial} stands for its serial number in hex
-    #[arg(long, value_name = "CMD")]
-    pub(crate) revoke_with: String,
+    #[arg(long, value_name = "CMD", required_unless_present = "push", conflicts_with = "push")]
+    pub(crate) revoke_with: Option<String>,
+    #[command(flatten)]
+    pub(crate) push: PushArgs,
     /// How long a replica may take, and the command as well
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) timeout: Duration,
@@ -184,6 +199,33 @@ pub(crate) struct LagArgs {
     pub(crate) skew: Duration,
     #[command(flatten)]
     pub(crate) report: ReportArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pushes")]
+pub(crate) struct PushArgs {
+    /// Revoke over `/v1` of the admin listener at this address, certificates of serial numbers made up here
+    #[arg(long, value_name = "URL", value_parser = url, requires_all = ["token", "push_issuer"], conflicts_with_all = ["serials", "cert"])]
+    pub(crate) push: Option<Url>,
+    /// File with the bearer token of the API
+    #[arg(long, value_name = "FILE", requires = "push")]
+    pub(crate) token: Option<PathBuf>,
+    /// The issuer as the API names it, as in default:ca
+    #[arg(long, value_name = "ID", requires = "push")]
+    pub(crate) push_issuer: Option<String>,
+    /// How many revocations, one after the other
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "push")]
+    pub(crate) pushes: usize,
+    /// Pause between two of them
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration, requires = "push")]
+    pub(crate) pause: Duration,
+    /// Instead: upload N new records and then their revocations, each as one list
+    #[arg(long, value_name = "N", requires = "push", conflicts_with_all = ["pushes", "pause", "samples"])]
+    pub(crate) bulk: Option<usize>,
+    /// Append a line for each revocation: when it was asked for (Unix time, s), and the µs until it was acknowledged and
+    /// until it was answered by the slowest of --urls
+    #[arg(long, value_name = "FILE", requires = "push")]
+    pub(crate) samples: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

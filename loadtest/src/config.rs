@@ -4,7 +4,7 @@
 //! nothing is checked again later. It opens files and resolves names, and sends nothing.
 
 use crate::certificate::{self, Certificate};
-use crate::cli::{LagArgs, LoadArgs, OcspArgs, TsaArgs, VerifyArgs};
+use crate::cli::{LagArgs, LoadArgs, OcspArgs, PushArgs, TsaArgs, VerifyArgs};
 use crate::draw::Sampler;
 use crate::engine::Load;
 use crate::hash::Hash;
@@ -18,9 +18,10 @@ use crate::oid;
 use crate::population::Population;
 use crate::problem::Problem;
 use crate::proof::Verify;
-use crate::time::UnixSeconds;
+use crate::time::{UnixNanos, UnixSeconds};
+use std::io::Read as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,9 +66,40 @@ pub(crate) struct LagPlan {
     pub(crate) issuer: Arc<Certificate>,
     pub(crate) rules: Rules,
     pub(crate) victims: Population,
-    pub(crate) command: String,
+    pub(crate) revoke: Revoke,
     pub(crate) timeout: Duration,
     pub(crate) poll_interval: Duration,
+}
+
+/// What revokes.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
+pub(crate) enum Revoke {
+    /// This command, once for each certificate.
+    Command(String),
+    Push(PushPlan),
+}
+
+/// Revocations over the API.
+#[derive(Debug)]
+pub(crate) struct PushPlan {
+    pub(crate) url: Url,
+    pub(crate) address: SocketAddr,
+    pub(crate) token: Token,
+    /// Of the path: without anything that could end it.
+    pub(crate) issuer: String,
+    pub(crate) bulk: bool,
+    pub(crate) pause: Duration,
+    pub(crate) samples: Option<PathBuf>,
+}
+
+/// A bearer token, printable and without spaces. It is not shown.
+pub(crate) struct Token(pub(crate) String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(..)")
+    }
 }
 
 const OCSP_REQUEST: &str = "application/ocsp-request";
@@ -158,27 +190,16 @@ impl LagPlan {
     pub(crate) fn new(args: &LagArgs) -> Result<Self, Problem> {
         let issuer = issuer(&args.issuer)?;
         let targets = targets(&args.urls)?;
-        let mut victims = Population::default();
-        if let Some(path) = &args.serials {
-            victims.add_serials(path)?;
-        }
-        for path in &args.cert {
-            victims.add_certificates(path)?;
-        }
-        if victims.len() == 0 || victims.len() > limits::LAG_SERIALS_MAX {
-            return Err(Problem::new(format!(
-                "{} certificates to revoke; name between 1 and {} with --serials or --cert",
-                victims.len(),
-                limits::LAG_SERIALS_MAX
-            )));
-        }
-        if !args.revoke_with.contains("{serial}") {
-            return Err(Problem::new(format!(
-                "--revoke-with {:?}: {{serial}} is not in it, so every certificate would get the same command; put it where the \
-                 serial number in hex belongs",
-                args.revoke_with
-            )));
-        }
+        let (victims, revoke) = match (&args.push.push, &args.revoke_with) {
+            (Some(url), _) => {
+                let (victims, push) = pushes(url, &args.push)?;
+                (victims, Revoke::Push(push))
+            }
+            (None, command) => {
+                let command = command.clone().unwrap_or_default();
+                (named_victims(args, &command)?, Revoke::Command(command))
+            }
+        };
         if args.timeout.is_zero() || args.timeout > limits::TIMEOUT_MAX {
             return Err(Problem::new(format!("--timeout {:?}: more than 0 and at most 120s is needed", args.timeout)));
         }
@@ -198,7 +219,7 @@ impl LagPlan {
             issuer: Arc::new(issuer),
             rules,
             victims,
-            command: args.revoke_with.clone(),
+            revoke,
             timeout: args.timeout,
             poll_interval: args.poll_interval,
         })
@@ -211,6 +232,71 @@ impl LagPlan {
     pub(crate) fn writer(&self, target: usize) -> RequestWriter {
         RequestWriter::new(&self.targets.urls[target], OCSP_REQUEST, OCSP_RESPONSE, false, &[])
     }
+}
+
+/// The certificates that a command shall revoke.
+fn named_victims(args: &LagArgs, command: &str) -> Result<Population, Problem> {
+    let mut victims = Population::default();
+    if let Some(path) = &args.serials {
+        victims.add_serials(path)?;
+    }
+    for path in &args.cert {
+        victims.add_certificates(path)?;
+    }
+    if victims.len() == 0 || victims.len() > limits::LAG_SERIALS_MAX {
+        return Err(Problem::new(format!(
+            "{} certificates to revoke; name between 1 and {} with --serials or --cert",
+            victims.len(),
+            limits::LAG_SERIALS_MAX
+        )));
+    }
+    if !command.contains("{serial}") {
+        return Err(Problem::new(format!(
+            "--revoke-with {command:?}: {{serial}} is not in it, so every certificate would get the same command; put it where \
+             the serial number in hex belongs"
+        )));
+    }
+    Ok(victims)
+}
+
+/// What is pushed, and where to.
+fn pushes(url: &Url, args: &PushArgs) -> Result<(Population, PushPlan), Problem> {
+    let (flag, count, most) = match args.bulk {
+        Some(count) => ("--bulk", count, limits::POPULATION_MAX),
+        None => ("--pushes", args.pushes, limits::LAG_SERIALS_MAX),
+    };
+    if count == 0 || count > most {
+        return Err(Problem::new(format!("{flag} {count}: between 1 and {most} are possible")));
+    }
+    let issuer = args.push_issuer.clone().unwrap_or_default();
+    // RFC 3986 section 3.3: what a segment of a path may have without an escape.
+    if issuer.is_empty() || !issuer.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:@!$&'()*+,;=%".contains(&b)) {
+        return Err(Problem::new(format!(
+            "--push-issuer {issuer:?}: cannot stand in a path; write the id that `GET /v1/issuers` shows, as in default:ca"
+        )));
+    }
+    let token = args.token.as_deref().map(token).transpose()?.unwrap_or(Token(String::new()));
+    let mut victims = Population::default();
+    // New ones in each run: what an earlier one revoked stays revoked.
+    victims.add_random(count, UnixNanos::now().0 as u64)?;
+    let address = url.resolve()?;
+    let (bulk, pause, samples) = (args.bulk.is_some(), args.pause, args.samples.clone());
+    Ok((victims, PushPlan { url: url.clone(), address, token, issuer, bulk, pause, samples }))
+}
+
+fn token(path: &Path) -> Result<Token, Problem> {
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limits::TOKEN_FILE_OCTETS_MAX).read_to_string(&mut text))
+        .map_err(|e| Problem::file("--token", path, &e))?;
+    let token = text.trim();
+    if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        let path = path.display();
+        return Err(Problem::new(format!(
+            "--token {path}: no token in it; one line of printable characters is needed"
+        )));
+    }
+    Ok(Token(token.to_owned()))
 }
 
 fn issuer(path: &Path) -> Result<Certificate, Problem> {

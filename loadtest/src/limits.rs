@@ -91,6 +91,12 @@ pub(crate) const EXAMPLES_KEPT: usize = 8;
 
 /// Certificates revoked by one `lag` run.
 pub(crate) const LAG_SERIALS_MAX: usize = 100_000;
+/// Certificates asked about after a bulk upload: each must be revoked by then, and a thousand take under a second.
+pub(crate) const LAG_BULK_ASKED: usize = 1_000;
+/// An upload: at a thousand records a second, far under what is useful, 20 million take 6 hours.
+pub(crate) const LAG_BULK_TIME_MAX: Duration = Duration::from_secs(6 * 3600);
+/// A file with a bearer token: RFC 6750 sets no bound; servers cap header sections at 8 KiB and more.
+pub(crate) const TOKEN_FILE_OCTETS_MAX: u64 = 4 * 1024;
 
 const _: () = {
     assert!(READ_OCTETS >= RESPONSE_HEAD_OCTETS_MAX, "a legal head must fit one read");

@@ -72,9 +72,16 @@ fn write(r: &Report, out: &mut String) -> std::fmt::Result {
     let first = if open { "from the due time" } else { "all" };
     row(out, first, &r.latency_us)?;
     row(out, "from the sending", &r.service_us)?;
+    let (end, start) = match &r.pushes {
+        Some(pushes) => {
+            row(out, "from the request to its acknowledgement", &pushes.acknowledged_us)?;
+            ("since the acknowledgement", "since the request")
+        }
+        None => ("since the command's exit", "since its start"),
+    };
     for replica in &r.replicas {
-        row(out, &format!("{} since the command's exit", replica.target), &replica.lag_us)?;
-        row(out, &format!("{} since its start", replica.target), &replica.since_start_us)?;
+        row(out, &format!("{} {end}", replica.target), &replica.lag_us)?;
+        row(out, &format!("{} {start}", replica.target), &replica.since_start_us)?;
     }
     writeln!(out, "</table>")?;
     out.push_str(&plot::percentiles(&r.distribution));

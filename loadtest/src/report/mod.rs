@@ -59,6 +59,8 @@ pub(crate) struct Report {
     pub(crate) serials: Option<SerialsReport>,
     /// Replicas of `lag`.
     pub(crate) replicas: Vec<ReplicaReport>,
+    /// `lag` over the API.
+    pub(crate) pushes: Option<PushReport>,
     pub(crate) expectations: Vec<ExpectationLine>,
     pub(crate) seconds: Vec<Second>,
     /// (fraction of the requests, latency in µs), for the plot.
@@ -123,10 +125,29 @@ pub(crate) struct ReplicaReport {
     pub(crate) target: String,
     pub(crate) revocations: u64,
     pub(crate) missed: u64,
-    /// From the command's end.
+    /// From the command's end, or from the acknowledgement of a push.
     pub(crate) lag_us: Option<Percentiles>,
-    /// From the command's start.
+    /// From the command's start, or from the request of a push.
     pub(crate) since_start_us: Option<Percentiles>,
+}
+
+/// What the API said to pushes.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PushReport {
+    /// From the request to its acknowledgement.
+    pub(crate) acknowledged_us: Option<Percentiles>,
+    pub(crate) uploads: Vec<UploadReport>,
+}
+
+/// One list that was uploaded.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct UploadReport {
+    /// `add` or `revoke`.
+    pub(crate) what: &'static str,
+    pub(crate) records: u64,
+    /// From the request to the total.
+    pub(crate) elapsed_s: f64,
+    pub(crate) records_per_s: f64,
 }
 
 /// One condition of `--expect`.
@@ -177,6 +198,7 @@ impl Report {
             generator: Generator::default(),
             serials: None,
             replicas: Vec::new(),
+            pushes: None,
             expectations: Vec::new(),
             seconds: Vec::new(),
             distribution: Vec::new(),

@@ -66,6 +66,11 @@ fn write(r: &Report, out: &mut String) -> std::fmt::Result {
         writeln!(out, "    for example: {} from {} for {}", e.kind.name(), e.target, e.subject)?;
     }
 
+    for u in r.pushes.iter().flat_map(|p| &p.uploads) {
+        let (what, records, seconds, rate) = (u.what, u.records, u.elapsed_s, u.records_per_s);
+        writeln!(out, "  uploaded      {records:>12}   records to {what} in {seconds:.2} s: {rate:.0}/s")?;
+    }
+
     writeln!(out, "\n  latency            min       mean        p50        p90        p99      p99.9        max")?;
     let open = r.service_us.is_some();
     match &r.latency_us {
@@ -76,13 +81,22 @@ fn write(r: &Report, out: &mut String) -> std::fmt::Result {
     if let Some(p) = &r.service_us {
         percentiles(out, "from sending", p)?;
     }
+    let (end, start) = match &r.pushes {
+        Some(pushes) => {
+            if let Some(p) = &pushes.acknowledged_us {
+                percentiles(out, "acknowledged", p)?;
+            }
+            ("  since ack.", "  since request")
+        }
+        None => ("  since exit", "  since start"),
+    };
     for replica in &r.replicas {
         writeln!(out, "  {} ({} revocations, {} missed)", replica.target, replica.revocations, replica.missed)?;
         if let Some(p) = &replica.lag_us {
-            percentiles(out, "  since exit", p)?;
+            percentiles(out, end, p)?;
         }
         if let Some(p) = &replica.since_start_us {
-            percentiles(out, "  since start", p)?;
+            percentiles(out, start, p)?;
         }
     }
 

@@ -4,12 +4,15 @@
 
 pub(crate) mod forge;
 mod ocsp_table;
+mod push_table;
 pub(crate) mod server;
 mod transport;
 mod tsa_table;
 
 use crate::cli::{Cli, Command};
-use crate::config::{OcspPlan, TsaPlan};
+use crate::config::{LagPlan, OcspPlan, TsaPlan};
+use crate::lag;
+use crate::problem::Problem;
 use crate::report::Report;
 use crate::run;
 use crate::time::UnixNanos;
@@ -21,8 +24,15 @@ pub(crate) fn report_of(arguments: &[&str]) -> Report {
     match &cli.command {
         Command::Ocsp(args) => run::ocsp(&OcspPlan::new(args, UnixNanos::now().seconds()).unwrap(), true).unwrap(),
         Command::Tsa(args) => run::tsa(&TsaPlan::new(args).unwrap(), true).unwrap(),
-        Command::Lag(_) => unreachable!("lag runs commands; its tests drive the program"),
+        Command::Lag(args) => lag::run(&LagPlan::new(args).unwrap(), &mut |_| {}).unwrap(),
     }
+}
+
+/// Runs `lag` up to the report, or to what keeps it from that.
+pub(crate) fn lag_of(arguments: &[&str]) -> Result<Report, Problem> {
+    let cli = Cli::try_parse_from(["ostia-loadtest", "lag"].iter().chain(arguments)).unwrap();
+    let Command::Lag(args) = &cli.command else { unreachable!("the first argument is lag") };
+    lag::run(&LagPlan::new(args)?, &mut |_| {})
 }
 
 /// The kinds of a report, for comparison.
