@@ -144,6 +144,11 @@ pub fn server(state_dir: &Path) -> Result<Option<Found>, StateError> {
     server_id::look(state_dir, &Machine::this())
 }
 
+/// Whether a start would find the directory to be another server's. Nothing is made or taken.
+pub fn try_server(state_dir: &Path) -> Result<(), StateError> {
+    server_id::own(state_dir, &Machine::this()).map(drop)
+}
+
 fn take(state_dir: &Path, purpose: Purpose) -> Result<Lock, StateError> {
     check_file_system(state_dir)?;
     create(state_dir)?;

@@ -41,6 +41,9 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
     for doubt in start::doubts(&config) {
         warn!("{}: {doubt}", path.display());
     }
+    if let Err(error) = state_dir::try_server(&config.common.state_dir) {
+        warn!("{error}");
+    }
     try_addresses(&config);
     if let Err(error) = ring::build() {
         warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");

@@ -141,10 +141,11 @@ fn parse(text: &str) -> Option<(ServerId, &str, &str)> {
     (bound.len() == 64 && lines.next().is_none()).then_some((id, bound, host))
 }
 
-/// The identity of the server whose directory this is; the first call makes it.
-pub(super) fn take(state_dir: &Path, machine: &Machine) -> Result<ServerId, StateError> {
+/// The identity of the server whose directory this is, if there is one. It is an error if it is another's.
+pub(super) fn own(state_dir: &Path, machine: &Machine) -> Result<Option<ServerId>, StateError> {
     match look(state_dir, machine)? {
-        Some(Found { id, is_here: true, .. }) => Ok(id),
+        None => Ok(None),
+        Some(Found { id, is_here: true, .. }) => Ok(Some(id)),
         Some(Found { id, host, .. }) => {
             let problem = format!(
                 "holds the identity {id} of another server: it was made on the machine `{host}`, and this is a copy of that directory on `{}`",
@@ -152,6 +153,13 @@ pub(super) fn take(state_dir: &Path, machine: &Machine) -> Result<ServerId, Stat
             );
             Err(StateError::new(&state_dir.join(FILE), problem, OF_COPY))
         }
+    }
+}
+
+/// The identity of the server whose directory this is; the first call makes it.
+pub(super) fn take(state_dir: &Path, machine: &Machine) -> Result<ServerId, StateError> {
+    match own(state_dir, machine)? {
+        Some(id) => Ok(id),
         None => {
             let id = make(state_dir, machine)?;
             info!(%id, directory = %state_dir.display(), "this server has an identity from now on");

@@ -59,6 +59,8 @@ fn a_copied_state_directory_is_refused_until_somebody_says_that_it_is_another_se
     {
         assert!(said.contains(wanted), "no {wanted}: {said}");
     }
+    let checked = site.check_with(&["--strict"]);
+    assert!(checked.status.code() == Some(3) && checked.text.contains("server adopt"), "{checked:?}");
     for command in ["sync", "presign"] {
         let refused = site.precompute(command, &[]);
         assert!(!refused.status.success() && refused.text.contains("server adopt"), "{refused:?}");
