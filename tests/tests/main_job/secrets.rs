@@ -147,7 +147,8 @@ fn shapes(ca: &Ca) -> (Vec<(&'static str, Vec<u8>)>, Secret) {
 }
 
 /// Where a file is named in a configuration.
-const PLACES: [(&str, &str); 10] = [
+const PLACES: [(&str, &str); 11] = [
+    ("the token of the API", "token"),
     ("the signer's key", "signer-key"),
     ("the signer's certificate", "signer-certificate"),
     ("the issuer's certificate", "issuer-certificate"),
@@ -221,6 +222,7 @@ impl World {
                 let uri = uri.replace(self.hsm.pin_file().to_str().unwrap(), file.trim_matches('"'));
                 config.replace(&format!("key = {}", named("signer-key")), &format!("key = {uri:?}"))
             }
+            "token" => config.replacen("[admin]\n", &format!("[admin]\ntoken_file = {file}\n"), 1),
             place => panic!("{place}"),
         }
     }
@@ -451,4 +453,55 @@ fn no_pin_of_a_file_is_told_whatever_is_wrong_with_it_nor_on_a_terminal() {
         assert!(ended.text.contains("ostia.toml"), "{}", ended.text);
         look(&ended);
     }
+}
+
+#[test]
+fn no_byte_of_the_apis_token_is_told_whatever_is_wrong_with_it_nor_when_it_is_used() {
+    const TOKEN: &str = "Zq7vX9pLkT3m-Wb4nR8sYc2Hd6Jf0KgQ5tAe";
+    let mut world = World::new();
+    let secret = Secret::of(&[TOKEN.as_bytes()]);
+    let look = |ended: &Ended| assert_eq!(secret.form_in(&ended.text), None, "{}", ended.text);
+    let commands: [(&Path, &[&str]); 4] = [
+        (Programs::built().responder, &["check"]),
+        (Programs::built().responder, &["serve"]),
+        (Programs::built().precompute, &["run"]),
+        (Programs::built().precompute, &["revoke", "0A"]),
+    ];
+    for (token, mode) in [
+        (TOKEN[..24].to_owned(), 0o600),
+        (format!("{TOKEN}\n{TOKEN}\n"), 0o600),
+        (format!("token = \"{TOKEN}\"\n"), 0o600),
+        (format!("\u{feff}{TOKEN}\n"), 0o600),
+        (TOKEN.repeat(200), 0o600),
+        (format!("{TOKEN}\n"), 0o640),
+        (format!("{TOKEN}\n"), 0o644),
+    ] {
+        let file = world.secret_file(token.as_bytes());
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        world.site.edit_config(|_| world.with("token", &file));
+        for (program, words) in commands.iter().filter(|_| mode != 0o640) {
+            let ended = world.by(program, words, &world.site.config());
+            assert!(ended.text.contains("admin.token_file"), "{words:?}: {}", ended.text);
+            look(&ended);
+        }
+        look(&world.by(Programs::built().responder, &["check"], &world.site.config()));
+    }
+    let file = world.secret_file(format!("{TOKEN}\r\n").as_bytes());
+    world.site.edit_config(|_| world.with("token", &file));
+    let site = std::mem::replace(&mut world.site, Site::new(&[]));
+    let responder = site.start();
+    let pushed = responder.site.precompute("add", &["0B"]);
+    assert!(pushed.status.success(), "{}", pushed.text);
+    look(&pushed);
+    let almost = format!("{TOKEN}x");
+    for (path, token) in [("/v1/issuers", TOKEN), ("/v1/issuers", &almost), ("/v1/nothing", TOKEN)] {
+        let admin = responder.site.admin;
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        let told = http::exchange(admin, request.as_bytes()).unwrap().text();
+        assert_eq!(secret.form_in(&told), None, "{told}");
+    }
+    let told = [responder.readiness_of("ocsp").1, responder.metrics(), responder.log()].concat();
+    assert_eq!(secret.form_in(&told), None, "{told}");
 }
