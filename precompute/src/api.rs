@@ -36,6 +36,7 @@ use std::{
 use axum::Router;
 use tokio::sync::Semaphore;
 
+pub(crate) use self::members::Members;
 pub use self::{
     issuers::{Directory, IssuerLedger},
     request::Verb,

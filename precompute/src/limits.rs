@@ -448,6 +448,11 @@ pub const TOKEN_FILE_OCTETS_MAX: u64 = 4 << 10;
 /// Bytes of a request's body: a certificate with an ML-DSA-87 key and signature takes 10 KiB in base64, one with
 /// SLH-DSA 42 KiB.
 pub const API_BODY_OCTETS_MAX: usize = 64 << 10;
+/// Bytes that are read of a refused request's body, so that the client reads why: a part of a list as `ostia-precompute`
+/// sends it, several times over. It takes no memory.
+pub const API_UNREAD_OCTETS_MAX: usize = 16 << 20;
+/// How long nothing of it may come: a client on the same machine that is sending does so at once.
+pub const API_UNREAD_IDLE_MAX: Duration = Duration::from_millis(500);
 /// Bytes of a line of a list, which says as much.
 pub const API_LINE_OCTETS_MAX: usize = API_BODY_OCTETS_MAX;
 

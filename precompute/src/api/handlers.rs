@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Path, Request, State},
     http::{
         HeaderMap, HeaderValue, StatusCode, Uri,
-        header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
+        header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -16,7 +16,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     issuers::{self, IssuerLedger},
     problem::{Kind, Problem},
     request::{self, Verb},
-    upload::Upload,
+    upload::{Upload, frame},
     written::{self, Radix},
 };
 use crate::{
@@ -83,7 +83,10 @@ fn json_of(value: &Value) -> Response {
 async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     match access::admit(request.headers(), api.settings().token.as_ref()) {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            let (head, body) = request.into_parts();
+            unread(&head.headers, body, problem).await.into_response()
+        }
     }
 }
 
@@ -166,10 +169,15 @@ async fn push(
 ) -> Result<Response, Problem> {
     let Some(verb) = Verb::of_name(&verb) else { return Err(nothing_here().await) };
     let (head, body) = request.into_parts();
-    check_type(&head.headers, &["application/json"])?;
-    let key = idempotency_key(&head.headers)?;
-    let issuer = issuers::find(&*api.directory, &id)?;
-    let body = whole(body).await?;
+    let meant = || {
+        check_type(&head.headers, &["application/json"])?;
+        Ok((idempotency_key(&head.headers)?, issuers::find(&*api.directory, &id)?))
+    };
+    let (key, issuer) = match meant() {
+        Ok(meant) => meant,
+        Err(problem) => return Err(unread(&head.headers, body, problem).await),
+    };
+    let body = whole(&head.headers, body).await?;
     let certificate = api.settings().certificates.get(issuer.id()).cloned();
     let job = spawn_blocking(move || {
         let push = request::read(verb, &body, certificate.as_deref())?;
@@ -203,19 +211,29 @@ fn push_one(issuer: &dyn IssuerLedger, verb: Verb, push: Push, key: Option<&str>
 
 async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    check_type(&head.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
-    let ledger = issuers::find(&*api.directory, &id)?;
-    let place = Arc::clone(&api.uploads).try_acquire_owned();
-    let place = place.map_err(|_| {
-        Problem::new(Kind::TooManyUploads, "as many lists as may be at once are being uploaded; send this one later")
-    })?;
+    let meant = || {
+        check_type(&head.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
+        let ledger = issuers::find(&*api.directory, &id)?;
+        let too_many = "as many lists as may be at once are being uploaded; send this one later";
+        let place = Arc::clone(&api.uploads).try_acquire_owned();
+        Ok((ledger, place.map_err(|_| Problem::new(Kind::TooManyUploads, too_many))?))
+    };
+    let (ledger, place) = match meant() {
+        Ok(meant) => meant,
+        Err(problem) => return Err(unread(&head.headers, body, problem).await),
+    };
     let certificate = api.settings().certificates.get(ledger.id()).cloned();
     let stay = head.extensions.get::<Stay>().map(Stay::extend);
     let upload = Upload { ledger, certificate, place, stay, idle_max: api.idle_max };
     Ok(([(CONTENT_TYPE, NDJSON)], upload.take(body)).into_response())
 }
 
+/// The media type, and that the body is not compressed.
 fn check_type(headers: &HeaderMap, expected: &[&str]) -> Result<(), Problem> {
+    if headers.get(CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let detail = "the body has a Content-Encoding; send it as it is, uncompressed";
+        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+    }
     let given = headers.get(CONTENT_TYPE).map(|given| given.to_str().unwrap_or_default());
     let essence = given.map(|given| given.split(';').next().unwrap_or_default().trim());
     if essence.is_some_and(|essence| expected.iter().any(|expected| expected.eq_ignore_ascii_case(essence))) {
@@ -245,18 +263,33 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(key.to_owned()))
 }
 
-async fn whole(body: Body) -> Result<hyper::body::Bytes, Problem> {
+async fn whole(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Problem> {
     let most = limits::API_BODY_OCTETS_MAX;
-    to_bytes(body, most).await.map_err(|error| {
-        // The library's error has the cause behind it.
-        let too_large =
-            std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("length limit"));
-        if too_large {
-            return Problem::new(
-                Kind::TooLarge,
-                format!("the body is longer than {most} bytes; send lists to .../bulk"),
-            );
+    let mut content = Vec::new();
+    while let Some(octets) = frame(&mut body).await {
+        let octets =
+            octets.map_err(|error| Problem::new(Kind::BadRequest, format!("the body was cut short: {error}")))?;
+        content.extend_from_slice(&octets);
+        if content.len() > most {
+            let detail = format!("the body is longer than {most} bytes; send lists to .../bulk");
+            return Err(unread(headers, body, Problem::new(Kind::TooLarge, detail)).await);
         }
-        Problem::new(Kind::BadRequest, format!("the body was cut short: {error}"))
-    })
+    }
+    Ok(content)
+}
+
+/// Reads what is left of a refused request's body, up to a bound and while it comes: a client that is still sending when
+/// the connection is closed may be told of the reset, and not of the problem. One that waits to be asked is not.
+async fn unread(headers: &HeaderMap, mut body: Body, problem: Problem) -> Problem {
+    if headers.contains_key(EXPECT) {
+        return problem;
+    }
+    let mut left = limits::API_UNREAD_OCTETS_MAX;
+    while let Ok(Some(Ok(octets))) = timeout(limits::API_UNREAD_IDLE_MAX, frame(&mut body)).await {
+        match left.checked_sub(octets.len()) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+    }
+    problem
 }

@@ -4,17 +4,17 @@
 //! with the nearest known one. It does not know what the members mean.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     problem::{Kind, Problem},
-    written::excerpt,
+    written::{self, excerpt},
 };
-use crate::output::nearest;
+use crate::{output::nearest, pki::Reason};
 
 /// An object, with its members in the order of the text.
 #[derive(Debug)]
-pub(super) struct Members(Vec<(String, Value)>);
+pub(crate) struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -41,7 +41,9 @@ impl<'de> Deserialize<'de> for Members {
 impl Members {
     /// Reads an object, which is `whole` of something, for the message; `such_as`: an example. A member that is `null`
     /// counts as absent.
-    pub(super) fn read(json: &[u8], whole: &str, such_as: &str) -> Result<Self, Problem> {
+    pub(crate) fn read(json: &[u8], whole: &str, such_as: &str) -> Result<Self, Problem> {
+        // Some programs begin a file with a byte order mark, which a reader may ignore (RFC 8259 section 8.1).
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
         let read: Result<Self, _> = serde_json::from_slice(json);
         let mut members = read.map_err(|error| {
             // The library's message may quote what it found.
@@ -65,10 +67,30 @@ impl Members {
         Ok(members)
     }
 
+    /// All of them.
+    pub(crate) fn into_map(self) -> Map<String, Value> {
+        self.0.into_iter().collect()
+    }
+
     /// Takes a member.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         let place = self.0.iter().position(|(own, _)| own == name)?;
         Some(self.0.swap_remove(place).1)
+    }
+
+    /// Takes a reason by its name, or by the number of its code as ACME and others send it.
+    pub(super) fn reason(&mut self) -> Result<Option<Reason>, Problem> {
+        let text = match self.take("reason") {
+            None => return Ok(None),
+            Some(Value::String(text)) => text,
+            Some(Value::Number(code)) => code.to_string(),
+            Some(other) => {
+                let what = format_args!("is {}; expected a name such as \"keyCompromise\"", kind_of(&other));
+                return Err(Problem::of_member("reason", what));
+            }
+        };
+        let reason = written::reason(&text).map_err(|what| Problem::of_member("reason", format_args!("is {what}")))?;
+        Ok(Some(reason))
     }
 
     /// Takes a string.
@@ -136,7 +158,7 @@ mod tests {
             let problem = members.finish(&["serial", "reason"], "revoke").unwrap_err();
             assert!(problem.detail.contains(words), "{json}: {}", problem.detail);
         }
-        let mut members = Members::read(b"{\"serial\":\"0A\",\"reason\":null}", "body", "{}").unwrap();
+        let mut members = Members::read(b"\xef\xbb\xbf{\"serial\":\"0A\",\"reason\":null}", "body", "{}").unwrap();
         assert_eq!(members.text("serial", "a string").unwrap().as_deref(), Some("0A"));
         members.finish(&["serial"], "add").unwrap();
     }

@@ -84,10 +84,7 @@ fn push(verb: Verb, mut members: Members, issuer: Option<&Certificate>) -> Resul
     let order = match verb {
         Verb::Add => Order::Add { not_after: instant(&mut members, "not_after")? },
         Verb::Revoke => Order::Revoke {
-            reason: match members.text("reason", "a name such as \"keyCompromise\"")? {
-                Some(text) => written::reason(&text).map_err(|what| is("reason", &what))?,
-                None => Reason::Unspecified,
-            },
+            reason: members.reason()?.unwrap_or(Reason::Unspecified),
             time: instant(&mut members, "time")?,
             even_unlisted: boolean(&mut members, "even_unlisted")?,
         },
@@ -145,6 +142,11 @@ fn of_certificate(mut order: Order, text: &str, issuer: Option<&Certificate>) ->
             certificate.issuer()
         );
         return Err(Problem::new(Kind::WrongIssuer, detail).with("serial", serial.to_string()));
+    }
+    if matches!(order, Order::Revoke { .. }) && issuer.is_some_and(|issuer| issuer.der() == certificate.der()) {
+        // A mistaken file, most likely; and a revocation is for good.
+        let what = "is the CA's own; if it is meant, give its `serial`";
+        return Err(Problem::of_member("certificate", what));
     }
     if let Order::Add { not_after } = &mut order {
         let end = certificate.not_after();

@@ -116,6 +116,32 @@ fn unchunked(mut text: &str) -> String {
     body
 }
 
+/// A list that went to the path of a single push, or with a token that was replaced: the client was told that the pipe was
+/// broken.
+#[test]
+fn who_sends_much_learns_why_it_is_refused() {
+    let served = served();
+    let (revoke, bulk) = (format!("/v1/issuers/{}/revoke", served.id), format!("/v1/issuers/{}/bulk", served.id));
+    let body = vec![b'['; 8 << 20];
+    for (path, token, content_type, more, status) in [
+        (&revoke, TOKEN, "application/json", "", 413),
+        (&bulk, TOKEN, "application/json", "", 415),
+        (&bulk, "another", "application/x-ndjson", "", 401),
+        (&bulk, TOKEN, "application/x-ndjson", "Content-Encoding: gzip\r\n", 415),
+    ] {
+        let mut stream = TcpStream::connect(served.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: {content_type}\r\n{more}Connection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .unwrap();
+        stream.write_all(&body).unwrap();
+        assert_eq!(finish(stream).status, status, "{path} {token} {content_type}");
+    }
+}
+
 #[test]
 fn what_is_pushed_is_acknowledged_and_found() {
     let served = served();

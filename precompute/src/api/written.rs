@@ -137,18 +137,20 @@ fn rfc3339(text: &[u8]) -> Option<UnixTime> {
     u64::try_from(seconds - offset).ok().map(UnixTime).filter(|time| *time <= UnixTime::MAX)
 }
 
-/// A reason by the name that RFC 5280 section 5.3.1 gives it, in any case; `-` and `_` do not count.
+/// A reason by the name that RFC 5280 section 5.3.1 gives it, in any case; `-` and `_` do not count. Or by its code there,
+/// as ACME (RFC 8555 section 7.6) and the interfaces of CAs have it.
 pub fn reason(text: &str) -> Result<Reason, String> {
     let plain = |text: &str| text.trim().replace(['-', '_'], "").to_ascii_lowercase();
     let wanted = plain(text);
-    if let Some(reason) = Reason::ALL.into_iter().find(|reason| plain(reason.name()) == wanted) {
+    let is = |reason: &Reason| plain(reason.name()) == wanted || reason.code().to_string() == wanted;
+    if let Some(reason) = Reason::ALL.into_iter().find(is) {
         return Ok(reason);
     }
-    if wanted == "removefromcrl" {
+    if wanted == "removefromcrl" || wanted == "8" {
         return Err("`removeFromCRL`, which is no state of a certificate: end a hold with release".into());
     }
     let names: Vec<_> = Reason::ALL.map(Reason::name).into();
-    Err(format!("{}; expected one of {}", excerpt(text), names.join(", ")))
+    Err(format!("{}; expected one of {}, or its code", excerpt(text), names.join(", ")))
 }
 
 #[cfg(test)]
@@ -249,6 +251,14 @@ mod tests {
             }
         }
         assert_eq!(reason("key-compromise"), Ok(Reason::KeyCompromise));
+        for (code, expected) in
+            [("0", Reason::Unspecified), ("1", Reason::KeyCompromise), ("6", Reason::CertificateHold)]
+        {
+            assert_eq!(reason(code), Ok(expected));
+        }
+        for nothing in ["7", "11", "01", "1.0", "8", ""] {
+            assert!(reason(nothing).is_err(), "{nothing}");
+        }
         assert_eq!(reason("CERTIFICATE_HOLD"), Ok(Reason::CertificateHold));
         assert!(reason("stolen").unwrap_err().contains("`stolen`; expected one of unspecified, keyCompromise, "));
         assert!(reason("removeFromCRL").unwrap_err().contains("end a hold with release"));

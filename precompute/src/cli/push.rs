@@ -75,7 +75,8 @@ pub(super) struct Revoke {
     #[command(flatten)]
     which: Which,
     /// Why: unspecified, keyCompromise, cACompromise, affiliationChanged, superseded, cessationOfOperation,
-    /// certificateHold, privilegeWithdrawn or aACompromise, in any case. certificateHold puts it on hold.
+    /// certificateHold, privilegeWithdrawn or aACompromise, in any case, or the number of one. certificateHold puts it on
+    /// hold.
     #[arg(long, value_name = "REASON", value_parser = written::reason)]
     reason: Option<Reason>,
     /// Since when: RFC 3339, or seconds since 1970. Default: now.
@@ -122,7 +123,10 @@ impl Release {
 /// A serial number as the command line has it.
 pub(super) fn read_serial(text: &str, decimal: bool) -> Result<Serial, String> {
     let radix = if decimal { Radix::Decimal } else { Radix::Hexadecimal };
-    written::serial(text, radix).map_err(|what| format!("a serial number is {what}"))
+    written::serial(text, radix).map_err(|what| {
+        let remedy = if Path::new(text).is_file() { "; name the file of a certificate with --certificate" } else { "" };
+        format!("a serial number is {what}{remedy}")
+    })
 }
 
 /// The only certificate of a file.
@@ -207,5 +211,18 @@ fn push_one(
             Ok(false)
         }
         Err(error) => Err(format!("{name} {issuer}: {error}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_the_place_of_a_serial_number_is_told_of_the_option_for_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = read_serial(file.path().to_str().unwrap(), false).unwrap_err();
+        assert!(error.contains("no serial number") && error.ends_with("with --certificate"), "{error}");
+        assert!(!read_serial("no such file", false).unwrap_err().contains("--certificate"));
     }
 }

@@ -26,6 +26,11 @@ fn every_verb_is_read_with_its_members() {
             r#"{"serial":"0A1B","reason":"KEYCOMPROMISE","time":"2026-11-29T08:30:00Z","even_unlisted":true}"#,
             Order::Revoke { time: Some(time), reason: Reason::KeyCompromise, even_unlisted: true },
         ),
+        (
+            Verb::Revoke,
+            r#"{"serial":"0A1B","reason":4}"#,
+            Order::Revoke { time: None, reason: Reason::Superseded, even_unlisted: false },
+        ),
         (Verb::Release, r#"{"serial":"0A1B","certificate":null}"#, Order::Release),
     ] {
         assert_eq!(read(verb, json.as_bytes(), None), Ok(Push { serial: serial(), order }), "{json}");
@@ -42,7 +47,9 @@ fn what_is_not_as_expected_is_refused_by_its_name() {
         (Verb::Revoke, r#"{"serial":10}"#, "`serial` is a number; expected a string in hexadecimal"),
         (Verb::Revoke, r#"{"serial":"xyz"}"#, "`serial` is `xyz`, which is no serial number"),
         (Verb::Revoke, r#"{"serial":"0A","reason":"lost"}"#, "`reason` is `lost`; expected one of unspecified"),
-        (Verb::Revoke, r#"{"serial":"0A","reason":1}"#, "`reason` is a number; expected a name"),
+        (Verb::Revoke, r#"{"serial":"0A","reason":7}"#, "`reason` is `7`; expected one of unspecified"),
+        (Verb::Revoke, r#"{"serial":"0A","reason":1.0}"#, "`reason` is `1.0`; expected one of unspecified"),
+        (Verb::Revoke, r#"{"serial":"0A","reason":true}"#, "`reason` is true or false; expected a name"),
         (Verb::Revoke, r#"{"serial":"0A","time":"soon"}"#, "`time` is `soon`, which is no time"),
         (Verb::Revoke, r#"{"serial":"0A","time":-1}"#, "`time` is -1; expected RFC 3339"),
         (Verb::Revoke, r#"{"serial":"0A","time":1.5}"#, "`time` is 1.5; expected RFC 3339"),
@@ -100,6 +107,9 @@ fn a_certificate_counts_for_the_issuer_that_signed_it_and_for_no_other() {
     assert!(contrary.detail.contains("and the certificate ends at"), "{}", contrary.detail);
     let two = json(Verb::Add, &(pem.clone() + &pem), "").unwrap_err();
     assert!(two.detail.contains("`certificate` has 2 certificates"), "{}", two.detail);
+    let own = std::fs::read_to_string(ca.path("ca.pem")).unwrap();
+    let mistaken = json(Verb::Revoke, &own, "").unwrap_err();
+    assert!(mistaken.detail.contains("`certificate` is the CA's own"), "{}", mistaken.detail);
     // The same name with another key.
     for issuer in [Some(other.certificate()), None] {
         let text = serde_json::to_string(&pem).unwrap();

@@ -18,7 +18,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::{
     super::client::{Client, ClientError, ServedIssuer, ServedProblem, pause},
-    list::{Form, Reader},
+    list::{Form, Reader, Unread},
 };
 use crate::{
     api::lines::{Line, Lines},
@@ -121,7 +121,7 @@ impl Upload<'_> {
         let Line { number, content } = line;
         let read = match content {
             Some(content) => self.reader.read(&content),
-            None => Err(format!("the line is longer than {} bytes", limits::API_LINE_OCTETS_MAX)),
+            None => Err(Unread::Line(format!("the line is longer than {} bytes", limits::API_LINE_OCTETS_MAX))),
         };
         match read {
             Ok(Some(text)) => {
@@ -130,7 +130,12 @@ impl Upload<'_> {
                 self.part.ends.push((self.part.text.len(), number));
             }
             Ok(None) => {}
-            Err(problem) => self.refuse(number, &problem),
+            Err(Unread::Line(problem)) => self.refuse(number, &problem),
+            // The first line: nothing has gone up.
+            Err(Unread::List(problem)) => {
+                self.telling.clear();
+                return Err(format!("{}:{number}: {problem}", self.name).into());
+            }
         }
         if self.part.ends.len() >= limits::CLIENT_UPLOAD_LINES || self.part.text.len() >= limits::CLIENT_UPLOAD_OCTETS {
             self.send()?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Said;
 use crate::api::{
-    Verb,
+    Members, Verb,
     written::{self, Radix},
 };
 
@@ -18,6 +18,21 @@ pub(super) struct Form<'a> {
     pub(super) decimal: bool,
     /// What is said of every certificate.
     pub(super) said: &'a Said,
+}
+
+/// Why a line gives nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Unread {
+    /// The line is refused.
+    Line(String),
+    /// The list is: the lines that follow would be taken for something else.
+    List(String),
+}
+
+impl From<String> for Unread {
+    fn from(line: String) -> Self {
+        Self::Line(line)
+    }
 }
 
 /// Reads the lines of one list.
@@ -59,7 +74,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The line for the API; `None` for one that does not count.
-    pub(super) fn read(&mut self, line: &[u8]) -> Result<Option<String>, String> {
+    pub(super) fn read(&mut self, line: &[u8]) -> Result<Option<String>, Unread> {
+        if !self.begun {
+            is_list(line)?;
+        }
         let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
         // Some programs begin a file with a byte order mark.
         let text = text.trim_start_matches('\u{feff}').trim();
@@ -71,8 +89,8 @@ impl<'a> Reader<'a> {
             self.object(text)?
         } else {
             let fields: Vec<_> = fields(text);
-            if first && Column::of_name(fields[0]).is_some() {
-                self.heading(&fields)?;
+            if first && fields.iter().any(|field| Column::of_name(field).is_some()) {
+                self.columns = heading(&fields).map_err(Unread::List)?;
                 return Ok(None);
             }
             self.record(&fields)?
@@ -85,8 +103,9 @@ impl<'a> Reader<'a> {
     }
 
     fn object(&self, text: &str) -> Result<Map<String, Value>, String> {
-        let read: Result<Map<String, Value>, _> = serde_json::from_str(text);
-        let mut object = read.map_err(|error| format!("the line is no JSON object (column {})", error.column()))?;
+        let members =
+            Members::read(text.as_bytes(), "line", r#"{"serial":"0A1B"}"#).map_err(|problem| problem.detail)?;
+        let mut object = members.into_map();
         let verb = self.form.verb.name();
         match object.get("do") {
             Some(said) if said != verb => {
@@ -99,14 +118,6 @@ impl<'a> Reader<'a> {
             object.insert("serial".into(), json!(serial.to_string()));
         }
         Ok(object)
-    }
-
-    fn heading(&mut self, fields: &[&str]) -> Result<(), String> {
-        self.columns = fields
-            .iter()
-            .map(|name| Column::of_name(name).ok_or_else(|| unknown_column(name)))
-            .collect::<Result<_, _>>()?;
-        Ok(())
     }
 
     fn record(&self, fields: &[&str]) -> Result<Map<String, Value>, String> {
@@ -140,8 +151,43 @@ fn instant(field: &str) -> Result<Value, String> {
     written::time(field).map(|time| json!(time.0)).map_err(|what| format!("the time is {what}"))
 }
 
-fn unknown_column(name: &str) -> String {
-    format!("the heading names a column {name:?}; known are serial, reason, time and not_after")
+/// Fields of a line of `index.txt`, between tabs: more than a list has.
+const INDEX_FIELDS: usize = 6;
+
+/// Refuses what is no list by how it begins.
+fn is_list(begin: &[u8]) -> Result<(), Unread> {
+    let what = if begin.starts_with(b"\xff\xfe") || begin.starts_with(b"\xfe\xff") {
+        "UTF-16; a list is UTF-8: convert it with `iconv -f UTF-16 -t UTF-8`"
+    } else if begin.contains(&0) {
+        "no text; a list is UTF-8. A certificate is named with --certificate"
+    } else if begin.starts_with(b"-----BEGIN ") {
+        "PEM, which is no list; certificates are named with --certificate, one in each file"
+    } else if begin.split(|octet| *octet == b'\t').count() == INDEX_FIELDS {
+        "the index of an `openssl ca`, which the issuer may name as its `index`"
+    } else {
+        return Ok(());
+    };
+    Err(Unread::List(format!("the file is {what}")))
+}
+
+/// The columns that a heading names.
+fn heading(fields: &[&str]) -> Result<Vec<Column>, String> {
+    let mut columns = Vec::new();
+    for name in fields {
+        let Some(column) = Column::of_name(name) else {
+            return Err(format!(
+                "the heading names a column {name:?}; known are serial, reason, time and not_after: leave the others out"
+            ));
+        };
+        if columns.contains(&column) {
+            return Err(format!("the heading names the column {name:?} twice"));
+        }
+        columns.push(column);
+    }
+    if !columns.contains(&Column::Serial) {
+        return Err("the heading names no column `serial`".into());
+    }
+    Ok(columns)
 }
 
 /// The fields of a line of CSV: parted by commas, semicolons or tabs, with or without quotation marks.
@@ -160,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    fn read_all(verb: Verb, decimal: bool, said: Value, list: &str) -> Vec<Result<Option<Value>, String>> {
+    fn read_all(verb: Verb, decimal: bool, said: Value, list: &str) -> Vec<Result<Option<Value>, Unread>> {
         let said = said.as_object().unwrap().clone();
         let form = Form { verb, decimal, said: &said };
         let mut reader = Reader::new(&form);
@@ -223,16 +269,40 @@ mod tests {
             (Verb::Revoke, "0A,,yesterday", "the time is `yesterday`, which is no time"),
             (Verb::Revoke, "0A,,1,more", "the line has 4 fields; expected at most 3"),
             (Verb::Release, "0A,superseded", "the line has 2 fields; expected at most 1"),
-            (Verb::Revoke, "serial,colour", "the heading names a column \"colour\""),
-            (Verb::Revoke, "{\"serial\":", "the line is no JSON object (column"),
+            (Verb::Revoke, "{\"serial\":", "the line ends early"),
+            (Verb::Revoke, "{\"serial\":\"0A\",\"serial\":\"0B\"}", "the member `serial` is there twice"),
             (
                 Verb::Revoke,
                 "{\"do\":\"add\",\"serial\":\"0A\"}",
                 "the line says `do`: \"add\", and the command is revoke",
             ),
         ] {
-            let error = read_all(verb, false, json!({}), list).remove(0).unwrap_err();
+            let Unread::Line(error) = read_all(verb, false, json!({}), list).remove(0).unwrap_err() else {
+                panic!("{list}: the next lines are read");
+            };
             assert!(error.contains(words), "{list}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_taken_for_something_else_ends_the_list() {
+        for (list, words) in [
+            (&b"serial,colour"[..], "the heading names a column \"colour\""),
+            // The first column would be taken for the serial number.
+            (b"id,serial", "the heading names a column \"id\""),
+            (b"reason,time", "the heading names no column `serial`"),
+            (b"serial,serialNumber", "the heading names the column \"serialNumber\" twice"),
+            (b"\xff\xfe0\0A\0\r\0", "iconv -f UTF-16 -t UTF-8"),
+            (b"\xfe\xff\x000", "iconv -f UTF-16 -t UTF-8"),
+            (b"0\x82\0\x01", "no text"),
+            (b"-----BEGIN CERTIFICATE-----", "named with --certificate"),
+            // `E` would be a serial number.
+            (b"E\t271129095146Z\t\t0A1B\tunknown\t/CN=a", "the index of an `openssl ca`"),
+        ] {
+            let said = Said::new();
+            let read = Reader::new(&Form { verb: Verb::Revoke, decimal: false, said: &said }).read(list);
+            let Err(Unread::List(error)) = read else { panic!("{words}: {read:?}") };
+            assert!(error.contains(words), "{error}");
         }
     }
 
