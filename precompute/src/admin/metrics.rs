@@ -82,7 +82,7 @@ const KEPT: [Family<Answers>; 2] = [
 ];
 
 /// Gauges of an issuer's sources and book.
-const SOURCE: [Family<HealthReport>; 7] = [
+const SOURCE: [Family<HealthReport>; 9] = [
     ("source_last_read_seconds", "When the sources were last taken, Unix time", |report| {
         report.last_read.map_or(0, |time| time.0)
     }),
@@ -98,13 +98,21 @@ const SOURCE: [Family<HealthReport>; 7] = [
     }),
     ("book_unsaved", "Changed records that are served and wait to be saved", |report| report.unsaved),
     ("source_contradictions", "Revocations that the sources take back and that stay", |report| report.contradictions),
+    ("push_contradictions", "Certificates of which pushes and the sources say different things", |report| {
+        report.push_contradictions
+    }),
+    ("last_push_seconds", "When a push was last taken since the start, Unix time; 0 before", |report| {
+        report.last_push.map_or(0, |time| time.0)
+    }),
 ];
 
-/// Counters of an issuer's sources.
-const SOURCE_TOTALS: [Family<HealthReport>; 3] = [
+/// Counters of an issuer's sources and pushes.
+const SOURCE_TOTALS: [Family<HealthReport>; 5] = [
     ("source_faults", "Refused reads of the sources", |report| report.faults),
     ("source_reads", "Reads of the sources", |report| report.reads),
     ("source_changes", "Records changed by the sources", |report| report.changed),
+    ("pushes", "Pushes taken", |report| report.pushes),
+    ("pushes_failed", "Requests whose pushes could not be made durable", |report| report.pushes_failed),
 ];
 
 /// Gauges of pre-signing.
