@@ -38,7 +38,7 @@ pub(super) struct SourceReader {
     pub(super) handover: Arc<Handover>,
     pub(super) watch: Watch,
     pace: Pace,
-    rereads: Rereads,
+    pub(super) rereads: Rereads,
     /// The mark that the book has, or will have, if it has everything that was found up to there.
     saved: Option<Mark>,
     pub(super) crl_marks: CrlMarks,

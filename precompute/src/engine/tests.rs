@@ -2,6 +2,7 @@
 
 mod doubt;
 mod holds;
+mod mapped;
 
 use std::{
     fs,

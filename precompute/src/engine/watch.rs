@@ -166,7 +166,7 @@ impl Pace {
 /// When files that look unchanged are hashed, and what that gave.
 #[derive(Debug)]
 pub(super) struct Rereads {
-    due: Instant,
+    pub(super) due: Instant,
     /// In the order of the files; `None` before it is known.
     digests: Vec<(PathBuf, Option<Digest>)>,
 }

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use crate::ca_and_site;
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A site whose service takes pushes.
-fn with_api(site: Site) -> Site {
+pub(crate) fn with_api(site: Site) -> Site {
     write_token(&site, TOKEN);
     site.edit_config(|text| text.replacen("[admin]\n", "[admin]\ntoken_file = \"api.token\"\n", 1));
     site
@@ -29,12 +29,12 @@ fn write_token(site: &Site, token: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn started() -> (Ca, Responder) {
+pub(crate) fn started() -> (Ca, Responder) {
     let (ca, site) = ca_and_site();
     (ca, with_api(site).start())
 }
 
-fn ask(responder: &Responder, method: &str, path: &str, body: &str) -> (u16, Value) {
+pub(crate) fn ask(responder: &Responder, method: &str, path: &str, body: &str) -> (u16, Value) {
     let admin = responder.site.admin;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -45,23 +45,23 @@ fn ask(responder: &Responder, method: &str, path: &str, body: &str) -> (u16, Val
 }
 
 /// The id of its only issuer.
-fn issuer(responder: &Responder) -> String {
+pub(crate) fn issuer(responder: &Responder) -> String {
     ask(responder, "GET", "/v1/issuers", "").1["issuers"][0]["short_id"].as_str().unwrap().to_owned()
 }
 
 #[track_caller]
-fn done(ended: &Ended, words: &str) {
+pub(crate) fn done(ended: &Ended, words: &str) {
     assert!(ended.status.success() && ended.text.contains(words), "{words}: {ended:?}");
 }
 
 #[track_caller]
-fn refused(ended: &Ended, words: &str) {
+pub(crate) fn refused(ended: &Ended, words: &str) {
     assert!(ended.status.code() == Some(1) && ended.text.contains(words), "{words}: {ended:?}");
 }
 
 /// What a client is told at once; `serial` in hexadecimal.
 #[track_caller]
-fn is(responder: &Responder, ca: &Ca, serial: &str, wanted: Status) {
+pub(crate) fn is(responder: &Responder, ca: &Ca, serial: &str, wanted: Status) {
     assert_eq!(Ask::serial(ca, serial).at(responder.http(), "/").status, wanted, "{serial}\n{}", responder.log());
 }
 
