@@ -144,6 +144,10 @@ impl Handover {
     fn note(&self, outcome: &Outcome) -> bool {
         let health = &self.ledger.state().health;
         match outcome {
+            Outcome::Taken(_) if self.issuer.sources.is_pushes_alone() => {
+                health.in_order(UnixTime::now());
+                false
+            }
             Outcome::Taken(pass) => {
                 health.read(UnixTime::now(), pass);
                 false

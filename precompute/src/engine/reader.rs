@@ -246,6 +246,10 @@ impl SourceReader {
         if self.issuer.sources.is_pushes_alone() {
             health.in_order(now);
         }
+        // An issuer of which nothing was ever known must not be in the book, from which a restart would know it.
+        if !health.is_known() {
+            return;
+        }
         let saved = self.verified_saved.unwrap_or(UnixTime(0));
         if let Some(verified) = health.unchanged(now).filter(|verified| verified.since(saved) > interval) {
             self.verified_saved = Some(verified);

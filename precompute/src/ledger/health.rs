@@ -283,10 +283,12 @@ impl Health {
         self.known.store(true, Relaxed);
     }
 
-    /// Notes that pushes are the only source, which is always in order.
+    /// Notes that pushes are the only source, which is always in order. That makes nothing known of the issuer.
     pub(crate) fn in_order(&self, now: UnixTime) {
         let mut report = self.lock();
         report.verified = Some(now);
+        // Of the sources that it may have had before.
+        (report.fault, report.listed, report.crl_next_update, report.contradictions) = (None, 0, None, 0);
         self.publish(&report);
     }
 
