@@ -15,7 +15,7 @@ use std::{
 
 use ostia_tests::{Ask, Ca, Delegate, KeyKind, Responder, Site, Status, Tenant, until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn tenant(name: &str, ca: &Ca, index: &Path) -> Tenant {
     let signer = ca.delegate(Delegate::Proper, KeyKind::P256);

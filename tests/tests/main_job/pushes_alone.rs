@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::pushes::{ask, done, is, started, with_api};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lines of policy, by name of the tenant, and what an unlisted serial gets then.
 fn policies() -> [(&'static str, &'static str, Status); 3] {
