@@ -81,8 +81,8 @@ const KEPT: [Family<Answers>; 2] = [
     ("answers_octets", "Bytes of the kept answers about listed certificates", Answers::octets),
 ];
 
-/// Gauges of an issuer's sources and book.
-const SOURCE: [Family<HealthReport>; 9] = [
+/// Gauges of an issuer's sources, book and pushes.
+const SOURCE: [Family<HealthReport>; 10] = [
     ("source_last_read_seconds", "When the sources were last taken, Unix time", |report| {
         report.last_read.map_or(0, |time| time.0)
     }),
@@ -98,6 +98,9 @@ const SOURCE: [Family<HealthReport>; 9] = [
     }),
     ("book_unsaved", "Changed records that are served and wait to be saved", |report| report.unsaved),
     ("source_contradictions", "Revocations that the sources take back and that stay", |report| report.contradictions),
+    ("push_faulty", "Whether pushes are refused because they cannot be made durable", |report| {
+        report.push_fault.is_some().into()
+    }),
     ("push_contradictions", "Certificates of which pushes and the sources say different things", |report| {
         report.push_contradictions
     }),

@@ -159,7 +159,9 @@ pub(super) fn description(issuer: &dyn IssuerLedger, certificate: Option<&Certif
             "crl_out_of_date": health.crl_next_update.is_some_and(|end| end <= now),
             "fault": health.fault,
             "book_fault": health.book_fault,
+            "push_fault": health.push_fault,
             "contradictions": health.contradictions,
+            "push_contradictions": health.push_contradictions,
             "warnings": health.warnings,
         },
     })

@@ -247,6 +247,9 @@ fn on_a_full_disk_nothing_is_acknowledged_or_shown_and_a_list_goes_on_when_there
     is(&responder, &ca, "0A", Status::Good);
     refused(&responder.site.precompute("revoke", &["0A"]), "nothing was taken, because it cannot be made durable");
     is(&responder, &ca, "0A", Status::Good);
+    let metric = |name: &str| responder.metric(name, "");
+    assert_eq!((metric("ostia_push_faulty"), metric("ostia_pushes_total")), (1.0, 1.0));
+    assert_eq!(metric("ostia_pushes_failed_total"), 2.0);
     let file = ca.dir().join("list");
     fs::write(&file, (1..=3000).map(|serial| format!("{:X}\n", 0xB00_0000 + serial)).collect::<String>()).unwrap();
     let mut command = Command::new(&programs().precompute);
@@ -260,6 +263,7 @@ fn on_a_full_disk_nothing_is_acknowledged_or_shown_and_a_list_goes_on_when_there
     assert!(text.contains("waiting to go on"), "{text}");
     done(&responder.site.precompute("revoke", &["0A"]), "revoked");
     is(&responder, &ca, "0A", Status::Revoked);
+    assert_eq!(metric("ostia_push_faulty"), 0.0);
 }
 
 #[test]
