@@ -82,8 +82,12 @@ pub struct Batch<'a> {
     pub succeeds: &'a [IssuerId],
     /// Whether the changes are to be told to others: each gets a row in the outbox.
     pub owed: bool,
+    /// Whether the changes go back to what was told last: nothing is owed of them any more.
+    pub untold: bool,
     /// Answers to the requests that these changes come from.
     pub answered: &'a [Answered],
+    /// Whether the answers that the book has are removed before.
+    pub forgets_answers: bool,
     /// What the sources looked like when everything that they said was in the book, this batch included; up to
     /// [`limits::BOOK_STAMPS_OCTETS_MAX`] bytes, and longer ones are not kept. `None` leaves those that the book has,
     /// and an empty value removes them.
@@ -101,7 +105,9 @@ impl<'a> Batch<'a> {
             verified: None,
             succeeds: &[],
             owed: false,
+            untold: false,
             answered: &[],
+            forgets_answers: false,
             stamps: None,
         }
     }
@@ -139,6 +145,21 @@ pub struct Book {
     is_ours: bool,
     /// Whether it is only read, while another process has it open.
     is_look: bool,
+    /// Whether commits fail.
+    #[cfg(test)]
+    pub(crate) disk: Disk,
+}
+
+/// What becomes of commits in a test.
+#[cfg(test)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Disk {
+    #[default]
+    Fine,
+    /// Nothing more fits on it.
+    Full,
+    /// It has taken everything, and says that it has not.
+    Lies,
 }
 
 #[derive(Debug)]
@@ -156,7 +177,15 @@ impl Book {
     pub fn open(state_dir: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(state_dir)
             .map_err(|error| StateError::new(state_dir, format!("cannot be made: {error}"), OF_DIRECTORY))?;
-        let mut book = Self { path: state_dir.join(BOOK), open: None, seen: None, is_ours: false, is_look: false };
+        let mut book = Self {
+            path: state_dir.join(BOOK),
+            open: None,
+            seen: None,
+            is_ours: false,
+            is_look: false,
+            #[cfg(test)]
+            disk: Disk::Fine,
+        };
         book.ready()?;
         Ok(book)
     }
@@ -170,7 +199,15 @@ impl Book {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(describe(&path, &redb::Error::Io(error), false)),
         };
-        let mut book = Self { path, open: None, seen: None, is_ours: false, is_look: true };
+        let mut book = Self {
+            path,
+            open: None,
+            seen: None,
+            is_ours: false,
+            is_look: true,
+            #[cfg(test)]
+            disk: Disk::Fine,
+        };
         book.take_up(file, |file| database().create_with_backend(Overlay::new(file)?))?;
         Ok(Some(book))
     }
@@ -183,7 +220,15 @@ impl Book {
     /// A book that can never be opened, in the same place as the one in `state_dir`.
     #[cfg(test)]
     pub(crate) fn lost(state_dir: &Path) -> Self {
-        Self { path: state_dir.join("absent/book.redb"), open: None, seen: None, is_ours: false, is_look: false }
+        Self {
+            path: state_dir.join("absent/book.redb"),
+            open: None,
+            seen: None,
+            is_ours: false,
+            is_look: false,
+            #[cfg(test)]
+            disk: Disk::Fine,
+        }
     }
 
     /// Makes sure that the file in the book's place is the open one. A missing file is created. A file that was
@@ -366,12 +411,23 @@ impl Book {
             return Err(StateError::new(&self.path, problem, "it will be written as a whole within seconds"));
         }
         let version = made.version + 1;
+        #[cfg(test)]
+        let disk = self.disk;
         self.write(|database| {
             let mut transaction = database.begin_write()?;
             // After a crash, a start need not walk the whole file.
             transaction.set_quick_repair(true);
             write(&transaction, batch, version)?;
-            Ok(transaction.commit()?)
+            #[cfg(test)]
+            if disk == Disk::Full {
+                return Err(redb::Error::Io(io::ErrorKind::StorageFull.into()));
+            }
+            transaction.commit()?;
+            #[cfg(test)]
+            if disk == Disk::Lies {
+                return Err(redb::Error::Io(io::ErrorKind::StorageFull.into()));
+            }
+            Ok(())
         })?;
         let made = Made { version, ..made };
         if let Some(Open { witness: Some(witness), .. }) = &self.open {

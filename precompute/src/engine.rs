@@ -302,4 +302,6 @@ impl Drop for Engine {
 }
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;

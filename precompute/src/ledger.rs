@@ -24,7 +24,10 @@ mod saver;
 mod saving;
 mod shown;
 mod state;
+#[cfg(test)]
+mod steps;
 mod unsaved;
+mod untold;
 
 use std::{
     collections::VecDeque,
@@ -37,6 +40,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+#[cfg(test)]
+pub(crate) use self::steps::Step;
 pub use self::{
     changes::{Changed, Changes, Listener, Wake},
     health::{Health, HealthReport, Pass},
@@ -82,6 +87,8 @@ struct Inner {
     /// Requests whose pushes nobody has begun to carry out.
     waiting: Mutex<VecDeque<Arc<Request>>>,
     bell: Arc<Bell>,
+    #[cfg(test)]
+    steps: steps::Steps,
 }
 
 /// Its configuration is not adopted: nothing is saved or logged, and nobody pushes.
@@ -97,6 +104,9 @@ pub(crate) struct Difference {
     /// What the sources say of the certificates whose records say something else; in order of serial. `None` for those
     /// that they do not list.
     pub(crate) said: Vec<Change>,
+    /// Whether what they do not list keeps a hold that they have stated. It may be stated since the comparison: another
+    /// reader spoke for the issuer until now.
+    pub(crate) keeps_holds: bool,
     /// What is taken over from the issuer's records under its former tenant.
     pub(crate) carried: Vec<Change>,
     /// The newest CRLs taken; `None` if there are no others.
@@ -142,6 +152,8 @@ impl Ledger {
             untold: Mutex::default(),
             waiting: Mutex::default(),
             bell: Arc::clone(saver.bell()),
+            #[cfg(test)]
+            steps: steps::Steps::default(),
         };
         Ok(Opened { ledger: Self(Arc::new(inner)), known: held.known, verified: held.verified, stamps: held.stamps })
     }
@@ -216,7 +228,7 @@ impl Ledger {
     /// Shows what sources say. It takes as long as the difference is, and pushes come in between.
     pub(crate) fn take(&self, difference: &Difference) {
         let inner = &*self.0;
-        let Difference { said, carried, crl_marks, succeeds } = difference;
+        let Difference { said, keeps_holds, carried, crl_marks, succeeds } = difference;
         let mut news = News::default();
         let is_first = inner.stage.load(Relaxed) == PREPARED && inner.state.records.counts() == Counts::default();
         if is_first {
@@ -226,7 +238,7 @@ impl Ledger {
         let said = if is_first { &[][..] } else { said };
         for some in said.chunks(limits::SHOWN_AT_ONCE) {
             let mut shown = inner.shown();
-            let changed = shown.by_source(some, &mut news);
+            let changed = shown.by_source(some, *keeps_holds, &mut news);
             inner.state.changes.tell(changed.len(), changed.iter().copied());
             inner.state.health.changed(changed.len() as u64);
             shown.mark(changed);
@@ -275,6 +287,40 @@ impl Ledger {
     #[cfg(test)]
     pub(crate) fn is_saved(&self) -> bool {
         self.0.shown().unsaved.is_empty()
+    }
+
+    /// The book that it was last written to.
+    #[cfg(test)]
+    pub(crate) fn saved_to(&self) -> crate::book::Identity {
+        self.0.commit().identity
+    }
+
+    /// Saves at most so many records; true if more remains.
+    #[cfg(test)]
+    pub(crate) fn save_one_chunk(&self, records: usize) -> Result<bool, StateError> {
+        self.0.commit().pace = Pace::of(records);
+        self.0.save_noted()
+    }
+
+    /// What is to be done at a moment of the next push or save; `None` for nothing more.
+    #[cfg(test)]
+    pub(crate) fn plan(&self, planned: Option<(Step, Box<dyn FnOnce() + Send>)>) {
+        self.0.steps.plan(planned);
+    }
+
+    /// Carries out requests that came at the same time.
+    #[cfg(test)]
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn push_together(
+        &self,
+        requests: &[(Vec<Push>, Option<String>)],
+        now: UnixTime,
+    ) -> Vec<Result<Vec<Result<Outcome, Refusal>>, PushError>> {
+        let requests: Vec<_> = requests.iter().map(|(pushes, key)| Request::new(pushes, key.as_deref(), now)).collect();
+        let Some((last, others)) = requests.split_last() else { return Vec::new() };
+        self.0.waiting().extend(others.iter().cloned());
+        let outcome = self.0.carry_out(last);
+        others.iter().filter_map(|other| other.take()).chain([outcome]).collect()
     }
 }
 

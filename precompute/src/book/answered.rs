@@ -60,6 +60,21 @@ impl<'a> Answers<'a> {
         self.remove_earliest(seal, now, place, answered.len() + limits::BOOK_ANSWERS_REMOVED_MAX)
     }
 
+    /// Removes all.
+    pub(super) fn forget(&mut self, seal: &mut Seal) -> Result<(), redb::Error> {
+        let mut answers = Vec::new();
+        for entry in self.order.range(all(self.issuer))? {
+            let (place, key) = entry?;
+            answers.push((place.value().1, row_key(self.issuer, key.value())));
+        }
+        for (place, key) in answers {
+            let row = self.rows.remove(&key)?.map(|row| *row.value()).ok_or_else(out_of_order)?;
+            seal.remove(Kind::Answered, &key, &row);
+            self.take_from_order(seal, place)?;
+        }
+        Ok(())
+    }
+
     /// `last`: the highest place.
     fn remove_earliest(&mut self, seal: &mut Seal, now: UnixTime, last: u64, most: usize) -> Result<(), redb::Error> {
         let mut earliest = Vec::new();

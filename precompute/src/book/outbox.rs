@@ -67,6 +67,13 @@ impl<'a> Outbox<'a> {
         Ok(())
     }
 
+    /// The record with this key is what was told last.
+    pub(super) fn forget(&mut self, seal: &mut Seal, key: &[u8; KEY]) -> Result<(), redb::Error> {
+        let Some(row) = self.rows.remove(key)?.map(|row| row.value().to_vec()) else { return Ok(()) };
+        seal.remove(Kind::Owed, key, &row);
+        self.take_from_order(seal, &order(key, split(&row)?.0))
+    }
+
     /// Removes up to `most` rows of this issuer whose version is not higher, the earliest first; true if there are
     /// more.
     pub(super) fn told(

@@ -22,6 +22,11 @@ impl Default for Pace {
 }
 
 impl Pace {
+    #[cfg(test)]
+    pub(crate) fn of(size: usize) -> Self {
+        Self { size, ..Self::default() }
+    }
+
     /// How many records to commit next.
     pub fn size(&self) -> usize {
         self.size

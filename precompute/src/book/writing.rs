@@ -37,7 +37,7 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     };
     succeed(transaction, &mut meta, &issuers, number, batch.succeeds)?;
     let mut issuer = Issuer { transaction, number, seal, version };
-    issuer.write_records(batch.changes, batch.owed)?;
+    issuer.write_records(batch.changes, batch.owed, batch.untold)?;
     if let Some(marks) = batch.crl_marks {
         issuer.write_marks(marks)?;
     }
@@ -46,6 +46,9 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     }
     if let Some(stamps) = batch.stamps {
         issuer.write_stamps(stamps)?;
+    }
+    if batch.forgets_answers {
+        Answers::open(transaction, number)?.forget(&mut issuer.seal)?;
     }
     if !batch.answered.is_empty() {
         Answers::open(transaction, number)?.add(&mut issuer.seal, batch.answered)?;
@@ -126,12 +129,12 @@ struct Issuer<'a> {
 }
 
 impl Issuer<'_> {
-    fn write_records(&mut self, changes: &[Change], owed: bool) -> Result<(), redb::Error> {
+    fn write_records(&mut self, changes: &[Change], owed: bool, untold: bool) -> Result<(), redb::Error> {
         if changes.is_empty() {
             return Ok(());
         }
         let mut records = self.transaction.open_table(RECORDS)?;
-        let mut outbox = if owed { Some(Outbox::open(self.transaction)?) } else { None };
+        let mut outbox = if owed || untold { Some(Outbox::open(self.transaction)?) } else { None };
         for change in changes {
             let key = key(self.number, *change.serial.padded());
             let before = match change.record {
@@ -146,7 +149,9 @@ impl Issuer<'_> {
             if let Some(before) = before {
                 self.seal.remove(Kind::Record, &key, before);
             }
-            if let Some(outbox) = &mut outbox {
+            if let Some(outbox) = outbox.as_mut().filter(|_| untold) {
+                outbox.forget(&mut self.seal, &key)?;
+            } else if let Some(outbox) = &mut outbox {
                 outbox.owe(&mut self.seal, &key, before, self.version)?;
             }
         }

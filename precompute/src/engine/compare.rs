@@ -333,6 +333,11 @@ impl Comparison {
                 self.kept_holds += 1;
                 continue;
             }
+            // Also where a push has spoken of the certificate.
+            if is_held_by_source(&found) && index.is_some() && !question.issuer.releases_by_leaving_out() {
+                self.contradictions.note(Contradiction::TakenBack, serial, status, None);
+                continue;
+            }
             let known = Known::from(found);
             let (next, contradiction) = by_source(Some(known), None);
             let is_pushed = found.origin.is_pushed();
@@ -344,15 +349,8 @@ impl Comparison {
             match status {
                 _ if is_pushed => these.pushed.extend((next != Some(known)).then_some(serial)),
                 Status::Good => these.gone.push(serial),
-                // RFC 5280 section 5.3.1: a hold ends when the CRL no longer lists it. An index that lost a line says
-                // nothing about it, and with this policy an unlisted serial would be good.
-                Status::Revoked { .. }
-                    if is_hold(status) && crl.is_some() && !(index.is_some() && question.issuer.unlisted_good) =>
-                {
+                Status::Revoked { .. } if is_hold(status) && question.issuer.releases_by_leaving_out() => {
                     these.gone.push(serial);
-                }
-                Status::Revoked { .. } if is_hold(status) && index.is_some() => {
-                    self.contradictions.note(Contradiction::TakenBack, serial, status, None);
                 }
                 Status::Revoked { .. } => {}
             }

@@ -184,11 +184,7 @@ impl SourceReader {
     /// One look: a pass, if a file has changed or a refused one is to be tried again.
     pub(super) fn look(&mut self, accept: Accepted) {
         self.looked();
-        if self.was_held && self.handover.health().is_some() {
-            // It was adopted. What was not listed may have come from the former sources after it was read.
-            (self.was_held, self.mark) = (false, None);
-            self.read_again_at = Some(Instant::now());
-        }
+        self.look_whether_adopted();
         // No short circuit: the watch must record what it has seen.
         if self.watch.changed() | due(&mut self.read_again_at) || self.differs_although_it_looks_the_same() {
             self.take(accept);
@@ -197,6 +193,15 @@ impl SourceReader {
         self.note_verified(limits::VERIFIED_SAVE_INTERVAL);
         if self.handover.health().is_some() {
             self.warn_if_out_of_date();
+        }
+    }
+
+    /// After it was adopted, everything is read again: what was not listed may have come from the former sources after
+    /// it was read.
+    pub(super) fn look_whether_adopted(&mut self) {
+        if self.was_held && self.handover.health().is_some() {
+            (self.was_held, self.mark) = (false, None);
+            self.read_again_at = Some(Instant::now());
         }
     }
 
@@ -305,11 +310,16 @@ impl SourceReader {
     /// still count where they are stricter.
     pub(super) fn pass(&mut self, accept: Accepted) -> Result<Pass, Faults> {
         let started = Instant::now();
-        let records = Arc::clone(&self.ledger.state().records);
         if self.issuer.sources.is_pushes_alone() {
-            let counts = records.counts();
+            let counts = self.ledger.state().records.counts();
             return Ok(Pass { counts, ..Pass::default() });
         }
+        let comparison = self.compare(accept);
+        self.hand_over(comparison, started)
+    }
+
+    /// Reads the sources. Nothing has come of it yet, and it may take as long as it likes.
+    pub(super) fn compare(&mut self, accept: Accepted) -> compare::Comparison {
         let index = self.issuer.sources.index.as_deref();
         let still = index.is_none_or(|index| self.watch.still_for(index) >= self.removal_delay);
         let accept = Accepted {
@@ -317,8 +327,8 @@ impl SourceReader {
             older: self.older.given() || accept.older,
             ..accept
         };
-        let mut comparison = compare::compare(&compare::Question {
-            records: &records,
+        compare::compare(&compare::Question {
+            records: &self.ledger.state().records,
             issuer: &self.issuer,
             crl_marks: self.crl_marks,
             // Removals need the whole index.
@@ -330,7 +340,11 @@ impl SourceReader {
             shrink_remedy: &self.shrink.remedy("shrink"),
             accept_older: accept.older,
             older_remedy: &self.older.remedy("older"),
-        });
+        })
+    }
+
+    /// Hands over what a read that began at `started` has found.
+    pub(super) fn hand_over(&mut self, mut comparison: compare::Comparison, started: Instant) -> Result<Pass, Faults> {
         // What was found before the adoption does not show yet.
         self.mark = comparison.mark.take().filter(|_| self.handover.health().is_some());
         self.waits = comparison.held_back || comparison.is_of_appended && self.waits;
@@ -354,6 +368,7 @@ impl SourceReader {
         self.handover.give(Findings {
             difference: Difference {
                 said: comparison.changes,
+                keeps_holds: !self.issuer.releases_by_leaving_out(),
                 crl_marks: Some(comparison.crl_marks),
                 ..Difference::default()
             },
@@ -374,7 +389,7 @@ impl SourceReader {
             listed: comparison.listed,
             changed,
             held_back: self.waits,
-            counts: records.counts(),
+            counts: self.ledger.state().records.counts(),
             crl_next_update,
             took: started.elapsed(),
         })

@@ -44,7 +44,7 @@ impl Request {
         Arc::new(Self { pushes: pushes.to_vec(), key, now, outcome: Mutex::new(None) })
     }
 
-    fn take(&self) -> Option<Result<Outcomes, PushError>> {
+    pub(super) fn take(&self) -> Option<Result<Outcomes, PushError>> {
         self.outcome.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -98,7 +98,11 @@ impl Inner {
         }
         match self.write_some(saved, requests) {
             Ok((taken, outcomes)) => {
+                #[cfg(test)]
+                self.steps.reach(super::Step::Committed);
                 self.show_pushed(requests, &taken);
+                #[cfg(test)]
+                self.steps.reach(super::Step::Shown);
                 requests.iter().zip(outcomes).for_each(|(request, outcome)| request.end(outcome));
             }
             Err(error) => {
@@ -122,9 +126,10 @@ impl Inner {
         self.in_place(saved, &mut book)?;
         // What the requests before make of a record, while it does not show.
         let mut made = HashMap::<Serial, Known>::new();
-        let (mut taken, mut outcomes, mut answered) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut taken, mut outcomes) = (Vec::new(), Vec::new());
+        let mut answered = HashMap::<[u8; 32], Answered>::new();
         for (number, request) in requests.iter().enumerate() {
-            if let Some(before) = self.answered_before(&mut book, request)? {
+            if let Some(before) = self.answered_before(&mut book, &answered, request)? {
                 outcomes.push(before);
                 continue;
             }
@@ -139,7 +144,7 @@ impl Inner {
             };
             let outcome: Outcomes = request.pushes.iter().map(&mut decide).collect();
             if let (Some((key, request)), [Ok(outcome)], at) = (request.key, &outcome[..], request.now) {
-                answered.push(Answered { key, request, outcome: code(*outcome), at });
+                answered.insert(key, Answered { key, request, outcome: code(*outcome), at });
             }
             outcomes.push(Ok(outcome));
         }
@@ -149,6 +154,9 @@ impl Inner {
             return Ok((taken, outcomes));
         }
         changes.sort_unstable_by_key(|change| change.serial);
+        let answered: Vec<Answered> = answered.into_values().collect();
+        #[cfg(test)]
+        self.steps.reach(super::Step::Decided);
         book.commit(&Batch {
             owed: self.owes(),
             answered: &answered,
@@ -158,14 +166,19 @@ impl Inner {
         Ok((taken, outcomes))
     }
 
-    /// What became of this request when it came before, by its idempotency key.
+    /// What became of this request when it came before, by its idempotency key. `now`: of requests in the same commit.
     fn answered_before(
         &self,
         book: &mut Book,
+        now: &HashMap<[u8; 32], Answered>,
         request: &Request,
     ) -> Result<Option<Result<Outcomes, PushError>>, crate::state_dir::StateError> {
         let Some((key, what)) = request.key else { return Ok(None) };
-        let Some(before) = book.answered(&self.id, &key)? else { return Ok(None) };
+        let before = match now.get(&key) {
+            Some(now) => Some(*now),
+            None => book.answered(&self.id, &key)?,
+        };
+        let Some(before) = before else { return Ok(None) };
         let outcome = outcome_of(before.outcome).filter(|_| before.request == what);
         Ok(Some(outcome.map(|outcome| vec![Ok(outcome)]).ok_or(PushError::KeyReused)))
     }

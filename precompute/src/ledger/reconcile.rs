@@ -18,6 +18,13 @@ pub(crate) struct Known {
     pub(crate) origin: Origin,
 }
 
+impl Known {
+    /// Whether a source has it on hold, alone or with a push.
+    pub(crate) fn is_held_by_source(self) -> bool {
+        strictness(self.record.status) == HOLD && !self.origin.has(Origin::SOURCE_ALLOWS)
+    }
+}
+
 impl From<Found> for Known {
     fn from(found: Found) -> Self {
         Self { record: Record { status: found.status, not_after: found.not_after }, origin: found.origin }

@@ -87,6 +87,8 @@ fn on_a_processor() -> Duration {
 impl Inner {
     /// Saves some of what is not saved, if there is any; true if more remains.
     pub(super) fn save_some(&self) -> Result<bool, StateError> {
+        #[cfg(test)]
+        self.steps.reach(super::Step::Saving);
         let mut saved = self.commit();
         let mut book = self.book.lock();
         saved.looked_at = Instant::now();
@@ -99,16 +101,21 @@ impl Inner {
         }
         // As they are now. Who changes one from here on marks it again.
         let changes: Vec<Change> = serials.iter().map(|serial| self.present(serial)).collect();
+        #[cfg(test)]
+        self.steps.reach(super::Step::Taken);
         let begun = on_a_processor();
         let committed = book.commit(&Batch {
             crl_marks: *crl_marks,
             verified: *verified,
             stamps: stamps.as_deref(),
             succeeds,
+            owed: self.owes(),
             changes: &changes,
             ..Batch::new(&self.id, saved.identity)
         });
         drop(book);
+        #[cfg(test)]
+        self.steps.reach(super::Step::Saved);
         saved.pace.took(changes.len(), on_a_processor().saturating_sub(begun));
         let mut shown = self.shown();
         if let Err(error) = committed {
@@ -171,6 +178,8 @@ impl Inner {
             crl_marks: Some(crl_marks),
             verified,
             stamps: Some(&[]),
+            // An answer there may be of a push whose commit failed, and whose records were just written over.
+            forgets_answers: true,
             succeeds: &chunk.succeeds,
             changes: &changes,
             ..Batch::new(&self.id, held.book)

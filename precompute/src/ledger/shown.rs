@@ -74,14 +74,18 @@ impl Shown {
         self.writer.apply(changes);
     }
 
-    /// Shows what sources say of these certificates. Returns those whose records have changed, in the same order.
-    pub(super) fn by_source(&mut self, said: &[Change], news: &mut News) -> Vec<Serial> {
+    /// Shows what sources say of these certificates. `keeps_holds`: of [`Difference`](super::Difference). Returns those
+    /// whose records have changed, in the same order.
+    pub(super) fn by_source(&mut self, said: &[Change], keeps_holds: bool, news: &mut News) -> Vec<Serial> {
         let mut changed = Vec::with_capacity(said.len());
         for Change { serial, record, .. } in said {
             let mut before = None;
             let is_changed = self.writer.change(serial, |found| {
                 let known = found.map(Known::from);
                 before = known;
+                if keeps_holds && record.is_none() && known.is_some_and(Known::is_held_by_source) {
+                    return None;
+                }
                 let (next, _) = by_source(known, *record);
                 (next != known).then_some(next.map(|next| (next.record, next.origin)))
             });
