@@ -24,7 +24,7 @@ impl Default for Pace {
 impl Pace {
     #[cfg(test)]
     pub(crate) fn of(size: usize) -> Self {
-        Self { size, ..Self::default() }
+        Self { size }
     }
 
     /// How many records to commit next.
