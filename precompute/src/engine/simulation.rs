@@ -552,6 +552,7 @@ impl<'a> Sim<'a> {
                 let former = |place| owed.iter().find(|owed| number(&owed.serial) == place).map(|owed| owed.former);
                 let told = |place| Ok(former(place).into_iter().chain([self.book_has(place)?]).collect());
                 self.told = Some((0..self.truth.len()).map(told).collect::<Checked<_>>()?);
+                self.told_may_be_lost = false;
             }
         }
         Ok(())
