@@ -184,6 +184,10 @@ impl Inner {
     }
 
     fn show_pushed(&self, requests: &[Arc<Request>], taken: &[Taken]) {
+        // Refused pushes say nothing of the issuer.
+        if taken.is_empty() {
+            return;
+        }
         let mut news = News::default();
         let serials = {
             let mut shown = self.shown();
