@@ -107,6 +107,9 @@ const SOURCE: [Family<HealthReport>; 10] = [
     ("last_push_seconds", "When a push was last taken since the start, Unix time; 0 before", |report| {
         report.last_push.map_or(0, |time| time.0)
     }),
+    ("push_faulty", "Whether pushes are refused because they cannot be made durable", |report| {
+        report.push_fault.is_some().into()
+    }),
 ];
 
 /// Counters of an issuer's sources and pushes.
