@@ -236,7 +236,11 @@ impl Ledger {
             inner.state.health.changed(filled as u64);
         }
         let said = if is_first { &[][..] } else { said };
-        for some in said.chunks(limits::SHOWN_AT_ONCE) {
+        for (number, some) in said.chunks(limits::SHOWN_AT_ONCE).enumerate() {
+            if number > 0 {
+                // Who unlocks and locks again at once is quicker than who was woken for it, time after time.
+                saver::make_way(inner, limits::SHOWING_MAKES_WAY);
+            }
             let mut shown = inner.shown();
             let changed = shown.by_source(some, *keeps_holds, &mut news);
             inner.state.changes.tell(changed.len(), changed.iter().copied());

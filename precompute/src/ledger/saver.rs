@@ -116,7 +116,7 @@ fn run(bell: &Bell) {
             if !ledger.is_due_to_be_saved() {
                 continue;
             }
-            make_way(ledger);
+            make_way(ledger, limits::SAVER_MAKES_WAY);
             match ledger.save_noted() {
                 Ok(some) => more |= some,
                 Err(_) => faulty = true,
@@ -153,10 +153,10 @@ fn wait(bell: &Bell, retry_at: Option<Instant>, stopped: bool) -> (Vec<Arc<Inner
     (state.ledgers.clone(), state.stopped)
 }
 
-/// Lets pushes go first, for a while.
-fn make_way(ledger: &Inner) {
+/// Lets pushes go first, for so long.
+pub(super) fn make_way(ledger: &Inner, longest: Duration) {
     let begun = Instant::now();
-    while ledger.book.is_wanted() && begun.elapsed() < limits::SAVER_MAKES_WAY {
+    while ledger.book.is_wanted() && begun.elapsed() < longest {
         thread::sleep(Duration::from_micros(200));
     }
 }
