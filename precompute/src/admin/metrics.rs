@@ -98,9 +98,6 @@ const SOURCE: [Family<HealthReport>; 10] = [
     }),
     ("book_unsaved", "Changed records that are served and wait to be saved", |report| report.unsaved),
     ("source_contradictions", "Revocations that the sources take back and that stay", |report| report.contradictions),
-    ("push_faulty", "Whether pushes are refused because they cannot be made durable", |report| {
-        report.push_fault.is_some().into()
-    }),
     ("push_contradictions", "Certificates of which pushes and the sources say different things", |report| {
         report.push_contradictions
     }),
