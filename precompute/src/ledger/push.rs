@@ -40,6 +40,17 @@ pub enum Order {
     Release,
 }
 
+impl Order {
+    /// The same once it was decided: whoever was listed then may have lost its line since, and a revocation that is in
+    /// the book counts all the same.
+    pub(crate) const fn once_decided(self) -> Self {
+        match self {
+            Self::Revoke { time, reason, .. } => Self::Revoke { time, reason, even_unlisted: true },
+            other => other,
+        }
+    }
+}
+
 /// What became of a push that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {

@@ -125,8 +125,11 @@ impl Shown {
             let is_changed = self.writer.change(serial, |found| {
                 let known = found.map(Known::from);
                 before = known;
-                let next =
-                    if known == *from { Some(*next) } else { by_push(known, order, now).ok().map(|(next, _)| next) };
+                let next = if known == *from {
+                    Some(*next)
+                } else {
+                    by_push(known, &order.once_decided(), now).ok().map(|(next, _)| next)
+                };
                 next.filter(|next| known != Some(*next)).map(|next| Some((next.record, next.origin)))
             });
             if is_changed {

@@ -141,6 +141,28 @@ fn a_push_for_a_serial_that_a_pass_is_just_removing_or_releasing_stays() {
     assert_eq!([1, 2, 3, 4].map(|number| world.status(number)), [Some(GOOD), Some(LOST), Some(held), Some(LOST)]);
 }
 
+/// It was acknowledged and lost: the pass removed the record after the push was decided and before it showed.
+#[test]
+fn a_removal_that_shows_while_a_push_is_written_does_not_undo_the_push() {
+    let held = Status::Revoked { time: UnixTime(5), reason: Reason::CertificateHold };
+    for (order, wanted) in [(ADD, GOOD), (revoke(Reason::KeyCompromise), LOST), (revoke(Reason::CertificateHold), held)]
+    {
+        for step in [Step::Decided, Step::Committed] {
+            let world = World::new();
+            world.ledger.take(&difference(vec![said(1, Some(GOOD))]));
+            let ledger = world.ledger.clone();
+            let removes = move || ledger.take(&difference(vec![said(1, None)]));
+            world.ledger.0.steps.plan(Some((step, Box::new(removes))));
+            assert_eq!(world.push(1, order), Ok(Outcome::Done));
+            assert_eq!(world.status(1), Some(wanted), "{order:?} {step:?}");
+            world.ledger.save().unwrap();
+            let world = world.restart();
+            assert_eq!(world.status(1), Some(wanted), "{order:?} {step:?} after a restart");
+            assert!(!world.ledger.look_up(&serial(1)).unwrap().origin.is_listed());
+        }
+    }
+}
+
 #[test]
 fn the_same_request_with_its_key_has_the_same_outcome_and_another_request_has_none() {
     let world = World::new();

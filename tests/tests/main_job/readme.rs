@@ -174,11 +174,15 @@ fn every_metric_is_documented_and_every_documented_one_is_given() {
     let site = Site::new(&[Tenant::of(&ca, &signer).tsa(&Tsa::of("tsa", &tsa))]);
     site.edit_config(|config| config.replacen("[time_stamping]\n", "[time_stamping]\nrecord = \"tokens\"\n", 1));
     let metrics = site.start().metrics();
-    // A counter has a suffix on its series, by which everybody asks for it.
+    // A counter and an information have a suffix on their series, by which everybody asks for them.
     let given: BTreeSet<_> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        })
         .collect();
     let page = page("responder/README.md");
     let table = page.split("\n### Metrics\n").nth(1).unwrap().split("\n### ").next().unwrap();
