@@ -176,8 +176,12 @@ impl Sim<'_> {
         }
         for push in &asked.taken {
             let place = number(&push.serial);
-            // What came in between may have made it void.
-            let _ = self.truth[place].push(&push.order, self.now);
+            // A stricter word may have come in between. A line that was lost since makes no revocation void.
+            let order = match push.order {
+                Order::Revoke { time, reason, .. } => Order::Revoke { time, reason, even_unlisted: true },
+                order => order,
+            };
+            let _ = self.truth[place].push(&order, self.now);
             self.possible[place].push(self.truth[place]);
         }
         after.map_or(Ok(()), |handed| self.taken(handed))
