@@ -173,19 +173,24 @@ struct Open {
 }
 
 impl Book {
+    /// One whose file was not looked at yet.
+    fn unopened(path: PathBuf, is_look: bool) -> Self {
+        Self {
+            path,
+            open: None,
+            seen: None,
+            is_ours: false,
+            is_look,
+            #[cfg(test)]
+            disk: Disk::Fine,
+        }
+    }
+
     /// Opens `book.redb` in the state directory; creates both if missing.
     pub fn open(state_dir: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(state_dir)
             .map_err(|error| StateError::new(state_dir, format!("cannot be made: {error}"), OF_DIRECTORY))?;
-        let mut book = Self {
-            path: state_dir.join(BOOK),
-            open: None,
-            seen: None,
-            is_ours: false,
-            is_look: false,
-            #[cfg(test)]
-            disk: Disk::Fine,
-        };
+        let mut book = Self::unopened(state_dir.join(BOOK), false);
         book.ready()?;
         Ok(book)
     }
@@ -199,15 +204,7 @@ impl Book {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(describe(&path, &redb::Error::Io(error), false)),
         };
-        let mut book = Self {
-            path,
-            open: None,
-            seen: None,
-            is_ours: false,
-            is_look: true,
-            #[cfg(test)]
-            disk: Disk::Fine,
-        };
+        let mut book = Self::unopened(path, true);
         book.take_up(file, |file| database().create_with_backend(Overlay::new(file)?))?;
         Ok(Some(book))
     }
@@ -220,15 +217,7 @@ impl Book {
     /// A book that can never be opened, in the same place as the one in `state_dir`.
     #[cfg(test)]
     pub(crate) fn lost(state_dir: &Path) -> Self {
-        Self {
-            path: state_dir.join("absent/book.redb"),
-            open: None,
-            seen: None,
-            is_ours: false,
-            is_look: false,
-            #[cfg(test)]
-            disk: Disk::Fine,
-        }
+        Self::unopened(state_dir.join("absent/book.redb"), false)
     }
 
     /// Makes sure that the file in the book's place is the open one. A missing file is created. A file that was

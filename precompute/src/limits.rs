@@ -176,12 +176,6 @@ pub const FOLLOWERS_END_MAX: Duration = Duration::from_secs(3);
 /// How often it looks whether they are done.
 pub const FOLLOWERS_END_LOOK: Duration = Duration::from_millis(5);
 
-/// How long a reload waits for the end of the follower of an issuer's old sources, so that its last revocations are
-/// taken over. What it has read by then shows in less than half a second, or within the time of a pass.
-pub const FORMER_END_MAX: Duration = Duration::from_secs(5);
-/// How often it looks whether that is done.
-pub const TAKE_OVER_LOOK: Duration = Duration::from_millis(5);
-
 /// How long sources may go unchecked before that is reported: reading three million lines takes as long.
 pub const LOOK_OVERDUE: Duration = Duration::from_secs(5);
 

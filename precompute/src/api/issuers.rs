@@ -34,7 +34,7 @@ pub trait IssuerLedger: Send + Sync {
     /// How many are known.
     fn counts(&self) -> Counts;
     /// A digest of the issuer's state, which is the same in every process with the same state.
-    fn digest(&self) -> Option<u128>;
+    fn digest(&self) -> u128;
     /// The condition of its sources.
     fn health(&self) -> HealthReport;
 }
@@ -71,8 +71,8 @@ impl IssuerLedger for Ledger {
         self.state().records.counts()
     }
 
-    fn digest(&self) -> Option<u128> {
-        Some(u128::from_be_bytes(self.state().records.digest().to_bytes()))
+    fn digest(&self) -> u128 {
+        u128::from_be_bytes(self.state().records.digest().to_bytes())
     }
 
     fn health(&self) -> HealthReport {
@@ -150,7 +150,7 @@ pub(super) fn description(issuer: &dyn IssuerLedger, certificate: Option<&Certif
         "subject": certificate.map(Certificate::subject),
         "certificate": certificate.map(|certificate| STANDARD.encode(certificate.der())),
         "counts": { "good": counts.good, "revoked": counts.revoked },
-        "digest": issuer.digest().map(|digest| format!("{digest:032x}")),
+        "digest": format!("{:032x}", issuer.digest()),
         "sources": {
             "in_order": health.fault.is_none() && health.book_fault.is_none(),
             "verified": time(health.verified),

@@ -93,8 +93,8 @@ impl IssuerLedger for FakeLedger {
         Counts { good, revoked: kept.records.len() as u64 - good }
     }
 
-    fn digest(&self) -> Option<u128> {
-        Some(7)
+    fn digest(&self) -> u128 {
+        7
     }
 
     fn health(&self) -> HealthReport {

@@ -1,8 +1,7 @@
 //! What answers, pre-signing and reports see of an issuer.
 //!
 //! Invariant: a state names its issuer, and is found only by that id. A lookup for an issuer that is not followed is an
-//! error, never another issuer's state. It does not know how the sources are
-//! read.
+//! error, never another issuer's state. It does not know how the sources are read.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -17,7 +16,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct IssuerState {
     id: IssuerId,
-    /// The records, kept up to date by the engine.
+    /// The records, kept up to date by the ledger.
     pub records: Arc<Records>,
     /// The condition of the sources.
     pub health: Arc<Health>,
