@@ -204,7 +204,8 @@ fn a_chronyd_that_hangs_or_is_killed_is_trusted_no_longer_than_a_lease_and_again
     client.restart();
     watched.until(Ok(()));
     // Where the keeper has to wait for a core for as long as a lease, there is more silence than was made.
-    let others = ["unsynchronised", "unmeasured"];
+    // What chronyd measures just after it was stopped counts the stop as a delay of the network.
+    let others = ["unsynchronised", "unmeasured", "inaccurate"];
     let told: Vec<_> = watched.told().into_iter().filter(|label| !others.contains(label)).collect();
     assert!(told.len() >= 5 && told.len() % 2 == 1, "{told:?}");
     assert!(told.iter().zip(["trusted", "silent"].iter().cycle()).all(|(told, expected)| told == expected), "{told:?}");
