@@ -66,7 +66,7 @@ use crate::{
 };
 
 /// Changes of one issuer's records that belong together.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Batch<'a> {
     /// The issuer whose records these are.
     pub issuer: &'a IssuerId,
@@ -92,6 +92,19 @@ pub struct Batch<'a> {
     /// [`limits::BOOK_STAMPS_OCTETS_MAX`] bytes, and longer ones are not kept. `None` leaves those that the book has,
     /// and an empty value removes them.
     pub stamps: Option<&'a [u8]>,
+    /// Whether somebody waits for the book: then the batch ends after [`limits::BOOK_SAVE_CHUNK_MIN`] changes or more,
+    /// and leaves out the rest and everything of the sources (`crl_marks`, `verified`, `stamps`), which belongs to the
+    /// last change.
+    pub is_wanted: &'a dyn Fn() -> bool,
+}
+
+/// What a commit has written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// The version of the book.
+    pub version: u64,
+    /// How many of the batch's changes; all of them, unless the book was wanted.
+    pub changes: usize,
 }
 
 impl<'a> Batch<'a> {
@@ -109,6 +122,7 @@ impl<'a> Batch<'a> {
             answered: &[],
             forgets_answers: false,
             stamps: None,
+            is_wanted: &|| false,
         }
     }
 }
@@ -393,7 +407,7 @@ impl Book {
 
     /// Writes a batch and returns when it is on disk. Every changed record gets the returned version, which is higher
     /// than all before. Fails if the book in place is not the one that the batch is for.
-    pub fn commit(&mut self, batch: &Batch<'_>) -> Result<u64, StateError> {
+    pub fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StateError> {
         let made = self.ready()?;
         if made.identity != batch.book {
             let problem = "is not the book that these changes are meant for";
@@ -402,11 +416,11 @@ impl Book {
         let version = made.version + 1;
         #[cfg(test)]
         let disk = self.disk;
-        self.write(|database| {
+        let changes = self.write(|database| {
             let mut transaction = database.begin_write()?;
             // After a crash, a start need not walk the whole file.
             transaction.set_quick_repair(true);
-            write(&transaction, batch, version)?;
+            let changes = write(&transaction, batch, version)?;
             #[cfg(test)]
             if disk == Disk::Full {
                 return Err(redb::Error::Io(io::ErrorKind::StorageFull.into()));
@@ -416,7 +430,7 @@ impl Book {
             if disk == Disk::Lies {
                 return Err(redb::Error::Io(io::ErrorKind::StorageFull.into()));
             }
-            Ok(())
+            Ok(changes)
         })?;
         let made = Made { version, ..made };
         if let Some(Open { witness: Some(witness), .. }) = &self.open {
@@ -424,7 +438,7 @@ impl Book {
         }
         self.seen = Some(made);
         self.is_ours = true;
-        Ok(version)
+        Ok(Committed { version, changes })
     }
 
     /// Removes the rows of the outbox whose version is not higher: they were told. True if there are more: then the

@@ -235,14 +235,16 @@ impl Ledger {
             let filled = inner.shown().fill(said);
             inner.state.health.changed(filled as u64);
         }
-        let said = if is_first { &[][..] } else { said };
-        for (number, some) in said.chunks(limits::SHOWN_AT_ONCE).enumerate() {
-            if number > 0 {
-                // Who unlocks and locks again at once is quicker than who was woken for it, time after time.
-                saver::make_way(inner, limits::SHOWING_MAKES_WAY);
-            }
+        let mut rest = if is_first { &[][..] } else { said };
+        while !rest.is_empty() {
+            // Who unlocks and locks again at once is quicker than who was woken for it, time after time.
+            let made_way = saver::make_way(inner, limits::SHOWING_MAKES_WAY);
+            let some = &rest[..rest.len().min(limits::SHOWN_AT_ONCE)];
             let mut shown = inner.shown();
-            let changed = shown.by_source(some, *keeps_holds, &mut news);
+            // Whoever comes now has the lock before a commit has ended, if this thread is not kept from its core.
+            let (looked_at, changed) =
+                shown.by_source(some, *keeps_holds, &mut news, || made_way && inner.book.is_wanted());
+            rest = &rest[looked_at..];
             inner.state.changes.tell(changed.len(), changed.iter().copied());
             inner.state.health.changed(changed.len() as u64);
             shown.mark(changed);
@@ -283,7 +285,7 @@ impl Ledger {
 
     /// Saves everything now.
     pub(crate) fn save(&self) -> Result<(), StateError> {
-        while self.0.save_noted()? {}
+        while self.0.save_noted(false)? {}
         Ok(())
     }
 
@@ -303,7 +305,7 @@ impl Ledger {
     #[cfg(test)]
     pub(crate) fn save_one_chunk(&self, records: usize) -> Result<bool, StateError> {
         self.0.commit().pace = Pace::of(records);
-        self.0.save_noted()
+        self.0.save_noted(false)
     }
 
     /// What is to be done at a moment of the next push or save; `None` for nothing more.

@@ -390,6 +390,8 @@ pub const TSA_VERIFY_ONE_IN_DEFAULT: u32 = 1000;
 pub const PUSHES_A_COMMIT: usize = 4096;
 /// How many changes of a source are shown between two moments in which a push may be shown: less than 1 ms.
 pub const SHOWN_AT_ONCE: usize = 2048;
+/// How many are shown although a push has come meanwhile: some 20 µs, so that pushes one after the other do not stop it.
+pub const SHOWN_AT_LEAST: usize = 64;
 /// How long showing makes way for pushes between two such parts: a commit and a push that comes right after it. Beside
 /// pushes without end ten million changes then take 50 s.
 pub const SHOWING_MAKES_WAY: Duration = Duration::from_millis(10);

@@ -37,7 +37,7 @@ impl Book {
     ) -> u64 {
         let book = self.identity().unwrap();
         let verified = verified.map(UnixTime);
-        self.commit(&Batch { changes, crl_marks, verified, ..Batch::new(issuer, book) }).unwrap()
+        self.commit(&Batch { changes, crl_marks, verified, ..Batch::new(issuer, book) }).unwrap().version
     }
 
     fn all(&mut self, issuer: &IssuerId) -> Result<(Held, Vec<(Serial, Record)>), StateError> {

@@ -20,12 +20,11 @@ use crate::{
     issuer_id::IssuerId,
     limits,
     pki::UnixTime,
-    records::Change,
     source::{CrlMark, CrlMarks},
 };
 
-/// Everything in the batch. Changed records get this version.
-pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: u64) -> Result<(), redb::Error> {
+/// Writes the batch; returns how many of its changes. Changed records get this version.
+pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: u64) -> Result<usize, redb::Error> {
     let mut meta = transaction.open_table(META)?;
     meta.insert("version", version)?;
     let mut seals = transaction.open_table(SEALS)?;
@@ -37,15 +36,9 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     };
     succeed(transaction, &mut meta, &issuers, number, batch.succeeds)?;
     let mut issuer = Issuer { transaction, number, seal, version };
-    issuer.write_records(batch.changes, batch.owed, batch.untold)?;
-    if let Some(marks) = batch.crl_marks {
-        issuer.write_marks(marks)?;
-    }
-    if let Some(time) = batch.verified {
-        issuer.write_verified(time)?;
-    }
-    if let Some(stamps) = batch.stamps {
-        issuer.write_stamps(stamps)?;
+    let written = issuer.write_records(batch)?;
+    if written == batch.changes.len() {
+        issuer.write_of_sources(batch)?;
     }
     if batch.forgets_answers {
         Answers::open(transaction, number)?.forget(&mut issuer.seal)?;
@@ -54,7 +47,7 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
         Answers::open(transaction, number)?.add(&mut issuer.seal, batch.answered)?;
     }
     seals.insert(number, &issuer.seal.to_bytes())?;
-    Ok(())
+    Ok(written)
 }
 
 /// Removes up to `most` rows of an issuer's outbox whose version is not higher; true if there are more.
@@ -129,13 +122,18 @@ struct Issuer<'a> {
 }
 
 impl Issuer<'_> {
-    fn write_records(&mut self, changes: &[Change], owed: bool, untold: bool) -> Result<(), redb::Error> {
+    /// Returns how many of them.
+    fn write_records(&mut self, batch: &Batch<'_>) -> Result<usize, redb::Error> {
+        let Batch { changes, owed, untold, is_wanted, .. } = *batch;
         if changes.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let mut records = self.transaction.open_table(RECORDS)?;
         let mut outbox = if owed || untold { Some(Outbox::open(self.transaction)?) } else { None };
-        for change in changes {
+        for (written, change) in changes.iter().enumerate() {
+            if written >= limits::BOOK_SAVE_CHUNK_MIN && is_wanted() {
+                return Ok(written);
+            }
             let key = key(self.number, *change.serial.padded());
             let before = match change.record {
                 Some(record) => {
@@ -154,6 +152,19 @@ impl Issuer<'_> {
             } else if let Some(outbox) = &mut outbox {
                 outbox.owe(&mut self.seal, &key, before, self.version)?;
             }
+        }
+        Ok(changes.len())
+    }
+
+    fn write_of_sources(&mut self, batch: &Batch<'_>) -> Result<(), redb::Error> {
+        if let Some(marks) = batch.crl_marks {
+            self.write_marks(marks)?;
+        }
+        if let Some(time) = batch.verified {
+            self.write_verified(time)?;
+        }
+        if let Some(stamps) = batch.stamps {
+            self.write_stamps(stamps)?;
         }
         Ok(())
     }

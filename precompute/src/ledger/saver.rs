@@ -116,8 +116,8 @@ fn run(bell: &Bell) {
             if !ledger.is_due_to_be_saved() {
                 continue;
             }
-            make_way(ledger, limits::SAVER_MAKES_WAY);
-            match ledger.save_noted() {
+            let made_way = make_way(ledger, limits::SAVER_MAKES_WAY);
+            match ledger.save_noted(made_way) {
                 Ok(some) => more |= some,
                 Err(_) => faulty = true,
             }
@@ -153,12 +153,16 @@ fn wait(bell: &Bell, retry_at: Option<Instant>, stopped: bool) -> (Vec<Arc<Inner
     (state.ledgers.clone(), state.stopped)
 }
 
-/// Lets pushes go first, for so long.
-pub(super) fn make_way(ledger: &Inner, longest: Duration) {
+/// Lets pushes go first, for so long; false if there still are some.
+pub(super) fn make_way(ledger: &Inner, longest: Duration) -> bool {
     let begun = Instant::now();
-    while ledger.book.is_wanted() && begun.elapsed() < longest {
+    while ledger.book.is_wanted() {
+        if begun.elapsed() >= longest {
+            return false;
+        }
         thread::sleep(Duration::from_micros(200));
     }
+    true
 }
 
 impl Inner {
@@ -173,8 +177,8 @@ impl Inner {
     }
 
     /// Saves some, and notes the outcome in health and log; true if more remains.
-    pub(super) fn save_noted(&self) -> Result<bool, StateError> {
-        let saved = self.save_some();
+    pub(super) fn save_noted(&self, gives_way: bool) -> Result<bool, StateError> {
+        let saved = self.save_some(gives_way);
         let fault = saved.as_ref().err().map(ToString::to_string);
         if self.state.health.saved(fault.clone()) {
             error!(

@@ -85,15 +85,16 @@ fn on_a_processor() -> Duration {
 }
 
 impl Inner {
-    /// Saves some of what is not saved, if there is any; true if more remains.
-    pub(super) fn save_some(&self) -> Result<bool, StateError> {
+    /// Saves some of what is not saved, if there is any; true if more remains. `gives_way`: whether a push that comes
+    /// meanwhile ends it.
+    pub(super) fn save_some(&self, gives_way: bool) -> Result<bool, StateError> {
         #[cfg(test)]
         self.steps.reach(super::Step::Saving);
         let mut saved = self.commit();
         let mut book = self.book.lock();
         saved.looked_at = Instant::now();
         self.in_place(&mut saved, &mut book)?;
-        let chunk = self.shown().unsaved.take(saved.pace.size());
+        let mut chunk = self.shown().unsaved.take(saved.pace.size());
         let Chunk { serials, succeeds, of_sources } = &chunk;
         let OfSources { crl_marks, verified, stamps } = of_sources;
         if serials.is_empty() && succeeds.is_empty() && of_sources.is_empty() {
@@ -111,19 +112,26 @@ impl Inner {
             succeeds,
             owed: self.owes(),
             changes: &changes,
+            is_wanted: &|| gives_way && self.book.is_wanted(),
             ..Batch::new(&self.id, saved.identity)
         });
         drop(book);
         #[cfg(test)]
         self.steps.reach(super::Step::Saved);
-        saved.pace.took(changes.len(), on_a_processor().saturating_sub(begun));
+        let written = committed.as_ref().map_or(0, |committed| committed.changes);
+        saved.pace.took(written, on_a_processor().saturating_sub(begun));
         let mut shown = self.shown();
-        if let Err(error) = committed {
-            shown.unsaved.put_back(chunk);
-            return Err(error);
+        if committed.is_ok() && written == changes.len() {
+            self.state.health.unsaved(shown.unsaved.serials_left() as u64);
+            return Ok(!shown.unsaved.is_empty());
         }
+        chunk.serials.drain(..written);
+        if committed.is_ok() {
+            chunk.succeeds.clear();
+        }
+        shown.unsaved.put_back(chunk);
         self.state.health.unsaved(shown.unsaved.serials_left() as u64);
-        Ok(!shown.unsaved.is_empty())
+        committed.map(|_| true)
     }
 
     /// The present state of a record, as a change.

@@ -74,11 +74,21 @@ impl Shown {
         self.writer.apply(changes);
     }
 
-    /// Shows what sources say of these certificates. `keeps_holds`: of [`Difference`](super::Difference). Returns those
-    /// whose records have changed, in the same order.
-    pub(super) fn by_source(&mut self, said: &[Change], keeps_holds: bool, news: &mut News) -> Vec<Serial> {
+    /// Shows what sources say of these certificates, and ends after [`limits::SHOWN_AT_LEAST`] if somebody waits.
+    /// `keeps_holds`: of [`Difference`](super::Difference). Returns how many it has looked at, and those whose records
+    /// have changed, in the same order.
+    pub(super) fn by_source(
+        &mut self,
+        said: &[Change],
+        keeps_holds: bool,
+        news: &mut News,
+        is_wanted: impl Fn() -> bool,
+    ) -> (usize, Vec<Serial>) {
         let mut changed = Vec::with_capacity(said.len());
-        for Change { serial, record, .. } in said {
+        for (number, Change { serial, record, .. }) in said.iter().enumerate() {
+            if number >= limits::SHOWN_AT_LEAST && is_wanted() {
+                return (number, changed);
+            }
             let mut before = None;
             let is_changed = self.writer.change(serial, |found| {
                 let known = found.map(Known::from);
@@ -94,7 +104,7 @@ impl Shown {
                 changed.push(*serial);
             }
         }
-        changed
+        (said.len(), changed)
     }
 
     /// Shows records that the issuer had under its former tenant, where they are stricter or the only ones. Returns those

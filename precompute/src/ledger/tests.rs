@@ -238,6 +238,47 @@ fn pushes_are_taken_while_a_long_difference_is_shown_and_saved() {
     assert_eq!(world.book.lock().record_count().unwrap(), 300_000 + u64::from(taken));
 }
 
+/// Somebody who waits, for as long as he is there.
+fn somebody_waits(world: &World) -> Box<dyn FnOnce() + Send> {
+    let book = Arc::clone(&world.book);
+    Box::new(move || std::mem::forget(book.wait()))
+}
+
+#[test]
+fn a_save_ends_early_when_a_push_comes_and_the_rest_is_saved_after_it() {
+    let world = World::new();
+    let count = 10 * limits::BOOK_SAVE_CHUNK_MIN as u32;
+    world.ledger.take(&difference((0..count).map(|number| said(number, Some(GOOD))).collect()));
+    world.ledger.note_stamps(vec![7; 9]);
+    let saved = || (0..count).filter(|number| world.in_book(*number).is_some()).count();
+    let stamps = || world.book.lock().load(&id(), |_, _, _| ()).unwrap().stamps;
+    // Who gives no way does not see it.
+    for (gives_way, expected) in [(true, limits::BOOK_SAVE_CHUNK_MIN), (false, count as usize)] {
+        world.ledger.plan(Some((Step::Taken, somebody_waits(&world))));
+        assert_eq!(world.ledger.0.save_noted(gives_way).unwrap(), gives_way);
+        assert_eq!(saved(), expected);
+        assert_eq!(stamps().is_some(), !gives_way, "what was read of the sources goes with the last record");
+    }
+    assert!(world.ledger.is_saved());
+}
+
+#[test]
+fn showing_a_difference_leaves_the_records_to_a_push_that_comes() {
+    let world = World::new();
+    let said: Vec<Change> = (0..1000).map(|number| said(number, Some(GOOD))).collect();
+    let mut news = shown::News::default();
+    let mut shown = world.ledger.0.shown();
+    let (looked_at, changed) = shown.by_source(&said, false, &mut news, || true);
+    assert_eq!((looked_at, changed.len()), (limits::SHOWN_AT_LEAST, limits::SHOWN_AT_LEAST));
+    let (looked_at, changed) = shown.by_source(&said, false, &mut news, || false);
+    assert_eq!((looked_at, changed.len()), (1000, 1000 - limits::SHOWN_AT_LEAST));
+    drop(shown);
+    // Pushes one after the other do not stop it.
+    std::mem::forget(world.book.wait());
+    world.ledger.take(&difference(said.iter().map(|change| Change::new(change.serial, None)).collect()));
+    assert_eq!(world.ledger.state().records.counts(), Counts::default());
+}
+
 #[test]
 fn a_book_that_was_lost_is_written_whole_and_gives_the_revocations_that_only_it_has() {
     let world = World::new();

@@ -10,7 +10,7 @@ impl Book {
     #[track_caller]
     fn owe(&mut self, changes: &[Change]) -> u64 {
         let (issuer, book) = (id("a"), self.identity().unwrap());
-        self.commit(&Batch { changes, owed: true, ..Batch::new(&issuer, book) }).unwrap()
+        self.commit(&Batch { changes, owed: true, ..Batch::new(&issuer, book) }).unwrap().version
     }
 
     #[track_caller]
@@ -211,7 +211,7 @@ fn a_flipped_bit_beside_the_records_is_told() {
         stamps: Some(&[0xcc; 40]),
         ..Batch::new(&a, identity)
     };
-    let version = book.commit(&batch).unwrap();
+    let version = book.commit(&batch).unwrap().version;
     drop(book);
     let bytes = fs::read(whole.join(BOOK)).unwrap();
     let key = codec::key(0, *serial(1).padded());
