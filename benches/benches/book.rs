@@ -104,7 +104,7 @@ fn load(state_dir: &Path, issuer: &IssuerId) {
     }
     let (begun, cpu) = (Instant::now(), cpu_seconds());
     let (records, mut writer) = Records::new();
-    writer.reserve(book.room_for(issuer).unwrap());
+    writer.reserve(book.reader().unwrap().room_for(issuer).unwrap());
     let held = book.load(issuer, |serial, record, origin| {
         writer.apply([Change::new(serial, Some(record)).by(origin)]);
     });

@@ -19,6 +19,7 @@ mod loading;
 mod outbox;
 mod overlay;
 mod pace;
+mod reader;
 mod salvage;
 mod seal;
 mod witness;
@@ -30,6 +31,7 @@ pub use self::{
     lineage::Lineage,
     outbox::Owed,
     pace::Pace,
+    reader::BookReader,
     salvage::{Salvaged, salvage},
 };
 
@@ -37,6 +39,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _};
@@ -44,10 +47,9 @@ use tracing::warn;
 
 use self::{
     codec::{decode_value, key},
-    layout::{FORMAT, Made, RECORDS, SEALS, TENANTS, Unready, damaged, make_ready},
-    loading::{load, number_of},
+    layout::{FORMAT, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
+    loading::number_of,
     overlay::Overlay,
-    seal::Seal,
     witness::Witness,
     writing::write,
 };
@@ -179,6 +181,8 @@ pub(crate) enum Disk {
 #[derive(Debug)]
 struct Open {
     database: Database,
+    /// Readers of this database have the same one.
+    opening: Arc<()>,
     /// The stamp after the last use. Only this process writes the file, and then reads the stamp again; a copy written
     /// over it in place shows in its time or length.
     file: FileStamp,
@@ -303,7 +307,7 @@ impl Book {
         }
         // Opening writes, and may take long: another file may be in its place by now.
         let file = FileStamp::of(&self.path).filter(|now| of_file.is_same_file(now)).unwrap_or(of_file);
-        self.open = Some(Open { database, file, witness });
+        self.open = Some(Open { database, opening: Arc::default(), file, witness });
         self.seen = Some(made);
         Ok(made)
     }
@@ -338,14 +342,31 @@ impl Book {
         Ok(self.ready()?.identity)
     }
 
-    /// Calls `each` with every record of `issuer`, in order of serial. After an error, discard everything it was called
-    /// with.
-    pub fn load(&mut self, issuer: &IssuerId, each: impl FnMut(Serial, Record, Origin)) -> Result<Held, StateError> {
+    /// Reads the last commit, also while later ones are written.
+    pub fn reader(&mut self) -> Result<BookReader, StateError> {
         // What is loaded is not in memory yet, whatever else is.
         let is_ours = std::mem::take(&mut self.is_ours);
-        let held = self.run(|database, made| load(database, made, issuer, each));
+        let read = self.run(|database, made| Ok((database.begin_read()?, made)));
         self.is_ours = is_ours;
-        held
+        let (read, made) = read?;
+        let opening = self.open.as_ref().map(|open| Arc::clone(&open.opening));
+        Ok(BookReader { read, made, opening: opening.unwrap_or_default(), path: self.path.clone() })
+    }
+
+    /// A reader has failed. True if the database that it read is still the open one: then it is closed, and the next
+    /// call opens it again. Otherwise it was closed while the reader had it, and another reader may do better.
+    pub fn distrust(&mut self, reader: &BookReader) -> bool {
+        let is_open = self.open.as_ref().is_some_and(|open| Arc::ptr_eq(&open.opening, &reader.opening));
+        if is_open {
+            self.close();
+        }
+        is_open
+    }
+
+    /// See [`BookReader::load`].
+    pub fn load(&mut self, issuer: &IssuerId, each: impl FnMut(Serial, Record, Origin)) -> Result<Held, StateError> {
+        let reader = self.reader()?;
+        reader.load(issuer, each).inspect_err(|_| _ = self.distrust(&reader))
     }
 
     /// Its list of issuers, for [`Lineage::predecessors`].
@@ -365,18 +386,6 @@ impl Book {
     /// How many records the book holds, of all issuers.
     pub fn record_count(&mut self) -> Result<u64, StateError> {
         self.run(|database, _| Ok(redb::ReadableTableMetadata::len(&database.begin_read()?.open_table(RECORDS)?)?))
-    }
-
-    /// How many records of an issuer a load will have, or a few more, without reading them: for making room beforehand.
-    pub fn room_for(&mut self, issuer: &IssuerId) -> Result<usize, StateError> {
-        self.run(|database, _| {
-            let read = database.begin_read()?;
-            let Some(number) = number_of(&read, issuer)? else { return Ok(0) };
-            let sealed =
-                read.open_table(SEALS)?.get(number)?.map_or(0, |seal| Seal::from_bytes(seal.value()).entries());
-            // A damaged seal says anything.
-            Ok(sealed.min(redb::ReadableTableMetadata::len(&read.open_table(RECORDS)?)?) as usize)
-        })
     }
 
     /// One record, and who says so.

@@ -196,7 +196,7 @@ impl Engine {
         configured: &HashSet<IssuerId>,
     ) -> Result<Follower, StateError> {
         let id = &issuer.id;
-        let mut predecessors = Predecessor::all(&mut self.book.lock(), id, lineage, configured)?;
+        let mut predecessors = self.book.read(|book| Predecessor::all(book, id, lineage, configured))?;
         let running = self.followers.iter();
         running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));
         let opened = Ledger::open(id, &issuer.name, &self.book, &self.saver)?;

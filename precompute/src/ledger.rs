@@ -128,15 +128,17 @@ pub(crate) struct Opened {
 }
 
 impl Ledger {
-    /// Opens it with what the book holds.
+    /// Opens it with what the book holds. Other ledgers write to it meanwhile.
     pub(crate) fn open(id: &IssuerId, name: &str, book: &Arc<SharedBook>, saver: &Saver) -> Result<Opened, StateError> {
-        let (state, mut writer) = IssuerState::new(id.clone());
-        let held = {
-            let mut book = book.lock();
-            writer.reserve(book.room_for(id)?);
+        let (state, writer, held) = book.read(|reader| {
+            let (state, mut writer) = IssuerState::new(id.clone());
+            writer.reserve(reader.room_for(id)?);
             let mut filling = writer.filling();
-            book.load(id, |serial, record, origin| filling.add(Change::new(serial, Some(record)).by(origin)))?
-        };
+            let held =
+                reader.load(id, |serial, record, origin| filling.add(Change::new(serial, Some(record)).by(origin)))?;
+            drop(filling);
+            Ok((state, writer, held))
+        })?;
         if held.known {
             state.health.is_known_now();
         }

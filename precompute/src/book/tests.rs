@@ -71,7 +71,7 @@ fn what_was_committed_is_there_again_for_its_issuer_only() {
     let (held, found) = book.all(&id("a")).unwrap();
     assert_eq!(found, [(serial(1), GOOD), (serial(2), REVOKED)]);
     assert_eq!((held.known, held.crl_marks, held.verified), (true, marks(), Some(UnixTime(5))));
-    assert_eq!([id("a"), id("b")].map(|issuer| book.room_for(&issuer).unwrap()), [2, 0]);
+    assert_eq!([id("a"), id("b")].map(|issuer| book.reader().unwrap().room_for(&issuer).unwrap()), [2, 0]);
     assert_eq!(book.get(&id("a"), &serial(2)).unwrap(), Some((REVOKED, Origin::SOURCE)));
     assert_eq!(book.get(&id("b"), &serial(2)).unwrap(), None, "the other issuer's");
     let (held, found) = book.all(&id("b")).unwrap();

@@ -13,7 +13,7 @@ use std::{
 
 use super::{Accepted, EngineError, Pass, follower::Follower, handover::Findings, reader::SourceReader};
 use crate::{
-    book::{Book, Lineage},
+    book::{BookReader, Lineage},
     issuer_id::IssuerId,
     ledger::{
         Difference,
@@ -38,7 +38,7 @@ pub(super) struct Predecessor {
 impl Predecessor {
     /// All predecessors of an issuer, as the book says.
     pub(super) fn all(
-        book: &mut Book,
+        book: &BookReader,
         id: &IssuerId,
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,

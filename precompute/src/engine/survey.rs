@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
-    book::{Book, Lineage},
+    book::{Book, BookReader, Lineage},
     issuer_id::IssuerId,
     ledger::reconcile::{FINAL, strictness},
     limits,
@@ -124,7 +124,7 @@ struct Look<'a> {
 enum Opened {
     /// There is no book.
     Nothing,
-    Book(Book, Lineage),
+    Book(Box<Book>, Lineage),
 }
 
 impl Look<'_> {
@@ -147,13 +147,13 @@ impl Look<'_> {
                 None => Opened::Nothing,
                 Some(mut book) => {
                     let lineage = book.lineage()?;
-                    Opened::Book(book, lineage)
+                    Opened::Book(Box::new(book), lineage)
                 }
             },
         };
         let known = match &mut opened {
             Opened::Nothing => Known::default(),
-            Opened::Book(book, lineage) => Known::load(book, id, lineage, &self.configured)?,
+            Opened::Book(book, lineage) => Known::load(&book.reader()?, id, lineage, &self.configured)?,
         };
         self.open = Some(opened);
         Ok(known)
@@ -162,7 +162,7 @@ impl Look<'_> {
 
 impl Known {
     fn load(
-        book: &mut Book,
+        book: &BookReader,
         id: &IssuerId,
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,

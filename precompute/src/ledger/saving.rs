@@ -3,7 +3,7 @@
 //! Invariants: what was saved is in the book that is on disk now. A push and the saving of other changes never overlap,
 //! so a commit never writes a state from before a push that the book has already. If the book was lost, replaced or
 //! restored from a backup while the process runs, everything known is written to it, and the revocations that only it
-//! knows are taken from it. It does not know sources.
+//! knows are taken from it. Who reads the book for long keeps nobody from writing. It does not know sources.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use super::{
     unsaved::{Chunk, OfSources},
 };
 use crate::{
-    book::{Batch, Book, Identity, Pace},
+    book::{Batch, Book, BookReader, Identity, Pace},
     pki::{Record, Serial},
     records::{Change, SEGMENTS},
     state_dir::StateError,
@@ -33,14 +33,47 @@ pub(crate) struct SharedBook {
     book: Mutex<Book>,
     /// How many pushes wait for it: saving other changes makes way.
     pushes: AtomicUsize,
+    /// What a test does while somebody reads.
+    #[cfg(test)]
+    reading: super::steps::Steps,
 }
 
 impl SharedBook {
     pub(crate) fn new(book: Book) -> Self {
-        Self { book: Mutex::new(book), pushes: AtomicUsize::new(0) }
+        Self {
+            book: Mutex::new(book),
+            pushes: AtomicUsize::new(0),
+            #[cfg(test)]
+            reading: super::steps::Steps::default(),
+        }
     }
 
-    /// The book for one commit or read. This also works after a thread panicked while it had it: redb knows what was
+    /// Reads the last commit for as long as `step` takes, while others write. It begins anew, with another reader, if the
+    /// file is closed meanwhile: because it was exchanged, or because a commit failed.
+    pub(crate) fn read<T>(&self, mut step: impl FnMut(&BookReader) -> Result<T, StateError>) -> Result<T, StateError> {
+        let reader = self.lock().reader()?;
+        #[cfg(test)]
+        self.reading.reach(super::Step::Reading);
+        let error = match step(&reader) {
+            Ok(read) => return Ok(read),
+            Err(error) => error,
+        };
+        let mut book = self.lock();
+        if book.distrust(&reader) {
+            return Err(error);
+        }
+        // On a full disk each push would close it again, so now nobody else has it.
+        let reader = book.reader()?;
+        step(&reader).inspect_err(|_| _ = book.distrust(&reader))
+    }
+
+    /// What is to be done when somebody has begun to read.
+    #[cfg(test)]
+    pub(crate) fn plan_reading(&self, act: Option<Box<dyn FnOnce() + Send>>) {
+        self.reading.plan(act.map(|act| (super::Step::Reading, act)));
+    }
+
+    /// The book for one commit or a short read. This also works after a thread panicked while it had it: redb knows what was
     /// committed.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)

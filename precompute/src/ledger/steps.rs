@@ -22,6 +22,8 @@ pub(crate) enum Step {
     Taken,
     /// It is on disk, and nobody knows.
     Saved,
+    /// What is to be read of the book is settled, and nothing is read yet.
+    Reading,
 }
 
 type Planned = Option<(Step, Box<dyn FnOnce() + Send>)>;

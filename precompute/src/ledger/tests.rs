@@ -1,5 +1,7 @@
 //! Sources and pushes on a real book: what is durable, what shows, and what is acknowledged.
 
+mod loads;
+
 use std::{
     fs,
     path::Path,

@@ -2,13 +2,18 @@
 
 use std::{
     fs,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
 use super::*;
 use crate::{
     config::Sources,
-    pki::{Serial, Status},
+    ledger::{Ledger, Order, Outcome, Push, SharedBook},
+    pki::{Serial, Status, UnixTime},
     source::openssl::{Ca, KEYS},
 };
 
@@ -104,6 +109,38 @@ fn what_is_dropped_leaves_everything_as_it_was_and_saves_nothing() {
         assert!(begun.elapsed().as_secs() < 10, "its source is no longer followed");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Pushes of all issuers waited while the book was read for the one that comes, and for its predecessor.
+#[test]
+fn a_push_is_acknowledged_while_a_reload_loads_from_the_book_who_comes_and_whom_it_succeeds() {
+    let world = World::new();
+    let [stays, goes] = [("stays", &[1][..]), ("goes", &[2])]
+        .map(|(tenant, revoked)| world.issuer(tenant, &format!("{tenant}.txt"), revoked));
+    let comes = world.issuer("comes", "comes.txt", &[2]);
+    let mut engine = world.engine(&[&stays, &goes]);
+    engine.save().unwrap();
+    let prepared = prepare(&mut engine, &[&stays]);
+    engine.adopt(prepared).unwrap();
+    let (ledger, shared) = (engine.ledgers().all()[0].clone(), Arc::clone(&engine.book));
+    let pushed = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&pushed);
+    plan_pushes(shared, ledger, count);
+    let prepared = prepare(&mut engine, &[&stays, &comes]);
+    assert_eq!(pushed.load(SeqCst), 2);
+    assert_eq!(revoked(prepared.states(), &comes), [2]);
+}
+
+/// Has something pushed, and acknowledged, whenever somebody reads the book.
+fn plan_pushes(book: Arc<SharedBook>, ledger: Ledger, count: Arc<AtomicU32>) {
+    let shared = Arc::clone(&book);
+    let act = move || {
+        let serial = Serial::from_magnitude(&(100 + count.fetch_add(1, SeqCst)).to_be_bytes()).unwrap();
+        let push = Push { serial, order: Order::Add { not_after: None } };
+        assert_eq!(ledger.push(&[push], None, UnixTime(2_000_000_000)).unwrap(), [Ok(Outcome::Done)]);
+        plan_pushes(book, ledger, count);
+    };
+    shared.plan_reading(Some(Box::new(act)));
 }
 
 #[test]

@@ -1,0 +1,58 @@
+//! Reads a book while it is written.
+//!
+//! Purpose: a load takes seconds, and a push waits for none. Invariant: everything that one reader gives is of one commit:
+//! the last one when it was taken. It names the file that it reads, so whoever writes notices if another one has taken
+//! its place since. If that file is closed meanwhile, it fails. It does not know who writes.
+//!
+//! While there is a reader, the pages that later commits replace are not used again: the file grows by about what is
+//! written meanwhile, and that room is used afterwards.
+
+use std::{path::PathBuf, sync::Arc};
+
+use redb::{ReadTransaction, ReadableTableMetadata as _};
+
+use super::{
+    Held, describe,
+    layout::{Made, RECORDS, SEALS},
+    loading::{load, number_of},
+    seal::Seal,
+};
+use crate::{
+    issuer_id::IssuerId,
+    pki::{Record, Serial},
+    records::Origin,
+    state_dir::{StateError, damage::guarded},
+};
+
+/// A commit of a book. Drop it soon: see above.
+#[derive(Debug)]
+pub struct BookReader {
+    pub(super) read: ReadTransaction,
+    pub(super) made: Made,
+    /// That of the open database which it reads.
+    pub(super) opening: Arc<()>,
+    pub(super) path: PathBuf,
+}
+
+impl BookReader {
+    /// Calls `each` with every record of `issuer`, in order of serial. After an error, discard everything it was called
+    /// with.
+    pub fn load(&self, issuer: &IssuerId, each: impl FnMut(Serial, Record, Origin)) -> Result<Held, StateError> {
+        self.run(|| load(&self.read, self.made, issuer, each))
+    }
+
+    /// How many records of an issuer a load will have, or a few more, without reading them: for making room beforehand.
+    pub fn room_for(&self, issuer: &IssuerId) -> Result<usize, StateError> {
+        self.run(|| {
+            let Some(number) = number_of(&self.read, issuer)? else { return Ok(0) };
+            let sealed = self.read.open_table(SEALS)?.get(number)?;
+            let sealed = sealed.map_or(0, |seal| Seal::from_bytes(seal.value()).entries());
+            // A damaged seal says anything.
+            Ok(sealed.min(self.read.open_table(RECORDS)?.len()?) as usize)
+        })
+    }
+
+    fn run<T>(&self, step: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StateError> {
+        guarded(step).map_err(|broken| describe(&self.path, &broken.into(), false))
+    }
+}
