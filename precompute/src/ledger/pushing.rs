@@ -6,7 +6,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aws_lc_rs::digest;
@@ -92,11 +92,15 @@ impl Inner {
     }
 
     fn carry_out_some(&self, saved: &mut Saved, requests: &[Arc<Request>]) {
+        #[cfg(test)]
+        self.steps.reach(super::Step::Waiting);
+        let book = self.book.lock();
+        // With the book in hand: who comes back after it left is filled from a commit that has this push, or it is refused.
         if !self.is_served() {
             requests.iter().for_each(|request| request.end(Err(PushError::NotServed)));
             return;
         }
-        match self.write_some(saved, requests) {
+        match self.write_some(saved, book, requests) {
             Ok((taken, outcomes)) => {
                 #[cfg(test)]
                 self.steps.reach(super::Step::Committed);
@@ -120,9 +124,9 @@ impl Inner {
     fn write_some(
         &self,
         saved: &mut Saved,
+        mut book: MutexGuard<'_, Book>,
         requests: &[Arc<Request>],
     ) -> Result<(Vec<Taken>, Vec<Result<Outcomes, PushError>>), crate::state_dir::StateError> {
-        let mut book = self.book.lock();
         self.in_place(saved, &mut book)?;
         // What the requests before make of a record, while it does not show.
         let mut made = HashMap::<Serial, Known>::new();

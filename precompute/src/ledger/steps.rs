@@ -10,6 +10,8 @@ use std::{
 /// A moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Step {
+    /// Somebody is to carry out pushes, and does not have the book yet.
+    Waiting,
     /// Pushes were decided, and are not written.
     Decided,
     /// They are on disk, and do not show.

@@ -327,6 +327,35 @@ fn who_is_not_served_takes_no_pushes_and_saves_nothing_before() {
     assert!(wait(|| book.lock().record_count().unwrap() == 2), "the rest is saved");
 }
 
+/// It would be acknowledged, and missing in the records of the issuer that came back.
+#[test]
+fn a_push_under_way_while_its_issuer_leaves_and_comes_back_is_refused_or_known_there() {
+    for step in [Step::Waiting, Step::Decided] {
+        let world = World::new();
+        let (ledger, book) = (world.ledger.clone(), Arc::clone(&world.book));
+        let opening = Arc::new(Mutex::new(None));
+        let begun = Arc::clone(&opening);
+        let act = move || {
+            ledger.leave();
+            let open = thread::spawn(move || Ledger::open(&id(), "ca", &book, &Saver::start().unwrap()));
+            // Who has decided has the book, and whoever comes back waits for it.
+            while step == Step::Waiting && !open.is_finished() {
+                thread::yield_now();
+            }
+            *lock(&begun) = Some(open);
+        };
+        world.ledger.plan(Some((step, Box::new(act))));
+        let outcome = world.ledger.push(&[push(1, ADD)], None, NOW);
+        let back = lock(&opening).take().unwrap().join().unwrap().unwrap().ledger;
+        let known = back.look_up(&serial(1)).map(|found| found.status);
+        match step {
+            Step::Waiting => assert!(matches!(outcome, Err(PushError::NotServed)) && known.is_none(), "{outcome:?}"),
+            _ => assert_eq!((outcome.unwrap(), known), (vec![Ok(Outcome::Done)], Some(GOOD))),
+        }
+        assert_eq!(world.in_book(1).is_some(), known.is_some());
+    }
+}
+
 /// Whether it becomes true soon.
 fn wait(mut done: impl FnMut() -> bool) -> bool {
     (0..2000).any(|_| {
