@@ -10,7 +10,7 @@ mod server_id;
 pub(crate) mod stamp;
 
 pub use lock::{Purpose, is_in_use};
-pub use server_id::{Found, ServerId};
+pub use server_id::{Found, Place, ServerId};
 
 use std::{
     fmt, fs, io,

@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use crate::{
     output::say,
-    state_dir::{self, Found, Purpose},
+    state_dir::{self, Found, Place, Purpose},
 };
 
 const ADOPT: Purpose = Purpose::exclusive("ostia-precompute server adopt");
@@ -39,11 +39,15 @@ pub(super) fn run(command: Server) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn show(state_dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let Some(Found { id, host, is_here }) = state_dir::server(state_dir)? else {
+    let Some(Found { id, host, place }) = state_dir::server(state_dir)? else {
         let none = "no server has an identity here yet; the first start makes it";
         return Err(format!("{}: {none}", state_dir.display()).into());
     };
-    let place = if is_here { "made here" } else { "of another directory or machine: a start is refused" };
+    let place = match place {
+        Place::Here => "made here",
+        Place::Unknown => "which may be another machine: this one has no id in /etc/machine-id",
+        Place::Elsewhere => "of another directory or machine: a start is refused",
+    };
     Ok(say(format_args!("{id} on `{host}`, {place}"))?)
 }
 

@@ -37,6 +37,9 @@ const MACHINE_ID: &str = "/etc/machine-id";
 const OF_COPY: &str = "a server has an identity of its own: if this is to be another server, or the other one is gone for good, run `ostia-precompute server adopt --config FILE`, which draws a new one";
 const OF_DAMAGE: &str = "restore the file by `ostia-precompute server adopt --config FILE`, which draws a new identity; it is never replaced without being asked";
 
+/// What a start says of a file whose place cannot be known.
+const UNKNOWN: &str = "/etc/machine-id is missing, empty or unreadable, so nobody can know whether this state directory was copied from another machine; it counts as no copy; make the file (`systemd-machine-id-setup`, or in a container mount the host's), or if this is another server, run `ostia-precompute server adopt --config FILE`";
+
 /// A server's identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ServerId([u8; 16]);
@@ -85,32 +88,78 @@ pub struct Found {
     pub id: ServerId,
     /// The machine that it was made on, for people.
     pub host: String,
-    /// Whether it was made here: in this directory, on this machine.
-    pub is_here: bool,
+    /// Whether it was made here.
+    pub place: Place,
+}
+
+/// Whether a file was made in its directory, on its machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// It was.
+    Here,
+    /// The machine has no id by which that could be known.
+    Unknown,
+    /// It is a copy.
+    Elsewhere,
 }
 
 /// What the machine is known by.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
-    /// From `/etc/machine-id`; empty if there is none.
-    id: Vec<u8>,
+    /// From `/etc/machine-id`; `None` if it names no id.
+    id: Option<Vec<u8>>,
     host: String,
+}
+
+/// What a file is bound to, and how its line begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bond {
+    /// The inode, and the machine.
+    Machine,
+    /// The inode alone: the machine had no id.
+    File,
+}
+
+impl Bond {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Machine => "bound",
+            Self::File => "bound-to-file",
+        }
+    }
 }
 
 impl Machine {
     /// This one.
     pub(super) fn this() -> Self {
         let id = read_bounded(Path::new(MACHINE_ID), limits::STATE_NOTE_OCTETS_MAX).unwrap_or_default();
-        Self { id: id.trim_ascii().to_owned(), host: host() }
+        Self::of(&id, host())
     }
 
-    /// What binds a file with this inode to this machine.
-    fn seal(&self, inode: u64) -> String {
+    /// `id`: the content of the file; empty if there is none.
+    fn of(id: &[u8], host: String) -> Self {
+        let id = id.trim_ascii();
+        // machine-id(5): the word stands there during a first boot.
+        let is_id = !id.is_empty() && id != b"uninitialized";
+        Self { id: is_id.then(|| id.to_owned()), host }
+    }
+
+    /// What a new file is bound to.
+    fn bond(&self) -> Bond {
+        if self.id.is_some() { Bond::Machine } else { Bond::File }
+    }
+
+    /// What binds a file with this inode; `None` if the machine would have to have an id.
+    fn seal(&self, bond: Bond, inode: u64) -> Option<String> {
+        let id = match bond {
+            Bond::Machine => self.id.as_deref()?,
+            Bond::File => b"",
+        };
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [&self.id[..], b"\0", &inode.to_be_bytes()] {
+        for part in [id, b"\0", &inode.to_be_bytes()] {
             context.update(part);
         }
-        hex::text(context.finish().as_ref())
+        Some(hex::text(context.finish().as_ref()))
     }
 }
 
@@ -129,24 +178,32 @@ pub(super) fn look(state_dir: &Path, machine: &Machine) -> Result<Option<Found>,
     };
     let damaged = || StateError::new(&path, "is damaged: it holds no identity of a server", OF_DAMAGE).damage();
     let text = std::str::from_utf8(&content).map_err(|_| damaged())?;
-    let (id, bound, host) = parse(text).ok_or_else(damaged)?;
-    Ok(Some(Found { id, host: host.to_owned(), is_here: bound == machine.seal(inode) }))
+    let (id, bond, bound, host) = parse(text).ok_or_else(damaged)?;
+    let place = match machine.seal(bond, inode) {
+        None => Place::Unknown,
+        Some(seal) if seal == bound => Place::Here,
+        Some(_) => Place::Elsewhere,
+    };
+    Ok(Some(Found { id, host: host.to_owned(), place }))
 }
 
 /// The id, what it is bound to, and the host. A file that ends too early is none.
-fn parse(text: &str) -> Option<(ServerId, &str, &str)> {
-    let mut lines = text.strip_suffix('\n')?.split('\n');
-    let mut value = |key: &str| lines.next()?.strip_prefix(key)?.strip_prefix(' ');
-    let (id, bound, host) = (ServerId::read(value("id")?)?, value("bound")?, value("host")?);
-    (bound.len() == 64 && lines.next().is_none()).then_some((id, bound, host))
+fn parse(text: &str) -> Option<(ServerId, Bond, &str, &str)> {
+    let mut lines = text.strip_suffix('\n')?.split('\n').map(|line| line.split_once(' '));
+    let mut line = || lines.next().flatten();
+    let ("id", id) = line()? else { return None };
+    let (bond, bound) = line()?;
+    let bond = [Bond::Machine, Bond::File].into_iter().find(|known| known.key() == bond)?;
+    let ("host", host) = line()? else { return None };
+    (bound.len() == 64 && lines.next().is_none()).then_some((ServerId::read(id)?, bond, bound, host))
 }
 
 /// The identity of the server whose directory this is, if there is one. It is an error if it is another's.
 pub(super) fn own(state_dir: &Path, machine: &Machine) -> Result<Option<ServerId>, StateError> {
     match look(state_dir, machine)? {
         None => Ok(None),
-        Some(Found { id, is_here: true, .. }) => Ok(Some(id)),
-        Some(Found { id, host, .. }) => {
+        Some(Found { id, place: Place::Here | Place::Unknown, .. }) => Ok(Some(id)),
+        Some(Found { id, host, place: Place::Elsewhere }) => {
             let problem = format!(
                 "holds the identity {id} of another server: it was made on the machine `{host}`, and this is a copy of that directory on `{}`",
                 machine.host
@@ -158,14 +215,17 @@ pub(super) fn own(state_dir: &Path, machine: &Machine) -> Result<Option<ServerId
 
 /// The identity of the server whose directory this is; the first call makes it.
 pub(super) fn take(state_dir: &Path, machine: &Machine) -> Result<ServerId, StateError> {
-    match own(state_dir, machine)? {
-        Some(id) => Ok(id),
-        None => {
-            let id = make(state_dir, machine)?;
-            info!(%id, directory = %state_dir.display(), "this server has an identity from now on");
-            Ok(id)
+    if let Some(id) = own(state_dir, machine)? {
+        if machine.id.is_none()
+            && let Some(Found { host, place: Place::Unknown, .. }) = look(state_dir, machine)?
+        {
+            warn!(%id, directory = %state_dir.display(), made_on = host, "{UNKNOWN}");
         }
+        return Ok(id);
     }
+    let id = make(state_dir, machine)?;
+    info!(%id, directory = %state_dir.display(), "this server has an identity from now on");
+    Ok(id)
 }
 
 /// Draws a new identity in place of the one that is there; returns both, the old one as text.
@@ -193,8 +253,9 @@ fn make(state_dir: &Path, machine: &Machine) -> Result<ServerId, StateError> {
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         // A rename keeps the inode.
-        let bound = machine.seal(file.metadata()?.ino());
-        file.write_all(format!("id {id}\nbound {bound}\nhost {}\n", machine.host).as_bytes())?;
+        let bond = machine.bond();
+        let bound = machine.seal(bond, file.metadata()?.ino()).unwrap_or_default();
+        file.write_all(format!("id {id}\n{} {bound}\nhost {}\n", bond.key(), machine.host).as_bytes())?;
         file.sync_all()?;
         fs::rename(&unfinished, &path)?;
         File::open(state_dir)?.sync_all()?;
@@ -214,7 +275,7 @@ mod tests {
     }
 
     fn machine(id: &str, host: &str) -> Machine {
-        Machine { id: id.into(), host: host.into() }
+        Machine::of(id.as_bytes(), host.into())
     }
 
     fn copy(from: &Path, to: &Path) {
@@ -256,19 +317,45 @@ mod tests {
         let id = take(&state, &here).unwrap();
         copy(&state, &copied);
         for (place, there) in
-            [(&copied, &here), (&state, &machine("", "new-host")), (&copied, &machine("9", "new-host"))]
+            [(&copied, &here), (&state, &machine("8", "new-host")), (&copied, &machine("9", "new-host"))]
         {
             let refused = take(place, there).unwrap_err();
             let text = refused.to_string();
             assert!(!refused.is_damage() && text.contains("`old-host`") && text.contains(&id.to_string()), "{text}");
             assert!(text.contains(&format!("`{}`", there.host)) && text.ends_with(OF_COPY), "{text}");
-            assert_eq!(look(place, there).unwrap(), Some(Found { id, host: "old-host".into(), is_here: false }));
+            assert_eq!(
+                look(place, there).unwrap(),
+                Some(Found { id, host: "old-host".into(), place: Place::Elsewhere })
+            );
         }
         let (old, new) = adopt(&copied, &machine("9", "new-host")).unwrap();
         assert_eq!(old.unwrap(), format!("{id} of `old-host`"));
         assert_eq!(take(&copied, &machine("9", "new-host")).unwrap(), new);
         assert_ne!(new, id);
         assert_eq!(take(&state, &here).unwrap(), id, "the other one is as it was");
+    }
+
+    /// A machine that had lost the file, or a container without one, was told that its directory was a copy.
+    #[test]
+    fn without_a_machine_id_a_directory_counts_as_no_copy_unless_its_inode_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let (state, copied) = (dir.path().join("state"), dir.path().join("copy"));
+        fs::create_dir(&state).unwrap();
+        let nameless = ["", "\n", "uninitialized\n"].map(|content| machine(content, "new-host"));
+        let id = take(&state, &machine("1234", "old-host")).unwrap();
+        for there in &nameless {
+            assert_eq!(look(&state, there).unwrap().unwrap().place, Place::Unknown);
+            assert_eq!(take(&state, there).unwrap(), id);
+        }
+        assert_eq!(look(&state, &machine("1234", "a")).unwrap().unwrap().place, Place::Here, "the file is as it was");
+        // One that was made without stays at home once the machine has an id, and its copy is known for one.
+        adopt(&state, &nameless[0]).unwrap();
+        copy(&state, &copied);
+        for there in nameless.iter().chain([&machine("1234", "a")]) {
+            assert_eq!(look(&state, there).unwrap().unwrap().place, Place::Here);
+            assert!(take(&copied, there).unwrap_err().to_string().ends_with(OF_COPY));
+        }
+        assert!(UNKNOWN.contains(MACHINE_ID));
     }
 
     #[test]
