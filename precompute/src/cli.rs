@@ -1,5 +1,6 @@
 //! The command line of `ostia-precompute`.
 
+mod asked;
 mod client;
 mod keys;
 mod presign;
@@ -144,7 +145,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Release(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Show { config, serials } => {
-            let wanted = serials.iter().map(|text| push::read_serial(text, false)).collect::<Result<Vec<_>, _>>()?;
+            let wanted = serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<Vec<_>, _>>()?;
             if state_dir::is_in_use(&read(&config)?.finish()?.state_dir) {
                 return status::ask_or_read(&config, None, &wanted);
             }

@@ -9,56 +9,35 @@ mod list;
 use std::{
     error::Error,
     io::{Write as _, stderr},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, ClientError, ServedIssuer, choose};
+use super::{
+    asked::Asked,
+    client::{Client, ClientError, ServedIssuer, choose},
+};
 use crate::{
-    api::{
-        Verb,
-        written::{self, Radix},
-    },
+    api::{Verb, written},
     output::say,
-    pki::{Certificate, Reason, Serial, UnixTime, certificates},
+    pki::{Reason, UnixTime},
 };
 
-/// Which certificates, and of which issuer.
+/// Which certificates.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("which").args(["serials", "certificate", "file"]).required(true).multiple(true)))]
 pub(super) struct Which {
-    /// The configuration file of the running service: its [admin] section says where it listens and where the token is.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// The issuer: `tenant:name`, its name where no other has it, or its id (64 or the first 8 digits). May be left out
-    /// if there is only one, or if the certificates say it.
-    #[arg(long, value_name = "ISSUER")]
-    issuer: Option<String>,
-    /// Serial numbers are in decimal.
-    #[arg(long)]
-    decimal: bool,
     #[command(flatten)]
-    named: Named,
-    /// A key for the request, if it is for one certificate: repeated with it, the request gets the same answer.
-    #[arg(long, value_name = "KEY")]
-    idempotency_key: Option<String>,
-}
-
-/// The certificates; at least one.
-#[derive(Args, Debug)]
-#[group(required = true, multiple = true)]
-struct Named {
-    /// Serial numbers in hexadecimal, as `openssl x509 -serial` prints them, also with 0x or colons.
-    #[arg(value_name = "SERIAL")]
-    serials: Vec<String>,
-    /// Files with a certificate each, PEM or DER.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    certificate: Vec<PathBuf>,
+    asked: Asked,
     /// A list, `-` for standard input: a serial number a line, or CSV (serial,reason,time; another order or not_after
     /// by a heading), or a JSON object a line. Lines that begin with # do not count.
     #[arg(long, value_name = "LIST")]
     file: Option<PathBuf>,
+    /// A key for the request, if it is for one certificate: repeated with it, the request gets the same answer.
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -120,32 +99,11 @@ impl Release {
     }
 }
 
-/// A serial number as the command line has it.
-pub(super) fn read_serial(text: &str, decimal: bool) -> Result<Serial, String> {
-    let radix = if decimal { Radix::Decimal } else { Radix::Hexadecimal };
-    written::serial(text, radix).map_err(|what| {
-        let remedy = if Path::new(text).is_file() { "; name the file of a certificate with --certificate" } else { "" };
-        format!("a serial number is {what}{remedy}")
-    })
-}
-
-/// The only certificate of a file.
-pub(super) fn read_certificate(path: &Path) -> Result<Certificate, String> {
-    let mut read = certificates(path).map_err(|error| error.to_string())?;
-    match read.len() {
-        1 => Ok(read.remove(0)),
-        count => Err(format!(
-            "{}: holds {count} certificates; name a file that has only the one that is meant",
-            path.display()
-        )),
-    }
-}
-
 fn run(verb: Verb, which: Which, said: &Said) -> Result<(), Box<dyn Error>> {
-    let Which { config, issuer, decimal, named: Named { serials, certificate, file }, idempotency_key } = which;
+    let Which { asked, file, idempotency_key } = which;
     // What is wrong with the command line is told before anything is done.
-    let serials = serials.iter().map(|text| read_serial(text, decimal)).collect::<Result<Vec<_>, _>>()?;
-    let certificates = certificate.iter().map(|path| read_certificate(path)).collect::<Result<Vec<_>, _>>()?;
+    let (serials, certificates) = (asked.serials()?, asked.certificates()?);
+    let Asked { config, issuer, decimal, certificate, .. } = asked;
     if idempotency_key.is_some() && (serials.len() + certificates.len() != 1 || file.is_some()) {
         return Err("--idempotency-key is for one certificate; a list may be sent again without".into());
     }
@@ -211,18 +169,5 @@ fn push_one(
             Ok(false)
         }
         Err(error) => Err(format!("{name} {issuer}: {error}").into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_in_the_place_of_a_serial_number_is_told_of_the_option_for_it() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let error = read_serial(file.path().to_str().unwrap(), false).unwrap_err();
-        assert!(error.contains("no serial number") && error.ends_with("with --certificate"), "{error}");
-        assert!(!read_serial("no such file", false).unwrap_err().contains("--certificate"));
     }
 }

@@ -6,15 +6,15 @@
 use std::{
     error::Error,
     io::{Write as _, stderr},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::Value;
 
 use super::{
+    asked::Asked,
     client::{Client, ClientError, choose, segment},
-    push::{read_certificate, read_serial},
     read,
 };
 use crate::{
@@ -28,45 +28,25 @@ use crate::{
 
 /// The certificates asked about.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("which").args(["serials", "certificate"]).required(true).multiple(true)))]
 pub(super) struct Status {
-    /// The configuration file of the service.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Only this issuer: `tenant:name`, its name, or its id.
-    #[arg(long, value_name = "ISSUER")]
-    issuer: Option<String>,
-    /// Serial numbers are in decimal.
-    #[arg(long)]
-    decimal: bool,
     #[command(flatten)]
-    named: Named,
-}
-
-/// At least one.
-#[derive(Args, Debug)]
-#[group(required = true, multiple = true)]
-struct Named {
-    /// Serial numbers in hexadecimal, as `openssl x509 -serial` prints them, also with 0x or colons.
-    #[arg(value_name = "SERIAL")]
-    serials: Vec<String>,
-    /// Files with a certificate each, PEM or DER.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    certificate: Vec<PathBuf>,
+    asked: Asked,
 }
 
 impl Status {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
-        let Self { config, issuer, decimal, named: Named { serials, certificate } } = self;
-        let mut wanted = serials.iter().map(|text| read_serial(text, decimal)).collect::<Result<Vec<_>, _>>()?;
-        for path in &certificate {
-            let serial = read_certificate(path)?.serial();
-            wanted.push(serial.ok_or_else(|| {
+        let Self { asked } = self;
+        let mut wanted = asked.serials()?;
+        for (path, certificate) in asked.certificate.iter().zip(asked.certificates()?) {
+            wanted.push(certificate.serial().ok_or_else(|| {
                 format!(
                     "{}: its serial number is 0, negative or longer than 20 bytes: no client can ask for it",
                     path.display()
                 )
             })?);
         }
+        let Asked { config, issuer, decimal, serials, .. } = asked;
         let hint = !decimal && serials.iter().any(|text| text.bytes().all(|digit| digit.is_ascii_digit()));
         ask_or_read(&config, issuer.as_deref(), &wanted).map_err(|error| match hint {
             true if error.downcast_ref::<NotListed>().is_some() => {
