@@ -8,7 +8,7 @@
 //! - `access`: who may ask; pure.
 //! - `written`: serial numbers, times and reasons as people write them; `members`, `request`: what is asked; pure.
 //! - `problem`: what is refused, and why.
-//! - `issuers`: the ledgers, and which one is meant.
+//! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
 //! - `handlers`: the paths.
 
@@ -37,20 +37,18 @@ use axum::Router;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::members::Members;
-pub use self::{
-    issuers::{Directory, IssuerLedger},
-    request::Verb,
-};
+pub use self::request::Verb;
 use crate::{
     assemble::{ApiToken, Assembly},
     issuer_id::IssuerId,
+    ledger::Ledgers,
     limits,
     pki::Certificate,
 };
 
 /// The API, for as long as the process runs.
 pub struct Api {
-    directory: Box<dyn Directory>,
+    ledgers: Ledgers,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     idle_max: Duration,
@@ -83,17 +81,12 @@ impl std::fmt::Debug for Api {
 
 impl Api {
     /// An API without access, until [`Self::change`] gives it.
-    pub fn new(directory: impl Directory + 'static) -> Arc<Self> {
-        Self::with_bounds(directory, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
+    pub fn new(ledgers: Ledgers) -> Arc<Self> {
+        Self::with_bounds(ledgers, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
     }
 
-    fn with_bounds(directory: impl Directory + 'static, uploads: usize, idle_max: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            directory: Box::new(directory),
-            settings: Mutex::default(),
-            uploads: Arc::new(Semaphore::new(uploads)),
-            idle_max,
-        })
+    fn with_bounds(ledgers: Ledgers, uploads: usize, idle_max: Duration) -> Arc<Self> {
+        Arc::new(Self { ledgers, settings: Mutex::default(), uploads: Arc::new(Semaphore::new(uploads)), idle_max })
     }
 
     /// Goes over to other settings. Requests under way keep the former ones.

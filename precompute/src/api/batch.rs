@@ -7,13 +7,12 @@
 use serde::Serialize;
 
 use super::{
-    issuers::IssuerLedger,
     lines::Line,
     problem::{Kind, Problem},
     request,
 };
 use crate::{
-    ledger::Outcome,
+    ledger::{Ledger, Outcome},
     limits,
     pki::{Certificate, UnixTime},
 };
@@ -42,7 +41,7 @@ pub(super) struct RefusedLine {
 
 /// Pushes the lines, whose numbers follow those in `totals`. Returns the refused ones; on an error, nothing counts.
 pub(super) fn push(
-    ledger: &dyn IssuerLedger,
+    ledger: &Ledger,
     certificate: Option<&Certificate>,
     lines: &[Line],
     now: UnixTime,

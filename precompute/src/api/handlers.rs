@@ -20,8 +20,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    Api, access,
-    issuers::{self, IssuerLedger},
+    Api, access, issuers,
     problem::{Kind, Problem},
     request::{self, Verb},
     upload::{Upload, frame},
@@ -29,7 +28,7 @@ use super::{
 };
 use crate::{
     admin::listener::Stay,
-    ledger::{Outcome, Push},
+    ledger::{Ledger, Outcome, Push},
     limits,
     pki::{Serial, UnixTime},
 };
@@ -105,10 +104,10 @@ async fn other_method(request: Request) -> Problem {
 
 async fn list(State(api): State<Arc<Api>>) -> Response {
     let (settings, now) = (api.settings(), UnixTime::now());
-    let issuers = api.directory.issuers();
-    let described = issuers.iter().map(|issuer| {
+    let ledgers = api.ledgers.all();
+    let described = ledgers.iter().map(|issuer| {
         let certificate = settings.certificates.get(issuer.id());
-        issuers::description(&**issuer, certificate.map(|certificate| &**certificate), now)
+        issuers::description(issuer, certificate.map(|certificate| &**certificate), now)
     });
     json_of(&json!({ "issuers": described.collect::<Vec<_>>() }))
 }
@@ -119,13 +118,13 @@ async fn look_up(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let serial = read_serial(&serial, &uri)?;
-    let issuer = issuers::find(&*api.directory, &id)?;
+    let issuer = issuers::find(&api.ledgers, &id)?;
     let Some(found) = issuer.look_up(&serial) else {
         let detail = format!("no source and no push has listed {serial} of {}", issuer.name());
         let problem = Problem::new(Kind::NotListed, detail).with("serial", serial.to_string());
-        return Err(problem.with("issuer", issuers::reference(&*issuer)));
+        return Err(problem.with("issuer", issuers::reference(&issuer)));
     };
-    Ok(json_of(&issuers::record(&*issuer, &serial, &found)))
+    Ok(json_of(&issuers::record(&issuer, &serial, &found)))
 }
 
 async fn look_up_everywhere(
@@ -134,9 +133,8 @@ async fn look_up_everywhere(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let serial = read_serial(&serial, &uri)?;
-    let issuers = api.directory.issuers();
-    let found =
-        issuers.iter().filter_map(|issuer| Some(issuers::record(&**issuer, &serial, &issuer.look_up(&serial)?)));
+    let ledgers = api.ledgers.all();
+    let found = ledgers.iter().filter_map(|issuer| Some(issuers::record(issuer, &serial, &issuer.look_up(&serial)?)));
     let found: Vec<_> = found.collect();
     if found.is_empty() {
         let detail = format!("no source and no push has listed {serial} of any issuer");
@@ -171,7 +169,7 @@ async fn push(
     let (head, body) = request.into_parts();
     let meant = || {
         check_type(&head.headers, &["application/json"])?;
-        Ok((idempotency_key(&head.headers)?, issuers::find(&*api.directory, &id)?))
+        Ok((idempotency_key(&head.headers)?, issuers::find(&api.ledgers, &id)?))
     };
     let (key, issuer) = match meant() {
         Ok(meant) => meant,
@@ -181,14 +179,14 @@ async fn push(
     let certificate = api.settings().certificates.get(issuer.id()).cloned();
     let job = spawn_blocking(move || {
         let push = request::read(verb, &body, certificate.as_deref())?;
-        push_one(&*issuer, verb, push, key.as_deref())
+        push_one(&issuer, verb, push, key.as_deref())
     });
     let answer = job.await.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, error.to_string())))?;
     Ok(json_of(&answer))
 }
 
 /// Blocks until the push is durable.
-fn push_one(issuer: &dyn IssuerLedger, verb: Verb, push: Push, key: Option<&str>) -> Result<Value, Problem> {
+fn push_one(issuer: &Ledger, verb: Verb, push: Push, key: Option<&str>) -> Result<Value, Problem> {
     let told = |problem: Problem| {
         let problem = problem.with("serial", push.serial.to_string()).with("issuer", issuers::reference(issuer));
         let (tenant, name, serial, detail) = (issuer.id().tenant(), issuer.name(), push.serial, &problem.detail);
@@ -213,7 +211,7 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
     let (head, body) = request.into_parts();
     let meant = || {
         check_type(&head.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
-        let ledger = issuers::find(&*api.directory, &id)?;
+        let ledger = issuers::find(&api.ledgers, &id)?;
         let too_many = "as many lists as may be at once are being uploaded; send this one later";
         let place = Arc::clone(&api.uploads).try_acquire_owned();
         Ok((ledger, place.map_err(|_| Problem::new(Kind::TooManyUploads, too_many))?))

@@ -1,126 +1,74 @@
-//! Ledgers in memory, for tests: they decide as real ones do, and can fail.
+//! Ledgers of some issuers on a book of their own, and a disk that can fail.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-};
+use std::sync::Arc;
 
-use super::issuers::{Directory, IssuerLedger};
 use crate::{
+    book::Book,
     issuer_id::IssuerId,
-    ledger::{
-        HealthReport, Outcome, Push, PushError, Refusal,
-        reconcile::{Known, by_push},
-    },
+    ledger::{Difference, Ledger, Ledgers, Saver, SharedBook, Step},
     pki::{Reason, Record, Serial, Status, UnixTime},
-    records::{Counts, Found, Origin, StateWord},
-    state_dir::StateError,
+    records::Change,
 };
-
-#[derive(Default)]
-struct Kept {
-    records: HashMap<Serial, Known>,
-    /// What was asked with a key, and what became of it.
-    keys: HashMap<String, (Push, Result<Outcome, Refusal>)>,
-}
-
-/// One issuer.
-pub(super) struct FakeLedger {
-    id: IssuerId,
-    name: String,
-    kept: Mutex<Kept>,
-    /// Calls of `push` until the disk is full.
-    pub(super) room: AtomicUsize,
-}
-
-impl FakeLedger {
-    /// A source has it on hold.
-    pub(super) fn hold_by_source(&self, serial: &str) {
-        let status = Status::Revoked { time: UnixTime(1), reason: Reason::CertificateHold };
-        let known = Known { record: Record { status, not_after: None }, origin: Origin::SOURCE };
-        self.kept.lock().unwrap().records.insert(Serial::from_hex(serial).unwrap(), known);
-    }
-}
-
-impl IssuerLedger for FakeLedger {
-    fn id(&self) -> &IssuerId {
-        &self.id
-    }
-
-    fn name(&self) -> String {
-        self.name.clone()
-    }
-
-    fn push(
-        &self,
-        pushes: &[Push],
-        key: Option<&str>,
-        now: UnixTime,
-    ) -> Result<Vec<Result<Outcome, Refusal>>, PushError> {
-        let mut kept = self.kept.lock().unwrap();
-        if let Some((asked, outcome)) = key.and_then(|key| kept.keys.get(key)) {
-            return if *asked == pushes[0] { Ok(vec![*outcome]) } else { Err(PushError::KeyReused) };
-        }
-        if self.room.fetch_update(SeqCst, SeqCst, |room| room.checked_sub(1)).is_err() {
-            let full = StateError::new(Path::new("/state/book.redb"), "No space left on device", "make room");
-            return Err(PushError::NotDurable(full));
-        }
-        let decide = |push: &Push| {
-            let (known, outcome) = by_push(kept.records.get(&push.serial).copied(), &push.order, now)?;
-            kept.records.insert(push.serial, known);
-            Ok(outcome)
-        };
-        let outcomes: Vec<_> = pushes.iter().map(decide).collect();
-        if let Some(key) = key {
-            assert_eq!(pushes.len(), 1, "a key is for one push");
-            kept.keys.insert(key.to_owned(), (pushes[0], outcomes[0]));
-        }
-        Ok(outcomes)
-    }
-
-    fn look_up(&self, serial: &Serial) -> Option<Found> {
-        let Known { record: Record { status, not_after }, origin } = *self.kept.lock().unwrap().records.get(serial)?;
-        Some(Found { state: StateWord::from_word(0), status, not_after, origin })
-    }
-
-    fn counts(&self) -> Counts {
-        let kept = self.kept.lock().unwrap();
-        let good = kept.records.values().filter(|known| known.record.status == Status::Good).count() as u64;
-        Counts { good, revoked: kept.records.len() as u64 - good }
-    }
-
-    fn digest(&self) -> u128 {
-        7
-    }
-
-    fn health(&self) -> HealthReport {
-        HealthReport { fault: Some("index.txt:3: is odd".into()), ..HealthReport::default() }
-    }
-}
 
 /// Some issuers.
-#[derive(Clone)]
-pub(super) struct FakeDirectory(pub(super) Vec<Arc<FakeLedger>>);
+pub(super) struct Issuers {
+    pub(super) ledgers: Ledgers,
+    book: Arc<SharedBook>,
+    dir: tempfile::TempDir,
+}
 
-impl FakeDirectory {
+impl Issuers {
     /// Of a tenant's name, a CA and an issuer's name each.
     pub(super) fn of(issuers: &[(&str, u8, &str)]) -> Self {
-        let ledger = |(tenant, ca, name): &(&str, u8, &str)| FakeLedger {
-            id: IssuerId::new(tenant, [*ca; 32]),
-            name: (*name).to_owned(),
-            kept: Mutex::default(),
-            room: AtomicUsize::new(usize::MAX),
+        let dir = tempfile::tempdir().unwrap();
+        let book = Arc::new(SharedBook::new(Book::open(dir.path()).unwrap()));
+        let saver = Saver::start().unwrap();
+        let ledger = |(tenant, ca, name): &(&str, u8, &str)| {
+            let ledger = Ledger::open(&IssuerId::new(tenant, [*ca; 32]), name, &book, &saver).unwrap().ledger;
+            ledger.serve(name);
+            ledger
         };
-        Self(issuers.iter().map(|issuer| Arc::new(ledger(issuer))).collect())
+        let ledgers = Ledgers::default();
+        ledgers.set(issuers.iter().map(ledger).collect());
+        Self { ledgers, book, dir }
+    }
+
+    /// The first of them.
+    pub(super) fn first(&self) -> Ledger {
+        self.ledgers.all()[0].clone()
+    }
+
+    /// A source of the first has it on hold.
+    pub(super) fn hold_by_source(&self, serial: &str) {
+        let status = Status::Revoked { time: UnixTime(1), reason: Reason::CertificateHold };
+        let said = vec![Change::new(Serial::from_hex(serial).unwrap(), Some(Record { status, not_after: None }))];
+        self.first().take(&Difference { said, ..Difference::default() });
+    }
+
+    /// The disk is full after so many more commits of the first. Returns the book that has them.
+    pub(super) fn fill_disk_after(&self, commits: usize) -> Arc<std::sync::Mutex<Option<Book>>> {
+        let taken = Arc::default();
+        after(commits, self.first(), Arc::clone(&self.book), Book::lost(self.dir.path()), Arc::clone(&taken));
+        taken
+    }
+
+    /// There is room again.
+    pub(super) fn make_room(&self, taken: &std::sync::Mutex<Option<Book>>) {
+        *self.book.lock() = taken.lock().unwrap().take().unwrap();
     }
 }
 
-impl Directory for FakeDirectory {
-    fn issuers(&self) -> Vec<Arc<dyn IssuerLedger>> {
-        self.0.iter().map(|ledger| Arc::clone(ledger) as Arc<dyn IssuerLedger>).collect()
-    }
+fn after(
+    commits: usize,
+    ledger: Ledger,
+    book: Arc<SharedBook>,
+    lost: Book,
+    taken: Arc<std::sync::Mutex<Option<Book>>>,
+) {
+    let Some(left) = commits.checked_sub(1) else {
+        *taken.lock().unwrap() = Some(std::mem::replace(&mut *book.lock(), lost));
+        return;
+    };
+    let then = ledger.clone();
+    ledger.plan(Some((Step::Committed, Box::new(move || after(left, then, book, lost, taken)))));
 }

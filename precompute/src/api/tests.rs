@@ -1,23 +1,24 @@
-//! The API over a real connection, with ledgers in memory.
+//! The API over a real connection, with real ledgers.
 
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::atomic::Ordering::SeqCst,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
-use super::{testing::FakeDirectory, *};
+use super::{testing::Issuers, *};
 use crate::source::openssl::{Ca, KEYS};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+const NDJSON: &str = "application/x-ndjson";
+const BULK: &str = "/v1/issuers/Root/bulk";
 
 struct Served {
     address: SocketAddr,
     api: Arc<Api>,
-    directory: FakeDirectory,
+    issuers: Issuers,
     /// The id of its first issuer.
     id: String,
 }
@@ -39,8 +40,8 @@ impl Reply {
 }
 
 fn served_with(uploads: usize, idle_max: Duration) -> Served {
-    let directory = FakeDirectory::of(&[("t", 1, "Root"), ("t", 2, "Sub")]);
-    let api = Api::with_bounds(directory.clone(), uploads, idle_max);
+    let issuers = Issuers::of(&[("t", 1, "Root"), ("t", 2, "Sub")]);
+    let api = Api::with_bounds(issuers.ledgers.clone(), uploads, idle_max);
     let token = Some(ApiToken::of(TOKEN.as_bytes()));
     api.change(ApiSettings { token, ..ApiSettings::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -54,8 +55,8 @@ fn served_with(uploads: usize, idle_max: Duration) -> Served {
             axum::serve(listener, router).await.unwrap();
         });
     });
-    let id = crate::pki::hex::text(directory.issuers()[0].id().fingerprint());
-    Served { address, api, directory, id }
+    let id = crate::pki::hex::text(issuers.first().id().fingerprint());
+    Served { address, api, issuers, id }
 }
 
 fn served() -> Served {
@@ -63,23 +64,36 @@ fn served() -> Served {
 }
 
 impl Served {
-    fn send(&self, head: &str, body: &[u8]) -> Reply {
+    /// Sends a header section, behind which so many bytes are to come.
+    fn begin(&self, head: &str, length: usize) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let length = body.len();
         write!(stream, "{head}Connection: close\r\nContent-Length: {length}\r\n\r\n").unwrap();
+        stream
+    }
+
+    /// What an honest client sends.
+    fn head(&self, method: &str, path: &str, media_type: &str, more: &str) -> String {
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: {media_type}\r\n{more}",
+            self.address
+        )
+    }
+
+    fn send(&self, head: &str, body: &[u8]) -> Reply {
+        let mut stream = self.begin(head, body.len());
         // The answer may come, and the connection end, before everything is sent.
         let _ = stream.write_all(body);
         finish(stream)
     }
 
-    /// With everything that an honest client sends.
     fn ask(&self, method: &str, path: &str, media_type: &str, more: &str, body: &str) -> Reply {
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: {media_type}\r\n{more}",
-            self.address
-        );
-        self.send(&head, body.as_bytes())
+        self.send(&self.head(method, path, media_type, more), body.as_bytes())
+    }
+
+    /// The beginning of an upload of so many bytes.
+    fn upload(&self, length: usize) -> TcpStream {
+        self.begin(&self.head("POST", BULK, NDJSON, ""), length)
     }
 
     fn get(&self, path: &str) -> Reply {
@@ -91,7 +105,7 @@ impl Served {
     }
 
     fn bulk(&self, body: &str) -> Reply {
-        self.ask("POST", &format!("/v1/issuers/{}/bulk", self.id), "application/x-ndjson", "", body)
+        self.ask("POST", BULK, NDJSON, "", body)
     }
 }
 
@@ -121,24 +135,17 @@ fn unchunked(mut text: &str) -> String {
 #[test]
 fn who_sends_much_learns_why_it_is_refused() {
     let served = served();
-    let (revoke, bulk) = (format!("/v1/issuers/{}/revoke", served.id), format!("/v1/issuers/{}/bulk", served.id));
     let body = vec![b'['; 8 << 20];
-    for (path, token, content_type, more, status) in [
-        (&revoke, TOKEN, "application/json", "", 413),
-        (&bulk, TOKEN, "application/json", "", 415),
-        (&bulk, "another", "application/x-ndjson", "", 401),
-        (&bulk, TOKEN, "application/x-ndjson", "Content-Encoding: gzip\r\n", 415),
+    for (path, token, media_type, more, status) in [
+        ("/v1/issuers/Root/revoke", TOKEN, "application/json", "", 413),
+        (BULK, TOKEN, "application/json", "", 415),
+        (BULK, "another", NDJSON, "", 401),
+        (BULK, TOKEN, NDJSON, "Content-Encoding: gzip\r\n", 415),
     ] {
-        let mut stream = TcpStream::connect(served.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        write!(
-            stream,
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: {content_type}\r\n{more}Connection: close\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        )
-        .unwrap();
+        let head = served.head("POST", path, media_type, more).replace(TOKEN, token);
+        let mut stream = served.begin(&head, body.len());
         stream.write_all(&body).unwrap();
-        assert_eq!(finish(stream).status, status, "{path} {token} {content_type}");
+        assert_eq!(finish(stream).status, status, "{path} {token} {media_type}");
     }
 }
 
@@ -180,7 +187,11 @@ fn what_is_pushed_is_acknowledged_and_found() {
     let root = &listed["issuers"][0];
     assert_eq!(root["counts"], json!({ "good": 0, "revoked": 1 }));
     assert_eq!((&root["id"], &root["short_id"]), (&json!(id), &json!(&id[..8])));
-    assert_eq!(root["digest"], "00000000000000000000000000000007");
+    let digest = crate::pki::hex::text(&served.issuers.first().state().records.digest().to_bytes());
+    assert_eq!(root["digest"], digest);
+    assert_eq!((&root["sources"]["in_order"], &root["sources"]["fault"]), (&json!(true), &Value::Null));
+    served.issuers.first().state().health.refused("index.txt:3: is odd");
+    let root = &served.get("/v1/issuers").json()["issuers"][0];
     assert_eq!(
         (&root["sources"]["in_order"], &root["sources"]["fault"]),
         (&json!(false), &json!("index.txt:3: is odd"))
@@ -190,103 +201,13 @@ fn what_is_pushed_is_acknowledged_and_found() {
 #[test]
 fn every_problem_has_its_status_its_type_and_its_members() {
     let served = served();
-    served.directory.0[0].hold_by_source("0B");
+    served.issuers.hold_by_source("0B");
     assert_eq!(served.post("/v1/issuers/Root/add", r#"{"serial":"0C"}"#).status, 200);
     let revoked = r#"{"serial":"0D","reason":"superseded","time":1700000000,"even_unlisted":true}"#;
     assert_eq!(served.post("/v1/issuers/Root/revoke", revoked).status, 200);
     let big = format!("{{\"serial\":\"{}\"}}", "0".repeat(limits::API_BODY_OCTETS_MAX));
     let since = json!("2023-11-14T22:13:20Z");
-    for (method, path, media_type, body, status, kind, members) in [
-        ("GET", "/v1/nothing", "", "", 404, "not-found", json!({})),
-        ("GET", "/v1", "", "", 404, "not-found", json!({})),
-        ("POST", "/v1/issuers/Root/shred", "application/json", "{}", 404, "not-found", json!({})),
-        ("GET", "/v1/issuers/Root/revoke", "", "", 405, "method-not-allowed", json!({})),
-        ("DELETE", "/v1/issuers", "", "", 405, "method-not-allowed", json!({})),
-        ("GET", "/v1/issuers/Other/certificates/0C", "", "", 404, "unknown-issuer", json!({})),
-        ("POST", "/v1/issuers/Other/revoke", "application/json", "{}", 404, "unknown-issuer", json!({})),
-        ("POST", "/v1/issuers/Other/bulk", "application/x-ndjson", "", 404, "unknown-issuer", json!({})),
-        ("GET", "/v1/issuers/Root/certificates/0E", "", "", 404, "not-listed", json!({ "serial": "0E" })),
-        ("GET", "/v1/issuers/Sub/certificates/0C", "", "", 404, "not-listed", json!({ "serial": "0C" })),
-        ("GET", "/v1/certificates/0E", "", "", 404, "not-listed", json!({ "serial": "0E" })),
-        ("GET", "/v1/certificates/xyz", "", "", 400, "bad-request", json!({ "member": "serial" })),
-        ("GET", "/v1/certificates/0C?decimal=2", "", "", 400, "bad-request", json!({})),
-        (
-            "POST",
-            "/v1/issuers/Root/revoke",
-            "application/json",
-            r#"{"serial":"0E"}"#,
-            404,
-            "not-listed",
-            json!({ "serial": "0E" }),
-        ),
-        (
-            "POST",
-            "/v1/issuers/Root/revoke",
-            "application/json",
-            r#"{"serial":"0D"}"#,
-            409,
-            "already-revoked",
-            json!({ "serial": "0D", "revoked_since": since, "reason": "superseded" }),
-        ),
-        (
-            "POST",
-            "/v1/issuers/Root/release",
-            "application/json",
-            r#"{"serial":"0D"}"#,
-            409,
-            "un-revoking",
-            json!({ "serial": "0D", "revoked_since": since, "reason": "superseded" }),
-        ),
-        ("POST", "/v1/issuers/Root/add", "application/json", r#"{"serial":"0D"}"#, 409, "already-revoked", json!({})),
-        ("POST", "/v1/issuers/Root/release", "application/json", r#"{"serial":"0C"}"#, 409, "not-on-hold", json!({})),
-        (
-            "POST",
-            "/v1/issuers/Root/release",
-            "application/json",
-            r#"{"serial":"0B"}"#,
-            409,
-            "held-by-source",
-            json!({}),
-        ),
-        (
-            "POST",
-            "/v1/issuers/Root/revoke",
-            "application/json",
-            r#"{"serial":"0C","time":4000000000}"#,
-            400,
-            "bad-request",
-            json!({ "member": "time" }),
-        ),
-        (
-            "POST",
-            "/v1/issuers/Root/revoke",
-            "application/json",
-            r#"{"serial":"0C","raeson":"x"}"#,
-            400,
-            "bad-request",
-            json!({ "member": "raeson" }),
-        ),
-        (
-            "POST",
-            "/v1/issuers/Root/revoke",
-            "text/plain",
-            r#"{"serial":"0C"}"#,
-            415,
-            "unsupported-media-type",
-            json!({}),
-        ),
-        (
-            "POST",
-            "/v1/issuers/Root/revoke",
-            "application/x-www-form-urlencoded",
-            "serial=0C",
-            415,
-            "unsupported-media-type",
-            json!({}),
-        ),
-        ("POST", "/v1/issuers/Root/bulk", "application/json", "", 415, "unsupported-media-type", json!({})),
-        ("POST", "/v1/issuers/Root/revoke", "application/json", &big, 413, "too-large", json!({})),
-    ] {
+    let is = |method: &str, path: &str, media_type: &str, body: &str, status: u16, kind: &str, members: Value| {
         let reply = served.ask(method, path, media_type, "", body);
         let problem = reply.json();
         assert_eq!(reply.status, status, "{method} {path} {body}: {problem}");
@@ -297,6 +218,44 @@ fn every_problem_has_its_status_its_type_and_its_members() {
         for (name, value) in members.as_object().unwrap() {
             assert_eq!(problem[name], *value, "{problem}");
         }
+    };
+    for (path, status, kind, members) in [
+        ("/v1/nothing", 404, "not-found", json!({})),
+        ("/v1", 404, "not-found", json!({})),
+        ("/v1/issuers/Root/revoke", 405, "method-not-allowed", json!({})),
+        ("/v1/issuers/Other/certificates/0C", 404, "unknown-issuer", json!({})),
+        ("/v1/issuers/Root/certificates/0E", 404, "not-listed", json!({ "serial": "0E" })),
+        ("/v1/issuers/Sub/certificates/0C", 404, "not-listed", json!({ "serial": "0C" })),
+        ("/v1/certificates/0E", 404, "not-listed", json!({ "serial": "0E" })),
+        ("/v1/certificates/xyz", 400, "bad-request", json!({ "member": "serial" })),
+        ("/v1/certificates/0C?decimal=2", 400, "bad-request", json!({})),
+    ] {
+        is("GET", path, "", "", status, kind, members);
+    }
+    is("DELETE", "/v1/issuers", "", "", 405, "method-not-allowed", json!({}));
+    let revoked = json!({ "serial": "0D", "revoked_since": since, "reason": "superseded" });
+    for (verb, body, status, kind, members) in [
+        ("shred", "{}", 404, "not-found", json!({})),
+        ("revoke", r#"{"serial":"0E"}"#, 404, "not-listed", json!({ "serial": "0E" })),
+        ("revoke", r#"{"serial":"0D"}"#, 409, "already-revoked", revoked.clone()),
+        ("release", r#"{"serial":"0D"}"#, 409, "un-revoking", revoked),
+        ("add", r#"{"serial":"0D"}"#, 409, "already-revoked", json!({})),
+        ("release", r#"{"serial":"0C"}"#, 409, "not-on-hold", json!({})),
+        ("release", r#"{"serial":"0B"}"#, 409, "held-by-source", json!({})),
+        ("revoke", r#"{"serial":"0C","time":4000000000}"#, 400, "bad-request", json!({ "member": "time" })),
+        ("revoke", r#"{"serial":"0C","raeson":"x"}"#, 400, "bad-request", json!({ "member": "raeson" })),
+        ("revoke", &big, 413, "too-large", json!({})),
+    ] {
+        is("POST", &format!("/v1/issuers/Root/{verb}"), "application/json", body, status, kind, members);
+    }
+    for (path, media_type, status, kind) in [
+        ("/v1/issuers/Other/revoke", "application/json", 404, "unknown-issuer"),
+        ("/v1/issuers/Other/bulk", NDJSON, 404, "unknown-issuer"),
+        ("/v1/issuers/Root/revoke", "text/plain", 415, "unsupported-media-type"),
+        ("/v1/issuers/Root/revoke", "application/x-www-form-urlencoded", 415, "unsupported-media-type"),
+        (BULK, "application/json", 415, "unsupported-media-type"),
+    ] {
+        is("POST", path, media_type, r#"{"serial":"0C"}"#, status, kind, json!({}));
     }
 }
 
@@ -359,11 +318,11 @@ fn a_repeated_request_with_its_key_gets_the_same_answer_and_another_is_refused()
 #[test]
 fn what_cannot_be_made_durable_is_not_acknowledged_and_tried_later() {
     let served = served();
-    served.directory.0[0].room.store(0, SeqCst);
+    served.issuers.fill_disk_after(0);
     let reply = served.post("/v1/issuers/Root/add", r#"{"serial":"0A"}"#);
     assert_eq!((reply.status, &reply.json()["type"]), (503, &json!("urn:ostia:problem:not-durable")));
     assert!(reply.head.contains("retry-after: 2"), "{}", reply.head);
-    assert!(reply.json()["detail"].as_str().unwrap().contains("No space left on device"), "{}", reply.body);
+    assert!(reply.json()["detail"].as_str().unwrap().contains("absent/book.redb"), "{}", reply.body);
     assert_eq!(served.get("/v1/certificates/0A").status, 404, "nothing is shown");
 }
 
@@ -393,7 +352,7 @@ fn a_certificate_is_taken_from_its_issuer_alone() {
     let body = json!({ "certificate": std::fs::read_to_string(ca.path("l.pem")).unwrap() }).to_string();
     let refused = served.post("/v1/issuers/Root/add", &body);
     assert_eq!((refused.status, &refused.json()["type"]), (422, &json!("urn:ostia:problem:wrong-issuer")));
-    let certificates = [(served.directory.issuers()[0].id().clone(), Arc::new(ca.certificate()))].into();
+    let certificates = [(served.issuers.first().id().clone(), Arc::new(ca.certificate()))].into();
     let token = served.api.settings().token.clone();
     served.api.change(ApiSettings { token, certificates });
     assert_eq!(served.post("/v1/issuers/Root/add", &body).json()["serial"], "0A1B");
@@ -439,23 +398,23 @@ fn a_long_list_is_taken_in_batches_and_its_refusals_are_told_up_to_a_bound() {
     assert_eq!((&total["total"]["refused"], &total["refused_not_told"]), (&json!(wrong), &json!(500)));
     let told = reply.iter().filter(|line| line.get("line").is_some()).count();
     assert_eq!(told, limits::API_REFUSED_TOLD_MAX);
-    assert_eq!(served.directory.issuers()[0].counts().good, 30_000);
+    assert_eq!(served.issuers.first().state().records.counts().good, 30_000);
 }
 
 #[test]
 fn a_disk_that_fills_up_ends_a_list_with_the_number_of_lines_that_are_durable() {
     let served = served();
-    served.directory.0[0].room.store(2, SeqCst);
+    let book = served.issuers.fill_disk_after(2);
     let list: String = (1..=5000).map(|serial| format!("{{\"do\":\"add\",\"serial\":\"{serial:x}\"}}\n")).collect();
     let reply = served.bulk(&list).lines();
     let last = reply.last().unwrap();
     let lines = last["total"]["lines"].as_u64().unwrap();
     assert_eq!(last["problem"]["type"], "urn:ostia:problem:not-durable");
     assert_eq!(last["total"]["done"], lines);
-    assert_eq!(served.directory.issuers()[0].counts().good, lines);
+    assert_eq!(served.issuers.first().state().records.counts().good, lines);
     assert!((1..=2000).contains(&lines), "two batches: {last}");
     // The client goes on behind them.
-    served.directory.0[0].room.store(usize::MAX, SeqCst);
+    served.issuers.make_room(&book);
     let rest: String = list.lines().skip(lines as usize).map(|line| format!("{line}\n")).collect();
     assert_eq!(served.bulk(&rest).lines().last().unwrap()["total"]["done"], 5000 - lines);
 }
@@ -463,13 +422,8 @@ fn a_disk_that_fills_up_ends_a_list_with_the_number_of_lines_that_are_durable() 
 #[test]
 fn lines_count_as_they_come_and_a_list_that_stops_coming_is_ended() {
     let served = served_with(1, Duration::from_secs(1));
-    let mut stream = TcpStream::connect(served.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    write!(
-        stream,
-        "POST /v1/issuers/Root/bulk HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n{{\"do\":\"add\",\"serial\":\"0A\"}}\n{{\"do\":"
-    )
-    .unwrap();
+    let mut stream = served.upload(1000);
+    stream.write_all(b"{\"do\":\"add\",\"serial\":\"0A\"}\n{\"do\":").unwrap();
     let begin = std::time::Instant::now();
     while served.get("/v1/certificates/0A").status != 200 {
         assert!(begin.elapsed() < Duration::from_millis(900), "the first line counts before the second is there");
@@ -487,15 +441,8 @@ fn lines_count_as_they_come_and_a_list_that_stops_coming_is_ended() {
 #[test]
 fn an_upload_tells_how_far_it_is_each_second() {
     let served = served();
-    let mut stream = TcpStream::connect(served.address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let line = "{\"do\":\"add\",\"serial\":\"0A\"}\n";
-    write!(
-        stream,
-        "POST /v1/issuers/Root/bulk HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        3 * line.len()
-    )
-    .unwrap();
+    let mut stream = served.upload(3 * line.len());
     for _ in 0..3 {
         stream.write_all(line.as_bytes()).unwrap();
         std::thread::sleep(Duration::from_millis(800));

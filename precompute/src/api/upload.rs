@@ -25,19 +25,19 @@ use tracing::{info, warn};
 
 use super::{
     batch::{self, RefusedLine, Totals},
-    issuers::IssuerLedger,
     lines::{Line, Lines},
     problem::{Kind, Problem},
 };
 use crate::{
     admin::listener::ExtendedStay,
+    ledger::Ledger,
     limits,
     pki::{Certificate, UnixTime},
 };
 
 /// An upload for one issuer.
 pub(super) struct Upload {
-    pub(super) ledger: Arc<dyn IssuerLedger>,
+    pub(super) ledger: Ledger,
     /// That of the issuer.
     pub(super) certificate: Option<Arc<Certificate>>,
     /// Its place among the uploads that there may be at once.
@@ -143,11 +143,10 @@ impl Upload {
             if teller.lines.is_closed() {
                 return Err(Problem::new(Kind::BadRequest, "the client has gone"));
             }
-            let (ledger, certificate, totals) =
-                (Arc::clone(&self.ledger), self.certificate.clone(), Arc::clone(totals));
+            let (ledger, certificate, totals) = (self.ledger.clone(), self.certificate.clone(), Arc::clone(totals));
             job = Some(spawn_blocking(move || {
                 let mut sum = *totals.lock().unwrap_or_else(PoisonError::into_inner);
-                let refused = batch::push(&*ledger, certificate.as_deref(), &batch, UnixTime::now(), &mut sum)?;
+                let refused = batch::push(&ledger, certificate.as_deref(), &batch, UnixTime::now(), &mut sum)?;
                 *totals.lock().unwrap_or_else(PoisonError::into_inner) = sum;
                 Ok(refused)
             }));
