@@ -1,0 +1,179 @@
+//! A Redis server of a test's own: real, on a port of its own, with a directory that vanishes with it.
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{free_port, openssl, run, until};
+
+/// How long a server may take to answer on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `redis-server`. Killed when dropped.
+#[derive(Debug)]
+pub struct RedisServer {
+    dir: TempDir,
+    port: u16,
+    tls_port: Option<u16>,
+    password: Option<String>,
+    child: Option<Child>,
+}
+
+impl RedisServer {
+    /// One without a password that keeps what it has only in memory.
+    pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// With these lines in its configuration as well.
+    pub fn with(lines: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self { dir, port: free_port(), tls_port: None, password: None, child: None };
+        server.configure(lines);
+        server.restart();
+        server
+    }
+
+    /// One that lets nobody in without this password.
+    pub fn with_password(password: &str) -> Self {
+        let mut server = Self::with(&format!("requirepass {password}\n"));
+        server.password = Some(password.to_owned());
+        server
+    }
+
+    /// One that speaks TLS as well, on [`tls_port`](Self::tls_port), with a certificate for `localhost` by a CA of its own,
+    /// [`ca`](Self::ca).
+    pub fn with_tls() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        openssl(path, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "ca.key"]);
+        openssl(path, ["req", "-x509", "-key", "ca.key", "-subj", "/CN=Feed CA", "-days", "30", "-out", "ca.pem"]);
+        openssl(path, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "server.key"]);
+        openssl(
+            path,
+            [
+                "req",
+                "-x509",
+                "-key",
+                "server.key",
+                "-subj",
+                "/CN=localhost",
+                "-addext",
+                "subjectAltName=DNS:localhost",
+                "-addext",
+                "basicConstraints=critical,CA:FALSE",
+                "-CA",
+                "ca.pem",
+                "-CAkey",
+                "ca.key",
+                "-days",
+                "30",
+                "-out",
+                "server.pem",
+            ],
+        );
+        let tls_port = free_port();
+        let mut server = Self { dir, port: free_port(), tls_port: Some(tls_port), password: None, child: None };
+        let file = |name: &str| server.dir.path().join(name).display().to_string();
+        let lines = format!(
+            "tls-port {tls_port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n",
+            file("server.pem"),
+            file("server.key"),
+            file("ca.pem")
+        );
+        server.configure(&lines);
+        server.restart();
+        server
+    }
+
+    fn configure(&mut self, lines: &str) {
+        let text = format!(
+            "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\nappendonly no\ndaemonize no\n{lines}",
+            self.port,
+            self.dir.path().display()
+        );
+        fs::write(self.dir.path().join("redis.conf"), text).unwrap();
+    }
+
+    /// Where it listens without TLS.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Where it listens with TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("a server with TLS")
+    }
+
+    /// The CA of a server with TLS.
+    pub fn ca(&self) -> std::path::PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// Its directory, with its configuration and, if it writes one, its dump.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts it again, after [`kill`](Self::kill).
+    pub fn restart(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = Command::new("redis-server");
+        command.arg(self.dir.path().join("redis.conf")).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
+        self.child = Some(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
+        until("redis-server listens", PATIENCE, || {
+            [Some(self.port), self.tls_port]
+                .into_iter()
+                .flatten()
+                .all(|port| TcpStream::connect(("127.0.0.1", port)).is_ok())
+                .then_some(())
+        });
+    }
+
+    /// As by kill -9.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Keeps it from running (SIGSTOP), its connections open.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it run again.
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().expect("a running server").id().to_string();
+        assert!(run(Command::new("kill").args([signal, &id])).status.success());
+    }
+
+    /// What `redis-cli` says to a command; without the newline at the end.
+    pub fn cli<const N: usize>(&self, arguments: [&str; N]) -> String {
+        let mut command = Command::new("redis-cli");
+        command.args(["-p", &self.port.to_string()]);
+        if let Some(password) = &self.password {
+            command.args(["--no-auth-warning", "-a", password]);
+        }
+        let ended = run(command.args(arguments));
+        assert!(ended.status.success(), "{arguments:?}: {}", ended.text);
+        ended.text.trim_end().to_owned()
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
