@@ -52,7 +52,7 @@ use self::{
     pushing::Request,
     saver::Bell,
     saving::Saved,
-    shown::{News, Shown},
+    shown::{News, Part, Shown},
 };
 pub(crate) use self::{saver::Saver, saving::SharedBook};
 use crate::{
@@ -232,24 +232,17 @@ impl Ledger {
         let inner = &*self.0;
         let Difference { said, keeps_holds, carried, crl_marks, succeeds } = difference;
         let mut news = News::default();
-        let is_first = inner.stage.load(Relaxed) == PREPARED && inner.state.records.counts() == Counts::default();
-        if is_first {
-            let filled = inner.shown().fill(said);
-            inner.state.health.changed(filled as u64);
-        }
-        let mut rest = if is_first { &[][..] } else { said };
-        while !rest.is_empty() {
-            // Who unlocks and locks again at once is quicker than who was woken for it, time after time.
-            let made_way = saver::make_way(inner, limits::SHOWING_MAKES_WAY);
-            let some = &rest[..rest.len().min(limits::SHOWN_AT_ONCE)];
+        let is_filled = {
             let mut shown = inner.shown();
-            // Whoever comes now has the lock before a commit has ended, if this thread is not kept from its core.
-            let (looked_at, changed) =
-                shown.by_source(some, *keeps_holds, &mut news, || made_way && inner.book.is_wanted());
-            rest = &rest[looked_at..];
-            inner.state.changes.tell(changed.len(), changed.iter().copied());
-            inner.state.health.changed(changed.len() as u64);
-            shown.mark(changed);
+            let is_first = inner.stage.load(Relaxed) == PREPARED && inner.state.records.counts() == Counts::default();
+            if is_first {
+                inner.state.health.changed(shown.fill(said) as u64);
+            }
+            is_first
+        };
+        // Revocations first: no other change is urgent, and there may be millions.
+        for part in [Part::Revoked, Part::Others].into_iter().filter(|_| !is_filled) {
+            self.show(said, part, *keeps_holds, &mut news);
         }
         {
             let mut shown = inner.shown();
@@ -271,6 +264,24 @@ impl Ledger {
             lock(&inner.untold).add(news);
         }
         inner.bell.ring();
+    }
+
+    fn show(&self, said: &[Change], part: Part, keeps_holds: bool, news: &mut News) {
+        let inner = &*self.0;
+        let mut rest = said;
+        while !rest.is_empty() {
+            // Who unlocks and locks again at once is quicker than who was woken for it, time after time.
+            let made_way = saver::make_way(inner, limits::SHOWING_MAKES_WAY);
+            let some = &rest[..rest.len().min(limits::SHOWN_AT_ONCE)];
+            let mut shown = inner.shown();
+            // Whoever comes now has the lock before a commit has ended, if this thread is not kept from its core.
+            let is_wanted = || made_way && inner.book.is_wanted();
+            let (looked_at, changed) = shown.by_source(some, part, keeps_holds, news, is_wanted);
+            rest = &rest[looked_at..];
+            inner.state.changes.tell(changed.len(), changed.iter().copied());
+            inner.state.health.changed(changed.len() as u64);
+            shown.mark(changed);
+        }
     }
 
     /// Notes when the sources were in order, to be saved after what they said.

@@ -29,6 +29,21 @@ pub(super) struct Shown {
     pub(super) tells: bool,
 }
 
+/// A part of what sources say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// That certificates are revoked or on hold.
+    Revoked,
+    Others,
+}
+
+impl Part {
+    fn has(self, record: Option<Record>) -> bool {
+        let is_revoked = record.is_some_and(|record| record.status != Status::Good);
+        is_revoked == (self == Self::Revoked)
+    }
+}
+
 /// Certificates that were revoked, held or released, for the log.
 #[derive(Debug, Default)]
 pub(super) struct News {
@@ -74,12 +89,13 @@ impl Shown {
         self.writer.apply(changes);
     }
 
-    /// Shows what sources say of these certificates, and ends after [`limits::SHOWN_AT_LEAST`] if somebody waits.
-    /// `keeps_holds`: of [`Difference`](super::Difference). Returns how many it has looked at, and those whose records
-    /// have changed, in the same order.
+    /// Shows a part of what sources say of these certificates, and ends after [`limits::SHOWN_AT_LEAST`] if somebody
+    /// waits. `keeps_holds`: of [`Difference`](super::Difference). Returns how many it has looked at, and those whose
+    /// records have changed, in the same order.
     pub(super) fn by_source(
         &mut self,
         said: &[Change],
+        part: Part,
         keeps_holds: bool,
         news: &mut News,
         is_wanted: impl Fn() -> bool,
@@ -88,6 +104,9 @@ impl Shown {
         for (number, Change { serial, record, .. }) in said.iter().enumerate() {
             if number >= limits::SHOWN_AT_LEAST && is_wanted() {
                 return (number, changed);
+            }
+            if !part.has(*record) {
+                continue;
             }
             let mut before = None;
             let is_changed = self.writer.change(serial, |found| {

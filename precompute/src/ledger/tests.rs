@@ -270,15 +270,28 @@ fn showing_a_difference_leaves_the_records_to_a_push_that_comes() {
     let said: Vec<Change> = (0..1000).map(|number| said(number, Some(GOOD))).collect();
     let mut news = shown::News::default();
     let mut shown = world.ledger.0.shown();
-    let (looked_at, changed) = shown.by_source(&said, false, &mut news, || true);
+    let mut show = |is_wanted: bool| shown.by_source(&said, shown::Part::Others, false, &mut news, || is_wanted);
+    let (looked_at, changed) = show(true);
     assert_eq!((looked_at, changed.len()), (limits::SHOWN_AT_LEAST, limits::SHOWN_AT_LEAST));
-    let (looked_at, changed) = shown.by_source(&said, false, &mut news, || false);
+    let (looked_at, changed) = show(false);
     assert_eq!((looked_at, changed.len()), (1000, 1000 - limits::SHOWN_AT_LEAST));
     drop(shown);
     // Pushes one after the other do not stop it.
     std::mem::forget(world.book.wait());
     world.ledger.take(&difference(said.iter().map(|change| Change::new(change.serial, None)).collect()));
     assert_eq!(world.ledger.state().records.counts(), Counts::default());
+}
+
+#[test]
+fn of_a_long_difference_the_revocations_show_first() {
+    let world = World::new();
+    world.push(0, ADD).unwrap();
+    let heard = world.ledger.state().changes.subscribe(Arc::new(|| ()));
+    let mut all: Vec<Change> = (1..=20).map(|number| said(number, Some(GOOD))).collect();
+    all.extend([said(21, Some(LOST)), said(22, Some(GOOD)), said(23, Some(LOST))]);
+    world.ledger.take(&difference(all));
+    let order: Vec<Serial> = [21, 23].into_iter().chain(1..=20).chain([22]).map(serial).collect();
+    assert_eq!(heard.take(), Changed::These(order));
 }
 
 #[test]
