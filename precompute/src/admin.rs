@@ -137,7 +137,11 @@ pub fn router(status: Arc<Status>, parts: Vec<Part>) -> Router {
         .route("/readyz/ocsp", get(ready))
         .with_state(status)
         .route("/metrics", get(async move || metrics::scrape(parts)))
+        .fallback(async || (StatusCode::NOT_FOUND, NOTHING))
 }
+
+/// What any other path is answered with.
+const NOTHING: &str = "nothing is at this path; health is at /livez and /readyz/ocsp, metrics are at /metrics, and pushes and look-ups at /v1\n";
 
 async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
     readiness(status.ocsp_readiness(UnixTime::now()))

@@ -37,18 +37,34 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
+/// What there is, for people: method, path, and what for.
+const PATHS: [(&str, &str, &str); 7] = [
+    ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
+    ("GET", "/v1/issuers/ID/certificates/SERIAL", "what is known of a certificate"),
+    ("GET", "/v1/certificates/SERIAL", "the same of every issuer that has it"),
+    ("POST", "/v1/issuers/ID/add", "a certificate was issued"),
+    ("POST", "/v1/issuers/ID/revoke", "it is revoked, or put on hold"),
+    ("POST", "/v1/issuers/ID/release", "its hold ends"),
+    ("POST", "/v1/issuers/ID/bulk", "a list of these, a line each"),
+];
+
 pub(super) fn router(api: Arc<Api>) -> Router {
-    let paths = Router::new()
+    let mut paths = Router::new()
+        .route("/", get(index))
         .route("/issuers", get(list))
         .route("/issuers/{id}/certificates/{serial}", get(look_up))
         .route("/certificates/{serial}", get(look_up_everywhere))
-        .route("/issuers/{id}/bulk", post(bulk))
-        .route("/issuers/{id}/{verb}", post(push))
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(other_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), admit))
-        .with_state(api);
-    Router::new().nest("/v1", paths)
+        .route("/issuers/{id}/bulk", post(bulk));
+    for verb in Verb::ALL {
+        let path = format!("/issuers/{{id}}/{}", verb.name());
+        paths = paths.route(&path, post(async move |api, id, request| push(verb, api, id, request).await));
+    }
+    let admitted = middleware::from_fn_with_state(Arc::clone(&api), admit);
+    let paths =
+        paths.fallback(nothing_here).method_not_allowed_fallback(other_method).layer(admitted.clone()).with_state(api);
+    // Nested paths do not have the one that ends in the slash.
+    let slash = Router::new().route("/v1/", get(index)).method_not_allowed_fallback(other_method).layer(admitted);
+    Router::new().nest("/v1", paths).merge(slash)
 }
 
 impl IntoResponse for Problem {
@@ -89,17 +105,22 @@ async fn admit(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
     }
 }
 
-async fn nothing_here() -> Problem {
-    let detail = "the paths are /v1/issuers, /v1/issuers/ID/certificates/SERIAL, /v1/certificates/SERIAL, and /v1/issuers/ID/ with add, revoke, release or bulk";
-    Problem::new(Kind::NotFound, detail)
+async fn index() -> Response {
+    let paths = PATHS.map(|(method, path, what)| json!({ "method": method, "path": path, "what": what }));
+    json_of(&json!({ "paths": paths }))
+}
+
+async fn nothing_here(request: Request) -> Problem {
+    let ends_in_slash = if request.uri().path().ends_with('/') { "a path does not end in a slash; " } else { "" };
+    let paths = PATHS.map(|(_, path, _)| path).join(", ");
+    let (head, body) = request.into_parts();
+    unread(&head.headers, body, Problem::new(Kind::NotFound, format!("{ends_in_slash}the paths are {paths}"))).await
 }
 
 async fn other_method(request: Request) -> Problem {
-    let method = request.method();
-    Problem::new(
-        Kind::MethodNotAllowed,
-        format!("{method} is not a method of this path; use GET to look up, POST to push"),
-    )
+    let (head, body) = request.into_parts();
+    let detail = format!("{} is not a method of this path; use GET to look up, POST to push", head.method);
+    unread(&head.headers, body, Problem::new(Kind::MethodNotAllowed, detail)).await
 }
 
 async fn list(State(api): State<Arc<Api>>) -> Response {
@@ -161,11 +182,11 @@ fn read_serial(text: &str, uri: &Uri) -> Result<Serial, Problem> {
 }
 
 async fn push(
+    verb: Verb,
     State(api): State<Arc<Api>>,
-    Path((id, verb)): Path<(String, String)>,
+    Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let Some(verb) = Verb::of_name(&verb) else { return Err(nothing_here().await) };
     let (head, body) = request.into_parts();
     let meant = || {
         check_type(&head.headers, &["application/json"])?;

@@ -220,9 +220,6 @@ fn every_problem_has_its_status_its_type_and_its_members() {
         }
     };
     for (path, status, kind, members) in [
-        ("/v1/nothing", 404, "not-found", json!({})),
-        ("/v1", 404, "not-found", json!({})),
-        ("/v1/issuers/Root/revoke", 405, "method-not-allowed", json!({})),
         ("/v1/issuers/Other/certificates/0C", 404, "unknown-issuer", json!({})),
         ("/v1/issuers/Root/certificates/0E", 404, "not-listed", json!({ "serial": "0E" })),
         ("/v1/issuers/Sub/certificates/0C", 404, "not-listed", json!({ "serial": "0C" })),
@@ -232,10 +229,8 @@ fn every_problem_has_its_status_its_type_and_its_members() {
     ] {
         is("GET", path, "", "", status, kind, members);
     }
-    is("DELETE", "/v1/issuers", "", "", 405, "method-not-allowed", json!({}));
     let revoked = json!({ "serial": "0D", "revoked_since": since, "reason": "superseded" });
     for (verb, body, status, kind, members) in [
-        ("shred", "{}", 404, "not-found", json!({})),
         ("revoke", r#"{"serial":"0E"}"#, 404, "not-listed", json!({ "serial": "0E" })),
         ("revoke", r#"{"serial":"0D"}"#, 409, "already-revoked", revoked.clone()),
         ("release", r#"{"serial":"0D"}"#, 409, "un-revoking", revoked),
@@ -259,6 +254,49 @@ fn every_problem_has_its_status_its_type_and_its_members() {
     }
 }
 
+/// The path that ends in a slash was answered with 404 and nothing else.
+#[test]
+fn whoever_asks_the_wrong_path_or_by_the_wrong_method_is_told_the_right_one() {
+    let served = served();
+    for path in ["/v1", "/v1/"] {
+        let index = served.get(path);
+        assert_eq!(index.status, 200, "{path}");
+        let paths: Vec<_> = index.json()["paths"].as_array().unwrap().iter().map(|one| one["path"].clone()).collect();
+        assert!(paths.contains(&json!("/v1/issuers")) && paths.contains(&json!("/v1/issuers/ID/bulk")), "{paths:?}");
+        let head = served.ask("HEAD", path, "", "", "");
+        assert_eq!((head.status, &*head.body), (200, ""), "{path}");
+    }
+    assert_eq!(served.ask("HEAD", "/v1/issuers", "", "", "").status, 200);
+    let [get, post] = ["get,head", "post"].map(|allow| (405, format!("allow: {allow}")));
+    let nothing = (404, "content-type: application/problem+json".to_owned());
+    for (method, path, (status, header)) in [
+        ("POST", "/v1", &get),
+        ("POST", "/v1/", &get),
+        ("DELETE", "/v1/issuers", &get),
+        ("POST", "/v1/certificates/0A", &get),
+        ("PUT", "/v1/issuers/Root/certificates/0A", &get),
+        ("GET", "/v1/issuers/Root/add", &post),
+        ("GET", "/v1/issuers/Root/revoke", &post),
+        ("PUT", "/v1/issuers/Root/release", &post),
+        ("GET", "/v1/issuers/Root/bulk", &post),
+        ("GET", "/v1/nothing", &nothing),
+        ("GET", "/v1//", &nothing),
+        ("GET", "/v1/issuers/", &nothing),
+        ("GET", "/v1/issuers/Root", &nothing),
+        ("GET", "/v1/issuers/Root/revoke/", &nothing),
+        ("GET", "/v1/issuers/Root/shred", &nothing),
+        ("POST", "/v1/issuers/Root/shred", &nothing),
+        ("POST", "/v1/certificates/", &nothing),
+    ] {
+        let reply = served.ask(method, path, "application/json", "", "{}");
+        assert!(reply.status == *status && reply.head.contains(header), "{method} {path}: {}", reply.head);
+        let (problem, what) = (reply.json(), if *status == 405 { "use GET to look up" } else { "the paths are /v1/" });
+        assert!(problem["detail"].as_str().unwrap().contains(what), "{method} {path}: {problem}");
+        let names_the_slash = problem["detail"].as_str().unwrap().contains("does not end in a slash");
+        assert_eq!(names_the_slash, *status == 404 && path.ends_with('/'), "{method} {path}: {problem}");
+    }
+}
+
 #[test]
 fn nothing_works_without_the_token_and_a_new_one_counts_from_its_change_on() {
     let served = served();
@@ -271,6 +309,9 @@ fn nothing_works_without_the_token_and_a_new_one_counts_from_its_change_on() {
         ("POST", format!("/v1/issuers/{id}/revoke")),
         ("POST", format!("/v1/issuers/{id}/release")),
         ("POST", format!("/v1/issuers/{id}/bulk")),
+        ("GET", "/v1".into()),
+        ("GET", "/v1/".into()),
+        ("POST", "/v1/".into()),
         ("GET", "/v1/nothing".into()),
         ("PUT", "/v1/issuers".into()),
     ];
