@@ -16,6 +16,7 @@
 //! `shown` (the records' writer, for moments).
 
 mod changes;
+mod contradictions;
 mod health;
 mod push;
 mod pushing;
@@ -48,13 +49,13 @@ pub use self::{
     push::{Order, Outcome, Push, PushError, Refusal},
     state::{IssuerState, NotFollowed, States},
 };
+pub(crate) use self::{contradictions::News as OfContradictions, saver::Saver, saving::SharedBook};
 use self::{
     pushing::Request,
     saver::Bell,
     saving::Saved,
     shown::{News, Part, Shown},
 };
-pub(crate) use self::{saver::Saver, saving::SharedBook};
 use crate::{
     book::Pace,
     issuer_id::IssuerId,

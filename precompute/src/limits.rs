@@ -198,7 +198,11 @@ pub const ISSUERS_MAX: u32 = 1 << 24;
 /// daily, or an index copied nightly, the operator has a week to notice that this stopped.
 pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
 
-/// Changes of one pass that the log lists by serial.
+/// How often it is told that contradictions between sources and what is kept have become more. Beside an index that comes
+/// nightly, each push is one until then.
+pub const CONTRADICTIONS_TOLD_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Changes of one pass, or pushes of one list, that the log lists by serial.
 pub const CHANGES_LOGGED_MAX: usize = 100;
 
 /// Signers of one issuer: an old and a new one, in each of a few algorithms.

@@ -105,25 +105,36 @@ pub(super) struct Comparison {
     is_written_over: bool,
 }
 
-/// Records that stay as they are although the sources say otherwise.
+/// Records that stay as they are although the sources say otherwise, by kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Contradictions {
-    /// Revocations of the sources that they take back.
-    pub(super) taken_back: u64,
-    /// What pushes have revoked, hold or listed.
-    pub(super) with_pushes: u64,
-    /// One of either kind: its serial, its status in the records, its status in the sources.
-    pub(super) first: [Option<(Serial, Status, Option<Status>)>; 2],
+pub(super) struct Contradictions([OfKind; Contradiction::KINDS]);
+
+/// Those of one kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct OfKind {
+    pub(super) count: u64,
+    pub(super) first: Option<Example>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Example {
+    pub(super) serial: Serial,
+    /// Its status in the records.
+    pub(super) known: Status,
+    /// Its status in the sources; `None` where they do not list it.
+    pub(super) said: Option<Status>,
 }
 
 impl Contradictions {
     fn note(&mut self, kind: Contradiction, serial: Serial, known: Status, said: Option<Status>) {
-        let (count, first) = match kind {
-            Contradiction::TakenBack => (&mut self.taken_back, &mut self.first[0]),
-            Contradiction::PushRestricts | Contradiction::PushLists => (&mut self.with_pushes, &mut self.first[1]),
-        };
+        let OfKind { count, first } = &mut self.0[kind as usize];
         *count += 1;
-        first.get_or_insert((serial, known, said));
+        first.get_or_insert(Example { serial, known, said });
+    }
+
+    pub(super) fn of(&self, kind: Contradiction) -> OfKind {
+        self.0[kind as usize]
     }
 }
 

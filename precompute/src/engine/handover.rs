@@ -4,15 +4,23 @@
 //! reader that was prepared changes nothing until it is adopted, and one that was replaced changes nothing any more, even
 //! if it hangs in a read meanwhile. It does not know how sources are read.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-use super::{FollowedIssuer, Pass, compare::Contradictions};
+use super::{
+    FollowedIssuer, Pass,
+    compare::{Contradictions, Example, OfKind},
+};
 use crate::{
-    ledger::{Difference, Health, Ledger, reconcile::strictness},
+    ledger::{
+        Difference, Health, Ledger, OfContradictions,
+        reconcile::{Contradiction, contradicted, strictness},
+    },
     pki::{Serial, UnixTime},
-    records::Origin,
 };
 
 /// What one read of an issuer's sources has found.
@@ -39,8 +47,6 @@ pub(super) struct Handover {
     issuer: Arc<FollowedIssuer>,
     ledger: Ledger,
     stage: Mutex<Stage>,
-    /// How many contradictions of either kind were told last.
-    told: Mutex<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -66,7 +72,7 @@ impl Handover {
     /// `held`: until it is adopted.
     pub(super) fn new(issuer: Arc<FollowedIssuer>, ledger: Ledger, held: bool) -> Arc<Self> {
         let stage = Mutex::new(if held { Stage::Held(Vec::new(), None) } else { Stage::Open });
-        Arc::new(Self { issuer, ledger, stage, told: Mutex::default() })
+        Arc::new(Self { issuer, ledger, stage })
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -106,11 +112,8 @@ impl Handover {
     pub(super) fn count_contradictions_with_pushes(&self) {
         let Some(health) = self.health() else { return };
         let sources = &self.issuer.sources;
-        let count = self.ledger.state().records.count_by_origin(|origin| {
-            let restricts = origin.has(Origin::PUSH_RESTRICTS);
-            restricts && origin.has(Origin::SOURCE_ALLOWS)
-                || !restricts && origin.is_pushed() && !origin.is_listed() && sources.index.is_some()
-        });
+        let lists = sources.index.is_some();
+        let count = self.ledger.state().records.count_by_origin(|origin| contradicted(origin, lists).is_some());
         health.push_contradictions(if sources.is_pushes_alone() { 0 } else { count });
     }
 
@@ -183,36 +186,60 @@ impl Handover {
     }
 
     fn tell_contradictions(&self, contradictions: &Contradictions) {
+        self.ledger.state().health.contradictions(contradictions.of(Contradiction::TakenBack).count);
+        let now = Instant::now();
+        for kind in [Contradiction::TakenBack, Contradiction::PushRestricts, Contradiction::PushLists] {
+            let OfKind { count, first } = contradictions.of(kind);
+            match self.ledger.state().health.contradiction_news(kind, count, now) {
+                None => {}
+                Some(OfContradictions::Over) => self.tell_end_of_contradictions(kind),
+                Some(OfContradictions::Some) => {
+                    first.iter().for_each(|first| self.tell_contradiction(kind, count, first))
+                }
+            }
+        }
+    }
+
+    fn tell_contradiction(&self, kind: Contradiction, records: u64, first: &Example) {
         let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
-        let Contradictions { taken_back, with_pushes, first } = contradictions;
-        self.ledger.state().health.contradictions(*taken_back);
-        let counts = (*taken_back, *with_pushes);
-        if std::mem::replace(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner), counts) == counts {
-            return;
-        }
-        let said = |status: Option<crate::pki::Status>| {
-            status.map_or("no longer listed".to_owned(), |status| format!("`{status}`"))
-        };
-        if let Some((serial, known, now)) = first[0] {
-            warn!(
+        let Example { serial: example, known, said } = first;
+        let said = |unlisted: &str| said.map_or(unlisted.to_owned(), |status| format!("`{status}`"));
+        match kind {
+            Contradiction::TakenBack => warn!(
                 tenant,
                 issuer,
-                records = taken_back,
-                example = %serial,
+                records,
+                %example,
                 "the source takes back revocations (the example was `{known}` and is now {}); they stay revoked: only a hold can be released",
-                said(now)
-            );
-        }
-        if let Some((serial, known, now)) = first[1] {
-            warn!(
+                said("no longer listed")
+            ),
+            Contradiction::PushRestricts => warn!(
                 tenant,
                 issuer,
-                records = with_pushes,
-                example = %serial,
+                records,
+                %example,
                 "pushes and the source disagree (of the example, a push says `{known}`, and in the source it is {}); the push counts until the CA's own record says the same, or a push releases it",
-                now.map_or("not listed".to_owned(), |status| format!("`{status}`"))
-            );
+                said("not listed")
+            ),
+            // Whoever pushes a new certificate is ahead of the index.
+            Contradiction::PushLists => info!(
+                tenant,
+                issuer,
+                records,
+                %example,
+                "the index does not list pushed certificates yet; they count as pushed"
+            ),
         }
+    }
+
+    fn tell_end_of_contradictions(&self, kind: Contradiction) {
+        let (tenant, issuer) = (self.issuer.tenant(), &self.issuer.name);
+        let over = match kind {
+            Contradiction::TakenBack => "the source takes back no revocation any more",
+            Contradiction::PushRestricts => "the source says the same as pushes about every revocation and hold again",
+            Contradiction::PushLists => "the index lists every pushed certificate now",
+        };
+        info!(tenant, issuer, "{over}");
     }
 
     /// Logs that sources are refused.

@@ -9,9 +9,13 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use super::{
+    contradictions::{News, Told},
+    reconcile::Contradiction,
+};
 use crate::{limits, pki::UnixTime, records::Counts};
 
 /// What one pass over an issuer's sources did.
@@ -41,6 +45,8 @@ pub struct Health {
     crl_alone_until: AtomicU64,
     /// Whether anything was ever known of the issuer.
     known: AtomicBool,
+    /// What was told of each kind of contradiction.
+    told: Mutex<[Told; Contradiction::KINDS]>,
 }
 
 impl Default for Health {
@@ -50,6 +56,7 @@ impl Default for Health {
             known_until: AtomicU64::new(0),
             crl_alone_until: AtomicU64::new(UnixTime::MAX.0),
             known: AtomicBool::new(false),
+            told: Mutex::default(),
         }
     }
 }
@@ -248,6 +255,11 @@ impl Health {
     /// Notes how many revocations the sources would take back.
     pub(crate) fn contradictions(&self, count: u64) {
         self.lock().contradictions = count;
+    }
+
+    /// What there is to say of so many contradictions of a kind. A reload says nothing again.
+    pub(crate) fn contradiction_news(&self, kind: Contradiction, count: u64, now: Instant) -> Option<News> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)[kind as usize].news(count, now)
     }
 
     /// Notes how many pushed records the sources contradict.

@@ -42,6 +42,11 @@ pub(crate) enum Contradiction {
     PushLists,
 }
 
+impl Contradiction {
+    /// How many kinds there are.
+    pub(crate) const KINDS: usize = 3;
+}
+
 /// The rank of a status: good, on hold, finally revoked.
 pub(crate) const fn strictness(status: Status) -> u8 {
     match status {
@@ -205,9 +210,23 @@ fn release(known: Known) -> Result<(Known, Outcome), Refusal> {
     Ok((Known { record, origin: origin.without(Origin::SOURCE_ALLOWS) }, Outcome::Done))
 }
 
-/// Whether the end of validity is the known one. Records keep an end after 2106 as none, and a CRL does not state it.
+/// How the sources contradict what pushes have said of a record. `lists`: whether they list every certificate, as an
+/// index does.
+pub(crate) fn contradicted(origin: Origin, lists: bool) -> Option<Contradiction> {
+    if origin.has(Origin::PUSH_RESTRICTS) {
+        return origin.has(Origin::SOURCE_ALLOWS).then_some(Contradiction::PushRestricts);
+    }
+    (origin.is_pushed() && !origin.is_listed() && lists).then_some(Contradiction::PushLists)
+}
+
+/// Whether the end of validity is the known one. A CRL does not state it.
 pub(crate) fn same_end(known: Option<UnixTime>, said: Option<UnixTime>) -> bool {
-    said.is_none_or(|said| known == Some(said).filter(|said| said.0 < u64::from(u32::MAX)))
+    said.is_none_or(|said| known == Some(said).filter(|said| keeps_end(*said)))
+}
+
+/// Whether records keep this end of validity. A later one, after 2106, is none: the certificate never counts as expired.
+pub(crate) fn keeps_end(end: UnixTime) -> bool {
+    end.0 < u64::from(u32::MAX)
 }
 
 #[cfg(test)]
