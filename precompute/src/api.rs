@@ -10,6 +10,7 @@
 //! - `problem`: what is refused, and why.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
+//! - `told`: the log of pushes, and what an answer says beside the outcome.
 //! - `handlers`: the paths.
 
 mod access;
@@ -24,6 +25,7 @@ mod request;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod told;
 mod upload;
 pub mod written;
 
@@ -40,6 +42,7 @@ pub(crate) use self::members::Members;
 pub use self::request::Verb;
 use crate::{
     assemble::{ApiToken, Assembly},
+    config::Sources,
     issuer_id::IssuerId,
     ledger::Ledgers,
     limits,
@@ -59,17 +62,27 @@ pub struct Api {
 pub struct ApiSettings {
     /// Who has access; `None` where nobody has.
     pub token: Option<ApiToken>,
-    /// The certificates of the issuers, against which a certificate in a request is verified.
-    pub certificates: HashMap<IssuerId, Arc<Certificate>>,
+    /// What the configuration says of the issuers.
+    pub issuers: HashMap<IssuerId, Arc<ConfiguredIssuer>>,
+}
+
+/// What the configuration says of an issuer.
+#[derive(Debug)]
+pub struct ConfiguredIssuer {
+    /// Its certificate, against which a certificate in a request is verified.
+    pub certificate: Certificate,
+    /// Its sources beside pushes.
+    pub sources: Sources,
 }
 
 impl ApiSettings {
     /// Those of a configuration.
     pub fn of(assembly: &Assembly) -> Self {
-        let certificate = |(_, issuer): (_, &crate::assemble::AssembledIssuer)| {
-            (issuer.id.clone(), Arc::new(issuer.certificate.clone()))
+        let configured = |(_, issuer): (_, &crate::assemble::AssembledIssuer)| {
+            let (certificate, sources) = (issuer.certificate.clone(), issuer.sources.clone());
+            (issuer.id.clone(), Arc::new(ConfiguredIssuer { certificate, sources }))
         };
-        Self { token: assembly.api_token.clone(), certificates: assembly.issuers().map(certificate).collect() }
+        Self { token: assembly.api_token.clone(), issuers: assembly.issuers().map(configured).collect() }
     }
 }
 

@@ -214,7 +214,7 @@ impl Ledger {
         self.0.name.store(Arc::new(name.to_owned()));
         self.0.stage.store(SERVED, Relaxed);
         let untold = std::mem::take(&mut *lock(&self.0.untold));
-        untold.tell(&self.0.state, name, "source");
+        untold.tell(&self.0.state, name);
         self.0.bell.ring();
     }
 
@@ -260,7 +260,7 @@ impl Ledger {
             inner.state.health.unsaved(shown.unsaved.serials_left() as u64);
         }
         if inner.is_served() {
-            news.tell(&inner.state, &inner.name(), "source");
+            news.tell(&inner.state, &inner.name());
         } else {
             lock(&inner.untold).add(news);
         }

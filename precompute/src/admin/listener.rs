@@ -64,6 +64,10 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, String> {
     })
 }
 
+/// Who a request is from. Each has it as an extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
 /// How long a connection may last. Each request has it as an extension.
 #[derive(Clone, Debug)]
 pub struct Stay {
@@ -136,8 +140,8 @@ fn make_room(connections: &mut VecDeque<Connection>, most: usize) {
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
     let mut connections: VecDeque<Connection> = VecDeque::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok((stream, peer)) => (stream, Peer(peer)),
             Err(error) => {
                 warn!(%error, "a connection of the admin listener could not be accepted");
                 tokio::time::sleep(limits::ADMIN_ACCEPT_PAUSE).await;
@@ -149,6 +153,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
         let (service, own) = (TowerToHyperService::new(router.clone()), stay.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(own.clone());
+            request.extensions_mut().insert(peer);
             service.call(request)
         });
         let mut http = http1::Builder::new();

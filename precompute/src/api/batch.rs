@@ -9,10 +9,10 @@ use serde::Serialize;
 use super::{
     lines::Line,
     problem::{Kind, Problem},
-    request,
+    request, told,
 };
 use crate::{
-    ledger::{Ledger, Outcome},
+    ledger::{Ledger, Outcome, Push},
     limits,
     pki::{Certificate, UnixTime},
 };
@@ -39,15 +39,24 @@ pub(super) struct RefusedLine {
     pub(super) problem: Problem,
 }
 
-/// Pushes the lines, whose numbers follow those in `totals`. Returns the refused ones; on an error, nothing counts.
+/// What is to be told of a batch.
+#[derive(Default, Debug)]
+pub(super) struct Pushed {
+    pub(super) refused: Vec<RefusedLine>,
+    /// What the log may name.
+    pub(super) news: Vec<Push>,
+}
+
+/// Pushes the lines, whose numbers follow those in `totals`. On an error, nothing counts.
 pub(super) fn push(
     ledger: &Ledger,
     certificate: Option<&Certificate>,
     lines: &[Line],
     now: UnixTime,
     totals: &mut Totals,
-) -> Result<Vec<RefusedLine>, Problem> {
+) -> Result<Pushed, Problem> {
     let (mut pushes, mut places, mut refused) = (Vec::with_capacity(lines.len()), Vec::new(), Vec::new());
+    let mut news = Vec::new();
     for Line { number, content } in lines {
         let read = match content {
             Some(content) if content.iter().all(u8::is_ascii_whitespace) => continue,
@@ -64,6 +73,7 @@ pub(super) fn push(
     }
     let outcomes = if pushes.is_empty() { Vec::new() } else { ledger.push(&pushes, None, now)? };
     for ((line, push), outcome) in places.into_iter().zip(&pushes).zip(outcomes) {
+        news.extend(outcome.ok().filter(|outcome| told::is_news(push, *outcome)).map(|_| *push));
         match outcome {
             Ok(Outcome::Done) => totals.done += 1,
             Ok(Outcome::Unchanged) => totals.unchanged += 1,
@@ -77,7 +87,7 @@ pub(super) fn push(
     refused.sort_by_key(|refused| refused.line);
     totals.refused += refused.len() as u64;
     totals.lines = lines.last().map_or(totals.lines, |line| line.number);
-    Ok(refused)
+    Ok(Pushed { refused, news })
 }
 
 fn too_long() -> Problem {

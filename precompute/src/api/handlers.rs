@@ -17,18 +17,20 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{task::spawn_blocking, time::timeout};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     Api, access, issuers,
     problem::{Kind, Problem},
     request::{self, Verb},
+    told::{self, Sender},
     upload::{Upload, frame},
     written::{self, Radix},
 };
 use crate::{
     admin::listener::Stay,
-    ledger::{Ledger, Outcome, Push},
+    config::Sources,
+    ledger::{Ledger, Push},
     limits,
     pki::{Serial, UnixTime},
 };
@@ -127,8 +129,8 @@ async fn list(State(api): State<Arc<Api>>) -> Response {
     let (settings, now) = (api.settings(), UnixTime::now());
     let ledgers = api.ledgers.all();
     let described = ledgers.iter().map(|issuer| {
-        let certificate = settings.certificates.get(issuer.id());
-        issuers::description(issuer, certificate.map(|certificate| &**certificate), now)
+        let configured = settings.issuers.get(issuer.id());
+        issuers::description(issuer, configured.map(|configured| &configured.certificate), now)
     });
     json_of(&json!({ "issuers": described.collect::<Vec<_>>() }))
 }
@@ -197,35 +199,43 @@ async fn push(
         Err(problem) => return Err(unread(&head.headers, body, problem).await),
     };
     let body = whole(&head.headers, body).await?;
-    let certificate = api.settings().certificates.get(issuer.id()).cloned();
+    let configured = api.settings().issuers.get(issuer.id()).cloned();
+    let from = Sender::of(&head);
     let job = spawn_blocking(move || {
-        let push = request::read(verb, &body, certificate.as_deref())?;
-        push_one(&issuer, verb, push, key.as_deref())
+        let push = request::read(verb, &body, configured.as_ref().map(|configured| &configured.certificate))?;
+        push_one(&issuer, configured.as_ref().map(|configured| &configured.sources), &from, verb, push, key.as_deref())
     });
     let answer = job.await.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, error.to_string())))?;
     Ok(json_of(&answer))
 }
 
 /// Blocks until the push is durable.
-fn push_one(issuer: &Ledger, verb: Verb, push: Push, key: Option<&str>) -> Result<Value, Problem> {
+fn push_one(
+    issuer: &Ledger,
+    sources: Option<&Sources>,
+    from: &Sender,
+    verb: Verb,
+    push: Push,
+    key: Option<&str>,
+) -> Result<Value, Problem> {
     let told = |problem: Problem| {
         let problem = problem.with("serial", push.serial.to_string()).with("issuer", issuers::reference(issuer));
         let (tenant, name, serial, detail) = (issuer.id().tenant(), issuer.name(), push.serial, &problem.detail);
-        warn!(tenant, issuer = name, %serial, "{} was refused: {detail}", verb.name());
+        warn!(tenant, issuer = name, %serial, by = "push", %from, "{} was refused: {detail}", verb.name());
         problem
     };
     let outcomes = issuer.push(&[push], key, UnixTime::now()).map_err(|error| told(error.into()))?;
     let Some(outcome) = outcomes.into_iter().next() else {
         return Err(told(Problem::new(Kind::Internal, "the ledger gave no outcome")));
     };
-    let outcome = match outcome.map_err(|refusal| told(refusal.into()))? {
-        Outcome::Done => "done",
-        Outcome::Unchanged => "unchanged",
-        Outcome::StillHeld => "still-held",
-    };
-    let (tenant, name, serial) = (issuer.id().tenant(), issuer.name(), push.serial);
-    info!(tenant, issuer = name, %serial, outcome, "{}", verb.name());
-    Ok(json!({ "outcome": outcome, "serial": serial.to_string(), "issuer": issuers::reference(issuer) }))
+    let outcome = outcome.map_err(|refusal| told(refusal.into()))?;
+    told::taken(issuer, sources, from, &push, outcome, key);
+    let (outcome, serial) = (told::name(outcome), push.serial.to_string());
+    let mut answer = json!({ "outcome": outcome, "serial": serial, "issuer": issuers::reference(issuer) });
+    if let Some(note) = told::note(&push) {
+        answer["note"] = note.into();
+    }
+    Ok(answer)
 }
 
 async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {
@@ -241,9 +251,9 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
         Ok(meant) => meant,
         Err(problem) => return Err(unread(&head.headers, body, problem).await),
     };
-    let certificate = api.settings().certificates.get(ledger.id()).cloned();
-    let stay = head.extensions.get::<Stay>().map(Stay::extend);
-    let upload = Upload { ledger, certificate, place, stay, idle_max: api.idle_max };
+    let configured = api.settings().issuers.get(ledger.id()).cloned();
+    let (from, stay) = (Sender::of(&head), head.extensions.get::<Stay>().map(Stay::extend));
+    let upload = Upload { ledger, configured, from, place, stay, idle_max: api.idle_max };
     Ok(([(CONTENT_TYPE, NDJSON)], upload.take(body)).into_response())
 }
 

@@ -40,7 +40,15 @@ impl Issuers {
 
     /// A source of the first has it on hold.
     pub(super) fn hold_by_source(&self, serial: &str) {
-        let status = Status::Revoked { time: UnixTime(1), reason: Reason::CertificateHold };
+        self.by_source(serial, Status::Revoked { time: UnixTime(1), reason: Reason::CertificateHold });
+    }
+
+    /// A source of the first lists it.
+    pub(super) fn list_by_source(&self, serial: &str) {
+        self.by_source(serial, Status::Good);
+    }
+
+    fn by_source(&self, serial: &str, status: Status) {
         let said = vec![Change::new(Serial::from_hex(serial).unwrap(), Some(Record { status, not_after: None }))];
         self.first().take(&Difference { said, ..Difference::default() });
     }

@@ -9,7 +9,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{testing::Issuers, *};
-use crate::source::openssl::{Ca, KEYS};
+use crate::{
+    admin::listener::{Bounds, serve},
+    source::openssl::{Ca, KEYS},
+};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const NDJSON: &str = "application/x-ndjson";
@@ -52,7 +55,7 @@ fn served_with(uploads: usize, idle_max: Duration) -> Served {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, router).await.unwrap();
+            serve(listener, router, Bounds::default()).await;
         });
     });
     let id = crate::pki::hex::text(issuers.first().id().fingerprint());
@@ -393,9 +396,10 @@ fn a_certificate_is_taken_from_its_issuer_alone() {
     let body = json!({ "certificate": std::fs::read_to_string(ca.path("l.pem")).unwrap() }).to_string();
     let refused = served.post("/v1/issuers/Root/add", &body);
     assert_eq!((refused.status, &refused.json()["type"]), (422, &json!("urn:ostia:problem:wrong-issuer")));
-    let certificates = [(served.issuers.first().id().clone(), Arc::new(ca.certificate()))].into();
+    let configured = ConfiguredIssuer { certificate: ca.certificate(), sources: Sources::default() };
+    let issuers = [(served.issuers.first().id().clone(), Arc::new(configured))].into();
     let token = served.api.settings().token.clone();
-    served.api.change(ApiSettings { token, certificates });
+    served.api.change(ApiSettings { token, issuers });
     assert_eq!(served.post("/v1/issuers/Root/add", &body).json()["serial"], "0A1B");
     assert_eq!(served.post("/v1/issuers/Sub/add", &body).status, 422);
     let subject = served.get("/v1/issuers").json()["issuers"][0]["subject"].clone();

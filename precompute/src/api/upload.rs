@@ -24,22 +24,25 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    batch::{self, RefusedLine, Totals},
+    ConfiguredIssuer,
+    batch::{self, Pushed, RefusedLine, Totals},
     lines::{Line, Lines},
     problem::{Kind, Problem},
+    told::{self, Sender},
 };
 use crate::{
     admin::listener::ExtendedStay,
-    ledger::Ledger,
+    ledger::{Ledger, Outcome, Push},
     limits,
-    pki::{Certificate, UnixTime},
+    pki::UnixTime,
 };
 
 /// An upload for one issuer.
 pub(super) struct Upload {
     pub(super) ledger: Ledger,
-    /// That of the issuer.
-    pub(super) certificate: Option<Arc<Certificate>>,
+    /// What the configuration says of the issuer.
+    pub(super) configured: Option<Arc<ConfiguredIssuer>>,
+    pub(super) from: Sender,
     /// Its place among the uploads that there may be at once.
     pub(super) place: OwnedSemaphorePermit,
     /// Keeps its connection beyond the deadline of others, where there is one.
@@ -116,13 +119,17 @@ impl Upload {
         let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
         let (tenant, issuer) = (self.ledger.id().tenant(), self.ledger.name());
         let Totals { lines, done, unchanged, still_held, refused } = totals;
+        let (by, from) = ("push", &self.from);
         match &ended {
-            Ok(()) => info!(tenant, issuer, lines, done, unchanged, still_held, refused, "an uploaded list was pushed"),
+            Ok(()) => {
+                info!(tenant, issuer, lines, done, unchanged, still_held, refused, by, %from, "an uploaded list was pushed");
+            }
             Err(problem) => {
                 let problem = &*problem.detail;
                 warn!(
                     tenant,
-                    issuer, lines, done, unchanged, still_held, refused, problem, "an uploaded list was cut short"
+                    issuer, lines, done, unchanged, still_held, refused, by, %from, problem,
+                    "an uploaded list was cut short"
                 );
             }
         }
@@ -133,30 +140,41 @@ impl Upload {
     async fn push_all(&self, body: Body, teller: &mut Teller, totals: &Arc<Mutex<Totals>>) -> Result<(), Problem> {
         let mut reader = Reader { body, lines: Some(Lines::default()), ready: VecDeque::new() };
         let mut job: Option<Job> = None;
+        let mut nameable = limits::CHANGES_LOGGED_MAX;
         loop {
             let batch = reader.batch(self.idle_max).await;
             if let Some(job) = job.take() {
-                let refused = finished(job.await)?;
+                let Pushed { refused, news } = finished(job.await)?;
                 teller.refused(&refused);
+                let named = &news[..news.len().min(nameable)];
+                nameable -= named.len();
+                named.iter().for_each(|push| self.name(push));
             }
             let Some(batch) = batch? else { return Ok(()) };
             if teller.lines.is_closed() {
                 return Err(Problem::new(Kind::BadRequest, "the client has gone"));
             }
-            let (ledger, certificate, totals) = (self.ledger.clone(), self.certificate.clone(), Arc::clone(totals));
+            let (ledger, configured, totals) = (self.ledger.clone(), self.configured.clone(), Arc::clone(totals));
             job = Some(spawn_blocking(move || {
+                let certificate = configured.as_ref().map(|configured| &configured.certificate);
                 let mut sum = *totals.lock().unwrap_or_else(PoisonError::into_inner);
-                let refused = batch::push(&ledger, certificate.as_deref(), &batch, UnixTime::now(), &mut sum)?;
+                let pushed = batch::push(&ledger, certificate, &batch, UnixTime::now(), &mut sum)?;
                 *totals.lock().unwrap_or_else(PoisonError::into_inner) = sum;
-                Ok(refused)
+                Ok(pushed)
             }));
         }
     }
+
+    /// Names a push in the log.
+    fn name(&self, push: &Push) {
+        let sources = self.configured.as_ref().map(|configured| &configured.sources);
+        told::taken(&self.ledger, sources, &self.from, push, Outcome::Done, None);
+    }
 }
 
-type Job = JoinHandle<Result<Vec<RefusedLine>, Problem>>;
+type Job = JoinHandle<Result<Pushed, Problem>>;
 
-fn finished(ended: Result<Result<Vec<RefusedLine>, Problem>, JoinError>) -> Result<Vec<RefusedLine>, Problem> {
+fn finished(ended: Result<Result<Pushed, Problem>, JoinError>) -> Result<Pushed, Problem> {
     ended.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, error.to_string())))
 }
 

@@ -159,7 +159,8 @@ fn push_one(
                 (_, Verb::Revoke) => "revoked",
                 (_, Verb::Release) => "released",
             };
-            say(format_args!("{serial} {issuer}: {done}"))?;
+            let note = answer["note"].as_str().map(|note| format!("; {note}")).unwrap_or_default();
+            say(format_args!("{serial} {issuer}: {done}{note}"))?;
             Ok(true)
         }
         Err(ClientError::Refused(problem))

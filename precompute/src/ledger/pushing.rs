@@ -16,7 +16,7 @@ use super::{
     Inner, Order, Outcome, Push, PushError, Refusal,
     reconcile::{Known, by_push},
     saving::Saved,
-    shown::{News, Ordered},
+    shown::Ordered,
 };
 use crate::{
     book::{Answered, Batch, Book},
@@ -192,20 +192,18 @@ impl Inner {
         if taken.is_empty() {
             return;
         }
-        let mut news = News::default();
         let serials = {
             let mut shown = self.shown();
             let mut serials = Vec::with_capacity(taken.len());
             for of_one in taken.chunk_by(|a, b| a.request == b.request) {
                 let ordered: Vec<Ordered> = of_one.iter().map(|taken| taken.ordered).collect();
                 let now = requests.get(of_one[0].request).map_or_else(UnixTime::now, |request| request.now);
-                serials.extend(shown.by_push(&ordered, now, &mut news));
+                serials.extend(shown.by_push(&ordered, now));
             }
             serials
         };
         self.state.health.pushed(serials.len() as u64, UnixTime::now());
         self.state.changes.tell(serials.len(), serials.iter().copied());
-        news.tell(&self.state, &self.name(), "push");
     }
 }
 

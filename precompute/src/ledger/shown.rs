@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{
     push::Order,
-    reconcile::{FINAL, Known, by_push, by_source, strictness},
+    reconcile::{FINAL, Known, by_push, by_source, keeps_end, strictness},
     state::IssuerState,
     unsaved::Unsaved,
 };
@@ -44,7 +44,7 @@ impl Part {
     }
 }
 
-/// Certificates that were revoked, held or released, for the log.
+/// Certificates that sources have revoked, held or released, for the log. Who pushes is told by whoever takes it.
 #[derive(Debug, Default)]
 pub(super) struct News {
     first: Vec<(Serial, Status)>,
@@ -148,12 +148,10 @@ impl Shown {
 
     /// Shows what pushes ordered. Where a record is not what the decision was from, it is decided anew: sources are
     /// shown while a push is written. Returns the serials.
-    pub(super) fn by_push(&mut self, ordered: &[Ordered], now: UnixTime, news: &mut News) -> Vec<Serial> {
+    pub(super) fn by_push(&mut self, ordered: &[Ordered], now: UnixTime) -> Vec<Serial> {
         for Ordered { serial, order, from, next } in ordered {
-            let mut before = None;
-            let is_changed = self.writer.change(serial, |found| {
+            self.writer.change(serial, |found| {
                 let known = found.map(Known::from);
-                before = known;
                 let next = if known == *from {
                     Some(*next)
                 } else {
@@ -161,9 +159,6 @@ impl Shown {
                 };
                 next.filter(|next| known != Some(*next)).map(|next| Some((next.record, next.origin)))
             });
-            if is_changed {
-                self.note_news(news, *serial, before);
-            }
         }
         // Where another word came in between, the book has less than what shows.
         let overtaken = |ordered: &&Ordered| {
@@ -205,23 +200,23 @@ impl Shown {
 
 /// As the table keeps it: an end of validity after 2106 is none.
 fn kept(known: Known) -> Known {
-    let not_after = known.record.not_after.filter(|end| end.0 < u64::from(u32::MAX));
+    let not_after = known.record.not_after.filter(|end| keeps_end(*end));
     Known { record: Record { not_after, ..known.record }, ..known }
 }
 
 impl News {
-    /// Logs them. `said`: who says so.
-    pub(super) fn tell(self, state: &IssuerState, name: &str, said: &str) {
+    /// Logs them.
+    pub(super) fn tell(self, state: &IssuerState, name: &str) {
         let tenant = state.id().tenant();
         for (serial, now) in self.first {
             match strictness(now) {
-                FINAL => info!(tenant, issuer = name, %serial, status = %now, by = said, "revoked"),
-                0 => info!(tenant, issuer = name, %serial, by = said, "released from hold"),
-                _ => info!(tenant, issuer = name, %serial, status = %now, by = said, "put on hold"),
+                FINAL => info!(tenant, issuer = name, %serial, status = %now, by = "source", "revoked"),
+                0 => info!(tenant, issuer = name, %serial, by = "source", "released from hold"),
+                _ => info!(tenant, issuer = name, %serial, status = %now, by = "source", "put on hold"),
             }
         }
         if self.more > 0 {
-            info!(tenant, issuer = name, more = self.more, by = said, "more certificates were revoked or released");
+            info!(tenant, issuer = name, more = self.more, by = "source", "more certificates were revoked or released");
         }
     }
 
