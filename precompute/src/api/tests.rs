@@ -484,6 +484,38 @@ fn lines_count_as_they_come_and_a_list_that_stops_coming_is_ended() {
 }
 
 #[test]
+fn eight_lists_go_up_at_once_and_the_ninth_is_told_when_to_come_again() {
+    let served = served_with(limits::API_UPLOADS_MAX, Duration::from_secs(20));
+    let line = |serial: usize| format!("{{\"do\":\"add\",\"serial\":\"{serial:02x}\"}}\n");
+    let mut lists: Vec<TcpStream> = (1..=8)
+        .map(|serial| {
+            let mut list = served.upload(2 * line(0).len());
+            list.write_all(line(serial).as_bytes()).unwrap();
+            list
+        })
+        .collect();
+    // All of them are under way.
+    let begin = std::time::Instant::now();
+    while served.issuers.first().state().records.counts().good < 8 {
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", served.issuers.first().state().records.counts());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let ninth = served.bulk(&line(99));
+    assert_eq!((ninth.status, &ninth.json()["type"]), (503, &json!("urn:ostia:problem:too-many-uploads")));
+    assert!(ninth.head.contains("retry-after: 2"), "{}", ninth.head);
+    // Single pushes and look-ups go on beside them.
+    assert_eq!(served.post("/v1/issuers/Root/add", r#"{"serial":"AA"}"#).status, 200);
+    let mut first = lists.remove(0);
+    first.write_all(line(50).as_bytes()).unwrap();
+    assert_eq!(finish(first).lines().last().unwrap()["total"]["done"], 2);
+    assert_eq!(served.bulk(&line(99)).status, 200, "its place is free");
+    for (serial, mut list) in (60..).zip(lists) {
+        list.write_all(line(serial).as_bytes()).unwrap();
+        assert_eq!(finish(list).lines().last().unwrap()["total"]["done"], 2);
+    }
+}
+
+#[test]
 fn an_upload_tells_how_far_it_is_each_second() {
     let served = served();
     let line = "{\"do\":\"add\",\"serial\":\"0A\"}\n";

@@ -295,6 +295,27 @@ fn of_a_long_difference_the_revocations_show_first() {
 }
 
 #[test]
+fn a_push_waits_for_at_most_one_part_of_a_save() {
+    let world = World::new();
+    let (told, came_first) = std::sync::mpsc::channel();
+    world.ledger.take(&difference((0..1000).map(|number| said(number, Some(GOOD))).collect()));
+    world.ledger.0.commit().pace = Pace::of(100);
+    let ledger = world.ledger.clone();
+    let comes_meanwhile = move || {
+        let (pushing, again) = (ledger.clone(), ledger.clone());
+        thread::spawn(move || pushing.push(&[push(5000, ADD)], None, NOW));
+        assert!(wait(|| ledger.0.book.is_wanted()));
+        let shows = move || told.send(again.look_up(&serial(5000)).is_some()).unwrap();
+        ledger.plan(Some((Step::Taken, Box::new(shows))));
+    };
+    world.ledger.plan(Some((Step::Taken, Box::new(comes_meanwhile))));
+    let saver = Saver::start().unwrap();
+    saver.follow(std::slice::from_ref(&world.ledger));
+    let came_first = came_first.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(came_first, Ok(true), "the push showed before the second part was taken");
+}
+
+#[test]
 fn a_book_that_was_lost_is_written_whole_and_gives_the_revocations_that_only_it_has() {
     let world = World::new();
     world.ledger.take(&difference((0..20).map(|number| said(number, Some(GOOD))).collect()));
