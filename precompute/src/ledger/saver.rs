@@ -1,10 +1,11 @@
 //! The thread that saves what changed, whenever there is room: one for the ledgers of all issuers.
 //!
 //! Purpose: showing a change never waits for a disk. Invariant: a push that waits for the book goes first, after at most
-//! one chunk; and no issuer's backlog keeps another's waiting, because each saves a chunk in turn. It does not know what
-//! is saved.
+//! one chunk; no issuer's backlog keeps another's waiting, because each saves a chunk in turn; and one that cannot be
+//! saved rests alone. It does not know what is saved.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -13,7 +14,7 @@ use std::{
 use tracing::error;
 
 use super::Inner;
-use crate::{limits, state_dir::StateError};
+use crate::{issuer_id::IssuerId, limits, state_dir::StateError};
 
 /// Wakes the thread.
 #[derive(Debug, Default)]
@@ -65,12 +66,13 @@ impl Saver {
         &self.bell
     }
 
-    /// From now on these are saved. What others have left is saved as well, if it can be.
+    /// From now on these are saved. What others have left is saved as well, if it can be, unless one of these is of the
+    /// same issuer: it was filled from the book, and its sources are read again.
     pub(crate) fn follow(&self, ledgers: &[super::Ledger]) {
         let mut state = self.bell.lock();
         let wanted: Vec<Arc<Inner>> = ledgers.iter().map(|ledger| Arc::clone(&ledger.0)).collect();
         let leaves = |inner: &Arc<Inner>| {
-            !wanted.iter().any(|wanted| Arc::ptr_eq(wanted, inner)) && !inner.shown().unsaved.is_empty()
+            !wanted.iter().any(|wanted| wanted.id == inner.id) && !inner.shown().unsaved.is_empty()
         };
         let leaving: Vec<_> = state.ledgers.drain(..).filter(leaves).collect();
         state.ledgers = wanted.into_iter().chain(leaving).collect();
@@ -79,7 +81,7 @@ impl Saver {
     }
 
     /// The ledger of an issuer that is no longer configured, as long as not everything of it is saved.
-    pub(crate) fn leaving(&self, id: &crate::issuer_id::IssuerId) -> Option<super::Ledger> {
+    pub(crate) fn leaving(&self, id: &IssuerId) -> Option<super::Ledger> {
         let state = self.bell.lock();
         let found = state.ledgers.iter().find(|inner| inner.id == *id && !inner.shown().unsaved.is_empty());
         found.map(|inner| super::Ledger(Arc::clone(inner)))
@@ -99,30 +101,35 @@ impl Drop for Saver {
         if thread.is_finished() {
             let _ = thread.join();
         }
+        // They have the bell, and the book, which is closed when the last of them is dropped.
+        self.bell.lock().ledgers.clear();
     }
 }
 
 fn run(bell: &Bell) {
-    let mut retry_at: Option<Instant> = None;
+    // Those that could not be saved, and until when they rest.
+    let mut resting = HashMap::<IssuerId, Instant>::new();
     let mut stopped_at: Option<Instant> = None;
     loop {
-        let (ledgers, stopped) = wait(bell, retry_at, stopped_at.is_some());
-        if stopped {
-            stopped_at.get_or_insert_with(Instant::now);
+        let (ledgers, stopped) = wait(bell, resting.values().min().copied(), stopped_at.is_some());
+        if stopped && stopped_at.is_none() {
+            stopped_at = Some(Instant::now());
+            resting.clear();
         }
         let over = stopped_at.is_some_and(|at| at.elapsed() > limits::SAVER_END_MAX);
-        let (mut more, mut faulty) = (false, false);
+        let now = Instant::now();
+        resting.retain(|_, until| *until > now);
+        let mut more = false;
         for ledger in ledgers.iter().filter(|_| !over) {
-            if !ledger.is_due_to_be_saved() {
+            if resting.contains_key(&ledger.id) || !ledger.is_due_to_be_saved() {
                 continue;
             }
             let made_way = make_way(ledger, limits::SAVER_MAKES_WAY);
             match ledger.save_noted(made_way) {
                 Ok(some) => more |= some,
-                Err(_) => faulty = true,
+                Err(_) => _ = resting.insert(ledger.id.clone(), Instant::now() + limits::RETRY_INTERVAL),
             }
         }
-        retry_at = faulty.then(|| Instant::now() + limits::RETRY_INTERVAL);
         if more {
             bell.lock().rung = true;
         } else if stopped_at.is_some() {
@@ -134,12 +141,12 @@ fn run(bell: &Bell) {
     }
 }
 
-/// Waits until there may be something to save. After a fault, not before it is time to try again.
+/// Waits until there may be something to save, or it is time to try again.
 fn wait(bell: &Bell, retry_at: Option<Instant>, stopped: bool) -> (Vec<Arc<Inner>>, bool) {
     let mut state = bell.lock();
     loop {
         let pause = retry_at.map_or(limits::BOOK_LOOK_INTERVAL, |at| at.saturating_duration_since(Instant::now()));
-        let goes_on = state.stopped || stopped || state.rung && retry_at.is_none() || pause.is_zero();
+        let goes_on = state.stopped || stopped || state.rung || pause.is_zero();
         if goes_on {
             break;
         }

@@ -417,3 +417,51 @@ fn what_changes_is_saved_by_itself_and_tried_again_after_a_fault() {
     assert!(world.ledger.is_saved());
     assert!(Path::new(&world.dir.path().join(BOOK)).exists());
 }
+
+#[test]
+fn one_issuer_that_cannot_be_saved_slows_down_nobody_else() {
+    let (broken, sound) = (World::new(), World::new());
+    *broken.book.lock() = Book::lost(broken.dir.path());
+    let saver = Saver::start().unwrap();
+    let other = Ledger::open(&IssuerId::new("other", [7; 32]), "ca", &sound.book, &saver).unwrap().ledger;
+    other.serve("ca");
+    broken.ledger.take(&difference(vec![said(1, Some(GOOD))]));
+    other.take(&difference((0..1500).map(|number| said(number, Some(GOOD))).collect()));
+    let begun = Instant::now();
+    saver.follow(&[broken.ledger.clone(), other.clone()]);
+    assert!(wait(|| other.is_saved()) && begun.elapsed() < 3 * limits::RETRY_INTERVAL, "{:?}", begun.elapsed());
+    assert!(!broken.ledger.is_saved());
+}
+
+/// It was open until the process ended, as after a crash.
+#[test]
+fn the_book_is_closed_once_saver_and_ledgers_have_ended() {
+    let World { dir, book, ledger } = World::new();
+    let saver = Saver::start().unwrap();
+    saver.follow(std::slice::from_ref(&ledger));
+    ledger.push(&[push(1, ADD)], None, NOW).unwrap().remove(0).unwrap();
+    drop((saver, ledger));
+    assert_eq!(Arc::strong_count(&book), 1);
+    drop(book);
+    Book::open(dir.path()).unwrap();
+}
+
+/// The former one would have written its own records over those of the new one.
+#[test]
+fn a_ledger_that_left_is_saved_no_more_once_its_issuer_is_back_with_another() {
+    let world = World::new();
+    let saver = Saver::start().unwrap();
+    saver.follow(std::slice::from_ref(&world.ledger));
+    world.push(1, ADD).unwrap();
+    let (book, lost) = (Arc::clone(&world.book), Book::lost(world.dir.path()));
+    let back = Ledger::open(&id(), "ca", &book, &saver).unwrap().ledger;
+    let whole = std::mem::replace(&mut *book.lock(), lost);
+    world.ledger.take(&difference(vec![said(1, Some(GOOD))]));
+    world.ledger.leave();
+    back.serve("ca");
+    saver.follow(std::slice::from_ref(&back));
+    *book.lock() = whole;
+    back.push(&[push(1, revoke(Reason::KeyCompromise))], None, NOW).unwrap().remove(0).unwrap();
+    thread::sleep(2 * limits::RETRY_INTERVAL);
+    assert_eq!(world.in_book(1).map(|known| known.record.status), Some(LOST));
+}
