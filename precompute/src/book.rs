@@ -90,6 +90,8 @@ pub struct Batch<'a> {
     pub answered: &'a [Answered],
     /// Whether the answers that the book has are removed before.
     pub forgets_answers: bool,
+    /// Whether the stamps that the book has are removed before.
+    pub forgets_stamps: bool,
     /// What the sources looked like when everything that they said was in the book, this batch included; up to
     /// [`limits::BOOK_STAMPS_OCTETS_MAX`] bytes, and longer ones are not kept. `None` leaves those that the book has,
     /// and an empty value removes them.
@@ -123,6 +125,7 @@ impl<'a> Batch<'a> {
             untold: false,
             answered: &[],
             forgets_answers: false,
+            forgets_stamps: false,
             stamps: None,
             is_wanted: &|| false,
         }

@@ -297,6 +297,12 @@ impl Ledger {
         self.0.bell.ring();
     }
 
+    /// The stamps that the book has are of other sources than those that speak from now on.
+    pub(crate) fn forget_stamps(&self) {
+        self.0.shown().unsaved.forgets_stamps = true;
+        self.0.bell.ring();
+    }
+
     /// Saves everything now.
     pub(crate) fn save(&self) -> Result<(), StateError> {
         while self.0.save_noted(false)? {}

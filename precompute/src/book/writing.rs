@@ -37,6 +37,9 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     succeed(transaction, &mut meta, &issuers, number, batch.succeeds)?;
     let mut issuer = Issuer { transaction, number, seal, version };
     let written = issuer.write_records(batch)?;
+    if batch.forgets_stamps {
+        issuer.write_stamps(&[])?;
+    }
     if written == batch.changes.len() {
         issuer.write_of_sources(batch)?;
     }

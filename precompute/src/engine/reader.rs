@@ -44,7 +44,7 @@ pub(super) struct SourceReader {
     pub(super) crl_marks: CrlMarks,
     /// How far the last pass has taken the index, if the records have what it found; and whether something in it waits
     /// until it is still.
-    mark: Option<Mark>,
+    pub(super) mark: Option<Mark>,
     waits: bool,
     /// What the last pass has found in an index that was torn.
     candidates: compare::Candidates,
@@ -121,6 +121,10 @@ impl SourceReader {
             && let Some(pass) = self.pass_without_reading()
         {
             return Ok(pass);
+        }
+        if self.saved.take().is_some() {
+            // They may be of another index, which is then not what the book has.
+            self.ledger.forget_stamps();
         }
         loop {
             self.watch.changed();
@@ -345,8 +349,8 @@ impl SourceReader {
 
     /// Hands over what a read that began at `started` has found.
     pub(super) fn hand_over(&mut self, mut comparison: compare::Comparison, started: Instant) -> Result<Pass, Faults> {
-        // What was found before the adoption does not show yet.
-        self.mark = comparison.mark.take().filter(|_| self.handover.health().is_some());
+        // What was found before the adoption does not show yet, or was compared with what others have changed since.
+        self.mark = comparison.mark.take().filter(|_| !self.was_held);
         self.waits = comparison.held_back || comparison.is_of_appended && self.waits;
         self.candidates = std::mem::take(&mut comparison.candidates);
         let whole = comparison.faults.is_empty() && !comparison.held_back && !comparison.is_of_appended;

@@ -464,3 +464,24 @@ fn what_comes_from_the_former_sources_after_the_new_ones_were_read_is_removed_wh
     other.look(Accepted::default());
     assert_eq!(world.status(7), None, "the sources that count now do not list it");
 }
+
+/// Its mark said that the records had what it had found, and the stamps in the book would have said so too.
+#[test]
+fn what_was_compared_before_the_adoption_leaves_no_mark() {
+    let mut world = World::with_index();
+    world.index(&(list(1..5) + &revoked(5, ",certificateHold")));
+    world.pass().unwrap();
+    fs::copy(world.ca.path("listed.txt"), world.ca.path("other.txt")).unwrap();
+    let mut other = other_reader(&world, "other.txt", true);
+    let comparison = other.compare(Accepted::default());
+    assert_eq!(comparison.changes, [], "it says the same");
+    world.index(&list(1..6));
+    world.pass().unwrap();
+    world.watched.handover.close();
+    other.handover.open();
+    other.hand_over(comparison, Instant::now()).unwrap();
+    assert_eq!(world.status(5), Some(Status::Good), "the former sources have released it since");
+    assert!(other.mark.is_none());
+    other.look(Accepted::default());
+    assert_eq!(world.status(5), Some(HOLD));
+}

@@ -128,11 +128,11 @@ impl Inner {
         saved.looked_at = Instant::now();
         self.in_place(&mut saved, &mut book)?;
         let mut chunk = self.shown().unsaved.take(saved.pace.size());
-        let Chunk { serials, succeeds, of_sources } = &chunk;
-        let OfSources { crl_marks, verified, stamps } = of_sources;
-        if serials.is_empty() && succeeds.is_empty() && of_sources.is_empty() {
+        if chunk.is_empty() {
             return Ok(false);
         }
+        let Chunk { serials, succeeds, of_sources, forgets_stamps } = &chunk;
+        let OfSources { crl_marks, verified, stamps } = of_sources;
         // As they are now. Who changes one from here on marks it again.
         let changes: Vec<Change> = serials.iter().map(|serial| self.present(serial)).collect();
         #[cfg(test)]
@@ -141,6 +141,7 @@ impl Inner {
         let committed = book.commit(&Batch {
             crl_marks: *crl_marks,
             verified: *verified,
+            forgets_stamps: *forgets_stamps,
             stamps: stamps.as_deref(),
             succeeds,
             owed: self.owes(),
@@ -161,6 +162,7 @@ impl Inner {
         chunk.serials.drain(..written);
         if committed.is_ok() {
             chunk.succeeds.clear();
+            chunk.forgets_stamps = false;
         }
         shown.unsaved.put_back(chunk);
         self.state.health.unsaved(shown.unsaved.serials_left() as u64);

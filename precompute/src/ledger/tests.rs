@@ -465,3 +465,32 @@ fn a_ledger_that_left_is_saved_no_more_once_its_issuer_is_back_with_another() {
     thread::sleep(2 * limits::RETRY_INTERVAL);
     assert_eq!(world.in_book(1).map(|known| known.record.status), Some(LOST));
 }
+
+/// The next start skipped the sources, and nobody said it again.
+#[test]
+fn what_was_undone_is_read_again_whatever_the_stamps_said() {
+    let world = World::new();
+    world.ledger.owe(true);
+    world.ledger.take(&difference(vec![said(1, Some(GOOD))]));
+    world.ledger.note_stamps(b"as it was".to_vec());
+    world.ledger.save().unwrap();
+    let stamps = |world: &World| Ledger::open(&id(), "ca", &world.book, &Saver::start().unwrap()).unwrap().stamps;
+    assert!(stamps(&world).is_some());
+    assert_eq!(world.ledger.undo_untold().unwrap(), []);
+    assert_eq!((world.status(1), stamps(&world)), (None, None));
+}
+
+#[test]
+fn stamps_of_other_sources_are_forgotten_before_anything_of_these_is_saved() {
+    let world = World::new();
+    world.ledger.note_stamps(b"of the former".to_vec());
+    world.ledger.save().unwrap();
+    world.ledger.forget_stamps();
+    world.ledger.take(&difference((0..100).map(|number| said(number, Some(GOOD))).collect()));
+    world.ledger.note_stamps(b"of these".to_vec());
+    assert!(world.ledger.save_one_chunk(40).unwrap(), "more remains");
+    let stamps = || Ledger::open(&id(), "ca", &world.book, &Saver::start().unwrap()).unwrap().stamps;
+    assert_eq!(stamps(), None);
+    world.ledger.save().unwrap();
+    assert_eq!(stamps().as_deref(), Some(&b"of these"[..]));
+}

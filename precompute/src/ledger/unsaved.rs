@@ -21,6 +21,8 @@ pub(super) struct Unsaved {
     /// know whom it succeeds.
     pub(super) succeeds: Vec<IssuerId>,
     pub(super) of_sources: OfSources,
+    /// Whether the stamps that the book has are of other sources. That goes with the first chunk.
+    pub(super) forgets_stamps: bool,
 }
 
 /// Records in order of serial, without those that were taken.
@@ -77,11 +79,18 @@ pub(super) struct Chunk {
     pub(super) serials: Vec<Serial>,
     pub(super) succeeds: Vec<IssuerId>,
     pub(super) of_sources: OfSources,
+    pub(super) forgets_stamps: bool,
+}
+
+impl Chunk {
+    pub(super) fn is_empty(&self) -> bool {
+        self.serials.is_empty() && self.succeeds.is_empty() && self.of_sources.is_empty() && !self.forgets_stamps
+    }
 }
 
 impl Unsaved {
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0 && self.succeeds.is_empty() && self.of_sources.is_empty()
+        self.count == 0 && self.succeeds.is_empty() && self.of_sources.is_empty() && !self.forgets_stamps
     }
 
     /// How many records wait; some may be counted more than once.
@@ -133,12 +142,15 @@ impl Unsaved {
         }
         self.count -= serials.len();
         let of_sources = if self.count == 0 { std::mem::take(&mut self.of_sources) } else { OfSources::default() };
-        Chunk { serials, succeeds: std::mem::take(&mut self.succeeds), of_sources }
+        let forgets_stamps = std::mem::take(&mut self.forgets_stamps);
+        Chunk { serials, succeeds: std::mem::take(&mut self.succeeds), of_sources, forgets_stamps }
     }
 
     /// A chunk could not be saved. What came meanwhile is newer.
     pub(super) fn put_back(&mut self, chunk: Chunk) {
-        let Chunk { serials, succeeds, of_sources: OfSources { crl_marks, verified, stamps } } = chunk;
+        let Chunk { serials, succeeds, of_sources, forgets_stamps } = chunk;
+        let OfSources { crl_marks, verified, stamps } = of_sources;
+        self.forgets_stamps |= forgets_stamps;
         if !serials.is_empty() {
             self.count += serials.len();
             self.runs.push_front(serials.into());

@@ -36,7 +36,8 @@ impl Ledger {
     }
 
     /// Undoes what nobody was told; returns the debts. To be called before anything else changes the records or is
-    /// told. The rows of the debts stay in the outbox until they are told.
+    /// told; the sources have to be read after it, whatever their stamps said. The rows of the debts stay in the outbox
+    /// until they are told.
     pub fn undo_untold(&self) -> Result<Vec<Owed>, StateError> {
         let inner = &*self.0;
         let mut saved = inner.commit();
@@ -52,7 +53,13 @@ impl Ledger {
         }
         if !changes.is_empty() {
             changes.sort_unstable_by_key(|change| change.serial);
-            book.commit(&Batch { changes: &changes, untold: true, ..Batch::new(&inner.id, saved.identity) })?;
+            book.commit(&Batch {
+                changes: &changes,
+                untold: true,
+                // The book has no longer what the sources said.
+                forgets_stamps: true,
+                ..Batch::new(&inner.id, saved.identity)
+            })?;
         }
         drop(book);
         inner.show_as_they_are(&mut inner.shown(), changes);

@@ -196,3 +196,34 @@ fn a_change_that_another_one_has_overtaken_is_refused_and_changes_nothing() {
     assert_eq!(revoked(&states, &c), [1, 3]);
     assert!(states.get(&a.id).is_err() && states.get(&b.id).is_err());
 }
+
+/// The stamps in the book were still those of the first index, and said that everything in it was there.
+#[test]
+fn an_index_that_comes_back_after_another_one_was_read_is_read() {
+    let world = World::new();
+    let [a, other] = ["a.txt", "other.txt"].map(|file| world.issuer("a", file, &[]));
+    let held = index("a.txt", &[1, 2]).replace("250101000000Z", "250101000000Z,certificateHold");
+    let settle = || std::thread::sleep(2 * limits::SETTLED_AFTER);
+    fs::write(world.ca.path("a.txt"), &held).unwrap();
+    settle();
+    // Its own stamps are never noted: as its clock says, it is still to be written.
+    let later = std::time::SystemTime::now() + Duration::from_secs(1000);
+    fs::File::options().append(true).open(world.ca.path("other.txt")).unwrap().set_modified(later).unwrap();
+    for reload in [false, true] {
+        assert_eq!(revoked(&world.engine(&[&a]).states(), &a), [1, 2]);
+        let mut engine = world.engine(&[if reload { &a } else { &other }]);
+        if reload {
+            let prepared = prepare(&mut engine, &[&other]);
+            engine.adopt(prepared).unwrap();
+            let begun = Instant::now();
+            while !revoked(&engine.states(), &other).is_empty() {
+                assert!(begun.elapsed().as_secs() < 10, "the holds are released by the other index");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        assert_eq!(revoked(&engine.states(), &other), [0; 0]);
+        drop(engine);
+        assert_eq!(revoked(&world.engine(&[&a]).states(), &a), [1, 2], "reload: {reload}");
+        settle();
+    }
+}
