@@ -195,11 +195,8 @@ impl Engine {
         lineage: &Lineage,
         configured: &HashSet<IssuerId>,
     ) -> Result<Follower, StateError> {
-        let id = &issuer.id;
-        let mut predecessors = self.book.read(|book| Predecessor::all(book, id, lineage, configured))?;
-        let running = self.followers.iter();
-        running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));
-        let opened = Ledger::open(id, &issuer.name, &self.book, &self.saver)?;
+        let predecessors = self.predecessors(&issuer.id, lineage, configured)?;
+        let opened = Ledger::open(&issuer.id, &issuer.name, &self.book, &self.saver)?;
         let ledger = opened.ledger;
         ledger.state().health.verified_before(opened.verified, issuer.sources.is_crl_alone());
         if !opened.known {
@@ -208,6 +205,19 @@ impl Engine {
         let reader = SourceReader::new(issuer, ledger, false, opened.verified, predecessors, &self.state_dir)
             .with_stamps(opened.stamps.as_deref());
         Ok(Follower::new(reader))
+    }
+
+    /// What an issuer was before, as the book and the present followers know it.
+    fn predecessors(
+        &self,
+        id: &IssuerId,
+        lineage: &Lineage,
+        configured: &HashSet<IssuerId>,
+    ) -> Result<Vec<Predecessor>, StateError> {
+        let mut predecessors = self.book.read(|book| Predecessor::all(book, id, lineage, configured))?;
+        let running = self.followers.iter();
+        running.for_each(|running| Predecessor::add_running(&mut predecessors, running, id, configured));
+        Ok(predecessors)
     }
 
     /// What [`Engine::sync`] may accept.

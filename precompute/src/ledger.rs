@@ -223,6 +223,11 @@ impl Ledger {
         self.0.stage.store(LEFT, Relaxed);
     }
 
+    /// When this returns, the records have every push that was under way.
+    pub(crate) fn wait_for_pushes(&self) {
+        drop(self.0.commit());
+    }
+
     /// From now on changes are logged.
     pub(crate) fn tells(&self) {
         self.0.shown().tells = true;

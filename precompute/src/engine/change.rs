@@ -12,10 +12,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Engine, EngineError, FollowedIssuer, SourceReader, States,
+    Engine, EngineError, FollowedIssuer, Forgotten, Predecessor, SourceReader, States,
     follower::{self, Follower, Terms},
 };
-use crate::{assemble::Assembly, issuer_id::IssuerId, limits};
+use crate::{assemble::Assembly, issuer_id::IssuerId, ledger::Ledger, limits, pki::Serial};
 
 /// A configuration whose sources were read and that can be adopted.
 #[derive(Debug)]
@@ -54,14 +54,13 @@ impl Engine {
                 states.push(same.ledger.state().clone());
                 continue;
             }
-            let stays = former.map(|former| former.ledger.clone()).or_else(|| self.saver.leaving(&issuer.id));
-            let follower = match stays {
-                Some(ledger) => {
-                    let verified = ledger.state().health.report().verified_saved;
-                    let reader = SourceReader::new(issuer.clone(), ledger, true, verified, Vec::new(), &self.state_dir);
-                    Follower::new(reader)
-                }
-                None => self.open_one(issuer.clone(), &lineage, &configured)?,
+            let is_back = || self.saver.leaving(&issuer.id);
+            let follower = if let Some(ledger) = former.map(|former| former.ledger.clone()) {
+                self.follow_on(issuer, ledger, Vec::new())
+            } else if let Some(ledger) = is_back() {
+                self.follow_on(issuer, ledger, self.predecessors(&issuer.id, &lineage, &configured)?)
+            } else {
+                self.open_one(issuer.clone(), &lineage, &configured)?
             };
             states.push(follower.ledger.state().clone());
             fresh.push(follower);
@@ -71,13 +70,42 @@ impl Engine {
         Ok(Prepared { issuers, fresh, states: states.into_iter().collect(), beside: self.adopted })
     }
 
-    /// Switches to what was prepared. When it returns, the records show what the new sources said when they were read. If
-    /// another configuration was adopted since this one was prepared, that is an error and nothing changes.
+    /// Another reader for a ledger that has one, or had one.
+    fn follow_on(&self, issuer: &FollowedIssuer, ledger: Ledger, predecessors: Vec<Predecessor>) -> Follower {
+        let verified = ledger.state().health.report().verified_saved;
+        Follower::new(SourceReader::new(issuer.clone(), ledger, true, verified, predecessors, &self.state_dir))
+    }
+
+    /// Takes no more pushes for the issuers that are no longer configured. It is an error, and changes nothing, if one of
+    /// them was pushed since something that its successor would forget.
+    fn take_leave(&self, issuers: &[FollowedIssuer], fresh: &[Follower]) -> Result<(), EngineError> {
+        let configured: HashSet<IssuerId> = issuers.iter().map(|issuer| issuer.id.clone()).collect();
+        let leaving = || self.followers.iter().filter(|follower| !configured.contains(&follower.issuer.id));
+        leaving().for_each(|gone| gone.ledger.leave());
+        leaving().for_each(|gone| gone.ledger.wait_for_pushes());
+        let is_running = |id: &IssuerId| self.followers.iter().any(|running| running.issuer.id == *id);
+        for follower in fresh.iter().filter(|follower| !is_running(&follower.issuer.id)) {
+            let mut predecessors = Vec::new();
+            leaving().for_each(|gone| {
+                Predecessor::add_running(&mut predecessors, gone, &follower.issuer.id, &configured);
+            });
+            let is_kept = |serial: &Serial, former| follower.handover.keeps(serial, former);
+            if let Some(forgotten) = Forgotten::of(&predecessors, is_kept) {
+                leaving().for_each(|stays| stays.ledger.serve(&stays.issuer.name));
+                return Err(EngineError::Forgotten(follower.issuer.to_string(), forgotten));
+            }
+        }
+        Ok(())
+    }
+
+    /// Switches to what was prepared. When it returns, the records show what the new sources said when they were read. It is an error, and nothing changes, if another configuration was
+    /// adopted since this one was prepared, or something was pushed that would be forgotten.
     pub fn adopt(&mut self, prepared: Prepared) -> Result<(), EngineError> {
         let Prepared { issuers, fresh, beside, .. } = prepared;
         if beside != self.adopted {
             return Err(EngineError::Overtaken);
         }
+        self.take_leave(&issuers, &fresh)?;
         self.adopted += 1;
         let by_id = |followers: Vec<Follower>| -> HashMap<IssuerId, Follower> {
             followers.into_iter().map(|follower| (follower.issuer.id.clone(), follower)).collect()
@@ -96,7 +124,7 @@ impl Engine {
             followers.push(follower);
         }
         // Followers that are no longer configured stop here. What they have shown is saved.
-        former.values().for_each(|gone| gone.ledger.leave());
+        drop(former);
         self.followers = followers;
         self.follow_ledgers();
         Ok(())

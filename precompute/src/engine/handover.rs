@@ -18,9 +18,10 @@ use super::{
 use crate::{
     ledger::{
         Difference, Health, Ledger, OfContradictions,
-        reconcile::{Contradiction, contradicted, strictness},
+        reconcile::{Contradiction, Known, contradicted, keeps},
     },
     pki::{Serial, UnixTime},
+    records::Origin,
 };
 
 /// What one read of an issuer's sources has found.
@@ -133,16 +134,18 @@ impl Handover {
         *self.stage() = Stage::Closed;
     }
 
-    /// How strict the record of a certificate is, or will be once this is adopted; `None` if there is none.
-    pub(super) fn rank(&self, serial: &Serial) -> Option<u8> {
-        let known = self.ledger.look_up(serial).map(|found| strictness(found.status));
-        let Stage::Held(waiting, _) = &*self.stage() else { return known };
-        let said = |findings: &Findings| {
+    /// Whether the record of a certificate keeps what the issuer had under a former name, or will once this is adopted.
+    pub(super) fn keeps(&self, serial: &Serial, former: Known) -> bool {
+        if self.ledger.look_up(serial).is_some_and(|found| keeps(found.into(), former)) {
+            return true;
+        }
+        let Stage::Held(waiting, _) = &*self.stage() else { return false };
+        waiting.iter().any(|findings| {
             let said = &findings.difference.said;
-            let at = said.binary_search_by_key(serial, |change| change.serial).ok()?;
-            said[at].record.map(|record| strictness(record.status))
-        };
-        known.max(waiting.iter().filter_map(said).max())
+            let at = said.binary_search_by_key(serial, |change| change.serial);
+            let record = at.ok().and_then(|at| said[at].record);
+            record.is_some_and(|record| keeps(Known { record, origin: Origin::SOURCE }, former))
+        })
     }
 
     fn note(&self, outcome: &Outcome) -> bool {

@@ -17,7 +17,7 @@ use crate::{
     issuer_id::IssuerId,
     ledger::{
         Difference,
-        reconcile::{FINAL, strictness},
+        reconcile::{FINAL, Known, strictness},
     },
     pki::{Record, Serial},
     records::{Change, SEGMENTS},
@@ -64,7 +64,7 @@ impl Predecessor {
         }
     }
 
-    /// Adds what is in memory for issuers whose sources are followed: the book may just have been lost.
+    /// Adds what is in memory for issuers whose sources are followed: the book may lack it, or just have been lost.
     pub(super) fn add_running(
         predecessors: &mut Vec<Self>,
         running: &Follower,
@@ -81,7 +81,7 @@ impl Predecessor {
             predecessors.push(Self { id: running.issuer.id.clone(), kept: Vec::new(), crl_marks: CrlMarks::default() });
             predecessors.len() - 1
         });
-        let kept = &mut predecessors[place].kept;
+        let mut kept = Vec::new();
         for segment in 0..SEGMENTS {
             running.ledger.state().records.each_in(segment, |serial, found| {
                 if strictness(found.status) == FINAL || found.origin.is_pushed() {
@@ -90,18 +90,19 @@ impl Predecessor {
                 }
             });
         }
+        // The first of two counts, which is the one in memory.
+        kept.append(&mut predecessors[place].kept);
         kept.sort_by_key(|change| change.serial);
         kept.dedup_by_key(|change| change.serial);
+        predecessors[place].kept = kept;
     }
 
-    /// What it keeps and its successor would not: there, `rank` tells how strict the record of a serial is, if there is
-    /// one.
-    fn forgotten(&self, rank: impl Fn(&Serial) -> Option<u8>) -> Vec<Change> {
-        let is_kept = |change: &Change| {
-            let wanted = change.record.map_or(0, |record| strictness(record.status));
-            rank(&change.serial).is_some_and(|rank| rank >= wanted)
+    /// What it keeps and its successor would not, as `is_kept` tells.
+    fn forgotten(&self, is_kept: impl Fn(&Serial, Known) -> bool) -> Vec<Change> {
+        let is_forgotten = |change: &Change| {
+            change.record.is_some_and(|record| !is_kept(&change.serial, Known { record, origin: change.origin }))
         };
-        self.kept.iter().copied().filter(|change| !is_kept(change)).collect()
+        self.kept.iter().copied().filter(is_forgotten).collect()
     }
 }
 
@@ -117,11 +118,12 @@ pub struct Forgotten {
 }
 
 impl Forgotten {
-    /// What `predecessors` keep and their successor would not, if anything; `rank`: how strict its record of a serial is.
-    pub(super) fn of(predecessors: &[Predecessor], rank: impl Fn(&Serial) -> Option<u8>) -> Option<Self> {
+    /// What `predecessors` keep and their successor would not, if anything; `is_kept`: whether it has no less of a serial
+    /// than this.
+    pub(super) fn of(predecessors: &[Predecessor], is_kept: impl Fn(&Serial, Known) -> bool) -> Option<Self> {
         let (mut tenants, mut serials) = (Vec::new(), BTreeSet::new());
         for predecessor in predecessors {
-            let forgotten = predecessor.forgotten(&rank);
+            let forgotten = predecessor.forgotten(&is_kept);
             if !forgotten.is_empty() {
                 tenants.push(predecessor.id.tenant().to_owned());
             }
@@ -165,16 +167,16 @@ impl SourceReader {
     pub(super) fn follow_predecessors(&mut self, accept: Accepted, pass: &mut Pass) -> Result<(), EngineError> {
         let predecessors = std::mem::take(&mut self.predecessors);
         let handover = Arc::clone(&self.handover);
-        let rank = |serial: &Serial| handover.rank(serial);
+        let is_kept = |serial: &Serial, former| handover.keeps(serial, former);
         let mut carried = Vec::new();
-        if let Some(forgotten) = Forgotten::of(&predecessors, rank) {
+        if let Some(forgotten) = Forgotten::of(&predecessors, is_kept) {
             let taken_along = accept.carry_over && !forgotten.is_ambiguous();
             if !taken_along && !accept.forgotten {
                 self.predecessors = predecessors;
                 return Err(EngineError::Forgotten(self.issuer.to_string(), forgotten));
             }
             if taken_along {
-                carried = predecessors.iter().flat_map(|predecessor| predecessor.forgotten(rank)).collect();
+                carried = predecessors.iter().flat_map(|predecessor| predecessor.forgotten(is_kept)).collect();
                 pass.changed += carried.len() as u64;
             }
         }

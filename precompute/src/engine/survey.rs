@@ -21,7 +21,7 @@ use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
     book::{Book, BookReader, Lineage},
     issuer_id::IssuerId,
-    ledger::reconcile::{FINAL, strictness},
+    ledger::reconcile::{self, FINAL, strictness},
     limits,
     pki::{Record, Serial, Status, UnixTime},
     records::{Change, Records},
@@ -93,10 +93,10 @@ fn survey_one(
     }
     let revoked: BTreeSet<Serial> = comparison.finally_revoked().collect();
     // What was pushed to the predecessor is left to the start: only revocations are known here.
-    let rank = |serial: &Serial| {
-        Some(if revoked.contains(serial) || known.revoked.contains(serial) { FINAL } else { FINAL - 1 })
+    let is_kept = |serial: &Serial, former: reconcile::Known| {
+        strictness(former.record.status) < FINAL || revoked.contains(serial) || known.revoked.contains(serial)
     };
-    match Forgotten::of(&known.predecessors, rank) {
+    match Forgotten::of(&known.predecessors, is_kept) {
         Some(forgotten) => Err(EngineError::Forgotten(followed.to_string(), forgotten)),
         None => Ok(Survey { listed: comparison.listed, doubts: doubts(&comparison, issuer, now) }),
     }

@@ -4,6 +4,8 @@
 //! nothing here ends a final revocation. A hold ends when everybody who stated it has released it: its sources by a
 //! read, a push by a push. No source removes what was pushed. It is pure: it does not know tables, files or clocks.
 
+use std::cmp::Ordering;
+
 use super::push::{Order, Outcome, Refusal};
 use crate::{
     limits,
@@ -57,7 +59,7 @@ pub(crate) const fn strictness(status: Status) -> u8 {
 }
 
 /// The rank of a hold.
-const HOLD: u8 = 1;
+pub(crate) const HOLD: u8 = 1;
 /// The rank of a final revocation, which is never taken back.
 pub(crate) const FINAL: u8 = 2;
 
@@ -122,6 +124,42 @@ fn unlisted(known: Known) -> (Option<Known>, Option<Contradiction>) {
             (Some(Known { record, origin: gone }), Some(Contradiction::PushLists))
         }
     }
+}
+
+/// What follows for a certificate that an issuer had as `former` before its tenant was renamed, and has as `present`.
+/// What either says stays, and the stricter of both counts.
+pub(crate) fn carried(former: Known, present: Option<Known>) -> Known {
+    let bits = |known: Known, wanted: &[Origin]| {
+        wanted.iter().filter(|bit| known.origin.has(**bit)).fold(Origin::SOURCE, |bits, bit| bits.with(*bit))
+    };
+    let pushed = bits(former, &[Origin::PUSHED, Origin::PUSH_RESTRICTS]);
+    // No source here says as much.
+    let alone = if pushed.has(Origin::PUSH_RESTRICTS) { pushed.with(Origin::SOURCE_ALLOWS) } else { pushed };
+    let Some(present) = present else {
+        let unlisted = if pushed.is_pushed() { Origin::UNLISTED } else { Origin::SOURCE };
+        return Known { origin: alone.with(unlisted), ..former };
+    };
+    let not_after = present.record.not_after.or(former.record.not_after);
+    match strictness(former.record.status).cmp(&strictness(present.record.status)) {
+        Ordering::Greater => Known {
+            record: Record { not_after, ..former.record },
+            origin: alone.with(bits(present, &[Origin::PUSHED, Origin::UNLISTED])),
+        },
+        Ordering::Equal => {
+            Known { record: Record { not_after, ..present.record }, origin: present.origin.with(pushed) }
+        }
+        Ordering::Less => Known {
+            record: Record { not_after, ..present.record },
+            origin: present.origin.with(bits(former, &[Origin::PUSHED])),
+        },
+    }
+}
+
+/// Whether the record that an issuer has is no less strict than what it had under a former name, nor easier to release.
+pub(crate) fn keeps(present: Known, former: Known) -> bool {
+    let (now, before) = (strictness(present.record.status), strictness(former.record.status));
+    let held_by_push = |known: Known| known.origin.has(Origin::PUSH_RESTRICTS);
+    now > before || now == before && (now != HOLD || held_by_push(present) || !held_by_push(former))
 }
 
 /// What follows when a push gives this order.

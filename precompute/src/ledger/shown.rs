@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{
     push::Order,
-    reconcile::{FINAL, Known, by_push, by_source, keeps_end, strictness},
+    reconcile::{FINAL, Known, by_push, by_source, carried, keeps_end, strictness},
     state::IssuerState,
     unsaved::Unsaved,
 };
@@ -126,8 +126,8 @@ impl Shown {
         (said.len(), changed)
     }
 
-    /// Shows records that the issuer had under its former tenant, where they are stricter or the only ones. Returns those
-    /// that have changed, in the same order.
+    /// Shows what follows from the records that the issuer had under its former tenant. Returns those that have changed,
+    /// in the same order.
     pub(super) fn carry_over(&mut self, records: &[Change], news: &mut News) -> Vec<Serial> {
         let mut changed = Vec::with_capacity(records.len());
         for Change { serial, record, origin } in records {
@@ -135,8 +135,8 @@ impl Shown {
             let mut before = None;
             let is_changed = self.writer.change(serial, |found| {
                 before = found.map(Known::from);
-                let is_less = before.is_none_or(|known| strictness(known.record.status) < strictness(record.status));
-                is_less.then_some(Some((*record, *origin)))
+                let next = carried(Known { record: *record, origin: *origin }, before);
+                (before != Some(next)).then_some(Some((next.record, next.origin)))
             });
             if is_changed {
                 self.note_news(news, *serial, before);

@@ -12,8 +12,10 @@ use std::{
 use super::*;
 use crate::{
     config::Sources,
-    ledger::{Ledger, Order, Outcome, Push, SharedBook},
-    pki::{Serial, Status, UnixTime},
+    engine::Accepted,
+    ledger::{Ledger, Order, Outcome, Push, PushError, Refusal, SharedBook},
+    pki::{Reason, Serial, Status, UnixTime},
+    records::Origin,
     source::openssl::{Ca, KEYS},
 };
 
@@ -195,6 +197,86 @@ fn a_change_that_another_one_has_overtaken_is_refused_and_changes_nothing() {
     let states = engine.states();
     assert_eq!(revoked(&states, &c), [1, 3]);
     assert!(states.get(&a.id).is_err() && states.get(&b.id).is_err());
+}
+
+fn push(engine: &Engine, serial: u32, order: Order) -> Result<Result<Outcome, Refusal>, PushError> {
+    let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
+    let ledger = engine.ledgers().all()[0].clone();
+    ledger.push(&[Push { serial, order }], None, UnixTime::now()).map(|mut outcomes| outcomes.remove(0))
+}
+
+const REVOKE: Order = Order::Revoke { time: None, reason: Reason::KeyCompromise, even_unlisted: false };
+const HOLD: Order = Order::Revoke { time: None, reason: Reason::CertificateHold, even_unlisted: false };
+
+/// It was acknowledged, and good again under the new name: what would be forgotten was looked at before it came.
+#[test]
+fn what_is_pushed_while_a_new_name_of_the_tenant_is_prepared_is_not_forgotten() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|tenant| world.issuer(tenant, &format!("{tenant}.txt"), &[1]));
+    let mut engine = world.engine(&[&a]);
+    let prepared = prepare(&mut engine, &[&b]);
+    assert!(matches!(push(&engine, 3, REVOKE), Ok(Ok(Outcome::Done))));
+    assert!(matches!(engine.adopt(prepared), Err(EngineError::Forgotten(..))));
+    assert_eq!(revoked(&engine.states(), &a), [1, 3]);
+    assert!(matches!(push(&engine, 4, REVOKE), Ok(Ok(Outcome::Done))), "it is served as before");
+    // The CA says so as well.
+    fs::write(world.ca.path("b.txt"), index("b.txt", &[1, 3, 4])).unwrap();
+    let (prepared, former) = (prepare(&mut engine, &[&b]), engine.ledgers().all()[0].clone());
+    engine.adopt(prepared).unwrap();
+    assert_eq!(revoked(&engine.states(), &b), [1, 3, 4]);
+    let five = Push { serial: Serial::from_magnitude(&[5]).unwrap(), order: REVOKE };
+    assert!(matches!(former.push(&[five], None, UnixTime::now()), Err(PushError::NotServed)));
+}
+
+/// The book had what was pushed before, which the new name keeps.
+#[test]
+fn a_revocation_that_is_not_saved_yet_is_not_forgotten_for_what_the_book_has() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|tenant| world.issuer(tenant, &format!("{tenant}.txt"), &[]));
+    let mut engine = world.engine(&[&a]);
+    assert!(matches!(push(&engine, 5, Order::Add { not_after: None }), Ok(Ok(Outcome::Done))));
+    engine.book.lock().disk = crate::book::Disk::Full;
+    fs::write(world.ca.path("a.txt"), index("a.txt", &[5])).unwrap();
+    let begun = Instant::now();
+    while revoked(&engine.states(), &a) != [5] {
+        assert!(begun.elapsed().as_secs() < 10);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(matches!(engine.prepare_for(vec![b]), Err(EngineError::Forgotten(..))));
+}
+
+/// The source's hold was taken for the push's, and its release ended both.
+#[test]
+fn a_hold_that_was_pushed_under_the_tenants_former_name_outlives_the_sources() {
+    let world = World::new();
+    let [a, b] = ["a", "b"].map(|tenant| world.issuer(tenant, "index.txt", &[]));
+    let held = index("index.txt", &[1, 2]).replace("250101000000Z", "250101000000Z,certificateHold");
+    fs::write(world.ca.path("index.txt"), held).unwrap();
+    let engine = world.engine(&[&a]);
+    for serial in [1, 3] {
+        assert!(matches!(push(&engine, serial, HOLD), Ok(Ok(Outcome::Done))));
+    }
+    engine.save().unwrap();
+    drop(engine);
+    let open = || Engine::open_for(world.state.path(), vec![b.clone()]).unwrap();
+    let refused = open().read_all(|_, _, _| ()).unwrap_err();
+    assert!(matches!(&refused, EngineError::Forgotten(_, forgotten) if forgotten.count == 2), "{refused}");
+    let mut engine = open();
+    engine.accept(Accepted { carry_over: true, ..Accepted::default() });
+    engine.sync(|_, _, _| ()).unwrap();
+    let origins = [1, 2, 3].map(|serial: u8| {
+        let states = engine.states();
+        let found = states.get(&b.id).unwrap().records.get(&Serial::from_magnitude(&[serial]).unwrap()).unwrap();
+        assert!(found.status != Status::Good, "{serial}");
+        found.origin
+    });
+    let by_push = Origin::PUSHED.with(Origin::PUSH_RESTRICTS);
+    assert_eq!(origins, [by_push, Origin::SOURCE, by_push.with(Origin::SOURCE_ALLOWS)]);
+    fs::write(world.ca.path("index.txt"), index("index.txt", &[])).unwrap();
+    drop(engine);
+    let mut engine = open();
+    engine.read_all(|_, _, _| ()).unwrap();
+    assert_eq!(revoked(&engine.states(), &b), [1, 3]);
 }
 
 /// The stamps in the book were still those of the first index, and said that everything in it was there.

@@ -222,3 +222,47 @@ proptest! {
         }
     }
 }
+
+/// The origins of the record under the former name, under the present one, and of what follows, with its status.
+#[test]
+fn what_is_carried_over_says_who_has_said_it() {
+    let held = &[Source(Some(GOOD)), Push(hold())][..];
+    let lost = &[Source(Some(GOOD)), Push(revoke(Reason::Superseded))][..];
+    let both = &[Source(Some(HELD)), Push(hold())][..];
+    let (by_push, alone) = (Origin::PUSHED.with(Origin::PUSH_RESTRICTS), Origin::SOURCE_ALLOWS);
+    for (former, present, strictness_then, origin) in [
+        (both, &[Source(Some(HELD))][..], HOLD, by_push),
+        (held, &[Source(Some(HELD))], HOLD, by_push),
+        (held, &[Source(Some(GOOD))], HOLD, by_push.with(alone)),
+        (both, &[Source(Some(GOOD))], HOLD, by_push.with(alone)),
+        (both, &[], HOLD, by_push.with(alone).with(Origin::UNLISTED)),
+        (held, &[Source(Some(LOST))], FINAL, Origin::PUSHED),
+        (lost, &[Push(ADD)], FINAL, by_push.with(alone).with(Origin::UNLISTED)),
+        (&[Push(ADD)], &[Source(Some(GOOD))], 0, Origin::PUSHED),
+        (&[Source(Some(GOOD)), Push(ADD)], &[], 0, Origin::PUSHED.with(Origin::UNLISTED)),
+        (&[Source(Some(LOST))], &[Source(Some(GOOD))], FINAL, Origin::SOURCE),
+        (&[Source(Some(LOST))], &[], FINAL, Origin::SOURCE),
+        // What only a source holds is held until its successor's next read.
+        (&[Push(ADD), Source(Some(HELD))], &[Source(Some(GOOD))], HOLD, Origin::PUSHED),
+    ] {
+        let then = carried(after(former).unwrap(), after(present));
+        let found = (strictness(then.record.status), then.origin);
+        assert_eq!(found, (strictness_then, origin), "{former:?} {present:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_carried_over_nothing_that_either_has_said_is_lost(
+        former in vec(any_step(), 0..8), present in vec(any_step(), 0..8)
+    ) {
+        let Some(former) = after(&former).filter(|known| known.origin.is_pushed() || strictness(known.record.status) == FINAL)
+        else { return Ok(()) };
+        let present = after(&present);
+        let then = carried(former, present);
+        prop_assert!(keeps(then, former) && present.is_none_or(|present| keeps(then, present)), "{then:?}");
+        let was_pushed = former.origin.is_pushed() || present.is_some_and(|present| present.origin.is_pushed());
+        prop_assert_eq!(then.origin.is_pushed(), was_pushed);
+        prop_assert_eq!(carried(former, Some(then)).record.status, then.record.status);
+    }
+}
