@@ -1,5 +1,6 @@
 //! Sources and pushes on a real book: what is durable, what shows, and what is acknowledged.
 
+mod kept_beside;
 mod loads;
 
 use std::{

@@ -2,7 +2,8 @@
 //!
 //! Purpose: others go on from what they were told last, so this ledger has to as well. Invariant: a final revocation is
 //! never taken back: it stays, and is a debt to whoever leads now. Everything else goes back to what was told last, and
-//! a source's statement comes again with the next read. It does not know how anything is told.
+//! a source's statement comes again with the next read: in the same commit the book forgets what the sources looked like,
+//! so that a start reads them. It does not know how anything is told.
 
 use super::{
     Ledger,
@@ -62,7 +63,11 @@ impl Ledger {
             })?;
         }
         drop(book);
-        inner.show_as_they_are(&mut inner.shown(), changes);
+        let mut shown = inner.shown();
+        if !changes.is_empty() {
+            shown.unsaved.of_sources.stamps = None;
+        }
+        inner.show_as_they_are(&mut shown, changes);
         Ok(debts)
     }
 }
