@@ -36,7 +36,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
     },
-    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -56,8 +55,9 @@ use self::{
     saving::Saved,
     shown::{News, Part, Shown},
 };
+#[cfg(test)]
+use crate::book::Pace;
 use crate::{
-    book::Pace,
     issuer_id::IssuerId,
     limits,
     pki::{Serial, UnixTime},
@@ -150,7 +150,7 @@ impl Ledger {
             book: Arc::clone(book),
             stage: AtomicU8::new(PREPARED),
             owes: AtomicBool::new(false),
-            commit: Mutex::new(Saved { identity: held.book, looked_at: Instant::now(), pace: Pace::default() }),
+            commit: Mutex::new(Saved::in_book(held.book)),
             shown: Mutex::new(Shown::new(writer, held.crl_marks)),
             untold: Mutex::default(),
             waiting: Mutex::default(),

@@ -215,6 +215,8 @@ struct Sim<'a> {
     /// What may be taken from the book: final revocations of pushes that were told to have failed.
     perhaps_final: Vec<bool>,
     keys: BTreeMap<String, Answer>,
+    /// What this process has answered.
+    answered: BTreeMap<String, Answer>,
     /// The book in place is not known to have what was acknowledged.
     is_unsettled: bool,
     copy: Option<PathBuf>,
@@ -274,6 +276,7 @@ impl<'a> Sim<'a> {
             perhaps_final: vec![false; nothing.len()],
             truth: nothing,
             keys: BTreeMap::new(),
+            answered: BTreeMap::new(),
             is_unsettled: false,
             copy: None,
             owes,
@@ -588,6 +591,7 @@ impl<'a> Sim<'a> {
         let reader = SourceReader::new(issuer, ledger.clone(), false, None, Vec::new(), &to);
         self.speaker = Arc::new(Mutex::new(Speaker { reader, read: None, handed: None }));
         (self.ledger, self.book) = (ledger, book);
+        self.answered.clear();
         let _ = fs::remove_dir_all(from);
         let loaded: Vec<Truth> = (0..self.truth.len()).map(|place| self.shown(place)).collect();
         if !self.is_unsettled {
@@ -643,9 +647,9 @@ impl<'a> Sim<'a> {
         Ok(())
     }
 
-    /// Another book is in place: what it has beside records is not known.
+    /// Another book is in place: beside records it has what this process has answered, and nothing else.
     fn forget(&mut self) {
-        self.keys.clear();
+        self.keys.clone_from(&self.answered);
         self.told = None;
     }
 

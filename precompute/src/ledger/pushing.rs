@@ -167,6 +167,7 @@ impl Inner {
             changes: &changes,
             ..Batch::new(&self.id, saved.identity)
         })?;
+        saved.has_answered(&answered);
         Ok((taken, outcomes))
     }
 

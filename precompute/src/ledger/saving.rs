@@ -6,6 +6,7 @@
 //! knows are taken from it. Who reads the book for long keeps nobody from writing. It does not know sources.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -21,7 +22,8 @@ use super::{
     unsaved::{Chunk, OfSources},
 };
 use crate::{
-    book::{Batch, Book, BookReader, Identity, Pace},
+    book::{Answered, Batch, Book, BookReader, Identity, Pace},
+    limits,
     pki::{Record, Serial},
     records::{Change, SEGMENTS},
     state_dir::StateError,
@@ -109,6 +111,25 @@ pub(super) struct Saved {
     pub(super) looked_at: Instant,
     /// How many records go into a commit.
     pub(super) pace: Pace,
+    /// What this process has answered to requests with idempotency keys, in this order; for another book.
+    answered: VecDeque<Answered>,
+}
+
+impl Saved {
+    /// Everything shown is in this book.
+    pub(super) fn in_book(identity: Identity) -> Self {
+        Self { identity, looked_at: Instant::now(), pace: Pace::default(), answered: VecDeque::new() }
+    }
+
+    /// These answers are in the book. They are kept as long as the book keeps them.
+    pub(super) fn has_answered(&mut self, answered: &[Answered]) {
+        let Some(now) = answered.iter().map(|answer| answer.at).max() else { return };
+        self.answered.extend(answered);
+        let is_over = |answer: &Answered| now.since(answer.at) > limits::BOOK_ANSWERS_KEPT;
+        while self.answered.len() as u64 > limits::BOOK_ANSWERS_MAX || self.answered.front().is_some_and(is_over) {
+            self.answered.pop_front();
+        }
+    }
 }
 
 /// How long this thread has run.
@@ -184,14 +205,16 @@ impl Inner {
     pub(super) fn in_place(&self, saved: &mut Saved, book: &mut Book) -> Result<(), StateError> {
         let identity = book.identity()?;
         if identity != saved.identity {
-            self.write_all(book)?;
+            self.write_all(saved, book)?;
             saved.identity = identity;
         }
         Ok(())
     }
 
-    /// Writes everything that the records show to another book, in one commit: what was pushed is in no source.
-    fn write_all(&self, book: &mut Book) -> Result<(), StateError> {
+    /// Writes everything that the records show to another book, in one commit: what was pushed is in no source. Of
+    /// idempotency keys it has those that this process has answered. A request with an earlier one is decided anew: what it
+    /// wants is done already, or refused as it would be without a key.
+    fn write_all(&self, saved: &mut Saved, book: &mut Book) -> Result<(), StateError> {
         let mut revoked_there = Vec::new();
         let mut changes = Vec::new();
         let held = book.load(&self.id, |serial, record, origin| {
@@ -223,6 +246,7 @@ impl Inner {
             stamps: Some(&[]),
             // An answer there may be of a push whose commit failed, and whose records were just written over.
             forgets_answers: true,
+            answered: saved.answered.make_contiguous(),
             succeeds: &chunk.succeeds,
             changes: &changes,
             ..Batch::new(&self.id, held.book)

@@ -26,6 +26,8 @@ pub(super) struct Asked {
     /// What is known after them, if nothing comes in between.
     decided: Vec<Truth>,
     keys: BTreeMap<String, Answer>,
+    /// Those of them that this process answers.
+    answered: BTreeMap<String, Answer>,
 }
 
 impl Sim<'_> {
@@ -61,8 +63,9 @@ impl Sim<'_> {
             // The client repeats it before the first has its answer.
             requests.push(requests[0].clone());
         }
-        // The book that comes into place first has no answers.
-        let mut keys = if self.is_unsettled { BTreeMap::new() } else { self.keys.clone() };
+        // The book that comes into place first has no other answers.
+        let mut keys = if self.is_unsettled { self.answered.clone() } else { self.keys.clone() };
+        let mut answered = BTreeMap::new();
         let (mut decided, mut expected, mut taken) = (self.truth.clone(), Vec::new(), Vec::new());
         for (pushes, key) in &requests {
             match key.as_ref().and_then(|key| keys.get(key)) {
@@ -90,10 +93,11 @@ impl Sim<'_> {
             }
             if let (Some(key), [Ok(outcome)]) = (key, &each[..]) {
                 keys.insert(key.clone(), Answer::Sure(pushes[0], *outcome));
+                answered.insert(key.clone(), Answer::Sure(pushes[0], *outcome));
             }
             expected.push(Expected::Each(each));
         }
-        Asked { requests, expected, taken, decided, keys }
+        Asked { requests, expected, taken, decided, keys, answered }
     }
 
     pub(super) fn push(&mut self) -> Checked {
@@ -165,6 +169,7 @@ impl Sim<'_> {
             return Err("a push was acknowledged without a disk".into());
         }
         self.keys.clone_from(&asked.keys);
+        self.answered.extend(asked.answered.clone());
         self.committed(asked);
         let (before, after) = match handed {
             Some((Some((Step::Shown, _)), handed)) => (None, Some(handed)),

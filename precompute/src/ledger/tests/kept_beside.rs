@@ -1,4 +1,4 @@
-//! Stamps of sources when something is undone.
+//! Idempotency keys when the book is another one, and stamps of sources when something is undone.
 
 use super::*;
 use crate::book::Disk;
@@ -22,6 +22,62 @@ const HELD: Status = Status::Revoked { time: UnixTime(5), reason: Reason::Certif
 
 const fn revoke_for(reason: Reason) -> Order {
     Order::Revoke { time: Some(UnixTime(5)), reason, even_unlisted: false }
+}
+
+/// A client repeats a release whose acknowledgement it never saw, and meanwhile somebody has placed another hold.
+#[test]
+fn a_key_that_this_process_has_answered_is_known_in_a_book_that_was_made_anew() {
+    let world = World::new();
+    world.push(1, ADD).unwrap();
+    world.push(1, HOLD).unwrap();
+    assert_eq!(world.with_key(1, Order::Release, "a"), Ok(Outcome::Done));
+    world.push(1, HOLD).unwrap();
+    world.lose_book();
+    assert_eq!(world.with_key(1, Order::Release, "a"), Ok(Outcome::Done), "as it was told");
+    assert_eq!(world.status(1), Some(HELD), "and the other hold stays");
+    let world = world.restart();
+    assert_eq!(world.with_key(1, Order::Release, "a"), Ok(Outcome::Done));
+    assert_eq!(world.status(1), Some(HELD));
+}
+
+/// It is on disk when the book is opened again, and its answer beside it.
+#[test]
+fn a_key_whose_push_failed_is_not_known_although_it_is_on_disk() {
+    let world = World::new();
+    world.push(1, ADD).unwrap();
+    world.book.lock().disk = Disk::Lies;
+    world.ledger.push(&[push(1, HOLD)], Some("a"), NOW).unwrap_err();
+    assert_eq!(world.status(1), Some(GOOD));
+    world.book.lock().disk = Disk::Fine;
+    assert_eq!(world.with_key(1, HOLD, "a"), Ok(Outcome::Done));
+    assert_eq!((world.status(1), world.restart().status(1)), (Some(HELD), Some(HELD)));
+}
+
+#[test]
+fn a_request_whose_key_was_lost_with_the_book_changes_nothing_when_it_is_repeated() {
+    let lost = revoke_for(Reason::KeyCompromise);
+    for (order, again, status) in [
+        (ADD, Ok(Outcome::Unchanged), GOOD),
+        (HOLD, Ok(Outcome::Unchanged), HELD),
+        (lost, Ok(Outcome::Unchanged), LOST),
+        (Order::Release, Err(Refusal::NotOnHold), GOOD),
+    ] {
+        let world = World::new();
+        if order != ADD {
+            world.push(1, ADD).unwrap();
+        }
+        if order == Order::Release {
+            world.push(1, HOLD).unwrap();
+        }
+        assert_eq!(world.with_key(1, order, "a"), Ok(Outcome::Done));
+        let world = world.restart();
+        world.lose_book();
+        for _ in 0..2 {
+            assert_eq!(world.with_key(1, order, "a"), again, "{order:?}");
+            assert_eq!(world.status(1), Some(status), "{order:?}");
+        }
+        assert_eq!(world.restart().status(1), Some(status), "{order:?}");
+    }
 }
 
 /// A start that finds them reads no source, and so would not see again what was taken back.
