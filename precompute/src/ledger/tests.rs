@@ -8,6 +8,7 @@ use std::{
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
     thread,
+    time::Instant,
 };
 
 use super::{reconcile::Known, *};
