@@ -13,8 +13,10 @@
 //! take turns. The number of bytes is bounded; an entry that does not fit is refused.
 
 mod slot;
+mod stored;
 mod table;
 
+pub use self::stored::{HEAD, Stored, each_entry};
 pub use crate::ocsp::profile::Entry;
 
 use std::{

@@ -20,11 +20,10 @@ use aws_lc_rs::digest;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use tracing::warn;
 
+pub use crate::answers::{Stored, each_entry};
 use crate::{
-    answers::Entry,
     limits,
-    pki::{Serial, UnixTime},
-    records::StateWord,
+    pki::UnixTime,
     state_dir::{
         StateError,
         damage::{Broken, guarded},
@@ -46,20 +45,6 @@ const FORMAT: u64 = 1;
 
 /// Bytes of a run before its entries.
 const SEAL: usize = 16;
-
-/// Bytes of an entry before its signature: serial, what the record says, three times.
-const HEAD: usize = Serial::MAX_OCTETS + 8 + 3 * 4;
-
-/// An answer as it is stored. Its state says what the record says, without the counter of this process.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stored {
-    /// The serial of the certificate.
-    pub serial: Serial,
-    /// What is kept with it, beside the signature.
-    pub entry: Entry,
-    /// The signature.
-    pub packed: Vec<u8>,
-}
 
 /// Entries of one form that are written together.
 #[derive(Clone, Debug)]
@@ -99,18 +84,11 @@ impl Run {
 
     /// Adds an answer. One with times after 2106 is left out; the table does not accept it either.
     pub fn push(&mut self, stored: &Stored) {
-        let Entry { state, this_update, next_update, refresh_at } = stored.entry;
-        let mut times = [0; 12];
-        for (time, place) in [this_update, next_update, refresh_at].into_iter().zip(times.chunks_exact_mut(4)) {
-            let Ok(seconds) = u32::try_from(time.0) else { return };
-            place.copy_from_slice(&seconds.to_be_bytes());
+        if !stored.write(&mut self.entries) {
+            return;
         }
-        self.entries.extend_from_slice(stored.serial.padded());
-        self.entries.extend_from_slice(&state.said().to_be_bytes());
-        self.entries.extend_from_slice(&times);
-        self.entries.extend_from_slice(&stored.packed);
         self.count += 1;
-        self.end = self.end.max(next_update);
+        self.end = self.end.max(stored.entry.next_update);
     }
 
     /// The start of a hash over the form and the entries, so that damaged entries are not served.
@@ -121,24 +99,6 @@ impl Run {
         let mut seal = [0; SEAL];
         seal.copy_from_slice(&context.finish().as_ref()[..SEAL]);
         seal
-    }
-}
-
-/// Calls `each` with the entries of a run; `packed_length`: the length of the form's signatures.
-pub fn each_entry<'e>(entries: &'e [u8], packed_length: usize, mut each: impl FnMut(Serial, Entry, &'e [u8])) {
-    for entry in entries.chunks_exact(HEAD + packed_length) {
-        let (head, packed) = entry.split_at(HEAD);
-        let (serial, rest) = head.split_at(Serial::MAX_OCTETS);
-        let (said, times) = rest.split_at(8);
-        let time = |place: usize| {
-            let octets = std::array::from_fn(|at| times[4 * place + at]);
-            UnixTime(u64::from(u32::from_be_bytes(octets)))
-        };
-        let state = StateWord::from_word(u64::from_be_bytes(std::array::from_fn(|at| said[at])));
-        let entry = Entry { state, this_update: time(0), next_update: time(1), refresh_at: time(2) };
-        if let Some(serial) = Serial::from_magnitude(serial) {
-            each(serial, entry, packed);
-        }
     }
 }
 

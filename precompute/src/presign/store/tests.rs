@@ -1,6 +1,11 @@
 //! What is on disk is read back, even from a file that was damaged.
 
 use super::*;
+use crate::{
+    answers::{Entry, HEAD},
+    pki::Serial,
+    records::StateWord,
+};
 
 const MUCH: u64 = 1 << 40;
 const PACKED: usize = 64;
