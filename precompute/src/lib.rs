@@ -3,10 +3,10 @@
 //! The modules, in the order in which a revocation passes through them: a [`source`] states it (`index.txt`, a CRL),
 //! the [`engine`] compares that with what is known, the [`records`] show the difference to every thread, the [`book`]
 //! puts it on disk (in the [`state_dir`]), and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
-//! [`signers`] are keys with their certificates. [`config`] has the issuers, sources and signers, and [`assemble`]
-//! opens them. [`answers`] holds signed answers, and [`presign`] fills it before anybody asks. [`service`] has all of
-//! these at work, [`admin`] tells operators how it fares, and [`api`] takes pushes. [`pki`] has the basic values,
-//! [`tsp`] those of time-stamping, [`limits`] every bound.
+//! The [`feed`] tells it to readers elsewhere. [`signers`] are keys with their certificates. [`config`] has the issuers,
+//! sources and signers, and [`assemble`] opens them. [`answers`] holds signed answers, and [`presign`] fills it before
+//! anybody asks. [`service`] has all of these at work, [`admin`] tells operators how it fares, and [`api`] takes pushes.
+//! [`pki`] has the basic values, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing but `admin`, `api` and the command line knows sockets or HTTP. The responder links this library and runs it
 //! alone on one machine; `ostia-precompute` gives it a command line.
@@ -17,6 +17,8 @@ pub mod pki;
 pub mod source;
 
 pub mod ledger;
+
+pub mod feed;
 
 pub mod engine;
 

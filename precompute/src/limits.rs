@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub mod feed;
+
 /// Bytes of a certificate file: a chain of a few certificates, each of which can hold an
 /// ML-DSA key and signature (about 8 KiB), with wide room.
 pub const CERTIFICATE_FILE_OCTETS_MAX: u64 = 1 << 20;

@@ -43,6 +43,11 @@ impl StateWord {
         self.0 & !Self::GENERATION & !Self::ORIGIN
     }
 
+    /// The word that says `status`, without a counter; of a removed record for `None`. What others send is such a word.
+    pub fn saying(status: Option<Status>) -> Self {
+        Self(Self::said_of(status))
+    }
+
     /// What the word says; `None` for a removed record.
     pub fn status(self) -> Option<Status> {
         match self.0 & Self::TAG {

@@ -64,6 +64,11 @@ impl ServerId {
         (id.to_string() == text && id.0[6] >> 4 == 4 && id.0[8] >> 6 == 2).then_some(id)
     }
 
+    /// From its 16 bytes, as another server tells them.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// Its 16 bytes.
     pub fn bytes(&self) -> [u8; 16] {
         self.0

@@ -1,0 +1,50 @@
+//! The bounds of the feed.
+
+use std::time::Duration;
+
+/// Bytes of a cluster's name: a host name's label has at most 63.
+pub const CLUSTER_OCTETS_MAX: usize = 64;
+/// Bytes of a tenant's name and of a writer's address: a URL with a host name of 253 characters.
+pub const NAME_OCTETS_MAX: usize = 512;
+/// Keys that a reader trusts: an old and a new one of as many writers as anybody runs, several times over.
+pub const TRUSTED_KEYS_MAX: usize = 64;
+
+/// Records that one entry tells: they are in one commit of a standby, which takes 4 ms where they lie in pages of their
+/// own, and a push waits for no more than one such entry.
+pub const ENTRY_RECORDS_MAX: usize = 256;
+/// Bytes of an entry's body: 256 records in as many sections take 18 KiB, and 64 KiB hold 13 answers of ML-DSA-87.
+pub const ENTRY_BODY_OCTETS_MAX: usize = 64 << 10;
+/// Bytes of one record that a reader takes: 33 and what later versions add, a certificate's hash first of all.
+pub const RECORD_OCTETS_MAX: usize = 256;
+/// Bytes of a packed signature: that of ML-DSA-87, in whole words.
+pub const PACKED_OCTETS_MAX: usize = 4632;
+/// Digests in one heartbeat: 24 KiB a second. With more issuers they take turns.
+pub const HEARTBEAT_DIGESTS_MAX: usize = 512;
+/// Issuers in one entry of their status, each with two names of the greatest length: they fit a body.
+pub const ENTRY_ISSUERS_MAX: usize = 64;
+
+/// Chain hashes that a `begin` continues from: 2 MiB. At 1,000 entries a second they go back a minute.
+pub const BEGIN_CHAINS_MAX: usize = 1 << 16;
+/// Records that a `begin` states again: 4.3 MiB. Who would need more takes a snapshot.
+pub const BEGIN_RECORDS_MAX: usize = 1 << 17;
+/// Bytes of its body: both, and a section for each of ten thousand issuers.
+pub const BEGIN_BODY_OCTETS_MAX: usize = 8 << 20;
+const _: () = assert!(BEGIN_CHAINS_MAX * 32 + BEGIN_RECORDS_MAX * 33 + 10_000 * 38 + 1024 < BEGIN_BODY_OCTETS_MAX);
+const _: () = assert!(ENTRY_RECORDS_MAX * (33 + 38) + 64 < ENTRY_BODY_OCTETS_MAX);
+const _: () = assert!(HEARTBEAT_DIGESTS_MAX * 48 + 64 < ENTRY_BODY_OCTETS_MAX);
+const _: () = assert!(ENTRY_ISSUERS_MAX * (NAME_OCTETS_MAX + 256) + 64 < ENTRY_BODY_OCTETS_MAX);
+
+/// Bytes of a snapshot's chunk: it is fetched and verified in some 40 ms at 1 Gbit/s, and it is held in memory whole.
+pub const CHUNK_OCTETS: usize = 4 << 20;
+/// Bytes of a snapshot: 300 million answers of P-256 with their records.
+pub const SNAPSHOT_OCTETS_MAX: u64 = 64 << 30;
+/// Its chunks. The manifest has a hash of each: 512 KiB.
+pub const CHUNKS_MAX: usize = (SNAPSHOT_OCTETS_MAX / CHUNK_OCTETS as u64) as usize;
+/// Bytes of a manifest.
+pub const MANIFEST_OCTETS_MAX: usize = CHUNKS_MAX * 32 + 512;
+
+/// Bytes of the stream that a writer remembers, so that who was at one of these entries needs no snapshot,
+pub const RING_OCTETS_MAX: usize = 64 << 20;
+/// and for how long it remembers entries whatever they take: a fail-over by Sentinel takes 11 s until the demoted master
+/// lets its readers go.
+pub const RING_TIME_MIN: Duration = Duration::from_secs(15);
