@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::TcpStream,
+    net::{IpAddr, Ipv4Addr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -14,6 +14,8 @@ use crate::{free_port, openssl, run, until};
 
 /// How long a server may take to answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A running `redis-server`. Killed when dropped.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ impl RedisServer {
     /// With these lines in its configuration as well.
     pub fn with(lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut server = Self { dir, port: free_port(), tls_port: None, password: None, child: None };
+        let mut server = Self { dir, port: free_port(LOCALHOST).port(), tls_port: None, password: None, child: None };
         server.configure(lines);
         server.restart();
         server
@@ -78,8 +80,9 @@ impl RedisServer {
                 "server.pem",
             ],
         );
-        let tls_port = free_port();
-        let mut server = Self { dir, port: free_port(), tls_port: Some(tls_port), password: None, child: None };
+        let tls_port = free_port(LOCALHOST).port();
+        let mut server =
+            Self { dir, port: free_port(LOCALHOST).port(), tls_port: Some(tls_port), password: None, child: None };
         let file = |name: &str| server.dir.path().join(name).display().to_string();
         let lines = format!(
             "tls-port {tls_port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n",
