@@ -16,13 +16,16 @@
 //! the CA. So two tenants with one CA are apart in the feed as well, and an entry has no names in it. Which tenant and CA
 //! that is stands in [`IssuerStatus`](body::IssuerStatus), for people and for the book of a standby.
 //!
-//! Nothing here reads a clock or does I/O. It does not know Redis, HTTP, files, or how a ledger decides what it tells.
+//! Nothing here but [`redis`] reads a clock or does I/O. It does not know HTTP, files, or how a ledger decides what it
+//! tells.
 
 pub mod body;
 pub mod entry;
 pub mod keys;
 pub mod manifest;
+pub mod redis;
 pub mod snapshot;
+pub mod transport;
 mod wire;
 
 use std::fmt;

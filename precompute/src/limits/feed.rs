@@ -9,6 +9,12 @@ pub const NAME_OCTETS_MAX: usize = 512;
 /// Keys that a reader trusts: an old and a new one of as many writers as anybody runs, several times over.
 pub const TRUSTED_KEYS_MAX: usize = 64;
 
+/// How long Redis may take to answer: it takes less than 10 ms, and a fork of 10 GB for its dump stops it for half a
+/// second.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// How long it may take to connect, with TLS and the password.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
 /// Records that one entry tells: they are in one commit of a standby, which takes 4 ms where they lie in pages of their
 /// own, and a push waits for no more than one such entry.
 pub const ENTRY_RECORDS_MAX: usize = 256;

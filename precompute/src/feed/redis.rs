@@ -1,0 +1,520 @@
+//! The stream of a cluster in Redis (or Valkey), over one connection.
+//!
+//! Purpose: the only module that knows Redis. It puts entries into the stream, reads them, and says what became of each
+//! attempt in the words of the protocol ([`Transport`]): a writer must know for certain whether its entry is there, is
+//! refused, or may be either. Invariants:
+//!
+//! - Nothing waits longer than its limit: connecting, writing and reading have deadlines, a blocking read one that is
+//!   later than the server's own.
+//! - After an answer that did not come, the connection is closed: the next answer on it would be that of another
+//!   command.
+//! - What comes from Redis is bytes. Entries that have no such form as ours are passed on as empty ones, which the reader
+//!   refuses and passes over; whatever is in the stream, reading goes on behind it.
+//!
+//! It does not know what an entry says, nor when to connect anew.
+//!
+//! The client is the synchronous one, on RESP2, as one connection serves one thread: the asynchronous client's timeout of
+//! answers would end a blocking read, and its connection manager takes `READONLY` for an answer like others.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use redis::{
+    Client, Cmd, Connection, ConnectionAddr, ConnectionLike as _, ErrorKind, IntoConnectionInfo as _, ProtocolVersion,
+    RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value, io::tcp::TcpSettings,
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Cluster, Position, Sealed,
+    transport::{Appended, Gone, Info, Raw, Transport},
+};
+use crate::limits::feed as limits;
+
+/// Where Redis is, and how to be let in.
+#[derive(Clone)]
+pub struct Server {
+    /// A host and port, or a socket.
+    pub address: Address,
+    /// `None` for the default user.
+    pub user: Option<String>,
+    /// Never shown.
+    pub password: Option<Zeroizing<String>>,
+    /// `None` without TLS; else whom to trust, as PEM. Only for a host and port.
+    pub tls: Option<Trust>,
+}
+
+/// Where Redis listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Address {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// Whose certificates count.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// Those that the system trusts.
+    System,
+    /// Those of these CAs, as PEM.
+    These(Vec<u8>),
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, user, password, tls } = self;
+        let password = password.as_ref().map(|_| "…");
+        f.debug_struct("Server")
+            .field("address", address)
+            .field("user", user)
+            .field("password", &password)
+            .field("tls", &tls.is_some())
+            .finish()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// What the stream looks like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// The highest position that was ever in it.
+    pub last: Position,
+    /// The lowest that is in it now; `None` if it is empty.
+    pub first: Option<Position>,
+    /// How many entries it has.
+    pub length: u64,
+}
+
+/// Why Redis did not do what it was asked to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault {
+    /// Its kind.
+    pub cause: Cause,
+    /// For the log: the server, what happened, and the remedy where one is known.
+    pub message: String,
+}
+
+/// What kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// It cannot be reached. Nothing was asked.
+    Unreachable,
+    /// No answer came. What was asked may be done, or may still be.
+    Unknown,
+    /// This server takes no writes: it follows another, or has too few followers. Another one may be the master.
+    NotMaster,
+    /// It has no room: its memory or its disk is full.
+    Full,
+    /// It does not let this user do that.
+    Refused,
+    /// It is loading what it has on disk.
+    Loading,
+    /// Anything else: the key may be of another kind.
+    Other,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.message.fmt(f)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// One connection to the stream of a cluster, made when it is needed.
+pub struct Stream {
+    server: Server,
+    feed: String,
+    head: String,
+    connection: Option<Connection>,
+    /// How many connections there have been.
+    connections: u64,
+    /// How long a read waits for the first entry.
+    patience: Duration,
+    /// What was asked last and not done.
+    fault: Option<Fault>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connected = self.connection.is_some();
+        f.debug_struct("Stream")
+            .field("server", &self.server)
+            .field("feed", &self.feed)
+            .field("connected", &connected)
+            .finish()
+    }
+}
+
+impl Stream {
+    /// Connects with the first command.
+    pub fn new(server: Server, cluster: &Cluster) -> Self {
+        let key = |name: &str| format!("ostia:{cluster}:{name}");
+        let (feed, head) = (key("feed"), key("head"));
+        Self { server, feed, head, connection: None, connections: 0, patience: Duration::ZERO, fault: None }
+    }
+
+    /// As [`Transport`], reads wait so long for the first entry.
+    pub fn waiting(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Why the last call was not done, unless one was since.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.as_ref()
+    }
+
+    /// Where it is.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Whether there is a connection, as far as is known. A new one may lead to another state: a writer has to see what
+    /// is last there.
+    pub fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// Closes the connection.
+    pub fn disconnect(&mut self) {
+        self.connection = None;
+    }
+
+    /// Puts an entry at the end. `may_create`: only a fence makes a stream, so that one which was emptied is noticed.
+    pub fn put(&mut self, position: Position, entry: &[u8], may_create: bool) -> Result<Appended, Fault> {
+        let mut command = Cmd::new();
+        command.arg("XADD").arg(&self.feed);
+        if !may_create {
+            command.arg("NOMKSTREAM");
+        }
+        command.arg(position.to_string()).arg(FIELD).arg(entry);
+        match self.ask(&command, limits::ANSWER_WITHIN) {
+            Ok(Value::Nil) => Ok(Appended::NoStream),
+            Ok(_) => Ok(Appended::Written),
+            // An ID that is too low has no code of its own.
+            Err(fault) if fault.cause == Cause::Other => match self.extent()? {
+                Some(extent) if extent.last >= position => Ok(Appended::Lower),
+                _ => Err(fault),
+            },
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The entries after a position, at most so many. If there is none yet, it waits so long for one.
+    pub fn read(&mut self, position: Position, most: usize, wait: Duration) -> Result<Vec<(Position, Vec<u8>)>, Fault> {
+        let mut command = Cmd::new();
+        command.arg("XREAD").arg("COUNT").arg(most);
+        if !wait.is_zero() {
+            command.arg("BLOCK").arg(wait.as_millis().max(1) as u64);
+        }
+        command.arg("STREAMS").arg(&self.feed).arg(position.to_string());
+        let answer = self.ask(&command, wait + limits::ANSWER_WITHIN)?;
+        // [[key, [entry, …]]]
+        let streams = if matches!(answer, Value::Nil) { Vec::new() } else { array(answer).unwrap_or_default() };
+        let entries = streams.into_iter().filter_map(array).filter_map(|stream| stream.into_iter().nth(1));
+        Ok(entries.filter_map(array).flatten().filter_map(entry).collect())
+    }
+
+    /// The entry at a position, if there is one.
+    pub fn entry_at(&mut self, position: Position) -> Result<Option<Vec<u8>>, Fault> {
+        let mut command = Cmd::new();
+        let id = position.to_string();
+        command.arg("XRANGE").arg(&self.feed).arg(&id).arg(&id).arg("COUNT").arg(1);
+        let answer = self.ask(&command, limits::ANSWER_WITHIN)?;
+        Ok(array(answer).unwrap_or_default().into_iter().next().and_then(entry).map(|(_, entry)| entry))
+    }
+
+    /// What the stream looks like; `None` if there is none.
+    pub fn extent(&mut self) -> Result<Option<Extent>, Fault> {
+        let mut command = Cmd::new();
+        command.arg("XINFO").arg("STREAM").arg(&self.feed);
+        let answer = match self.ask(&command, limits::ANSWER_WITHIN) {
+            Err(Fault { cause: Cause::Other, message }) if message.contains("no such key") => return Ok(None),
+            answer => array(answer?).unwrap_or_default(),
+        };
+        let (mut last, mut first, mut length) = (Position::START, None, 0);
+        let mut fields = answer.into_iter();
+        while let (Some(name), Some(value)) = (fields.next().and_then(bytes), fields.next()) {
+            match (&name[..], value) {
+                (b"length", Value::Int(count)) => length = u64::try_from(count).unwrap_or(0),
+                (b"last-generated-id", id) => last = bytes(id).and_then(|id| parse_id(&id)).unwrap_or(last),
+                (b"first-entry", entry) => first = self::entry(entry).map(|(position, _)| position),
+                _ => {}
+            }
+        }
+        Ok(Some(Extent { last, first, length }))
+    }
+
+    /// The signed manifest of the newest snapshot, if there is one.
+    pub fn manifest(&mut self) -> Result<Option<Vec<u8>>, Fault> {
+        let mut command = Cmd::new();
+        command.arg("GET").arg(&self.head);
+        Ok(bytes(self.ask(&command, limits::ANSWER_WITHIN)?))
+    }
+
+    /// Puts the manifest of a new snapshot in its place.
+    pub fn set_manifest(&mut self, manifest: &[u8]) -> Result<(), Fault> {
+        let mut command = Cmd::new();
+        command.arg("SET").arg(&self.head).arg(manifest);
+        self.ask(&command, limits::ANSWER_WITHIN).map(drop)
+    }
+
+    /// Removes the entries before a position, or most of them.
+    pub fn trim_before(&mut self, position: Position) -> Result<(), Fault> {
+        let mut command = Cmd::new();
+        command.arg("XTRIM").arg(&self.feed).arg("MINID").arg("~").arg(position.to_string());
+        self.ask(&command, limits::ANSWER_WITHIN).map(drop)
+    }
+
+    /// Removes the stream: its last position is one that no writer can come after.
+    pub fn remove(&mut self) -> Result<(), Fault> {
+        let mut command = Cmd::new();
+        command.arg("UNLINK").arg(&self.feed);
+        self.ask(&command, limits::ANSWER_WITHIN).map(drop)
+    }
+
+    /// Waits until so many of the servers that follow this one have what was written, at most so long; returns how many
+    /// have it.
+    pub fn wait_for_followers(&mut self, count: u32, within: Duration) -> Result<u32, Fault> {
+        let mut command = Cmd::new();
+        command.arg("WAIT").arg(count).arg(within.as_millis().max(1) as u64);
+        match self.ask(&command, within + limits::ANSWER_WITHIN)? {
+            Value::Int(reached) => Ok(u32::try_from(reached).unwrap_or(0)),
+            _ => Ok(0),
+        }
+    }
+
+    /// What Redis does when its memory is full: with anything but `noeviction` it may drop the stream. `None` if this user
+    /// may not ask.
+    pub fn eviction_policy(&mut self) -> Result<Option<String>, Fault> {
+        let mut command = Cmd::new();
+        command.arg("INFO").arg("memory");
+        let answer = match self.ask(&command, limits::ANSWER_WITHIN) {
+            Err(Fault { cause: Cause::Refused, .. }) => return Ok(None),
+            answer => bytes(answer?).unwrap_or_default(),
+        };
+        let text = String::from_utf8_lossy(&answer);
+        Ok(text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::to_owned))
+    }
+
+    fn ask(&mut self, command: &Cmd, within: Duration) -> Result<Value, Fault> {
+        let connection = self.connect()?;
+        let asked = connection
+            .set_read_timeout(Some(within))
+            .and_then(|()| connection.set_write_timeout(Some(limits::ANSWER_WITHIN)))
+            .and_then(|()| command.query::<Value>(connection));
+        let error = match asked {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let cause = cause(&error);
+        // An answer that is late would be taken for the next one's.
+        if matches!(cause, Cause::Unknown | Cause::NotMaster | Cause::Loading) {
+            self.connection = None;
+        }
+        Err(self.describe(cause, &error, within))
+    }
+
+    fn connect(&mut self) -> Result<&mut Connection, Fault> {
+        if self.connection.as_ref().is_none_or(|connection| !connection.is_open()) {
+            let made =
+                self.server.client().and_then(|client| client.get_connection_with_timeout(limits::CONNECT_WITHIN));
+            match made {
+                Ok(connection) => {
+                    self.connection = Some(connection);
+                    self.connections += 1;
+                }
+                Err(error) => {
+                    self.connection = None;
+                    // Nothing was asked, so nothing can be unknown.
+                    let cause = match cause(&error) {
+                        Cause::Unknown => Cause::Unreachable,
+                        cause => cause,
+                    };
+                    return Err(self.describe(cause, &error, limits::CONNECT_WITHIN));
+                }
+            }
+        }
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            None => Err(Fault { cause: Cause::Unreachable, message: "no connection".to_owned() }),
+        }
+    }
+
+    fn describe(&self, cause: Cause, error: &RedisError, within: Duration) -> Fault {
+        let error = if error.is_timeout() { format!("not within {within:?}") } else { error.to_string() };
+        let server = &self.server.address;
+        let user = self.server.user.as_deref().unwrap_or("default");
+        let message = match cause {
+            Cause::Unreachable => format!("Redis at {server} cannot be reached: {error}"),
+            Cause::Unknown => format!("Redis at {server} did not answer: {error}"),
+            Cause::NotMaster => {
+                format!("Redis at {server} takes no writes: {error}; another server may be the master now")
+            }
+            Cause::Full => {
+                format!(
+                    "Redis at {server} has no room: {error}; give it more memory (`maxmemory`) or disk, or let nothing else use it"
+                )
+            }
+            Cause::Refused => {
+                format!(
+                    "Redis at {server} refuses user `{user}`: {error}; check the password, and the user's commands and keys (`ACL GETUSER {user}`)"
+                )
+            }
+            Cause::Loading => format!("Redis at {server} is still loading what it has on disk"),
+            Cause::Other => {
+                format!(
+                    "Redis at {server} answers: {error}; `{}` and `{}` have to be this cluster's alone",
+                    self.feed, self.head
+                )
+            }
+        };
+        Fault { cause, message }
+    }
+}
+
+impl Transport for Stream {
+    fn connection(&mut self) -> Option<u64> {
+        let connected = self.connect().map(drop);
+        self.done(connected).ok().map(|()| self.connections)
+    }
+
+    fn append(&mut self, entry: &Sealed, may_create: bool) -> Appended {
+        let put = self.put(entry.position, &entry.bytes, may_create);
+        match self.done(put) {
+            Ok(appended) => appended,
+            Err(Gone) if self.fault.as_ref().is_some_and(|fault| fault.cause == Cause::Unknown) => Appended::Ambiguous,
+            Err(Gone) => Appended::Gone,
+        }
+    }
+
+    fn read_after(&mut self, after: Position, most: usize) -> Result<Vec<Raw>, Gone> {
+        let read = self.read(after, most, self.patience);
+        let raw = |(position, bytes): (Position, Vec<u8>)| Raw { position, bytes: bytes.into() };
+        self.done(read).map(|entries| entries.into_iter().map(raw).collect())
+    }
+
+    fn info(&mut self) -> Result<Option<Info>, Gone> {
+        let extent = self.extent();
+        self.done(extent).map(|extent| extent.map(|Extent { last, length, .. }| Info { last, length }))
+    }
+
+    fn head(&mut self) -> Result<Option<Arc<[u8]>>, Gone> {
+        let manifest = self.manifest();
+        self.done(manifest).map(|manifest| manifest.map(Arc::from))
+    }
+
+    fn set_head(&mut self, manifest: &[u8]) -> Result<(), Gone> {
+        let set = self.set_manifest(manifest);
+        self.done(set)
+    }
+
+    fn trim(&mut self, before: Position) -> Result<(), Gone> {
+        let trimmed = self.trim_before(before);
+        self.done(trimmed)
+    }
+
+    fn unlink(&mut self) -> Result<(), Gone> {
+        let removed = self.remove();
+        self.done(removed)
+    }
+}
+
+impl Stream {
+    /// Keeps the fault for whoever logs it.
+    fn done<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Gone> {
+        self.fault = outcome.as_ref().err().cloned();
+        outcome.map_err(|_| Gone)
+    }
+}
+
+/// The field of an entry in the stream.
+const FIELD: &str = "b";
+
+impl Server {
+    fn client(&self) -> Result<Client, RedisError> {
+        let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
+        if let Some(user) = &self.user {
+            settings = settings.set_username(user);
+        }
+        if let Some(password) = &self.password {
+            settings = settings.set_password(password.as_str());
+        }
+        let address = match &self.address {
+            Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
+            Address::Tcp { host, port } if self.tls.is_some() => {
+                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
+            }
+            Address::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
+        };
+        let info = address
+            .into_connection_info()?
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true))
+            .set_redis_settings(settings);
+        match &self.tls {
+            Some(Trust::These(cas)) => {
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(cas.clone()) })
+            }
+            _ => Client::open(info),
+        }
+    }
+}
+
+fn cause(error: &RedisError) -> Cause {
+    if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
+        return Cause::Unknown;
+    }
+    match (error.kind(), error.code()) {
+        (ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm), _)
+        | (_, Some("NOAUTH" | "WRONGPASS")) => Cause::Refused,
+        (ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown), _) | (_, Some("NOREPLICAS")) => {
+            Cause::NotMaster
+        }
+        (ErrorKind::Server(ServerErrorKind::BusyLoading), _) => Cause::Loading,
+        (_, Some("OOM" | "MISCONF")) => Cause::Full,
+        // What cannot be parsed leaves the connection in the middle of an answer.
+        (ErrorKind::Parse | ErrorKind::Io, _) => Cause::Unknown,
+        _ => Cause::Other,
+    }
+}
+
+fn array(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.into_bytes()),
+        _ => None,
+    }
+}
+
+/// `[id, [field, value, …]]`. One that has not our one field is empty.
+fn entry(value: Value) -> Option<(Position, Vec<u8>)> {
+    let mut parts = array(value)?.into_iter();
+    let position = parse_id(&bytes(parts.next()?)?)?;
+    let mut fields = parts.next().and_then(array).unwrap_or_default().into_iter();
+    let ours = match (fields.next().and_then(bytes), fields.next().and_then(bytes), fields.next()) {
+        (Some(name), Some(entry), None) if name == FIELD.as_bytes() => entry,
+        _ => Vec::new(),
+    };
+    Some((position, ours))
+}
+
+fn parse_id(id: &[u8]) -> Option<Position> {
+    let (epoch, sequence) = std::str::from_utf8(id).ok()?.split_once('-')?;
+    Some(Position { epoch: epoch.parse().ok()?, sequence: sequence.parse().ok()? })
+}

@@ -1,0 +1,207 @@
+//! The stream in a real Redis: what a writer and a reader learn of each thing that can happen there.
+
+use std::time::{Duration, Instant};
+
+use ostia_tests::RedisServer;
+use precompute::feed::{
+    Cluster, Position,
+    redis::{Address, Cause, Extent, Server, Stream, Trust},
+    transport::Appended,
+};
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+fn at(epoch: u64, sequence: u64) -> Position {
+    Position { epoch, sequence }
+}
+
+fn server(port: u16) -> Server {
+    Server { address: Address::Tcp { host: "127.0.0.1".to_owned(), port }, user: None, password: None, tls: None }
+}
+
+fn stream(server: Server) -> Stream {
+    Stream::new(server, &Cluster::new("test").unwrap())
+}
+
+fn with_password(redis: &RedisServer, user: Option<&str>, password: &str) -> Stream {
+    let (user, password) = (user.map(str::to_owned), Some(password.to_owned().into()));
+    stream(Server { user, password, ..server(redis.port()) })
+}
+
+/// Appended as a fence would be.
+fn cause(stream: &mut Stream) -> Cause {
+    stream.put(at(9, 0), b"fence", true).unwrap_err().cause
+}
+
+#[test]
+fn entries_are_put_at_the_end_and_read_from_any_position() {
+    let redis = RedisServer::start();
+    let mut stream = stream(server(redis.port()));
+    assert_eq!(stream.extent(), Ok(None));
+    assert_eq!(stream.read(Position::START, 9, AT_ONCE), Ok(vec![]));
+    assert_eq!(stream.put(at(5, 1), b"one", false), Ok(Appended::NoStream), "only a fence makes a stream");
+    assert_eq!(stream.put(at(5, 0), b"\0fence\r\n", true), Ok(Appended::Written));
+    assert_eq!(stream.put(at(5, 1), b"one", false), Ok(Appended::Written));
+    for (epoch, sequence) in [(5, 1), (5, 0), (4, 9), (0, 1)] {
+        assert_eq!(stream.put(at(epoch, sequence), b"late", false), Ok(Appended::Lower), "{epoch}-{sequence}");
+    }
+    let all = vec![(at(5, 0), b"\0fence\r\n".to_vec()), (at(5, 1), b"one".to_vec())];
+    assert_eq!(stream.read(Position::START, 9, AT_ONCE), Ok(all.clone()));
+    assert_eq!(stream.read(Position::START, 1, AT_ONCE), Ok(all[..1].to_vec()));
+    assert_eq!(stream.read(at(5, 0), 9, AT_ONCE), Ok(all[1..].to_vec()));
+    assert_eq!(stream.entry_at(at(5, 1)), Ok(Some(b"one".to_vec())));
+    assert_eq!(stream.entry_at(at(5, 2)), Ok(None));
+    assert_eq!(stream.extent(), Ok(Some(Extent { last: at(5, 1), first: Some(at(5, 0)), length: 2 })));
+    // The last position outlives the entries.
+    redis.cli(["XTRIM", "ostia:test:feed", "MAXLEN", "0"]);
+    assert_eq!(stream.extent(), Ok(Some(Extent { last: at(5, 1), first: None, length: 0 })));
+    assert_eq!(stream.put(at(5, 1), b"one", false), Ok(Appended::Lower));
+    stream.remove().unwrap();
+    assert_eq!(stream.extent(), Ok(None));
+    redis.cli(["FLUSHALL"]);
+    assert_eq!(stream.put(at(5, 2), b"two", false), Ok(Appended::NoStream));
+}
+
+#[test]
+fn who_waits_for_an_entry_has_it_at_once_and_waits_no_longer_than_it_says() {
+    let redis = RedisServer::start();
+    let mut writer = stream(server(redis.port()));
+    writer.put(at(5, 0), b"fence", true).unwrap();
+    let mut reader = stream(server(redis.port()));
+    let begun = Instant::now();
+    assert_eq!(reader.read(at(5, 0), 9, Duration::from_millis(300)), Ok(vec![]));
+    assert!(begun.elapsed() >= Duration::from_millis(290));
+    let waiting = std::thread::spawn(move || reader.read(at(5, 0), 9, Duration::from_secs(60)));
+    // It blocks, as far as the server knows.
+    ostia_tests::until("a reader waits", Duration::from_secs(20), || {
+        redis.cli(["INFO", "clients"]).contains("blocked_clients:1").then_some(())
+    });
+    writer.put(at(5, 1), b"one", false).unwrap();
+    assert_eq!(waiting.join().unwrap(), Ok(vec![(at(5, 1), b"one".to_vec())]));
+}
+
+#[test]
+fn the_manifest_is_what_was_put_there_last_and_trimming_leaves_what_comes_after() {
+    let redis = RedisServer::start();
+    let mut stream = stream(server(redis.port()));
+    assert_eq!(stream.manifest(), Ok(None));
+    for manifest in [&b"first"[..], b"second\0\xff"] {
+        stream.set_manifest(manifest).unwrap();
+        assert_eq!(stream.manifest(), Ok(Some(manifest.to_vec())));
+    }
+    stream.put(at(5, 0), b"fence", true).unwrap();
+    (1..1000).for_each(|sequence| assert_eq!(stream.put(at(5, sequence), b"x", false), Ok(Appended::Written)));
+    stream.trim_before(at(5, 900)).unwrap();
+    let Extent { last, first: Some(first), length } = stream.extent().unwrap().unwrap() else { panic!("it is empty") };
+    assert!(last == at(5, 999) && first <= at(5, 900) && first > at(5, 500), "{first} to {last}");
+    assert_eq!(length, last.sequence - first.sequence + 1);
+}
+
+#[test]
+fn whatever_else_is_in_the_stream_is_passed_on_as_empty_and_reading_goes_on() {
+    let redis = RedisServer::start();
+    let mut stream = stream(server(redis.port()));
+    stream.put(at(5, 0), b"fence", true).unwrap();
+    redis.cli(["XADD", "ostia:test:feed", "5-1", "a", "1"]);
+    redis.cli(["XADD", "ostia:test:feed", "5-2", "b", "1", "c", "2"]);
+    redis.cli(["XADD", "ostia:test:feed", "5-3", "b", ""]);
+    stream.put(at(5, 4), b"ours", false).unwrap();
+    let last = at(u64::MAX, u64::MAX);
+    redis.cli(["XADD", "ostia:test:feed", "18446744073709551615-18446744073709551615", "b", "poison"]);
+    let read: Vec<_> = stream.read(at(5, 0), 9, AT_ONCE).unwrap();
+    let expected = [(at(5, 1), &b""[..]), (at(5, 2), b""), (at(5, 3), b""), (at(5, 4), b"ours"), (last, b"poison")];
+    assert_eq!(read, expected.map(|(position, entry)| (position, entry.to_vec())));
+    // Nobody can write after that.
+    assert_eq!(stream.put(at(6, 0), b"fence", true), Ok(Appended::Lower));
+    stream.remove().unwrap();
+    assert_eq!(stream.put(at(6, 0), b"fence", true), Ok(Appended::Written));
+    // A key of another kind.
+    redis.cli(["SET", "ostia:test:feed", "1"]);
+    let fault = stream.put(at(7, 0), b"fence", true).unwrap_err();
+    assert!(fault.cause == Cause::Other && fault.message.contains("ostia:test:feed"), "{fault}");
+    assert_eq!(stream.extent().unwrap_err().cause, Cause::Other);
+    assert_eq!(stream.read(at(5, 0), 9, AT_ONCE).unwrap_err().cause, Cause::Other);
+}
+
+#[test]
+fn what_a_server_in_trouble_does_to_a_write_is_told_apart() {
+    let mut redis = RedisServer::start();
+    let mut stream = stream(server(redis.port()));
+    stream.put(at(5, 0), b"fence", true).unwrap();
+    // Its memory is full.
+    redis.cli(["CONFIG", "SET", "maxmemory", "1"]);
+    let fault = stream.put(at(9, 0), b"fence", true).unwrap_err();
+    assert!(fault.cause == Cause::Full && fault.message.contains("maxmemory"), "{fault}");
+    redis.cli(["CONFIG", "SET", "maxmemory", "0"]);
+    // It has too few followers, or follows another.
+    redis.cli(["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    assert_eq!(cause(&mut stream), Cause::NotMaster);
+    redis.cli(["CONFIG", "SET", "min-replicas-to-write", "0"]);
+    redis.cli(["REPLICAOF", "127.0.0.1", "1"]);
+    assert_eq!(cause(&mut stream), Cause::NotMaster);
+    redis.cli(["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(stream.put(at(5, 1), b"one", false), Ok(Appended::Written));
+    assert_eq!(stream.wait_for_followers(1, Duration::from_millis(50)), Ok(0));
+    // It hangs: the entry may come to be there. The late answer is nobody else's.
+    redis.pause();
+    let begun = Instant::now();
+    let fault = stream.put(at(5, 2), b"two", false).unwrap_err();
+    assert!(fault.cause == Cause::Unknown && begun.elapsed() < Duration::from_secs(10), "{fault}");
+    assert!(!stream.is_connected());
+    redis.go_on();
+    let written =
+        ostia_tests::until("it is there after all", Duration::from_secs(20), || stream.entry_at(at(5, 2)).ok()?);
+    assert_eq!(written, b"two");
+    assert_eq!(stream.put(at(5, 2), b"two", false), Ok(Appended::Lower));
+    // It is gone, and comes back empty.
+    redis.kill();
+    assert!(matches!(cause(&mut stream), Cause::Unknown | Cause::Unreachable));
+    assert_eq!(cause(&mut stream), Cause::Unreachable);
+    redis.restart();
+    assert_eq!(stream.put(at(5, 3), b"three", false), Ok(Appended::NoStream));
+}
+
+#[test]
+fn who_is_not_let_in_learns_why_and_no_password_is_shown() {
+    let redis = RedisServer::with_password("geheim");
+    redis.cli(["ACL", "SETUSER", "replica", "on", ">leise", "~ostia:*", "+xread", "+xinfo"]);
+    for (what, mut stream) in [
+        ("no password", stream(server(redis.port()))),
+        ("a wrong one", with_password(&redis, None, "falsch")),
+        ("a user who is not there", with_password(&redis, Some("writer"), "geheim")),
+        ("a user who may only read", with_password(&redis, Some("replica"), "leise")),
+    ] {
+        let fault = stream.put(at(9, 0), b"fence", true).unwrap_err();
+        let shown = format!("{fault} {stream:?}");
+        assert!(fault.cause == Cause::Refused && shown.contains("ACL GETUSER"), "{what}: {shown}");
+        assert!(["geheim", "falsch", "leise"].iter().all(|secret| !shown.contains(secret)), "{what}: {shown}");
+    }
+    let mut writer = with_password(&redis, None, "geheim");
+    assert_eq!(writer.put(at(5, 0), b"fence", true), Ok(Appended::Written));
+    assert_eq!(writer.eviction_policy(), Ok(Some("noeviction".to_owned())));
+    let mut reader = with_password(&redis, Some("replica"), "leise");
+    assert_eq!(reader.read(Position::START, 9, AT_ONCE).unwrap().len(), 1);
+    assert_eq!(reader.eviction_policy(), Ok(None), "it may not ask");
+    assert!(reader.extent().unwrap().is_some());
+}
+
+#[test]
+fn over_tls_only_the_configured_ca_counts_and_the_name_has_to_be_right() {
+    let redis = RedisServer::with_tls();
+    let ca = std::fs::read(redis.ca()).unwrap();
+    let other = std::fs::read(RedisServer::with_tls().ca()).unwrap();
+    let connect = |host: &str, trust: Option<Trust>| {
+        let address = Address::Tcp { host: host.to_owned(), port: redis.tls_port() };
+        stream(Server { address, tls: trust, ..server(0) }).put(at(5, 0), b"fence", true)
+    };
+    for (what, host, trust) in [
+        ("another CA", "localhost", Some(Trust::These(other))),
+        ("the system's CAs", "localhost", Some(Trust::System)),
+        ("another name", "127.0.0.1", Some(Trust::These(ca.clone()))),
+        ("no TLS", "localhost", None),
+    ] {
+        let fault = connect(host, trust).unwrap_err();
+        assert!(matches!(fault.cause, Cause::Unreachable | Cause::Unknown), "{what}: {fault}");
+    }
+    assert_eq!(connect("localhost", Some(Trust::These(ca))), Ok(Appended::Written));
+}
