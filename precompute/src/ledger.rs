@@ -389,10 +389,10 @@ impl Inner {
     }
 
     /// Shows revocations that the book in place knows, with their origin there.
-    fn show_as_they_are(&self, shown: &mut Shown, changes: Vec<Change>) {
+    fn show_as_they_are(&self, shown: &mut Shown, changes: &[Change]) {
+        shown.show(changes.iter().copied());
         self.state.changes.tell(changes.len(), changes.iter().map(|change| change.serial));
         self.state.health.changed(changes.len() as u64);
-        shown.show(changes);
     }
 }
 

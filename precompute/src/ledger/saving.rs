@@ -228,7 +228,7 @@ impl Inner {
         let taken_over = revoked_there.len();
         let (crl_marks, chunk) = {
             let mut shown = self.shown();
-            self.show_as_they_are(&mut shown, revoked_there);
+            self.show_as_they_are(&mut shown, &revoked_there);
             // Whatever comes from here on is marked again.
             (shown.crl_marks, shown.unsaved.take(usize::MAX))
         };

@@ -342,6 +342,28 @@ fn a_book_that_was_lost_is_written_whole_and_gives_the_revocations_that_only_it_
     assert_eq!(world.status(3), Some(LOST));
 }
 
+/// They were told before they showed: who looked at once saw the old record, and did not look again.
+#[test]
+fn revocations_of_another_book_are_told_after_they_show() {
+    let world = World::new();
+    world.push(3, ADD).unwrap();
+    let other = World::new();
+    other.push(3, ADD).unwrap();
+    other.push(3, revoke(Reason::KeyCompromise)).unwrap();
+    let from = other.dir.path().join(BOOK);
+    drop((other.ledger, other.book));
+    fs::copy(&from, world.dir.path().join("copy")).unwrap();
+    fs::rename(world.dir.path().join("copy"), world.dir.path().join(BOOK)).unwrap();
+    let (records, seen) = (Arc::clone(&world.ledger.state().records), Arc::<Mutex<Vec<_>>>::default());
+    let look = {
+        let seen = Arc::clone(&seen);
+        move || seen.lock().unwrap().push(records.get(&serial(3)).map(|found| found.status))
+    };
+    let _listener = world.ledger.state().changes.subscribe(Arc::new(look));
+    world.ledger.save().unwrap();
+    assert_eq!(*seen.lock().unwrap(), [Some(LOST)]);
+}
+
 #[test]
 fn who_is_not_served_takes_no_pushes_and_saves_nothing_before() {
     let dir = tempfile::tempdir().unwrap();

@@ -67,7 +67,7 @@ impl Ledger {
         if !changes.is_empty() {
             shown.unsaved.of_sources.stamps = None;
         }
-        inner.show_as_they_are(&mut shown, changes);
+        inner.show_as_they_are(&mut shown, &changes);
         Ok(debts)
     }
 }
