@@ -188,6 +188,16 @@ pub(crate) fn by_push(known: Option<Known>, order: &Order, now: UnixTime) -> Res
     }
 }
 
+/// What follows of a push that is on disk, where the record is no longer the one that it was decided from: a source has
+/// said something in between. A stricter word of the source stands. The push has spoken all the same, so no source
+/// removes the record.
+pub(crate) fn by_push_once_decided(known: Option<Known>, order: &Order, now: UnixTime) -> Option<Known> {
+    match by_push(known, &order.once_decided(), now) {
+        Ok((next, _)) => Some(next),
+        Err(_) => known.map(|known| Known { origin: known.origin.with(Origin::PUSHED), ..known }),
+    }
+}
+
 /// Nobody but a push lists it.
 const PUSHED_ALONE: Origin = Origin::PUSHED.with(Origin::UNLISTED);
 

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::{
     push::Order,
-    reconcile::{FINAL, Known, by_push, by_source, carried, keeps_end, strictness},
+    reconcile::{FINAL, Known, by_push_once_decided, by_source, carried, keeps_end, strictness},
     state::IssuerState,
     unsaved::Unsaved,
 };
@@ -152,11 +152,7 @@ impl Shown {
         for Ordered { serial, order, from, next } in ordered {
             self.writer.change(serial, |found| {
                 let known = found.map(Known::from);
-                let next = if known == *from {
-                    Some(*next)
-                } else {
-                    by_push(known, &order.once_decided(), now).ok().map(|(next, _)| next)
-                };
+                let next = if known == *from { Some(*next) } else { by_push_once_decided(known, order, now) };
                 next.filter(|next| known != Some(*next)).map(|next| Some((next.record, next.origin)))
             });
         }

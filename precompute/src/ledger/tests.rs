@@ -167,6 +167,26 @@ fn a_removal_that_shows_while_a_push_is_written_does_not_undo_the_push() {
     }
 }
 
+/// It was acknowledged and forgotten: a hold of the source showed after the push was decided, so it was refused when it
+/// was decided anew, and the record did not say that a push had listed it.
+#[test]
+fn a_push_that_a_stricter_word_of_a_source_overtakes_is_not_forgotten() {
+    let held = Status::Revoked { time: UnixTime(6), reason: Reason::CertificateHold };
+    for step in [Step::Decided, Step::Committed] {
+        let world = World::new();
+        let ledger = world.ledger.clone();
+        let holds = move || ledger.take(&difference(vec![said(1, Some(held))]));
+        world.ledger.0.steps.plan(Some((step, Box::new(holds))));
+        assert_eq!(world.push(1, ADD), Ok(Outcome::Done));
+        assert_eq!(world.status(1), Some(held), "{step:?}");
+        world.ledger.save().unwrap();
+        let world = world.restart();
+        world.ledger.take(&difference(vec![said(1, Some(GOOD))]));
+        world.ledger.take(&difference(vec![said(1, None)]));
+        assert_eq!(world.status(1), Some(GOOD), "the push has listed it, {step:?}");
+    }
+}
+
 #[test]
 fn the_same_request_with_its_key_has_the_same_outcome_and_another_request_has_none() {
     let world = World::new();

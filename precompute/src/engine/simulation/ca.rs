@@ -7,26 +7,48 @@ use std::{
 };
 
 use super::Rng;
+use crate::pki::{Reason, Record, Status, UnixTime};
 
-/// What a line says: the rank of its status.
-pub(super) type Content = Vec<(u32, u8)>;
+/// What its lines say, in order.
+pub(super) type Content = Vec<(u32, Record)>;
+
+/// Times of revocation, and how an index writes them.
+const TIMES: [(UnixTime, &str); 2] =
+    [(UnixTime(1_735_689_600), "250101000000Z"), (UnixTime(1_767_225_600), "260101000000Z")];
+/// Ends of validity.
+const ENDS: [(UnixTime, &str); 2] =
+    [(UnixTime(2_051_222_400), "350101000000Z"), (UnixTime(2_082_758_400), "360101000000Z")];
+const FINAL_REASONS: [Reason; 2] = [Reason::KeyCompromise, Reason::Superseded];
 
 #[derive(Debug)]
 pub(super) struct ModelCa {
     pub(super) path: PathBuf,
     pub(super) lines: Content,
     /// How the file is broken at present.
-    broken: Option<&'static str>,
+    pub(super) broken: Option<&'static str>,
 }
 
-fn line((number, rank): (u32, u8)) -> String {
-    match rank {
-        0 => format!("V\t350101000000Z\t\t{number:04X}\tunknown\t/CN={number}\n"),
-        rank => {
-            let reason = if rank == 1 { "certificateHold" } else { "keyCompromise" };
-            format!("R\t350101000000Z\t250101000000Z,{reason}\t{number:04X}\tunknown\t/CN={number}\n")
+fn line((number, record): (u32, Record)) -> String {
+    let written = |of: [(UnixTime, &'static str); 2], time| of.into_iter().find(|(of, _)| *of == time).unwrap().1;
+    let end = written(ENDS, record.not_after.unwrap());
+    match record.status {
+        Status::Good => format!("V\t{end}\t\t{number:04X}\tunknown\t/CN={number}\n"),
+        Status::Revoked { time, reason } => {
+            let (time, reason) = (written(TIMES, time), reason.name());
+            format!("R\t{end}\t{time},{reason}\t{number:04X}\tunknown\t/CN={number}\n")
         }
     }
+}
+
+/// A line of one of these ranks.
+fn draw(rng: &mut Rng, ranks: &[u8]) -> Record {
+    let rank = ranks[rng.below(ranks.len())];
+    let (time, _) = TIMES[rng.below(2)];
+    let reason = if rank == 1 { Reason::CertificateHold } else { FINAL_REASONS[rng.below(2)] };
+    let status = if rank == 0 { Status::Good } else { Status::Revoked { time, reason } };
+    // Few certificates get another end.
+    let (end, _) = ENDS[usize::from(rng.chance(10))];
+    Record { status, not_after: Some(end) }
 }
 
 impl ModelCa {
@@ -38,10 +60,8 @@ impl ModelCa {
 
     /// Another index, which has nothing to do with this one.
     fn rewrite(&mut self, rng: &mut Rng, certificates: u32) {
-        self.lines = (1..=certificates).filter(|_| rng.chance(60)).map(|number| (number, 0)).collect();
-        for (_, rank) in &mut self.lines {
-            *rank = [0, 0, 0, 0, 1, 2][rng.below(6)];
-        }
+        let listed: Vec<u32> = (1..=certificates).filter(|_| rng.chance(60)).collect();
+        self.lines = listed.into_iter().map(|number| (number, draw(rng, &[0, 0, 0, 0, 1, 2]))).collect();
         self.write();
     }
 
@@ -68,6 +88,11 @@ impl ModelCa {
         self.write();
     }
 
+    /// What it says of a certificate; `None` if it does not list it.
+    pub(super) fn says(content: &Content, number: u32) -> Option<Record> {
+        content.iter().find(|(listed, _)| *listed == number).map(|(_, record)| *record)
+    }
+
     /// Does one thing; says what.
     pub(super) fn acts(&mut self, rng: &mut Rng, certificates: u32) -> String {
         let any = rng.below(self.lines.len().max(1));
@@ -86,7 +111,7 @@ impl ModelCa {
                 let unlisted: Vec<u32> =
                     (1..=certificates).filter(|number| self.lines.iter().all(|(listed, _)| listed != number)).collect();
                 let Some(number) = unlisted.get(rng.below(unlisted.len().max(1))) else { return "does nothing".into() };
-                let added = (*number, [0, 0, 1, 2][rng.below(4)]);
+                let added = (*number, draw(rng, &[0, 0, 1, 2]));
                 self.lines.push(added);
                 if self.broken.is_some() || fs::metadata(&self.path).is_err() {
                     self.write();
@@ -102,7 +127,7 @@ impl ModelCa {
                 format!("removes {gone:?}")
             }
             _ if !self.lines.is_empty() => {
-                self.lines[any].1 = [0, 1, 1, 2][rng.below(4)];
+                self.lines[any].1 = draw(rng, &[0, 1, 1, 2]);
                 self.write();
                 format!("changes to {:?}", self.lines[any])
             }

@@ -1,17 +1,22 @@
 //! The pushes of the simulation: what is asked, what has to come of it, and what may be on disk when it fails.
 
 use super::*;
-use crate::{
-    ledger::{Order, PushError, Refusal},
-    pki::Reason,
-};
 
-type Outcomes = Vec<Result<Vec<Result<Outcome, Refusal>>, PushError>>;
+pub(super) type Outcomes = Vec<Result<Vec<Result<Outcome, Refusal>>, PushError>>;
+
+/// What became of a request with an idempotency key.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Answer {
+    /// The last is the newest.
+    these: Vec<(Push, Outcome)>,
+    /// Whether the book has it. It may have none or any of them where the disk said two things.
+    pub(super) is_sure: bool,
+}
 
 /// What has to come of a request.
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 enum Expected {
-    Each(Vec<Result<Outcome, &'static str>>),
+    Each(Vec<Result<Outcome, Refusal>>),
     KeyReused,
     /// Its key may be known or not.
     Open,
@@ -19,7 +24,7 @@ enum Expected {
 
 /// Requests that come at the same time.
 pub(super) struct Asked {
-    requests: Vec<(Vec<Push>, Option<String>)>,
+    pub(super) requests: Vec<(Vec<Push>, Option<String>)>,
     expected: Vec<Expected>,
     /// Pushes that will be taken, in order.
     taken: Vec<Push>,
@@ -30,17 +35,31 @@ pub(super) struct Asked {
     answered: BTreeMap<String, Answer>,
 }
 
+impl Asked {
+    /// Whether what has to come of it is not known.
+    pub(super) fn is_open(&self) -> bool {
+        self.expected.contains(&Expected::Open)
+    }
+}
+
 impl Sim<'_> {
     fn draw_push(&mut self) -> Push {
-        let serial = serial(1 + self.rng.below(CERTIFICATES as usize) as u32);
-        let reason = if self.rng.chance(70) { Reason::CertificateHold } else { Reason::KeyCompromise };
+        let unsaved: Vec<usize> = (0..self.truth.len()).filter(|place| self.possible[*place].len() > 1).collect();
+        let place = if !unsaved.is_empty() && self.rng.chance(30) {
+            unsaved[self.rng.below(unsaved.len())]
+        } else {
+            self.rng.below(self.truth.len())
+        };
+        let reasons = [Reason::KeyCompromise, Reason::Superseded];
+        let reason = if self.rng.chance(70) { Reason::CertificateHold } else { reasons[self.rng.below(2)] };
         let time = [None, None, Some(UnixTime(5)), Some(UnixTime(self.now.0 + 1000))][self.rng.below(4)];
+        let not_after = [None, None, Some(UnixTime(2_051_222_400)), Some(UnixTime(2_100_000_000))][self.rng.below(4)];
         let order = match self.rng.below(10) {
-            0..3 => Order::Add { not_after: None },
+            0..3 => Order::Add { not_after },
             3..7 => Order::Revoke { time, reason, even_unlisted: self.rng.chance(30) },
             _ => Order::Release,
         };
-        Push { serial, order }
+        Push { serial: serial(place as u32 + 1), order }
     }
 
     fn draw_request(&mut self) -> (Vec<Push>, Option<String>) {
@@ -49,36 +68,34 @@ impl Sim<'_> {
             1 => (vec![self.draw_push()], Some(format!("key {}", self.rng.below(1 << 20)))),
             2 | 3 if !self.keys.is_empty() => {
                 let known = self.rng.below(self.keys.len());
-                let (key, answer) = self.keys.iter().nth(known).map(|(key, answer)| (key.clone(), *answer)).unwrap();
-                let (Answer::Sure(same, _) | Answer::Perhaps(same)) = answer;
+                let (key, answer) = self.keys.iter().nth(known).unwrap();
+                let (key, same) = (key.clone(), answer.these[0].0);
                 (vec![if self.rng.chance(80) { same } else { self.draw_push() }], Some(key))
             }
             _ => (vec![self.draw_push()], None),
         }
     }
 
-    fn ask(&mut self, most: usize) -> Asked {
+    pub(super) fn ask(&mut self, most: usize) -> Asked {
         let mut requests: Vec<_> = (0..1 + self.rng.below(most)).map(|_| self.draw_request()).collect();
         if requests.len() > 1 && self.rng.chance(20) {
             // The client repeats it before the first has its answer.
             requests.push(requests[0].clone());
         }
-        // The book that comes into place first has no other answers.
-        let mut keys = if self.is_unsettled { self.answered.clone() } else { self.keys.clone() };
+        // The book that is written anew first has no other answers.
+        let mut keys = if self.doubt.is_some() { self.answered.clone() } else { self.keys.clone() };
         let mut answered = BTreeMap::new();
         let (mut decided, mut expected, mut taken) = (self.truth.clone(), Vec::new(), Vec::new());
         for (pushes, key) in &requests {
             match key.as_ref().and_then(|key| keys.get(key)) {
-                Some(Answer::Sure(push, outcome)) if pushes[..] == [*push] => {
-                    expected.push(Expected::Each(vec![Ok(*outcome)]));
-                    continue;
-                }
-                Some(Answer::Sure(..)) => {
-                    expected.push(Expected::KeyReused);
-                    continue;
-                }
-                Some(Answer::Perhaps(_)) => {
+                Some(Answer { is_sure: false, .. }) => {
                     expected.push(Expected::Open);
+                    continue;
+                }
+                Some(Answer { these, .. }) => {
+                    let (push, outcome) = these[0];
+                    let is_same = pushes[..] == [push];
+                    expected.push(if is_same { Expected::Each(vec![Ok(outcome)]) } else { Expected::KeyReused });
                     continue;
                 }
                 None => {}
@@ -92,8 +109,9 @@ impl Sim<'_> {
                 each.push(outcome);
             }
             if let (Some(key), [Ok(outcome)]) = (key, &each[..]) {
-                keys.insert(key.clone(), Answer::Sure(pushes[0], *outcome));
-                answered.insert(key.clone(), Answer::Sure(pushes[0], *outcome));
+                let answer = Answer { these: vec![(pushes[0], *outcome)], is_sure: true };
+                keys.insert(key.clone(), answer.clone());
+                answered.insert(key.clone(), answer);
             }
             expected.push(Expected::Each(each));
         }
@@ -103,7 +121,7 @@ impl Sim<'_> {
     pub(super) fn push(&mut self) -> Checked {
         let asked = self.ask(3);
         // A key whose answer is not known is asked for alone, so that it is clear what came of it.
-        if let Some(open) = asked.expected.iter().position(|expected| matches!(expected, Expected::Open)) {
+        if let Some(open) = asked.expected.iter().position(|expected| *expected == Expected::Open) {
             let (pushes, key) = asked.requests[open].clone();
             return self.push_again(pushes[0], key.unwrap_or_default());
         }
@@ -130,35 +148,29 @@ impl Sim<'_> {
         for push in &asked.taken {
             let place = number(&push.serial);
             self.possible[place] = vec![asked.decided[place]];
+            self.promises[place].perhaps(&push.order);
         }
     }
 
-    fn answered(
+    /// `handed`: what was handed over while they were carried out, and when.
+    pub(super) fn answered(
         &mut self,
         asked: &Asked,
         outcomes: &Outcomes,
         handed: Option<(Option<(Step, bool)>, Handed)>,
     ) -> Checked {
         let disk = self.book.lock().disk;
-        let failed = outcomes.iter().any(|outcome| matches!(outcome, Err(PushError::NotDurable(_))));
-        if failed {
+        if outcomes.iter().any(|outcome| matches!(outcome, Err(PushError::NotDurable(_)))) {
             self.note("it fails");
             if let Some((_, handed)) = handed {
-                self.taken(handed)?;
+                self.taken(&handed)?;
             }
             return self.not_durable(asked, outcomes, disk);
         }
         for (expected, outcome) in asked.expected.iter().zip(outcomes) {
             let is_so = match (expected, outcome) {
                 (Expected::KeyReused, Err(PushError::KeyReused)) => true,
-                (Expected::Each(expected), Ok(outcomes)) => {
-                    expected.len() == outcomes.len()
-                        && expected.iter().zip(outcomes).all(|(expected, outcome)| match (expected, outcome) {
-                            (Ok(expected), Ok(outcome)) => expected == outcome,
-                            (Err(expected), Err(refusal)) => format!("{refusal:?}").starts_with(expected),
-                            _ => false,
-                        })
-                }
+                (Expected::Each(expected), Ok(outcomes)) => expected == outcomes,
                 _ => false,
             };
             if !is_so {
@@ -177,19 +189,15 @@ impl Sim<'_> {
             None => (None, None),
         };
         if let Some(handed) = before {
-            self.taken(handed)?;
+            self.taken(&handed)?;
         }
         for push in &asked.taken {
             let place = number(&push.serial);
-            // A stricter word may have come in between. A line that was lost since makes no revocation void.
-            let order = match push.order {
-                Order::Revoke { time, reason, .. } => Order::Revoke { time, reason, even_unlisted: true },
-                order => order,
-            };
-            let _ = self.truth[place].push(&order, self.now);
+            self.truth[place].push_once_decided(&push.order, self.now);
             self.possible[place].push(self.truth[place]);
+            self.promises[place].acknowledged(&push.order);
         }
-        after.map_or(Ok(()), |handed| self.taken(handed))
+        after.map_or(Ok(()), |handed| self.taken(&handed))
     }
 
     /// It was not acknowledged: nothing shows. A disk that lies may have it.
@@ -201,77 +209,70 @@ impl Sim<'_> {
         if disk == Disk::Full {
             return Ok(());
         }
-        self.is_unsettled = true;
         for push in &asked.taken {
             let place = number(&push.serial);
             self.possible[place].push(asked.decided[place]);
-            self.perhaps_final[place] |= asked.decided[place].is_final;
+            self.promises[place].perhaps(&push.order);
         }
-        for (key, answer) in &asked.keys {
-            if let Answer::Sure(push, _) = answer {
-                self.keys.entry(key.clone()).or_insert(Answer::Perhaps(*push));
-            }
+        for (key, answer) in &asked.answered {
+            self.perhaps_answered(key, answer.these[0]);
         }
+        self.commit_is_in_doubt();
         Ok(())
     }
 
-    /// A client that never got an answer asks again. Where it is told that it is done, it is.
+    fn perhaps_answered(&mut self, key: &str, this: (Push, Outcome)) {
+        let answer = self.keys.entry(key.to_owned()).or_insert_with(|| Answer { these: Vec::new(), is_sure: false });
+        if !answer.these.contains(&this) {
+            answer.these.push(this);
+        }
+    }
+
+    /// A client that never got an answer asks again: it gets the answer of then, and nothing changes; or it is decided
+    /// now.
     fn push_again(&mut self, push: Push, key: String) -> Checked {
         let outcomes = self.ledger.push_together(&[(vec![push], Some(key.clone()))], self.now);
         self.note(format_args!("pushes {push:?} again: {outcomes:?}"));
         let place = number(&push.serial);
-        let shown = self.shown(place);
+        let these = self.keys[&key].these.clone();
+        let mut decided = self.truth[place];
+        let expected = decided.push(&push.order, self.now);
         let disk = self.book.lock().disk;
         match &outcomes[0] {
             Ok(outcomes) => {
-                if outcomes[0].is_ok() {
-                    let is_so = match push.order {
-                        Order::Add { .. } => shown.rank().is_some(),
-                        Order::Revoke { reason: Reason::CertificateHold, .. } => shown.rank() >= Some(1),
-                        Order::Revoke { .. } => shown.is_final,
-                        Order::Release => !shown.restricts || shown.is_final,
-                    };
-                    if !is_so {
-                        return Err(format!("{push:?} is told to be done, and it is {shown:?}"));
+                let outcome = outcomes[0];
+                let is_of_then = outcome.is_ok_and(|outcome| these.contains(&(push, outcome)))
+                    && self.shown(place) == self.truth[place];
+                if !is_of_then {
+                    if outcome != expected {
+                        return Err(format!("a repeated push has {outcome:?} instead of {expected:?} or of {these:?}"));
                     }
-                    self.truth[place] = shown;
-                    self.possible[place].push(shown);
+                    if outcome.is_ok() {
+                        self.truth[place] = decided;
+                        self.possible[place] = vec![decided];
+                        self.promises[place].acknowledged(&push.order);
+                    }
                 }
                 self.keys.remove(&key);
+                if let Ok(outcome) = outcome {
+                    // If it is of then, this process has not answered it.
+                    self.answered.insert(key.clone(), Answer { these: vec![(push, outcome)], is_sure: false });
+                    self.keys.insert(key, Answer { these: vec![(push, outcome)], is_sure: true });
+                }
                 Ok(())
             }
-            Err(PushError::KeyReused) => Ok(()),
-            Err(_) if disk == Disk::Fine => Err("a repeated push fails on a disk that is fine".into()),
+            Err(PushError::KeyReused) if these.iter().any(|(other, _)| *other != push) => Ok(()),
+            Err(error) if disk == Disk::Fine => Err(format!("a repeated push fails on a disk that is fine: {error}")),
             Err(_) => {
                 self.told_may_be_lost = true;
-                self.is_unsettled |= disk == Disk::Lies;
+                if let (Disk::Lies, Ok(outcome)) = (disk, expected) {
+                    self.possible[place].push(decided);
+                    self.promises[place].perhaps(&push.order);
+                    self.perhaps_answered(&key, (push, outcome));
+                    self.commit_is_in_doubt();
+                }
                 Ok(())
             }
         }
-    }
-
-    /// A push comes when something is about to be saved.
-    pub(super) fn save_with_a_push_before(&mut self) -> Checked {
-        let mut asked = self.ask(1);
-        while asked.expected.iter().any(|expected| matches!(expected, Expected::Open)) {
-            asked = self.ask(1);
-        }
-        let (ledger, requests, now) = (self.ledger.clone(), asked.requests.clone(), self.now);
-        let outcomes = Arc::<Mutex<Option<Outcomes>>>::default();
-        let told = Arc::clone(&outcomes);
-        let act = move || {
-            let outcomes = ledger.push_together(&requests, now);
-            *told.lock().unwrap() = Some(outcomes);
-        };
-        self.ledger.plan(Some((Step::Saving, Box::new(act))));
-        let records = 1 + self.rng.below(4);
-        let saved = self.ledger.save_one_chunk(records);
-        self.ledger.plan(None);
-        self.note(format_args!("saves {records} after pushes {:?}: {saved:?}", asked.requests));
-        let outcomes = outcomes.lock().unwrap().take();
-        if let Some(outcomes) = outcomes {
-            self.answered(&asked, &outcomes, None)?;
-        }
-        self.saved(&saved)
     }
 }
