@@ -53,6 +53,8 @@ pub mod api;
 
 pub mod cli;
 pub mod ending;
+#[cfg(test)]
+mod left_out;
 pub mod limits;
 pub mod log;
 pub mod output;

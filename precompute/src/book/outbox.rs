@@ -12,6 +12,8 @@ use super::{
     layout::{KEY, ORDER, OUTBOX, OUTBOX_ORDER, VALUE, damaged},
     seal::{Kind, Seal},
 };
+#[cfg(test)]
+use crate::left_out::{Rule, is_left_out};
 use crate::{
     pki::{Record, Serial},
     records::Origin,
@@ -57,6 +59,8 @@ impl<'a> Outbox<'a> {
             }
             None => before.copied(),
         };
+        #[cfg(test)]
+        let former = if is_left_out(Rule::FirstFormerValue) { before.copied() } else { former };
         let mut row = version.to_be_bytes().to_vec();
         row.extend_from_slice(former.as_ref().map_or(&[], |former| former));
         seal.add(Kind::Owed, key, &row);

@@ -13,7 +13,8 @@
 //!
 //! It does not know CRLs, several issuers, or a loss of power (what a process has written is there after its death).
 //!
-//! `OSTIA_SEED=7` runs one seed and prints what it does.
+//! `OSTIA_SEED=7` runs one seed and prints what it does. [`leaving_out_any_rule_makes_seeds_fail`] shows that the checks
+//! miss each rule of [`Rule`].
 
 mod ca;
 mod checks;
@@ -51,6 +52,7 @@ use crate::{
         Changed, Ledger, Listener, Order, Outcome, Push, PushError, Refusal, Saver, SharedBook, Step,
         reconcile::strictness,
     },
+    left_out::{self, Rule},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime},
     records::{Change, Digest, Origin},
     source::openssl::{Ca, KEYS},
@@ -58,6 +60,8 @@ use crate::{
 };
 
 const SEEDS: u64 = 1000;
+/// How many seeds have to show that a rule is left out; most show it within ten.
+const SEEDS_WITHOUT: u64 = 400;
 const STEPS: usize = 30;
 const CERTIFICATES: u32 = 8;
 
@@ -86,6 +90,16 @@ fn no_order_of_reads_pushes_saves_deaths_and_reloads_loses_or_invents_anything()
         all.join("\n"),
         trace.join("\n")
     );
+}
+
+/// The checks are worth as much as what they miss.
+#[test]
+fn leaving_out_any_rule_makes_seeds_fail() {
+    let stage = Stage::new();
+    let fails = |rule, seed| left_out::without(rule, || run(&stage, seed)).1.is_err();
+    let passes = |rule: &Rule| !(0..SEEDS_WITHOUT).any(|seed| fails(*rule, seed));
+    let unmissed: Vec<_> = Rule::ALL.into_iter().filter(passes).collect();
+    assert!(unmissed.is_empty(), "{SEEDS_WITHOUT} seeds pass without {unmissed:?}");
 }
 
 /// SplitMix64.

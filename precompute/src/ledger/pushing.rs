@@ -18,6 +18,8 @@ use super::{
     saving::Saved,
     shown::Ordered,
 };
+#[cfg(test)]
+use crate::left_out::{Rule, is_left_out};
 use crate::{
     book::{Answered, Batch, Book},
     limits,
@@ -161,6 +163,14 @@ impl Inner {
         let answered: Vec<Answered> = answered.into_values().collect();
         #[cfg(test)]
         self.steps.reach(super::Step::Decided);
+        #[cfg(test)]
+        if is_left_out(Rule::DiskBeforeShow) {
+            self.show_pushed(requests, &taken);
+        }
+        #[cfg(test)]
+        if is_left_out(Rule::DiskBeforeAcknowledgement) {
+            return Ok((taken, outcomes));
+        }
         book.commit(&Batch {
             owed: self.owes(),
             answered: &answered,

@@ -7,6 +7,8 @@
 use std::cmp::Ordering;
 
 use super::push::{Order, Outcome, Refusal};
+#[cfg(test)]
+use crate::left_out::{Rule, is_left_out};
 use crate::{
     limits,
     pki::{Reason, Record, Status, UnixTime},
@@ -82,6 +84,8 @@ pub(crate) fn by_source(known: Option<Known>, said: Option<Record>) -> (Option<K
 fn listed(known: Known, said: Record) -> (Option<Known>, Option<Contradiction>) {
     let Known { record, origin } = known;
     let pushed = origin.has(Origin::PUSH_RESTRICTS);
+    #[cfg(test)]
+    let pushed = pushed && !is_left_out(Rule::HoldsOfPushesStay);
     let listed = origin.without(Origin::UNLISTED);
     let not_after = if same_end(record.not_after, said.not_after) { record.not_after } else { said.not_after };
     let (before, now) = (strictness(record.status), strictness(said.status));
@@ -107,6 +111,8 @@ fn listed(known: Known, said: Record) -> (Option<Known>, Option<Contradiction>) 
 fn unlisted(known: Known) -> (Option<Known>, Option<Contradiction>) {
     let Known { record, origin } = known;
     let rank = strictness(record.status);
+    #[cfg(test)]
+    let origin = if is_left_out(Rule::PushedStays) { Origin::SOURCE } else { origin };
     if !origin.is_pushed() {
         let stays = rank == FINAL;
         return (stays.then_some(known), stays.then_some(Contradiction::TakenBack));

@@ -21,6 +21,8 @@ use super::{
     reconcile::{FINAL, strictness},
     unsaved::{Chunk, OfSources},
 };
+#[cfg(test)]
+use crate::left_out::{Rule, is_left_out};
 use crate::{
     book::{Answered, Batch, Book, BookReader, Identity, Pace},
     limits,
@@ -138,10 +140,19 @@ fn on_a_processor() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
+/// What these records were early.
+#[cfg(test)]
+fn of_early(early: &[Change], serials: &[Serial]) -> Vec<Change> {
+    let of_one = |serial: &Serial| early.iter().find(|change| change.serial == *serial).copied();
+    serials.iter().map(|serial| of_one(serial).unwrap_or(Change::new(*serial, None))).collect()
+}
+
 impl Inner {
     /// Saves some of what is not saved, if there is any; true if more remains. `gives_way`: whether a push that comes
     /// meanwhile ends it.
     pub(super) fn save_some(&self, gives_way: bool) -> Result<bool, StateError> {
+        #[cfg(test)]
+        let early = is_left_out(Rule::SavedAsItIs).then(|| self.present_all());
         #[cfg(test)]
         self.steps.reach(super::Step::Saving);
         let mut saved = self.commit();
@@ -156,6 +167,8 @@ impl Inner {
         let OfSources { crl_marks, verified, stamps } = of_sources;
         // As they are now. Who changes one from here on marks it again.
         let changes: Vec<Change> = serials.iter().map(|serial| self.present(serial)).collect();
+        #[cfg(test)]
+        let changes = early.map_or(changes, |early| of_early(&early, serials));
         #[cfg(test)]
         self.steps.reach(super::Step::Taken);
         let begun = on_a_processor();
@@ -185,6 +198,10 @@ impl Inner {
             chunk.succeeds.clear();
             chunk.forgets_stamps = false;
         }
+        #[cfg(test)]
+        if is_left_out(Rule::SavedLater) {
+            chunk.serials.clear();
+        }
         shown.unsaved.put_back(chunk);
         self.state.health.unsaved(shown.unsaved.serials_left() as u64);
         committed.map(|_| true)
@@ -199,6 +216,16 @@ impl Inner {
                 Change::new(*serial, Some(record)).by(found.origin)
             }
         }
+    }
+
+    /// All records as they are now.
+    #[cfg(test)]
+    fn present_all(&self) -> Vec<Change> {
+        let mut all = Vec::new();
+        for segment in 0..SEGMENTS {
+            self.state.records.each_in(segment, |serial, _| all.push(self.present(&serial)));
+        }
+        all
     }
 
     /// Makes sure that the book has everything that this process has ever saved to it.
@@ -234,6 +261,10 @@ impl Inner {
         };
         for segment in 0..SEGMENTS {
             self.state.records.each_in(segment, |serial, found| {
+                #[cfg(test)]
+                if is_left_out(Rule::PushedIsWrittenAnew) && found.origin.is_pushed() {
+                    return;
+                }
                 let record = Record { status: found.status, not_after: found.not_after };
                 changes.push(Change::new(serial, Some(record)).by(found.origin));
             });
