@@ -60,7 +60,7 @@ use crate::book::Pace;
 use crate::{
     issuer_id::IssuerId,
     limits,
-    pki::{Serial, UnixTime},
+    pki::{Record, Serial, Status, UnixTime},
     records::{Change, Counts, Found},
     source::CrlMarks,
     state_dir::StateError,
@@ -105,15 +105,38 @@ pub(crate) struct Difference {
     /// What the sources say of the certificates whose records say something else; in order of serial. `None` for those
     /// that they do not list.
     pub(crate) said: Vec<Change>,
-    /// Whether what they do not list keeps a hold that they have stated. It may be stated since the comparison: another
-    /// reader spoke for the issuer until now.
-    pub(crate) keeps_holds: bool,
+    /// Which of their holds it ends.
+    pub(crate) releases: Releases,
     /// What is taken over from the issuer's records under its former tenant.
     pub(crate) carried: Vec<Change>,
     /// The newest CRLs taken; `None` if there are no others.
     pub(crate) crl_marks: Option<CrlMarks>,
     /// The predecessors of the issuer.
     pub(crate) succeeds: Vec<IssuerId>,
+}
+
+/// Which holds of the sources a read of them ends. One may have been stated since the comparison.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Releases {
+    /// Those that they do not state, listed or not.
+    #[default]
+    LeftOut,
+    /// Those of certificates that they list as good.
+    Said,
+    /// None: another reader has spoken for the issuer since the comparison, and may have shown a newer hold. The next read
+    /// finds them again.
+    None,
+}
+
+impl Releases {
+    /// Whether a hold stays when this is said of its certificate.
+    fn keeps(self, said: Option<Record>) -> bool {
+        match self {
+            Self::LeftOut => false,
+            Self::Said => said.is_none(),
+            Self::None => said.is_none_or(|record| record.status == Status::Good),
+        }
+    }
 }
 
 /// What the book holds of an issuer.
@@ -236,7 +259,7 @@ impl Ledger {
     /// Shows what sources say. It takes as long as the difference is, and pushes come in between.
     pub(crate) fn take(&self, difference: &Difference) {
         let inner = &*self.0;
-        let Difference { said, keeps_holds, carried, crl_marks, succeeds } = difference;
+        let Difference { said, releases, carried, crl_marks, succeeds } = difference;
         let mut news = News::default();
         let is_filled = {
             let mut shown = inner.shown();
@@ -248,7 +271,7 @@ impl Ledger {
         };
         // Revocations first: no other change is urgent, and there may be millions.
         for part in [Part::Revoked, Part::Others].into_iter().filter(|_| !is_filled) {
-            self.show(said, part, *keeps_holds, &mut news);
+            self.show(said, part, *releases, &mut news);
         }
         {
             let mut shown = inner.shown();
@@ -272,7 +295,7 @@ impl Ledger {
         inner.bell.ring();
     }
 
-    fn show(&self, said: &[Change], part: Part, keeps_holds: bool, news: &mut News) {
+    fn show(&self, said: &[Change], part: Part, releases: Releases, news: &mut News) {
         let inner = &*self.0;
         let mut rest = said;
         while !rest.is_empty() {
@@ -282,7 +305,7 @@ impl Ledger {
             let mut shown = inner.shown();
             // Whoever comes now has the lock before a commit has ended, if this thread is not kept from its core.
             let is_wanted = || made_way && inner.book.is_wanted();
-            let (looked_at, changed) = shown.by_source(some, part, keeps_holds, news, is_wanted);
+            let (looked_at, changed) = shown.by_source(some, part, releases, news, is_wanted);
             rest = &rest[looked_at..];
             inner.state.changes.tell(changed.len(), changed.iter().copied());
             inner.state.health.changed(changed.len() as u64);

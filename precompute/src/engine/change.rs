@@ -98,7 +98,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Switches to what was prepared. When it returns, the records show what the new sources said when they were read. It is an error, and nothing changes, if another configuration was
+    /// Switches to what was prepared. When it returns, the records show what the new sources said when they were read, but
+    /// for holds that they release, which end with the next read. It is an error, and nothing changes, if another configuration was
     /// adopted since this one was prepared, or something was pushed that would be forgotten.
     pub fn adopt(&mut self, prepared: Prepared) -> Result<(), EngineError> {
         let Prepared { issuers, fresh, beside, .. } = prepared;

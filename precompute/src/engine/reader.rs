@@ -23,7 +23,7 @@ use super::{
     watch::{Pace, Rereads, Watch},
 };
 use crate::{
-    ledger::{Difference, Ledger},
+    ledger::{Difference, Ledger, Releases},
     limits,
     pki::UnixTime,
     records::Counts,
@@ -372,7 +372,11 @@ impl SourceReader {
         self.handover.give(Findings {
             difference: Difference {
                 said: comparison.changes,
-                keeps_holds: !self.issuer.releases_by_leaving_out(),
+                releases: match self.issuer.releases_by_leaving_out() {
+                    _ if self.was_held => Releases::None,
+                    true => Releases::LeftOut,
+                    false => Releases::Said,
+                },
                 crl_marks: Some(comparison.crl_marks),
                 ..Difference::default()
             },

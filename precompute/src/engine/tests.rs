@@ -465,6 +465,34 @@ fn what_comes_from_the_former_sources_after_the_new_ones_were_read_is_removed_wh
     assert_eq!(world.status(7), None, "the sources that count now do not list it");
 }
 
+/// What it was prepared with said good; meanwhile the certificate was put on hold again, and answered so.
+#[test]
+fn what_a_prepared_reader_has_found_released_stays_on_hold_until_it_has_read_again() {
+    let mut world = World::with_index();
+    world.index(&(list(1..5) + &revoked(5, ",certificateHold")));
+    world.pass().unwrap();
+    fs::write(world.ca.path("other.txt"), list(1..6)).unwrap();
+    let mut other = other_reader(&world, "other.txt", true);
+    other.first_pass(Terms::default(), &stop::Stop::default()).unwrap();
+    let under_way = other.compare(Accepted::default());
+    for released in [false, true] {
+        let line = if released { good(5) } else { revoked(5, ",certificateHold") };
+        world.index(&(list(1..5) + &line));
+        world.pass().unwrap();
+    }
+    world.index(&(list(1..5) + &revoked(5, ",certificateHold")));
+    world.pass().unwrap();
+    fs::copy(world.ca.path("listed.txt"), world.ca.path("other.txt")).unwrap();
+    world.watched.handover.close();
+    other.handover.open();
+    assert_eq!(world.status(5), Some(HOLD));
+    other.hand_over(under_way, Instant::now()).unwrap();
+    assert_eq!(world.status(5), Some(HOLD), "nor does a read that was under way release it");
+    fs::write(world.ca.path("other.txt"), list(1..6)).unwrap();
+    other.look(Accepted::default());
+    assert_eq!(world.status(5), Some(Status::Good), "what it reads now counts");
+}
+
 /// Its mark said that the records had what it had found, and the stamps in the book would have said so too.
 #[test]
 fn what_was_compared_before_the_adoption_leaves_no_mark() {

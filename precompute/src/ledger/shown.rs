@@ -7,6 +7,7 @@
 use tracing::info;
 
 use super::{
+    Releases,
     push::Order,
     reconcile::{FINAL, Known, by_push_once_decided, by_source, carried, keeps_end, strictness},
     state::IssuerState,
@@ -92,13 +93,13 @@ impl Shown {
     }
 
     /// Shows a part of what sources say of these certificates, and ends after [`limits::SHOWN_AT_LEAST`] if somebody
-    /// waits. `keeps_holds`: of [`Difference`](super::Difference). Returns how many it has looked at, and those whose
+    /// waits. `releases`: of [`Difference`](super::Difference). Returns how many it has looked at, and those whose
     /// records have changed, in the same order.
     pub(super) fn by_source(
         &mut self,
         said: &[Change],
         part: Part,
-        keeps_holds: bool,
+        releases: Releases,
         news: &mut News,
         is_wanted: impl Fn() -> bool,
     ) -> (usize, Vec<Serial>) {
@@ -114,7 +115,7 @@ impl Shown {
             let is_changed = self.writer.change(serial, |found| {
                 let known = found.map(Known::from);
                 before = known;
-                if keeps_holds && record.is_none() && known.is_some_and(Known::is_held_by_source) {
+                if releases.keeps(*record) && known.is_some_and(Known::is_held_by_source) {
                     return None;
                 }
                 let (next, _) = by_source(known, *record);

@@ -292,7 +292,8 @@ fn showing_a_difference_leaves_the_records_to_a_push_that_comes() {
     let said: Vec<Change> = (0..1000).map(|number| said(number, Some(GOOD))).collect();
     let mut news = shown::News::default();
     let mut shown = world.ledger.0.shown();
-    let mut show = |is_wanted: bool| shown.by_source(&said, shown::Part::Others, false, &mut news, || is_wanted);
+    let mut show =
+        |is_wanted: bool| shown.by_source(&said, shown::Part::Others, Releases::LeftOut, &mut news, || is_wanted);
     let (looked_at, changed) = show(true);
     assert_eq!((looked_at, changed.len()), (limits::SHOWN_AT_LEAST, limits::SHOWN_AT_LEAST));
     let (looked_at, changed) = show(false);
