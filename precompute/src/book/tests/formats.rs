@@ -111,6 +111,55 @@ fn a_book_of_format_2_becomes_one_of_format_3_without_a_record_written() {
     assert_eq!(before, after, "the leaves lie where they lay, and nowhere else");
 }
 
+/// An earlier format is rewritten when it is opened: that meets the damage before any seal does.
+#[test]
+fn no_damage_to_a_book_of_an_earlier_format_panics_and_of_format_2_none_changes_a_record_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let format_1 = dir.path().join("format-1");
+    write_format_1(&format_1);
+    let path = dir.path().join(BOOK);
+    let said = |book: &mut Book| Ok::<_, StateError>([book.all(&id("a"))?, book.all(&id("b"))?].map(|(_, all)| all));
+    let of = |numbers: std::ops::Range<u8>| numbers.map(|number| (serial(number), of_format_2(number))).collect();
+    let wanted: [Vec<_>; 2] = [of(1..60), of(1..4)];
+    for (format, whole) in [(1, &fs::read(format_1).unwrap()[..]), (2, FORMAT_2)] {
+        let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
+        let last = used[used.len() - 1];
+        let flips = used.iter().step_by(used.len() / 50).map(|at| {
+            let mut bytes = whole.to_vec();
+            bytes[*at] ^= 1 << (at % 8);
+            (format!("format {format}, a bit of byte {at}"), bytes)
+        });
+        let cuts = (0..25).map(|part| last * part / 25 + part);
+        let cuts = cuts.map(|at| (format!("format {format}, cut at {at}"), whole[..at].to_vec()));
+        let (mut told, mut fine) = (0, 0);
+        for (name, bytes) in flips.chain(cuts) {
+            fs::write(&path, &bytes).unwrap();
+            let look =
+                Book::look(dir.path()).and_then(|look| look.map_or(Ok(None), |mut look| said(&mut look).map(Some)));
+            for found in [look, Book::open(dir.path()).and_then(|mut book| said(&mut book)).map(Some)] {
+                match found {
+                    Ok(found) if format == 2 && !bytes.is_empty() => {
+                        assert_eq!(found.as_ref(), Some(&wanted), "{name}");
+                        fine += 1;
+                    }
+                    Ok(_) => fine += 1,
+                    Err(error) => {
+                        assert!(error.to_string().contains(BOOK), "{name}: {error}");
+                        told += 1;
+                    }
+                }
+            }
+            fs::write(&path, &bytes).unwrap();
+            if let Err(error) = salvage(dir.path(), &[]) {
+                assert!(error.to_string().contains(BOOK), "{name}: {error}");
+            }
+            let _ = fs::remove_file(dir.path().join("book.redb.damaged"));
+            let _ = fs::remove_file(dir.path().join("book.redb.version"));
+        }
+        assert!(told > 20 && fine > 20, "format {format}: {told} told, {fine} fine");
+    }
+}
+
 #[test]
 fn what_a_damaged_book_of_format_2_revokes_is_saved() {
     let dir = tempfile::tempdir().unwrap();
