@@ -32,7 +32,7 @@ pub use self::{
     outbox::Owed,
     pace::Pace,
     reader::BookReader,
-    salvage::{Salvaged, salvage},
+    salvage::{OfIssuer, Salvaged, salvage},
 };
 
 use std::{

@@ -68,7 +68,8 @@ enum Command {
         /// Forget those revocations.
         #[arg(long)]
         accept_forgotten: bool,
-        /// Rebuild a damaged book from the sources and every revocation that can still be read in it.
+        /// Rebuild a damaged book from the issuers in it that are in order, the sources, and every revocation that can
+        /// still be read.
         #[arg(long)]
         accept_damaged: bool,
     },
@@ -177,6 +178,7 @@ fn mend(config: &Assembly) -> Result<Option<String>, Box<dyn std::error::Error>>
         return Ok(None);
     };
     say(&salvaged)?;
+    salvaged.issuers.iter().try_for_each(say)?;
     Ok(salvaged.loss())
 }
 

@@ -110,6 +110,16 @@ pub(super) fn find(read: &ReadTransaction, issuer: u32, key: &[u8; 32]) -> Resul
     Ok(row.map(|row| decode(key, row.value()).0))
 }
 
+/// All answers of an issuer, in the order in which they came.
+pub(super) fn list(read: &ReadTransaction, issuer: u32) -> Result<Vec<Answered>, redb::Error> {
+    let mut found = Vec::new();
+    for entry in read.open_table(ANSWERED_ORDER)?.range(all(issuer))? {
+        let (_, key) = entry?;
+        found.push(find(read, issuer, key.value())?.ok_or_else(out_of_order)?);
+    }
+    Ok(found)
+}
+
 /// Adds the answers of an issuer to its seal.
 pub(super) fn seal(read: &ReadTransaction, issuer: u32, seal: &mut Seal) -> Result<(), redb::Error> {
     let (first, last) = (row_key(issuer, &[0; 32]), row_key(issuer, &[0xff; 32]));

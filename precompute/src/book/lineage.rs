@@ -39,6 +39,16 @@ impl Lineage {
         Ok(this)
     }
 
+    /// All successions: predecessor and successor.
+    pub(super) fn successions(&self) -> Vec<(IssuerId, IssuerId)> {
+        let ids = self.of_ca.iter().flat_map(|(ca, issuers)| {
+            issuers.iter().map(move |(number, tenant)| (*number, IssuerId::new(tenant, *ca)))
+        });
+        let ids: BTreeMap<u32, IssuerId> = ids.collect();
+        let of = |(former, successor)| Some((ids.get(former)?.clone(), ids.get(successor)?.clone()));
+        self.successions.iter().map(|(former, successor)| (former, successor)).filter_map(of).collect()
+    }
+
     /// The possible predecessors of this issuer, which are under other tenants with the same CA. If the book knows the
     /// issuer: only those that have succeeded it, since it may come back. Otherwise: those that have no successor.
     pub fn predecessors(&self, issuer: &IssuerId) -> Vec<IssuerId> {

@@ -1,18 +1,25 @@
 //! Recovers what can be read from a damaged book.
 //!
 //! Purpose: the operator has decided to continue without a backup; then no revocation that is still readable may be
-//! lost. Invariant: the damaged file is only read, and put aside. The new one holds only revocations; the sources say
-//! which certificates are good. The tables are read first, from both ends; what they do not yield is searched in every
-//! page of the file. An older copy of a page can only add revocations, and adds none if the tables were read whole. It
-//! does not know sources.
+//! lost. Invariant: the damaged file is only read, and put aside. An issuer whose seal holds is copied as it is (`whole`).
+//! Of the others the new book holds only revocations; their sources say which certificates are good. One that was pushed
+//! as good may have lost its revocation to the damage, so it is not taken over: it is listed for the operator, who can
+//! push it again. The tables are read first, from both ends; what they do not yield is searched in every page of the
+//! file. An older copy of a page can only add revocations, and adds none if the tables were read whole. It does not know
+//! sources.
 
 mod pages;
+mod told;
+mod whole;
 mod whose;
+
+pub use self::told::{OfIssuer, Salvaged};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs,
+    fs,
     fs::{File, TryLockError},
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -20,10 +27,10 @@ use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
 };
 
-use self::whose::Evidence;
+use self::{whole::Whole, whose::Evidence};
 use super::{
     Batch, Book,
-    codec::{decode, version_of},
+    codec::{decode, decode_value, version_of},
     database, describe,
     layout::{
         ANSWERED, ANSWERED_ORDER, CRL_MARKS, KEY, OUTBOX, OUTBOX_ORDER, RECORDS, SEALS, STAMPS, VALUE, VERIFIED,
@@ -38,54 +45,6 @@ use crate::{
     records::Change,
     state_dir::{BOOK, OF_DIRECTORY, StateError, damage::guarded},
 };
-
-/// What was recovered.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Salvaged {
-    /// Where the damaged file is now.
-    pub aside: PathBuf,
-    /// Revocations in the new book, holds included.
-    pub revocations: usize,
-    /// Revocations that were read, but whose issuer is unknown.
-    pub unassigned: usize,
-    /// Records of any kind that were read.
-    pub entries: u64,
-    /// A lower bound of how many there were; `None` if nothing in the file shows it.
-    pub at_least: Option<u64>,
-}
-
-impl Salvaged {
-    /// What is still lost, and what that means; `None` if every revocation that was read is in the new book.
-    pub fn loss(&self) -> Option<String> {
-        let Self { aside, unassigned, .. } = self;
-        (*unassigned > 0).then(|| {
-            format!(
-                "{unassigned} revocations in the damaged book belong to an unknown issuer, and are NOT in the new book: unless a source still lists them, those certificates are no longer answered as revoked; all others were saved; keep {}, and restore the book from a backup, \
-                 or have the CA list them again; if an issuer is missing in the configuration, add it, put the file back as {BOOK} and run this again",
-                aside.display()
-            )
-        })
-    }
-}
-
-impl fmt::Display for Salvaged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { aside, revocations, unassigned, entries, at_least } = self;
-        write!(
-            f,
-            "the damaged book was put aside as {}; {revocations} revocations were read from it; ",
-            aside.display()
-        )?;
-        match at_least {
-            Some(at_least) => write!(f, "{entries} of at least {} entries could be read", at_least.max(entries))?,
-            None => write!(f, "{entries} entries could be read, of an unknown number")?,
-        }
-        if *unassigned > 0 {
-            write!(f, ", and {unassigned} of them belong to an unknown issuer")?;
-        }
-        Ok(())
-    }
-}
 
 /// Makes a new book from the readable parts of a damaged one; `None` if it is in order, or there is none. `configured`:
 /// the issuers to which records may belong if the book does not say. If nothing can be read, that is an error and
@@ -104,38 +63,73 @@ pub fn salvage(state_dir: &Path, configured: &[IssuerId]) -> Result<Option<Salva
     if is_in_order(state_dir)? {
         return Ok(None);
     }
-    let (records, at_least, mut evidence) = read(&real);
-    let entries = records.count();
+    let aside = unused(&behind(&real, ".damaged"));
+    let beside = real.parent().unwrap_or(state_dir).join("salvaged");
+    // An earlier attempt may have been killed.
+    let _ = fs::remove_dir_all(&beside);
+    let mut book = Book::open(&beside)?;
+    let salvaged = fill(&mut book, state_dir, &real, &aside, configured);
+    drop(book);
+    let salvaged = salvaged.inspect_err(|_| _ = fs::remove_dir_all(&beside))?;
+    // There is a book at every instant.
+    fs::hard_link(&real, &aside).map_err(|error| problem("cannot be put aside", error))?;
+    fs::rename(beside.join(BOOK), &real).map_err(|error| problem("cannot be replaced", error))?;
+    let _ = fs::remove_dir_all(&beside);
+    Ok(Some(salvaged))
+}
+
+/// Writes into the new book what can be read of the damaged one.
+fn fill(
+    book: &mut Book,
+    state_dir: &Path,
+    real: &Path,
+    aside: &Path,
+    configured: &[IssuerId],
+) -> Result<Salvaged, StateError> {
+    let whole = Whole::copy(state_dir, book)?;
+    let (records, at_least, mut evidence) = read(real, &whole);
+    let entries = whole.records + records.count();
     if entries == 0 && at_least != Some(0) {
         let held = at_least.map_or("records".into(), |at_least| format!("at least {at_least} records"));
         let what = format!("the book is damaged, held {held}, and none of them can be read: nothing was changed");
         let remedy = "restore it from a backup; if you move it away, a new one is made from the sources, and every revocation that only it held is lost";
-        return Err(StateError::new(&real, what, remedy));
+        return Err(StateError::new(real, what, remedy));
     }
     let mut whose = evidence.assign(configured);
     if records.revoked.keys().any(|key| !whose.contains_key(&number_of(key))) {
-        evidence.look(&real, configured);
+        evidence.look(real, configured);
         whose = evidence.assign(configured);
     }
-    let aside = unused(&behind(&real, ".damaged"));
-    let beside = real.parent().unwrap_or(state_dir).join("salvaged");
-    let mut salvaged = Salvaged { aside, revocations: 0, unassigned: 0, entries, at_least };
-    // An earlier attempt may have been killed.
-    let _ = fs::remove_dir_all(&beside);
-    let mut book = Book::open(&beside)?;
     let (of_issuers, unassigned) = records.sort_by_issuer(&whose);
-    salvaged.unassigned = unassigned;
-    for (issuer, changes) in of_issuers {
-        let identity = book.identity()?;
-        book.commit(&Batch { changes: &changes, ..Batch::new(issuer, identity) })?;
-        salvaged.revocations += changes.len();
+    let mut issuers = whole.issuers;
+    for (issuer, OfDamaged { changes, withheld }) in of_issuers {
+        if !changes.is_empty() {
+            let identity = book.identity()?;
+            book.commit(&Batch { changes: &changes, ..Batch::new(issuer, identity) })?;
+        }
+        let list = if withheld.is_empty() { None } else { Some(write_list(aside, issuer, &withheld)?) };
+        let (revoked, withheld) = (changes.len() as u64, withheld.len() as u64);
+        issuers.push(OfIssuer { issuer: issuer.clone(), is_whole: false, good: 0, revoked, withheld, list });
     }
-    drop(book);
-    // There is a book at every instant.
-    fs::hard_link(&real, &salvaged.aside).map_err(|error| problem("cannot be put aside", error))?;
-    fs::rename(beside.join(BOOK), &real).map_err(|error| problem("cannot be replaced", error))?;
-    let _ = fs::remove_dir_all(&beside);
-    Ok(Some(salvaged))
+    whole::succeed(book, &whole.successions, &issuers)?;
+    let revocations = issuers.iter().map(|issuer| issuer.revoked).sum::<u64>() as usize;
+    Ok(Salvaged { aside: aside.to_owned(), revocations, unassigned, entries, at_least, issuers })
+}
+
+/// Lists certificates as `ostia-precompute add --file` takes them; returns where.
+fn write_list(aside: &Path, issuer: &IssuerId, withheld: &[Change]) -> Result<PathBuf, StateError> {
+    let path = unused(&behind(aside, &format!(".{issuer}.csv")));
+    let mut text = String::from("serial,not_after\n");
+    for change in withheld {
+        let end = change.record.and_then(|record| record.not_after);
+        text.push_str(&format!("{},{}\n", change.serial, end.map_or(String::new(), |end| end.0.to_string())));
+    }
+    let written = File::create_new(&path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| StateError::new(&path, format!("cannot be written: {error}"), OF_DIRECTORY))?;
+    Ok(path)
 }
 
 fn lock(path: &Path) -> Result<File, StateError> {
@@ -186,16 +180,33 @@ struct Records {
     good: BTreeSet<RecordKey>,
     /// Records that only a single page says were good once.
     seen: BTreeSet<RecordKey>,
+    /// Those of either that were pushed.
+    pushed: BTreeMap<RecordKey, Value>,
+    /// The issuers that were copied as they are.
+    whole: BTreeSet<u32>,
+}
+
+/// What was read of a damaged issuer; in order of serial.
+#[derive(Debug, Default)]
+struct OfDamaged {
+    /// The changes for the new book.
+    changes: Vec<Change>,
+    /// Those that were pushed as good.
+    withheld: Vec<Change>,
 }
 
 impl Records {
     /// Takes an entry. `by_table`: it is true now, and not only what a page once said.
     fn take(&mut self, key: RecordKey, value: Value, by_table: bool) {
-        if value == [0; VALUE] || Serial::from_magnitude(&key[4..]).is_none() {
+        let is_none = value == [0; VALUE] || Serial::from_magnitude(&key[4..]).is_none();
+        if is_none || self.whole.contains(&number_of(&key)) {
             return;
         }
         // A good record has no reason and no time; a record with a damaged tag counts as revoked.
         if value[..10] == [0; 10] {
+            if decode_value(&value).1.is_pushed() {
+                self.pushed.entry(key).or_insert(value);
+            }
             if by_table {
                 self.good.insert(key);
             } else {
@@ -218,21 +229,37 @@ impl Records {
         (self.revoked.len() + good.count()) as u64
     }
 
-    /// The changes for the new book, in order of serial, and how many revocations have no known issuer.
-    fn sort_by_issuer<'a>(&self, whose: &'a BTreeMap<u32, IssuerId>) -> (Vec<(&'a IssuerId, Vec<Change>)>, usize) {
-        let mut sorted = BTreeMap::<&[u8; 32], (&IssuerId, BTreeMap<&[u8], Change>)>::new();
+    /// What each issuer has, and how many revocations have no known issuer.
+    fn sort_by_issuer<'a>(&self, whose: &'a BTreeMap<u32, IssuerId>) -> (Vec<(&'a IssuerId, OfDamaged)>, usize) {
+        let damaged = whose.iter().filter(|(number, _)| !self.whole.contains(number));
+        let mut sorted: BTreeMap<_, _> = damaged.map(|(_, issuer)| (issuer, OfDamaged::default())).collect();
         let mut unassigned = 0;
         for (key, value) in &self.revoked {
-            let Some(issuer) = whose.get(&number_of(key)) else {
-                unassigned += 1;
-                continue;
-            };
-            let Some((serial, record, origin)) = decode(key, &revocation(value)) else { continue };
-            let (_, changes) = sorted.entry(issuer.fingerprint()).or_insert_with(|| (issuer, BTreeMap::new()));
-            changes.insert(&key[4..], Change::new(serial, Some(record)).by(origin));
+            match whose.get(&number_of(key)).and_then(|issuer| sorted.get_mut(issuer)) {
+                Some(of) => of.changes.extend(change(key, &revocation(value))),
+                None => unassigned += 1,
+            }
         }
-        (sorted.into_values().map(|(issuer, changes)| (issuer, changes.into_values().collect())).collect(), unassigned)
+        for (key, value) in self.pushed.iter().filter(|(key, _)| !self.revoked.contains_key(*key)) {
+            if let Some(of) = whose.get(&number_of(key)).and_then(|issuer| sorted.get_mut(issuer)) {
+                of.withheld.extend(change(key, value));
+            }
+        }
+        for OfDamaged { changes, withheld } in sorted.values_mut() {
+            // Two numbers may be of one issuer.
+            for some in [&mut *changes, withheld] {
+                some.sort_by_key(|change| change.serial);
+                some.dedup_by_key(|change| change.serial);
+            }
+            withheld.retain(|change| changes.binary_search_by_key(&change.serial, |change| change.serial).is_err());
+        }
+        (sorted.into_iter().collect(), unassigned)
     }
+}
+
+fn change(key: &RecordKey, value: &Value) -> Option<Change> {
+    let (serial, record, origin) = decode(key, value)?;
+    Some(Change::new(serial, Some(record)).by(origin))
 }
 
 fn is_final(value: &Value) -> bool {
@@ -251,9 +278,10 @@ fn revocation(value: &Value) -> Value {
     value
 }
 
-/// The records, a lower bound of their number, and what the tables say about their issuers.
-fn read(path: &Path) -> (Records, Option<u64>, Evidence) {
-    let (mut records, mut evidence, mut at_least) = (Records::default(), Evidence::default(), None);
+/// The records of issuers that are not whole, a lower bound of the number of all, and what the tables say about their issuers.
+fn read(path: &Path, whole: &Whole) -> (Records, Option<u64>, Evidence) {
+    let (mut evidence, mut at_least) = (Evidence::default(), None);
+    let mut records = Records { whole: whole.numbers.clone(), ..Records::default() };
     let most = fs::metadata(path).map_or(0, |metadata| metadata.len()) / (KEY + VALUE) as u64;
     let mut is_whole = true;
     for backwards in [false, true] {
@@ -266,7 +294,7 @@ fn read(path: &Path) -> (Records, Option<u64>, Evidence) {
         let counted = look(path, count).filter(|counted| *counted <= most);
         at_least = at_least.max(counted);
     }
-    if !is_whole || at_least.is_some_and(|at_least| records.count() < at_least) {
+    if !is_whole || at_least.is_some_and(|at_least| whole.records + records.count() < at_least) {
         pages::records(path, |key, value| records.take(key, value, false));
     }
     (records, at_least, evidence)

@@ -1,3 +1,5 @@
+mod kept;
+
 use std::os::unix::fs::symlink;
 
 use super::*;
