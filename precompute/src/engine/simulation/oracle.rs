@@ -57,13 +57,18 @@ impl Truth {
         self.rank() == Some(2)
     }
 
+    /// Whether the source has it on hold, alone or with a push.
+    pub(super) fn is_held_by_source(self) -> bool {
+        self.rank() == Some(1) && !self.allows
+    }
+
     /// The source says this; `None` if it does not list it.
     pub(super) fn source_says(&mut self, said: Option<Record>) {
         match said {
             Some(said) => self.source_lists(said),
             None if self.status.is_none() => {}
             // A lost line is no release.
-            None if self.rank() == Some(1) && !self.allows => {}
+            None if self.is_held_by_source() => {}
             None if self.pushed => (self.listed, self.allows) = (false, self.allows || self.restricts),
             None if self.is_final() => {}
             None => *self = Self::default(),

@@ -178,6 +178,11 @@ impl Sim<'_> {
         handed.check()?;
         for change in &handed.said {
             let place = number(&change.serial);
+            // Another reader has spoken since this read began, and may have stated the hold anew.
+            let is_good = change.record.is_none_or(|record| record.status == Status::Good);
+            if !handed.is_open && is_good && self.truth[place].is_held_by_source() {
+                continue;
+            }
             self.truth[place].source_says(change.record);
             self.possible[place].push(self.truth[place]);
         }
