@@ -29,6 +29,8 @@ pub(crate) const BOOK: &str = "book.redb";
 /// The remedy if the directory is not as required.
 pub(crate) const OF_DIRECTORY: &str =
     "create the directory and give it to the user that runs this program, or set `state_dir`";
+/// The remedy where nobody can write, whoever it is.
+const OF_READ_ONLY: &str = "its file system is mounted read-only: mount it for writing (after an error of the disk, look at `dmesg`; under systemd, see `ReadWritePaths`), or set another `state_dir`";
 const OF_DIRECTORY_THERE: &str = "move it away: a file of this name is made in its place";
 /// The remedy for a small file that any program may read and write as soon as it may.
 const OF_FILE_OF_OURS: &str =
@@ -81,10 +83,16 @@ pub(crate) fn remedy(error: &redb::Error) -> Option<&'static str> {
                 Some("make room: the disk, the quota or the file size limit is used up")
             }
             io::ErrorKind::IsADirectory => Some(OF_DIRECTORY_THERE),
+            io::ErrorKind::ReadOnlyFilesystem => Some(OF_READ_ONLY),
             _ => None,
         },
         _ => None,
     }
+}
+
+/// The remedy where a file or directory cannot be written; `usual` unless the file system forbids it.
+pub(crate) fn remedy_of_write(error: &io::Error, usual: &'static str) -> &'static str {
+    if error.kind() == io::ErrorKind::ReadOnlyFilesystem { OF_READ_ONLY } else { usual }
 }
 
 /// Why the directory could not be created or written, or its book opened, if so. It leaves no trace: another process
@@ -95,7 +103,7 @@ pub fn check(state_dir: &Path) -> Result<(), StateError> {
     let what = if there == state_dir { "cannot be written" } else { "cannot be made" };
     may_write_into(there).map_err(|error| {
         let problem = format!("{what}: {}: {error}", there.display());
-        StateError::new(state_dir, problem, OF_DIRECTORY)
+        StateError::new(state_dir, problem, remedy_of_write(&error, OF_DIRECTORY))
     })?;
     let book = state_dir.join(BOOK);
     match fs::symlink_metadata(&book) {
@@ -105,7 +113,7 @@ pub fn check(state_dir: &Path) -> Result<(), StateError> {
             StateError::new(
                 &book,
                 format!("cannot be opened: {error}"),
-                if is_file { OF_FILE } else { OF_DIRECTORY_THERE },
+                if is_file { remedy_of_write(&error, OF_FILE) } else { OF_DIRECTORY_THERE },
             )
         }),
     }
@@ -157,8 +165,9 @@ fn take(state_dir: &Path, purpose: Purpose) -> Result<Lock, StateError> {
 
 /// Makes the directory if it is missing.
 pub(crate) fn create(state_dir: &Path) -> Result<(), StateError> {
-    fs::create_dir_all(state_dir)
-        .map_err(|error| StateError::new(state_dir, format!("cannot be made: {error}"), OF_DIRECTORY))
+    fs::create_dir_all(state_dir).map_err(|error| {
+        StateError::new(state_dir, format!("cannot be made: {error}"), remedy_of_write(&error, OF_DIRECTORY))
+    })
 }
 
 fn check_file_system(state_dir: &Path) -> Result<(), StateError> {
@@ -220,6 +229,15 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    /// It was advised to create the directory and to give it to the user.
+    #[test]
+    fn on_a_read_only_file_system_it_is_that_what_is_told() {
+        let read_only = || io::Error::from(rustix::io::Errno::ROFS);
+        assert_eq!(remedy_of_write(&read_only(), OF_DIRECTORY), OF_READ_ONLY);
+        assert_eq!(remedy(&redb::Error::Io(read_only())), Some(OF_READ_ONLY));
+        assert_eq!(remedy_of_write(&io::ErrorKind::PermissionDenied.into(), OF_DIRECTORY), OF_DIRECTORY);
+    }
 
     #[test]
     fn a_look_makes_nothing_and_finds_what_would_keep_a_book_from_being_opened() {

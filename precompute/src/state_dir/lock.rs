@@ -14,7 +14,7 @@ use std::{
 
 use rustix::{fs::OFlags, system::uname};
 
-use super::{OF_DIRECTORY, OF_FILE_OF_OURS, StateError};
+use super::{OF_DIRECTORY, OF_FILE_OF_OURS, StateError, remedy_of_write};
 use crate::{limits, pki::UnixTime};
 
 /// The lock's file.
@@ -92,7 +92,9 @@ impl Holder {
 /// Takes the directory, which exists; `now`: since when.
 pub(super) fn take(state_dir: &Path, purpose: Purpose, now: UnixTime) -> Result<Lock, StateError> {
     let path = state_dir.join(LOCK);
-    let fail = |error: io::Error, remedy| StateError::new(&path, format!("cannot be opened: {error}"), remedy);
+    let fail = |error: io::Error, remedy| {
+        StateError::new(&path, format!("cannot be opened: {error}"), remedy_of_write(&error, remedy))
+    };
     // Nobody else may open it: whoever may read a file may lock it.
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);

@@ -21,7 +21,7 @@ use std::{
 use aws_lc_rs::{digest, rand};
 use tracing::{info, warn};
 
-use super::{OF_DIRECTORY, OF_FILE_OF_OURS, StateError, lock::host};
+use super::{OF_DIRECTORY, OF_FILE_OF_OURS, StateError, lock::host, remedy_of_write};
 use crate::{
     limits,
     pki::{hex, read_bounded},
@@ -266,7 +266,9 @@ fn make(state_dir: &Path, machine: &Machine) -> Result<ServerId, StateError> {
         File::open(state_dir)?.sync_all()?;
         Ok(id)
     };
-    write().map_err(|error| StateError::new(&path, format!("cannot be made: {error}"), OF_DIRECTORY))
+    write().map_err(|error| {
+        StateError::new(&path, format!("cannot be made: {error}"), remedy_of_write(&error, OF_DIRECTORY))
+    })
 }
 
 #[cfg(test)]
