@@ -10,7 +10,10 @@
 //! - A decoder takes any bytes, and allocates no more than those bytes justify.
 //!
 //! The modules: `wire` reads and writes numbers within bounds; [`keys`] has the cluster's name and who may write;
-//! [`entry`] is an entry, [`body`] what it says; [`manifest`] and [`snapshot`] are everything at one position.
+//! [`entry`] is an entry, [`body`] what it says; [`manifest`] and [`snapshot`] are everything at one position. [`reader`]
+//! and [`writer`] are machines: they are stepped at a moment, over a [`transport`] and a [`store`], and say what came of
+//! it. `chain` has the entries that a writer remembers, `pulse` signs of life, and `rule` what may become of a
+//! record.
 //!
 //! An issuer is called here by the fingerprint of its [`IssuerId`], as in the book: SHA-256 over the tenant's name and
 //! the CA. So two tenants with one CA are apart in the feed as well, and an entry has no names in it. Which tenant and CA
@@ -20,13 +23,19 @@
 //! tells.
 
 pub mod body;
+mod chain;
 pub mod entry;
 pub mod keys;
 pub mod manifest;
+mod pulse;
+pub mod reader;
 pub mod redis;
+mod rule;
 pub mod snapshot;
+pub mod store;
 pub mod transport;
 mod wire;
+pub mod writer;
 
 use std::fmt;
 
@@ -37,7 +46,11 @@ pub use self::{
     entry::{Entry, Opened, Sealed},
     keys::{Cluster, KeyId, PublicKey, Trusted, WriterKey},
     manifest::Manifest,
+    pulse::{Freshness, Moment},
+    reader::Reader,
+    rule::{Verdict, by_feed},
     wire::Refusal,
+    writer::Writer,
 };
 use crate::{issuer_id::IssuerId, pki::hex::Hex};
 

@@ -54,3 +54,44 @@ pub const RING_OCTETS_MAX: usize = 64 << 20;
 /// and for how long it remembers entries whatever they take: a fail-over by Sentinel takes 11 s until the demoted master
 /// lets its readers go.
 pub const RING_TIME_MIN: Duration = Duration::from_secs(15);
+
+/// How often a writer gives a sign of life.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a writer is silent before another one takes over: five heartbeats may be late.
+pub const TAKEOVER_AFTER_DEFAULT: Duration = Duration::from_secs(6);
+const _: () = assert!(TAKEOVER_AFTER_DEFAULT.as_secs() > 5 * HEARTBEAT_INTERVAL.as_secs());
+/// How much longer a standby of the next priority waits: a take-over takes less.
+pub const TAKEOVER_PRIORITY_STEP: Duration = Duration::from_secs(2);
+/// By how much take-overs are spread, so that two standbys rarely begin at once. If they do, the higher epoch writes.
+pub const TAKEOVER_JITTER: Duration = Duration::from_secs(2);
+/// How much longer a standby that has no records yet waits, if there is a snapshot: who has them goes first.
+pub const TAKEOVER_EMPTY_FACTOR: u32 = 10;
+/// How far ahead of the clock an ID may be. One further ahead would keep every writer out, so the stream is removed.
+pub const POISON_AHEAD: Duration = Duration::from_secs(24 * 3600);
+/// How often the manifest is put into its place again: somebody may have removed or replaced it.
+pub const HEAD_ASSERT_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a chain below the own position has to live until a reader changes over to it: its writer lives, and the
+/// one whose entries were lost would have come back within a fail-over.
+pub const YIELD_AFTER: Duration = Duration::from_secs(30);
+/// Without a sign of life for this long that begins anew.
+pub const YIELD_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Up to this age of the last heartbeat a reader is fresh: a few of them may be late,
+pub const FRESH_MAX: Duration = Duration::from_secs(5);
+/// and up to this age it lags, as during a fail-over.
+pub const LAGGING_MAX: Duration = Duration::from_secs(60);
+/// Entries that are read at once: 16 MiB of the longest, and some 300 KiB of those with one push each.
+pub const READ_ENTRIES_MAX: usize = 256;
+/// How soon a reader looks for another manifest if it can do nothing with the present one.
+pub const HEAD_RETRY: Duration = Duration::from_secs(1);
+/// How long a reader holds on to a snapshot that nobody has, or that is no newer than what it has.
+pub const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(20);
+/// Records that the entries after a snapshot may change while it is fetched: 100 MB of memory. The stream holds at most
+/// an eighth of the snapshot, so more come only when it was not trimmed for long.
+pub const OVERLAY_RECORDS_MAX: usize = 1 << 20;
+
+/// Bytes of the stream after which a new snapshot is wanted,
+pub const SNAPSHOT_AFTER_OCTETS: u64 = 64 << 20;
+/// or this part of the last one, if that is more,
+pub const SNAPSHOT_AFTER_SHARE: u64 = 8;
+/// or this time, by default.
+pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(6 * 3600);

@@ -1,0 +1,80 @@
+//! The entries that a writer remembers, so that readers who were at one of them go on without a snapshot.
+//!
+//! Invariant: from what [`Ring::begin`] gives, a reader at any entry it names comes to the present state: every record
+//! that has changed after it is among those to be stated again. Memory is bounded by [`limits::RING_OCTETS_MAX`] of the
+//! stream. It does not know what the records say.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use super::{Chain, Issuer, body::Section};
+use crate::{limits::feed as limits, pki::Serial};
+
+/// The entries that were last in the chain.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// The entry before the first of them.
+    base: Chain,
+    links: VecDeque<Link>,
+    octets: usize,
+}
+
+#[derive(Debug)]
+struct Link {
+    chain: Chain,
+    octets: usize,
+    at: Duration,
+    changed: Box<[(Issuer, Serial)]>,
+}
+
+impl Ring {
+    /// Nothing but the entry that everything follows.
+    pub(crate) fn new(base: Chain) -> Self {
+        Self { base, links: VecDeque::new(), octets: 0 }
+    }
+
+    /// The next entry, of `octets` bytes, and what it changes.
+    pub(crate) fn push(&mut self, chain: Chain, octets: usize, now: Duration, sections: &[Section]) {
+        let of = |section: &Section| {
+            let issuer = section.issuer;
+            section.changes.iter().map(move |change| (issuer, change.serial)).collect::<Vec<_>>()
+        };
+        self.links.push_back(Link { chain, octets, at: now, changed: sections.iter().flat_map(of).collect() });
+        self.octets += octets;
+        while let Some(first) = self.links.front()
+            && (self.links.len() > limits::BEGIN_CHAINS_MAX
+                || self.octets > limits::RING_OCTETS_MAX && now.saturating_sub(first.at) > limits::RING_TIME_MIN)
+        {
+            self.base = first.chain;
+            self.octets -= first.octets;
+            self.links.pop_front();
+        }
+    }
+
+    /// Whether this entry is remembered.
+    pub(crate) fn has(&self, chain: Chain) -> bool {
+        self.base == chain || self.links.iter().any(|link| link.chain == chain)
+    }
+
+    /// The last entry.
+    pub(crate) fn last(&self) -> Chain {
+        self.links.back().map_or(self.base, |link| link.chain)
+    }
+
+    /// The entries to continue from, and the records that have changed after the first of them: as many as fit.
+    pub(crate) fn begin(&self) -> (Vec<Chain>, BTreeSet<(Issuer, Serial)>) {
+        let (mut chains, mut changed) = (vec![self.last()], BTreeSet::new());
+        for (number, link) in self.links.iter().enumerate().rev() {
+            let before = number.checked_sub(1).map_or(self.base, |before| self.links[before].chain);
+            let fits = changed.len() + link.changed.len() <= limits::BEGIN_RECORDS_MAX;
+            if !fits || chains.len() == limits::BEGIN_CHAINS_MAX {
+                break;
+            }
+            changed.extend(link.changed.iter().copied());
+            chains.push(before);
+        }
+        (chains, changed)
+    }
+}

@@ -1,0 +1,90 @@
+//! Signs of life: whether there is a writer, and how fresh a reader is.
+//!
+//! Invariant: a heartbeat counts only near the time at which it was written (rule 25), so a stream that is replayed never
+//! looks fresh. How long ago that was is measured on the monotonic clock, which nobody sets. It does not
+//! know the chain.
+
+use std::time::Duration;
+
+use super::{
+    Position,
+    rule::{Rule, Rules},
+};
+use crate::limits::{self, feed};
+
+/// The two clocks at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// Since an arbitrary moment: the clock that is never set.
+    pub monotonic: Duration,
+    /// Microseconds since 1970: the clock on the wall.
+    pub wall: u64,
+}
+
+/// How fresh a reader is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Freshness {
+    /// It has everything that was told up to some seconds ago.
+    Fresh,
+    /// Up to a minute ago.
+    Lagging,
+    /// Older, or nothing is known.
+    Stale,
+}
+
+/// Whether a heartbeat of this time may count (rule 25).
+pub(crate) fn is_current(rules: Rules, time: u64, now: Moment) -> bool {
+    !rules.keep(Rule::Current) || time.abs_diff(now.wall) <= limits::CLOCK_SKEW_MAX.as_micros() as u64
+}
+
+/// The heartbeats of the writer whose entries are followed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pulse {
+    heard: Option<Duration>,
+}
+
+impl Pulse {
+    /// A heartbeat that was applied: once, as every entry is.
+    pub(crate) fn beat(&mut self, rules: Rules, time: u64, now: Moment) {
+        if is_current(rules, time, now) {
+            self.heard = Some(now.monotonic);
+        }
+    }
+
+    /// How fresh that is.
+    pub(crate) fn freshness(&self, now: Moment) -> Freshness {
+        match self.heard.map(|heard| now.monotonic.saturating_sub(heard)) {
+            Some(age) if age <= feed::FRESH_MAX => Freshness::Fresh,
+            Some(age) if age <= feed::LAGGING_MAX => Freshness::Lagging,
+            _ => Freshness::Stale,
+        }
+    }
+}
+
+/// Whether anybody writes (rule 10). No clock on a wall has a part in it: a writer whose clock is wrong is told by
+/// readers that never are fresh, and not by standbys that take over again and again.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lease {
+    highest: Position,
+    heard: Option<Duration>,
+}
+
+impl Lease {
+    /// An entry of a trusted writer. One that was read before does not count.
+    pub(crate) fn hear(&mut self, position: Position, now: Moment) {
+        if position > self.highest {
+            self.highest = position;
+            self.heard = Some(now.monotonic);
+        }
+    }
+
+    /// One that was appended while the stream was watched, wherever it stands.
+    pub(crate) fn hear_new(&mut self, now: Moment) {
+        self.heard = Some(now.monotonic);
+    }
+
+    /// When one counted last.
+    pub(crate) fn heard(&self) -> Option<Duration> {
+        self.heard
+    }
+}

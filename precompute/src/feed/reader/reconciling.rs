@@ -1,0 +1,197 @@
+//! A reader compares everything with a snapshot and the entries after it (rule 8).
+//!
+//! Invariant: the store changes once the snapshot's records are at hand and every entry after it has been read, each
+//! following the one before; so what it becomes is what a writer had at one moment. It does not know which records
+//! differ.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    Body, Event, Gone, Issuer, Moment, Opened, Place, Position, Reader, Refusal, Rule, Snapshots, Store, Transport,
+    follows, limits, sections,
+};
+use crate::{
+    feed::{
+        Manifest,
+        snapshot::{Part, each_part},
+    },
+    pki::Serial,
+    records::Change,
+};
+
+/// A comparison that has begun.
+#[derive(Debug)]
+pub(super) struct Reconciling {
+    /// Whether what comes out may be behind the store's place.
+    at_any_place: bool,
+    since: Duration,
+    tail: Option<Tail>,
+}
+
+/// A snapshot, and what the entries after it say.
+#[derive(Debug)]
+struct Tail {
+    manifest: Manifest,
+    place: Place,
+    cursor: Position,
+    said: BTreeMap<(Issuer, Serial), Change>,
+    entries: Vec<Opened>,
+}
+
+impl Reconciling {
+    pub(super) fn begin(now: Moment) -> Self {
+        Self { at_any_place: false, since: now.monotonic, tail: None }
+    }
+
+    /// Because the present place is known to be wrong, or outlived.
+    pub(super) fn at_any_place(now: Moment) -> Self {
+        Self { at_any_place: true, ..Self::begin(now) }
+    }
+}
+
+impl Reader {
+    #[allow(clippy::too_many_arguments, reason = "everything that the machine has at hand")]
+    pub(super) fn reconcile(
+        &mut self,
+        mut reconciling: Reconciling,
+        last: Position,
+        now: Moment,
+        transport: &mut impl Transport,
+        store: &mut impl Store,
+        snapshots: &mut impl Snapshots,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Gone> {
+        let tail = match reconciling.tail.take() {
+            Some(tail) => Some(tail),
+            None => self.look_for_a_snapshot(transport, events)?,
+        };
+        let Some(mut tail) = tail else {
+            self.retry = now.monotonic + limits::HEAD_RETRY;
+            return Ok(());
+        };
+        let is_whole = self.read_tail(&mut tail, now, transport, events)?;
+        let chunks = snapshots.here(&tail.manifest);
+        let is_late = now.monotonic.saturating_sub(reconciling.since) > limits::SNAPSHOT_PATIENCE;
+        if !is_whole || chunks.is_none() && is_late {
+            // Another snapshot may do.
+            self.retry = now.monotonic + limits::HEAD_RETRY;
+            return Ok(());
+        }
+        let is_read =
+            tail.cursor >= last && chunks.is_some_and(|chunks| chunks >= tail.manifest.record_chunks as usize);
+        if !is_read {
+            reconciling.tail = Some(tail);
+            self.reconciling = Some(reconciling);
+            return Ok(());
+        }
+        let from = store.place();
+        if from.is_some_and(|from| tail.place.position <= from.position) && !reconciling.at_any_place {
+            self.retry = now.monotonic + limits::HEAD_RETRY;
+            return Ok(());
+        }
+        self.adopt(tail, now, store, snapshots, events);
+        Ok(())
+    }
+
+    fn look_for_a_snapshot(
+        &mut self,
+        transport: &mut impl Transport,
+        events: &mut Vec<Event>,
+    ) -> Result<Option<Tail>, Gone> {
+        let Some(bytes) = transport.head()? else { return Ok(None) };
+        match Manifest::open(&bytes, &self.cluster, &self.trusted) {
+            Ok(manifest) => {
+                let place = Place { position: manifest.position, chain: manifest.chain };
+                let (said, entries) = (BTreeMap::new(), Vec::new());
+                Ok(Some(Tail { manifest, place, cursor: place.position, said, entries }))
+            }
+            Err(refusal) => {
+                events.push(Event::HeadRefused(refusal));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads what follows the snapshot; false if an entry does not.
+    fn read_tail(
+        &mut self,
+        tail: &mut Tail,
+        now: Moment,
+        transport: &mut impl Transport,
+        events: &mut Vec<Event>,
+    ) -> Result<bool, Gone> {
+        loop {
+            let batch = transport.read_after(tail.cursor, limits::READ_ENTRIES_MAX)?;
+            let is_last = batch.len() < limits::READ_ENTRIES_MAX;
+            for raw in batch {
+                tail.cursor = raw.position;
+                let Some(opened) = self.open(&raw, now, events) else {
+                    if self.rules.keep(Rule::Forged) {
+                        continue;
+                    }
+                    return Ok(false);
+                };
+                if opened.entry.body == Body::Fence {
+                    continue;
+                }
+                if !follows(self.rules, tail.place, &opened.entry) || tail.said.len() > limits::OVERLAY_RECORDS_MAX {
+                    return Ok(false);
+                }
+                tail.place = Place { position: opened.entry.position, chain: opened.chain };
+                for section in sections(&opened.entry.body) {
+                    let said = section.changes.iter().map(|change| ((section.issuer, change.serial), *change));
+                    tail.said.extend(said);
+                }
+                if !matches!(opened.entry.body, Body::Records(_) | Body::Begin(_)) {
+                    tail.entries.push(opened);
+                }
+            }
+            if is_last {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn adopt(
+        &mut self,
+        tail: Tail,
+        now: Moment,
+        store: &mut impl Store,
+        snapshots: &mut impl Snapshots,
+        events: &mut Vec<Event>,
+    ) {
+        let Tail { manifest, place, cursor, said, entries } = tail;
+        let mut walk = |each: &mut dyn FnMut(Issuer, &Change)| -> Result<(), Refusal> {
+            for number in 0..manifest.record_chunks as usize {
+                let chunk = snapshots.chunk(&manifest, number).ok_or(Refusal::Truncated)?;
+                manifest.check(number, &chunk)?;
+                each_part(&chunk, |part| {
+                    let Part::Records(issuer, rows) = part else { return Ok(()) };
+                    for change in rows {
+                        let change = change?;
+                        if !said.contains_key(&(issuer, change.serial)) {
+                            each(issuer, &change);
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+            said.iter().for_each(|((issuer, _), change)| each(*issuer, change));
+            Ok(())
+        };
+        if let Err(fault) = store.reconcile(place, &mut walk) {
+            self.retry = now.monotonic + limits::HEAD_RETRY;
+            events.push(Event::Fault(fault));
+            return;
+        }
+        self.cursor = cursor;
+        self.lower = None;
+        events.push(Event::Reconciled(place));
+        for opened in entries {
+            if let Body::Heartbeat(heartbeat) = &opened.entry.body {
+                self.followed.beat(self.rules, heartbeat.time, now);
+            }
+            events.push(Event::Told(Box::new(opened)));
+        }
+    }
+}

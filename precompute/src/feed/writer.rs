@@ -1,0 +1,327 @@
+//! A writer: Following → Fencing → Reading → Beginning → Leading → Following.
+//!
+//! Purpose: who writes the feed, and what. A standby is a reader with a book. Invariants:
+//!
+//! - The book first: what an entry says is committed before it is appended, with a row in the outbox until it is known
+//!   that it was (rule 14). What an outbox has is told, or undone before anything foreign is applied (rule 16).
+//! - It writes only behind an entry of its own, on the connection on which it knows that this was the last (rules 9, 15).
+//! - A final revocation that it knows is never lost by its own doing: it is told, or owed to who leads (rule 17).
+//!
+//! Each step does at most one append, so that whatever happens in between happens between two steps. It does not know
+//! sources, pushes or signers: they change the book, whoever writes.
+
+mod leading;
+mod taking_over;
+
+use std::time::Duration;
+
+use self::leading::Leading;
+use super::{
+    Body, Chain, Cluster, Entry, Issuer, Position, Sealed, Trusted, WriterKey,
+    body::Section,
+    chain::Ring,
+    pulse::Moment,
+    reader::{Event, Reader},
+    rule::{Rule, Rules},
+    store::{Book, Fault, Owed, Place, Snapshots},
+    transport::{Appended, Gone, Transport},
+};
+use crate::{limits::feed as limits, pki::Serial, records::Change, state_dir::ServerId};
+
+/// What a writer is by its configuration.
+#[derive(Debug)]
+pub struct Settings {
+    /// Whose feed it is.
+    pub cluster: Cluster,
+    /// The writer's identity.
+    pub server: ServerId,
+    /// What it signs with.
+    pub key: WriterKey,
+    /// Where debts and pushes reach it: a URL, or nothing.
+    pub address: String,
+    /// How long the writer at work is silent before this one takes over.
+    pub takeover_after: Duration,
+    /// 0 takes over first.
+    pub priority: u32,
+    /// How old the newest snapshot may be.
+    pub snapshot_interval: Duration,
+    /// Where the spread of take-overs begins: any number that differs between writers.
+    pub seed: u64,
+}
+
+/// What a writer is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It stands by, and follows the one at work.
+    Following,
+    /// It begins an epoch.
+    Fencing,
+    /// It reads what stands before its fence.
+    Reading,
+    /// It says where it goes on from.
+    Beginning,
+    /// It writes.
+    Leading,
+}
+
+/// What a writer has to tell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// What it read.
+    Read(Event),
+    /// It leads from here.
+    Leads(Place),
+    /// It did, and another one does now, or the stream is not to be had. Nobody is acknowledged anything.
+    Deposed,
+    /// Pushes that are in the book up to here are in the feed.
+    Written(Place),
+    /// So many final revocations were taken over from entries, or a snapshot, that this writer does not continue from.
+    Absorbed(usize),
+    /// The stream was removed: its last ID kept every writer out.
+    Poisoned(Position),
+    /// A snapshot of the book is wanted; see [`Writer::snapshot_made`].
+    SnapshotWanted,
+    /// The book cannot be written.
+    Fault(Fault),
+}
+
+#[derive(Debug)]
+enum State {
+    Following,
+    Fencing,
+    Reading { fence: Position },
+    Beginning { fence: Position },
+    Leading(Box<Leading>),
+}
+
+/// One of the writers of a feed.
+#[derive(Debug)]
+pub struct Writer {
+    settings: Settings,
+    rules: Rules,
+    reader: Reader,
+    ring: Ring,
+    state: State,
+    /// The connection that it writes on.
+    connection: Option<u64>,
+    /// What was not told has been undone since this process stands by.
+    has_undone: bool,
+    /// Since when the writer at work has been silent.
+    silent_since: Option<Duration>,
+    /// By how much this take-over is later.
+    jitter: Duration,
+    dice: u64,
+    /// The highest epoch of its own.
+    epoch: u64,
+    /// The manifest of the newest snapshot of its own.
+    manifest: Option<leading::Head>,
+}
+
+impl Writer {
+    /// One that stands by, with what the book has.
+    pub fn new(settings: Settings, trusted: Trusted, book: &impl Book) -> Self {
+        let reader = Reader::new(settings.cluster.clone(), trusted);
+        let mut writer = Self {
+            rules: Rules::default(),
+            reader,
+            ring: Ring::new(book.place().unwrap_or(Place::START).chain),
+            state: State::Following,
+            connection: None,
+            has_undone: false,
+            silent_since: None,
+            jitter: Duration::ZERO,
+            dice: settings.seed,
+            epoch: 0,
+            manifest: None,
+            settings,
+        };
+        writer.draw();
+        writer
+    }
+
+    #[cfg(test)]
+    pub(crate) fn by(mut self, rules: Rules) -> Self {
+        self.reader = self.reader.by(rules);
+        self.rules = rules;
+        self
+    }
+
+    /// What it is doing.
+    pub fn role(&self) -> Role {
+        match self.state {
+            State::Following => Role::Following,
+            State::Fencing => Role::Fencing,
+            State::Reading { .. } => Role::Reading,
+            State::Beginning { .. } => Role::Beginning,
+            State::Leading(_) => Role::Leading,
+        }
+    }
+
+    /// The reader that it is while it stands by.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Does the next thing.
+    pub fn step(
+        &mut self,
+        now: Moment,
+        transport: &mut impl Transport,
+        book: &mut impl Book,
+        snapshots: &mut impl Snapshots,
+    ) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        let connection = transport.connection();
+        if connection.is_none() {
+            // Rule 10: silence counts only while somebody could be heard.
+            self.silent_since = None;
+            return notices;
+        }
+        let is_leading = matches!(self.state, State::Leading(_));
+        let outcome = match self.state {
+            State::Following => {
+                self.stand_by(now, transport, book, snapshots, &mut notices);
+                Ok(())
+            }
+            State::Fencing => self.fence(connection, now, transport, book, &mut notices),
+            State::Reading { fence } if connection == self.connection => {
+                self.read_up(fence, now, transport, book, snapshots, &mut notices)
+            }
+            State::Beginning { fence } if connection == self.connection => {
+                self.begin(fence, now, transport, book, &mut notices)
+            }
+            State::Reading { .. } | State::Beginning { .. } => {
+                self.state = State::Fencing;
+                Ok(())
+            }
+            State::Leading(_) => self.lead(connection, now, transport, book, &mut notices),
+        };
+        if outcome == Err(Gone) && !is_leading {
+            self.stand_down(&mut notices);
+        }
+        notices
+    }
+
+    /// Follows whoever leads, and looks for silence.
+    fn stand_by(
+        &mut self,
+        now: Moment,
+        transport: &mut impl Transport,
+        book: &mut impl Book,
+        snapshots: &mut impl Snapshots,
+        notices: &mut Vec<Notice>,
+    ) {
+        // Rule 16: before anything foreign is applied.
+        if !self.has_undone && self.rules.keep(Rule::Undo) {
+            if let Err(fault) = book.undo_untold() {
+                notices.push(Notice::Fault(fault));
+                return;
+            }
+            self.has_undone = true;
+        }
+        let events = self.reader.step(now, transport, book, snapshots);
+        self.note(now, &events);
+        notices.extend(events.into_iter().map(Notice::Read));
+        if self.may_take_over(now, transport, book) {
+            self.state = State::Fencing;
+        }
+    }
+
+    /// Remembers what was applied.
+    fn note(&mut self, now: Moment, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::Linked(opened) => {
+                    let sections = super::reader::sections(&opened.entry.body);
+                    self.ring.push(opened.chain, opened.octets, now.monotonic, sections);
+                }
+                Event::Reconciled(place) => self.ring = Ring::new(place.chain),
+                _ => {}
+            }
+        }
+    }
+
+    /// Rule 10.
+    fn may_take_over(&mut self, now: Moment, transport: &mut impl Transport, book: &impl Book) -> bool {
+        let since = *self.silent_since.get_or_insert(now.monotonic);
+        let since = self.reader.heard().map_or(since, |heard| heard.max(since));
+        self.silent_since = Some(since);
+        let silence = now.monotonic.saturating_sub(since);
+        if silence <= self.jitter {
+            return false;
+        }
+        let mut patience =
+            self.settings.takeover_after + limits::TAKEOVER_PRIORITY_STEP * self.settings.priority + self.jitter;
+        if book.place().is_none() && transport.head().is_ok_and(|head| head.is_some()) {
+            // Who has the records goes first.
+            patience *= limits::TAKEOVER_EMPTY_FACTOR;
+        }
+        silence > patience || self.is_left_alone(transport)
+    }
+
+    /// Whether the last entry is its own, or a `resign`. Others may have come to the same conclusion, so the spread
+    /// counts all the same.
+    fn is_left_alone(&self, transport: &mut impl Transport) -> bool {
+        let mine = self.reader.last_author().filter(|(_, author)| *author == self.settings.server);
+        let of = [mine.map(|(position, _)| position), self.reader.resigned()];
+        of.iter().any(Option::is_some)
+            && transport.info().is_ok_and(|info| info.is_some_and(|info| of.contains(&Some(info.last))))
+    }
+
+    /// Stands by from now on.
+    fn stand_down(&mut self, notices: &mut Vec<Notice>) {
+        if matches!(self.state, State::Leading(_)) {
+            notices.push(Notice::Deposed);
+        }
+        self.state = State::Following;
+        self.connection = None;
+        self.has_undone = false;
+        self.silent_since = None;
+        self.draw();
+    }
+
+    /// Another spread for the next take-over. SplitMix64.
+    fn draw(&mut self) {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.dice ^ (self.dice >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let share = (mixed >> 32) as u32;
+        self.jitter = limits::TAKEOVER_JITTER / 1024 * (share % 1024);
+    }
+
+    fn seal(&self, position: Position, prev: Chain, body: Body) -> Sealed {
+        let entry = Entry { position, author: self.settings.server, prev, body };
+        entry.seal(&self.settings.cluster, &self.settings.key)
+    }
+
+    /// Whether this very entry stands in the stream, where it was not said that it was written (rule 15).
+    fn is_there(&self, sealed: &Sealed, transport: &mut impl Transport) -> Result<bool, Gone> {
+        if !self.rules.keep(Rule::SameBlob) {
+            return Ok(false);
+        }
+        let Position { epoch, sequence } = sealed.position;
+        let before = match sequence.checked_sub(1) {
+            Some(sequence) => Position { epoch, sequence },
+            None => Position { epoch: epoch.saturating_sub(1), sequence: u64::MAX },
+        };
+        let there = transport.read_after(before, 1)?;
+        Ok(there.first().is_some_and(|raw| raw.position == sealed.position && raw.bytes == sealed.bytes))
+    }
+}
+
+/// What these records say now, in sections.
+fn state_of(book: &impl Book, records: impl IntoIterator<Item = (Issuer, Serial)>) -> Vec<Section> {
+    in_sections(records.into_iter().map(|(issuer, serial)| (issuer, book.present(issuer, &serial))))
+}
+
+/// Changes in the order of issuers, in sections.
+fn in_sections(changes: impl IntoIterator<Item = (Issuer, Change)>) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for (issuer, change) in changes {
+        match sections.last_mut() {
+            Some(last) if last.issuer == issuer => last.changes.push(change),
+            _ => sections.push(Section { issuer, changes: vec![change] }),
+        }
+    }
+    sections
+}

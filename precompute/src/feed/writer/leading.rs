@@ -1,0 +1,276 @@
+//! A writer at work.
+//!
+//! Invariant: every entry follows the one before, on one connection; who finds that this is not so stops to write before
+//! anybody is acknowledged anything. Signs of life wait for nothing else. It does not know what a snapshot consists of.
+
+use std::time::Duration;
+
+use super::{
+    Appended, Body, Book, Gone, Moment, Notice, Owed, Place, Position, Rule, Sealed, State, Transport, Writer,
+    in_sections, limits,
+};
+use crate::feed::{
+    Manifest,
+    body::{Heartbeat, Section, SnapshotTold},
+};
+
+/// What a writer at work remembers.
+#[derive(Debug)]
+pub(super) struct Leading {
+    /// An entry that is to be appended, or was perhaps.
+    flight: Option<Flight>,
+    /// The next sign of life.
+    beat: Duration,
+    /// When the manifest was last put into its place.
+    asserted: Option<Duration>,
+    /// Bytes told since the last snapshot.
+    octets: u64,
+    snapshot: SnapshotState,
+    /// Whether the writer stops after this.
+    resigns: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum SnapshotState {
+    Due,
+    Wanted,
+    /// There is one, and readers are to be told.
+    Made,
+    Told {
+        at: Duration,
+    },
+}
+
+#[derive(Debug)]
+struct Flight {
+    sealed: Sealed,
+    owed: Vec<Owed>,
+    said: Vec<Section>,
+    body: Body,
+}
+
+/// A snapshot of one's own.
+#[derive(Debug)]
+pub(super) struct Head {
+    bytes: Vec<u8>,
+    told: SnapshotTold,
+    /// The one before: readers may still fetch it.
+    before: Option<Position>,
+}
+
+impl Leading {
+    pub(super) fn new(now: Moment) -> Self {
+        Self {
+            flight: None,
+            beat: now.monotonic,
+            asserted: None,
+            octets: 0,
+            snapshot: SnapshotState::Due,
+            resigns: false,
+        }
+    }
+
+    /// Rule 7.
+    fn wants_a_snapshot(&self, last: Option<&Head>, interval: Duration, now: Moment) -> bool {
+        match self.snapshot {
+            SnapshotState::Due => true,
+            SnapshotState::Wanted | SnapshotState::Made => false,
+            SnapshotState::Told { at } => {
+                let share = last.map_or(0, |head| head.told.octets / limits::SNAPSHOT_AFTER_SHARE);
+                self.octets > limits::SNAPSHOT_AFTER_OCTETS.max(share) || now.monotonic.saturating_sub(at) >= interval
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// A snapshot of the book is at hand for readers. `manifest`: of a place at which this writer led.
+    pub fn snapshot_made(&mut self, manifest: &Manifest) {
+        let Manifest { position, chain, octets, .. } = *manifest;
+        let before = self.manifest.as_ref().map(|head| head.told.position);
+        let bytes = manifest.seal(&self.settings.cluster, &self.settings.key);
+        self.manifest = Some(Head { bytes, told: SnapshotTold { position, chain, octets }, before });
+        if let State::Leading(leading) = &mut self.state {
+            leading.snapshot = SnapshotState::Made;
+            leading.asserted = None;
+            leading.octets = 0;
+        }
+    }
+
+    /// The next entry is the last one: another writer need not wait for silence.
+    pub fn resign(&mut self) {
+        if let State::Leading(leading) = &mut self.state {
+            leading.resigns = true;
+        }
+    }
+
+    pub(super) fn lead(
+        &mut self,
+        connection: Option<u64>,
+        now: Moment,
+        transport: &mut impl Transport,
+        book: &mut impl Book,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Gone> {
+        let State::Leading(mut leading) = std::mem::replace(&mut self.state, State::Fencing) else { return Ok(()) };
+        let place = book.place().unwrap_or(Place::START);
+        if connection != self.connection {
+            // Rules 9 and 15: is what I wrote last the last? Else a new epoch begins.
+            if let Some(flight) = leading.flight.take() {
+                self.remember(&flight, now);
+                return Ok(());
+            }
+            let last = transport.info()?.map(|info| info.last);
+            if last != Some(place.position) || !self.is_last(place, transport)? {
+                return Ok(());
+            }
+            self.connection = connection;
+        }
+        let Some(flight) = leading.flight.take() else {
+            // The book first: what an entry says is committed, and it is appended in another step.
+            leading.flight = self.next_entry(&mut leading, place, now, transport, book, notices)?;
+            self.state = State::Leading(leading);
+            return Ok(());
+        };
+        let is_written = match transport.append(&flight.sealed, !self.rules.keep(Rule::NoMkStream)) {
+            Appended::Written => true,
+            Appended::Lower | Appended::Ambiguous => self.is_there(&flight.sealed, transport).unwrap_or(false),
+            // Rule 15: the stream is gone, or the connection; a new epoch begins.
+            Appended::NoStream | Appended::Gone => false,
+        };
+        if is_written {
+            self.written(leading, flight, now, transport, book, notices)
+        } else {
+            self.remember(&flight, now);
+            self.refused(leading, place, now, transport, notices)
+        }
+    }
+
+    /// What is told next, if anything is.
+    fn next_entry(
+        &mut self,
+        leading: &mut Leading,
+        place: Place,
+        now: Moment,
+        transport: &mut impl Transport,
+        book: &mut impl Book,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Option<Flight>, Gone> {
+        self.assert_head(leading, place, now, transport)?;
+        let (mut owed, mut said) = (Vec::new(), Vec::new());
+        let body = if now.monotonic >= leading.beat {
+            leading.beat = now.monotonic + limits::HEARTBEAT_INTERVAL;
+            // Digests are of what was told.
+            let is_told = book.owed(1).is_empty();
+            let digests = if is_told { book.digests(limits::HEARTBEAT_DIGESTS_MAX) } else { Vec::new() };
+            Body::Heartbeat(Heartbeat { time: now.wall, digests })
+        } else if leading.resigns {
+            Body::Resign
+        } else {
+            owed = book.owed(limits::ENTRY_RECORDS_MAX);
+            owed.sort_by_key(|owed| owed.issuer);
+            said = in_sections(owed.iter().map(|owed| (owed.issuer, owed.change)));
+            match (&self.manifest, leading.snapshot) {
+                _ if !owed.is_empty() => Body::Records(said.clone()),
+                (Some(head), SnapshotState::Made) => Body::Snapshot(head.told),
+                _ => {
+                    if leading.wants_a_snapshot(self.manifest.as_ref(), self.settings.snapshot_interval, now) {
+                        leading.snapshot = SnapshotState::Wanted;
+                        notices.push(Notice::SnapshotWanted);
+                    }
+                    return Ok(None);
+                }
+            }
+        };
+        let sealed = self.seal(place.position.next(), place.chain, body.clone());
+        Ok(Some(Flight { sealed, owed, said, body }))
+    }
+
+    /// Rule 14: somebody may have emptied Redis, or put an older manifest there.
+    fn assert_head(
+        &mut self,
+        leading: &mut Leading,
+        place: Place,
+        now: Moment,
+        transport: &mut impl Transport,
+    ) -> Result<(), Gone> {
+        let Some(head) = &self.manifest else { return Ok(()) };
+        let is_new = leading.snapshot == SnapshotState::Made && leading.asserted.is_none();
+        let is_due =
+            leading.asserted.is_some_and(|at| now.monotonic.saturating_sub(at) >= limits::HEAD_ASSERT_INTERVAL);
+        if !(is_new || is_due && self.rules.keep(Rule::AssertHead)) {
+            return Ok(());
+        }
+        leading.asserted = Some(now.monotonic);
+        // Who was deposed and does not know it yet must not replace another's.
+        if transport.info()?.is_some_and(|info| info.last == place.position) {
+            transport.set_head(&head.bytes)?;
+        }
+        Ok(())
+    }
+
+    fn written(
+        &mut self,
+        mut leading: Box<Leading>,
+        flight: Flight,
+        now: Moment,
+        transport: &mut impl Transport,
+        book: &mut impl Book,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Gone> {
+        let Flight { sealed, owed, said, body } = flight;
+        let place = Place { position: sealed.position, chain: sealed.chain };
+        self.ring.push(sealed.chain, sealed.bytes.len(), now.monotonic, &said);
+        self.reader.goes_on(place);
+        leading.octets += sealed.bytes.len() as u64;
+        if let (Body::Snapshot(_), Some(head)) = (&body, &self.manifest) {
+            leading.snapshot = SnapshotState::Told { at: now.monotonic };
+            // Rule 7: who fetches the one before can still follow it.
+            if let Some(before) = head.before {
+                transport.trim(before)?;
+            }
+        }
+        self.state = State::Leading(leading);
+        if let Err(fault) = book.told(place, &owed) {
+            notices.push(Notice::Fault(fault));
+            self.stand_down(notices);
+        } else if body == Body::Resign {
+            self.stand_down(notices);
+        } else {
+            notices.push(Notice::Written(place));
+        }
+        Ok(())
+    }
+
+    /// It was not written. Deposed, if another one has a higher epoch (rule 15); else a new epoch begins.
+    fn refused(
+        &mut self,
+        leading: Box<Leading>,
+        place: Place,
+        now: Moment,
+        transport: &mut impl Transport,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Gone> {
+        let last = transport.info()?.map_or(Position::START, |info| info.last);
+        let latest = now.wall.saturating_add(limits::POISON_AHEAD.as_micros() as u64);
+        if last.epoch > place.position.epoch && last.epoch <= latest {
+            self.state = State::Leading(leading);
+            self.stand_down(notices);
+        }
+        Ok(())
+    }
+
+    /// Readers may have seen an entry of which it is not known whether it was written: the next `begin` continues from
+    /// it as well, and what it says is still in the outbox.
+    fn remember(&mut self, flight: &Flight, now: Moment) {
+        let Flight { sealed, said, .. } = flight;
+        self.ring.push(sealed.chain, sealed.bytes.len(), now.monotonic, said);
+    }
+
+    fn is_last(&self, place: Place, transport: &mut impl Transport) -> Result<bool, Gone> {
+        let Position { epoch, sequence } = place.position;
+        let before = Position { epoch, sequence: sequence.saturating_sub(1) };
+        let there = transport.read_after(before, 1)?;
+        Ok(there.first().is_some_and(|raw| crate::feed::Chain::of(&raw.bytes) == place.chain))
+    }
+}
