@@ -13,7 +13,7 @@
 //! [`entry`] is an entry, [`body`] what it says; [`manifest`] and [`snapshot`] are everything at one position. [`reader`]
 //! and [`writer`] are machines: they are stepped at a moment, over a [`transport`] and a [`store`], and say what came of
 //! it. `chain` has the entries that a writer remembers, `pulse` signs of life, and `rule` what may become of a
-//! record.
+//! record. `simulation` runs all of it against everything that may go wrong.
 //!
 //! An issuer is called here by the fingerprint of its [`IssuerId`], as in the book: SHA-256 over the tenant's name and
 //! the CA. So two tenants with one CA are apart in the feed as well, and an entry has no names in it. Which tenant and CA
@@ -31,6 +31,8 @@ mod pulse;
 pub mod reader;
 pub mod redis;
 mod rule;
+#[cfg(test)]
+mod simulation;
 pub mod snapshot;
 pub mod store;
 pub mod transport;
