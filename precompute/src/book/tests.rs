@@ -325,6 +325,24 @@ fn a_look_changes_nothing_and_sees_what_another_process_has_committed() {
     }
 }
 
+/// Pages that a reader may need are not used again while there is one.
+#[test]
+fn what_a_book_grows_by_while_it_is_read_is_room_for_what_comes_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut book = Book::open(dir.path()).unwrap();
+    let write = |book: &mut Book| {
+        (0..150).for_each(|number| _ = book.put(&id("a"), &[change(number + 1, Some(REVOKED))], None, None));
+        fs::metadata(dir.path().join(BOOK)).unwrap().len()
+    };
+    let at_first = write(&mut book);
+    let reader = book.reader().unwrap();
+    let while_read = write(&mut book);
+    drop(reader);
+    let afterwards = [(); 3].map(|()| write(&mut book));
+    assert!(while_read > at_first && while_read - at_first < 150 * 128 * 1024, "{at_first} → {while_read}");
+    assert!(afterwards.iter().all(|length| *length <= while_read), "{while_read} → {afterwards:?}");
+}
+
 #[test]
 fn a_second_process_is_told_who_is_in_the_way() {
     let dir = tempfile::tempdir().unwrap();
