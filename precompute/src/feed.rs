@@ -30,6 +30,7 @@ pub mod manifest;
 mod pulse;
 pub mod reader;
 pub mod redis;
+pub mod replica;
 mod rule;
 #[cfg(test)]
 mod simulation;

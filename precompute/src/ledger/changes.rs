@@ -50,6 +50,11 @@ impl Changes {
         Listener(queue)
     }
 
+    /// Notes that the records show more changes than can be named.
+    pub(crate) fn tell_many(&self) {
+        self.tell(limits::CHANGES_TOLD_MAX + 1, std::iter::empty());
+    }
+
     /// Notes changes that the records already show.
     pub fn tell(&self, count: usize, serials: impl Iterator<Item = Serial> + Clone) {
         if count == 0 {

@@ -193,6 +193,14 @@ impl Health {
         self.publish(&report);
     }
 
+    /// Notes what another server has found: when the sources were last in order, and when their CRL goes out of date.
+    pub(crate) fn told(&self, verified: Option<UnixTime>, crl_next_update: Option<UnixTime>) {
+        self.is_known_now();
+        let mut report = self.lock();
+        (report.verified, report.crl_next_update) = (verified, crl_next_update);
+        self.publish(&report);
+    }
+
     /// Publishes it for readers without a lock.
     fn publish(&self, report: &HealthReport) {
         self.known_until.store(report.known_until().0, Relaxed);

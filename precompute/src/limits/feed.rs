@@ -95,3 +95,6 @@ pub const SNAPSHOT_AFTER_OCTETS: u64 = 64 << 20;
 pub const SNAPSHOT_AFTER_SHARE: u64 = 8;
 /// or this time, by default.
 pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(6 * 3600);
+
+/// Issuers of the feed that a replica names although it does not know them: 32 KiB.
+pub const STRANGERS_MAX: usize = 1024;

@@ -1,0 +1,231 @@
+//! What a replica knows: the records of its issuers, from the feed alone, in memory.
+//!
+//! Purpose: the [`Store`] of a reader that serves. Invariants:
+//!
+//! - There is one table for each issuer, and whoever answers from it sees each record as it was or as it is, during a
+//!   comparison with a snapshot too.
+//! - A final revocation that was shown stays, whatever the feed says (rule 21). While the feed says something else of
+//!   it, the issuer has no digest to compare.
+//! - An issuer of which the feed has said nothing is not known, so its certificates are neither good nor unlisted (rule
+//!   24).
+//!
+//! What the feed says of issuers that are not configured here is passed over, and the issuers are named: when one of them
+//! is configured, everything has to be compared anew. It does not know the stream, answers, or how fresh anything is.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    Issuer,
+    body::{IssuerStatus, Section},
+    rule::{Verdict, by_feed},
+    store::{Fault, Place, Store, Walk},
+};
+use crate::{
+    issuer_id::IssuerId,
+    ledger::{IssuerState, States},
+    limits::feed as limits,
+    pki::{Record, Serial},
+    records::{Census, Change, Counts, Digest, Filling, Records, RecordsWriter},
+};
+
+/// The records of a replica's issuers.
+#[derive(Debug, Default)]
+pub struct Replica {
+    place: Option<Place>,
+    issuers: HashMap<Issuer, Held>,
+    strangers: BTreeSet<Issuer>,
+}
+
+/// One issuer.
+#[derive(Debug)]
+struct Held {
+    state: IssuerState,
+    writer: RecordsWriter,
+    /// What stays revoked although the feed says otherwise.
+    contradicted: HashSet<Serial>,
+}
+
+impl Replica {
+    /// One that knows nothing of these issuers yet.
+    pub fn new(issuers: impl IntoIterator<Item = IssuerId>) -> Self {
+        let held = |id: IssuerId| {
+            let issuer = Issuer::from(&id);
+            let (state, writer) = IssuerState::new(id);
+            (issuer, Held { state, writer, contradicted: HashSet::new() })
+        };
+        Self { issuers: issuers.into_iter().map(held).collect(), ..Self::default() }
+    }
+
+    /// What others see of the issuers.
+    pub fn states(&self) -> States {
+        self.issuers.values().map(|held| held.state.clone()).collect()
+    }
+
+    /// Issuers of the feed that are not configured here; at most [`limits::STRANGERS_MAX`] of them.
+    pub fn strangers(&self) -> impl Iterator<Item = Issuer> + '_ {
+        self.strangers.iter().copied()
+    }
+
+    /// Final revocations of all issuers that stay although the feed says otherwise.
+    pub fn contradictions(&self) -> usize {
+        self.issuers.values().map(|held| held.contradicted.len()).sum()
+    }
+
+    /// Notes the condition of an issuer's sources, as the writer found it.
+    pub fn note_status(&mut self, status: &IssuerStatus) {
+        match self.issuers.get(&status.issuer()) {
+            Some(held) => held.state.health.told(status.verified, status.crl_next_update),
+            None => self.note_stranger(status.issuer()),
+        }
+    }
+
+    fn note_stranger(&mut self, issuer: Issuer) {
+        if self.strangers.len() < limits::STRANGERS_MAX {
+            self.strangers.insert(issuer);
+        }
+    }
+}
+
+impl Held {
+    /// Shows what the feed says, as far as it may.
+    fn say(&mut self, said: &Change) -> bool {
+        say(&mut self.writer, &mut self.contradicted, said)
+    }
+}
+
+/// True if the record has changed.
+fn say(writer: &mut RecordsWriter, contradicted: &mut HashSet<Serial>, said: &Change) -> bool {
+    let mut stays = false;
+    let is_changed = writer.change(&said.serial, |found| {
+        let present = found.map_or(Change::new(said.serial, None), |found| {
+            let record = Record { status: found.status, not_after: found.not_after };
+            Change::new(said.serial, Some(record)).by(found.origin)
+        });
+        match by_feed(&present, said) {
+            Verdict::Becomes(next) if next == present => None,
+            Verdict::Becomes(next) => Some(next.record.map(|record| (record, next.origin))),
+            Verdict::Stays => {
+                stays = true;
+                None
+            }
+        }
+    });
+    if stays {
+        contradicted.insert(said.serial);
+    } else if !contradicted.is_empty() {
+        contradicted.remove(&said.serial);
+    }
+    is_changed
+}
+
+/// An issuer while everything is compared.
+enum Compared<'a> {
+    /// It has no records yet: they are filled in.
+    First(Filling<'a>),
+    Again {
+        writer: &'a mut RecordsWriter,
+        contradicted: &'a mut HashSet<Serial>,
+        census: Census<'a>,
+        changed: u64,
+    },
+}
+
+impl Compared<'_> {
+    fn take(&mut self, said: &Change) {
+        match self {
+            Self::First(filling) => filling.add(*said),
+            Self::Again { writer, contradicted, census, changed } => {
+                census.mark(&said.serial);
+                *changed += u64::from(say(writer, contradicted, said));
+            }
+        }
+    }
+
+    /// What the snapshot does not list is not listed. Returns how many records have changed.
+    fn end(self, table: &Records) -> u64 {
+        match self {
+            Self::First(filling) => {
+                drop(filling);
+                table.counts().good + table.counts().revoked
+            }
+            Self::Again { writer, contradicted, census, changed } => {
+                let unlisted: Vec<Serial> = census.unlisted().map(|(serial, _)| serial).collect();
+                let removed = unlisted.iter().filter(|serial| say(writer, contradicted, &Change::new(**serial, None)));
+                changed + removed.count() as u64
+            }
+        }
+    }
+}
+
+impl Store for Replica {
+    fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault> {
+        for Section { issuer, changes } in sections {
+            let Some(held) = self.issuers.get_mut(issuer) else {
+                self.note_stranger(*issuer);
+                continue;
+            };
+            let changed: Vec<Serial> = changes.iter().filter(|said| held.say(said)).map(|said| said.serial).collect();
+            held.state.changes.tell(changed.len(), changed.into_iter());
+        }
+        self.place = Some(place);
+        Ok(())
+    }
+
+    fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
+        // Until the end the records are of no one place.
+        self.place = None;
+        let tables: HashMap<Issuer, Arc<Records>> =
+            self.issuers.iter().map(|(issuer, held)| (*issuer, held.state.records.clone())).collect();
+        let mut strangers = BTreeSet::new();
+        let mut compared: HashMap<Issuer, Compared<'_>> = self
+            .issuers
+            .iter_mut()
+            .map(|(issuer, held)| {
+                let table = &tables[issuer];
+                held.contradicted.clear();
+                let compared = if table.counts() == Counts::default() {
+                    Compared::First(held.writer.filling())
+                } else {
+                    let (writer, contradicted) = (&mut held.writer, &mut held.contradicted);
+                    Compared::Again { writer, contradicted, census: table.census(), changed: 0 }
+                };
+                (*issuer, compared)
+            })
+            .collect();
+        let walked = walk(&mut |issuer, said| match compared.get_mut(&issuer) {
+            Some(compared) => compared.take(said),
+            None if strangers.len() < limits::STRANGERS_MAX => _ = strangers.insert(issuer),
+            None => {}
+        });
+        if let Err(refusal) = walked {
+            return Err(Fault(format!("the snapshot cannot be read: {refusal}")));
+        }
+        let changed: Vec<(Issuer, u64)> =
+            compared.into_iter().map(|(issuer, compared)| (issuer, compared.end(&tables[&issuer]))).collect();
+        for (issuer, changed) in changed {
+            let Some(held) = self.issuers.get(&issuer) else { continue };
+            // Whoever listens looks at everything.
+            if changed > 0 {
+                held.state.changes.tell_many();
+            }
+        }
+        self.strangers = strangers;
+        self.place = Some(place);
+        Ok(())
+    }
+
+    fn digest(&self, issuer: Issuer) -> Option<Digest> {
+        let held = self.issuers.get(&issuer)?;
+        held.contradicted.is_empty().then(|| held.state.records.digest())
+    }
+}
+
+#[cfg(test)]
+mod tests;
