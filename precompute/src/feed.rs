@@ -27,6 +27,8 @@ mod chain;
 pub mod entry;
 pub mod keys;
 pub mod manifest;
+#[cfg(test)]
+mod over_redis;
 mod pulse;
 pub mod reader;
 pub mod redis;

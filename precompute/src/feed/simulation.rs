@@ -12,7 +12,7 @@
 //!
 //! `OSTIA_SEED=7` runs one seed and prints what it does. `left_out` shows that each rule earns its place.
 
-mod disk;
+pub(super) mod disk;
 mod left_out;
 mod oracle;
 mod redis;

@@ -21,10 +21,10 @@ use crate::{
     records::{Change, Digest, Origin},
 };
 
-pub(super) type Key = (Issuer, Serial);
+pub(in crate::feed) type Key = (Issuer, Serial);
 
 #[derive(Clone, Debug)]
-pub(super) struct Disk {
+pub(in crate::feed) struct Disk {
     rules: Rules,
     place: Option<Place>,
     records: BTreeMap<Key, Change>,
@@ -41,7 +41,7 @@ fn nothing(serial: Serial) -> Change {
 }
 
 impl Disk {
-    pub(super) fn new(rules: Rules) -> Self {
+    pub(in crate::feed) fn new(rules: Rules) -> Self {
         Self {
             rules,
             place: None,
@@ -54,7 +54,7 @@ impl Disk {
     }
 
     /// The process dies.
-    pub(super) fn crash(&mut self) {
+    pub(in crate::feed) fn crash(&mut self) {
         if !self.rules.keep(Rule::Outbox) {
             self.outbox.clear();
         }
@@ -68,12 +68,12 @@ impl Disk {
         };
     }
 
-    pub(super) fn get(&self, key: Key) -> Change {
+    pub(in crate::feed) fn get(&self, key: Key) -> Change {
         self.records.get(&key).copied().unwrap_or(nothing(key.1))
     }
 
     /// A push, or what a source says, in one commit.
-    pub(super) fn push(&mut self, key: Key, change: Change) {
+    pub(in crate::feed) fn push(&mut self, key: Key, change: Change) {
         let before = self.get(key);
         if before == change || is_final(&before) {
             return;
@@ -85,27 +85,27 @@ impl Disk {
     }
 
     /// Whether the feed does not say yet that it is revoked for good.
-    pub(super) fn owes(&self, key: Key) -> bool {
+    pub(in crate::feed) fn owes(&self, key: Key) -> bool {
         self.outbox.get(&key).is_some_and(|(_, told)| !is_final(told))
     }
 
-    pub(super) fn has_untold(&self) -> bool {
+    pub(in crate::feed) fn has_untold(&self) -> bool {
         !self.outbox.is_empty()
     }
 
     /// What was told, for a snapshot.
-    pub(super) fn told_records(&self) -> Vec<(Key, Change)> {
+    pub(in crate::feed) fn told_records(&self) -> Vec<(Key, Change)> {
         let mut told = self.records.clone();
         told.extend(self.outbox.iter().map(|(key, (_, told))| (*key, *told)));
         told.into_iter().filter(|(_, change)| change.record.is_some()).collect()
     }
 
-    pub(super) fn records(&self) -> &BTreeMap<Key, Change> {
+    pub(in crate::feed) fn records(&self) -> &BTreeMap<Key, Change> {
         &self.records
     }
 
     /// A record says something else without anybody's doing.
-    pub(super) fn damage(&mut self, key: Key, change: Change) -> bool {
+    pub(in crate::feed) fn damage(&mut self, key: Key, change: Change) -> bool {
         let is_possible = !is_final(&self.get(key)) && self.get(key) != change;
         if is_possible {
             self.set(key, change);
@@ -114,7 +114,7 @@ impl Disk {
     }
 
     /// What all records amount to; `None` if they are not what was told.
-    pub(super) fn told_digest(&self) -> Option<u128> {
+    pub(in crate::feed) fn told_digest(&self) -> Option<u128> {
         if !self.outbox.is_empty() || !self.debts.is_empty() {
             return None;
         }
