@@ -165,9 +165,10 @@ impl Shelf {
     }
 }
 
-/// Writes what arrives, as much at once as there is, until all senders are gone.
+/// Writes what arrives until all senders are gone: many small runs at once, but no more than the longest run is.
 fn write(coming: &Receiver<Run>, shelf: &Mutex<Shelf>, progress: &Progress) {
     let mut clean_at = Instant::now();
+    let mut next = None;
     loop {
         if clean_at <= Instant::now() {
             let mut shelf = lock(shelf);
@@ -177,17 +178,34 @@ fn write(coming: &Receiver<Run>, shelf: &Mutex<Shelf>, progress: &Progress) {
             drop(shelf);
             clean_at = Instant::now() + limits::ANSWER_STORE_CLEANING_INTERVAL;
         }
-        let first = match coming.recv_timeout(clean_at.saturating_duration_since(Instant::now())) {
-            Ok(run) => run,
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => return,
+        let first = match next.take() {
+            Some(run) => run,
+            None => match coming.recv_timeout(clean_at.saturating_duration_since(Instant::now())) {
+                Ok(run) => run,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            },
         };
-        let runs: Vec<Run> =
-            [first].into_iter().chain(coming.try_iter()).take(limits::ANSWER_RUNS_WAITING_MAX).collect();
+        let runs = gather(first, &mut coming.try_iter(), &mut next);
         if lock(shelf).with(progress, |store| store.append(&runs)) {
             progress.stored(runs.iter().map(Run::len).sum());
         }
     }
+}
+
+/// Runs for one commit. The first that does not fit is the `next`.
+fn gather(first: Run, coming: &mut impl Iterator<Item = Run>, next: &mut Option<Run>) -> Vec<Run> {
+    let mut octets = first.octets();
+    let mut runs = vec![first];
+    for run in coming {
+        octets += run.octets();
+        if octets > limits::ANSWER_RUN_OCTETS_MAX {
+            *next = Some(run);
+            break;
+        }
+        runs.push(run);
+    }
+    runs
 }
 
 /// More threads would wait for each other.
@@ -294,6 +312,45 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         for (run, _) in std::mem::take(&mut self.gathered) {
             self.send(run);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::StateWord;
+
+    fn run(form: u8, answers: usize) -> Run {
+        let mut run = Run::new([form; 32]);
+        let [this_update, refresh_at, next_update] = [1, 2, 3].map(UnixTime);
+        let entry = Entry { state: StateWord::from_word(1), this_update, refresh_at, next_update };
+        let serial = Serial::from_magnitude(&[1]).unwrap();
+        (0..answers).for_each(|_| run.push(&Stored { serial, entry, packed: vec![7; 64] }));
+        run
+    }
+
+    #[test]
+    fn small_runs_are_written_together_and_no_commit_is_longer_than_the_longest_run() {
+        let longest = limits::ANSWER_RUN_OCTETS_MAX / (run(0, 1).octets());
+        for (sizes, expected) in [
+            (vec![1; 200], 1),
+            (vec![longest; 3], 3),
+            (vec![1, longest, 1, 1], 3),
+            (vec![longest / 2, longest / 2, longest / 2], 2),
+        ] {
+            let mut coming = sizes.iter().enumerate().map(|(form, answers)| run(form as u8, *answers));
+            let (mut next, mut written, mut commits) = (coming.next(), Vec::new(), 0);
+            while let Some(first) = next.take().or_else(|| coming.next()) {
+                let runs = gather(first, &mut coming, &mut next);
+                let octets: usize = runs.iter().map(Run::octets).sum();
+                assert!(octets <= limits::ANSWER_RUN_OCTETS_MAX, "{octets} bytes of {sizes:?}");
+                written.extend(runs.iter().map(|run| (run.fingerprint()[0], run.len() as usize)));
+                commits += 1;
+            }
+            let all: Vec<_> = sizes.iter().enumerate().map(|(form, answers)| (form as u8, *answers)).collect();
+            assert_eq!(written, all);
+            assert_eq!(commits, expected, "{sizes:?}");
         }
     }
 }
