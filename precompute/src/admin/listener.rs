@@ -1,8 +1,9 @@
-//! Connections of the admin listener: few, short and bounded.
+//! Connections of a listener that is not for relying parties: few, short and bounded.
 //!
-//! Each carries one request and has a deadline. At the limit the oldest connection is closed, so that health checks are
-//! answered whatever other clients keep open. A handler may take its connection out of both ([`Stay::extend`]): it bounds
-//! the number and the silence of such connections itself. The listener does not know what is served.
+//! Each carries one request and has a deadline. At the limit of the admin listener the oldest connection is closed, so that
+//! health checks are answered whatever other clients keep open; where snapshots are given out, the next one waits
+//! ([`AtLimit`]). A handler may take its connection out of both ([`Stay::extend`]): it bounds the number and the silence of
+//! such connections itself. The listener does not know what is served.
 
 use std::{collections::VecDeque, future::pending, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use hyper_util::{
 };
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{Semaphore, watch},
     task::AbortHandle,
     time::{Instant, sleep_until},
 };
@@ -26,29 +27,57 @@ use tracing::warn;
 
 use crate::limits;
 
+/// What becomes of a connection when there are as many as there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AtLimit {
+    /// The oldest one is closed for it: it is the likeliest one to be idle.
+    CloseOldest,
+    /// It waits until another one ends: each is at work, and to cut one off would be to begin its work again.
+    Wait,
+}
+
 /// How long clients may take, and how many there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
+    /// The key of the configuration that the address is from, for the log.
+    pub key: &'static str,
     /// From the connection to the end of the header section.
     pub head: Duration,
     /// From the connection to its end.
     pub total: Duration,
     /// Connections at once.
     pub connections_max: usize,
+    /// And what happens with another one.
+    pub at_limit: AtLimit,
+}
+
+impl Bounds {
+    /// Those of the admin listener.
+    pub const ADMIN: Self = Self {
+        key: "admin.listen",
+        head: limits::ADMIN_HEAD_DEADLINE,
+        total: limits::ADMIN_DEADLINE,
+        connections_max: limits::ADMIN_CONNECTIONS_MAX,
+        at_limit: AtLimit::CloseOldest,
+    };
+    /// Those of giving out snapshots.
+    pub const SNAPSHOTS: Self = Self {
+        key: "feed.snapshot_listen",
+        head: limits::shelf::HEAD_WITHIN,
+        total: limits::shelf::SENT_WITHIN,
+        connections_max: limits::shelf::CONNECTIONS_MAX,
+        at_limit: AtLimit::Wait,
+    };
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            head: limits::ADMIN_HEAD_DEADLINE,
-            total: limits::ADMIN_DEADLINE,
-            connections_max: limits::ADMIN_CONNECTIONS_MAX,
-        }
+        Self::ADMIN
     }
 }
 
 /// Listens on `address`; the error names the key of the configuration, and is for the user.
-pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, String> {
+pub fn bind(Bounds { key, .. }: &Bounds, address: SocketAddr) -> Result<std::net::TcpListener, String> {
     std::net::TcpListener::bind(address).map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => {
@@ -60,7 +89,7 @@ pub fn bind(address: SocketAddr) -> Result<std::net::TcpListener, String> {
             }
             _ => "",
         };
-        format!("admin.listen: cannot listen on {address}: {error}{remedy}")
+        format!("{key}: cannot listen on {address}: {error}{remedy}")
     })
 }
 
@@ -139,16 +168,25 @@ fn make_room(connections: &mut VecDeque<Connection>, most: usize) {
 /// Answers with `router`, for as long as it is polled.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
     let mut connections: VecDeque<Connection> = VecDeque::new();
+    let places = Arc::new(Semaphore::new(bounds.connections_max));
     loop {
+        // Whoever has no place waits in the listener's queue.
+        let place = match bounds.at_limit {
+            AtLimit::Wait => Arc::clone(&places).acquire_owned().await.ok(),
+            AtLimit::CloseOldest => None,
+        };
         let (stream, peer) = match listener.accept().await {
             Ok((stream, peer)) => (stream, Peer(peer)),
             Err(error) => {
-                warn!(%error, "a connection of the admin listener could not be accepted");
+                warn!(%error, "a connection to the address of `{}` could not be accepted", bounds.key);
                 tokio::time::sleep(limits::ADMIN_ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        make_room(&mut connections, bounds.connections_max);
+        match bounds.at_limit {
+            AtLimit::Wait => connections.retain(|(connection, _)| !connection.is_finished()),
+            AtLimit::CloseOldest => make_room(&mut connections, bounds.connections_max),
+        }
         let stay = Stay::new(bounds.total);
         let (service, own) = (TowerToHyperService::new(router.clone()), stay.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -161,6 +199,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds) {
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let own = stay.clone();
         let task = tokio::spawn(async move {
+            let _place = place;
             // No caller waits for its result.
             tokio::select! {
                 _ = pin!(connection) => {}
@@ -216,7 +255,7 @@ mod tests {
     #[test]
     fn half_requests_and_clients_that_never_read_end_at_their_deadlines() {
         let second = Duration::from_secs(1);
-        let address = listening(Bounds { head: second, total: 2 * second, connections_max: 8 });
+        let address = listening(Bounds { head: second, total: 2 * second, connections_max: 8, ..Bounds::default() });
         let begin = Instant::now();
         let [silent, half] = [&b""[..], &REQUEST[..20]].map(|octets| send(address, octets));
         let greedy = send(address, b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -243,7 +282,7 @@ mod tests {
             "x".repeat(32 << 20)
         };
         let router = Router::new().route("/", get(async || "alive")).route("/long", get(long));
-        let bounds = Bounds { head: second, total: second, connections_max: 2 };
+        let bounds = Bounds { head: second, total: second, connections_max: 2, ..Bounds::default() };
         std::thread::spawn(move || runtime.block_on(serve(listener, router, bounds)));
         let begin = Instant::now();
         let [read, unread] = [(); 2].map(|()| send(address, b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n"));
@@ -257,8 +296,25 @@ mod tests {
     }
 
     #[test]
+    fn where_nobody_is_cut_off_the_next_one_waits_for_a_place() {
+        let second = Duration::from_secs(1);
+        let bounds = Bounds { head: 2 * second, total: 4 * second, connections_max: 2, ..Bounds::SNAPSHOTS };
+        let address = listening(bounds);
+        let begin = Instant::now();
+        let mut half = [(); 2].map(|()| send(address, &REQUEST[..20]));
+        let next = send(address, REQUEST);
+        std::thread::sleep(second);
+        half[0].write_all(&REQUEST[20..]).unwrap();
+        let [first, silent] = half;
+        assert!(end(first, begin).0.ends_with(b"alive"), "the oldest was not cut off");
+        let (said, took) = end(next, begin);
+        assert!(said.ends_with(b"alive") && took >= second, "it came when there was a place: {took:?}");
+        assert!(!end(silent, begin).0.ends_with(b"alive"));
+    }
+
+    #[test]
     fn at_the_limit_the_oldest_makes_room() {
-        let bounds = Bounds { head: 6 * PATIENCE, total: 6 * PATIENCE, connections_max: 4 };
+        let bounds = Bounds { head: 6 * PATIENCE, total: 6 * PATIENCE, connections_max: 4, ..Bounds::default() };
         let address = listening(bounds);
         let begin = Instant::now();
         let mut half: Vec<_> = (0..50).map(|_| send(address, &REQUEST[..20])).collect();

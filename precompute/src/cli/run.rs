@@ -74,7 +74,10 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let owned = state_dir::own(&config.state_dir, RUN)?;
     let server = owned.server_id();
     // A wrong address is told before the sources are read, which may take long. It listens when there is an answer.
-    drop(listener::bind(config.admin.listen).map_err(|problem| format!("{}: {problem}", path.display()))?);
+    drop(
+        listener::bind(&Bounds::ADMIN, config.admin.listen)
+            .map_err(|problem| format!("{}: {problem}", path.display()))?,
+    );
     let read = Service::read(&assembly, owned)?;
     // The service has the parts that it uses; those of time-stamping end here.
     let api_settings = ApiSettings::of(&assembly);
@@ -120,7 +123,7 @@ impl Running<'_> {
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
         let Self { opener, config, service, status, api, router, mut threads, started } = self;
         let Signals { hangup, mut end } = signals;
-        let listener = listener::bind(config.admin.listen)?;
+        let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;

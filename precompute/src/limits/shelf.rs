@@ -1,0 +1,50 @@
+//! The bounds of snapshots as files.
+
+use std::time::Duration;
+
+use super::feed::{CHUNK_OCTETS, CHUNKS_MAX};
+
+/// Whole snapshots that a directory keeps: who began with the second newest can finish it.
+pub const KEPT: usize = 2;
+/// After how many chunks what was written is flushed. Another file's flush on the same disk, a push's, waits for no more
+/// than these 16 MiB: 80 ms at 200 MB/s.
+pub const FLUSH_CHUNKS: usize = 4;
+const _: () = assert!(FLUSH_CHUNKS * CHUNK_OCTETS <= 16 << 20);
+/// Chunks that are held in memory where there is no disk: 16 MiB, so that fetching goes on while one is applied.
+pub const AHEAD: usize = 4;
+
+/// Connections that are answered at once: each holds one chunk, 64 MiB together, and a link of 1 Gbit/s is busy with
+/// two. More wait in the listener's queue.
+pub const CONNECTIONS_MAX: usize = 16;
+/// How long a client may take to send its request.
+pub const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long its connection may last: 4 MiB at 0.6 Mbit/s.
+pub const SENT_WITHIN: Duration = Duration::from_secs(60);
+
+/// Base URLs to fetch from: every replica of a large cluster.
+pub const SOURCES_MAX: usize = 64;
+/// Bytes of a base URL.
+pub const URL_OCTETS_MAX: usize = 2048;
+/// How long a connection may take to be made: two lost packets.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long the head of an answer may take, and how long nothing may come of its body: the source reads 4 MiB from a
+/// disk that is busy, and may have others before this one.
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a chunk may take from the request to its last byte: as long as who gives it out has for it.
+pub const CHUNK_WITHIN: Duration = SENT_WITHIN;
+/// Bytes of an answer's head.
+pub const HEAD_OCTETS_MAX: usize = 16 << 10;
+
+/// The first pause before a source that failed is asked again; it doubles,
+pub const RETRY_MIN: Duration = Duration::from_secs(1);
+/// up to this. A source that gave something wrong has this pause at once.
+pub const RETRY_MAX: Duration = Duration::from_secs(60);
+/// How long who takes a chunk waits for it where there is no disk: one source fails as slowly as it can, and the next
+/// one gives it.
+pub const TAKEN_WITHIN: Duration = Duration::from_secs(2 * CHUNK_WITHIN.as_secs());
+
+/// Characters of a snapshot's name: two numbers of 20 digits, 32 hexadecimal digits.
+pub const ID_OCTETS_MAX: usize = 20 + 1 + 20 + 1 + 32;
+/// Characters of a chunk's number.
+pub const NUMBER_OCTETS_MAX: usize = 5;
+const _: () = assert!(CHUNKS_MAX <= 10_usize.pow(NUMBER_OCTETS_MAX as u32));
