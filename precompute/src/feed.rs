@@ -13,14 +13,15 @@
 //! [`entry`] is an entry, [`body`] what it says; [`manifest`] and [`snapshot`] are everything at one position. [`reader`]
 //! and [`writer`] are machines: they are stepped at a moment, over a [`transport`] and a [`store`], and say what came of
 //! it. `chain` has the entries that a writer remembers, `pulse` signs of life, and `rule` what may become of a
-//! record. `simulation` runs all of it against everything that may go wrong.
+//! record. [`shelf`] keeps snapshots as files, gives them out and fetches them. `simulation` runs all but that against
+//! everything that may go wrong.
 //!
 //! An issuer is called here by the fingerprint of its [`IssuerId`], as in the book: SHA-256 over the tenant's name and
 //! the CA. So two tenants with one CA are apart in the feed as well, and an entry has no names in it. Which tenant and CA
 //! that is stands in [`IssuerStatus`](body::IssuerStatus), for people and for the book of a standby.
 //!
-//! Nothing here but [`redis`] reads a clock or does I/O. It does not know HTTP, files, or how a ledger decides what it
-//! tells.
+//! Nothing here but [`redis`] and [`shelf`] reads a clock or does I/O; only the one knows Redis, and only the other HTTP
+//! and files. None of it knows how a ledger decides what it tells.
 
 pub mod body;
 mod chain;
@@ -34,6 +35,7 @@ pub mod reader;
 pub mod redis;
 pub mod replica;
 mod rule;
+pub mod shelf;
 #[cfg(test)]
 mod simulation;
 pub mod snapshot;

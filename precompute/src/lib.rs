@@ -8,8 +8,8 @@
 //! anybody asks. [`service`] has all of these at work, [`admin`] tells operators how it fares, and [`api`] takes pushes.
 //! [`pki`] has the basic values, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
-//! Nothing but `admin`, `api` and the command line knows sockets or HTTP. The responder links this library and runs it
-//! alone on one machine; `ostia-precompute` gives it a command line.
+//! Nothing but `admin`, `api`, the command line and the rim of `feed` knows sockets or HTTP. The responder links this
+//! library and runs it alone on one machine; `ostia-precompute` gives it a command line.
 
 pub mod issuer_id;
 pub mod pki;

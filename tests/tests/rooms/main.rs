@@ -31,7 +31,7 @@ const PRECOMPUTE: Rooms = &[
     ("source", "what the CA keeps; it writes nothing"),
     ("book", "what sources and pushes have said, on disk"),
     ("ledger", "the one writer of an issuer's records and of its part of the book"),
-    ("feed", "what one writer tells readers: formats and machines, pure, and Redis at the rim"),
+    ("feed", "what one writer tells readers: formats and machines, pure; Redis, and files over HTTP, at the rim"),
     ("sign", "keys, whatever they sign"),
     ("config", "the file as a plain value"),
     ("signers", "a key with a certificate and what it may sign"),

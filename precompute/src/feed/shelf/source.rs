@@ -1,0 +1,233 @@
+//! Asks one source for one part of a snapshot.
+//!
+//! Invariants: no more bytes are taken than the part has, and one; no redirect is followed; every wait ends. What comes
+//! counts only after it has been verified. It does not know which source is asked, or when.
+
+use std::{fmt, io::Read as _, str::FromStr};
+
+use ureq::{
+    Agent, Error, Timeout,
+    http::{Response, Uri, header},
+};
+
+use super::{super::Refusal, id::SnapshotId};
+use crate::limits::shelf as limits;
+
+/// Where snapshots can be had: `http://host:port`, and a path before `/snapshot/…` if there is one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BaseUrl(String);
+
+/// It is no base URL, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UrlError(String);
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; write it as `http://host:port`, the address that `snapshot_listen` of that machine says", self.0)
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+impl FromStr for BaseUrl {
+    type Err = UrlError;
+
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        let no = |why: &str| Err(UrlError(format!("`{text}` {why}")));
+        if text.len() > limits::URL_OCTETS_MAX {
+            return Err(UrlError("the URL is too long".to_owned()));
+        }
+        let Ok(url) = text.parse::<Uri>() else { return no("is no URL") };
+        match url.scheme_str() {
+            Some("http") => {}
+            Some("https") => {
+                return no(
+                    "is a URL with TLS, which snapshots are not fetched over (their hashes are signed): let a tunnel or a proxy on this machine speak TLS, and name that",
+                );
+            }
+            _ => return no("does not begin with `http://`"),
+        }
+        let Some(authority) = url.authority().filter(|authority| !authority.host().is_empty()) else {
+            return no("names no host");
+        };
+        if authority.as_str().contains('@') {
+            return no("has a user name, which is not sent");
+        }
+        if url.query().is_some() || text.contains('#') {
+            return no("has something behind its path");
+        }
+        Ok(Self(format!("http://{authority}{}", url.path().trim_end_matches('/'))))
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A part of a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    Manifest,
+    Chunk(usize),
+}
+
+/// What is asked for, and what the answer has to be like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) id: SnapshotId,
+    pub(super) part: Part,
+    /// How many bytes it has, or at most.
+    pub(super) octets: usize,
+    pub(super) is_exact: bool,
+}
+
+impl Wish {
+    pub(super) fn url(&self, base: &BaseUrl) -> String {
+        match self.part {
+            Part::Manifest => format!("{base}/snapshot/{}/manifest", self.id),
+            Part::Chunk(number) => format!("{base}/snapshot/{}/{number}", self.id),
+        }
+    }
+}
+
+/// Why a source did not give what was asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceFault {
+    /// What was asked for.
+    pub url: String,
+    /// What came of it.
+    pub answer: Answer,
+}
+
+/// What came instead of a part of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Answer {
+    /// It has no such snapshot.
+    Unknown,
+    /// Another status, and the type of what came with it.
+    Status { code: u16, kind: String },
+    /// It names another place, which is not asked.
+    Redirect { code: u16, to: String },
+    /// It is not as long as it has to be.
+    Length { octets: u64, wanted: u64, kind: String },
+    /// It ended in the middle.
+    CutShort { octets: usize, wanted: usize },
+    /// It took too long.
+    TooSlow { octets: usize },
+    /// Nobody answers, or not in HTTP.
+    Unreachable(String),
+    /// It is something else than it has to be.
+    Wrong(Refusal),
+}
+
+impl SourceFault {
+    /// Whether something else came in place of the snapshot, which does not pass by itself.
+    pub fn is_wrong(&self) -> bool {
+        match self.answer {
+            Answer::Redirect { .. } | Answer::Length { .. } | Answer::Wrong(_) => true,
+            Answer::Unknown
+            | Answer::Status { .. }
+            | Answer::CutShort { .. }
+            | Answer::TooSlow { .. }
+            | Answer::Unreachable(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for SourceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, answer } = self;
+        let not_ours = "is this the address that `snapshot_listen` of a writer or replica says?";
+        match answer {
+            Answer::Unknown => write!(f, "{url}: answers 404: it does not have this snapshot, or not whole yet"),
+            Answer::Status { code, kind } => write!(f, "{url}: answers {code} ({kind})"),
+            Answer::Redirect { code, to } => {
+                write!(f, "{url}: answers {code} and names `{to}`, which is not followed; name that place itself")
+            }
+            Answer::Length { octets, wanted, kind } => {
+                write!(f, "{url}: answers with {octets} bytes of {kind} in place of {wanted}; {not_ours}")
+            }
+            Answer::CutShort { octets, wanted } => {
+                write!(f, "{url}: ended after {octets} of {wanted} bytes; the connection was lost, or it stopped")
+            }
+            Answer::TooSlow { octets } => write!(f, "{url}: took too long; {octets} bytes came"),
+            Answer::Unreachable(error) => write!(f, "{url}: gives no answer: {error}"),
+            Answer::Wrong(Refusal::Forged) => {
+                write!(
+                    f,
+                    "{url}: gives other bytes than the signed manifest says; something on the way or there changed them; {not_ours}"
+                )
+            }
+            Answer::Wrong(refusal) => write!(f, "{url}: gives something else: {refusal}; {not_ours}"),
+        }
+    }
+}
+
+/// For one snapshot; [`Agent::shutdown`] ends what is under way.
+pub(super) fn agent() -> Agent {
+    Agent::config_builder()
+        // What is named is asked, not what the environment says.
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_response_header_size(limits::HEAD_OCTETS_MAX)
+        .timeout_resolve(Some(limits::CONNECT_WITHIN))
+        .timeout_connect(Some(limits::CONNECT_WITHIN))
+        .timeout_recv_response(Some(limits::SILENCE_MAX))
+        .timeout_per_read(Some(limits::SILENCE_MAX))
+        .timeout_global(Some(limits::CHUNK_WITHIN))
+        .build()
+        .new_agent()
+}
+
+/// Asks for it. The bytes are not verified yet, except for their number.
+pub(super) fn get(agent: &Agent, base: &BaseUrl, wish: &Wish) -> Result<Vec<u8>, SourceFault> {
+    let url = wish.url(base);
+    let outcome = match agent.get(&url).call() {
+        Ok(response) => body(response, wish),
+        Err(error) => Err(silent(error, 0, wish.octets)),
+    };
+    outcome.map_err(|answer| SourceFault { url, answer })
+}
+
+fn body(response: Response<ureq::Body>, wish: &Wish) -> Result<Vec<u8>, Answer> {
+    let header = |name: header::HeaderName| {
+        let value = response.headers().get(name).and_then(|value| value.to_str().ok());
+        // Only visible characters of ASCII, by `to_str`; a few of them tell what it is.
+        value.map(|value| value.chars().take(200).collect::<String>())
+    };
+    let kind = header(header::CONTENT_TYPE).unwrap_or_else(|| "no type".to_owned());
+    match response.status().as_u16() {
+        200 => {}
+        404 => return Err(Answer::Unknown),
+        code @ 300..400 => {
+            return Err(Answer::Redirect { code, to: header(header::LOCATION).unwrap_or_default() });
+        }
+        code => return Err(Answer::Status { code, kind }),
+    }
+    let wanted = wish.octets as u64;
+    let other_length = |octets: u64| Answer::Length { octets, wanted, kind: kind.clone() };
+    let fits = |octets: u64| if wish.is_exact { octets == wanted } else { octets <= wanted };
+    if let Some(octets) = response.body().content_length().filter(|octets| !fits(*octets)) {
+        return Err(other_length(octets));
+    }
+    let mut bytes = Vec::with_capacity(if wish.is_exact { wish.octets } else { 0 });
+    let mut reader = response.into_body().into_with_config().limit(u64::MAX).reader().take(wanted + 1);
+    if let Err(error) = reader.read_to_end(&mut bytes) {
+        return Err(silent(error.into(), bytes.len(), wish.octets));
+    }
+    if fits(bytes.len() as u64) { Ok(bytes) } else { Err(other_length(bytes.len() as u64)) }
+}
+
+/// Why nothing more came.
+fn silent(error: Error, octets: usize, wanted: usize) -> Answer {
+    match error {
+        Error::Timeout(Timeout::Connect | Timeout::Resolve) => Answer::Unreachable(error.to_string()),
+        Error::Timeout(_) => Answer::TooSlow { octets },
+        Error::Io(_) if octets > 0 => Answer::CutShort { octets, wanted },
+        error => Answer::Unreachable(error.to_string()),
+    }
+}

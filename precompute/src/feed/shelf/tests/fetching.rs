@@ -1,0 +1,296 @@
+//! Whatever sources do, what is at hand is what the manifest says.
+
+use std::{fs, os::unix::fs::FileExt as _};
+
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{
+    faulty::{FAULTS, Faulty, Way},
+    *,
+};
+
+fn fetcher(directory: Option<&Directory>, sources: &[&Faulty]) -> Fetcher {
+    let urls: Vec<_> = sources.iter().map(|source| source.url.clone()).collect();
+    Fetcher::start(directory.cloned(), &urls).unwrap()
+}
+
+#[test]
+fn a_replica_fetches_from_a_writer_and_gives_out_to_the_next_one() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let [writer, replica, next] = dirs.each_ref().map(|dir| open(dir.path()).unwrap());
+    let snapshot = Snapshot::new(1, 7, 1000);
+    let kept = snapshot.write(&writer).unwrap();
+    let source = give_out(writer.clone());
+    let mut fetching = Fetcher::start(Some(replica.clone()), &[source]).unwrap();
+    assert_eq!(fetching.here(&snapshot.manifest), Some(0), "it never waits");
+    snapshot.take_from(&mut fetching);
+    until("it is whole", || replica.whole(snapshot.id()).is_some());
+    // The writer has it no more.
+    writer.demote(&kept);
+    let peer = give_out(replica);
+    let mut second = Fetcher::start(Some(next.clone()), &[peer]).unwrap();
+    snapshot.take_from(&mut second);
+    until("it is whole", || next.whole(snapshot.id()).is_some());
+    assert_eq!(fs::read(dirs[2].path().join(format!("{}.snapshot", snapshot.id()))).unwrap(), snapshot.whole());
+    // Without any source, what is on disk is at hand at once.
+    drop(second);
+    let mut alone = Fetcher::start(Some(next), &[]).unwrap();
+    assert_eq!(alone.here(&snapshot.manifest), Some(7));
+    snapshot.take_from(&mut alone);
+}
+
+#[test]
+fn each_fault_of_a_source_is_told_and_the_next_one_is_asked() {
+    for way in FAULTS {
+        let snapshot = Snapshot::new(1, 4, 1000);
+        let (bad, good) = (Faulty::start(&snapshot, &[way]), Faulty::start(&snapshot, &[Way::RightInPieces]));
+        let dir = tempfile::tempdir().unwrap();
+        let directory = open(dir.path()).unwrap();
+        let mut fetching = fetcher(Some(&directory), &[&bad, &good]);
+        snapshot.take_from(&mut fetching);
+        until("it is whole", || directory.whole(snapshot.id()).is_some());
+        let report = fetching.report();
+        let fault = report.sources[0].1.clone().unwrap_or_else(|| panic!("{way:?} is no fault"));
+        let told = match way {
+            Way::Unknown => "answers 404",
+            Way::Error => "answers 502 (text/html)",
+            Way::Redirect => "answers 302 and names `http://127.0.0.1:1/login`, which is not followed",
+            Way::Html => "answers with 22 bytes of text/html in place of 1000",
+            Way::Flipped | Way::Another => "other bytes than the signed manifest says",
+            Way::CutAfter(0) => "gives no answer",
+            Way::CutAfter(_) => "ended after 100 of 1000 bytes",
+            Way::Shorter => "answers with 999 bytes of no type in place of 1000",
+            Way::Longer | Way::Endless => "answers with 1001 bytes of no type in place of 1000",
+            Way::Announced => "answers with 9223372036854775807 bytes",
+            Way::NoHttp | Way::CloseAtOnce => "gives no answer",
+            Way::Right | Way::RightInPieces | Way::Silent => unreachable!(),
+        };
+        assert!(
+            fault.to_string().contains(told) && fault.to_string().contains(&bad.url.to_string()),
+            "{way:?}: {fault}"
+        );
+        assert_eq!(report.sources[1].1, None);
+        assert_eq!(bad.asked(), 1, "{way:?}: it rests");
+        assert_eq!(report.wanted, Some((snapshot.id(), 4, 4)));
+    }
+}
+
+#[test]
+fn nobody_has_it_until_somebody_does() {
+    let snapshot = Snapshot::new(1, 4, 1000);
+    let lacking = Faulty::start(&snapshot, &[Way::Unknown, Way::Right]);
+    let mut fetching = fetcher(None, &[&lacking]);
+    assert_eq!(fetching.here(&snapshot.manifest), Some(0));
+    until("nobody has it", || fetching.here(&snapshot.manifest).is_none());
+    snapshot.take_from(&mut fetching);
+    // Nor is it known to be anywhere without sources.
+    let mut alone = fetcher(None, &[]);
+    until("nobody has it", || alone.here(&snapshot.manifest).is_none());
+    let good = Faulty::start(&snapshot, &[Way::Right]);
+    alone.set_sources(std::slice::from_ref(&good.url));
+    snapshot.take_from(&mut alone);
+}
+
+#[test]
+fn without_a_disk_a_few_chunks_are_held_and_they_can_be_had_again() {
+    let snapshot = Snapshot::new(1, 12, 1000);
+    let good = Faulty::start(&snapshot, &[Way::Right]);
+    let mut fetching = fetcher(None, &[&good]);
+    until("all is promised", || fetching.here(&snapshot.manifest) == Some(12));
+    std::thread::sleep(Duration::from_millis(50));
+    let ahead = crate::limits::shelf::AHEAD;
+    assert_eq!(good.paths(), (0..ahead).map(|number| number.to_string()).collect::<Vec<_>>());
+    snapshot.take_from(&mut fetching);
+    assert_eq!(good.asked(), 12);
+    snapshot.take_from(&mut fetching);
+    assert_eq!(good.asked(), 24);
+    assert_eq!(fetching.chunk(&snapshot.manifest, 12), None);
+}
+
+/// Half fetched as a killed process leaves it: so many bytes of it, of which some may be wrong.
+fn left_over(dir: &Path, snapshot: &Snapshot, octets: usize, wrong: Option<usize>) {
+    let mut bytes = snapshot.whole()[..octets].to_vec();
+    if let Some(at) = wrong {
+        bytes[at] ^= 1;
+    }
+    fs::write(dir.join(format!("{}.partial", snapshot.id())), bytes).unwrap();
+}
+
+#[test]
+fn what_a_killed_process_had_is_not_fetched_again_wherever_it_was_cut() {
+    let snapshot = Snapshot::new(1, 4, 1000);
+    let length = snapshot.whole().len();
+    for octets in [0, 1, 999, 1000, 1001, 1999, 2000, 2001, 3000, 3001, length - 1, length] {
+        let dir = tempfile::tempdir().unwrap();
+        left_over(dir.path(), &snapshot, octets, None);
+        let directory = open(dir.path()).unwrap();
+        let good = Faulty::start(&snapshot, &[Way::Right]);
+        let mut fetching = fetcher(Some(&directory), &[&good]);
+        snapshot.take_from(&mut fetching);
+        until("it is whole", || directory.whole(snapshot.id()).is_some());
+        let had = if octets == length { 4 } else { octets / 1000 };
+        let mut wanted: Vec<_> = (had..4).map(|number| number.to_string()).collect();
+        wanted.push("manifest".to_owned());
+        assert_eq!(good.paths(), wanted, "{octets} bytes were there");
+    }
+}
+
+#[test]
+fn a_fetcher_that_ends_in_the_middle_is_gone_at_once_and_the_next_one_goes_on() {
+    let snapshot = Snapshot::new(1, 6, 1000);
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path()).unwrap();
+    let halting = Faulty::start(&snapshot, &[Way::Right, Way::Right, Way::Right, Way::Silent]);
+    let mut fetching = fetcher(Some(&directory), &[&halting]);
+    until("three chunks have come", || fetching.here(&snapshot.manifest) == Some(3));
+    until("it hangs at the fourth", || halting.asked() == 4);
+    assert_eq!(fetching.chunk(&snapshot.manifest, 3), None, "not at hand");
+    let begin = Instant::now();
+    drop(fetching);
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    drop(directory);
+    let directory = open(dir.path()).unwrap();
+    let good = Faulty::start(&snapshot, &[Way::Right]);
+    let mut fetching = fetcher(Some(&directory), &[&good]);
+    snapshot.take_from(&mut fetching);
+    until("it is whole", || directory.whole(snapshot.id()).is_some());
+    assert_eq!(good.paths(), ["3", "4", "5", "manifest"]);
+}
+
+#[test]
+fn what_hangs_for_one_snapshot_does_not_hold_up_the_next_and_its_half_is_removed() {
+    let (old, new) = (Snapshot::new(1, 3, 1000), Snapshot::new(2, 3, 1000));
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path()).unwrap();
+    let source = Faulty::start(&old, &[Way::Right, Way::Silent]);
+    let mut fetching = fetcher(Some(&directory), &[&source]);
+    until("one chunk has come", || fetching.here(&old.manifest) == Some(1));
+    until("it hangs", || source.asked() == 2);
+    let begin = Instant::now();
+    let good = Faulty::start(&new, &[Way::Right]);
+    fetching.set_sources(std::slice::from_ref(&good.url));
+    new.take_from(&mut fetching);
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    until("it is whole", || directory.whole(new.id()).is_some());
+    assert_eq!(names(dir.path()), ["manifest", "snapshot"].map(|ending| format!("{}.{ending}", new.id())));
+}
+
+#[test]
+fn a_chunk_that_is_changed_on_disk_is_fetched_again() {
+    let snapshot = Snapshot::new(1, 4, 1000);
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path()).unwrap();
+    let good = Faulty::start(&snapshot, &[Way::Right]);
+    let mut fetching = fetcher(Some(&directory), &[&good]);
+    snapshot.take_from(&mut fetching);
+    until("it is whole", || directory.whole(snapshot.id()).is_some());
+    let path = dir.path().join(format!("{}.snapshot", snapshot.id()));
+    fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(b"wrong", 2100).unwrap();
+    assert_eq!(fetching.chunk(&snapshot.manifest, 1).as_ref(), Some(&snapshot.chunks[1]));
+    assert_eq!(fetching.chunk(&snapshot.manifest, 2), None);
+    snapshot.take_from(&mut fetching);
+    until("it is whole again", || directory.whole(snapshot.id()).is_some());
+    assert_eq!(good.paths(), ["0", "1", "2", "3", "manifest", "2"]);
+}
+
+#[test]
+fn a_snapshot_for_which_the_disk_has_no_room_comes_through_memory() {
+    let Some(dir) = super::directory::limited() else {
+        let name = "feed::shelf::tests::fetching::a_snapshot_for_which_the_disk_has_no_room_comes_through_memory";
+        return super::directory::alone_with_small_files(name);
+    };
+    let directory = open(&dir).unwrap();
+    let snapshot = Snapshot::new(1, 12, 1000);
+    let good = Faulty::start(&snapshot, &[Way::Right]);
+    let mut fetching = fetcher(Some(&directory), &[&good]);
+    snapshot.take_from(&mut fetching);
+    let fault = fetching.report().disk.unwrap();
+    assert_eq!(fault.cause, Cause::Full);
+    assert!(directory.whole(snapshot.id()).is_none());
+    // A smaller one has room, and what was half there is gone.
+    let small = Snapshot::new(2, 5, 1000);
+    let good = Faulty::start(&small, &[Way::Right]);
+    fetching.set_sources(std::slice::from_ref(&good.url));
+    small.take_from(&mut fetching);
+    until("it is whole", || directory.whole(small.id()).is_some());
+    assert_eq!(fetching.report().disk, None);
+    assert_eq!(names(&dir).len(), 2);
+}
+
+#[test]
+fn a_manifest_that_is_not_signed_is_not_kept_and_the_chunks_are_at_hand_all_the_same() {
+    let snapshot = Snapshot::new(1, 2, 1000);
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path()).unwrap();
+    let bad = Faulty::start(&snapshot, &[Way::Right, Way::Right, Way::Flipped]);
+    let mut fetching = fetcher(Some(&directory), &[&bad]);
+    snapshot.take_from(&mut fetching);
+    until("its manifest was refused", || fetching.report().sources[0].1.is_some());
+    assert!(fetching.report().sources[0].1.clone().unwrap().is_wrong());
+    assert_eq!(fetching.here(&snapshot.manifest), Some(2));
+    assert!(directory.whole(snapshot.id()).is_none());
+}
+
+fn any_way() -> impl Strategy<Value = Way> {
+    prop_oneof![1 => Just(Way::Right), 3 => select(&FAULTS[..]), 1 => (0..1000usize).prop_map(Way::CutAfter)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_sources_do_what_is_given_out_has_the_hash_of_the_manifest(
+        ways in vec(vec(any_way(), 1..6), 1..4),
+        on_disk: bool,
+        left in proptest::option::of((0..4000usize, any::<proptest::sample::Index>())),
+        order in vec(0..5usize, 1..10),
+    ) {
+        let snapshot = Snapshot::new(1, 5, 1000);
+        let dir = tempfile::tempdir().unwrap();
+        if let Some((octets, wrong)) = left {
+            left_over(dir.path(), &snapshot, octets, (octets > 0).then(|| wrong.index(octets)));
+        }
+        let directory = on_disk.then(|| open(dir.path()).unwrap());
+        let mut sources: Vec<_> = ways.iter().map(|ways| Faulty::start(&snapshot, ways)).collect();
+        sources.push(Faulty::start(&snapshot, &[Way::Right]));
+        let sources: Vec<_> = sources.iter().collect();
+        let mut fetching = fetcher(directory.as_ref(), &sources);
+        for number in order {
+            let here = fetching.here(&snapshot.manifest);
+            prop_assert!(here.is_none_or(|here| here <= 5));
+            if here.is_some_and(|here| here > number) {
+                let chunk = fetching.chunk(&snapshot.manifest, number);
+                prop_assert!(chunk.is_some_and(|chunk| chunk == snapshot.chunks[number]));
+            }
+        }
+        snapshot.take_from(&mut fetching);
+    }
+}
+
+#[test]
+fn only_a_base_url_without_tls_is_one() {
+    for (text, told) in [
+        ("http://a.example:8090", None),
+        ("http://a.example:8090/", None),
+        ("http://[::1]:8090/behind/a/proxy/", None),
+        ("https://a.example", Some("TLS")),
+        ("a.example:8090", Some("does not begin with `http://`")),
+        ("ftp://a.example/", Some("does not begin with `http://`")),
+        ("http://", Some("is no URL")),
+        ("http:///x", Some("is no URL")),
+        ("http://u:p@a.example/", Some("user name")),
+        ("http://a.example/?x=1", Some("behind its path")),
+        ("http://a.example/#x", Some("behind its path")),
+        ("/snapshot", Some("does not begin with `http://`")),
+        ("", Some("is no URL")),
+    ] {
+        match (text.parse::<BaseUrl>(), told) {
+            (Ok(url), None) => assert_eq!(url.to_string(), text.trim_end_matches('/')),
+            (Err(error), Some(told)) => {
+                let error = error.to_string();
+                assert!(error.contains(told) && error.contains("snapshot_listen"), "{error}");
+            }
+            (outcome, _) => panic!("{text}: {outcome:?}"),
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! How fast snapshots are written, and fetched over loopback. By hand:
+//! `cargo test -p ostia-precompute --lib feed::shelf::tests::measure -- --ignored --nocapture`.
+
+use super::*;
+
+#[test]
+#[ignore = "a measurement"]
+fn a_large_snapshot_is_written_given_out_and_fetched() {
+    const CHUNKS: usize = 64;
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [writer, replica] = dirs.each_ref().map(|dir| open(dir.path()).unwrap());
+    let snapshot = Snapshot::new(1, CHUNKS, crate::limits::feed::CHUNK_OCTETS);
+    let mib = snapshot.manifest.octets as f64 / f64::from(1 << 20);
+    let rate = |what: &str, begin: Instant| {
+        let took = begin.elapsed().as_secs_f64();
+        eprintln!("{what}: {mib:.0} MiB in {took:.2} s, {:.0} MiB/s", mib / took);
+    };
+    let begin = Instant::now();
+    // The hash as the writer of snapshots makes it.
+    let hashes: Vec<_> = snapshot.chunks.iter().map(|chunk| sha256(chunk)).collect();
+    rate("hashed", begin);
+    assert_eq!(*hashes, *snapshot.manifest.chunks);
+    let begin = Instant::now();
+    snapshot.write(&writer).unwrap();
+    rate("written with fsync", begin);
+    let source = give_out(writer);
+    let mut fetching = Fetcher::start(Some(replica.clone()), std::slice::from_ref(&source)).unwrap();
+    let begin = Instant::now();
+    until("it is whole", || {
+        fetching.here(&snapshot.manifest);
+        replica.whole(snapshot.id()).is_some()
+    });
+    rate("fetched, verified, written with fsync", begin);
+    let mut fetching = Fetcher::start(None, &[source]).unwrap();
+    let begin = Instant::now();
+    snapshot.take_from(&mut fetching);
+    rate("fetched and verified through memory", begin);
+}
