@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::feed::{CHUNK_OCTETS, CHUNKS_MAX};
 
-/// Whole snapshots that a directory keeps: who began with the second newest can finish it.
+/// Whole snapshots that a directory keeps: who began with the second newest can finish it. With the one that is written or
+/// fetched, a directory takes three times the length of a snapshot.
 pub const KEPT: usize = 2;
 /// After how many chunks what was written is flushed. Another file's flush on the same disk, a push's, waits for no more
 /// than these 16 MiB: 80 ms at 200 MB/s.

@@ -17,6 +17,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::SystemTime,
 };
 
 use rustix::fs::OFlags;
@@ -132,7 +133,7 @@ impl Directory {
         let mut found = Vec::new();
         for id in names.iter().filter_map(|name| Kind::of(name).filter(|(_, kind)| *kind == Kind::Whole)) {
             match directory.find(id.0) {
-                Ok(one) => found.extend(one),
+                Ok(one) => found.push(one),
                 Err(fault) => warn!("a snapshot is not used: {fault}"),
             }
         }
@@ -215,7 +216,7 @@ impl Directory {
     }
 
     /// A whole one in the directory, and when it was written. One of another length becomes half fetched.
-    fn find(&self, id: SnapshotId) -> Result<Option<(Kept, std::time::SystemTime)>, ShelfError> {
+    fn find(&self, id: SnapshotId) -> Result<(Kept, SystemTime), ShelfError> {
         let (manifest, sealed) = self.read_manifest(id)?;
         let path = self.file(id, Kind::Whole);
         let cannot = |error: io::Error| ShelfError::io(&path, "the snapshot cannot be read", &error);
@@ -227,7 +228,7 @@ impl Directory {
             return Err(ShelfError::new(&path, Cause::Damaged, problem));
         }
         let modified = metadata.modified().map_err(cannot)?;
-        Ok(Some((Kept { id, manifest, sealed: sealed.into(), path, file }, modified)))
+        Ok((Kept { id, manifest, sealed: sealed.into(), path, file }, modified))
     }
 
     /// Gives a file that has everything its name. It is on disk with its manifest before that.

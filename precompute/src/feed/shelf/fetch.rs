@@ -22,8 +22,8 @@ use super::{
     super::{Manifest, store::Snapshots},
     directory::{Directory, Kept, Partial},
     fault::ShelfError,
-    id::SnapshotId,
-    source::{self, Answer, BaseUrl, Part, SourceFault, Wish},
+    id::{Part, SnapshotId},
+    source::{self, Answer, BaseUrl, SourceFault, Wish},
     sources::{Next, Sources},
     window::Window,
 };

@@ -2,7 +2,7 @@
 //!
 //! Invariants: nothing but the manifest and the chunks of a snapshot whose name the client knows; a chunk is verified
 //! before its first byte is sent; one chunk is in memory for each connection, which `admin::listener` bounds in number
-//! and time ([`limits::CONNECTIONS_MAX`], [`limits::SENT_WITHIN`]).
+//! and time (`limits::shelf`).
 //!
 //! - `GET /snapshot/<id>/manifest`: as it was signed.
 //! - `GET /snapshot/<id>/<n>`: chunk n, from 0.
@@ -17,7 +17,7 @@
 //! There is neither a password nor TLS here: content cannot be forged, because its hash is signed; if it has to be secret,
 //! the operator lets it travel on a private network, or through TLS of a proxy or a tunnel in front.
 
-use std::{str::FromStr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -30,30 +30,7 @@ use axum::{
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::directory::Directory;
-use crate::limits::shelf as limits;
-
-/// What the last segment of a URL asks for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part {
-    Manifest,
-    Chunk(usize),
-}
-
-impl FromStr for Part {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        if text == "manifest" {
-            return Ok(Self::Manifest);
-        }
-        if text.len() > limits::NUMBER_OCTETS_MAX {
-            return Err(());
-        }
-        // One chunk, one URL.
-        text.parse().ok().filter(|number: &usize| number.to_string() == text).map(Self::Chunk).ok_or(())
-    }
-}
+use super::{directory::Directory, id::Part};
 
 /// Answers for what is in the directory.
 pub fn router(directory: Directory) -> Router {

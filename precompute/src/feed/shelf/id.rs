@@ -67,6 +67,37 @@ impl FromStr for SnapshotId {
     }
 }
 
+/// A part of a snapshot, as the last segment of a URL names it: `manifest`, or the number of a chunk from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    Manifest,
+    Chunk(usize),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manifest => f.write_str("manifest"),
+            Self::Chunk(number) => number.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Part {
+    type Err = ();
+
+    /// Exactly as it is written: one part, one URL.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if text == "manifest" {
+            return Ok(Self::Manifest);
+        }
+        if text.len() > limits::NUMBER_OCTETS_MAX {
+            return Err(());
+        }
+        text.parse().map(Self::Chunk).ok().filter(|part| part.to_string() == text).ok_or(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

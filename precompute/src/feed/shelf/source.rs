@@ -3,14 +3,17 @@
 //! Invariants: no more bytes are taken than the part has, and one; no redirect is followed; every wait ends. What comes
 //! counts only after it has been verified. It does not know which source is asked, or when.
 
-use std::{fmt, io::Read as _, str::FromStr};
+use std::{fmt, io::Read as _, str::FromStr, time::Duration};
 
 use ureq::{
     Agent, Error, Timeout,
     http::{Response, Uri, header},
 };
 
-use super::{super::Refusal, id::SnapshotId};
+use super::{
+    super::Refusal,
+    id::{Part, SnapshotId},
+};
 use crate::limits::shelf as limits;
 
 /// Where snapshots can be had: `http://host:port`, and a path before `/snapshot/…` if there is one.
@@ -66,13 +69,6 @@ impl fmt::Display for BaseUrl {
     }
 }
 
-/// A part of a snapshot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Part {
-    Manifest,
-    Chunk(usize),
-}
-
 /// What is asked for, and what the answer has to be like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish {
@@ -85,10 +81,7 @@ pub(super) struct Wish {
 
 impl Wish {
     pub(super) fn url(&self, base: &BaseUrl) -> String {
-        match self.part {
-            Part::Manifest => format!("{base}/snapshot/{}/manifest", self.id),
-            Part::Chunk(number) => format!("{base}/snapshot/{}/{number}", self.id),
-        }
+        format!("{base}/snapshot/{}/{}", self.id, self.part)
     }
 }
 
@@ -168,6 +161,11 @@ impl fmt::Display for SourceFault {
 
 /// For one snapshot; [`Agent::shutdown`] ends what is under way.
 pub(super) fn agent() -> Agent {
+    agent_within(limits::SILENCE_MAX, limits::CHUNK_WITHIN)
+}
+
+/// `silence`: how long nothing may come; `whole`: how long an answer may take in all.
+pub(super) fn agent_within(silence: Duration, whole: Duration) -> Agent {
     Agent::config_builder()
         // What is named is asked, not what the environment says.
         .proxy(None)
@@ -176,9 +174,9 @@ pub(super) fn agent() -> Agent {
         .max_response_header_size(limits::HEAD_OCTETS_MAX)
         .timeout_resolve(Some(limits::CONNECT_WITHIN))
         .timeout_connect(Some(limits::CONNECT_WITHIN))
-        .timeout_recv_response(Some(limits::SILENCE_MAX))
-        .timeout_per_read(Some(limits::SILENCE_MAX))
-        .timeout_global(Some(limits::CHUNK_WITHIN))
+        .timeout_recv_response(Some(silence))
+        .timeout_per_read(Some(silence))
+        .timeout_global(Some(whole))
         .build()
         .new_agent()
 }

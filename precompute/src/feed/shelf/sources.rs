@@ -97,3 +97,91 @@ impl Sources {
         self.0.iter_mut().find(|source| source.url == *url)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::{Refusal, shelf::Answer};
+
+    fn url(name: u8) -> BaseUrl {
+        format!("http://{name}.example").parse().unwrap()
+    }
+
+    fn sources(names: &[u8]) -> Sources {
+        let mut sources = Sources::default();
+        sources.set(&names.iter().map(|name| url(*name)).collect::<Vec<_>>());
+        sources
+    }
+
+    fn fault(answer: Answer) -> SourceFault {
+        SourceFault { url: "http://a.example/".to_owned(), answer }
+    }
+
+    fn lacking() -> SourceFault {
+        fault(Answer::Unknown)
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_healthiest_comes_first_and_in_the_order_of_the_list_where_they_are_equal() {
+        let mut sources = sources(&[1, 2, 3]);
+        assert_eq!(sources.next(at(0)), Next::Ask(url(1)));
+        sources.failed(&url(1), lacking(), at(0));
+        assert_eq!(sources.next(at(0)), Next::Ask(url(2)));
+        sources.worked(&url(2));
+        // The first one has rested, and still comes after those that did not fail.
+        assert_eq!(sources.next(at(9)), Next::Ask(url(2)));
+        sources.failed(&url(2), lacking(), at(9));
+        sources.failed(&url(3), lacking(), at(9));
+        assert!(sources.have_all_failed());
+        assert_eq!(sources.next(at(9)), Next::Ask(url(1)));
+        sources.worked(&url(1));
+        assert!(!sources.have_all_failed());
+        assert_eq!(sources.next(at(99)), Next::Ask(url(1)));
+    }
+
+    #[test]
+    fn who_fails_rests_longer_each_time_and_who_lies_rests_longest_at_once() {
+        let mut failing = sources(&[1]);
+        let mut now = at(0);
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            failing.failed(&url(1), lacking(), now);
+            assert_eq!(failing.next(now), Next::Wait(now + at(pause)));
+            now += at(pause);
+            assert_eq!(failing.next(now), Next::Ask(url(1)));
+        }
+        let mut lying = sources(&[1]);
+        lying.failed(&url(1), fault(Answer::Wrong(Refusal::Forged)), at(5));
+        assert_eq!(lying.next(at(5)), Next::Wait(at(65)));
+        // Another snapshot may be right.
+        lying.begin_again();
+        assert_eq!(lying.next(at(5)), Next::Ask(url(1)));
+        assert_eq!(sources(&[]).next(at(0)), Next::Nobody);
+    }
+
+    #[test]
+    fn a_fault_is_told_once_until_it_is_another_or_was_over() {
+        let mut sources = sources(&[1]);
+        let slow = || fault(Answer::TooSlow { octets: 7 });
+        assert!(sources.failed(&url(1), lacking(), at(0)));
+        assert!(!sources.failed(&url(1), lacking(), at(1)));
+        assert!(sources.failed(&url(1), slow(), at(2)));
+        assert!(!sources.failed(&url(1), fault(Answer::TooSlow { octets: 8 }), at(3)));
+        sources.worked(&url(1));
+        assert!(sources.failed(&url(1), slow(), at(4)));
+        assert!(!sources.failed(&url(9), slow(), at(4)), "nobody knows it");
+    }
+
+    #[test]
+    fn another_list_keeps_what_is_known_has_each_once_and_is_bounded() {
+        let mut sources = sources(&[1, 2]);
+        sources.failed(&url(1), lacking(), at(0));
+        sources.set(&[url(3), url(1), url(3)]);
+        assert_eq!(sources.list(), [(url(3), None), (url(1), Some(lacking()))]);
+        sources.set(&(0..200).map(url).collect::<Vec<_>>());
+        assert_eq!(sources.list().len(), limits::SOURCES_MAX);
+    }
+}

@@ -36,6 +36,8 @@ pub(super) enum Way {
     CloseAtOnce,
     /// It takes the request, and says nothing.
     Silent,
+    /// It gives what is right, a byte now and then.
+    Dripping,
 }
 
 pub(super) const FAULTS: [Way; 14] = [
@@ -162,6 +164,13 @@ impl State {
             Way::Announced => say(&announced(usize::MAX >> 1), part),
             Way::NoHttp => stream.write_all(b"220 mail.example ESMTP\r\n").ok(),
             Way::CloseAtOnce => None,
+            Way::Dripping => {
+                say(&announced(part.len()), b"")?;
+                part.iter().try_for_each(|byte| {
+                    std::thread::sleep(Duration::from_millis(20));
+                    stream.write_all(&[*byte]).ok()
+                })
+            }
             Way::Silent => {
                 let _ = stream.read(&mut byte);
                 None

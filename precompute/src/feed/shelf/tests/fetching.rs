@@ -5,6 +5,10 @@ use std::{fs, os::unix::fs::FileExt as _};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
+    super::{
+        id::Part,
+        source::{self, Wish},
+    },
     faulty::{FAULTS, Faulty, Way},
     *,
 };
@@ -63,7 +67,7 @@ fn each_fault_of_a_source_is_told_and_the_next_one_is_asked() {
             Way::Longer | Way::Endless => "answers with 1001 bytes of no type in place of 1000",
             Way::Announced => "answers with 9223372036854775807 bytes",
             Way::NoHttp | Way::CloseAtOnce => "gives no answer",
-            Way::Right | Way::RightInPieces | Way::Silent => unreachable!(),
+            Way::Right | Way::RightInPieces | Way::Silent | Way::Dripping => unreachable!(),
         };
         assert!(
             fault.to_string().contains(told) && fault.to_string().contains(&bad.url.to_string()),
@@ -72,6 +76,21 @@ fn each_fault_of_a_source_is_told_and_the_next_one_is_asked() {
         assert_eq!(report.sources[1].1, None);
         assert_eq!(bad.asked(), 1, "{way:?}: it rests");
         assert_eq!(report.wanted, Some((snapshot.id(), 4, 4)));
+    }
+}
+
+#[test]
+fn a_source_that_says_nothing_or_goes_on_for_ever_is_left_in_time() {
+    let snapshot = Snapshot::new(1, 2, 1000);
+    let [silence, whole] = [200, 600].map(Duration::from_millis);
+    let agent = source::agent_within(silence, whole);
+    let wish = Wish { id: snapshot.id(), part: Part::Chunk(0), octets: 1000, is_exact: true };
+    for (way, most) in [(Way::Silent, silence), (Way::Dripping, whole)] {
+        let source = Faulty::start(&snapshot, &[way]);
+        let begin = Instant::now();
+        let fault = source::get(&agent, &source.url, &wish).unwrap_err();
+        assert!(matches!(fault.answer, Answer::TooSlow { octets } if octets < 1000), "{way:?}: {fault}");
+        assert!((most..most * 5).contains(&begin.elapsed()), "{way:?}: {:?}", begin.elapsed());
     }
 }
 
