@@ -71,7 +71,14 @@ struct Inner {
     /// Those that are whole, in the order in which they became so.
     whole: Mutex<Vec<Arc<Kept>>>,
     drafts: AtomicU64,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // To close the file is not enough: a process that is just being started may have it open until its program runs.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl fmt::Debug for Directory {
@@ -119,14 +126,8 @@ impl Directory {
         let made = DirBuilder::new().recursive(true).mode(0o750).create(path);
         made.map_err(|error| ShelfError::io(path, "the directory of snapshots cannot be made", &error))?;
         let lock = take(&path.join(LOCK))?;
-        let inner = Inner {
-            path: path.to_owned(),
-            cluster,
-            trusted,
-            whole: Mutex::default(),
-            drafts: AtomicU64::new(0),
-            _lock: lock,
-        };
+        let inner =
+            Inner { path: path.to_owned(), cluster, trusted, whole: Mutex::default(), drafts: AtomicU64::new(0), lock };
         let directory = Self(Arc::new(inner));
         let names = directory.names()?;
         names.iter().filter(|name| is_left_over(name)).for_each(|name| remove(&path.join(name)));
