@@ -14,7 +14,7 @@ mod reconciling;
 
 use std::time::Duration;
 
-use self::reconciling::Reconciling;
+use self::reconciling::{Reconciling, Why};
 use super::{
     Body, Cluster, Entry, Issuer, Opened, Position, Refusal, Trusted,
     body::{Begin, Section},
@@ -209,6 +209,9 @@ impl Reader {
         let connection = transport.connection();
         if connection != self.connection {
             self.connection = connection;
+            // What lived on another server says nothing of this one.
+            self.lower = None;
+            self.reconciling = self.reconciling.take().filter(Reconciling::is_of_any_stream);
             self.rewind(store);
         }
         if connection.is_some() && self.read(now, transport, store, snapshots, &mut events).is_err() {
@@ -236,7 +239,7 @@ impl Reader {
         }
         let Some(place) = store.place() else {
             if now.monotonic >= self.retry {
-                self.reconciling = Some(Reconciling::begin(now));
+                self.reconciling = Some(Reconciling::begin(Why::Lost, now));
             }
             return Ok(());
         };
@@ -245,7 +248,7 @@ impl Reader {
             if self.rules.keep(Rule::Wait) {
                 return self.wait(last, now, transport, events);
             }
-            self.reconciling = Some(Reconciling::at_any_place(now));
+            self.reconciling = Some(Reconciling::begin(Why::Outlived, now));
             return Ok(());
         }
         self.lower = None;
@@ -257,7 +260,7 @@ impl Reader {
         }
         if let Some(at) = self.follow(None, now, transport, store, events)? {
             events.push(Event::Lost(store.place().unwrap_or(place), at));
-            self.reconciling = Some(Reconciling::begin(now));
+            self.reconciling = Some(Reconciling::begin(Why::Lost, now));
         }
         Ok(())
     }
@@ -318,7 +321,7 @@ impl Reader {
         events.push(Event::Linked(Box::new(opened)));
         if let Some(issuer) = differs {
             events.push(Event::DigestDiffers(issuer, place));
-            self.reconciling = Some(Reconciling::at_any_place(now));
+            self.reconciling = Some(Reconciling::begin(Why::Damaged, now));
         }
         Taken::Applied
     }
@@ -384,7 +387,7 @@ impl Reader {
         self.lower = Some(lower);
         let has_lived = lower.since.is_some_and(|since| now.monotonic.saturating_sub(since) >= limits::YIELD_AFTER);
         if has_lived && self.rules.keep(Rule::Yield) && now.monotonic >= self.retry {
-            self.reconciling = Some(Reconciling::at_any_place(now));
+            self.reconciling = Some(Reconciling::begin(Why::Outlived, now));
         }
         Ok(())
     }

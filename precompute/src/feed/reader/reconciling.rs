@@ -7,8 +7,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Body, Event, Gone, Issuer, Moment, Opened, Place, Position, Reader, Refusal, Rule, Snapshots, Store, Transport,
-    follows, limits, sections,
+    Body, Event, Gone, Issuer, Moment, Opened, Place, Position, Pulse, Reader, Refusal, Rule, Snapshots, Store,
+    Transport, follows, limits, sections,
 };
 use crate::{
     feed::{
@@ -22,10 +22,20 @@ use crate::{
 /// A comparison that has begun.
 #[derive(Debug)]
 pub(super) struct Reconciling {
-    /// Whether what comes out may be behind the store's place.
-    at_any_place: bool,
+    why: Why,
     since: Duration,
     tail: Option<Tail>,
+}
+
+/// Why everything is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// An entry does not follow, or there is nothing yet. What comes out has to be ahead of the store's place.
+    Lost,
+    /// The present records are known to be wrong. What comes out may be of the same place.
+    Damaged,
+    /// A chain behind the store's place has outlived it (rule 20).
+    Outlived,
 }
 
 /// A snapshot, and what the entries after it say.
@@ -39,13 +49,27 @@ struct Tail {
 }
 
 impl Reconciling {
-    pub(super) fn begin(now: Moment) -> Self {
-        Self { at_any_place: false, since: now.monotonic, tail: None }
+    /// Whether that holds wherever the connection goes.
+    pub(super) fn is_of_any_stream(&self) -> bool {
+        self.why != Why::Outlived
     }
 
-    /// Because the present place is known to be wrong, or outlived.
-    pub(super) fn at_any_place(now: Moment) -> Self {
-        Self { at_any_place: true, ..Self::begin(now) }
+    pub(super) fn begin(why: Why, now: Moment) -> Self {
+        Self { why, since: now.monotonic, tail: None }
+    }
+
+    /// Whether the store may go from one position to another.
+    fn allows(&self, from: Position, to: Position) -> bool {
+        match self.why {
+            Why::Lost => to > from,
+            Why::Damaged => to >= from,
+            Why::Outlived => true,
+        }
+    }
+
+    /// Whether the stream is ahead of the store's place again: who wrote that may have come back.
+    fn is_overtaken(&self, place: Option<Place>, last: Position) -> bool {
+        self.why == Why::Outlived && place.is_some_and(|place| last >= place.position)
     }
 }
 
@@ -61,6 +85,10 @@ impl Reader {
         snapshots: &mut impl Snapshots,
         events: &mut Vec<Event>,
     ) -> Result<(), Gone> {
+        if reconciling.is_overtaken(store.place(), last) {
+            self.lower = None;
+            return Ok(());
+        }
         let tail = match reconciling.tail.take() {
             Some(tail) => Some(tail),
             None => self.look_for_a_snapshot(transport, events)?,
@@ -84,8 +112,7 @@ impl Reader {
             self.reconciling = Some(reconciling);
             return Ok(());
         }
-        let from = store.place();
-        if from.is_some_and(|from| tail.place.position <= from.position) && !reconciling.at_any_place {
+        if store.place().is_some_and(|from| !reconciling.allows(from.position, tail.place.position)) {
             self.retry = now.monotonic + limits::HEAD_RETRY;
             return Ok(());
         }
@@ -186,6 +213,8 @@ impl Reader {
         }
         self.cursor = cursor;
         self.lower = None;
+        // How fresh this is, its own heartbeats tell.
+        self.followed = Pulse::default();
         events.push(Event::Reconciled(place));
         for opened in entries {
             if let Body::Heartbeat(heartbeat) = &opened.entry.body {

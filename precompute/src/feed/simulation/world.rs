@@ -1,6 +1,6 @@
 //! What happens: a clock, a CA, three writers, three replicas, and whatever a seed draws.
 
-use std::{collections::BTreeMap, convert::Infallible, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     Rng, Stats,
@@ -12,10 +12,8 @@ use super::{
 use crate::{
     feed::{
         Body, Chain, Cluster, Freshness, Issuer, Manifest, Moment, Position, Reader, Trusted, Writer, WriterKey,
-        body::IssuerStatus,
         reader::{Condition, Event},
         rule::{Rule, Rules, is_final},
-        snapshot::SnapshotWriter,
         store::{Book as _, Store as _},
         transport::Raw,
         writer::{Notice, Role, Settings},
@@ -23,7 +21,6 @@ use crate::{
     issuer_id::IssuerId,
     pki::{Reason, Record, Serial, Status, UnixTime},
     records::{Change, Origin},
-    source::CrlMarks,
     state_dir::ServerId,
 };
 
@@ -39,6 +36,8 @@ const PUSHED: usize = 10;
 /// And those that a source lists.
 const SOURCED: usize = 3;
 const NEW_YEAR: u64 = 1_800_000_000_000_000;
+/// A clock that is not further off is right enough for rule 25.
+const RIGHT_MICROS: u64 = 300 * 1_000_000;
 /// So many ticks of real time are within any skew of clocks.
 const SKEW_TICKS: u64 = 800 * 1_000_000 / TICK_MICROS;
 
@@ -326,7 +325,10 @@ impl World {
                 self.count("deposed");
             }
             Notice::Written(place) => {
-                self.beats.insert(place.chain, self.tick);
+                // What a wrong clock wrote may look new at any time.
+                if self.writers[number].clock.unsigned_abs() < RIGHT_MICROS {
+                    self.beats.insert(place.chain, self.tick);
+                }
                 self.writers[number].witness.history.insert(place.chain);
             }
             Notice::Poisoned(position) => {
@@ -377,42 +379,6 @@ impl World {
         }
     }
 
-    fn make_snapshot(&mut self, number: usize) {
-        let writer = &self.writers[number];
-        let Some(place) = writer.book.place() else { return };
-        let mut chunks = Vec::new();
-        let mut done = |chunk: &[u8]| {
-            chunks.push(chunk.to_vec());
-            Ok::<_, Infallible>(())
-        };
-        let mut snapshot = SnapshotWriter::with_chunks_of(900);
-        for number in 0..2 {
-            let id = issuer(number);
-            let status = IssuerStatus { id, verified: None, crl_next_update: None, crl_marks: CrlMarks::default() };
-            let Ok(()) = snapshot.issuer(&status, 0, &mut done);
-        }
-        // What was not told is in no snapshot.
-        for ((issuer, _), change) in writer.book.told_records() {
-            let Ok(()) = snapshot.record(issuer, &change, &mut done);
-        }
-        let Ok(written) = snapshot.finish(&mut done);
-        let manifest = Manifest {
-            position: place.position,
-            chain: place.chain,
-            author: ServerId::from_bytes([number as u8 + 1; 16]),
-            made: self.moment(writer.clock).wall,
-            records: written.records,
-            octets: written.octets,
-            chunk_octets: written.chunk_octets,
-            record_chunks: written.record_chunks,
-            chunks: written.hashes.into(),
-        };
-        self.shelf.snapshots.insert(place.chain, chunks);
-        let ready = self.tick + self.rng.below(12) as u64;
-        self.writers[number].making = Some((ready, manifest));
-        self.count("snapshots");
-    }
-
     fn step_replica(&mut self, number: usize) -> Checked {
         let now = self.moment(self.replicas[number].clock);
         let replica = &mut self.replicas[number];
@@ -428,6 +394,7 @@ impl World {
         if events.is_empty() {
             return Ok(());
         }
+        let was_damaged = replica.is_damaged;
         let is_fresh = replica.machine.freshness(now) == Freshness::Fresh;
         // Where it changes over to another history, a hold of the former one may never have been.
         let mut may_release = self.releases;
@@ -448,12 +415,11 @@ impl World {
                 _ => {}
             }
         }
-        let is_damaged = replica.is_damaged;
-        replica.shown.look(&format!("R{number}"), &replica.table, may_release || is_damaged)?;
+        replica.shown.look(&format!("R{number}"), &replica.table, may_release || was_damaged)?;
         if let Some(place) = reconciled {
             self.count("reconciled");
             self.note(format_args!("R{number} reconciles from {from:?} to {place}"));
-            if let Some(from) = from.filter(|_| !is_damaged) {
+            if let Some(from) = from.filter(|_| !was_damaged) {
                 self.went_back(number, from, place)?;
             }
             let contradictions = self.replicas[number].table.debts().len();
@@ -472,10 +438,11 @@ impl World {
         }
         // Rule 25: whoever follows a stream from long ago is not fresh by it.
         let written = last_beat.and_then(|chain| self.beats.get(&chain));
-        if is_fresh && written.is_some_and(|written| written + SKEW_TICKS < self.tick) {
+        let is_right = self.replicas[number].clock.unsigned_abs() < RIGHT_MICROS;
+        if is_fresh && is_right && written.is_some_and(|written| written + SKEW_TICKS < self.tick) {
             return Err(format!("R{number} is fresh by a heartbeat of long ago"));
         }
-        if !is_damaged {
+        if !self.replicas[number].is_damaged {
             self.states.look(&format!("R{number}"), &self.replicas[number].table)?;
         }
         Ok(())
@@ -512,4 +479,5 @@ impl World {
 
 mod end;
 mod faults;
+mod making;
 mod witness;

@@ -23,6 +23,8 @@ pub(super) struct OfWriter {
     pub(super) has_snapshot: bool,
     /// Where it was when it set its fence.
     before_fence: Option<Place>,
+    /// Whether its clock was right then.
+    is_on_time: bool,
     connection: Option<u64>,
 }
 
@@ -52,13 +54,13 @@ impl World {
 
     /// Notes where a fence was set. A writer does not begin anew behind an entry of its own (rule 15).
     pub(super) fn of_fence(&mut self, number: usize, before: Role, role: Role, from: Option<Place>) -> Checked {
-        let side = self.writers[number].side;
+        let (side, is_on_time) = (self.writers[number].side, self.writers[number].clock == 0);
         let connection = self.redis.connection(side);
         let witness = &mut self.writers[number].witness;
         let is_same = connection.is_some() && witness.connection == connection;
         witness.connection = connection;
         if before == Role::Fencing && role == Role::Reading {
-            witness.before_fence = from;
+            (witness.before_fence, witness.is_on_time) = (from, is_on_time);
         }
         if before != Role::Leading || role != Role::Fencing || !is_same {
             return Ok(());
@@ -78,11 +80,11 @@ impl World {
     /// What stood before the fence is not lost (rule 12), and whoever was there goes on (rule 13).
     pub(super) fn leads(&mut self, number: usize, place: Place) -> Checked {
         let writer = &mut self.writers[number];
-        let (side, clock) = (writer.side, writer.clock);
+        let side = writer.side;
         writer.witness.has_snapshot = false;
         self.begun.histories.insert(place.chain, writer.witness.history.clone());
         writer.witness.history.insert(place.chain);
-        if clock == 0 {
+        if writer.witness.is_on_time {
             self.begun.ticks.insert(place.position.epoch, self.tick);
         } else {
             self.begun.ticks.remove(&place.position.epoch);
