@@ -73,13 +73,15 @@ pub enum Notice {
     Leads(Place),
     /// It did, and another one does now, or the stream is not to be had. Nobody is acknowledged anything.
     Deposed,
-    /// Pushes that are in the book up to here are in the feed.
+    /// The feed ends here now. Pushes whose rows have left the outbox are in it.
     Written(Place),
     /// So many final revocations were taken over from entries, or a snapshot, that this writer does not continue from.
     Absorbed(usize),
     /// The stream was removed: its last ID kept every writer out.
     Poisoned(Position),
-    /// A snapshot of the book is wanted; see [`Writer::snapshot_made`].
+    /// A snapshot of the book is wanted; see [`Writer::snapshot_made`]. It has what was told: of a record with a row in
+    /// the outbox what was told last, not what it says now, or whoever takes it has other records than its place stands
+    /// for.
     SnapshotWanted,
     /// The book cannot be written.
     Fault(Fault),
