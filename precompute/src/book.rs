@@ -2,23 +2,36 @@
 //!
 //! Purpose: keeps what sources said, so that a process killed at any instant finds everything it had acknowledged.
 //! Invariant: [`Book::commit`] has returned if and only if the whole batch is on disk. A batch is there as a whole or
-//! not at all. What is loaded is what was written: each issuer's records are under one seal, which is written in the
-//! same commit and verified when they are loaded. The book does not know sources or policies, and does not judge a
-//! change.
+//! not at all. What is loaded is what was written: everything of an issuer is under one seal, which is written in the
+//! same commit and verified when it is loaded. The book does not know sources or policies, and does not judge a change.
 //!
 //! It is one redb file. Records are keyed by the issuer's number in this file and the serial number, so an issuer's
 //! records are adjacent and in order. The number is not used outside this module: an issuer is known by its
 //! [`IssuerId`], and the file by its [`Identity`]. A writer names the file that its batch is for, so a file that was
 //! replaced while the process runs is never mistaken for the old one.
+//!
+//! Who tells changes to others, or is told, keeps three more things: the outbox and the debts of each issuer (`outbox`),
+//! under its seal, and the place in the feed (`place`), under a seal of its own. [`Book::commit_all`] changes records,
+//! outbox, debts and place of any number of issuers at once, so a crash finds all of them from before a step or from after
+//! it, and each step can be repeated:
+//!
+//! - A change and its row are one commit; it is told after that. Killed in between, the row is told or undone.
+//! - [`Book::told`] removes rows and moves the place, and need not be on disk at once. What is lost with it is the last
+//!   entries: the place is before them and their rows are there. Their writer reads them as others do, and they say the same.
+//! - An entry that is applied moves records, rows, debts and place together. Killed before, it is read again.
+//! - A row that becomes a debt, and a debt that becomes a row, has what was told last in either form.
 
 mod answered;
+mod batch;
 mod codec;
 mod layout;
 mod lineage;
 mod loading;
+mod of_feed;
 mod outbox;
 mod overlay;
 mod pace;
+mod place;
 mod reader;
 mod salvage;
 mod seal;
@@ -27,10 +40,12 @@ mod writing;
 
 pub use self::{
     answered::Answered,
+    batch::{Batch, Committed, Contradicted, Joint, Told},
     layout::Identity,
     lineage::Lineage,
     outbox::Owed,
     pace::Pace,
+    place::{Move, Place},
     reader::BookReader,
     salvage::{OfIssuer, Salvaged, salvage},
 };
@@ -42,12 +57,12 @@ use std::{
     sync::Arc,
 };
 
-use redb::{Database, Durability, ReadableDatabase as _, ReadableTable as _};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, WriteTransaction};
 use tracing::warn;
 
 use self::{
     codec::{decode_value, key},
-    layout::{FORMAT, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
+    layout::{FORMAT, META, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
     loading::number_of,
     overlay::Overlay,
     witness::Witness,
@@ -57,7 +72,7 @@ use crate::{
     issuer_id::IssuerId,
     limits,
     pki::{Record, Serial, UnixTime},
-    records::{Change, Origin},
+    records::Origin,
     source::CrlMarks,
     state_dir::{
         BOOK, OF_DIRECTORY, StateError,
@@ -66,71 +81,6 @@ use crate::{
         stamp::FileStamp,
     },
 };
-
-/// Changes of one issuer's records that belong together.
-#[derive(Clone, Copy)]
-pub struct Batch<'a> {
-    /// The issuer whose records these are.
-    pub issuer: &'a IssuerId,
-    /// The file that they are for.
-    pub book: Identity,
-    /// Fastest in order of serial.
-    pub changes: &'a [Change],
-    /// The CRLs they come from.
-    pub crl_marks: Option<CrlMarks>,
-    /// When the sources were in order.
-    pub verified: Option<UnixTime>,
-    /// The predecessors of this issuer.
-    pub succeeds: &'a [IssuerId],
-    /// Whether the changes are to be told to others: each gets a row in the outbox.
-    pub owed: bool,
-    /// Whether the changes go back to what was told last: nothing is owed of them any more.
-    pub untold: bool,
-    /// Answers to the requests that these changes come from.
-    pub answered: &'a [Answered],
-    /// Whether the answers that the book has are removed before.
-    pub forgets_answers: bool,
-    /// Whether the stamps that the book has are removed before.
-    pub forgets_stamps: bool,
-    /// What the sources looked like when everything that they said was in the book, this batch included; up to
-    /// [`limits::BOOK_STAMPS_OCTETS_MAX`] bytes, and longer ones are not kept. `None` leaves those that the book has,
-    /// and an empty value removes them.
-    pub stamps: Option<&'a [u8]>,
-    /// Whether somebody waits for the book: then the batch ends after [`limits::BOOK_SAVE_CHUNK_MIN`] changes or more,
-    /// and leaves out the rest and everything of the sources (`crl_marks`, `verified`, `stamps`), which belongs to the
-    /// last change.
-    pub is_wanted: &'a dyn Fn() -> bool,
-}
-
-/// What a commit has written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Committed {
-    /// The version of the book.
-    pub version: u64,
-    /// How many of the batch's changes; all of them, unless the book was wanted.
-    pub changes: usize,
-}
-
-impl<'a> Batch<'a> {
-    /// One that changes nothing.
-    pub fn new(issuer: &'a IssuerId, book: Identity) -> Self {
-        Self {
-            issuer,
-            book,
-            changes: &[],
-            crl_marks: None,
-            verified: None,
-            succeeds: &[],
-            owed: false,
-            untold: false,
-            answered: &[],
-            forgets_answers: false,
-            forgets_stamps: false,
-            stamps: None,
-            is_wanted: &|| false,
-        }
-    }
-}
 
 /// What a book holds about an issuer, beside its records.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,6 +110,8 @@ pub struct Book {
     open: Option<Open>,
     /// What the file was when it was last used; `None` before it was opened.
     seen: Option<Made>,
+    /// How many commits since the last one that is surely on disk.
+    unflushed: u32,
     /// Whether this process has written it, and so has everything about the configured issuers in memory.
     is_ours: bool,
     /// Whether it is only read, while another process has it open.
@@ -200,6 +152,7 @@ impl Book {
             path,
             open: None,
             seen: None,
+            unflushed: 0,
             is_ours: false,
             is_look,
             #[cfg(test)]
@@ -401,14 +354,6 @@ impl Book {
         })
     }
 
-    /// What was committed as owed and not told yet, in the order of versions.
-    pub fn outbox(&mut self, issuer: &IssuerId) -> Result<Vec<Owed>, StateError> {
-        self.run(|database, _| {
-            let read = database.begin_read()?;
-            number_of(&read, issuer)?.map_or(Ok(Vec::new()), |number| outbox::list(&read, number))
-        })
-    }
-
     /// The answer to the request with this idempotency key (SHA-256), if it is still kept.
     pub fn answered(&mut self, issuer: &IssuerId, key: &[u8; 32]) -> Result<Option<Answered>, StateError> {
         self.run(|database, _| {
@@ -421,10 +366,24 @@ impl Book {
     /// than all before. Fails if the book in place is not the one that the batch is for.
     pub fn commit(&mut self, batch: &Batch<'_>) -> Result<Committed, StateError> {
         let made = self.ready()?;
-        if made.identity != batch.book {
-            let problem = "is not the book that these changes are meant for";
-            return Err(StateError::new(&self.path, problem, "it will be written as a whole within seconds"));
+        self.is_for(made, batch)?;
+        self.flush(|transaction, version| write(transaction, batch, version))
+    }
+
+    fn is_for(&self, made: Made, batch: &Batch<'_>) -> Result<(), StateError> {
+        if made.identity == batch.book {
+            return Ok(());
         }
+        let problem = "is not the book that these changes are meant for";
+        Err(StateError::new(&self.path, problem, "it will be written as a whole within seconds"))
+    }
+
+    /// Writes with the next version, and returns when it is on disk.
+    fn flush(
+        &mut self,
+        step: impl FnOnce(&WriteTransaction, u64) -> Result<usize, redb::Error>,
+    ) -> Result<Committed, StateError> {
+        let made = self.ready()?;
         let version = made.version + 1;
         #[cfg(test)]
         let disk = self.disk;
@@ -432,7 +391,8 @@ impl Book {
             let mut transaction = database.begin_write()?;
             // After a crash, a start need not walk the whole file.
             transaction.set_quick_repair(true);
-            let changes = write(&transaction, batch, version)?;
+            transaction.open_table(META)?.insert("version", version)?;
+            let changes = step(&transaction, version)?;
             #[cfg(test)]
             if disk == Disk::Full {
                 return Err(redb::Error::Io(io::ErrorKind::StorageFull.into()));
@@ -449,22 +409,9 @@ impl Book {
             witness.write(made);
         }
         self.seen = Some(made);
+        self.unflushed = 0;
         self.is_ours = true;
         Ok(Committed { version, changes })
-    }
-
-    /// Removes the rows of the outbox whose version is not higher: they were told. True if there are more: then the
-    /// caller calls again, so that a long outbox keeps nobody from the book. It is on disk with the next commit; after a
-    /// crash before that, the rows are there again.
-    pub fn told(&mut self, issuer: &IssuerId, up_to_version: u64) -> Result<bool, StateError> {
-        self.ready()?;
-        self.write(|database| {
-            let mut transaction = database.begin_write()?;
-            transaction.set_durability(Durability::None)?;
-            let more = writing::told(&transaction, issuer, up_to_version, limits::BOOK_SAVE_CHUNK)?;
-            transaction.commit()?;
-            Ok(more)
-        })
     }
 
     /// Runs `step`, which writes, on the open file, wherever that is by now. Otherwise like [`Book::run`].

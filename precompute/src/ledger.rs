@@ -12,8 +12,8 @@
 //! A ledger lives as long as its issuer is configured, whatever its sources are. It does not know files, keys or
 //! clients.
 //!
-//! Locks, in this order: `commit` (one commit of the issuer at a time), the book (one commit of all issuers at a time),
-//! `shown` (the records' writer, for moments).
+//! Locks, in this order: `commit` (one commit of the issuer at a time; of several issuers, in the order of their ids), the
+//! book (one commit of all issuers at a time), `shown` (the records' writer, for moments).
 
 mod changes;
 mod contradictions;
@@ -416,6 +416,14 @@ impl Inner {
         shown.show(changes.iter().copied());
         self.state.changes.tell(changes.len(), changes.iter().map(|change| change.serial));
         self.state.health.changed(changes.len() as u64);
+    }
+
+    /// Shows what the book has; a final revocation that shows meanwhile stays.
+    fn show_by_feed(&self, shown: &mut Shown, changes: &[Change]) {
+        let changed = shown.by_feed(changes);
+        self.state.changes.tell(changed.len(), changed.iter().copied());
+        self.state.health.changed(changed.len() as u64);
+        self.state.health.unsaved(shown.unsaved.serials_left() as u64);
     }
 }
 

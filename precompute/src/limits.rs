@@ -56,6 +56,10 @@ pub const BOOK_SAVE_CHUNK_MAX: usize = 8192;
 /// millisecond that is 5 ms together, of the 10 ms that a push has.
 pub const BOOK_SAVE_CHUNK_TIME: Duration = Duration::from_millis(3);
 
+/// How many commits of what was told may be in memory alone before one is flushed. Until a flush the pages that they
+/// replace are not used again: a few each, so less than 2 MB. After a crash so many entries are read again.
+pub const BOOK_TOLD_UNFLUSHED_MAX: u32 = 64;
+
 /// Records that a load hands from the thread that walks the book to the one that takes them: 200 KB, and a wake-up costs
 /// little beside the 2 ms that they take.
 pub const BOOK_LOAD_PART: usize = 4096;

@@ -4,7 +4,8 @@
 //! An earlier format is rewritten in one transaction, without loss. It does not know records.
 //!
 //! Format 1 had no seals and no identity; an early version of it kept only the number of a CRL. Format 2 had no origins,
-//! no outbox, no answers to requests and no stamps. Its records mean the same in format 3, so only tables are added.
+//! no outbox, no answers to requests and no stamps. Format 3 had no place in the feed and no debts, and one order of the
+//! outbox. Their records mean the same in format 4, so only tables are added.
 
 use redb::{
     Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
@@ -39,8 +40,12 @@ pub(super) const CRL_MARKS: TableDefinition<'_, (u32, u8), &[u8; MARK]> = TableD
 /// Issuer number, serial → version of the newest change that was not told yet, and the record's former value as in
 /// [`RECORDS`], which was told last; no value if there was no record.
 pub(super) const OUTBOX: TableDefinition<'_, &[u8; KEY], &[u8]> = TableDefinition::new("outbox");
-/// Issuer number, version, serial: the rows of the outbox in the order of their versions.
+/// Issuer number, whether it waits for others (one byte), version, serial: the rows of the outbox in their order.
 pub(super) const OUTBOX_ORDER: TableDefinition<'_, &[u8; ORDER], ()> = TableDefinition::new("outbox-order");
+/// Issuer number, serial of a final revocation that others contradict → what was told last, as in [`OUTBOX`].
+pub(super) const DEBTS: TableDefinition<'_, &[u8; KEY], &[u8]> = TableDefinition::new("debts");
+/// The place in the feed: identity of the file, epoch, sequence, hash of the entry, seal over them.
+pub(super) const PLACE: TableDefinition<'_, (), &[u8; PLACE_ROW]> = TableDefinition::new("place");
 /// Issuer number, idempotency key → request, outcome, time, place in the order.
 pub(super) const ANSWERED: TableDefinition<'_, &[u8; ANSWER_KEY], &[u8; ANSWER]> = TableDefinition::new("answered");
 /// Issuer number, place → idempotency key.
@@ -56,6 +61,7 @@ pub(super) const MARK: usize = 1 + 20 + 8 + 32;
 pub(super) const ORDER: usize = 4 + 8 + Serial::MAX_OCTETS;
 pub(super) const ANSWER_KEY: usize = 4 + 32;
 pub(super) const ANSWER: usize = 32 + 1 + 8 + 8;
+pub(super) const PLACE_ROW: usize = 16 + 8 + 8 + 32 + SEAL;
 
 /// Kinds of CRL.
 pub(super) const COMPLETE: u8 = 0;
@@ -65,7 +71,7 @@ pub(super) const DELTA: u8 = 1;
 pub(super) const HOLDS: u8 = 2;
 
 /// The format of this file; a later one is refused rather than misread.
-pub(super) const FORMAT: u64 = 3;
+pub(super) const FORMAT: u64 = 4;
 
 /// The identity of a file: drawn when it is created, and again when an older copy takes its place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,11 +131,11 @@ pub(super) fn make_ready(database: &Database) -> Result<Made, Unready> {
     drop(read);
     let mut transaction = match format {
         Some(FORMAT) => return Ok(opened(&database.begin_read()?)?),
-        None | Some(1 | 2) => database.begin_write()?,
+        None | Some(1..FORMAT) => database.begin_write()?,
         Some(other) => return Err(Unready::Format(other)),
     };
     transaction.set_quick_repair(true);
-    if format != Some(2) {
+    if matches!(format, None | Some(1)) {
         rewrite(&transaction)?;
     }
     add_tables(&transaction)?;
@@ -163,7 +169,8 @@ fn opened(read: &ReadTransaction) -> Result<Made, redb::Error> {
     let tables: Vec<_> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
     let records = [SEALS.name(), VERIFIED.name(), RECORDS.name(), CRL_MARKS.name()];
     let added = [OUTBOX.name(), OUTBOX_ORDER.name(), ANSWERED.name(), ANSWERED_ORDER.name(), STAMPS.name()];
-    if records.iter().chain(&added).any(|table| !tables.iter().any(|there| there == table)) {
+    let of_feed = [DEBTS.name(), PLACE.name()];
+    if records.iter().chain(&added).chain(&of_feed).any(|table| !tables.iter().any(|there| there == table)) {
         return Err(damaged("a table is missing"));
     }
     Ok(Made { identity, version: of_meta("version")?.unwrap_or(0) })
@@ -198,13 +205,15 @@ pub(super) fn rename(database: &Database) -> Result<Identity, redb::Error> {
     Ok(identity)
 }
 
-/// What format 3 has beside the tables of format 2.
+/// What formats 3 and 4 have beside the tables of format 2.
 fn add_tables(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     transaction.open_table(OUTBOX)?;
     transaction.open_table(OUTBOX_ORDER)?;
     transaction.open_table(ANSWERED)?;
     transaction.open_table(ANSWERED_ORDER)?;
     transaction.open_table(STAMPS)?;
+    transaction.open_table(DEBTS)?;
+    transaction.open_table(PLACE)?;
     Ok(())
 }
 

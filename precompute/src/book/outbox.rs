@@ -1,15 +1,19 @@
-//! The outbox: what was committed and not told to anybody yet.
+//! The outbox: what was committed and not told to anybody yet. And the debts: final revocations that others contradict.
 //!
 //! Purpose: whoever tells changes to others (the feed) can go on after a crash where it ended, or undo what nobody was
-//! told. Invariant: a row is written in the commit of its change and has the record's value that was told last, however
-//! often the record has changed since. Every row has one place in the order of versions. It does not know to whom
-//! anything is told.
+//! told. Invariants: a row is written in the commit of its change and has the record's value that was told last, however
+//! often the record has changed since. Every row has one place in the order: pushes first, then by version. A debt has
+//! what was told last as well. A record has a row or a debt, never both: a row becomes a debt when this process no longer
+//! tells, and a debt a row when it does again; both end when the others say what the record says. It does not know to
+//! whom anything is told.
+
+use std::ops::RangeInclusive;
 
 use redb::{ReadTransaction, ReadableTable as _, Table, WriteTransaction};
 
 use super::{
-    codec::{decode_value, key, range},
-    layout::{KEY, ORDER, OUTBOX, OUTBOX_ORDER, VALUE, damaged},
+    codec::{VERSION_MAX, decode_value, key, range},
+    layout::{DEBTS, KEY, ORDER, OUTBOX, OUTBOX_ORDER, VALUE, damaged},
     seal::{Kind, Seal},
 };
 #[cfg(test)]
@@ -30,105 +34,260 @@ pub struct Owed {
     pub version: u64,
 }
 
-/// The outbox of all issuers while a commit is written.
+/// Where a row is in the order: pushes before everything else, since somebody waits for them; then by version. A version
+/// takes seven bytes, and the byte before it is 0 for those that go first. Format 3 knew one order, in which all did.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rank(u64);
+
+impl Rank {
+    pub(super) fn new(version: u64, is_first: bool) -> Self {
+        Self(version & VERSION_MAX | if is_first { 0 } else { VERSION_MAX + 1 })
+    }
+
+    pub(super) fn version(self) -> u64 {
+        self.0 & VERSION_MAX
+    }
+
+    pub(super) fn is_first(self) -> bool {
+        self.0 <= VERSION_MAX
+    }
+}
+
+/// What was told last, as it is stored; `None` for no record.
+type Former = Option<[u8; VALUE]>;
+
+/// The outbox and the debts of all issuers while a commit is written.
 pub(super) struct Outbox<'a> {
     rows: Table<'a, &'static [u8; KEY], &'static [u8]>,
     order: Table<'a, &'static [u8; ORDER], ()>,
+    debts: Table<'a, &'static [u8; KEY], &'static [u8]>,
 }
 
 impl<'a> Outbox<'a> {
     pub(super) fn open(transaction: &'a WriteTransaction) -> Result<Self, redb::Error> {
-        Ok(Self { rows: transaction.open_table(OUTBOX)?, order: transaction.open_table(OUTBOX_ORDER)? })
+        let (rows, order) = (transaction.open_table(OUTBOX)?, transaction.open_table(OUTBOX_ORDER)?);
+        Ok(Self { rows, order, debts: transaction.open_table(DEBTS)? })
     }
 
-    /// Notes a change of the record with this key. `before`: the value that it replaces.
+    /// Notes a change of the record with this key. `before`: the value that it replaces. `rank`: if it has none yet.
     pub(super) fn owe(
         &mut self,
         seal: &mut Seal,
         key: &[u8; KEY],
         before: Option<&[u8; VALUE]>,
-        version: u64,
+        rank: Rank,
     ) -> Result<(), redb::Error> {
-        let known = self.rows.get(key)?.map(|row| row.value().to_vec());
-        let former = match &known {
-            Some(row) => {
-                let (version, former) = split(row)?;
-                seal.remove(Kind::Owed, key, row);
-                self.take_from_order(seal, &order(key, version))?;
-                former.copied()
-            }
-            None => before.copied(),
-        };
+        let known = self.take_row(seal, key)?;
+        let debt = if known.is_none() { self.take_debt(seal, key)? } else { None };
+        let former = known.map(|(_, former)| former).or(debt).unwrap_or(before.copied());
         #[cfg(test)]
         let former = if is_left_out(Rule::FirstFormerValue) { before.copied() } else { former };
-        let mut row = version.to_be_bytes().to_vec();
-        row.extend_from_slice(former.as_ref().map_or(&[], |former| former));
-        seal.add(Kind::Owed, key, &row);
-        self.rows.insert(key, &row[..])?;
-        let order = order(key, version);
-        seal.add(Kind::OwedOrder, &order, &[]);
-        self.order.insert(&order, ())?;
-        Ok(())
+        // What was first stays so: somebody may still wait for it.
+        let is_first = rank.is_first() || known.is_some_and(|(known, _)| known.is_first());
+        self.put_row(seal, key, Rank::new(rank.version(), is_first), former.as_ref())
     }
 
     /// The record with this key is what was told last.
     pub(super) fn forget(&mut self, seal: &mut Seal, key: &[u8; KEY]) -> Result<(), redb::Error> {
-        let Some(row) = self.rows.remove(key)?.map(|row| row.value().to_vec()) else { return Ok(()) };
-        seal.remove(Kind::Owed, key, &row);
-        self.take_from_order(seal, &order(key, split(&row)?.0))
+        self.take_row(seal, key)?;
+        self.take_debt(seal, key)?;
+        Ok(())
     }
 
-    /// Removes up to `most` rows of this issuer whose version is not higher, the earliest first; true if there are
-    /// more.
+    /// This was told of the record with this key, as it was after the commit of this version.
     pub(super) fn told(
         &mut self,
         seal: &mut Seal,
-        issuer: u32,
+        key: &[u8; KEY],
         version: u64,
-        most: usize,
-    ) -> Result<bool, redb::Error> {
-        let (first, last) = order_range(issuer, version);
-        let range = self.order.range::<&[u8; ORDER]>(&first..=&last)?;
-        let told = range.take(most).map(|entry| Ok(*entry?.0.value())).collect::<Result<Vec<_>, redb::Error>>()?;
-        for place in &told {
-            self.take_from_order(seal, place)?;
-            let key = key_of(place);
-            let row = self.rows.remove(&key)?.ok_or_else(out_of_order)?;
-            seal.remove(Kind::Owed, &key, row.value());
+        said: Option<&[u8; VALUE]>,
+    ) -> Result<(), redb::Error> {
+        match self.take_row(seal, key)? {
+            // It has changed since.
+            Some((rank, _)) if rank.version() != version & VERSION_MAX => self.put_row(seal, key, rank, said),
+            _ => Ok(()),
         }
-        Ok(told.len() == most)
     }
 
-    fn take_from_order(&mut self, seal: &mut Seal, place: &[u8; ORDER]) -> Result<(), redb::Error> {
-        self.order.remove(place)?.ok_or_else(out_of_order)?;
-        seal.remove(Kind::OwedOrder, place, &[]);
+    /// Others say this of a record that stays as it is.
+    pub(super) fn contradict(
+        &mut self,
+        seal: &mut Seal,
+        key: &[u8; KEY],
+        said: Option<&[u8; VALUE]>,
+    ) -> Result<(), redb::Error> {
+        if let Some((rank, _)) = self.take_row(seal, key)? {
+            return self.put_row(seal, key, rank, said);
+        }
+        self.take_debt(seal, key)?;
+        let row = said.map_or(&[][..], |said| said);
+        seal.add(Kind::Debt, key, row);
+        self.debts.insert(key, row)?;
         Ok(())
+    }
+
+    /// The keys of up to so many debts, whoever has them.
+    pub(super) fn debtors(&self, most: usize) -> Result<Vec<[u8; KEY]>, redb::Error> {
+        self.debts.iter()?.take(most).map(|entry| Ok(*entry?.0.value())).collect()
+    }
+
+    /// The rows and debts of an issuer mean nothing any more.
+    pub(super) fn forget_all(&mut self, seal: &mut Seal, issuer: u32) -> Result<(), redb::Error> {
+        let (first, last) = range(issuer);
+        let mut keys = Vec::new();
+        for table in [&self.rows, &self.debts] {
+            for entry in table.range::<&[u8; KEY]>(&first..=&last)? {
+                keys.push(*entry?.0.value());
+            }
+        }
+        keys.iter().try_for_each(|key| self.forget(seal, key))
+    }
+
+    fn take_row(&mut self, seal: &mut Seal, key: &[u8; KEY]) -> Result<Option<(Rank, Former)>, redb::Error> {
+        let Some(row) = self.rows.remove(key)?.map(|row| row.value().to_vec()) else { return Ok(None) };
+        seal.remove(Kind::Owed, key, &row);
+        let (rank, former) = split(&row)?;
+        let place = order(key, rank);
+        self.order.remove(&place)?.ok_or_else(out_of_order)?;
+        seal.remove(Kind::OwedOrder, &place, &[]);
+        Ok(Some((rank, former.copied())))
+    }
+
+    fn put_row(
+        &mut self,
+        seal: &mut Seal,
+        key: &[u8; KEY],
+        rank: Rank,
+        former: Option<&[u8; VALUE]>,
+    ) -> Result<(), redb::Error> {
+        let mut row = rank.0.to_be_bytes().to_vec();
+        row.extend_from_slice(former.map_or(&[], |former| former));
+        seal.add(Kind::Owed, key, &row);
+        self.rows.insert(key, &row[..])?;
+        let place = order(key, rank);
+        seal.add(Kind::OwedOrder, &place, &[]);
+        self.order.insert(&place, ())?;
+        Ok(())
+    }
+
+    fn take_debt(&mut self, seal: &mut Seal, key: &[u8; KEY]) -> Result<Option<Former>, redb::Error> {
+        let Some(row) = self.debts.remove(key)?.map(|row| row.value().to_vec()) else { return Ok(None) };
+        seal.remove(Kind::Debt, key, &row);
+        Ok(Some(former(&row)?.copied()))
     }
 }
 
-/// All rows of an issuer, in the order of their versions.
-pub(super) fn list(read: &ReadTransaction, issuer: u32) -> Result<Vec<Owed>, redb::Error> {
-    let rows = read.open_table(OUTBOX)?;
-    let (first, last) = order_range(issuer, u64::MAX);
+/// Up to `most` rows of an issuer, in the order of their versions.
+pub(super) fn list(read: &ReadTransaction, issuer: u32, most: usize) -> Result<Vec<Owed>, redb::Error> {
     let mut found = Vec::new();
-    for entry in read.open_table(OUTBOX_ORDER)?.range::<&[u8; ORDER]>(&first..=&last)? {
-        let key = key_of(entry?.0.value());
-        let row = rows.get(&key)?.ok_or_else(out_of_order)?;
-        let (version, former) = split(row.value())?;
-        let serial = Serial::from_magnitude(&key[4..]).ok_or_else(out_of_order)?;
-        found.push(Owed { serial, former: former.map(decode_value), version });
+    for is_first in [true, false] {
+        for (key, rank) in ordered(read, issuer, is_first, most)? {
+            let rows = read.open_table(OUTBOX)?;
+            let row = rows.get(&key)?.ok_or_else(out_of_order)?;
+            let serial = Serial::from_magnitude(&key[4..]).ok_or_else(out_of_order)?;
+            let former = split(row.value())?.1.map(decode_value);
+            found.push(Owed { serial, former, version: rank.version() });
+        }
+    }
+    found.sort_by_key(|owed| (owed.version, owed.serial));
+    found.truncate(most);
+    Ok(found)
+}
+
+/// The row of a record.
+pub(super) fn find(read: &ReadTransaction, key: &[u8; KEY], serial: Serial) -> Result<Option<Owed>, redb::Error> {
+    let Some(row) = read.open_table(OUTBOX)?.get(key)? else { return Ok(None) };
+    let (rank, former) = split(row.value())?;
+    Ok(Some(Owed { serial, former: former.map(decode_value), version: rank.version() }))
+}
+
+/// The keys and versions of up to `most` rows, those of pushes first. Issuers take turns: of each as many, the ones
+/// that have waited longest before the others.
+pub(super) fn next(read: &ReadTransaction, most: usize) -> Result<Vec<([u8; KEY], u64)>, redb::Error> {
+    let mut found = Vec::new();
+    for is_first in [true, false] {
+        let mut waiting = waiting(read, is_first)?;
+        waiting.sort_unstable_by_key(|(_, rank)| rank.version());
+        let mut taken = Vec::with_capacity(waiting.len());
+        for (number, (issuer, _)) in waiting.iter().enumerate() {
+            let share = (most - found.len()).div_ceil(waiting.len() - number);
+            let rows = ordered(read, *issuer, is_first, share)?;
+            taken.push((*issuer, rows.len()));
+            found.extend(rows);
+        }
+        // The room that those with fewer have left.
+        for (issuer, taken) in taken {
+            let room = most - found.len();
+            if room == 0 {
+                break;
+            }
+            found.extend(ordered(read, issuer, is_first, taken.saturating_add(room))?.into_iter().skip(taken));
+        }
+    }
+    Ok(found.into_iter().map(|(key, rank)| (key, rank.version())).collect())
+}
+
+/// The issuers that have such rows, each with its first one. Issuers without any cost nothing.
+fn waiting(read: &ReadTransaction, is_first: bool) -> Result<Vec<(u32, Rank)>, redb::Error> {
+    let table = read.open_table(OUTBOX_ORDER)?;
+    let (mut found, mut from) = (Vec::new(), *order_range(0, is_first).start());
+    while let Some(entry) = table.range::<&[u8; ORDER]>(&from..)?.next() {
+        let (key, rank) = split_order(entry?.0.value());
+        let issuer = number(&key);
+        if rank.is_first() == is_first {
+            found.push((issuer, rank));
+        }
+        // Its others of this kind, or the next issuer's.
+        let seek = if is_first || !rank.is_first() { issuer.checked_add(1) } else { Some(issuer) };
+        let Some(issuer) = seek else { break };
+        from = *order_range(issuer, is_first).start();
     }
     Ok(found)
 }
 
-/// Adds the rows of an issuer to its seal.
+fn ordered(
+    read: &ReadTransaction,
+    issuer: u32,
+    is_first: bool,
+    most: usize,
+) -> Result<Vec<([u8; KEY], Rank)>, redb::Error> {
+    let table = read.open_table(OUTBOX_ORDER)?;
+    let range = order_range(issuer, is_first);
+    let rows = table.range::<&[u8; ORDER]>(range.start()..=range.end())?.take(most);
+    rows.map(|entry| Ok(split_order(entry?.0.value()))).collect()
+}
+
+/// Up to `most` debts behind this key.
+pub(super) fn debts(
+    read: &ReadTransaction,
+    after: Option<[u8; KEY]>,
+    most: usize,
+) -> Result<Vec<[u8; KEY]>, redb::Error> {
+    let table = read.open_table(DEBTS)?;
+    let after = after.unwrap_or([0; KEY]);
+    let debts = table.range::<&[u8; KEY]>(&after..)?.map(|entry| Ok(*entry?.0.value()));
+    debts.filter(|key| key.as_ref().is_ok_and(|key| *key != after) || key.is_err()).take(most).collect()
+}
+
+/// Whether an issuer has rows or debts.
+pub(super) fn has_any(read: &ReadTransaction, issuer: u32) -> Result<bool, redb::Error> {
+    let (first, last) = range(issuer);
+    let is_there = |table: redb::ReadOnlyTable<&'static [u8; KEY], &'static [u8]>| {
+        Ok::<_, redb::Error>(table.range::<&[u8; KEY]>(&first..=&last)?.next().is_some())
+    };
+    Ok(is_there(read.open_table(OUTBOX)?)? || is_there(read.open_table(DEBTS)?)?)
+}
+
+/// Adds the rows and debts of an issuer to its seal.
 pub(super) fn seal(read: &ReadTransaction, issuer: u32, seal: &mut Seal) -> Result<(), redb::Error> {
     let (first, last) = range(issuer);
-    for entry in read.open_table(OUTBOX)?.range::<&[u8; KEY]>(&first..=&last)? {
-        let (key, row) = entry?;
-        seal.add(Kind::Owed, key.value(), row.value());
+    for (table, kind) in [(OUTBOX, Kind::Owed), (DEBTS, Kind::Debt)] {
+        for entry in read.open_table(table)?.range::<&[u8; KEY]>(&first..=&last)? {
+            let (key, row) = entry?;
+            seal.add(kind, key.value(), row.value());
+        }
     }
-    let (first, last) = order_range(issuer, u64::MAX);
+    let (first, last) = (*order_range(issuer, true).start(), *order_range(issuer, false).end());
     for entry in read.open_table(OUTBOX_ORDER)?.range::<&[u8; ORDER]>(&first..=&last)? {
         seal.add(Kind::OwedOrder, entry?.0.value(), &[]);
     }
@@ -139,32 +298,41 @@ fn out_of_order() -> redb::Error {
     damaged("its outbox does not match the outbox's order")
 }
 
-/// The version and the former value.
-fn split(row: &[u8]) -> Result<(u64, Option<&[u8; VALUE]>), redb::Error> {
-    let (version, former) = row.split_first_chunk().ok_or_else(out_of_order)?;
-    let former = match former {
-        [] => None,
-        former => Some(former.try_into().map_err(|_| out_of_order())?),
-    };
-    Ok((u64::from_be_bytes(*version), former))
+/// The issuer's number in this file.
+pub(super) fn number(key: &[u8; KEY]) -> u32 {
+    u32::from_be_bytes([key[0], key[1], key[2], key[3]])
 }
 
-fn order(key: &[u8; KEY], version: u64) -> [u8; ORDER] {
+/// The rank and the former value.
+fn split(row: &[u8]) -> Result<(Rank, Option<&[u8; VALUE]>), redb::Error> {
+    let (rank, rest) = row.split_first_chunk().ok_or_else(out_of_order)?;
+    Ok((Rank(u64::from_be_bytes(*rank)), former(rest)?))
+}
+
+fn former(row: &[u8]) -> Result<Option<&[u8; VALUE]>, redb::Error> {
+    match row {
+        [] => Ok(None),
+        former => Ok(Some(former.try_into().map_err(|_| out_of_order())?)),
+    }
+}
+
+fn order(key: &[u8; KEY], rank: Rank) -> [u8; ORDER] {
     let mut order = [0; ORDER];
     order[..4].copy_from_slice(&key[..4]);
-    order[4..12].copy_from_slice(&version.to_be_bytes());
+    order[4..12].copy_from_slice(&rank.0.to_be_bytes());
     order[12..].copy_from_slice(&key[4..]);
     order
 }
 
-fn key_of(order: &[u8; ORDER]) -> [u8; KEY] {
+fn split_order(order: &[u8; ORDER]) -> ([u8; KEY], Rank) {
     let mut key = [0; KEY];
     key[..4].copy_from_slice(&order[..4]);
     key[4..].copy_from_slice(&order[12..]);
-    key
+    (key, Rank(u64::from_be_bytes(std::array::from_fn(|at| order[4 + at]))))
 }
 
-/// The first possible place of an issuer's rows, and the last one up to this version.
-fn order_range(issuer: u32, version: u64) -> ([u8; ORDER], [u8; ORDER]) {
-    (order(&range(issuer).0, 0), order(&key(issuer, [0xff; Serial::MAX_OCTETS]), version))
+/// The first and the last possible place of an issuer's rows that go first, or of the others.
+fn order_range(issuer: u32, is_first: bool) -> RangeInclusive<[u8; ORDER]> {
+    let last = Rank(if is_first { VERSION_MAX } else { u64::MAX });
+    order(&range(issuer).0, Rank::new(0, is_first))..=order(&key(issuer, [0xff; Serial::MAX_OCTETS]), last)
 }

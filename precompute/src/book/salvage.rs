@@ -33,7 +33,7 @@ use super::{
     codec::{decode, decode_value, version_of},
     database, describe,
     layout::{
-        ANSWERED, ANSWERED_ORDER, CRL_MARKS, KEY, OUTBOX, OUTBOX_ORDER, RECORDS, SEALS, STAMPS, VALUE, VERIFIED,
+        ANSWERED, ANSWERED_ORDER, CRL_MARKS, DEBTS, KEY, OUTBOX, OUTBOX_ORDER, RECORDS, SEALS, STAMPS, VALUE, VERIFIED,
         damaged,
     },
     overlay::Overlay,
@@ -149,6 +149,7 @@ fn is_in_order(state_dir: &Path) -> Result<bool, StateError> {
         for issuer in book.issuers()? {
             book.load(&issuer, |_, _, _| ())?;
         }
+        book.place()?;
         Ok(())
     };
     match all() {
@@ -333,6 +334,7 @@ fn count_by_seals(read: &ReadTransaction) -> Result<u64, redb::Error> {
         len_if_there(read, ANSWERED)?,
         len_if_there(read, ANSWERED_ORDER)?,
         len_if_there(read, STAMPS)?,
+        len_if_there(read, DEBTS)?,
     ];
     Ok(sealed.saturating_sub(others.into_iter().fold(0, u64::saturating_add)))
 }

@@ -35,6 +35,10 @@ pub(super) enum Kind {
     Stamps = 9,
     /// How far a book had come.
     Witness = 10,
+    /// A final revocation that others contradict.
+    Debt = 11,
+    /// The place in the feed.
+    Place = 12,
 }
 
 /// How many entries there are, and the sum of their hashes.

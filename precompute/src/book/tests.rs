@@ -1,10 +1,12 @@
 mod faults;
+mod feed;
 mod formats;
 mod kept_beside;
 
 use super::*;
 use crate::{
     pki::{Reason, Status},
+    records::Change,
     source::{CrlMark, CrlNumber, CrlScope},
 };
 

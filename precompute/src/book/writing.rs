@@ -6,27 +6,28 @@
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use super::{
-    Batch,
+    Batch, Contradicted, Told,
     answered::Answers,
-    codec::{encode, encode_mark, key, mark_key},
+    codec::{decode_value, encode, encode_mark, key, mark_key},
     layout::{
-        COMPLETE, CRL_MARKS, DELTA, HOLDS, ISSUERS, META, RECORDS, SEALS, STAMPS, SUCCESSORS, TENANTS, VERIFIED,
-        damaged, issuer_seal, successor_seal,
+        COMPLETE, CRL_MARKS, DELTA, HOLDS, ISSUERS, KEY, META, RECORDS, SEALS, STAMPS, SUCCESSORS, TENANTS, VALUE,
+        VERIFIED, damaged, issuer_seal, successor_seal,
     },
-    outbox::Outbox,
+    outbox::{self, Outbox, Rank},
+    place,
     seal::{Kind, SEAL, Seal},
 };
 use crate::{
     issuer_id::IssuerId,
     limits,
     pki::UnixTime,
+    records::Change,
     source::{CrlMark, CrlMarks},
 };
 
 /// Writes the batch; returns how many of its changes. Changed records get this version.
 pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: u64) -> Result<usize, redb::Error> {
     let mut meta = transaction.open_table(META)?;
-    meta.insert("version", version)?;
     let mut seals = transaction.open_table(SEALS)?;
     let mut issuers = transaction.open_table(ISSUERS)?;
     let known = issuers.get(batch.issuer.fingerprint())?.map(|guard| guard.value());
@@ -36,7 +37,11 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     };
     succeed(transaction, &mut meta, &issuers, number, batch.succeeds)?;
     let mut issuer = Issuer { transaction, number, seal, version };
+    if batch.forgets_owed {
+        Outbox::open(transaction)?.forget_all(&mut issuer.seal, number)?;
+    }
     let written = issuer.write_records(batch)?;
+    issuer.write_contradicted(batch.contradicted)?;
     if batch.forgets_stamps {
         issuer.write_stamps(&[])?;
     }
@@ -53,20 +58,53 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     Ok(written)
 }
 
-/// Removes up to `most` rows of an issuer's outbox whose version is not higher; true if there are more.
-pub(super) fn told(
-    transaction: &WriteTransaction,
-    issuer: &IssuerId,
-    version: u64,
-    most: usize,
-) -> Result<bool, redb::Error> {
-    let known = transaction.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value());
-    let Some(number) = known else { return Ok(false) };
+/// Notes in the outbox what was told.
+pub(super) fn told(transaction: &WriteTransaction, told: &[Told]) -> Result<(), redb::Error> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    let issuers = transaction.open_table(ISSUERS)?;
     let mut seals = transaction.open_table(SEALS)?;
-    let mut seal = seal_of(&seals, number)?;
-    let more = Outbox::open(transaction)?.told(&mut seal, number, version, most)?;
-    seals.insert(number, &seal.to_bytes())?;
-    Ok(more)
+    let mut outbox = Outbox::open(transaction)?;
+    for of_issuer in told.chunk_by(|a, b| a.issuer == b.issuer) {
+        let Some(number) = issuers.get(&of_issuer[0].issuer)?.map(|guard| guard.value()) else { continue };
+        let mut seal = seal_of(&seals, number)?;
+        for Told { change, version, .. } in of_issuer {
+            let key = key(number, *change.serial.padded());
+            outbox.told(&mut seal, &key, *version, value_of(change, *version).as_ref())?;
+        }
+        seals.insert(number, &seal.to_bytes())?;
+    }
+    Ok(())
+}
+
+/// Makes rows of the outbox of up to `most` debts; true if there are more.
+pub(super) fn owe_debts(transaction: &WriteTransaction, version: u64, most: usize) -> Result<bool, redb::Error> {
+    let records = transaction.open_table(RECORDS)?;
+    let mut seals = transaction.open_table(SEALS)?;
+    let mut outbox = Outbox::open(transaction)?;
+    let debtors = outbox.debtors(most)?;
+    for of_issuer in debtors.chunk_by(|a, b| outbox::number(a) == outbox::number(b)) {
+        let number = outbox::number(&of_issuer[0]);
+        let mut seal = seal_of(&seals, number)?;
+        for key in of_issuer {
+            let value = records.get(key)?.map(|value| *value.value());
+            let is_first = value.as_ref().is_some_and(|value| decode_value(value).1.is_pushed());
+            outbox.owe(&mut seal, key, value.as_ref(), Rank::new(version, is_first))?;
+        }
+        seals.insert(number, &seal.to_bytes())?;
+    }
+    Ok(debtors.len() == most)
+}
+
+/// As it is stored; `None` for no record.
+fn value_of(change: &Change, version: u64) -> Option<[u8; VALUE]> {
+    change.record.map(|record| encode(&record, change.origin, version))
+}
+
+/// Whether a value says this.
+fn says(value: Option<&[u8; VALUE]>, change: &Change) -> bool {
+    value.map(decode_value) == change.record.map(|record| (record, change.origin))
 }
 
 fn seal_of(seals: &Table<'_, u32, &'static [u8; SEAL]>, number: u32) -> Result<Seal, redb::Error> {
@@ -127,36 +165,68 @@ struct Issuer<'a> {
 impl Issuer<'_> {
     /// Returns how many of them.
     fn write_records(&mut self, batch: &Batch<'_>) -> Result<usize, redb::Error> {
-        let Batch { changes, owed, untold, is_wanted, .. } = *batch;
+        let Batch { changes, owed, is_told, is_wanted, .. } = *batch;
         if changes.is_empty() {
             return Ok(0);
         }
         let mut records = self.transaction.open_table(RECORDS)?;
-        let mut outbox = if owed || untold { Some(Outbox::open(self.transaction)?) } else { None };
+        let mut outbox = if owed || is_told { Some(Outbox::open(self.transaction)?) } else { None };
+        if outbox.is_none() {
+            place::end(self.transaction)?;
+        }
         for (written, change) in changes.iter().enumerate() {
             if written >= limits::BOOK_SAVE_CHUNK_MIN && is_wanted() {
                 return Ok(written);
             }
             let key = key(self.number, *change.serial.padded());
-            let before = match change.record {
-                Some(record) => {
-                    let value = encode(&record, change.origin, self.version);
-                    self.seal.add(Kind::Record, &key, &value);
-                    records.insert(&key, &value)?
-                }
-                None => records.remove(&key)?,
-            };
-            let before = before.as_ref().map(|before| before.value());
-            if let Some(before) = before {
-                self.seal.remove(Kind::Record, &key, before);
-            }
-            if let Some(outbox) = outbox.as_mut().filter(|_| untold) {
+            let before = self.write_record(&mut records, &key, change)?;
+            if let Some(outbox) = outbox.as_mut().filter(|_| is_told) {
                 outbox.forget(&mut self.seal, &key)?;
-            } else if let Some(outbox) = &mut outbox {
-                outbox.owe(&mut self.seal, &key, before, self.version)?;
+            } else if let Some(outbox) = outbox.as_mut().filter(|_| !says(before.as_ref(), change)) {
+                let rank = Rank::new(self.version, change.origin.is_pushed());
+                outbox.owe(&mut self.seal, &key, before.as_ref(), rank)?;
             }
         }
         Ok(changes.len())
+    }
+
+    /// Returns the value that it replaces.
+    fn write_record(
+        &mut self,
+        records: &mut Table<'_, &'static [u8; KEY], &'static [u8; VALUE]>,
+        key: &[u8; KEY],
+        change: &Change,
+    ) -> Result<Option<[u8; VALUE]>, redb::Error> {
+        let value = value_of(change, self.version);
+        let before = match &value {
+            Some(value) => {
+                self.seal.add(Kind::Record, key, value);
+                records.insert(key, value)?
+            }
+            None => records.remove(key)?,
+        };
+        let before = before.map(|before| *before.value());
+        if let Some(before) = &before {
+            self.seal.remove(Kind::Record, key, before);
+        }
+        Ok(before)
+    }
+
+    fn write_contradicted(&mut self, contradicted: &[Contradicted]) -> Result<(), redb::Error> {
+        if contradicted.is_empty() {
+            return Ok(());
+        }
+        let mut records = self.transaction.open_table(RECORDS)?;
+        let mut outbox = Outbox::open(self.transaction)?;
+        for Contradicted { present, said } in contradicted {
+            let key = key(self.number, *present.serial.padded());
+            let there = records.get(&key)?.map(|value| *value.value());
+            if !says(there.as_ref(), present) {
+                self.write_record(&mut records, &key, present)?;
+            }
+            outbox.contradict(&mut self.seal, &key, value_of(said, self.version).as_ref())?;
+        }
+        Ok(())
     }
 
     fn write_of_sources(&mut self, batch: &Batch<'_>) -> Result<(), redb::Error> {

@@ -11,8 +11,8 @@ use super::push::{Order, Outcome, Refusal};
 use crate::left_out::{Rule, is_left_out};
 use crate::{
     limits,
-    pki::{Reason, Record, Status, UnixTime},
-    records::{Found, Origin},
+    pki::{Reason, Record, Serial, Status, UnixTime},
+    records::{Change, Found, Origin},
 };
 
 /// What is known of a certificate: the record, and who says so.
@@ -32,6 +32,19 @@ impl Known {
 impl From<Found> for Known {
     fn from(found: Found) -> Self {
         Self { record: Record { status: found.status, not_after: found.not_after }, origin: found.origin }
+    }
+}
+
+impl Known {
+    /// What a change makes of its record.
+    pub(crate) fn of(change: &Change) -> Option<Self> {
+        change.record.map(|record| Self { record, origin: change.origin })
+    }
+
+    /// The change that makes this of a record.
+    pub(crate) fn change(serial: Serial, known: Option<Self>) -> Change {
+        let change = Change::new(serial, known.map(|known| known.record));
+        known.map_or(change, |known| change.by(known.origin))
     }
 }
 
@@ -159,6 +172,12 @@ pub(crate) fn carried(former: Known, present: Option<Known>) -> Known {
             origin: present.origin.with(bits(former, &[Origin::PUSHED])),
         },
     }
+}
+
+/// Whether what others say of a certificate would take back a final revocation. Everything else that they say counts.
+pub(crate) fn contradicts(known: Option<Known>, said: Option<Known>) -> bool {
+    let is_final = |known: Option<Known>| known.is_some_and(|known| strictness(known.record.status) == FINAL);
+    is_final(known) && !is_final(said)
 }
 
 /// Whether the record that an issuer has is no less strict than what it had under a former name, nor easier to release.

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::{
     Inner,
-    reconcile::{FINAL, strictness},
+    reconcile::{FINAL, Known, strictness},
     unsaved::{Chunk, OfSources},
 };
 #[cfg(test)]
@@ -208,14 +208,8 @@ impl Inner {
     }
 
     /// The present state of a record, as a change.
-    fn present(&self, serial: &Serial) -> Change {
-        match self.state.records.get(serial) {
-            None => Change::new(*serial, None),
-            Some(found) => {
-                let record = Record { status: found.status, not_after: found.not_after };
-                Change::new(*serial, Some(record)).by(found.origin)
-            }
-        }
+    pub(super) fn present(&self, serial: &Serial) -> Change {
+        Known::change(*serial, self.state.records.get(serial).map(Known::from))
     }
 
     /// All records as they are now.
@@ -275,6 +269,8 @@ impl Inner {
             crl_marks: Some(crl_marks),
             verified,
             stamps: Some(&[]),
+            // What was told before is not known any more: whoever tells compares the book as a whole.
+            forgets_owed: true,
             // An answer there may be of a push whose commit failed, and whose records were just written over.
             forgets_answers: true,
             answered: saved.answered.make_contiguous(),

@@ -9,7 +9,7 @@ use tracing::info;
 use super::{
     Releases,
     push::Order,
-    reconcile::{FINAL, Known, by_push_once_decided, by_source, carried, keeps_end, strictness},
+    reconcile::{FINAL, Known, by_push_once_decided, by_source, carried, contradicts, keeps_end, strictness},
     state::IssuerState,
     unsaved::Unsaved,
 };
@@ -169,6 +169,28 @@ impl Shown {
         again.sort_unstable();
         self.unsaved.add(again, self.records_count());
         ordered.iter().map(|ordered| ordered.serial).collect()
+    }
+
+    /// Shows what others say, which the book has already; in order of serial. A final revocation that shows meanwhile
+    /// stays, and is to be saved. Returns the serials of those that have changed.
+    pub(super) fn by_feed(&mut self, changes: &[Change]) -> Vec<Serial> {
+        let (mut changed, mut overtaken) = (Vec::with_capacity(changes.len()), Vec::new());
+        for change in changes {
+            let said = Known::of(change);
+            let is_changed = self.writer.change(&change.serial, |found| {
+                let known = found.map(Known::from);
+                if contradicts(known, said) {
+                    overtaken.push(change.serial);
+                    return None;
+                }
+                (known != said.map(kept)).then_some(said.map(|said| (said.record, said.origin)))
+            });
+            if is_changed {
+                changed.push(change.serial);
+            }
+        }
+        self.mark(overtaken);
+        changed
     }
 
     /// Marks records as not saved; in order of serial.

@@ -1,77 +1,135 @@
-//! What a writer that comes back makes of what it has on disk and told nobody.
+//! What a writer that comes back, or was deposed, makes of what it told nobody.
 //!
 //! Purpose: others go on from what they were told last, so this ledger has to as well. Invariant: a final revocation is
 //! never taken back: it stays, and is a debt to whoever leads now. Everything else goes back to what was told last, and
 //! a source's statement comes again with the next read: in the same commit the book forgets what the sources looked like,
-//! so that a start reads them. It does not know how anything is told.
+//! so that a start reads them. What shows and was not saved yet was not told either. It does not know how anything is
+//! told.
+//!
+//! It goes in parts, each a commit of its own: what a crash leaves has its row in the outbox, and the next start undoes
+//! it. What was not saved is gone with the process, and its sources say it again.
+
+use std::collections::BTreeMap;
 
 use super::{
-    Ledger,
-    reconcile::{FINAL, Known, strictness},
+    Inner, Ledger,
+    reconcile::{Known, contradicts},
+    saving::Saved,
 };
 use crate::{
-    book::{Batch, Owed},
+    book::{Batch, Book, Contradicted, Owed},
+    limits,
+    pki::{Record, Serial},
     records::{Change, Origin},
     state_dir::StateError,
 };
 
-/// What becomes of a change that nobody was told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Untold {
-    /// It is a final revocation, which others have to be told.
-    Debt,
-    /// The record becomes what was told last; `None` if there was none.
-    Undone(Option<Known>),
-}
-
-/// From the present record and the one that was told last.
-fn untold(present: Option<Known>, former: Option<Known>) -> Untold {
-    let is_final = |known: Option<Known>| known.is_some_and(|known| strictness(known.record.status) == FINAL);
-    if is_final(present) && !is_final(former) { Untold::Debt } else { Untold::Undone(former) }
-}
-
 impl Ledger {
     /// From now on, or no longer, what is saved has to be told to somebody who is not here: it gets rows in the outbox.
+    /// So it is for as long as there is a feed, whoever leads: what a process that follows saves of its own is undone.
     pub fn owe(&self, owes: bool) {
         self.0.owes.store(owes, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Undoes what nobody was told; returns the debts. To be called before anything else changes the records or is
-    /// told; the sources have to be read after it, whatever their stamps said. The rows of the debts stay in the outbox
-    /// until they are told.
-    pub fn undo_untold(&self) -> Result<Vec<Owed>, StateError> {
+    /// Undoes what nobody was told; final revocations become debts, and these are returned. To be called before anything
+    /// that others say is applied; the sources have to be read after it, whatever their stamps said.
+    pub fn undo_untold(&self) -> Result<Vec<Change>, StateError> {
         let inner = &*self.0;
         let mut saved = inner.commit();
-        let mut book = inner.book.lock();
-        inner.in_place(&mut saved, &mut book)?;
-        let (mut debts, mut changes) = (Vec::new(), Vec::new());
-        for owed in book.outbox(&inner.id)? {
-            let present = inner.state.records.get(&owed.serial).map(Known::from);
-            match untold(present, owed.former.map(|(record, origin)| Known { record, origin })) {
-                Untold::Debt => debts.push(owed),
-                Untold::Undone(former) => changes.push(change(&owed, former)),
-            }
-        }
-        if !changes.is_empty() {
-            changes.sort_unstable_by_key(|change| change.serial);
-            book.commit(&Batch {
-                changes: &changes,
-                untold: true,
-                // The book has no longer what the sources said.
-                forgets_stamps: true,
-                ..Batch::new(&inner.id, saved.identity)
-            })?;
-        }
-        drop(book);
-        let mut shown = inner.shown();
-        if !changes.is_empty() {
-            shown.unsaved.of_sources.stamps = None;
-        }
-        inner.show_as_they_are(&mut shown, &changes);
+        let mut debts = Vec::new();
+        while inner.undo_some(&mut saved, limits::BOOK_SAVE_CHUNK_MAX, &mut debts)? {}
         Ok(debts)
     }
 }
 
-fn change(owed: &Owed, former: Option<Known>) -> Change {
-    Change::new(owed.serial, former.map(|known| known.record)).by(former.map_or(Origin::SOURCE, |known| known.origin))
+/// What becomes of changes that nobody was told.
+#[derive(Default)]
+struct Undone {
+    /// What each record becomes: what was told last.
+    changes: Vec<Change>,
+    /// Final revocations, which others have to be told.
+    debts: Vec<Contradicted>,
+}
+
+impl Inner {
+    /// Undoes some; true if there may be more.
+    fn undo_some(&self, saved: &mut Saved, most: usize, debts: &mut Vec<Change>) -> Result<bool, StateError> {
+        let mut book = self.book.lock();
+        self.in_place(saved, &mut book)?;
+        let mut unsaved = self.shown().unsaved.take(most);
+        let undone = self.undone(&mut book, &unsaved.serials, most);
+        let committed = undone.and_then(|undone| {
+            let Undone { changes, debts } = &undone;
+            if changes.is_empty() && debts.is_empty() {
+                return Ok(undone);
+            }
+            let batch = Batch {
+                // Also the debts, whose rows become debts.
+                changes: &of_both(&undone),
+                contradicted: debts,
+                is_told: true,
+                // The book has no longer what the sources said.
+                forgets_stamps: !changes.is_empty(),
+                ..Batch::new(&self.id, saved.identity)
+            };
+            book.commit(&batch).map(|_| undone)
+        });
+        drop(book);
+        let mut shown = self.shown();
+        let undone = match committed {
+            Ok(undone) => undone,
+            Err(error) => {
+                shown.unsaved.put_back(unsaved);
+                return Err(error);
+            }
+        };
+        let more = !unsaved.serials.is_empty() || !undone.changes.is_empty() || !undone.debts.is_empty();
+        unsaved.serials.clear();
+        if !undone.changes.is_empty() {
+            unsaved.of_sources.stamps = None;
+            shown.unsaved.of_sources.stamps = None;
+        }
+        shown.unsaved.put_back(unsaved);
+        self.show_by_feed(&mut shown, &undone.changes);
+        debts.extend(undone.debts.iter().map(|debt| debt.present));
+        Ok(more)
+    }
+
+    /// Of up to `most` rows of the outbox, and of what was not saved.
+    fn undone(&self, book: &mut Book, unsaved: &[Serial], most: usize) -> Result<Undone, StateError> {
+        let mut rows: BTreeMap<Serial, Owed> =
+            book.outbox(&self.id, most)?.into_iter().map(|owed| (owed.serial, owed)).collect();
+        let mut undone = Undone::default();
+        for serial in unsaved {
+            if rows.contains_key(serial) {
+                continue;
+            }
+            match book.owed_of(&self.id, serial)? {
+                // Among the later ones.
+                Some(owed) => _ = rows.insert(*serial, owed),
+                None => undone.add(self.present(serial), book.get(&self.id, serial)?),
+            }
+        }
+        rows.values().for_each(|owed| undone.add(self.present(&owed.serial), owed.former));
+        Ok(undone)
+    }
+}
+
+impl Undone {
+    fn add(&mut self, present: Change, told: Option<(Record, Origin)>) {
+        let said = Known::change(present.serial, told.map(|(record, origin)| Known { record, origin }));
+        if contradicts(Known::of(&present), Known::of(&said)) {
+            self.debts.push(Contradicted { present, said });
+        } else {
+            self.changes.push(said);
+        }
+    }
+}
+
+/// All changes, in order of serial.
+fn of_both(undone: &Undone) -> Vec<Change> {
+    let mut all: Vec<Change> =
+        undone.changes.iter().copied().chain(undone.debts.iter().map(|debt| debt.present)).collect();
+    all.sort_unstable_by_key(|change| change.serial);
+    all
 }

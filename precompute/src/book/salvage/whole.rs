@@ -5,8 +5,9 @@
 //! then there with everybody who stated something, the CRLs taken, the time when its sources were in order, and the
 //! answers to requests. It does not know the issuers that are damaged.
 //!
-//! What the sources looked like is not copied, so they are read again. Nor is the outbox: the new book is another one, and
-//! whoever tells changes to others has to compare it as a whole.
+//! What the sources looked like is not copied, so they are read again. Nor are the outbox, the debts and the place in the
+//! feed: the new book is another one, and whoever tells changes to others has to compare it as a whole. Then what it
+//! revokes for good and the feed does not is a debt again.
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -87,7 +87,7 @@ fn a_commit_that_failed_at_any_step_is_not_there_and_a_later_one_is() {
             assert!(error.contains(BOOK) && error.contains("make room"), "step {step}: {error}");
             // The disk has room again. What redb had in memory counts no more.
             let found = book.all(&a).unwrap().1;
-            let outbox = book.outbox(&a).unwrap().len();
+            let outbox = book.outbox(&a, 9).unwrap().len();
             let is_answered = book.answered(&a, &answer.key).unwrap().is_some();
             if found == [(serial(1), GOOD)] {
                 absent += 1;

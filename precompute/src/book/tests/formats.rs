@@ -78,7 +78,7 @@ fn a_book_of_format_2_is_read_without_loss_and_written_on() {
         let (held, found) = book.all_with_origin(&id("b")).unwrap();
         assert_eq!((held.verified, &found[..]), (Some(UnixTime(6)), &wanted[..3]));
         assert_eq!(book.lineage().unwrap().predecessors(&id("c")), [id("b")]);
-        assert_eq!(book.outbox(&id("a")).unwrap(), []);
+        assert_eq!(book.outbox(&id("a"), 9).unwrap(), []);
     }
     let mut book = Book::open(dir.path()).unwrap();
     let pushed = Origin::PUSHED.with(Origin::PUSH_RESTRICTS);
@@ -95,25 +95,71 @@ fn a_book_of_format_2_is_read_without_loss_and_written_on() {
 
 /// Ten million records must not wait for their format.
 #[test]
-fn a_book_of_format_2_becomes_one_of_format_3_without_a_record_written() {
+fn a_book_of_an_earlier_format_is_taken_up_without_a_record_written() {
+    for (format, file) in [(2, FORMAT_2), (3, FORMAT_3)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(BOOK);
+        fs::write(&path, file).unwrap();
+        let of_records = |bytes: &[u8]| {
+            // Two that lie side by side in a leaf.
+            let keys = [41, 42].map(|number| key(0, *serial(number).padded())).concat();
+            (0..bytes.len() - keys.len()).filter(|at| bytes[*at..].starts_with(&keys)).collect::<Vec<_>>()
+        };
+        drop(Book::open(dir.path()).unwrap());
+        let written = fs::read(&path).unwrap();
+        let [before, after] = [file, &written[..]].map(of_records);
+        assert!(!before.is_empty());
+        assert_eq!(before, after, "format {format}: the leaves lie where they lay, and nowhere else");
+    }
+}
+
+/// Written by the last version of this program that wrote format 3: for `a` records 1 to 59 in three commits, marks, a
+/// time, an answer and stamps; then two commits that were owed. For `b` three records and a time.
+const FORMAT_3: &[u8] = include_bytes!("format-3.redb");
+
+#[test]
+fn a_book_of_format_3_is_read_without_loss_and_written_on() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join(BOOK);
-    fs::write(&path, FORMAT_2).unwrap();
-    let of_records = |bytes: &[u8]| {
-        // Two that lie side by side in a leaf.
-        let keys = [41, 42].map(|number| key(0, *serial(number).padded())).concat();
-        (0..bytes.len() - keys.len()).filter(|at| bytes[*at..].starts_with(&keys)).collect::<Vec<_>>()
-    };
-    drop(Book::open(dir.path()).unwrap());
-    let written = fs::read(&path).unwrap();
-    let [before, after] = [FORMAT_2, &written[..]].map(of_records);
-    assert!(!before.is_empty());
-    assert_eq!(before, after, "the leaves lie where they lay, and nowhere else");
+    fs::write(dir.path().join(BOOK), FORMAT_3).unwrap();
+    let a = id("a");
+    let look = Book::look(dir.path()).unwrap().unwrap().all_with_origin(&a).unwrap();
+    let mut identity = None;
+    let pushed = Origin::PUSHED.with(Origin::PUSH_RESTRICTS);
+    for _ in 0..2 {
+        let mut book = Book::open(dir.path()).unwrap();
+        let (held, found) = book.all_with_origin(&a).unwrap();
+        assert_eq!((held.crl_marks, held.verified), (marks(), Some(UnixTime(5))));
+        assert_eq!(held.stamps.as_deref(), Some(&b"looked like this"[..]));
+        assert_eq!((&look.0, &look.1), (&held, &found), "a look sees the same");
+        assert_eq!(*identity.get_or_insert(held.book), held.book, "it stays the same book");
+        let wanted = (1..=60u8).filter(|number| *number != 4).map(|number| match number {
+            2 => (serial(2), REVOKED, Origin::SOURCE),
+            60 => (serial(60), GOOD, Origin::PUSHED),
+            number => (serial(number), [GOOD, REVOKED][usize::from(number % 2)], Origin::SOURCE),
+        });
+        assert!(found.iter().copied().eq(wanted), "{found:?}");
+        let former: Vec<_> = book.outbox(&a, 9).unwrap().iter().map(|owed| (owed.serial, owed.former)).collect();
+        let good = Some((GOOD, Origin::SOURCE));
+        assert_eq!(former, [(serial(4), good), (serial(2), good), (serial(60), None)]);
+        assert_eq!(book.all(&id("b")).unwrap().1.len(), 3);
+        assert_eq!((book.place().unwrap(), book.debts(None, 9).unwrap()), (None, vec![]));
+    }
+    let mut book = Book::open(dir.path()).unwrap();
+    let (first, identity) = (book.outbox(&a, 9).unwrap()[0].version, book.identity().unwrap());
+    let changes = [change(1, None), change(4, Some(REVOKED)).by(pushed)];
+    book.commit(&Batch { changes: &changes, owed: true, ..Batch::new(&a, identity) }).unwrap();
+    let rows = book.owed(9).unwrap();
+    let serials = |rows: &[Told]| rows.iter().map(|row| row.change.serial).collect::<Vec<_>>();
+    assert_eq!(serials(&rows), [2, 60, 4, 1].map(serial), "those of before, a push, and the others");
+    assert!(rows.iter().all(|row| row.version > first - 1));
+    book.told(None, &rows).unwrap();
+    assert_eq!(book.outbox(&a, 9).unwrap(), []);
+    book.all(&a).unwrap();
 }
 
 /// An earlier format is rewritten when it is opened: that meets the damage before any seal does.
 #[test]
-fn no_damage_to_a_book_of_an_earlier_format_panics_and_of_format_2_none_changes_a_record_without_a_word() {
+fn no_damage_to_a_book_of_an_earlier_format_panics_and_of_formats_2_and_3_none_changes_a_record_without_a_word() {
     let dir = tempfile::tempdir().unwrap();
     let format_1 = dir.path().join("format-1");
     write_format_1(&format_1);
@@ -121,7 +167,9 @@ fn no_damage_to_a_book_of_an_earlier_format_panics_and_of_format_2_none_changes_
     let said = |book: &mut Book| Ok::<_, StateError>([book.all(&id("a"))?, book.all(&id("b"))?].map(|(_, all)| all));
     let of = |numbers: std::ops::Range<u8>| numbers.map(|number| (serial(number), of_format_2(number))).collect();
     let wanted: [Vec<_>; 2] = [of(1..60), of(1..4)];
-    for (format, whole) in [(1, &fs::read(format_1).unwrap()[..]), (2, FORMAT_2)] {
+    fs::write(&path, FORMAT_3).unwrap();
+    let of_format_3 = said(&mut Book::look(dir.path()).unwrap().unwrap()).unwrap();
+    for (format, whole) in [(1, &fs::read(format_1).unwrap()[..]), (2, FORMAT_2), (3, FORMAT_3)] {
         let used: Vec<usize> = (0..whole.len()).filter(|at| whole[*at] != 0).collect();
         let last = used[used.len() - 1];
         let flips = used.iter().step_by(used.len() / 50).map(|at| {
@@ -138,8 +186,9 @@ fn no_damage_to_a_book_of_an_earlier_format_panics_and_of_format_2_none_changes_
                 Book::look(dir.path()).and_then(|look| look.map_or(Ok(None), |mut look| said(&mut look).map(Some)));
             for found in [look, Book::open(dir.path()).and_then(|mut book| said(&mut book)).map(Some)] {
                 match found {
-                    Ok(found) if format == 2 && !bytes.is_empty() => {
-                        assert_eq!(found.as_ref(), Some(&wanted), "{name}");
+                    Ok(found) if format > 1 && !bytes.is_empty() => {
+                        let wanted = if format == 2 { &wanted } else { &of_format_3 };
+                        assert_eq!(found.as_ref(), Some(wanted), "{name}");
                         fine += 1;
                     }
                     Ok(_) => fine += 1,

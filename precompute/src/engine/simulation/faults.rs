@@ -177,8 +177,23 @@ impl Sim<'_> {
             }
         }
         self.note(format_args!("what was not told is undone, but for {} debts", left.len()));
-        if debts != left || self.owed()? != left {
-            return Err(format!("the debts are {debts:?} instead of {left:?}"));
+        let mut book = self.book.lock();
+        let told = |error: StateError| error.to_string();
+        let kept = book.debts(None, usize::MAX).map_err(told)?;
+        let rows = book.outbox(&self.id, usize::MAX).map_err(told)?;
+        let of_left: BTreeMap<_, _> = left.iter().map(|owed| (owed.serial, owed.former)).collect();
+        let is_left = |debts: &[Change]| debts.iter().map(|debt| debt.serial).eq(of_left.keys().copied());
+        let of_kept: Vec<Change> = kept.into_iter().map(|(_, debt)| debt).collect();
+        if !is_left(&debts) || of_kept != debts || !rows.is_empty() {
+            return Err(format!(
+                "the debts are {debts:?} and {of_kept:?} instead of {left:?}, and the outbox has {rows:?}"
+            ));
+        }
+        while book.owe_debts().map_err(told)? {}
+        drop(book);
+        let owed = self.owed()?;
+        if owed.iter().map(|owed| (owed.serial, owed.former)).collect::<BTreeMap<_, _>>() != of_left {
+            return Err(format!("the debts {left:?} are owed as {owed:?}"));
         }
         Ok(())
     }

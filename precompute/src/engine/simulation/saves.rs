@@ -68,7 +68,15 @@ impl Sim<'_> {
     }
 
     pub(super) fn owed(&self) -> Checked<Vec<Owed>> {
-        self.book.lock().outbox(&self.id).map_err(|error| error.to_string())
+        self.book.lock().outbox(&self.id, usize::MAX).map_err(|error| error.to_string())
+    }
+
+    /// The rows up to this version were told.
+    pub(super) fn tell(&self, version: u64) -> Checked {
+        let mut book = self.book.lock();
+        let mut rows = book.owed(usize::MAX).map_err(|error| error.to_string())?;
+        rows.retain(|row| row.version <= version);
+        book.told(None, &rows).map_err(|error| error.to_string())
     }
 
     /// Tells everybody what the outbox has, or the earlier part of it.
@@ -81,7 +89,7 @@ impl Sim<'_> {
         // All of it, where nothing is known of what was told before.
         let is_part = self.told.is_some() && self.rng.chance(40);
         let version = if is_part { owed[self.rng.below(owed.len())].version } else { last.version };
-        while self.book.lock().told(&self.id, version).map_err(|error| error.to_string())? {}
+        self.tell(version)?;
         let (now_told, left): (Vec<_>, Vec<_>) = owed.into_iter().partition(|owed| owed.version <= version);
         self.note(format_args!("tells {:?}", now_told.iter().map(|owed| number(&owed.serial) + 1).collect::<Vec<_>>()));
         let rows = self.owed()?;
