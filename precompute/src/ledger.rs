@@ -18,6 +18,7 @@
 mod changes;
 mod contradictions;
 mod health;
+mod of_feed;
 mod push;
 mod pushing;
 pub(crate) mod reconcile;
@@ -45,6 +46,7 @@ pub(crate) use self::steps::Step;
 pub use self::{
     changes::{Changed, Changes, Listener, Wake},
     health::{Health, HealthReport, Pass},
+    of_feed::{Applied, Section},
     push::{Order, Outcome, Push, PushError, Refusal},
     state::{IssuerState, NotFollowed, States},
 };

@@ -2,6 +2,7 @@
 
 mod kept_beside;
 mod loads;
+mod of_feed;
 
 use std::{
     fs,

@@ -1,0 +1,214 @@
+//! All ledgers of a process that follows the feed, or writes it.
+//!
+//! Purpose: an entry of the feed speaks of several issuers, and its place belongs to all of them. So what it says is
+//! applied here, to all ledgers at once: decided against the records, written in one commit with the place, and then
+//! shown. Invariants: a final revocation stays whatever the feed says, and is a debt until the feed says the same. What
+//! the book could not take shows nowhere. A final revocation that shows while this is written stays, and is saved after
+//! it. It does not know entries, signatures or who leads.
+//!
+//! A crash between any two steps is harmless, because each is one commit and says the same when it is repeated: before
+//! the commit of an entry the place is that of the entry before, so it is read again; after it the records are loaded as
+//! they are written. What is told is written before it is told and noted after it (`book`).
+//!
+//! Locks as in [`ledger`](super), and the `commit` of several ledgers in the order of their ids.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
+};
+
+use super::{
+    Inner, Ledger, Ledgers,
+    reconcile::{Known, contradicts, strictness},
+    saving::{Saved, SharedBook},
+};
+use crate::{
+    book::{Batch, Contradicted, Joint, Move, Place, Told},
+    pki::Serial,
+    records::Change,
+    state_dir::StateError,
+};
+
+/// What the feed says of one issuer's records. If it speaks of a record twice, the later one counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    /// The issuer's fingerprint.
+    pub issuer: [u8; 32],
+    /// What the records say.
+    pub changes: &'a [Change],
+}
+
+/// What became of what the feed says.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// Records that stay finally revoked although the feed says something else: they are debts.
+    pub contradicted: Vec<([u8; 32], Serial)>,
+    /// Issuers that are not configured here: nothing is kept of them. Who configures one later has to compare it as a
+    /// whole.
+    pub strangers: Vec<[u8; 32]>,
+}
+
+/// What becomes of a record of which others say something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// What they say.
+    Becomes,
+    /// It stays, against them.
+    Contradicts,
+    /// It stays, and says enough.
+    Stays,
+}
+
+/// Why others say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum By {
+    /// It is the next entry of the feed that this process follows.
+    Feed,
+    /// It is in what this process does not continue: the stricter of both counts, and has to be told.
+    Others,
+}
+
+impl By {
+    fn decide(self, present: Option<Known>, said: Option<Known>) -> Verdict {
+        let rank = |known: Option<Known>| known.map(|known| strictness(known.record.status));
+        match self {
+            Self::Feed if contradicts(present, said) => Verdict::Contradicts,
+            Self::Feed => Verdict::Becomes,
+            Self::Others if rank(said) > rank(present).max(Some(0)) => Verdict::Becomes,
+            Self::Others => Verdict::Stays,
+        }
+    }
+}
+
+/// A ledger whose turn to write is held, and what is to be written of it.
+struct Writing<'a> {
+    inner: &'a Inner,
+    saved: MutexGuard<'a, Saved>,
+    said: BTreeMap<Serial, Change>,
+    becomes: Vec<Change>,
+    contradicted: Vec<Contradicted>,
+}
+
+impl Writing<'_> {
+    fn decide(&mut self, by: By) {
+        for said in self.said.values() {
+            let present = self.inner.present(&said.serial);
+            match by.decide(Known::of(&present), Known::of(said)) {
+                Verdict::Becomes => self.becomes.push(*said),
+                Verdict::Contradicts => self.contradicted.push(Contradicted { present, said: *said }),
+                Verdict::Stays => {}
+            }
+        }
+    }
+
+    fn batch(&self, by: By) -> Batch<'_> {
+        Batch {
+            changes: &self.becomes,
+            contradicted: &self.contradicted,
+            is_told: by == By::Feed,
+            owed: by == By::Others,
+            // The book has no longer what the sources said.
+            forgets_stamps: !self.becomes.is_empty(),
+            ..Batch::new(&self.inner.id, self.saved.identity)
+        }
+    }
+}
+
+/// Without an issuer there is no book: then nothing is kept, and there is no place.
+impl Ledgers {
+    /// The place in the feed that the records are from; `None` if they have to be compared with it as a whole.
+    pub fn place(&self) -> Result<Option<Place>, StateError> {
+        self.book().map_or(Ok(None), |book| book.lock().place())
+    }
+
+    /// Applies an entry of the feed: what it says is on disk with its place, and then shows. After an error nothing has
+    /// changed, or the book in place has no place. If the book is not where `place` begins, that is an error.
+    pub fn apply_told(&self, place: Move, sections: &[Section<'_>]) -> Result<Applied, StateError> {
+        self.take_over(By::Feed, Some(place), sections)
+    }
+
+    /// Takes over what is stricter elsewhere, as something to be told.
+    pub fn absorb(&self, sections: &[Section<'_>]) -> Result<Applied, StateError> {
+        self.take_over(By::Others, None, sections)
+    }
+
+    /// Undoes what nobody was told, in all ledgers, but for final revocations: those become debts. Returns how many.
+    pub fn undo_untold(&self) -> Result<usize, StateError> {
+        let all = self.all();
+        let mut sorted: Vec<&Ledger> = all.iter().collect();
+        sorted.sort_unstable_by_key(|ledger| ledger.id());
+        sorted.into_iter().map(|ledger| Ok(ledger.undo_untold()?.len())).sum()
+    }
+
+    /// Up to `most` changes that are to be told, as the book has them: pushes first.
+    pub fn owed(&self, most: usize) -> Result<Vec<Told>, StateError> {
+        self.book().map_or(Ok(Vec::new()), |book| book.lock().owed(most))
+    }
+
+    /// They were told, and this is the place now: see [`Book::told`](crate::book::Book::told).
+    pub fn told(&self, place: Move, told: &[Told]) -> Result<(), StateError> {
+        self.book().map_or(Ok(()), |book| book.lock().told(Some(place), told))
+    }
+
+    /// Up to `most` final revocations that the feed contradicts, behind `after`, by issuer.
+    pub fn debts(&self, after: Option<([u8; 32], Serial)>, most: usize) -> Result<Vec<([u8; 32], Change)>, StateError> {
+        self.book().map_or(Ok(Vec::new()), |book| book.lock().debts(after, most))
+    }
+
+    /// From now on the debts are rows of the outbox: this process tells them itself.
+    pub fn owe_debts(&self) -> Result<(), StateError> {
+        let Some(book) = self.book() else { return Ok(()) };
+        while book.lock().owe_debts()? {}
+        Ok(())
+    }
+
+    fn book(&self) -> Option<Arc<SharedBook>> {
+        self.all().first().map(|ledger| Arc::clone(&ledger.0.book))
+    }
+
+    fn take_over(&self, by: By, place: Option<Move>, sections: &[Section<'_>]) -> Result<Applied, StateError> {
+        let (all, mut applied) = (self.all(), Applied::default());
+        let Some(book) = self.book() else { return Ok(applied) };
+        // In the order of ids, which is that of the locks.
+        let mut spoken_of = BTreeMap::new();
+        for Section { issuer, changes } in sections {
+            let Some(ledger) = all.iter().find(|ledger| ledger.id().fingerprint() == issuer) else {
+                applied.strangers.push(*issuer);
+                continue;
+            };
+            let (_, said) = spoken_of.entry(ledger.id()).or_insert_with(|| (&*ledger.0, BTreeMap::new()));
+            said.extend(changes.iter().map(|change| (change.serial, *change)));
+        }
+        let take = |(inner, said): (_, _)| writing(inner, said);
+        let mut writing: Vec<Writing<'_>> = spoken_of.into_values().map(take).collect();
+        let mut book = book.lock();
+        for of in &mut writing {
+            of.inner.in_place(&mut of.saved, &mut book)?;
+            of.decide(by);
+        }
+        let batches: Vec<Batch<'_>> = writing.iter().map(|of| of.batch(by)).filter(Batch::says_something).collect();
+        if batches.is_empty() {
+            place.map_or(Ok(()), |place| book.told(Some(place), &[]))?;
+        } else {
+            book.commit_all(&Joint { batches: &batches, place })?;
+        }
+        drop(batches);
+        drop(book);
+        for of in &writing {
+            #[cfg(test)]
+            of.inner.steps.reach(super::Step::Committed);
+            let mut shown = of.inner.shown();
+            if !of.becomes.is_empty() {
+                shown.unsaved.of_sources.stamps = None;
+            }
+            of.inner.show_by_feed(&mut shown, &of.becomes);
+            let issuer = *of.inner.id.fingerprint();
+            applied.contradicted.extend(of.contradicted.iter().map(|one| (issuer, one.present.serial)));
+        }
+        Ok(applied)
+    }
+}
+
+fn writing(inner: &Inner, said: BTreeMap<Serial, Change>) -> Writing<'_> {
+    Writing { inner, saved: inner.commit(), said, becomes: Vec::new(), contradicted: Vec::new() }
+}
