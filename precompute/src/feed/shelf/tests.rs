@@ -4,7 +4,7 @@ mod directory;
 mod faulty;
 mod fetching;
 mod giving;
-mod measure;
+mod nginx;
 
 use std::{
     net::SocketAddr,
