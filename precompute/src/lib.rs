@@ -58,4 +58,6 @@ mod left_out;
 pub mod limits;
 pub mod log;
 pub mod output;
+#[cfg(test)]
+mod rng;
 mod sync;

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use ostia_tests::RedisServer;
 use precompute::feed::{
-    Cluster, Position,
+    Chain, Cluster, Position, Sealed,
     redis::{Address, Cause, Extent, Server, Stream, Trust},
-    transport::Appended,
+    transport::{Appended, Gone, Transport as _},
 };
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -159,6 +159,32 @@ fn what_a_server_in_trouble_does_to_a_write_is_told_apart() {
     assert_eq!(cause(&mut stream), Cause::Unreachable);
     redis.restart();
     assert_eq!(stream.put(at(5, 3), b"three", false), Ok(Appended::NoStream));
+}
+
+#[test]
+fn a_machine_learns_whether_its_entry_may_be_there_and_why_it_is_not() {
+    let mut redis = RedisServer::start();
+    let patience = Duration::from_millis(300);
+    let mut stream = stream(server(redis.port())).waiting(patience);
+    let entry = |sequence, bytes: &[u8]| Sealed { position: at(5, sequence), chain: Chain::START, bytes: bytes.into() };
+    let first = stream.connection();
+    assert_eq!(stream.append(&entry(0, b"fence"), true), Appended::Written);
+    let begun = Instant::now();
+    assert_eq!(stream.read_after(at(5, 0), 9), Ok(vec![]));
+    assert!(begun.elapsed() >= patience - Duration::from_millis(10), "it waits for the first entry");
+    assert_eq!(stream.connection(), first);
+    assert_eq!(stream.fault(), None);
+    redis.pause();
+    assert_eq!(stream.append(&entry(1, b"one"), false), Appended::Ambiguous);
+    assert_eq!(stream.fault().map(|fault| fault.cause), Some(Cause::Unknown));
+    redis.go_on();
+    let again = ostia_tests::until("there is another connection", Duration::from_secs(20), || stream.connection());
+    assert!(Some(again) > first, "it may lead elsewhere");
+    redis.kill();
+    stream.disconnect();
+    assert_eq!(stream.append(&entry(2, b"two"), false), Appended::Gone);
+    assert_eq!((stream.info(), stream.connection()), (Err(Gone), None));
+    assert_eq!(stream.fault().map(|fault| fault.cause), Some(Cause::Unreachable));
 }
 
 #[test]

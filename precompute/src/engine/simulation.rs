@@ -55,6 +55,7 @@ use crate::{
     left_out::{self, Rule},
     pki::{Certificate, Reason, Record, Serial, Status, UnixTime},
     records::{Change, Digest, Origin},
+    rng::Rng,
     source::openssl::{Ca, KEYS},
     state_dir::{BOOK, StateError},
 };
@@ -100,26 +101,6 @@ fn leaving_out_any_rule_makes_seeds_fail() {
     let passes = |rule: &Rule| !(0..SEEDS_WITHOUT).any(|seed| fails(*rule, seed));
     let unmissed: Vec<_> = Rule::ALL.into_iter().filter(passes).collect();
     assert!(unmissed.is_empty(), "{SEEDS_WITHOUT} seeds pass without {unmissed:?}");
-}
-
-/// SplitMix64.
-pub(super) struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
-    }
 }
 
 /// What all seeds share.

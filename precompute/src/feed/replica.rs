@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     issuer_id::IssuerId,
-    ledger::{IssuerState, States},
+    ledger::{IssuerState, States, reconcile::Known},
     limits::feed as limits,
-    pki::{Record, Serial},
+    pki::Serial,
     records::{Census, Change, Counts, Digest, Filling, Records, RecordsWriter},
 };
 
@@ -100,10 +100,7 @@ impl Held {
 fn say(writer: &mut RecordsWriter, contradicted: &mut HashSet<Serial>, said: &Change) -> bool {
     let mut stays = false;
     let is_changed = writer.change(&said.serial, |found| {
-        let present = found.map_or(Change::new(said.serial, None), |found| {
-            let record = Record { status: found.status, not_after: found.not_after };
-            Change::new(said.serial, Some(record)).by(found.origin)
-        });
+        let present = Known::change(said.serial, found.map(Known::from));
         match by_feed(&present, said) {
             Verdict::Becomes(next) if next == present => None,
             Verdict::Becomes(next) => Some(next.record.map(|record| (record, next.origin))),

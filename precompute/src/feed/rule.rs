@@ -4,7 +4,7 @@
 //! Invariant: outside of tests every rule is kept, and the question costs nothing. It does not know when they apply.
 
 use crate::{
-    ledger::reconcile::{FINAL, strictness},
+    ledger::reconcile::{FINAL, Known, contradicts, strictness},
     records::Change,
 };
 
@@ -91,7 +91,7 @@ pub fn by_feed(present: &Change, said: &Change) -> Verdict {
 }
 
 pub(crate) fn decide(rules: Rules, present: &Change, said: &Change) -> Verdict {
-    if rules.keep(Rule::Sticky) && is_final(present) && !is_final(said) {
+    if rules.keep(Rule::Sticky) && contradicts(Known::of(present), Known::of(said)) {
         Verdict::Stays
     } else {
         Verdict::Becomes(*said)

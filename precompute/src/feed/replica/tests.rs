@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     feed::{Chain, Position, Refusal},
     ledger::Changed,
-    pki::{Reason, Status, UnixTime},
+    pki::{Reason, Record, Status, UnixTime},
     records::Origin,
     source::CrlMarks,
 };
@@ -126,7 +126,9 @@ fn a_snapshot_that_cannot_be_read_to_its_end_leaves_what_it_had_and_no_place() {
         [LOST, LOST],
         "nothing is removed, and what was verified counts"
     );
+    let heard = replica.states().get(&id("a")).unwrap().changes.subscribe(Arc::new(|| ()));
     reconcile(&mut replica, 8, &[(issuer("a"), said(1, LOST)), (issuer("a"), said(3, GOOD))], Ok(())).unwrap();
+    assert_eq!(heard.take(), Changed::Many, "whoever signs ahead looks at everything");
     assert_eq!([1, 2, 3].map(|number| status(&replica, "a", number)), [LOST, LOST, GOOD]);
     assert_eq!((replica.place(), replica.contradictions()), (Some(place(8)), 1));
 }
