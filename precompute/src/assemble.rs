@@ -6,6 +6,7 @@
 //! know what the keys sign, or who sends requests.
 
 mod api_token;
+mod feed;
 mod issuer;
 mod key;
 mod signer;
@@ -14,6 +15,7 @@ mod tsa;
 
 pub use api_token::ApiToken;
 pub(crate) use api_token::read_token;
+pub use feed::{AssembledFeed, SnapshotPlaces};
 pub use issuer::AssembledIssuer;
 pub use tokens::Tokens;
 pub use tsa::AssembledTsa;
@@ -37,6 +39,8 @@ pub struct Assembly {
     pub state_dir: PathBuf,
     /// The token of the API; without one there is no API.
     pub api_token: Option<ApiToken>,
+    /// The feed; without one this program works alone.
+    pub feed: Option<AssembledFeed>,
     /// In the order of the file.
     pub tenants: Vec<AssembledTenant>,
 }
@@ -110,7 +114,7 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let token_file = config.admin.token_file.as_ref().map(|file| file.locate(credentials.as_deref()));
     let api_token =
         token_file.and_then(|path| problems.at(&config.admin.place).noted("token_file", ApiToken::load(&path)));
-    let assembly = Assembly { state_dir: config.state_dir.clone(), api_token, tenants };
+    let assembly = Assembly { state_dir: config.state_dir.clone(), api_token, feed: None, tenants };
     if problems.is_empty() && !assembly.is_whole(config) {
         root.problem("version", "stands in a file of which something could not be opened, and nobody said what");
     }
