@@ -77,7 +77,13 @@ fn subject(dir: &Path, count: u64) -> (Arc<Subject>, SoftwareKey) {
 fn runner(store: Option<&Path>) -> PresignRunner {
     let progress = Arc::new(Progress::default());
     let writer = store.map(|dir| StoreWriter::open(dir.to_owned(), 1 << 40, &progress).unwrap());
-    PresignRunner { answers: Arc::new(Answers::new(1 << 40)), writer, progress, spread: RandomState::new() }
+    PresignRunner {
+        answers: Arc::new(Answers::new(1 << 40)),
+        writer,
+        progress,
+        heard_by: None,
+        spread: RandomState::new(),
+    }
 }
 
 fn bare(key: &SoftwareKey, count: u64, threads: u64) -> Duration {

@@ -21,6 +21,7 @@ mod compare;
 mod followed;
 mod follower;
 mod handover;
+mod leadership;
 mod notifier;
 mod operator_order;
 mod predecessor;
@@ -150,6 +151,8 @@ pub struct Engine {
     accept: Accepted,
     /// How many changed configurations were adopted.
     adopted: u64,
+    /// Whether sources are read; false where another leads.
+    leads: bool,
 }
 
 impl Engine {
@@ -178,6 +181,7 @@ impl Engine {
             ledgers: Ledgers::default(),
             accept: Accepted::default(),
             adopted: 0,
+            leads: true,
         };
         let configured = issuers.iter().map(|issuer| issuer.id.clone()).collect();
         let followers = issuers.into_iter().map(|issuer| engine.open_one(issuer, &lineage, &configured));

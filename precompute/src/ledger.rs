@@ -18,6 +18,7 @@
 mod changes;
 mod contradictions;
 mod health;
+mod leading;
 mod of_feed;
 mod push;
 mod pushing;
@@ -35,7 +36,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU8, Ordering::Relaxed},
+        atomic::{AtomicU8, Ordering::Relaxed},
     },
 };
 
@@ -56,6 +57,7 @@ use self::{
     saver::Bell,
     saving::Saved,
     shown::{News, Part, Shown},
+    unsaved::Unsaved,
 };
 #[cfg(test)]
 use crate::book::Pace;
@@ -81,8 +83,6 @@ struct Inner {
     book: Arc<SharedBook>,
     /// One of [`PREPARED`], [`SERVED`] and [`LEFT`].
     stage: AtomicU8,
-    /// Whether somebody who is not here has to be told of what pushes change.
-    owes: AtomicBool,
     commit: Mutex<Saved>,
     shown: Mutex<Shown>,
     /// News from before it was served.
@@ -174,7 +174,6 @@ impl Ledger {
             state,
             book: Arc::clone(book),
             stage: AtomicU8::new(PREPARED),
-            owes: AtomicBool::new(false),
             commit: Mutex::new(Saved::in_book(held.book)),
             shown: Mutex::new(Shown::new(writer, held.crl_marks)),
             untold: Mutex::default(),
@@ -265,6 +264,9 @@ impl Ledger {
         let mut news = News::default();
         let is_filled = {
             let mut shown = inner.shown();
+            if !inner.leads() {
+                return;
+            }
             let is_first = inner.stage.load(Relaxed) == PREPARED && inner.state.records.counts() == Counts::default();
             if is_first {
                 inner.state.health.changed(shown.fill(said) as u64);
@@ -277,6 +279,9 @@ impl Ledger {
         }
         {
             let mut shown = inner.shown();
+            if !inner.leads() {
+                return;
+            }
             let changed = shown.carry_over(carried, &mut news);
             inner.state.changes.tell(changed.len(), changed.iter().copied());
             shown.mark(changed);
@@ -305,6 +310,9 @@ impl Ledger {
             let made_way = saver::make_way(inner, limits::SHOWING_MAKES_WAY);
             let some = &rest[..rest.len().min(limits::SHOWN_AT_ONCE)];
             let mut shown = inner.shown();
+            if !inner.leads() {
+                return;
+            }
             // Whoever comes now has the lock before a commit has ended, if this thread is not kept from its core.
             let is_wanted = || made_way && inner.book.is_wanted();
             let (looked_at, changed) = shown.by_source(some, part, releases, news, is_wanted);
@@ -317,20 +325,27 @@ impl Ledger {
 
     /// Notes when the sources were in order, to be saved after what they said.
     pub(crate) fn note_verified(&self, verified: UnixTime) {
-        self.0.shown().unsaved.of_sources.verified = Some(verified);
-        self.0.bell.ring();
+        self.note(|unsaved| unsaved.of_sources.verified = Some(verified));
     }
 
     /// Notes what the sources look like now that everything they say shows, to be saved after that.
     pub(crate) fn note_stamps(&self, stamps: Vec<u8>) {
-        self.0.shown().unsaved.of_sources.stamps = Some(stamps);
-        self.0.bell.ring();
+        self.note(|unsaved| unsaved.of_sources.stamps = Some(stamps));
     }
 
     /// The stamps that the book has are of other sources than those that speak from now on.
     pub(crate) fn forget_stamps(&self) {
-        self.0.shown().unsaved.forgets_stamps = true;
-        self.0.bell.ring();
+        self.note(|unsaved| unsaved.forgets_stamps = true);
+    }
+
+    /// Notes something about the sources, to be saved.
+    fn note(&self, note: impl FnOnce(&mut Unsaved)) {
+        let mut shown = self.0.shown();
+        if self.0.leads() {
+            note(&mut shown.unsaved);
+            drop(shown);
+            self.0.bell.ring();
+        }
     }
 
     /// Saves everything now.
@@ -398,7 +413,7 @@ impl Inner {
     }
 
     fn owes(&self) -> bool {
-        self.owes.load(Relaxed)
+        self.book.owes()
     }
 
     fn commit(&self) -> MutexGuard<'_, Saved> {

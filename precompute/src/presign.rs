@@ -19,7 +19,7 @@ pub mod store;
 mod store_writer;
 mod subject;
 
-pub use pass::{End, Passed, PresignRunner};
+pub use pass::{End, Hears, Passed, PresignRunner};
 pub use presigner::{Presigner, Settings};
 pub use progress::{Progress, Report};
 pub use store_writer::{Recorder, StoreWriter};

@@ -122,6 +122,7 @@ impl Read {
             answers: Arc::clone(answers),
             state_dir: config.state_dir.clone(),
             store_octets_max: config.cache.answers_octets.saturating_mul(limits::ANSWER_STORE_FACTOR),
+            heard_by: None,
         };
         let presigner = Arc::new(Presigner::start(settings, tenants.borrow().subjects())?);
         let ledgers = engine.ledgers();

@@ -51,13 +51,17 @@ pub enum Kind {
     Internal,
     /// The book cannot be written now.
     NotDurable,
+    /// It is durable here, and not told to the feed yet.
+    NotTold,
+    /// This writer stands by.
+    StandsBy,
     /// As many uploads as there may be are under way.
     TooManyUploads,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::FromBrowser,
@@ -76,6 +80,8 @@ impl Kind {
         Self::IdempotencyKeyReused,
         Self::Internal,
         Self::NotDurable,
+        Self::NotTold,
+        Self::StandsBy,
         Self::TooManyUploads,
     ];
 
@@ -102,6 +108,8 @@ impl Kind {
             }
             Self::Internal => ("internal", 500, "This program has a defect"),
             Self::NotDurable => ("not-durable", 503, "Nothing can be made durable now"),
+            Self::NotTold => ("not-told", 503, "It is durable here, and the replicas could not be told yet"),
+            Self::StandsBy => ("stands-by", 503, "Another writer takes pushes"),
             Self::TooManyUploads => ("too-many-uploads", 503, "Too many uploads are under way"),
         }
     }
@@ -194,6 +202,7 @@ impl From<PushError> for Problem {
             PushError::NotDurable(_) => Kind::NotDurable,
             PushError::KeyReused => Kind::IdempotencyKeyReused,
             PushError::NotServed => Kind::UnknownIssuer,
+            PushError::StandsBy => Kind::StandsBy,
         };
         Self::new(kind, error.to_string())
     }

@@ -81,8 +81,13 @@ pub(super) fn run(config: &Config, assembly: &Assembly) -> Result<(), Box<dyn st
     let store_octets_max = octets.saturating_mul(limits::ANSWER_STORE_FACTOR);
     let writer = StoreWriter::open(config.state_dir.clone(), store_octets_max, &progress)?;
     let answers = Arc::new(Answers::new(octets));
-    let runner =
-        PresignRunner { answers, writer: Some(writer), progress: Arc::clone(&progress), spread: RandomState::new() };
+    let runner = PresignRunner {
+        answers,
+        writer: Some(writer),
+        progress: Arc::clone(&progress),
+        heard_by: None,
+        spread: RandomState::new(),
+    };
     let stop = || stopped.load(Relaxed);
     let passed = std::thread::scope(|scope| {
         let (ended, until) = channel();

@@ -66,7 +66,10 @@ impl Engine {
             fresh.push(follower);
         }
         let terms = Terms { patience: Some(limits::RELOAD_READ_MAX), ..Terms::default() };
-        follower::start(&mut fresh, &self.notifier, terms, |_, _| ())?;
+        // Of a standby they are read once it leads.
+        if self.leads {
+            follower::start(&mut fresh, &self.notifier, terms, |_, _| ())?;
+        }
         Ok(Prepared { issuers, fresh, states: states.into_iter().collect(), beside: self.adopted })
     }
 

@@ -54,7 +54,7 @@ impl Follower {
         let woken = Arc::clone(&stop);
         let mut watching = notifier.watch(self.issuer.sources.paths(), move || woken.wake());
         // As the book says, not by what a refused pass has taken.
-        let known = self.known;
+        let known = self.known || terms.goes_on;
         let thread = thread::Builder::new().name("source".into()).spawn(move || {
             // Reading millions of lines must not slow down answers; on a free core the lower priority costs nothing.
             if let Err(error) = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY) {
@@ -107,6 +107,8 @@ pub(super) struct Terms {
     pub(super) accept: Accepted,
     /// Whether an issuer continues from what the book knows if its sources are refused or hang.
     pub(super) from_book: bool,
+    /// Whether it continues from there even if the book knows nothing of it.
+    pub(super) goes_on: bool,
     /// Whether to wait before unlisted records are removed.
     pub(super) whole: bool,
     /// How long all of them together may take.
@@ -154,7 +156,7 @@ pub(super) fn start(
         // What the book knows is better than nothing. The thread that still reads can finish later.
         reading.retain(|(place, since)| {
             let follower = &followers[*place];
-            let goes_on = terms.from_book && follower.known && over(since, limits::START_READ_MAX);
+            let goes_on = terms.from_book && (follower.known || terms.goes_on) && over(since, limits::START_READ_MAX);
             if goes_on {
                 let fault = "the sources have not been read since the start: reading one of them takes long, or hangs";
                 error!(issuer = %follower.issuer, "{fault}; answers come from the book");

@@ -150,10 +150,10 @@ impl fmt::Debug for WriterKey {
 }
 
 /// The keys that a reader trusts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Trusted(Vec<(KeyId, Verifier)>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Verifier {
     Ed25519(ParsedPublicKey),
     #[cfg(test)]

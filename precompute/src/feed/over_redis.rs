@@ -320,7 +320,13 @@ fn snapshot(book: &Disk, seed: u8, now: Moment) -> (Manifest, Vec<Vec<u8>>) {
         Ok::<_, Infallible>(())
     };
     let mut snapshot = SnapshotWriter::default();
-    let status = IssuerStatus { id: id(), verified: None, crl_next_update: None, crl_marks: CrlMarks::default() };
+    let status = IssuerStatus {
+        id: id(),
+        verified: None,
+        crl_next_update: None,
+        is_crl_alone: false,
+        crl_marks: CrlMarks::default(),
+    };
     let told = book.told_records();
     let Ok(()) = snapshot.issuer(&status, told.len() as u64, &mut done);
     for ((issuer, _), change) in told {

@@ -77,7 +77,7 @@ impl Replica {
     /// Notes the condition of an issuer's sources, as the writer found it.
     pub fn note_status(&mut self, status: &IssuerStatus) {
         match self.issuers.get(&status.issuer()) {
-            Some(held) => held.state.health.told(status.verified, status.crl_next_update),
+            Some(held) => held.state.health.told(status.verified, status.crl_next_update, status.is_crl_alone),
             None => self.note_stranger(status.issuer()),
         }
     }

@@ -275,6 +275,6 @@ pub fn each_part(chunk: &[u8], mut each: impl FnMut(Part<'_>) -> Result<(), Refu
 }
 
 fn issuers(input: &mut Input<'_>) -> Read<Vec<(IssuerStatus, u64)>> {
-    let count = input.count(limits::CHUNK_OCTETS, 53 + 8, "it has too many issuers")?;
+    let count = input.count(limits::CHUNK_OCTETS, 54 + 8, "it has too many issuers")?;
     (0..count).map(|_| Ok((IssuerStatus::read(input)?, input.u64()?))).collect()
 }

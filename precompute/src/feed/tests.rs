@@ -93,11 +93,12 @@ fn any_issuer_status() -> impl Strategy<Value = IssuerStatus> {
     let mark = || proptest::option::of(mark.clone());
     let time = || proptest::option::of(1..u64::MAX).prop_map(|time| time.map(UnixTime));
     let marks = (mark(), mark(), proptest::option::of(any::<[u8; 32]>().prop_map(CrlScope)));
-    ("[a-zé ]{0,20}", any::<[u8; 32]>(), time(), time(), marks).prop_map(
-        |(tenant, ca, verified, crl_next_update, (complete, delta, holds))| IssuerStatus {
+    ("[a-zé ]{0,20}", any::<[u8; 32]>(), time(), time(), any::<bool>(), marks).prop_map(
+        |(tenant, ca, verified, crl_next_update, is_crl_alone, (complete, delta, holds))| IssuerStatus {
             id: IssuerId::new(&tenant, ca),
             verified,
             crl_next_update,
+            is_crl_alone,
             crl_marks: CrlMarks { complete, delta, holds },
         },
     )

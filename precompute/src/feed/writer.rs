@@ -13,7 +13,7 @@
 mod leading;
 mod taking_over;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use self::leading::Leading;
 use super::{
@@ -117,6 +117,8 @@ pub struct Writer {
     epoch: u64,
     /// The manifest of the newest snapshot of its own.
     manifest: Option<leading::Head>,
+    /// What is to be told beside records.
+    beside: VecDeque<Body>,
 }
 
 impl Writer {
@@ -135,6 +137,7 @@ impl Writer {
             dice: settings.seed,
             epoch: 0,
             manifest: None,
+            beside: VecDeque::new(),
             settings,
         };
         writer.draw();
@@ -162,6 +165,19 @@ impl Writer {
     /// The reader that it is while it stands by.
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Tells this beside records, if it leads: answers, or the status of issuers. Records go first, but do not keep it
+    /// waiting for more than one entry. What it has not told when it stands down is forgotten.
+    pub fn tell(&mut self, body: Body) {
+        if self.role() == Role::Leading {
+            self.beside.push_back(body);
+        }
+    }
+
+    /// How much of what it was to tell beside records is not told yet.
+    pub fn untold_beside(&self) -> usize {
+        self.beside.len()
     }
 
     /// Does the next thing.
@@ -277,6 +293,7 @@ impl Writer {
         }
         self.state = State::Following;
         self.connection = None;
+        self.beside.clear();
         self.has_undone = false;
         self.silent_since = None;
         self.draw();

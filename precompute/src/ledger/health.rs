@@ -193,11 +193,13 @@ impl Health {
         self.publish(&report);
     }
 
-    /// Notes what another server has found: when the sources were last in order, and when their CRL goes out of date.
-    pub(crate) fn told(&self, verified: Option<UnixTime>, crl_next_update: Option<UnixTime>) {
+    /// Notes what another server has found: when the sources were last in order, when their CRL goes out of date, and
+    /// whether that is the only source.
+    pub(crate) fn told(&self, verified: Option<UnixTime>, crl_next_update: Option<UnixTime>, crl_alone: bool) {
         self.is_known_now();
         let mut report = self.lock();
-        (report.verified, report.crl_next_update) = (verified, crl_next_update);
+        (report.verified, report.crl_next_update, report.crl_alone) = (verified, crl_next_update, crl_alone);
+        report.last_read = verified.or(report.last_read);
         self.publish(&report);
     }
 

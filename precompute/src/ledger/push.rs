@@ -127,6 +127,8 @@ pub enum PushError {
     KeyReused,
     /// The issuer belongs to a configuration that is not adopted yet, or is no longer.
     NotServed,
+    /// Another process leads.
+    StandsBy,
 }
 
 impl fmt::Display for PushError {
@@ -137,6 +139,7 @@ impl fmt::Display for PushError {
                 f.write_str("this idempotency key was used for another request; give each request a key of its own")
             }
             Self::NotServed => f.write_str("the issuer is not in the present configuration"),
+            Self::StandsBy => f.write_str("this writer stands by and takes no pushes; push to the one that leads"),
         }
     }
 }

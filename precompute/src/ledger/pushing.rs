@@ -102,6 +102,10 @@ impl Inner {
             requests.iter().for_each(|request| request.end(Err(PushError::NotServed)));
             return;
         }
+        if !self.leads() {
+            requests.iter().for_each(|request| request.end(Err(PushError::StandsBy)));
+            return;
+        }
         match self.write_some(saved, book, requests) {
             Ok((taken, outcomes)) => {
                 #[cfg(test)]

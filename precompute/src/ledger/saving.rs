@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -37,6 +37,10 @@ pub(crate) struct SharedBook {
     book: Mutex<Book>,
     /// How many pushes wait for it: saving other changes makes way.
     pushes: AtomicUsize,
+    /// Whether sources and pushes may change what is known.
+    pub(super) leads: AtomicBool,
+    /// Whether somebody who is not here has to be told of what they change.
+    pub(super) owes: AtomicBool,
     /// What a test does while somebody reads.
     #[cfg(test)]
     reading: super::steps::Steps,
@@ -47,6 +51,8 @@ impl SharedBook {
         Self {
             book: Mutex::new(book),
             pushes: AtomicUsize::new(0),
+            leads: AtomicBool::new(true),
+            owes: AtomicBool::new(false),
             #[cfg(test)]
             reading: super::steps::Steps::default(),
         }

@@ -28,7 +28,7 @@ impl Ledger {
     /// From now on, or no longer, what is saved has to be told to somebody who is not here: it gets rows in the outbox.
     /// So it is for as long as there is a feed, whoever leads: what a process that follows saves of its own is undone.
     pub fn owe(&self, owes: bool) {
-        self.0.owes.store(owes, std::sync::atomic::Ordering::Relaxed);
+        self.0.book.owe(owes);
     }
 
     /// Undoes what nobody was told; final revocations become debts, and these are returned. To be called before anything

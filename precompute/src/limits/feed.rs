@@ -96,5 +96,8 @@ pub const SNAPSHOT_AFTER_SHARE: u64 = 8;
 /// or this time, by default.
 pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(6 * 3600);
 
+/// How soon a snapshot that could not be made is tried again: a full disk may have room by then.
+pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(30);
+
 /// Issuers of the feed that a replica names although it does not know them: 32 KiB.
 pub const STRANGERS_MAX: usize = 1024;

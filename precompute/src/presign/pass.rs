@@ -25,6 +25,7 @@ use super::{
     Stop,
     plan::{Item, Plan, Question},
     progress::Progress,
+    store::Stored,
     store_writer::{Recorder, StoreWriter},
     subject::{Form, Outcome, Subject},
 };
@@ -45,8 +46,16 @@ pub struct PresignRunner {
     pub writer: Option<StoreWriter>,
     /// The progress.
     pub progress: Arc<Progress>,
+    /// Who else hears of each answer; `None` if nobody does.
+    pub heard_by: Option<Arc<dyn Hears>>,
     /// Spreads the times of answers, so that answers signed together are not all replaced together.
     pub spread: RandomState,
+}
+
+/// Hears of answers that are signed ahead.
+pub trait Hears: std::fmt::Debug + Send + Sync {
+    /// An answer was signed, and is kept. It must not wait for anything.
+    fn signed(&self, subject: &Subject, form: &Form, answer: &Stored);
 }
 
 /// How signing for one issuer ended.
@@ -258,10 +267,13 @@ impl PresignRunner {
     }
 
     /// Counts the outcome of a signature, and stores the answer. False if there is no more room.
-    fn note(&self, form: &Form, outcome: Outcome, recorder: &mut Option<Recorder>) -> bool {
+    fn note(&self, subject: &Subject, form: &Form, outcome: Outcome, recorder: &mut Option<Recorder>) -> bool {
         match outcome {
             Outcome::Kept(stored) => {
                 self.progress.signed(1);
+                if let Some(hears) = &self.heard_by {
+                    hears.signed(subject, form, &stored);
+                }
                 if let Some(recorder) = recorder {
                     recorder.push(form, &stored);
                 }

@@ -27,7 +27,7 @@ use std::{
 use arc_swap::ArcSwap;
 use tracing::{debug, error, info, warn};
 
-use super::{End, Passed, PresignRunner, Progress, Stop, StoreWriter, Subject};
+use super::{End, Hears, Passed, PresignRunner, Progress, Stop, StoreWriter, Subject};
 use crate::{
     answers::Answers,
     engine::{Changed, Listener, Wake},
@@ -44,6 +44,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// How large the store may grow.
     pub store_octets_max: u64,
+    /// Who else hears of each answer; `None` if nobody does.
+    pub heard_by: Option<Arc<dyn Hears>>,
 }
 
 /// Signs ahead until it is dropped.
@@ -124,7 +126,13 @@ impl Presigner {
         presigner.spawn("presign", LOWEST_PRIORITY, move || {
             let writer = StoreWriter::or_without(settings.state_dir, settings.store_octets_max, &progress);
             let answers = settings.answers;
-            let runner = PresignRunner { answers, writer: Some(writer), progress, spread: RandomState::new() };
+            let runner = PresignRunner {
+                answers,
+                writer: Some(writer),
+                progress,
+                heard_by: settings.heard_by,
+                spread: RandomState::new(),
+            };
             let runner = filled.get_or_init(|| runner);
             // What has changed since the start.
             shared.changed.give();

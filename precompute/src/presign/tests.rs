@@ -356,7 +356,12 @@ fn a_presigner_restores_passes_follows_changes_and_stops() {
     drop(first);
 
     let answers = Arc::new(Answers::new(1 << 30));
-    let settings = Settings { answers: Arc::clone(&answers), state_dir: path.to_owned(), store_octets_max: 1 << 30 };
+    let settings = Settings {
+        answers: Arc::clone(&answers),
+        state_dir: path.to_owned(),
+        store_octets_max: 1 << 30,
+        heard_by: None,
+    };
     let presigner = Presigner::start(settings, vec![subject()]).unwrap();
     let until = |what: &str, holds: &dyn Fn(&Report) -> bool| {
         let began = std::time::Instant::now();

@@ -23,6 +23,8 @@ pub struct IssuerStatus {
     pub verified: Option<UnixTime>,
     /// The nextUpdate of its CRL, if it has one.
     pub crl_next_update: Option<UnixTime>,
+    /// Whether that CRL is its only source: then no answer is valid for longer.
+    pub is_crl_alone: bool,
     /// The newest CRLs taken.
     pub crl_marks: CrlMarks,
 }
@@ -39,6 +41,7 @@ impl IssuerStatus {
         for time in [self.verified, self.crl_next_update] {
             bytes.extend_from_slice(&time.map_or(0, |time| time.0).to_be_bytes());
         }
+        bytes.push(u8::from(self.is_crl_alone));
         let CrlMarks { complete, delta, holds } = &self.crl_marks;
         for mark in [complete, delta] {
             bytes.push(u8::from(mark.is_some()));
@@ -60,6 +63,7 @@ impl IssuerStatus {
         let id = IssuerId::new(tenant, input.array()?);
         let mut time = || Ok(Some(UnixTime(input.u64()?)).filter(|time| time.0 != 0));
         let (verified, crl_next_update) = (time()?, time()?);
+        let is_crl_alone = flag(input)?;
         let mut mark = || {
             flag(input)?
                 .then(|| {
@@ -75,14 +79,14 @@ impl IssuerStatus {
         };
         let (complete, delta) = (mark()?, mark()?);
         let holds = flag(input)?.then(|| input.array().map(CrlScope)).transpose()?;
-        Ok(Self { id, verified, crl_next_update, crl_marks: CrlMarks { complete, delta, holds } })
+        Ok(Self { id, verified, crl_next_update, is_crl_alone, crl_marks: CrlMarks { complete, delta, holds } })
     }
 }
 
 const IMPOSSIBLE: Refusal = Refusal::Absurd("the mark of a CRL is impossible");
 
 /// The fewest bytes of one.
-pub(in crate::feed) const OCTETS_MIN: usize = 2 + 32 + 2 * 8 + 3;
+pub(in crate::feed) const OCTETS_MIN: usize = 2 + 32 + 2 * 8 + 1 + 3;
 
 fn flag(input: &mut Input<'_>) -> Read<bool> {
     match input.u8()? {

@@ -90,6 +90,7 @@ fn an_issuer_is_known_once_the_feed_has_told_its_condition() {
         id: id(tenant),
         verified: Some(UnixTime(1000)),
         crl_next_update: Some(UnixTime(900)),
+        is_crl_alone: true,
         crl_marks: CrlMarks::default(),
     };
     replica.note_status(&condition("a"));

@@ -26,6 +26,8 @@ pub(super) struct Leading {
     /// Bytes told since the last snapshot.
     octets: u64,
     snapshot: SnapshotState,
+    /// Whether the last entry was of records: then what waits beside them is next.
+    was_records: bool,
     /// Whether the writer stops after this.
     resigns: bool,
 }
@@ -37,6 +39,10 @@ enum SnapshotState {
     /// There is one, and readers are to be told.
     Made,
     Told {
+        at: Duration,
+    },
+    /// It could not be made.
+    Failed {
         at: Duration,
     },
 }
@@ -66,6 +72,7 @@ impl Leading {
             asserted: None,
             octets: 0,
             snapshot: SnapshotState::Due,
+            was_records: false,
             resigns: false,
         }
     }
@@ -75,6 +82,7 @@ impl Leading {
         match self.snapshot {
             SnapshotState::Due => true,
             SnapshotState::Wanted | SnapshotState::Made => false,
+            SnapshotState::Failed { at } => now.monotonic.saturating_sub(at) >= limits::SNAPSHOT_RETRY,
             SnapshotState::Told { at } => {
                 let share = last.map_or(0, |head| head.told.octets / limits::SNAPSHOT_AFTER_SHARE);
                 self.octets > limits::SNAPSHOT_AFTER_OCTETS.max(share) || now.monotonic.saturating_sub(at) >= interval
@@ -94,6 +102,15 @@ impl Writer {
             leading.snapshot = SnapshotState::Made;
             leading.asserted = None;
             leading.octets = 0;
+        }
+    }
+
+    /// The snapshot that was wanted could not be made. It is wanted again later.
+    pub fn snapshot_failed(&mut self, now: Moment) {
+        if let State::Leading(leading) = &mut self.state
+            && leading.snapshot == SnapshotState::Wanted
+        {
+            leading.snapshot = SnapshotState::Failed { at: now.monotonic };
         }
     }
 
@@ -167,21 +184,24 @@ impl Writer {
         } else if leading.resigns {
             Body::Resign
         } else {
-            owed = book.owed(limits::ENTRY_RECORDS_MAX);
-            owed.sort_by_key(|owed| owed.issuer);
-            said = in_sections(owed.iter().map(|owed| (owed.issuer, owed.change)));
-            match (&self.manifest, leading.snapshot) {
+            if leading.wants_a_snapshot(self.manifest.as_ref(), self.settings.snapshot_interval, now) {
+                leading.snapshot = SnapshotState::Wanted;
+                notices.push(Notice::SnapshotWanted);
+            }
+            let beside = self.beside.front();
+            if !(leading.was_records && beside.is_some()) {
+                owed = book.owed(limits::ENTRY_RECORDS_MAX);
+                owed.sort_by_key(|owed| owed.issuer);
+                said = in_sections(owed.iter().map(|owed| (owed.issuer, owed.change)));
+            }
+            match (&self.manifest, leading.snapshot, beside) {
                 _ if !owed.is_empty() => Body::Records(said.clone()),
-                (Some(head), SnapshotState::Made) => Body::Snapshot(head.told),
-                _ => {
-                    if leading.wants_a_snapshot(self.manifest.as_ref(), self.settings.snapshot_interval, now) {
-                        leading.snapshot = SnapshotState::Wanted;
-                        notices.push(Notice::SnapshotWanted);
-                    }
-                    return Ok(None);
-                }
+                (Some(head), SnapshotState::Made, _) => Body::Snapshot(head.told),
+                (_, _, Some(beside)) => beside.clone(),
+                _ => return Ok(None),
             }
         };
+        leading.was_records = matches!(body, Body::Records(_));
         let sealed = self.seal(place.position.next(), place.chain, body.clone());
         Ok(Some(Flight { sealed, owed, said, body }))
     }
@@ -229,6 +249,9 @@ impl Writer {
             if let Some(before) = head.before {
                 transport.trim(before)?;
             }
+        }
+        if self.beside.front() == Some(&body) {
+            self.beside.pop_front();
         }
         self.state = State::Leading(leading);
         if let Err(fault) = book.told(place, &owed) {

@@ -141,7 +141,7 @@ impl Hand<'_> {
         match form.signer.signing().and_then(|signing| signing.sign_here(&message)) {
             Some(Ok(signature)) => {
                 let outcome = self.subject.complete(form, &draft, &signature, UnixTime::now(), answers);
-                if !self.runner.note(form, outcome, &mut self.recorder) {
+                if !self.runner.note(self.subject, form, outcome, &mut self.recorder) {
                     self.shared.end(End::Full);
                 }
             }

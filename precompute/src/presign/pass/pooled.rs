@@ -181,7 +181,7 @@ impl Errand<'_> {
                 self.pauses = 0;
                 self.window.came_back(since, Instant::now());
                 let outcome = self.subject.complete(form, &draft, &signature, UnixTime::now(), &self.runner.answers);
-                self.full |= !self.runner.note(form, outcome, &mut self.recorder);
+                self.full |= !self.runner.note(self.subject, form, outcome, &mut self.recorder);
             }
             Err(error) => {
                 match error {

@@ -11,7 +11,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 fn start(world: &World, answers: &Arc<Answers>, subjects: Vec<Subject>) -> Presigner {
     let state_dir = world.dir.path().to_owned();
-    let settings = Settings { answers: Arc::clone(answers), state_dir, store_octets_max: 1 << 30 };
+    let settings = Settings { answers: Arc::clone(answers), state_dir, store_octets_max: 1 << 30, heard_by: None };
     let due = subjects.iter().map(|subject| subject.issuer.state.records.counts().good).sum::<u64>();
     let presigner = Presigner::start(settings, subjects).unwrap();
     until(|| answers.len() == due && presigner.progress().report().passes > 0);

@@ -202,7 +202,13 @@ pub(super) const HOLD: Status = Status::Revoked { time: UnixTime(1_700_000_000),
 pub(super) fn runner(store: Option<&Path>) -> PresignRunner {
     let progress = Arc::new(Progress::default());
     let writer = store.map(|dir| StoreWriter::open(dir.to_owned(), 1 << 40, &progress).unwrap());
-    PresignRunner { answers: Arc::new(Answers::new(1 << 30)), writer, progress, spread: RandomState::new() }
+    PresignRunner {
+        answers: Arc::new(Answers::new(1 << 30)),
+        writer,
+        progress,
+        heard_by: None,
+        spread: RandomState::new(),
+    }
 }
 
 pub(super) fn signed(runner: &PresignRunner) -> u64 {

@@ -21,7 +21,13 @@ impl World {
         let mut snapshot = SnapshotWriter::with_chunks_of(900);
         for number in 0..2 {
             let id = issuer(number);
-            let status = IssuerStatus { id, verified: None, crl_next_update: None, crl_marks: CrlMarks::default() };
+            let status = IssuerStatus {
+                id,
+                verified: None,
+                crl_next_update: None,
+                is_crl_alone: false,
+                crl_marks: CrlMarks::default(),
+            };
             let Ok(()) = snapshot.issuer(&status, 0, &mut done);
         }
         // What was not told is in no snapshot.

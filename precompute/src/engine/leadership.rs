@@ -1,0 +1,65 @@
+//! An engine of which another may lead: sources are read by the one that leads, and by nobody else.
+//!
+//! Invariant: whoever begins to lead reads every source whole, because its records are what another has told. Sources that
+//! are refused then, or hang, keep no other issuer from being led: that issuer goes on from what is known. It does not
+//! know who leads.
+
+use std::collections::HashSet;
+
+use super::{
+    Engine, EngineError, Pass, Predecessor,
+    follower::{self, Follower, Terms},
+    reader::SourceReader,
+};
+use crate::issuer_id::IssuerId;
+
+impl Engine {
+    /// Stands by from the start: no source is read until [`Self::lead`]. What changes from then on is owed to the feed.
+    pub fn join(&mut self) {
+        self.leads = false;
+        self.book.owe(true);
+        self.book.stand_by();
+        self.follow_ledgers();
+        self.followers.iter().for_each(|follower| follower.ledger.serve(&follower.issuer.name));
+    }
+
+    /// Reads every source, and follows it from then on. The ledgers take what is read from now on. Calls `each` after each
+    /// issuer that was read.
+    pub fn lead(&mut self, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
+        if self.leads {
+            return Ok(());
+        }
+        self.anew()?;
+        self.leads = true;
+        self.book.lead();
+        let terms = Terms { from_book: true, goes_on: true, ..Terms::default() };
+        follower::start(&mut self.followers, &self.notifier, terms, |follower, pass| {
+            if let Some(pass) = pass {
+                each(follower.issuer.tenant(), &follower.issuer.name, pass);
+            }
+        })
+    }
+
+    /// Reads no source any more. What is being read changes nothing.
+    pub fn stand_by(&mut self) -> Result<(), EngineError> {
+        self.leads = false;
+        self.book.stand_by();
+        self.anew()
+    }
+
+    /// Replaces every follower by one that has read nothing and is not started.
+    fn anew(&mut self) -> Result<(), EngineError> {
+        let configured: HashSet<IssuerId> = self.followers.iter().map(|follower| follower.issuer.id.clone()).collect();
+        let lineage = self.book.lock().lineage()?;
+        let anew = |former: &Follower| {
+            let predecessors =
+                self.book.read(|book| Predecessor::all(book, &former.issuer.id, &lineage, &configured))?;
+            let verified = former.ledger.state().health.report().verified;
+            let (issuer, ledger) = ((*former.issuer).clone(), former.ledger.clone());
+            Ok(Follower::new(SourceReader::new(issuer, ledger, false, verified, predecessors, &self.state_dir)))
+        };
+        let followers = self.followers.iter().map(anew).collect::<Result<_, EngineError>>()?;
+        self.followers = followers;
+        Ok(())
+    }
+}
