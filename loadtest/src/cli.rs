@@ -61,17 +61,27 @@ Examples:
     ostia-loadtest lag --issuer ca.pem --urls http://127.0.0.1:8080/ --push http://127.0.0.1:9090/ \\
         --token api.token --push-issuer default:ca --expect 'p99<10ms,errors=0'
 
+  Push them to whichever of two writers leads, measure how long three replicas take to say so, and
+  ask the replicas for another minute whether they still say so:
+    ostia-loadtest lag --issuer ca.pem --urls http://a:8080/,http://b:8080/,http://c:8080/ --replicas \\
+        --push http://w1:9090/,http://w2:9090/ --token api.token --push-issuer default:ca \\
+        --timeout 20s --keep-asking 1m --expect 'p99<10ms'
+
   Upload 1,000,000 records, and their revocations, as lists:
     ostia-loadtest lag --issuer ca.pem --urls http://127.0.0.1:8080/ --push http://127.0.0.1:9090/ \\
         --token api.token --push-issuer default:ca --bulk 1000000 --expect 'rps>=20000'
 
 The command is run by `sh -c`, once for each serial, with {serial} replaced by its hexadecimal
 digits. It counts as acknowledged when it exits with 0; the time until a replica answers `revoked`
-is counted from that moment, and the report also shows it from the command's start.
+is counted from that moment, and the report also shows it from the command's start. Each replica
+goes on being asked about what it has called revoked: any other signed answer is wrong (went_back).
+Of several replicas, --expect judges the time until the last of them.
 
 With --push, serial numbers are made up, added and then revoked. --expect judges the time from the
 request until `revoked` is answered, and each server of --urls must say so in its first answer after
-the acknowledgement: any other answer is wrong (wrong_status). With --bulk, `rps` is the records a
+the acknowledgement: any other answer is wrong (wrong_status). With --replicas the time counts from
+the acknowledgement, and a replica is wrong only if it still says something else after --timeout; a
+push that is not taken is tried again for --timeout, in turn at each address. With --bulk, `rps` is the records a
 second of the slower upload. The added certificates stay: use an instance made for such tests.";
 
 /// Load generator and verifier for OCSP and RFC 3161 time-stamping servers.
@@ -191,6 +201,13 @@ pub(crate) struct LagArgs {
     /// Pause between two questions to one replica: the resolution of the figures
     #[arg(long, value_name = "TIME", default_value = "200us", value_parser = duration)]
     pub(crate) poll_interval: Duration,
+    /// Pause between two questions to one replica about certificates that it has called revoked: it must never say
+    /// anything else again
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = duration)]
+    pub(crate) recheck: Duration,
+    /// Go on asking that for so long after the last revocation
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = duration)]
+    pub(crate) keep_asking: Duration,
     /// Hash algorithm of the CertIDs
     #[arg(long, value_enum, default_value = "sha1")]
     pub(crate) hash: Hash,
@@ -204,9 +221,14 @@ pub(crate) struct LagArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Pushes")]
 pub(crate) struct PushArgs {
-    /// Revoke over `/v1` of the admin listener at this address, certificates of serial numbers made up here
-    #[arg(long, value_name = "URL", value_parser = url, requires_all = ["token", "push_issuer"], conflicts_with_all = ["serials", "cert"])]
-    pub(crate) push: Option<Url>,
+    /// Revoke over `/v1` of the admin listener at this address, certificates of serial numbers made up here. With
+    /// --replicas several are possible, separated by commas: the next is tried when one does not take a push
+    #[arg(long, value_name = "URLS", value_delimiter = ',', value_parser = url, requires_all = ["token", "push_issuer"], conflicts_with_all = ["serials", "cert"])]
+    pub(crate) push: Vec<Url>,
+    /// The servers of --urls are not the instance of --push, but follow it: they may be late. The time counts from the
+    /// acknowledgement
+    #[arg(long, requires = "push")]
+    pub(crate) replicas: bool,
     /// File with the bearer token of the API
     #[arg(long, value_name = "FILE", requires = "push")]
     pub(crate) token: Option<PathBuf>,

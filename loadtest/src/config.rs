@@ -69,6 +69,10 @@ pub(crate) struct LagPlan {
     pub(crate) revoke: Revoke,
     pub(crate) timeout: Duration,
     pub(crate) poll_interval: Duration,
+    /// Pause between two questions about what is revoked.
+    pub(crate) recheck: Duration,
+    /// After the last revocation.
+    pub(crate) keep_asking: Duration,
 }
 
 /// What revokes.
@@ -83,8 +87,10 @@ pub(crate) enum Revoke {
 /// Revocations over the API.
 #[derive(Debug)]
 pub(crate) struct PushPlan {
-    pub(crate) url: Url,
-    pub(crate) address: SocketAddr,
+    /// Where pushes go: the first that takes them.
+    pub(crate) apis: Targets,
+    /// The replicas hear of a push from somebody else.
+    pub(crate) replicas: bool,
     pub(crate) token: Token,
     /// Of the path: without anything that could end it.
     pub(crate) issuer: String,
@@ -190,21 +196,23 @@ impl LagPlan {
     pub(crate) fn new(args: &LagArgs) -> Result<Self, Problem> {
         let issuer = issuer(&args.issuer)?;
         let targets = targets(&args.urls)?;
-        let (victims, revoke) = match (&args.push.push, &args.revoke_with) {
-            (Some(url), _) => {
-                let (victims, push) = pushes(url, &args.push)?;
-                (victims, Revoke::Push(push))
-            }
-            (None, command) => {
-                let command = command.clone().unwrap_or_default();
-                (named_victims(args, &command)?, Revoke::Command(command))
-            }
+        let (victims, revoke) = if args.push.push.is_empty() {
+            let command = args.revoke_with.clone().unwrap_or_default();
+            (named_victims(args, &command)?, Revoke::Command(command))
+        } else {
+            let (victims, push) = pushes(&args.push)?;
+            (victims, Revoke::Push(push))
         };
         if args.timeout.is_zero() || args.timeout > limits::TIMEOUT_MAX {
             return Err(Problem::new(format!("--timeout {:?}: more than 0 and at most 120s is needed", args.timeout)));
         }
         if args.poll_interval > args.timeout {
             return Err(Problem::new(format!("--poll-interval {:?}: longer than --timeout", args.poll_interval)));
+        }
+        if args.recheck.is_zero() {
+            return Err(Problem::new(
+                "--recheck 0: more than 0 is needed; 1ms asks each replica under 1,000 times a second",
+            ));
         }
         let rules = Rules {
             issuer: IssuerId::new(&issuer, args.hash),
@@ -222,6 +230,8 @@ impl LagPlan {
             revoke,
             timeout: args.timeout,
             poll_interval: args.poll_interval,
+            recheck: args.recheck,
+            keep_asking: args.keep_asking,
         })
     }
 
@@ -260,7 +270,7 @@ fn named_victims(args: &LagArgs, command: &str) -> Result<Population, Problem> {
 }
 
 /// What is pushed, and where to.
-fn pushes(url: &Url, args: &PushArgs) -> Result<(Population, PushPlan), Problem> {
+fn pushes(args: &PushArgs) -> Result<(Population, PushPlan), Problem> {
     let (flag, count, most) = match args.bulk {
         Some(count) => ("--bulk", count, limits::POPULATION_MAX),
         None => ("--pushes", args.pushes, limits::LAG_SERIALS_MAX),
@@ -279,9 +289,15 @@ fn pushes(url: &Url, args: &PushArgs) -> Result<(Population, PushPlan), Problem>
     let mut victims = Population::default();
     // New ones in each run: what an earlier one revoked stays revoked.
     victims.add_random(count, UnixNanos::now().0 as u64)?;
-    let address = url.resolve()?;
+    let apis = targets(&args.push)?;
+    if apis.urls.len() > 1 && !args.replicas {
+        return Err(Problem::new(format!(
+            "--push: {} instances; several are possible only with --replicas, where one of them leads and the others stand by",
+            apis.urls.len()
+        )));
+    }
     let (bulk, pause, samples) = (args.bulk.is_some(), args.pause, args.samples.clone());
-    Ok((victims, PushPlan { url: url.clone(), address, token, issuer, bulk, pause, samples }))
+    Ok((victims, PushPlan { apis, replicas: args.replicas, token, issuer, bulk, pause, samples }))
 }
 
 fn token(path: &Path) -> Result<Token, Problem> {

@@ -91,6 +91,16 @@ pub(crate) const EXAMPLES_KEPT: usize = 8;
 
 /// Certificates revoked by one `lag` run.
 pub(crate) const LAG_SERIALS_MAX: usize = 100_000;
+/// What revokes may take so many times `--timeout` before the replicas are no longer asked: a command takes one; a push
+/// is tried again for one, and the last try may take another.
+pub(crate) const LAG_ACT_TIMEOUTS: u64 = 3;
+/// Certificates of each replica that are asked about once more at the end of `lag`: under ten seconds at 1,000 a second.
+pub(crate) const LAG_SWEPT_MAX: usize = 10_000;
+/// Failures in a row that end that: a replica that is gone then costs a few seconds.
+pub(crate) const LAG_SWEEP_FAILURES: usize = 3;
+/// Pushes go to the next instance after so long without an answer. An Ostia instance refuses what it cannot acknowledge
+/// within `acknowledge_within`, 2 s by default.
+pub(crate) const LAG_TRY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Certificates asked about after a bulk upload: each must be revoked by then, and a thousand take under a second.
 pub(crate) const LAG_BULK_ASKED: usize = 1_000;
 /// An upload: at a thousand records a second, far under what is useful, 20 million take 6 hours.

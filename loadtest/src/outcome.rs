@@ -93,6 +93,8 @@ kinds! {
     Wrong UnsupportedAlgorithm = "unsupported_algorithm",
     /// good, revoked or unknown against what the index says; or another revocation time or reason.
     Wrong WrongStatus = "wrong_status",
+    /// Signed, and not revoked, about a certificate that the same replica has called revoked before.
+    Wrong WentBack = "went_back",
     /// The nonce is missing or is not the request's.
     Wrong NonceMismatch = "nonce_mismatch",
     /// A time-stamp over another messageImprint.

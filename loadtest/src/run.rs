@@ -266,7 +266,15 @@ mod tests {
         report.decide(&"errors<4".parse().unwrap());
         assert_eq!(ending(&report), Ending::Fine);
         let target = String::new();
-        report.replicas = vec![ReplicaReport { target, revocations: 2, missed: 1, lag_us: None, since_start_us: None }];
+        report.replicas = vec![ReplicaReport {
+            target,
+            revocations: 2,
+            missed: 1,
+            asked_again: 0,
+            went_back: 0,
+            lag_us: None,
+            since_start_us: None,
+        }];
         assert_eq!(ending(&report), Ending::Missed);
         report.wrong = 1;
         assert_eq!(ending(&report), Ending::Wrong);

@@ -4,21 +4,27 @@
 //! are revoked.
 
 use super::poller::Saw;
+use super::recheck::Found;
 use crate::config::LagPlan;
 use crate::engine::stats::{Latency, Second};
+use crate::hex::serial_to_hex;
 use crate::outcome::{Class, Kind, Kinds};
+use crate::population::Population;
 use crate::proof::keep_example;
-use crate::report::{ExampleLine, Percentiles, ReplicaReport, Report};
+use crate::report::{ExampleLine, Percentiles, PushReport, ReplicaReport, Report};
 use crate::time::UnixNanos;
 use std::time::Instant;
 
 pub(super) struct Tally {
-    pub(super) start: Instant,
+    start: Instant,
     report: Report,
     kinds: Kinds,
     /// Over all replicas, from what a run's latency is counted from.
     all: Latency,
+    /// The same until the last replica; only of revocations that reached every one.
+    last: Latency,
     replicas: Vec<Replica>,
+    pub(super) pushes: Option<PushReport>,
 }
 
 #[derive(Debug)]
@@ -27,6 +33,8 @@ struct Replica {
     since_asked: Latency,
     revocations: u64,
     missed: u64,
+    asked_again: u64,
+    went_back: u64,
 }
 
 /// Of one revocation, in nanoseconds since the start.
@@ -39,15 +47,25 @@ pub(super) struct Moments {
 }
 
 impl Tally {
-    /// Its time begins now.
-    pub(super) fn new(plan: &LagPlan, settings: Vec<(&'static str, String)>) -> Self {
+    pub(super) fn new(plan: &LagPlan, start: Instant) -> Self {
         let names: Vec<String> = plan.targets.urls.iter().map(|u| u.text.clone()).collect();
-        let new =
-            || Replica { since_acknowledged: Latency::new(), since_asked: Latency::new(), revocations: 0, missed: 0 };
+        let new = || Replica {
+            since_acknowledged: Latency::new(),
+            since_asked: Latency::new(),
+            revocations: 0,
+            missed: 0,
+            asked_again: 0,
+            went_back: 0,
+        };
         let replicas = names.iter().map(|_| new()).collect();
-        let mut report = Report::new("lag", names, settings);
+        let mut report = Report::new("lag", names, Vec::new());
         report.started_unix_s = UnixNanos::now().seconds();
-        Self { start: Instant::now(), report, kinds: Kinds::default(), all: Latency::new(), replicas }
+        let (all, last) = (Latency::new(), Latency::new());
+        Self { start, report, kinds: Kinds::default(), all, last, replicas, pushes: None }
+    }
+
+    pub(super) fn add_settings(&mut self, settings: impl IntoIterator<Item = (&'static str, String)>) {
+        self.report.settings.extend(settings);
     }
 
     /// The replicas, in the order of the plan.
@@ -55,9 +73,9 @@ impl Tally {
         &self.report.targets
     }
 
-    /// Counts what each replica said about one revocation; gives the worst latency, in nanoseconds.
-    pub(super) fn note(&mut self, saw: &[Saw], hex: &str, moments: Moments) -> u64 {
-        let mut worst_ns = 0;
+    /// Counts what each replica said about one revocation; gives when the last of those that answered
+    /// `revoked` did.
+    pub(super) fn note(&mut self, saw: &[Saw], hex: &str, moments: Moments) -> Option<u64> {
         for (number, saw) in saw.iter().enumerate() {
             self.report.asked += saw.asked;
             self.report.answered += saw.answered;
@@ -68,9 +86,7 @@ impl Tally {
                 Some(at) => {
                     replica.since_acknowledged.record(at.saturating_sub(moments.acknowledged_ns));
                     replica.since_asked.record(at.saturating_sub(moments.asked_ns));
-                    let lag = at.saturating_sub(moments.counted_from_ns);
-                    self.all.record(lag);
-                    worst_ns = worst_ns.max(lag);
+                    self.all.record(at.saturating_sub(moments.counted_from_ns));
                 }
                 None => {
                     replica.missed += 1;
@@ -80,17 +96,42 @@ impl Tally {
                 }
             }
         }
-        worst_ns
+        let last_ns = saw.iter().filter_map(|saw| saw.revoked_ns).max();
+        if let Some(at) = last_ns.filter(|_| saw.iter().all(|saw| saw.revoked_ns.is_some())) {
+            self.last.record(at.saturating_sub(moments.counted_from_ns));
+        }
+        last_ns
+    }
+
+    /// Counts what one replica said when it was asked again.
+    pub(super) fn add_rechecks(&mut self, replica: usize, found: &Found, victims: &Population) {
+        self.report.asked += found.asked;
+        self.report.answered += found.answered;
+        self.kinds.absorb(&found.kinds);
+        self.replicas[replica].asked_again = found.answered;
+        self.replicas[replica].went_back = found.kinds.get(Kind::WentBack);
+        for victim in &found.examples {
+            self.keep_example(Kind::WentBack, replica, &serial_to_hex(victims.serial(*victim)));
+        }
+    }
+
+    /// Counts failures that are no replica's.
+    pub(super) fn add_kinds(&mut self, kinds: &Kinds) {
+        self.kinds.absorb(kinds);
     }
 
     /// Counts a fault of one replica.
     pub(super) fn fault(&mut self, kind: Kind, replica: usize, hex: &str) {
         self.kinds.add(kind, 1);
         if kind.class() == Class::Wrong {
-            let target = self.report.targets[replica].clone();
-            let subject = hex.to_owned();
-            keep_example(&mut self.report.examples, || ExampleLine { kind, target, subject });
+            self.keep_example(kind, replica, hex);
         }
+    }
+
+    fn keep_example(&mut self, kind: Kind, replica: usize, hex: &str) {
+        let target = self.report.targets[replica].clone();
+        let subject = hex.to_owned();
+        keep_example(&mut self.report.examples, || ExampleLine { kind, target, subject });
     }
 
     /// A line for one revocation.
@@ -103,16 +144,21 @@ impl Tally {
 
     /// The report, when all is done.
     pub(super) fn report(self) -> Report {
-        let Self { start, mut report, kinds, all, replicas } = self;
+        let Self { start, mut report, kinds, all, last, replicas, pushes } = self;
         report.elapsed_s = start.elapsed().as_secs_f64();
-        report.requests_per_s = report.answered as f64 / report.elapsed_s;
+        let slowest = pushes.iter().flat_map(|p| &p.uploads).map(|u| u.records_per_s).reduce(f64::min);
+        report.requests_per_s = slowest.unwrap_or(report.answered as f64 / report.elapsed_s);
+        report.pushes = pushes;
         report.set_kinds(&kinds);
         report.right = report.answered.saturating_sub(report.errors + report.wrong);
         report.fill_latency(&all);
+        report.last_us = Percentiles::of(&last);
         let line = |(replica, target): (&Replica, &String)| ReplicaReport {
             target: target.clone(),
             revocations: replica.revocations,
             missed: replica.missed,
+            asked_again: replica.asked_again,
+            went_back: replica.went_back,
             lag_us: Percentiles::of(&replica.since_acknowledged),
             since_start_us: Percentiles::of(&replica.since_asked),
         };

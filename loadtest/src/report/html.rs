@@ -72,6 +72,7 @@ fn write(r: &Report, out: &mut String) -> std::fmt::Result {
     let first = if open { "from the due time" } else { "all" };
     row(out, first, &r.latency_us)?;
     row(out, "from the sending", &r.service_us)?;
+    row(out, "until the last replica", &r.last_us)?;
     let (end, start) = match &r.pushes {
         Some(pushes) => {
             row(out, "from the request to its acknowledgement", &pushes.acknowledged_us)?;

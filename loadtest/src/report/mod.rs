@@ -47,6 +47,8 @@ pub(crate) struct Report {
     pub(crate) connections_opened: u64,
     pub(crate) body_octets: u64,
     pub(crate) latency_us: Option<Percentiles>,
+    /// Of `lag`, for each revocation that reached every replica: until the last of them. `--expect` judges it.
+    pub(crate) last_us: Option<Percentiles>,
     /// In the open loop: from the sending instead of from the intended time.
     pub(crate) service_us: Option<Percentiles>,
     pub(crate) said: BTreeMap<&'static str, u64>,
@@ -125,6 +127,10 @@ pub(crate) struct ReplicaReport {
     pub(crate) target: String,
     pub(crate) revocations: u64,
     pub(crate) missed: u64,
+    /// Answers about certificates that it had called revoked before.
+    pub(crate) asked_again: u64,
+    /// Those that said something else.
+    pub(crate) went_back: u64,
     /// From the command's end, or from the acknowledgement of a push.
     pub(crate) lag_us: Option<Percentiles>,
     /// From the command's start, or from the request of a push.
@@ -189,6 +195,7 @@ impl Report {
             connections_opened: 0,
             body_octets: 0,
             latency_us: None,
+            last_us: None,
             service_us: None,
             said: BTreeMap::new(),
             kinds: BTreeMap::new(),
@@ -266,7 +273,7 @@ impl Report {
 
     /// Decides the conditions on the figures as they are now.
     pub(crate) fn decide(&mut self, expectations: &Expectations) {
-        let latency = self.latency_us;
+        let latency = if self.command == "lag" { self.last_us } else { self.latency_us };
         let of = |pick: fn(&Percentiles) -> f64| latency.as_ref().map_or(f64::NAN, pick);
         let figures = Figures {
             p50_us: of(|p| p.p50),

@@ -81,6 +81,9 @@ fn write(r: &Report, out: &mut String) -> std::fmt::Result {
     if let Some(p) = &r.service_us {
         percentiles(out, "from sending", p)?;
     }
+    if let Some(p) = r.last_us.as_ref().filter(|_| r.replicas.len() > 1) {
+        percentiles(out, "the last", p)?;
+    }
     let (end, start) = match &r.pushes {
         Some(pushes) => {
             if let Some(p) = &pushes.acknowledged_us {
@@ -91,7 +94,12 @@ fn write(r: &Report, out: &mut String) -> std::fmt::Result {
         None => ("  since exit", "  since start"),
     };
     for replica in &r.replicas {
-        writeln!(out, "  {} ({} revocations, {} missed)", replica.target, replica.revocations, replica.missed)?;
+        let (target, revocations, missed) = (&replica.target, replica.revocations, replica.missed);
+        let back = match (replica.went_back, replica.asked_again) {
+            (0, again) => format!("none went back in {again} more answers"),
+            (back, again) => format!("WENT BACK in {back} of {again} more answers"),
+        };
+        writeln!(out, "  {target} ({revocations} revocations, {missed} missed; {back})")?;
         if let Some(p) = &replica.lag_us {
             percentiles(out, end, p)?;
         }

@@ -5,6 +5,7 @@
 pub(crate) mod forge;
 mod ocsp_table;
 mod push_table;
+mod replica_table;
 pub(crate) mod server;
 mod transport;
 mod tsa_table;

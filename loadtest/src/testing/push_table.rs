@@ -9,11 +9,11 @@ use crate::testing::{kinds, lag_of};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-const TOKEN: &str = "a-token-of-thirty-two-characters";
+pub(super) const TOKEN: &str = "a-token-of-thirty-two-characters";
 
 /// How the server treats what was pushed.
 #[derive(Clone, Copy, PartialEq)]
-enum Manner {
+pub(super) enum Manner {
     Prompt,
     /// Closes the connection after each acknowledgement.
     Closing,
@@ -27,10 +27,14 @@ enum Manner {
     Refusing,
     /// Stops in the middle of a list.
     CutShort,
+    /// Takes no push and no list, since another one leads.
+    StandingBy,
+    /// Takes each push, and says the first time that it could not.
+    TakenAndDenied,
 }
 
-struct State {
-    manner: Manner,
+pub(super) struct State {
+    pub(super) manner: Manner,
     issuer: Identity,
     added: HashSet<String>,
     /// With the number of answers since.
@@ -38,13 +42,20 @@ struct State {
 }
 
 impl State {
-    fn answer(&mut self, request: &Request) -> Reply {
+    pub(super) fn new(manner: Manner, issuer: Identity) -> Self {
+        Self { manner, issuer, added: HashSet::new(), revoked: HashMap::new() }
+    }
+
+    pub(super) fn answer(&mut self, request: &Request) -> Reply {
         if request.head.starts_with("POST /v1/") { self.api(request) } else { self.ocsp(&request.der) }
     }
 
     fn api(&mut self, request: &Request) -> Reply {
         assert!(request.head.contains(&format!("Authorization: Bearer {TOKEN}\r\n")), "{}", request.head);
         let body = String::from_utf8(request.der.clone()).unwrap();
+        if self.manner == Manner::StandingBy {
+            return json(503, r#"{"status":503,"detail":"stands by"}"#, false);
+        }
         if request.head.starts_with("POST /v1/issuers/default:ca/bulk ") {
             let lines = body.lines().map(|line| self.take(line)).filter(|taken| *taken).count();
             let problem =
@@ -55,7 +66,15 @@ impl State {
         if self.manner == Manner::Refusing {
             return json(409, r#"{"status":409,"detail":"it is revoked and stays so"}"#, false);
         }
-        assert!(self.take(&body.replace('{', "{\"do\":\"revoke\",")), "{body}");
+        let taken = self.take(&body.replace('{', "{\"do\":\"revoke\","));
+        if self.manner == Manner::TakenAndDenied {
+            return if taken {
+                json(503, r#"{"status":503,"detail":"on disk, not told"}"#, false)
+            } else {
+                json(200, r#"{"outcome":"unchanged"}"#, false)
+            };
+        }
+        assert!(taken, "{body}");
         json(200, r#"{"outcome":"done"}"#, self.manner == Manner::Closing)
     }
 
@@ -70,9 +89,7 @@ impl State {
     }
 
     fn ocsp(&mut self, der: &[u8]) -> Reply {
-        // A request without a nonce ends with the serial number; those made up have 16 bytes.
-        let serial = &der[der.len() - 16..];
-        let hex: String = serial.iter().map(|b| format!("{b:02X}")).collect();
+        let (serial, hex) = serial_of(der);
         let manner = self.manner;
         let status = match self.revoked.get_mut(&hex) {
             None => good(),
@@ -86,11 +103,26 @@ impl State {
                 }
             }
         };
+        self.says(serial, status)
+    }
+
+    /// Whether a certificate was added, and whether it was revoked.
+    pub(super) fn knows(&self, hex: &str) -> (bool, bool) {
+        (self.added.contains(hex), self.revoked.contains_key(hex))
+    }
+
+    pub(super) fn says(&self, serial: &[u8], status: Vec<u8>) -> Reply {
         let body = Answer { status, ..Answer::new(&self.issuer, serial) }.encode();
         // In one piece, or each answer would wait for a delayed acknowledgement of TCP.
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         Reply::Raw([head.into_bytes(), body].concat())
     }
+}
+
+/// A request without a nonce ends with the serial number; those made up have 16 bytes.
+pub(super) fn serial_of(der: &[u8]) -> (&[u8], String) {
+    let serial = &der[der.len() - 16..];
+    (serial, serial.iter().map(|b| format!("{b:02X}")).collect())
 }
 
 fn json(status: u16, body: &str, close: bool) -> Reply {
@@ -106,7 +138,7 @@ fn run(manner: Manner, more: &[&str]) -> (Result<Report, Problem>, usize) {
     let pem = issuer.pem(directory.path(), "ca.pem");
     let token = directory.path().join("token");
     std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
-    let state = Mutex::new(State { manner, issuer, added: HashSet::new(), revoked: HashMap::new() });
+    let state = Mutex::new(State::new(manner, issuer));
     let server = Server::start(move |request| state.lock().unwrap().answer(request));
     let url = server.url();
     let mut arguments = vec!["--urls", &url, "--issuer", pem.to_str().unwrap(), "--push", &url];
@@ -142,9 +174,9 @@ fn counts_every_answer_after_an_acknowledgement_that_is_not_revoked() {
 
 #[test]
 fn keeps_the_connection_to_an_api_that_keeps_it() {
-    // One to the responder, one for the list, and one for all pushes or for each.
-    assert_eq!(run(Manner::Prompt, &["--pushes", "5"]).1, 3);
-    assert_eq!(run(Manner::Closing, &["--pushes", "5"]).1, 7);
+    // Two to the responder, one for the list, and one for all pushes or for each.
+    assert_eq!(run(Manner::Prompt, &["--pushes", "5"]).1, 4);
+    assert_eq!(run(Manner::Closing, &["--pushes", "5"]).1, 8);
 }
 
 #[test]

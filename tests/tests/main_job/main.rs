@@ -6,7 +6,7 @@
 //! what is refused in `bad_input`, how a slow key is shared in `misses`, what a tenant can choose in `policies`,
 //! (`unlisted`: of what no source lists), who signs in `signers`, by which certificates in `signer_paths`, and who no more in `revoked_signers`, with keys on PKCS#11 tokens in `tokens`, which are lost in `token_loss` and left in `token_end`, how keys are made
 //! and tried in `keys`, what wrong input is told in `messages`, what doubtful one in `checks`, and what never in `secrets`, by a new algorithm in `ml_dsa`, what is signed before anybody asks in `presign`,
-//! what is pushed in `pushes`, to issuers without files in `pushes_alone`, and while something goes wrong in `ledger`, what large sources keep from nobody in `busy_sources`,
+//! what is pushed in `pushes`, to issuers without files in `pushes_alone`, how soon it is answered in `lag`, and while something goes wrong in `ledger`, what large sources keep from nobody in `busy_sources`,
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what runs without serving and whose a state directory is in `service`, which server in `server`,
@@ -26,6 +26,7 @@ mod epoll;
 mod hostile;
 mod http;
 mod keys;
+mod lag;
 mod ledger;
 mod listeners;
 mod messages;
