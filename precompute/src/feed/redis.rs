@@ -351,7 +351,7 @@ impl Stream {
     }
 
     fn describe(&self, cause: Cause, error: &RedisError, within: Duration) -> Fault {
-        let error = if error.is_timeout() { format!("not within {within:?}") } else { error.to_string() };
+        let error = if error.is_timeout() { format!("not within {within:?}") } else { in_a_line(&error.to_string()) };
         let server = &self.server.address;
         let user = self.server.user.as_deref().unwrap_or("default");
         let message = match cause {
@@ -467,6 +467,12 @@ impl Server {
             _ => Client::open(info),
         }
     }
+}
+
+/// What the server says, for a log: without controls, and not longer than anybody reads.
+fn in_a_line(said: &str) -> String {
+    let plain = said.split(|letter: char| letter.is_control() || letter == ' ').filter(|word| !word.is_empty());
+    plain.collect::<Vec<_>>().join(" ").chars().take(limits::FAULT_LETTERS_MAX).collect()
 }
 
 fn cause(error: &RedisError) -> Cause {

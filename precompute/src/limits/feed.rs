@@ -14,6 +14,8 @@ pub const TRUSTED_KEYS_MAX: usize = 64;
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long it may take to connect, with TLS and the password.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// Letters of an error of Redis that are logged: its own are under 200, and another server may say anything.
+pub const FAULT_LETTERS_MAX: usize = 300;
 
 /// Records that one entry tells: they are in one commit of a standby, which takes 4 ms where they lie in pages of their
 /// own, and a push waits for no more than one such entry.

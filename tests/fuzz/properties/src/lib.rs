@@ -10,6 +10,7 @@
 
 mod config;
 mod crl;
+pub mod feed;
 mod get;
 mod http;
 mod index;
@@ -28,7 +29,7 @@ pub use request::request;
 pub type Property = fn(&[u8]) -> bool;
 
 /// Every target by its name, which is also the name of its seeds' directory.
-pub const PROPERTIES: [(&str, Property); 7] = [
+pub const PROPERTIES: [(&str, Property); 12] = [
     ("http", http),
     ("request", request),
     ("get", get),
@@ -36,4 +37,9 @@ pub const PROPERTIES: [(&str, Property); 7] = [
     ("index", index),
     ("crl", crl),
     ("config", config),
+    ("feed_entry", feed::entry),
+    ("feed_manifest", feed::manifest),
+    ("feed_chunk", feed::chunk),
+    ("feed_redis", feed::redis),
+    ("feed_shelf", feed::shelf),
 ];

@@ -104,6 +104,31 @@ fn config_keeps_its_promises() {
 }
 
 #[test]
+fn feed_entry_keeps_its_promises() {
+    keeps_its_promises("feed_entry");
+}
+
+#[test]
+fn feed_manifest_keeps_its_promises() {
+    keeps_its_promises("feed_manifest");
+}
+
+#[test]
+fn feed_chunk_keeps_its_promises() {
+    keeps_its_promises("feed_chunk");
+}
+
+#[test]
+fn feed_redis_keeps_its_promises() {
+    keeps_its_promises("feed_redis");
+}
+
+#[test]
+fn feed_shelf_keeps_its_promises() {
+    keeps_its_promises("feed_shelf");
+}
+
+#[test]
 fn seeds_are_few_and_small_and_every_target_is_run() {
     let mut targets: Vec<_> =
         fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
