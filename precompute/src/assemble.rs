@@ -15,7 +15,7 @@ mod tsa;
 
 pub use api_token::ApiToken;
 pub(crate) use api_token::read_token;
-pub use feed::{AssembledFeed, SnapshotPlaces};
+pub use feed::{AssembledFeed, SnapshotPlaces, WriterKeyError};
 pub use issuer::AssembledIssuer;
 pub use tokens::Tokens;
 pub use tsa::AssembledTsa;
@@ -88,7 +88,9 @@ impl Assembly {
                     .zip(&config.issuers)
                     .all(|(assembled, config)| assembled.signers.all().len() == config.signers.len())
         };
-        self.tenants.len() == config.tenants.len() && self.tenants.iter().zip(&config.tenants).all(issuers)
+        self.feed.is_some() == config.feed.is_some()
+            && self.tenants.len() == config.tenants.len()
+            && self.tenants.iter().zip(&config.tenants).all(issuers)
     }
 }
 
@@ -114,7 +116,9 @@ pub fn assemble(config: &Config, problems: &Problems, tokens: &Tokens, now: Unix
     let token_file = config.admin.token_file.as_ref().map(|file| file.locate(credentials.as_deref()));
     let api_token =
         token_file.and_then(|path| problems.at(&config.admin.place).noted("token_file", ApiToken::load(&path)));
-    let assembly = Assembly { state_dir: config.state_dir.clone(), api_token, feed: None, tenants };
+    let feed = config.feed.as_ref();
+    let feed = feed.and_then(|feed| AssembledFeed::open(feed, problems, credentials.as_deref()));
+    let assembly = Assembly { state_dir: config.state_dir.clone(), api_token, feed, tenants };
     if problems.is_empty() && !assembly.is_whole(config) {
         root.problem("version", "stands in a file of which something could not be opened, and nobody said what");
     }

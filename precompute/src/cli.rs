@@ -123,10 +123,14 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             accept_forgotten: forgotten,
             accept_damaged,
         } => {
-            let (_, config) = read_config(config)?;
+            let (read, config) = read_config(config)?;
+            let wanted = Accepted { shrink, older, carry_over, forgotten };
+            if read.feed.is_some() {
+                return sync_of_writer(&config, wanted, accept_damaged);
+            }
             let _owned = state_dir::own(&config.state_dir, SYNC)?;
             let loss = if accept_damaged { mend(&config)? } else { None };
-            let synced = sync(&config, Accepted { shrink, older, carry_over, forgotten });
+            let synced = sync(&config, wanted);
             match (synced, loss) {
                 (synced, None) => synced,
                 (Ok(()), Some(loss)) => Err(loss.into()),
@@ -138,6 +142,9 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Keys(command) => keys::run(command),
         Command::Presign { config } => {
             let (config, assembly) = read_config(config)?;
+            if config.feed.is_some() {
+                return Err("with `[feed]` in the configuration, the writer signs ahead and tells the replicas (`ostia-precompute run`); what `presign` signs would reach nobody".into());
+            }
             let _owned = state_dir::own(&config.state_dir, PRESIGN)?;
             presign::run(&config, &assembly)
         }
@@ -182,9 +189,29 @@ fn mend(config: &Assembly) -> Result<Option<String>, Box<dyn std::error::Error>>
     Ok(salvaged.loss())
 }
 
+/// With a feed the writer reads the sources, and tells what it saves. This is for what it leaves to an operator.
+fn sync_of_writer(config: &Assembly, accept: Accepted, accept_damaged: bool) -> Result<(), Box<dyn std::error::Error>> {
+    if accept.shrink || accept.older {
+        return Err("with `[feed]` in the configuration, the writer reads the sources, and takes this order while it runs: where it refuses a source, its log names a file to `touch`".into());
+    }
+    let takes_over = accept.carry_over || accept.forgotten;
+    if !takes_over && !accept_damaged {
+        return Err("with `[feed]` in the configuration, the writer reads the sources (`ostia-precompute run`); what `sync` puts into the book would not be told to the replicas".into());
+    }
+    let _owned = state_dir::own(&config.state_dir, SYNC)?;
+    let loss = if accept_damaged { mend(config)? } else { None };
+    if takes_over {
+        sync(config, accept)?;
+    } else {
+        say("the sources are left to `ostia-precompute run`")?;
+    }
+    loss.map_or(Ok(()), |loss| Err(loss.into()))
+}
+
 fn sync(config: &Assembly, accept: Accepted) -> Result<(), Box<dyn std::error::Error>> {
     let mut engine = Engine::open(config)?;
     engine.accept(accept);
+    engine.owe(config.feed.is_some());
     let mut said = Ok(());
     engine.sync(|tenant, issuer, pass| {
         let line = format!(

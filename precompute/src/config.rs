@@ -10,12 +10,16 @@
 mod admin;
 mod cache;
 mod document;
+mod feed;
 pub mod keys;
+mod secret_file;
 mod tenant;
 
-pub use admin::{Admin, TokenFile};
+pub use admin::{Admin, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
+pub use feed::{Feed, RedisTls};
+pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
 pub use tenant::{IssuerConfig, KeyConfig, SignerConfig, Sources, TenantConfig, TsaConfig};
 
@@ -35,6 +39,8 @@ pub struct Config {
     pub cache: Cache,
     /// Health and metrics.
     pub admin: Admin,
+    /// The feed; without one each program works alone.
+    pub feed: Option<Feed>,
     /// At least one; each with at least one issuer or time-stamping authority.
     pub tenants: Vec<TenantConfig>,
 }
@@ -48,8 +54,19 @@ impl Config {
         }
         let state_dir = root.path("state_dir").unwrap_or_else(|| root.resolve("state"));
         let (cache, admin) = (cache::read(root), admin::read(root));
-        let tenants = tenant::read_all(root);
-        Self { place: root.place(), state_dir, cache, admin, tenants }
+        let feed::Read { feed, is_of_replica } = feed::read(root, admin.listen);
+        let tenants = tenant::read_all(root, is_of_replica);
+        Self { place: root.place(), state_dir, cache, admin, feed, tenants }
+    }
+
+    /// The same for a program that only reads the feed, and does not open the key of a writer on the same machine.
+    #[must_use]
+    pub fn for_a_reader(&self) -> Self {
+        let mut config = self.clone();
+        if let Some(feed) = &mut config.feed {
+            feed.key = None;
+        }
+        config
     }
 
     /// Every time-stamping authority with its tenant, in the order of the file.

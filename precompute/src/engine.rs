@@ -32,7 +32,7 @@ mod survey;
 mod watch;
 
 pub use change::Prepared;
-use followed::FollowedIssuer;
+use followed::{FollowedIssuer, followed};
 use follower::{Follower, Terms};
 use notifier::Notifier;
 pub use predecessor::Forgotten;
@@ -158,7 +158,7 @@ pub struct Engine {
 impl Engine {
     /// Opens the book and fills the records of every issuer from it.
     pub fn open(config: &Assembly) -> Result<Self, StateError> {
-        Self::open_for(&config.state_dir, config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect())
+        Self::open_for(&config.state_dir, followed(config)?)
     }
 
     fn open_for(state_dir: &Path, issuers: Vec<FollowedIssuer>) -> Result<Self, StateError> {
@@ -227,6 +227,11 @@ impl Engine {
     /// What [`Engine::sync`] may accept.
     pub fn accept(&mut self, accept: Accepted) {
         self.accept = accept;
+    }
+
+    /// Whether what is saved has to be told to the feed, see [`Ledger::owe`].
+    pub fn owe(&self, owes: bool) {
+        self.followers.iter().for_each(|follower| follower.ledger.owe(owes));
     }
 
     /// The state of every issuer.

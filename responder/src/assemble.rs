@@ -63,7 +63,8 @@ impl Opener {
         let reading = Config::reading(document).with(|config, problems| {
             let certificates = config.tls.as_ref().and_then(|tls| open_pair(tls, problems, now));
             check_record(config, problems);
-            let common = assemble::assemble(&config.common, problems, &self.tokens, now);
+            // One file may serve a writer on this machine as well.
+            let common = assemble::assemble(&config.common.for_a_reader(), problems, &self.tokens, now);
             Assembly { common, certificates }
         });
         reading.finish()

@@ -10,7 +10,7 @@ mod time_stamping;
 
 use std::{net::SocketAddr, path::Path};
 
-use precompute::config::{Config as Common, ConfigError, Document, Reading};
+use precompute::config::{Config as Common, ConfigError, Document, Reading, overlap};
 
 pub use self::{
     network::{Listen, Tls},
@@ -70,7 +70,7 @@ impl Config {
             let network::Http { listen, workers, connection_policy } = http.unwrap_or_default();
             let http = listen.or_else(|| Some(vec![Listen::Address(HTTP_DEFAULT.parse().ok()?)]))?;
             let of_tls = tls.as_ref().map_or(&[][..], |tls| &tls.listen);
-            for (name, address, by, taken) in taken_twice(&http, of_tls, common.admin.listen) {
+            for (name, address, by, taken) in taken_twice(&http, of_tls, &common) {
                 let problem = format_args!(
                     "listens on {address}, which is taken by {taken} of `{by}`; give it a port of its own"
                 );
@@ -94,25 +94,24 @@ impl Config {
 fn taken_twice(
     http: &[Listen],
     tls: &[Listen],
-    admin: SocketAddr,
+    common: &Common,
 ) -> Vec<(&'static str, SocketAddr, &'static str, SocketAddr)> {
     let addresses = |name: &'static str, listens: &[Listen]| -> Vec<_> {
         let address =
             |listen: &Listen| if let Listen::Address(address) = listen { Some((name, *address)) } else { None };
         listens.iter().filter_map(address).collect()
     };
-    let all = [addresses("http", http), addresses("tls", tls), vec![("admin", admin)]].concat();
+    let mut all = [addresses("http", http), addresses("tls", tls)].concat();
+    let served = all.len();
+    all.push(("admin", common.admin.listen));
+    all.extend(common.feed.as_ref().and_then(|feed| feed.snapshot_listen).map(|listen| ("feed", listen)));
     let first_taken = |(place, &(name, address)): (usize, &(&'static str, SocketAddr))| {
-        let (by, taken) = all[..place].iter().find(|(_, other)| overlap(other, &address))?;
+        // That of the feed beside `admin` has been told with the common part.
+        let before = if name == "feed" { served } else { place };
+        let (by, taken) = all[..before].iter().find(|(_, other)| overlap(other, &address))?;
         Some((name, address, *by, *taken))
     };
     all.iter().enumerate().filter_map(first_taken).collect()
-}
-
-/// Whether two sockets cannot be bound to these addresses at the same time.
-fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
-    let everything = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (everything || a.ip() == b.ip())
 }
 
 fn cores() -> usize {

@@ -105,7 +105,7 @@ fn every_link_leads_to_a_file_and_a_heading_that_exist() {
 
 /// Every key that the program knows, by its own word: each section is given one that it does not know.
 fn known_keys() -> Keys {
-    let sections = ["http", "tls", "admin", "cache", "log", "time_stamping", "tenant"].map(str::to_owned);
+    let sections = ["http", "tls", "admin", "cache", "feed", "log", "time_stamping", "tenant"].map(str::to_owned);
     let below = ["issuer", "issuer.signer", "tsa", "tsa.signer"].map(|section| format!("tenant.{section}"));
     let mut config = "wrong = 1\n".to_owned();
     for section in sections.iter().chain(&below) {
@@ -193,7 +193,7 @@ fn documents_name_known_keys_only() {
         let below = if section.is_empty() { "tenant".to_owned() } else { format!("tenant.{section}") };
         is_key(section, key) || is_key(&below, key)
     };
-    let sections = ["http", "tls", "admin", "cache", "log", "time_stamping", "tenant", "issuer", "tsa"];
+    let sections = ["http", "tls", "admin", "cache", "feed", "log", "time_stamping", "tenant", "issuer", "tsa"];
     let (mut in_blocks, mut in_spans) = (0, 0);
     for (path, text) in readmes() {
         for block in blocks(&text, "toml") {

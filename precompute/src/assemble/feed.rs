@@ -2,9 +2,22 @@
 //!
 //! Invariant: secrets are read from their files here, and shown nowhere. It connects to nothing.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{ffi::OsStr, fs, io::ErrorKind, net::SocketAddr, path::Path, time::Duration};
 
-use crate::feed::{Cluster, Trusted, WriterKey, redis::Server};
+use rustls_pki_types::PrivateKeyDer;
+use zeroize::Zeroizing;
+
+use super::issuer::tell_of_mode;
+use crate::{
+    config::{At, Feed, Problems, RedisTls, SecretFile},
+    feed::{
+        Cluster, PublicKey, Trusted, WriterKey,
+        redis::{Server, Trust},
+    },
+    limits::{self, feed as bounds},
+    pki::{FileError, certificates, pem, read_bounded, read_secret},
+    sign::read_private_key,
+};
 
 /// The feed that this program reads, and writes if it has a key.
 #[derive(Debug)]
@@ -39,3 +52,194 @@ pub struct SnapshotPlaces {
     /// Base URLs to fetch from: of writers and of other replicas.
     pub from: Vec<String>,
 }
+
+/// The key of this writer that cannot be used, and the key of `[feed]` that is to be changed.
+#[derive(Debug)]
+pub struct WriterKeyError {
+    /// `key` or `trusted`.
+    pub about: &'static str,
+    /// What is wrong, and the remedy.
+    pub problem: String,
+}
+
+impl AssembledFeed {
+    /// Reads what the section names. `credentials`: the directory of the service's systemd credentials. `None` if a
+    /// problem was noted.
+    pub(super) fn open(config: &Feed, problems: &Problems, credentials: Option<&OsStr>) -> Option<Self> {
+        let at = problems.at(&config.place);
+        // All of it, so that all problems are reported.
+        let redis = server(config, &at, credentials);
+        let trusted = trusted(config, &at);
+        let key = match trusted.as_ref().map(|trusted| Self::writer_key(config, trusted, credentials)) {
+            Some(Ok(key)) => key,
+            Some(Err(WriterKeyError { about, problem })) => {
+                at.problem(about, problem);
+                return None;
+            }
+            None => None,
+        };
+        Some(Self {
+            cluster: config.cluster.clone(),
+            redis: redis?,
+            trusted: trusted?,
+            key,
+            api_url: config.api_url.clone(),
+            snapshots: SnapshotPlaces {
+                listen: config.snapshot_listen,
+                from: config.snapshot_from.iter().map(ToString::to_string).collect(),
+            },
+            snapshot_interval: config.snapshot_interval,
+            takeover_after: config.takeover_after,
+            priority: config.priority,
+            acknowledge_within: config.acknowledge_within,
+        })
+    }
+
+    /// Reads the key of a writer; `None` if the configuration names none. Only its owner may access the file (the group may
+    /// read it). What readers do not trust is an error: they would refuse everything that this writer says.
+    pub fn writer_key(
+        config: &Feed,
+        trusted: &Trusted,
+        credentials: Option<&OsStr>,
+    ) -> Result<Option<WriterKey>, WriterKeyError> {
+        let Some(file) = &config.key else { return Ok(None) };
+        let path = file.locate(credentials);
+        let of_key = |problem: String| WriterKeyError { about: "key", problem };
+        let key = found(file, &path, "key").and_then(|()| read_writer_key(&path).map_err(|error| error.to_string()));
+        let key = key.map_err(of_key)?;
+        if !trusted.has(&key.public()) {
+            let path = path.display();
+            let problem = format!(
+                "does not have the public key of {path} ({}), so that every reader would refuse what this writer says; name the file with it here and in the configuration of every writer and replica (`openssl pkey -in {path} -pubout` prints it)",
+                key.id()
+            );
+            return Err(WriterKeyError { about: "trusted", problem });
+        }
+        Ok(Some(key))
+    }
+}
+
+fn server(config: &Feed, at: &At<'_>, credentials: Option<&OsStr>) -> Option<Server> {
+    let password = config.password_file.as_ref().map(|file| {
+        let path = file.locate(credentials);
+        let password =
+            found(file, &path, "password").and_then(|()| read_password(&path).map_err(|error| error.to_string()));
+        at.noted("password_file", password)
+    });
+    let tls = config.tls.as_ref().map(|tls| match tls {
+        RedisTls::System => Some(Trust::System),
+        RedisTls::File(path) => at.noted("tls_ca", cas(path)).map(Trust::These),
+    });
+    // What is configured and could not be read has been noted.
+    let (password, tls) =
+        (password.map_or(Some(None), |read| read.map(Some)), tls.map_or(Some(None), |read| read.map(Some)));
+    Some(Server { address: config.redis.clone(), user: config.user.clone(), password: password?, tls: tls? })
+}
+
+/// A mere word that names no file may be the secret itself.
+fn found(file: &SecretFile, path: &Path, secret: &str) -> Result<(), String> {
+    let is_missing = fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if is_missing && file.is_mere_word() {
+        return Err(format!(
+            "names no file beside the configuration and no systemd credential, and is not shown, as it may be the {secret} itself; name the file with the {secret}"
+        ));
+    }
+    Ok(())
+}
+
+fn read_password(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    let content = read_secret(path, "the password of Redis", bounds::PASSWORD_FILE_OCTETS_MAX)?;
+    let line = content.strip_suffix(b"\n").unwrap_or(&content);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => Ok(Zeroizing::new(text.to_owned())),
+        Ok("") => Err(FileError::new(path, "is empty; write the password of Redis into it, in one line")),
+        _ => Err(FileError::new(
+            path,
+            "holds something else than one line of text; write the password of Redis alone into it",
+        )),
+    }
+}
+
+/// The certificates of a file as PEM, whatever form they have there.
+fn cas(path: &Path) -> Result<Vec<u8>, FileError> {
+    let mut text = Vec::new();
+    for certificate in certificates(path)? {
+        let pem = der::pem::encode_string("CERTIFICATE", der::pem::LineEnding::LF, certificate.der());
+        text.extend_from_slice(pem.map_err(|error| FileError::new(path, error))?.as_bytes());
+    }
+    Ok(text)
+}
+
+/// Reads the key of a writer.
+pub(crate) fn read_writer_key(path: &Path) -> Result<WriterKey, FileError> {
+    let key = read_private_key(path, limits::KEY_FILE_OCTETS_MAX)?;
+    let key = match &key {
+        PrivateKeyDer::Pkcs8(key) => WriterKey::from_pkcs8(key.secret_pkcs8_der()),
+        _ => None,
+    };
+    key.ok_or_else(|| {
+        FileError::new(
+            path,
+            "holds a private key that is not Ed25519, which writers sign with; make one: ostia-precompute keys feed --out feed.key",
+        )
+    })
+}
+
+/// The keys of all files; `None` if a problem was noted, now or before.
+fn trusted(config: &Feed, at: &At<'_>) -> Option<Trusted> {
+    let mut keys: Vec<PublicKey> = Vec::new();
+    let mut is_whole = !config.trusted.is_empty();
+    for path in &config.trusted {
+        tell_of_mode(at, "trusted", Some(path));
+        match at.noted("trusted", public_keys(path)) {
+            Some(more) => more.into_iter().for_each(|key| {
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }),
+            None => is_whole = false,
+        }
+    }
+    if !is_whole {
+        return None;
+    }
+    let trusted = Trusted::of(&keys);
+    if trusted.is_none() {
+        let (count, most) = (keys.len(), bounds::TRUSTED_KEYS_MAX);
+        at.problem(
+            "trusted",
+            format_args!("names {count} keys; at most {most} are trusted: remove those of former writers"),
+        );
+    }
+    trusted
+}
+
+/// Every public key of a PEM file; never empty.
+fn public_keys(path: &Path) -> Result<Vec<PublicKey>, FileError> {
+    let fail = |problem: String| FileError::new(path, problem);
+    let content = read_bounded(path, bounds::PUBLIC_KEYS_FILE_OCTETS_MAX)?;
+    if pem::seems_private(&content) {
+        let file = path.display();
+        return Err(fail(format!(
+            "holds a private key, which stays with its writer; name a file with its public key: openssl pkey -in {file} -pubout -out {file}.pub"
+        )));
+    }
+    let sections = pem::sections(&content).map_err(|damage| fail(damage.to_string()))?;
+    let mut keys = Vec::new();
+    for section in sections.iter().filter(|section| section.label == "PUBLIC KEY") {
+        let der = section.content().map_err(|damage| fail(damage.to_string()))?;
+        let key = PublicKey::from_spki(der);
+        keys.push(key.ok_or_else(|| {
+            fail("holds a public key that is not Ed25519, which writers sign with; `ostia-precompute keys feed` makes a pair".into())
+        })?);
+    }
+    if keys.is_empty() {
+        let told = pem::told(&content, &sections);
+        return Err(fail(format!("holds no public key: expected PEM (`-----BEGIN PUBLIC KEY-----`); {told}")));
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests;

@@ -131,7 +131,13 @@ impl<'a> Assembler<'a> {
     fn tell_of_unlisted(&self, tenant: &'a TenantConfig, config: &'a IssuerConfig, issuer: &AssembledIssuer) {
         let at = self.at(&config.place);
         let (own, said) = (config.unlisted, tenant.unlisted);
-        if own.is_none() && tenant.inherited(config) != said {
+        let is_left_out = own.is_none() && tenant.inherited(config) != said;
+        if is_left_out && config.sources.is_none() {
+            at.warning(
+                "certificate",
+                "is of an issuer without `index` and `crl` here, so the tenant's `unlisted = \"good\"`, which is for issuers with only a CRL, does not apply: serial numbers that the feed does not list are `unauthorized`; set `unlisted` here, as the writer has it",
+            );
+        } else if is_left_out {
             at.warning(
                 "index",
                 "lists every certificate of this CA, so the tenant's `unlisted = \"good\"`, which is for its issuers with only a CRL, does not apply here: serial numbers that the index does not list are `unauthorized`; set `unlisted` here too",
@@ -162,7 +168,7 @@ impl<'a> Assembler<'a> {
 const CHOICES: &str = "Set it here: `unlisted = \"unauthorized\"` (no change), `unlisted = \"unknown\"` (signed; most clients refuse it), `unlisted = \"revoked\"` (signed; all refuse it), or `unlisted = \"good\"` with `accept_unlisted_as_good = true` (clients accept every certificate that is not revoked, including those this CA never issued: BR 4.9.10 forbids it for TLS CAs); or name the CA's `index`, which lists them";
 
 /// Whoever may write a source decides who is revoked. A CRL is signed, and a wrong one is refused.
-fn tell_of_mode(at: &At<'_>, key: &str, path: Option<&Path>) {
+pub(super) fn tell_of_mode(at: &At<'_>, key: &str, path: Option<&Path>) {
     let Some((path, metadata)) = path.and_then(|path| Some((path, std::fs::metadata(path).ok()?))) else { return };
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o002 != 0 {

@@ -51,7 +51,14 @@ impl Assembler<'_> {
             // Their problems have been noted.
             KeyConfig::Tokens(uris) if uris.is_empty() => None,
             KeyConfig::Tokens(uris) => self.on_tokens(&at, uris, certificate?, config.algorithm),
+            // There is nothing to open.
+            KeyConfig::Elsewhere => None,
         }
+    }
+
+    /// What a signer signs with whose key is elsewhere, by its certificate; `None` if a problem was noted.
+    pub(super) fn algorithm_elsewhere(&self, config: &SignerConfig, certificate: &Certificate) -> Option<Algorithm> {
+        algorithm(&self.at(&config.place), certificate_key(config), certificate, config.algorithm)
     }
 
     fn on_tokens(
@@ -61,12 +68,7 @@ impl Assembler<'_> {
         certificate: &Certificate,
         algorithm: Option<Algorithm>,
     ) -> Option<SignerKey> {
-        let can = at.noted("key", algorithms(certificate))?;
-        if let Some(wanted) = algorithm.filter(|wanted| !can.contains(wanted)) {
-            cannot(at, wanted, "the key of this certificate", *can.first()?);
-            return None;
-        }
-        let algorithm = algorithm.or_else(|| can.first().copied())?;
+        let algorithm = self::algorithm(at, "key", certificate, algorithm)?;
         let base = self.problems.resolve("");
         let place = |number: usize| if uris.len() > 1 { format!("number {} ", number + 1) } else { String::new() };
         let tokens = uris.iter().enumerate().map(|(number, uri)| {
@@ -119,7 +121,7 @@ impl Assembler<'_> {
 
 /// The key in the file for a signer's certificate; without one, it is the CA's own.
 pub(super) fn certificate_key(config: &SignerConfig) -> &'static str {
-    if config.certificate.is_some() { "certificate" } else { "key" }
+    if config.certificate.is_some() || config.key == KeyConfig::Elsewhere { "certificate" } else { "key" }
 }
 
 fn cannot(at: &At<'_>, wanted: Algorithm, key: impl std::fmt::Display, is: Algorithm) {
@@ -131,11 +133,22 @@ fn cannot(at: &At<'_>, wanted: Algorithm, key: impl std::fmt::Display, is: Algor
     );
 }
 
+/// The algorithm of a key that only its certificate describes; `wanted` if that is one of those that it can use.
+/// `about`: the key in the file for problems.
+fn algorithm(at: &At<'_>, about: &str, certificate: &Certificate, wanted: Option<Algorithm>) -> Option<Algorithm> {
+    let can = at.noted(about, algorithms(certificate))?;
+    if let Some(wanted) = wanted.filter(|wanted| !can.contains(wanted)) {
+        cannot(at, wanted, "the key of this certificate", *can.first()?);
+        return None;
+    }
+    wanted.or_else(|| can.first().copied())
+}
+
 /// The algorithms that the key of a certificate can use; the first is the default.
 fn algorithms(certificate: &Certificate) -> Result<Vec<Algorithm>, String> {
     let kind = |what: &str| {
         format!(
-            "belongs to a certificate with {what}; tokens sign here with ECDSA P-256, ECDSA P-384, RSA 2048–4096, Ed25519 or ML-DSA"
+            "belongs to a certificate with {what}; keys on tokens and elsewhere are ECDSA P-256, ECDSA P-384, RSA 2048–4096, Ed25519 or ML-DSA"
         )
     };
     let spki =

@@ -8,9 +8,9 @@ use super::{
     key::{Wanted, certificate_key},
 };
 use crate::{
-    config::{At, IssuerConfig, SignerConfig},
+    config::{At, IssuerConfig, KeyConfig, SignerConfig},
     limits,
-    ocsp::{CertificateInclusion, Credential, ResponseForm},
+    ocsp::{CertificateInclusion, Credential, ResponseForm, SignerIdentity},
     pki::Certificate,
     sign::KeyPurpose,
     signers::{OcspSigner, Signers},
@@ -81,6 +81,9 @@ impl<'a> Assembler<'a> {
         let file = chain_of(&at, config.certificate.as_deref());
         let own = file.as_deref().and_then(<[_]>::split_first);
         let own = if config.certificate.is_some() { own } else { issuer.map(|issuer| (issuer, &[][..])) };
+        if config.key == KeyConfig::Elsewhere {
+            return self.signer_elsewhere(config, own?, form, issuer?);
+        }
         let key = self.key(config, own.map(|(certificate, _)| certificate))?;
         let issuer = issuer?;
         let (certificate, chain) = own?;
@@ -94,6 +97,28 @@ impl<'a> Assembler<'a> {
             at.warning(certificate_key(config), doubt);
         }
         Some(signer.with_key_names(key.names()))
+    }
+}
+
+impl Assembler<'_> {
+    /// A signer whose key is elsewhere, by its certificate and the chain after it.
+    fn signer_elsewhere(
+        &self,
+        config: &SignerConfig,
+        (certificate, chain): (&Certificate, &[Certificate]),
+        form: ResponseForm,
+        issuer: &Certificate,
+    ) -> Option<OcspSigner> {
+        let at = self.at(&config.place);
+        check_chain(&at, form, chain);
+        let algorithm = self.algorithm_elsewhere(config, certificate)?;
+        let credential = Credential { certificate, chain, designated: config.designated };
+        let identity = SignerIdentity::new(issuer, credential, algorithm, form, self.now);
+        let identity = at.noted(certificate_key(config), identity)?;
+        for doubt in identity.doubts() {
+            at.warning(certificate_key(config), doubt);
+        }
+        Some(OcspSigner::without_key(identity))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     api::{Api, ApiSettings},
     assemble::{self, Assembly, Tokens},
     config::{
-        Config, ConfigError,
+        Config, ConfigError, Problems,
         keys::{self, Waiting},
     },
     pki::UnixTime,
@@ -44,7 +44,21 @@ struct Opener {
 
 impl Opener {
     fn read(&self) -> Result<(Config, Assembly), ConfigError> {
-        assemble::open(super::read(&self.path)?, &self.tokens, UnixTime::now())
+        let reading = super::read(&self.path)?.with(|config, problems| {
+            check_writer(config, problems);
+            assemble::assemble(config, problems, &self.tokens, UnixTime::now())
+        });
+        reading.finish()
+    }
+}
+
+/// What reads sources is the writer of a feed.
+fn check_writer(config: &Config, problems: &Problems) {
+    if let Some(feed) = config.feed.as_ref().filter(|feed| feed.is_of_replica()) {
+        problems.at(&feed.place).problem(
+            "key",
+            "is missing, and `ostia-precompute run` writes the feed: make a key (`ostia-precompute keys feed --out feed.key`), name it here, and its public key among the `trusted` of every writer and replica; a replica is `ostia-responder serve`",
+        );
     }
 }
 

@@ -2,13 +2,11 @@
 //! token is read.
 
 use std::{
-    ffi::OsStr,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use super::{ConfigError, Document, Place, Section};
-use crate::{limits, pki::credential};
+use super::{ConfigError, Document, Place, SecretFile, Section};
 
 /// The admin listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,23 +19,7 @@ pub struct Admin {
     /// balancer that stops using all replicas at once makes things worse.
     pub ready_without_signers: bool,
     /// The file with the token of the API; without one there is no API.
-    pub token_file: Option<TokenFile>,
-}
-
-/// The file with the token of the API.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TokenFile {
-    /// As the configuration names it: a path, or the name of a systemd credential.
-    pub written: String,
-    /// The path if it is no credential.
-    pub path: PathBuf,
-}
-
-impl TokenFile {
-    /// Where it is. `credentials`: the directory of the service's systemd credentials, if there is one.
-    pub fn locate(&self, credentials: Option<&OsStr>) -> PathBuf {
-        credential(&self.written, credentials).unwrap_or_else(|| self.path.clone())
-    }
+    pub token_file: Option<SecretFile>,
 }
 
 impl Default for Admin {
@@ -64,20 +46,9 @@ pub(super) fn read(root: &mut Section<'_>) -> Admin {
     read.unwrap_or_default()
 }
 
-fn read_token_file(section: &mut Section<'_>, listen: SocketAddr) -> Option<TokenFile> {
-    let written = section.string("token_file")?;
-    if written.is_empty() {
-        section.problem("token_file", "is empty; name a file with a token, which `openssl rand -hex 32` makes");
-        return None;
-    }
-    // A name of this length without a dot or a slash is rather the token.
-    if written.len() >= limits::TOKEN_OCTETS_MIN && !written.contains(['/', '.']) {
-        section.problem(
-            "token_file",
-            "may be the token itself, and is not shown; write it into a file that only the service may read, and name that file",
-        );
-        return None;
-    }
+fn read_token_file(section: &mut Section<'_>, listen: SocketAddr) -> Option<SecretFile> {
+    let make = "name a file with a token, which `openssl rand -hex 32` makes";
+    let file = SecretFile::read(section, "token_file", "token", make)?;
     if !listen.ip().is_loopback() {
         section.problem(
             "token_file",
@@ -86,8 +57,7 @@ fn read_token_file(section: &mut Section<'_>, listen: SocketAddr) -> Option<Toke
             ),
         );
     }
-    let path = section.resolve(&written);
-    Some(TokenFile { written, path })
+    Some(file)
 }
 
 impl Admin {
@@ -98,6 +68,12 @@ impl Admin {
 }
 
 /// An address in the usual form: an IPv4 address within IPv6 becomes IPv4.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Whether two sockets cannot be bound to these addresses at the same time.
+pub fn overlap(a: &SocketAddr, b: &SocketAddr) -> bool {
+    let everything = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (everything || a.ip() == b.ip())
 }

@@ -3,7 +3,9 @@
 //! One table for two uses: reporting what a reload cannot use before the next start, and writing a file. Programs have
 //! tables of their own for their sections. It does not know tenants, which a reload changes as a whole.
 
-use super::{Config, quoted};
+use std::{fmt::Display, time::Duration};
+
+use super::{Config, Feed, in_words, quoted};
 
 /// A key that does not belong to a tenant; `C`: the configuration it is part of.
 #[derive(Debug)]
@@ -29,14 +31,49 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 6] = [
+pub const KEYS: [ConfigKey<Config>; 20] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
     ConfigKey::at_once("admin.token_file", |config| Some(quoted(&config.admin.token_file.as_ref()?.written))),
     ConfigKey::at_start("cache.answers_octets", |config| Some(config.cache.answers_octets.to_string())),
     ConfigKey::at_start("cache.octets", |config| Some(config.cache.octets.to_string())),
+    ConfigKey::at_start("feed.cluster", |config| of_feed(config, |feed| text(Some(&feed.cluster)))),
+    ConfigKey::at_start("feed.redis", |config| of_feed(config, |feed| text(Some(feed.written_redis())))),
+    ConfigKey::at_start("feed.user", |config| of_feed(config, |feed| text(feed.user.as_ref()))),
+    ConfigKey::at_start("feed.password_file", |config| {
+        of_feed(config, |feed| text(feed.password_file.as_ref().map(|file| &file.written)))
+    }),
+    ConfigKey::at_start("feed.tls_ca", |config| of_feed(config, |feed| text(feed.written_tls_ca()))),
+    ConfigKey::at_start("feed.trusted", |config| {
+        of_feed(config, |feed| Some(list(feed.trusted.iter().map(|path| path.display()))))
+    }),
+    ConfigKey::at_start("feed.key", |config| of_feed(config, |feed| text(feed.key.as_ref().map(|file| &file.written)))),
+    ConfigKey::at_start("feed.api_url", |config| of_feed(config, |feed| text(feed.api_url.as_ref()))),
+    ConfigKey::at_start("feed.snapshot_listen", |config| of_feed(config, |feed| text(feed.snapshot_listen))),
+    ConfigKey::at_start("feed.snapshot_from", |config| of_feed(config, |feed| Some(list(&feed.snapshot_from)))),
+    ConfigKey::at_start("feed.snapshot_interval", |config| of_feed(config, |feed| length(feed.snapshot_interval))),
+    ConfigKey::at_start("feed.takeover_after", |config| of_feed(config, |feed| length(feed.takeover_after))),
+    ConfigKey::at_start("feed.priority", |config| of_feed(config, |feed| Some(feed.priority.to_string()))),
+    ConfigKey::at_start("feed.acknowledge_within", |config| of_feed(config, |feed| length(feed.acknowledge_within))),
 ];
+
+fn of_feed(config: &Config, written: fn(&Feed) -> Option<String>) -> Option<String> {
+    config.feed.as_ref().and_then(written)
+}
+
+fn text(value: Option<impl Display>) -> Option<String> {
+    Some(quoted(&value?.to_string()))
+}
+
+fn list(values: impl IntoIterator<Item = impl Display>) -> String {
+    let values: Vec<_> = values.into_iter().map(|value| quoted(&value.to_string())).collect();
+    format!("[{}]", values.join(", "))
+}
+
+fn length(length: Duration) -> Option<String> {
+    text(Some(in_words(length)))
+}
 
 /// A key with different values in the file and in use.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -50,7 +50,9 @@ pub struct TenantConfig {
 impl TenantConfig {
     /// The tenant's setting for unlisted serials, if it applies to this issuer.
     pub fn inherited(&self, issuer: &IssuerConfig) -> Option<Unlisted> {
-        let some_by_crl = self.issuers.iter().any(|issuer| issuer.sources.is_crl_alone());
+        // An issuer without sources here may have an index or only a CRL where its writer is.
+        let may_be_by_crl = |issuer: &IssuerConfig| issuer.sources.is_crl_alone() || issuer.sources.is_none();
+        let some_by_crl = self.issuers.iter().any(may_be_by_crl);
         unlisted::inherited(self.unlisted, !issuer.sources.is_crl_alone(), some_by_crl)
     }
 
@@ -70,7 +72,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Every tenant of the file: those of `[[tenant]]`, or one tenant with the `[[issuer]]` tables of the root.
-pub(super) fn read_all(root: &mut Section<'_>) -> Vec<TenantConfig> {
+/// `is_of_replica`: the records and answers come from a feed, so that issuers need no sources and their signers no keys.
+pub(super) fn read_all(root: &mut Section<'_>, is_of_replica: bool) -> Vec<TenantConfig> {
     let bare = ["issuer", "tsa"].into_iter().find(|key| root.has(key));
     if let (Some(key), true) = (bare, root.has("tenant")) {
         root.problem(key, format_args!("stands beside [[tenant]]; move it into one of them as [[tenant.{key}]]"));
@@ -78,7 +81,7 @@ pub(super) fn read_all(root: &mut Section<'_>) -> Vec<TenantConfig> {
         return Vec::new();
     }
     if bare.is_some() {
-        let tenants = vec![read_tenant(root, Some(BARE))];
+        let tenants = vec![read_tenant(root, Some(BARE), is_of_replica)];
         tsa::check_reachable(root, &tenants);
         return tenants;
     }
@@ -89,7 +92,7 @@ pub(super) fn read_all(root: &mut Section<'_>) -> Vec<TenantConfig> {
         );
         return Vec::new();
     }
-    let tenants = root.sections("tenant", |section| Some(read_tenant(section, None)));
+    let tenants = root.sections("tenant", |section| Some(read_tenant(section, None, is_of_replica)));
     for (number, tenant) in tenants.iter().enumerate().filter(|(_, tenant)| !tenant.name.is_empty()) {
         for other in &tenants[..number] {
             if tenant.name == other.name {
@@ -115,7 +118,7 @@ pub(super) fn read_all(root: &mut Section<'_>) -> Vec<TenantConfig> {
 /// The tenant's name in a file without `[[tenant]]`.
 const BARE: &str = "default";
 
-fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>) -> TenantConfig {
+fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>, is_of_replica: bool) -> TenantConfig {
     let name = match bare_name {
         Some(name) => Some(name.to_owned()),
         None => read_name(section),
@@ -147,7 +150,7 @@ fn read_tenant(section: &mut Section<'_>, bare_name: Option<&str>) -> TenantConf
     }
     let mut issuers: Vec<IssuerConfig> = Vec::new();
     section.sections("issuer", |section| {
-        issuers.push(issuer::read(section, &issuers));
+        issuers.push(issuer::read(section, &issuers, is_of_replica));
         Some(())
     });
     let tsas = tsa::read_all(section);

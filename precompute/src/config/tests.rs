@@ -7,6 +7,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
+    feed::{Cluster, redis::Address},
     limits,
     ocsp::{CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, ResponseForm, SignedRequests, Unlisted},
     pki::Algorithm,
@@ -108,6 +109,52 @@ fn any_key(dice: &mut Dice) -> KeyConfig {
     KeyConfig::Tokens((0..count).map(uri).collect())
 }
 
+fn any_feed(dice: &mut Dice) -> Feed {
+    let (redis, tls) = match dice.below(3) {
+        0 => (Address::Unix(dice.path()), None),
+        form => {
+            let host = dice.of(&["redis.example", "10.0.0.1", "::1"]).to_owned();
+            let port = 1 + dice.below(65_535) as u16;
+            let tls = dice.maybe(|dice| dice.maybe(Dice::path).map_or(RedisTls::System, RedisTls::File));
+            (Address::Tcp { host, port }, tls.filter(|_| form == 1))
+        }
+    };
+    let secret = |dice: &mut Dice| SecretFile::from(&*dice.path());
+    let password_file = dice.maybe(secret);
+    let interval = limits::feed::SNAPSHOT_INTERVAL_RANGE;
+    let (takeover, acknowledge) = (limits::feed::TAKEOVER_AFTER_RANGE, limits::feed::ACKNOWLEDGE_WITHIN_RANGE);
+    let sources = ["http://a.example:8081".parse().unwrap(), "http://[::1]:8081/ostia".parse().unwrap()];
+    Feed {
+        place: Place::default(),
+        cluster: Cluster::new(dice.of(&["a", "pki-1.prod_x"])).unwrap(),
+        redis,
+        tls,
+        user: dice.maybe(|dice| dice.of(&["ostia", "a:b\"c"]).to_owned()).filter(|_| password_file.is_some()),
+        password_file,
+        trusted: (0..1 + dice.below(3)).map(|_| dice.path()).collect(),
+        key: dice.maybe(secret),
+        api_url: dice.maybe(|dice| dice.of(&["https://a.example:9443", "http://127.0.0.1:9090/x"]).to_owned()),
+        snapshot_listen: dice.maybe(|dice| ([10, 0, 0, 1], dice.below(1 << 16) as u16).into()),
+        snapshot_from: dice.some_of(&sources, 0),
+        snapshot_interval: dice.length(*interval.start(), *interval.end()),
+        takeover_after: dice.length(*takeover.start(), *takeover.end()),
+        priority: dice.below(limits::feed::PRIORITY_MAX as u64 + 1) as u32,
+        acknowledge_within: dice.length(*acknowledge.start(), *acknowledge.end()),
+    }
+}
+
+/// On a replica some things are elsewhere.
+fn leave_out(dice: &mut Dice, issuer: &mut IssuerConfig) {
+    if dice.coin() {
+        issuer.sources = Sources::default();
+    }
+    for signer in &mut issuer.signers {
+        if dice.coin() {
+            signer.key = KeyConfig::Elsewhere;
+        }
+    }
+}
+
 fn any_signer(dice: &mut Dice, for_time_stamps: bool) -> SignerConfig {
     let certificate = if for_time_stamps { Some(dice.path()) } else { dice.maybe(|dice| dice.path()) };
     SignerConfig {
@@ -200,13 +247,17 @@ fn any_config(dice: &mut Dice) -> Config {
     let cache = Cache { answers_octets: octets(), octets: octets() };
     let state_dir = dice.path();
     let listen = (std::net::Ipv4Addr::LOCALHOST, dice.below(1 << 16) as u16).into();
-    let token_file = dice.maybe(|dice| dice.path()).map(|path| TokenFile { written: path.display().to_string(), path });
+    let token_file = dice.maybe(|dice| SecretFile::from(&*dice.path()));
     let admin = Admin { place: Place::default(), listen, ready_without_signers: dice.below(2) == 0, token_file };
-    let tenants = match dice.below(4) {
+    let feed = dice.maybe(any_feed);
+    let mut tenants = match dice.below(4) {
         0 => vec![any_tenant(dice, "default".into(), String::new())],
         count => (0..count).map(|n| any_tenant(dice, format!("tenant.{n}"), format!("/at_{n}"))).collect(),
     };
-    Config { place: Place::default(), state_dir, cache, admin, tenants }
+    if feed.as_ref().is_some_and(Feed::is_of_replica) {
+        tenants.iter_mut().flat_map(|tenant| &mut tenant.issuers).for_each(|issuer| leave_out(dice, issuer));
+    }
+    Config { place: Place::default(), state_dir, cache, admin, feed, tenants }
 }
 
 /// A configuration as a file.
@@ -221,6 +272,12 @@ fn written(config: &Config) -> String {
     let admin =
         format_args!("{{ listen = \"{listen}\", ready_without_signers = {ready_without_signers}{token_file} }}");
     key(&mut text, "admin", admin);
+    if config.feed.is_some() {
+        let of_feed =
+            keys::KEYS.iter().filter_map(|key| Some((key.name.strip_prefix("feed.")?, (key.written)(config)?)));
+        let of_feed: Vec<_> = of_feed.map(|(name, value)| format!("{name} = {value}")).collect();
+        key(&mut text, "feed", format_args!("{{ {} }}", of_feed.join(", ")));
+    }
     for tenant in &config.tenants {
         let bare = tenant.name == "default";
         if !bare {
@@ -317,6 +374,7 @@ fn write_signer(text: &mut String, signer: &SignerConfig) {
     match &signer.key {
         KeyConfig::File(file) => key(text, "key", path(file)),
         KeyConfig::Tokens(uris) => key(text, "key", list(uris.iter().map(Uri::to_string))),
+        KeyConfig::Elsewhere => {}
     }
     maybe(text, "certificate", signer.certificate.as_deref().map(path));
     let algorithms = [("rsa-pkcs1", Algorithm::RsaPkcs1Sha256), ("rsa-pss", Algorithm::RsaPssSha256)];
@@ -412,7 +470,7 @@ fn a_token_is_named_by_its_file_and_only_where_nobody_can_listen_to_it() {
     let issuer = "[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"i\"\nsigner = { key = \"k\" }\n";
     let text = |admin: &str| format!("version = 1\n[admin]\n{admin}\n{issuer}");
     let admin = read(&text("token_file = \"api.token\"")).unwrap().admin;
-    let file = TokenFile { written: "api.token".into(), path: "/etc/ostia/api.token".into() };
+    let file = SecretFile { written: "api.token".into(), path: "/etc/ostia/api.token".into() };
     assert_eq!(admin.token_file, Some(file));
     let token = "0123456789abcdef0123456789abcdef";
     for (admin, words) in [
@@ -437,4 +495,117 @@ fn a_configuration_is_read_without_a_look_at_what_it_names() {
     let text = "version = 1\nstate_dir = \"/proc/nowhere\"\n[[issuer]]\ncertificate = \"/nowhere/ca.pem\"\nindex = \"/nowhere/index.txt\"\nsigner = { key = \"/nowhere/ca.key\" }\n";
     let config = read(text).unwrap();
     assert_eq!(config.tenants[0].issuers[0].certificate, Path::new("/nowhere/ca.pem"));
+}
+
+/// A replica's file with these lines in `[feed]`.
+fn feed(lines: &str) -> String {
+    let issuer = "[[issuer]]\ncertificate = \"ca.pem\"\nsigner = { certificate = \"ocsp.pem\" }\n";
+    format!("version = 1\n[feed]\n{lines}\n{issuer}")
+}
+
+const FEED: &str = "cluster = \"a\"\nredis = \"a:6379\"\ntrusted = \"w.pub\"\n";
+
+#[test]
+fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
+    let read = read(&feed(FEED)).unwrap();
+    let expected = Feed {
+        place: Place::default(),
+        cluster: Cluster::new("a").unwrap(),
+        redis: Address::Tcp { host: "a".into(), port: 6379 },
+        tls: None,
+        user: None,
+        password_file: None,
+        trusted: vec!["/etc/ostia/w.pub".into()],
+        key: None,
+        api_url: None,
+        snapshot_listen: None,
+        snapshot_from: Vec::new(),
+        snapshot_interval: 6 * HOUR,
+        takeover_after: Duration::from_secs(6),
+        priority: 0,
+        acknowledge_within: Duration::from_secs(2),
+    };
+    assert_eq!(read.feed, Some(expected));
+    let issuer = &read.tenants[0].issuers[0];
+    assert!(issuer.sources.is_none() && issuer.signers[0].key == KeyConfig::Elsewhere, "{issuer:?}");
+}
+
+#[test]
+fn only_a_replica_does_without_sources_and_keys() {
+    let writer = feed(&format!("{FEED}key = \"w.key\""));
+    let alone = writer.replace("[feed]", "[feet]");
+    for text in [writer, alone] {
+        let error = read(&text).unwrap_err();
+        for told in ["issuer.index: is missing", "issuer.signer.key: is missing"] {
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+    // Whatever else is wrong there.
+    let error = read(&feed("cluster = 1")).unwrap_err();
+    assert!(!error.contains("issuer"), "{error}");
+    // A time-stamp is signed where it is asked for.
+    let tsa = feed(FEED) + "[[tsa]]\npolicy = \"1.2.3\"\nsigner = { certificate = \"tsa.pem\" }\n";
+    assert!(read(&tsa).unwrap_err().contains("tsa.signer.key: is missing"));
+}
+
+#[test]
+fn a_replica_does_not_vouch_for_what_may_be_listed_by_an_index_elsewhere() {
+    let good = "unlisted = \"good\"\naccept_unlisted_as_good = true\n";
+    let text = feed(FEED);
+    let of_tenant = read(&text.replace("[feed]", &format!("{good}[feed]"))).unwrap();
+    let of_issuer = read(&text.replace("[[issuer]]\n", &format!("[[issuer]]\n{good}"))).unwrap();
+    let unlisted = |config: &Config| config.tenants[0].policy_of(&config.tenants[0].issuers[0]).unlisted;
+    assert_eq!((unlisted(&of_tenant), unlisted(&of_issuer)), (Unlisted::Unauthorized, Unlisted::Good));
+}
+
+#[test]
+fn what_is_wrong_in_the_feed_is_told_with_the_remedy_and_all_at_once() {
+    let long = "a".repeat(40);
+    let issuer = "[[issuer]]\ncertificate = \"ca.pem\"\nindex = \"i\"\nsigner = { key = \"k\" }\n";
+    let many = format!("trusted = [{}]", vec!["\"k\""; 65].join(", "));
+    let many_urls = (0..65).map(|n| format!("\"http://a{n}\"")).collect::<Vec<_>>().join(", ");
+    let cases: &[(&str, &[&str])] = &[
+        ("", &["cluster: is missing", "redis: is missing; name the Redis", "trusted: is missing; name the files"]),
+        ("cluster = \"a b\"", &["is `a b`; expected 1 to 64 letters"]),
+        ("cluster = \"\"", &["is ``; expected 1 to 64 letters"]),
+        ("redis = \"a\"", &["which has no port: `a:6379`"]),
+        ("redis = 6379", &["is 6379; expected a string"]),
+        ("redis = \"redis://:7391@a\"", &["may hold a password, and is not shown"]),
+        ("redis = \"redis://a\"\ntls_ca = \"ca.pem\"", &["tls_ca: is for TLS", "write `rediss://`"]),
+        ("redis = \"/run/redis.sock\"\ntls_ca = \"system\"", &["has no effect on a socket"]),
+        ("tls_ca = \"\"", &["tls_ca: is empty"]),
+        ("user = \"ostia\"", &["user: has no effect without a password; add `password_file`"]),
+        ("user = \"a b\"\npassword_file = \"p\"", &["user: is no user of Redis"]),
+        ("password_file = \"\"", &["password_file: is empty; name a file"]),
+        (&format!("password_file = \"{long}\""), &["may be the password itself, and is not shown"]),
+        ("trusted = []", &["trusted: is an empty list; name the files"]),
+        ("trusted = [\"\"]", &["trusted: has an empty name"]),
+        (&many, &["names 65 files; at most 64 keys are trusted"]),
+        ("key = \"\"", &["key: is empty"]),
+        ("key = \"pkcs11:token=a?pin-value=7391\"", &["key: is a pkcs11: URI", "name a file"]),
+        ("key = \"-----BEGIN PRIVATE KEY-----7391\"", &["is not shown"]),
+        ("api_url = \"a:9090\"", &["api_url: is `a:9090`; expected a URL such as"]),
+        ("snapshot_listen = \"0.0.0.0:9090\"", &["taken by 127.0.0.1:9090 of `admin.listen`"]),
+        ("snapshot_from = [\"https://a\"]", &["is a URL with TLS", "let a tunnel or a proxy"]),
+        ("snapshot_from = [\"http://u:7391@a\"]", &["has a URL with a user name", "is not shown"]),
+        ("snapshot_from = [\"http://a\", \"http://a/\"]", &["names http://a twice"]),
+        (&format!("snapshot_from = [{many_urls}]"), &["names 65 URLs; at most 64 are asked"]),
+        ("snapshot_interval = \"1s\"", &["is `1s`; expected a duration from 10s to 7d"]),
+        ("takeover_after = \"1s\"", &["is `1s`; expected a duration from 2s to 1h"]),
+        ("priority = 31", &["is 31; expected a whole number from 0 to 30"]),
+        ("acknowledge_within = \"1m\"", &["is `1m`; expected a duration from 50ms to 30s"]),
+        ("takover_after = \"6s\"", &["did you mean `takeover_after`?"]),
+    ];
+    for (lines, told) in cases {
+        let given =
+            |key: &&str| !lines.is_empty() && !lines.split('\n').any(|line| line.starts_with(&format!("{key} =")));
+        let rest = FEED.lines().filter(|line| given(&line.split(' ').next().unwrap()));
+        let lines_of_feed = rest.chain([*lines]).collect::<Vec<_>>().join("\n");
+        let error = read(&format!("version = 1\n[feed]\n{lines_of_feed}\n{issuer}")).expect_err(lines);
+        for told in *told {
+            assert!(error.contains(told), "{lines}: no `{told}` in {error}");
+        }
+        assert!(error.lines().all(|line| line.contains("feed.") && line.contains("ostia.toml:")), "{lines}: {error}");
+        assert!(!error.contains("7391") && !error.contains(&long), "{lines}: {error}");
+    }
 }

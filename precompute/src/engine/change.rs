@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Engine, EngineError, FollowedIssuer, Forgotten, Predecessor, SourceReader, States,
+    Engine, EngineError, FollowedIssuer, Forgotten, Predecessor, SourceReader, States, followed,
     follower::{self, Follower, Terms},
 };
 use crate::{assemble::Assembly, issuer_id::IssuerId, ledger::Ledger, limits, pki::Serial};
@@ -40,7 +40,7 @@ impl Engine {
     /// Reads what is new in a configuration. Unchanged issuers keep their followers and records; new issuers are filled
     /// from the book and their sources. An error changes nothing. The state directory stays the one that was opened.
     pub fn prepare(&mut self, config: &Assembly) -> Result<Prepared, EngineError> {
-        self.prepare_for(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect())
+        self.prepare_for(followed(config)?)
     }
 
     pub(super) fn prepare_for(&mut self, issuers: Vec<FollowedIssuer>) -> Result<Prepared, EngineError> {

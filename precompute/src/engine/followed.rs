@@ -2,7 +2,14 @@
 
 use std::fmt;
 
-use crate::{assemble::AssembledIssuer, config::Sources, issuer_id::IssuerId, ocsp::Unlisted, pki::Certificate};
+use crate::{
+    assemble::{AssembledIssuer, Assembly},
+    config::Sources,
+    issuer_id::IssuerId,
+    ocsp::Unlisted,
+    pki::Certificate,
+    state_dir::StateError,
+};
 
 /// The part of an issuer's configuration that its records depend on.
 #[derive(Clone, PartialEq, Debug)]
@@ -37,6 +44,23 @@ impl FollowedIssuer {
     pub(super) fn tenant(&self) -> &str {
         self.id.tenant()
     }
+}
+
+/// The issuers of a configuration. One without a source, as a replica may have them, is an error: everything that the book
+/// has of it would count as listed no longer.
+pub(super) fn followed(config: &Assembly) -> Result<Vec<FollowedIssuer>, StateError> {
+    let without_source = config.issuers().find(|(_, issuer)| issuer.sources.is_none());
+    if let Some((tenant, issuer)) = without_source {
+        return Err(StateError::new(
+            &config.state_dir,
+            format!(
+                "is not used for {}/{}, which has no source here: the configuration is that of a replica (`[feed]` without `key`)",
+                tenant.name, issuer.name
+            ),
+            "name its `index` or `crl`, or write `pushes = true`; a replica is started anew by `ostia-responder serve`",
+        ));
+    }
+    Ok(config.issuers().map(|(_, issuer)| FollowedIssuer::new(issuer)).collect())
 }
 
 /// `tenant/name`.

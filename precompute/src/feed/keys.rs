@@ -74,7 +74,20 @@ impl fmt::Display for KeyId {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PublicKey(pub [u8; 32]);
 
+/// What stands before the bytes of an Ed25519 key in a SubjectPublicKeyInfo (RFC 8410 section 4). It is always the same.
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
 impl PublicKey {
+    /// From a SubjectPublicKeyInfo, DER. `None` if that is no key of Ed25519.
+    pub fn from_spki(der: &[u8]) -> Option<Self> {
+        der.strip_prefix(&SPKI)?.try_into().ok().map(Self)
+    }
+
+    /// As a SubjectPublicKeyInfo, DER.
+    pub fn spki(&self) -> Vec<u8> {
+        [&SPKI[..], &self.0].concat()
+    }
+
     /// What it is called in entries.
     pub fn id(&self) -> KeyId {
         let hash = sha256(&self.0);
@@ -169,6 +182,20 @@ impl Trusted {
         let verifier =
             |key: &PublicKey| Some((key.id(), Verifier::Ed25519(ParsedPublicKey::new(&ED25519, key.0).ok()?)));
         keys.iter().map(verifier).collect::<Option<Vec<_>>>().map(Self)
+    }
+
+    /// Whether this key is among them.
+    pub fn has(&self, key: &PublicKey) -> bool {
+        self.0.iter().any(|(_, verifier)| match verifier {
+            Verifier::Ed25519(public) => public.as_ref() == key.0,
+            #[cfg(test)]
+            Verifier::Quick(public) => public == key,
+        })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// Those whose signatures are hashes.

@@ -1,6 +1,6 @@
 //! The bounds of the feed.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 /// Bytes of a cluster's name: a host name's label has at most 63.
 pub const CLUSTER_OCTETS_MAX: usize = 64;
@@ -8,6 +8,18 @@ pub const CLUSTER_OCTETS_MAX: usize = 64;
 pub const NAME_OCTETS_MAX: usize = 512;
 /// Keys that a reader trusts: an old and a new one of as many writers as anybody runs, several times over.
 pub const TRUSTED_KEYS_MAX: usize = 64;
+
+/// Bytes of a host's name (RFC 1035 section 2.3.4, without the dot at its end).
+pub const HOST_OCTETS_MAX: usize = 253;
+/// Bytes of the path of a socket: `sun_path` of unix(7), with the zero behind it.
+pub const SOCKET_PATH_OCTETS_MAX: usize = 107;
+/// Bytes of the name of a user of Redis: such a name is a word.
+pub const USER_OCTETS_MAX: usize = 128;
+/// Bytes of the file with a password of Redis: the tokens that cloud providers give out in place of one have up to 2 KiB.
+pub const PASSWORD_FILE_OCTETS_MAX: u64 = 4 << 10;
+/// Bytes of a file with public keys: as many as are trusted, of 113 bytes each in PEM, with text around them.
+pub const PUBLIC_KEYS_FILE_OCTETS_MAX: u64 = 64 << 10;
+const _: () = assert!(TRUSTED_KEYS_MAX as u64 * 113 * 4 < PUBLIC_KEYS_FILE_OCTETS_MAX);
 
 /// How long Redis may take to answer: it takes less than 10 ms, and a fork of 10 GB for its dump stops it for half a
 /// second.
@@ -62,6 +74,16 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a writer is silent before another one takes over: five heartbeats may be late.
 pub const TAKEOVER_AFTER_DEFAULT: Duration = Duration::from_secs(6);
 const _: () = assert!(TAKEOVER_AFTER_DEFAULT.as_secs() > 5 * HEARTBEAT_INTERVAL.as_secs());
+/// Its bounds. Two heartbeats, of which one may be late; and an hour, in which somebody can decide.
+pub const TAKEOVER_AFTER_RANGE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(3600);
+const _: () = assert!(TAKEOVER_AFTER_RANGE.start().as_secs() >= 2 * HEARTBEAT_INTERVAL.as_secs());
+/// The priority of who takes over last, a minute after the first.
+pub const PRIORITY_MAX: i64 = 30;
+const _: () = assert!(PRIORITY_MAX as u64 * TAKEOVER_PRIORITY_STEP.as_secs() == 60);
+/// How long a push waits for the feed by default: Redis answers in less than 10 ms, or not within its own limit.
+pub const ACKNOWLEDGE_WITHIN_DEFAULT: Duration = Duration::from_secs(2);
+/// Its bounds. A flush on a busy disk takes 50 ms, and clients give up after 30 s.
+pub const ACKNOWLEDGE_WITHIN_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(30);
 /// How much longer a standby of the next priority waits: a take-over takes less.
 pub const TAKEOVER_PRIORITY_STEP: Duration = Duration::from_secs(2);
 /// By how much take-overs are spread, so that two standbys rarely begin at once. If they do, the higher epoch writes.
@@ -97,9 +119,21 @@ pub const SNAPSHOT_AFTER_OCTETS: u64 = 64 << 20;
 pub const SNAPSHOT_AFTER_SHARE: u64 = 8;
 /// or this time, by default.
 pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(6 * 3600);
+/// Its bounds. One of ten million records takes some 10 s to write; in a week there are 600,000 heartbeats, which a replica
+/// that begins reads in some seconds.
+pub const SNAPSHOT_INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(7 * 86_400);
 
 /// How soon a snapshot that could not be made is tried again: a full disk may have room by then.
 pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(30);
 
 /// Issuers of the feed that a replica names although it does not know them: 32 KiB.
 pub const STRANGERS_MAX: usize = 1024;
+
+/// How long a look at Redis may take: connecting and six answers, each as late as it may be, and the wait for a sign of
+/// life.
+pub const PROBE_WITHIN: Duration = Duration::from_secs(20);
+const _: () =
+    assert!(CONNECT_WITHIN.as_secs() + 6 * ANSWER_WITHIN.as_secs() + PROBE_LIFE.as_secs() < PROBE_WITHIN.as_secs());
+/// How long it waits for a sign of life: two heartbeats, of which one may be late.
+pub const PROBE_LIFE: Duration = Duration::from_secs(2);
+const _: () = assert!(PROBE_LIFE.as_secs() >= 2 * HEARTBEAT_INTERVAL.as_secs());

@@ -27,7 +27,8 @@ pub struct IssuerConfig {
     pub signers: Vec<SignerConfig>,
 }
 
-/// Where an issuer's records come from; at least an index, a CRL or pushes.
+/// Where an issuer's records come from; at least an index, a CRL or pushes, except on a replica, which has them from the
+/// feed.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Sources {
     /// The database of `openssl ca`: lists every certificate.
@@ -61,14 +62,19 @@ impl Sources {
         self.pushes && self.index.is_none() && self.crl.is_none()
     }
 
+    /// Whether there is nothing: every record comes from the feed.
+    pub fn is_none(&self) -> bool {
+        !self.pushes && self.index.is_none() && self.crl.is_none()
+    }
+
     /// The file that lists the certificates.
     pub fn main(&self) -> Option<&Path> {
         self.index.as_deref().or(self.crl.as_deref())
     }
 }
 
-/// Reads an issuer's section. `given`: the tenant's issuers before it.
-pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig]) -> IssuerConfig {
+/// Reads an issuer's section. `given`: the tenant's issuers before it. `is_of_replica`: as in [`super::read_all`].
+pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig], is_of_replica: bool) -> IssuerConfig {
     let unlisted = unlisted::read(section);
     let certificate = section.path("certificate");
     if !section.has("certificate") {
@@ -80,7 +86,8 @@ pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig]) -> IssuerC
         delta_crl: section.path("delta_crl"),
         pushes: section.boolean("pushes").unwrap_or(false),
     };
-    if !section.has("index") && !section.has("crl") && !sources.pushes {
+    let has_file = section.has("index") | section.has("crl");
+    if !has_file && !sources.pushes && !is_of_replica {
         section.problem(
             "index",
             "is missing; name the CA's database (`index = \"index.txt\"`) or its CRL (`crl = \"ca.crl\"`), or write `pushes = true` if every certificate is pushed",
@@ -96,7 +103,7 @@ pub(super) fn read(section: &mut Section<'_>, given: &[IssuerConfig]) -> IssuerC
             "the name of another issuer of this tenant; logs and metrics tell issuers apart by it, give each its own";
         section.problem("name", format_args!("is `{name}`, {remedy}"));
     }
-    let signers = signer::read_all(section);
+    let signers = signer::read_all(section, is_of_replica);
     IssuerConfig {
         place: section.place(),
         name,

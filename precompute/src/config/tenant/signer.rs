@@ -41,6 +41,8 @@ pub enum KeyConfig {
     File(PathBuf),
     /// On tokens, each of which has it. Empty if a problem was noted.
     Tokens(Vec<Uri>),
+    /// Not here: on a replica, what it signs comes from the feed.
+    Elsewhere,
 }
 
 /// The values of `algorithm`.
@@ -49,10 +51,15 @@ pub(in crate::config) const ALGORITHMS: [(&str, Algorithm); 2] =
 /// The values of `verify`.
 pub(in crate::config) const VERIFY: [(&str, Verify); 2] = [("all", Verify::All), ("sample", Verify::Sample)];
 
-/// All signers of the issuer in `section`.
-pub(super) fn read_all(section: &mut Section<'_>) -> Vec<SignerConfig> {
+/// All signers of the issuer in `section`. `is_of_replica`: as in [`super::read_all`].
+pub(super) fn read_all(section: &mut Section<'_>, is_of_replica: bool) -> Vec<SignerConfig> {
     let Some(count) = section.count("signer") else {
-        section.problem("signer", "is missing; add `signer = { key = \"ocsp.key\", certificate = \"ocsp.pem\" }`");
+        let problem = if is_of_replica {
+            "is missing; add `signer = { certificate = \"ocsp.pem\" }` with the certificate of the writer's signer"
+        } else {
+            "is missing; add `signer = { key = \"ocsp.key\", certificate = \"ocsp.pem\" }`"
+        };
+        section.problem("signer", problem);
         return Vec::new();
     };
     if count > limits::CONFIGURED_SIGNERS_MAX {
@@ -73,12 +80,12 @@ pub(super) fn read_all(section: &mut Section<'_>) -> Vec<SignerConfig> {
             let remedy = "needs the certificate that clients are configured to trust; add `certificate`";
             section.problem("designated", remedy);
         }
-        Some(read(section, designated))
+        Some(read(section, designated, !is_of_replica))
     })
 }
 
-/// Reads what every signer has.
-pub(super) fn read(section: &mut Section<'_>, designated: bool) -> SignerConfig {
+/// Reads what every signer has. `needs_key`: whether the key has to be here.
+pub(super) fn read(section: &mut Section<'_>, designated: bool, needs_key: bool) -> SignerConfig {
     let certificate = section.path("certificate");
     SignerConfig {
         place: section.place(),
@@ -89,7 +96,7 @@ pub(super) fn read(section: &mut Section<'_>, designated: bool) -> SignerConfig 
         primary_first: section.boolean("primary_first").unwrap_or(false),
         verify: section.choice("verify", &VERIFY).unwrap_or_default(),
         algorithm: section.choice("algorithm", &ALGORITHMS),
-        key: read_key(section).unwrap_or(KeyConfig::Tokens(Vec::new())),
+        key: read_key(section, needs_key).unwrap_or(KeyConfig::Tokens(Vec::new())),
     }
 }
 
@@ -109,8 +116,11 @@ impl SignerConfig {
     }
 }
 
-fn read_key(section: &mut Section<'_>) -> Option<KeyConfig> {
+fn read_key(section: &mut Section<'_>, needs_key: bool) -> Option<KeyConfig> {
     if !section.has("key") {
+        if !needs_key {
+            return Some(KeyConfig::Elsewhere);
+        }
         section.problem("key", "is missing; name the private key in PEM, or on a token by a pkcs11: URI");
     }
     let written = section.strings("key")?;

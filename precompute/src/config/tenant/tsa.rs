@@ -112,7 +112,7 @@ fn read_tsa(section: &mut Section<'_>) -> TsaConfig {
             section.problem("certificate", "is missing; name the certificate that the CA issued for time-stamping");
         }
         validity_left = section.duration("validity_left", Duration::ZERO..=3650 * DAY).unwrap_or(DAY);
-        Some(signer::read(section, false))
+        Some(signer::read(section, false, true))
     });
     if !section.has("signer") {
         section.problem("signer", "is missing; add `signer = { key = \"tsa.key\", certificate = \"tsa.pem\" }`");

@@ -1,0 +1,285 @@
+//! `[feed]`: where the feed is, whom to trust, and what a writer needs. Nothing is connected to or read here.
+//!
+//! Invariant: a password in the address of Redis is refused and not shown. A file with `[feed]` and without a writer's
+//! `key` is a replica's ([`Feed::is_of_replica`]): what it serves comes from the feed, so its issuers need no sources and
+//! its signers no keys. It does not know the protocol.
+
+mod address;
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use self::address::Written;
+use super::{Place, SecretFile, Section, admin};
+use crate::{
+    feed::{Cluster, redis::Address, shelf::BaseUrl},
+    limits::{feed as limits, shelf},
+    sign::pkcs11::Uri,
+};
+
+/// The feed that a program reads, and that a writer writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Feed {
+    /// Its place in the file.
+    pub place: Place,
+    /// What the cluster is called in every entry and in the keys of Redis.
+    pub cluster: Cluster,
+    /// Where Redis is.
+    pub redis: Address,
+    /// Whose certificates count for Redis; `None` without TLS.
+    pub tls: Option<RedisTls>,
+    /// The user of Redis; `None` for the default one.
+    pub user: Option<String>,
+    /// The file with the password of Redis.
+    pub password_file: Option<SecretFile>,
+    /// Files with the public keys of writers, PEM; at least one.
+    pub trusted: Vec<PathBuf>,
+    /// The file with the private key of this writer, PEM; a replica has none.
+    pub key: Option<SecretFile>,
+    /// The URL under which others reach the admin listener of this writer.
+    pub api_url: Option<String>,
+    /// Where snapshots are given out.
+    pub snapshot_listen: Option<SocketAddr>,
+    /// Where to ask for snapshots.
+    pub snapshot_from: Vec<BaseUrl>,
+    /// After how long there is a new one at the latest.
+    pub snapshot_interval: Duration,
+    /// How long the writer at work is silent before this one takes over.
+    pub takeover_after: Duration,
+    /// 0 takes over first.
+    pub priority: u32,
+    /// How long a push waits for the feed.
+    pub acknowledge_within: Duration,
+}
+
+/// Whose certificates count for Redis.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RedisTls {
+    /// Those of the CAs that the system trusts.
+    System,
+    /// Those of the CAs in a file.
+    File(PathBuf),
+}
+
+/// The value of `tls_ca` for [`RedisTls::System`].
+const SYSTEM: &str = "system";
+
+impl Feed {
+    /// Whether the file is a replica's.
+    pub fn is_of_replica(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// `redis` as the file writes it.
+    pub fn written_redis(&self) -> String {
+        match &self.redis {
+            Address::Unix(path) => format!("unix:{}", path.display()),
+            address if self.tls.is_some() => format!("rediss://{address}"),
+            address => format!("redis://{address}"),
+        }
+    }
+
+    /// `tls_ca` as the file writes it.
+    pub fn written_tls_ca(&self) -> Option<String> {
+        Some(match self.tls.as_ref()? {
+            RedisTls::System => SYSTEM.to_owned(),
+            RedisTls::File(path) => path.display().to_string(),
+        })
+    }
+}
+
+/// What a file says of the feed, before it is whole.
+pub(super) struct Read {
+    /// `None` without `[feed]`, and if something of it is wrong, which has been noted.
+    pub(super) feed: Option<Feed>,
+    /// As [`Feed::is_of_replica`], also where something else is wrong.
+    pub(super) is_of_replica: bool,
+}
+
+/// `admin`: where the admin listener is.
+pub(super) fn read(root: &mut Section<'_>, admin: SocketAddr) -> Read {
+    // Known, whether the file has it or not.
+    root.leave_to_others(&["feed"]);
+    let mut is_of_replica = false;
+    let feed = if root.has("feed") {
+        root.section("feed", |section| {
+            is_of_replica = !section.has("key");
+            read_feed(section, admin)
+        })
+    } else {
+        None
+    };
+    Read { feed, is_of_replica }
+}
+
+fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
+    let cluster = read_cluster(section);
+    let redis = read_redis(section);
+    let (user, password_file) = read_password(section);
+    let trusted = read_trusted(section);
+    let key = read_key(section);
+    let api_url = read_api_url(section);
+    let snapshot_listen = section.address("snapshot_listen").map(admin::canonical);
+    if let Some(address) = snapshot_listen.filter(|address| admin::overlap(address, &admin)) {
+        section.problem(
+            "snapshot_listen",
+            format_args!("is {address}, which is taken by {admin} of `admin.listen`; give it a port of its own"),
+        );
+    }
+    let snapshot_from = read_sources(section);
+    let mut length = |key, range, default| section.duration(key, range).unwrap_or(default);
+    let snapshot_interval =
+        length("snapshot_interval", limits::SNAPSHOT_INTERVAL_RANGE, limits::SNAPSHOT_INTERVAL_DEFAULT);
+    let takeover_after = length("takeover_after", limits::TAKEOVER_AFTER_RANGE, limits::TAKEOVER_AFTER_DEFAULT);
+    let acknowledge_within =
+        length("acknowledge_within", limits::ACKNOWLEDGE_WITHIN_RANGE, limits::ACKNOWLEDGE_WITHIN_DEFAULT);
+    let priority = section.integer("priority", 0..=limits::PRIORITY_MAX).unwrap_or(0) as u32;
+    let (redis, tls) = redis?;
+    Some(Feed {
+        place: section.place(),
+        cluster: cluster?,
+        redis,
+        tls,
+        user,
+        password_file,
+        trusted,
+        key,
+        api_url,
+        snapshot_listen,
+        snapshot_from,
+        snapshot_interval,
+        takeover_after,
+        priority,
+        acknowledge_within,
+    })
+}
+
+fn read_cluster(section: &mut Section<'_>) -> Option<Cluster> {
+    if !section.has("cluster") {
+        section.problem("cluster", "is missing; give the writers and replicas that belong together one short name");
+    }
+    let written = section.string("cluster")?;
+    let cluster = Cluster::new(&written);
+    if cluster.is_none() {
+        let most = limits::CLUSTER_OCTETS_MAX;
+        section
+            .problem("cluster", format_args!("is `{written}`; expected 1 to {most} letters, digits, `-`, `_` or `.`"));
+    }
+    cluster
+}
+
+fn read_redis(section: &mut Section<'_>) -> Option<(Address, Option<RedisTls>)> {
+    if !section.has("redis") {
+        section.problem("redis", format_args!("is missing; name the Redis of the feed: {}", address::FORMS));
+    }
+    let ca = match section.string("tls_ca") {
+        Some(written) if written == SYSTEM => Some(RedisTls::System),
+        Some(written) if written.is_empty() => {
+            section.problem("tls_ca", "is empty; name a file with CA certificates, or write `tls_ca = \"system\"`");
+            None
+        }
+        Some(written) => Some(RedisTls::File(section.resolve(written))),
+        None => None,
+    };
+    let written = section.string("redis")?;
+    let parsed = address::parse(&written);
+    let Written { address, tls } = parsed.map_err(|problem| section.problem("redis", problem)).ok()?;
+    let tls = match (tls, ca) {
+        (Some(false), Some(_)) if matches!(address, Address::Unix(_)) => {
+            section.problem("tls_ca", "has no effect on a socket of this machine; remove it");
+            None
+        }
+        (Some(false), Some(_)) => {
+            section.problem("tls_ca", "is for TLS, and `redis` says `redis://`; write `rediss://` there");
+            None
+        }
+        (Some(true), None) => Some(RedisTls::System),
+        (_, ca) => ca,
+    };
+    Some((address, tls))
+}
+
+fn read_password(section: &mut Section<'_>) -> (Option<String>, Option<SecretFile>) {
+    let file = SecretFile::read(section, "password_file", "password", "name a file with the password of Redis");
+    let user = section.string("user");
+    let user = user.filter(|user| {
+        let fits = (1..=limits::USER_OCTETS_MAX).contains(&user.len()) && user.bytes().all(|b| b.is_ascii_graphic());
+        if !fits {
+            let most = limits::USER_OCTETS_MAX;
+            section.problem("user", format_args!("is no user of Redis; expected 1 to {most} characters of ASCII"));
+        }
+        fits
+    });
+    // The client only says who it is together with a password.
+    if user.is_some() && !section.has("password_file") {
+        section.problem("user", "has no effect without a password; add `password_file`");
+    }
+    (user, file)
+}
+
+fn read_trusted(section: &mut Section<'_>) -> Vec<PathBuf> {
+    const MADE: &str = "name the files with the public keys of all writers, which `ostia-precompute keys feed` makes";
+    if !section.has("trusted") {
+        section.problem("trusted", format_args!("is missing; {MADE}"));
+    }
+    let Some(written) = section.strings("trusted") else { return Vec::new() };
+    if written.is_empty() || written.iter().any(String::is_empty) {
+        let is = if written.is_empty() { "is an empty list" } else { "has an empty name" };
+        section.problem("trusted", format_args!("{is}; {MADE}"));
+    }
+    if written.len() > limits::TRUSTED_KEYS_MAX {
+        let (count, most) = (written.len(), limits::TRUSTED_KEYS_MAX);
+        section.problem("trusted", format_args!("names {count} files; at most {most} keys are trusted"));
+    }
+    written.iter().filter(|name| !name.is_empty()).map(|name| section.resolve(name)).collect()
+}
+
+fn read_key(section: &mut Section<'_>) -> Option<SecretFile> {
+    let file =
+        SecretFile::read(section, "key", "key", "name the file that `ostia-precompute keys feed` makes, or remove it")?;
+    if Uri::is_meant(&file.written) {
+        section.problem(
+            "key",
+            "is a pkcs11: URI, and a writer signs every entry in its own process; name a file that `ostia-precompute keys feed` makes",
+        );
+        return None;
+    }
+    Some(file)
+}
+
+fn read_api_url(section: &mut Section<'_>) -> Option<String> {
+    let written = section.string("api_url")?;
+    match address::http(&written) {
+        Ok(url) => Some(url),
+        Err(problem) => {
+            section.problem("api_url", problem);
+            None
+        }
+    }
+}
+
+fn read_sources(section: &mut Section<'_>) -> Vec<BaseUrl> {
+    let written = section.strings("snapshot_from").unwrap_or_default();
+    let (count, most) = (written.len(), shelf::SOURCES_MAX);
+    if count > most {
+        section.problem("snapshot_from", format_args!("names {count} URLs; at most {most} are asked"));
+    }
+    let mut urls = Vec::new();
+    for text in &written {
+        // What stands before an `@` may be a password.
+        if text.contains('@') {
+            section.problem(
+                "snapshot_from",
+                "has a URL with a user name, which is not sent, and is not shown; write it as `http://host:port`",
+            );
+            continue;
+        }
+        match text.parse::<BaseUrl>() {
+            Ok(url) if urls.contains(&url) => {
+                section.problem("snapshot_from", format_args!("names {url} twice; remove one of them"));
+            }
+            Ok(url) => urls.push(url),
+            Err(problem) => section.problem("snapshot_from", problem),
+        }
+    }
+    urls
+}

@@ -1,0 +1,65 @@
+//! A file with a secret, as the configuration names it: by its path, or by the name of a systemd credential.
+//!
+//! Invariant: a value that may be the secret itself is refused and not shown. No file is opened here.
+
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
+
+use super::Section;
+use crate::{limits, pki::credential};
+
+/// A file with a secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SecretFile {
+    /// As the configuration names it: a path, or the name of a systemd credential.
+    pub written: String,
+    /// The path if it is no credential.
+    pub path: PathBuf,
+}
+
+impl SecretFile {
+    /// Where it is. `credentials`: the directory of the service's systemd credentials, if there is one.
+    pub fn locate(&self, credentials: Option<&OsStr>) -> PathBuf {
+        credential(&self.written, credentials).unwrap_or_else(|| self.path.clone())
+    }
+
+    /// Whether the value is a mere word. Then it may be the secret itself, and if there is no such file, nobody shows it.
+    pub fn is_mere_word(&self) -> bool {
+        is_mere_word(&self.written)
+    }
+
+    /// Reads the key of a section that names one. `secret`: what is in it; `made_by`: what an empty name should be.
+    pub(super) fn read(section: &mut Section<'_>, key: &'static str, secret: &str, made_by: &str) -> Option<Self> {
+        let written = section.string(key)?;
+        if written.is_empty() {
+            section.problem(key, format_args!("is empty; {made_by}"));
+            return None;
+        }
+        // A name of this length is rather the secret.
+        if written.len() >= limits::TOKEN_OCTETS_MIN && is_mere_word(&written) {
+            section.problem(
+                key,
+                format_args!(
+                    "may be the {secret} itself, and is not shown; write it into a file that only the service may read, and name that file"
+                ),
+            );
+            return None;
+        }
+        let path = section.resolve(&written);
+        Some(Self { written, path })
+    }
+}
+
+/// Neither a path nor a name with an ending.
+fn is_mere_word(text: &str) -> bool {
+    !text.contains(['/', '.'])
+}
+
+/// That of a path, for tests and for who writes a configuration.
+impl From<&Path> for SecretFile {
+    fn from(path: &Path) -> Self {
+        Self { written: path.display().to_string(), path: path.to_owned() }
+    }
+}
