@@ -1,6 +1,7 @@
-//! `ostia-precompute keys`: checks the signing keys, or makes one.
+//! `ostia-precompute keys`: checks the signing keys, or makes one, or that of a writer.
 
 mod check;
+mod feed;
 mod generate;
 
 use std::path::PathBuf;
@@ -18,11 +19,14 @@ pub(super) enum Keys {
     },
     /// Make a key, in a file or on a PKCS#11 token, and the request (PKCS#10) for its certificate.
     Generate(generate::Arguments),
+    /// Make the key of a writer of a feed, and its public key for `trusted`.
+    Feed(feed::Arguments),
 }
 
 pub(super) fn run(command: Keys) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Keys::Check { config } => check::run(&config),
         Keys::Generate(arguments) => generate::run(&arguments),
+        Keys::Feed(arguments) => feed::run(&arguments),
     }
 }

@@ -92,9 +92,7 @@ pub fn generate_file(kind: KeyKind, path: &Path) -> Result<SoftwareKey, FileErro
     let pem = Zeroizing::new(pem);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
         fail(match error.kind() {
-            ErrorKind::AlreadyExists => {
-                "already exists and is not overwritten; name another file, or use --csr-only to make a request for the existing key".into()
-            }
+            ErrorKind::AlreadyExists => "already exists and is not overwritten; name another file".into(),
             _ => format!("cannot be written: {error}"),
         })
     })?;

@@ -131,6 +131,12 @@ fn find_or_make(written: &str, kind: Option<KeyKind>) -> Result<KeyPlace, Box<dy
         }
         let path = Path::new(written);
         return Ok(KeyPlace::File(match kind {
+            Some(_) if path.symlink_metadata().is_ok() => {
+                return Err(format!(
+                    "{written}: already exists and is not overwritten; name another file, or use --csr-only to make a request for the existing key"
+                )
+                .into());
+            }
             Some(kind) => generate_file(kind, path)?,
             None => SoftwareKey::from_file(path)?,
         }));
