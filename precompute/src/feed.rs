@@ -13,15 +13,15 @@
 //! [`entry`] is an entry, [`body`] what it says; [`manifest`] and [`snapshot`] are everything at one position. [`reader`]
 //! and [`writer`] are machines: they are stepped at a moment, over a [`transport`] and a [`store`], and say what came of
 //! it. `chain` has the entries that a writer remembers, `pulse` signs of life, and `rule` what may become of a
-//! record. [`shelf`] keeps snapshots as files, gives them out and fetches them. `simulation` runs all but that against
+//! record. [`shelf`] keeps snapshots as files, gives them out and fetches them. [`probe`] looks at a feed from outside. `simulation` runs all but that against
 //! everything that may go wrong.
 //!
 //! An issuer is called here by the fingerprint of its [`IssuerId`], as in the book: SHA-256 over the tenant's name and
 //! the CA. So two tenants with one CA are apart in the feed as well, and an entry has no names in it. Which tenant and CA
 //! that is stands in [`IssuerStatus`](body::IssuerStatus), for people and for the book of a standby.
 //!
-//! Nothing here but [`redis`] and [`shelf`] reads a clock or does I/O; only the one knows Redis, and only the other HTTP
-//! and files. None of it knows how a ledger decides what it tells.
+//! Nothing here but [`redis`], [`shelf`] and [`probe`], which asks both, reads a clock or does I/O; only the first knows
+//! Redis, and only the second HTTP and files. None of it knows how a ledger decides what it tells.
 
 pub mod body;
 mod chain;
@@ -30,6 +30,7 @@ pub mod keys;
 pub mod manifest;
 #[cfg(test)]
 mod over_redis;
+pub mod probe;
 mod pulse;
 pub mod reader;
 pub mod redis;

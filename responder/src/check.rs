@@ -1,4 +1,4 @@
-//! Tries what a start does beyond reading the configuration: addresses, TLS, the clock, the sources.
+//! Tries what a start does beyond reading the configuration: addresses, TLS, the clock, the sources, the feed.
 //!
 //! Invariant: nothing is left behind, and a running service is not disturbed. Whatever would prevent a start in the
 //! machine's present state, or make a start warn, is logged as a warning. The caller decides whether warnings count. It
@@ -7,7 +7,9 @@
 use std::{error::Error, io, path::Path, sync::Arc};
 
 use precompute::{
+    assemble::{AssembledFeed, WriterKeyError},
     engine::{self, EngineError},
+    feed::probe::{Doubt, Findings, Question},
     pki::UnixTime,
     state_dir,
 };
@@ -30,6 +32,8 @@ pub struct Checked {
     pub assembly: Assembly,
     /// How many certificates the sources of each issuer list; empty if they were not read.
     pub listed: Vec<u64>,
+    /// What is in order with the feed, a line each; empty without one.
+    pub feed: Vec<String>,
 }
 
 /// Reads the file, and tries what a start would do. An error names everything that is refused.
@@ -49,8 +53,11 @@ pub fn check(path: &Path, with_sources: bool, now: UnixTime) -> Result<Checked, 
         warn!(%error, "io_uring is refused here (sysctl kernel.io_uring_disabled, seccomp or memlock limit?); workers run slower on epoll");
     }
     try_clock(&config, &assembly);
-    let listed = if with_sources { survey(&assembly, now)? } else { Vec::new() };
-    Ok(Checked { config, assembly, listed })
+    let feed = try_feed(path, &config, &assembly, now);
+    // A replica reads none.
+    let reads_sources = config.common.feed.as_ref().is_none_or(|feed| !feed.is_of_replica());
+    let listed = if with_sources && reads_sources { survey(&assembly, now)? } else { Vec::new() };
+    Ok(Checked { config, assembly, listed, feed })
 }
 
 /// Reserves every address, as a start does, and releases it: warns if another program has it. Other obstacles to
@@ -66,6 +73,8 @@ fn try_addresses(config: &Config) {
         wanted.extend(listens.iter().filter_map(address));
     }
     wanted.push(("admin.listen", config.common.admin.listen));
+    let snapshots = config.common.feed.as_ref().and_then(|feed| feed.snapshot_listen);
+    wanted.extend(snapshots.map(|address| ("feed.snapshot_listen", address)));
     for (key, address) in wanted {
         match listen::reserve(key, address) {
             Err(error) if error.kind() != io::ErrorKind::AddrInUse => {}
@@ -94,6 +103,31 @@ fn try_clock(config: &Config, assembly: &Assembly) {
     let all: Vec<_> = tsas().map(|(name, _)| name).collect();
     let ordered: Vec<_> = tsas().filter(|(_, tsa)| tsa.policy.ordering).map(|(name, _)| name).collect();
     clocks.warn_if_unchecked(&all, &ordered);
+}
+
+/// Looks at the feed, and at the key of a writer if the file names one, which serving does not open. Whatever is found is a
+/// warning: a replica starts without all of it, and waits.
+fn try_feed(path: &Path, config: &Config, assembly: &Assembly, now: UnixTime) -> Vec<String> {
+    let (Some(config), Some(feed)) = (&config.common.feed, &assembly.common.feed) else { return Vec::new() };
+    let path = path.display();
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    if let Err(WriterKeyError { about, problem }) =
+        AssembledFeed::writer_key(config, &feed.trusted, credentials.as_deref())
+    {
+        warn!("{path}: feed.{about}: {problem}; until then `ostia-precompute run` does not start");
+    }
+    let question = Question {
+        redis: &feed.redis,
+        cluster: &feed.cluster,
+        trusted: &feed.trusted,
+        sources: &config.snapshot_from,
+        is_writer: !config.is_of_replica(),
+    };
+    let Findings { facts, doubts } = question.ask(now);
+    for Doubt { about, text } in doubts {
+        warn!("{path}: feed.{about}: {text}");
+    }
+    facts
 }
 
 /// How many certificates the sources of each issuer list; an error names every source that is refused.

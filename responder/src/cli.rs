@@ -6,10 +6,11 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::{Parser, Subcommand};
-use precompute::{config::ConfigError, log, output::say, pki::UnixTime};
+use precompute::{config::ConfigError, log, output::say, pki::UnixTime, signers::OcspSigner};
 use tracing::warn;
 
 use crate::{
@@ -144,7 +145,7 @@ fn tell(text: impl Display) {
 }
 
 /// A summary of a configuration.
-fn summary(path: &Path, Checked { config, assembly, listed }: &Checked, warnings: usize) -> String {
+fn summary(path: &Path, Checked { config, assembly, listed, feed }: &Checked, warnings: usize) -> String {
     let order =
         if warnings == 0 { "everything is in order".into() } else { format!("in order, with {}", counted(warnings)) };
     let mut lines = vec![format!("{}: {order}", path.display())];
@@ -153,11 +154,22 @@ fn summary(path: &Path, Checked { config, assembly, listed }: &Checked, warnings
         config.http, config.workers, config.common.admin.listen
     ));
     lines.push(format!("  state in {}", config.common.state_dir.display()));
+    if let Some(feed) = &config.common.feed {
+        let role = if feed.is_of_replica() { "a replica" } else { "a writer, or a replica" };
+        lines.push(format!("  {role} of the feed `{}`", feed.cluster));
+    }
+    lines.extend(feed.iter().map(|fact| format!("    {fact}")));
     for (place, (tenant, issuer)) in assembly.common.issuers().enumerate() {
-        let sources: Vec<_> = issuer.sources.paths().iter().map(|path| path.display().to_string()).collect();
+        let mut sources: Vec<_> = issuer.sources.paths().iter().map(|path| path.display().to_string()).collect();
+        if issuer.sources.is_none() {
+            sources.push("the feed".into());
+        }
         let signers = issuer.signers.all().iter();
-        let signers: Vec<_> =
-            signers.map(|signer| format!("{} until {}", signer.algorithm(), signer.not_after())).collect();
+        let told = |signer: &Arc<OcspSigner>| {
+            let place = if signer.signing().is_some() { "" } else { " by a key elsewhere" };
+            format!("{} until {}{place}", signer.algorithm(), signer.not_after())
+        };
+        let signers: Vec<_> = signers.map(told).collect();
         lines.push(format!(
             "  {}/{}: signs with {}, {} from {}",
             tenant.name,

@@ -30,7 +30,7 @@ pub use self::{
     fetch::{Fetcher, Report},
     give::router,
     id::{NoSnapshotId, SnapshotId},
-    source::{Answer, BaseUrl, SourceFault, UrlError},
+    source::{Answer, BaseUrl, SourceFault, UrlError, reach},
 };
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long a chunk may take from the request to its last byte: as long as who gives it out has for it.
 pub const CHUNK_WITHIN: Duration = SENT_WITHIN;
+/// How long a source may take altogether when it is only tried.
+pub const TRIED_WITHIN: Duration = Duration::from_secs(5);
+const _: () = assert!(CONNECT_WITHIN.as_secs() < TRIED_WITHIN.as_secs());
 /// Bytes of an answer's head.
 pub const HEAD_OCTETS_MAX: usize = 16 << 10;
 

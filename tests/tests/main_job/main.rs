@@ -10,6 +10,7 @@
 //! what a changed configuration does in `reload`,
 //! where it listens in `listeners`, `tls` and `epoll`, what systemd gives it in `unit`, how it ends in `drain`, what it bears in `hostile`,
 //! what runs without serving and whose a state directory is in `service`, which server in `server`,
+//! what `check` says of a feed and how a writer's key is made in `feed`,
 //! what operators see in `operators`, how customers are kept apart in
 //! `tenants`, what a newcomer does first in `demo`, whether README.md's commands and configurations work in `readme`,
 //! and what becomes of those whom nobody reads in `unread`.
@@ -23,6 +24,7 @@ mod demo;
 mod doubt;
 mod drain;
 mod epoll;
+mod feed;
 mod hostile;
 mod http;
 mod keys;

@@ -32,6 +32,11 @@ impl SnapshotId {
         Self { position: *position, print }
     }
 
+    /// A name that no snapshot has: nothing stands before the first entry.
+    pub(super) fn none() -> Self {
+        Self { position: Position::START, print: [0; 16] }
+    }
+
     /// The last entry in it.
     pub fn position(&self) -> Position {
         self.position

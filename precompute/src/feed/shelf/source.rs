@@ -11,10 +11,10 @@ use ureq::{
 };
 
 use super::{
-    super::Refusal,
+    super::{Cluster, Manifest, Refusal, Trusted},
     id::{Part, SnapshotId},
 };
-use crate::limits::shelf as limits;
+use crate::limits::{feed::MANIFEST_OCTETS_MAX, shelf as limits};
 
 /// Where snapshots can be had: `http://host:port`, and a path before `/snapshot/…` if there is one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -179,6 +179,25 @@ pub(super) fn agent_within(silence: Duration, whole: Duration) -> Agent {
         .timeout_global(Some(whole))
         .build()
         .new_agent()
+}
+
+/// Tries whether a source is reached, and has the snapshot with this manifest. [`Answer::Unknown`] is the answer of one that
+/// does not have it, which is also expected where no snapshot is known yet. It ends within [`limits::TRIED_WITHIN`].
+pub fn reach(
+    base: &BaseUrl,
+    manifest: Option<&Manifest>,
+    cluster: &Cluster,
+    trusted: &Trusted,
+) -> Result<(), SourceFault> {
+    let id = manifest.map_or_else(SnapshotId::none, SnapshotId::of);
+    let wish = Wish { id, part: Part::Manifest, octets: MANIFEST_OCTETS_MAX, is_exact: false };
+    let bytes = get(&agent_within(limits::TRIED_WITHIN, limits::TRIED_WITHIN), base, &wish)?;
+    let wrong = |refusal| SourceFault { url: wish.url(base), answer: Answer::Wrong(refusal) };
+    match Manifest::open(&bytes, cluster, trusted) {
+        Ok(theirs) if SnapshotId::of(&theirs) == id => Ok(()),
+        Ok(_) => Err(wrong(Refusal::Absurd("it is the manifest of another snapshot"))),
+        Err(refusal) => Err(wrong(refusal)),
+    }
 }
 
 /// Asks for it. The bytes are not verified yet, except for their number.

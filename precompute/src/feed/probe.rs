@@ -1,0 +1,252 @@
+//! What can be known of a feed without taking part in it.
+//!
+//! Purpose: whoever tries a configuration learns whether Redis is reached and lets it in, whether a writer is at work
+//! whose key is trusted, and whether a snapshot can be had. Invariants: nothing is written, and it ends within its limit
+//! whatever hangs. What was seen is judged apart from looking ([`Seen::judge`]), at a moment that is given. It does not
+//! know who asks, or how the findings are shown.
+
+use std::{sync::mpsc::channel, thread, time::Duration};
+
+use super::{
+    Body, Cluster, Entry, Manifest, Position, Trusted,
+    redis::{Extent, Fault, Server, Stream},
+    shelf::{Answer, BaseUrl, SourceFault, reach},
+};
+use crate::{
+    limits::{CLOCK_SKEW_MAX, feed as limits},
+    pki::UnixTime,
+};
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Findings {
+    /// What is in order, a line each.
+    pub facts: Vec<String>,
+    /// What may not be meant.
+    pub doubts: Vec<Doubt>,
+}
+
+/// Something that may not be meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doubt {
+    /// The key of `[feed]`.
+    pub about: &'static str,
+    /// What is the matter, and the remedy.
+    pub text: String,
+}
+
+/// What Redis has, as bytes.
+#[derive(Clone, Default, Debug)]
+struct Seen {
+    extent: Option<Extent>,
+    /// The newest entry.
+    last: Option<(Position, Vec<u8>)>,
+    /// Whether it came while this looked.
+    lives: bool,
+    manifest: Option<Vec<u8>>,
+    /// What happens when its memory is full.
+    eviction: Option<String>,
+    /// What ended the look.
+    fault: Option<Fault>,
+}
+
+/// Whose feed is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Where Redis is.
+    pub redis: &'a Server,
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Whose entries count.
+    pub trusted: &'a Trusted,
+    /// Where snapshots are fetched.
+    pub sources: &'a [BaseUrl],
+    /// Whether a writer asks, which may be the first.
+    pub is_writer: bool,
+}
+
+impl Question<'_> {
+    /// Looks at Redis and at the sources of snapshots. It takes no longer than [`limits::PROBE_WITHIN`] for each of the two.
+    pub fn ask(&self, now: UnixTime) -> Findings {
+        let address = &self.redis.address;
+        let Some(seen) = look(self.redis, self.cluster) else {
+            let within = limits::PROBE_WITHIN;
+            let text = format!(
+                "Redis at {address} cannot be tried within {within:?}; find out what hangs, such as the look-up of its name"
+            );
+            return Findings { facts: Vec::new(), doubts: vec![Doubt { about: "redis", text }] };
+        };
+        let (mut findings, manifest) = seen.judge(self, now);
+        self.ask_sources(manifest.as_ref(), &mut findings);
+        findings
+    }
+
+    /// Which sources are reached, and which of them have the newest snapshot.
+    fn ask_sources(&self, manifest: Option<&Manifest>, findings: &mut Findings) {
+        let doubt = |text: String| Doubt { about: "snapshot_from", text };
+        if self.sources.is_empty() && !self.is_writer {
+            findings.doubts.push(doubt(
+                "is missing: a replica that begins, or was away for long, has nowhere to fetch a snapshot; name the `snapshot_listen` of writers and other replicas".into(),
+            ));
+        }
+        let answers: Vec<_> = thread::scope(|scope| {
+            let asked = self
+                .sources
+                .iter()
+                .map(|url| (url, scope.spawn(move || reach(url, manifest, self.cluster, self.trusted))));
+            let asked: Vec<_> = asked.collect();
+            asked.into_iter().filter_map(|(url, answer)| Some((url, answer.join().ok()?))).collect()
+        });
+        let mut some_has_it = false;
+        for (url, answer) in answers {
+            match answer {
+                Ok(()) => {
+                    some_has_it = true;
+                    findings.facts.push(format!("{url} has the newest snapshot"));
+                }
+                Err(SourceFault { answer: Answer::Unknown, .. }) => {
+                    findings.facts.push(format!("{url} is reached, without the newest snapshot"));
+                }
+                Err(fault) => findings.doubts.push(doubt(fault.to_string())),
+            }
+        }
+        if manifest.is_some() && !some_has_it && !self.sources.is_empty() {
+            findings.doubts.push(doubt(
+                "names nobody who has the newest snapshot now: who begins waits until one of them has it; is the writer's `snapshot_listen` among them?".into(),
+            ));
+        }
+    }
+}
+
+/// `None` if it takes too long: the look-up of a name has no limit of its own.
+fn look(server: &Server, cluster: &Cluster) -> Option<Seen> {
+    let (told, seen) = channel();
+    let mut stream = Stream::new(server.clone(), cluster);
+    let looks = move || {
+        let mut seen = Seen::default();
+        seen.fault = seen.fill(&mut stream).err();
+        let _ = told.send(seen);
+    };
+    // It ends with the program if it hangs.
+    thread::Builder::new().name("feed probe".into()).spawn(looks).ok()?;
+    seen.recv_timeout(limits::PROBE_WITHIN).ok()
+}
+
+impl Seen {
+    fn fill(&mut self, stream: &mut Stream) -> Result<(), Fault> {
+        self.extent = stream.extent()?;
+        self.eviction = stream.eviction_policy()?;
+        self.manifest = stream.manifest()?;
+        let Some(Extent { last, .. }) = self.extent else { return Ok(()) };
+        self.last = stream.entry_at(last)?.map(|entry| (last, entry));
+        if let Some(next) = stream.read(last, limits::READ_ENTRIES_MAX, limits::PROBE_LIFE)?.pop() {
+            self.last = Some(next);
+            self.lives = true;
+        }
+        Ok(())
+    }
+
+    /// The findings, and the manifest of the newest snapshot if it counts.
+    fn judge(&self, question: &Question<'_>, now: UnixTime) -> (Findings, Option<Manifest>) {
+        let mut findings = Findings::default();
+        let Question { redis, cluster, trusted, is_writer, .. } = question;
+        let address = &redis.address;
+        let Findings { facts, doubts } = &mut findings;
+        let mut doubt = |about, text: String| doubts.push(Doubt { about, text });
+        if let Some(fault) = &self.fault {
+            doubt("redis", format!("{fault}; a start goes on and tries again"));
+        }
+        if let Some(eviction) = self.eviction.as_deref().filter(|policy| *policy != "noeviction") {
+            doubt(
+                "redis",
+                format!(
+                    "Redis at {address} has `maxmemory-policy {eviction}`, by which it may drop the feed when its memory is full; set `maxmemory-policy noeviction`"
+                ),
+            );
+        }
+        if self.fault.is_none() && self.extent.is_none() {
+            let text = format!("Redis at {address} is reached, and has no feed `{cluster}` yet");
+            if *is_writer {
+                facts.push(text);
+            } else {
+                doubt(
+                    "redis",
+                    format!(
+                        "{text}: there is nothing to serve until a writer has begun (`ostia-precompute run`); is it the right server, and `cluster` the writer's?"
+                    ),
+                );
+            }
+        }
+        if let Some((position, bytes)) = &self.last {
+            match Entry::open(*position, bytes, cluster, trusted) {
+                Ok(opened) => {
+                    let began = UnixTime(position.epoch / 1_000_000);
+                    facts.push(format!(
+                        "Redis at {address} has the feed `{cluster}`: last entry {position}, its epoch began at {began}"
+                    ));
+                    if let (true, Body::Heartbeat(heartbeat)) = (self.lives, &opened.entry.body) {
+                        let apart = (heartbeat.time / 1_000_000).abs_diff(now.0);
+                        if apart > CLOCK_SKEW_MAX.as_secs() {
+                            doubt(
+                                "redis",
+                                format!(
+                                    "the writer's clock and this machine's are {apart} s apart: nothing counts as fresh; set both right"
+                                ),
+                            );
+                        }
+                    }
+                }
+                Err(refusal) => {
+                    let about = "trusted";
+                    doubt(
+                        about,
+                        format!(
+                            "the last entry of the feed `{cluster}` at {address} ({position}) is refused: {refusal}"
+                        ),
+                    );
+                }
+            }
+            let silent = format!("no writer is at work: nothing came within {:?}", limits::PROBE_LIFE);
+            match (self.lives, is_writer) {
+                (true, _) => facts.push("a writer is at work".into()),
+                (false, _) if self.fault.is_some() => {}
+                (false, true) => facts.push(silent),
+                (false, false) => {
+                    doubt("redis", format!("{silent}; start `ostia-precompute run`, or find out why it is silent"))
+                }
+            }
+        }
+        let manifest = match self.manifest.as_deref().map(|bytes| Manifest::open(bytes, cluster, trusted)) {
+            Some(Ok(manifest)) => {
+                let made = UnixTime(manifest.made / 1_000_000);
+                let age = in_words(now.since(made));
+                facts.push(format!("the newest snapshot has {} records and is {age} old", manifest.records));
+                Some(manifest)
+            }
+            Some(Err(refusal)) => {
+                doubt("trusted", format!("the manifest of the newest snapshot at {address} is refused: {refusal}"));
+                None
+            }
+            None if self.last.is_some() && self.fault.is_none() => {
+                facts.push("there is no snapshot yet".into());
+                None
+            }
+            None => None,
+        };
+        (findings, manifest)
+    }
+}
+
+/// An age for people.
+fn in_words(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use super::*;
+use crate::{
+    feed::{
+        Chain, WriterKey,
+        body::Heartbeat,
+        redis::{Address, Cause},
+    },
+    state_dir::ServerId,
+};
+
+const NOW: UnixTime = UnixTime(1_800_000_000);
+
+fn micros(ago: u64) -> u64 {
+    (NOW.0 - ago) * 1_000_000
+}
+
+const fn at(sequence: u64) -> Position {
+    Position { epoch: 1_799_999_000_000_000, sequence }
+}
+
+fn cluster(name: &str) -> Cluster {
+    Cluster::new(name).unwrap()
+}
+
+fn heartbeat(of: &str, key: u8, ago: u64) -> (Position, Vec<u8>) {
+    let body = Body::Heartbeat(Heartbeat { time: micros(ago), digests: Vec::new() });
+    let author = ServerId::from_bytes([3; 16]);
+    let sealed = Entry { position: at(7), author, prev: Chain::START, body }
+        .seal(&cluster(of), &WriterKey::from_seed(&[key; 32]));
+    (at(7), sealed.bytes.to_vec())
+}
+
+fn manifest(key: u8, ago: u64) -> Vec<u8> {
+    let manifest = Manifest {
+        position: at(5),
+        chain: Chain::START,
+        author: ServerId::from_bytes([3; 16]),
+        made: micros(ago),
+        records: 2,
+        octets: 100,
+        chunk_octets: 100,
+        record_chunks: 1,
+        chunks: [[0; 32]].into(),
+    };
+    manifest.seal(&cluster("a"), &WriterKey::from_seed(&[key; 32]))
+}
+
+/// A feed that is in order.
+fn in_order() -> Seen {
+    Seen {
+        extent: Some(Extent { last: at(7), first: Some(at(0)), length: 8 }),
+        last: Some(heartbeat("a", 1, 0)),
+        lives: true,
+        manifest: Some(manifest(1, 180)),
+        eviction: Some("noeviction".into()),
+        fault: None,
+    }
+}
+
+fn judged(seen: &Seen, is_writer: bool) -> Findings {
+    let redis = Server {
+        address: Address::Tcp { host: "redis.example".into(), port: 6379 },
+        user: None,
+        password: None,
+        tls: None,
+    };
+    let trusted = Trusted::of(&[WriterKey::from_seed(&[1; 32]).public()]).unwrap();
+    let cluster = cluster("a");
+    seen.judge(&Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], is_writer }, NOW).0
+}
+
+#[test]
+fn a_feed_that_is_in_order_has_no_doubt() {
+    for is_writer in [false, true] {
+        let Findings { facts, doubts } = judged(&in_order(), is_writer);
+        assert_eq!(doubts, []);
+        let expected = [
+            "Redis at redis.example:6379 has the feed `a`: last entry 1799999000000000-7, its epoch began at 2027-01-15T07:43:20Z",
+            "a writer is at work",
+            "the newest snapshot has 2 records and is 3 min old",
+        ];
+        assert_eq!(facts, expected);
+    }
+}
+
+#[test]
+fn each_doubt_names_the_key_the_place_and_the_remedy() {
+    let fault = |message: &str| Fault { cause: Cause::Unreachable, message: message.into() };
+    let nothing = Seen { eviction: in_order().eviction, ..Seen::default() };
+    // What is seen, the key, what is told of it to a replica, and whether it is as it may be for a writer.
+    let cases: &[(Seen, &str, &[&str], bool)] = &[
+        (
+            Seen { fault: Some(fault("Redis at redis.example:6379 cannot be reached: refused")), ..Seen::default() },
+            "redis",
+            &["redis.example:6379 cannot be reached", "a start goes on and tries again"],
+            false,
+        ),
+        (nothing, "redis", &["redis.example:6379 is reached, and has no feed `a` yet", "`ostia-precompute run`"], true),
+        (
+            Seen { eviction: Some("allkeys-lru".into()), ..in_order() },
+            "redis",
+            &["redis.example:6379 has `maxmemory-policy allkeys-lru`", "set `maxmemory-policy noeviction`"],
+            false,
+        ),
+        (
+            Seen { last: Some(heartbeat("a", 2, 0)), ..in_order() },
+            "trusted",
+            &["the last entry of the feed `a` at redis.example:6379", "which `feed.trusted` does not list"],
+            false,
+        ),
+        (
+            Seen { last: Some(heartbeat("b", 1, 0)), ..in_order() },
+            "trusted",
+            &["belongs to the cluster `b`; set `feed.cluster`"],
+            false,
+        ),
+        (
+            Seen { last: Some((at(7), b"junk".to_vec())), ..in_order() },
+            "trusted",
+            &["is refused: it is in version 106"],
+            false,
+        ),
+        (
+            Seen { last: Some(heartbeat("a", 1, 400)), ..in_order() },
+            "redis",
+            &["are 400 s apart", "set both right"],
+            false,
+        ),
+        (
+            Seen { lives: false, ..in_order() },
+            "redis",
+            &["no writer is at work: nothing came within 2s; start `ostia-precompute run`"],
+            true,
+        ),
+        (
+            Seen { manifest: Some(manifest(2, 0)), ..in_order() },
+            "trusted",
+            &["the manifest of the newest snapshot at redis.example:6379 is refused", "`feed.trusted`"],
+            false,
+        ),
+    ];
+    for (seen, about, told, may_be) in cases {
+        let of_replica = judged(seen, false);
+        let [doubt] = &of_replica.doubts[..] else { panic!("{told:?}: {of_replica:?}") };
+        assert_eq!(doubt.about, *about);
+        for told in *told {
+            assert!(doubt.text.contains(told), "no `{told}` in {}", doubt.text);
+        }
+        assert_eq!(judged(seen, true).doubts.is_empty(), *may_be, "{told:?}");
+    }
+}
+
+#[test]
+fn an_old_sign_of_life_says_nothing_of_clocks() {
+    let silent = Seen { last: Some(heartbeat("a", 1, 400)), lives: false, ..in_order() };
+    assert_eq!(judged(&silent, true).doubts, []);
+}
