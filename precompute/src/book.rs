@@ -64,6 +64,7 @@ use self::{
     codec::{decode_value, key},
     layout::{FORMAT, META, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
     loading::number_of,
+    of_feed::Remembered,
     overlay::Overlay,
     witness::Witness,
     writing::write,
@@ -116,6 +117,7 @@ pub struct Book {
     is_ours: bool,
     /// Whether it is only read, while another process has it open.
     is_look: bool,
+    remembered: Remembered,
     /// Whether commits fail.
     #[cfg(test)]
     pub(crate) disk: Disk,
@@ -155,6 +157,7 @@ impl Book {
             unflushed: 0,
             is_ours: false,
             is_look,
+            remembered: Remembered::default(),
             #[cfg(test)]
             disk: Disk::Fine,
         }
@@ -274,6 +277,7 @@ impl Book {
 
     /// Closing may panic again.
     fn close(&mut self) {
+        self.remembered = Remembered::default();
         if let Some(open) = self.open.take() {
             let _ = guarded(|| {
                 drop(open);
@@ -384,6 +388,7 @@ impl Book {
         step: impl FnOnce(&WriteTransaction, u64) -> Result<usize, redb::Error>,
     ) -> Result<Committed, StateError> {
         let made = self.ready()?;
+        self.remembered = Remembered::default();
         let version = made.version + 1;
         #[cfg(test)]
         let disk = self.disk;

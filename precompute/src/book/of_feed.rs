@@ -1,8 +1,14 @@
 //! What a book does for those who tell the feed, or follow it.
 //!
 //! Invariant: nothing here moves the place but from where the caller believes it to be. It does not know what an entry is.
+//!
+//! Who leads asks at each step where it is and what is to be told, mostly in vain: what was read is remembered until the
+//! next commit that may change it, or until the file is closed. That it is still the open file is looked at each time.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use redb::{Durability, ReadTransaction, ReadableDatabase as _, ReadableTable as _};
 
@@ -21,6 +27,16 @@ use crate::{
     records::{Change, Origin},
     state_dir::StateError,
 };
+
+/// What the open file has for the feed, as far as it was read since.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    place: Option<Option<Place>>,
+    /// No issuer has a row in the outbox.
+    owes_nothing: bool,
+    /// Who has rows or debts.
+    untold: Option<Arc<HashSet<[u8; 32]>>>,
+}
 
 impl Book {
     /// Up to `most` rows of what was committed as owed and not told yet, in the order of versions.
@@ -43,11 +59,48 @@ impl Book {
     /// Up to `most` rows of the outboxes of all issuers, as their records are in the book: those of pushes first. Issuers
     /// take turns.
     pub fn owed(&mut self, most: usize) -> Result<Vec<Told>, StateError> {
-        self.run(|database, _| {
+        self.ready()?;
+        if self.remembered.owes_nothing {
+            return Ok(Vec::new());
+        }
+        let owed: Vec<Told> = self.run(|database, _| {
             let read = database.begin_read()?;
             let rows = outbox::next(&read, most)?;
             let of = |((issuer, change), (_, version))| Told { issuer, change, version };
             Ok(present(&read, rows.iter().map(|(key, _)| *key))?.into_iter().zip(rows).map(of).collect())
+        })?;
+        self.remembered.owes_nothing = owed.is_empty() && most > 0;
+        Ok(owed)
+    }
+
+    /// Up to `most` rows of an issuer whose serials are behind `after`, in their order.
+    pub fn owed_behind(
+        &mut self,
+        issuer: &IssuerId,
+        after: Option<Serial>,
+        most: usize,
+    ) -> Result<Vec<Owed>, StateError> {
+        self.run(|database, _| {
+            let read = database.begin_read()?;
+            number_of(&read, issuer)?.map_or(Ok(Vec::new()), |number| outbox::behind(&read, number, after, most))
+        })
+    }
+
+    /// Those of `said` that an issuer's records in the book do not say, or that have a row or a debt; in the same order.
+    pub fn not_as_told(&mut self, issuer: &IssuerId, said: &[Change]) -> Result<Vec<Change>, StateError> {
+        self.run(|database, _| {
+            let read = database.begin_read()?;
+            let Some(number) = number_of(&read, issuer)? else { return Ok(said.to_vec()) };
+            let (records, untold) = (read.open_table(RECORDS)?, outbox::Untold::open(&read)?);
+            let mut others = Vec::new();
+            for change in said {
+                let key = key(number, *change.serial.padded());
+                let is_said = writing::says(records.get(&key)?.as_ref().map(|value| value.value()), change);
+                if !is_said || untold.has(&key)? {
+                    others.push(*change);
+                }
+            }
+            Ok(others)
         })
     }
 
@@ -70,17 +123,47 @@ impl Book {
         })
     }
 
-    /// Whether an issuer has anything in the outbox or among the debts: then its records are not what was told.
-    pub fn has_untold(&mut self, issuer: &IssuerId) -> Result<bool, StateError> {
-        self.run(|database, _| {
+    /// The issuers, by their fingerprints, that have anything in the outbox or among the debts: their records are not
+    /// what was told.
+    pub fn untold(&mut self) -> Result<Arc<HashSet<[u8; 32]>>, StateError> {
+        self.ready()?;
+        if let Some(untold) = &self.remembered.untold {
+            return Ok(Arc::clone(untold));
+        }
+        let untold: HashSet<[u8; 32]> = self.run(|database, _| {
             let read = database.begin_read()?;
-            number_of(&read, issuer)?.map_or(Ok(false), |number| outbox::has_any(&read, number))
-        })
+            let numbers = outbox::issuers(&read)?;
+            if numbers.is_empty() {
+                return Ok(HashSet::new());
+            }
+            let mut found = HashSet::new();
+            for entry in read.open_table(ISSUERS)?.iter()? {
+                let (fingerprint, number) = entry?;
+                if numbers.contains(&number.value()) {
+                    found.insert(*fingerprint.value());
+                }
+            }
+            Ok(found)
+        })?;
+        let untold = Arc::new(untold);
+        self.remembered.untold = Some(Arc::clone(&untold));
+        Ok(untold)
+    }
+
+    /// Whether an issuer is one of them.
+    pub fn has_untold(&mut self, issuer: &IssuerId) -> Result<bool, StateError> {
+        Ok(self.untold()?.contains(issuer.fingerprint()))
     }
 
     /// The place in the feed that the records are from; `None` if there is none.
     pub fn place(&mut self) -> Result<Option<Place>, StateError> {
-        self.run(|database, made| place::read(&database.begin_read()?, made.identity))
+        self.ready()?;
+        if let Some(place) = self.remembered.place {
+            return Ok(place);
+        }
+        let place = self.run(|database, made| place::read(&database.begin_read()?, made.identity))?;
+        self.remembered.place = Some(place);
+        Ok(place)
     }
 
     /// The same of several issuers at once; returns the version. It also fails if the book is at another place in the feed
@@ -97,6 +180,7 @@ impl Book {
             joint.place.map_or(Ok(()), |to| place::write(transaction, made.identity, to.to))?;
             Ok(written)
         })?;
+        self.remembered.place = joint.place.map(|place| place.to);
         Ok(committed.version)
     }
 
@@ -118,6 +202,7 @@ impl Book {
         let made = self.ready()?;
         self.is_at(place)?;
         let is_flushed = self.unflushed >= limits::BOOK_TOLD_UNFLUSHED_MAX;
+        let remembered = std::mem::take(&mut self.remembered);
         self.write(|database| {
             let mut transaction = database.begin_write()?;
             if is_flushed {
@@ -130,6 +215,11 @@ impl Book {
             Ok(transaction.commit()?)
         })?;
         self.unflushed = if is_flushed { 0 } else { self.unflushed + 1 };
+        // The place alone has changed, or rows as well.
+        if told.is_empty() {
+            self.remembered = remembered;
+        }
+        self.remembered.place = place.map(|place| place.to);
         Ok(())
     }
 

@@ -7,9 +7,12 @@
 //! tells, and a debt a row when it does again; both end when the others say what the record says. It does not know to
 //! whom anything is told.
 
-use std::ops::RangeInclusive;
+use std::{
+    collections::BTreeSet,
+    ops::{Bound, RangeInclusive},
+};
 
-use redb::{ReadTransaction, ReadableTable as _, Table, WriteTransaction};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, Table, WriteTransaction};
 
 use super::{
     codec::{VERSION_MAX, decode_value, key, range},
@@ -269,13 +272,58 @@ pub(super) fn debts(
     debts.filter(|key| key.as_ref().is_ok_and(|key| *key != after) || key.is_err()).take(most).collect()
 }
 
-/// Whether an issuer has rows or debts.
-pub(super) fn has_any(read: &ReadTransaction, issuer: u32) -> Result<bool, redb::Error> {
+/// The numbers of the issuers that have rows or debts. Those that have none cost nothing.
+pub(super) fn issuers(read: &ReadTransaction) -> Result<BTreeSet<u32>, redb::Error> {
+    let mut found = BTreeSet::new();
+    for table in [OUTBOX, DEBTS] {
+        let (table, mut from) = (read.open_table(table)?, Some(0));
+        while let Some(first) = from {
+            let Some(entry) = table.range::<&[u8; KEY]>(&range(first).0..)?.next() else { break };
+            let issuer = number(entry?.0.value());
+            found.insert(issuer);
+            from = issuer.checked_add(1);
+        }
+    }
+    Ok(found)
+}
+
+/// The rows and debts of all issuers, for look-ups.
+pub(super) struct Untold {
+    rows: Rows,
+    debts: Rows,
+}
+
+type Rows = ReadOnlyTable<&'static [u8; KEY], &'static [u8]>;
+
+impl Untold {
+    pub(super) fn open(read: &ReadTransaction) -> Result<Self, redb::Error> {
+        Ok(Self { rows: read.open_table(OUTBOX)?, debts: read.open_table(DEBTS)? })
+    }
+
+    /// Whether the record with this key has a row or a debt.
+    pub(super) fn has(&self, key: &[u8; KEY]) -> Result<bool, redb::Error> {
+        Ok(self.rows.get(key)?.is_some() || self.debts.get(key)?.is_some())
+    }
+}
+
+/// Up to `most` rows of an issuer whose serials are behind `after`, in their order.
+pub(super) fn behind(
+    read: &ReadTransaction,
+    issuer: u32,
+    after: Option<Serial>,
+    most: usize,
+) -> Result<Vec<Owed>, redb::Error> {
     let (first, last) = range(issuer);
-    let is_there = |table: redb::ReadOnlyTable<&'static [u8; KEY], &'static [u8]>| {
-        Ok::<_, redb::Error>(table.range::<&[u8; KEY]>(&first..=&last)?.next().is_some())
-    };
-    Ok(is_there(read.open_table(OUTBOX)?)? || is_there(read.open_table(DEBTS)?)?)
+    let first = after.map_or(Bound::Included(first), |after| Bound::Excluded(key(issuer, *after.padded())));
+    let table = read.open_table(OUTBOX)?;
+    let mut found = Vec::new();
+    for entry in table.range::<&[u8; KEY]>((first.as_ref(), Bound::Included(&last)))?.take(most) {
+        let (key, row) = entry?;
+        let (rank, former) = split(row.value())?;
+        let serial = Serial::from_magnitude(&key.value()[4..]).ok_or_else(out_of_order)?;
+        found.push(Owed { serial, former: former.map(decode_value), version: rank.version() });
+    }
+    Ok(found)
 }
 
 /// Adds the rows and debts of an issuer to its seal.

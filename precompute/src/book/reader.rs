@@ -41,6 +41,12 @@ impl BookReader {
         self.run(|| load(&self.read, self.made, issuer, each))
     }
 
+    /// The version of the book that it reads.
+    #[cfg(test)]
+    pub(crate) fn version(&self) -> u64 {
+        self.made.version
+    }
+
     /// How many records of an issuer a load will have, or a few more, without reading them: for making room beforehand.
     pub fn room_for(&self, issuer: &IssuerId) -> Result<usize, StateError> {
         self.run(|| {

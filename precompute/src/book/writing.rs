@@ -103,7 +103,7 @@ fn value_of(change: &Change, version: u64) -> Option<[u8; VALUE]> {
 }
 
 /// Whether a value says this.
-fn says(value: Option<&[u8; VALUE]>, change: &Change) -> bool {
+pub(super) fn says(value: Option<&[u8; VALUE]>, change: &Change) -> bool {
     value.map(decode_value) == change.record.map(|record| (record, change.origin))
 }
 
