@@ -16,6 +16,7 @@
 //! book (one commit of all issuers at a time), `shown` (the records' writer, for moments).
 
 mod changes;
+mod comparing;
 mod contradictions;
 mod health;
 mod leading;
@@ -46,6 +47,7 @@ use arc_swap::ArcSwap;
 pub(crate) use self::steps::Step;
 pub use self::{
     changes::{Changed, Changes, Listener, Wake},
+    comparing::{Compared, NotCompared, Walk},
     health::{Health, HealthReport, Pass},
     of_feed::{Applied, Section},
     push::{Order, Outcome, Push, PushError, Refusal},

@@ -13,8 +13,8 @@
 //! Locks as in [`ledger`](super), and the `commit` of several ledgers in the order of their ids.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, MutexGuard},
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, MutexGuard, TryLockError},
 };
 
 use super::{
@@ -24,8 +24,10 @@ use super::{
 };
 use crate::{
     book::{Batch, Contradicted, Joint, Move, Place, Told},
-    pki::Serial,
-    records::Change,
+    limits,
+    pki::{Serial, UnixTime},
+    records::{Change, Digest},
+    source::CrlMarks,
     state_dir::StateError,
 };
 
@@ -50,7 +52,7 @@ pub struct Applied {
 
 /// What becomes of a record of which others say something.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict {
+pub(super) enum Verdict {
     /// What they say.
     Becomes,
     /// It stays, against them.
@@ -61,7 +63,7 @@ enum Verdict {
 
 /// Why others say it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum By {
+pub(super) enum By {
     /// It is the next entry of the feed that this process follows.
     Feed,
     /// It is in what this process does not continue: the stricter of both counts, and has to be told.
@@ -69,7 +71,7 @@ enum By {
 }
 
 impl By {
-    fn decide(self, present: Option<Known>, said: Option<Known>) -> Verdict {
+    pub(super) fn decide(self, present: Option<Known>, said: Option<Known>) -> Verdict {
         let rank = |known: Option<Known>| known.map(|known| strictness(known.record.status));
         match self {
             Self::Feed if contradicts(present, said) => Verdict::Contradicts,
@@ -81,16 +83,24 @@ impl By {
 }
 
 /// A ledger whose turn to write is held, and what is to be written of it.
-struct Writing<'a> {
-    inner: &'a Inner,
-    saved: MutexGuard<'a, Saved>,
-    said: BTreeMap<Serial, Change>,
-    becomes: Vec<Change>,
-    contradicted: Vec<Contradicted>,
+pub(super) struct Writing<'a> {
+    pub(super) inner: &'a Inner,
+    pub(super) saved: MutexGuard<'a, Saved>,
+    /// What is said.
+    pub(super) said: BTreeMap<Serial, Change>,
+    /// What of it counts.
+    pub(super) becomes: Vec<Change>,
+    /// What of it does not, and is to be noted.
+    pub(super) contradicted: Vec<Contradicted>,
 }
 
-impl Writing<'_> {
-    fn decide(&mut self, by: By) {
+impl<'a> Writing<'a> {
+    /// Waits for its turn.
+    pub(super) fn begin(inner: &'a Inner, said: BTreeMap<Serial, Change>) -> Self {
+        Self { inner, saved: inner.commit(), said, becomes: Vec::new(), contradicted: Vec::new() }
+    }
+
+    pub(super) fn decide(&mut self, by: By) {
         for said in self.said.values() {
             let present = self.inner.present(&said.serial);
             match by.decide(Known::of(&present), Known::of(said)) {
@@ -101,7 +111,7 @@ impl Writing<'_> {
         }
     }
 
-    fn batch(&self, by: By) -> Batch<'_> {
+    pub(super) fn batch(&self, by: By) -> Batch<'_> {
         Batch {
             changes: &self.becomes,
             contradicted: &self.contradicted,
@@ -112,13 +122,39 @@ impl Writing<'_> {
             ..Batch::new(&self.inner.id, self.saved.identity)
         }
     }
+
+    /// Shows what is on disk now.
+    pub(super) fn show(&self) {
+        let mut shown = self.inner.shown();
+        if !self.becomes.is_empty() {
+            shown.unsaved.of_sources.stamps = None;
+        }
+        self.inner.show_by_feed(&mut shown, &self.becomes);
+        // Whoever speaks of it knows it, with the certificates that it does not list.
+        self.inner.state.health.is_known_now();
+    }
+}
+
+impl Inner {
+    /// What the records amount to, if they are on disk and were told. `untold`: who has something that was not.
+    fn told_digest(&self, untold: &HashSet<[u8; 32]>) -> Option<Digest> {
+        // Who has it has perhaps committed something that does not show. A heartbeat does not wait for that.
+        let _saved = match self.commit.try_lock() {
+            Ok(saved) => saved,
+            Err(TryLockError::Poisoned(saved)) => saved.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let shown = self.shown();
+        let is_told = shown.unsaved.serials_left() == 0 && !untold.contains(self.id.fingerprint());
+        is_told.then(|| self.state.records.digest())
+    }
 }
 
 /// Without an issuer there is no book: then nothing is kept, and there is no place.
 impl Ledgers {
     /// The place in the feed that the records are from; `None` if they have to be compared with it as a whole.
     pub fn place(&self) -> Result<Option<Place>, StateError> {
-        self.book().map_or(Ok(None), |book| book.lock().place())
+        self.book().map_or(Ok(None), |book| book.lock_first().place())
     }
 
     /// Applies an entry of the feed: what it says is on disk with its place, and then shows. After an error nothing has
@@ -133,6 +169,12 @@ impl Ledgers {
     }
 
     /// Undoes what nobody was told, in all ledgers, but for final revocations: those become debts. Returns how many.
+    ///
+    /// What sources have said is undone as well, and they say it again when they are read. So whoever runs an engine calls
+    /// this while no source is followed: at a start between opening the engine and its `read_all`, which reads whole, since
+    /// the book's stamps are gone where a record has changed; and after this process no longer leads, once the engine that
+    /// followed the sources has ended. The next one to lead opens another engine, or its readers would believe that what
+    /// they have read is known.
     pub fn undo_untold(&self) -> Result<usize, StateError> {
         let all = self.all();
         let mut sorted: Vec<&Ledger> = all.iter().collect();
@@ -142,27 +184,100 @@ impl Ledgers {
 
     /// Up to `most` changes that are to be told, as the book has them: pushes first.
     pub fn owed(&self, most: usize) -> Result<Vec<Told>, StateError> {
-        self.book().map_or(Ok(Vec::new()), |book| book.lock().owed(most))
+        self.book().map_or(Ok(Vec::new()), |book| book.lock_first().owed(most))
     }
 
     /// They were told, and this is the place now: see [`Book::told`](crate::book::Book::told).
     pub fn told(&self, place: Move, told: &[Told]) -> Result<(), StateError> {
-        self.book().map_or(Ok(()), |book| book.lock().told(Some(place), told))
+        self.book().map_or(Ok(()), |book| book.lock_first().told(Some(place), told))
     }
 
     /// Up to `most` final revocations that the feed contradicts, behind `after`, by issuer.
     pub fn debts(&self, after: Option<([u8; 32], Serial)>, most: usize) -> Result<Vec<([u8; 32], Change)>, StateError> {
-        self.book().map_or(Ok(Vec::new()), |book| book.lock().debts(after, most))
+        self.book().map_or(Ok(Vec::new()), |book| book.lock_first().debts(after, most))
     }
 
     /// From now on the debts are rows of the outbox: this process tells them itself.
     pub fn owe_debts(&self) -> Result<(), StateError> {
         let Some(book) = self.book() else { return Ok(()) };
-        while book.lock().owe_debts()? {}
+        while book.lock_first().owe_debts()? {}
         Ok(())
     }
 
-    fn book(&self) -> Option<Arc<SharedBook>> {
+    /// What a record says in the book; `None` if the issuer is not configured.
+    pub fn committed(&self, issuer: &[u8; 32], serial: &Serial) -> Result<Option<Change>, StateError> {
+        let Some(ledger) = self.of(issuer) else { return Ok(None) };
+        let known = ledger.0.book.lock_first().get(ledger.id(), serial)?;
+        Ok(Some(Known::change(*serial, known.map(|(record, origin)| Known { record, origin }))))
+    }
+
+    /// The same as it shows, saved or not.
+    pub fn shown(&self, issuer: &[u8; 32], serial: &Serial) -> Option<Change> {
+        self.of(issuer).map(|ledger| ledger.0.present(serial))
+    }
+
+    /// What an issuer's records amount to; `None` if it is not configured, or if they are not what was told: something
+    /// is owed, contradicted, not saved, or just being written.
+    pub fn told_digest(&self, issuer: &[u8; 32]) -> Result<Option<Digest>, StateError> {
+        let Some(ledger) = self.of(issuer) else { return Ok(None) };
+        let mut book = ledger.0.book.lock_first();
+        let untold = book.untold()?;
+        Ok(ledger.0.told_digest(&untold))
+    }
+
+    /// The same of up to `most` issuers of which anything is known, in the order of their fingerprints from behind
+    /// `after` on, and from the first one again after the last.
+    pub fn told_digests(&self, after: Option<[u8; 32]>, most: usize) -> Result<Vec<([u8; 32], Digest)>, StateError> {
+        let all = self.all();
+        let Some(book) = self.book() else { return Ok(Vec::new()) };
+        let mut turns: Vec<(&[u8; 32], &Ledger)> =
+            all.iter().map(|ledger| (ledger.id().fingerprint(), ledger)).collect();
+        turns.sort_unstable_by_key(|(issuer, _)| *issuer);
+        let first = turns.partition_point(|(issuer, _)| after.is_some_and(|after| **issuer <= after));
+        turns.rotate_left(first);
+        // Nobody commits meanwhile.
+        let mut book = book.lock_first();
+        let untold = book.untold()?;
+        let digest = |(issuer, ledger): (&[u8; 32], &Ledger)| Some((*issuer, ledger.0.told_digest(&untold)?));
+        let known = turns.into_iter().filter(|(_, ledger)| ledger.state().health.is_known());
+        Ok(known.filter_map(digest).take(most).collect())
+    }
+
+    /// Notes the condition of an issuer's sources as who leads has found it, to be saved now and then: its CRLs, since
+    /// who leads next takes no older ones, and that the issuer is known. False if it is not configured.
+    pub fn note_status(
+        &self,
+        issuer: &[u8; 32],
+        verified: Option<UnixTime>,
+        crl_next_update: Option<UnixTime>,
+        crl_marks: CrlMarks,
+    ) -> bool {
+        let Some(ledger) = self.of(issuer) else { return false };
+        let inner = &ledger.0;
+        let health = &inner.state.health;
+        let is_new = !health.is_known();
+        health.told(verified, crl_next_update);
+        let saved = health.report().verified_saved;
+        let is_due =
+            verified.is_some_and(|now| saved.is_none_or(|saved| now.since(saved) >= limits::VERIFIED_SAVE_INTERVAL));
+        let mut shown = inner.shown();
+        if is_new || shown.crl_marks != crl_marks {
+            shown.crl_marks = crl_marks;
+            shown.unsaved.of_sources.crl_marks = Some(crl_marks);
+        } else if !is_due {
+            return true;
+        }
+        shown.unsaved.of_sources.verified = verified.or(shown.unsaved.of_sources.verified);
+        health.verified_saved(verified.or(saved));
+        inner.bell.ring();
+        true
+    }
+
+    fn of(&self, issuer: &[u8; 32]) -> Option<Ledger> {
+        self.all().iter().find(|ledger| ledger.id().fingerprint() == issuer).cloned()
+    }
+
+    pub(super) fn book(&self) -> Option<Arc<SharedBook>> {
         self.all().first().map(|ledger| Arc::clone(&ledger.0.book))
     }
 
@@ -179,8 +294,9 @@ impl Ledgers {
             let (_, said) = spoken_of.entry(ledger.id()).or_insert_with(|| (&*ledger.0, BTreeMap::new()));
             said.extend(changes.iter().map(|change| (change.serial, *change)));
         }
-        let take = |(inner, said): (_, _)| writing(inner, said);
-        let mut writing: Vec<Writing<'_>> = spoken_of.into_values().map(take).collect();
+        let _waits = book.wait();
+        let begin = |(inner, said): (_, _)| Writing::begin(inner, said);
+        let mut writing: Vec<Writing<'_>> = spoken_of.into_values().map(begin).collect();
         let mut book = book.lock();
         for of in &mut writing {
             of.inner.in_place(&mut of.saved, &mut book)?;
@@ -197,18 +313,10 @@ impl Ledgers {
         for of in &writing {
             #[cfg(test)]
             of.inner.steps.reach(super::Step::Committed);
-            let mut shown = of.inner.shown();
-            if !of.becomes.is_empty() {
-                shown.unsaved.of_sources.stamps = None;
-            }
-            of.inner.show_by_feed(&mut shown, &of.becomes);
+            of.show();
             let issuer = *of.inner.id.fingerprint();
             applied.contradicted.extend(of.contradicted.iter().map(|one| (issuer, one.present.serial)));
         }
         Ok(applied)
     }
-}
-
-fn writing(inner: &Inner, said: BTreeMap<Serial, Change>) -> Writing<'_> {
-    Writing { inner, saved: inner.commit(), said, becomes: Vec::new(), contradicted: Vec::new() }
 }

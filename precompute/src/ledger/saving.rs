@@ -35,7 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct SharedBook {
     book: Mutex<Book>,
-    /// How many pushes wait for it: saving other changes makes way.
+    /// How many pushes and others wait for it: saving other changes makes way.
     pushes: AtomicUsize,
     /// Whether sources and pushes may change what is known.
     pub(super) leads: AtomicBool,
@@ -89,7 +89,13 @@ impl SharedBook {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A push that waits for the book, until it is dropped.
+    /// The same for somebody whom saving makes way for, as it does for pushes.
+    pub(super) fn lock_first(&self) -> MutexGuard<'_, Book> {
+        let _waits = self.wait();
+        self.lock()
+    }
+
+    /// A push, or another one that goes first, waits for the book, until it is dropped.
     pub(super) fn wait(&self) -> WaitingPush<'_> {
         self.pushes.fetch_add(1, Relaxed);
         WaitingPush(self)
@@ -141,7 +147,7 @@ impl Saved {
 }
 
 /// How long this thread has run.
-fn on_a_processor() -> Duration {
+pub(super) fn on_a_processor() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }

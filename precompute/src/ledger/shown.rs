@@ -222,7 +222,7 @@ impl Shown {
 }
 
 /// As the table keeps it: an end of validity after 2106 is none.
-fn kept(known: Known) -> Known {
+pub(super) fn kept(known: Known) -> Known {
     let not_after = known.record.not_after.filter(|end| keeps_end(*end));
     Known { record: Record { not_after, ..known.record }, ..known }
 }

@@ -126,6 +126,11 @@ pub const SNAPSHOT_INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_sec
 /// How soon a snapshot that could not be made is tried again: a full disk may have room by then.
 pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(30);
 
+/// Debts that are submitted at once: 6 MB of memory. The next ones follow when the feed shows these.
+pub const DEBTS_MAX: usize = 1 << 16;
+/// Debts that are read of the book at once, while nobody writes to it: less than 1 ms.
+pub const DEBTS_READ: usize = 256;
+
 /// Issuers of the feed that a replica names although it does not know them: 32 KiB.
 pub const STRANGERS_MAX: usize = 1024;
 
