@@ -12,9 +12,9 @@
 //! The modules: `wire` reads and writes numbers within bounds; [`keys`] has the cluster's name and who may write;
 //! [`entry`] is an entry, [`body`] what it says; [`manifest`] and [`snapshot`] are everything at one position. [`reader`]
 //! and [`writer`] are machines: they are stepped at a moment, over a [`transport`] and a [`store`], and say what came of
-//! it. `chain` has the entries that a writer remembers, `pulse` signs of life, and `rule` what may become of a
-//! record. [`shelf`] keeps snapshots as files, gives them out and fetches them. [`probe`] looks at a feed from outside. `simulation` runs all but that against
-//! everything that may go wrong.
+//! it. [`ledgers`] is the store of a writer, and [`replica`] that of a reader that serves. `chain` has the entries that a
+//! writer remembers, `pulse` signs of life, and `rule` what may become of a record. [`shelf`] keeps snapshots as files,
+//! gives them out and fetches them. [`probe`] looks at a feed from outside. `simulation` runs the machines against everything that may go wrong.
 //!
 //! An issuer is called here by the fingerprint of its [`IssuerId`], as in the book: SHA-256 over the tenant's name and
 //! the CA. So two tenants with one CA are apart in the feed as well, and an entry has no names in it. Which tenant and CA
@@ -27,6 +27,7 @@ pub mod body;
 mod chain;
 pub mod entry;
 pub mod keys;
+pub mod ledgers;
 pub mod manifest;
 #[cfg(test)]
 mod over_redis;

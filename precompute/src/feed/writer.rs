@@ -334,7 +334,7 @@ fn state_of(book: &impl Book, records: impl IntoIterator<Item = (Issuer, Serial)
 }
 
 /// Changes in the order of issuers, in sections.
-fn in_sections(changes: impl IntoIterator<Item = (Issuer, Change)>) -> Vec<Section> {
+pub(super) fn in_sections(changes: impl IntoIterator<Item = (Issuer, Change)>) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     for (issuer, change) in changes {
         match sections.last_mut() {

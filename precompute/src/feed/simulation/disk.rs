@@ -175,7 +175,7 @@ impl Store for Disk {
             said.insert((issuer, change.serial), *change);
         });
         walked.map_err(|refusal| Fault(refusal.to_string()))?;
-        for key in self.records.keys() {
+        for key in self.records.keys().chain(self.outbox.keys()) {
             said.entry(*key).or_insert(nothing(key.1));
         }
         said.iter().for_each(|((issuer, _), change)| self.say(*issuer, change));
