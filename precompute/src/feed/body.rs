@@ -10,12 +10,16 @@ mod heartbeat;
 mod issuer_status;
 mod sections;
 
-pub use self::{
-    answers::AnswerSection, begin::Begin, heartbeat::Heartbeat, issuer_status::IssuerStatus, sections::Section,
-};
 pub(super) use self::{
-    answers::{AnswerRows, put_rows},
+    answers::put_rows,
     sections::{RECORD, Rows, put_record, put_section_head},
+};
+pub use self::{
+    answers::{AnswerRows, AnswerSection},
+    begin::Begin,
+    heartbeat::Heartbeat,
+    issuer_status::IssuerStatus,
+    sections::Section,
 };
 use super::{
     Chain, Position,

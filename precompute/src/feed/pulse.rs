@@ -32,6 +32,17 @@ pub enum Freshness {
     Stale,
 }
 
+impl Freshness {
+    /// That of a reader who heard the last heartbeat that counts so long ago; `None`: never.
+    pub fn of(age: Option<Duration>) -> Self {
+        match age {
+            Some(age) if age <= feed::FRESH_MAX => Self::Fresh,
+            Some(age) if age <= feed::LAGGING_MAX => Self::Lagging,
+            _ => Self::Stale,
+        }
+    }
+}
+
 /// Whether a heartbeat of this time may count (rule 25).
 pub(crate) fn is_current(rules: Rules, time: u64, now: Moment) -> bool {
     !rules.keep(Rule::Current) || time.abs_diff(now.wall) <= limits::CLOCK_SKEW_MAX.as_micros() as u64
@@ -53,11 +64,12 @@ impl Pulse {
 
     /// How fresh that is.
     pub(crate) fn freshness(&self, now: Moment) -> Freshness {
-        match self.heard.map(|heard| now.monotonic.saturating_sub(heard)) {
-            Some(age) if age <= feed::FRESH_MAX => Freshness::Fresh,
-            Some(age) if age <= feed::LAGGING_MAX => Freshness::Lagging,
-            _ => Freshness::Stale,
-        }
+        Freshness::of(self.heard.map(|heard| now.monotonic.saturating_sub(heard)))
+    }
+
+    /// When one counted last.
+    pub(crate) fn heard(&self) -> Option<Duration> {
+        self.heard
     }
 }
 

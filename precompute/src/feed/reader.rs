@@ -14,6 +14,7 @@ mod reconciling;
 
 use std::time::Duration;
 
+pub use self::reconciling::Compared;
 use self::reconciling::{Reconciling, Why};
 use super::{
     Body, Cluster, Entry, Issuer, Opened, Position, Refusal, Trusted,
@@ -81,6 +82,8 @@ pub struct Reader {
     epoch_seen: u64,
     resigned: Option<Position>,
     last_author: Option<(Position, ServerId)>,
+    /// Until somebody takes it.
+    compared: Option<Compared>,
 }
 
 /// A chain that goes on below the own place.
@@ -141,6 +144,7 @@ impl Reader {
             epoch_seen: 0,
             resigned: None,
             last_author: None,
+            compared: None,
         }
     }
 
@@ -170,18 +174,34 @@ impl Reader {
         &self.trusted
     }
 
+    /// When a heartbeat of the writer that is followed counted last, on the monotonic clock.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        self.followed.heard()
+    }
+
+    /// Has everything compared with a snapshot although every entry follows: the store has another issuer now, or wants
+    /// what only a snapshot has. It is forgotten if there is no snapshot.
+    pub fn compare_anew(&mut self, now: Moment) {
+        self.reconciling.get_or_insert_with(|| Reconciling::begin(Why::Damaged, now));
+    }
+
+    /// The snapshot that everything was compared with last, if nobody has taken this yet.
+    pub fn take_compared(&mut self) -> Option<Compared> {
+        self.compared.take()
+    }
+
     /// When a writer gave a sign of life last, whether it is followed or not.
-    pub(super) fn heard(&self) -> Option<Duration> {
+    pub fn heard(&self) -> Option<Duration> {
         self.lease.heard()
     }
 
     /// The highest epoch of a trusted writer.
-    pub(super) fn epoch_seen(&self) -> u64 {
+    pub fn epoch_seen(&self) -> u64 {
         self.epoch_seen
     }
 
     /// The last trusted entry that was read, and who wrote it.
-    pub(super) fn last_author(&self) -> Option<(Position, ServerId)> {
+    pub fn last_author(&self) -> Option<(Position, ServerId)> {
         self.last_author
     }
 

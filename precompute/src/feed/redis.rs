@@ -168,6 +168,11 @@ impl Stream {
         Self { patience, ..self }
     }
 
+    /// From now on reads wait so long.
+    pub fn wait(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Why the last call was not done, unless one was since.
     pub fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref()

@@ -7,7 +7,8 @@
 //! - A final revocation that was shown stays, whatever the feed says (rule 21). While the feed says something else of
 //!   it, the issuer has no digest to compare.
 //! - An issuer of which the feed has said nothing is not known, so its certificates are neither good nor unlisted (rule
-//!   24).
+//!   24). Nor is one that was added to others, until everything was compared anew: what was told of it before is
+//!   missing.
 //!
 //! What the feed says of issuers that are not configured here is passed over, and the issuers are named: when one of them
 //! is configured, everything has to be compared anew. It does not know the stream, answers, or how fresh anything is.
@@ -46,17 +47,32 @@ struct Held {
     writer: RecordsWriter,
     /// What stays revoked although the feed says otherwise.
     contradicted: HashSet<Serial>,
+    /// Whether it was there from the beginning, or when everything was compared since.
+    is_whole: bool,
 }
 
 impl Replica {
     /// One that knows nothing of these issuers yet.
     pub fn new(issuers: impl IntoIterator<Item = IssuerId>) -> Self {
-        let held = |id: IssuerId| {
-            let issuer = Issuer::from(&id);
-            let (state, writer) = IssuerState::new(id);
-            (issuer, Held { state, writer, contradicted: HashSet::new() })
-        };
-        Self { issuers: issuers.into_iter().map(held).collect(), ..Self::default() }
+        Self {
+            issuers: issuers.into_iter().map(|id| Held::new(IssuerState::new(id), true)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Goes over to these issuers. Those that are not here yet are in `added`, without records: nothing is known of them
+    /// until everything was compared anew.
+    pub fn change(&mut self, wanted: &HashSet<Issuer>, added: Vec<(IssuerState, RecordsWriter)>) {
+        self.issuers.retain(|issuer, _| wanted.contains(issuer));
+        for (issuer, held) in added.into_iter().map(|added| Held::new(added, false)) {
+            self.strangers.remove(&issuer);
+            self.issuers.entry(issuer).or_insert(held);
+        }
+    }
+
+    /// Whether there are issuers of which what was told before is missing: everything has to be compared anew.
+    pub fn lacks_issuers(&self) -> bool {
+        self.issuers.values().any(|held| !held.is_whole)
     }
 
     /// What others see of the issuers.
@@ -77,7 +93,11 @@ impl Replica {
     /// Notes the condition of an issuer's sources, as the writer found it.
     pub fn note_status(&mut self, status: &IssuerStatus) {
         match self.issuers.get(&status.issuer()) {
-            Some(held) => held.state.health.told(status.verified, status.crl_next_update, status.is_crl_alone),
+            Some(held) if held.is_whole => {
+                held.state.health.told(status.verified, status.crl_next_update, status.is_crl_alone);
+            }
+            // It would be known by that, without its records.
+            Some(_) => {}
             None => self.note_stranger(status.issuer()),
         }
     }
@@ -90,6 +110,10 @@ impl Replica {
 }
 
 impl Held {
+    fn new((state, writer): (IssuerState, RecordsWriter), is_whole: bool) -> (Issuer, Self) {
+        (Issuer::from(state.id()), Self { state, writer, contradicted: HashSet::new(), is_whole })
+    }
+
     /// Shows what the feed says, as far as it may.
     fn say(&mut self, said: &Change) -> bool {
         say(&mut self.writer, &mut self.contradicted, said)
@@ -207,7 +231,8 @@ impl Store for Replica {
         let changed: Vec<(Issuer, u64)> =
             compared.into_iter().map(|(issuer, compared)| (issuer, compared.end(&tables[&issuer]))).collect();
         for (issuer, changed) in changed {
-            let Some(held) = self.issuers.get(&issuer) else { continue };
+            let Some(held) = self.issuers.get_mut(&issuer) else { continue };
+            held.is_whole = true;
             // Whoever listens looks at everything.
             if changed > 0 {
                 held.state.changes.tell_many();
@@ -220,7 +245,7 @@ impl Store for Replica {
 
     fn digest(&self, issuer: Issuer) -> Option<Digest> {
         let held = self.issuers.get(&issuer)?;
-        held.contradicted.is_empty().then(|| held.state.records.digest())
+        (held.is_whole && held.contradicted.is_empty()).then(|| held.state.records.digest())
     }
 }
 

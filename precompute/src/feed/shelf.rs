@@ -27,7 +27,7 @@ mod window;
 pub use self::{
     directory::{Directory, Draft, Kept},
     fault::{Cause, ShelfError},
-    fetch::{Fetcher, Report},
+    fetch::{Chunks, Fetcher, Report},
     give::router,
     id::{NoSnapshotId, SnapshotId},
     source::{Answer, BaseUrl, SourceFault, UrlError, reach},

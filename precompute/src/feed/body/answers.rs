@@ -27,14 +27,19 @@ pub struct AnswerSection {
     pub entries: Vec<u8>,
 }
 
+impl AnswerSection {
+    /// The same, borrowed.
+    pub fn rows(&self) -> AnswerRows<'_> {
+        AnswerRows { issuer: self.issuer, form: self.form, packed_length: self.packed_length, entries: &self.entries }
+    }
+}
+
 /// Bytes of a section without its entries.
 const SECTION: usize = 32 + 32 + 2 + 4;
 
 pub(super) fn write(sections: &[AnswerSection], bytes: &mut Vec<u8>) {
     put_count(bytes, sections.len());
-    for AnswerSection { issuer, form, packed_length, entries } in sections {
-        put_rows(bytes, &AnswerRows { issuer: *issuer, form: *form, packed_length: *packed_length, entries });
-    }
+    sections.iter().for_each(|section| put_rows(bytes, &section.rows()));
 }
 
 pub(super) fn read(input: &mut Input<'_>) -> Read<Vec<AnswerSection>> {

@@ -4,7 +4,10 @@
 //! following the one before; so what it becomes is what a writer had at one moment. It does not know which records
 //! differ.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use super::{
     Body, Event, Gone, Issuer, Moment, Opened, Place, Position, Pulse, Reader, Refusal, Rule, Snapshots, Store,
@@ -36,6 +39,16 @@ pub(super) enum Why {
     Damaged,
     /// A chain behind the store's place has outlived it (rule 20).
     Outlived,
+}
+
+/// What everything was compared with. Whoever takes the snapshot's answers needs it: an answer in there about a record
+/// that was changed later may be one from before that change, even if the record says the same again.
+#[derive(Debug)]
+pub struct Compared {
+    /// The snapshot.
+    pub manifest: Manifest,
+    /// The records that the entries after it have changed.
+    pub later: HashSet<(Issuer, Serial)>,
 }
 
 /// A snapshot, and what the entries after it say.
@@ -215,6 +228,7 @@ impl Reader {
         self.lower = None;
         // How fresh this is, its own heartbeats tell.
         self.followed = Pulse::default();
+        self.compared = Some(Compared { manifest, later: said.into_keys().collect() });
         events.push(Event::Reconciled(place));
         for opened in entries {
             if let Body::Heartbeat(heartbeat) = &opened.entry.body {

@@ -102,6 +102,34 @@ fn an_issuer_is_known_once_the_feed_has_told_its_condition() {
 }
 
 #[test]
+fn an_issuer_that_is_added_is_not_known_before_everything_was_compared() {
+    let mut replica = Replica::new([id("a"), id("gone")]);
+    let condition = |tenant| IssuerStatus {
+        id: id(tenant),
+        verified: Some(UnixTime(1000)),
+        crl_next_update: None,
+        is_crl_alone: false,
+        crl_marks: CrlMarks::default(),
+    };
+    replica.apply(place(1), &section("b", vec![said(1, GOOD)])).unwrap();
+    let kept = replica.states().get(&id("a")).unwrap().records.clone();
+    let wanted = HashSet::from([issuer("a"), issuer("b")]);
+    replica.change(&wanted, vec![IssuerState::new(id("b"))]);
+    assert!(replica.lacks_issuers() && replica.strangers().next().is_none());
+    assert!(replica.states().get(&id("gone")).is_err());
+    assert!(Arc::ptr_eq(&kept, &replica.states().get(&id("a")).unwrap().records));
+    replica.note_status(&condition("b"));
+    replica.apply(place(2), &section("b", vec![said(2, LOST)])).unwrap();
+    let is_known = |replica: &Replica| replica.states().get(&id("b")).unwrap().health.is_known();
+    assert!(!is_known(&replica), "what was told of it before is missing");
+    assert_eq!((status(&replica, "b", 2), replica.digest(issuer("b"))), (LOST, None));
+    reconcile(&mut replica, 3, &[(issuer("b"), said(1, GOOD)), (issuer("b"), said(2, LOST))], Ok(())).unwrap();
+    replica.note_status(&condition("b"));
+    assert!(is_known(&replica) && !replica.lacks_issuers() && replica.digest(issuer("b")).is_some());
+    assert_eq!([1, 2].map(|number| status(&replica, "b", number)), [GOOD, LOST]);
+}
+
+#[test]
 fn issuers_that_are_not_configured_are_passed_over_and_named_up_to_a_bound() {
     let mut replica = Replica::new([id("a")]);
     let both = [section("elsewhere", vec![said(1, GOOD)]), section("a", vec![said(1, GOOD)])].concat();

@@ -36,6 +36,11 @@ pub struct Fetcher {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The chunks of the snapshot that is wanted, for another thread than the one that wants it: this changes nothing of what
+/// is fetched.
+#[derive(Clone, Debug)]
+pub struct Chunks(Arc<Shared>);
+
 /// How far the snapshot is that is wanted, for operators.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -164,12 +169,14 @@ impl Fetcher {
         self.shared.changed.notify_all();
     }
 
+    /// The chunks, for another thread.
+    pub fn chunks(&self) -> Chunks {
+        Chunks(Arc::clone(&self.shared))
+    }
+
     /// How far it is.
     pub fn report(&self) -> Report {
-        let state = self.shared.state();
-        let wanted = state.wanted.as_ref();
-        let wanted = wanted.map(|wanted| (wanted.id, wanted.at_hand(), wanted.manifest.chunks.len()));
-        Report { wanted, sources: state.sources.list(), disk: state.disk.clone() }
+        self.shared.report()
     }
 }
 
@@ -203,19 +210,53 @@ impl Snapshots for Fetcher {
     }
 
     fn chunk(&mut self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
-        let shared = &*self.shared;
-        let mut state = shared.state();
+        self.shared.chunk(manifest, number)
+    }
+}
+
+impl Chunks {
+    /// As [`Fetcher::report`].
+    pub fn report(&self) -> Report {
+        self.0.report()
+    }
+
+    /// How many chunks from the first one on are at hand; `None` if another snapshot is wanted by now.
+    pub fn at_hand(&self, manifest: &Manifest) -> Option<usize> {
+        let state = self.0.state();
+        state.wanted.as_ref().filter(|wanted| wanted.manifest == *manifest).map(Wanted::at_hand)
+    }
+
+    /// One that is at hand, as [`Snapshots::chunk`].
+    pub fn chunk(&self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
+        self.0.chunk(manifest, number)
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self) -> Report {
+        let state = self.state();
+        let wanted = state.wanted.as_ref();
+        let wanted = wanted.map(|wanted| (wanted.id, wanted.at_hand(), wanted.manifest.chunks.len()));
+        Report { wanted, sources: state.sources.list(), disk: state.disk.clone() }
+    }
+
+    fn chunk(&self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
+        let mut state = self.state();
         let wanted = state.wanted.as_mut().filter(|wanted| wanted.manifest == *manifest)?;
         let (id, held) = (wanted.id, wanted.held.clone());
         let read = match held {
             Held::Unknown => return None,
             Held::Partial(_) if number >= wanted.verified => return None,
-            Held::Memory => return shared.take(state, id, number),
+            Held::Memory => return self.take(state, id, number),
             Held::Whole(_) if number >= manifest.chunks.len() => return None,
             Held::Whole(kept) => {
                 drop(state);
                 kept.chunk(number).inspect_err(|_| {
-                    if let Some(directory) = &shared.directory {
+                    if let Some(directory) = &self.directory {
                         directory.demote(&kept);
                     }
                 })
@@ -225,13 +266,7 @@ impl Snapshots for Fetcher {
                 partial.chunk(number)
             }
         };
-        read.inspect_err(|fault| shared.begin_at(id, number, fault)).ok()
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        read.inspect_err(|fault| self.begin_at(id, number, fault)).ok()
     }
 
     fn now(&self) -> Duration {
