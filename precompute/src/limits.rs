@@ -75,6 +75,9 @@ pub const BOOK_ANSWERS_MAX: u64 = 100_000;
 /// 1,600 pushes.
 pub const BOOK_ANSWERS_REMOVED_MAX: usize = 64;
 
+/// Forms of answers of which the log says that no signer here has them: 32 KiB, and nobody reads more lines.
+pub const FORMS_TOLD_MAX: usize = 1024;
+
 /// Bytes of what an issuer's sources looked like: each file has a path, a stamp and digests, and an issuer has a few.
 pub const BOOK_STAMPS_OCTETS_MAX: usize = 64 << 10;
 

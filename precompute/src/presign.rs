@@ -8,6 +8,7 @@
 //! - [`Subject`]: an issuer, its drafts and what happens to their signatures.
 //! - [`PresignRunner`]: one pass over all issuers, on the signers' pools or on threads of its own.
 //! - [`store`]: answers on disk, read back at a start.
+//! - [`Received`]: answers that others have signed, and which ones count.
 //! - [`Presigner`]: pass after pass, as long as a responder runs.
 //! - [`Progress`]: the progress.
 
@@ -15,6 +16,7 @@ mod pass;
 pub mod plan;
 mod presigner;
 mod progress;
+mod received;
 pub mod store;
 mod store_writer;
 mod subject;
@@ -22,6 +24,7 @@ mod subject;
 pub use pass::{End, Hears, Passed, PresignRunner};
 pub use presigner::{Presigner, Settings};
 pub use progress::{Progress, Report};
+pub use received::{Received, SoFar};
 pub use store_writer::{Recorder, StoreWriter};
 pub use subject::{Draft, Form, Outcome, Subject};
 

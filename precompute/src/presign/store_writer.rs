@@ -18,11 +18,12 @@ use tracing::{error, info};
 use super::{
     Stop,
     progress::Progress,
-    store::{AnswerStore, Run, Stored, each_entry},
+    received::keep_entries,
+    store::{AnswerStore, Run, Stored},
     subject::{Form, Subject},
 };
 use crate::{
-    answers::{Answers, Entry, Inserted},
+    answers::{Answers, Entry},
     limits,
     pki::{Serial, UnixTime},
     state_dir::StateError,
@@ -220,45 +221,12 @@ fn restore_run(
     now: UnixTime,
     (part, parts): (usize, usize),
 ) -> u64 {
-    let packed_length = form.signer.packing().length();
-    let mut batch = Vec::with_capacity(RESTORING_BATCH);
-    let mut restored = 0;
-    // Look-ups wait for memory; in a batch, one after the other, their waits overlap.
-    let mut put = |batch: &mut Vec<(Serial, Entry, &[u8])>| {
-        let found: [_; RESTORING_BATCH] = std::array::from_fn(|at| {
-            let (serial, ..) = batch.get(at)?;
-            subject.issuer.state.records.get(serial)
-        });
-        for ((serial, entry, packed), found) in batch.drain(..).zip(found) {
-            let Some(found) = found else { continue };
-            let same = found.state.said() == entry.state.said();
-            let inserted = answers.insert_if(&subject.key(form, &serial), packed, |there| match there {
-                // It was signed for a client in the meantime.
-                Some(there) if entry.this_update < there.this_update => None,
-                // The record has been in another state since the earlier answer. That is void, even if the record says
-                // the same again. No record is in a state whose counter is 0.
-                Some(_) if !same => Some(entry),
-                None if !same => None,
-                _ => Some(Entry { state: found.state, ..entry }),
-            });
-            restored += u64::from(same && inserted == Inserted::Written);
-        }
-    };
-    each_entry(run, packed_length, |serial, entry, packed| {
+    let fits = |serial: &Serial, entry: &Entry| {
         let here = usize::from(serial.padded()[Serial::MAX_OCTETS - 1]) % parts == part;
-        if here && entry.this_update <= now && now < entry.next_update {
-            batch.push((serial, entry, packed));
-            if batch.len() == RESTORING_BATCH {
-                put(&mut batch);
-            }
-        }
-    });
-    put(&mut batch);
-    restored
+        here && entry.this_update <= now && now < entry.next_update
+    };
+    keep_entries(subject, form, run, answers, fits, |_| true).kept
 }
-
-/// How many answers have their records looked up together.
-const RESTORING_BATCH: usize = 32;
 
 /// Bytes of one more entry: an RSA-4096 signature.
 const STORED_OCTETS_MAX: usize = 1024;

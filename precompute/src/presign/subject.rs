@@ -88,6 +88,12 @@ impl Subject {
         }
     }
 
+    /// The forms of all signers, valid or not.
+    pub(super) fn all_forms(&self) -> Vec<Form> {
+        let all = self.issuer.signers.all().iter().enumerate();
+        all.flat_map(|(place, signer)| self.forms_of(place as u8, signer)).collect()
+    }
+
     fn forms_of(&self, place: u8, signer: &Arc<OcspSigner>) -> Vec<Form> {
         let form = |hash: &HashAlgorithm| Form {
             hash: *hash,

@@ -1,6 +1,7 @@
 //! Passes over a real CA's records with real keys, interrupted, disturbed and begun again.
 
 mod following;
+mod received;
 mod world;
 
 use std::{

@@ -1,0 +1,104 @@
+//! Answers that a writer has signed, put into the table of a replica without a key.
+
+use super::{
+    super::{Received, SoFar, store::AnswerStore},
+    *,
+};
+use crate::feed::{Issuer, body::AnswerRows};
+
+/// What a writer has signed for all records of a world, as it is sent.
+struct Sent {
+    issuer: Issuer,
+    form: [u8; 32],
+    packed_length: usize,
+    entries: Vec<u8>,
+}
+
+impl Sent {
+    fn of(world: &World, count: u64) -> Self {
+        let subject = world.here();
+        let dir = tempfile::tempdir().unwrap();
+        let signing = runner(Some(dir.path()));
+        done(signing.pass(&[Arc::clone(&subject)], NEVER), count);
+        drop(signing);
+        let form = &subject.forms(UnixTime::now())[0];
+        let mut entries = Vec::new();
+        let mut store = AnswerStore::open(dir.path(), 1 << 40).unwrap();
+        store
+            .load(&form.fingerprint, |run| {
+                entries.extend_from_slice(run);
+                true
+            })
+            .unwrap();
+        let issuer = Issuer::from(subject.issuer.id());
+        Self { issuer, form: form.fingerprint, packed_length: form.signer.packing().length(), entries }
+    }
+
+    fn rows(&self) -> AnswerRows<'_> {
+        let Self { issuer, form, packed_length, entries } = self;
+        AnswerRows { issuer: *issuer, form: *form, packed_length: *packed_length, entries }
+    }
+}
+
+/// Taken, void, late, of unknown forms, of strangers.
+fn counts(so_far: &SoFar) -> [u64; 5] {
+    let SoFar { taken, void, late, unknown, strangers, .. } = so_far;
+    [taken, void, late, unknown, strangers].map(|counter| counter.load(Relaxed))
+}
+
+#[test]
+fn answers_of_a_writer_are_served_where_the_record_says_the_same_and_nowhere_else() {
+    const COUNT: u64 = 100;
+    let world = World::new(COUNT);
+    let sent = Sent::of(&world, COUNT);
+    let (subject, runner) = (world.without_key(), runner(None));
+    let received = Received::new(&runner.answers, [&subject.issuer], &Arc::default());
+    world.set(1, revoked());
+    world.apply(Change::new(serial(2), None));
+    // On hold and back: the answer is of before that, and whoever knows says so.
+    world.set(3, HOLD);
+    world.set(3, Status::Good);
+    received.take(&sent.rows(), UnixTime::now(), |about| *about != serial(3));
+    assert_eq!(counts(received.so_far()), [COUNT - 3, 3, 0, 0, 0]);
+    for number in 0..COUNT {
+        let expected = (!(1..=3).contains(&number)).then_some(CertStatus::Good);
+        assert_eq!(kept(&runner, &subject, number), expected, "{number}");
+    }
+    // What came is voided by a change like what was signed here.
+    world.set(4, HOLD);
+    world.set(4, Status::Good);
+    assert_eq!(kept(&runner, &subject, 4), None);
+}
+
+#[test]
+fn answers_that_have_ended_or_are_of_others_are_counted_and_passed_over() {
+    const COUNT: u64 = 10;
+    let [world, other] = [World::new(COUNT), World::new(COUNT)];
+    let sent = Sent::of(&world, COUNT);
+    let runner = runner(None);
+    let (subject, stranger) = (world.without_key(), other.without_key());
+    let all = |subject: &Arc<Subject>| Received::new(&runner.answers, [&subject.issuer], &Arc::default());
+    let (ours, others) = (all(&subject), all(&stranger));
+    let now = UnixTime::now();
+    let late = now.after(POLICY.validity).after(Duration::from_secs(1));
+    let mut of_unknown_form = sent.rows();
+    of_unknown_form.form = [7; 32];
+    let mut of_another_length = sent.rows();
+    of_another_length.packed_length += 8;
+    for (what, received, rows, at, expected) in [
+        ("ended", &ours, sent.rows(), late, [0, 0, COUNT, 0, 0]),
+        ("not yet by far", &ours, sent.rows(), now.before(Duration::from_secs(301)), [0, 0, 2 * COUNT, 0, 0]),
+        ("an unknown form", &ours, of_unknown_form, now, [0, 0, 2 * COUNT, COUNT, 0]),
+        ("another issuer", &others, sent.rows(), now, [0, 0, 0, 0, COUNT]),
+    ] {
+        received.take(&rows, at, |_| true);
+        assert_eq!(counts(received.so_far()), expected, "{what}");
+        assert!(runner.answers.is_empty(), "{what}");
+    }
+    ours.take(&of_another_length, now, |_| true);
+    assert!(counts(ours.so_far())[3] > COUNT && runner.answers.is_empty());
+    // The writer's clock is a little ahead.
+    ours.take(&sent.rows(), now.before(Duration::from_secs(200)), |_| true);
+    assert_eq!(counts(ours.so_far())[0], COUNT);
+    assert!(ours.has_only_forms_of(&ours) && !ours.has_only_forms_of(&others));
+}
