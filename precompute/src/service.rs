@@ -11,6 +11,7 @@
 mod change;
 mod control;
 mod engine_thread;
+pub mod following;
 mod notify;
 mod signer_watch;
 mod tenants;
@@ -90,7 +91,9 @@ impl Service {
 
     /// Starts the periodic tasks.
     pub fn spawn_tasks(&self, tasks: &mut JoinSet<()>) {
-        tasks.spawn(signer_watch::watch(self.tenants(), Arc::clone(&self.handle.presigner)));
+        let presigner = Arc::clone(&self.handle.presigner);
+        // Answers that other signers have not signed yet are due at once.
+        tasks.spawn(signer_watch::watch(self.tenants(), move || presigner.begin_anew()));
         tasks.spawn(remove_expired(Arc::clone(&self.answers)));
     }
 

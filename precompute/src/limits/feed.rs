@@ -142,3 +142,25 @@ const _: () =
 /// How long it waits for a sign of life: two heartbeats, of which one may be late.
 pub const PROBE_LIFE: Duration = Duration::from_secs(2);
 const _: () = assert!(PROBE_LIFE.as_secs() >= 2 * HEARTBEAT_INTERVAL.as_secs());
+/// How long a reader waits for the next entry before it looks at the stream again, and at whether it is to stop. An entry
+/// that comes ends the wait.
+pub const READ_PATIENCE: Duration = Duration::from_millis(250);
+/// The same while a snapshot comes: it is used as soon as it is there.
+pub const READ_PATIENCE_COMPARING: Duration = Duration::from_millis(20);
+/// The pause where a step of a reader ended at once with nothing, as where there is no manifest yet.
+pub const IDLE_PAUSE: Duration = Duration::from_millis(20);
+/// How long nothing may come until a reader connects anew: three heartbeats. A reader that waits past the end of a stream
+/// that lost its last entries, or on a server that is no longer the master, waits for ever without an error.
+pub const SILENCE_MAX: Duration = Duration::from_secs(3);
+const _: () =
+    assert!(SILENCE_MAX.as_secs() >= 3 * HEARTBEAT_INTERVAL.as_secs() && SILENCE_MAX.as_secs() < FRESH_MAX.as_secs());
+/// The first pause after a connection that could not be made; it doubles,
+pub const RECONNECT_MIN: Duration = Duration::from_millis(50);
+/// up to this: a second after Redis is back it is read.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(1);
+/// How often who takes a snapshot's answers looks for the next chunk.
+pub const CHUNK_LOOK: Duration = Duration::from_millis(100);
+/// How often the log is reminded of what lasts.
+pub const REMARK_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long a replica may have no records until the log says why.
+pub const FILLED_WITHIN: Duration = Duration::from_secs(5);

@@ -23,7 +23,7 @@ use crate::{
 pub(super) type Order = Box<dyn FnOnce(&mut Engine) + Send>;
 
 /// Why no more configurations are taken.
-const STOPPING: &str = "the service is stopping";
+pub(super) const STOPPING: &str = "the service is stopping";
 
 /// Gives a running service another configuration.
 #[derive(Clone, Debug)]

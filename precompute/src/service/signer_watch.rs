@@ -7,17 +7,18 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::Tenants;
-use crate::{limits, pki::UnixTime, presign::Presigner};
+use crate::{limits, pki::UnixTime};
 
-/// Looks at intervals: notes which signers are revoked, for the choice among them, and logs what is new.
-pub(super) async fn watch(changing: watch::Receiver<Arc<Tenants>>, presigner: Arc<Presigner>) {
+/// Looks at intervals: notes which signers are revoked, for the choice among them, and logs what is new. `others_sign` is
+/// called when the choice is another one.
+pub(super) async fn watch(changing: watch::Receiver<Arc<Tenants>>, others_sign: impl Fn()) {
     let mut told = HashSet::new();
     loop {
         let (tenants, now) = (Arc::clone(&changing.borrow()), UnixTime::now());
-        let (mut found, mut others_sign) = (HashSet::new(), false);
+        let (mut found, mut has_changed) = (HashSet::new(), false);
         for tenant in tenants.iter() {
             for issuer in &tenant.issuers {
-                others_sign |= issuer.note_revoked_signers();
+                has_changed |= issuer.note_revoked_signers();
                 for fault in issuer.signer_faults(now) {
                     let fault = (Arc::clone(&tenant.name), issuer.name.clone(), fault);
                     if !told.contains(&fault) {
@@ -28,9 +29,8 @@ pub(super) async fn watch(changing: watch::Receiver<Arc<Tenants>>, presigner: Ar
             }
         }
         told = found;
-        if others_sign {
-            // Answers that they have not signed yet are due at once.
-            presigner.begin_anew();
+        if has_changed {
+            others_sign();
         }
         // What was replaced is dropped with its sessions, which the next may be waiting for.
         drop(tenants);

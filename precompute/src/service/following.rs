@@ -1,0 +1,239 @@
+//! The parts of a replica beside serving: it follows the feed in place of sources and a book.
+//!
+//! Purpose: what [`Service`](super::Service) is to a program that reads sources, this is to one that reads a feed: states
+//! of issuers to answer from, and threads that keep them up to date. [`Following::open`] makes both, and
+//! [`Opened::start`] starts the threads. Nothing is known at first: every certificate gets `tryLater` until everything was
+//! compared with a snapshot. A [`FeedHandle`] changes to another configuration.
+//!
+//! Invariants: what an entry says is served as soon as it came, whatever is fetched beside; losing Redis or the writer
+//! costs nothing of what is known; an issuer that a reload adds is not answered for until what was told of it before is
+//! here. It does not know sockets for relying parties, or who asks.
+//!
+//! `follower` is the thread that reads, `loading` takes the answers of a snapshot beside it, `told` is what operators
+//! hear, and `remarks` when the log does.
+
+mod follower;
+mod loading;
+mod remarks;
+mod told;
+
+use std::{
+    error::Error,
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Instant,
+};
+
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
+use tracing::warn;
+
+use self::follower::{Adoption, Follower, Side};
+pub use self::told::{FeedReport, FeedStatus};
+use super::{Tenants, Threads, change::STOPPING, let_go, remove_expired, signer_watch};
+use crate::{
+    answers::Answers,
+    assemble::{AssembledFeed, Assembly},
+    feed::{
+        Issuer, Reader,
+        redis::Stream,
+        replica::Replica,
+        shelf::{BaseUrl, Directory, Fetcher},
+    },
+    ledger::{IssuerState, States},
+    presign::{Received, SoFar},
+    records::RecordsWriter,
+    state_dir::Owned,
+};
+
+/// The directory of snapshots in the state directory.
+const SNAPSHOTS: &str = "snapshots";
+
+/// What follows the feed, before its threads are started.
+#[derive(Debug)]
+pub struct Opened {
+    feed: AssembledFeed,
+    replica: Replica,
+    tenants: watch::Sender<Arc<Tenants>>,
+    directory: Option<Directory>,
+    owned: Owned,
+}
+
+/// What follows the feed.
+#[derive(Debug)]
+pub struct Following {
+    thread: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    handle: FeedHandle,
+    status: Arc<FeedStatus>,
+    answers: Arc<Answers>,
+    directory: Option<Directory>,
+    /// Let go of last.
+    _owned: Owned,
+}
+
+/// Gives what follows a feed another configuration.
+#[derive(Clone, Debug)]
+pub struct FeedHandle {
+    orders: mpsc::Sender<Adoption>,
+    tenants: watch::Sender<Arc<Tenants>>,
+    answers: Arc<Answers>,
+    so_far: Arc<SoFar>,
+}
+
+/// A change that can be adopted. Dropped, nothing has changed.
+#[derive(Debug)]
+pub struct FeedChange {
+    tenants: Arc<Tenants>,
+    added: Vec<(IssuerState, RecordsWriter)>,
+}
+
+impl Following {
+    /// Makes states without records for every issuer, and opens the directory of snapshots. The error is for the user.
+    pub fn open(assembly: &Assembly, feed: AssembledFeed, owned: Owned) -> Result<Opened, Box<dyn Error>> {
+        let replica = Replica::new(assembly.issuers().map(|(_, issuer)| issuer.id.clone()));
+        let tenants = Arc::new(Tenants::new(assembly, &replica.states(), None)?);
+        let directory = open_directory(&assembly.state_dir.join(SNAPSHOTS), &feed);
+        Ok(Opened { feed, replica, tenants: watch::channel(tenants).0, directory, owned })
+    }
+
+    /// For a reload.
+    pub fn handle(&self) -> &FeedHandle {
+        &self.handle
+    }
+
+    /// The tenants, now and after each change.
+    pub fn tenants(&self) -> watch::Receiver<Arc<Tenants>> {
+        self.handle.tenants.subscribe()
+    }
+
+    /// How it fares.
+    pub fn status(&self) -> &Arc<FeedStatus> {
+        &self.status
+    }
+
+    /// The snapshots that can be given out, if there is a directory for them.
+    pub fn snapshots(&self) -> Option<&Directory> {
+        self.directory.as_ref()
+    }
+
+    /// Starts the periodic tasks.
+    pub fn spawn_tasks(&self, tasks: &mut JoinSet<()>) {
+        // Nothing is signed ahead here.
+        tasks.spawn(signer_watch::watch(self.tenants(), || ()));
+        tasks.spawn(remove_expired(Arc::clone(&self.answers)));
+    }
+
+    /// Ends its threads.
+    pub fn end(self) {
+        self.stop.store(true, Relaxed);
+        let Self { thread, handle, .. } = self;
+        drop(handle);
+        // A panic has been told where it happened.
+        let _ = thread.join();
+    }
+}
+
+impl Opened {
+    /// The tenants.
+    pub fn tenants(&self) -> Arc<Tenants> {
+        Arc::clone(&self.tenants.borrow())
+    }
+
+    /// Starts following, with answers into `answers`. `threads` hears of what ends.
+    pub fn start(self, answers: &Arc<Answers>, threads: &Threads) -> io::Result<Following> {
+        let Self { feed, replica, tenants, directory, owned } = self;
+        let AssembledFeed { cluster, redis, trusted, snapshots, .. } = feed;
+        let fetcher = Fetcher::start(directory.clone(), &base_urls(&snapshots.from))?;
+        let so_far = Arc::<SoFar>::default();
+        let status =
+            FeedStatus::new(cluster.to_string(), redis.address.to_string(), Arc::clone(&so_far), fetcher.chunks());
+        let (orders, ordered) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let received = Received::new(answers, tenants.borrow().issuers().map(|(_, issuer)| issuer), &so_far);
+        let follower = Follower {
+            reader: Reader::new(cluster.clone(), trusted.clone()),
+            stream: Stream::new(redis, &cluster),
+            cluster,
+            trusted,
+            replica,
+            fetcher,
+            keeps_snapshots: directory.is_some(),
+            received: Arc::new(received),
+            answers: Arc::clone(answers),
+            status: Arc::clone(&status),
+            stop: Arc::clone(&stop),
+            begun: Instant::now(),
+            side: Side::default(),
+        };
+        let last = threads.last_words("the thread that follows the feed");
+        let thread = thread::Builder::new().name("feed".to_owned()).spawn(move || {
+            let _last = last;
+            follower.run(&ordered);
+        })?;
+        let handle = FeedHandle { orders, tenants, answers: Arc::clone(answers), so_far };
+        Ok(Following { thread, stop, handle, status, answers: Arc::clone(answers), directory, _owned: owned })
+    }
+}
+
+impl FeedChange {
+    /// The tenants after the change.
+    pub fn tenants(&self) -> &Arc<Tenants> {
+        &self.tenants
+    }
+}
+
+impl FeedHandle {
+    /// Makes tenants of a configuration: issuers that are here keep what is known of them. The error is for the user.
+    pub fn prepare(&self, assembly: &Assembly) -> Result<FeedChange, String> {
+        let former = Arc::clone(&self.tenants.borrow());
+        let mut added = Vec::new();
+        let state = |id: &crate::issuer_id::IssuerId| {
+            let same = former.issuers().find(|(_, issuer)| issuer.id() == id).map(|(_, issuer)| issuer.state.clone());
+            same.unwrap_or_else(|| {
+                let (state, writer) = IssuerState::new(id.clone());
+                added.push((state.clone(), writer));
+                state
+            })
+        };
+        let states: States = assembly.issuers().map(|(_, issuer)| &issuer.id).map(state).collect();
+        let tenants = Tenants::new(assembly, &states, Some(&former)).map_err(|error| error.to_string())?;
+        Ok(FeedChange { tenants: Arc::new(tenants), added })
+    }
+
+    /// Switches to what was prepared.
+    pub async fn adopt(&self, FeedChange { tenants, added }: FeedChange) -> Result<(), String> {
+        let issuers = tenants.issuers().map(|(_, issuer)| Issuer::from(issuer.id())).collect();
+        let received = Received::new(&self.answers, tenants.issuers().map(|(_, issuer)| issuer), &self.so_far);
+        let (adopted, told) = oneshot::channel();
+        self.orders.send(Adoption { issuers, added, received, adopted }).map_err(|_| STOPPING)?;
+        told.await.map_err(|_| STOPPING)?;
+        tokio::spawn(let_go(self.tenants.send_replace(tenants)));
+        Ok(())
+    }
+}
+
+/// A replica without it fetches everything again after a restart, and gives nothing to others.
+fn open_directory(path: &Path, feed: &AssembledFeed) -> Option<Directory> {
+    let opened = Directory::open(path, feed.cluster.clone(), Arc::new(feed.trusted.clone()));
+    opened
+        .inspect_err(|fault| warn!("snapshots are not kept on disk, and are fetched anew after a restart: {fault}"))
+        .ok()
+}
+
+/// The sources of snapshots; the configuration has only such.
+fn base_urls(from: &[String]) -> Vec<BaseUrl> {
+    let parsed = |url: &String| url.parse().map_err(|error| warn!("no snapshots are fetched from {url}: {error}")).ok();
+    from.iter().filter_map(parsed).collect()
+}
+
+#[cfg(test)]
+mod tests;

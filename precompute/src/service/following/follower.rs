@@ -1,0 +1,467 @@
+//! The thread that follows the feed.
+//!
+//! Purpose: steps the reader over Redis, has what it read applied, and sees to what the reader does not: answers,
+//! snapshots beside the stream, connections on which nothing comes, and what operators are told. Invariant: what an entry
+//! says is applied as soon as it comes: nothing else here waits, except that Redis may take its time to answer. It does
+//! not know who asks for certificates.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::oneshot;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    loading::{Job, Loading},
+    remarks::{Lasting, News, Repeated},
+    told::FeedStatus,
+};
+use crate::{
+    answers::Answers,
+    feed::{
+        Body, Cluster, Entry, Freshness, Issuer, Manifest, Moment, Reader, Trusted,
+        body::{IssuerStatus, Section},
+        reader::{Condition, Event},
+        redis::Stream,
+        replica::Replica,
+        shelf::Fetcher,
+        snapshot::{Part, each_part},
+        store::{Fault, Place, Snapshots, Store, Walk},
+        transport::Transport as _,
+    },
+    ledger::IssuerState,
+    limits::feed as limits,
+    pki::UnixTime,
+    presign::Received,
+    records::{Digest, RecordsWriter},
+};
+
+/// Another configuration.
+#[derive(Debug)]
+pub(super) struct Adoption {
+    pub(super) issuers: HashSet<Issuer>,
+    /// Those that are new, without records.
+    pub(super) added: Vec<(IssuerState, RecordsWriter)>,
+    pub(super) received: Received,
+    /// Told when it is adopted.
+    pub(super) adopted: oneshot::Sender<()>,
+}
+
+/// Follows the feed.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) cluster: Cluster,
+    pub(super) trusted: Trusted,
+    pub(super) reader: Reader,
+    pub(super) stream: Stream,
+    pub(super) replica: Replica,
+    pub(super) fetcher: Fetcher,
+    /// Whether snapshots are kept, so that others can have them.
+    pub(super) keeps_snapshots: bool,
+    pub(super) received: Arc<Received>,
+    pub(super) answers: Arc<Answers>,
+    pub(super) status: Arc<FeedStatus>,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) begun: Instant,
+    pub(super) side: Side,
+}
+
+/// What is remembered from step to step beside what the reader does.
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    /// What the chunks that were read say of issuers.
+    noted: Noted,
+    loading: Option<Loading>,
+    /// Forms or issuers are new, and what was told of them before is missing.
+    wants_comparing: bool,
+    /// There is a newer snapshot.
+    wants_snapshot: bool,
+    next_look: Duration,
+    /// Since when nothing has come on this connection.
+    silent_since: Option<Duration>,
+    reconnect: Duration,
+    strangers_told: HashSet<Issuer>,
+    remarks: Remarks,
+}
+
+#[derive(Debug, Default)]
+struct Remarks {
+    redis: Lasting,
+    silent: Lasting,
+    stale: Lasting,
+    empty: Lasting,
+    waiting: Lasting,
+    contradictions: Lasting,
+    refused: Repeated,
+    heads: Repeated,
+    digests: Repeated,
+    faults: Repeated,
+}
+
+/// What chunks say beside records, as they are read.
+#[derive(Debug, Default)]
+struct Noted {
+    issuers: Vec<IssuerStatus>,
+    /// The last chunk with records: answers may begin in it.
+    last: Option<Vec<u8>>,
+}
+
+/// Snapshots, of which what they say beside records is noted.
+struct Noting<'a> {
+    fetcher: &'a mut Fetcher,
+    noted: &'a mut Noted,
+}
+
+impl Snapshots for Noting<'_> {
+    fn here(&mut self, manifest: &Manifest) -> Option<usize> {
+        self.fetcher.here(manifest)
+    }
+
+    fn chunk(&mut self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
+        let chunk = self.fetcher.chunk(manifest, number)?;
+        if number == 0 {
+            *self.noted = Noted::default();
+        }
+        let issuers = &mut self.noted.issuers;
+        // A chunk that cannot be read is the reader's to find.
+        let _ = each_part(&chunk, |part| {
+            if let Part::Issuers(all) = part {
+                issuers.extend(all.into_iter().map(|(status, _)| status));
+            }
+            Ok(())
+        });
+        if number + 1 == manifest.record_chunks as usize {
+            self.noted.last = Some(chunk.clone());
+        }
+        Some(chunk)
+    }
+}
+
+/// The records, of whose changes whoever takes answers hears first.
+struct Watched<'a> {
+    replica: &'a mut Replica,
+    job: Option<&'a Arc<Job>>,
+}
+
+impl Store for Watched<'_> {
+    fn place(&self) -> Option<Place> {
+        self.replica.place()
+    }
+
+    fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault> {
+        self.job.iter().for_each(|job| job.changes(sections));
+        self.replica.apply(place, sections)
+    }
+
+    fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
+        self.replica.reconcile(place, walk)
+    }
+
+    fn digest(&self, issuer: Issuer) -> Option<Digest> {
+        self.replica.digest(issuer)
+    }
+}
+
+impl Follower {
+    /// Follows until it is told to stop.
+    pub(super) fn run(mut self, orders: &Receiver<Adoption>) {
+        let mut pause = Duration::ZERO;
+        while !self.stop.load(Relaxed) {
+            match orders.recv_timeout(pause) {
+                Ok(adoption) => self.adopt(adoption),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            pause = self.step();
+        }
+    }
+
+    fn now(&self) -> Moment {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
+        Moment { monotonic: self.begun.elapsed(), wall }
+    }
+
+    /// Reads once. Returns how long to wait until the next time.
+    fn step(&mut self) -> Duration {
+        let now = self.now();
+        let is_comparing = matches!(self.reader.condition(&self.replica), Condition::Empty | Condition::Reconciling);
+        self.stream.wait(if is_comparing { limits::READ_PATIENCE_COMPARING } else { limits::READ_PATIENCE });
+        // While everything is compared, the answers of an earlier snapshot do not count.
+        let events = {
+            let mut snapshots = Noting { fetcher: &mut self.fetcher, noted: &mut self.side.noted };
+            let job = self.side.loading.as_ref().and_then(Loading::job);
+            let mut store = Watched { replica: &mut self.replica, job };
+            self.reader.step(now, &mut self.stream, &mut store, &mut snapshots)
+        };
+        let is_idle = events.is_empty();
+        let begun = now.monotonic;
+        let now = self.now();
+        let took = now.monotonic.saturating_sub(begun);
+        for event in events {
+            self.take(event, now);
+        }
+        self.look_for_snapshots(now);
+        self.end_silence(is_idle, now);
+        self.publish();
+        self.remark(now);
+        if self.stream.fault().is_some() {
+            self.side.reconnect = (self.side.reconnect * 2).clamp(limits::RECONNECT_MIN, limits::RECONNECT_MAX);
+            return self.side.reconnect;
+        }
+        self.side.reconnect = Duration::ZERO;
+        // A reader that has to wait for something else than entries comes back at once.
+        if is_idle && took < limits::IDLE_PAUSE { limits::IDLE_PAUSE } else { Duration::ZERO }
+    }
+
+    fn take(&mut self, event: Event, now: Moment) {
+        let remarks = &mut self.side.remarks;
+        match event {
+            Event::Linked(opened) => {
+                self.status.change(|report| report.applied += 1);
+                self.hear(&opened.entry);
+            }
+            Event::Told(opened) => self.hear(&opened.entry),
+            Event::Reconciled(place) => self.reconciled(place),
+            Event::Lost(place, at) => {
+                warn!(
+                    %place, entry = %at,
+                    "entries between what is known and what Redis has are not to be had, as after a long pause: everything is compared with a snapshot; what is known is served meanwhile"
+                );
+            }
+            Event::Refused(position, refusal) => {
+                let told = format!("{position}: {refusal}");
+                if let Some(more) = remarks.refused.news(now.monotonic) {
+                    error!(
+                        entry = %position, more,
+                        "an entry of the feed is passed over: {refusal}; if nobody changed keys or the cluster's name, somebody else writes into Redis"
+                    );
+                }
+                self.status.change(|report| {
+                    report.refused += 1;
+                    report.last_refusal = Some(told);
+                });
+            }
+            Event::HeadRefused(refusal) => {
+                if let Some(more) = remarks.heads.news(now.monotonic) {
+                    error!(
+                        cluster = %self.cluster, more,
+                        "the manifest of the newest snapshot is refused: {refusal}; compare `trusted` and `cluster` with the writer's configuration"
+                    );
+                }
+                self.status.change(|report| report.heads_refused += 1);
+            }
+            Event::DigestDiffers(issuer, place) => {
+                if let Some(more) = remarks.digests.news(now.monotonic) {
+                    error!(
+                        %issuer, %place, more,
+                        "the records of an issuer are not what the writer has at the same place: everything is compared with a snapshot; if this comes again, memory or the program is faulty"
+                    );
+                }
+                self.status.change(|report| report.digests_differed += 1);
+            }
+            Event::Fault(Fault(fault)) => {
+                if let Some(more) = remarks.faults.news(now.monotonic) {
+                    warn!(more, "{fault}; it is tried again, and what is known is served meanwhile");
+                }
+                self.status.change(|report| report.fault = Some(fault));
+            }
+        }
+    }
+
+    /// Hears what an entry says beside records.
+    fn hear(&mut self, entry: &Entry) {
+        match &entry.body {
+            Body::Answers(sections) => {
+                let now = UnixTime::now();
+                sections.iter().for_each(|section| self.received.take(&section.rows(), now, |_| true));
+            }
+            Body::IssuerStatus(all) => all.iter().for_each(|status| self.note(status)),
+            Body::Snapshot(_) => self.side.wants_snapshot = self.keeps_snapshots,
+            _ => {}
+        }
+    }
+
+    fn note(&mut self, status: &IssuerStatus) {
+        self.replica.note_status(status);
+        let issuer = status.issuer();
+        if self.replica.strangers().any(|stranger| stranger == issuer) && self.side.strangers_told.insert(issuer) {
+            info!(
+                tenant = status.id.tenant(), %issuer,
+                "the writer has an issuer that is not configured here: nobody is answered for it"
+            );
+        }
+    }
+
+    /// Everything was compared: what the snapshot says beside records comes now, and its answers as they come.
+    fn reconciled(&mut self, place: Place) {
+        let Noted { issuers, last } = std::mem::take(&mut self.side.noted);
+        issuers.iter().for_each(|status| self.note(status));
+        self.side.wants_comparing = self.replica.lacks_issuers();
+        self.status.change(|report| {
+            report.reconciled += 1;
+            report.fault = None;
+        });
+        let counts = self
+            .replica
+            .states()
+            .iter()
+            .map(|state| state.records.counts())
+            .fold((0, 0), |sum, counts| (sum.0 + counts.good, sum.1 + counts.revoked));
+        info!(%place, good = counts.0, revoked = counts.1, "everything was compared with a snapshot");
+        let Some(compared) = self.reader.take_compared() else { return };
+        let (chunks, received) = (self.fetcher.chunks(), Arc::clone(&self.received));
+        match Loading::start(compared, last, chunks, received) {
+            Ok(loading) => self.side.loading = Some(loading),
+            Err(error) => {
+                warn!(%error, "no thread can be started to take the answers of the snapshot; others come by the feed")
+            }
+        }
+    }
+
+    fn adopt(&mut self, Adoption { issuers, added, received, adopted }: Adoption) {
+        self.side.wants_comparing |= !added.is_empty() || !received.has_only_forms_of(&self.received);
+        self.replica.change(&issuers, added);
+        self.received = Arc::new(received);
+        self.publish();
+        // Nobody waits any more if the reload was given up.
+        let _ = adopted.send(());
+    }
+
+    /// Has the newest snapshot fetched where one is wanted beside following: for others, or to compare everything with.
+    /// The entries go on being applied until it is here.
+    fn look_for_snapshots(&mut self, now: Moment) {
+        let Side { wants_comparing, wants_snapshot, loading, next_look, .. } = &mut self.side;
+        let is_loading = loading.as_ref().is_some_and(|loading| loading.job().is_some());
+        let is_due = *wants_comparing || *wants_snapshot && !is_loading;
+        if !is_due || now.monotonic < *next_look || self.reader.condition(&self.replica) != Condition::Following {
+            return;
+        }
+        *next_look = now.monotonic + limits::HEAD_RETRY;
+        // Refused ones are told where the reader finds them.
+        let Ok(Some(head)) = self.stream.head() else { return };
+        let Ok(manifest) = Manifest::open(&head, &self.cluster, &self.trusted) else { return };
+        let Some(here) = self.fetcher.here(&manifest) else { return };
+        if here >= manifest.chunks.len() {
+            *wants_snapshot = false;
+        }
+        if *wants_comparing && here >= manifest.record_chunks as usize {
+            self.reader.compare_anew(now);
+        }
+    }
+
+    /// Rule 19: connects anew where nothing comes.
+    fn end_silence(&mut self, is_idle: bool, now: Moment) {
+        if !self.stream.is_connected() || !is_idle {
+            self.side.silent_since = None;
+            return;
+        }
+        let since = *self.side.silent_since.get_or_insert(now.monotonic);
+        let heard = self.reader.heard().map_or(since, |heard| heard.max(since));
+        if now.monotonic.saturating_sub(heard) >= limits::SILENCE_MAX {
+            debug!(redis = %self.stream.server().address, "nothing came for a while: connecting anew");
+            self.stream.disconnect();
+            self.side.silent_since = None;
+            self.status.change(|report| report.silences += 1);
+        }
+    }
+
+    fn publish(&self) {
+        let heartbeat = self.reader.heartbeat().map(|heard| self.begun + heard);
+        let answers_from = self.side.loading.as_ref().and_then(Loading::job).map(|job| job.progress());
+        let fault = self.stream.fault().map(|fault| fault.message.clone());
+        let strangers = self.replica.strangers().count() as u64;
+        self.status.change(|report| {
+            report.condition = Some(self.reader.condition(&self.replica));
+            report.place = self.replica.place();
+            report.heartbeat = heartbeat;
+            report.epoch = self.reader.epoch_seen();
+            report.author = self.reader.last_author().map(|(_, author)| author);
+            report.is_connected = self.stream.is_connected();
+            report.redis_fault = fault;
+            report.contradictions = self.replica.contradictions() as u64;
+            report.strangers = strangers;
+            report.lacks_issuers = self.replica.lacks_issuers();
+            report.answers_from = answers_from;
+        });
+    }
+
+    /// Tells the log what has begun, lasts, or is over.
+    fn remark(&mut self, now: Moment) {
+        let report = self.status.report();
+        let remarks = &mut self.side.remarks;
+        let served = report.place.map_or_else(
+            || "nothing is known yet".to_owned(),
+            |place| format!("what was told up to {place} is served on, with {} answers", self.answers.len()),
+        );
+        let now = now.monotonic;
+        match remarks.redis.news(report.redis_fault.is_some(), now) {
+            Some(News::Over(after)) => info!(seconds = after.as_secs(), "Redis answers again"),
+            Some(News::Begins | News::Lasts(_)) => {
+                warn!("{}; {served}; it is tried again and again", report.redis_fault.as_deref().unwrap_or_default());
+            }
+            None => {}
+        }
+        let freshness = report.freshness(Instant::now());
+        let is_silent = report.is_filled && freshness != Freshness::Fresh && report.redis_fault.is_none();
+        // A replica that was just filled has not heard a heartbeat yet.
+        let is_silent = is_silent && (report.heartbeat.is_some() || now > limits::FILLED_WITHIN);
+        match remarks.silent.news(is_silent, now) {
+            Some(News::Begins | News::Lasts(_)) => {
+                warn!("nothing comes from the writer: {}; {served}", self.status.complaints(Instant::now()).join("; "));
+            }
+            Some(News::Over(after)) if report.redis_fault.is_none() => {
+                info!(seconds = after.as_secs(), "the writer is heard again");
+            }
+            _ => {}
+        }
+        match remarks.stale.news(report.heartbeat.is_some() && freshness == Freshness::Stale, now) {
+            Some(News::Begins) => {
+                warn!(
+                    "the records are stale: no writer was heard for a minute; answers are served until they end, and `stale_after` ends new ones; {served}"
+                );
+            }
+            Some(News::Over(after)) => info!(seconds = after.as_secs(), "the records are no longer stale"),
+            _ => {}
+        }
+        let is_empty = !report.is_filled && now > limits::FILLED_WITHIN && report.redis_fault.is_none();
+        if let Some(News::Begins | News::Lasts(_)) = remarks.empty.news(is_empty, now) {
+            warn!("there are no records yet, and everybody gets `tryLater`: {}", self.status.what_is_missing(&report));
+        }
+        match remarks.waiting.news(report.condition == Some(Condition::Waiting), now) {
+            Some(News::Begins | News::Lasts(_)) => {
+                warn!(
+                    "the stream in Redis ends before what is known here, as after a fail-over that lost entries or a restored backup: waiting for the writer to go on; {served}"
+                );
+            }
+            Some(News::Over(after)) => info!(seconds = after.as_secs(), "the stream goes on"),
+            None => {}
+        }
+        match remarks.contradictions.news(report.contradictions > 0, now) {
+            Some(News::Begins | News::Lasts(_)) => {
+                error!(
+                    certificates = report.contradictions,
+                    "certificates stay revoked although the writer takes that back: its book may be an old one; revoke them there again, or restart the replicas if the revocations were wrong"
+                );
+            }
+            Some(News::Over(_)) => info!("the writer no longer contradicts what is known here"),
+            None => {}
+        }
+        for (repeated, what) in [
+            (&mut remarks.refused, "entries were passed over"),
+            (&mut remarks.heads, "times the manifest was refused"),
+            (&mut remarks.digests, "times a digest differed"),
+            (&mut remarks.faults, "times a snapshot could not be taken"),
+        ] {
+            if let Some(count) = repeated.rest(now) {
+                warn!(count, "{what} since this was told last");
+            }
+        }
+    }
+}
