@@ -7,6 +7,7 @@
 //! own beside those that are here.
 
 pub mod encode;
+mod feed;
 pub mod listener;
 mod metrics;
 mod signers;
@@ -17,21 +18,35 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Instant,
 };
 
-use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::IntoResponse,
+    routing::get,
+};
 use tokio::sync::watch;
 
 pub use self::{
+    feed::feed,
     metrics::{Part, issuers, kept_answers, presigning, process, server},
     signers::{Pools, pools_of_issuers},
 };
-use crate::{pki::UnixTime, service::Tenants};
+use crate::{
+    feed::Freshness,
+    pki::UnixTime,
+    service::{Tenants, following::FeedStatus},
+};
 
 /// What the parts that all programs have are read from.
 #[derive(Debug)]
 pub struct Status {
     tenants: watch::Receiver<Arc<Tenants>>,
+    /// Of a replica.
+    feed: Option<Arc<FeedStatus>>,
     /// Whether the service counts as ready while no key of some signer works.
     ready_without_signers: bool,
     draining: AtomicBool,
@@ -44,9 +59,27 @@ pub struct Status {
 impl Status {
     /// `ready_without_signers`: as in [`crate::config::Admin`].
     pub fn new(tenants: watch::Receiver<Arc<Tenants>>, ready_without_signers: bool) -> Arc<Self> {
+        Self::with(tenants, ready_without_signers, None)
+    }
+
+    /// The same for a replica, whose records come from a feed.
+    pub fn of_replica(
+        tenants: watch::Receiver<Arc<Tenants>>,
+        ready_without_signers: bool,
+        feed: &Arc<FeedStatus>,
+    ) -> Arc<Self> {
+        Self::with(tenants, ready_without_signers, Some(Arc::clone(feed)))
+    }
+
+    fn with(
+        tenants: watch::Receiver<Arc<Tenants>>,
+        ready_without_signers: bool,
+        feed: Option<Arc<FeedStatus>>,
+    ) -> Arc<Self> {
         let started = UnixTime::now();
         Arc::new(Self {
             tenants,
+            feed,
             ready_without_signers,
             draining: AtomicBool::new(false),
             started,
@@ -89,13 +122,16 @@ impl Status {
         }
     }
 
-    /// Whether OCSP responses can be made, and the remarks about it, a line each.
-    fn ocsp_readiness(&self, now: UnixTime) -> (bool, String) {
+    /// Whether OCSP responses can be made, and the remarks about it, a line each. `fresh`: a replica that has not heard from
+    /// its writer for some seconds is not ready, so that a balancer prefers others.
+    fn ocsp_readiness(&self, now: UnixTime, fresh: bool) -> (bool, String) {
         let tenants = self.tenants();
         let pools = Pools::of_issuers(&tenants);
         let mut issuers = tenants.issuers();
         let (ready, first) = if self.is_draining() {
             (false, "not ready: stopping\n")
+        } else if let Some(why) = self.feed_lacks(fresh) {
+            (false, why)
         } else if tenants.issuers().next().is_some() && issuers.all(|(_, issuer)| !issuer.can_sign(now)) {
             (false, "not ready: no issuer has a signing certificate that is valid now\n")
         } else if !self.ready_without_signers && pools.some_down() {
@@ -106,6 +142,9 @@ impl Status {
         let mut lines = String::from(first);
         let _ = pools.faults(&mut lines).and_then(|()| pools.down(&mut lines));
         self.reload_remark(&mut lines);
+        for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
+            let _ = writeln!(lines, "degraded: feed: {complaint}");
+        }
         for tenant in tenants.iter() {
             for issuer in &tenant.silent {
                 let _ = writeln!(
@@ -117,6 +156,13 @@ impl Status {
         }
         for (tenant, issuer) in tenants.issuers() {
             let (name, report) = (&issuer.name, issuer.state.health.report());
+            if self.feed.as_ref().is_some_and(|feed| feed.report().is_filled) && !issuer.state.health.is_known() {
+                let _ = writeln!(
+                    lines,
+                    "degraded: {tenant}/{name}: the writer has told nothing of this issuer, and its certificates get `tryLater`: it has to be in the writer's configuration, with the same CA in a tenant of the same name"
+                );
+                continue;
+            }
             for complaint in report.complaints(now, issuer.policy.stale_after) {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {complaint}");
             }
@@ -125,6 +171,18 @@ impl Status {
             }
         }
         (ready, lines)
+    }
+
+    /// Why a replica is not ready, if that is because of the feed.
+    fn feed_lacks(&self, fresh: bool) -> Option<&'static str> {
+        let report = self.feed.as_ref()?.report();
+        if !report.is_filled {
+            Some("not ready: nothing has come from the feed yet\n")
+        } else if fresh && report.freshness(Instant::now()) != Freshness::Fresh {
+            Some("not fresh\n")
+        } else {
+            None
+        }
     }
 }
 
@@ -143,8 +201,9 @@ pub fn router(status: Arc<Status>, parts: Vec<Part>) -> Router {
 /// What any other path is answered with.
 const NOTHING: &str = "nothing is at this path; health is at /livez and /readyz/ocsp, metrics are at /metrics, and pushes and look-ups at /v1\n";
 
-async fn ready(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    readiness(status.ocsp_readiness(UnixTime::now()))
+async fn ready(State(status): State<Arc<Status>>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let fresh = query.is_some_and(|query| query.split('&').any(|pair| pair == "fresh=1"));
+    readiness(status.ocsp_readiness(UnixTime::now(), fresh))
 }
 
 /// The response of a path that says whether something is ready, with remarks.

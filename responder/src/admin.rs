@@ -11,7 +11,6 @@ use axum::{Router, extract::State, response::IntoResponse, routing::get};
 use precompute::{
     admin::{self, Part, Pools},
     pki::UnixTime,
-    presign::Progress,
     state_dir::ServerId,
 };
 use prometheus_client::encoding::DescriptorEncoder;
@@ -42,15 +41,16 @@ impl Status {
     }
 }
 
-/// The admin listener's paths. Metrics come in the order of their families: requests, kept answers, signers, records.
-pub fn router(status: Status, progress: &Arc<Progress>) -> Router {
+/// The admin listener's paths. Metrics come in the order of their families: requests, kept answers, `role`, signers, records;
+/// `role`: what answers that are here before anybody asks come from.
+pub fn router(status: Status, role: Part) -> Router {
     let status = Arc::new(status);
     let common = &status.common;
     let parts = vec![
         part(&status, serving::encode),
         admin::kept_answers(status.misses.store().answers()),
         part(&status, serving::encode_kept),
-        admin::presigning(progress),
+        role,
         part(&status, pools),
         part(&status, |encoder, status| time_stamps::encode(encoder, &status.site(), status.record.as_deref())),
         admin::process(common),

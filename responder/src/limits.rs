@@ -295,3 +295,7 @@ const _: () = {
             < 30
     );
 };
+
+/// How long a replica's start waits for its first records before it counts as ready without: ten million come in 8 s, and
+/// systemd waits for five minutes.
+pub const FEED_FILLED_WITHIN: Duration = Duration::from_secs(30);

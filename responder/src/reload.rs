@@ -10,8 +10,13 @@ use std::sync::Arc;
 use precompute::{
     admin::Status,
     api::{Api, ApiSettings},
+    assemble::Assembly as Common,
     pki::UnixTime,
-    service::{Handle, let_go},
+    service::{
+        Change, Handle, Tenants,
+        following::{FeedChange, FeedHandle},
+        let_go,
+    },
 };
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -38,16 +43,65 @@ pub struct Reload {
     pub tls: Option<Arc<Certificates>>,
     /// The clocks for tokens.
     pub clocks: Arc<Clocks>,
-    /// What follows the sources and signs ahead.
-    pub service: Handle,
+    /// What is known of the issuers.
+    pub knowledge: Knowledge,
     /// For every reader of the site.
     pub sites: watch::Sender<Arc<Site>>,
     /// Where the outcome is reported.
     pub status: Arc<Status>,
-    /// Takes pushes; the token is read again.
-    pub api: Arc<Api>,
     /// The record; it is opened again, in case its file was renamed.
     pub record: Option<Arc<Writer>>,
+}
+
+/// Where what is known of the issuers comes from.
+#[derive(Debug)]
+pub enum Knowledge {
+    /// From sources, and from pushes: the API's token is read again.
+    Sources(Handle, Arc<Api>),
+    /// From a feed.
+    Feed(FeedHandle),
+}
+
+/// What was prepared.
+enum Prepared {
+    Sources(Change, ApiSettings),
+    Feed(FeedChange),
+}
+
+impl Prepared {
+    fn tenants(&self) -> &Arc<Tenants> {
+        match self {
+            Self::Sources(change, _) => change.tenants(),
+            Self::Feed(change) => change.tenants(),
+        }
+    }
+}
+
+impl Knowledge {
+    /// The old sources are followed until there is a site with the new ones, which may still be refused.
+    async fn prepare(&self, assembly: &Arc<Common>) -> Result<Prepared, String> {
+        match self {
+            Self::Sources(handle, _) => {
+                let settings = ApiSettings::of(assembly);
+                Ok(Prepared::Sources(handle.prepare(Arc::clone(assembly)).await?, settings))
+            }
+            Self::Feed(handle) => Ok(Prepared::Feed(handle.prepare(assembly)?)),
+        }
+    }
+
+    /// What is prepared is of the same kind.
+    async fn adopt(&self, prepared: Prepared) -> Result<(), String> {
+        match (self, prepared) {
+            (Self::Sources(handle, api), Prepared::Sources(change, settings)) => {
+                handle.adopt(change).await?;
+                // From here on nothing can be refused.
+                api.change(settings);
+                Ok(())
+            }
+            (Self::Feed(handle), Prepared::Feed(change)) => handle.adopt(change).await,
+            _ => Err("a defect of this program: it was prepared for another role".to_owned()),
+        }
+    }
 }
 
 impl Reload {
@@ -75,11 +129,9 @@ impl Reload {
             // With the present lease; a changed one is used from the next start on.
             self.clocks.check(&tsa.policy).map_err(|problem| format!("of the TSA `{}`: {problem}", tsa.name))?;
         }
-        let api_settings = ApiSettings::of(&assembly);
         let assembly = Arc::new(assembly);
-        // The old sources are followed until there is a site with the new ones, which may still be refused.
-        let change = self.service.prepare(Arc::clone(&assembly)).await?;
-        let tenants = Arc::clone(change.tenants());
+        let prepared = self.knowledge.prepare(&assembly).await?;
+        let tenants = Arc::clone(prepared.tenants());
         let former = Arc::clone(&self.sites.borrow());
         let (clocks, workers) = (Arc::clone(&self.clocks), self.started_with.workers);
         let replaced = Arc::clone(&former);
@@ -89,9 +141,8 @@ impl Reload {
         let site = made.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         // A certificate that the old records show as *revoked* must not be *good* in the new ones: the site waits for
         // that.
-        self.service.adopt(change).await?;
+        self.knowledge.adopt(prepared).await?;
         // From here on nothing can be refused.
-        self.api.change(api_settings);
         self.clocks.warn_if_unchecked(&site.authorities_since(Some(&former)), &site.ordered_since(Some(&former)));
         let clocks: Vec<_> = site.authorities().map(|(_, authority)| Arc::clone(&authority.clock)).collect();
         self.sites.send_replace(Arc::new(site));

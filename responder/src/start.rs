@@ -1,7 +1,7 @@
 //! The service from its configuration to its end.
 //!
-//! - `alone` composes the only role so far: sources, book, keys and answers in one process. A replica and an edge will
-//!   compose others from the same parts.
+//! - The roles: `alone` has sources, book, keys and answers in one process; `replica`, with `[feed]`, answers from what the
+//!   feed carries. `serving` is what both have.
 //! - The parts: `bound` has the addresses, `time_stamps` has what time-stamps need, `workers` are the serving threads,
 //!   `background` runs periodic tasks. What reads, saves and signs is [`precompute::service`]; signals and systemd too.
 //!
@@ -11,6 +11,8 @@
 mod alone;
 mod background;
 mod bound;
+mod replica;
+mod serving;
 mod time_stamps;
 mod workers;
 
@@ -22,7 +24,7 @@ use precompute::{
     state_dir::{self, Purpose},
 };
 
-use self::{alone::Alone, bound::Bound};
+use self::{alone::Alone, bound::Bound, replica::Replica, serving::Plan};
 use crate::{
     assemble::{Assembly, Opener},
     config::Config,
@@ -79,8 +81,16 @@ fn serve(
     let owned = state_dir::own(&config.common.state_dir, purpose)?;
     // Before the sources are read, which may take long.
     let bound = Bound::bind(&config).map_err(|error| format!("{}: {error}", opener.path().display()))?;
-    let mut service = Alone::start(opener, config, assembly, (bound, owned))?;
-    let outcome = control.run(async |signals| service.run(signals, ready).await);
-    service.end();
+    let Assembly { common: mut assembly, certificates } = assembly;
+    let plan = Plan::new(opener, config, certificates, bound)?;
+    if let Some(feed) = assembly.feed.take() {
+        let mut replica = Replica::start(plan, assembly, feed, owned)?;
+        let outcome = control.run(async |signals| replica.run(signals, ready).await);
+        replica.end();
+        return outcome;
+    }
+    let mut alone = Alone::start(plan, assembly, owned)?;
+    let outcome = control.run(async |signals| alone.run(signals, ready).await);
+    alone.end();
     outcome
 }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::Router;
 use precompute::{
     admin::listener::{Bounds, serve},
     pki::FileError,
@@ -13,21 +14,27 @@ use precompute::{
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::warn;
 
-use super::alone::Alone;
 use crate::{limits, net::tls::Certificates, tsa::clocks::Clocks};
 
-/// Starts all of them; dropping the result ends them.
-pub(super) fn start(service: &Alone, admin: TcpListener) -> std::io::Result<JoinSet<()>> {
-    let mut tasks = JoinSet::new();
-    admin.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(admin)?;
-    tasks.spawn(serve(listener, service.admin_router(), Bounds::default()));
-    service.service.spawn_tasks(&mut tasks);
-    tasks.spawn(keep_notes(&service.time_stamps.clocks));
-    if let Some(certificates) = &service.certificates {
+/// Starts them beside a role's own `tasks`; dropping those ends all.
+pub(super) fn start(
+    clocks: &Arc<Clocks>,
+    certificates: Option<&Arc<Certificates>>,
+    (admin, router): (TcpListener, Router),
+    tasks: &mut JoinSet<()>,
+) -> std::io::Result<()> {
+    tasks.spawn(serve(into_tokio(admin)?, router, Bounds::default()));
+    tasks.spawn(keep_notes(clocks));
+    if let Some(certificates) = certificates {
         tasks.spawn(follow_certificates(Arc::clone(certificates)));
     }
-    Ok(tasks)
+    Ok(())
+}
+
+/// A listener for the runtime of this thread.
+pub(super) fn into_tokio(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 /// Checks the files of the TLS certificate.

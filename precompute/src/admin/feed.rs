@@ -1,0 +1,93 @@
+//! Metrics of a replica's feed. It does not know how it is followed.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
+
+use super::{
+    Part,
+    encode::{Family, Labels, counters, gauge, gauges},
+};
+use crate::{
+    feed::Freshness,
+    presign::SoFar,
+    service::following::{FeedReport, FeedStatus},
+};
+
+/// Gauges of what is known.
+const REPLICA: [Family<FeedReport>; 6] = [
+    ("feed_filled", "Whether there are records from the feed", |report| report.is_filled.into()),
+    ("feed_connected", "Whether Redis is connected", |report| {
+        (report.is_connected && report.redis_fault.is_none()).into()
+    }),
+    ("feed_epoch", "Epoch of the last entry applied", |report| report.place.map_or(0, |place| place.position.epoch)),
+    ("feed_sequence", "Its sequence in that epoch", |report| report.place.map_or(0, |place| place.position.sequence)),
+    ("feed_contradictions", "Certificates that stay revoked although the writer takes that back", |report| {
+        report.contradictions
+    }),
+    ("feed_strangers", "Issuers of the feed that are not configured here", |report| report.strangers),
+];
+
+/// Counters of what came.
+const REPLICA_TOTALS: [Family<FeedReport>; 6] = [
+    ("feed_entries", "Entries applied", |report| report.applied),
+    (
+        "feed_entries_refused",
+        "Entries passed over because no trusted key signed them for this cluster and place",
+        |report| report.refused,
+    ),
+    ("feed_manifests_refused", "Looks at a manifest that no trusted key signed for this cluster", |report| {
+        report.heads_refused
+    }),
+    ("feed_reconciliations", "How often everything was compared with a snapshot", |report| report.reconciled),
+    ("feed_digests_differed", "How often the records were not the writer's at the same place", |report| {
+        report.digests_differed
+    }),
+    ("feed_silences", "Connections to Redis closed because nothing came", |report| report.silences),
+];
+
+/// A label of what became of answers, and how its number is read.
+type Outcome = (&'static str, fn(&SoFar) -> u64);
+
+/// What became of answers.
+const OUTCOMES: [Outcome; 6] = [
+    ("taken", |so_far| so_far.taken.load(Relaxed)),
+    ("void", |so_far| so_far.void.load(Relaxed)),
+    ("late", |so_far| so_far.late.load(Relaxed)),
+    ("unknown_form", |so_far| so_far.unknown.load(Relaxed)),
+    ("unknown_issuer", |so_far| so_far.strangers.load(Relaxed)),
+    ("no_room", |so_far| so_far.full.load(Relaxed)),
+];
+
+/// The feed of a replica.
+pub fn feed(status: &Arc<FeedStatus>) -> Part {
+    let status = Arc::clone(status);
+    Box::new(move |encoder| encode(encoder, &status, Instant::now()))
+}
+
+fn encode(encoder: &mut DescriptorEncoder<'_>, status: &FeedStatus, now: Instant) -> fmt::Result {
+    let report = status.report();
+    let help = "Age of the last heartbeat of the writer, or time since the start before the first";
+    let mut lag = encoder.encode_descriptor("feed_lag_seconds", help, None, MetricType::Gauge)?;
+    lag.encode_gauge(&status.lag(now).as_secs_f64())?;
+    let freshness = report.freshness(now);
+    let states = [("fresh", Freshness::Fresh), ("lagging", Freshness::Lagging), ("stale", Freshness::Stale)];
+    let states = states.map(|(label, state)| (vec![("state", label)], u64::from(state == freshness)));
+    gauges(encoder, "feed_freshness", "1 for the state that the feed is in", states.into())?;
+    for (name, help, read) in REPLICA {
+        gauge(encoder, name, help, read(&report))?;
+    }
+    let chunks = status.snapshot().wanted.map_or((0, 0), |(_, here, all)| (here, all));
+    let help = "Chunks of the snapshot that is fetched, or was last";
+    gauge(encoder, "feed_snapshot_chunks", help, chunks.1 as u64)?;
+    gauge(encoder, "feed_snapshot_chunks_here", "How many of them are here", chunks.0 as u64)?;
+    for (name, help, read) in REPLICA_TOTALS {
+        counters(encoder, name, help, vec![(Labels::new(), read(&report))])?;
+    }
+    let outcomes = OUTCOMES.map(|(label, read)| (vec![("outcome", label)], read(status.answers())));
+    counters(encoder, "feed_answers", "Answers of the writer, by what became of them", outcomes.into())
+}

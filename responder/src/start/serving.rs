@@ -1,0 +1,193 @@
+//! What every role that answers has: addresses, serving threads, time-stamps, kept answers, and the way from its start to
+//! its end.
+//!
+//! Invariant: whatever role it is, requests under way are finished before it ends, and one signal more ends it at once. It
+//! does not know where records come from.
+
+use std::{
+    error::Error,
+    future::pending,
+    io,
+    net::TcpListener,
+    sync::{Arc, mpsc::SyncSender},
+    thread,
+    time::Instant,
+};
+
+use axum::Router;
+use precompute::{
+    admin::Status,
+    assemble::Assembly as Common,
+    service::{EndSignals, Reloads, ServiceState, Signals, Tenants, notify},
+    state_dir::ServerId,
+};
+use rustls::ServerConfig;
+use tokio::{sync::watch, task::JoinSet};
+use tracing::info;
+
+use super::{
+    Running, background,
+    bound::{Bound, Listening},
+    time_stamps::TimeStamps,
+    workers::Workers,
+};
+use crate::{
+    access, admin,
+    assemble::Opener,
+    config::Config,
+    net::tls::Certificates,
+    ocsp::{miss::Misses, store::Store},
+    reload::{Knowledge, Reload},
+    site::Site,
+};
+
+/// What there is before anything is read.
+pub(super) struct Plan {
+    pub(super) opener: Opener,
+    /// The configuration at the start.
+    pub(super) config: Config,
+    started: Instant,
+    bound: Bound,
+    certificates: Option<Arc<Certificates>>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// The serving parts of a running service.
+pub(super) struct Serving {
+    pub(super) opener: Opener,
+    started: Instant,
+    running: Running,
+    admin: Option<TcpListener>,
+    /// The configuration at the start.
+    pub(super) config: Config,
+    pub(super) workers: Workers,
+    pub(super) sites: watch::Sender<Arc<Site>>,
+    pub(super) misses: Arc<Misses>,
+    pub(super) time_stamps: TimeStamps,
+    /// The TLS certificate, if there is TLS.
+    pub(super) certificates: Option<Arc<Certificates>>,
+}
+
+/// What a role adds.
+pub(super) struct Parts {
+    pub(super) status: Arc<Status>,
+    /// What the admin listener serves.
+    pub(super) admin: Router,
+    /// The role's own; they end with it.
+    pub(super) tasks: JoinSet<()>,
+    pub(super) reload: Reload,
+}
+
+impl Plan {
+    pub(super) fn new(
+        opener: Opener,
+        config: Config,
+        certificates: Option<Arc<Certificates>>,
+        bound: Bound,
+    ) -> Result<Self, Box<dyn Error>> {
+        let started = Instant::now();
+        let tls = certificates.as_ref().map(|certificates| certificates.server_config()).transpose()?;
+        Ok(Self { opener, config, started, bound, certificates, tls })
+    }
+
+    /// Returns when all workers accept. `tenants`: those of `assembly`.
+    pub(super) fn serve(self, assembly: &Common, tenants: &Tenants) -> Result<Serving, Box<dyn Error>> {
+        let Self { opener, config, started, bound, certificates, tls } = self;
+        let running = bound.running().clone();
+        let (time_stamps, recorders) = TimeStamps::open(&config, opener.path())?;
+        let site = Site::new(assembly, tenants, &time_stamps.clocks, config.workers, None)?;
+        time_stamps.clocks.warn_if_unchecked(&site.authorities_since(None), &site.ordered_since(None));
+        let (sites, site) = watch::channel(Arc::new(site));
+        let misses = Misses::new(Store::new(config.common.cache.answers_octets, config.common.cache.octets));
+        let lines = write_access_log()?;
+        let Listening { workers: listeners, admin } = bound.listen()?;
+        let access = (config.access_sample, &lines);
+        let workers =
+            Workers::start(listeners, &config.connection_policy, tls.as_ref(), &site, &misses, access, recorders)?;
+        let admin = Some(admin);
+        Ok(Serving { opener, started, running, admin, config, workers, sites, misses, time_stamps, certificates })
+    }
+}
+
+impl Serving {
+    /// Answers until a signal ends it, or a thread is lost. Once `filled` has ended, whoever started it is told that it is
+    /// ready.
+    pub(super) async fn run(
+        &mut self,
+        signals: Signals,
+        Parts { status, admin, mut tasks, reload }: Parts,
+        filled: impl Future<Output = ()>,
+        ready: impl FnOnce(&Running),
+    ) -> Result<(), Box<dyn Error>> {
+        let Signals { hangup, mut end } = signals;
+        let listener = self.admin.take().ok_or_else(|| io::Error::other("the service runs already"))?;
+        background::start(&self.time_stamps.clocks, self.certificates.as_ref(), (listener, admin), &mut tasks)?;
+        let reload = Arc::new(reload);
+        let reloads = Reloads::start(hangup, &mut tasks, move || {
+            let reload = Arc::clone(&reload);
+            async move { reload.run().await }
+        });
+        let Running { http, tls, admin } = &self.running;
+        let (workers, started) = (self.config.workers, self.started);
+        let is_ready = async {
+            filled.await;
+            info!(?http, ?tls, %admin, workers, seconds = started.elapsed().as_secs_f32(), "ready");
+            ready(&self.running);
+            notify(ServiceState::Ready);
+            pending().await
+        };
+        let outcome = tokio::select! {
+            () = end.recv() => Ok(()),
+            lost = self.workers.watched.lost() => Err(lost.into()),
+            () = is_ready => Ok(()),
+        };
+        reloads.stop();
+        self.drain(&status, &mut end).await;
+        outcome
+    }
+
+    /// Finishes running requests; after a second signal it no longer waits.
+    async fn drain(&mut self, status: &Status, end: &mut EndSignals) {
+        info!("stopping: requests under way are finished");
+        notify(ServiceState::Stopping);
+        status.drain();
+        self.workers.stop();
+        tokio::select! {
+            () = self.workers.ended() => {}
+            () = end.recv() => {}
+        }
+    }
+
+    /// For a changed file.
+    pub(super) fn reload(&self, knowledge: Knowledge, status: &Arc<Status>) -> Reload {
+        Reload {
+            opener: self.opener.clone(),
+            started_with: self.config.clone(),
+            tls: self.certificates.clone(),
+            clocks: Arc::clone(&self.time_stamps.clocks),
+            knowledge,
+            sites: self.sites.clone(),
+            status: Arc::clone(status),
+            record: self.time_stamps.record.clone(),
+        }
+    }
+
+    /// What the admin listener tells of it.
+    pub(super) fn status(&self, common: &Arc<Status>, server: ServerId) -> admin::Status {
+        admin::Status {
+            common: Arc::clone(common),
+            site: self.sites.subscribe(),
+            counters: self.workers.counters.clone(),
+            misses: Arc::clone(&self.misses),
+            record: self.time_stamps.record.clone(),
+            server,
+        }
+    }
+}
+
+/// Starts the thread that writes the access log. It ends when the last worker has dropped its end of the channel.
+fn write_access_log() -> io::Result<SyncSender<access::Line>> {
+    let (lines, told) = access::channel();
+    thread::Builder::new().name("access log".into()).spawn(move || access::write(&told))?;
+    Ok(lines)
+}
