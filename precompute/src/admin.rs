@@ -10,12 +10,13 @@ pub mod encode;
 mod feed;
 pub mod listener;
 mod metrics;
+mod publishing;
 mod signers;
 
 use std::{
     fmt::Write as _,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -33,12 +34,13 @@ use tokio::sync::watch;
 pub use self::{
     feed::feed,
     metrics::{Part, issuers, kept_answers, presigning, process, server},
+    publishing::publishing,
     signers::{Pools, pools_of_issuers},
 };
 use crate::{
     feed::Freshness,
     pki::UnixTime,
-    service::{Tenants, following::FeedStatus},
+    service::{Publishing, Tenants, following::FeedStatus},
 };
 
 /// What the parts that all programs have are read from.
@@ -54,6 +56,8 @@ pub struct Status {
     /// When a configuration was last taken, and the fault of one that was refused since.
     reloaded: AtomicU64,
     reload_fault: Mutex<Option<String>>,
+    /// Of a writer of a feed.
+    publishing: OnceLock<Publishing>,
 }
 
 impl Status {
@@ -85,12 +89,18 @@ impl Status {
             started,
             reloaded: AtomicU64::new(started.0),
             reload_fault: Mutex::default(),
+            publishing: OnceLock::new(),
         })
     }
 
     /// The tenants now.
     pub fn tenants(&self) -> Arc<Tenants> {
         Arc::clone(&self.tenants.borrow())
+    }
+
+    /// It is a writer of a feed, which fares like this.
+    pub fn publishes(&self, publishing: &Publishing) {
+        let _ = self.publishing.set(publishing.clone());
     }
 
     /// Notes that the configuration was read again, or refused.
@@ -144,6 +154,9 @@ impl Status {
         self.reload_remark(&mut lines);
         for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
             let _ = writeln!(lines, "degraded: feed: {complaint}");
+        }
+        for remark in self.publishing.get().iter().flat_map(|writer| publishing::remarks(&writer.report())) {
+            let _ = writeln!(lines, "{remark}");
         }
         for tenant in tenants.iter() {
             for issuer in &tenant.silent {

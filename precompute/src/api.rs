@@ -7,7 +7,7 @@
 //!
 //! - `access`: who may ask; pure.
 //! - `written`: serial numbers, times and reasons as people write them; `members`, `request`: what is asked; pure.
-//! - `problem`: what is refused, and why.
+//! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
@@ -20,6 +20,7 @@ mod issuers;
 pub(crate) mod lines;
 mod members;
 pub mod problem;
+mod pushing;
 mod request;
 #[cfg(test)]
 mod testing;
@@ -47,11 +48,14 @@ use crate::{
     ledger::Ledgers,
     limits,
     pki::Certificate,
+    service::Telling,
 };
 
 /// The API, for as long as the process runs.
 pub struct Api {
     ledgers: Ledgers,
+    /// Of a writer of a feed: what is pushed has to be told.
+    telling: Option<Arc<Telling>>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     idle_max: Duration,
@@ -93,13 +97,19 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
-    /// An API without access, until [`Self::change`] gives it.
-    pub fn new(ledgers: Ledgers) -> Arc<Self> {
-        Self::with_bounds(ledgers, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
+    /// An API without access, until [`Self::change`] gives it. `telling`: of a writer of a feed.
+    pub fn new(ledgers: Ledgers, telling: Option<Arc<Telling>>) -> Arc<Self> {
+        Self::with_bounds(ledgers, telling, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
     }
 
-    fn with_bounds(ledgers: Ledgers, uploads: usize, idle_max: Duration) -> Arc<Self> {
-        Arc::new(Self { ledgers, settings: Mutex::default(), uploads: Arc::new(Semaphore::new(uploads)), idle_max })
+    fn with_bounds(ledgers: Ledgers, telling: Option<Arc<Telling>>, uploads: usize, idle_max: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            ledgers,
+            telling,
+            settings: Mutex::default(),
+            uploads: Arc::new(Semaphore::new(uploads)),
+            idle_max,
+        })
     }
 
     /// Goes over to other settings. Requests under way keep the former ones.

@@ -35,6 +35,7 @@ mod place;
 mod reader;
 mod salvage;
 mod seal;
+mod told;
 mod witness;
 mod writing;
 

@@ -112,6 +112,11 @@ pub fn exit_code(outcome: &Result<(), Box<dyn std::error::Error>>) -> ExitCode {
     if error.is::<run::Rejected>() { ExitCode::from(78) } else { ExitCode::FAILURE }
 }
 
+/// What `run` does, for other programs.
+pub fn write(config: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    run::run(config)
+}
+
 /// Runs the command; the error is for the user.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     match arguments.command {

@@ -12,6 +12,7 @@
 //! - [`Presigner`]: pass after pass, as long as a responder runs.
 //! - [`Progress`]: the progress.
 
+mod kept;
 mod pass;
 pub mod plan;
 mod presigner;

@@ -13,6 +13,8 @@ mod control;
 mod engine_thread;
 pub mod following;
 mod notify;
+mod publishing;
+mod remarks;
 mod signer_watch;
 mod tenants;
 mod threads;
@@ -20,21 +22,28 @@ mod threads;
 pub use change::{Change, Handle, let_go};
 pub use control::{Control, EndSignals, Reloads, Signals};
 pub use notify::{ServiceState, notify};
+pub use publishing::{NotTold, Publishing, Report as PublishingReport, Telling, Term};
 pub use tenants::{Tenant, Tenants};
 pub use threads::{LastWords, Running, ThreadLost, Threads};
 
-use std::{error::Error, io, sync::Arc};
+use std::{
+    error::Error,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
 };
 
-use self::engine_thread::EngineThread;
+use self::{
+    engine_thread::EngineThread,
+    publishing::{Parts, Prepared, Publisher},
+};
 use crate::{
     answers::Answers,
-    assemble::Assembly,
-    config::Config,
+    assemble::{AssembledFeed, Assembly},
+    config::{Config, SecretFile},
     engine::Engine,
     ledger::Ledgers,
     limits,
@@ -58,13 +67,20 @@ pub struct Service {
     handle: Handle,
     ledgers: Ledgers,
     answers: Arc<Answers>,
+    /// Of a writer of a feed.
+    publisher: Option<Publisher>,
+    publishing: Option<Publishing>,
     owned: Owned,
 }
 
 impl Service {
-    /// Opens the book in the state directory, which is this process's, and reads every source.
+    /// Opens the book in the state directory, which is this process's, and reads every source; that of a writer of a feed
+    /// stands by, and reads them once it leads.
     pub fn read(assembly: &Assembly, owned: Owned) -> Result<Read, Box<dyn Error>> {
-        let engine = engine_thread::read(assembly)?;
+        let engine = match &assembly.feed {
+            Some(_) => engine_thread::stand_by(assembly)?,
+            None => engine_thread::read(assembly)?,
+        };
         let tenants = Arc::new(Tenants::new(assembly, &engine.states(), None)?);
         Ok(Read { engine, tenants: watch::channel(tenants).0, owned })
     }
@@ -89,6 +105,11 @@ impl Service {
         self.handle.presigner.progress()
     }
 
+    /// How a writer of a feed fares; `None` where there is no feed.
+    pub fn publishing(&self) -> Option<&Publishing> {
+        self.publishing.as_ref()
+    }
+
     /// Starts the periodic tasks.
     pub fn spawn_tasks(&self, tasks: &mut JoinSet<()>) {
         let presigner = Arc::clone(&self.handle.presigner);
@@ -99,7 +120,9 @@ impl Service {
 
     /// Ends its threads: everything read and signed is then on disk.
     pub fn end(self) {
-        let Self { engine, handle, ledgers, owned, .. } = self;
+        let Self { engine, handle, ledgers, owned, publisher, .. } = self;
+        // It resigns first: another writer may lead while this one saves.
+        drop(publisher);
         let Handle { orders, presigner, .. } = handle;
         drop(orders);
         let has_ended = engine.end();
@@ -118,25 +141,42 @@ impl Read {
         Arc::clone(&self.tenants.borrow())
     }
 
-    /// Starts following the sources and signing ahead, into `answers` and the store. `threads` hears of what ends.
-    pub fn start(self, config: &Config, answers: &Arc<Answers>, threads: &Threads) -> io::Result<Service> {
+    /// Starts following the sources and signing ahead, into `answers` and the store; a writer of the feed `joined` stands
+    /// by, and does so while it leads. `threads` hears of what ends.
+    pub fn start(
+        self,
+        config: &Config,
+        answers: &Arc<Answers>,
+        threads: &Threads,
+        joined: Option<AssembledFeed>,
+    ) -> Result<Service, Box<dyn Error>> {
         let Self { engine, tenants, owned } = self;
+        let prepared = joined.as_ref().map(|feed| Prepared::open(feed, &config.state_dir)).transpose()?;
         let settings = Settings {
             answers: Arc::clone(answers),
             state_dir: config.state_dir.clone(),
             store_octets_max: config.cache.answers_octets.saturating_mul(limits::ANSWER_STORE_FACTOR),
-            heard_by: None,
+            heard_by: prepared.as_ref().map(Prepared::hears),
         };
-        let presigner = Arc::new(Presigner::start(settings, tenants.borrow().subjects())?);
+        let subjects = if joined.is_some() { Vec::new() } else { tenants.borrow().subjects() };
+        let presigner = Arc::new(Presigner::start(settings, subjects)?);
         let ledgers = engine.ledgers();
         let (orders, engine) = EngineThread::start(engine, threads.last_words("the engine"))?;
-        Ok(Service {
-            engine,
-            handle: Handle { orders, tenants, presigner },
-            ledgers,
+        let signs = Arc::new(AtomicBool::new(joined.is_none()));
+        let handle = Handle { orders, tenants, presigner, signs };
+        let parts = |feed| Parts {
+            feed,
+            server: owned.server_id(),
+            ledgers: ledgers.clone(),
+            handle: handle.clone(),
             answers: Arc::clone(answers),
-            owned,
-        })
+            token: config.admin.token_file.as_ref().map(SecretFile::path_now),
+        };
+        let started = prepared
+            .zip(joined)
+            .map(|(prepared, feed)| prepared.start(parts(feed), threads.last_words("the writer of the feed")));
+        let (publisher, publishing) = started.transpose()?.unzip();
+        Ok(Service { engine, handle, ledgers, answers: Arc::clone(answers), publisher, publishing, owned })
     }
 }
 

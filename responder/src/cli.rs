@@ -44,6 +44,17 @@ enum Command {
         /// Address for health and metrics.
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
         admin: SocketAddr,
+        /// Run two writers, three replicas and a Redis, and show how they fare. Replicas answer at the port of `--http` and
+        /// those behind it, everything else is at the ports behind that of `--admin`.
+        #[arg(long)]
+        cluster: bool,
+    },
+    /// Write a feed, as `ostia-precompute run` does: for the demo's cluster.
+    #[command(hide = true)]
+    Write {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
     },
     /// Run the service until SIGTERM or Ctrl-C.
     Serve {
@@ -96,7 +107,15 @@ pub fn exit_code(outcome: &Result<(), Box<dyn Error>>) -> ExitCode {
 /// Starts the log and runs the command; the error is for the user.
 pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     match arguments.command {
-        Command::Demo { dir, http, admin } => {
+        Command::Demo { dir, http, admin, cluster: true } => {
+            log::start();
+            demo::cluster::run(&dir, http, admin)
+        }
+        Command::Write { config } => {
+            log::start();
+            precompute::cli::write(&config)
+        }
+        Command::Demo { dir, http, admin, cluster: false } => {
             log::start();
             run_demo(&dir, http, admin)
         }

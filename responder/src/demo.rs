@@ -7,6 +7,7 @@
 //! other.
 
 mod ca;
+pub mod cluster;
 mod error;
 mod text;
 

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::{
     lines::Line,
     problem::{Kind, Problem},
+    pushing::Pushing,
     request, told,
 };
 use crate::{
-    ledger::{Ledger, Outcome, Push},
+    ledger::{Outcome, Push},
     limits,
     pki::{Certificate, UnixTime},
 };
@@ -49,7 +50,7 @@ pub(super) struct Pushed {
 
 /// Pushes the lines, whose numbers follow those in `totals`. On an error, nothing counts.
 pub(super) fn push(
-    ledger: &Ledger,
+    pushing: &Pushing,
     certificate: Option<&Certificate>,
     lines: &[Line],
     now: UnixTime,
@@ -71,7 +72,7 @@ pub(super) fn push(
             Err(problem) => refused.push(RefusedLine { line: *number, problem }),
         }
     }
-    let outcomes = if pushes.is_empty() { Vec::new() } else { ledger.push(&pushes, None, now)? };
+    let outcomes = if pushes.is_empty() { Vec::new() } else { pushing.push(&pushes, None, now)? };
     for ((line, push), outcome) in places.into_iter().zip(&pushes).zip(outcomes) {
         news.extend(outcome.ok().filter(|outcome| told::is_news(push, *outcome)).map(|_| *push));
         match outcome {

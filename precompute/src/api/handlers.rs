@@ -22,6 +22,7 @@ use tracing::warn;
 use super::{
     Api, access, issuers,
     problem::{Kind, Problem},
+    pushing::Pushing,
     request::{self, Verb},
     told::{self, Sender},
     upload::{Upload, frame},
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     admin::listener::Stay,
     config::Sources,
-    ledger::{Ledger, Push},
+    ledger::Push,
     limits,
     pki::{Serial, UnixTime},
 };
@@ -201,30 +202,32 @@ async fn push(
     let body = whole(&head.headers, body).await?;
     let configured = api.settings().issuers.get(issuer.id()).cloned();
     let from = Sender::of(&head);
+    let pushing = Pushing::new(issuer, api.telling.clone());
     let job = spawn_blocking(move || {
         let push = request::read(verb, &body, configured.as_ref().map(|configured| &configured.certificate))?;
-        push_one(&issuer, configured.as_ref().map(|configured| &configured.sources), &from, verb, push, key.as_deref())
+        push_one(&pushing, configured.as_ref().map(|configured| &configured.sources), &from, verb, push, key.as_deref())
     });
     let answer = job.await.unwrap_or_else(|error| Err(Problem::new(Kind::Internal, error.to_string())))?;
     Ok(json_of(&answer))
 }
 
-/// Blocks until the push is durable.
+/// Blocks until the push is durable, and told where there is a feed.
 fn push_one(
-    issuer: &Ledger,
+    pushing: &Pushing,
     sources: Option<&Sources>,
     from: &Sender,
     verb: Verb,
     push: Push,
     key: Option<&str>,
 ) -> Result<Value, Problem> {
+    let issuer = pushing.ledger();
     let told = |problem: Problem| {
         let problem = problem.with("serial", push.serial.to_string()).with("issuer", issuers::reference(issuer));
         let (tenant, name, serial, detail) = (issuer.id().tenant(), issuer.name(), push.serial, &problem.detail);
         warn!(tenant, issuer = name, %serial, by = "push", %from, "{} was refused: {detail}", verb.name());
         problem
     };
-    let outcomes = issuer.push(&[push], key, UnixTime::now()).map_err(|error| told(error.into()))?;
+    let outcomes = pushing.push(&[push], key, UnixTime::now()).map_err(told)?;
     let Some(outcome) = outcomes.into_iter().next() else {
         return Err(told(Problem::new(Kind::Internal, "the ledger gave no outcome")));
     };
@@ -253,7 +256,8 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
     };
     let configured = api.settings().issuers.get(ledger.id()).cloned();
     let (from, stay) = (Sender::of(&head), head.extensions.get::<Stay>().map(Stay::extend));
-    let upload = Upload { ledger, configured, from, place, stay, idle_max: api.idle_max };
+    let pushing = Pushing::new(ledger, api.telling.clone());
+    let upload = Upload { pushing, configured, from, place, stay, idle_max: api.idle_max };
     Ok(([(CONTENT_TYPE, NDJSON)], upload.take(body)).into_response())
 }
 

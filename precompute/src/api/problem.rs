@@ -10,7 +10,10 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::ledger::{PushError, Refusal};
+use crate::{
+    ledger::{PushError, Refusal},
+    service::NotTold,
+};
 
 /// The kinds of problems.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -205,6 +208,20 @@ impl From<PushError> for Problem {
             PushError::StandsBy => Kind::StandsBy,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+impl From<NotTold> for Problem {
+    fn from(error: NotTold) -> Self {
+        let kind = match error {
+            NotTold::StandsBy(_) => Kind::StandsBy,
+            NotTold::Deposed(_) | NotTold::Late(_) | NotTold::Book(_) => Kind::NotTold,
+        };
+        let problem = Self::new(kind, error.to_string());
+        match error {
+            NotTold::StandsBy(Some(leader)) | NotTold::Deposed(Some(leader)) => problem.with("leader", leader),
+            _ => problem,
+        }
     }
 }
 

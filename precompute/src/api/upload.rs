@@ -28,18 +28,19 @@ use super::{
     batch::{self, Pushed, RefusedLine, Totals},
     lines::{Line, Lines},
     problem::{Kind, Problem},
+    pushing::Pushing,
     told::{self, Sender},
 };
 use crate::{
     admin::listener::ExtendedStay,
-    ledger::{Ledger, Outcome, Push},
+    ledger::{Outcome, Push},
     limits,
     pki::UnixTime,
 };
 
 /// An upload for one issuer.
 pub(super) struct Upload {
-    pub(super) ledger: Ledger,
+    pub(super) pushing: Pushing,
     /// What the configuration says of the issuer.
     pub(super) configured: Option<Arc<ConfiguredIssuer>>,
     pub(super) from: Sender,
@@ -117,7 +118,7 @@ impl Upload {
         let ended = self.push_all(body, &mut teller, &totals).await;
         progress.abort();
         let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
-        let (tenant, issuer) = (self.ledger.id().tenant(), self.ledger.name());
+        let (tenant, issuer) = (self.pushing.ledger().id().tenant(), self.pushing.ledger().name());
         let Totals { lines, done, unchanged, still_held, refused } = totals;
         let (by, from) = ("push", &self.from);
         match &ended {
@@ -154,11 +155,11 @@ impl Upload {
             if teller.lines.is_closed() {
                 return Err(Problem::new(Kind::BadRequest, "the client has gone"));
             }
-            let (ledger, configured, totals) = (self.ledger.clone(), self.configured.clone(), Arc::clone(totals));
+            let (pushing, configured, totals) = (self.pushing.clone(), self.configured.clone(), Arc::clone(totals));
             job = Some(spawn_blocking(move || {
                 let certificate = configured.as_ref().map(|configured| &configured.certificate);
                 let mut sum = *totals.lock().unwrap_or_else(PoisonError::into_inner);
-                let pushed = batch::push(&ledger, certificate, &batch, UnixTime::now(), &mut sum)?;
+                let pushed = batch::push(&pushing, certificate, &batch, UnixTime::now(), &mut sum)?;
                 *totals.lock().unwrap_or_else(PoisonError::into_inner) = sum;
                 Ok(pushed)
             }));
@@ -168,7 +169,7 @@ impl Upload {
     /// Names a push in the log.
     fn name(&self, push: &Push) {
         let sources = self.configured.as_ref().map(|configured| &configured.sources);
-        told::taken(&self.ledger, sources, &self.from, push, Outcome::Done, None);
+        told::taken(self.pushing.ledger(), sources, &self.from, push, Outcome::Done, None);
     }
 }
 

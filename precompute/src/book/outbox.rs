@@ -357,7 +357,13 @@ fn split(row: &[u8]) -> Result<(Rank, Option<&[u8; VALUE]>), redb::Error> {
     Ok((Rank(u64::from_be_bytes(*rank)), former(rest)?))
 }
 
-fn former(row: &[u8]) -> Result<Option<&[u8; VALUE]>, redb::Error> {
+/// What was told last of a record with this row.
+pub(super) fn former_of_row(row: &[u8]) -> Result<Option<&[u8; VALUE]>, redb::Error> {
+    Ok(split(row)?.1)
+}
+
+/// What was told last of a record with this debt.
+pub(super) fn former(row: &[u8]) -> Result<Option<&[u8; VALUE]>, redb::Error> {
     match row {
         [] => Ok(None),
         former => Ok(Some(former.try_into().map_err(|_| out_of_order())?)),

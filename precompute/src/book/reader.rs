@@ -58,7 +58,7 @@ impl BookReader {
         })
     }
 
-    fn run<T>(&self, step: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StateError> {
+    pub(super) fn run<T>(&self, step: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StateError> {
         guarded(step).map_err(|broken| describe(&self.path, &broken.into(), false))
     }
 }

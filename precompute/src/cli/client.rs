@@ -57,7 +57,7 @@ impl ServedProblem {
 
     /// Whether the same request may succeed later.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self.kind, Some(Kind::NotDurable | Kind::TooManyUploads))
+        matches!(self.kind, Some(Kind::NotDurable | Kind::NotTold | Kind::StandsBy | Kind::TooManyUploads))
     }
 }
 

@@ -28,8 +28,9 @@ use crate::{
         Config, ConfigError, Problems,
         keys::{self, Waiting},
     },
+    feed::shelf,
     pki::UnixTime,
-    service::{Control, Handle, Reloads, Service, ServiceState, Signals, Threads, notify},
+    service::{Control, Handle, Publishing, Reloads, Service, ServiceState, Signals, Threads, notify},
     state_dir::{self, Purpose},
 };
 
@@ -83,7 +84,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     // Signals count from the beginning, because opening keys may take long.
     let control = Control::new()?;
     let opener = Opener { path: path.to_owned(), tokens: Tokens::default() };
-    let (config, assembly) = opener.read().map_err(told)?;
+    let (config, mut assembly) = opener.read().map_err(told)?;
     let started = Instant::now();
     let owned = state_dir::own(&config.state_dir, RUN)?;
     let server = owned.server_id();
@@ -95,12 +96,21 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let read = Service::read(&assembly, owned)?;
     // The service has the parts that it uses; those of time-stamping end here.
     let api_settings = ApiSettings::of(&assembly);
+    let feed = assembly.feed.take();
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
     let threads = Threads::default();
-    let service = read.start(&config, &answers, &threads)?;
+    let service = read.start(&config, &answers, &threads, feed)?;
     let status = Status::new(service.tenants(), config.admin.ready_without_signers);
-    let parts = vec![
+    let publishing = service.publishing().cloned();
+    if let Some(publishing) = &publishing {
+        status.publishes(publishing);
+        publishing
+            .listen()
+            .map_or(Ok(()), |listen| listener::bind(&Bounds::SNAPSHOTS, listen).map(drop))
+            .map_err(|problem| format!("{}: {problem}", path.display()))?;
+    }
+    let mut parts = vec![
         admin::kept_answers(&answers),
         admin::presigning(service.progress()),
         admin::pools_of_issuers(&status),
@@ -108,7 +118,8 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::server(server),
         admin::issuers(&status),
     ];
-    let api = Api::new(service.ledgers());
+    parts.extend(publishing.as_ref().map(admin::publishing));
+    let api = Api::new(service.ledgers(), publishing.as_ref().map(Publishing::telling));
     api.change(api_settings);
     let router = admin::router(Arc::clone(&status), parts).merge(Arc::clone(&api).router());
     let running = Running { opener, config, service: &service, status, api, router, threads, started };
@@ -143,6 +154,14 @@ impl Running<'_> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::serve(listener, router, Bounds::default()));
+        if let Some(publishing) = service.publishing()
+            && let Some(listen) = publishing.listen()
+        {
+            let listener = listener::bind(&Bounds::SNAPSHOTS, listen)?;
+            listener.set_nonblocking(true)?;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tasks.spawn(listener::serve(listener, shelf::router(publishing.directory()), Bounds::SNAPSHOTS));
+        }
         service.spawn_tasks(&mut tasks);
         let reload = Arc::new(Reload {
             opener,

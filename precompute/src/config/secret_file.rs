@@ -25,6 +25,11 @@ impl SecretFile {
         credential(&self.written, credentials).unwrap_or_else(|| self.path.clone())
     }
 
+    /// Where it is for this process.
+    pub fn path_now(&self) -> PathBuf {
+        self.locate(std::env::var_os("CREDENTIALS_DIRECTORY").as_deref())
+    }
+
     /// Whether the value is a mere word. Then it may be the secret itself, and if there is no such file, nobody shows it.
     pub fn is_mere_word(&self) -> bool {
         is_mere_word(&self.written)

@@ -95,11 +95,12 @@ impl PublicKey {
     }
 }
 
-/// The key that a writer signs with.
+/// The key that a writer signs with. Copies are of the same key.
+#[derive(Clone)]
 pub struct WriterKey {
     id: KeyId,
     public: PublicKey,
-    pair: Pair,
+    pair: Arc<Pair>,
 }
 
 enum Pair {
@@ -118,7 +119,7 @@ impl WriterKey {
     fn of(pair: Ed25519KeyPair) -> Self {
         let mut public = PublicKey([0; 32]);
         public.0.copy_from_slice(pair.public_key().as_ref());
-        Self { id: public.id(), public, pair: Pair::Ed25519(pair) }
+        Self { id: public.id(), public, pair: Arc::new(Pair::Ed25519(pair)) }
     }
 
     /// For tests: from the 32 bytes of RFC 8032's secret key.
@@ -131,7 +132,7 @@ impl WriterKey {
     #[cfg(test)]
     pub(crate) fn quick(name: u8) -> Self {
         let public = PublicKey([name; 32]);
-        Self { id: public.id(), public, pair: Pair::Quick }
+        Self { id: public.id(), public, pair: Arc::new(Pair::Quick) }
     }
 
     /// What readers have to trust.
@@ -146,7 +147,7 @@ impl WriterKey {
 
     pub(super) fn sign(&self, purpose: Purpose, bytes: &[u8]) -> [u8; SIGNATURE] {
         let mut signature = [0; SIGNATURE];
-        match &self.pair {
+        match &*self.pair {
             Pair::Ed25519(pair) => signature.copy_from_slice(pair.sign(&purpose.message(bytes)).as_ref()),
             #[cfg(test)]
             Pair::Quick => signature[..16].copy_from_slice(&quick(self.public, purpose, bytes)),

@@ -75,8 +75,8 @@ impl LedgerBook {
     /// Notes the condition of an issuer's sources, as who leads has found it.
     pub fn note_status(&mut self, status: &IssuerStatus) {
         let issuer = status.issuer();
-        let IssuerStatus { verified, crl_next_update, crl_marks, .. } = *status;
-        if !self.ledgers.note_status(&issuer.0, verified, crl_next_update, crl_marks) {
+        let IssuerStatus { verified, crl_next_update, is_crl_alone, crl_marks, .. } = *status;
+        if !self.ledgers.note_status(&issuer.0, verified, (crl_next_update, is_crl_alone), crl_marks) {
             self.note_strangers([issuer]);
         }
     }

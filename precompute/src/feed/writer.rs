@@ -180,6 +180,11 @@ impl Writer {
         self.beside.len()
     }
 
+    /// Whether an entry is to be appended in the next step.
+    pub fn is_telling(&self) -> bool {
+        matches!(&self.state, State::Leading(leading) if leading.is_telling())
+    }
+
     /// Does the next thing.
     pub fn step(
         &mut self,

@@ -14,6 +14,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    path::Path,
     sync::{Arc, MutexGuard, TryLockError},
 };
 
@@ -23,7 +24,7 @@ use super::{
     saving::{Saved, SharedBook},
 };
 use crate::{
-    book::{Batch, Contradicted, Joint, Move, Place, Told},
+    book::{Batch, BookReader, Contradicted, Joint, Move, Place, Told},
     limits,
     pki::{Serial, UnixTime},
     records::{Change, Digest},
@@ -157,6 +158,14 @@ impl Ledgers {
         self.book().map_or(Ok(None), |book| book.lock_first().place())
     }
 
+    /// Reads the last commit of the book while others write.
+    pub(crate) fn reader(&self) -> Result<BookReader, StateError> {
+        let no_book = || {
+            StateError::new(Path::new("the book"), "does not exist, because no issuer is configured", "configure one")
+        };
+        self.book().ok_or_else(no_book)?.lock().reader()
+    }
+
     /// Applies an entry of the feed: what it says is on disk with its place, and then shows. After an error nothing has
     /// changed, or the book in place has no place. If the book is not where `place` begins, that is an error.
     pub fn apply_told(&self, place: Move, sections: &[Section<'_>]) -> Result<Applied, StateError> {
@@ -249,14 +258,14 @@ impl Ledgers {
         &self,
         issuer: &[u8; 32],
         verified: Option<UnixTime>,
-        crl_next_update: Option<UnixTime>,
+        (crl_next_update, is_crl_alone): (Option<UnixTime>, bool),
         crl_marks: CrlMarks,
     ) -> bool {
         let Some(ledger) = self.of(issuer) else { return false };
         let inner = &ledger.0;
         let health = &inner.state.health;
         let is_new = !health.is_known();
-        health.told(verified, crl_next_update);
+        health.told(verified, crl_next_update, is_crl_alone);
         let saved = health.report().verified_saved;
         let is_due =
             verified.is_some_and(|now| saved.is_none_or(|saved| now.since(saved) >= limits::VERIFIED_SAVE_INTERVAL));

@@ -3,6 +3,7 @@
 mod kept_beside;
 mod loads;
 mod of_feed;
+mod standing_by;
 
 use std::{
     fs,

@@ -17,7 +17,7 @@ use super::{
     saving::Saved,
 };
 use crate::{
-    book::{Batch, Book, Contradicted, Owed},
+    book::{Batch, Book, Contradicted, Identity, Owed},
     limits,
     pki::{Record, Serial},
     records::{Change, Origin},
@@ -39,6 +39,21 @@ impl Ledger {
         let mut debts = Vec::new();
         while inner.undo_some(&mut saved, limits::BOOK_SAVE_CHUNK_MAX, &mut debts)? {}
         Ok(debts)
+    }
+}
+
+impl Ledger {
+    /// Those of these records that have a row in the outbox, and the book that was asked.
+    pub(crate) fn untold(&self, serials: &[Serial]) -> Result<(Identity, Vec<Serial>), StateError> {
+        let mut book = self.0.book.lock();
+        let identity = book.identity()?;
+        let mut untold = Vec::new();
+        for serial in serials {
+            if book.owed_of(&self.0.id, serial)?.is_some() {
+                untold.push(*serial);
+            }
+        }
+        Ok((identity, untold))
     }
 }
 

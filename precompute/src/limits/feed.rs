@@ -164,3 +164,21 @@ pub const CHUNK_LOOK: Duration = Duration::from_millis(100);
 pub const REMARK_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long a replica may have no records until the log says why.
 pub const FILLED_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of answers that wait to be told: 300,000 of P-256, some ten seconds of signing ahead on one core. What finds no
+/// room is told once more later, with all others.
+pub const ANSWERS_WAITING_OCTETS_MAX: usize = 32 << 20;
+/// How often it is told that an issuer's sources are still in order. `stale_after` is minutes at least.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a writer looks whether there is something to tell beside pushes, which wake it: changes of sources come a
+/// second late anyway.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long a standby waits for the next entry in one call.
+pub const STANDBY_PATIENCE: Duration = Duration::from_millis(100);
+/// How soon a standby submits its debts again.
+pub const DEBTS_INTERVAL: Duration = Duration::from_secs(5);
+/// Debts that are submitted at once.
+pub const DEBTS_AT_ONCE: usize = 1000;
+/// How long a writer that ends goes on telling what is committed, before it resigns.
+pub const RESIGN_WITHIN: Duration = Duration::from_secs(2);
+/// How long a submission of debts may take.
+pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);

@@ -5,7 +5,11 @@
 //! does not know who asks for the change.
 
 use std::{
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
     time::Instant,
 };
 
@@ -32,6 +36,8 @@ pub struct Handle {
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) tenants: watch::Sender<Arc<Tenants>>,
     pub(super) presigner: Arc<Presigner>,
+    /// Whether answers are signed ahead: not where another writer leads.
+    pub(super) signs: Arc<AtomicBool>,
 }
 
 /// A change that can be adopted. Dropping it undoes what was prepared.
@@ -65,9 +71,21 @@ impl Handle {
         let Change { prepared, tenants } = change;
         self.order(move |engine| engine.adopt(prepared)).await?.map_err(|error| error.to_string())?;
         // From here on nothing can be refused.
-        self.presigner.change(tenants.subjects());
-        tokio::spawn(let_go(self.tenants.send_replace(tenants)));
+        let former = self.tenants.send_replace(tenants);
+        self.sign();
+        tokio::spawn(let_go(former));
         Ok(())
+    }
+
+    /// Whether answers are signed ahead from now on.
+    pub(super) fn signs_ahead(&self, signs: bool) {
+        self.signs.store(signs, Relaxed);
+        self.sign();
+    }
+
+    fn sign(&self) {
+        let subjects = if self.signs.load(Relaxed) { self.tenants.borrow().subjects() } else { Vec::new() };
+        self.presigner.change(subjects);
     }
 
     /// Has the engine's thread run `order`, and waits for the result.

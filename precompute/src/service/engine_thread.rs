@@ -13,26 +13,36 @@ use tracing::{info, warn};
 use super::{LastWords, change::Order};
 use crate::{
     assemble::Assembly,
-    engine::{Engine, EngineError},
+    engine::{Engine, EngineError, Pass},
     limits,
 };
 
 /// Opens the book and reads every source.
 pub(super) fn read(assembly: &Assembly) -> Result<Engine, EngineError> {
     let mut engine = Engine::open(assembly)?;
-    engine.read_all(|tenant, issuer, pass| {
-        info!(
-            tenant,
-            issuer,
-            listed = pass.listed,
-            changed = pass.changed,
-            good = pass.counts.good,
-            revoked = pass.counts.revoked,
-            seconds = pass.took.as_secs_f32(),
-            "the source was read"
-        );
-    })?;
+    engine.read_all(tell)?;
     Ok(engine)
+}
+
+/// Opens the book, and reads nothing until it is told to lead.
+pub(super) fn stand_by(assembly: &Assembly) -> Result<Engine, EngineError> {
+    let mut engine = Engine::open(assembly)?;
+    engine.join();
+    Ok(engine)
+}
+
+/// Tells of a first read.
+pub(super) fn tell(tenant: &str, issuer: &str, pass: &Pass) {
+    info!(
+        tenant,
+        issuer,
+        listed = pass.listed,
+        changed = pass.changed,
+        good = pass.counts.good,
+        revoked = pass.counts.revoked,
+        seconds = pass.took.as_secs_f32(),
+        "the source was read"
+    );
 }
 
 /// The thread that changes which issuers are followed, and notices the loss of a thread that follows one.

@@ -10,11 +10,10 @@
 //! here. It does not know sockets for relying parties, or who asks.
 //!
 //! `follower` is the thread that reads, `loading` takes the answers of a snapshot beside it, `told` is what operators
-//! hear, and `remarks` when the log does.
+//! hear, and [`remarks`](super::remarks) when the log does.
 
 mod follower;
 mod loading;
-mod remarks;
 mod told;
 
 use std::{

@@ -18,6 +18,8 @@ pub enum DemoError {
     },
     /// No `openssl` in `PATH`.
     NoOpenssl,
+    /// No `redis-server` in `PATH`, for a cluster.
+    NoRedis,
     /// An `openssl` command failed.
     Command {
         /// The command line, shortened if it is long.
@@ -50,6 +52,12 @@ impl fmt::Display for DemoError {
                 f,
                 "the demo makes its CA with the program `openssl`, which is not in PATH; install it \
                  (Debian and Ubuntu: `apt-get install openssl`; Fedora: `dnf install openssl`) and start again"
+            ),
+            Self::NoRedis => write!(
+                f,
+                "the demo's cluster needs `redis-server` or `valkey-server`, which is not in PATH; install it \
+                 (Debian and Ubuntu: `apt-get install redis-server`; Fedora: `dnf install valkey`) and start again, \
+                 or leave out --cluster"
             ),
             Self::Command { command, dir, status, stderr } => {
                 write!(f, "`{command}` in {} failed ({status}):\n{stderr}", dir.display())

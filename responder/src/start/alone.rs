@@ -43,9 +43,9 @@ impl Alone {
         let api_settings = ApiSettings::of(&assembly);
         drop(assembly);
         let config = &serving.config.common;
-        let service = read.start(config, serving.misses.store().answers(), &serving.workers.watched)?;
+        let service = read.start(config, serving.misses.store().answers(), &serving.workers.watched, None)?;
         let status = Status::new(service.tenants(), config.admin.ready_without_signers);
-        let api = Api::new(service.ledgers());
+        let api = Api::new(service.ledgers(), None);
         api.change(api_settings);
         Ok(Self { serving, service, status, api, server })
     }

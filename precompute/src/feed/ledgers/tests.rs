@@ -473,6 +473,7 @@ fn an_issuer_is_known_once_the_feed_has_spoken_of_it_also_after_a_restart() {
     assert_eq!(disk.book.digests(9), [], "nobody is told of what is not known");
     let marks = CrlMarks { holds: Some(crate::source::CrlScope([7; 32])), ..CrlMarks::default() };
     let status = |of| IssuerStatus {
+        is_crl_alone: false,
         id: id(of),
         verified: Some(UnixTime(1000)),
         crl_next_update: Some(UnixTime(900)),

@@ -165,7 +165,7 @@ impl Reader {
             let is_last = batch.len() < limits::READ_ENTRIES_MAX;
             for raw in batch {
                 tail.cursor = raw.position;
-                let Some(opened) = self.open(&raw, now, events) else {
+                let Some(mut opened) = self.open(&raw, now, events) else {
                     if self.rules.keep(Rule::Forged) {
                         continue;
                     }
@@ -182,9 +182,13 @@ impl Reader {
                     let said = section.changes.iter().map(|change| ((section.issuer, change.serial), *change));
                     tail.said.extend(said);
                 }
-                if !matches!(opened.entry.body, Body::Records(_) | Body::Begin(_)) {
-                    tail.entries.push(opened);
+                match &mut opened.entry.body {
+                    Body::Records(_) => continue,
+                    // Who leads, and where; what it states again is taken.
+                    Body::Begin(begin) => (begin.continues, begin.again) = Default::default(),
+                    _ => {}
                 }
+                tail.entries.push(opened);
             }
             if is_last {
                 return Ok(true);

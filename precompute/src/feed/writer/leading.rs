@@ -77,6 +77,10 @@ impl Leading {
         }
     }
 
+    pub(super) fn is_telling(&self) -> bool {
+        self.flight.is_some()
+    }
+
     /// Rule 7.
     fn wants_a_snapshot(&self, last: Option<&Head>, interval: Duration, now: Moment) -> bool {
         match self.snapshot {

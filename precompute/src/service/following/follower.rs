@@ -20,7 +20,6 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     loading::{Job, Loading},
-    remarks::{Lasting, News, Repeated},
     told::FeedStatus,
 };
 use crate::{
@@ -41,6 +40,7 @@ use crate::{
     pki::UnixTime,
     presign::Received,
     records::{Digest, RecordsWriter},
+    service::remarks::{Lasting, News, Repeated},
 };
 
 /// Another configuration.

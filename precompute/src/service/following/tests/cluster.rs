@@ -168,6 +168,7 @@ impl Issued {
 
     pub(super) fn status(&self) -> IssuerStatus {
         IssuerStatus {
+            is_crl_alone: false,
             id: self.id.clone(),
             verified: Some(UnixTime::now()),
             crl_next_update: None,

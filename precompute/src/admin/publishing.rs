@@ -1,0 +1,92 @@
+//! Metrics and remarks of a writer of a feed. It does not know how it is written.
+
+use std::{fmt, time::Duration};
+
+use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
+
+use super::{
+    Part,
+    encode::{Family, Labels, counters, gauge, gauges},
+};
+use crate::{
+    feed::writer::Role,
+    limits::feed as limits,
+    service::{Publishing, PublishingReport},
+};
+
+const GAUGES: [Family<PublishingReport>; 5] = [
+    ("feed_connected", "Whether Redis is connected", |report| report.redis.is_none().into()),
+    ("feed_epoch", "Epoch of the last entry told or applied", |report| {
+        report.place.map_or(0, |place| place.position.epoch)
+    }),
+    ("feed_sequence", "Its sequence in that epoch", |report| report.place.map_or(0, |place| place.position.sequence)),
+    ("feed_answers_waiting_bytes", "Answers that are signed and wait to be told", |report| {
+        report.answers_waiting as u64
+    }),
+    ("feed_snapshot_timestamp_seconds", "When this writer made its newest snapshot", |report| {
+        report.snapshot_made.map_or(0, |made| made.0)
+    }),
+];
+
+const TOTALS: [Family<PublishingReport>; 2] = [
+    ("feed_leaderships", "How often this writer began to lead", |report| report.led),
+    (
+        "feed_entries_refused",
+        "Entries passed over because no trusted key signed them for this cluster and place",
+        |report| report.refused,
+    ),
+];
+
+/// What a writer may be doing.
+type Doing = (&'static str, fn(Role) -> bool);
+
+const ROLES: [Doing; 3] = [
+    ("standing_by", |role| role == Role::Following),
+    ("taking_over", |role| matches!(role, Role::Fencing | Role::Reading | Role::Beginning)),
+    ("leading", |role| role == Role::Leading),
+];
+
+/// The feed of a writer.
+pub fn publishing(publishing: &Publishing) -> Part {
+    let publishing = publishing.clone();
+    Box::new(move |encoder| encode(encoder, &publishing.report()))
+}
+
+fn encode(encoder: &mut DescriptorEncoder<'_>, report: &PublishingReport) -> fmt::Result {
+    let roles = ROLES.map(|(label, is)| (vec![("role", label)], u64::from(is(report.role))));
+    gauges(encoder, "feed_role", "1 for what this writer is doing", roles.into())?;
+    for (name, help, read) in GAUGES {
+        gauge(encoder, name, help, read(report))?;
+    }
+    if let Some(heard) = report.heard {
+        let help = "How long ago a writer gave the last sign of life";
+        let mut silence = encoder.encode_descriptor("feed_silence_seconds", help, None, MetricType::Gauge)?;
+        silence.encode_gauge(&heard.as_secs_f64())?;
+    }
+    for (name, help, read) in TOTALS {
+        counters(encoder, name, help, vec![(Labels::new(), read(report))])?;
+    }
+    Ok(())
+}
+
+/// What a writer is doing, and what is wrong, a line each.
+pub(super) fn remarks(report: &PublishingReport) -> Vec<String> {
+    let place = report.place.map_or("nowhere yet".to_owned(), |place| format!("at {place}"));
+    let mut lines = vec![match report.role {
+        Role::Leading => format!("feed: this writer leads, {place}"),
+        Role::Following => format!("feed: this writer stands by, {place}"),
+        _ => format!("feed: this writer is taking over, {place}"),
+    }];
+    if let Some(fault) = &report.redis {
+        lines.push(format!("degraded: feed: {fault}; pushes are not acknowledged until the feed takes them"));
+    } else if report.role == Role::Following && report.heard.is_some_and(|heard| heard > SILENT) {
+        lines.push("degraded: feed: no writer gives a sign of life, and this one has not taken over".to_owned());
+    }
+    if let Some(fault) = &report.snapshot_fault {
+        lines.push(format!("degraded: feed: no snapshot could be made for replicas: {fault}"));
+    }
+    lines
+}
+
+/// Longer than any take-over takes with usual settings.
+const SILENT: Duration = limits::LAGGING_MAX;

@@ -1,0 +1,105 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::{
+    book::{Batch, Book, Contradicted, Joint, Move, Place, Told},
+    issuer_id::IssuerId,
+    pki::{Reason, Record, Serial, Status, UnixTime},
+    records::Change,
+};
+
+fn serial(number: u8) -> Serial {
+    Serial::from_magnitude(&[number + 1]).unwrap()
+}
+
+fn record(kind: u8) -> Option<Record> {
+    let status = match kind {
+        0 => return None,
+        1 => Status::Good,
+        _ => Status::Revoked { time: UnixTime(kind.into()), reason: Reason::KeyCompromise },
+    };
+    Some(Record { status, not_after: None })
+}
+
+/// Something that happens to a book.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A change that others have to be told.
+    Owed(u8, u8),
+    /// One that they told.
+    Told(u8, u8),
+    /// A final revocation that they contradict with this.
+    Contradicted(u8, u8),
+    /// So many rows are told.
+    Tell(usize),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..8_u8, 0..4_u8).prop_map(|(number, kind)| Step::Owed(number, kind)),
+        (0..8_u8, 0..4_u8).prop_map(|(number, kind)| Step::Told(number, kind)),
+        (0..8_u8, 0..2_u8).prop_map(|(number, kind)| Step::Contradicted(number, kind)),
+        (1..4_usize).prop_map(Step::Tell),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_given_is_what_others_were_told_last(steps in proptest::collection::vec(any_step(), 0..24)) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut book, ids) = (Book::open(dir.path()).unwrap(), ["a", "b"].map(|tenant| IssuerId::new(tenant, [1; 32])));
+        let identity = book.identity().unwrap();
+        // What they were told, by issuer.
+        let mut told = [BTreeMap::new(), BTreeMap::new()];
+        for (number, step) in steps.iter().enumerate() {
+            let of = number % 2;
+            let id = &ids[of];
+            match *step {
+                Step::Owed(number, kind) => {
+                    let changes = [Change::new(serial(number), record(kind))];
+                    book.commit(&Batch { changes: &changes, owed: true, ..Batch::new(id, identity) }).unwrap();
+                }
+                Step::Told(number, kind) => {
+                    let changes = [Change::new(serial(number), record(kind))];
+                    let batch = Batch { changes: &changes, is_told: true, ..Batch::new(id, identity) };
+                    book.commit_all(&Joint { batches: &[batch], place: None }).unwrap();
+                    told[of].insert(serial(number), changes[0]);
+                }
+                Step::Contradicted(number, kind) => {
+                    let (present, said) = (Change::new(serial(number), record(3)), Change::new(serial(number), record(kind)));
+                    let contradicted = [Contradicted { present, said }];
+                    let changes = [present];
+                    let batch = Batch { changes: &changes, contradicted: &contradicted, ..Batch::new(id, identity) };
+                    book.commit_all(&Joint { batches: &[batch], place: None }).unwrap();
+                    told[of].insert(serial(number), said);
+                }
+                Step::Tell(most) => {
+                    let rows: Vec<Told> = book.owed(most).unwrap();
+                    let from = book.place().unwrap();
+                    let to = Some(Place { epoch: 1, sequence: number as u64, chain: [0; 32] });
+                    book.told(Some(Move { from, to }), &rows).unwrap();
+                    for row in rows {
+                        let of = ids.iter().position(|id| *id.fingerprint() == row.issuer).unwrap();
+                        told[of].insert(row.change.serial, row.change);
+                    }
+                }
+            }
+        }
+        let place = book.place().unwrap();
+        let reader = book.reader().unwrap();
+        prop_assert_eq!(reader.place().unwrap(), place);
+        for (id, told) in ids.iter().zip(&told) {
+            let mut given = Vec::new();
+            let is_whole = reader.each_told(id, |change| { given.push(change); true }).unwrap();
+            prop_assert!(is_whole);
+            let listed: Vec<Change> = told.values().filter(|change| change.record.is_some()).copied().collect();
+            prop_assert_eq!(&given, &listed);
+            let mut first = Vec::new();
+            let whole = reader.each_told(id, |change| { first.push(change); false }).unwrap();
+            prop_assert_eq!((whole, &first[..]), (listed.is_empty(), &listed[..listed.len().min(1)]));
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! A writer of a feed at work: it stands by or leads, and tells what its ledgers owe.
+//!
+//! Purpose: one thread steps the [`Writer`] over Redis and the ledgers' book, and does what it says. Invariants:
+//!
+//! - Sources are read, and pushes taken, only while this writer leads; who stops leading stops both before anything
+//!   foreign is applied.
+//! - Signs of life wait for nothing: snapshots, sources and debts have threads of their own.
+//! - Redis away changes nothing here but that pushes are not acknowledged.
+//!
+//! It does not know what is told of a record, or how one is decided.
+
+mod bell;
+mod debts;
+mod events;
+mod outgoing;
+mod snapshots;
+mod statuses;
+mod telling;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tracing::{error, info, warn};
+
+pub use self::telling::{NotTold, Telling, Term};
+use self::{bell::Bell, debts::Debts, events::Events, outgoing::Outgoing, snapshots::Snapshots, statuses::Statuses};
+use super::{
+    LastWords,
+    change::{Handle, Order},
+    engine_thread::tell,
+};
+use crate::{
+    answers::Answers,
+    assemble::AssembledFeed,
+    engine::Engine,
+    feed::{
+        Issuer, Moment, Writer,
+        ledgers::LedgerBook,
+        redis::Stream,
+        shelf::{Directory, Fetcher},
+        store::{Place, Store as _},
+        writer::{Notice, Role, Settings},
+    },
+    ledger::Ledgers,
+    limits::feed as limits,
+    presign::Hears,
+    state_dir::ServerId,
+};
+
+/// The thread.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    bell: Bell,
+    telling: Arc<Telling>,
+    outgoing: Arc<Outgoing>,
+    report: Mutex<Report>,
+}
+
+/// How a writer fares.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What it is doing.
+    pub role: Role,
+    /// The last entry that it has told, or applied.
+    pub place: Option<Place>,
+    /// Why Redis did not do what it was asked to, the last time.
+    pub redis: Option<String>,
+    /// Where Redis is.
+    pub server: String,
+    /// When the writer at work gave a sign of life last: how long ago.
+    pub heard: Option<Duration>,
+    /// Bytes of answers that wait to be told.
+    pub answers_waiting: usize,
+    /// Entries passed over since the start because nobody trusted signed them for this feed.
+    pub refused: u64,
+    /// Leaderships since the start.
+    pub led: u64,
+    /// Why the last snapshot could not be made.
+    pub snapshot_fault: Option<String>,
+    /// When the last snapshot was made.
+    pub snapshot_made: Option<crate::pki::UnixTime>,
+}
+
+/// What a publisher works with.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) feed: AssembledFeed,
+    pub(super) server: ServerId,
+    pub(super) ledgers: Ledgers,
+    pub(super) handle: Handle,
+    pub(super) answers: Arc<Answers>,
+    /// The file with the token that the API of every writer takes.
+    pub(super) token: Option<std::path::PathBuf>,
+}
+
+/// What is known of a publisher, for others.
+#[derive(Clone, Debug)]
+pub struct Publishing {
+    shared: Arc<Shared>,
+    directory: Directory,
+    listen: Option<SocketAddr>,
+}
+
+impl Publishing {
+    /// How it fares.
+    pub fn report(&self) -> Report {
+        self.shared.report()
+    }
+
+    /// For pushes.
+    pub fn telling(&self) -> Arc<Telling> {
+        Arc::clone(&self.shared.telling)
+    }
+
+    /// The snapshots that are given out.
+    pub fn directory(&self) -> Directory {
+        self.directory.clone()
+    }
+
+    /// At which address.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        self.listen
+    }
+}
+
+impl Shared {
+    fn report(&self) -> Report {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Report)) {
+        note(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// What was made before the thread is started: who signs ahead has to know who hears of it.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    shared: Arc<Shared>,
+    directory: Directory,
+}
+
+impl Prepared {
+    /// Opens the directory of snapshots.
+    pub(super) fn open(
+        feed: &AssembledFeed,
+        state_dir: &std::path::Path,
+    ) -> Result<Self, crate::feed::shelf::ShelfError> {
+        let trusted = Arc::new(feed.trusted.clone());
+        let directory = Directory::open(&state_dir.join(SNAPSHOTS), feed.cluster.clone(), trusted)?;
+        let bell = Bell::default();
+        let report = Report {
+            role: Role::Following,
+            place: None,
+            redis: None,
+            server: feed.redis.address.to_string(),
+            heard: None,
+            answers_waiting: 0,
+            refused: 0,
+            led: 0,
+            snapshot_fault: None,
+            snapshot_made: None,
+        };
+        let shared = Shared {
+            stop: AtomicBool::new(false),
+            telling: Arc::new(Telling::new(bell.clone(), feed.acknowledge_within)),
+            outgoing: Arc::new(Outgoing::new(bell.clone())),
+            bell,
+            report: Mutex::new(report),
+        };
+        Ok(Self { shared: Arc::new(shared), directory })
+    }
+
+    /// Who hears of answers that are signed ahead.
+    pub(super) fn hears(&self) -> Arc<dyn Hears> {
+        Arc::<Outgoing>::clone(&self.shared.outgoing)
+    }
+
+    /// Starts to stand by. `last` reports the end of the thread.
+    pub(super) fn start(self, parts: Parts, last: LastWords) -> io::Result<(Publisher, Publishing)> {
+        let Self { shared, directory } = self;
+        let listen = parts.feed.snapshots.listen;
+        let (work, publishing) = (
+            Work::new(parts, Arc::clone(&shared), directory.clone())?,
+            Publishing { shared: Arc::clone(&shared), directory, listen },
+        );
+        let thread = std::thread::Builder::new().name("feed".into()).spawn(move || {
+            let _last = last;
+            work.run();
+        })?;
+        Ok((Publisher { shared, thread: Some(thread) }, publishing))
+    }
+}
+
+impl Drop for Publisher {
+    /// What is committed is told if that goes quickly, and another writer need not wait for this one's silence.
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Relaxed);
+        self.shared.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Where snapshots are, in the state directory.
+const SNAPSHOTS: &str = "snapshots";
+
+/// What the thread has.
+struct Work {
+    writer: Writer,
+    stream: Stream,
+    book: LedgerBook,
+    fetcher: Fetcher,
+    began: Instant,
+    shared: Arc<Shared>,
+    ledgers: Ledgers,
+    handle: Handle,
+    answers: Arc<Answers>,
+    statuses: Statuses,
+    statuses_at: Duration,
+    strangers_at: Duration,
+    snapshots: Snapshots,
+    debts: Debts,
+    events: Events,
+    /// Whether sources are read and pushes taken.
+    leads: bool,
+    /// Tells the present answers once more.
+    retelling: Option<JoinHandle<()>>,
+    /// Set when the sources of a leadership could not be read at all.
+    gives_up: Arc<AtomicBool>,
+    had_redis: bool,
+}
+
+impl Work {
+    fn new(parts: Parts, shared: Arc<Shared>, directory: Directory) -> io::Result<Self> {
+        let Parts { feed, server, ledgers, handle, answers, token } = parts;
+        let AssembledFeed { cluster, redis, trusted, key, snapshots: places, .. } = feed;
+        let key = key.ok_or_else(|| io::Error::other("a writer of a feed needs `feed.key`"))?;
+        let sources = places.from.iter().filter_map(|url| url.parse().ok()).collect::<Vec<_>>();
+        let book = LedgerBook::new(ledgers.clone());
+        let sealing = snapshots::Sealing { cluster: cluster.clone(), server, key: key.clone() };
+        let settings = Settings {
+            cluster: cluster.clone(),
+            server,
+            key,
+            address: feed.api_url.clone().unwrap_or_default(),
+            takeover_after: feed.takeover_after,
+            priority: feed.priority,
+            snapshot_interval: feed.snapshot_interval,
+            seed: u64::from_be_bytes(std::array::from_fn(|at| server.bytes()[at])),
+        };
+        Ok(Self {
+            writer: Writer::new(settings, trusted, &book),
+            stream: Stream::new(redis, &cluster).waiting(limits::STANDBY_PATIENCE),
+            book,
+            fetcher: Fetcher::start(Some(directory.clone()), &sources)?,
+            began: Instant::now(),
+            statuses: Statuses::default(),
+            statuses_at: Duration::ZERO,
+            strangers_at: Duration::ZERO,
+            snapshots: Snapshots::new(directory, sealing),
+            debts: Debts::new(token),
+            events: Events::default(),
+            leads: false,
+            retelling: None,
+            gives_up: Arc::default(),
+            had_redis: true,
+            shared,
+            ledgers,
+            handle,
+            answers,
+        })
+    }
+
+    fn now(&self) -> Moment {
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Moment { monotonic: self.began.elapsed(), wall: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX) }
+    }
+
+    fn run(mut self) {
+        let mut stops_at = None;
+        loop {
+            let has_done = self.step();
+            if self.shared.stop.load(Relaxed) {
+                let until = *stops_at.get_or_insert_with(|| Instant::now() + limits::RESIGN_WITHIN);
+                if !has_done && !self.writer.is_telling() {
+                    self.writer.resign();
+                }
+                if self.writer.role() != Role::Leading || self.stream.fault().is_some() || Instant::now() > until {
+                    break;
+                }
+            }
+            if !has_done && !self.writer.is_telling() {
+                self.shared.bell.wait(limits::LOOK_INTERVAL);
+            }
+        }
+        self.end_leading();
+        self.snapshots.stop();
+    }
+
+    /// Returns whether anything came of it.
+    fn step(&mut self) -> bool {
+        let now = self.now();
+        let notices = self.writer.step(now, &mut self.stream, &mut self.book, &mut self.fetcher);
+        let has_done = !notices.is_empty();
+        notices.into_iter().for_each(|notice| self.take(notice, now));
+        let leads_no_more = self.writer.role() == Role::Following || self.gives_up.swap(false, Relaxed);
+        if self.leads && leads_no_more {
+            self.end_leading();
+        }
+        self.look_at_redis();
+        if self.leads {
+            self.feed_beside(now);
+        } else {
+            self.debts.look(now.monotonic, &self.ledgers, self.shared.telling.leader());
+        }
+        if let Some(made) = self.snapshots.look() {
+            self.snapshot_made(made, now);
+        }
+        self.look_at_strangers(now);
+        let (role, place, fault) =
+            (self.writer.role(), self.book.place(), self.stream.fault().map(ToString::to_string));
+        let heard = self.writer.reader().heard().map(|heard| now.monotonic.saturating_sub(heard));
+        let waiting = self.shared.outgoing.octets();
+        self.shared.note(|report| {
+            (report.role, report.place, report.redis, report.heard) = (role, place, fault, heard);
+            report.answers_waiting = waiting;
+        });
+        has_done
+    }
+
+    fn take(&mut self, notice: Notice, now: Moment) {
+        match notice {
+            Notice::Leads(place) => self.lead(place),
+            Notice::Written(_) => self.shared.telling.written(),
+            // It ends with the step, by its role.
+            Notice::Deposed => {}
+            Notice::SnapshotWanted => {
+                let issuers = self.ledgers.all().iter().filter_map(statuses::status_of).collect();
+                let subjects = self.handle.tenants.borrow().subjects();
+                if let Err(error) = self.snapshots.make(&self.ledgers, issuers, subjects, &self.answers) {
+                    self.snapshot_made(Err(format!("no thread can be started for it: {error}")), now);
+                }
+            }
+            Notice::Absorbed(count) => warn!(
+                count,
+                "final revocations were taken over from entries that this writer does not continue from: they are told again"
+            ),
+            Notice::Poisoned(last) => error!(
+                %last,
+                "the stream was removed, because the ID of its last entry lies more than a day ahead and kept every writer out; it is written anew"
+            ),
+            Notice::Fault(fault) => self.events.fault(&fault, now.monotonic),
+            Notice::Read(event) => {
+                let refused = self.events.take(event, &mut self.book, &self.shared.telling, now.monotonic);
+                self.shared.note(|report| report.refused += refused);
+            }
+        }
+    }
+
+    /// This writer leads: sources are read, pushes taken, answers signed ahead.
+    fn lead(&mut self, place: Place) {
+        self.shared.telling.leads(true);
+        if std::mem::replace(&mut self.leads, true) {
+            info!(%place, "this writer goes on leading in a new epoch");
+            return;
+        }
+        info!(%place, "this writer leads: it reads the sources and takes pushes");
+        self.shared.note(|report| report.led += 1);
+        self.statuses = Statuses::default();
+        self.shared.outgoing.open();
+        let gives_up = Arc::clone(&self.gives_up);
+        self.order(move |engine| {
+            if let Err(error) = engine.lead(tell) {
+                error!("the sources cannot be read: {error}; this writer stands down, so that another may lead");
+                gives_up.store(true, Relaxed);
+            }
+        });
+        self.handle.signs_ahead(true);
+    }
+
+    fn end_leading(&mut self) {
+        if !std::mem::take(&mut self.leads) {
+            return;
+        }
+        // Before anything that another has told is applied: nobody is acknowledged anything from here on,
+        self.shared.telling.leads(false);
+        // and what is under way has ended.
+        self.ledgers.stand_by();
+        self.shared.outgoing.close();
+        self.handle.signs_ahead(false);
+        self.order(|engine| {
+            if let Err(error) = engine.stand_by() {
+                error!("the book cannot be read: {error}");
+            }
+        });
+        self.writer.resign();
+        if self.shared.stop.load(Relaxed) {
+            info!("this writer has resigned");
+        } else {
+            warn!(
+                "this writer leads no more: it stands by, reads no sources and takes no pushes until it leads again; what only it knows goes to the one that leads"
+            );
+        }
+    }
+
+    fn order(&self, order: impl FnOnce(&mut Engine) + Send + 'static) {
+        let order: Order = Box::new(order);
+        // Without an engine the service is ending.
+        let _ = self.handle.orders.send(order);
+    }
+
+    /// Answers and the status of issuers, as far as there is room.
+    fn feed_beside(&mut self, now: Moment) {
+        if now.monotonic.saturating_sub(self.statuses_at) >= limits::HEARTBEAT_INTERVAL {
+            self.statuses_at = now.monotonic;
+            let all = self.ledgers.all();
+            for body in self.statuses.due(now.monotonic, all.iter().filter_map(statuses::status_of)) {
+                self.writer.tell(body);
+            }
+        }
+        if self.writer.untold_beside() == 0
+            && let Some(answers) = self.shared.outgoing.next()
+        {
+            self.writer.tell(answers);
+        }
+        self.retell();
+    }
+
+    /// After answers found no room, all are told once more.
+    fn retell(&mut self) {
+        if self.retelling.as_ref().is_some_and(|retelling| !retelling.is_finished()) {
+            return;
+        }
+        if self.shared.outgoing.octets() > 0 || !self.shared.outgoing.take_incomplete() {
+            return;
+        }
+        info!("more answers were signed than could be told at once; all are told once more");
+        let (shared, subjects) = (Arc::clone(&self.shared), self.handle.tenants.borrow().subjects());
+        let answers = Arc::clone(&self.answers);
+        let thread = std::thread::Builder::new().name("retelling".into()).spawn(move || {
+            for subject in &subjects {
+                let issuer = subject.issuer.id().into();
+                subject.each_kept(&answers, crate::pki::UnixTime::now(), |form, stored| {
+                    while !shared.outgoing.add(issuer, form.fingerprint, &stored) {
+                        // It was noted as missing, and is not.
+                        shared.outgoing.take_incomplete();
+                        std::thread::sleep(limits::LOOK_INTERVAL);
+                        if shared.stop.load(Relaxed) {
+                            return false;
+                        }
+                    }
+                    true
+                });
+            }
+        });
+        self.retelling = thread.ok();
+    }
+
+    fn snapshot_made(&mut self, made: Result<crate::feed::Manifest, String>, now: Moment) {
+        match made {
+            Ok(manifest) => {
+                self.writer.snapshot_made(&manifest);
+                self.shared.note(|report| {
+                    report.snapshot_fault = None;
+                    report.snapshot_made = Some(crate::pki::UnixTime::now());
+                });
+            }
+            Err(problem) => {
+                error!("no snapshot could be made for replicas: {problem}; it is tried again");
+                self.writer.snapshot_failed(now);
+                self.shared.note(|report| report.snapshot_fault = Some(problem));
+            }
+        }
+    }
+
+    /// An issuer that the feed has spoken of, and that is configured only now, has to be compared as a whole.
+    fn look_at_strangers(&mut self, now: Moment) {
+        if now.monotonic.saturating_sub(self.strangers_at) < limits::HEARTBEAT_INTERVAL {
+            return;
+        }
+        self.strangers_at = now.monotonic;
+        let all = self.ledgers.all();
+        let is_configured = |stranger: Issuer| all.iter().any(|ledger| Issuer::from(ledger.id()) == stranger);
+        if self.book.strangers().any(is_configured) {
+            info!("an issuer of the feed is configured here now: everything is compared with a snapshot");
+            if let Err(fault) = self.book.compare_anew() {
+                self.events.fault(&fault, now.monotonic);
+            }
+        }
+    }
+
+    /// Tells once that Redis is away, or back.
+    fn look_at_redis(&mut self) {
+        let fault = self.stream.fault().map(ToString::to_string);
+        match (&fault, self.had_redis) {
+            (Some(fault), true) => warn!(
+                "Redis: {fault}; pushes are not acknowledged until the feed takes them, and replicas answer with what they have"
+            ),
+            (None, false) => info!("Redis is back: what was not told is told now"),
+            _ => {}
+        }
+        self.had_redis = fault.is_none();
+    }
+}

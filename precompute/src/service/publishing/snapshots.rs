@@ -1,0 +1,215 @@
+//! Makes snapshots beside everything else, one at a time.
+//!
+//! Invariant: a snapshot that is not whole is never given out. It does not know when one is wanted.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{Receiver, TryRecvError, channel},
+    },
+    thread::JoinHandle,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tracing::info;
+
+use crate::{
+    answers::Answers,
+    book::Place,
+    feed::{
+        Chain, Cluster, Manifest, Position, WriterKey,
+        body::{AnswerSection, IssuerStatus},
+        shelf::Directory,
+        snapshot::{SnapshotWriter, Written},
+    },
+    ledger::Ledgers,
+    limits,
+    pki::UnixTime,
+    presign::Subject,
+    state_dir::ServerId,
+};
+
+/// What a manifest is signed with.
+#[derive(Clone, Debug)]
+pub(super) struct Sealing {
+    pub(super) cluster: Cluster,
+    pub(super) server: ServerId,
+    pub(super) key: WriterKey,
+}
+
+type Made = Result<Manifest, String>;
+
+/// The snapshots of a writer.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    directory: Directory,
+    sealing: Sealing,
+    making: Option<(JoinHandle<()>, Receiver<Made>)>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Snapshots {
+    pub(super) fn new(directory: Directory, sealing: Sealing) -> Self {
+        Self { directory, sealing, making: None, stop: Arc::default() }
+    }
+
+    /// Begins to make one: of the records as they were told last, and of the answers that are kept for `subjects`.
+    /// `issuers`: those of which something is known.
+    pub(super) fn make(
+        &mut self,
+        ledgers: &Ledgers,
+        issuers: Vec<IssuerStatus>,
+        subjects: Vec<Subject>,
+        answers: &Arc<Answers>,
+    ) -> io::Result<()> {
+        let (tell, made) = channel();
+        let making = Making {
+            directory: self.directory.clone(),
+            sealing: self.sealing.clone(),
+            ledgers: ledgers.clone(),
+            issuers,
+            subjects,
+            answers: Arc::clone(answers),
+            stop: Arc::clone(&self.stop),
+        };
+        let thread = std::thread::Builder::new().name("snapshot".into()).spawn(move || {
+            // Whoever serves or tells comes first.
+            let _ = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY);
+            let _ = tell.send(making.make());
+        })?;
+        self.making = Some((thread, made));
+        Ok(())
+    }
+
+    /// What became of the one that was being made, once.
+    pub(super) fn look(&mut self) -> Option<Made> {
+        let (_, made) = self.making.as_ref()?;
+        let made = match made.try_recv() {
+            Ok(made) => made,
+            Err(TryRecvError::Empty) => return None,
+            Err(TryRecvError::Disconnected) => Err("the thread that makes it ended".to_owned()),
+        };
+        self.making = None;
+        Some(made)
+    }
+
+    /// No other one is made; returns when the present one has ended.
+    pub(super) fn stop(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some((thread, _)) = self.making.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What one is made of.
+struct Making {
+    directory: Directory,
+    sealing: Sealing,
+    ledgers: Ledgers,
+    issuers: Vec<IssuerStatus>,
+    subjects: Vec<Subject>,
+    answers: Arc<Answers>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Making {
+    fn make(&self) -> Made {
+        let begun = Instant::now();
+        let mut draft = self.directory.draft().map_err(|error| error.to_string())?;
+        let mut writer = SnapshotWriter::default();
+        let mut done = |chunk: &[u8]| {
+            if self.stop.load(Relaxed) {
+                return Err("this program ends".to_owned());
+            }
+            draft.put(chunk).map_err(|error| error.to_string())
+        };
+        let place = self.records(&mut writer, &mut done)?;
+        let records_in = begun.elapsed();
+        self.answers(&mut writer, &mut done)?;
+        let Written { records, octets, chunk_octets, record_chunks, hashes } = writer.finish(&mut done)?;
+        let made = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_micros() as u64);
+        let manifest = Manifest {
+            position: Position { epoch: place.epoch, sequence: place.sequence },
+            chain: Chain(place.chain),
+            author: self.sealing.server,
+            made,
+            records,
+            octets,
+            chunk_octets,
+            record_chunks,
+            chunks: hashes.into(),
+        };
+        let sealed = manifest.seal(&self.sealing.cluster, &self.sealing.key);
+        draft.finish(&sealed).map_err(|error| error.to_string())?;
+        info!(
+            position = %manifest.position,
+            records,
+            octets,
+            records_seconds = records_in.as_secs_f32(),
+            seconds = begun.elapsed().as_secs_f32(),
+            "a snapshot was made"
+        );
+        Ok(manifest)
+    }
+
+    /// The records of one commit of the book, and the place that they are from.
+    fn records(
+        &self,
+        writer: &mut SnapshotWriter,
+        done: &mut impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<Place, String> {
+        let reader = self.ledgers.reader().map_err(|error| error.to_string())?;
+        let place = reader.place().map_err(|error| error.to_string())?;
+        let place = place.ok_or("the book is of no place in the feed")?;
+        for status in &self.issuers {
+            let count = reader.room_for(&status.id).map_err(|error| error.to_string())?;
+            writer.issuer(status, count as u64, done)?;
+        }
+        for status in &self.issuers {
+            let (issuer, mut outcome) = (status.issuer(), Ok(()));
+            let read = reader.each_told(&status.id, |change| {
+                outcome = writer.record(issuer, &change, done);
+                outcome.is_ok()
+            });
+            outcome?;
+            read.map_err(|error| error.to_string())?;
+        }
+        Ok(place)
+    }
+
+    fn answers(
+        &self,
+        writer: &mut SnapshotWriter,
+        done: &mut impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let now = UnixTime::now();
+        for subject in &self.subjects {
+            let issuer = subject.issuer.id().into();
+            let (mut runs, mut outcome) = (Vec::<AnswerSection>::new(), Ok(()));
+            let mut write = |section: &AnswerSection| writer.answers(&section.rows(), done);
+            subject.each_kept(&self.answers, now, |form, stored| {
+                let packed_length = stored.packed.len();
+                let place = runs.iter().position(|run| run.form == form.fingerprint).unwrap_or_else(|| {
+                    let form = form.fingerprint;
+                    runs.push(AnswerSection { issuer, form, packed_length, entries: Vec::new() });
+                    runs.len() - 1
+                });
+                stored.write(&mut runs[place].entries);
+                if runs[place].entries.len() >= RUN_OCTETS {
+                    outcome = write(&runs[place]);
+                    runs[place].entries.clear();
+                }
+                outcome.is_ok()
+            });
+            outcome?;
+            runs.iter().filter(|run| !run.entries.is_empty()).try_for_each(write)?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of answers of one form that are written together: a section's head is a thousandth of it.
+const RUN_OCTETS: usize = 128 << 10;

@@ -1,0 +1,93 @@
+//! When the status of which issuer is told.
+//!
+//! Invariant: what changes an answer (a CRL's end, another CRL) is told at once, and that sources are still in order at
+//! intervals. An issuer of which nothing is known is not told of: it would be known by that. It does not know how
+//! anything is told.
+
+use std::{collections::HashMap, time::Duration};
+
+use crate::{
+    feed::{Body, Issuer, body::IssuerStatus},
+    ledger::Ledger,
+    limits::feed as limits,
+    pki::UnixTime,
+};
+
+/// What was told.
+#[derive(Debug, Default)]
+pub(super) struct Statuses {
+    told: HashMap<Issuer, IssuerStatus>,
+    /// When all were told last.
+    all_at: Option<Duration>,
+}
+
+/// The status of an issuer whose sources this process reads; `None` if nothing is known of it.
+pub(super) fn status_of(ledger: &Ledger) -> Option<IssuerStatus> {
+    let health = &ledger.state().health;
+    let report = health.report();
+    let alone_until = Some(health.told_until(Duration::ZERO)).filter(|end| *end < UnixTime::MAX);
+    health.is_known().then(|| IssuerStatus {
+        id: ledger.id().clone(),
+        verified: report.verified,
+        crl_next_update: if report.crl_alone { alone_until } else { report.crl_next_update },
+        is_crl_alone: report.crl_alone,
+        crl_marks: ledger.crl_marks(),
+    })
+}
+
+impl Statuses {
+    /// What is to be told `now`, on the monotonic clock.
+    pub(super) fn due(&mut self, now: Duration, present: impl Iterator<Item = IssuerStatus>) -> Vec<Body> {
+        let all = self.all_at.is_none_or(|at| now.saturating_sub(at) >= limits::STATUS_INTERVAL);
+        let is_due = |status: &IssuerStatus| match self.told.get(&status.issuer()) {
+            None => true,
+            Some(told) if all => told != status,
+            Some(told) => IssuerStatus { verified: told.verified, ..status.clone() } != *told,
+        };
+        let due: Vec<_> = present.filter(is_due).collect();
+        if all {
+            self.all_at = Some(now);
+        }
+        self.told.extend(due.iter().map(|status| (status.issuer(), status.clone())));
+        due.chunks(limits::ENTRY_ISSUERS_MAX).map(|some| Body::IssuerStatus(some.to_vec())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{issuer_id::IssuerId, source::CrlMarks};
+
+    fn status(ca: u8, verified: u64, end: u64) -> IssuerStatus {
+        IssuerStatus {
+            id: IssuerId::new("tenant", [ca; 32]),
+            verified: Some(UnixTime(verified)),
+            crl_next_update: Some(UnixTime(end)),
+            is_crl_alone: true,
+            crl_marks: CrlMarks::default(),
+        }
+    }
+
+    #[test]
+    fn what_changes_an_answer_is_told_at_once_and_that_sources_are_in_order_at_intervals() {
+        let mut statuses = Statuses::default();
+        let mut told = |seconds: u64, present: &[IssuerStatus]| -> Vec<u8> {
+            let bodies = statuses.due(Duration::from_secs(seconds), present.iter().cloned());
+            let of = |body: Body| match body {
+                Body::IssuerStatus(some) => some.into_iter().map(|status| status.id.ca()[0]).collect::<Vec<_>>(),
+                other => panic!("{other:?}"),
+            };
+            bodies.into_iter().flat_map(of).collect()
+        };
+        let interval = limits::STATUS_INTERVAL.as_secs();
+        assert_eq!(told(0, &[status(1, 10, 99), status(2, 10, 99)]), [1, 2], "the first time");
+        assert_eq!(told(1, &[status(1, 11, 99), status(2, 11, 99)]), [0; 0], "only that they are still in order");
+        assert_eq!(told(2, &[status(1, 12, 99), status(2, 12, 200)]), [2], "another end");
+        assert_eq!(told(3, &[status(1, 12, 99), status(2, 12, 200), status(3, 1, 1)]), [3], "another issuer");
+        assert_eq!(told(interval, &[status(1, 40, 99), status(2, 12, 200)]), [1], "after the interval, if it is news");
+        assert_eq!(told(interval + 1, &[status(1, 41, 99)]), [0; 0]);
+        let many: Vec<_> = (0..200).map(|ca| status(ca, 50, 50)).collect();
+        let bodies = Statuses::default().due(Duration::ZERO, many.into_iter());
+        assert_eq!(bodies.len(), 200_usize.div_ceil(limits::ENTRY_ISSUERS_MAX), "as many as fit an entry");
+    }
+}

@@ -1,0 +1,136 @@
+//! Two writers, three replicas and a Redis on one machine: `ostia-responder demo --cluster`.
+//!
+//! Purpose: to see what a cluster does when its parts are killed, before there is one. Invariant: each part is a process
+//! with a configuration file like any other, in a directory of its own beside the demo's CA; whatever is started here ends
+//! with this program, and a part that ends by itself is started again. It does not know the feed: what it shows is what
+//! the parts tell on their admin listeners.
+
+mod files;
+mod processes;
+mod view;
+
+use std::{
+    error::Error,
+    fmt::Write as _,
+    io::IsTerminal as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use precompute::{output::say, service::Control};
+
+use self::{files::Layout, processes::Processes, view::Seen};
+use super::{DemoError, ca, prepare, text::quoted};
+
+/// Writers of the cluster,
+const WRITERS: usize = 2;
+/// and replicas.
+const REPLICAS: usize = 3;
+/// How often the view is drawn anew.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Starts the cluster, and shows how it fares until SIGTERM or SIGINT. `http` and `admin`: the first of the ports that it
+/// uses.
+pub fn run(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
+    let control = Control::new()?;
+    let redis = processes::find_redis()?;
+    let demo = prepare(dir, http, admin, &mut |line| _ = say(line))?;
+    let layout = Layout::new(&demo.dir, http, admin)?;
+    files::write(&layout)?;
+    let processes = Processes::start(&layout, &redis)?;
+    say(instructions(&layout, &demo.asked))?;
+    control.run(async |mut signals| {
+        let mut shown = Shown::new(layout, processes);
+        loop {
+            tokio::select! {
+                () = signals.end.recv() => return Ok(()),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            // Each part is asked, and one may be stopped.
+            shown = tokio::task::spawn_blocking(move || {
+                shown.look();
+                shown
+            })
+            .await?;
+        }
+    })
+}
+
+/// What stands on the terminal.
+struct Shown {
+    layout: Layout,
+    processes: Processes,
+    begun: Instant,
+    /// Lines of the view that is there, to be written over; on a terminal alone.
+    lines: usize,
+    last: String,
+}
+
+impl Shown {
+    fn new(layout: Layout, processes: Processes) -> Self {
+        Self { layout, processes, begun: Instant::now(), lines: 0, last: String::new() }
+    }
+
+    fn look(&mut self) {
+        self.processes.keep();
+        let seen: Vec<Seen> = self.layout.parts().map(|part| view::see(part, self.processes.id(&part.name))).collect();
+        let table = view::table(&seen, self.processes.id("redis"), &self.layout);
+        let mut text = String::new();
+        if std::io::stdout().is_terminal() {
+            if self.lines > 0 {
+                let _ = write!(text, "\x1b[{}A\x1b[J", self.lines);
+            }
+        } else if view::same(&table, &self.last) {
+            // Into a pipe goes what changes.
+            return;
+        } else {
+            let _ = writeln!(text, "after {} s:", self.begun.elapsed().as_secs());
+        }
+        text.push_str(&table);
+        self.lines = table.lines().count();
+        self.last = table;
+        let _ = say(text.trim_end());
+    }
+}
+
+/// What to try.
+fn instructions(layout: &Layout, asked: &Path) -> String {
+    let path = |path: &Path| quoted(&path.to_string_lossy()).into_owned();
+    let (ca, asked) = (path(&layout.dir.join("ca.pem")), path(asked));
+    let serial = format!("$(openssl x509 -in {asked} -noout -serial | cut -d= -f2)");
+    let ask = |replica: usize| {
+        let url = ca::url(layout.replicas[replica].http.unwrap_or(layout.replicas[replica].admin));
+        format!("openssl ocsp -issuer {ca} -cert {asked} -no_nonce -url {url} -CAfile {ca}")
+    };
+    let revoke: Vec<_> = layout
+        .writers
+        .iter()
+        .map(|writer| format!("ostia-precompute revoke --config {} {serial}", path(&writer.config)))
+        .collect();
+    format!(
+        r"
+Two writers follow the demo CA; the one that leads tells three replicas over Redis. They run until Ctrl-C; what they say
+is in {logs}. The commands below are for another terminal in the same directory.
+
+Ask a replica, revoke at the writer that leads (the other one says so), and ask another replica:
+
+    {first}
+    {revoke}
+    {last}
+
+Then take something away: `kill -9` the writer that leads, a replica, or Redis, by the numbers below. Each is started again
+after some seconds.
+",
+        logs = path(&layout.root.join("logs")),
+        first = ask(0),
+        revoke = revoke.join(" || "),
+        last = ask(2),
+    )
+}
+
+/// What went wrong with a file of the cluster.
+fn at(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> DemoError {
+    let path = PathBuf::from(path);
+    move |error| DemoError::Io { path, doing, error }
+}
