@@ -36,12 +36,12 @@ impl Pushing {
         now: UnixTime,
     ) -> Result<Vec<Result<Outcome, Refusal>>, Problem> {
         let Some(telling) = &self.telling else { return Ok(self.ledger.push(pushes, key, now)?) };
-        let term = telling.begin(&self.ledger)?;
+        let begun = telling.begin(&self.ledger, pushes.iter().map(|push| push.serial))?;
         let outcomes = self.ledger.push(pushes, key, now)?;
         let taken = pushes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
         let serials: Vec<Serial> = taken.map(|(push, _)| push.serial).collect();
         if !serials.is_empty() {
-            telling.wait(term, &self.ledger, &serials)?;
+            begun.wait(&serials)?;
         }
         Ok(outcomes)
     }

@@ -182,3 +182,6 @@ pub const DEBTS_AT_ONCE: usize = 1000;
 pub const RESIGN_WITHIN: Duration = Duration::from_secs(2);
 /// How long a submission of debts may take.
 pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);
+/// How long an acknowledgement waits for new answers beside the records: ten signatures in software. Until they come a
+/// replica without keys says `tryLater` of a certificate that was changed.
+pub const ANSWERS_WITHIN: Duration = Duration::from_millis(20);

@@ -30,10 +30,10 @@ use std::{
 
 use tracing::{error, info, warn};
 
-pub use self::telling::{NotTold, Telling, Term};
+pub use self::telling::{NotTold, Telling};
 use self::{bell::Bell, debts::Debts, events::Events, outgoing::Outgoing, snapshots::Snapshots, statuses::Statuses};
 use super::{
-    LastWords,
+    LastWords, Tenants,
     change::{Handle, Order},
     engine_thread::tell,
 };
@@ -42,7 +42,7 @@ use crate::{
     assemble::AssembledFeed,
     engine::Engine,
     feed::{
-        Issuer, Moment, Writer,
+        Body, Issuer, Moment, Writer,
         ledgers::LedgerBook,
         redis::Stream,
         shelf::{Directory, Fetcher},
@@ -51,7 +51,7 @@ use crate::{
     },
     ledger::Ledgers,
     limits::feed as limits,
-    presign::Hears,
+    presign::{Hears, Received, SoFar},
     state_dir::ServerId,
 };
 
@@ -232,12 +232,15 @@ struct Work {
     ledgers: Ledgers,
     handle: Handle,
     answers: Arc<Answers>,
+    /// The answers that are being told.
+    answers_told: Option<Body>,
     statuses: Statuses,
     statuses_at: Duration,
     strangers_at: Duration,
     snapshots: Snapshots,
     debts: Debts,
     events: Events,
+    received: Receiving,
     /// Whether sources are read and pushes taken.
     leads: bool,
     /// Tells the present answers once more.
@@ -271,12 +274,14 @@ impl Work {
             book,
             fetcher: Fetcher::start(Some(directory.clone()), &sources)?,
             began: Instant::now(),
+            answers_told: None,
             statuses: Statuses::default(),
             statuses_at: Duration::ZERO,
             strangers_at: Duration::ZERO,
             snapshots: Snapshots::new(directory, sealing),
             debts: Debts::new(token),
             events: Events::default(),
+            received: Receiving::default(),
             leads: false,
             retelling: None,
             gives_up: Arc::default(),
@@ -368,7 +373,10 @@ impl Work {
             ),
             Notice::Fault(fault) => self.events.fault(&fault, now.monotonic),
             Notice::Read(event) => {
-                let refused = self.events.take(event, &mut self.book, &self.shared.telling, now.monotonic);
+                let refused = {
+                    let Self { events, book, received, shared, .. } = self;
+                    events.take(event, book, received.of(&self.handle, &self.answers), &shared.telling, now.monotonic)
+                };
                 self.shared.note(|report| report.refused += refused);
             }
         }
@@ -404,6 +412,7 @@ impl Work {
         // and what is under way has ended.
         self.ledgers.stand_by();
         self.shared.outgoing.close();
+        self.answers_told = None;
         self.handle.signs_ahead(false);
         self.order(|engine| {
             if let Err(error) = engine.stand_by() {
@@ -435,9 +444,14 @@ impl Work {
                 self.writer.tell(body);
             }
         }
-        if self.writer.untold_beside() == 0
-            && let Some(answers) = self.shared.outgoing.next()
-        {
+        if self.writer.untold_beside() > 0 {
+            return;
+        }
+        if let Some(Body::Answers(told)) = self.answers_told.take() {
+            self.shared.telling.answered(&told);
+        }
+        if let Some(answers) = self.shared.outgoing.next() {
+            self.answers_told = Some(answers.clone());
             self.writer.tell(answers);
         }
         self.retell();
@@ -517,5 +531,24 @@ impl Work {
             _ => {}
         }
         self.had_redis = fault.is_none();
+    }
+}
+
+/// Who takes the answers of the feed, for the present tenants.
+#[derive(Debug, Default)]
+struct Receiving {
+    for_tenants: Option<(Arc<Tenants>, Received)>,
+    so_far: Arc<SoFar>,
+}
+
+impl Receiving {
+    fn of(&mut self, handle: &Handle, answers: &Arc<Answers>) -> &Received {
+        let tenants = Arc::clone(&handle.tenants.borrow());
+        let former = self.for_tenants.take().filter(|(of, _)| Arc::ptr_eq(of, &tenants));
+        let anew = || {
+            let issuers = tenants.issuers().map(|(_, issuer)| issuer);
+            (Arc::clone(&tenants), Received::new(answers, issuers, &self.so_far))
+        };
+        &self.for_tenants.insert(former.unwrap_or_else(anew)).1
     }
 }

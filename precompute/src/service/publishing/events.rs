@@ -1,15 +1,17 @@
 //! What a standby reads of the feed beside records, and what the log hears of it.
 //!
 //! Invariant: the condition of an issuer's sources is the one that the writer at work has found, so whoever takes over
-//! knows what it knew; the log is filled by nobody who fills the stream. It does not know records.
+//! knows what it knew, and its answers are those that were told; the log is filled by nobody who fills the stream. It does not know records.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use super::telling::Telling;
 use crate::{
     feed::{Body, Refusal, ledgers::LedgerBook, reader::Event, store::Fault},
+    pki::UnixTime,
+    presign::Received,
     service::remarks::Repeated,
 };
 
@@ -24,12 +26,23 @@ pub(super) struct Events {
 
 impl Events {
     /// Takes up what was read `now`; returns how many entries were passed over.
-    pub(super) fn take(&mut self, event: Event, book: &mut LedgerBook, telling: &Arc<Telling>, now: Duration) -> u64 {
+    pub(super) fn take(
+        &mut self,
+        event: Event,
+        book: &mut LedgerBook,
+        received: &Received,
+        telling: &Telling,
+        now: Duration,
+    ) -> u64 {
         match event {
             Event::Linked(opened) | Event::Told(opened) => match &opened.entry.body {
                 Body::Begin(begin) => {
                     telling.led_at(&begin.address);
                     info!(position = %opened.entry.position, writer = %opened.entry.author, "another writer leads");
+                }
+                Body::Answers(sections) => {
+                    let now = UnixTime::now();
+                    sections.iter().for_each(|section| received.take(&section.rows(), now, |_| true));
                 }
                 Body::IssuerStatus(all) => all.iter().for_each(|status| book.note_status(status)),
                 _ => {}

@@ -1,17 +1,27 @@
 //! Whether this writer leads, and whether what was pushed here has been told to the feed.
 //!
-//! Purpose: a push is acknowledged when its record has left the outbox because the feed has it (rule 18). Invariant: what
-//! left the outbox in another way, because another writer leads or the book was exchanged, is not acknowledged. It does
-//! not know how anything is told.
+//! Purpose: a push is acknowledged when its record has left the outbox because the feed has it (rule 18), and shortly after
+//! that when its new answers have been told as well, so that who asks a replica then gets one. Invariant: what left the
+//! outbox in another way, because another writer leads or the book was exchanged, is not acknowledged. It does not know how
+//! anything is told.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::bell::Bell;
-use crate::{book::Identity, ledger::Ledger, limits::feed as limits, pki::Serial, state_dir::StateError};
+use crate::{
+    answers::each_entry,
+    book::Identity,
+    feed::{Issuer, body::AnswerSection},
+    ledger::Ledger,
+    limits::feed as limits,
+    pki::Serial,
+    state_dir::StateError,
+};
 
 /// What pushes have to know of the feed.
 #[derive(Debug)]
@@ -31,13 +41,22 @@ struct State {
     written: u64,
     /// Where the writer that leads takes pushes, if it said so.
     leader: Option<String>,
+    /// The certificates whose new answers pushes wait for: how many pushes, and whether an answer was told.
+    awaited: HashMap<Key, (usize, bool)>,
+    /// The issuers whose answers have been told since this writer leads.
+    signed_ahead: HashSet<Issuer>,
 }
 
-/// A leadership of this writer, and a book.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Term {
+type Key = (Issuer, Serial);
+
+/// Pushes that were begun while this writer led.
+#[derive(Debug)]
+pub struct Begun<'t> {
+    telling: &'t Telling,
+    ledger: &'t Ledger,
     term: u64,
     book: Identity,
+    keys: Vec<Key>,
 }
 
 /// Why something is not told.
@@ -102,6 +121,7 @@ impl Telling {
         self.change(|state| {
             state.term += u64::from(state.leads != leads);
             state.leads = leads;
+            state.signed_ahead.clear();
         });
     }
 
@@ -120,45 +140,100 @@ impl Telling {
         self.change(|state| state.written += 1);
     }
 
-    /// To be called before something is pushed.
-    pub fn begin(&self, ledger: &Ledger) -> Result<Term, NotTold> {
-        let (term, leads, leader) = {
-            let state = self.state();
-            (state.term, state.leads, state.leader.clone())
-        };
-        if !leads {
-            return Err(NotTold::StandsBy(leader));
+    /// Answers were told.
+    pub(super) fn answered(&self, sections: &[AnswerSection]) {
+        let mut state = self.state();
+        let State { awaited, signed_ahead, .. } = &mut *state;
+        for section in sections {
+            signed_ahead.insert(section.issuer);
+            if awaited.is_empty() {
+                continue;
+            }
+            each_entry(&section.entries, section.packed_length, |serial, _, _| {
+                if let Some((_, is_told)) = awaited.get_mut(&(section.issuer, serial)) {
+                    *is_told = true;
+                }
+            });
         }
-        let (book, _) = ledger.untold(&[]).map_err(NotTold::Book)?;
-        Ok(Term { term, book })
+        drop(state);
+        self.changed.notify_all();
     }
 
-    /// Waits until these records of the ledger have been told, as they are or as they were since.
-    pub fn wait(&self, begun: Term, ledger: &Ledger, serials: &[Serial]) -> Result<(), NotTold> {
-        self.bell.ring();
-        let until = Instant::now() + self.within;
+    /// To be called before certificates of this ledger are pushed.
+    pub fn begin<'t>(
+        &'t self,
+        ledger: &'t Ledger,
+        serials: impl IntoIterator<Item = Serial>,
+    ) -> Result<Begun<'t>, NotTold> {
+        let term = {
+            let state = self.state();
+            if !state.leads {
+                return Err(NotTold::StandsBy(state.leader.clone()));
+            }
+            state.term
+        };
+        let (book, _) = ledger.untold(&[]).map_err(NotTold::Book)?;
+        let issuer = Issuer::from(ledger.id());
+        let keys: Vec<Key> = serials.into_iter().map(|serial| (issuer, serial)).collect();
+        let mut state = self.state();
+        keys.iter().for_each(|key| state.awaited.entry(*key).or_default().0 += 1);
+        drop(state);
+        Ok(Begun { telling: self, ledger, term, book, keys })
+    }
+}
+
+impl Begun<'_> {
+    /// Waits until these records have been told, as they are or as they were since; and for their answers, but not for
+    /// long.
+    pub fn wait(self, serials: &[Serial]) -> Result<(), NotTold> {
+        let Telling { changed, bell, within, .. } = self.telling;
+        bell.ring();
+        let until = Instant::now() + *within;
         let mut untold = serials.to_vec();
         loop {
             // In this order: what is told while the book is read is seen in the next turn.
-            let (written, term) = {
-                let state = self.state();
-                (state.written, state.term)
-            };
-            let (book, left) = ledger.untold(&untold).map_err(NotTold::Book)?;
-            let mut state = self.state();
-            if book != begun.book || state.term != begun.term || term != begun.term {
+            let written = self.telling.state().written;
+            let (book, left) = self.ledger.untold(&untold).map_err(NotTold::Book)?;
+            let mut state = self.telling.state();
+            if book != self.book || state.term != self.term {
                 return Err(NotTold::Deposed(state.leader.clone()));
             }
             if left.is_empty() {
+                drop(state);
+                self.wait_for_answers(serials);
                 return Ok(());
             }
             untold = left;
-            while state.written == written && state.term == term {
+            while state.written == written && state.term == self.term {
                 let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
-                    return Err(NotTold::Late(self.within));
+                    return Err(NotTold::Late(*within));
                 };
-                let waited = self.changed.wait_timeout(state, left.min(limits::HEARTBEAT_INTERVAL));
-                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                state = changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    fn wait_for_answers(&self, serials: &[Serial]) {
+        let issuer = Issuer::from(self.ledger.id());
+        let is_missing = |state: &mut State| {
+            let is_told = |serial: &Serial| state.awaited.get(&(issuer, *serial)).is_none_or(|(_, is_told)| *is_told);
+            state.term == self.term && state.signed_ahead.contains(&issuer) && !serials.iter().all(is_told)
+        };
+        let Telling { changed, .. } = self.telling;
+        let waited = changed.wait_timeout_while(self.telling.state(), limits::ANSWERS_WITHIN, is_missing);
+        drop(waited);
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        let mut state = self.telling.state();
+        for key in &self.keys {
+            if let Some((pushes, _)) = state.awaited.get_mut(key) {
+                *pushes -= 1;
+                if *pushes == 0 {
+                    state.awaited.remove(key);
+                }
             }
         }
     }

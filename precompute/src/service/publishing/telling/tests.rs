@@ -2,16 +2,18 @@ use std::{sync::Arc, thread};
 
 use super::*;
 use crate::{
+    answers::{Entry, Stored},
     book::{Book, Move, Place},
     issuer_id::IssuerId,
     ledger::{Ledgers, Order, Push, Saver, SharedBook},
     pki::UnixTime,
+    records::StateWord,
 };
 
 const NOW: UnixTime = UnixTime(2_000_000_000);
 
 struct World {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     ledgers: Ledgers,
     telling: Arc<Telling>,
 }
@@ -25,19 +27,23 @@ impl World {
         ledger.ledger.owe(true);
         let ledgers = Ledgers::default();
         ledgers.set(vec![ledger.ledger]);
-        Self { _dir: dir, ledgers, telling: Arc::new(Telling::new(Bell::default(), within)) }
+        Self { dir, ledgers, telling: Arc::new(Telling::new(Bell::default(), within)) }
     }
 
     fn ledger(&self) -> Ledger {
         self.ledgers.all()[0].clone()
     }
 
-    fn push(&self) -> (Term, Vec<Serial>) {
-        let term = self.telling.begin(&self.ledger()).unwrap();
-        let serial = Serial::from_magnitude(&[1]).unwrap();
+    /// Pushes, does this, and waits.
+    fn push_and(&self, meanwhile: impl FnOnce() + Send) -> Result<(), NotTold> {
+        let (ledger, serial) = (self.ledger(), Serial::from_magnitude(&[1]).unwrap());
+        let begun = self.telling.begin(&ledger, [serial]).unwrap();
         let push = Push { serial, order: Order::Add { not_after: None } };
-        self.ledger().push(&[push], None, NOW).unwrap();
-        (term, vec![serial])
+        ledger.push(&[push], None, NOW).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(meanwhile);
+            begun.wait(&[serial])
+        })
     }
 
     /// As the machine does when an entry was written.
@@ -54,25 +60,50 @@ impl World {
 fn a_push_waits_until_the_feed_has_it() {
     let world = World::new(Duration::from_secs(20));
     world.telling.leads(true);
-    let (term, serials) = world.push();
-    let (telling, ledger) = (Arc::clone(&world.telling), world.ledger());
-    let waiting = thread::spawn(move || telling.wait(term, &ledger, &serials));
-    world.telling.written();
-    thread::sleep(Duration::from_millis(100));
-    assert!(!waiting.is_finished(), "another entry was written");
-    world.tell();
-    waiting.join().unwrap().unwrap();
-    // What was told already is told.
-    let (term, serials) = world.push();
-    world.telling.wait(term, &world.ledger(), &serials).unwrap();
+    let told_at = std::sync::Mutex::new(None);
+    let tell = || {
+        // Another entry was written.
+        world.telling.written();
+        thread::sleep(Duration::from_millis(100));
+        *told_at.lock().unwrap() = Some(Instant::now());
+        world.tell();
+    };
+    world.push_and(tell).unwrap();
+    assert!(told_at.lock().unwrap().is_some_and(|told| told <= Instant::now()), "not before it was told");
+    world.push_and(|| ()).unwrap();
+}
+
+#[test]
+fn a_push_waits_shortly_for_its_answers_where_answers_are_signed_ahead() {
+    let world = World::new(Duration::from_secs(20));
+    world.telling.leads(true);
+    let (issuer, serial) = (Issuer::from(world.ledger().id()), Serial::from_magnitude(&[1]).unwrap());
+    let of = |serial: Serial| {
+        let [this_update, refresh_at, next_update] = [1, 2, 3].map(UnixTime);
+        let entry = Entry { state: StateWord::from_word(1), this_update, refresh_at, next_update };
+        let mut entries = Vec::new();
+        Stored { serial, entry, packed: vec![7; 64] }.write(&mut entries);
+        [AnswerSection { issuer, form: [1; 32], packed_length: 64, entries }]
+    };
+    let took = |meanwhile: &(dyn Fn() + Sync)| {
+        let begun = Instant::now();
+        world.push_and(meanwhile).unwrap();
+        begun.elapsed()
+    };
+    world.push_and(|| world.tell()).unwrap();
+    // Nobody signs ahead for this issuer.
+    assert!((0..5).any(|_| took(&|| ()) < limits::ANSWERS_WITHIN));
+    world.telling.answered(&of(Serial::from_magnitude(&[9]).unwrap()));
+    assert!(took(&|| ()) >= limits::ANSWERS_WITHIN, "an answer of another certificate was told");
+    assert!((0..5).any(|_| took(&|| world.telling.answered(&of(serial))) < limits::ANSWERS_WITHIN));
+    assert!(world.telling.state().awaited.is_empty(), "nobody waits any more");
 }
 
 #[test]
 fn a_push_that_the_feed_does_not_take_in_time_is_not_acknowledged() {
     let world = World::new(Duration::from_millis(50));
     world.telling.leads(true);
-    let (term, serials) = world.push();
-    let late = world.telling.wait(term, &world.ledger(), &serials);
+    let late = world.push_and(|| ());
     assert!(matches!(late, Err(NotTold::Late(_))), "{late:?}");
     assert!(late.unwrap_err().to_string().contains("50 ms"));
 }
@@ -80,10 +111,11 @@ fn a_push_that_the_feed_does_not_take_in_time_is_not_acknowledged() {
 #[test]
 fn who_stands_by_takes_no_pushes_and_names_who_leads() {
     let world = World::new(Duration::from_secs(1));
-    let refused = world.telling.begin(&world.ledger()).unwrap_err();
+    let ledger = world.ledger();
+    let refused = world.telling.begin(&ledger, []).unwrap_err();
     assert!(matches!(&refused, NotTold::StandsBy(None)), "{refused:?}");
     world.telling.led_at("http://leader:9090");
-    let refused = world.telling.begin(&world.ledger()).unwrap_err().to_string();
+    let refused = world.telling.begin(&ledger, []).unwrap_err().to_string();
     assert!(refused.contains("http://leader:9090"), "{refused}");
 }
 
@@ -91,23 +123,21 @@ fn who_stands_by_takes_no_pushes_and_names_who_leads() {
 fn what_left_the_outbox_because_another_leads_is_not_acknowledged() {
     let world = World::new(Duration::from_secs(20));
     world.telling.leads(true);
-    let (term, serials) = world.push();
-    let (telling, ledger) = (Arc::clone(&world.telling), world.ledger());
-    let waiting = thread::spawn(move || telling.wait(term, &ledger, &serials));
     // In the order of the thread that publishes.
-    world.telling.leads(false);
-    world.ledgers.stand_by();
-    world.ledgers.undo_untold().unwrap();
-    let deposed = waiting.join().unwrap();
+    let deposed = world.push_and(|| {
+        world.telling.leads(false);
+        world.ledgers.stand_by();
+        world.ledgers.undo_untold().unwrap();
+    });
     assert!(matches!(deposed, Err(NotTold::Deposed(_))), "{deposed:?}");
     // Nor if it leads again before anybody looks.
     world.telling.leads(true);
     world.ledgers.lead();
-    let (term, serials) = world.push();
+    let ledger = world.ledger();
+    let begun = world.telling.begin(&ledger, []).unwrap();
     world.telling.leads(false);
-    world.ledgers.undo_untold().unwrap();
     world.telling.leads(true);
-    let deposed = world.telling.wait(term, &world.ledger(), &serials);
+    let deposed = begun.wait(&[]);
     assert!(matches!(deposed, Err(NotTold::Deposed(_))), "{deposed:?}");
 }
 
@@ -115,10 +145,11 @@ fn what_left_the_outbox_because_another_leads_is_not_acknowledged() {
 fn what_left_the_outbox_because_the_book_was_exchanged_is_not_acknowledged() {
     let world = World::new(Duration::from_secs(20));
     world.telling.leads(true);
-    let (term, serials) = world.push();
-    std::fs::remove_file(world._dir.path().join(crate::state_dir::BOOK)).unwrap();
-    let other = Push { serial: Serial::from_magnitude(&[2]).unwrap(), order: Order::Add { not_after: None } };
-    world.ledger().push(&[other], None, NOW).unwrap();
-    let exchanged = world.telling.wait(term, &world.ledger(), &serials);
+    let exchanged = world.push_and(|| {
+        std::fs::remove_file(world.dir.path().join(crate::state_dir::BOOK)).unwrap();
+        let other = Push { serial: Serial::from_magnitude(&[2]).unwrap(), order: Order::Add { not_after: None } };
+        world.ledger().push(&[other], None, NOW).unwrap();
+        world.telling.written();
+    });
     assert!(matches!(exchanged, Err(NotTold::Deposed(_))), "{exchanged:?}");
 }
