@@ -246,6 +246,7 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
     let meant = || {
         check_type(&head.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
         let ledger = issuers::find(&api.ledgers, &id)?;
+        api.telling.as_ref().map_or(Ok(()), |telling| telling.takes_pushes())?;
         let too_many = "as many lists as may be at once are being uploaded; send this one later";
         let place = Arc::clone(&api.uploads).try_acquire_owned();
         Ok((ledger, place.map_err(|_| Problem::new(Kind::TooManyUploads, too_many))?))

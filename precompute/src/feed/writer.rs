@@ -180,9 +180,9 @@ impl Writer {
         self.beside.len()
     }
 
-    /// Whether an entry is to be appended in the next step.
-    pub fn is_telling(&self) -> bool {
-        matches!(&self.state, State::Leading(leading) if leading.is_telling())
+    /// Whether the next step appends an entry, or prepares one.
+    pub fn has_more(&self) -> bool {
+        matches!(&self.state, State::Leading(leading) if leading.is_telling() || !self.beside.is_empty())
     }
 
     /// Does the next thing.

@@ -304,14 +304,14 @@ impl Work {
             let has_done = self.step();
             if self.shared.stop.load(Relaxed) {
                 let until = *stops_at.get_or_insert_with(|| Instant::now() + limits::RESIGN_WITHIN);
-                if !has_done && !self.writer.is_telling() {
+                if !has_done && !self.writer.has_more() {
                     self.writer.resign();
                 }
                 if self.writer.role() != Role::Leading || self.stream.fault().is_some() || Instant::now() > until {
                     break;
                 }
             }
-            if !has_done && !self.writer.is_telling() {
+            if !has_done && !self.writer.has_more() {
                 self.shared.bell.wait(limits::LOOK_INTERVAL);
             }
         }

@@ -159,19 +159,23 @@ impl Telling {
         self.changed.notify_all();
     }
 
+    /// Whether anything may be pushed here now.
+    pub fn takes_pushes(&self) -> Result<(), NotTold> {
+        self.term().map(drop)
+    }
+
+    fn term(&self) -> Result<u64, NotTold> {
+        let state = self.state();
+        if state.leads { Ok(state.term) } else { Err(NotTold::StandsBy(state.leader.clone())) }
+    }
+
     /// To be called before certificates of this ledger are pushed.
     pub fn begin<'t>(
         &'t self,
         ledger: &'t Ledger,
         serials: impl IntoIterator<Item = Serial>,
     ) -> Result<Begun<'t>, NotTold> {
-        let term = {
-            let state = self.state();
-            if !state.leads {
-                return Err(NotTold::StandsBy(state.leader.clone()));
-            }
-            state.term
-        };
+        let term = self.term()?;
         let (book, _) = ledger.untold(&[]).map_err(NotTold::Book)?;
         let issuer = Issuer::from(ledger.id());
         let keys: Vec<Key> = serials.into_iter().map(|serial| (issuer, serial)).collect();
