@@ -72,6 +72,8 @@ pub struct Reader {
     reconciling: Option<Reconciling>,
     /// A chain below the own place.
     lower: Option<Lower>,
+    /// What was heard last while there is nothing to follow with; `None` before.
+    listened: Option<Position>,
     /// Signs of life of any writer,
     lease: Lease,
     /// and of the one whose entries are followed.
@@ -138,6 +140,7 @@ impl Reader {
             cursor: Position::START,
             reconciling: None,
             lower: None,
+            listened: None,
             lease: Lease::default(),
             followed: Pulse::default(),
             retry: Duration::ZERO,
@@ -261,8 +264,9 @@ impl Reader {
             if now.monotonic >= self.retry {
                 self.reconciling = Some(Reconciling::begin(Why::Lost, now));
             }
-            return Ok(());
+            return self.listen(last, now, transport, events);
         };
+        self.listened = None;
         // Rule 20.
         if last < place.position {
             if self.rules.keep(Rule::Wait) {
@@ -375,6 +379,26 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Nothing can be followed yet, as without a snapshot. Whoever writes meanwhile is heard all the same, so that nobody
+    /// takes over from a writer that lives.
+    fn listen(
+        &mut self,
+        last: Position,
+        now: Moment,
+        transport: &mut impl Transport,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Gone> {
+        let mut at = self.listened.filter(|at| *at <= last).unwrap_or(last);
+        for raw in transport.read_after(at, limits::READ_ENTRIES_MAX)? {
+            at = raw.position;
+            if self.open(&raw, now, events).is_some() {
+                self.lease.hear_new(now);
+            }
+        }
+        self.listened = Some(at);
+        Ok(())
     }
 
     /// What is known is ahead of the stream: it is waited for, unless the chain there has lived for long (rule 20).

@@ -167,10 +167,10 @@ impl Writer {
         &self.reader
     }
 
-    /// Tells this beside records, if it leads: answers, or the status of issuers. Records go first, but do not keep it
-    /// waiting for more than one entry. What it has not told when it stands down is forgotten.
+    /// Tells this beside records, once it leads: answers, or the status of issuers. Records go first, but do not keep it
+    /// waiting for more than one entry. It is kept through a new epoch; what was not told when it stands down is forgotten.
     pub fn tell(&mut self, body: Body) {
-        if self.role() == Role::Leading {
+        if self.role() != Role::Following {
             self.beside.push_back(body);
         }
     }
@@ -349,3 +349,6 @@ pub(super) fn in_sections(changes: impl IntoIterator<Item = (Issuer, Change)>) -
     }
     sections
 }
+
+#[cfg(test)]
+mod tests;

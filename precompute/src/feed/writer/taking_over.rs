@@ -183,12 +183,13 @@ impl Writer {
             return Ok(());
         }
         let place = Place { position: sealed.position, chain: sealed.chain };
+        // Readers are there from now on, whatever the book says.
+        self.ring.push(sealed.chain, sealed.bytes.len(), now.monotonic, &again);
         if let Err(fault) = book.told(place, &owed) {
             notices.push(Notice::Fault(fault));
             self.stand_down(notices);
             return Ok(());
         }
-        self.ring.push(sealed.chain, sealed.bytes.len(), now.monotonic, &again);
         self.reader.goes_on(place);
         self.state = State::Leading(Box::new(Leading::new(now)));
         notices.push(Notice::Leads(place));

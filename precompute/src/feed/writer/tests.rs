@@ -1,0 +1,204 @@
+//! What a writer does where a seed rarely shows it.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::feed::{
+    body::{AnswerSection, IssuerStatus},
+    keys::PublicKey,
+    simulation::disk::Disk,
+    store::{Snapshots, Store as _},
+    transport::{Info, Raw},
+};
+
+/// A stream in memory, which may be away.
+#[derive(Default)]
+struct Memory {
+    entries: Vec<Raw>,
+    head: Option<Arc<[u8]>>,
+    is_away: bool,
+    connections: u64,
+}
+
+impl Memory {
+    fn back(&mut self) {
+        self.is_away = false;
+        self.connections += 1;
+    }
+}
+
+impl Transport for Memory {
+    fn connection(&mut self) -> Option<u64> {
+        (!self.is_away).then_some(self.connections)
+    }
+
+    fn append(&mut self, entry: &Sealed, may_create: bool) -> Appended {
+        match self.entries.last() {
+            _ if self.is_away => Appended::Gone,
+            None if !may_create => Appended::NoStream,
+            Some(last) if last.position >= entry.position => Appended::Lower,
+            _ => {
+                self.entries.push(Raw { position: entry.position, bytes: entry.bytes.clone() });
+                Appended::Written
+            }
+        }
+    }
+
+    fn read_after(&mut self, after: Position, most: usize) -> Result<Vec<Raw>, Gone> {
+        if self.is_away {
+            return Err(Gone);
+        }
+        Ok(self.entries.iter().filter(|raw| raw.position > after).take(most).cloned().collect())
+    }
+
+    fn info(&mut self) -> Result<Option<Info>, Gone> {
+        let info = |last: &Raw| Info { last: last.position, length: self.entries.len() as u64 };
+        if self.is_away { Err(Gone) } else { Ok(self.entries.last().map(info)) }
+    }
+
+    fn head(&mut self) -> Result<Option<Arc<[u8]>>, Gone> {
+        Ok(self.head.clone())
+    }
+
+    fn set_head(&mut self, manifest: &[u8]) -> Result<(), Gone> {
+        self.head = Some(manifest.into());
+        Ok(())
+    }
+
+    fn trim(&mut self, _: Position) -> Result<(), Gone> {
+        Ok(())
+    }
+
+    fn unlink(&mut self) -> Result<(), Gone> {
+        self.entries.clear();
+        Ok(())
+    }
+}
+
+/// Nobody has any.
+struct Nobody;
+
+impl Snapshots for Nobody {
+    fn here(&mut self, _: &crate::feed::Manifest) -> Option<usize> {
+        None
+    }
+
+    fn chunk(&mut self, _: &crate::feed::Manifest, _: usize) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+struct One {
+    machine: Writer,
+    book: Disk,
+}
+
+impl One {
+    fn new(name: u8) -> Self {
+        let trusted = Trusted::quick(&[1, 2].map(|name| PublicKey([name; 32])));
+        let settings = Settings {
+            cluster: Cluster::new("memory").unwrap(),
+            server: ServerId::from_bytes([name; 16]),
+            key: WriterKey::quick(name),
+            address: String::new(),
+            takeover_after: Duration::from_secs(6),
+            priority: 0,
+            snapshot_interval: Duration::from_secs(3600),
+            seed: name.into(),
+        };
+        let book = Disk::new(Rules::default());
+        Self { machine: Writer::new(settings, trusted, &book), book }
+    }
+
+    fn step(&mut self, millis: u64, stream: &mut Memory) -> Vec<Notice> {
+        let wall = 1_800_000_000_000_000 + millis * 1000;
+        let now = Moment { monotonic: Duration::from_millis(millis), wall };
+        self.machine.step(now, stream, &mut self.book, &mut Nobody)
+    }
+
+    /// Steps until it leads; returns when that was.
+    fn lead(&mut self, mut millis: u64, stream: &mut Memory) -> u64 {
+        while self.machine.role() != Role::Leading {
+            self.step(millis, stream);
+            millis += 10;
+            assert!(millis < 1_000_000, "{:?}", self.machine.role());
+        }
+        millis
+    }
+}
+
+#[test]
+fn a_standby_that_can_take_no_snapshot_hears_the_one_that_leads_all_the_same() {
+    let (mut stream, mut one, mut other) = (Memory::default(), One::new(1), One::new(2));
+    let begun = one.lead(0, &mut stream);
+    // Its snapshot is never made.
+    for millis in (begun..begun + 120_000).step_by(10) {
+        one.step(millis, &mut stream);
+        other.step(millis, &mut stream);
+        assert_eq!(other.machine.role(), Role::Following, "after {millis} ms");
+    }
+    assert_eq!((one.machine.role(), other.book.place()), (Role::Leading, None));
+    // Once that one is silent it takes over.
+    other.lead(begun + 120_000, &mut stream);
+}
+
+#[test]
+fn answers_that_come_while_redis_is_away_are_told_in_the_next_epoch() {
+    let (mut stream, mut one) = (Memory::default(), One::new(1));
+    let begun = one.lead(0, &mut stream);
+    stream.is_away = true;
+    let section = |form| AnswerSection { issuer: Issuer([1; 32]), form: [form; 32], packed_length: 8, entries: vec![] };
+    for millis in (begun..begun + 5000).step_by(10) {
+        one.step(millis, &mut stream);
+    }
+    one.machine.tell(Body::Answers(vec![section(1)]));
+    stream.back();
+    // Something else has become the last entry, so a new epoch begins.
+    stream.entries.clear();
+    one.step(begun + 5000, &mut stream);
+    assert_ne!(one.machine.role(), Role::Leading);
+    one.machine.tell(Body::Answers(vec![section(2)]));
+    let begun = one.lead(begun + 5000, &mut stream);
+    for millis in (begun..begun + 1000).step_by(10) {
+        one.step(millis, &mut stream);
+    }
+    let trusted = Trusted::quick(&[PublicKey([1; 32])]);
+    let forms: Vec<u8> = stream
+        .entries
+        .iter()
+        .filter_map(|raw| {
+            let cluster = Cluster::new("memory").unwrap();
+            match Entry::open(raw.position, &raw.bytes, &cluster, &trusted).unwrap().entry.body {
+                Body::Answers(sections) => Some(sections[0].form[0]),
+                _ => None,
+            }
+        })
+        .collect();
+    assert_eq!(forms, [1, 2]);
+    assert_eq!(one.machine.untold_beside(), 0);
+}
+
+#[test]
+fn who_stands_by_is_told_nothing_beside_records() {
+    let mut one = One::new(1);
+    one.machine.tell(Body::IssuerStatus(Vec::<IssuerStatus>::new()));
+    assert_eq!(one.machine.untold_beside(), 0);
+}
+
+#[test]
+fn a_snapshot_is_wanted_also_while_records_come_without_end_and_again_when_it_could_not_be_made() {
+    let (mut stream, mut one) = (Memory::default(), One::new(1));
+    let begun = one.lead(0, &mut stream);
+    let (mut wanted, mut failed) = (Vec::new(), 0);
+    for millis in (begun..begun + 70_000).step_by(10) {
+        let serial = Serial::from_magnitude(&(millis as u32 + 1).to_be_bytes()).unwrap();
+        one.book.push((Issuer([1; 32]), serial), Change::new(serial, None));
+        if one.step(millis, &mut stream).contains(&Notice::SnapshotWanted) {
+            wanted.push((millis - begun) / 10_000);
+            let now = Moment { monotonic: Duration::from_millis(millis), wall: 0 };
+            one.machine.snapshot_failed(now);
+            failed += 1;
+        }
+    }
+    assert_eq!((wanted, failed), (vec![0, 3, 6], 3), "{:?}", limits::SNAPSHOT_RETRY);
+}
