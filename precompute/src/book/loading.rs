@@ -41,7 +41,22 @@ pub(super) fn load(
     mut each: impl FnMut(Serial, Record, Origin),
 ) -> Result<Held, redb::Error> {
     let Some(number) = number_of(read, issuer)? else { return Ok(Held::nothing(made.identity)) };
-    let mut seal = records(read, number, |(serial, record, origin)| each(serial, record, origin))?;
+    let each = |(serial, record, origin)| {
+        each(serial, record, origin);
+        true
+    };
+    let seal = records(read, number, each)?.unwrap_or_default();
+    beside(read, made, issuer, number, seal)
+}
+
+/// Reads what there is of an issuer beside records, and compares everything with its seal. `seal`: that of the records.
+pub(super) fn beside(
+    read: &ReadTransaction,
+    made: Made,
+    issuer: &IssuerId,
+    number: u32,
+    mut seal: Seal,
+) -> Result<Held, redb::Error> {
     let marks = read.open_table(CRL_MARKS)?;
     let mut mark = |kind| -> Result<Option<CrlMark>, redb::Error> {
         let Some(mark) = marks.get((number, kind))? else { return Ok(None) };
@@ -68,21 +83,32 @@ pub(super) fn load(
     Ok(Held { known: true, crl_marks, verified: verified.map(UnixTime), stamps, book: made.identity })
 }
 
-type Entry = (Serial, Record, Origin);
+pub(super) type Entry = (Serial, Record, Origin);
 
-/// Calls `each` with every record of an issuer, in order, and returns their seal.
-fn records(read: &ReadTransaction, issuer: u32, mut each: impl FnMut(Entry)) -> Result<Seal, redb::Error> {
+/// Calls `each` with every record of an issuer, in order, until it returns false. Returns the seal of all of them; `None`
+/// if it did not come to the end.
+pub(super) fn records(
+    read: &ReadTransaction,
+    issuer: u32,
+    mut each: impl FnMut(Entry) -> bool,
+) -> Result<Option<Seal>, redb::Error> {
     let (walked, parts) = sync_channel::<Vec<Entry>>(limits::BOOK_LOAD_PARTS);
     let (used, unused) = channel();
     thread::scope(|scope| {
         let walk = move || guarded(|| walk(read, issuer, walked, &unused));
         let walker = thread::Builder::new().name("book".into()).spawn_scoped(scope, walk)?;
-        for mut part in parts {
-            part.drain(..).for_each(&mut each);
+        let mut is_whole = true;
+        for mut part in &parts {
+            is_whole = part.drain(..).all(&mut each);
             let _ = used.send(part);
+            if !is_whole {
+                break;
+            }
         }
+        // Nobody takes more: that ends the other thread.
+        drop(parts);
         let seal = walker.join().map_err(|_| damaged("its records cannot be walked"))?;
-        Ok(seal?)
+        Ok(Some(seal?).filter(|_| is_whole))
     })
 }
 
@@ -100,8 +126,9 @@ fn walk(
         seal.add(Kind::Record, key.value(), value.value());
         part.extend(decode(key.value(), value.value()));
         if part.len() == limits::BOOK_LOAD_PART {
-            // If nobody takes it, the other thread has panicked, and that ends this one too.
-            let _ = walked.send(part);
+            if walked.send(part).is_err() {
+                return Ok(seal);
+            }
             part = unused.try_recv().unwrap_or_else(|_| Vec::with_capacity(limits::BOOK_LOAD_PART));
         }
     }

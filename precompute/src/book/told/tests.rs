@@ -7,6 +7,7 @@ use crate::{
     issuer_id::IssuerId,
     pki::{Reason, Record, Serial, Status, UnixTime},
     records::Change,
+    state_dir::BOOK,
 };
 
 fn serial(number: u8) -> Serial {
@@ -101,5 +102,34 @@ proptest! {
             let whole = reader.each_told(id, |change| { first.push(change); false }).unwrap();
             prop_assert_eq!((whole, &first[..]), (listed.is_empty(), &listed[..listed.len().min(1)]));
         }
+    }
+}
+
+/// What damage makes good would be good everywhere, under a signature.
+#[test]
+fn no_flipped_bit_of_a_record_or_of_what_was_told_is_given_without_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = IssuerId::new("a", [1; 32]);
+    let mut book = Book::open(dir.path()).unwrap();
+    let identity = book.identity().unwrap();
+    let told = [Change::new(serial(1), record(2)), Change::new(serial(2), record(3))];
+    book.commit(&Batch { changes: &told, is_told: true, ..Batch::new(&id, identity) }).unwrap();
+    let owed = [Change::new(serial(2), record(5))];
+    book.commit(&Batch { changes: &owed, owed: true, ..Batch::new(&id, identity) }).unwrap();
+    drop(book);
+    let bytes = std::fs::read(dir.path().join(BOOK)).unwrap();
+    // Times of revocation: of the record that was told, and of what was told of the other one.
+    for kind in [2_u8, 3] {
+        let status = [&[1, Reason::KeyCompromise.code()][..], &u64::from(kind).to_be_bytes()].concat();
+        let found: Vec<_> = (0..bytes.len() - status.len()).filter(|at| bytes[*at..].starts_with(&status)).collect();
+        assert!(!found.is_empty());
+        let mut flipped = bytes.clone();
+        found.iter().for_each(|at| flipped[*at] ^= 1);
+        let damaged = tempfile::tempdir().unwrap();
+        std::fs::write(damaged.path().join(BOOK), flipped).unwrap();
+        let mut book = Book::open(damaged.path()).unwrap();
+        let reader = book.reader().unwrap();
+        let error = reader.each_told(&id, |_| true).unwrap_err();
+        assert!(error.is_damage(), "{error}");
     }
 }
