@@ -12,8 +12,8 @@
 //! survive a restart; after that the first digest of such an issuer in a heartbeat differs from what is here, and then
 //! everything is compared as well.
 //!
-//! Pushes and sources go to the ledgers beside it, each of which has to [owe](crate::ledger::Ledger::owe) what it saves,
-//! whoever leads. It does not know who leads.
+//! Pushes and sources go to the ledgers beside it, which have to [owe](crate::ledger::Ledger::owe) what they save, whoever
+//! leads. It does not know who leads.
 
 use std::{
     cell::{Cell, RefCell},
@@ -190,9 +190,7 @@ impl Book for LedgerBook {
         Ok(())
     }
 
-    /// The sources have to be read whole after it, whatever they looked like before: what they said is undone as well.
-    /// Whoever runs an engine calls it before the engine's `read_all`, and takes another engine for sources that were read
-    /// before it.
+    /// The sources have to be read whole after it: see [`Ledgers::undo_untold`].
     fn undo_untold(&mut self) -> Result<(), Fault> {
         self.ledgers.undo_untold().map(|_| ()).map_err(fault)
     }

@@ -180,10 +180,10 @@ impl Ledgers {
     /// Undoes what nobody was told, in all ledgers, but for final revocations: those become debts. Returns how many.
     ///
     /// What sources have said is undone as well, and they say it again when they are read. So whoever runs an engine calls
-    /// this while no source is followed: at a start between opening the engine and its `read_all`, which reads whole, since
-    /// the book's stamps are gone where a record has changed; and after this process no longer leads, once the engine that
-    /// followed the sources has ended. The next one to lead opens another engine, or its readers would believe that what
-    /// they have read is known.
+    /// this while it stands by ([`Ledgers::stand_by`]) and before its sources are read: at a start between `join` and
+    /// `lead`, and after this process no longer leads. Whatever the sources looked like before, they have to be read whole
+    /// after it, as `lead` does. By `read_all` they are only with an engine that was opened after this, since the book has
+    /// no stamps where a record has changed.
     pub fn undo_untold(&self) -> Result<usize, StateError> {
         let all = self.all();
         let mut sorted: Vec<&Ledger> = all.iter().collect();
