@@ -1,34 +1,36 @@
 //! Two writers and three replicas over a real Redis, with real keys: what the simulation does, as far as one server shows
 //! it.
 //!
-//! The writers' books are the simulation's model; the replicas have real tables. All of them are stepped by one thread, so
+//! The writers have real ledgers and books, and the replicas real tables. All of them are stepped by one thread, so
 //! whoever is left out of the steps is as good as killed.
 
 use std::{
     convert::Infallible,
-    fs::File,
+    fs,
     net::TcpListener,
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
 use super::{
-    Cluster, Freshness, Issuer, Manifest, Moment, Position, Reader, Refusal, Trusted, Writer, WriterKey,
-    body::{IssuerStatus, Section},
+    Chain, Cluster, Freshness, Issuer, Manifest, Moment, Position, Reader, Refusal, Trusted, Writer, WriterKey,
+    body::IssuerStatus,
+    ledgers::LedgerBook,
     reader::Event,
     redis::{Address, Server, Stream},
     replica::Replica,
-    simulation::disk::Disk,
     snapshot::SnapshotWriter,
-    store::{Book, Fault, Owed, Place, Snapshots, Store, Walk},
+    store::{Book, Snapshots, Store},
     transport::Transport as _,
     writer::{Notice, Role, Settings},
 };
 use crate::{
+    book::Book as File,
     issuer_id::IssuerId,
-    pki::{Reason, Record, Serial, Status, UnixTime},
-    records::{Change, Digest, Origin, Records},
+    ledger::{Ledger, Ledgers, Order, Outcome, Push, Saver, SharedBook},
+    pki::{Reason, Serial, UnixTime},
     source::CrlMarks,
     state_dir::ServerId,
 };
@@ -52,7 +54,7 @@ impl RedisServer {
     }
 
     fn run(dir: &tempfile::TempDir, port: u16) -> Child {
-        let log = File::options().create(true).append(true).open(dir.path().join("log")).unwrap();
+        let log = fs::File::options().create(true).append(true).open(dir.path().join("log")).unwrap();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(dir.path());
         command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
@@ -98,65 +100,23 @@ fn trusted() -> Trusted {
     Trusted::of(&[1, 2].map(|seed| WriterKey::from_seed(&[seed; 32]).public())).unwrap()
 }
 
-/// The model of a book, with the digests of real tables.
-struct ModelBook(Disk);
-
-impl ModelBook {
-    fn real_digest(&self) -> Digest {
-        Records::of(self.0.told_records().into_iter().map(|(_, change)| change)).digest()
-    }
+/// A ledger with a book in a directory of its own. What it saves is owed.
+struct OnDisk {
+    _dir: tempfile::TempDir,
+    ledger: Ledger,
+    ledgers: Ledgers,
 }
 
-impl Store for ModelBook {
-    fn place(&self) -> Option<Place> {
-        self.0.place()
-    }
-
-    fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault> {
-        self.0.apply(place, sections)
-    }
-
-    fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
-        self.0.reconcile(place, walk)
-    }
-
-    fn digest(&self, issuer: Issuer) -> Option<Digest> {
-        self.0.digest(issuer).map(|_| self.real_digest())
-    }
-}
-
-impl Book for ModelBook {
-    fn present(&self, issuer: Issuer, serial: &Serial) -> Change {
-        self.0.present(issuer, serial)
-    }
-
-    fn owed(&self, most: usize) -> Vec<Owed> {
-        self.0.owed(most)
-    }
-
-    fn told(&mut self, place: Place, rows: &[Owed]) -> Result<(), Fault> {
-        self.0.told(place, rows)
-    }
-
-    fn undo_untold(&mut self) -> Result<(), Fault> {
-        self.0.undo_untold()
-    }
-
-    fn debts(&self) -> Vec<(Issuer, Change)> {
-        self.0.debts()
-    }
-
-    fn owe_debts(&mut self) -> Result<(), Fault> {
-        self.0.owe_debts()
-    }
-
-    fn absorb(&mut self, said: &[(Issuer, Change)]) -> Result<(), Fault> {
-        self.0.absorb(said)
-    }
-
-    fn digests(&mut self, most: usize) -> Vec<(Issuer, Digest)> {
-        let digest = self.real_digest();
-        self.0.digests(most).into_iter().map(|(issuer, _)| (issuer, digest)).collect()
+impl OnDisk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Arc::new(SharedBook::new(File::open(dir.path()).unwrap()));
+        let ledger = Ledger::open(&id(), "ca", &file, &Saver::start().unwrap()).unwrap().ledger;
+        ledger.owe(true);
+        ledger.serve("ca");
+        let ledgers = Ledgers::default();
+        ledgers.set(vec![ledger.clone()]);
+        Self { _dir: dir, ledger, ledgers }
     }
 }
 
@@ -176,7 +136,8 @@ impl Snapshots for Shelf {
 
 struct OneWriter {
     machine: Writer,
-    book: ModelBook,
+    disk: OnDisk,
+    book: LedgerBook,
     stream: Stream,
     is_alive: bool,
     seed: u8,
@@ -213,9 +174,10 @@ impl World {
                 snapshot_interval: Duration::from_secs(3600),
                 seed: u64::from(seed),
             };
-            let book = ModelBook(Disk::new(super::rule::Rules::default()));
+            let disk = OnDisk::new();
+            let book = LedgerBook::new(disk.ledgers.clone());
             let machine = Writer::new(settings, trusted(), &book);
-            OneWriter { machine, book, stream: redis.stream(), is_alive: true, seed }
+            OneWriter { machine, disk, book, stream: redis.stream(), is_alive: true, seed }
         });
         let replica = |_| OneReplica {
             machine: Reader::new(cluster(), trusted()),
@@ -237,14 +199,14 @@ impl World {
     fn step(&mut self) {
         let now = self.now();
         for number in 0..self.writers.len() {
-            let OneWriter { machine, book, stream, is_alive, seed } = &mut self.writers[number];
+            let OneWriter { machine, disk, book, stream, is_alive, seed } = &mut self.writers[number];
             if !*is_alive {
                 continue;
             }
             for notice in machine.step(now, stream, book, &mut self.shelf) {
                 match &notice {
                     Notice::SnapshotWanted => {
-                        let (manifest, chunks) = snapshot(&book.0, *seed, now);
+                        let (manifest, chunks) = snapshot(disk, *seed, now);
                         machine.snapshot_made(&manifest);
                         self.shelf.0.push((manifest, chunks));
                     }
@@ -287,9 +249,10 @@ impl World {
     /// Pushes a revocation to the leader.
     fn revoke(&mut self, number: u16) {
         let leader = self.led();
-        let status = Status::Revoked { time: UnixTime(5), reason: Reason::KeyCompromise };
-        let change = Change::new(serial(number), Some(Record { status, not_after: None })).by(Origin::PUSHED);
-        self.writers[leader].book.0.push((Issuer::from(&id()), change.serial), change);
+        let order = Order::Revoke { time: Some(UnixTime(5)), reason: Reason::KeyCompromise, even_unlisted: true };
+        let pushes = [Push { serial: serial(number), order }];
+        let outcomes = self.writers[leader].disk.ledger.push(&pushes, None, UnixTime(1_000_000_000)).unwrap();
+        assert_eq!(outcomes, [Ok(Outcome::Done)]);
     }
 
     #[track_caller]
@@ -313,7 +276,7 @@ fn is_revoked(replica: &OneReplica, number: u16) -> bool {
     replica.table.states().get(&id()).unwrap().records.is_revoked(&serial(number))
 }
 
-fn snapshot(book: &Disk, seed: u8, now: Moment) -> (Manifest, Vec<Vec<u8>>) {
+fn snapshot(disk: &OnDisk, seed: u8, now: Moment) -> (Manifest, Vec<Vec<u8>>) {
     let mut chunks = Vec::new();
     let mut done = |chunk: &[u8]| {
         chunks.push(chunk.to_vec());
@@ -327,16 +290,18 @@ fn snapshot(book: &Disk, seed: u8, now: Moment) -> (Manifest, Vec<Vec<u8>>) {
         is_crl_alone: false,
         crl_marks: CrlMarks::default(),
     };
-    let told = book.told_records();
-    let Ok(()) = snapshot.issuer(&status, told.len() as u64, &mut done);
-    for ((issuer, _), change) in told {
+    let (reader, issuer) = (disk.ledgers.reader().unwrap(), Issuer::from(&id()));
+    let place = reader.place().unwrap().unwrap();
+    let Ok(()) = snapshot.issuer(&status, reader.room_for(&id()).unwrap() as u64, &mut done);
+    let told = reader.each_told(&id(), |change| {
         let Ok(()) = snapshot.record(issuer, &change, &mut done);
-    }
+        true
+    });
+    assert!(told.unwrap());
     let Ok(written) = snapshot.finish(&mut done);
-    let place = book.place().unwrap();
     let manifest = Manifest {
-        position: place.position,
-        chain: place.chain,
+        position: Position { epoch: place.epoch, sequence: place.sequence },
+        chain: Chain(place.chain),
         author: ServerId::from_bytes([seed; 16]),
         made: now.wall,
         records: written.records,
@@ -368,8 +333,7 @@ fn what_the_leader_commits_is_on_every_replica_and_one_killed_is_followed_by_the
     // Back with what it had, it stands by and has everything.
     world.writers[first].is_alive = true;
     world.until("it has what the other one told", |world| {
-        let book = &world.writers[first].book.0;
-        book.get((Issuer::from(&id()), serial(2))).record.is_some()
+        world.writers[first].book.present(Issuer::from(&id()), &serial(2)).record.is_some()
     });
     assert_eq!(world.writers[first].machine.role(), Role::Following);
     assert!(world.replicas.iter().all(|replica| {
@@ -400,7 +364,7 @@ fn a_replica_that_was_away_goes_on_where_it_was_and_one_without_anything_takes_a
     world.revoked_everywhere(499);
     let leader = world.led();
     let place = world.writers[leader].book.place().unwrap();
-    let (manifest, chunks) = snapshot(&world.writers[leader].book.0, 1, world.now());
+    let (manifest, chunks) = snapshot(&world.writers[leader].disk, 1, world.now());
     world.writers[leader].machine.snapshot_made(&manifest);
     world.shelf.0.push((manifest, chunks));
     world.until("the manifest is there", |world| world.leader().is_some());
