@@ -1,0 +1,160 @@
+//! A replica: a process without sources, without a book and without a key that answers what a writer has signed.
+
+use std::{
+    fs,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use ostia_tests::{
+    Ask, Ca, Delegate, KeyKind, Leaf, RedisServer, Responder, Signer, Site, Status, Tenant, free_port, http, programs,
+    run, until,
+};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A CA, a Redis, and the writer's configuration.
+struct World {
+    ca: Ca,
+    signer: Signer,
+    redis: RedisServer,
+    writer: Site,
+    snapshots: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let ca = Ca::new("CA");
+        let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let sources = format!("index = {:?}", ca.index());
+        let writer = Site::new(&[Tenant::new("tests").presigned().issuer("ca", &ca, &sources, &signer.lines())]);
+        let redis = RedisServer::start();
+        let mut make = std::process::Command::new(&programs().precompute);
+        let made = run(make.args(["keys", "feed", "--out", "writer.key"]).current_dir(writer.dir()));
+        assert!(made.status.success(), "{}", made.text);
+        let snapshots = free_port(writer.http.ip()).to_string();
+        let world = Self { ca, signer, redis, writer, snapshots };
+        world.with_feed(&world.writer, &format!("key = \"writer.key\"\nsnapshot_listen = \"{}\"\n", world.snapshots));
+        world
+    }
+
+    fn with_feed(&self, site: &Site, lines: &str) {
+        let trusted = self.writer.dir().join("writer.key.pub");
+        let head = format!(
+            "[feed]\ncluster = \"real\"\nredis = \"127.0.0.1:{}\"\ntrusted = [{trusted:?}]\ntakeover_after = \"2s\"\n{lines}\n[http]",
+            self.redis.port()
+        );
+        site.edit_config(|text| text.replacen("[http]", &head, 1));
+    }
+
+    /// A configuration with neither source nor key.
+    fn replica(&self, signer: &Signer) -> Site {
+        let certificate = format!("certificate = {:?}", signer.certificate);
+        let site = Site::new(&[Tenant::new("tests").presigned().issuer("ca", &self.ca, "", &certificate)]);
+        self.with_feed(&site, &format!("snapshot_from = [\"http://{}\"]\n", self.snapshots));
+        site
+    }
+
+    fn start_writer(&self) -> Running {
+        Running::start(self.writer.run_alone(), &self.writer)
+    }
+
+    fn ask(&self, replica: &Responder, leaf: &Leaf) -> ostia_tests::Answer {
+        Ask::about(&self.ca, leaf).at(replica.http(), "/")
+    }
+
+    #[track_caller]
+    fn until_revoked(&self, replica: &Responder, leaf: &Leaf) -> Duration {
+        let begun = Instant::now();
+        until("it is revoked", PATIENCE, || (self.ask(replica, leaf).status == Status::Revoked).then_some(()));
+        begun.elapsed()
+    }
+}
+
+/// A process that is not ready, or is somebody else's concern. Killed when dropped.
+struct Running(Child);
+
+impl Running {
+    fn start(mut command: std::process::Command, site: &Site) -> Self {
+        let log = fs::File::create(site.dir().join("log")).unwrap();
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn readiness(site: &Site, query: &str) -> Option<(u16, String)> {
+    let reply = http::exchange(site.admin, &http::request("GET", &format!("/readyz/ocsp{query}"), "")).ok()?;
+    Some((reply.status, reply.text()))
+}
+
+#[test]
+fn a_replica_without_keys_answers_what_the_writer_signed_and_goes_on_while_redis_is_away() {
+    let mut world = World::new();
+    let (good, revoked, later) = (world.ca.issue(), world.ca.issue(), world.ca.issue());
+    let writer = world.start_writer();
+    let mut replica = world.replica(&world.signer).start();
+    // Records first; the answers are signed meanwhile, and come.
+    until("its answer came", PATIENCE, || (world.ask(&replica, &good).status == Status::Good).then_some(()));
+    world.ask(&replica, &good).expect(Status::Good);
+    world.ask(&replica, &revoked);
+    world.ca.revoke(&revoked, &["-crl_reason", "keyCompromise"]);
+    let took = world.until_revoked(&replica, &revoked);
+    eprintln!("from `openssl ca -revoke` to the replica's answer: {took:?}");
+    let answer = world.ask(&replica, &revoked).expect(Status::Revoked);
+    assert_eq!(answer.reason.as_deref(), Some("keyCompromise"));
+    until("all is well", PATIENCE, || {
+        readiness(&replica.site, "?fresh=1").filter(|said| *said == (200, "ready\n".to_owned()))
+    });
+    assert_eq!(replica.metric("ostia_feed_freshness", "state=\"fresh\""), 1.0);
+    assert!(replica.metric("ostia_feed_answers_total", "outcome=\"taken\"") >= 3.0);
+    assert_eq!(replica.metric("ostia_feed_connected", ""), 1.0);
+    assert_eq!(http::get(replica.site.admin, "/v1/issuers").status, 404);
+
+    world.redis.kill();
+    until("it is not fresh", PATIENCE, || readiness(&replica.site, "?fresh=1").filter(|(status, _)| *status == 503));
+    let (status, lines) = readiness(&replica.site, "").unwrap();
+    assert!(status == 200 && lines.contains("degraded: feed: Redis at 127.0.0.1"), "{status} {lines}");
+    world.ask(&replica, &good).expect(Status::Good);
+    world.ask(&replica, &revoked).expect(Status::Revoked);
+    assert_eq!(replica.metric("ostia_feed_connected", ""), 0.0);
+    world.redis.restart();
+    until("it is fresh", PATIENCE, || readiness(&replica.site, "?fresh=1").filter(|(status, _)| *status == 200));
+    world.ca.revoke(&later, &[]);
+    world.until_revoked(&replica, &later);
+
+    // The writer ends. The replica is restarted: from its own disk, as nobody else has a snapshot.
+    drop(writer);
+    replica = replica.kill_and_start_again();
+    for (leaf, status) in [(&good, Status::Good), (&revoked, Status::Revoked), (&later, Status::Revoked)] {
+        until("its answer came", PATIENCE, || (world.ask(&replica, leaf).status == status).then_some(()));
+    }
+    assert!(replica.end_by("TERM").success(), "{}", replica.log());
+}
+
+#[test]
+fn a_replica_without_records_says_so_and_gives_try_later_and_one_with_another_signer_says_that() {
+    let world = World::new();
+    let leaf = world.ca.issue();
+    let other = world.ca.delegate(Delegate::Proper, KeyKind::P256);
+    let site = world.replica(&other);
+    let _replica = Running::start(site.serve(), &site);
+    let (status, lines) = until("it listens", PATIENCE, || readiness(&site, ""));
+    assert!(status == 503 && lines.contains("not ready: nothing has come from the feed yet"), "{status} {lines}");
+    until("it says what is missing", PATIENCE, || {
+        readiness(&site, "").filter(|(_, lines)| lines.contains("there is no snapshot of `real` in Redis"))
+    });
+    Ask::about(&world.ca, &leaf).at(site.http, "/").expect(Status::error("trylater"));
+    let _writer = world.start_writer();
+    until("it is ready", PATIENCE, || readiness(&site, "").filter(|(status, _)| *status == 200));
+    let log = || fs::read_to_string(site.dir().join("log")).unwrap();
+    until("it says whose answers it cannot serve", PATIENCE, || {
+        log().contains("the writer's answers are of a signer or a policy that this replica does not have").then_some(())
+    });
+    Ask::about(&world.ca, &leaf).at(site.http, "/").expect(Status::error("trylater"));
+}
