@@ -80,6 +80,15 @@ impl Prepared {
 impl Knowledge {
     /// The old sources are followed until there is a site with the new ones, which may still be refused.
     async fn prepare(&self, assembly: &Arc<Common>) -> Result<Prepared, String> {
+        // Issuers without sources and signers without keys would be taken for what they are in the other role.
+        let (of_feed, changed) = (matches!(self, Self::Feed(_)), "this service is started anew");
+        match &assembly.feed {
+            Some(_) if !of_feed => {
+                return Err(format!("`[feed]` was added, which makes a replica of it once {changed}"));
+            }
+            None if of_feed => return Err(format!("`[feed]` was removed, which ends the replica once {changed}")),
+            _ => {}
+        }
         match self {
             Self::Sources(handle, _) => {
                 let settings = ApiSettings::of(assembly);
