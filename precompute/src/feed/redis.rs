@@ -357,11 +357,17 @@ impl Stream {
 
     fn describe(&self, cause: Cause, error: &RedisError, within: Duration) -> Fault {
         let error = if error.is_timeout() { format!("not within {within:?}") } else { in_a_line(&error.to_string()) };
+        // The certificate is looked at with the first question.
+        let remedy = if self.server.tls.is_some() && error.contains("certificate") {
+            "; `feed.tls_ca` has to name the CA of its certificate, and `feed.redis` a host that stands in it"
+        } else {
+            ""
+        };
         let server = &self.server.address;
         let user = self.server.user.as_deref().unwrap_or("default");
         let message = match cause {
-            Cause::Unreachable => format!("Redis at {server} cannot be reached: {error}"),
-            Cause::Unknown => format!("Redis at {server} did not answer: {error}"),
+            Cause::Unreachable => format!("Redis at {server} cannot be reached: {error}{remedy}"),
+            Cause::Unknown => format!("Redis at {server} did not answer: {error}{remedy}"),
             Cause::NotMaster => {
                 format!("Redis at {server} takes no writes: {error}; another server may be the master now")
             }

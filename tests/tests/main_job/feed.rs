@@ -10,8 +10,9 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use ostia_tests::{Ended, RedisServer, Site, free_port, openssl, programs, run};
+use ostia_tests::{Ended, RedisServer, Site, free_port, openssl, programs, run, until};
 use precompute::{
+    book::Book,
     feed::{
         Body, Chain, Cluster, Entry, Position, WriterKey,
         body::Heartbeat,
@@ -153,6 +154,52 @@ fn what_reads_sources_needs_the_key_of_a_writer_and_what_would_not_be_told_is_re
     }
     let mended = site.precompute("sync", &["--accept-damaged"]);
     told(&mended, &["the book is in order", "the sources are left to `ostia-precompute run`"]);
+}
+
+#[test]
+fn what_a_writer_takes_over_from_a_former_tenant_is_told_to_the_feed() {
+    let (ca, site) = ca_and_site();
+    ca.revoke(&ca.issue(), &["-crl_reason", "keyCompromise"]);
+    let state = site.dir().join("state");
+    let owed = || Book::open(&state).unwrap().owed(9).unwrap().len();
+    assert!(site.precompute("sync", &[]).status.success());
+    assert_eq!(owed(), 0, "alone, nobody has to be told");
+    assert!(make_key(&site, "w.key").status.success());
+    with_feed(&site, "redis = \"127.0.0.1:1\"\ntrusted = \"w.key.pub\"\nkey = \"w.key\"\n");
+    site.edit_config(|text| text.replace("name = \"tests\"", "name = \"renamed\""));
+    let synced = site.precompute("sync", &["--carry-over"]);
+    assert!(synced.status.success(), "{synced:?}");
+    assert!(owed() > 0);
+}
+
+#[test]
+fn a_reload_makes_no_replica_of_a_service_with_sources() {
+    let (_ca, site) = ca_and_site();
+    assert!(make_key(&site, "w.key").status.success());
+    let responder = site.start();
+    let feed = "[feed]\ncluster = \"a\"\nredis = \"127.0.0.1:1\"\ntrusted = \"w.key.pub\"\n[http]";
+    responder.reload(|text| text.replacen("[http]", feed, 1));
+    until("the reload is refused", Duration::from_secs(20), || {
+        let told = "`[feed]` was added, which makes a replica of it once this service is started anew";
+        responder.log().contains(told).then_some(())
+    });
+    assert!(responder.log().contains("the configuration stays as it was"));
+}
+
+#[test]
+fn redis_is_reached_over_tls_by_whoever_trusts_its_ca() {
+    let (ca, site) = ca_and_site();
+    assert!(make_key(&site, "w.key").status.success());
+    let redis = RedisServer::with_tls();
+    let at = format!("redis = \"rediss://localhost:{}\"\n", redis.tls_port());
+    let keys = "trusted = \"w.key.pub\"\nkey = \"w.key\"\n";
+    with_feed(&site, &format!("{at}{keys}tls_ca = {:?}\n", redis.ca()));
+    let strict = site.check_with(&["--strict"]);
+    assert!(strict.status.success(), "{strict:?}");
+    // The CA of certificates is not that of Redis.
+    site.edit_config(|text| text.replace(&format!("{:?}", redis.ca()), &format!("{:?}", ca.certificate())));
+    let place = format!("feed.redis: Redis at localhost:{} ", redis.tls_port());
+    told(&site.check(), &["WARNING: ", &place, "invalid peer certificate", "`feed.tls_ca` has to name the CA"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod configuration;
+mod feed;
 mod keys;
 mod listeners;
 mod sources;
@@ -37,7 +38,7 @@ enum Outcome {
 
 #[test]
 fn every_refusal_names_the_place_the_cause_and_the_remedy() {
-    let kinds = [certificates::ROWS, configuration::ROWS, keys::ROWS, listeners::ROWS, sources::ROWS];
+    let kinds = [certificates::ROWS, configuration::ROWS, feed::ROWS, keys::ROWS, listeners::ROWS, sources::ROWS];
     let mut failures = Vec::new();
     for row in kinds.into_iter().flatten() {
         let (ca, site) = ca_and_site();

@@ -147,7 +147,7 @@ fn shapes(ca: &Ca) -> (Vec<(&'static str, Vec<u8>)>, Secret) {
 }
 
 /// Where a file is named in a configuration.
-const PLACES: [(&str, &str); 11] = [
+const PLACES: [(&str, &str); 15] = [
     ("the token of the API", "token"),
     ("the signer's key", "signer-key"),
     ("the signer's certificate", "signer-certificate"),
@@ -159,6 +159,10 @@ const PLACES: [(&str, &str); 11] = [
     ("the TLS certificate", "tls-certificate"),
     ("the TSA's certificate", "tsa-certificate"),
     ("the PIN", "pin"),
+    ("the password of the feed", "password_file"),
+    ("the CA of the feed", "tls_ca"),
+    ("a key that the feed trusts", "trusted"),
+    ("the key of a writer", "key"),
 ];
 
 struct World {
@@ -177,6 +181,8 @@ impl World {
         let site = Site::new(&[Tenant::of(&ca, &signer)]);
         let hsm = SoftHsm::new(&["ocsp"]);
         write_tls_pair(site.dir(), site.http.ip(), &["-newkey", "rsa:2048"]);
+        openssl(site.dir(), ["genpkey", "-algorithm", "ed25519", "-out", "w.key"]);
+        openssl(site.dir(), ["pkey", "-in", "w.key", "-pubout", "-out", "w.pub"]);
         let proper = fs::read_to_string(site.config()).unwrap();
         let files = vec![("signer-key", signer.key), ("signer-certificate", signer.certificate)];
         let site = site
@@ -221,6 +227,11 @@ impl World {
                 let uri = self.hsm.uri("ocsp", "signer");
                 let uri = uri.replace(self.hsm.pin_file().to_str().unwrap(), file.trim_matches('"'));
                 config.replace(&format!("key = {}", named("signer-key")), &format!("key = {uri:?}"))
+            }
+            "password_file" | "tls_ca" | "trusted" | "key" => {
+                let trusted = if place == "trusted" { "" } else { "trusted = \"w.pub\"\n" };
+                let feed = format!("[feed]\ncluster = \"a\"\nredis = \"127.0.0.1:1\"\n{trusted}{place} = {file}\n");
+                config.replacen("[admin]", &format!("{feed}\n[admin]"), 1)
             }
             "token" => config.replacen("[admin]\n", &format!("[admin]\ntoken_file = {file}\n"), 1),
             place => panic!("{place}"),

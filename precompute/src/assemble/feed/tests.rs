@@ -4,7 +4,10 @@ use super::super::{
     Assembly,
     tests::{read, refuses},
 };
-use crate::source::openssl::{Ca, KEYS};
+use crate::{
+    feed::redis::Trust,
+    source::openssl::{Ca, KEYS},
+};
 
 /// A CA with two pairs of keys for writers, as `openssl` makes them.
 fn site() -> Ca {
@@ -50,6 +53,22 @@ fn a_writer_has_its_key_and_everybody_trusts_the_same() {
     let replica = opened(&ca, "trusted = [\"both.pub\", \"w.pub\"]", REPLICA);
     let feed = replica.feed.as_ref().unwrap();
     assert!(feed.key.is_none() && feed.trusted.has(&key) && feed.trusted.count() == 2, "{feed:?}");
+}
+
+#[test]
+fn the_cas_of_redis_may_be_in_any_form_of_a_certificate() {
+    let ca = site();
+    ca.openssl(&["x509", "-in", "ca.pem", "-outform", "DER", "-out", "ca.der"]);
+    let text = ca.openssl(&["x509", "-in", "ca.pem"]);
+    for (lines, expected) in [
+        ("tls_ca = \"ca.pem\"", Some(Trust::These(text.clone().into()))),
+        ("tls_ca = \"ca.der\"", Some(Trust::These(text.clone().into()))),
+        ("tls_ca = \"system\"", Some(Trust::System)),
+        ("", None),
+    ] {
+        let replica = opened(&ca, &format!("trusted = \"w.pub\"\n{lines}"), REPLICA);
+        assert_eq!(replica.feed.unwrap().redis.tls, expected, "{lines}");
+    }
 }
 
 #[test]

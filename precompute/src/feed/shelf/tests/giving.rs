@@ -7,7 +7,10 @@ use std::{
     os::unix::fs::FileExt as _,
 };
 
-use super::*;
+use super::{
+    faulty::{Faulty, Way},
+    *,
+};
 
 /// An answer: its head, and what follows.
 fn ask(address: SocketAddr, request: &str) -> (String, Vec<u8>) {
@@ -131,5 +134,27 @@ fn who_reads_slowly_is_cut_off_and_delays_nobody_for_longer() {
         // The end may be a reset.
         let _ = stream.read_to_end(&mut said);
         assert!(said.len() < snapshot.chunks[0].len());
+    }
+}
+
+#[test]
+fn who_only_tries_a_source_learns_whether_it_is_one_and_has_the_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path()).unwrap();
+    let (there, absent) = (Snapshot::new(1, 3, 100), Snapshot::new(2, 3, 100));
+    there.write(&directory).unwrap();
+    let source = give_out(directory);
+    let trusted = Trusted::of(&[key().public()]).unwrap();
+    let tried = |url: &BaseUrl, of: Option<&Snapshot>| {
+        reach(url, of.map(|snapshot| &snapshot.manifest), &cluster(), &trusted).map_err(|fault| fault.answer)
+    };
+    assert_eq!(tried(&source, Some(&there)), Ok(()));
+    assert_eq!(tried(&source, Some(&absent)), Err(Answer::Unknown));
+    assert_eq!(tried(&source, None), Err(Answer::Unknown), "nobody knows of one yet");
+    let other = Faulty::start(&absent, &[Way::Right]);
+    assert!(matches!(tried(&other.url, Some(&there)), Err(Answer::Wrong(_))), "it gives that of another");
+    for way in [Way::Html, Way::Redirect, Way::Error, Way::NoHttp, Way::CloseAtOnce, Way::Silent] {
+        let answer = tried(&Faulty::start(&there, &[way]).url, Some(&there)).unwrap_err();
+        assert_ne!(answer, Answer::Unknown, "{way:?}");
     }
 }
