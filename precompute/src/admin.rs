@@ -27,7 +27,7 @@ use axum::{
     extract::{RawQuery, State},
     http::StatusCode,
     response::IntoResponse,
-    routing::get,
+    routing::{any, get},
 };
 use tokio::sync::watch;
 
@@ -213,6 +213,15 @@ pub fn router(status: Arc<Status>, parts: Vec<Part>) -> Router {
 
 /// What any other path is answered with.
 const NOTHING: &str = "nothing is at this path; health is at /livez and /readyz/ocsp, metrics are at /metrics, and pushes and look-ups at /v1\n";
+
+/// What a replica says at the paths of the API.
+pub fn without_api() -> Router {
+    let told = async || (StatusCode::NOT_FOUND, WITHOUT_API);
+    Router::new().route("/v1", any(told)).route("/v1/{*path}", any(told))
+}
+
+const WITHOUT_API: &str =
+    "this is a replica, which keeps no book: pushes and look-ups go to the writer, `ostia-precompute run`\n";
 
 async fn ready(State(status): State<Arc<Status>>, RawQuery(query): RawQuery) -> impl IntoResponse {
     let fresh = query.is_some_and(|query| query.split('&').any(|pair| pair == "fresh=1"));

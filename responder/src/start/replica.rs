@@ -10,7 +10,6 @@
 
 use std::{error::Error, io, net::TcpListener, sync::Arc};
 
-use axum::{Router, http::StatusCode, routing::any};
 use precompute::{
     admin::{
         self as common, Status,
@@ -73,7 +72,7 @@ impl Replica {
         following.spawn_tasks(&mut tasks);
         give_out(snapshots.take(), following, &mut tasks)?;
         let fed = common::feed(following.status());
-        let admin = admin::router(serving.status(status, *server), fed).merge(no_api());
+        let admin = admin::router(serving.status(status, *server), fed).merge(common::without_api());
         let reload = serving.reload(Knowledge::Feed(following.handle().clone()), status);
         let parts = Parts { status: Arc::clone(status), admin, tasks, reload };
         let filled = filled(Arc::clone(following.status()));
@@ -111,12 +110,3 @@ fn give_out(listener: Option<TcpListener>, following: &Following, tasks: &mut Jo
     tasks.spawn(listener::serve(into_tokio(listener)?, shelf::router(directory.clone()), Bounds::SNAPSHOTS));
     Ok(())
 }
-
-/// What the paths of the API say here.
-fn no_api() -> Router {
-    let told = async || (StatusCode::NOT_FOUND, NO_API);
-    Router::new().route("/v1", any(told)).route("/v1/{*path}", any(told))
-}
-
-const NO_API: &str =
-    "this is a replica, which keeps no book: pushes and look-ups go to the writer, `ostia-precompute run`\n";
