@@ -269,7 +269,8 @@ impl Ledger {
             if !inner.leads() {
                 return;
             }
-            let is_first = inner.stage.load(Relaxed) == PREPARED && inner.state.records.counts() == Counts::default();
+            let nobody_waits = inner.stage.load(Relaxed) == PREPARED || inner.book.begins();
+            let is_first = nobody_waits && inner.state.records.counts() == Counts::default();
             if is_first {
                 inner.state.health.changed(shown.fill(said) as u64);
             }

@@ -214,7 +214,7 @@ impl From<PushError> for Problem {
 impl From<NotTold> for Problem {
     fn from(error: NotTold) -> Self {
         let kind = match error {
-            NotTold::StandsBy(_) => Kind::StandsBy,
+            NotTold::StandsBy(_) | NotTold::Begins => Kind::StandsBy,
             NotTold::Deposed(_) | NotTold::Late(_) | NotTold::Book(_) => Kind::NotTold,
         };
         let problem = Self::new(kind, error.to_string());

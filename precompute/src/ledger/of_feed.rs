@@ -14,7 +14,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    path::Path,
     sync::{Arc, MutexGuard, TryLockError},
 };
 
@@ -24,7 +23,7 @@ use super::{
     saving::{Saved, SharedBook},
 };
 use crate::{
-    book::{Batch, BookReader, Contradicted, Joint, Move, Place, Told},
+    book::{Batch, Contradicted, Joint, Move, Place, Told},
     limits,
     pki::{Serial, UnixTime},
     records::{Change, Digest},
@@ -156,14 +155,6 @@ impl Ledgers {
     /// The place in the feed that the records are from; `None` if they have to be compared with it as a whole.
     pub fn place(&self) -> Result<Option<Place>, StateError> {
         self.book().map_or(Ok(None), |book| book.lock_first().place())
-    }
-
-    /// Reads the last commit of the book while others write.
-    pub(crate) fn reader(&self) -> Result<BookReader, StateError> {
-        let no_book = || {
-            StateError::new(Path::new("the book"), "does not exist, because no issuer is configured", "configure one")
-        };
-        self.book().ok_or_else(no_book)?.lock().reader()
     }
 
     /// Applies an entry of the feed: what it says is on disk with its place, and then shows. After an error nothing has

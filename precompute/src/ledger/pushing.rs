@@ -177,6 +177,7 @@ impl Inner {
         }
         book.commit(&Batch {
             owed: self.owes(),
+            is_told: self.book.begins(),
             answered: &answered,
             changes: &changes,
             ..Batch::new(&self.id, saved.identity)

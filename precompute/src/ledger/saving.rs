@@ -41,6 +41,8 @@ pub(crate) struct SharedBook {
     pub(super) leads: AtomicBool,
     /// Whether somebody who is not here has to be told of what they change.
     pub(super) owes: AtomicBool,
+    /// Whether nobody else has anything yet.
+    pub(super) begins: AtomicBool,
     /// What a test does while somebody reads.
     #[cfg(test)]
     reading: super::steps::Steps,
@@ -53,6 +55,7 @@ impl SharedBook {
             pushes: AtomicUsize::new(0),
             leads: AtomicBool::new(true),
             owes: AtomicBool::new(false),
+            begins: AtomicBool::new(false),
             #[cfg(test)]
             reading: super::steps::Steps::default(),
         }
@@ -191,6 +194,8 @@ impl Inner {
             stamps: stamps.as_deref(),
             succeeds,
             owed: self.owes(),
+            // Whoever comes takes it as a whole.
+            is_told: self.book.begins(),
             changes: &changes,
             is_wanted: &|| gives_way && self.book.is_wanted(),
             ..Batch::new(&self.id, saved.identity)

@@ -243,6 +243,12 @@ struct Work {
     received: Receiving,
     /// Whether sources are read and pushes taken.
     leads: bool,
+    /// Whether the book had a place in the feed before this writer took over.
+    had_place: bool,
+    /// While this writer begins a feed: whether its sources have been read.
+    beginning: Option<Arc<AtomicBool>>,
+    /// Whether a snapshot is wanted, and waits for that.
+    wants_snapshot: bool,
     /// Tells the present answers once more.
     retelling: Option<JoinHandle<()>>,
     /// Set when the sources of a leadership could not be read at all.
@@ -283,6 +289,9 @@ impl Work {
             events: Events::default(),
             received: Receiving::default(),
             leads: false,
+            had_place: false,
+            beginning: None,
+            wants_snapshot: false,
             retelling: None,
             gives_up: Arc::default(),
             had_redis: true,
@@ -322,6 +331,9 @@ impl Work {
     /// Returns whether anything came of it.
     fn step(&mut self) -> bool {
         let now = self.now();
+        if self.writer.role() == Role::Following {
+            self.had_place = self.book.place().is_some();
+        }
         let notices = self.writer.step(now, &mut self.stream, &mut self.book, &mut self.fetcher);
         let has_done = !notices.is_empty();
         notices.into_iter().for_each(|notice| self.take(notice, now));
@@ -330,6 +342,7 @@ impl Work {
             self.end_leading();
         }
         self.look_at_redis();
+        self.look_at_beginning(now);
         if self.leads {
             self.feed_beside(now);
         } else {
@@ -356,13 +369,8 @@ impl Work {
             Notice::Written(_) => self.shared.telling.written(),
             // It ends with the step, by its role.
             Notice::Deposed => {}
-            Notice::SnapshotWanted => {
-                let issuers = self.ledgers.all().iter().filter_map(statuses::status_of).collect();
-                let subjects = self.handle.tenants.borrow().subjects();
-                if let Err(error) = self.snapshots.make(&self.ledgers, issuers, subjects, &self.answers) {
-                    self.snapshot_made(Err(format!("no thread can be started for it: {error}")), now);
-                }
-            }
+            Notice::SnapshotWanted if self.beginning.is_some() => self.wants_snapshot = true,
+            Notice::SnapshotWanted => self.make_snapshot(None, now),
             Notice::Absorbed(count) => warn!(
                 count,
                 "final revocations were taken over from entries that this writer does not continue from: they are told again"
@@ -384,7 +392,6 @@ impl Work {
 
     /// This writer leads: sources are read, pushes taken, answers signed ahead.
     fn lead(&mut self, place: Place) {
-        self.shared.telling.leads(true);
         if std::mem::replace(&mut self.leads, true) {
             info!(%place, "this writer goes on leading in a new epoch");
             return;
@@ -392,10 +399,18 @@ impl Work {
         info!(%place, "this writer leads: it reads the sources and takes pushes");
         self.shared.note(|report| report.led += 1);
         self.statuses = Statuses::default();
-        self.shared.outgoing.open();
-        let gives_up = Arc::clone(&self.gives_up);
-        self.order(move |engine| {
-            if let Err(error) = engine.lead(tell) {
+        if self.had_place {
+            self.shared.telling.leads(true);
+            self.shared.outgoing.open();
+        } else {
+            self.shared.telling.begins();
+            self.ledgers.begin();
+        }
+        let (gives_up, is_read) = (Arc::clone(&self.gives_up), Arc::<AtomicBool>::default());
+        self.beginning = (!self.had_place).then(|| Arc::clone(&is_read));
+        self.order(move |engine| match engine.lead(tell) {
+            Ok(()) => is_read.store(true, Relaxed),
+            Err(error) => {
                 error!("the sources cannot be read: {error}; this writer stands down, so that another may lead");
                 gives_up.store(true, Relaxed);
             }
@@ -403,10 +418,37 @@ impl Work {
         self.handle.signs_ahead(true);
     }
 
+    /// The first snapshot of a feed that this writer begins has what the sources say first of all: nobody is told of that
+    /// record by record.
+    fn look_at_beginning(&mut self, now: Moment) {
+        if !self.wants_snapshot || !self.beginning.as_ref().is_some_and(|is_read| is_read.load(Relaxed)) {
+            return;
+        }
+        (self.wants_snapshot, self.beginning) = (false, None);
+        // The records were filled without a word to whoever signs ahead.
+        self.handle.presigner.begin_anew();
+        let (telling, outgoing) = (Arc::clone(&self.shared.telling), Arc::clone(&self.shared.outgoing));
+        let begins = move || {
+            // Not if this writer stands by by now.
+            if telling.begun() {
+                outgoing.open();
+            }
+        };
+        self.make_snapshot(Some(Box::new(begins)), now);
+    }
+
+    fn make_snapshot(&mut self, begins: Option<Box<dyn FnOnce() + Send>>, now: Moment) {
+        let subjects = self.handle.tenants.borrow().subjects();
+        if let Err(error) = self.snapshots.make(&self.ledgers, subjects, &self.answers, begins) {
+            self.snapshot_made(Err(format!("no thread can be started for it: {error}")), now);
+        }
+    }
+
     fn end_leading(&mut self) {
         if !std::mem::take(&mut self.leads) {
             return;
         }
+        (self.wants_snapshot, self.beginning) = (false, None);
         // Before anything that another has told is applied: nobody is acknowledged anything from here on,
         self.shared.telling.leads(false);
         // and what is under way has ended.
@@ -499,6 +541,9 @@ impl Work {
             Err(problem) => {
                 error!("no snapshot could be made for replicas: {problem}; it is tried again");
                 self.writer.snapshot_failed(now);
+                if self.leads && self.ledgers.begins() {
+                    self.beginning = Some(Arc::new(AtomicBool::new(true)));
+                }
                 self.shared.note(|report| report.snapshot_fault = Some(problem));
             }
         }

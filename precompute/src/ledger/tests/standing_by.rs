@@ -48,3 +48,39 @@ fn standing_by_waits_for_a_push_that_is_under_way() {
     world.ledger.push(&[push(1, revoke(Reason::KeyCompromise))], None, NOW).unwrap();
     assert_eq!(world.ledger.look_up(&serial(1)).map(|found| found.status), Some(LOST));
 }
+
+#[test]
+fn what_a_feed_begins_with_is_owed_to_nobody_and_what_comes_after_it_is() {
+    let world = World::new();
+    let ledgers = Ledgers::default();
+    ledgers.set(vec![world.ledger.clone()]);
+    world.ledger.owe(true);
+    let place = crate::book::Place { epoch: 1, sequence: 1, chain: [1; 32] };
+    ledgers.told(crate::book::Move { from: None, to: Some(place) }, &[]).unwrap();
+    ledgers.begin();
+    world.ledger.take(&difference(vec![said(1, Some(GOOD)), said(2, Some(LOST))]));
+    ledgers.save().unwrap();
+    assert_eq!(ledgers.owed(10).unwrap(), [], "whoever comes takes it as a whole");
+    assert_eq!(ledgers.place().unwrap(), Some(place), "and at this place");
+    let reader = ledgers.begun().unwrap();
+    // At any moment from then on.
+    world.ledger.take(&difference(vec![said(1, Some(LOST)), said(2, Some(LOST))]));
+    world.ledger.push(&[push(3, ADD)], None, NOW).unwrap();
+    ledgers.save().unwrap();
+    let owed: Vec<_> = ledgers.owed(10).unwrap().iter().map(|row| row.change.serial).collect();
+    assert_eq!(owed, [3, 1].map(serial), "the push first");
+    let mut taken = Vec::new();
+    assert!(
+        reader
+            .each_told(&id(), |change| {
+                taken.push((change.serial, change.record.map(|record| record.status)));
+                true
+            })
+            .unwrap()
+    );
+    assert_eq!(taken, [(serial(1), Some(GOOD)), (serial(2), Some(LOST))]);
+    // Who stands by no longer begins anything.
+    ledgers.begin();
+    ledgers.stand_by();
+    assert!(!ledgers.begins());
+}

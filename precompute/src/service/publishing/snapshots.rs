@@ -15,9 +15,10 @@ use std::{
 
 use tracing::info;
 
+use super::statuses::status_of;
 use crate::{
     answers::Answers,
-    book::Place,
+    book::{BookReader, Place},
     feed::{
         Chain, Cluster, Manifest, Position, WriterKey,
         body::{AnswerSection, IssuerStatus},
@@ -56,20 +57,20 @@ impl Snapshots {
     }
 
     /// Begins to make one: of the records as they were told last, and of the answers that are kept for `subjects`.
-    /// `issuers`: those of which something is known.
+    /// `begins`: called when the records are taken that a feed begins with;
+    /// `None` where it has begun.
     pub(super) fn make(
         &mut self,
         ledgers: &Ledgers,
-        issuers: Vec<IssuerStatus>,
         subjects: Vec<Subject>,
         answers: &Arc<Answers>,
+        begins: Option<Box<dyn FnOnce() + Send>>,
     ) -> io::Result<()> {
         let (tell, made) = channel();
         let making = Making {
             directory: self.directory.clone(),
             sealing: self.sealing.clone(),
             ledgers: ledgers.clone(),
-            issuers,
             subjects,
             answers: Arc::clone(answers),
             stop: Arc::clone(&self.stop),
@@ -77,7 +78,7 @@ impl Snapshots {
         let thread = std::thread::Builder::new().name("snapshot".into()).spawn(move || {
             // Whoever serves or tells comes first.
             let _ = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY);
-            let _ = tell.send(making.make());
+            let _ = tell.send(making.make(begins));
         })?;
         self.making = Some((thread, made));
         Ok(())
@@ -109,15 +110,23 @@ struct Making {
     directory: Directory,
     sealing: Sealing,
     ledgers: Ledgers,
-    issuers: Vec<IssuerStatus>,
     subjects: Vec<Subject>,
     answers: Arc<Answers>,
     stop: Arc<AtomicBool>,
 }
 
 impl Making {
-    fn make(&self) -> Made {
+    fn make(&self, begins: Option<Box<dyn FnOnce() + Send>>) -> Made {
         let begun = Instant::now();
+        let reader = match begins {
+            None => self.ledgers.reader(),
+            Some(begins) => {
+                // So that little is owed from the beginning.
+                self.ledgers.save().map_err(|error| error.to_string())?;
+                self.ledgers.begun().inspect(|_| begins())
+            }
+        };
+        let reader = reader.map_err(|error| error.to_string())?;
         let mut draft = self.directory.draft().map_err(|error| error.to_string())?;
         let mut writer = SnapshotWriter::default();
         let mut done = |chunk: &[u8]| {
@@ -126,7 +135,7 @@ impl Making {
             }
             draft.put(chunk).map_err(|error| error.to_string())
         };
-        let place = self.records(&mut writer, &mut done)?;
+        let place = self.records(&reader, &mut writer, &mut done)?;
         let records_in = begun.elapsed();
         self.answers(&mut writer, &mut done)?;
         let Written { records, octets, chunk_octets, record_chunks, hashes } = writer.finish(&mut done)?;
@@ -158,17 +167,18 @@ impl Making {
     /// The records of one commit of the book, and the place that they are from.
     fn records(
         &self,
+        reader: &BookReader,
         writer: &mut SnapshotWriter,
         done: &mut impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Place, String> {
-        let reader = self.ledgers.reader().map_err(|error| error.to_string())?;
+        let issuers: Vec<IssuerStatus> = self.ledgers.all().iter().filter_map(status_of).collect();
         let place = reader.place().map_err(|error| error.to_string())?;
         let place = place.ok_or("the book is of no place in the feed")?;
-        for status in &self.issuers {
+        for status in &issuers {
             let count = reader.room_for(&status.id).map_err(|error| error.to_string())?;
             writer.issuer(status, count as u64, done)?;
         }
-        for status in &self.issuers {
+        for status in &issuers {
             let (issuer, mut outcome) = (status.issuer(), Ok(()));
             let read = reader.each_told(&status.id, |change| {
                 outcome = writer.record(issuer, &change, done);

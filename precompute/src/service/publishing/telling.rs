@@ -37,6 +37,8 @@ struct State {
     /// One more each time that this writer begins to lead, or ends.
     term: u64,
     leads: bool,
+    /// Whether it begins a feed, and does not lead yet.
+    begins: bool,
     /// Entries written.
     written: u64,
     /// Where the writer that leads takes pushes, if it said so.
@@ -64,6 +66,8 @@ pub struct Begun<'t> {
 pub enum NotTold {
     /// Another writer leads, at this address if it is known.
     StandsBy(Option<String>),
+    /// This writer begins a feed, and nobody could hear of it yet.
+    Begins,
     /// It led when this was pushed, and does not any more.
     Deposed(Option<String>),
     /// The feed has not taken it within this time. It is told as soon as it can be.
@@ -83,6 +87,9 @@ impl fmt::Display for NotTold {
                 f.write_str("this writer stands by and takes no pushes; ")?;
                 at(f, leader)
             }
+            Self::Begins => f.write_str(
+                "this writer begins a new feed: it reads its sources and saves what they say before it takes pushes; push again shortly",
+            ),
             Self::Deposed(leader) => {
                 f.write_str(
                     "another writer took over before the replicas were told; a revocation is kept here and handed to it, anything else is undone: ",
@@ -121,8 +128,27 @@ impl Telling {
         self.change(|state| {
             state.term += u64::from(state.leads != leads);
             state.leads = leads;
+            state.begins = false;
             state.signed_ahead.clear();
         });
+    }
+
+    /// This writer begins a feed.
+    pub(super) fn begins(&self) {
+        self.change(|state| state.begins = true);
+    }
+
+    /// It has begun, and leads from now on; false if it stands by by now.
+    pub(super) fn begun(&self) -> bool {
+        let mut begins = false;
+        self.change(|state| {
+            begins = state.begins;
+            if begins {
+                (state.begins, state.leads) = (false, true);
+                state.term += 1;
+            }
+        });
+        begins
     }
 
     /// Where another one that leads takes pushes.
@@ -166,7 +192,11 @@ impl Telling {
 
     fn term(&self) -> Result<u64, NotTold> {
         let state = self.state();
-        if state.leads { Ok(state.term) } else { Err(NotTold::StandsBy(state.leader.clone())) }
+        match (state.leads, state.begins) {
+            (true, _) => Ok(state.term),
+            (false, true) => Err(NotTold::Begins),
+            (false, false) => Err(NotTold::StandsBy(state.leader.clone())),
+        }
     }
 
     /// To be called before certificates of this ledger are pushed.

@@ -153,3 +153,17 @@ fn what_left_the_outbox_because_the_book_was_exchanged_is_not_acknowledged() {
     });
     assert!(matches!(exchanged, Err(NotTold::Deposed(_))), "{exchanged:?}");
 }
+
+#[test]
+fn who_begins_a_feed_takes_pushes_once_it_has_begun_unless_it_stands_by_by_then() {
+    let world = World::new(Duration::from_secs(1));
+    world.telling.begins();
+    let refused = world.telling.takes_pushes().unwrap_err().to_string();
+    assert!(refused.contains("begins a new feed"), "{refused}");
+    assert!(world.telling.begun());
+    world.telling.takes_pushes().unwrap();
+    world.telling.begins();
+    world.telling.leads(false);
+    assert!(!world.telling.begun());
+    assert!(matches!(world.telling.takes_pushes(), Err(NotTold::StandsBy(None))));
+}
