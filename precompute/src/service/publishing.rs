@@ -492,7 +492,7 @@ impl Work {
         if let Some(Body::Answers(told)) = self.answers_told.take() {
             self.shared.telling.answered(&told);
         }
-        if let Some(answers) = self.shared.outgoing.next() {
+        if let Some(answers) = self.shared.outgoing.next(self.shared.telling.awaits_answers()) {
             self.answers_told = Some(answers.clone());
             self.writer.tell(answers);
         }

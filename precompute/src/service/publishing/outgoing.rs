@@ -1,11 +1,12 @@
 //! Answers on their way into the feed.
 //!
 //! Invariant: who signs never waits. What finds no room is not told, which is remembered: then every kept answer is told
-//! once more, as soon as there is room. It does not know when anything is told.
+//! once more, as soon as there is room. Many go into one entry, unless somebody waits for one. It does not know when anything is told.
 
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use super::bell::Bell;
@@ -34,6 +35,8 @@ struct Queue {
     is_open: bool,
     sections: VecDeque<AnswerSection>,
     octets: usize,
+    /// When the first of them came.
+    since: Option<Instant>,
     is_incomplete: bool,
 }
 
@@ -93,6 +96,7 @@ impl Outgoing {
             }
         };
         queue.octets += if is_written { octets } else { 0 };
+        queue.since.get_or_insert_with(Instant::now);
         drop(queue);
         if was_empty {
             self.bell.ring();
@@ -100,9 +104,14 @@ impl Outgoing {
         true
     }
 
-    /// The next entry of answers.
-    pub(super) fn next(&self) -> Option<Body> {
+    /// The next entry of answers: a full one, or those that have gathered for a moment. `is_urgent`: whatever there is.
+    pub(super) fn next(&self, is_urgent: bool) -> Option<Body> {
         let mut queue = self.queue();
+        let is_due = queue.octets >= limits::ENTRY_BODY_OCTETS_MAX
+            || queue.since.is_some_and(|since| since.elapsed() >= limits::ANSWERS_GATHER);
+        if !is_urgent && !is_due {
+            return None;
+        }
         let (mut sections, mut octets) = (Vec::new(), 4);
         while let Some(section) = queue.sections.front()
             && sections.len() < limits::ENTRY_RECORDS_MAX
@@ -114,6 +123,7 @@ impl Outgoing {
             sections.extend(queue.sections.pop_front());
         }
         queue.octets -= sections.iter().map(|section| section.entries.len()).sum::<usize>();
+        queue.since = queue.since.filter(|_| !queue.sections.is_empty());
         (!sections.is_empty()).then_some(Body::Answers(sections))
     }
 

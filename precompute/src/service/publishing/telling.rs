@@ -166,6 +166,11 @@ impl Telling {
         self.change(|state| state.written += 1);
     }
 
+    /// Whether a push waits for answers.
+    pub(super) fn awaits_answers(&self) -> bool {
+        !self.state().awaited.is_empty()
+    }
+
     /// Answers were told.
     pub(super) fn answered(&self, sections: &[AnswerSection]) {
         let mut state = self.state();

@@ -26,7 +26,7 @@ fn answers_go_out_in_their_order_by_issuer_and_form_and_fit_an_entry() {
     let outgoing = Outgoing::new(Bell::default());
     let [a, b] = [1, 2].map(|issuer| Issuer([issuer; 32]));
     assert!(outgoing.add(a, [1; 32], &answer(0)), "while it is closed nothing is told, and nothing is missed");
-    assert_eq!(outgoing.next(), None);
+    assert_eq!(outgoing.next(true), None);
     outgoing.open();
     let count = 3000;
     for number in 0..count {
@@ -35,7 +35,7 @@ fn answers_go_out_in_their_order_by_issuer_and_form_and_fit_an_entry() {
     let octets = outgoing.octets();
     assert_eq!(octets, count as usize * (HEAD + OCTETS));
     let mut seen = std::collections::BTreeMap::<_, Vec<u32>>::new();
-    while let Some(body) = outgoing.next() {
+    while let Some(body) = outgoing.next(true) {
         let sections = sections(body);
         let length: usize = sections.iter().map(|section| OF_SECTION + section.entries.len()).sum();
         assert!(4 + length <= limits::ENTRY_BODY_OCTETS_MAX, "{length} bytes");
@@ -63,8 +63,27 @@ fn what_finds_no_room_is_remembered_and_who_signs_never_waits() {
     assert!(!outgoing.take_incomplete());
     assert!(!outgoing.add(issuer, [1; 32], &answer(0)));
     assert!(outgoing.take_incomplete() && !outgoing.take_incomplete(), "once");
-    outgoing.next();
+    outgoing.next(true);
     assert!(outgoing.add(issuer, [1; 32], &answer(0)), "there is room again");
     outgoing.close();
-    assert_eq!((outgoing.octets(), outgoing.next()), (0, None));
+    assert_eq!((outgoing.octets(), outgoing.next(true)), (0, None));
+}
+
+#[test]
+fn answers_gather_for_a_moment_unless_somebody_waits() {
+    let outgoing = Outgoing::new(Bell::default());
+    outgoing.open();
+    let add = |number| assert!(outgoing.add(Issuer([1; 32]), [1; 32], &answer(number)));
+    add(0);
+    assert!(outgoing.next(true).is_some());
+    assert_eq!(outgoing.next(true), None, "nothing is left");
+    let begun = Instant::now();
+    add(1);
+    while outgoing.next(false).is_none() {
+        std::thread::yield_now();
+    }
+    assert!(begun.elapsed() >= limits::ANSWERS_GATHER);
+    (0..2000).for_each(add);
+    let full = sections(outgoing.next(false).expect("an entry is full"));
+    assert!(full.iter().map(|section| section.entries.len()).sum::<usize>() > limits::ENTRY_BODY_OCTETS_MAX / 2);
 }
