@@ -62,7 +62,7 @@ pub struct SnapshotTold {
 }
 
 const FENCE: u8 = 1;
-const BEGIN: u8 = 2;
+pub(super) const BEGIN: u8 = 2;
 const HEARTBEAT: u8 = 3;
 const RECORDS: u8 = 4;
 const ANSWERS: u8 = 5;

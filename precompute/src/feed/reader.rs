@@ -214,7 +214,7 @@ impl Reader {
     }
 
     /// What the store has is from elsewhere now: it is read on from there.
-    pub(super) fn goes_on(&mut self, place: Place) {
+    pub fn goes_on(&mut self, place: Place) {
         self.cursor = self.cursor.max(place.position);
         self.reconciling = None;
         self.lower = None;

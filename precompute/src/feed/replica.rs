@@ -90,6 +90,24 @@ impl Replica {
         self.issuers.values().map(|held| held.contradicted.len()).sum()
     }
 
+    /// What is shown of these records, and of those of which the feed says something else: for issuers that are not here
+    /// what the feed says.
+    pub fn shown(&self, said: &HashMap<(Issuer, Serial), Change>) -> Vec<Section> {
+        let mut sections: HashMap<Issuer, Vec<Change>> = HashMap::new();
+        let present =
+            |held: &Held, serial: &Serial| Known::change(*serial, held.state.records.get(serial).map(Known::from));
+        for ((issuer, serial), change) in said {
+            let change = self.issuers.get(issuer).map_or(*change, |held| present(held, serial));
+            sections.entry(*issuer).or_default().push(change);
+        }
+        for (issuer, held) in &self.issuers {
+            let stays = held.contradicted.iter().map(|serial| present(held, serial));
+            sections.entry(*issuer).or_default().extend(stays);
+        }
+        sections.retain(|_, changes| !changes.is_empty());
+        sections.into_iter().map(|(issuer, changes)| Section { issuer, changes }).collect()
+    }
+
     /// Notes the condition of an issuer's sources, as the writer found it.
     pub fn note_status(&mut self, status: &IssuerStatus) {
         match self.issuers.get(&status.issuer()) {

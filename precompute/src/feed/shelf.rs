@@ -12,7 +12,7 @@
 //! - [`Fetcher`] brings the snapshot that is asked for last, from the healthiest of its sources, into the directory or
 //!   through memory. It is what the machines know as [`Snapshots`](super::store::Snapshots).
 //!
-//! `id` is what a snapshot is called, `fault` what can be wrong with files, `source` one question to one source,
+//! [`Journal`] has what was told since a snapshot. `id` is what a snapshot is called, `fault` what can be wrong with files, `source` one question to one source,
 //! `sources` which of them is asked next, and `window` the few chunks in memory.
 
 mod directory;
@@ -20,6 +20,7 @@ mod fault;
 mod fetch;
 mod give;
 mod id;
+mod journal;
 mod source;
 mod sources;
 mod window;
@@ -30,6 +31,7 @@ pub use self::{
     fetch::{Chunks, Fetcher, Report},
     give::router,
     id::{NoSnapshotId, SnapshotId},
+    journal::{Journal, Journaled},
     source::{Answer, BaseUrl, SourceFault, UrlError, reach},
 };
 

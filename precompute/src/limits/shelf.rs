@@ -52,3 +52,7 @@ pub const ID_OCTETS_MAX: usize = 20 + 1 + 20 + 1 + 32;
 /// Characters of a chunk's number.
 pub const NUMBER_OCTETS_MAX: usize = 5;
 const _: () = assert!(CHUNKS_MAX <= 10_usize.pow(NUMBER_OCTETS_MAX as u32));
+
+/// Bytes of the changes that a replica keeps since its newest snapshot: a million records, twice what comes until a writer
+/// makes the next one. They are in memory whole while they are read.
+pub const JOURNAL_OCTETS_MAX: u64 = 128 << 20;

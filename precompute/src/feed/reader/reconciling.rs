@@ -5,7 +5,7 @@
 //! differ.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     time::Duration,
 };
 
@@ -47,8 +47,8 @@ pub(super) enum Why {
 pub struct Compared {
     /// The snapshot.
     pub manifest: Manifest,
-    /// The records that the entries after it have changed.
-    pub later: HashSet<(Issuer, Serial)>,
+    /// What the entries after it say.
+    pub later: HashMap<(Issuer, Serial), Change>,
 }
 
 /// A snapshot, and what the entries after it say.
@@ -232,7 +232,7 @@ impl Reader {
         self.lower = None;
         // How fresh this is, its own heartbeats tell.
         self.followed = Pulse::default();
-        self.compared = Some(Compared { manifest, later: said.into_keys().collect() });
+        self.compared = Some(Compared { manifest, later: said.into_iter().collect() });
         events.push(Event::Reconciled(place));
         for opened in entries {
             if let Body::Heartbeat(heartbeat) = &opened.entry.body {

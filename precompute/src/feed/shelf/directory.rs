@@ -5,7 +5,7 @@
 //! does not know who asks for a chunk, or where one can be had.
 //!
 //! The files: `<id>.snapshot` has the chunks one after the other, `<id>.manifest` beside it the manifest as it was
-//! signed; `<id>.partial` is half fetched; `draft-<n>` is being written by this process; `lock` is held by it.
+//! signed; `<id>.partial` is half fetched; `changes` is a replica's [`Journal`](super::Journal); `draft-<n>` is being written by this process; `lock` is held by it.
 
 use std::{
     fmt,

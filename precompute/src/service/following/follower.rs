@@ -6,7 +6,7 @@
 //! not know who asks for certificates.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -25,12 +25,13 @@ use super::{
 use crate::{
     answers::Answers,
     feed::{
-        Body, Cluster, Entry, Freshness, Issuer, Manifest, Moment, Reader, Trusted,
+        Body, Cluster, Entry, Freshness, Issuer, Manifest, Moment, Reader, Refusal, Trusted, Verdict,
         body::{IssuerStatus, Section},
-        reader::{Condition, Event},
+        by_feed,
+        reader::{Compared, Condition, Event},
         redis::Stream,
         replica::Replica,
-        shelf::Fetcher,
+        shelf::{Directory, Fetcher, Journal},
         snapshot::{Part, each_part},
         store::{Fault, Place, Snapshots, Store, Walk},
         transport::Transport as _,
@@ -63,8 +64,8 @@ pub(super) struct Follower {
     pub(super) stream: Stream,
     pub(super) replica: Replica,
     pub(super) fetcher: Fetcher,
-    /// Whether snapshots are kept, so that others can have them.
-    pub(super) keeps_snapshots: bool,
+    /// Where snapshots are kept, so that others can have them, with what was told since.
+    pub(super) kept: Option<(Directory, Journal)>,
     pub(super) received: Arc<Received>,
     pub(super) answers: Arc<Answers>,
     pub(super) status: Arc<FeedStatus>,
@@ -84,6 +85,8 @@ pub(super) struct Side {
     /// There is a newer snapshot.
     wants_snapshot: bool,
     next_look: Duration,
+    /// What the disk has was looked at.
+    has_looked: bool,
     /// Since when nothing has come on this connection.
     silent_since: Option<Duration>,
     reconnect: Duration,
@@ -144,10 +147,11 @@ impl Snapshots for Noting<'_> {
     }
 }
 
-/// The records, of whose changes whoever takes answers hears first.
+/// The records, of whose changes the journal and whoever takes answers hear before they show.
 struct Watched<'a> {
     replica: &'a mut Replica,
     job: Option<&'a Arc<Job>>,
+    journal: Option<&'a mut Journal>,
 }
 
 impl Store for Watched<'_> {
@@ -157,10 +161,12 @@ impl Store for Watched<'_> {
 
     fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault> {
         self.job.iter().for_each(|job| job.changes(sections));
+        self.journal.iter_mut().for_each(|journal| journal.append(place, sections));
         self.replica.apply(place, sections)
     }
 
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
+        self.job.iter().for_each(|job| job.end());
         self.replica.reconcile(place, walk)
     }
 
@@ -193,11 +199,11 @@ impl Follower {
         let now = self.now();
         let is_comparing = matches!(self.reader.condition(&self.replica), Condition::Empty | Condition::Reconciling);
         self.stream.wait(if is_comparing { limits::READ_PATIENCE_COMPARING } else { limits::READ_PATIENCE });
-        // While everything is compared, the answers of an earlier snapshot do not count.
         let events = {
             let mut snapshots = Noting { fetcher: &mut self.fetcher, noted: &mut self.side.noted };
             let job = self.side.loading.as_ref().and_then(Loading::job);
-            let mut store = Watched { replica: &mut self.replica, job };
+            let journal = self.kept.as_mut().map(|(_, journal)| journal);
+            let mut store = Watched { replica: &mut self.replica, job, journal };
             self.reader.step(now, &mut self.stream, &mut store, &mut snapshots)
         };
         let is_idle = events.is_empty();
@@ -207,6 +213,7 @@ impl Follower {
         for event in events {
             self.take(event, now);
         }
+        self.look_at_the_disk(now);
         self.look_for_snapshots(now);
         self.end_silence(is_idle, now);
         self.publish();
@@ -283,7 +290,7 @@ impl Follower {
                 sections.iter().for_each(|section| self.received.take(&section.rows(), now, |_| true));
             }
             Body::IssuerStatus(all) => all.iter().for_each(|status| self.note(status)),
-            Body::Snapshot(_) => self.side.wants_snapshot = self.keeps_snapshots,
+            Body::Snapshot(_) => self.side.wants_snapshot = self.kept.is_some(),
             _ => {}
         }
     }
@@ -316,6 +323,14 @@ impl Follower {
             .fold((0, 0), |sum, counts| (sum.0 + counts.good, sum.1 + counts.revoked));
         info!(%place, good = counts.0, revoked = counts.1, "everything was compared with a snapshot");
         let Some(compared) = self.reader.take_compared() else { return };
+        let since = self.replica.shown(&compared.later);
+        if let Some((_, journal)) = &mut self.kept {
+            journal.begin(compared.manifest.position, place, &since);
+        }
+        self.take_answers(compared, last);
+    }
+
+    fn take_answers(&mut self, compared: Compared, last: Option<Vec<u8>>) {
         let (chunks, received) = (self.fetcher.chunks(), Arc::clone(&self.received));
         match Loading::start(compared, last, chunks, received) {
             Ok(loading) => self.side.loading = Some(loading),
@@ -334,6 +349,65 @@ impl Follower {
         let _ = adopted.send(());
     }
 
+    /// Where Redis is away from the start on, what this replica had before is served: the newest snapshot on its disk, with
+    /// everything that was told since. If that is not known for sure, nothing is: one wrong *good* is worse than an outage.
+    fn look_at_the_disk(&mut self, now: Moment) {
+        let is_due = !self.side.has_looked && self.replica.place().is_none() && self.stream.fault().is_some();
+        if !is_due || now.monotonic < limits::FILLED_WITHIN {
+            return;
+        }
+        self.side.has_looked = true;
+        let Some((directory, journal)) = &self.kept else { return };
+        let Some(kept) = directory.newest() else { return };
+        let manifest = kept.manifest().clone();
+        let Some(journaled) = journal.read(manifest.position) else {
+            warn!(
+                snapshot = %kept.id(),
+                "the snapshot on disk is not served while Redis is away: what was told since is not known for sure"
+            );
+            return;
+        };
+        let later = journaled.told();
+        let place = journaled.place.unwrap_or(Place { position: manifest.position, chain: manifest.chain });
+        let mut snapshots = Noting { fetcher: &mut self.fetcher, noted: &mut self.side.noted };
+        if snapshots.here(&manifest).is_none_or(|here| here < manifest.record_chunks as usize) {
+            return;
+        }
+        let mut rest = later.clone();
+        let filled = self.replica.reconcile(place, &mut |each| {
+            for number in 0..manifest.record_chunks as usize {
+                let chunk = snapshots.chunk(&manifest, number).ok_or(Refusal::Truncated)?;
+                each_part(&chunk, |part| {
+                    let Part::Records(issuer, rows) = part else { return Ok(()) };
+                    for change in rows {
+                        let change = change?;
+                        // What was shown as revoked for good stays so.
+                        match rest.remove(&(issuer, change.serial)).map(|later| by_feed(&change, &later)) {
+                            Some(Verdict::Becomes(next)) => each(issuer, &next),
+                            None | Some(Verdict::Stays) => each(issuer, &change),
+                        }
+                    }
+                    Ok(())
+                })?;
+            }
+            rest.iter().for_each(|((issuer, _), change)| each(*issuer, change));
+            Ok(())
+        });
+        if let Err(Fault(fault)) = filled {
+            warn!(snapshot = %kept.id(), "{fault}");
+            return;
+        }
+        warn!(snapshot = %kept.id(), %place, "Redis is away: what was known here before is served from disk, as of this place");
+        self.reader.goes_on(place);
+        let Noted { issuers, last } = std::mem::take(&mut self.side.noted);
+        issuers.iter().for_each(|status| self.note(status));
+        let since = self.replica.shown(&later);
+        if let Some((_, journal)) = &mut self.kept {
+            journal.begin(manifest.position, place, &since);
+        }
+        self.take_answers(Compared { manifest, later }, last);
+    }
+
     /// Has the newest snapshot fetched where one is wanted beside following: for others, or to compare everything with.
     /// The entries go on being applied until it is here.
     fn look_for_snapshots(&mut self, now: Moment) {
@@ -348,8 +422,15 @@ impl Follower {
         let Ok(Some(head)) = self.stream.head() else { return };
         let Ok(manifest) = Manifest::open(&head, &self.cluster, &self.trusted) else { return };
         let Some(here) = self.fetcher.here(&manifest) else { return };
-        if here >= manifest.chunks.len() {
+        let is_kept = |(directory, _): &(Directory, Journal)| directory.newest().map(|kept| kept.manifest().clone());
+        if *wants_snapshot
+            && here >= manifest.chunks.len()
+            && self.kept.as_ref().and_then(is_kept) == Some(manifest.clone())
+        {
             *wants_snapshot = false;
+            if let Some(((_, journal), place)) = self.kept.as_mut().zip(self.replica.place()) {
+                journal.begin_at(manifest.position, place, &self.replica.shown(&HashMap::new()));
+            }
         }
         if *wants_comparing && here >= manifest.record_chunks as usize {
             self.reader.compare_anew(now);
@@ -383,8 +464,9 @@ impl Follower {
             report.heartbeat = heartbeat;
             report.epoch = self.reader.epoch_seen();
             report.author = self.reader.last_author().map(|(_, author)| author);
-            report.is_connected = self.stream.is_connected();
-            report.redis_fault = fault;
+            // One on which nothing came is made anew with the next step.
+            report.is_connected = fault.is_none();
+            report.redis_fault.clone_from(&fault);
             report.contradictions = self.replica.contradictions() as u64;
             report.strangers = strangers;
             report.lacks_issuers = self.replica.lacks_issuers();

@@ -59,7 +59,7 @@ impl Loading {
         let Compared { manifest, later } = compared;
         let job = Arc::new(Job {
             manifest,
-            later: Mutex::new(later),
+            later: Mutex::new(later.into_keys().collect()),
             taken: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
@@ -100,6 +100,11 @@ impl Job {
                 "so many records change that the answers of this snapshot are left: the writer tells those that it signs anew"
             );
         }
+    }
+
+    /// Everything is compared anew: what this snapshot has is of the past.
+    pub(super) fn end(&self) {
+        self.stop.store(true, Relaxed);
     }
 
     /// How many of its chunks were taken, and how many there are.

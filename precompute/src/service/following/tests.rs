@@ -255,3 +255,52 @@ fn a_replica_that_was_away_for_longer_than_the_writer_remembers_takes_a_snapshot
     replica.until("with its answer", |replica| replica.answers(&issued, 2) == LOST);
     replica.stop();
 }
+
+#[test]
+fn a_start_while_redis_is_away_serves_what_was_known_and_takes_back_nothing() {
+    let mut redis = Redis::start();
+    let (mut issued, mut teller) = told(&redis, 30);
+    let section = issued.set(2, LOST);
+    teller.tell(Body::Records(vec![section]));
+    let replica = OneReplica::start(&redis, &[&issued], &[&teller.url]);
+    replica.until("it is on disk", |replica| {
+        replica.answers(&issued, 6) == GOOD && replica.following().snapshots().unwrap().newest().is_some()
+    });
+    let sections = [issued.set(3, LOST), issued.set(4, HELD), issued.set(4, GOOD), issued.set(5, HELD)];
+    for section in sections {
+        teller.tell(Body::Records(vec![section]));
+    }
+    replica.until("that is known", |replica| replica.says(&issued, 5) == Ok(HELD));
+    let place = replica.report().place;
+    let dir = replica.stop();
+    redis.kill();
+    let again = OneReplica::start_in(dir, &redis, &[&issued], &[]);
+    assert_eq!(again.says(&issued, 3), Err(()), "Redis may answer yet");
+    again.until("it serves", |replica| replica.report().is_filled && replica.answers(&issued, 6) == GOOD);
+    let report = again.report();
+    assert_eq!((report.place, report.freshness(Instant::now())), (place, Freshness::Stale));
+    assert_eq!([2, 3, 4, 5, 6].map(|number| again.says(&issued, number).unwrap()), [LOST, LOST, GOOD, HELD, GOOD]);
+    assert_eq!(
+        (again.says(&issued, 99), again.answers(&issued, 4)),
+        (Ok(None), None),
+        "its answer is from before the hold"
+    );
+    assert!(again.complaints().contains("Redis at"), "{}", again.complaints());
+    redis.restart();
+    teller.begin();
+    let section = issued.set(7, LOST);
+    teller.tell(Body::Records(vec![section]));
+    again.until("it goes on", |replica| replica.says(&issued, 7) == Ok(LOST));
+    assert_eq!(again.report().reconciled, 0, "from where it was");
+
+    // Where anything may be missing, nothing is served.
+    let dir = again.stop();
+    redis.kill();
+    let journal = dir.path().join("snapshots/changes");
+    let bytes = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, &bytes[..bytes.len() - 1]).unwrap();
+    let third = OneReplica::start_in(dir, &redis, &[&issued], &[]);
+    std::thread::sleep(crate::limits::feed::FILLED_WITHIN + Duration::from_secs(1));
+    assert_eq!((third.says(&issued, 6), third.report().is_filled), (Err(()), false));
+    third.stop();
+}

@@ -1,0 +1,309 @@
+//! What was told since a snapshot, beside it in the directory.
+//!
+//! Purpose: a replica that starts while Redis is away knows what it knew: a snapshot, and every change that it has applied
+//! since. Without the changes it would take back what it has shown. Invariant: what is read back is everything that was
+//! applied here after the snapshot, in order, or nothing: a file that misses anything, or may, is not used. It does not
+//! know what may become of a record.
+//!
+//! Nothing is flushed, since following does not wait for a disk: the file outlives the process, but not for sure the
+//! machine. So it has the machine's boot in its head, and counts in that boot only.
+//!
+//! The file: `OSJ1`, the boot in 36 bytes, the position of the snapshot; then rows: a length in four bytes, the place
+//! after the entry (position and chain), the sections as a `begin` states them again, eight bytes of SHA-256 over place
+//! and sections.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use tracing::warn;
+
+use super::{
+    super::{
+        Body, Chain, Issuer, Position, Verdict,
+        body::{BEGIN, Begin, Section},
+        by_feed, sha256,
+        store::Place,
+    },
+    directory::Directory,
+};
+use crate::{
+    limits::{feed, shelf as limits},
+    pki::Serial,
+    records::Change,
+};
+
+const NAME: &str = "changes";
+const MAGIC: &[u8; 4] = b"OSJ1";
+const BOOT: usize = 36;
+const HEAD: usize = MAGIC.len() + BOOT + 16;
+const PLACE: usize = 16 + 32;
+const SUM: usize = 8;
+
+/// What one entry said, and the place after it.
+type Row = (Place, Vec<Section>);
+
+/// The changes since a snapshot, as they are written.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    /// `None` while it is not to be used.
+    file: Option<File>,
+    octets: u64,
+}
+
+/// The changes since a snapshot, as they were read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Journaled {
+    /// The place after the last of them; `None` if there are none.
+    pub place: Option<Place>,
+    /// In order.
+    pub sections: Vec<Section>,
+}
+
+impl Journaled {
+    /// What they say in the end of each record: what was revoked for good stays so.
+    pub fn told(&self) -> HashMap<(Issuer, Serial), Change> {
+        let mut told = HashMap::<_, Change>::new();
+        for section in &self.sections {
+            for change in &section.changes {
+                let present = told.entry((section.issuer, change.serial)).or_insert(*change);
+                if let Verdict::Becomes(next) = by_feed(present, change) {
+                    *present = next;
+                }
+            }
+        }
+        told
+    }
+}
+
+impl Journal {
+    /// That of a directory, which is not used before [`Journal::begin`].
+    pub fn of(directory: &Directory) -> Self {
+        Self { path: directory.path().join(NAME), file: None, octets: 0 }
+    }
+
+    /// Begins anew after a comparison with the snapshot of this position, after which `since` was told up to `place`.
+    pub fn begin(&mut self, snapshot: Position, place: Place, since: &[Section]) {
+        let begun = boot().and_then(|boot| {
+            let mut file = File::create(&self.path)?;
+            file.write_all(&[&MAGIC[..], &boot, &position(snapshot)].concat())?;
+            Ok(file)
+        });
+        self.octets = HEAD as u64;
+        self.file = None;
+        match begun {
+            Ok(file) => {
+                self.file = Some(file);
+                self.append_all(place, since);
+            }
+            Err(error) => self.give_up(&error),
+        }
+    }
+
+    /// An entry is applied now. It is written before it shows, so that nothing is missing here that was shown.
+    pub fn append(&mut self, place: Place, sections: &[Section]) {
+        let Some(file) = &mut self.file else { return };
+        if sections.is_empty() {
+            return;
+        }
+        let row = row(place, sections);
+        self.octets += row.len() as u64;
+        let written = if self.octets > limits::JOURNAL_OCTETS_MAX {
+            Err(io::Error::other("more was told since the snapshot than is kept"))
+        } else {
+            file.write_all(&row)
+        };
+        if let Err(error) = written {
+            self.give_up(&error);
+        }
+    }
+
+    /// A newer snapshot is whole: what was told before it is no longer needed, except for what is shown otherwise at this
+    /// `place`.
+    pub fn begin_at(&mut self, snapshot: Position, place: Place, shown: &[Section]) {
+        if self.file.is_none() {
+            return;
+        }
+        let rewritten = fs::read(&self.path).and_then(|bytes| {
+            let (_, rows) = rows(&bytes).ok_or_else(|| io::Error::other("it is not as it was written"))?;
+            let mut kept = [&MAGIC[..], &boot()?, &position(snapshot)].concat();
+            rows.iter().filter(|(place, _)| place.position > snapshot).for_each(|(place, sections)| {
+                kept.extend_from_slice(&row(*place, sections));
+            });
+            let new = self.path.with_extension("new");
+            let mut file = File::create(&new)?;
+            file.write_all(&kept)?;
+            fs::rename(&new, &self.path)?;
+            Ok((file, kept.len() as u64))
+        });
+        match rewritten {
+            Ok((file, octets)) => {
+                (self.file, self.octets) = (Some(file), octets);
+                self.append_all(place, shown);
+            }
+            Err(error) => self.give_up(&error),
+        }
+    }
+
+    /// In rows that can be read.
+    fn append_all(&mut self, place: Place, sections: &[Section]) {
+        for section in sections {
+            for changes in section.changes.chunks(feed::BEGIN_RECORDS_MAX) {
+                self.append(place, &[Section { issuer: section.issuer, changes: changes.to_vec() }]);
+            }
+        }
+    }
+
+    /// What was told after the snapshot of this position. `None` if that is not known for sure.
+    pub fn read(&self, snapshot: Position) -> Option<Journaled> {
+        let mut bytes = Vec::new();
+        let file = File::open(&self.path).ok()?;
+        file.take(limits::JOURNAL_OCTETS_MAX).read_to_end(&mut bytes).ok()?;
+        let (begun_at, rows) = rows(&bytes)?;
+        if begun_at > snapshot || bytes.get(MAGIC.len()..MAGIC.len() + BOOT)? != boot().ok()? {
+            return None;
+        }
+        // At the same position stands what was shown otherwise than the snapshot says.
+        let later: Vec<_> = rows.into_iter().filter(|(place, _)| place.position >= snapshot).collect();
+        let place = later.last().map(|(place, _)| *place);
+        Some(Journaled { place, sections: later.into_iter().flat_map(|(_, sections)| sections).collect() })
+    }
+
+    fn give_up(&mut self, error: &io::Error) {
+        self.file = None;
+        warn!(
+            file = %self.path.display(),
+            "a restart while Redis is away will find no records here: {error}; it is tried again with the next snapshot"
+        );
+        remove(&self.path);
+    }
+}
+
+fn remove(path: &Path) {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!(file = %path.display(), %error, "cannot be removed: remove it");
+        }
+        _ => {}
+    }
+}
+
+/// Which boot of the machine it is.
+fn boot() -> io::Result<[u8; BOOT]> {
+    let text = fs::read("/proc/sys/kernel/random/boot_id")?;
+    text.first_chunk().copied().ok_or_else(|| io::Error::other("the boot of this machine is not known"))
+}
+
+fn position(Position { epoch, sequence }: Position) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&epoch.to_be_bytes());
+    bytes[8..].copy_from_slice(&sequence.to_be_bytes());
+    bytes
+}
+
+fn row(place: Place, sections: &[Section]) -> Vec<u8> {
+    let mut content = [&position(place.position)[..], &place.chain.0].concat();
+    Body::Begin(Begin { again: sections.to_vec(), ..Begin::default() }).write(&mut content);
+    let sum = sha256(&content);
+    [&(content.len() as u32).to_be_bytes()[..], &content, &sum[..SUM]].concat()
+}
+
+/// The position of the snapshot, and the rows; `None` unless all of it is as it was written.
+fn rows(bytes: &[u8]) -> Option<(Position, Vec<Row>)> {
+    let number = |bytes: &[u8]| bytes.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+    let position = |bytes: &[u8]| Some(Position { epoch: number(bytes)?, sequence: number(bytes.get(8..)?)? });
+    let (head, mut left) = bytes.split_at_checked(HEAD)?;
+    let begun_at = head.strip_prefix(MAGIC).and_then(|head| position(head.get(BOOT..)?))?;
+    let mut rows = Vec::new();
+    while let Some((length, rest)) = left.split_first_chunk() {
+        let (content, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        let (sum, rest) = rest.split_at_checked(SUM)?;
+        let (place, body) = content.split_at_checked(PLACE)?;
+        let Ok(Body::Begin(begin)) = Body::read(BEGIN, body) else { return None };
+        if sha256(content)[..SUM] != *sum {
+            return None;
+        }
+        let chain = Chain(*place.last_chunk()?);
+        rows.push((Place { position: position(place)?, chain }, begin.again));
+        left = rest;
+    }
+    left.is_empty().then_some((begun_at, rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        feed::{Cluster, Trusted},
+        pki::{Reason, Record, Status, UnixTime},
+    };
+    use std::sync::Arc;
+
+    const GOOD: Status = Status::Good;
+    const LOST: Status = Status::Revoked { time: UnixTime(6), reason: Reason::KeyCompromise };
+
+    fn at(sequence: u64) -> Place {
+        Place { position: Position { epoch: 5, sequence }, chain: Chain([sequence as u8; 32]) }
+    }
+
+    fn said(number: u8, status: Status) -> Section {
+        let record = Some(Record { status, not_after: None });
+        let change = Change::new(Serial::from_magnitude(&[number]).unwrap(), record);
+        Section { issuer: Issuer([1; 32]), changes: vec![change] }
+    }
+
+    fn journal(dir: &Path) -> Journal {
+        let cluster = Cluster::new("journal").unwrap();
+        Journal::of(&Directory::open(dir, cluster, Arc::new(Trusted::default())).unwrap())
+    }
+
+    #[test]
+    fn what_was_told_after_a_snapshot_is_read_back_and_less_than_all_of_it_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path());
+        assert_eq!(journal.read(at(3).position), None, "there is none");
+        journal.append(at(3), &[said(9, LOST)]);
+        assert_eq!(journal.read(at(3).position), None, "it was not begun");
+        journal.begin(at(3).position, at(5), &[said(1, LOST)]);
+        journal.append(at(6), &[said(2, LOST)]);
+        journal.append(at(7), &[]);
+        journal.append(at(8), &[said(1, GOOD), said(3, GOOD)]);
+        let whole = journal.read(at(3).position).unwrap();
+        assert_eq!((whole.place, whole.sections.len()), (Some(at(8)), 4));
+        let told = whole.told();
+        let status = |number| {
+            let key = (Issuer([1; 32]), Serial::from_magnitude(&[number]).unwrap());
+            told[&key].record.unwrap().status
+        };
+        assert_eq!([1, 2, 3].map(status), [LOST, LOST, GOOD], "what was revoked for good stays so");
+        assert_eq!(journal.read(at(2).position), None, "of an older snapshot not all is known");
+        let newer = journal.read(at(7).position).unwrap();
+        assert_eq!((newer.place, newer.sections.len()), (Some(at(8)), 2));
+        // It goes on behind a newer snapshot.
+        let path = dir.path().join(NAME);
+        journal.begin_at(at(7).position, at(8), &[said(4, LOST)]);
+        assert_eq!(journal.read(at(3).position), None);
+        journal.append(at(9), &[said(5, GOOD)]);
+        let newer = journal.read(at(7).position).unwrap();
+        assert_eq!((newer.place, newer.sections.len()), (Some(at(9)), 4));
+        // Cut or changed anywhere, it is nothing, unless whole rows are missing.
+        let bytes = fs::read(&path).unwrap();
+        let reads = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            journal.read(at(7).position)
+        };
+        let readable = (0..bytes.len()).filter(|length| reads(&bytes[..*length]).is_some()).count();
+        assert_eq!(readable, 3, "before each of three rows");
+        for place in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[place] ^= 0x80;
+            let read = reads(&changed);
+            // An older position in its head makes it of an older snapshot.
+            assert!(read.is_none() || (MAGIC.len() + BOOT..HEAD).contains(&place), "byte {place}");
+        }
+    }
+}
