@@ -60,6 +60,8 @@ struct Shared {
     subjects: ArcSwap<Vec<Followed>>,
     /// Increases with each change of `subjects` or of their signers.
     generation: AtomicU64,
+    /// The generation whose stored answers have been loaded.
+    restored: AtomicU64,
     stop: AtomicBool,
     /// A pass is wanted before its time.
     wanted: Signal,
@@ -113,6 +115,7 @@ impl Presigner {
         let shared = Arc::new(Shared {
             subjects: ArcSwap::default(),
             generation: AtomicU64::new(0),
+            restored: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             wanted: Signal::default(),
             changed: Arc::default(),
@@ -188,6 +191,11 @@ impl Presigner {
         self.shared.want_pass();
     }
 
+    /// Whether every stored answer of the present issuers has been loaded.
+    pub fn has_restored(&self) -> bool {
+        self.shared.restored.load(Acquire) == self.shared.generation.load(Acquire)
+    }
+
     /// The progress.
     pub fn progress(&self) -> &Arc<Progress> {
         &self.shared.progress
@@ -229,6 +237,9 @@ impl Shared {
             let stop = || self.stops() || self.generation.load(Relaxed) != generation;
             let pass = catch_unwind(AssertUnwindSafe(|| {
                 self.restore(runner, &subjects, &mut restored, &stop);
+                if !stop() {
+                    self.restored.store(generation, Release);
+                }
                 runner.pass(&subjects, &stop)
             }));
             let pause = match pass {

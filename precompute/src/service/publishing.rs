@@ -342,7 +342,7 @@ impl Work {
             self.end_leading();
         }
         self.look_at_redis();
-        self.look_at_beginning(now);
+        self.look_at_wanted(now);
         if self.leads {
             self.feed_beside(now);
         } else {
@@ -369,8 +369,7 @@ impl Work {
             Notice::Written(_) => self.shared.telling.written(),
             // It ends with the step, by its role.
             Notice::Deposed => {}
-            Notice::SnapshotWanted if self.beginning.is_some() => self.wants_snapshot = true,
-            Notice::SnapshotWanted => self.make_snapshot(None, now),
+            Notice::SnapshotWanted => self.wants_snapshot = true,
             Notice::Absorbed(count) => warn!(
                 count,
                 "final revocations were taken over from entries that this writer does not continue from: they are told again"
@@ -418,13 +417,17 @@ impl Work {
         self.handle.signs_ahead(true);
     }
 
-    /// The first snapshot of a feed that this writer begins has what the sources say first of all: nobody is told of that
-    /// record by record.
-    fn look_at_beginning(&mut self, now: Moment) {
-        if !self.wants_snapshot || !self.beginning.as_ref().is_some_and(|is_read| is_read.load(Relaxed)) {
+    /// Makes the snapshot that is wanted, once there is everything that belongs into it: the answers of the store, since
+    /// nobody is told of those one by one; and of a feed that this writer begins what the sources say first of all.
+    fn look_at_wanted(&mut self, now: Moment) {
+        let is_read = self.beginning.as_ref().is_none_or(|is_read| is_read.load(Relaxed));
+        if !self.wants_snapshot || !is_read || !self.handle.presigner.has_restored() {
             return;
         }
-        (self.wants_snapshot, self.beginning) = (false, None);
+        self.wants_snapshot = false;
+        if self.beginning.take().is_none() {
+            return self.make_snapshot(None, now);
+        }
         // The records were filled without a word to whoever signs ahead.
         self.handle.presigner.begin_anew();
         let (telling, outgoing) = (Arc::clone(&self.shared.telling), Arc::clone(&self.shared.outgoing));
@@ -514,7 +517,7 @@ impl Work {
             for subject in &subjects {
                 let issuer = subject.issuer.id().into();
                 subject.each_kept(&answers, crate::pki::UnixTime::now(), |form, stored| {
-                    while !shared.outgoing.add(issuer, form.fingerprint, &stored) {
+                    while !shared.outgoing.add(issuer, form.fingerprint, stored) {
                         // It was noted as missing, and is not.
                         shared.outgoing.take_incomplete();
                         std::thread::sleep(limits::LOOK_INTERVAL);
