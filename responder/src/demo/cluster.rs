@@ -15,6 +15,8 @@ use std::{
     io::IsTerminal as _,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,30 +32,30 @@ const REPLICAS: usize = 3;
 /// How often the view is drawn anew.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Starts the cluster, and shows how it fares until SIGTERM or SIGINT. `http` and `admin`: the first of the ports that it
-/// uses.
+/// Starts the cluster, and shows how it fares until SIGTERM, SIGINT, or SIGHUP of a terminal that is closed. `http` and
+/// `admin`: the first of the ports that it uses.
 pub fn run(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
     let control = Control::new()?;
     let redis = processes::find_redis()?;
     let demo = prepare(dir, http, admin, &mut |line| _ = say(line))?;
     let layout = Layout::new(&demo.dir, http, admin)?;
+    let _lock = files::lock(&layout)?;
+    layout.try_addresses()?;
     files::write(&layout)?;
-    let processes = Processes::start(&layout, &redis)?;
-    say(instructions(&layout, &demo.asked))?;
+    // From here on no signal ends this program without an end of its parts.
     control.run(async |mut signals| {
+        let processes = Processes::start(&layout, &redis)?;
+        say(instructions(&layout, &demo.asked, processes::find_precompute().as_deref()))?;
         let mut shown = Shown::new(layout, processes);
-        loop {
-            tokio::select! {
-                () = signals.end.recv() => return Ok(()),
-                () = tokio::time::sleep(LOOK) => {}
-            }
-            // Each part is asked, and one may be stopped.
-            shown = tokio::task::spawn_blocking(move || {
-                shown.look();
-                shown
-            })
-            .await?;
+        let (go_on, stop) = mpsc::channel::<()>();
+        // One thread for as long as the program runs: parts end with the thread that has started them.
+        let looking = thread::Builder::new().name("cluster".into()).spawn(move || shown.look_until(&stop))?;
+        tokio::select! {
+            () = signals.end.recv() => {}
+            _ = signals.hangup.recv() => {}
         }
+        drop(go_on);
+        looking.join().map_err(|_| "what looks after the cluster has panicked".into())
     })
 }
 
@@ -72,6 +74,13 @@ impl Shown {
         Self { layout, processes, begun: Instant::now(), lines: 0, last: String::new() }
     }
 
+    /// Looks every second, until the other end of `stop` is gone.
+    fn look_until(&mut self, stop: &Receiver<()>) {
+        while stop.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+            self.look();
+        }
+    }
+
     fn look(&mut self) {
         self.processes.keep();
         let seen: Vec<Seen> = self.layout.parts().map(|part| view::see(part, self.processes.id(&part.name))).collect();
@@ -87,33 +96,44 @@ impl Shown {
         } else {
             let _ = writeln!(text, "after {} s:", self.begun.elapsed().as_secs());
         }
-        text.push_str(&table);
+        if std::io::stdout().is_terminal() {
+            // A line that is wrapped would be two to go up; it is cut at the edge instead.
+            let _ = write!(text, "\x1b[?7l{}\x1b[?7h", table.trim_end());
+        } else {
+            text.push_str(table.trim_end());
+        }
         self.lines = table.lines().count();
         self.last = table;
-        let _ = say(text.trim_end());
+        let _ = say(text);
     }
 }
 
-/// What to try.
-fn instructions(layout: &Layout, asked: &Path) -> String {
+/// What to try. `precompute`: the program that pushes, if it is there; without it the CA revokes.
+fn instructions(layout: &Layout, asked: &Path, precompute: Option<&Path>) -> String {
     let path = |path: &Path| quoted(&path.to_string_lossy()).into_owned();
     let (ca, asked) = (path(&layout.dir.join("ca.pem")), path(asked));
-    let serial = format!("$(openssl x509 -in {asked} -noout -serial | cut -d= -f2)");
     let ask = |replica: usize| {
         let url = ca::url(layout.replicas[replica].http.unwrap_or(layout.replicas[replica].admin));
         format!("openssl ocsp -issuer {ca} -cert {asked} -no_nonce -url {url} -CAfile {ca}")
     };
-    let revoke: Vec<_> = layout
-        .writers
-        .iter()
-        .map(|writer| format!("ostia-precompute revoke --config {} {serial}", path(&writer.config)))
-        .collect();
+    let (how, revoke) = match precompute.map(path) {
+        Some(program) => {
+            let push = |config: &Path| format!("{program} revoke --config {} --certificate {asked}", path(config));
+            let pushes: Vec<_> = layout.writers.iter().map(|writer| push(&writer.config)).collect();
+            ("revoke at the writer that leads (the other one says so)", pushes.join(" || "))
+        }
+        None => {
+            let config = path(&layout.dir.join("openssl.cnf"));
+            let by_the_ca = format!("openssl ca -config {config} -revoke {asked} -crl_reason superseded && sleep 1");
+            ("revoke as the CA would (`ostia-precompute`, which pushes, is not in PATH)", by_the_ca)
+        }
+    };
     format!(
         r"
 Two writers follow the demo CA; the one that leads tells three replicas over Redis. They run until Ctrl-C; what they say
 is in {logs}. The commands below are for another terminal in the same directory.
 
-Ask a replica, revoke at the writer that leads (the other one says so), and ask another replica:
+Ask a replica, {how}, and ask another replica:
 
     {first}
     {revoke}
@@ -124,7 +144,6 @@ after some seconds.
 ",
         logs = path(&layout.root.join("logs")),
         first = ask(0),
-        revoke = revoke.join(" || "),
         last = ask(2),
     )
 }

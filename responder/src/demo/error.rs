@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fmt, io,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +21,18 @@ pub enum DemoError {
     NoOpenssl,
     /// No `redis-server` in `PATH`, for a cluster.
     NoRedis,
+    /// Nobody can listen there, for a cluster.
+    Address {
+        /// Where a part of it would listen.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The ports of a cluster end above 65535.
+    NoPort {
+        /// The first of them.
+        address: SocketAddr,
+    },
     /// An `openssl` command failed.
     Command {
         /// The command line, shortened if it is long.
@@ -59,6 +72,16 @@ impl fmt::Display for DemoError {
                  (Debian and Ubuntu: `apt-get install redis-server`; Fedora: `dnf install valkey`) and start again, \
                  or leave out --cluster"
             ),
+            Self::Address { address, error } => write!(
+                f,
+                "the demo's cluster cannot listen on {address}: {error}; choose other ports with --http (it uses 3) and \
+                 --admin (it uses the 11 behind it)"
+            ),
+            Self::NoPort { address } => write!(
+                f,
+                "the demo's cluster needs ports behind {address}, which do not exist; choose a lower one with --http or \
+                 --admin"
+            ),
             Self::Command { command, dir, status, stderr } => {
                 write!(f, "`{command}` in {} failed ({status}):\n{stderr}", dir.display())
             }
@@ -70,7 +93,7 @@ impl fmt::Display for DemoError {
 impl Error for DemoError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Io { error, .. } => Some(error),
+            Self::Io { error, .. } | Self::Address { error, .. } => Some(error),
             _ => None,
         }
     }

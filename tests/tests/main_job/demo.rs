@@ -10,8 +10,13 @@ use std::{
 
 use ostia_tests::{bash, programs, run, until};
 
+mod cluster;
+
 /// Making the CA takes some seconds on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A cluster ends part after part.
+const END_LIMIT: Duration = Duration::from_secs(25);
 
 /// A running demo, killed when dropped.
 pub(crate) struct Demo {
@@ -27,19 +32,27 @@ impl Demo {
 
     /// The same by these arguments, but on addresses of its own.
     pub(crate) fn start_by(dir: &Path, arguments: &[&str], http: SocketAddr, admin: SocketAddr) -> Self {
+        let demo = Self::spawn(dir, arguments, http, admin);
+        demo.until_said("/metrics")
+    }
+
+    fn spawn(dir: &Path, arguments: &[&str], http: SocketAddr, admin: SocketAddr) -> Self {
         let output = dir.join("output");
         let out = fs::File::create(&output).unwrap();
         let mut command = Command::new(&programs().responder);
         command.args(arguments).args(["--http", &http.to_string(), "--admin", &admin.to_string()]);
         command.current_dir(dir).stdin(Stdio::null()).stderr(out.try_clone().unwrap()).stdout(out);
-        let mut demo = Self { child: command.spawn().unwrap(), output };
+        Self { child: command.spawn().unwrap(), output }
+    }
+
+    fn until_said(mut self, what: &str) -> Self {
         until("the demo has started", START_LIMIT, || {
-            if let Some(status) = demo.child.try_wait().unwrap() {
-                panic!("the demo ended: {status}\n{}", demo.said());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the demo ended: {status}\n{}", self.said());
             }
-            demo.said().contains("/metrics").then_some(())
+            self.said().contains(what).then_some(())
         });
-        demo
+        self
     }
 
     fn said(&self) -> String {
@@ -55,7 +68,7 @@ impl Demo {
 
     fn end(&mut self, signal: &str) -> std::process::ExitStatus {
         assert!(run(Command::new("kill").args(["-s", signal, &self.child.id().to_string()])).status.success());
-        until("the demo ends", Duration::from_secs(10), || self.child.try_wait().unwrap())
+        until("the demo ends", END_LIMIT, || self.child.try_wait().unwrap())
     }
 }
 

@@ -4,9 +4,9 @@
 //! not know processes.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::Write as _,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -17,6 +17,7 @@ use super::{
     super::{
         DemoError,
         ca::{Openssl, url},
+        error::refused,
     },
     REPLICAS, WRITERS, at,
 };
@@ -50,8 +51,7 @@ impl Layout {
         let root = dir.join("cluster");
         let behind = |address: SocketAddr, offset: usize| {
             let port = u16::try_from(offset).ok().and_then(|offset| address.port().checked_add(offset));
-            let no_port =
-                || super::super::error::refused(dir, format!("needs ports behind {address}, which do not exist"));
+            let no_port = || DemoError::NoPort { address };
             Ok(SocketAddr::new(address.ip(), port.ok_or_else(no_port)?))
         };
         let part = |name: String, number: usize, http: Option<SocketAddr>| {
@@ -81,6 +81,27 @@ impl Layout {
     /// All writers and replicas.
     pub(super) fn parts(&self) -> impl Iterator<Item = &Part> {
         self.writers.iter().chain(&self.replicas)
+    }
+
+    /// Whether everything can listen where it is to. A part that cannot would only be gone, and its log say why.
+    pub(super) fn try_addresses(&self) -> Result<(), DemoError> {
+        let of_parts = self.parts().flat_map(|part| [part.http, Some(part.admin), Some(part.snapshots)]).flatten();
+        of_parts.chain([self.redis]).try_for_each(|address| match TcpListener::bind(address) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(DemoError::Address { address, error }),
+        })
+    }
+}
+
+/// Makes the cluster's directory, which is this process's while the lock is held: another one would write other
+/// configurations under its parts.
+pub(super) fn lock(layout: &Layout) -> Result<File, DemoError> {
+    fs::create_dir_all(&layout.root).map_err(at(&layout.root, "making"))?;
+    let dir = File::open(&layout.root).map_err(at(&layout.root, "opening"))?;
+    match dir.try_lock() {
+        Ok(()) => Ok(dir),
+        Err(TryLockError::WouldBlock) => Err(refused(&layout.dir, "its cluster is run by another process")),
+        Err(TryLockError::Error(error)) => Err(at(&layout.root, "locking")(error)),
     }
 }
 

@@ -1,13 +1,15 @@
 //! The processes of a demo's cluster.
 //!
 //! Invariant: each is this program again, or Redis; whatever was started has ended when this is dropped, and one that ended
-//! by itself is started again after a while, as systemd would. It does not know what they do.
+//! by itself is started again after a while, as systemd would. Where there is `setpriv`, the kernel ends them too when the
+//! thread has ended that started them, as by `kill -9`. It does not know what they do.
 
 use std::{
     env,
     ffi::OsString,
     fs::File,
     io,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -40,11 +42,21 @@ struct Process {
 
 /// The program of Redis, or of Valkey.
 pub(super) fn find_redis() -> Result<PathBuf, DemoError> {
+    find(&["redis-server", "valkey-server"]).ok_or(DemoError::NoRedis)
+}
+
+/// What a person calls to push: beside this program, or in `PATH`.
+pub(super) fn find_precompute() -> Option<PathBuf> {
+    const NAME: &str = "ostia-precompute";
+    match find(&[NAME]) {
+        Some(_) => Some(NAME.into()),
+        None => env::current_exe().ok().map(|program| program.with_file_name(NAME)).filter(|beside| beside.is_file()),
+    }
+}
+
+fn find(names: &[&str]) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path)
-        .flat_map(|dir| ["redis-server", "valkey-server"].map(|name| dir.join(name)))
-        .find(|program| program.is_file());
-    found.ok_or(DemoError::NoRedis)
+    env::split_paths(&path).flat_map(|dir| names.iter().map(move |name| dir.join(name))).find(|found| found.is_file())
 }
 
 impl Processes {
@@ -102,9 +114,19 @@ impl Processes {
 }
 
 impl Process {
+    /// On a thread that lives as long as it shall.
     fn start(&mut self) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(&self.program);
+        let mut command = match find(&["setpriv"]) {
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "TERM", "--"]).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
+        // Ctrl-C reaches a whole group of processes: it is for the demo, which ends its parts in their order.
+        command.process_group(0);
         command.args(&self.arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn()?);
         Ok(())
