@@ -358,7 +358,6 @@ impl Ledger {
     }
 
     /// Whether everything that shows is saved.
-    #[cfg(test)]
     pub(crate) fn is_saved(&self) -> bool {
         self.0.shown().unsaved.is_empty()
     }

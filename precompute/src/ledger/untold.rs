@@ -43,6 +43,12 @@ impl Ledger {
 }
 
 impl Ledger {
+    /// Whether everything that shows has been told.
+    pub(crate) fn is_all_told(&self) -> Result<bool, StateError> {
+        // In this order: what is saved in between is owed.
+        Ok(self.is_saved() && !self.0.book.lock().has_untold(&self.0.id)?)
+    }
+
     /// Those of these records that have a row in the outbox, and the book that was asked.
     pub(crate) fn untold(&self, serials: &[Serial]) -> Result<(Identity, Vec<Serial>), StateError> {
         let mut book = self.0.book.lock();

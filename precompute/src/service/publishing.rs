@@ -43,13 +43,14 @@ use crate::{
     engine::Engine,
     feed::{
         Body, Issuer, Moment, Writer,
+        body::IssuerStatus,
         ledgers::LedgerBook,
         redis::Stream,
         shelf::{Directory, Fetcher},
         store::{Place, Store as _},
         writer::{Notice, Role, Settings},
     },
-    ledger::Ledgers,
+    ledger::{Ledger, Ledgers},
     limits::feed as limits,
     presign::{Hears, Received, SoFar},
     state_dir::ServerId,
@@ -442,7 +443,11 @@ impl Work {
 
     fn make_snapshot(&mut self, begins: Option<Box<dyn FnOnce() + Send>>, now: Moment) {
         let subjects = self.handle.tenants.borrow().subjects();
-        if let Err(error) = self.snapshots.make(&self.ledgers, subjects, &self.answers, begins) {
+        let told_of = |ledger: &&Ledger| {
+            begins.is_some() || self.statuses.has_told(ledger.id().into()) || ledger.is_all_told().unwrap_or(false)
+        };
+        let known = self.ledgers.all().iter().filter(told_of).map(|ledger| ledger.id().clone()).collect();
+        if let Err(error) = self.snapshots.make(&self.ledgers, known, subjects, &self.answers, begins) {
             self.snapshot_made(Err(format!("no thread can be started for it: {error}")), now);
         }
     }
@@ -485,7 +490,12 @@ impl Work {
         if now.monotonic.saturating_sub(self.statuses_at) >= limits::HEARTBEAT_INTERVAL {
             self.statuses_at = now.monotonic;
             let all = self.ledgers.all();
-            for body in self.statuses.due(now.monotonic, all.iter().filter_map(statuses::status_of)) {
+            // A feed that begins has its first snapshot for that.
+            let present = all.iter().filter(|_| !self.ledgers.begins()).filter_map(statuses::status_of);
+            let ledger_of = |status: &IssuerStatus| all.iter().find(|ledger| *ledger.id() == status.id);
+            let is_all_told =
+                |status: &IssuerStatus| ledger_of(status).is_some_and(|of| of.is_all_told().unwrap_or(false));
+            for body in self.statuses.due(now.monotonic, present, is_all_told) {
                 self.writer.tell(body);
             }
         }

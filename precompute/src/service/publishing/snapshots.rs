@@ -3,6 +3,7 @@
 //! Invariant: a snapshot that is not whole is never given out. It does not know when one is wanted.
 
 use std::{
+    collections::HashSet,
     io,
     sync::{
         Arc,
@@ -25,6 +26,7 @@ use crate::{
         shelf::Directory,
         snapshot::{SnapshotWriter, Written},
     },
+    issuer_id::IssuerId,
     ledger::Ledgers,
     limits,
     pki::UnixTime,
@@ -57,11 +59,12 @@ impl Snapshots {
     }
 
     /// Begins to make one: of the records as they were told last, and of the answers that are kept for `subjects`.
-    /// `begins`: called when the records are taken that a feed begins with;
+    /// `known`: the issuers that others may know by it; the records of all are in it. `begins`: called when the records are taken that a feed begins with;
     /// `None` where it has begun.
     pub(super) fn make(
         &mut self,
         ledgers: &Ledgers,
+        known: HashSet<IssuerId>,
         subjects: Vec<Subject>,
         answers: &Arc<Answers>,
         begins: Option<Box<dyn FnOnce() + Send>>,
@@ -71,6 +74,7 @@ impl Snapshots {
             directory: self.directory.clone(),
             sealing: self.sealing.clone(),
             ledgers: ledgers.clone(),
+            known,
             subjects,
             answers: Arc::clone(answers),
             stop: Arc::clone(&self.stop),
@@ -110,6 +114,7 @@ struct Making {
     directory: Directory,
     sealing: Sealing,
     ledgers: Ledgers,
+    known: HashSet<IssuerId>,
     subjects: Vec<Subject>,
     answers: Arc<Answers>,
     stop: Arc<AtomicBool>,
@@ -171,16 +176,18 @@ impl Making {
         writer: &mut SnapshotWriter,
         done: &mut impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Place, String> {
-        let issuers: Vec<IssuerStatus> = self.ledgers.all().iter().filter_map(status_of).collect();
+        let ledgers = self.ledgers.all();
+        let known = ledgers.iter().filter(|ledger| self.known.contains(ledger.id()));
+        let issuers: Vec<IssuerStatus> = known.filter_map(status_of).collect();
         let place = reader.place().map_err(|error| error.to_string())?;
         let place = place.ok_or("the book is of no place in the feed")?;
         for status in &issuers {
             let count = reader.room_for(&status.id).map_err(|error| error.to_string())?;
             writer.issuer(status, count as u64, done)?;
         }
-        for status in &issuers {
-            let (issuer, mut outcome) = (status.issuer(), Ok(()));
-            let read = reader.each_told(&status.id, |change| {
+        for ledger in ledgers.iter() {
+            let (issuer, mut outcome) = (ledger.id().into(), Ok(()));
+            let read = reader.each_told(ledger.id(), |change| {
                 outcome = writer.record(issuer, &change, done);
                 outcome.is_ok()
             });

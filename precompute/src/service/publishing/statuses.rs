@@ -1,8 +1,8 @@
 //! When the status of which issuer is told.
 //!
 //! Invariant: what changes an answer (a CRL's end, another CRL) is told at once, and that sources are still in order at
-//! intervals. An issuer of which nothing is known is not told of: it would be known by that. It does not know how
-//! anything is told.
+//! intervals. An issuer is known to others by its status, so the first one is told when all its records have been: until
+//! then a certificate of it would count as unlisted. It does not know how anything is told.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -37,19 +37,32 @@ pub(super) fn status_of(ledger: &Ledger) -> Option<IssuerStatus> {
 
 impl Statuses {
     /// What is to be told `now`, on the monotonic clock.
-    pub(super) fn due(&mut self, now: Duration, present: impl Iterator<Item = IssuerStatus>) -> Vec<Body> {
+    /// `is_all_told`: whether all records of an issuer have been told; asked of issuers whose status was not.
+    pub(super) fn due(
+        &mut self,
+        now: Duration,
+        present: impl Iterator<Item = IssuerStatus>,
+        mut is_all_told: impl FnMut(&IssuerStatus) -> bool,
+    ) -> Vec<Body> {
         let all = self.all_at.is_none_or(|at| now.saturating_sub(at) >= limits::STATUS_INTERVAL);
-        let is_due = |status: &IssuerStatus| match self.told.get(&status.issuer()) {
-            None => true,
+        let mut is_due = |status: &IssuerStatus| match self.told.get(&status.issuer()) {
+            None => is_all_told(status),
             Some(told) if all => told != status,
             Some(told) => IssuerStatus { verified: told.verified, ..status.clone() } != *told,
         };
-        let due: Vec<_> = present.filter(is_due).collect();
+        let due: Vec<_> = present.filter(|status| is_due(status)).collect();
         if all {
             self.all_at = Some(now);
         }
         self.told.extend(due.iter().map(|status| (status.issuer(), status.clone())));
         due.chunks(limits::ENTRY_ISSUERS_MAX).map(|some| Body::IssuerStatus(some.to_vec())).collect()
+    }
+}
+
+impl Statuses {
+    /// Whether this issuer's status has been told.
+    pub(super) fn has_told(&self, issuer: Issuer) -> bool {
+        self.told.contains_key(&issuer)
     }
 }
 
@@ -72,7 +85,8 @@ mod tests {
     fn what_changes_an_answer_is_told_at_once_and_that_sources_are_in_order_at_intervals() {
         let mut statuses = Statuses::default();
         let mut told = |seconds: u64, present: &[IssuerStatus]| -> Vec<u8> {
-            let bodies = statuses.due(Duration::from_secs(seconds), present.iter().cloned());
+            let bodies =
+                statuses.due(Duration::from_secs(seconds), present.iter().cloned(), |status| status.id.ca()[0] < 100);
             let of = |body: Body| match body {
                 Body::IssuerStatus(some) => some.into_iter().map(|status| status.id.ca()[0]).collect::<Vec<_>>(),
                 other => panic!("{other:?}"),
@@ -84,10 +98,11 @@ mod tests {
         assert_eq!(told(1, &[status(1, 11, 99), status(2, 11, 99)]), [0; 0], "only that they are still in order");
         assert_eq!(told(2, &[status(1, 12, 99), status(2, 12, 200)]), [2], "another end");
         assert_eq!(told(3, &[status(1, 12, 99), status(2, 12, 200), status(3, 1, 1)]), [3], "another issuer");
+        assert_eq!(told(4, &[status(100, 1, 1)]), [0; 0], "its records have not been told yet");
         assert_eq!(told(interval, &[status(1, 40, 99), status(2, 12, 200)]), [1], "after the interval, if it is news");
         assert_eq!(told(interval + 1, &[status(1, 41, 99)]), [0; 0]);
         let many: Vec<_> = (0..200).map(|ca| status(ca, 50, 50)).collect();
-        let bodies = Statuses::default().due(Duration::ZERO, many.into_iter());
+        let bodies = Statuses::default().due(Duration::ZERO, many.into_iter(), |_| true);
         assert_eq!(bodies.len(), 200_usize.div_ceil(limits::ENTRY_ISSUERS_MAX), "as many as fit an entry");
     }
 }
