@@ -22,7 +22,7 @@ use crate::{
     issuer::ActiveIssuer,
     limits,
     ocsp::HashAlgorithm,
-    pki::{Serial, UnixTime, hex::Hex},
+    pki::{Serial, Status, UnixTime, hex::Hex},
 };
 
 /// Takes the answers of a feed.
@@ -159,9 +159,12 @@ pub(super) fn keep_entries(
                 continue;
             };
             let same = found.state.said() == entry.state.said();
+            let is_final = found.state.status().is_some_and(|status| !status.may_become(Status::Good));
             let inserted = answers.insert_if(&subject.key(form, &serial), packed, |there| match there {
                 // It was signed for a client in the meantime.
                 Some(there) if entry.this_update < there.this_update => None,
+                // Nothing comes after a final revocation: what says something else is older, or the writer contradicts.
+                Some(_) if !same && is_final => None,
                 // The record has been in another state since the earlier answer. That is void, even if the record says
                 // the same again. No record is in a state whose counter is 0.
                 Some(_) if !same => Some(entry),

@@ -4,7 +4,10 @@ use super::{
     super::{Received, SoFar, store::AnswerStore},
     *,
 };
-use crate::feed::{Issuer, body::AnswerRows};
+use crate::{
+    answers::HEAD,
+    feed::{Issuer, body::AnswerRows},
+};
 
 /// What a writer has signed for all records of a world, as it is sent.
 struct Sent {
@@ -68,6 +71,31 @@ fn answers_of_a_writer_are_served_where_the_record_says_the_same_and_nowhere_els
     world.set(4, HOLD);
     world.set(4, Status::Good);
     assert_eq!(kept(&runner, &subject, 4), None);
+}
+
+#[test]
+fn an_answer_that_says_good_displaces_none_of_a_final_revocation_and_voids_one_of_a_hold() {
+    let world = World::new(2);
+    let before = Sent::of(&world, 2);
+    world.set(0, revoked());
+    world.set(1, HOLD);
+    let after = Sent::of(&world, 2);
+    let (subject, runner) = (world.without_key(), runner(None));
+    let received = Received::new(&runner.answers, [&subject.issuer], &Arc::default());
+    let now = UnixTime::now();
+    received.take(&after.rows(), now, |_| true);
+    let stands = |number| kept(&runner, &subject, number).is_some_and(|status| status != CertStatus::Good);
+    assert!(stands(0) && stands(1));
+    // A writer that has lost the revocation goes on signing; its answers are later ones.
+    let mut later = before;
+    let entry_octets = HEAD + later.packed_length;
+    for entry in later.entries.chunks_mut(entry_octets) {
+        let signed = entry.get_mut(28..).and_then(<[u8]>::first_chunk_mut::<4>).unwrap();
+        *signed = (u32::from_be_bytes(*signed) + 2).to_be_bytes();
+    }
+    received.take(&later.rows(), now, |_| true);
+    assert!(stands(0), "nothing comes after it");
+    assert_eq!(kept(&runner, &subject, 1), None, "the hold may have been released and set again");
 }
 
 #[test]
