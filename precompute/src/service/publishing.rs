@@ -52,6 +52,7 @@ use crate::{
     },
     ledger::{Ledger, Ledgers},
     limits::feed as limits,
+    pki::UnixTime,
     presign::{Hears, Received, SoFar},
     state_dir::ServerId,
 };
@@ -94,7 +95,7 @@ pub struct Report {
     /// Why the last snapshot could not be made.
     pub snapshot_fault: Option<String>,
     /// When the last snapshot was made.
-    pub snapshot_made: Option<crate::pki::UnixTime>,
+    pub snapshot_made: Option<UnixTime>,
 }
 
 /// What a publisher works with.
@@ -235,6 +236,10 @@ struct Work {
     answers: Arc<Answers>,
     /// The answers that are being told.
     answers_told: Option<Body>,
+    /// When an entry was written last.
+    wrote: Option<UnixTime>,
+    /// The feed may lack answers that were signed since then.
+    answers_lost_since: Option<UnixTime>,
     statuses: Statuses,
     statuses_at: Duration,
     strangers_at: Duration,
@@ -282,6 +287,8 @@ impl Work {
             fetcher: Fetcher::start(Some(directory.clone()), &sources)?,
             began: Instant::now(),
             answers_told: None,
+            wrote: None,
+            answers_lost_since: None,
             statuses: Statuses::default(),
             statuses_at: Duration::ZERO,
             strangers_at: Duration::ZERO,
@@ -367,7 +374,10 @@ impl Work {
     fn take(&mut self, notice: Notice, now: Moment) {
         match notice {
             Notice::Leads(place) => self.lead(place),
-            Notice::Written(_) => self.shared.telling.written(),
+            Notice::Written(_) => {
+                self.wrote = Some(UnixTime::now());
+                self.shared.telling.written();
+            }
             // It ends with the step, by its role.
             Notice::Deposed => {}
             Notice::SnapshotWanted => self.wants_snapshot = true,
@@ -392,13 +402,16 @@ impl Work {
 
     /// This writer leads: sources are read, pushes taken, answers signed ahead.
     fn lead(&mut self, place: Place) {
+        // The end of the stream may have been lost, and what was to be told when this writer stood down was forgotten:
+        // records are told again by the `begin`, their answers and the sources' condition here.
+        self.answers_lost_since = self.wrote.map(|wrote| wrote.before(limits::RING_TIME_MIN));
+        self.statuses = Statuses::default();
         if std::mem::replace(&mut self.leads, true) {
             info!(%place, "this writer goes on leading in a new epoch");
             return;
         }
         info!(%place, "this writer leads: it reads the sources and takes pushes");
         self.shared.note(|report| report.led += 1);
-        self.statuses = Statuses::default();
         if self.had_place {
             self.shared.telling.leads(true);
             self.shared.outgoing.open();
@@ -512,22 +525,29 @@ impl Work {
         self.retell();
     }
 
-    /// After answers found no room, all are told once more.
+    /// After answers found no room, all are told once more; after a new epoch began, those of the last moments.
     fn retell(&mut self) {
-        if self.retelling.as_ref().is_some_and(|retelling| !retelling.is_finished()) {
+        if self.retelling.as_ref().is_some_and(|retelling| !retelling.is_finished())
+            || self.shared.outgoing.octets() > 0
+        {
             return;
         }
-        if self.shared.outgoing.octets() > 0 || !self.shared.outgoing.take_incomplete() {
+        let since = if self.shared.outgoing.take_incomplete() {
+            info!("more answers were signed than could be told at once; all are told once more");
+            UnixTime(0)
+        } else if let Some(since) = self.answers_lost_since {
+            since
+        } else {
             return;
-        }
-        info!("more answers were signed than could be told at once; all are told once more");
+        };
+        self.answers_lost_since = None;
         let (shared, subjects) = (Arc::clone(&self.shared), self.handle.tenants.borrow().subjects());
         let answers = Arc::clone(&self.answers);
         let thread = std::thread::Builder::new().name("retelling".into()).spawn(move || {
             for subject in &subjects {
                 let issuer = subject.issuer.id().into();
-                subject.each_kept(&answers, crate::pki::UnixTime::now(), |form, stored| {
-                    while !shared.outgoing.add(issuer, form.fingerprint, stored) {
+                subject.each_kept(&answers, UnixTime::now(), |form, stored| {
+                    while stored.entry.this_update >= since && !shared.outgoing.add(issuer, form.fingerprint, stored) {
                         // It was noted as missing, and is not.
                         shared.outgoing.take_incomplete();
                         std::thread::sleep(limits::LOOK_INTERVAL);
@@ -548,7 +568,7 @@ impl Work {
                 self.writer.snapshot_made(&manifest);
                 self.shared.note(|report| {
                     report.snapshot_fault = None;
-                    report.snapshot_made = Some(crate::pki::UnixTime::now());
+                    report.snapshot_made = Some(UnixTime::now());
                 });
             }
             Err(problem) => {
