@@ -189,6 +189,11 @@ impl Stream {
         self.connection.is_some()
     }
 
+    /// The number of the present connection, as far as there is one.
+    pub fn connected(&self) -> Option<u64> {
+        self.is_connected().then_some(self.connections)
+    }
+
     /// Closes the connection.
     pub fn disconnect(&mut self) {
         self.connection = None;
