@@ -1,9 +1,9 @@
 //! A CA as people run one with `openssl ca`, in a directory that vanishes with it.
 
 use std::{
-    cell::Cell,
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use tempfile::TempDir;
@@ -78,7 +78,7 @@ pub struct Leaf {
 #[derive(Debug)]
 pub struct Ca {
     dir: TempDir,
-    made: Cell<u32>,
+    made: AtomicU32,
 }
 
 impl Ca {
@@ -89,7 +89,7 @@ impl Ca {
 
     /// A CA with a key of this kind.
     pub fn with_key(name: &str, kind: KeyKind) -> Self {
-        let ca = Self { dir: tempfile::tempdir().unwrap(), made: Cell::default() };
+        let ca = Self { dir: tempfile::tempdir().unwrap(), made: AtomicU32::default() };
         for (file, content) in [("index.txt", ""), ("serial", "1000\n"), ("crlnumber", "01\n")] {
             fs::write(ca.file(file), content).unwrap();
         }
@@ -134,8 +134,7 @@ impl Ca {
     }
 
     pub(crate) fn fresh_name(&self, stem: &str) -> String {
-        self.made.set(self.made.get() + 1);
-        format!("{stem}-{}", self.made.get())
+        format!("{stem}-{}", self.made.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub(crate) fn certify(&self, stem: &str, key: &str, arguments: &[&str]) -> Leaf {

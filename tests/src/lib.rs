@@ -2,7 +2,8 @@
 //!
 //! A test makes a [`Ca`] with the real `openssl`, writes a configuration with [`Site`], starts the
 //! built program as a [`Responder`], and asks it with `openssl ocsp` ([`Ask`]) or with bytes of its
-//! own ([`http`]), or for time-stamps ([`Query`]). Invariant: nothing here shares code with what is tested, so that a mistake cannot
+//! own ([`http`]), or for time-stamps ([`Query`]). A [`Cluster`] is
+//! several processes and a [`RedisServer`] between them. Invariant: nothing here shares code with what is tested, so that a mistake cannot
 //! cancel itself out; and nothing waits for a fixed time: [`until`] polls under a deadline. What a test
 //! starts ends with it.
 //!
@@ -10,6 +11,7 @@
 
 mod ask;
 mod ca;
+mod cluster;
 pub mod der;
 mod fake_clock;
 mod front;
@@ -26,6 +28,7 @@ pub mod tsa;
 
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
+pub use cluster::{Cluster, ClusterPlan, Member, Pushed};
 pub use fake_clock::FakeClock;
 pub use front::{Haproxy, write_tls_pair};
 pub use programs::{Programs, programs};

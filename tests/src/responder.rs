@@ -226,15 +226,25 @@ impl Site {
 
     /// The same, where a start is meant to take long.
     #[track_caller]
-    pub fn start_within(self, limit: Duration, mut command: Command, input: Stdio) -> Responder {
+    pub fn start_within(self, limit: Duration, command: Command, input: Stdio) -> Responder {
+        let mut responder = self.spawn(command, input);
+        responder.until_answered("/readyz/ocsp", limit);
+        responder
+    }
+
+    /// Starts a program by this command, and waits for nothing.
+    #[track_caller]
+    pub fn launch(self, command: Command) -> Responder {
+        self.spawn(command, Stdio::null())
+    }
+
+    fn spawn(self, mut command: Command, input: Stdio) -> Responder {
         let log = self.dir().join("log");
         let out = File::options().create(true).append(true).open(&log).unwrap();
         let err = out.try_clone().unwrap();
         let child = command.stdin(input).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut responder = Responder { site: self, child: Some(child) };
-        responder.wait_until_ready(limit);
-        responder
+        Responder { site: self, child: Some(child) }
     }
 }
 
@@ -266,15 +276,16 @@ pub struct Responder {
 }
 
 impl Responder {
+    /// Waits until a path of the admin listener is answered with 200.
     #[track_caller]
-    fn wait_until_ready(&mut self, limit: Duration) {
+    pub fn until_answered(&mut self, path: &str, limit: Duration) {
         let (admin, log) = (self.site.admin, self.site.dir().join("log"));
         let child = self.child.as_mut().unwrap();
-        until("ready to answer", limit, || {
+        until(&format!("{path} answers 200"), limit, || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("ended before it was ready: {status}\n{}", fs::read_to_string(&log).unwrap_or_default());
             }
-            let ready = http::exchange(admin, &http::request("GET", "/readyz/ocsp", "")).ok()?;
+            let ready = http::exchange(admin, &http::request("GET", path, "")).ok()?;
             (ready.status == 200).then_some(())
         });
     }

@@ -1,0 +1,510 @@
+//! A cluster of a feed: one Redis, writers and replicas, each a process with a directory and addresses of its own.
+//!
+//! Invariant: what is asked of the cluster is asked as an operator or a client would: by the API, by OCSP, by `/metrics`
+//! and by signals. It does not know the protocol between the processes.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Responder, Signer, Site, Status, Tenant, http, openssl,
+    programs, run, until,
+};
+
+/// For whatever has to happen at once, on a machine that may be busy.
+const SOON: Duration = Duration::from_secs(20);
+/// The token of the API of all writers.
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// The file with the key of a writer, in its directory.
+const KEY: &str = "feed.key";
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct ClusterPlan {
+    writers: usize,
+    replicas: usize,
+    redis: String,
+    of_all: String,
+    of_writers: String,
+    replicas_sign: bool,
+}
+
+impl Default for ClusterPlan {
+    /// Two writers and three replicas; whoever stands by takes over after two seconds and more.
+    fn default() -> Self {
+        Self {
+            writers: 2,
+            replicas: 3,
+            redis: String::new(),
+            of_all: String::new(),
+            of_writers: "takeover_after = \"2s\"\n".to_owned(),
+            replicas_sign: true,
+        }
+    }
+}
+
+impl ClusterPlan {
+    /// So many processes of both kinds.
+    pub fn of(writers: usize, replicas: usize) -> Self {
+        Self { writers, replicas, ..Self::default() }
+    }
+
+    /// With these lines in the configuration of Redis.
+    #[must_use]
+    pub fn redis(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.redis);
+        self
+    }
+
+    /// With a line more in `[feed]` of everybody.
+    #[must_use]
+    pub fn set(mut self, line: &str) -> Self {
+        let _ = writeln!(self.of_all, "{line}");
+        self
+    }
+
+    /// With a line more in `[feed]` of writers.
+    #[must_use]
+    pub fn set_of_writers(mut self, line: &str) -> Self {
+        let _ = writeln!(self.of_writers, "{line}");
+        self
+    }
+
+    /// Without the key of the signer at replicas: they answer what the feed carries, and nothing else.
+    #[must_use]
+    pub fn replicas_without_key(mut self) -> Self {
+        self.replicas_sign = false;
+        self
+    }
+
+    /// Starts all of it. Returns when a writer leads and every replica has the records.
+    #[track_caller]
+    pub fn start(self) -> Cluster {
+        let mut cluster = self.set_up();
+        (0..cluster.writers.len()).for_each(|number| cluster.writers[number].start());
+        let leader = cluster.until_led(SOON);
+        cluster.until("every writer follows", SOON, || {
+            let is_there = |writer: &Member| writer.epoch() > 0.0 && writer.epoch() == cluster.writers[leader].epoch();
+            cluster.writers.iter().all(is_there).then_some(())
+        });
+        (0..cluster.replicas.len()).for_each(|number| cluster.replicas[number].start());
+        (0..cluster.replicas.len()).for_each(|number| cluster.until_filled(number));
+        cluster
+    }
+
+    /// The same with nothing but Redis started.
+    pub fn set_up(self) -> Cluster {
+        let ca = Ca::new("Cluster CA");
+        let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let redis = RedisServer::with(&self.redis);
+        let dir = tempfile::tempdir().unwrap();
+        let (writers, replicas) = (self.writers, self.replicas);
+        let mut cluster = Cluster {
+            plan: self,
+            ca,
+            signer,
+            redis,
+            dir,
+            writers: Vec::new(),
+            replicas: Vec::new(),
+            issuer: "tests:ca",
+        };
+        // Keys first: everybody trusts all of them.
+        let sites: Vec<Site> = (0..writers).map(|_| Site::new(&[cluster.tenant(true)])).collect();
+        let public: String = sites.iter().map(|site| make_key(site.dir())).collect();
+        fs::write(cluster.trusted(), public).unwrap();
+        let snapshots: Vec<SocketAddr> = sites.iter().map(|site| crate::free_port(site.admin.ip())).collect();
+        for (number, site) in sites.into_iter().enumerate() {
+            cluster.configure_writer(&site, number, &snapshots);
+            cluster.writers.push(Member::new(format!("writer {number}"), site, Role::Writer, Some(snapshots[number])));
+        }
+        (0..replicas).for_each(|_| {
+            cluster.add_replica();
+        });
+        cluster
+    }
+}
+
+/// See the module. All of it ends when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    plan: ClusterPlan,
+    /// Whose certificates it answers for.
+    pub ca: Ca,
+    signer: Signer,
+    /// What the feed travels through.
+    pub redis: RedisServer,
+    dir: TempDir,
+    /// Who keeps books.
+    pub writers: Vec<Member>,
+    /// Who answers.
+    pub replicas: Vec<Member>,
+    /// As the API names it.
+    pub issuer: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    Writer,
+    Replica,
+}
+
+/// What somebody answered to a push.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pushed {
+    /// Of HTTP; 0 if there was no answer.
+    pub status: u16,
+    /// What came with it.
+    pub text: String,
+}
+
+impl Cluster {
+    /// The key of the stream in Redis.
+    pub const STREAM: &'static str = "ostia:tests:feed";
+    /// That of the manifest.
+    pub const HEAD: &'static str = "ostia:tests:head";
+
+    fn tenant(&self, is_of_writer: bool) -> Tenant {
+        let sources = if is_of_writer { format!("index = {:?}", self.ca.index()) } else { String::new() };
+        let signer = if is_of_writer || self.plan.replicas_sign {
+            self.signer.lines()
+        } else {
+            format!("certificate = {:?}", self.signer.certificate)
+        };
+        Tenant::new("tests").presigned().issuer("ca", &self.ca, &sources, &signer)
+    }
+
+    fn trusted(&self) -> PathBuf {
+        self.dir.path().join("trusted.pem")
+    }
+
+    /// `[feed]` of everybody.
+    fn feed(&self, snapshots: &[SocketAddr]) -> String {
+        let from: Vec<_> = snapshots.iter().map(|address| format!("http://{address}")).collect();
+        format!(
+            "[feed]\ncluster = \"tests\"\nredis = \"127.0.0.1:{}\"\ntrusted = [{:?}]\nsnapshot_from = {from:?}\n{}",
+            self.redis.port(),
+            self.trusted(),
+            self.plan.of_all
+        )
+    }
+
+    fn configure_writer(&self, site: &Site, number: usize, snapshots: &[SocketAddr]) {
+        let token = site.dir().join("api.token");
+        fs::write(&token, TOKEN).unwrap();
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+        let mut others = snapshots.to_vec();
+        let own = others.remove(number);
+        let feed = format!(
+            "{}key = {KEY:?}\napi_url = \"http://{}\"\nsnapshot_listen = \"{own}\"\npriority = {number}\n{}\n",
+            self.feed(&others),
+            site.admin,
+            self.plan.of_writers
+        );
+        site.edit_config(|text| text.replacen("[admin]\n", &format!("{feed}[admin]\ntoken_file = \"api.token\"\n"), 1));
+    }
+
+    /// One more replica, not started; gives its number.
+    pub fn add_replica(&mut self) -> usize {
+        let site = Site::new(&[self.tenant(false)]);
+        let from: Vec<SocketAddr> = self.writers.iter().filter_map(|writer| writer.snapshots).collect();
+        let feed = self.feed(&from);
+        site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n"), 1));
+        let number = self.replicas.len();
+        self.replicas.push(Member::new(format!("replica {number}"), site, Role::Replica, None));
+        number
+    }
+
+    /// Who leads: of those that run and say so, the one of the latest epoch.
+    pub fn leader(&self) -> Option<usize> {
+        let leads = |writer: &Member| writer.feed_metric("ostia_feed_role", "role=\"leading\"") == Some(1.0);
+        let epoch = |number: &usize| self.writers[*number].epoch();
+        let leading = (0..self.writers.len()).filter(|number| leads(&self.writers[*number]));
+        leading.max_by(|one, other| epoch(one).total_cmp(&epoch(other)))
+    }
+
+    /// Waits until somebody leads.
+    #[track_caller]
+    pub fn until_led(&self, limit: Duration) -> usize {
+        self.until("somebody leads", limit, || self.leader())
+    }
+
+    /// Waits until somebody other than `former` leads.
+    #[track_caller]
+    pub fn until_led_by_another(&self, former: usize, limit: Duration) -> usize {
+        self.until("somebody else leads", limit, || self.leader().filter(|leader| *leader != former))
+    }
+
+    /// Waits until a replica has records and answers.
+    #[track_caller]
+    pub fn until_filled(&self, replica: usize) {
+        self.until("a replica is filled", SOON, || (self.replicas[replica].readiness("")? == 200).then_some(()));
+    }
+
+    /// As [`until`], and tells all logs when it takes too long.
+    #[track_caller]
+    pub fn until<T>(&self, what: &str, limit: Duration, look: impl FnMut() -> Option<T>) -> T {
+        struct Told<'a>(&'a Cluster);
+        impl Drop for Told<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    eprintln!("{}", self.0.logs());
+                }
+            }
+        }
+        let told = Told(self);
+        let found = until(what, limit, look);
+        drop(told);
+        found
+    }
+
+    /// Pushes to a writer: `verb` is `add`, `revoke` or `release`.
+    pub fn push(&self, writer: usize, verb: &str, serial: &str) -> Pushed {
+        let member = &self.writers[writer];
+        let reason = if verb == "revoke" { ",\"reason\":\"superseded\"" } else { "" };
+        member.push(self.issuer, verb, &format!("{{\"serial\":\"{serial}\"{reason}}}"))
+    }
+
+    /// Pushes to whoever takes it, as a client with a list of writers does; gives who that was.
+    #[track_caller]
+    pub fn push_until_taken(&self, verb: &str, serial: &str, limit: Duration) -> usize {
+        self.until(&format!("somebody takes the push of {serial}"), limit, || {
+            (0..self.writers.len()).find(|writer| self.push(*writer, verb, serial).status == 200)
+        })
+    }
+
+    /// Revokes a certificate; gives who took that.
+    #[track_caller]
+    pub fn revoke(&self, serial: &str) -> usize {
+        self.push_until_taken("revoke", serial, SOON)
+    }
+
+    /// What a replica says of a certificate. `None` if it does not answer.
+    pub fn says(&self, replica: usize, serial: &str) -> Option<Status> {
+        let member = &self.replicas[replica];
+        (!member.is_paused && member.running.is_some())
+            .then(|| Ask::serial(&self.ca, serial).at(member.site().http, "/").status)
+    }
+
+    /// The replicas that run.
+    pub fn answering(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.replicas.len()).filter(|number| {
+            let replica = &self.replicas[*number];
+            replica.running.is_some() && !replica.is_paused
+        })
+    }
+
+    /// Waits until a replica says this of a certificate.
+    #[track_caller]
+    pub fn until_said(&self, replica: usize, serial: &str, status: &Status, limit: Duration) {
+        let what = format!("replica {replica} says {status:?} of {serial}");
+        self.until(&what, limit, || (self.says(replica, serial).as_ref() == Some(status)).then_some(()));
+    }
+
+    /// Waits until every replica that runs says this of a certificate.
+    #[track_caller]
+    pub fn until_said_everywhere(&self, serial: &str, status: &Status, limit: Duration) {
+        self.answering().for_each(|replica| self.until_said(replica, serial, status, limit));
+    }
+
+    /// The same of a revocation.
+    #[track_caller]
+    pub fn until_revoked_everywhere(&self, serial: &str) {
+        self.until_said_everywhere(serial, &Status::Revoked, SOON);
+    }
+
+    /// Every replica that runs says now that these are revoked.
+    #[track_caller]
+    pub fn are_revoked_now(&self, serials: &[&str]) {
+        for replica in self.answering() {
+            for serial in serials {
+                let said = self.says(replica, serial);
+                assert_eq!(said, Some(Status::Revoked), "{serial} at replica {replica}\n{}", self.logs());
+            }
+        }
+    }
+
+    /// Waits until every replica that runs hears its writer.
+    #[track_caller]
+    pub fn until_fresh(&self, limit: Duration) {
+        for replica in self.answering() {
+            let what = format!("replica {replica} hears a writer");
+            self.until(&what, limit, || (self.replicas[replica].readiness("?fresh=1")? == 200).then_some(()));
+        }
+    }
+
+    /// `ostia-loadtest lag` with pushes to all writers, asked of all replicas.
+    pub fn lag(&self, arguments: &[&str]) -> Ended {
+        let joined = |urls: Vec<String>| urls.join(",");
+        let urls = joined(self.replicas.iter().map(|replica| format!("http://{}/", replica.site().http)).collect());
+        let push = joined(self.writers.iter().map(|writer| format!("http://{}", writer.site().admin)).collect());
+        let mut command = std::process::Command::new(&programs().loadtest);
+        command.args(["lag", "--replicas", "--urls", &urls, "--push", &push, "--push-issuer", self.issuer]);
+        command.arg("--issuer").arg(self.ca.certificate());
+        command.arg("--token").arg(self.writers[0].site().dir().join("api.token")).args(arguments);
+        run(&mut command)
+    }
+
+    /// All that everybody has logged.
+    pub fn logs(&self) -> String {
+        let members = self.writers.iter().chain(&self.replicas);
+        members.map(|member| format!("== {}\n{}\n", member.name, member.log())).collect()
+    }
+}
+
+/// One process of a cluster.
+#[derive(Debug)]
+pub struct Member {
+    name: String,
+    role: Role,
+    /// Where a writer gives out snapshots.
+    snapshots: Option<SocketAddr>,
+    running: Option<Responder>,
+    ended: Option<Site>,
+    is_paused: bool,
+}
+
+impl Member {
+    fn new(name: String, site: Site, role: Role, snapshots: Option<SocketAddr>) -> Self {
+        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false }
+    }
+
+    /// Its configuration, state and addresses.
+    pub fn site(&self) -> &Site {
+        let running = self.running.as_ref().map(|running| &running.site);
+        running.or(self.ended.as_ref()).expect("it runs or it has ended")
+    }
+
+    /// Its process, which runs.
+    pub fn process(&self) -> &Responder {
+        self.running.as_ref().expect("it runs")
+    }
+
+    /// From its next start on its clock on the wall is so much, such as `+1h`, wrong.
+    pub fn follow_clock(&mut self, offset: &str) {
+        let site = self.ended.take().expect("it does not run");
+        let clock = FakeClock::new(site.dir());
+        clock.set(offset);
+        let variables = clock.environment().into_iter();
+        self.ended = Some(variables.fold(site, |site, (name, value)| site.environment(name, value)));
+    }
+
+    /// Starts it, and waits until it lives.
+    #[track_caller]
+    pub fn start(&mut self) {
+        let site = self.ended.take().expect("it does not run");
+        let command = match self.role {
+            Role::Writer => site.run_alone(),
+            Role::Replica => site.serve(),
+        };
+        let mut running = site.launch(command);
+        running.until_answered("/livez", SOON);
+        self.running = Some(running);
+    }
+
+    /// Ends it by a signal, named as for `kill`.
+    #[track_caller]
+    pub fn end_by(&mut self, signal: &str) {
+        let mut running = self.running.take().expect("it runs");
+        running.end_by(signal);
+        self.ended = Some(running.into_site());
+        self.is_paused = false;
+    }
+
+    /// As by a power cut.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.end_by("KILL");
+    }
+
+    /// Keeps it from running (SIGSTOP), its connections open.
+    #[track_caller]
+    pub fn pause(&mut self) {
+        self.process().signal("STOP");
+        self.is_paused = true;
+    }
+
+    /// Lets it run again.
+    #[track_caller]
+    pub fn go_on(&mut self) {
+        self.process().signal("CONT");
+        self.is_paused = false;
+    }
+
+    /// Lets it write no file past so many bytes, as on a full disk; `u64::MAX` for all it likes.
+    #[track_caller]
+    pub fn limit_files(&self, octets: u64) {
+        let soft = if octets == u64::MAX { "unlimited".to_owned() } else { octets.to_string() };
+        let (pid, limit) = (self.process().pid().to_string(), format!("--fsize={soft}:unlimited"));
+        let ended = run(std::process::Command::new("prlimit").args(["--pid", &pid, &limit]));
+        assert!(ended.status.success(), "{ended:?}");
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.site().dir().join("log")).unwrap_or_default()
+    }
+
+    /// A metric of its feed. `None` if it does not answer, or has no such series.
+    pub fn feed_metric(&self, name: &str, labels: &str) -> Option<f64> {
+        if self.is_paused || self.running.is_none() {
+            return None;
+        }
+        let reply = http::exchange(self.site().admin, &http::request("GET", "/metrics", "")).ok()?;
+        let is_it = |line: &&str| {
+            let rest = line.strip_prefix(name).unwrap_or("#");
+            (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(labels)
+        };
+        reply.text().lines().find(is_it)?.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// Which leadership it is at.
+    pub fn epoch(&self) -> f64 {
+        self.feed_metric("ostia_feed_epoch", "").unwrap_or(0.0)
+    }
+
+    /// What `/readyz/ocsp` and `query` says: only its status. `None` if it does not answer.
+    pub fn readiness(&self, query: &str) -> Option<u16> {
+        Some(self.readiness_text(query)?.0)
+    }
+
+    /// The same with what it says.
+    pub fn readiness_text(&self, query: &str) -> Option<(u16, String)> {
+        if self.is_paused || self.running.is_none() {
+            return None;
+        }
+        let request = http::request("GET", &format!("/readyz/ocsp{query}"), "");
+        let reply = http::exchange(self.site().admin, &request).ok()?;
+        Some((reply.status, reply.text()))
+    }
+
+    fn push(&self, issuer: &str, verb: &str, body: &str) -> Pushed {
+        let admin = self.site().admin;
+        if self.running.is_none() || self.is_paused {
+            return Pushed { status: 0, text: "it does not run".to_owned() };
+        }
+        let request = format!(
+            "POST /v1/issuers/{issuer}/{verb} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        match http::exchange(admin, request.as_bytes()) {
+            Ok(reply) => Pushed { status: reply.status, text: reply.text() },
+            Err(error) => Pushed { status: 0, text: error.to_string() },
+        }
+    }
+}
+
+/// Makes the key of a writer with openssl, in its directory; gives the public one in PEM.
+fn make_key(dir: &Path) -> String {
+    openssl(dir, ["genpkey", "-algorithm", "ed25519", "-out", KEY]);
+    fs::set_permissions(dir.join(KEY), fs::Permissions::from_mode(0o600)).unwrap();
+    openssl(dir, ["pkey", "-in", KEY, "-pubout"])
+}

@@ -1,0 +1,45 @@
+//! A cluster of real processes when something fails: each row of the feed's failure table that one Redis suffices for.
+//!
+//! What becomes of readers is in `replicas`, of Redis in `redis`, of writers in `writers`, of the feed when somebody else
+//! writes into it in `strangers`; how soon revocations come is in `lag`. Invariant: a certificate that a replica has once
+//! called revoked is never called anything else again, whatever fails. Take-overs come after two seconds, so that all of
+//! it takes minutes; the tables' figures are for the default of six.
+
+mod lag;
+mod redis;
+mod replicas;
+mod strangers;
+mod writers;
+
+use std::time::Duration;
+
+use ostia_tests::{Cluster, Status};
+
+/// For whatever has to happen at once, on a machine that may be busy.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The lines of a Redis that keeps what it acknowledged.
+const DURABLE: &str = "appendonly yes\nappendfsync always\n";
+
+/// A certificate that is known everywhere.
+#[track_caller]
+fn issued(cluster: &Cluster) -> String {
+    let leaf = cluster.ca.issue();
+    cluster.until_said_everywhere(&leaf.serial, &Status::Good, SOON);
+    leaf.serial
+}
+
+/// One that is revoked everywhere.
+#[track_caller]
+fn revoked(cluster: &Cluster) -> String {
+    let serial = issued(cluster);
+    cluster.revoke(&serial);
+    cluster.until_revoked_everywhere(&serial);
+    serial
+}
+
+/// Waits until a log says something.
+#[track_caller]
+fn until_logged(cluster: &Cluster, what: &str, log: impl Fn() -> String) {
+    cluster.until(&format!("the log says `{what}`"), SOON, || log().contains(what).then_some(()));
+}

@@ -1,0 +1,158 @@
+//! Writers that are killed, sleep, meet, and lose their disks.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use ostia_tests::{ClusterPlan, Status};
+
+use crate::{DURABLE, SOON, issued, revoked, until_logged};
+
+/// How soon revocations are taken again after the leader was killed.
+const RESUMED_WITHIN: Duration = Duration::from_secs(15);
+
+#[test]
+fn a_leader_that_is_killed_is_replaced_and_revocations_go_on() {
+    let mut cluster = ClusterPlan::of(2, 2).start();
+    let before = revoked(&cluster);
+    let next = issued(&cluster);
+    let leader = cluster.until_led(SOON);
+    cluster.writers[leader].kill();
+    let begun = Instant::now();
+    let taken_by = cluster.revoke(&next);
+    cluster.until_revoked_everywhere(&next);
+    assert!(begun.elapsed() < RESUMED_WITHIN && taken_by != leader, "{:?}", begun.elapsed());
+    // It comes back, and stands by.
+    cluster.writers[leader].start();
+    cluster.until("the former leader stands by", SOON, || {
+        (cluster.writers[leader].feed_metric("ostia_feed_role", "role=\"standing_by\"")? == 1.0).then_some(())
+    });
+    let pushed = cluster.push(leader, "revoke", &before);
+    assert!(pushed.status == 503 && pushed.text.contains("stands-by"), "{pushed:?}");
+    let after = revoked(&cluster);
+    cluster.are_revoked_now(&[&before, &next, &after]);
+}
+
+#[test]
+fn a_leader_that_is_stopped_in_order_is_replaced_at_once() {
+    let mut cluster = ClusterPlan::of(2, 1).set_of_writers("# the default").start();
+    let next = issued(&cluster);
+    let leader = cluster.until_led(SOON);
+    cluster.writers[leader].end_by("TERM");
+    let begun = Instant::now();
+    cluster.until_led_by_another(leader, SOON);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    cluster.revoke(&next);
+    cluster.until_revoked_everywhere(&next);
+}
+
+#[test]
+fn of_two_writers_the_one_that_slept_is_refused_says_so_and_stands_by() {
+    let mut cluster = ClusterPlan::of(2, 2).start();
+    let before = revoked(&cluster);
+    let slept = cluster.until_led(SOON);
+    cluster.writers[slept].pause();
+    let leads = cluster.until_led_by_another(slept, RESUMED_WITHIN);
+    let meanwhile = revoked(&cluster);
+    cluster.writers[slept].go_on();
+    cluster.until("who slept stands by", SOON, || {
+        (cluster.writers[slept].feed_metric("ostia_feed_role", "role=\"standing_by\"")? == 1.0).then_some(())
+    });
+    until_logged(&cluster, "leads no more", || cluster.writers[slept].log());
+    assert_eq!(cluster.leader(), Some(leads), "{}", cluster.logs());
+    let after = revoked(&cluster);
+    cluster.are_revoked_now(&[&before, &meanwhile, &after]);
+}
+
+#[test]
+fn a_push_in_the_middle_of_which_the_leader_slept_is_not_acknowledged_and_comes_as_a_debt() {
+    let mut cluster = ClusterPlan::of(2, 2).redis(DURABLE).set_of_writers("acknowledge_within = \"1s\"").start();
+    let serial = issued(&cluster);
+    let leader = cluster.until_led(SOON);
+    // The book has it, and Redis does not take it.
+    cluster.redis.pause();
+    let pushed = cluster.push(leader, "revoke", &serial);
+    assert!(pushed.status == 503 && pushed.text.contains("not-told"), "{pushed:?}");
+    cluster.writers[leader].pause();
+    // What the former leader has sent meanwhile is lost, as if it had never left.
+    cluster.redis.kill();
+    cluster.redis.restart();
+    cluster.until_led_by_another(leader, RESUMED_WITHIN);
+    let meanwhile = revoked(&cluster);
+    assert!(
+        cluster.answering().all(|replica| cluster.says(replica, &serial) == Some(Status::Good)),
+        "a debt, not told yet"
+    );
+    cluster.writers[leader].go_on();
+    cluster.until_revoked_everywhere(&serial);
+    cluster.are_revoked_now(&[&serial, &meanwhile]);
+}
+
+#[test]
+fn with_its_disk_full_a_leader_takes_no_push_and_another_tells_what_sources_and_clients_say() {
+    let mut cluster = ClusterPlan::of(2, 2).start();
+    let (before, pushed) = (revoked(&cluster), issued(&cluster));
+    let leaf = cluster.ca.issue();
+    cluster.until_said_everywhere(&leaf.serial, &Status::Good, SOON);
+    let leader = cluster.until_led(SOON);
+    cluster.writers[leader].limit_files(16 << 10);
+    let answer = cluster.push(leader, "revoke", &pushed);
+    assert!(answer.status == 503 && answer.text.contains("not-durable"), "{answer:?}");
+    cluster.ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    cluster.until_revoked_everywhere(&leaf.serial);
+    assert_ne!(cluster.revoke(&pushed), leader);
+    cluster.until_revoked_everywhere(&pushed);
+    cluster.are_revoked_now(&[&before, &pushed, &leaf.serial]);
+    // With room again it follows, and takes over when it has to.
+    cluster.writers[leader].limit_files(u64::MAX);
+    let other = cluster.until_led_by_another(leader, SOON);
+    cluster.until("the former leader has caught up", SOON, || {
+        let [one, other] = [leader, other].map(|writer| cluster.writers[writer].epoch());
+        (one == other).then_some(())
+    });
+    cluster.writers[other].kill();
+    let after = revoked(&cluster);
+    cluster.are_revoked_now(&[&before, &pushed, &leaf.serial, &after]);
+}
+
+#[test]
+fn a_lone_leader_whose_disk_was_full_tells_everything_once_there_is_room() {
+    let cluster = ClusterPlan::of(1, 1).start();
+    let pushed = issued(&cluster);
+    let leaf = cluster.ca.issue();
+    cluster.until_said_everywhere(&leaf.serial, &Status::Good, SOON);
+    cluster.writers[0].limit_files(16 << 10);
+    let answer = cluster.push(0, "revoke", &pushed);
+    assert!(answer.status == 503 && answer.text.contains("not-durable"), "{answer:?}");
+    cluster.ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    thread::sleep(Duration::from_secs(3));
+    cluster.writers[0].limit_files(u64::MAX);
+    cluster.until_revoked_everywhere(&leaf.serial);
+    cluster.revoke(&pushed);
+    cluster.until_revoked_everywhere(&pushed);
+    cluster.until_fresh(SOON);
+}
+
+#[test]
+fn when_every_disk_with_a_revocation_is_lost_replicas_stay_with_it_and_say_so() {
+    let mut cluster = ClusterPlan::of(2, 2).start();
+    let serial = revoked(&cluster);
+    for writer in &mut cluster.writers {
+        writer.kill();
+        fs::remove_file(writer.site().dir().join("state/book.redb")).unwrap();
+        let _ = fs::remove_dir_all(writer.site().dir().join("state/snapshots"));
+    }
+    cluster.redis.cli(["FLUSHALL"]);
+    cluster.writers.iter_mut().for_each(|writer| writer.start());
+    cluster.until_led(SOON);
+    // The writers read the index again, where it is good.
+    let after = revoked(&cluster);
+    cluster.are_revoked_now(&[&serial, &after]);
+    for replica in &cluster.replicas {
+        let what = "a replica tells of the contradiction";
+        cluster.until(what, SOON, || (replica.feed_metric("ostia_feed_contradictions", "")? >= 1.0).then_some(()));
+    }
+    cluster.until_fresh(SOON);
+    cluster.are_revoked_now(&[&serial, &after]);
+}
