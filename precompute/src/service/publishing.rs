@@ -260,6 +260,8 @@ struct Work {
     /// Set when the sources of a leadership could not be read at all.
     gives_up: Arc<AtomicBool>,
     had_redis: bool,
+    /// The connection whose server was asked what it does when its memory is full.
+    asked_of_eviction: Option<u64>,
 }
 
 impl Work {
@@ -303,6 +305,7 @@ impl Work {
             retelling: None,
             gives_up: Arc::default(),
             had_redis: true,
+            asked_of_eviction: None,
             shared,
             ledgers,
             handle,
@@ -609,6 +612,25 @@ impl Work {
             _ => {}
         }
         self.had_redis = fault.is_none();
+        self.look_at_eviction();
+    }
+
+    /// Warns of a Redis that may drop the feed, once for each connection.
+    fn look_at_eviction(&mut self) {
+        let connection = self.stream.connected();
+        if connection.is_none() || connection == self.asked_of_eviction {
+            return;
+        }
+        self.asked_of_eviction = connection;
+        // A fault shows with the next step as well.
+        if let Ok(Some(policy)) = self.stream.eviction_policy()
+            && policy != "noeviction"
+        {
+            warn!(
+                "Redis at {} has `maxmemory-policy {policy}`, by which it may drop the feed when its memory is full; set `maxmemory-policy noeviction`",
+                self.stream.server().address
+            );
+        }
     }
 }
 
