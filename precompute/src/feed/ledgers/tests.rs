@@ -238,6 +238,12 @@ impl Both {
         Self { durable: (real.version(), model.clone()), real, model }
     }
 
+    /// What was told of an issuer's records.
+    fn told(&self, of: usize) -> Digest {
+        let told = self.model.told_records().into_iter().filter(|((whose, _), _)| *whose == issuer(of));
+        Records::of(told.map(|(_, change)| change)).digest()
+    }
+
     fn check(&self) {
         let (real, model) = (&self.real, &self.model);
         assert_eq!(real.book.place(), model.place());
@@ -249,9 +255,7 @@ impl Both {
                 assert_eq!(real.book.ledgers.shown(&issuer.0, &serial), Some(present), "{of} {number}");
             }
             let digest = real.book.digest(issuer(of));
-            let told = model.told_records().into_iter().filter(|((whose, _), _)| *whose == issuer(of));
-            let told = Records::of(told.map(|(_, change)| change)).digest();
-            assert_eq!(digest, model.digest(issuer(of)).map(|_| told), "{of}");
+            assert_eq!(digest, model.digest(issuer(of)).map(|_| self.told(of)), "{of}");
             self.real.file.lock().load(&id(of), |_, _, _| ()).unwrap();
         }
         let owed =
@@ -396,6 +400,19 @@ fn what_shows_and_is_not_saved_is_compared_as_well() {
     assert_eq!([1, 2, 3, 4, 5].map(|number| disk.status(0, number)), statuses);
 }
 
+#[test]
+fn a_removal_that_nobody_was_told_is_told_by_a_snapshot_without_the_record() {
+    let mut disk = OnDisk::new();
+    disk.apply(1, &[(0, said(1, Some(GOOD))), (0, said(2, Some(GOOD)))]).unwrap();
+    (1..=2).for_each(|number| disk.take(0, said(number, None)));
+    disk.ledger(0).save().unwrap();
+    assert_eq!(disk.owed().len(), 2);
+    disk.reconcile(2, &[(0, said(2, Some(GOOD)))], Ok(())).unwrap();
+    assert_eq!((disk.owed(), disk.status(0, 1), disk.status(0, 2)), (BTreeSet::new(), None, Some(GOOD)));
+    disk.book.undo_untold().unwrap();
+    assert_eq!((disk.status(0, 1), disk.book.digest(issuer(0)).is_some()), (None, true));
+}
+
 /// An entry is appended, and what it says was in a book that is no longer there.
 #[test]
 fn a_book_that_is_exchanged_under_a_writer_gets_no_place_from_it() {
@@ -414,6 +431,38 @@ fn a_book_that_is_exchanged_under_a_writer_gets_no_place_from_it() {
     disk.book.undo_untold().unwrap();
     disk.reconcile(5, &[], Ok(())).unwrap();
     assert_eq!((disk.at(), disk.status(0, 1), disk.debts().len()), (5, Some(LOST), 1));
+}
+
+#[test]
+fn what_is_exchanged_or_configured_while_everything_is_compared_leaves_no_place() {
+    let mut disk = OnDisk::new();
+    disk.apply(1, &[(0, said(1, Some(GOOD)))]).unwrap();
+    let copy = disk.copy();
+    let (ledgers, path) = (disk.book.ledgers.clone(), disk.dir.path().join(BOOK));
+    let whole = [(0, said(1, Some(GOOD))), (1, said(2, Some(HELD)))];
+    for (what, problem) in [("before", "exchanged"), ("behind", "exchanged"), ("another", "another issuer")] {
+        let walked = disk.book.reconcile(place(2), &mut |each| {
+            whole.iter().for_each(|(of, change)| each(issuer(*of), change));
+            if what == "behind" {
+                // With it all others are decided.
+                each(issuer(ISSUERS), &said(1, Some(GOOD)));
+            }
+            if what == "another" {
+                let other = Ledger::open(&id(9), "ca", &disk.file, &Saver::start().unwrap()).unwrap().ledger;
+                ledgers.set(ledgers.all().iter().cloned().chain([other]).collect());
+            } else {
+                fs::copy(&copy, path.with_extension("new")).unwrap();
+                fs::rename(path.with_extension("new"), &path).unwrap();
+            }
+            Ok(())
+        });
+        let fault = walked.unwrap_err();
+        assert!(fault.0.contains(problem), "{what}: {fault:?}");
+        assert_eq!(disk.book.place(), None, "{what}");
+    }
+    disk.reconcile(2, &whole, Ok(())).unwrap();
+    let disk = disk.restart();
+    assert_eq!((disk.at(), disk.status(0, 1), disk.status(1, 2)), (2, Some(GOOD), Some(HELD)));
 }
 
 #[test]
