@@ -49,6 +49,15 @@ impl Ledger {
         Ok(self.is_saved() && !self.0.book.lock().has_untold(&self.0.id)?)
     }
 
+    /// Whether this record has been told as it shows.
+    pub(crate) fn is_told(&self, serial: &Serial) -> Result<bool, StateError> {
+        let present = self.0.present(serial);
+        let mut book = self.0.book.lock();
+        let saved = book.get(&self.0.id, serial)?.map(|(record, origin)| (record.status, origin));
+        let shown = present.record.map(|record| (record.status, present.origin));
+        Ok(saved == shown && book.owed_of(&self.0.id, serial)?.is_none())
+    }
+
     /// Those of these records that have a row in the outbox, and the book that was asked.
     pub(crate) fn untold(&self, serials: &[Serial]) -> Result<(Identity, Vec<Serial>), StateError> {
         let mut book = self.0.book.lock();

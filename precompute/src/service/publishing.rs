@@ -38,7 +38,7 @@ use super::{
     engine_thread::tell,
 };
 use crate::{
-    answers::Answers,
+    answers::{Answers, each_entry},
     assemble::AssembledFeed,
     engine::Engine,
     feed::{
@@ -52,7 +52,7 @@ use crate::{
     },
     ledger::{Ledger, Ledgers},
     limits::feed as limits,
-    pki::UnixTime,
+    pki::{Serial, UnixTime},
     presign::{Hears, Received, SoFar},
     state_dir::ServerId,
 };
@@ -234,8 +234,10 @@ struct Work {
     ledgers: Ledgers,
     handle: Handle,
     answers: Arc<Answers>,
-    /// The answers that are being told.
+    /// The answers that are being told,
     answers_told: Option<Body>,
+    /// and those after them, whose records may not have been told yet.
+    held: Option<Held>,
     /// When an entry was written last.
     wrote: Option<UnixTime>,
     /// The feed may lack answers that were signed since then.
@@ -289,6 +291,7 @@ impl Work {
             fetcher: Fetcher::start(Some(directory.clone()), &sources)?,
             began: Instant::now(),
             answers_told: None,
+            held: None,
             wrote: None,
             answers_lost_since: None,
             statuses: Statuses::default(),
@@ -478,7 +481,7 @@ impl Work {
         // and what is under way has ended.
         self.ledgers.stand_by();
         self.shared.outgoing.close();
-        self.answers_told = None;
+        (self.answers_told, self.held) = (None, None);
         self.handle.signs_ahead(false);
         self.order(|engine| {
             if let Err(error) = engine.stand_by() {
@@ -521,9 +524,17 @@ impl Work {
         if let Some(Body::Answers(told)) = self.answers_told.take() {
             self.shared.telling.answered(&told);
         }
-        if let Some(answers) = self.shared.outgoing.next(self.shared.telling.awaits_answers()) {
-            self.answers_told = Some(answers.clone());
-            self.writer.tell(answers);
+        if self.held.is_none() {
+            let answers = self.shared.outgoing.next(self.shared.telling.awaits_answers());
+            self.held = answers.map(|answers| Held { answers, since: now.monotonic, waits_for: None });
+        }
+        if let Some(mut held) = self.held.take() {
+            if held.may_be_told(&self.ledgers, now.monotonic) {
+                self.answers_told = Some(held.answers.clone());
+                self.writer.tell(held.answers);
+            } else {
+                self.held = Some(held);
+            }
         }
         self.retell();
     }
@@ -634,6 +645,46 @@ impl Work {
     }
 }
 
+/// Answers on their way. An answer that came before its record would find another one, and be lost: a change of a source
+/// shows and is signed before it is saved and told.
+struct Held {
+    answers: Body,
+    since: Duration,
+    /// The record that had not been told when this was asked last.
+    waits_for: Option<(Issuer, Serial)>,
+}
+
+impl Held {
+    fn may_be_told(&mut self, ledgers: &Ledgers, now: Duration) -> bool {
+        if now.saturating_sub(self.since) > limits::ANSWERS_HELD_MAX {
+            return true;
+        }
+        let all = ledgers.all();
+        let is_told = |issuer: Issuer, serial: &Serial| {
+            let ledger = all.iter().find(|ledger| Issuer::from(ledger.id()) == issuer);
+            ledger.is_none_or(|ledger| ledger.is_told(serial).unwrap_or(false))
+        };
+        if self.waits_for.is_some_and(|(issuer, serial)| !is_told(issuer, &serial)) {
+            return false;
+        }
+        let Body::Answers(sections) = &self.answers else { return true };
+        // Nearly always there is nothing to be saved or told.
+        let is_quiet = |issuer: Issuer| {
+            let ledger = all.iter().find(|ledger| Issuer::from(ledger.id()) == issuer);
+            ledger.is_none_or(|ledger| ledger.is_all_told().unwrap_or(false))
+        };
+        let busy = sections.iter().filter(|section| !is_quiet(section.issuer));
+        self.waits_for = busy
+            .flat_map(|section| {
+                let mut serials = Vec::new();
+                each_entry(&section.entries, section.packed_length, |serial, _, _| serials.push(serial));
+                serials.into_iter().map(|serial| (section.issuer, serial))
+            })
+            .find(|(issuer, serial)| !is_told(*issuer, serial));
+        self.waits_for.is_none()
+    }
+}
+
 /// Who takes the answers of the feed, for the present tenants.
 #[derive(Debug, Default)]
 struct Receiving {
@@ -652,3 +703,6 @@ impl Receiving {
         &self.for_tenants.insert(former.unwrap_or_else(anew)).1
     }
 }
+
+#[cfg(test)]
+mod tests;
