@@ -91,7 +91,7 @@ pub enum EngineError {
     Forgotten(String, Forgotten),
     /// The thread that follows an issuer's sources failed: the issuer, what happened.
     Thread(String, String),
-    /// Another configuration was adopted after this one was prepared.
+    /// Another configuration was adopted after this one was prepared, or a writer of a feed began or ceased to lead.
     Overtaken,
 }
 
@@ -106,7 +106,9 @@ impl fmt::Display for EngineError {
             ),
             Self::Forgotten(issuer, forgotten) => write!(f, "{issuer}: {forgotten}"),
             Self::Thread(issuer, problem) => write!(f, "{issuer}: the thread that reads its sources {problem}"),
-            Self::Overtaken => f.write_str("another configuration was taken meanwhile; reload once more"),
+            Self::Overtaken => f.write_str(
+                "another configuration was taken meanwhile, or this writer began or ceased to lead; reload once more",
+            ),
         }
     }
 }
@@ -149,7 +151,8 @@ pub struct Engine {
     saver: Saver,
     ledgers: Ledgers,
     accept: Accepted,
-    /// How many changed configurations were adopted.
+    /// How often what was prepared before was overtaken: by another configuration, or because this one begins or ceases
+    /// to read sources.
     adopted: u64,
     /// Whether sources are read; false where another leads.
     leads: bool,

@@ -1,8 +1,8 @@
 //! An engine of which another may lead: sources are read by the one that leads, and by nobody else.
 //!
 //! Invariant: whoever begins to lead reads every source whole, because its records are what another has told. Sources that
-//! are refused then, or hang, keep no other issuer from being led: that issuer goes on from what is known. It does not
-//! know who leads.
+//! are refused then, or hang, keep no other issuer from being led: that issuer goes on from what is known. A configuration
+//! that was prepared before is not adopted: what it has read was for another role. It does not know who leads.
 
 use std::collections::HashSet;
 
@@ -31,6 +31,7 @@ impl Engine {
         }
         self.anew()?;
         self.leads = true;
+        self.adopted += 1;
         self.book.lead();
         let terms = Terms { from_book: true, goes_on: true, ..Terms::default() };
         follower::start(&mut self.followers, &self.notifier, terms, |follower, pass| {
@@ -43,6 +44,7 @@ impl Engine {
     /// Reads no source any more. What is being read changes nothing.
     pub fn stand_by(&mut self) -> Result<(), EngineError> {
         self.leads = false;
+        self.adopted += 1;
         self.book.stand_by();
         self.anew()
     }

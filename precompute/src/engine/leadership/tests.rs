@@ -88,3 +88,40 @@ fn a_source_that_is_refused_keeps_nobody_from_leading() {
     assert!(!healths[0].is_known(), "nothing is known of it, so nothing is answered");
     assert!(healths[1].report().fault.is_none() && healths[1].is_known());
 }
+
+/// A reload is prepared, and the writer takes over before it is adopted: the readers were prepared for a standby, so nobody
+/// would have read the sources of what is new or changed as long as it led.
+#[test]
+fn what_was_prepared_before_a_take_over_is_refused_and_prepared_anew_is_read() {
+    let (ca, state) = (Ca::new("Reload", KEYS[1]), tempfile::tempdir().unwrap());
+    let (certificate, file) = (ca.certificate(), ca.path("a.txt"));
+    let issuer = |unlisted_good| FollowedIssuer {
+        id: IssuerId::of("a", &certificate),
+        name: "ca".into(),
+        certificate: certificate.clone(),
+        sources: Sources { index: Some(file.clone()), ..Sources::default() },
+        unlisted_good,
+    };
+    fs::write(&file, index(&[1])).unwrap();
+    let mut engine = Engine::open_for(state.path(), vec![issuer(false)]).unwrap();
+    engine.join();
+    let of_a_standby = engine.prepare_for(vec![issuer(true)]).unwrap();
+    engine.lead(|_, _, _| ()).unwrap();
+    assert!(matches!(engine.adopt(of_a_standby), Err(EngineError::Overtaken)));
+    fs::write(&file, index(&[1, 2])).unwrap();
+    until("its sources are still followed", || revoked(&engine) == [1, 2]);
+    let of_a_leader = engine.prepare_for(vec![issuer(true)]).unwrap();
+    engine.adopt(of_a_leader).unwrap();
+    fs::write(&file, index(&[1, 2, 3])).unwrap();
+    until("so are those of the new configuration", || revoked(&engine) == [1, 2, 3]);
+
+    // The other way round: a standby reads no source.
+    let of_a_leader = engine.prepare_for(vec![issuer(false)]).unwrap();
+    engine.stand_by().unwrap();
+    assert!(matches!(engine.adopt(of_a_leader), Err(EngineError::Overtaken)));
+    let of_a_standby = engine.prepare_for(vec![issuer(false)]).unwrap();
+    engine.adopt(of_a_standby).unwrap();
+    fs::write(&file, index(&[1, 2, 3, 4])).unwrap();
+    std::thread::sleep(3 * limits::SOURCE_POLL_INTERVAL);
+    assert_eq!(revoked(&engine), [1, 2, 3], "it stands by");
+}
