@@ -1,8 +1,9 @@
 //! Debts of a standby go to the writer that leads.
 //!
 //! Purpose: a final revocation that only this writer knows is pushed to the one that leads (rule 17), and told by it.
-//! Invariant: a debt ends when the feed shows it, and in no other way: a push that was taken and lost is pushed again. It
-//! does not know how debts come to be.
+//! Invariant: a debt ends when the feed shows it, and in no other way: a push that was taken and lost is pushed again.
+//! What the other one refuses, as of an issuer that it does not have, keeps nothing else back. It does not know how debts
+//! come to be.
 
 use std::{
     io::Write as _,
@@ -32,13 +33,15 @@ pub(super) struct Debts {
     /// The file with the token that the API of every writer takes.
     token: Option<PathBuf>,
     at: Duration,
+    /// The debts behind this one are next.
+    after: Option<([u8; 32], Serial)>,
     thread: Option<JoinHandle<()>>,
     is_told: Arc<AtomicBool>,
 }
 
 impl Debts {
     pub(super) fn new(token: Option<PathBuf>) -> Self {
-        Self { token, at: Duration::ZERO, thread: None, is_told: Arc::default() }
+        Self { token, at: Duration::ZERO, after: None, thread: None, is_told: Arc::default() }
     }
 
     /// Submits what there is, now and then. `leader`: where the one that leads takes pushes.
@@ -48,7 +51,8 @@ impl Debts {
             return;
         }
         self.at = now;
-        let debts = match ledgers.debts(None, limits::DEBTS_AT_ONCE) {
+        let debts = match ledgers.debts(self.after, limits::DEBTS_AT_ONCE) {
+            Ok(debts) if debts.is_empty() && self.after.take().is_some() => return,
             Ok(debts) if debts.is_empty() => {
                 self.is_told.store(false, Relaxed);
                 return;
@@ -65,6 +69,7 @@ impl Debts {
             }
             return;
         };
+        self.after = debts.last().map(|(issuer, change)| (*issuer, change.serial));
         let is_told = Arc::clone(&self.is_told);
         let submit = move || {
             let count = debts.len();
@@ -87,10 +92,11 @@ impl Debts {
     }
 }
 
-/// Pushes them, by issuer.
+/// Pushes them, by issuer; the error is the first.
 fn submit(leader: &str, token: &Path, debts: &[([u8; 32], Change)]) -> Result<(), String> {
     let token = read_token(token).map_err(|error| error.to_string())?;
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(limits::DEBTS_WITHIN)).build().into();
+    let mut outcome = Ok(());
     for of_one in debts.chunk_by(|(issuer, _), (other, _)| issuer == other) {
         let id = hex::text(&of_one[0].0);
         let mut lines = Vec::new();
@@ -100,15 +106,24 @@ fn submit(leader: &str, token: &Path, debts: &[([u8; 32], Change)]) -> Result<()
             .post(&url)
             .header("Authorization", &format!("Bearer {}", *token))
             .header("Content-Type", "application/x-ndjson");
-        let mut answer = request.send(&lines[..]).map_err(|error| format!("{url}: {error}"))?;
+        let mut answer = match request.send(&lines[..]) {
+            Ok(answer) => answer,
+            // Of this issuer alone.
+            Err(error @ ureq::Error::StatusCode(_)) => {
+                outcome = outcome.and(Err(format!("{url}: {error}")));
+                continue;
+            }
+            Err(error) => return Err(format!("{url}: {error}")),
+        };
         let text =
             answer.body_mut().with_config().limit(1 << 20).read_to_string().map_err(|error| error.to_string())?;
         let last = text.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         if let Some(problem) = last.as_ref().and_then(|last| last.get("problem")) {
-            return Err(format!("{url}: {}", problem["detail"].as_str().unwrap_or("it was refused")));
+            let detail = problem["detail"].as_str().unwrap_or("it was refused");
+            outcome = outcome.and(Err(format!("{url}: {detail}")));
         }
     }
-    Ok(())
+    outcome
 }
 
 /// A line of a list of pushes.
@@ -123,4 +138,64 @@ fn line(change: &Change) -> Option<String> {
         "even_unlisted": true,
     });
     Some(line.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader, Read as _},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::pki::{Reason, Record, UnixTime};
+
+    /// Debts go to the other one by issuer. One that it does not have, because its file was changed earlier or later, kept
+    /// back those of all issuers behind it.
+    #[test]
+    fn an_issuer_that_the_other_one_refuses_keeps_no_other_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let leader = format!("http://{address}/");
+        let serve = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            while asked.len() < 2 {
+                let mut stream = BufReader::new(listener.accept().unwrap().0);
+                let (mut line, mut length) = (String::new(), 0);
+                stream.read_line(&mut line).unwrap();
+                asked.push(line.split(' ').nth(1).unwrap().to_owned());
+                loop {
+                    let mut header = String::new();
+                    stream.read_line(&mut header).unwrap();
+                    if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().unwrap();
+                    }
+                    if header.trim().is_empty() {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).unwrap();
+                let status = if asked.len() == 1 { "404 Not Found" } else { "200 OK" };
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            }
+            asked
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&token, permissions).unwrap();
+        let status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise };
+        let record = Record { status, not_after: None };
+        let serial = Serial::from_magnitude(&[1]).unwrap();
+        let debts = [[1; 32], [2; 32]].map(|issuer| (issuer, Change::new(serial, Some(record))));
+        let problem = submit(&leader, &token, &debts).unwrap_err();
+        assert!(problem.contains("0101") && problem.contains("404"), "{problem}");
+        // Ends the wait for what does not come.
+        let _ = TcpStream::connect(address);
+        let asked = serve.join().unwrap();
+        assert!(asked[1].contains(&"02".repeat(32)), "{asked:?}");
+    }
 }
