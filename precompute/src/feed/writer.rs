@@ -180,6 +180,20 @@ impl Writer {
         self.beside.len()
     }
 
+    /// Where another writer that leads takes pushes: by the `begin` of the last epoch, also if it was told before this one
+    /// came. `None` if it said nothing, or does not stand in the stream any more.
+    pub fn leader_address(&self, transport: &mut impl Transport) -> Option<String> {
+        let epoch = transport.info().ok()??.last.epoch;
+        let begin = Position { epoch, sequence: 1 };
+        let raw = transport.read_after(Position { epoch, sequence: 0 }, 1).ok()?.pop()?;
+        let opened = Entry::open(raw.position, &raw.bytes, &self.settings.cluster, self.reader.trusted()).ok()?;
+        let is_of_another = raw.position == begin && opened.entry.author != self.settings.server;
+        match opened.entry.body {
+            Body::Begin(begin) if is_of_another => Some(begin.address).filter(|address| !address.is_empty()),
+            _ => None,
+        }
+    }
+
     /// Whether the next step appends an entry, or prepares one.
     pub fn has_more(&self) -> bool {
         matches!(&self.state, State::Leading(leading) if leading.is_telling() || !self.beside.is_empty())

@@ -180,6 +180,9 @@ pub const DEBTS_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEBTS_AT_ONCE: usize = 1000;
 /// How long a writer that ends goes on telling what is committed, before it resigns.
 pub const RESIGN_WITHIN: Duration = Duration::from_secs(2);
+/// For how long of this what is committed goes before the resignation, which takes milliseconds.
+pub const RESIGN_TELLING: Duration = Duration::from_secs(1);
+const _: () = assert!(RESIGN_TELLING.as_secs() < RESIGN_WITHIN.as_secs());
 /// How long a submission of debts may take.
 pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);
 /// How long answers wait for their records, which are saved and told in milliseconds. Past this they are told: what finds

@@ -11,6 +11,7 @@
 
 mod bell;
 mod debts;
+mod ending;
 mod events;
 mod outgoing;
 mod snapshots;
@@ -31,7 +32,10 @@ use std::{
 use tracing::{error, info, warn};
 
 pub use self::telling::{NotTold, Telling};
-use self::{bell::Bell, debts::Debts, events::Events, outgoing::Outgoing, snapshots::Snapshots, statuses::Statuses};
+use self::{
+    bell::Bell, debts::Debts, ending::Ending, events::Events, outgoing::Outgoing, snapshots::Snapshots,
+    statuses::Statuses,
+};
 use super::{
     LastWords, Tenants,
     change::{Handle, Order},
@@ -45,6 +49,7 @@ use crate::{
         Body, Issuer, Moment, Writer,
         body::IssuerStatus,
         ledgers::LedgerBook,
+        reader::Event,
         redis::Stream,
         shelf::{Directory, Fetcher},
         store::{Place, Store as _},
@@ -247,6 +252,10 @@ struct Work {
     strangers_at: Duration,
     snapshots: Snapshots,
     debts: Debts,
+    /// When this writer told something last.
+    told_at: Option<Duration>,
+    /// When it is looked next who leads.
+    leader_at: Duration,
     events: Events,
     received: Receiving,
     /// Whether sources are read and pushes taken.
@@ -299,6 +308,8 @@ impl Work {
             strangers_at: Duration::ZERO,
             snapshots: Snapshots::new(directory, sealing),
             debts: Debts::new(token),
+            told_at: None,
+            leader_at: Duration::ZERO,
             events: Events::default(),
             received: Receiving::default(),
             leads: false,
@@ -322,15 +333,18 @@ impl Work {
     }
 
     fn run(mut self) {
-        let mut stops_at = None;
+        let mut ending = None;
         loop {
             let has_done = self.step();
             if self.shared.stop.load(Relaxed) {
-                let until = *stops_at.get_or_insert_with(|| Instant::now() + limits::RESIGN_WITHIN);
-                if !has_done && !self.writer.has_more() {
+                let now = self.began.elapsed();
+                let ending = *ending.get_or_insert_with(|| Ending::begin(now));
+                // Who leads next signs answers of its own.
+                self.shared.outgoing.close();
+                if ending.resigns(now, !has_done && !self.writer.has_more()) {
                     self.writer.resign();
                 }
-                if self.writer.role() != Role::Leading || self.stream.fault().is_some() || Instant::now() > until {
+                if self.writer.role() != Role::Leading || self.stream.fault().is_some() || ending.is_over(now) {
                     break;
                 }
             }
@@ -349,26 +363,25 @@ impl Work {
             self.had_place = self.book.place().is_some();
         }
         let notices = self.writer.step(now, &mut self.stream, &mut self.book, &mut self.fetcher);
-        let has_done = !notices.is_empty();
+        let has_done = notices.iter().any(is_progress);
         notices.into_iter().for_each(|notice| self.take(notice, now));
         let leads_no_more = self.writer.role() == Role::Following || self.gives_up.swap(false, Relaxed);
         if self.leads && leads_no_more {
             self.end_leading();
         }
         self.look_at_redis();
-        self.look_at_wanted(now);
+        self.look_at_snapshots(now);
         if self.leads {
             self.feed_beside(now);
         } else {
+            self.look_for_leader(now);
             self.debts.look(now.monotonic, &self.ledgers, self.shared.telling.leader());
-        }
-        if let Some(made) = self.snapshots.look() {
-            self.snapshot_made(made, now);
         }
         self.look_at_strangers(now);
         let (role, place, fault) =
             (self.writer.role(), self.book.place(), self.stream.fault().map(ToString::to_string));
-        let heard = self.writer.reader().heard().map(|heard| now.monotonic.saturating_sub(heard));
+        // What this writer tells is a sign of life as well.
+        let heard = self.writer.reader().heard().max(self.told_at).map(|heard| now.monotonic.saturating_sub(heard));
         let waiting = self.shared.outgoing.octets();
         self.shared.note(|report| {
             (report.role, report.place, report.redis, report.heard) = (role, place, fault, heard);
@@ -382,11 +395,16 @@ impl Work {
             Notice::Leads(place) => self.lead(place),
             Notice::Written(_) => {
                 self.wrote = Some(UnixTime::now());
+                self.told_at = Some(now.monotonic);
                 self.shared.telling.written();
             }
             // It ends with the step, by its role.
             Notice::Deposed => {}
-            Notice::SnapshotWanted => self.wants_snapshot = true,
+            Notice::SnapshotWanted => {
+                self.wants_snapshot = true;
+                // One that is still being made is of an earlier epoch.
+                self.snapshots.abandon();
+            }
             Notice::Absorbed(count) => warn!(
                 count,
                 "final revocations were taken over from entries that this writer does not continue from: they are told again"
@@ -437,11 +455,19 @@ impl Work {
         self.handle.signs_ahead(true);
     }
 
-    /// Makes the snapshot that is wanted, once there is everything that belongs into it: the answers of the store, since
-    /// nobody is told of those one by one; and of a feed that this writer begins what the sources say first of all.
-    fn look_at_wanted(&mut self, now: Moment) {
+    /// Makes the snapshot that is wanted, once no other is being made and there is everything that belongs into it: the
+    /// answers of the store, since nobody is told of those one by one; and of a feed that this writer begins what the sources
+    /// say first of all.
+    fn look_at_snapshots(&mut self, now: Moment) {
+        match self.snapshots.look() {
+            Some(Err(_)) if self.wants_snapshot => self.begin_again(),
+            // It was abandoned, and whole all the same. Another one is wanted.
+            Some(Ok(_)) if self.wants_snapshot => {}
+            Some(made) => self.snapshot_made(made, now),
+            None => {}
+        }
         let is_read = self.beginning.as_ref().is_none_or(|is_read| is_read.load(Relaxed));
-        if !self.wants_snapshot || !is_read || !self.handle.presigner.has_restored() {
+        if !self.wants_snapshot || self.snapshots.is_busy() || !is_read || !self.handle.presigner.has_restored() {
             return;
         }
         self.wants_snapshot = false;
@@ -476,6 +502,9 @@ impl Work {
             return;
         }
         (self.wants_snapshot, self.beginning) = (false, None);
+        self.snapshots.abandon();
+        // It is for the one that leads to make one.
+        self.shared.note(|report| report.snapshot_fault = None);
         // Before anything that another has told is applied: nobody is acknowledged anything from here on,
         self.shared.telling.leads(false);
         // and what is under way has ended.
@@ -585,20 +614,39 @@ impl Work {
                     report.snapshot_made = Some(UnixTime::now());
                 });
             }
+            // It was abandoned.
+            Err(_) if !self.leads => {}
             Err(problem) => {
                 error!("no snapshot could be made for replicas: {problem}; it is tried again");
                 self.writer.snapshot_failed(now);
-                if self.leads && self.ledgers.begins() {
-                    self.beginning = Some(Arc::new(AtomicBool::new(true)));
-                }
+                self.begin_again();
                 self.shared.note(|report| report.snapshot_fault = Some(problem));
             }
         }
     }
 
-    /// An issuer that the feed has spoken of, and that is configured only now, has to be compared as a whole.
+    /// The feed has not begun with a snapshot that could not be made; the sources have been read.
+    fn begin_again(&mut self) {
+        if self.leads && self.ledgers.begins() {
+            self.beginning = Some(Arc::new(AtomicBool::new(true)));
+        }
+    }
+
+    /// Who leads may have begun before this writer came, or while it was filled from a snapshot.
+    fn look_for_leader(&mut self, now: Moment) {
+        if now.monotonic < self.leader_at || self.writer.role() != Role::Following || self.stream.fault().is_some() {
+            return;
+        }
+        self.leader_at = now.monotonic + limits::DEBTS_INTERVAL;
+        if let Some(address) = self.writer.leader_address(&mut self.stream) {
+            self.shared.telling.led_at(&address);
+        }
+    }
+
+    /// An issuer that the feed has spoken of, and that is configured only now, has to be compared as a whole; once another
+    /// one leads: while this one does, nobody else speaks of it, and the feed has what its sources say.
     fn look_at_strangers(&mut self, now: Moment) {
-        if now.monotonic.saturating_sub(self.strangers_at) < limits::HEARTBEAT_INTERVAL {
+        if self.leads || now.monotonic.saturating_sub(self.strangers_at) < limits::HEARTBEAT_INTERVAL {
             return;
         }
         self.strangers_at = now.monotonic;
@@ -683,6 +731,12 @@ impl Held {
             .find(|(issuer, serial)| !is_told(*issuer, serial));
         self.waits_for.is_none()
     }
+}
+
+/// Whether something came of a step. A fault of the book stays: who tried again at once would keep a processor busy until
+/// the disk has room.
+fn is_progress(notice: &Notice) -> bool {
+    !matches!(notice, Notice::Fault(_) | Notice::Read(Event::Fault(_)))
 }
 
 /// Who takes the answers of the feed, for the present tenants.

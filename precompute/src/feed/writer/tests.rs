@@ -202,3 +202,26 @@ fn a_snapshot_is_wanted_also_while_records_come_without_end_and_again_when_it_co
     }
     assert_eq!((wanted, failed), (vec![0, 3, 6], 3), "{:?}", limits::SNAPSHOT_RETRY);
 }
+
+/// A standby that was started, or filled from a snapshot, after the other one had begun to lead never read that `begin`: its
+/// debts stayed where they were, and who pushed to it was not told where to.
+#[test]
+fn a_standby_that_comes_later_finds_where_the_one_that_leads_takes_pushes() {
+    let (mut stream, mut one, other) = (Memory::default(), One::new(1), One::new(2));
+    assert_eq!(other.machine.leader_address(&mut stream), None, "nobody leads");
+    one.machine.settings.address = "http://one:9090".into();
+    let begun = one.lead(0, &mut stream);
+    for millis in (begun..begun + 5000).step_by(10) {
+        one.step(millis, &mut stream);
+    }
+    assert_eq!(other.machine.leader_address(&mut stream).as_deref(), Some("http://one:9090"));
+    assert_eq!(one.machine.leader_address(&mut stream), None, "it is no other one");
+    // What somebody else has put there says nothing.
+    let at = stream.entries.iter().position(|raw| raw.position.sequence == 1).unwrap();
+    stream.entries[at].bytes = vec![0; 200].into();
+    assert_eq!(other.machine.leader_address(&mut stream), None);
+    stream.entries.remove(at);
+    assert_eq!(other.machine.leader_address(&mut stream), None, "it was trimmed");
+    stream.is_away = true;
+    assert_eq!(other.machine.leader_address(&mut stream), None);
+}

@@ -49,13 +49,32 @@ type Made = Result<Manifest, String>;
 pub(super) struct Snapshots {
     directory: Directory,
     sealing: Sealing,
-    making: Option<(JoinHandle<()>, Receiver<Made>)>,
+    making: Option<Present>,
+}
+
+/// The one that is being made.
+#[derive(Debug)]
+struct Present {
+    thread: JoinHandle<()>,
+    made: Receiver<Made>,
     stop: Arc<AtomicBool>,
 }
 
 impl Snapshots {
     pub(super) fn new(directory: Directory, sealing: Sealing) -> Self {
-        Self { directory, sealing, making: None, stop: Arc::default() }
+        Self { directory, sealing, making: None }
+    }
+
+    /// Whether one is being made. Then no other is: `make` is not to be called.
+    pub(super) fn is_busy(&self) -> bool {
+        self.making.is_some()
+    }
+
+    /// Nobody wants the present one any more. It ends soon.
+    pub(super) fn abandon(&self) {
+        if let Some(present) = &self.making {
+            present.stop.store(true, Relaxed);
+        }
     }
 
     /// Begins to make one: of the records as they were told last, and of the answers that are kept for `subjects`.
@@ -69,7 +88,10 @@ impl Snapshots {
         answers: &Arc<Answers>,
         begins: Option<Box<dyn FnOnce() + Send>>,
     ) -> io::Result<()> {
-        let (tell, made) = channel();
+        if self.is_busy() {
+            return Err(io::Error::other("another one is being made"));
+        }
+        let ((tell, made), stop) = (channel(), Arc::<AtomicBool>::default());
         let making = Making {
             directory: self.directory.clone(),
             sealing: self.sealing.clone(),
@@ -77,21 +99,20 @@ impl Snapshots {
             known,
             subjects,
             answers: Arc::clone(answers),
-            stop: Arc::clone(&self.stop),
+            stop: Arc::clone(&stop),
         };
         let thread = std::thread::Builder::new().name("snapshot".into()).spawn(move || {
             // Whoever serves or tells comes first.
             let _ = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY);
             let _ = tell.send(making.make(begins));
         })?;
-        self.making = Some((thread, made));
+        self.making = Some(Present { thread, made, stop });
         Ok(())
     }
 
     /// What became of the one that was being made, once.
     pub(super) fn look(&mut self) -> Option<Made> {
-        let (_, made) = self.making.as_ref()?;
-        let made = match made.try_recv() {
+        let made = match self.making.as_ref()?.made.try_recv() {
             Ok(made) => made,
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Err("the thread that makes it ended".to_owned()),
@@ -102,9 +123,9 @@ impl Snapshots {
 
     /// No other one is made; returns when the present one has ended.
     pub(super) fn stop(&mut self) {
-        self.stop.store(true, Relaxed);
-        if let Some((thread, _)) = self.making.take() {
-            let _ = thread.join();
+        self.abandon();
+        if let Some(present) = self.making.take() {
+            let _ = present.thread.join();
         }
     }
 }
@@ -136,7 +157,7 @@ impl Making {
         let mut writer = SnapshotWriter::default();
         let mut done = |chunk: &[u8]| {
             if self.stop.load(Relaxed) {
-                return Err("this program ends".to_owned());
+                return Err("it is not wanted any more".to_owned());
             }
             draft.put(chunk).map_err(|error| error.to_string())
         };
@@ -230,3 +251,52 @@ impl Making {
 
 /// Bytes of answers of one form that are written together: a section's head is a thousandth of it.
 const RUN_OCTETS: usize = 128 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::*;
+    use crate::{
+        book::{Book, Move},
+        feed::Trusted,
+        issuer_id::IssuerId,
+        ledger::{Ledger, Saver, SharedBook},
+    };
+
+    /// Each new epoch wants a snapshot. A Redis that comes and goes would have one more thread read the whole book each time.
+    #[test]
+    fn one_is_made_at_a_time_and_one_that_is_abandoned_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = Arc::new(SharedBook::new(Book::open(dir.path()).unwrap()));
+        let opened = Ledger::open(&IssuerId::new("tenant", [7; 32]), "ca", &book, &Saver::start().unwrap()).unwrap();
+        opened.ledger.serve("ca");
+        let ledgers = Ledgers::default();
+        ledgers.set(vec![opened.ledger]);
+        let to = Some(Place { epoch: 1, sequence: 1, chain: [1; 32] });
+        ledgers.told(Move { from: None, to }, &[]).unwrap();
+
+        let cluster = Cluster::new("tests").unwrap();
+        let key = WriterKey::from_seed(&[1; 32]);
+        let trusted = Arc::new(Trusted::of(&[key.public()]).unwrap());
+        let directory = Directory::open(&dir.path().join("snapshots"), cluster.clone(), trusted).unwrap();
+        let mut snapshots = Snapshots::new(directory, Sealing { cluster, server: ServerId::from_bytes([1; 16]), key });
+        let answers = Arc::new(Answers::new(1 << 20));
+        let (go_on, held) = mpsc::channel::<()>();
+        let holds = move || _ = held.recv();
+        snapshots.make(&ledgers, HashSet::new(), Vec::new(), &answers, Some(Box::new(holds))).unwrap();
+        assert!(snapshots.is_busy() && snapshots.make(&ledgers, HashSet::new(), Vec::new(), &answers, None).is_err());
+        snapshots.abandon();
+        drop(go_on);
+        let until_made = |snapshots: &mut Snapshots| loop {
+            match snapshots.look() {
+                Some(made) => break made,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        assert!(until_made(&mut snapshots).is_err(), "nobody wants it");
+        snapshots.make(&ledgers, HashSet::new(), Vec::new(), &answers, None).unwrap();
+        let made = until_made(&mut snapshots).unwrap();
+        assert_eq!((made.position.epoch, made.records), (1, 0));
+    }
+}

@@ -58,3 +58,11 @@ fn an_answer_waits_until_its_record_has_been_told_but_not_for_ever() {
     tell();
     assert!(held(&[1, 2]).may_be_told(&ledgers, now));
 }
+
+/// A standby with a full disk tried to undo the same rows again without a pause.
+#[test]
+fn a_fault_of_the_book_is_no_reason_to_go_on_at_once() {
+    let fault = || crate::feed::store::Fault("the disk is full".to_owned());
+    assert!(!is_progress(&Notice::Fault(fault())) && !is_progress(&Notice::Read(Event::Fault(fault()))));
+    assert!(is_progress(&Notice::Deposed) && is_progress(&Notice::SnapshotWanted));
+}
