@@ -188,6 +188,9 @@ pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);
 /// How long answers wait for their records, which are saved and told in milliseconds. Past this they are told: what finds
 /// another record is signed again later.
 pub const ANSWERS_HELD_MAX: Duration = Duration::from_secs(5);
+/// How old answers may be that a writer tells again when it leads for the first time since its start: what it had signed and
+/// not told when it was killed is among them if it is started again within this time.
+pub const ANSWERS_TOLD_AGAIN: Duration = Duration::from_secs(600);
 /// How long answers gather for one entry, if nobody waits for them: some 300 of software keys on one core, 30 KiB.
 pub const ANSWERS_GATHER: Duration = Duration::from_millis(10);
 /// How long an acknowledgement waits for new answers beside the records: ten signatures in software. Until they come a

@@ -428,7 +428,9 @@ impl Work {
     fn lead(&mut self, place: Place) {
         // The end of the stream may have been lost, and what was to be told when this writer stood down was forgotten:
         // records are told again by the `begin`, their answers and the sources' condition here.
-        self.answers_lost_since = self.wrote.map(|wrote| wrote.before(limits::RING_TIME_MIN));
+        // A process that was started just now does not know what the one before has told.
+        let wrote = self.wrote.map(|wrote| wrote.before(limits::RING_TIME_MIN));
+        self.answers_lost_since = Some(wrote.unwrap_or_else(|| UnixTime::now().before(limits::ANSWERS_TOLD_AGAIN)));
         self.statuses = Statuses::default();
         if std::mem::replace(&mut self.leads, true) {
             info!(%place, "this writer goes on leading in a new epoch");
