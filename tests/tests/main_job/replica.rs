@@ -158,3 +158,18 @@ fn a_replica_without_records_says_so_and_gives_try_later_and_one_with_another_si
     });
     Ask::about(&world.ca, &leaf).at(site.http, "/").expect(Status::error("trylater"));
 }
+
+/// The metrics of a replica, and of a writer.
+pub(crate) fn metrics() -> String {
+    let world = World::new();
+    let replica = world.replica(&world.signer);
+    let _processes = [Running::start(replica.serve(), &replica), world.start_writer()];
+    let leads = |text: &String| text.contains("ostia_feed_role{role=\"leading\"} 1");
+    let all = [(&replica, None), (&world.writer, Some(leads))].map(|(site, is_so)| {
+        until("it tells its metrics", PATIENCE, || {
+            let reply = http::exchange(site.admin, &http::request("GET", "/metrics", "")).ok()?;
+            Some(reply.text()).filter(|text| reply.status == 200 && is_so.is_none_or(|is_so| is_so(text)))
+        })
+    });
+    all.concat()
+}
