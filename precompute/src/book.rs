@@ -303,8 +303,16 @@ impl Book {
         Ok(self.ready()?.identity)
     }
 
+    /// Whether there is a reader.
+    fn is_read(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| Arc::strong_count(&open.opening) > 1)
+    }
+
     /// Reads the last commit, also while later ones are written.
     pub fn reader(&mut self) -> Result<BookReader, StateError> {
+        if self.unflushed > 0 {
+            self.flush(|_, _| Ok(0))?;
+        }
         // What is loaded is not in memory yet, whatever else is.
         let is_ours = std::mem::take(&mut self.is_ours);
         let read = self.run(|database, made| Ok((database.begin_read()?, made)));

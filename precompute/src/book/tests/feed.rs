@@ -383,10 +383,10 @@ proptest! {
             prop_assert_eq!(book.place().unwrap(), model.place.map(self::place));
             let mut owed = BTreeMap::new();
             for (of, issuer) in issuers.iter().enumerate() {
-                let (_, found) = book.all(issuer).unwrap();
-                let found: BTreeMap<_, _> = found.into_iter().collect();
+                // By look-ups: who takes a reader has everything flushed.
                 for number in 1..5 {
-                    prop_assert_eq!(found.get(&serial(number)).copied(), record(model.get((of, number))));
+                    let found = book.get(issuer, &serial(number)).unwrap().map(|(record, _)| record);
+                    prop_assert_eq!(found, record(model.get((of, number))));
                 }
                 let rows = book.outbox(issuer, 99).unwrap();
                 owed.extend(rows.iter().map(|row| ((of, row.serial.padded()[19]), said_of(row.former))));
@@ -399,4 +399,27 @@ proptest! {
             prop_assert_eq!(debts, model.debts.keys().copied().collect());
         }
     }
+}
+
+#[test]
+fn while_somebody_reads_nothing_is_left_that_is_not_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut book, a) = (Book::open(dir.path()).unwrap(), id("a"));
+    let identity = book.identity().unwrap();
+    let changes = [change(1, Some(GOOD)), change(2, Some(GOOD))];
+    book.commit(&Batch { changes: &changes, owed: true, ..Batch::new(&a, identity) }).unwrap();
+    let told = |book: &mut Book, from: Option<u64>, next: u64| {
+        let rows: Vec<Told> = book.owed(1).unwrap();
+        book.told(to(from, next), &rows).unwrap();
+    };
+    told(&mut book, None, 1);
+    assert!(book.unflushed > 0, "usually it waits for the next commit");
+    let reader = book.reader().unwrap();
+    assert_eq!(book.unflushed, 0);
+    told(&mut book, Some(1), 2);
+    assert_eq!(book.unflushed, 0, "somebody reads");
+    assert_eq!(reader.place().unwrap(), Some(place(1)), "what it read is of one moment");
+    drop(reader);
+    told(&mut book, Some(2), 3);
+    assert!(book.unflushed > 0);
 }
