@@ -266,7 +266,7 @@ impl Ledger {
         let mut news = News::default();
         let is_filled = {
             let mut shown = inner.shown();
-            if !inner.leads() {
+            if !inner.book.leads() {
                 return;
             }
             let nobody_waits = inner.stage.load(Relaxed) == PREPARED || inner.book.begins();
@@ -282,7 +282,7 @@ impl Ledger {
         }
         {
             let mut shown = inner.shown();
-            if !inner.leads() {
+            if !inner.book.leads() {
                 return;
             }
             let changed = shown.carry_over(carried, &mut news);
@@ -313,7 +313,7 @@ impl Ledger {
             let made_way = saver::make_way(inner, limits::SHOWING_MAKES_WAY);
             let some = &rest[..rest.len().min(limits::SHOWN_AT_ONCE)];
             let mut shown = inner.shown();
-            if !inner.leads() {
+            if !inner.book.leads() {
                 return;
             }
             // Whoever comes now has the lock before a commit has ended, if this thread is not kept from its core.
@@ -344,7 +344,7 @@ impl Ledger {
     /// Notes something about the sources, to be saved.
     fn note(&self, note: impl FnOnce(&mut Unsaved)) {
         let mut shown = self.0.shown();
-        if self.0.leads() {
+        if self.0.book.leads() {
             note(&mut shown.unsaved);
             drop(shown);
             self.0.bell.ring();

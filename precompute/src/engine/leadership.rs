@@ -2,7 +2,8 @@
 //!
 //! Invariant: whoever begins to lead reads every source whole, because its records are what another has told. Sources that
 //! are refused then, or hang, keep no other issuer from being led: that issuer goes on from what is known. A configuration
-//! that was prepared before is not adopted: what it has read was for another role. It does not know who leads.
+//! that was prepared before is not adopted: what it has read was for another role. An order to lead that comes when this
+//! process stands by again is too late, and does nothing. It does not know who leads.
 
 use std::collections::HashSet;
 
@@ -23,16 +24,15 @@ impl Engine {
         self.followers.iter().for_each(|follower| follower.ledger.serve(&follower.issuer.name));
     }
 
-    /// Reads every source, and follows it from then on. The ledgers take what is read from now on. Calls `each` after each
-    /// issuer that was read.
+    /// Reads every source, and follows it from then on, if the ledgers take what is read
+    /// ([`Ledgers::lead`](crate::ledger::Ledgers::lead)). Calls `each` after each issuer that was read.
     pub fn lead(&mut self, mut each: impl FnMut(&str, &str, &Pass)) -> Result<(), EngineError> {
-        if self.leads {
+        if self.leads || !self.book.leads() {
             return Ok(());
         }
         self.anew()?;
         self.leads = true;
         self.adopted += 1;
-        self.book.lead();
         let terms = Terms { from_book: true, goes_on: true, ..Terms::default() };
         follower::start(&mut self.followers, &self.notifier, terms, |follower, pass| {
             if let Some(pass) = pass {
@@ -41,11 +41,10 @@ impl Engine {
         })
     }
 
-    /// Reads no source any more. What is being read changes nothing.
+    /// Reads no source any more.
     pub fn stand_by(&mut self) -> Result<(), EngineError> {
         self.leads = false;
         self.adopted += 1;
-        self.book.stand_by();
         self.anew()
     }
 

@@ -2,26 +2,26 @@
 //!
 //! Invariant: once a standby has begun to stand by, neither a source nor a push changes a record, however long ago it
 //! was read or sent; only the feed does. A process without a feed always leads. What is committed while a feed begins is in
-//! what others take first of all. It does not know why it leads, or who
-//! else does.
+//! what others take first of all. It does not know why it leads, or who else does.
 
 use std::{path::Path, sync::atomic::Ordering::Relaxed};
 
-use super::{Inner, Ledger, Ledgers, saving::SharedBook};
+use super::{Ledger, Ledgers, saving::SharedBook};
 use crate::{book::BookReader, state_dir::StateError};
 
 impl SharedBook {
-    /// From now on sources and pushes change what is known.
-    pub(crate) fn lead(&self) {
+    fn lead(&self) {
         self.leads.store(true, Relaxed);
     }
 
-    /// From now on they do not; what is under way may still.
+    /// From now on sources and pushes change nothing; what is under way may still.
     pub(crate) fn stand_by(&self) {
         self.leads.store(false, Relaxed);
+        self.begins.store(false, Relaxed);
     }
 
-    pub(super) fn leads(&self) -> bool {
+    /// Whether sources and pushes may change anything. Asked with `shown` or the book locked.
+    pub(crate) fn leads(&self) -> bool {
         self.leads.load(Relaxed)
     }
 
@@ -39,25 +39,16 @@ impl SharedBook {
     }
 }
 
-impl Inner {
-    /// Whether sources and pushes may change anything. Asked with `shown` or the book locked.
-    pub(super) fn leads(&self) -> bool {
-        self.book.leads()
-    }
-}
-
 impl Ledgers {
     /// From now on sources and pushes change what is known.
     pub fn lead(&self) {
-        self.all().iter().for_each(|ledger| ledger.0.book.lead());
+        self.book().iter().for_each(|book| book.lead());
     }
 
     /// From now on they do not: when this returns, nothing of that kind is under way.
     pub fn stand_by(&self) {
-        let all = self.all();
-        all.iter().for_each(|ledger| ledger.0.book.stand_by());
-        all.iter().for_each(|ledger| ledger.0.book.begins.store(false, Relaxed));
-        for ledger in all.iter() {
+        self.book().iter().for_each(|book| book.stand_by());
+        for ledger in self.all().iter() {
             drop(ledger.0.commit());
             drop(ledger.0.shown());
         }
@@ -66,12 +57,12 @@ impl Ledgers {
     /// This process begins a feed: as long as nobody else has anything of it, nothing is owed to anybody, and what sources
     /// say first of all fills the records. Ends with [`Self::begun`], or when it stands by.
     pub fn begin(&self) {
-        self.all().iter().for_each(|ledger| ledger.0.book.begins.store(true, Relaxed));
+        self.book().iter().for_each(|book| book.begins.store(true, Relaxed));
     }
 
     /// Whether it does.
     pub fn begins(&self) -> bool {
-        self.all().iter().any(|ledger| ledger.0.book.begins())
+        self.book().is_some_and(|book| book.begins())
     }
 
     /// Gives what the book has at this moment. What is committed from then on is owed to whoever takes that.
@@ -92,11 +83,6 @@ impl Ledgers {
     /// Reads the last commit of the book while others write.
     pub fn reader(&self) -> Result<BookReader, StateError> {
         self.book().ok_or_else(no_book)?.lock().reader()
-    }
-
-    /// Whether sources and pushes change what is known.
-    pub fn leads(&self) -> bool {
-        self.all().iter().all(|ledger| ledger.0.leads())
     }
 }
 

@@ -102,7 +102,7 @@ impl Inner {
             requests.iter().for_each(|request| request.end(Err(PushError::NotServed)));
             return;
         }
-        if !self.leads() {
+        if !self.book.leads() {
             requests.iter().for_each(|request| request.end(Err(PushError::StandsBy)));
             return;
         }

@@ -438,12 +438,15 @@ impl Work {
         }
         info!(%place, "this writer leads: it reads the sources and takes pushes");
         self.shared.note(|report| report.led += 1);
+        // Here and not in an order, which may be carried out when this writer stands by again.
         if self.had_place {
+            self.ledgers.lead();
             self.shared.telling.leads(true);
             self.shared.outgoing.open();
         } else {
             self.shared.telling.begins();
             self.ledgers.begin();
+            self.ledgers.lead();
         }
         let (gives_up, is_read) = (Arc::clone(&self.gives_up), Arc::<AtomicBool>::default());
         self.beginning = (!self.had_place).then(|| Arc::clone(&is_read));
@@ -574,6 +577,8 @@ impl Work {
     fn retell(&mut self) {
         if self.retelling.as_ref().is_some_and(|retelling| !retelling.is_finished())
             || self.shared.outgoing.octets() > 0
+            // Those of the store are among them.
+            || !self.handle.presigner.has_restored()
         {
             return;
         }

@@ -53,16 +53,23 @@ fn sources_are_read_by_who_leads_alone_and_whole_each_time_that_it_begins() {
     engine.join();
     std::thread::sleep(2 * limits::SOURCE_POLL_INTERVAL);
     assert_eq!(revoked(&engine), [0; 0], "it stands by");
+    let ledgers = engine.ledgers();
     let mut read = 0;
+    ledgers.lead();
     engine.lead(|_, _, _| read += 1).unwrap();
     assert_eq!((revoked(&engine), read), (vec![1], 1));
     fs::write(&file, index(&[1, 2])).unwrap();
     until("it follows its sources", || revoked(&engine) == [1, 2]);
+    ledgers.stand_by();
     engine.stand_by().unwrap();
     fs::write(&file, index(&[1, 2, 3])).unwrap();
     std::thread::sleep(3 * limits::SOURCE_POLL_INTERVAL);
     assert_eq!(revoked(&engine), [1, 2], "it stands by again");
+    // An order that comes too late.
+    engine.lead(|_, _, _| panic!("it stands by")).unwrap();
+    assert_eq!(revoked(&engine), [1, 2]);
     // What another has told is undone by nobody's stamps: the whole index counts.
+    ledgers.lead();
     engine.lead(|_, _, _| ()).unwrap();
     assert_eq!(revoked(&engine), [1, 2, 3]);
     engine.lead(|_, _, _| panic!("it leads already")).unwrap();
@@ -82,6 +89,7 @@ fn a_source_that_is_refused_keeps_nobody_from_leading() {
     let mut engine =
         Engine::open_for(state.path(), vec![of("missing", "nowhere.txt"), of("there", "good.txt")]).unwrap();
     engine.join();
+    engine.ledgers().lead();
     engine.lead(|_, _, _| ()).unwrap();
     let healths: Vec<_> = engine.followers.iter().map(|follower| follower.ledger.state().health.clone()).collect();
     assert!(healths[0].report().fault.is_some_and(|fault| fault.contains("nowhere.txt")));
@@ -106,6 +114,7 @@ fn what_was_prepared_before_a_take_over_is_refused_and_prepared_anew_is_read() {
     let mut engine = Engine::open_for(state.path(), vec![issuer(false)]).unwrap();
     engine.join();
     let of_a_standby = engine.prepare_for(vec![issuer(true)]).unwrap();
+    engine.ledgers().lead();
     engine.lead(|_, _, _| ()).unwrap();
     assert!(matches!(engine.adopt(of_a_standby), Err(EngineError::Overtaken)));
     fs::write(&file, index(&[1, 2])).unwrap();
@@ -117,6 +126,7 @@ fn what_was_prepared_before_a_take_over_is_refused_and_prepared_anew_is_read() {
 
     // The other way round: a standby reads no source.
     let of_a_leader = engine.prepare_for(vec![issuer(false)]).unwrap();
+    engine.ledgers().stand_by();
     engine.stand_by().unwrap();
     assert!(matches!(engine.adopt(of_a_leader), Err(EngineError::Overtaken)));
     let of_a_standby = engine.prepare_for(vec![issuer(false)]).unwrap();

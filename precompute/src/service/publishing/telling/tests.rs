@@ -36,13 +36,18 @@ impl World {
 
     /// Pushes, does this, and waits.
     fn push_and(&self, meanwhile: impl FnOnce() + Send) -> Result<(), NotTold> {
+        self.push_until(meanwhile).0
+    }
+
+    /// The same, with the moment when the wait was over.
+    fn push_until(&self, meanwhile: impl FnOnce() + Send) -> (Result<(), NotTold>, Instant) {
         let (ledger, serial) = (self.ledger(), Serial::from_magnitude(&[1]).unwrap());
         let begun = self.telling.begin(&ledger, [serial]).unwrap();
         let push = Push { serial, order: Order::Add { not_after: None } };
         ledger.push(&[push], None, NOW).unwrap();
         thread::scope(|scope| {
             scope.spawn(meanwhile);
-            begun.wait(&[serial])
+            (begun.wait(&[serial]), Instant::now())
         })
     }
 
@@ -68,8 +73,9 @@ fn a_push_waits_until_the_feed_has_it() {
         *told_at.lock().unwrap() = Some(Instant::now());
         world.tell();
     };
-    world.push_and(tell).unwrap();
-    assert!(told_at.lock().unwrap().is_some_and(|told| told <= Instant::now()), "not before it was told");
+    let (outcome, over_at) = world.push_until(tell);
+    outcome.unwrap();
+    assert!(told_at.lock().unwrap().is_some_and(|told| told <= over_at), "not before it was told");
     world.push_and(|| ()).unwrap();
 }
 
