@@ -15,6 +15,7 @@ pub mod following;
 mod notify;
 mod publishing;
 mod remarks;
+mod rim;
 mod signer_watch;
 mod tenants;
 mod threads;

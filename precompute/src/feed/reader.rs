@@ -390,15 +390,29 @@ impl Reader {
         transport: &mut impl Transport,
         events: &mut Vec<Event>,
     ) -> Result<(), Gone> {
-        let mut at = self.listened.filter(|at| *at <= last).unwrap_or(last);
-        for raw in transport.read_after(at, limits::READ_ENTRIES_MAX)? {
+        let after = self.listened.filter(|at| *at <= last).unwrap_or(last);
+        self.listened = Some(self.hear(after, now, transport, events, |_| ())?);
+        Ok(())
+    }
+
+    /// Hears entries that are not followed: each is a sign of life. Returns the position of the last.
+    fn hear(
+        &mut self,
+        after: Position,
+        now: Moment,
+        transport: &mut impl Transport,
+        events: &mut Vec<Event>,
+        mut each: impl FnMut(&Opened),
+    ) -> Result<Position, Gone> {
+        let mut at = after;
+        for raw in transport.read_after(after, limits::READ_ENTRIES_MAX)? {
             at = raw.position;
-            if self.open(&raw, now, events).is_some() {
+            if let Some(opened) = self.open(&raw, now, events) {
                 self.lease.hear_new(now);
+                each(&opened);
             }
         }
-        self.listened = Some(at);
-        Ok(())
+        Ok(at)
     }
 
     /// What is known is ahead of the stream: it is waited for, unless the chain there has lived for long (rule 20).
@@ -414,17 +428,15 @@ impl Reader {
             since: None,
             heard: now.monotonic,
         });
-        for raw in transport.read_after(lower.cursor, limits::READ_ENTRIES_MAX)? {
-            lower.cursor = raw.position;
-            let Some(opened) = self.open(&raw, now, events) else { continue };
-            self.lease.hear_new(now);
+        let rules = self.rules;
+        lower.cursor = self.hear(lower.cursor, now, transport, events, |opened| {
             if let Body::Heartbeat(heartbeat) = &opened.entry.body
-                && is_current(self.rules, heartbeat.time, now)
+                && is_current(rules, heartbeat.time, now)
             {
                 lower.heard = now.monotonic;
                 lower.since.get_or_insert(now.monotonic);
             }
-        }
+        })?;
         if now.monotonic.saturating_sub(lower.heard) > limits::YIELD_PAUSE_MAX {
             lower.since = None;
         }

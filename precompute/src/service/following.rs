@@ -37,7 +37,7 @@ use tracing::warn;
 
 use self::follower::{Adoption, Follower, Side};
 pub use self::told::{FeedReport, FeedStatus};
-use super::{Tenants, Threads, change::STOPPING, let_go, remove_expired, signer_watch};
+use super::{Tenants, Threads, change::STOPPING, let_go, remove_expired, rim, signer_watch};
 use crate::{
     answers::Answers,
     assemble::{AssembledFeed, Assembly},
@@ -45,16 +45,13 @@ use crate::{
         Issuer, Reader,
         redis::Stream,
         replica::Replica,
-        shelf::{BaseUrl, Directory, Fetcher, Journal},
+        shelf::{Directory, Fetcher, Journal},
     },
     ledger::{IssuerState, States},
     presign::{Received, SoFar},
     records::RecordsWriter,
     state_dir::Owned,
 };
-
-/// The directory of snapshots in the state directory.
-const SNAPSHOTS: &str = "snapshots";
 
 /// What follows the feed, before its threads are started.
 #[derive(Debug)]
@@ -100,7 +97,7 @@ impl Following {
     pub fn open(assembly: &Assembly, feed: AssembledFeed, owned: Owned) -> Result<Opened, Box<dyn Error>> {
         let replica = Replica::new(assembly.issuers().map(|(_, issuer)| issuer.id.clone()));
         let tenants = Arc::new(Tenants::new(assembly, &replica.states(), None)?);
-        let directory = open_directory(&assembly.state_dir.join(SNAPSHOTS), &feed);
+        let directory = open_directory(&assembly.state_dir, &feed);
         Ok(Opened { feed, replica, tenants: watch::channel(tenants).0, directory, owned })
     }
 
@@ -151,7 +148,7 @@ impl Opened {
     pub fn start(self, answers: &Arc<Answers>, threads: &Threads) -> io::Result<Following> {
         let Self { feed, replica, tenants, directory, owned } = self;
         let AssembledFeed { cluster, redis, trusted, snapshots, .. } = feed;
-        let fetcher = Fetcher::start(directory.clone(), &base_urls(&snapshots.from))?;
+        let fetcher = Fetcher::start(directory.clone(), &rim::snapshot_sources(&snapshots))?;
         let so_far = Arc::<SoFar>::default();
         let status =
             FeedStatus::new(cluster.to_string(), redis.address.to_string(), Arc::clone(&so_far), fetcher.chunks());
@@ -221,17 +218,10 @@ impl FeedHandle {
 }
 
 /// A replica without it fetches everything again after a restart, and gives nothing to others.
-fn open_directory(path: &Path, feed: &AssembledFeed) -> Option<Directory> {
-    let opened = Directory::open(path, feed.cluster.clone(), Arc::new(feed.trusted.clone()));
-    opened
+fn open_directory(state_dir: &Path, feed: &AssembledFeed) -> Option<Directory> {
+    rim::open_snapshots(state_dir, feed)
         .inspect_err(|fault| warn!("snapshots are not kept on disk, and are fetched anew after a restart: {fault}"))
         .ok()
-}
-
-/// The sources of snapshots; the configuration has only such.
-fn base_urls(from: &[String]) -> Vec<BaseUrl> {
-    let parsed = |url: &String| url.parse().map_err(|error| warn!("no snapshots are fetched from {url}: {error}")).ok();
-    from.iter().filter_map(parsed).collect()
 }
 
 #[cfg(test)]

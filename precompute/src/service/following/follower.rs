@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -41,7 +41,10 @@ use crate::{
     pki::UnixTime,
     presign::Received,
     records::{Digest, RecordsWriter},
-    service::remarks::{Lasting, News, Repeated},
+    service::{
+        remarks::{Lasting, News, Repeated},
+        rim,
+    },
 };
 
 /// Another configuration.
@@ -190,8 +193,7 @@ impl Follower {
     }
 
     fn now(&self) -> Moment {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);
-        Moment { monotonic: self.begun.elapsed(), wall }
+        rim::moment(self.begun)
     }
 
     /// Reads once. Returns how long to wait until the next time.

@@ -1,7 +1,8 @@
 //! What a standby reads of the feed beside records, and what the log hears of it.
 //!
 //! Invariant: the condition of an issuer's sources is the one that the writer at work has found, so whoever takes over
-//! knows what it knew, and its answers are those that were told; the log is filled by nobody who fills the stream. It does not know records.
+//! knows what it knew, and its answers are those that were told; the log is filled by nobody who fills the stream. It does
+//! not know records.
 
 use std::time::Duration;
 

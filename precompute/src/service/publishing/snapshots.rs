@@ -11,7 +11,7 @@ use std::{
         mpsc::{Receiver, TryRecvError, channel},
     },
     thread::JoinHandle,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use tracing::info;
@@ -31,6 +31,7 @@ use crate::{
     limits,
     pki::UnixTime,
     presign::Subject,
+    service::rim,
     state_dir::ServerId,
 };
 
@@ -78,8 +79,8 @@ impl Snapshots {
     }
 
     /// Begins to make one: of the records as they were told last, and of the answers that are kept for `subjects`.
-    /// `known`: the issuers that others may know by it; the records of all are in it. `begins`: called when the records are taken that a feed begins with;
-    /// `None` where it has begun.
+    /// `known`: the issuers that others may know by it; the records of all are in it. `begins`: called when the records are
+    /// taken that a feed begins with; `None` where it has begun.
     pub(super) fn make(
         &mut self,
         ledgers: &Ledgers,
@@ -165,12 +166,11 @@ impl Making {
         let records_in = begun.elapsed();
         self.answers(&mut writer, &mut done)?;
         let Written { records, octets, chunk_octets, record_chunks, hashes } = writer.finish(&mut done)?;
-        let made = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_micros() as u64);
         let manifest = Manifest {
             position: Position { epoch: place.epoch, sequence: place.sequence },
             chain: Chain(place.chain),
             author: self.sealing.server,
-            made,
+            made: rim::wall(),
             records,
             octets,
             chunk_octets,

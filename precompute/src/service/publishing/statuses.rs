@@ -36,30 +36,28 @@ pub(super) fn status_of(ledger: &Ledger) -> Option<IssuerStatus> {
 }
 
 impl Statuses {
-    /// What is to be told `now`, on the monotonic clock.
-    /// `is_all_told`: whether all records of an issuer have been told; asked of issuers whose status was not.
-    pub(super) fn due(
+    /// What is to be told `now`, on the monotonic clock, of issuers with their present status. `is_all_told`: whether all
+    /// records of an issuer have been told; asked of those whose status was not.
+    pub(super) fn due<T>(
         &mut self,
         now: Duration,
-        present: impl Iterator<Item = IssuerStatus>,
-        mut is_all_told: impl FnMut(&IssuerStatus) -> bool,
+        present: impl Iterator<Item = (T, IssuerStatus)>,
+        is_all_told: impl Fn(&T) -> bool,
     ) -> Vec<Body> {
         let all = self.all_at.is_none_or(|at| now.saturating_sub(at) >= limits::STATUS_INTERVAL);
-        let mut is_due = |status: &IssuerStatus| match self.told.get(&status.issuer()) {
-            None => is_all_told(status),
+        let is_due = |(of, status): &(T, IssuerStatus)| match self.told.get(&status.issuer()) {
+            None => is_all_told(of),
             Some(told) if all => told != status,
             Some(told) => IssuerStatus { verified: told.verified, ..status.clone() } != *told,
         };
-        let due: Vec<_> = present.filter(|status| is_due(status)).collect();
+        let due: Vec<_> = present.filter(is_due).map(|(_, status)| status).collect();
         if all {
             self.all_at = Some(now);
         }
         self.told.extend(due.iter().map(|status| (status.issuer(), status.clone())));
         due.chunks(limits::ENTRY_ISSUERS_MAX).map(|some| Body::IssuerStatus(some.to_vec())).collect()
     }
-}
 
-impl Statuses {
     /// Whether this issuer's status has been told.
     pub(super) fn has_told(&self, issuer: Issuer) -> bool {
         self.told.contains_key(&issuer)
@@ -85,8 +83,11 @@ mod tests {
     fn what_changes_an_answer_is_told_at_once_and_that_sources_are_in_order_at_intervals() {
         let mut statuses = Statuses::default();
         let mut told = |seconds: u64, present: &[IssuerStatus]| -> Vec<u8> {
-            let bodies =
-                statuses.due(Duration::from_secs(seconds), present.iter().cloned(), |status| status.id.ca()[0] < 100);
+            let bodies = statuses.due(
+                Duration::from_secs(seconds),
+                present.iter().map(|status| (status.id.ca()[0], status.clone())),
+                |ca| *ca < 100,
+            );
             let of = |body: Body| match body {
                 Body::IssuerStatus(some) => some.into_iter().map(|status| status.id.ca()[0]).collect::<Vec<_>>(),
                 other => panic!("{other:?}"),
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!(told(interval, &[status(1, 40, 99), status(2, 12, 200)]), [1], "after the interval, if it is news");
         assert_eq!(told(interval + 1, &[status(1, 41, 99)]), [0; 0]);
         let many: Vec<_> = (0..200).map(|ca| status(ca, 50, 50)).collect();
-        let bodies = Statuses::default().due(Duration::ZERO, many.into_iter(), |_| true);
+        let bodies = Statuses::default().due(Duration::ZERO, many.into_iter().map(|status| ((), status)), |()| true);
         assert_eq!(bodies.len(), 200_usize.div_ceil(limits::ENTRY_ISSUERS_MAX), "as many as fit an entry");
     }
 }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     answers::{Entry, Stored},
@@ -5,7 +7,7 @@ use crate::{
     feed::body::AnswerSection,
     issuer_id::IssuerId,
     ledger::{Difference, Saver, SharedBook},
-    pki::{Record, Status},
+    pki::{Record, Status, UnixTime},
     records::{Change, StateWord},
 };
 
@@ -40,7 +42,7 @@ fn an_answer_waits_until_its_record_has_been_told_but_not_for_ever() {
             Stored { serial: serial(*number), entry, packed: vec![7; 64] }.write(&mut entries);
         }
         let section = AnswerSection { issuer, form: [1; 32], packed_length: 64, entries };
-        Held { answers: Body::Answers(vec![section]), since: Duration::ZERO, waits_for: None }
+        Held::new(Body::Answers(vec![section]), Duration::ZERO)
     };
     let now = Duration::from_secs(1);
     take(1);
@@ -57,12 +59,4 @@ fn an_answer_waits_until_its_record_has_been_told_but_not_for_ever() {
     ledger.save().unwrap();
     tell();
     assert!(held(&[1, 2]).may_be_told(&ledgers, now));
-}
-
-/// A standby with a full disk tried to undo the same rows again without a pause.
-#[test]
-fn a_fault_of_the_book_is_no_reason_to_go_on_at_once() {
-    let fault = || crate::feed::store::Fault("the disk is full".to_owned());
-    assert!(!is_progress(&Notice::Fault(fault())) && !is_progress(&Notice::Read(Event::Fault(fault()))));
-    assert!(is_progress(&Notice::Deposed) && is_progress(&Notice::SnapshotWanted));
 }

@@ -1,0 +1,557 @@
+//! The thread of a writer: steps its machine, and does what that says.
+//!
+//! Invariant: who stops leading closes the gate to sources and pushes, and says so to those that wait, in the step in which
+//! it notices, before another entry is applied. It does not know what became of a push.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tracing::{error, info, warn};
+
+use super::{
+    Parts, Shared,
+    debts::Debts,
+    ending::Ending,
+    events::Events,
+    held::Held,
+    snapshots::{Sealing, Snapshots},
+    statuses::{Statuses, status_of},
+};
+use crate::{
+    answers::Answers,
+    assemble::AssembledFeed,
+    engine::Engine,
+    feed::{
+        Body, Issuer, Manifest, Moment, Writer,
+        ledgers::LedgerBook,
+        reader::Event,
+        redis::Stream,
+        shelf::{Directory, Fetcher},
+        store::{Place, Store as _},
+        writer::{Notice, Role, Settings},
+    },
+    ledger::{Ledger, Ledgers},
+    limits::feed as limits,
+    pki::UnixTime,
+    presign::{Received, SoFar},
+    service::{
+        Tenants,
+        change::{Handle, Order},
+        engine_thread::tell,
+        rim,
+    },
+};
+
+/// What the thread has.
+pub(super) struct Work {
+    writer: Writer,
+    stream: Stream,
+    book: LedgerBook,
+    fetcher: Fetcher,
+    began: Instant,
+    shared: Arc<Shared>,
+    ledgers: Ledgers,
+    handle: Handle,
+    answers: Arc<Answers>,
+    /// The answers that are being told,
+    answers_told: Option<Body>,
+    /// and those after them, whose records may not have been told yet.
+    held: Option<Held>,
+    /// When an entry was written last.
+    wrote: Option<UnixTime>,
+    /// The feed may lack answers that were signed since then.
+    answers_lost_since: Option<UnixTime>,
+    statuses: Statuses,
+    statuses_at: Duration,
+    strangers_at: Duration,
+    snapshots: Snapshots,
+    debts: Debts,
+    /// When this writer told something last.
+    told_at: Option<Duration>,
+    /// When it is looked next who leads.
+    leader_at: Duration,
+    events: Events,
+    received: Receiving,
+    /// Whether sources are read and pushes taken.
+    leads: bool,
+    /// Whether the book had a place in the feed before this writer took over.
+    had_place: bool,
+    /// While this writer begins a feed: whether its sources have been read.
+    beginning: Option<Arc<AtomicBool>>,
+    /// Whether a snapshot is wanted, and waits for that.
+    wants_snapshot: bool,
+    /// Tells the present answers once more.
+    retelling: Option<JoinHandle<()>>,
+    /// Set when the sources of a leadership could not be read at all.
+    gives_up: Arc<AtomicBool>,
+    had_redis: bool,
+    /// The connection whose server was asked what it does when its memory is full.
+    asked_of_eviction: Option<u64>,
+}
+
+impl Work {
+    pub(super) fn new(parts: Parts, shared: Arc<Shared>, directory: Directory) -> io::Result<Self> {
+        let Parts { feed, server, ledgers, handle, answers, token } = parts;
+        let AssembledFeed { cluster, redis, trusted, key, snapshots: places, .. } = feed;
+        let key = key.ok_or_else(|| io::Error::other("a writer of a feed needs `feed.key`"))?;
+        let book = LedgerBook::new(ledgers.clone());
+        let sealing = Sealing { cluster: cluster.clone(), server, key: key.clone() };
+        let settings = Settings {
+            cluster: cluster.clone(),
+            server,
+            key,
+            address: feed.api_url.clone().unwrap_or_default(),
+            takeover_after: feed.takeover_after,
+            priority: feed.priority,
+            snapshot_interval: feed.snapshot_interval,
+            seed: u64::from_be_bytes(std::array::from_fn(|at| server.bytes()[at])),
+        };
+        Ok(Self {
+            writer: Writer::new(settings, trusted, &book),
+            stream: Stream::new(redis, &cluster).waiting(limits::STANDBY_PATIENCE),
+            book,
+            fetcher: Fetcher::start(Some(directory.clone()), &rim::snapshot_sources(&places))?,
+            began: Instant::now(),
+            answers_told: None,
+            held: None,
+            wrote: None,
+            answers_lost_since: None,
+            statuses: Statuses::default(),
+            statuses_at: Duration::ZERO,
+            strangers_at: Duration::ZERO,
+            snapshots: Snapshots::new(directory, sealing),
+            debts: Debts::new(token),
+            told_at: None,
+            leader_at: Duration::ZERO,
+            events: Events::default(),
+            received: Receiving::default(),
+            leads: false,
+            had_place: false,
+            beginning: None,
+            wants_snapshot: false,
+            retelling: None,
+            gives_up: Arc::default(),
+            had_redis: true,
+            asked_of_eviction: None,
+            shared,
+            ledgers,
+            handle,
+            answers,
+        })
+    }
+
+    fn now(&self) -> Moment {
+        rim::moment(self.began)
+    }
+
+    pub(super) fn run(mut self) {
+        let mut ending = None;
+        loop {
+            let has_done = self.step();
+            if self.shared.stop.load(Relaxed) {
+                let now = self.began.elapsed();
+                let ending = *ending.get_or_insert_with(|| Ending::begin(now));
+                // Who leads next signs answers of its own.
+                self.shared.outgoing.close();
+                if ending.resigns(now, !has_done && !self.writer.has_more()) {
+                    self.writer.resign();
+                }
+                if self.writer.role() != Role::Leading || self.stream.fault().is_some() || ending.is_over(now) {
+                    break;
+                }
+            }
+            if !has_done && !self.writer.has_more() {
+                self.shared.bell.wait(limits::LOOK_INTERVAL);
+            }
+        }
+        self.end_leading();
+        self.snapshots.stop();
+    }
+
+    /// Returns whether anything came of it.
+    fn step(&mut self) -> bool {
+        let now = self.now();
+        if self.writer.role() == Role::Following {
+            self.had_place = self.book.place().is_some();
+        }
+        let notices = self.writer.step(now, &mut self.stream, &mut self.book, &mut self.fetcher);
+        let has_done = notices.iter().any(is_progress);
+        notices.into_iter().for_each(|notice| self.take(notice, now));
+        let leads_no_more = self.writer.role() == Role::Following || self.gives_up.swap(false, Relaxed);
+        if self.leads && leads_no_more {
+            self.end_leading();
+        }
+        self.look_at_redis();
+        self.look_at_snapshots(now);
+        if self.leads {
+            self.feed_beside(now);
+        } else {
+            self.look_for_leader(now);
+            self.debts.look(now.monotonic, &self.ledgers, self.shared.telling.leader());
+        }
+        self.look_at_strangers(now);
+        let (role, place, fault) =
+            (self.writer.role(), self.book.place(), self.stream.fault().map(ToString::to_string));
+        // What this writer tells is a sign of life as well.
+        let heard = self.writer.reader().heard().max(self.told_at).map(|heard| now.monotonic.saturating_sub(heard));
+        let waiting = self.shared.outgoing.octets();
+        self.shared.note(|report| {
+            (report.role, report.place, report.redis, report.heard) = (role, place, fault, heard);
+            report.answers_waiting = waiting;
+        });
+        has_done
+    }
+
+    fn take(&mut self, notice: Notice, now: Moment) {
+        match notice {
+            Notice::Leads(place) => self.lead(place),
+            Notice::Written(_) => {
+                self.wrote = Some(UnixTime::now());
+                self.told_at = Some(now.monotonic);
+                self.shared.telling.written();
+            }
+            // It ends with the step, by its role.
+            Notice::Deposed => {}
+            Notice::SnapshotWanted => {
+                self.wants_snapshot = true;
+                // One that is still being made is of an earlier epoch.
+                self.snapshots.abandon();
+            }
+            Notice::Absorbed(count) => warn!(
+                count,
+                "final revocations were taken over from entries that this writer does not continue from: they are told again"
+            ),
+            Notice::Poisoned(last) => error!(
+                %last,
+                "the stream was removed, because the ID of its last entry lies more than a day ahead and kept every writer out; it is written anew"
+            ),
+            Notice::Fault(fault) => self.events.fault(&fault, now.monotonic),
+            Notice::Read(event) => {
+                let refused = {
+                    let Self { events, book, received, shared, .. } = self;
+                    events.take(event, book, received.of(&self.handle, &self.answers), &shared.telling, now.monotonic)
+                };
+                self.shared.note(|report| report.refused += refused);
+            }
+        }
+    }
+
+    /// This writer leads: sources are read, pushes taken, answers signed ahead.
+    fn lead(&mut self, place: Place) {
+        // The end of the stream may have been lost, and what was to be told when this writer stood down was forgotten:
+        // records are told again by the `begin`, their answers and the sources' condition here.
+        // A process that was started just now does not know what the one before has told.
+        let wrote = self.wrote.map(|wrote| wrote.before(limits::RING_TIME_MIN));
+        self.answers_lost_since = Some(wrote.unwrap_or_else(|| UnixTime::now().before(limits::ANSWERS_TOLD_AGAIN)));
+        self.statuses = Statuses::default();
+        if std::mem::replace(&mut self.leads, true) {
+            info!(%place, "this writer goes on leading in a new epoch");
+            return;
+        }
+        info!(%place, "this writer leads: it reads the sources and takes pushes");
+        self.shared.note(|report| report.led += 1);
+        // Here and not in an order, which may be carried out when this writer stands by again.
+        if self.had_place {
+            self.ledgers.lead();
+            self.shared.telling.leads(true);
+            self.shared.outgoing.open();
+        } else {
+            self.shared.telling.begins();
+            self.ledgers.begin();
+            self.ledgers.lead();
+        }
+        let (gives_up, is_read) = (Arc::clone(&self.gives_up), Arc::<AtomicBool>::default());
+        self.beginning = (!self.had_place).then(|| Arc::clone(&is_read));
+        self.order(move |engine| match engine.lead(tell) {
+            Ok(()) => is_read.store(true, Relaxed),
+            Err(error) => {
+                error!("the sources cannot be read: {error}; this writer stands down, so that another may lead");
+                gives_up.store(true, Relaxed);
+            }
+        });
+        self.handle.signs_ahead(true);
+    }
+
+    /// Makes the snapshot that is wanted, once no other is being made and there is everything that belongs into it: the
+    /// answers of the store, since nobody is told of those one by one; and of a feed that this writer begins what the sources
+    /// say first of all.
+    fn look_at_snapshots(&mut self, now: Moment) {
+        match self.snapshots.look() {
+            Some(Err(_)) if self.wants_snapshot => self.begin_again(),
+            // It was abandoned, and whole all the same. Another one is wanted.
+            Some(Ok(_)) if self.wants_snapshot => {}
+            Some(made) => self.snapshot_made(made, now),
+            None => {}
+        }
+        let is_read = self.beginning.as_ref().is_none_or(|is_read| is_read.load(Relaxed));
+        if !self.wants_snapshot || self.snapshots.is_busy() || !is_read || !self.handle.presigner.has_restored() {
+            return;
+        }
+        self.wants_snapshot = false;
+        if self.beginning.take().is_none() {
+            return self.make_snapshot(None, now);
+        }
+        // The records were filled without a word to whoever signs ahead.
+        self.handle.presigner.begin_anew();
+        let (telling, outgoing) = (Arc::clone(&self.shared.telling), Arc::clone(&self.shared.outgoing));
+        let begins = move || {
+            // Not if this writer stands by by now.
+            if telling.begun() {
+                outgoing.open();
+            }
+        };
+        self.make_snapshot(Some(Box::new(begins)), now);
+    }
+
+    fn make_snapshot(&mut self, begins: Option<Box<dyn FnOnce() + Send>>, now: Moment) {
+        let subjects = self.handle.tenants.borrow().subjects();
+        let told_of = |ledger: &&Ledger| {
+            begins.is_some() || self.statuses.has_told(ledger.id().into()) || ledger.is_all_told().unwrap_or(false)
+        };
+        let known = self.ledgers.all().iter().filter(told_of).map(|ledger| ledger.id().clone()).collect();
+        if let Err(error) = self.snapshots.make(&self.ledgers, known, subjects, &self.answers, begins) {
+            self.snapshot_made(Err(format!("no thread can be started for it: {error}")), now);
+        }
+    }
+
+    fn end_leading(&mut self) {
+        if !std::mem::take(&mut self.leads) {
+            return;
+        }
+        (self.wants_snapshot, self.beginning) = (false, None);
+        self.snapshots.abandon();
+        // It is for the one that leads to make one.
+        self.shared.note(|report| report.snapshot_fault = None);
+        // Before anything that another has told is applied: nobody is acknowledged anything from here on,
+        self.shared.telling.leads(false);
+        // and what is under way has ended.
+        self.ledgers.stand_by();
+        self.shared.outgoing.close();
+        (self.answers_told, self.held) = (None, None);
+        self.handle.signs_ahead(false);
+        self.order(|engine| {
+            if let Err(error) = engine.stand_by() {
+                error!("the book cannot be read: {error}");
+            }
+        });
+        self.writer.resign();
+        if self.shared.stop.load(Relaxed) {
+            info!("this writer has resigned");
+        } else {
+            warn!(
+                "this writer leads no more: it stands by, reads no sources and takes no pushes until it leads again; what only it knows goes to the one that leads"
+            );
+        }
+    }
+
+    fn order(&self, order: impl FnOnce(&mut Engine) + Send + 'static) {
+        let order: Order = Box::new(order);
+        // Without an engine the service is ending.
+        let _ = self.handle.orders.send(order);
+    }
+
+    /// Answers and the status of issuers, as far as there is room.
+    fn feed_beside(&mut self, now: Moment) {
+        if now.monotonic.saturating_sub(self.statuses_at) >= limits::HEARTBEAT_INTERVAL {
+            self.statuses_at = now.monotonic;
+            let all = self.ledgers.all();
+            // A feed that begins has its first snapshot for that.
+            let told = if self.ledgers.begins() { &[][..] } else { &all };
+            let is_all_told = |ledger: &&Ledger| ledger.is_all_told().unwrap_or(false);
+            let present = told.iter().filter_map(|ledger| Some((ledger, status_of(ledger)?)));
+            for body in self.statuses.due(now.monotonic, present, is_all_told) {
+                self.writer.tell(body);
+            }
+        }
+        if self.writer.untold_beside() > 0 {
+            return;
+        }
+        if let Some(Body::Answers(told)) = self.answers_told.take() {
+            self.shared.telling.answered(&told);
+        }
+        if self.held.is_none() {
+            let answers = self.shared.outgoing.next(self.shared.telling.awaits_answers());
+            self.held = answers.map(|answers| Held::new(answers, now.monotonic));
+        }
+        if let Some(mut held) = self.held.take() {
+            if held.may_be_told(&self.ledgers, now.monotonic) {
+                let answers = held.answers();
+                self.answers_told = Some(answers.clone());
+                self.writer.tell(answers);
+            } else {
+                self.held = Some(held);
+            }
+        }
+        self.retell();
+    }
+
+    /// After answers found no room, all are told once more; after a new epoch began, those of the last moments.
+    fn retell(&mut self) {
+        if self.retelling.as_ref().is_some_and(|retelling| !retelling.is_finished())
+            || self.shared.outgoing.octets() > 0
+            // Those of the store are among them.
+            || !self.handle.presigner.has_restored()
+        {
+            return;
+        }
+        let since = if self.shared.outgoing.take_incomplete() {
+            info!("more answers were signed than could be told at once; all are told once more");
+            UnixTime(0)
+        } else if let Some(since) = self.answers_lost_since {
+            since
+        } else {
+            return;
+        };
+        self.answers_lost_since = None;
+        let (shared, subjects) = (Arc::clone(&self.shared), self.handle.tenants.borrow().subjects());
+        let answers = Arc::clone(&self.answers);
+        let thread = std::thread::Builder::new().name("retelling".into()).spawn(move || {
+            for subject in &subjects {
+                let issuer = subject.issuer.id().into();
+                subject.each_kept(&answers, UnixTime::now(), |form, stored| {
+                    while stored.entry.this_update >= since && !shared.outgoing.add(issuer, form.fingerprint, stored) {
+                        // It was noted as missing, and is not.
+                        shared.outgoing.take_incomplete();
+                        std::thread::sleep(limits::LOOK_INTERVAL);
+                        if shared.stop.load(Relaxed) {
+                            return false;
+                        }
+                    }
+                    true
+                });
+            }
+        });
+        self.retelling = thread.ok();
+    }
+
+    fn snapshot_made(&mut self, made: Result<Manifest, String>, now: Moment) {
+        match made {
+            Ok(manifest) => {
+                self.writer.snapshot_made(&manifest);
+                self.shared.note(|report| {
+                    report.snapshot_fault = None;
+                    report.snapshot_made = Some(UnixTime::now());
+                });
+            }
+            // It was abandoned.
+            Err(_) if !self.leads => {}
+            Err(problem) => {
+                error!("no snapshot could be made for replicas: {problem}; it is tried again");
+                self.writer.snapshot_failed(now);
+                self.begin_again();
+                self.shared.note(|report| report.snapshot_fault = Some(problem));
+            }
+        }
+    }
+
+    /// The feed has not begun with a snapshot that could not be made; the sources have been read.
+    fn begin_again(&mut self) {
+        if self.leads && self.ledgers.begins() {
+            self.beginning = Some(Arc::new(AtomicBool::new(true)));
+        }
+    }
+
+    /// Who leads may have begun before this writer came, or while it was filled from a snapshot.
+    fn look_for_leader(&mut self, now: Moment) {
+        if now.monotonic < self.leader_at || self.writer.role() != Role::Following || self.stream.fault().is_some() {
+            return;
+        }
+        self.leader_at = now.monotonic + limits::DEBTS_INTERVAL;
+        if let Some(address) = self.writer.leader_address(&mut self.stream) {
+            self.shared.telling.led_at(&address);
+        }
+    }
+
+    /// An issuer that the feed has spoken of, and that is configured only now, has to be compared as a whole; once another
+    /// one leads: while this one does, nobody else speaks of it, and the feed has what its sources say.
+    fn look_at_strangers(&mut self, now: Moment) {
+        if self.leads || now.monotonic.saturating_sub(self.strangers_at) < limits::HEARTBEAT_INTERVAL {
+            return;
+        }
+        self.strangers_at = now.monotonic;
+        let all = self.ledgers.all();
+        let is_configured = |stranger: Issuer| all.iter().any(|ledger| Issuer::from(ledger.id()) == stranger);
+        if self.book.strangers().any(is_configured) {
+            info!("an issuer of the feed is configured here now: everything is compared with a snapshot");
+            if let Err(fault) = self.book.compare_anew() {
+                self.events.fault(&fault, now.monotonic);
+            }
+        }
+    }
+
+    /// Tells once that Redis is away, or back.
+    fn look_at_redis(&mut self) {
+        let fault = self.stream.fault().map(ToString::to_string);
+        match (&fault, self.had_redis) {
+            (Some(fault), true) => warn!(
+                "Redis: {fault}; pushes are not acknowledged until the feed takes them, and replicas answer with what they have"
+            ),
+            (None, false) => info!("Redis is back: what was not told is told now"),
+            _ => {}
+        }
+        self.had_redis = fault.is_none();
+        self.look_at_eviction();
+    }
+
+    /// Warns of a Redis that may drop the feed, once for each connection.
+    fn look_at_eviction(&mut self) {
+        let connection = self.stream.connected();
+        if connection.is_none() || connection == self.asked_of_eviction {
+            return;
+        }
+        self.asked_of_eviction = connection;
+        // A fault shows with the next step as well.
+        if let Ok(Some(policy)) = self.stream.eviction_policy()
+            && policy != "noeviction"
+        {
+            warn!(
+                "Redis at {} has `maxmemory-policy {policy}`, by which it may drop the feed when its memory is full; set `maxmemory-policy noeviction`",
+                self.stream.server().address
+            );
+        }
+    }
+}
+
+/// Whether something came of a step. A fault of the book stays: who tried again at once would keep a processor busy until
+/// the disk has room.
+fn is_progress(notice: &Notice) -> bool {
+    !matches!(notice, Notice::Fault(_) | Notice::Read(Event::Fault(_)))
+}
+
+/// Who takes the answers of the feed, for the present tenants.
+#[derive(Debug, Default)]
+struct Receiving {
+    for_tenants: Option<(Arc<Tenants>, Received)>,
+    so_far: Arc<SoFar>,
+}
+
+impl Receiving {
+    fn of(&mut self, handle: &Handle, answers: &Arc<Answers>) -> &Received {
+        let tenants = Arc::clone(&handle.tenants.borrow());
+        let former = self.for_tenants.take().filter(|(of, _)| Arc::ptr_eq(of, &tenants));
+        let anew = || {
+            let issuers = tenants.issuers().map(|(_, issuer)| issuer);
+            (Arc::clone(&tenants), Received::new(answers, issuers, &self.so_far))
+        };
+        &self.for_tenants.insert(former.unwrap_or_else(anew)).1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    /// A standby with a full disk tried to undo the same rows again without a pause.
+    #[test]
+    fn a_fault_of_the_book_is_no_reason_to_go_on_at_once() {
+        let fault = || crate::feed::store::Fault("the disk is full".to_owned());
+        assert!(!is_progress(&Notice::Fault(fault())) && !is_progress(&Notice::Read(Event::Fault(fault()))));
+        assert!(is_progress(&Notice::Deposed) && is_progress(&Notice::SnapshotWanted));
+    }
+}
