@@ -118,6 +118,8 @@ pub struct Book {
     is_ours: bool,
     /// Whether it is only read, while another process has it open.
     is_look: bool,
+    /// Bytes of memory for its pages.
+    cache: usize,
     remembered: Remembered,
     /// Whether commits fail.
     #[cfg(test)]
@@ -158,6 +160,7 @@ impl Book {
             unflushed: 0,
             is_ours: false,
             is_look,
+            cache: limits::BOOK_CACHE_OCTETS,
             remembered: Remembered::default(),
             #[cfg(test)]
             disk: Disk::Fine,
@@ -213,7 +216,8 @@ impl Book {
         }
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.path);
         let file = file.map_err(|error| describe(&self.path, &redb::Error::Io(error), self.is_ours))?;
-        self.take_up(file, |file| database().create_file(file))
+        let cache = self.cache;
+        self.take_up(file, |file| database().set_cache_size(cache).create_file(file))
     }
 
     fn take_up(
@@ -292,10 +296,22 @@ impl Book {
     fn run<T>(&mut self, step: impl FnOnce(&Database, Made) -> Result<T, redb::Error>) -> Result<T, StateError> {
         let made = self.ready()?;
         let Some(open) = &self.open else { return Err(describe(&self.path, &damaged("it is closed"), self.is_ours)) };
-        guarded(|| step(&open.database, made)).map_err(|broken| {
+        let outcome = guarded(|| step(&open.database, made));
+        // To make room, reading may write pages of commits that are not flushed.
+        if self.unflushed > 0 {
+            self.restamp();
+        }
+        outcome.map_err(|broken| {
             self.close();
             self.broken(broken)
         })
+    }
+
+    /// The file as it is now is as this process has left it.
+    fn restamp(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.file = FileStamp::of(&self.path).filter(|now| open.file.is_same_file(now)).unwrap_or(open.file);
+        }
     }
 
     /// The identity of the file now in the book's place; opens or creates it if needed.
@@ -430,11 +446,11 @@ impl Book {
 
     /// Runs `step`, which writes, on the open file, wherever that is by now. Otherwise like [`Book::run`].
     fn write<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StateError> {
-        let Some(open) = &mut self.open else {
+        let Some(open) = &self.open else {
             return Err(describe(&self.path, &damaged("it is closed"), self.is_ours));
         };
         let outcome = guarded(|| step(&open.database));
-        open.file = FileStamp::of(&self.path).filter(|now| open.file.is_same_file(now)).unwrap_or(open.file);
+        self.restamp();
         outcome.map_err(|broken| {
             self.close();
             self.broken(broken)

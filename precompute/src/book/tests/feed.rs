@@ -423,3 +423,24 @@ fn while_somebody_reads_nothing_is_left_that_is_not_flushed() {
     told(&mut book, Some(2), 3);
     assert!(book.unflushed > 0);
 }
+
+#[test]
+fn reading_that_makes_room_in_the_cache_leaves_the_book_this_process_s_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut book = Book::unopened(dir.path().join(BOOK), false);
+    book.cache = 256 << 10;
+    let (identity, a) = (book.identity().unwrap(), id("a"));
+    let many = |number: u32| Serial::from_magnitude(&(number + 1).to_be_bytes()).unwrap();
+    let changes: Vec<_> = (0..20_000).map(|number| Change::new(many(number), Some(GOOD))).collect();
+    book.commit(&Batch { changes: &changes, owed: true, ..Batch::new(&a, identity) }).unwrap();
+    let opening = |book: &Book| Arc::as_ptr(&book.open.as_ref().unwrap().opening);
+    let opened = opening(&book);
+    for next in 1..60 {
+        let rows: Vec<Told> = book.owed(40).unwrap();
+        book.told(to((next > 1).then(|| next - 1), next), &rows).unwrap();
+        for number in (0..20_000).step_by(97) {
+            book.get(&a, &many(number)).unwrap();
+        }
+        assert_eq!(opening(&book), opened, "it was closed for another process's after {next}");
+    }
+}
