@@ -393,6 +393,10 @@ pub const ANSWER_STORE_FACTOR: u64 = 2;
 
 /// For setpriority(2), for threads that read sources: a third of a serving thread's share if both want the same core.
 pub const SOURCE_PRIORITY: i32 = 5;
+/// The same of who takes or signs answers that somebody may ask for soon: a tenth,
+pub const LOW_PRIORITY: i32 = 10;
+/// and of who signs ahead: a sixtieth.
+pub const LOWEST_PRIORITY: i32 = 19;
 
 /// Content bytes of a policy's OBJECT IDENTIFIER: some 20 arcs, or ten of them UUIDs.
 pub const OID_OCTETS_MAX: usize = 256;

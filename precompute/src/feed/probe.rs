@@ -156,13 +156,8 @@ impl Seen {
         if let Some(fault) = &self.fault {
             doubt("redis", format!("{fault}; a start goes on and tries again"));
         }
-        if let Some(eviction) = self.eviction.as_deref().filter(|policy| *policy != "noeviction") {
-            doubt(
-                "redis",
-                format!(
-                    "Redis at {address} has `maxmemory-policy {eviction}`, by which it may drop the feed when its memory is full; set `maxmemory-policy noeviction`"
-                ),
-            );
+        if let Some(text) = self.eviction.as_deref().and_then(|policy| redis.doubt_of_eviction(policy)) {
+            doubt("redis", text);
         }
         if self.fault.is_none() && self.extent.is_none() {
             let text = format!("Redis at {address} is reached, and has no feed `{cluster}` yet");

@@ -457,6 +457,16 @@ impl Stream {
 const FIELD: &str = "b";
 
 impl Server {
+    /// What is to be said of a server that does this when its memory is full (`maxmemory-policy`), if anything.
+    pub fn doubt_of_eviction(&self, policy: &str) -> Option<String> {
+        let address = &self.address;
+        (policy != "noeviction").then(|| {
+            format!(
+                "Redis at {address} has `maxmemory-policy {policy}`, by which it may drop the feed when its memory is full; set `maxmemory-policy noeviction`"
+            )
+        })
+    }
+
     fn client(&self) -> Result<Client, RedisError> {
         let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
         if let Some(user) = &self.user {

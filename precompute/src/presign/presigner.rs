@@ -126,7 +126,7 @@ impl Presigner {
         presigner.change(subjects);
         let runner = Arc::new(OnceLock::new());
         let (shared, filled) = (Arc::clone(&presigner.shared), Arc::clone(&runner));
-        presigner.spawn("presign", LOWEST_PRIORITY, move || {
+        presigner.spawn("presign", limits::LOWEST_PRIORITY, move || {
             let writer = StoreWriter::or_without(settings.state_dir, settings.store_octets_max, &progress);
             let answers = settings.answers;
             let runner = PresignRunner {
@@ -142,7 +142,7 @@ impl Presigner {
             shared.run(runner);
         })?;
         let shared = Arc::clone(&presigner.shared);
-        presigner.spawn("presign changes", LOW_PRIORITY, move || shared.follow(&runner))?;
+        presigner.spawn("presign changes", limits::LOW_PRIORITY, move || shared.follow(&runner))?;
         Ok(presigner)
     }
 
@@ -213,11 +213,6 @@ impl Drop for Presigner {
         }
     }
 }
-
-/// Of setpriority(2): a sixtieth of a serving thread's share when both want the same core,
-const LOWEST_PRIORITY: i32 = 19;
-/// and a tenth.
-const LOW_PRIORITY: i32 = 10;
 
 impl Shared {
     fn stops(&self) -> bool {

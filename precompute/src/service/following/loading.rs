@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
-    thread::{self, JoinHandle},
+    thread,
 };
 
 use tracing::{info, warn};
@@ -24,7 +24,7 @@ use crate::{
         shelf::{Chunks, SnapshotId},
         snapshot::{Part, each_part},
     },
-    limits::feed as limits,
+    limits::{LOW_PRIORITY, feed as limits},
     pki::{Serial, UnixTime},
     presign::Received,
 };
@@ -33,7 +33,6 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Loading {
     job: Arc<Job>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// What both threads know of it.
@@ -69,8 +68,9 @@ impl Loading {
             own.run(first, &chunks, &received);
             own.is_over.store(true, Relaxed);
         };
-        let thread = thread::Builder::new().name("feed answers".to_owned()).spawn(work)?;
-        Ok(Self { job, thread: Some(thread) })
+        // It may wait for a chunk that comes through memory, so nobody waits for its end.
+        thread::Builder::new().name("feed answers".to_owned()).spawn(work)?;
+        Ok(Self { job })
     }
 
     /// What is to be told of changes; `None` once it is over.
@@ -81,9 +81,7 @@ impl Loading {
 
 impl Drop for Loading {
     fn drop(&mut self) {
-        self.job.stop.store(true, Relaxed);
-        // It may wait for a chunk that comes through memory, so nobody waits for it here.
-        drop(self.thread.take());
+        self.job.end();
     }
 }
 
@@ -168,6 +166,3 @@ impl Job {
         }
     }
 }
-
-/// Of setpriority(2): a tenth of a serving thread's share when both want the same core.
-const LOW_PRIORITY: i32 = 10;

@@ -509,12 +509,9 @@ impl Work {
         self.asked_of_eviction = connection;
         // A fault shows with the next step as well.
         if let Ok(Some(policy)) = self.stream.eviction_policy()
-            && policy != "noeviction"
+            && let Some(doubt) = self.stream.server().doubt_of_eviction(&policy)
         {
-            warn!(
-                "Redis at {} has `maxmemory-policy {policy}`, by which it may drop the feed when its memory is full; set `maxmemory-policy noeviction`",
-                self.stream.server().address
-            );
+            warn!("{doubt}");
         }
     }
 }
