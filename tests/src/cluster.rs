@@ -38,7 +38,7 @@ pub struct ClusterPlan {
 }
 
 impl Default for ClusterPlan {
-    /// Two writers and three replicas; whoever stands by takes over after two seconds and more.
+    /// Two writers and three replicas, which have no key; whoever stands by takes over after two seconds and more.
     fn default() -> Self {
         Self {
             writers: 2,
@@ -46,7 +46,7 @@ impl Default for ClusterPlan {
             redis: String::new(),
             of_all: String::new(),
             of_writers: "takeover_after = \"2s\"\n".to_owned(),
-            replicas_sign: true,
+            replicas_sign: false,
         }
     }
 }
@@ -78,10 +78,10 @@ impl ClusterPlan {
         self
     }
 
-    /// Without the key of the signer at replicas: they answer what the feed carries, and nothing else.
+    /// With the key of the signer at replicas as well: they sign what the feed does not carry.
     #[must_use]
-    pub fn replicas_without_key(mut self) -> Self {
-        self.replicas_sign = false;
+    pub fn replicas_with_key(mut self) -> Self {
+        self.replicas_sign = true;
         self
     }
 

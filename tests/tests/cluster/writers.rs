@@ -30,6 +30,14 @@ fn a_leader_that_is_killed_is_replaced_and_revocations_go_on() {
     });
     let pushed = cluster.push(leader, "revoke", &before);
     assert!(pushed.status == 503 && pushed.text.contains("stands-by"), "{pushed:?}");
+    let leads = format!("\"leader\":\"http://{}\"", cluster.writers[taken_by].site().admin);
+    cluster.until("it says where to push", SOON, || {
+        cluster.push(leader, "revoke", &before).text.contains(&leads).then_some(())
+    });
+    for (writer, said) in [(taken_by, "feed: this writer leads, at "), (leader, "feed: this writer stands by, at ")] {
+        let (status, lines) = cluster.writers[writer].readiness_text("").unwrap();
+        assert!(status == 200 && lines.contains(said), "{status} {lines}");
+    }
     let after = revoked(&cluster);
     cluster.are_revoked_now(&[&before, &next, &after]);
 }
