@@ -25,6 +25,7 @@ mod answered;
 mod batch;
 mod codec;
 mod layout;
+mod left;
 mod lineage;
 mod loading;
 mod of_feed;
@@ -64,6 +65,7 @@ use tracing::warn;
 use self::{
     codec::{decode_value, key},
     layout::{FORMAT, META, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
+    left::Left,
     loading::number_of,
     of_feed::Remembered,
     overlay::Overlay,
@@ -143,9 +145,8 @@ struct Open {
     database: Database,
     /// Readers of this database have the same one.
     opening: Arc<()>,
-    /// The stamp after the last use. Only this process writes the file, and then reads the stamp again; a copy written
-    /// over it in place shows in its time or length.
-    file: FileStamp,
+    /// How it was after the last commit.
+    left: Left,
     /// `None` for a look, which writes nothing.
     witness: Option<Witness>,
 }
@@ -204,7 +205,7 @@ impl Book {
     /// Makes sure that the file in the book's place is the open one. A missing file is created. A file that was
     /// replaced, or is older than the last write, gets an identity that no process has seen.
     fn ready(&mut self) -> Result<Made, StateError> {
-        if !self.is_look && self.open.as_ref().is_some_and(|open| FileStamp::of(&self.path) != Some(open.file)) {
+        if !self.is_look && self.open.as_mut().is_some_and(|open| !open.left.is_there(&self.path)) {
             warn!(file = %self.path.display(), "the book was moved, removed or written by another process while this one was running");
             self.close();
         }
@@ -270,8 +271,8 @@ impl Book {
             witness.write(made);
         }
         // Opening writes, and may take long: another file may be in its place by now.
-        let file = FileStamp::of(&self.path).filter(|now| of_file.is_same_file(now)).unwrap_or(of_file);
-        self.open = Some(Open { database, opening: Arc::default(), file, witness });
+        let left = Left::now(&self.path, of_file);
+        self.open = Some(Open { database, opening: Arc::default(), left, witness });
         self.seen = Some(made);
         Ok(made)
     }
@@ -296,22 +297,10 @@ impl Book {
     fn run<T>(&mut self, step: impl FnOnce(&Database, Made) -> Result<T, redb::Error>) -> Result<T, StateError> {
         let made = self.ready()?;
         let Some(open) = &self.open else { return Err(describe(&self.path, &damaged("it is closed"), self.is_ours)) };
-        let outcome = guarded(|| step(&open.database, made));
-        // To make room, reading may write pages of commits that are not flushed.
-        if self.unflushed > 0 {
-            self.restamp();
-        }
-        outcome.map_err(|broken| {
+        guarded(|| step(&open.database, made)).map_err(|broken| {
             self.close();
             self.broken(broken)
         })
-    }
-
-    /// The file as it is now is as this process has left it.
-    fn restamp(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.file = FileStamp::of(&self.path).filter(|now| open.file.is_same_file(now)).unwrap_or(open.file);
-        }
     }
 
     /// The identity of the file now in the book's place; opens or creates it if needed.
@@ -319,16 +308,8 @@ impl Book {
         Ok(self.ready()?.identity)
     }
 
-    /// Whether there is a reader.
-    fn is_read(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| Arc::strong_count(&open.opening) > 1)
-    }
-
     /// Reads the last commit, also while later ones are written.
     pub fn reader(&mut self) -> Result<BookReader, StateError> {
-        if self.unflushed > 0 {
-            self.flush(|_, _| Ok(0))?;
-        }
         // What is loaded is not in memory yet, whatever else is.
         let is_ours = std::mem::take(&mut self.is_ours);
         let read = self.run(|database, made| Ok((database.begin_read()?, made)));
@@ -446,11 +427,11 @@ impl Book {
 
     /// Runs `step`, which writes, on the open file, wherever that is by now. Otherwise like [`Book::run`].
     fn write<T>(&mut self, step: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StateError> {
-        let Some(open) = &self.open else {
+        let Some(open) = &mut self.open else {
             return Err(describe(&self.path, &damaged("it is closed"), self.is_ours));
         };
         let outcome = guarded(|| step(&open.database));
-        self.restamp();
+        open.left.renew(&self.path);
         outcome.map_err(|broken| {
             self.close();
             self.broken(broken)

@@ -201,9 +201,7 @@ impl Book {
     pub fn told(&mut self, place: Option<Move>, told: &[Told]) -> Result<(), StateError> {
         let made = self.ready()?;
         self.is_at(place)?;
-        // Where somebody reads, pages that are not flushed may be written at any moment to make room for those that are
-        // read, and the file would look as if another process had written to it.
-        let is_flushed = self.unflushed >= limits::BOOK_TOLD_UNFLUSHED_MAX || self.is_read();
+        let is_flushed = self.unflushed >= limits::BOOK_TOLD_UNFLUSHED_MAX;
         let remembered = std::mem::take(&mut self.remembered);
         self.write(|database| {
             let mut transaction = database.begin_write()?;

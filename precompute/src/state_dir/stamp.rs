@@ -11,7 +11,7 @@ use std::{fs::Metadata, os::unix::fs::MetadataExt as _, path::Path};
 pub(crate) struct FileStamp {
     device: u64,
     inode: u64,
-    length: u64,
+    pub(crate) length: u64,
     /// Seconds and nanoseconds since 1970.
     pub(crate) modified: (i64, i64),
 }
