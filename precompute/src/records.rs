@@ -15,6 +15,7 @@ mod census;
 mod digest;
 mod filling;
 mod origin;
+mod part;
 mod slot;
 mod state;
 mod writer;

@@ -35,6 +35,11 @@ impl Digest {
         Self(self.0.wrapping_add(hash(key, word, end)))
     }
 
+    /// With all of another table's.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
     /// Without this record.
     pub(super) fn without(self, key: &SerialWords, word: u64, end: u32) -> Self {
         Self(self.0.wrapping_sub(hash(key, word, end)))

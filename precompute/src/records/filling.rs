@@ -14,7 +14,8 @@ const GATHERED_MAX: usize = SEGMENTS << 11;
 #[derive(Debug)]
 pub struct Filling<'a> {
     writer: &'a mut RecordsWriter,
-    gathered: Box<[Vec<Change>]>,
+    /// By segments, with the hashes of their serials.
+    gathered: Box<[Vec<(u64, Change)>]>,
     count: usize,
 }
 
@@ -26,10 +27,15 @@ impl RecordsWriter {
 }
 
 impl Filling<'_> {
+    /// So many more records come: there is room for them at once.
+    pub fn expect(&mut self, records: usize) {
+        self.writer.reserve(records);
+    }
+
     /// Adds a change.
     pub fn add(&mut self, change: Change) {
-        let (_, segment) = self.writer.records().place(&key(&change.serial));
-        self.gathered[segment].push(change);
+        let (hash, segment) = self.writer.records().place(&key(&change.serial));
+        self.gathered[segment].push((hash, change));
         self.count += 1;
         if self.count >= GATHERED_MAX {
             self.fill_in();
@@ -37,9 +43,7 @@ impl Filling<'_> {
     }
 
     fn fill_in(&mut self) {
-        for of_one in &mut self.gathered {
-            self.writer.apply(of_one.drain(..));
-        }
+        self.writer.apply_by_segments(&mut self.gathered);
         self.count = 0;
     }
 }

@@ -4,20 +4,22 @@
 //! lock. Each change is visible as soon as it is made. It does not know why a record changes, and forbids no change: that
 //! is the ledger's.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
+use std::{
+    panic::resume_unwind,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
 
-use arc_swap::ArcSwap;
+use super::{
+    Change, Digest, Found, Origin, Records, SEGMENTS, key,
+    part::{GROWTH_DIVISOR, LOAD_PERCENT_MAX, Part, Tally},
+};
+use crate::pki::{Record, Serial};
 
-use super::{Change, Digest, Found, Origin, Records, SEGMENTS, Segment, StateWord, end_of, is_revoked, key};
-use crate::pki::{Record, Serial, Status};
-
-/// The largest share of a segment in use before it grows, in percent: linear probing looks at
-/// three slots on average at 80 %.
-const LOAD_PERCENT_MAX: usize = 80;
-
-/// A segment grows by this part of its records: the slots of a record then take at most 32 / 0.8 × 9/8 = 45 bytes, and
-/// an insertion copies eight others on average.
-const GROWTH_DIVISOR: usize = 8;
+/// Changes that are applied at once and are worth a thread: some milliseconds of work.
+const WORTH_A_THREAD: usize = 1 << 14;
+/// Threads that fill in records: the memory is the bound beyond.
+const FILLING_THREADS_MAX: usize = 4;
 
 /// Changes the records of one table.
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl RecordsWriter {
         for index in 0..SEGMENTS {
             let wanted = (self.used[index] + share) * 100 / LOAD_PERCENT_MAX + 1;
             if share > self.used[index] / GROWTH_DIVISOR && wanted > self.records.segments[index].load().slots.len() {
-                self.rebuild(index, wanted);
+                Part::of(&self.records, index, &mut self.used[index], &mut Tally::default()).rebuild(wanted);
             }
         }
     }
@@ -73,6 +75,41 @@ impl RecordsWriter {
         changed
     }
 
+    /// Applies changes of each segment, with the hashes of their serials. Many are applied by several threads at once.
+    pub(super) fn apply_by_segments(&mut self, changes: &mut [Vec<(u64, Change)>]) {
+        let count: usize = changes.iter().map(Vec::len).sum();
+        let processors =
+            if count < WORTH_A_THREAD { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+        let records = &*self.records;
+        let work = Mutex::new(self.used.iter_mut().zip(changes).enumerate());
+        let fill = || {
+            let mut tally = Tally::default();
+            loop {
+                let next = work.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some((index, (used, changes))) = next else { return tally };
+                let mut part = Part::of(records, index, used, &mut tally);
+                for (hash, Change { serial, record, origin }) in changes.drain(..) {
+                    part.change(&key(&serial), hash, |_| Some(record.map(|record| (record, origin))));
+                }
+            }
+        };
+        let tallies: Vec<Tally> = thread::scope(|scope| {
+            // A thread that cannot be started is one that does not help.
+            let start = |_| thread::Builder::new().name("filling".into()).spawn_scoped(scope, fill).ok();
+            let others: Vec<_> = (1..processors.min(FILLING_THREADS_MAX)).filter_map(start).collect();
+            let own = fill();
+            let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            joined.chain([own]).collect()
+        });
+        tallies.into_iter().for_each(|tally| self.take(tally));
+        self.publish_digest();
+    }
+
+    fn take(&mut self, tally: Tally) {
+        self.digest = self.digest.and(tally.digest);
+        tally.add_to(&self.records);
+    }
+
     fn publish_digest(&self) {
         *self.records.digest.lock().unwrap_or_else(PoisonError::into_inner) = self.digest;
     }
@@ -84,93 +121,10 @@ impl RecordsWriter {
     ) -> bool {
         let key = key(serial);
         let (hash, index) = self.records.place(&key);
-        let mut segment = self.records.segments[index].load_full();
-        if (self.used[index] + 1) * 100 > segment.slots.len() * LOAD_PERCENT_MAX {
-            // Counts the records that are still listed, because slots of removed ones are freed.
-            let listed = segment.slots.iter().filter(|slot| StateWord(slot.state()).status().is_some()).count();
-            self.rebuild(index, (listed + listed / GROWTH_DIVISOR) * 100 / LOAD_PERCENT_MAX + 8);
-            segment = self.records.segments[index].load_full();
-        }
-        let Some((_, slot, previous)) = segment.find(&key, hash) else { return false };
-        let Some(next) = decide(Found::of(slot, previous)) else { return false };
-        let (record, origin) = (next.map(|(record, _)| record), next.map_or(Origin::SOURCE, |(_, origin)| origin));
-        let status = record.map(|record| record.status);
-        let (before, state) = (StateWord(previous).status(), StateWord::next(previous, status, origin));
-        let end_before = slot.end();
-        match record {
-            None if previous == 0 => return false,
-            None => slot.set_state(state),
-            Some(record) if previous == 0 => {
-                slot.fill(&key, state, end_of(record.not_after));
-                self.used[index] += 1;
-            }
-            Some(record) if end_before == end_of(record.not_after) => {
-                let same = before.is_some() && StateWord(previous).said() == StateWord(state).said();
-                slot.set_state(if same { StateWord::with_origin(previous, origin) } else { state });
-            }
-            Some(record) => {
-                // Nobody reads the end of a removed record. For a listed one, either end may be read with the stricter
-                // state.
-                let meanwhile = before.map(|before| if is_revoked(before) { before } else { record.status });
-                let meanwhile = StateWord::next(previous, meanwhile, origin);
-                slot.set_both(meanwhile, StateWord::next(meanwhile, status, origin), end_of(record.not_after));
-            }
-        }
-        self.count(before, status);
-        self.count_origin(before.is_some().then(|| StateWord::of_slot(previous).1), record.map(|_| origin));
-        if before.is_some() {
-            self.digest = self.digest.without(&key, previous, end_before);
-        }
-        if let Some(record) = record {
-            self.digest = self.digest.with(&key, state, end_of(record.not_after));
-        }
-        true
-    }
-
-    fn count(&self, before: Option<Status>, after: Option<Status>) {
-        let counter = |status| match status {
-            Status::Good => &self.records.good,
-            Status::Revoked { .. } => &self.records.revoked,
-        };
-        if let Some(status) = before {
-            counter(status).fetch_sub(1, Relaxed);
-        }
-        if let Some(status) = after {
-            counter(status).fetch_add(1, Relaxed);
-        }
-    }
-
-    fn count_origin(&self, before: Option<Origin>, after: Option<Origin>) {
-        let counter = |origin: Origin| &self.records.origins[usize::from(origin.bits())];
-        if before == after {
-            return;
-        }
-        if let Some(before) = before {
-            counter(before).fetch_sub(1, Relaxed);
-        }
-        if let Some(after) = after {
-            counter(after).fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Replaces a segment by a copy of `capacity` slots without removed records.
-    fn rebuild(&mut self, index: usize, capacity: usize) {
-        let cell: &ArcSwap<Segment> = &self.records.segments[index];
-        let old = cell.load();
-        let new = Segment::with_capacity(capacity);
-        let mut used = 0;
-        for slot in &old.slots {
-            let state = slot.state();
-            if StateWord(state).status().is_none() {
-                continue;
-            }
-            let key = slot.key();
-            if let Some((_, free, _)) = new.find(&key, self.records.place(&key).0) {
-                free.fill(&key, state, slot.end());
-                used += 1;
-            }
-        }
-        cell.store(new.into());
-        self.used[index] = used;
+        let mut tally = Tally::default();
+        let mut part = Part::of(&self.records, index, &mut self.used[index], &mut tally);
+        let is_changed = part.change(&key, hash, decide);
+        self.take(tally);
+        is_changed
     }
 }
