@@ -43,6 +43,7 @@ mod simulation;
 pub mod snapshot;
 pub mod store;
 pub mod transport;
+mod walking;
 mod wire;
 pub mod writer;
 
@@ -58,6 +59,7 @@ pub use self::{
     pulse::{Freshness, Moment},
     reader::Reader,
     rule::{Verdict, by_feed},
+    walking::{Later, walk},
     wire::Refusal,
     writer::Writer,
 };

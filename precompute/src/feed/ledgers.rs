@@ -25,7 +25,7 @@ use tracing::warn;
 use super::{
     Chain, Issuer, Position,
     body::{IssuerStatus, Section},
-    store::{Book, Fault, Owed, Place, Store, Walk},
+    store::{Book, Fault, Owed, Place, Store, Walk, Walked},
     writer::in_sections,
 };
 use crate::{
@@ -142,7 +142,13 @@ impl Store for LedgerBook {
 
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
         self.seen.set(None);
-        let mut walk = |each: &mut dyn FnMut([u8; 32], &Change)| walk(&mut |issuer, change| each(issuer.0, change));
+        let mut walk = |each: &mut dyn FnMut([u8; 32], &Change)| {
+            walk(&mut |walked| {
+                if let Walked::Records(issuer, changes) = walked {
+                    changes.iter().for_each(|change| each(issuer.0, change));
+                }
+            })
+        };
         let compared = self.ledgers.compare(of_book(place), &mut walk).map_err(|error| match error {
             NotCompared::Walk(refusal) => Fault(format!("the snapshot cannot be read: {refusal}")),
             NotCompared::Book(error) => fault(error),

@@ -19,10 +19,10 @@ use std::{
 };
 
 use super::{
-    Issuer,
+    Issuer, Later,
     body::{IssuerStatus, Section},
     rule::{Verdict, by_feed},
-    store::{Fault, Place, Store, Walk},
+    store::{Fault, Place, Store, Walk, Walked},
 };
 use crate::{
     issuer_id::IssuerId,
@@ -92,7 +92,7 @@ impl Replica {
 
     /// What is shown of these records, and of those of which the feed says something else: for issuers that are not here
     /// what the feed says.
-    pub fn shown(&self, said: &HashMap<(Issuer, Serial), Change>) -> Vec<Section> {
+    pub fn shown(&self, said: &Later) -> Vec<Section> {
         let mut sections: HashMap<Issuer, Vec<Change>> = HashMap::new();
         let present =
             |held: &Held, serial: &Serial| Known::change(*serial, held.state.records.get(serial).map(Known::from));
@@ -173,6 +173,13 @@ enum Compared<'a> {
 }
 
 impl Compared<'_> {
+    /// So many records come.
+    fn expect(&mut self, records: usize) {
+        if let Self::First(filling) = self {
+            filling.expect(records);
+        }
+    }
+
     fn take(&mut self, said: &Change) {
         match self {
             Self::First(filling) => filling.add(*said),
@@ -238,10 +245,17 @@ impl Store for Replica {
                 (*issuer, compared)
             })
             .collect();
-        let walked = walk(&mut |issuer, said| match compared.get_mut(&issuer) {
-            Some(compared) => compared.take(said),
-            None if strangers.len() < limits::STRANGERS_MAX => _ = strangers.insert(issuer),
-            None => {}
+        let walked = walk(&mut |walked| match walked {
+            Walked::Coming(issuer, records) => {
+                if let Some(compared) = compared.get_mut(&issuer) {
+                    compared.expect(records);
+                }
+            }
+            Walked::Records(issuer, said) => match compared.get_mut(&issuer) {
+                Some(compared) => said.iter().for_each(|said| compared.take(said)),
+                None if strangers.len() < limits::STRANGERS_MAX && !said.is_empty() => _ = strangers.insert(issuer),
+                None => {}
+            },
         });
         if let Err(refusal) = walked {
             return Err(Fault(format!("the snapshot cannot be read: {refusal}")));

@@ -36,7 +36,16 @@ impl fmt::Display for Place {
 pub struct Fault(pub String);
 
 /// Gives everything that a snapshot and the entries after it say.
-pub type Walk<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Issuer, &Change)) -> Result<(), Refusal>;
+pub type Walk<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Walked<'_>)) -> Result<(), Refusal>;
+
+/// A part of that.
+#[derive(Clone, Copy, Debug)]
+pub enum Walked<'a> {
+    /// So many records of this issuer come, or fewer, and a few that the entries have.
+    Coming(Issuer, usize),
+    /// Some of them.
+    Records(Issuer, &'a [Change]),
+}
 
 /// Records, and where they are from. Whatever the feed says goes through [`by_feed`](super::by_feed) against the present
 /// record; where that stays, it is a contradiction, which ends when the feed says the same.
@@ -96,7 +105,7 @@ pub trait Book: Store {
 }
 
 /// Where the chunks of snapshots come from.
-pub trait Snapshots {
+pub trait Snapshots: Send {
     /// How many chunks from the first one on are at hand; `None` if nobody has this snapshot. It begins to fetch it.
     fn here(&mut self, manifest: &Manifest) -> Option<usize>;
 

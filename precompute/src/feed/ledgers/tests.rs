@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, fs, sync::Arc};
+use std::{collections::BTreeSet, fs, slice, sync::Arc};
 
 use proptest::{collection::vec, prelude::*};
 
@@ -109,7 +109,7 @@ impl OnDisk {
     /// `end`: how the walk ends behind these.
     fn reconcile(&mut self, at: u64, all: &[(usize, Change)], end: Result<(), Refusal>) -> Result<(), Fault> {
         self.book.reconcile(place(at), &mut |each| {
-            all.iter().for_each(|(of, change)| each(issuer(*of), change));
+            all.iter().for_each(|(of, change)| each(Walked::Records(issuer(*of), slice::from_ref(change))));
             end.clone()
         })
     }
@@ -200,7 +200,7 @@ impl Both {
         }
         self.real.reconcile(to, &all, Ok(())).unwrap();
         let walked = self.model.reconcile(place(to), &mut |each| {
-            all.iter().for_each(|(of, change)| each(issuer(*of), change));
+            all.iter().for_each(|(of, change)| each(Walked::Records(issuer(*of), slice::from_ref(change))));
             Ok(())
         });
         walked.unwrap();
@@ -362,7 +362,7 @@ fn killed_at_any_moment_of_a_comparison_each_record_is_as_it_was_or_as_it_is_sai
                 fs::create_dir(&copy).unwrap();
                 fs::copy(&path, copy.join(BOOK)).unwrap();
             }
-            each(issuer(0), &said(number, Some(HELD)));
+            each(Walked::Records(issuer(0), &[said(number, Some(HELD))]));
         }
         Ok(())
     });
@@ -442,10 +442,10 @@ fn what_is_exchanged_or_configured_while_everything_is_compared_leaves_no_place(
     let whole = [(0, said(1, Some(GOOD))), (1, said(2, Some(HELD)))];
     for (what, problem) in [("before", "exchanged"), ("behind", "exchanged"), ("another", "another issuer")] {
         let walked = disk.book.reconcile(place(2), &mut |each| {
-            whole.iter().for_each(|(of, change)| each(issuer(*of), change));
+            whole.iter().for_each(|(of, change)| each(Walked::Records(issuer(*of), slice::from_ref(change))));
             if what == "behind" {
                 // With it all others are decided.
-                each(issuer(ISSUERS), &said(1, Some(GOOD)));
+                each(Walked::Records(issuer(ISSUERS), &[said(1, Some(GOOD))]));
             }
             if what == "another" {
                 let other = Ledger::open(&id(9), "ca", &disk.file, &Saver::start().unwrap()).unwrap().ledger;
@@ -506,7 +506,9 @@ fn issuers_that_are_not_configured_are_named_and_whoever_configures_them_has_eve
     let many: Vec<_> = (0..2 * limits::STRANGERS_MAX).map(|number| (ISSUERS + number, said(1, Some(GOOD)))).collect();
     disk.book
         .reconcile(place(2), &mut |each| {
-            many.iter().for_each(|(of, change)| each(Issuer([(*of >> 8) as u8 ^ 0x55 ^ *of as u8; 32]), change));
+            many.iter().for_each(|(of, change)| {
+                each(Walked::Records(Issuer([(*of >> 8) as u8 ^ 0x55 ^ *of as u8; 32]), slice::from_ref(change)))
+            });
             Ok(())
         })
         .unwrap();

@@ -4,22 +4,15 @@
 //! following the one before; so what it becomes is what a writer had at one moment. It does not know which records
 //! differ.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::{
-    Body, Event, Gone, Issuer, Moment, Opened, Place, Position, Pulse, Reader, Refusal, Rule, Snapshots, Store,
-    Transport, follows, limits, sections,
+    Body, Event, Gone, Moment, Opened, Place, Position, Pulse, Reader, Rule, Snapshots, Store, Transport, follows,
+    limits, sections,
 };
-use crate::{
-    feed::{
-        Manifest,
-        snapshot::{Part, each_part},
-    },
-    pki::Serial,
-    records::Change,
+use crate::feed::{
+    Manifest,
+    walking::{Later, walk},
 };
 
 /// A comparison that has begun.
@@ -48,7 +41,7 @@ pub struct Compared {
     /// The snapshot.
     pub manifest: Manifest,
     /// What the entries after it say.
-    pub later: HashMap<(Issuer, Serial), Change>,
+    pub later: Later,
 }
 
 /// A snapshot, and what the entries after it say.
@@ -57,7 +50,7 @@ struct Tail {
     manifest: Manifest,
     place: Place,
     cursor: Position,
-    said: BTreeMap<(Issuer, Serial), Change>,
+    said: Later,
     entries: Vec<Opened>,
 }
 
@@ -142,7 +135,7 @@ impl Reader {
         match Manifest::open(&bytes, &self.cluster, &self.trusted) {
             Ok(manifest) => {
                 let place = Place { position: manifest.position, chain: manifest.chain };
-                let (said, entries) = (BTreeMap::new(), Vec::new());
+                let (said, entries) = (Later::new(), Vec::new());
                 Ok(Some(Tail { manifest, place, cursor: place.position, said, entries }))
             }
             Err(refusal) => {
@@ -205,25 +198,8 @@ impl Reader {
         events: &mut Vec<Event>,
     ) {
         let Tail { manifest, place, cursor, said, entries } = tail;
-        let mut walk = |each: &mut dyn FnMut(Issuer, &Change)| -> Result<(), Refusal> {
-            for number in 0..manifest.record_chunks as usize {
-                let chunk = snapshots.chunk(&manifest, number).ok_or(Refusal::Truncated)?;
-                manifest.check(number, &chunk)?;
-                each_part(&chunk, |part| {
-                    let Part::Records(issuer, rows) = part else { return Ok(()) };
-                    for change in rows {
-                        let change = change?;
-                        if !said.contains_key(&(issuer, change.serial)) {
-                            each(issuer, &change);
-                        }
-                    }
-                    Ok(())
-                })?;
-            }
-            said.iter().for_each(|((issuer, _), change)| each(*issuer, change));
-            Ok(())
-        };
-        if let Err(fault) = store.reconcile(place, &mut walk) {
+        let walked = store.reconcile(place, &mut |each| walk(&manifest, snapshots, &said, |_, said| *said, each));
+        if let Err(fault) = walked {
             self.retry = now.monotonic + limits::HEAD_RETRY;
             events.push(Event::Fault(fault));
             return;
@@ -232,7 +208,7 @@ impl Reader {
         self.lower = None;
         // How fresh this is, its own heartbeats tell.
         self.followed = Pulse::default();
-        self.compared = Some(Compared { manifest, later: said.into_iter().collect() });
+        self.compared = Some(Compared { manifest, later: said });
         events.push(Event::Reconciled(place));
         for opened in entries {
             if let Body::Heartbeat(heartbeat) = &opened.entry.body {

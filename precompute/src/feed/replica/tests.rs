@@ -46,7 +46,7 @@ fn status(replica: &Replica, tenant: &str, number: u8) -> Option<Status> {
 /// Compares it with a snapshot of these records; `Err` as if a chunk could not be read after them.
 fn reconcile(replica: &mut Replica, at: u64, all: &[(Issuer, Change)], end: Result<(), Refusal>) -> Result<(), Fault> {
     replica.reconcile(place(at), &mut |each| {
-        all.iter().for_each(|(issuer, change)| each(*issuer, change));
+        all.iter().for_each(|(issuer, change)| each(Walked::Records(*issuer, std::slice::from_ref(change))));
         end.clone()
     })
 }

@@ -13,7 +13,6 @@
 //! and sections.
 
 use std::{
-    collections::HashMap,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -23,18 +22,14 @@ use tracing::warn;
 
 use super::{
     super::{
-        Body, Chain, Issuer, Position, Verdict,
+        Body, Chain, Later, Position, Verdict,
         body::{BEGIN, Begin, Section},
         by_feed, sha256,
         store::Place,
     },
     directory::Directory,
 };
-use crate::{
-    limits::{feed, shelf as limits},
-    pki::Serial,
-    records::Change,
-};
+use crate::limits::{feed, shelf as limits};
 
 const NAME: &str = "changes";
 const MAGIC: &[u8; 4] = b"OSJ1";
@@ -66,8 +61,8 @@ pub struct Journaled {
 
 impl Journaled {
     /// What they say in the end of each record: what was revoked for good stays so.
-    pub fn told(&self) -> HashMap<(Issuer, Serial), Change> {
-        let mut told = HashMap::<_, Change>::new();
+    pub fn told(&self) -> Later {
+        let mut told = Later::new();
         for section in &self.sections {
             for change in &section.changes {
                 let present = told.entry((section.issuer, change.serial)).or_insert(*change);
@@ -238,8 +233,9 @@ fn rows(bytes: &[u8]) -> Option<(Position, Vec<Row>)> {
 mod tests {
     use super::*;
     use crate::{
-        feed::{Cluster, Trusted},
-        pki::{Reason, Record, Status, UnixTime},
+        feed::{Cluster, Issuer, Trusted},
+        pki::{Reason, Record, Serial, Status, UnixTime},
+        records::Change,
     };
     use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use crate::{
         Issuer,
         body::Section,
         rule::{Rule, Rules, Verdict, decide, is_final},
-        store::{Book, Fault, Owed, Place, Store, Walk},
+        store::{Book, Fault, Owed, Place, Store, Walk, Walked},
     },
     pki::Serial,
     records::{Change, Digest, Origin},
@@ -171,8 +171,10 @@ impl Store for Disk {
 
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
         let mut said = BTreeMap::new();
-        let walked = walk(&mut |issuer, change| {
-            said.insert((issuer, change.serial), *change);
+        let walked = walk(&mut |walked| {
+            if let Walked::Records(issuer, changes) = walked {
+                said.extend(changes.iter().map(|change| ((issuer, change.serial), *change)));
+            }
         });
         walked.map_err(|refusal| Fault(refusal.to_string()))?;
         for key in self.records.keys().chain(self.outbox.keys()) {

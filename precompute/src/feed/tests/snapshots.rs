@@ -6,10 +6,25 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 
 use super::*;
 use crate::feed::{
-    Manifest, Refusal,
+    Later, Manifest, Refusal,
     body::AnswerRows,
     snapshot::{Part, SnapshotWriter, Written, each_part},
+    store::{Snapshots, Walked},
+    walk,
 };
+
+/// Chunks that are at hand.
+struct AtHand(Vec<Vec<u8>>);
+
+impl Snapshots for AtHand {
+    fn here(&mut self, _: &Manifest) -> Option<usize> {
+        Some(self.0.len())
+    }
+
+    fn chunk(&mut self, _: &Manifest, number: usize) -> Option<Vec<u8>> {
+        self.0.get(number).cloned()
+    }
+}
 
 /// What is in a snapshot.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -121,6 +136,40 @@ proptest! {
         let first = read(&chunks[..written.record_chunks as usize]).unwrap();
         prop_assert_eq!(first.records.len() as u64, written.records);
         prop_assert_eq!(first.records, content.records);
+    }
+
+    #[test]
+    fn who_walks_through_a_snapshot_meets_each_record_once_as_later_entries_have_it(
+        content in any_content(), said in vec((any::<Index>(), any_change()), 0..9), elsewhere in vec(any_change(), 0..3),
+        missing in any::<Index>(),
+    ) {
+        let (written, chunks) = write(&content, 900);
+        let mut later = Later::new();
+        for (of, change) in said {
+            if !content.records.is_empty() {
+                let (issuer, record) = content.records[of.index(content.records.len())];
+                later.insert((issuer, record.serial), Change { serial: record.serial, ..change });
+            }
+        }
+        later.extend(elsewhere.into_iter().map(|change| ((Issuer([9; 32]), change.serial), change)));
+        let wanted: Later = content.records.iter().map(|(issuer, change)| ((*issuer, change.serial), *change)).collect();
+        prop_assume!(wanted.len() == content.records.len());
+        let wanted: Later = wanted.into_iter().chain(later.clone()).collect();
+
+        let gone = missing.index(written.record_chunks as usize);
+        let mut snapshots = AtHand(chunks);
+        let (mut met, mut coming) = (Vec::new(), Vec::new());
+        let walked = walk(&manifest(&written), &mut snapshots, &later, |_, later| *later, &mut |walked| match walked {
+            Walked::Coming(issuer, _) => coming.push(issuer),
+            Walked::Records(issuer, changes) => met.extend(changes.iter().map(|change| (issuer, *change))),
+        });
+        prop_assert_eq!(walked, Ok(()));
+        prop_assert_eq!(met.len(), wanted.len());
+        prop_assert_eq!(met.into_iter().map(|(issuer, change)| ((issuer, change.serial), change)).collect::<Later>(), wanted);
+        prop_assert_eq!(coming, content.issuers.iter().map(|(status, _)| status.issuer()).collect::<Vec<_>>());
+        snapshots.0.truncate(gone);
+        let walked = walk(&manifest(&written), &mut snapshots, &later, |_, later| *later, &mut |_| ());
+        prop_assert_eq!(walked, Err(Refusal::Truncated));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! not know who asks for certificates.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     answers::Answers,
     feed::{
-        Body, Cluster, Entry, Freshness, Issuer, Manifest, Moment, Reader, Refusal, Trusted, Verdict,
+        Body, Cluster, Entry, Freshness, Issuer, Later, Manifest, Moment, Reader, Trusted, Verdict,
         body::{IssuerStatus, Section},
         by_feed,
         reader::{Compared, Condition, Event},
@@ -35,12 +35,13 @@ use crate::{
         snapshot::{Part, each_part},
         store::{Fault, Place, Snapshots, Store, Walk},
         transport::Transport as _,
+        walk,
     },
     ledger::IssuerState,
     limits::feed as limits,
     pki::UnixTime,
     presign::Received,
-    records::{Digest, RecordsWriter},
+    records::{Change, Digest, RecordsWriter},
     service::{
         remarks::{Lasting, News, Repeated},
         rim,
@@ -324,6 +325,8 @@ impl Follower {
             .map(|state| state.records.counts())
             .fold((0, 0), |sum, counts| (sum.0 + counts.good, sum.1 + counts.revoked));
         info!(%place, good = counts.0, revoked = counts.1, "everything was compared with a snapshot");
+        // Whoever waits for records need not wait for the disk.
+        self.publish();
         let Some(compared) = self.reader.take_compared() else { return };
         let since = self.replica.shown(&compared.later);
         if let Some((_, journal)) = &mut self.kept {
@@ -375,26 +378,12 @@ impl Follower {
         if snapshots.here(&manifest).is_none_or(|here| here < manifest.record_chunks as usize) {
             return;
         }
-        let mut rest = later.clone();
-        let filled = self.replica.reconcile(place, &mut |each| {
-            for number in 0..manifest.record_chunks as usize {
-                let chunk = snapshots.chunk(&manifest, number).ok_or(Refusal::Truncated)?;
-                each_part(&chunk, |part| {
-                    let Part::Records(issuer, rows) = part else { return Ok(()) };
-                    for change in rows {
-                        let change = change?;
-                        // What was shown as revoked for good stays so.
-                        match rest.remove(&(issuer, change.serial)).map(|later| by_feed(&change, &later)) {
-                            Some(Verdict::Becomes(next)) => each(issuer, &next),
-                            None | Some(Verdict::Stays) => each(issuer, &change),
-                        }
-                    }
-                    Ok(())
-                })?;
-            }
-            rest.iter().for_each(|((issuer, _), change)| each(*issuer, change));
-            Ok(())
-        });
+        // What was shown as revoked for good stays so.
+        let merged = |kept: &Change, later: &Change| match by_feed(kept, later) {
+            Verdict::Becomes(next) => next,
+            Verdict::Stays => *kept,
+        };
+        let filled = self.replica.reconcile(place, &mut |each| walk(&manifest, &mut snapshots, &later, merged, each));
         if let Err(Fault(fault)) = filled {
             warn!(snapshot = %kept.id(), "{fault}");
             return;
@@ -431,7 +420,7 @@ impl Follower {
         {
             *wants_snapshot = false;
             if let Some(((_, journal), place)) = self.kept.as_mut().zip(self.replica.place()) {
-                journal.begin_at(manifest.position, place, &self.replica.shown(&HashMap::new()));
+                journal.begin_at(manifest.position, place, &self.replica.shown(&Later::new()));
             }
         }
         if *wants_comparing && here >= manifest.record_chunks as usize {

@@ -120,8 +120,8 @@ fn a_replica_that_cannot_be_filled_says_what_is_missing_and_goes_on_once_it_is_t
     assert!(!*replica.following().status().filled().borrow());
     teller.begin();
     teller.snapshot(&[&issued], &[]);
-    replica.until("it is filled", |replica| replica.says(&issued, 1) == Ok(GOOD));
-    assert!(*replica.following().status().filled().borrow());
+    replica.until("it is filled", |replica| *replica.following().status().filled().borrow());
+    assert_eq!(replica.says(&issued, 1), Ok(GOOD));
     replica.stop();
 }
 

@@ -1,0 +1,116 @@
+//! Walks through what a snapshot and the entries after it say.
+//!
+//! Invariant: each record comes once, and as the entries after the snapshot have it, where they have it. A chunk that is
+//! missing or wrong ends the walk with an error. Chunks are read ahead by a thread of their own. It does not know what
+//! becomes of the records.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    panic::resume_unwind,
+    sync::{Mutex, PoisonError, mpsc::sync_channel},
+    thread,
+};
+
+use super::{
+    Issuer, Manifest, Refusal,
+    body::RECORD,
+    snapshot::{Part, each_part},
+    store::{Snapshots, Walked},
+};
+use crate::{pki::Serial, records::Change};
+
+/// How many records are handed over at once.
+const AT_ONCE: usize = 1024;
+/// How often that may be read ahead.
+const AHEAD: usize = 64;
+
+/// What entries after a snapshot say.
+pub type Later = BTreeMap<(Issuer, Serial), Change>;
+
+enum Piece {
+    Coming(Issuer, usize),
+    Records(Issuer, Vec<Change>),
+}
+
+/// Calls `each` with everything. `merged`: what is said of a record by what the snapshot and the entries after it say.
+pub fn walk(
+    manifest: &Manifest,
+    snapshots: &mut impl Snapshots,
+    later: &Later,
+    merged: impl Fn(&Change, &Change) -> Change,
+    each: &mut dyn FnMut(Walked<'_>),
+) -> Result<(), Refusal> {
+    let mut met = BTreeSet::new();
+    let mut take = |piece: Piece| match piece {
+        Piece::Coming(issuer, records) => each(Walked::Coming(issuer, records)),
+        Piece::Records(issuer, mut changes) => {
+            if !later.is_empty() {
+                for change in &mut changes {
+                    let key = (issuer, change.serial);
+                    if let Some(said) = later.get(&key) {
+                        *change = merged(change, said);
+                        met.insert(key);
+                    }
+                }
+            }
+            each(Walked::Records(issuer, &changes));
+        }
+    };
+    let snapshots = Mutex::new(snapshots);
+    let read = |give: &mut dyn FnMut(Piece) -> bool| {
+        read(manifest, &mut **snapshots.lock().unwrap_or_else(PoisonError::into_inner), give)
+    };
+    thread::scope(|scope| {
+        let (give, pieces) = sync_channel(AHEAD);
+        let ahead = move || read(&mut |piece| give.send(piece).is_ok());
+        match thread::Builder::new().name("chunks".into()).spawn_scoped(scope, ahead) {
+            Ok(reading) => {
+                pieces.iter().for_each(&mut take);
+                reading.join().unwrap_or_else(|panic| resume_unwind(panic))
+            }
+            // Without a thread it takes longer.
+            Err(_) => read(&mut |piece| {
+                take(piece);
+                true
+            }),
+        }
+    })?;
+    for (key, change) in later.iter().filter(|(key, _)| !met.contains(key)) {
+        each(Walked::Records(key.0, std::slice::from_ref(change)));
+    }
+    Ok(())
+}
+
+/// Reads the chunks with records, until `give` returns false.
+fn read(
+    manifest: &Manifest,
+    snapshots: &mut impl Snapshots,
+    give: &mut dyn FnMut(Piece) -> bool,
+) -> Result<(), Refusal> {
+    let records_max = (manifest.octets as usize).div_ceil(RECORD);
+    let mut goes_on = true;
+    for number in 0..manifest.record_chunks as usize {
+        let chunk = snapshots.chunk(manifest, number).ok_or(Refusal::Truncated)?;
+        manifest.check(number, &chunk)?;
+        each_part(&chunk, |part| {
+            match part {
+                Part::Issuers(all) => {
+                    let coming = |records: u64| (records as usize).min(records_max);
+                    goes_on &= all.iter().all(|(status, count)| give(Piece::Coming(status.issuer(), coming(*count))));
+                }
+                Part::Records(issuer, mut rows) => {
+                    while goes_on && rows.len() > 0 {
+                        let changes = rows.by_ref().take(AT_ONCE).collect::<Result<Vec<_>, _>>()?;
+                        goes_on = give(Piece::Records(issuer, changes));
+                    }
+                }
+                Part::Answers(_) => {}
+            }
+            Ok(())
+        })?;
+        if !goes_on {
+            break;
+        }
+    }
+    Ok(())
+}
