@@ -67,6 +67,14 @@ pub struct Opened {
 }
 
 impl Entry {
+    /// Whether it comes after the entry with this hash.
+    pub fn follows(&self, chain: Chain) -> bool {
+        match &self.body {
+            Body::Begin(begin) => begin.continues.contains(&chain),
+            _ => self.prev == chain,
+        }
+    }
+
     /// Signs it for a cluster.
     pub fn seal(&self, cluster: &Cluster, key: &WriterKey) -> Sealed {
         let mut bytes = vec![VERSION];

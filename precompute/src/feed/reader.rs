@@ -18,7 +18,7 @@ pub use self::reconciling::Compared;
 use self::reconciling::{Reconciling, Why};
 use super::{
     Body, Cluster, Entry, Issuer, Opened, Position, Refusal, Trusted,
-    body::{Begin, Section},
+    body::Section,
     pulse::{Freshness, Lease, Moment, Pulse, is_current},
     rule::{Rule, Rules},
     store::{Fault, Place, Snapshots, Store},
@@ -114,10 +114,7 @@ pub(super) fn follows(rules: Rules, place: Place, entry: &Entry) -> bool {
     if !rules.keep(Rule::Follow) {
         return true;
     }
-    match &entry.body {
-        Body::Begin(Begin { continues, .. }) => continues.contains(&place.chain),
-        _ => entry.prev == place.chain,
-    }
+    entry.follows(place.chain)
 }
 
 /// What an entry says of records.

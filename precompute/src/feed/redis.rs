@@ -163,6 +163,19 @@ impl Stream {
         Self { server, feed, head, connection: None, connections: 0, patience: Duration::ZERO, fault: None }
     }
 
+    /// One more to the same place, with a connection of its own, whose reads wait for nothing.
+    pub fn another(&self) -> Self {
+        Self {
+            server: self.server.clone(),
+            feed: self.feed.clone(),
+            head: self.head.clone(),
+            connection: None,
+            connections: 0,
+            patience: Duration::ZERO,
+            fault: None,
+        }
+    }
+
     /// As [`Transport`], reads wait so long for the first entry.
     pub fn waiting(self, patience: Duration) -> Self {
         Self { patience, ..self }

@@ -4,15 +4,18 @@
 //! following the one before; so what it becomes is what a writer had at one moment. It does not know which records
 //! differ.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     Body, Event, Gone, Moment, Opened, Place, Position, Pulse, Reader, Rule, Snapshots, Store, Transport, follows,
     limits, sections,
 };
-use crate::feed::{
-    Manifest,
-    walking::{Later, walk},
+use crate::{
+    feed::{
+        Issuer, Manifest,
+        walking::{Later, walk},
+    },
+    pki::Serial,
 };
 
 /// A comparison that has begun.
@@ -34,14 +37,19 @@ pub(super) enum Why {
     Outlived,
 }
 
-/// What everything was compared with. Whoever takes the snapshot's answers needs it: an answer in there about a record
-/// that was changed later may be one from before that change, even if the record says the same again.
+/// What everything was compared with. Whoever takes answers of the snapshot and of the entries after it needs it: an
+/// answer that was told before its record changed is of the past, even if the record says the same again.
 #[derive(Debug)]
 pub struct Compared {
     /// The snapshot.
     pub manifest: Manifest,
-    /// What the entries after it say.
+    /// What the entries after it say of records.
     pub later: Later,
+    /// Where each of those was changed last.
+    pub changed: HashMap<(Issuer, Serial), Position>,
+    /// The last of those entries; `None` if no answers are among them. Their number has no bound, so they are for the
+    /// taker to read again.
+    pub answers_until: Option<Position>,
 }
 
 /// A snapshot, and what the entries after it say.
@@ -51,6 +59,8 @@ struct Tail {
     place: Place,
     cursor: Position,
     said: Later,
+    changed: HashMap<(Issuer, Serial), Position>,
+    has_answers: bool,
     entries: Vec<Opened>,
 }
 
@@ -103,6 +113,8 @@ impl Reader {
             self.retry = now.monotonic + limits::HEAD_RETRY;
             return Ok(());
         };
+        // It is fetched meanwhile.
+        snapshots.here(&tail.manifest);
         let is_whole = self.read_tail(&mut tail, now, transport, events)?;
         let chunks = snapshots.here(&tail.manifest);
         let is_late = now.monotonic.saturating_sub(reconciling.since) > limits::SNAPSHOT_PATIENCE;
@@ -135,8 +147,8 @@ impl Reader {
         match Manifest::open(&bytes, &self.cluster, &self.trusted) {
             Ok(manifest) => {
                 let place = Place { position: manifest.position, chain: manifest.chain };
-                let (said, entries) = (Later::new(), Vec::new());
-                Ok(Some(Tail { manifest, place, cursor: place.position, said, entries }))
+                let (said, changed, entries) = Default::default();
+                Ok(Some(Tail { manifest, place, cursor: place.position, said, changed, has_answers: false, entries }))
             }
             Err(refusal) => {
                 events.push(Event::HeadRefused(refusal));
@@ -172,11 +184,18 @@ impl Reader {
                 }
                 tail.place = Place { position: opened.entry.position, chain: opened.chain };
                 for section in sections(&opened.entry.body) {
-                    let said = section.changes.iter().map(|change| ((section.issuer, change.serial), *change));
-                    tail.said.extend(said);
+                    for change in &section.changes {
+                        let key = (section.issuer, change.serial);
+                        tail.said.insert(key, *change);
+                        tail.changed.insert(key, opened.entry.position);
+                    }
                 }
                 match &mut opened.entry.body {
                     Body::Records(_) => continue,
+                    Body::Answers(_) => {
+                        tail.has_answers = true;
+                        continue;
+                    }
                     // Who leads, and where; what it states again is taken.
                     Body::Begin(begin) => (begin.continues, begin.again) = Default::default(),
                     _ => {}
@@ -197,7 +216,7 @@ impl Reader {
         snapshots: &mut impl Snapshots,
         events: &mut Vec<Event>,
     ) {
-        let Tail { manifest, place, cursor, said, entries } = tail;
+        let Tail { manifest, place, cursor, said, changed, has_answers, entries } = tail;
         let walked = store.reconcile(place, &mut |each| walk(&manifest, snapshots, &said, |_, said| *said, each));
         if let Err(fault) = walked {
             self.retry = now.monotonic + limits::HEAD_RETRY;
@@ -208,7 +227,8 @@ impl Reader {
         self.lower = None;
         // How fresh this is, its own heartbeats tell.
         self.followed = Pulse::default();
-        self.compared = Some(Compared { manifest, later: said });
+        let answers_until = has_answers.then_some(place.position);
+        self.compared = Some(Compared { manifest, later: said, changed, answers_until });
         events.push(Event::Reconciled(place));
         for opened in entries {
             if let Body::Heartbeat(heartbeat) = &opened.entry.body {

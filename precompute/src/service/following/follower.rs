@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    loading::{Job, Loading},
+    loading::{Job, Loading, Places},
     told::FeedStatus,
 };
 use crate::{
@@ -164,7 +164,7 @@ impl Store for Watched<'_> {
     }
 
     fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault> {
-        self.job.iter().for_each(|job| job.changes(sections));
+        self.job.iter().for_each(|job| job.changes(place.position, sections));
         self.journal.iter_mut().for_each(|journal| journal.append(place, sections));
         self.replica.apply(place, sections)
     }
@@ -336,8 +336,14 @@ impl Follower {
     }
 
     fn take_answers(&mut self, compared: Compared, last: Option<Vec<u8>>) {
-        let (chunks, received) = (self.fetcher.chunks(), Arc::clone(&self.received));
-        match Loading::start(compared, last, chunks, received) {
+        let places = Places {
+            first: last,
+            chunks: self.fetcher.chunks(),
+            stream: self.stream.another(),
+            cluster: self.cluster.clone(),
+            trusted: self.trusted.clone(),
+        };
+        match Loading::start(compared, places, Arc::clone(&self.received)) {
             Ok(loading) => self.side.loading = Some(loading),
             Err(error) => {
                 warn!(%error, "no thread can be started to take the answers of the snapshot; others come by the feed")
@@ -396,7 +402,8 @@ impl Follower {
         if let Some((_, journal)) = &mut self.kept {
             journal.begin(manifest.position, place, &since);
         }
-        self.take_answers(Compared { manifest, later }, last);
+        let changed = later.keys().map(|key| (*key, place.position)).collect();
+        self.take_answers(Compared { manifest, later, changed, answers_until: None }, last);
     }
 
     /// Has the newest snapshot fetched where one is wanted beside following: for others, or to compare everything with.
@@ -404,7 +411,8 @@ impl Follower {
     fn look_for_snapshots(&mut self, now: Moment) {
         let Side { wants_comparing, wants_snapshot, loading, next_look, .. } = &mut self.side;
         let is_loading = loading.as_ref().is_some_and(|loading| loading.job().is_some());
-        let is_due = *wants_comparing || *wants_snapshot && !is_loading;
+        let outlived = loading.as_ref().and_then(Loading::is_outlived);
+        let is_due = *wants_comparing || outlived.is_some() || *wants_snapshot && !is_loading;
         if !is_due || now.monotonic < *next_look || self.reader.condition(&self.replica) != Condition::Following {
             return;
         }
@@ -423,7 +431,8 @@ impl Follower {
                 journal.begin_at(manifest.position, place, &self.replica.shown(&Later::new()));
             }
         }
-        if *wants_comparing && here >= manifest.record_chunks as usize {
+        let wants_comparing = *wants_comparing || outlived.is_some_and(|outlived| *outlived != manifest);
+        if wants_comparing && here >= manifest.record_chunks as usize {
             self.reader.compare_anew(now);
         }
     }

@@ -1,11 +1,11 @@
-//! Takes the answers of a snapshot, beside the thread that follows.
+//! Takes the answers of a snapshot, and of the entries after it, beside the thread that follows.
 //!
 //! Invariants: following never waits for it; and no answer from before a change is kept as one of the state after it, even
-//! if the record says the same again: a record that is changed while the answers come is noted here first
-//! ([`Job::changes`]), and its answer in the snapshot does not count. It does not know the stream.
+//! if the record says the same again: where a record was changed is noted here first ([`Job::changes`]), and an answer that
+//! was told before that does not count. It does not know who signs.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     io,
     sync::{
         Arc, Mutex, PoisonError,
@@ -18,11 +18,13 @@ use tracing::{info, warn};
 
 use crate::{
     feed::{
-        Issuer, Manifest,
+        Body, Chain, Cluster, Entry, Issuer, Manifest, Position, Trusted,
         body::Section,
         reader::Compared,
+        redis::Stream,
         shelf::{Chunks, SnapshotId},
         snapshot::{Part, each_part},
+        transport::Transport as _,
     },
     limits::{LOW_PRIORITY, feed as limits},
     pki::{Serial, UnixTime},
@@ -39,33 +41,44 @@ pub(super) struct Loading {
 #[derive(Debug)]
 pub(super) struct Job {
     manifest: Manifest,
-    /// Records that have changed since the snapshot.
-    later: Mutex<HashSet<(Issuer, Serial)>>,
+    /// Where records were changed last since the snapshot.
+    changed: Mutex<HashMap<(Issuer, Serial), Position>>,
     /// How many chunks were taken.
     taken: AtomicUsize,
     stop: AtomicBool,
     is_over: AtomicBool,
+    /// Entries with answers were gone from the stream before they were taken.
+    lacks_answers: AtomicBool,
+}
+
+/// Where answers come from.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// The last chunk that has records, which may have the first answers as well.
+    pub(super) first: Option<Vec<u8>>,
+    /// All chunks.
+    pub(super) chunks: Chunks,
+    /// A connection of its own.
+    pub(super) stream: Stream,
+    pub(super) cluster: Cluster,
+    pub(super) trusted: Trusted,
 }
 
 impl Loading {
-    /// Begins with the last chunk that has records, `first`, which may have the first answers as well.
-    pub(super) fn start(
-        compared: Compared,
-        first: Option<Vec<u8>>,
-        chunks: Chunks,
-        received: Arc<Received>,
-    ) -> io::Result<Self> {
-        let Compared { manifest, later } = compared;
+    /// Begins to take them.
+    pub(super) fn start(compared: Compared, places: Places, received: Arc<Received>) -> io::Result<Self> {
+        let Compared { manifest, changed, answers_until, .. } = compared;
         let job = Arc::new(Job {
             manifest,
-            later: Mutex::new(later.into_keys().collect()),
+            changed: Mutex::new(changed),
             taken: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+            lacks_answers: AtomicBool::new(false),
         });
         let own = Arc::clone(&job);
         let work = move || {
-            own.run(first, &chunks, &received);
+            own.run(places, answers_until, &received);
             own.is_over.store(true, Relaxed);
         };
         // It may wait for a chunk that comes through memory, so nobody waits for its end.
@@ -77,6 +90,11 @@ impl Loading {
     pub(super) fn job(&self) -> Option<&Arc<Job>> {
         (!self.job.is_over.load(Relaxed)).then_some(&self.job)
     }
+
+    /// The snapshot that it was for, if another one is wanted: answers that were told after it are gone from the stream.
+    pub(super) fn is_outlived(&self) -> Option<&Manifest> {
+        self.job.lacks_answers.load(Relaxed).then_some(&self.job.manifest)
+    }
 }
 
 impl Drop for Loading {
@@ -86,13 +104,13 @@ impl Drop for Loading {
 }
 
 impl Job {
-    /// These records change now. It has to be noted before they show.
-    pub(super) fn changes(&self, sections: &[Section]) {
-        let mut later = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+    /// These records change now, by the entry in this place. It has to be noted before they show.
+    pub(super) fn changes(&self, place: Position, sections: &[Section]) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         for section in sections {
-            later.extend(section.changes.iter().map(|change| (section.issuer, change.serial)));
+            changed.extend(section.changes.iter().map(|change| ((section.issuer, change.serial), place)));
         }
-        if later.len() > limits::OVERLAY_RECORDS_MAX && !self.stop.swap(true, Relaxed) {
+        if changed.len() > limits::OVERLAY_RECORDS_MAX && !self.stop.swap(true, Relaxed) {
             warn!(
                 snapshot = %SnapshotId::of(&self.manifest),
                 "so many records change that the answers of this snapshot are left: the writer tells those that it signs anew"
@@ -110,19 +128,23 @@ impl Job {
         (self.taken.load(Relaxed), self.manifest.chunks.len())
     }
 
-    fn run(&self, first: Option<Vec<u8>>, chunks: &Chunks, received: &Received) {
+    fn run(&self, places: Places, answers_until: Option<Position>, received: &Received) {
         // Serving and following come first.
         if let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY) {
             warn!(%error, "the priority of taking answers cannot be lowered");
         }
         let before = received.so_far().taken.load(Relaxed);
+        // Those first that were told last: of what was revoked since the snapshot.
+        if let Some(end) = answers_until {
+            self.take_told(&places, end, received);
+        }
         let records = self.manifest.record_chunks as usize;
-        if let Some(chunk) = first {
+        if let Some(chunk) = places.first {
             self.take(&chunk, received);
         }
         self.taken.store(records, Relaxed);
         for number in records..self.manifest.chunks.len() {
-            let Some(chunk) = self.wait_for(number, chunks) else { return };
+            let Some(chunk) = self.wait_for(number, &places.chunks) else { return };
             self.take(&chunk, received);
             self.taken.store(number + 1, Relaxed);
         }
@@ -131,6 +153,46 @@ impl Job {
             answers = received.so_far().taken.load(Relaxed) - before,
             "the answers of the snapshot were taken"
         );
+    }
+
+    /// Takes the answers of the entries after the snapshot, up to this one.
+    fn take_told(&self, places: &Places, end: Position, received: &Received) {
+        let mut stream = places.stream.another();
+        let (mut at, mut chain): (Position, Chain) = (self.manifest.position, self.manifest.chain);
+        while at < end && !self.stop.load(Relaxed) {
+            let Ok(batch) = stream.read_after(at, limits::READ_ENTRIES_MAX) else {
+                thread::sleep(limits::RECONNECT_MAX);
+                continue;
+            };
+            let is_empty = batch.is_empty();
+            for raw in batch {
+                at = raw.position;
+                // What is refused here was refused as it was followed.
+                let Ok(opened) = Entry::open(at, &raw.bytes, &places.cluster, &places.trusted) else { continue };
+                if at > end || opened.entry.body == Body::Fence {
+                    continue;
+                }
+                if !opened.entry.follows(chain) {
+                    return self.lacks_answers.store(true, Relaxed);
+                }
+                chain = opened.chain;
+                if let Body::Answers(sections) = &opened.entry.body {
+                    let now = UnixTime::now();
+                    for section in sections {
+                        let changed = |serial: &Serial| self.changed_at(section.issuer, serial);
+                        received.take(&section.rows(), now, |serial| changed(serial).is_none_or(|place| place < at));
+                    }
+                }
+            }
+            if is_empty && at < end {
+                return self.lacks_answers.store(true, Relaxed);
+            }
+        }
+    }
+
+    /// Where this record was changed last since the snapshot.
+    fn changed_at(&self, issuer: Issuer, serial: &Serial) -> Option<Position> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).get(&(issuer, *serial)).copied()
     }
 
     /// The next chunk, once it is at hand; `None` if this is over.
@@ -154,10 +216,7 @@ impl Job {
         let now = UnixTime::now();
         let taken = each_part(chunk, |part| {
             if let Part::Answers(rows) = part {
-                let later = |serial: &Serial| {
-                    self.later.lock().unwrap_or_else(PoisonError::into_inner).contains(&(rows.issuer, *serial))
-                };
-                received.take(&rows, now, |serial| !later(serial));
+                received.take(&rows, now, |serial| self.changed_at(rows.issuer, serial).is_none());
             }
             Ok(())
         });

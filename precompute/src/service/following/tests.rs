@@ -3,15 +3,23 @@
 mod cluster;
 
 use std::{
-    sync::atomic::Ordering::Relaxed,
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
-use cluster::{Issued, OneReplica, Redis, Teller, assembly, give_out};
+use cluster::{Issued, OneReplica, Redis, Teller, assembly, cluster, give_out, trusted, until};
 
+use super::loading::{Loading, Places};
 use crate::{
-    feed::{Body, Freshness, Position, reader::Condition},
+    answers::Answers,
+    feed::{
+        Body, Freshness, Later, Position,
+        reader::{Compared, Condition},
+        shelf::Fetcher,
+    },
     pki::{Reason, Status, UnixTime},
+    presign::Received,
 };
 
 const GOOD: Option<Status> = Some(Status::Good);
@@ -84,6 +92,62 @@ fn an_answer_of_the_snapshot_from_before_a_hold_that_came_and_went_is_not_taken(
     teller.tell(Body::Answers(vec![issued.sign([5])]));
     replica.until("the new one came", |replica| replica.answers(&issued, 5) == GOOD);
     replica.stop();
+}
+
+#[test]
+fn answers_told_after_the_snapshot_are_taken_unless_their_record_has_changed_since() {
+    let redis = Redis::start();
+    let (mut issued, mut teller) = told(&redis, 50);
+    teller.tell(Body::Answers(vec![issued.sign([5, 6])]));
+    let changes = [issued.set(5, HELD), issued.set(5, GOOD), issued.set(7, LOST)];
+    teller.tell(Body::Records(changes.to_vec()));
+    teller.tell(Body::Answers(vec![issued.sign([7])]));
+    let replica = OneReplica::start(&redis, &[&issued], &[&teller.url]);
+    replica.until("the answers came", |replica| replica.answers.len() == 49);
+    assert_eq!(
+        (replica.says(&issued, 5), replica.answers(&issued, 5)),
+        (Ok(GOOD), None),
+        "both are from before the hold"
+    );
+    assert_eq!([6, 7].map(|number| replica.answers(&issued, number)), [GOOD, LOST]);
+    replica.stop();
+}
+
+/// The stream is trimmed up to the newest snapshot, which has them.
+#[test]
+fn where_answers_told_after_the_snapshot_are_gone_another_snapshot_is_wanted() {
+    let redis = Redis::start();
+    let (issued, mut teller) = told(&redis, 3);
+    let manifest = teller.snapshot(&[&issued], &[]);
+    teller.tell(Body::Answers(vec![issued.sign([0, 1])]));
+    let last = teller.tell(Body::Answers(vec![issued.sign([2])]));
+    for (left, taken) in [("2", 3), ("1", 0), ("0", 0)] {
+        redis.cli(&["XTRIM", "ostia:followed:feed", "MAXLEN", left]);
+        let (answers, so_far) = (Arc::new(Answers::new(1 << 30)), Arc::default());
+        let compared = Compared {
+            manifest: manifest.clone(),
+            later: Later::new(),
+            changed: HashMap::new(),
+            answers_until: Some(last),
+        };
+        let fetcher = Fetcher::start(None, &[]).unwrap();
+        let places = Places {
+            first: None,
+            chunks: fetcher.chunks(),
+            stream: redis.stream(),
+            cluster: cluster(),
+            trusted: trusted(),
+        };
+        let received = Arc::new(Received::new(&answers, [issued.active()], &so_far));
+        let loading = Loading::start(compared, places, received).unwrap();
+        until("it is over", || loading.job().is_none());
+        let outlived = loading.is_outlived().cloned();
+        assert_eq!(
+            (answers.len(), outlived),
+            (taken, (taken == 0).then(|| manifest.clone())),
+            "{left} entries are left"
+        );
+    }
 }
 
 #[test]

@@ -144,7 +144,6 @@ struct Making {
 
 impl Making {
     fn make(&self, begins: Option<Box<dyn FnOnce() + Send>>) -> Made {
-        let begun = Instant::now();
         let reader = match begins {
             None => self.ledgers.reader(),
             Some(begins) => {
@@ -154,6 +153,7 @@ impl Making {
             }
         };
         let reader = reader.map_err(|error| error.to_string())?;
+        let begun = Instant::now();
         let mut draft = self.directory.draft().map_err(|error| error.to_string())?;
         let mut writer = SnapshotWriter::default();
         let mut done = |chunk: &[u8]| {

@@ -60,6 +60,11 @@ impl Redis {
         redis
     }
 
+    pub(super) fn cli(&self, arguments: &[&str]) {
+        let done = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
     /// It comes back empty.
     pub(super) fn restart(&mut self) {
         let log = File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
@@ -134,6 +139,10 @@ impl Issued {
         let subject = Subject { issuer: Arc::new(issuer), ahead: vec![HashAlgorithm::Sha1] };
         let (answers, told) = (Answers::new(1 << 30), BTreeMap::new());
         Self { id, _ca: ca, certificate, key, writer, subject, answers, told }
+    }
+
+    pub(super) fn active(&self) -> &Arc<ActiveIssuer> {
+        &self.subject.issuer
     }
 
     pub(super) fn issuer(&self) -> Issuer {
