@@ -3,6 +3,8 @@
 //! Invariant: what is asked of the cluster is asked as an operator or a client would: by the API, by OCSP, by `/metrics`
 //! and by signals. It does not know the protocol between the processes.
 
+mod member;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -14,9 +16,10 @@ use std::{
 
 use tempfile::TempDir;
 
+use self::member::Role;
+pub use self::member::{Member, Pushed};
 use crate::{
-    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Responder, Signer, Site, Status, Tenant, http, openssl,
-    programs, run, until,
+    Ask, Ca, Delegate, Ended, KeyKind, RedisServer, Signer, Site, Status, Tenant, openssl, programs, run, until,
 };
 
 /// For whatever has to happen at once, on a machine that may be busy.
@@ -151,21 +154,6 @@ pub struct Cluster {
     pub issuer: &'static str,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Role {
-    Writer,
-    Replica,
-}
-
-/// What somebody answered to a push.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pushed {
-    /// Of HTTP; 0 if there was no answer.
-    pub status: u16,
-    /// What came with it.
-    pub text: String,
-}
-
 impl Cluster {
     /// The key of the stream in Redis.
     pub const STREAM: &'static str = "ostia:tests:feed";
@@ -290,16 +278,12 @@ impl Cluster {
     /// What a replica says of a certificate. `None` if it does not answer.
     pub fn says(&self, replica: usize, serial: &str) -> Option<Status> {
         let member = &self.replicas[replica];
-        (!member.is_paused && member.running.is_some())
-            .then(|| Ask::serial(&self.ca, serial).at(member.site().http, "/").status)
+        member.is_answering().then(|| Ask::serial(&self.ca, serial).at(member.site().http, "/").status)
     }
 
     /// The replicas that run.
     pub fn answering(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.replicas.len()).filter(|number| {
-            let replica = &self.replicas[*number];
-            replica.running.is_some() && !replica.is_paused
-        })
+        (0..self.replicas.len()).filter(|number| self.replicas[*number].is_answering())
     }
 
     /// Waits until a replica says this of a certificate.
@@ -357,148 +341,6 @@ impl Cluster {
     pub fn logs(&self) -> String {
         let members = self.writers.iter().chain(&self.replicas);
         members.map(|member| format!("== {}\n{}\n", member.name, member.log())).collect()
-    }
-}
-
-/// One process of a cluster.
-#[derive(Debug)]
-pub struct Member {
-    name: String,
-    role: Role,
-    /// Where a writer gives out snapshots.
-    snapshots: Option<SocketAddr>,
-    running: Option<Responder>,
-    ended: Option<Site>,
-    is_paused: bool,
-}
-
-impl Member {
-    fn new(name: String, site: Site, role: Role, snapshots: Option<SocketAddr>) -> Self {
-        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false }
-    }
-
-    /// Its configuration, state and addresses.
-    pub fn site(&self) -> &Site {
-        let running = self.running.as_ref().map(|running| &running.site);
-        running.or(self.ended.as_ref()).expect("it runs or it has ended")
-    }
-
-    /// Its process, which runs.
-    pub fn process(&self) -> &Responder {
-        self.running.as_ref().expect("it runs")
-    }
-
-    /// From its next start on its clock on the wall is so much, such as `+1h`, wrong.
-    pub fn follow_clock(&mut self, offset: &str) {
-        let site = self.ended.take().expect("it does not run");
-        let clock = FakeClock::new(site.dir());
-        clock.set(offset);
-        let variables = clock.environment().into_iter();
-        self.ended = Some(variables.fold(site, |site, (name, value)| site.environment(name, value)));
-    }
-
-    /// Starts it, and waits until it lives.
-    #[track_caller]
-    pub fn start(&mut self) {
-        let site = self.ended.take().expect("it does not run");
-        let command = match self.role {
-            Role::Writer => site.run_alone(),
-            Role::Replica => site.serve(),
-        };
-        let mut running = site.launch(command);
-        running.until_answered("/livez", SOON);
-        self.running = Some(running);
-    }
-
-    /// Ends it by a signal, named as for `kill`.
-    #[track_caller]
-    pub fn end_by(&mut self, signal: &str) {
-        let mut running = self.running.take().expect("it runs");
-        running.end_by(signal);
-        self.ended = Some(running.into_site());
-        self.is_paused = false;
-    }
-
-    /// As by a power cut.
-    #[track_caller]
-    pub fn kill(&mut self) {
-        self.end_by("KILL");
-    }
-
-    /// Keeps it from running (SIGSTOP), its connections open.
-    #[track_caller]
-    pub fn pause(&mut self) {
-        self.process().signal("STOP");
-        self.is_paused = true;
-    }
-
-    /// Lets it run again.
-    #[track_caller]
-    pub fn go_on(&mut self) {
-        self.process().signal("CONT");
-        self.is_paused = false;
-    }
-
-    /// Lets it write no file past so many bytes, as on a full disk; `u64::MAX` for all it likes.
-    #[track_caller]
-    pub fn limit_files(&self, octets: u64) {
-        let soft = if octets == u64::MAX { "unlimited".to_owned() } else { octets.to_string() };
-        let (pid, limit) = (self.process().pid().to_string(), format!("--fsize={soft}:unlimited"));
-        let ended = run(std::process::Command::new("prlimit").args(["--pid", &pid, &limit]));
-        assert!(ended.status.success(), "{ended:?}");
-    }
-
-    /// All that it has logged.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.site().dir().join("log")).unwrap_or_default()
-    }
-
-    /// A metric of its feed. `None` if it does not answer, or has no such series.
-    pub fn feed_metric(&self, name: &str, labels: &str) -> Option<f64> {
-        if self.is_paused || self.running.is_none() {
-            return None;
-        }
-        let reply = http::exchange(self.site().admin, &http::request("GET", "/metrics", "")).ok()?;
-        let is_it = |line: &&str| {
-            let rest = line.strip_prefix(name).unwrap_or("#");
-            (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(labels)
-        };
-        reply.text().lines().find(is_it)?.rsplit(' ').next()?.parse().ok()
-    }
-
-    /// Which leadership it is at.
-    pub fn epoch(&self) -> f64 {
-        self.feed_metric("ostia_feed_epoch", "").unwrap_or(0.0)
-    }
-
-    /// What `/readyz/ocsp` and `query` says: only its status. `None` if it does not answer.
-    pub fn readiness(&self, query: &str) -> Option<u16> {
-        Some(self.readiness_text(query)?.0)
-    }
-
-    /// The same with what it says.
-    pub fn readiness_text(&self, query: &str) -> Option<(u16, String)> {
-        if self.is_paused || self.running.is_none() {
-            return None;
-        }
-        let request = http::request("GET", &format!("/readyz/ocsp{query}"), "");
-        let reply = http::exchange(self.site().admin, &request).ok()?;
-        Some((reply.status, reply.text()))
-    }
-
-    fn push(&self, issuer: &str, verb: &str, body: &str) -> Pushed {
-        let admin = self.site().admin;
-        if self.running.is_none() || self.is_paused {
-            return Pushed { status: 0, text: "it does not run".to_owned() };
-        }
-        let request = format!(
-            "POST /v1/issuers/{issuer}/{verb} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        );
-        match http::exchange(admin, request.as_bytes()) {
-            Ok(reply) => Pushed { status: reply.status, text: reply.text() },
-            Err(error) => Pushed { status: 0, text: error.to_string() },
-        }
     }
 }
 
