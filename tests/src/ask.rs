@@ -41,6 +41,7 @@ pub struct Ask {
     certificate: Vec<String>,
     hash: String,
     nonce: bool,
+    whenever: bool,
     trusted: PathBuf,
 }
 
@@ -57,6 +58,7 @@ impl Ask {
             certificate: vec!["-serial".into(), format!("0x{serial}")],
             hash: "-sha1".into(),
             nonce: false,
+            whenever: false,
             trusted: ca.certificate(),
         }
     }
@@ -75,6 +77,13 @@ impl Ask {
         self
     }
 
+    /// Of a responder with another clock: answers of yesterday and tomorrow count as well.
+    #[must_use]
+    pub fn whenever(mut self) -> Self {
+        self.whenever = true;
+        self
+    }
+
     /// Trusting another CA.
     #[must_use]
     pub fn trusting(mut self, ca: &Ca) -> Self {
@@ -88,6 +97,9 @@ impl Ask {
         command.arg("ocsp").arg(&self.hash).arg("-issuer").arg(&self.issuer).args(&self.certificate);
         if !self.nonce {
             command.arg("-no_nonce");
+        }
+        if self.whenever {
+            command.args(["-validity_period", "172800"]);
         }
         command
     }

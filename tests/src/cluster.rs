@@ -19,7 +19,8 @@ use tempfile::TempDir;
 use self::member::Role;
 pub use self::member::{Member, Pushed};
 use crate::{
-    Ask, Ca, Delegate, Ended, KeyKind, RedisServer, Signer, Site, Status, Tenant, openssl, programs, run, until,
+    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Signer, Site, Status, Tenant, openssl, programs,
+    responder::issuer_text, run, until,
 };
 
 /// For whatever has to happen at once, on a machine that may be busy.
@@ -37,7 +38,9 @@ pub struct ClusterPlan {
     redis: String,
     of_all: String,
     of_writers: String,
+    of_tenant: Vec<String>,
     replicas_sign: bool,
+    clock: Option<FakeClock>,
 }
 
 impl Default for ClusterPlan {
@@ -49,7 +52,9 @@ impl Default for ClusterPlan {
             redis: String::new(),
             of_all: String::new(),
             of_writers: "takeover_after = \"2s\"\n".to_owned(),
+            of_tenant: Vec::new(),
             replicas_sign: false,
+            clock: None,
         }
     }
 }
@@ -78,6 +83,20 @@ impl ClusterPlan {
     #[must_use]
     pub fn set_of_writers(mut self, line: &str) -> Self {
         let _ = writeln!(self.of_writers, "{line}");
+        self
+    }
+
+    /// With a line more of the tenant's policy, for everybody.
+    #[must_use]
+    pub fn policy(mut self, line: &str) -> Self {
+        self.of_tenant.push(line.to_owned());
+        self
+    }
+
+    /// With this clock on everybody's wall.
+    #[must_use]
+    pub fn clock(mut self, clock: &FakeClock) -> Self {
+        self.clock = Some(clock.clone());
         self
     }
 
@@ -121,7 +140,7 @@ impl ClusterPlan {
             issuer: "tests:ca",
         };
         // Keys first: everybody trusts all of them.
-        let sites: Vec<Site> = (0..writers).map(|_| Site::new(&[cluster.tenant(true)])).collect();
+        let sites: Vec<Site> = (0..writers).map(|_| cluster.site(true, true)).collect();
         let public: String = sites.iter().map(|site| make_key(site.dir())).collect();
         fs::write(cluster.trusted(), public).unwrap();
         let snapshots: Vec<SocketAddr> = sites.iter().map(|site| crate::free_port(site.admin.ip())).collect();
@@ -160,17 +179,25 @@ impl Cluster {
     /// That of the manifest.
     pub const HEAD: &'static str = "ostia:tests:head";
 
-    fn tenant(&self, is_of_writer: bool) -> Tenant {
-        let sources = if is_of_writer { format!("index = {:?}", self.ca.index()) } else { String::new() };
-        let signer = if is_of_writer || self.plan.replicas_sign {
-            self.signer.lines()
-        } else {
-            format!("certificate = {:?}", self.signer.certificate)
-        };
-        Tenant::new("tests").presigned().issuer("ca", &self.ca, &sources, &signer)
+    fn site(&self, has_sources: bool, has_key: bool) -> Site {
+        let (sources, signer) = (sources(&self.ca, has_sources), signer(&self.signer, has_key));
+        let tenant = Tenant::new("tests").presigned().issuer("ca", &self.ca, &sources, &signer);
+        let site = Site::new(&[self.plan.of_tenant.iter().fold(tenant, |tenant, line| tenant.set(line))]);
+        let variables = self.plan.clock.iter().flat_map(FakeClock::environment);
+        variables.fold(site, |site, (name, value)| site.environment(name, value))
     }
 
-    fn trusted(&self) -> PathBuf {
+    /// Another CA's issuer in the same tenant, as writers and replicas have it.
+    pub fn another_issuer(name: &str) -> AnotherIssuer {
+        let ca = Ca::new(&format!("{name} CA"));
+        let of = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let text = |has_sources, has_key| issuer_text(name, &ca, &sources(&ca, has_sources), &signer(&of, has_key));
+        let (of_writer, of_replica, of_signing_replica) = (text(true, true), text(false, false), text(false, true));
+        AnotherIssuer { ca, of_writer, of_replica, of_signing_replica }
+    }
+
+    /// The file with the public keys of all writers.
+    pub fn trusted(&self) -> PathBuf {
         self.dir.path().join("trusted.pem")
     }
 
@@ -202,7 +229,12 @@ impl Cluster {
 
     /// One more replica, not started; gives its number.
     pub fn add_replica(&mut self) -> usize {
-        let site = Site::new(&[self.tenant(false)]);
+        self.add_replica_with(self.plan.replicas_sign)
+    }
+
+    /// The same, with the key of the signer or without.
+    pub fn add_replica_with(&mut self, key: bool) -> usize {
+        let site = self.site(false, key);
         let from: Vec<SocketAddr> = self.writers.iter().filter_map(|writer| writer.snapshots).collect();
         let feed = self.feed(&from);
         site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n"), 1));
@@ -256,9 +288,13 @@ impl Cluster {
 
     /// Pushes to a writer: `verb` is `add`, `revoke` or `release`.
     pub fn push(&self, writer: usize, verb: &str, serial: &str) -> Pushed {
-        let member = &self.writers[writer];
         let reason = if verb == "revoke" { ",\"reason\":\"superseded\"" } else { "" };
-        member.push(self.issuer, verb, &format!("{{\"serial\":\"{serial}\"{reason}}}"))
+        self.push_body(writer, verb, &format!("{{\"serial\":\"{serial}\"{reason}}}"))
+    }
+
+    /// The same with a body in JSON.
+    pub fn push_body(&self, writer: usize, verb: &str, body: &str) -> Pushed {
+        self.writers[writer].push(self.issuer, verb, body)
     }
 
     /// Pushes to whoever takes it, as a client with a list of writers does; gives who that was.
@@ -275,10 +311,16 @@ impl Cluster {
         self.push_until_taken("revoke", serial, SOON)
     }
 
+    /// The question about a certificate.
+    pub fn ask(&self, serial: &str) -> Ask {
+        let ask = Ask::serial(&self.ca, serial);
+        if self.plan.clock.is_some() { ask.whenever() } else { ask }
+    }
+
     /// What a replica says of a certificate. `None` if it does not answer.
     pub fn says(&self, replica: usize, serial: &str) -> Option<Status> {
         let member = &self.replicas[replica];
-        member.is_answering().then(|| Ask::serial(&self.ca, serial).at(member.site().http, "/").status)
+        member.is_answering().then(|| self.ask(serial).at(member.site().http, "/").status)
     }
 
     /// The replicas that run.
@@ -342,6 +384,34 @@ impl Cluster {
         let members = self.writers.iter().chain(&self.replicas);
         members.map(|member| format!("== {}\n{}\n", member.name, member.log())).collect()
     }
+}
+
+/// What [`Cluster::another_issuer`] makes.
+#[derive(Debug)]
+pub struct AnotherIssuer {
+    /// Whose certificates it is asked of.
+    pub ca: Ca,
+    /// To be added to the end of a writer's configuration.
+    pub of_writer: String,
+    /// The same of a replica without the key of its signer,
+    pub of_replica: String,
+    /// and of one with it.
+    pub of_signing_replica: String,
+}
+
+impl AnotherIssuer {
+    /// What a responder says of one of its certificates.
+    pub fn says(&self, member: &Member, serial: &str) -> Status {
+        Ask::serial(&self.ca, serial).at(member.site().http, "/").status
+    }
+}
+
+fn sources(ca: &Ca, are_there: bool) -> String {
+    if are_there { format!("index = {:?}", ca.index()) } else { String::new() }
+}
+
+fn signer(signer: &Signer, has_key: bool) -> String {
+    if has_key { signer.lines() } else { format!("certificate = {:?}", signer.certificate) }
 }
 
 /// Makes the key of a writer with openssl, in its directory; gives the public one in PEM.

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// A clock that shows what it was told last. Who follows it looks once a second.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct FakeClock {
     file: PathBuf,
 }

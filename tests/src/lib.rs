@@ -11,6 +11,7 @@
 
 mod ask;
 mod ca;
+mod clients;
 mod cluster;
 pub mod der;
 mod fake_clock;
@@ -28,7 +29,8 @@ pub mod tsa;
 
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
-pub use cluster::{Cluster, ClusterPlan, Member, Pushed};
+pub use clients::{Client, Clients, Tally};
+pub use cluster::{AnotherIssuer, Cluster, ClusterPlan, Member, Pushed};
 pub use fake_clock::FakeClock;
 pub use front::{Haproxy, write_tls_pair};
 pub use programs::{Programs, programs};

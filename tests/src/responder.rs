@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt::Write as _,
     fs::{self, File},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -65,11 +64,7 @@ impl Tenant {
     /// With an issuer: lines for its sources, lines of its signer.
     #[must_use]
     pub fn issuer(mut self, name: &str, ca: &Ca, sources: &str, signer: &str) -> Self {
-        let certificate = ca.certificate();
-        let _ = write!(
-            self.issuers,
-            "\n[[tenant.issuer]]\nname = {name:?}\ncertificate = {certificate:?}\n{sources}\n\n[tenant.issuer.signer]\n{signer}\n"
-        );
+        self.issuers += &issuer_text(name, ca, sources, signer);
         self
     }
 
@@ -84,6 +79,14 @@ impl Tenant {
     pub fn text(&self) -> String {
         format!("\n[[tenant]]\nname = {:?}\n{}{}{}", self.name, self.settings, self.issuers, self.tsas)
     }
+}
+
+/// A `[[tenant.issuer]]`, as it may stand behind all else.
+pub(crate) fn issuer_text(name: &str, ca: &Ca, sources: &str, signer: &str) -> String {
+    let certificate = ca.certificate();
+    format!(
+        "\n[[tenant.issuer]]\nname = {name:?}\ncertificate = {certificate:?}\n{sources}\n\n[tenant.issuer.signer]\n{signer}\n"
+    )
 }
 
 /// The lines of a signer that is a delegate.

@@ -2,13 +2,16 @@
 //!
 //! It does not know the others.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use super::TOKEN;
-use crate::{FakeClock, Responder, Site, http, run};
+use crate::{FakeClock, Responder, Site, http, run, until};
 
 /// For whatever has to happen at once, on a machine that may be busy.
 const SOON: Duration = Duration::from_secs(20);
+
+/// How a reload ends in the log: well, or not.
+const RELOADED: [&str; 2] = ["the configuration was read again", "the configuration stays as it was"];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Role {
@@ -35,17 +38,24 @@ pub struct Member {
     running: Option<Responder>,
     ended: Option<Site>,
     is_paused: bool,
+    /// What its command is run by.
+    prefix: Vec<String>,
 }
 
 impl Member {
     pub(super) fn new(name: String, site: Site, role: Role, snapshots: Option<SocketAddr>) -> Self {
-        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false }
+        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false, prefix: Vec::new() }
     }
 
     /// Its configuration, state and addresses.
     pub fn site(&self) -> &Site {
         let running = self.running.as_ref().map(|running| &running.site);
         running.or(self.ended.as_ref()).expect("it runs or it has ended")
+    }
+
+    /// Where a writer gives out snapshots.
+    pub fn snapshots(&self) -> Option<SocketAddr> {
+        self.snapshots
     }
 
     /// Its process, which runs.
@@ -56,6 +66,14 @@ impl Member {
     /// Whether it runs, and is not kept from it.
     pub(super) fn is_answering(&self) -> bool {
         self.running.is_some() && !self.is_paused
+    }
+
+    /// From its next start on the modes of files count for it, also if it is root.
+    pub fn heed_modes(&mut self) {
+        let is_root = run(Command::new("id").arg("-u")).text.trim() == "0";
+        if is_root {
+            self.prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"].map(str::to_owned).to_vec();
+        }
     }
 
     /// From its next start on its clock on the wall is so much, such as `+1h`, wrong.
@@ -75,9 +93,19 @@ impl Member {
             Role::Writer => site.run_alone(),
             Role::Replica => site.serve(),
         };
-        let mut running = site.launch(command);
+        let mut running = site.launch(behind(&self.prefix, command));
         running.until_answered("/livez", SOON);
         self.running = Some(running);
+    }
+
+    /// Changes its configuration and has it read again; gives what its log says became of it.
+    #[track_caller]
+    pub fn reload(&self, edit: impl FnOnce(String) -> String) -> String {
+        let is_outcome = |line: &&str| RELOADED.iter().any(|outcome| line.contains(outcome));
+        let outcomes = |log: String| log.lines().filter(is_outcome).map(str::to_owned).collect::<Vec<_>>();
+        let before = outcomes(self.log()).len();
+        self.process().reload(edit);
+        until("the configuration is read again", SOON, || outcomes(self.log()).get(before).cloned())
     }
 
     /// Ends it by a signal, named as for `kill`.
@@ -114,7 +142,7 @@ impl Member {
     pub fn limit_files(&self, octets: u64) {
         let soft = if octets == u64::MAX { "unlimited".to_owned() } else { octets.to_string() };
         let (pid, limit) = (self.process().pid().to_string(), format!("--fsize={soft}:unlimited"));
-        let ended = run(std::process::Command::new("prlimit").args(["--pid", &pid, &limit]));
+        let ended = run(Command::new("prlimit").args(["--pid", &pid, &limit]));
         assert!(ended.status.success(), "{ended:?}");
     }
 
@@ -170,4 +198,13 @@ impl Member {
             Err(error) => Pushed { status: 0, text: error.to_string() },
         }
     }
+}
+
+/// This command, run by another one.
+fn behind(prefix: &[String], command: Command) -> Command {
+    let [program, arguments @ ..] = prefix else { return command };
+    let mut whole = Command::new(program);
+    whole.args(arguments).arg(command.get_program()).args(command.get_args());
+    whole.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    whole
 }

@@ -5,6 +5,7 @@
 //! called revoked is never called anything else again, whatever fails. Take-overs come after two seconds, so that all of
 //! it takes minutes; the tables' figures are for the default of six.
 
+mod keys;
 mod lag;
 mod redis;
 mod replicas;
