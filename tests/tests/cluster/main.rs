@@ -9,6 +9,7 @@ mod keys;
 mod lag;
 mod redis;
 mod replicas;
+mod starts;
 mod strangers;
 mod writers;
 
