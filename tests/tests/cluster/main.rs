@@ -6,6 +6,7 @@
 //! it takes minutes; the tables' figures are for the default of six.
 
 mod keys;
+mod killed;
 mod lag;
 mod redis;
 mod replicas;
