@@ -7,8 +7,12 @@
 
 use super::{Change, RecordsWriter, SEGMENTS, key};
 
-/// Records that are gathered before they are filled in: 2,000 for each segment, 80 MiB in all.
+/// Records that are gathered before they are filled in: 2,000 for each segment, 84 MB in all.
 const GATHERED_MAX: usize = SEGMENTS << 11;
+/// The same where few are expected.
+const GATHERED_MIN: usize = SEGMENTS << 6;
+/// Of those that are expected so many parts are gathered: each costs twice what it takes in the table.
+const GATHERED_PARTS: usize = 8;
 
 /// Changes on their way into a table.
 #[derive(Debug)]
@@ -17,12 +21,13 @@ pub struct Filling<'a> {
     /// By segments, with the hashes of their serials.
     gathered: Box<[Vec<(u64, Change)>]>,
     count: usize,
+    most: usize,
 }
 
 impl RecordsWriter {
     /// Begins to fill in records. They show when they are filled in, which is when the value is dropped at the latest.
     pub fn filling(&mut self) -> Filling<'_> {
-        Filling { writer: self, gathered: (0..SEGMENTS).map(|_| Vec::new()).collect(), count: 0 }
+        Filling { writer: self, gathered: (0..SEGMENTS).map(|_| Vec::new()).collect(), count: 0, most: GATHERED_MAX }
     }
 }
 
@@ -30,6 +35,7 @@ impl Filling<'_> {
     /// So many more records come: there is room for them at once.
     pub fn expect(&mut self, records: usize) {
         self.writer.reserve(records);
+        self.most = (records / GATHERED_PARTS).clamp(GATHERED_MIN, GATHERED_MAX);
     }
 
     /// Adds a change.
@@ -37,7 +43,7 @@ impl Filling<'_> {
         let (hash, segment) = self.writer.records().place(&key(&change.serial));
         self.gathered[segment].push((hash, change));
         self.count += 1;
-        if self.count >= GATHERED_MAX {
+        if self.count >= self.most {
             self.fill_in();
         }
     }
