@@ -196,3 +196,5 @@ pub const ANSWERS_GATHER: Duration = Duration::from_millis(10);
 /// How long an acknowledgement waits for new answers beside the records: ten signatures in software. Until they come a
 /// replica without keys says `tryLater` of a certificate that was changed.
 pub const ANSWERS_WITHIN: Duration = Duration::from_millis(20);
+/// For the answers of how many records an acknowledgement waits: those of more, as of a list, take longer anyway.
+pub const ANSWERS_AWAITED_MAX: usize = 64;
