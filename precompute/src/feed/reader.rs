@@ -84,6 +84,8 @@ pub struct Reader {
     epoch_seen: u64,
     resigned: Option<Position>,
     last_author: Option<(Position, ServerId)>,
+    /// Whose heartbeat was read last, and where it takes pushes.
+    leader: Option<(ServerId, String)>,
     /// Until somebody takes it.
     compared: Option<Compared>,
 }
@@ -144,6 +146,7 @@ impl Reader {
             epoch_seen: 0,
             resigned: None,
             last_author: None,
+            leader: None,
             compared: None,
         }
     }
@@ -203,6 +206,11 @@ impl Reader {
     /// The last trusted entry that was read, and who wrote it.
     pub fn last_author(&self) -> Option<(Position, ServerId)> {
         self.last_author
+    }
+
+    /// Who gave the last heartbeat that was read, followed or not, and where it takes pushes; empty if it did not say.
+    pub(super) fn leader(&self) -> Option<(ServerId, &str)> {
+        self.leader.as_ref().map(|(author, address)| (*author, address.as_str()))
     }
 
     /// The last `resign` that was read.
@@ -366,8 +374,12 @@ impl Reader {
                 self.last_author = Some((entry.position, entry.author));
                 self.epoch_seen = self.epoch_seen.max(entry.position.epoch);
                 self.lease.hear(entry.position, now);
-                if entry.body == Body::Resign {
-                    self.resigned = Some(entry.position);
+                match &entry.body {
+                    Body::Resign => self.resigned = Some(entry.position),
+                    Body::Heartbeat(heartbeat) if self.leader() != Some((entry.author, &heartbeat.address)) => {
+                        self.leader = Some((entry.author, heartbeat.address.clone()));
+                    }
+                    _ => {}
                 }
                 Some(opened)
             }

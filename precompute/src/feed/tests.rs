@@ -110,13 +110,13 @@ fn any_position() -> impl Strategy<Value = Position> {
 
 fn any_body() -> impl Strategy<Value = Body> {
     let chain = || any::<[u8; 32]>().prop_map(Chain);
-    let begin = ("[a-z:/]{0,20}", vec(chain(), 0..5), any_sections()).prop_map(|(address, continues, again)| Begin {
-        address,
-        continues,
-        again,
-    });
+    let begin = (vec(chain(), 0..5), any_sections()).prop_map(|(continues, again)| Begin { continues, again });
     let digest = (any_issuer(), any::<[u8; 16]>().prop_map(Digest::from_bytes));
-    let heartbeat = (any::<u64>(), vec(digest, 0..4)).prop_map(|(time, digests)| Heartbeat { time, digests });
+    let heartbeat = (any::<u64>(), "[a-z:/]{0,20}", vec(digest, 0..4)).prop_map(|(time, address, digests)| Heartbeat {
+        time,
+        address,
+        digests,
+    });
     let snapshot = (any_position(), chain(), any::<u64>()).prop_map(|(position, chain, octets)| SnapshotTold {
         position,
         chain,

@@ -37,7 +37,7 @@ pub struct Settings {
     pub server: ServerId,
     /// What it signs with.
     pub key: WriterKey,
-    /// Where debts and pushes reach it: a URL, or nothing.
+    /// Where debts and pushes reach it: a URL, or nothing. Its heartbeats say so.
     pub address: String,
     /// How long the writer at work is silent before this one takes over.
     pub takeover_after: Duration,
@@ -180,18 +180,10 @@ impl Writer {
         self.beside.len()
     }
 
-    /// Where another writer that leads takes pushes: by the `begin` of the last epoch, also if it was told before this one
-    /// came. `None` if it said nothing, or does not stand in the stream any more.
-    pub fn leader_address(&self, transport: &mut impl Transport) -> Option<String> {
-        let epoch = transport.info().ok()??.last.epoch;
-        let begin = Position { epoch, sequence: 1 };
-        let raw = transport.read_after(Position { epoch, sequence: 0 }, 1).ok()?.pop()?;
-        let opened = Entry::open(raw.position, &raw.bytes, &self.settings.cluster, self.reader.trusted()).ok()?;
-        let is_of_another = raw.position == begin && opened.entry.author != self.settings.server;
-        match opened.entry.body {
-            Body::Begin(begin) if is_of_another => Some(begin.address).filter(|address| !address.is_empty()),
-            _ => None,
-        }
+    /// Where the other writer takes pushes whose heartbeat was read last, whenever it began to lead; empty if it does not
+    /// say. `None` before the first, and if that was of this writer's own past.
+    pub fn leader_address(&self) -> Option<&str> {
+        self.reader.leader().filter(|(author, _)| *author != self.settings.server).map(|(_, address)| address)
     }
 
     /// Whether the next step appends an entry, or prepares one.

@@ -51,7 +51,7 @@ pub const BEGIN_RECORDS_MAX: usize = 1 << 17;
 pub const BEGIN_BODY_OCTETS_MAX: usize = 8 << 20;
 const _: () = assert!(BEGIN_CHAINS_MAX * 32 + BEGIN_RECORDS_MAX * 33 + 10_000 * 38 + 1024 < BEGIN_BODY_OCTETS_MAX);
 const _: () = assert!(ENTRY_RECORDS_MAX * (33 + 38) + 64 < ENTRY_BODY_OCTETS_MAX);
-const _: () = assert!(HEARTBEAT_DIGESTS_MAX * 48 + 64 < ENTRY_BODY_OCTETS_MAX);
+const _: () = assert!(HEARTBEAT_DIGESTS_MAX * 48 + NAME_OCTETS_MAX + 64 < ENTRY_BODY_OCTETS_MAX);
 const _: () = assert!(ENTRY_ISSUERS_MAX * (NAME_OCTETS_MAX + 256) + 64 < ENTRY_BODY_OCTETS_MAX);
 
 /// Bytes of a snapshot's chunk: it is fetched and verified in some 40 ms at 1 Gbit/s, and it is held in memory whole.

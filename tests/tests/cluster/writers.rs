@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{ClusterPlan, Status};
+use ostia_tests::{Cluster, ClusterPlan, Status};
 
 use crate::{DURABLE, SOON, issued, revoked, until_logged};
 
@@ -93,6 +93,33 @@ fn a_push_in_the_middle_of_which_the_leader_slept_is_not_acknowledged_and_comes_
         "a debt, not told yet"
     );
     cluster.writers[leader].go_on();
+    cluster.until_revoked_everywhere(&serial);
+    cluster.are_revoked_now(&[&serial, &meanwhile]);
+}
+
+/// Whoever came when the `begin` of the one that leads was trimmed did not learn where that one takes pushes, and kept its
+/// debts for as long as that one led.
+#[test]
+fn a_debt_of_a_writer_that_comes_back_when_the_begin_is_trimmed_is_taken() {
+    let lines = "acknowledge_within = \"1s\"\nsnapshot_interval = \"10s\"";
+    let mut cluster = ClusterPlan::of(2, 1).redis(DURABLE).set_of_writers(lines).start();
+    let serial = issued(&cluster);
+    let leader = cluster.until_led(SOON);
+    cluster.redis.pause();
+    let pushed = cluster.push(leader, "revoke", &serial);
+    assert!(pushed.status == 503 && pushed.text.contains("not-told"), "{pushed:?}");
+    cluster.writers[leader].kill();
+    cluster.redis.kill();
+    cluster.redis.restart();
+    cluster.until_led_by_another(leader, RESUMED_WITHIN);
+    let meanwhile = revoked(&cluster);
+    let head = || cluster.redis.cli(["GET", Cluster::HEAD]);
+    for _ in 0..2 {
+        let before = head();
+        cluster.redis.cli(["XTRIM", Cluster::STREAM, "MAXLEN", "1"]);
+        cluster.until("there is a later snapshot", 2 * SOON, || (head() != before).then_some(()));
+    }
+    cluster.writers[leader].start();
     cluster.until_revoked_everywhere(&serial);
     cluster.are_revoked_now(&[&serial, &meanwhile]);
 }

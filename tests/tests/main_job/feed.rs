@@ -64,7 +64,7 @@ impl Beating {
         let mut beat = move |sequence: u64| {
             let body = match sequence {
                 0 => Body::Fence,
-                _ => Body::Heartbeat(Heartbeat { time: micros(), digests: Vec::new() }),
+                _ => Body::Heartbeat(Heartbeat { time: micros(), ..Heartbeat::default() }),
             };
             let entry = Entry { position: Position { epoch, sequence }, author, prev, body };
             let sealed = entry.seal(&cluster, &key);

@@ -7,7 +7,7 @@ use super::sections::{self, Section};
 use crate::{
     feed::{
         Chain,
-        wire::{Input, Read, put_count, put_text},
+        wire::{Input, Read, put_count},
     },
     limits::feed as limits,
 };
@@ -15,8 +15,6 @@ use crate::{
 /// The first entry of an epoch behind its fence.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Begin {
-    /// Where debts and pushes reach this writer: a URL, or nothing.
-    pub address: String,
     /// The entries that it continues from.
     pub continues: Vec<Chain>,
     /// What every record says that has changed after any of them.
@@ -25,16 +23,14 @@ pub struct Begin {
 
 impl Begin {
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
-        put_text(bytes, &self.address, limits::NAME_OCTETS_MAX);
         put_count(bytes, self.continues.len());
         self.continues.iter().for_each(|chain| bytes.extend_from_slice(&chain.0));
         sections::write(&self.again, bytes);
     }
 
     pub(super) fn read(input: &mut Input<'_>) -> Read<Self> {
-        let address = input.text(limits::NAME_OCTETS_MAX, "its address is no URL")?.to_owned();
         let count = input.count(limits::BEGIN_CHAINS_MAX, 32, "it continues from too many entries")?;
         let continues = (0..count).map(|_| input.array().map(Chain)).collect::<Read<_>>()?;
-        Ok(Self { address, continues, again: sections::read(input, limits::BEGIN_RECORDS_MAX)? })
+        Ok(Self { continues, again: sections::read(input, limits::BEGIN_RECORDS_MAX)? })
     }
 }

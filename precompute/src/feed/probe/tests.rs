@@ -23,7 +23,7 @@ fn cluster(name: &str) -> Cluster {
 }
 
 fn heartbeat(of: &str, key: u8, ago: u64) -> (Position, Vec<u8>) {
-    let body = Body::Heartbeat(Heartbeat { time: micros(ago), digests: Vec::new() });
+    let body = Body::Heartbeat(Heartbeat { time: micros(ago), ..Heartbeat::default() });
     let author = ServerId::from_bytes([3; 16]);
     let sealed = Entry { position: at(7), author, prev: Chain::START, body }
         .seal(&cluster(of), &WriterKey::from_seed(&[key; 32]));

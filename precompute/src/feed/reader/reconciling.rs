@@ -196,7 +196,7 @@ impl Reader {
                         tail.has_answers = true;
                         continue;
                     }
-                    // Who leads, and where; what it states again is taken.
+                    // Who leads; what it states again is taken.
                     Body::Begin(begin) => (begin.continues, begin.again) = Default::default(),
                     _ => {}
                 }

@@ -225,9 +225,9 @@ fn absurd_lengths_and_values_are_refused_before_memory_is_taken() {
         ("good with a time", 4, section(33, 1, &row(1, good | 1 << 32, 0)), "a record has an impossible state"),
         ("origin", 4, section(33, 1, &row(1, good, 16)), "a record has an impossible origin"),
         ("a removal's", 4, section(33, 1, &row(1, 3, 1)), "a record has an impossible origin"),
-        ("digests", 3, [&[0; 8][..], &[0xff; 4]].concat(), "it has too many digests"),
-        ("chains", 2, [&[0; 2][..], &[0xff; 4]].concat(), "it continues from too many entries"),
-        ("address", 2, vec![0, 1, 7], "its address is no URL"),
+        ("digests", 3, [&[0; 10][..], &[0xff; 4]].concat(), "it has too many digests"),
+        ("chains", 2, vec![0xff; 4], "it continues from too many entries"),
+        ("address", 3, [&[0; 8][..], &[0, 1, 7]].concat(), "its address is no URL"),
         ("issuers", 6, vec![0xff; 4], "it has too many issuers"),
         ("more", 1, vec![0], "something stands behind its end"),
     ];

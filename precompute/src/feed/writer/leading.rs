@@ -184,7 +184,7 @@ impl Writer {
             // Digests are of what was told.
             let is_told = book.owed(1).is_empty();
             let digests = if is_told { book.digests(limits::HEARTBEAT_DIGESTS_MAX) } else { Vec::new() };
-            Body::Heartbeat(Heartbeat { time: now.wall, digests })
+            Body::Heartbeat(Heartbeat { time: now.wall, address: self.settings.address.clone(), digests })
         } else if leading.resigns {
             Body::Resign
         } else {

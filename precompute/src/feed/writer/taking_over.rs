@@ -171,7 +171,7 @@ impl Writer {
         let owed = book.owed(room.min(limits::ENTRY_RECORDS_MAX));
         changed.extend(owed.iter().map(|owed| (owed.issuer, owed.change.serial)));
         let again = state_of(book, changed);
-        let begin = Begin { address: self.settings.address.clone(), continues, again: again.clone() };
+        let begin = Begin { continues, again: again.clone() };
         let sealed = self.seal(fence.next(), from.chain, Body::Begin(begin));
         let is_written = match transport.append(&sealed, !self.rules.keep(Rule::NoMkStream)) {
             Appended::Written => true,

@@ -37,8 +37,7 @@ impl Events {
     ) -> u64 {
         match event {
             Event::Linked(opened) | Event::Told(opened) => match &opened.entry.body {
-                Body::Begin(begin) => {
-                    telling.led_at(&begin.address);
+                Body::Begin(_) => {
                     info!(position = %opened.entry.position, writer = %opened.entry.author, "another writer leads");
                 }
                 Body::Answers(sections) => {

@@ -151,9 +151,12 @@ impl Telling {
         begins
     }
 
-    /// Where another one that leads takes pushes.
+    /// Where another one that leads takes pushes; empty if it does not say.
     pub(super) fn led_at(&self, address: &str) {
-        self.change(|state| state.leader = Some(address.to_owned()).filter(|address| !address.is_empty()));
+        let mut state = self.state();
+        if state.leader.as_deref().unwrap_or_default() != address {
+            state.leader = Some(address.to_owned()).filter(|address| !address.is_empty());
+        }
     }
 
     /// Where that is.

@@ -75,8 +75,6 @@ pub(super) struct Work {
     debts: Debts,
     /// When this writer told something last.
     told_at: Option<Duration>,
-    /// When it is looked next who leads.
-    leader_at: Duration,
     events: Events,
     received: Receiving,
     /// Whether sources are read and pushes taken.
@@ -129,7 +127,6 @@ impl Work {
             snapshots: Snapshots::new(directory, sealing),
             debts: Debts::new(token),
             told_at: None,
-            leader_at: Duration::ZERO,
             events: Events::default(),
             received: Receiving::default(),
             leads: false,
@@ -193,7 +190,9 @@ impl Work {
         if self.leads {
             self.feed_beside(now);
         } else {
-            self.look_for_leader(now);
+            if let Some(address) = self.writer.leader_address() {
+                self.shared.telling.led_at(address);
+            }
             self.debts.look(now.monotonic, &self.ledgers, self.shared.telling.leader());
         }
         self.look_at_strangers(now);
@@ -455,17 +454,6 @@ impl Work {
     fn begin_again(&mut self) {
         if self.leads && self.ledgers.begins() {
             self.beginning = Some(Arc::new(AtomicBool::new(true)));
-        }
-    }
-
-    /// Who leads may have begun before this writer came, or while it was filled from a snapshot.
-    fn look_for_leader(&mut self, now: Moment) {
-        if now.monotonic < self.leader_at || self.writer.role() != Role::Following || self.stream.fault().is_some() {
-            return;
-        }
-        self.leader_at = now.monotonic + limits::DEBTS_INTERVAL;
-        if let Some(address) = self.writer.leader_address(&mut self.stream) {
-            self.shared.telling.led_at(&address);
         }
     }
 

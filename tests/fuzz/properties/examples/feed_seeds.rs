@@ -75,17 +75,16 @@ fn status() -> IssuerStatus {
 
 fn bodies() -> Vec<(&'static str, Body)> {
     let section = Section { issuer: Issuer::from(&issuer()), changes: changes() };
-    let begin = Begin {
-        address: "https://writer:9090".to_owned(),
-        continues: vec![Chain([1; 32]), Chain([2; 32])],
-        again: vec![section.clone()],
-    };
+    let begin = Begin { continues: vec![Chain([1; 32]), Chain([2; 32])], again: vec![section.clone()] };
     let digests = vec![(Issuer::from(&issuer()), Digest::from_bytes([7; 16]))];
     let told = SnapshotTold { position: Position { epoch: NOW, sequence: 3 }, chain: Chain([1; 32]), octets: 1000 };
     vec![
         ("fence", Body::Fence),
         ("begin", Body::Begin(begin)),
-        ("heartbeat", Body::Heartbeat(Heartbeat { time: NOW * 1_000_000, digests })),
+        (
+            "heartbeat",
+            Body::Heartbeat(Heartbeat { time: NOW * 1_000_000, address: "https://writer:9090".to_owned(), digests }),
+        ),
         ("records", Body::Records(vec![section])),
         ("answers", Body::Answers(vec![answers()])),
         ("issuer-status", Body::IssuerStatus(vec![status()])),

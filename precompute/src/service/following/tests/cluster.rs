@@ -259,7 +259,7 @@ impl Teller {
 
     pub(super) fn beat(&mut self, digests: &[&Issued]) {
         let digests = digests.iter().map(|issued| (issued.issuer(), issued.writer.records().digest())).collect();
-        self.tell(Body::Heartbeat(Heartbeat { time: micros(), digests }));
+        self.tell(Body::Heartbeat(Heartbeat { time: micros(), digests, ..Heartbeat::default() }));
     }
 
     /// Makes a snapshot of what was told, and names it in Redis.

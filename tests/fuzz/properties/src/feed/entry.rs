@@ -77,8 +77,8 @@ fn octets_held(body: &Body) -> usize {
     };
     match body {
         Body::Fence | Body::Resign | Body::Other(_) => 0,
-        Body::Begin(begin) => begin.address.len() + begin.continues.capacity() * 32 + sections(&begin.again),
-        Body::Heartbeat(heartbeat) => heartbeat.digests.capacity() * 48,
+        Body::Begin(begin) => begin.continues.capacity() * 32 + sections(&begin.again),
+        Body::Heartbeat(heartbeat) => heartbeat.address.len() + heartbeat.digests.capacity() * 48,
         Body::Records(records) => sections(records),
         Body::Answers(answers) => {
             answers.capacity() * 70 + answers.iter().map(|section| section.entries.capacity()).sum::<usize>()
