@@ -64,7 +64,7 @@ pub struct SnapshotTold {
 const FENCE: u8 = 1;
 pub(super) const BEGIN: u8 = 2;
 const HEARTBEAT: u8 = 3;
-const RECORDS: u8 = 4;
+pub(super) const RECORDS: u8 = 4;
 const ANSWERS: u8 = 5;
 const ISSUER_STATUS: u8 = 6;
 const SNAPSHOT: u8 = 7;

@@ -55,7 +55,12 @@ impl Ring {
 
     /// Whether this entry is remembered.
     pub(crate) fn has(&self, chain: Chain) -> bool {
-        self.base == chain || self.links.iter().any(|link| link.chain == chain)
+        self.chains().any(|one| one == chain)
+    }
+
+    /// All entries that are.
+    pub(crate) fn chains(&self) -> impl Iterator<Item = Chain> + '_ {
+        std::iter::once(self.base).chain(self.links.iter().map(|link| link.chain))
     }
 
     /// The last entry.

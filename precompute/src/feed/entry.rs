@@ -95,6 +95,12 @@ impl Entry {
         Sealed { position: self.position, chain: Chain::of(&bytes), bytes: bytes.into() }
     }
 
+    /// Whether an entry may say something of records, by its kind alone: nothing is verified.
+    pub(super) fn may_say_records(bytes: &[u8]) -> bool {
+        let kind = bytes.get(1).and_then(|length| bytes.get(2 + usize::from(*length)));
+        matches!(kind, Some(&(body::BEGIN | body::RECORDS)))
+    }
+
     /// Reads what stands at a position of the stream.
     pub fn open(position: Position, bytes: &[u8], cluster: &Cluster, trusted: &Trusted) -> Result<Opened, Refusal> {
         let mut input = Input::new(bytes);

@@ -206,6 +206,35 @@ fn a_snapshot_is_wanted_also_while_records_come_without_end_and_again_when_it_co
     assert_eq!((wanted, failed), (vec![0, 3, 6], 3), "{:?}", limits::SNAPSHOT_RETRY);
 }
 
+/// Who takes over verified every entry of the stream, and looked for each in all that it remembers, before it said a word:
+/// the longer the stream, the sooner another one took over from it.
+#[test]
+fn a_take_over_is_not_held_up_by_a_long_stream() {
+    const SECONDS: u64 = 30_000;
+    let (mut stream, mut one, mut other) = (Memory::default(), One::new(1), One::new(2));
+    let begun = one.lead(0, &mut stream);
+    // It follows from the first entry on.
+    other.book.apply(Place::START, &[]).unwrap();
+    for second in 0..SECONDS {
+        let millis = begun + 1000 * second;
+        one.step(millis, &mut stream);
+        one.step(millis + 1, &mut stream);
+        other.step(millis + 2, &mut stream);
+    }
+    assert!(
+        stream.entries.len() as u64 > SECONDS && other.machine.reader().condition(&other.book) == Condition::Following
+    );
+    // However busy the machine is.
+    let on_a_processor = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let began = on_a_processor();
+    other.lead(begun + 1000 * SECONDS, &mut stream);
+    let took = on_a_processor() - began;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
 /// A standby that was started after the other one had begun to lead for so long that its `begin` was trimmed never learned
 /// where that one takes pushes: its debts stayed where they were, and who pushed to it was not told where to.
 #[test]
