@@ -83,20 +83,14 @@ impl Journal {
 
     /// Begins anew after a comparison with the snapshot of this position, after which `since` was told up to `place`.
     pub fn begin(&mut self, snapshot: Position, place: Place, since: &[Section]) {
-        let begun = boot().and_then(|boot| {
-            let mut file = File::create(&self.path)?;
-            file.write_all(&[&MAGIC[..], &boot, &position(snapshot)].concat())?;
-            Ok(file)
-        });
-        self.octets = HEAD as u64;
+        let begun = head(snapshot).and_then(|head| self.replace(head, place, since));
+        begun.unwrap_or_else(|error| self.give_up(&error));
+    }
+
+    /// The records become something else than this has, and it is begun anew after that.
+    pub fn end(&mut self) {
         self.file = None;
-        match begun {
-            Ok(file) => {
-                self.file = Some(file);
-                self.append_all(place, since);
-            }
-            Err(error) => self.give_up(&error),
-        }
+        remove(&self.path);
     }
 
     /// An entry is applied now. It is written before it shows, so that nothing is missing here that was shown.
@@ -107,12 +101,7 @@ impl Journal {
         }
         let row = row(place, sections);
         self.octets += row.len() as u64;
-        let written = if self.octets > limits::JOURNAL_OCTETS_MAX {
-            Err(io::Error::other("more was told since the snapshot than is kept"))
-        } else {
-            file.write_all(&row)
-        };
-        if let Err(error) = written {
+        if let Err(error) = within(self.octets).and_then(|()| file.write_all(&row)) {
             self.give_up(&error);
         }
     }
@@ -125,32 +114,35 @@ impl Journal {
         }
         let rewritten = fs::read(&self.path).and_then(|bytes| {
             let (_, rows) = rows(&bytes).ok_or_else(|| io::Error::other("it is not as it was written"))?;
-            let mut kept = [&MAGIC[..], &boot()?, &position(snapshot)].concat();
+            let mut kept = head(snapshot)?;
             rows.iter().filter(|(place, _)| place.position > snapshot).for_each(|(place, sections)| {
                 kept.extend_from_slice(&row(*place, sections));
             });
-            let new = self.path.with_extension("new");
-            let mut file = File::create(&new)?;
-            file.write_all(&kept)?;
-            fs::rename(&new, &self.path)?;
-            Ok((file, kept.len() as u64))
+            self.replace(kept, place, shown)
         });
-        match rewritten {
-            Ok((file, octets)) => {
-                (self.file, self.octets) = (Some(file), octets);
-                self.append_all(place, shown);
-            }
-            Err(error) => self.give_up(&error),
-        }
+        rewritten.unwrap_or_else(|error| self.give_up(&error));
     }
 
-    /// In rows that can be read.
-    fn append_all(&mut self, place: Place, sections: &[Section]) {
-        for section in sections {
+    /// Puts these bytes, and rows of what is said up to `place`, in place of what is there: a process that ends meanwhile
+    /// leaves the one or the other.
+    fn replace(&mut self, mut bytes: Vec<u8>, place: Place, said: &[Section]) -> io::Result<()> {
+        for section in said {
+            // In rows that can be read.
             for changes in section.changes.chunks(feed::BEGIN_RECORDS_MAX) {
-                self.append(place, &[Section { issuer: section.issuer, changes: changes.to_vec() }]);
+                bytes.extend(row(place, &[Section { issuer: section.issuer, changes: changes.to_vec() }]));
             }
         }
+        self.octets = bytes.len() as u64;
+        within(self.octets)?;
+        let new = self.path.with_extension("new");
+        let written = || -> io::Result<File> {
+            let mut file = File::create(&new)?;
+            file.write_all(&bytes)?;
+            fs::rename(&new, &self.path)?;
+            Ok(file)
+        };
+        self.file = Some(written().inspect_err(|_| remove(&new))?);
+        Ok(())
     }
 
     /// What was told after the snapshot of this position. `None` if that is not known for sure.
@@ -191,6 +183,16 @@ fn remove(path: &Path) {
 fn boot() -> io::Result<[u8; BOOT]> {
     let text = fs::read("/proc/sys/kernel/random/boot_id")?;
     text.first_chunk().copied().ok_or_else(|| io::Error::other("the boot of this machine is not known"))
+}
+
+/// What stands before the rows.
+fn head(snapshot: Position) -> io::Result<Vec<u8>> {
+    Ok([&MAGIC[..], &boot()?, &position(snapshot)].concat())
+}
+
+fn within(octets: u64) -> io::Result<()> {
+    let fits = octets <= limits::JOURNAL_OCTETS_MAX;
+    if fits { Ok(()) } else { Err(io::Error::other("more was told since the snapshot than is kept")) }
 }
 
 fn position(Position { epoch, sequence }: Position) -> [u8; 16] {
@@ -255,6 +257,35 @@ mod tests {
     fn journal(dir: &Path) -> Journal {
         let cluster = Cluster::new("journal").unwrap();
         Journal::of(&Directory::open(dir, cluster, Arc::new(Trusted::default())).unwrap())
+    }
+
+    /// It was begun in place, row by row: a process that was killed meanwhile left a file that could be read and lacked what
+    /// had been shown.
+    #[test]
+    fn whoever_reads_while_it_is_begun_anew_finds_all_or_nothing() {
+        const ROWS: u8 = 200;
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path());
+        let other = Journal { path: journal.path.clone(), file: None, octets: 0 };
+        let since: Vec<_> = (1..=ROWS).map(|number| said(number, LOST)).collect();
+        let ends = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 0..300 {
+                    journal.begin(at(3).position, at(5), &since);
+                    if turn % 2 == 0 {
+                        journal.begin_at(at(3).position, at(5), &[]);
+                    } else {
+                        journal.end();
+                    }
+                }
+                ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            });
+            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                let read = other.read(at(3).position).map(|journaled| journaled.sections.len());
+                assert!(read.is_none_or(|rows| rows == usize::from(ROWS)), "{read:?}");
+            }
+        });
     }
 
     #[test]

@@ -131,6 +131,8 @@ impl Snapshots for Noting<'_> {
         self.fetcher.here(manifest)
     }
 
+        // Records show one after the other, and the journal has none of this.
+        self.journal.iter_mut().for_each(|journal| journal.end());
     fn chunk(&mut self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
         let chunk = self.fetcher.chunk(manifest, number)?;
         if number == 0 {
@@ -474,6 +476,9 @@ impl Follower {
         });
     }
 
+
+#[cfg(test)]
+mod tests;
     /// Tells the log what has begun, lasts, or is over.
     fn remark(&mut self, now: Moment) {
         let report = self.status.report();
