@@ -70,6 +70,8 @@ struct Inner {
     trusted: Arc<Trusted>,
     /// Those that are whole, in the order in which they became so.
     whole: Mutex<Vec<Arc<Kept>>>,
+    /// Held while a manifest stands alone, before its snapshot has its name: one is made while another is fetched.
+    naming: Mutex<()>,
     drafts: AtomicU64,
     lock: File,
 }
@@ -126,8 +128,15 @@ impl Directory {
         let made = DirBuilder::new().recursive(true).mode(0o750).create(path);
         made.map_err(|error| ShelfError::io(path, "the directory of snapshots cannot be made", &error))?;
         let lock = take(&path.join(LOCK))?;
-        let inner =
-            Inner { path: path.to_owned(), cluster, trusted, whole: Mutex::default(), drafts: AtomicU64::new(0), lock };
+        let inner = Inner {
+            path: path.to_owned(),
+            cluster,
+            trusted,
+            whole: Mutex::default(),
+            naming: Mutex::default(),
+            drafts: AtomicU64::new(0),
+            lock,
+        };
         let directory = Self(Arc::new(inner));
         let names = directory.names()?;
         names.iter().filter(|name| is_left_over(name)).for_each(|name| remove(&path.join(name)));
@@ -240,6 +249,7 @@ impl Directory {
             return Ok(kept);
         }
         file.sync_all().map_err(|error| ShelfError::io(from, "cannot be flushed to disk", &error))?;
+        let naming = self.naming();
         let beside = self.file(id, Kind::Manifest);
         let cannot = |error: io::Error| ShelfError::io(&beside, "the manifest cannot be written", &error);
         replace(&beside, sealed).map_err(cannot)?;
@@ -248,6 +258,7 @@ impl Directory {
         renamed.map_err(|error| ShelfError::io(&path, "cannot get its name", &error))?;
         let kept = Arc::new(Kept { id, manifest, sealed: sealed.into(), path, file });
         self.whole_ones().push(Arc::clone(&kept));
+        drop(naming);
         self.remove_old();
         Ok(kept)
     }
@@ -265,6 +276,7 @@ impl Directory {
 
     /// Removes manifests without a snapshot, but for this one's.
     fn remove_manifests(&self, except: Option<SnapshotId>) {
+        let _naming = self.naming();
         for name in self.names().unwrap_or_default() {
             if let Some((id, Kind::Manifest)) = Kind::of(&name)
                 && Some(id) != except
@@ -288,6 +300,10 @@ impl Directory {
             Ok(names)
         };
         read().map_err(|error| ShelfError::io(&self.0.path, "the directory of snapshots cannot be read", &error))
+    }
+
+    fn naming(&self) -> MutexGuard<'_, ()> {
+        self.0.naming.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn whole_ones(&self) -> MutexGuard<'_, Vec<Arc<Kept>>> {

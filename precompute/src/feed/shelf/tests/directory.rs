@@ -63,6 +63,30 @@ fn the_two_newest_stay_and_who_reads_an_older_one_reads_on() {
     assert!(directory.whole(snapshots[3].id()).is_some());
 }
 
+/// Who takes over makes a snapshot while the former writer's is still fetched. The manifest of the one stood alone for a
+/// moment, and was removed for the other: after a restart that snapshot was of no use.
+#[test]
+fn a_snapshot_that_is_made_keeps_its_manifest_while_others_are_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = open(dir.path()).unwrap();
+    let ends = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for sequence in (1000..).take_while(|_| !ends.load(std::sync::atomic::Ordering::Relaxed)) {
+                let other = Snapshot::new(sequence, 1, 100);
+                directory.partial(&other.manifest, other.id()).unwrap();
+            }
+        });
+        let lost = (1..300).find(|sequence| {
+            let snapshot = Snapshot::new(*sequence, 1, 100);
+            snapshot.write(&directory).unwrap();
+            !dir.path().join(&files(&snapshot)[0]).exists()
+        });
+        ends.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(lost, None);
+    });
+}
+
 #[test]
 fn files_of_other_names_are_left_alone() {
     let dir = tempfile::tempdir().unwrap();
