@@ -65,15 +65,24 @@ impl Outgoing {
         self.queue().octets
     }
 
-    /// Adds an answer in the form with this fingerprint; false if there is no room.
+    /// Adds an answer in the form with this fingerprint; false if there is no room, which is remembered.
     pub(super) fn add(&self, issuer: Issuer, form: [u8; 32], answer: &Stored) -> bool {
+        self.put(issuer, form, answer, true)
+    }
+
+    /// The same for who tries again: that there is no room is not remembered.
+    pub(super) fn offer(&self, issuer: Issuer, form: [u8; 32], answer: &Stored) -> bool {
+        self.put(issuer, form, answer, false)
+    }
+
+    fn put(&self, issuer: Issuer, form: [u8; 32], answer: &Stored, is_noted: bool) -> bool {
         let mut queue = self.queue();
         let octets = HEAD + answer.packed.len();
         if !queue.is_open {
             return true;
         }
         if queue.octets + octets > limits::ANSWERS_WAITING_OCTETS_MAX {
-            queue.is_incomplete = true;
+            queue.is_incomplete |= is_noted;
             return false;
         }
         let is_same = |section: &&mut AnswerSection| {

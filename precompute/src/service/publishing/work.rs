@@ -415,9 +415,8 @@ impl Work {
             for subject in &subjects {
                 let issuer = subject.issuer.id().into();
                 subject.each_kept(&answers, UnixTime::now(), |form, stored| {
-                    while stored.entry.this_update >= since && !shared.outgoing.add(issuer, form.fingerprint, stored) {
-                        // It was noted as missing, and is not.
-                        shared.outgoing.take_incomplete();
+                    while stored.entry.this_update >= since && !shared.outgoing.offer(issuer, form.fingerprint, stored)
+                    {
                         std::thread::sleep(limits::LOOK_INTERVAL);
                         if shared.stop.load(Relaxed) {
                             return false;

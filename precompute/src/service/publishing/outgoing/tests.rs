@@ -69,6 +69,20 @@ fn what_finds_no_room_is_remembered_and_who_signs_never_waits() {
     assert_eq!((outgoing.octets(), outgoing.next(true)), (0, None));
 }
 
+/// All answers were being told once more while Redis was away: who did that took back that something had found no room,
+/// also where it was another's, of a certificate that had been gone past. That answer was never told.
+#[test]
+fn who_waits_for_room_takes_nothing_back_of_what_others_missed() {
+    let outgoing = Outgoing::new(Bell::default());
+    outgoing.open();
+    let issuer = Issuer([1; 32]);
+    (0..).find(|number| !outgoing.offer(issuer, [1; 32], &answer(*number))).expect("it is full at some time");
+    assert!(!outgoing.take_incomplete(), "who offers comes again");
+    assert!(!outgoing.add(issuer, [1; 32], &answer(0)));
+    assert!(!outgoing.offer(issuer, [1; 32], &answer(1)));
+    assert!(outgoing.take_incomplete(), "the signer's is missing");
+}
+
 #[test]
 fn answers_gather_for_a_moment_unless_somebody_waits() {
     let outgoing = Outgoing::new(Bell::default());
