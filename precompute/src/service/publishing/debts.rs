@@ -95,7 +95,14 @@ impl Debts {
 /// Pushes them, by issuer; the error is the first.
 fn submit(leader: &str, token: &Path, debts: &[([u8; 32], Change)]) -> Result<(), String> {
     let token = read_token(token).map_err(|error| error.to_string())?;
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(limits::DEBTS_WITHIN)).build().into();
+    let agent = ureq::Agent::config_builder()
+        // A proxy of the environment, or another place that the answer names, would get the token.
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_global(Some(limits::DEBTS_WITHIN))
+        .build()
+        .new_agent();
     let mut outcome = Ok(());
     for of_one in debts.chunk_by(|(issuer, _), (other, _)| issuer == other) {
         let id = hex::text(&of_one[0].0);
@@ -106,22 +113,21 @@ fn submit(leader: &str, token: &Path, debts: &[([u8; 32], Change)]) -> Result<()
             .post(&url)
             .header("Authorization", &format!("Bearer {}", *token))
             .header("Content-Type", "application/x-ndjson");
-        let mut answer = match request.send(&lines[..]) {
-            Ok(answer) => answer,
-            // Of this issuer alone.
-            Err(error @ ureq::Error::StatusCode(_)) => {
-                outcome = outcome.and(Err(format!("{url}: {error}")));
-                continue;
-            }
-            Err(error) => return Err(format!("{url}: {error}")),
-        };
+        let mut answer = request.send(&lines[..]).map_err(|error| format!("{url}: {error}"))?;
+        let status = answer.status();
         let text =
             answer.body_mut().with_config().limit(1 << 20).read_to_string().map_err(|error| error.to_string())?;
         let last = text.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        if let Some(problem) = last.as_ref().and_then(|last| last.get("problem")) {
-            let detail = problem["detail"].as_str().unwrap_or("it was refused");
-            outcome = outcome.and(Err(format!("{url}: {detail}")));
+        let last = last.unwrap_or_default();
+        // RFC 9457: alone, or as the last line.
+        let problem = if status == 200 { &last["problem"] } else { &last };
+        if status == 200 && problem.is_null() {
+            continue;
         }
+        let remedy = if status == 401 { "; all writers need the same token in `admin.token_file`" } else { "" };
+        let detail = problem["detail"].as_str().unwrap_or("it was refused");
+        // Of this issuer alone.
+        outcome = outcome.and(Err(format!("{url}: it answers {status}: {detail}{remedy}")));
     }
     outcome
 }
@@ -153,13 +159,13 @@ mod tests {
     /// Debts go to the other one by issuer. One that it does not have, because its file was changed earlier or later, kept
     /// back those of all issuers behind it.
     #[test]
-    fn an_issuer_that_the_other_one_refuses_keeps_no_other_back() {
+    fn an_issuer_that_the_other_one_refuses_keeps_no_other_back_and_no_other_place_gets_the_token() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let leader = format!("http://{address}/");
         let serve = std::thread::spawn(move || {
             let mut asked = Vec::new();
-            while asked.len() < 2 {
+            while asked.len() < 3 {
                 let mut stream = BufReader::new(listener.accept().unwrap().0);
                 let (mut line, mut length) = (String::new(), 0);
                 stream.read_line(&mut line).unwrap();
@@ -176,7 +182,12 @@ mod tests {
                 }
                 let mut body = vec![0; length];
                 stream.read_exact(&mut body).unwrap();
-                let status = if asked.len() == 1 { "404 Not Found" } else { "200 OK" };
+                let status = match asked.len() {
+                    1 => "404 Not Found",
+                    // Who followed this would send the token there.
+                    2 => "307 Temporary Redirect\r\nLocation: /elsewhere",
+                    _ => "200 OK",
+                };
                 let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 stream.get_mut().write_all(answer.as_bytes()).unwrap();
             }
@@ -190,12 +201,12 @@ mod tests {
         let status = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise };
         let record = Record { status, not_after: None };
         let serial = Serial::from_magnitude(&[1]).unwrap();
-        let debts = [[1; 32], [2; 32]].map(|issuer| (issuer, Change::new(serial, Some(record))));
+        let debts = [[1; 32], [2; 32], [3; 32]].map(|issuer| (issuer, Change::new(serial, Some(record))));
         let problem = submit(&leader, &token, &debts).unwrap_err();
         assert!(problem.contains("0101") && problem.contains("404"), "{problem}");
         // Ends the wait for what does not come.
         let _ = TcpStream::connect(address);
         let asked = serve.join().unwrap();
-        assert!(asked[1].contains(&"02".repeat(32)), "{asked:?}");
+        assert!(asked[2].contains(&"03".repeat(32)), "{asked:?}");
     }
 }
