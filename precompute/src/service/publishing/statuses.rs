@@ -21,12 +21,13 @@ pub(super) struct Statuses {
     all_at: Option<Duration>,
 }
 
-/// The status of an issuer whose sources this process reads; `None` if nothing is known of it.
+/// The status of an issuer whose sources this process reads; `None` if nothing is known of it, or nothing as a whole: a
+/// process that was killed while it saved what the sources said first of all has a part of it in its book.
 pub(super) fn status_of(ledger: &Ledger) -> Option<IssuerStatus> {
     let health = &ledger.state().health;
     let report = health.report();
     let alone_until = Some(health.told_until(Duration::ZERO)).filter(|end| *end < UnixTime::MAX);
-    health.is_known().then(|| IssuerStatus {
+    (health.is_known() && report.verified.is_some()).then(|| IssuerStatus {
         id: ledger.id().clone(),
         verified: report.verified,
         crl_next_update: if report.crl_alone { alone_until } else { report.crl_next_update },
@@ -66,8 +67,17 @@ impl Statuses {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::{issuer_id::IssuerId, source::CrlMarks};
+    use crate::{
+        book::Book,
+        issuer_id::IssuerId,
+        ledger::{Difference, Ledgers, Saver, SharedBook},
+        pki::{Reason, Record, Serial, Status},
+        records::Change,
+        source::CrlMarks,
+    };
 
     fn status(ca: u8, verified: u64, end: u64) -> IssuerStatus {
         IssuerStatus {
@@ -77,6 +87,36 @@ mod tests {
             is_crl_alone: true,
             crl_marks: CrlMarks::default(),
         }
+    }
+
+    /// A writer was killed while it saved what the sources said first of all. Once it was started again it led, and told
+    /// that the issuer is known before it had read the sources: what its book lacked counted as unlisted, which may be good.
+    #[test]
+    fn an_issuer_of_which_the_book_has_a_part_is_not_known_to_others() {
+        let (dir, id) = (tempfile::tempdir().unwrap(), IssuerId::new("tenant", [7; 32]));
+        let open = || {
+            let book = Arc::new(SharedBook::new(Book::open(dir.path()).unwrap()));
+            Ledger::open(&id, "ca", &book, &Saver::start().unwrap()).unwrap()
+        };
+        let opened = open();
+        opened.ledger.serve("ca");
+        let status = Status::Revoked { time: UnixTime(6), reason: Reason::KeyCompromise };
+        let record = Record { status, not_after: None };
+        let said = vec![Change::new(Serial::from_magnitude(&[1]).unwrap(), Some(record))];
+        opened.ledger.take(&Difference { said, ..Difference::default() });
+        // When the sources were in order comes with the last part.
+        let ledgers = Ledgers::default();
+        ledgers.set(vec![opened.ledger.clone()]);
+        ledgers.save().unwrap();
+        drop((ledgers, opened));
+
+        let opened = open();
+        let health = opened.ledger.state().health.clone();
+        health.verified_before(opened.verified, false);
+        assert!(health.is_known() && opened.ledger.is_all_told().unwrap());
+        assert_eq!(status_of(&opened.ledger), None);
+        health.verified_before(Some(UnixTime(9)), false);
+        assert!(status_of(&opened.ledger).is_some());
     }
 
     #[test]
