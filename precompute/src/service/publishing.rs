@@ -9,7 +9,7 @@
 //!
 //! `work` is the thread. `telling` is what pushes wait for; `outgoing` has the answers that wait, `held` those whose records
 //! come first, `statuses` when issuers' status is told, `snapshots` makes them, `debts` go to another writer, `events` is what
-//! a standby reads, `ending` how a writer ends.
+//! a standby reads, `trouble` whether Redis does what it is asked to, `ending` how a writer ends.
 //!
 //! It does not know what is told of a record, or how one is decided.
 
@@ -22,6 +22,7 @@ mod outgoing;
 mod snapshots;
 mod statuses;
 mod telling;
+mod trouble;
 mod work;
 
 use std::{
@@ -76,7 +77,7 @@ pub struct Report {
     pub role: Role,
     /// The last entry that it has told, or applied.
     pub place: Option<Place>,
-    /// Why Redis did not do what it was asked to, the last time.
+    /// Why Redis did not do what it was asked to, until it does.
     pub redis: Option<String>,
     /// When the writer at work gave a sign of life last: how long ago.
     pub heard: Option<Duration>,

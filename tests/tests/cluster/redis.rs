@@ -86,8 +86,16 @@ fn a_full_redis_acknowledges_nothing_and_is_caught_up_with() {
     let pushed = cluster.push(0, "revoke", &late);
     assert!(pushed.status == 503, "{pushed:?}");
     cluster.are_revoked_now(&[&gone]);
-    std::thread::sleep(Duration::from_secs(1));
+    // Whoever tries to lead is refused each time, and each question in between is answered.
+    for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(100));
+        let (_, text) = cluster.writers[0].readiness_text("").unwrap();
+        assert!(text.contains("has no room"), "{text}");
+    }
     cluster.redis.cli(["CONFIG", "SET", "maxmemory", "0"]);
     cluster.until_revoked_everywhere(&late);
     cluster.are_revoked_now(&[&gone]);
+    until_logged(&cluster, "Redis takes and gives entries again", || cluster.writers[0].log());
+    let told = cluster.writers[0].log().matches("has no room").count();
+    assert_eq!(told, 1, "the log is not filled: {}", cluster.writers[0].log());
 }

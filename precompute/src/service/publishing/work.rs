@@ -23,6 +23,7 @@ use super::{
     held::Held,
     snapshots::{Sealing, Snapshots},
     statuses::{Statuses, status_of},
+    trouble::Trouble,
 };
 use crate::{
     answers::Answers,
@@ -45,6 +46,8 @@ use crate::{
         Tenants,
         change::{Handle, Order},
         engine_thread::tell,
+        noted::{Noted, Noting},
+        remarks::News,
         rim,
     },
 };
@@ -89,7 +92,7 @@ pub(super) struct Work {
     retelling: Option<JoinHandle<()>>,
     /// Set when the sources of a leadership could not be read at all.
     gives_up: Arc<AtomicBool>,
-    had_redis: bool,
+    trouble: Trouble,
     /// The connection whose server was asked what it does when its memory is full.
     asked_of_eviction: Option<u64>,
 }
@@ -135,7 +138,7 @@ impl Work {
             wants_snapshot: false,
             retelling: None,
             gives_up: Arc::default(),
-            had_redis: true,
+            trouble: Trouble::default(),
             asked_of_eviction: None,
             shared,
             ledgers,
@@ -185,7 +188,8 @@ impl Work {
         if self.leads && leads_no_more {
             self.end_leading();
         }
-        self.look_at_redis();
+        self.look_at_redis(now);
+        self.events.rest(now.monotonic);
         self.look_at_snapshots(now);
         if self.leads {
             self.feed_beside(now);
@@ -196,10 +200,8 @@ impl Work {
             self.debts.look(now.monotonic, &self.ledgers, self.shared.telling.leader());
         }
         self.look_at_strangers(now);
-        let (role, place, fault) =
-            (self.writer.role(), self.book.place(), self.stream.fault().map(ToString::to_string));
-        // What this writer tells is a sign of life as well.
-        let heard = self.writer.reader().heard().max(self.told_at).map(|heard| now.monotonic.saturating_sub(heard));
+        let (role, place, fault) = (self.writer.role(), self.book.place(), self.trouble.fault().map(str::to_owned));
+        let heard = self.heard().map(|heard| now.monotonic.saturating_sub(heard));
         let waiting = self.shared.outgoing.octets();
         self.shared.note(|report| {
             (report.role, report.place, report.redis, report.heard) = (role, place, fault, heard);
@@ -270,6 +272,8 @@ impl Work {
         self.beginning = (!self.had_place).then(|| Arc::clone(&is_read));
         self.order(move |engine| match engine.lead(tell) {
             Ok(()) => is_read.store(true, Relaxed),
+        // Whatever was set for an earlier leadership is of no interest.
+        self.gives_up = Arc::default();
             Err(error) => {
                 error!("the sources cannot be read: {error}; this writer stands down, so that another may lead");
                 gives_up.store(true, Relaxed);
@@ -342,7 +346,12 @@ impl Work {
         });
         self.writer.resign();
         if self.shared.stop.load(Relaxed) {
-            info!("this writer has resigned");
+            // It has, if it follows.
+            if self.writer.role() == Role::Following {
+                info!("this writer has resigned");
+            } else {
+                warn!("this writer ends, and could not tell that it does: another one takes over once it misses it");
+            }
         } else {
             warn!(
                 "this writer leads no more: it stands by, reads no sources and takes no pushes until it leads again; what only it knows goes to the one that leads"
@@ -473,17 +482,22 @@ impl Work {
         }
     }
 
-    /// Tells once that Redis is away, or back.
-    fn look_at_redis(&mut self) {
+    /// When a writer gave the last sign of life: what this one tells is one as well.
+    fn heard(&self) -> Option<Duration> {
+        self.writer.reader().heard().max(self.told_at)
+    }
+
+    /// Tells that Redis is away, or back.
+    fn look_at_redis(&mut self, now: Moment) {
         let fault = self.stream.fault().map(ToString::to_string);
-        match (&fault, self.had_redis) {
-            (Some(fault), true) => warn!(
-                "Redis: {fault}; pushes are not acknowledged until the feed takes them, and replicas answer with what they have"
+        match self.trouble.look(fault.as_deref(), self.heard(), now.monotonic) {
+            Some(News::Begins | News::Lasts(_)) => warn!(
+                "{}; pushes are not acknowledged until the feed takes them, and replicas answer with what they have",
+                self.trouble.fault().unwrap_or_default()
             ),
-            (None, false) => info!("Redis is back: what was not told is told now"),
-            _ => {}
+            Some(News::Over(after)) => info!(seconds = after.as_secs(), "Redis takes and gives entries again"),
+            None => {}
         }
-        self.had_redis = fault.is_none();
         self.look_at_eviction();
     }
 
