@@ -8,10 +8,12 @@
 //! the service, so that it is restarted. When [`Service::end`] returns, everything read and signed is on disk, unless
 //! the disk or a source hangs. It does not know sockets, or who asks.
 
+mod alarms;
 mod change;
 mod control;
 mod engine_thread;
 pub mod following;
+mod noted;
 mod notify;
 mod publishing;
 mod remarks;

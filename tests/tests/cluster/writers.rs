@@ -124,6 +124,29 @@ fn a_debt_of_a_writer_that_comes_back_when_the_begin_is_trimmed_is_taken() {
     cluster.are_revoked_now(&[&serial, &meanwhile]);
 }
 
+/// Its book was filled from a snapshot, and of what that says of sources it took nothing. Who led next did not know which CRLs
+/// had been taken, and since when nothing was in order.
+#[test]
+fn a_standby_that_is_filled_while_sources_are_refused_knows_when_they_were_in_order() {
+    let mut cluster = ClusterPlan::of(2, 0).set_of_writers("snapshot_interval = \"10s\"").set_up();
+    cluster.writers[0].start();
+    assert_eq!(cluster.until_led(SOON), 0);
+    let head = || cluster.redis.cli(["GET", Cluster::HEAD]);
+    let next = |before: String| {
+        let later = || Some(head()).filter(|head| !head.is_empty() && *head != before);
+        cluster.until("there is a later snapshot", 2 * SOON, later)
+    };
+    let first = next(String::new());
+    let index = fs::read_to_string(cluster.ca.index()).unwrap();
+    fs::write(cluster.ca.index(), format!("{index}broken\n")).unwrap();
+    until_logged(&cluster, "the last good state stays in use", || cluster.writers[0].log());
+    next(next(first));
+    cluster.writers[1].start();
+    cluster.until("it knows of the sources", SOON, || {
+        cluster.writers[1].feed_metric("ostia_source_last_read_seconds", "").filter(|at| *at > 0.0)
+    });
+}
+
 #[test]
 fn with_its_disk_full_a_leader_takes_no_push_and_another_tells_what_sources_and_clients_say() {
     let mut cluster = ClusterPlan::of(2, 2).start();

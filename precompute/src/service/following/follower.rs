@@ -32,8 +32,7 @@ use crate::{
         redis::Stream,
         replica::Replica,
         shelf::{Directory, Fetcher, Journal},
-        snapshot::{Part, each_part},
-        store::{Fault, Place, Snapshots, Store, Walk},
+        store::{Fault, Place, Snapshots as _, Store, Walk},
         transport::Transport as _,
         walk,
     },
@@ -43,7 +42,9 @@ use crate::{
     presign::Received,
     records::{Change, Digest, RecordsWriter},
     service::{
-        remarks::{Lasting, News, Repeated},
+        alarms::Alarms,
+        noted::{Noted, Noting},
+        remarks::{Lasting, News},
         rim,
     },
 };
@@ -95,6 +96,7 @@ pub(super) struct Side {
     silent_since: Option<Duration>,
     reconnect: Duration,
     strangers_told: HashSet<Issuer>,
+    alarms: Alarms,
     remarks: Remarks,
 }
 
@@ -106,51 +108,6 @@ struct Remarks {
     empty: Lasting,
     waiting: Lasting,
     contradictions: Lasting,
-    refused: Repeated,
-    heads: Repeated,
-    digests: Repeated,
-    faults: Repeated,
-}
-
-/// What chunks say beside records, as they are read.
-#[derive(Debug, Default)]
-struct Noted {
-    issuers: Vec<IssuerStatus>,
-    /// The last chunk with records: answers may begin in it.
-    last: Option<Vec<u8>>,
-}
-
-/// Snapshots, of which what they say beside records is noted.
-struct Noting<'a> {
-    fetcher: &'a mut Fetcher,
-    noted: &'a mut Noted,
-}
-
-impl Snapshots for Noting<'_> {
-    fn here(&mut self, manifest: &Manifest) -> Option<usize> {
-        self.fetcher.here(manifest)
-    }
-
-        // Records show one after the other, and the journal has none of this.
-        self.journal.iter_mut().for_each(|journal| journal.end());
-    fn chunk(&mut self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
-        let chunk = self.fetcher.chunk(manifest, number)?;
-        if number == 0 {
-            *self.noted = Noted::default();
-        }
-        let issuers = &mut self.noted.issuers;
-        // A chunk that cannot be read is the reader's to find.
-        let _ = each_part(&chunk, |part| {
-            if let Part::Issuers(all) = part {
-                issuers.extend(all.into_iter().map(|(status, _)| status));
-            }
-            Ok(())
-        });
-        if number + 1 == manifest.record_chunks as usize {
-            self.noted.last = Some(chunk.clone());
-        }
-        Some(chunk)
-    }
 }
 
 /// The records, of whose changes the journal and whoever takes answers hear before they show.
@@ -173,6 +130,8 @@ impl Store for Watched<'_> {
 
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
         self.job.iter().for_each(|job| job.end());
+        // Records show one after the other, and the journal has none of this.
+        self.journal.iter_mut().for_each(|journal| journal.end());
         self.replica.reconcile(place, walk)
     }
 
@@ -233,7 +192,8 @@ impl Follower {
     }
 
     fn take(&mut self, event: Event, now: Moment) {
-        let remarks = &mut self.side.remarks;
+        let alarms = &mut self.side.alarms;
+        alarms.hear(&event, now.monotonic);
         match event {
             Event::Linked(opened) => {
                 self.status.change(|report| report.applied += 1);
@@ -247,39 +207,14 @@ impl Follower {
                     "entries between what is known and what Redis has are not to be had, as after a long pause: everything is compared with a snapshot; what is known is served meanwhile"
                 );
             }
-            Event::Refused(position, refusal) => {
-                let told = format!("{position}: {refusal}");
-                if let Some(more) = remarks.refused.news(now.monotonic) {
-                    error!(
-                        entry = %position, more,
-                        "an entry of the feed is passed over: {refusal}; if nobody changed keys or the cluster's name, somebody else writes into Redis"
-                    );
-                }
-                self.status.change(|report| {
-                    report.refused += 1;
-                    report.last_refusal = Some(told);
-                });
-            }
-            Event::HeadRefused(refusal) => {
-                if let Some(more) = remarks.heads.news(now.monotonic) {
-                    error!(
-                        cluster = %self.cluster, more,
-                        "the manifest of the newest snapshot is refused: {refusal}; compare `trusted` and `cluster` with the writer's configuration"
-                    );
-                }
-                self.status.change(|report| report.heads_refused += 1);
-            }
-            Event::DigestDiffers(issuer, place) => {
-                if let Some(more) = remarks.digests.news(now.monotonic) {
-                    error!(
-                        %issuer, %place, more,
-                        "the records of an issuer are not what the writer has at the same place: everything is compared with a snapshot; if this comes again, memory or the program is faulty"
-                    );
-                }
-                self.status.change(|report| report.digests_differed += 1);
-            }
+            Event::Refused(position, refusal) => self.status.change(|report| {
+                report.refused += 1;
+                report.last_refusal = Some(format!("{position}: {refusal}"));
+            }),
+            Event::HeadRefused(_) => self.status.change(|report| report.heads_refused += 1),
+            Event::DigestDiffers(..) => self.status.change(|report| report.digests_differed += 1),
             Event::Fault(Fault(fault)) => {
-                if let Some(more) = remarks.faults.news(now.monotonic) {
+                if let Some(more) = alarms.fault(now.monotonic) {
                     warn!(more, "{fault}; it is tried again, and what is known is served meanwhile");
                 }
                 self.status.change(|report| report.fault = Some(fault));
@@ -476,9 +411,6 @@ impl Follower {
         });
     }
 
-
-#[cfg(test)]
-mod tests;
     /// Tells the log what has begun, lasts, or is over.
     fn remark(&mut self, now: Moment) {
         let report = self.status.report();
@@ -540,15 +472,9 @@ mod tests;
             Some(News::Over(_)) => info!("the writer no longer contradicts what is known here"),
             None => {}
         }
-        for (repeated, what) in [
-            (&mut remarks.refused, "entries were passed over"),
-            (&mut remarks.heads, "times the manifest was refused"),
-            (&mut remarks.digests, "times a digest differed"),
-            (&mut remarks.faults, "times a snapshot could not be taken"),
-        ] {
-            if let Some(count) = repeated.rest(now) {
-                warn!(count, "{what} since this was told last");
-            }
-        }
+        self.side.alarms.rest(now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,33 +8,30 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::telling::Telling;
 use crate::{
-    feed::{Body, Refusal, ledgers::LedgerBook, reader::Event, store::Fault},
+    feed::{Body, ledgers::LedgerBook, reader::Event, store::Fault},
     pki::UnixTime,
     presign::Received,
-    service::remarks::Repeated,
+    service::{alarms::Alarms, noted::Noted},
 };
 
 /// What was told so far.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    refused: Repeated,
-    heads_refused: Repeated,
-    faults: Repeated,
-    digests: Repeated,
+    alarms: Alarms,
 }
 
 impl Events {
-    /// Takes up what was read `now`; returns how many entries were passed over.
+    /// Takes up what was read `now`, with what the snapshot says that the book was compared with; returns how many entries were passed over.
     pub(super) fn take(
         &mut self,
         event: Event,
         book: &mut LedgerBook,
+        noted: &mut Noted,
         received: &Received,
-        telling: &Telling,
         now: Duration,
     ) -> u64 {
+        self.alarms.hear(&event, now);
         match event {
             Event::Linked(opened) | Event::Told(opened) => match &opened.entry.body {
                 Body::Begin(_) => {
@@ -48,51 +45,30 @@ impl Events {
                 _ => {}
             },
             Event::Reconciled(place) => {
-                info!(%place, "the book was compared with a snapshot, and follows the feed from there")
+                info!(%place, "the book was compared with a snapshot, and follows the feed from there");
+                // The writer tells again what it has found only if it is another by then.
+                std::mem::take(noted).issuers.iter().for_each(|status| book.note_status(status));
             }
             Event::Lost(place, position) => warn!(
                 %place, %position,
                 "an entry of the feed does not follow what is known here: everything is compared with a snapshot"
             ),
-            Event::Refused(position, refusal) => {
-                self.refused(&position.to_string(), refusal, now);
-                return 1;
-            }
-            Event::HeadRefused(refusal) => {
-                if let Some(before) = self.heads_refused.news(now) {
-                    error!(
-                        before,
-                        "the manifest of the newest snapshot is refused: {refusal}; compare `feed.trusted` with the writers' public keys"
-                    );
-                }
-            }
-            Event::DigestDiffers(issuer, place) => {
-                if let Some(before) = self.digests.news(now) {
-                    error!(
-                        %issuer, %place, before,
-                        "the records are not those of the writer that leads: everything is compared with a snapshot"
-                    );
-                }
-            }
+            Event::Refused(..) => return 1,
+            Event::HeadRefused(_) | Event::DigestDiffers(..) => {}
             Event::Fault(fault) => self.fault(&fault, now),
         }
         0
     }
 
-    fn refused(&mut self, position: &str, refusal: Refusal, now: Duration) {
-        if let Some(before) = self.refused.news(now) {
-            error!(
-                position,
-                before,
-                "an entry of the feed was passed over: {refusal}; if it is of a writer of this cluster, compare `feed.trusted` with its public key, else somebody else writes to this stream"
-            );
+    /// The book cannot be written.
+    pub(super) fn fault(&mut self, Fault(fault): &Fault, now: Duration) {
+        if let Some(more) = self.alarms.fault(now) {
+            error!(more, "{fault}");
         }
     }
 
-    /// The book cannot be written.
-    pub(super) fn fault(&mut self, fault: &Fault, now: Duration) {
-        if let Some(before) = self.faults.news(now) {
-            error!(before, "{}", fault.0);
-        }
+    /// Tells of what nobody was told of, now and then.
+    pub(super) fn rest(&mut self, now: Duration) {
+        self.alarms.rest(now);
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct Work {
     stream: Stream,
     book: LedgerBook,
     fetcher: Fetcher,
+    /// What the snapshot says beside records with which the book is compared.
+    noted: Noted,
     began: Instant,
     shared: Arc<Shared>,
     ledgers: Ledgers,
@@ -119,6 +121,7 @@ impl Work {
             stream: Stream::new(redis, &cluster).waiting(limits::STANDBY_PATIENCE),
             book,
             fetcher: Fetcher::start(Some(directory.clone()), &rim::snapshot_sources(&places))?,
+            noted: Noted::default(),
             began: Instant::now(),
             answers_told: None,
             held: None,
@@ -181,7 +184,8 @@ impl Work {
         if self.writer.role() == Role::Following {
             self.had_place = self.book.place().is_some();
         }
-        let notices = self.writer.step(now, &mut self.stream, &mut self.book, &mut self.fetcher);
+        let mut snapshots = Noting { fetcher: &mut self.fetcher, noted: &mut self.noted };
+        let notices = self.writer.step(now, &mut self.stream, &mut self.book, &mut snapshots);
         let has_done = notices.iter().any(is_progress);
         notices.into_iter().for_each(|notice| self.take(notice, now));
         let leads_no_more = self.writer.role() == Role::Following || self.gives_up.swap(false, Relaxed);
@@ -236,8 +240,8 @@ impl Work {
             Notice::Fault(fault) => self.events.fault(&fault, now.monotonic),
             Notice::Read(event) => {
                 let refused = {
-                    let Self { events, book, received, shared, .. } = self;
-                    events.take(event, book, received.of(&self.handle, &self.answers), &shared.telling, now.monotonic)
+                    let Self { events, book, received, noted, .. } = self;
+                    events.take(event, book, noted, received.of(&self.handle, &self.answers), now.monotonic)
                 };
                 self.shared.note(|report| report.refused += refused);
             }
@@ -268,12 +272,12 @@ impl Work {
             self.ledgers.begin();
             self.ledgers.lead();
         }
+        // Whatever was set for an earlier leadership is of no interest.
+        self.gives_up = Arc::default();
         let (gives_up, is_read) = (Arc::clone(&self.gives_up), Arc::<AtomicBool>::default());
         self.beginning = (!self.had_place).then(|| Arc::clone(&is_read));
         self.order(move |engine| match engine.lead(tell) {
             Ok(()) => is_read.store(true, Relaxed),
-        // Whatever was set for an earlier leadership is of no interest.
-        self.gives_up = Arc::default();
             Err(error) => {
                 error!("the sources cannot be read: {error}; this writer stands down, so that another may lead");
                 gives_up.store(true, Relaxed);
