@@ -21,8 +21,13 @@ use std::{
 };
 
 use precompute::{output::say, service::Control};
+use ureq::Agent;
 
-use self::{files::Layout, processes::Processes, view::Seen};
+use self::{
+    files::{Layout, Part},
+    processes::Processes,
+    view::Seen,
+};
 use super::{DemoError, ca, prepare, text::quoted};
 
 /// Writers of the cluster,
@@ -63,6 +68,7 @@ pub fn run(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dy
 struct Shown {
     layout: Layout,
     processes: Processes,
+    agent: Agent,
     begun: Instant,
     /// Lines of the view that is there, to be written over; on a terminal alone.
     lines: usize,
@@ -71,7 +77,7 @@ struct Shown {
 
 impl Shown {
     fn new(layout: Layout, processes: Processes) -> Self {
-        Self { layout, processes, begun: Instant::now(), lines: 0, last: String::new() }
+        Self { layout, processes, agent: view::agent(), begun: Instant::now(), lines: 0, last: String::new() }
     }
 
     /// Looks every second, until the other end of `stop` is gone.
@@ -83,7 +89,8 @@ impl Shown {
 
     fn look(&mut self) {
         self.processes.keep();
-        let seen: Vec<Seen> = self.layout.parts().map(|part| view::see(part, self.processes.id(&part.name))).collect();
+        let seen = |part: &Part| view::see(&self.agent, part, self.processes.id(&part.name));
+        let seen: Vec<Seen> = self.layout.parts().map(seen).collect();
         let table = view::table(&seen, self.processes.id("redis"), &self.layout);
         let mut text = String::new();
         if std::io::stdout().is_terminal() {

@@ -3,18 +3,15 @@
 //! Purpose: who leads, how far each is, how far behind. It is drawn from the metrics that each part tells; a part that does
 //! not answer is shown as silent. It does not know processes.
 
-use std::{
-    fmt::Write as _,
-    io::{Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{fmt::Write as _, net::SocketAddr, time::Duration};
+
+use ureq::Agent;
 
 use super::files::{Layout, Part};
 
 /// How long a part may take to answer.
 const WITHIN: Duration = Duration::from_millis(500);
-/// Bytes of an answer that are looked at.
+/// Bytes of an answer that are taken.
 const OCTETS_MAX: u64 = 1 << 20;
 
 /// What was seen of a part.
@@ -39,19 +36,21 @@ struct Metrics {
     answers: u64,
 }
 
+/// What parts are asked with.
+pub(super) fn agent() -> Agent {
+    // What the environment names as a proxy is not asked, and a part that was started again gets another connection.
+    Agent::config_builder().proxy(None).max_idle_connections(0).timeout_global(Some(WITHIN)).build().new_agent()
+}
+
 /// Asks a part.
-pub(super) fn see(part: &Part, id: Option<u32>) -> Seen {
-    let metrics = id.and_then(|_| ask(part.admin)).map(|text| read(&text));
+pub(super) fn see(agent: &Agent, part: &Part, id: Option<u32>) -> Seen {
+    let metrics = id.and_then(|_| ask(agent, part.admin)).map(|text| read(&text));
     Seen { name: part.name.clone(), id, http: part.http, metrics }
 }
 
-fn ask(admin: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&admin, WITHIN).ok()?;
-    stream.set_read_timeout(Some(WITHIN)).ok()?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.take(OCTETS_MAX).read_to_string(&mut answer).ok()?;
-    answer.starts_with("HTTP/1.").then_some(answer)
+fn ask(agent: &Agent, admin: SocketAddr) -> Option<String> {
+    let mut answer = agent.get(format!("http://{admin}/metrics")).call().ok()?;
+    answer.body_mut().with_config().limit(OCTETS_MAX).read_to_string().ok()
 }
 
 fn read(text: &str) -> Metrics {
@@ -123,7 +122,7 @@ pub(super) fn same(table: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
-    const WRITER: &str = "HTTP/1.0 200 OK\r\n\r\n# HELP ostia_feed_role 1 for what\nostia_feed_role{role=\"standing_by\"} 0\nostia_feed_role{role=\"leading\"} 1\nostia_feed_epoch 17\nostia_feed_sequence 4\nostia_feed_silence_seconds 0.25\nostia_records{tenant=\"a\",issuer=\"b\",status=\"good\"} 3\nostia_records{tenant=\"a\",issuer=\"b\",status=\"revoked\"} 2\nostia_answers 5\n";
+    const WRITER: &str = "# HELP ostia_feed_role 1 for what\nostia_feed_role{role=\"standing_by\"} 0\nostia_feed_role{role=\"leading\"} 1\nostia_feed_epoch 17\nostia_feed_sequence 4\nostia_feed_silence_seconds 0.25\nostia_records{tenant=\"a\",issuer=\"b\",status=\"good\"} 3\nostia_records{tenant=\"a\",issuer=\"b\",status=\"revoked\"} 2\nostia_answers 5\n";
 
     #[test]
     fn what_a_part_tells_is_read_and_shown() {

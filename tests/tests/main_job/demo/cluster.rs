@@ -1,11 +1,13 @@
-//! The demo of a cluster: its commands are copied, its leader is killed, and nothing of it is left when it has ended.
+//! The demo of a cluster: its commands are copied, its parts are killed, and nothing of it is left when it has ended.
 
 use std::{
     collections::BTreeMap,
-    fs, iter,
+    fs,
+    io::Write as _,
+    iter,
     net::{SocketAddr, TcpListener},
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU16, Ordering::Relaxed},
     time::Duration,
 };
@@ -181,4 +183,79 @@ fn a_cluster_whose_demo_is_killed_or_loses_its_terminal_ends_and_two_do_not_mix(
     let status = demo.end("HUP");
     assert!(status.success(), "{status}\n{}", demo.said());
     assert!(processes_of(&dir).is_empty(), "{:?}", processes_of(&dir));
+}
+
+#[test]
+fn parts_of_a_cluster_that_are_killed_are_shown_as_gone_and_come_back() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().canonicalize().unwrap();
+    let [http, admin] = free_ranges();
+    let mut demo = Demo::cluster(&dir, http, admin);
+    let (leader, before) = demo.until_led(None);
+    for part in ["replica-2", "redis"] {
+        kill(&before[part]);
+        until("it is gone", PATIENCE, || (demo.parts()[part].state == "gone").then_some(()));
+    }
+    let others = ["replica-1", "replica-3", &leader];
+    until("all of it is there again", PATIENCE, || {
+        let parts = demo.parts();
+        let is_back = |name: &str, state: &str| parts[name].process.is_some() && parts[name].state == state;
+        (is_back("redis", "runs") && (1..=3).all(|replica| is_back(&format!("replica-{replica}"), "fresh")))
+            .then_some(())
+    });
+    let after = demo.parts();
+    for part in ["replica-2", "redis"] {
+        assert_ne!(after[part].process, before[part].process, "{part}");
+    }
+    assert!(others.iter().all(|part| after[*part].process == before[*part].process), "{after:?}");
+    assert!(demo.end("INT").success());
+    assert!(processes_of(&dir).is_empty(), "{:?}", processes_of(&dir));
+}
+
+#[test]
+fn on_a_terminal_the_view_is_written_over_and_ctrl_c_ends_the_cluster() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().canonicalize().unwrap();
+    let [http, admin] = free_ranges();
+    let program = ostia_tests::programs().responder.display();
+    let demo = format!("{program} demo --cluster --dir demo --http {http} --admin {admin}");
+    let screen = dir.join("screen");
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--flush", "--command", &demo])
+        .arg(&screen)
+        .current_dir(&dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let shown = || String::from_utf8_lossy(&fs::read(&screen).unwrap_or_default()).into_owned();
+    let view = until("a writer leads, and replicas hear it", PATIENCE, || {
+        let text = shown();
+        let view = text.rsplit("\x1b[?7l").next()?.split("\x1b[?7h").next()?.to_owned();
+        (text.contains("\x1b[J") && view.contains(" leading ") && view.matches(" fresh ").count() == 3).then_some(view)
+    });
+    let text = shown();
+    // A head, Redis, two writers and three replicas; each view goes over the one before.
+    assert_eq!(view.lines().count(), 7, "{view}");
+    let views = text.matches("\x1b[?7l").count();
+    assert!(views > 1 && text.matches("\x1b[7A\x1b[J").count() == views - 1, "{text}");
+    // Ctrl-C, as the terminal passes it on.
+    terminal.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    let status = until("the demo ends", END_LIMIT, || terminal.try_wait().unwrap());
+    assert!(status.success(), "{status}\n{}", shown());
+    let parts: Vec<_> = processes_of(&dir.join("demo"));
+    assert!(parts.is_empty(), "{parts:?}");
+}
+
+#[test]
+fn a_cluster_says_what_to_install_when_redis_is_missing_and_makes_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut command = Command::new(&ostia_tests::programs().responder);
+    command.args(["demo", "--cluster"]).env("PATH", scratch.path()).current_dir(scratch.path());
+    let ended = run(&mut command);
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    for said in ["redis-server", "apt-get install", "or leave out --cluster"] {
+        assert!(ended.text.contains(said), "{}", ended.text);
+    }
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 0, "nothing is left behind");
 }
