@@ -23,7 +23,7 @@ use super::{
 use crate::{
     issuer_id::IssuerId,
     limits,
-    pki::Serial,
+    pki::{Record, Serial},
     records::{Change, Origin},
     state_dir::StateError,
 };
@@ -53,6 +53,20 @@ impl Book {
             let read = database.begin_read()?;
             number_of(&read, issuer)?
                 .map_or(Ok(None), |number| outbox::find(&read, &key(number, *serial.padded()), *serial))
+        })
+    }
+
+    /// What others were told last of a record that has no row: of one that they contradict it is what they said.
+    pub fn told_last(&mut self, issuer: &IssuerId, serial: &Serial) -> Result<Option<(Record, Origin)>, StateError> {
+        self.run(|database, _| {
+            let read = database.begin_read()?;
+            let Some(number) = number_of(&read, issuer)? else { return Ok(None) };
+            let key = key(number, *serial.padded());
+            if let Some(debt) = outbox::debt(&read, &key)? {
+                return Ok(debt);
+            }
+            let value = read.open_table(RECORDS)?.get(&key)?;
+            Ok(value.map(|value| decode_value(value.value())))
         })
     }
 

@@ -204,6 +204,12 @@ pub(super) fn find(read: &ReadTransaction, key: &[u8; KEY], serial: Serial) -> R
     Ok(Some(Owed { serial, former: former.map(decode_value), version: rank.version() }))
 }
 
+/// What others say of a record that they contradict; `None` if they do not.
+pub(super) fn debt(read: &ReadTransaction, key: &[u8; KEY]) -> Result<Option<Option<(Record, Origin)>>, redb::Error> {
+    let Some(debt) = read.open_table(DEBTS)?.get(key)? else { return Ok(None) };
+    Ok(Some(former(debt.value())?.map(decode_value)))
+}
+
 /// The keys and versions of up to `most` rows, those of pushes first. Issuers take turns: of each as many, the ones
 /// that have waited longest before the others.
 pub(super) fn next(read: &ReadTransaction, most: usize) -> Result<Vec<([u8; KEY], u64)>, redb::Error> {

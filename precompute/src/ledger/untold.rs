@@ -137,7 +137,7 @@ impl Inner {
             match book.owed_of(&self.id, serial)? {
                 // Among the later ones.
                 Some(owed) => _ = rows.insert(*serial, owed),
-                None => undone.add(self.present(serial), book.get(&self.id, serial)?),
+                None => undone.add(self.present(serial), book.told_last(&self.id, serial)?),
             }
         }
         rows.values().for_each(|owed| undone.add(self.present(&owed.serial), owed.former));

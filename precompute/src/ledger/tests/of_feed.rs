@@ -250,6 +250,23 @@ fn what_was_not_even_saved_is_undone_too_and_what_is_final_becomes_a_debt() {
     assert_eq!((many.ledgers.undo_untold().unwrap(), many.ledgers.place().unwrap()), (0, place(1)));
 }
 
+/// The feed had contradicted it before it was saved: who stood by then took its own book for what others had been told, and
+/// nobody was told any more.
+#[test]
+fn what_was_not_even_saved_and_is_contradicted_stays_a_debt() {
+    let many = Many::new();
+    many.ledger(0).take(&difference(vec![said(1, Some(LOST)), said(2, Some(LOST))]));
+    many.apply(to(0, 1), &[(0, said(1, None)), (0, said(2, Some(GOOD)))]).unwrap();
+    let debts = [1, 2].map(|number| (fingerprint(0), serial(number)));
+    assert_eq!(many.debts(), debts);
+    for _ in 0..2 {
+        many.ledgers.undo_untold().unwrap();
+        assert_eq!((many.debts(), many.rows(0)), (debts.to_vec(), vec![]));
+    }
+    let many = many.restart();
+    assert_eq!([1, 2].map(|number| many.status(0, number)), [Some(LOST); 2]);
+}
+
 #[test]
 fn nothing_is_undone_where_the_book_cannot_be_written() {
     let many = Many::new();
