@@ -16,7 +16,7 @@ mod tsa;
 pub use api_token::ApiToken;
 pub(crate) use api_token::read_token;
 pub(crate) use feed::read_writer_key;
-pub use feed::{AssembledFeed, SnapshotPlaces, WriterKeyError};
+pub use feed::{AssembledFeed, FeedFiles, SnapshotPlaces, WriterKeyError};
 pub use issuer::AssembledIssuer;
 pub use tokens::Tokens;
 pub use tsa::AssembledTsa;

@@ -2,11 +2,14 @@
 //!
 //! Invariant: secrets are read from their files here, and shown nowhere. It connects to nothing.
 
+mod files;
+
 use std::{ffi::OsStr, fs, io::ErrorKind, net::SocketAddr, path::Path, time::Duration};
 
 use rustls_pki_types::PrivateKeyDer;
 use zeroize::Zeroizing;
 
+pub use self::files::FeedFiles;
 use super::issuer::tell_of_mode;
 use crate::{
     config::{At, Feed, Problems, RedisTls, SecretFile},

@@ -23,7 +23,7 @@ use crate::{
     },
     answers::Answers,
     api::{Api, ApiSettings},
-    assemble::{self, Assembly, Tokens},
+    assemble::{self, Assembly, FeedFiles, Tokens},
     config::{
         Config, ConfigError, Problems,
         keys::{self, Waiting},
@@ -97,6 +97,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     // The service has the parts that it uses; those of time-stamping end here.
     let api_settings = ApiSettings::of(&assembly);
     let feed = assembly.feed.take();
+    let files = feed.as_ref().map(FeedFiles::of);
     drop(assembly);
     let answers = Arc::new(Answers::new(config.cache.answers_octets));
     let threads = Threads::default();
@@ -122,7 +123,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
     let api = Api::new(service.ledgers(), publishing.as_ref().map(Publishing::telling));
     api.change(api_settings);
     let router = admin::router(Arc::clone(&status), parts).merge(Arc::clone(&api).router());
-    let running = Running { opener, config, service: &service, status, api, router, threads, started };
+    let running = Running { opener, config, files, service: &service, status, api, router, threads, started };
     let outcome = control.run(async |signals| running.until_the_end(signals).await);
     service.end();
     info!("stopped");
@@ -134,6 +135,8 @@ struct Running<'s> {
     opener: Opener,
     /// The configuration at the start.
     config: Config,
+    /// What the files of `[feed]` held at the start.
+    files: Option<FeedFiles>,
     service: &'s Service,
     status: Arc<Status>,
     /// Takes pushes.
@@ -146,7 +149,7 @@ struct Running<'s> {
 impl Running<'_> {
     /// Returns when a signal ends it, or a thread is lost.
     async fn until_the_end(self, signals: Signals) -> Result<(), Box<dyn Error>> {
-        let Self { opener, config, service, status, api, router, mut threads, started } = self;
+        let Self { opener, config, files, service, status, api, router, mut threads, started } = self;
         let Signals { hangup, mut end } = signals;
         let listener = listener::bind(&Bounds::ADMIN, config.admin.listen)?;
         let address = listener.local_addr()?;
@@ -166,6 +169,7 @@ impl Running<'_> {
         let reload = Arc::new(Reload {
             opener,
             started_with: config,
+            files,
             service: service.handle().clone(),
             status: Arc::clone(&status),
             api,
@@ -194,6 +198,8 @@ struct Reload {
     opener: Opener,
     /// The configuration at the start: parts of it are used until the next one.
     started_with: Config,
+    /// What the files of `[feed]` held then.
+    files: Option<FeedFiles>,
     service: Handle,
     status: Arc<Status>,
     api: Arc<Api>,
@@ -217,6 +223,9 @@ impl Reload {
         let (config, assembly) = read.map_err(|error| error.to_string())?;
         for Waiting { key, in_use, in_file } in keys::waiting(&keys::KEYS, &self.started_with, &config) {
             warn!(key, in_use, in_file, "{}", keys::WAITS);
+        }
+        if let Some((in_use, feed)) = self.files.as_ref().zip(assembly.feed.as_ref()) {
+            in_use.warn_of_changes(&FeedFiles::of(feed));
         }
         let api_settings = ApiSettings::of(&assembly);
         let change = self.service.prepare(Arc::new(assembly)).await?;

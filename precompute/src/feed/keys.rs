@@ -194,6 +194,11 @@ impl Trusted {
         })
     }
 
+    /// What they are called.
+    pub fn ids(&self) -> impl Iterator<Item = KeyId> + '_ {
+        self.0.iter().map(|(id, _)| *id)
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()

@@ -40,7 +40,7 @@ pub use self::told::{FeedReport, FeedStatus};
 use super::{Tenants, Threads, change::STOPPING, let_go, remove_expired, rim, signer_watch};
 use crate::{
     answers::Answers,
-    assemble::{AssembledFeed, Assembly},
+    assemble::{AssembledFeed, Assembly, FeedFiles},
     feed::{
         Issuer, Reader,
         redis::Stream,
@@ -83,6 +83,8 @@ pub struct FeedHandle {
     tenants: watch::Sender<Arc<Tenants>>,
     answers: Arc<Answers>,
     so_far: Arc<SoFar>,
+    /// What the files of `[feed]` held at the start.
+    files: Arc<FeedFiles>,
 }
 
 /// A change that can be adopted. Dropped, nothing has changed.
@@ -147,6 +149,7 @@ impl Opened {
     /// Starts following, with answers into `answers`. `threads` hears of what ends.
     pub fn start(self, answers: &Arc<Answers>, threads: &Threads) -> io::Result<Following> {
         let Self { feed, replica, tenants, directory, owned } = self;
+        let files = Arc::new(FeedFiles::of(&feed));
         let AssembledFeed { cluster, redis, trusted, snapshots, .. } = feed;
         let fetcher = Fetcher::start(directory.clone(), &rim::snapshot_sources(&snapshots))?;
         let so_far = Arc::<SoFar>::default();
@@ -175,7 +178,7 @@ impl Opened {
             let _last = last;
             follower.run(&ordered);
         })?;
-        let handle = FeedHandle { orders, tenants, answers: Arc::clone(answers), so_far };
+        let handle = FeedHandle { orders, tenants, answers: Arc::clone(answers), so_far, files };
         Ok(Following { thread, stop, handle, status, answers: Arc::clone(answers), directory, _owned: owned })
     }
 }
@@ -190,6 +193,7 @@ impl FeedChange {
 impl FeedHandle {
     /// Makes tenants of a configuration: issuers that are here keep what is known of them. The error is for the user.
     pub fn prepare(&self, assembly: &Assembly) -> Result<FeedChange, String> {
+        assembly.feed.iter().for_each(|feed| self.files.warn_of_changes(&FeedFiles::of(feed)));
         let former = Arc::clone(&self.tenants.borrow());
         let mut added = Vec::new();
         let state = |id: &crate::issuer_id::IssuerId| {

@@ -1,0 +1,91 @@
+//! What the files hold that `[feed]` names: a change there waits for the next start like one of the section itself.
+//!
+//! Invariant: who takes a key out of a file of trusted keys and has the configuration read again hears that it is trusted
+//! still. It does not know who reads the configuration.
+
+use std::{collections::BTreeSet, fmt};
+
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use super::AssembledFeed;
+use crate::feed::{KeyId, redis::Trust};
+
+/// What was read of them.
+#[derive(Clone)]
+pub struct FeedFiles {
+    trusted: BTreeSet<KeyId>,
+    key: Option<KeyId>,
+    password: Option<Zeroizing<String>>,
+    tls_ca: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for FeedFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeedFiles").field("trusted", &self.trusted).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl FeedFiles {
+    /// Those of a feed.
+    pub fn of(feed: &AssembledFeed) -> Self {
+        let tls_ca = feed.redis.tls.as_ref().and_then(|trust| match trust {
+            Trust::System => None,
+            Trust::These(pem) => Some(pem.clone()),
+        });
+        Self {
+            trusted: feed.trusted.ids().collect(),
+            key: feed.key.as_ref().map(|key| key.id()),
+            password: feed.redis.password.clone(),
+            tls_ca,
+        }
+    }
+
+    /// The keys of the configuration by which something else is read `now`.
+    fn changed(&self, now: &Self) -> Vec<&'static str> {
+        let is_changed = [
+            ("feed.trusted", self.trusted != now.trusted),
+            ("feed.key", self.key != now.key),
+            ("feed.password_file", self.password != now.password),
+            ("feed.tls_ca", self.tls_ca != now.tls_ca),
+        ];
+        is_changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
+    }
+
+    /// Has the log say what has changed since the start.
+    pub fn warn_of_changes(&self, now: &Self) {
+        for key in self.changed(now) {
+            warn!(
+                key,
+                "what the file holds that this key names is not what is in use; it takes effect at the next start"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_that_holds_something_else_is_named_and_no_password_is_shown() {
+        let files = |trusted: &[u8], key, password: &str, tls_ca: &[u8]| FeedFiles {
+            trusted: trusted.iter().map(|number| KeyId([*number; 8])).collect(),
+            key: Some(KeyId([key; 8])),
+            password: Some(Zeroizing::new(password.to_owned())),
+            tls_ca: Some(tls_ca.to_vec()),
+        };
+        let in_use = files(&[1, 2], 1, "secret", b"one");
+        for (now, changed) in [
+            (files(&[2, 1], 1, "secret", b"one"), &[][..]),
+            (files(&[1], 1, "secret", b"one"), &["feed.trusted"]),
+            (files(&[1, 3], 1, "secret", b"one"), &["feed.trusted"]),
+            (files(&[1, 2], 2, "secret", b"one"), &["feed.key"]),
+            (files(&[1, 2], 1, "another", b"one"), &["feed.password_file"]),
+            (files(&[1, 2], 1, "secret", b"two"), &["feed.tls_ca"]),
+        ] {
+            assert_eq!(in_use.changed(&now), changed);
+            assert!(!format!("{now:?}").contains("secret"));
+        }
+    }
+}
