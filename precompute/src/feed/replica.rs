@@ -6,6 +6,8 @@
 //!   comparison with a snapshot too.
 //! - A final revocation that was shown stays, whatever the feed says (rule 21). While the feed says something else of
 //!   it, the issuer has no digest to compare.
+//! - Of an issuer that a snapshot does not have, all records stay as they were: a writer that was given another
+//!   configuration has not said that its certificates are unlisted, which a policy may call good, holds among them.
 //! - An issuer of which the feed has said nothing is not known, so its certificates are neither good nor unlisted (rule
 //!   24). Nor is one that was added to others, until everything was compared anew: what was told of it before is
 //!   missing.
@@ -78,6 +80,12 @@ impl Replica {
     /// What others see of the issuers.
     pub fn states(&self) -> States {
         self.issuers.values().map(|held| held.state.clone()).collect()
+    }
+
+    /// Issuers of which nothing was told.
+    pub fn unknown(&self) -> Vec<Issuer> {
+        let known = |held: &&Held| held.is_whole && !held.state.health.is_known();
+        self.issuers.values().filter(known).map(|held| Issuer::from(held.state.id())).collect()
     }
 
     /// Issuers of the feed that are not configured here; at most [`limits::STRANGERS_MAX`] of them.
@@ -190,13 +198,14 @@ impl Compared<'_> {
         }
     }
 
-    /// What the snapshot does not list is not listed. Returns how many records have changed.
-    fn end(self, table: &Records) -> u64 {
+    /// What the snapshot does not list is not listed, if it has the issuer. Returns how many records have changed.
+    fn end(self, table: &Records, is_named: bool) -> u64 {
         match self {
             Self::First(filling) => {
                 drop(filling);
                 table.counts().good + table.counts().revoked
             }
+            Self::Again { changed, .. } if !is_named => changed,
             Self::Again { writer, contradicted, census, changed } => {
                 let unlisted: Vec<Serial> = census.unlisted().map(|(serial, _)| serial).collect();
                 let removed = unlisted.iter().filter(|serial| say(writer, contradicted, &Change::new(**serial, None)));
@@ -245,8 +254,10 @@ impl Store for Replica {
                 (*issuer, compared)
             })
             .collect();
+        let mut named = HashSet::new();
         let walked = walk(&mut |walked| match walked {
             Walked::Coming(issuer, records) => {
+                named.insert(issuer);
                 if let Some(compared) = compared.get_mut(&issuer) {
                     compared.expect(records);
                 }
@@ -260,8 +271,10 @@ impl Store for Replica {
         if let Err(refusal) = walked {
             return Err(Fault(format!("the snapshot cannot be read: {refusal}")));
         }
-        let changed: Vec<(Issuer, u64)> =
-            compared.into_iter().map(|(issuer, compared)| (issuer, compared.end(&tables[&issuer]))).collect();
+        let end = |(issuer, compared): (Issuer, Compared<'_>)| {
+            (issuer, compared.end(&tables[&issuer], named.contains(&issuer)))
+        };
+        let changed: Vec<(Issuer, u64)> = compared.into_iter().map(end).collect();
         for (issuer, changed) in changed {
             let Some(held) = self.issuers.get_mut(&issuer) else { continue };
             held.is_whole = true;

@@ -45,10 +45,44 @@ fn status(replica: &Replica, tenant: &str, number: u8) -> Option<Status> {
 
 /// Compares it with a snapshot of these records; `Err` as if a chunk could not be read after them.
 fn reconcile(replica: &mut Replica, at: u64, all: &[(Issuer, Change)], end: Result<(), Refusal>) -> Result<(), Fault> {
+    reconcile_with(replica, at, &["a", "b"].map(issuer), all, end)
+}
+
+/// The same with a snapshot that has these issuers.
+fn reconcile_with(
+    replica: &mut Replica,
+    at: u64,
+    issuers: &[Issuer],
+    all: &[(Issuer, Change)],
+    end: Result<(), Refusal>,
+) -> Result<(), Fault> {
     replica.reconcile(place(at), &mut |each| {
+        issuers.iter().for_each(|issuer| each(Walked::Coming(*issuer, 0)));
         all.iter().for_each(|(issuer, change)| each(Walked::Records(*issuer, std::slice::from_ref(change))));
         end.clone()
     })
+}
+
+/// A replica whose writer had lost an issuer from its configuration took that issuer's holds for unlisted when it compared
+/// everything, and where unlisted means good it called them good.
+#[test]
+fn of_an_issuer_that_a_snapshot_does_not_have_everything_stays_as_it_was() {
+    let mut replica = Replica::new([id("a"), id("b")]);
+    let known = [section("a", vec![said(1, GOOD), said(2, HELD)]), section("b", vec![said(1, GOOD), said(2, HELD)])];
+    replica.apply(place(1), &known.concat()).unwrap();
+    let later = [(issuer("a"), said(1, HELD))];
+    reconcile_with(&mut replica, 2, &[issuer("a")], &later, Ok(())).unwrap();
+    assert_eq!([1, 2].map(|number| status(&replica, "a", number)), [HELD, None]);
+    assert_eq!([1, 2].map(|number| status(&replica, "b", number)), [GOOD, HELD]);
+    // An entry behind the snapshot may speak of it all the same.
+    reconcile_with(&mut replica, 3, &[issuer("a")], &[(issuer("b"), said(1, LOST))], Ok(())).unwrap();
+    assert_eq!([1, 2].map(|number| status(&replica, "b", number)), [LOST, HELD]);
+    reconcile_with(&mut replica, 4, &[issuer("b")], &[], Ok(())).unwrap();
+    assert_eq!(
+        [1, 2].map(|number| status(&replica, "b", number)),
+        [LOST, None],
+        "with the issuer, but without records"
+    );
 }
 
 #[test]
