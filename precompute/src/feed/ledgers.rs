@@ -142,18 +142,25 @@ impl Store for LedgerBook {
 
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault> {
         self.seen.set(None);
+        let listed = RefCell::new(BTreeSet::new());
         let mut walk = |each: &mut dyn FnMut([u8; 32], &Change)| {
-            walk(&mut |walked| {
-                if let Walked::Records(issuer, changes) = walked {
-                    changes.iter().for_each(|change| each(issuer.0, change));
-                }
+            walk(&mut |walked| match walked {
+                Walked::Coming(issuer, _) => _ = listed.borrow_mut().insert(issuer.0),
+                Walked::Records(issuer, changes) => changes.iter().for_each(|change| each(issuer.0, change)),
             })
         };
-        let compared = self.ledgers.compare(of_book(place), &mut walk).map_err(|error| match error {
+        let is_listed = |issuer: &[u8; 32]| listed.borrow().contains(issuer);
+        let compared = self.ledgers.compare(of_book(place), &mut walk, &is_listed).map_err(|error| match error {
             NotCompared::Walk(refusal) => Fault(format!("the snapshot cannot be read: {refusal}")),
             NotCompared::Book(error) => fault(error),
         })?;
         self.seen.set(Some(of_book(place)));
+        if let Some(example) = compared.undone {
+            warn!(
+                count = compared.pushes_undone, %example,
+                "pushes to this server are undone, because the feed says something else of their certificates: it does not know what was pushed while this server had no `[feed]`; push again what shall count"
+            );
+        }
         self.strangers.clear();
         self.note_strangers(compared.strangers.into_iter().map(Issuer));
         Ok(())

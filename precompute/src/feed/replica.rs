@@ -11,6 +11,9 @@
 //! - An issuer of which the feed has said nothing is not known, so its certificates are neither good nor unlisted (rule
 //!   24). Nor is one that was added to others, until everything was compared anew: what was told of it before is
 //!   missing.
+//! - Of an issuer that the last snapshot does not have, something may be missing: its writer may know much of it that it has
+//!   told before this replica came. It gets known, or known on, with a snapshot that has it, or once its records amount to
+//!   what the writer's do: then everything was told since.
 //!
 //! What the feed says of issuers that are not configured here is passed over, and the issuers are named: when one of them
 //! is configured, everything has to be compared anew. It does not know the stream, answers, or how fresh anything is.
@@ -51,6 +54,10 @@ struct Held {
     contradicted: HashSet<Serial>,
     /// Whether it was there from the beginning, or when everything was compared since.
     is_whole: bool,
+    /// Whether the last snapshot had it, or it was found to be what the writer has.
+    is_named: bool,
+    /// Its condition, until it is both.
+    told: Option<IssuerStatus>,
 }
 
 impl Replica {
@@ -75,6 +82,11 @@ impl Replica {
     /// Whether there are issuers of which what was told before is missing: everything has to be compared anew.
     pub fn lacks_issuers(&self) -> bool {
         self.issuers.values().any(|held| !held.is_whole)
+    }
+
+    /// Whether another snapshot than the last one may have what is missing of an issuer.
+    pub fn wants_another_snapshot(&self) -> bool {
+        self.issuers.values().any(|held| !held.has_all())
     }
 
     /// What others see of the issuers.
@@ -118,13 +130,23 @@ impl Replica {
 
     /// Notes the condition of an issuer's sources, as the writer found it.
     pub fn note_status(&mut self, status: &IssuerStatus) {
-        match self.issuers.get(&status.issuer()) {
-            Some(held) if held.is_whole => {
-                held.state.health.told(status.verified, status.crl_next_update, status.is_crl_alone);
-            }
+        match self.issuers.get_mut(&status.issuer()) {
+            Some(held) if held.has_all() => held.note(status),
             // It would be known by that, without its records.
-            Some(_) => {}
+            Some(held) => held.told = Some(status.clone()),
             None => self.note_stranger(status.issuer()),
+        }
+    }
+
+    /// Hears what the writer's records amount to at a place up to which everything was applied here: of what amounts to
+    /// the same nothing is missing. It may have been applied on since: what has changed was told, and the rest is the same.
+    pub fn agree(&mut self, digests: &[(Issuer, Digest)]) {
+        for (issuer, digest) in digests {
+            let Some(held) = self.issuers.get_mut(issuer).filter(|held| !held.has_all()) else { continue };
+            if held.contradicted.is_empty() && held.state.records.digest() == *digest {
+                (held.is_whole, held.is_named) = (true, true);
+                held.told.take().iter().for_each(|status| held.note(status));
+            }
         }
     }
 
@@ -137,7 +159,16 @@ impl Replica {
 
 impl Held {
     fn new((state, writer): (IssuerState, RecordsWriter), is_whole: bool) -> (Issuer, Self) {
-        (Issuer::from(state.id()), Self { state, writer, contradicted: HashSet::new(), is_whole })
+        let contradicted = HashSet::new();
+        (Issuer::from(state.id()), Self { state, writer, contradicted, is_whole, is_named: true, told: None })
+    }
+
+    fn has_all(&self) -> bool {
+        self.is_whole && self.is_named
+    }
+
+    fn note(&self, status: &IssuerStatus) {
+        self.state.health.told(status.verified, status.crl_next_update, status.is_crl_alone);
     }
 
     /// Shows what the feed says, as far as it may.
@@ -254,7 +285,7 @@ impl Store for Replica {
                 (*issuer, compared)
             })
             .collect();
-        let mut named = HashSet::new();
+        let (mut named, mut spoken_of) = (HashSet::new(), HashSet::new());
         let walked = walk(&mut |walked| match walked {
             Walked::Coming(issuer, records) => {
                 named.insert(issuer);
@@ -263,7 +294,10 @@ impl Store for Replica {
                 }
             }
             Walked::Records(issuer, said) => match compared.get_mut(&issuer) {
-                Some(compared) => said.iter().for_each(|said| compared.take(said)),
+                Some(compared) => {
+                    spoken_of.insert(issuer);
+                    said.iter().for_each(|said| compared.take(said));
+                }
                 None if strangers.len() < limits::STRANGERS_MAX && !said.is_empty() => _ = strangers.insert(issuer),
                 None => {}
             },
@@ -277,7 +311,9 @@ impl Store for Replica {
         let changed: Vec<(Issuer, u64)> = compared.into_iter().map(end).collect();
         for (issuer, changed) in changed {
             let Some(held) = self.issuers.get_mut(&issuer) else { continue };
-            held.is_whole = true;
+            // One that is spoken of, and not named, is still being told.
+            held.is_named = named.contains(&issuer) || held.has_all() && spoken_of.contains(&issuer);
+            (held.is_whole, held.told) = (true, None);
             // Whoever listens looks at everything.
             if changed > 0 {
                 held.state.changes.tell_many();
@@ -290,7 +326,7 @@ impl Store for Replica {
 
     fn digest(&self, issuer: Issuer) -> Option<Digest> {
         let held = self.issuers.get(&issuer)?;
-        (held.is_whole && held.contradicted.is_empty()).then(|| held.state.records.digest())
+        (held.has_all() && held.contradicted.is_empty()).then(|| held.state.records.digest())
     }
 }
 

@@ -41,7 +41,8 @@ pub type Walk<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Walked<'_>)) -> Result<(), 
 /// A part of that.
 #[derive(Clone, Copy, Debug)]
 pub enum Walked<'a> {
-    /// So many records of this issuer come, or fewer, and a few that the entries have.
+    /// So many records of this issuer come, or fewer, and a few that the entries have: then everything was given that the
+    /// feed says of it. Of an issuer that does not come so, something may be missing, or the writer does not have it.
     Coming(Issuer, usize),
     /// Some of them.
     Records(Issuer, &'a [Change]),
@@ -57,8 +58,8 @@ pub trait Store {
     /// none if nothing else is to be told.
     fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault>;
 
-    /// Applies what `walk` gives, once for each record, and takes for unlisted what it does not give. If it fails,
-    /// nothing has changed, or the store has no place any more.
+    /// Applies what `walk` gives, once for each record, and takes for unlisted what it does not give, of issuers that it
+    /// has. If it fails, nothing has changed, or the store has no place any more.
     fn reconcile(&mut self, place: Place, walk: Walk<'_>) -> Result<(), Fault>;
 
     /// What an issuer's records amount to; `None` if it is unknown, or contradictions make it another's for good.

@@ -24,7 +24,7 @@ use crate::{
     book::{Book, Contradicted, Identity, Joint, Move, Place},
     limits::{self, feed::STRANGERS_MAX},
     pki::Serial,
-    records::{Census, Change, Counts, Records},
+    records::{Census, Change, Counts, Origin, Records},
     state_dir::StateError,
 };
 
@@ -39,6 +39,11 @@ pub struct Compared {
     pub changed: u64,
     /// How many stay finally revoked although the feed says something else: they are debts, or owed.
     pub contradicted: u64,
+    /// How many records that pushes had changed become something else although they were of no place: the feed may never
+    /// have heard of these pushes.
+    pub pushes_undone: u64,
+    /// One of them.
+    pub undone: Option<Serial>,
     /// Issuers that are not configured here; at most [`STRANGERS_MAX`].
     pub strangers: BTreeSet<[u8; 32]>,
 }
@@ -60,14 +65,20 @@ impl<E> From<StateError> for NotCompared<E> {
 
 impl Ledgers {
     /// Compares all records with what `walk` gives; they are at `place` after that. While it goes on, and after an error,
-    /// there is no place. Without an issuer nothing is walked.
-    pub fn compare<E>(&self, place: Place, walk: Walk<'_, E>) -> Result<Compared, NotCompared<E>> {
+    /// there is no place. Without an issuer nothing is walked. `is_listed`: whether everything was given of an issuer, asked behind the walk. One that
+    /// is not, and of which nothing is given, stays as it is: who leads does not have it, and cannot say what is not listed.
+    pub fn compare<E>(
+        &self,
+        place: Place,
+        walk: Walk<'_, E>,
+        is_listed: &dyn Fn(&[u8; 32]) -> bool,
+    ) -> Result<Compared, NotCompared<E>> {
         let all = self.all();
         let Some(book) = self.book() else { return Ok(Compared::default()) };
         let tables: Vec<_> = all.iter().map(|ledger| ledger.state().records.clone()).collect();
         let mut comparing = Comparing::begin(&all, &tables, &book)?;
         walk(&mut |issuer, change| comparing.take(issuer, change)).map_err(NotCompared::Walk)?;
-        let compared = comparing.end()?;
+        let compared = comparing.end(is_listed)?;
         // What showed before and was not saved is told from this place on.
         all.iter().try_for_each(Ledger::save)?;
         self.set_place(&all, &book, compared.identity, place)?;
@@ -110,6 +121,7 @@ struct One<'a> {
     inner: &'a Inner,
     /// Which of its records were spoken of; `None` if it had none.
     census: Option<Census<'a>>,
+    is_spoken_of: bool,
 }
 
 /// What is left when everything has been compared.
@@ -121,8 +133,10 @@ struct Ended {
 struct Comparing<'a> {
     book: &'a SharedBook,
     identity: Identity,
-    /// The version of the book when it began.
+    /// The version of the book when it began,
     begun: u64,
+    /// and whether it was of a place in the feed then.
+    had_place: bool,
     issuers: Vec<One<'a>>,
     places: HashMap<[u8; 32], usize>,
     /// The issuer that is spoken of, and what is said of it.
@@ -151,20 +165,22 @@ impl<'a> Comparing<'a> {
                 return Err(exchanged(&book));
             }
         }
-        let begun = {
+        let (begun, had_place) = {
             let mut book = book.lock();
             let from = book.place()?;
-            book.commit_all(&Joint { batches: &[], place: Some(Move { from, to: None }) })?
+            (book.commit_all(&Joint { batches: &[], place: Some(Move { from, to: None }) })?, from.is_some())
         };
         let one = |(ledger, table): (&'a Ledger, &'a std::sync::Arc<Records>)| One {
             inner: &ledger.0,
             census: (table.counts() != Counts::default()).then(|| table.census()),
+            is_spoken_of: false,
         };
         let places = all.iter().enumerate().map(|(place, ledger)| (*ledger.id().fingerprint(), place)).collect();
         Ok(Self {
             book,
             identity,
             begun,
+            had_place,
             issuers: all.iter().zip(tables).map(one).collect(),
             places,
             current: 0,
@@ -189,6 +205,7 @@ impl<'a> Comparing<'a> {
             };
             self.current = *place;
         }
+        self.issuers[self.current].is_spoken_of = true;
         if let Some(census) = &mut self.issuers[self.current].census {
             census.mark(&said.serial);
         }
@@ -209,13 +226,16 @@ impl<'a> Comparing<'a> {
     }
 
     /// What was not spoken of is not listed.
-    fn end(mut self) -> Result<Ended, StateError> {
+    fn end(mut self, is_listed: &dyn Fn(&[u8; 32]) -> bool) -> Result<Ended, StateError> {
         self.flush();
         for number in 0..self.issuers.len() {
             if let Some(fault) = self.fault {
                 return Err(fault);
             }
             let inner = self.issuers[number].inner;
+            if !self.issuers[number].is_spoken_of && !is_listed(inner.id.fingerprint()) {
+                continue;
+            }
             if let Some(census) = self.issuers[number].census.take() {
                 let mut unlisted = census.unlisted().map(|(serial, _)| (serial, Change::new(serial, None)));
                 loop {
@@ -250,6 +270,18 @@ impl<'a> Comparing<'a> {
         }
     }
 
+    /// Counts what was pushed here and is said otherwise.
+    fn note_undone(&mut self, inner: &Inner, becomes: &[Change]) {
+        for said in becomes {
+            let present = inner.present(&said.serial);
+            let status = |change: &Change| change.record.map(|record| record.status);
+            if present.origin.has(Origin::PUSHED) && status(&present) != status(said) {
+                self.found.pushes_undone += 1;
+                self.found.undone.get_or_insert(said.serial);
+            }
+        }
+    }
+
     /// Decides a part, writes it and shows it.
     fn decide(&mut self, inner: &Inner, part: BTreeMap<Serial, Change>) -> Result<(), StateError> {
         make_way(inner, limits::SAVER_MAKES_WAY);
@@ -260,6 +292,9 @@ impl<'a> Comparing<'a> {
             return Err(exchanged(&book));
         }
         of.against(&mut book)?;
+        if !self.had_place {
+            self.note_undone(inner, &of.becomes);
+        }
         let batch = of.batch(By::Feed);
         if batch.says_something() {
             let begun = on_a_processor();

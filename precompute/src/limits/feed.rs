@@ -123,6 +123,10 @@ pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(6 * 3600);
 /// that begins reads in some seconds.
 pub const SNAPSHOT_INTERVAL_RANGE: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(7 * 86_400);
 
+/// How old the newest snapshot is before another is made because an issuer is not in it: as for the shortest interval, so
+/// that issuers that are configured one by one cost no more than that.
+pub const SNAPSHOT_OF_ANOTHER_ISSUER: Duration = *SNAPSHOT_INTERVAL_RANGE.start();
+
 /// How soon a snapshot that could not be made is tried again: a full disk may have room by then.
 pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(30);
 

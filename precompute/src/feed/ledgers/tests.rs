@@ -29,6 +29,11 @@ fn id(number: usize) -> IssuerId {
     IssuerId::new("tenant", [number as u8; 32])
 }
 
+/// As a snapshot lists all of them.
+fn everybody_comes(each: &mut dyn FnMut(Walked<'_>)) {
+    (0..ISSUERS).for_each(|number| each(Walked::Coming(issuer(number), 0)));
+}
+
 fn issuer(number: usize) -> Issuer {
     Issuer::from(&id(number))
 }
@@ -109,6 +114,7 @@ impl OnDisk {
     /// `end`: how the walk ends behind these.
     fn reconcile(&mut self, at: u64, all: &[(usize, Change)], end: Result<(), Refusal>) -> Result<(), Fault> {
         self.book.reconcile(place(at), &mut |each| {
+            everybody_comes(each);
             all.iter().for_each(|(of, change)| each(Walked::Records(issuer(*of), slice::from_ref(change))));
             end.clone()
         })
@@ -200,6 +206,7 @@ impl Both {
         }
         self.real.reconcile(to, &all, Ok(())).unwrap();
         let walked = self.model.reconcile(place(to), &mut |each| {
+            everybody_comes(each);
             all.iter().for_each(|(of, change)| each(Walked::Records(issuer(*of), slice::from_ref(change))));
             Ok(())
         });
@@ -355,6 +362,7 @@ fn killed_at_any_moment_of_a_comparison_each_record_is_as_it_was_or_as_it_is_sai
     let (path, died) = (disk.dir.path().join(BOOK), tempfile::tempdir().unwrap());
     let mut copies = 0;
     let walked = disk.book.reconcile(place(2), &mut |each| {
+        everybody_comes(each);
         for number in 1000..3000 {
             if number % 300 == 0 {
                 copies += 1;
@@ -442,6 +450,7 @@ fn what_is_exchanged_or_configured_while_everything_is_compared_leaves_no_place(
     let whole = [(0, said(1, Some(GOOD))), (1, said(2, Some(HELD)))];
     for (what, problem) in [("before", "exchanged"), ("behind", "exchanged"), ("another", "another issuer")] {
         let walked = disk.book.reconcile(place(2), &mut |each| {
+            everybody_comes(each);
             whole.iter().for_each(|(of, change)| each(Walked::Records(issuer(*of), slice::from_ref(change))));
             if what == "behind" {
                 // With it all others are decided.
@@ -513,6 +522,25 @@ fn issuers_that_are_not_configured_are_named_and_whoever_configures_them_has_eve
         })
         .unwrap();
     assert!((1..=limits::STRANGERS_MAX).contains(&disk.book.strangers().count()));
+    assert_eq!(disk.restart().at(), 2);
+}
+
+#[test]
+fn an_issuer_that_the_snapshot_does_not_list_stays_as_it_is() {
+    let mut disk = OnDisk::new();
+    let held = said(2, Some(HELD));
+    disk.apply(1, &[(0, said(1, Some(GOOD))), (1, said(1, Some(GOOD))), (1, held), (2, held)]).unwrap();
+    // Who leads has not got the second one, and of the third it says something.
+    disk.book
+        .reconcile(place(2), &mut |each| {
+            each(Walked::Coming(issuer(0), 0));
+            each(Walked::Records(issuer(2), &[said(1, Some(GOOD))]));
+            Ok(())
+        })
+        .unwrap();
+    let status = |of, number| disk.status(of, number);
+    assert_eq!([status(0, 1), status(1, 1), status(1, 2)], [None, Some(GOOD), Some(HELD)]);
+    assert_eq!([status(2, 1), status(2, 2)], [Some(GOOD), None]);
     assert_eq!(disk.restart().at(), 2);
 }
 

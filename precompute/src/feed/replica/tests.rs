@@ -85,6 +85,16 @@ fn of_an_issuer_that_a_snapshot_does_not_have_everything_stays_as_it_was() {
     );
 }
 
+fn condition(tenant: &str) -> IssuerStatus {
+    IssuerStatus {
+        id: id(tenant),
+        verified: Some(UnixTime(1000)),
+        crl_next_update: None,
+        is_crl_alone: false,
+        crl_marks: CrlMarks::default(),
+    }
+}
+
 #[test]
 fn what_an_entry_says_shows_with_its_origin_and_is_told() {
     let mut replica = Replica::new([id("a"), id("b")]);
@@ -138,13 +148,6 @@ fn an_issuer_is_known_once_the_feed_has_told_its_condition() {
 #[test]
 fn an_issuer_that_is_added_is_not_known_before_everything_was_compared() {
     let mut replica = Replica::new([id("a"), id("gone")]);
-    let condition = |tenant| IssuerStatus {
-        id: id(tenant),
-        verified: Some(UnixTime(1000)),
-        crl_next_update: None,
-        is_crl_alone: false,
-        crl_marks: CrlMarks::default(),
-    };
     replica.apply(place(1), &section("b", vec![said(1, GOOD)])).unwrap();
     let kept = replica.states().get(&id("a")).unwrap().records.clone();
     let wanted = HashSet::from([issuer("a"), issuer("b")]);
@@ -161,6 +164,44 @@ fn an_issuer_that_is_added_is_not_known_before_everything_was_compared() {
     replica.note_status(&condition("b"));
     assert!(is_known(&replica) && !replica.lacks_issuers() && replica.digest(issuer("b")).is_some());
     assert_eq!([1, 2].map(|number| status(&replica, "b", number)), [GOOD, LOST]);
+}
+
+#[test]
+fn of_an_issuer_that_a_snapshot_does_not_have_nothing_is_known_by_its_condition_before_all_of_it_is_here() {
+    let mut replica = Replica::new([id("a"), id("b")]);
+    let is_known = |replica: &Replica| replica.states().get(&id("b")).unwrap().health.is_known();
+    // The writer does not have it, and then it does, and tells what is new of it: that is not all.
+    reconcile_with(&mut replica, 1, &[issuer("a")], &[], Ok(())).unwrap();
+    replica.apply(place(2), &section("b", vec![said(4, LOST)])).unwrap();
+    replica.note_status(&condition("b"));
+    assert!(!is_known(&replica) && replica.wants_another_snapshot() && replica.digest(issuer("b")).is_none());
+    let all = [(1, GOOD), (2, LOST), (3, HELD), (4, LOST)].map(|(number, status)| (issuer("b"), said(number, status)));
+    reconcile(&mut replica, 3, &all, Ok(())).unwrap();
+    replica.note_status(&condition("b"));
+    assert!(is_known(&replica) && !replica.wants_another_snapshot() && replica.digest(issuer("b")).is_some());
+    // One that is spoken of and not named yet is still being told, and what was known of it is.
+    reconcile_with(&mut replica, 4, &[issuer("a")], &all, Ok(())).unwrap();
+    assert!(is_known(&replica) && !replica.wants_another_snapshot());
+}
+
+#[test]
+fn an_issuer_that_is_told_from_its_beginning_is_known_once_its_records_amount_to_what_the_writer_has() {
+    let mut replica = Replica::new([id("a"), id("b")]);
+    reconcile_with(&mut replica, 1, &[issuer("a")], &[], Ok(())).unwrap();
+    let is_known = |replica: &Replica| replica.states().get(&id("b")).unwrap().health.is_known();
+    replica.apply(place(2), &section("b", vec![said(1, GOOD), said(2, LOST)])).unwrap();
+    replica.note_status(&condition("b"));
+    assert!(!is_known(&replica));
+    let mut writer = Replica::new([id("b")]);
+    let whole = vec![said(1, GOOD), said(2, LOST), said(3, LOST)];
+    writer.apply(place(2), &section("b", whole)).unwrap();
+    let digest = |writer: &Replica| [(issuer("b"), writer.digest(issuer("b")).unwrap())];
+    replica.agree(&digest(&writer));
+    assert!(!is_known(&replica) && replica.wants_another_snapshot(), "something is missing");
+    replica.apply(place(3), &section("b", vec![said(3, LOST)])).unwrap();
+    replica.agree(&digest(&writer));
+    assert!(is_known(&replica) && !replica.wants_another_snapshot());
+    assert_eq!(replica.digest(issuer("b")), writer.digest(issuer("b")));
 }
 
 #[test]

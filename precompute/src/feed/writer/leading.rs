@@ -118,6 +118,16 @@ impl Writer {
         }
     }
 
+    /// An issuer that was told is not in the newest snapshot: whoever has nothing of it needs another one.
+    pub fn snapshot_lacks_an_issuer(&mut self, now: Moment) {
+        if let State::Leading(leading) = &mut self.state
+            && let SnapshotState::Told { at } = leading.snapshot
+            && now.monotonic.saturating_sub(at) >= limits::SNAPSHOT_OF_ANOTHER_ISSUER
+        {
+            leading.snapshot = SnapshotState::Due;
+        }
+    }
+
     /// The next entry is the last one: another writer need not wait for silence.
     pub fn resign(&mut self) {
         if let State::Leading(leading) = &mut self.state {

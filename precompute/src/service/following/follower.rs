@@ -25,7 +25,7 @@ use super::{
 use crate::{
     answers::Answers,
     feed::{
-        Body, Cluster, Entry, Freshness, Issuer, Later, Manifest, Moment, Reader, Trusted, Verdict,
+        Body, Cluster, Entry, Freshness, Issuer, Later, Manifest, Moment, Position, Reader, Trusted, Verdict,
         body::{IssuerStatus, Section},
         by_feed,
         reader::{Compared, Condition, Event},
@@ -85,8 +85,10 @@ pub(super) struct Side {
     /// What the chunks that were read say of issuers.
     noted: Noted,
     loading: Option<Loading>,
-    /// Forms or issuers are new, and what was told of them before is missing.
+    /// Forms are new, and what was told of them before is missing.
     wants_comparing: bool,
+    /// The snapshot that everything was compared with last: what it does not have is not to be had from it.
+    compared_with: Option<Position>,
     /// There is a newer snapshot.
     wants_snapshot: bool,
     next_look: Duration,
@@ -230,6 +232,7 @@ impl Follower {
                 sections.iter().for_each(|section| self.received.take(&section.rows(), now, |_| true));
             }
             Body::IssuerStatus(all) => all.iter().for_each(|status| self.note(status)),
+            Body::Heartbeat(heartbeat) => self.replica.agree(&heartbeat.digests),
             Body::Snapshot(_) => self.side.wants_snapshot = self.kept.is_some(),
             _ => {}
         }
@@ -250,7 +253,7 @@ impl Follower {
     fn reconciled(&mut self, place: Place) {
         let Noted { issuers, last } = std::mem::take(&mut self.side.noted);
         issuers.iter().for_each(|status| self.note(status));
-        self.side.wants_comparing = self.replica.lacks_issuers();
+        self.side.wants_comparing = false;
         self.status.change(|report| {
             report.reconciled += 1;
             report.fault = None;
@@ -265,6 +268,7 @@ impl Follower {
         // Whoever waits for records need not wait for the disk.
         self.publish();
         let Some(compared) = self.reader.take_compared() else { return };
+        self.side.compared_with = Some(compared.manifest.position);
         let since = self.replica.shown(&compared.later);
         if let Some((_, journal)) = &mut self.kept {
             journal.begin(compared.manifest.position, place, &since);
@@ -289,7 +293,10 @@ impl Follower {
     }
 
     fn adopt(&mut self, Adoption { issuers, added, received, adopted }: Adoption) {
-        self.side.wants_comparing |= !added.is_empty() || !received.has_only_forms_of(&self.received);
+        self.side.wants_comparing |= !received.has_only_forms_of(&self.received);
+        if !added.is_empty() || self.side.wants_comparing {
+            self.side.compared_with = None;
+        }
         self.replica.change(&issuers, added);
         self.received = Arc::new(received);
         self.publish();
@@ -346,10 +353,11 @@ impl Follower {
     /// Has the newest snapshot fetched where one is wanted beside following: for others, or to compare everything with.
     /// The entries go on being applied until it is here.
     fn look_for_snapshots(&mut self, now: Moment) {
-        let Side { wants_comparing, wants_snapshot, loading, next_look, .. } = &mut self.side;
+        let Side { wants_comparing, wants_snapshot, loading, next_look, compared_with, .. } = &mut self.side;
         let is_loading = loading.as_ref().is_some_and(|loading| loading.job().is_some());
         let outlived = loading.as_ref().and_then(Loading::is_outlived);
-        let is_due = *wants_comparing || outlived.is_some() || *wants_snapshot && !is_loading;
+        let lacks_some = *wants_comparing || self.replica.wants_another_snapshot();
+        let is_due = lacks_some || outlived.is_some() || *wants_snapshot && !is_loading;
         if !is_due || now.monotonic < *next_look || self.reader.condition(&self.replica) != Condition::Following {
             return;
         }
@@ -368,7 +376,8 @@ impl Follower {
                 journal.begin_at(manifest.position, place, &self.replica.shown(&Later::new()));
             }
         }
-        let wants_comparing = *wants_comparing || outlived.is_some_and(|outlived| *outlived != manifest);
+        let may_have_it = lacks_some && *compared_with != Some(manifest.position);
+        let wants_comparing = may_have_it || outlived.is_some_and(|outlived| *outlived != manifest);
         if wants_comparing && here >= manifest.record_chunks as usize {
             self.reader.compare_anew(now);
         }

@@ -4,6 +4,7 @@
 //! it notices, before another entry is applied. It does not know what became of a push.
 
 use std::{
+    collections::HashSet,
     io,
     sync::{
         Arc,
@@ -38,6 +39,7 @@ use crate::{
         store::{Place, Store as _},
         writer::{Notice, Role, Settings},
     },
+    issuer_id::IssuerId,
     ledger::{Ledger, Ledgers},
     limits::feed as limits,
     pki::UnixTime,
@@ -77,6 +79,8 @@ pub(super) struct Work {
     statuses_at: Duration,
     strangers_at: Duration,
     snapshots: Snapshots,
+    /// The issuers that the newest snapshot lists, or the one that is being made.
+    in_snapshot: HashSet<IssuerId>,
     debts: Debts,
     /// When this writer told something last.
     told_at: Option<Duration>,
@@ -131,6 +135,7 @@ impl Work {
             statuses_at: Duration::ZERO,
             strangers_at: Duration::ZERO,
             snapshots: Snapshots::new(directory, sealing),
+            in_snapshot: HashSet::new(),
             debts: Debts::new(token),
             told_at: None,
             events: Events::default(),
@@ -322,7 +327,9 @@ impl Work {
         let told_of = |ledger: &&Ledger| {
             begins.is_some() || self.statuses.has_told(ledger.id().into()) || ledger.is_all_told().unwrap_or(false)
         };
-        let known = self.ledgers.all().iter().filter(told_of).map(|ledger| ledger.id().clone()).collect();
+        let known: HashSet<IssuerId> =
+            self.ledgers.all().iter().filter(told_of).map(|ledger| ledger.id().clone()).collect();
+        self.in_snapshot.clone_from(&known);
         if let Err(error) = self.snapshots.make(&self.ledgers, known, subjects, &self.answers, begins) {
             self.snapshot_made(Err(format!("no thread can be started for it: {error}")), now);
         }
@@ -380,6 +387,11 @@ impl Work {
             let present = told.iter().filter_map(|ledger| Some((ledger, status_of(ledger)?)));
             for body in self.statuses.due(now.monotonic, present, is_all_told) {
                 self.writer.tell(body);
+            }
+            let is_lacking =
+                |ledger: &Ledger| self.statuses.has_told(ledger.id().into()) && !self.in_snapshot.contains(ledger.id());
+            if told.iter().any(is_lacking) {
+                self.writer.snapshot_lacks_an_issuer(now);
             }
         }
         if self.writer.untold_beside() > 0 {
