@@ -1,7 +1,9 @@
 //! A cluster of real processes when something fails: each row of the feed's failure table that one Redis suffices for.
 //!
 //! What becomes of readers is in `replicas`, of Redis in `redis`, of writers in `writers`, of the feed when somebody else
-//! writes into it in `strangers`; how soon revocations come is in `lag`. Invariant: a certificate that a replica has once
+//! writes into it in `strangers`; how soon revocations come is in `lag`. Replicas with keys and without are in `keys`, what
+//! starts without Redis in `starts`, long outages in `outage`, connections of a replica that dies in `killed`, changed
+//! configurations in `reloads` (replicas) and `roles` (writers). Invariant: a certificate that a replica has once
 //! called revoked is never called anything else again, whatever fails. Take-overs come after two seconds, so that all of
 //! it takes minutes; the tables' figures are for the default of six.
 
@@ -9,7 +11,9 @@ mod keys;
 mod killed;
 mod lag;
 mod redis;
+mod reloads;
 mod replicas;
+mod roles;
 mod starts;
 mod strangers;
 mod writers;
