@@ -10,6 +10,7 @@
 mod keys;
 mod killed;
 mod lag;
+mod outage;
 mod redis;
 mod reloads;
 mod replicas;

@@ -12,11 +12,14 @@ fn started_without_redis_a_replica_answers_what_its_disk_has_and_an_empty_one_sa
     // The snapshot is of the beginning; all of this comes behind it.
     let (before, good) = (revoked(&cluster), issued(&cluster));
     let after = revoked(&cluster);
-    cluster.replicas[0].kill();
+    let keyless = cluster.add_replica_with(false);
+    cluster.replicas[keyless].start();
+    cluster.until_filled(keyless);
+    cluster.until_said(keyless, &after, &Status::Revoked, SOON);
+    [0, keyless].iter().for_each(|replica| cluster.replicas[*replica].kill());
     cluster.redis.kill();
     let empty = cluster.add_replica();
-    cluster.replicas[0].start();
-    cluster.replicas[empty].start();
+    [0, keyless, empty].iter().for_each(|replica| cluster.replicas[*replica].start());
     // Not before it is sure that Redis is away: it might know more.
     assert_eq!(cluster.says(0, &after), Some(Status::error("trylater")));
     let (status, text) = cluster.replicas[0].readiness_text("").unwrap();
@@ -30,6 +33,11 @@ fn started_without_redis_a_replica_answers_what_its_disk_has_and_an_empty_one_sa
     assert!(status == 200 && text.contains("degraded: feed: Redis at 127.0.0.1"), "{status} {text}");
     assert_eq!(cluster.replicas[0].readiness("?fresh=1"), Some(503));
     until_logged(&cluster, "what was known here before is served from disk", || cluster.replicas[0].log());
+    // Without a key it has the answers of the snapshot, and those after it are not kept: nothing is said, and nothing wrong.
+    cluster.until_filled(keyless);
+    for serial in [&before, &after, &good] {
+        assert_eq!(cluster.says(keyless, serial), Some(Status::error("trylater")));
+    }
     // The other one has nothing, and waits.
     let (status, text) = cluster.replicas[empty].readiness_text("").unwrap();
     assert!(status == 503 && text.contains("Redis at 127.0.0.1") && text.contains("is not connected"), "{text}");
