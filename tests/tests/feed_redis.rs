@@ -118,9 +118,49 @@ fn whatever_else_is_in_the_stream_is_passed_on_as_empty_and_reading_goes_on() {
     // A key of another kind.
     redis.cli(["SET", "ostia:test:feed", "1"]);
     let fault = stream.put(at(7, 0), b"fence", true).unwrap_err();
-    assert!(fault.cause == Cause::Other && fault.message.contains("ostia:test:feed"), "{fault}");
-    assert_eq!(stream.extent().unwrap_err().cause, Cause::Other);
-    assert_eq!(stream.read(at(5, 0), 9, AT_ONCE).unwrap_err().cause, Cause::Other);
+    assert!(fault.cause == Cause::OtherType && fault.message.contains("`redis-cli UNLINK ostia:test:feed`"), "{fault}");
+    assert_eq!(stream.extent().unwrap_err().cause, Cause::OtherType);
+    assert_eq!(stream.read(at(5, 0), 9, AT_ONCE).unwrap_err().cause, Cause::OtherType);
+    // That of the manifest is replaced by whoever leads.
+    redis.cli(["RPUSH", "ostia:test:head", "1"]);
+    assert_eq!(stream.manifest(), Ok(Some(Vec::new())));
+    stream.set_manifest(b"again").unwrap();
+    assert_eq!(stream.manifest(), Ok(Some(b"again".to_vec())));
+}
+
+#[test]
+fn whatever_else_answers_there_is_told_with_what_is_to_be_done() {
+    let told = |port: u16, wanted: &str| {
+        let fault = stream(server(port)).extent().unwrap_err();
+        assert!(fault.message.contains(wanted), "no `{wanted}` in {fault}");
+        fault.cause
+    };
+    let node = RedisServer::with("cluster-enabled yes\n");
+    assert_eq!(told(node.port(), "which would spread the feed: name a Redis without `cluster-enabled`"), Cause::Other);
+    let one = RedisServer::with("maxclients 1\n");
+    let mut first = stream(server(one.port()));
+    ostia_tests::until("the only place is taken", Duration::from_secs(20), || first.extent().ok());
+    assert_ne!(told(one.port(), "max number of clients reached; raise `maxclients`"), Cause::OtherType);
+    // A server of web pages.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = std::io::Write::write_all(&mut client, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    assert_eq!(told(port, "did not answer: "), Cause::Unknown);
+    // One that follows another, and has just begun to.
+    let master = RedisServer::start();
+    master.cli(["XADD", "ostia:test:feed", "5-1", "b", "x"]);
+    let mut reader = stream(server(master.port()));
+    let waiting = std::thread::spawn(move || reader.read(at(5, 1), 9, Duration::from_secs(30)));
+    ostia_tests::until("a reader waits", Duration::from_secs(20), || {
+        master.cli(["INFO", "clients"]).contains("blocked_clients:1").then_some(())
+    });
+    master.cli(["REPLICAOF", "127.0.0.1", "1"]);
+    let fault = waiting.join().unwrap().unwrap_err();
+    assert!(fault.cause == Cause::NotMaster && fault.message.contains("another server may be the master"), "{fault}");
 }
 
 #[test]

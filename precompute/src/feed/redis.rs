@@ -118,7 +118,9 @@ pub enum Cause {
     Refused,
     /// It is loading what it has on disk.
     Loading,
-    /// Anything else: the key may be of another kind.
+    /// A key of the feed holds something of another type.
+    OtherType,
+    /// Anything else.
     Other,
 }
 
@@ -256,6 +258,14 @@ impl Stream {
         Ok(array(answer).unwrap_or_default().into_iter().next().and_then(entry).map(|(_, entry)| entry))
     }
 
+    /// The entries at the end, at most so many, the last one first.
+    pub fn last_entries(&mut self, most: usize) -> Result<Vec<(Position, Vec<u8>)>, Fault> {
+        let mut command = Cmd::new();
+        command.arg("XREVRANGE").arg(&self.feed).arg("+").arg("-").arg("COUNT").arg(most);
+        let answer = self.ask(&command, limits::ANSWER_WITHIN)?;
+        Ok(array(answer).unwrap_or_default().into_iter().filter_map(entry).collect())
+    }
+
     /// What the stream looks like; `None` if there is none.
     pub fn extent(&mut self) -> Result<Option<Extent>, Fault> {
         let mut command = Cmd::new();
@@ -277,11 +287,15 @@ impl Stream {
         Ok(Some(Extent { last, first, length }))
     }
 
-    /// The signed manifest of the newest snapshot, if there is one.
+    /// The signed manifest of the newest snapshot, if there is one. What is of another type there is an empty one, which is
+    /// refused like any other that nobody has signed: nothing else depends on it, and the writer replaces it.
     pub fn manifest(&mut self) -> Result<Option<Vec<u8>>, Fault> {
         let mut command = Cmd::new();
         command.arg("GET").arg(&self.head);
-        Ok(bytes(self.ask(&command, limits::ANSWER_WITHIN)?))
+        match self.ask(&command, limits::ANSWER_WITHIN) {
+            Err(Fault { cause: Cause::OtherType, .. }) => Ok(Some(Vec::new())),
+            answer => Ok(bytes(answer?)),
+        }
     }
 
     /// Puts the manifest of a new snapshot in its place.
@@ -400,12 +414,13 @@ impl Stream {
                 )
             }
             Cause::Loading => format!("Redis at {server} is still loading what it has on disk"),
-            Cause::Other => {
+            Cause::OtherType => {
+                let feed = &self.feed;
                 format!(
-                    "Redis at {server} answers: {error}; `{}` and `{}` have to be this cluster's alone",
-                    self.feed, self.head
+                    "Redis at {server} answers: {error}; `{feed}` holds something else than a stream: find out who wrote it there, and remove it (`redis-cli UNLINK {feed}`), and the writer begins anew"
                 )
             }
+            Cause::Other => format!("Redis at {server} answers: {error}{}", remedy_for(&error)),
         };
         Fault { cause, message }
     }
@@ -526,9 +541,26 @@ fn cause(error: &RedisError) -> Cause {
         }
         (ErrorKind::Server(ServerErrorKind::BusyLoading), _) => Cause::Loading,
         (_, Some("OOM" | "MISCONF")) => Cause::Full,
+        (_, Some("WRONGTYPE")) => Cause::OtherType,
+        // Who waited for an entry while this server became another's follower.
+        (_, Some("UNBLOCKED")) => Cause::NotMaster,
         // What cannot be parsed leaves the connection in the middle of an answer.
         (ErrorKind::Parse | ErrorKind::Io, _) => Cause::Unknown,
         _ => Cause::Other,
+    }
+}
+
+/// What to do where something else than the Redis that is meant answers.
+fn remedy_for(error: &str) -> &'static str {
+    let says = |what: &str| error.contains(what);
+    if says("unknown command") {
+        "; name a Redis from 5.0 on itself, and no Sentinel or proxy before it"
+    } else if says("MOVED") || says("CLUSTERDOWN") || says("CROSSSLOT") {
+        "; this is a node of a Redis Cluster, which would spread the feed: name a Redis without `cluster-enabled`"
+    } else if says("max number of clients") {
+        "; raise `maxclients`, or find out who holds so many connections"
+    } else {
+        ""
     }
 }
 
