@@ -33,6 +33,12 @@ pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long a chunk may take from the request to its last byte: as long as who gives it out has for it.
 pub const CHUNK_WITHIN: Duration = SENT_WITHIN;
+/// The same two while another source has not failed yet, which may be quicker: a busy disk answers within this, and a chunk
+/// takes it at 3.4 Mbit/s. A slower link costs each source one such attempt; the next one has all the time.
+pub const HURRIED_SILENCE_MAX: Duration = Duration::from_secs(3);
+/// See [`HURRIED_SILENCE_MAX`].
+pub const HURRIED_CHUNK_WITHIN: Duration = Duration::from_secs(10);
+const _: () = assert!(HURRIED_CHUNK_WITHIN.as_secs() < CHUNK_WITHIN.as_secs());
 /// How long a source may take altogether when it is only tried.
 pub const TRIED_WITHIN: Duration = Duration::from_secs(5);
 const _: () = assert!(CONNECT_WITHIN.as_secs() < TRIED_WITHIN.as_secs());
@@ -41,8 +47,11 @@ pub const HEAD_OCTETS_MAX: usize = 16 << 10;
 
 /// The first pause before a source that failed is asked again; it doubles,
 pub const RETRY_MIN: Duration = Duration::from_secs(1);
-/// up to this. A source that gave something wrong has this pause at once.
+/// up to this.
 pub const RETRY_MAX: Duration = Duration::from_secs(60);
+/// The first pause of a source that gave something wrong: it costs a whole chunk to find that out, and a proxy whose server
+/// is being started gives pages of its own for some seconds.
+pub const RETRY_WRONG_MIN: Duration = Duration::from_secs(8);
 /// How long who takes a chunk waits for it where there is no disk: one source fails as slowly as it can, and the next
 /// one gives it.
 pub const TAKEN_WITHIN: Duration = Duration::from_secs(2 * CHUNK_WITHIN.as_secs());

@@ -423,9 +423,9 @@ impl Shared {
             Part::Manifest => (MANIFEST_OCTETS_MAX, false),
             Part::Chunk(number) => (manifest.place(number).map_or(0, |(_, octets)| octets), true),
         };
-        let wish = Wish { id, part, octets, is_exact };
         loop {
-            let (base, agent) = self.next_source(id)?;
+            let (base, agent, is_hurried) = self.next_source(id)?;
+            let wish = Wish { id, part, octets, is_exact, is_hurried };
             let outcome = source::get(&agent, &base, &wish).and_then(|bytes| {
                 let verified = match part {
                     Part::Manifest => self.directory.as_ref().map_or(Ok(()), |directory| directory.accept(id, &bytes)),
@@ -458,14 +458,17 @@ impl Shared {
         }
     }
 
-    /// Waits until a source may be asked.
-    fn next_source(&self, id: SnapshotId) -> Result<(BaseUrl, Agent), Changed> {
+    /// Waits until a source may be asked, and whether it is to be quick.
+    fn next_source(&self, id: SnapshotId) -> Result<(BaseUrl, Agent, bool), Changed> {
         let mut state = self.state();
         loop {
             state.still(id)?;
             let now = self.now();
             let most = match state.sources.next(now) {
-                Next::Ask(url) => return Ok((url, state.agent.clone())),
+                Next::Ask(url) => {
+                    let is_hurried = state.sources.has_another(&url);
+                    return Ok((url, state.agent.clone(), is_hurried));
+                }
                 Next::Wait(until) => Some(until.saturating_sub(now)),
                 Next::Nobody => {
                     state.still(id)?.nobody_since.get_or_insert(now);

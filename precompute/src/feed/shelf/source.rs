@@ -77,6 +77,8 @@ pub(super) struct Wish {
     /// How many bytes it has, or at most.
     pub(super) octets: usize,
     pub(super) is_exact: bool,
+    /// Whether another source may be quicker, so that this one has less time than its agent gives it.
+    pub(super) is_hurried: bool,
 }
 
 impl Wish {
@@ -136,7 +138,9 @@ impl fmt::Display for SourceFault {
         let not_ours = "is this the address that `snapshot_listen` of a writer or replica says?";
         match answer {
             Answer::Unknown => write!(f, "{url}: answers 404: it does not have this snapshot, or not whole yet"),
-            Answer::Status { code, kind } => write!(f, "{url}: answers {code} ({kind})"),
+            Answer::Status { code, kind } => {
+                write!(f, "{url}: answers {code} ({kind}); {not_ours} If it is, its log says why")
+            }
             Answer::Redirect { code, to } => {
                 write!(f, "{url}: answers {code} and names `{to}`, which is not followed; name that place itself")
             }
@@ -146,8 +150,10 @@ impl fmt::Display for SourceFault {
             Answer::CutShort { octets, wanted } => {
                 write!(f, "{url}: ended after {octets} of {wanted} bytes; the connection was lost, or it stopped")
             }
-            Answer::TooSlow { octets } => write!(f, "{url}: took too long; {octets} bytes came"),
-            Answer::Unreachable(error) => write!(f, "{url}: gives no answer: {error}"),
+            Answer::TooSlow { octets } => {
+                write!(f, "{url}: took too long; {octets} bytes came; look after that machine and the way to it")
+            }
+            Answer::Unreachable(error) => write!(f, "{url}: gives no answer: {error}; {not_ours}"),
             Answer::Wrong(Refusal::Forged) => {
                 write!(
                     f,
@@ -190,7 +196,7 @@ pub fn reach(
     trusted: &Trusted,
 ) -> Result<(), SourceFault> {
     let id = manifest.map_or_else(SnapshotId::none, SnapshotId::of);
-    let wish = Wish { id, part: Part::Manifest, octets: MANIFEST_OCTETS_MAX, is_exact: false };
+    let wish = Wish { id, part: Part::Manifest, octets: MANIFEST_OCTETS_MAX, is_exact: false, is_hurried: false };
     let bytes = get(&agent_within(limits::TRIED_WITHIN, limits::TRIED_WITHIN), base, &wish)?;
     let wrong = |refusal| SourceFault { url: wish.url(base), answer: Answer::Wrong(refusal) };
     match Manifest::open(&bytes, cluster, trusted) {
@@ -203,7 +209,16 @@ pub fn reach(
 /// Asks for it. The bytes are not verified yet, except for their number.
 pub(super) fn get(agent: &Agent, base: &BaseUrl, wish: &Wish) -> Result<Vec<u8>, SourceFault> {
     let url = wish.url(base);
-    let outcome = match agent.get(&url).call() {
+    let mut request = agent.get(&url);
+    if wish.is_hurried {
+        request = request
+            .config()
+            .timeout_recv_response(Some(limits::HURRIED_SILENCE_MAX))
+            .timeout_per_read(Some(limits::HURRIED_SILENCE_MAX))
+            .timeout_global(Some(limits::HURRIED_CHUNK_WITHIN))
+            .build();
+    }
+    let outcome = match request.call() {
         Ok(response) => body(response, wish),
         Err(error) => Err(silent(error, 0, wish.octets)),
     };

@@ -1,8 +1,8 @@
 //! Which source is asked next.
 //!
 //! Invariant: the healthiest first, and in the order of the list where they are equal; one that failed rests, longer each
-//! time, and at once as long as can be if it gave something wrong; no source is asked for ever less than that. Pure: the
-//! time is a parameter. It does not know how a source is asked.
+//! time, and longer still if it gave something wrong; no source is asked for ever less than that; none has all the time
+//! there is while another has not failed. Pure: the time is a parameter. It does not know how a source is asked.
 
 use std::time::Duration;
 
@@ -53,6 +53,11 @@ impl Sources {
         self.0.iter().map(|source| source.rests_until).min().map_or(Next::Nobody, Next::Wait)
     }
 
+    /// Whether another one than this has not failed, so that it may be quicker.
+    pub(super) fn has_another(&self, url: &BaseUrl) -> bool {
+        self.0.iter().any(|source| source.url != *url && source.failures == 0)
+    }
+
     /// Whether the last thing that each of them did was to fail.
     pub(super) fn have_all_failed(&self) -> bool {
         self.0.iter().all(|source| source.failures > 0)
@@ -67,11 +72,8 @@ impl Sources {
     /// Returns whether that is news.
     pub(super) fn failed(&mut self, url: &BaseUrl, fault: SourceFault, now: Duration) -> bool {
         let Some(source) = self.of(url) else { return false };
-        let pause = if fault.is_wrong() {
-            limits::RETRY_MAX
-        } else {
-            limits::RETRY_MIN.saturating_mul(1 << source.failures.min(10)).min(limits::RETRY_MAX)
-        };
+        let first = if fault.is_wrong() { limits::RETRY_WRONG_MIN } else { limits::RETRY_MIN };
+        let pause = first.saturating_mul(1 << source.failures.min(10)).min(limits::RETRY_MAX);
         source.rests_until = now + pause;
         source.failures = source.failures.saturating_add(1);
         let kind = |fault: &SourceFault| std::mem::discriminant(&fault.answer);
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn who_fails_rests_longer_each_time_and_who_lies_rests_longest_at_once() {
+    fn who_fails_rests_longer_each_time_and_who_lies_longer_still() {
         let mut failing = sources(&[1]);
         let mut now = at(0);
         for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
@@ -154,12 +156,30 @@ mod tests {
             assert_eq!(failing.next(now), Next::Ask(url(1)));
         }
         let mut lying = sources(&[1]);
+        now = at(5);
+        for pause in [8, 16, 32, 60, 60] {
+            lying.failed(&url(1), fault(Answer::Wrong(Refusal::Forged)), now);
+            assert_eq!(lying.next(now), Next::Wait(now + at(pause)));
+            now += at(pause);
+        }
         lying.failed(&url(1), fault(Answer::Wrong(Refusal::Forged)), at(5));
-        assert_eq!(lying.next(at(5)), Next::Wait(at(65)));
         // Another snapshot may be right.
         lying.begin_again();
         assert_eq!(lying.next(at(5)), Next::Ask(url(1)));
         assert_eq!(sources(&[]).next(at(0)), Next::Nobody);
+    }
+
+    #[test]
+    fn a_source_is_hurried_only_while_another_one_has_not_failed() {
+        let mut sources = sources(&[1, 2]);
+        assert!(sources.has_another(&url(1)) && sources.has_another(&url(2)));
+        sources.failed(&url(1), lacking(), at(0));
+        assert!(sources.has_another(&url(1)) && !sources.has_another(&url(2)), "the second is the last hope");
+        sources.failed(&url(2), lacking(), at(0));
+        assert!(!sources.has_another(&url(1)), "and now the first has all the time");
+        sources.worked(&url(1));
+        assert!(!sources.has_another(&url(1)) && sources.has_another(&url(2)));
+        assert!(!self::sources(&[1]).has_another(&url(1)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     faulty::{FAULTS, Faulty, Way},
     *,
 };
+use crate::limits::shelf as limits;
 
 fn fetcher(directory: Option<&Directory>, sources: &[&Faulty]) -> Fetcher {
     let urls: Vec<_> = sources.iter().map(|source| source.url.clone()).collect();
@@ -84,7 +85,7 @@ fn a_source_that_says_nothing_or_goes_on_for_ever_is_left_in_time() {
     let snapshot = Snapshot::new(1, 2, 1000);
     let [silence, whole] = [200, 600].map(Duration::from_millis);
     let agent = source::agent_within(silence, whole);
-    let wish = Wish { id: snapshot.id(), part: Part::Chunk(0), octets: 1000, is_exact: true };
+    let wish = Wish { id: snapshot.id(), part: Part::Chunk(0), octets: 1000, is_exact: true, is_hurried: false };
     for (way, most) in [(Way::Silent, silence), (Way::Dripping, whole)] {
         let source = Faulty::start(&snapshot, &[way]);
         let begin = Instant::now();
@@ -92,6 +93,19 @@ fn a_source_that_says_nothing_or_goes_on_for_ever_is_left_in_time() {
         assert!(matches!(fault.answer, Answer::TooSlow { octets } if octets < 1000), "{way:?}: {fault}");
         assert!((most..most * 5).contains(&begin.elapsed()), "{way:?}: {:?}", begin.elapsed());
     }
+}
+
+/// A source that gave a byte now and then had a minute for a chunk, while the next one had it at once.
+#[test]
+fn a_source_that_hangs_is_left_soon_while_there_is_another() {
+    let snapshot = Snapshot::new(1, 2, 1000);
+    let (silent, good) = (Faulty::start(&snapshot, &[Way::Silent]), Faulty::start(&snapshot, &[Way::Right]));
+    let mut fetching = fetcher(None, &[&silent, &good]);
+    let begin = Instant::now();
+    snapshot.take_from(&mut fetching);
+    let hurried = limits::HURRIED_SILENCE_MAX;
+    assert!((hurried..2 * hurried).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    assert_eq!((silent.asked(), good.asked()), (1, 2));
 }
 
 #[test]
