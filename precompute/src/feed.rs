@@ -56,7 +56,7 @@ pub use self::{
     entry::{Entry, Opened, Sealed},
     keys::{Cluster, KeyId, PublicKey, Trusted, WriterKey},
     manifest::Manifest,
-    pulse::{Freshness, Moment},
+    pulse::{Apart, Freshness, Moment},
     reader::Reader,
     rule::{Verdict, by_feed},
     walking::{Later, walk},

@@ -17,6 +17,9 @@
 //! | 32 | SHA-256 of the entry before, whole |
 //! | 4 + n | the body behind its length |
 //! | 64 | Ed25519 over `Ostia feed entry`, a zero, and all of the above |
+//!
+//! Every later version keeps what stands up to the hash, and the signature at the end. So a program that knows only this
+//! version still tells an entry of a writer that was updated before it from one that somebody forged.
 
 use std::sync::Arc;
 
@@ -26,7 +29,7 @@ use super::{
     keys::{KeyId, Purpose, SIGNATURE},
     wire::{Input, Read, Refusal, put_count},
 };
-use crate::state_dir::ServerId;
+use crate::{limits::feed as limits, state_dir::ServerId};
 
 /// The version of the protocol.
 pub const VERSION: u8 = 1;
@@ -104,13 +107,17 @@ impl Entry {
     /// Reads what stands at a position of the stream.
     pub fn open(position: Position, bytes: &[u8], cluster: &Cluster, trusted: &Trusted) -> Result<Opened, Refusal> {
         let mut input = Input::new(bytes);
-        version(&mut input)?;
+        let version = version(&mut input)?;
         our_cluster(&mut input, cluster)?;
         let kind = input.u8()?;
         let said = Position { epoch: input.u64()?, sequence: input.u64()? };
         let author = ServerId::from_bytes(input.array()?);
         let key = KeyId(input.array()?);
         let prev = Chain(input.array()?);
+        if version != VERSION {
+            later(bytes, &input, key, Purpose::Entry, trusted)?;
+            return Err(if said == position { Refusal::UnknownVersion(version) } else { ELSEWHERE });
+        }
         let length = input.count(body::octets_max(kind), 1, "its body is too long")?;
         let body = input.take(length)?;
         let signed = &bytes[..bytes.len() - input.left()];
@@ -118,7 +125,7 @@ impl Entry {
         input.end()?;
         trusted.check(key, Purpose::Entry, signed, signature)?;
         if said != position {
-            return Err(Refusal::Absurd("it stands at another position than it was written for"));
+            return Err(ELSEWHERE);
         }
         let entry = Self { position, author, prev, body: Body::read(kind, body)? };
         Ok(Opened { entry, chain: Chain::of(bytes), octets: bytes.len() })
@@ -130,20 +137,41 @@ pub(super) fn put_cluster(bytes: &mut Vec<u8>, cluster: &Cluster) {
     bytes.extend_from_slice(cluster.name().as_bytes());
 }
 
-pub(super) fn version(input: &mut Input<'_>) -> Read<()> {
-    match input.u8()? {
-        VERSION => Ok(()),
-        other => Err(Refusal::UnknownVersion(other)),
+const ELSEWHERE: Refusal = Refusal::Absurd("it stands at another position than it was written for");
+
+/// The version, whichever it is: what it is worth is known once the signature was looked at.
+pub(super) fn version(input: &mut Input<'_>) -> Read<u8> {
+    if input.left() == 0 {
+        return Err(Refusal::Absurd("it is empty, or what holds it in Redis is of another form"));
     }
+    input.u8()
 }
 
 /// Before the signature, so that a wrong address is told as what it is, and not as a forgery.
 pub(super) fn our_cluster(input: &mut Input<'_>, cluster: &Cluster) -> Read<()> {
-    let length = input.u8()?;
-    let name = input.take(length.into())?;
+    let length = usize::from(input.u8()?);
+    if !(1..=limits::CLUSTER_OCTETS_MAX).contains(&length) {
+        return Err(OF_ANOTHER_PROGRAM);
+    }
+    let name = input.take(length)?;
     if name == cluster.name().as_bytes() {
         return Ok(());
     }
     let other = std::str::from_utf8(name).ok().and_then(Cluster::new);
-    Err(other.map_or(Refusal::Absurd("it is no entry of a feed"), Refusal::NotOurCluster))
+    Err(other.map_or(OF_ANOTHER_PROGRAM, Refusal::NotOurCluster))
+}
+
+const OF_ANOTHER_PROGRAM: Refusal = Refusal::Absurd("another program wrote it, or it is damaged");
+
+/// What is in another version counts as that if a trusted key signed all of it up to the signature at its end. `read`: as
+/// far as every version is alike.
+pub(super) fn later(bytes: &[u8], read: &Input<'_>, key: KeyId, purpose: Purpose, trusted: &Trusted) -> Read<()> {
+    if read.left() < SIGNATURE {
+        return Err(Refusal::Truncated);
+    }
+    if read.left() > limits::LATER_OCTETS_MAX {
+        return Err(Refusal::Absurd("it is too long for any version"));
+    }
+    let (signed, signature) = bytes.split_at(bytes.len() - SIGNATURE);
+    trusted.check(key, purpose, signed, signature)
 }

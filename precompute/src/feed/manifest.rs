@@ -3,12 +3,14 @@
 //! Purpose: a signed list of its chunks' hashes, small enough for Redis, so that chunks may come from anybody. Invariant:
 //! a chunk counts only if its hash stands here, and the manifest only if a trusted key signed it for this cluster. It
 //! does not know what is in a chunk (`snapshot`), or where one can be had.
+//!
+//! Every later version keeps the version, the cluster, the author and the key in front, and the signature at the end.
 
 use std::sync::Arc;
 
 use super::{
     Chain, Cluster, Position, Trusted, WriterKey,
-    entry::{VERSION, our_cluster, put_cluster, version},
+    entry::{VERSION, later, our_cluster, put_cluster, version},
     keys::{KeyId, Purpose, SIGNATURE},
     sha256,
     wire::{Input, Refusal, put_count},
@@ -65,10 +67,14 @@ impl Manifest {
     /// Reads and verifies one.
     pub fn open(bytes: &[u8], cluster: &Cluster, trusted: &Trusted) -> Result<Self, Refusal> {
         let mut input = Input::new(bytes);
-        version(&mut input)?;
+        let version = version(&mut input)?;
         our_cluster(&mut input, cluster)?;
         let author = ServerId::from_bytes(input.array()?);
         let key = KeyId(input.array()?);
+        if version != VERSION {
+            later(bytes, &input, key, Purpose::Manifest, trusted)?;
+            return Err(Refusal::UnknownVersion(version));
+        }
         let position = Position { epoch: input.u64()?, sequence: input.u64()? };
         let chain = Chain(input.array()?);
         let (made, records, octets) = (input.u64()?, input.u64()?, input.u64()?);

@@ -52,14 +52,32 @@ pub(crate) fn is_current(rules: Rules, time: u64, now: Moment) -> bool {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Pulse {
     heard: Option<Duration>,
+    apart: Option<Apart>,
+}
+
+/// How far the clock of a writer is from this machine's, as its last heartbeat has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Apart {
+    /// So much.
+    pub by: Duration,
+    /// Whether the writer's is behind, or what it wrote is old.
+    pub is_behind: bool,
 }
 
 impl Pulse {
     /// A heartbeat that was applied: once, as every entry is.
     pub(crate) fn beat(&mut self, rules: Rules, time: u64, now: Moment) {
-        if is_current(rules, time, now) {
+        let counts = is_current(rules, time, now);
+        if counts {
             self.heard = Some(now.monotonic);
         }
+        let by = Duration::from_micros(time.abs_diff(now.wall));
+        self.apart = (!counts).then_some(Apart { by, is_behind: time < now.wall });
+    }
+
+    /// How far off the last heartbeat was, if it did not count for that.
+    pub(crate) fn apart(&self) -> Option<Apart> {
+        self.apart
     }
 
     /// How fresh that is.

@@ -19,7 +19,7 @@ use self::reconciling::{Reconciling, Why};
 use super::{
     Body, Cluster, Entry, Issuer, Opened, Position, Refusal, Trusted,
     body::Section,
-    pulse::{Freshness, Lease, Moment, Pulse, is_current},
+    pulse::{Apart, Freshness, Lease, Moment, Pulse, is_current},
     rule::{Rule, Rules},
     store::{Fault, Place, Snapshots, Store},
     transport::{Gone, Raw, Transport},
@@ -180,6 +180,11 @@ impl Reader {
     /// When a heartbeat of the writer that is followed counted last, on the monotonic clock.
     pub fn heartbeat(&self) -> Option<Duration> {
         self.followed.heard()
+    }
+
+    /// How far the clock of the writer that is followed is off, if its last heartbeat did not count for that.
+    pub fn apart(&self) -> Option<Apart> {
+        self.followed.apart()
     }
 
     /// Has everything compared with a snapshot although every entry follows: the store has another issuer now, or wants
@@ -384,6 +389,11 @@ impl Reader {
                 Some(opened)
             }
             Err(refusal) => {
+                if refusal.is_of_later_version() {
+                    // Its writer lives, and nobody takes over from it for not understanding it.
+                    self.lease.hear(raw.position, now);
+                    self.epoch_seen = self.epoch_seen.max(raw.position.epoch);
+                }
                 events.push(Event::Refused(raw.position, refusal));
                 None
             }

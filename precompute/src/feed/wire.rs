@@ -12,7 +12,7 @@ use super::{Cluster, KeyId};
 pub enum Refusal {
     /// They end before what they announce.
     Truncated,
-    /// A later version of the protocol wrote them.
+    /// A trusted writer wrote them in another version of the protocol.
     UnknownVersion(u8),
     /// They are another cluster's.
     NotOurCluster(Cluster),
@@ -32,7 +32,7 @@ impl fmt::Display for Refusal {
             Self::Truncated => f.write_str("it is cut short"),
             Self::UnknownVersion(version) => write!(
                 f,
-                "it is in version {version} of the feed, and this program knows version {}; update readers before writers",
+                "a trusted writer wrote it in version {version} of the feed, and this program knows version {}; update this program (readers before writers)",
                 super::entry::VERSION
             ),
             Self::NotOurCluster(cluster) => write!(
@@ -53,6 +53,13 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl Refusal {
+    /// Whether a trusted writer wrote it all the same, for programs of a later version: nobody attacks.
+    pub fn is_of_later_version(&self) -> bool {
+        matches!(self, Self::UnknownVersion(_) | Self::UnknownKind(_))
+    }
+}
 
 pub(super) type Read<T> = Result<T, Refusal>;
 

@@ -49,6 +49,9 @@ pub const BEGIN_CHAINS_MAX: usize = 1 << 16;
 pub const BEGIN_RECORDS_MAX: usize = 1 << 17;
 /// Bytes of its body: both, and a section for each of ten thousand issuers.
 pub const BEGIN_BODY_OCTETS_MAX: usize = 8 << 20;
+/// Bytes of an entry or a manifest of a later version behind what every version has in front, as far as its signature is
+/// looked at: twice the longest of this one.
+pub const LATER_OCTETS_MAX: usize = 2 * BEGIN_BODY_OCTETS_MAX;
 const _: () = assert!(BEGIN_CHAINS_MAX * 32 + BEGIN_RECORDS_MAX * 33 + 10_000 * 38 + 1024 < BEGIN_BODY_OCTETS_MAX);
 const _: () = assert!(ENTRY_RECORDS_MAX * (33 + 38) + 64 < ENTRY_BODY_OCTETS_MAX);
 const _: () = assert!(HEARTBEAT_DIGESTS_MAX * 48 + NAME_OCTETS_MAX + 64 < ENTRY_BODY_OCTETS_MAX);
@@ -137,12 +140,14 @@ pub const DEBTS_READ: usize = 256;
 
 /// Issuers of the feed that a replica names although it does not know them: 32 KiB.
 pub const STRANGERS_MAX: usize = 1024;
+/// How many of several issuers are named in one line for people: as many as anybody reads.
+pub const STRANGERS_NAMED_MAX: usize = 8;
 
-/// How long a look at Redis may take: connecting and six answers, each as late as it may be, and the wait for a sign of
+/// How long a look at Redis may take: connecting and seven answers, each as late as it may be, and the wait for a sign of
 /// life.
 pub const PROBE_WITHIN: Duration = Duration::from_secs(20);
 const _: () =
-    assert!(CONNECT_WITHIN.as_secs() + 6 * ANSWER_WITHIN.as_secs() + PROBE_LIFE.as_secs() < PROBE_WITHIN.as_secs());
+    assert!(CONNECT_WITHIN.as_secs() + 7 * ANSWER_WITHIN.as_secs() + PROBE_LIFE.as_secs() < PROBE_WITHIN.as_secs());
 /// How long it waits for a sign of life: two heartbeats, of which one may be late.
 pub const PROBE_LIFE: Duration = Duration::from_secs(2);
 const _: () = assert!(PROBE_LIFE.as_secs() >= 2 * HEARTBEAT_INTERVAL.as_secs());

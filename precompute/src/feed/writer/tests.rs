@@ -130,6 +130,35 @@ impl One {
     }
 }
 
+/// A writer that had been updated was taken over from by each standby that had not.
+#[test]
+fn nobody_takes_over_from_a_writer_of_a_later_version() {
+    let (mut leader, mut standby, mut stream) = (One::new(1), One::new(2), Memory::default());
+    let mut millis = leader.lead(0, &mut stream);
+    let later = |writer: &One, position: Position, name: u8| {
+        let sealed = writer.machine.seal(position, Chain::START, Body::Resign);
+        let mut bytes = [&[crate::feed::entry::VERSION + 1], &sealed.bytes[1..sealed.bytes.len() - 64]].concat();
+        let signature = WriterKey::quick(name).sign(crate::feed::keys::Purpose::Entry, &bytes);
+        bytes.extend_from_slice(&signature);
+        Raw { position, bytes: bytes.into() }
+    };
+    let mut position = stream.entries.last().unwrap().position;
+    let mut go_on = |stream: &mut Memory, standby: &mut One, name: u8| {
+        for _ in 0..60 {
+            position = position.next();
+            stream.entries.push(later(&leader, position, name));
+            standby.step(millis, stream);
+            millis += 1000;
+            if standby.machine.role() != Role::Following {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(!go_on(&mut stream, &mut standby, 1), "it does not understand a word, and hears that somebody lives");
+    assert!(go_on(&mut stream, &mut standby, 9), "whom nobody trusts does not keep it from leading");
+}
+
 #[test]
 fn a_standby_that_can_take_no_snapshot_hears_the_one_that_leads_all_the_same() {
     let (mut stream, mut one, mut other) = (Memory::default(), One::new(1), One::new(2));

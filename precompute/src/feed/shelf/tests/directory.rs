@@ -158,7 +158,7 @@ fn a_manifest_that_nobody_trusted_has_signed_makes_no_snapshot() {
     let other_cluster = snapshot.manifest.seal(&Cluster::new("other").unwrap(), &key());
     let of_another = Snapshot::new(2, 2, 1000).sealed;
     let cases: [(&str, &[u8], &str); 5] = [
-        ("nothing", b"", "cut short"),
+        ("nothing", b"", "it is empty"),
         ("cut", &snapshot.sealed[..snapshot.sealed.len() - 1], "cut short"),
         ("another key", &other_key, "not list"),
         ("another cluster", &other_cluster, "`other`"),
