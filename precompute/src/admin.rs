@@ -38,7 +38,7 @@ pub use self::{
     signers::{Pools, pools_of_issuers},
 };
 use crate::{
-    feed::Freshness,
+    feed::{Freshness, Issuer},
     pki::UnixTime,
     service::{Publishing, Tenants, following::FeedStatus},
 };
@@ -155,6 +155,9 @@ impl Status {
         for complaint in self.feed.iter().flat_map(|feed| feed.complaints(Instant::now())) {
             let _ = writeln!(lines, "degraded: feed: {complaint}");
         }
+        for remark in self.feed.iter().flat_map(|feed| feed.remarks()) {
+            let _ = writeln!(lines, "{remark}");
+        }
         for remark in self.publishing.get().iter().flat_map(|writer| publishing::remarks(&writer.report())) {
             let _ = writeln!(lines, "{remark}");
         }
@@ -167,6 +170,7 @@ impl Status {
                 );
             }
         }
+        let abandoned = self.feed.as_ref().map(|feed| feed.report().abandoned).unwrap_or_default();
         for (tenant, issuer) in tenants.issuers() {
             let (name, report) = (&issuer.name, issuer.state.health.report());
             if self.feed.as_ref().is_some_and(|feed| feed.report().is_filled) && !issuer.state.health.is_known() {
@@ -175,6 +179,12 @@ impl Status {
                     "degraded: {tenant}/{name}: the writer has told nothing of this issuer, and its certificates get `tryLater`: it has to be in the writer's configuration, with the same CA in a tenant of the same name"
                 );
                 continue;
+            }
+            if abandoned.contains(&Issuer::from(issuer.id())) {
+                let _ = writeln!(
+                    lines,
+                    "degraded: {tenant}/{name}: the writer no longer speaks of this issuer: what was told of it before is served on, and no revocation comes any more; see whether it is still in the configuration of the writer that leads"
+                );
             }
             for complaint in report.complaints(now, issuer.policy.stale_after) {
                 let _ = writeln!(lines, "degraded: {tenant}/{name}: {complaint}");

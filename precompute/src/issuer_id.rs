@@ -8,7 +8,10 @@ use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest;
 
-use crate::pki::{Certificate, hex::Hex};
+use crate::{
+    limits,
+    pki::{Certificate, hex::Hex},
+};
 
 /// A tenant's name and the CA behind one of its issuers. Two tenants with the same CA have two ids, and two sets of
 /// records. A copy shares its parts.
@@ -54,10 +57,25 @@ impl IssuerId {
         &self.0.fingerprint
     }
 
+    /// For people who have to find it in a configuration elsewhere.
+    pub fn in_words(&self) -> String {
+        format!("CA {} of tenant `{}`", Hex(&self.0.ca[..8]), self.0.tenant)
+    }
+
     /// The same CA under another tenant's name.
     pub fn under(&self, tenant: &str) -> Self {
         Self::new(tenant, self.0.ca)
     }
+}
+
+/// Names of issuers in one line, in order; of very many only the first.
+pub fn in_a_line<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let mut names: Vec<&str> = names.into_iter().collect();
+    names.sort_unstable();
+    let more = names.len().saturating_sub(limits::feed::STRANGERS_NAMED_MAX);
+    names.truncate(limits::feed::STRANGERS_NAMED_MAX);
+    let line = names.join(", ");
+    if more > 0 { format!("{line} and {more} more") } else { line }
 }
 
 /// The first eight hexadecimal digits of the fingerprint: short enough to be typed, as part of a file's name.

@@ -9,7 +9,10 @@ use std::{error::Error, io, path::Path, sync::Arc};
 use precompute::{
     assemble::{AssembledFeed, WriterKeyError},
     engine::{self, EngineError},
-    feed::probe::{Doubt, Findings, Question},
+    feed::{
+        Issuer,
+        probe::{Doubt, Findings, Question},
+    },
     pki::UnixTime,
     state_dir,
 };
@@ -116,7 +119,13 @@ fn try_feed(path: &Path, config: &Config, assembly: &Assembly, now: UnixTime) ->
     {
         warn!("{path}: feed.{about}: {problem}; until then `ostia-precompute run` does not start");
     }
+    let issuers: Vec<_> = assembly
+        .common
+        .issuers()
+        .map(|(tenant, issuer)| (Issuer::from(&issuer.id), format!("{}/{}", tenant.name, issuer.name)))
+        .collect();
     let question = Question {
+        issuers: &issuers,
         redis: &feed.redis,
         cluster: &feed.cluster,
         trusted: &feed.trusted,
@@ -125,7 +134,7 @@ fn try_feed(path: &Path, config: &Config, assembly: &Assembly, now: UnixTime) ->
     };
     let Findings { facts, doubts } = question.ask(now);
     for Doubt { about, text } in doubts {
-        warn!("{path}: feed.{about}: {text}");
+        warn!("{path}: {about}: {text}");
     }
     facts
 }

@@ -33,13 +33,16 @@ const REPLICA: [Family<FeedReport>; 6] = [
 ];
 
 /// Counters of what came.
-const REPLICA_TOTALS: [Family<FeedReport>; 6] = [
+const REPLICA_TOTALS: [Family<FeedReport>; 7] = [
     ("feed_entries", "Entries applied", |report| report.applied),
     (
         "feed_entries_refused",
         "Entries passed over because no trusted key signed them for this cluster and place",
         |report| report.refused,
     ),
+    ("feed_entries_later", "Entries passed over because they are of a later version of the feed", |report| {
+        report.later
+    }),
     ("feed_manifests_refused", "Looks at a manifest that no trusted key signed for this cluster", |report| {
         report.heads_refused
     }),

@@ -82,6 +82,21 @@ pub(super) fn remarks(report: &PublishingReport) -> Vec<String> {
     } else if report.role == Role::Following && report.heard.is_some_and(|heard| heard > SILENT) {
         lines.push("degraded: feed: no writer gives a sign of life, and this one has not taken over".to_owned());
     }
+    if report.strangers > 0 {
+        let named = match &report.strangers_named[..] {
+            [] => String::new(),
+            some => format!(" ({})", some.join(", ")),
+        };
+        let what = if report.role == Role::Leading {
+            "replicas keep what they were told of them before, and hear nothing more"
+        } else {
+            "nothing of them is kept, and if this writer took over replicas would hear nothing more of them"
+        };
+        lines.push(format!(
+            "degraded: feed: another writer has told of {} issuers that are not configured here{named}: {what}; add them to the configuration of this one",
+            report.strangers
+        ));
+    }
     if let Some(fault) = &report.snapshot_fault {
         lines.push(format!("degraded: feed: no snapshot could be made for replicas: {fault}"));
     }

@@ -17,7 +17,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
+    collections::BTreeMap,
 };
 
 use tracing::warn;
@@ -45,7 +45,8 @@ pub struct LedgerBook {
     seen: Cell<Option<book::Place>>,
     /// The issuer whose digest was given last.
     turn: Option<[u8; 32]>,
-    strangers: BTreeSet<Issuer>,
+    /// Issuers that are not configured here, and what they are called where that was told.
+    strangers: BTreeMap<Issuer, Option<String>>,
     /// Why the book could not be read last.
     unreadable: RefCell<Option<String>>,
 }
@@ -53,7 +54,7 @@ pub struct LedgerBook {
 impl LedgerBook {
     /// Of all issuers that are configured, now and later.
     pub fn new(ledgers: Ledgers) -> Self {
-        Self { ledgers, seen: Cell::new(None), turn: None, strangers: BTreeSet::new(), unreadable: RefCell::new(None) }
+        Self { ledgers, seen: Cell::new(None), turn: None, strangers: BTreeMap::new(), unreadable: RefCell::new(None) }
     }
 
     /// The ledgers.
@@ -63,7 +64,12 @@ impl LedgerBook {
 
     /// Issuers of the feed that are not configured here; at most [`limits::STRANGERS_MAX`] of them.
     pub fn strangers(&self) -> impl Iterator<Item = Issuer> + '_ {
-        self.strangers.iter().copied()
+        self.strangers.keys().copied()
+    }
+
+    /// The same for people, as far as it was told what they are called.
+    pub fn strangers_named(&self) -> impl Iterator<Item = &str> {
+        self.strangers.values().flatten().map(|named| &**named)
     }
 
     /// Forgets the place, so that everything is compared with the feed: one of the strangers is configured now.
@@ -78,13 +84,21 @@ impl LedgerBook {
         let IssuerStatus { verified, crl_next_update, is_crl_alone, crl_marks, .. } = *status;
         if !self.ledgers.note_status(&issuer.0, verified, (crl_next_update, is_crl_alone), crl_marks) {
             self.note_strangers([issuer]);
+            if let Some(named @ None) = self.strangers.get_mut(&issuer) {
+                let words = status.id.in_words();
+                warn!(
+                    "the writer that leads has an issuer that is not configured here, {words}: nothing of it is kept, and if this writer took over nobody would be told of it any more; add it to the configuration of this one"
+                );
+                *named = Some(words);
+            }
         }
     }
 
     fn note_strangers(&mut self, issuers: impl IntoIterator<Item = Issuer>) {
         for issuer in issuers {
-            if self.strangers.len() < limits::STRANGERS_MAX && self.strangers.insert(issuer) {
-                warn!(%issuer, "the feed speaks of an issuer that is not configured here, and nothing of it is kept");
+            // What it is called comes with its status, and is told then.
+            if self.strangers.len() < limits::STRANGERS_MAX {
+                self.strangers.entry(issuer).or_default();
             }
         }
     }
@@ -161,8 +175,11 @@ impl Store for LedgerBook {
                 "pushes to this server are undone, because the feed says something else of their certificates: it does not know what was pushed while this server had no `[feed]`; push again what shall count"
             );
         }
-        self.strangers.clear();
+        let former = std::mem::take(&mut self.strangers);
         self.note_strangers(compared.strangers.into_iter().map(Issuer));
+        for (issuer, named) in &mut self.strangers {
+            *named = former.get(issuer).cloned().flatten();
+        }
         Ok(())
     }
 

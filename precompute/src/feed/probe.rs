@@ -5,14 +5,20 @@
 //! whatever hangs. What was seen is judged apart from looking ([`Seen::judge`]), at a moment that is given. It does not
 //! know who asks, or how the findings are shown.
 
-use std::{sync::mpsc::channel, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::mpsc::channel,
+    thread,
+    time::Duration,
+};
 
 use super::{
-    Body, Cluster, Entry, Manifest, Position, Trusted,
+    Body, Cluster, Entry, Issuer, Manifest, Position, Refusal, Trusted,
     redis::{Extent, Fault, Server, Stream},
     shelf::{Answer, BaseUrl, SourceFault, reach},
 };
 use crate::{
+    issuer_id::in_a_line,
     limits::{CLOCK_SKEW_MAX, feed as limits},
     pki::UnixTime,
 };
@@ -29,7 +35,7 @@ pub struct Findings {
 /// Something that may not be meant.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Doubt {
-    /// The key of `[feed]`.
+    /// The key of the configuration.
     pub about: &'static str,
     /// What is the matter, and the remedy.
     pub text: String,
@@ -43,6 +49,8 @@ struct Seen {
     last: Option<(Position, Vec<u8>)>,
     /// Whether it came while this looked.
     lives: bool,
+    /// The newest entries, in any order.
+    recent: Vec<(Position, Vec<u8>)>,
     manifest: Option<Vec<u8>>,
     /// What happens when its memory is full.
     eviction: Option<String>,
@@ -61,6 +69,8 @@ pub struct Question<'a> {
     pub trusted: &'a Trusted,
     /// Where snapshots are fetched.
     pub sources: &'a [BaseUrl],
+    /// The issuers that are configured here, each with its name for people.
+    pub issuers: &'a [(Issuer, String)],
     /// Whether a writer asks, which may be the first.
     pub is_writer: bool,
 }
@@ -74,16 +84,17 @@ impl Question<'_> {
             let text = format!(
                 "Redis at {address} cannot be tried within {within:?}; find out what hangs, such as the look-up of its name"
             );
-            return Findings { facts: Vec::new(), doubts: vec![Doubt { about: "redis", text }] };
+            return Findings { facts: Vec::new(), doubts: vec![Doubt { about: "feed.redis", text }] };
         };
         let (mut findings, manifest) = seen.judge(self, now);
+        seen.compare_issuers(self, &mut findings);
         self.ask_sources(manifest.as_ref(), &mut findings);
         findings
     }
 
     /// Which sources are reached, and which of them have the newest snapshot.
     fn ask_sources(&self, manifest: Option<&Manifest>, findings: &mut Findings) {
-        let doubt = |text: String| Doubt { about: "snapshot_from", text };
+        let doubt = |text: String| Doubt { about: "feed.snapshot_from", text };
         if self.sources.is_empty() && !self.is_writer {
             findings.doubts.push(doubt(
                 "is missing: a replica that begins, or was away for long, has nowhere to fetch a snapshot; name the `snapshot_listen` of writers and other replicas".into(),
@@ -118,6 +129,43 @@ impl Question<'_> {
     }
 }
 
+/// What the newest entries say of issuers.
+#[derive(Default)]
+struct Told {
+    spoken_of: HashSet<Issuer>,
+    /// Those that are known by more than their fingerprint.
+    named: BTreeMap<Issuer, String>,
+    /// Whether every issuer of the writer is among those that are spoken of: a heartbeat names all whose records are told,
+    /// and more than fit it take turns.
+    is_all: bool,
+}
+
+impl Told {
+    fn of(entries: &[(Position, Vec<u8>)], cluster: &Cluster, trusted: &Trusted) -> Self {
+        let mut told = Self::default();
+        let opened = entries.iter().filter_map(|(at, bytes)| Entry::open(*at, bytes, cluster, trusted).ok());
+        // Another writer had other issuers perhaps.
+        let opened: Vec<Entry> = opened.map(|opened| opened.entry).collect();
+        let epoch = opened.iter().map(|entry| entry.position.epoch).max();
+        for entry in opened.iter().filter(|entry| Some(entry.position.epoch) == epoch) {
+            match &entry.body {
+                Body::Records(sections) => told.spoken_of.extend(sections.iter().map(|section| section.issuer)),
+                Body::Answers(sections) => told.spoken_of.extend(sections.iter().map(|section| section.issuer)),
+                Body::IssuerStatus(all) => {
+                    told.spoken_of.extend(all.iter().map(super::body::IssuerStatus::issuer));
+                    told.named.extend(all.iter().map(|status| (status.issuer(), status.id.in_words())));
+                }
+                Body::Heartbeat(heartbeat) => {
+                    told.is_all |= (1..limits::HEARTBEAT_DIGESTS_MAX).contains(&heartbeat.digests.len());
+                    told.spoken_of.extend(heartbeat.digests.iter().map(|(issuer, _)| *issuer));
+                }
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
 /// `None` if it takes too long: the look-up of a name has no limit of its own.
 fn look(server: &Server, cluster: &Cluster) -> Option<Seen> {
     let (told, seen) = channel();
@@ -139,11 +187,45 @@ impl Seen {
         self.manifest = stream.manifest()?;
         let Some(Extent { last, .. }) = self.extent else { return Ok(()) };
         self.last = stream.entry_at(last)?.map(|entry| (last, entry));
-        if let Some(next) = stream.read(last, limits::READ_ENTRIES_MAX, limits::PROBE_LIFE)?.pop() {
-            self.last = Some(next);
+        self.recent = stream.last_entries(limits::READ_ENTRIES_MAX)?;
+        let next = stream.read(last, limits::READ_ENTRIES_MAX, limits::PROBE_LIFE)?;
+        if let Some(last) = next.last() {
+            self.last = Some(last.clone());
             self.lives = true;
         }
+        self.recent.extend(next);
         Ok(())
+    }
+
+    /// Whether the writer at work and this configuration have the same issuers.
+    fn compare_issuers(&self, question: &Question<'_>, findings: &mut Findings) {
+        let Question { cluster, trusted, issuers, is_writer, .. } = question;
+        let told = Told::of(&self.recent, cluster, trusted);
+        let is_here = |issuer: &Issuer| issuers.iter().any(|(here, _)| here == issuer);
+        let strangers = told.named.iter().filter(|(issuer, _)| !is_here(issuer));
+        let strangers: Vec<&str> = strangers.map(|(_, name)| &**name).collect();
+        if !strangers.is_empty() {
+            let text = format!("the writer has issuers that are not configured here: {}", in_a_line(strangers));
+            if *is_writer {
+                findings.doubts.push(Doubt {
+                    about: "issuer",
+                    text: format!("{text}; if this writer took over, nobody would be told of them any more: add them"),
+                });
+            } else {
+                findings.facts.push(format!("{text}; nobody is answered for them here"));
+            }
+        }
+        let missing = issuers.iter().filter(|(issuer, _)| !told.spoken_of.contains(issuer));
+        let missing: Vec<&str> = missing.map(|(_, name)| &**name).collect();
+        if told.is_all && !missing.is_empty() && !is_writer {
+            findings.doubts.push(Doubt {
+                about: "issuer",
+                text: format!(
+                    "the writer at work tells nothing of {}, and certificates of an issuer that it never told of get `tryLater`: it has to be in the writer's configuration, with the same CA in a tenant of the same name",
+                    in_a_line(missing)
+                ),
+            });
+        }
     }
 
     /// The findings, and the manifest of the newest snapshot if it counts.
@@ -154,10 +236,10 @@ impl Seen {
         let Findings { facts, doubts } = &mut findings;
         let mut doubt = |about, text: String| doubts.push(Doubt { about, text });
         if let Some(fault) = &self.fault {
-            doubt("redis", format!("{fault}; a start goes on and tries again"));
+            doubt("feed.redis", format!("{fault}; a start goes on and tries again"));
         }
         if let Some(text) = self.eviction.as_deref().and_then(|policy| redis.doubt_of_eviction(policy)) {
-            doubt("redis", text);
+            doubt("feed.redis", text);
         }
         if self.fault.is_none() && self.extent.is_none() {
             let text = format!("Redis at {address} is reached, and has no feed `{cluster}` yet");
@@ -165,7 +247,7 @@ impl Seen {
                 facts.push(text);
             } else {
                 doubt(
-                    "redis",
+                    "feed.redis",
                     format!(
                         "{text}: there is nothing to serve until a writer has begun (`ostia-precompute run`); is it the right server, and `cluster` the writer's?"
                     ),
@@ -183,7 +265,7 @@ impl Seen {
                         let apart = (heartbeat.time / 1_000_000).abs_diff(now.0);
                         if apart > CLOCK_SKEW_MAX.as_secs() {
                             doubt(
-                                "redis",
+                                "feed.redis",
                                 format!(
                                     "the writer's clock and this machine's are {apart} s apart: nothing counts as fresh; set both right"
                                 ),
@@ -192,9 +274,8 @@ impl Seen {
                     }
                 }
                 Err(refusal) => {
-                    let about = "trusted";
                     doubt(
-                        about,
+                        about(&refusal),
                         format!(
                             "the last entry of the feed `{cluster}` at {address} ({position}) is refused: {refusal}"
                         ),
@@ -207,7 +288,7 @@ impl Seen {
                 (false, _) if self.fault.is_some() => {}
                 (false, true) => facts.push(silent),
                 (false, false) => {
-                    doubt("redis", format!("{silent}; start `ostia-precompute run`, or find out why it is silent"))
+                    doubt("feed.redis", format!("{silent}; start `ostia-precompute run`, or find out why it is silent"))
                 }
             }
         }
@@ -219,7 +300,10 @@ impl Seen {
                 Some(manifest)
             }
             Some(Err(refusal)) => {
-                doubt("trusted", format!("the manifest of the newest snapshot at {address} is refused: {refusal}"));
+                doubt(
+                    about(&refusal),
+                    format!("the manifest of the newest snapshot at {address} is refused: {refusal}"),
+                );
                 None
             }
             None if self.last.is_some() && self.fault.is_none() => {
@@ -229,6 +313,15 @@ impl Seen {
             None => None,
         };
         (findings, manifest)
+    }
+}
+
+/// Which key is to be looked at where this is refused.
+const fn about(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::UntrustedKey(_) => "feed.trusted",
+        Refusal::NotOurCluster(_) => "feed.cluster",
+        _ => "feed.redis",
     }
 }
 

@@ -14,6 +14,7 @@ use crate::feed::reader::Event;
 #[derive(Default, Debug)]
 pub(super) struct Alarms {
     refused: Repeated,
+    later: Repeated,
     heads: Repeated,
     digests: Repeated,
     faults: Repeated,
@@ -24,6 +25,14 @@ impl Alarms {
     /// what becomes of it.
     pub(super) fn hear(&mut self, event: &Event, now: Duration) {
         match event {
+            Event::Refused(position, refusal) if refusal.is_of_later_version() => {
+                if let Some(more) = self.later.news(now) {
+                    error!(
+                        entry = %position, more,
+                        "an entry of the feed is passed over: {refusal}; this is no attack: what is known stays, and nobody here takes over from that writer"
+                    );
+                }
+            }
             Event::Refused(position, refusal) => {
                 if let Some(more) = self.refused.news(now) {
                     error!(
@@ -34,10 +43,12 @@ impl Alarms {
             }
             Event::HeadRefused(refusal) => {
                 if let Some(more) = self.heads.news(now) {
-                    error!(
-                        more,
-                        "the manifest of the newest snapshot is refused: {refusal}; compare `feed.trusted` and `feed.cluster` with the configuration of the writer that leads"
-                    );
+                    let hint = if refusal.is_of_later_version() {
+                        "what is known stays"
+                    } else {
+                        "compare `feed.trusted` and `feed.cluster` with the configuration of the writer that leads"
+                    };
+                    error!(more, "the manifest of the newest snapshot is refused: {refusal}; {hint}");
                 }
             }
             Event::DigestDiffers(issuer, place) => {
@@ -61,6 +72,7 @@ impl Alarms {
     pub(super) fn rest(&mut self, now: Duration) {
         for (repeated, what) in [
             (&mut self.refused, "entries of the feed were passed over"),
+            (&mut self.later, "entries of a later version of the feed were passed over"),
             (&mut self.heads, "times the manifest of the newest snapshot was refused"),
             (&mut self.digests, "times the records of an issuer were not the writer's"),
             (&mut self.faults, "times what was read could not be taken up"),

@@ -9,14 +9,16 @@
 //! costs nothing of what is known; an issuer that a reload adds is not answered for until what was told of it before is
 //! here. It does not know sockets for relying parties, or who asks.
 //!
-//! `follower` is the thread that reads, `loading` takes the answers of a snapshot beside it, `told` is what operators
-//! hear, and [`remarks`](super::remarks) when the log does.
+//! `follower` is the thread that reads, `loading` takes the answers of a snapshot beside it, `speaking` knows of which
+//! issuers the writer goes on speaking, `told` is what operators hear, and [`remarks`](super::remarks) when the log does.
 
 mod follower;
 mod loading;
+mod speaking;
 mod told;
 
 use std::{
+    collections::HashMap,
     error::Error,
     io,
     path::Path,
@@ -47,6 +49,7 @@ use crate::{
         replica::Replica,
         shelf::{Directory, Fetcher, Journal},
     },
+    issuer::ActiveIssuer,
     ledger::{IssuerState, States},
     presign::{Received, SoFar},
     records::RecordsWriter,
@@ -158,7 +161,9 @@ impl Opened {
         let (orders, ordered) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let received = Received::new(answers, tenants.borrow().issuers().map(|(_, issuer)| issuer), &so_far);
+        let names = names(&tenants.borrow());
         let follower = Follower {
+            names,
             reader: Reader::new(cluster.clone(), trusted.clone()),
             stream: Stream::new(redis, &cluster),
             cluster,
@@ -214,11 +219,19 @@ impl FeedHandle {
         let issuers = tenants.issuers().map(|(_, issuer)| Issuer::from(issuer.id())).collect();
         let received = Received::new(&self.answers, tenants.issuers().map(|(_, issuer)| issuer), &self.so_far);
         let (adopted, told) = oneshot::channel();
-        self.orders.send(Adoption { issuers, added, received, adopted }).map_err(|_| STOPPING)?;
+        let names = names(&tenants);
+        self.orders.send(Adoption { issuers, added, names, received, adopted }).map_err(|_| STOPPING)?;
         told.await.map_err(|_| STOPPING)?;
         tokio::spawn(let_go(self.tenants.send_replace(tenants)));
         Ok(())
     }
+}
+
+/// What the configuration calls each issuer.
+fn names(tenants: &Tenants) -> HashMap<Issuer, String> {
+    let named =
+        |(tenant, issuer): (&str, &Arc<ActiveIssuer>)| (Issuer::from(issuer.id()), format!("{tenant}/{}", issuer.name));
+    tenants.issuers().map(named).collect()
 }
 
 /// A replica without it fetches everything again after a restart, and gives nothing to others.

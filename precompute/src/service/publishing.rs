@@ -85,6 +85,10 @@ pub struct Report {
     pub answers_waiting: usize,
     /// Entries passed over since the start because nobody trusted signed them for this feed.
     pub refused: u64,
+    /// Issuers of the feed that are not configured here.
+    pub strangers: u64,
+    /// Those of them whose tenant and CA are known, in words.
+    pub strangers_named: Vec<String>,
     /// Leaderships since the start.
     pub led: u64,
     /// Why the last snapshot could not be made.
@@ -164,6 +168,8 @@ impl Prepared {
             heard: None,
             answers_waiting: 0,
             refused: 0,
+            strangers: 0,
+            strangers_named: Vec::new(),
             led: 0,
             snapshot_fault: None,
             snapshot_made: None,

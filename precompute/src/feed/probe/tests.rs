@@ -2,9 +2,12 @@ use super::*;
 use crate::{
     feed::{
         Chain, WriterKey,
-        body::Heartbeat,
+        body::{Heartbeat, IssuerStatus},
         redis::{Address, Cause},
     },
+    issuer_id::IssuerId,
+    records::Digest,
+    source::CrlMarks,
     state_dir::ServerId,
 };
 
@@ -51,6 +54,7 @@ fn in_order() -> Seen {
         extent: Some(Extent { last: at(7), first: Some(at(0)), length: 8 }),
         last: Some(heartbeat("a", 1, 0)),
         lives: true,
+        recent: Vec::new(),
         manifest: Some(manifest(1, 180)),
         eviction: Some("noeviction".into()),
         fault: None,
@@ -66,7 +70,11 @@ fn judged(seen: &Seen, is_writer: bool) -> Findings {
     };
     let trusted = Trusted::of(&[WriterKey::from_seed(&[1; 32]).public()]).unwrap();
     let cluster = cluster("a");
-    seen.judge(&Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], is_writer }, NOW).0
+    seen.judge(
+        &Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], issuers: &[], is_writer },
+        NOW,
+    )
+    .0
 }
 
 #[test]
@@ -91,50 +99,55 @@ fn each_doubt_names_the_key_the_place_and_the_remedy() {
     let cases: &[(Seen, &str, &[&str], bool)] = &[
         (
             Seen { fault: Some(fault("Redis at redis.example:6379 cannot be reached: refused")), ..Seen::default() },
-            "redis",
+            "feed.redis",
             &["redis.example:6379 cannot be reached", "a start goes on and tries again"],
             false,
         ),
-        (nothing, "redis", &["redis.example:6379 is reached, and has no feed `a` yet", "`ostia-precompute run`"], true),
+        (
+            nothing,
+            "feed.redis",
+            &["redis.example:6379 is reached, and has no feed `a` yet", "`ostia-precompute run`"],
+            true,
+        ),
         (
             Seen { eviction: Some("allkeys-lru".into()), ..in_order() },
-            "redis",
+            "feed.redis",
             &["redis.example:6379 has `maxmemory-policy allkeys-lru`", "set `maxmemory-policy noeviction`"],
             false,
         ),
         (
             Seen { last: Some(heartbeat("a", 2, 0)), ..in_order() },
-            "trusted",
+            "feed.trusted",
             &["the last entry of the feed `a` at redis.example:6379", "which `feed.trusted` does not list"],
             false,
         ),
         (
             Seen { last: Some(heartbeat("b", 1, 0)), ..in_order() },
-            "trusted",
+            "feed.cluster",
             &["belongs to the cluster `b`; set `feed.cluster`"],
             false,
         ),
         (
             Seen { last: Some((at(7), b"junk".to_vec())), ..in_order() },
-            "trusted",
-            &["is refused: it is in version 106"],
+            "feed.redis",
+            &["is refused: it makes no sense: another program wrote it"],
             false,
         ),
         (
             Seen { last: Some(heartbeat("a", 1, 400)), ..in_order() },
-            "redis",
+            "feed.redis",
             &["are 400 s apart", "set both right"],
             false,
         ),
         (
             Seen { lives: false, ..in_order() },
-            "redis",
+            "feed.redis",
             &["no writer is at work: nothing came within 2s; start `ostia-precompute run`"],
             true,
         ),
         (
             Seen { manifest: Some(manifest(2, 0)), ..in_order() },
-            "trusted",
+            "feed.trusted",
             &["the manifest of the newest snapshot at redis.example:6379 is refused", "`feed.trusted`"],
             false,
         ),
@@ -154,4 +167,88 @@ fn each_doubt_names_the_key_the_place_and_the_remedy() {
 fn an_old_sign_of_life_says_nothing_of_clocks() {
     let silent = Seen { last: Some(heartbeat("a", 1, 400)), lives: false, ..in_order() };
     assert_eq!(judged(&silent, true).doubts, []);
+}
+
+/// Of a writer at work: a status and a heartbeat that speak of these, and an entry of the epoch before that speaks of others.
+fn speaking_of(tenants: &[&str]) -> Seen {
+    let author = ServerId::from_bytes([3; 16]);
+    let key = WriterKey::from_seed(&[1; 32]);
+    let status = |tenant: &str| IssuerStatus {
+        id: IssuerId::new(tenant, [7; 32]),
+        verified: None,
+        crl_next_update: None,
+        is_crl_alone: false,
+        crl_marks: CrlMarks::default(),
+    };
+    let digest = |tenant: &&str| (Issuer::from(&IssuerId::new(tenant, [7; 32])), Digest::default());
+    let digests = tenants.iter().map(digest).collect();
+    let before = Position { epoch: at(0).epoch - 1, sequence: 9 };
+    let bodies = [
+        (before, Body::IssuerStatus(vec![status("former")])),
+        (at(6), Body::IssuerStatus(tenants.iter().map(|tenant| status(tenant)).collect())),
+        (at(7), Body::Heartbeat(Heartbeat { time: micros(0), digests, ..Heartbeat::default() })),
+    ];
+    let sealed = bodies.map(|(position, body)| {
+        let entry = Entry { position, author, prev: Chain::START, body };
+        (position, entry.seal(&cluster("a"), &key).bytes.to_vec())
+    });
+    Seen { recent: sealed.into(), ..in_order() }
+}
+
+#[test]
+fn issuers_that_only_one_side_has_are_named_with_what_is_to_be_done() {
+    let here: Vec<_> =
+        ["one", "two"].map(|tenant| (Issuer::from(&IssuerId::new(tenant, [7; 32])), format!("{tenant}/ca"))).into();
+    let found = |seen: &Seen, is_writer: bool| {
+        let redis = Server {
+            address: Address::Tcp { host: "redis.example".into(), port: 6379 },
+            user: None,
+            password: None,
+            tls: None,
+        };
+        let trusted = Trusted::of(&[WriterKey::from_seed(&[1; 32]).public()]).unwrap();
+        let cluster = cluster("a");
+        let mut findings = Findings::default();
+        let question =
+            Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], issuers: &here, is_writer };
+        seen.compare_issuers(&question, &mut findings);
+        let doubts: Vec<String> =
+            findings.doubts.iter().map(|doubt| format!("{}: {}", doubt.about, doubt.text)).collect();
+        (findings.facts, doubts)
+    };
+    let nothing = (Vec::new(), Vec::new());
+    for is_writer in [false, true] {
+        assert_eq!(found(&speaking_of(&["one", "two"]), is_writer), nothing, "the same on both sides");
+        assert_eq!(found(&in_order(), is_writer), nothing, "nothing is known of the writer's");
+    }
+    let (facts, doubts) = found(&speaking_of(&["one"]), false);
+    assert!(facts.is_empty() && doubts.len() == 1, "{facts:?} {doubts:?}");
+    assert!(doubts[0].starts_with("issuer: the writer at work tells nothing of two/ca, and"), "{doubts:?}");
+    assert_eq!(found(&speaking_of(&["one"]), true), nothing, "a writer may have what the one at work does not");
+    let more = speaking_of(&["one", "two", "three"]);
+    let told = "the writer has issuers that are not configured here: CA 0707070707070707 of tenant `three`; ";
+    let (facts, doubts) = found(&more, false);
+    assert!(facts.len() == 1 && facts[0].starts_with(told) && doubts.is_empty(), "{facts:?} {doubts:?}");
+    let (facts, doubts) = found(&more, true);
+    assert!(
+        facts.is_empty() && doubts[0].starts_with(&format!("issuer: {told}if this writer took over")),
+        "{doubts:?}"
+    );
+}
+
+#[test]
+fn what_a_later_version_wrote_is_told_apart_from_what_somebody_forged() {
+    let (position, sealed) = heartbeat("a", 1, 0);
+    let mut later = sealed[..sealed.len() - 64].to_vec();
+    later[0] = 2;
+    let key = WriterKey::from_seed(&[1; 32]);
+    let signed = [&later[..], &key.sign(crate::feed::keys::Purpose::Entry, &later)].concat();
+    let forged = [&later[..], &[0; 64]].concat();
+    for (bytes, about, told) in [
+        (signed, "feed.redis", "a trusted writer wrote it in version 2 of the feed"),
+        (forged, "feed.redis", "its signature is wrong"),
+    ] {
+        let findings = judged(&Seen { last: Some((position, bytes)), ..in_order() }, false);
+        assert!(findings.doubts[0].about == about && findings.doubts[0].text.contains(told), "{findings:?}");
+    }
 }

@@ -6,7 +6,7 @@
 //! not know who asks for certificates.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -20,7 +20,8 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     loading::{Job, Loading, Places},
-    told::FeedStatus,
+    speaking::Speaking,
+    told::{FeedReport, FeedStatus, Refused},
 };
 use crate::{
     answers::Answers,
@@ -36,6 +37,7 @@ use crate::{
         transport::Transport as _,
         walk,
     },
+    issuer_id::in_a_line,
     ledger::IssuerState,
     limits::feed as limits,
     pki::UnixTime,
@@ -55,6 +57,8 @@ pub(super) struct Adoption {
     pub(super) issuers: HashSet<Issuer>,
     /// Those that are new, without records.
     pub(super) added: Vec<(IssuerState, RecordsWriter)>,
+    /// What the configuration calls each of them.
+    pub(super) names: HashMap<Issuer, String>,
     pub(super) received: Received,
     /// Told when it is adopted.
     pub(super) adopted: oneshot::Sender<()>,
@@ -68,6 +72,8 @@ pub(super) struct Follower {
     pub(super) reader: Reader,
     pub(super) stream: Stream,
     pub(super) replica: Replica,
+    /// What the configuration calls each issuer.
+    pub(super) names: HashMap<Issuer, String>,
     pub(super) fetcher: Fetcher,
     /// Where snapshots are kept, so that others can have them, with what was told since.
     pub(super) kept: Option<(Directory, Journal)>,
@@ -97,7 +103,8 @@ pub(super) struct Side {
     /// Since when nothing has come on this connection.
     silent_since: Option<Duration>,
     reconnect: Duration,
-    strangers_told: HashSet<Issuer>,
+    strangers_told: BTreeMap<Issuer, String>,
+    speaking: Speaking,
     alarms: Alarms,
     remarks: Remarks,
 }
@@ -109,6 +116,9 @@ struct Remarks {
     stale: Lasting,
     empty: Lasting,
     waiting: Lasting,
+    lost: Lasting,
+    unknown: Lasting,
+    abandoned: Lasting,
     contradictions: Lasting,
 }
 
@@ -198,22 +208,26 @@ impl Follower {
         alarms.hear(&event, now.monotonic);
         match event {
             Event::Linked(opened) => {
-                self.status.change(|report| report.applied += 1);
-                self.hear(&opened.entry);
+                self.status.change(|report| {
+                    report.applied += 1;
+                    report.lost = None;
+                });
+                self.hear(&opened.entry, now);
             }
-            Event::Told(opened) => self.hear(&opened.entry),
+            Event::Told(opened) => self.hear(&opened.entry, now),
             Event::Reconciled(place) => self.reconciled(place),
-            Event::Lost(place, at) => {
-                warn!(
-                    %place, entry = %at,
-                    "entries between what is known and what Redis has are not to be had, as after a long pause: everything is compared with a snapshot; what is known is served meanwhile"
-                );
-            }
-            Event::Refused(position, refusal) => self.status.change(|report| {
-                report.refused += 1;
-                report.last_refusal = Some(format!("{position}: {refusal}"));
+            // The log hears of it by `remark`: it may come again every second.
+            Event::Lost(place, at) => self.status.change(|report| {
+                report.lost.get_or_insert((place, at));
             }),
-            Event::HeadRefused(_) => self.status.change(|report| report.heads_refused += 1),
+            Event::Refused(position, refusal) => self.status.change(|report| {
+                *(if refusal.is_of_later_version() { &mut report.later } else { &mut report.refused }) += 1;
+                report.last_refusal = Some(Refused { what: format!("{position}: {refusal}"), at: Instant::now() });
+            }),
+            Event::HeadRefused(refusal) => self.status.change(|report| {
+                report.heads_refused += 1;
+                report.head_refusal = Some(Refused { what: refusal.to_string(), at: Instant::now() });
+            }),
             Event::DigestDiffers(..) => self.status.change(|report| report.digests_differed += 1),
             Event::Fault(Fault(fault)) => {
                 if let Some(more) = alarms.fault(now.monotonic) {
@@ -225,7 +239,8 @@ impl Follower {
     }
 
     /// Hears what an entry says beside records.
-    fn hear(&mut self, entry: &Entry) {
+    fn hear(&mut self, entry: &Entry, now: Moment) {
+        self.side.speaking.hear(&entry.body, now.monotonic);
         match &entry.body {
             Body::Answers(sections) => {
                 let now = UnixTime::now();
@@ -241,11 +256,14 @@ impl Follower {
     fn note(&mut self, status: &IssuerStatus) {
         self.replica.note_status(status);
         let issuer = status.issuer();
-        if self.replica.strangers().any(|stranger| stranger == issuer) && self.side.strangers_told.insert(issuer) {
-            info!(
-                tenant = status.id.tenant(), %issuer,
-                "the writer has an issuer that is not configured here: nobody is answered for it"
+        self.side.speaking.spoken(issuer);
+        let told = &mut self.side.strangers_told;
+        if !told.contains_key(&issuer) && self.replica.strangers().any(|stranger| stranger == issuer) {
+            let named = status.id.in_words();
+            warn!(
+                "the writer has an issuer that is not configured here, {named}: nobody is answered for it by this replica; add it to its configuration, if that is not meant"
             );
+            told.insert(issuer, named);
         }
     }
 
@@ -257,6 +275,7 @@ impl Follower {
         self.status.change(|report| {
             report.reconciled += 1;
             report.fault = None;
+            report.lost = None;
         });
         let counts = self
             .replica
@@ -292,7 +311,9 @@ impl Follower {
         }
     }
 
-    fn adopt(&mut self, Adoption { issuers, added, received, adopted }: Adoption) {
+    fn adopt(&mut self, Adoption { issuers, added, names, received, adopted }: Adoption) {
+        self.side.strangers_told.retain(|stranger, _| !issuers.contains(stranger));
+        self.names = names;
         self.side.wants_comparing |= !received.has_only_forms_of(&self.received);
         if !added.is_empty() || self.side.wants_comparing {
             self.side.compared_with = None;
@@ -362,9 +383,11 @@ impl Follower {
             return;
         }
         *next_look = now.monotonic + limits::HEAD_RETRY;
-        // Refused ones are told where the reader finds them.
         let Ok(Some(head)) = self.stream.head() else { return };
-        let Ok(manifest) = Manifest::open(&head, &self.cluster, &self.trusted) else { return };
+        let manifest = match Manifest::open(&head, &self.cluster, &self.trusted) {
+            Ok(manifest) => manifest,
+            Err(refusal) => return self.take(Event::HeadRefused(refusal), now),
+        };
         let Some(here) = self.fetcher.here(&manifest) else { return };
         let is_kept = |(directory, _): &(Directory, Journal)| directory.newest().map(|kept| kept.manifest().clone());
         if *wants_snapshot
@@ -403,18 +426,30 @@ impl Follower {
         let heartbeat = self.reader.heartbeat().map(|heard| self.begun + heard);
         let answers_from = self.side.loading.as_ref().and_then(Loading::job).map(|job| job.progress());
         let fault = self.stream.fault().map(|fault| fault.message.clone());
-        let strangers = self.replica.strangers().count() as u64;
+        let strangers: HashSet<Issuer> = self.replica.strangers().collect();
+        let named = self.side.strangers_told.iter().filter(|(issuer, _)| strangers.contains(issuer));
+        let named: Vec<&String> = named.map(|(_, named)| named).take(limits::STRANGERS_NAMED_MAX).collect();
+        let is_known = |issuer: &Issuer| self.names.contains_key(issuer);
+        let abandoned = self.side.speaking.no_more(self.begun.elapsed()).filter(is_known);
+        let abandoned: Vec<Issuer> = abandoned.collect();
         self.status.change(|report| {
+            if !report.strangers_named.iter().eq(named.iter().copied()) {
+                report.strangers_named = named.into_iter().cloned().collect();
+            }
+            if *report.abandoned != *abandoned {
+                report.abandoned = abandoned.into();
+            }
             report.condition = Some(self.reader.condition(&self.replica));
             report.place = self.replica.place();
             report.heartbeat = heartbeat;
+            report.apart = self.reader.apart();
             report.epoch = self.reader.epoch_seen();
             report.author = self.reader.last_author().map(|(_, author)| author);
             // One on which nothing came is made anew with the next step.
             report.is_connected = fault.is_none();
             report.redis_fault.clone_from(&fault);
             report.contradictions = self.replica.contradictions() as u64;
-            report.strangers = strangers;
+            report.strangers = strangers.len() as u64;
             report.lacks_issuers = self.replica.lacks_issuers();
             report.answers_from = answers_from;
         });
@@ -442,7 +477,7 @@ impl Follower {
         let is_silent = is_silent && (report.heartbeat.is_some() || now > limits::FILLED_WITHIN);
         match remarks.silent.news(is_silent, now) {
             Some(News::Begins | News::Lasts(_)) => {
-                warn!("nothing comes from the writer: {}; {served}", self.status.complaints(Instant::now()).join("; "));
+                warn!("the feed is not fresh: {}; {served}", self.status.complaints(Instant::now()).join("; "));
             }
             Some(News::Over(after)) if report.redis_fault.is_none() => {
                 info!(seconds = after.as_secs(), "the writer is heard again");
@@ -460,7 +495,13 @@ impl Follower {
         }
         let is_empty = !report.is_filled && now > limits::FILLED_WITHIN && report.redis_fault.is_none();
         if let Some(News::Begins | News::Lasts(_)) = remarks.empty.news(is_empty, now) {
-            warn!("there are no records yet, and everybody gets `tryLater`: {}", self.status.what_is_missing(&report));
+            let missing = self.status.what_is_missing(&report, Instant::now());
+            warn!("there are no records yet, and everybody gets `tryLater`: {missing}");
+        }
+        self.remark_on_issuers(&report, now);
+        let remarks = &mut self.side.remarks;
+        if let Some(News::Begins | News::Lasts(_)) = remarks.lost.news(report.lost.is_some(), now) {
+            warn!("{}; {served}", self.status.lost(&report, Instant::now()).unwrap_or_default());
         }
         match remarks.waiting.news(report.condition == Some(Condition::Waiting), now) {
             Some(News::Begins | News::Lasts(_)) => {
@@ -482,6 +523,33 @@ impl Follower {
             None => {}
         }
         self.side.alarms.rest(now);
+    }
+
+    /// Tells of issuers of which the writer says nothing, or nothing more.
+    fn remark_on_issuers(&mut self, report: &FeedReport, now: Duration) {
+        let name = |issuer: &Issuer| self.names.get(issuer).map_or_else(|| issuer.to_string(), Clone::clone);
+        let line = |issuers: &[Issuer]| {
+            let names: Vec<String> = issuers.iter().map(name).collect();
+            in_a_line(names.iter().map(String::as_str))
+        };
+        let unknown = if report.is_filled && !report.lacks_issuers { self.replica.unknown() } else { Vec::new() };
+        let remarks = &mut self.side.remarks;
+        match remarks.unknown.news(!unknown.is_empty(), now) {
+            Some(News::Begins | News::Lasts(_)) => warn!(
+                issuers = line(&unknown),
+                "the writer has told nothing of these issuers, and their certificates get `tryLater`: they have to be in the writer's configuration, each with the same CA in a tenant of the same name"
+            ),
+            Some(News::Over(_)) => info!("the writer has told of every issuer"),
+            None => {}
+        }
+        match remarks.abandoned.news(!report.abandoned.is_empty(), now) {
+            Some(News::Begins | News::Lasts(_)) => warn!(
+                issuers = line(&report.abandoned),
+                "the writer no longer speaks of these issuers: what was told of them before is served on, and no revocation of theirs comes any more; see whether they are still in the configuration of the writer that leads"
+            ),
+            Some(News::Over(_)) => info!("the writer speaks of every issuer again"),
+            None => {}
+        }
     }
 }
 

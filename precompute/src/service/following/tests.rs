@@ -203,7 +203,7 @@ fn what_no_trusted_key_signed_is_counted_and_passed_over() {
     let section = issued.set(1, LOST);
     teller.tell(Body::Records(vec![section]));
     replica.until("it goes on", |replica| replica.says(&issued, 1) == Ok(LOST));
-    assert!(replica.report().last_refusal.unwrap().starts_with(&forged.to_string()));
+    assert!(replica.report().last_refusal.unwrap().what.starts_with(&forged.to_string()));
     replica.stop();
 }
 
@@ -216,7 +216,7 @@ fn a_connection_on_which_nothing_comes_is_made_anew_and_the_feed_ages() {
     replica.until("it connects anew", |replica| replica.report().silences > 0);
     let lagging = |replica: &OneReplica| replica.report().freshness(Instant::now()) == Freshness::Lagging;
     replica.until("it lags", lagging);
-    assert!(replica.complaints().contains("nothing has come from the writer of `followed` for"));
+    assert!(replica.complaints().contains("nothing that counts has come from the writer of `followed` for"));
     assert_eq!(replica.answers(&issued, 1), GOOD);
     teller.beat(&[&issued]);
     replica.until("it is fresh", |replica| replica.report().freshness(Instant::now()) == Freshness::Fresh);

@@ -13,11 +13,12 @@ use tokio::sync::watch;
 
 use crate::{
     feed::{
-        Freshness,
+        Apart, Freshness, Issuer, Position,
         reader::Condition,
         shelf::{self, Chunks},
         store::Place,
     },
+    limits::{self, feed as bounds},
     presign::SoFar,
     state_dir::ServerId,
 };
@@ -43,6 +44,8 @@ pub struct FeedReport {
     pub place: Option<Place>,
     /// When the last heartbeat came that counts.
     pub heartbeat: Option<Instant>,
+    /// How far the writer's clock is off, if its heartbeats do not count for that.
+    pub apart: Option<Apart>,
     /// The highest epoch of a trusted writer.
     pub epoch: u64,
     /// Who wrote the last entry.
@@ -59,10 +62,17 @@ pub struct FeedReport {
     pub applied: u64,
     /// Entries passed over: no trusted key signed them for this cluster and place.
     pub refused: u64,
-    /// The last of them.
-    pub last_refusal: Option<String>,
-    /// Manifests refused.
+    /// Entries passed over because they are of a later version.
+    pub later: u64,
+    /// The last of both.
+    pub last_refusal: Option<Refused>,
+    /// Looks at a manifest that was refused.
     pub heads_refused: u64,
+    /// The last of them.
+    pub head_refusal: Option<Refused>,
+    /// What was known when an entry came that does not follow, and that entry; until everything was compared, or one
+    /// follows.
+    pub lost: Option<(Place, Position)>,
     /// How often everything was compared with a snapshot.
     pub reconciled: u64,
     /// How often an issuer's digest was not the writer's.
@@ -73,10 +83,30 @@ pub struct FeedReport {
     pub contradictions: u64,
     /// Issuers of the feed that are not configured here.
     pub strangers: u64,
+    /// Those of them whose tenant and CA are known, in words.
+    pub strangers_named: Arc<[String]>,
+    /// Issuers that the writer no longer speaks of.
+    pub abandoned: Arc<[Issuer]>,
     /// Whether an issuer waits until everything was compared anew.
     pub lacks_issuers: bool,
     /// Chunks whose answers were taken, and all of that snapshot; `None` when none is being taken.
     pub answers_from: Option<(usize, usize)>,
+}
+
+/// What was refused, and when.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// What, and why.
+    pub what: String,
+    /// When.
+    pub at: Instant,
+}
+
+impl Refused {
+    /// What it was, if that is not over yet.
+    fn lately(refused: Option<&Self>, now: Instant, within: Duration) -> Option<&str> {
+        refused.filter(|refused| now.saturating_duration_since(refused.at) < within).map(|refused| &*refused.what)
+    }
 }
 
 impl FeedReport {
@@ -140,9 +170,18 @@ impl FeedStatus {
             lines.push(format!("{fault}; what was told before is served on"));
         }
         if !report.is_filled {
-            lines.push(self.what_is_missing(&report));
+            lines.push(self.what_is_missing(&report, now));
         } else if report.freshness(now) != Freshness::Fresh {
             lines.push(self.silence(&report, now));
+        }
+        if let Some(lost) = self.lost(&report, now) {
+            lines.push(lost);
+        }
+        if let Some(refusal) = Refused::lately(report.last_refusal.as_ref(), now, bounds::LAGGING_MAX) {
+            lines.push(format!("entries of `ostia:{}:feed` are passed over, the last one {refusal}", self.cluster));
+        }
+        if let Some(refusal) = self.head_refusal(&report, now).filter(|_| report.is_filled) {
+            lines.push(refusal);
         }
         if let Some(fault) = &report.fault {
             lines.push(fault.clone());
@@ -169,29 +208,65 @@ impl FeedStatus {
     }
 
     fn silence(&self, report: &FeedReport, now: Instant) -> String {
-        let cluster = &self.cluster;
+        let (cluster, redis) = (&self.cluster, &self.redis);
+        if let Some(Apart { by, is_behind }) = report.apart {
+            let (by, bound) = (by.as_secs(), limits::CLOCK_SKEW_MAX.as_secs());
+            let where_it_is = if is_behind { "behind" } else { "ahead of" };
+            let replayed = if is_behind { ", or an old stream was put into Redis again" } else { "" };
+            return format!(
+                "the signs of life that come do not count: by its clock the writer of `{cluster}` wrote the last one {by} s {where_it_is} this machine's time, and more than {bound} s is too far; the clock of one of them is wrong{replayed}; set both right (`timedatectl`)"
+            );
+        }
         match report.age(now) {
             Some(age) => format!(
-                "nothing has come from the writer of `{cluster}` for {} s; look after `ostia-precompute run` and Redis at {}",
+                "nothing that counts has come from the writer of `{cluster}` for {} s; look after `ostia-precompute run` and Redis at {redis}",
                 age.as_secs(),
-                self.redis
             ),
             None => format!(
-                "no writer of `{cluster}` has given a sign of life since the start; look after `ostia-precompute run`, and after the clocks: one that is wrong by more than 300 s counts as silent"
+                "no writer of `{cluster}` has given a sign of life since the start; look after `ostia-precompute run` and Redis at {redis}"
             ),
         }
     }
 
+    /// What cannot be followed, and why everything was not compared yet.
+    pub(super) fn lost(&self, report: &FeedReport, now: Instant) -> Option<String> {
+        let (place, entry) = report.lost?;
+        let missing = self.what_is_missing(report, now);
+        Some(format!(
+            "what was told between {place} and the entry {entry} is not to be had, so that everything is compared with a snapshot: {missing}"
+        ))
+    }
+
+    fn head_refusal(&self, report: &FeedReport, now: Instant) -> Option<String> {
+        let refusal = Refused::lately(report.head_refusal.as_ref(), now, HEAD_REFUSED_LASTS)?;
+        Some(format!("the manifest of the newest snapshot at `ostia:{}:head` is refused: {refusal}", self.cluster))
+    }
+
+    /// What is not wrong, and may not be meant, one line each.
+    pub fn remarks(&self) -> Vec<String> {
+        let report = self.report();
+        if report.strangers == 0 {
+            return Vec::new();
+        }
+        let named = match &report.strangers_named[..] {
+            [] => String::new(),
+            some => format!(" ({})", some.join(", ")),
+        };
+        vec![format!(
+            "feed: the writer has {} issuers that are not configured here{named}: nobody is answered for them by this replica; add them to its configuration, if that is not meant",
+            report.strangers
+        )]
+    }
+
     /// Why there are no records yet.
-    pub(super) fn what_is_missing(&self, report: &FeedReport) -> String {
+    pub(super) fn what_is_missing(&self, report: &FeedReport, now: Instant) -> String {
         let shelf::Report { wanted, sources, .. } = self.snapshot();
         let cluster = &self.cluster;
+        if let Some(refusal) = self.head_refusal(report, now) {
+            return refusal;
+        }
         let Some((id, here, all)) = wanted else {
-            return if report.heads_refused > 0 {
-                format!(
-                    "the manifest at `ostia:{cluster}:head` is refused; compare `trusted` with the writer's public key"
-                )
-            } else if report.is_connected {
+            return if report.is_connected {
                 format!(
                     "there is no snapshot of `{cluster}` in Redis at {}: start its writer (`ostia-precompute run` with `[feed]`), or compare `cluster`",
                     self.redis
@@ -200,12 +275,17 @@ impl FeedStatus {
                 format!("Redis at {} is not connected", self.redis)
             };
         };
+        if here == all {
+            return format!(
+                "the newest snapshot, {id}, is here, and the stream does not lead on from it: the writer has to make another one; look after `ostia-precompute run`"
+            );
+        }
         let mut line = format!("the snapshot {id} is fetched: {here} of {all} chunks are here");
         for fault in sources.iter().filter_map(|(_, fault)| fault.as_ref()) {
             let _ = write!(line, "; {fault}");
         }
         if sources.is_empty() {
-            line.push_str("; `snapshot_from` names nobody who has it");
+            line.push_str("; `snapshot_from` is empty: name the `snapshot_listen` of writers and other replicas there");
         }
         line
     }
@@ -214,3 +294,7 @@ impl FeedStatus {
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A manifest is looked at every second while one is wanted, so a refusal that is older is over.
+const HEAD_REFUSED_LASTS: Duration = Duration::from_secs(5);
+const _: () = assert!(HEAD_REFUSED_LASTS.as_secs() > 2 * bounds::HEAD_RETRY.as_secs());

@@ -12,13 +12,14 @@ use crate::{
     feed::{Body, ledgers::LedgerBook, reader::Event, store::Fault},
     pki::UnixTime,
     presign::Received,
-    service::{alarms::Alarms, noted::Noted},
+    service::{alarms::Alarms, noted::Noted, remarks::Repeated},
 };
 
 /// What was told so far.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     alarms: Alarms,
+    lost: Repeated,
 }
 
 impl Events {
@@ -49,11 +50,16 @@ impl Events {
                 // The writer tells again what it has found only if it is another by then.
                 std::mem::take(noted).issuers.iter().for_each(|status| book.note_status(status));
             }
-            Event::Lost(place, position) => warn!(
-                %place, %position,
-                "an entry of the feed does not follow what is known here: everything is compared with a snapshot"
-            ),
-            Event::Refused(..) => return 1,
+            // It comes again every second until there is a snapshot that the stream leads on from.
+            Event::Lost(place, position) => {
+                if let Some(before) = self.lost.news(now) {
+                    warn!(
+                        %place, %position, before,
+                        "an entry of the feed does not follow what is known here: everything is compared with a snapshot"
+                    );
+                }
+            }
+            Event::Refused(_, refusal) => return u64::from(!refusal.is_of_later_version()),
             Event::HeadRefused(_) | Event::DigestDiffers(..) => {}
             Event::Fault(fault) => self.fault(&fault, now),
         }

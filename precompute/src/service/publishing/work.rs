@@ -488,6 +488,9 @@ impl Work {
             return;
         }
         self.strangers_at = now.monotonic;
+        let strangers = self.book.strangers().count() as u64;
+        let named = self.book.strangers_named().take(limits::STRANGERS_NAMED_MAX).map(str::to_owned).collect();
+        self.shared.note(|report| (report.strangers, report.strangers_named) = (strangers, named));
         let all = self.ledgers.all();
         let is_configured = |stranger: Issuer| all.iter().any(|ledger| Issuer::from(ledger.id()) == stranger);
         if self.book.strangers().any(is_configured) {
