@@ -58,6 +58,14 @@ impl Member {
         self.snapshots
     }
 
+    /// Starts it anew with its configuration changed.
+    #[track_caller]
+    pub fn restart_with(&mut self, edit: impl FnOnce(String) -> String) {
+        self.end_by("TERM");
+        self.site().edit_config(edit);
+        self.start();
+    }
+
     /// Its process, which runs.
     pub fn process(&self) -> &Responder {
         self.running.as_ref().expect("it runs")

@@ -3,25 +3,31 @@
 //! What becomes of readers is in `replicas`, of Redis in `redis`, of writers in `writers`, of the feed when somebody else
 //! writes into it in `strangers`; how soon revocations come is in `lag`. Replicas with keys and without are in `keys`, what
 //! starts without Redis in `starts`, long outages in `outage`, connections of a replica that dies in `killed`, changed
-//! configurations in `reloads` (replicas) and `roles` (writers). Invariant: a certificate that a replica has once
+//! configurations in `reloads` (replicas) and `roles` (writers). What is not as it is taken for: issuers that one side lacks
+//! in `issuers`, streams, keys and clocks in `mistaken`, sources of snapshots in `sources`; and in `reported` what others
+//! have met. Invariant: a certificate that a replica has once
 //! called revoked is never called anything else again, whatever fails. Take-overs come after two seconds, so that all of
 //! it takes minutes; the tables' figures are for the default of six.
 
+mod issuers;
 mod keys;
 mod killed;
 mod lag;
+mod mistaken;
 mod outage;
 mod redis;
 mod reloads;
 mod replicas;
+mod reported;
 mod roles;
+mod sources;
 mod starts;
 mod strangers;
 mod writers;
 
 use std::time::Duration;
 
-use ostia_tests::{Cluster, Status};
+use ostia_tests::{Cluster, Member, Status};
 
 /// For whatever has to happen at once, on a machine that may be busy.
 const SOON: Duration = Duration::from_secs(20);
@@ -44,6 +50,14 @@ fn revoked(cluster: &Cluster) -> String {
     cluster.revoke(&serial);
     cluster.until_revoked_everywhere(&serial);
     serial
+}
+
+/// Waits until the readiness of a member says something; gives all that it says.
+#[track_caller]
+fn until_told(cluster: &Cluster, member: &Member, what: &str) -> String {
+    cluster.until(&format!("readiness says `{what}`"), SOON, || {
+        Some(member.readiness_text("")?.1).filter(|told| told.contains(what))
+    })
 }
 
 /// Waits until a log says something.

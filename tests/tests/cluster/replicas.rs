@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ostia_tests::{ClusterPlan, Status};
 
-use crate::{SOON, issued, revoked};
+use crate::{SOON, issued, revoked, until_logged};
 
 /// How soon a replica has to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -71,6 +71,10 @@ fn a_replica_with_another_clock_than_the_writer_is_never_fresh_and_still_answers
     let (status, text) = cluster.replicas[other].readiness_text("?fresh=1").unwrap();
     assert_eq!(status, 503, "{text}");
     let (status, text) = cluster.replicas[other].readiness_text("").unwrap();
-    assert!(status == 200 && text.contains("degraded: feed"), "{status} {text}");
+    let told = " s behind this machine's time, and more than 300 s is too far; the clock of one of them is wrong";
+    assert!(status == 200 && text.contains("degraded: feed") && text.contains(told), "{status} {text}");
+    until_logged(&cluster, told, || cluster.replicas[other].log());
+    let checked = cluster.replicas[other].site().check().text;
+    assert!(checked.contains("s apart: nothing counts as fresh; set both right"), "{checked}");
     assert_eq!(cluster.replicas[0].readiness("?fresh=1"), Some(200));
 }

@@ -1,0 +1,125 @@
+//! Sources of snapshots that give something else than a snapshot.
+
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use ostia_tests::{Cluster, ClusterPlan, FaultySource, Way, free_port};
+
+use crate::{SOON, revoked, until_logged, until_told};
+
+/// What is wrong with a source, and what is said of it: by who fetches, in its log and readiness; and by `check`.
+const ROWS: [(Way, &str, &str); 8] = [
+    (Way::Html, "answers with 36 bytes of text/html in place of ", "gives something else: it makes no sense: another"),
+    (
+        Way::Redirect,
+        "answers 302 and names `http://login.example/`, which is not followed; name that place",
+        "answers 302",
+    ),
+    (Way::CutShort, "the connection was lost, or it stopped", "the connection was lost, or it stopped"),
+    (Way::Another, "gives other bytes than the signed manifest says", "gives something else"),
+    (Way::Dripping, "took too long; ", "took too long; "),
+    (Way::Error, "answers 500 (text/html); is this the address that `snapshot_listen`", "answers 500 (text/html)"),
+    (Way::Unknown, "answers 404: it does not have this snapshot", "names nobody who has the newest snapshot now"),
+    (Way::Silent, "took too long; 0 bytes came", "took too long; 0 bytes came"),
+];
+
+/// A replica, not started, that fetches from these addresses.
+pub(crate) fn replica_with(cluster: &mut Cluster, sources: &[std::net::SocketAddr]) -> usize {
+    let number = cluster.add_replica();
+    let from: Vec<String> = sources.iter().map(|address| format!("http://{address}")).collect();
+    cluster.replicas[number].site().edit_config(|text| {
+        let line = text.lines().find(|line| line.starts_with("snapshot_from = ")).unwrap().to_owned();
+        text.replacen(&line, &format!("snapshot_from = {from:?}"), 1)
+    });
+    number
+}
+
+#[test]
+fn with_one_good_source_behind_any_bad_one_a_replica_is_filled_soon() {
+    let mut cluster = ClusterPlan::of(1, 0).start();
+    let good = cluster.writers[0].snapshots().unwrap();
+    let sources: Vec<_> = ROWS.iter().map(|(way, ..)| FaultySource::start(good, *way)).collect();
+    // And one where nobody listens, and a writer of another cluster.
+    let elsewhere = ClusterPlan::of(1, 0).start();
+    let nobody = free_port([127, 0, 0, 1].into());
+    let mut bad: Vec<_> = sources.iter().map(FaultySource::address).collect();
+    bad.extend([nobody, elsewhere.writers[0].snapshots().unwrap()]);
+    let begun = Instant::now();
+    for bad in bad {
+        let number = replica_with(&mut cluster, &[bad, good]);
+        cluster.replicas[number].start();
+    }
+    for number in 0..cluster.replicas.len() {
+        cluster.until("it is filled", Duration::from_secs(30), || {
+            (cluster.replicas[number].readiness("")? == 200).then_some(())
+        });
+    }
+    eprintln!("all are filled after {:?}", begun.elapsed());
+    let gone = revoked(&cluster);
+    cluster.are_revoked_now(&[&gone]);
+}
+
+#[test]
+fn with_bad_sources_alone_each_says_what_came_and_goes_on_when_that_is_mended() {
+    let mut cluster = ClusterPlan::of(1, 0).start();
+    let good = cluster.writers[0].snapshots().unwrap();
+    let sources: Vec<_> = ROWS.iter().map(|(way, ..)| FaultySource::start(good, *way)).collect();
+    for source in &sources {
+        let number = replica_with(&mut cluster, &[source.address()]);
+        cluster.replicas[number].start();
+    }
+    for (number, (way, told, checked)) in ROWS.iter().enumerate() {
+        let url = format!("http://{}/snapshot/", sources[number].address());
+        let replica = &cluster.replicas[number];
+        // One that drips has a minute.
+        if *way != Way::Dripping {
+            let lines = until_told(&cluster, replica, told);
+            assert!(lines.contains(&url) && lines.starts_with("not ready: "), "{way:?}: {lines}");
+            until_logged(&cluster, &format!("a source of snapshots fails: {url}"), || replica.log());
+        }
+        let said = replica.site().check().text;
+        assert!(said.contains(checked), "{way:?}: no `{checked}` in {said}");
+        assert!(said.contains(if *way == Way::Unknown { "WARNING" } else { &url }), "{way:?}: {said}");
+    }
+    // Whatever it was, it is over.
+    sources.iter().for_each(|source| source.set(Way::Right));
+    for (number, (way, ..)) in ROWS.iter().enumerate() {
+        let what = format!("{way:?} is over and it is filled");
+        cluster
+            .until(&what, Duration::from_secs(90), || (cluster.replicas[number].readiness("")? == 200).then_some(()));
+    }
+    let gone = revoked(&cluster);
+    cluster.are_revoked_now(&[&gone]);
+    cluster.until_fresh(SOON);
+}
+
+#[test]
+fn a_source_where_nobody_listens_or_of_another_cluster_is_named_with_what_is_to_be_done() {
+    let mut cluster = ClusterPlan::of(1, 0).start();
+    let elsewhere = ClusterPlan::of(1, 0).start();
+    let nobody = free_port([127, 0, 0, 1].into());
+    let alone = [nobody, elsewhere.writers[0].snapshots().unwrap()].map(|bad| replica_with(&mut cluster, &[bad]));
+    alone.iter().for_each(|number| cluster.replicas[*number].start());
+    let lines = until_told(&cluster, &cluster.replicas[alone[0]], &format!("http://{nobody}/snapshot/"));
+    assert!(lines.contains("gives no answer: ") && lines.contains("is this the address that"), "{lines}");
+    until_told(&cluster, &cluster.replicas[alone[1]], "answers 404: it does not have this snapshot, or not whole yet");
+    let checked = cluster.replicas[alone[1]].site().check().text;
+    assert!(checked.contains("is the writer's `snapshot_listen` among them?"), "{checked}");
+    // Somebody listens there by now: a tunnel to the writer.
+    let good = cluster.writers[0].snapshots().unwrap();
+    let tunnel = TcpListener::bind(nobody).unwrap();
+    std::thread::spawn(move || {
+        for client in tunnel.incoming().flatten() {
+            let Ok(server) = std::net::TcpStream::connect(good) else { continue };
+            let (mut to, mut from) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            let (mut server, mut client) = (server, client);
+            let _ = std::io::copy(&mut server, &mut client);
+        }
+    });
+    cluster.until("it is filled through the tunnel", Duration::from_secs(60), || {
+        (cluster.replicas[alone[0]].readiness("")? == 200).then_some(())
+    });
+}
