@@ -144,7 +144,8 @@ pub(super) fn version(input: &mut Input<'_>) -> Read<u8> {
     if input.left() == 0 {
         return Err(Refusal::Absurd("it is empty, or what holds it in Redis is of another form"));
     }
-    input.u8()
+    // Text begins like that, or a page in place of an answer.
+    Some(input.u8()?).filter(|version| *version < b' ').ok_or(OF_ANOTHER_PROGRAM)
 }
 
 /// Before the signature, so that a wrong address is told as what it is, and not as a forgery.

@@ -552,10 +552,11 @@ fn cause(error: &RedisError) -> Cause {
 
 /// What to do where something else than the Redis that is meant answers.
 fn remedy_for(error: &str) -> &'static str {
+    let error = error.to_ascii_lowercase();
     let says = |what: &str| error.contains(what);
     if says("unknown command") {
         "; name a Redis from 5.0 on itself, and no Sentinel or proxy before it"
-    } else if says("MOVED") || says("CLUSTERDOWN") || says("CROSSSLOT") {
+    } else if says("moved") || says("clusterdown") || says("crossslot") {
         "; this is a node of a Redis Cluster, which would spread the feed: name a Redis without `cluster-enabled`"
     } else if says("max number of clients") {
         "; raise `maxclients`, or find out who holds so many connections"

@@ -147,7 +147,7 @@ fn what_a_replica_follows_changes_with_its_next_start_and_is_told_of_until_then(
     cluster.replicas[0].start();
     cluster.until("it says why nothing is there", SOON, || {
         let (status, lines) = cluster.replicas[0].readiness_text("")?;
-        (status == 503 && lines.contains("compare `trusted` with the writer's public key")).then_some(())
+        (status == 503 && lines.contains("which `feed.trusted` does not list")).then_some(())
     });
     assert_eq!(cluster.says(0, &gone), Some(Status::error("trylater")));
     // Nor does a replica take from its disk what it trusts no longer; with the right keys it goes on.
