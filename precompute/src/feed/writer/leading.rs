@@ -105,7 +105,6 @@ impl Writer {
         if let State::Leading(leading) = &mut self.state {
             leading.snapshot = SnapshotState::Made;
             leading.asserted = None;
-            leading.octets = 0;
         }
     }
 
@@ -199,7 +198,8 @@ impl Writer {
             Body::Resign
         } else {
             if leading.wants_a_snapshot(self.manifest.as_ref(), self.settings.snapshot_interval, now) {
-                leading.snapshot = SnapshotState::Wanted;
+                // What is told while it is made is not in it.
+                (leading.snapshot, leading.octets) = (SnapshotState::Wanted, 0);
                 notices.push(Notice::SnapshotWanted);
             }
             let beside = self.beside.front();

@@ -235,6 +235,39 @@ fn a_snapshot_is_wanted_also_while_records_come_without_end_and_again_when_it_co
     assert_eq!((wanted, failed), (vec![0, 3, 6], 3), "{:?}", limits::SNAPSHOT_RETRY);
 }
 
+/// All answers are told again after a take-over, while its snapshot is made: whoever came then had to read them one by one.
+#[test]
+fn what_is_told_while_a_snapshot_is_made_counts_towards_the_next_one() {
+    let (mut stream, mut one) = (Memory::default(), One::new(1));
+    let mut millis = one.lead(0, &mut stream);
+    let mut wanted = false;
+    let mut told = 0;
+    while !wanted || told <= limits::SNAPSHOT_AFTER_OCTETS as usize {
+        let entries = vec![0; limits::ENTRY_BODY_OCTETS_MAX / 2];
+        told += entries.len();
+        let section = AnswerSection { issuer: Issuer([1; 32]), form: [2; 32], packed_length: 64, entries };
+        one.machine.tell(Body::Answers(vec![section]));
+        for _ in 0..3 {
+            millis += 1;
+            wanted |= one.step(millis, &mut stream).contains(&Notice::SnapshotWanted);
+        }
+    }
+    let manifest = crate::feed::Manifest {
+        position: one.book.place().unwrap().position,
+        chain: one.book.place().unwrap().chain,
+        author: ServerId::from_bytes([1; 16]),
+        made: 0,
+        records: 0,
+        octets: 4,
+        chunk_octets: 4,
+        record_chunks: 1,
+        chunks: [[0; 32]].into(),
+    };
+    one.machine.snapshot_made(&manifest);
+    let again = (0..20).any(|step| one.step(millis + step, &mut stream).contains(&Notice::SnapshotWanted));
+    assert!(again, "{told} bytes were told behind its place");
+}
+
 /// Who takes over verified every entry of the stream, and looked for each in all that it remembers, before it said a word:
 /// the longer the stream, the sooner another one took over from it.
 #[test]
