@@ -65,8 +65,9 @@ impl<E> From<StateError> for NotCompared<E> {
 
 impl Ledgers {
     /// Compares all records with what `walk` gives; they are at `place` after that. While it goes on, and after an error,
-    /// there is no place. Without an issuer nothing is walked. `is_listed`: whether everything was given of an issuer, asked behind the walk. One that
-    /// is not, and of which nothing is given, stays as it is: who leads does not have it, and cannot say what is not listed.
+    /// there is no place. Without an issuer nothing is walked. `is_listed`: whether everything was given of an issuer, asked
+    /// behind the walk. One that is not, and of which nothing is given, stays as it is: who leads does not have it, and
+    /// cannot say what is not listed.
     pub fn compare<E>(
         &self,
         place: Place,
