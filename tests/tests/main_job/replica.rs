@@ -164,7 +164,10 @@ pub(crate) fn metrics() -> String {
     let world = World::new();
     let replica = world.replica(&world.signer);
     let _processes = [Running::start(replica.serve(), &replica), world.start_writer()];
-    let leads = |text: &String| text.contains("ostia_feed_role{role=\"leading\"} 1");
+    // It has also heard of itself: before that there is no silence to measure.
+    let leads = |text: &String| {
+        text.contains("ostia_feed_role{role=\"leading\"} 1") && text.contains("\nostia_feed_silence_seconds ")
+    };
     let all = [(&replica, None), (&world.writer, Some(leads))].map(|(site, is_so)| {
         until("it tells its metrics", PATIENCE, || {
             let reply = http::exchange(site.admin, &http::request("GET", "/metrics", "")).ok()?;

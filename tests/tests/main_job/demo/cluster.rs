@@ -229,12 +229,14 @@ fn on_a_terminal_the_view_is_written_over_and_ctrl_c_ends_the_cluster() {
         .spawn()
         .unwrap();
     let shown = || String::from_utf8_lossy(&fs::read(&screen).unwrap_or_default()).into_owned();
-    let view = until("a writer leads, and replicas hear it", PATIENCE, || {
-        let text = shown();
-        let view = text.rsplit("\x1b[?7l").next()?.split("\x1b[?7h").next()?.to_owned();
-        (text.contains("\x1b[J") && view.contains(" leading ") && view.matches(" fresh ").count() == 3).then_some(view)
+    // What is still being written is none of it.
+    let views = |text: String| text.rsplit_once("\x1b[?7h").map(|(whole, _)| whole.to_owned());
+    let (text, view) = until("a writer leads, and replicas hear it", PATIENCE, || {
+        let text = views(shown())?;
+        let view = text.rsplit("\x1b[?7l").next()?.to_owned();
+        let is_so = text.contains("\x1b[J") && view.contains(" leading ") && view.matches(" fresh ").count() == 3;
+        is_so.then_some((text, view))
     });
-    let text = shown();
     // A head, Redis, two writers and three replicas; each view goes over the one before.
     assert_eq!(view.lines().count(), 7, "{view}");
     let views = text.matches("\x1b[?7l").count();
