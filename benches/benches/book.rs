@@ -5,6 +5,8 @@
 //! says what one costs.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
+mod drawn;
+
 use std::{
     fs::File,
     io::Write as _,
@@ -17,10 +19,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use drawn::{GOOD, REVOKED, serial};
 use precompute::{
     book::{Batch, Book, Owed, Pace},
     issuer_id::IssuerId,
-    pki::{Reason, Record, Serial, Status, UnixTime},
+    pki::{Serial, UnixTime},
     records::{Change, Origin, Records},
 };
 
@@ -28,26 +31,6 @@ use precompute::{
 const MEASURED: Duration = Duration::from_secs(4);
 /// From one push to the next.
 const PUSH_INTERVAL: Duration = Duration::from_millis(10);
-
-const GOOD: Record = Record { status: Status::Good, not_after: Some(UnixTime(1_900_000_000)) };
-const REVOKED: Record = Record {
-    status: Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise },
-    not_after: Some(UnixTime(1_900_000_000)),
-};
-
-fn mixed(mut number: u64) -> u64 {
-    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
-}
-
-/// Serials of 16 bytes that look drawn at random; a higher number has a higher one.
-fn serial(number: u64) -> Serial {
-    let mut magnitude = [0; 16];
-    magnitude[..8].copy_from_slice(&((number + 1) << 34 | mixed(number) >> 30).to_be_bytes());
-    magnitude[8..].copy_from_slice(&mixed(!number).to_be_bytes());
-    Serial::from_magnitude(&magnitude).unwrap()
-}
 
 fn quantile(times: &[Duration], share: f64) -> Duration {
     times[((times.len() - 1) as f64 * share) as usize]

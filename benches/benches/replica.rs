@@ -5,8 +5,11 @@
 //! there.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
 
+mod drawn;
+
 use std::time::Instant;
 
+use drawn::{GOOD, REVOKED, serial};
 use precompute::{
     feed::{
         Chain, Issuer, Later, Manifest, Position,
@@ -17,27 +20,15 @@ use precompute::{
         walk,
     },
     issuer_id::IssuerId,
-    pki::{Reason, Record, Serial, Status, UnixTime},
+    pki::UnixTime,
     records::Change,
     source::CrlMarks,
     state_dir::ServerId,
 };
 
-fn mixed(mut number: u64) -> u64 {
-    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
-}
-
 /// One in ten is revoked. A higher number has a higher serial, as in a book.
 fn change(number: u64) -> Change {
-    let mut magnitude = [0; 16];
-    magnitude[..8].copy_from_slice(&((number + 1) << 34 | mixed(number) >> 30).to_be_bytes());
-    magnitude[8..].copy_from_slice(&mixed(!number).to_be_bytes());
-    let revoked = Status::Revoked { time: UnixTime(1_700_000_000), reason: Reason::KeyCompromise };
-    let status = if number.is_multiple_of(10) { revoked } else { Status::Good };
-    let record = Record { status, not_after: Some(UnixTime(1_900_000_000)) };
-    Change::new(Serial::from_magnitude(&magnitude).unwrap(), Some(record))
+    Change::new(serial(number), Some(if number.is_multiple_of(10) { REVOKED } else { GOOD }))
 }
 
 struct InMemory(Vec<Vec<u8>>);

@@ -61,7 +61,8 @@ fn in_order() -> Seen {
     }
 }
 
-fn judged(seen: &Seen, is_writer: bool) -> Findings {
+/// Asks about a feed, with these issuers here.
+fn asked<T>(issuers: &[(Issuer, String)], is_writer: bool, look: impl FnOnce(&Question<'_>) -> T) -> T {
     let redis = Server {
         address: Address::Tcp { host: "redis.example".into(), port: 6379 },
         user: None,
@@ -70,11 +71,11 @@ fn judged(seen: &Seen, is_writer: bool) -> Findings {
     };
     let trusted = Trusted::of(&[WriterKey::from_seed(&[1; 32]).public()]).unwrap();
     let cluster = cluster("a");
-    seen.judge(
-        &Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], issuers: &[], is_writer },
-        NOW,
-    )
-    .0
+    look(&Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], issuers, is_writer })
+}
+
+fn judged(seen: &Seen, is_writer: bool) -> Findings {
+    asked(&[], is_writer, |question| seen.judge(question, NOW).0)
 }
 
 #[test]
@@ -200,18 +201,8 @@ fn issuers_that_only_one_side_has_are_named_with_what_is_to_be_done() {
     let here: Vec<_> =
         ["one", "two"].map(|tenant| (Issuer::from(&IssuerId::new(tenant, [7; 32])), format!("{tenant}/ca"))).into();
     let found = |seen: &Seen, is_writer: bool| {
-        let redis = Server {
-            address: Address::Tcp { host: "redis.example".into(), port: 6379 },
-            user: None,
-            password: None,
-            tls: None,
-        };
-        let trusted = Trusted::of(&[WriterKey::from_seed(&[1; 32]).public()]).unwrap();
-        let cluster = cluster("a");
         let mut findings = Findings::default();
-        let question =
-            Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], issuers: &here, is_writer };
-        seen.compare_issuers(&question, &mut findings);
+        asked(&here, is_writer, |question| seen.compare_issuers(question, &mut findings));
         let doubts: Vec<String> =
             findings.doubts.iter().map(|doubt| format!("{}: {}", doubt.about, doubt.text)).collect();
         (findings.facts, doubts)

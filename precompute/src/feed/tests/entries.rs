@@ -135,9 +135,8 @@ fn an_entry_with_any_bit_flipped_is_refused() {
     assert!(refusals["Forged"] > 150 * 8, "{refusals:?}");
 }
 
-#[test]
-fn a_manifest_with_any_bit_flipped_is_refused() {
-    let manifest = Manifest {
+fn manifest() -> Manifest {
+    Manifest {
         position: Position { epoch: 1, sequence: 2 },
         chain: Chain([3; 32]),
         author: ServerId::from_bytes([4; 16]),
@@ -147,8 +146,12 @@ fn a_manifest_with_any_bit_flipped_is_refused() {
         chunk_octets: 4096,
         record_chunks: 1,
         chunks: [[8; 32], [9; 32]].into(),
-    };
-    let bytes = manifest.seal(&cluster(), &key());
+    }
+}
+
+#[test]
+fn a_manifest_with_any_bit_flipped_is_refused() {
+    let bytes = manifest().seal(&cluster(), &key());
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
@@ -197,17 +200,6 @@ fn each_fault_is_told_by_its_name() {
 /// Garbage that began with a `j` was told as version 106, and an operator went to look for an update.
 #[test]
 fn only_what_a_trusted_key_signed_counts_as_of_a_later_version() {
-    let manifest = Manifest {
-        position: Position { epoch: 1, sequence: 2 },
-        chain: Chain([3; 32]),
-        author: ServerId::from_bytes([4; 16]),
-        made: 5,
-        records: 6,
-        octets: 7000,
-        chunk_octets: 4096,
-        record_chunks: 1,
-        chunks: [[8; 32], [9; 32]].into(),
-    };
     // In front every version is alike; what follows is whatever it likes to be.
     let later = |sealed: &[u8], alike: usize, purpose: Purpose, key: &WriterKey| {
         let mut bytes = [&[2], &sealed[1..alike], b"something that is not known yet"].concat();
@@ -217,7 +209,7 @@ fn only_what_a_trusted_key_signed_counts_as_of_a_later_version() {
     };
     let (name, entry) = (cluster().name().len(), records().seal(&cluster(), &key()).bytes);
     let of_entry = later(&entry, 2 + name + 1 + 16 + 16 + 8 + 32, Purpose::Entry, &key());
-    let of_manifest = later(&manifest.seal(&cluster(), &key()), 2 + name + 16 + 8, Purpose::Manifest, &key());
+    let of_manifest = later(&manifest().seal(&cluster(), &key()), 2 + name + 16 + 8, Purpose::Manifest, &key());
     let open_manifest = |bytes: &[u8]| Manifest::open(bytes, &cluster(), &trusted()).map(|_| ());
     for (opened, bytes) in [(open(&of_entry).map(|_| ()), &of_entry), (open_manifest(&of_manifest), &of_manifest)] {
         assert_eq!(opened, Err(Refusal::UnknownVersion(2)));
