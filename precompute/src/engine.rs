@@ -25,6 +25,7 @@ mod leadership;
 mod notifier;
 mod operator_order;
 mod predecessor;
+mod progress;
 mod reader;
 mod revocations;
 mod stop;

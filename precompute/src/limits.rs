@@ -173,7 +173,8 @@ pub const NOTIFIER_REST: Duration = Duration::from_millis(2);
 pub const FIRST_READ_QUICK: Duration = Duration::from_secs(2);
 
 /// How long a start waits for the sources of an issuer that the book knows: thirty million lines. Meanwhile no request
-/// is answered, because revocations since the last run are not known.
+/// is answered, because revocations since the last run are not known. Whoever begins to lead waits as long, and for an
+/// issuer that the book does not know counted from the last line that was read.
 pub const START_READ_MAX: Duration = Duration::from_secs(60);
 
 /// How long a changed configuration waits for new sources: thirty million lines. Larger sources need a restart.

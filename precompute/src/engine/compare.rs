@@ -22,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{followed::FollowedIssuer, revocations::Revocations};
+use super::{followed::FollowedIssuer, progress::Progress, revocations::Revocations};
 use crate::{
     config::Sources,
     ledger::reconcile::{Contradiction, FINAL, Known, by_source, stricter, strictness},
@@ -58,6 +58,8 @@ pub(super) struct Question<'a> {
     pub(super) accept_older: bool,
     /// What the operator has to do to confirm that.
     pub(super) older_remedy: &'a str,
+    /// Of the files that are read for it.
+    pub(super) progress: &'a Progress,
 }
 
 /// The result of a comparison.
@@ -140,6 +142,13 @@ impl Contradictions {
 
 /// Reads the sources and compares.
 pub(super) fn compare(question: &Question<'_>) -> Comparison {
+    question.progress.begin();
+    let comparison = read_and_compare(question);
+    question.progress.end();
+    comparison
+}
+
+fn read_and_compare(question: &Question<'_>) -> Comparison {
     let unfit = match appended::compare(question) {
         Ok(comparison) => return comparison,
         Err(unfit) => unfit,
@@ -167,6 +176,7 @@ pub(super) fn compare(question: &Question<'_>) -> Comparison {
         crl.take_none();
     }
     // Without an index: the whole CRL. With one: what the index left out and the CRL revokes.
+    question.progress.end();
     for (serial, status) in crl.remaining() {
         let (_, known) = census.mark(&serial);
         comparison.note(question, serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
@@ -282,6 +292,7 @@ impl Comparison {
             (outcome, self.held_back) = (Ok(()), true);
         }
         outcome?;
+        question.progress.end();
         self.mark = index.mark();
         // Duplicate serials that the records do not hold yet are only found here.
         self.changes.sort_unstable_by_key(|change| change.serial);
@@ -300,6 +311,7 @@ impl Comparison {
         crl: &mut Revocations,
     ) -> Result<(), SourceError> {
         for listed in index {
+            question.progress.step();
             let Listed { serial, record } = listed?;
             let status = crl.take(&serial).map_or(record.status, |crl| stricter(record.status, crl));
             let (first, known) = census.mark(&serial);

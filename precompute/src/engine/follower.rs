@@ -14,8 +14,8 @@ use std::{
 use tracing::{debug, error, warn};
 
 use super::{
-    Accepted, EngineError, FollowedIssuer, Pass, handover::Handover, notifier::Notifier, reader::SourceReader,
-    stop::Stop,
+    Accepted, EngineError, FollowedIssuer, Pass, handover::Handover, notifier::Notifier, progress::Progress,
+    reader::SourceReader, stop::Stop,
 };
 use crate::{ledger::Ledger, limits};
 
@@ -25,6 +25,7 @@ pub(super) struct Follower {
     pub(super) issuer: Arc<FollowedIssuer>,
     pub(super) ledger: Ledger,
     pub(super) handover: Arc<Handover>,
+    progress: Arc<Progress>,
     /// Whether anything was known of the issuer before its sources were read.
     known: bool,
     /// Until the thread takes it.
@@ -39,6 +40,7 @@ impl Follower {
             issuer: Arc::clone(&reader.issuer),
             ledger: reader.ledger.clone(),
             handover: Arc::clone(&reader.handover),
+            progress: Arc::clone(&reader.progress),
             known: reader.is_known(),
             reader: Some(reader),
             stop: Arc::default(),
@@ -124,39 +126,38 @@ pub(super) fn start(
 ) -> Result<(), EngineError> {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (tell, told) = mpsc::channel();
-    let (mut waiting, mut reading) = (0..followers.len(), Vec::<(usize, Instant)>::new());
+    let (mut waiting, mut reading) = (0..followers.len(), Vec::<Reading>::new());
     loop {
-        let busy = reading.iter().filter(|(_, since)| since.elapsed() < limits::FIRST_READ_QUICK).count();
+        let busy = reading.iter().filter(|one| one.since.elapsed() < limits::FIRST_READ_QUICK).count();
         if busy < cores
             && let Some(place) = waiting.next()
         {
             let started = followers[place].start(notifier, terms, place, &tell);
             started.map_err(|error| followers[place].lost(format_args!("cannot be started: {error}")))?;
-            reading.push((place, Instant::now()));
+            reading.push(Reading::begin(place, Instant::now()));
             continue;
         }
         if reading.is_empty() {
             return Ok(());
         }
         if let Ok((place, outcome)) = told.recv_timeout(limits::SOURCE_POLL_INTERVAL) {
-            reading.retain(|(other, _)| *other != place);
+            reading.retain(|one| one.place != place);
             let pass = outcome?;
             each(&followers[place], pass.as_ref());
             continue;
         }
-        if let Some((place, _)) = reading.iter().find(|(place, _)| followers[*place].is_lost()) {
-            return Err(followers[*place].lost("panicked"));
+        if let Some(lost) = reading.iter().find(|one| followers[one.place].is_lost()) {
+            return Err(followers[lost.place].lost("panicked"));
         }
-        let over = |since: &Instant, patience| since.elapsed() > patience;
         if let Some(patience) = terms.patience
-            && let Some((place, _)) = reading.iter().find(|(_, since)| over(since, patience))
+            && let Some(slow) = reading.iter().find(|one| one.since.elapsed() > patience)
         {
-            return Err(followers[*place].lost(format_args!("has not read them within {patience:?}")));
+            return Err(followers[slow.place].lost(format_args!("has not read them within {patience:?}")));
         }
         // What the book knows is better than nothing. The thread that still reads can finish later.
-        reading.retain(|(place, since)| {
-            let follower = &followers[*place];
-            let goes_on = terms.from_book && (follower.known || terms.goes_on) && over(since, limits::START_READ_MAX);
+        reading.retain_mut(|one| {
+            let follower = &followers[one.place];
+            let goes_on = one.is_given_up(follower.progress.lines(), follower.known, terms, Instant::now());
             if goes_on {
                 let fault = "the sources have not been read since the start: reading one of them takes long, or hangs";
                 error!(issuer = %follower.issuer, "{fault}; answers come from the book");
@@ -164,6 +165,33 @@ pub(super) fn start(
             }
             !goes_on
         });
+    }
+}
+
+/// A first pass that is under way.
+struct Reading {
+    place: usize,
+    since: Instant,
+    /// Lines read when that changed last,
+    lines: Option<u64>,
+    /// and when that was.
+    got_on: Instant,
+}
+
+impl Reading {
+    fn begin(place: usize, now: Instant) -> Self {
+        Self { place, since: now, lines: None, got_on: now }
+    }
+
+    /// Whether there is something else to go on from, and this takes too long. `lines`: how many were read by `now`; `None`
+    /// while none is being read. Where nothing is `known`, a list is waited for as long as it is being read and saved,
+    /// however long it is: what it says later is told row by row.
+    fn is_given_up(&mut self, lines: Option<u64>, known: bool, terms: Terms, now: Instant) -> bool {
+        if std::mem::replace(&mut self.lines, lines) != lines || lines.is_none() {
+            self.got_on = now;
+        }
+        let begun = if known { self.since } else { self.got_on };
+        terms.from_book && (known || terms.goes_on) && now.saturating_duration_since(begun) > limits::START_READ_MAX
     }
 }
 
@@ -180,5 +208,38 @@ pub(super) fn end(followers: &[Follower]) {
             return;
         }
         thread::sleep(limits::FOLLOWERS_END_LOOK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A list of a hundred million lines takes longer than a minute: a feed began without it, and each of its records was
+    /// told one by one.
+    #[test]
+    fn a_long_list_is_waited_for_while_it_is_read_unless_there_is_something_else_to_go_on_from() {
+        let leads = Terms { from_book: true, goes_on: true, ..Terms::default() };
+        let starts = Terms { goes_on: false, ..leads };
+        // Until when lines are read, until when nothing is being read after that, and when it is given up.
+        for (what, terms, known, read_until, saved_until, given_up) in [
+            ("a long list of nobody known", leads, false, 1000, 1000, None),
+            ("a list that is long in the saving", leads, false, 10, 1000, None),
+            ("a source that hangs from the beginning", leads, false, 0, 0, Some(62)),
+            ("one that hangs in the middle", leads, false, 100, 100, Some(161)),
+            ("one that hangs when it is read again", leads, false, 100, 200, Some(262)),
+            ("a long list of somebody known", leads, true, 1000, 1000, Some(61)),
+            ("a start that knows somebody", starts, true, 1000, 1000, Some(61)),
+            ("a start that knows nobody", starts, false, 0, 0, None),
+        ] {
+            let begun = Instant::now();
+            let mut reading = Reading::begin(0, begun);
+            let is_given_up = |second: &u64| {
+                let now = begun + Duration::from_secs(*second);
+                let lines = (*second <= read_until || *second > saved_until).then(|| read_until.min(*second));
+                reading.is_given_up(lines, known, terms, now)
+            };
+            assert_eq!((1..1000).find(is_given_up), given_up, "{what}");
+        }
     }
 }

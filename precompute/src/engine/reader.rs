@@ -19,6 +19,7 @@ use super::{
     notifier::Watching,
     operator_order::OperatorOrder,
     predecessor::Predecessor,
+    progress::Progress,
     stop::{Stop, Waited},
     watch::{Pace, Rereads, Watch},
 };
@@ -36,6 +37,7 @@ pub(super) struct SourceReader {
     pub(super) issuer: Arc<FollowedIssuer>,
     pub(super) ledger: Ledger,
     pub(super) handover: Arc<Handover>,
+    pub(super) progress: Arc<Progress>,
     pub(super) watch: Watch,
     pace: Pace,
     pub(super) rereads: Rereads,
@@ -79,6 +81,7 @@ impl SourceReader {
         let issuer = Arc::new(issuer);
         Self {
             handover: Handover::new(Arc::clone(&issuer), ledger.clone(), held),
+            progress: Arc::default(),
             watch: Watch::new(issuer.sources.paths()),
             pace: Pace::default(),
             rereads: Rereads::new(issuer.sources.paths(), Instant::now()),
@@ -344,6 +347,7 @@ impl SourceReader {
             shrink_remedy: &self.shrink.remedy("shrink"),
             accept_older: accept.older,
             older_remedy: &self.older.remedy("older"),
+            progress: &self.progress,
         })
     }
 

@@ -16,6 +16,7 @@ use super::{
     EngineError, Faults, FollowedIssuer,
     compare::{self, Comparison},
     predecessor::{Forgotten, Predecessor},
+    progress::Progress,
 };
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
@@ -72,6 +73,7 @@ fn survey_one(
         shrink_remedy: "",
         accept_older: false,
         older_remedy: "if this is intended, stop the service and run `ostia-precompute sync --accept-older --config …` once",
+        progress: &Progress::default(),
     };
     let mut reads = 0;
     let comparison = loop {

@@ -86,6 +86,7 @@ impl Follow {
             shrink_remedy: "",
             accept_older: false,
             older_remedy: "",
+            progress: &Progress::default(),
         })
     }
 
@@ -239,6 +240,7 @@ fn of_a_torn_index_only_what_two_passes_say_of_known_certificates_counts() {
                 shrink_remedy: "",
                 accept_older: false,
                 older_remedy: "",
+                progress: &Progress::default(),
             },
             &follow.path(),
         )
