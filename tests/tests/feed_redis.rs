@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ostia_tests::RedisServer;
 use precompute::feed::{
     Chain, Cluster, Position, Sealed,
-    redis::{Address, Cause, Extent, Server, Stream, Trust},
+    redis::{Address, Cause, Extent, Fault, Server, Stream, Trust},
     transport::{Appended, Gone, Transport as _},
 };
 
@@ -141,6 +141,17 @@ fn whatever_else_answers_there_is_told_with_what_is_to_be_done() {
     let mut first = stream(server(one.port()));
     ostia_tests::until("the only place is taken", Duration::from_secs(20), || first.extent().ok());
     assert_ne!(told(one.port(), "max number of clients reached; raise `maxclients`"), Cause::OtherType);
+    let renamed = RedisServer::with("rename-command XINFO \"\"\n");
+    assert_eq!(told(renamed.port(), "with its commands under their own names"), Cause::Other);
+    let busy = RedisServer::with("busy-reply-threshold 100\n");
+    std::thread::scope(|scope| {
+        scope.spawn(|| busy.cli(["EVAL", "while true do end", "0"]));
+        let mut asker = stream(server(busy.port()));
+        let is_busy = || asker.extent().err().filter(|fault| fault.message.contains("`redis-cli SCRIPT KILL` ends it"));
+        ostia_tests::until("somebody's script runs", Duration::from_secs(20), is_busy);
+        busy.cli(["SCRIPT", "KILL"]);
+        ostia_tests::until("it answers again", Duration::from_secs(20), || asker.extent().ok());
+    });
     // A server of web pages.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -197,6 +208,7 @@ fn what_a_server_in_trouble_does_to_a_write_is_told_apart() {
     redis.kill();
     assert!(matches!(cause(&mut stream), Cause::Unknown | Cause::Unreachable));
     assert_eq!(cause(&mut stream), Cause::Unreachable);
+    redis.kill();
     redis.restart();
     assert_eq!(stream.put(at(5, 3), b"three", false), Ok(Appended::NoStream));
 }
@@ -253,21 +265,35 @@ fn who_is_not_let_in_learns_why_and_no_password_is_shown() {
 
 #[test]
 fn over_tls_only_the_configured_ca_counts_and_the_name_has_to_be_right() {
-    let redis = RedisServer::with_tls();
+    let mut redis = RedisServer::with_tls();
     let ca = std::fs::read(redis.ca()).unwrap();
     let other = std::fs::read(RedisServer::with_tls().ca()).unwrap();
-    let connect = |host: &str, trust: Option<Trust>| {
-        let address = Address::Tcp { host: host.to_owned(), port: redis.tls_port() };
-        stream(Server { address, tls: trust, ..server(0) }).put(at(5, 0), b"fence", true)
+    let connect = |host: &str, port: u16, trust: Option<&Trust>| {
+        let address = Address::Tcp { host: host.to_owned(), port };
+        stream(Server { address, tls: trust.cloned(), ..server(0) }).put(at(5, 0), b"fence", true)
     };
-    for (what, host, trust) in [
-        ("another CA", "localhost", Some(Trust::These(other))),
-        ("the system's CAs", "localhost", Some(Trust::System)),
-        ("another name", "127.0.0.1", Some(Trust::These(ca.clone()))),
-        ("no TLS", "localhost", None),
-    ] {
-        let fault = connect(host, trust).unwrap_err();
+    let (port, trust) = (redis.tls_port(), Trust::These(ca));
+    let refused = |what: &str, fault: &Fault, wanted: &str| {
         assert!(matches!(fault.cause, Cause::Unreachable | Cause::Unknown), "{what}: {fault}");
+        assert!(fault.message.contains(wanted), "{what}: no `{wanted}` in {fault}");
+    };
+    let named = "`feed.tls_ca` has to name the CA of its certificate, and `feed.redis` a host that stands in it";
+    for (what, host, port, trust, wanted) in [
+        ("another CA", "localhost", port, Some(&Trust::These(other)), named),
+        ("the system's CAs", "localhost", port, Some(&Trust::System), named),
+        ("another name", "127.0.0.1", port, Some(&trust), named),
+        ("no TLS", "localhost", port, None, "or wants TLS"),
+        ("a port without", "localhost", redis.port(), Some(&trust), "may not speak TLS"),
+    ] {
+        refused(what, &connect(host, port, trust).unwrap_err(), wanted);
     }
-    assert_eq!(connect("localhost", Some(Trust::These(ca))), Ok(Appended::Written));
+    assert_eq!(connect("localhost", port, Some(&trust)), Ok(Appended::Written));
+    // The certificate of a CA, as `openssl req -x509` makes it, in the place of the server's.
+    for (from, to) in [("ca.pem", "server.pem"), ("ca.key", "server.key")] {
+        std::fs::copy(redis.dir().join(from), redis.dir().join(to)).unwrap();
+    }
+    redis.kill();
+    redis.restart();
+    let fault = connect("localhost", port, Some(&trust)).unwrap_err();
+    refused("a CA's certificate", &fault, "give it one that this CA has issued");
 }

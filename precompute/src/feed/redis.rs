@@ -140,6 +140,8 @@ pub struct Stream {
     connection: Option<Connection>,
     /// How many connections there have been.
     connections: u64,
+    /// On which of them the server has answered last.
+    answered: u64,
     /// How long a read waits for the first entry.
     patience: Duration,
     /// What was asked last and not done.
@@ -162,7 +164,16 @@ impl Stream {
     pub fn new(server: Server, cluster: &Cluster) -> Self {
         let key = |name: &str| format!("ostia:{cluster}:{name}");
         let (feed, head) = (key("feed"), key("head"));
-        Self { server, feed, head, connection: None, connections: 0, patience: Duration::ZERO, fault: None }
+        Self {
+            server,
+            feed,
+            head,
+            connection: None,
+            connections: 0,
+            answered: 0,
+            patience: Duration::ZERO,
+            fault: None,
+        }
     }
 
     /// One more to the same place, with a connection of its own, whose reads wait for nothing.
@@ -173,6 +184,7 @@ impl Stream {
             head: self.head.clone(),
             connection: None,
             connections: 0,
+            answered: 0,
             patience: Duration::ZERO,
             fault: None,
         }
@@ -350,7 +362,10 @@ impl Stream {
             .and_then(|()| connection.set_write_timeout(Some(limits::ANSWER_WITHIN)))
             .and_then(|()| command.query::<Value>(connection));
         let error = match asked {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                self.answered = self.connections;
+                return Ok(value);
+            }
             Err(error) => error,
         };
         let cause = cause(&error);
@@ -390,11 +405,8 @@ impl Stream {
     fn describe(&self, cause: Cause, error: &RedisError, within: Duration) -> Fault {
         let error = if error.is_timeout() { format!("not within {within:?}") } else { in_a_line(&error.to_string()) };
         // The certificate is looked at with the first question.
-        let remedy = if self.server.tls.is_some() && error.contains("certificate") {
-            "; `feed.tls_ca` has to name the CA of its certificate, and `feed.redis` a host that stands in it"
-        } else {
-            ""
-        };
+        let remedy =
+            if self.answered == self.connections { "" } else { remedy_at_first(&error, self.server.tls.is_some()) };
         let server = &self.server.address;
         let user = self.server.user.as_deref().unwrap_or("default");
         let message = match cause {
@@ -550,16 +562,36 @@ fn cause(error: &RedisError) -> Cause {
     }
 }
 
+/// What to do where a connection is made, and its first question not answered.
+fn remedy_at_first(error: &str, is_tls: bool) -> &'static str {
+    let says = |what: &str| error.contains(what);
+    if is_tls && says("CaUsedAsEndEntity") {
+        "; its certificate is a CA's own, as `openssl req -x509` makes it: give it one that this CA has issued"
+    } else if is_tls && says("certificate") {
+        "; `feed.tls_ca` has to name the CA of its certificate, and `feed.redis` a host that stands in it"
+    } else if is_tls && (says("not within") || says("corrupt message")) {
+        "; a port that takes connections and says nothing may not speak TLS: without `rediss://` and `feed.tls_ca` it is asked without"
+    } else if !is_tls && (says("reset by peer") || says("end of file") || says("Broken pipe")) {
+        "; a server that closes connections at once lets nobody in from another machine without a password (`protected-mode`), has too many clients, or wants TLS"
+    } else {
+        ""
+    }
+}
+
 /// What to do where something else than the Redis that is meant answers.
 fn remedy_for(error: &str) -> &'static str {
     let error = error.to_ascii_lowercase();
     let says = |what: &str| error.contains(what);
     if says("unknown command") {
-        "; name a Redis from 5.0 on itself, and no Sentinel or proxy before it"
+        "; name a Redis from 5.0 on itself, with its commands under their own names, and no Sentinel or proxy before it"
     } else if says("moved") || says("clusterdown") || says("crossslot") {
         "; this is a node of a Redis Cluster, which would spread the feed: name a Redis without `cluster-enabled`"
     } else if says("max number of clients") {
         "; raise `maxclients`, or find out who holds so many connections"
+    } else if says("denied") && says("protected mode") {
+        "; it lets nobody in from another machine without a password: set one there (`requirepass`), and name it by `feed.password_file`"
+    } else if says("busy running a script") {
+        "; it is somebody else's script: `redis-cli SCRIPT KILL` ends it"
     } else {
         ""
     }
