@@ -82,6 +82,9 @@ pub(super) fn remarks(report: &PublishingReport) -> Vec<String> {
     } else if report.role == Role::Following && report.heard.is_some_and(|heard| heard > SILENT) {
         lines.push("degraded: feed: no writer gives a sign of life, and this one has not taken over".to_owned());
     }
+    if let Some(lacks) = &report.lacks {
+        lines.push(format!("degraded: feed: {lacks}"));
+    }
     if report.strangers > 0 {
         let named = match &report.strangers_named[..] {
             [] => String::new(),

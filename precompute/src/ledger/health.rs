@@ -139,10 +139,14 @@ impl HealthReport {
             lines.push(format!("the sources were last checked at {look}: reading one of them takes long, or hangs"));
         }
         if self.is_stale(now, stale_after) {
-            let until = self.known_until();
-            lines.push(format!(
-                "nothing new is signed: the sources were last in order at {until}, longer ago than `stale_after`"
-            ));
+            lines.push(if self.verified.is_some() {
+                let until = self.known_until();
+                format!(
+                    "nothing new is signed: the sources were last in order at {until}, longer ago than `stale_after`"
+                )
+            } else {
+                "nothing is signed: nobody here has heard yet that its sources are in order".to_owned()
+            });
         }
         if let Some(end) = self.crl_next_update.filter(|end| *end <= now) {
             lines.push(format!("the CRL has been out of date since {end}"));

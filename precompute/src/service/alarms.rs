@@ -55,7 +55,7 @@ impl Alarms {
                 if let Some(more) = self.digests.news(now) {
                     error!(
                         %issuer, %place, more,
-                        "the records of an issuer are not what the writer that leads has at the same place: everything is compared with a snapshot; if this comes again, memory or the program is faulty"
+                        "the records of an issuer are not what the writer that leads has at the same place: everything is compared with a snapshot; who has read a stream without the snapshot that it goes on from sees this once; if it comes again, memory or the program is faulty"
                     );
                 }
             }

@@ -18,6 +18,7 @@ mod debts;
 mod ending;
 mod events;
 mod held;
+mod lacking;
 mod outgoing;
 mod snapshots;
 mod statuses;
@@ -91,6 +92,8 @@ pub struct Report {
     pub strangers_named: Vec<String>,
     /// Leaderships since the start.
     pub led: u64,
+    /// What it lacks while it stands by, and why that does not come.
+    pub lacks: Option<String>,
     /// Why the last snapshot could not be made.
     pub snapshot_fault: Option<String>,
     /// When the last snapshot was made.
@@ -171,6 +174,7 @@ impl Prepared {
             strangers: 0,
             strangers_named: Vec::new(),
             led: 0,
+            lacks: None,
             snapshot_fault: None,
             snapshot_made: None,
         };

@@ -123,3 +123,24 @@ fn a_source_where_nobody_listens_or_of_another_cluster_is_named_with_what_is_to_
         (cluster.replicas[alone[0]].readiness("")? == 200).then_some(())
     });
 }
+
+/// A standby without `snapshot_from` stood by for months with an empty book, and said nothing.
+#[test]
+fn a_standby_that_cannot_be_filled_says_so_until_it_is() {
+    let mut cluster = ClusterPlan::of(2, 0).set_up();
+    cluster.writers[0].start();
+    cluster.until_led(SOON);
+    let source = |text: &str| text.lines().find(|line| line.starts_with("snapshot_from = ")).unwrap().to_owned() + "\n";
+    let line = source(&std::fs::read_to_string(cluster.writers[1].site().config()).unwrap());
+    cluster.writers[1].site().edit_config(|text| text.replacen(&line, "", 1));
+    cluster.writers[1].start();
+    let lacks = "this writer has no records of the feed yet, and takes over 10 times later than one that has them";
+    let lines = until_told(&cluster, &cluster.writers[1], lacks);
+    assert!(lines.contains(" chunks are here; `snapshot_from` is empty: name the `snapshot_listen`"), "{lines}");
+    until_logged(&cluster, lacks, || cluster.writers[1].log());
+    cluster.writers[1].restart_with(|text| text.replacen("takeover_after", &format!("{line}takeover_after"), 1));
+    cluster.until("it is filled, and lacks nothing", SOON, || {
+        let (_, lines) = cluster.writers[1].readiness_text("")?;
+        (lines.contains("this writer stands by, at ") && !lines.contains("degraded")).then_some(())
+    });
+}

@@ -9,6 +9,7 @@
 //! first few chunks, and [`Snapshots::chunk`] waits for each at most [`limits::TAKEN_WITHIN`].
 
 use std::{
+    fmt::Write as _,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
@@ -50,6 +51,26 @@ pub struct Report {
     pub sources: Vec<(BaseUrl, Option<SourceFault>)>,
     /// Why it is not kept on disk.
     pub disk: Option<ShelfError>,
+}
+
+impl Report {
+    /// How far it is, and why it is no further, for people; `None` where none is wanted, or all of it is at hand.
+    pub fn progress(&self) -> Option<String> {
+        let (id, here, all) = self.wanted.filter(|(_, here, all)| here < all)?;
+        let mut line = format!("the snapshot {id} is fetched: {here} of {all} chunks are here");
+        for fault in self.sources.iter().filter_map(|(_, fault)| fault.as_ref()) {
+            let _ = write!(line, "; {fault}");
+        }
+        if self.sources.is_empty() {
+            line.push_str("; `snapshot_from` is empty: name the `snapshot_listen` of writers and other replicas there");
+        }
+        Some(line)
+    }
+
+    /// Whether a source has failed, or there is none, while something is wanted.
+    pub fn is_in_trouble(&self) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|(_, fault)| fault.is_some())
+    }
 }
 
 #[derive(Debug)]

@@ -4,7 +4,6 @@
 //! It does not know how the feed is followed.
 
 use std::{
-    fmt::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -260,12 +259,12 @@ impl FeedStatus {
 
     /// Why there are no records yet.
     pub(super) fn what_is_missing(&self, report: &FeedReport, now: Instant) -> String {
-        let shelf::Report { wanted, sources, .. } = self.snapshot();
+        let snapshot = self.snapshot();
         let cluster = &self.cluster;
         if let Some(refusal) = self.head_refusal(report, now) {
             return refusal;
         }
-        let Some((id, here, all)) = wanted else {
+        let Some((id, ..)) = snapshot.wanted else {
             return if report.is_connected {
                 format!(
                     "there is no snapshot of `{cluster}` in Redis at {}: start its writer (`ostia-precompute run` with `[feed]`), or compare `cluster`",
@@ -275,19 +274,11 @@ impl FeedStatus {
                 format!("Redis at {} is not connected", self.redis)
             };
         };
-        if here == all {
-            return format!(
+        snapshot.progress().unwrap_or_else(|| {
+            format!(
                 "the newest snapshot, {id}, is here, and the stream does not lead on from it: the writer has to make another one; look after `ostia-precompute run`"
-            );
-        }
-        let mut line = format!("the snapshot {id} is fetched: {here} of {all} chunks are here");
-        for fault in sources.iter().filter_map(|(_, fault)| fault.as_ref()) {
-            let _ = write!(line, "; {fault}");
-        }
-        if sources.is_empty() {
-            line.push_str("; `snapshot_from` is empty: name the `snapshot_listen` of writers and other replicas there");
-        }
-        line
+            )
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, FeedReport> {

@@ -22,6 +22,7 @@ use super::{
     ending::Ending,
     events::Events,
     held::Held,
+    lacking::Lacking,
     snapshots::{Sealing, Snapshots},
     statuses::{Statuses, status_of},
     trouble::Trouble,
@@ -99,6 +100,7 @@ pub(super) struct Work {
     /// Set when the sources of a leadership could not be read at all.
     gives_up: Arc<AtomicBool>,
     trouble: Trouble,
+    lacking: Lacking,
     /// The connection whose server was asked what it does when its memory is full.
     asked_of_eviction: Option<u64>,
 }
@@ -147,6 +149,7 @@ impl Work {
             retelling: None,
             gives_up: Arc::default(),
             trouble: Trouble::default(),
+            lacking: Lacking::default(),
             asked_of_eviction: None,
             shared,
             ledgers,
@@ -209,11 +212,13 @@ impl Work {
             self.debts.look(now.monotonic, &self.ledgers, self.shared.telling.leader());
         }
         self.look_at_strangers(now);
+        self.look_at_lack(now);
         let (role, place, fault) = (self.writer.role(), self.book.place(), self.trouble.fault().map(str::to_owned));
         let heard = self.heard().map(|heard| now.monotonic.saturating_sub(heard));
-        let waiting = self.shared.outgoing.octets();
+        let (waiting, lacks) = (self.shared.outgoing.octets(), self.lacking.what().map(str::to_owned));
         self.shared.note(|report| {
             (report.role, report.place, report.redis, report.heard) = (role, place, fault, heard);
+            report.lacks = lacks;
             report.answers_waiting = waiting;
         });
         has_done
@@ -498,6 +503,21 @@ impl Work {
             if let Err(fault) = self.book.compare_anew() {
                 self.events.fault(&fault, now.monotonic);
             }
+        }
+    }
+
+    /// Tells that this standby cannot be filled.
+    fn look_at_lack(&mut self, now: Moment) {
+        let is_standby = self.writer.role() == Role::Following;
+        let condition = || self.writer.reader().condition(&self.book);
+        let standby = is_standby.then(|| (condition(), self.book.place(), self.fetcher.report()));
+        match self.lacking.look(standby, now.monotonic) {
+            Some(News::Begins | News::Lasts(_)) => warn!("{}", self.lacking.what().unwrap_or_default()),
+            Some(News::Over(after)) if is_standby => {
+                info!(seconds = after.as_secs(), "this writer lacks nothing of the feed any more");
+            }
+            Some(News::Over(_)) => {}
+            None => {}
         }
     }
 
