@@ -19,11 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use drawn::{GOOD, REVOKED, serial};
+use drawn::{GOOD, REVOKED, mixed, serial};
 use precompute::{
     book::{Batch, Book, Owed, Pace},
     issuer_id::IssuerId,
-    pki::{Serial, UnixTime},
     records::{Change, Origin, Records},
 };
 
