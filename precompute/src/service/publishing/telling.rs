@@ -236,17 +236,22 @@ impl Begun<'_> {
         loop {
             // In this order: what is told while the book is read is seen in the next turn.
             let written = self.telling.state().written;
-            let (book, left) = self.ledger.untold(&untold).map_err(NotTold::Book)?;
+            // One after the other: a list is told in many entries, and after each of them all of it would be looked up.
+            let next = untold.last().map_or(&[][..], std::slice::from_ref);
+            let (book, left) = self.ledger.untold(next).map_err(NotTold::Book)?;
             let mut state = self.telling.state();
             if book != self.book || state.term != self.term {
                 return Err(NotTold::Deposed(state.leader.clone()));
             }
             if left.is_empty() {
                 drop(state);
-                self.wait_for_answers(serials);
-                return Ok(());
+                untold.pop();
+                if untold.is_empty() {
+                    self.wait_for_answers(serials);
+                    return Ok(());
+                }
+                continue;
             }
-            untold = left;
             while state.written == written && state.term == self.term {
                 let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
                     return Err(NotTold::Late(*within));

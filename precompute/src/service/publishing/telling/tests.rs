@@ -1,4 +1,10 @@
-use std::{sync::Arc, thread};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+};
 
 use super::*;
 use crate::{
@@ -53,9 +59,15 @@ impl World {
 
     /// As the machine does when an entry was written.
     fn tell(&self) {
-        let rows = self.ledgers.owed(10).unwrap();
+        self.tell_some(10);
+    }
+
+    /// The same with an entry of at most so many records.
+    fn tell_some(&self, most: usize) {
+        let rows = self.ledgers.owed(most).unwrap();
         let from = self.ledgers.place().unwrap();
-        let to = Some(Place { epoch: 1, sequence: 1, chain: [1; 32] });
+        let sequence = from.map_or(0, |from| from.sequence) + 1;
+        let to = Some(Place { epoch: 1, sequence, chain: [1; 32] });
         self.ledgers.told(Move { from, to }, &rows).unwrap();
         self.telling.written();
     }
@@ -77,6 +89,31 @@ fn a_push_waits_until_the_feed_has_it() {
     outcome.unwrap();
     assert!(told_at.lock().unwrap().is_some_and(|told| told <= over_at), "not before it was told");
     world.push_and(|| ()).unwrap();
+}
+
+/// After each entry the whole list was looked up in the book, which nobody else could use meanwhile.
+#[test]
+fn a_list_is_acknowledged_when_all_of_it_was_told_in_whatever_order() {
+    for order in [[1, 2, 3, 4, 5], [5, 4, 3, 2, 1], [3, 1, 5, 2, 4]] {
+        let world = World::new(Duration::from_secs(60));
+        world.telling.leads(true);
+        let (ledger, told) = (world.ledger(), AtomicUsize::new(0));
+        let serials = order.map(|number: u8| Serial::from_magnitude(&[number]).unwrap());
+        let begun = world.telling.begin(&ledger, serials).unwrap();
+        let push = |serial| Push { serial, order: Order::Add { not_after: None } };
+        ledger.push(&serials.map(push), None, NOW).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 1..=serials.len() {
+                    thread::sleep(Duration::from_millis(20));
+                    told.store(number, Relaxed);
+                    world.tell_some(1);
+                }
+            });
+            begun.wait(&serials).unwrap();
+            assert_eq!(told.load(Relaxed), serials.len(), "{order:?}");
+        });
+    }
 }
 
 #[test]
