@@ -5,12 +5,13 @@
 use std::{
     collections::HashSet,
     io,
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc::{Receiver, TryRecvError, channel},
+        mpsc::{Receiver, TryRecvError, channel, sync_channel},
     },
-    thread::JoinHandle,
+    thread::{self, JoinHandle},
     time::Instant,
 };
 
@@ -102,7 +103,7 @@ impl Snapshots {
             answers: Arc::clone(answers),
             stop: Arc::clone(&stop),
         };
-        let thread = std::thread::Builder::new().name("snapshot".into()).spawn(move || {
+        let thread = thread::Builder::new().name("snapshot".into()).spawn(move || {
             // Whoever serves or tells comes first.
             let _ = rustix::process::setpriority_process(None, limits::SOURCE_PRIORITY);
             let _ = tell.send(making.make(begins));
@@ -218,39 +219,62 @@ impl Making {
         Ok(place)
     }
 
+    /// Each answer is looked up where no cache has it, so that is a thread's work beside the writing.
     fn answers(
         &self,
         writer: &mut SnapshotWriter,
         done: &mut impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), String> {
+        let mut write = |section: &AnswerSection| writer.answers(&section.rows(), done);
+        thread::scope(|scope| {
+            let (give, sections) = sync_channel(RUNS_AHEAD);
+            let ahead = move || self.look_up(&mut |section| give.send(section).is_ok());
+            match thread::Builder::new().name("kept answers".into()).spawn_scoped(scope, ahead) {
+                Ok(looking) => {
+                    let written = sections.iter().try_for_each(|section| write(&section));
+                    drop(sections);
+                    looking.join().unwrap_or_else(|panic| resume_unwind(panic));
+                    written
+                }
+                // Without a thread it takes longer.
+                Err(_) => {
+                    let mut written = Ok(());
+                    self.look_up(&mut |section| {
+                        written = write(&section);
+                        written.is_ok()
+                    });
+                    written
+                }
+            }
+        })
+    }
+
+    /// Looks up all answers that are kept, until `give` returns false.
+    fn look_up(&self, give: &mut dyn FnMut(AnswerSection) -> bool) {
         let now = UnixTime::now();
         for subject in &self.subjects {
-            let issuer = subject.issuer.id().into();
-            let (mut runs, mut outcome) = (Vec::<AnswerSection>::new(), Ok(()));
-            let mut write = |section: &AnswerSection| writer.answers(&section.rows(), done);
-            subject.each_kept(&self.answers, now, |form, stored| {
-                let packed_length = stored.packed.len();
-                let place = runs.iter().position(|run| run.form == form.fingerprint).unwrap_or_else(|| {
-                    let form = form.fingerprint;
-                    runs.push(AnswerSection { issuer, form, packed_length, entries: Vec::new() });
+            let (issuer, mut runs) = (subject.issuer.id().into(), Vec::<AnswerSection>::new());
+            let goes_on = subject.each_kept(&self.answers, now, |form, stored| {
+                let (form, packed_length) = (form.fingerprint, stored.packed.len());
+                let empty = || AnswerSection { issuer, form, packed_length, entries: Vec::with_capacity(RUN_OCTETS) };
+                let place = runs.iter().position(|run| run.form == form).unwrap_or_else(|| {
+                    runs.push(empty());
                     runs.len() - 1
                 });
                 stored.write(&mut runs[place].entries);
-                if runs[place].entries.len() >= RUN_OCTETS {
-                    outcome = write(&runs[place]);
-                    runs[place].entries.clear();
-                }
-                outcome.is_ok()
+                runs[place].entries.len() < RUN_OCTETS || give(std::mem::replace(&mut runs[place], empty()))
             });
-            outcome?;
-            runs.iter().filter(|run| !run.entries.is_empty()).try_for_each(write)?;
+            if !goes_on || !runs.into_iter().filter(|run| !run.entries.is_empty()).all(&mut *give) {
+                return;
+            }
         }
-        Ok(())
     }
 }
 
 /// Bytes of answers of one form that are written together: a section's head is a thousandth of it.
 const RUN_OCTETS: usize = 128 << 10;
+/// How many of those may be looked up ahead.
+const RUNS_AHEAD: usize = 16;
 
 #[cfg(test)]
 mod tests {
