@@ -449,6 +449,7 @@ impl Transport for Stream {
         match self.done(put) {
             Ok(appended) => appended,
             Err(Gone) if self.fault.as_ref().is_some_and(|fault| fault.cause == Cause::Unknown) => Appended::Ambiguous,
+            Err(Gone) if self.fault.as_ref().is_some_and(|fault| fault.cause == Cause::Full) => Appended::Full,
             Err(Gone) => Appended::Gone,
         }
     }

@@ -23,6 +23,8 @@ pub enum Appended {
     NoStream,
     /// It was sent, and no answer came.
     Ambiguous,
+    /// The server has no room for it.
+    Full,
     /// It was not sent.
     Gone,
 }

@@ -30,6 +30,8 @@ pub(super) struct Leading {
     was_records: bool,
     /// Whether the writer stops after this.
     resigns: bool,
+    /// There was no room for an entry, and what could be trimmed was.
+    made_room: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,6 +76,7 @@ impl Leading {
             snapshot: SnapshotState::Due,
             was_records: false,
             resigns: false,
+            made_room: false,
         }
     }
 
@@ -165,8 +168,15 @@ impl Writer {
         let is_written = match transport.append(&flight.sealed, !self.rules.keep(Rule::NoMkStream)) {
             Appended::Written => true,
             Appended::Lower | Appended::Ambiguous => self.is_there(&flight.sealed, transport).unwrap_or(false),
+            Appended::Full if !leading.made_room => {
+                leading.made_room = true;
+                self.make_room(transport);
+                leading.flight = Some(flight);
+                self.state = State::Leading(leading);
+                return Ok(());
+            }
             // Rule 15: the stream is gone, or the connection; a new epoch begins.
-            Appended::NoStream | Appended::Gone => false,
+            Appended::Full | Appended::NoStream | Appended::Gone => false,
         };
         if is_written {
             self.written(leading, flight, now, transport, book, notices)
@@ -220,6 +230,16 @@ impl Writer {
         Ok(Some(Flight { sealed, owed, said, body }))
     }
 
+    /// The server has no room for another entry, and nobody else makes any: whoever leads trims the stream, and nobody leads
+    /// who cannot write. What is before the newest snapshot is in it; a reader that is further behind takes that. Whether it
+    /// helped shows with the next attempt.
+    pub(super) fn make_room(&self, transport: &mut impl Transport) {
+        let Ok(Some(bytes)) = transport.head() else { return };
+        if let Ok(manifest) = Manifest::open(&bytes, &self.settings.cluster, self.reader.trusted()) {
+            let _ = transport.trim(manifest.position);
+        }
+    }
+
     /// Rule 14: somebody may have emptied Redis, or put an older manifest there.
     fn assert_head(
         &mut self,
@@ -254,6 +274,7 @@ impl Writer {
     ) -> Result<(), Gone> {
         let Flight { sealed, owed, said, body } = flight;
         let place = Place { position: sealed.position, chain: sealed.chain };
+        leading.made_room = false;
         self.ring.push(sealed.chain, sealed.bytes.len(), now.monotonic, &said);
         self.reader.goes_on(place);
         leading.octets += sealed.bytes.len() as u64;

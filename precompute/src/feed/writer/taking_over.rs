@@ -50,6 +50,10 @@ impl Writer {
         let is_written = match transport.append(&sealed, true) {
             Appended::Written => true,
             Appended::Ambiguous => self.is_there(&sealed, transport)?,
+            Appended::Full => {
+                self.make_room(transport);
+                false
+            }
             Appended::Lower | Appended::NoStream | Appended::Gone => false,
         };
         if is_written {
@@ -182,6 +186,10 @@ impl Writer {
         let is_written = match transport.append(&sealed, !self.rules.keep(Rule::NoMkStream)) {
             Appended::Written => true,
             Appended::Ambiguous => self.is_there(&sealed, transport)?,
+            Appended::Full => {
+                self.make_room(transport);
+                false
+            }
             Appended::Lower | Appended::NoStream | Appended::Gone => false,
         };
         if !is_written {

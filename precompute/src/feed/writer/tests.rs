@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::feed::{
+    Manifest,
     body::{AnswerSection, IssuerStatus},
     keys::PublicKey,
     reader::Condition,
@@ -18,6 +19,8 @@ struct Memory {
     entries: Vec<Raw>,
     head: Option<Arc<[u8]>>,
     is_away: bool,
+    /// How many entries there is room for, if that is bounded.
+    room: Option<usize>,
     connections: u64,
 }
 
@@ -38,6 +41,7 @@ impl Transport for Memory {
             _ if self.is_away => Appended::Gone,
             None if !may_create => Appended::NoStream,
             Some(last) if last.position >= entry.position => Appended::Lower,
+            _ if self.room.is_some_and(|room| self.entries.len() >= room) => Appended::Full,
             _ => {
                 self.entries.push(Raw { position: entry.position, bytes: entry.bytes.clone() });
                 Appended::Written
@@ -67,7 +71,8 @@ impl Transport for Memory {
         Ok(())
     }
 
-    fn trim(&mut self, _: Position) -> Result<(), Gone> {
+    fn trim(&mut self, before: Position) -> Result<(), Gone> {
+        self.entries.retain(|raw| raw.position >= before);
         Ok(())
     }
 
@@ -81,11 +86,11 @@ impl Transport for Memory {
 struct Nobody;
 
 impl Snapshots for Nobody {
-    fn here(&mut self, _: &crate::feed::Manifest) -> Option<usize> {
+    fn here(&mut self, _: &Manifest) -> Option<usize> {
         None
     }
 
-    fn chunk(&mut self, _: &crate::feed::Manifest, _: usize) -> Option<Vec<u8>> {
+    fn chunk(&mut self, _: &Manifest, _: usize) -> Option<Vec<u8>> {
         None
     }
 }
@@ -127,6 +132,21 @@ impl One {
             assert!(millis < until, "{:?}", self.machine.role());
         }
         millis
+    }
+}
+
+/// Of a small snapshot of this place.
+fn manifest_of(Place { position, chain }: Place) -> Manifest {
+    Manifest {
+        position,
+        chain,
+        author: ServerId::from_bytes([1; 16]),
+        made: 0,
+        records: 0,
+        octets: 4,
+        chunk_octets: 4,
+        record_chunks: 1,
+        chunks: [[0; 32]].into(),
     }
 }
 
@@ -252,17 +272,7 @@ fn what_is_told_while_a_snapshot_is_made_counts_towards_the_next_one() {
             wanted |= one.step(millis, &mut stream).contains(&Notice::SnapshotWanted);
         }
     }
-    let manifest = crate::feed::Manifest {
-        position: one.book.place().unwrap().position,
-        chain: one.book.place().unwrap().chain,
-        author: ServerId::from_bytes([1; 16]),
-        made: 0,
-        records: 0,
-        octets: 4,
-        chunk_octets: 4,
-        record_chunks: 1,
-        chunks: [[0; 32]].into(),
-    };
+    let manifest = manifest_of(one.book.place().unwrap());
     one.machine.snapshot_made(&manifest);
     let again = (0..20).any(|step| one.step(millis + step, &mut stream).contains(&Notice::SnapshotWanted));
     assert!(again, "{told} bytes were told behind its place");
@@ -326,4 +336,41 @@ fn a_standby_that_comes_when_the_begin_is_trimmed_learns_where_the_one_that_lead
     let mut again = One::new(1);
     both(begun + 11_000, &mut stream, &mut one, &mut again);
     assert_eq!((again.machine.reader().heard().is_some(), again.machine.leader_address()), (true, None));
+}
+
+/// The memory of Redis was full of the stream itself. Whoever leads trims that, and nobody could lead who could not write:
+/// no revocation came through until somebody gave Redis more.
+#[test]
+fn a_server_without_room_is_trimmed_up_to_the_newest_snapshot_by_who_leads_and_by_who_takes_over() {
+    let (mut stream, mut one) = (Memory::default(), One::new(1));
+    let begun = one.lead(0, &mut stream);
+    let beats = |from: u64, seconds: u64, one: &mut One, stream: &mut Memory| {
+        (from..from + 1000 * seconds).step_by(10).for_each(|millis| drop(one.step(millis, stream)));
+    };
+    beats(begun, 20, &mut one, &mut stream);
+    let newest = one.book.place().unwrap();
+    one.machine.snapshot_made(&manifest_of(newest));
+    beats(begun + 20_000, 5, &mut one, &mut stream);
+    let (newest, epoch) = (newest.position, one.machine.epoch);
+    stream.room = Some(stream.entries.len() + 3);
+    beats(begun + 25_000, 10, &mut one, &mut stream);
+    assert!(stream.entries[0].position >= newest, "what the snapshot has was removed");
+    assert_eq!((one.machine.role(), one.machine.epoch), (Role::Leading, epoch), "nobody else has to lead for that");
+    assert!(one.book.place().unwrap().position.sequence > newest.sequence + 10, "it goes on telling");
+
+    // Full again when another one takes over.
+    let mut other = One::new(2);
+    for sequence in [3, 2, 1] {
+        stream.entries.insert(0, Raw { position: Position { epoch: 1, sequence }, bytes: Arc::new([]) });
+    }
+    stream.room = Some(stream.entries.len());
+    other.lead(begun + 35_000, &mut stream);
+    assert!(stream.entries[0].position >= newest);
+
+    // Where all of it is newer, there is nothing to trim: the writer stands down, and leads again once there is room.
+    stream.room = Some(stream.entries.len());
+    beats(begun + 1_000_000, 3, &mut other, &mut stream);
+    assert_ne!(other.machine.role(), Role::Leading);
+    stream.room = None;
+    other.lead(begun + 1_010_000, &mut stream);
 }
