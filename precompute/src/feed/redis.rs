@@ -446,18 +446,26 @@ impl Transport for Stream {
 
     fn append(&mut self, entry: &Sealed, may_create: bool) -> Appended {
         let put = self.put(entry.position, &entry.bytes, may_create);
-        match self.done(put) {
-            Ok(appended) => appended,
-            Err(Gone) if self.fault.as_ref().is_some_and(|fault| fault.cause == Cause::Unknown) => Appended::Ambiguous,
-            Err(Gone) if self.fault.as_ref().is_some_and(|fault| fault.cause == Cause::Full) => Appended::Full,
-            Err(Gone) => Appended::Gone,
+        let cause = put.as_ref().err().map(|fault| fault.cause);
+        match (self.done(put), cause) {
+            (Ok(appended), _) => {
+                self.fault = None;
+                appended
+            }
+            (Err(Gone), Some(Cause::Unknown)) => Appended::Ambiguous,
+            (Err(Gone), Some(Cause::Full)) => Appended::Full,
+            (Err(Gone), _) => Appended::Gone,
         }
     }
 
     fn read_after(&mut self, after: Position, most: usize) -> Result<Vec<Raw>, Gone> {
         let read = self.read(after, most, self.patience);
         let raw = |(position, bytes): (Position, Vec<u8>)| Raw { position, bytes: bytes.into() };
-        self.done(read).map(|entries| entries.into_iter().map(raw).collect())
+        let entries = self.done(read)?;
+        if !entries.is_empty() {
+            self.fault = None;
+        }
+        Ok(entries.into_iter().map(raw).collect())
     }
 
     fn info(&mut self) -> Result<Option<Info>, Gone> {
@@ -487,9 +495,13 @@ impl Transport for Stream {
 }
 
 impl Stream {
-    /// Keeps the fault for whoever logs it.
+    /// Keeps the fault for whoever logs it. A server without room answers questions as before: that is over when an entry was
+    /// taken, or came.
     fn done<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Gone> {
-        self.fault = outcome.as_ref().err().cloned();
+        let is_full = self.fault.as_ref().is_some_and(|fault| fault.cause == Cause::Full);
+        if outcome.is_err() || !is_full {
+            self.fault = outcome.as_ref().err().cloned();
+        }
         outcome.map_err(|_| Gone)
     }
 }

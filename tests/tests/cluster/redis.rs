@@ -99,3 +99,36 @@ fn a_full_redis_acknowledges_nothing_and_is_caught_up_with() {
     let told = cluster.writers[0].log().matches("has no room").count();
     assert_eq!(told, 1, "the log is not filled: {}", cluster.writers[0].log());
 }
+
+/// The stream had filled the memory of Redis. Only who leads trims it, and nobody could lead who could not write: no
+/// revocation came through until somebody gave Redis more memory.
+#[test]
+fn a_redis_that_is_full_of_the_stream_itself_is_made_room_in() {
+    let mut cluster = ClusterPlan::of(1, 1).start();
+    let gone = revoked(&cluster);
+    // What the newest snapshot has, and the stream keeps for who still reads the one before.
+    for number in 0..400 {
+        let pushed = cluster.push(0, "add", &format!("7E{number:06X}"));
+        assert!(pushed.status == 200, "{pushed:?}");
+    }
+    let head = cluster.redis.cli(["--no-raw", "GET", "ostia:tests:head"]);
+    cluster.writers[0].restart_with(|text| text);
+    cluster.until_led(SOON);
+    cluster.until("there is another snapshot", SOON, || {
+        (cluster.redis.cli(["--no-raw", "GET", "ostia:tests:head"]) != head).then_some(())
+    });
+    cluster.until_fresh(SOON);
+    let length = || cluster.redis.cli(["XLEN", "ostia:tests:feed"]).parse::<u64>().unwrap();
+    let before = length();
+    assert!(before > 400, "{before}");
+    let memory = cluster.redis.cli(["INFO", "memory"]);
+    let used = memory.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
+    let bound = used.trim().parse::<u64>().unwrap() - 20_000;
+    cluster.redis.cli(["CONFIG", "SET", "maxmemory", &bound.to_string()]);
+    let late = revoked(&cluster);
+    assert!(length() < before - 300, "{before}, then {}", length());
+    cluster.are_revoked_now(&[&gone, &late]);
+    cluster.until_fresh(SOON);
+    let log = cluster.writers[0].log();
+    assert!(!log.contains("this writer leads no more"), "it went on leading: {log}");
+}
