@@ -13,7 +13,8 @@
 //! [`entry`] is an entry, [`body`] what it says; [`manifest`] and [`snapshot`] are everything at one position. [`reader`]
 //! and [`writer`] are machines: they are stepped at a moment, over a [`transport`] and a [`store`], and say what came of
 //! it. [`ledgers`] is the store of a writer, and [`replica`] that of a reader that serves. `chain` has the entries that a
-//! writer remembers, `pulse` signs of life, and `rule` what may become of a record. [`shelf`] keeps snapshots as files,
+//! writer remembers, `pulse` signs of life, and `rule` what may become of a record; `ahead` lends a thread to what is read
+//! ahead. [`shelf`] keeps snapshots as files,
 //! gives them out and fetches them. [`probe`] looks at a feed from outside. `simulation` runs the machines against everything that may go wrong.
 //!
 //! An issuer is called here by the fingerprint of its [`IssuerId`], as in the book: SHA-256 over the tenant's name and
@@ -23,6 +24,7 @@
 //! Nothing here but [`redis`], [`shelf`] and [`probe`], which asks both, reads a clock or does I/O; only the first knows
 //! Redis, and only the second HTTP and files. None of it knows how a ledger decides what it tells.
 
+mod ahead;
 pub mod body;
 mod chain;
 pub mod entry;
@@ -52,6 +54,7 @@ use std::fmt;
 use aws_lc_rs::digest;
 
 pub use self::{
+    ahead::ahead,
     body::Body,
     entry::{Entry, Opened, Sealed},
     keys::{Cluster, KeyId, PublicKey, Trusted, WriterKey},

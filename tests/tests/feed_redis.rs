@@ -152,15 +152,24 @@ fn whatever_else_answers_there_is_told_with_what_is_to_be_done() {
         busy.cli(["SCRIPT", "KILL"]);
         ostia_tests::until("it answers again", Duration::from_secs(20), || asker.extent().ok());
     });
-    // A server of web pages.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            let _ = std::io::Write::write_all(&mut client, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-        }
-    });
-    assert_eq!(told(port, "did not answer: "), Cause::Unknown);
+    // A server of web pages; and a Redis in protected mode, which lets loopback addresses in, so that a real one would not do.
+    let said = |bytes: &'static [u8]| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let _ = std::io::Read::read(&mut client, &mut [0; 1024]);
+                let _ = std::io::Write::write_all(&mut client, bytes);
+            }
+        });
+        port
+    };
+    assert_eq!(
+        told(said(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "did not answer: "),
+        Cause::Unknown
+    );
+    let denied = said(b"-DENIED Redis is running in protected mode because protected mode is enabled.\r\n");
+    assert_eq!(told(denied, "set one there (`requirepass`)"), Cause::Other);
     // One that follows another, and has just begun to.
     let master = RedisServer::start();
     master.cli(["XADD", "ostia:test:feed", "5-1", "b", "x"]);

@@ -6,13 +6,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    panic::resume_unwind,
-    sync::{Mutex, PoisonError, mpsc::sync_channel},
-    thread,
+    sync::{Mutex, PoisonError},
 };
 
 use super::{
     Issuer, Manifest, Refusal,
+    ahead::ahead,
     body::RECORD,
     snapshot::{Part, each_part},
     store::{Snapshots, Walked},
@@ -60,20 +59,9 @@ pub fn walk(
     let read = |give: &mut dyn FnMut(Piece) -> bool| {
         read(manifest, &mut **snapshots.lock().unwrap_or_else(PoisonError::into_inner), give)
     };
-    thread::scope(|scope| {
-        let (give, pieces) = sync_channel(AHEAD);
-        let ahead = move || read(&mut |piece| give.send(piece).is_ok());
-        match thread::Builder::new().name("chunks".into()).spawn_scoped(scope, ahead) {
-            Ok(reading) => {
-                pieces.iter().for_each(&mut take);
-                reading.join().unwrap_or_else(|panic| resume_unwind(panic))
-            }
-            // Without a thread it takes longer.
-            Err(_) => read(&mut |piece| {
-                take(piece);
-                true
-            }),
-        }
+    ahead("chunks", AHEAD, read, |piece| {
+        take(piece);
+        true
     })?;
     for (key, change) in later.iter().filter(|(key, _)| !met.contains(key)) {
         each(Walked::Records(key.0, std::slice::from_ref(change)));

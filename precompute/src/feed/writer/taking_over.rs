@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    Appended, Body, Book, Chain, Gone, Issuer, Leading, Moment, Notice, Place, Position, Rule, Serial, Snapshots,
-    State, Transport, Writer, limits, state_of,
+    Appended, Body, Book, Chain, Gone, Issuer, Leading, Moment, Notice, Place, Position, Rule, Sealed, Serial,
+    Snapshots, State, Transport, Writer, limits, state_of,
 };
 use crate::{
     feed::{
@@ -47,22 +47,26 @@ impl Writer {
         }
         let fence = Position { epoch: self.epoch, sequence: 0 };
         let sealed = self.seal(fence, place.chain, Body::Fence);
-        let is_written = match transport.append(&sealed, true) {
-            Appended::Written => true,
-            Appended::Ambiguous => self.is_there(&sealed, transport)?,
-            Appended::Full => {
-                self.make_room(transport);
-                false
-            }
-            Appended::Lower | Appended::NoStream | Appended::Gone => false,
-        };
-        if is_written {
+        if self.is_appended(&sealed, true, transport)? {
             self.connection = connection;
             self.state = State::Reading { fence };
         } else {
             self.stand_down(notices);
         }
         Ok(())
+    }
+
+    /// Appends one of the entries of a take-over; whether it stands there. Without room for it there may be some the next time.
+    fn is_appended(&self, sealed: &Sealed, may_create: bool, transport: &mut impl Transport) -> Result<bool, Gone> {
+        match transport.append(sealed, may_create) {
+            Appended::Written => Ok(true),
+            Appended::Ambiguous => self.is_there(sealed, transport),
+            Appended::Full => {
+                self.make_room(transport);
+                Ok(false)
+            }
+            Appended::Lower | Appended::NoStream | Appended::Gone => Ok(false),
+        }
     }
 
     /// Rule 12.
@@ -183,16 +187,7 @@ impl Writer {
         let again = state_of(book, changed);
         let begin = Begin { continues, again: again.clone() };
         let sealed = self.seal(fence.next(), from.chain, Body::Begin(begin));
-        let is_written = match transport.append(&sealed, !self.rules.keep(Rule::NoMkStream)) {
-            Appended::Written => true,
-            Appended::Ambiguous => self.is_there(&sealed, transport)?,
-            Appended::Full => {
-                self.make_room(transport);
-                false
-            }
-            Appended::Lower | Appended::NoStream | Appended::Gone => false,
-        };
-        if !is_written {
+        if !self.is_appended(&sealed, !self.rules.keep(Rule::NoMkStream), transport)? {
             self.stand_down(notices);
             return Ok(());
         }

@@ -5,11 +5,10 @@
 use std::{
     collections::HashSet,
     io,
-    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc::{Receiver, TryRecvError, channel, sync_channel},
+        mpsc::{Receiver, TryRecvError, channel},
     },
     thread::{self, JoinHandle},
     time::Instant,
@@ -22,7 +21,7 @@ use crate::{
     answers::Answers,
     book::{BookReader, Place},
     feed::{
-        Chain, Cluster, Manifest, Position, WriterKey,
+        Chain, Cluster, Manifest, Position, WriterKey, ahead,
         body::{AnswerSection, IssuerStatus},
         shelf::Directory,
         snapshot::{SnapshotWriter, Written},
@@ -225,28 +224,17 @@ impl Making {
         writer: &mut SnapshotWriter,
         done: &mut impl FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<(), String> {
-        let mut write = |section: &AnswerSection| writer.answers(&section.rows(), done);
-        thread::scope(|scope| {
-            let (give, sections) = sync_channel(RUNS_AHEAD);
-            let ahead = move || self.look_up(&mut |section| give.send(section).is_ok());
-            match thread::Builder::new().name("kept answers".into()).spawn_scoped(scope, ahead) {
-                Ok(looking) => {
-                    let written = sections.iter().try_for_each(|section| write(&section));
-                    drop(sections);
-                    looking.join().unwrap_or_else(|panic| resume_unwind(panic));
-                    written
-                }
-                // Without a thread it takes longer.
-                Err(_) => {
-                    let mut written = Ok(());
-                    self.look_up(&mut |section| {
-                        written = write(&section);
-                        written.is_ok()
-                    });
-                    written
-                }
-            }
-        })
+        let mut written = Ok(());
+        ahead(
+            "kept answers",
+            RUNS_AHEAD,
+            |give| self.look_up(give),
+            |section: AnswerSection| {
+                written = writer.answers(&section.rows(), done);
+                written.is_ok()
+            },
+        );
+        written
     }
 
     /// Looks up all answers that are kept, until `give` returns false.
@@ -256,7 +244,7 @@ impl Making {
             let (issuer, mut runs) = (subject.issuer.id().into(), Vec::<AnswerSection>::new());
             let goes_on = subject.each_kept(&self.answers, now, |form, stored| {
                 let (form, packed_length) = (form.fingerprint, stored.packed.len());
-                let empty = || AnswerSection { issuer, form, packed_length, entries: Vec::with_capacity(RUN_OCTETS) };
+                let empty = || AnswerSection { issuer, form, packed_length, entries: Vec::new() };
                 let place = runs.iter().position(|run| run.form == form).unwrap_or_else(|| {
                     runs.push(empty());
                     runs.len() - 1

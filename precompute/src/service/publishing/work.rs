@@ -516,8 +516,7 @@ impl Work {
             Some(News::Over(after)) if is_standby => {
                 info!(seconds = after.as_secs(), "this writer lacks nothing of the feed any more");
             }
-            Some(News::Over(_)) => {}
-            None => {}
+            Some(News::Over(_)) | None => {}
         }
     }
 
