@@ -39,7 +39,7 @@ impl Ocsp {
 
     /// Waits until the port is listened on, without connecting: every connection counts as a request.
     fn listens(&mut self, port: u16) -> bool {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(30);
         while Instant::now() < until {
             if self.child.try_wait().unwrap().is_some() {
                 return false;

@@ -23,8 +23,9 @@ use crate::{
     responder::issuer_text, run, until,
 };
 
-/// For whatever has to happen at once, on a machine that may be busy.
-const SOON: Duration = Duration::from_secs(20);
+/// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
+/// over to another chain.
+const SOON: Duration = Duration::from_secs(28);
 /// The token of the API of all writers.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// The file with the key of a writer, in its directory.
@@ -37,6 +38,7 @@ pub struct ClusterPlan {
     replicas: usize,
     redis: String,
     of_all: String,
+    takeover_after: &'static str,
     of_writers: String,
     of_tenant: Vec<String>,
     replicas_sign: bool,
@@ -51,7 +53,8 @@ impl Default for ClusterPlan {
             replicas: 3,
             redis: String::new(),
             of_all: String::new(),
-            of_writers: "takeover_after = \"2s\"\n".to_owned(),
+            takeover_after: "2s",
+            of_writers: String::new(),
             of_tenant: Vec::new(),
             replicas_sign: false,
             clock: None,
@@ -76,6 +79,13 @@ impl ClusterPlan {
     #[must_use]
     pub fn set(mut self, line: &str) -> Self {
         let _ = writeln!(self.of_all, "{line}");
+        self
+    }
+
+    /// With another time after which whoever stands by takes over.
+    #[must_use]
+    pub fn takeover_after(mut self, time: &'static str) -> Self {
+        self.takeover_after = time;
         self
     }
 
@@ -219,9 +229,10 @@ impl Cluster {
         let mut others = snapshots.to_vec();
         let own = others.remove(number);
         let feed = format!(
-            "{}key = {KEY:?}\napi_url = \"http://{}\"\nsnapshot_listen = \"{own}\"\npriority = {number}\n{}\n",
+            "{}key = {KEY:?}\napi_url = \"http://{}\"\nsnapshot_listen = \"{own}\"\npriority = {number}\ntakeover_after = {:?}\n{}\n",
             self.feed(&others),
             site.admin,
+            self.plan.takeover_after,
             self.plan.of_writers
         );
         site.edit_config(|text| text.replacen("[admin]\n", &format!("{feed}[admin]\ntoken_file = \"api.token\"\n"), 1));

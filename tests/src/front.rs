@@ -29,7 +29,7 @@ impl Haproxy {
     /// Passes bytes on, by these lines of a section `listen`; files are meant from `dir`, where its configuration lies.
     pub fn start(dir: &Path, lines: &str) -> Self {
         let head =
-            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 10s\n  timeout server 10s\nlisten front\n";
+            "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\nlisten front\n";
         fs::write(dir.join("haproxy.cfg"), format!("{head}{lines}")).unwrap();
         let mut haproxy = Command::new("haproxy");
         haproxy.args(["-db", "-q", "-f", "haproxy.cfg"]).current_dir(dir).stdin(Stdio::null());

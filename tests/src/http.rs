@@ -9,7 +9,7 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 /// A stuck responder fails its test rather than the whole run.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// One HTTP response.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{free_port, openssl, run, until};
 
 /// How long a server may take to answer on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 

@@ -18,9 +18,9 @@ use tempfile::TempDir;
 use crate::{Ca, Ended, Signer, Tsa, http, programs, run, run_for, until};
 
 /// Long enough for a debug build on a busy machine; a responder is ready in a fraction of it.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(45);
 /// For an end that was asked for: what is under way has ten seconds to finish, and the machine may be busy.
-const END_LIMIT: Duration = Duration::from_secs(20);
+const END_LIMIT: Duration = Duration::from_secs(40);
 
 const NOT_AHEAD: &str = "presign = false\n";
 const UNCHECKED: &str = "\n[time_stamping]\nclock = \"unchecked\"\n";

@@ -30,7 +30,7 @@ impl TokenServer {
         server.process_group(0).envs(hsm.shim_environment());
         server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self(server.spawn().unwrap_or_else(|error| panic!("{server:?}: {error}")));
-        until("the token's server listens", Duration::from_secs(10), || UnixStream::connect(&socket).ok());
+        until("the token's server listens", Duration::from_secs(30), || UnixStream::connect(&socket).ok());
         server
     }
 

@@ -12,7 +12,7 @@ use std::{
 use ostia_tests::{Ca, FakeClock, KeyKind, Query, Responder, Site, Tenant, Tsa, TsaCertificate, run, until};
 use responder::tsa::clock::{self, Clock, ClockSource, ClockStatus, Keeper, Monotone, NotTrusted, Policy, Transition};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLICY: Policy =
     Policy { accuracy: Duration::from_secs(1), precision: Duration::from_millis(1), lease: Duration::from_secs(1) };
 
@@ -165,7 +165,7 @@ fn a_chronyd_that_follows_a_server_is_trusted_as_far_as_its_own_client_says() {
     watched.until(Ok(()));
     // The offset settles while chronyd measures.
     until("the same is said twice", PATIENCE, || {
-        let tracking = client.tracking().unwrap();
+        let tracking = client.tracking()?;
         let seconds = |field: usize| tracking[field].parse::<f64>().unwrap();
         // chronyc's list has the correction: positive for a clock that is behind.
         let (offset, uncertainty) = (-seconds(4), seconds(11) + seconds(10) / 2.0);
@@ -176,7 +176,7 @@ fn a_chronyd_that_follows_a_server_is_trusted_as_far_as_its_own_client_says() {
     });
     let reading = until("time is told", PATIENCE, || watched.clock.now().ok());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    assert!(now.abs_diff(Duration::from_nanos(reading.unix_nanos)) < Duration::from_secs(1));
+    assert!(now.abs_diff(Duration::from_nanos(reading.unix_nanos)) < Duration::from_secs(5));
 
     // Wrong by more than is promised.
     let dir = tempfile::tempdir().unwrap();
@@ -279,14 +279,25 @@ fn expect_no_token(responder: &Responder, when: &str) {
     assert_eq!(status, 503, "{when}: {said}");
 }
 
+/// Waits until readiness says all of this. In between there may be silence: the keeper waits for a core as others do.
+#[track_caller]
+fn until_said(responder: &Responder, words: &[&str]) {
+    until(&format!("readiness says {words:?}"), PATIENCE, || {
+        let (_, said) = responder.readiness_of("tsa");
+        words.iter().all(|word| said.contains(word)).then_some(())
+    });
+}
+
 #[track_caller]
 fn until_granted(responder: &Responder) {
-    let stamped = until("there are tokens", PATIENCE, || {
-        Some(Query::new(1).at(responder.http(), "/tsa")).filter(|stamped| stamped.status == 0)
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let (asked, stamped) = until("there are tokens", PATIENCE, || {
+        Some((now(), Query::new(1).at(responder.http(), "/tsa"))).filter(|(_, stamped)| stamped.status == 0)
     });
-    let told = Duration::from_micros(stamped.granted().info.micros());
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    assert!(now.abs_diff(told) < Duration::from_secs(2), "{told:?} at {now:?}");
+    let (told, answered) = (Duration::from_micros(stamped.granted().info.micros()), now());
+    // It was set by 5 s.
+    let off = Duration::from_secs(2);
+    assert!(asked - off < told && told < answered + off, "{told:?} from {asked:?} to {answered:?}");
 }
 
 /// The clock is set by 5 s, which chronyd does not notice: a reload with another accuracy, and kill -9 and a start, each
@@ -307,14 +318,14 @@ fn what_chronyd_measured_before_the_clock_was_set_counts_neither_after_a_reload_
     server.kill();
     let note = responder.site.dir().join("state/clock");
     until("it is noted", PATIENCE, || {
-        let measured = client.tracking().unwrap()[3].replace('.', "");
+        let measured = client.tracking()?[3].replace('.', "");
         fs::read_to_string(&note).ok().filter(|note| note.contains(&format!("measurement {measured} ")))
     });
     let responder = responder.kill_and_start_again();
     until_granted(&responder);
 
     clock.set("+5s");
-    until("it is noticed", PATIENCE, || (Query::new(1).at(responder.http(), "/tsa").status == 2).then_some(()));
+    until_said(&responder, &["the clock was set"]);
     expect_no_token(&responder, "the clock was set");
     let mut accuracy = "accuracy = \"1s\"".to_owned();
     let mut reload = |responder: &Responder, lines: &str| {
@@ -330,8 +341,7 @@ fn what_chronyd_measured_before_the_clock_was_set_counts_neither_after_a_reload_
     }
     let responder = responder.kill_and_start_again();
     expect_no_token(&responder, "after kill -9");
-    let said = responder.readiness_of("tsa").1;
-    assert!(said.contains("the clock was set") && said.contains("burst"), "{said}");
+    until_said(&responder, &["the clock was set", "burst"]);
     reload(&responder, "accuracy = \"2s\"");
     expect_no_token(&responder, "and a reload");
     // Neither where the note is lost, says nothing, or cannot be made.
@@ -346,8 +356,7 @@ fn what_chronyd_measured_before_the_clock_was_set_counts_neither_after_a_reload_
         }
         responder = responder.into_site().start();
         expect_no_token(&responder, case);
-        let said = responder.readiness_of("tsa").1;
-        assert!(said.contains("has not measured it since") && said.contains("burst"), "{said}");
+        until_said(&responder, &["has not measured it since", "burst"]);
         if case == "a directory" {
             let cannot = || responder.log().contains("the state of the clock cannot be written there").then_some(());
             until("it says that it cannot be noted", PATIENCE, cannot);

@@ -167,7 +167,7 @@ fn counts_every_answer_after_an_acknowledgement_that_is_not_revoked() {
         assert!(since_request.min >= acknowledged.min && acknowledged.min > 0.0);
         assert_eq!((report.replicas[0].revocations, report.replicas[0].missed), (3, 0));
     }
-    let report = run(Manner::Forgetful, &["--pushes", "1", "--timeout", "50ms"]).0.unwrap();
+    let report = run(Manner::Forgetful, &["--pushes", "1", "--timeout", "300ms"]).0.unwrap();
     assert_eq!((kinds(&report), ending(&report)), (vec![("wrong_status", 1)], Ending::Wrong));
     assert_eq!(report.replicas[0].missed, 1);
 }

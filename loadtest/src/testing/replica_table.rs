@@ -95,10 +95,11 @@ fn run(apis: &[Manner], paces: &[Pace], more: &[&str]) -> Result<Report, Problem
 
 #[test]
 fn a_replica_may_be_late_and_its_lag_counts_from_the_acknowledgement() {
-    let report = run(&[Manner::Prompt], &[Pace::Prompt, Pace::Late(60)], &["--pushes", "3"]).unwrap();
+    let report =
+        run(&[Manner::Prompt], &[Pace::Prompt, Pace::Late(500)], &["--pushes", "3", "--timeout", "10s"]).unwrap();
     assert_eq!((kinds(&report), ending(&report)), (vec![], Ending::Fine));
     let lag = |i: usize| report.replicas[i].lag_us.unwrap();
-    assert!(lag(0).p50 < 50_000.0 && lag(1).min > 50_000.0, "{report:?}");
+    assert!(lag(0).p50 < 250_000.0 && lag(1).min > 250_000.0, "{report:?}");
     let (each, last) = (report.latency_us.unwrap(), report.last_us.unwrap());
     assert!(each.min == lag(0).min && last.min == lag(1).min && last.max == lag(1).max, "{report:?}");
     let acknowledged = report.pushes.unwrap().acknowledged_us.unwrap();
@@ -107,10 +108,11 @@ fn a_replica_may_be_late_and_its_lag_counts_from_the_acknowledgement() {
 
 #[test]
 fn the_last_replica_is_what_is_expected_of() {
-    let mut report = run(&[Manner::Prompt], &[Pace::Prompt, Pace::Late(60)], &["--pushes", "4"]).unwrap();
-    report.decide(&"p50<50ms".parse().unwrap());
+    let mut report =
+        run(&[Manner::Prompt], &[Pace::Prompt, Pace::Late(500)], &["--pushes", "4", "--timeout", "10s"]).unwrap();
+    report.decide(&"p50<250ms".parse().unwrap());
     assert_eq!(ending(&report), Ending::Missed, "of eight answers half came at once");
-    report.decide(&"max<1s,errors=0".parse().unwrap());
+    report.decide(&"max<8s,errors=0".parse().unwrap());
     assert_eq!(ending(&report), Ending::Fine);
 }
 
@@ -127,10 +129,10 @@ fn one_who_goes_back_is_wrong_and_named() {
 
 #[test]
 fn everything_is_asked_again_until_the_end() {
-    let report = run(&[Manner::Prompt], &[Pace::Prompt], &["--pushes", "2", "--keep-asking", "300ms"]).unwrap();
+    let report = run(&[Manner::Prompt], &[Pace::Prompt], &["--pushes", "2", "--keep-asking", "1s"]).unwrap();
     assert!(report.replicas[0].asked_again > 20, "{report:?}");
     // A refusal says nothing of the status.
-    let report = run(&[Manner::Prompt], &[Pace::Refuses], &["--pushes", "2", "--keep-asking", "50ms"]).unwrap();
+    let report = run(&[Manner::Prompt], &[Pace::Refuses], &["--pushes", "2", "--keep-asking", "300ms"]).unwrap();
     assert!(report.wrong == 0 && report.kinds["ocsp_try_later"] >= 2, "{report:?}");
     let report = run(&[Manner::Prompt], &[Pace::GoesBack], &["--bulk", "5"]).unwrap();
     assert_eq!((report.kinds["went_back"] >= 5, ending(&report)), (true, Ending::Wrong), "{report:?}");
@@ -140,7 +142,7 @@ fn everything_is_asked_again_until_the_end() {
 fn a_replica_that_is_gone_or_does_not_know_yet_does_not_end_the_run() {
     let report = run(&[Manner::Prompt], &[Pace::SlowToLearn], &["--pushes", "2"]).unwrap();
     assert_eq!((kinds(&report), ending(&report)), (vec![], Ending::Fine));
-    let more = ["--pushes", "1", "--timeout", "100ms"];
+    let more = ["--pushes", "1", "--timeout", "1s"];
     let report = run(&[Manner::Prompt], &[Pace::Prompt, Pace::Dead], &more).unwrap();
     assert_eq!(ending(&report), Ending::Missed, "{report:?}");
     assert_eq!((report.replicas[0].missed, report.replicas[1].missed, report.wrong), (0, 1, 0));
@@ -155,7 +157,7 @@ fn a_push_goes_to_whoever_takes_it() {
     // What was on disk when it was refused is acknowledged at the next try.
     let report = run(&[Manner::TakenAndDenied], &[Pace::Prompt], &["--pushes", "2"]).unwrap();
     assert_eq!((kinds(&report), ending(&report)), (vec![("http_status", 2)], Ending::Fine));
-    let problem = run(&[Manner::StandingBy], &[Pace::Prompt], &["--timeout", "100ms"]).unwrap_err().to_string();
+    let problem = run(&[Manner::StandingBy], &[Pace::Prompt], &["--timeout", "500ms"]).unwrap_err().to_string();
     assert!(problem.contains("HTTP status 503: stands by"), "{problem}");
     let problem = run(&[Manner::Refusing], &[Pace::Prompt], &["--pushes", "1"]).unwrap_err().to_string();
     assert!(problem.contains("HTTP status 409"), "{problem}");

@@ -466,12 +466,12 @@ fn a_disk_that_fills_up_ends_a_list_with_the_number_of_lines_that_are_durable() 
 
 #[test]
 fn lines_count_as_they_come_and_a_list_that_stops_coming_is_ended() {
-    let served = served_with(1, Duration::from_secs(1));
+    let served = served_with(1, Duration::from_secs(5));
     let mut stream = served.upload(1000);
     stream.write_all(b"{\"do\":\"add\",\"serial\":\"0A\"}\n{\"do\":").unwrap();
     let begin = std::time::Instant::now();
     while served.get("/v1/certificates/0A").status != 200 {
-        assert!(begin.elapsed() < Duration::from_millis(900), "the first line counts before the second is there");
+        assert!(begin.elapsed() < Duration::from_millis(4500), "the first line counts before the second is there");
         std::thread::sleep(Duration::from_millis(10));
     }
     let second = served.bulk("");
@@ -479,7 +479,7 @@ fn lines_count_as_they_come_and_a_list_that_stops_coming_is_ended() {
     let reply = finish(stream).lines();
     let last = reply.last().unwrap();
     assert_eq!(last["total"]["lines"], 1);
-    assert!(last["problem"]["detail"].as_str().unwrap().contains("nothing arrived for 1 s"), "{last}");
+    assert!(last["problem"]["detail"].as_str().unwrap().contains("nothing arrived for 5 s"), "{last}");
     assert_eq!(served.bulk("").status, 200, "its place is free again");
 }
 
@@ -497,7 +497,7 @@ fn eight_lists_go_up_at_once_and_the_ninth_is_told_when_to_come_again() {
     // All of them are under way.
     let begin = std::time::Instant::now();
     while served.issuers.first().state().records.counts().good < 8 {
-        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", served.issuers.first().state().records.counts());
+        assert!(begin.elapsed() < Duration::from_secs(18), "{:?}", served.issuers.first().state().records.counts());
         std::thread::sleep(Duration::from_millis(10));
     }
     let ninth = served.bulk(&line(99));

@@ -8,7 +8,7 @@ use super::TOKEN;
 use crate::{FakeClock, Responder, Site, http, run, until};
 
 /// For whatever has to happen at once, on a machine that may be busy.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// How a reload ends in the log: well, or not.
 const RELOADED: [&str; 2] = ["the configuration was read again", "the configuration stays as it was"];

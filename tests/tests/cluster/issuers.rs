@@ -3,8 +3,6 @@
 //! Invariant: an issuer that one side lacks costs the others nothing, its certificates are never called good without a word
 //! of the writer, and whoever looks at either side is told which issuer is missing where.
 
-use std::time::Duration;
-
 use ostia_tests::{AnotherIssuer, Cluster, ClusterPlan, Status};
 
 use crate::{SOON, issued, revoked, until_logged, until_told};
@@ -135,7 +133,7 @@ fn an_issuer_that_the_writer_loses_stays_as_it_was_and_goes_on_when_it_is_back()
     cluster.replicas[0].pause();
     let head = cluster.redis.cli(["GET", Cluster::HEAD]);
     cluster.writers[0].restart_with(|text| without_second(&text));
-    cluster.until("there is a later snapshot", Duration::from_secs(30), || {
+    cluster.until("there is a later snapshot", 2 * SOON, || {
         (cluster.redis.cli(["GET", Cluster::HEAD]) != head).then_some(())
     });
     cluster.redis.cli(["XTRIM", Cluster::STREAM, "MAXLEN", "1"]);

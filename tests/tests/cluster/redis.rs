@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use ostia_tests::{Cluster, ClusterPlan, Status};
 
-use crate::{DURABLE, SOON, issued, revoked, until_logged};
+use crate::{DURABLE, SOON, issued, revoked, until_logged, until_told};
 
 #[test]
 fn while_redis_is_away_everything_known_is_answered_and_what_was_revoked_meanwhile_comes_afterwards() {
@@ -17,8 +17,8 @@ fn while_redis_is_away_everything_known_is_answered_and_what_was_revoked_meanwhi
     assert!(pushed.status == 503 && pushed.text.contains("not-told"), "{pushed:?}");
     cluster.until("a replica notices", SOON, || (cluster.replicas[0].readiness("?fresh=1")? == 503).then_some(()));
     for replica in cluster.answering() {
-        let (status, text) = cluster.replicas[replica].readiness_text("").unwrap();
-        assert!(status == 200 && text.contains("degraded: feed"), "{status} {text}");
+        let text = until_told(&cluster, &cluster.replicas[replica], "degraded: feed");
+        assert_eq!(cluster.replicas[replica].readiness(""), Some(200), "{text}");
         assert_eq!(cluster.says(replica, &good), Some(Status::Good));
     }
     cluster.are_revoked_now(&[&gone]);

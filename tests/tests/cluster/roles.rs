@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use ostia_tests::{AnotherIssuer, Cluster, ClusterPlan, Status};
 
-use crate::{SOON, issued, reloads::without_feed, revoked, until_logged};
+use crate::{SOON, issued, reloads::without_feed, revoked, until_logged, until_told};
 
 /// Pushes to the first writer, which takes it.
 #[track_caller]
@@ -214,7 +214,7 @@ impl Second {
 #[track_caller]
 fn until_another_snapshot(cluster: &Cluster) {
     let head = cluster.redis.cli(["GET", Cluster::HEAD]);
-    cluster.until("there is a later snapshot", Duration::from_secs(30), || {
+    cluster.until("there is a later snapshot", 2 * SOON, || {
         (cluster.redis.cli(["GET", Cluster::HEAD]) != head).then_some(())
     });
 }
@@ -339,11 +339,9 @@ fn while_snapshots_cannot_be_written_revocations_go_on_and_it_is_said_until_they
     let line = cluster.writers[0].log();
     let line = line.lines().find(|line| line.contains("no snapshot could be made")).unwrap();
     assert!(line.contains("state/snapshots") && line.contains("ermission denied"), "{line}");
-    let (status, text) = cluster.writers[0].readiness_text("").unwrap();
-    assert!(
-        status == 200 && text.contains("degraded: feed: no snapshot could be made for replicas"),
-        "{status} {text}"
-    );
+    let told = "degraded: feed: no snapshot could be made for replicas";
+    let text = until_told(&cluster, &cluster.writers[0], told);
+    assert_eq!(cluster.writers[0].readiness(""), Some(200), "{text}");
     let (made, meanwhile) = (made(&cluster), revoked(&cluster));
     cluster.are_revoked_now(&[&before, &meanwhile]);
     // Who comes now takes the last one, and what was told since.
@@ -353,8 +351,10 @@ fn while_snapshots_cannot_be_written_revocations_go_on_and_it_is_said_until_they
     cluster.until_said(newcomer, &meanwhile, &Status::Revoked, SOON);
     mode(0o750);
     cluster.until("one is made again", Duration::from_secs(60), || (self::made(&cluster) > made).then_some(()));
-    let (status, text) = cluster.writers[0].readiness_text("").unwrap();
-    assert!(status == 200 && !text.contains("no snapshot"), "{status} {text}");
+    cluster.until("nothing more is said of it", SOON, || {
+        let (status, text) = cluster.writers[0].readiness_text("")?;
+        (status == 200 && !text.contains("no snapshot")).then_some(())
+    });
     let after = revoked(&cluster);
     cluster.are_revoked_now(&[&before, &meanwhile, &after]);
 }

@@ -72,7 +72,8 @@ fn a_module_is_initialised_anew_at_once_for_the_only_token_that_has_signed() {
             assert!(fault.message.contains("CKR_DEVICE_REMOVED"), "{fault}");
             assert!(!fault.message.contains("restart the service"), "{fault}");
         }
-        assert!(lost.elapsed() < Duration::from_secs(1), "{:?}", lost.elapsed());
+        // Two seconds later it would be done in any case.
+        assert!(lost.elapsed() < Duration::from_millis(1900), "{:?}", lost.elapsed());
         assert_eq!(bench.calls("C_Initialize CKR_OK"), 2);
         bench.order("");
         bench.opens(&token);
@@ -118,7 +119,7 @@ fn a_session_that_never_opens_keeps_no_other_from_opening() {
                 bench.opens(&holder);
                 bench.opens(&other);
                 before.sign(b"message").unwrap();
-                assert!(begin.elapsed() < Duration::from_secs(5), "{call}: {:?}", begin.elapsed());
+                assert!(begin.elapsed() < Duration::from_secs(15), "{call}: {:?}", begin.elapsed());
                 assert!(opened.try_recv().is_err(), "{call}");
                 drop(mends);
                 assert!(opened.recv_timeout(PATIENCE).unwrap(), "{call}");
@@ -149,7 +150,7 @@ fn a_login_that_never_returns_is_made_again_only_with_a_pin_that_was_right_befor
             assert_eq!(bench.calls("C_Login token=b CKR_OK"), 0);
             let begin = Instant::now();
             bench.opens(&holder("a"));
-            assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+            assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
         });
         bench.opens(&holder("b"));
         assert_eq!(bench.calls("C_Login token=b"), 2, "that it hangs, and that it ended");

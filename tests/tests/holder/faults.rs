@@ -180,14 +180,14 @@ fn a_token_that_hangs_stops_no_other_token_of_its_module() {
         bench.order("C_Sign token=a hang");
         let (send, signed) = mpsc::channel();
         let thread = thread::spawn(move || send.send(on_a.sign(b"message")));
-        until("the signature hangs", Duration::from_secs(10), || {
+        until("the signature hangs", Duration::from_secs(30), || {
             (bench.calls("C_Sign token=a hangs") > 0).then_some(())
         });
         on_b.sign(b"message").unwrap();
         bench.opens(&b);
         assert!(signed.try_recv().is_err());
         bench.order("");
-        signed.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
+        signed.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
         thread.join().unwrap().unwrap();
     });
 }

@@ -25,7 +25,7 @@ impl Server {
         server.args(["server", "--foreground", "--name"]).arg(&socket).arg("--provider").arg(softhsm_module());
         server.arg("pkcs11:").process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let server = Self(server.spawn().unwrap_or_else(|error| panic!("{error}; apt-get install p11-kit")));
-        until("the server listens", Duration::from_secs(10), || UnixStream::connect(&socket).ok());
+        until("the server listens", Duration::from_secs(30), || UnixStream::connect(&socket).ok());
         server
     }
 }

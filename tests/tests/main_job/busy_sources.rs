@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{Ask, Ca, Delegate, KeyKind, Responder, Site, Status, Tenant, until};
+use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Responder, Site, Status, Tenant, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -110,7 +110,8 @@ fn in_an_index_that_is_appended_to_all_the_time_revocations_are_told_and_a_reloa
         until("the reload to another source", PATIENCE, || (reloads(&responder) == 2).then_some(()));
         let moved = begun.elapsed();
         eprintln!("appended {appended:?}, replaced {replaced:?}, reload {reload:?}, reload to another path {moved:?}");
-        assert!(appended < Duration::from_secs(3) && replaced < Duration::from_secs(5), "{appended:?}, {replaced:?}");
+        // Neither was told as long as the writer went on, and a file that looks unchanged is read again after a minute.
+        assert!(appended.max(replaced) < Duration::from_secs(30), "{appended:?}, {replaced:?}");
         Ask::serial(&ca, "40000001").at(responder.http(), "/b").expect(Status::Revoked);
     });
 }
@@ -119,27 +120,33 @@ fn in_an_index_that_is_appended_to_all_the_time_revocations_are_told_and_a_reloa
 #[test]
 fn a_large_index_that_a_reload_reads_delays_no_revocation_of_another_issuer() {
     let (small, large) = (Ca::new("Small CA"), Ca::new("Large CA"));
-    let leaves = [(); 4].map(|()| small.issue());
+    let leaves = [(); 6].map(|()| small.issue());
     large.replace_index(&lines(0x2000_0000..0x2004_93E0));
     let responder = Site::new(&[tenant("small", &small, &small.index())]).start();
     let new_tenant = tenant("large", &large, &large.index()).text();
+    let revoked = |leaf: &Leaf| {
+        small.revoke(leaf, &[]);
+        revoked_within(&responder, &small, &leaf.serial, "/small")
+    };
+    let (alone, beside) = leaves.split_at(2);
+    let alone = alone.iter().map(revoked).max().unwrap();
     let (done, writing, index) = (AtomicBool::new(false), Mutex::new(()), large.index());
     thread::scope(|scope| {
         let _appending = Appending { done: &done };
         scope.spawn(|| append_until(&done, &index, &writing, 0x3000_0000));
         responder.reload(|text| text + &new_tenant);
-        let mut beside = 0;
-        let slowest = leaves.iter().map(|leaf| {
-            small.revoke(leaf, &[]);
-            let took = revoked_within(&responder, &small, &leaf.serial, "/small");
-            beside += usize::from(reloads(&responder) == 0);
+        let mut during = 0;
+        let slowest = beside.iter().map(|leaf| {
+            let took = revoked(leaf);
+            during += usize::from(reloads(&responder) == 0);
             took
         });
         let slowest = slowest.max().unwrap();
-        eprintln!("{beside} of {} beside the reload, the slowest {slowest:?}", leaves.len());
-        assert!(beside > 0, "the reload was over before");
-        assert!(slowest < Duration::from_millis(2500), "{slowest:?}");
-        until("the reload", Duration::from_secs(60), || (reloads(&responder) == 1).then_some(()));
+        eprintln!("{during} of {} beside the reload, the slowest {slowest:?}; alone {alone:?}", beside.len());
+        assert!(during > 0, "the reload was over before");
+        // What the reload takes is longer on a slow machine, as is the rest.
+        assert!(slowest < Duration::from_millis(2500).max(4 * alone), "{slowest:?}, alone {alone:?}");
+        until("the reload", PATIENCE, || (reloads(&responder) == 1).then_some(()));
         Ask::serial(&large, "20000001").at(responder.http(), "/large").expect(Status::Good);
     });
 }
@@ -159,7 +166,7 @@ fn a_reload_to_a_source_that_hangs_after_its_first_read_is_taken_at_once() {
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "-q", "-o", "/dev/null", "-P"]).arg(&hangs);
     // Each thread opens it once and hangs at the next time.
-    command.args(["-e", "trace=openat", "-e", "inject=openat:delay_enter=12s:when=2+", "--"]);
+    command.args(["-e", "trace=openat", "-e", "inject=openat:delay_enter=20s:when=2+", "--"]);
     command.arg(serve.get_program()).args(serve.get_args());
     let responder = site.start_within(PATIENCE, command, Stdio::null());
     let begun = Instant::now();
@@ -167,7 +174,7 @@ fn a_reload_to_a_source_that_hangs_after_its_first_read_is_taken_at_once() {
     until("the reload", PATIENCE, || (reloads(&responder) == 1).then_some(()));
     let took = begun.elapsed();
     eprintln!("taken after {took:?}");
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(12), "{took:?}");
     Ask::about(&b, &leaf_b).at(responder.http(), "/b").expect(Status::Good);
     // It is read again, hangs, and nobody else waits for it.
     File::options().append(true).open(&hangs).unwrap().write_all(line(0x2000_0000).as_bytes()).unwrap();
@@ -175,12 +182,12 @@ fn a_reload_to_a_source_that_hangs_after_its_first_read_is_taken_at_once() {
     until("it hangs", PATIENCE, hangs_now);
     a.revoke(&leaf_a, &[]);
     let took = revoked_within(&responder, &a, &leaf_a.serial, "/a");
-    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(took < Duration::from_secs(12), "{took:?}");
     let begun = Instant::now();
     responder.reload(|text| text.replace(hangs.to_str().unwrap(), b.index().to_str().unwrap()));
     until("the reload away from it", PATIENCE, || (reloads(&responder) == 2).then_some(()));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     b.revoke(&leaf_b, &[]);
     let took = revoked_within(&responder, &b, &leaf_b.serial, "/b");
-    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(took < Duration::from_secs(12), "{took:?}");
 }

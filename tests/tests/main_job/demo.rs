@@ -13,10 +13,10 @@ use ostia_tests::{bash, programs, run, until};
 mod cluster;
 
 /// Making the CA takes some seconds on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// A cluster ends part after part.
-const END_LIMIT: Duration = Duration::from_secs(25);
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running demo, killed when dropped.
 pub(crate) struct Demo {
@@ -114,7 +114,8 @@ fn every_command_that_the_demo_prints_does_what_it_says() {
     let begin = Instant::now();
     // As it was pasted, in one go with the line before it.
     assert!(ask(again).contains(": revoked"), "what was printed is true");
-    assert!(begin.elapsed() < Duration::from_millis(1500), "within a second: {:?}", begin.elapsed());
+    // The line before it has slept for a second. An answer that waits for its signature does so for up to 5 s.
+    assert!(begin.elapsed() < Duration::from_millis(4500), "{:?}", begin.elapsed());
     assert!(ask(again).contains("superseded"));
     assert!(ask(by_get).contains(": revoked"), "the GET form turns with it");
     [query, stamp].into_iter().for_each(|command| drop(ask(command)));

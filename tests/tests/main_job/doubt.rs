@@ -111,7 +111,7 @@ fn a_source_that_hangs_holds_up_nobody_else() {
         let tenant = Tenant::new(name).set(&format!("path = \"/{name}\""));
         tenant.issuer("ca", ca, &format!("index = {index:?}"), &signer.lines())
     };
-    // Reads of the second version take 12 seconds each, as on a network file system whose server went away; longer ones
+    // Reads of the second version take 20 seconds each, as on a network file system whose server went away; longer ones
     // would keep strace, and with it the end of the process, from being done with the test.
     let (now, hangs) = (b.file("now.txt"), b.file("hangs.txt"));
     symlink(b.index(), &now).unwrap();
@@ -120,7 +120,7 @@ fn a_source_that_hangs_holds_up_nobody_else() {
     let serve = site.serve();
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "-q", "-o", "/dev/null", "-P"]).arg(&hangs);
-    command.args(["-e", "trace=read,pread64", "-e", "inject=read,pread64:delay_enter=12s", "--"]);
+    command.args(["-e", "trace=read,pread64", "-e", "inject=read,pread64:delay_enter=20s", "--"]);
     command.arg(serve.get_program()).args(serve.get_args());
     let mut responder = site.start_by(command);
     symlink(&hangs, b.file("next.txt")).unwrap();
@@ -142,7 +142,7 @@ fn a_source_that_hangs_holds_up_nobody_else() {
 
     responder.signal("TERM");
     let stopped = || responder.log().contains("\"message\":\"stopped\"").then_some(());
-    until("the service has stopped", Duration::from_secs(8), stopped);
+    until("the service has stopped", Duration::from_secs(15), stopped);
     assert!(responder.log().contains("the program ends without waiting"), "{}", responder.log());
     assert!(responder.end_by("TERM").success(), "{}", responder.log());
 }

@@ -49,7 +49,7 @@ fn whoever_connected_before_listening_ended_is_answered() {
                 })
             })
             .collect();
-        until("they are at it", Duration::from_secs(10), || (answered.load(SeqCst) > 500).then_some(()));
+        until("they are at it", Duration::from_secs(60), || (answered.load(SeqCst) > 500).then_some(()));
         let status = responder.end_by("TERM");
         ended.store(true, SeqCst);
         for client in clients {
@@ -62,7 +62,7 @@ fn whoever_connected_before_listening_ended_is_answered() {
 #[test]
 fn while_balancers_take_notice_everybody_is_answered_and_told_to_go() {
     let (_ca, site) = ca_and_site();
-    site.set_http("drain_delay = \"3s\"");
+    site.set_http("drain_delay = \"8s\"");
     let mut responder = site.start();
     let (http, admin) = (responder.http(), responder.site.admin);
     let ask = |connection: &mut Connection| {
@@ -82,16 +82,17 @@ fn while_balancers_take_notice_everybody_is_answered_and_told_to_go() {
         let reply = exchange(admin, &request("GET", "/readyz/ocsp", "")).ok()?;
         (reply.status == 503).then_some(())
     };
-    until("it is not ready", Duration::from_secs(2), not_ready);
+    until("it is not ready", Duration::from_secs(7), not_ready);
     let fresh = get(http, "/");
     assert_eq!((fresh.status, fresh.header("connection")), (200, Some("close")));
     let last = ask(&mut busy);
     assert_eq!((last.status, last.header("connection")), (200, Some("close")));
     assert_eq!(busy.receive(false).unwrap(), None);
-    assert!(begin.elapsed() < Duration::from_secs(3), "all of it within the delay");
+    assert!(begin.elapsed() < Duration::from_secs(8), "all of it within the delay");
     assert_eq!(idle.receive(false).unwrap(), None, "closed in order when the delay is over");
     let took = begin.elapsed().as_secs_f32();
-    assert!((2.5..6.0).contains(&took), "{took} s");
+    // A request that is under way would have 10 s more.
+    assert!((7.5..16.0).contains(&took), "{took} s");
     let (responder, status) = ending.join().unwrap();
     assert!(status.success(), "{status}\n{}", responder.log());
     assert_eq!(TcpStream::connect(http).unwrap_err().kind(), ErrorKind::ConnectionRefused);
@@ -106,10 +107,10 @@ fn stop_and_revoke(ca: &Ca, leaf: &Leaf, mut responder: Responder) {
         let reply = exchange(admin, &request("GET", "/readyz/ocsp", "")).ok()?;
         (reply.status == 503).then_some(())
     };
-    until("it is not ready", Duration::from_secs(2), not_ready);
+    until("it is not ready", Duration::from_secs(5), not_ready);
     ca.revoke(leaf, &[]);
     let ask = Ask::about(ca, leaf);
-    until("it is revoked", Duration::from_secs(6), || (ask.at(http, "/").status == Status::Revoked).then_some(()));
+    until("it is revoked", Duration::from_secs(9), || (ask.at(http, "/").status == Status::Revoked).then_some(()));
     let (status, responder) = ending.join().unwrap();
     assert!(status.success(), "{status}\n{}", responder.log());
 }
@@ -119,7 +120,7 @@ fn stop_and_revoke(ca: &Ca, leaf: &Leaf, mut responder: Responder) {
 fn a_certificate_revoked_while_balancers_take_notice_is_answered_revoked() {
     let (ca, site) = ca_and_site();
     let leaf = ca.issue();
-    site.set_http("drain_delay = \"8s\"");
+    site.set_http("drain_delay = \"15s\"");
     let responder = site.start();
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
     stop_and_revoke(&ca, &leaf, responder);
@@ -131,7 +132,7 @@ fn a_certificate_revoked_while_balancers_take_notice_is_answered_revoked() {
 fn a_stop_in_the_middle_of_a_reload_leaves_nobody_unfollowed() {
     let (ca, site) = ca_and_site();
     let leaf = ca.issue();
-    site.set_http("drain_delay = \"8s\"");
+    site.set_http("drain_delay = \"15s\"");
     let responder = site.start();
     Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
     let other = ca.file("other");
@@ -159,7 +160,8 @@ fn who_does_not_come_to_an_end_is_cut_at_the_deadline_of_the_operator() {
     assert_eq!(get(responder.http(), "/").status, 200);
     let begin = Instant::now();
     assert!(responder.end_by("TERM").success(), "{}", responder.log());
-    assert!((1.0..4.0).contains(&begin.elapsed().as_secs_f32()), "{:?}", begin.elapsed());
+    // By default it would have 10 s.
+    assert!((1.0..9.0).contains(&begin.elapsed().as_secs_f32()), "{:?}", begin.elapsed());
 }
 
 /// Each stop of a service that is not root's had a warning, without a cause or a remedy, where the kernel wants

@@ -25,14 +25,15 @@ fn impatient() -> Responder {
     site.start()
 }
 
-/// Nobody waits: answers take no longer than on a machine that is busy with tests anyhow.
+/// Nobody waits: answers take no longer than on a machine that is busy with tests anyhow. Behind one who stalls the
+/// worker each would wait for a second, or all for ten.
 #[track_caller]
 fn others_are_answered(http: SocketAddr) {
     let begin = Instant::now();
     for _ in 0..20 {
         assert_eq!(get(http, "/").status, 200);
     }
-    assert!(begin.elapsed() < Duration::from_secs(2), "20 answers in {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(8), "20 answers in {:?}", begin.elapsed());
 }
 
 fn connect(http: SocketAddr) -> TcpStream {
@@ -73,13 +74,15 @@ fn what_drips_in_ends_at_its_deadline() {
         b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1000\r\n",
     ] {
         let took = drip(responder.http(), begin);
-        assert!((1.0..5.0).contains(&took.as_secs_f32()), "{}: {took:?}", String::from_utf8_lossy(begin));
+        // By default it would be 10 s.
+        assert!((1.0..9.0).contains(&took.as_secs_f32()), "{}: {took:?}", String::from_utf8_lossy(begin));
     }
     // Nothing at all.
     let began = Instant::now();
     assert_eq!(until_the_end(connect(responder.http())), b"");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert_eq!(responder.metric("ostia_connections_expired_total", ""), 5.0);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let counted = || (responder.metric("ostia_connections_expired_total", "") == 5.0).then_some(());
+    until("all are counted", Duration::from_secs(20), counted);
     others_are_answered(responder.http());
 }
 
@@ -105,7 +108,7 @@ fn a_client_that_never_reads_is_cut_and_holds_little_memory() {
     let grown = resident().saturating_sub(before);
     assert!(grown < 20 * 512, "{grown} KiB for 20 connections");
     let cut = || (responder.metric("ostia_connections_expired_total", "") >= 20.0).then_some(());
-    until("all of them are cut", Duration::from_secs(15), cut);
+    until("all of them are cut", Duration::from_secs(25), cut);
     for client in greedy {
         drop(client.join().unwrap());
     }
@@ -138,7 +141,7 @@ fn two_thousand_idle_connections_keep_nobody_waiting() {
         assert_eq!(connection.receive(false).unwrap().unwrap().status, 200);
     }
     let open = || (responder.metric("ostia_connections_open", "") >= 2000.0).then_some(());
-    until("all are open", Duration::from_secs(5), open);
+    until("all are open", Duration::from_secs(20), open);
     others_are_answered(responder.http());
     for connection in &mut idle {
         connection.send(&request("GET", "/", "")).unwrap();
@@ -200,7 +203,7 @@ fn half_requests_to_the_admin_listener_hold_few_descriptors() {
     assert_eq!(get(responder.site.admin, "/livez").status, 200);
     assert!(open() < before + 100, "{} descriptors, {before} before", open());
     // And those end, too.
-    until("they have ended", Duration::from_secs(10), || (open() < before + 5).then_some(()));
+    until("they have ended", Duration::from_secs(25), || (open() < before + 5).then_some(()));
     assert_eq!(get(responder.site.admin, "/livez").status, 200);
 }
 

@@ -64,11 +64,12 @@ fn octets_that_drip_in_end_at_the_deadline_also_behind_a_whole_request() {
     connection.send(&[&whole[..], b"GET /half HTTP/1.1\r\n"].concat()).unwrap();
     assert_eq!(connection.receive(false).unwrap().unwrap().status, 200);
     let begin = std::time::Instant::now();
-    while connection.send(b"X").is_ok() && begin.elapsed().as_secs() < 20 {
+    while connection.send(b"X").is_ok() && begin.elapsed().as_secs() < 28 {
         std::thread::sleep(std::time::Duration::from_millis(250));
     }
     let took = begin.elapsed().as_secs_f32();
-    assert!((8.0..14.0).contains(&took), "{took} s");
+    // A writer has 30 s.
+    assert!((8.0..25.0).contains(&took), "{took} s");
 }
 
 #[test]
@@ -280,7 +281,7 @@ fn no_condition_vouches_for_a_good_that_has_been_overtaken() {
     let (etag, modified) = (good.expect("etag").to_owned(), good.expect("last-modified").to_owned());
     let ask = |headers: &str| exchange(responder.http(), &request("GET", &target, headers)).unwrap();
     ca.revoke(&leaf, &[]);
-    let revoked = until("the revocation shows", Duration::from_secs(5), || {
+    let revoked = until("the revocation shows", Duration::from_secs(20), || {
         let reply = ask(&format!("If-None-Match: {etag}\r\n"));
         (reply.status == 200).then_some(reply)
     });

@@ -63,16 +63,16 @@ fn a_replica_that_never_hears_of_a_push_and_one_that_forgets_it_are_told() {
     let ca = Ca::new("Lag CA");
     let (service, stranger) = (started(&ca), started(&ca));
     let report = ca.dir().join("lag.json");
-    let short = ["--replicas", "--pushes", "2", "--timeout", "300ms"];
+    let short = ["--replicas", "--pushes", "2", "--timeout", "2s"];
     let ended = run(&mut lag(&ca, &[&service, &stranger], &report, &short));
     let told = read(&report, &ended, 3);
     assert_eq!((&told["replicas"][1]["missed"], &told["kinds"]["wrong_status"]), (&2.into(), &2.into()), "{told}");
     assert!(told["last_us"].is_null() && told["replicas"][0]["missed"] == 0, "{told}");
 
     // The service loses its book while it is still being asked.
-    let mut command = lag(&ca, &[&service], &report, &["--replicas", "--pushes", "10", "--keep-asking", "8s"]);
+    let mut command = lag(&ca, &[&service], &report, &["--replicas", "--pushes", "10", "--keep-asking", "20s"]);
     let asking = thread::spawn(move || run(&mut command));
-    until("all are revoked", Duration::from_secs(20), || {
+    until("all are revoked", Duration::from_secs(15), || {
         let issuers = ask(&service, "GET", "/v1/issuers", "").1;
         (issuers["issuers"][0]["counts"]["revoked"] == 12).then_some(())
     });

@@ -238,7 +238,7 @@ fn while_a_source_hangs_pushes_to_its_issuer_and_to_others_are_acknowledged_and_
     let serve = site.serve();
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "-q", "-o", "/dev/null", "-P"]).arg(&hangs);
-    command.args(["-e", "trace=read,pread64", "-e", "inject=read,pread64:delay_enter=12s", "--"]);
+    command.args(["-e", "trace=read,pread64", "-e", "inject=read,pread64:delay_enter=20s", "--"]);
     command.arg(serve.get_program()).args(serve.get_args());
     let responder = site.start_by(command);
     std::os::unix::fs::symlink(&hangs, b.file("next.txt")).unwrap();
@@ -265,7 +265,8 @@ fn while_a_source_hangs_pushes_to_its_issuer_and_to_others_are_acknowledged_and_
     }
     pushed(&responder, "b:ca", "revoke", &json!({ "serial": leaf.serial }), "leaf");
     assert_eq!(told(&responder, &b, &leaf.serial, "/b"), Status::Revoked);
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // Behind the source it would be up to 20 s; whatever else was asked had its answer within 15.
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
 }
 
 /// The number of the present issuers that are told to be at odds with pushes, and how often the log says so.

@@ -60,7 +60,7 @@ fn an_answer_that_is_ready_does_not_wait_for_the_signature_of_the_next() {
     let last = connection.receive(false).unwrap().unwrap();
     let signed = begin.elapsed();
     assert!(last.cache_control_seconds("max-age") > 0, "{}", last.text());
-    assert!(ready < signed / 3, "ready after {ready:?}, signed after {signed:?}");
+    assert!(ready < signed / 2, "ready after {ready:?}, signed after {signed:?}");
     drop(queue);
 }
 
@@ -75,7 +75,8 @@ fn a_flood_of_misses_is_told_try_later_at_once_while_hits_go_on_and_then_all_is_
         connection.send(&ask_for(&der, serial)).unwrap();
         connection
     };
-    let soon = |begin: Instant| begin.elapsed() < Duration::from_secs(2);
+    // Who waits has his word after 5 s.
+    let soon = |begin: Instant| begin.elapsed() < Duration::from_secs(4);
     let refused = || responder.metric("ostia_requests_total", "result=\"try_later\"") > 0.0;
     // Far faster than the key signs, until what may wait waits.
     let mut serials = LINES.start..0x6000;

@@ -124,7 +124,7 @@ fn answers(ca: &Ca, leaf: &Leaf, revoke: impl FnOnce(), responder: &Responder, s
     assert_eq!(responder.metric("ostia_answers", ""), 1.0);
     assert_eq!(responder.metric("ostia_cache_entries", ""), 0.0);
     revoke();
-    let revoked = until("the answer turns", Duration::from_secs(5), || {
+    let revoked = until("the answer turns", Duration::from_secs(20), || {
         let reply = post(responder.http(), "/", &request);
         matches!(verified(&reply, set, public_key), CertStatus::Revoked(_)).then_some(reply)
     });

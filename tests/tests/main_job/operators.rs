@@ -145,7 +145,7 @@ fn a_revocation_is_told_once_by_its_serial_and_so_are_hold_and_release() {
         responder.log().lines().filter(|line| wanted.iter().all(|wanted| line.contains(wanted))).count()
     };
     let told =
-        |wanted: &[&str]| until(&format!("{wanted:?}"), Duration::from_secs(10), || (lines(wanted) > 0).then_some(()));
+        |wanted: &[&str]| until(&format!("{wanted:?}"), Duration::from_secs(20), || (lines(wanted) > 0).then_some(()));
     ca.revoke(&held, &["-crl_reason", "certificateHold"]);
     told(&["\"put on hold\"", &held.serial]);
     ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
@@ -156,7 +156,7 @@ fn a_revocation_is_told_once_by_its_serial_and_so_are_hold_and_release() {
     let reads = || responder.metric("ostia_source_reads_total", "");
     let before = reads();
     ca.replace_index(&std::fs::read_to_string(ca.index()).unwrap());
-    until("another read", Duration::from_secs(10), || (reads() > before).then_some(()));
+    until("another read", Duration::from_secs(20), || (reads() > before).then_some(()));
     let of = |serial: &str| lines(&[&format!("\"serial\":\"{serial}\"")]);
     assert_eq!((of(&leaf.serial), of(&held.serial)), (1, 2), "{}", responder.log());
     let changed = responder.log().lines().filter(|line| line.contains("\"the source was read\"")).count();

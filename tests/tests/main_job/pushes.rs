@@ -71,7 +71,7 @@ fn a_push_is_answered_when_it_is_acknowledged_and_outlives_kill_9() {
     let leaf = ca.issue();
     let serial = leaf.serial.clone();
     let push = |verb: &str, arguments: &[&str]| responder.site.precompute(verb, arguments);
-    ostia_tests::until("the index is read", Duration::from_secs(10), || {
+    ostia_tests::until("the index is read", Duration::from_secs(20), || {
         (Ask::about(&ca, &leaf).at(responder.http(), "/").status == Status::Good).then_some(())
     });
     done(&push("revoke", &["--reason", "KEYCOMPROMISE", &leaf.serial]), "revoked");
@@ -254,13 +254,14 @@ fn on_a_full_disk_nothing_is_acknowledged_or_shown_and_a_list_goes_on_when_there
     fs::write(&file, (1..=3000).map(|serial| format!("{:X}\n", 0xB00_0000 + serial)).collect::<String>()).unwrap();
     let mut command = Command::new(&programs().precompute);
     command.args(["add", "--file"]).arg(&file).arg("--config").arg(responder.site.config());
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(2));
+    let output = ca.dir().join("output");
+    let out = fs::File::create(&output).unwrap();
+    let mut child = command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
+    let said = || fs::read_to_string(&output).unwrap();
+    ostia_tests::until("it waits", Duration::from_secs(20), || said().contains("waiting to go on").then_some(()));
     limit_files("--fsize=unlimited:unlimited");
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("3,000 done, 0 unchanged, 0 refused"), "{text}");
-    assert!(text.contains("waiting to go on"), "{text}");
+    let (status, text) = (child.wait().unwrap(), said());
+    assert!(status.success() && text.contains("3,000 done, 0 unchanged, 0 refused"), "{text}");
     done(&responder.site.precompute("revoke", &["0A"]), "revoked");
     is(&responder, &ca, "0A", Status::Revoked);
     assert_eq!(metric("ostia_push_faulty"), 0.0);

@@ -54,7 +54,8 @@ fn readmes_two_commands_and_what_to_try_on_the_demo_work_as_they_stand() {
     });
     ask(revoke);
     let begin = Instant::now();
-    assert!(ask(again).contains(": revoked") && begin.elapsed() < Duration::from_millis(1500), "{:?}", begin.elapsed());
+    // An answer that waits for its signature does so for up to 5 s.
+    assert!(ask(again).contains(": revoked") && begin.elapsed() < Duration::from_millis(4500), "{:?}", begin.elapsed());
     [query, stamp].into_iter().for_each(|line| drop(ask(line)));
     assert!(ask(verify).contains("Verification: OK"));
     drop(demo);

@@ -72,11 +72,11 @@ fn the_book_remembers_a_revocation_that_its_source_forgot_while_it_was_down() {
     ca.revoke(&revoked, &["-crl_reason", "keyCompromise"]);
     let ask = Ask::about(&ca, &revoked);
     let told = || (ask.at(responder.http(), "/").status == Status::Revoked).then_some(());
-    until("the revocation is told", Duration::from_secs(3), told);
+    until("the revocation is told", Duration::from_secs(20), told);
     // It is written in the same look in which it is shown, and a later look comes after that.
     let look = || responder.metric("ostia_source_last_look_seconds", "");
     let told = look();
-    until("it is on disk", Duration::from_secs(10), || (look() > told + 1.0).then_some(()));
+    until("it is on disk", Duration::from_secs(20), || (look() > told + 1.0).then_some(()));
     responder.end_by("KILL");
     let site = responder.into_site();
 
@@ -127,7 +127,7 @@ fn a_restart_goes_on_from_the_book_where_a_source_is_broken() {
     ca.replace_index(&kept);
     ca.revoke(&good, &[]);
     let told = || (Ask::about(&ca, &good).at(responder.http(), "/").status == Status::Revoked).then_some(());
-    until("followed again", Duration::from_secs(10), told);
+    until("followed again", Duration::from_secs(20), told);
 }
 
 #[test]
@@ -142,7 +142,8 @@ fn sigterm_and_sigint_end_it_cleanly_and_idle_connections_do_not_hold_it_up() {
         }
         let begin = Instant::now();
         let status = responder.end_by(signal);
-        assert!(begin.elapsed() < Duration::from_secs(3), "SIG{signal}: {:?}", begin.elapsed());
+        // A request that is under way would have 10 s.
+        assert!(begin.elapsed() < Duration::from_secs(8), "SIG{signal}: {:?}", begin.elapsed());
         ended_cleanly(status, &responder);
         for connection in &mut idle {
             assert_eq!(connection.receive(false).unwrap(), None, "closed in order, not reset");
@@ -165,7 +166,7 @@ fn a_request_under_way_is_finished_after_sigterm_and_a_stuck_one_ends_at_a_deadl
         let (rest, log) = (rest.to_vec(), responder.site.dir().join("log"));
         move || {
             let told = || fs::read_to_string(&log).unwrap().contains("stopping").then_some(());
-            until("it is stopping", Duration::from_secs(5), told);
+            until("it is stopping", Duration::from_secs(9), told);
             finished.send(&rest).unwrap();
             finished.receive(false).unwrap()
         }
@@ -201,7 +202,7 @@ fn while_sources_are_read_a_reload_waits_and_nobody_can_connect() {
     let leaf = ca.issue();
     let log = site.dir().join("log");
     let out = File::create(&log).unwrap();
-    let (serve, mut starting) = (site.serve(), hanging(&ca.index(), Duration::from_secs(4)));
+    let (serve, mut starting) = (site.serve(), hanging(&ca.index(), Duration::from_secs(12)));
     // -D: the service stays this process's child, so that signals reach it.
     starting.arg("-D").arg(serve.get_program()).args(serve.get_args());
     let mut starting = starting.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
@@ -222,7 +223,7 @@ fn while_sources_are_read_a_reload_waits_and_nobody_can_connect() {
     site.edit_config(|config| config.replace(&elsewhere, "\"state\""));
     assert!(logged("ready").is_none(), "all of this was during the start");
 
-    until("the reload", Duration::from_secs(20), || logged("the configuration was read again"));
+    until("the reload", Duration::from_secs(90), || logged("the configuration was read again"));
     Ask::about(&ca, &leaf).at(site.http, "/").expect(Status::Good);
     starting.kill().unwrap();
     starting.wait().unwrap();
@@ -233,7 +234,7 @@ fn a_reload_that_comes_while_keys_are_opened_waits() {
     let (ca, site) = ca_and_site();
     let log = site.dir().join("log");
     let out = File::create(&log).unwrap();
-    let (serve, mut starting) = (site.serve(), hanging(&ca.certificate(), Duration::from_secs(4)));
+    let (serve, mut starting) = (site.serve(), hanging(&ca.certificate(), Duration::from_secs(10)));
     starting.arg("-D").arg(serve.get_program()).args(serve.get_args());
     let mut starting = starting.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
     until("the service takes SIGHUP", Duration::from_secs(20), || {
@@ -246,7 +247,7 @@ fn a_reload_that_comes_while_keys_are_opened_waits() {
     assert!(hangup.status.success(), "{hangup:?}");
     let logged = |what: &str| fs::read_to_string(&log).unwrap().contains(what).then_some(());
     assert!(logged("the book is loaded").is_none(), "before the configuration was read");
-    until("the reload", Duration::from_secs(20), || logged("the configuration was read again"));
+    until("the reload", Duration::from_secs(90), || logged("the configuration was read again"));
     starting.kill().unwrap();
     starting.wait().unwrap();
 }
@@ -266,7 +267,7 @@ fn a_source_that_hangs_does_not_hold_up_the_end() {
     });
     responder.signal("TERM");
     let stopped = || responder.log().contains("\"stopped\"").then_some(());
-    until("it has stopped", Duration::from_secs(10), stopped);
+    until("it has stopped", Duration::from_secs(30), stopped);
     // The kernel is done with a process when its tracer is.
     strace.kill().unwrap();
     strace.wait().unwrap();

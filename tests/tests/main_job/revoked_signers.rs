@@ -105,6 +105,9 @@ fn when_a_delegate_is_revoked_every_answer_is_from_the_other_until_it_is_release
 
     ca.revoke(&own, &["-crl_reason", "certificateHold"]);
     until("the other signs", PATIENCE, || signs(&responder, &b));
+    // What it has to sign is signed before the next pass would have begun.
+    wait_for_all(&responder, records + 8.0);
+    assert!(pass_ended.elapsed() < PASSES_APART, "{:?}", pass_ended.elapsed());
     all_by(&responder, &b);
     Ask::about(&ca, &own).at(responder.http(), "/").expect(Status::Revoked);
     let (status, text) = responder.readiness();
@@ -112,9 +115,6 @@ fn when_a_delegate_is_revoked_every_answer_is_from_the_other_until_it_is_release
         format!("degraded: tests/ca: the signing certificate {} is revoked by its CA: the issuer's other", own.serial);
     assert!(status == 200 && text.contains(&told), "{status} {text}");
     assert_eq!(responder.metric("ostia_signers_at_fault", "issuer=\"ca\""), 1.0);
-    // What it has to sign is signed before the next pass would have begun.
-    wait_for_all(&responder, records + 8.0);
-    assert!(pass_ended.elapsed() < PASSES_APART, "{:?}", pass_ended.elapsed());
 
     // From the first answer on, after a start, and while the configuration is read again, with other signers and without.
     responder = responder.kill_and_start_again();

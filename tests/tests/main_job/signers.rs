@@ -7,7 +7,7 @@ use ostia_tests::{
     Ask, Ca, Delegate, KeyKind, Leaf, Responder, Signer, Site, SoftHsm, Status, Tenant, http::post, openssl, run, until,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A site of one issuer with these signers, each given by its lines.
 fn site(ca: &Ca, settings: &str, signers: &[String]) -> Site {
@@ -244,7 +244,7 @@ fn the_certificates_that_go_along_are_the_tenants_policy() {
 fn a_service_that_can_sign_nothing_any_more_is_not_ready() {
     let (ca, other) = (Ca::new("CA"), Ca::new("Another CA"));
     let leaf = ca.issue();
-    let ending = || Tenant::of(&ca, &ca.delegate_for(Duration::from_secs(12)));
+    let ending = || Tenant::of(&ca, &ca.delegate_for(Duration::from_secs(25)));
     let alone = Site::new(&[ending()]).start();
     let lasting = other.delegate(Delegate::Proper, KeyKind::P256);
     let of_two = Site::new(&[issuer(ending().set("path = \"/a\""), &other, &[lasting.lines()])]).start();

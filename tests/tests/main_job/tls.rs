@@ -83,7 +83,7 @@ fn curl(address: SocketAddr, dir: &Path) -> Option<String> {
 }
 
 fn says(responder: &Responder, what: &str) {
-    until(what, Duration::from_secs(10), || responder.log().contains(what).then_some(()));
+    until(what, Duration::from_secs(30), || responder.log().contains(what).then_some(()));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_new_certificate_is_taken_without_ending_connections_and_a_bad_one_is_not() 
 
     // curl trusts nothing but the certificate that lies there now, which has another key.
     write_tls_pair(dir, address.ip(), RSA);
-    until("the new certificate is shown", Duration::from_secs(10), || curl(address, dir));
+    until("the new certificate is shown", Duration::from_secs(30), || curl(address, dir));
     assert!(!living.ask(&request).is_empty(), "the connection from before goes on");
 
     // A key that does not fit, and then one that others may read: the pair from before stays.
@@ -177,16 +177,16 @@ fn a_reload_goes_over_to_another_pair_and_follows_it() {
     });
     turn_to("first");
     responder.signal("HUP");
-    until("the pair that is named now", Duration::from_secs(10), || curl(address, dir));
+    until("the pair that is named now", Duration::from_secs(30), || curl(address, dir));
     // It is this one that is followed.
     write_tls_pair(&dir.join("first"), address.ip(), P256);
-    until("the pair renewed", Duration::from_secs(10), || curl(address, dir));
+    until("the pair renewed", Duration::from_secs(30), || curl(address, dir));
     assert!(!living.ask(&http::request("GET", "/", "")).is_empty(), "the connection from before goes on");
 
     // A pair that cannot be used refuses the whole configuration.
     fs::create_dir(dir.join("none")).unwrap();
     responder.reload(|text| text.replace("first/cert.pem", "none/cert.pem"));
-    until("the refusal", Duration::from_secs(10), || responder.readiness().1.contains("tls.certificate").then_some(()));
+    until("the refusal", Duration::from_secs(30), || responder.readiness().1.contains("tls.certificate").then_some(()));
     assert!(curl(address, dir).is_some());
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use ostia_tests::{Ask, Ca, Delegate, KeyKind, Leaf, Signer, Site, SoftHsm, Status, Tenant, programs, run_for, until};
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct World {
     ca: Ca,
@@ -201,8 +201,8 @@ fn a_library_that_hangs_at_the_end_holds_nobody_up() {
             let begin = Instant::now();
             let ended = run_for(LIMIT, &mut world.command(&site, program, words));
             assert!(ended.status.success(), "{order}: {}", ended.text);
-            // `limits`: POOL_END_MAX, TOKENS_END_MAX and SESSION_CLOSE_WAIT, and what the work takes.
-            assert!(begin.elapsed() < Duration::from_secs(20), "{order}: {:?}", begin.elapsed());
+            // `limits`: POOL_END_MAX, TOKENS_END_MAX and SESSION_CLOSE_WAIT, and what the work takes; or for ever.
+            assert!(begin.elapsed() < Duration::from_secs(40), "{order}: {:?}", begin.elapsed());
         }
         let mut responder = world.proper().start();
         assert!(responder.end_by("TERM").success(), "{order}: {}", responder.log());

@@ -190,7 +190,7 @@ fn whatever_a_token_says_once_the_answer_is_right() {
 #[test]
 fn a_token_that_goes_away_under_load_costs_no_answer_and_comes_back_by_itself() {
     let house = House::shimmed();
-    let load = house.load(12, Some(150));
+    let load = house.load(20, Some(150));
     thread::sleep(Duration::from_secs(2));
     let gone = "return=CKR_DEVICE_REMOVED";
     house
@@ -267,8 +267,8 @@ fn a_token_that_hangs_costs_its_threads_and_no_answer() {
     house.hsm.order("C_Sign token=a hang");
     let begin = Instant::now();
     house.expect_right(10..40);
-    // Not more than the limit of a call, once for each of its threads and the test.
-    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    // Not more than the limit of a call, 2 s, once for each of its threads and the test; of thirty half would meet it.
+    assert!(begin.elapsed() < Duration::from_secs(25), "{:?}", begin.elapsed());
     house.until_up("a", false);
     assert!(house.responder().metric("ostia_token_threads_hanging", "token=\"a\"") >= 1.0);
     house.hsm.order("");
@@ -324,16 +324,15 @@ fn with_every_token_gone_hits_go_on_and_the_rest_is_told_to_try_later_at_once() 
         assert_eq!(house.ask(number), Err(3), "tryLater");
     }
     house.expect_right(0..10);
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    // One that waited would do so for 5 s.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     let (status, said) = house.responder().readiness();
     assert_eq!(status, 200);
     assert!(said.contains("no key works"), "{said}");
-    let log = house.responder().log();
     let told = "and neither does any other; until one is back kept answers are served until nextUpdate, others are refused with tryLater";
-    assert!(
-        log.contains(told) && log.contains(r#""signer":"tests/ca""#) && !log.contains("restart the service"),
-        "{log}"
-    );
+    until("it is told", PATIENCE, || house.responder().log().contains(told).then_some(()));
+    let log = house.responder().log();
+    assert!(log.contains(r#""signer":"tests/ca""#) && !log.contains("restart the service"), "{log}");
     house.hsm.order("");
     house.until_up("a", true);
     house.expect_right(100..121);

@@ -61,14 +61,13 @@ fn both_token_servers_killed_and_started_again_under_load_cost_no_answer() {
     let begin = Instant::now();
     (UNASKED + 1..UNASKED + 21).for_each(|number| assert_eq!(house.ask(number), Err(3), "tryLater"));
     house.expect_right(0..20);
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    // One that waited would do so for 5 s.
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     let (status, said) = house.responder().readiness();
     assert!(status == 200 && said.contains("no key works"), "{said}");
-    let log = house.responder().log();
-    assert!(
-        log.contains("does not sign; others do") && log.contains("does not sign, and neither does any other"),
-        "{log}"
-    );
+    for told in ["does not sign; others do", "does not sign, and neither does any other"] {
+        until(told, PATIENCE, || house.responder().log().contains(told).then_some(()));
+    }
     assert_eq!(logins(), [2, 2]);
 
     let _servers = ["a", "b"].map(|token| TokenServer::start(&house.hsm, token));

@@ -93,7 +93,8 @@ fn with_both_token_servers_down_a_start_serves_what_is_stored_and_others_and_sig
     until_answered(&asks[0], &responder, "/apart", Status::Good);
     let begin = Instant::now();
     assert_eq!(asks[1].at(responder.http(), "/apart").status, try_later());
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    // Who waits has his word after 5 s.
+    assert!(begin.elapsed() < Duration::from_millis(4500), "{:?}", begin.elapsed());
     assert_eq!((token(&responder, "up", "a"), token(&responder, "up", "b")), (0.0, 0.0));
     let up = |tenant: &str| responder.metric("ostia_signer_up", &format!("tenant=\"{tenant}\""));
     assert_eq!((up("apart"), up("other")), (0.0, 1.0));

@@ -23,7 +23,7 @@ use std::time::Duration;
 use ostia_tests::{Ca, KeyKind, Responder, Site, Tenant, Tsa, TsaCertificate};
 
 /// For what a busy machine does within a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A responder with one authority at `/tsa`, after `set` has changed what it likes of it.
 fn stamping(kind: KeyKind, set: impl FnOnce(Tsa) -> Tsa) -> (Ca, Responder) {

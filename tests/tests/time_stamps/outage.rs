@@ -13,6 +13,9 @@ use ostia_tests::{
 
 use crate::PATIENCE;
 
+/// Of an authority: who waits for its signature does so for 5 s, so that what is told at once stands out.
+const WAITING: &str = "accuracy = \"5s\"";
+
 /// A responder that stamps with a key on a token, and answers OCSP with one in a file.
 struct House {
     ca: Ca,
@@ -48,12 +51,12 @@ impl House {
         Self { ca, leaf, hsm, responder: site.start() }
     }
 
-    /// A token, or a rejection; either within a second.
+    /// A token, or a rejection; for either nobody has waited.
     #[track_caller]
     fn ask_at_once(&self, number: u32) -> Stamped {
         let begin = Instant::now();
         let stamped = Query::new(number).at(self.responder.http(), "/tsa");
-        assert!(begin.elapsed() < Duration::from_secs(1), "{:?} for {stamped:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?} for {stamped:?}", begin.elapsed());
         stamped
     }
 
@@ -75,7 +78,7 @@ impl House {
 
 #[test]
 fn with_the_token_gone_each_query_is_refused_at_once_and_ocsp_stays_ready() {
-    let house = House::new("");
+    let house = House::new(WAITING);
     house.until_granted();
     let gone = "return=CKR_TOKEN_NOT_PRESENT";
     // For so long that the library is initialised anew.
@@ -114,12 +117,12 @@ fn with_the_token_gone_each_query_is_refused_at_once_and_ocsp_stays_ready() {
 
 #[test]
 fn with_a_token_that_hangs_no_query_waits_for_ever() {
-    let house = House::new("");
+    let house = House::new(WAITING);
     house.until_granted();
     house.hsm.order("C_Sign hang");
     let begin = Instant::now();
     Query::new(2).at(house.responder.http(), "/tsa").expect_rejection("systemFailure");
-    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(14), "{:?}", begin.elapsed());
     until("the authority is not ready", PATIENCE, || (house.responder.readiness_of("tsa").0 == 503).then_some(()));
     house.ask_at_once(3).expect_rejection("systemFailure");
     assert_eq!(house.responder.readiness().0, 200);
@@ -158,14 +161,14 @@ fn a_flood_that_no_token_can_sign_is_refused_at_once_and_those_who_wait_have_the
             stamped.expect_rejection("systemFailure");
         }
     }
-    assert!(granted > 0 && begin.elapsed() < Duration::from_secs(15), "{granted} in {:?}", begin.elapsed());
+    assert!(granted > 0 && begin.elapsed() < Duration::from_secs(40), "{granted} in {:?}", begin.elapsed());
     house.hsm.order("");
     house.until_granted();
 }
 
 #[test]
 fn a_token_that_is_signed_wrongly_never_leaves() {
-    let house = House::with_signer("verify_one_in = 1", "verify = \"sample\"");
+    let house = House::with_signer(&format!("{WAITING}\nverify_one_in = 1"), "verify = \"sample\"");
     // Of a young session the pool itself verifies all; here it is the authority that looks.
     (0..12).for_each(|number| _ = house.ask_at_once(number).granted());
     house.hsm.order("C_Sign corrupt");
@@ -185,7 +188,7 @@ fn a_token_that_refused_its_pin_is_asked_again_at_a_reload_after_it_was_mended()
         hsm.order("C_OpenSession return=CKR_TOKEN_NOT_PRESENT");
         hsm.write_pin("1234-wrong");
     };
-    let house = House::after(away, "", "");
+    let house = House::after(away, WAITING, "");
     house.ask_at_once(0).expect_rejection("systemFailure");
     let log = house.responder.log();
     let told = "can be reached; until one is back time-stamps are refused with systemFailure";
@@ -201,7 +204,7 @@ fn a_token_that_refused_its_pin_is_asked_again_at_a_reload_after_it_was_mended()
 /// The thread of the admin plane waited with the clock's for an answer.
 #[test]
 fn a_clock_that_is_begun_or_ended_while_its_source_is_silent_holds_up_no_admin_request() {
-    const LEASE: Duration = Duration::from_secs(12);
+    const LEASE: Duration = Duration::from_secs(24);
     let ca = Ca::new("CA");
     let (delegate, signer) =
         (ca.delegate(Delegate::Proper, KeyKind::P256), ca.tsa(TsaCertificate::Proper, KeyKind::P256));
@@ -237,7 +240,7 @@ fn a_clock_that_is_begun_or_ended_while_its_source_is_silent_holds_up_no_admin_r
 fn without_a_clock_that_is_known_to_be_right_there_is_no_token_and_ocsp_stays_ready() {
     let ca = Ca::new("CA");
     let (delegate, leaf) = (ca.delegate(Delegate::Proper, KeyKind::P256), ca.issue());
-    let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256));
+    let tsa = Tsa::of("stamps", &ca.tsa(TsaCertificate::Proper, KeyKind::P256)).set(WAITING);
     let site = Site::new(&[Tenant::of(&ca, &delegate).tsa(&tsa)]);
     // Nobody answers there.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -247,7 +250,7 @@ fn without_a_clock_that_is_known_to_be_right_there_is_no_token_and_ocsp_stays_re
     for number in 0..10 {
         let begin = Instant::now();
         Query::new(number).at(responder.http(), "/tsa").expect_rejection("timeNotAvailable");
-        assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
     }
     let (status, said) = responder.readiness_of("tsa");
     assert!(status == 503 && said.contains("tests/stamps: the clock is not trusted: "), "{said}");
@@ -295,13 +298,14 @@ fn an_unchecked_clock_that_is_set_back_is_logged_counted_and_recorded() {
     ask().granted();
     clock.set("-100s");
     until("it is recorded", PATIENCE, || recorded("behind"));
-    assert!(responder.log().contains("no time-stamps: the clock was set back"), "{}", responder.log());
-    assert_eq!((count("behind"), count("trusted")), (1.0, 0.0));
+    let told = || responder.log().contains("no time-stamps: the clock was set back").then_some(());
+    until("it is logged", PATIENCE, told);
+    until("it is counted", PATIENCE, || ((count("behind"), count("trusted")) == (1.0, 0.0)).then_some(()));
     ask().expect_rejection("timeNotAvailable");
     clock.set("+0");
     until("it is recorded", PATIENCE, || recorded("trusted"));
     ask().granted();
-    assert_eq!((count("behind"), count("trusted")), (1.0, 1.0));
+    until("it is counted", PATIENCE, || ((count("behind"), count("trusted")) == (1.0, 1.0)).then_some(()));
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn what_is_dropped_leaves_everything_as_it_was_and_saves_nothing() {
     fs::write(world.ca.path("a.txt"), index("a.txt", &[1, 5])).unwrap();
     let begun = Instant::now();
     while revoked(&engine.states(), &a) != [1, 5] {
-        assert!(begun.elapsed().as_secs() < 10, "its source is no longer followed");
+        assert!(begun.elapsed().as_secs() < 30, "its source is no longer followed");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -157,7 +157,7 @@ fn who_was_revoked_by_the_former_sources_stays_so_when_the_change_is_adopted() {
     fs::write(world.ca.path("a.txt"), index("a.txt", &[1, 3])).unwrap();
     let begun = Instant::now();
     while revoked(&former, &a) != [1, 3] {
-        assert!(begun.elapsed().as_secs() < 10);
+        assert!(begun.elapsed().as_secs() < 30);
         std::thread::sleep(Duration::from_millis(5));
     }
     engine.adopt(prepared).unwrap();
@@ -172,15 +172,19 @@ fn nobody_waits_for_a_source_that_hangs_when_a_change_is_adopted() {
     let world = World::new();
     let [a, b] = [("a", "a.txt"), ("b", "b.txt")].map(|(tenant, file)| world.issuer(tenant, file, &[]));
     let mut engine = world.engine(&[&a, &b]);
-    let moved = world.issuer("a", "moved.txt", &[2]);
-    let prepared = prepare(&mut engine, &[&moved, &b]);
     // From here on both readers of `a` stand still, as in a read of a file system that went away.
     let former = &engine.followers[0].handover;
     let hangs = std::sync::Arc::clone(former);
-    let begun = Instant::now();
-    engine.adopt(prepared).unwrap();
-    assert!(begun.elapsed() < limits::SOURCE_POLL_INTERVAL, "{:?}", begun.elapsed());
-    assert_eq!(revoked(&engine.states(), &moved), [2]);
+    let mut is_adopted_at_once = |file: &str| {
+        let moved = world.issuer("a", file, &[2]);
+        let prepared = prepare(&mut engine, &[&moved, &b]);
+        let begun = Instant::now();
+        engine.adopt(prepared).unwrap();
+        begun.elapsed() < limits::SOURCE_POLL_INTERVAL
+    };
+    // Not each of them is late, on a busy machine either.
+    assert!((0..5).any(|number| is_adopted_at_once(&format!("moved-{number}.txt"))));
+    assert_eq!(revoked(&engine.states(), &a), [2]);
     assert!(hangs.health().is_none(), "what it reads when it wakes up does not count");
 }
 
@@ -239,7 +243,7 @@ fn a_revocation_that_is_not_saved_yet_is_not_forgotten_for_what_the_book_has() {
     fs::write(world.ca.path("a.txt"), index("a.txt", &[5])).unwrap();
     let begun = Instant::now();
     while revoked(&engine.states(), &a) != [5] {
-        assert!(begun.elapsed().as_secs() < 10);
+        assert!(begun.elapsed().as_secs() < 30);
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(matches!(engine.prepare_for(vec![b]), Err(EngineError::Forgotten(..))));
@@ -299,7 +303,7 @@ fn an_index_that_comes_back_after_another_one_was_read_is_read() {
             engine.adopt(prepared).unwrap();
             let begun = Instant::now();
             while !revoked(&engine.states(), &other).is_empty() {
-                assert!(begun.elapsed().as_secs() < 10, "the holds are released by the other index");
+                assert!(begun.elapsed().as_secs() < 30, "the holds are released by the other index");
                 std::thread::sleep(Duration::from_millis(5));
             }
         }

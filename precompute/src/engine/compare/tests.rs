@@ -350,7 +350,8 @@ fn whoever_writes_however_nobody_is_revoked_whom_no_version_revokes() {
                     thread::sleep(Duration::from_micros(u64::from(round % 5) * 100));
                 }
             });
-            while begun.elapsed() < Duration::from_millis(1500) {
+            let is_told = |follow: &Follow| follow.is_revoked(400) == Some(true) || begun.elapsed().as_secs() >= 30;
+            while begun.elapsed() < Duration::from_millis(1500) || !is_told(&follow) {
                 follow.pass();
             }
             end.store(true, Relaxed);

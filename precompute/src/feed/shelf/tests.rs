@@ -22,7 +22,7 @@ use crate::{
     state_dir::ServerId,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 fn cluster() -> Cluster {
     Cluster::new("example").unwrap()

@@ -122,7 +122,8 @@ fn with_every_holder_away_those_that_wait_and_those_that_come_are_told_at_once()
     bench.until("both are away", PoolStatus::is_down);
     let begin = Instant::now();
     assert_eq!(bench.sign("nobody there"), Err(SignError::Failed));
-    assert!(begin.elapsed() < Duration::from_secs(1));
+    // Its deadline is a minute off.
+    assert!(begin.elapsed() < Duration::from_secs(10));
     for token in 0..2 {
         bench.order(token, &[], Order::Sign);
         *bench.tokens[token].opening.lock().unwrap() = None;
@@ -257,9 +258,13 @@ fn holders_that_were_out_of_reach_at_first_are_looked_for_while_clients_are_told
     use FaultClass::{Defect, Device, Locked};
     let bench = Bench::after(&[Some(Device), Some(Locked)], |_| ());
     assert!(bench.pool().status().is_down(), "before anybody has looked");
-    let begin = Instant::now();
-    assert_eq!(bench.sign("too early"), Err(SignError::Failed));
-    assert!(begin.elapsed() < limits::PROBE_PAUSE_MIN / 2);
+    let is_told_at_once = || {
+        let begin = Instant::now();
+        assert_eq!(bench.sign("too early"), Err(SignError::Failed));
+        begin.elapsed() < limits::PROBE_PAUSE_MIN / 2
+    };
+    // Where each waited for the next probe none would be; a busy machine may hold up some.
+    assert!((0..5).any(|_| is_told_at_once()));
     bench.until("it is looked for", |status| status.members[0].failed >= 2);
     // It comes back as a different token first, and then as itself.
     *bench.tokens[0].opening.lock().unwrap() = Some(Defect);

@@ -124,7 +124,7 @@ fn while_the_disk_is_full_tokens_wait_then_are_dropped_and_counted_and_the_recor
         assert!(number < 3 * limits::RECORD_QUEUE_MAX as u32, "bounded");
     }
     assert!(recorders[1].record(token(&b, 7)), "the other thread's queue has room");
-    assert!(slowest < limits::RECORD_INTERVAL * 20, "{slowest:?}");
+    assert!(slowest < limits::RECORD_INTERVAL * 200, "{slowest:?}");
     until("it is told", || writer.state().problem.is_some());
     let state = writer.state();
     assert!(state.problem.as_ref().is_some_and(|problem| problem.contains("No space left")), "{state:?}");
@@ -155,7 +155,7 @@ fn the_end_does_not_wait_for_a_full_disk_for_long() {
     }
     let begin = Instant::now();
     let state = writer.finish();
-    assert!(begin.elapsed() < limits::RECORD_END_MAX + Duration::from_secs(5));
+    assert!(begin.elapsed() < limits::RECORD_END_MAX + Duration::from_secs(20));
     assert_eq!((state.written, state.lost), (0, 500));
     assert!(state.failures > 1 && state.problem.is_some());
 }

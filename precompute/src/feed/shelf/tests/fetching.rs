@@ -91,7 +91,8 @@ fn a_source_that_says_nothing_or_goes_on_for_ever_is_left_in_time() {
         let begin = Instant::now();
         let fault = source::get(&agent, &source.url, &wish).unwrap_err();
         assert!(matches!(fault.answer, Answer::TooSlow { octets } if octets < 1000), "{way:?}: {fault}");
-        assert!((most..most * 5).contains(&begin.elapsed()), "{way:?}: {:?}", begin.elapsed());
+        // By default it would be 10 s and a minute.
+        assert!((most..Duration::from_secs(8)).contains(&begin.elapsed()), "{way:?}: {:?}", begin.elapsed());
     }
 }
 
@@ -104,7 +105,7 @@ fn a_source_that_hangs_is_left_soon_while_there_is_another() {
     let begin = Instant::now();
     snapshot.take_from(&mut fetching);
     let hurried = limits::HURRIED_SILENCE_MAX;
-    assert!((hurried..2 * hurried).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    assert!((hurried..limits::SILENCE_MAX).contains(&begin.elapsed()), "{:?}", begin.elapsed());
     assert_eq!((silent.asked(), good.asked()), (1, 2));
 }
 
@@ -180,7 +181,8 @@ fn a_fetcher_that_ends_in_the_middle_is_gone_at_once_and_the_next_one_goes_on() 
     assert_eq!(fetching.chunk(&snapshot.manifest, 3), None, "not at hand");
     let begin = Instant::now();
     drop(fetching);
-    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    // What hangs does so for 10 s.
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
     drop(directory);
     let directory = open(dir.path()).unwrap();
     let good = Faulty::start(&snapshot, &[Way::Right]);
@@ -203,7 +205,8 @@ fn what_hangs_for_one_snapshot_does_not_hold_up_the_next_and_its_half_is_removed
     let good = Faulty::start(&new, &[Way::Right]);
     fetching.set_sources(std::slice::from_ref(&good.url));
     new.take_from(&mut fetching);
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    // What hangs does so for 10 s.
+    assert!(begin.elapsed() < Duration::from_secs(7), "{:?}", begin.elapsed());
     until("it is whole", || directory.whole(new.id()).is_some());
     assert_eq!(names(dir.path()), ["manifest", "snapshot"].map(|ending| format!("{}.{ending}", new.id())));
 }

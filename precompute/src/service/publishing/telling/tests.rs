@@ -45,15 +45,16 @@ impl World {
         self.push_until(meanwhile).0
     }
 
-    /// The same, with the moment when the wait was over.
-    fn push_until(&self, meanwhile: impl FnOnce() + Send) -> (Result<(), NotTold>, Instant) {
+    /// The same, with the moments when the wait began, once the book had it, and when it was over.
+    fn push_until(&self, meanwhile: impl FnOnce() + Send) -> (Result<(), NotTold>, [Instant; 2]) {
         let (ledger, serial) = (self.ledger(), Serial::from_magnitude(&[1]).unwrap());
         let begun = self.telling.begin(&ledger, [serial]).unwrap();
         let push = Push { serial, order: Order::Add { not_after: None } };
         ledger.push(&[push], None, NOW).unwrap();
         thread::scope(|scope| {
             scope.spawn(meanwhile);
-            (begun.wait(&[serial]), Instant::now())
+            let waits_from = Instant::now();
+            (begun.wait(&[serial]), [waits_from, Instant::now()])
         })
     }
 
@@ -85,7 +86,7 @@ fn a_push_waits_until_the_feed_has_it() {
         *told_at.lock().unwrap() = Some(Instant::now());
         world.tell();
     };
-    let (outcome, over_at) = world.push_until(tell);
+    let (outcome, [_, over_at]) = world.push_until(tell);
     outcome.unwrap();
     assert!(told_at.lock().unwrap().is_some_and(|told| told <= over_at), "not before it was told");
     world.push_and(|| ()).unwrap();
@@ -129,9 +130,9 @@ fn a_push_waits_shortly_for_its_answers_where_answers_are_signed_ahead() {
         [AnswerSection { issuer, form: [1; 32], packed_length: 64, entries }]
     };
     let took = |meanwhile: &(dyn Fn() + Sync)| {
-        let begun = Instant::now();
-        world.push_and(meanwhile).unwrap();
-        begun.elapsed()
+        let (outcome, [from, to]) = world.push_until(meanwhile);
+        outcome.unwrap();
+        to - from
     };
     world.push_and(|| world.tell()).unwrap();
     // Nobody signs ahead for this issuer.

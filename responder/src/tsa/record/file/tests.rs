@@ -51,7 +51,7 @@ fn a_torn_last_line_is_ended_and_nothing_is_written_over() {
 
 /// A file that was closed a moment ago. A program that another test starts at this moment holds the lock until it is running.
 fn opened_again(path: &Path) -> Appended {
-    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
     loop {
         match Appended::open(options(path)) {
             Ok(file) => return file,
