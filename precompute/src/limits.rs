@@ -481,6 +481,8 @@ pub const API_LINE_OCTETS_MAX: usize = API_BODY_OCTETS_MAX;
 pub const API_BATCH_LINES: usize = 1000;
 /// How long a batch that is not full waits for more lines: a list that comes slowly is committed as it comes.
 pub const API_BATCH_LINGER: Duration = Duration::from_millis(20);
+/// How long an answer waits for the first bytes of a client that expects `100 Continue`: longer than one round trip.
+pub const API_CONTINUE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Refused lines that an answer tells of: a person reads fewer, and they take 4 MiB.
 pub const API_REFUSED_TOLD_MAX: usize = 10_000;

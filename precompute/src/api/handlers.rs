@@ -259,7 +259,8 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
     let (from, stay) = (Sender::of(&head), head.extensions.get::<Stay>().map(Stay::extend));
     let pushing = Pushing::new(ledger, api.telling.clone());
     let upload = Upload { pushing, configured, from, place, stay, idle_max: api.idle_max };
-    Ok(([(CONTENT_TYPE, NDJSON)], upload.take(body)).into_response())
+    let answer = upload.take(body, head.headers.contains_key(EXPECT)).await;
+    Ok(([(CONTENT_TYPE, NDJSON)], answer).into_response())
 }
 
 /// The media type, and that the body is not compressed.

@@ -483,6 +483,28 @@ fn lines_count_as_they_come_and_a_list_that_stops_coming_is_ended() {
     assert_eq!(served.bulk("").status, 200, "its place is free again");
 }
 
+/// curl sends what it is piped like that, and waited a second for every list.
+#[test]
+fn who_expects_to_be_told_to_send_a_list_is_told_before_the_answer_begins() {
+    let served = served();
+    let line = "{\"do\":\"add\",\"serial\":\"0A\"}\n";
+    let head = served.head("POST", BULK, NDJSON, "Expect: 100-continue\r\n");
+    let mut stream = served.begin(&head, line.len());
+    let mut told = [0; 25];
+    stream.read_exact(&mut told).unwrap();
+    assert_eq!(String::from_utf8_lossy(&told), "HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(line.as_bytes()).unwrap();
+    let reply = finish(stream);
+    assert_eq!((reply.status, &reply.lines().last().unwrap()["total"]["done"]), (200, &json!(1)));
+    // Who says so and sends nothing at first has the answer begun all the same, and the list taken.
+    let mut stream = served.begin(&head, line.len());
+    std::thread::sleep(limits::API_CONTINUE_WITHIN + Duration::from_millis(300));
+    stream.write_all(line.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 100 ") && text.contains("HTTP/1.1 200 ") && text.contains("\"lines\":1"), "{text}");
+}
+
 #[test]
 fn eight_lists_go_up_at_once_and_the_ninth_is_told_when_to_come_again() {
     let served = served_with(limits::API_UPLOADS_MAX, Duration::from_secs(20));

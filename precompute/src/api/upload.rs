@@ -105,17 +105,24 @@ impl Teller {
 }
 
 impl Upload {
-    /// Takes the lines of `body`; returns the answer, which goes on for as long as that.
-    pub(super) fn take(self, body: Body) -> Body {
+    /// Takes the lines of `body`; returns the answer, which goes on for as long as that. `is_expecting`: the client sends
+    /// the body once it was told to. `100 Continue` goes out when the body is asked for, but not behind the head of an
+    /// answer (RFC 9110, section 10.1.1): the client would wait for it, curl for a second.
+    pub(super) async fn take(self, mut body: Body, is_expecting: bool) -> Body {
+        let first = match is_expecting {
+            true => timeout(limits::API_CONTINUE_WITHIN, frame(&mut body)).await.ok(),
+            false => None,
+        };
         let (teller, answer) = Teller::new();
-        tokio::spawn(self.run(body, teller));
+        let reader = Reader { first, body, lines: Some(Lines::default()), ready: VecDeque::new() };
+        tokio::spawn(self.run(reader, teller));
         Body::new(answer)
     }
 
-    async fn run(self, body: Body, mut teller: Teller) {
+    async fn run(self, reader: Reader, mut teller: Teller) {
         let totals: Arc<Mutex<Totals>> = Arc::default();
         let progress = tokio::spawn(tell_progress(teller.lines.clone(), Arc::clone(&totals)));
-        let ended = self.push_all(body, &mut teller, &totals).await;
+        let ended = self.push_all(reader, &mut teller, &totals).await;
         progress.abort();
         let totals = *totals.lock().unwrap_or_else(PoisonError::into_inner);
         let (tenant, issuer) = (self.pushing.ledger().id().tenant(), self.pushing.ledger().name());
@@ -138,8 +145,12 @@ impl Upload {
         drop((self.place, self.stay));
     }
 
-    async fn push_all(&self, body: Body, teller: &mut Teller, totals: &Arc<Mutex<Totals>>) -> Result<(), Problem> {
-        let mut reader = Reader { body, lines: Some(Lines::default()), ready: VecDeque::new() };
+    async fn push_all(
+        &self,
+        mut reader: Reader,
+        teller: &mut Teller,
+        totals: &Arc<Mutex<Totals>>,
+    ) -> Result<(), Problem> {
         let mut job: Option<Job> = None;
         let mut nameable = limits::CHANGES_LOGGED_MAX;
         loop {
@@ -190,8 +201,13 @@ async fn tell_progress(lines: mpsc::Sender<Bytes>, totals: Arc<Mutex<Totals>>) {
     }
 }
 
+/// What comes of a body next; `None` is its end.
+type Came = Option<Result<Bytes, axum::Error>>;
+
 /// Parts a body into batches.
 struct Reader {
+    /// What came of it before anything was answered.
+    first: Option<Came>,
     body: Body,
     /// `None` after the end of the body.
     lines: Option<Lines>,
@@ -204,7 +220,7 @@ impl Reader {
     async fn batch(&mut self, idle_max: Duration) -> Result<Option<Vec<Line>>, Problem> {
         while self.ready.len() < limits::API_BATCH_LINES && self.lines.is_some() {
             let wait = if self.ready.is_empty() { idle_max } else { limits::API_BATCH_LINGER };
-            match timeout(wait, frame(&mut self.body)).await {
+            match timeout(wait, self.frame()).await {
                 Ok(Some(Ok(octets))) => {
                     if let Some(lines) = &mut self.lines {
                         lines.feed(&octets, |line| self.ready.push_back(line));
@@ -224,10 +240,17 @@ impl Reader {
         let count = self.ready.len().min(limits::API_BATCH_LINES);
         Ok((count > 0).then(|| self.ready.drain(..count).collect()))
     }
+
+    async fn frame(&mut self) -> Came {
+        match self.first.take() {
+            Some(first) => first,
+            None => frame(&mut self.body).await,
+        }
+    }
 }
 
 /// The next bytes of a body.
-pub(super) async fn frame(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
+pub(super) async fn frame(body: &mut Body) -> Came {
     loop {
         let frame = poll_fn(|cx| hyper::body::Body::poll_frame(Pin::new(body), cx)).await?;
         // Trailers say nothing here.
