@@ -34,7 +34,7 @@ mod unsaved;
 mod untold;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering::Relaxed},
@@ -448,16 +448,30 @@ impl Inner {
 
 /// All ledgers of the present configuration. Copies are of the same list.
 #[derive(Clone, Debug, Default)]
-pub struct Ledgers(Arc<ArcSwap<Vec<Ledger>>>);
+pub struct Ledgers(Arc<ArcSwap<Listed>>);
+
+#[derive(Debug, Default)]
+struct Listed {
+    all: Arc<Vec<Ledger>>,
+    /// Where each is, by the fingerprint of its issuer: the feed asks for a hundred thousand records at a time.
+    places: HashMap<[u8; 32], usize>,
+}
+
+impl Listed {
+    fn of(&self, issuer: &[u8; 32]) -> Option<&Ledger> {
+        self.places.get(issuer).and_then(|place| self.all.get(*place))
+    }
+}
 
 impl Ledgers {
     /// As they are now.
     pub fn all(&self) -> Arc<Vec<Ledger>> {
-        self.0.load_full()
+        Arc::clone(&self.0.load().all)
     }
 
     pub(crate) fn set(&self, ledgers: Vec<Ledger>) {
-        self.0.store(Arc::new(ledgers));
+        let places = ledgers.iter().enumerate().map(|(place, ledger)| (*ledger.id().fingerprint(), place)).collect();
+        self.0.store(Arc::new(Listed { all: Arc::new(ledgers), places }));
     }
 }
 

@@ -211,21 +211,23 @@ impl Book {
 
     /// Notes that rows of the outbox were told, best sorted by issuer, and the place where. One that has changed since
     /// stays, with this as what was told last. It is on disk with the next commit, or after
-    /// [`limits::BOOK_TOLD_UNFLUSHED_MAX`] of these; after a crash before that, rows and place are as they were.
+    /// [`limits::BOOK_TOLD_UNFLUSHED_MAX`] of these; after a crash before that, rows and place are as they were. Where a push
+    /// is among them that is no final revocation, it is on disk at once: its row would be undone after a crash by which the
+    /// feed is lost as well, and it is acknowledged when it was told.
     pub fn told(&mut self, place: Option<Move>, told: &[Told]) -> Result<(), StateError> {
         let made = self.ready()?;
         self.is_at(place)?;
-        let is_flushed = self.unflushed >= limits::BOOK_TOLD_UNFLUSHED_MAX;
+        let mut is_flushed = self.unflushed >= limits::BOOK_TOLD_UNFLUSHED_MAX;
         let remembered = std::mem::take(&mut self.remembered);
         self.write(|database| {
             let mut transaction = database.begin_write()?;
+            is_flushed |= writing::told(&transaction, told)?;
+            place.map_or(Ok(()), |to| place::write(&transaction, made.identity, to.to))?;
             if is_flushed {
                 transaction.set_quick_repair(true);
             } else {
                 transaction.set_durability(Durability::None)?;
             }
-            writing::told(&transaction, told)?;
-            place.map_or(Ok(()), |to| place::write(&transaction, made.identity, to.to))?;
             Ok(transaction.commit()?)
         })?;
         self.unflushed = if is_flushed { 0 } else { self.unflushed + 1 };

@@ -97,19 +97,21 @@ impl<'a> Outbox<'a> {
         Ok(())
     }
 
-    /// This was told of the record with this key, as it was after the commit of this version.
+    /// This was told of the record with this key, as it was after the commit of this version. Returns whether that was a
+    /// push: somebody waits for it.
     pub(super) fn told(
         &mut self,
         seal: &mut Seal,
         key: &[u8; KEY],
         version: u64,
         said: Option<&[u8; VALUE]>,
-    ) -> Result<(), redb::Error> {
-        match self.take_row(seal, key)? {
-            // It has changed since.
-            Some((rank, _)) if rank.version() != version & VERSION_MAX => self.put_row(seal, key, rank, said),
-            _ => Ok(()),
+    ) -> Result<bool, redb::Error> {
+        let Some((rank, _)) = self.take_row(seal, key)? else { return Ok(false) };
+        // It has changed since.
+        if rank.version() != version & VERSION_MAX {
+            self.put_row(seal, key, rank, said)?;
         }
+        Ok(rank.is_first())
     }
 
     /// Others say this of a record that stays as it is.
@@ -182,10 +184,9 @@ impl<'a> Outbox<'a> {
 
 /// Up to `most` rows of an issuer, in the order of their versions.
 pub(super) fn list(read: &ReadTransaction, issuer: u32, most: usize) -> Result<Vec<Owed>, redb::Error> {
-    let mut found = Vec::new();
+    let (mut found, rows) = (Vec::new(), read.open_table(OUTBOX)?);
     for is_first in [true, false] {
         for (key, rank) in ordered(read, issuer, is_first, most)? {
-            let rows = read.open_table(OUTBOX)?;
             let row = rows.get(&key)?.ok_or_else(out_of_order)?;
             let serial = Serial::from_magnitude(&key[4..]).ok_or_else(out_of_order)?;
             let former = split(row.value())?.1.map(decode_value);

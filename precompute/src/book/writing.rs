@@ -58,10 +58,11 @@ pub(super) fn write(transaction: &WriteTransaction, batch: &Batch<'_>, version: 
     Ok(written)
 }
 
-/// Notes in the outbox what was told.
-pub(super) fn told(transaction: &WriteTransaction, told: &[Told]) -> Result<(), redb::Error> {
+/// Notes in the outbox what was told. Returns whether a push that may be taken back is among it, as a hold or a release.
+pub(super) fn told(transaction: &WriteTransaction, told: &[Told]) -> Result<bool, redb::Error> {
+    let mut is_awaited = false;
     if told.is_empty() {
-        return Ok(());
+        return Ok(is_awaited);
     }
     let issuers = transaction.open_table(ISSUERS)?;
     let mut seals = transaction.open_table(SEALS)?;
@@ -71,11 +72,12 @@ pub(super) fn told(transaction: &WriteTransaction, told: &[Told]) -> Result<(), 
         let mut seal = seal_of(&seals, number)?;
         for Told { change, version, .. } in of_issuer {
             let key = key(number, *change.serial.padded());
-            outbox.told(&mut seal, &key, *version, value_of(change, *version).as_ref())?;
+            let is_push = outbox.told(&mut seal, &key, *version, value_of(change, *version).as_ref())?;
+            is_awaited |= is_push && !change.record.is_some_and(|record| record.status.is_final());
         }
         seals.insert(number, &seal.to_bytes())?;
     }
-    Ok(())
+    Ok(is_awaited)
 }
 
 /// Makes rows of the outbox of up to `most` debts; true if there are more.

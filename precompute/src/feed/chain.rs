@@ -1,16 +1,20 @@
 //! The entries that a writer remembers, so that readers who were at one of them go on without a snapshot.
 //!
 //! Invariant: from what [`Ring::begin`] gives, a reader at any entry it names comes to the present state: every record
-//! that has changed after it is among those to be stated again. Memory is bounded by [`limits::RING_OCTETS_MAX`] of the
-//! stream. It does not know what the records say.
+//! that has changed after it is among those to be stated again. With each comes what was told of it last, for a writer
+//! whose book does not have its issuer. Memory is bounded by [`limits::RING_OCTETS_MAX`] of the stream. It does not know
+//! what the records say now.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     time::Duration,
 };
 
 use super::{Chain, Issuer, body::Section};
-use crate::{limits::feed as limits, pki::Serial};
+use crate::{limits::feed as limits, pki::Serial, records::Change};
+
+/// Records, each with what was told of it last.
+pub(crate) type LastTold = BTreeMap<(Issuer, Serial), Change>;
 
 /// The entries that were last in the chain.
 #[derive(Debug)]
@@ -26,7 +30,13 @@ struct Link {
     chain: Chain,
     octets: usize,
     at: Duration,
-    changed: Box<[(Issuer, Serial)]>,
+    said: Box<[Section]>,
+}
+
+impl Link {
+    fn records(&self) -> usize {
+        self.said.iter().map(|section| section.changes.len()).sum()
+    }
 }
 
 impl Ring {
@@ -37,11 +47,7 @@ impl Ring {
 
     /// The next entry, of `octets` bytes, and what it changes.
     pub(crate) fn push(&mut self, chain: Chain, octets: usize, now: Duration, sections: &[Section]) {
-        let of = |section: &Section| {
-            let issuer = section.issuer;
-            section.changes.iter().map(move |change| (issuer, change.serial)).collect::<Vec<_>>()
-        };
-        self.links.push_back(Link { chain, octets, at: now, changed: sections.iter().flat_map(of).collect() });
+        self.links.push_back(Link { chain, octets, at: now, said: sections.into() });
         self.octets += octets;
         while let Some(first) = self.links.front()
             && (self.links.len() > limits::BEGIN_CHAINS_MAX
@@ -69,15 +75,20 @@ impl Ring {
     }
 
     /// The entries to continue from, and the records that have changed after the first of them: as many as fit.
-    pub(crate) fn begin(&self) -> (Vec<Chain>, BTreeSet<(Issuer, Serial)>) {
-        let (mut chains, mut changed) = (vec![self.last()], BTreeSet::new());
+    pub(crate) fn begin(&self) -> (Vec<Chain>, LastTold) {
+        let (mut chains, mut changed) = (vec![self.last()], LastTold::new());
         for (number, link) in self.links.iter().enumerate().rev() {
             let before = number.checked_sub(1).map_or(self.base, |before| self.links[before].chain);
-            let fits = changed.len() + link.changed.len() <= limits::BEGIN_RECORDS_MAX;
+            let fits = changed.len() + link.records() <= limits::BEGIN_RECORDS_MAX;
             if !fits || chains.len() == limits::BEGIN_CHAINS_MAX {
                 break;
             }
-            changed.extend(link.changed.iter().copied());
+            // From the last to the first: what was told later stays.
+            for section in link.said.iter().rev() {
+                for change in section.changes.iter().rev() {
+                    changed.entry((section.issuer, change.serial)).or_insert(*change);
+                }
+            }
             chains.push(before);
         }
         (chains, changed)

@@ -189,11 +189,10 @@ impl Store for LedgerBook {
 }
 
 impl Book for LedgerBook {
-    fn present(&self, issuer: Issuer, serial: &Serial) -> Change {
+    fn present(&self, issuer: Issuer, serial: &Serial) -> Option<Change> {
         let committed = self.read(self.ledgers.committed(&issuer.0, serial)).flatten();
         // To say that there is no record would have others remove theirs.
-        let said = committed.or_else(|| self.ledgers.shown(&issuer.0, serial));
-        said.unwrap_or(Change::new(*serial, None))
+        committed.or_else(|| self.ledgers.shown(&issuer.0, serial))
     }
 
     fn owed(&self, most: usize) -> Vec<Owed> {

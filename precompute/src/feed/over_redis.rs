@@ -74,7 +74,7 @@ impl RedisServer {
 
     fn stream(&self) -> Stream {
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: self.port };
-        Stream::new(Server { address, user: None, password: None, tls: None }, &cluster())
+        Stream::new(Server::at(address), &cluster())
     }
 }
 
@@ -333,7 +333,7 @@ fn what_the_leader_commits_is_on_every_replica_and_one_killed_is_followed_by_the
     // Back with what it had, it stands by and has everything.
     world.writers[first].is_alive = true;
     world.until("it has what the other one told", |world| {
-        world.writers[first].book.present(Issuer::from(&id()), &serial(2)).record.is_some()
+        world.writers[first].book.present(Issuer::from(&id()), &serial(2)).is_some_and(|it| it.record.is_some())
     });
     assert_eq!(world.writers[first].machine.role(), Role::Following);
     assert!(world.replicas.iter().all(|replica| {

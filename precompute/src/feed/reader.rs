@@ -5,7 +5,8 @@
 //! - A record changes only by an entry that follows the store's place, or by a snapshot with all entries after it
 //!   (rule 19). What no trusted key signed for this cluster and place changes nothing, and is passed over (rule 22).
 //! - The place goes back only when the chain behind it has been outlived by another (rule 20).
-//! - A reader that cannot follow keeps what it has.
+//! - A reader that cannot follow keeps what it has. One that can goes on with it while it fetches a snapshot to compare
+//!   itself with.
 //!
 //! What was read last (the cursor) is apart from what is known (the store's place): entries may be read and not count. It
 //! does not know what answers are made of the records, or how a snapshot travels.
@@ -107,8 +108,19 @@ enum Taken {
     Passed,
     /// It does not follow.
     Stranger,
-    /// It cannot be applied, and nothing behind it.
+    /// It cannot be known, and nothing behind it.
     Stopped,
+    /// The store cannot be written. The same is tried again.
+    Faulted,
+}
+
+/// How far a reader came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Followed {
+    /// The first entry that does not follow, unless a `begin` after it goes on from the store's place (rule 19).
+    pub(super) stranger: Option<Position>,
+    /// There was nothing more.
+    pub(super) is_all: bool,
 }
 
 /// Whether an entry follows a place.
@@ -268,7 +280,11 @@ impl Reader {
     ) -> Result<(), Gone> {
         let last = transport.info()?.map_or(Position::START, |info| info.last);
         if let Some(reconciling) = self.reconciling.take() {
-            return self.reconcile(reconciling, last, now, transport, store, snapshots, events);
+            if !reconciling.waits_beside(store.place()) || self.is_at_hand(transport, snapshots, events)? {
+                return self.reconcile(reconciling, last, now, transport, store, snapshots, events);
+            }
+            // A revocation does not wait for a snapshot that others of the records are to be compared with.
+            self.reconciling = Some(reconciling).filter(|reconciling| !reconciling.is_late(now));
         }
         let Some(place) = store.place() else {
             if now.monotonic >= self.retry {
@@ -292,15 +308,15 @@ impl Reader {
         if last < self.cursor {
             self.rewind(store);
         }
-        if let Some(at) = self.follow(None, now, transport, store, events)? {
+        if let Some(at) = self.follow(None, now, transport, store, events)?.stranger {
             events.push(Event::Lost(store.place().unwrap_or(place), at));
             self.reconciling = Some(Reconciling::begin(Why::Lost, now));
         }
         Ok(())
     }
 
-    /// Reads up to the end of the stream, or to the position before `end`. Returns the first entry that does not follow,
-    /// unless a `begin` after it goes on from the store's place (rule 19).
+    /// Reads up to the end of the stream, or to the position before `end`; of many entries that follow only as many as fit
+    /// into memory with all that they say.
     pub(super) fn follow(
         &mut self,
         end: Option<Position>,
@@ -308,28 +324,35 @@ impl Reader {
         transport: &mut impl Transport,
         store: &mut impl Store,
         events: &mut Vec<Event>,
-    ) -> Result<Option<Position>, Gone> {
+    ) -> Result<Followed, Gone> {
         let (mut at, mut stranger) = (self.cursor, None);
+        let mut octets = 0;
         loop {
             let batch = transport.read_after(at, limits::READ_ENTRIES_MAX)?;
             let is_last = batch.len() < limits::READ_ENTRIES_MAX;
             for raw in batch {
                 at = raw.position;
                 if end.is_some_and(|end| at >= end) {
-                    return Ok(stranger);
+                    return Ok(Followed { stranger, is_all: true });
                 }
+                octets += raw.bytes.len();
                 match self.take(&raw, now, store, events) {
                     Taken::Applied => stranger = None,
                     Taken::Passed => {}
                     Taken::Stranger => stranger = stranger.or(Some(at)),
-                    Taken::Stopped => return Ok(stranger.or(Some(at))),
+                    Taken::Stopped => return Ok(Followed { stranger: stranger.or(Some(at)), is_all: true }),
+                    Taken::Faulted => {
+                        self.retry = now.monotonic + limits::HEAD_RETRY;
+                        return Ok(Followed { stranger, is_all: true });
+                    }
                 }
                 if stranger.is_none() {
                     self.cursor = at;
                 }
             }
-            if is_last {
-                return Ok(stranger);
+            let is_enough = stranger.is_none() && octets > limits::FOLLOWED_OCTETS_MAX;
+            if is_last || is_enough {
+                return Ok(Followed { stranger, is_all: is_last });
             }
         }
     }
@@ -349,11 +372,12 @@ impl Reader {
         let place = Place { position: entry.position, chain: *chain };
         if let Err(fault) = store.apply(place, sections(&entry.body)) {
             events.push(Event::Fault(fault));
-            return Taken::Stopped;
+            return Taken::Faulted;
         }
         let differs = self.linked(&opened, now, store);
         events.push(Event::Linked(Box::new(opened)));
-        if let Some(issuer) = differs {
+        // Once, until they were compared.
+        if let Some(issuer) = differs.filter(|_| self.reconciling.is_none()) {
             events.push(Event::DigestDiffers(issuer, place));
             self.reconciling = Some(Reconciling::begin(Why::Damaged, now));
         }

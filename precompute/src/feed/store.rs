@@ -79,8 +79,8 @@ pub struct Owed {
 
 /// The book of a writer.
 pub trait Book: Store {
-    /// What a record says now.
-    fn present(&self, issuer: Issuer, serial: &Serial) -> Change;
+    /// What a record says now; `None` of an issuer that this book does not have, of which it can say nothing.
+    fn present(&self, issuer: Issuer, serial: &Serial) -> Option<Change>;
 
     /// At most so many rows of the outbox: pushes first.
     fn owed(&self, most: usize) -> Vec<Owed>;

@@ -19,14 +19,14 @@ use self::leading::Leading;
 use super::{
     Body, Chain, Cluster, Entry, Issuer, Position, Sealed, Trusted, WriterKey,
     body::Section,
-    chain::Ring,
+    chain::{LastTold, Ring},
     pulse::Moment,
     reader::{Event, Reader},
     rule::{Rule, Rules},
     store::{Book, Fault, Owed, Place, Snapshots},
     transport::{Appended, Gone, Transport},
 };
-use crate::{limits::feed as limits, pki::Serial, records::Change, state_dir::ServerId};
+use crate::{limits::feed as limits, records::Change, state_dir::ServerId};
 
 /// What a writer is by its configuration.
 #[derive(Debug)]
@@ -113,6 +113,10 @@ pub struct Writer {
     /// By how much this take-over is later.
     jitter: Duration,
     dice: u64,
+    /// Whether it has led, and did not stand down since.
+    has_led: bool,
+    /// How often in a row another one came between its fence and its `begin`.
+    defeats: u32,
     /// The highest epoch of its own.
     epoch: u64,
     /// The manifest of the newest snapshot of its own.
@@ -135,6 +139,8 @@ impl Writer {
             silent_since: None,
             jitter: Duration::ZERO,
             dice: settings.seed,
+            has_led: false,
+            defeats: 0,
             epoch: 0,
             manifest: None,
             beside: VecDeque::new(),
@@ -285,6 +291,12 @@ impl Writer {
             // Who has the records goes first.
             patience *= limits::TAKEOVER_EMPTY_FACTOR;
         }
+        // Who has begun to take over says nothing until it has read up, which may take long: if each of two began anew
+        // before the other one is done, nobody would ever lead.
+        let is_another = |author| author != self.settings.server;
+        if self.reader.last_author().is_some_and(|(at, author)| at.sequence == 0 && is_another(author)) {
+            patience *= 1 << self.defeats.min(limits::TAKEOVER_DEFEATS_MAX);
+        }
         silence > patience || self.is_left_alone(transport)
     }
 
@@ -303,6 +315,7 @@ impl Writer {
             notices.push(Notice::Deposed);
         }
         self.state = State::Following;
+        self.has_led = false;
         self.connection = None;
         self.beside.clear();
         self.has_undone = false;
@@ -339,9 +352,11 @@ impl Writer {
     }
 }
 
-/// What these records say now, in sections.
-fn state_of(book: &impl Book, records: impl IntoIterator<Item = (Issuer, Serial)>) -> Vec<Section> {
-    in_sections(records.into_iter().map(|(issuer, serial)| (issuer, book.present(issuer, &serial))))
+/// What these records say now, in sections. Of an issuer that the book does not have it is what was told last: to say
+/// nothing would lose what a reader had not heard yet, and to say that there is none would have all of them remove it.
+fn state_of(book: &impl Book, records: LastTold) -> Vec<Section> {
+    let now = |((issuer, serial), told)| (issuer, book.present(issuer, &serial).unwrap_or(told));
+    in_sections(records.into_iter().map(now))
 }
 
 /// Changes in the order of issuers, in sections.

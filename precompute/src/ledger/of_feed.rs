@@ -274,7 +274,7 @@ impl Ledgers {
     }
 
     fn of(&self, issuer: &[u8; 32]) -> Option<Ledger> {
-        self.all().iter().find(|ledger| ledger.id().fingerprint() == issuer).cloned()
+        self.0.load().of(issuer).cloned()
     }
 
     pub(super) fn book(&self) -> Option<Arc<SharedBook>> {
@@ -282,12 +282,12 @@ impl Ledgers {
     }
 
     fn take_over(&self, by: By, place: Option<Move>, sections: &[Section<'_>]) -> Result<Applied, StateError> {
-        let (all, mut applied) = (self.all(), Applied::default());
+        let (listed, mut applied) = (self.0.load_full(), Applied::default());
         let Some(book) = self.book() else { return Ok(applied) };
         // In the order of ids, which is that of the locks.
         let mut spoken_of = BTreeMap::new();
         for Section { issuer, changes } in sections {
-            let Some(ledger) = all.iter().find(|ledger| ledger.id().fingerprint() == issuer) else {
+            let Some(ledger) = listed.of(issuer) else {
                 applied.strangers.push(*issuer);
                 continue;
             };

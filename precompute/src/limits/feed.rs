@@ -93,6 +93,9 @@ pub const TAKEOVER_PRIORITY_STEP: Duration = Duration::from_secs(2);
 pub const TAKEOVER_JITTER: Duration = Duration::from_secs(2);
 /// How much longer a standby that has no records yet waits, if there is a snapshot: who has them goes first.
 pub const TAKEOVER_EMPTY_FACTOR: u32 = 10;
+/// How often in a row a writer that another one came before while it took over doubles the time that it leaves to another
+/// which has begun: 3 min then.
+pub const TAKEOVER_DEFEATS_MAX: u32 = 5;
 /// How far ahead of the clock an ID may be. One further ahead would keep every writer out, so the stream is removed.
 pub const POISON_AHEAD: Duration = Duration::from_secs(24 * 3600);
 /// How often the manifest is put into its place again: somebody may have removed or replaced it.
@@ -108,18 +111,23 @@ pub const FRESH_MAX: Duration = Duration::from_secs(5);
 pub const LAGGING_MAX: Duration = Duration::from_secs(60);
 /// Entries that are read at once: 16 MiB of the longest, and some 300 KiB of those with one push each.
 pub const READ_ENTRIES_MAX: usize = 256;
+/// Bytes of entries that a reader applies in one step, with all that they say: then it takes their answers, and looks at
+/// whether it is to stop.
+pub const FOLLOWED_OCTETS_MAX: usize = 32 << 20;
 /// How soon a reader looks for another manifest if it can do nothing with the present one.
 pub const HEAD_RETRY: Duration = Duration::from_secs(1);
 /// How long a reader holds on to a snapshot that nobody has, or that is no newer than what it has.
 pub const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(20);
-/// Records that the entries after a snapshot may change while it is fetched: 100 MB of memory. The stream holds at most
-/// an eighth of the snapshot, so more come only when it was not trimmed for long.
+/// Records that the entries after a snapshot may change while it is fetched: 100 MB of memory. A writer makes another one
+/// after half as many.
 pub const OVERLAY_RECORDS_MAX: usize = 1 << 20;
 
 /// Bytes of the stream after which a new snapshot is wanted,
 pub const SNAPSHOT_AFTER_OCTETS: u64 = 64 << 20;
 /// or this part of the last one, if that is more,
 pub const SNAPSHOT_AFTER_SHARE: u64 = 8;
+/// or so many records, which readers hold in memory while they fetch it,
+pub const SNAPSHOT_AFTER_RECORDS: usize = OVERLAY_RECORDS_MAX / 2;
 /// or this time, by default.
 pub const SNAPSHOT_INTERVAL_DEFAULT: Duration = Duration::from_secs(6 * 3600);
 /// Its bounds. One of ten million records takes some 10 s to write; in a week there are 600,000 heartbeats, which a replica
@@ -143,14 +151,30 @@ pub const STRANGERS_MAX: usize = 1024;
 /// How many of several issuers are named in one line for people: as many as anybody reads.
 pub const STRANGERS_NAMED_MAX: usize = 8;
 
-/// How long a look at Redis may take: connecting and seven answers, each as late as it may be, and the wait for a sign of
+/// How long a look at Redis may take: Sentinels, connecting and eight answers, each as late as it may be, and the wait for a sign of
 /// life.
-pub const PROBE_WITHIN: Duration = Duration::from_secs(20);
-const _: () =
-    assert!(CONNECT_WITHIN.as_secs() + 7 * ANSWER_WITHIN.as_secs() + PROBE_LIFE.as_secs() < PROBE_WITHIN.as_secs());
+pub const PROBE_WITHIN: Duration = Duration::from_secs(25);
+const _: () = assert!(
+    SENTINELS_WITHIN.as_secs() + CONNECT_WITHIN.as_secs() + 8 * ANSWER_WITHIN.as_secs() + PROBE_LIFE.as_secs()
+        < PROBE_WITHIN.as_secs()
+);
 /// How long it waits for a sign of life: two heartbeats, of which one may be late.
 pub const PROBE_LIFE: Duration = Duration::from_secs(2);
 const _: () = assert!(PROBE_LIFE.as_secs() >= 2 * HEARTBEAT_INTERVAL.as_secs());
+/// How often each Sentinel is asked where the master is: it names a new one a second after a fail-over at the latest, and
+/// this often costs nothing.
+pub const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long what a Sentinel said counts for newer than what another one says: it may miss a few questions.
+pub const SENTINEL_RECENT: Duration = Duration::from_secs(5);
+const _: () = assert!(SENTINEL_RECENT.as_secs() >= 3 * SENTINEL_INTERVAL.as_secs());
+/// After how many failures in a row the log says that a Sentinel is away.
+pub const SENTINEL_FAILURES_TOLD: u32 = 3;
+/// How many Sentinels may be named: each has a thread here.
+pub const SENTINELS_MAX: usize = 9;
+/// How long a look waits for what all of them say.
+pub const SENTINELS_WITHIN: Duration = Duration::from_secs(3);
+/// Bytes of the name of a master.
+pub const MASTER_NAME_OCTETS_MAX: usize = 64;
 /// How long a reader waits for the next entry before it looks at the stream again, and at whether it is to stop. An entry
 /// that comes ends the wait.
 pub const READ_PATIENCE: Duration = Duration::from_millis(250);

@@ -142,6 +142,37 @@ fn what_was_told_without_a_flush_is_lost_whole_and_not_for_long() {
     assert_eq!(flushed.len(), 3, "{flushed:?}");
 }
 
+const HELD: Record =
+    Record { status: Status::Revoked { time: UnixTime(5), reason: Reason::CertificateHold }, not_after: None };
+
+/// A hold that was acknowledged was undone where power failed and Redis had kept nothing.
+#[test]
+fn a_push_that_may_be_taken_back_is_flushed_as_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut book, a) = (Book::open(dir.path()).unwrap(), id("a"));
+    let identity = book.identity().unwrap();
+    for (number, (pushed, is_flushed)) in [
+        (change(1, Some(HELD)).by(PUSHED), true),
+        (change(1, Some(GOOD)).by(PUSHED), true),
+        (change(2, Some(GOOD)), false),
+        // What is final becomes a debt instead.
+        (change(2, Some(REVOKED)).by(PUSHED), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let sequence = number as u64 + 1;
+        book.commit(&Batch { changes: &[pushed], owed: true, ..Batch::new(&a, identity) }).unwrap();
+        let rows = book.owed(9).unwrap();
+        book.told(to(Some(sequence - 1).filter(|before| *before > 0), sequence), &rows).unwrap();
+        let died = tempfile::tempdir().unwrap();
+        fs::copy(dir.path().join(BOOK), died.path().join(BOOK)).unwrap();
+        let mut died = Book::open(died.path()).unwrap();
+        let is_there = died.place().unwrap() == Some(place(sequence));
+        assert_eq!((is_there, died.outbox(&a, 9).unwrap().is_empty()), (is_flushed, is_flushed), "{pushed:?}");
+    }
+}
+
 #[test]
 fn a_debt_is_kept_apart_and_becomes_a_row_and_a_debt_again_with_what_was_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -74,6 +74,16 @@ impl Reconciling {
         Self { why, since: now.monotonic, tail: None }
     }
 
+    /// Whether entries are applied until a snapshot is here: they follow what the store has.
+    pub(super) fn waits_beside(&self, place: Option<Place>) -> bool {
+        self.why == Why::Damaged && self.tail.is_none() && place.is_some()
+    }
+
+    /// Whether nobody has had the snapshot for so long that it is given up.
+    pub(super) fn is_late(&self, now: Moment) -> bool {
+        now.monotonic.saturating_sub(self.since) > limits::SNAPSHOT_PATIENCE
+    }
+
     /// Whether the store may go from one position to another.
     fn allows(&self, from: Position, to: Position) -> bool {
         match self.why {
@@ -117,8 +127,7 @@ impl Reader {
         snapshots.here(&tail.manifest);
         let is_whole = self.read_tail(&mut tail, now, transport, events)?;
         let chunks = snapshots.here(&tail.manifest);
-        let is_late = now.monotonic.saturating_sub(reconciling.since) > limits::SNAPSHOT_PATIENCE;
-        if !is_whole || chunks.is_none() && is_late {
+        if !is_whole || chunks.is_none() && reconciling.is_late(now) {
             // Another snapshot may do.
             self.retry = now.monotonic + limits::HEAD_RETRY;
             return Ok(());
@@ -136,6 +145,18 @@ impl Reader {
         }
         self.adopt(tail, now, store, snapshots, events);
         Ok(())
+    }
+
+    /// Whether the records of the newest snapshot are here. If not, they begin to be fetched.
+    pub(super) fn is_at_hand(
+        &mut self,
+        transport: &mut impl Transport,
+        snapshots: &mut impl Snapshots,
+        events: &mut Vec<Event>,
+    ) -> Result<bool, Gone> {
+        let Some(tail) = self.look_for_a_snapshot(transport, events)? else { return Ok(false) };
+        let here = snapshots.here(&tail.manifest);
+        Ok(here.is_some_and(|here| here >= tail.manifest.record_chunks as usize))
     }
 
     fn look_for_a_snapshot(

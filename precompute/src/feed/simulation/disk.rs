@@ -4,7 +4,7 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{Hash, Hasher},
 };
 
@@ -34,6 +34,10 @@ pub(in crate::feed) struct Disk {
     debts: BTreeMap<Key, Change>,
     version: u64,
     digest: Cell<Option<u128>>,
+    /// Of these it keeps nothing.
+    strangers: BTreeSet<Issuer>,
+    /// There is no room.
+    pub(in crate::feed) is_full: bool,
 }
 
 fn nothing(serial: Serial) -> Change {
@@ -50,7 +54,15 @@ impl Disk {
             debts: BTreeMap::new(),
             version: 0,
             digest: Cell::new(None),
+            strangers: BTreeSet::new(),
+            is_full: false,
         }
+    }
+
+    /// The same without this issuer.
+    pub(in crate::feed) fn without(mut self, issuer: Issuer) -> Self {
+        self.strangers.insert(issuer);
+        self
     }
 
     /// The process dies.
@@ -124,6 +136,9 @@ impl Disk {
     }
 
     fn say(&mut self, issuer: Issuer, said: &Change) {
+        if self.strangers.contains(&issuer) {
+            return;
+        }
         let key = (issuer, said.serial);
         let present = self.get(key);
         match decide(self.rules, &present, said) {
@@ -162,6 +177,9 @@ impl Store for Disk {
     }
 
     fn apply(&mut self, place: Place, sections: &[Section]) -> Result<(), Fault> {
+        if self.is_full {
+            return Err(Fault("the disk is full".to_owned()));
+        }
         for Section { issuer, changes } in sections {
             changes.iter().for_each(|change| self.say(*issuer, change));
         }
@@ -187,7 +205,10 @@ impl Store for Disk {
 
     fn digest(&self, issuer: Issuer) -> Option<Digest> {
         let is_of = |(of, _): &&Key| *of == issuer;
-        if self.debts.keys().any(|key| is_of(&key)) || self.outbox.keys().any(|key| is_of(&key)) {
+        if self.strangers.contains(&issuer)
+            || self.debts.keys().any(|key| is_of(&key))
+            || self.outbox.keys().any(|key| is_of(&key))
+        {
             return None;
         }
         let digest = of(self.records.iter().filter(|(key, _)| is_of(key)));
@@ -196,8 +217,8 @@ impl Store for Disk {
 }
 
 impl Book for Disk {
-    fn present(&self, issuer: Issuer, serial: &Serial) -> Change {
-        self.get((issuer, *serial))
+    fn present(&self, issuer: Issuer, serial: &Serial) -> Option<Change> {
+        (!self.strangers.contains(&issuer)).then(|| self.get((issuer, *serial)))
     }
 
     fn owed(&self, most: usize) -> Vec<Owed> {

@@ -50,7 +50,7 @@ fn a_begin_states_again_what_has_changed_after_the_first_entry_that_it_names() {
     }
     let (chains, changed) = ring.begin();
     assert_eq!(chains, [3, 2, 1, 0].map(chain));
-    let serials: Vec<_> = changed.iter().map(|(_, serial)| *serial).collect();
+    let serials: Vec<_> = changed.keys().map(|(_, serial)| *serial).collect();
     assert_eq!(serials, [1, 2, 3].map(|number| change(number, None).serial));
     assert!(ring.has(chain(0)) && ring.has(chain(3)) && !ring.has(chain(4)));
 }

@@ -23,8 +23,10 @@ pub(super) struct Leading {
     beat: Duration,
     /// When the manifest was last put into its place.
     asserted: Option<Duration>,
-    /// Bytes told since the last snapshot.
+    /// Bytes told since the last snapshot,
     octets: u64,
+    /// and records.
+    records: usize,
     snapshot: SnapshotState,
     /// Whether the last entry was of records: then what waits beside them is next.
     was_records: bool,
@@ -73,6 +75,7 @@ impl Leading {
             beat: now.monotonic,
             asserted: None,
             octets: 0,
+            records: 0,
             snapshot: SnapshotState::Due,
             was_records: false,
             resigns: false,
@@ -92,7 +95,9 @@ impl Leading {
             SnapshotState::Failed { at } => now.monotonic.saturating_sub(at) >= limits::SNAPSHOT_RETRY,
             SnapshotState::Told { at } => {
                 let share = last.map_or(0, |head| head.told.octets / limits::SNAPSHOT_AFTER_SHARE);
-                self.octets > limits::SNAPSHOT_AFTER_OCTETS.max(share) || now.monotonic.saturating_sub(at) >= interval
+                self.octets > limits::SNAPSHOT_AFTER_OCTETS.max(share)
+                    || self.records > limits::SNAPSHOT_AFTER_RECORDS
+                    || now.monotonic.saturating_sub(at) >= interval
             }
         }
     }
@@ -148,7 +153,7 @@ impl Writer {
         let State::Leading(mut leading) = std::mem::replace(&mut self.state, State::Fencing) else { return Ok(()) };
         let place = book.place().unwrap_or(Place::START);
         if connection != self.connection {
-            // Rules 9 and 15: is what I wrote last the last? Else a new epoch begins.
+            // Rules 9 and 15: is what I wrote last the last? Else a new epoch begins, or another one leads.
             if let Some(flight) = leading.flight.take() {
                 self.remember(&flight, now);
                 return Ok(());
@@ -209,11 +214,13 @@ impl Writer {
         } else {
             if leading.wants_a_snapshot(self.manifest.as_ref(), self.settings.snapshot_interval, now) {
                 // What is told while it is made is not in it.
-                (leading.snapshot, leading.octets) = (SnapshotState::Wanted, 0);
+                (leading.snapshot, leading.octets, leading.records) = (SnapshotState::Wanted, 0, 0);
                 notices.push(Notice::SnapshotWanted);
             }
             let beside = self.beside.front();
-            if !(leading.was_records && beside.is_some()) {
+            // Records that come without end keep nothing else waiting.
+            let others_wait = beside.is_some() || self.manifest.is_some() && leading.snapshot == SnapshotState::Made;
+            if !(leading.was_records && others_wait) {
                 owed = book.owed(limits::ENTRY_RECORDS_MAX);
                 owed.sort_by_key(|owed| owed.issuer);
                 said = in_sections(owed.iter().map(|owed| (owed.issuer, owed.change)));
@@ -278,6 +285,7 @@ impl Writer {
         self.ring.push(sealed.chain, sealed.bytes.len(), now.monotonic, &said);
         self.reader.goes_on(place);
         leading.octets += sealed.bytes.len() as u64;
+        leading.records += owed.len();
         if let (Body::Snapshot(_), Some(head)) = (&body, &self.manifest) {
             leading.snapshot = SnapshotState::Told { at: now.monotonic };
             // Rule 7: who fetches the one before can still follow it.

@@ -6,17 +6,19 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    Appended, Body, Book, Chain, Gone, Issuer, Leading, Moment, Notice, Place, Position, Rule, Sealed, Serial,
+    Appended, Body, Book, Chain, Event, Gone, Issuer, Leading, Moment, Notice, Place, Position, Rule, Sealed,
     Snapshots, State, Transport, Writer, limits, state_of,
 };
 use crate::{
     feed::{
         Entry, Manifest,
         body::Begin,
+        chain::Ring,
         reader::sections,
         rule::is_final,
         snapshot::{Part, each_part},
     },
+    pki::Serial,
     records::Change,
 };
 
@@ -39,6 +41,13 @@ impl Writer {
             return Ok(());
         }
         let place = book.place().unwrap_or(Place::START);
+        // Who has led undoes what it did not tell before it takes anything from another one (rule 16), and reads its
+        // sources again before it leads.
+        let is_anothers = last.epoch > place.position.epoch.max(self.epoch) && last.epoch <= latest;
+        if self.has_led && is_anothers && self.rules.keep(Rule::Undo) {
+            self.stand_down(notices);
+            return Ok(());
+        }
         let seen = [last.epoch, place.position.epoch, self.epoch, self.reader.epoch_seen()];
         let seen = seen.into_iter().filter(|epoch| *epoch <= latest).max().unwrap_or(0);
         self.epoch = seen.saturating_add(1);
@@ -80,15 +89,26 @@ impl Writer {
         notices: &mut Vec<Notice>,
     ) -> Result<(), Gone> {
         if transport.info()?.map(|info| info.last) != Some(fence) {
+            self.defeats = self.defeats.saturating_add(1);
             self.stand_down(notices);
             return Ok(());
         }
         if self.rules.keep(Rule::ReadUp) {
             let mut events = Vec::new();
             self.reader.rewind(book);
-            self.reader.follow(Some(fence), now, transport, book, &mut events)?;
+            let is_all = self.reader.follow(Some(fence), now, transport, book, &mut events)?.is_all;
             self.note(now, &events);
+            let mine = self.settings.server;
+            let is_anothers = |event: &Event| matches!(event, Event::Linked(opened) if opened.entry.author != mine);
+            let came_between = self.has_led && events.iter().any(is_anothers);
             notices.extend(events.into_iter().map(Notice::Read));
+            if came_between {
+                self.stand_down(notices);
+                return Ok(());
+            }
+            if !is_all {
+                return Ok(());
+            }
         }
         if self.rules.keep(Rule::Absorb) {
             self.absorb(Some(fence), transport, book, now, notices)?;
@@ -178,16 +198,21 @@ impl Writer {
         notices: &mut Vec<Notice>,
     ) -> Result<(), Gone> {
         let from = book.place().unwrap_or(Place::START);
+        if book.place().is_none() {
+            // Its book does not stand for what it remembers any more: an issuer was added, or the book was exchanged.
+            self.ring = Ring::new(from.chain);
+        }
         let (continues, mut changed) =
             if self.rules.keep(Rule::Restate) { self.ring.begin() } else { (vec![from.chain], Default::default()) };
         // What was never told comes along where it fits, and else in the entries that follow.
         let room = limits::BEGIN_RECORDS_MAX - changed.len();
         let owed = book.owed(room.min(limits::ENTRY_RECORDS_MAX));
-        changed.extend(owed.iter().map(|owed| (owed.issuer, owed.change.serial)));
+        changed.extend(owed.iter().map(|owed| ((owed.issuer, owed.change.serial), owed.change)));
         let again = state_of(book, changed);
         let begin = Begin { continues, again: again.clone() };
         let sealed = self.seal(fence.next(), from.chain, Body::Begin(begin));
         if !self.is_appended(&sealed, !self.rules.keep(Rule::NoMkStream), transport)? {
+            self.defeats = self.defeats.saturating_add(1);
             self.stand_down(notices);
             return Ok(());
         }
@@ -200,6 +225,7 @@ impl Writer {
             return Ok(());
         }
         self.reader.goes_on(place);
+        (self.has_led, self.defeats) = (true, 0);
         self.state = State::Leading(Box::new(Leading::new(now)));
         notices.push(Notice::Leads(place));
         Ok(())
@@ -216,8 +242,10 @@ fn said(entry: &Entry) -> Vec<(Issuer, Change)> {
 }
 
 fn take_over(book: &mut impl Book, said: Vec<(Issuer, Change)>, notices: &mut Vec<Notice>) {
-    let is_stricter =
-        |(issuer, change): &(Issuer, Change)| is_final(change) && !is_final(&book.present(*issuer, &change.serial));
+    // Of an issuer that this book does not have it can take nothing over.
+    let is_stricter = |(issuer, said): &(Issuer, Change)| {
+        is_final(said) && book.present(*issuer, &said.serial).is_some_and(|present| !is_final(&present))
+    };
     let stricter: Vec<_> = said.into_iter().filter(is_stricter).collect();
     if stricter.is_empty() {
         return;

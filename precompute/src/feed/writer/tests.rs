@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::feed::{
-    Manifest,
-    body::{AnswerSection, IssuerStatus},
-    keys::PublicKey,
-    reader::Condition,
-    simulation::disk::Disk,
-    store::{Snapshots, Store as _},
-    transport::{Info, Raw},
+use crate::{
+    feed::{
+        Manifest,
+        body::{AnswerSection, IssuerStatus},
+        keys::PublicKey,
+        reader::Condition,
+        simulation::disk::Disk,
+        store::{Snapshots, Store as _},
+        transport::{Info, Raw},
+    },
+    pki::{Reason, Record, Serial, Status, UnixTime},
+    records::StateWord,
 };
 
 /// A stream in memory, which may be away.
@@ -376,4 +380,177 @@ fn a_server_without_room_is_trimmed_up_to_the_newest_snapshot_by_who_leads_and_b
     assert_ne!(other.machine.role(), Role::Leading);
     stream.room = None;
     other.lead(begun + 1_010_000, &mut stream);
+}
+
+fn begins(stream: &Memory) -> Vec<(ServerId, crate::feed::body::Begin)> {
+    let trusted = Trusted::quick(&[1, 2].map(|name| PublicKey([name; 32])));
+    let open = |raw: &Raw| Entry::open(raw.position, &raw.bytes, &Cluster::new("memory").unwrap(), &trusted).ok();
+    let begin = |opened: crate::feed::Opened| match opened.entry.body {
+        Body::Begin(begin) => Some((opened.entry.author, begin)),
+        _ => None,
+    };
+    stream.entries.iter().filter_map(open).filter_map(begin).collect()
+}
+
+fn held(number: u8) -> Change {
+    let status = Status::Revoked { time: UnixTime(5), reason: Reason::CertificateHold };
+    let serial = Serial::from_magnitude(&[number]).unwrap();
+    Change::new(serial, Some(Record { status, not_after: None }))
+}
+
+/// A standby without one of the issuers took over, and told everybody that nothing was known of what had changed there: holds
+/// ended on every replica, and in the book of the one that had them.
+#[test]
+fn of_an_issuer_that_the_next_writer_does_not_have_it_states_again_what_was_told() {
+    let (known, stranger) = (Issuer([1; 32]), Issuer([2; 32]));
+    let (mut stream, mut one, mut other) = (Memory::default(), One::new(1), One::new(2));
+    other.book = Disk::new(Rules::default()).without(stranger);
+    other.book.apply(Place::START, &[]).unwrap();
+    let mut millis = one.lead(0, &mut stream);
+    for number in [1, 2, 1] {
+        one.book.push((known, held(number).serial), held(number));
+        one.book.push((stranger, held(number).serial), held(number));
+        for _ in 0..5 {
+            millis += 10;
+            one.step(millis, &mut stream);
+            other.step(millis, &mut stream);
+        }
+    }
+    other.lead(millis, &mut stream);
+    let (author, begin) = begins(&stream).pop().unwrap();
+    assert_eq!(author, ServerId::from_bytes([2; 16]));
+    let said = |issuer| begin.again.iter().filter(move |section| section.issuer == issuer);
+    for issuer in [known, stranger] {
+        let changes: Vec<Change> = said(issuer).flat_map(|section| section.changes.clone()).collect();
+        assert_eq!(changes, [held(1), held(2)], "{issuer:?}");
+    }
+}
+
+/// Its connection broke, another one took over and told what its own sources say. When it came back it fenced that one off, kept
+/// what that one had told, and read none of its own sources again.
+#[test]
+fn who_led_and_finds_another_writer_in_its_place_stands_by_and_undoes_what_it_did_not_tell() {
+    let (mut stream, mut one, mut other) = (Memory::default(), One::new(1), One::new(2));
+    other.book.apply(Place::START, &[]).unwrap();
+    let mut millis = one.lead(0, &mut stream);
+    for _ in 0..200 {
+        millis += 10;
+        one.step(millis, &mut stream);
+        other.step(millis, &mut stream);
+    }
+    let issuer = Issuer([1; 32]);
+    one.book.push((issuer, held(1).serial), held(1));
+    millis = other.lead(millis, &mut stream);
+    let (leads, count) = (other.book.place().unwrap().position.epoch, begins(&stream).len());
+    stream.back();
+    for _ in 0..100 {
+        millis += 10;
+        other.step(millis, &mut stream);
+        one.step(millis, &mut stream);
+    }
+    assert_eq!((one.machine.role(), other.machine.role()), (Role::Following, Role::Leading));
+    assert_eq!(
+        (one.book.place().unwrap().position.epoch, begins(&stream).len()),
+        (leads, count),
+        "nobody was fenced off"
+    );
+    assert_eq!(one.book.get((issuer, held(1).serial)).record, None, "what nobody was told is undone");
+}
+
+/// Who takes over is silent until it has read up. With a long stream each of two began anew before the other one was done.
+#[test]
+fn of_two_writers_that_take_long_to_take_over_one_leads_in_the_end() {
+    const READING: u64 = 30_000;
+    let (mut stream, mut writers, mut busy) = (Memory::default(), [One::new(1), One::new(2)], [0; 2]);
+    for millis in (0..1_800_000).step_by(50) {
+        for (one, busy) in writers.iter_mut().zip(&mut busy) {
+            if millis < *busy {
+                continue;
+            }
+            let before = one.machine.role();
+            one.step(millis, &mut stream);
+            match one.machine.role() {
+                Role::Leading => return,
+                Role::Reading if before != Role::Reading => *busy = millis + READING,
+                _ => {}
+            }
+        }
+    }
+    panic!("nobody leads");
+}
+
+#[test]
+fn a_snapshot_is_wanted_after_half_as_many_records_as_a_reader_can_hold_behind_one() {
+    let (mut stream, mut one) = (Memory::default(), One::new(1));
+    let mut millis = one.lead(0, &mut stream);
+    let go = |millis: &mut u64, one: &mut One, stream: &mut Memory| {
+        *millis += 1;
+        one.step(*millis, stream).contains(&Notice::SnapshotWanted)
+    };
+    while !go(&mut millis, &mut one, &mut stream) {}
+    one.machine.snapshot_made(&manifest_of(one.book.place().unwrap()));
+    let (mut told, mut wanted) = (0_usize, false);
+    while !wanted && told < limits::OVERLAY_RECORDS_MAX {
+        for _ in 0..limits::ENTRY_RECORDS_MAX {
+            told += 1;
+            let serial = Serial::from_magnitude(&(told as u32).to_be_bytes()).unwrap();
+            one.book.push((Issuer([1; 32]), serial), Change { serial, ..held(1) });
+        }
+        while one.book.has_untold() {
+            wanted |= go(&mut millis, &mut one, &mut stream);
+        }
+    }
+    let octets: usize = stream.entries.iter().map(|raw| raw.bytes.len()).sum();
+    assert!(wanted && told > limits::SNAPSHOT_AFTER_RECORDS, "after {told} records");
+    assert!(octets < limits::SNAPSHOT_AFTER_OCTETS as usize, "and not for their {octets} bytes");
+}
+
+/// All entries of a long outage were in memory at once, with every answer.
+#[test]
+fn a_reader_that_was_away_for_long_takes_what_it_missed_in_parts() {
+    let (mut stream, mut one, mut other) = (Memory::default(), One::new(1), One::new(2));
+    other.book.apply(Place::START, &[]).unwrap();
+    let mut millis = one.lead(0, &mut stream);
+    let mut entries = Vec::new();
+    let [this_update, refresh_at, next_update] = [1, 2, 3].map(UnixTime);
+    for number in 1..=500_u16 {
+        let entry = crate::answers::Entry { state: StateWord::from_word(1), this_update, refresh_at, next_update };
+        let serial = Serial::from_magnitude(&number.to_be_bytes()).unwrap();
+        assert!(crate::answers::Stored { serial, entry, packed: vec![7; 64] }.write(&mut entries));
+    }
+    let section = AnswerSection { issuer: Issuer([1; 32]), form: [2; 32], packed_length: 64, entries };
+    let mut octets = 0;
+    while octets <= 2 * limits::FOLLOWED_OCTETS_MAX {
+        octets += section.entries.len();
+        one.machine.tell(Body::Answers(vec![section.clone()]));
+        for _ in 0..3 {
+            millis += 1;
+            one.step(millis, &mut stream);
+        }
+    }
+    let linked = |notices: Vec<Notice>| {
+        let is_linked = |notice: &&Notice| matches!(notice, Notice::Read(Event::Linked(_)));
+        notices.iter().filter(is_linked).count()
+    };
+    let parts = [1, 2, 3].map(|step| linked(other.step(millis + step, &mut stream)));
+    assert!(parts[0] > 100 && parts[1] > 100 && parts[2] == 0, "{parts:?}");
+    assert_eq!(other.book.place(), one.book.place());
+}
+
+/// A standby whose disk was full for a moment said that an entry does not follow, and fetched a snapshot.
+#[test]
+fn a_standby_whose_disk_is_full_tries_the_same_entry_again() {
+    let (mut stream, mut one, mut other) = (Memory::default(), One::new(1), One::new(2));
+    other.book.apply(Place::START, &[]).unwrap();
+    let begun = one.lead(0, &mut stream);
+    let mut told = Vec::new();
+    for millis in (begun..begun + 20_000).step_by(10) {
+        other.book.is_full = (5000..9000).contains(&(millis - begun));
+        one.step(millis, &mut stream);
+        told.extend(other.step(millis, &mut stream));
+    }
+    let faults = told.iter().filter(|notice| matches!(notice, Notice::Read(Event::Fault(_)))).count();
+    assert!((1..10).contains(&faults), "{faults}");
+    assert!(!told.iter().any(|notice| matches!(notice, Notice::Read(Event::Lost(..)))));
+    assert_eq!(other.book.place(), one.book.place());
 }

@@ -98,7 +98,7 @@ impl fmt::Display for NotTold {
             }
             Self::Late(within) => write!(
                 f,
-                "it is durable in this writer's book, but the feed has not taken it within {} ms (`feed.acknowledge_within`): Redis may be away; it is told as soon as it is back, and the same request may be sent again",
+                "it is durable in this writer's book, but the feed has not taken it within {} ms (`feed.acknowledge_within`): Redis may be away; it is told as soon as it is back, and the same request may be sent again; if this writer ends or another one takes over before that, a revocation is still told, and anything else is undone",
                 within.as_millis()
             ),
             Self::Book(error) => write!(f, "whether the replicas were told cannot be seen: {error}"),
