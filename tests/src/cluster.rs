@@ -19,8 +19,8 @@ use tempfile::TempDir;
 use self::member::Role;
 pub use self::member::{Member, Pushed};
 use crate::{
-    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Signer, Site, Status, Tenant, openssl, programs,
-    responder::issuer_text, run, until,
+    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Sentinels, Signer, Site, Status, Tenant, openssl,
+    programs, responder::issuer_text, run, until,
 };
 
 /// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
@@ -37,6 +37,7 @@ pub struct ClusterPlan {
     writers: usize,
     replicas: usize,
     redis: String,
+    followers: Option<usize>,
     of_all: String,
     takeover_after: &'static str,
     of_writers: String,
@@ -52,6 +53,7 @@ impl Default for ClusterPlan {
             writers: 2,
             replicas: 3,
             redis: String::new(),
+            followers: None,
             of_all: String::new(),
             takeover_after: "2s",
             of_writers: String::new(),
@@ -72,6 +74,13 @@ impl ClusterPlan {
     #[must_use]
     pub fn redis(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.redis);
+        self
+    }
+
+    /// With so many servers that follow Redis, and three Sentinels that say which of them all is the master.
+    #[must_use]
+    pub fn sentinels(mut self, followers: usize) -> Self {
+        self.followers = Some(followers);
         self
     }
 
@@ -137,6 +146,7 @@ impl ClusterPlan {
         let ca = Ca::new("Cluster CA");
         let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
         let redis = RedisServer::with(&self.redis);
+        let sentinels = self.followers.map(|followers| Sentinels::start(&redis, followers, &self.redis));
         let dir = tempfile::tempdir().unwrap();
         let (writers, replicas) = (self.writers, self.replicas);
         let mut cluster = Cluster {
@@ -144,6 +154,7 @@ impl ClusterPlan {
             ca,
             signer,
             redis,
+            sentinels,
             dir,
             writers: Vec::new(),
             replicas: Vec::new(),
@@ -174,6 +185,8 @@ pub struct Cluster {
     signer: Signer,
     /// What the feed travels through.
     pub redis: RedisServer,
+    /// Who says where that is, if anybody does.
+    pub sentinels: Option<Sentinels>,
     dir: TempDir,
     /// Who keeps books.
     pub writers: Vec<Member>,
@@ -214,9 +227,12 @@ impl Cluster {
     /// `[feed]` of everybody.
     fn feed(&self, snapshots: &[SocketAddr]) -> String {
         let from: Vec<_> = snapshots.iter().map(|address| format!("http://{address}")).collect();
+        let redis = match &self.sentinels {
+            Some(sentinels) => sentinels.lines(),
+            None => format!("redis = \"127.0.0.1:{}\"", self.redis.port()),
+        };
         format!(
-            "[feed]\ncluster = \"tests\"\nredis = \"127.0.0.1:{}\"\ntrusted = [{:?}]\nsnapshot_from = {from:?}\n{}",
-            self.redis.port(),
+            "[feed]\ncluster = \"tests\"\n{redis}\ntrusted = [{:?}]\nsnapshot_from = {from:?}\n{}",
             self.trusted(),
             self.plan.of_all
         )

@@ -24,6 +24,8 @@ pub struct RedisServer {
     port: u16,
     tls_port: Option<u16>,
     password: Option<String>,
+    /// Whether it is a Sentinel.
+    watches: bool,
     child: Option<Child>,
 }
 
@@ -36,8 +38,26 @@ impl RedisServer {
     /// With these lines in its configuration as well.
     pub fn with(lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut server = Self { dir, port: free_port(LOCALHOST).port(), tls_port: None, password: None, child: None };
+        let mut server = Self {
+            dir,
+            port: free_port(LOCALHOST).port(),
+            tls_port: None,
+            password: None,
+            watches: false,
+            child: None,
+        };
         server.configure(lines);
+        server.restart();
+        server
+    }
+
+    /// A Sentinel that watches what these lines say.
+    pub fn sentinel(lines: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port(LOCALHOST).port();
+        let text = format!("port {port}\nbind 127.0.0.1\ndir {}\ndaemonize no\n{lines}", dir.path().display());
+        fs::write(dir.path().join("redis.conf"), text).unwrap();
+        let mut server = Self { dir, port, tls_port: None, password: None, watches: true, child: None };
         server.restart();
         server
     }
@@ -81,8 +101,14 @@ impl RedisServer {
             ],
         );
         let tls_port = free_port(LOCALHOST).port();
-        let mut server =
-            Self { dir, port: free_port(LOCALHOST).port(), tls_port: Some(tls_port), password: None, child: None };
+        let mut server = Self {
+            dir,
+            port: free_port(LOCALHOST).port(),
+            tls_port: Some(tls_port),
+            password: None,
+            watches: false,
+            child: None,
+        };
         let file = |name: &str| server.dir.path().join(name).display().to_string();
         let lines = format!(
             "tls-port {tls_port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n",
@@ -128,7 +154,12 @@ impl RedisServer {
     pub fn restart(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut command = Command::new("redis-server");
-        command.arg(self.dir.path().join("redis.conf")).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
+        command
+            .arg(self.dir.path().join("redis.conf"))
+            .args(self.watches.then_some("--sentinel"))
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(Stdio::null());
         self.child = Some(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
         until("redis-server listens", PATIENCE, || {
             [Some(self.port), self.tls_port]
@@ -137,6 +168,11 @@ impl RedisServer {
                 .all(|port| TcpStream::connect(("127.0.0.1", port)).is_ok())
                 .then_some(())
         });
+    }
+
+    /// Whether it was started, and not killed since.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// As by kill -9.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ostia_tests::RedisServer;
 use precompute::feed::{
     Chain, Cluster, Position, Sealed,
-    redis::{Address, Cause, Extent, Fault, Server, Stream, Trust},
+    redis::{Address, Cause, Extent, Fault, Login, Server, Stream, Trust},
     transport::{Appended, Gone, Transport as _},
 };
 
@@ -16,7 +16,7 @@ fn at(epoch: u64, sequence: u64) -> Position {
 }
 
 fn server(port: u16) -> Server {
-    Server { address: Address::Tcp { host: "127.0.0.1".to_owned(), port }, user: None, password: None, tls: None }
+    Server::at(Address::Tcp { host: "127.0.0.1".to_owned(), port })
 }
 
 fn stream(server: Server) -> Stream {
@@ -24,8 +24,8 @@ fn stream(server: Server) -> Stream {
 }
 
 fn with_password(redis: &RedisServer, user: Option<&str>, password: &str) -> Stream {
-    let (user, password) = (user.map(str::to_owned), Some(password.to_owned().into()));
-    stream(Server { user, password, ..server(redis.port()) })
+    let login = Login { user: user.map(str::to_owned), password: Some(password.to_owned().into()) };
+    stream(Server { login, ..server(redis.port()) })
 }
 
 /// Appended as a fence would be.

@@ -502,7 +502,10 @@ fn who_expects_to_be_told_to_send_a_list_is_told_before_the_answer_begins() {
     stream.write_all(line.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 100 ") && text.contains("HTTP/1.1 200 ") && text.contains("\"lines\":1"), "{text}");
+    assert!(
+        text.starts_with("HTTP/1.1 100 ") && text.contains("HTTP/1.1 200 ") && text.contains("\"lines\":1"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{
     config::{At, Feed, Problems, RedisTls, SecretFile},
     feed::{
         Cluster, PublicKey, Trusted, WriterKey,
-        redis::{Server, Trust},
+        redis::{Login, Server, Trust},
     },
     limits::{self, feed as bounds},
     pki::{FileError, certificates, pem, read_bounded, read_secret},
@@ -123,20 +123,23 @@ impl AssembledFeed {
 }
 
 fn server(config: &Feed, at: &At<'_>, credentials: Option<&OsStr>) -> Option<Server> {
-    let password = config.password_file.as_ref().map(|file| {
+    let login = |user: &Option<String>, file: &Option<SecretFile>, key, of| {
+        let Some(file) = file else { return Some(Login { user: user.clone(), password: None }) };
         let path = file.locate(credentials);
         let password =
-            found(file, &path, "password").and_then(|()| read_password(&path).map_err(|error| error.to_string()));
-        at.noted("password_file", password)
-    });
+            found(file, &path, "password").and_then(|()| read_password(&path, of).map_err(|error| error.to_string()));
+        at.noted(key, password).map(|password| Login { user: user.clone(), password: Some(password) })
+    };
+    let of_redis = login(&config.user, &config.password_file, "password_file", "Redis");
+    let of_sentinels =
+        login(&config.sentinel_user, &config.sentinel_password_file, "sentinel_password_file", "the Sentinels");
     let tls = config.tls.as_ref().map(|tls| match tls {
         RedisTls::System => Some(Trust::System),
         RedisTls::File(path) => at.noted("tls_ca", cas(path)).map(Trust::These),
     });
     // What is configured and could not be read has been noted.
-    let (password, tls) =
-        (password.map_or(Some(None), |read| read.map(Some)), tls.map_or(Some(None), |read| read.map(Some)));
-    Some(Server { address: config.redis.clone(), user: config.user.clone(), password: password?, tls: tls? })
+    let tls = tls.map_or(Some(None), |read| read.map(Some));
+    Some(Server { address: config.redis.clone(), login: of_redis?, sentinel_login: of_sentinels?, tls: tls? })
 }
 
 /// A mere word that names no file may be the secret itself.
@@ -150,16 +153,17 @@ fn found(file: &SecretFile, path: &Path, secret: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn read_password(path: &Path) -> Result<Zeroizing<String>, FileError> {
-    let content = read_secret(path, "the password of Redis", bounds::PASSWORD_FILE_OCTETS_MAX)?;
+/// `of`: who wants it.
+fn read_password(path: &Path, of: &str) -> Result<Zeroizing<String>, FileError> {
+    let content = read_secret(path, &format!("the password of {of}"), bounds::PASSWORD_FILE_OCTETS_MAX)?;
     let line = content.strip_suffix(b"\n").unwrap_or(&content);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     match std::str::from_utf8(line) {
         Ok(text) if !text.is_empty() && !text.contains(char::is_control) => Ok(Zeroizing::new(text.to_owned())),
-        Ok("") => Err(FileError::new(path, "is empty; write the password of Redis into it, in one line")),
+        Ok("") => Err(FileError::new(path, format!("is empty; write the password of {of} into it, in one line"))),
         _ => Err(FileError::new(
             path,
-            "holds something else than one line of text; write the password of Redis alone into it",
+            format!("holds something else than one line of text; write the password of {of} alone into it"),
         )),
     }
 }

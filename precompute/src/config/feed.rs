@@ -11,7 +11,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use self::address::Written;
 use super::{Place, SecretFile, Section, admin};
 use crate::{
-    feed::{Cluster, redis::Address, shelf::BaseUrl},
+    feed::{
+        Cluster,
+        redis::{Address, Master},
+        shelf::BaseUrl,
+    },
     limits::{feed as limits, shelf},
     sign::pkcs11::Uri,
 };
@@ -23,14 +27,18 @@ pub struct Feed {
     pub place: Place,
     /// What the cluster is called in every entry and in the keys of Redis.
     pub cluster: Cluster,
-    /// Where Redis is.
+    /// Where Redis is, or the Sentinels that say where.
     pub redis: Address,
-    /// Whose certificates count for Redis; `None` without TLS.
+    /// Whose certificates count for Redis and its Sentinels; `None` without TLS.
     pub tls: Option<RedisTls>,
     /// The user of Redis; `None` for the default one.
     pub user: Option<String>,
     /// The file with the password of Redis.
     pub password_file: Option<SecretFile>,
+    /// The user of the Sentinels; `None` for the default one.
+    pub sentinel_user: Option<String>,
+    /// The file with the password of the Sentinels, which is not the one of Redis.
+    pub sentinel_password_file: Option<SecretFile>,
     /// Files with the public keys of writers, PEM; at least one.
     pub trusted: Vec<PathBuf>,
     /// The file with the private key of this writer, PEM; a replica has none.
@@ -69,13 +77,24 @@ impl Feed {
         self.key.is_none()
     }
 
-    /// `redis` as the file writes it.
-    pub fn written_redis(&self) -> String {
+    /// `redis` as the file writes it, if it does.
+    pub fn written_redis(&self) -> Option<String> {
         match &self.redis {
-            Address::Unix(path) => format!("unix:{}", path.display()),
-            address if self.tls.is_some() => format!("rediss://{address}"),
-            address => format!("redis://{address}"),
+            Address::Unix(path) => Some(format!("unix:{}", path.display())),
+            Address::Master(_) => None,
+            address => Some(self.written(address)),
         }
+    }
+
+    /// `sentinels` as the file writes them, and `master`, if it does.
+    pub fn written_master(&self) -> Option<(Vec<String>, &str)> {
+        let Address::Master(Master { name, sentinels }) = &self.redis else { return None };
+        Some((sentinels.iter().map(|address| self.written(address)).collect(), name))
+    }
+
+    fn written(&self, address: &Address) -> String {
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{address}")
     }
 
     /// `tls_ca` as the file writes it.
@@ -114,7 +133,13 @@ pub(super) fn read(root: &mut Section<'_>, admin: SocketAddr) -> Read {
 fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
     let cluster = read_cluster(section);
     let redis = read_redis(section);
-    let (user, password_file) = read_password(section);
+    let (user, password_file) = read_password(section, &OF_REDIS);
+    let (sentinel_user, sentinel_password_file) = read_password(section, &OF_SENTINELS);
+    for key in [OF_SENTINELS.user, OF_SENTINELS.password_file, "master"] {
+        if section.has(key) && !section.has("sentinels") {
+            section.problem(key, "has no effect without `sentinels`; name them, or remove it");
+        }
+    }
     let trusted = read_trusted(section);
     let key = read_key(section);
     let api_url = read_api_url(section);
@@ -141,6 +166,8 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         tls,
         user,
         password_file,
+        sentinel_user,
+        sentinel_password_file,
         trusted,
         key,
         api_url,
@@ -167,10 +194,8 @@ fn read_cluster(section: &mut Section<'_>) -> Option<Cluster> {
     cluster
 }
 
+/// Where Redis is, and whose certificates count there.
 fn read_redis(section: &mut Section<'_>) -> Option<(Address, Option<RedisTls>)> {
-    if !section.has("redis") {
-        section.problem("redis", format_args!("is missing; name the Redis of the feed: {}", address::FORMS));
-    }
     let ca = match section.string("tls_ca") {
         Some(written) if written == SYSTEM => Some(RedisTls::System),
         Some(written) if written.is_empty() => {
@@ -180,16 +205,35 @@ fn read_redis(section: &mut Section<'_>) -> Option<(Address, Option<RedisTls>)> 
         Some(written) => Some(RedisTls::File(section.resolve(written))),
         None => None,
     };
-    let written = section.string("redis")?;
-    let parsed = address::parse(&written);
-    let Written { address, tls } = parsed.map_err(|problem| section.problem("redis", problem)).ok()?;
+    let by_sentinels = section.has("sentinels");
+    match (section.has("redis"), by_sentinels) {
+        (false, false) => section.problem(
+            "redis",
+            format_args!(
+                "is missing; name the Redis of the feed: {}; or name its Sentinels by `sentinels`",
+                address::FORMS
+            ),
+        ),
+        (true, true) => section.problem(
+            "redis",
+            "and `sentinels` exclude each other: the Sentinels say where Redis is; remove one of the two",
+        ),
+        _ => {}
+    }
+    let (key, Written { address, tls }) = match by_sentinels {
+        true => ("sentinels", read_sentinels(section)?),
+        false => {
+            let written = section.string("redis")?;
+            ("redis", address::parse(&written).map_err(|problem| section.problem("redis", problem)).ok()?)
+        }
+    };
     let tls = match (tls, ca) {
         (Some(false), Some(_)) if matches!(address, Address::Unix(_)) => {
             section.problem("tls_ca", "has no effect on a socket of this machine; remove it");
             None
         }
         (Some(false), Some(_)) => {
-            section.problem("tls_ca", "is for TLS, and `redis` says `redis://`; write `rediss://` there");
+            section.problem("tls_ca", format_args!("is for TLS, and `{key}` says `redis://`; write `rediss://` there"));
             None
         }
         (Some(true), None) => Some(RedisTls::System),
@@ -198,20 +242,80 @@ fn read_redis(section: &mut Section<'_>) -> Option<(Address, Option<RedisTls>)> 
     Some((address, tls))
 }
 
-fn read_password(section: &mut Section<'_>) -> (Option<String>, Option<SecretFile>) {
-    let file = SecretFile::read(section, "password_file", "password", "name a file with the password of Redis");
-    let user = section.string("user");
+/// The Sentinels and the master that they watch.
+fn read_sentinels(section: &mut Section<'_>) -> Option<Written> {
+    let name = section.string("master").filter(|name| {
+        let fits =
+            (1..=limits::MASTER_NAME_OCTETS_MAX).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+        if !fits {
+            section.problem("master", "is no name of a master; write the one that `sentinel monitor` gives it");
+        }
+        fits
+    });
+    if !section.has("master") {
+        section.problem("master", "is missing; write the name that `sentinel monitor` gives the master of the feed");
+    }
+    let written = section.strings("sentinels")?;
+    let (count, most) = (written.len(), limits::SENTINELS_MAX);
+    if !(1..=most).contains(&count) {
+        section.problem(
+            "sentinels",
+            format_args!(
+                "names {count}; name 1 to {most} of them, such as `[\"sentinel-1:26379\", \"sentinel-2:26379\"]`"
+            ),
+        );
+        return None;
+    }
+    let (mut sentinels, mut all_tls) = (Vec::new(), Vec::new());
+    for text in &written {
+        match address::sentinel(text) {
+            Ok(Written { address, .. }) if sentinels.contains(&address) => {
+                section.problem("sentinels", format_args!("names {address} twice; remove one of them"));
+            }
+            Ok(Written { address, tls }) => {
+                sentinels.push(address);
+                all_tls.push(tls);
+            }
+            Err(problem) => section.problem("sentinels", problem),
+        }
+    }
+    if sentinels.len() != count {
+        return None;
+    }
+    if all_tls.contains(&Some(true)) && all_tls.contains(&Some(false)) {
+        section.problem("sentinels", "has addresses with and without TLS; it counts for all of them, and for Redis");
+        return None;
+    }
+    let tls = all_tls.into_iter().flatten().next();
+    Some(Written { address: Address::Master(Master { name: name?, sentinels }), tls })
+}
+
+/// The keys by which this program says who it is.
+struct LoginKeys {
+    user: &'static str,
+    password_file: &'static str,
+    of: &'static str,
+}
+
+const OF_REDIS: LoginKeys = LoginKeys { user: "user", password_file: "password_file", of: "Redis" };
+const OF_SENTINELS: LoginKeys =
+    LoginKeys { user: "sentinel_user", password_file: "sentinel_password_file", of: "the Sentinels" };
+
+fn read_password(section: &mut Section<'_>, keys: &LoginKeys) -> (Option<String>, Option<SecretFile>) {
+    let LoginKeys { user: of_user, password_file, of } = *keys;
+    let file = SecretFile::read(section, password_file, "password", &format!("name a file with the password of {of}"));
+    let user = section.string(of_user);
     let user = user.filter(|user| {
         let fits = (1..=limits::USER_OCTETS_MAX).contains(&user.len()) && user.bytes().all(|b| b.is_ascii_graphic());
         if !fits {
             let most = limits::USER_OCTETS_MAX;
-            section.problem("user", format_args!("is no user of Redis; expected 1 to {most} characters of ASCII"));
+            section.problem(of_user, format_args!("is no user of {of}; expected 1 to {most} characters of ASCII"));
         }
         fits
     });
     // The client only says who it is together with a password.
-    if user.is_some() && !section.has("password_file") {
-        section.problem("user", "has no effect without a password; add `password_file`");
+    if user.is_some() && !section.has(password_file) {
+        section.problem(of_user, format_args!("has no effect without a password; add `{password_file}`"));
     }
     (user, file)
 }

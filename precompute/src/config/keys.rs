@@ -31,7 +31,7 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 20] = [
+pub const KEYS: [ConfigKey<Config>; 24] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
@@ -39,10 +39,16 @@ pub const KEYS: [ConfigKey<Config>; 20] = [
     ConfigKey::at_start("cache.answers_octets", |config| Some(config.cache.answers_octets.to_string())),
     ConfigKey::at_start("cache.octets", |config| Some(config.cache.octets.to_string())),
     ConfigKey::at_start("feed.cluster", |config| of_feed(config, |feed| text(Some(&feed.cluster)))),
-    ConfigKey::at_start("feed.redis", |config| of_feed(config, |feed| text(Some(feed.written_redis())))),
+    ConfigKey::at_start("feed.redis", |config| of_feed(config, |feed| text(feed.written_redis()))),
+    ConfigKey::at_start("feed.sentinels", |config| of_feed(config, |feed| Some(list(feed.written_master()?.0)))),
+    ConfigKey::at_start("feed.master", |config| of_feed(config, |feed| text(Some(feed.written_master()?.1)))),
     ConfigKey::at_start("feed.user", |config| of_feed(config, |feed| text(feed.user.as_ref()))),
     ConfigKey::at_start("feed.password_file", |config| {
         of_feed(config, |feed| text(feed.password_file.as_ref().map(|file| &file.written)))
+    }),
+    ConfigKey::at_start("feed.sentinel_user", |config| of_feed(config, |feed| text(feed.sentinel_user.as_ref()))),
+    ConfigKey::at_start("feed.sentinel_password_file", |config| {
+        of_feed(config, |feed| text(feed.sentinel_password_file.as_ref().map(|file| &file.written)))
     }),
     ConfigKey::at_start("feed.tls_ca", |config| of_feed(config, |feed| text(feed.written_tls_ca()))),
     ConfigKey::at_start("feed.trusted", |config| {

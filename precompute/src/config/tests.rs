@@ -7,7 +7,10 @@ use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    feed::{Cluster, redis::Address},
+    feed::{
+        Cluster,
+        redis::{Address, Master},
+    },
     limits,
     ocsp::{CertificateInclusion, HashAlgorithm, NoncePolicy, Policy, ResponseForm, SignedRequests, Unlisted},
     pki::Algorithm,
@@ -110,8 +113,14 @@ fn any_key(dice: &mut Dice) -> KeyConfig {
 }
 
 fn any_feed(dice: &mut Dice) -> Feed {
-    let (redis, tls) = match dice.below(3) {
+    let (redis, tls) = match dice.below(4) {
         0 => (Address::Unix(dice.path()), None),
+        3 => {
+            let sentinel = |host: &&str| Address::Tcp { host: (*host).to_owned(), port: 26379 };
+            let sentinels = dice.some_of(&["sentinel.example", "10.0.0.2", "::1"].each_ref().map(sentinel), 1);
+            let tls = dice.maybe(|dice| dice.maybe(Dice::path).map_or(RedisTls::System, RedisTls::File));
+            (Address::Master(Master { name: dice.of(&["feed", "a\"b"]).to_owned(), sentinels }), tls)
+        }
         form => {
             let host = dice.of(&["redis.example", "10.0.0.1", "::1"]).to_owned();
             let port = 1 + dice.below(65_535) as u16;
@@ -121,6 +130,7 @@ fn any_feed(dice: &mut Dice) -> Feed {
     };
     let secret = |dice: &mut Dice| SecretFile::from(&*dice.path());
     let password_file = dice.maybe(secret);
+    let sentinel_password_file = dice.maybe(secret).filter(|_| matches!(redis, Address::Master(_)));
     let interval = limits::feed::SNAPSHOT_INTERVAL_RANGE;
     let (takeover, acknowledge) = (limits::feed::TAKEOVER_AFTER_RANGE, limits::feed::ACKNOWLEDGE_WITHIN_RANGE);
     let sources = ["http://a.example:8081".parse().unwrap(), "http://[::1]:8081/ostia".parse().unwrap()];
@@ -131,6 +141,10 @@ fn any_feed(dice: &mut Dice) -> Feed {
         tls,
         user: dice.maybe(|dice| dice.of(&["ostia", "a:b\"c"]).to_owned()).filter(|_| password_file.is_some()),
         password_file,
+        sentinel_user: dice
+            .maybe(|dice| dice.of(&["ostia", "a:b\"c"]).to_owned())
+            .filter(|_| sentinel_password_file.is_some()),
+        sentinel_password_file,
         trusted: (0..1 + dice.below(3)).map(|_| dice.path()).collect(),
         key: dice.maybe(secret),
         api_url: dice.maybe(|dice| dice.of(&["https://a.example:9443", "http://127.0.0.1:9090/x"]).to_owned()),
@@ -515,6 +529,8 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         tls: None,
         user: None,
         password_file: None,
+        sentinel_user: None,
+        sentinel_password_file: None,
         trusted: vec!["/etc/ostia/w.pub".into()],
         key: None,
         api_url: None,

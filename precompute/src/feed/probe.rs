@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Body, Cluster, Entry, Issuer, Manifest, Position, Refusal, Trusted,
-    redis::{Extent, Fault, Server, Stream},
+    redis::{Address, Extent, Fault, Said, Server, Stream},
     shelf::{Answer, BaseUrl, SourceFault, reach},
 };
 use crate::{
@@ -56,6 +56,10 @@ struct Seen {
     eviction: Option<String>,
     /// What ended the look.
     fault: Option<Fault>,
+    /// What Sentinels say, where there are any,
+    sentinels: Vec<Said>,
+    /// and how many servers follow the master then.
+    followers: Option<u64>,
 }
 
 /// Whose feed is looked at.
@@ -182,8 +186,10 @@ fn look(server: &Server, cluster: &Cluster) -> Option<Seen> {
 
 impl Seen {
     fn fill(&mut self, stream: &mut Stream) -> Result<(), Fault> {
+        self.sentinels = stream.sentinels_within(limits::SENTINELS_WITHIN);
         self.extent = stream.extent()?;
         self.eviction = stream.eviction_policy()?;
+        self.followers = if self.sentinels.is_empty() { None } else { stream.followers()? };
         self.manifest = stream.manifest()?;
         let Some(Extent { last, .. }) = self.extent else { return Ok(()) };
         self.last = stream.entry_at(last)?.map(|entry| (last, entry));
@@ -234,6 +240,7 @@ impl Seen {
         let Question { redis, cluster, trusted, is_writer, .. } = question;
         let address = &redis.address;
         let Findings { facts, doubts } = &mut findings;
+        judge_sentinels(&self.sentinels, self.followers, facts, doubts);
         let mut doubt = |about, text: String| doubts.push(Doubt { about, text });
         if let Some(fault) = &self.fault {
             doubt("feed.redis", format!("{fault}; a start goes on and tries again"));
@@ -314,6 +321,49 @@ impl Seen {
         };
         (findings, manifest)
     }
+}
+
+/// What is to be said of Sentinels.
+fn judge_sentinels(sentinels: &[Said], followers: Option<u64>, facts: &mut Vec<String>, doubts: &mut Vec<Doubt>) {
+    let mut doubt = |text: String| doubts.push(Doubt { about: "feed.sentinels", text });
+    for Said { sentinel, named, fault } in sentinels {
+        match (named, fault) {
+            (Some(named), None) => facts.push(format!(
+                "the Sentinel at {sentinel} names {} as master, and knows {} that follow and {} Sentinels",
+                named.address, named.followers, named.sentinels
+            )),
+            (_, Some(fault)) => doubt(fault.clone()),
+            (None, None) => doubt(format!("the Sentinel at {sentinel} does not answer")),
+        }
+    }
+    let named = || sentinels.iter().filter_map(|said| Some((&said.sentinel, said.named.as_ref()?)));
+    let Some((_, newest)) = named().max_by_key(|(_, named)| named.config_epoch) else { return };
+    let master = &newest.address;
+    if let Some((sentinel, former)) = named().find(|(_, named)| named.address != *master) {
+        doubt(format!(
+            "the Sentinel at {sentinel} names {} and others {master}: it was cut off, or watches another master of the same name",
+            former.address
+        ));
+    }
+    if is_loopback(master) && named().any(|(sentinel, _)| !is_loopback(sentinel)) {
+        doubt(format!(
+            "the master is named by {master}, which is each machine's own address: `sentinel monitor` has to name it by an address that every machine reaches"
+        ));
+    }
+    if newest.sentinels < 3 {
+        doubt(format!(
+            "{} of them watch the master: once one is away no majority is left to name another; three on three machines are the least",
+            newest.sentinels
+        ));
+    }
+    if followers == Some(0) || newest.followers == 0 {
+        doubt("no server follows the master now: nobody can take its place".into());
+    }
+}
+
+fn is_loopback(address: &Address) -> bool {
+    let Address::Tcp { host, .. } = address else { return false };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Which key is to be looked at where this is refused.

@@ -11,77 +11,34 @@
 //! - What comes from Redis is bytes. Entries that have no such form as ours are passed on as empty ones, which the reader
 //!   refuses and passes over; whatever is in the stream, reading goes on behind it.
 //!
-//! It does not know what an entry says, nor when to connect anew.
+//! Where Sentinels name the server, it leaves one that they name no more, but never between two calls that belong together:
+//! only [`Transport::connection`] looks. It does not know what an entry says, nor when else to connect anew.
 //!
 //! The client is the synchronous one, on RESP2, as one connection serves one thread: the asynchronous client's timeout of
 //! answers would end a blocking read, and its connection manager takes `READONLY` for an answer like others.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+mod fault;
+mod sentinel;
+mod server;
 
-use redis::{
-    Client, Cmd, Connection, ConnectionAddr, ConnectionLike as _, ErrorKind, IntoConnectionInfo as _, ProtocolVersion,
-    RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, Value, io::tcp::TcpSettings,
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{Cmd, Connection, ConnectionLike as _, RedisError, Value};
+
+pub use self::{
+    fault::{Cause, Fault},
+    sentinel::{Named, Said},
+    server::{Address, Login, Master, Server, Trust},
 };
-use zeroize::Zeroizing;
-
+use self::{
+    fault::{cause, in_a_line, remedy_at_first, remedy_for},
+    sentinel::Lookup,
+};
 use super::{
     Cluster, Position, Sealed,
     transport::{Appended, Gone, Info, Raw, Transport},
 };
 use crate::limits::feed as limits;
-
-/// Where Redis is, and how to be let in.
-#[derive(Clone)]
-pub struct Server {
-    /// A host and port, or a socket.
-    pub address: Address,
-    /// `None` for the default user.
-    pub user: Option<String>,
-    /// Never shown.
-    pub password: Option<Zeroizing<String>>,
-    /// `None` without TLS; else whom to trust, as PEM. Only for a host and port.
-    pub tls: Option<Trust>,
-}
-
-/// Where Redis listens.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[allow(missing_docs)]
-pub enum Address {
-    Tcp { host: String, port: u16 },
-    Unix(PathBuf),
-}
-
-/// Whose certificates count.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Trust {
-    /// Those that the system trusts.
-    System,
-    /// Those of these CAs, as PEM.
-    These(Vec<u8>),
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { address, user, password, tls } = self;
-        let password = password.as_ref().map(|_| "…");
-        f.debug_struct("Server")
-            .field("address", address)
-            .field("user", user)
-            .field("password", &password)
-            .field("tls", &tls.is_some())
-            .finish()
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => path.display().fmt(f),
-        }
-    }
-}
 
 /// What the stream looks like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,47 +51,13 @@ pub struct Extent {
     pub length: u64,
 }
 
-/// Why Redis did not do what it was asked to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Fault {
-    /// Its kind.
-    pub cause: Cause,
-    /// For the log: the server, what happened, and the remedy where one is known.
-    pub message: String,
-}
-
-/// What kind of fault.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cause {
-    /// It cannot be reached. Nothing was asked.
-    Unreachable,
-    /// No answer came. What was asked may be done, or may still be.
-    Unknown,
-    /// This server takes no writes: it follows another, or has too few followers. Another one may be the master.
-    NotMaster,
-    /// It has no room: its memory or its disk is full.
-    Full,
-    /// It does not let this user do that.
-    Refused,
-    /// It is loading what it has on disk.
-    Loading,
-    /// A key of the feed holds something of another type.
-    OtherType,
-    /// Anything else.
-    Other,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.message.fmt(f)
-    }
-}
-
-impl std::error::Error for Fault {}
-
 /// One connection to the stream of a cluster, made when it is needed.
 pub struct Stream {
     server: Server,
+    /// Who says where the server is, if Sentinels do.
+    lookup: Option<Arc<Lookup>>,
+    /// Where the last connection led, or was to.
+    at: Option<Address>,
     feed: String,
     head: String,
     connection: Option<Connection>,
@@ -164,8 +87,14 @@ impl Stream {
     pub fn new(server: Server, cluster: &Cluster) -> Self {
         let key = |name: &str| format!("ostia:{cluster}:{name}");
         let (feed, head) = (key("feed"), key("head"));
+        let lookup = match &server.address {
+            Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
+            Address::Tcp { .. } | Address::Unix(_) => None,
+        };
         Self {
             server,
+            lookup,
+            at: None,
             feed,
             head,
             connection: None,
@@ -180,6 +109,8 @@ impl Stream {
     pub fn another(&self) -> Self {
         Self {
             server: self.server.clone(),
+            lookup: self.lookup.clone(),
+            at: None,
             feed: self.feed.clone(),
             head: self.head.clone(),
             connection: None,
@@ -345,14 +276,25 @@ impl Stream {
     /// What Redis does when its memory is full: with anything but `noeviction` it may drop the stream. `None` if this user
     /// may not ask.
     pub fn eviction_policy(&mut self) -> Result<Option<String>, Fault> {
+        self.told_of("memory", "maxmemory_policy")
+    }
+
+    /// How many servers follow this one now. `None` if this user may not ask.
+    pub fn followers(&mut self) -> Result<Option<u64>, Fault> {
+        Ok(self.told_of("replication", "connected_slaves")?.and_then(|count| count.parse().ok()))
+    }
+
+    /// A field of what the server tells of itself.
+    fn told_of(&mut self, section: &str, field: &str) -> Result<Option<String>, Fault> {
         let mut command = Cmd::new();
-        command.arg("INFO").arg("memory");
+        command.arg("INFO").arg(section);
         let answer = match self.ask(&command, limits::ANSWER_WITHIN) {
             Err(Fault { cause: Cause::Refused, .. }) => return Ok(None),
             answer => bytes(answer?).unwrap_or_default(),
         };
         let text = String::from_utf8_lossy(&answer);
-        Ok(text.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).map(str::to_owned))
+        let value = |line: &str| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned());
+        Ok(text.lines().find_map(value))
     }
 
     fn ask(&mut self, command: &Cmd, within: Duration) -> Result<Value, Fault> {
@@ -378,8 +320,10 @@ impl Stream {
 
     fn connect(&mut self) -> Result<&mut Connection, Fault> {
         if self.connection.as_ref().is_none_or(|connection| !connection.is_open()) {
-            let made =
-                self.server.client().and_then(|client| client.get_connection_with_timeout(limits::CONNECT_WITHIN));
+            let address = self.address()?;
+            let client = self.server.client(&address, &self.server.login);
+            self.at = Some(address);
+            let made = client.and_then(|client| client.get_connection_with_timeout(limits::CONNECT_WITHIN));
             match made {
                 Ok(connection) => {
                     self.connection = Some(connection);
@@ -402,16 +346,41 @@ impl Stream {
         }
     }
 
+    /// Where the server is now.
+    fn address(&self) -> Result<Address, Fault> {
+        let Some(lookup) = &self.lookup else { return Ok(self.server.address.clone()) };
+        lookup.address(limits::ANSWER_WITHIN).map_err(|message| Fault { cause: Cause::Unreachable, message })
+    }
+
+    /// Leaves a server that is the master no more: it keeps its readers for long.
+    fn leave_former_master(&mut self) {
+        let named = self.lookup.as_ref().and_then(|lookup| lookup.named());
+        if named.is_some_and(|named| self.at.as_ref() != Some(&named.address)) {
+            self.connection = None;
+        }
+    }
+
+    /// What the Sentinels say, once each was asked, at most so long; empty where there are none.
+    pub fn sentinels_within(&self, within: Duration) -> Vec<Said> {
+        self.lookup.as_ref().map_or_else(Vec::new, |lookup| lookup.said(within))
+    }
+
     fn describe(&self, cause: Cause, error: &RedisError, within: Duration) -> Fault {
         let error = if error.is_timeout() { format!("not within {within:?}") } else { in_a_line(&error.to_string()) };
         // The certificate is looked at with the first question.
         let remedy =
             if self.answered == self.connections { "" } else { remedy_at_first(&error, self.server.tls.is_some()) };
-        let server = &self.server.address;
-        let user = self.server.user.as_deref().unwrap_or("default");
+        let server = match (&self.at, &self.server.address) {
+            (Some(at), Address::Master(Master { name, .. })) => format!("{at} (`{name}` of the Sentinels)"),
+            (_, address) => address.to_string(),
+        };
+        let user = self.server.login.user.as_deref().unwrap_or("default");
         let message = match cause {
             Cause::Unreachable => format!("Redis at {server} cannot be reached: {error}{remedy}"),
             Cause::Unknown => format!("Redis at {server} did not answer: {error}{remedy}"),
+            Cause::NotMaster if error.contains("NOREPLICAS") => format!(
+                "Redis at {server} takes no writes: it has too few followers (`min-replicas-to-write`); start them, or ask for fewer"
+            ),
             Cause::NotMaster => {
                 format!("Redis at {server} takes no writes: {error}; another server may be the master now")
             }
@@ -440,6 +409,7 @@ impl Stream {
 
 impl Transport for Stream {
     fn connection(&mut self) -> Option<u64> {
+        self.leave_former_master();
         let connected = self.connect().map(drop);
         self.done(connected).ok().map(|()| self.connections)
     }
@@ -508,107 +478,6 @@ impl Stream {
 
 /// The field of an entry in the stream.
 const FIELD: &str = "b";
-
-impl Server {
-    /// What is to be said of a server that does this when its memory is full (`maxmemory-policy`), if anything.
-    pub fn doubt_of_eviction(&self, policy: &str) -> Option<String> {
-        let address = &self.address;
-        (policy != "noeviction").then(|| {
-            format!(
-                "Redis at {address} has `maxmemory-policy {policy}`, by which it may drop the feed when its memory is full; set `maxmemory-policy noeviction`"
-            )
-        })
-    }
-
-    fn client(&self) -> Result<Client, RedisError> {
-        let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_skip_set_lib_name();
-        if let Some(user) = &self.user {
-            settings = settings.set_username(user);
-        }
-        if let Some(password) = &self.password {
-            settings = settings.set_password(password.as_str());
-        }
-        let address = match &self.address {
-            Address::Unix(path) => ConnectionAddr::Unix(path.clone()),
-            Address::Tcp { host, port } if self.tls.is_some() => {
-                ConnectionAddr::TcpTls { host: host.clone(), port: *port, insecure: false, tls_params: None }
-            }
-            Address::Tcp { host, port } => ConnectionAddr::Tcp(host.clone(), *port),
-        };
-        let info = address
-            .into_connection_info()?
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true))
-            .set_redis_settings(settings);
-        match &self.tls {
-            Some(Trust::These(cas)) => {
-                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(cas.clone()) })
-            }
-            _ => Client::open(info),
-        }
-    }
-}
-
-/// What the server says, for a log: without controls, and not longer than anybody reads.
-fn in_a_line(said: &str) -> String {
-    let plain = said.split(|letter: char| letter.is_control() || letter == ' ').filter(|word| !word.is_empty());
-    plain.collect::<Vec<_>>().join(" ").chars().take(limits::FAULT_LETTERS_MAX).collect()
-}
-
-fn cause(error: &RedisError) -> Cause {
-    if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
-        return Cause::Unknown;
-    }
-    match (error.kind(), error.code()) {
-        (ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm), _)
-        | (_, Some("NOAUTH" | "WRONGPASS")) => Cause::Refused,
-        (ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown), _) | (_, Some("NOREPLICAS")) => {
-            Cause::NotMaster
-        }
-        (ErrorKind::Server(ServerErrorKind::BusyLoading), _) => Cause::Loading,
-        (_, Some("OOM" | "MISCONF")) => Cause::Full,
-        (_, Some("WRONGTYPE")) => Cause::OtherType,
-        // Who waited for an entry while this server became another's follower.
-        (_, Some("UNBLOCKED")) => Cause::NotMaster,
-        // What cannot be parsed leaves the connection in the middle of an answer.
-        (ErrorKind::Parse | ErrorKind::Io, _) => Cause::Unknown,
-        _ => Cause::Other,
-    }
-}
-
-/// What to do where a connection is made, and its first question not answered.
-fn remedy_at_first(error: &str, is_tls: bool) -> &'static str {
-    let says = |what: &str| error.contains(what);
-    if is_tls && says("CaUsedAsEndEntity") {
-        "; its certificate is a CA's own, as `openssl req -x509` makes it: give it one that this CA has issued"
-    } else if is_tls && says("certificate") {
-        "; `feed.tls_ca` has to name the CA of its certificate, and `feed.redis` a host that stands in it"
-    } else if is_tls && (says("not within") || says("corrupt message")) {
-        "; a port that takes connections and says nothing may not speak TLS: without `rediss://` and `feed.tls_ca` it is asked without"
-    } else if !is_tls && (says("reset by peer") || says("end of file") || says("Broken pipe")) {
-        "; a server that closes connections at once lets nobody in from another machine without a password (`protected-mode`), has too many clients, or wants TLS"
-    } else {
-        ""
-    }
-}
-
-/// What to do where something else than the Redis that is meant answers.
-fn remedy_for(error: &str) -> &'static str {
-    let error = error.to_ascii_lowercase();
-    let says = |what: &str| error.contains(what);
-    if says("unknown command") {
-        "; name a Redis from 5.0 on itself, with its commands under their own names, and no Sentinel or proxy before it"
-    } else if says("moved") || says("clusterdown") || says("crossslot") {
-        "; this is a node of a Redis Cluster, which would spread the feed: name a Redis without `cluster-enabled`"
-    } else if says("max number of clients") {
-        "; raise `maxclients`, or find out who holds so many connections"
-    } else if says("denied") && says("protected mode") {
-        "; it lets nobody in from another machine without a password: set one there (`requirepass`), and name it by `feed.password_file`"
-    } else if says("busy running a script") {
-        "; it is somebody else's script: `redis-cli SCRIPT KILL` ends it"
-    } else {
-        ""
-    }
-}
 
 fn array(value: Value) -> Option<Vec<Value>> {
     match value {

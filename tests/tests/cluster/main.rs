@@ -20,6 +20,7 @@ mod reloads;
 mod replicas;
 mod reported;
 mod roles;
+mod sentinels;
 mod sources;
 mod starts;
 mod strangers;

@@ -30,7 +30,7 @@ fn key_of(writer: &Member) -> Vec<u8> {
 
 fn stream(cluster: &Cluster) -> Stream {
     let address = Address::Tcp { host: "127.0.0.1".into(), port: cluster.redis.port() };
-    Stream::new(Server { address, user: None, password: None, tls: None }, &Name::new("tests").unwrap())
+    Stream::new(Server::at(address), &Name::new("tests").unwrap())
 }
 
 fn micros() -> u64 {

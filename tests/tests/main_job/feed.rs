@@ -57,7 +57,7 @@ impl Beating {
         let key = WriterKey::from_pkcs8(sections[0].content().unwrap()).unwrap();
         let (cluster, epoch) = (Cluster::new("a").unwrap(), micros());
         let address = Address::Tcp { host: "127.0.0.1".into(), port: redis.port() };
-        let mut stream = Stream::new(Server { address, user: None, password: None, tls: None }, &cluster);
+        let mut stream = Stream::new(Server::at(address), &cluster);
         let ends = Arc::new(AtomicBool::new(false));
         let ending = Arc::clone(&ends);
         let (author, mut prev) = (ServerId::from_bytes([1; 16]), Chain::START);

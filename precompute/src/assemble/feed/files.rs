@@ -17,6 +17,7 @@ pub struct FeedFiles {
     trusted: BTreeSet<KeyId>,
     key: Option<KeyId>,
     password: Option<Zeroizing<String>>,
+    sentinel_password: Option<Zeroizing<String>>,
     tls_ca: Option<Vec<u8>>,
 }
 
@@ -36,7 +37,8 @@ impl FeedFiles {
         Self {
             trusted: feed.trusted.ids().collect(),
             key: feed.key.as_ref().map(|key| key.id()),
-            password: feed.redis.password.clone(),
+            password: feed.redis.login.password.clone(),
+            sentinel_password: feed.redis.sentinel_login.password.clone(),
             tls_ca,
         }
     }
@@ -47,6 +49,7 @@ impl FeedFiles {
             ("feed.trusted", self.trusted != now.trusted),
             ("feed.key", self.key != now.key),
             ("feed.password_file", self.password != now.password),
+            ("feed.sentinel_password_file", self.sentinel_password != now.sentinel_password),
             ("feed.tls_ca", self.tls_ca != now.tls_ca),
         ];
         is_changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
@@ -69,20 +72,22 @@ mod tests {
 
     #[test]
     fn each_file_that_holds_something_else_is_named_and_no_password_is_shown() {
-        let files = |trusted: &[u8], key, password: &str, tls_ca: &[u8]| FeedFiles {
+        let files = |trusted: &[u8], key, [password, sentinel]: [&str; 2], tls_ca: &[u8]| FeedFiles {
             trusted: trusted.iter().map(|number| KeyId([*number; 8])).collect(),
             key: Some(KeyId([key; 8])),
             password: Some(Zeroizing::new(password.to_owned())),
+            sentinel_password: Some(Zeroizing::new(sentinel.to_owned())),
             tls_ca: Some(tls_ca.to_vec()),
         };
-        let in_use = files(&[1, 2], 1, "secret", b"one");
+        let in_use = files(&[1, 2], 1, ["secret", "secret"], b"one");
         for (now, changed) in [
-            (files(&[2, 1], 1, "secret", b"one"), &[][..]),
-            (files(&[1], 1, "secret", b"one"), &["feed.trusted"]),
-            (files(&[1, 3], 1, "secret", b"one"), &["feed.trusted"]),
-            (files(&[1, 2], 2, "secret", b"one"), &["feed.key"]),
-            (files(&[1, 2], 1, "another", b"one"), &["feed.password_file"]),
-            (files(&[1, 2], 1, "secret", b"two"), &["feed.tls_ca"]),
+            (files(&[2, 1], 1, ["secret", "secret"], b"one"), &[][..]),
+            (files(&[1], 1, ["secret", "secret"], b"one"), &["feed.trusted"]),
+            (files(&[1, 3], 1, ["secret", "secret"], b"one"), &["feed.trusted"]),
+            (files(&[1, 2], 2, ["secret", "secret"], b"one"), &["feed.key"]),
+            (files(&[1, 2], 1, ["another", "secret"], b"one"), &["feed.password_file"]),
+            (files(&[1, 2], 1, ["secret", "another"], b"one"), &["feed.sentinel_password_file"]),
+            (files(&[1, 2], 1, ["secret", "secret"], b"two"), &["feed.tls_ca"]),
         ] {
             assert_eq!(in_use.changed(&now), changed);
             assert!(!format!("{now:?}").contains("secret"));

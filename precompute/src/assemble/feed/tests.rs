@@ -47,7 +47,10 @@ fn a_writer_has_its_key_and_everybody_trusts_the_same() {
     let feed = writer.feed.as_ref().unwrap();
     let key = feed.key.as_ref().unwrap().public();
     assert!(feed.trusted.has(&key));
-    assert_eq!((feed.trusted.count(), feed.redis.password.as_deref().map(String::as_str)), (2, Some("secret-7391")));
+    assert_eq!(
+        (feed.trusted.count(), feed.redis.login.password.as_deref().map(String::as_str)),
+        (2, Some("secret-7391"))
+    );
     assert!(!format!("{writer:?}").contains("7391"), "{writer:?}");
     // One file with both, and one of them again.
     let replica = opened(&ca, "trusted = [\"both.pub\", \"w.pub\"]", REPLICA);

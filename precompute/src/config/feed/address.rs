@@ -21,14 +21,20 @@ pub(super) struct Written {
 const SCHEMES: [(&str, bool); 4] =
     [("redis://", false), ("rediss://", true), ("valkey://", false), ("valkeys://", true)];
 
-/// The port that a URL without one means.
+/// The ports of Redis and of a Sentinel.
 const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
 
 /// Reads the address of Redis. The error completes "redis …".
 pub(super) fn parse(text: &str) -> Result<Written, String> {
     if text.starts_with('/') || text.starts_with("unix:") {
         return socket(text);
     }
+    parse_with(text, PORT)
+}
+
+/// `default`: the port that a URL without one means.
+fn parse_with(text: &str, default: u16) -> Result<Written, String> {
     let scheme = SCHEMES.iter().find_map(|(scheme, tls)| Some((text.strip_prefix(scheme)?, *tls)));
     // `user:password@host`, or parameters behind a question mark.
     if text.contains(['@', '?', '#']) {
@@ -54,10 +60,18 @@ pub(super) fn parse(text: &str) -> Result<Written, String> {
     let Some((host, port)) = host_and_port(authority) else {
         return no("which has no host, or no proper one or port; an IPv6 address stands in brackets");
     };
-    match port.or(tls.map(|_| PORT)) {
+    match port.or(tls.map(|_| default)) {
         Some(port) => Ok(Written { address: Address::Tcp { host: host.to_owned(), port }, tls }),
-        None => no(&format!("which has no port: `{host}:{PORT}`")),
+        None => no(&format!("which has no port: `{host}:{default}`")),
     }
+}
+
+/// Reads the address of a Sentinel. The error completes "sentinels …".
+pub(super) fn sentinel(text: &str) -> Result<Written, String> {
+    if text.starts_with('/') || text.starts_with("unix:") {
+        return Err(format!("has `{}`; a Sentinel has a host and a port", shown(text)));
+    }
+    parse_with(text, SENTINEL_PORT).map_err(|problem| problem.replacen("is `", "has `", 1))
 }
 
 fn socket(text: &str) -> Result<Written, String> {
@@ -165,6 +179,26 @@ mod tests {
         }
         let long = format!("/{}", "a".repeat(limits::SOCKET_PATH_OCTETS_MAX));
         assert!(parse(&long).is_err() && parse(&long[..long.len() - 1]).is_ok());
+    }
+
+    #[test]
+    fn a_sentinel_has_a_host_and_another_port_and_is_no_socket() {
+        for (text, expected) in [
+            ("a:7", Ok(("a", 7, None))),
+            ("redis://a", Ok(("a", 26379, Some(false)))),
+            ("rediss://[::1]", Ok(("::1", 26379, Some(true)))),
+            ("a", Err("has `a`, which has no port: `a:26379`")),
+            ("/run/redis.sock", Err("has `/run/redis.sock`; a Sentinel has a host and a port")),
+            ("redis://:7391@a", Err("is not shown")),
+        ] {
+            match (sentinel(text), expected) {
+                (Ok(read), Ok((host, port, tls))) => {
+                    assert_eq!((read.address, read.tls), (Address::Tcp { host: host.into(), port }, tls), "{text}");
+                }
+                (Err(problem), Err(words)) => assert!(problem.contains(words), "{text}: {problem}"),
+                (read, _) => panic!("{text}: {read:?}"),
+            }
+        }
     }
 
     #[test]

@@ -58,17 +58,14 @@ fn in_order() -> Seen {
         manifest: Some(manifest(1, 180)),
         eviction: Some("noeviction".into()),
         fault: None,
+        sentinels: Vec::new(),
+        followers: None,
     }
 }
 
 /// Asks about a feed, with these issuers here.
 fn asked<T>(issuers: &[(Issuer, String)], is_writer: bool, look: impl FnOnce(&Question<'_>) -> T) -> T {
-    let redis = Server {
-        address: Address::Tcp { host: "redis.example".into(), port: 6379 },
-        user: None,
-        password: None,
-        tls: None,
-    };
+    let redis = Server::at(Address::Tcp { host: "redis.example".into(), port: 6379 });
     let trusted = Trusted::of(&[WriterKey::from_seed(&[1; 32]).public()]).unwrap();
     let cluster = cluster("a");
     look(&Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], issuers, is_writer })

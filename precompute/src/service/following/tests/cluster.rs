@@ -85,7 +85,7 @@ impl Redis {
 
     fn server(&self) -> Server {
         let address = Address::Tcp { host: "127.0.0.1".to_owned(), port: self.port };
-        Server { address, user: None, password: None, tls: None }
+        Server::at(address)
     }
 
     pub(super) fn stream(&self) -> Stream {

@@ -82,7 +82,7 @@ pub fn redis(input: &[u8]) -> bool {
 fn with<T>(answer: &[u8], ask: impl FnOnce(&mut Stream) -> Result<T, Fault>) -> Result<T, Fault> {
     *PEER.answer() = answer.to_vec();
     let address = Address::Unix(PEER.socket.clone());
-    ask(&mut Stream::new(Server { address, user: None, password: None, tls: None }, &CLUSTER))
+    ask(&mut Stream::new(Server::at(address), &CLUSTER))
 }
 
 fn read(answer: &[u8]) -> Result<Vec<(Position, Vec<u8>)>, Fault> {
