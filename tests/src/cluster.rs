@@ -38,6 +38,8 @@ pub struct ClusterPlan {
     replicas: usize,
     redis: String,
     followers: Option<usize>,
+    has_users: bool,
+    is_shipped: bool,
     of_all: String,
     takeover_after: &'static str,
     of_writers: String,
@@ -54,6 +56,8 @@ impl Default for ClusterPlan {
             replicas: 3,
             redis: String::new(),
             followers: None,
+            has_users: false,
+            is_shipped: false,
             of_all: String::new(),
             takeover_after: "2s",
             of_writers: String::new(),
@@ -81,6 +85,21 @@ impl ClusterPlan {
     #[must_use]
     pub fn sentinels(mut self, followers: usize) -> Self {
         self.followers = Some(followers);
+        self
+    }
+
+    /// With the shipped list of users at Redis: writers, replicas and Sentinels have one each.
+    #[must_use]
+    pub fn users(mut self) -> Self {
+        self.has_users = true;
+        self
+    }
+
+    /// With Redis, Sentinels and users as the shipped configurations have them, TLS included. Only with
+    /// [`sentinels`](Self::sentinels).
+    #[must_use]
+    pub fn shipped(mut self) -> Self {
+        (self.has_users, self.is_shipped) = (true, true);
         self
     }
 
@@ -145,9 +164,23 @@ impl ClusterPlan {
     pub fn set_up(self) -> Cluster {
         let ca = Ca::new("Cluster CA");
         let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
-        let redis = RedisServer::with(&self.redis);
-        let sentinels = self.followers.map(|followers| Sentinels::start(&redis, followers, &self.redis));
         let dir = tempfile::tempdir().unwrap();
+        let server = |lines: &str| match (self.is_shipped, self.has_users) {
+            (true, _) => RedisServer::shipped(dir.path(), lines),
+            (_, true) => RedisServer::with_users(lines),
+            _ => RedisServer::with(lines),
+        };
+        if self.is_shipped {
+            RedisServer::write_tls(dir.path());
+        }
+        let redis = server(&self.redis);
+        let login = self.has_users.then(|| ("redis-sentinel".to_owned(), RedisServer::acl_password("SENTINEL")));
+        let sentinels = self.followers.map(|followers| {
+            if self.is_shipped {
+                return Sentinels::shipped(dir.path(), &redis, followers);
+            }
+            Sentinels::start(&redis, followers, |lines| server(&format!("{lines}{}", self.redis)), login)
+        });
         let (writers, replicas) = (self.writers, self.replicas);
         let mut cluster = Cluster {
             plan: self,
@@ -224,6 +257,17 @@ impl Cluster {
         self.dir.path().join("trusted.pem")
     }
 
+    /// The lines by which somebody is let in at Redis, where only users of the list are.
+    fn login(&self, site: &Site, who: &str) -> String {
+        if !self.plan.has_users {
+            return String::new();
+        }
+        let file = site.dir().join("redis.password");
+        fs::write(&file, RedisServer::acl_password(who)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        format!("user = \"ostia-{}\"\npassword_file = {file:?}\n", who.to_lowercase())
+    }
+
     /// `[feed]` of everybody.
     fn feed(&self, snapshots: &[SocketAddr]) -> String {
         let from: Vec<_> = snapshots.iter().map(|address| format!("http://{address}")).collect();
@@ -245,8 +289,9 @@ impl Cluster {
         let mut others = snapshots.to_vec();
         let own = others.remove(number);
         let feed = format!(
-            "{}key = {KEY:?}\napi_url = \"http://{}\"\nsnapshot_listen = \"{own}\"\npriority = {number}\ntakeover_after = {:?}\n{}\n",
+            "{}{}key = {KEY:?}\napi_url = \"http://{}\"\nsnapshot_listen = \"{own}\"\npriority = {number}\ntakeover_after = {:?}\n{}\n",
             self.feed(&others),
+            self.login(site, "WRITER"),
             site.admin,
             self.plan.takeover_after,
             self.plan.of_writers
@@ -263,7 +308,7 @@ impl Cluster {
     pub fn add_replica_with(&mut self, key: bool) -> usize {
         let site = self.site(false, key);
         let from: Vec<SocketAddr> = self.writers.iter().filter_map(|writer| writer.snapshots).collect();
-        let feed = self.feed(&from);
+        let feed = self.feed(&from) + &self.login(&site, "REPLICA");
         site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n"), 1));
         let number = self.replicas.len();
         self.replicas.push(Member::new(format!("replica {number}"), site, Role::Replica, None));

@@ -17,15 +17,22 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+/// The list of users that is shipped, and whose passwords are to be filled in there.
+const USERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/redis/users.acl");
+const PEOPLE: [&str; 6] = ["ADMIN", "WRITER", "REPLICA", "METRICS", "REPLICATION", "SENTINEL"];
+
 /// A running `redis-server`. Killed when dropped.
 #[derive(Debug)]
 pub struct RedisServer {
     dir: TempDir,
     port: u16,
     tls_port: Option<u16>,
-    password: Option<String>,
+    /// User and password of whoever looks after it.
+    operator: Option<(String, String)>,
     /// Whether it is a Sentinel.
     watches: bool,
+    /// Whether it is reached by TLS alone.
+    is_tls: bool,
     child: Option<Child>,
 }
 
@@ -42,8 +49,9 @@ impl RedisServer {
             dir,
             port: free_port(LOCALHOST).port(),
             tls_port: None,
-            password: None,
+            operator: None,
             watches: false,
+            is_tls: false,
             child: None,
         };
         server.configure(lines);
@@ -57,15 +65,77 @@ impl RedisServer {
         let port = free_port(LOCALHOST).port();
         let text = format!("port {port}\nbind 127.0.0.1\ndir {}\ndaemonize no\n{lines}", dir.path().display());
         fs::write(dir.path().join("redis.conf"), text).unwrap();
-        let mut server = Self { dir, port, tls_port: None, password: None, watches: true, child: None };
+        let mut server = Self { dir, port, tls_port: None, operator: None, watches: true, is_tls: false, child: None };
         server.restart();
         server
+    }
+
+    /// One that lets in whom the shipped list of users names, each with [`acl_password`](Self::acl_password).
+    pub fn with_users(lines: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let users = PEOPLE.iter().fold(fs::read_to_string(USERS).unwrap(), |text, who| {
+            text.replace(&format!("{who}-PASSWORD"), &Self::acl_password(who))
+        });
+        fs::write(dir.path().join("users.acl"), users).unwrap();
+        let port = free_port(LOCALHOST).port();
+        let operator = Some(("admin".to_owned(), Self::acl_password("ADMIN")));
+        let mut server = Self { dir, port, tls_port: None, operator, watches: false, is_tls: false, child: None };
+        let follows = Self::acl_password("REPLICATION");
+        let acl = server.dir.path().join("users.acl");
+        server.configure(&format!(
+            "aclfile {}\nmasteruser redis-replication\nmasterauth {follows}\n{lines}",
+            acl.display()
+        ));
+        server.restart();
+        server
+    }
+
+    /// The password of whoever has one in the shipped list of users: `WRITER`, `REPLICA`, `METRICS` and others.
+    pub fn acl_password(who: &str) -> String {
+        format!("{}-secret-7391", who.to_lowercase())
     }
 
     /// One that lets nobody in without this password.
     pub fn with_password(password: &str) -> Self {
         let mut server = Self::with(&format!("requirepass {password}\n"));
-        server.password = Some(password.to_owned());
+        server.operator = Some(("default".to_owned(), password.to_owned()));
+        server
+    }
+
+    /// One with the shipped configuration, and these lines more: users, TLS alone, as `localhost` by the CA of `tls`
+    /// ([`write_tls`](Self::write_tls)).
+    pub fn shipped(tls: &Path, lines: &str) -> Self {
+        Self::of_file(tls, "redis.conf", lines, false)
+    }
+
+    /// A Sentinel with the shipped configuration, which watches the server at this port.
+    pub fn shipped_sentinel(tls: &Path, master: u16) -> Self {
+        Self::of_file(tls, "sentinel.conf", &format!("{master}"), true)
+    }
+
+    fn of_file(tls: &Path, name: &str, more: &str, watches: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for (from, to) in [("ca.pem", "ca.pem"), ("server.pem", "redis.pem"), ("server.key", "redis.key")] {
+            fs::copy(tls.join(from), path(to)).unwrap();
+        }
+        let shipped = |name: &str| {
+            let text = fs::read_to_string(Path::new(USERS).with_file_name(name)).unwrap();
+            PEOPLE.iter().fold(text, |text, who| text.replace(&format!("{who}-PASSWORD"), &Self::acl_password(who)))
+        };
+        fs::write(path("users.acl"), shipped("users.acl")).unwrap();
+        let port = free_port(LOCALHOST).port();
+        let own = dir.path().display().to_string();
+        let text = shipped(name).replace("/etc/redis", &own);
+        let (port_of_file, text) = match watches {
+            true => ("tls-port 26379", text.replace("MASTER-HOST 6379", &format!("localhost {more}"))),
+            false => ("tls-port 6379", format!("{text}\n{more}")),
+        };
+        let text = text.replace(port_of_file, &format!("tls-port {port}")).replace("HOST", "localhost");
+        fs::write(path("redis.conf"), format!("{text}\nbind 127.0.0.1\ndir {own}\ndaemonize no\n")).unwrap();
+        let operator = (!watches).then(|| ("admin".to_owned(), Self::acl_password("ADMIN")));
+        let mut server = Self { dir, port, tls_port: None, operator, watches, is_tls: true, child: None };
+        server.restart();
         server
     }
 
@@ -73,7 +143,31 @@ impl RedisServer {
     /// [`ca`](Self::ca).
     pub fn with_tls() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path();
+        Self::write_tls(dir.path());
+        let tls_port = free_port(LOCALHOST).port();
+        let mut server = Self {
+            dir,
+            port: free_port(LOCALHOST).port(),
+            tls_port: Some(tls_port),
+            operator: None,
+            watches: false,
+            is_tls: false,
+            child: None,
+        };
+        let file = |name: &str| server.dir.path().join(name).display().to_string();
+        let lines = format!(
+            "tls-port {tls_port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n",
+            file("server.pem"),
+            file("server.key"),
+            file("ca.pem")
+        );
+        server.configure(&lines);
+        server.restart();
+        server
+    }
+
+    /// Makes a CA and a certificate for `localhost` by it in this directory: `ca.pem`, `server.pem` and `server.key`.
+    pub fn write_tls(path: &Path) {
         openssl(path, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "ca.key"]);
         openssl(path, ["req", "-x509", "-key", "ca.key", "-subj", "/CN=Feed CA", "-days", "30", "-out", "ca.pem"]);
         openssl(path, ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", "server.key"]);
@@ -100,25 +194,6 @@ impl RedisServer {
                 "server.pem",
             ],
         );
-        let tls_port = free_port(LOCALHOST).port();
-        let mut server = Self {
-            dir,
-            port: free_port(LOCALHOST).port(),
-            tls_port: Some(tls_port),
-            password: None,
-            watches: false,
-            child: None,
-        };
-        let file = |name: &str| server.dir.path().join(name).display().to_string();
-        let lines = format!(
-            "tls-port {tls_port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n",
-            file("server.pem"),
-            file("server.key"),
-            file("ca.pem")
-        );
-        server.configure(&lines);
-        server.restart();
-        server
     }
 
     fn configure(&mut self, lines: &str) {
@@ -202,8 +277,11 @@ impl RedisServer {
     pub fn cli<const N: usize>(&self, arguments: [&str; N]) -> String {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &self.port.to_string()]);
-        if let Some(password) = &self.password {
-            command.args(["--no-auth-warning", "-a", password]);
+        if self.is_tls {
+            command.args(["-h", "localhost", "--tls", "--cacert"]).arg(self.ca());
+        }
+        if let Some((user, password)) = &self.operator {
+            command.args(["--no-auth-warning", "--user", user, "-a", password]);
         }
         let ended = run(command.args(arguments));
         assert!(ended.status.success(), "{arguments:?}: {}", ended.text);

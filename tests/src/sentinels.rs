@@ -3,7 +3,10 @@
 //! Invariant: all of it is real, listens on loopback, and ends when it is dropped. A master that is away for a second is
 //! replaced. It does not know what Redis is used for.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{RedisServer, until};
 
@@ -17,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// See the module.
 #[derive(Debug)]
 pub struct Sentinels {
+    /// The CA by which everybody trusts them, where they speak TLS.
+    ca: Option<PathBuf>,
     /// The Sentinels.
     pub all: Vec<RedisServer>,
     /// The servers that followed the first master in the beginning.
@@ -24,17 +29,37 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Starts so many servers that follow `master`, with the same lines in their configuration, and three Sentinels.
-    /// Returns when all of them know each other.
-    pub fn start(master: &RedisServer, followers: usize, lines: &str) -> Self {
-        let follow = format!("replicaof 127.0.0.1 {}\n{lines}", master.port());
-        let followers: Vec<RedisServer> = (0..followers).map(|_| RedisServer::with(&follow)).collect();
+    /// Starts so many servers that follow `master`, each by `server` with these lines more in its configuration, and
+    /// three Sentinels, with user and password where Redis wants them. Returns when all of them know each other.
+    pub fn start(
+        master: &RedisServer,
+        followers: usize,
+        server: impl Fn(&str) -> RedisServer,
+        login: Option<(String, String)>,
+    ) -> Self {
+        let follow = format!("replicaof 127.0.0.1 {}\n", master.port());
+        let followers: Vec<RedisServer> = (0..followers).map(|_| server(&follow)).collect();
+        let login = login.map_or(String::new(), |(user, password)| {
+            format!("sentinel auth-user {MASTER} {user}\nsentinel auth-pass {MASTER} {password}\n")
+        });
         let watch = format!(
-            "sentinel monitor {MASTER} 127.0.0.1 {} {QUORUM}\nsentinel down-after-milliseconds {MASTER} 1000\nsentinel failover-timeout {MASTER} 5000\n",
+            "sentinel monitor {MASTER} 127.0.0.1 {} {QUORUM}\nsentinel down-after-milliseconds {MASTER} 1000\nsentinel failover-timeout {MASTER} 5000\n{login}",
             master.port()
         );
         let all: Vec<RedisServer> = (0..3).map(|_| RedisServer::sentinel(&watch)).collect();
-        let sentinels = Self { all, followers };
+        Self { ca: None, all, followers }.until_known()
+    }
+
+    /// The same with the shipped configurations, over the TLS of this directory.
+    pub fn shipped(tls: &Path, master: &RedisServer, followers: usize) -> Self {
+        let follow = format!("replicaof localhost {}\n", master.port());
+        let followers: Vec<RedisServer> = (0..followers).map(|_| RedisServer::shipped(tls, &follow)).collect();
+        let all: Vec<RedisServer> = (0..3).map(|_| RedisServer::shipped_sentinel(tls, master.port())).collect();
+        Self { ca: Some(tls.join("ca.pem")), all, followers }.until_known()
+    }
+
+    fn until_known(self) -> Self {
+        let sentinels = self;
         let know_all = |one: &RedisServer| {
             let told = one.cli(["SENTINEL", "MASTER", MASTER]);
             let field = |name: &str| told.lines().skip_while(|line| *line != name).nth(1).map(str::to_owned);
@@ -47,8 +72,11 @@ impl Sentinels {
 
     /// The lines of `[feed]` that name them.
     pub fn lines(&self) -> String {
-        let all: Vec<_> = self.all.iter().map(|one| format!("127.0.0.1:{}", one.port())).collect();
-        format!("sentinels = {all:?}\nmaster = {MASTER:?}")
+        let at = |host: &str| self.all.iter().map(|one| format!("{host}:{}", one.port())).collect::<Vec<_>>();
+        match &self.ca {
+            None => format!("sentinels = {:?}\nmaster = {MASTER:?}", at("127.0.0.1")),
+            Some(ca) => format!("sentinels = {:?}\nmaster = {MASTER:?}\ntls_ca = {ca:?}", at("rediss://localhost")),
+        }
     }
 
     /// The port of the master, as the first of them that answers names it.

@@ -306,3 +306,53 @@ fn over_tls_only_the_configured_ca_counts_and_the_name_has_to_be_right() {
     let fault = connect("localhost", port, Some(&trust)).unwrap_err();
     refused("a CA's certificate", &fault, "give it one that this CA has issued");
 }
+
+/// Each user of the shipped list can do what it is for, and nothing more.
+#[test]
+fn the_shipped_users_may_do_what_they_are_for() {
+    let redis = RedisServer::with_users("");
+    let of = |who: &str, name: &str| with_password(&redis, Some(name), &RedisServer::acl_password(who));
+    let refused = |outcome: Result<(), Fault>| assert_eq!(outcome.unwrap_err().cause, Cause::Refused);
+    let mut writer = of("WRITER", "ostia-writer");
+    assert_eq!(writer.put(at(5, 0), b"fence", true), Ok(Appended::Written));
+    assert_eq!(writer.put(at(5, 1), b"begin", false), Ok(Appended::Written));
+    writer.set_manifest(b"manifest").unwrap();
+    assert_eq!(writer.wait_for_followers(0, AT_ONCE), Ok(0));
+    let reads = |stream: &mut Stream| {
+        assert_eq!(stream.extent().unwrap().unwrap().length, 2);
+        assert_eq!(stream.read(at(5, 0), 9, Duration::from_millis(50)).unwrap(), [(at(5, 1), b"begin".to_vec())]);
+        assert_eq!(stream.entry_at(at(5, 0)).unwrap().unwrap(), b"fence");
+        assert_eq!(stream.last_entries(9).unwrap().len(), 2);
+        assert_eq!(stream.manifest().unwrap().unwrap(), b"manifest");
+        assert_eq!(stream.eviction_policy().unwrap().unwrap(), "noeviction");
+        assert_eq!(stream.followers().unwrap(), Some(0));
+    };
+    reads(&mut writer);
+    let mut replica = of("REPLICA", "ostia-replica");
+    reads(&mut replica);
+    refused(replica.put(at(6, 0), b"forged", true).map(drop));
+    refused(replica.set_manifest(b"forged"));
+    refused(replica.trim_before(at(5, 1)));
+    refused(replica.remove());
+    let mut metrics = of("METRICS", "metrics");
+    assert!(metrics.eviction_policy().unwrap().is_some());
+    refused(metrics.extent().map(drop));
+    refused(metrics.manifest().map(drop));
+    // Nobody else is let in, nor with another's password; and the feed is all that a writer reaches.
+    refused(stream(server(redis.port())).extent().map(drop));
+    refused(of("REPLICA", "ostia-writer").extent().map(drop));
+    let mut elsewhere = Stream::new(
+        Server {
+            login: Login {
+                user: Some("ostia-writer".to_owned()),
+                password: Some(RedisServer::acl_password("WRITER").into()),
+            },
+            ..server(redis.port())
+        },
+        &Cluster::new("another").unwrap(),
+    );
+    assert_eq!(elsewhere.put(at(5, 0), b"fence", true), Ok(Appended::Written), "of any cluster");
+    writer.trim_before(at(5, 1)).unwrap();
+    writer.remove().unwrap();
+    assert_eq!(writer.extent(), Ok(None));
+}
