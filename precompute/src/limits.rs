@@ -392,7 +392,7 @@ pub const ANSWER_STORE_CACHE_OCTETS: usize = 16 << 20;
 /// a validity, and while signers change there are two sets.
 pub const ANSWER_STORE_FACTOR: u64 = 2;
 
-/// For setpriority(2), for threads that read sources: a third of a serving thread's share if both want the same core.
+/// For setpriority(2), for threads that read sources, or follow a feed beside serving: a third of a serving thread's share if both want the same core.
 pub const SOURCE_PRIORITY: i32 = 5;
 /// The same of who takes or signs answers that somebody may ask for soon: a tenth,
 pub const LOW_PRIORITY: i32 = 10;

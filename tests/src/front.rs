@@ -30,7 +30,12 @@ impl Haproxy {
     pub fn start(dir: &Path, lines: &str) -> Self {
         let head =
             "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\nlisten front\n";
-        fs::write(dir.join("haproxy.cfg"), format!("{head}{lines}")).unwrap();
+        Self::with(dir, &format!("{head}{lines}"))
+    }
+
+    /// With this configuration.
+    pub fn with(dir: &Path, text: &str) -> Self {
+        fs::write(dir.join("haproxy.cfg"), text).unwrap();
         let mut haproxy = Command::new("haproxy");
         haproxy.args(["-db", "-q", "-f", "haproxy.cfg"]).current_dir(dir).stdin(Stdio::null());
         Self(haproxy.spawn().unwrap_or_else(|error| panic!("{haproxy:?}: {error}")))

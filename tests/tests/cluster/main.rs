@@ -9,6 +9,7 @@
 //! called revoked is never called anything else again, whatever fails. Take-overs come after two seconds, so that all of
 //! it takes minutes; the tables' figures are for the default of six.
 
+mod balancers;
 mod issuers;
 mod keys;
 mod killed;

@@ -1,0 +1,153 @@
+//! The shipped configuration of HAProxy before replicas of which one after the other fails.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use ostia_tests::{Client, Cluster, ClusterPlan, Haproxy, Status, free_port, http};
+
+use crate::SOON;
+
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/haproxy.cfg");
+/// The lines of a replica that the shipped file asks for.
+const BEHIND: &str = "proxy_protocol = true\ntrusted_networks = [\"127.0.0.0/8\"]\ndrain_delay = \"3s\"\n";
+
+/// One writer and three replicas behind the shipped HAProxy.
+struct Behind {
+    cluster: Cluster,
+    front: SocketAddr,
+    _haproxy: Haproxy,
+    _dir: tempfile::TempDir,
+}
+
+impl Behind {
+    fn start(plan: ClusterPlan) -> Self {
+        let mut cluster = plan.set_up();
+        cluster.writers[0].start();
+        cluster.until_led(SOON);
+        for number in 0..3 {
+            cluster.replicas[number]
+                .site()
+                .edit_config(|text| text.replacen("[http]\n", &format!("[http]\n{BEHIND}"), 1));
+            cluster.replicas[number].start();
+        }
+        (0..3).for_each(|number| cluster.until_filled(number));
+        cluster.until_fresh(SOON);
+        let (dir, front) = (tempfile::tempdir().unwrap(), free_port(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let mut text = fs::read_to_string(Path::new(SHIPPED)).unwrap().replace("bind :80", &format!("bind {front}"));
+        for (number, replica) in cluster.replicas.iter().enumerate() {
+            let (http, admin) = (replica.site().http, replica.site().admin.port());
+            text = text.replace(&format!("REPLICA-{}:8080", number + 1), &format!("{http} port {admin}"));
+        }
+        let haproxy = Haproxy::with(dir.path(), &text);
+        let behind = Self { cluster, front, _haproxy: haproxy, _dir: dir };
+        behind.cluster.until("HAProxy answers", SOON, || behind.says("01").map(drop));
+        behind
+    }
+
+    /// What HAProxy gives of a certificate; `None` if it gives no answer of OCSP.
+    fn says(&self, serial: &str) -> Option<Status> {
+        let ask = self.cluster.ask(serial);
+        let request = http::request("GET", &http::ocsp_target("/", &ask.request()), "");
+        let reply = http::exchange(self.front, &request);
+        let reply = reply.ok().filter(|reply| reply.status == 200)?;
+        Some(ask.read(&reply.body).status)
+    }
+
+    fn until_said(&self, serial: &str, status: &Status) {
+        self.cluster.until("HAProxy gives that", SOON, || (self.says(serial).as_ref() == Some(status)).then_some(()));
+    }
+}
+
+#[test]
+fn no_request_fails_while_one_replica_after_the_other_is_killed_hangs_and_is_started_anew() {
+    let mut behind = Behind::start(ClusterPlan::of(1, 3));
+    let (good, gone) = (behind.cluster.ca.issue().serial, behind.cluster.ca.issue().serial);
+    behind.until_said(&good, &Status::Good);
+    behind.until_said(&gone, &Status::Good);
+    behind.cluster.revoke(&gone);
+    behind.until_said(&gone, &Status::Revoked);
+    let everywhere = |cluster: &Cluster| {
+        let revoked = |number: usize| {
+            cluster.replicas[number].feed_metric("ostia_records", "tenant=\"tests\",issuer=\"ca\",status=\"revoked\"")
+        };
+        (0..3).all(|number| revoked(number) == Some(1.0)).then_some(())
+    };
+    behind.cluster.until("every replica has it", SOON, || everywhere(&behind.cluster));
+    let client = Client::of(&behind.cluster, &[&good, &gone]);
+    let clients = client.ask(&[behind.front], 6);
+    for number in 0..3 {
+        thread::sleep(Duration::from_secs(1));
+        match number {
+            0 => {
+                behind.cluster.replicas[number].kill();
+                thread::sleep(Duration::from_secs(2));
+                behind.cluster.replicas[number].start();
+            }
+            1 => {
+                behind.cluster.replicas[number].pause();
+                thread::sleep(Duration::from_secs(6));
+                behind.cluster.replicas[number].go_on();
+            }
+            // In order, as for an upgrade.
+            _ => behind.cluster.replicas[number].restart_with(|text| text),
+        }
+        behind.cluster.until_filled(number);
+    }
+    thread::sleep(Duration::from_secs(2));
+    clients.end_with_only(&[Status::Good, Status::Revoked]);
+}
+
+#[test]
+fn replicas_that_hear_the_writer_go_first_and_where_none_does_any_answers() {
+    // With keys: one that starts without Redis has no answers since its snapshot.
+    let mut behind = Behind::start(ClusterPlan::of(1, 3).replicas_with_key());
+    let serial = behind.cluster.ca.issue().serial;
+    behind.until_said(&serial, &Status::Good);
+    let asked = |cluster: &Cluster, number: usize| {
+        cluster.replicas[number].process().metric("ostia_requests_total", "method=\"GET\"")
+    };
+    // One whose Redis is away hears nobody.
+    behind.cluster.replicas[0].restart_with(|text| text.replacen("redis = \"127.0.0.1:", "redis = \"127.0.0.2:", 1));
+    behind.cluster.until("it serves from its disk, and hears nobody", SOON, || {
+        let told = [behind.cluster.replicas[0].readiness(""), behind.cluster.replicas[0].readiness("?fresh=1")];
+        (told == [Some(200), Some(503)]).then_some(())
+    });
+    thread::sleep(Duration::from_secs(3));
+    let before = asked(&behind.cluster, 0);
+    (0..20).for_each(|_| assert_eq!(behind.says(&serial), Some(Status::Good)));
+    assert_eq!(asked(&behind.cluster, 0), before, "the others were asked");
+    // Nobody hears anybody.
+    behind.cluster.redis.pause();
+    let is_stale = |number: usize| behind.cluster.replicas[number].readiness("?fresh=1") == Some(503);
+    behind.cluster.until("nobody is fresh", SOON, || (0..3).all(is_stale).then_some(()));
+    thread::sleep(Duration::from_secs(3));
+    (0..20).for_each(|_| assert_eq!(behind.says(&serial), Some(Status::Good)));
+    assert!(asked(&behind.cluster, 0) > before, "that one is as good as the others now");
+}
+
+/// Base64 has `/` and `+`, and `//` is none of anybody's business.
+#[test]
+fn the_path_of_a_get_comes_through_as_it_is() {
+    let behind = Behind::start(ClusterPlan::of(1, 3));
+    let (mut slashes, mut pluses) = (0, 0);
+    for number in 1..=400_u32 {
+        let serial = format!("{:08X}", number.wrapping_mul(2_654_435_761));
+        let ask = behind.cluster.ask(&serial);
+        let raw = BASE64_STANDARD.encode(ask.request());
+        if !raw.contains("//") && !raw.contains('+') {
+            continue;
+        }
+        (slashes, pluses) = (slashes + u32::from(raw.contains("//")), pluses + u32::from(raw.contains('+')));
+        for target in [format!("/{raw}"), http::ocsp_target("/", &ask.request())] {
+            let reply = http::get(behind.front, &target);
+            assert_eq!((reply.status, ask.read(&reply.body).status), (200, Status::error("unauthorized")), "{target}");
+        }
+    }
+    assert!(slashes > 0 && pluses > 0, "{slashes} {pluses}");
+}
