@@ -6,6 +6,7 @@
 //! What a program tells is composed of small parts: it names them in the order of the output ([`Part`]), and adds its
 //! own beside those that are here.
 
+mod drained;
 pub mod encode;
 mod feed;
 pub mod listener;
@@ -15,6 +16,7 @@ mod signers;
 
 use std::{
     fmt::Write as _,
+    path::Path,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -31,7 +33,9 @@ use axum::{
 };
 use tokio::sync::watch;
 
+use self::drained::Drained;
 pub use self::{
+    drained::drain,
     feed::feed,
     metrics::{Part, issuers, kept_answers, presigning, process, server},
     publishing::publishing,
@@ -52,6 +56,7 @@ pub struct Status {
     /// Whether the service counts as ready while no key of some signer works.
     ready_without_signers: bool,
     draining: AtomicBool,
+    drained: OnceLock<Drained>,
     started: UnixTime,
     /// When a configuration was last taken, and the fault of one that was refused since.
     reloaded: AtomicU64,
@@ -86,6 +91,7 @@ impl Status {
             feed,
             ready_without_signers,
             draining: AtomicBool::new(false),
+            drained: OnceLock::new(),
             started,
             reloaded: AtomicU64::new(started.0),
             reload_fault: Mutex::default(),
@@ -120,9 +126,18 @@ impl Status {
         self.draining.store(true, Relaxed);
     }
 
-    /// Whether the service is ending.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Relaxed)
+    /// An operator may take it out of rotation by this state directory.
+    pub fn may_be_drained(&self, state_dir: &Path) {
+        let _ = self.drained.set(Drained::of(state_dir));
+    }
+
+    /// Why nothing is to be sent here any more, if so: a line.
+    pub fn leaves(&self) -> Option<&'static str> {
+        if self.draining.load(Relaxed) {
+            return Some("not ready: stopping\n");
+        }
+        let is_drained = self.drained.get().is_some_and(Drained::look);
+        is_drained.then_some("not ready: drained; `ostia-responder drain --end` has requests come again\n")
     }
 
     /// Why the last configuration was refused, if it was: a line.
@@ -138,8 +153,8 @@ impl Status {
         let tenants = self.tenants();
         let pools = Pools::of_issuers(&tenants);
         let mut issuers = tenants.issuers();
-        let (ready, first) = if self.is_draining() {
-            (false, "not ready: stopping\n")
+        let (ready, first) = if let Some(why) = self.leaves() {
+            (false, why)
         } else if let Some(why) = self.feed_lacks(fresh) {
             (false, why)
         } else if tenants.issuers().next().is_some() && issuers.all(|(_, issuer)| !issuer.can_sign(now)) {

@@ -74,9 +74,8 @@ fn pools(encoder: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
 }
 
 async fn ready_tsa(State(status): State<Arc<Status>>) -> impl IntoResponse {
-    let draining = status.common.is_draining();
-    let (ready, mut lines) =
-        time_stamps::readiness(&status.site(), status.record.as_deref(), draining, UnixTime::now());
+    let leaves = status.common.leaves();
+    let (ready, mut lines) = time_stamps::readiness(&status.site(), status.record.as_deref(), leaves, UnixTime::now());
     status.common.reload_remark(&mut lines);
     admin::readiness((ready, lines))
 }

@@ -10,12 +10,13 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use precompute::{config::ConfigError, log, output::say, pki::UnixTime, signers::OcspSigner};
+use precompute::{admin::drain, config::ConfigError, log, output::say, pki::UnixTime, signers::OcspSigner};
 use tracing::warn;
 
 use crate::{
     assemble::Opener,
     check::{self, Checked},
+    config::Config,
     demo, start,
 };
 
@@ -61,6 +62,17 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Take this server out of its balancers' rotation: readiness says 503 until `--end`, also after a restart.
+    ///
+    /// Requests that come all the same are answered. Balancers notice with their next checks.
+    Drain {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Let requests come again.
+        #[arg(long)]
+        end: bool,
     },
     /// Check a configuration without starting: the file, certificates, keys, sources, addresses and the clock.
     ///
@@ -123,8 +135,29 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             log::start();
             start::from_file(&config)
         }
+        Command::Drain { config, end } => run_drain(&config, end),
         Command::Check { config, without_sources, strict } => run_check(&config, !without_sources, strict),
     }
+}
+
+fn run_drain(path: &Path, end: bool) -> Result<(), Box<dyn Error>> {
+    let state_dir = Config::read(path)?.common.state_dir;
+    let changed = drain(&state_dir, end).map_err(|error| {
+        format!(
+            "{}: state_dir: {}: {error}; it is made at the first start, and who runs this has to be allowed to write there",
+            path.display(),
+            state_dir.display()
+        )
+    })?;
+    say(match (end, changed) {
+        (false, true) => {
+            "drained: /readyz/ocsp and /readyz/tsa say 503 from now on, and balancers leave with their next checks; `--end` ends that"
+        }
+        (false, false) => "it was drained before",
+        (true, true) => "no longer drained: requests may come",
+        (true, false) => "it was not drained",
+    })?;
+    Ok(())
 }
 
 fn run_check(path: &Path, with_sources: bool, strict: bool) -> Result<(), Box<dyn Error>> {

@@ -19,14 +19,19 @@ use crate::{
 };
 
 /// Whether time-stamp requests should be sent here, and the remarks about it, a line each. It is ready if every
-/// authority can issue tokens, because a balancer cannot distinguish them.
-pub(super) fn readiness(site: &Site, record: Option<&Writer>, draining: bool, now: UnixTime) -> (bool, String) {
+/// authority can issue tokens and nothing leads to another server (`leaves`: why), because a balancer cannot distinguish them.
+pub(super) fn readiness(
+    site: &Site,
+    record: Option<&Writer>,
+    leaves: Option<&'static str>,
+    now: UnixTime,
+) -> (bool, String) {
     let problems: Vec<_> = site
         .authorities()
         .filter_map(|(tenant, authority)| Some((tenant, &authority.name, authority.problem(now)?)))
         .collect();
-    let (ready, first) = if draining {
-        (false, "not ready: stopping\n")
+    let (ready, first) = if let Some(why) = leaves {
+        (false, why)
     } else if site.authorities().next().is_none() {
         (false, "not ready: no [[tsa]] is configured\n")
     } else if problems.is_empty() {

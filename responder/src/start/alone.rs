@@ -45,6 +45,7 @@ impl Alone {
         let config = &serving.config.common;
         let service = read.start(config, serving.misses.store().answers(), &serving.workers.watched, None)?;
         let status = Status::new(service.tenants(), config.admin.ready_without_signers);
+        status.may_be_drained(&config.state_dir);
         let api = Api::new(service.ledgers(), None);
         api.change(api_settings);
         Ok(Self { serving, service, status, api, server })

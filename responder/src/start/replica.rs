@@ -62,6 +62,7 @@ impl Replica {
         let following = opened.start(serving.misses.store().answers(), &serving.workers.watched)?;
         let ready_without_signers = serving.config.common.admin.ready_without_signers;
         let status = Status::of_replica(following.tenants(), ready_without_signers, following.status());
+        status.may_be_drained(&serving.config.common.state_dir);
         Ok(Self { serving, following, status, server, snapshots })
     }
 

@@ -4,12 +4,13 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
+    process::Command,
     thread,
     time::Duration,
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use ostia_tests::{Client, Cluster, ClusterPlan, Haproxy, Status, free_port, http};
+use ostia_tests::{Client, Cluster, ClusterPlan, Haproxy, Status, free_port, http, programs, run};
 
 use crate::SOON;
 
@@ -150,4 +151,33 @@ fn the_path_of_a_get_comes_through_as_it_is() {
         }
     }
     assert!(slashes > 0 && pluses > 0, "{slashes} {pluses}");
+}
+
+/// Who works on a machine takes it out of rotation first, and decides when requests come again, restarts included.
+#[test]
+fn a_replica_that_is_drained_gets_no_request_until_that_is_ended_and_answers_what_comes() {
+    let mut behind = Behind::start(ClusterPlan::of(1, 3));
+    let serial = behind.cluster.ca.issue().serial;
+    behind.until_said(&serial, &Status::Good);
+    let asked = |cluster: &Cluster| cluster.replicas[0].process().metric("ostia_requests_total", "method=\"POST\"");
+    let drain = |cluster: &Cluster, more: &[&str]| {
+        let mut command = Command::new(&programs().responder);
+        command.args(["drain", "--config"]).arg(cluster.replicas[0].site().config()).args(more);
+        let ended = run(&mut command);
+        assert!(ended.status.success(), "{}", ended.text);
+        ended.text
+    };
+    let client = Client::of(&behind.cluster, &[&serial]);
+    assert!(drain(&behind.cluster, &[]).starts_with("drained: ") && drain(&behind.cluster, &[]).contains("before"));
+    let told = behind.cluster.replicas[0].readiness_text("").unwrap();
+    assert!(told.0 == 503 && told.1.starts_with("not ready: drained; "), "{told:?}");
+    thread::sleep(Duration::from_secs(3));
+    let before = asked(&behind.cluster);
+    let clients = client.ask(&[behind.front], 4);
+    behind.cluster.replicas[0].restart_with(|text| text);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!((asked(&behind.cluster), behind.cluster.replicas[0].readiness("")), (0.0, Some(503)), "{before}");
+    assert!(drain(&behind.cluster, &["--end"]).starts_with("no longer drained"));
+    behind.cluster.until("it is asked again", SOON, || (asked(&behind.cluster) > 0.0).then_some(()));
+    clients.end_with_only(&[Status::Good]);
 }
