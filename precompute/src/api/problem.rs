@@ -215,7 +215,7 @@ impl From<NotTold> for Problem {
     fn from(error: NotTold) -> Self {
         let kind = match error {
             NotTold::StandsBy(_) | NotTold::Begins => Kind::StandsBy,
-            NotTold::Deposed(_) | NotTold::Late(_) | NotTold::Book(_) => Kind::NotTold,
+            NotTold::Deposed(_) | NotTold::Late(_) | NotTold::AtFew { .. } | NotTold::Book(_) => Kind::NotTold,
         };
         let problem = Self::new(kind, error.to_string());
         match error {

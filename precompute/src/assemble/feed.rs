@@ -45,6 +45,8 @@ pub struct AssembledFeed {
     pub priority: u32,
     /// How long a push waits for the feed.
     pub acknowledge_within: Duration,
+    /// How many servers that follow Redis have to have it by then.
+    pub acknowledge_redis_replicas: u32,
 }
 
 /// Where snapshots are given out and fetched.
@@ -95,6 +97,7 @@ impl AssembledFeed {
             takeover_after: config.takeover_after,
             priority: config.priority,
             acknowledge_within: config.acknowledge_within,
+            acknowledge_redis_replicas: config.acknowledge_redis_replicas,
         })
     }
 

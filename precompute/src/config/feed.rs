@@ -57,6 +57,8 @@ pub struct Feed {
     pub priority: u32,
     /// How long a push waits for the feed.
     pub acknowledge_within: Duration,
+    /// How many servers that follow Redis have to have it by then.
+    pub acknowledge_redis_replicas: u32,
 }
 
 /// Whose certificates count for Redis.
@@ -157,6 +159,8 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
     let takeover_after = length("takeover_after", limits::TAKEOVER_AFTER_RANGE, limits::TAKEOVER_AFTER_DEFAULT);
     let acknowledge_within =
         length("acknowledge_within", limits::ACKNOWLEDGE_WITHIN_RANGE, limits::ACKNOWLEDGE_WITHIN_DEFAULT);
+    let acknowledge_redis_replicas =
+        section.integer("acknowledge_redis_replicas", 0..=limits::REDIS_REPLICAS_MAX).unwrap_or(0) as u32;
     let priority = section.integer("priority", 0..=limits::PRIORITY_MAX).unwrap_or(0) as u32;
     let (redis, tls) = redis?;
     Some(Feed {
@@ -177,6 +181,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         takeover_after,
         priority,
         acknowledge_within,
+        acknowledge_redis_replicas,
     })
 }
 

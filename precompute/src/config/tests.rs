@@ -154,6 +154,7 @@ fn any_feed(dice: &mut Dice) -> Feed {
         takeover_after: dice.length(*takeover.start(), *takeover.end()),
         priority: dice.below(limits::feed::PRIORITY_MAX as u64 + 1) as u32,
         acknowledge_within: dice.length(*acknowledge.start(), *acknowledge.end()),
+        acknowledge_redis_replicas: dice.below(limits::feed::REDIS_REPLICAS_MAX as u64 + 1) as u32,
     }
 }
 
@@ -540,6 +541,7 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         takeover_after: Duration::from_secs(6),
         priority: 0,
         acknowledge_within: Duration::from_secs(2),
+        acknowledge_redis_replicas: 0,
     };
     assert_eq!(read.feed, Some(expected));
     let issuer = &read.tenants[0].issuers[0];

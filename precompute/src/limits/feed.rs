@@ -87,6 +87,10 @@ const _: () = assert!(PRIORITY_MAX as u64 * TAKEOVER_PRIORITY_STEP.as_secs() == 
 pub const ACKNOWLEDGE_WITHIN_DEFAULT: Duration = Duration::from_secs(2);
 /// Its bounds. A flush on a busy disk takes 50 ms, and clients give up after 30 s.
 pub const ACKNOWLEDGE_WITHIN_RANGE: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(30);
+/// How many servers that follow Redis may have to have what is acknowledged: more than anybody lets follow one master.
+pub const REDIS_REPLICAS_MAX: i64 = 16;
+/// How long a writer waits for them at once, before it looks after everything else: they are a network away.
+pub const FOLLOWERS_WITHIN: Duration = Duration::from_millis(20);
 /// How much longer a standby of the next priority waits: a take-over takes less.
 pub const TAKEOVER_PRIORITY_STEP: Duration = Duration::from_secs(2);
 /// By how much take-overs are spread, so that two standbys rarely begin at once. If they do, the higher epoch writes.

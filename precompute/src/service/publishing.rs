@@ -180,7 +180,7 @@ impl Prepared {
         };
         let shared = Shared {
             stop: AtomicBool::new(false),
-            telling: Arc::new(Telling::new(bell.clone(), feed.acknowledge_within)),
+            telling: Arc::new(Telling::new(bell.clone(), feed.acknowledge_within, feed.acknowledge_redis_replicas)),
             outgoing: Arc::new(Outgoing::new(bell.clone())),
             bell,
             report: Mutex::new(report),

@@ -208,3 +208,22 @@ fn with_the_shipped_configurations_everything_works_over_tls_and_a_master_is_rep
     cluster.until_revoked_everywhere(&after);
     cluster.are_revoked_now(&[&before, &after]);
 }
+
+#[test]
+fn a_push_is_acknowledged_when_a_server_that_follows_has_it_and_who_waits_in_vain_is_told() {
+    let cluster = ClusterPlan::of(1, 1)
+        .sentinels(1)
+        .set_of_writers("acknowledge_redis_replicas = 1\nacknowledge_within = \"1s\"")
+        .start();
+    let (before, next) = (revoked(&cluster), issued(&cluster));
+    let follower = &cluster.sentinels.as_ref().unwrap().followers[0];
+    follower.pause();
+    let pushed = cluster.push(0, "revoke", &next);
+    assert!(pushed.status == 503 && pushed.text.contains("0 of the 1 servers"), "{pushed:?}");
+    // It is told all the same.
+    cluster.until_revoked_everywhere(&next);
+    follower.go_on();
+    cluster.push_until_taken("revoke", &next, FAIL_OVER);
+    let after = revoked(&cluster);
+    cluster.are_revoked_now(&[&before, &next, &after]);
+}

@@ -30,6 +30,8 @@ pub struct Telling {
     changed: Condvar,
     bell: Bell,
     within: Duration,
+    /// How many servers that follow Redis have to have it as well.
+    replicas: u32,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +43,12 @@ struct State {
     begins: bool,
     /// Entries written.
     written: u64,
+    /// So many of them are at as many servers as they have to be,
+    confirmed: u64,
+    /// and the last ones at so many.
+    reached: u32,
+    /// Pushes that wait.
+    pushes: usize,
     /// Where the writer that leads takes pushes, if it said so.
     leader: Option<String>,
     /// The certificates whose new answers pushes wait for: how many pushes, and whether an answer was told.
@@ -72,6 +80,15 @@ pub enum NotTold {
     Deposed(Option<String>),
     /// The feed has not taken it within this time. It is told as soon as it can be.
     Late(Duration),
+    /// The feed has it, and not as many of the servers that follow Redis as have to have it.
+    AtFew {
+        /// How many have.
+        reached: u32,
+        /// How many have to.
+        wanted: u32,
+        /// Within this time.
+        within: Duration,
+    },
     /// The book cannot be read.
     Book(StateError),
 }
@@ -101,6 +118,11 @@ impl fmt::Display for NotTold {
                 "it is durable in this writer's book, but the feed has not taken it within {} ms (`feed.acknowledge_within`): Redis may be away; it is told as soon as it is back, and the same request may be sent again; if this writer ends or another one takes over before that, a revocation is still told, and anything else is undone",
                 within.as_millis()
             ),
+            Self::AtFew { reached, wanted, within } => write!(
+                f,
+                "it is durable in this writer's book and told to the replicas, but {reached} of the {wanted} servers that have to follow Redis (`feed.acknowledge_redis_replicas`) had it within {} ms (`feed.acknowledge_within`): see whether they run and keep up; the same request may be sent again",
+                within.as_millis()
+            ),
             Self::Book(error) => write!(f, "whether the replicas were told cannot be seen: {error}"),
         }
     }
@@ -110,8 +132,28 @@ impl std::error::Error for NotTold {}
 
 impl Telling {
     /// Of a writer that stands by. `within`: how long a push waits for the feed.
-    pub(super) fn new(bell: Bell, within: Duration) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), bell, within }
+    /// `replicas`: how many servers that follow Redis have to have it too.
+    pub(super) fn new(bell: Bell, within: Duration, replicas: u32) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), bell, within, replicas }
+    }
+
+    /// The entries of which it has to be found out whether as many servers as have to have them: the number of the last,
+    /// and of servers. `None` if nobody waits for that.
+    pub(super) fn unconfirmed(&self) -> Option<(u64, u32)> {
+        let state = self.state();
+        let is_awaited = self.replicas > 0 && state.pushes > 0 && state.confirmed < state.written;
+        is_awaited.then_some((state.written, self.replicas))
+    }
+
+    /// So many servers have these entries.
+    pub(super) fn reached(&self, written: u64, reached: u32) {
+        self.change(|state| {
+            // Of what was written since nothing is known.
+            state.reached = if written == state.written { reached } else { 0 };
+            if reached >= self.replicas {
+                state.confirmed = state.confirmed.max(written);
+            }
+        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,7 +208,12 @@ impl Telling {
 
     /// An entry was written.
     pub(super) fn written(&self) {
-        self.change(|state| state.written += 1);
+        self.change(|state| {
+            (state.written, state.reached) = (state.written + 1, 0);
+            if self.replicas == 0 {
+                state.confirmed = state.written;
+            }
+        });
     }
 
     /// Whether a push waits for answers.
@@ -220,6 +267,7 @@ impl Telling {
         let keys = if keys.len() > limits::ANSWERS_AWAITED_MAX { Vec::new() } else { keys };
         let mut state = self.state();
         keys.iter().for_each(|key| state.awaited.entry(*key).or_default().0 += 1);
+        state.pushes += 1;
         drop(state);
         Ok(Begun { telling: self, ledger, term, book, keys })
     }
@@ -247,6 +295,7 @@ impl Begun<'_> {
                 drop(state);
                 untold.pop();
                 if untold.is_empty() {
+                    self.wait_for_servers(until)?;
                     self.wait_for_answers(serials);
                     return Ok(());
                 }
@@ -259,6 +308,23 @@ impl Begun<'_> {
                 state = changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
+    }
+
+    /// What was told until now is in an entry that was written until now.
+    fn wait_for_servers(&self, until: Instant) -> Result<(), NotTold> {
+        let Telling { changed, within, replicas, .. } = self.telling;
+        let mut state = self.telling.state();
+        let told = state.written;
+        while state.confirmed < told {
+            if state.term != self.term {
+                return Err(NotTold::Deposed(state.leader.clone()));
+            }
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                return Err(NotTold::AtFew { reached: state.reached, wanted: *replicas, within: *within });
+            };
+            state = changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
     }
 
     fn wait_for_answers(&self, serials: &[Serial]) {
@@ -276,6 +342,7 @@ impl Begun<'_> {
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
         let mut state = self.telling.state();
+        state.pushes -= 1;
         for key in &self.keys {
             if let Some((pushes, _)) = state.awaited.get_mut(key) {
                 *pushes -= 1;

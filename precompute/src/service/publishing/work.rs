@@ -72,8 +72,10 @@ pub(super) struct Work {
     answers_told: Option<Body>,
     /// and those after them, whose records may not have been told yet.
     held: Option<Held>,
-    /// When an entry was written last.
+    /// When an entry was written last,
     wrote: Option<UnixTime>,
+    /// and on which connection.
+    wrote_on: Option<u64>,
     /// The feed may lack answers that were signed since then.
     answers_lost_since: Option<UnixTime>,
     statuses: Statuses,
@@ -132,6 +134,7 @@ impl Work {
             answers_told: None,
             held: None,
             wrote: None,
+            wrote_on: None,
             answers_lost_since: None,
             statuses: Statuses::default(),
             statuses_at: Duration::ZERO,
@@ -200,6 +203,7 @@ impl Work {
         if self.leads && leads_no_more {
             self.end_leading();
         }
+        self.confirm();
         self.look_at_redis(now);
         self.events.rest(now.monotonic);
         self.look_at_snapshots(now);
@@ -224,11 +228,25 @@ impl Work {
         has_done
     }
 
+    /// Finds out how many servers that follow Redis have what was told, if pushes wait for that. Redis counts what was
+    /// written on this connection, and all before it.
+    fn confirm(&mut self) {
+        let Some((written, servers)) = self.shared.telling.unconfirmed() else { return };
+        if !self.leads || self.wrote_on.is_none() || self.wrote_on != self.stream.connected() {
+            return;
+        }
+        // A fault shows with the next step as well.
+        if let Ok(reached) = self.stream.wait_for_followers(servers, limits::FOLLOWERS_WITHIN) {
+            self.shared.telling.reached(written, reached);
+        }
+    }
+
     fn take(&mut self, notice: Notice, now: Moment) {
         match notice {
             Notice::Leads(place) => self.lead(place),
             Notice::Written(_) => {
                 self.wrote = Some(UnixTime::now());
+                self.wrote_on = self.stream.connected();
                 self.told_at = Some(now.monotonic);
                 self.shared.telling.written();
             }

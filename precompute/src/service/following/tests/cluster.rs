@@ -347,6 +347,7 @@ impl OneReplica {
             takeover_after: Duration::from_secs(6),
             priority: 0,
             acknowledge_within: Duration::from_secs(2),
+            acknowledge_redis_replicas: 0,
         };
         let owned = own(dir.path(), Purpose::exclusive("a test")).unwrap();
         let opened = Following::open(&assembly(dir.path(), issuers), feed, owned).unwrap();

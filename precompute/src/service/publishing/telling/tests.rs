@@ -33,7 +33,7 @@ impl World {
         ledger.ledger.owe(true);
         let ledgers = Ledgers::default();
         ledgers.set(vec![ledger.ledger]);
-        Self { dir, ledgers, telling: Arc::new(Telling::new(Bell::default(), within)) }
+        Self { dir, ledgers, telling: Arc::new(Telling::new(Bell::default(), within, 0)) }
     }
 
     fn ledger(&self) -> Ledger {
@@ -150,6 +150,43 @@ fn a_push_that_the_feed_does_not_take_in_time_is_not_acknowledged() {
     let late = world.push_and(|| ());
     assert!(matches!(late, Err(NotTold::Late(_))), "{late:?}");
     assert!(late.unwrap_err().to_string().contains("50 ms"));
+}
+
+#[test]
+fn a_push_is_acknowledged_when_as_many_servers_have_it_as_have_to() {
+    let world = || {
+        let mut world = World::new(Duration::from_millis(300));
+        world.telling = Arc::new(Telling::new(Bell::default(), Duration::from_millis(300), 2));
+        world.telling.leads(true);
+        world
+    };
+    let (first, second) = (world(), world());
+    let world = &first;
+    assert_eq!(world.telling.unconfirmed(), None, "nobody waits");
+    let few = world.push_and(|| {
+        world.tell();
+        let (written, servers) = world.telling.unconfirmed().unwrap();
+        assert_eq!(servers, 2);
+        world.telling.reached(written, 1);
+    });
+    assert!(matches!(few, Err(NotTold::AtFew { reached: 1, wanted: 2, .. })), "{few:?}");
+    assert!(few.unwrap_err().to_string().contains("1 of the 2 servers"));
+    // What has the entry before says nothing of this one.
+    let world = &second;
+    let before = world.push_and(|| {
+        let written = world.telling.state().written;
+        world.tell();
+        world.telling.reached(written, 2);
+    });
+    assert!(matches!(before, Err(NotTold::AtFew { reached: 0, .. })), "{before:?}");
+    world
+        .push_and(|| {
+            world.tell();
+            let (written, _) = world.telling.unconfirmed().unwrap();
+            world.telling.reached(written, 2);
+        })
+        .unwrap();
+    assert_eq!(world.telling.unconfirmed(), None);
 }
 
 #[test]
