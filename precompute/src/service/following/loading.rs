@@ -47,7 +47,8 @@ pub(super) struct Job {
     taken: AtomicUsize,
     stop: AtomicBool,
     is_over: AtomicBool,
-    /// Entries with answers were gone from the stream before they were taken.
+    /// Some answers are not taken from this snapshot and the entries after it: those were gone from the stream, or too
+    /// many records change meanwhile.
     lacks_answers: AtomicBool,
 }
 
@@ -68,14 +69,7 @@ impl Loading {
     /// Begins to take them.
     pub(super) fn start(compared: Compared, places: Places, received: Arc<Received>) -> io::Result<Self> {
         let Compared { manifest, changed, answers_until, .. } = compared;
-        let job = Arc::new(Job {
-            manifest,
-            changed: Mutex::new(changed),
-            taken: AtomicUsize::new(0),
-            stop: AtomicBool::new(false),
-            is_over: AtomicBool::new(false),
-            lacks_answers: AtomicBool::new(false),
-        });
+        let job = Arc::new(Job::new(manifest, changed));
         let own = Arc::clone(&job);
         let work = move || {
             own.run(places, answers_until, &received);
@@ -91,7 +85,7 @@ impl Loading {
         (!self.job.is_over.load(Relaxed)).then_some(&self.job)
     }
 
-    /// The snapshot that it was for, if another one is wanted: answers that were told after it are gone from the stream.
+    /// The snapshot that it was for, if another one is wanted because this one's answers do not become complete.
     pub(super) fn is_outlived(&self) -> Option<&Manifest> {
         self.job.lacks_answers.load(Relaxed).then_some(&self.job.manifest)
     }
@@ -104,16 +98,32 @@ impl Drop for Loading {
 }
 
 impl Job {
+    fn new(manifest: Manifest, changed: HashMap<(Issuer, Serial), Position>) -> Self {
+        Self {
+            manifest,
+            changed: Mutex::new(changed),
+            taken: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            lacks_answers: AtomicBool::new(false),
+        }
+    }
+
     /// These records change now, by the entry in this place. It has to be noted before they show.
     pub(super) fn changes(&self, place: Position, sections: &[Section]) {
+        // As by every sign of life.
+        if sections.is_empty() {
+            return;
+        }
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         for section in sections {
             changed.extend(section.changes.iter().map(|change| ((section.issuer, change.serial), place)));
         }
         if changed.len() > limits::OVERLAY_RECORDS_MAX && !self.stop.swap(true, Relaxed) {
+            self.lacks_answers.store(true, Relaxed);
             warn!(
                 snapshot = %SnapshotId::of(&self.manifest),
-                "so many records change that the answers of this snapshot are left: the writer tells those that it signs anew"
+                "so many records change that the answers of this snapshot are left: those that are missing come with the next one"
             );
         }
     }
@@ -225,3 +235,6 @@ impl Job {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
