@@ -195,6 +195,9 @@ const _: () =
 pub const RECONNECT_MIN: Duration = Duration::from_millis(50);
 /// up to this: a second after Redis is back it is read.
 pub const RECONNECT_MAX: Duration = Duration::from_secs(1);
+/// After how many failures of Redis in a row who takes a snapshot's answers goes on without those that were told after
+/// it, and reads them later.
+pub const TOLD_FAILURES_MAX: u32 = 3;
 /// How often who takes a snapshot's answers looks for the next chunk.
 pub const CHUNK_LOOK: Duration = Duration::from_millis(100);
 /// How often the log is reminded of what lasts.

@@ -379,7 +379,7 @@ impl Follower {
     /// The entries go on being applied until it is here.
     fn look_for_snapshots(&mut self, now: Moment) {
         let Side { wants_comparing, wants_snapshot, loading, next_look, compared_with, .. } = &mut self.side;
-        let is_loading = loading.as_ref().is_some_and(|loading| loading.job().is_some());
+        let is_loading = loading.as_ref().is_some_and(Loading::wants_chunks);
         let outlived = loading.as_ref().and_then(Loading::is_outlived);
         let lacks_some = *wants_comparing || self.replica.wants_another_snapshot();
         let is_due = lacks_some || outlived.is_some() || *wants_snapshot && !is_loading;

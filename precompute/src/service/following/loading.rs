@@ -65,6 +65,17 @@ pub(super) struct Places {
     pub(super) trusted: Trusted,
 }
 
+/// The entries after the snapshot, as far as they were read.
+struct Told {
+    stream: Stream,
+    cluster: Cluster,
+    trusted: Trusted,
+    /// The last of them.
+    end: Position,
+    at: Position,
+    chain: Chain,
+}
+
 impl Loading {
     /// Begins to take them.
     pub(super) fn start(compared: Compared, places: Places, received: Arc<Received>) -> io::Result<Self> {
@@ -83,6 +94,11 @@ impl Loading {
     /// What is to be told of changes; `None` once it is over.
     pub(super) fn job(&self) -> Option<&Arc<Job>> {
         (!self.job.is_over.load(Relaxed)).then_some(&self.job)
+    }
+
+    /// Whether it has chunks to take yet, so that no other snapshot may be fetched.
+    pub(super) fn wants_chunks(&self) -> bool {
+        self.job().map(|job| job.progress()).is_some_and(|(taken, all)| taken < all)
     }
 
     /// The snapshot that it was for, if another one is wanted because this one's answers do not become complete.
@@ -144,17 +160,18 @@ impl Job {
             warn!(%error, "the priority of taking answers cannot be lowered");
         }
         let before = received.so_far().taken.load(Relaxed);
-        // Those first that were told last: of what was revoked since the snapshot.
-        if let Some(end) = answers_until {
-            self.take_told(&places, end, received);
-        }
+        let Places { first, chunks, stream, cluster, trusted } = places;
+        let (at, chain) = (self.manifest.position, self.manifest.chain);
+        let mut told = answers_until.map(|end| Told { stream, cluster, trusted, end, at, chain });
+        // Those first that were told last: of what was revoked since the snapshot. Without them there is the snapshot.
+        let is_told = told.as_mut().is_none_or(|told| self.take_told(told, Some(limits::TOLD_FAILURES_MAX), received));
         let records = self.manifest.record_chunks as usize;
-        if let Some(chunk) = places.first {
+        if let Some(chunk) = first {
             self.take(&chunk, received);
         }
         self.taken.store(records, Relaxed);
         for number in records..self.manifest.chunks.len() {
-            let Some(chunk) = self.wait_for(number, &places.chunks) else { return };
+            let Some(chunk) = self.wait_for(number, &chunks) else { return };
             self.take(&chunk, received);
             self.taken.store(number + 1, Relaxed);
         }
@@ -163,29 +180,44 @@ impl Job {
             answers = received.so_far().taken.load(Relaxed) - before,
             "the answers of the snapshot were taken"
         );
+        if let Some(told) = told.as_mut().filter(|_| !is_told) {
+            self.take_told(told, None, received);
+        }
     }
 
-    /// Takes the answers of the entries after the snapshot, up to this one.
-    fn take_told(&self, places: &Places, end: Position, received: &Received) {
-        let mut stream = places.stream.another();
-        let (mut at, mut chain): (Position, Chain) = (self.manifest.position, self.manifest.chain);
-        while at < end && !self.stop.load(Relaxed) {
-            let Ok(batch) = stream.read_after(at, limits::READ_ENTRIES_MAX) else {
+    /// Takes the answers of the entries after the snapshot, on from where that ended the last time. False if Redis did
+    /// not give them `failures_max` times in a row; without that, it is asked until it does.
+    fn take_told(&self, told: &mut Told, failures_max: Option<u32>, received: &Received) -> bool {
+        let mut failures = 0;
+        while told.at < told.end && !self.stop.load(Relaxed) {
+            let Ok(batch) = told.stream.read_after(told.at, limits::READ_ENTRIES_MAX) else {
+                failures += 1;
+                if failures_max.is_some_and(|most| failures >= most) {
+                    let fault = told.stream.fault().map_or("", |fault| &fault.message);
+                    warn!(
+                        snapshot = %SnapshotId::of(&self.manifest),
+                        "the answers that were told after this snapshot cannot be read yet, and come after its own: {fault}"
+                    );
+                    return false;
+                }
                 thread::sleep(limits::RECONNECT_MAX);
                 continue;
             };
+            failures = 0;
             let is_empty = batch.is_empty();
             for raw in batch {
-                at = raw.position;
+                let at = raw.position;
+                told.at = at;
                 // What is refused here was refused as it was followed.
-                let Ok(opened) = Entry::open(at, &raw.bytes, &places.cluster, &places.trusted) else { continue };
-                if at > end || opened.entry.body == Body::Fence {
+                let Ok(opened) = Entry::open(at, &raw.bytes, &told.cluster, &told.trusted) else { continue };
+                if at > told.end || opened.entry.body == Body::Fence {
                     continue;
                 }
-                if !opened.entry.follows(chain) {
-                    return self.lacks_answers.store(true, Relaxed);
+                if !opened.entry.follows(told.chain) {
+                    self.lacks_answers.store(true, Relaxed);
+                    return true;
                 }
-                chain = opened.chain;
+                told.chain = opened.chain;
                 if let Body::Answers(sections) = &opened.entry.body {
                     let now = UnixTime::now();
                     for section in sections {
@@ -194,10 +226,12 @@ impl Job {
                     }
                 }
             }
-            if is_empty && at < end {
-                return self.lacks_answers.store(true, Relaxed);
+            if is_empty && told.at < told.end {
+                self.lacks_answers.store(true, Relaxed);
+                return true;
             }
         }
+        true
     }
 
     /// Where this record was changed last since the snapshot.

@@ -17,6 +17,7 @@ use crate::{
         Body, Freshness, Later, Position,
         reader::{Compared, Condition},
         shelf::Fetcher,
+        store::Snapshots as _,
     },
     pki::{Reason, Status, UnixTime},
     presign::Received,
@@ -149,6 +150,36 @@ fn where_answers_told_after_the_snapshot_are_gone_another_snapshot_is_wanted() {
             "{left} entries are left"
         );
     }
+}
+
+/// Redis let nobody else in, as where it has too many clients: no answer of the snapshot was taken, though all were
+/// here.
+#[test]
+fn where_redis_does_not_give_what_was_told_after_the_snapshot_its_own_answers_are_taken_first() {
+    const COUNT: u32 = 500;
+    let redis = Redis::start();
+    let (issued, mut teller) = told(&redis, COUNT);
+    let manifest = teller.snapshot(&[&issued], &[issued.sign(1..COUNT)]);
+    let last = teller.tell(Body::Answers(vec![issued.sign([0])]));
+    let mut fetcher = Fetcher::start(None, &[teller.url.parse().unwrap()]).unwrap();
+    until("it is here", || fetcher.here(&manifest) == Some(manifest.chunks.len()));
+    assert!(manifest.chunks.len() > manifest.record_chunks as usize, "there is a chunk of answers alone");
+    let mut first = None;
+    (0..manifest.record_chunks as usize).for_each(|number| first = fetcher.chunk(&manifest, number));
+    redis.cli(&["CONFIG", "SET", "requirepass", "x"]);
+    let (answers, so_far) = (Arc::new(Answers::new(1 << 30)), Arc::default());
+    let received = Arc::new(Received::new(&answers, [issued.active()], &so_far));
+    let compared = Compared { manifest, later: Later::new(), changed: HashMap::new(), answers_until: Some(last) };
+    let (chunks, stream) = (fetcher.chunks(), redis.stream());
+    let places = Places { first, chunks, stream, cluster: cluster(), trusted: trusted() };
+    let loading = Loading::start(compared, places, received).unwrap();
+    until("the snapshot's are here", || answers.len() == u64::from(COUNT - 1));
+    until("its chunks are taken", || !loading.wants_chunks());
+    assert!(loading.job().is_some(), "it waits for Redis");
+    redis.cli(&["-a", "x", "CONFIG", "SET", "requirepass", ""]);
+    until("all are here", || answers.len() == u64::from(COUNT));
+    until("it is over", || loading.job().is_none());
+    assert_eq!(loading.is_outlived(), None);
 }
 
 #[test]

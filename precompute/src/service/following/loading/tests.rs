@@ -36,3 +36,12 @@ fn where_too_many_records_change_the_missing_answers_come_with_another_snapshot(
     assert!(loading.job.stop.load(Relaxed));
     assert_eq!(loading.is_outlived(), Some(&manifest));
 }
+
+#[test]
+fn who_only_waits_for_redis_keeps_no_other_snapshot_from_being_fetched() {
+    let loading = Loading { job: Arc::new(Job::new(manifest(), HashMap::new())) };
+    for (taken, wants) in [(0, true), (2, true), (3, false)] {
+        loading.job.taken.store(taken, Relaxed);
+        assert_eq!((loading.job().is_some(), loading.wants_chunks()), (true, wants), "{taken} chunks");
+    }
+}
