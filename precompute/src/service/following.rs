@@ -47,7 +47,7 @@ use crate::{
         Issuer, Reader,
         redis::Stream,
         replica::Replica,
-        shelf::{Directory, Fetcher, Journal},
+        shelf::{Chunks, Directory, Fetcher, Journal},
     },
     issuer::ActiveIssuer,
     ledger::{IssuerState, States},
@@ -75,6 +75,7 @@ pub struct Following {
     status: Arc<FeedStatus>,
     answers: Arc<Answers>,
     directory: Option<Directory>,
+    chunks: Chunks,
     /// Let go of last.
     _owned: Owned,
 }
@@ -136,7 +137,9 @@ impl Following {
     /// Ends its threads.
     pub fn end(self) {
         self.stop.store(true, Relaxed);
-        let Self { thread, handle, .. } = self;
+        let Self { thread, handle, chunks, .. } = self;
+        // Without a disk it waits for chunks, of which each may take minutes.
+        chunks.end();
         drop(handle);
         // A panic has been told where it happened.
         let _ = thread.join();
@@ -155,9 +158,9 @@ impl Opened {
         let files = Arc::new(FeedFiles::of(&feed));
         let AssembledFeed { cluster, redis, trusted, snapshots, .. } = feed;
         let fetcher = Fetcher::start(directory.clone(), &rim::snapshot_sources(&snapshots))?;
-        let so_far = Arc::<SoFar>::default();
+        let (so_far, chunks) = (Arc::<SoFar>::default(), fetcher.chunks());
         let status =
-            FeedStatus::new(cluster.to_string(), redis.address.to_string(), Arc::clone(&so_far), fetcher.chunks());
+            FeedStatus::new(cluster.to_string(), redis.address.to_string(), Arc::clone(&so_far), chunks.clone());
         let (orders, ordered) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let received = Received::new(answers, tenants.borrow().issuers().map(|(_, issuer)| issuer), &so_far);
@@ -184,7 +187,8 @@ impl Opened {
             follower.run(&ordered);
         })?;
         let handle = FeedHandle { orders, tenants, answers: Arc::clone(answers), so_far, files };
-        Ok(Following { thread, stop, handle, status, answers: Arc::clone(answers), directory, _owned: owned })
+        let answers = Arc::clone(answers);
+        Ok(Following { thread, stop, handle, status, answers, directory, chunks, _owned: owned })
     }
 }
 

@@ -45,7 +45,7 @@ use crate::{
     answers::Answers,
     assemble::AssembledFeed,
     feed::{
-        shelf::{Directory, ShelfError},
+        shelf::{Chunks, Directory, ShelfError},
         store::Place,
         writer::Role,
     },
@@ -59,6 +59,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Publisher {
     shared: Arc<Shared>,
+    chunks: Chunks,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -197,15 +198,13 @@ impl Prepared {
     pub(super) fn start(self, parts: Parts, last: LastWords) -> io::Result<(Publisher, Publishing)> {
         let Self { shared, directory } = self;
         let listen = parts.feed.snapshots.listen;
-        let (work, publishing) = (
-            Work::new(parts, Arc::clone(&shared), directory.clone())?,
-            Publishing { shared: Arc::clone(&shared), directory, listen },
-        );
+        let work = Work::new(parts, Arc::clone(&shared), directory.clone())?;
+        let (chunks, publishing) = (work.chunks(), Publishing { shared: Arc::clone(&shared), directory, listen });
         let thread = std::thread::Builder::new().name("feed".into()).spawn(move || {
             let _last = last;
             work.run();
         })?;
-        Ok((Publisher { shared, thread: Some(thread) }, publishing))
+        Ok((Publisher { shared, chunks, thread: Some(thread) }, publishing))
     }
 }
 
@@ -213,6 +212,8 @@ impl Drop for Publisher {
     /// What is committed is told if that goes quickly, and another writer need not wait for this one's silence.
     fn drop(&mut self) {
         self.shared.stop.store(true, Relaxed);
+        // Who stands by with a full disk waits for chunks, of which each may take minutes.
+        self.chunks.end();
         self.shared.bell.ring();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -37,8 +37,8 @@ pub struct Fetcher {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The chunks of the snapshot that is wanted, for another thread than the one that wants it: this changes nothing of what
-/// is fetched.
+/// The chunks of the snapshot that is wanted, for another thread than the one that wants it: which one that is does not
+/// change here.
 #[derive(Clone, Debug)]
 pub struct Chunks(Arc<Shared>);
 
@@ -203,11 +203,7 @@ impl Fetcher {
 
 impl Drop for Fetcher {
     fn drop(&mut self) {
-        let mut state = self.shared.state();
-        state.is_ending = true;
-        state.agent.clone().shutdown();
-        drop(state);
-        self.shared.changed.notify_all();
+        self.shared.end();
         if let Some(thread) = self.thread.take() {
             // A panic there has been told where it happened.
             let _ = thread.join();
@@ -231,7 +227,7 @@ impl Snapshots for Fetcher {
     }
 
     fn chunk(&mut self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
-        self.shared.chunk(manifest, number)
+        self.shared.chunk(manifest, number, || true)
     }
 }
 
@@ -247,15 +243,30 @@ impl Chunks {
         state.wanted.as_ref().filter(|wanted| wanted.manifest == *manifest).map(Wanted::at_hand)
     }
 
-    /// One that is at hand, as [`Snapshots::chunk`].
-    pub fn chunk(&self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
-        self.0.chunk(manifest, number)
+    /// One that is at hand, as [`Snapshots::chunk`], as long as it `is_wanted`. Of a snapshot in memory there are a few
+    /// chunks, which are given up for one that is not among them. Whether it is wanted is asked before that, and while
+    /// it is waited for, so a thread that is to end takes nothing from another one that begins anew.
+    pub fn chunk(&self, manifest: &Manifest, number: usize, is_wanted: impl Fn() -> bool) -> Option<Vec<u8>> {
+        self.0.chunk(manifest, number, is_wanted)
+    }
+
+    /// Ends what the [`Fetcher`] does, as when it is dropped: whoever waits for a chunk gets none.
+    pub fn end(&self) {
+        self.0.end();
     }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        let mut state = self.state();
+        state.is_ending = true;
+        state.agent.clone().shutdown();
+        drop(state);
+        self.changed.notify_all();
     }
 
     fn report(&self) -> Report {
@@ -265,14 +276,14 @@ impl Shared {
         Report { wanted, sources: state.sources.list(), disk: state.disk.clone() }
     }
 
-    fn chunk(&self, manifest: &Manifest, number: usize) -> Option<Vec<u8>> {
+    fn chunk(&self, manifest: &Manifest, number: usize, is_wanted: impl Fn() -> bool) -> Option<Vec<u8>> {
         let mut state = self.state();
         let wanted = state.wanted.as_mut().filter(|wanted| wanted.manifest == *manifest)?;
         let (id, held) = (wanted.id, wanted.held.clone());
         let read = match held {
             Held::Unknown => return None,
             Held::Partial(_) if number >= wanted.verified => return None,
-            Held::Memory => return self.take(state, id, number),
+            Held::Memory => return self.take(state, id, number, is_wanted),
             Held::Whole(_) if number >= manifest.chunks.len() => return None,
             Held::Whole(kept) => {
                 drop(state);
@@ -321,10 +332,19 @@ impl Shared {
         });
     }
 
-    /// Waits for a chunk that comes through memory.
-    fn take<'s>(&'s self, mut state: MutexGuard<'s, State>, id: SnapshotId, number: usize) -> Option<Vec<u8>> {
+    /// Waits for a chunk that comes through memory, while it is wanted.
+    fn take<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, State>,
+        id: SnapshotId,
+        number: usize,
+        is_wanted: impl Fn() -> bool,
+    ) -> Option<Vec<u8>> {
         let until = self.now() + limits::TAKEN_WITHIN;
         loop {
+            if !is_wanted() {
+                return None;
+            }
             let wanted = state.still(id).ok()?;
             if number >= wanted.manifest.chunks.len() {
                 return None;

@@ -233,6 +233,8 @@ impl Follower {
                 report.head_refusal = Some(Refused { what: refusal.to_string(), at: Instant::now() });
             }),
             Event::DigestDiffers(..) => self.status.change(|report| report.digests_differed += 1),
+            // What was under way has ended with it.
+            Event::Fault(_) if self.stop.load(Relaxed) => {}
             Event::Fault(Fault(fault)) => {
                 if let Some(more) = alarms.fault(now.monotonic) {
                     warn!(more, "{fault}; it is tried again, and what is known is served meanwhile");

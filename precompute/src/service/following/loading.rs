@@ -248,7 +248,7 @@ impl Job {
             let at_hand = chunks.at_hand(&self.manifest)?;
             // One that is found to be wrong as it is read is fetched again.
             if at_hand > number
-                && let Some(chunk) = chunks.chunk(&self.manifest, number)
+                && let Some(chunk) = chunks.chunk(&self.manifest, number, || !self.stop.load(Relaxed))
             {
                 return Some(chunk);
             }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cluster::{Issued, OneReplica, Redis, Teller, assembly, cluster, give_out, trusted, until};
+use cluster::{Issued, OneReplica, Redis, Teller, assembly, cluster, give_out, trusted, until, withholding};
 
 use super::loading::{Loading, Places};
 use crate::{
@@ -180,6 +180,28 @@ fn where_redis_does_not_give_what_was_told_after_the_snapshot_its_own_answers_ar
     until("all are here", || answers.len() == u64::from(COUNT));
     until("it is over", || loading.job().is_none());
     assert_eq!(loading.is_outlived(), None);
+}
+
+/// The thread that follows waited for each chunk for two minutes, also when it was to end.
+#[test]
+fn a_replica_without_a_disk_that_waits_for_a_chunk_ends_at_once() {
+    let redis = Redis::start();
+    let mut issued = Issued::new("a");
+    (0..5000).for_each(|number| _ = issued.set(number, GOOD));
+    let mut teller = Teller::new(&redis);
+    teller.begin();
+    let ahead = crate::limits::shelf::AHEAD;
+    assert!(teller.snapshot(&[&issued], &[]).record_chunks as usize > ahead + 1);
+    let (source, withheld) = withholding(&teller.url, ahead);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("snapshots"), "no directory").unwrap();
+    let replica = OneReplica::start_in(dir, &redis, &[&issued], &[&source]);
+    replica.until("it is asked for what it withholds", |_| withheld.load(Relaxed) > 0);
+    assert!(replica.following().snapshots().is_none());
+    let begun = Instant::now();
+    replica.stop();
+    // What hangs does so for 10 s.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -36,7 +36,7 @@ use crate::{
         ledgers::LedgerBook,
         reader::Event,
         redis::Stream,
-        shelf::{Directory, Fetcher},
+        shelf::{Chunks, Directory, Fetcher},
         store::{Place, Store as _},
         writer::{Notice, Role, Settings},
     },
@@ -161,6 +161,11 @@ impl Work {
         })
     }
 
+    /// The chunks that it fetches while it stands by.
+    pub(super) fn chunks(&self) -> Chunks {
+        self.fetcher.chunks()
+    }
+
     fn now(&self) -> Moment {
         rim::moment(self.began)
     }
@@ -266,6 +271,8 @@ impl Work {
                 "the stream was removed, because the ID of its last entry lies more than a day ahead and kept every writer out; it is written anew"
             ),
             Notice::Fault(fault) => self.events.fault(&fault, now.monotonic),
+            // What was under way has ended with it.
+            Notice::Read(Event::Fault(_)) if self.shared.stop.load(Relaxed) => {}
             Notice::Read(event) => {
                 let refused = {
                     let Self { events, book, received, noted, .. } = self;

@@ -141,6 +141,52 @@ fn without_a_disk_a_few_chunks_are_held_and_they_can_be_had_again() {
     assert_eq!(fetching.chunk(&snapshot.manifest, 12), None);
 }
 
+/// Who took answers went on asking for its chunk when everything was compared anew from the first chunk on: each had
+/// what the other had fetched thrown away, without a pause, for two minutes.
+#[test]
+fn a_thread_whose_chunk_is_not_wanted_any_more_takes_nothing_from_another() {
+    let snapshot = Snapshot::new(1, 12, 1000);
+    let good = Faulty::start(&snapshot, &[Way::Right]);
+    let mut fetching = fetcher(None, &[&good]);
+    until("all is promised", || fetching.here(&snapshot.manifest) == Some(12));
+    let chunks = fetching.chunks();
+    assert_eq!(chunks.chunk(&snapshot.manifest, 9, || false), None);
+    // It is no longer wanted while it is waited for.
+    let asked = std::cell::Cell::new(0);
+    let once = || asked.replace(asked.get() + 1) == 0;
+    assert_eq!(chunks.chunk(&snapshot.manifest, 11, once), None);
+    assert_eq!(asked.get(), 2);
+    snapshot.take_from(&mut fetching);
+    // One that is wanted comes from wherever: a disk that was full in the middle leaves it far from what is in memory.
+    let before = good.paths().len();
+    assert_eq!(chunks.chunk(&snapshot.manifest, 3, || true).as_ref(), Some(&snapshot.chunks[3]));
+    assert_eq!(chunks.chunk(&snapshot.manifest, 9, || false), None);
+    until("what follows is fetched", || good.paths().len() >= before + 1 + limits::AHEAD);
+    assert_eq!(good.paths()[before..], ["3", "4", "5", "6", "7"]);
+}
+
+/// The thread that follows waits for chunks where there is no disk, and who ends it does not have the fetcher.
+#[test]
+fn who_waits_for_a_chunk_gets_none_at_once_when_fetching_is_ended_elsewhere() {
+    let snapshot = Snapshot::new(1, 12, 1000);
+    let ways = [&[Way::Right; limits::AHEAD][..], &[Way::Silent]].concat();
+    let halting = Faulty::start(&snapshot, &ways);
+    let mut fetching = fetcher(None, &[&halting]);
+    until("all is promised", || fetching.here(&snapshot.manifest) == Some(12));
+    let chunks = fetching.chunks();
+    (0..limits::AHEAD).for_each(|number| assert!(fetching.chunk(&snapshot.manifest, number).is_some()));
+    until("it hangs", || halting.asked() == limits::AHEAD + 1);
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| fetching.chunk(&snapshot.manifest, limits::AHEAD));
+        std::thread::sleep(Duration::from_millis(200));
+        chunks.end();
+        assert_eq!(waits.join().unwrap(), None);
+    });
+    // What hangs does so for 10 s.
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+}
+
 /// Half fetched as a killed process leaves it: so many bytes of it, of which some may be wrong.
 fn left_over(dir: &Path, snapshot: &Snapshot, octets: usize, wrong: Option<usize>) {
     let mut bytes = snapshot.whole()[..octets].to_vec();

@@ -3,10 +3,14 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    net::{SocketAddr, TcpListener},
+    io::{self, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -320,6 +324,36 @@ pub(super) fn give_out(directory: &Directory) -> SocketAddr {
     let (address, router) = (listener.local_addr().unwrap(), router(directory.clone()));
     std::thread::spawn(move || runtime.block_on(serve(listener, router, Bounds::SNAPSHOTS)));
     address
+}
+
+/// A source in front of another one, which says nothing when it is asked for this chunk or a later one. Gives its URL,
+/// and how often it was.
+pub(super) fn withholding(url: &str, first: usize) -> (String, Arc<AtomicUsize>) {
+    let behind = url.trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, withheld) = (format!("http://{}", listener.local_addr().unwrap()), Arc::<AtomicUsize>::default());
+    let count = Arc::clone(&withheld);
+    std::thread::spawn(move || {
+        let mut silent = Vec::new();
+        for mut client in listener.incoming().flatten() {
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && client.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let asked = String::from_utf8_lossy(&head).split(' ').nth(1).map(str::to_owned).unwrap_or_default();
+            let number = asked.rsplit('/').next().and_then(|number| number.parse::<usize>().ok());
+            if number.is_some_and(|number| number >= first) {
+                count.fetch_add(1, Relaxed);
+                silent.push(client);
+                continue;
+            }
+            let mut source = TcpStream::connect(&behind).unwrap();
+            source.write_all(&head).unwrap();
+            // Who ends in the middle is not told of it.
+            let _ = io::copy(&mut source, &mut client);
+        }
+    });
+    (url, withheld)
 }
 
 /// A replica that follows.
