@@ -225,8 +225,9 @@ pub const RESIGN_TELLING: Duration = Duration::from_secs(1);
 const _: () = assert!(RESIGN_TELLING.as_secs() < RESIGN_WITHIN.as_secs());
 /// How long a submission of debts may take.
 pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);
-/// How long answers wait for their records, which are saved and told in milliseconds. Past this they are told: what finds
-/// another record is signed again later.
+/// How long answers wait for their records, which are saved and told in milliseconds. Past this they are told, so that
+/// they hold up no others: who finds another record drops them, and they are told again once all records have been
+/// told.
 pub const ANSWERS_HELD_MAX: Duration = Duration::from_secs(5);
 /// How old answers may be that a writer tells again when it leads for the first time since its start: what it had signed and
 /// not told when it was killed is among them if it is started again within this time.

@@ -1,5 +1,14 @@
 //! Replicas with the key of a signer and without: what each of them answers.
 
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
 use ostia_tests::{Ask, Cluster, ClusterPlan, Status, der, http};
 
 use crate::{SOON, issued, revoked};
@@ -110,4 +119,57 @@ fn where_nothing_is_signed_ahead_only_replicas_with_a_key_answer_and_both_know_w
         (at(0)? == at(signing)?).then_some(())
     });
     assert_eq!(cluster.replicas[0].readiness(""), Some(200));
+}
+
+/// Pushes a list of certificates to the first writer; returns when all of it is acknowledged.
+fn push_list(cluster: &Cluster, serials: impl IntoIterator<Item = String>) {
+    let site = cluster.writers[0].site();
+    let line = |serial: String| format!("{{\"do\":\"add\",\"serial\":\"{serial}\"}}\n");
+    let list: String = serials.into_iter().map(line).collect();
+    let token = fs::read_to_string(site.dir().join("api.token")).unwrap();
+    let (admin, issuer, length) = (site.admin, cluster.issuer, list.len());
+    let head = format!(
+        "POST /v1/issuers/{issuer}/bulk HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {token}\r\nContent-Type: application/x-ndjson\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.write_all((head + &list).as_bytes()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+}
+
+/// Redis was busy, and pushes that came before it kept a source's record waiting: its answer, which had waited for it for
+/// some seconds, came first, and replicas without keys dropped it. They said `tryLater` until it was signed anew, days
+/// later.
+#[test]
+fn an_answer_that_was_told_before_its_record_is_told_again_when_all_records_have_been() {
+    let cluster = ClusterPlan::of(1, 1).set_of_writers("acknowledge_within = \"30s\"").start();
+    let before = revoked(&cluster);
+    let dropped = || cluster.replicas[0].feed_metric("ostia_feed_answers_total", "outcome=\"void\"");
+    let (none, is_busy) = (dropped(), AtomicBool::new(true));
+    let leaf = thread::scope(|scope| {
+        scope.spawn(|| {
+            while is_busy.load(Relaxed) {
+                cluster.redis.pause();
+                thread::sleep(Duration::from_millis(150));
+                cluster.redis.go_on();
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let cluster = &cluster;
+        for list in 0..8 {
+            scope.spawn(move || push_list(cluster, (0..5000).map(|number| format!("5{list:03X}{number:08X}"))));
+        }
+        thread::sleep(Duration::from_secs(1));
+        let leaf = cluster.ca.issue();
+        let begun = Instant::now();
+        while dropped() == none && begun.elapsed() < 2 * SOON {
+            thread::sleep(Duration::from_millis(100));
+        }
+        is_busy.store(false, Relaxed);
+        leaf
+    });
+    assert!(dropped() > none, "an answer came too soon\n{}", cluster.logs());
+    cluster.until_said(0, &leaf.serial, &Status::Good, SOON);
+    cluster.are_revoked_now(&[&before]);
 }

@@ -21,7 +21,7 @@ use super::{
     debts::Debts,
     ending::Ending,
     events::Events,
-    held::Held,
+    held::{Held, TooSoon, Turn},
     lacking::Lacking,
     snapshots::{Sealing, Snapshots},
     statuses::{Statuses, status_of},
@@ -78,6 +78,8 @@ pub(super) struct Work {
     wrote_on: Option<u64>,
     /// The feed may lack answers that were signed since then.
     answers_lost_since: Option<UnixTime>,
+    /// Answers that were told before their records.
+    too_soon: TooSoon,
     statuses: Statuses,
     statuses_at: Duration,
     strangers_at: Duration,
@@ -136,6 +138,7 @@ impl Work {
             wrote: None,
             wrote_on: None,
             answers_lost_since: None,
+            too_soon: TooSoon::default(),
             statuses: Statuses::default(),
             statuses_at: Duration::ZERO,
             strangers_at: Duration::ZERO,
@@ -435,18 +438,23 @@ impl Work {
             self.held = answers.map(|answers| Held::new(answers, now.monotonic));
         }
         if let Some(mut held) = self.held.take() {
-            if held.may_be_told(&self.ledgers, now.monotonic) {
+            let turn = held.turn(&self.ledgers, now.monotonic);
+            if let Turn::ComesTooSoon(first) = turn {
+                self.too_soon.note(first);
+            }
+            if turn == Turn::Waits {
+                self.held = Some(held);
+            } else {
                 let answers = held.answers();
                 self.answers_told = Some(answers.clone());
                 self.writer.tell(answers);
-            } else {
-                self.held = Some(held);
             }
         }
         self.retell();
     }
 
-    /// After answers found no room, all are told once more; after a new epoch began, those of the last moments.
+    /// After answers found no room, all are told once more; after a new epoch began, those of the last moments; and
+    /// those that were told before their records, when all records have been told.
     fn retell(&mut self) {
         if self.retelling.as_ref().is_some_and(|retelling| !retelling.is_finished())
             || self.shared.outgoing.octets() > 0
@@ -457,13 +465,13 @@ impl Work {
         }
         let since = if self.shared.outgoing.take_incomplete() {
             info!("more answers were signed than could be told at once; all are told once more");
+            self.answers_lost_since = None;
             UnixTime(0)
-        } else if let Some(since) = self.answers_lost_since {
+        } else if let Some(since) = self.answers_lost_since.take().or_else(|| self.too_soon.take(&self.ledgers)) {
             since
         } else {
             return;
         };
-        self.answers_lost_since = None;
         let (shared, subjects) = (Arc::clone(&self.shared), self.handle.tenants.borrow().subjects());
         let answers = Arc::clone(&self.answers);
         let thread = std::thread::Builder::new().name("retelling".into()).spawn(move || {
