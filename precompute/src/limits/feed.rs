@@ -144,6 +144,8 @@ pub const SNAPSHOT_OF_ANOTHER_ISSUER: Duration = *SNAPSHOT_INTERVAL_RANGE.start(
 
 /// How soon a snapshot that could not be made is tried again: a full disk may have room by then.
 pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(30);
+/// The same where it was too long, which was seen when all that one may have was written: two minutes' work for a disk.
+pub const SNAPSHOT_TOO_LONG_RETRY: Duration = Duration::from_secs(3600);
 
 /// Debts that are submitted at once: 6 MB of memory. The next ones follow when the feed shows these.
 pub const DEBTS_MAX: usize = 1 << 16;

@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashSet,
-    io,
+    fmt, io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -43,7 +43,35 @@ pub(super) struct Sealing {
     pub(super) key: WriterKey,
 }
 
-type Made = Result<Manifest, String>;
+type Made = Result<Manifest, NotMade>;
+
+/// Why there is no snapshot; it names a remedy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum NotMade {
+    /// It would be longer than any may be, which only another configuration changes.
+    TooLong,
+    /// Anything else.
+    Other(String),
+}
+
+impl From<String> for NotMade {
+    fn from(problem: String) -> Self {
+        Self::Other(problem)
+    }
+}
+
+impl fmt::Display for NotMade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(
+                f,
+                "it would be longer than {} GiB, which is the most that a snapshot may have; keep fewer answers (`presign_hashes`, `cache.answers_octets`), or give some of the issuers a cluster of their own",
+                limits::feed::SNAPSHOT_OCTETS_MAX >> 30
+            ),
+            Self::Other(problem) => f.write_str(problem),
+        }
+    }
+}
 
 /// The snapshots of a writer.
 #[derive(Debug)]
@@ -51,6 +79,8 @@ pub(super) struct Snapshots {
     directory: Directory,
     sealing: Sealing,
     making: Option<Present>,
+    /// How many chunks one may have.
+    chunks_max: usize,
 }
 
 /// The one that is being made.
@@ -63,7 +93,7 @@ struct Present {
 
 impl Snapshots {
     pub(super) fn new(directory: Directory, sealing: Sealing) -> Self {
-        Self { directory, sealing, making: None }
+        Self { directory, sealing, making: None, chunks_max: limits::feed::CHUNKS_MAX }
     }
 
     /// Whether one is being made. Then no other is: `make` is not to be called.
@@ -100,6 +130,7 @@ impl Snapshots {
             known,
             subjects,
             answers: Arc::clone(answers),
+            chunks_max: self.chunks_max,
             stop: Arc::clone(&stop),
         };
         let thread = thread::Builder::new().name("snapshot".into()).spawn(move || {
@@ -116,7 +147,7 @@ impl Snapshots {
         let made = match self.making.as_ref()?.made.try_recv() {
             Ok(made) => made,
             Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err("the thread that makes it ended".to_owned()),
+            Err(TryRecvError::Disconnected) => Err("the thread that makes it ended".to_owned().into()),
         };
         self.making = None;
         Some(made)
@@ -139,6 +170,7 @@ struct Making {
     known: HashSet<IssuerId>,
     subjects: Vec<Subject>,
     answers: Arc<Answers>,
+    chunks_max: usize,
     stop: Arc<AtomicBool>,
 }
 
@@ -156,11 +188,13 @@ impl Making {
         let begun = Instant::now();
         let mut draft = self.directory.draft().map_err(|error| error.to_string())?;
         let mut writer = SnapshotWriter::default();
-        let mut done = |chunk: &[u8]| {
+        let mut left = self.chunks_max;
+        let mut done = |chunk: &[u8]| -> Result<(), NotMade> {
             if self.stop.load(Relaxed) {
-                return Err("it is not wanted any more".to_owned());
+                return Err("it is not wanted any more".to_owned().into());
             }
-            draft.put(chunk).map_err(|error| error.to_string())
+            left = left.checked_sub(1).ok_or(NotMade::TooLong)?;
+            Ok(draft.put(chunk).map_err(|error| error.to_string())?)
         };
         let place = self.records(&reader, &mut writer, &mut done)?;
         let records_in = begun.elapsed();
@@ -195,13 +229,13 @@ impl Making {
         &self,
         reader: &BookReader,
         writer: &mut SnapshotWriter,
-        done: &mut impl FnMut(&[u8]) -> Result<(), String>,
-    ) -> Result<Place, String> {
+        done: &mut impl FnMut(&[u8]) -> Result<(), NotMade>,
+    ) -> Result<Place, NotMade> {
         let ledgers = self.ledgers.all();
         let known = ledgers.iter().filter(|ledger| self.known.contains(ledger.id()));
         let issuers: Vec<IssuerStatus> = known.filter_map(status_of).collect();
         let place = reader.place().map_err(|error| error.to_string())?;
-        let place = place.ok_or("the book is of no place in the feed")?;
+        let place = place.ok_or_else(|| "the book is of no place in the feed".to_owned())?;
         for status in &issuers {
             let count = reader.room_for(&status.id).map_err(|error| error.to_string())?;
             writer.issuer(status, count as u64, done)?;
@@ -222,8 +256,8 @@ impl Making {
     fn answers(
         &self,
         writer: &mut SnapshotWriter,
-        done: &mut impl FnMut(&[u8]) -> Result<(), String>,
-    ) -> Result<(), String> {
+        done: &mut impl FnMut(&[u8]) -> Result<(), NotMade>,
+    ) -> Result<(), NotMade> {
         let mut written = Ok(());
         ahead(
             "kept answers",
@@ -292,7 +326,8 @@ mod tests {
         let key = WriterKey::from_seed(&[1; 32]);
         let trusted = Arc::new(Trusted::of(&[key.public()]).unwrap());
         let directory = Directory::open(&dir.path().join("snapshots"), cluster.clone(), trusted).unwrap();
-        let mut snapshots = Snapshots::new(directory, Sealing { cluster, server: ServerId::from_bytes([1; 16]), key });
+        let mut snapshots =
+            Snapshots::new(directory.clone(), Sealing { cluster, server: ServerId::from_bytes([1; 16]), key });
         let answers = Arc::new(Answers::new(1 << 20));
         let (go_on, held) = mpsc::channel::<()>();
         let holds = move || _ = held.recv();
@@ -310,5 +345,15 @@ mod tests {
         snapshots.make(&ledgers, HashSet::new(), Vec::new(), &answers, None).unwrap();
         let made = until_made(&mut snapshots).unwrap();
         assert_eq!((made.position.epoch, made.records), (1, 0));
+
+        // As where 64 GiB do not suffice: what was written is gone, and the one before is still there.
+        snapshots.chunks_max = 0;
+        snapshots.make(&ledgers, HashSet::new(), Vec::new(), &answers, None).unwrap();
+        let not_made = until_made(&mut snapshots).unwrap_err();
+        assert_eq!(not_made, NotMade::TooLong);
+        let told = not_made.to_string();
+        assert!(told.contains("longer than 64 GiB") && told.contains("`cache.answers_octets`"), "{told}");
+        let files = || std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(files().all(|name| !name.to_string_lossy().starts_with("draft")), "{:?}", files().collect::<Vec<_>>());
     }
 }

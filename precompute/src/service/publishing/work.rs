@@ -23,7 +23,7 @@ use super::{
     events::Events,
     held::{Held, TooSoon, Turn},
     lacking::Lacking,
-    snapshots::{Sealing, Snapshots},
+    snapshots::{NotMade, Sealing, Snapshots},
     statuses::{Statuses, status_of},
     trouble::Trouble,
 };
@@ -99,6 +99,8 @@ pub(super) struct Work {
     beginning: Option<Arc<AtomicBool>>,
     /// Whether a snapshot is wanted, and waits for that.
     wants_snapshot: bool,
+    /// Until when none is begun: the last one was too long.
+    snapshots_rest: Duration,
     /// Tells the present answers once more.
     retelling: Option<JoinHandle<()>>,
     /// Set when the sources of a leadership could not be read at all.
@@ -152,6 +154,7 @@ impl Work {
             had_place: false,
             beginning: None,
             wants_snapshot: false,
+            snapshots_rest: Duration::ZERO,
             retelling: None,
             gives_up: Arc::default(),
             trouble: Trouble::default(),
@@ -336,7 +339,8 @@ impl Work {
             None => {}
         }
         let is_read = self.beginning.as_ref().is_none_or(|is_read| is_read.load(Relaxed));
-        if !self.wants_snapshot || self.snapshots.is_busy() || !is_read || !self.handle.presigner.has_restored() {
+        let may_begin = !self.snapshots.is_busy() && now.monotonic >= self.snapshots_rest;
+        if !self.wants_snapshot || !may_begin || !is_read || !self.handle.presigner.has_restored() {
             return;
         }
         self.wants_snapshot = false;
@@ -364,7 +368,7 @@ impl Work {
             self.ledgers.all().iter().filter(told_of).map(|ledger| ledger.id().clone()).collect();
         self.in_snapshot.clone_from(&known);
         if let Err(error) = self.snapshots.make(&self.ledgers, known, subjects, &self.answers, begins) {
-            self.snapshot_made(Err(format!("no thread can be started for it: {error}")), now);
+            self.snapshot_made(Err(format!("no thread can be started for it: {error}").into()), now);
         }
     }
 
@@ -372,7 +376,7 @@ impl Work {
         if !std::mem::take(&mut self.leads) {
             return;
         }
-        (self.wants_snapshot, self.beginning) = (false, None);
+        (self.wants_snapshot, self.beginning, self.snapshots_rest) = (false, None, Duration::ZERO);
         self.snapshots.abandon();
         // It is for the one that leads to make one.
         self.shared.note(|report| report.snapshot_fault = None);
@@ -492,7 +496,7 @@ impl Work {
         self.retelling = thread.ok();
     }
 
-    fn snapshot_made(&mut self, made: Result<Manifest, String>, now: Moment) {
+    fn snapshot_made(&mut self, made: Result<Manifest, NotMade>, now: Moment) {
         match made {
             Ok(manifest) => {
                 self.writer.snapshot_made(&manifest);
@@ -504,10 +508,14 @@ impl Work {
             // It was abandoned.
             Err(_) if !self.leads => {}
             Err(problem) => {
+                let is_too_long = problem == NotMade::TooLong;
                 error!("no snapshot could be made for replicas: {problem}; it is tried again");
                 self.writer.snapshot_failed(now);
                 self.begin_again();
-                self.shared.note(|report| report.snapshot_fault = Some(problem));
+                self.shared.note(|report| report.snapshot_fault = Some(problem.to_string()));
+                if is_too_long {
+                    self.snapshots_rest = now.monotonic + limits::SNAPSHOT_TOO_LONG_RETRY;
+                }
             }
         }
     }
