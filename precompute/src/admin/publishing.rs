@@ -101,7 +101,7 @@ pub(super) fn remarks(report: &PublishingReport) -> Vec<String> {
         ));
     }
     if let Some(fault) = &report.snapshot_fault {
-        lines.push(format!("degraded: feed: no snapshot could be made for replicas: {fault}"));
+        lines.push(format!("degraded: feed: {fault}"));
     }
     lines
 }

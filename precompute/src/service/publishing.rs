@@ -95,7 +95,7 @@ pub struct Report {
     pub led: u64,
     /// What it lacks while it stands by, and why that does not come.
     pub lacks: Option<String>,
-    /// Why the last snapshot could not be made.
+    /// Why there is no newest snapshot: it could not be made, or was changed on disk.
     pub snapshot_fault: Option<String>,
     /// When the last snapshot was made.
     pub snapshot_made: Option<UnixTime>,

@@ -1,6 +1,7 @@
 //! Sources of snapshots that give something else than a snapshot.
 
 use std::{
+    fs,
     net::TcpListener,
     time::{Duration, Instant},
 };
@@ -132,7 +133,7 @@ fn a_standby_that_cannot_be_filled_says_so_until_it_is() {
     cluster.writers[0].start();
     cluster.until_led(SOON);
     let source = |text: &str| text.lines().find(|line| line.starts_with("snapshot_from = ")).unwrap().to_owned() + "\n";
-    let line = source(&std::fs::read_to_string(cluster.writers[1].site().config()).unwrap());
+    let line = source(&fs::read_to_string(cluster.writers[1].site().config()).unwrap());
     cluster.writers[1].site().edit_config(|text| text.replacen(&line, "", 1));
     cluster.writers[1].start();
     let lacks = "this writer has no records of the feed yet, and takes over 10 times later than one that has them";
@@ -144,4 +145,30 @@ fn a_standby_that_cannot_be_filled_says_so_until_it_is() {
         let (_, lines) = cluster.writers[1].readiness_text("")?;
         (lines.contains("this writer stands by, at ") && !lines.contains("degraded")).then_some(())
     });
+}
+
+/// A leader whose newest snapshot had been changed on disk filled nobody until the next one was due, hours later.
+#[test]
+fn a_leader_whose_newest_snapshot_is_damaged_says_so_and_makes_another_one() {
+    let mut cluster = ClusterPlan::of(1, 0).start();
+    let snapshots = cluster.writers[0].site().dir().join("state/snapshots");
+    let snapshot = cluster.until("there is a snapshot", SOON, || {
+        let mut files = fs::read_dir(&snapshots).ok()?.map(|entry| entry.unwrap().path());
+        files.find(|path| path.extension().is_some_and(|ending| ending == "snapshot"))
+    });
+    let length = fs::metadata(&snapshot).unwrap().len();
+    fs::write(&snapshot, vec![0; usize::try_from(length).unwrap()]).unwrap();
+    let newcomer = cluster.add_replica();
+    cluster.replicas[newcomer].start();
+    until_logged(&cluster, "a snapshot is no longer given out", || cluster.writers[0].log());
+    // The one that is there is half a minute old before there is another.
+    cluster.until("it is filled", Duration::from_secs(75), || {
+        (cluster.replicas[newcomer].readiness("")? == 200).then_some(())
+    });
+    let log = cluster.writers[0].log();
+    assert!(log.contains("was changed on disk and is not given out any more; another one is made"), "{log}");
+    let (status, text) = cluster.writers[0].readiness_text("").unwrap();
+    assert!(status == 200 && !text.contains("snapshot"), "{status} {text}");
+    let gone = revoked(&cluster);
+    cluster.are_revoked_now(&[&gone]);
 }

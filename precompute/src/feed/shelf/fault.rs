@@ -52,7 +52,7 @@ impl Cause {
             }
             Self::InUse => "stop the other process first, or give each its own directory",
             Self::Damaged => {
-                "it is fetched again; look after the disk, and let no other program write into this directory"
+                "it is fetched or made again; look after the disk, and let no other program write into this directory"
             }
             Self::Untrusted => "remove the file if the cluster or its keys were changed on purpose",
             Self::Other => "let the directory be on a local disk, and let no other program write into it",

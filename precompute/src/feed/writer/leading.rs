@@ -135,6 +135,19 @@ impl Writer {
         }
     }
 
+    /// The newest snapshot is not to be had here any more. True if another one is wanted for that: not before this one
+    /// is [`limits::SNAPSHOT_RETRY`] old, or a disk that fails would have one made after the other.
+    pub fn snapshot_lost(&mut self, now: Moment) -> bool {
+        if let State::Leading(leading) = &mut self.state
+            && let SnapshotState::Told { at } = leading.snapshot
+            && now.monotonic.saturating_sub(at) >= limits::SNAPSHOT_RETRY
+        {
+            leading.snapshot = SnapshotState::Due;
+            return true;
+        }
+        false
+    }
+
     /// The next entry is the last one: another writer need not wait for silence.
     pub fn resign(&mut self) {
         if let State::Leading(leading) = &mut self.state {

@@ -259,6 +259,30 @@ fn a_snapshot_is_wanted_also_while_records_come_without_end_and_again_when_it_co
     assert_eq!((wanted, failed), (vec![0, 3, 6], 3), "{:?}", limits::SNAPSHOT_RETRY);
 }
 
+/// A writer whose newest snapshot was damaged made another one when as much had been told as for any, or after hours:
+/// until then nobody could be filled.
+#[test]
+fn a_snapshot_that_is_lost_is_made_again_after_a_pause() {
+    let (mut stream, mut one) = (Memory::default(), One::new(1));
+    let begun = one.lead(0, &mut stream);
+    let now = |millis: u64| Moment { monotonic: Duration::from_millis(millis), wall: 0 };
+    assert!(!one.machine.snapshot_lost(now(begun)), "there is none yet");
+    let (mut wanted, mut lost) = (Vec::new(), Vec::new());
+    for millis in (begun..begun + 70_000).step_by(10) {
+        if one.step(millis, &mut stream).contains(&Notice::SnapshotWanted) {
+            wanted.push((millis - begun) / 10_000);
+            let place = one.book.place().unwrap();
+            one.machine.snapshot_made(&manifest_of(place));
+        }
+        if one.machine.snapshot_lost(now(millis)) {
+            lost.push((millis - begun) / 10_000);
+        }
+    }
+    assert_eq!((wanted, lost), (vec![0, 3, 6], vec![3, 6]), "{:?}", limits::SNAPSHOT_RETRY);
+    let mut other = One::new(2);
+    assert!(!other.machine.snapshot_lost(now(begun)), "it stands by");
+}
+
 /// All answers are told again after a take-over, while its snapshot is made: whoever came then had to read them one by one.
 #[test]
 fn what_is_told_while_a_snapshot_is_made_counts_towards_the_next_one() {

@@ -23,7 +23,7 @@ use crate::{
     feed::{
         Chain, Cluster, Manifest, Position, WriterKey, ahead,
         body::{AnswerSection, IssuerStatus},
-        shelf::Directory,
+        shelf::{Directory, SnapshotId},
         snapshot::{SnapshotWriter, Written},
     },
     issuer_id::IssuerId,
@@ -79,6 +79,8 @@ pub(super) struct Snapshots {
     directory: Directory,
     sealing: Sealing,
     making: Option<Present>,
+    /// The one that was made last.
+    last: Option<SnapshotId>,
     /// How many chunks one may have.
     chunks_max: usize,
 }
@@ -93,7 +95,7 @@ struct Present {
 
 impl Snapshots {
     pub(super) fn new(directory: Directory, sealing: Sealing) -> Self {
-        Self { directory, sealing, making: None, chunks_max: limits::feed::CHUNKS_MAX }
+        Self { directory, sealing, making: None, last: None, chunks_max: limits::feed::CHUNKS_MAX }
     }
 
     /// Whether one is being made. Then no other is: `make` is not to be called.
@@ -150,7 +152,13 @@ impl Snapshots {
             Err(TryRecvError::Disconnected) => Err("the thread that makes it ended".to_owned().into()),
         };
         self.making = None;
+        self.last = made.as_ref().ok().map(SnapshotId::of).or(self.last);
         Some(made)
+    }
+
+    /// The one that was made last, if it is not given out any more: who read it found that it was changed on disk.
+    pub(super) fn lost(&self) -> Option<SnapshotId> {
+        self.last.filter(|id| self.directory.whole(*id).is_none())
     }
 
     /// No other one is made; returns when the present one has ended.
@@ -305,7 +313,7 @@ mod tests {
     use super::*;
     use crate::{
         book::{Book, Move},
-        feed::Trusted,
+        feed::{Trusted, shelf::Fetcher, store::Snapshots as _},
         issuer_id::IssuerId,
         ledger::{Ledger, Saver, SharedBook},
     };
@@ -345,6 +353,7 @@ mod tests {
         snapshots.make(&ledgers, HashSet::new(), Vec::new(), &answers, None).unwrap();
         let made = until_made(&mut snapshots).unwrap();
         assert_eq!((made.position.epoch, made.records), (1, 0));
+        assert_eq!(snapshots.lost(), None);
 
         // As where 64 GiB do not suffice: what was written is gone, and the one before is still there.
         snapshots.chunks_max = 0;
@@ -353,7 +362,16 @@ mod tests {
         assert_eq!(not_made, NotMade::TooLong);
         let told = not_made.to_string();
         assert!(told.contains("longer than 64 GiB") && told.contains("`cache.answers_octets`"), "{told}");
+        assert_eq!(snapshots.lost(), None);
         let files = || std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
         assert!(files().all(|name| !name.to_string_lossy().starts_with("draft")), "{:?}", files().collect::<Vec<_>>());
+
+        // It is changed on disk, and somebody asks for it.
+        let id = SnapshotId::of(&made);
+        std::fs::write(directory.path().join(format!("{id}.snapshot")), "wrong").unwrap();
+        assert_eq!(snapshots.lost(), None, "nobody has noticed");
+        let mut fetcher = Fetcher::start(Some(directory), &[]).unwrap();
+        assert!(fetcher.here(&made).is_some() && fetcher.chunk(&made, 0).is_none());
+        assert_eq!(snapshots.lost(), Some(id));
     }
 }

@@ -430,6 +430,7 @@ impl Work {
             if told.iter().any(is_lacking) {
                 self.writer.snapshot_lacks_an_issuer(now);
             }
+            self.look_at_lost_snapshot(now);
         }
         if self.writer.untold_beside() > 0 {
             return;
@@ -509,14 +510,26 @@ impl Work {
             Err(_) if !self.leads => {}
             Err(problem) => {
                 let is_too_long = problem == NotMade::TooLong;
-                error!("no snapshot could be made for replicas: {problem}; it is tried again");
+                let fault = format!("no snapshot could be made for replicas: {problem}");
+                error!("{fault}; it is tried again");
                 self.writer.snapshot_failed(now);
                 self.begin_again();
-                self.shared.note(|report| report.snapshot_fault = Some(problem.to_string()));
+                self.shared.note(|report| report.snapshot_fault = Some(fault));
                 if is_too_long {
                     self.snapshots_rest = now.monotonic + limits::SNAPSHOT_TOO_LONG_RETRY;
                 }
             }
+        }
+    }
+
+    /// Without its newest snapshot a writer fills nobody who comes.
+    fn look_at_lost_snapshot(&mut self, now: Moment) {
+        if let Some(id) = self.snapshots.lost()
+            && self.writer.snapshot_lost(now)
+        {
+            let fault = format!("the newest snapshot, {id}, was changed on disk and is not given out any more");
+            error!("{fault}; another one is made; look after the disk");
+            self.shared.note(|report| report.snapshot_fault = Some(fault));
         }
     }
 
