@@ -218,7 +218,8 @@ impl Directory {
             .and_then(|file| file.take(MANIFEST_OCTETS_MAX as u64 + 1).read_to_end(&mut sealed));
         read.map_err(|error| ShelfError::io(&path, "the manifest cannot be read", &error))?;
         let manifest = Manifest::open(&sealed, &self.0.cluster, &self.0.trusted);
-        let manifest = manifest.map_err(|refusal| ShelfError::refused(&path, &refusal))?;
+        let snapshot = self.file(id, Kind::Whole);
+        let manifest = manifest.map_err(|refusal| ShelfError::refused(&path, &snapshot, &refusal))?;
         if SnapshotId::of(&manifest) != id {
             return Err(ShelfError::new(&path, Cause::Damaged, "it is the manifest of another snapshot"));
         }
@@ -226,7 +227,7 @@ impl Directory {
     }
 
     /// A whole one in the directory, and when it was written. One of another length becomes half fetched.
-    fn find(&self, id: SnapshotId) -> Result<(Kept, SystemTime), ShelfError> {
+    pub(super) fn find(&self, id: SnapshotId) -> Result<(Kept, SystemTime), ShelfError> {
         let (manifest, sealed) = self.read_manifest(id)?;
         let path = self.file(id, Kind::Whole);
         let cannot = |error: io::Error| ShelfError::io(&path, "the snapshot cannot be read", &error);
@@ -336,7 +337,14 @@ impl Draft {
     pub fn finish(mut self, sealed: &[u8]) -> Result<Arc<Kept>, ShelfError> {
         let Inner { cluster, trusted, .. } = &*self.directory.0;
         let manifest = Manifest::open(sealed, cluster, trusted);
-        let manifest = manifest.map_err(|refusal| ShelfError::refused(&self.path, &refusal))?;
+        let refused = |refusal| {
+            ShelfError::new(
+                &self.path,
+                Cause::Untrusted,
+                format_args!("the manifest of what was made is refused: {refusal}"),
+            )
+        };
+        let manifest = manifest.map_err(refused)?;
         if (manifest.octets, manifest.chunks.len()) != (self.octets, self.chunks) {
             return Err(ShelfError::new(&self.path, Cause::Other, "the manifest is not of what was written"));
         }

@@ -54,7 +54,9 @@ impl Cause {
             Self::Damaged => {
                 "it is fetched or made again; look after the disk, and let no other program write into this directory"
             }
-            Self::Untrusted => "remove the file if the cluster or its keys were changed on purpose",
+            Self::Untrusted => {
+                "remove both files, the snapshot and its manifest, if the cluster or its keys were changed on purpose"
+            }
             Self::Other => "let the directory be on a local disk, and let no other program write into it",
         }
     }
@@ -70,8 +72,10 @@ impl ShelfError {
         Self::new(path, Cause::of(error), format_args!("{what}: {error}"))
     }
 
-    pub(super) fn refused(path: &Path, refusal: &Refusal) -> Self {
-        Self::new(path, Cause::Untrusted, format_args!("the manifest is refused: {refusal}"))
+    /// The manifest in the first file, which belongs to the snapshot in the second one.
+    pub(super) fn refused(path: &Path, snapshot: &Path, refusal: &Refusal) -> Self {
+        let problem = format_args!("the manifest of {} is refused: {refusal}", snapshot.display());
+        Self::new(path, Cause::Untrusted, problem)
     }
 }
 

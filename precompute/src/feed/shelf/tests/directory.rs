@@ -178,7 +178,14 @@ fn a_manifest_that_nobody_trusted_has_signed_makes_no_snapshot() {
         drop(directory);
         fs::write(dir.path().join(&files(&snapshot)[0]), sealed).unwrap();
         fs::write(dir.path().join(&files(&snapshot)[1]), snapshot.whole()).unwrap();
-        assert!(open(dir.path()).unwrap().whole(snapshot.id()).is_none(), "{what}");
+        let directory = open(dir.path()).unwrap();
+        assert!(directory.whole(snapshot.id()).is_none(), "{what}");
+        // Both stay where they are, and who removes one alone has the other for good.
+        let fault = directory.find(snapshot.id()).unwrap_err().to_string();
+        if what != "another snapshot" {
+            let names = files(&snapshot).iter().all(|name| fault.contains(name));
+            assert!(names && fault.contains("remove both files"), "{what}: {fault}");
+        }
     }
     let directory = open(dir.path()).unwrap();
     let mut draft = directory.draft().unwrap();
