@@ -40,10 +40,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Starts the cluster, and shows how it fares until SIGTERM, SIGINT, or SIGHUP of a terminal that is closed. `http` and
 /// `admin`: the first of the ports that it uses.
 pub fn run(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<(), Box<dyn Error>> {
+    // What cannot be is told before anything is made.
+    let layout = Layout::new(dir, http, admin)?;
     let control = Control::new()?;
     let redis = processes::find_redis()?;
     let demo = prepare(dir, http, admin, &mut |line| _ = say(line))?;
-    let layout = Layout::new(&demo.dir, http, admin)?;
     let _lock = files::lock(&layout)?;
     layout.try_addresses()?;
     files::write(&layout)?;

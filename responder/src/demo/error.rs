@@ -28,6 +28,11 @@ pub enum DemoError {
         /// What the system said.
         error: io::Error,
     },
+    /// The admin listeners of a cluster could be reached from elsewhere.
+    NotLoopback {
+        /// Where the first of them was to be.
+        address: SocketAddr,
+    },
     /// The ports of a cluster end above 65535.
     NoPort {
         /// The first of them.
@@ -76,6 +81,13 @@ impl fmt::Display for DemoError {
                 f,
                 "the demo's cluster cannot listen on {address}: {error}; choose other ports with --http (it uses 3) and \
                  --admin (it uses the 11 behind it)"
+            ),
+            Self::NotLoopback { address } => write!(
+                f,
+                "the demo's cluster cannot have its admin listeners at {address}: writers take pushes there with a \
+                 token, which would cross the network where others can read it; choose a loopback address with \
+                 --admin, such as 127.0.0.1:{}",
+                address.port()
             ),
             Self::NoPort { address } => write!(
                 f,

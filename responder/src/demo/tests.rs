@@ -23,6 +23,21 @@ fn commands(instructions: &str) -> Vec<&str> {
     instructions.lines().filter_map(|line| line.strip_prefix("    ")).collect()
 }
 
+/// Each part refused its configuration, and was started again for ever.
+#[test]
+fn a_cluster_whose_admin_listeners_could_be_reached_from_elsewhere_is_refused_before_anything_is_made() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("demo");
+    let refused = |admin: &str| cluster::run(&dir, address("127.0.0.1:8080"), address(admin)).unwrap_err().to_string();
+    for admin in ["0.0.0.0:9090", "[::]:9090", "192.0.2.1:9090", "[::ffff:192.0.2.1]:9090"] {
+        let told = refused(admin);
+        assert!(told.contains(admin) && told.contains("--admin, such as 127.0.0.1:9090"), "{told}");
+    }
+    // It is no matter of the address alone.
+    assert!(refused("127.0.0.1:65530").contains("choose a lower one"));
+    assert!(!dir.exists());
+}
+
 #[test]
 fn makes_a_complete_ca_then_reuses_it_and_follows_it_when_moved() {
     let scratch = tempfile::tempdir().unwrap();

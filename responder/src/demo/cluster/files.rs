@@ -46,8 +46,12 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Ports follow `http` for replicas, and `admin` for everything else.
+    /// Ports follow `http` for replicas, and `admin` for everything else. An error if there are not so many, or where a
+    /// configuration with a token would be refused.
     pub(super) fn new(dir: &Path, http: SocketAddr, admin: SocketAddr) -> Result<Self, DemoError> {
+        if !admin.ip().to_canonical().is_loopback() {
+            return Err(DemoError::NotLoopback { address: admin });
+        }
         let root = dir.join("cluster");
         let behind = |address: SocketAddr, offset: usize| {
             let port = u16::try_from(offset).ok().and_then(|offset| address.port().checked_add(offset));
