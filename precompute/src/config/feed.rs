@@ -374,11 +374,11 @@ fn read_sources(section: &mut Section<'_>) -> Vec<BaseUrl> {
     }
     let mut urls = Vec::new();
     for text in &written {
-        // What stands before an `@` may be a password.
-        if text.contains('@') {
+        // What stands before an `@` may be a password, and behind a question mark a token.
+        if text.contains(['@', '?', '#']) {
             section.problem(
                 "snapshot_from",
-                "has a URL with a user name, which is not sent, and is not shown; write it as `http://host:port`",
+                "has a URL with a user name or something behind its path, which is not sent, may be secret, and is not shown; write it as `http://host:port`",
             );
             continue;
         }
