@@ -91,16 +91,19 @@ fn receive(stream: &mut TcpStream, start: Instant, whole: Duration) -> Result<(R
         let at_ns = start.elapsed().as_nanos() as u64;
         received.extend_from_slice(&buffer[..n]);
         let malformed = |_| Kind::Malformed;
-        let Some(head) = response::head(&received).map_err(malformed)? else {
+        let head = loop {
+            match response::head(&received).map_err(malformed)? {
+                // The final one may have come with it, and then nothing more does.
+                Some(interim) if interim.status < 200 => drop(received.drain(..interim.octets)),
+                head => break head,
+            }
+        };
+        let Some(head) = head else {
             if n == 0 {
                 return Err(Kind::Reset);
             }
             continue;
         };
-        if head.status < 200 {
-            received.drain(..head.octets);
-            continue;
-        }
         let after = &received[head.octets..];
         let (body, keep) = match head.length {
             Length::Known(length) => {
@@ -119,4 +122,39 @@ fn receive(stream: &mut TcpStream, start: Instant, whole: Duration) -> Result<(R
         }
     }
     Err(if received.len() > READ_OCTETS { Kind::Malformed } else { Kind::Timeout })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// The client waited for a reply that it had already read, and counted a time-out.
+    #[test]
+    fn a_reply_that_comes_together_with_interim_ones_is_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = [0; 8];
+            stream.read_exact(&mut question).unwrap();
+            let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+            let reply = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes";
+            stream.write_all(format!("{interim}{reply}").as_bytes()).unwrap();
+            // Until the client has it, nothing else comes, nor is the connection closed.
+            stream.read_exact(&mut question).unwrap();
+            // The other one in pieces.
+            for piece in [&interim[..30], &interim[30..], &reply[..20], &reply[20..]] {
+                stream.write_all(piece.as_bytes()).unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let patience = Patience { idle: Duration::from_secs(5), whole: Duration::from_secs(20) };
+        let mut client = Client::new(address, patience, Instant::now());
+        for _ in 0..2 {
+            let reply = client.ask([b"question"]).map_err(|kind| kind.name()).unwrap();
+            assert_eq!((reply.status, &*reply.body), (200, &b"yes"[..]));
+        }
+        server.join().unwrap();
+    }
 }
