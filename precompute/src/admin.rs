@@ -137,7 +137,7 @@ impl Status {
             return Some("not ready: stopping\n");
         }
         let is_drained = self.drained.get().is_some_and(Drained::look);
-        is_drained.then_some("not ready: drained; `ostia-responder drain --end` has requests come again\n")
+        is_drained.then_some("not ready: drained; `ostia-responder drain --end --config FILE` ends that\n")
     }
 
     /// Why the last configuration was refused, if it was: a line.

@@ -1,4 +1,4 @@
-//! What stands before a service: a pair for TLS, and haproxy.
+//! What stands before a service: a pair for TLS, haproxy and nginx.
 
 use std::{
     fs,
@@ -43,6 +43,34 @@ impl Haproxy {
 }
 
 impl Drop for Haproxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running nginx. Ended when dropped.
+#[derive(Debug)]
+pub struct Nginx(Child);
+
+impl Nginx {
+    /// With these lines in its `http` block. Whatever it writes goes to `dir`.
+    pub fn with(dir: &Path, lines: &str) -> Self {
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {};\n", dir.join(kind).display()))
+            .concat();
+        let text = format!(
+            "daemon off;\nmaster_process off;\npid {0}/pid;\nerror_log {0}/error.log;\nevents {{ }}\nhttp {{\naccess_log off;\n{temporary}{lines}\n}}\n",
+            dir.display()
+        );
+        fs::write(dir.join("nginx.conf"), text).unwrap();
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-e").arg(dir.join("error.log")).arg("-c").arg(dir.join("nginx.conf")).stdin(Stdio::null());
+        Self(nginx.spawn().unwrap_or_else(|error| panic!("{nginx:?}: {error}")))
+    }
+}
+
+impl Drop for Nginx {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -35,7 +35,7 @@ pub use clients::{Client, Clients, Tally};
 pub use cluster::{AnotherIssuer, Cluster, ClusterPlan, Member, Pushed};
 pub use fake_clock::FakeClock;
 pub use faulty_source::{FaultySource, Way};
-pub use front::{Haproxy, write_tls_pair};
+pub use front::{Haproxy, Nginx, write_tls_pair};
 pub use programs::{Programs, programs};
 pub use python::python;
 pub use redis_server::RedisServer;

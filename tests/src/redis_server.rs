@@ -19,7 +19,7 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The list of users that is shipped, and whose passwords are to be filled in there.
 const USERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/redis/users.acl");
-const PEOPLE: [&str; 6] = ["ADMIN", "WRITER", "REPLICA", "METRICS", "REPLICATION", "SENTINEL"];
+const PEOPLE: [&str; 7] = ["ADMIN", "WRITER", "REPLICA", "METRICS", "REPLICATION", "SENTINEL", "SENTINELS"];
 
 /// A running `redis-server`. Killed when dropped.
 #[derive(Debug)]
@@ -133,7 +133,8 @@ impl RedisServer {
         };
         let text = text.replace(port_of_file, &format!("tls-port {port}")).replace("HOST", "localhost");
         fs::write(path("redis.conf"), format!("{text}\nbind 127.0.0.1\ndir {own}\ndaemonize no\n")).unwrap();
-        let operator = (!watches).then(|| ("admin".to_owned(), Self::acl_password("ADMIN")));
+        let (user, password) = if watches { ("default", "SENTINELS") } else { ("admin", "ADMIN") };
+        let operator = Some((user.to_owned(), Self::acl_password(password)));
         let mut server = Self { dir, port, tls_port: None, operator, watches, is_tls: true, child: None };
         server.restart();
         server

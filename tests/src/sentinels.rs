@@ -4,6 +4,8 @@
 //! replaced. It does not know what Redis is used for.
 
 use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// See the module.
 #[derive(Debug)]
 pub struct Sentinels {
-    /// The CA by which everybody trusts them, where they speak TLS.
-    ca: Option<PathBuf>,
+    /// Where their CA and their password are, where they speak TLS.
+    tls: Option<PathBuf>,
     /// The Sentinels.
     pub all: Vec<RedisServer>,
     /// The servers that followed the first master in the beginning.
@@ -47,7 +49,7 @@ impl Sentinels {
             master.port()
         );
         let all: Vec<RedisServer> = (0..3).map(|_| RedisServer::sentinel(&watch)).collect();
-        Self { ca: None, all, followers }.until_known()
+        Self { tls: None, all, followers }.until_known()
     }
 
     /// The same with the shipped configurations, over the TLS of this directory.
@@ -55,7 +57,10 @@ impl Sentinels {
         let follow = format!("replicaof localhost {}\n", master.port());
         let followers: Vec<RedisServer> = (0..followers).map(|_| RedisServer::shipped(tls, &follow)).collect();
         let all: Vec<RedisServer> = (0..3).map(|_| RedisServer::shipped_sentinel(tls, master.port())).collect();
-        Self { ca: Some(tls.join("ca.pem")), all, followers }.until_known()
+        let password = tls.join("sentinels.password");
+        fs::write(&password, RedisServer::acl_password("SENTINELS")).unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        Self { tls: Some(tls.to_owned()), all, followers }.until_known()
     }
 
     fn until_known(self) -> Self {
@@ -73,9 +78,14 @@ impl Sentinels {
     /// The lines of `[feed]` that name them.
     pub fn lines(&self) -> String {
         let at = |host: &str| self.all.iter().map(|one| format!("{host}:{}", one.port())).collect::<Vec<_>>();
-        match &self.ca {
+        match &self.tls {
             None => format!("sentinels = {:?}\nmaster = {MASTER:?}", at("127.0.0.1")),
-            Some(ca) => format!("sentinels = {:?}\nmaster = {MASTER:?}\ntls_ca = {ca:?}", at("rediss://localhost")),
+            Some(tls) => format!(
+                "sentinels = {:?}\nmaster = {MASTER:?}\ntls_ca = {:?}\nsentinel_password_file = {:?}",
+                at("rediss://localhost"),
+                tls.join("ca.pem"),
+                tls.join("sentinels.password")
+            ),
         }
     }
 

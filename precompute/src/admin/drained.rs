@@ -36,7 +36,7 @@ impl Drained {
         match (self.was.swap(is, Relaxed), is) {
             (false, true) => warn!(
                 file = %self.path.display(),
-                "drained: balancers are told to send nothing here, until `ostia-responder drain --end`"
+                "drained: balancers are told to send nothing here, until `ostia-responder drain --end --config FILE`"
             ),
             (true, false) => info!("no longer drained: balancers are told that requests may come"),
             _ => {}

@@ -110,8 +110,8 @@ enum Taken {
     Stranger,
     /// It cannot be known, and nothing behind it.
     Stopped,
-    /// The store cannot be written. The same is tried again.
-    Faulted,
+    /// The store cannot be written. The same is tried again. It is an entry of this writer.
+    Faulted(ServerId),
 }
 
 /// How far a reader came.
@@ -119,8 +119,16 @@ enum Taken {
 pub(super) struct Followed {
     /// The first entry that does not follow, unless a `begin` after it goes on from the store's place (rule 19).
     pub(super) stranger: Option<Position>,
-    /// There was nothing more.
+    /// There was nothing more, or the store cannot be written.
     pub(super) is_all: bool,
+    /// Who wrote the entry that the store could not take.
+    pub(super) untaken: Option<ServerId>,
+}
+
+impl Followed {
+    fn to(stranger: Option<Position>, is_all: bool) -> Self {
+        Self { stranger, is_all, untaken: None }
+    }
 }
 
 /// Whether an entry follows a place.
@@ -279,12 +287,13 @@ impl Reader {
         events: &mut Vec<Event>,
     ) -> Result<(), Gone> {
         let last = transport.info()?.map_or(Position::START, |info| info.last);
-        if let Some(reconciling) = self.reconciling.take() {
-            if !reconciling.waits_beside(store.place()) || self.is_at_hand(transport, snapshots, events)? {
+        if let Some(mut reconciling) = self.reconciling.take() {
+            let waits = reconciling.waits_beside(store.place());
+            if !waits || self.is_at_hand(&mut reconciling, now, transport, snapshots, events)? {
                 return self.reconcile(reconciling, last, now, transport, store, snapshots, events);
             }
             // A revocation does not wait for a snapshot that others of the records are to be compared with.
-            self.reconciling = Some(reconciling).filter(|reconciling| !reconciling.is_late(now));
+            self.reconciling = Some(reconciling).filter(|reconciling| !reconciling.is_given_up(now));
         }
         let Some(place) = store.place() else {
             if now.monotonic >= self.retry {
@@ -292,7 +301,6 @@ impl Reader {
             }
             return self.listen(last, now, transport, events);
         };
-        self.listened = None;
         // Rule 20.
         if last < place.position {
             if self.rules.keep(Rule::Wait) {
@@ -303,12 +311,17 @@ impl Reader {
         }
         self.lower = None;
         if now.monotonic < self.retry {
-            return Ok(());
+            // Whoever writes is heard all the same.
+            return self.listen(last, now, transport, events);
         }
         if last < self.cursor {
             self.rewind(store);
         }
-        if let Some(at) = self.follow(None, now, transport, store, events)?.stranger {
+        let followed = self.follow(None, now, transport, store, events)?;
+        if followed.untaken.is_none() {
+            self.listened = None;
+        }
+        if let Some(at) = followed.stranger {
             events.push(Event::Lost(store.place().unwrap_or(place), at));
             self.reconciling = Some(Reconciling::begin(Why::Lost, now));
         }
@@ -333,17 +346,17 @@ impl Reader {
             for raw in batch {
                 at = raw.position;
                 if end.is_some_and(|end| at >= end) {
-                    return Ok(Followed { stranger, is_all: true });
+                    return Ok(Followed::to(stranger, true));
                 }
                 octets += raw.bytes.len();
                 match self.take(&raw, now, store, events) {
                     Taken::Applied => stranger = None,
                     Taken::Passed => {}
                     Taken::Stranger => stranger = stranger.or(Some(at)),
-                    Taken::Stopped => return Ok(Followed { stranger: stranger.or(Some(at)), is_all: true }),
-                    Taken::Faulted => {
+                    Taken::Stopped => return Ok(Followed::to(stranger.or(Some(at)), true)),
+                    Taken::Faulted(author) => {
                         self.retry = now.monotonic + limits::HEAD_RETRY;
-                        return Ok(Followed { stranger, is_all: true });
+                        return Ok(Followed { untaken: Some(author), ..Followed::to(stranger, true) });
                     }
                 }
                 if stranger.is_none() {
@@ -352,7 +365,7 @@ impl Reader {
             }
             let is_enough = stranger.is_none() && octets > limits::FOLLOWED_OCTETS_MAX;
             if is_last || is_enough {
-                return Ok(Followed { stranger, is_all: is_last });
+                return Ok(Followed::to(stranger, is_last));
             }
         }
     }
@@ -372,7 +385,7 @@ impl Reader {
         let place = Place { position: entry.position, chain: *chain };
         if let Err(fault) = store.apply(place, sections(&entry.body)) {
             events.push(Event::Fault(fault));
-            return Taken::Faulted;
+            return Taken::Faulted(entry.author);
         }
         let differs = self.linked(&opened, now, store);
         events.push(Event::Linked(Box::new(opened)));

@@ -31,7 +31,7 @@ pub use self::{
     server::{Address, Login, Master, Server, Trust},
 };
 use self::{
-    fault::{cause, in_a_line, remedy_at_first, remedy_for},
+    fault::{Names, cause, in_a_line, remedy_at_first, remedy_for},
     sentinel::Lookup,
 };
 use super::{
@@ -65,6 +65,8 @@ pub struct Stream {
     connections: u64,
     /// On which of them the server has answered last.
     answered: u64,
+    /// On which of them an entry was put last.
+    wrote: Option<u64>,
     /// How long a read waits for the first entry.
     patience: Duration,
     /// What was asked last and not done.
@@ -100,6 +102,7 @@ impl Stream {
             connection: None,
             connections: 0,
             answered: 0,
+            wrote: None,
             patience: Duration::ZERO,
             fault: None,
         }
@@ -116,6 +119,7 @@ impl Stream {
             connection: None,
             connections: 0,
             answered: 0,
+            wrote: None,
             patience: Duration::ZERO,
             fault: None,
         }
@@ -145,6 +149,12 @@ impl Stream {
     /// is last there.
     pub fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+
+    /// Whether an entry was put on the present connection: what [`wait_for_followers`](Self::wait_for_followers) counts is
+    /// of that, and of all before it.
+    pub fn has_written(&self) -> bool {
+        self.wrote.is_some() && self.wrote == self.connected()
     }
 
     /// The number of the present connection, as far as there is one.
@@ -367,9 +377,13 @@ impl Stream {
 
     fn describe(&self, cause: Cause, error: &RedisError, within: Duration) -> Fault {
         let error = if error.is_timeout() { format!("not within {within:?}") } else { in_a_line(&error.to_string()) };
+        let names = if self.lookup.is_some() { Names::Master } else { Names::Redis };
         // The certificate is looked at with the first question.
-        let remedy =
-            if self.answered == self.connections { "" } else { remedy_at_first(&error, self.server.tls.is_some()) };
+        let remedy = if self.answered == self.connections {
+            ""
+        } else {
+            remedy_at_first(&error, self.server.tls.is_some(), names)
+        };
         let server = match (&self.at, &self.server.address) {
             (Some(at), Address::Master(Master { name, .. })) => format!("{at} (`{name}` of the Sentinels)"),
             (_, address) => address.to_string(),
@@ -420,6 +434,9 @@ impl Transport for Stream {
         match (self.done(put), cause) {
             (Ok(appended), _) => {
                 self.fault = None;
+                if appended == Appended::Written {
+                    self.wrote = Some(self.connections);
+                }
                 appended
             }
             (Err(Gone), Some(Cause::Unknown)) => Appended::Ambiguous,

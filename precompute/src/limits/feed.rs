@@ -97,8 +97,8 @@ pub const TAKEOVER_PRIORITY_STEP: Duration = Duration::from_secs(2);
 pub const TAKEOVER_JITTER: Duration = Duration::from_secs(2);
 /// How much longer a standby that has no records yet waits, if there is a snapshot: who has them goes first.
 pub const TAKEOVER_EMPTY_FACTOR: u32 = 10;
-/// How often in a row a writer that another one came before while it took over doubles the time that it leaves to another
-/// which has begun: 3 min then.
+/// After how many lost take-overs in a row a writer no longer doubles the time that it gives another one which has begun to
+/// take over: 3 min by default.
 pub const TAKEOVER_DEFEATS_MAX: u32 = 5;
 /// How far ahead of the clock an ID may be. One further ahead would keep every writer out, so the stream is removed.
 pub const POISON_AHEAD: Duration = Duration::from_secs(24 * 3600);
@@ -170,7 +170,7 @@ const _: () = assert!(PROBE_LIFE.as_secs() >= 2 * HEARTBEAT_INTERVAL.as_secs());
 /// How often each Sentinel is asked where the master is: it names a new one a second after a fail-over at the latest, and
 /// this often costs nothing.
 pub const SENTINEL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long what a Sentinel said counts for newer than what another one says: it may miss a few questions.
+/// For how long what a Sentinel said counts as recent. It may miss a few questions.
 pub const SENTINEL_RECENT: Duration = Duration::from_secs(5);
 const _: () = assert!(SENTINEL_RECENT.as_secs() >= 3 * SENTINEL_INTERVAL.as_secs());
 /// After how many failures in a row the log says that a Sentinel is away.

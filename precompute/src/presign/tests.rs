@@ -379,7 +379,7 @@ fn a_presigner_restores_passes_follows_changes_and_stops() {
             std::thread::sleep(Duration::from_millis(5));
         }
     };
-    until("the first pass", &|report| report.passes > 0 && report.due == 0);
+    until("the first pass", &|report| report.passes > 0 && report.due == 0 && report.signed == 100 - stored);
     let report = presigner.progress().report();
     assert_eq!((report.restored, report.signed), (stored, 100 - stored));
 

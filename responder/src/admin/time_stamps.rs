@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Whether time-stamp requests should be sent here, and the remarks about it, a line each. It is ready if every
-/// authority can issue tokens and nothing leads to another server (`leaves`: why), because a balancer cannot distinguish them.
+/// authority can issue tokens and this server is neither stopping nor drained (`leaves` says which), because a balancer cannot distinguish them.
 pub(super) fn readiness(
     site: &Site,
     record: Option<&Writer>,

@@ -1,4 +1,4 @@
-//! The shipped configuration of HAProxy before replicas of which one after the other fails.
+//! The shipped configurations of HAProxy and nginx before replicas of which one after the other fails.
 
 use std::{
     fs,
@@ -10,48 +10,75 @@ use std::{
 };
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use ostia_tests::{Client, Cluster, ClusterPlan, Haproxy, Status, free_port, http, programs, run};
+use ostia_tests::{Client, Cluster, ClusterPlan, Haproxy, Nginx, Status, free_port, http, programs, run};
 
 use crate::SOON;
 
-const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/haproxy.cfg");
-/// The lines of a replica that the shipped file asks for.
-const BEHIND: &str = "proxy_protocol = true\ntrusted_networks = [\"127.0.0.0/8\"]\ndrain_delay = \"3s\"\n";
+const HAPROXY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/haproxy.cfg");
+const NGINX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/nginx.conf");
+/// The lines of a replica that the shipped files ask for; HAProxy's needs one more.
+const BEHIND: &str = "trusted_networks = [\"127.0.0.0/8\"]\ndrain_delay = \"3s\"\n";
+const BEHIND_HAPROXY: &str = "proxy_protocol = true\n";
 
-/// One writer and three replicas behind the shipped HAProxy.
+/// One writer and three replicas behind a balancer.
 struct Behind {
     cluster: Cluster,
     front: SocketAddr,
-    _haproxy: Haproxy,
+    _balancer: Balancer,
     _dir: tempfile::TempDir,
+}
+
+enum Balancer {
+    Haproxy { _running: Haproxy },
+    Nginx { _running: Nginx },
 }
 
 impl Behind {
     fn start(plan: ClusterPlan) -> Self {
+        Self::start_with(plan, &format!("{BEHIND}{BEHIND_HAPROXY}"), |dir, cluster, front| {
+            let mut text = fs::read_to_string(HAPROXY).unwrap().replace("bind :80", &format!("bind {front}"));
+            for (number, replica) in cluster.replicas.iter().enumerate() {
+                let (http, admin) = (replica.site().http, replica.site().admin.port());
+                text = text.replace(&format!("REPLICA-{}:8080", number + 1), &format!("{http} port {admin}"));
+            }
+            Balancer::Haproxy { _running: Haproxy::with(dir, &text) }
+        })
+    }
+
+    fn start_with_nginx(plan: ClusterPlan) -> Self {
+        Self::start_with(plan, BEHIND, |dir, cluster, front| {
+            let mut text = fs::read_to_string(NGINX).unwrap().replace("listen 80", &format!("listen {front}"));
+            for (number, replica) in cluster.replicas.iter().enumerate() {
+                text = text.replace(&format!("REPLICA-{}:8080", number + 1), &replica.site().http.to_string());
+            }
+            Balancer::Nginx { _running: Nginx::with(dir, &text) }
+        })
+    }
+
+    fn start_with(
+        plan: ClusterPlan,
+        lines: &str,
+        balancer: impl FnOnce(&Path, &Cluster, SocketAddr) -> Balancer,
+    ) -> Self {
         let mut cluster = plan.set_up();
         cluster.writers[0].start();
         cluster.until_led(SOON);
         for number in 0..3 {
             cluster.replicas[number]
                 .site()
-                .edit_config(|text| text.replacen("[http]\n", &format!("[http]\n{BEHIND}"), 1));
+                .edit_config(|text| text.replacen("[http]\n", &format!("[http]\n{lines}"), 1));
             cluster.replicas[number].start();
         }
         (0..3).for_each(|number| cluster.until_filled(number));
         cluster.until_fresh(SOON);
         let (dir, front) = (tempfile::tempdir().unwrap(), free_port(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        let mut text = fs::read_to_string(Path::new(SHIPPED)).unwrap().replace("bind :80", &format!("bind {front}"));
-        for (number, replica) in cluster.replicas.iter().enumerate() {
-            let (http, admin) = (replica.site().http, replica.site().admin.port());
-            text = text.replace(&format!("REPLICA-{}:8080", number + 1), &format!("{http} port {admin}"));
-        }
-        let haproxy = Haproxy::with(dir.path(), &text);
-        let behind = Self { cluster, front, _haproxy: haproxy, _dir: dir };
-        behind.cluster.until("HAProxy answers", SOON, || behind.says("01").map(drop));
+        let balancer = balancer(dir.path(), &cluster, front);
+        let behind = Self { cluster, front, _balancer: balancer, _dir: dir };
+        behind.cluster.until("the balancer answers", SOON, || behind.says("01").map(drop));
         behind
     }
 
-    /// What HAProxy gives of a certificate; `None` if it gives no answer of OCSP.
+    /// What the balancer gives of a certificate; `None` if it gives no answer of OCSP.
     fn says(&self, serial: &str) -> Option<Status> {
         let ask = self.cluster.ask(serial);
         let request = http::request("GET", &http::ocsp_target("/", &ask.request()), "");
@@ -61,13 +88,22 @@ impl Behind {
     }
 
     fn until_said(&self, serial: &str, status: &Status) {
-        self.cluster.until("HAProxy gives that", SOON, || (self.says(serial).as_ref() == Some(status)).then_some(()));
+        self.cluster
+            .until("the balancer gives that", SOON, || (self.says(serial).as_ref() == Some(status)).then_some(()));
     }
 }
 
 #[test]
 fn no_request_fails_while_one_replica_after_the_other_is_killed_hangs_and_is_started_anew() {
-    let mut behind = Behind::start(ClusterPlan::of(1, 3));
+    nothing_fails(Behind::start(ClusterPlan::of(1, 3)));
+}
+
+#[test]
+fn nor_behind_nginx() {
+    nothing_fails(Behind::start_with_nginx(ClusterPlan::of(1, 3)));
+}
+
+fn nothing_fails(mut behind: Behind) {
     let (good, gone) = (behind.cluster.ca.issue().serial, behind.cluster.ca.issue().serial);
     behind.until_said(&good, &Status::Good);
     behind.until_said(&gone, &Status::Good);
@@ -132,10 +168,15 @@ fn replicas_that_hear_the_writer_go_first_and_where_none_does_any_answers() {
     assert!(asked(&behind.cluster, 0) > before, "that one is as good as the others now");
 }
 
-/// Base64 has `/` and `+`, and `//` is none of anybody's business.
+/// Base64 has `/` and `+`, and nobody may merge `//`.
 #[test]
 fn the_path_of_a_get_comes_through_as_it_is() {
-    let behind = Behind::start(ClusterPlan::of(1, 3));
+    for behind in [Behind::start(ClusterPlan::of(1, 3)), Behind::start_with_nginx(ClusterPlan::of(1, 3))] {
+        paths_come_through(&behind);
+    }
+}
+
+fn paths_come_through(behind: &Behind) {
     let (mut slashes, mut pluses) = (0, 0);
     for number in 1..=400_u32 {
         let serial = format!("{:08X}", number.wrapping_mul(2_654_435_761));

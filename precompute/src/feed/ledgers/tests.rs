@@ -159,12 +159,14 @@ struct Both {
     model: Disk,
     /// As it was at the last commit that is surely on disk, and the version of that.
     durable: (u64, Disk),
+    /// As it was after each entry that was told since: a flush comes now and then.
+    told: Vec<Disk>,
 }
 
 impl Both {
     fn new() -> Self {
         let model = Disk::new(Rules::default());
-        Self { real: OnDisk::new(), durable: (0, model.clone()), model }
+        Self { real: OnDisk::new(), durable: (0, model.clone()), told: Vec::new(), model }
     }
 
     /// What was told need not be on disk at once: it has no version.
@@ -172,6 +174,7 @@ impl Both {
         let version = self.real.version();
         if version != self.durable.0 {
             self.durable = (version, self.model.clone());
+            self.told.clear();
         }
     }
 
@@ -226,6 +229,7 @@ impl Both {
         self.settle();
         self.real.book.told(place(to), &rows).unwrap();
         self.model.told(place(to), &of_model).unwrap();
+        self.told.push(self.model.clone());
     }
 
     fn absorb(&mut self, changes: &[(usize, Change)]) {
@@ -239,10 +243,11 @@ impl Both {
     }
 
     fn restart(self) -> Self {
-        let Self { real, model, durable } = self;
+        let Self { real, model, durable, told } = self;
         let real = real.restart();
-        let model = if real.book.place() == model.place() { model } else { durable.1 };
-        Self { durable: (real.version(), model.clone()), real, model }
+        let mut all = [model].into_iter().chain(told.into_iter().rev());
+        let model = all.find(|one| one.place() == real.book.place()).unwrap_or(durable.1);
+        Self { durable: (real.version(), model.clone()), told: Vec::new(), real, model }
     }
 
     /// What was told of an issuer's records.

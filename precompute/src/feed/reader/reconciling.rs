@@ -24,6 +24,10 @@ pub(super) struct Reconciling {
     why: Why,
     since: Duration,
     tail: Option<Tail>,
+    /// The snapshot that is fetched while entries are applied,
+    wanted: Option<Manifest>,
+    /// and when to look for another one, where nobody has it.
+    next_look: Duration,
 }
 
 /// Why everything is compared.
@@ -64,6 +68,14 @@ struct Tail {
     entries: Vec<Opened>,
 }
 
+impl Tail {
+    fn of(manifest: Manifest) -> Self {
+        let place = Place { position: manifest.position, chain: manifest.chain };
+        let (said, changed, entries) = Default::default();
+        Self { manifest, place, cursor: place.position, said, changed, has_answers: false, entries }
+    }
+}
+
 impl Reconciling {
     /// Whether that holds wherever the connection goes.
     pub(super) fn is_of_any_stream(&self) -> bool {
@@ -71,7 +83,7 @@ impl Reconciling {
     }
 
     pub(super) fn begin(why: Why, now: Moment) -> Self {
-        Self { why, since: now.monotonic, tail: None }
+        Self { why, since: now.monotonic, tail: None, wanted: None, next_look: now.monotonic }
     }
 
     /// Whether entries are applied until a snapshot is here: they follow what the store has.
@@ -82,6 +94,11 @@ impl Reconciling {
     /// Whether nobody has had the snapshot for so long that it is given up.
     pub(super) fn is_late(&self, now: Moment) -> bool {
         now.monotonic.saturating_sub(self.since) > limits::SNAPSHOT_PATIENCE
+    }
+
+    /// Whether that is so of the one that is fetched while entries are applied.
+    pub(super) fn is_given_up(&self, now: Moment) -> bool {
+        self.wanted.is_none() && self.is_late(now)
     }
 
     /// Whether the store may go from one position to another.
@@ -147,16 +164,29 @@ impl Reader {
         Ok(())
     }
 
-    /// Whether the records of the newest snapshot are here. If not, they begin to be fetched.
+    /// Whether the records of a snapshot are here. If not, they begin to be fetched; what is being fetched goes on, also
+    /// when there is a newer one.
     pub(super) fn is_at_hand(
         &mut self,
+        reconciling: &mut Reconciling,
+        now: Moment,
         transport: &mut impl Transport,
         snapshots: &mut impl Snapshots,
         events: &mut Vec<Event>,
     ) -> Result<bool, Gone> {
-        let Some(tail) = self.look_for_a_snapshot(transport, events)? else { return Ok(false) };
-        let here = snapshots.here(&tail.manifest);
-        Ok(here.is_some_and(|here| here >= tail.manifest.record_chunks as usize))
+        reconciling.wanted = reconciling.wanted.take().filter(|wanted| snapshots.here(wanted).is_some());
+        if reconciling.wanted.is_none() && now.monotonic >= reconciling.next_look {
+            reconciling.next_look = now.monotonic + limits::HEAD_RETRY;
+            let found = self.look_for_a_snapshot(transport, events)?.map(|tail| tail.manifest);
+            // Whoever has it may be asked for it now.
+            reconciling.wanted = found.filter(|found| snapshots.here(found).is_some());
+        }
+        let Some(wanted) = &reconciling.wanted else { return Ok(false) };
+        let is_here = snapshots.here(wanted).is_some_and(|here| here >= wanted.record_chunks as usize);
+        if is_here {
+            reconciling.tail = Some(Tail::of(wanted.clone()));
+        }
+        Ok(is_here)
     }
 
     fn look_for_a_snapshot(
@@ -166,11 +196,7 @@ impl Reader {
     ) -> Result<Option<Tail>, Gone> {
         let Some(bytes) = transport.head()? else { return Ok(None) };
         match Manifest::open(&bytes, &self.cluster, &self.trusted) {
-            Ok(manifest) => {
-                let place = Place { position: manifest.position, chain: manifest.chain };
-                let (said, changed, entries) = Default::default();
-                Ok(Some(Tail { manifest, place, cursor: place.position, said, changed, has_answers: false, entries }))
-            }
+            Ok(manifest) => Ok(Some(Tail::of(manifest))),
             Err(refusal) => {
                 events.push(Event::HeadRefused(refusal));
                 Ok(None)

@@ -72,13 +72,35 @@ pub(super) fn cause(error: &RedisError) -> Cause {
     }
 }
 
+/// Where the name comes from by which a server is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Names {
+    /// `feed.redis`.
+    Redis,
+    /// `feed.sentinels`.
+    Sentinel,
+    /// What Sentinels say.
+    Master,
+}
+
 /// What to do where a connection is made, and its first question not answered.
-pub(super) fn remedy_at_first(error: &str, is_tls: bool) -> &'static str {
+/// `names`: what has to be done where its certificate does not have the name by which it is asked.
+pub(super) fn remedy_at_first(error: &str, is_tls: bool, names: Names) -> &'static str {
     let says = |what: &str| error.contains(what);
     if is_tls && says("CaUsedAsEndEntity") {
         "; its certificate is a CA's own, as `openssl req -x509` makes it: give it one that this CA has issued"
     } else if is_tls && says("certificate") {
-        "; `feed.tls_ca` has to name the CA of its certificate, and `feed.redis` a host that stands in it"
+        match names {
+            Names::Redis => {
+                "; `feed.tls_ca` has to name the CA of its certificate, and `feed.redis` a host that stands in it"
+            }
+            Names::Sentinel => {
+                "; `feed.tls_ca` has to name the CA of its certificate, and `feed.sentinels` a host that stands in it"
+            }
+            Names::Master => {
+                "; `feed.tls_ca` has to name the CA of its certificate, and the Sentinels have to name it by a host that stands in it (`sentinel announce-hostnames yes`, `replica-announce-ip`)"
+            }
+        }
     } else if is_tls && (says("not within") || says("corrupt message")) {
         "; a port that takes connections and says nothing may not speak TLS: without `rediss://` and `feed.tls_ca` it is asked without"
     } else if !is_tls && (says("reset by peer") || says("end of file") || says("Broken pipe")) {

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::{
     Address, Master, Server, array, bytes,
-    fault::{Cause, cause, in_a_line, remedy_at_first},
+    fault::{Cause, Names, cause, in_a_line, remedy_at_first},
 };
 use crate::limits::feed as limits;
 
@@ -94,7 +94,7 @@ impl Lookup {
 
     /// The master that counts now; `None` before any was named.
     pub(super) fn named(&self) -> Option<Named> {
-        newest(&self.0.heard().of, Instant::now()).cloned()
+        self.0.heard().newest().cloned()
     }
 
     /// Where the master is. Before any was named this waits until every Sentinel was asked, at most so long; the error has
@@ -105,7 +105,7 @@ impl Lookup {
         };
         let waited = self.0.changed.wait_timeout_while(self.0.heard(), within, is_open);
         let (heard, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if let Some(named) = newest(&heard.of, Instant::now()) {
+        if let Some(named) = heard.newest() {
             return Ok(named.address.clone());
         }
         let faults = heard.of.iter().zip(&self.0.master.sentinels).map(|(one, sentinel)| {
@@ -129,11 +129,20 @@ impl Lookup {
     }
 }
 
-/// What counts: of what was said lately the newest configuration, and if nothing was, of all.
-fn newest(said: &[OfOne], now: Instant) -> Option<&Named> {
+impl Heard {
+    /// What counts now.
+    fn newest(&self) -> Option<&Named> {
+        newest(&self.of, self.told.as_ref(), Instant::now())
+    }
+}
+
+/// What counts: of what was said lately the newest configuration, and if nothing was, of all. Two Sentinels may call the
+/// same server by other names: then the `present` one stays.
+fn newest<'a>(said: &'a [OfOne], present: Option<&Address>, now: Instant) -> Option<&'a Named> {
     let all = said.iter().filter_map(|one| one.named.as_ref());
     let is_recent = |at: Instant| now.saturating_duration_since(at) <= limits::SENTINEL_RECENT;
-    let counts = all.max_by_key(|(named, at)| (is_recent(*at), named.config_epoch, *at));
+    let is_present = |named: &Named| Some(&named.address) == present;
+    let counts = all.max_by_key(|(named, at)| (is_recent(*at), named.config_epoch, is_present(named), *at));
     counts.map(|(named, _)| named)
 }
 
@@ -156,14 +165,14 @@ impl Shared {
             }
             Err(fault) => {
                 one.failures = one.failures.saturating_add(1);
-                // A moment's silence is none of anybody's business.
+                // One failure is not worth a line.
                 if one.failures == limits::SENTINEL_FAILURES_TOLD {
                     warn!("{fault}; what the other Sentinels say counts, or what was said before");
                 }
                 one.fault = Some(fault);
             }
         }
-        let now = newest(&heard.of, Instant::now()).map(|named| named.address.clone());
+        let now = heard.newest().map(|named| named.address.clone());
         if now != heard.told {
             if let (Some(former), Some(now)) = (&heard.told, &now) {
                 warn!(master = self.master.name, %former, %now, "the Sentinels name another master: going there");
@@ -260,7 +269,7 @@ fn remedy(error: &str, name: &str, server: &Server) -> String {
     } else if says("noauth") || says("wrongpass") || says("noperm") {
         "; name the file with its password by `feed.sentinel_password_file`: it is not the one of Redis".into()
     } else {
-        remedy_at_first(error, server.tls.is_some()).into()
+        remedy_at_first(error, server.tls.is_some(), Names::Sentinel).into()
     }
 }
 
@@ -292,10 +301,12 @@ mod tests {
             (vec![said("a", 9, long_ago), said("b", 0, now)], Some("b")),
             // All are away.
             (vec![said("a", 3, long_ago), said("b", 4, long_ago), none.clone()], Some("b")),
-            // The same number twice: the last word.
+            // The same number twice: the last word, unless one of the two is what counted until now.
             (vec![said("a", 3, now - limits::SENTINEL_RECENT / 2), said("b", 3, now)], Some("b")),
+            (vec![said("present", 3, now - limits::SENTINEL_RECENT / 2), said("b", 3, now)], Some("present")),
+            (vec![said("present", 3, now), said("b", 4, now)], Some("b")),
         ] {
-            let named = newest(&heard, now).map(|named| named.address.clone());
+            let named = newest(&heard, Some(&at("present")), now).map(|named| named.address.clone());
             assert_eq!(named, expected.map(at));
         }
     }

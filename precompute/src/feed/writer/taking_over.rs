@@ -58,6 +58,7 @@ impl Writer {
         let sealed = self.seal(fence, place.chain, Body::Fence);
         if self.is_appended(&sealed, true, transport)? {
             self.connection = connection;
+            self.reader.rewind(book);
             self.state = State::Reading { fence };
         } else {
             self.stand_down(notices);
@@ -95,24 +96,29 @@ impl Writer {
         }
         if self.rules.keep(Rule::ReadUp) {
             let mut events = Vec::new();
-            self.reader.rewind(book);
-            let is_all = self.reader.follow(Some(fence), now, transport, book, &mut events)?.is_all;
+            let followed = self.reader.follow(Some(fence), now, transport, book, &mut events)?;
             self.note(now, &events);
             let mine = self.settings.server;
             let is_anothers = |event: &Event| matches!(event, Event::Linked(opened) if opened.entry.author != mine);
             let came_between = self.has_led && events.iter().any(is_anothers);
             notices.extend(events.into_iter().map(Notice::Read));
-            if came_between {
+            // Nor does it lead with a book that lacks what another one told.
+            if came_between || followed.untaken.is_some_and(|author| author != mine) {
                 self.stand_down(notices);
                 return Ok(());
             }
-            if !is_all {
+            if !followed.is_all {
                 return Ok(());
             }
         }
         if self.rules.keep(Rule::Absorb) {
+            let told = notices.len();
             self.absorb(Some(fence), transport, book, now, notices)?;
             self.absorb_snapshot(transport, book, snapshots, notices)?;
+            if notices[told..].iter().any(|notice| matches!(notice, Notice::Fault(_))) {
+                self.stand_down(notices);
+                return Ok(());
+            }
         }
         let owed = if self.rules.keep(Rule::Submit) { book.owe_debts() } else { Ok(()) };
         if let Err(fault) = owed {
@@ -212,7 +218,8 @@ impl Writer {
         let begin = Begin { continues, again: again.clone() };
         let sealed = self.seal(fence.next(), from.chain, Body::Begin(begin));
         if !self.is_appended(&sealed, !self.rules.keep(Rule::NoMkStream), transport)? {
-            self.defeats = self.defeats.saturating_add(1);
+            let came_another = transport.info()?.is_some_and(|info| info.last > fence);
+            self.defeats = self.defeats.saturating_add(u32::from(came_another));
             self.stand_down(notices);
             return Ok(());
         }

@@ -80,7 +80,7 @@ pub enum NotTold {
     Deposed(Option<String>),
     /// The feed has not taken it within this time. It is told as soon as it can be.
     Late(Duration),
-    /// The feed has it, and not as many of the servers that follow Redis as have to have it.
+    /// The feed has it, and too few of the servers that follow Redis.
     AtFew {
         /// How many have.
         reached: u32,
@@ -120,7 +120,7 @@ impl fmt::Display for NotTold {
             ),
             Self::AtFew { reached, wanted, within } => write!(
                 f,
-                "it is durable in this writer's book and told to the replicas, but {reached} of the {wanted} servers that have to follow Redis (`feed.acknowledge_redis_replicas`) had it within {} ms (`feed.acknowledge_within`): see whether they run and keep up; the same request may be sent again",
+                "it is durable in this writer's book and told to the replicas, but only {reached} of the {wanted} Redis followers that must have it (`feed.acknowledge_redis_replicas`) had it within {} ms (`feed.acknowledge_within`): see whether they run and keep up; the same request may be sent again",
                 within.as_millis()
             ),
             Self::Book(error) => write!(f, "whether the replicas were told cannot be seen: {error}"),
@@ -137,8 +137,8 @@ impl Telling {
         Self { state: Mutex::default(), changed: Condvar::new(), bell, within, replicas }
     }
 
-    /// The entries of which it has to be found out whether as many servers as have to have them: the number of the last,
-    /// and of servers. `None` if nobody waits for that.
+    /// The number of the last entry that too few servers are known to have, and how many must have it. `None` if nobody
+    /// waits for that.
     pub(super) fn unconfirmed(&self) -> Option<(u64, u32)> {
         let state = self.state();
         let is_awaited = self.replicas > 0 && state.pushes > 0 && state.confirmed < state.written;

@@ -72,10 +72,8 @@ pub(super) struct Work {
     answers_told: Option<Body>,
     /// and those after them, whose records may not have been told yet.
     held: Option<Held>,
-    /// When an entry was written last,
+    /// When an entry was written last.
     wrote: Option<UnixTime>,
-    /// and on which connection.
-    wrote_on: Option<u64>,
     /// The feed may lack answers that were signed since then.
     answers_lost_since: Option<UnixTime>,
     /// Answers that were told before their records.
@@ -138,7 +136,6 @@ impl Work {
             answers_told: None,
             held: None,
             wrote: None,
-            wrote_on: None,
             answers_lost_since: None,
             too_soon: TooSoon::default(),
             statuses: Statuses::default(),
@@ -239,11 +236,11 @@ impl Work {
         has_done
     }
 
-    /// Finds out how many servers that follow Redis have what was told, if pushes wait for that. Redis counts what was
-    /// written on this connection, and all before it.
+    /// Finds out how many Redis followers have what was told, if pushes wait for that. On a new connection the next sign of
+    /// life has to be written first.
     fn confirm(&mut self) {
         let Some((written, servers)) = self.shared.telling.unconfirmed() else { return };
-        if !self.leads || self.wrote_on.is_none() || self.wrote_on != self.stream.connected() {
+        if !self.leads || !self.stream.has_written() {
             return;
         }
         // A fault shows with the next step as well.
@@ -257,7 +254,6 @@ impl Work {
             Notice::Leads(place) => self.lead(place),
             Notice::Written(_) => {
                 self.wrote = Some(UnixTime::now());
-                self.wrote_on = self.stream.connected();
                 self.told_at = Some(now.monotonic);
                 self.shared.telling.written();
             }

@@ -170,7 +170,7 @@ fn a_push_is_acknowledged_when_as_many_servers_have_it_as_have_to() {
         world.telling.reached(written, 1);
     });
     assert!(matches!(few, Err(NotTold::AtFew { reached: 1, wanted: 2, .. })), "{few:?}");
-    assert!(few.unwrap_err().to_string().contains("1 of the 2 servers"));
+    assert!(few.unwrap_err().to_string().contains("only 1 of the 2 Redis followers"));
     // What has the entry before says nothing of this one.
     let world = &second;
     let before = world.push_and(|| {
