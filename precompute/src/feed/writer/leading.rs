@@ -30,6 +30,8 @@ pub(super) struct Leading {
     snapshot: SnapshotState,
     /// Whether the last entry was of records: then what waits beside them is next.
     was_records: bool,
+    /// Whether it was a sign of life: then that waits for one of anything else.
+    was_beat: bool,
     /// Whether the writer stops after this.
     resigns: bool,
     /// There was no room for an entry, and what could be trimmed was.
@@ -78,6 +80,7 @@ impl Leading {
             records: 0,
             snapshot: SnapshotState::Due,
             was_records: false,
+            was_beat: false,
             resigns: false,
             made_room: false,
         }
@@ -215,39 +218,60 @@ impl Writer {
         notices: &mut Vec<Notice>,
     ) -> Result<Option<Flight>, Gone> {
         self.assert_head(leading, place, now, transport)?;
-        let (mut owed, mut said) = (Vec::new(), Vec::new());
-        let body = if now.monotonic >= leading.beat {
-            leading.beat = now.monotonic + limits::HEARTBEAT_INTERVAL;
-            // Digests are of what was told.
-            let is_told = book.owed(1).is_empty();
-            let digests = if is_told { book.digests(limits::HEARTBEAT_DIGESTS_MAX) } else { Vec::new() };
-            Body::Heartbeat(Heartbeat { time: now.wall, address: self.settings.address.clone(), digests })
-        } else if leading.resigns {
-            Body::Resign
-        } else {
-            if leading.wants_a_snapshot(self.manifest.as_ref(), self.settings.snapshot_interval, now) {
-                // What is told while it is made is not in it.
-                (leading.snapshot, leading.octets, leading.records) = (SnapshotState::Wanted, 0, 0);
-                notices.push(Notice::SnapshotWanted);
+        // Where each entry takes a second, one sign of life does not follow the other.
+        let is_due = now.monotonic >= leading.beat;
+        let other = if is_due && !leading.was_beat { None } else { self.next_other(leading, now, book, notices) };
+        let (body, owed, said) = match other {
+            Some(other) => other,
+            None if is_due => {
+                leading.beat = now.monotonic + limits::HEARTBEAT_INTERVAL;
+                // Digests are of what was told.
+                let is_told = book.owed(1).is_empty();
+                let digests = if is_told { book.digests(limits::HEARTBEAT_DIGESTS_MAX) } else { Vec::new() };
+                let address = self.settings.address.clone();
+                (Body::Heartbeat(Heartbeat { time: now.wall, address, digests }), Vec::new(), Vec::new())
             }
-            let beside = self.beside.front();
-            // Records that come without end keep nothing else waiting.
-            let others_wait = beside.is_some() || self.manifest.is_some() && leading.snapshot == SnapshotState::Made;
-            if !(leading.was_records && others_wait) {
-                owed = book.owed(limits::ENTRY_RECORDS_MAX);
-                owed.sort_by_key(|owed| owed.issuer);
-                said = in_sections(owed.iter().map(|owed| (owed.issuer, owed.change)));
-            }
-            match (&self.manifest, leading.snapshot, beside) {
-                _ if !owed.is_empty() => Body::Records(said.clone()),
-                (Some(head), SnapshotState::Made, _) => Body::Snapshot(head.told),
-                (_, _, Some(beside)) => beside.clone(),
-                _ => return Ok(None),
-            }
+            None => return Ok(None),
         };
+        leading.was_beat = matches!(body, Body::Heartbeat(_));
         leading.was_records = matches!(body, Body::Records(_));
         let sealed = self.seal(place.position.next(), place.chain, body.clone());
         Ok(Some(Flight { sealed, owed, said, body }))
+    }
+
+    /// What is told next beside signs of life; with records, their rows in the outbox and what is said of them.
+    fn next_other(
+        &mut self,
+        leading: &mut Leading,
+        now: Moment,
+        book: &impl Book,
+        notices: &mut Vec<Notice>,
+    ) -> Option<(Body, Vec<Owed>, Vec<Section>)> {
+        if leading.resigns {
+            return Some((Body::Resign, Vec::new(), Vec::new()));
+        }
+        if leading.wants_a_snapshot(self.manifest.as_ref(), self.settings.snapshot_interval, now) {
+            // What is told while it is made is not in it.
+            (leading.snapshot, leading.octets, leading.records) = (SnapshotState::Wanted, 0, 0);
+            notices.push(Notice::SnapshotWanted);
+        }
+        let beside = self.beside.front();
+        // Records that come without end keep nothing else waiting.
+        let others_wait = beside.is_some() || self.manifest.is_some() && leading.snapshot == SnapshotState::Made;
+        if !(leading.was_records && others_wait) {
+            let mut owed = book.owed(limits::ENTRY_RECORDS_MAX);
+            if !owed.is_empty() {
+                owed.sort_by_key(|owed| owed.issuer);
+                let said = in_sections(owed.iter().map(|owed| (owed.issuer, owed.change)));
+                return Some((Body::Records(said.clone()), owed, said));
+            }
+        }
+        let body = match (&self.manifest, leading.snapshot, beside) {
+            (Some(head), SnapshotState::Made, _) => Body::Snapshot(head.told),
+            (_, _, Some(beside)) => beside.clone(),
+            _ => return None,
+        };
+        Some((body, Vec::new(), Vec::new()))
     }
 
     /// The server has no room for another entry, and nobody else makes any: whoever leads trims the stream, and nobody leads

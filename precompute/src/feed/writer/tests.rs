@@ -615,3 +615,16 @@ fn a_take_over_comes_to_its_end_behind_much_that_is_refused() {
     );
     one.lead(0, &mut stream);
 }
+
+/// A Redis that took a second for each entry was told of nothing but signs of life.
+#[test]
+fn where_each_entry_takes_longer_than_a_heartbeat_records_are_told_all_the_same() {
+    let (mut stream, mut one) = (Memory::default(), One::new(1));
+    let mut millis = one.lead(0, &mut stream);
+    one.book.push((Issuer([1; 32]), held(1).serial), held(1));
+    for _ in 0..10 {
+        millis += 1500;
+        one.step(millis, &mut stream);
+    }
+    assert!(!one.book.has_untold());
+}
