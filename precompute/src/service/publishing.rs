@@ -20,6 +20,8 @@ mod events;
 mod held;
 mod lacking;
 mod outgoing;
+mod receiving;
+mod retelling;
 mod snapshots;
 mod statuses;
 mod telling;

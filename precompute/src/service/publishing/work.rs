@@ -10,7 +10,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -23,6 +22,8 @@ use super::{
     events::Events,
     held::{Held, TooSoon, Turn},
     lacking::Lacking,
+    receiving::Receiving,
+    retelling::Retelling,
     snapshots::{NotMade, Sealing, Snapshots},
     statuses::{Statuses, status_of},
     trouble::Trouble,
@@ -44,9 +45,7 @@ use crate::{
     ledger::{Ledger, Ledgers},
     limits::feed as limits,
     pki::UnixTime,
-    presign::{Received, SoFar},
     service::{
-        Tenants,
         change::{Handle, Order},
         engine_thread::tell,
         noted::{Noted, Noting},
@@ -100,7 +99,7 @@ pub(super) struct Work {
     /// Until when none is begun: the last one was too long.
     snapshots_rest: Duration,
     /// Tells the present answers once more.
-    retelling: Option<JoinHandle<()>>,
+    retelling: Retelling,
     /// Set when the sources of a leadership could not be read at all.
     gives_up: Arc<AtomicBool>,
     trouble: Trouble,
@@ -152,7 +151,7 @@ impl Work {
             beginning: None,
             wants_snapshot: false,
             snapshots_rest: Duration::ZERO,
-            retelling: None,
+            retelling: Retelling::default(),
             gives_up: Arc::default(),
             trouble: Trouble::default(),
             lacking: Lacking::default(),
@@ -457,7 +456,7 @@ impl Work {
     /// After answers found no room, all are told once more; after a new epoch began, those of the last moments; and
     /// those that were told before their records, when all records have been told.
     fn retell(&mut self) {
-        if self.retelling.as_ref().is_some_and(|retelling| !retelling.is_finished())
+        if self.retelling.is_busy()
             || self.shared.outgoing.octets() > 0
             // Those of the store are among them.
             || !self.handle.presigner.has_restored()
@@ -473,24 +472,7 @@ impl Work {
         } else {
             return;
         };
-        let (shared, subjects) = (Arc::clone(&self.shared), self.handle.tenants.borrow().subjects());
-        let answers = Arc::clone(&self.answers);
-        let thread = std::thread::Builder::new().name("retelling".into()).spawn(move || {
-            for subject in &subjects {
-                let issuer = subject.issuer.id().into();
-                subject.each_kept(&answers, UnixTime::now(), |form, stored| {
-                    while stored.entry.this_update >= since && !shared.outgoing.offer(issuer, form.fingerprint, stored)
-                    {
-                        std::thread::sleep(limits::LOOK_INTERVAL);
-                        if shared.stop.load(Relaxed) {
-                            return false;
-                        }
-                    }
-                    true
-                });
-            }
-        });
-        self.retelling = thread.ok();
+        self.retelling.begin(since, self.handle.tenants.borrow().subjects(), &self.answers, &self.shared);
     }
 
     fn snapshot_made(&mut self, made: Result<Manifest, NotMade>, now: Moment) {
@@ -609,25 +591,6 @@ impl Work {
 /// the disk has room.
 fn is_progress(notice: &Notice) -> bool {
     !matches!(notice, Notice::Fault(_) | Notice::Read(Event::Fault(_)))
-}
-
-/// Who takes the answers of the feed, for the present tenants.
-#[derive(Debug, Default)]
-struct Receiving {
-    for_tenants: Option<(Arc<Tenants>, Received)>,
-    so_far: Arc<SoFar>,
-}
-
-impl Receiving {
-    fn of(&mut self, handle: &Handle, answers: &Arc<Answers>) -> &Received {
-        let tenants = Arc::clone(&handle.tenants.borrow());
-        let former = self.for_tenants.take().filter(|(of, _)| Arc::ptr_eq(of, &tenants));
-        let anew = || {
-            let issuers = tenants.issuers().map(|(_, issuer)| issuer);
-            (Arc::clone(&tenants), Received::new(answers, issuers, &self.so_far))
-        };
-        &self.for_tenants.insert(former.unwrap_or_else(anew)).1
-    }
 }
 
 #[cfg(test)]
