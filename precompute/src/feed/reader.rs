@@ -248,6 +248,7 @@ impl Reader {
         self.cursor = self.cursor.max(place.position);
         self.reconciling = None;
         self.lower = None;
+        self.listened = None;
     }
 
     /// Reads once, and applies what follows.

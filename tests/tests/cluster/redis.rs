@@ -90,7 +90,7 @@ fn a_full_redis_acknowledges_nothing_and_is_caught_up_with() {
     for _ in 0..50 {
         std::thread::sleep(Duration::from_millis(100));
         let (_, text) = cluster.writers[0].readiness_text("").unwrap();
-        assert!(text.contains("has no room"), "{text}");
+        assert!(text.contains("has no room"), "{text} {}", cluster.writers[0].log());
     }
     cluster.redis.cli(["CONFIG", "SET", "maxmemory", "0"]);
     cluster.until_revoked_everywhere(&late);
