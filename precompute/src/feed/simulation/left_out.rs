@@ -89,7 +89,7 @@ fn without_waiting_a_lost_tail_takes_readers_back_at_once() {
 
 #[test]
 fn without_yielding_a_reader_waits_for_ever_for_who_does_not_come_back() {
-    without(Rule::Yield, 94, "is Waiting");
+    without(Rule::Yield, 557, "is Waiting");
 }
 
 #[test]

@@ -69,7 +69,10 @@ impl World {
         let last = self.entries(side).last().and_then(open);
         let is_own = |last: &Opened| {
             usize::from(last.entry.author.bytes()[0]) == number + 1
-                && place.is_some_and(|place| last.entry.position > place.position)
+                // One of an earlier epoch may stand higher, where a clock was set back and an old stream restored.
+                && place.is_some_and(|place| {
+                    last.entry.position.epoch == place.position.epoch && last.entry.position > place.position
+                })
         };
         match last.filter(is_own) {
             Some(last) => Err(format!("W{number} begins anew although {} was written", last.entry.position)),
