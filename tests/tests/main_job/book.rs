@@ -119,10 +119,15 @@ fn an_issuer_that_comes_to_another_tenant_takes_no_revocation_into_oblivion() {
     let back = |text: String| text.replacen("name = \"renamed\"", "name = \"tests\"", 1);
 
     // As long as the sources tell it nothing is lost.
+    let reloaded = |times: usize| {
+        let told = || responder.log().matches("the configuration was read again").count();
+        until("the reload", PATIENCE, || (told() == times).then_some(()));
+    };
     responder.reload(rename);
-    until("the reload", PATIENCE, || responder.log().contains("the configuration was read again").then_some(()));
+    reloaded(1);
     turns(&responder, &ca, &leaf, "/", &Status::Revoked);
     responder.reload(back);
+    reloaded(2);
     turns(&responder, &ca, &leaf, "/", &Status::Revoked);
 
     forget_revocations(&ca);
