@@ -356,3 +356,21 @@ fn the_shipped_users_may_do_what_they_are_for() {
     writer.remove().unwrap();
     assert_eq!(writer.extent(), Ok(None));
 }
+
+/// Followers that have all of a former connection are counted by WAIT for a new one that wrote nothing.
+#[test]
+fn on_a_new_connection_nothing_was_written_before_an_entry_is() {
+    let redis = RedisServer::start();
+    let mut writer = stream(server(redis.port()));
+    assert!(writer.connection().is_some() && !writer.has_written());
+    let bytes: std::sync::Arc<[u8]> = b"entry"[..].into();
+    let entry = |sequence| Sealed { position: at(5, sequence), chain: Chain::START, bytes: bytes.clone() };
+    assert_eq!(writer.append(&entry(0), true), Appended::Written);
+    assert!(writer.has_written());
+    writer.disconnect();
+    assert!(!writer.has_written() && writer.connection().is_some() && !writer.has_written());
+    assert_eq!(writer.append(&entry(0), true), Appended::Lower);
+    assert!(!writer.has_written(), "it was not this connection that wrote it");
+    assert_eq!(writer.append(&entry(1), true), Appended::Written);
+    assert!(writer.has_written());
+}

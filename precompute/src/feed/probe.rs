@@ -352,7 +352,7 @@ fn judge_sentinels(sentinels: &[Said], followers: Option<u64>, facts: &mut Vec<S
     }
     if newest.sentinels < 3 {
         doubt(format!(
-            "{} of them watch the master: once one is away no majority is left to name another; three on three machines are the least",
+            "only {} of them watch the master: once one is away no majority is left to name another; three on three machines are the least",
             newest.sentinels
         ));
     }

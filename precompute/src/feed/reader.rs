@@ -110,7 +110,7 @@ enum Taken {
     Stranger,
     /// It cannot be known, and nothing behind it.
     Stopped,
-    /// The store cannot be written. The same is tried again. It is an entry of this writer.
+    /// The store cannot be written: an entry of this writer, which is tried again.
     Faulted(ServerId),
 }
 

@@ -93,29 +93,21 @@ impl Stream {
             Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
             Address::Tcp { .. } | Address::Unix(_) => None,
         };
+        Self::over(server, lookup, feed, head)
+    }
+
+    /// One more to the same place, with a connection of its own, whose reads wait for nothing.
+    pub fn another(&self) -> Self {
+        Self::over(self.server.clone(), self.lookup.clone(), self.feed.clone(), self.head.clone())
+    }
+
+    fn over(server: Server, lookup: Option<Arc<Lookup>>, feed: String, head: String) -> Self {
         Self {
             server,
             lookup,
             at: None,
             feed,
             head,
-            connection: None,
-            connections: 0,
-            answered: 0,
-            wrote: None,
-            patience: Duration::ZERO,
-            fault: None,
-        }
-    }
-
-    /// One more to the same place, with a connection of its own, whose reads wait for nothing.
-    pub fn another(&self) -> Self {
-        Self {
-            server: self.server.clone(),
-            lookup: self.lookup.clone(),
-            at: None,
-            feed: self.feed.clone(),
-            head: self.head.clone(),
             connection: None,
             connections: 0,
             answered: 0,

@@ -4,7 +4,7 @@
 //! Invariant: outside of tests every rule is kept, and the question costs nothing. It does not know when they apply.
 
 use crate::{
-    ledger::reconcile::{FINAL, Known, contradicts, strictness},
+    ledger::reconcile::{Known, contradicts},
     records::Change,
 };
 
@@ -100,5 +100,5 @@ pub(crate) fn decide(rules: Rules, present: &Change, said: &Change) -> Verdict {
 
 /// Whether it says that a certificate is revoked for good.
 pub(crate) fn is_final(change: &Change) -> bool {
-    change.record.is_some_and(|record| strictness(record.status) == FINAL)
+    change.record.is_some_and(|record| record.status.is_final())
 }

@@ -273,7 +273,8 @@ impl Ledgers {
         true
     }
 
-    fn of(&self, issuer: &[u8; 32]) -> Option<Ledger> {
+    /// The ledger of an issuer, by its fingerprint; `None` if it is not configured.
+    pub(crate) fn of(&self, issuer: &[u8; 32]) -> Option<Ledger> {
         self.0.load().of(issuer).cloned()
     }
 

@@ -87,7 +87,7 @@ pub enum Status {
 impl Status {
     /// Revoked for good, and not on hold.
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Revoked { reason, .. } if reason as u8 != Reason::CertificateHold as u8)
+        matches!(self, Self::Revoked { reason, .. } if !matches!(reason, Reason::CertificateHold))
     }
 
     /// Whether the change from `self` to `next` is allowed. A final revocation stays final; a hold may be released or

@@ -222,3 +222,21 @@ fn a_replica_that_is_drained_gets_no_request_until_that_is_ended_and_answers_wha
     behind.cluster.until("it is asked again", SOON, || (asked(&behind.cluster) > 0.0).then_some(()));
     clients.end_with_only(&[Status::Good]);
 }
+
+/// What is sent to back ends that try again would be stamped twice: whatever the path, a query goes to those that do not. No
+/// replica here stamps, so there it gets 503 of the balancer's own.
+#[test]
+fn a_query_for_a_time_stamp_never_goes_where_requests_are_tried_again() {
+    let behind = Behind::start(ClusterPlan::of(1, 3));
+    for (path, media_type, status) in [
+        ("/", "application/ocsp-request", 200),
+        ("/", "application/timestamp-query", 503),
+        ("/a/tsa", "Application/Timestamp-Query", 503),
+        ("/tsa", "application/ocsp-request", 503),
+    ] {
+        let body = behind.cluster.ask("01").request();
+        let head = format!("Content-Type: {media_type}\r\nContent-Length: {}\r\n", body.len());
+        let request = [&http::request("POST", path, &head)[..], &body].concat();
+        assert_eq!(http::exchange(behind.front, &request).unwrap().status, status, "{path} {media_type}");
+    }
+}

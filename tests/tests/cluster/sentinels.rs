@@ -194,20 +194,18 @@ fn check_says_what_sentinels_say_and_what_is_wrong_with_them() {
 /// The users that are shipped for writers, replicas, followers and Sentinels suffice for all that they do.
 #[test]
 fn with_the_shipped_users_everything_works_and_a_master_is_replaced() {
-    let mut cluster = ClusterPlan::of(2, 1).users().sentinels(1).start();
-    let before = revoked(&cluster);
-    cluster.redis.kill();
-    let after = issued(&cluster);
-    cluster.push_until_taken("revoke", &after, FAIL_OVER);
-    cluster.until_revoked_everywhere(&after);
-    cluster.are_revoked_now(&[&before, &after]);
+    a_master_is_replaced(ClusterPlan::of(2, 1).users().sentinels(1));
 }
 
 /// The shipped configurations of Redis and Sentinel, with their words in capitals replaced: TLS by a private CA and under
 /// names, users, and no write without a follower.
 #[test]
 fn with_the_shipped_configurations_everything_works_over_tls_and_a_master_is_replaced() {
-    let mut cluster = ClusterPlan::of(2, 1).shipped().sentinels(2).start();
+    a_master_is_replaced(ClusterPlan::of(2, 1).shipped().sentinels(2));
+}
+
+fn a_master_is_replaced(plan: ClusterPlan) {
+    let mut cluster = plan.start();
     let before = revoked(&cluster);
     cluster.redis.kill();
     let after = issued(&cluster);

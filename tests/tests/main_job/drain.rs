@@ -184,3 +184,33 @@ fn a_stop_without_privileges_warns_of_nothing_and_says_what_spares_a_reset() {
     assert!(told.len() <= 1, "once: {log}");
     assert!(told.iter().all(|line| line.contains("CAP_NET_ADMIN") && line.contains("socket unit")), "{log}");
 }
+
+/// A balancer is told to leave, and whoever asks all the same is answered; also after a start anew.
+#[test]
+fn a_server_that_is_drained_is_not_ready_and_answers() {
+    let (ca, site) = ca_and_site();
+    let leaf = ca.issue();
+    let mut responder = site.start();
+    let drain = |responder: &Responder, more: &[&str]| {
+        let mut command = Command::new(&ostia_tests::programs().responder);
+        let ended = ostia_tests::run(command.args(["drain", "--config"]).arg(responder.site.config()).args(more));
+        assert!(ended.status.success(), "{}", ended.text);
+    };
+    let ready = |responder: &Responder| {
+        ["/readyz/ocsp", "/readyz/tsa"].map(|path| {
+            let reply = get(responder.site.admin, path);
+            (reply.status, reply.text().starts_with("not ready: drained; "))
+        })
+    };
+    assert_eq!(ready(&responder)[0], (200, false));
+    drain(&responder, &[]);
+    for _ in 0..2 {
+        assert_eq!(ready(&responder), [(503, true); 2]);
+        Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
+        responder.end_by("TERM");
+        responder = responder.into_site().start();
+    }
+    assert!(responder.log().contains("drained: balancers are told to send nothing here"));
+    drain(&responder, &["--end"]);
+    assert_eq!(ready(&responder)[0], (200, false));
+}

@@ -3,7 +3,7 @@ use crate::{
     feed::{
         Chain, WriterKey,
         body::{Heartbeat, IssuerStatus},
-        redis::{Address, Cause},
+        redis::{Address, Cause, Named},
     },
     issuer_id::IssuerId,
     records::Digest,
@@ -238,5 +238,41 @@ fn what_a_later_version_wrote_is_told_apart_from_what_somebody_forged() {
     ] {
         let findings = judged(&Seen { last: Some((position, bytes)), ..in_order() }, false);
         assert!(findings.doubts[0].about == about && findings.doubts[0].text.contains(told), "{findings:?}");
+    }
+}
+
+#[test]
+fn what_would_keep_sentinels_from_a_fail_over_is_doubted() {
+    let at = |host: &str| Address::Tcp { host: host.to_owned(), port: 1 };
+    let said = |sentinel: &str, master: &str, config_epoch, [followers, sentinels]: [u64; 2]| {
+        let named = Named { address: at(master), config_epoch, followers, sentinels };
+        Said { sentinel: at(sentinel), named: Some(named), fault: None }
+    };
+    let good = || vec![said("a", "10.0.0.1", 1, [2, 3]), said("b", "10.0.0.1", 1, [2, 3])];
+    let silent = Said { sentinel: at("c"), named: None, fault: None };
+    let faulty = Said { fault: Some("why".into()), ..said("c", "10.0.0.1", 1, [2, 3]) };
+    for (sentinels, followers, expected) in [
+        (vec![], None, &[][..]),
+        (good(), Some(2), &[]),
+        (good(), None, &[]),
+        ([good(), vec![silent]].concat(), Some(2), &["c:1 does not answer"]),
+        ([good(), vec![faulty]].concat(), Some(2), &["why"]),
+        (
+            [good(), vec![said("c", "10.0.0.2", 0, [2, 3])]].concat(),
+            Some(2),
+            &["c:1 names 10.0.0.2:1 and others 10.0.0.1:1"],
+        ),
+        (vec![said("a", "127.0.0.1", 1, [2, 3])], Some(2), &["each machine's own address"]),
+        (vec![said("127.0.0.1", "127.0.0.1", 1, [2, 3])], Some(2), &[]),
+        (vec![said("a", "10.0.0.1", 1, [2, 2])], Some(2), &["no majority is left"]),
+        (good(), Some(0), &["no server follows the master now"]),
+        (vec![said("a", "10.0.0.1", 1, [0, 3])], None, &["no server follows the master now"]),
+    ] {
+        let Findings { mut facts, mut doubts } = Findings::default();
+        judge_sentinels(&sentinels, followers, &mut facts, &mut doubts);
+        assert!(doubts.iter().all(|doubt| doubt.about == "feed.sentinels"));
+        let texts: Vec<&String> = doubts.iter().map(|doubt| &doubt.text).collect();
+        let fits = texts.len() == expected.len() && texts.iter().zip(expected).all(|(text, part)| text.contains(part));
+        assert!(fits, "{texts:?} and not {expected:?}");
     }
 }

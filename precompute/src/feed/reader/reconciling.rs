@@ -174,19 +174,20 @@ impl Reader {
         snapshots: &mut impl Snapshots,
         events: &mut Vec<Event>,
     ) -> Result<bool, Gone> {
-        reconciling.wanted = reconciling.wanted.take().filter(|wanted| snapshots.here(wanted).is_some());
-        if reconciling.wanted.is_none() && now.monotonic >= reconciling.next_look {
+        let mut wanted = reconciling.wanted.take();
+        if wanted.is_none() && now.monotonic >= reconciling.next_look {
             reconciling.next_look = now.monotonic + limits::HEAD_RETRY;
-            let found = self.look_for_a_snapshot(transport, events)?.map(|tail| tail.manifest);
-            // Whoever has it may be asked for it now.
-            reconciling.wanted = found.filter(|found| snapshots.here(found).is_some());
+            wanted = self.look_for_a_snapshot(transport, events)?.map(|tail| tail.manifest);
         }
-        let Some(wanted) = &reconciling.wanted else { return Ok(false) };
-        let is_here = snapshots.here(wanted).is_some_and(|here| here >= wanted.record_chunks as usize);
-        if is_here {
-            reconciling.tail = Some(Tail::of(wanted.clone()));
+        let Some(wanted) = wanted else { return Ok(false) };
+        let here = snapshots.here(&wanted);
+        if here.is_some_and(|here| here >= wanted.record_chunks as usize) {
+            reconciling.tail = Some(Tail::of(wanted));
+            return Ok(true);
         }
-        Ok(is_here)
+        // Where nobody has it another one is looked for.
+        reconciling.wanted = here.map(|_| wanted);
+        Ok(false)
     }
 
     fn look_for_a_snapshot(

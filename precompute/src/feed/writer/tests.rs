@@ -628,3 +628,42 @@ fn where_each_entry_takes_longer_than_a_heartbeat_records_are_told_all_the_same(
     }
     assert!(!one.book.has_untold());
 }
+
+/// A snapshot that comes, and is never here.
+struct Coming;
+
+impl Snapshots for Coming {
+    fn here(&mut self, _: &Manifest) -> Option<usize> {
+        Some(0)
+    }
+
+    fn chunk(&mut self, _: &Manifest, _: usize) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// No revocation was applied while gigabytes came that everything was to be compared with.
+#[test]
+fn who_has_other_records_than_the_writer_goes_on_following_while_a_snapshot_comes() {
+    let (mut stream, mut one, mut other) = (Memory::default(), One::new(1), One::new(2));
+    other.book.apply(Place::START, &[]).unwrap();
+    let begun = one.lead(0, &mut stream);
+    one.machine.snapshot_made(&manifest_of(one.book.place().unwrap()));
+    let (issuer, mut differs) = (Issuer([1; 32]), 0);
+    one.book.push((issuer, held(1).serial), held(1));
+    for millis in (begun..begun + 60_000).step_by(10) {
+        one.step(millis, &mut stream);
+        let now = Moment { monotonic: Duration::from_millis(millis), wall: 1_800_000_000_000_000 + millis * 1000 };
+        let notices = other.machine.step(now, &mut stream, &mut other.book, &mut Coming);
+        differs += notices.iter().filter(|notice| matches!(notice, Notice::Read(Event::DigestDiffers(..)))).count();
+        if millis == begun + 5000 {
+            assert!(other.book.damage((issuer, held(1).serial), Change::new(held(1).serial, None)));
+        }
+        if millis == begun + 50_000 {
+            one.book.push((issuer, held(2).serial), held(2));
+        }
+    }
+    assert_eq!((differs, other.machine.reader().condition(&other.book)), (1, Condition::Reconciling), "told once");
+    assert_eq!(other.book.get((issuer, held(2).serial)), held(2));
+    assert_eq!((one.machine.role(), other.machine.role()), (Role::Leading, Role::Following));
+}

@@ -47,13 +47,12 @@ impl Held {
 
     /// Whether they are told `now`.
     pub(super) fn turn(&mut self, ledgers: &Ledgers, now: Duration) -> Turn {
-        let all = ledgers.all();
         // One that is no longer configured is told of by nobody.
-        let ledger_of = |issuer: Issuer| all.iter().find(|ledger| Issuer::from(ledger.id()) == issuer);
+        let ledger_of = |issuer: Issuer| ledgers.of(&issuer.0);
         let is_told = |ledger: &Ledger, serial: &Serial| ledger.is_told(serial).unwrap_or(false);
         let is_late = now.saturating_sub(self.since) > limits::ANSWERS_HELD_MAX;
         if let Some((issuer, serial)) = self.waits_for.filter(|_| !is_late)
-            && ledger_of(issuer).is_some_and(|ledger| !is_told(ledger, &serial))
+            && ledger_of(issuer).is_some_and(|ledger| !is_told(&ledger, &serial))
         {
             return Turn::Waits;
         }
@@ -67,7 +66,7 @@ impl Held {
             let waits_for = &mut self.waits_for;
             each_entry(&section.entries, section.packed_length, |serial, Entry { this_update, .. }, _| {
                 // One is enough to wait for.
-                if (is_late || waits_for.is_none()) && !is_told(ledger, &serial) {
+                if (is_late || waits_for.is_none()) && !is_told(&ledger, &serial) {
                     waits_for.get_or_insert((section.issuer, serial));
                     first = Some(first.map_or(this_update, |first: UnixTime| first.min(this_update)));
                 }

@@ -528,8 +528,7 @@ impl Work {
         let strangers = self.book.strangers().count() as u64;
         let named = self.book.strangers_named().take(limits::STRANGERS_NAMED_MAX).map(str::to_owned).collect();
         self.shared.note(|report| (report.strangers, report.strangers_named) = (strangers, named));
-        let all = self.ledgers.all();
-        let is_configured = |stranger: Issuer| all.iter().any(|ledger| Issuer::from(ledger.id()) == stranger);
+        let is_configured = |stranger: Issuer| self.ledgers.of(&stranger.0).is_some();
         if self.book.strangers().any(is_configured) {
             info!("an issuer of the feed is configured here now: everything is compared with a snapshot");
             if let Err(fault) = self.book.compare_anew() {
