@@ -208,7 +208,10 @@ fn a_server_that_is_drained_is_not_ready_and_answers() {
         assert_eq!(ready(&responder), [(503, true); 2]);
         Ask::about(&ca, &leaf).at(responder.http(), "/").expect(Status::Good);
         responder.end_by("TERM");
-        responder = responder.into_site().start();
+        let site = responder.into_site();
+        let command = site.serve();
+        responder = site.launch(command);
+        responder.until_answered("/livez", Duration::from_secs(60));
     }
     assert!(responder.log().contains("drained: balancers are told to send nothing here"));
     drain(&responder, &["--end"]);
