@@ -15,6 +15,8 @@ pub(super) const TOKEN: &str = "a-token-of-thirty-two-characters";
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Manner {
     Prompt,
+    /// Takes a tenth of a second for each push.
+    Slow,
     /// Closes the connection after each acknowledgement.
     Closing,
     /// Answers `good` once after the acknowledgement.
@@ -32,6 +34,9 @@ pub(super) enum Manner {
     /// Takes each push, and says the first time that it could not.
     TakenAndDenied,
 }
+
+/// How long a push takes with [`Manner::Slow`].
+pub(super) const SLOW: std::time::Duration = std::time::Duration::from_millis(100);
 
 pub(super) struct State {
     pub(super) manner: Manner,
@@ -75,6 +80,9 @@ impl State {
             };
         }
         assert!(taken, "{body}");
+        if self.manner == Manner::Slow {
+            std::thread::sleep(SLOW);
+        }
         json(200, r#"{"outcome":"done"}"#, self.manner == Manner::Closing)
     }
 
