@@ -13,7 +13,7 @@
 //! [`entry`] is an entry, [`body`] what it says; [`manifest`] and [`snapshot`] are everything at one position. [`reader`]
 //! and [`writer`] are machines: they are stepped at a moment, over a [`transport`] and a [`store`], and say what came of
 //! it. [`ledgers`] is the store of a writer, and [`replica`] that of a reader that serves. `chain` has the entries that a
-//! writer remembers, `pulse` signs of life, and `rule` what may become of a record; `ahead` lends a thread to what is read
+//! writer remembers, `pulse` signs of life, [`acknowledgement`] what a standby has on disk, and `rule` what may become of a record; `ahead` lends a thread to what is read
 //! ahead. [`shelf`] keeps snapshots as files,
 //! gives them out and fetches them. [`probe`] looks at a feed from outside. `simulation` runs the machines against everything that may go wrong.
 //!
@@ -24,6 +24,7 @@
 //! Nothing here but [`redis`], [`shelf`] and [`probe`], which asks both, reads a clock or does I/O; only the first knows
 //! Redis, and only the second HTTP and files. None of it knows how a ledger decides what it tells.
 
+pub mod acknowledgement;
 mod ahead;
 pub mod body;
 mod chain;

@@ -17,7 +17,7 @@ use std::{
 use tempfile::TempDir;
 
 use self::member::Role;
-pub use self::member::{Member, Pushed};
+pub use self::member::{Member, Pushed, Pusher};
 use crate::{
     Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Sentinels, Signer, Site, Status, Tenant, openssl,
     programs, responder::issuer_text, run, until,
@@ -367,6 +367,11 @@ impl Cluster {
     /// The same with a body in JSON.
     pub fn push_body(&self, writer: usize, verb: &str, body: &str) -> Pushed {
         self.writers[writer].push(self.issuer, verb, body)
+    }
+
+    /// Who pushes to each writer.
+    pub fn pushers(&self) -> Vec<Pusher> {
+        self.writers.iter().map(|writer| writer.pusher(self.issuer)).collect()
     }
 
     /// Pushes to whoever takes it, as a client with a list of writers does; gives who that was.

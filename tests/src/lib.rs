@@ -32,7 +32,7 @@ pub mod tsa;
 pub use ask::{Answer, Ask, Status};
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
 pub use clients::{Client, Clients, Tally};
-pub use cluster::{AnotherIssuer, Cluster, ClusterPlan, Member, Pushed};
+pub use cluster::{AnotherIssuer, Cluster, ClusterPlan, Member, Pushed, Pusher};
 pub use fake_clock::FakeClock;
 pub use faulty_source::{FaultySource, Way};
 pub use front::{Haproxy, Nginx, write_tls_pair};

@@ -63,6 +63,9 @@ fn encode(encoder: &mut DescriptorEncoder<'_>, report: &PublishingReport) -> fmt
         let mut silence = encoder.encode_descriptor("feed_silence_seconds", help, None, MetricType::Gauge)?;
         silence.encode_gauge(&heard.as_secs_f64())?;
     }
+    if let Some(standbys) = report.standbys {
+        gauge(encoder, "feed_standbys", "Other writers that had all but the last moments on disk", standbys as u64)?;
+    }
     for (name, help, read) in TOTALS {
         counters(encoder, name, help, vec![(Labels::new(), read(report))])?;
     }
@@ -84,6 +87,20 @@ pub(super) fn remarks(report: &PublishingReport) -> Vec<String> {
     }
     if let Some(lacks) = &report.lacks {
         lines.push(format!("degraded: feed: {lacks}"));
+    }
+    if let Some(there) = report.standbys.filter(|there| *there < report.standbys_wanted as usize) {
+        lines.push(format!(
+            "degraded: feed: {there} of the {} standbys that must have what is acknowledged (`feed.acknowledge_standbys`) keep up: pushes get 503 until more of them run",
+            report.standbys_wanted
+        ));
+    }
+    if let Some(fault) = &report.standbys_fault {
+        let what = if report.role == Role::Leading {
+            "what standbys have on disk cannot be read"
+        } else {
+            "the writer at work cannot be told what is on disk here"
+        };
+        lines.push(format!("degraded: feed: {what}: {fault}"));
     }
     if report.strangers > 0 {
         let named = match &report.strangers_named[..] {

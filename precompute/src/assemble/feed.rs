@@ -47,6 +47,8 @@ pub struct AssembledFeed {
     pub acknowledge_within: Duration,
     /// How many servers that follow Redis have to have it by then.
     pub acknowledge_redis_replicas: u32,
+    /// How many other writers have to have it on disk by then.
+    pub acknowledge_standbys: u32,
 }
 
 /// Where snapshots are given out and fetched.
@@ -75,6 +77,9 @@ impl AssembledFeed {
         // All of it, so that all problems are reported.
         let redis = server(config, &at, credentials);
         let trusted = trusted(config, &at);
+        if let Some(trusted) = &trusted {
+            enough_standbys(config, trusted, &at)?;
+        }
         let key = match trusted.as_ref().map(|trusted| Self::writer_key(config, trusted, credentials)) {
             Some(Ok(key)) => key,
             Some(Err(WriterKeyError { about, problem })) => {
@@ -98,6 +103,7 @@ impl AssembledFeed {
             priority: config.priority,
             acknowledge_within: config.acknowledge_within,
             acknowledge_redis_replicas: config.acknowledge_redis_replicas,
+            acknowledge_standbys: config.acknowledge_standbys,
         })
     }
 
@@ -123,6 +129,21 @@ impl AssembledFeed {
         }
         Ok(Some(key))
     }
+}
+
+/// Each writer has a key of its own, and a standby's word counts by its key.
+fn enough_standbys(config: &Feed, trusted: &Trusted, at: &At<'_>) -> Option<()> {
+    let (wanted, others) = (config.acknowledge_standbys as usize, trusted.count().saturating_sub(1));
+    if wanted <= others {
+        return Some(());
+    }
+    at.problem(
+        "acknowledge_standbys",
+        format_args!(
+            "is {wanted}, and `trusted` has the keys of {others} other writers: no push would ever be acknowledged; ask for {others} at most, or add the public keys of more"
+        ),
+    );
+    None
 }
 
 fn server(config: &Feed, at: &At<'_>, credentials: Option<&OsStr>) -> Option<Server> {

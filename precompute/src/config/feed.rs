@@ -59,6 +59,8 @@ pub struct Feed {
     pub acknowledge_within: Duration,
     /// How many servers that follow Redis have to have it by then.
     pub acknowledge_redis_replicas: u32,
+    /// How many other writers have to have it on disk by then.
+    pub acknowledge_standbys: u32,
 }
 
 /// Whose certificates count for Redis.
@@ -161,6 +163,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         length("acknowledge_within", limits::ACKNOWLEDGE_WITHIN_RANGE, limits::ACKNOWLEDGE_WITHIN_DEFAULT);
     let acknowledge_redis_replicas =
         section.integer("acknowledge_redis_replicas", 0..=limits::REDIS_REPLICAS_MAX).unwrap_or(0) as u32;
+    let acknowledge_standbys = section.integer("acknowledge_standbys", 0..=limits::STANDBYS_MAX).unwrap_or(0) as u32;
     let priority = section.integer("priority", 0..=limits::PRIORITY_MAX).unwrap_or(0) as u32;
     let (redis, tls) = redis?;
     Some(Feed {
@@ -182,6 +185,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         priority,
         acknowledge_within,
         acknowledge_redis_replicas,
+        acknowledge_standbys,
     })
 }
 

@@ -31,7 +31,7 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 25] = [
+pub const KEYS: [ConfigKey<Config>; 26] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
@@ -64,6 +64,9 @@ pub const KEYS: [ConfigKey<Config>; 25] = [
     ConfigKey::at_start("feed.acknowledge_within", |config| of_feed(config, |feed| length(feed.acknowledge_within))),
     ConfigKey::at_start("feed.acknowledge_redis_replicas", |config| {
         of_feed(config, |feed| Some(feed.acknowledge_redis_replicas.to_string()))
+    }),
+    ConfigKey::at_start("feed.acknowledge_standbys", |config| {
+        of_feed(config, |feed| Some(feed.acknowledge_standbys.to_string()))
     }),
 ];
 

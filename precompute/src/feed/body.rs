@@ -25,7 +25,7 @@ use super::{
     Chain, Position,
     wire::{Input, Read, Refusal},
 };
-use crate::limits::feed as limits;
+use crate::{limits::feed as limits, state_dir::ServerId};
 
 /// What an entry is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,8 +44,8 @@ pub enum Body {
     IssuerStatus(Vec<IssuerStatus>),
     /// There is a snapshot.
     Snapshot(SnapshotTold),
-    /// The writer stops. Another one need not wait for its silence.
-    Resign,
+    /// The writer stops. Another one need not wait for its silence: this one if it names one, or else any.
+    Resign(Option<ServerId>),
     /// Something from a later version that may be passed over.
     Other(u8),
 }
@@ -90,14 +90,15 @@ impl Body {
             Self::Answers(_) => ANSWERS,
             Self::IssuerStatus(_) => ISSUER_STATUS,
             Self::Snapshot(_) => SNAPSHOT,
-            Self::Resign => RESIGN,
+            Self::Resign(_) => RESIGN,
             Self::Other(kind) => *kind,
         }
     }
 
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
         match self {
-            Self::Fence | Self::Resign | Self::Other(_) => {}
+            Self::Fence | Self::Resign(None) | Self::Other(_) => {}
+            Self::Resign(Some(successor)) => bytes.extend_from_slice(&successor.bytes()),
             Self::Begin(begin) => begin.write(bytes),
             Self::Heartbeat(heartbeat) => heartbeat.write(bytes),
             Self::Records(sections) => sections::write(sections, bytes),
@@ -125,7 +126,8 @@ impl Body {
                 let position = Position { epoch: input.u64()?, sequence: input.u64()? };
                 Self::Snapshot(SnapshotTold { position, chain: Chain(input.array()?), octets: input.u64()? })
             }
-            RESIGN => Self::Resign,
+            RESIGN if input.left() == 0 => Self::Resign(None),
+            RESIGN => Self::Resign(Some(ServerId::from_bytes(input.array()?))),
             OTHER.. => return Ok(Self::Other(kind)),
             _ => return Err(Refusal::UnknownKind(kind)),
         };

@@ -41,6 +41,7 @@ impl fmt::Display for Cluster {
 pub(super) enum Purpose {
     Entry,
     Manifest,
+    Acknowledgement,
 }
 
 impl Purpose {
@@ -49,6 +50,7 @@ impl Purpose {
         match self {
             Self::Entry => b"Ostia feed entry\0",
             Self::Manifest => b"Ostia feed manifest\0",
+            Self::Acknowledgement => b"Ostia feed acknowledgement\0",
         }
     }
 

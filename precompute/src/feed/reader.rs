@@ -83,7 +83,7 @@ pub struct Reader {
     retry: Duration,
     /// The highest epoch that a trusted writer has begun.
     epoch_seen: u64,
-    resigned: Option<Position>,
+    resigned: Option<(Position, Option<ServerId>)>,
     last_author: Option<(Position, ServerId)>,
     /// Whose heartbeat was read last, and where it takes pushes.
     leader: Option<(ServerId, String)>,
@@ -238,8 +238,8 @@ impl Reader {
         self.leader.as_ref().map(|(author, address)| (*author, address.as_str()))
     }
 
-    /// The last `resign` that was read.
-    pub(super) fn resigned(&self) -> Option<Position> {
+    /// The last `resign` that was read, and whom it names.
+    pub(super) fn resigned(&self) -> Option<(Position, Option<ServerId>)> {
         self.resigned
     }
 
@@ -418,7 +418,7 @@ impl Reader {
                 self.epoch_seen = self.epoch_seen.max(entry.position.epoch);
                 self.lease.hear(entry.position, now);
                 match &entry.body {
-                    Body::Resign => self.resigned = Some(entry.position),
+                    Body::Resign(successor) => self.resigned = Some((entry.position, *successor)),
                     Body::Heartbeat(heartbeat) if self.leader() != Some((entry.author, &heartbeat.address)) => {
                         self.leader = Some((entry.author, heartbeat.address.clone()));
                     }

@@ -35,8 +35,8 @@ use self::{
     sentinel::Lookup,
 };
 use super::{
-    Cluster, Position, Sealed,
-    transport::{Appended, Gone, Info, Raw, Transport},
+    Cluster, KeyId, Position, Sealed,
+    transport::{Appended, Gone, Info, Raw, Transport, UnderKey},
 };
 use crate::limits::feed as limits;
 
@@ -60,6 +60,7 @@ pub struct Stream {
     at: Option<Address>,
     feed: String,
     head: String,
+    ack: String,
     connection: Option<Connection>,
     /// How many connections there have been.
     connections: u64,
@@ -71,6 +72,8 @@ pub struct Stream {
     patience: Duration,
     /// What was asked last and not done.
     fault: Option<Fault>,
+    /// Why it could not be said what is on disk here, or read what is on others', until it could.
+    acknowledge_fault: Option<Fault>,
 }
 
 impl fmt::Debug for Stream {
@@ -88,32 +91,35 @@ impl Stream {
     /// Connects with the first command.
     pub fn new(server: Server, cluster: &Cluster) -> Self {
         let key = |name: &str| format!("ostia:{cluster}:{name}");
-        let (feed, head) = (key("feed"), key("head"));
+        let keys = ["feed", "head", "ack"].map(key);
         let lookup = match &server.address {
             Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
             Address::Tcp { .. } | Address::Unix(_) => None,
         };
-        Self::over(server, lookup, feed, head)
+        Self::over(server, lookup, keys)
     }
 
     /// One more to the same place, with a connection of its own, whose reads wait for nothing.
     pub fn another(&self) -> Self {
-        Self::over(self.server.clone(), self.lookup.clone(), self.feed.clone(), self.head.clone())
+        let keys = [&self.feed, &self.head, &self.ack].map(String::clone);
+        Self::over(self.server.clone(), self.lookup.clone(), keys)
     }
 
-    fn over(server: Server, lookup: Option<Arc<Lookup>>, feed: String, head: String) -> Self {
+    fn over(server: Server, lookup: Option<Arc<Lookup>>, [feed, head, ack]: [String; 3]) -> Self {
         Self {
             server,
             lookup,
             at: None,
             feed,
             head,
+            ack,
             connection: None,
             connections: 0,
             answered: 0,
             wrote: None,
             patience: Duration::ZERO,
             fault: None,
+            acknowledge_fault: None,
         }
     }
 
@@ -130,6 +136,11 @@ impl Stream {
     /// Why the last call was not done, unless one was since.
     pub fn fault(&self) -> Option<&Fault> {
         self.fault.as_ref()
+    }
+
+    /// Why what is on the disks of standbys could not be said or read, the last time. Nothing else depends on it.
+    pub fn acknowledge_fault(&self) -> Option<&Fault> {
+        self.acknowledge_fault.as_ref()
     }
 
     /// Where it is.
@@ -248,6 +259,38 @@ impl Stream {
         let mut command = Cmd::new();
         command.arg("SET").arg(&self.head).arg(manifest);
         self.ask(&command, limits::ANSWER_WITHIN).map(drop)
+    }
+
+    /// Puts what a standby has on disk under this name.
+    pub fn put_acknowledgement(&mut self, by: KeyId, acknowledgement: &[u8]) -> Result<(), Fault> {
+        let mut command = Cmd::new();
+        command.arg("HSET").arg(&self.ack).arg(by.to_string()).arg(acknowledgement);
+        match self.ask(&command, limits::ANSWER_WITHIN) {
+            // Something else there is nobody's, and keeps nobody from it.
+            Err(Fault { cause: Cause::OtherType, .. }) => {
+                let mut remove = Cmd::new();
+                remove.arg("UNLINK").arg(&self.ack);
+                self.ask(&remove, limits::ANSWER_WITHIN)?;
+                self.ask(&command, limits::ANSWER_WITHIN).map(drop)
+            }
+            answer => answer.map(drop),
+        }
+    }
+
+    /// What is there under these names, as far as there is anything.
+    pub fn acknowledgements_of(&mut self, by: &[KeyId]) -> Result<Vec<(KeyId, Vec<u8>)>, Fault> {
+        if by.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = Cmd::new();
+        command.arg("HMGET").arg(&self.ack);
+        by.iter().for_each(|key| _ = command.arg(key.to_string()));
+        let answer = match self.ask(&command, limits::ANSWER_WITHIN) {
+            Err(Fault { cause: Cause::OtherType, .. }) => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        let found = array(answer).unwrap_or_default();
+        Ok(by.iter().zip(found).filter_map(|(key, value)| Some((*key, bytes(value)?))).collect())
     }
 
     /// Removes the entries before a position, or most of them.
@@ -462,6 +505,17 @@ impl Transport for Stream {
         self.done(set)
     }
 
+    fn acknowledge(&mut self, by: KeyId, acknowledgement: &[u8]) -> Result<(), Gone> {
+        let put = self.put_acknowledgement(by, acknowledgement);
+        self.acknowledged(put)
+    }
+
+    fn acknowledgements(&mut self, by: &[KeyId]) -> Result<Vec<UnderKey>, Gone> {
+        let read = self.acknowledgements_of(by);
+        let found = self.acknowledged(read)?;
+        Ok(found.into_iter().map(|(key, bytes)| (key, bytes.into())).collect())
+    }
+
     fn trim(&mut self, before: Position) -> Result<(), Gone> {
         let trimmed = self.trim_before(before);
         self.done(trimmed)
@@ -474,6 +528,12 @@ impl Transport for Stream {
 }
 
 impl Stream {
+    /// Keeps the fault apart: the feed goes on without.
+    fn acknowledged<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Gone> {
+        self.acknowledge_fault = outcome.as_ref().err().cloned();
+        outcome.map_err(|_| Gone)
+    }
+
     /// Keeps the fault for whoever logs it. A server without room answers questions as before: that is over when an entry was
     /// taken, or came.
     fn done<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Gone> {

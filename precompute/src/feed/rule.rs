@@ -34,6 +34,8 @@ pub(crate) enum Rule {
     Undo,
     /// 17: what a book knows better is submitted to the writer.
     Submit,
+    /// 18: a standby's word counts up to the entry that it names.
+    Confirm,
     /// 19: only an entry that follows the last one counts.
     Follow,
     /// 20: an entry below the own position is waited for.

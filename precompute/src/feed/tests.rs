@@ -130,7 +130,8 @@ fn any_body() -> impl Strategy<Value = Body> {
         vec(any_answers(), 0..3).prop_map(Body::Answers),
         vec(any_issuer_status(), 0..3).prop_map(Body::IssuerStatus),
         snapshot.prop_map(Body::Snapshot),
-        Just(Body::Resign),
+        Just(Body::Resign(None)),
+        any::<[u8; 16]>().prop_map(|server| Body::Resign(Some(ServerId::from_bytes(server)))),
         (128..=255u8).prop_map(Body::Other),
     ]
 }

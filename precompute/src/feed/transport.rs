@@ -1,4 +1,4 @@
-//! What carries the feed: a stream with rising IDs, and a manifest beside it.
+//! What carries the feed: a stream with rising IDs, and beside it a manifest and what standbys have on disk.
 //!
 //! Purpose: what the machines ask of Redis, so that a model can stand in for it. Invariant: an implementation may lose,
 //! repeat, forge, restore and withhold whatever it likes, and answer late or not at all; the machines count on nothing
@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::{Position, Sealed};
+use super::{KeyId, Position, Sealed};
 
 /// There was no answer, and nothing was done; or nobody can be reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +47,9 @@ pub struct Raw {
     pub bytes: Arc<[u8]>,
 }
 
+/// What was found under the name of a key.
+pub type UnderKey = (KeyId, Arc<[u8]>);
+
 /// What carries the feed.
 pub trait Transport {
     /// Which connection the next call uses: another number after each time that it was lost, or went to another server.
@@ -67,6 +70,12 @@ pub trait Transport {
 
     /// Replaces it.
     fn set_head(&mut self, manifest: &[u8]) -> Result<(), Gone>;
+
+    /// Puts what a standby has on disk under the name of its key.
+    fn acknowledge(&mut self, by: KeyId, acknowledgement: &[u8]) -> Result<(), Gone>;
+
+    /// What is there under these names, as far as there is anything.
+    fn acknowledgements(&mut self, by: &[KeyId]) -> Result<Vec<UnderKey>, Gone>;
 
     /// Removes entries before this position.
     fn trim(&mut self, before: Position) -> Result<(), Gone>;

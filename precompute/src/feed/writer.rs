@@ -17,7 +17,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use self::leading::Leading;
 use super::{
-    Body, Chain, Cluster, Entry, Issuer, Position, Sealed, Trusted, WriterKey,
+    Body, Chain, Cluster, Entry, Issuer, KeyId, Position, Sealed, Trusted, WriterKey,
+    acknowledgement::{Acknowledgement, Acknowledgements},
     body::Section,
     chain::{LastTold, Ring},
     pulse::Moment,
@@ -123,6 +124,10 @@ pub struct Writer {
     manifest: Option<leading::Head>,
     /// What is to be told beside records.
     beside: VecDeque<Body>,
+    /// Of a standby: what it has said that is on its disk, and on which connection.
+    acknowledged: Option<(u64, Place)>,
+    /// Of who leads: what standbys have on disk.
+    standbys: Acknowledgements,
 }
 
 impl Writer {
@@ -144,6 +149,8 @@ impl Writer {
             epoch: 0,
             manifest: None,
             beside: VecDeque::new(),
+            acknowledged: None,
+            standbys: Acknowledgements::default(),
             settings,
         };
         writer.draw();
@@ -257,6 +264,7 @@ impl Writer {
         let events = self.reader.step(now, transport, book, snapshots);
         self.note(now, &events);
         notices.extend(events.into_iter().map(Notice::Read));
+        self.acknowledge(transport, book);
         if self.may_take_over(now, transport, book) {
             self.state = State::Fencing;
         }
@@ -276,8 +284,46 @@ impl Writer {
         }
     }
 
+    /// Says what is on disk here (rule 18), once of each place and to each server. If that fails, it follows the next entry.
+    fn acknowledge(&mut self, transport: &mut impl Transport, book: &impl Book) {
+        let (Some(place), Some(connection)) = (book.place(), transport.connection()) else { return };
+        if self.acknowledged == Some((connection, place)) {
+            return;
+        }
+        let Settings { cluster, server, key, .. } = &self.settings;
+        let said = Acknowledgement { server: *server, place }.seal(cluster, key);
+        let _ = transport.acknowledge(key.id(), &said);
+        self.acknowledged = Some((connection, place));
+    }
+
+    /// How many entries each standby that follows this writer lacks on its disk, the fewest first, and which it is. Of who
+    /// leads.
+    pub fn standbys(&mut self, transport: &mut impl Transport, book: &impl Book) -> Result<Vec<(u64, ServerId)>, Gone> {
+        let Settings { cluster, server, key, .. } = &self.settings;
+        let others: Vec<KeyId> = self.reader.trusted().ids().filter(|id| *id != key.id()).collect();
+        self.standbys.take(transport.acknowledgements(&others)?, cluster, self.reader.trusted());
+        let Some(Place { position, .. }) = book.place().filter(|_| self.role() == Role::Leading) else {
+            return Ok(Vec::new());
+        };
+        // It counts for the epoch that this writer began, and the entry has to be its own.
+        let behind = |said: &&Acknowledgement| {
+            let there = said.place.position;
+            if !self.rules.keep(Rule::Confirm) {
+                return Some((0, said.server));
+            }
+            let follows = said.server != *server && there.epoch == position.epoch && self.ring.has(said.place.chain);
+            Some((position.sequence.checked_sub(there.sequence).filter(|_| follows)?, said.server))
+        };
+        let mut all: Vec<_> = self.standbys.all().filter_map(|said| behind(&said)).collect();
+        all.sort_unstable_by_key(|(behind, server)| (*behind, server.bytes()));
+        Ok(all)
+    }
+
     /// Rule 10.
     fn may_take_over(&mut self, now: Moment, transport: &mut impl Transport, book: &impl Book) -> bool {
+        if self.is_successor(transport) {
+            return true;
+        }
         let since = *self.silent_since.get_or_insert(now.monotonic);
         let since = self.reader.heard().map_or(since, |heard| heard.max(since));
         self.silent_since = Some(since);
@@ -297,16 +343,27 @@ impl Writer {
         if self.reader.last_author().is_some_and(|(at, author)| at.sequence == 0 && is_another(author)) {
             patience *= 1 << self.defeats.min(limits::TAKEOVER_DEFEATS_MAX);
         }
-        silence > patience || self.is_left_alone(transport)
+        silence > patience || self.is_left_alone(silence, transport)
+    }
+
+    /// Whether who led has resigned, and named this one: it need not wait for anybody.
+    fn is_successor(&self, transport: &mut impl Transport) -> bool {
+        let named = self.reader.resigned().filter(|(_, successor)| *successor == Some(self.settings.server));
+        named.is_some_and(|(position, _)| is_last(position, transport))
     }
 
     /// Whether the last entry is its own, or a `resign`. Others may have come to the same conclusion, so the spread
-    /// counts all the same.
-    fn is_left_alone(&self, transport: &mut impl Transport) -> bool {
+    /// counts all the same; and whoever was named goes first.
+    fn is_left_alone(&self, silence: Duration, transport: &mut impl Transport) -> bool {
         let mine = self.reader.last_author().filter(|(_, author)| *author == self.settings.server);
-        let of = [mine.map(|(position, _)| position), self.reader.resigned()];
-        of.iter().any(Option::is_some)
-            && transport.info().is_ok_and(|info| info.is_some_and(|info| of.contains(&Some(info.last))))
+        let (resigned, successor) = self.reader.resigned().unzip();
+        let goes_first = successor.flatten().is_some_and(|successor| successor != self.settings.server);
+        let rest = if goes_first { limits::SUCCESSOR_WITHIN } else { Duration::ZERO };
+        let is_alone = |position: Position| {
+            let after = if resigned == Some(position) { rest } else { Duration::ZERO };
+            silence > self.jitter + after && is_last(position, transport)
+        };
+        [resigned, mine.map(|(position, _)| position)].into_iter().flatten().max().is_some_and(is_alone)
     }
 
     /// Stands by from now on.
@@ -350,6 +407,11 @@ impl Writer {
         let there = transport.read_after(before, 1)?;
         Ok(there.first().is_some_and(|raw| raw.position == sealed.position && raw.bytes == sealed.bytes))
     }
+}
+
+/// Whether the stream ends there.
+fn is_last(position: Position, transport: &mut impl Transport) -> bool {
+    transport.info().is_ok_and(|info| info.is_some_and(|info| info.last == position))
 }
 
 /// What these records say now, in sections. Of an issuer that the book does not have it is what was told last: to say

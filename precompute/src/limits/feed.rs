@@ -225,6 +225,14 @@ pub const RESIGN_WITHIN: Duration = Duration::from_secs(2);
 /// For how long of this what is committed goes before the resignation, which takes milliseconds.
 pub const RESIGN_TELLING: Duration = Duration::from_secs(1);
 const _: () = assert!(RESIGN_TELLING.as_secs() < RESIGN_WITHIN.as_secs());
+/// How long others leave the feed to the standby that who led has named: it takes milliseconds.
+pub const SUCCESSOR_WITHIN: Duration = Duration::from_secs(2);
+/// How many entries a standby may lack that is named: signs of life come each second, so it was there a moment ago.
+pub const SUCCESSOR_BEHIND_MAX: u64 = 8;
+/// How soon a writer looks again what standbys have on disk while a push waits for it: a flush takes no less.
+pub const STANDBYS_LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// How many standbys may have to have what is acknowledged.
+pub const STANDBYS_MAX: i64 = 8;
 /// How long a submission of debts may take.
 pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);
 /// How long answers wait for their records, which are saved and told in milliseconds. Past this they are told, so that

@@ -7,13 +7,15 @@
 //! - Signs of life wait for nothing: snapshots, sources and debts have threads of their own.
 //! - Redis away changes nothing here but that pushes are not acknowledged.
 //!
-//! `work` is the thread. `telling` is what pushes wait for; `outgoing` has the answers that wait, `held` those whose records
+//! `work` is the thread. `telling` is what pushes wait for, `confirmed` who else has to have it; `outgoing` has the answers that wait, `held` those whose records
 //! come first, `statuses` when issuers' status is told, `snapshots` makes them, `debts` go to another writer, `events` is what
-//! a standby reads, `trouble` whether Redis does what it is asked to, `ending` how a writer ends.
+//! a standby reads, `trouble` whether Redis does what it is asked to, `standbys` who could
+//! take over, `ending` how a writer ends.
 //!
 //! It does not know what is told of a record, or how one is decided.
 
 mod bell;
+mod confirmed;
 mod debts;
 mod ending;
 mod events;
@@ -23,6 +25,7 @@ mod outgoing;
 mod receiving;
 mod retelling;
 mod snapshots;
+mod standbys;
 mod statuses;
 mod telling;
 mod trouble;
@@ -101,6 +104,12 @@ pub struct Report {
     pub snapshot_fault: Option<String>,
     /// When the last snapshot was made.
     pub snapshot_made: Option<UnixTime>,
+    /// Of who leads: how many other writers have all but the last moments on disk.
+    pub standbys: Option<usize>,
+    /// How many of them have to have what is acknowledged.
+    pub standbys_wanted: u32,
+    /// Why what is on the disks of standbys cannot be said or read.
+    pub standbys_fault: Option<String>,
 }
 
 /// What a publisher works with.
@@ -180,10 +189,18 @@ impl Prepared {
             lacks: None,
             snapshot_fault: None,
             snapshot_made: None,
+            standbys: None,
+            standbys_wanted: feed.acknowledge_standbys,
+            standbys_fault: None,
         };
         let shared = Shared {
             stop: AtomicBool::new(false),
-            telling: Arc::new(Telling::new(bell.clone(), feed.acknowledge_within, feed.acknowledge_redis_replicas)),
+            telling: Arc::new(Telling::new(
+                bell.clone(),
+                feed.acknowledge_within,
+                feed.acknowledge_redis_replicas,
+                feed.acknowledge_standbys,
+            )),
             outgoing: Arc::new(Outgoing::new(bell.clone())),
             bell,
             report: Mutex::new(report),

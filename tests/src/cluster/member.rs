@@ -192,11 +192,29 @@ impl Member {
         Some((reply.status, reply.text()))
     }
 
-    pub(super) fn push(&self, issuer: &str, verb: &str, body: &str) -> Pushed {
-        let admin = self.site().admin;
+    pub(super) fn push(&self, issuer: &'static str, verb: &str, body: &str) -> Pushed {
         if !self.is_answering() {
             return Pushed { status: 0, text: "it does not run".to_owned() };
         }
+        self.pusher(issuer).push(verb, body)
+    }
+
+    pub(super) fn pusher(&self, issuer: &'static str) -> Pusher {
+        Pusher { admin: self.site().admin, issuer }
+    }
+}
+
+/// Who pushes to a writer, whether that runs or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Pusher {
+    admin: SocketAddr,
+    issuer: &'static str,
+}
+
+impl Pusher {
+    /// Pushes a body in JSON.
+    pub fn push(&self, verb: &str, body: &str) -> Pushed {
+        let Self { admin, issuer } = *self;
         let request = format!(
             "POST /v1/issuers/{issuer}/{verb} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()

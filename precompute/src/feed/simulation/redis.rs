@@ -3,18 +3,19 @@
 //! It loses what was not replicated, forgets, comes back from a backup, answers doubtfully, and carries what nobody
 //! signed. What it is asked to do it does as Redis does: IDs only rise, and nothing creates a stream but who may.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::Rng;
 use crate::feed::{
-    Position, Sealed,
-    transport::{Appended, Gone, Info, Raw, Transport},
+    KeyId, Position, Sealed,
+    transport::{Appended, Gone, Info, Raw, Transport, UnderKey},
 };
 
 #[derive(Clone, Default, Debug)]
 pub(super) struct Data {
     pub(super) stream: Option<Stream>,
     pub(super) head: Option<Arc<[u8]>>,
+    acknowledgements: BTreeMap<KeyId, Arc<[u8]>>,
 }
 
 #[derive(Clone, Debug)]
@@ -213,6 +214,19 @@ impl Transport for Link<'_> {
     fn set_head(&mut self, manifest: &[u8]) -> Result<(), Gone> {
         self.redis.data(self.side).head = Some(manifest.into());
         Ok(())
+    }
+
+    fn acknowledge(&mut self, by: KeyId, acknowledgement: &[u8]) -> Result<(), Gone> {
+        if self.is_doubtful && self.rng.below(50) == 0 {
+            return Err(Gone);
+        }
+        self.redis.data(self.side).acknowledgements.insert(by, acknowledgement.into());
+        Ok(())
+    }
+
+    fn acknowledgements(&mut self, by: &[KeyId]) -> Result<Vec<UnderKey>, Gone> {
+        let there = &self.redis.data(self.side).acknowledgements;
+        Ok(by.iter().filter_map(|key| Some((*key, Arc::clone(there.get(key)?)))).collect())
     }
 
     fn trim(&mut self, before: Position) -> Result<(), Gone> {

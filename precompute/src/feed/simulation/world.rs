@@ -47,7 +47,9 @@ struct SimWriter {
     book: Disk,
     backup: Option<Disk>,
     asked: BTreeMap<Chain, u64>,
-    pending: Vec<Key>,
+    /// Revocations that were pushed, and after how many entries of this writer each was told.
+    pending: Vec<(Key, Option<u64>)>,
+    written: u64,
     side: usize,
     /// Until this tick it does nothing.
     pause: u64,
@@ -150,6 +152,7 @@ impl World {
                 backup: None,
                 asked: BTreeMap::new(),
                 pending: Vec::new(),
+                written: 0,
                 side: 0,
                 pause: 0,
                 clock: 0,
@@ -253,7 +256,7 @@ impl World {
         }
         writer.book.push(key(number), pushed);
         if is_final(&pushed) {
-            writer.pending.push(key(number));
+            writer.pending.push((key(number), None));
         }
         self.note(format_args!("W{at} is asked for {number}: {:?}", pushed.record.map(|record| record.status)));
     }
@@ -308,7 +311,7 @@ impl World {
         if role != Role::Leading {
             self.writers[number].pending.clear();
         } else {
-            self.acknowledge(number);
+            self.acknowledge(number)?;
         }
         self.states.look(&format!("W{number}"), &self.writers[number].book)
     }
@@ -325,6 +328,7 @@ impl World {
                 self.count("deposed");
             }
             Notice::Written(place) => {
+                self.writers[number].written += 1;
                 // What a wrong clock wrote may look new at any time.
                 if self.writers[number].clock.unsigned_abs() < RIGHT_MICROS {
                     self.beats.insert(place.chain, self.tick);
@@ -356,27 +360,37 @@ impl World {
     }
 
     /// What is acknowledged is in the feed, and with a standby where that is asked for (rule 18).
-    fn acknowledge(&mut self, number: usize) {
-        let pending = std::mem::take(&mut self.writers[number].pending);
-        for key in pending {
+    fn acknowledge(&mut self, number: usize) -> Checked {
+        let writer = &mut self.writers[number];
+        let mut pending = std::mem::take(&mut writer.pending);
+        for (key, told) in &mut pending {
+            if told.is_none() && !writer.book.owes(*key) {
+                *told = Some(writer.written);
+            }
+        }
+        let mut link =
+            Link { redis: &mut self.redis, side: writer.side, rng: &mut self.rng, is_doubtful: !self.is_quiet };
+        let is_awaited = self.standbys_confirm && pending.iter().any(|(_, told)| told.is_some());
+        let standbys = if is_awaited { writer.machine.standbys(&mut link, &writer.book) } else { Ok(Vec::new()) };
+        let standbys = standbys.unwrap_or_default();
+        for (key, told) in pending {
             let writer = &self.writers[number];
-            let confirms = |other: &usize| {
-                let there = &self.writers[*other];
-                *other != number
-                    && (!self.redis.is_split || there.side == writer.side)
-                    && is_final(&there.book.get(key))
-                    && there.machine.role() == Role::Following
-            };
-            let confirmed: Vec<_> = (0..ACTORS).filter(confirms).collect();
-            if writer.book.owes(key) || self.standbys_confirm && confirmed.is_empty() {
-                self.writers[number].pending.push(key);
+            let has_it = |(behind, _): &&(u64, ServerId)| told.is_some_and(|told| writer.written >= told + behind);
+            let confirmed: Vec<usize> =
+                standbys.iter().filter(has_it).map(|(_, server)| usize::from(server.bytes()[0]) - 1).collect();
+            if told.is_none() || self.standbys_confirm && confirmed.is_empty() {
+                self.writers[number].pending.push((key, told));
                 continue;
+            }
+            let lacks = |other: &&usize| !self.lost.contains(other) && !is_final(&self.writers[**other].book.get(key));
+            if let Some(other) = confirmed.iter().find(lacks) {
+                return Err(format!("W{other} has said that {} is on its disk, and it is not", key.1));
             }
             self.count("acknowledged");
             self.note(format_args!("W{number} acknowledges {}", key.1));
-            let confirmed = if self.standbys_confirm { confirmed } else { Vec::new() };
             self.acknowledged.insert(key, Acknowledged { by: number, confirmed });
         }
+        Ok(())
     }
 
     fn step_replica(&mut self, number: usize) -> Checked {

@@ -40,7 +40,7 @@ fn signed(bytes: &[u8]) -> Vec<u8> {
 
 /// One of this kind with this body.
 fn with_body(kind: u8, body: &[u8]) -> Vec<u8> {
-    let mut bytes = sample(Body::Resign).seal(&cluster(), &key()).bytes.to_vec();
+    let mut bytes = sample(Body::Resign(None)).seal(&cluster(), &key()).bytes.to_vec();
     bytes.truncate(bytes.len() - SIGNATURE - 4);
     bytes[1 + 1 + cluster().name().len()] = kind;
     bytes.extend_from_slice(&(body.len() as u32).to_be_bytes());

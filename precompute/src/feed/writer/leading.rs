@@ -13,6 +13,7 @@ use crate::feed::{
     Manifest,
     body::{Heartbeat, Section, SnapshotTold},
 };
+use crate::state_dir::ServerId;
 
 /// What a writer at work remembers.
 #[derive(Debug)]
@@ -32,8 +33,8 @@ pub(super) struct Leading {
     was_records: bool,
     /// Whether it was a sign of life: then that waits for one of anything else.
     was_beat: bool,
-    /// Whether the writer stops after this.
-    resigns: bool,
+    /// Whether the writer stops after this, and who is to take over.
+    resigns: Option<Option<ServerId>>,
     /// There was no room for an entry, and what could be trimmed was.
     made_room: bool,
 }
@@ -81,7 +82,7 @@ impl Leading {
             snapshot: SnapshotState::Due,
             was_records: false,
             was_beat: false,
-            resigns: false,
+            resigns: None,
             made_room: false,
         }
     }
@@ -151,10 +152,10 @@ impl Writer {
         false
     }
 
-    /// The next entry is the last one: another writer need not wait for silence.
-    pub fn resign(&mut self) {
+    /// The next entry is the last one: another writer need not wait for silence, and `successor` for nobody.
+    pub fn resign(&mut self, successor: Option<ServerId>) {
         if let State::Leading(leading) = &mut self.state {
-            leading.resigns = true;
+            leading.resigns = Some(successor);
         }
     }
 
@@ -247,8 +248,8 @@ impl Writer {
         book: &impl Book,
         notices: &mut Vec<Notice>,
     ) -> Option<(Body, Vec<Owed>, Vec<Section>)> {
-        if leading.resigns {
-            return Some((Body::Resign, Vec::new(), Vec::new()));
+        if let Some(successor) = leading.resigns {
+            return Some((Body::Resign(successor), Vec::new(), Vec::new()));
         }
         if leading.wants_a_snapshot(self.manifest.as_ref(), self.settings.snapshot_interval, now) {
             // What is told while it is made is not in it.
@@ -337,7 +338,7 @@ impl Writer {
         if let Err(fault) = book.told(place, &owed) {
             notices.push(Notice::Fault(fault));
             self.stand_down(notices);
-        } else if body == Body::Resign {
+        } else if matches!(body, Body::Resign(_)) {
             self.stand_down(notices);
         } else {
             notices.push(Notice::Written(place));

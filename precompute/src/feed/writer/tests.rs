@@ -1,6 +1,6 @@
 //! What a writer does where a seed rarely shows it.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         reader::Condition,
         simulation::disk::Disk,
         store::{Snapshots, Store as _},
-        transport::{Info, Raw},
+        transport::{Info, Raw, UnderKey},
     },
     pki::{Reason, Record, Serial, Status, UnixTime},
     records::StateWord,
@@ -22,6 +22,7 @@ use crate::{
 struct Memory {
     entries: Vec<Raw>,
     head: Option<Arc<[u8]>>,
+    acknowledgements: BTreeMap<KeyId, Arc<[u8]>>,
     is_away: bool,
     /// How many entries there is room for, if that is bounded.
     room: Option<usize>,
@@ -75,6 +76,18 @@ impl Transport for Memory {
         Ok(())
     }
 
+    fn acknowledge(&mut self, by: KeyId, acknowledgement: &[u8]) -> Result<(), Gone> {
+        if self.is_away {
+            return Err(Gone);
+        }
+        self.acknowledgements.insert(by, acknowledgement.into());
+        Ok(())
+    }
+
+    fn acknowledgements(&mut self, by: &[KeyId]) -> Result<Vec<UnderKey>, Gone> {
+        Ok(by.iter().filter_map(|key| Some((*key, Arc::clone(self.acknowledgements.get(key)?)))).collect())
+    }
+
     fn trim(&mut self, before: Position) -> Result<(), Gone> {
         self.entries.retain(|raw| raw.position >= before);
         Ok(())
@@ -106,7 +119,7 @@ struct One {
 
 impl One {
     fn new(name: u8) -> Self {
-        let trusted = Trusted::quick(&[1, 2].map(|name| PublicKey([name; 32])));
+        let trusted = Trusted::quick(&[1, 2, 3].map(|name| PublicKey([name; 32])));
         let settings = Settings {
             cluster: Cluster::new("memory").unwrap(),
             server: ServerId::from_bytes([name; 16]),
@@ -160,7 +173,7 @@ fn nobody_takes_over_from_a_writer_of_a_later_version() {
     let (mut leader, mut standby, mut stream) = (One::new(1), One::new(2), Memory::default());
     let mut millis = leader.lead(0, &mut stream);
     let later = |writer: &One, position: Position, name: u8| {
-        let sealed = writer.machine.seal(position, Chain::START, Body::Resign);
+        let sealed = writer.machine.seal(position, Chain::START, Body::Resign(None));
         let mut bytes = [&[crate::feed::entry::VERSION + 1], &sealed.bytes[1..sealed.bytes.len() - 64]].concat();
         let signature = WriterKey::quick(name).sign(crate::feed::keys::Purpose::Entry, &bytes);
         bytes.extend_from_slice(&signature);
@@ -666,4 +679,75 @@ fn who_has_other_records_than_the_writer_goes_on_following_while_a_snapshot_come
     assert_eq!((differs, other.machine.reader().condition(&other.book)), (1, Condition::Reconciling), "told once");
     assert_eq!(other.book.get((issuer, held(2).serial)), held(2));
     assert_eq!((one.machine.role(), other.machine.role()), (Role::Leading, Role::Following));
+}
+
+/// One that leads and two that follow it, and when all of them have everything.
+fn three(stream: &mut Memory) -> ([One; 3], u64) {
+    let mut all = [1, 2, 3].map(One::new);
+    all.iter_mut().for_each(|one| one.book.apply(Place::START, &[]).unwrap());
+    let begun = all[0].lead(0, stream);
+    for millis in (begun..begun + 3000).step_by(10) {
+        all.iter_mut().for_each(|one| drop(one.step(millis, stream)));
+    }
+    (all, begun + 3000)
+}
+
+fn standbys(one: &mut One, stream: &mut Memory) -> Vec<(u64, u8)> {
+    let there = one.machine.standbys(stream, &one.book).unwrap();
+    there.into_iter().map(|(behind, server)| (behind, server.bytes()[0])).collect()
+}
+
+#[test]
+fn what_a_standby_has_on_disk_counts_up_to_the_entry_that_it_names_and_for_its_own_leader_alone() {
+    let mut stream = Memory::default();
+    let ([mut one, mut other, mut third], mut now) = three(&mut stream);
+    assert_eq!(standbys(&mut one, &mut stream), [(0, 2), (0, 3)]);
+    assert_eq!(standbys(&mut other, &mut stream), [], "it does not lead");
+    // A disk that is full takes nothing more, and is not said to have it.
+    other.book.is_full = true;
+    for millis in (now..now + 4000).step_by(10) {
+        for one in [&mut one, &mut other, &mut third] {
+            one.step(millis, &mut stream);
+        }
+    }
+    assert_eq!(standbys(&mut one, &mut stream), [(0, 3), (4, 2)]);
+    (now, other.book.is_full) = (now + 4000, false);
+    // In a new epoch what was said in the one before is nothing, until it is said anew.
+    stream.back();
+    stream.entries.pop();
+    one.step(now, &mut stream);
+    now = one.lead(now, &mut stream);
+    assert_eq!(standbys(&mut one, &mut stream), []);
+    third.step(now, &mut stream);
+    assert_eq!(standbys(&mut one, &mut stream), [(0, 3)]);
+}
+
+#[test]
+fn who_was_named_takes_over_at_once_and_everybody_else_leaves_it_to_that_one() {
+    let mut stream = Memory::default();
+    let ([mut one, mut other, mut third], now) = three(&mut stream);
+    one.machine.resign(Some(ServerId::from_bytes([3; 16])));
+    for millis in (now..now + 100).step_by(10) {
+        for one in [&mut one, &mut other, &mut third] {
+            one.step(millis, &mut stream);
+        }
+    }
+    let roles = [&one, &other, &third].map(|one| one.machine.role());
+    assert_eq!(roles, [Role::Following, Role::Following, Role::Leading]);
+}
+
+#[test]
+fn where_who_was_named_is_gone_another_one_takes_over_soon_after_and_who_resigned_after_a_silence() {
+    let settings = One::new(1).machine.settings;
+    let spread = limits::TAKEOVER_JITTER + Duration::from_millis(100);
+    let soon = limits::SUCCESSOR_WITHIN..limits::SUCCESSOR_WITHIN + spread;
+    for (who, expected) in [(1, soon), (0, settings.takeover_after..settings.takeover_after + spread)] {
+        let mut stream = Memory::default();
+        let (mut all, now) = three(&mut stream);
+        all[0].machine.resign(Some(ServerId::from_bytes([3; 16])));
+        (0..3).for_each(|more| drop(all[0].step(now + more, &mut stream)));
+        assert_eq!(all[0].machine.role(), Role::Following);
+        let took = Duration::from_millis(all[who].lead(now, &mut stream) - now);
+        assert!(expected.contains(&took), "{who}: {took:?}");
+    }
 }

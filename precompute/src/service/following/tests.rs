@@ -249,7 +249,7 @@ fn what_no_trusted_key_signed_is_counted_and_passed_over() {
     let (mut issued, mut teller) = told(&redis, 5);
     let replica = OneReplica::start(&redis, &[&issued], &[&teller.url]);
     replica.until("it is filled", |replica| replica.says(&issued, 1) == Ok(GOOD));
-    let at = teller.tell(Body::Resign);
+    let at = teller.tell(Body::Resign(None));
     let forged = Position { sequence: at.sequence + 10, ..at };
     redis.stream().put(forged, b"something", false).unwrap();
     replica.until("it is refused", |replica| replica.report().refused == 1);

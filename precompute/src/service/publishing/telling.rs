@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::bell::Bell;
+use super::{bell::Bell, confirmed::Confirmed};
 use crate::{
     answers::each_entry,
     book::Identity,
@@ -30,23 +30,22 @@ pub struct Telling {
     changed: Condvar,
     bell: Bell,
     within: Duration,
-    /// How many servers that follow Redis have to have it as well.
-    replicas: u32,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// One more each time that this writer begins to lead, or ends.
     term: u64,
     leads: bool,
     /// Whether it begins a feed, and does not lead yet.
     begins: bool,
+    /// Whether it is taking over, so that a push may wait for that.
+    takes_over: bool,
     /// Entries written.
     written: u64,
-    /// So many of them are at as many servers as they have to be,
-    confirmed: u64,
-    /// and the last ones at so many.
-    reached: u32,
+    /// Which of them are where they have to be as well.
+    redis_replicas: Confirmed,
+    standbys: Confirmed,
     /// Pushes that wait.
     pushes: usize,
     /// Where the writer that leads takes pushes, if it said so.
@@ -55,6 +54,22 @@ struct State {
     awaited: HashMap<Key, (usize, bool)>,
     /// The issuers whose answers have been told since this writer leads.
     signed_ahead: HashSet<Issuer>,
+}
+
+impl State {
+    fn confirmed(&self, kind: Kind) -> &Confirmed {
+        match kind {
+            Kind::RedisReplicas => &self.redis_replicas,
+            Kind::Standbys => &self.standbys,
+        }
+    }
+
+    fn confirmed_mut(&mut self, kind: Kind) -> &mut Confirmed {
+        match kind {
+            Kind::RedisReplicas => &mut self.redis_replicas,
+            Kind::Standbys => &mut self.standbys,
+        }
+    }
 }
 
 type Key = (Issuer, Serial);
@@ -69,6 +84,15 @@ pub struct Begun<'t> {
     keys: Vec<Key>,
 }
 
+/// Who has to have what was told before a push is acknowledged, beside Redis itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Servers that follow it.
+    RedisReplicas,
+    /// Other writers, on their disks.
+    Standbys,
+}
+
 /// Why something is not told.
 #[derive(Debug)]
 pub enum NotTold {
@@ -80,12 +104,14 @@ pub enum NotTold {
     Deposed(Option<String>),
     /// The feed has not taken it within this time. It is told as soon as it can be.
     Late(Duration),
-    /// The feed has it, and too few of the servers that follow Redis.
+    /// The feed has it, and too few of those that have to have it as well.
     AtFew {
+        /// Of which.
+        kind: Kind,
         /// How many have.
-        reached: u32,
+        reached: usize,
         /// How many have to.
-        wanted: u32,
+        wanted: usize,
         /// Within this time.
         within: Duration,
     },
@@ -118,11 +144,17 @@ impl fmt::Display for NotTold {
                 "it is durable in this writer's book, but the feed has not taken it within {} ms (`feed.acknowledge_within`): Redis may be away; it is told as soon as it is back, and the same request may be sent again; if this writer ends or another one takes over before that, a revocation is still told, and anything else is undone",
                 within.as_millis()
             ),
-            Self::AtFew { reached, wanted, within } => write!(
-                f,
-                "it is durable in this writer's book and told to the replicas, but only {reached} of the {wanted} Redis followers that must have it (`feed.acknowledge_redis_replicas`) had it within {} ms (`feed.acknowledge_within`): see whether they run and keep up; the same request may be sent again",
-                within.as_millis()
-            ),
+            Self::AtFew { kind, reached, wanted, within } => {
+                let (who, key) = match kind {
+                    Kind::RedisReplicas => ("Redis followers that must have it", "acknowledge_redis_replicas"),
+                    Kind::Standbys => ("standbys that must have it on disk", "acknowledge_standbys"),
+                };
+                write!(
+                    f,
+                    "it is durable in this writer's book and told to the replicas, but only {reached} of the {wanted} {who} (`feed.{key}`) had it within {} ms (`feed.acknowledge_within`): see whether they run and keep up; the same request may be sent again",
+                    within.as_millis()
+                )
+            }
             Self::Book(error) => write!(f, "whether the replicas were told cannot be seen: {error}"),
         }
     }
@@ -132,28 +164,35 @@ impl std::error::Error for NotTold {}
 
 impl Telling {
     /// Of a writer that stands by. `within`: how long a push waits for the feed.
-    /// `replicas`: how many servers that follow Redis have to have it too.
-    pub(super) fn new(bell: Bell, within: Duration, replicas: u32) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), bell, within, replicas }
+    /// `redis_replicas`: how many servers that follow Redis have to have it too; `standbys`: how many other writers.
+    pub(super) fn new(bell: Bell, within: Duration, redis_replicas: u32, standbys: u32) -> Self {
+        let state = State {
+            term: 0,
+            leads: false,
+            begins: false,
+            takes_over: false,
+            written: 0,
+            redis_replicas: Confirmed::of(redis_replicas),
+            standbys: Confirmed::of(standbys),
+            pushes: 0,
+            leader: None,
+            awaited: HashMap::new(),
+            signed_ahead: HashSet::new(),
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), bell, within }
     }
 
-    /// The number of the last entry that too few servers are known to have, and how many must have it. `None` if nobody
-    /// waits for that.
-    pub(super) fn unconfirmed(&self) -> Option<(u64, u32)> {
+    /// The number of the last entry, and how many of this kind must have it. `None` if nobody waits for that.
+    pub(super) fn unconfirmed(&self, kind: Kind) -> Option<(u64, u32)> {
         let state = self.state();
-        let is_awaited = self.replicas > 0 && state.pushes > 0 && state.confirmed < state.written;
-        is_awaited.then_some((state.written, self.replicas))
+        let (written, confirmed) = (state.written, state.confirmed(kind));
+        let is_awaited = state.pushes > 0 && !confirmed.suffices(written);
+        is_awaited.then(|| (written, confirmed.wanted() as u32))
     }
 
-    /// So many servers have these entries.
-    pub(super) fn reached(&self, written: u64, reached: u32) {
-        self.change(|state| {
-            // Of what was written since nothing is known.
-            state.reached = if written == state.written { reached } else { 0 };
-            if reached >= self.replicas {
-                state.confirmed = state.confirmed.max(written);
-            }
-        });
+    /// Which entry each of them has.
+    pub(super) fn reached(&self, kind: Kind, has: Vec<u64>) {
+        self.change(|state| state.confirmed_mut(kind).note(has));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -170,7 +209,7 @@ impl Telling {
         self.change(|state| {
             state.term += u64::from(state.leads != leads);
             state.leads = leads;
-            state.begins = false;
+            (state.begins, state.takes_over) = (false, false);
             state.signed_ahead.clear();
         });
     }
@@ -193,6 +232,13 @@ impl Telling {
         begins
     }
 
+    /// This writer is taking over, or is no longer.
+    pub(super) fn takes_over(&self, takes_over: bool) {
+        if self.state().takes_over != takes_over {
+            self.change(|state| state.takes_over = takes_over);
+        }
+    }
+
     /// Where another one that leads takes pushes; empty if it does not say.
     pub(super) fn led_at(&self, address: &str) {
         let mut state = self.state();
@@ -208,12 +254,7 @@ impl Telling {
 
     /// An entry was written.
     pub(super) fn written(&self) {
-        self.change(|state| {
-            (state.written, state.reached) = (state.written + 1, 0);
-            if self.replicas == 0 {
-                state.confirmed = state.written;
-            }
-        });
+        self.change(|state| state.written += 1);
     }
 
     /// Whether a push waits for answers.
@@ -254,12 +295,19 @@ impl Telling {
         }
     }
 
+    /// While this writer takes over, a push waits for that: it takes milliseconds where the one before has resigned.
+    fn await_leadership(&self) {
+        let is_near = |state: &mut State| state.takes_over && !state.leads && !state.begins;
+        drop(self.changed.wait_timeout_while(self.state(), self.within, is_near));
+    }
+
     /// To be called before certificates of this ledger are pushed.
     pub fn begin<'t>(
         &'t self,
         ledger: &'t Ledger,
         serials: impl IntoIterator<Item = Serial>,
     ) -> Result<Begun<'t>, NotTold> {
+        self.await_leadership();
         let term = self.term()?;
         let (book, _) = ledger.untold(&[]).map_err(NotTold::Book)?;
         let issuer = Issuer::from(ledger.id());
@@ -295,7 +343,8 @@ impl Begun<'_> {
                 drop(state);
                 untold.pop();
                 if untold.is_empty() {
-                    self.wait_for_servers(until)?;
+                    self.wait_for(Kind::RedisReplicas, until)?;
+                    self.wait_for(Kind::Standbys, until)?;
                     self.wait_for_answers(serials);
                     return Ok(());
                 }
@@ -311,16 +360,18 @@ impl Begun<'_> {
     }
 
     /// What was told until now is in an entry that was written until now.
-    fn wait_for_servers(&self, until: Instant) -> Result<(), NotTold> {
-        let Telling { changed, within, replicas, .. } = self.telling;
+    fn wait_for(&self, kind: Kind, until: Instant) -> Result<(), NotTold> {
+        let Telling { changed, within, .. } = self.telling;
         let mut state = self.telling.state();
         let told = state.written;
-        while state.confirmed < told {
+        while !state.confirmed(kind).suffices(told) {
             if state.term != self.term {
                 return Err(NotTold::Deposed(state.leader.clone()));
             }
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
-                return Err(NotTold::AtFew { reached: state.reached, wanted: *replicas, within: *within });
+                let confirmed = state.confirmed(kind);
+                let (reached, wanted) = (confirmed.reached(told), confirmed.wanted());
+                return Err(NotTold::AtFew { kind, reached, wanted, within: *within });
             };
             state = changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -25,7 +25,9 @@ use super::{
     receiving::Receiving,
     retelling::Retelling,
     snapshots::{NotMade, Sealing, Snapshots},
+    standbys::Standbys,
     statuses::{Statuses, status_of},
+    telling::Kind,
     trouble::Trouble,
 };
 use crate::{
@@ -106,6 +108,7 @@ pub(super) struct Work {
     lacking: Lacking,
     /// The connection whose server was asked what it does when its memory is full.
     asked_of_eviction: Option<u64>,
+    standbys: Standbys,
 }
 
 impl Work {
@@ -156,6 +159,7 @@ impl Work {
             trouble: Trouble::default(),
             lacking: Lacking::default(),
             asked_of_eviction: None,
+            standbys: Standbys::default(),
             shared,
             ledgers,
             handle,
@@ -182,14 +186,16 @@ impl Work {
                 // Who leads next signs answers of its own.
                 self.shared.outgoing.close();
                 if ending.resigns(now, !has_done && !self.writer.has_more()) {
-                    self.writer.resign();
+                    self.resign(self.now());
                 }
                 if self.writer.role() != Role::Leading || self.stream.fault().is_some() || ending.is_over(now) {
                     break;
                 }
             }
             if !has_done && !self.writer.has_more() {
-                self.shared.bell.wait(limits::LOOK_INTERVAL);
+                let is_awaited = self.leads && self.shared.telling.unconfirmed(Kind::Standbys).is_some();
+                let pause = if is_awaited { limits::STANDBYS_LOOK_INTERVAL } else { limits::LOOK_INTERVAL };
+                self.shared.bell.wait(pause);
             }
         }
         self.end_leading();
@@ -211,6 +217,7 @@ impl Work {
             self.end_leading();
         }
         self.confirm();
+        self.look_at_standbys(now);
         self.look_at_redis(now);
         self.events.rest(now.monotonic);
         self.look_at_snapshots(now);
@@ -224,7 +231,9 @@ impl Work {
         }
         self.look_at_strangers(now);
         self.look_at_lack(now);
-        let (role, place, fault) = (self.writer.role(), self.book.place(), self.trouble.fault().map(str::to_owned));
+        let role = self.writer.role();
+        self.shared.telling.takes_over(matches!(role, Role::Fencing | Role::Reading | Role::Beginning));
+        let (place, fault) = (self.book.place(), self.trouble.fault().map(str::to_owned));
         let heard = self.heard().map(|heard| now.monotonic.saturating_sub(heard));
         let (waiting, lacks) = (self.shared.outgoing.octets(), self.lacking.what().map(str::to_owned));
         self.shared.note(|report| {
@@ -235,17 +244,47 @@ impl Work {
         has_done
     }
 
-    /// Finds out how many Redis followers have what was told, if pushes wait for that. On a new connection the next sign of
-    /// life has to be written first.
+    /// Finds out who else has what was told, if pushes wait for that. On a new connection the next sign of life has to be
+    /// written first.
     fn confirm(&mut self) {
-        let Some((written, servers)) = self.shared.telling.unconfirmed() else { return };
         if !self.leads || !self.stream.has_written() {
             return;
         }
+        let telling = Arc::clone(&self.shared.telling);
         // A fault shows with the next step as well.
-        if let Ok(reached) = self.stream.wait_for_followers(servers, limits::FOLLOWERS_WITHIN) {
-            self.shared.telling.reached(written, reached);
+        if let Some((written, servers)) = telling.unconfirmed(Kind::RedisReplicas)
+            && let Ok(reached) = self.stream.wait_for_followers(servers, limits::FOLLOWERS_WITHIN)
+        {
+            telling.reached(Kind::RedisReplicas, vec![written; reached as usize]);
         }
+        if let Some((written, _)) = telling.unconfirmed(Kind::Standbys)
+            && let Ok(behind) = self.writer.standbys(&mut self.stream, &self.book)
+        {
+            telling.reached(Kind::Standbys, behind.iter().map(|(behind, _)| written.saturating_sub(*behind)).collect());
+        }
+    }
+
+    /// Looks who stands by, while this writer leads.
+    fn look_at_standbys(&mut self, now: Moment) {
+        if !self.standbys.is_due(self.leads, now.monotonic) {
+            return;
+        }
+        let there = if self.leads { self.writer.standbys(&mut self.stream, &self.book).ok() } else { None };
+        self.standbys.note(there);
+        let standbys = self.leads.then(|| self.standbys.count());
+        let fault = self.stream.acknowledge_fault().map(ToString::to_string);
+        if let Some(fault) = self.standbys.news(fault.as_deref()) {
+            warn!("what is on the disks of standbys cannot be said or read: {fault}");
+        }
+        self.shared.note(|report| (report.standbys, report.standbys_fault) = (standbys, fault));
+    }
+
+    /// The next entry is the last one. The standby that has most takes over.
+    fn resign(&mut self, now: Moment) {
+        self.standbys.begin_anew();
+        self.look_at_standbys(now);
+        let successor = self.standbys.first();
+        self.writer.resign(successor);
     }
 
     fn take(&mut self, notice: Notice, now: Moment) {
@@ -387,11 +426,16 @@ impl Work {
                 error!("the book cannot be read: {error}");
             }
         });
-        self.writer.resign();
+        self.writer.resign(self.standbys.first());
         if self.shared.stop.load(Relaxed) {
             // It has, if it follows.
             if self.writer.role() == Role::Following {
-                info!("this writer has resigned");
+                match self.standbys.first() {
+                    Some(successor) => {
+                        info!(%successor, "this writer has resigned: it hands over to the standby that has everything")
+                    }
+                    None => info!("this writer has resigned; no standby is at hand that has everything"),
+                }
             } else {
                 warn!("this writer ends, and could not tell that it does: another one takes over once it misses it");
             }

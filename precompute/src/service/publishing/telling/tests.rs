@@ -33,7 +33,7 @@ impl World {
         ledger.ledger.owe(true);
         let ledgers = Ledgers::default();
         ledgers.set(vec![ledger.ledger]);
-        Self { dir, ledgers, telling: Arc::new(Telling::new(Bell::default(), within, 0)) }
+        Self { dir, ledgers, telling: Arc::new(Telling::new(Bell::default(), within, 0, 0)) }
     }
 
     fn ledger(&self) -> Ledger {
@@ -154,39 +154,71 @@ fn a_push_that_the_feed_does_not_take_in_time_is_not_acknowledged() {
 
 #[test]
 fn a_push_is_acknowledged_when_as_many_servers_have_it_as_have_to() {
+    as_many_have_it(Kind::RedisReplicas, [2, 0], "only 1 of the 2 Redis followers");
+}
+
+#[test]
+fn a_push_is_acknowledged_when_as_many_standbys_have_it_on_disk_as_have_to() {
+    as_many_have_it(Kind::Standbys, [0, 2], "only 1 of the 2 standbys that must have it on disk");
+}
+
+fn as_many_have_it(kind: Kind, [redis_replicas, standbys]: [u32; 2], told: &str) {
     let world = || {
-        let mut world = World::new(Duration::from_millis(300));
-        world.telling = Arc::new(Telling::new(Bell::default(), Duration::from_millis(300), 2));
+        let (mut world, within) = (World::new(Duration::from_millis(300)), Duration::from_millis(300));
+        world.telling = Arc::new(Telling::new(Bell::default(), within, redis_replicas, standbys));
         world.telling.leads(true);
         world
     };
     let (first, second) = (world(), world());
     let world = &first;
-    assert_eq!(world.telling.unconfirmed(), None, "nobody waits");
+    assert_eq!(world.telling.unconfirmed(kind), None, "nobody waits");
     let few = world.push_and(|| {
         world.tell();
-        let (written, servers) = world.telling.unconfirmed().unwrap();
+        let (written, servers) = world.telling.unconfirmed(kind).unwrap();
         assert_eq!(servers, 2);
-        world.telling.reached(written, 1);
+        world.telling.reached(kind, vec![written, written - 1]);
     });
     assert!(matches!(few, Err(NotTold::AtFew { reached: 1, wanted: 2, .. })), "{few:?}");
-    assert!(few.unwrap_err().to_string().contains("only 1 of the 2 Redis followers"));
+    assert!(few.unwrap_err().to_string().contains(told));
     // What has the entry before says nothing of this one.
     let world = &second;
     let before = world.push_and(|| {
         let written = world.telling.state().written;
         world.tell();
-        world.telling.reached(written, 2);
+        world.telling.reached(kind, vec![written; 2]);
     });
     assert!(matches!(before, Err(NotTold::AtFew { reached: 0, .. })), "{before:?}");
     world
         .push_and(|| {
             world.tell();
-            let (written, _) = world.telling.unconfirmed().unwrap();
-            world.telling.reached(written, 2);
+            let (written, _) = world.telling.unconfirmed(kind).unwrap();
+            world.telling.reached(kind, vec![written; 2]);
         })
         .unwrap();
-    assert_eq!(world.telling.unconfirmed(), None);
+    assert_eq!(world.telling.unconfirmed(kind), None);
+}
+
+#[test]
+fn a_push_waits_for_a_take_over_that_is_under_way_and_for_no_other() {
+    let world = World::new(Duration::from_secs(20));
+    let ledger = world.ledger();
+    world.telling.takes_over(true);
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| world.telling.begin(&ledger, []).map(drop));
+        thread::sleep(Duration::from_millis(50));
+        assert!(!waits.is_finished());
+        world.telling.leads(true);
+        waits.join().unwrap().unwrap();
+    });
+    // One that comes to nothing.
+    world.telling.leads(false);
+    world.telling.takes_over(true);
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| world.telling.begin(&ledger, []).map(drop));
+        thread::sleep(Duration::from_millis(50));
+        world.telling.takes_over(false);
+        assert!(matches!(waits.join().unwrap(), Err(NotTold::StandsBy(None))));
+    });
 }
 
 #[test]
