@@ -110,7 +110,6 @@ fn a_leader_that_is_stopped_in_order_hands_over_to_the_standby_that_has_everythi
         is_over.store(true, Relaxed);
         pushes.join().unwrap()
     });
-    println!("{taken} pushes; the longest time without one: {longest:?}");
     assert!(taken > 10 && longest < Duration::from_secs(5), "{taken} {longest:?}\n{}", cluster.logs());
     let after = revoked(&cluster);
     cluster.are_revoked_now(&[&before, &after]);

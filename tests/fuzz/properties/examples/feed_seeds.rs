@@ -8,8 +8,10 @@ use precompute::{
     answers::{Entry as AnswerEntry, Stored},
     feed::{
         Body, Chain, Entry, Issuer, Manifest, Position,
+        acknowledgement::Acknowledgement,
         body::{AnswerSection, Begin, Heartbeat, IssuerStatus, Section, SnapshotTold},
         snapshot::SnapshotWriter,
+        store::Place,
     },
     issuer_id::IssuerId,
     pki::{Reason, Record, Serial, Status, UnixTime},
@@ -89,7 +91,8 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("answers", Body::Answers(vec![answers()])),
         ("issuer-status", Body::IssuerStatus(vec![status()])),
         ("snapshot", Body::Snapshot(told)),
-        ("resign", Body::Resign),
+        ("resign", Body::Resign(None)),
+        ("resign-to", Body::Resign(Some(ServerId::from_bytes([9; 16])))),
         ("later-kind", Body::Other(200)),
     ]
 }
@@ -172,6 +175,11 @@ fn manifests() {
         let end = if form == b'u' { sealed.len() - 64 } else { sealed.len() };
         write("feed_manifest", name, &behind(form, &sealed[..end]));
     };
+    let place = Place { position: Position { epoch: NOW * 1_000_000, sequence: 4 }, chain: Chain([9; 32]) };
+    let said = Acknowledgement { server: ServerId::from_bytes([5; 16]), place }.seal(cluster(), key());
+    write("feed_manifest", "taken-acknowledgement", &behind(b'a', &said));
+    write("feed_manifest", "taken-unsigned-acknowledgement", &behind(b'v', &said[..said.len() - 64]));
+    write("feed_manifest", "refused-acknowledgement-longer", &behind(b'v', &said));
     name("taken-three-chunks", b'm', &manifest(2500, 3, 2));
     name("taken-unsigned", b'u', &manifest(2500, 3, 2));
     name("taken-one-chunk", b'u', &manifest(1000, 1, 1));

@@ -76,7 +76,8 @@ fn octets_held(body: &Body) -> usize {
         sections.capacity() * 38 + changes
     };
     match body {
-        Body::Fence | Body::Resign | Body::Other(_) => 0,
+        Body::Fence | Body::Other(_) => 0,
+        Body::Resign(successor) => successor.map_or(0, |_| 16),
         Body::Begin(begin) => begin.continues.capacity() * 32 + sections(&begin.again),
         Body::Heartbeat(heartbeat) => heartbeat.address.len() + heartbeat.digests.capacity() * 48,
         Body::Records(records) => sections(records),
