@@ -48,7 +48,7 @@ use crate::{
     ledger::Ledgers,
     limits,
     pki::Certificate,
-    service::Telling,
+    service::{Operator, Publishing, Telling},
 };
 
 /// The API, for as long as the process runs.
@@ -56,6 +56,8 @@ pub struct Api {
     ledgers: Ledgers,
     /// Of a writer of a feed: what is pushed has to be told.
     telling: Option<Arc<Telling>>,
+    /// And who leads may be asked of it.
+    operator: Option<Arc<Operator>>,
     settings: Mutex<Arc<ApiSettings>>,
     uploads: Arc<Semaphore>,
     idle_max: Duration,
@@ -97,15 +99,16 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
-    /// An API without access, until [`Self::change`] gives it. `telling`: of a writer of a feed.
-    pub fn new(ledgers: Ledgers, telling: Option<Arc<Telling>>) -> Arc<Self> {
-        Self::with_bounds(ledgers, telling, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
+    /// An API without access, until [`Self::change`] gives it. `publishing`: of a writer of a feed.
+    pub fn new(ledgers: Ledgers, publishing: Option<&Publishing>) -> Arc<Self> {
+        Self::with_bounds(ledgers, publishing, limits::API_UPLOADS_MAX, limits::API_UPLOAD_IDLE_MAX)
     }
 
-    fn with_bounds(ledgers: Ledgers, telling: Option<Arc<Telling>>, uploads: usize, idle_max: Duration) -> Arc<Self> {
+    fn with_bounds(ledgers: Ledgers, publishing: Option<&Publishing>, uploads: usize, idle_max: Duration) -> Arc<Self> {
         Arc::new(Self {
             ledgers,
-            telling,
+            telling: publishing.map(Publishing::telling),
+            operator: publishing.map(Publishing::operator),
             settings: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads)),
             idle_max,

@@ -3,6 +3,7 @@
 mod asked;
 mod client;
 mod keys;
+mod operate;
 mod presign;
 mod push;
 mod run;
@@ -23,6 +24,7 @@ use crate::{
     engine::{Accepted, Engine},
     output::say,
     pki::{Serial, UnixTime},
+    service::Asked,
     state_dir::{self, Purpose},
 };
 
@@ -91,6 +93,10 @@ enum Command {
     Revoke(push::Revoke),
     /// Release certificates from hold at the running service.
     Release(push::Release),
+    /// Have another writer of the feed lead: the running one that leads hands over to the standby that has everything.
+    Handover(operate::Operate),
+    /// Have the running writer lead, whoever does now: after the loss of another site, or where `feed.takeover` is "by_hand".
+    Promote(operate::Operate),
     /// Ask the running service what it knows of certificates; where none answers, look into the book.
     Status(status::Status),
     /// Show what the book holds about certificates. While the service runs, ask it.
@@ -156,6 +162,8 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Add(command) => command.run(),
         Command::Revoke(command) => command.run(),
         Command::Release(command) => command.run(),
+        Command::Handover(command) => command.run(Asked::HandOver),
+        Command::Promote(command) => command.run(Asked::Promote),
         Command::Status(command) => command.run(),
         Command::Show { config, serials } => {
             let wanted = serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<Vec<_>, _>>()?;

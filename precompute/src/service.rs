@@ -25,7 +25,7 @@ mod threads;
 pub use change::{Change, Handle, let_go};
 pub use control::{Control, EndSignals, Reloads, Signals};
 pub use notify::{ServiceState, notify};
-pub use publishing::{NotTold, Publishing, Report as PublishingReport, Telling};
+pub use publishing::{Asked, NotTold, Operator, Publishing, Report as PublishingReport, Telling};
 pub use tenants::{Tenant, Tenants};
 pub use threads::{LastWords, Running, ThreadLost, Threads};
 

@@ -17,7 +17,7 @@ use axum::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::{task::spawn_blocking, time::timeout};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     Api, access, issuers,
@@ -34,6 +34,7 @@ use crate::{
     ledger::Push,
     limits,
     pki::{Serial, UnixTime},
+    service::Asked,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -41,7 +42,7 @@ const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What there is, for people: method, path, and what for.
-const PATHS: [(&str, &str, &str); 7] = [
+const PATHS: [(&str, &str, &str); 9] = [
     ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
     ("GET", "/v1/issuers/ID/certificates/SERIAL", "what is known of a certificate"),
     ("GET", "/v1/certificates/SERIAL", "the same of every issuer that has it"),
@@ -49,6 +50,8 @@ const PATHS: [(&str, &str, &str); 7] = [
     ("POST", "/v1/issuers/ID/revoke", "it is revoked, or put on hold"),
     ("POST", "/v1/issuers/ID/release", "its hold ends"),
     ("POST", "/v1/issuers/ID/bulk", "a list of these, a line each"),
+    ("POST", "/v1/feed/handover", "another writer of the feed is to lead"),
+    ("POST", "/v1/feed/promote", "this writer is to lead, whoever does now"),
 ];
 
 pub(super) fn router(api: Arc<Api>) -> Router {
@@ -58,6 +61,10 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/issuers/{id}/certificates/{serial}", get(look_up))
         .route("/certificates/{serial}", get(look_up_everywhere))
         .route("/issuers/{id}/bulk", post(bulk));
+    for asked in [Asked::HandOver, Asked::Promote] {
+        paths =
+            paths.route(&format!("/feed/{asked}"), post(async move |api, request| operate(asked, api, request).await));
+    }
     for verb in Verb::ALL {
         let path = format!("/issuers/{{id}}/{}", verb.name());
         paths = paths.route(&path, post(async move |api, id, request| push(verb, api, id, request).await));
@@ -239,6 +246,29 @@ fn push_one(
         answer["note"] = note.into();
     }
     Ok(answer)
+}
+
+/// Who leads the feed changes.
+async fn operate(asked: Asked, State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let (head, body) = request.into_parts();
+    let Some(operator) = api.operator.clone() else {
+        let detail = "there is no `[feed]` in the configuration: this program works alone";
+        return Err(unread(&head.headers, body, Problem::new(Kind::NotFound, detail)).await);
+    };
+    whole(&head.headers, body).await?;
+    let from = Sender::of(&head);
+    let outcome = spawn_blocking(move || operator.ask(asked)).await;
+    let outcome = outcome.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    match outcome {
+        Ok(done) => {
+            info!(%from, "`{asked}`: {done}");
+            Ok(json_of(&json!({ "outcome": "done", "note": done })))
+        }
+        Err(refused) => {
+            warn!(%from, "`{asked}` was refused: {refused}");
+            Err(Problem::new(Kind::NotDone, refused))
+        }
+    }
 }
 
 async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Request) -> Result<Response, Problem> {

@@ -60,11 +60,13 @@ pub enum Kind {
     StandsBy,
     /// As many uploads as there may be are under way.
     TooManyUploads,
+    /// This writer cannot do now what an operator asks of it.
+    NotDone,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::FromBrowser,
@@ -86,6 +88,7 @@ impl Kind {
         Self::NotTold,
         Self::StandsBy,
         Self::TooManyUploads,
+        Self::NotDone,
     ];
 
     /// Its name, behind [`TYPE_PREFIX`] in `type`; its HTTP status; its `title`.
@@ -114,6 +117,7 @@ impl Kind {
             Self::NotTold => ("not-told", 503, "It is durable here, and the replicas could not be told yet"),
             Self::StandsBy => ("stands-by", 503, "Another writer takes pushes"),
             Self::TooManyUploads => ("too-many-uploads", 503, "Too many uploads are under way"),
+            Self::NotDone => ("not-done", 409, "This writer cannot do that now"),
         }
     }
 

@@ -40,7 +40,8 @@ pub struct AssembledFeed {
     /// How old the newest snapshot may be.
     pub snapshot_interval: Duration,
     /// How long the writer at work is silent before this one takes over.
-    pub takeover_after: Duration,
+    /// `None`: it does so only if somebody says so, or if it led last.
+    pub takeover_after: Option<Duration>,
     /// 0 takes over first.
     pub priority: u32,
     /// How long a push waits for the feed.
@@ -99,7 +100,7 @@ impl AssembledFeed {
                 from: config.snapshot_from.iter().map(ToString::to_string).collect(),
             },
             snapshot_interval: config.snapshot_interval,
-            takeover_after: config.takeover_after,
+            takeover_after: config.takes_over.then_some(config.takeover_after),
             priority: config.priority,
             acknowledge_within: config.acknowledge_within,
             acknowledge_redis_replicas: config.acknowledge_redis_replicas,

@@ -30,7 +30,7 @@ use crate::{
     },
     feed::shelf,
     pki::UnixTime,
-    service::{Control, Handle, Publishing, Reloads, Service, ServiceState, Signals, Threads, notify},
+    service::{Control, Handle, Reloads, Service, ServiceState, Signals, Threads, notify},
     state_dir::{self, Purpose},
 };
 
@@ -120,7 +120,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         admin::issuers(&status),
     ];
     parts.extend(publishing.as_ref().map(admin::publishing));
-    let api = Api::new(service.ledgers(), publishing.as_ref().map(Publishing::telling));
+    let api = Api::new(service.ledgers(), publishing.as_ref());
     api.change(api_settings);
     let router = admin::router(Arc::clone(&status), parts).merge(Arc::clone(&api).router());
     let running = Running { opener, config, files, service: &service, status, api, router, threads, started };

@@ -53,6 +53,8 @@ pub struct Feed {
     pub snapshot_interval: Duration,
     /// How long the writer at work is silent before this one takes over.
     pub takeover_after: Duration,
+    /// Whether it takes over by itself, or only if somebody says so.
+    pub takes_over: bool,
     /// 0 takes over first.
     pub priority: u32,
     /// How long a push waits for the feed.
@@ -71,6 +73,9 @@ pub enum RedisTls {
     /// Those of the CAs in a file.
     File(PathBuf),
 }
+
+/// The values of `takeover`: whether a writer that stands by takes over by itself.
+const TAKEOVERS: [(&str, bool); 2] = [("by_itself", true), ("by_hand", false)];
 
 /// The value of `tls_ca` for [`RedisTls::System`].
 const SYSTEM: &str = "system";
@@ -163,6 +168,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         length("acknowledge_within", limits::ACKNOWLEDGE_WITHIN_RANGE, limits::ACKNOWLEDGE_WITHIN_DEFAULT);
     let acknowledge_redis_replicas =
         section.integer("acknowledge_redis_replicas", 0..=limits::REDIS_REPLICAS_MAX).unwrap_or(0) as u32;
+    let takes_over = section.choice("takeover", &TAKEOVERS).unwrap_or(true);
     let acknowledge_standbys = section.integer("acknowledge_standbys", 0..=limits::STANDBYS_MAX).unwrap_or(0) as u32;
     let priority = section.integer("priority", 0..=limits::PRIORITY_MAX).unwrap_or(0) as u32;
     let (redis, tls) = redis?;
@@ -182,6 +188,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         snapshot_from,
         snapshot_interval,
         takeover_after,
+        takes_over,
         priority,
         acknowledge_within,
         acknowledge_redis_replicas,

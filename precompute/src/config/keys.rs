@@ -31,7 +31,7 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 26] = [
+pub const KEYS: [ConfigKey<Config>; 27] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
@@ -60,6 +60,9 @@ pub const KEYS: [ConfigKey<Config>; 26] = [
     ConfigKey::at_start("feed.snapshot_from", |config| of_feed(config, |feed| Some(list(&feed.snapshot_from)))),
     ConfigKey::at_start("feed.snapshot_interval", |config| of_feed(config, |feed| length(feed.snapshot_interval))),
     ConfigKey::at_start("feed.takeover_after", |config| of_feed(config, |feed| length(feed.takeover_after))),
+    ConfigKey::at_start("feed.takeover", |config| {
+        of_feed(config, |feed| Some(quoted(if feed.takes_over { "by_itself" } else { "by_hand" })))
+    }),
     ConfigKey::at_start("feed.priority", |config| of_feed(config, |feed| Some(feed.priority.to_string()))),
     ConfigKey::at_start("feed.acknowledge_within", |config| of_feed(config, |feed| length(feed.acknowledge_within))),
     ConfigKey::at_start("feed.acknowledge_redis_replicas", |config| {

@@ -169,7 +169,7 @@ impl World {
                 server: ServerId::from_bytes([seed; 16]),
                 key: WriterKey::from_seed(&[seed; 32]),
                 address: String::new(),
-                takeover_after: TAKEOVER_AFTER,
+                takeover_after: Some(TAKEOVER_AFTER),
                 priority: u32::from(seed - 1),
                 snapshot_interval: Duration::from_secs(3600),
                 seed: u64::from(seed),

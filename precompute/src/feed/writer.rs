@@ -25,7 +25,7 @@ use super::{
     reader::{Event, Reader},
     rule::{Rule, Rules},
     store::{Book, Fault, Owed, Place, Snapshots},
-    transport::{Appended, Gone, Transport},
+    transport::{Appended, Gone, Raw, Transport},
 };
 use crate::{limits::feed as limits, records::Change, state_dir::ServerId};
 
@@ -40,8 +40,8 @@ pub struct Settings {
     pub key: WriterKey,
     /// Where debts and pushes reach it: a URL, or nothing. Its heartbeats say so.
     pub address: String,
-    /// How long the writer at work is silent before this one takes over.
-    pub takeover_after: Duration,
+    /// How long the writer at work is silent before this one takes over; `None`: it does so if it is asked to, or wrote last.
+    pub takeover_after: Option<Duration>,
     /// 0 takes over first.
     pub priority: u32,
     /// How old the newest snapshot may be.
@@ -116,6 +116,10 @@ pub struct Writer {
     dice: u64,
     /// Whether it has led, and did not stand down since.
     has_led: bool,
+    /// Whether it has looked whose entry the last one is that its book has.
+    has_looked_back: bool,
+    /// It was asked to lead, whoever does.
+    is_promoted: bool,
     /// How often in a row another one came between its fence and its `begin`.
     defeats: u32,
     /// The highest epoch of its own.
@@ -145,6 +149,8 @@ impl Writer {
             jitter: Duration::ZERO,
             dice: settings.seed,
             has_led: false,
+            has_looked_back: false,
+            is_promoted: false,
             defeats: 0,
             epoch: 0,
             manifest: None,
@@ -261,6 +267,7 @@ impl Writer {
             }
             self.has_undone = true;
         }
+        self.look_back(now, transport, book);
         let events = self.reader.step(now, transport, book, snapshots);
         self.note(now, &events);
         notices.extend(events.into_iter().map(Notice::Read));
@@ -268,6 +275,30 @@ impl Writer {
         if self.may_take_over(now, transport, book) {
             self.state = State::Fencing;
         }
+    }
+
+    /// Reads the entry once more that its book has as the last one: whoever wrote it and finds nothing behind it led last.
+    fn look_back(&mut self, now: Moment, transport: &mut impl Transport, book: &impl Book) {
+        if std::mem::replace(&mut self.has_looked_back, true) {
+            return;
+        }
+        let Some(place) = book.place() else { return };
+        match self.there(place.position, transport) {
+            Ok(Some(raw)) if Chain::of(&raw.bytes) == place.chain => _ = self.reader.open(&raw, now, &mut Vec::new()),
+            Ok(_) => {}
+            Err(Gone) => self.has_looked_back = false,
+        }
+    }
+
+    /// The entry that stands at this position.
+    fn there(&self, position: Position, transport: &mut impl Transport) -> Result<Option<Raw>, Gone> {
+        let Position { epoch, sequence } = position;
+        let before = match sequence.checked_sub(1) {
+            Some(sequence) => Position { epoch, sequence },
+            None => Position { epoch: epoch.saturating_sub(1), sequence: u64::MAX },
+        };
+        let there = transport.read_after(before, 1)?;
+        Ok(there.into_iter().next().filter(|raw| raw.position == position))
     }
 
     /// Remembers what was applied.
@@ -296,6 +327,11 @@ impl Writer {
         self.acknowledged = Some((connection, place));
     }
 
+    /// It takes over with the next step, whoever leads.
+    pub fn promote(&mut self) {
+        self.is_promoted = self.role() == Role::Following;
+    }
+
     /// How many entries each standby that follows this writer lacks on its disk, the fewest first, and which it is. Of who
     /// leads.
     pub fn standbys(&mut self, transport: &mut impl Transport, book: &impl Book) -> Result<Vec<(u64, ServerId)>, Gone> {
@@ -321,7 +357,7 @@ impl Writer {
 
     /// Rule 10.
     fn may_take_over(&mut self, now: Moment, transport: &mut impl Transport, book: &impl Book) -> bool {
-        if self.is_successor(transport) {
+        if std::mem::take(&mut self.is_promoted) || self.is_successor(transport) {
             return true;
         }
         let since = *self.silent_since.get_or_insert(now.monotonic);
@@ -331,8 +367,8 @@ impl Writer {
         if silence <= self.jitter {
             return false;
         }
-        let mut patience =
-            self.settings.takeover_after + limits::TAKEOVER_PRIORITY_STEP * self.settings.priority + self.jitter;
+        let Some(takeover_after) = self.settings.takeover_after else { return self.is_left_alone(silence, transport) };
+        let mut patience = takeover_after + limits::TAKEOVER_PRIORITY_STEP * self.settings.priority + self.jitter;
         if book.place().is_none() && transport.head().is_ok_and(|head| head.is_some()) {
             // Who has the records goes first.
             patience *= limits::TAKEOVER_EMPTY_FACTOR;
@@ -399,13 +435,7 @@ impl Writer {
         if !self.rules.keep(Rule::SameBlob) {
             return Ok(false);
         }
-        let Position { epoch, sequence } = sealed.position;
-        let before = match sequence.checked_sub(1) {
-            Some(sequence) => Position { epoch, sequence },
-            None => Position { epoch: epoch.saturating_sub(1), sequence: u64::MAX },
-        };
-        let there = transport.read_after(before, 1)?;
-        Ok(there.first().is_some_and(|raw| raw.position == sealed.position && raw.bytes == sealed.bytes))
+        Ok(self.there(sealed.position, transport)?.is_some_and(|raw| raw.bytes == sealed.bytes))
     }
 }
 

@@ -10,7 +10,7 @@
 //! `work` is the thread. `telling` is what pushes wait for, `confirmed` who else has to have it; `outgoing` has the answers that wait, `held` those whose records
 //! come first, `statuses` when issuers' status is told, `snapshots` makes them, `debts` go to another writer, `events` is what
 //! a standby reads, `trouble` whether Redis does what it is asked to, `standbys` who could
-//! take over, `ending` how a writer ends.
+//! take over, `operator` what somebody asks of it, `ending` how a writer ends.
 //!
 //! It does not know what is told of a record, or how one is decided.
 
@@ -21,6 +21,7 @@ mod ending;
 mod events;
 mod held;
 mod lacking;
+mod operator;
 mod outgoing;
 mod receiving;
 mod retelling;
@@ -43,8 +44,11 @@ use std::{
     time::Duration,
 };
 
-pub use self::telling::{NotTold, Telling};
 use self::{bell::Bell, outgoing::Outgoing, work::Work};
+pub use self::{
+    operator::{Asked, Operator},
+    telling::{NotTold, Telling},
+};
 use super::{LastWords, change::Handle, rim};
 use crate::{
     answers::Answers,
@@ -73,6 +77,7 @@ struct Shared {
     stop: AtomicBool,
     bell: Bell,
     telling: Arc<Telling>,
+    operator: Arc<Operator>,
     outgoing: Arc<Outgoing>,
     report: Mutex<Report>,
 }
@@ -143,6 +148,11 @@ impl Publishing {
         Arc::clone(&self.shared.telling)
     }
 
+    /// For whoever asks it to lead, or to let another one lead.
+    pub fn operator(&self) -> Arc<Operator> {
+        Arc::clone(&self.shared.operator)
+    }
+
     /// The snapshots that are given out.
     pub fn directory(&self) -> Directory {
         self.directory.clone()
@@ -201,6 +211,7 @@ impl Prepared {
                 feed.acknowledge_redis_replicas,
                 feed.acknowledge_standbys,
             )),
+            operator: Arc::new(Operator::new(bell.clone())),
             outgoing: Arc::new(Outgoing::new(bell.clone())),
             bell,
             report: Mutex::new(report),

@@ -1,12 +1,13 @@
 //! Writers that stand by: a push that has to be on their disks as well, and a hand-over to one of them.
 
 use std::{
+    process::Command,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
 
-use ostia_tests::{ClusterPlan, Pusher, Status};
+use ostia_tests::{Cluster, ClusterPlan, Ended, Pusher, Status, programs, run};
 
 use crate::{SOON, issued, revoked, until_logged, until_told};
 
@@ -113,4 +114,67 @@ fn a_leader_that_is_stopped_in_order_hands_over_to_the_standby_that_has_everythi
     assert!(taken > 10 && longest < Duration::from_secs(5), "{taken} {longest:?}\n{}", cluster.logs());
     let after = revoked(&cluster);
     cluster.are_revoked_now(&[&before, &after]);
+}
+
+/// `ostia-precompute handover` or `promote` with the configuration of a writer.
+fn operate(cluster: &Cluster, what: &str, writer: usize) -> Ended {
+    run(Command::new(&programs().precompute).args([what, "--config"]).arg(cluster.writers[writer].site().config()))
+}
+
+fn until_it_stands_by(cluster: &Cluster, writer: usize) {
+    cluster.until("it stands by", SOON, || {
+        (cluster.writers[writer].feed_metric("ostia_feed_role", "role=\"standing_by\"")? == 1.0).then_some(())
+    });
+}
+
+#[test]
+fn an_operator_has_another_writer_lead_and_it_is_said_where_none_can() {
+    let mut cluster = ClusterPlan::of(2, 1).start();
+    let [first, second] = [(); 2].map(|()| issued(&cluster));
+    let leader = cluster.until_led(SOON);
+    let standby = 1 - leader;
+    let refused = operate(&cluster, "handover", standby);
+    let at_the_leader = format!("http://{} does: ask the one that leads", cluster.writers[leader].site().admin);
+    assert!(!refused.status.success() && refused.text.contains(&at_the_leader), "{refused:?}");
+    let done = cluster.until("the leader knows of the standby", SOON, || {
+        Some(operate(&cluster, "handover", leader)).filter(|done| done.status.success())
+    });
+    assert!(done.text.contains("this writer stands by, and "), "{done:?}");
+    cluster.until_led_by_another(leader, SOON);
+    until_it_stands_by(&cluster, leader);
+    assert_eq!(cluster.revoke(&first), standby, "{}", cluster.logs());
+    cluster.until_revoked_everywhere(&first);
+    // Where nobody else is at hand, it goes on.
+    cluster.writers[leader].kill();
+    let refused = cluster.until("it is missed", SOON, || {
+        Some(operate(&cluster, "handover", standby)).filter(|refused| refused.text.contains("no other writer keeps up"))
+    });
+    assert!(!refused.status.success(), "{refused:?}");
+    assert_eq!(cluster.revoke(&second), standby);
+    cluster.until_revoked_everywhere(&second);
+}
+
+#[test]
+fn a_writer_that_takes_over_by_hand_waits_for_an_operator_and_then_leads_through_a_restart() {
+    let mut cluster = ClusterPlan::of(2, 1).start();
+    let before = revoked(&cluster);
+    let leader = cluster.until_led(SOON);
+    let by_hand = 1 - leader;
+    cluster.writers[by_hand]
+        .restart_with(|text| text.replace("takeover_after", "takeover = \"by_hand\"\ntakeover_after"));
+    until_it_stands_by(&cluster, by_hand);
+    let silence = |cluster: &Cluster| cluster.writers[by_hand].feed_metric("ostia_feed_silence_seconds", "");
+    cluster.until("it hears the leader", SOON, || silence(&cluster).map(drop));
+    cluster.writers[leader].kill();
+    // Thrice as long as another one would wait.
+    cluster.until("it misses the leader", SOON, || (silence(&cluster)? > 12.0).then_some(()));
+    assert_eq!(cluster.leader(), None, "{}", cluster.logs());
+    let done = operate(&cluster, "promote", by_hand);
+    assert!(done.status.success() && done.text.contains("this writer leads"), "{done:?}");
+    let after = revoked(&cluster);
+    cluster.writers[by_hand].kill();
+    cluster.writers[by_hand].start();
+    assert_eq!(cluster.until_led(SOON), by_hand);
+    let last = revoked(&cluster);
+    cluster.are_revoked_now(&[&before, &after, &last]);
 }

@@ -122,7 +122,7 @@ fn settings(number: usize, life: u64) -> Settings {
         server: ServerId::from_bytes([number as u8 + 1; 16]),
         key: WriterKey::quick(number as u8 + 1),
         address: format!("http://w{number}"),
-        takeover_after: Duration::from_secs(6),
+        takeover_after: Some(Duration::from_secs(6)),
         priority: 0,
         snapshot_interval: Duration::from_secs(20),
         seed: life,

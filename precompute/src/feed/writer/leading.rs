@@ -372,9 +372,6 @@ impl Writer {
     }
 
     fn is_last(&self, place: Place, transport: &mut impl Transport) -> Result<bool, Gone> {
-        let Position { epoch, sequence } = place.position;
-        let before = Position { epoch, sequence: sequence.saturating_sub(1) };
-        let there = transport.read_after(before, 1)?;
-        Ok(there.first().is_some_and(|raw| crate::feed::Chain::of(&raw.bytes) == place.chain))
+        Ok(self.there(place.position, transport)?.is_some_and(|raw| crate::feed::Chain::of(&raw.bytes) == place.chain))
     }
 }

@@ -125,7 +125,7 @@ impl One {
             server: ServerId::from_bytes([name; 16]),
             key: WriterKey::quick(name),
             address: String::new(),
-            takeover_after: Duration::from_secs(6),
+            takeover_after: Some(Duration::from_secs(6)),
             priority: 0,
             snapshot_interval: Duration::from_secs(3600),
             seed: name.into(),
@@ -738,10 +738,10 @@ fn who_was_named_takes_over_at_once_and_everybody_else_leaves_it_to_that_one() {
 
 #[test]
 fn where_who_was_named_is_gone_another_one_takes_over_soon_after_and_who_resigned_after_a_silence() {
-    let settings = One::new(1).machine.settings;
+    let patience = One::new(1).machine.settings.takeover_after.unwrap();
     let spread = limits::TAKEOVER_JITTER + Duration::from_millis(100);
     let soon = limits::SUCCESSOR_WITHIN..limits::SUCCESSOR_WITHIN + spread;
-    for (who, expected) in [(1, soon), (0, settings.takeover_after..settings.takeover_after + spread)] {
+    for (who, expected) in [(1, soon), (0, patience..patience + spread)] {
         let mut stream = Memory::default();
         let (mut all, now) = three(&mut stream);
         all[0].machine.resign(Some(ServerId::from_bytes([3; 16])));
@@ -750,4 +750,34 @@ fn where_who_was_named_is_gone_another_one_takes_over_soon_after_and_who_resigne
         let took = Duration::from_millis(all[who].lead(now, &mut stream) - now);
         assert!(expected.contains(&took), "{who}: {took:?}");
     }
+}
+
+#[test]
+fn who_takes_over_by_hand_does_so_if_it_is_asked_to_and_after_a_restart_if_it_led_last() {
+    let mut stream = Memory::default();
+    let ([mut one, mut other, _], now) = three(&mut stream);
+    other.machine.settings.takeover_after = None;
+    for millis in (now..now + 100_000).step_by(10) {
+        other.step(millis, &mut stream);
+        assert_eq!(other.machine.role(), Role::Following, "after {millis} ms");
+    }
+    other.machine.promote();
+    let now = other.lead(now + 100_000, &mut stream);
+    // Killed behind its last entry, it reads nothing when it is back.
+    let trusted = Trusted::quick(&[1, 2].map(|name| PublicKey([name; 32])));
+    let book = other.book.clone();
+    let mut again = One { machine: Writer::new(other.machine.settings, trusted, &book), book };
+    assert_eq!(stream.entries.last().map(|last| last.position), again.book.place().map(|place| place.position));
+    let led = again.lead(now, &mut stream);
+    assert!(Duration::from_millis(led - now) < limits::TAKEOVER_JITTER + Duration::from_millis(100), "{led} {now}");
+    // Where another one led last it does not.
+    while one.machine.role() == Role::Leading {
+        one.step(led + 60_000, &mut stream);
+    }
+    let now = one.lead(led + 60_000, &mut stream);
+    again.machine.settings.takeover_after = None;
+    for millis in (now..now + 100_000).step_by(10) {
+        again.step(millis, &mut stream);
+    }
+    assert_eq!(again.machine.role(), Role::Following);
 }

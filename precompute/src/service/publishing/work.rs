@@ -16,7 +16,7 @@ use std::{
 use tracing::{error, info, warn};
 
 use super::{
-    Parts, Shared,
+    Asked, Parts, Shared,
     debts::Debts,
     ending::Ending,
     events::Events,
@@ -54,6 +54,7 @@ use crate::{
         remarks::News,
         rim,
     },
+    state_dir::ServerId,
 };
 
 /// What the thread has.
@@ -109,6 +110,10 @@ pub(super) struct Work {
     /// The connection whose server was asked what it does when its memory is full.
     asked_of_eviction: Option<u64>,
     standbys: Standbys,
+    /// Another writer is to lead: this one says so when it has told what is committed.
+    hands_over: bool,
+    /// Which one, once this one has said so.
+    successor: Option<ServerId>,
 }
 
 impl Work {
@@ -160,6 +165,8 @@ impl Work {
             lacking: Lacking::default(),
             asked_of_eviction: None,
             standbys: Standbys::default(),
+            hands_over: false,
+            successor: None,
             shared,
             ledgers,
             handle,
@@ -180,17 +187,26 @@ impl Work {
         let mut ending = None;
         loop {
             let has_done = self.step();
-            if self.shared.stop.load(Relaxed) {
+            let stops = self.shared.stop.load(Relaxed);
+            if stops || self.hands_over {
                 let now = self.began.elapsed();
                 let ending = *ending.get_or_insert_with(|| Ending::begin(now));
                 // Who leads next signs answers of its own.
                 self.shared.outgoing.close();
-                if ending.resigns(now, !has_done && !self.writer.has_more()) {
+                let is_time = ending.resigns(now, !has_done && !self.writer.has_more());
+                if is_time && self.writer.role() == Role::Leading {
                     self.resign(self.now());
                 }
-                if self.writer.role() != Role::Leading || self.stream.fault().is_some() || ending.is_over(now) {
+                let is_over =
+                    self.writer.role() != Role::Leading || self.stream.fault().is_some() || ending.is_over(now);
+                if is_over && stops {
                     break;
                 }
+                if is_over {
+                    self.handed_over();
+                }
+            } else {
+                ending = None;
             }
             if !has_done && !self.writer.has_more() {
                 let is_awaited = self.leads && self.shared.telling.unconfirmed(Kind::Standbys).is_some();
@@ -218,6 +234,7 @@ impl Work {
         }
         self.confirm();
         self.look_at_standbys(now);
+        self.look_at_operator(now);
         self.look_at_redis(now);
         self.events.rest(now.monotonic);
         self.look_at_snapshots(now);
@@ -279,12 +296,57 @@ impl Work {
         self.shared.note(|report| (report.standbys, report.standbys_fault) = (standbys, fault));
     }
 
+    /// Does what an operator asks.
+    fn look_at_operator(&mut self, now: Moment) {
+        let operator = Arc::clone(&self.shared.operator);
+        match (operator.pending(), self.writer.role()) {
+            (Some(Asked::HandOver), Role::Leading) if !self.hands_over => {
+                self.standbys.begin_anew();
+                self.look_at_standbys(now);
+                if self.standbys.first().is_some() {
+                    self.hands_over = true;
+                } else {
+                    operator.done(Err(
+                        "no other writer keeps up with this one, so nobody could lead: start one, and wait until `ostia_feed_standbys` counts it".into(),
+                    ));
+                }
+            }
+            (Some(Asked::HandOver), Role::Following) if !self.hands_over => {
+                let leader =
+                    self.shared.telling.leader().map_or_else(String::new, |leader| format!(", and {leader} does"));
+                operator.done(Err(format!("this writer does not lead{leader}: ask the one that leads")));
+            }
+            (Some(Asked::Promote), Role::Following) => {
+                if let Some(fault) = self.trouble.fault() {
+                    operator.done(Err(format!("{fault}; without the feed nobody can lead")));
+                } else {
+                    self.writer.promote();
+                }
+            }
+            (Some(Asked::Promote), Role::Leading) => operator.done(Ok("this writer leads".into())),
+            _ => {}
+        }
+    }
+
+    /// The one that was named leads now, or this one could not say so in time.
+    fn handed_over(&mut self) {
+        self.hands_over = false;
+        let outcome = match (self.writer.role(), self.successor.take()) {
+            (Role::Following, Some(successor)) => Ok(format!("this writer stands by, and {successor} takes over")),
+            _ => Err("Redis did not take the resignation; `/readyz/ocsp` says who leads".into()),
+        };
+        if self.leads {
+            self.shared.outgoing.open();
+        }
+        self.shared.operator.done(outcome);
+    }
+
     /// The next entry is the last one. The standby that has most takes over.
     fn resign(&mut self, now: Moment) {
         self.standbys.begin_anew();
         self.look_at_standbys(now);
-        let successor = self.standbys.first();
-        self.writer.resign(successor);
+        self.successor = self.standbys.first();
+        self.writer.resign(self.successor);
     }
 
     fn take(&mut self, notice: Notice, now: Moment) {
@@ -426,11 +488,11 @@ impl Work {
                 error!("the book cannot be read: {error}");
             }
         });
-        self.writer.resign(self.standbys.first());
+        self.writer.resign(None);
         if self.shared.stop.load(Relaxed) {
             // It has, if it follows.
             if self.writer.role() == Role::Following {
-                match self.standbys.first() {
+                match self.successor {
                     Some(successor) => {
                         info!(%successor, "this writer has resigned: it hands over to the standby that has everything")
                     }

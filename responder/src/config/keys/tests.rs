@@ -60,6 +60,7 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("feed.snapshot_from", "[\"http://a:8081\"]", "[]"),
     ("feed.snapshot_interval", "\"6h\"", "\"7h\""),
     ("feed.takeover_after", "\"6s\"", "\"7s\""),
+    ("feed.takeover", "\"by_itself\"", "\"by_hand\""),
     ("feed.priority", "0", "1"),
     ("feed.acknowledge_within", "\"2s\"", "\"3s\""),
     ("feed.acknowledge_redis_replicas", "0", "1"),

@@ -378,7 +378,7 @@ impl OneReplica {
             api_url: None,
             snapshots: SnapshotPlaces { listen: None, from: from.iter().map(|&url| url.to_owned()).collect() },
             snapshot_interval: Duration::from_secs(3600),
-            takeover_after: Duration::from_secs(6),
+            takeover_after: Some(Duration::from_secs(6)),
             priority: 0,
             acknowledge_within: Duration::from_secs(2),
             acknowledge_redis_replicas: 0,

@@ -1,0 +1,38 @@
+//! `handover` and `promote`: which writer of a feed leads.
+//!
+//! It asks the running writer, and does not know how one takes over.
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+};
+
+use serde_json::json;
+
+use super::client::{Client, ClientError};
+use crate::{api::problem::Kind, output::say, service::Asked};
+
+/// Which configuration the writer runs with.
+#[derive(clap::Args, Debug)]
+pub(super) struct Operate {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl Operate {
+    pub(super) fn run(&self, asked: Asked) -> Result<(), Box<dyn Error>> {
+        ask(&self.config, asked)
+    }
+}
+
+fn ask(config: &Path, asked: Asked) -> Result<(), Box<dyn Error>> {
+    let answer = Client::of(config)?.post(&format!("/v1/feed/{asked}"), &json!({}), None);
+    match answer {
+        Ok(answer) => Ok(say(answer["note"].as_str().unwrap_or("done"))?),
+        Err(ClientError::Refused(problem)) if problem.kind == Some(Kind::NotFound) => {
+            Err(format!("{}: {}", config.display(), problem.detail).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
