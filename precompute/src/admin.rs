@@ -37,7 +37,7 @@ use self::drained::Drained;
 pub use self::{
     drained::drain,
     feed::feed,
-    metrics::{Part, issuers, kept_answers, presigning, process, server},
+    metrics::{Part, issuers, kept_answers, presigning, process, scrape, server},
     publishing::publishing,
     signers::{Pools, pools_of_issuers},
 };

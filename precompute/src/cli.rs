@@ -6,6 +6,7 @@ mod keys;
 mod operate;
 mod presign;
 mod push;
+mod relay;
 mod run;
 mod server;
 mod status;
@@ -97,6 +98,12 @@ enum Command {
     Handover(operate::Operate),
     /// Have the running writer lead, whoever does now: after the loss of another site, or where `feed.takeover` is "by_hand".
     Promote(operate::Operate),
+    /// Copy a feed to the Redis of another site until SIGTERM or Ctrl-C, entry for entry, with the snapshots.
+    Relay {
+        /// The configuration file: `[feed]` is the site that is filled, `[relay]` the one that is read.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
     /// Ask the running service what it knows of certificates; where none answers, look into the book.
     Status(status::Status),
     /// Show what the book holds about certificates. While the service runs, ask it.
@@ -149,6 +156,7 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
         Command::Run { config } => run::run(&config),
+        Command::Relay { config } => relay::run(&config),
         Command::Server(command) => server::run(command),
         Command::Keys(command) => keys::run(command),
         Command::Presign { config } => {

@@ -12,6 +12,7 @@ mod cache;
 mod document;
 mod feed;
 pub mod keys;
+mod relay;
 mod secret_file;
 mod tenant;
 
@@ -19,6 +20,7 @@ pub use admin::{Admin, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
 pub use feed::{Feed, RedisTls};
+pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
 pub use tenant::{IssuerConfig, KeyConfig, SignerConfig, Sources, TenantConfig, TsaConfig};

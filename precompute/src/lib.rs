@@ -5,7 +5,8 @@
 //! puts it on disk (in the [`state_dir`]), and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
 //! The [`feed`] tells it to readers elsewhere. [`signers`] are keys with their certificates. [`config`] has the issuers,
 //! sources and signers, and [`assemble`] opens them. [`answers`] holds signed answers, and [`presign`] fills it before
-//! anybody asks. [`service`] has all of these at work, [`admin`] tells operators how it fares, and [`api`] takes pushes.
+//! anybody asks. [`service`] has all of these at work, [`admin`] tells operators how it fares, [`api`] takes pushes, and
+//! [`relay`] copies a feed to another site.
 //! [`pki`] has the basic values, [`tsp`] those of time-stamping, [`limits`] every bound.
 //!
 //! Nothing but `admin`, `api`, the command line and the rim of `feed` knows sockets or HTTP. The responder links this
@@ -50,6 +51,8 @@ pub mod service;
 pub mod admin;
 
 pub mod api;
+
+pub mod relay;
 
 pub mod cli;
 pub mod ending;

@@ -26,6 +26,7 @@ pub use change::{Change, Handle, let_go};
 pub use control::{Control, EndSignals, Reloads, Signals};
 pub use notify::{ServiceState, notify};
 pub use publishing::{Asked, NotTold, Operator, Publishing, Report as PublishingReport, Telling};
+pub use rim::{open_snapshots, snapshot_sources};
 pub use tenants::{Tenant, Tenants};
 pub use threads::{LastWords, Running, ThreadLost, Threads};
 

@@ -41,7 +41,7 @@ pub use python::python;
 pub use redis_server::RedisServer;
 pub use responder::{Responder, Site, Tenant, free_port};
 pub use sentinels::Sentinels;
-pub use shell::{Ended, bash, openssl, run, run_for, until};
+pub use shell::{Ended, Launched, bash, openssl, run, run_for, until};
 pub use softhsm::SoftHsm;
 pub use stamp::{Query, Stamped};
 pub use token_server::TokenServer;

@@ -1,8 +1,9 @@
 //! Running other programs, and waiting for what they bring about.
 
 use std::{
+    fs::File,
     path::Path,
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -70,4 +71,24 @@ pub fn openssl<S: AsRef<std::ffi::OsStr>>(dir: &Path, arguments: impl IntoIterat
 /// A line for a shell in `dir`, as a person would copy it; it must succeed. Gives what it printed.
 pub fn bash(dir: &Path, line: &str) -> String {
     succeed(Command::new("bash").args(["-o", "pipefail", "-c", line]).current_dir(dir))
+}
+
+/// A program that runs until it is dropped, which kills it.
+#[derive(Debug)]
+pub struct Launched(Child);
+
+impl Launched {
+    /// Whatever it prints is added to `log`.
+    pub fn start(mut command: Command, log: &Path) -> Self {
+        let out = File::options().create(true).append(true).open(log).unwrap();
+        command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

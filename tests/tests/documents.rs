@@ -191,7 +191,9 @@ fn documents_name_known_keys_only() {
     // A bare file has its tenant's keys at its top.
     let is_known = |section: &str, key: &str| {
         let below = if section.is_empty() { "tenant".to_owned() } else { format!("tenant.{section}") };
-        is_key(section, key) || is_key(&below, key)
+        // A relay names another Redis by the keys of a feed.
+        let is_of_relay = if section.is_empty() { key == "relay" } else { section == "relay" && is_key("feed", key) };
+        is_of_relay || is_key(section, key) || is_key(&below, key)
     };
     let sections = ["http", "tls", "admin", "cache", "feed", "log", "time_stamping", "tenant", "issuer", "tsa"];
     let (mut in_blocks, mut in_spans) = (0, 0);

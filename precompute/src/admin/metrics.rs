@@ -37,7 +37,7 @@ use crate::{
 pub type Part = Box<dyn Fn(&mut DescriptorEncoder<'_>) -> fmt::Result + Send + Sync>;
 
 /// All metrics, in the form of OpenMetrics.
-pub(super) fn scrape(parts: Arc<Vec<Part>>) -> Response {
+pub fn scrape(parts: Arc<Vec<Part>>) -> Response {
     let mut registry = Registry::with_prefix("ostia");
     registry.register_collector(Box::new(Scrape(parts)));
     let mut body = String::new();

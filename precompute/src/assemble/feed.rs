@@ -73,7 +73,7 @@ pub struct WriterKeyError {
 impl AssembledFeed {
     /// Reads what the section names. `credentials`: the directory of the service's systemd credentials. `None` if a
     /// problem was noted.
-    pub(super) fn open(config: &Feed, problems: &Problems, credentials: Option<&OsStr>) -> Option<Self> {
+    pub fn open(config: &Feed, problems: &Problems, credentials: Option<&OsStr>) -> Option<Self> {
         let at = problems.at(&config.place);
         // All of it, so that all problems are reported.
         let redis = server(config, &at, credentials);

@@ -65,7 +65,7 @@ fn check_writer(config: &Config, problems: &Problems) {
 
 /// A configuration that is rejected until somebody changes it.
 #[derive(Debug)]
-pub(super) struct Rejected(ConfigError);
+pub(super) struct Rejected(pub(super) ConfigError);
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -196,6 +196,21 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
     })
 }
 
+/// The Redis of another site, which has the feed `of` as well: `[relay]`. The rest is as `of` says.
+pub(super) fn read_relay(section: &mut Section<'_>, of: &Feed) -> Option<Feed> {
+    let redis = read_redis(section);
+    let (user, password_file) = read_password(section, &OF_REDIS);
+    let (sentinel_user, sentinel_password_file) = read_password(section, &OF_SENTINELS);
+    let (redis, tls) = redis?;
+    if redis == of.redis {
+        let key = if matches!(redis, Address::Master(_)) { "sentinels" } else { "redis" };
+        section.problem(key, "is that of `[feed]`: a relay reads the feed at one site and fills another one's Redis");
+        return None;
+    }
+    let place = section.place();
+    Some(Feed { place, redis, tls, user, password_file, sentinel_user, sentinel_password_file, ..of.clone() })
+}
+
 fn read_cluster(section: &mut Section<'_>) -> Option<Cluster> {
     if !section.has("cluster") {
         section.problem("cluster", "is missing; give the writers and replicas that belong together one short name");

@@ -61,6 +61,7 @@ pub struct Stream {
     feed: String,
     head: String,
     ack: String,
+    relayed: String,
     connection: Option<Connection>,
     /// How many connections there have been.
     connections: u64,
@@ -91,7 +92,7 @@ impl Stream {
     /// Connects with the first command.
     pub fn new(server: Server, cluster: &Cluster) -> Self {
         let key = |name: &str| format!("ostia:{cluster}:{name}");
-        let keys = ["feed", "head", "ack"].map(key);
+        let keys = ["feed", "head", "ack", "relayed"].map(key);
         let lookup = match &server.address {
             Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
             Address::Tcp { .. } | Address::Unix(_) => None,
@@ -101,11 +102,11 @@ impl Stream {
 
     /// One more to the same place, with a connection of its own, whose reads wait for nothing.
     pub fn another(&self) -> Self {
-        let keys = [&self.feed, &self.head, &self.ack].map(String::clone);
+        let keys = [&self.feed, &self.head, &self.ack, &self.relayed].map(String::clone);
         Self::over(self.server.clone(), self.lookup.clone(), keys)
     }
 
-    fn over(server: Server, lookup: Option<Arc<Lookup>>, [feed, head, ack]: [String; 3]) -> Self {
+    fn over(server: Server, lookup: Option<Arc<Lookup>>, [feed, head, ack, relayed]: [String; 4]) -> Self {
         Self {
             server,
             lookup,
@@ -113,6 +114,7 @@ impl Stream {
             feed,
             head,
             ack,
+            relayed,
             connection: None,
             connections: 0,
             answered: 0,
@@ -291,6 +293,23 @@ impl Stream {
         };
         let found = array(answer).unwrap_or_default();
         Ok(by.iter().zip(found).filter_map(|(key, value)| Some((*key, bytes(value)?))).collect())
+    }
+
+    /// Notes, beside the stream, which entry a relay has copied last,
+    pub fn mark(&mut self, position: Position) -> Result<(), Fault> {
+        let mut command = Cmd::new();
+        command.arg("SET").arg(&self.relayed).arg(position.to_string());
+        self.ask(&command, limits::ANSWER_WITHIN).map(drop)
+    }
+
+    /// and reads that; `None` if it says nothing.
+    pub fn marked(&mut self) -> Result<Option<Position>, Fault> {
+        let mut command = Cmd::new();
+        command.arg("GET").arg(&self.relayed);
+        match self.ask(&command, limits::ANSWER_WITHIN) {
+            Err(Fault { cause: Cause::OtherType, .. }) => Ok(None),
+            answer => Ok(bytes(answer?).and_then(|id| parse_id(&id))),
+        }
     }
 
     /// Removes the entries before a position, or most of them.

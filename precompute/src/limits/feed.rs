@@ -235,6 +235,8 @@ pub const STANDBYS_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 pub const STANDBYS_MAX: i64 = 8;
 /// How long an operator waits for a writer to hand over, or to lead: it reads what was told, and then its sources.
 pub const OPERATOR_WITHIN: Duration = Duration::from_secs(20);
+/// How long a relay waits before it tries again.
+pub const RELAY_RETRY: Duration = Duration::from_millis(500);
 /// How long a submission of debts may take.
 pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);
 /// How long answers wait for their records, which are saved and told in milliseconds. Past this they are told, so that

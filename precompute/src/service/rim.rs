@@ -34,12 +34,12 @@ pub(super) fn moment(begun: Instant) -> Moment {
 }
 
 /// Opens the directory of snapshots.
-pub(super) fn open_snapshots(state_dir: &Path, feed: &AssembledFeed) -> Result<Directory, ShelfError> {
+pub fn open_snapshots(state_dir: &Path, feed: &AssembledFeed) -> Result<Directory, ShelfError> {
     Directory::open(&state_dir.join(SNAPSHOTS), feed.cluster.clone(), Arc::new(feed.trusted.clone()))
 }
 
 /// Where else snapshots are to be had; the configuration has only such.
-pub(super) fn snapshot_sources(places: &SnapshotPlaces) -> Vec<BaseUrl> {
+pub fn snapshot_sources(places: &SnapshotPlaces) -> Vec<BaseUrl> {
     let parsed = |url: &String| url.parse().map_err(|error| warn!("no snapshots are fetched from {url}: {error}")).ok();
     places.from.iter().filter_map(parsed).collect()
 }

@@ -1,0 +1,193 @@
+//! A second site, whose Redis a relay fills from the first: followed, promoted, and what becomes of the first one's return.
+//!
+//! The first writer and the first replica are at the first site, with the cluster's Redis; the others at the second.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    time::Instant,
+};
+
+use ostia_tests::{Cluster, ClusterPlan, Launched, RedisServer, Status, free_port, http, programs, run};
+
+use crate::{SOON, revoked, until_logged};
+
+/// Two sites.
+struct Sites {
+    cluster: Cluster,
+    redis: RedisServer,
+    relay: Option<Launched>,
+    dir: tempfile::TempDir,
+    admin: SocketAddr,
+}
+
+impl Sites {
+    /// A writer and a replica at each, all of which have everything.
+    fn start() -> Self {
+        let cluster = ClusterPlan::of(2, 2).set_up();
+        let redis = RedisServer::start();
+        let (here, there) = (format!("127.0.0.1:{}", cluster.redis.port()), format!("127.0.0.1:{}", redis.port()));
+        let moved = |text: String| text.replace(&here, &there);
+        cluster.writers[1]
+            .site()
+            .edit_config(|text| moved(text).replace("takeover_after", "takeover = \"by_hand\"\ntakeover_after"));
+        cluster.replicas[1].site().edit_config(moved);
+        let (dir, address) = (tempfile::tempdir().unwrap(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let (admin, snapshots) = (free_port(address), free_port(address));
+        let config = format!(
+            "version = 1\n[feed]\ncluster = \"tests\"\nredis = \"{there}\"\ntrusted = [{:?}]\nsnapshot_listen = \"{snapshots}\"\nsnapshot_from = [\"http://{}\"]\n[relay]\nredis = \"{here}\"\n[admin]\nlisten = \"{admin}\"\n",
+            cluster.trusted(),
+            cluster.writers[0].snapshots().unwrap()
+        );
+        fs::write(dir.path().join("relay.toml"), config).unwrap();
+        cluster.replicas[1].site().edit_config(|text| {
+            let start = text.find("snapshot_from").unwrap();
+            let end = start + text[start..].find('\n').unwrap();
+            // It reaches nothing of the first site.
+            format!("{}snapshot_from = [\"http://{snapshots}\"]{}", &text[..start], &text[end..])
+        });
+        let mut sites = Self { cluster, redis, relay: None, dir, admin };
+        sites.cluster.writers[0].start();
+        sites.cluster.until_led(SOON);
+        sites.start_relay();
+        sites.cluster.writers[1].start();
+        (0..2).for_each(|replica| sites.cluster.replicas[replica].start());
+        (0..2).for_each(|replica| sites.cluster.until_filled(replica));
+        sites.cluster.until_fresh(SOON);
+        sites
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("relay.toml")
+    }
+
+    fn start_relay(&mut self) {
+        let mut command = Command::new(&programs().precompute);
+        command.args(["relay", "--config"]).arg(self.config());
+        self.relay = Some(Launched::start(command, &self.dir.path().join("log")));
+    }
+
+    /// What the relay says of itself; `None` if it does not answer.
+    fn says(&self) -> Option<(u16, String)> {
+        let reply = http::exchange(self.admin, &http::request("GET", "/readyz", "")).ok()?;
+        Some((reply.status, reply.text()))
+    }
+
+    #[track_caller]
+    fn until_it_says(&self, status: u16, what: &str) {
+        let says = || self.says().filter(|(told, lines)| *told == status && lines.contains(what)).map(drop);
+        self.cluster.until(&format!("the relay says {status} {what}"), SOON, says);
+    }
+
+    /// All entries of a stream, as they are.
+    fn entries(redis: &RedisServer) -> String {
+        redis.cli(["XRANGE", Cluster::STREAM, "-", "+"])
+    }
+}
+
+#[test]
+fn a_second_site_follows_entry_for_entry_and_leads_on_when_the_first_is_lost() {
+    let mut sites = Sites::start();
+    let before = revoked(&sites.cluster);
+    sites.until_it_says(200, "copying: both sites have everything up to ");
+    sites.cluster.until("both streams are the same, byte for byte", SOON, || {
+        let [here, there] = [&sites.cluster.redis, &sites.redis].map(Sites::entries);
+        (here == there && here.len() > 100).then_some(())
+    });
+    // The first site is lost, in the middle of everything.
+    let [next, last] = [(); 2].map(|()| sites.cluster.ca.issue().serial);
+    sites.cluster.until_said_everywhere(&next, &Status::Good, SOON);
+    sites.cluster.until_said_everywhere(&last, &Status::Good, SOON);
+    sites.cluster.writers[0].kill();
+    sites.cluster.replicas[0].kill();
+    sites.cluster.redis.kill();
+    sites.until_it_says(503, "not copying: Redis at ");
+    assert_eq!(sites.cluster.says(1, &before), Some(Status::Revoked), "it answers on");
+    assert_eq!(sites.cluster.leader(), None);
+    let begun = Instant::now();
+    let promote = || {
+        run(Command::new(&programs().precompute)
+            .args(["promote", "--config"])
+            .arg(sites.cluster.writers[1].site().config()))
+    };
+    let promoted = promote();
+    assert!(promoted.status.success(), "{promoted:?}\n{}", sites.cluster.logs());
+    let took = begun.elapsed();
+    assert!(took < SOON, "{took:?}");
+    sites.cluster.revoke(&next);
+    sites.cluster.until_said(1, &next, &Status::Revoked, SOON);
+    // The first site is back, and leads there. Nothing of it comes over what the second one says.
+    sites.cluster.redis.restart();
+    sites.cluster.writers[0].start();
+    sites.cluster.until("the first writer leads its own site", SOON, || {
+        (sites.cluster.writers[0].feed_metric("ostia_feed_role", "role=\"leading\"")? == 1.0).then_some(())
+    });
+    sites.until_it_says(503, "a writer was promoted there");
+    let own = sites.cluster.writers[1].epoch();
+    assert_eq!(sites.cluster.push(1, "revoke", &last).status, 200, "{}", sites.cluster.logs());
+    sites.cluster.until_said(1, &last, &Status::Revoked, SOON);
+    assert_eq!(sites.cluster.writers[1].epoch(), own, "{}", sites.cluster.logs());
+    for serial in [&before, &next, &last] {
+        assert_eq!(sites.cluster.says(1, serial), Some(Status::Revoked));
+    }
+    // Also after a restart of the relay, which then remembers nothing.
+    sites.relay = None;
+    sites.start_relay();
+    sites.until_it_says(503, "a writer was promoted there");
+    let log = || fs::read_to_string(sites.dir.path().join("log")).unwrap();
+    until_logged(&sites.cluster, "nothing is copied any more: the second site has an entry of its own", log);
+}
+
+#[test]
+fn a_relay_goes_on_after_whatever_was_killed_emptied_or_forged() {
+    let mut sites = Sites::start();
+    let first = revoked(&sites.cluster);
+    // Somebody writes into the first Redis, as far ahead as IDs go.
+    let forged = "18446744073709551615-1";
+    sites.cluster.redis.cli(["XADD", Cluster::STREAM, forged, "b", "rubbish"]);
+    let second = revoked(&sites.cluster);
+    assert!(!Sites::entries(&sites.redis).contains(forged));
+    // The relay dies, and much is told meanwhile.
+    sites.relay = None;
+    let third = sites.cluster.ca.issue().serial;
+    sites.cluster.until_said(0, &third, &Status::Good, SOON);
+    sites.cluster.revoke(&third);
+    sites.start_relay();
+    sites.cluster.until_revoked_everywhere(&third);
+    // The second Redis is emptied, and comes back empty.
+    sites.redis.cli(["FLUSHALL"]);
+    let fourth = revoked(&sites.cluster);
+    sites.redis.kill();
+    sites.until_it_says(503, "not copying: ");
+    sites.redis.restart();
+    let fifth = revoked(&sites.cluster);
+    // The first one as well: its writer begins a new epoch.
+    sites.cluster.redis.cli(["FLUSHALL"]);
+    let sixth = revoked(&sites.cluster);
+    sites.cluster.are_revoked_now(&[&first, &second, &third, &fourth, &fifth, &sixth]);
+    sites.cluster.until_fresh(SOON);
+    sites.until_it_says(200, "copying: ");
+}
+
+#[test]
+fn what_is_wrong_in_the_file_of_a_relay_is_told() {
+    let sites = Sites::start();
+    let right = fs::read_to_string(sites.config()).unwrap();
+    let file = sites.dir.path().join("wrong.toml");
+    let here = format!("127.0.0.1:{}", sites.cluster.redis.port());
+    let there = format!("127.0.0.1:{}", sites.redis.port());
+    for (from, to, told) in [
+        ("[relay]\n", "[relais]\n", "relay: is missing"),
+        ("[feed]\n", "[feet]\n", "feed: is missing"),
+        (&*here, &*there, "relay.redis: is that of `[feed]`"),
+        ("[relay]\nredis", "[relay]\nkey = \"a\"\nredis", "relay.key: is not a known key"),
+        ("cluster = \"tests\"", "cluster = \"tests\"\nkey = \"w.key\"", "a relay signs nothing"),
+        ("[admin]", "[[issuer]]\ncertificate = \"a\"\n[admin]", "issuer: is not a known key"),
+    ] {
+        fs::write(&file, right.replace(from, to)).unwrap();
+        let refused = run(Command::new(&programs().precompute).args(["relay", "--config"]).arg(&file));
+        assert!(refused.status.code() == Some(78) && refused.text.contains(told), "{told}: {refused:?}");
+    }
+}
