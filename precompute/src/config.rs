@@ -18,7 +18,7 @@ mod tenant;
 pub use admin::{Admin, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
-pub use feed::{Feed, RedisTls};
+pub use feed::{Feed, TlsTrust};
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
 pub use tenant::{IssuerConfig, KeyConfig, SignerConfig, Sources, TenantConfig, TsaConfig};
