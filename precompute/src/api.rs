@@ -11,7 +11,7 @@
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
 //! - `told`: the log of pushes, and what an answer says beside the outcome.
-//! - `handlers`: the paths.
+//! - `snapshot`: a backup of the book. `handlers`: the paths.
 
 mod access;
 mod batch;
@@ -22,6 +22,7 @@ mod members;
 pub mod problem;
 mod pushing;
 mod request;
+mod snapshot;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -70,6 +71,8 @@ pub struct ApiSettings {
     pub token: Option<ApiToken>,
     /// What the configuration says of the issuers.
     pub issuers: HashMap<IssuerId, Arc<ConfiguredIssuer>>,
+    /// The cluster of the feed, which backups name.
+    pub cluster: Option<String>,
 }
 
 /// What the configuration says of an issuer.
@@ -88,7 +91,11 @@ impl ApiSettings {
             let (certificate, sources) = (issuer.certificate.clone(), issuer.sources.clone());
             (issuer.id.clone(), Arc::new(ConfiguredIssuer { certificate, sources }))
         };
-        Self { token: assembly.api_token.clone(), issuers: assembly.issuers().map(configured).collect() }
+        Self {
+            token: assembly.api_token.clone(),
+            issuers: assembly.issuers().map(configured).collect(),
+            cluster: assembly.feed.as_ref().map(|feed| feed.cluster.to_string()),
+        }
     }
 }
 

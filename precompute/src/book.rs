@@ -59,14 +59,14 @@ use std::{
     sync::Arc,
 };
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, WriteTransaction};
+use redb::{Database, ReadableDatabase as _, WriteTransaction};
 use tracing::warn;
 
 use self::{
     codec::{decode_value, key},
-    layout::{FORMAT, META, Made, RECORDS, TENANTS, Unready, damaged, make_ready},
+    layout::{FORMAT, META, Made, RECORDS, Unready, damaged, make_ready},
     left::Left,
-    loading::number_of,
+    loading::{named_issuers, number_of},
     of_feed::Remembered,
     overlay::Overlay,
     witness::Witness,
@@ -337,16 +337,12 @@ impl Book {
 
     /// Its list of issuers, for [`Lineage::predecessors`].
     pub fn lineage(&mut self) -> Result<Lineage, StateError> {
-        self.run(|database, _| Lineage::read(database))
+        self.run(|database, _| Lineage::read(&database.begin_read()?))
     }
 
     /// The issuers it holds records of, if it knows their tenants.
     fn issuers(&mut self) -> Result<Vec<IssuerId>, StateError> {
-        self.run(|database, _| {
-            let tenants = database.begin_read()?.open_table(TENANTS)?;
-            let issuer = |(issuer, tenant): (&[u8; 32], &str)| IssuerId::new(tenant, *issuer);
-            tenants.iter()?.map(|entry| Ok(issuer(entry?.1.value()))).collect()
-        })
+        self.run(|database, _| named_issuers(&database.begin_read()?))
     }
 
     /// How many records the book holds, of all issuers.

@@ -5,10 +5,13 @@ mod client;
 mod keys;
 mod operate;
 mod presign;
+mod progress;
 mod push;
 mod relay;
+mod restore;
 mod run;
 mod server;
+mod snapshot;
 mod status;
 
 use std::{
@@ -38,7 +41,7 @@ const PRESIGN: Purpose = Purpose::askable("ostia-precompute presign");
 /// Reads index.txt and CRLs into the book, shows what the book holds, signs answers ahead, and checks and makes keys.
 ///
 /// `run` does so until it is stopped, as the responder does by itself. `sync` and `presign` are for when neither runs;
-/// `add`, `revoke`, `release` and `status` ask the one that runs.
+/// `add`, `revoke`, `release`, `status` and `snapshot` ask the one that runs.
 #[derive(Parser, Debug)]
 #[command(name = "ostia-precompute", version, arg_required_else_help = true)]
 pub struct Arguments {
@@ -104,6 +107,10 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Back the book up into one file, also while the service runs.
+    Snapshot(snapshot::Snapshot),
+    /// Take a backup of the book back while no service runs. No record becomes less strict by it.
+    Restore(restore::RestoreOrder),
     /// Ask the running service what it knows of certificates; where none answers, look into the book.
     Status(status::Status),
     /// Show what the book holds about certificates. While the service runs, ask it.
@@ -172,6 +179,8 @@ pub fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
         Command::Release(command) => command.run(),
         Command::Handover(command) => command.run(Asked::HandOver),
         Command::Promote(command) => command.run(Asked::Promote),
+        Command::Snapshot(command) => command.run(),
+        Command::Restore(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Show { config, serials } => {
             let wanted = serials.iter().map(|text| asked::read_serial(text, false)).collect::<Result<Vec<_>, _>>()?;

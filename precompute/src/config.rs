@@ -19,7 +19,7 @@ mod tenant;
 pub use admin::{Admin, overlap};
 pub use cache::Cache;
 pub use document::{At, ConfigError, Document, Place, Problems, Reading, Section, in_words, quoted};
-pub use feed::{Feed, RedisTls};
+pub use feed::{Feed, TlsTrust};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;

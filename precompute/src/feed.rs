@@ -29,6 +29,7 @@ mod ahead;
 pub mod body;
 mod chain;
 pub mod entry;
+pub mod https;
 pub mod keys;
 pub mod ledgers;
 pub mod manifest;

@@ -2,7 +2,7 @@
 //!
 //! The modules, in the order in which a revocation passes through them: a [`source`] states it (`index.txt`, a CRL),
 //! the [`engine`] compares that with what is known, the [`records`] show the difference to every thread, the [`book`]
-//! puts it on disk (in the [`state_dir`]), and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
+//! puts it on disk (in the [`state_dir`]; [`backup`] is a copy of it), and with a key of [`sign`] it becomes one of [`ocsp`]'s responses.
 //! The [`feed`] tells it to readers elsewhere. [`signers`] are keys with their certificates. [`config`] has the issuers,
 //! sources and signers, and [`assemble`] opens them. [`answers`] holds signed answers, and [`presign`] fills it before
 //! anybody asks. [`service`] has all of these at work, [`admin`] tells operators how it fares, [`api`] takes pushes, and
@@ -23,6 +23,7 @@ pub mod feed;
 
 pub mod engine;
 
+pub mod backup;
 pub mod book;
 pub mod state_dir;
 

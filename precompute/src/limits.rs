@@ -81,6 +81,19 @@ pub const FORMS_TOLD_MAX: usize = 1024;
 /// Bytes of what an issuer's sources looked like: each file has a path, a stamp and digests, and an issuer has a few.
 pub const BOOK_STAMPS_OCTETS_MAX: usize = 64 << 10;
 
+/// Records in a frame of a backup of the book: 64 KiB, of which the hash behind it is a two-thousandth.
+pub const BACKUP_ROWS: usize = 1724;
+/// Bytes of a frame of a backup: more than any that is written, and little memory where a damaged length is read.
+pub const BACKUP_FRAME_OCTETS_MAX: usize = 1 << 20;
+/// Characters of the reason why a backup does not go on; a frame has room for them in any script.
+pub const BACKUP_TEXT_CHARS_MAX: usize = 4096;
+/// Issuers of a backup: a hundred times as many as a configuration file has room for.
+pub const BACKUP_ISSUERS_MAX: usize = 1 << 20;
+/// Records that a restore commits at once. Nobody waits for it, and what a commit costs at least is shared by all of them.
+pub const BACKUP_RESTORED_AT_ONCE: usize = 1 << 16;
+/// Pieces of a backup that wait for whoever fetches it: 1 MiB.
+pub const BACKUP_PIECES_WAITING: usize = 16;
+
 /// Threads that one software key may sign with: more than the cores of any machine this runs on.
 pub const SIGN_THREADS_MAX: i64 = 256;
 
@@ -489,9 +502,11 @@ pub const API_REFUSED_TOLD_MAX: usize = 10_000;
 /// How often an answer to an upload tells how far it is.
 pub const API_PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Uploads at once: each holds some MiB, and all of them wait for the same disk.
+/// Uploads, and backups that are fetched, at once: each holds some MiB, and all of them wait for the same disk.
 pub const API_UPLOADS_MAX: usize = 8;
-/// How long an upload may send nothing: a query of a database behind it may take this long.
+/// How long an upload may send nothing, and whoever fetches a backup may take none: a query of a database behind the one,
+/// and a disk behind the other, may take this long. While a backup is fetched the book cannot use room again, so nobody may
+/// keep that up for ever.
 pub const API_UPLOAD_IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Seconds after which a client should try again what could not be made durable: the book is tried again as often.

@@ -37,6 +37,7 @@ use crate::{
     },
     feed::{
         Cluster, Position, Trusted,
+        https::Https,
         redis::Server,
         shelf::{BaseUrl, Directory, Fetcher},
     },
@@ -56,8 +57,10 @@ pub struct Route {
     pub to: Server,
     /// Where snapshots are kept for the second site,
     pub directory: Directory,
-    /// and where they are fetched.
+    /// where they are fetched,
     pub sources: Vec<BaseUrl>,
+    /// and whose certificates count there.
+    pub https: Https,
 }
 
 /// How it fares.
@@ -104,7 +107,7 @@ impl Relay {
     /// Begins to copy.
     pub fn start(route: Route) -> io::Result<Self> {
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), report: Mutex::default() });
-        let fetcher = Fetcher::start(Some(route.directory.clone()), &route.sources)?;
+        let fetcher = Fetcher::start(Some(route.directory.clone()), &route.sources, &route.https)?;
         let mut copier = Copier::new(route, fetcher, Arc::clone(&shared));
         let run = move || copier.run();
         let thread = std::thread::Builder::new().name("relay".into()).spawn(run)?;

@@ -9,6 +9,7 @@ mod lock;
 mod server_id;
 pub(crate) mod stamp;
 
+pub(crate) use lock::host;
 pub use lock::{Purpose, is_in_use};
 pub use server_id::{Found, Place, ServerId};
 
@@ -55,6 +56,11 @@ impl StateError {
     /// The same for a file that is useless.
     pub(crate) fn damage(self) -> Self {
         Self { is_damage: true, ..self }
+    }
+
+    /// The same with another remedy.
+    pub(crate) fn with_remedy(self, remedy: &'static str) -> Self {
+        Self { remedy, ..self }
     }
 
     /// Whether the file is useless, rather than out of reach.
@@ -161,6 +167,20 @@ fn take(state_dir: &Path, purpose: Purpose) -> Result<Lock, StateError> {
     check_file_system(state_dir)?;
     create(state_dir)?;
     lock::take(state_dir, purpose, UnixTime::now())
+}
+
+/// `path` with `end` appended to its name.
+pub(crate) fn behind(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// `path`, or `path` with a number appended: what was put aside before is not lost.
+pub(crate) fn unused(path: &Path) -> PathBuf {
+    let numbered = (1u32..).map(|number| behind(path, &format!(".{number}")));
+    let is_free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+    std::iter::once(path.to_owned()).chain(numbered).find(is_free).unwrap_or_else(|| path.to_owned())
 }
 
 /// Makes the directory if it is missing.

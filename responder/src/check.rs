@@ -130,6 +130,7 @@ fn try_feed(path: &Path, config: &Config, assembly: &Assembly, now: UnixTime) ->
         cluster: &feed.cluster,
         trusted: &feed.trusted,
         sources: &config.snapshot_from,
+        https: &feed.https,
         is_writer: !config.is_of_replica(),
     };
     let Findings { facts, doubts } = question.ask(now);

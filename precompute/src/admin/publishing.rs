@@ -14,7 +14,7 @@ use crate::{
     service::{Publishing, PublishingReport},
 };
 
-const GAUGES: [Family<PublishingReport>; 5] = [
+const GAUGES: [Family<PublishingReport>; 6] = [
     ("feed_connected", "Whether Redis is connected", |report| report.redis.is_none().into()),
     ("feed_epoch", "Epoch of the last entry told or applied", |report| {
         report.place.map_or(0, |place| place.position.epoch)
@@ -23,13 +23,21 @@ const GAUGES: [Family<PublishingReport>; 5] = [
     ("feed_answers_waiting_bytes", "Answers that are signed and wait to be told", |report| {
         report.answers_waiting as u64
     }),
+    (
+        "feed_debts",
+        "Final revocations that only this writer knows, and that wait to be pushed to the one that leads",
+        |report| report.debts,
+    ),
     ("feed_snapshot_timestamp_seconds", "When this writer made its newest snapshot", |report| {
         report.snapshot_made.map_or(0, |made| made.0)
     }),
 ];
 
-const TOTALS: [Family<PublishingReport>; 2] = [
+const TOTALS: [Family<PublishingReport>; 3] = [
     ("feed_leaderships", "How often this writer began to lead", |report| report.led),
+    ("feed_debts_refused", "How often the writer that leads did not take them, or was not reached", |report| {
+        report.debts_refused
+    }),
     (
         "feed_entries_refused",
         "Entries passed over because no trusted key signed them for this cluster and place",
@@ -115,6 +123,12 @@ pub(super) fn remarks(report: &PublishingReport) -> Vec<String> {
         lines.push(format!(
             "degraded: feed: another writer has told of {} issuers that are not configured here{named}: {what}; add them to the configuration of this one",
             report.strangers
+        ));
+    }
+    if let Some(fault) = &report.debts_fault {
+        lines.push(format!(
+            "degraded: feed: {} final revocations that only this writer knows cannot be pushed to the one that leads: {fault}",
+            report.debts
         ));
     }
     if let Some(fault) = &report.snapshot_fault {

@@ -16,7 +16,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::OwnedSemaphorePermit, task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::{
@@ -24,6 +24,7 @@ use super::{
     problem::{Kind, Problem},
     pushing::Pushing,
     request::{self, Verb},
+    snapshot,
     told::{self, Sender},
     upload::{Upload, frame},
     written::{self, Radix},
@@ -39,10 +40,11 @@ use crate::{
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What there is, for people: method, path, and what for.
-const PATHS: [(&str, &str, &str); 9] = [
+const PATHS: [(&str, &str, &str); 10] = [
     ("GET", "/v1/issuers", "the issuers, and the condition of their sources"),
     ("GET", "/v1/issuers/ID/certificates/SERIAL", "what is known of a certificate"),
     ("GET", "/v1/certificates/SERIAL", "the same of every issuer that has it"),
@@ -52,6 +54,7 @@ const PATHS: [(&str, &str, &str); 9] = [
     ("POST", "/v1/issuers/ID/bulk", "a list of these, a line each"),
     ("POST", "/v1/feed/handover", "another writer of the feed is to lead"),
     ("POST", "/v1/feed/promote", "this writer is to lead, whoever does now"),
+    ("GET", "/v1/snapshot", "a backup of the book, as `ostia-precompute snapshot` writes it into a file"),
 ];
 
 pub(super) fn router(api: Arc<Api>) -> Router {
@@ -60,6 +63,7 @@ pub(super) fn router(api: Arc<Api>) -> Router {
         .route("/issuers", get(list))
         .route("/issuers/{id}/certificates/{serial}", get(look_up))
         .route("/certificates/{serial}", get(look_up_everywhere))
+        .route("/snapshot", get(back_up))
         .route("/issuers/{id}/bulk", post(bulk));
     for asked in [Asked::HandOver, Asked::Promote] {
         paths =
@@ -277,9 +281,7 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
         check_type(&head.headers, &["application/x-ndjson", "application/ndjson", "application/jsonl"])?;
         let ledger = issuers::find(&api.ledgers, &id)?;
         api.telling.as_ref().map_or(Ok(()), |telling| telling.takes_pushes())?;
-        let too_many = "as many lists as may be at once are being uploaded; send this one later";
-        let place = Arc::clone(&api.uploads).try_acquire_owned();
-        Ok((ledger, place.map_err(|_| Problem::new(Kind::TooManyUploads, too_many))?))
+        Ok((ledger, place(&api)?))
     };
     let (ledger, place) = match meant() {
         Ok(meant) => meant,
@@ -291,6 +293,19 @@ async fn bulk(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Requ
     let upload = Upload { pushing, configured, from, place, stay, idle_max: api.idle_max };
     let answer = upload.take(body, head.headers.contains_key(EXPECT)).await;
     Ok(([(CONTENT_TYPE, NDJSON)], answer).into_response())
+}
+
+/// A place among the lists and backups that may be under way.
+fn place(api: &Api) -> Result<OwnedSemaphorePermit, Problem> {
+    let too_many = "as many lists and backups as may be at once are under way; come again later";
+    Arc::clone(&api.uploads).try_acquire_owned().map_err(|_| Problem::new(Kind::TooManyUploads, too_many))
+}
+
+async fn back_up(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    let (place, stay) = (place(&api)?, head.extensions.get::<Stay>().map(Stay::extend));
+    let backup = snapshot::begin(&api, Sender::of(&head), place, stay)?;
+    Ok(([(CONTENT_TYPE, OCTETS), (CACHE_CONTROL, HeaderValue::from_static("no-store"))], backup).into_response())
 }
 
 /// The media type, and that the body is not compressed.

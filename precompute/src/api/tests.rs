@@ -399,7 +399,7 @@ fn a_certificate_is_taken_from_its_issuer_alone() {
     let configured = ConfiguredIssuer { certificate: ca.certificate(), sources: Sources::default() };
     let issuers = [(served.issuers.first().id().clone(), Arc::new(configured))].into();
     let token = served.api.settings().token.clone();
-    served.api.change(ApiSettings { token, issuers });
+    served.api.change(ApiSettings { token, issuers, ..ApiSettings::default() });
     assert_eq!(served.post("/v1/issuers/Root/add", &body).json()["serial"], "0A1B");
     assert_eq!(served.post("/v1/issuers/Sub/add", &body).status, 422);
     let subject = served.get("/v1/issuers").json()["issuers"][0]["subject"].clone();

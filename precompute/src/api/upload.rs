@@ -52,8 +52,14 @@ pub(super) struct Upload {
     pub(super) idle_max: Duration,
 }
 
-/// The answer, written by another task.
-struct Answer(mpsc::Receiver<Bytes>);
+/// The answer, written by another task or thread.
+pub(super) struct Answer(mpsc::Receiver<Bytes>);
+
+impl Answer {
+    pub(super) fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self(pieces)
+    }
+}
 
 impl hyper::body::Body for Answer {
     type Data = Bytes;

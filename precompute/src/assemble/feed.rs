@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 pub use self::files::FeedFiles;
 use super::issuer::tell_of_mode;
 use crate::{
-    config::{At, Feed, Problems, RedisTls, SecretFile},
+    config::{At, Feed, Problems, SecretFile, TlsTrust},
     feed::{
         Cluster, PublicKey, Trusted, WriterKey,
+        https::Https,
         redis::{Login, Server, Trust},
     },
     limits::{self, feed as bounds},
@@ -33,6 +34,8 @@ pub struct AssembledFeed {
     pub trusted: Trusted,
     /// What a writer signs with; a replica has none.
     pub key: Option<WriterKey>,
+    /// Whom to trust behind `https://` URLs.
+    pub https: Https,
     /// The URL at which others reach this writer's API.
     pub api_url: Option<String>,
     /// Where snapshots are given out and fetched.
@@ -81,6 +84,12 @@ impl AssembledFeed {
         if let Some(trusted) = &trusted {
             enough_standbys(config, trusted, &at)?;
         }
+        let https = match &config.https {
+            Some(TlsTrust::File(path)) => {
+                at.noted("https_ca", cas(path)).map(|pem| Https::trusting(&Trust::These(pem)))
+            }
+            Some(TlsTrust::System) | None => Some(Https::default()),
+        };
         let key = match trusted.as_ref().map(|trusted| Self::writer_key(config, trusted, credentials)) {
             Some(Ok(key)) => key,
             Some(Err(WriterKeyError { about, problem })) => {
@@ -94,6 +103,7 @@ impl AssembledFeed {
             redis: redis?,
             trusted: trusted?,
             key,
+            https: https?,
             api_url: config.api_url.clone(),
             snapshots: SnapshotPlaces {
                 listen: config.snapshot_listen,
@@ -159,8 +169,8 @@ fn server(config: &Feed, at: &At<'_>, credentials: Option<&OsStr>) -> Option<Ser
     let of_sentinels =
         login(&config.sentinel_user, &config.sentinel_password_file, "sentinel_password_file", "the Sentinels");
     let tls = config.tls.as_ref().map(|tls| match tls {
-        RedisTls::System => Some(Trust::System),
-        RedisTls::File(path) => at.noted("tls_ca", cas(path)).map(Trust::These),
+        TlsTrust::System => Some(Trust::System),
+        TlsTrust::File(path) => at.noted("tls_ca", cas(path)).map(Trust::These),
     });
     // What is configured and could not be read has been noted.
     let tls = tls.map_or(Some(None), |read| read.map(Some));

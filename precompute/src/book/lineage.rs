@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _};
+use redb::{ReadTransaction, ReadableTable as _};
 
 use super::layout::{ISSUERS, SUCCESSORS, TENANTS};
 use crate::issuer_id::IssuerId;
@@ -22,8 +22,8 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    pub(super) fn read(database: &Database) -> Result<Self, redb::Error> {
-        let (read, mut this) = (database.begin_read()?, Self::default());
+    pub(super) fn read(read: &ReadTransaction) -> Result<Self, redb::Error> {
+        let mut this = Self::default();
         for entry in read.open_table(ISSUERS)?.iter()? {
             let (fingerprint, number) = entry?;
             this.numbers.insert(*fingerprint.value(), number.value());
@@ -40,7 +40,7 @@ impl Lineage {
     }
 
     /// All successions: predecessor and successor.
-    pub(super) fn successions(&self) -> Vec<(IssuerId, IssuerId)> {
+    pub fn successions(&self) -> Vec<(IssuerId, IssuerId)> {
         let ids = self.of_ca.iter().flat_map(|(ca, issuers)| {
             issuers.iter().map(move |(number, tenant)| (*number, IssuerId::new(tenant, *ca)))
         });

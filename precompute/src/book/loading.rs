@@ -10,12 +10,14 @@ use std::{
     thread,
 };
 
-use redb::ReadTransaction;
+use redb::{ReadTransaction, ReadableTable as _};
 
 use super::{
     Held, answered,
     codec::{decode, decode_mark, mark_key, range},
-    layout::{COMPLETE, CRL_MARKS, DELTA, HOLDS, ISSUERS, KEY, Made, RECORDS, SEALS, STAMPS, VERIFIED, damaged},
+    layout::{
+        COMPLETE, CRL_MARKS, DELTA, HOLDS, ISSUERS, KEY, Made, RECORDS, SEALS, STAMPS, TENANTS, VERIFIED, damaged,
+    },
     outbox,
     seal::{Kind, Seal},
 };
@@ -33,6 +35,12 @@ pub(super) fn number_of(read: &ReadTransaction, issuer: &IssuerId) -> Result<Opt
     Ok(read.open_table(ISSUERS)?.get(issuer.fingerprint())?.map(|guard| guard.value()))
 }
 
+/// The issuers whose tenants the file knows.
+pub(super) fn named_issuers(read: &ReadTransaction) -> Result<Vec<IssuerId>, redb::Error> {
+    let issuer = |(ca, tenant): (&[u8; 32], &str)| IssuerId::new(tenant, *ca);
+    read.open_table(TENANTS)?.iter()?.map(|entry| Ok(issuer(entry?.1.value()))).collect()
+}
+
 /// Calls `each` with every record, in order of serial.
 pub(super) fn load(
     read: &ReadTransaction,
@@ -47,6 +55,18 @@ pub(super) fn load(
     };
     let seal = records(read, number, each)?.unwrap_or_default();
     beside(read, made, issuer, number, seal)
+}
+
+/// The same until `each` returns false; `None` if it did, and where the file does not know the issuer.
+pub(super) fn walk_issuer(
+    read: &ReadTransaction,
+    made: Made,
+    issuer: &IssuerId,
+    each: impl FnMut(Entry) -> bool,
+) -> Result<Option<Held>, redb::Error> {
+    let Some(number) = number_of(read, issuer)? else { return Ok(None) };
+    let Some(seal) = records(read, number, each)? else { return Ok(None) };
+    beside(read, made, issuer, number, seal).map(Some)
 }
 
 /// Reads what there is of an issuer beside records, and compares everything with its seal. `seal`: that of the records.

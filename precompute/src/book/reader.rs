@@ -7,14 +7,17 @@
 //! While there is a reader, the pages that later commits replace are not used again: the file grows by about what is
 //! written meanwhile, and that room is used afterwards.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use redb::{ReadTransaction, ReadableTableMetadata as _};
 
 use super::{
-    Held, describe,
+    Held, Lineage, describe,
     layout::{Made, RECORDS, SEALS},
-    loading::{load, number_of},
+    loading::{load, named_issuers, number_of, walk_issuer},
     seal::Seal,
 };
 use crate::{
@@ -39,6 +42,44 @@ impl BookReader {
     /// with.
     pub fn load(&self, issuer: &IssuerId, each: impl FnMut(Serial, Record, Origin)) -> Result<Held, StateError> {
         self.run(|| load(&self.read, self.made, issuer, each))
+    }
+
+    /// The same until `each` returns false. `None` if it did, and where the book does not know the issuer.
+    pub fn walk(
+        &self,
+        issuer: &IssuerId,
+        mut each: impl FnMut(Serial, Record, Origin) -> bool,
+    ) -> Result<Option<Held>, StateError> {
+        self.run(|| walk_issuer(&self.read, self.made, issuer, |(serial, record, origin)| each(serial, record, origin)))
+    }
+
+    /// The issuers that the book knows: all whose tenants it has, and of `configured` those that it had before it kept
+    /// tenants.
+    pub fn issuers(&self, configured: &[IssuerId]) -> Result<Vec<IssuerId>, StateError> {
+        self.run(|| {
+            let mut issuers = named_issuers(&self.read)?;
+            for id in configured {
+                if !issuers.contains(id) && number_of(&self.read, id)?.is_some() {
+                    issuers.push(id.clone());
+                }
+            }
+            Ok(issuers)
+        })
+    }
+
+    /// See [`Lineage`].
+    pub fn lineage(&self) -> Result<Lineage, StateError> {
+        self.run(|| Lineage::read(&self.read))
+    }
+
+    /// How many records the book holds, of all issuers.
+    pub fn record_count(&self) -> Result<u64, StateError> {
+        self.run(|| Ok(self.read.open_table(RECORDS)?.len()?))
+    }
+
+    /// The directory of the book.
+    pub fn state_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// The version of the book that it reads.

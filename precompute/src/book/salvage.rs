@@ -43,7 +43,7 @@ use crate::{
     issuer_id::IssuerId,
     pki::{Reason, Serial},
     records::Change,
-    state_dir::{BOOK, OF_DIRECTORY, StateError, damage::guarded},
+    state_dir::{BOOK, OF_DIRECTORY, StateError, behind, damage::guarded, unused},
 };
 
 /// Makes a new book from the readable parts of a damaged one; `None` if it is in order, or there is none. `configured`:
@@ -368,20 +368,6 @@ fn read_records(read: &ReadTransaction, backwards: bool, most: u64, records: &mu
         }
     }
     if in_order { Ok(()) } else { Err(damaged("its records are not in order")) }
-}
-
-/// `path` with `end` appended to its name.
-fn behind(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
-}
-
-/// `path`, or `path` with a number appended: what was put aside before is not lost.
-fn unused(path: &Path) -> PathBuf {
-    let numbered = (1u32..).map(|number| behind(path, &format!(".{number}")));
-    let is_free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
-    std::iter::once(path.to_owned()).chain(numbered).find(is_free).unwrap_or_else(|| path.to_owned())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::{
     error::Error,
     fmt,
-    io::ErrorKind,
+    io::{ErrorKind, Read},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -140,6 +140,22 @@ impl Client {
         let answer = self.body(request.content_type("application/x-ndjson").send(lines))?;
         let lines = answer.lines().map(serde_json::from_str);
         lines.collect::<Result<_, _>>().map_err(|_| self.odd("its answer to a list is not in lines of JSON"))
+    }
+
+    /// Gets something long, as it comes.
+    pub(super) fn download(&self, path: &str) -> Result<impl Read + use<>, ClientError> {
+        let asked = self.agent.get(self.url(path)).header("Authorization", &**self.authorization);
+        let asked = asked.config().timeout_global(None).timeout_recv_response(Some(limits::CLIENT_ANSWER_MAX));
+        let response = asked.timeout_per_read(Some(limits::CLIENT_ANSWER_MAX)).build().call();
+        match response {
+            Ok(response) if response.status().is_success() => {
+                Ok(response.into_body().into_with_config().limit(u64::MAX).reader())
+            }
+            other => Err(match self.body(other) {
+                Ok(_) => self.odd("it says nothing"),
+                Err(error) => error,
+            }),
+        }
     }
 
     /// The issuers of the service.

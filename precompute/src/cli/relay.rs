@@ -44,6 +44,7 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         trusted: to.trusted.clone(),
         from: from.redis,
         sources: snapshot_sources(&to.snapshots),
+        https: to.https,
         directory: directory.clone(),
         to: to.redis,
     };

@@ -178,7 +178,7 @@ fn look(config: &Path, issuer: Option<&str>, serials: &[Serial]) -> Result<(), B
 }
 
 /// The issuers of a configuration with their names. Only certificates are opened, and no keys.
-fn issuers(config: &Config) -> Result<Vec<(IssuerId, String)>, Box<dyn Error>> {
+pub(super) fn issuers(config: &Config) -> Result<Vec<(IssuerId, String)>, Box<dyn Error>> {
     let mut issuers = Vec::new();
     for tenant in &config.tenants {
         for issuer in &tenant.issuers {

@@ -30,7 +30,7 @@ pub struct Feed {
     /// Where Redis is, or the Sentinels that say where.
     pub redis: Address,
     /// Whose certificates count for Redis and its Sentinels; `None` without TLS.
-    pub tls: Option<RedisTls>,
+    pub tls: Option<TlsTrust>,
     /// The user of Redis; `None` for the default one.
     pub user: Option<String>,
     /// The file with the password of Redis.
@@ -43,6 +43,8 @@ pub struct Feed {
     pub trusted: Vec<PathBuf>,
     /// The file with the private key of this writer, PEM; a replica has none.
     pub key: Option<SecretFile>,
+    /// Whose certificates count for `https://` URLs of writers and of snapshots; `None` for those that the system trusts.
+    pub https: Option<TlsTrust>,
     /// The URL under which others reach the admin listener of this writer.
     pub api_url: Option<String>,
     /// Where snapshots are given out.
@@ -65,9 +67,9 @@ pub struct Feed {
     pub acknowledge_standbys: u32,
 }
 
-/// Whose certificates count for Redis.
+/// Whose certificates count.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum RedisTls {
+pub enum TlsTrust {
     /// Those of the CAs that the system trusts.
     System,
     /// Those of the CAs in a file.
@@ -77,8 +79,31 @@ pub enum RedisTls {
 /// The values of `takeover`: whether a writer that stands by takes over by itself.
 const TAKEOVERS: [(&str, bool); 2] = [("by_itself", true), ("by_hand", false)];
 
-/// The value of `tls_ca` for [`RedisTls::System`].
+/// The value of a key for [`TlsTrust::System`].
 const SYSTEM: &str = "system";
+
+impl TlsTrust {
+    fn read(section: &mut Section<'_>, key: &'static str) -> Option<Self> {
+        match section.string(key)? {
+            written if written == SYSTEM => Some(Self::System),
+            written if written.is_empty() => {
+                section.problem(
+                    key,
+                    format_args!("is empty; name a file with CA certificates, or write `{key} = \"system\"`"),
+                );
+                None
+            }
+            written => Some(Self::File(section.resolve(written))),
+        }
+    }
+
+    fn written(&self) -> String {
+        match self {
+            Self::System => SYSTEM.to_owned(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+}
 
 impl Feed {
     /// Whether the file is a replica's.
@@ -108,10 +133,12 @@ impl Feed {
 
     /// `tls_ca` as the file writes it.
     pub fn written_tls_ca(&self) -> Option<String> {
-        Some(match self.tls.as_ref()? {
-            RedisTls::System => SYSTEM.to_owned(),
-            RedisTls::File(path) => path.display().to_string(),
-        })
+        self.tls.as_ref().map(TlsTrust::written)
+    }
+
+    /// `https_ca` as the file writes it.
+    pub fn written_https_ca(&self) -> Option<String> {
+        self.https.as_ref().map(TlsTrust::written)
     }
 }
 
@@ -151,6 +178,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
     }
     let trusted = read_trusted(section);
     let key = read_key(section);
+    let https = TlsTrust::read(section, "https_ca");
     let api_url = read_api_url(section);
     let snapshot_listen = section.address("snapshot_listen").map(admin::canonical);
     if let Some(address) = snapshot_listen.filter(|address| admin::overlap(address, &admin)) {
@@ -183,6 +211,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         sentinel_password_file,
         trusted,
         key,
+        https,
         api_url,
         snapshot_listen,
         snapshot_from,
@@ -226,16 +255,8 @@ fn read_cluster(section: &mut Section<'_>) -> Option<Cluster> {
 }
 
 /// Where Redis is, and whose certificates count there.
-fn read_redis(section: &mut Section<'_>) -> Option<(Address, Option<RedisTls>)> {
-    let ca = match section.string("tls_ca") {
-        Some(written) if written == SYSTEM => Some(RedisTls::System),
-        Some(written) if written.is_empty() => {
-            section.problem("tls_ca", "is empty; name a file with CA certificates, or write `tls_ca = \"system\"`");
-            None
-        }
-        Some(written) => Some(RedisTls::File(section.resolve(written))),
-        None => None,
-    };
+fn read_redis(section: &mut Section<'_>) -> Option<(Address, Option<TlsTrust>)> {
+    let ca = TlsTrust::read(section, "tls_ca");
     let by_sentinels = section.has("sentinels");
     match (section.has("redis"), by_sentinels) {
         (false, false) => section.problem(
@@ -267,7 +288,7 @@ fn read_redis(section: &mut Section<'_>) -> Option<(Address, Option<RedisTls>)> 
             section.problem("tls_ca", format_args!("is for TLS, and `{key}` says `redis://`; write `rediss://` there"));
             None
         }
-        (Some(true), None) => Some(RedisTls::System),
+        (Some(true), None) => Some(TlsTrust::System),
         (_, ca) => ca,
     };
     Some((address, tls))
@@ -404,7 +425,7 @@ fn read_sources(section: &mut Section<'_>) -> Vec<BaseUrl> {
         if text.contains(['@', '?', '#']) {
             section.problem(
                 "snapshot_from",
-                "has a URL with a user name or something behind its path, which is not sent, may be secret, and is not shown; write it as `http://host:port`",
+                "has a URL with a user name or something behind its path, which is not sent, may be secret, and is not shown; write it as `http://host:port` or `https://host:port`",
             );
             continue;
         }

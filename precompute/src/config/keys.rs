@@ -31,7 +31,7 @@ impl<C> ConfigKey<C> {
 }
 
 /// All keys, grouped by section.
-pub const KEYS: [ConfigKey<Config>; 27] = [
+pub const KEYS: [ConfigKey<Config>; 28] = [
     ConfigKey::at_start("state_dir", |config| Some(quoted(&config.state_dir.to_string_lossy()))),
     ConfigKey::at_start("admin.listen", |config| Some(quoted(&config.admin.listen.to_string()))),
     ConfigKey::at_start("admin.ready_without_signers", |config| Some(config.admin.ready_without_signers.to_string())),
@@ -55,6 +55,7 @@ pub const KEYS: [ConfigKey<Config>; 27] = [
         of_feed(config, |feed| Some(list(feed.trusted.iter().map(|path| path.display()))))
     }),
     ConfigKey::at_start("feed.key", |config| of_feed(config, |feed| text(feed.key.as_ref().map(|file| &file.written)))),
+    ConfigKey::at_start("feed.https_ca", |config| of_feed(config, |feed| text(feed.written_https_ca()))),
     ConfigKey::at_start("feed.api_url", |config| of_feed(config, |feed| text(feed.api_url.as_ref()))),
     ConfigKey::at_start("feed.snapshot_listen", |config| of_feed(config, |feed| text(feed.snapshot_listen))),
     ConfigKey::at_start("feed.snapshot_from", |config| of_feed(config, |feed| Some(list(&feed.snapshot_from)))),

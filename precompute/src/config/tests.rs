@@ -118,13 +118,13 @@ fn any_feed(dice: &mut Dice) -> Feed {
         3 => {
             let sentinel = |host: &&str| Address::Tcp { host: (*host).to_owned(), port: 26379 };
             let sentinels = dice.some_of(&["sentinel.example", "10.0.0.2", "::1"].each_ref().map(sentinel), 1);
-            let tls = dice.maybe(|dice| dice.maybe(Dice::path).map_or(RedisTls::System, RedisTls::File));
+            let tls = dice.maybe(|dice| dice.maybe(Dice::path).map_or(TlsTrust::System, TlsTrust::File));
             (Address::Master(Master { name: dice.of(&["feed", "a\"b"]).to_owned(), sentinels }), tls)
         }
         form => {
             let host = dice.of(&["redis.example", "10.0.0.1", "::1"]).to_owned();
             let port = 1 + dice.below(65_535) as u16;
-            let tls = dice.maybe(|dice| dice.maybe(Dice::path).map_or(RedisTls::System, RedisTls::File));
+            let tls = dice.maybe(|dice| dice.maybe(Dice::path).map_or(TlsTrust::System, TlsTrust::File));
             (Address::Tcp { host, port }, tls.filter(|_| form == 1))
         }
     };
@@ -133,7 +133,7 @@ fn any_feed(dice: &mut Dice) -> Feed {
     let sentinel_password_file = dice.maybe(secret).filter(|_| matches!(redis, Address::Master(_)));
     let interval = limits::feed::SNAPSHOT_INTERVAL_RANGE;
     let (takeover, acknowledge) = (limits::feed::TAKEOVER_AFTER_RANGE, limits::feed::ACKNOWLEDGE_WITHIN_RANGE);
-    let sources = ["http://a.example:8081".parse().unwrap(), "http://[::1]:8081/ostia".parse().unwrap()];
+    let sources = ["http://a.example:8081".parse().unwrap(), "https://[::1]:8081/ostia".parse().unwrap()];
     Feed {
         place: Place::default(),
         cluster: Cluster::new(dice.of(&["a", "pki-1.prod_x"])).unwrap(),
@@ -147,6 +147,7 @@ fn any_feed(dice: &mut Dice) -> Feed {
         sentinel_password_file,
         trusted: (0..1 + dice.below(3)).map(|_| dice.path()).collect(),
         key: dice.maybe(secret),
+        https: dice.maybe(|dice| dice.maybe(Dice::path).map_or(TlsTrust::System, TlsTrust::File)),
         api_url: dice.maybe(|dice| dice.of(&["https://a.example:9443", "http://127.0.0.1:9090/x"]).to_owned()),
         snapshot_listen: dice.maybe(|dice| ([10, 0, 0, 1], dice.below(1 << 16) as u16).into()),
         snapshot_from: dice.some_of(&sources, 0),
@@ -536,6 +537,7 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         sentinel_password_file: None,
         trusted: vec!["/etc/ostia/w.pub".into()],
         key: None,
+        https: None,
         api_url: None,
         snapshot_listen: None,
         snapshot_from: Vec::new(),
@@ -623,7 +625,11 @@ fn what_is_wrong_in_the_feed_is_told_with_the_remedy_and_all_at_once() {
         ("key = \"-----BEGIN PRIVATE KEY-----7391\"", &["is not shown"]),
         ("api_url = \"a:9090\"", &["api_url: is `a:9090`; expected a URL such as"]),
         ("snapshot_listen = \"0.0.0.0:9090\"", &["taken by 127.0.0.1:9090 of `admin.listen`"]),
-        ("snapshot_from = [\"https://a\"]", &["is a URL with TLS", "let a tunnel or a proxy"]),
+        (
+            "https_ca = \"\"",
+            &["https_ca: is empty; name a file with CA certificates, or write `https_ca = \"system\"`"],
+        ),
+        ("snapshot_from = [\"ftp://a\"]", &["does not begin with `http://` or `https://`"]),
         ("snapshot_from = [\"http://u:7391@a\"]", &["has a URL with a user name", "is not shown"]),
         ("snapshot_from = [\"http://a/?token=7391\"]", &["or something behind its path", "is not shown; write it as"]),
         ("snapshot_from = [\"http://a/#7391\"]", &["or something behind its path", "is not shown"]),

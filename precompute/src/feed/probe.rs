@@ -14,6 +14,7 @@ use std::{
 
 use super::{
     Body, Cluster, Entry, Issuer, Manifest, Position, Refusal, Trusted,
+    https::Https,
     redis::{Address, Extent, Fault, Said, Server, Stream},
     shelf::{Answer, BaseUrl, SourceFault, reach},
 };
@@ -73,6 +74,8 @@ pub struct Question<'a> {
     pub trusted: &'a Trusted,
     /// Where snapshots are fetched.
     pub sources: &'a [BaseUrl],
+    /// Whom to trust there.
+    pub https: &'a Https,
     /// The issuers that are configured here, each with its name for people.
     pub issuers: &'a [(Issuer, String)],
     /// Whether a writer asks, which may be the first.
@@ -108,7 +111,7 @@ impl Question<'_> {
             let asked = self
                 .sources
                 .iter()
-                .map(|url| (url, scope.spawn(move || reach(url, manifest, self.cluster, self.trusted))));
+                .map(|url| (url, scope.spawn(move || reach(url, manifest, self.cluster, self.trusted, self.https))));
             let asked: Vec<_> = asked.collect();
             asked.into_iter().filter_map(|(url, answer)| Some((url, answer.join().ok()?))).collect()
         });

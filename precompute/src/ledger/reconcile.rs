@@ -174,6 +174,33 @@ pub(crate) fn carried(former: Known, present: Option<Known>) -> Known {
     }
 }
 
+/// What follows for a certificate that a backup of the book has as `there`, and the book as `here`. Nothing becomes less
+/// strict or easier to release than either has it: which of them is newer is not known.
+pub(crate) fn restored(there: Known, here: Option<Known>) -> Known {
+    let Some(here) = here else { return there };
+    let pushed = if there.origin.is_pushed() { Origin::PUSHED } else { Origin::SOURCE };
+    let not_after = here.record.not_after.or(there.record.not_after);
+    match strictness(there.record.status).cmp(&strictness(here.record.status)) {
+        Ordering::Greater => {
+            let listed = if here.origin.is_listed() { Origin::SOURCE } else { Origin::UNLISTED };
+            let pushed = if here.origin.is_pushed() { Origin::PUSHED } else { Origin::SOURCE };
+            let origin = there.origin.without(Origin::UNLISTED).with(listed).with(pushed);
+            Known { record: Record { not_after, ..there.record }, origin }
+        }
+        Ordering::Equal => {
+            let mut origin = here.origin.with(pushed);
+            if there.origin.has(Origin::PUSH_RESTRICTS) {
+                origin = origin.with(Origin::PUSH_RESTRICTS);
+            }
+            if !there.origin.has(Origin::SOURCE_ALLOWS) {
+                origin = origin.without(Origin::SOURCE_ALLOWS);
+            }
+            Known { record: Record { not_after, ..here.record }, origin }
+        }
+        Ordering::Less => Known { record: Record { not_after, ..here.record }, origin: here.origin.with(pushed) },
+    }
+}
+
 /// Whether what others say of a certificate would take back a final revocation. Everything else that they say counts.
 pub(crate) fn contradicts(known: Option<Known>, said: Option<Known>) -> bool {
     let is_final = |known: Option<Known>| known.is_some_and(|known| strictness(known.record.status) == FINAL);

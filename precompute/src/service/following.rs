@@ -156,8 +156,8 @@ impl Opened {
     pub fn start(self, answers: &Arc<Answers>, threads: &Threads) -> io::Result<Following> {
         let Self { feed, replica, tenants, directory, owned } = self;
         let files = Arc::new(FeedFiles::of(&feed));
-        let AssembledFeed { cluster, redis, trusted, snapshots, .. } = feed;
-        let fetcher = Fetcher::start(directory.clone(), &rim::snapshot_sources(&snapshots))?;
+        let AssembledFeed { cluster, redis, trusted, snapshots, https, .. } = feed;
+        let fetcher = Fetcher::start(directory.clone(), &rim::snapshot_sources(&snapshots), &https)?;
         let (so_far, chunks) = (Arc::<SoFar>::default(), fetcher.chunks());
         let status =
             FeedStatus::new(cluster.to_string(), redis.address.to_string(), Arc::clone(&so_far), chunks.clone());

@@ -97,6 +97,13 @@ pub struct Report {
     pub answers_waiting: usize,
     /// Entries passed over since the start because nobody trusted signed them for this feed.
     pub refused: u64,
+    /// Final revocations that only this writer knows, which wait to be pushed to the one that leads; of very many only the
+    /// first.
+    pub debts: u64,
+    /// How often that one did not take them, since the start.
+    pub debts_refused: u64,
+    /// Why, until it does.
+    pub debts_fault: Option<String>,
     /// Issuers of the feed that are not configured here.
     pub strangers: u64,
     /// Those of them whose tenant and CA are known, in words.
@@ -193,6 +200,9 @@ impl Prepared {
             heard: None,
             answers_waiting: 0,
             refused: 0,
+            debts: 0,
+            debts_refused: 0,
+            debts_fault: None,
             strangers: 0,
             strangers_named: Vec::new(),
             led: 0,

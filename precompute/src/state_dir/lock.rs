@@ -145,7 +145,7 @@ fn is_locked(inode: u64) -> bool {
 }
 
 /// The name of this machine.
-pub(super) fn host() -> String {
+pub(crate) fn host() -> String {
     uname().nodename().to_string_lossy().into_owned()
 }
 

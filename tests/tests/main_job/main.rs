@@ -16,6 +16,7 @@
 //! and what becomes of those whom nobody reads in `unread`.
 
 mod answers;
+mod backup;
 mod bad_input;
 mod book;
 mod busy_sources;

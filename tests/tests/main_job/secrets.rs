@@ -147,7 +147,7 @@ fn shapes(ca: &Ca) -> (Vec<(&'static str, Vec<u8>)>, Secret) {
 }
 
 /// Where a file is named in a configuration.
-const PLACES: [(&str, &str); 15] = [
+const PLACES: [(&str, &str); 16] = [
     ("the token of the API", "token"),
     ("the signer's key", "signer-key"),
     ("the signer's certificate", "signer-certificate"),
@@ -161,6 +161,7 @@ const PLACES: [(&str, &str); 15] = [
     ("the PIN", "pin"),
     ("the password of the feed", "password_file"),
     ("the CA of the feed", "tls_ca"),
+    ("the CA of writers", "https_ca"),
     ("a key that the feed trusts", "trusted"),
     ("the key of a writer", "key"),
 ];
@@ -228,7 +229,7 @@ impl World {
                 let uri = uri.replace(self.hsm.pin_file().to_str().unwrap(), file.trim_matches('"'));
                 config.replace(&format!("key = {}", named("signer-key")), &format!("key = {uri:?}"))
             }
-            "password_file" | "tls_ca" | "trusted" | "key" => {
+            "password_file" | "tls_ca" | "https_ca" | "trusted" | "key" => {
                 let trusted = if place == "trusted" { "" } else { "trusted = \"w.pub\"\n" };
                 let feed = format!("[feed]\ncluster = \"a\"\nredis = \"127.0.0.1:1\"\n{trusted}{place} = {file}\n");
                 config.replacen("[admin]", &format!("{feed}\n[admin]"), 1)

@@ -31,6 +31,7 @@ const PRECOMPUTE: Rooms = &[
     ("source", "what the CA keeps; it writes nothing"),
     ("book", "what sources and pushes have said, on disk"),
     ("ledger", "the one writer of an issuer's records and of its part of the book"),
+    ("backup", "the book in one file, and back"),
     ("feed", "what one writer tells readers: formats and machines, pure; Redis, and files over HTTP, at the rim"),
     ("sign", "keys, whatever they sign"),
     ("config", "the file as a plain value"),

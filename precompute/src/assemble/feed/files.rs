@@ -19,6 +19,7 @@ pub struct FeedFiles {
     password: Option<Zeroizing<String>>,
     sentinel_password: Option<Zeroizing<String>>,
     tls_ca: Option<Vec<u8>>,
+    https_ca: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for FeedFiles {
@@ -40,6 +41,7 @@ impl FeedFiles {
             password: feed.redis.login.password.clone(),
             sentinel_password: feed.redis.sentinel_login.password.clone(),
             tls_ca,
+            https_ca: feed.https.cas().map(<[u8]>::to_vec),
         }
     }
 
@@ -51,6 +53,7 @@ impl FeedFiles {
             ("feed.password_file", self.password != now.password),
             ("feed.sentinel_password_file", self.sentinel_password != now.sentinel_password),
             ("feed.tls_ca", self.tls_ca != now.tls_ca),
+            ("feed.https_ca", self.https_ca != now.https_ca),
         ];
         is_changed.into_iter().filter(|(_, is_changed)| *is_changed).map(|(key, _)| key).collect()
     }
@@ -72,22 +75,24 @@ mod tests {
 
     #[test]
     fn each_file_that_holds_something_else_is_named_and_no_password_is_shown() {
-        let files = |trusted: &[u8], key, [password, sentinel]: [&str; 2], tls_ca: &[u8]| FeedFiles {
+        let files = |trusted: &[u8], key, [password, sentinel]: [&str; 2], [tls_ca, https_ca]: [&[u8]; 2]| FeedFiles {
             trusted: trusted.iter().map(|number| KeyId([*number; 8])).collect(),
             key: Some(KeyId([key; 8])),
             password: Some(Zeroizing::new(password.to_owned())),
             sentinel_password: Some(Zeroizing::new(sentinel.to_owned())),
             tls_ca: Some(tls_ca.to_vec()),
+            https_ca: Some(https_ca.to_vec()),
         };
-        let in_use = files(&[1, 2], 1, ["secret", "secret"], b"one");
+        let in_use = files(&[1, 2], 1, ["secret", "secret"], [b"one", b"one"]);
         for (now, changed) in [
-            (files(&[2, 1], 1, ["secret", "secret"], b"one"), &[][..]),
-            (files(&[1], 1, ["secret", "secret"], b"one"), &["feed.trusted"]),
-            (files(&[1, 3], 1, ["secret", "secret"], b"one"), &["feed.trusted"]),
-            (files(&[1, 2], 2, ["secret", "secret"], b"one"), &["feed.key"]),
-            (files(&[1, 2], 1, ["another", "secret"], b"one"), &["feed.password_file"]),
-            (files(&[1, 2], 1, ["secret", "another"], b"one"), &["feed.sentinel_password_file"]),
-            (files(&[1, 2], 1, ["secret", "secret"], b"two"), &["feed.tls_ca"]),
+            (files(&[2, 1], 1, ["secret", "secret"], [b"one", b"one"]), &[][..]),
+            (files(&[1], 1, ["secret", "secret"], [b"one", b"one"]), &["feed.trusted"]),
+            (files(&[1, 3], 1, ["secret", "secret"], [b"one", b"one"]), &["feed.trusted"]),
+            (files(&[1, 2], 2, ["secret", "secret"], [b"one", b"one"]), &["feed.key"]),
+            (files(&[1, 2], 1, ["another", "secret"], [b"one", b"one"]), &["feed.password_file"]),
+            (files(&[1, 2], 1, ["secret", "another"], [b"one", b"one"]), &["feed.sentinel_password_file"]),
+            (files(&[1, 2], 1, ["secret", "secret"], [b"two", b"one"]), &["feed.tls_ca"]),
+            (files(&[1, 2], 1, ["secret", "secret"], [b"one", b"two"]), &["feed.https_ca"]),
         ] {
             assert_eq!(in_use.changed(&now), changed);
             assert!(!format!("{now:?}").contains("secret"));

@@ -68,7 +68,15 @@ fn asked<T>(issuers: &[(Issuer, String)], is_writer: bool, look: impl FnOnce(&Qu
     let redis = Server::at(Address::Tcp { host: "redis.example".into(), port: 6379 });
     let trusted = Trusted::of(&[WriterKey::from_seed(&[1; 32]).public()]).unwrap();
     let cluster = cluster("a");
-    look(&Question { redis: &redis, cluster: &cluster, trusted: &trusted, sources: &[], issuers, is_writer })
+    look(&Question {
+        redis: &redis,
+        cluster: &cluster,
+        trusted: &trusted,
+        sources: &[],
+        https: &Https::default(),
+        issuers,
+        is_writer,
+    })
 }
 
 fn judged(seen: &Seen, is_writer: bool) -> Findings {

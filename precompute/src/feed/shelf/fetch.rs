@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use ureq::Agent;
 
 use super::{
-    super::{Manifest, store::Snapshots},
+    super::{Manifest, https::Https, store::Snapshots},
     directory::{Directory, Kept, Partial},
     fault::ShelfError,
     id::{Part, SnapshotId},
@@ -88,6 +88,7 @@ struct State {
     wanted: Option<Wanted>,
     sources: Sources,
     disk: Option<ShelfError>,
+    https: Https,
     /// For the snapshot that is wanted: shut down, it lets go of what is under way.
     agent: Agent,
 }
@@ -163,7 +164,7 @@ impl State {
         self.wanted = Some(Wanted { id, manifest, held, verified: 0, is_done: false, window, nobody_since: None });
         self.sources.begin_again();
         // What is under way for another one ends.
-        std::mem::replace(&mut self.agent, source::agent()).shutdown();
+        std::mem::replace(&mut self.agent, source::agent(&self.https)).shutdown();
     }
 }
 
@@ -172,11 +173,11 @@ struct Changed;
 
 impl Fetcher {
     /// `directory`: where snapshots are kept; without one, each chunk is in memory until it is taken. `sources`: in the
-    /// order of preference.
-    pub fn start(directory: Option<Directory>, sources: &[BaseUrl]) -> io::Result<Self> {
-        let mut list = Sources::default();
+    /// order of preference; `https`: whom to trust there.
+    pub fn start(directory: Option<Directory>, sources: &[BaseUrl], https: &Https) -> io::Result<Self> {
+        let (mut list, agent, https) = (Sources::default(), source::agent(https), https.clone());
         list.set(sources);
-        let state = State { is_ending: false, wanted: None, sources: list, disk: None, agent: source::agent() };
+        let state = State { is_ending: false, wanted: None, sources: list, disk: None, https, agent };
         let shared = Shared { directory, began: Instant::now(), state: Mutex::new(state), changed: Condvar::new() };
         let shared = Arc::new(shared);
         let own = Arc::clone(&shared);

@@ -11,12 +11,15 @@ use ureq::{
 };
 
 use super::{
-    super::{Cluster, Manifest, Refusal, Trusted},
+    super::{
+        Cluster, Manifest, Refusal, Trusted,
+        https::{self, Https},
+    },
     id::{Part, SnapshotId},
 };
 use crate::limits::{feed::MANIFEST_OCTETS_MAX, shelf as limits};
 
-/// Where snapshots can be had: `http://host:port`, and a path before `/snapshot/…` if there is one.
+/// Where snapshots can be had: `http://host:port` or `https://host:port`, and a path before `/snapshot/…` if there is one.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct BaseUrl(String);
 
@@ -26,7 +29,11 @@ pub struct UrlError(String);
 
 impl fmt::Display for UrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; write it as `http://host:port`, the address that `snapshot_listen` of that machine says", self.0)
+        write!(
+            f,
+            "{}; write it as `http://host:port` (or `https://` where something before it gives out TLS), the address that `snapshot_listen` of that machine says",
+            self.0
+        )
     }
 }
 
@@ -41,15 +48,9 @@ impl FromStr for BaseUrl {
             return Err(UrlError("the URL is too long".to_owned()));
         }
         let Ok(url) = text.parse::<Uri>() else { return no("is no URL") };
-        match url.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return no(
-                    "is a URL with TLS, which snapshots are not fetched over (their hashes are signed): let a tunnel or a proxy on this machine speak TLS, and name that",
-                );
-            }
-            _ => return no("does not begin with `http://`"),
-        }
+        let Some(scheme @ ("http" | "https")) = url.scheme_str() else {
+            return no("does not begin with `http://` or `https://`");
+        };
         let Some(authority) = url.authority().filter(|authority| !authority.host().is_empty()) else {
             return no("names no host");
         };
@@ -59,7 +60,7 @@ impl FromStr for BaseUrl {
         if url.query().is_some() || text.contains('#') {
             return no("has something behind its path");
         }
-        Ok(Self(format!("http://{authority}{}", url.path().trim_end_matches('/'))))
+        Ok(Self(format!("{scheme}://{authority}{}", url.path().trim_end_matches('/'))))
     }
 }
 
@@ -153,7 +154,10 @@ impl fmt::Display for SourceFault {
             Answer::TooSlow { octets } => {
                 write!(f, "{url}: took too long; {octets} bytes came; look after that machine and the way to it")
             }
-            Answer::Unreachable(error) => write!(f, "{url}: gives no answer: {error}; {not_ours}"),
+            Answer::Unreachable(error) => match https::remedy(error, "`feed.snapshot_from`") {
+                remedy if remedy.is_empty() => write!(f, "{url}: gives no answer: {error}; {not_ours}"),
+                remedy => write!(f, "{url}: gives no answer: {error}{remedy}"),
+            },
             Answer::Wrong(Refusal::Forged) => {
                 write!(
                     f,
@@ -166,17 +170,14 @@ impl fmt::Display for SourceFault {
 }
 
 /// For one snapshot; [`Agent::shutdown`] ends what is under way.
-pub(super) fn agent() -> Agent {
-    agent_within(limits::SILENCE_MAX, limits::CHUNK_WITHIN)
+pub(super) fn agent(https: &Https) -> Agent {
+    agent_within(https, limits::SILENCE_MAX, limits::CHUNK_WITHIN)
 }
 
 /// `silence`: how long nothing may come; `whole`: how long an answer may take in all.
-pub(super) fn agent_within(silence: Duration, whole: Duration) -> Agent {
-    Agent::config_builder()
-        // What is named is asked, not what the environment says.
-        .proxy(None)
-        .http_status_as_error(false)
-        .max_redirects(0)
+pub(super) fn agent_within(https: &Https, silence: Duration, whole: Duration) -> Agent {
+    https
+        .client()
         .max_response_header_size(limits::HEAD_OCTETS_MAX)
         .timeout_resolve(Some(limits::CONNECT_WITHIN))
         .timeout_connect(Some(limits::CONNECT_WITHIN))
@@ -194,10 +195,11 @@ pub fn reach(
     manifest: Option<&Manifest>,
     cluster: &Cluster,
     trusted: &Trusted,
+    https: &Https,
 ) -> Result<(), SourceFault> {
     let id = manifest.map_or_else(SnapshotId::none, SnapshotId::of);
     let wish = Wish { id, part: Part::Manifest, octets: MANIFEST_OCTETS_MAX, is_exact: false, is_hurried: false };
-    let bytes = get(&agent_within(limits::TRIED_WITHIN, limits::TRIED_WITHIN), base, &wish)?;
+    let bytes = get(&agent_within(https, limits::TRIED_WITHIN, limits::TRIED_WITHIN), base, &wish)?;
     let wrong = |refusal| SourceFault { url: wish.url(base), answer: Answer::Wrong(refusal) };
     match Manifest::open(&bytes, cluster, trusted) {
         Ok(theirs) if SnapshotId::of(&theirs) == id => Ok(()),

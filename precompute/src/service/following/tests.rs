@@ -15,6 +15,7 @@ use crate::{
     answers::Answers,
     feed::{
         Body, Freshness, Later, Position,
+        https::Https,
         reader::{Compared, Condition},
         shelf::Fetcher,
         store::Snapshots as _,
@@ -132,7 +133,7 @@ fn where_answers_told_after_the_snapshot_are_gone_another_snapshot_is_wanted() {
             changed: HashMap::new(),
             answers_until: Some(last),
         };
-        let fetcher = Fetcher::start(None, &[]).unwrap();
+        let fetcher = Fetcher::start(None, &[], &Https::default()).unwrap();
         let places = Places {
             first: None,
             chunks: fetcher.chunks(),
@@ -161,7 +162,7 @@ fn where_redis_does_not_give_what_was_told_after_the_snapshot_its_own_answers_ar
     let (issued, mut teller) = told(&redis, COUNT);
     let manifest = teller.snapshot(&[&issued], &[issued.sign(1..COUNT)]);
     let last = teller.tell(Body::Answers(vec![issued.sign([0])]));
-    let mut fetcher = Fetcher::start(None, &[teller.url.parse().unwrap()]).unwrap();
+    let mut fetcher = Fetcher::start(None, &[teller.url.parse().unwrap()], &Https::default()).unwrap();
     until("it is here", || fetcher.here(&manifest) == Some(manifest.chunks.len()));
     assert!(manifest.chunks.len() > manifest.record_chunks as usize, "there is a chunk of answers alone");
     let mut first = None;

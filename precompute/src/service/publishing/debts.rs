@@ -8,10 +8,6 @@
 use std::{
     io::Write as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -21,10 +17,12 @@ use tracing::{info, warn};
 
 use crate::{
     assemble::read_token,
+    feed::https::{self, Https},
     ledger::Ledgers,
     limits::feed as limits,
     pki::{Serial, Status, hex},
     records::Change,
+    service::remarks::{Lasting, News},
 };
 
 /// Submits debts.
@@ -32,77 +30,109 @@ use crate::{
 pub(super) struct Debts {
     /// The file with the token that the API of every writer takes.
     token: Option<PathBuf>,
+    /// Whom to trust behind an `https://` URL.
+    https: Https,
     at: Duration,
     /// The debts behind this one are next.
     after: Option<([u8; 32], Serial)>,
-    thread: Option<JoinHandle<()>>,
-    is_told: Arc<AtomicBool>,
+    waiting: u64,
+    /// A submission under way, and the reason why it fails.
+    thread: Option<JoinHandle<Result<(), String>>>,
+    refused: u64,
+    /// Why the last one failed.
+    fault: Option<String>,
+    told: Lasting,
 }
 
 impl Debts {
-    pub(super) fn new(token: Option<PathBuf>) -> Self {
-        Self { token, at: Duration::ZERO, after: None, thread: None, is_told: Arc::default() }
+    pub(super) fn new(token: Option<PathBuf>, https: Https) -> Self {
+        let (at, told) = (Duration::ZERO, Lasting::default());
+        Self { token, https, at, after: None, waiting: 0, thread: None, refused: 0, fault: None, told }
+    }
+
+    /// How many wait, of very many only the first.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// How many submissions failed.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Why they cannot be submitted, until they can.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.clone()
+    }
+
+    /// This writer leads: it tells them itself.
+    pub(super) fn none(&mut self, now: Duration) {
+        self.waiting = 0;
+        self.note(None, now);
     }
 
     /// Submits what there is, now and then. `leader`: where the one that leads takes pushes.
     pub(super) fn look(&mut self, now: Duration, ledgers: &Ledgers, leader: Option<String>) {
-        let is_busy = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
-        if is_busy || now.saturating_sub(self.at) < limits::DEBTS_INTERVAL {
+        if self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return;
+        }
+        if let Some(ended) = self.thread.take() {
+            let outcome = ended.join().unwrap_or_else(|_| Err("the thread that does so ended".to_owned()));
+            self.refused += u64::from(outcome.is_err());
+            self.note(outcome.err(), now);
+        }
+        if now.saturating_sub(self.at) < limits::DEBTS_INTERVAL {
             return;
         }
         self.at = now;
         let debts = match ledgers.debts(self.after, limits::DEBTS_AT_ONCE) {
             Ok(debts) if debts.is_empty() && self.after.take().is_some() => return,
-            Ok(debts) if debts.is_empty() => {
-                self.is_told.store(false, Relaxed);
-                return;
-            }
+            Ok(debts) if debts.is_empty() => return self.none(now),
             Ok(debts) => debts,
             Err(_) => return,
         };
+        self.waiting = debts.len() as u64;
         let (Some(leader), Some(token)) = (leader, self.token.clone()) else {
-            if !self.is_told.swap(true, Relaxed) {
-                warn!(
-                    debts = debts.len(),
-                    "final revocations that the writer at work does not know wait here: its `feed.api_url` and this writer's `admin.token_file` are needed to push them to it"
-                );
-            }
-            return;
+            let lacks = "its `feed.api_url` and this writer's `admin.token_file` are needed for that";
+            return self.note(Some(lacks.to_owned()), now);
         };
         self.after = debts.last().map(|(issuer, change)| (*issuer, change.serial));
-        let is_told = Arc::clone(&self.is_told);
+        let https = self.https.clone();
         let submit = move || {
-            let count = debts.len();
-            match submit(&leader, &token, &debts) {
-                Ok(()) => info!(
-                    count,
-                    leader, "final revocations that only this writer knew were pushed to the one that leads"
-                ),
-                Err(problem) if !is_told.swap(true, Relaxed) => {
-                    warn!(
-                        count,
-                        leader,
-                        "final revocations that only this writer knows cannot be pushed to the one that leads: {problem}; this is tried again"
-                    );
-                }
-                Err(_) => {}
-            }
+            submit(&leader, &token, &https, &debts).inspect(|()| {
+                let count = debts.len();
+                info!(count, leader, "final revocations that only this writer knew were pushed to the one that leads");
+            })
         };
         self.thread = std::thread::Builder::new().name("debts".into()).spawn(submit).ok();
+    }
+
+    /// Notes why they cannot be submitted, or that they can, and has the log say so.
+    fn note(&mut self, fault: Option<String>, now: Duration) {
+        let count = self.waiting;
+        if let Some(fault) = fault.as_deref()
+            && let Some(News::Begins | News::Lasts(_)) = self.told.news(true, now)
+        {
+            warn!(
+                count,
+                "final revocations that only this writer knows cannot be pushed to the one that leads: {fault}; this is tried again"
+            );
+        }
+        if fault.is_none() {
+            self.told.news(false, now);
+        }
+        self.fault = fault;
     }
 }
 
 /// Pushes them, by issuer; the error is the first.
-fn submit(leader: &str, token: &Path, debts: &[([u8; 32], Change)]) -> Result<(), String> {
+fn submit(leader: &str, token: &Path, https: &Https, debts: &[([u8; 32], Change)]) -> Result<(), String> {
     let token = read_token(token).map_err(|error| error.to_string())?;
-    let agent = ureq::Agent::config_builder()
-        // A proxy of the environment, or another place that the answer names, would get the token.
-        .proxy(None)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(limits::DEBTS_WITHIN))
-        .build()
-        .new_agent();
+    let agent = https.client().timeout_global(Some(limits::DEBTS_WITHIN)).build().new_agent();
+    let fail = |url: &str, error: ureq::Error| {
+        let remedy = https::remedy(&error.to_string(), "its `feed.api_url`");
+        format!("{url}: {error}{remedy}")
+    };
     let mut outcome = Ok(());
     for of_one in debts.chunk_by(|(issuer, _), (other, _)| issuer == other) {
         let id = hex::text(&of_one[0].0);
@@ -113,10 +143,10 @@ fn submit(leader: &str, token: &Path, debts: &[([u8; 32], Change)]) -> Result<()
             .post(&url)
             .header("Authorization", &format!("Bearer {}", *token))
             .header("Content-Type", "application/x-ndjson");
-        let mut answer = request.send(&lines[..]).map_err(|error| format!("{url}: {error}"))?;
+        let mut answer = request.send(&lines[..]).map_err(|error| fail(&url, error))?;
         let status = answer.status();
-        let text =
-            answer.body_mut().with_config().limit(1 << 20).read_to_string().map_err(|error| error.to_string())?;
+        let text = answer.body_mut().with_config().limit(1 << 20).read_to_string();
+        let text = text.map_err(|error| fail(&url, error))?;
         let last = text.lines().last().and_then(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let last = last.unwrap_or_default();
         // RFC 9457: alone, or as the last line.
@@ -124,7 +154,11 @@ fn submit(leader: &str, token: &Path, debts: &[([u8; 32], Change)]) -> Result<()
         if status == 200 && problem.is_null() {
             continue;
         }
-        let remedy = if status == 401 { "; all writers need the same token in `admin.token_file`" } else { "" };
+        let remedy = match status.as_u16() {
+            401 => "; all writers need the same token in `admin.token_file`",
+            421 => "; what stands before its API has to send `Host: localhost`",
+            _ => "",
+        };
         let detail = problem["detail"].as_str().unwrap_or("it was refused");
         // Of this issuer alone.
         outcome = outcome.and(Err(format!("{url}: it answers {status}: {detail}{remedy}")));
@@ -202,7 +236,7 @@ mod tests {
         let record = Record { status, not_after: None };
         let serial = Serial::from_magnitude(&[1]).unwrap();
         let debts = [[1; 32], [2; 32], [3; 32]].map(|issuer| (issuer, Change::new(serial, Some(record))));
-        let problem = submit(&leader, &token, &debts).unwrap_err();
+        let problem = submit(&leader, &token, &Https::default(), &debts).unwrap_err();
         assert!(problem.contains("0101") && problem.contains("404"), "{problem}");
         // Ends the wait for what does not come.
         let _ = TcpStream::connect(address);

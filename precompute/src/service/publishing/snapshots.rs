@@ -313,7 +313,7 @@ mod tests {
     use super::*;
     use crate::{
         book::{Book, Move},
-        feed::{Trusted, shelf::Fetcher, store::Snapshots as _},
+        feed::{Trusted, https::Https, shelf::Fetcher, store::Snapshots as _},
         issuer_id::IssuerId,
         ledger::{Ledger, Saver, SharedBook},
     };
@@ -370,7 +370,7 @@ mod tests {
         let id = SnapshotId::of(&made);
         std::fs::write(directory.path().join(format!("{id}.snapshot")), "wrong").unwrap();
         assert_eq!(snapshots.lost(), None, "nobody has noticed");
-        let mut fetcher = Fetcher::start(Some(directory), &[]).unwrap();
+        let mut fetcher = Fetcher::start(Some(directory), &[], &Https::default()).unwrap();
         assert!(fetcher.here(&made).is_some() && fetcher.chunk(&made, 0).is_none());
         assert_eq!(snapshots.lost(), Some(id));
     }

@@ -137,7 +137,7 @@ impl Work {
             writer: Writer::new(settings, trusted, &book),
             stream: Stream::new(redis, &cluster).waiting(limits::STANDBY_PATIENCE),
             book,
-            fetcher: Fetcher::start(Some(directory.clone()), &rim::snapshot_sources(&places))?,
+            fetcher: Fetcher::start(Some(directory.clone()), &rim::snapshot_sources(&places), &feed.https)?,
             noted: Noted::default(),
             began: Instant::now(),
             answers_told: None,
@@ -150,7 +150,7 @@ impl Work {
             strangers_at: Duration::ZERO,
             snapshots: Snapshots::new(directory, sealing),
             in_snapshot: HashSet::new(),
-            debts: Debts::new(token),
+            debts: Debts::new(token, feed.https),
             told_at: None,
             events: Events::default(),
             received: Receiving::default(),
@@ -239,6 +239,7 @@ impl Work {
         self.events.rest(now.monotonic);
         self.look_at_snapshots(now);
         if self.leads {
+            self.debts.none(now.monotonic);
             self.feed_beside(now);
         } else {
             if let Some(address) = self.writer.leader_address() {
@@ -253,9 +254,11 @@ impl Work {
         let (place, fault) = (self.book.place(), self.trouble.fault().map(str::to_owned));
         let heard = self.heard().map(|heard| now.monotonic.saturating_sub(heard));
         let (waiting, lacks) = (self.shared.outgoing.octets(), self.lacking.what().map(str::to_owned));
+        let debts = (self.debts.waiting(), self.debts.refused(), self.debts.fault());
         self.shared.note(|report| {
             (report.role, report.place, report.redis, report.heard) = (role, place, fault, heard);
             report.lacks = lacks;
+            (report.debts, report.debts_refused, report.debts_fault) = debts;
             report.answers_waiting = waiting;
         });
         has_done

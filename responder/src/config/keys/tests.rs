@@ -55,6 +55,7 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("feed.tls_ca", "\"/etc/ostia/redis.pem\"", "\"system\""),
     ("feed.trusted", "[\"/etc/ostia/w.pub\"]", "[\"/etc/ostia/w.pub\", \"/etc/ostia/v.pub\"]"),
     ("feed.key", "\"w.key\"", "\"v.key\""),
+    ("feed.https_ca", "\"/etc/ostia/writers.pem\"", "\"system\""),
     ("feed.api_url", "\"https://a:9443\"", "\"https://b:9443\""),
     ("feed.snapshot_listen", "\"10.0.0.1:8081\"", "\"10.0.0.1:8082\""),
     ("feed.snapshot_from", "[\"http://a:8081\"]", "[]"),

@@ -12,11 +12,11 @@ use super::{
     faulty::{FAULTS, Faulty, Way},
     *,
 };
-use crate::limits::shelf as limits;
+use crate::{feed::https::Https, limits::shelf as limits};
 
 fn fetcher(directory: Option<&Directory>, sources: &[&Faulty]) -> Fetcher {
     let urls: Vec<_> = sources.iter().map(|source| source.url.clone()).collect();
-    Fetcher::start(directory.cloned(), &urls).unwrap()
+    Fetcher::start(directory.cloned(), &urls, &Https::default()).unwrap()
 }
 
 #[test]
@@ -26,20 +26,20 @@ fn a_replica_fetches_from_a_writer_and_gives_out_to_the_next_one() {
     let snapshot = Snapshot::new(1, 7, 1000);
     let kept = snapshot.write(&writer).unwrap();
     let source = give_out(writer.clone());
-    let mut fetching = Fetcher::start(Some(replica.clone()), &[source]).unwrap();
+    let mut fetching = Fetcher::start(Some(replica.clone()), &[source], &Https::default()).unwrap();
     assert_eq!(fetching.here(&snapshot.manifest), Some(0), "it never waits");
     snapshot.take_from(&mut fetching);
     until("it is whole", || replica.whole(snapshot.id()).is_some());
     // The writer has it no more.
     writer.demote(&kept);
     let peer = give_out(replica);
-    let mut second = Fetcher::start(Some(next.clone()), &[peer]).unwrap();
+    let mut second = Fetcher::start(Some(next.clone()), &[peer], &Https::default()).unwrap();
     snapshot.take_from(&mut second);
     until("it is whole", || next.whole(snapshot.id()).is_some());
     assert_eq!(fs::read(dirs[2].path().join(format!("{}.snapshot", snapshot.id()))).unwrap(), snapshot.whole());
     // Without any source, what is on disk is at hand at once.
     drop(second);
-    let mut alone = Fetcher::start(Some(next), &[]).unwrap();
+    let mut alone = Fetcher::start(Some(next), &[], &Https::default()).unwrap();
     assert_eq!(alone.here(&snapshot.manifest), Some(7));
     snapshot.take_from(&mut alone);
 }
@@ -84,7 +84,7 @@ fn each_fault_of_a_source_is_told_and_the_next_one_is_asked() {
 fn a_source_that_says_nothing_or_goes_on_for_ever_is_left_in_time() {
     let snapshot = Snapshot::new(1, 2, 1000);
     let [silence, whole] = [200, 600].map(Duration::from_millis);
-    let agent = source::agent_within(silence, whole);
+    let agent = source::agent_within(&Https::default(), silence, whole);
     let wish = Wish { id: snapshot.id(), part: Part::Chunk(0), octets: 1000, is_exact: true, is_hurried: false };
     for (way, most) in [(Way::Silent, silence), (Way::Dripping, whole)] {
         let source = Faulty::start(&snapshot, &[way]);
@@ -350,12 +350,12 @@ proptest! {
 }
 
 #[test]
-fn only_a_base_url_without_tls_is_one() {
+fn only_a_base_url_is_one() {
     for (text, told) in [
         ("http://a.example:8090", None),
         ("http://a.example:8090/", None),
         ("http://[::1]:8090/behind/a/proxy/", None),
-        ("https://a.example", Some("TLS")),
+        ("https://a.example", None),
         ("a.example:8090", Some("does not begin with `http://`")),
         ("ftp://a.example/", Some("does not begin with `http://`")),
         ("http://", Some("is no URL")),

@@ -11,6 +11,7 @@ use super::{
     faulty::{Faulty, Way},
     *,
 };
+use crate::feed::https::Https;
 
 /// An answer: its head, and what follows.
 fn ask(address: SocketAddr, request: &str) -> (String, Vec<u8>) {
@@ -146,7 +147,8 @@ fn who_only_tries_a_source_learns_whether_it_is_one_and_has_the_snapshot() {
     let source = give_out(directory);
     let trusted = Trusted::of(&[key().public()]).unwrap();
     let tried = |url: &BaseUrl, of: Option<&Snapshot>| {
-        reach(url, of.map(|snapshot| &snapshot.manifest), &cluster(), &trusted).map_err(|fault| fault.answer)
+        reach(url, of.map(|snapshot| &snapshot.manifest), &cluster(), &trusted, &Https::default())
+            .map_err(|fault| fault.answer)
     };
     assert_eq!(tried(&source, Some(&there)), Ok(()));
     assert_eq!(tried(&source, Some(&absent)), Err(Answer::Unknown));

@@ -1,6 +1,7 @@
 //! A cache between who gives out snapshots and who fetches them.
 
 use super::*;
+use crate::feed::https::Https;
 
 #[test]
 fn a_plain_cache_of_nginx_takes_the_load() {
@@ -25,7 +26,7 @@ fn a_plain_cache_of_nginx_takes_the_load() {
     until("nginx listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     let cache: BaseUrl = format!("http://127.0.0.1:{port}/feed/").parse().unwrap();
     let fetch = || {
-        let mut fetching = Fetcher::start(None, std::slice::from_ref(&cache)).unwrap();
+        let mut fetching = Fetcher::start(None, std::slice::from_ref(&cache), &Https::default()).unwrap();
         snapshot.take_from(&mut fetching);
     };
     fetch();

@@ -24,6 +24,7 @@ use crate::{
     feed::{
         Body, Chain, Cluster, Entry, Issuer, Manifest, Position, Trusted, WriterKey,
         body::{AnswerSection, Begin, Heartbeat, IssuerStatus, Section},
+        https::Https,
         redis::{Address, Server, Stream},
         shelf::{Directory, router},
         snapshot::SnapshotWriter,
@@ -375,6 +376,7 @@ impl OneReplica {
             redis: redis.server(),
             trusted: trusted(),
             key: None,
+            https: Https::default(),
             api_url: None,
             snapshots: SnapshotPlaces { listen: None, from: from.iter().map(|&url| url.to_owned()).collect() },
             snapshot_interval: Duration::from_secs(3600),

@@ -1,0 +1,94 @@
+//! How others are asked over HTTP, and whose certificates count there.
+//!
+//! Purpose: one client for debts and snapshots. Invariants: no proxy of the environment is asked, no redirect is followed, and
+//! over `https://` nobody is trusted but the CAs that are named, or else those of the system. It does not know what is
+//! asked for, or how long that may take.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::aws_lc_rs;
+use tracing::warn;
+use ureq::{
+    Agent,
+    config::ConfigBuilder,
+    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+    typestate::AgentScope,
+};
+
+use super::redis::Trust;
+
+/// Whose certificates count for `https://` URLs. A copy shares what was read.
+#[derive(Clone, Debug, Default)]
+pub struct Https(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// `None` for those of the system.
+    pem: Option<Vec<u8>>,
+    /// The certificates of the system are read when they are needed first.
+    roots: OnceLock<RootCerts>,
+}
+
+impl Https {
+    /// For these CAs.
+    pub fn trusting(trust: &Trust) -> Self {
+        let pem = match trust {
+            Trust::System => None,
+            Trust::These(pem) => Some(pem.clone()),
+        };
+        Self(Arc::new(Shared { pem, roots: OnceLock::new() }))
+    }
+
+    /// The CAs, as PEM; `None` for those of the system.
+    pub fn cas(&self) -> Option<&[u8]> {
+        self.0.pem.as_deref()
+    }
+
+    /// A client that is still to be given its bounds.
+    pub(crate) fn client(&self) -> ConfigBuilder<AgentScope> {
+        let roots = self.0.roots.get_or_init(|| self.0.pem.as_deref().map_or_else(of_system, of_pem)).clone();
+        let tls = TlsConfig::builder()
+            .root_certs(roots)
+            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()));
+        // A proxy, or another place that an answer names, would get the token.
+        Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false).tls_config(tls.build())
+    }
+}
+
+fn of_pem(pem: &[u8]) -> RootCerts {
+    // The file was read and its certificates written again as PEM by this program.
+    parse_pem(pem).filter_map(|item| if let Ok(PemItem::Certificate(ca)) = item { Some(ca) } else { None }).into()
+}
+
+fn of_system() -> RootCerts {
+    let found = rustls_native_certs::load_native_certs();
+    if found.certs.is_empty() {
+        let problem = found.errors.first().map_or_else(|| "it has none".to_owned(), ToString::to_string);
+        warn!("the CAs that the system trusts cannot be read ({problem}); `feed.https_ca` names a file with others");
+    }
+    found.certs.iter().map(|ca| Certificate::from_der(ca).to_owned()).into()
+}
+
+/// What to do where a certificate or TLS itself keeps an answer away; empty for any other fault. `names`: the key with
+/// the URL.
+pub(crate) fn remedy(error: &str, names: &str) -> String {
+    let says = |what: &str| error.contains(what);
+    if says("CaUsedAsEndEntity") {
+        "; its certificate is a CA's own, as `openssl req -x509` makes it: give it one that this CA has issued"
+            .to_owned()
+    } else if says("not valid for name") || says("not valid for any names") {
+        format!("; its certificate has other names: {names} has to say one that stands in it")
+    } else if says("UnknownIssuer") || says("BadSignature") {
+        "; `feed.https_ca` here has to name the CA of its certificate".to_owned()
+    } else if says("certificate expired") || says("certificate not valid yet") {
+        "; renew its certificate, and look at the clocks of both machines".to_owned()
+    } else if says("certificate") {
+        "; look at its certificate (`openssl s_client -connect HOST:PORT`)".to_owned()
+    } else if says("corrupt message") || says("InvalidContentType") {
+        format!(
+            "; what answers there speaks no TLS: either {names} has to say `http://`, or what gives out TLS there is missing"
+        )
+    } else {
+        String::new()
+    }
+}
