@@ -20,6 +20,7 @@
 mod fault;
 mod sentinel;
 mod server;
+mod shared;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -29,6 +30,7 @@ pub use self::{
     fault::{Cause, Fault},
     sentinel::{Named, Said},
     server::{Address, Login, Master, Server, Trust},
+    shared::{MayShare, Offer, Wanted},
 };
 use self::{
     fault::{Names, cause, in_a_line, remedy_at_first, remedy_for},
@@ -60,6 +62,8 @@ pub struct Stream {
     at: Option<Address>,
     feed: String,
     head: String,
+    /// What the keys of shared answers begin with.
+    shared: String,
     connection: Option<Connection>,
     /// How many connections there have been.
     connections: u64,
@@ -88,26 +92,28 @@ impl Stream {
     /// Connects with the first command.
     pub fn new(server: Server, cluster: &Cluster) -> Self {
         let key = |name: &str| format!("ostia:{cluster}:{name}");
-        let (feed, head) = (key("feed"), key("head"));
+        let keys = [key("feed"), key("head"), key("a:")];
         let lookup = match &server.address {
             Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
             Address::Tcp { .. } | Address::Unix(_) => None,
         };
-        Self::over(server, lookup, feed, head)
+        Self::over(server, lookup, keys)
     }
 
     /// One more to the same place, with a connection of its own, whose reads wait for nothing.
     pub fn another(&self) -> Self {
-        Self::over(self.server.clone(), self.lookup.clone(), self.feed.clone(), self.head.clone())
+        let keys = [&self.feed, &self.head, &self.shared].map(Clone::clone);
+        Self::over(self.server.clone(), self.lookup.clone(), keys)
     }
 
-    fn over(server: Server, lookup: Option<Arc<Lookup>>, feed: String, head: String) -> Self {
+    fn over(server: Server, lookup: Option<Arc<Lookup>>, [feed, head, shared]: [String; 3]) -> Self {
         Self {
             server,
             lookup,
             at: None,
             feed,
             head,
+            shared,
             connection: None,
             connections: 0,
             answered: 0,
@@ -300,11 +306,20 @@ impl Stream {
     }
 
     fn ask(&mut self, command: &Cmd, within: Duration) -> Result<Value, Fault> {
+        self.attempt(within, |connection| command.query(connection))
+    }
+
+    /// `within`: how long each piece of the answer may take.
+    fn attempt<T>(
+        &mut self,
+        within: Duration,
+        ask: impl FnOnce(&mut Connection) -> Result<T, RedisError>,
+    ) -> Result<T, Fault> {
         let connection = self.connect()?;
         let asked = connection
             .set_read_timeout(Some(within))
             .and_then(|()| connection.set_write_timeout(Some(limits::ANSWER_WITHIN)))
-            .and_then(|()| command.query::<Value>(connection));
+            .and_then(|()| ask(connection));
         let error = match asked {
             Ok(value) => {
                 self.answered = self.connections;
