@@ -47,6 +47,8 @@ pub struct AssembledFeed {
     pub acknowledge_within: Duration,
     /// How many servers that follow Redis have to have it by then.
     pub acknowledge_redis_replicas: u32,
+    /// Whether replicas with keys on tokens share what they have signed.
+    pub shared_answers: bool,
 }
 
 /// Where snapshots are given out and fetched.
@@ -98,6 +100,7 @@ impl AssembledFeed {
             priority: config.priority,
             acknowledge_within: config.acknowledge_within,
             acknowledge_redis_replicas: config.acknowledge_redis_replicas,
+            shared_answers: config.shared_answers,
         })
     }
 

@@ -59,6 +59,8 @@ pub struct Feed {
     pub acknowledge_within: Duration,
     /// How many servers that follow Redis have to have it by then.
     pub acknowledge_redis_replicas: u32,
+    /// Whether replicas with keys on tokens share what they have signed.
+    pub shared_answers: bool,
 }
 
 /// Whose certificates count for Redis.
@@ -161,6 +163,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         length("acknowledge_within", limits::ACKNOWLEDGE_WITHIN_RANGE, limits::ACKNOWLEDGE_WITHIN_DEFAULT);
     let acknowledge_redis_replicas =
         section.integer("acknowledge_redis_replicas", 0..=limits::REDIS_REPLICAS_MAX).unwrap_or(0) as u32;
+    let shared_answers = section.boolean("shared_answers").unwrap_or(true);
     let priority = section.integer("priority", 0..=limits::PRIORITY_MAX).unwrap_or(0) as u32;
     let (redis, tls) = redis?;
     Some(Feed {
@@ -182,6 +185,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         priority,
         acknowledge_within,
         acknowledge_redis_replicas,
+        shared_answers,
     })
 }
 

@@ -155,6 +155,7 @@ fn any_feed(dice: &mut Dice) -> Feed {
         priority: dice.below(limits::feed::PRIORITY_MAX as u64 + 1) as u32,
         acknowledge_within: dice.length(*acknowledge.start(), *acknowledge.end()),
         acknowledge_redis_replicas: dice.below(limits::feed::REDIS_REPLICAS_MAX as u64 + 1) as u32,
+        shared_answers: dice.coin(),
     }
 }
 
@@ -542,6 +543,7 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         priority: 0,
         acknowledge_within: Duration::from_secs(2),
         acknowledge_redis_replicas: 0,
+        shared_answers: true,
     };
     assert_eq!(read.feed, Some(expected));
     let issuer = &read.tenants[0].issuers[0];
@@ -605,6 +607,7 @@ fn what_is_wrong_in_the_feed_is_told_with_the_remedy_and_all_at_once() {
         ("sentinel_password_file = \"p\"", &["sentinel_password_file: has no effect without `sentinels`"]),
         ("sentinel_user = \"u\"", &["sentinel_user: has no effect without a password; add `sentinel_password_file`"]),
         ("acknowledge_redis_replicas = 17", &["is 17; expected a whole number from 0 to 16"]),
+        ("shared_answers = 1", &["shared_answers: is 1; expected true or false"]),
         ("user = \"ostia\"", &["user: has no effect without a password; add `password_file`"]),
         ("user = \"a b\"\npassword_file = \"p\"", &["user: is no user of Redis"]),
         ("password_file = \"\"", &["password_file: is empty; name a file"]),

@@ -382,6 +382,7 @@ impl OneReplica {
             priority: 0,
             acknowledge_within: Duration::from_secs(2),
             acknowledge_redis_replicas: 0,
+            shared_answers: false,
         };
         let owned = own(dir.path(), Purpose::exclusive("a test")).unwrap();
         let opened = Following::open(&assembly(dir.path(), issuers), feed, owned).unwrap();
