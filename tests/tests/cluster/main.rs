@@ -1,7 +1,7 @@
 //! A cluster of real processes when something fails: each row of the feed's failure table that one Redis suffices for.
 //!
 //! What becomes of readers is in `replicas`, of Redis in `redis`, of writers in `writers`, of the feed when somebody else
-//! writes into it in `strangers`; how soon revocations come is in `lag`. Replicas with keys and without are in `keys`, what
+//! writes into it in `strangers`; how soon revocations come is in `lag`. Replicas with keys and without are in `keys`, answers that they share in `sharing`, what
 //! starts without Redis in `starts`, long outages in `outage`, connections of a replica that dies in `killed`, changed
 //! configurations in `reloads` (replicas) and `roles` (writers). What is not as it is taken for: issuers that one side lacks
 //! in `issuers`, streams, keys and clocks in `mistaken`, sources of snapshots in `sources`; and in `reported` what others
@@ -22,6 +22,7 @@ mod replicas;
 mod reported;
 mod roles;
 mod sentinels;
+mod sharing;
 mod sources;
 mod starts;
 mod strangers;
