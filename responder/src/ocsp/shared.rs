@@ -13,7 +13,7 @@
 
 use precompute::{
     feed::redis::{Offer, Stream, Wanted},
-    ocsp::profile::{Statement, Times},
+    ocsp::profile::{Kept, Statement, Times},
     pki::{Status, UnixTime},
     presign::Form,
     records::StateWord,
@@ -106,12 +106,12 @@ impl SignRequest {
         let value = Value::read(value, self.signer.packing().length()).ok_or(Unfit::Refused)?;
         let told_until = self.may_be_signed(now).map_err(|_| Unfit::Outdated)?;
         let statements = self.statements(now).map_err(|_| Unfit::Outdated)?;
-        let [Statement { state: Some(state), .. }] = *statements else { return Err(Unfit::Outdated) };
+        let [statement @ Statement { state: Some(state), .. }] = *statements else { return Err(Unfit::Outdated) };
         if state.said() != value.said || !is_known_throughout(state) {
             return Err(Unfit::Outdated);
         }
         let times = self.times_of(&value, spread)?;
-        if !times.hold(now) || times.refresh_at <= now || told_until < times.next_update {
+        if !(Kept { statement, times }).serves(&statement, told_until, now) || times.refresh_at <= now {
             return Err(Unfit::Outdated);
         }
         let unsigned = self.unsigned(statements, times);
