@@ -15,13 +15,11 @@ pub const QUEUE_LENGTH_MAX: usize = 1024;
 /// Offers that wait until Redis is free of questions: 400 KiB of RSA-2048.
 pub const OFFERS_WAITING_MAX: usize = 1024;
 
-/// The first pause after Redis was late or failed; it doubles with each failure that follows soon,
-pub const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The first pause after Redis was late or failed: that of a fork for its dump. It doubles with each failure, unless Redis was in
+/// order for as long before,
+pub const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// up to this.
 pub const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// After how long without a failure the pause begins anew.
-pub const CALM_AFTER: Duration = Duration::from_secs(10);
-const _: () = assert!(CALM_AFTER.as_secs() > PAUSE_MAX.as_secs());
 /// How long nothing is offered after Redis had no room for it, or refused it.
 pub const OFFER_PAUSE: Duration = Duration::from_secs(60);
 /// After how long without answers from Redis the log says so: a pause that ends sooner is nobody's concern.

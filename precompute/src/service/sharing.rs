@@ -78,7 +78,7 @@ impl Sharing {
         let (errands, to_do) = mpsc::sync_channel(1);
         let done = events.clone();
         let last = threads.last_words("the thread that asks Redis for shared answers");
-        thread::Builder::new().name("shared answers in Redis".into()).spawn(move || {
+        thread::Builder::new().name("shared in Redis".into()).spawn(move || {
             let _last = last;
             courier::run(stream, &to_do, |outcome| done.send(Event::Done(outcome)).is_ok());
         })?;
