@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub mod feed;
+pub mod sharing;
 pub mod shelf;
 
 /// Bytes of a certificate file: a chain of a few certificates, each of which can hold an

@@ -18,6 +18,7 @@ mod notify;
 mod publishing;
 mod remarks;
 mod rim;
+pub mod sharing;
 mod signer_watch;
 mod tenants;
 mod threads;

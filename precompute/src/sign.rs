@@ -71,6 +71,16 @@ pub trait Signing: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether the key is outside of this process, as on a token: a signature is dear then.
+    fn is_apart(&self) -> bool {
+        false
+    }
+
+    /// Whether this key has made the signature, as far as can be told here.
+    fn has_signed(&self, _message: &[u8], _signature: &[u8]) -> bool {
+        false
+    }
+
     /// Where the key is and how it is used, as text for comparison.
     fn setting(&self) -> &str {
         ""

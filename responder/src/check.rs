@@ -132,12 +132,18 @@ fn try_feed(path: &Path, config: &Config, assembly: &Assembly, now: UnixTime) ->
         sources: &config.snapshot_from,
         https: &feed.https,
         is_writer: !config.is_of_replica(),
+        shares: config.is_of_replica() && config.shared_answers && has_tokens(assembly),
     };
     let Findings { facts, doubts } = question.ask(now);
     for Doubt { about, text } in doubts {
         warn!("{path}: {about}: {text}");
     }
     facts
+}
+
+/// Whether the key of a signer is on a token.
+fn has_tokens(assembly: &Assembly) -> bool {
+    assembly.common.issuers().flat_map(|(_, issuer)| issuer.signers.all()).any(|signer| signer.is_apart())
 }
 
 /// How many certificates the sources of each issuer list; an error names every source that is refused.

@@ -2,7 +2,7 @@
 //!
 //! [`get`] and [`request`] decode. [`exchange`] decides (no I/O, waits for nothing), using [`answer`] for one
 //! certificate, [`signed`] for the request's signature and [`budget`] for the thread's time. [`store`] keeps signed
-//! answers, a [`sign_request`] says what to sign, and [`miss`] has it signed. It knows the [`site`](crate::site), and
+//! answers, a [`sign_request`] says what to sign, and [`miss`] has it signed, or finds it [`shared`] by another replica. It knows the [`site`](crate::site), and
 //! not HTTP.
 
 pub mod answer;
@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod get;
 pub mod miss;
 pub mod request;
+pub mod shared;
 pub mod sign_request;
 pub mod signed;
 pub mod store;

@@ -19,8 +19,8 @@ use tempfile::TempDir;
 use self::member::Role;
 pub use self::member::{Member, Pushed, Pusher};
 use crate::{
-    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Sentinels, Signer, Site, Status, Tenant, openssl,
-    programs, responder::issuer_text, run, until,
+    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Sentinels, Signer, Site, SoftHsm, Status, Tenant,
+    openssl, programs, responder::issuer_text, run, until,
 };
 
 /// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
@@ -28,6 +28,8 @@ use crate::{
 const SOON: Duration = Duration::from_secs(28);
 /// The token of the API of all writers.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// The token with the key of the signer, where replicas have it on one.
+const TOKEN_OF_REPLICAS: &str = "replicas";
 /// The file with the key of a writer, in its directory.
 const KEY: &str = "feed.key";
 
@@ -45,6 +47,7 @@ pub struct ClusterPlan {
     of_writers: String,
     of_tenant: Vec<String>,
     replicas_sign: bool,
+    on_tokens: bool,
     clock: Option<FakeClock>,
 }
 
@@ -63,6 +66,7 @@ impl Default for ClusterPlan {
             of_writers: String::new(),
             of_tenant: Vec::new(),
             replicas_sign: false,
+            on_tokens: false,
             clock: None,
         }
     }
@@ -145,6 +149,13 @@ impl ClusterPlan {
         self
     }
 
+    /// With the key of the signer on a token of SoftHSM at replicas; writers have it in a file.
+    #[must_use]
+    pub fn replicas_on_tokens(mut self) -> Self {
+        (self.replicas_sign, self.on_tokens) = (true, true);
+        self
+    }
+
     /// Starts all of it. Returns when a writer leads and every replica has the records.
     #[track_caller]
     pub fn start(self) -> Cluster {
@@ -181,11 +192,17 @@ impl ClusterPlan {
             }
             Sentinels::start(&redis, followers, |lines| server(&format!("{lines}{}", self.redis)), login)
         });
+        let hsm = self.on_tokens.then(|| {
+            let hsm = SoftHsm::new(&[TOKEN_OF_REPLICAS]);
+            hsm.import(TOKEN_OF_REPLICAS, &signer.key, "ocsp", "01");
+            hsm
+        });
         let (writers, replicas) = (self.writers, self.replicas);
         let mut cluster = Cluster {
             plan: self,
             ca,
             signer,
+            hsm,
             redis,
             sentinels,
             dir,
@@ -194,7 +211,7 @@ impl ClusterPlan {
             issuer: "tests:ca",
         };
         // Keys first: everybody trusts all of them.
-        let sites: Vec<Site> = (0..writers).map(|_| cluster.site(true, true)).collect();
+        let sites: Vec<Site> = (0..writers).map(|_| cluster.writers_site()).collect();
         let public: String = sites.iter().map(|site| make_key(site.dir())).collect();
         fs::write(cluster.trusted(), public).unwrap();
         let snapshots: Vec<SocketAddr> = sites.iter().map(|site| crate::free_port(site.admin.ip())).collect();
@@ -216,6 +233,8 @@ pub struct Cluster {
     /// Whose certificates it answers for.
     pub ca: Ca,
     signer: Signer,
+    /// Where replicas have the key of the signer, if it is on tokens.
+    pub hsm: Option<SoftHsm>,
     /// What the feed travels through.
     pub redis: RedisServer,
     /// Who says where that is, if anybody does.
@@ -235,9 +254,22 @@ impl Cluster {
     /// That of the manifest.
     pub const HEAD: &'static str = "ostia:tests:head";
 
-    fn site(&self, has_sources: bool, has_key: bool) -> Site {
-        let (sources, signer) = (sources(&self.ca, has_sources), signer(&self.signer, has_key));
-        let tenant = Tenant::new("tests").presigned().issuer("ca", &self.ca, &sources, &signer);
+    fn writers_site(&self) -> Site {
+        self.site(true, &signer(&self.signer, true))
+    }
+
+    fn replicas_site(&self, has_key: bool) -> Site {
+        let Some(hsm) = self.hsm.as_ref().filter(|_| has_key) else {
+            return self.site(false, &signer(&self.signer, has_key));
+        };
+        let uri = hsm.shim_uri(TOKEN_OF_REPLICAS, "ocsp");
+        let site = self.site(false, &format!("{}\nkey = {uri:?}", signer(&self.signer, false)));
+        hsm.shim_environment().into_iter().fold(site, |site, (name, value)| site.environment(name, value))
+    }
+
+    fn site(&self, has_sources: bool, signer: &str) -> Site {
+        let sources = sources(&self.ca, has_sources);
+        let tenant = Tenant::new("tests").presigned().issuer("ca", &self.ca, &sources, signer);
         let site = Site::new(&[self.plan.of_tenant.iter().fold(tenant, |tenant, line| tenant.set(line))]);
         let variables = self.plan.clock.iter().flat_map(FakeClock::environment);
         variables.fold(site, |site, (name, value)| site.environment(name, value))
@@ -306,7 +338,7 @@ impl Cluster {
 
     /// The same, with the key of the signer or without.
     pub fn add_replica_with(&mut self, key: bool) -> usize {
-        let site = self.site(false, key);
+        let site = self.replicas_site(key);
         let from: Vec<SocketAddr> = self.writers.iter().filter_map(|writer| writer.snapshots).collect();
         let feed = self.feed(&from) + &self.login(&site, "REPLICA");
         site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n"), 1));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use ostia_tests::RedisServer;
 use precompute::feed::{
     Chain, Cluster, Position, Sealed,
-    redis::{Address, Cause, Extent, Fault, Login, Server, Stream, Trust},
+    redis::{Address, Cause, Extent, Fault, Login, MayShare, Offer, Server, Stream, Trust, Wanted},
     transport::{Appended, Gone, Transport as _},
 };
 
@@ -334,6 +334,22 @@ fn the_shipped_users_may_do_what_they_are_for() {
     refused(replica.set_manifest(b"forged"));
     refused(replica.trim_before(at(5, 1)));
     refused(replica.remove());
+    // Of all keys it writes to those of shared answers alone.
+    assert_eq!(replica.may_share(), Ok(Some(MayShare::Both)));
+    replica.share(&[offer("k", b"value")]).unwrap();
+    assert_eq!(replica.shared(&[wanted("k", 5)]), Ok(vec![Some(b"value".to_vec())]));
+    for key in ["ostia:test:head", "ostia:test:feed", "ostia:a:b"] {
+        let set = format!("ACL DRYRUN ostia-replica SET {key} x");
+        let [acl, dryrun, user, command, key, value] = set.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let told = redis.cli([acl, dryrun, user, command, key, value]);
+        assert!(told.contains("no permissions"), "{key}: {told}");
+    }
+    redis.cli(["ACL", "SETUSER", "ostia-replica", "-set"]);
+    assert_eq!(replica.may_share(), Ok(Some(MayShare::ReadOnly)));
+    refused(replica.share(&[offer("k", b"value")]));
+    redis.cli(["ACL", "SETUSER", "ostia-replica", "-getrange"]);
+    assert_eq!(replica.may_share(), Ok(Some(MayShare::Neither)));
+    refused(replica.shared(&[wanted("k", 5)]).map(drop));
     let mut metrics = of("METRICS", "metrics");
     assert!(metrics.eviction_policy().unwrap().is_some());
     refused(metrics.extent().map(drop));
@@ -373,4 +389,54 @@ fn on_a_new_connection_nothing_was_written_before_an_entry_is() {
     assert!(!writer.has_written(), "it was not this connection that wrote it");
     assert_eq!(writer.append(&entry(1), true), Appended::Written);
     assert!(writer.has_written());
+}
+
+fn offer(key: &str, value: &[u8]) -> Offer {
+    Offer { key: key.to_owned(), value: value.to_vec(), lasts: Duration::from_secs(3600) }
+}
+
+fn wanted(key: &str, octets: usize) -> Wanted {
+    Wanted { key: key.to_owned(), octets }
+}
+
+#[test]
+fn shared_answers_are_put_and_read_many_at_once_and_no_more_is_read_than_an_answer_may_have() {
+    let redis = RedisServer::start();
+    let mut stream = stream(server(redis.port()));
+    assert_eq!(stream.shared(&[wanted("a", 3), wanted("b", 3)]), Ok(vec![None, None]));
+    stream.share(&[offer("a", b"\0\r\n"), offer("b", b"123"), offer("a", b"\0\r\t")]).unwrap();
+    redis.cli(["SET", "ostia:test:a:long", &"x".repeat(100_000)]);
+    redis.cli(["RPUSH", "ostia:test:a:list", "a"]);
+    redis.cli(["SET", "ostia:test:a:empty", ""]);
+    let keys = ["a", "b", "long", "list", "empty", "none"].map(|key| wanted(key, 3));
+    let read = stream.shared(&keys).unwrap();
+    let expected = [Some(&b"\0\r\t"[..]), Some(b"123"), Some(b"xxxx"), Some(b"\0"), None, None];
+    assert_eq!(read, expected.map(|value| value.map(<[u8]>::to_vec)));
+    let lasts: u64 = redis.cli(["PTTL", "ostia:test:a:a"]).parse().unwrap();
+    assert!((3_000_000..=3_600_000).contains(&lasts), "{lasts}");
+    // Whatever was there is replaced.
+    stream.share(&[offer("list", b"new")]).unwrap();
+    assert_eq!(stream.shared(&[wanted("list", 3)]), Ok(vec![Some(b"new".to_vec())]));
+    stream.share(&[Offer { lasts: Duration::ZERO, ..offer("a", b"old") }]).unwrap();
+    ostia_tests::until("it expires", Duration::from_secs(20), || {
+        (stream.shared(&[wanted("a", 3)]) == Ok(vec![None])).then_some(())
+    });
+    // To look what may be done writes nothing.
+    let before = redis.cli(["DBSIZE"]);
+    assert_eq!(stream.may_share(), Ok(Some(MayShare::Both)));
+    assert_eq!(redis.cli(["DBSIZE"]), before);
+}
+
+#[test]
+fn a_server_that_takes_no_shared_answers_says_why_and_is_read_on() {
+    let redis = RedisServer::start();
+    let mut stream = stream(server(redis.port()));
+    stream.share(&[offer("a", b"one")]).unwrap();
+    let cause = |stream: &mut Stream| stream.share(&[offer("b", b"two")]).unwrap_err().cause;
+    redis.cli(["CONFIG", "SET", "maxmemory", "1"]);
+    assert_eq!((cause(&mut stream), stream.may_share()), (Cause::Full, Ok(None)));
+    redis.cli(["CONFIG", "SET", "maxmemory", "0"]);
+    redis.cli(["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    assert_eq!((cause(&mut stream), stream.may_share()), (Cause::NotMaster, Ok(None)));
+    assert_eq!(stream.shared(&[wanted("a", 3)]), Ok(vec![Some(b"one".to_vec())]));
 }

@@ -15,7 +15,10 @@ use super::{
 use crate::{
     feed::Freshness,
     presign::SoFar,
-    service::following::{FeedReport, FeedStatus},
+    service::{
+        following::{FeedReport, FeedStatus},
+        sharing::{SharingState, SharingStatus},
+    },
 };
 
 /// Gauges of what is known.
@@ -53,17 +56,34 @@ const REPLICA_TOTALS: [Family<FeedReport>; 7] = [
     ("feed_silences", "Connections to Redis closed because nothing came", |report| report.silences),
 ];
 
-/// A label of what became of answers, and how its number is read.
-type Outcome = (&'static str, fn(&SoFar) -> u64);
+/// A label of what became of something, and how its number is read.
+type Outcome<T> = (&'static str, fn(&T) -> u64);
 
 /// What became of answers.
-const OUTCOMES: [Outcome; 6] = [
+const OUTCOMES: [Outcome<SoFar>; 6] = [
     ("taken", |so_far| so_far.taken.load(Relaxed)),
     ("void", |so_far| so_far.void.load(Relaxed)),
     ("late", |so_far| so_far.late.load(Relaxed)),
     ("unknown_form", |so_far| so_far.unknown.load(Relaxed)),
     ("unknown_issuer", |so_far| so_far.strangers.load(Relaxed)),
     ("no_room", |so_far| so_far.full.load(Relaxed)),
+];
+
+/// What became of questions for shared answers.
+const SHARED: [Outcome<SharingStatus>; 6] = [
+    ("taken", |status| status.taken.load(Relaxed)),
+    ("absent", |status| status.absent.load(Relaxed)),
+    ("outdated", |status| status.outdated.load(Relaxed)),
+    ("refused", |status| status.refused.load(Relaxed)),
+    ("late", |status| status.late.load(Relaxed)),
+    ("not_asked", |status| status.not_asked.load(Relaxed)),
+];
+
+/// What became of answers that were signed here.
+const OFFERS: [Outcome<SharingStatus>; 3] = [
+    ("offered", |status| status.offered.load(Relaxed)),
+    ("no_room", |status| status.no_room.load(Relaxed)),
+    ("dropped", |status| status.dropped.load(Relaxed)),
 ];
 
 /// The feed of a replica.
@@ -91,6 +111,22 @@ fn encode(encoder: &mut DescriptorEncoder<'_>, status: &FeedStatus, now: Instant
     for (name, help, read) in REPLICA_TOTALS {
         counters(encoder, name, help, vec![(Labels::new(), read(&report))])?;
     }
-    let outcomes = OUTCOMES.map(|(label, read)| (vec![("outcome", label)], read(status.answers())));
-    counters(encoder, "feed_answers", "Answers of the writer, by what became of them", outcomes.into())
+    let help = "Answers of the writer, by what became of them";
+    counters(encoder, "feed_answers", help, by_outcome(&OUTCOMES, status.answers()))?;
+    status.sharing().map_or(Ok(()), |sharing| encode_sharing(encoder, sharing))
+}
+
+fn encode_sharing(encoder: &mut DescriptorEncoder<'_>, status: &SharingStatus) -> fmt::Result {
+    let states = [("idle", SharingState::Idle), ("asked", SharingState::Asked), ("away", SharingState::Away)];
+    let states = states.map(|(label, state)| (vec![("state", label)], u64::from(state == status.state())));
+    let help = "1 for whether Redis is asked for answers of other replicas";
+    gauges(encoder, "feed_shared_state", help, states.into())?;
+    let help = "Answers missed that another replica may have signed, by what became of the question";
+    counters(encoder, "feed_shared_answers", help, by_outcome(&SHARED, status))?;
+    let help = "Answers signed here that other replicas may use, by what became of them";
+    counters(encoder, "feed_shared_offers", help, by_outcome(&OFFERS, status))
+}
+
+fn by_outcome<T>(outcomes: &[Outcome<T>], counted: &T) -> Vec<(Vec<(&'static str, &'static str)>, u64)> {
+    outcomes.iter().map(|(label, read)| (vec![("outcome", *label)], read(counted))).collect()
 }

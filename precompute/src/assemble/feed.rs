@@ -53,6 +53,8 @@ pub struct AssembledFeed {
     pub acknowledge_redis_replicas: u32,
     /// How many other writers have to have it on disk by then.
     pub acknowledge_standbys: u32,
+    /// Whether replicas with keys on tokens share what they have signed.
+    pub shared_answers: bool,
 }
 
 /// Where snapshots are given out and fetched.
@@ -115,6 +117,7 @@ impl AssembledFeed {
             acknowledge_within: config.acknowledge_within,
             acknowledge_redis_replicas: config.acknowledge_redis_replicas,
             acknowledge_standbys: config.acknowledge_standbys,
+            shared_answers: config.shared_answers,
         })
     }
 

@@ -65,6 +65,8 @@ pub struct Feed {
     pub acknowledge_redis_replicas: u32,
     /// How many other writers have to have it on disk by then.
     pub acknowledge_standbys: u32,
+    /// Whether replicas with keys on tokens share what they have signed.
+    pub shared_answers: bool,
 }
 
 /// Whose certificates count.
@@ -198,6 +200,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         section.integer("acknowledge_redis_replicas", 0..=limits::REDIS_REPLICAS_MAX).unwrap_or(0) as u32;
     let takes_over = section.choice("takeover", &TAKEOVERS).unwrap_or(true);
     let acknowledge_standbys = section.integer("acknowledge_standbys", 0..=limits::STANDBYS_MAX).unwrap_or(0) as u32;
+    let shared_answers = section.boolean("shared_answers").unwrap_or(true);
     let priority = section.integer("priority", 0..=limits::PRIORITY_MAX).unwrap_or(0) as u32;
     let (redis, tls) = redis?;
     Some(Feed {
@@ -222,6 +225,7 @@ fn read_feed(section: &mut Section<'_>, admin: SocketAddr) -> Option<Feed> {
         acknowledge_within,
         acknowledge_redis_replicas,
         acknowledge_standbys,
+        shared_answers,
     })
 }
 

@@ -158,6 +158,7 @@ fn any_feed(dice: &mut Dice) -> Feed {
         acknowledge_redis_replicas: dice.below(limits::feed::REDIS_REPLICAS_MAX as u64 + 1) as u32,
         takes_over: dice.below(2) == 0,
         acknowledge_standbys: dice.below(limits::feed::STANDBYS_MAX as u64 + 1) as u32,
+        shared_answers: dice.coin(),
     }
 }
 
@@ -548,6 +549,7 @@ fn the_feed_has_defaults_and_a_replica_needs_no_more_than_three_keys() {
         acknowledge_redis_replicas: 0,
         takes_over: true,
         acknowledge_standbys: 0,
+        shared_answers: true,
     };
     assert_eq!(read.feed, Some(expected));
     let issuer = &read.tenants[0].issuers[0];
@@ -613,6 +615,7 @@ fn what_is_wrong_in_the_feed_is_told_with_the_remedy_and_all_at_once() {
         ("acknowledge_redis_replicas = 17", &["is 17; expected a whole number from 0 to 16"]),
         ("takeover = \"never\"", &["takeover: is `never`; expected one of"]),
         ("acknowledge_standbys = -1", &["is -1; expected a whole number from 0 to 8"]),
+        ("shared_answers = 1", &["shared_answers: is 1; expected true or false"]),
         ("user = \"ostia\"", &["user: has no effect without a password; add `password_file`"]),
         ("user = \"a b\"\npassword_file = \"p\"", &["user: is no user of Redis"]),
         ("password_file = \"\"", &["password_file: is empty; name a file"]),

@@ -15,7 +15,7 @@ use std::{
 use super::{
     Body, Cluster, Entry, Issuer, Manifest, Position, Refusal, Trusted,
     https::Https,
-    redis::{Address, Extent, Fault, Said, Server, Stream},
+    redis::{Address, Extent, Fault, MayShare, Said, Server, Stream},
     shelf::{Answer, BaseUrl, SourceFault, reach},
 };
 use crate::{
@@ -61,6 +61,8 @@ struct Seen {
     sentinels: Vec<Said>,
     /// and how many servers follow the master then.
     followers: Option<u64>,
+    /// What this user may do with shared answers, if that was looked at and can be told.
+    may_share: Option<MayShare>,
 }
 
 /// Whose feed is looked at.
@@ -80,13 +82,15 @@ pub struct Question<'a> {
     pub issuers: &'a [(Issuer, String)],
     /// Whether a writer asks, which may be the first.
     pub is_writer: bool,
+    /// Whether answers are shared with other replicas.
+    pub shares: bool,
 }
 
 impl Question<'_> {
     /// Looks at Redis and at the sources of snapshots. It takes no longer than [`limits::PROBE_WITHIN`] for each of the two.
     pub fn ask(&self, now: UnixTime) -> Findings {
         let address = &self.redis.address;
-        let Some(seen) = look(self.redis, self.cluster) else {
+        let Some(seen) = look(self.redis, self.cluster, self.shares) else {
             let within = limits::PROBE_WITHIN;
             let text = format!(
                 "Redis at {address} cannot be tried within {within:?}; find out what hangs, such as the look-up of its name"
@@ -95,6 +99,7 @@ impl Question<'_> {
         };
         let (mut findings, manifest) = seen.judge(self, now);
         seen.compare_issuers(self, &mut findings);
+        seen.judge_sharing(self, &mut findings);
         self.ask_sources(manifest.as_ref(), &mut findings);
         findings
     }
@@ -174,12 +179,12 @@ impl Told {
 }
 
 /// `None` if it takes too long: the look-up of a name has no limit of its own.
-fn look(server: &Server, cluster: &Cluster) -> Option<Seen> {
+fn look(server: &Server, cluster: &Cluster, shares: bool) -> Option<Seen> {
     let (told, seen) = channel();
     let mut stream = Stream::new(server.clone(), cluster);
     let looks = move || {
         let mut seen = Seen::default();
-        seen.fault = seen.fill(&mut stream).err();
+        seen.fault = seen.fill(&mut stream, shares).err();
         let _ = told.send(seen);
     };
     // It ends with the program if it hangs.
@@ -188,12 +193,13 @@ fn look(server: &Server, cluster: &Cluster) -> Option<Seen> {
 }
 
 impl Seen {
-    fn fill(&mut self, stream: &mut Stream) -> Result<(), Fault> {
+    fn fill(&mut self, stream: &mut Stream, shares: bool) -> Result<(), Fault> {
         self.sentinels = stream.sentinels_within(limits::SENTINELS_WITHIN);
         self.extent = stream.extent()?;
         self.eviction = stream.eviction_policy()?;
         self.followers = if self.sentinels.is_empty() { None } else { stream.followers()? };
         self.manifest = stream.manifest()?;
+        self.may_share = if shares { stream.may_share()? } else { None };
         let Some(Extent { last, .. }) = self.extent else { return Ok(()) };
         self.last = stream.entry_at(last)?.map(|entry| (last, entry));
         self.recent = stream.last_entries(limits::READ_ENTRIES_MAX)?;
@@ -204,6 +210,28 @@ impl Seen {
         }
         self.recent.extend(next);
         Ok(())
+    }
+
+    /// Whether this user may read and write the keys of shared answers.
+    fn judge_sharing(&self, question: &Question<'_>, findings: &mut Findings) {
+        let Some(may_share) = &self.may_share else { return };
+        let (keys, server) = (format!("ostia:{}:a:*", question.cluster), question.redis);
+        let user = server.login.user.as_deref().unwrap_or("default");
+        let lacks = match may_share {
+            MayShare::Both => {
+                findings.facts.push(format!("answers of keys on tokens are shared with other replicas (`{keys}`)"));
+                return;
+            }
+            MayShare::ReadOnly => "not write",
+            MayShare::Neither => "not read",
+        };
+        findings.doubts.push(Doubt {
+            about: "feed.shared_answers",
+            text: format!(
+                "the user `{user}` of Redis at {} may {lacks} `{keys}`, so that each replica signs with its token what another one has signed: let it (`ACL SETUSER {user} %R~ostia:* %W~ostia:*:a:* +getrange +set`, and the same in its list of users), or set `shared_answers = false`",
+                server.address
+            ),
+        });
     }
 
     /// Whether the writer at work and this configuration have the same issuers.

@@ -20,6 +20,7 @@
 mod fault;
 mod sentinel;
 mod server;
+mod shared;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -29,6 +30,7 @@ pub use self::{
     fault::{Cause, Fault},
     sentinel::{Named, Said},
     server::{Address, Login, Master, Server, Trust},
+    shared::{MayShare, Offer, Wanted},
 };
 use self::{
     fault::{Names, cause, in_a_line, remedy_at_first, remedy_for},
@@ -62,6 +64,8 @@ pub struct Stream {
     head: String,
     ack: String,
     relayed: String,
+    /// What the keys of shared answers begin with.
+    shared: String,
     connection: Option<Connection>,
     /// How many connections there have been.
     connections: u64,
@@ -92,7 +96,7 @@ impl Stream {
     /// Connects with the first command.
     pub fn new(server: Server, cluster: &Cluster) -> Self {
         let key = |name: &str| format!("ostia:{cluster}:{name}");
-        let keys = ["feed", "head", "ack", "relayed"].map(key);
+        let keys = ["feed", "head", "ack", "relayed", "a:"].map(key);
         let lookup = match &server.address {
             Address::Master(master) => Some(Arc::new(Lookup::start(&server, master))),
             Address::Tcp { .. } | Address::Unix(_) => None,
@@ -102,11 +106,11 @@ impl Stream {
 
     /// One more to the same place, with a connection of its own, whose reads wait for nothing.
     pub fn another(&self) -> Self {
-        let keys = [&self.feed, &self.head, &self.ack, &self.relayed].map(String::clone);
+        let keys = [&self.feed, &self.head, &self.ack, &self.relayed, &self.shared].map(String::clone);
         Self::over(self.server.clone(), self.lookup.clone(), keys)
     }
 
-    fn over(server: Server, lookup: Option<Arc<Lookup>>, [feed, head, ack, relayed]: [String; 4]) -> Self {
+    fn over(server: Server, lookup: Option<Arc<Lookup>>, [feed, head, ack, relayed, shared]: [String; 5]) -> Self {
         Self {
             server,
             lookup,
@@ -115,6 +119,7 @@ impl Stream {
             head,
             ack,
             relayed,
+            shared,
             connection: None,
             connections: 0,
             answered: 0,
@@ -362,11 +367,20 @@ impl Stream {
     }
 
     fn ask(&mut self, command: &Cmd, within: Duration) -> Result<Value, Fault> {
+        self.attempt(within, |connection| command.query(connection))
+    }
+
+    /// `within`: how long each piece of the answer may take.
+    fn attempt<T>(
+        &mut self,
+        within: Duration,
+        ask: impl FnOnce(&mut Connection) -> Result<T, RedisError>,
+    ) -> Result<T, Fault> {
         let connection = self.connect()?;
         let asked = connection
             .set_read_timeout(Some(within))
             .and_then(|()| connection.set_write_timeout(Some(limits::ANSWER_WITHIN)))
-            .and_then(|()| command.query::<Value>(connection));
+            .and_then(|()| ask(connection));
         let error = match asked {
             Ok(value) => {
                 self.answered = self.connections;

@@ -157,11 +157,11 @@ pub const STRANGERS_MAX: usize = 1024;
 /// How many of several issuers are named in one line for people: as many as anybody reads.
 pub const STRANGERS_NAMED_MAX: usize = 8;
 
-/// How long a look at Redis may take: Sentinels, connecting and eight answers, each as late as it may be, and the wait for a sign of
+/// How long a look at Redis may take: Sentinels, connecting and ten answers, each as late as it may be, and the wait for a sign of
 /// life.
-pub const PROBE_WITHIN: Duration = Duration::from_secs(25);
+pub const PROBE_WITHIN: Duration = Duration::from_secs(30);
 const _: () = assert!(
-    SENTINELS_WITHIN.as_secs() + CONNECT_WITHIN.as_secs() + 8 * ANSWER_WITHIN.as_secs() + PROBE_LIFE.as_secs()
+    SENTINELS_WITHIN.as_secs() + CONNECT_WITHIN.as_secs() + 10 * ANSWER_WITHIN.as_secs() + PROBE_LIFE.as_secs()
         < PROBE_WITHIN.as_secs()
 );
 /// How long it waits for a sign of life: two heartbeats, of which one may be late.

@@ -61,6 +61,37 @@ pub enum Outcome {
     Full,
 }
 
+impl Form {
+    /// A hash over everything that answers of an issuer by a signer depend on, except the certificate and the times. `hash`:
+    /// of the CertID.
+    pub fn fingerprint_of(issuer: &ActiveIssuer, hash: HashAlgorithm, signer: &OcspSigner) -> [u8; 32] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        let mut add = |octets: &[u8]| {
+            context.update(&(octets.len() as u64).to_be_bytes());
+            context.update(octets);
+        };
+        add(b"Ostia answers 1");
+        add(issuer.id().tenant().as_bytes());
+        let (name_hash, key_hash) = issuer.hashes.get(HashAlgorithm::Sha256);
+        add(name_hash);
+        add(key_hash);
+        add(hash.oid());
+        add(signer.certificate_der());
+        add(signer.algorithm().identifier());
+        add(signer.template().fingerprint());
+        add(&signer.not_after().0.to_be_bytes());
+        let Policy { validity, retain_expired, archive_cutoff, .. } = issuer.policy;
+        add(&validity.as_secs().to_be_bytes());
+        if archive_cutoff {
+            add(&retain_expired.as_secs().to_be_bytes());
+            add(&issuer.not_before.0.to_be_bytes());
+        }
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(context.finish().as_ref());
+        fingerprint
+    }
+}
+
 impl Subject {
     /// The forms of the answers that clients get `now`: those of the signer for clients without preferences. From the
     /// moment that this signer is noted as revoked, it is another signer. Empty if no signer is valid.
@@ -99,37 +130,9 @@ impl Subject {
             hash: *hash,
             place,
             signer: Arc::clone(signer),
-            fingerprint: self.fingerprint(*hash, signer),
+            fingerprint: Form::fingerprint_of(&self.issuer, *hash, signer),
         };
         self.ahead.iter().map(form).collect()
-    }
-
-    /// A hash over everything that answers depend on, except the certificate and the times.
-    fn fingerprint(&self, hash: HashAlgorithm, signer: &OcspSigner) -> [u8; 32] {
-        let mut context = digest::Context::new(&digest::SHA256);
-        let mut add = |octets: &[u8]| {
-            context.update(&(octets.len() as u64).to_be_bytes());
-            context.update(octets);
-        };
-        add(b"Ostia answers 1");
-        add(self.issuer.id().tenant().as_bytes());
-        let (name_hash, key_hash) = self.issuer.hashes.get(HashAlgorithm::Sha256);
-        add(name_hash);
-        add(key_hash);
-        add(hash.oid());
-        add(signer.certificate_der());
-        add(signer.algorithm().identifier());
-        add(signer.template().fingerprint());
-        add(&signer.not_after().0.to_be_bytes());
-        let Policy { validity, retain_expired, archive_cutoff, .. } = self.issuer.policy;
-        add(&validity.as_secs().to_be_bytes());
-        if archive_cutoff {
-            add(&retain_expired.as_secs().to_be_bytes());
-            add(&self.issuer.not_before.0.to_be_bytes());
-        }
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(context.finish().as_ref());
-        fingerprint
     }
 
     /// The key under which an answer is kept.

@@ -19,6 +19,8 @@ impl StateWord {
     const REMOVED: u64 = 3;
     const TAG: u64 = 0xf;
     const GENERATION: u64 = 0xf_ffff << 8;
+    /// The counter of a record that has just come.
+    const FIRST: u64 = 1 << 8;
     const ORIGIN_SHIFT: u32 = 28;
     const ORIGIN: u64 = 0xf << Self::ORIGIN_SHIFT;
 
@@ -43,6 +45,12 @@ impl StateWord {
         self.0 & !Self::GENERATION & !Self::ORIGIN
     }
 
+    /// Whether the record has not changed since this process knows it: nothing that was said of it before was said in
+    /// another state that this process has seen.
+    pub const fn is_first(self) -> bool {
+        self.0 & Self::GENERATION == Self::FIRST
+    }
+
     /// The word that says `status`, without a counter; of a removed record for `None`. What others send is such a word.
     pub fn saying(status: Option<Status>) -> Self {
         Self(Self::said_of(status))
@@ -62,7 +70,7 @@ impl StateWord {
 
     /// `status` as the word that follows `previous` in a slot.
     pub(super) fn next(previous: u64, status: Option<Status>, origin: Origin) -> u64 {
-        let generation = previous.wrapping_add(1 << 8) & Self::GENERATION;
+        let generation = previous.wrapping_add(Self::FIRST) & Self::GENERATION;
         Self::with_origin(generation | Self::said_of(status), origin)
     }
 

@@ -39,7 +39,13 @@ use tracing::warn;
 
 use self::follower::{Adoption, Follower, Side};
 pub use self::told::{FeedReport, FeedStatus};
-use super::{Tenants, Threads, change::STOPPING, let_go, remove_expired, rim, signer_watch};
+use super::{
+    Tenants, Threads,
+    change::STOPPING,
+    let_go, remove_expired, rim,
+    sharing::{Sharing, SharingThreads},
+    signer_watch,
+};
 use crate::{
     answers::Answers,
     assemble::{AssembledFeed, Assembly, FeedFiles},
@@ -74,6 +80,7 @@ pub struct Following {
     handle: FeedHandle,
     status: Arc<FeedStatus>,
     answers: Arc<Answers>,
+    sharing: Option<SharingThreads>,
     directory: Option<Directory>,
     chunks: Chunks,
     /// Let go of last.
@@ -127,6 +134,11 @@ impl Following {
         self.directory.as_ref()
     }
 
+    /// Answers that are shared with other replicas, if they are.
+    pub fn sharing(&self) -> Option<&Sharing> {
+        self.sharing.as_ref().map(SharingThreads::sharing)
+    }
+
     /// Starts the periodic tasks.
     pub fn spawn_tasks(&self, tasks: &mut JoinSet<()>) {
         // Nothing is signed ahead here.
@@ -137,10 +149,11 @@ impl Following {
     /// Ends its threads.
     pub fn end(self) {
         self.stop.store(true, Relaxed);
-        let Self { thread, handle, chunks, .. } = self;
+        let Self { thread, handle, chunks, sharing, .. } = self;
         // Without a disk it waits for chunks, of which each may take minutes.
         chunks.end();
         drop(handle);
+        sharing.into_iter().for_each(SharingThreads::end);
         // A panic has been told where it happened.
         let _ = thread.join();
     }
@@ -156,11 +169,14 @@ impl Opened {
     pub fn start(self, answers: &Arc<Answers>, threads: &Threads) -> io::Result<Following> {
         let Self { feed, replica, tenants, directory, owned } = self;
         let files = Arc::new(FeedFiles::of(&feed));
-        let AssembledFeed { cluster, redis, trusted, snapshots, https, .. } = feed;
+        let AssembledFeed { cluster, redis, trusted, snapshots, https, shared_answers, .. } = feed;
         let fetcher = Fetcher::start(directory.clone(), &rim::snapshot_sources(&snapshots), &https)?;
         let (so_far, chunks) = (Arc::<SoFar>::default(), fetcher.chunks());
-        let status =
-            FeedStatus::new(cluster.to_string(), redis.address.to_string(), Arc::clone(&so_far), chunks.clone());
+        let address = redis.address.to_string();
+        let stream = Stream::new(redis, &cluster);
+        let sharing = shared_answers.then(|| start_sharing(&stream, &tenants.borrow(), threads)).transpose()?;
+        let shared = sharing.as_ref().map(|threads| Arc::clone(threads.sharing().status()));
+        let status = FeedStatus::new(cluster.to_string(), address, Arc::clone(&so_far), chunks.clone(), shared);
         let (orders, ordered) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
         let received = Received::new(answers, tenants.borrow().issuers().map(|(_, issuer)| issuer), &so_far);
@@ -168,7 +184,7 @@ impl Opened {
         let follower = Follower {
             names,
             reader: Reader::new(cluster.clone(), trusted.clone()),
-            stream: Stream::new(redis, &cluster),
+            stream,
             cluster,
             trusted,
             replica,
@@ -188,7 +204,7 @@ impl Opened {
         })?;
         let handle = FeedHandle { orders, tenants, answers: Arc::clone(answers), so_far, files };
         let answers = Arc::clone(answers);
-        Ok(Following { thread, stop, handle, status, answers, directory, chunks, _owned: owned })
+        Ok(Following { thread, stop, handle, status, answers, sharing, directory, chunks, _owned: owned })
     }
 }
 
@@ -229,6 +245,15 @@ impl FeedHandle {
         tokio::spawn(let_go(self.tenants.send_replace(tenants)));
         Ok(())
     }
+}
+
+/// Starts what shares answers, and connects at once if a signer's key is on a token.
+fn start_sharing(stream: &Stream, tenants: &Tenants, threads: &Threads) -> io::Result<SharingThreads> {
+    let sharing = Sharing::start(stream.another(), threads)?;
+    if tenants.issuers().flat_map(|(_, issuer)| issuer.signers.all()).any(|signer| signer.is_apart()) {
+        sharing.sharing().wake();
+    }
+    Ok(sharing)
 }
 
 /// What the configuration calls each issuer.

@@ -143,6 +143,7 @@ struct Shared {
     verifier: Verifier,
     verify: Verify,
     algorithm: Algorithm,
+    is_apart: bool,
 }
 
 struct Inner {
@@ -183,6 +184,7 @@ impl Pool {
             verifier,
             verify: settings.verify,
             algorithm,
+            is_apart,
         });
         // From here on, dropping it ends the threads that were started.
         let pool = Self { cheap: None, shared };
@@ -228,6 +230,14 @@ impl Signing for Pool {
 
     fn is_away(&self) -> bool {
         self.shared.lock().pool.is_away(Instant::now())
+    }
+
+    fn is_apart(&self) -> bool {
+        self.shared.is_apart
+    }
+
+    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.shared.verify(message, signature).is_ok()
     }
 
     fn setting(&self) -> &str {

@@ -111,6 +111,11 @@ impl OcspSigner {
         self.signing().is_some_and(|signing| signing.signs_here())
     }
 
+    /// Whether its key is here and outside of this process, as on a token: a signature is dear then.
+    pub fn is_apart(&self) -> bool {
+        self.signing().is_some_and(|signing| signing.is_apart())
+    }
+
     /// Whether its key is not here, or has not been at work for a while. Then another signer should sign, if there is
     /// one.
     pub fn is_away(&self) -> bool {

@@ -4,6 +4,9 @@
 //! Requests for one certificate that is being signed share the result. It does not know connections; waiting is an
 //! await that any runtime can wake.
 //!
+//! Where replicas share answers of keys on tokens, a miss first asks whether another one has signed it ([`Sharing`]), and
+//! what is signed here is offered to them; whatever becomes of that, the answer is signed here if it does not come.
+//!
 //! Answers that can be kept come before the others: an answer with a client's nonce, or for several certificates, is
 //! signed for one client alone, and waits in its own queue behind misses and refreshes.
 
@@ -11,7 +14,7 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     hash::{BuildHasher as _, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -21,11 +24,13 @@ use precompute::{
     answers::AnswerKey,
     ocsp::OcspError,
     pki::UnixTime,
+    service::sharing::{Question, Reply, Sharing},
     sign::{Job, Priority, SignError},
 };
 use tokio::sync::oneshot;
 
 use super::{
+    shared::Unfit,
     sign_request::SignRequest,
     store::{Answer, Store},
 };
@@ -41,6 +46,8 @@ pub struct Misses {
     pending: Mutex<HashMap<AnswerKey, Pending>>,
     tickets: AtomicU64,
     spread: RandomState,
+    /// How answers are shared with other replicas, if they are.
+    sharing: OnceLock<Sharing>,
 }
 
 /// An answer that is being signed, and the requests that wait for it.
@@ -72,7 +79,18 @@ enum Recipients {
 impl Misses {
     /// Keeps signed answers in `store`.
     pub fn new(store: Store) -> Arc<Self> {
-        Arc::new(Self { store, pending: Mutex::default(), tickets: AtomicU64::new(0), spread: RandomState::new() })
+        Arc::new(Self {
+            store,
+            pending: Mutex::default(),
+            tickets: AtomicU64::new(0),
+            spread: RandomState::new(),
+            sharing: OnceLock::new(),
+        })
+    }
+
+    /// From now on answers are shared. Once for all.
+    pub fn share(&self, sharing: Sharing) {
+        let _ = self.sharing.set(sharing);
     }
 
     /// The answers kept.
@@ -95,7 +113,7 @@ impl Misses {
             None => self.submit(request, Priority::Once, limits::SIGN_ATTEMPTS_MAX, Recipients::One(sender)),
             Some(key) => {
                 if let Some(ticket) = self.join(key, Priority::Live, Some(sender)) {
-                    self.submit(request, Priority::Live, limits::SIGN_ATTEMPTS_MAX, Recipients::Pending(key, ticket));
+                    self.obtain(request, Priority::Live, Recipients::Pending(key, ticket));
                 }
             }
         }
@@ -106,7 +124,7 @@ impl Misses {
     pub fn refresh(self: &Arc<Self>, request: SignRequest) {
         let Some(key) = request.key else { return };
         if let Some(ticket) = self.join(key, Priority::Refresh, None) {
-            self.submit(request, Priority::Refresh, limits::SIGN_ATTEMPTS_MAX, Recipients::Pending(key, ticket));
+            self.obtain(request, Priority::Refresh, Recipients::Pending(key, ticket));
         }
     }
 
@@ -143,6 +161,38 @@ impl Misses {
         (first || overtakes || lost).then_some(ticket)
     }
 
+    /// Takes the answer of another replica if there is one, and has it signed here if not.
+    fn obtain(self: &Arc<Self>, request: SignRequest, priority: Priority, recipients: Recipients) {
+        let wanted = self.sharing.get().and_then(|sharing| Some((sharing, request.wanted(UnixTime::now())?)));
+        let Some((sharing, wanted)) = wanted else {
+            return self.submit(request, priority, limits::SIGN_ATTEMPTS_MAX, recipients);
+        };
+        let (this, of) = (Arc::clone(self), sharing.clone());
+        let reply = move |reply| match this.adopt(&request, reply, &of) {
+            Some(answer) => this.tell(recipients, Ok(answer)),
+            None => this.submit(request, priority, limits::SIGN_ATTEMPTS_MAX, recipients),
+        };
+        let question = Question { wanted, asked: Instant::now(), reply: Box::new(reply) };
+        if let Err(question) = sharing.ask(question) {
+            (question.reply)(Reply::Nothing);
+        }
+    }
+
+    /// The answer that was found, if it may be used.
+    fn adopt(&self, request: &SignRequest, reply: Reply, sharing: &Sharing) -> Option<Arc<Answer>> {
+        let Reply::Found(value) = reply else { return None };
+        let status = sharing.status();
+        match request.adopt(&value, self.spread(request), UnixTime::now()) {
+            Ok((answer, signature)) => {
+                status.taken.fetch_add(1, Relaxed);
+                return Some(self.keep(request, answer, &signature));
+            }
+            Err(Unfit::Outdated) => status.outdated.fetch_add(1, Relaxed),
+            Err(Unfit::Refused) => status.refused.fetch_add(1, Relaxed),
+        };
+        None
+    }
+
     fn submit(self: &Arc<Self>, request: SignRequest, priority: Priority, attempts: usize, recipients: Recipients) {
         let mut unsigned = match request.prepare(UnixTime::now(), self.spread(&request)) {
             Ok(unsigned) => unsigned,
@@ -158,7 +208,10 @@ impl Misses {
             let outcome = match outcome {
                 Err(error) => Err(ocsp_error(error)),
                 Ok(signature) => match request.complete(&unsigned, &signature, UnixTime::now()) {
-                    Some(answer) => Ok(this.keep(&request, answer, &signature)),
+                    Some(answer) => {
+                        this.offer(&request, &answer, &signature);
+                        Ok(this.keep(&request, answer, &signature))
+                    }
                     None if attempts > 1 => return this.submit(request, priority, attempts - 1, recipients),
                     None => Err(OcspError::TryLater),
                 },
@@ -171,6 +224,11 @@ impl Misses {
             deadline: Instant::now() + limits::MISS_DEADLINE,
             done: Box::new(done),
         });
+    }
+
+    fn offer(&self, request: &SignRequest, answer: &Answer, signature: &[u8]) {
+        let Some(sharing) = self.sharing.get() else { return };
+        request.offer(answer, signature, UnixTime::now()).into_iter().for_each(|offer| sharing.offer(offer));
     }
 
     fn keep(&self, request: &SignRequest, answer: Answer, signature: &[u8]) -> Arc<Answer> {

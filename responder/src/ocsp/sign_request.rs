@@ -102,21 +102,32 @@ impl SignRequest {
 
     /// The bytes to sign for the present state. `spread`: see [`Times::plan`].
     pub fn prepare(&self, now: UnixTime, spread: u32) -> Result<Unsigned, OcspError> {
-        // Data that is too old is not signed with the present time; answers signed earlier state their own time.
-        let is_stale = |id: &RequestedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
-        let told_until = self.ids.iter().map(|id| id.issuer.told_until()).min().unwrap_or(UnixTime::MAX);
-        if self.ids.iter().any(is_stale) || told_until <= now {
-            return Err(OcspError::TryLater);
-        }
+        let told_until = self.may_be_signed(now)?;
         let statements = self.statements(now)?;
         let lasting = statements.iter().all(Statement::may_be_kept);
         let validity = self.ids.first().map_or(limits::UNLISTED_VALIDITY, |id| id.issuer.policy.validity);
         let validity = if lasting { validity } else { validity.min(limits::UNLISTED_VALIDITY) };
         let times = Times::plan(now, validity, self.signer.not_after().min(told_until), spread);
         let times = times.ok_or(OcspError::InternalError)?;
+        Ok(self.unsigned(statements, times))
+    }
+
+    /// Whether anything may be said with the present time: data that is too old is not, while answers signed earlier state
+    /// their own. Gives the latest nextUpdate that the sources allow.
+    pub(super) fn may_be_signed(&self, now: UnixTime) -> Result<UnixTime, OcspError> {
+        let is_stale = |id: &RequestedId| id.issuer.state.health.is_stale(now, id.issuer.policy.stale_after);
+        let told_until = self.ids.iter().map(|id| id.issuer.told_until()).min().unwrap_or(UnixTime::MAX);
+        if self.ids.iter().any(is_stale) || told_until <= now {
+            return Err(OcspError::TryLater);
+        }
+        Ok(told_until)
+    }
+
+    /// The bytes to sign for these values.
+    pub(super) fn unsigned(&self, statements: Box<[Statement]>, times: Times) -> Unsigned {
         let mut unsigned = Unsigned { statements, times, response_data: Vec::new() };
         unsigned.response_data = self.with_content(&unsigned, |content| self.signer.template().response_data(content));
-        Ok(unsigned)
+        unsigned
     }
 
     /// The answer with its signature; `None` if its statements have changed in the meantime.

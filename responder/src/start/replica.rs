@@ -60,6 +60,7 @@ impl Replica {
         // The site has the parts that it uses. Replaced parts have to go, with their threads and sessions.
         drop(assembly);
         let following = opened.start(serving.misses.store().answers(), &serving.workers.watched)?;
+        following.sharing().into_iter().for_each(|sharing| serving.misses.share(sharing.clone()));
         let ready_without_signers = serving.config.common.admin.ready_without_signers;
         let status = Status::of_replica(following.tenants(), ready_without_signers, following.status());
         status.may_be_drained(&serving.config.common.state_dir);

@@ -1,8 +1,9 @@
 //! A cluster of real processes when something fails: each row of the feed's failure table that one Redis suffices for.
 //!
 //! What becomes of readers is in `replicas`, of Redis in `redis`, of writers in `writers`, of the feed when somebody else
-//! writes into it in `strangers`; how soon revocations come is in `lag`. Replicas with keys and without are in `keys`, what
-//! starts without Redis in `starts`, long outages in `outage`, connections of a replica that dies in `killed`, acknowledgements and hand-overs in `standbys`, a second site in `sites`, changed
+//! writes into it in `strangers`; how soon revocations come is in `lag`. Replicas with keys and without are in `keys`, answers
+//! that they share in `sharing`, what starts without Redis in `starts`, long outages in `outage`, connections of a replica that
+//! dies in `killed`, acknowledgements and hand-overs in `standbys`, a second site in `sites`, changed
 //! configurations in `reloads` (replicas) and `roles` (writers). What is not as it is taken for: issuers that one side lacks
 //! in `issuers`, streams, keys and clocks in `mistaken`, sources of snapshots in `sources`; TLS before writers in `https`; and in `reported` what others
 //! have met. Books that come back from a backup are in `backup`. Invariant: a certificate that a replica has once
@@ -24,6 +25,7 @@ mod replicas;
 mod reported;
 mod roles;
 mod sentinels;
+mod sharing;
 mod sites;
 mod sources;
 mod standbys;

@@ -60,6 +60,7 @@ fn in_order() -> Seen {
         fault: None,
         sentinels: Vec::new(),
         followers: None,
+        may_share: None,
     }
 }
 
@@ -76,6 +77,7 @@ fn asked<T>(issuers: &[(Issuer, String)], is_writer: bool, look: impl FnOnce(&Qu
         https: &Https::default(),
         issuers,
         is_writer,
+        shares: true,
     })
 }
 
@@ -282,5 +284,30 @@ fn what_would_keep_sentinels_from_a_fail_over_is_doubted() {
         let texts: Vec<&String> = doubts.iter().map(|doubt| &doubt.text).collect();
         let fits = texts.len() == expected.len() && texts.iter().zip(expected).all(|(text, part)| text.contains(part));
         assert!(fits, "{texts:?} and not {expected:?}");
+    }
+}
+
+#[test]
+fn who_may_not_read_or_write_shared_answers_is_told_how_to_be_let() {
+    let found = |may_share| {
+        let (mut findings, seen) = (Findings::default(), Seen { may_share, ..in_order() });
+        asked(&[], false, |question| seen.judge_sharing(question, &mut findings));
+        findings
+    };
+    assert_eq!(found(None), Findings::default());
+    let Findings { facts, doubts } = found(Some(MayShare::Both));
+    assert_eq!(
+        (&facts[..], doubts),
+        (&["answers of keys on tokens are shared with other replicas (`ostia:a:a:*`)".to_owned()][..], vec![])
+    );
+    for (may_share, lacks) in [(MayShare::ReadOnly, "may not write"), (MayShare::Neither, "may not read")] {
+        let Findings { facts, doubts } = found(Some(may_share));
+        let [Doubt { about: "feed.shared_answers", text }] = &doubts[..] else { panic!("{doubts:?}") };
+        assert!(facts.is_empty());
+        for told in
+            ["the user `default` of Redis at redis.example:6379", lacks, "`ostia:a:a:*`", "`ACL SETUSER default "]
+        {
+            assert!(text.contains(told), "{told}: {text}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     },
     limits::{self, feed as bounds},
     presign::SoFar,
+    service::sharing::SharingStatus,
     state_dir::ServerId,
 };
 
@@ -31,6 +32,7 @@ pub struct FeedStatus {
     filled: watch::Sender<bool>,
     answers: Arc<SoFar>,
     chunks: Chunks,
+    sharing: Option<Arc<SharingStatus>>,
     begun: Instant,
 }
 
@@ -121,9 +123,15 @@ impl FeedReport {
 }
 
 impl FeedStatus {
-    pub(super) fn new(cluster: String, redis: String, answers: Arc<SoFar>, chunks: Chunks) -> Arc<Self> {
+    pub(super) fn new(
+        cluster: String,
+        redis: String,
+        answers: Arc<SoFar>,
+        chunks: Chunks,
+        sharing: Option<Arc<SharingStatus>>,
+    ) -> Arc<Self> {
         let (report, filled) = (Mutex::default(), watch::channel(false).0);
-        Arc::new(Self { cluster, redis, report, filled, answers, chunks, begun: Instant::now() })
+        Arc::new(Self { cluster, redis, report, filled, answers, chunks, sharing, begun: Instant::now() })
     }
 
     /// The report as of now.
@@ -134,6 +142,11 @@ impl FeedStatus {
     /// What became of the answers that came.
     pub fn answers(&self) -> &SoFar {
         &self.answers
+    }
+
+    /// What became of answers that are shared with other replicas, if they are.
+    pub fn sharing(&self) -> Option<&SharingStatus> {
+        self.sharing.as_deref()
     }
 
     /// How far the snapshot is that is fetched, or was last.

@@ -66,6 +66,7 @@ const VALUES: [(&str, &str, &str); common::KEYS.len() + KEYS.len() - OF_SENTINEL
     ("feed.acknowledge_within", "\"2s\"", "\"3s\""),
     ("feed.acknowledge_redis_replicas", "0", "1"),
     ("feed.acknowledge_standbys", "0", "1"),
+    ("feed.shared_answers", "true", "false"),
     ("http.listen", "[\"127.0.0.1:80\"]", "[\"127.0.0.1:80\", \"systemd\"]"),
     ("http.workers", "2", "3"),
     ("http.idle_deadline", "\"20s\"", "\"21s\""),

@@ -1,12 +1,18 @@
 //! Orders of events that matter, forced: a real key behind a gate that the test opens.
 
+mod shared;
+
 use std::{fmt, process::Command, sync::atomic::AtomicBool, time::Duration};
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use precompute::{
     engine::IssuerState,
     issuer::ActiveIssuer,
     issuer_id::IssuerId,
-    ocsp::{CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity, profile::Kept},
+    ocsp::{
+        CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity,
+        profile::{Kept, Times},
+    },
     pki::{Certificate, Reason, Record, Serial, Status, certificates},
     records::{Change, RecordsWriter},
     sign::{Algorithm, Signing, SoftwareKey},
@@ -62,6 +68,14 @@ impl Signing for Gate {
         None
     }
 
+    fn is_apart(&self) -> bool {
+        true
+    }
+
+    fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, self.key.public_key_octets()).verify(message, signature).is_ok()
+    }
+
     fn submit(&self, job: Job) {
         if self.open.load(Relaxed) {
             return self.sign(job);
@@ -82,10 +96,16 @@ const SERIAL: [u8; 1] = [7];
 
 impl World {
     fn new() -> Self {
+        Self::valid_for("30")
+    }
+
+    /// With a certificate that is valid for so many days.
+    fn valid_for(days: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |file: &str| dir.path().join(file);
         let output = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=CA"])
+            .args(["-days", days])
             .arg("-keyout")
             .arg(path("ca.key"))
             .arg("-out")

@@ -385,6 +385,7 @@ impl OneReplica {
             acknowledge_within: Duration::from_secs(2),
             acknowledge_redis_replicas: 0,
             acknowledge_standbys: 0,
+            shared_answers: false,
         };
         let owned = own(dir.path(), Purpose::exclusive("a test")).unwrap();
         let opened = Following::open(&assembly(dir.path(), issuers), feed, owned).unwrap();
