@@ -225,7 +225,7 @@ impl Job {
                     let now = UnixTime::now();
                     for section in sections {
                         let changed = |serial: &Serial| self.changed_at(section.issuer, serial);
-                        received.take(&section.rows(), now, |serial| {
+                        received.take_compared(&section.rows(), now, |serial| {
                             changed(serial).is_none_or(|place| place < at)
                         });
                     }
@@ -265,7 +265,7 @@ impl Job {
         let now = UnixTime::now();
         let taken = each_part(chunk, |part| {
             if let Part::Answers(rows) = part {
-                received.take(&rows, now, |serial| self.changed_at(rows.issuer, serial).is_none());
+                received.take_compared(&rows, now, |serial| self.changed_at(rows.issuer, serial).is_none());
             }
             Ok(())
         });
