@@ -225,8 +225,11 @@ pub const RESIGN_WITHIN: Duration = Duration::from_secs(2);
 /// For how long of this what is committed goes before the resignation, which takes milliseconds.
 pub const RESIGN_TELLING: Duration = Duration::from_secs(1);
 const _: () = assert!(RESIGN_TELLING.as_secs() < RESIGN_WITHIN.as_secs());
-/// How long a submission of debts may take.
+/// How long a submission of debts may take,
 pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);
+/// and how long until the one that leads is reached: two lost packets. The next attempt is then [`DEBTS_INTERVAL`] after this one.
+pub const DEBTS_CONNECT_WITHIN: Duration = Duration::from_secs(3);
+const _: () = assert!(DEBTS_CONNECT_WITHIN.as_secs() < DEBTS_INTERVAL.as_secs());
 /// How long answers wait for their records, which are saved and told in milliseconds. Past this they are told, so that
 /// they hold up no others: who finds another record drops them, and they are told again once all records have been
 /// told.

@@ -100,6 +100,9 @@ fn submit(leader: &str, token: &Path, debts: &[([u8; 32], Change)]) -> Result<()
         .proxy(None)
         .max_redirects(0)
         .http_status_as_error(false)
+        // A host that was cut off and comes back hears of it with the next attempt, not after the last one has waited.
+        .timeout_resolve(Some(limits::DEBTS_CONNECT_WITHIN))
+        .timeout_connect(Some(limits::DEBTS_CONNECT_WITHIN))
         .timeout_global(Some(limits::DEBTS_WITHIN))
         .build()
         .new_agent();
