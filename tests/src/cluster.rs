@@ -1,14 +1,16 @@
-//! A cluster of a feed: one Redis, writers and replicas, each a process with a directory and addresses of its own.
+//! A cluster of a feed: one Redis, writers and replicas, each a process with a directory and addresses of its own; all on
+//! this machine, or each on a [host](crate::Host) of its own.
 //!
 //! Invariant: what is asked of the cluster is asked as an operator or a client would: by the API, by OCSP, by `/metrics`
 //! and by signals. It does not know the protocol between the processes.
 
 mod member;
+mod plan;
 
 use std::{
-    fmt::Write as _,
+    cell::Cell,
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -17,10 +19,13 @@ use std::{
 use tempfile::TempDir;
 
 use self::member::Role;
-pub use self::member::{Member, Pushed, Pusher};
+pub use self::{
+    member::{Member, Pushed, Pusher},
+    plan::ClusterPlan,
+};
 use crate::{
-    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Sentinels, Signer, Site, SoftHsm, Status, Tenant,
-    openssl, programs, responder::issuer_text, run, until,
+    Ask, Ca, Delegate, Ended, FakeClock, Haproxy, Hosts, KeyKind, RedisServer, Seat, Sentinels, Signer, Site, SoftHsm,
+    Status, Tenant, openssl, programs, responder::issuer_text, run, until,
 };
 
 /// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
@@ -32,130 +37,12 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const TOKEN_OF_REPLICAS: &str = "replicas";
 /// The file with the key of a writer, in its directory.
 const KEY: &str = "feed.key";
-
-/// What a cluster is made of.
-#[derive(Clone, Debug)]
-pub struct ClusterPlan {
-    writers: usize,
-    replicas: usize,
-    redis: String,
-    followers: Option<usize>,
-    has_users: bool,
-    is_shipped: bool,
-    of_all: String,
-    takeover_after: &'static str,
-    of_writers: String,
-    of_tenant: Vec<String>,
-    replicas_sign: bool,
-    on_tokens: bool,
-    clock: Option<FakeClock>,
-}
-
-impl Default for ClusterPlan {
-    /// Two writers and three replicas, which have no key; whoever stands by takes over after two seconds and more.
-    fn default() -> Self {
-        Self {
-            writers: 2,
-            replicas: 3,
-            redis: String::new(),
-            followers: None,
-            has_users: false,
-            is_shipped: false,
-            of_all: String::new(),
-            takeover_after: "2s",
-            of_writers: String::new(),
-            of_tenant: Vec::new(),
-            replicas_sign: false,
-            on_tokens: false,
-            clock: None,
-        }
-    }
-}
+/// Where writers on hosts of their own give out snapshots,
+const SNAPSHOT_PORT: u16 = 8081;
+/// and where their API is reached from other hosts.
+const API_PORT: u16 = 9091;
 
 impl ClusterPlan {
-    /// So many processes of both kinds.
-    pub fn of(writers: usize, replicas: usize) -> Self {
-        Self { writers, replicas, ..Self::default() }
-    }
-
-    /// With these lines in the configuration of Redis.
-    #[must_use]
-    pub fn redis(mut self, lines: &str) -> Self {
-        lines.clone_into(&mut self.redis);
-        self
-    }
-
-    /// With so many servers that follow Redis, and three Sentinels that say which of them all is the master.
-    #[must_use]
-    pub fn sentinels(mut self, followers: usize) -> Self {
-        self.followers = Some(followers);
-        self
-    }
-
-    /// With the shipped list of users at Redis: writers, replicas and Sentinels have one each.
-    #[must_use]
-    pub fn users(mut self) -> Self {
-        self.has_users = true;
-        self
-    }
-
-    /// With Redis, Sentinels and users as the shipped configurations have them, TLS included. Only with
-    /// [`sentinels`](Self::sentinels).
-    #[must_use]
-    pub fn shipped(mut self) -> Self {
-        (self.has_users, self.is_shipped) = (true, true);
-        self
-    }
-
-    /// With a line more in `[feed]` of everybody.
-    #[must_use]
-    pub fn set(mut self, line: &str) -> Self {
-        let _ = writeln!(self.of_all, "{line}");
-        self
-    }
-
-    /// With another time after which whoever stands by takes over.
-    #[must_use]
-    pub fn takeover_after(mut self, time: &'static str) -> Self {
-        self.takeover_after = time;
-        self
-    }
-
-    /// With a line more in `[feed]` of writers.
-    #[must_use]
-    pub fn set_of_writers(mut self, line: &str) -> Self {
-        let _ = writeln!(self.of_writers, "{line}");
-        self
-    }
-
-    /// With a line more of the tenant's policy, for everybody.
-    #[must_use]
-    pub fn policy(mut self, line: &str) -> Self {
-        self.of_tenant.push(line.to_owned());
-        self
-    }
-
-    /// With this clock on everybody's wall.
-    #[must_use]
-    pub fn clock(mut self, clock: &FakeClock) -> Self {
-        self.clock = Some(clock.clone());
-        self
-    }
-
-    /// With the key of the signer at replicas as well: they sign what the feed does not carry.
-    #[must_use]
-    pub fn replicas_with_key(mut self) -> Self {
-        self.replicas_sign = true;
-        self
-    }
-
-    /// With the key of the signer on a token of SoftHSM at replicas; writers have it in a file.
-    #[must_use]
-    pub fn replicas_on_tokens(mut self) -> Self {
-        (self.replicas_sign, self.on_tokens) = (true, true);
-        self
-    }
-
     /// Starts all of it. Returns when a writer leads and every replica has the records.
     #[track_caller]
     pub fn start(self) -> Cluster {
@@ -176,10 +63,14 @@ impl ClusterPlan {
         let ca = Ca::new("Cluster CA");
         let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
         let dir = tempfile::tempdir().unwrap();
+        let hosts = self.has_hosts.then(Hosts::new);
+        let seat = |name: String| hosts.as_ref().map_or_else(Seat::default, |hosts| Seat::on(hosts.host(&name)));
+        let servers = Cell::new(0);
+        let number = || servers.replace(servers.get() + 1);
         let server = |lines: &str| match (self.is_shipped, self.has_users) {
             (true, _) => RedisServer::shipped(dir.path(), lines),
             (_, true) => RedisServer::with_users(lines),
-            _ => RedisServer::with(lines),
+            _ => RedisServer::at(seat(format!("redis-{}", number())), lines),
         };
         if self.is_shipped {
             RedisServer::write_tls(dir.path());
@@ -190,7 +81,8 @@ impl ClusterPlan {
             if self.is_shipped {
                 return Sentinels::shipped(dir.path(), &redis, followers);
             }
-            Sentinels::start(&redis, followers, |lines| server(&format!("{lines}{}", self.redis)), login)
+            let seats = [0, 1, 2].map(|number| seat(format!("sentinel-{number}")));
+            Sentinels::start(&redis, followers, |lines| server(&format!("{lines}{}", self.redis)), seats, login)
         });
         let hsm = self.on_tokens.then(|| {
             let hsm = SoftHsm::new(&[TOKEN_OF_REPLICAS]);
@@ -209,15 +101,22 @@ impl ClusterPlan {
             writers: Vec::new(),
             replicas: Vec::new(),
             issuer: "tests:ca",
+            proxies: Vec::new(),
+            hosts,
         };
         // Keys first: everybody trusts all of them.
         let sites: Vec<Site> = (0..writers).map(|_| cluster.writers_site()).collect();
         let public: String = sites.iter().map(|site| make_key(site.dir())).collect();
         fs::write(cluster.trusted(), public).unwrap();
-        let snapshots: Vec<SocketAddr> = sites.iter().map(|site| crate::free_port(site.admin.ip())).collect();
-        for (number, site) in sites.into_iter().enumerate() {
-            cluster.configure_writer(&site, number, &snapshots);
-            cluster.writers.push(Member::new(format!("writer {number}"), site, Role::Writer, Some(snapshots[number])));
+        let seats: Vec<Seat> = (0..writers).map(|number| cluster.seat(&format!("writer-{number}"))).collect();
+        let snapshots: Vec<SocketAddr> = match cluster.hosts {
+            Some(_) => seats.iter().map(|seat| (seat.address(), SNAPSHOT_PORT).into()).collect(),
+            None => sites.iter().map(|site| crate::free_port(site.admin.ip())).collect(),
+        };
+        for (number, (site, seat)) in sites.into_iter().zip(seats).enumerate() {
+            cluster.configure_writer(&site, &seat, number, &snapshots);
+            let name = format!("writer {number}");
+            cluster.writers.push(Member::new(name, site, Role::Writer, Some(snapshots[number]), seat));
         }
         (0..replicas).for_each(|_| {
             cluster.add_replica();
@@ -246,6 +145,10 @@ pub struct Cluster {
     pub replicas: Vec<Member>,
     /// As the API names it.
     pub issuer: &'static str,
+    /// What makes the API of writers reached from other hosts: it listens on loopback alone.
+    proxies: Vec<Haproxy>,
+    /// What joins their hosts, where each has one.
+    hosts: Option<Hosts>,
 }
 
 impl Cluster {
@@ -253,6 +156,16 @@ impl Cluster {
     pub const STREAM: &'static str = "ostia:tests:feed";
     /// That of the manifest.
     pub const HEAD: &'static str = "ostia:tests:head";
+
+    /// What joins the hosts.
+    #[track_caller]
+    pub fn network(&self) -> &Hosts {
+        self.hosts.as_ref().expect("hosts: `ClusterPlan::hosts`")
+    }
+
+    fn seat(&self, name: &str) -> Seat {
+        self.hosts.as_ref().map_or_else(Seat::default, |hosts| Seat::on(hosts.host(name)))
+    }
 
     fn writers_site(&self) -> Site {
         self.site(true, &signer(&self.signer, true))
@@ -300,12 +213,16 @@ impl Cluster {
         format!("user = \"ostia-{}\"\npassword_file = {file:?}\n", who.to_lowercase())
     }
 
-    /// `[feed]` of everybody.
-    fn feed(&self, snapshots: &[SocketAddr]) -> String {
-        let from: Vec<_> = snapshots.iter().map(|address| format!("http://{address}")).collect();
+    /// `[feed]` of everybody, with snapshots from these writers: by their hosts' names, where they have hosts.
+    fn feed<'a>(&self, snapshots: impl Iterator<Item = (usize, &'a SocketAddr)>) -> String {
+        let url = |(number, address): (usize, &SocketAddr)| match self.hosts {
+            Some(_) => format!("http://writer-{number}:{}", address.port()),
+            None => format!("http://{address}"),
+        };
+        let from: Vec<_> = snapshots.map(url).collect();
         let redis = match &self.sentinels {
             Some(sentinels) => sentinels.lines(),
-            None => format!("redis = \"127.0.0.1:{}\"", self.redis.port()),
+            None => format!("redis = \"{}\"", self.redis.address()),
         };
         format!(
             "[feed]\ncluster = \"tests\"\n{redis}\ntrusted = [{:?}]\nsnapshot_from = {from:?}\n{}",
@@ -314,17 +231,23 @@ impl Cluster {
         )
     }
 
-    fn configure_writer(&self, site: &Site, number: usize, snapshots: &[SocketAddr]) {
+    fn configure_writer(&mut self, site: &Site, seat: &Seat, number: usize, snapshots: &[SocketAddr]) {
         let token = site.dir().join("api.token");
         fs::write(&token, TOKEN).unwrap();
         fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
-        let mut others = snapshots.to_vec();
-        let own = others.remove(number);
+        let others = snapshots.iter().enumerate().filter(|(other, _)| *other != number);
+        let (listen, api) = match self.hosts {
+            // Of all its addresses others know one, by its name.
+            Some(_) => ((Ipv4Addr::UNSPECIFIED, SNAPSHOT_PORT).into(), (seat.address(), API_PORT).into()),
+            None => (snapshots[number], site.admin),
+        };
+        if self.hosts.is_some() {
+            self.proxies.push(Haproxy::on(seat, site.dir(), &api_proxy(api, site.admin)));
+        }
         let feed = format!(
-            "{}{}key = {KEY:?}\napi_url = \"http://{}\"\nsnapshot_listen = \"{own}\"\npriority = {number}\ntakeover_after = {:?}\n{}\n",
-            self.feed(&others),
+            "{}{}key = {KEY:?}\napi_url = \"http://{api}\"\nsnapshot_listen = \"{listen}\"\npriority = {number}\ntakeover_after = {:?}\n{}\n",
+            self.feed(others),
             self.login(site, "WRITER"),
-            site.admin,
             self.plan.takeover_after,
             self.plan.of_writers
         );
@@ -339,11 +262,17 @@ impl Cluster {
     /// The same, with the key of the signer or without.
     pub fn add_replica_with(&mut self, key: bool) -> usize {
         let site = self.replicas_site(key);
-        let from: Vec<SocketAddr> = self.writers.iter().filter_map(|writer| writer.snapshots).collect();
-        let feed = self.feed(&from) + &self.login(&site, "REPLICA");
+        let from =
+            self.writers.iter().enumerate().filter_map(|(number, writer)| Some((number, writer.snapshots.as_ref()?)));
+        let feed = self.feed(from) + &self.login(&site, "REPLICA");
         site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n"), 1));
         let number = self.replicas.len();
-        self.replicas.push(Member::new(format!("replica {number}"), site, Role::Replica, None));
+        let name = format!("replica-{number}");
+        let seat = match (&self.hosts, self.plan.distance) {
+            (Some(hosts), Some(delay)) => Seat::on(hosts.distant(&name, delay)),
+            _ => self.seat(&name),
+        };
+        self.replicas.push(Member::new(format!("replica {number}"), site, Role::Replica, None, seat));
         number
     }
 
@@ -513,6 +442,13 @@ impl AnotherIssuer {
     pub fn says(&self, member: &Member, serial: &str) -> Status {
         Ask::serial(&self.ca, serial).at(member.site().http, "/").status
     }
+}
+
+/// What makes an API, which listens on loopback alone, reached at this address of its host.
+fn api_proxy(at: SocketAddr, api: SocketAddr) -> String {
+    format!(
+        "defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\nlisten api\n  bind {at}\n  http-request set-header Host localhost\n  server api {api}\n"
+    )
 }
 
 fn sources(ca: &Ca, are_there: bool) -> String {

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::openssl;
+use crate::{Seat, openssl};
 
 /// A self-signed certificate for `ip` and its key, as `cert.pem` and `key.pem` in `dir`; `kind` are the arguments of
 /// `openssl req` for the key.
@@ -35,8 +35,13 @@ impl Haproxy {
 
     /// With this configuration.
     pub fn with(dir: &Path, text: &str) -> Self {
+        Self::on(&Seat::default(), dir, text)
+    }
+
+    /// The same somewhere else.
+    pub fn on(seat: &Seat, dir: &Path, text: &str) -> Self {
         fs::write(dir.join("haproxy.cfg"), text).unwrap();
-        let mut haproxy = Command::new("haproxy");
+        let mut haproxy = seat.command("haproxy");
         haproxy.args(["-db", "-q", "-f", "haproxy.cfg"]).current_dir(dir).stdin(Stdio::null());
         Self(haproxy.spawn().unwrap_or_else(|error| panic!("{haproxy:?}: {error}")))
     }

@@ -3,7 +3,7 @@
 //! A test makes a [`Ca`] with the real `openssl`, writes a configuration with [`Site`], starts the
 //! built program as a [`Responder`], and asks it with `openssl ocsp` ([`Ask`]) or with bytes of its
 //! own ([`http`]), or for time-stamps ([`Query`]). A [`Cluster`] is
-//! several processes and a [`RedisServer`] between them. Invariant: nothing here shares code with what is tested, so that a mistake cannot
+//! several processes and a [`RedisServer`] between them, on one machine or each on a [`Host`] of its own. Invariant: nothing here shares code with what is tested, so that a mistake cannot
 //! cancel itself out; and nothing waits for a fixed time: [`until`] polls under a deadline. What a test
 //! starts ends with it.
 //!
@@ -17,6 +17,7 @@ pub mod der;
 mod fake_clock;
 mod faulty_source;
 mod front;
+mod hosts;
 pub mod http;
 mod programs;
 mod python;
@@ -36,6 +37,7 @@ pub use cluster::{AnotherIssuer, Cluster, ClusterPlan, Member, Pushed, Pusher};
 pub use fake_clock::FakeClock;
 pub use faulty_source::{FaultySource, Way};
 pub use front::{Haproxy, Nginx, write_tls_pair};
+pub use hosts::{Host, Hosts, Seat};
 pub use programs::{Programs, programs};
 pub use python::python;
 pub use redis_server::RedisServer;

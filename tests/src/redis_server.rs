@@ -1,8 +1,9 @@
-//! A Redis server of a test's own: real, on a port of its own, with a directory that vanishes with it.
+//! A Redis server of a test's own: real, on a port of its own, with a directory that vanishes with it; on loopback, or on a
+//! [host](crate::Seat) of its own.
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -10,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{free_port, openssl, run, until};
+use crate::{Host, Seat, free_port, openssl, run, until};
 
 /// How long a server may take to answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,6 +26,7 @@ const PEOPLE: [&str; 7] = ["ADMIN", "WRITER", "REPLICA", "METRICS", "REPLICATION
 #[derive(Debug)]
 pub struct RedisServer {
     dir: TempDir,
+    seat: Seat,
     port: u16,
     tls_port: Option<u16>,
     /// User and password of whoever looks after it.
@@ -44,9 +46,15 @@ impl RedisServer {
 
     /// With these lines in its configuration as well.
     pub fn with(lines: &str) -> Self {
+        Self::at(Seat::default(), lines)
+    }
+
+    /// The same somewhere else.
+    pub fn at(seat: Seat, lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut server = Self {
             dir,
+            seat,
             port: free_port(LOCALHOST).port(),
             tls_port: None,
             operator: None,
@@ -55,18 +63,20 @@ impl RedisServer {
             child: None,
         };
         server.configure(lines);
-        server.restart();
+        server.begin();
         server
     }
 
     /// A Sentinel that watches what these lines say.
-    pub fn sentinel(lines: &str) -> Self {
+    pub fn sentinel(seat: Seat, lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port(LOCALHOST).port();
-        let text = format!("port {port}\nbind 127.0.0.1\ndir {}\ndaemonize no\n{lines}", dir.path().display());
+        let own = dir.path().display();
+        let text = format!("port {port}\n{}dir {own}\ndaemonize no\n{lines}", listens(&seat));
         fs::write(dir.path().join("redis.conf"), text).unwrap();
-        let mut server = Self { dir, port, tls_port: None, operator: None, watches: true, is_tls: false, child: None };
-        server.restart();
+        let mut server =
+            Self { dir, seat, port, tls_port: None, operator: None, watches: true, is_tls: false, child: None };
+        server.begin();
         server
     }
 
@@ -79,7 +89,8 @@ impl RedisServer {
         fs::write(dir.path().join("users.acl"), users).unwrap();
         let port = free_port(LOCALHOST).port();
         let operator = Some(("admin".to_owned(), Self::acl_password("ADMIN")));
-        let mut server = Self { dir, port, tls_port: None, operator, watches: false, is_tls: false, child: None };
+        let seat = Seat::default();
+        let mut server = Self { dir, seat, port, tls_port: None, operator, watches: false, is_tls: false, child: None };
         let follows = Self::acl_password("REPLICATION");
         let acl = server.dir.path().join("users.acl");
         server.configure(&format!(
@@ -135,7 +146,8 @@ impl RedisServer {
         fs::write(path("redis.conf"), format!("{text}\nbind 127.0.0.1\ndir {own}\ndaemonize no\n")).unwrap();
         let (user, password) = if watches { ("default", "SENTINELS") } else { ("admin", "ADMIN") };
         let operator = Some((user.to_owned(), Self::acl_password(password)));
-        let mut server = Self { dir, port, tls_port: None, operator, watches, is_tls: true, child: None };
+        let seat = Seat::default();
+        let mut server = Self { dir, seat, port, tls_port: None, operator, watches, is_tls: true, child: None };
         server.restart();
         server
     }
@@ -148,6 +160,7 @@ impl RedisServer {
         let tls_port = free_port(LOCALHOST).port();
         let mut server = Self {
             dir,
+            seat: Seat::default(),
             port: free_port(LOCALHOST).port(),
             tls_port: Some(tls_port),
             operator: None,
@@ -199,11 +212,23 @@ impl RedisServer {
 
     fn configure(&mut self, lines: &str) {
         let text = format!(
-            "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\nappendonly no\ndaemonize no\n{lines}",
+            "port {}\n{}dir {}\nsave \"\"\nappendonly no\ndaemonize no\n{lines}",
             self.port,
+            listens(&self.seat),
             self.dir.path().display()
         );
         fs::write(self.dir.path().join("redis.conf"), text).unwrap();
+    }
+
+    /// Where others reach it without TLS.
+    pub fn address(&self) -> SocketAddr {
+        (self.seat.address(), self.port).into()
+    }
+
+    /// The host that it is on.
+    #[track_caller]
+    pub fn host(&self) -> &Host {
+        self.seat.host()
     }
 
     /// Where it listens without TLS.
@@ -226,10 +251,15 @@ impl RedisServer {
         self.dir.path()
     }
 
+    fn begin(&mut self) {
+        self.seat.open_door((LOCALHOST, self.port).into());
+        self.restart();
+    }
+
     /// Starts it again, after [`kill`](Self::kill).
     pub fn restart(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = Command::new("redis-server");
+        let mut command = self.seat.command("redis-server");
         command
             .arg(self.dir.path().join("redis.conf"))
             .args(self.watches.then_some("--sentinel"))
@@ -241,7 +271,7 @@ impl RedisServer {
             [Some(self.port), self.tls_port]
                 .into_iter()
                 .flatten()
-                .all(|port| TcpStream::connect(("127.0.0.1", port)).is_ok())
+                .all(|port| self.seat.connect((LOCALHOST, port).into()).is_ok())
                 .then_some(())
         });
     }
@@ -288,6 +318,13 @@ impl RedisServer {
         assert!(ended.status.success(), "{arguments:?}: {}", ended.text);
         ended.text.trim_end().to_owned()
     }
+}
+
+/// The lines by which it is reached from where it has to be. Redis takes nobody from other machines without a password
+/// unless it is told to.
+fn listens(seat: &Seat) -> String {
+    let addresses: Vec<String> = seat.addresses().iter().map(IpAddr::to_string).collect();
+    format!("bind {}\nprotected-mode no\n", addresses.join(" "))
 }
 
 impl Drop for RedisServer {

@@ -1,6 +1,6 @@
 //! Sentinels over a Redis of a test's own, and servers that follow it.
 //!
-//! Invariant: all of it is real, listens on loopback, and ends when it is dropped. A master that is away for a second is
+//! Invariant: all of it is real, listens on loopback or on a host of its own, and ends when it is dropped. A master that is away for a second is
 //! replaced. It does not know what Redis is used for.
 
 use std::{
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{RedisServer, until};
+use crate::{RedisServer, Seat, until};
 
 /// What they call the master.
 const MASTER: &str = "feed";
@@ -32,23 +32,25 @@ pub struct Sentinels {
 
 impl Sentinels {
     /// Starts so many servers that follow `master`, each by `server` with these lines more in its configuration, and
-    /// three Sentinels, with user and password where Redis wants them. Returns when all of them know each other.
+    /// a Sentinel on each of these seats, with user and password where Redis wants them. Returns when all of them know each
+    /// other.
     pub fn start(
         master: &RedisServer,
         followers: usize,
         server: impl Fn(&str) -> RedisServer,
+        seats: [Seat; 3],
         login: Option<(String, String)>,
     ) -> Self {
-        let follow = format!("replicaof 127.0.0.1 {}\n", master.port());
+        let (ip, port) = (master.address().ip(), master.port());
+        let follow = format!("replicaof {ip} {port}\n");
         let followers: Vec<RedisServer> = (0..followers).map(|_| server(&follow)).collect();
         let login = login.map_or(String::new(), |(user, password)| {
             format!("sentinel auth-user {MASTER} {user}\nsentinel auth-pass {MASTER} {password}\n")
         });
         let watch = format!(
-            "sentinel monitor {MASTER} 127.0.0.1 {} {QUORUM}\nsentinel down-after-milliseconds {MASTER} 1000\nsentinel failover-timeout {MASTER} 5000\n{login}",
-            master.port()
+            "sentinel monitor {MASTER} {ip} {port} {QUORUM}\nsentinel down-after-milliseconds {MASTER} 1000\nsentinel failover-timeout {MASTER} 5000\n{login}"
         );
-        let all: Vec<RedisServer> = (0..3).map(|_| RedisServer::sentinel(&watch)).collect();
+        let all: Vec<RedisServer> = seats.into_iter().map(|seat| RedisServer::sentinel(seat, &watch)).collect();
         Self { tls: None, all, followers }.until_known()
     }
 
@@ -78,8 +80,9 @@ impl Sentinels {
     /// The lines of `[feed]` that name them.
     pub fn lines(&self) -> String {
         let at = |host: &str| self.all.iter().map(|one| format!("{host}:{}", one.port())).collect::<Vec<_>>();
+        let addresses = || self.all.iter().map(|one| one.address().to_string()).collect::<Vec<_>>();
         match &self.tls {
-            None => format!("sentinels = {:?}\nmaster = {MASTER:?}", at("127.0.0.1")),
+            None => format!("sentinels = {:?}\nmaster = {MASTER:?}", addresses()),
             Some(tls) => format!(
                 "sentinels = {:?}\nmaster = {MASTER:?}\ntls_ca = {:?}\nsentinel_password_file = {:?}",
                 at("rediss://localhost"),

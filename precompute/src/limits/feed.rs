@@ -237,8 +237,11 @@ pub const STANDBYS_MAX: i64 = 8;
 pub const OPERATOR_WITHIN: Duration = Duration::from_secs(20);
 /// How long a relay waits before it tries again.
 pub const RELAY_RETRY: Duration = Duration::from_millis(500);
-/// How long a submission of debts may take.
+/// How long a submission of debts may take,
 pub const DEBTS_WITHIN: Duration = Duration::from_secs(30);
+/// and how long until the one that leads is reached: two lost packets. The next attempt is then [`DEBTS_INTERVAL`] after this one.
+pub const DEBTS_CONNECT_WITHIN: Duration = Duration::from_secs(3);
+const _: () = assert!(DEBTS_CONNECT_WITHIN.as_secs() < DEBTS_INTERVAL.as_secs());
 /// How long answers wait for their records, which are saved and told in milliseconds. Past this they are told, so that
 /// they hold up no others: who finds another record drops them, and they are told again once all records have been
 /// told.

@@ -85,6 +85,17 @@ impl Received {
 
     /// Keeps those whose record says the same now. `may`: whether one about this certificate may be kept at all.
     pub fn take(&self, rows: &AnswerRows<'_>, now: UnixTime, may: impl Fn(&Serial) -> bool) {
+        self.keep(rows, now, Former::Stays, may);
+    }
+
+    /// The same of answers of a snapshot that all records were compared with, and of the entries after it. They replace what
+    /// is here of another state of the record, also if that was signed later: another writer may have told of that state, and
+    /// who leads never heard of it, and signs nothing anew.
+    pub fn take_compared(&self, rows: &AnswerRows<'_>, now: UnixTime, may: impl Fn(&Serial) -> bool) {
+        self.keep(rows, now, Former::GoesIfVoid, may);
+    }
+
+    fn keep(&self, rows: &AnswerRows<'_>, now: UnixTime, former: Former, may: impl Fn(&Serial) -> bool) {
         let count = (rows.entries.len() / (HEAD + rows.packed_length)) as u64;
         let so_far = &*self.so_far;
         let Some(name) = self.issuers.get(&rows.issuer) else {
@@ -99,7 +110,7 @@ impl Received {
         // The writer's clock may be ahead. Until its time has come, the answer is not served.
         let latest = now.after(limits::CLOCK_SKEW_MAX);
         let fits = |_: &Serial, entry: &Entry| entry.this_update <= latest && now < entry.next_update;
-        let Outcome { kept, void, full } = keep_entries(subject, form, rows.entries, &self.answers, fits, may);
+        let Outcome { kept, void, full } = keep_entries(subject, form, rows.entries, &self.answers, former, fits, may);
         for (counter, added) in [
             (&so_far.taken, kept),
             (&so_far.void, void),
@@ -134,6 +145,15 @@ pub(super) struct Outcome {
     pub(super) full: u64,
 }
 
+/// What becomes of an answer that was signed later than one that comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Former {
+    /// It stays, void or not: the record may have been in another state in between.
+    Stays,
+    /// It goes if it is of another state of the record.
+    GoesIfVoid,
+}
+
 /// Keeps the entries that fit, if their records say the same. `may` is asked after the record was looked up: whoever notes a
 /// certificate for it before its record changes can be sure that no answer from before is kept as one of the new state.
 pub(super) fn keep_entries(
@@ -141,6 +161,7 @@ pub(super) fn keep_entries(
     form: &Form,
     entries: &[u8],
     answers: &Answers,
+    former: Former,
     fits: impl Fn(&Serial, &Entry) -> bool,
     may: impl Fn(&Serial) -> bool,
 ) -> Outcome {
@@ -160,9 +181,10 @@ pub(super) fn keep_entries(
             };
             let same = found.state.said() == entry.state.said();
             let is_final = found.state.status().is_some_and(|status| !status.may_become(Status::Good));
+            let goes = |there: &Entry| former == Former::GoesIfVoid && same && there.state != found.state;
             let inserted = answers.insert_if(&subject.key(form, &serial), packed, |there| match there {
                 // It was signed for a client in the meantime.
-                Some(there) if entry.this_update < there.this_update => None,
+                Some(there) if entry.this_update < there.this_update && !goes(&there) => None,
                 // Nothing comes after a final revocation: what says something else is older, or the writer contradicts.
                 Some(_) if !same && is_final => None,
                 // The record has been in another state since the earlier answer. That is void, even if the record says

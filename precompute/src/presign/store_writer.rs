@@ -18,7 +18,7 @@ use tracing::{error, info};
 use super::{
     Stop,
     progress::Progress,
-    received::keep_entries,
+    received::{Former, keep_entries},
     store::{AnswerStore, Run, Stored},
     subject::{Form, Subject},
 };
@@ -225,7 +225,7 @@ fn restore_run(
         let here = usize::from(serial.padded()[Serial::MAX_OCTETS - 1]) % parts == part;
         here && entry.this_update <= now && now < entry.next_update
     };
-    keep_entries(subject, form, run, answers, fits, |_| true).kept
+    keep_entries(subject, form, run, answers, Former::Stays, fits, |_| true).kept
 }
 
 /// Bytes of one more entry: an RSA-4096 signature.

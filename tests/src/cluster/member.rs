@@ -5,7 +5,7 @@
 use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use super::TOKEN;
-use crate::{FakeClock, Responder, Site, http, run, until};
+use crate::{FakeClock, Host, Responder, Seat, Site, http, run, until};
 
 /// For whatever has to happen at once, on a machine that may be busy.
 const SOON: Duration = Duration::from_secs(60);
@@ -40,11 +40,20 @@ pub struct Member {
     is_paused: bool,
     /// What its command is run by.
     prefix: Vec<String>,
+    seat: Seat,
 }
 
 impl Member {
-    pub(super) fn new(name: String, site: Site, role: Role, snapshots: Option<SocketAddr>) -> Self {
-        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false, prefix: Vec::new() }
+    pub(super) fn new(name: String, site: Site, role: Role, snapshots: Option<SocketAddr>, seat: Seat) -> Self {
+        [site.http, site.admin].into_iter().for_each(|address| seat.open_door(address));
+        let prefix = seat.prefix();
+        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false, prefix, seat }
+    }
+
+    /// The host that it is on.
+    #[track_caller]
+    pub fn host(&self) -> &Host {
+        self.seat.host()
     }
 
     /// Its configuration, state and addresses.
@@ -80,7 +89,7 @@ impl Member {
     pub fn heed_modes(&mut self) {
         let is_root = run(Command::new("id").arg("-u")).text.trim() == "0";
         if is_root {
-            self.prefix = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"].map(str::to_owned).to_vec();
+            self.prefix.extend(["setpriv", "--bounding-set", "-dac_override,-dac_read_search"].map(str::to_owned));
         }
     }
 
@@ -170,6 +179,16 @@ impl Member {
             (rest.starts_with('{') || rest.starts_with(' ')) && rest.contains(labels)
         };
         reply.text().lines().find(is_it)?.rsplit(' ').next()?.parse().ok()
+    }
+
+    /// The digest of the records of its one issuer, as its API says. `None` if that does not answer.
+    pub fn digest(&self) -> Option<String> {
+        let admin = self.site().admin;
+        let request = format!(
+            "GET /v1/issuers HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+        );
+        let text = http::exchange(admin, request.as_bytes()).ok().filter(|reply| reply.status == 200)?.text();
+        Some(text.split_once("\"digest\":\"")?.1.split_once('"')?.0.to_owned())
     }
 
     /// Which leadership it is at.

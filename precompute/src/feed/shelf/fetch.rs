@@ -67,6 +67,12 @@ impl Report {
         Some(line)
     }
 
+    /// Whether something is wanted that is not all at hand, and every source has failed, or there is none.
+    pub fn is_given_by_nobody(&self) -> bool {
+        let is_wanted = self.wanted.is_some_and(|(_, here, all)| here < all);
+        is_wanted && self.sources.iter().all(|(_, fault)| fault.is_some())
+    }
+
     /// Whether a source has failed, or there is none, while something is wanted.
     pub fn is_in_trouble(&self) -> bool {
         self.sources.is_empty() || self.sources.iter().any(|(_, fault)| fault.is_some())

@@ -1,6 +1,6 @@
 //! What was told since a snapshot, beside it in the directory.
 //!
-//! Purpose: a replica that starts while Redis is away knows what it knew: a snapshot, and every change that it has applied
+//! Purpose: a replica that starts while Redis or every source of snapshots is away knows what it knew: a snapshot, and every change that it has applied
 //! since. Without the changes it would take back what it has shown. Invariant: what is read back is everything that was
 //! applied here after the snapshot, in order, or nothing: a file that misses anything, or may, is not used. It does not
 //! know what may become of a record.
@@ -13,6 +13,7 @@
 //! and sections.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
@@ -22,14 +23,18 @@ use tracing::warn;
 
 use super::{
     super::{
-        Body, Chain, Later, Position, Verdict,
+        Body, Chain, Issuer, Later, Position, Verdict,
         body::{BEGIN, Begin, Section},
         by_feed, sha256,
         store::Place,
     },
     directory::Directory,
 };
-use crate::limits::{feed, shelf as limits};
+use crate::{
+    limits::{feed, shelf as limits},
+    pki::Serial,
+    records::Change,
+};
 
 const NAME: &str = "changes";
 const MAGIC: &[u8; 4] = b"OSJ1";
@@ -55,23 +60,32 @@ pub struct Journal {
 pub struct Journaled {
     /// The place after the last of them; `None` if there are none.
     pub place: Option<Place>,
-    /// In order.
-    pub sections: Vec<Section>,
+    /// In order, each with where it was told, or later.
+    pub sections: Vec<(Position, Section)>,
 }
 
 impl Journaled {
     /// What they say in the end of each record: what was revoked for good stays so.
     pub fn told(&self) -> Later {
         let mut told = Later::new();
-        for section in &self.sections {
-            for change in &section.changes {
-                let present = told.entry((section.issuer, change.serial)).or_insert(*change);
-                if let Verdict::Becomes(next) = by_feed(present, change) {
-                    *present = next;
-                }
+        for (_, issuer, change) in self.changes() {
+            let present = told.entry((issuer, change.serial)).or_insert(*change);
+            if let Verdict::Becomes(next) = by_feed(present, change) {
+                *present = next;
             }
         }
         told
+    }
+
+    /// Where each of those records was changed last, or later.
+    pub fn changed(&self) -> HashMap<(Issuer, Serial), Position> {
+        self.changes().map(|(at, issuer, change)| ((issuer, change.serial), at)).collect()
+    }
+
+    fn changes(&self) -> impl Iterator<Item = (Position, Issuer, &Change)> {
+        self.sections
+            .iter()
+            .flat_map(|(at, section)| section.changes.iter().map(|change| (*at, section.issuer, change)))
     }
 }
 
@@ -157,7 +171,8 @@ impl Journal {
         // At the same position stands what was shown otherwise than the snapshot says.
         let later: Vec<_> = rows.into_iter().filter(|(place, _)| place.position >= snapshot).collect();
         let place = later.last().map(|(place, _)| *place);
-        Some(Journaled { place, sections: later.into_iter().flat_map(|(_, sections)| sections).collect() })
+        let told = |(place, sections): Row| sections.into_iter().map(move |section| (place.position, section));
+        Some(Journaled { place, sections: later.into_iter().flat_map(told).collect() })
     }
 
     fn give_up(&mut self, error: &io::Error) {
@@ -235,9 +250,8 @@ fn rows(bytes: &[u8]) -> Option<(Position, Vec<Row>)> {
 mod tests {
     use super::*;
     use crate::{
-        feed::{Cluster, Issuer, Trusted},
-        pki::{Reason, Record, Serial, Status, UnixTime},
-        records::Change,
+        feed::{Cluster, Trusted},
+        pki::{Reason, Record, Status, UnixTime},
     };
     use std::sync::Arc;
 
@@ -307,6 +321,9 @@ mod tests {
             told[&key].record.unwrap().status
         };
         assert_eq!([1, 2, 3].map(status), [LOST, LOST, GOOD], "what was revoked for good stays so");
+        let changed = whole.changed();
+        let position = |number| changed[&(Issuer([1; 32]), Serial::from_magnitude(&[number]).unwrap())];
+        assert_eq!([1, 2, 3].map(position), [8, 6, 8].map(|sequence| at(sequence).position));
         assert_eq!(journal.read(at(2).position), None, "of an older snapshot not all is known");
         let newer = journal.read(at(7).position).unwrap();
         assert_eq!((newer.place, newer.sections.len()), (Some(at(8)), 2));

@@ -37,6 +37,15 @@ impl Sent {
         Self { issuer, form: form.fingerprint, packed_length: form.signer.packing().length(), entries }
     }
 
+    /// Says that they were signed two seconds later.
+    fn sign_later(&mut self) {
+        let entry_octets = HEAD + self.packed_length;
+        for entry in self.entries.chunks_mut(entry_octets) {
+            let signed = entry.get_mut(28..).and_then(<[u8]>::first_chunk_mut::<4>).unwrap();
+            *signed = (u32::from_be_bytes(*signed) + 2).to_be_bytes();
+        }
+    }
+
     fn rows(&self) -> AnswerRows<'_> {
         let Self { issuer, form, packed_length, entries } = self;
         AnswerRows { issuer: *issuer, form: *form, packed_length: *packed_length, entries }
@@ -88,14 +97,36 @@ fn an_answer_that_says_good_displaces_none_of_a_final_revocation_and_voids_one_o
     assert!(stands(0) && stands(1));
     // A writer that has lost the revocation goes on signing; its answers are later ones.
     let mut later = before;
-    let entry_octets = HEAD + later.packed_length;
-    for entry in later.entries.chunks_mut(entry_octets) {
-        let signed = entry.get_mut(28..).and_then(<[u8]>::first_chunk_mut::<4>).unwrap();
-        *signed = (u32::from_be_bytes(*signed) + 2).to_be_bytes();
-    }
+    later.sign_later();
     received.take(&later.rows(), now, |_| true);
     assert!(stands(0), "nothing comes after it");
     assert_eq!(kept(&runner, &subject, 1), None, "the hold may have been released and set again");
+}
+
+/// A replica heard of a hold from a writer that was cut off, and everything was compared with what another one knows: there
+/// is an answer from before the hold, and none comes after it. It said `tryLater` until that was renewed.
+#[test]
+fn once_all_is_compared_an_answer_from_before_replaces_one_of_a_state_that_is_undone() {
+    let world = World::new(3);
+    let before = Sent::of(&world, 3);
+    world.set(0, HOLD);
+    world.set(1, HOLD);
+    let mut after = Sent::of(&world, 3);
+    after.sign_later();
+    let (subject, runner) = (world.without_key(), runner(None));
+    let received = Received::new(&runner.answers, [&subject.issuer], &Arc::default());
+    let now = UnixTime::now();
+    received.take(&after.rows(), now, |_| true);
+    assert_eq!(counts(received.so_far()), [3, 0, 0, 0, 0]);
+    world.set(0, Status::Good);
+    // As it is followed, an answer of before the hold is of the past.
+    received.take(&before.rows(), now, |_| true);
+    assert_eq!(kept(&runner, &subject, 0), None);
+    assert_eq!(counts(received.so_far()), [3, 1, 2, 0, 0]);
+    received.take_compared(&before.rows(), now, |_| true);
+    assert_eq!(kept(&runner, &subject, 0), Some(CertStatus::Good));
+    // What says otherwise than the record changes nothing, and what is of its present state stays.
+    assert_eq!(counts(received.so_far()), [4, 2, 3, 0, 0]);
 }
 
 #[test]

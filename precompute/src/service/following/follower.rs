@@ -306,6 +306,7 @@ impl Follower {
             first: last,
             chunks: self.fetcher.chunks(),
             stream: self.stream.another(),
+            is_away: self.stream.fault().is_some(),
             cluster: self.cluster.clone(),
             trusted: self.trusted.clone(),
         };
@@ -331,13 +332,18 @@ impl Follower {
         let _ = adopted.send(());
     }
 
-    /// Where Redis is away from the start on, what this replica had before is served: the newest snapshot on its disk, with
-    /// everything that was told since. If that is not known for sure, nothing is: one wrong *good* is worse than an outage.
+    /// Where Redis is away from the start on, or nobody gives the snapshot that it names, what this replica had before is
+    /// served: the newest snapshot on its disk, with everything that was told since. If that is not known for sure, nothing
+    /// is: one wrong *good* is worse than an outage.
     fn look_at_the_disk(&mut self, now: Moment) {
-        let is_due = !self.side.has_looked && self.replica.place().is_none() && self.stream.fault().is_some();
-        if !is_due || now.monotonic < limits::FILLED_WITHIN {
+        if self.side.has_looked || self.replica.place().is_some() || now.monotonic < limits::FILLED_WITHIN {
             return;
         }
+        let away = match self.stream.fault() {
+            Some(_) => "Redis is away",
+            None if self.fetcher.report().is_given_by_nobody() => "nobody gives the newest snapshot",
+            None => return,
+        };
         self.side.has_looked = true;
         let Some((directory, journal)) = &self.kept else { return };
         let Some(kept) = directory.newest() else { return };
@@ -345,7 +351,7 @@ impl Follower {
         let Some(journaled) = journal.read(manifest.position) else {
             warn!(
                 snapshot = %kept.id(),
-                "the snapshot on disk is not served while Redis is away: what was told since is not known for sure"
+                "the snapshot on disk is not served while {away}: what was told since is not known for sure"
             );
             return;
         };
@@ -365,7 +371,7 @@ impl Follower {
             warn!(snapshot = %kept.id(), "{fault}");
             return;
         }
-        warn!(snapshot = %kept.id(), %place, "Redis is away: what was known here before is served from disk, as of this place");
+        warn!(snapshot = %kept.id(), %place, "{away}: what was known here before is served from disk, as of this place");
         self.reader.goes_on(place);
         let Noted { issuers, last } = std::mem::take(&mut self.side.noted);
         issuers.iter().for_each(|status| self.note(status));
@@ -373,8 +379,9 @@ impl Follower {
         if let Some((_, journal)) = &mut self.kept {
             journal.begin(manifest.position, place, &since);
         }
-        let changed = later.keys().map(|key| (*key, place.position)).collect();
-        self.take_answers(Compared { manifest, later, changed, answers_until: None }, last);
+        // The stream may still have the answers of what was told since.
+        let (changed, answers_until) = (journaled.changed(), Some(place.position));
+        self.take_answers(Compared { manifest, later, changed, answers_until }, last);
     }
 
     /// Has the newest snapshot fetched where one is wanted beside following: for others, or to compare everything with.

@@ -61,6 +61,8 @@ pub(super) struct Places {
     pub(super) chunks: Chunks,
     /// A connection of its own.
     pub(super) stream: Stream,
+    /// Redis does not answer, so what was told comes last.
+    pub(super) is_away: bool,
     pub(super) cluster: Cluster,
     pub(super) trusted: Trusted,
 }
@@ -160,11 +162,12 @@ impl Job {
             warn!(%error, "the priority of taking answers cannot be lowered");
         }
         let before = received.so_far().taken.load(Relaxed);
-        let Places { first, chunks, stream, cluster, trusted } = places;
+        let Places { first, chunks, stream, is_away, cluster, trusted } = places;
         let (at, chain) = (self.manifest.position, self.manifest.chain);
         let mut told = answers_until.map(|end| Told { stream, cluster, trusted, end, at, chain });
         // Those first that were told last: of what was revoked since the snapshot. Without them there is the snapshot.
-        let is_told = told.as_mut().is_none_or(|told| self.take_told(told, Some(limits::TOLD_FAILURES_MAX), received));
+        let take_first = |told: &mut Told| !is_away && self.take_told(told, Some(limits::TOLD_FAILURES_MAX), received);
+        let is_told = told.as_mut().is_none_or(take_first);
         let records = self.manifest.record_chunks as usize;
         if let Some(chunk) = first {
             self.take(&chunk, received);
@@ -222,7 +225,9 @@ impl Job {
                     let now = UnixTime::now();
                     for section in sections {
                         let changed = |serial: &Serial| self.changed_at(section.issuer, serial);
-                        received.take(&section.rows(), now, |serial| changed(serial).is_none_or(|place| place < at));
+                        received.take_compared(&section.rows(), now, |serial| {
+                            changed(serial).is_none_or(|place| place < at)
+                        });
                     }
                 }
             }
@@ -260,7 +265,7 @@ impl Job {
         let now = UnixTime::now();
         let taken = each_part(chunk, |part| {
             if let Part::Answers(rows) = part {
-                received.take(&rows, now, |serial| self.changed_at(rows.issuer, serial).is_none());
+                received.take_compared(&rows, now, |serial| self.changed_at(rows.issuer, serial).is_none());
             }
             Ok(())
         });

@@ -138,6 +138,7 @@ fn where_answers_told_after_the_snapshot_are_gone_another_snapshot_is_wanted() {
             first: None,
             chunks: fetcher.chunks(),
             stream: redis.stream(),
+            is_away: false,
             cluster: cluster(),
             trusted: trusted(),
         };
@@ -172,7 +173,7 @@ fn where_redis_does_not_give_what_was_told_after_the_snapshot_its_own_answers_ar
     let received = Arc::new(Received::new(&answers, [issued.active()], &so_far));
     let compared = Compared { manifest, later: Later::new(), changed: HashMap::new(), answers_until: Some(last) };
     let (chunks, stream) = (fetcher.chunks(), redis.stream());
-    let places = Places { first, chunks, stream, cluster: cluster(), trusted: trusted() };
+    let places = Places { first, chunks, stream, is_away: false, cluster: cluster(), trusted: trusted() };
     let loading = Loading::start(compared, places, received).unwrap();
     until("the snapshot's are here", || answers.len() == u64::from(COUNT - 1));
     until("its chunks are taken", || !loading.wants_chunks());
@@ -422,4 +423,39 @@ fn a_start_while_redis_is_away_serves_what_was_known_and_takes_back_nothing() {
     std::thread::sleep(crate::limits::feed::FILLED_WITHIN + Duration::from_secs(1));
     assert_eq!((third.says(&issued, 6), third.report().is_filled), (Err(()), false));
     third.stop();
+}
+
+/// All of it was on its disk and in the stream, and everybody got `tryLater` for as long as no source was reached.
+#[test]
+fn a_start_while_nobody_gives_the_newest_snapshot_serves_what_was_known_and_goes_on_from_there() {
+    let redis = Redis::start();
+    let (mut issued, mut teller) = told(&redis, 30);
+    let replica = OneReplica::start(&redis, &[&issued], &[&teller.url]);
+    replica.until("it is on disk", |replica| {
+        replica.answers(&issued, 6) == GOOD && replica.following().snapshots().unwrap().newest().is_some()
+    });
+    for section in [issued.set(2, LOST), issued.set(4, HELD), issued.set(4, GOOD)] {
+        teller.tell(Body::Records(vec![section]));
+    }
+    teller.tell(Body::Answers(vec![issued.sign([2])]));
+    let section = issued.set(5, HELD);
+    teller.tell(Body::Records(vec![section]));
+    replica.until("that is known", |replica| replica.says(&issued, 5) == Ok(HELD));
+    let dir = replica.stop();
+    let section = issued.set(3, LOST);
+    teller.tell(Body::Records(vec![section]));
+    teller.snapshot(&[&issued], &[]);
+    let again = OneReplica::start_in(dir, &redis, &[&issued], &[]);
+    again.until("it knows what was told meanwhile", |replica| replica.says(&issued, 3) == Ok(LOST));
+    assert_eq!([2, 4, 5, 6].map(|number| again.says(&issued, number).unwrap()), [LOST, GOOD, HELD, GOOD]);
+    again.until("it has the answers", |replica| [2, 6].map(|number| replica.answers(&issued, number)) == [LOST, GOOD]);
+    assert_eq!(again.answers(&issued, 4), None, "its answer is from before the hold");
+    let section = issued.set(7, LOST);
+    teller.tell(Body::Records(vec![section]));
+    teller.beat(&[&issued]);
+    again.until("it goes on", |replica| replica.says(&issued, 7) == Ok(LOST));
+    again.until("it is fresh", |replica| replica.report().freshness(Instant::now()) == Freshness::Fresh);
+    let report = again.report();
+    assert_eq!((report.reconciled, report.digests_differed), (0, 0), "from where it was");
+    again.stop();
 }

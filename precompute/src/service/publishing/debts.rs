@@ -128,7 +128,14 @@ impl Debts {
 /// Pushes them, by issuer; the error is the first.
 fn submit(leader: &str, token: &Path, https: &Https, debts: &[([u8; 32], Change)]) -> Result<(), String> {
     let token = read_token(token).map_err(|error| error.to_string())?;
-    let agent = https.client().timeout_global(Some(limits::DEBTS_WITHIN)).build().new_agent();
+    let agent = https
+        .client()
+        // A host that was cut off and comes back hears of it with the next attempt, not after the last one has waited.
+        .timeout_resolve(Some(limits::DEBTS_CONNECT_WITHIN))
+        .timeout_connect(Some(limits::DEBTS_CONNECT_WITHIN))
+        .timeout_global(Some(limits::DEBTS_WITHIN))
+        .build()
+        .new_agent();
     let fail = |url: &str, error: ureq::Error| {
         let remedy = https::remedy(&error.to_string(), "its `feed.api_url`");
         format!("{url}: {error}{remedy}")
