@@ -43,6 +43,7 @@ pub struct ClusterPlan {
     of_all: String,
     takeover_after: &'static str,
     of_writers: String,
+    of_replicas: String,
     of_tenant: Vec<String>,
     replicas_sign: bool,
     clock: Option<FakeClock>,
@@ -61,6 +62,7 @@ impl Default for ClusterPlan {
             of_all: String::new(),
             takeover_after: "2s",
             of_writers: String::new(),
+            of_replicas: String::new(),
             of_tenant: Vec::new(),
             replicas_sign: false,
             clock: None,
@@ -121,6 +123,13 @@ impl ClusterPlan {
     #[must_use]
     pub fn set_of_writers(mut self, line: &str) -> Self {
         let _ = writeln!(self.of_writers, "{line}");
+        self
+    }
+
+    /// With lines more in `[http]` of replicas.
+    #[must_use]
+    pub fn set_of_replicas(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.of_replicas, "{lines}");
         self
     }
 
@@ -309,7 +318,8 @@ impl Cluster {
         let site = self.site(false, key);
         let from: Vec<SocketAddr> = self.writers.iter().filter_map(|writer| writer.snapshots).collect();
         let feed = self.feed(&from) + &self.login(&site, "REPLICA");
-        site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n"), 1));
+        let of_replicas = &self.plan.of_replicas;
+        site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n{of_replicas}"), 1));
         let number = self.replicas.len();
         self.replicas.push(Member::new(format!("replica {number}"), site, Role::Replica, None));
         number

@@ -10,6 +10,7 @@
 //! Failures panic with the command and all it said; these are tools for tests only.
 
 mod ask;
+mod behind;
 mod ca;
 mod clients;
 mod cluster;
@@ -30,6 +31,7 @@ mod token_server;
 pub mod tsa;
 
 pub use ask::{Answer, Ask, Status};
+pub use behind::Behind;
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
 pub use clients::{Client, Clients, Tally};
 pub use cluster::{AnotherIssuer, Cluster, ClusterPlan, Member, Pushed};
