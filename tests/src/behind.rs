@@ -104,14 +104,16 @@ impl Behind {
 
     /// Whether HAProxy sends a replica requests, whatever they are; `None` while some kinds go there.
     pub fn is_in_rotation(&self, replica: usize) -> Option<bool> {
-        let haproxy = self.as_haproxy();
         let server = format!("replica-{}", replica + 1);
-        let mut all = BACKENDS.iter().map(|backend| haproxy.is_up(backend, &server));
-        let first = all.next()??;
-        all.all(|other| other == Some(first)).then_some(first)
+        let ups = BACKENDS.iter().filter(|backend| self.as_haproxy().is_up(backend, &server)).count();
+        match ups {
+            0 => Some(false),
+            3 => Some(true),
+            _ => None,
+        }
     }
 
-    /// Waits until HAProxy sends a replica every request, or none.
+    /// Waits until HAProxy sends a replica every kind of request, or none.
     #[track_caller]
     pub fn until_in_rotation(&self, replica: usize, is_in: bool, limit: Duration) {
         let what = format!("replica {replica} is {} rotation", if is_in { "in" } else { "out of" });

@@ -17,10 +17,10 @@ use std::{
 use tempfile::TempDir;
 
 use self::member::Role;
-pub use self::member::{Member, Pushed};
+pub use self::member::{Api, Member, Pushed};
 use crate::{
-    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Sentinels, Signer, Site, Status, Tenant, openssl,
-    programs, responder::issuer_text, run, until,
+    Ask, Ca, Delegate, Ended, FakeClock, KeyKind, RedisServer, Sentinels, Signer, Site, Status, Tenant, Tsa,
+    TsaCertificate, openssl, programs, responder::issuer_text, run, until,
 };
 
 /// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
@@ -46,6 +46,8 @@ pub struct ClusterPlan {
     of_replicas: String,
     of_tenant: Vec<String>,
     replicas_sign: bool,
+    replicas_stamp: bool,
+    listed: usize,
     clock: Option<FakeClock>,
 }
 
@@ -65,6 +67,8 @@ impl Default for ClusterPlan {
             of_replicas: String::new(),
             of_tenant: Vec::new(),
             replicas_sign: false,
+            replicas_stamp: false,
+            listed: 0,
             clock: None,
         }
     }
@@ -154,6 +158,20 @@ impl ClusterPlan {
         self
     }
 
+    /// With a time-stamping authority at `/tsa` of every replica, all with one key.
+    #[must_use]
+    pub fn stamping(mut self) -> Self {
+        self.replicas_stamp = true;
+        self
+    }
+
+    /// With so many certificates in the CA's index from the beginning: [`Cluster::listed`].
+    #[must_use]
+    pub fn listed(mut self, count: usize) -> Self {
+        self.listed = count;
+        self
+    }
+
     /// Starts all of it. Returns when a writer leads and every replica has the records.
     #[track_caller]
     pub fn start(self) -> Cluster {
@@ -173,6 +191,8 @@ impl ClusterPlan {
     pub fn set_up(self) -> Cluster {
         let ca = Ca::new("Cluster CA");
         let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let tsa = self.replicas_stamp.then(|| Tsa::of("tsa", &ca.tsa(TsaCertificate::Proper, KeyKind::P256)));
+        let listed = ca.list(self.listed);
         let dir = tempfile::tempdir().unwrap();
         let server = |lines: &str| match (self.is_shipped, self.has_users) {
             (true, _) => RedisServer::shipped(dir.path(), lines),
@@ -195,6 +215,8 @@ impl ClusterPlan {
             plan: self,
             ca,
             signer,
+            tsa,
+            listed,
             redis,
             sentinels,
             dir,
@@ -225,6 +247,9 @@ pub struct Cluster {
     /// Whose certificates it answers for.
     pub ca: Ca,
     signer: Signer,
+    tsa: Option<Tsa>,
+    /// The serial numbers of certificates that were in the index from the beginning.
+    pub listed: Vec<String>,
     /// What the feed travels through.
     pub redis: RedisServer,
     /// Who says where that is, if anybody does.
@@ -247,6 +272,8 @@ impl Cluster {
     fn site(&self, has_sources: bool, has_key: bool) -> Site {
         let (sources, signer) = (sources(&self.ca, has_sources), signer(&self.signer, has_key));
         let tenant = Tenant::new("tests").presigned().issuer("ca", &self.ca, &sources, &signer);
+        let tsa = self.tsa.iter().filter(|_| !has_sources);
+        let tenant = tsa.fold(tenant, Tenant::tsa);
         let site = Site::new(&[self.plan.of_tenant.iter().fold(tenant, |tenant, line| tenant.set(line))]);
         let variables = self.plan.clock.iter().flat_map(FakeClock::environment);
         variables.fold(site, |site, (name, value)| site.environment(name, value))
@@ -377,6 +404,11 @@ impl Cluster {
     /// The same with a body in JSON.
     pub fn push_body(&self, writer: usize, verb: &str, body: &str) -> Pushed {
         self.writers[writer].push(self.issuer, verb, body)
+    }
+
+    /// The APIs of all writers, for clients on threads of their own.
+    pub fn apis(&self) -> Vec<Api> {
+        self.writers.iter().map(|writer| writer.api(self.issuer)).collect()
     }
 
     /// Pushes to whoever takes it, as a client with a list of writers does; gives who that was.

@@ -2,9 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Write as _},
     net::IpAddr,
-    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -14,6 +13,8 @@ use crate::{openssl, run, until};
 
 /// How long a balancer may take to start or end on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What haproxy logs once a worker has taken its configuration.
+const LOADED: &str = "Loading success.";
 
 /// A self-signed certificate for `ip` and its key, as `cert.pem` and `key.pem` in `dir`; `kind` are the arguments of
 /// `openssl req` for the key.
@@ -41,61 +42,39 @@ impl Haproxy {
         Self::with(dir, &format!("{head}{lines}"))
     }
 
-    /// With this configuration, as packages run it: a master and a worker. It can be asked for the state of its servers, and
-    /// be reloaded.
+    /// With this configuration, as packages run it: a master and a worker. So it can be reloaded.
     pub fn with(dir: &Path, text: &str) -> Self {
         fs::write(dir.join("haproxy.cfg"), text).unwrap();
         let log = File::options().create(true).append(true).open(dir.join("haproxy.log")).unwrap();
         let mut haproxy = Command::new("haproxy");
-        haproxy.arg("-W").arg("-S").arg(dir.join("haproxy.sock")).args(["-f", "haproxy.cfg"]).current_dir(dir).stdin(Stdio::null());
+        haproxy.args(["-W", "-f", "haproxy.cfg"]).current_dir(dir).stdin(Stdio::null());
         haproxy.stdout(log.try_clone().unwrap()).stderr(log);
         let child = haproxy.spawn().unwrap_or_else(|error| panic!("{haproxy:?}: {error}"));
         Self { child, dir: dir.to_owned() }
     }
 
-    /// What its socket for operators says to a command for the master; empty if it does not answer.
-    fn told(&self, command: &str) -> String {
-        let ask = || -> std::io::Result<String> {
-            let mut stream = UnixStream::connect(self.dir.join("haproxy.sock"))?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.write_all(format!("{command}\n").as_bytes())?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            Ok(text)
-        };
-        ask().unwrap_or_default()
+    /// Whether requests go to a server of a section `backend`: what HAProxy has logged of it last. It takes a server for up
+    /// until it finds otherwise.
+    pub fn is_up(&self, backend: &str, server: &str) -> bool {
+        let log = self.log();
+        let (_, since) = log.rsplit_once(LOADED).unwrap_or_default();
+        let line = format!("Server {backend}/{server} is ");
+        since.rsplit_once(&line).is_none_or(|(_, state)| state.starts_with("UP"))
     }
 
-    /// A field of the statistics of a server of a section `backend`, as HAProxy names it: `status`, `stot`. `None` while it
-    /// does not say.
-    pub fn server(&self, backend: &str, server: &str, field: &str) -> Option<String> {
-        let told = self.told("@1 show stat");
-        let mut lines = told.lines().map(|line| line.split(',').collect::<Vec<_>>());
-        let names = lines.find(|line| line[0] == "# pxname")?;
-        let number = names.iter().position(|name| *name == field)?;
-        let line = lines.find(|line| line.len() > number && line[0] == backend && line[1] == server)?;
-        Some(line[number].to_owned())
-    }
-
-    /// Whether requests go to a server of a section `backend`. `None` while it does not say.
-    pub fn is_up(&self, backend: &str, server: &str) -> Option<bool> {
-        Some(self.server(backend, server, "status")?.starts_with("UP"))
-    }
-
-    /// The worker of now.
-    pub fn worker(&self) -> Option<u32> {
-        let told = self.told("show proc");
-        let mut lines = told.lines().skip_while(|line| !line.starts_with("# workers")).skip(1);
-        lines.next()?.split_whitespace().next()?.parse().ok()
-    }
-
-    /// Has it read its configuration again (SIGUSR2): another worker takes over. Returns when that one answers.
+    /// Has it read its configuration again (SIGUSR2): another worker takes over. Returns when it does.
     #[track_caller]
     pub fn reload(&self) {
-        let before = self.worker();
-        let sent = run(Command::new("kill").args(["-s", "USR2", &self.child.id().to_string()]));
+        let loaded = || self.log().matches(LOADED).count();
+        let before = loaded();
+        let sent = run(Command::new("kill").args(["-s", "USR2", &self.pid().to_string()]));
         assert!(sent.status.success(), "{sent:?}");
-        until("another worker of haproxy is there", PATIENCE, || self.worker().filter(|now| Some(*now) != before));
+        until("haproxy has read its configuration again", PATIENCE, || (loaded() > before).then_some(()));
+    }
+
+    /// Its process that stays.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// All that it has logged.

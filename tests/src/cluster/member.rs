@@ -2,13 +2,23 @@
 //!
 //! It does not know the others.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use super::TOKEN;
-use crate::{FakeClock, Responder, Site, http, run, until};
+use crate::{FakeClock, Responder, Site, http, programs, run, until};
 
 /// For whatever has to happen at once, on a machine that may be busy.
 const SOON: Duration = Duration::from_secs(60);
+
+/// How long an answer to a push is waited for.
+const PUSHED_WITHIN: Duration = Duration::from_secs(15);
 
 /// How a reload ends in the log: well, or not.
 const RELOADED: [&str; 2] = ["the configuration was read again", "the configuration stays as it was"];
@@ -40,11 +50,13 @@ pub struct Member {
     is_paused: bool,
     /// What its command is run by.
     prefix: Vec<String>,
+    /// Its program, where it is not the one that was built.
+    program: Option<PathBuf>,
 }
 
 impl Member {
     pub(super) fn new(name: String, site: Site, role: Role, snapshots: Option<SocketAddr>) -> Self {
-        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false, prefix: Vec::new() }
+        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false, prefix: Vec::new(), program: None }
     }
 
     /// Its configuration, state and addresses.
@@ -64,6 +76,24 @@ impl Member {
         self.end_by("TERM");
         self.site().edit_config(edit);
         self.start();
+    }
+
+    /// Puts another build of its program into place as an installation does: written beside the one it runs, then renamed.
+    /// What is started from now on is that one.
+    #[track_caller]
+    pub fn install(&mut self, build: u32) {
+        let built = match self.role {
+            Role::Writer => &programs().precompute,
+            Role::Replica => &programs().responder,
+        };
+        let (program, beside) = (self.site().dir().join("program"), self.site().dir().join("program.new"));
+        fs::copy(built, &beside).unwrap();
+        // Whatever stands behind a program makes another file of it, and is not run.
+        let mut file = fs::File::options().append(true).open(&beside).unwrap();
+        writeln!(file, "build {build}").unwrap();
+        drop(file);
+        fs::rename(beside, &program).unwrap();
+        self.program = Some(program);
     }
 
     /// Its process, which runs.
@@ -100,6 +130,10 @@ impl Member {
         let command = match self.role {
             Role::Writer => site.run_alone(),
             Role::Replica => site.serve(),
+        };
+        let command = match &self.program {
+            Some(program) => as_program(program, &command),
+            None => command,
         };
         let mut running = site.launch(behind(&self.prefix, command));
         running.until_answered("/livez", SOON);
@@ -192,20 +226,47 @@ impl Member {
         Some((reply.status, reply.text()))
     }
 
+    /// Its API, for clients on threads of their own.
+    pub fn api(&self, issuer: &str) -> Api {
+        Api { admin: self.site().admin, issuer: issuer.to_owned() }
+    }
+
     pub(super) fn push(&self, issuer: &str, verb: &str, body: &str) -> Pushed {
-        let admin = self.site().admin;
         if !self.is_answering() {
             return Pushed { status: 0, text: "it does not run".to_owned() };
         }
+        self.api(issuer).push(verb, body, PUSHED_WITHIN)
+    }
+}
+
+/// Where pushes are taken.
+#[derive(Clone, Debug)]
+pub struct Api {
+    admin: SocketAddr,
+    issuer: String,
+}
+
+impl Api {
+    /// Pushes: `verb` is `add`, `revoke` or `release`, `body` in JSON.
+    pub fn push(&self, verb: &str, body: &str, patience: Duration) -> Pushed {
+        let Self { admin, issuer } = self;
         let request = format!(
             "POST /v1/issuers/{issuer}/{verb} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );
-        match http::exchange(admin, request.as_bytes()) {
+        match http::exchange_within(*admin, request.as_bytes(), patience) {
             Ok(reply) => Pushed { status: reply.status, text: reply.text() },
             Err(error) => Pushed { status: 0, text: error.to_string() },
         }
     }
+}
+
+/// This command of another program.
+fn as_program(program: &Path, command: &Command) -> Command {
+    let mut other = Command::new(program);
+    other.args(command.get_args());
+    other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    other
 }
 
 /// This command, run by another one.
