@@ -3,7 +3,7 @@
 use std::{process::Command, thread, time::Duration};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use ostia_tests::{Behind, Client, Cluster, ClusterPlan, Status, http, programs, run};
+use ostia_tests::{Behind, Client, Cluster, ClusterPlan, Questions, Status, http, programs, run};
 
 use crate::SOON;
 
@@ -155,5 +155,33 @@ fn a_query_for_a_time_stamp_never_goes_where_requests_are_tried_again() {
         behind.cluster.until(&format!("{path} {media_type} gets {status}"), SOON, || {
             (http::exchange(behind.front, &request).ok()?.status == status).then_some(())
         });
+    }
+}
+
+/// No client is bound to a replica, and none can tell which one has answered: what the writer has signed ahead is the same
+/// everywhere, headers for caches included.
+#[test]
+fn whichever_replica_the_balancer_takes_the_answer_is_the_same_byte_by_byte() {
+    let behind = Behind::haproxy(ClusterPlan::of(1, 3).listed(20));
+    let questions = Questions::of(&behind.cluster.ca);
+    let asked =
+        |number: usize| behind.cluster.replicas[number].process().metric("ostia_requests_total", "method=\"POST\"");
+    let before = [0, 1, 2].map(asked);
+    behind.cluster.revoke(&behind.cluster.listed[0]);
+    for (number, serial) in behind.cluster.listed.iter().enumerate() {
+        let status = if number == 0 { Status::Revoked } else { Status::Good };
+        // Until everybody has the answer that is signed ahead.
+        behind.cluster.until("all replicas answer alike", SOON, || {
+            let replies = [(); 6].map(|()| http::exchange(behind.front, &questions.post(serial)).unwrap());
+            let of = |reply: &http::Reply| {
+                let validators = ["etag", "last-modified", "expires"].map(|name| reply.header(name).map(str::to_owned));
+                (reply.status, reply.body.clone(), validators)
+            };
+            let is_right = replies.iter().all(|reply| Questions::read(serial, reply).as_ref() == Some(&status));
+            (is_right && replies.iter().all(|reply| of(reply) == of(&replies[0]))).then_some(())
+        });
+    }
+    for (number, before) in before.into_iter().enumerate() {
+        assert!(asked(number) - before >= 40.0, "each replica was asked, by turns");
     }
 }
