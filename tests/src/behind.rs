@@ -113,6 +113,16 @@ impl Behind {
         }
     }
 
+    /// Waits until the balancer sends a replica requests again, which has been away: HAProxy once it has asked, nginx after
+    /// two seconds.
+    #[track_caller]
+    pub fn until_asked_again(&self, replica: usize) {
+        match self.balancer {
+            Balancer::Haproxy(_) => self.until_in_rotation(replica, true, SOON),
+            Balancer::Nginx { .. } => std::thread::sleep(Duration::from_millis(2200)),
+        }
+    }
+
     /// Waits until HAProxy sends a replica every kind of request, or none.
     #[track_caller]
     pub fn until_in_rotation(&self, replica: usize, is_in: bool, limit: Duration) {

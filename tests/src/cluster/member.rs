@@ -56,7 +56,16 @@ pub struct Member {
 
 impl Member {
     pub(super) fn new(name: String, site: Site, role: Role, snapshots: Option<SocketAddr>) -> Self {
-        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false, prefix: Vec::new(), program: None }
+        Self {
+            name,
+            role,
+            snapshots,
+            running: None,
+            ended: Some(site),
+            is_paused: false,
+            prefix: Vec::new(),
+            program: None,
+        }
     }
 
     /// Its configuration, state and addresses.
