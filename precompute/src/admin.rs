@@ -218,6 +218,10 @@ impl Status {
             Some("not ready: nothing has come from the feed yet\n")
         } else if fresh && report.freshness(Instant::now()) != Freshness::Fresh {
             Some("not fresh\n")
+        } else if fresh && !report.has_answers && self.tenants().issuers().any(|(_, issuer)| !issuer.has_key()) {
+            Some(
+                "not fresh: the answers of the snapshot are being taken, and those that are missing cannot be signed here\n",
+            )
         } else {
             None
         }

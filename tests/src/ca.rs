@@ -154,6 +154,15 @@ impl Ca {
         self.certify(&self.fresh_name("leaf"), "leaf.key", &[])
     }
 
+    /// Puts so many certificates into the index that nobody has made; gives their serial numbers, all of one length.
+    pub fn list(&self, count: usize) -> Vec<String> {
+        let serials: Vec<String> = (0..count).map(|number| format!("5A{number:014X}")).collect();
+        let line = |serial: &String| format!("V\t351231235959Z\t\t{serial}\tunknown\t/O=Ostia tests/CN={serial}\n");
+        let index = fs::read_to_string(self.index()).unwrap();
+        self.replace_index(&(index + &serials.iter().map(line).collect::<String>()));
+        serials
+    }
+
     /// Issues a certificate whose time is over.
     pub fn issue_expired(&self) -> Leaf {
         let past = ["-startdate", "20240101000000Z", "-enddate", "20240201000000Z"];

@@ -20,12 +20,12 @@ use tempfile::TempDir;
 
 use self::member::Role;
 pub use self::{
-    member::{Member, Pushed, Pusher},
+    member::{Api, Member, Pushed},
     plan::ClusterPlan,
 };
 use crate::{
     Ask, Ca, Delegate, Ended, FakeClock, Haproxy, Hosts, KeyKind, RedisServer, Seat, Sentinels, Signer, Site, SoftHsm,
-    Status, Tenant, openssl, programs, responder::issuer_text, run, until,
+    Status, Tenant, Tsa, TsaCertificate, openssl, programs, responder::issuer_text, run, until,
 };
 
 /// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
@@ -62,6 +62,8 @@ impl ClusterPlan {
     pub fn set_up(self) -> Cluster {
         let ca = Ca::new("Cluster CA");
         let signer = ca.delegate(Delegate::Proper, KeyKind::P256);
+        let tsa = self.replicas_stamp.then(|| Tsa::of("tsa", &ca.tsa(TsaCertificate::Proper, KeyKind::P256)));
+        let listed = ca.list(self.listed);
         let dir = tempfile::tempdir().unwrap();
         let hosts = self.has_hosts.then(Hosts::new);
         let seat = |name: String| hosts.as_ref().map_or_else(Seat::default, |hosts| Seat::on(hosts.host(&name)));
@@ -95,6 +97,8 @@ impl ClusterPlan {
             ca,
             signer,
             hsm,
+            tsa,
+            listed,
             redis,
             sentinels,
             dir,
@@ -134,6 +138,9 @@ pub struct Cluster {
     signer: Signer,
     /// Where replicas have the key of the signer, if it is on tokens.
     pub hsm: Option<SoftHsm>,
+    tsa: Option<Tsa>,
+    /// The serial numbers of certificates that were in the index from the beginning.
+    pub listed: Vec<String>,
     /// What the feed travels through.
     pub redis: RedisServer,
     /// Who says where that is, if anybody does.
@@ -183,6 +190,8 @@ impl Cluster {
     fn site(&self, has_sources: bool, signer: &str) -> Site {
         let sources = sources(&self.ca, has_sources);
         let tenant = Tenant::new("tests").presigned().issuer("ca", &self.ca, &sources, signer);
+        let tsa = self.tsa.iter().filter(|_| !has_sources);
+        let tenant = tsa.fold(tenant, Tenant::tsa);
         let site = Site::new(&[self.plan.of_tenant.iter().fold(tenant, |tenant, line| tenant.set(line))]);
         let variables = self.plan.clock.iter().flat_map(FakeClock::environment);
         variables.fold(site, |site, (name, value)| site.environment(name, value))
@@ -265,7 +274,8 @@ impl Cluster {
         let from =
             self.writers.iter().enumerate().filter_map(|(number, writer)| Some((number, writer.snapshots.as_ref()?)));
         let feed = self.feed(from) + &self.login(&site, "REPLICA");
-        site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n"), 1));
+        let of_replicas = &self.plan.of_replicas;
+        site.edit_config(|text| text.replacen("[http]\n", &format!("{feed}\n[http]\n{of_replicas}"), 1));
         let number = self.replicas.len();
         let name = format!("replica-{number}");
         let seat = match (&self.hosts, self.plan.distance) {
@@ -330,9 +340,9 @@ impl Cluster {
         self.writers[writer].push(self.issuer, verb, body)
     }
 
-    /// Who pushes to each writer.
-    pub fn pushers(&self) -> Vec<Pusher> {
-        self.writers.iter().map(|writer| writer.pusher(self.issuer)).collect()
+    /// The APIs of all writers, for clients on threads of their own.
+    pub fn apis(&self) -> Vec<Api> {
+        self.writers.iter().map(|writer| writer.api(self.issuer)).collect()
     }
 
     /// Pushes to whoever takes it, as a client with a list of writers does; gives who that was.

@@ -70,9 +70,14 @@ pub struct Connection {
 impl Connection {
     /// Connects.
     pub fn open(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        Self::open_within(address, PATIENCE)
+    }
+
+    /// Connects; whoever lets it wait for longer than that has failed.
+    pub fn open_within(address: SocketAddr, patience: Duration) -> std::io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream) })
     }
@@ -94,6 +99,9 @@ impl Connection {
         loop {
             line.clear();
             self.stream.read_line(&mut line)?;
+            if line.is_empty() {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
             let field = line.strip_suffix("\r\n").unwrap_or_else(|| panic!("header cut short: {line:?}"));
             if field.is_empty() {
                 break;
@@ -113,7 +121,12 @@ impl Connection {
 
 /// Sends one request on a connection of its own and reads the answer.
 pub fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<Reply> {
-    let mut connection = Connection::open(address)?;
+    exchange_within(address, request, PATIENCE)
+}
+
+/// The same where each step is waited for no longer than that.
+pub fn exchange_within(address: SocketAddr, request: &[u8], patience: Duration) -> std::io::Result<Reply> {
+    let mut connection = Connection::open_within(address, patience)?;
     connection.send(request)?;
     let closed = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "closed without an answer");
     connection.receive(request.starts_with(b"HEAD "))?.ok_or_else(closed)

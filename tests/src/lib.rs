@@ -10,6 +10,7 @@
 //! Failures panic with the command and all it said; these are tools for tests only.
 
 mod ask;
+mod behind;
 mod ca;
 mod clients;
 mod cluster;
@@ -21,6 +22,7 @@ mod hosts;
 pub mod http;
 mod programs;
 mod python;
+mod questions;
 mod redis_server;
 mod responder;
 mod sentinels;
@@ -31,15 +33,17 @@ mod token_server;
 pub mod tsa;
 
 pub use ask::{Answer, Ask, Status};
+pub use behind::Behind;
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
 pub use clients::{Client, Clients, Tally};
-pub use cluster::{AnotherIssuer, Cluster, ClusterPlan, Member, Pushed, Pusher};
+pub use cluster::{AnotherIssuer, Api, Cluster, ClusterPlan, Member, Pushed};
 pub use fake_clock::FakeClock;
 pub use faulty_source::{FaultySource, Way};
 pub use front::{Haproxy, Nginx, write_tls_pair};
 pub use hosts::{Host, Hosts, Seat};
 pub use programs::{Programs, programs};
 pub use python::python;
+pub use questions::Questions;
 pub use redis_server::RedisServer;
 pub use responder::{Responder, Site, Tenant, free_port};
 pub use sentinels::Sentinels;

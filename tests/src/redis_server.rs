@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Host, Seat, free_port, openssl, run, until};
+use crate::{Ended, Host, Seat, free_port, openssl, run, until};
 
 /// How long a server may take to answer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -289,6 +289,23 @@ impl RedisServer {
         }
     }
 
+    /// Ends it in order, and waits for that. While it writes its first file it does not end, and forgets that it was told to: so
+    /// it is told again.
+    #[track_caller]
+    pub fn end(&mut self) {
+        until("redis-server ends by SIGTERM", PATIENCE, || {
+            self.signal("-TERM");
+            std::thread::sleep(Duration::from_millis(500));
+            self.child.as_mut()?.try_wait().unwrap()
+        });
+        self.child = None;
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("a running server").id()
+    }
+
     /// Keeps it from running (SIGSTOP), its connections open.
     pub fn pause(&self) {
         self.signal("-STOP");
@@ -300,12 +317,24 @@ impl RedisServer {
     }
 
     fn signal(&self, signal: &str) {
-        let id = self.child.as_ref().expect("a running server").id().to_string();
+        let id = self.pid().to_string();
         assert!(run(Command::new("kill").args([signal, &id])).status.success());
     }
 
     /// What `redis-cli` says to a command; without the newline at the end.
     pub fn cli<const N: usize>(&self, arguments: [&str; N]) -> String {
+        let ended = self.cli_ends(arguments);
+        assert!(ended.status.success(), "{arguments:?}: {}", ended.text);
+        ended.text.trim_end().to_owned()
+    }
+
+    /// The same of a server that may not be there yet.
+    pub fn try_cli<const N: usize>(&self, arguments: [&str; N]) -> Option<String> {
+        let ended = self.cli_ends(arguments);
+        ended.status.success().then(|| ended.text.trim_end().to_owned())
+    }
+
+    fn cli_ends<const N: usize>(&self, arguments: [&str; N]) -> Ended {
         let mut command = Command::new("redis-cli");
         command.args(["-p", &self.port.to_string()]);
         if self.is_tls {
@@ -314,9 +343,7 @@ impl RedisServer {
         if let Some((user, password)) = &self.operator {
             command.args(["--no-auth-warning", "--user", user, "-a", password]);
         }
-        let ended = run(command.args(arguments));
-        assert!(ended.status.success(), "{arguments:?}: {}", ended.text);
-        ended.text.trim_end().to_owned()
+        run(command.args(arguments))
     }
 }
 

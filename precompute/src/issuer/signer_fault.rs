@@ -53,6 +53,11 @@ impl ActiveIssuer {
         self.signers.choose(now, Duration::ZERO, std::iter::empty()).is_some()
     }
 
+    /// Whether the key of some signer is here, so that answers that nobody has signed ahead are signed.
+    pub fn has_key(&self) -> bool {
+        self.signers.all().iter().any(|signer| signer.signing().is_some())
+    }
+
     /// What is wrong with its signers.
     pub fn signer_faults(&self, now: UnixTime) -> impl Iterator<Item = SignerFault> {
         let end = self.not_after();

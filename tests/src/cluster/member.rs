@@ -2,13 +2,23 @@
 //!
 //! It does not know the others.
 
-use std::{fs, net::SocketAddr, process::Command, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use super::TOKEN;
-use crate::{FakeClock, Host, Responder, Seat, Site, http, run, until};
+use crate::{FakeClock, Host, Responder, Seat, Site, http, programs, run, until};
 
 /// For whatever has to happen at once, on a machine that may be busy.
 const SOON: Duration = Duration::from_secs(60);
+
+/// How long an answer to a push is waited for.
+const PUSHED_WITHIN: Duration = Duration::from_secs(15);
 
 /// How a reload ends in the log: well, or not.
 const RELOADED: [&str; 2] = ["the configuration was read again", "the configuration stays as it was"];
@@ -40,6 +50,8 @@ pub struct Member {
     is_paused: bool,
     /// What its command is run by.
     prefix: Vec<String>,
+    /// Its program, where it is not the one that was built.
+    program: Option<PathBuf>,
     seat: Seat,
 }
 
@@ -47,7 +59,7 @@ impl Member {
     pub(super) fn new(name: String, site: Site, role: Role, snapshots: Option<SocketAddr>, seat: Seat) -> Self {
         [site.http, site.admin].into_iter().for_each(|address| seat.open_door(address));
         let prefix = seat.prefix();
-        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false, prefix, seat }
+        Self { name, role, snapshots, running: None, ended: Some(site), is_paused: false, prefix, program: None, seat }
     }
 
     /// The host that it is on.
@@ -73,6 +85,24 @@ impl Member {
         self.end_by("TERM");
         self.site().edit_config(edit);
         self.start();
+    }
+
+    /// Puts another build of its program into place as an installation does: written beside the one it runs, then renamed.
+    /// What is started from now on is that one.
+    #[track_caller]
+    pub fn install(&mut self, build: u32) {
+        let built = match self.role {
+            Role::Writer => &programs().precompute,
+            Role::Replica => &programs().responder,
+        };
+        let (program, beside) = (self.site().dir().join("program"), self.site().dir().join("program.new"));
+        fs::copy(built, &beside).unwrap();
+        // Whatever stands behind a program makes another file of it, and is not run.
+        let mut file = fs::File::options().append(true).open(&beside).unwrap();
+        writeln!(file, "build {build}").unwrap();
+        drop(file);
+        fs::rename(beside, &program).unwrap();
+        self.program = Some(program);
     }
 
     /// Its process, which runs.
@@ -109,6 +139,10 @@ impl Member {
         let command = match self.role {
             Role::Writer => site.run_alone(),
             Role::Replica => site.serve(),
+        };
+        let command = match &self.program {
+            Some(program) => as_program(program, &command),
+            None => command,
         };
         let mut running = site.launch(behind(&self.prefix, command));
         running.until_answered("/livez", SOON);
@@ -211,38 +245,47 @@ impl Member {
         Some((reply.status, reply.text()))
     }
 
-    pub(super) fn push(&self, issuer: &'static str, verb: &str, body: &str) -> Pushed {
+    /// Its API, for clients on threads of their own.
+    pub fn api(&self, issuer: &str) -> Api {
+        Api { admin: self.site().admin, issuer: issuer.to_owned() }
+    }
+
+    pub(super) fn push(&self, issuer: &str, verb: &str, body: &str) -> Pushed {
         if !self.is_answering() {
             return Pushed { status: 0, text: "it does not run".to_owned() };
         }
-        self.pusher(issuer).push(verb, body)
-    }
-
-    pub(super) fn pusher(&self, issuer: &'static str) -> Pusher {
-        Pusher { admin: self.site().admin, issuer }
+        self.api(issuer).push(verb, body, PUSHED_WITHIN)
     }
 }
 
-/// Who pushes to a writer, whether that runs or not.
-#[derive(Clone, Copy, Debug)]
-pub struct Pusher {
+/// Where pushes are taken.
+#[derive(Clone, Debug)]
+pub struct Api {
     admin: SocketAddr,
-    issuer: &'static str,
+    issuer: String,
 }
 
-impl Pusher {
-    /// Pushes a body in JSON.
-    pub fn push(&self, verb: &str, body: &str) -> Pushed {
-        let Self { admin, issuer } = *self;
+impl Api {
+    /// Pushes: `verb` is `add`, `revoke` or `release`, `body` in JSON.
+    pub fn push(&self, verb: &str, body: &str, patience: Duration) -> Pushed {
+        let Self { admin, issuer } = self;
         let request = format!(
             "POST /v1/issuers/{issuer}/{verb} HTTP/1.1\r\nHost: {admin}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
             body.len()
         );
-        match http::exchange(admin, request.as_bytes()) {
+        match http::exchange_within(*admin, request.as_bytes(), patience) {
             Ok(reply) => Pushed { status: reply.status, text: reply.text() },
             Err(error) => Pushed { status: 0, text: error.to_string() },
         }
     }
+}
+
+/// This command of another program.
+fn as_program(program: &Path, command: &Command) -> Command {
+    let mut other = Command::new(program);
+    other.args(command.get_args());
+    other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    other
 }
 
 /// This command, run by another one.

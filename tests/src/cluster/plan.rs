@@ -16,9 +16,12 @@ pub struct ClusterPlan {
     pub(super) of_all: String,
     pub(super) takeover_after: &'static str,
     pub(super) of_writers: String,
+    pub(super) of_replicas: String,
     pub(super) of_tenant: Vec<String>,
     pub(super) replicas_sign: bool,
     pub(super) on_tokens: bool,
+    pub(super) replicas_stamp: bool,
+    pub(super) listed: usize,
     pub(super) clock: Option<FakeClock>,
     pub(super) has_hosts: bool,
     pub(super) distance: Option<Duration>,
@@ -37,9 +40,12 @@ impl Default for ClusterPlan {
             of_all: String::new(),
             takeover_after: "2s",
             of_writers: String::new(),
+            of_replicas: String::new(),
             of_tenant: Vec::new(),
             replicas_sign: false,
             on_tokens: false,
+            replicas_stamp: false,
+            listed: 0,
             clock: None,
             has_hosts: false,
             distance: None,
@@ -143,6 +149,27 @@ impl ClusterPlan {
     #[must_use]
     pub fn replicas_on_tokens(mut self) -> Self {
         (self.replicas_sign, self.on_tokens) = (true, true);
+        self
+    }
+
+    /// With lines more in `[http]` of replicas.
+    #[must_use]
+    pub fn set_of_replicas(mut self, lines: &str) -> Self {
+        let _ = writeln!(self.of_replicas, "{lines}");
+        self
+    }
+
+    /// With a time-stamping authority at `/tsa` of every replica, all with one key.
+    #[must_use]
+    pub fn stamping(mut self) -> Self {
+        self.replicas_stamp = true;
+        self
+    }
+
+    /// With so many certificates in the CA's index from the beginning: [`Cluster::listed`](super::Cluster::listed).
+    #[must_use]
+    pub fn listed(mut self, count: usize) -> Self {
+        self.listed = count;
         self
     }
 }

@@ -1,106 +1,20 @@
 //! The shipped configurations of HAProxy and nginx before replicas of which one after the other fails.
 
-use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{process::Command, thread, time::Duration};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use ostia_tests::{Client, Cluster, ClusterPlan, Haproxy, Nginx, Status, free_port, http, programs, run};
+use ostia_tests::{Behind, Client, Cluster, ClusterPlan, Questions, Status, http, programs, run};
 
 use crate::SOON;
 
-const HAPROXY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/haproxy.cfg");
-const NGINX: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../systemd/nginx.conf");
-/// The lines of a replica that the shipped files ask for; HAProxy's needs one more.
-const BEHIND: &str = "trusted_networks = [\"127.0.0.0/8\"]\ndrain_delay = \"3s\"\n";
-const BEHIND_HAPROXY: &str = "proxy_protocol = true\n";
-
-/// One writer and three replicas behind a balancer.
-struct Behind {
-    cluster: Cluster,
-    front: SocketAddr,
-    _balancer: Balancer,
-    _dir: tempfile::TempDir,
-}
-
-enum Balancer {
-    Haproxy { _running: Haproxy },
-    Nginx { _running: Nginx },
-}
-
-impl Behind {
-    fn start(plan: ClusterPlan) -> Self {
-        Self::start_with(plan, &format!("{BEHIND}{BEHIND_HAPROXY}"), |dir, cluster, front| {
-            let mut text = fs::read_to_string(HAPROXY).unwrap().replace("bind :80", &format!("bind {front}"));
-            for (number, replica) in cluster.replicas.iter().enumerate() {
-                let (http, admin) = (replica.site().http, replica.site().admin.port());
-                text = text.replace(&format!("REPLICA-{}:8080", number + 1), &format!("{http} port {admin}"));
-            }
-            Balancer::Haproxy { _running: Haproxy::with(dir, &text) }
-        })
-    }
-
-    fn start_with_nginx(plan: ClusterPlan) -> Self {
-        Self::start_with(plan, BEHIND, |dir, cluster, front| {
-            let mut text = fs::read_to_string(NGINX).unwrap().replace("listen 80", &format!("listen {front}"));
-            for (number, replica) in cluster.replicas.iter().enumerate() {
-                text = text.replace(&format!("REPLICA-{}:8080", number + 1), &replica.site().http.to_string());
-            }
-            Balancer::Nginx { _running: Nginx::with(dir, &text) }
-        })
-    }
-
-    fn start_with(
-        plan: ClusterPlan,
-        lines: &str,
-        balancer: impl FnOnce(&Path, &Cluster, SocketAddr) -> Balancer,
-    ) -> Self {
-        let mut cluster = plan.set_up();
-        cluster.writers[0].start();
-        cluster.until_led(SOON);
-        for number in 0..3 {
-            cluster.replicas[number]
-                .site()
-                .edit_config(|text| text.replacen("[http]\n", &format!("[http]\n{lines}"), 1));
-            cluster.replicas[number].start();
-        }
-        (0..3).for_each(|number| cluster.until_filled(number));
-        cluster.until_fresh(SOON);
-        let (dir, front) = (tempfile::tempdir().unwrap(), free_port(IpAddr::V4(Ipv4Addr::LOCALHOST)));
-        let balancer = balancer(dir.path(), &cluster, front);
-        let behind = Self { cluster, front, _balancer: balancer, _dir: dir };
-        behind.cluster.until("the balancer answers", SOON, || behind.says("01").map(drop));
-        behind
-    }
-
-    /// What the balancer gives of a certificate; `None` if it gives no answer of OCSP.
-    fn says(&self, serial: &str) -> Option<Status> {
-        let ask = self.cluster.ask(serial);
-        let request = http::request("GET", &http::ocsp_target("/", &ask.request()), "");
-        let reply = http::exchange(self.front, &request);
-        let reply = reply.ok().filter(|reply| reply.status == 200)?;
-        Some(ask.read(&reply.body).status)
-    }
-
-    fn until_said(&self, serial: &str, status: &Status) {
-        self.cluster
-            .until("the balancer gives that", SOON, || (self.says(serial).as_ref() == Some(status)).then_some(()));
-    }
-}
-
 #[test]
 fn no_request_fails_while_one_replica_after_the_other_is_killed_hangs_and_is_started_anew() {
-    nothing_fails(Behind::start(ClusterPlan::of(1, 3)));
+    nothing_fails(Behind::haproxy(ClusterPlan::of(1, 3)));
 }
 
 #[test]
 fn nor_behind_nginx() {
-    nothing_fails(Behind::start_with_nginx(ClusterPlan::of(1, 3)));
+    nothing_fails(Behind::nginx(ClusterPlan::of(1, 3)));
 }
 
 fn nothing_fails(mut behind: Behind) {
@@ -143,7 +57,7 @@ fn nothing_fails(mut behind: Behind) {
 #[test]
 fn replicas_that_hear_the_writer_go_first_and_where_none_does_any_answers() {
     // With keys: one that starts without Redis has no answers since its snapshot.
-    let mut behind = Behind::start(ClusterPlan::of(1, 3).replicas_with_key());
+    let mut behind = Behind::haproxy(ClusterPlan::of(1, 3).replicas_with_key());
     let serial = behind.cluster.ca.issue().serial;
     behind.until_said(&serial, &Status::Good);
     let asked = |cluster: &Cluster, number: usize| {
@@ -171,7 +85,7 @@ fn replicas_that_hear_the_writer_go_first_and_where_none_does_any_answers() {
 /// Base64 has `/` and `+`, and nobody may merge `//`.
 #[test]
 fn the_path_of_a_get_comes_through_as_it_is() {
-    for behind in [Behind::start(ClusterPlan::of(1, 3)), Behind::start_with_nginx(ClusterPlan::of(1, 3))] {
+    for behind in [Behind::haproxy(ClusterPlan::of(1, 3)), Behind::nginx(ClusterPlan::of(1, 3))] {
         paths_come_through(&behind);
     }
 }
@@ -197,7 +111,7 @@ fn paths_come_through(behind: &Behind) {
 /// Who works on a machine takes it out of rotation first, and decides when requests come again, restarts included.
 #[test]
 fn a_replica_that_is_drained_gets_no_request_until_that_is_ended_and_answers_what_comes() {
-    let mut behind = Behind::start(ClusterPlan::of(1, 3));
+    let mut behind = Behind::haproxy(ClusterPlan::of(1, 3));
     let serial = behind.cluster.ca.issue().serial;
     behind.until_said(&serial, &Status::Good);
     let asked = |cluster: &Cluster| cluster.replicas[0].process().metric("ostia_requests_total", "method=\"POST\"");
@@ -227,7 +141,7 @@ fn a_replica_that_is_drained_gets_no_request_until_that_is_ended_and_answers_wha
 /// replica here stamps, so there it gets 503 of the balancer's own.
 #[test]
 fn a_query_for_a_time_stamp_never_goes_where_requests_are_tried_again() {
-    let behind = Behind::start(ClusterPlan::of(1, 3));
+    let behind = Behind::haproxy(ClusterPlan::of(1, 3));
     for (path, media_type, status) in [
         ("/", "application/ocsp-request", 200),
         ("/", "application/timestamp-query", 503),
@@ -241,5 +155,33 @@ fn a_query_for_a_time_stamp_never_goes_where_requests_are_tried_again() {
         behind.cluster.until(&format!("{path} {media_type} gets {status}"), SOON, || {
             (http::exchange(behind.front, &request).ok()?.status == status).then_some(())
         });
+    }
+}
+
+/// No client is bound to a replica, and none can tell which one has answered: what the writer has signed ahead is the same
+/// everywhere, headers for caches included.
+#[test]
+fn whichever_replica_the_balancer_takes_the_answer_is_the_same_byte_by_byte() {
+    let behind = Behind::haproxy(ClusterPlan::of(1, 3).listed(20));
+    let questions = Questions::of(&behind.cluster.ca);
+    let asked =
+        |number: usize| behind.cluster.replicas[number].process().metric("ostia_requests_total", "method=\"POST\"");
+    let before = [0, 1, 2].map(asked);
+    behind.cluster.revoke(&behind.cluster.listed[0]);
+    for (number, serial) in behind.cluster.listed.iter().enumerate() {
+        let status = if number == 0 { Status::Revoked } else { Status::Good };
+        // Until everybody has the answer that is signed ahead.
+        behind.cluster.until("all replicas answer alike", SOON, || {
+            let replies = [(); 6].map(|()| http::exchange(behind.front, &questions.post(serial)).unwrap());
+            let of = |reply: &http::Reply| {
+                let validators = ["etag", "last-modified", "expires"].map(|name| reply.header(name).map(str::to_owned));
+                (reply.status, reply.body.clone(), validators)
+            };
+            let is_right = replies.iter().all(|reply| Questions::read(serial, reply).as_ref() == Some(&status));
+            (is_right && replies.iter().all(|reply| of(reply) == of(&replies[0]))).then_some(())
+        });
+    }
+    for (number, before) in before.into_iter().enumerate() {
+        assert!(asked(number) - before >= 40.0, "each replica was asked, by turns");
     }
 }

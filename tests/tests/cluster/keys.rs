@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{Ask, Cluster, ClusterPlan, Status, der, http};
+use ostia_tests::{Ask, Cluster, ClusterPlan, Questions, Status, der, http};
 
 use crate::{SOON, issued, revoked};
 
@@ -173,4 +173,29 @@ fn an_answer_that_was_told_before_its_record_is_told_again_when_all_records_have
     assert!(dropped() > none, "an answer came too soon\n{}", cluster.logs());
     cluster.until_said(0, &leaf.serial, &Status::Good, SOON);
     cluster.are_revoked_now(&[&before]);
+}
+
+/// It was ready with its records, and said `tryLater` until it had the answers as well: a balancer sent it a share of all
+/// requests meanwhile.
+#[test]
+fn a_replica_without_a_key_is_fresh_only_with_the_answers_of_a_snapshot() {
+    let mut cluster = ClusterPlan::of(1, 1).listed(20_000).start();
+    let questions = Questions::of(&cluster.ca);
+    let says = |cluster: &Cluster, replica: usize, serial: &String| {
+        let reply = http::exchange(cluster.replicas[replica].site().http, &questions.post(serial)).unwrap();
+        Questions::read(serial, &reply)
+    };
+    let asked: Vec<String> = cluster.listed.iter().step_by(199).cloned().collect();
+    // The writer has told all of them.
+    for serial in &asked {
+        cluster.until("the first replica has it", SOON, || {
+            (says(&cluster, 0, serial) == Some(Status::Good)).then_some(())
+        });
+    }
+    let number = cluster.add_replica();
+    cluster.replicas[number].start();
+    cluster.until("it is fresh", SOON, || (cluster.replicas[number].readiness("?fresh=1")? == 200).then_some(()));
+    for serial in &asked {
+        assert_eq!(says(&cluster, number, serial), Some(Status::Good), "{serial}\n{}", cluster.logs());
+    }
 }

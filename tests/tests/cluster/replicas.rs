@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ostia_tests::{ClusterPlan, Status};
+use ostia_tests::{ClusterPlan, Questions, Status, http};
 
 use crate::{SOON, issued, revoked, until_logged, until_told};
 
@@ -77,4 +77,30 @@ fn a_replica_with_another_clock_than_the_writer_is_never_fresh_and_still_answers
     let checked = cluster.replicas[other].site().check().text;
     assert!(checked.contains("s apart: nothing counts as fresh; set both right"), "{checked}");
     assert_eq!(cluster.replicas[0].readiness("?fresh=1"), Some(200));
+}
+
+/// Nothing of a replica is its own: on an empty disk it answers byte by byte what it answered before.
+#[test]
+fn a_replica_whose_disk_was_wiped_answers_byte_by_byte_as_before_without_being_registered() {
+    let mut cluster = ClusterPlan::of(1, 2).listed(5).start();
+    cluster.revoke(&cluster.listed[0]);
+    cluster.until_revoked_everywhere(&cluster.listed[0]);
+    let questions = Questions::of(&cluster.ca);
+    let says = |cluster: &ostia_tests::Cluster, replica: usize| -> Vec<Vec<u8>> {
+        let ask =
+            |serial: &String| http::exchange(cluster.replicas[replica].site().http, &questions.post(serial)).unwrap();
+        cluster.listed.iter().map(|serial| ask(serial).body).collect()
+    };
+    cluster.until("both have every answer that is signed ahead", SOON, || {
+        let both = [0, 1].map(|replica| says(&cluster, replica));
+        (both[0] == both[1] && both[0].iter().all(|body| body.len() > 100)).then_some(())
+    });
+    let before = says(&cluster, 0);
+    cluster.replicas[0].kill();
+    std::fs::remove_dir_all(cluster.replicas[0].site().dir().join("state")).unwrap();
+    let begun = Instant::now();
+    cluster.replicas[0].start();
+    cluster.until("it is fresh", SOON, || (cluster.replicas[0].readiness("?fresh=1")? == 200).then_some(()));
+    assert!(begun.elapsed() < READY_WITHIN, "{:?}", begun.elapsed());
+    assert_eq!(says(&cluster, 0), before);
 }

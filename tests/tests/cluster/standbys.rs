@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{Cluster, ClusterPlan, Ended, Pusher, Status, programs, run};
+use ostia_tests::{Api, Cluster, ClusterPlan, Ended, Status, programs, run};
 
 use crate::{SOON, issued, revoked, until_logged, until_told};
 
@@ -72,14 +72,14 @@ fn what_nobody_trusted_says_of_its_disk_does_not_make_a_push_count() {
 }
 
 /// Pushes go on at whoever takes them, until `is_over`; gives the longest time in which nobody did, and how many were taken.
-fn longest_gap(pushers: &[Pusher], serial: &str, is_over: &AtomicBool) -> (Duration, usize) {
+fn longest_gap(apis: &[Api], serial: &str, is_over: &AtomicBool) -> (Duration, usize) {
     let (mut taken, mut last, mut longest) = (0_usize, Instant::now(), Duration::ZERO);
     while !is_over.load(Relaxed) {
         // On hold, and released: it is a change each time.
         let (verb, reason) =
             if taken.is_multiple_of(2) { ("revoke", ",\"reason\":\"certificateHold\"") } else { ("release", "") };
         let body = format!("{{\"serial\":\"{serial}\"{reason}}}");
-        if pushers.iter().any(|pusher| pusher.push(verb, &body).status == 200) {
+        if apis.iter().any(|api| api.push(verb, &body, SOON).status == 200) {
             (taken, longest, last) = (taken + 1, longest.max(last.elapsed()), Instant::now());
         }
     }
@@ -95,9 +95,9 @@ fn a_leader_that_is_stopped_in_order_hands_over_to_the_standby_that_has_everythi
         cluster.until_led(SOON);
     }
     let (serial, before) = (issued(&cluster), revoked(&cluster));
-    let (pushers, is_over) = (cluster.pushers(), AtomicBool::new(false));
+    let (apis, is_over) = (cluster.apis(), AtomicBool::new(false));
     let (longest, taken) = thread::scope(|scope| {
-        let pushes = scope.spawn(|| longest_gap(&pushers, &serial, &is_over));
+        let pushes = scope.spawn(|| longest_gap(&apis, &serial, &is_over));
         for _ in 0..3 {
             let leader = cluster.until_led(SOON);
             cluster.until("the leader knows of both standbys", SOON, || {

@@ -7,7 +7,7 @@ use std::{
 
 use ostia_tests::{Cluster, ClusterPlan, Status};
 
-use crate::{DURABLE, SOON, issued, revoked, until_logged};
+use crate::{DURABLE, SOON, issued, revoked, until_logged, until_told};
 
 /// How soon revocations are taken again after the leader was killed.
 const RESUMED_WITHIN: Duration = Duration::from_secs(15);
@@ -218,4 +218,36 @@ fn when_every_disk_with_a_revocation_is_lost_replicas_stay_with_it_and_say_so() 
     }
     cluster.until_fresh(SOON);
     cluster.are_revoked_now(&[&serial, &after]);
+}
+
+/// What the CA writes is away, as when its disk or its mount is gone: everybody answers, pushes are taken, and replicas and
+/// the writer start. Back, it counts again.
+#[test]
+fn with_the_source_of_record_gone_everybody_answers_and_pushes_are_taken_until_it_is_back() {
+    let mut cluster = ClusterPlan::of(2, 2).start();
+    let (before, good, pushed) = (revoked(&cluster), issued(&cluster), issued(&cluster));
+    let leaf = cluster.ca.issue();
+    cluster.until_said_everywhere(&leaf.serial, &Status::Good, SOON);
+    let away = cluster.ca.file("index.away");
+    fs::rename(cluster.ca.index(), &away).unwrap();
+    let leader = cluster.until_led(SOON);
+    until_told(&cluster, &cluster.writers[leader], "index.txt");
+    cluster.revoke(&pushed);
+    cluster.until_revoked_everywhere(&pushed);
+    // Nobody needs it to start or to take over.
+    cluster.replicas[0].kill();
+    cluster.replicas[0].start();
+    cluster.until_filled(0);
+    cluster.writers[leader].kill();
+    cluster.until_led_by_another(leader, SOON);
+    cluster.writers[leader].start();
+    let known = [(&*before, Status::Revoked), (&good, Status::Good), (&pushed, Status::Revoked)];
+    for (serial, status) in known.iter().chain([&(&*leaf.serial, Status::Good)]) {
+        cluster.until_said_everywhere(serial, status, SOON);
+    }
+    fs::rename(away, cluster.ca.index()).unwrap();
+    cluster.ca.revoke(&leaf, &["-crl_reason", "keyCompromise"]);
+    cluster.until_revoked_everywhere(&leaf.serial);
+    cluster.are_revoked_now(&[&before, &pushed, &leaf.serial]);
+    cluster.until_said_everywhere(&good, &Status::Good, SOON);
 }

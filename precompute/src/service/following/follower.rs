@@ -292,7 +292,9 @@ impl Follower {
         info!(%place, good = counts.0, revoked = counts.1, "everything was compared with a snapshot");
         // Whoever waits for records need not wait for the disk.
         self.publish();
-        let Some(compared) = self.reader.take_compared() else { return };
+        let Some(compared) = self.reader.take_compared() else {
+            return self.status.change(|report| report.has_answers = true);
+        };
         self.side.compared_with = Some(compared.manifest.position);
         let since = self.replica.shown(&compared.later);
         if let Some((_, journal)) = &mut self.kept {
@@ -313,7 +315,8 @@ impl Follower {
         match Loading::start(compared, places, Arc::clone(&self.received)) {
             Ok(loading) => self.side.loading = Some(loading),
             Err(error) => {
-                warn!(%error, "no thread can be started to take the answers of the snapshot; others come by the feed")
+                warn!(%error, "no thread can be started to take the answers of the snapshot; others come by the feed");
+                self.status.change(|report| report.has_answers = true);
             }
         }
     }
@@ -437,7 +440,9 @@ impl Follower {
 
     fn publish(&self) {
         let heartbeat = self.reader.heartbeat().map(|heard| self.begun + heard);
-        let answers_from = self.side.loading.as_ref().and_then(Loading::job).map(|job| job.progress());
+        let loading = self.side.loading.as_ref();
+        let answers_from = loading.and_then(Loading::job).map(|job| job.progress());
+        let has_answers = loading.is_some_and(Loading::is_over);
         let fault = self.stream.fault().map(|fault| fault.message.clone());
         let strangers: HashSet<Issuer> = self.replica.strangers().collect();
         let named = self.side.strangers_told.iter().filter(|(issuer, _)| strangers.contains(issuer));
@@ -464,6 +469,7 @@ impl Follower {
             report.contradictions = self.replica.contradictions() as u64;
             report.strangers = strangers.len() as u64;
             report.lacks_issuers = self.replica.lacks_issuers();
+            report.has_answers |= has_answers;
             report.answers_from = answers_from;
         });
     }

@@ -95,7 +95,12 @@ impl Loading {
 
     /// What is to be told of changes; `None` once it is over.
     pub(super) fn job(&self) -> Option<&Arc<Job>> {
-        (!self.job.is_over.load(Relaxed)).then_some(&self.job)
+        (!self.is_over()).then_some(&self.job)
+    }
+
+    /// Whether it has taken what there was to take.
+    pub(super) fn is_over(&self) -> bool {
+        self.job.is_over.load(Relaxed)
     }
 
     /// Whether it has chunks to take yet, so that no other snapshot may be fetched.

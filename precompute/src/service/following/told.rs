@@ -90,6 +90,8 @@ pub struct FeedReport {
     pub abandoned: Arc<[Issuer]>,
     /// Whether an issuer waits until everything was compared anew.
     pub lacks_issuers: bool,
+    /// Whether the answers of a snapshot were taken since the start, as far as they were to be had.
+    pub has_answers: bool,
     /// Chunks whose answers were taken, and all of that snapshot; `None` when none is being taken.
     pub answers_from: Option<(usize, usize)>,
 }
