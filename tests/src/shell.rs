@@ -46,6 +46,9 @@ pub fn run(command: &mut Command) -> Ended {
 pub fn run_for(limit: Duration, command: &mut Command) -> Ended {
     let mut limited = Command::new("timeout");
     limited.arg("--signal=KILL").arg(limit.as_secs().to_string()).arg(command.get_program()).args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        limited.current_dir(dir);
+    }
     limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let ended = run(&mut limited);
     // `timeout` ends by the signal it sends, or says 137 for it.

@@ -3,12 +3,13 @@
 //! What becomes of readers is in `replicas`, of Redis in `redis`, of writers in `writers`, of the feed when somebody else
 //! writes into it in `strangers`; how soon revocations come is in `lag`. Replicas with keys and without are in `keys`, answers
 //! that they share in `sharing`, what starts without Redis in `starts`, long outages in `outage`, connections of a replica that
-//! dies in `killed`, acknowledgements and hand-overs in `standbys`, a second site in `sites`, changed
-//! configurations in `reloads` (replicas) and `roles` (writers). What is not as it is taken for: issuers that one side lacks
-//! in `issuers`, streams, keys and clocks in `mistaken`, sources of snapshots in `sources`; TLS before writers in `https`; and in `reported` what others
-//! have met. Books that come back from a backup are in `backup`. Invariant: a certificate that a replica has once
-//! called revoked is never called anything else again, whatever fails. Take-overs come after two seconds, so that all of
-//! it takes minutes; the tables' figures are for the default of six.
+//! dies in `killed`, acknowledgements and hand-overs in `standbys`, a second site in `sites`, the page that sets it all up in
+//! `page`, changed configurations in `reloads` (replicas) and `roles` (writers). What is not as it is taken for: issuers that
+//! one side lacks in `issuers`, streams, keys and clocks in `mistaken`, sources of snapshots in `sources`, TLS before writers in
+//! `https`; and in `reported` what others have met. Books that come back from a backup are in `backup`.
+//!
+//! Invariant: a certificate that a replica has once called revoked is never called anything else again, whatever fails.
+//! Take-overs come after two seconds, so that all of it takes minutes; the tables' figures are for the default of six.
 
 mod backup;
 mod balancers;
@@ -19,6 +20,7 @@ mod killed;
 mod lag;
 mod mistaken;
 mod outage;
+mod page;
 mod redis;
 mod reloads;
 mod replicas;
