@@ -70,6 +70,16 @@ pub const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a client waits for an answer to be signed before it gets `tryLater`: clients give up after about as long.
 pub const MISS_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How long a miss of a replica without the key waits for its answer, where records have come in the last
+/// [`precompute::limits::feed::ANSWERS_FOLLOW_WITHIN`]: what follows a record follows in milliseconds.
+pub const AWAITED_WITHIN: Duration = Duration::from_secs(1);
+/// How long one waits where none have come, as far as is known: a record shows before the feed's thread has noted it.
+pub const AWAITED_GRACE: Duration = Duration::from_millis(10);
+/// How often it is looked for,
+pub const AWAITED_LOOK: Duration = Duration::from_millis(2);
+/// and how many may wait: each holds a request of a connection.
+pub const AWAITED_MAX: usize = 1024;
+
 /// How often an answer is signed again because its record has changed in the meantime; if a record changes faster than
 /// that, the next request gets the change.
 pub const SIGN_ATTEMPTS_MAX: usize = 3;

@@ -6,6 +6,7 @@
 //! not HTTP.
 
 pub mod answer;
+mod awaited;
 pub mod budget;
 pub mod exchange;
 pub mod get;

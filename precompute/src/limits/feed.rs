@@ -254,5 +254,7 @@ pub const ANSWERS_GATHER: Duration = Duration::from_millis(10);
 /// How long an acknowledgement waits for new answers beside the records: ten signatures in software. Until they come a
 /// replica without keys says `tryLater` of a certificate that was changed.
 pub const ANSWERS_WITHIN: Duration = Duration::from_millis(20);
+/// For how long after records a replica expects their answers: signing a full entry of them takes less.
+pub const ANSWERS_FOLLOW_WITHIN: Duration = Duration::from_secs(1);
 /// For the answers of how many records an acknowledgement waits: those of more, as of a list, take longer anyway.
 pub const ANSWERS_AWAITED_MAX: usize = 64;

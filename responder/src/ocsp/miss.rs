@@ -7,6 +7,8 @@
 //! Where replicas share answers of keys on tokens, a miss first asks whether another one has signed it ([`Sharing`]), and
 //! what is signed here is offered to them; whatever becomes of that, the answer is signed here if it does not come.
 //!
+//! A replica without the key waits for the answer of the feed where records have just come (`awaited`).
+//!
 //! Answers that can be kept come before the others: an answer with a client's nonce, or for several certificates, is
 //! signed for one client alone, and waits in its own queue behind misses and refreshes.
 
@@ -30,6 +32,7 @@ use precompute::{
 use tokio::sync::oneshot;
 
 use super::{
+    awaited::{Awaited, Expects},
     shared::Unfit,
     sign_request::SignRequest,
     store::{Answer, Store},
@@ -48,6 +51,8 @@ pub struct Misses {
     spread: RandomState,
     /// How answers are shared with other replicas, if they are.
     sharing: OnceLock<Sharing>,
+    /// Where misses wait for the feed, if they do.
+    awaited: OnceLock<Awaited>,
 }
 
 /// An answer that is being signed, and the requests that wait for it.
@@ -70,7 +75,7 @@ pub enum Miss {
 }
 
 /// The requests that a job answers.
-enum Recipients {
+pub(super) enum Recipients {
     /// The requests that wait for the key, if the ticket is still this one.
     Pending(AnswerKey, u64),
     One(oneshot::Sender<Outcome>),
@@ -85,12 +90,19 @@ impl Misses {
             tickets: AtomicU64::new(0),
             spread: RandomState::new(),
             sharing: OnceLock::new(),
+            awaited: OnceLock::new(),
         })
     }
 
     /// From now on answers are shared. Once for all.
     pub fn share(&self, sharing: Sharing) {
         let _ = self.sharing.set(sharing);
+    }
+
+    /// From now on a miss without a key waits for the feed while that is expected to bring its answer. Once for all.
+    pub fn await_feed(self: &Arc<Self>, expects: Expects) -> std::io::Result<()> {
+        let _ = self.awaited.set(Awaited::start(Arc::downgrade(self), expects)?);
+        Ok(())
     }
 
     /// The answers kept.
@@ -198,9 +210,8 @@ impl Misses {
             Ok(unsigned) => unsigned,
             Err(error) => return self.tell(recipients, Err(error)),
         };
-        // If no key is here, another process will sign soon.
         let signer = Arc::clone(&request.signer);
-        let Some(signing) = signer.signing() else { return self.tell(recipients, Err(OcspError::TryLater)) };
+        let Some(signing) = signer.signing() else { return self.signed_elsewhere(request, recipients) };
         let message = std::mem::take(&mut unsigned.response_data);
         let this = Arc::clone(self);
         let done = move |message, outcome: Result<Vec<u8>, SignError>| {
@@ -226,6 +237,31 @@ impl Misses {
         });
     }
 
+    /// If no key is here, another process will sign soon.
+    fn signed_elsewhere(&self, request: SignRequest, recipients: Recipients) {
+        let recipients = match self.awaited.get() {
+            Some(awaited) if request.key.is_some() => match awaited.wait(request, recipients) {
+                Ok(()) => return,
+                Err(recipients) => recipients,
+            },
+            _ => recipients,
+        };
+        self.tell(recipients, Err(OcspError::TryLater));
+    }
+
+    /// The answer that has come meanwhile, if it may be served.
+    pub(super) fn told(&self, request: &SignRequest) -> Option<Arc<Answer>> {
+        let (key, packing, now) = (request.key?, request.signer.packing(), UnixTime::now());
+        let (mut packed, mut signature) = (Vec::new(), Vec::new());
+        let kept = self.store.compact(&key, packing, &mut packed)?;
+        let told_until = request.may_be_signed(now).ok()?;
+        let statements = request.statements(now).ok()?;
+        let is_it = matches!(*statements, [statement] if kept.serves(&statement, told_until, now));
+        packing.unpack(&packed, &mut signature);
+        let unsigned = is_it.then(|| request.unsigned(statements, kept.times))?;
+        request.complete(&unsigned, &signature, now).map(Arc::new)
+    }
+
     fn offer(&self, request: &SignRequest, answer: &Answer, signature: &[u8]) {
         let Some(sharing) = self.sharing.get() else { return };
         request.offer(answer, signature, UnixTime::now()).into_iter().for_each(|offer| sharing.offer(offer));
@@ -240,7 +276,7 @@ impl Misses {
     }
 
     /// Answers every waiting request; requests that have gone are skipped.
-    fn tell(&self, recipients: Recipients, outcome: Outcome) {
+    pub(super) fn tell(&self, recipients: Recipients, outcome: Outcome) {
         let waiting = match recipients {
             Recipients::One(sender) => vec![sender],
             Recipients::Pending(key, ticket) => match self.lock().entry(key) {

@@ -61,6 +61,8 @@ impl Replica {
         drop(assembly);
         let following = opened.start(serving.misses.store().answers(), &serving.workers.watched)?;
         following.sharing().into_iter().for_each(|sharing| serving.misses.share(sharing.clone()));
+        let feed = Arc::clone(following.status());
+        serving.misses.await_feed(Box::new(move || feed.expects_answers()))?;
         let ready_without_signers = serving.config.common.admin.ready_without_signers;
         let status = Status::of_replica(following.tenants(), ready_without_signers, following.status());
         status.may_be_drained(&serving.config.common.state_dir);

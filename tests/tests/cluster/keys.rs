@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ostia_tests::{Ask, Cluster, ClusterPlan, Questions, Status, der, http};
+use ostia_tests::{Ask, Client, Cluster, ClusterPlan, Questions, Status, der, http};
 
 use crate::{SOON, issued, revoked};
 
@@ -198,4 +198,21 @@ fn a_replica_without_a_key_is_fresh_only_with_the_answers_of_a_snapshot() {
     for serial in &asked {
         assert_eq!(says(&cluster, number, serial), Some(Status::Good), "{serial}\n{}", cluster.logs());
     }
+}
+
+/// A replica without the key said `tryLater` for the milliseconds between a record and its answer: some clients of a busy
+/// certificate were told so with each revocation.
+#[test]
+fn a_replica_without_a_key_waits_for_the_answer_of_a_record_that_has_just_changed() {
+    let cluster = ClusterPlan::of(1, 2).start();
+    let serials: Vec<String> = (0..12).map(|_| issued(&cluster)).collect();
+    let client = Client::of(&cluster, &serials.iter().map(String::as_str).collect::<Vec<_>>());
+    let clients = client.ask(&[0, 1].map(|replica| cluster.replicas[replica].site().http), 8);
+    for serial in &serials {
+        cluster.revoke(serial);
+    }
+    for serial in &serials {
+        cluster.until_revoked_everywhere(serial);
+    }
+    clients.end_with_only(&[Status::Good, Status::Revoked]);
 }

@@ -212,9 +212,11 @@ impl Follower {
         alarms.hear(&event, now.monotonic);
         match event {
             Event::Linked(opened) => {
+                let changes = matches!(&opened.entry.body, Body::Records(_) | Body::Begin(_));
                 self.status.change(|report| {
                     report.applied += 1;
                     report.lost = None;
+                    report.changed = if changes { Some(Instant::now()) } else { report.changed };
                 });
                 self.hear(&opened.entry, now);
             }

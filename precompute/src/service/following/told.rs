@@ -92,6 +92,8 @@ pub struct FeedReport {
     pub lacks_issuers: bool,
     /// Whether the answers of a snapshot were taken since the start, as far as they were to be had.
     pub has_answers: bool,
+    /// When an entry came last that changes records.
+    pub changed: Option<Instant>,
     /// Chunks whose answers were taken, and all of that snapshot; `None` when none is being taken.
     pub answers_from: Option<(usize, usize)>,
 }
@@ -134,6 +136,12 @@ impl FeedStatus {
     ) -> Arc<Self> {
         let (report, filled) = (Mutex::default(), watch::channel(false).0);
         Arc::new(Self { cluster, redis, report, filled, answers, chunks, sharing, begun: Instant::now() })
+    }
+
+    /// Whether records have come a moment ago, so that their answers are on the way.
+    pub fn expects_answers(&self) -> bool {
+        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.changed.is_some_and(|changed| changed.elapsed() < bounds::ANSWERS_FOLLOW_WITHIN)
     }
 
     /// The report as of now.

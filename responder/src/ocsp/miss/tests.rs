@@ -1,5 +1,6 @@
 //! Orders of events that matter, forced: a real key behind a gate that the test opens.
 
+mod awaited;
 mod shared;
 
 use std::{fmt, process::Command, sync::atomic::AtomicBool, time::Duration};
