@@ -25,7 +25,7 @@ pub use self::{
 };
 use crate::{
     Ask, Ca, Delegate, Ended, FakeClock, Haproxy, Hosts, KeyKind, RedisServer, Seat, Sentinels, Signer, Site, SoftHsm,
-    Status, Tenant, Tsa, TsaCertificate, openssl, programs, responder::issuer_text, run, until,
+    Status, Tenant, Tsa, TsaCertificate, openssl, programs, python, responder::issuer_text, run, until,
 };
 
 /// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
@@ -66,7 +66,11 @@ impl ClusterPlan {
         let listed = ca.list(self.listed);
         let dir = tempfile::tempdir().unwrap();
         let hosts = self.has_hosts.then(Hosts::new);
-        let seat = |name: String| hosts.as_ref().map_or_else(Seat::default, |hosts| Seat::on(hosts.host(&name)));
+        let valkey = self.is_valkey.then(python::valkey_server);
+        let seat = |name: String| {
+            let seat = hosts.as_ref().map_or_else(Seat::default, |hosts| Seat::on(hosts.host(&name)));
+            seat.with_redis(valkey.clone())
+        };
         let servers = Cell::new(0);
         let number = || servers.replace(servers.get() + 1);
         let server = |lines: &str| match (self.is_shipped, self.has_users) {

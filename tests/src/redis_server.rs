@@ -259,7 +259,7 @@ impl RedisServer {
     /// Starts it again, after [`kill`](Self::kill).
     pub fn restart(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = self.seat.command("redis-server");
+        let mut command = self.seat.redis_server();
         command
             .arg(self.dir.path().join("redis.conf"))
             .args(self.watches.then_some("--sentinel"))

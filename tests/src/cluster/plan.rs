@@ -13,6 +13,7 @@ pub struct ClusterPlan {
     pub(super) followers: Option<usize>,
     pub(super) has_users: bool,
     pub(super) is_shipped: bool,
+    pub(super) is_valkey: bool,
     pub(super) of_all: String,
     pub(super) takeover_after: &'static str,
     pub(super) of_writers: String,
@@ -37,6 +38,7 @@ impl Default for ClusterPlan {
             followers: None,
             has_users: false,
             is_shipped: false,
+            is_valkey: false,
             of_all: String::new(),
             takeover_after: "2s",
             of_writers: String::new(),
@@ -85,6 +87,13 @@ impl ClusterPlan {
     #[must_use]
     pub fn shipped(mut self) -> Self {
         (self.has_users, self.is_shipped) = (true, true);
+        self
+    }
+
+    /// With Valkey in place of Redis, Sentinels included.
+    #[must_use]
+    pub fn valkey(mut self) -> Self {
+        self.is_valkey = true;
         self
     }
 

@@ -33,7 +33,16 @@ fn until_all_are_at(cluster: &Cluster, server: &RedisServer, limit: Duration) {
 
 #[test]
 fn a_master_that_is_killed_is_replaced_and_revocations_go_on_at_the_next_one() {
-    let mut cluster = ClusterPlan::of(2, 2).sentinels(2).start();
+    is_replaced(ClusterPlan::of(2, 2).sentinels(2));
+}
+
+#[test]
+fn a_valkey_that_is_killed_is_replaced_as_a_redis_is() {
+    is_replaced(ClusterPlan::of(2, 2).sentinels(2).valkey());
+}
+
+fn is_replaced(plan: ClusterPlan) {
+    let mut cluster = plan.start();
     let (before, next) = (revoked(&cluster), issued(&cluster));
     let former = cluster.redis.port();
     cluster.redis.kill();
