@@ -561,9 +561,10 @@ impl Transport for Stream {
 }
 
 impl Stream {
-    /// Keeps the fault apart: the feed goes on without.
+    /// Keeps the fault apart: the feed goes on without. What keeps everything else away is told of that.
     fn acknowledged<T>(&mut self, outcome: Result<T, Fault>) -> Result<T, Gone> {
-        self.acknowledge_fault = outcome.as_ref().err().cloned();
+        let is_of_this = |fault: &&Fault| matches!(fault.cause, Cause::Refused | Cause::OtherType | Cause::Other);
+        self.acknowledge_fault = outcome.as_ref().err().filter(is_of_this).cloned();
         outcome.map_err(|_| Gone)
     }
 
