@@ -178,3 +178,22 @@ fn a_writer_that_takes_over_by_hand_waits_for_an_operator_and_then_leads_through
     let last = revoked(&cluster);
     cluster.are_revoked_now(&[&before, &after, &last]);
 }
+
+#[test]
+fn a_user_who_may_not_say_what_is_on_disk_is_named_and_everything_else_goes_on() {
+    let cluster = ClusterPlan::of(2, 1).users().start();
+    let before = revoked(&cluster);
+    let leader = cluster.until_led(SOON);
+    cluster.redis.cli(["ACL", "SETUSER", "ostia-writer", "-hset", "-hmget"]);
+    let told =
+        until_told(&cluster, &cluster.writers[1 - leader], "the writer at work cannot be told what is on disk here");
+    assert!(told.contains("ACL GETUSER ostia-writer"), "{told}");
+    until_told(&cluster, &cluster.writers[leader], "what standbys have on disk cannot be read");
+    let after = revoked(&cluster);
+    cluster.are_revoked_now(&[&before, &after]);
+    cluster.redis.cli(["ACL", "SETUSER", "ostia-writer", "+hset", "+hmget"]);
+    cluster.until("it is over", SOON, || {
+        let (_, lines) = cluster.writers[1 - leader].readiness_text("")?;
+        (!lines.contains("cannot be told")).then_some(())
+    });
+}
