@@ -64,7 +64,7 @@ pub struct Route {
 }
 
 /// How it fares.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub struct Report {
     /// Entries copied since the start,
     pub copied: u64,
@@ -78,9 +78,13 @@ pub struct Report {
     pub to: Option<String>,
     /// The last entry of the second Redis, if a writer of that site has written it.
     pub promoted: Option<Position>,
-    /// When an entry came last.
-    pub came: Option<Instant>,
-    /// How old the last sign of life was when it was copied, by both clocks on the wall: what a loss of the first site costs.
+    /// The last entry of the first Redis, if it is before what was copied: it has lost that, and says nothing that counts until a
+    /// writer there begins a later epoch.
+    pub behind: Option<Position>,
+    /// When an entry came last, or since when it is waited for.
+    pub came: Instant,
+    /// How old the last sign of life was when it was copied, by both clocks on the wall: with the time since then what a loss of
+    /// the first site costs.
     pub age: Option<Duration>,
 }
 
@@ -106,7 +110,18 @@ pub struct Relay {
 impl Relay {
     /// Begins to copy.
     pub fn start(route: Route) -> io::Result<Self> {
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), report: Mutex::default() });
+        let report = Report {
+            copied: 0,
+            refused: 0,
+            at: None,
+            from: None,
+            to: None,
+            promoted: None,
+            behind: None,
+            came: Instant::now(),
+            age: None,
+        };
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), report: Mutex::new(report) });
         let fetcher = Fetcher::start(Some(route.directory.clone()), &route.sources, &route.https)?;
         let mut copier = Copier::new(route, fetcher, Arc::clone(&shared));
         let run = move || copier.run();
@@ -155,7 +170,13 @@ fn readiness(report: &Report) -> (StatusCode, String) {
     for fault in [&report.from, &report.to].into_iter().flatten() {
         let _ = writeln!(lines, "not copying: {fault}");
     }
-    if report.came.is_some_and(|came| came.elapsed() > limits::LAGGING_MAX) {
+    if let Some(behind) = report.behind {
+        let _ = writeln!(
+            lines,
+            "degraded: the first site is back at {behind}, before what was copied: nothing of it counts until a writer there begins a later epoch; is its clock right?"
+        );
+    }
+    if report.came.elapsed() > limits::LAGGING_MAX {
         lines.push_str("degraded: nothing new has come from the first site for a minute: does a writer lead there?\n");
     }
     let is_copying = report.promoted.is_none() && report.from.is_none() && report.to.is_none();
@@ -195,8 +216,12 @@ fn part(shared: &Arc<Shared>) -> Part {
             counters(encoder, name, help, vec![(Labels::new(), value)])?;
         }
         let seconds = [
-            ("relay_silence_seconds", "How long ago the last entry came", report.came.map(|came| came.elapsed())),
-            ("relay_age_seconds", "How old the last sign of life was when it was copied", report.age),
+            ("relay_silence_seconds", "How long ago the last entry came", Some(report.came.elapsed())),
+            (
+                "relay_age_seconds",
+                "How old the last sign of life is that was copied",
+                report.age.map(|age| age + report.came.elapsed()),
+            ),
         ];
         for (name, help, value) in seconds {
             if let Some(value) = value {

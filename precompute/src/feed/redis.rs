@@ -300,6 +300,40 @@ impl Stream {
         Ok(by.iter().zip(found).filter_map(|(key, value)| Some((*key, bytes(value)?))).collect())
     }
 
+    /// Puts an entry, and the mark of it, behind the last one that is known (`None`: there is no stream), or does nothing where
+    /// anything else is the last one by then.
+    pub fn put_behind(&mut self, last: Option<Position>, position: Position, entry: &[u8]) -> Result<Appended, Fault> {
+        let word = |word: &str| {
+            let mut command = Cmd::new();
+            command.arg(word);
+            command
+        };
+        let mut watch = word("WATCH");
+        watch.arg(&self.feed);
+        self.ask(&watch, limits::ANSWER_WITHIN)?;
+        if self.extent()?.map(|extent| extent.last) != last {
+            self.ask(&word("UNWATCH"), limits::ANSWER_WITHIN)?;
+            return Ok(Appended::Lower);
+        }
+        self.ask(&word("MULTI"), limits::ANSWER_WITHIN)?;
+        let mut add = word("XADD");
+        add.arg(&self.feed).arg(position.to_string()).arg(FIELD).arg(entry);
+        let mut mark = word("SET");
+        mark.arg(&self.relayed).arg(position.to_string());
+        let queued = [add, mark].iter().try_for_each(|command| self.ask(command, limits::ANSWER_WITHIN).map(drop));
+        if let Err(fault) = queued {
+            // Nothing is done, and the next command must not be queued.
+            self.disconnect();
+            return Err(fault);
+        }
+        match self.ask(&word("EXEC"), limits::ANSWER_WITHIN) {
+            Ok(Value::Array(_)) => Ok(Appended::Written),
+            // Something else came in between, or the ID is too low.
+            Ok(_) | Err(Fault { cause: Cause::Other, .. }) => Ok(Appended::Lower),
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// Notes, beside the stream, which entry a relay has copied last,
     pub fn mark(&mut self, position: Position) -> Result<(), Fault> {
         let mut command = Cmd::new();

@@ -223,6 +223,8 @@ impl Writer {
         if connection.is_none() {
             // Rule 10: silence counts only while somebody could be heard.
             self.silent_since = None;
+            // Who asked for it has heard by now that it was not done.
+            self.is_promoted = false;
             return notices;
         }
         let is_leading = matches!(self.state, State::Leading(_));
@@ -352,6 +354,9 @@ impl Writer {
         };
         let mut all: Vec<_> = self.standbys.all().filter_map(|said| behind(&said)).collect();
         all.sort_unstable_by_key(|(behind, server)| (*behind, server.bytes()));
+        // One whose key was exchanged has its former word there as well.
+        let mut seen = std::collections::HashSet::new();
+        all.retain(|(_, server)| seen.insert(server.bytes()));
         Ok(all)
     }
 
@@ -392,7 +397,9 @@ impl Writer {
     /// counts all the same; and whoever was named goes first.
     fn is_left_alone(&self, silence: Duration, transport: &mut impl Transport) -> bool {
         let mine = self.reader.last_author().filter(|(_, author)| *author == self.settings.server);
-        let (resigned, successor) = self.reader.resigned().unzip();
+        // Who takes over by hand does not do so because another one has ended.
+        let resigned = self.reader.resigned().filter(|_| self.settings.takeover_after.is_some());
+        let (resigned, successor) = resigned.unzip();
         let goes_first = successor.flatten().is_some_and(|successor| successor != self.settings.server);
         let rest = if goes_first { limits::SUCCESSOR_WITHIN } else { Duration::ZERO };
         let is_alone = |position: Position| {

@@ -1,7 +1,9 @@
 //! The thread that copies.
 //!
-//! Invariant: whenever a connection is made anew, or an entry is not taken, it looks where it is before it appends anything
-//! more. It does not know what an entry says.
+//! Invariant: whenever a connection is made anew, an entry is not taken, or something else is the last entry of the second Redis,
+//! it looks where it is before it appends anything more. Within an epoch Redis itself refuses what would come behind another
+//! writer's entry, since the epoch of who was promoted is above all that it had seen; the first entry of an epoch is put only if
+//! nothing else was the last one until then. It does not know what an entry says.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -17,11 +19,11 @@ use super::{
 };
 use crate::{
     feed::{
-        Body, Cluster, Entry, Manifest, Position, Trusted,
-        redis::{Fault, Stream},
+        Body, Cluster, Entry, Manifest, Position, Refusal, Trusted,
+        redis::{Cause, Fault, Stream},
         shelf::Fetcher,
         store::Snapshots as _,
-        transport::Appended,
+        transport::{Appended, Transport as _},
     },
     limits::feed as limits,
 };
@@ -39,13 +41,23 @@ pub(super) struct Copier {
     to: Stream,
     fetcher: Fetcher,
     shared: Arc<Shared>,
-    /// The connections on which it knows where it is, and the last entry that both have.
-    at: Option<([Option<u64>; 2], Position)>,
-    /// Whether the next entry makes the stream.
-    makes: bool,
+    at: Option<At>,
     manifest: Option<Vec<u8>>,
     looked: Option<Instant>,
     told: Told,
+    /// Since when a site that was promoted has no stream.
+    missing: Option<Instant>,
+}
+
+/// Where it is.
+#[derive(Clone, Copy)]
+struct At {
+    /// The connections on which it knows that.
+    connections: [Option<u64>; 2],
+    /// The last entry that both have; `None`: the next one makes the stream.
+    last: Option<Position>,
+    /// What was read; behind `last` there may be entries that are not copied.
+    read: Position,
 }
 
 /// What the log has.
@@ -53,14 +65,15 @@ pub(super) struct Copier {
 struct Told {
     fault: Option<String>,
     promoted: Option<Position>,
+    refused: Option<Instant>,
 }
 
 impl Copier {
     pub(super) fn new(route: Route, fetcher: Fetcher, shared: Arc<Shared>) -> Self {
         let Route { cluster, trusted, from, to, .. } = route;
         let (from, to) = (Stream::new(from, &cluster), Stream::new(to, &cluster));
-        let told = Told::default();
-        Self { cluster, trusted, from, to, fetcher, shared, at: None, makes: false, manifest: None, looked: None, told }
+        let (told, manifest, looked, at, missing) = (Told::default(), None, None, None, None);
+        Self { cluster, trusted, from, to, fetcher, shared, at, manifest, looked, told, missing }
     }
 
     pub(super) fn run(&mut self) {
@@ -76,7 +89,10 @@ impl Copier {
             let pause = match outcome {
                 Ok(true) => continue,
                 Ok(false) => limits::LOOK_INTERVAL,
-                Err(_) => limits::RELAY_RETRY,
+                Err(failed) => {
+                    self.make_room(&failed);
+                    limits::RELAY_RETRY
+                }
             };
             thread::sleep(pause);
         }
@@ -84,26 +100,31 @@ impl Copier {
 
     /// Returns whether anything came of it.
     fn step(&mut self) -> Result<bool, Failed> {
-        let Some(after) = self.place()? else { return Ok(false) };
-        self.look_at_snapshot()?;
-        let most = limits::READ_ENTRIES_MAX;
-        let entries = self.from.read(after, most, limits::STANDBY_PATIENCE).map_err(Failed::From)?;
+        let Some(at) = self.place()? else { return Ok(false) };
+        if !self.look(at)? {
+            self.at = None;
+            return Ok(false);
+        }
+        let entries =
+            self.from.read(at.read, limits::READ_ENTRIES_MAX, limits::STANDBY_PATIENCE).map_err(Failed::From)?;
         let has_more = !entries.is_empty();
         for (position, bytes) in entries {
-            if !self.copy(position, &bytes)? {
+            if self.shared.stop.load(Relaxed) || !self.copy(position, &bytes)? {
                 return Ok(false);
             }
         }
-        if let Some((_, at)) = self.at.filter(|_| has_more) {
-            self.to.mark(at).map_err(Failed::To)?;
+        if let Some(last) = self.at.and_then(|at| at.last).filter(|_| has_more) {
+            self.to.mark(last).map_err(Failed::To)?;
         }
         Ok(has_more)
     }
 
     /// Where it goes on; `None` if nothing is to be copied.
-    fn place(&mut self) -> Result<Option<Position>, Failed> {
-        if let Some((connections, at)) = self.at
-            && connections == self.connections()
+    fn place(&mut self) -> Result<Option<At>, Failed> {
+        // So that both leave a server that Sentinels name no more.
+        let connected = (self.from.connection(), self.to.connection());
+        if let Some(at) = self.at
+            && at.connections == self.connections()
         {
             return Ok(Some(at));
         }
@@ -112,29 +133,32 @@ impl Copier {
         let mark = self.to.marked().map_err(Failed::To)?;
         let last = extent.map(|extent| extent.last);
         let mut is_shared = false;
-        if let Some(last) = last.filter(|last| mark != Some(*last)) {
+        if let (Some(last), (Some(_), Some(_))) = (last, connected) {
             let here = self.to.entry_at(last).map_err(Failed::To)?;
             is_shared = here.is_some() && here == self.from.entry_at(last).map_err(Failed::From)?;
-        } else {
-            // So that both connections are there.
-            self.from.extent().map_err(Failed::From)?;
         }
-        let (after, promoted) = match (There { last, mark, is_shared }).place() {
+        // Nothing is known without both.
+        self.from.extent().map_err(Failed::From)?;
+        let (last, promoted) = match (There { last, mark, is_shared }).place() {
             Place::After(last) => (Some(last), None),
-            Place::FromTheStart => (Some(Position::START), None),
+            Place::FromTheStart if self.is_beginning_anew() => (None, self.told.promoted),
+            Place::FromTheStart => (None, None),
             Place::Foreign(last) => (None, Some(last)),
         };
-        self.makes = after == Some(Position::START);
-        self.at = after.map(|after| (self.connections(), after));
         self.promoted(promoted);
-        self.shared.note(|report| {
-            report.promoted = promoted;
-            report.at = after.filter(|after| *after != Position::START);
-        });
+        self.shared.note(|report| (report.promoted, report.at) = (promoted, last));
         if promoted.is_some() {
             thread::sleep(limits::RELAY_RETRY);
+            return Ok(None);
         }
-        Ok(after)
+        self.missing = None;
+        self.at = Some(At { connections: self.connections(), last, read: last.unwrap_or(Position::START) });
+        Ok(self.at)
+    }
+
+    /// A site that was promoted has no stream: its writer begins anew, unless nothing comes for long.
+    fn is_beginning_anew(&mut self) -> bool {
+        self.told.promoted.is_some() && self.missing.get_or_insert_with(Instant::now).elapsed() < limits::RELAY_EMPTY
     }
 
     fn connections(&self) -> [Option<u64>; 2] {
@@ -143,6 +167,7 @@ impl Copier {
 
     /// Copies an entry; false if it has to look where it is.
     fn copy(&mut self, position: Position, bytes: &[u8]) -> Result<bool, Failed> {
+        let Some(at) = self.at else { return Ok(false) };
         let opened = Entry::open(position, bytes, &self.cluster, &self.trusted);
         let age = match &opened {
             Ok(opened) => match &opened.entry.body {
@@ -151,12 +176,15 @@ impl Copier {
             },
             Err(refusal) if refusal.is_of_later_version() => None,
             Err(refusal) => {
-                self.shared.note(|report| report.refused += 1);
-                warn!(%position, "an entry is not copied: {refusal}");
+                self.refused(position, refusal);
+                self.at = Some(At { read: position, ..at });
                 return Ok(true);
             }
         };
-        match self.to.put(position, bytes, self.makes).map_err(Failed::To)? {
+        let is_next = at.last.is_some_and(|last| last.epoch == position.epoch);
+        let put =
+            if is_next { self.to.put(position, bytes, false) } else { self.to.put_behind(at.last, position, bytes) };
+        match put.map_err(Failed::To)? {
             Appended::Written => {}
             // An answer was lost, or somebody else has written there, or all of it was removed.
             _ => {
@@ -164,22 +192,41 @@ impl Copier {
                 return Ok(false);
             }
         }
-        self.makes = false;
-        self.at = Some((self.connections(), position));
+        self.at = Some(At { connections: self.connections(), last: Some(position), read: position });
         self.shared.note(|report| {
             report.copied += 1;
-            (report.at, report.came) = (Some(position), Some(Instant::now()));
+            (report.at, report.came) = (Some(position), Instant::now());
             report.age = age.or(report.age);
         });
         Ok(true)
     }
 
-    /// The manifest of the newest snapshot is copied, the snapshot fetched, and what the first site has trimmed is trimmed.
-    fn look_at_snapshot(&mut self) -> Result<(), Failed> {
+    /// Each second: whether both Redis are where they were left. False if the second one has another last entry. The manifest of
+    /// the newest snapshot is copied, the snapshot fetched, and what the first site has trimmed is trimmed.
+    fn look(&mut self, at: At) -> Result<bool, Failed> {
         if self.looked.is_some_and(|looked| looked.elapsed() < limits::HEARTBEAT_INTERVAL) {
-            return Ok(());
+            return Ok(true);
         }
         self.looked = Some(Instant::now());
+        if self.to.extent().map_err(Failed::To)?.map(|extent| extent.last) != at.last {
+            return Ok(false);
+        }
+        let there = self.from.extent().map_err(Failed::From)?;
+        let last = there.map_or(Position::START, |extent| extent.last);
+        if last < at.read
+            && let Some(at) = &mut self.at
+        {
+            // What kept writers out was removed, or the first one begins anew.
+            at.read = at.last.unwrap_or(Position::START);
+        }
+        let is_behind = at.last.is_some_and(|at| last < at);
+        self.shared.note(|report| report.behind = is_behind.then_some(last));
+        let first = there.and_then(|extent| extent.first);
+        self.copy_manifest(at, first)?;
+        Ok(true)
+    }
+
+    fn copy_manifest(&mut self, at: At, first: Option<Position>) -> Result<(), Failed> {
         let Some(bytes) = self.from.manifest().map_err(Failed::From)? else { return Ok(()) };
         let manifest = match Manifest::open(&bytes, &self.cluster, &self.trusted) {
             Ok(manifest) => manifest,
@@ -193,16 +240,39 @@ impl Copier {
         };
         // It begins to fetch it.
         let _ = self.fetcher.here(&manifest);
-        let is_there = self.to.manifest().map_err(Failed::To)?.as_ref() == Some(&bytes);
-        if is_there && self.manifest.as_ref() == Some(&bytes) {
+        // Not before the entries that it is from.
+        if at.last.is_none_or(|last| last < manifest.position) {
             return Ok(());
         }
-        self.to.set_manifest(&bytes).map_err(Failed::To)?;
-        self.manifest = Some(bytes);
-        if let Some(first) = self.from.extent().map_err(Failed::From)?.and_then(|extent| extent.first) {
-            self.to.trim_before(first).map_err(Failed::To)?;
+        if self.to.manifest().map_err(Failed::To)?.as_ref() != Some(&bytes) {
+            if let Some(first) = first {
+                self.to.trim_before(first).map_err(Failed::To)?;
+            }
+            self.to.set_manifest(&bytes).map_err(Failed::To)?;
         }
+        self.manifest = Some(bytes);
         Ok(())
+    }
+
+    /// A second Redis that is full may have what the first one has trimmed.
+    fn make_room(&mut self, failed: &Failed) {
+        if let Failed::To(Fault { cause: Cause::Full, .. }) = failed
+            && let Ok(Some(first)) = self.from.extent().map(|extent| extent.and_then(|extent| extent.first))
+        {
+            let _ = self.to.trim_before(first);
+        }
+    }
+
+    fn refused(&mut self, position: Position, refusal: &Refusal) {
+        let mut count = 0;
+        self.shared.note(|report| {
+            report.refused += 1;
+            count = report.refused;
+        });
+        if self.told.refused.is_none_or(|told| told.elapsed() >= limits::RELAY_REFUSED_INTERVAL) {
+            self.told.refused = Some(Instant::now());
+            warn!(%position, count, "an entry is not copied: {refusal}");
+        }
     }
 
     fn tell(&mut self, fault: Option<&String>) {

@@ -1,8 +1,9 @@
 //! Where copying goes on.
 //!
 //! Invariant: behind an entry of the second Redis that the relay did not copy nothing is appended, whatever the first one
-//! says. What it copied it knows by a mark of its own there; if it died before it could set that, by the entry itself, which both
-//! have. It is pure.
+//! says. What it copied it knows by a mark of its own there, which is set with the first entry of each epoch: an epoch is one
+//! leadership's, so what follows in it was copied as well, whether the relay lived to mark it or not. Without a mark it is the entry
+//! itself, which both have. It is pure.
 
 use crate::feed::Position;
 
@@ -32,7 +33,9 @@ impl There {
     pub(super) fn place(self) -> Place {
         match self.last {
             None => Place::FromTheStart,
-            Some(last) if self.mark == Some(last) || self.is_shared => Place::After(last),
+            Some(last) if self.is_shared || self.mark.is_some_and(|mark| mark.epoch == last.epoch) => {
+                Place::After(last)
+            }
             Some(last) => Place::Foreign(last),
         }
     }
@@ -54,7 +57,10 @@ mod tests {
             "the first one has lost it, or trimmed it"
         );
         assert_eq!(there(Some(at(4)), Some(at(3)), true), Place::After(at(4)), "it died before it could set the mark");
-        assert_eq!(there(Some(at(4)), Some(at(3)), false), Place::Foreign(at(4)));
+        assert_eq!(there(Some(at(4)), Some(at(3)), false), Place::After(at(4)), "and the first one has lost it since");
+        let other = Position { epoch: 8, sequence: 1 };
+        assert_eq!(there(Some(other), Some(at(3)), false), Place::Foreign(other));
+        assert_eq!(there(Some(other), Some(at(3)), true), Place::After(other));
         assert_eq!(there(Some(at(4)), None, false), Place::Foreign(at(4)), "it has never copied anything there");
     }
 }

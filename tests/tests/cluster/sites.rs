@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use ostia_tests::{Cluster, ClusterPlan, Launched, RedisServer, Status, free_port, http, programs, run};
+use ostia_tests::{Cluster, ClusterPlan, Ended, Launched, RedisServer, Status, free_port, http, programs, run};
 
 use crate::{SOON, revoked, until_logged};
 
@@ -69,6 +69,12 @@ impl Sites {
         self.relay = Some(Launched::start(command, &self.dir.path().join("log")));
     }
 
+    /// Has the second writer lead.
+    fn promote(&self) -> Ended {
+        let config = self.cluster.writers[1].site().config();
+        run(Command::new(&programs().precompute).args(["promote", "--config"]).arg(config))
+    }
+
     /// What the relay says of itself; `None` if it does not answer.
     fn says(&self) -> Option<(u16, String)> {
         let reply = http::exchange(self.admin, &http::request("GET", "/readyz", "")).ok()?;
@@ -107,12 +113,7 @@ fn a_second_site_follows_entry_for_entry_and_leads_on_when_the_first_is_lost() {
     assert_eq!(sites.cluster.says(1, &before), Some(Status::Revoked), "it answers on");
     assert_eq!(sites.cluster.leader(), None);
     let begun = Instant::now();
-    let promote = || {
-        run(Command::new(&programs().precompute)
-            .args(["promote", "--config"])
-            .arg(sites.cluster.writers[1].site().config()))
-    };
-    let promoted = promote();
+    let promoted = sites.promote();
     assert!(promoted.status.success(), "{promoted:?}\n{}", sites.cluster.logs());
     let took = begun.elapsed();
     assert!(took < SOON, "{took:?}");
@@ -138,6 +139,33 @@ fn a_second_site_follows_entry_for_entry_and_leads_on_when_the_first_is_lost() {
     sites.until_it_says(503, "a writer was promoted there");
     let log = || fs::read_to_string(sites.dir.path().join("log")).unwrap();
     until_logged(&sites.cluster, "nothing is copied any more: the second site has an entry of its own", log);
+}
+
+/// The relay looked where it is when a connection was lost. Where none was it found nothing of a promotion while there was
+/// nothing to copy, and put the first site's next leadership over it.
+#[test]
+fn a_first_site_whose_redis_was_never_away_is_not_copied_over_what_a_promoted_second_one_says() {
+    let mut sites = Sites::start();
+    let before = revoked(&sites.cluster);
+    let next = sites.cluster.ca.issue().serial;
+    sites.cluster.until_said_everywhere(&next, &Status::Good, SOON);
+    // Its last word says that another one may lead, and comes to the second site as well.
+    sites.cluster.writers[0].end_by("TERM");
+    let silence = |sites: &Sites| sites.cluster.writers[1].feed_metric("ostia_feed_silence_seconds", "");
+    sites.cluster.until("the second writer has nothing to hear", SOON, || (silence(&sites)? > 6.0).then_some(()));
+    assert_eq!(sites.cluster.leader(), None, "by hand: {}", sites.cluster.logs());
+    let promoted = sites.promote();
+    assert!(promoted.status.success(), "{promoted:?}\n{}", sites.cluster.logs());
+    sites.until_it_says(503, "a writer was promoted there");
+    let own = sites.cluster.writers[1].epoch();
+    sites.cluster.writers[0].start();
+    sites.cluster.until("the first writer leads its own site", SOON, || {
+        (sites.cluster.writers[0].feed_metric("ostia_feed_role", "role=\"leading\"")? == 1.0).then_some(())
+    });
+    assert_eq!(sites.cluster.push(1, "revoke", &next).status, 200, "{}", sites.cluster.logs());
+    sites.cluster.until_said(1, &next, &Status::Revoked, SOON);
+    assert_eq!(sites.cluster.writers[1].epoch(), own, "{}", sites.cluster.logs());
+    assert_eq!(sites.cluster.says(1, &before), Some(Status::Revoked));
 }
 
 #[test]

@@ -159,6 +159,14 @@ impl Writer {
         }
     }
 
+    /// It goes on, if it has not resigned yet.
+    pub fn stay(&mut self) {
+        if let State::Leading(leading) = &mut self.state {
+            leading.resigns = None;
+            leading.flight = leading.flight.take().filter(|flight| !matches!(flight.body, Body::Resign(_)));
+        }
+    }
+
     pub(super) fn lead(
         &mut self,
         connection: Option<u64>,

@@ -761,8 +761,15 @@ fn who_takes_over_by_hand_does_so_if_it_is_asked_to_and_after_a_restart_if_it_le
         other.step(millis, &mut stream);
         assert_eq!(other.machine.role(), Role::Following, "after {millis} ms");
     }
+    // Nor because the one that led has ended.
+    one.machine.resign(None);
+    (0..3).for_each(|more| drop(one.step(now + 100_000 + more, &mut stream)));
+    for millis in (now + 100_000..now + 110_000).step_by(10) {
+        other.step(millis, &mut stream);
+        assert_eq!(other.machine.role(), Role::Following, "after {millis} ms");
+    }
     other.machine.promote();
-    let now = other.lead(now + 100_000, &mut stream);
+    let now = other.lead(now + 110_000, &mut stream);
     // Killed behind its last entry, it reads nothing when it is back.
     let trusted = Trusted::quick(&[1, 2].map(|name| PublicKey([name; 32])));
     let book = other.book.clone();
@@ -771,13 +778,25 @@ fn who_takes_over_by_hand_does_so_if_it_is_asked_to_and_after_a_restart_if_it_le
     let led = again.lead(now, &mut stream);
     assert!(Duration::from_millis(led - now) < limits::TAKEOVER_JITTER + Duration::from_millis(100), "{led} {now}");
     // Where another one led last it does not.
-    while one.machine.role() == Role::Leading {
-        one.step(led + 60_000, &mut stream);
-    }
     let now = one.lead(led + 60_000, &mut stream);
     again.machine.settings.takeover_after = None;
     for millis in (now..now + 100_000).step_by(10) {
         again.step(millis, &mut stream);
     }
     assert_eq!(again.machine.role(), Role::Following);
+}
+
+/// Whoever asked for it had heard that it cannot be done; it was done when the server was back, over a leader that lived.
+#[test]
+fn who_is_asked_to_lead_while_nobody_is_reached_does_not_do_so_later() {
+    let mut stream = Memory::default();
+    let ([mut one, mut other, _], now) = three(&mut stream);
+    other.machine.promote();
+    stream.is_away = true;
+    other.step(now, &mut stream);
+    stream.is_away = false;
+    for millis in (now..now + 3000).step_by(10) {
+        [&mut one, &mut other].into_iter().for_each(|one| drop(one.step(millis, &mut stream)));
+    }
+    assert_eq!([&one, &other].map(|one| one.machine.role()), [Role::Leading, Role::Following]);
 }

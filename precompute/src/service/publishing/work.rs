@@ -322,6 +322,10 @@ impl Work {
             (Some(Asked::Promote), Role::Following) => {
                 if let Some(fault) = self.trouble.fault() {
                     operator.done(Err(format!("{fault}; without the feed nobody can lead")));
+                } else if self.book.place().is_none() && matches!(self.stream.manifest(), Ok(Some(_))) {
+                    operator.done(Err(
+                        "this writer has no records of the feed yet, and would lose what only the feed knows: wait until `/readyz/ocsp` says that it stands by at a place".into(),
+                    ));
                 } else {
                     self.writer.promote();
                 }
@@ -339,6 +343,7 @@ impl Work {
             _ => Err("Redis did not take the resignation; `/readyz/ocsp` says who leads".into()),
         };
         if self.leads {
+            self.writer.stay();
             self.shared.outgoing.open();
         }
         self.shared.operator.done(outcome);
