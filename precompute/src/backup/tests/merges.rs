@@ -123,10 +123,10 @@ fn nothing_becomes_less_strict_than_the_book_or_the_backup_has_it() {
     assert_eq!(looked.issuers, merged.issuers, "what a look says is what is done");
     let (_, Changes { added, revoked, held, others, held_by_pushes }) = &merged.issuers[0];
     assert_eq!((added.good, added.revoked, *revoked, *held, *others), (2, 1, 2, 2, 4));
-    // Only a push releases it: it is listed.
-    assert_eq!(held_by_pushes.len(), 1);
+    // Only a push releases them: they are listed. The second was held by a source alone.
+    assert_eq!(held_by_pushes, &[serial(7), serial(10)]);
     let list = fs::read_to_string(&merged.lists[0].1).unwrap();
-    assert_eq!(list, format!("serial\n{}\n", serial(7)));
+    assert_eq!(list, format!("serial\n{}\n{}\n", serial(7), serial(10)));
     // The former book is whole, and once more there is nothing to do.
     let kept = tempfile::tempdir().unwrap();
     fs::copy(merged.aside.unwrap(), kept.path().join(BOOK)).unwrap();
