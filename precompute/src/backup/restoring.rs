@@ -209,6 +209,8 @@ fn issuer<R: io::Read>(
             changes: &waiting,
             crl_marks: Some(crl_marks),
             verified,
+            // The changes that they tell of may be lost with the book that the backup was made of.
+            forgets_answers: true,
             forgets_stamps: true,
             ..Batch::new(id, identity)
         })?;

@@ -9,6 +9,7 @@ use super::{
     *,
 };
 use crate::{
+    book::Answered,
     ledger::reconcile::{FINAL, HOLD, Known, by_source, keeps, restored, strictness},
     source::{CrlMark, CrlMarks, CrlNumber, CrlScope},
     state_dir::BOOK,
@@ -260,6 +261,21 @@ proptest! {
             prop_assert_eq!(after.map(|after| after.record.status), Some(Status::Good));
         }
     }
+}
+
+/// A push that the book has answered is sent again after a restore.
+#[test]
+fn answers_to_requests_are_gone_after_a_restore() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, here, file] = ["old", "here", "file"].map(|name| dir.path().join(name));
+    backup_to(&mut book(&old, &[change(1, revoked(Reason::Superseded), BY_PUSH)]), &file);
+    let mut present = book(&here, &[change(1, good(), PUSHED)]);
+    let (id, identity) = (issuer(1), present.identity().unwrap());
+    let answered = [Answered { key: [7; 32], request: [8; 32], outcome: 3, at: THEN }];
+    present.commit(&Batch { answered: &answered, ..Batch::new(&id, identity) }).unwrap();
+    drop(present);
+    run(&here, &file).unwrap();
+    assert_eq!(Book::open(&here).unwrap().answered(&id, &[7; 32]).unwrap(), None);
 }
 
 /// As after a power cut in the middle of an earlier attempt.
