@@ -49,7 +49,9 @@ impl Changes {
             Some(_) if now == HOLD => self.held += 1,
             Some(_) => self.revoked += 1,
         }
-        if now == HOLD && before != Some(HOLD) && next.origin.has(Origin::PUSH_RESTRICTS) {
+        let is_held_by_push =
+            |known: Known| strictness(known.record.status) == HOLD && known.origin.has(Origin::PUSH_RESTRICTS);
+        if is_held_by_push(next) && !here.is_some_and(is_held_by_push) {
             self.held_by_pushes.push(change.serial);
         }
     }

@@ -7,11 +7,16 @@
 
 use std::{
     fmt,
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::{self, BufReader, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown, lchown},
+    },
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use super::{
     contents::Contents,
@@ -209,6 +214,8 @@ fn issuer<R: io::Read>(
             changes: &waiting,
             crl_marks: Some(crl_marks),
             verified,
+            // The changes that they tell of may be lost with the book that the backup was made of.
+            forgets_answers: true,
             forgets_stamps: true,
             ..Batch::new(id, identity)
         })?;
@@ -218,6 +225,12 @@ fn issuer<R: io::Read>(
 
 fn of_damaged(error: StateError) -> StateError {
     if error.is_damage() { error.with_remedy(OF_DAMAGED) } else { error }
+}
+
+/// Makes a file that nobody else may read. What is there already, be it a link, is an error.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)
 }
 
 /// Where the book is, and where the merged one is made.
@@ -255,12 +268,15 @@ impl Place {
         StateError::new(path, format!("{what}: {error}"), remedy)
     }
 
-    /// A copy of the book, if there is one.
+    /// A copy of the book, if there is one. Whoever has the directory may have put something there first: it is not used.
     fn copy(&self, has_book: bool) -> Result<(), RestoreError> {
-        fs::create_dir_all(&self.beside).map_err(|error| Self::fail(&self.beside, "cannot be made", &error))?;
+        let parent = self.beside.parent().map_or(Ok(()), fs::create_dir_all);
+        let made = parent.and_then(|()| DirBuilder::new().mode(0o700).create(&self.beside));
+        made.map_err(|error| Self::fail(&self.beside, "cannot be made", &error))?;
         let copy = self.beside.join(BOOK);
         if has_book {
-            fs::copy(&self.book, &copy).map_err(|error| Self::fail(&copy, "cannot be copied", &error))?;
+            let copied = File::open(&self.book).and_then(|mut book| io::copy(&mut book, &mut create(&copy)?));
+            copied.map_err(|error| Self::fail(&copy, "cannot be copied", &error))?;
         }
         Ok(())
     }
@@ -269,7 +285,7 @@ impl Place {
     fn take(&self, has_book: bool) -> Result<Option<PathBuf>, RestoreError> {
         let fail = |what, error| Self::fail(&self.book, what, &error);
         let merged = self.beside.join(BOOK);
-        self.give(&merged);
+        self.give(&merged, fs::symlink_metadata(&merged), |uid, gid| lchown(&merged, uid, gid));
         let aside = has_book.then(|| unused(&behind(&self.book, ".before-restore")));
         if let Some(aside) = &aside {
             fs::hard_link(&self.book, aside).map_err(|error| fail("cannot be kept", error))?;
@@ -296,19 +312,56 @@ impl Place {
     fn write_list(&self, path: &Path, serials: &[Serial]) -> io::Result<()> {
         let mut text = String::from("serial\n");
         serials.iter().for_each(|serial| text.push_str(&format!("{serial}\n")));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = create(path)?;
         file.write_all(text.as_bytes())?;
-        self.give(path);
+        self.give(path, file.metadata(), |uid, gid| fchown(file.as_fd(), uid, gid));
         file.sync_all()
     }
 
-    /// Gives a file to the owner of the directory: this may be run by root, and the service runs as another user.
-    fn give(&self, path: &Path) {
+    /// Gives a file to the owner of the directory: this may be run by root, and the service runs as another user. `chown`: of
+    /// the file itself, never of what a link leads to, which that user may have put there.
+    fn give(
+        &self,
+        path: &Path,
+        file: io::Result<Metadata>,
+        chown: impl FnOnce(Option<u32>, Option<u32>) -> io::Result<()>,
+    ) {
         if let Some(directory) = &self.directory
-            && fs::metadata(path).is_ok_and(|file| file.uid() != directory.uid())
-            && let Err(error) = chown(path, Some(directory.uid()), Some(directory.gid()))
+            && file.is_ok_and(|file| file.uid() != directory.uid())
+            && let Err(error) = chown(Some(directory.uid()), Some(directory.gid()))
         {
             tracing::warn!(file = %path.display(), %error, "the file could not be given to the owner of its directory");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    /// The user of the service has the directory, and root restores.
+    #[test]
+    fn what_somebody_else_has_put_where_the_merge_is_made_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (elsewhere, state) = (dir.path().join("elsewhere"), dir.path().join("state"));
+        [&elsewhere, &state].into_iter().for_each(|path| fs::create_dir(path).unwrap());
+        fs::write(state.join(BOOK), "a book").unwrap();
+        let place = Place::of(&state).unwrap();
+        symlink(&elsewhere, &place.beside).unwrap();
+        assert!(place.copy(true).is_err());
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+        // It is cleared away, and then it can be made.
+        place.clear();
+        place.copy(true).unwrap();
+        let copy = place.beside.join(BOOK);
+        assert_eq!(fs::read(&copy).unwrap(), b"a book");
+        for (path, wanted) in [(&place.beside, 0o700), (&copy, 0o600)] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, wanted, "{}", path.display());
+        }
+        let list = state.join("list");
+        symlink(elsewhere.join("list"), &list).unwrap();
+        assert!(create(&list).is_err() && !elsewhere.join("list").exists());
     }
 }

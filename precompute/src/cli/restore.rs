@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, error::Error, path::PathBuf};
 
 use clap::Args;
+use rustix::{fs::Mode, process::umask};
 
 use super::{progress::Bar, read, status};
 use crate::{
@@ -39,6 +40,8 @@ type Names = BTreeMap<IssuerId, String>;
 
 impl RestoreOrder {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
+        // Nobody else may read what this makes.
+        umask(Mode::RWXG | Mode::RWXO);
         let config = read(&self.config)?.finish()?;
         if state_dir::is_in_use(&config.state_dir) {
             // The error names who has it, and comes before a long file is read.

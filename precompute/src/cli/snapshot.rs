@@ -9,7 +9,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, BufReader, ErrorKind, Read, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -164,22 +164,29 @@ impl Draft {
         if to.is_dir() || to.file_name().is_none() {
             return Err(DraftError(format!("{}: is a directory; name a file in it", to.display())));
         }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let opened = options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(&path);
-        let file = opened.map_err(|error| fail(&path, "cannot be made", &error))?;
+        for _ in 0..limits::BOOK_LOOKS_MAX {
+            let file = open(&path).map_err(|error| fail(&path, "cannot be made", &error))?;
+            if let Some(draft) = Self::lock(file, &path, to)? {
+                return Ok(draft);
+            }
+        }
+        Err(taken(&path))
+    }
+
+    /// `None` if another process has finished the file since it was opened: it is that one's backup now, and has its name.
+    fn lock(file: File, path: &Path, to: &Path) -> Result<Option<Self>, DraftError> {
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let told = "another process is writing this backup; wait for it, or name another file";
-                return Err(DraftError(format!("{}: {told}", path.display())));
-            }
-            Err(TryLockError::Error(error)) => return Err(fail(&path, "cannot be locked", &error)),
+            Err(TryLockError::WouldBlock) => return Err(taken(path)),
+            Err(TryLockError::Error(error)) => return Err(fail(path, "cannot be locked", &error)),
+        }
+        if !is_at(&file, path).map_err(|error| fail(path, "cannot be looked at", &error))? {
+            return Ok(None);
         }
         // One that was left behind may be of anybody.
         let private = file.set_permissions(Permissions::from_mode(0o600));
-        private.map_err(|error| fail(&path, "cannot be made private", &error))?;
-        Ok(Self { to: to.to_owned(), path, file })
+        private.map_err(|error| fail(path, "cannot be made private", &error))?;
+        Ok(Some(Self { to: to.to_owned(), path: path.to_owned(), file }))
     }
 
     fn fail(&self, what: &str, error: &io::Error) -> DraftError {
@@ -220,6 +227,27 @@ impl Draft {
     }
 }
 
+fn taken(path: &Path) -> DraftError {
+    let told = "another process is writing this backup; wait for it, or name another file";
+    DraftError(format!("{}: {told}", path.display()))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(path)
+}
+
+/// Whether the path leads to this file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let opened = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn fail(path: &Path, what: &str, error: &io::Error) -> DraftError {
     let remedy = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
@@ -230,4 +258,23 @@ fn fail(path: &Path, what: &str, error: &io::Error) -> DraftError {
         _ => "check the disk, or name a file on another one",
     };
     DraftError(format!("{}: {what}: {error}; {remedy}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_that_is_finished_while_another_process_begins_one_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("backup");
+        let mut first = Draft::begin(&to).unwrap();
+        first.write(b"whole").unwrap();
+        let (path, opened) = (first.path.clone(), open(&first.path).unwrap());
+        first.finish().unwrap();
+        assert!(Draft::lock(opened, &path, &to).unwrap().is_none());
+        let mut second = Draft::begin(&to).unwrap();
+        second.empty().unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"whole");
+    }
 }

@@ -44,15 +44,27 @@ impl Https {
         self.0.pem.as_deref()
     }
 
-    /// A client that is still to be given its bounds.
-    pub(crate) fn client(&self) -> ConfigBuilder<AgentScope> {
-        let roots = self.0.roots.get_or_init(|| self.0.pem.as_deref().map_or_else(of_system, of_pem)).clone();
+    /// A client that is still to be given its bounds. One that is not `over_tls` is for `http://` alone.
+    pub(crate) fn client(&self, over_tls: bool) -> ConfigBuilder<AgentScope> {
+        let read = || self.0.pem.as_deref().map_or_else(of_system, of_pem);
+        let roots = if over_tls { self.0.roots.get_or_init(read).clone() } else { RootCerts::from(Vec::new()) };
         let tls = TlsConfig::builder()
             .root_certs(roots)
             .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()));
         // A proxy, or another place that an answer names, would get the token.
         Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false).tls_config(tls.build())
     }
+
+    /// Whether the certificates have been needed.
+    #[cfg(test)]
+    pub(crate) fn were_read(&self) -> bool {
+        self.0.roots.get().is_some()
+    }
+}
+
+/// Whether it takes TLS to ask there.
+pub(crate) fn is_over_tls(url: &str) -> bool {
+    !url.starts_with("http:")
 }
 
 fn of_pem(pem: &[u8]) -> RootCerts {

@@ -182,7 +182,10 @@ pub(super) fn keep_entries(
             let same = found.state.said() == entry.state.said();
             let is_final = found.state.status().is_some_and(|status| !status.may_become(Status::Good));
             let goes = |there: &Entry| former == Former::GoesIfVoid && same && there.state != found.state;
+            // The record may have changed since it was looked up, and the answer of its new state may be there.
+            let still = || subject.issuer.state.records.get(&serial).is_some_and(|now| now.state == found.state);
             let inserted = answers.insert_if(&subject.key(form, &serial), packed, |there| match there {
+                _ if !still() => None,
                 // It was signed for a client in the meantime.
                 Some(there) if entry.this_update < there.this_update && !goes(&there) => None,
                 // Nothing comes after a final revocation: what says something else is older, or the writer contradicts.

@@ -8,11 +8,12 @@
 
 use std::{
     sync::{
-        Weak,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, RecvError, RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use precompute::ocsp::OcspError;
@@ -28,7 +29,9 @@ pub(super) type Expects = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// Where misses wait.
 pub(super) struct Awaited {
-    sender: SyncSender<Waiting>,
+    /// No more are under way than there are places.
+    sender: Sender<Waiting>,
+    taken: Arc<AtomicUsize>,
 }
 
 /// A miss that waits.
@@ -36,6 +39,24 @@ pub(super) struct Waiting {
     request: SignRequest,
     recipients: Recipients,
     since: Instant,
+    _place: Place,
+}
+
+/// One of the places, which is free again when this is gone.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// Takes one, if there is one.
+    fn take(taken: &Arc<AtomicUsize>) -> Option<Self> {
+        let one_more = |taken: usize| (taken < limits::AWAITED_MAX).then(|| taken + 1);
+        taken.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Self(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Awaited {
@@ -47,50 +68,49 @@ impl std::fmt::Debug for Awaited {
 impl Awaited {
     /// Starts the thread that looks for answers; it ends with `misses`.
     pub(super) fn start(misses: Weak<Misses>, expects: Expects) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(limits::AWAITED_MAX);
+        let (sender, receiver) = channel();
         thread::Builder::new().name("awaited".into()).spawn(move || look(&misses, &receiver, &expects))?;
-        Ok(Self { sender })
+        Ok(Self { sender, taken: Arc::default() })
     }
 
     /// Lets a miss wait; gives its recipients back if as many wait as may.
     pub(super) fn wait(&self, request: SignRequest, recipients: Recipients) -> Result<(), Recipients> {
-        let waiting = Waiting { request, recipients, since: Instant::now() };
-        self.sender.try_send(waiting).map_err(|error| match error {
-            TrySendError::Full(waiting) | TrySendError::Disconnected(waiting) => waiting.recipients,
-        })
+        let Some(place) = Place::take(&self.taken) else { return Err(recipients) };
+        let waiting = Waiting { request, recipients, since: Instant::now(), _place: place };
+        self.sender.send(waiting).map_err(|error| error.0.recipients)
     }
 }
 
 fn look(misses: &Weak<Misses>, receiver: &Receiver<Waiting>, expects: &Expects) {
     let mut all: Vec<Waiting> = Vec::new();
-    loop {
-        let pause = if all.is_empty() { Duration::MAX } else { limits::AWAITED_LOOK };
-        match receive(receiver, pause) {
-            Ok(waiting) => all.push(waiting),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        // As many as have come, and no more than may wait.
-        while all.len() < limits::AWAITED_MAX
-            && let Ok(waiting) = receiver.try_recv()
-        {
-            all.push(waiting);
-        }
+    while let Ok(()) = gather(receiver, &mut all) {
         let Some(misses) = misses.upgrade() else { return };
         let most = if expects() { limits::AWAITED_WITHIN } else { limits::AWAITED_GRACE };
         for waiting in std::mem::take(&mut all) {
-            match misses.told(&waiting.request) {
-                Some(answer) => misses.tell(waiting.recipients, Ok(answer)),
-                None if waiting.since.elapsed() >= most => misses.tell(waiting.recipients, Err(OcspError::TryLater)),
-                None => all.push(waiting),
-            }
+            let outcome = match misses.told(&waiting.request) {
+                Some(answer) => Ok(answer),
+                None if waiting.since.elapsed() >= most => Err(OcspError::TryLater),
+                None => {
+                    all.push(waiting);
+                    continue;
+                }
+            };
+            misses.tell(waiting.recipients, outcome);
         }
     }
 }
 
-fn receive(receiver: &Receiver<Waiting>, pause: Duration) -> Result<Waiting, RecvTimeoutError> {
-    if pause == Duration::MAX {
-        return receiver.recv().map_err(|_| RecvTimeoutError::Disconnected);
+/// Adds those that come until the next look: however many they are, all are looked at together. An error: there are no more.
+fn gather(receiver: &Receiver<Waiting>, all: &mut Vec<Waiting>) -> Result<(), RecvError> {
+    if all.is_empty() {
+        all.push(receiver.recv()?);
     }
-    receiver.recv_timeout(pause)
+    let next_look = Instant::now() + limits::AWAITED_LOOK;
+    loop {
+        match receiver.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
+            Ok(waiting) => all.push(waiting),
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return Err(RecvError),
+        }
+    }
 }

@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use super::{
     awaited::{Awaited, Expects},
     shared::Unfit,
-    sign_request::SignRequest,
+    sign_request::{SignRequest, Unsigned},
     store::{Answer, Store},
 };
 use crate::limits;
@@ -132,8 +132,11 @@ impl Misses {
         Miss::Waiting(receiver)
     }
 
-    /// Has the replacement of a kept answer signed when the signer has nothing more urgent.
+    /// Has the replacement of a kept answer signed when the signer has nothing more urgent. Without a key that comes by itself.
     pub fn refresh(self: &Arc<Self>, request: SignRequest) {
+        if request.signer.signing().is_none() {
+            return;
+        }
         let Some(key) = request.key else { return };
         if let Some(ticket) = self.join(key, Priority::Refresh, None) {
             self.obtain(request, Priority::Refresh, Recipients::Pending(key, ticket));
@@ -211,7 +214,9 @@ impl Misses {
             Err(error) => return self.tell(recipients, Err(error)),
         };
         let signer = Arc::clone(&request.signer);
-        let Some(signing) = signer.signing() else { return self.signed_elsewhere(request, recipients) };
+        let Some(signing) = signer.signing() else {
+            return self.signed_elsewhere(request, &unsigned, recipients);
+        };
         let message = std::mem::take(&mut unsigned.response_data);
         let this = Arc::clone(self);
         let done = move |message, outcome: Result<Vec<u8>, SignError>| {
@@ -237,10 +242,10 @@ impl Misses {
         });
     }
 
-    /// If no key is here, another process will sign soon.
-    fn signed_elsewhere(&self, request: SignRequest, recipients: Recipients) {
+    /// If no key is here, another process will sign soon: what is about one listed certificate comes by the feed.
+    fn signed_elsewhere(&self, request: SignRequest, unsigned: &Unsigned, recipients: Recipients) {
         let recipients = match self.awaited.get() {
-            Some(awaited) if request.key.is_some() => match awaited.wait(request, recipients) {
+            Some(awaited) if request.key.is_some() && unsigned.is_listed() => match awaited.wait(request, recipients) {
                 Ok(()) => return,
                 Err(recipients) => recipients,
             },

@@ -60,6 +60,13 @@ pub struct Unsigned {
     times: Times,
 }
 
+impl Unsigned {
+    /// Whether it is about one certificate, which is listed.
+    pub fn is_listed(&self) -> bool {
+        matches!(*self.statements, [Statement { state: Some(_), .. }])
+    }
+}
+
 impl SignRequest {
     /// An answer for one certificate; `signer`: the issuer's signer at this place.
     pub fn one(issuer: &Arc<Issuer>, (place, signer): (u8, &Arc<OcspSigner>), id: &CertId<'_>) -> Self {

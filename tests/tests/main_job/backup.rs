@@ -313,6 +313,23 @@ fn killed_at_any_moment_a_backup_and_a_book_are_the_former_or_the_whole_new_one(
     done(&responder.site.precompute("status", &["C000001", "C007530", "A1"]), "good");
 }
 
+/// Whoever restores by hand has seldom the umask of the unit.
+#[test]
+fn what_a_restore_makes_is_for_nobody_else_to_read() {
+    let (_ca, responder) = started();
+    done(&responder.site.precompute("add", &["A1"]), "added");
+    let to = file(&responder.site, "to");
+    records(&snapshot(&responder.site, &to));
+    let site = lose_disk(responder);
+    let (program, config) = (&programs().precompute, site.config());
+    let line = format!("umask 0; exec {program:?} restore --config {config:?} --from {to:?}");
+    done(&run(Command::new("bash").args(["-c", &line])), "restored");
+    for entry in fs::read_dir(file(&site, "state")).unwrap().map(Result::unwrap) {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?}", entry.path());
+    }
+}
+
 #[test]
 fn on_a_full_disk_the_former_backup_and_the_former_book_stay() {
     let (_ca, mut responder) = started();

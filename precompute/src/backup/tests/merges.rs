@@ -9,6 +9,7 @@ use super::{
     *,
 };
 use crate::{
+    book::Answered,
     ledger::reconcile::{FINAL, HOLD, Known, by_source, keeps, restored, strictness},
     source::{CrlMark, CrlMarks, CrlNumber, CrlScope},
     state_dir::BOOK,
@@ -123,10 +124,10 @@ fn nothing_becomes_less_strict_than_the_book_or_the_backup_has_it() {
     assert_eq!(looked.issuers, merged.issuers, "what a look says is what is done");
     let (_, Changes { added, revoked, held, others, held_by_pushes }) = &merged.issuers[0];
     assert_eq!((added.good, added.revoked, *revoked, *held, *others), (2, 1, 2, 2, 4));
-    // Only a push releases it: it is listed.
-    assert_eq!(held_by_pushes.len(), 1);
+    // Only a push releases them: they are listed. The second was held by a source alone.
+    assert_eq!(held_by_pushes, &[serial(7), serial(10)]);
     let list = fs::read_to_string(&merged.lists[0].1).unwrap();
-    assert_eq!(list, format!("serial\n{}\n", serial(7)));
+    assert_eq!(list, format!("serial\n{}\n{}\n", serial(7), serial(10)));
     // The former book is whole, and once more there is nothing to do.
     let kept = tempfile::tempdir().unwrap();
     fs::copy(merged.aside.unwrap(), kept.path().join(BOOK)).unwrap();
@@ -260,6 +261,21 @@ proptest! {
             prop_assert_eq!(after.map(|after| after.record.status), Some(Status::Good));
         }
     }
+}
+
+/// A push that the book has answered is sent again after a restore.
+#[test]
+fn answers_to_requests_are_gone_after_a_restore() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, here, file] = ["old", "here", "file"].map(|name| dir.path().join(name));
+    backup_to(&mut book(&old, &[change(1, revoked(Reason::Superseded), BY_PUSH)]), &file);
+    let mut present = book(&here, &[change(1, good(), PUSHED)]);
+    let (id, identity) = (issuer(1), present.identity().unwrap());
+    let answered = [Answered { key: [7; 32], request: [8; 32], outcome: 3, at: THEN }];
+    present.commit(&Batch { answered: &answered, ..Batch::new(&id, identity) }).unwrap();
+    drop(present);
+    run(&here, &file).unwrap();
+    assert_eq!(Book::open(&here).unwrap().answered(&id, &[7; 32]).unwrap(), None);
 }
 
 /// As after a power cut in the middle of an earlier attempt.

@@ -97,6 +97,8 @@ struct State {
     https: Https,
     /// For the snapshot that is wanted: shut down, it lets go of what is under way.
     agent: Agent,
+    /// Whether the agent can ask over TLS, as a source so far has wanted it.
+    over_tls: bool,
 }
 
 #[derive(Debug)]
@@ -170,7 +172,15 @@ impl State {
         self.wanted = Some(Wanted { id, manifest, held, verified: 0, is_done: false, window, nobody_since: None });
         self.sources.begin_again();
         // What is under way for another one ends.
-        std::mem::replace(&mut self.agent, source::agent(&self.https)).shutdown();
+        std::mem::replace(&mut self.agent, source::agent(&self.https, self.over_tls)).shutdown();
+    }
+
+    /// The agent that can ask there. Where nobody is asked over TLS, nobody's certificates are read.
+    fn agent_for(&mut self, url: &BaseUrl) -> Agent {
+        if url.is_over_tls() && !self.over_tls {
+            (self.over_tls, self.agent) = (true, source::agent(&self.https, true));
+        }
+        self.agent.clone()
     }
 }
 
@@ -181,9 +191,9 @@ impl Fetcher {
     /// `directory`: where snapshots are kept; without one, each chunk is in memory until it is taken. `sources`: in the
     /// order of preference; `https`: whom to trust there.
     pub fn start(directory: Option<Directory>, sources: &[BaseUrl], https: &Https) -> io::Result<Self> {
-        let (mut list, agent, https) = (Sources::default(), source::agent(https), https.clone());
+        let (mut list, agent, https) = (Sources::default(), source::agent(https, false), https.clone());
         list.set(sources);
-        let state = State { is_ending: false, wanted: None, sources: list, disk: None, https, agent };
+        let state = State { is_ending: false, wanted: None, sources: list, disk: None, https, agent, over_tls: false };
         let shared = Shared { directory, began: Instant::now(), state: Mutex::new(state), changed: Condvar::new() };
         let shared = Arc::new(shared);
         let own = Arc::clone(&shared);
@@ -515,7 +525,8 @@ impl Shared {
             let most = match state.sources.next(now) {
                 Next::Ask(url) => {
                     let is_hurried = state.sources.has_another(&url);
-                    return Ok((url, state.agent.clone(), is_hurried));
+                    let agent = state.agent_for(&url);
+                    return Ok((url, agent, is_hurried));
                 }
                 Next::Wait(until) => Some(until.saturating_sub(now)),
                 Next::Nobody => {

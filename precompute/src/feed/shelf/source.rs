@@ -64,6 +64,13 @@ impl FromStr for BaseUrl {
     }
 }
 
+impl BaseUrl {
+    /// Whether it takes TLS to ask there.
+    pub(super) fn is_over_tls(&self) -> bool {
+        https::is_over_tls(&self.0)
+    }
+}
+
 impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -170,14 +177,14 @@ impl fmt::Display for SourceFault {
 }
 
 /// For one snapshot; [`Agent::shutdown`] ends what is under way.
-pub(super) fn agent(https: &Https) -> Agent {
-    agent_within(https, limits::SILENCE_MAX, limits::CHUNK_WITHIN)
+pub(super) fn agent(https: &Https, over_tls: bool) -> Agent {
+    agent_within(https, over_tls, limits::SILENCE_MAX, limits::CHUNK_WITHIN)
 }
 
 /// `silence`: how long nothing may come; `whole`: how long an answer may take in all.
-pub(super) fn agent_within(https: &Https, silence: Duration, whole: Duration) -> Agent {
+pub(super) fn agent_within(https: &Https, over_tls: bool, silence: Duration, whole: Duration) -> Agent {
     https
-        .client()
+        .client(over_tls)
         .max_response_header_size(limits::HEAD_OCTETS_MAX)
         .timeout_resolve(Some(limits::CONNECT_WITHIN))
         .timeout_connect(Some(limits::CONNECT_WITHIN))
@@ -199,7 +206,8 @@ pub fn reach(
 ) -> Result<(), SourceFault> {
     let id = manifest.map_or_else(SnapshotId::none, SnapshotId::of);
     let wish = Wish { id, part: Part::Manifest, octets: MANIFEST_OCTETS_MAX, is_exact: false, is_hurried: false };
-    let bytes = get(&agent_within(https, limits::TRIED_WITHIN, limits::TRIED_WITHIN), base, &wish)?;
+    let agent = agent_within(https, base.is_over_tls(), limits::TRIED_WITHIN, limits::TRIED_WITHIN);
+    let bytes = get(&agent, base, &wish)?;
     let wrong = |refusal| SourceFault { url: wish.url(base), answer: Answer::Wrong(refusal) };
     match Manifest::open(&bytes, cluster, trusted) {
         Ok(theirs) if SnapshotId::of(&theirs) == id => Ok(()),

@@ -37,12 +37,12 @@ impl Sent {
         Self { issuer, form: form.fingerprint, packed_length: form.signer.packing().length(), entries }
     }
 
-    /// Says that they were signed two seconds later.
-    fn sign_later(&mut self) {
+    /// Says that they were signed so many seconds later.
+    fn sign_later(&mut self, seconds: i32) {
         let entry_octets = HEAD + self.packed_length;
         for entry in self.entries.chunks_mut(entry_octets) {
             let signed = entry.get_mut(28..).and_then(<[u8]>::first_chunk_mut::<4>).unwrap();
-            *signed = (u32::from_be_bytes(*signed) + 2).to_be_bytes();
+            *signed = u32::from_be_bytes(*signed).strict_add_signed(seconds).to_be_bytes();
         }
     }
 
@@ -97,7 +97,7 @@ fn an_answer_that_says_good_displaces_none_of_a_final_revocation_and_voids_one_o
     assert!(stands(0) && stands(1));
     // A writer that has lost the revocation goes on signing; its answers are later ones.
     let mut later = before;
-    later.sign_later();
+    later.sign_later(2);
     received.take(&later.rows(), now, |_| true);
     assert!(stands(0), "nothing comes after it");
     assert_eq!(kept(&runner, &subject, 1), None, "the hold may have been released and set again");
@@ -112,7 +112,7 @@ fn once_all_is_compared_an_answer_from_before_replaces_one_of_a_state_that_is_un
     world.set(0, HOLD);
     world.set(1, HOLD);
     let mut after = Sent::of(&world, 3);
-    after.sign_later();
+    after.sign_later(2);
     let (subject, runner) = (world.without_key(), runner(None));
     let received = Received::new(&runner.answers, [&subject.issuer], &Arc::default());
     let now = UnixTime::now();
@@ -127,6 +127,30 @@ fn once_all_is_compared_an_answer_from_before_replaces_one_of_a_state_that_is_un
     assert_eq!(kept(&runner, &subject, 0), Some(CertStatus::Good));
     // What says otherwise than the record changes nothing, and what is of its present state stays.
     assert_eq!(counts(received.so_far()), [4, 2, 3, 0, 0]);
+}
+
+/// One thread takes the answers of a snapshot while another follows the log: a record changes after the first has looked it up.
+#[test]
+fn the_answer_of_a_record_that_changes_while_another_one_is_taken_stays() {
+    let world = World::new(2);
+    for earlier in [2, 0, -2] {
+        world.set(0, Status::Good);
+        let mut before = Sent::of(&world, 2);
+        before.sign_later(-earlier);
+        let (subject, runner) = (world.without_key(), runner(None));
+        let received = Received::new(&runner.answers, [&subject.issuer], &Arc::default());
+        let now = UnixTime::now();
+        received.take_compared(&before.rows(), now, |about| {
+            if *about == serial(0) {
+                world.set(0, HOLD);
+                received.take(&Sent::of(&world, 2).rows(), now, |of| of == about);
+            }
+            true
+        });
+        let stands = kept(&runner, &subject, 0).is_some_and(|status| status != CertStatus::Good);
+        assert!(stands, "{earlier} s earlier");
+        assert_eq!(received.so_far().taken.load(Relaxed), 2);
+    }
 }
 
 #[test]

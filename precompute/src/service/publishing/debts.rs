@@ -129,7 +129,7 @@ impl Debts {
 fn submit(leader: &str, token: &Path, https: &Https, debts: &[([u8; 32], Change)]) -> Result<(), String> {
     let token = read_token(token).map_err(|error| error.to_string())?;
     let agent = https
-        .client()
+        .client(https::is_over_tls(leader))
         // A host that was cut off and comes back hears of it with the next attempt, not after the last one has waited.
         .timeout_resolve(Some(limits::DEBTS_CONNECT_WITHIN))
         .timeout_connect(Some(limits::DEBTS_CONNECT_WITHIN))
@@ -243,8 +243,10 @@ mod tests {
         let record = Record { status, not_after: None };
         let serial = Serial::from_magnitude(&[1]).unwrap();
         let debts = [[1; 32], [2; 32], [3; 32]].map(|issuer| (issuer, Change::new(serial, Some(record))));
-        let problem = submit(&leader, &token, &Https::default(), &debts).unwrap_err();
+        let https = Https::default();
+        let problem = submit(&leader, &token, &https, &debts).unwrap_err();
         assert!(problem.contains("0101") && problem.contains("404"), "{problem}");
+        assert!(!https.were_read(), "nobody is asked over TLS");
         // Ends the wait for what does not come.
         let _ = TcpStream::connect(address);
         let asked = serve.join().unwrap();

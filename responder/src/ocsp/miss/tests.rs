@@ -11,7 +11,7 @@ use precompute::{
     issuer::ActiveIssuer,
     issuer_id::IssuerId,
     ocsp::{
-        CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity,
+        CertId, CertStatus, HashAlgorithm, Policy, ResponseForm, SignerIdentity, Unlisted,
         profile::{Kept, Times},
     },
     pki::{Certificate, Reason, Record, Serial, Status, certificates},
@@ -186,10 +186,14 @@ impl World {
 }
 
 fn issuer(ca: &Certificate, signers: Vec<OcspSigner>) -> (Arc<Issuer>, RecordsWriter) {
+    issuer_as(Policy::DEFAULT, ca, signers)
+}
+
+fn issuer_as(policy: Policy, ca: &Certificate, signers: Vec<OcspSigner>) -> (Arc<Issuer>, RecordsWriter) {
     let id = IssuerId::of("tests", ca);
     let (state, writer) = IssuerState::in_order(id.clone(), UnixTime::now());
     let signers = Signers::new(signers.into_iter().map(Arc::new).collect()).unwrap();
-    let active = ActiveIssuer::new(&id, "CA", Policy::DEFAULT, ca, state, signers).unwrap();
+    let active = ActiveIssuer::new(&id, "CA", policy, ca, state, signers).unwrap();
     (Arc::new(Issuer::new(Arc::new(active), 1)), writer)
 }
 

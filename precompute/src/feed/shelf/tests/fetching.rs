@@ -84,7 +84,7 @@ fn each_fault_of_a_source_is_told_and_the_next_one_is_asked() {
 fn a_source_that_says_nothing_or_goes_on_for_ever_is_left_in_time() {
     let snapshot = Snapshot::new(1, 2, 1000);
     let [silence, whole] = [200, 600].map(Duration::from_millis);
-    let agent = source::agent_within(&Https::default(), silence, whole);
+    let agent = source::agent_within(&Https::default(), false, silence, whole);
     let wish = Wish { id: snapshot.id(), part: Part::Chunk(0), octets: 1000, is_exact: true, is_hurried: false };
     for (way, most) in [(Way::Silent, silence), (Way::Dripping, whole)] {
         let source = Faulty::start(&snapshot, &[way]);
@@ -107,6 +107,24 @@ fn a_source_that_hangs_is_left_soon_while_there_is_another() {
     let hurried = limits::HURRIED_SILENCE_MAX;
     assert!((hurried..limits::SILENCE_MAX).contains(&begin.elapsed()), "{:?}", begin.elapsed());
     assert_eq!((silent.asked(), good.asked()), (1, 2));
+}
+
+/// Where the system has no CAs that is told as a fault, which it is only for whoever needs them.
+#[test]
+fn the_cas_are_read_when_the_first_source_over_tls_is_asked() {
+    let snapshot = Snapshot::new(1, 2, 1000);
+    let (good, no_tls) = (Faulty::start(&snapshot, &[Way::Right]), Faulty::start(&snapshot, &[Way::Right]));
+    let https = Https::default();
+    let mut fetching = Fetcher::start(None, std::slice::from_ref(&good.url), &https).unwrap();
+    snapshot.take_from(&mut fetching);
+    assert!(!https.were_read());
+    let url = no_tls.url.to_string().replace("http:", "https:").parse().unwrap();
+    fetching.set_sources(&[url]);
+    let another = Snapshot::new(2, 2, 1000);
+    until("it is asked over TLS", || {
+        let _ = fetching.here(&another.manifest);
+        https.were_read()
+    });
 }
 
 #[test]

@@ -11,12 +11,16 @@ struct Keyless {
 
 impl Keyless {
     fn new(expects: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self::with(Policy::DEFAULT, expects)
+    }
+
+    fn with(policy: Policy, expects: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         let signs = World::new();
         let now = UnixTime::now();
         let identity =
             SignerIdentity::new(&signs.ca, &signs.ca, signs.gate.key.algorithm(), ResponseForm::default(), now)
                 .unwrap();
-        let (issuer, writer) = issuer(&signs.ca, vec![OcspSigner::without_key(identity)]);
+        let (issuer, writer) = issuer_as(policy, &signs.ca, vec![OcspSigner::without_key(identity)]);
         *signs.writer.lock().unwrap() = writer;
         let misses = Misses::new(Store::new(1 << 30, 1 << 20));
         misses.await_feed(Box::new(expects)).unwrap();
@@ -31,7 +35,18 @@ impl Keyless {
     }
 
     fn ask(&self) -> oneshot::Receiver<Outcome> {
-        match self.misses.answer(self.request()) {
+        self.ask_for(self.request())
+    }
+
+    /// About a serial number of four bytes.
+    fn ask_about(&self, serial: u32) -> oneshot::Receiver<Outcome> {
+        let signer = self.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
+        let id = CertId { serial: &serial.to_be_bytes(), ..self.signs.id() };
+        self.ask_for(SignRequest::one(&self.issuer, signer, &id))
+    }
+
+    fn ask_for(&self, request: SignRequest) -> oneshot::Receiver<Outcome> {
+        match self.misses.answer(request) {
             Miss::Waiting(receiver) => receiver,
             Miss::Ended(outcome) => panic!("ended at once: {outcome:?}"),
         }
@@ -78,23 +93,36 @@ fn an_answer_that_does_not_come_is_waited_for_shortly_and_hardly_at_all_where_no
 
 #[test]
 fn no_more_misses_wait_than_may_and_the_others_are_told_at_once() {
+    const MORE: usize = 256;
     let keyless = Keyless::new(|| true);
-    let signer = || keyless.issuer.choose(UnixTime::now(), std::iter::empty()).unwrap();
-    let mut waiting = Vec::new();
-    for number in 0..4 * limits::AWAITED_MAX as u32 {
-        let serial = (number + 1_000_000).to_be_bytes();
-        let id = CertId { serial: serial.strip_prefix(&[0]).unwrap_or(&serial), ..keyless.signs.id() };
-        let serial = Serial::from_magnitude(&serial).unwrap();
-        let record = Record { status: Status::Good, not_after: None };
-        keyless.signs.writer.lock().unwrap().apply([Change::new(serial, Some(record))]);
-        match keyless.misses.answer(SignRequest::one(&keyless.issuer, signer(), &id)) {
-            Miss::Waiting(receiver) => waiting.push(receiver),
-            Miss::Ended(outcome) => panic!("ended at once: {outcome:?}"),
+    let serials = || (0x0100_0000..).take(limits::AWAITED_MAX + MORE);
+    let listed = serials().map(|serial: u32| {
+        let serial = Serial::from_magnitude(&serial.to_be_bytes()).unwrap();
+        Change::new(serial, Some(Record { status: Status::Good, not_after: None }))
+    });
+    keyless.signs.writer.lock().unwrap().apply(listed);
+    // Whoever is told gives a place back, so it is the same again.
+    for _ in 0..2 {
+        let mut waiting = Vec::new();
+        for serial in serials() {
+            waiting.push(keyless.ask_about(serial));
+            if waiting.len().is_multiple_of(MORE) {
+                // The thread takes over what has come so far.
+                std::thread::sleep(limits::AWAITED_LOOK * 2);
+            }
         }
+        waiting.retain_mut(|receiver| receiver.try_recv().is_err());
+        assert!((1..=limits::AWAITED_MAX).contains(&waiting.len()), "{}", waiting.len());
+        waiting.into_iter().for_each(|receiver| assert_eq!(ended(receiver), Err(OcspError::TryLater)));
     }
-    let mut at_once = 0;
-    for mut receiver in waiting {
-        at_once += usize::from(receiver.try_recv().is_ok());
-    }
-    assert!(at_once >= limits::AWAITED_MAX, "{at_once}");
+}
+
+#[test]
+fn what_the_feed_does_not_bring_does_not_wait_for_it() {
+    let keyless = Keyless::with(Policy { unlisted: Unlisted::Unknown, ..Policy::DEFAULT }, || true);
+    let told = keyless.ask_about(0x0100_0000).try_recv();
+    assert!(matches!(told, Ok(Err(OcspError::TryLater))), "it is not listed: {told:?}");
+    keyless.comes();
+    keyless.misses.refresh(keyless.request());
+    assert_eq!(keyless.misses.pending(), 0, "it is replaced by the feed");
 }
