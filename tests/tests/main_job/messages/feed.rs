@@ -82,10 +82,10 @@ pub(super) const ROWS: &[Row] = &[
         never: &[],
     },
     Row {
-        what: "snapshots over TLS",
-        spoil: |_, site| with_feed(site, "snapshot_from = [\"https://writer.example:8081\"]"),
+        what: "snapshots over something else than HTTP",
+        spoil: |_, site| with_feed(site, "snapshot_from = [\"ftp://writer.example:8081\"]"),
         outcome: Refused,
-        told: &["feed.snapshot_from: `https://writer.example:8081` is a URL with TLS", "name that"],
+        told: &["feed.snapshot_from: ", "does not begin with `http://` or `https://`"],
         never: &[],
     },
     Row {
