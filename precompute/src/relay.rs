@@ -42,6 +42,7 @@ use crate::{
         shelf::{BaseUrl, Directory, Fetcher},
     },
     limits::feed as limits,
+    service::LastWords,
 };
 
 /// Between which servers, and for whom.
@@ -88,6 +89,22 @@ pub struct Report {
     pub age: Option<Duration>,
 }
 
+impl Report {
+    fn new() -> Self {
+        Self {
+            copied: 0,
+            refused: 0,
+            at: None,
+            from: None,
+            to: None,
+            promoted: None,
+            behind: None,
+            came: Instant::now(),
+            age: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
@@ -108,23 +125,15 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Begins to copy.
-    pub fn start(route: Route) -> io::Result<Self> {
-        let report = Report {
-            copied: 0,
-            refused: 0,
-            at: None,
-            from: None,
-            to: None,
-            promoted: None,
-            behind: None,
-            came: Instant::now(),
-            age: None,
-        };
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), report: Mutex::new(report) });
+    /// Begins to copy. `last` reports the end of the thread.
+    pub fn start(route: Route, last: LastWords) -> io::Result<Self> {
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), report: Mutex::new(Report::new()) });
         let fetcher = Fetcher::start(Some(route.directory.clone()), &route.sources, &route.https)?;
         let mut copier = Copier::new(route, fetcher, Arc::clone(&shared));
-        let run = move || copier.run();
+        let run = move || {
+            let _last = last;
+            copier.run();
+        };
         let thread = std::thread::Builder::new().name("relay".into()).spawn(run)?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -135,7 +144,13 @@ impl Relay {
         let parts: Arc<Vec<Part>> = Arc::new(vec![part(&self.shared)]);
         Router::new()
             .route("/livez", get(async || "alive\n"))
-            .route("/readyz", get(async move || readiness(&report(&ready))))
+            .route(
+                "/readyz",
+                get(async move || {
+                    let report = report(&ready);
+                    readiness(&report, report.came.elapsed())
+                }),
+            )
             .route("/metrics", get(async move || admin::scrape(parts)))
             .fallback(async || {
                 (
@@ -159,8 +174,8 @@ fn report(shared: &Shared) -> Report {
     shared.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Ready is who copies.
-fn readiness(report: &Report) -> (StatusCode, String) {
+/// Ready is who copies. `silence`: how long ago the last entry came.
+fn readiness(report: &Report, silence: Duration) -> (StatusCode, String) {
     let at =
         report.at.map_or("nothing is copied yet".to_owned(), |at| format!("both sites have everything up to {at}"));
     let mut lines = String::new();
@@ -176,7 +191,7 @@ fn readiness(report: &Report) -> (StatusCode, String) {
             "degraded: the first site is back at {behind}, before what was copied: nothing of it counts until a writer there begins a later epoch; is its clock right?"
         );
     }
-    if report.came.elapsed() > limits::LAGGING_MAX {
+    if silence > limits::LAGGING_MAX {
         lines.push_str("degraded: nothing new has come from the first site for a minute: does a writer lead there?\n");
     }
     let is_copying = report.promoted.is_none() && report.from.is_none() && report.to.is_none();
@@ -231,4 +246,33 @@ fn part(shared: &Arc<Shared>) -> Part {
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_hears_whether_it_copies_and_why_not() {
+        let position = |epoch| Position { epoch, sequence: 1 };
+        let copies = Report { at: Some(position(7)), ..Report::new() };
+        let fault = Some("Redis is away".to_owned());
+        for (report, status, told) in [
+            (copies.clone(), 200, "copying: both sites have everything up to 7-1\n"),
+            (Report::new(), 200, "copying: nothing is copied yet"),
+            (Report { from: fault.clone(), ..copies.clone() }, 503, "not copying: Redis is away\nboth sites"),
+            (Report { to: fault, ..copies.clone() }, 503, "not copying: Redis is away\nboth sites"),
+            (
+                Report { promoted: Some(position(9)), ..copies.clone() },
+                503,
+                "an entry of its own, 9-1: a writer was promoted",
+            ),
+            (Report { behind: Some(position(5)), ..copies.clone() }, 200, "degraded: the first site is back at 5-1"),
+        ] {
+            let (said, lines) = readiness(&report, Duration::from_secs(1));
+            assert!(said.as_u16() == status && lines.contains(told), "{said}: {lines}");
+        }
+        let (said, lines) = readiness(&copies, limits::LAGGING_MAX + Duration::from_secs(1));
+        assert!(said.as_u16() == 200 && lines.starts_with("degraded: nothing new has come"), "{said}: {lines}");
+    }
 }

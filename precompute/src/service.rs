@@ -16,7 +16,7 @@ pub mod following;
 mod noted;
 mod notify;
 mod publishing;
-mod remarks;
+pub(crate) mod remarks;
 mod rim;
 pub mod sharing;
 mod signer_watch;

@@ -6,6 +6,7 @@
 
 mod member;
 mod plan;
+pub mod words;
 
 use std::{
     cell::Cell,
@@ -19,6 +20,7 @@ use std::{
 use tempfile::TempDir;
 
 use self::member::Role;
+use self::words::SOON;
 pub use self::{
     member::{Api, Member, Pushed},
     plan::ClusterPlan,
@@ -28,9 +30,6 @@ use crate::{
     Status, Tenant, Tsa, TsaCertificate, openssl, programs, python, responder::issuer_text, run, until,
 };
 
-/// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
-/// over to another chain.
-const SOON: Duration = Duration::from_secs(28);
 /// The token of the API of all writers.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// The token with the key of the signer, where replicas have it on one.

@@ -36,7 +36,7 @@ pub use ask::{Answer, Ask, Status};
 pub use behind::Behind;
 pub use ca::{Ca, Delegate, KeyKind, Leaf, Signer};
 pub use clients::{Client, Clients, Tally};
-pub use cluster::{AnotherIssuer, Api, Cluster, ClusterPlan, Member, Pushed};
+pub use cluster::{AnotherIssuer, Api, Cluster, ClusterPlan, Member, Pushed, words};
 pub use fake_clock::FakeClock;
 pub use faulty_source::{FaultySource, Way};
 pub use front::{Haproxy, Nginx, write_tls_pair};

@@ -14,7 +14,7 @@ use crate::{
     config::{Document, RelayConfig},
     feed::shelf,
     relay::{Relay, Route},
-    service::{Control, ServiceState, notify, open_snapshots, snapshot_sources},
+    service::{Control, ServiceState, Threads, notify, open_snapshots, snapshot_sources},
     state_dir::{self, Purpose},
 };
 
@@ -48,7 +48,8 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         directory: directory.clone(),
         to: to.redis,
     };
-    let relay = Relay::start(route)?;
+    let mut threads = Threads::default();
+    let relay = Relay::start(route, threads.last_words("the relay"))?;
     let outcome = control.run(async |mut signals| {
         let mut tasks = JoinSet::new();
         let address = admin.local_addr()?;
@@ -62,9 +63,13 @@ pub(super) fn run(path: &Path) -> Result<(), Box<dyn Error>> {
         }
         info!(admin = %address, seconds = started.elapsed().as_secs_f32(), "ready");
         notify(ServiceState::Ready);
-        signals.end.recv().await;
+        let outcome = tokio::select! {
+            () = signals.end.recv() => Ok(()),
+            lost = threads.lost() => Err(lost.into()),
+        };
         notify(ServiceState::Stopping);
-        Ok(())
+        threads.stop();
+        outcome
     });
     drop(relay);
     info!("stopped");

@@ -238,8 +238,6 @@ pub const OPERATOR_WITHIN: Duration = Duration::from_secs(20);
 /// How long the stream of a site that was promoted has to be gone before a relay fills it anew: its writer begins anew within
 /// seconds.
 pub const RELAY_EMPTY: Duration = Duration::from_secs(30);
-/// How often a relay's log says that entries are not copied.
-pub const RELAY_REFUSED_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a relay waits before it tries again.
 pub const RELAY_RETRY: Duration = Duration::from_millis(500);
 /// How long a submission of debts may take,

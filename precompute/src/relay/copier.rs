@@ -26,6 +26,7 @@ use crate::{
         transport::{Appended, Transport as _},
     },
     limits::feed as limits,
+    service::remarks::{Lasting, News, Repeated},
 };
 
 /// Which server did not do what it was asked to.
@@ -47,6 +48,9 @@ pub(super) struct Copier {
     told: Told,
     /// Since when a site that was promoted has no stream.
     missing: Option<Instant>,
+    /// The last entry of a site that was promoted.
+    promoted: Option<Position>,
+    began: Instant,
 }
 
 /// Where it is.
@@ -63,17 +67,30 @@ struct At {
 /// What the log has.
 #[derive(Default)]
 struct Told {
-    fault: Option<String>,
-    promoted: Option<Position>,
-    refused: Option<Instant>,
+    fault: Lasting,
+    promoted: Lasting,
+    refused: Repeated,
 }
 
 impl Copier {
     pub(super) fn new(route: Route, fetcher: Fetcher, shared: Arc<Shared>) -> Self {
         let Route { cluster, trusted, from, to, .. } = route;
         let (from, to) = (Stream::new(from, &cluster), Stream::new(to, &cluster));
-        let (told, manifest, looked, at, missing) = (Told::default(), None, None, None, None);
-        Self { cluster, trusted, from, to, fetcher, shared, at, manifest, looked, told, missing }
+        Self {
+            cluster,
+            trusted,
+            from,
+            to,
+            fetcher,
+            shared,
+            at: None,
+            manifest: None,
+            looked: None,
+            told: Told::default(),
+            missing: None,
+            promoted: None,
+            began: Instant::now(),
+        }
     }
 
     pub(super) fn run(&mut self) {
@@ -141,7 +158,7 @@ impl Copier {
         self.from.extent().map_err(Failed::From)?;
         let (last, promoted) = match (There { last, mark, is_shared }).place() {
             Place::After(last) => (Some(last), None),
-            Place::FromTheStart if self.is_beginning_anew() => (None, self.told.promoted),
+            Place::FromTheStart if self.is_beginning_anew() => (None, self.promoted),
             Place::FromTheStart => (None, None),
             Place::Foreign(last) => (None, Some(last)),
         };
@@ -158,7 +175,7 @@ impl Copier {
 
     /// A site that was promoted has no stream: its writer begins anew, unless nothing comes for long.
     fn is_beginning_anew(&mut self) -> bool {
-        self.told.promoted.is_some() && self.missing.get_or_insert_with(Instant::now).elapsed() < limits::RELAY_EMPTY
+        self.promoted.is_some() && self.missing.get_or_insert_with(Instant::now).elapsed() < limits::RELAY_EMPTY
     }
 
     fn connections(&self) -> [Option<u64>; 2] {
@@ -264,35 +281,28 @@ impl Copier {
     }
 
     fn refused(&mut self, position: Position, refusal: &Refusal) {
-        let mut count = 0;
-        self.shared.note(|report| {
-            report.refused += 1;
-            count = report.refused;
-        });
-        if self.told.refused.is_none_or(|told| told.elapsed() >= limits::RELAY_REFUSED_INTERVAL) {
-            self.told.refused = Some(Instant::now());
-            warn!(%position, count, "an entry is not copied: {refusal}");
+        self.shared.note(|report| report.refused += 1);
+        if let Some(more) = self.told.refused.news(self.began.elapsed()) {
+            warn!(%position, more, "an entry is not copied: {refusal}");
         }
     }
 
     fn tell(&mut self, fault: Option<&String>) {
-        if self.told.fault.as_ref() == fault {
-            return;
+        match (self.told.fault.news(fault.is_some(), self.began.elapsed()), fault) {
+            (Some(News::Over(after)), _) => {
+                info!(seconds = after.as_secs(), "both servers do what they are asked to: entries are copied");
+            }
+            (Some(_), Some(fault)) => warn!("{fault}; nothing is copied until it is back"),
+            _ => {}
         }
-        match fault {
-            Some(fault) => warn!("{fault}; nothing is copied until it is back"),
-            None => info!("both servers do what they are asked to: entries are copied"),
-        }
-        self.told.fault = fault.cloned();
     }
 
     fn promoted(&mut self, promoted: Option<Position>) {
-        if std::mem::replace(&mut self.told.promoted, promoted) == promoted {
-            return;
-        }
-        match promoted {
-            Some(promoted) => error!("nothing is copied any more: {}", in_words_of(promoted)),
-            None => info!("the second site has no entries of its own any more: entries are copied"),
+        self.promoted = promoted;
+        match (self.told.promoted.news(promoted.is_some(), self.began.elapsed()), promoted) {
+            (Some(News::Over(_)), _) => info!("the second site has no entries of its own any more: entries are copied"),
+            (Some(_), Some(promoted)) => error!("nothing is copied any more: {}", in_words_of(promoted)),
+            _ => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::limits::feed as limits;
 
 /// A condition that lasts.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Lasting(Option<Told>);
+pub(crate) struct Lasting(Option<Told>);
 
 #[derive(Clone, Copy, Debug)]
 struct Told {
@@ -20,7 +20,7 @@ struct Told {
 
 /// What there is to say of a condition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     Begins,
     /// For so long.
     Lasts(Duration),
@@ -30,7 +30,7 @@ pub(super) enum News {
 
 impl Lasting {
     /// What there is to say, if it is so or not at this moment; it counts as told.
-    pub(super) fn news(&mut self, is_so: bool, now: Duration) -> Option<News> {
+    pub(crate) fn news(&mut self, is_so: bool, now: Duration) -> Option<News> {
         match (self.0, is_so) {
             (None, true) => {
                 self.0 = Some(Told { since: now, at: now });
@@ -51,14 +51,14 @@ impl Lasting {
 
 /// A fault that happens again and again.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Repeated {
+pub(crate) struct Repeated {
     told: Option<Duration>,
     untold: u64,
 }
 
 impl Repeated {
     /// It has happened: whether that is told now, with how many that were not.
-    pub(super) fn news(&mut self, now: Duration) -> Option<u64> {
+    pub(crate) fn news(&mut self, now: Duration) -> Option<u64> {
         if self.told.is_some_and(|told| now.saturating_sub(told) < limits::REMARK_INTERVAL) {
             self.untold += 1;
             return None;
@@ -68,7 +68,7 @@ impl Repeated {
     }
 
     /// How many there were that nobody was told of, once an hour.
-    pub(super) fn rest(&mut self, now: Duration) -> Option<u64> {
+    pub(crate) fn rest(&mut self, now: Duration) -> Option<u64> {
         let is_due =
             self.untold > 0 && self.told.is_some_and(|told| now.saturating_sub(told) >= limits::REMARK_INTERVAL);
         is_due.then(|| {

@@ -7,7 +7,7 @@ use std::{
     thread,
 };
 
-use ostia_tests::{Cluster, ClusterPlan, Haproxy, free_port, openssl};
+use ostia_tests::{Cluster, ClusterPlan, Haproxy, Member, free_port, openssl};
 
 use crate::{DURABLE, SOON, issued, until_told};
 
@@ -59,6 +59,30 @@ fn silent(at: SocketAddr) {
     });
 }
 
+/// Where something with TLS is to stand before each writer, which names that as its own address.
+fn named_by_https(cluster: &Cluster) -> Vec<SocketAddr> {
+    let named = |writer: &Member| {
+        let (admin, front) = (writer.site().admin, free_port(writer.site().admin.ip()));
+        writer.site().edit_config(|text| {
+            text.replace(&format!("api_url = \"http://{admin}\""), &format!("api_url = \"https://{front}\""))
+        });
+        front
+    };
+    cluster.writers.iter().map(named).collect()
+}
+
+/// Starts all of it: the first writer leads, and the second has everything.
+fn start(cluster: &mut Cluster) {
+    cluster.writers[0].start();
+    assert_eq!(cluster.until_led(SOON), 0);
+    cluster.writers[1].start();
+    cluster.until("the other one follows", SOON, || {
+        (cluster.writers[1].epoch() > 0.0 && cluster.writers[1].epoch() == cluster.writers[0].epoch()).then_some(())
+    });
+    cluster.replicas[0].start();
+    cluster.until_filled(0);
+}
+
 /// A writer with a debt, which a former leader keeps, and the address that the one that leads names.
 fn with_a_debt(cluster: &mut Cluster) -> (usize, usize, String) {
     let serial = issued(cluster);
@@ -82,23 +106,11 @@ fn debts_go_over_https_to_whom_the_ca_vouches_for_and_whatever_else_is_there_is_
     let dir = tempfile::tempdir().unwrap();
     make_ca(dir.path(), "right");
     make_ca(dir.path(), "wrong");
-    let fronts: Vec<SocketAddr> = cluster.writers.iter().map(|writer| free_port(writer.site().admin.ip())).collect();
-    for (writer, front) in cluster.writers.iter().zip(&fronts) {
-        let site = writer.site();
-        fs::copy(dir.path().join("right.pem"), site.dir().join("fronts-ca.pem")).unwrap();
-        let admin = site.admin;
-        site.edit_config(|text| {
-            text.replace(&format!("api_url = \"http://{admin}\""), &format!("api_url = \"https://{front}\""))
-        });
+    for writer in &cluster.writers {
+        fs::copy(dir.path().join("right.pem"), writer.site().dir().join("fronts-ca.pem")).unwrap();
     }
-    cluster.writers[0].start();
-    assert_eq!(cluster.until_led(SOON), 0);
-    cluster.writers[1].start();
-    cluster.until("the other one follows", SOON, || {
-        (cluster.writers[1].epoch() > 0.0 && cluster.writers[1].epoch() == cluster.writers[0].epoch()).then_some(())
-    });
-    cluster.replicas[0].start();
-    cluster.until_filled(0);
+    let fronts = named_by_https(&cluster);
+    start(&mut cluster);
     let (former, leader, serial) = with_a_debt(&mut cluster);
     let (at, api) = (fronts[leader], cluster.writers[leader].site().admin);
     let named = format!("IP:{}", at.ip());
@@ -145,22 +157,8 @@ fn debts_go_over_https_to_whom_the_ca_vouches_for_and_whatever_else_is_there_is_
 #[test]
 fn behind_https_a_leader_that_says_nothing_is_left_in_time_and_asked_again() {
     let mut cluster = ClusterPlan::of(2, 1).redis(DURABLE).set_of_writers("acknowledge_within = \"1s\"").set_up();
-    let fronts: Vec<SocketAddr> = cluster.writers.iter().map(|writer| free_port(writer.site().admin.ip())).collect();
-    for (writer, front) in cluster.writers.iter().zip(&fronts) {
-        let admin = writer.site().admin;
-        writer.site().edit_config(|text| {
-            text.replace(&format!("api_url = \"http://{admin}\""), &format!("api_url = \"https://{front}\""))
-        });
-    }
-    fronts.into_iter().for_each(silent);
-    cluster.writers[0].start();
-    cluster.until_led(SOON);
-    cluster.writers[1].start();
-    cluster.until("the other one follows", SOON, || {
-        (cluster.writers[1].epoch() > 0.0 && cluster.writers[1].epoch() == cluster.writers[0].epoch()).then_some(())
-    });
-    cluster.replicas[0].start();
-    cluster.until_filled(0);
+    named_by_https(&cluster).into_iter().for_each(silent);
+    start(&mut cluster);
     let (former, leader, serial) = with_a_debt(&mut cluster);
     // A submission may take half a minute.
     cluster.until("it is told", 4 * SOON, || {

@@ -35,44 +35,7 @@ mod starts;
 mod strangers;
 mod writers;
 
-use std::time::Duration;
-
-use ostia_tests::{Cluster, Member, Status};
-
-/// For whatever has to happen at once, on a machine that may be busy: less than the 30 s after which a reader changes
-/// over to another chain.
-const SOON: Duration = Duration::from_secs(28);
+use ostia_tests::words::{SOON, issued, revoked, until_logged, until_told};
 
 /// The lines of a Redis that keeps what it acknowledged.
 const DURABLE: &str = "appendonly yes\nappendfsync always\n";
-
-/// A certificate that is known everywhere.
-#[track_caller]
-fn issued(cluster: &Cluster) -> String {
-    let leaf = cluster.ca.issue();
-    cluster.until_said_everywhere(&leaf.serial, &Status::Good, SOON);
-    leaf.serial
-}
-
-/// One that is revoked everywhere.
-#[track_caller]
-fn revoked(cluster: &Cluster) -> String {
-    let serial = issued(cluster);
-    cluster.revoke(&serial);
-    cluster.until_revoked_everywhere(&serial);
-    serial
-}
-
-/// Waits until the readiness of a member says something; gives all that it says.
-#[track_caller]
-fn until_told(cluster: &Cluster, member: &Member, what: &str) -> String {
-    cluster.until(&format!("readiness says `{what}`"), SOON, || {
-        Some(member.readiness_text("")?.1).filter(|told| told.contains(what))
-    })
-}
-
-/// Waits until a log says something.
-#[track_caller]
-fn until_logged(cluster: &Cluster, what: &str, log: impl Fn() -> String) {
-    cluster.until(&format!("the log says `{what}`"), SOON, || log().contains(what).then_some(()));
-}

@@ -197,3 +197,25 @@ fn a_user_who_may_not_say_what_is_on_disk_is_named_and_everything_else_goes_on()
         (!lines.contains("cannot be told")).then_some(())
     });
 }
+
+#[test]
+fn a_writer_that_has_no_records_yet_is_not_promoted() {
+    let mut cluster = ClusterPlan::of(2, 1).set_up();
+    cluster.writers[0].start();
+    cluster.until_led(SOON);
+    cluster.replicas[0].start();
+    cluster.until_filled(0);
+    let before = revoked(&cluster);
+    // It reaches nobody who has the snapshot.
+    cluster.writers[1].site().edit_config(|text| {
+        let start = text.find("snapshot_from").unwrap();
+        let end = start + text[start..].find('\n').unwrap();
+        format!("{}snapshot_from = []{}", &text[..start], &text[end..])
+    });
+    cluster.writers[1].start();
+    until_it_stands_by(&cluster, 1);
+    let refused = operate(&cluster, "promote", 1);
+    assert!(!refused.status.success() && refused.text.contains("has no records of the feed yet"), "{refused:?}");
+    assert_eq!(cluster.leader(), Some(0));
+    cluster.are_revoked_now(&[&before]);
+}

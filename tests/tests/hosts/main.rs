@@ -12,29 +12,13 @@ mod partitions;
 
 use std::{thread, time::Duration};
 
-use ostia_tests::{Cluster, Host, Member, Status};
+use ostia_tests::{
+    Cluster, Host,
+    words::{SOON, issued, revoked, until_logged, until_told},
+};
 
-/// For whatever has to happen at once, on a machine that may be busy.
-const SOON: Duration = Duration::from_secs(28);
 /// For a fail-over of Sentinels and a take-over after it, or both on the way back.
 const FAIL_OVER: Duration = Duration::from_secs(60);
-
-/// A certificate that is known everywhere.
-#[track_caller]
-fn issued(cluster: &Cluster) -> String {
-    let leaf = cluster.ca.issue();
-    cluster.until_said_everywhere(&leaf.serial, &Status::Good, SOON);
-    leaf.serial
-}
-
-/// One that is revoked everywhere.
-#[track_caller]
-fn revoked(cluster: &Cluster) -> String {
-    let serial = issued(cluster);
-    cluster.revoke(&serial);
-    cluster.until_revoked_everywhere(&serial);
-    serial
-}
 
 /// Pushes revocations of these to a writer, one after the other, until one is not acknowledged; gives those that it has
 /// taken, acknowledged or not.
@@ -85,18 +69,4 @@ fn until_lagging(cluster: &Cluster, replica: usize) {
 fn servers(cluster: &Cluster) -> Vec<&Host> {
     let followers = cluster.sentinels.iter().flat_map(|sentinels| &sentinels.followers);
     [&cluster.redis].into_iter().chain(followers).map(|server| server.host()).collect()
-}
-
-/// Waits until the readiness of a member says something; gives all that it says.
-#[track_caller]
-fn until_told(cluster: &Cluster, member: &Member, what: &str) -> String {
-    cluster.until(&format!("readiness says `{what}`"), SOON, || {
-        Some(member.readiness_text("")?.1).filter(|told| told.contains(what))
-    })
-}
-
-/// Waits until a log says something.
-#[track_caller]
-fn until_logged(cluster: &Cluster, what: &str, log: impl Fn() -> String) {
-    cluster.until(&format!("the log says `{what}`"), SOON, || log().contains(what).then_some(()));
 }

@@ -168,3 +168,14 @@ fn an_issuer_without_sources_is_not_followed() {
     assert!(error.contains("default/CN=Feed, which has no source here"), "{error}");
     assert!(!ca.path("state/book.redb").exists());
 }
+
+#[test]
+fn as_many_standbys_have_to_have_a_push_as_there_are_other_writers_at_most() {
+    let ca = site();
+    let lines =
+        |wanted: u32| format!("trusted = [\"w.pub\", \"v.pub\"]\nkey = \"w.key\"\nacknowledge_standbys = {wanted}");
+    assert_eq!(opened(&ca, &lines(1), WRITER).feed.unwrap().acknowledge_standbys, 1);
+    let told =
+        "acknowledge_standbys: is 2, and `trusted` has the keys of 1 other writers: no push would ever be acknowledged";
+    refuses(&ca, &file(&lines(2), WRITER), &[told]);
+}

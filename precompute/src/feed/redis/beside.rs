@@ -54,22 +54,23 @@ impl Stream {
             self.ask(&word("UNWATCH"), limits::ANSWER_WITHIN)?;
             return Ok(Appended::Lower);
         }
-        self.ask(&word("MULTI"), limits::ANSWER_WITHIN)?;
         let mut add = word("XADD");
         add.arg(&self.feed).arg(position.to_string()).arg(FIELD).arg(entry);
         let mut mark = word("SET");
         mark.arg(&self.relayed).arg(position.to_string());
-        let queued = [add, mark].iter().try_for_each(|command| self.ask(command, limits::ANSWER_WITHIN).map(drop));
-        if let Err(fault) = queued {
-            // Nothing is done, and the next command must not be queued.
-            self.disconnect();
-            return Err(fault);
-        }
-        match self.ask(&word("EXEC"), limits::ANSWER_WITHIN) {
-            Ok(Value::Array(_)) => Ok(Appended::Written),
+        let answers = self.ask_all(&[word("MULTI"), add, mark, word("EXEC")])?;
+        // Each is queued first: one that is refused there, as for want of room, ends all of it.
+        let refused = answers.iter().find_map(|answer| match answer {
+            Value::ServerError(error) => Some(self.fault_of(error.clone().into())),
+            _ => None,
+        });
+        match (refused, answers.last()) {
+            (Some(fault), _) => Err(fault),
+            (None, Some(Value::Array(done))) if !done.iter().any(|done| matches!(done, Value::ServerError(_))) => {
+                Ok(Appended::Written)
+            }
             // Something else came in between, or the ID is too low.
-            Ok(_) | Err(Fault { cause: Cause::Other, .. }) => Ok(Appended::Lower),
-            Err(fault) => Err(fault),
+            _ => Ok(Appended::Lower),
         }
     }
 

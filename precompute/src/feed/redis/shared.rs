@@ -135,12 +135,12 @@ impl Stream {
     }
 
     /// Asks all of it at once. An error of one command is its answer.
-    fn ask_all(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, Fault> {
+    pub(super) fn ask_all(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, Fault> {
         let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
         self.attempt(limits::ANSWER_WITHIN, |connection| connection.req_packed_commands(&packed, 0, commands.len()))
     }
 
-    fn fault_of(&self, error: RedisError) -> Fault {
+    pub(super) fn fault_of(&self, error: RedisError) -> Fault {
         let cause = cause(&error);
         self.describe(cause, &error, limits::ANSWER_WITHIN)
     }

@@ -37,7 +37,7 @@ impl Confirmed {
 
     /// Whether enough do.
     pub(super) fn suffices(&self, entry: u64) -> bool {
-        self.wanted == 0 || self.reached(entry) >= self.wanted
+        self.reached(entry) >= self.wanted
     }
 }
 

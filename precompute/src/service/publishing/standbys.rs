@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
-use crate::{limits::feed as limits, state_dir::ServerId};
+use crate::{
+    limits::feed as limits,
+    service::remarks::{Lasting, News},
+    state_dir::ServerId,
+};
 
 /// What is known of them.
 #[derive(Debug, Default)]
@@ -14,7 +18,7 @@ pub(super) struct Standbys {
     led: bool,
     /// How many entries each lacks, the fewest first.
     there: Vec<(u64, ServerId)>,
-    fault: Option<String>,
+    told: Lasting,
 }
 
 impl Standbys {
@@ -50,13 +54,9 @@ impl Standbys {
         self.there.first().map(|(_, server)| *server)
     }
 
-    /// What is new to be told of the fault.
-    pub(super) fn news<'a>(&mut self, fault: Option<&'a str>) -> Option<&'a str> {
-        if self.fault.as_deref() == fault {
-            return None;
-        }
-        self.fault = fault.map(str::to_owned);
-        fault
+    /// What there is to say of whether it can be found out.
+    pub(super) fn news(&mut self, fails: bool, now: Duration) -> Option<News> {
+        self.told.news(fails, now)
     }
 }
 
@@ -84,12 +84,5 @@ mod tests {
         assert_eq!(due, [true, false, true, false, true, false, true]);
         standbys.begin_anew();
         assert!(standbys.is_due(false, at(1041)));
-    }
-
-    #[test]
-    fn a_fault_is_told_once() {
-        let mut standbys = Standbys::default();
-        let told = [Some("no"), Some("no"), None, Some("no")].map(|fault| standbys.news(fault).is_some());
-        assert_eq!(told, [true, false, false, true]);
     }
 }

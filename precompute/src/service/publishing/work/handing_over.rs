@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     super::{Asked, telling::Kind},
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     feed::{Moment, store::Store as _, writer::Role},
     limits::feed as limits,
+    service::remarks::News,
 };
 
 impl Work {
@@ -46,8 +47,12 @@ impl Work {
         self.standbys.note(there);
         let standbys = self.leads.then(|| self.standbys.count());
         let fault = self.stream.acknowledge_fault().map(ToString::to_string);
-        if let Some(fault) = self.standbys.news(fault.as_deref()) {
-            warn!("what is on the disks of standbys cannot be said or read: {fault}");
+        match (self.standbys.news(fault.is_some(), now.monotonic), &fault) {
+            (Some(News::Over(after)), _) => {
+                info!(seconds = after.as_secs(), "what is on the disks of standbys can be said and read again");
+            }
+            (Some(_), Some(fault)) => warn!("what is on the disks of standbys cannot be said or read: {fault}"),
+            _ => {}
         }
         self.shared.note(|report| (report.standbys, report.standbys_fault) = (standbys, fault));
     }
