@@ -218,7 +218,8 @@ fn on_a_terminal_the_view_is_written_over_and_ctrl_c_ends_the_cluster() {
     let dir = scratch.path().canonicalize().unwrap();
     let [http, admin] = free_ranges();
     let program = ostia_tests::programs().responder.display();
-    let demo = format!("{program} demo --cluster --dir demo --http {http} --admin {admin}");
+    // `exec`: a shell that waits for the demo would be ended by Ctrl-C itself, and its status be told.
+    let demo = format!("exec {program} demo --cluster --dir demo --http {http} --admin {admin}");
     let screen = dir.join("screen");
     let mut terminal = Command::new("script")
         .args(["--quiet", "--return", "--flush", "--command", &demo])
