@@ -31,8 +31,7 @@ pub(super) fn find(ledgers: &Ledgers, text: &str) -> Result<Ledger, Problem> {
     match found.as_deref() {
         Some([one]) => Ok((*one).clone()),
         Some(several) => {
-            let detail =
-                format!("{} may be {}; name one of them by its id", written::excerpt(text), named(several));
+            let detail = format!("{} may be {}; name one of them by its id", written::excerpt(text), named(several));
             Err(Problem::new(Kind::UnknownIssuer, detail))
         }
         None => {

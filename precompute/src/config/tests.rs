@@ -6,7 +6,6 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::{pki::written::Radix, source::Form};
 use crate::{
     feed::{
         Cluster,
@@ -21,6 +20,7 @@ use crate::{
     },
     tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
+use crate::{pki::written::Radix, source::Form};
 
 /// Numbers that make the choices; when they run out always 0, which is the simplest choice.
 struct Dice(std::vec::IntoIter<u32>);

@@ -361,7 +361,10 @@ impl Comparison {
         let own = several.then(|| question.records.census());
         let mut lines = Noting { question, file, own, census, crl, others };
         let mut outcome = self.note_lines(&mut lines, &mut index);
-        if outcome.is_err() && question.still && let Some(listed) = index.half_line() {
+        if outcome.is_err()
+            && question.still
+            && let Some(listed) = index.half_line()
+        {
             outcome = self.note_line(&mut lines, listed);
         }
         self.passed_over += index.passed_over();

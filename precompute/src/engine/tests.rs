@@ -376,7 +376,8 @@ fn a_crl_of_one_distribution_point_releases_within_it_as_openssl_writes_it() {
 
 #[test]
 fn of_index_and_crl_the_stricter_counts() {
-    let mut world = World::new(|ca| Sources { listings: vec![ListingFile::database(ca.path("listed.txt"))], ..crl_sources(ca) });
+    let mut world =
+        World::new(|ca| Sources { listings: vec![ListingFile::database(ca.path("listed.txt"))], ..crl_sources(ca) });
     world.crl(
         &(revoked(1, ",keyCompromise") + &revoked(2, ",keyCompromise") + &revoked(9, ",keyCompromise")),
         "ca.crl",

@@ -41,7 +41,15 @@ enum Column {
 const COLUMNS: &[(Column, &[&str])] = &[
     (
         Column::Serial(None),
-        &["serial", "serialnumber", "seriennummer", "numérodesérie", "númerodeserie", "numerodiserie", "certserialnumber"],
+        &[
+            "serial",
+            "serialnumber",
+            "seriennummer",
+            "numérodesérie",
+            "númerodeserie",
+            "numerodiserie",
+            "certserialnumber",
+        ],
     ),
     (Column::Serial(Some(Radix::Decimal)), &["serialdecimal", "serialnumberdecimal", "serialdec"]),
     (Column::Serial(Some(Radix::Hexadecimal)), &["serialhex", "serialnumberhex", "serialhexadecimal"]),
@@ -79,7 +87,8 @@ const COLUMNS: &[(Column, &[&str])] = &[
 
 impl Column {
     fn of_name(name: &str) -> Option<Self> {
-        let plain: String = name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+        let plain: String =
+            name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect();
         COLUMNS.iter().find(|(_, names)| names.contains(&plain.as_str())).map(|(column, _)| *column)
     }
 
@@ -229,7 +238,8 @@ fn is_list(line: &[u8]) -> Result<(), String> {
         "is no text: expected a list of serial numbers, UTF-8 or UTF-16 with its byte order mark"
     } else if line.trim_ascii_start().starts_with(b"<") {
         "begins like HTML or XML: expected a list of serial numbers"
-    } else if line.split(|octet| *octet == b'\t').count() == INDEX_FIELDS && matches!(line, [b'V' | b'R' | b'E' | b'S', b'\t', ..])
+    } else if line.split(|octet| *octet == b'\t').count() == INDEX_FIELDS
+        && matches!(line, [b'V' | b'R' | b'E' | b'S', b'\t', ..])
     {
         "is the database of an `openssl ca`: name the file as `index`"
     } else {
@@ -333,7 +343,10 @@ fn status(said: &Said<'_>, standing: Standing, odd: &mut Odd) -> Status {
     }
     if standing == Standing::Unknown {
         odd.get_or_insert_with(|| {
-            format!("has the status `{}`: expected good, revoked or hold; taken as on hold", Field(said.status.as_bytes()))
+            format!(
+                "has the status `{}`: expected good, revoked or hold; taken as on hold",
+                Field(said.status.as_bytes())
+            )
         });
     }
     let time = match said.revoked_at {

@@ -18,11 +18,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::{prefix::Proved, utf16::Utf16};
 pub use self::{
     mark::Mark,
     prefix::{Digest, Ended, Prefix},
 };
+use self::{prefix::Proved, utf16::Utf16};
 use super::{Oddities, SourceError, index, issued};
 use crate::{
     limits,

@@ -131,7 +131,10 @@ fn listings(section: &mut Section<'_>) -> Vec<ListingFile> {
     }
     if listings.len() > limits::LISTINGS_MAX {
         let (count, most) = (listings.len(), limits::LISTINGS_MAX);
-        section.problem("issued", format_args!("and `index` name {count} files, and {most} is the most; join some of them"));
+        section.problem(
+            "issued",
+            format_args!("and `index` name {count} files, and {most} is the most; join some of them"),
+        );
     }
     if radix.is_some() && !section.has("issued") {
         section.problem("issued_serials", "says how the serial numbers of `issued` are written, which is missing");

@@ -39,15 +39,26 @@ const TIME: u64 = 1_795_941_000;
 
 #[test]
 fn a_list_of_serial_numbers_is_read_in_every_usual_form() {
-    for text in ["0A1B\n0C\n", "# issued\n\n0x0a1b\r\n0c\r\n", "\u{feff}0a:1b\n0C\n", "serial=0A1B\nserial=0C\n", "\"0A1B\"\n\"0C\"\n"] {
+    for text in [
+        "0A1B\n0C\n",
+        "# issued\n\n0x0a1b\r\n0c\r\n",
+        "\u{feff}0a:1b\n0C\n",
+        "serial=0A1B\nserial=0C\n",
+        "\"0A1B\"\n\"0C\"\n",
+    ] {
         assert_eq!(listed(HEXADECIMAL, text), [good("0A1B"), good("0C")], "{text}");
     }
     assert_eq!(listed(DECIMAL, "2587\n12\n"), [good("0A1B"), good("0C")]);
-    for text in ["0A1B,2026-11-29T08:30:00Z\n", "0A1B;1795941000\n", "0A1B\t261129083000Z\n", "0A1B 2026-11-29T08:30:00Z\n"] {
+    for text in
+        ["0A1B,2026-11-29T08:30:00Z\n", "0A1B;1795941000\n", "0A1B\t261129083000Z\n", "0A1B 2026-11-29T08:30:00Z\n"]
+    {
         assert_eq!(listed(HEXADECIMAL, text), [certificate("0A1B", Some(TIME), Status::Good)], "{text}");
     }
     let hash = "ab".repeat(32);
-    assert_eq!(listed(HEXADECIMAL, &format!("0A1B,1795941000,{hash}\n")), [certificate("0A1B", Some(TIME), Status::Good)]);
+    assert_eq!(
+        listed(HEXADECIMAL, &format!("0A1B,1795941000,{hash}\n")),
+        [certificate("0A1B", Some(TIME), Status::Good)]
+    );
     assert_eq!(listed(HEXADECIMAL, ""), []);
 }
 

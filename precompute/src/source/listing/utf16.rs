@@ -29,7 +29,7 @@ impl Utf16 {
             if line.last() != Some(&b'\n') {
                 return Ok(line.len());
             }
-            let is_second_byte = line.len() % 2 == 0;
+            let is_second_byte = line.len().is_multiple_of(2);
             if self == Self::Little && !is_second_byte {
                 // Its other byte is still to come.
                 let high = reader.fill_buf()?.first().copied();

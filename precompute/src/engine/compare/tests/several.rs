@@ -139,7 +139,8 @@ fn a_list_without_a_newline_at_its_end_is_whole_once_nobody_writes_it() {
 
 #[test]
 fn a_listing_of_another_ca_has_no_effect_where_it_is_the_only_one() {
-    let mut world = World::new(&[("c.txt", ISSUED, &(1..40).map(|number| format!("{number:04X}\n")).collect::<String>())]);
+    let mut world =
+        World::new(&[("c.txt", ISSUED, &(1..40).map(|number| format!("{number:04X}\n")).collect::<String>())]);
     world.pass();
     world.write("c.txt", "0100\n0101\n");
     let refused = world.pass();
