@@ -6,7 +6,7 @@
 //! connections are treated.
 //!
 //! - `access`: who may ask; pure.
-//! - `written`: serial numbers, times and reasons as people write them; `members`, `request`: what is asked; pure.
+//! - `members`, `request`: what is asked; pure.
 //! - `problem`: what is refused, and why. `pushing`: when a push counts.
 //! - `issuers`: which issuer is meant, and what is told of it.
 //! - `lines`, `batch`: a list, line by line; pure but for the ledger. `upload`: its stream.
@@ -29,7 +29,6 @@ mod testing;
 mod tests;
 mod told;
 mod upload;
-pub mod written;
 
 use std::{
     collections::HashMap,

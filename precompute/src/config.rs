@@ -23,7 +23,7 @@ pub use feed::{Feed, TlsTrust};
 pub use relay::RelayConfig;
 pub use secret_file::SecretFile;
 pub(crate) use tenant::shown_path;
-pub use tenant::{IssuerConfig, KeyConfig, SignerConfig, Sources, TenantConfig, TsaConfig};
+pub use tenant::{IssuerConfig, KeyConfig, ListingFile, SignerConfig, Sources, TenantConfig, TsaConfig};
 
 use std::path::PathBuf;
 

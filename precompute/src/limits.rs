@@ -26,6 +26,9 @@ pub const CONFIG_FILE_OCTETS_MAX: u64 = 4 << 20;
 /// Bytes of a CRL: 10 million entries of about 40 bytes.
 pub const CRL_FILE_OCTETS_MAX: u64 = 512 << 20;
 
+/// Files of an issuer that list certificates: an operator who has more may join them.
+pub const LISTINGS_MAX: usize = 64;
+
 /// Bytes of one line of `index.txt`: the subject is the only long field, and OpenSSL caps a
 /// name's encoding far below this.
 pub const INDEX_LINE_OCTETS_MAX: usize = 64 << 10;

@@ -23,6 +23,7 @@ mod status;
 pub mod tag;
 mod time;
 mod verify;
+pub mod written;
 
 pub use algorithm::Algorithm;
 pub use certificate::{Certificate, CertificateError, TIME_STAMPING, TimeStampingKeyUsage};

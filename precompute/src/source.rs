@@ -1,6 +1,6 @@
 //! Where records come from: the CA's own statements about its certificates, in the CA's formats.
 //!
-//! Purpose: reads a CA's statement (the database of `openssl ca`, a CRL) into [`crate::pki`]'s types, one record at a
+//! Purpose: reads a CA's statement (the database of `openssl ca`, a list of what was issued, a CRL) into [`crate::pki`]'s types, one record at a
 //! time and within bounds. Invariant: everything that leaves a source is valid by construction. A source with anything
 //! in it that is not understood is refused as a whole, and the place is named: a record that is misread or skipped
 //! could turn a revoked certificate good. An odd value with a stricter meaning is read as that, and counted
@@ -9,6 +9,8 @@
 
 mod crl;
 mod index;
+mod issued;
+mod listing;
 #[cfg(test)]
 pub(crate) mod openssl;
 
@@ -20,7 +22,7 @@ use std::{
 #[cfg(test)]
 pub(crate) use crl::tests::draft;
 pub use crl::{Change, Coverage, Crl, CrlHeader, CrlMark, CrlMarks, CrlNumber, CrlScope, Entries, Entry};
-pub use index::{Digest, Ended, Index, Listed, Mark, Prefix};
+pub use listing::{Digest, Ended, Form, Listed, Listing, Mark, Prefix};
 
 use crate::pki::{FileError, UnixTime};
 

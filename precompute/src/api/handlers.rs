@@ -27,14 +27,16 @@ use super::{
     snapshot,
     told::{self, Sender},
     upload::{Upload, frame},
-    written::{self, Radix},
 };
 use crate::{
     admin::listener::Stay,
     config::Sources,
     ledger::Push,
     limits,
-    pki::{Serial, UnixTime},
+    pki::{
+        Serial, UnixTime,
+        written::{self, Radix},
+    },
     service::Asked,
 };
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::problem::{Kind, Problem};
 use crate::{
     ledger::{Ledger, Ledgers},
-    pki::{Certificate, Serial, UnixTime, hex},
+    pki::{Certificate, Serial, UnixTime, hex, written},
     records::Found,
 };
 
@@ -31,14 +31,13 @@ pub(super) fn find(ledgers: &Ledgers, text: &str) -> Result<Ledger, Problem> {
     match found.as_deref() {
         Some([one]) => Ok((*one).clone()),
         Some(several) => {
-            let detail =
-                format!("{} may be {}; name one of them by its id", super::written::excerpt(text), named(several));
+            let detail = format!("{} may be {}; name one of them by its id", written::excerpt(text), named(several));
             Err(Problem::new(Kind::UnknownIssuer, detail))
         }
         None => {
             let all: Vec<_> = issuers.iter().collect();
             let known = if all.is_empty() { "none".to_owned() } else { named(&all) };
-            let detail = format!("{} names no issuer; known are {known}", super::written::excerpt(text));
+            let detail = format!("{} names no issuer; known are {known}", written::excerpt(text));
             Err(Problem::new(Kind::UnknownIssuer, detail))
         }
     }

@@ -6,11 +6,14 @@
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::{
-    problem::{Kind, Problem},
-    written::{self, excerpt},
+use super::problem::{Kind, Problem};
+use crate::{
+    output::nearest,
+    pki::{
+        Reason,
+        written::{self, excerpt},
+    },
 };
-use crate::{output::nearest, pki::Reason};
 
 /// An object, with its members in the order of the text.
 #[derive(Debug)]

@@ -9,11 +9,13 @@ use serde_json::Value;
 use super::{
     members::{Members, kind_of},
     problem::{Kind, Problem},
-    written::{self, Radix},
 };
 use crate::{
     ledger::{Order, Push},
-    pki::{Certificate, Reason, UnixTime, pem},
+    pki::{
+        Certificate, Reason, UnixTime, pem,
+        written::{self, Radix},
+    },
 };
 
 /// What can be done to a certificate.

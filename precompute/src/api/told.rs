@@ -9,7 +9,6 @@ use std::{fmt, net::SocketAddr};
 use axum::http::{header::USER_AGENT, request::Parts};
 use tracing::info;
 
-use super::written;
 use crate::{
     admin::listener::Peer,
     config::Sources,
@@ -17,7 +16,7 @@ use crate::{
         Ledger, Order, Outcome, Push,
         reconcile::{Contradiction, contradicted, keeps_end},
     },
-    pki::Reason,
+    pki::{Reason, written},
     records::Found,
 };
 
@@ -104,7 +103,7 @@ fn against(found: &Found, sources: &Sources) -> Option<&'static str> {
     if sources.is_pushes_alone() {
         return None;
     }
-    match contradicted(found.origin, sources.index.is_some())? {
+    match contradicted(found.origin, sources.list())? {
         Contradiction::PushLists => Some("do not list it yet"),
         _ if !found.origin.is_listed() => Some("do not list it"),
         _ => Some("call it good still"),
@@ -171,7 +170,7 @@ mod tests {
         let issuers = Issuers::of(&[("t", 1, "Root")]);
         let ledger = issuers.first();
         issuers.list_by_source("0C");
-        let index = Sources { index: Some("index.txt".into()), ..Sources::default() };
+        let index = Sources::of_index("index.txt");
         let from = Sender { address: "127.0.0.1:4711".parse().ok(), program: Some("`curl/8`".into()) };
         let hold = revoke(Reason::CertificateHold);
         let since = "2023-11-14T22:13:20Z";

@@ -76,8 +76,11 @@ impl<'a> Assembler<'a> {
         if let Some(certificate) = &certificate {
             self.check_ca(&at, tenant, certificate);
         }
-        let Sources { index, crl, delta_crl, .. } = &config.sources;
-        for (key, path) in [("index", index), ("crl", crl), ("delta_crl", delta_crl)] {
+        let Sources { listings, crl, delta_crl, .. } = &config.sources;
+        for listing in listings {
+            tell_of_mode(&at, listing.key(), Some(&listing.path));
+        }
+        for (key, path) in [("crl", crl), ("delta_crl", delta_crl)] {
             tell_of_mode(&at, key, path.as_deref());
         }
         let name = config.name.clone().or_else(|| Some(certificate.as_ref()?.subject())).unwrap_or_default();

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::{
-    api::written::{self, Radix},
-    pki::{Certificate, Serial, certificates},
+use crate::pki::{
+    Certificate, Serial, certificates,
+    written::{self, Radix},
 };
 
 /// The certificates, and of which issuer. Whoever has it says in a group which of them are needed.

@@ -20,9 +20,9 @@ use super::{
     client::{Client, ClientError, ServedIssuer, choose},
 };
 use crate::{
-    api::{Verb, written},
+    api::Verb,
     output::say,
-    pki::{Reason, UnixTime},
+    pki::{Reason, UnixTime, written},
 };
 
 /// Which certificates.

@@ -10,7 +10,7 @@ mod signer;
 mod tsa;
 mod unlisted;
 
-pub use issuer::{IssuerConfig, Sources};
+pub use issuer::{IssuerConfig, ListingFile, Sources};
 pub use signer::{KeyConfig, SignerConfig};
 pub use tsa::TsaConfig;
 pub(crate) use tsa::shown_path;

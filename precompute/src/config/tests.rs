@@ -20,6 +20,7 @@ use crate::{
     },
     tsp::{Accuracy, ImprintHash, Oid, Precision, TsaCertificates, TsaName, TsaPolicy},
 };
+use crate::{pki::written::Radix, source::Form};
 
 /// Numbers that make the choices; when they run out always 0, which is the simplest choice.
 struct Dice(std::vec::IntoIter<u32>);
@@ -188,17 +189,32 @@ fn any_signer(dice: &mut Dice, for_time_stamps: bool) -> SignerConfig {
     }
 }
 
+/// Databases, and lists that are all in one radix; each file once.
+fn any_listings(dice: &mut Dice) -> Vec<ListingFile> {
+    let issued = Form::Issued(dice.of(&[Radix::Hexadecimal, Radix::Decimal]));
+    let (databases, lists) = (dice.below(3), dice.below(3));
+    let forms = (0..databases).map(|_| Form::Database).chain((0..lists).map(|_| issued));
+    let mut listings: Vec<ListingFile> = Vec::new();
+    for form in forms {
+        let path = dice.path();
+        if listings.iter().all(|other| other.path != path) {
+            listings.push(ListingFile { path, form });
+        }
+    }
+    listings
+}
+
 fn any_issuer(dice: &mut Dice, number: u64) -> IssuerConfig {
-    let (index, crl) = (dice.maybe(|dice| dice.path()), dice.maybe(|dice| dice.path()));
+    let (listings, crl) = (any_listings(dice), dice.maybe(|dice| dice.path()));
     let pushes = dice.coin();
-    let crl = crl.or_else(|| (index.is_none() && !pushes).then(|| dice.path()));
+    let crl = crl.or_else(|| (listings.is_empty() && !pushes).then(|| dice.path()));
     let delta_crl = crl.as_ref().and_then(|_| dice.maybe(|dice| dice.path()));
     let signers = 1 + dice.below(limits::CONFIGURED_SIGNERS_MAX as u64);
     IssuerConfig {
         place: Place::default(),
         name: dice.maybe(|_| format!("issuer-{number}")),
         certificate: dice.path(),
-        sources: Sources { index, crl, delta_crl, pushes },
+        sources: Sources { listings, crl, delta_crl, pushes },
         unlisted: dice.maybe(|dice| dice.of(&UNLISTED).1),
         signers: (0..signers).map(|_| any_signer(dice, false)).collect(),
     }
@@ -369,7 +385,18 @@ fn write_tenant(text: &mut String, tenant: &TenantConfig, above: &str) {
         writeln!(text, "[[{above}issuer]]").unwrap();
         maybe(text, "name", issuer.name.as_deref().map(quoted));
         key(text, "certificate", path(&issuer.certificate));
-        maybe(text, "index", issuer.sources.index.as_deref().map(path));
+        for (name, of_key) in [("index", true), ("issued", false)] {
+            let listings = issuer.sources.listings.iter().filter(|file| (file.form == Form::Database) == of_key);
+            let paths: Vec<_> = listings.map(|file| path(&file.path)).collect();
+            match &paths[..] {
+                [] => {}
+                [one] => key(text, name, one),
+                several => key(text, name, format!("[{}]", several.join(", "))),
+            }
+        }
+        if issuer.sources.listings.iter().any(|file| file.form == Form::Issued(Radix::Decimal)) {
+            key(text, "issued_serials", quoted("decimal"));
+        }
         maybe(text, "crl", issuer.sources.crl.as_deref().map(path));
         maybe(text, "delta_crl", issuer.sources.delta_crl.as_deref().map(path));
         key(text, "pushes", issuer.sources.pushes);

@@ -1,7 +1,7 @@
 //! Compares the sources with the records, and lists the changes between them.
 //!
-//! An index lists all certificates; a CRL lists the revoked ones. With both, the index says which certificates exist,
-//! and either can revoke one. A revocation is never taken back: a record that is finally revoked stays revoked whatever
+//! A listing (an index, or a list of what was issued) has all certificates, or several have them together; a CRL has the
+//! revoked ones. With both, the listings say which certificates exist, and any of them can revoke one. A revocation is never taken back: a record that is finally revoked stays revoked whatever
 //! the sources say, and the contradiction is counted.
 //!
 //! Invariant: a source is taken as a whole or not at all. While one is refused, the others still count where they make
@@ -24,12 +24,12 @@ use std::{
 
 use super::{followed::FollowedIssuer, progress::Progress, revocations::Revocations};
 use crate::{
-    config::Sources,
+    config::ListingFile,
     ledger::reconcile::{Contradiction, FINAL, Known, by_source, stricter, strictness},
     limits,
     pki::{Reason, Record, Serial, Status, UnixTime},
     records::{Census, Change, Found, Origin, Records},
-    source::{CrlMarks, Ended, Index, Listed, Mark, SourceError},
+    source::{CrlMarks, Ended, Form, Listed, Listing, Mark, SourceError},
 };
 
 pub(super) use self::torn::Candidates;
@@ -103,6 +103,8 @@ pub(super) struct Comparison {
     valid: u64,
     /// Whether the index was written while it was read: what it does not list may be about to come.
     has_grown: bool,
+    /// Whether something was said against a certificate behind a line that had listed it.
+    is_repeated: bool,
     /// Whether a program may be on its way through the index, with the old content behind it.
     is_written_over: bool,
 }
@@ -155,28 +157,22 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
     };
     let mut crl = Revocations::read(question);
     let mut faults = std::mem::take(&mut crl.faults);
-    let mut census = question.records.census();
-    let releases = question.issuer.sources.crl.is_none() || crl.releases(question.crl_marks.holds);
-    let is_written_over = unfit == appended::Unfit::WrittenOver;
-    let mut comparison = Comparison { keeps_holds: !releases, is_written_over, ..Default::default() };
-    if let Some(path) = &question.issuer.sources.index
-        && let Err(fault) = comparison.note_index(question, path, &mut census, &mut crl)
-    {
-        // Of a refused file, only the readable revocations count.
-        let Comparison { shrunk, keeps_holds, .. } = comparison;
-        comparison = Comparison { shrunk, keeps_holds, ..Default::default() };
-        if fault.unsteady {
-            comparison.candidates = Candidates::read(question, path);
-            comparison.changes = comparison.candidates.confirmed(question.candidates);
-        } else {
-            comparison.changes = revoked_in_refused(question, path);
-        }
-        faults.push(fault);
-        census = question.records.census();
+    let mut refused = Refused::default();
+    let (mut comparison, census) = loop {
         crl.take_none();
-    }
-    // Without an index: the whole CRL. With one: what the index left out and the CRL revokes.
+        match read_listings(question, &mut crl, &refused, unfit) {
+            Ok(read) => break read,
+            // Nothing else of that one counts; the others are read again without it.
+            Err((number, fault, shrunk)) => refused.add(question, number, fault, shrunk),
+        }
+    };
+    comparison.shrunk |= refused.shrunk;
+    comparison.candidates = refused.candidates;
+    comparison.changes.extend(refused.changes);
+    faults.extend(refused.faults);
+    // Without a listing: the whole CRL. With one: what it left out and the CRL revokes.
     question.progress.end();
+    let mut census = census;
     for (serial, status) in crl.remaining() {
         let (_, known) = census.mark(&serial);
         comparison.note(question, serial, known, Record { status, not_after: known.and_then(|known| known.not_after) });
@@ -194,15 +190,13 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
     crl.marks.holds = crl.holds(question.crl_marks.holds, || comparison.kept_holds > 0 || unlisted_hold());
     if !faults.is_empty() {
         comparison.mark = None;
-        // A valid index lists every certificate, unless the CRL beside it was never read.
-        let may_add = question.issuer.sources.crl.is_none() || question.crl_marks.complete.is_some();
+        // A listing has every certificate, and whether it is revoked; unless the CRL beside it was never read, or another
+        // listing that may know better is refused.
+        let may_add = (question.issuer.sources.crl.is_none() || question.crl_marks.complete.is_some())
+            && (refused.numbers.is_empty() || question.issuer.sources.listings.len() == 1);
         comparison.changes.retain(|change| is_safe(change, question.records, may_add));
-        // A refused index and a CRL can both revoke.
-        let strictness = |change: &Change| change.record.map_or(0, |record| strictness(record.status));
-        comparison.changes.sort_by_key(|change| (change.serial, Reverse(strictness(change))));
-        comparison.changes.dedup_by_key(|change| change.serial);
     }
-    comparison.changes.sort_unstable_by_key(|change| change.serial);
+    comparison.keep_the_strictest(question);
     comparison.passed_over += crl.passed_over;
     comparison.warnings.append(&mut crl.warnings);
     if comparison.kept_holds > 0 && faults.is_empty() {
@@ -215,11 +209,93 @@ fn read_and_compare(question: &Question<'_>) -> Comparison {
     Comparison { faults, older, crl_marks, crl_ends, ..comparison }
 }
 
-/// The revocations in the readable lines of a refused index: a revocation must not wait until somebody has fixed
-/// another line. Empty if the index names no known certificate (it is probably another CA's), or changes while it is
+/// Listings that are refused, and what of them counts all the same.
+#[derive(Default)]
+struct Refused {
+    /// Their places in [`Sources::listings`].
+    numbers: Vec<usize>,
+    faults: Vec<SourceError>,
+    changes: Vec<Change>,
+    candidates: Candidates,
+    shrunk: bool,
+}
+
+impl Refused {
+    fn add(&mut self, question: &Question<'_>, number: usize, fault: SourceError, shrunk: bool) {
+        let file = &question.issuer.sources.listings[number];
+        if fault.unsteady {
+            let candidates = Candidates::read(question, file);
+            self.changes.extend(candidates.confirmed(question.candidates));
+            self.candidates.extend(candidates);
+        } else {
+            self.changes.extend(revoked_in_refused(question, file));
+        }
+        self.numbers.push(number);
+        self.faults.push(fault);
+        self.shrunk |= shrunk;
+    }
+}
+
+/// Reads the listings that are not refused, one after the other. An error names the one that is refused now, and says
+/// whether it has lost most of its certificates.
+fn read_listings<'q>(
+    question: &Question<'q>,
+    crl: &mut Revocations,
+    refused: &Refused,
+    unfit: appended::Unfit,
+) -> Result<(Comparison, Census<'q>), (usize, SourceError, bool)> {
+    let sources = &question.issuer.sources;
+    let releases = sources.crl.is_none() || crl.releases(question.crl_marks.holds);
+    let is_written_over = unfit == appended::Unfit::WrittenOver;
+    let mut comparison = Comparison { keeps_holds: !releases, is_written_over, ..Default::default() };
+    let mut census = question.records.census();
+    let of = || sources.listings.iter().enumerate().filter(|(number, _)| !refused.numbers.contains(number));
+    let others = Restrictions::read(of().skip(1).map(|(_, file)| file));
+    for (number, file) in of() {
+        if let Err(fault) = comparison.note_listing(question, file, &mut census, crl, &others) {
+            return Err((number, fault, comparison.shrunk));
+        }
+    }
+    if let Some((number, file)) = of().next()
+        && let Err(fault) = comparison.refuse_foreign(question, &file.path, &census)
+    {
+        return Err((number, fault, comparison.shrunk));
+    }
+    if sources.listing_alone().is_none() {
+        comparison.mark = None;
+    }
+    Ok((comparison, census))
+}
+
+/// What listings behind the first one say against a certificate, which may be listed as good before they are read.
+#[derive(Default)]
+struct Restrictions(Vec<(Serial, Status)>);
+
+impl Restrictions {
+    fn read<'f>(files: impl Iterator<Item = &'f ListingFile>) -> Self {
+        let mut restrictions = Vec::new();
+        for file in files {
+            // Why one cannot be read is found when all of it is.
+            let Ok(mut listing) = Listing::open(&file.path, file.form) else { continue };
+            let listed = listing.readable().map(|Listed { serial, record }| (serial, record.status));
+            restrictions.extend(listed.filter(|(_, status)| *status != Status::Good));
+        }
+        restrictions.sort_by_key(|(serial, status)| (*serial, Reverse(strictness(*status))));
+        restrictions.dedup_by_key(|(serial, _)| *serial);
+        Self(restrictions)
+    }
+
+    fn of(&self, serial: &Serial) -> Option<Status> {
+        let at = self.0.binary_search_by_key(serial, |(serial, _)| *serial).ok()?;
+        Some(self.0[at].1)
+    }
+}
+
+/// The revocations in the readable lines of a refused listing: a revocation must not wait until somebody has fixed
+/// another line. Empty if it names no known certificate (it is probably another CA's), or changes while it is
 /// read.
-fn revoked_in_refused(question: &Question<'_>, path: &Path) -> Vec<Change> {
-    let Ok(mut index) = Index::open(path) else { return Vec::new() };
+fn revoked_in_refused(question: &Question<'_>, file: &ListingFile) -> Vec<Change> {
+    let Ok(mut index) = Listing::open(&file.path, file.form) else { return Vec::new() };
     let (mut revoked, mut names_anybody) = (Vec::new(), false);
     for Listed { serial, record } in index.readable() {
         names_anybody |= question.records.get(&serial).is_some();
@@ -270,55 +346,99 @@ impl Comparison {
         self.changes.iter().filter(is_final).map(|change| change.serial)
     }
 
-    fn note_index(
+    fn note_listing(
         &mut self,
         question: &Question<'_>,
-        path: &Path,
+        file: &ListingFile,
         census: &mut Census<'_>,
         crl: &mut Revocations,
+        others: &Restrictions,
     ) -> Result<(), SourceError> {
-        let mut index = Index::open(path)?;
-        let mut outcome = self.note_lines(question, path, &mut index, census, crl);
-        self.passed_over = index.passed_over();
+        let path = &file.path;
+        let first_change = self.changes.len();
+        let mut index = Listing::open(path, file.form)?;
+        let several = question.issuer.sources.listings.len() > 1;
+        let own = several.then(|| question.records.census());
+        let mut lines = Noting { question, file, own, census, crl, others };
+        let mut outcome = self.note_lines(&mut lines, &mut index);
+        if outcome.is_err()
+            && question.still
+            && let Some(listed) = index.half_line()
+        {
+            outcome = self.note_line(&mut lines, listed);
+        }
+        self.passed_over += index.passed_over();
         self.warnings.extend(index.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
+        self.warnings.extend(index.doubt().map(|doubt| format!("{}: {doubt}", path.display())));
         let ended = index.ended();
         // What may be a mixture of several contents means nothing.
         if ended == Ended::Torn || self.is_written_over && !index.is_settled() {
             return Err(SourceError::unsteady(path));
         }
-        self.has_grown = ended == Ended::Grown;
+        let has_grown = ended == Ended::Grown;
+        self.has_grown |= has_grown;
         // Somebody is writing that line.
-        if index.ends_in_half_a_line() && (self.has_grown || !question.still) {
+        if index.ends_in_half_a_line() && (has_grown || !question.still) {
             (outcome, self.held_back) = (Ok(()), true);
         }
         outcome?;
         question.progress.end();
         self.mark = index.mark();
+        if file.form != Form::Database {
+            return Ok(());
+        }
         // Duplicate serials that the records do not hold yet are only found here.
-        self.changes.sort_unstable_by_key(|change| change.serial);
-        match self.changes.windows(2).find(|pair| pair[0].serial == pair[1].serial) {
-            Some(pair) => Err(listed_twice(path, pair[0].serial)),
-            None => self.refuse_foreign(question, path, census),
+        let changes = &mut self.changes[first_change..];
+        changes.sort_unstable_by_key(|change| change.serial);
+        match changes.windows(2).find(|pair| pair[0].serial == pair[1].serial) {
+            Some(pair) => Err(listed_twice(file, pair[0].serial)),
+            None => Ok(()),
         }
     }
 
-    fn note_lines(
-        &mut self,
-        question: &Question<'_>,
-        path: &Path,
-        index: &mut Index,
-        census: &mut Census<'_>,
-        crl: &mut Revocations,
-    ) -> Result<(), SourceError> {
-        for listed in index {
-            question.progress.step();
-            let Listed { serial, record } = listed?;
-            let status = crl.take(&serial).map_or(record.status, |crl| stricter(record.status, crl));
-            let (first, known) = census.mark(&serial);
-            if !first {
-                return Err(listed_twice(path, serial));
-            }
-            self.note(question, serial, known, Record { status, ..record });
+    /// Sorts the changes. Of several sources that speak of a certificate, the strictest counts.
+    fn keep_the_strictest(&mut self, question: &Question<'_>) {
+        let strictness = |change: &Change| change.record.map_or(0, |record| strictness(record.status));
+        self.changes.sort_by_key(|change| (change.serial, Reverse(strictness(change))));
+        let before = self.changes.len();
+        self.changes.dedup_by_key(|change| change.serial);
+        if self.is_repeated {
+            self.changes.retain(|change| {
+                let known = question.records.get(&change.serial).map(Known::from);
+                change.record.is_none_or(|said| by_source(known, Some(said)).0 != known)
+            });
+        }
+        // One that the records do not have yet was counted for each listing that has it.
+        if self.changes.len() < before && question.issuer.sources.listings.len() > 1 {
+            let is_new = |change: &&Change| question.records.get(&change.serial).is_none();
+            self.listed = self.known + self.changes.iter().filter(is_new).count() as u64;
+        }
+    }
+
+    fn note_lines(&mut self, lines: &mut Noting<'_, '_, '_>, listing: &mut Listing) -> Result<(), SourceError> {
+        for listed in listing {
+            lines.question.progress.step();
+            self.note_line(lines, listed?)?;
+        }
+        Ok(())
+    }
+
+    fn note_line(&mut self, lines: &mut Noting<'_, '_, '_>, listed: Listed) -> Result<(), SourceError> {
+        let Listed { serial, record } = listed;
+        let mut status = record.status;
+        for other in [lines.crl.take(&serial), lines.others.of(&serial)].into_iter().flatten() {
+            status = stricter(status, other);
+        }
+        let (first, known) = lines.census.mark(&serial);
+        if lines.is_twice(&serial, first) {
+            return Err(listed_twice(lines.file, serial));
+        }
+        if first {
+            self.note(lines.question, serial, known, Record { status, ..record });
+        } else if status != Status::Good {
+            // It was listed before this was said.
+            self.is_repeated = true;
+            self.changes.push(Change::new(serial, Some(Record { status, ..record })));
         }
         Ok(())
     }
@@ -348,7 +468,7 @@ impl Comparison {
 
     /// What becomes of the records that the sources do not list.
     fn unlisted(&mut self, question: &Question<'_>, census: &Census<'_>) -> Gone {
-        let Sources { index, crl, .. } = &question.issuer.sources;
+        let (lists, crl) = (question.issuer.sources.list(), &question.issuer.sources.crl);
         let mut these = Gone::default();
         for (serial, found) in census.unlisted() {
             let status = found.status;
@@ -357,7 +477,7 @@ impl Comparison {
                 continue;
             }
             // Also where a push has spoken of the certificate.
-            if is_held_by_source(&found) && index.is_some() && !question.issuer.releases_by_leaving_out() {
+            if is_held_by_source(&found) && lists && !question.issuer.releases_by_leaving_out() {
                 self.contradictions.note(Contradiction::TakenBack, serial, status, None);
                 continue;
             }
@@ -365,7 +485,7 @@ impl Comparison {
             let (next, contradiction) = by_source(Some(known), None);
             let is_pushed = found.origin.is_pushed();
             // A CRL lists no good certificate, and drops expired ones, which stay revoked.
-            let is_meant = index.is_none() && (!is_pushed || contradiction == Some(Contradiction::PushLists));
+            let is_meant = !lists && (!is_pushed || contradiction == Some(Contradiction::PushLists));
             if let Some(kind) = contradiction.filter(|_| !is_meant) {
                 self.contradictions.note(kind, serial, status, None);
             }
@@ -428,6 +548,29 @@ impl Comparison {
     }
 }
 
+/// The lines of one listing on their way into a comparison.
+struct Noting<'n, 'q, 'r> {
+    question: &'n Question<'q>,
+    file: &'n ListingFile,
+    /// What this listing has listed so far, where several may list a certificate and it may do so only once.
+    own: Option<Census<'q>>,
+    census: &'n mut Census<'r>,
+    crl: &'n mut Revocations,
+    others: &'n Restrictions,
+}
+
+impl Noting<'_, '_, '_> {
+    /// Whether a database lists a certificate a second time: which line is right, only a person knows. In a list of what
+    /// was issued, the stricter line counts. `first`: whether no listing has listed it before.
+    fn is_twice(&mut self, serial: &Serial, first: bool) -> bool {
+        match (&mut self.own, self.file.form) {
+            (_, Form::Issued(_)) => false,
+            (Some(own), Form::Database) => !own.mark(serial).0,
+            (None, Form::Database) => !first,
+        }
+    }
+}
+
 /// The records that sources do not list.
 #[derive(Debug, Default)]
 struct Gone {
@@ -447,8 +590,9 @@ fn is_held_by_source(found: &Found) -> bool {
 }
 
 /// Finds the second line of a serial, which only a person can correct.
-fn listed_twice(path: &Path, serial: Serial) -> SourceError {
-    let mut lines = (1u64..).zip(Index::open(path).into_iter().flatten());
+fn listed_twice(file: &ListingFile, serial: Serial) -> SourceError {
+    let path = &file.path;
+    let mut lines = (1u64..).zip(Listing::open(path, file.form).into_iter().flatten());
     let mut listing = lines.by_ref().filter(|(_, listed)| listed.as_ref().is_ok_and(|listed| listed.serial == serial));
     let first = listing.next().map_or(0, |(line, _)| line);
     let problem = format!("lists serial {serial} a second time (first in record {first}); remove one of the two lines");

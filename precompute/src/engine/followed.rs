@@ -37,7 +37,7 @@ impl FollowedIssuer {
     /// Whether a hold ends when the sources no longer list it. RFC 5280 section 5.3.1 says so of a CRL. An index that
     /// lost a line says nothing, and where unlisted serials are good, the certificate would be.
     pub(super) fn releases_by_leaving_out(&self) -> bool {
-        self.sources.crl.is_some() && !(self.sources.index.is_some() && self.unlisted_good)
+        self.sources.crl.is_some() && !(self.sources.list() && self.unlisted_good)
     }
 
     /// The name of its tenant, for logs.

@@ -117,7 +117,7 @@ impl Handover {
     pub(super) fn count_contradictions_with_pushes(&self) {
         let Some(health) = self.health() else { return };
         let sources = &self.issuer.sources;
-        let lists = sources.index.is_some();
+        let lists = sources.list();
         let count = self.ledger.state().records.count_by_origin(|origin| contradicted(origin, lists).is_some());
         health.push_contradictions(if sources.is_pushes_alone() { 0 } else { count });
     }

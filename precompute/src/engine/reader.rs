@@ -24,6 +24,7 @@ use super::{
     watch::{Pace, Rereads, Watch},
 };
 use crate::{
+    config::ListingFile,
     ledger::{Difference, Ledger, Releases},
     limits,
     pki::UnixTime,
@@ -152,13 +153,14 @@ impl SourceReader {
     /// The pass over an index that looks as it did when the book had everything that it says: there is nothing to read.
     /// It is read soon, in case something changed without showing it.
     fn pass_without_reading(&mut self) -> Option<Pass> {
-        let index = self.issuer.sources.index.as_deref().filter(|_| self.issuer.sources.crl.is_none())?;
-        let saved = self.saved.clone().filter(|saved| saved.still_matches(index) && self.predecessors.is_empty())?;
+        let listing = self.issuer.sources.listing_alone()?;
+        let still_matches = |mark: &Mark| mark.still_matches(&listing.path, listing.form);
+        let saved = self.saved.clone().filter(|saved| still_matches(saved) && self.predecessors.is_empty())?;
         let counts = self.ledger.state().records.counts();
         let pass = Pass { listed: saved.listed(), counts, ..Pass::default() };
         self.watch.changed();
         // Between the two looks it may have changed.
-        if !saved.still_matches(index) {
+        if !still_matches(&saved) {
             return None;
         }
         self.taken(&pass);
@@ -234,8 +236,8 @@ impl SourceReader {
         self.pace.passed(begun, ended);
         if outcome.is_ok() {
             self.rereads.done(ended, ended - begun);
-            if let Some(index) = &self.issuer.sources.index {
-                self.rereads.taken(index, self.mark.as_ref().map(Mark::digest));
+            if let Some(listing) = self.issuer.sources.listing_alone() {
+                self.rereads.taken(&listing.path, self.mark.as_ref().map(Mark::digest));
             }
         }
         outcome
@@ -273,10 +275,10 @@ impl SourceReader {
 
     /// Has the book note what the index looks like, once it has everything that the index says.
     fn note_stamps(&mut self) {
-        let sources = &self.issuer.sources;
-        let is_settled = |mark: &&Mark| sources.index.as_deref().is_some_and(|index| mark.still_matches(index));
+        let Some(listing) = self.issuer.sources.listing_alone() else { return };
+        let is_settled = |mark: &&Mark| mark.still_matches(&listing.path, listing.form);
         let news = self.mark.as_ref().filter(|mark| !self.waits && self.saved.as_ref() != Some(*mark));
-        if let Some(mark) = news.filter(|_| sources.crl.is_none()).filter(is_settled) {
+        if let Some(mark) = news.filter(is_settled) {
             self.ledger.note_stamps(mark.to_bytes());
             self.saved = Some(mark.clone());
         }
@@ -327,8 +329,8 @@ impl SourceReader {
 
     /// Reads the sources. Nothing has come of it yet, and it may take as long as it likes.
     pub(super) fn compare(&mut self, accept: Accepted) -> compare::Comparison {
-        let index = self.issuer.sources.index.as_deref();
-        let still = index.is_none_or(|index| self.watch.still_for(index) >= self.removal_delay);
+        let is_still = |listing: &ListingFile| self.watch.still_for(&listing.path) >= self.removal_delay;
+        let still = self.issuer.sources.listings.iter().all(is_still);
         let accept = Accepted {
             shrink: self.shrink.given() || accept.shrink,
             older: self.older.given() || accept.older,

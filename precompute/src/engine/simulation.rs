@@ -197,7 +197,7 @@ fn issuer(stage: &Stage, id: &IssuerId, ca: &ModelCa) -> FollowedIssuer {
         id: id.clone(),
         name: "ca".into(),
         certificate: stage.certificate.clone(),
-        sources: Sources { index: Some(ca.path.clone()), ..Sources::default() },
+        sources: Sources::of_index(ca.path.clone()),
         unlisted_good: false,
     }
 }

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     assemble::{AssembledIssuer, AssembledTenant, Assembly},
     book::{Book, BookReader, Lineage},
+    config::ListingFile,
     issuer_id::IssuerId,
     ledger::reconcile::{self, FINAL, strictness},
     limits,
@@ -194,8 +195,8 @@ fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<Str
             doubts.push(format!("the signing certificate {serial} is revoked by its CA: clients that check it reject its answers; name another signer (`signer`)"));
         }
     }
-    if let Some(index) = &issuer.sources.index {
-        doubts.extend(of_index(index, read, &own, of, now));
+    if let Some(listing) = issuer.sources.listings.first() {
+        doubts.extend(of_listings(listing, read, &own, of, now));
     }
     if read.passed_over > 0 {
         doubts.push(format!(
@@ -206,9 +207,9 @@ fn doubts(read: &Comparison, issuer: &AssembledIssuer, now: UnixTime) -> Vec<Str
     doubts
 }
 
-/// Looks for signs that an index belongs to another CA.
-fn of_index(
-    index: &Path,
+/// Looks for signs that the listings belong to another CA. `first`: of several, the one to name.
+fn of_listings(
+    first: &ListingFile,
     read: &Comparison,
     own: &[&Serial],
     of: impl Fn(&Serial) -> Option<Record>,
@@ -217,16 +218,14 @@ fn of_index(
     let listed = read.listed;
     if listed == 0 {
         return Some(at(
-            index,
-            "index",
+            first,
             "lists no certificate: every certificate is answered as unlisted; if the CA has issued some, name its database (`database` in openssl.cnf)",
         ));
     }
     let valid = |change: &Change| change.record.is_some_and(|record| record.not_after.is_none_or(|end| end > now));
     if !read.changes.iter().any(valid) {
         return Some(at(
-            index,
-            "index",
+            first,
             format_args!(
                 "lists {listed} certificates, all of which have expired: it may be an old copy; name the database that the CA writes"
             ),
@@ -238,14 +237,13 @@ fn of_index(
     }
     let missing = missing.join(", ");
     Some(at(
-        index,
-        "index",
+        first,
         format_args!(
             "lists {listed} certificates but not {missing}, the signer's own, which this CA has issued: it may be another CA's, or an old copy; name this CA's database. If the signer was issued outside it (`openssl x509 -req`), clients that ask about it get no answer either: issue it with `openssl ca`"
         ),
     ))
 }
 
-fn at(file: &Path, key: &str, text: impl Display) -> String {
-    format!("{}: `{key}`: {text}", file.display())
+fn at(listing: &ListingFile, text: impl Display) -> String {
+    format!("{}: `{}`: {text}", listing.path.display(), listing.key())
 }

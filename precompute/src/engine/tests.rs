@@ -12,7 +12,7 @@ use std::{
 
 use super::*;
 use crate::{
-    config::Sources,
+    config::{ListingFile, Sources},
     issuer_id::IssuerId,
     pki::{Certificate, Reason, Status},
     records::Counts,
@@ -84,7 +84,7 @@ impl World {
     }
 
     fn with_index() -> Self {
-        Self::new(|ca| Sources { index: Some(ca.path("listed.txt")), ..Sources::default() })
+        Self::new(|ca| Sources::of_index(ca.path("listed.txt")))
     }
 
     fn index(&self, text: &str) {
@@ -279,12 +279,12 @@ fn a_file_that_is_written_while_it_is_read_is_read_again() {
     let world = World::with_index();
     world.index(&list(1..5));
     let path = world.ca.path("listed.txt");
-    let mut index = crate::source::Index::open(&path).unwrap();
+    let mut index = crate::source::Listing::open(&path, crate::source::Form::Database).unwrap();
     assert!(index.by_ref().all(|listed| listed.is_ok()) && index.ended() == Ended::Whole);
-    let mut index = crate::source::Index::open(&path).unwrap();
+    let mut index = crate::source::Listing::open(&path, crate::source::Form::Database).unwrap();
     world.index(&list(1..7));
     assert!(index.by_ref().all(|listed| listed.is_ok()) && index.ended() != Ended::Whole, "written in place");
-    let mut index = crate::source::Index::open(&path).unwrap();
+    let mut index = crate::source::Listing::open(&path, crate::source::Form::Database).unwrap();
     fs::write(world.ca.path("new.txt"), list(1..9)).unwrap();
     fs::rename(world.ca.path("new.txt"), &path).unwrap();
     assert!(index.by_ref().all(|listed| listed.is_ok()));
@@ -376,7 +376,8 @@ fn a_crl_of_one_distribution_point_releases_within_it_as_openssl_writes_it() {
 
 #[test]
 fn of_index_and_crl_the_stricter_counts() {
-    let mut world = World::new(|ca| Sources { index: Some(ca.path("listed.txt")), ..crl_sources(ca) });
+    let mut world =
+        World::new(|ca| Sources { listings: vec![ListingFile::database(ca.path("listed.txt"))], ..crl_sources(ca) });
     world.crl(
         &(revoked(1, ",keyCompromise") + &revoked(2, ",keyCompromise") + &revoked(9, ",keyCompromise")),
         "ca.crl",
@@ -417,7 +418,7 @@ fn two_tenants_with_one_ca_keep_two_sets() {
 
 /// A second reader of the same ledger, with an index of its own.
 fn other_reader(world: &World, file: &str, held: bool) -> SourceReader {
-    let sources = Sources { index: Some(world.ca.path(file)), ..Sources::default() };
+    let sources = Sources::of_index(world.ca.path(file));
     let (issuer, ledger) = (followed("tenant", &world.ca, &sources), world.watched.ledger.clone());
     let mut reader = SourceReader::new(issuer, ledger, held, None, Vec::new(), world.state.path());
     reader.removal_delay = Duration::ZERO;

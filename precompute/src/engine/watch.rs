@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     limits::{self, SETTLED_AFTER},
-    source::{Digest, Index},
+    source::{Digest, Listing},
     state_dir::stamp::FileStamp,
 };
 
@@ -199,7 +199,7 @@ impl Rereads {
     pub(super) fn differ(&mut self) -> bool {
         let mut any = false;
         for (path, known) in &mut self.digests {
-            if let Ok(digest) = Index::hash_of(path) {
+            if let Ok(digest) = Listing::hash_of(path) {
                 any |= known.replace(digest) != Some(digest);
             }
         }
@@ -293,7 +293,7 @@ mod tests {
         let _ = watch.changed();
         assert!(rereads.differ(), "another content");
         assert!(!rereads.differ());
-        let mark = Index::hash_of(&path).unwrap();
+        let mark = Listing::hash_of(&path).unwrap();
         store();
         rereads.taken(&path, Some(mark));
         assert!(rereads.differ(), "since it was taken");

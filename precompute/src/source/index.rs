@@ -1,16 +1,9 @@
-//! The database of `openssl ca` (`index.txt`), read line by line.
+//! A line of the database of `openssl ca` (`index.txt`).
 //!
-//! Purpose: one [`Listed`] for each certificate that the CA has issued. Invariant: a line is taken only if it is whole,
-//! and says which certificate it is about and whether that is valid. The first line that does not ends the reading, so
-//! a database with a bad line never counts as a shorter database. Only [`Index::readable`] reads on: its caller wants
-//! the revocations in the other lines. Other odd values (a date that cannot be represented, an unknown reason) spoil
-//! nothing else. They are read with the stricter of their possible meanings, never as *good* if anything indicates a
-//! revocation, and are counted ([`Index::oddities`]). A serial number that is 0, negative or over 20 bytes is skipped
-//! and counted: nobody can ask for it (RFC 5280 section 4.1.2.2).
-//!
-//! It does not know whether a serial comes twice. `openssl ca` replaces the file by renaming a new one over it, so an
-//! open [`Index`] keeps reading the state it began with; another program may write the open file, and [`prefix`] says
-//! whether what was read is one state of it. [`mark`] is where the next read may begin.
+//! Purpose: says which certificate a line is about, and what the CA says of it. Invariant: a line that does not say both is
+//! refused. Other odd values (a date that cannot be represented, an unknown reason) are read with the stricter of their
+//! possible meanings, never as *good* if anything indicates a revocation. Pure. It does not know the other lines: neither
+//! whether a serial comes twice, nor whether the file is whole ([`super::Listing`]).
 //!
 //! The format is that of OpenSSL's TXT_DB (`crypto/txt_db/txt_db.c`) with the six fields of
 //! `apps/ca.c`, separated by tabs; lines that start with `#` are comments:
@@ -26,244 +19,25 @@
 //!
 //! A tab inside a field has a backslash before it. Nothing else is escaped, not even a backslash.
 
-use std::{
-    fmt,
-    io::{self, BufRead, Read as _},
-    iter::FusedIterator,
-    path::{Path, PathBuf},
-    str,
-};
+use std::{fmt, str};
 
-use self::prefix::Proved;
-pub use self::{
-    mark::Mark,
-    prefix::{Digest, Ended, Prefix},
+use super::{
+    REVOCATION_TIME_MAX,
+    listing::{Line, Listed, Odd},
 };
-use super::{Oddities, REVOCATION_TIME_MAX, SourceError};
-use crate::{
-    limits,
-    pki::{Excerpt, Instant, Reason, Record, Serial, Status, UnixTime, open_regular},
-};
+use crate::pki::{Excerpt, Instant, Reason, Record, Serial, Status, UnixTime};
 
-mod mark;
-mod prefix;
 #[cfg(test)]
 mod tests;
 
-/// One certificate that the CA lists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Listed {
-    /// Its serial number.
-    pub serial: Serial,
-    /// What the CA says about it.
-    pub record: Record,
+/// Reads one line.
+pub(super) fn read(line: &[u8], odd: &mut Odd) -> Result<Line, String> {
+    // TXT_DB_read refuses an empty line; it hides nothing.
+    if line.is_empty() || line[0] == b'#' {
+        return Ok(Line::Comment);
+    }
+    Ok(listed(line, odd)?.map_or(Line::PassedOver, Line::Listed))
 }
-
-/// An iterator over the lines of an `index.txt`. It ends after its first error.
-#[derive(Debug)]
-pub struct Index<R = Prefix> {
-    reader: R,
-    path: PathBuf,
-    line: Vec<u8>,
-    /// Lines read so far: the number of the one in `line`.
-    number: u64,
-    ended: bool,
-    /// Whether the last line has no line end.
-    is_cut: bool,
-    /// Whether that is because the file ends in it.
-    is_half: bool,
-    /// Whether every line was read, and whether one was refused.
-    is_read: bool,
-    is_refused: bool,
-    listed: u64,
-    passed_over: u64,
-    oddities: Oddities,
-    /// What [`Index::ended`] has found.
-    proved: Option<Proved>,
-}
-
-impl Index {
-    /// Opens the file, to be read up to the length that it has now; nothing is read yet.
-    pub fn open(path: &Path) -> Result<Self, SourceError> {
-        Ok(Self::new(opened(path, None)?, path))
-    }
-
-    /// Opens the file to read what was appended since `mark`; `None` if its lines are another beginning. Whether all of
-    /// it is as it was, [`Index::ended`] says. Counts and line numbers go on from those of the mark.
-    pub fn open_after(path: &Path, mark: &Mark) -> Result<Option<Self>, SourceError> {
-        let prefix = opened(path, Some(mark.digest()))?;
-        Ok(mark.may_precede(&prefix).then(|| Self {
-            number: mark.lines,
-            listed: mark.listed,
-            passed_over: mark.passed_over,
-            oddities: mark.oddities.clone(),
-            ..Self::new(prefix, path)
-        }))
-    }
-
-    /// Says whether the whole lines that were read, with those of the mark before them, are one state of the file. To
-    /// be called when nothing more is to be read.
-    pub fn ended(&mut self) -> Ended {
-        // What cannot be read again proves nothing.
-        let (ended, proved) = self.reader.prove().unwrap_or((Ended::Torn, None));
-        self.proved = proved;
-        ended
-    }
-
-    /// Whether the last change of the file was long enough before [`Index::ended`] that another one would have shown.
-    pub fn is_settled(&self) -> bool {
-        self.proved.is_some_and(|proved| proved.settled)
-    }
-
-    /// Whether the last line was still without its end when the file was opened. It is not among those that were read.
-    pub fn ends_in_half_a_line(&self) -> bool {
-        self.is_half
-    }
-
-    /// A hash of all bytes of a file, which need not be an index, up to the length that it has now.
-    pub fn hash_of(path: &Path) -> Result<Digest, SourceError> {
-        mark::hash_of(path).map_err(|error| SourceError::file(path, unreadable(&error)))
-    }
-}
-
-fn opened(path: &Path, before: Option<Digest>) -> Result<Prefix, SourceError> {
-    let prefix = open_regular(path).and_then(|file| Prefix::new(file, before));
-    prefix.map_err(|error| SourceError::file(path, unreadable(&error)))
-}
-
-impl<R: BufRead> Index<R> {
-    /// How many certificates were listed so far.
-    pub fn listed(&self) -> u64 {
-        self.listed
-    }
-
-    /// How many lines were skipped so far because no certificate can have their serial number.
-    pub fn passed_over(&self) -> u64 {
-        self.passed_over
-    }
-
-    /// What was read so far differently from how the file writes it.
-    pub fn oddities(&self) -> Option<&Oddities> {
-        self.oddities.any()
-    }
-
-    /// Reads from `reader`; errors name `path`.
-    pub fn new(reader: R, path: &Path) -> Self {
-        Self {
-            reader,
-            path: path.to_owned(),
-            line: Vec::with_capacity(1024),
-            number: 0,
-            ended: false,
-            is_cut: false,
-            is_half: false,
-            is_read: false,
-            is_refused: false,
-            listed: 0,
-            passed_over: 0,
-            oddities: Oddities::default(),
-            proved: None,
-        }
-    }
-
-    /// Reads the next line into `self.line`, without its line end. `false` at the end of the file.
-    fn read_line(&mut self) -> Result<bool, SourceError> {
-        self.line.clear();
-        let limit = limits::INDEX_LINE_OCTETS_MAX;
-        // One byte more than allowed, for the newline.
-        let mut bounded = (&mut self.reader).take(limit as u64 + 1);
-        let read = bounded.read_until(b'\n', &mut self.line);
-        if read.map_err(|error| SourceError::file(&self.path, unreadable(&error)))? == 0 {
-            self.is_read = true;
-            return Ok(false);
-        }
-        self.number += 1;
-        if self.line.pop_if(|last| *last == b'\n').is_none() {
-            self.is_cut = true;
-            self.is_half = self.line.len() <= limit;
-            self.is_read = self.is_half;
-            return Err(self.refused(if self.line.len() > limit {
-                format!("is longer than the {limit} bytes allowed")
-            } else {
-                "ends in the middle of a line: the file is half-written, expected a newline after the last line"
-                    .to_owned()
-            }));
-        }
-        // OpenSSL on Windows ends lines in CR LF.
-        self.line.pop_if(|last| *last == b'\r');
-        Ok(true)
-    }
-
-    fn read_listed(&mut self) -> Result<Option<Listed>, SourceError> {
-        while self.read_line()? {
-            // Editors put a byte order mark at the beginning, and it stays there when files are joined.
-            let line = self.line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.line);
-            // TXT_DB_read refuses an empty line; it hides nothing.
-            if line.is_empty() || line[0] == b'#' {
-                continue;
-            }
-            let mut odd = None;
-            let read = listed(line, &mut odd);
-            if let (Ok(_), Some(odd)) = (&read, odd) {
-                self.oddities.note("line", self.number, &odd);
-            }
-            match read {
-                Ok(Some(listed)) => {
-                    self.listed += 1;
-                    return Ok(Some(listed));
-                }
-                Ok(None) => self.passed_over += 1,
-                Err(problem) => {
-                    self.is_refused = true;
-                    return Err(self.refused(problem));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// The readable lines of a database that is refused, without the others.
-    pub fn readable(&mut self) -> impl Iterator<Item = Listed> + '_ {
-        std::iter::from_fn(move || {
-            loop {
-                let before = self.number;
-                match self.read_listed() {
-                    Ok(listed) => return listed,
-                    // The file cannot be read any further, or it ends here.
-                    Err(_) if self.number == before || self.is_cut => return None,
-                    Err(_) => {}
-                }
-            }
-        })
-    }
-
-    /// `problem`: about the last line that was read.
-    fn refused(&self, problem: String) -> SourceError {
-        SourceError::line(&self.path, self.number, problem)
-    }
-}
-
-impl<R: BufRead> Iterator for Index<R> {
-    type Item = Result<Listed, SourceError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.read_listed();
-        self.ended = !matches!(next, Ok(Some(_)));
-        next.transpose()
-    }
-}
-
-impl<R: BufRead> FusedIterator for Index<R> {}
-
-fn unreadable(error: &io::Error) -> String {
-    format!("cannot be read: {error}")
-}
-
-/// What is odd about a line that is taken all the same: the first finding.
-type Odd = Option<String>;
 
 /// Reads one line that is no comment; `None` if no certificate can have its serial number.
 fn listed(line: &[u8], odd: &mut Odd) -> Result<Option<Listed>, String> {
@@ -309,7 +83,7 @@ fn begins_a_record(text: &[u8]) -> bool {
 
 /// A field as a message shows it. A value longer than any field needs is not shown: the file may be a different one,
 /// with a key in it.
-struct Field<'a>(&'a [u8]);
+pub(super) struct Field<'a>(pub(super) &'a [u8]);
 
 impl fmt::Display for Field<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

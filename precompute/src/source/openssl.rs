@@ -139,7 +139,7 @@ impl Ca {
     }
 
     fn index(&self) -> Result<Vec<Listed>, SourceError> {
-        Index::open(&self.path("index.txt"))?.collect()
+        Listing::open(&self.path("index.txt"), Form::Database)?.collect()
     }
 
     /// Writes a CRL with the extensions of a section, PEM and with openssl's text before it.

@@ -28,6 +28,7 @@ mod epoll;
 mod feed;
 mod hostile;
 mod http;
+mod issued;
 mod keys;
 mod lag;
 mod ledger;

@@ -6,9 +6,9 @@
 use serde_json::{Map, Value, json};
 
 use super::Said;
-use crate::api::{
-    Members, Verb,
-    written::{self, Radix},
+use crate::{
+    api::{Members, Verb},
+    pki::written::{self, Radix},
 };
 
 /// How a list is read.

@@ -40,12 +40,12 @@ impl World {
     /// The CA as an issuer of this tenant, read from an index of its own that revokes these.
     fn issuer(&self, tenant: &str, file: &str, revoked: &[u32]) -> FollowedIssuer {
         fs::write(self.ca.path(file), index(file, revoked)).unwrap();
-        let (certificate, index) = (self.ca.certificate(), Some(self.ca.path(file)));
+        let certificate = self.ca.certificate();
         FollowedIssuer {
             id: IssuerId::of(tenant, &certificate),
             name: "ca".into(),
             certificate,
-            sources: Sources { index, ..Sources::default() },
+            sources: Sources::of_index(self.ca.path(file)),
             unlisted_good: false,
         }
     }

@@ -1,4 +1,4 @@
-//! Lines that were appended to an index: a comparison of them alone.
+//! Lines that were appended to a listing: a comparison of them alone.
 //!
 //! Purpose: a million lines that were taken already need not be compared again because one came after them; to hash
 //! them takes a tenth of the time. Invariant: the result is what a comparison of the whole index would give, or none. That
@@ -8,7 +8,7 @@
 //! It does not know whether a comparison of the whole index is due for another reason.
 
 use super::{Comparison, Contradictions, Question};
-use crate::source::{Ended, Index, Listed};
+use crate::source::{Ended, Listed, Listing};
 
 /// Why the whole index has to be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,9 +26,9 @@ pub(super) enum Unfit {
 /// The counts of listed and skipped certificates, and the warnings, are of the whole index. Contradictions are not
 /// counted.
 pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, Unfit> {
-    let (mark, sources) = (question.mark.ok_or(Unfit::Other)?, &question.issuer.sources);
-    let path = sources.index.as_ref().filter(|_| sources.crl.is_none()).ok_or(Unfit::Other)?;
-    let mut index = Index::open_after(path, mark).ok().flatten().ok_or(Unfit::Other)?;
+    let mark = question.mark.ok_or(Unfit::Other)?;
+    let file = question.issuer.sources.listing_alone().ok_or(Unfit::Other)?;
+    let mut index = Listing::open_after(&file.path, file.form, mark).ok().flatten().ok_or(Unfit::Other)?;
     let mut comparison = Comparison { is_of_appended: true, ..Comparison::default() };
     for listed in index.by_ref() {
         let Ok(Listed { serial, record }) = listed else { break };
@@ -51,7 +51,7 @@ pub(super) fn compare(question: &Question<'_>) -> Result<Comparison, Unfit> {
     comparison.held_back = index.ends_in_half_a_line();
     comparison.listed = index.listed();
     comparison.passed_over = index.passed_over();
-    comparison.warnings.extend(index.oddities().map(|oddities| format!("{}: {oddities}", path.display())));
+    comparison.warnings.extend(index.oddities().map(|oddities| format!("{}: {oddities}", file.path.display())));
     comparison.changes.sort_unstable_by_key(|change| change.serial);
     let is_twice = comparison.changes.windows(2).any(|pair| pair[0].serial == pair[1].serial);
     if is_twice { Err(Unfit::Other) } else { Ok(comparison) }

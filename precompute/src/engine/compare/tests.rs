@@ -14,8 +14,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    config::Sources,
     issuer_id::IssuerId,
-    pki::Certificate,
+    pki::{Certificate, written::Radix},
     source::openssl::{Ca, KEYS},
 };
 
@@ -52,8 +53,13 @@ fn serial(number: u32) -> Serial {
 
 impl Follow {
     fn new() -> Self {
+        Self::of(&[("index.txt", Form::Database)])
+    }
+
+    fn of(listings: &[(&str, Form)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let sources = Sources { index: Some(dir.path().join("index.txt")), crl: None, delta_crl: None, pushes: false };
+        let file = |(name, form): &(&str, Form)| ListingFile { path: dir.path().join(name), form: *form };
+        let sources = Sources { listings: listings.iter().map(file).collect(), ..Sources::default() };
         let certificate = certificate();
         let id = IssuerId::of("tenant", &certificate);
         let issuer = FollowedIssuer { id, name: "issuer".into(), certificate, sources, unlisted_good: false };
@@ -104,6 +110,8 @@ impl Follow {
         self.records.get(&serial(number)).map(|found| found.status != Status::Good)
     }
 }
+
+mod several;
 
 #[test]
 fn appended_lines_are_compared_alone_and_give_what_the_whole_index_gives() {
@@ -242,7 +250,7 @@ fn of_a_torn_index_only_what_two_passes_say_of_known_certificates_counts() {
                 older_remedy: "",
                 progress: &Progress::default(),
             },
-            &follow.path(),
+            &follow.issuer.sources.listings[0],
         )
     };
     let torn = [

@@ -9,17 +9,15 @@
 //!
 //! It does not know when the second pass is made.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Question;
 use crate::{
+    config::ListingFile,
     ledger::reconcile::strictness,
     pki::{Record, Serial},
     records::Change,
-    source::{Index, Listed},
+    source::{Listed, Listing},
 };
 
 /// How often one pass reads such a file at most,
@@ -34,10 +32,10 @@ pub(in crate::engine) struct Candidates(BTreeMap<Serial, Record>);
 
 impl Candidates {
     /// Reads the index several times, if it is small.
-    pub(super) fn read(question: &Question<'_>, path: &Path) -> Self {
+    pub(super) fn read(question: &Question<'_>, file: &ListingFile) -> Self {
         let (mut statements, mut lines, mut reads) = (Statements::default(), 0, 0);
         loop {
-            let read = statements.read(question, path);
+            let read = statements.read(question, file);
             lines += read;
             reads += 1;
             if reads == READS_MAX || lines + read > LINES_MAX {
@@ -46,6 +44,11 @@ impl Candidates {
         }
         let times = if reads == 1 { 1 } else { 2 };
         Self(statements.said_alone(times).collect())
+    }
+
+    /// Adds those of another file.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
     }
 
     /// The revocations that the pass before has found too.
@@ -66,8 +69,8 @@ struct Statements {
 
 impl Statements {
     /// Adds what one read says, and returns how many certificates it lists.
-    fn read(&mut self, question: &Question<'_>, path: &Path) -> u64 {
-        let Ok(mut index) = Index::open(path) else { return 0 };
+    fn read(&mut self, question: &Question<'_>, file: &ListingFile) -> u64 {
+        let Ok(mut index) = Listing::open(&file.path, file.form) else { return 0 };
         for (line, Listed { serial, record }) in (0..).zip(index.readable()) {
             let is_stricter = question.records.get(&serial).is_some_and(|known| {
                 strictness(record.status) > strictness(known.status)

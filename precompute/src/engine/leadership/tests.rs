@@ -45,7 +45,7 @@ fn sources_are_read_by_who_leads_alone_and_whole_each_time_that_it_begins() {
         id: IssuerId::of("a", &certificate),
         name: "ca".into(),
         certificate,
-        sources: Sources { index: Some(file.clone()), ..Sources::default() },
+        sources: Sources::of_index(file.clone()),
         unlisted_good: false,
     };
     fs::write(&file, index(&[1])).unwrap();
@@ -82,7 +82,7 @@ fn a_source_that_is_refused_keeps_nobody_from_leading() {
         id: IssuerId::of(tenant, &ca.certificate()),
         name: tenant.into(),
         certificate: ca.certificate(),
-        sources: Sources { index: Some(ca.path(file)), ..Sources::default() },
+        sources: Sources::of_index(ca.path(file)),
         unlisted_good: false,
     };
     fs::write(ca.path("good.txt"), index(&[4])).unwrap();
@@ -107,7 +107,7 @@ fn what_was_prepared_before_a_take_over_is_refused_and_prepared_anew_is_read() {
         id: IssuerId::of("a", &certificate),
         name: "ca".into(),
         certificate: certificate.clone(),
-        sources: Sources { index: Some(file.clone()), ..Sources::default() },
+        sources: Sources::of_index(file.clone()),
         unlisted_good,
     };
     fs::write(&file, index(&[1])).unwrap();

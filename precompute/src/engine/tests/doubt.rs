@@ -41,7 +41,7 @@ fn a_list_that_shrank_revokes_and_adds_while_its_removals_wait_for_a_person() {
 /// Index, CRL and delta CRL, all in order: 1 to 9 are good, 7 and 8 on hold.
 fn three_sources() -> World {
     let mut world = World::new(|ca| Sources {
-        index: Some(ca.path("listed.txt")),
+        listings: vec![ListingFile::database(ca.path("listed.txt"))],
         delta_crl: Some(ca.path("delta.crl")),
         ..crl_sources(ca)
     });
@@ -118,7 +118,8 @@ fn a_delta_crl_before_its_complete_crl_revokes_and_releases_nobody() {
 #[test]
 fn a_pipe_in_the_place_of_a_source_is_refused_at_once() {
     // Opening one waits for a writer: the engine stood still for ever, and with it every revocation.
-    let mut world = World::new(|ca| Sources { index: Some(ca.path("listed.txt")), ..crl_sources(ca) });
+    let mut world =
+        World::new(|ca| Sources { listings: vec![ListingFile::database(ca.path("listed.txt"))], ..crl_sources(ca) });
     for file in ["listed.txt", "ca.crl"] {
         assert!(std::process::Command::new("mkfifo").arg(world.ca.path(file)).status().unwrap().success());
     }
@@ -276,7 +277,8 @@ fn an_end_of_validity_is_corrected_whatever_it_becomes() {
 #[test]
 fn a_serial_number_that_nobody_can_have_keeps_no_revocation_waiting() {
     // One such line refused the whole file, and with it every later revocation.
-    let mut world = World::new(|ca| Sources { index: Some(ca.path("listed.txt")), ..crl_sources(ca) });
+    let mut world =
+        World::new(|ca| Sources { listings: vec![ListingFile::database(ca.path("listed.txt"))], ..crl_sources(ca) });
     world.crl("", "ca.crl", COMPLETE);
     let odd = |serial: &str| good(1).replace("\t0001\t", &format!("\t{serial}\t"));
     world.index(&(odd("00") + &good(1) + &odd("-01") + &odd(&"F".repeat(42)) + &revoked(2, ",keyCompromise")));

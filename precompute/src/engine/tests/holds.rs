@@ -28,7 +28,7 @@ fn shard(name: &[u8]) -> Vec<u8> {
 fn sources(dir: &tempfile::TempDir, index: bool, delta: bool) -> Sources {
     let path = |file: &str| Some(dir.path().join(file));
     Sources {
-        index: path("index.txt").filter(|_| index),
+        listings: path("index.txt").filter(|_| index).map(ListingFile::database).into_iter().collect(),
         crl: path("ca.crl"),
         delta_crl: path("delta.crl").filter(|_| delta),
         pushes: false,

@@ -2,10 +2,18 @@ use std::io::{BufReader, Cursor};
 
 use proptest::{collection::vec, option, prelude::*};
 
-use super::*;
+use super::{
+    super::{Form, Listing, SourceError},
+    *,
+};
+use crate::limits;
+use std::{
+    io::{self, Read as _},
+    path::Path,
+};
 
 fn read(content: &[u8]) -> Vec<Result<Listed, SourceError>> {
-    Index::new(Cursor::new(content), Path::new("index.txt")).collect()
+    Listing::new(Cursor::new(content), Path::new("index.txt"), Form::Database).collect()
 }
 
 /// The one line `line`, without its end.
@@ -140,7 +148,7 @@ fn refuses_what_does_not_say_of_whom_it_speaks_or_what() {
 
 /// The one line, and whether it is reported as odd.
 fn read_odd(line: &[u8]) -> (Result<Option<Listed>, SourceError>, Option<String>) {
-    let mut index = Index::new(Cursor::new([line, b"\n"].concat()), Path::new("index.txt"));
+    let mut index = Listing::new(Cursor::new([line, b"\n"].concat()), Path::new("index.txt"), Form::Database);
     let listed = index.next().transpose();
     (listed, index.oddities().map(ToString::to_string))
 }
@@ -225,7 +233,7 @@ fn no_field_that_may_be_of_another_file_is_shown() {
 #[test]
 fn what_hides_nothing_is_passed_over_without_a_word() {
     let content = b"\xef\xbb\xbf# made by hand\n\n\r\n\xef\xbb\xbfV\t270131120000Z\t\t0A\tGr\xfcn.pem\t/CN=x\n\n";
-    let mut index = Index::new(Cursor::new(content), Path::new("index.txt"));
+    let mut index = Listing::new(Cursor::new(content), Path::new("index.txt"), Form::Database);
     assert!(index.next().unwrap().is_ok() && index.next().is_none());
     assert_eq!((index.oddities(), index.passed_over()), (None, 0));
 }
@@ -280,7 +288,7 @@ fn a_line_is_taken_up_to_the_bound() {
     assert!(error.problem.contains("longer than the 65536 bytes"), "{error}");
     // Neither does a file without any newline fill the memory.
     let endless = io::repeat(b'x').take(1 << 30);
-    let mut index = Index::new(BufReader::new(endless), Path::new("index.txt"));
+    let mut index = Listing::new(BufReader::new(endless), Path::new("index.txt"), Form::Database);
     assert!(index.next().unwrap().unwrap_err().problem.contains("longer than"));
     assert!(index.line.capacity() < 4 * limits::INDEX_LINE_OCTETS_MAX);
     assert_eq!(index.next(), None);
@@ -309,7 +317,7 @@ fn a_serial_number_that_nobody_can_have_is_passed_over_and_counted() {
     let line = |serial: &str, more: &str| format!("V\t270131120000Z\t\t{serial}\tunknown\t/CN=x{more}\n");
     let long = format!("01{}", "0".repeat(40));
     let content = ["00", "0A", "-0A", &long, "0B"].map(|serial| line(serial, "")).concat();
-    let mut index = Index::new(Cursor::new(content), Path::new("index.txt"));
+    let mut index = Listing::new(Cursor::new(content), Path::new("index.txt"), Form::Database);
     let serials: Vec<_> = index.by_ref().map(|listed| listed.unwrap().serial.to_string()).collect();
     assert_eq!((serials, index.passed_over()), (vec!["0A".to_owned(), "0B".to_owned()], 3));
     // The rest of such a line is checked all the same, and lines go on being counted.
@@ -323,9 +331,9 @@ fn a_serial_number_that_nobody_can_have_is_passed_over_and_counted() {
 #[test]
 fn a_file_that_cannot_be_read_is_named_without_a_line() {
     let directory = tempfile::tempdir().unwrap();
-    let missing = Index::open(&directory.path().join("index.txt")).unwrap_err();
+    let missing = Listing::open(&directory.path().join("index.txt"), Form::Database).unwrap_err();
     assert!(missing.line.is_none() && missing.problem.starts_with("cannot be read: "), "{missing}");
-    let directory = Index::open(directory.path()).unwrap_err();
+    let directory = Listing::open(directory.path(), Form::Database).unwrap_err();
     assert!(directory.line.is_none() && directory.problem.starts_with("cannot be read: "), "{directory}");
 }
 

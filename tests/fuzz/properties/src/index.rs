@@ -17,14 +17,14 @@ use der::{
 use precompute::{
     limits,
     pki::{Reason, Status, UnixTime},
-    source::{Index, Listed, SourceError},
+    source::{Form, Listed, Listing, SourceError},
 };
 
 /// Reads the input as a whole file.
 pub fn index(content: &[u8]) -> bool {
     let whole = read(content);
     let small = BufReader::with_capacity(7, Cursor::new(content));
-    assert!(Index::new(small, Path::new(NAME)).eq(whole.iter().cloned()), "read in pieces of 7");
+    assert!(Listing::new(small, Path::new(NAME), Form::Database).eq(whole.iter().cloned()), "read in pieces of 7");
 
     let taken = whole.last().is_none_or(Result::is_ok);
     if content.split(|&octet| octet == b'\n').any(|line| line.len() > limits::INDEX_LINE_OCTETS_MAX) {
@@ -83,7 +83,7 @@ pub fn index(content: &[u8]) -> bool {
 const NAME: &str = "index.txt";
 
 fn read(content: &[u8]) -> Vec<Result<Listed, SourceError>> {
-    let mut index = Index::new(Cursor::new(content), Path::new(NAME));
+    let mut index = Listing::new(Cursor::new(content), Path::new(NAME), Form::Database);
     let read: Vec<_> = index.by_ref().collect();
     assert!(index.next().is_none(), "the end stays the end");
     let refused = read.iter().position(Result::is_err);
@@ -93,7 +93,7 @@ fn read(content: &[u8]) -> Vec<Result<Listed, SourceError>> {
 
 /// What is told as odd of the one line.
 fn odd(line: &[u8]) -> Option<String> {
-    let mut index = Index::new(Cursor::new([line, b"\n"].concat()), Path::new(NAME));
+    let mut index = Listing::new(Cursor::new([line, b"\n"].concat()), Path::new(NAME), Form::Database);
     index.by_ref().for_each(drop);
     let odd = index.oddities().map(ToString::to_string);
     assert!(odd.as_ref().is_none_or(|odd| odd.len() < 500 && !odd.contains(char::is_control)), "{odd:?}");

@@ -6,7 +6,7 @@
 use std::{fs, path::Path};
 
 use ostia_properties::{crl, http};
-use precompute::source::Index;
+use precompute::source::{Form, Listing};
 use responder::ocsp::{
     get,
     request::{DecodeError, Request},
@@ -81,7 +81,7 @@ fn a_crl_cut_at_any_octet_is_refused() {
 #[test]
 fn an_index_cut_at_any_octet_is_refused_or_ends_with_a_line() {
     for (name, content) in taken("index") {
-        let read = |content: &[u8]| Index::new(content, Path::new("index.txt")).collect::<Vec<_>>();
+        let read = |content: &[u8]| Listing::new(content, Path::new("index.txt"), Form::Database).collect::<Vec<_>>();
         let whole = read(&content);
         for cut in 0..content.len() {
             let mut part = read(&content[..cut]);

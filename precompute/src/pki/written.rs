@@ -1,6 +1,6 @@
 //! Serial numbers, times and reasons as people and programs write them.
 //!
-//! Purpose: one reader for the API and the command line. Liberal in the form, and never in the value: what could mean two
+//! Purpose: one reader for lists, the API and the command line. Liberal in the form, and never in the value: what could mean two
 //! things is refused. Each error is what follows "is" in a sentence: it shows the text, and says what was expected. It
 //! does not know where the text stood.
 
@@ -9,16 +9,14 @@ use std::fmt::Write as _;
 use der::DateTime;
 use num_bigint::BigUint;
 
-use crate::{
-    output::may_be_secret,
-    pki::{Reason, Serial, UnixTime},
-};
+use super::{Reason, Serial, UnixTime};
+use crate::output::may_be_secret;
 
 /// Letters of a text that a message shows: a serial number of 20 bytes with colons has 59.
 const SHOWN_MAX: usize = 64;
 
 /// A text for a message: on one line, not too long, and not if it may be a secret.
-pub(super) fn excerpt(text: &str) -> String {
+pub fn excerpt(text: &str) -> String {
     if may_be_secret(text) {
         return "a text that may be a secret, and is not shown".into();
     }

@@ -1,6 +1,6 @@
-//! How far an index was read.
+//! How far a listing was read.
 //!
-//! Purpose: a database to which lines were appended is read from where the last read ended, and one that looks as it
+//! Purpose: a file to which lines were appended is read from where the last read ended, and one that looks as it
 //! did is not read at all. Invariant: a [`Mark`] is only made of lines that were one state of the file. It does not
 //! know what the lines said: its caller has taken them.
 
@@ -8,10 +8,10 @@ use std::{io, path::Path};
 
 use super::{
     super::Oddities,
-    Index,
+    Form, Listing,
     prefix::{Digest, Prefix, Proved, Stamp},
 };
-use crate::pki::open_regular;
+use crate::pki::{open_regular, written::Radix};
 
 /// Bytes before the end of what was taken that are compared first: where they differ, the file was not appended to, and
 /// its other bytes need not be read to see that.
@@ -21,12 +21,14 @@ const LAST_OCTETS: u64 = 4096;
 const TEXT_OCTETS_MAX: usize = 512;
 
 /// The beginning of [`Mark::to_bytes`], with the number of its form.
-const FORM: &[u8; 4] = b"OIM\x01";
+const FORM: &[u8; 4] = b"OIM\x02";
 
-/// The lines of an index that were taken, and the file that they were read from.
+/// The lines of a listing that were taken, and the file that they were read from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mark {
     pub(super) taken: Digest,
+    /// How they were read.
+    pub(super) form: Form,
     /// Of the last bytes of what was taken.
     last: Digest,
     stamp: Stamp,
@@ -39,17 +41,18 @@ pub struct Mark {
     pub(super) oddities: Oddities,
 }
 
-impl Index<Prefix> {
-    /// What was read, if that was every whole line and [`Index::ended`] has found one state of the file; for the next
-    /// read.
+impl Listing<Prefix> {
+    /// What was read, if that was every whole line and [`Listing::ended`] has found one state of the file; for the next
+    /// read. None of UTF-16, whose line ends `prefix` does not find.
     pub fn mark(&self) -> Option<Mark> {
-        if !self.is_read || self.is_refused {
+        if !self.is_read || self.is_refused || self.utf16.is_some() {
             return None;
         }
         let Proved { digest: taken, stamp, settled } = self.proved?;
         Some(Mark {
             last: last_of(&self.reader, taken.length).ok()??,
             taken,
+            form: self.form,
             // Bytes that were left out are still to be read.
             settled: settled && taken.length == stamp.length,
             stamp,
@@ -70,8 +73,10 @@ pub(super) fn last_of(file: &Prefix, length: u64) -> io::Result<Option<Digest>> 
 impl Mark {
     /// Whether the file looks as it did when it was read, so that it has the same bytes. One `stat`. An unsettled mark
     /// matches nothing: the file may have changed without showing it.
-    pub fn still_matches(&self, path: &Path) -> bool {
-        self.settled && std::fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
+    pub fn still_matches(&self, path: &Path, form: Form) -> bool {
+        self.settled
+            && self.form == form
+            && std::fs::metadata(path).is_ok_and(|metadata| Stamp::of(&metadata) == self.stamp)
     }
 
     /// Whether what was taken may be the beginning of `file`, as its last bytes are.
@@ -79,7 +84,7 @@ impl Mark {
         last_of(file, self.taken.length).is_ok_and(|last| last == Some(self.last))
     }
 
-    /// What [`Index::hash_of`] says of a file with these lines and nothing else.
+    /// What [`Listing::hash_of`] says of a file with these lines and nothing else.
     pub fn digest(&self) -> Digest {
         self.taken
     }
@@ -93,6 +98,11 @@ impl Mark {
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut octets = FORM.to_vec();
         octets.push(u8::from(self.settled));
+        octets.push(match self.form {
+            Form::Database => 0,
+            Form::Issued(Radix::Hexadecimal) => 1,
+            Form::Issued(Radix::Decimal) => 2,
+        });
         for number in [
             self.taken.length,
             self.last.length,
@@ -121,7 +131,13 @@ impl Mark {
     /// From such bytes; `None` if they are of another form.
     pub fn from_bytes(octets: &[u8]) -> Option<Self> {
         let mut rest = octets.strip_prefix(FORM)?;
-        let (&settled, after) = rest.split_first()?;
+        let (&[settled, form], after) = rest.split_first_chunk()?;
+        let form = match form {
+            0 => Form::Database,
+            1 => Form::Issued(Radix::Hexadecimal),
+            2 => Form::Issued(Radix::Decimal),
+            _ => return None,
+        };
         rest = after;
         let mut numbers = [0; 13];
         for number in &mut numbers {
@@ -150,6 +166,7 @@ impl Mark {
         ] = numbers;
         Some(Self {
             taken: Digest { length: taken_length, hash: taken },
+            form,
             last: Digest { length: last_length, hash: last },
             stamp: Stamp {
                 device,

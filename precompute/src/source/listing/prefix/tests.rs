@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    super::{Index, Mark},
+    super::{Form, Listing, Mark},
     *,
 };
 
@@ -32,7 +32,7 @@ fn append(path: &Path, content: &[u8]) {
 }
 
 /// The serials of the whole lines, and how the read ended.
-fn read(index: &mut Index) -> (Vec<String>, Ended) {
+fn read(index: &mut Listing) -> (Vec<String>, Ended) {
     let serials = index.by_ref().filter_map(Result::ok).map(|listed| listed.serial.to_string()).collect();
     let ended = index.ended();
     (serials, ended)
@@ -45,7 +45,7 @@ fn whole(content: &str) -> Vec<String> {
 }
 
 fn taken(path: &Path) -> Mark {
-    let mut index = Index::open(path).unwrap();
+    let mut index = Listing::open(path, Form::Database).unwrap();
     read(&mut index);
     index.mark().expect("one state")
 }
@@ -58,7 +58,7 @@ fn settle() {
 fn a_file_that_is_appended_to_while_it_is_read_is_taken_up_to_its_last_whole_line() {
     for cut in 0..=LINES.len() {
         let (_dir, path) = file(&LINES.as_bytes()[..cut]);
-        let mut index = Index::open(&path).unwrap();
+        let mut index = Listing::open(&path, Form::Database).unwrap();
         append(&path, &LINES.as_bytes()[cut..]);
         let (serials, ended) = read(&mut index);
         assert_eq!(serials, whole(&LINES[..cut]), "{cut}");
@@ -68,12 +68,12 @@ fn a_file_that_is_appended_to_while_it_is_read_is_taken_up_to_its_last_whole_lin
         // The next read begins there.
         let mark = index.mark().unwrap();
         assert_eq!(mark.digest().length as usize, LINES[..cut].rfind('\n').map_or(0, |at| at + 1), "{cut}");
-        let mut rest = Index::open_after(&path, &mark).unwrap().expect("the same beginning");
+        let mut rest = Listing::open_after(&path, Form::Database, &mark).unwrap().expect("the same beginning");
         let (more, ended) = read(&mut rest);
         assert_eq!(([serials, more].concat(), ended), (whole(LINES), Ended::Whole), "{cut}");
         let (after, at_once) = (rest.mark().unwrap(), taken(&path));
         assert_eq!((after.digest(), after.listed(), after.lines), (at_once.digest(), 3, at_once.lines), "{cut}");
-        assert_eq!(after.digest(), Index::hash_of(&path).unwrap(), "{cut}");
+        assert_eq!(after.digest(), Listing::hash_of(&path).unwrap(), "{cut}");
     }
 }
 
@@ -81,9 +81,9 @@ fn a_file_that_is_appended_to_while_it_is_read_is_taken_up_to_its_last_whole_lin
 fn a_file_that_is_cut_or_changed_anywhere_while_it_is_read_is_torn() {
     for at in 0..LINES.len() {
         let (_dir, path) = file(LINES.as_bytes());
-        let mut index = Index::open(&path).unwrap();
-        let mut cut = Index::open(&path).unwrap();
-        let mut before = Index::open(&path).unwrap();
+        let mut index = Listing::open(&path, Form::Database).unwrap();
+        let mut cut = Listing::open(&path, Form::Database).unwrap();
+        let mut before = Listing::open(&path, Form::Database).unwrap();
         let mark = taken(&path);
         assert_eq!((read_lines(&mut index), read_lines(&mut cut)), (3, 3));
         let changed = OpenOptions::new().write(true).open(&path).unwrap();
@@ -92,17 +92,17 @@ fn a_file_that_is_cut_or_changed_anywhere_while_it_is_read_is_torn() {
         // So is what was taken before, whether something came after it or not.
         for more in ["", "V\t350101000000Z\t\t04\tunknown\t/CN=4\n"] {
             append(&path, more.as_bytes());
-            let ended = Index::open_after(&path, &mark).unwrap().map(|mut index| read(&mut index).1);
+            let ended = Listing::open_after(&path, Form::Database, &mark).unwrap().map(|mut index| read(&mut index).1);
             assert!(matches!(ended, None | Some(Ended::Torn)), "{at}");
         }
         changed.set_len(at as u64).unwrap();
         assert_eq!(cut.ended(), Ended::Torn, "{at}");
         assert_eq!(read(&mut before).1, Ended::Torn, "{at}: cut before it was read");
-        assert!(Index::open_after(&path, &mark).unwrap().is_none(), "{at}");
+        assert!(Listing::open_after(&path, Form::Database, &mark).unwrap().is_none(), "{at}");
     }
 }
 
-fn read_lines(index: &mut Index) -> usize {
+fn read_lines(index: &mut Listing) -> usize {
     index.by_ref().filter(Result::is_ok).count()
 }
 
@@ -115,14 +115,14 @@ fn a_long_file_is_hashed_like_a_short_one() {
     let (_dir, path) = file(lines.as_bytes());
     let mark = taken(&path);
     append(&path, format!("{LINES}V\t35").as_bytes());
-    let mut index = Index::open_after(&path, &mark).unwrap().unwrap();
+    let mut index = Listing::open_after(&path, Form::Database, &mark).unwrap().unwrap();
     assert_eq!(read(&mut index), (whole(LINES), Ended::Whole));
     let after = index.mark().unwrap();
     assert_eq!((after.listed(), after.lines), (8999 + 3, 8999 + 4));
     assert_eq!(after.digest(), taken(&path).digest());
     // An error names the line of the file.
     append(&path, b"0101000000Z\t\t05\tunknown\t/CN=5\ngarbage\n");
-    let mut index = Index::open_after(&path, &after).unwrap().unwrap();
+    let mut index = Listing::open_after(&path, Form::Database, &after).unwrap().unwrap();
     let error = index.find_map(Result::err).unwrap();
     assert_eq!((error.line, index.ended(), index.mark()), (Some(9005), Ended::Whole, None));
 }
@@ -130,11 +130,11 @@ fn a_long_file_is_hashed_like_a_short_one() {
 #[test]
 fn a_file_that_looks_as_it_did_is_known_without_a_read() {
     let (dir, path) = file(LINES.as_bytes());
-    assert!(!taken(&path).still_matches(&path), "so fresh that another change may not show");
+    assert!(!taken(&path).still_matches(&path, Form::Database), "so fresh that another change may not show");
     settle();
     let mark = taken(&path);
-    assert!(mark.still_matches(&path));
-    assert!(!mark.still_matches(&dir.path().join("missing")));
+    assert!(mark.still_matches(&path, Form::Database));
+    assert!(!mark.still_matches(&dir.path().join("missing"), Form::Database));
     let restored = Mark::from_bytes(&mark.to_bytes()).unwrap();
     assert_eq!(restored, mark);
     for change in ["touched", "replaced by a copy", "appended to"] {
@@ -146,17 +146,17 @@ fn a_file_that_looks_as_it_did_is_known_without_a_read() {
                 fs::rename(dir.path().join("copy"), &path).unwrap();
             }
         }
-        assert!(!restored.still_matches(&path), "{change}");
+        assert!(!restored.still_matches(&path, Form::Database), "{change}");
         // The bytes are the same ones all the same.
-        assert_eq!(Index::hash_of(&path).unwrap() == mark.digest(), change != "appended to");
-        let mut index = Index::open_after(&path, &restored).unwrap().unwrap();
+        assert_eq!(Listing::hash_of(&path).unwrap() == mark.digest(), change != "appended to");
+        let mut index = Listing::open_after(&path, Form::Database, &restored).unwrap().unwrap();
         assert_eq!(read(&mut index), (Vec::new(), Ended::Whole), "{change}");
         assert_eq!(index.mark().unwrap().listed(), 3);
     }
     // Half a line was not taken.
     append(&path, b"V\t35");
     settle();
-    assert!(!taken(&path).still_matches(&path));
+    assert!(!taken(&path).still_matches(&path, Form::Database));
 }
 
 #[test]
@@ -167,13 +167,13 @@ fn only_the_bytes_of_a_mark_are_a_mark() {
     let restored = Mark::from_bytes(&octets).unwrap();
     assert_eq!(restored, taken(&path));
     // The counts and the oddity go on.
-    let index = Index::open_after(&path, &restored).unwrap().unwrap();
+    let index = Listing::open_after(&path, Form::Database, &restored).unwrap().unwrap();
     assert!(index.oddities().unwrap().to_string().starts_with("line 5 expires"), "{:?}", index.oddities());
-    let text = 5 + 13 * 8 + 32;
+    let text = 6 + 13 * 8 + 32;
     for cut in 0..text {
         assert_eq!(Mark::from_bytes(&octets[..cut]), None, "{cut}");
     }
-    for (at, octet) in [(0, b'X'), (3, 2), (4, 2), (text, 0xff)] {
+    for (at, octet) in [(0, b'X'), (3, 1), (4, 2), (5, 3), (text, 0xff)] {
         let mut octets = octets.clone();
         octets[at] = octet;
         assert_eq!(Mark::from_bytes(&octets), None, "{at}");
@@ -210,7 +210,7 @@ fn of_a_file_that_is_rewritten_all_the_time_only_beginnings_of_its_versions_are_
         _ => false,
     };
     while !is_enough(&ends) {
-        let mut index = Index::open(&path).unwrap();
+        let mut index = Listing::open(&path, Form::Database).unwrap();
         let (serials, ended) = read(&mut index);
         ends[ended as usize] += 1;
         if ended != Ended::Torn {
