@@ -58,7 +58,7 @@ struct Switch {
 struct State {
     /// By the names that hosts find each other by.
     names: Vec<(String, Ipv4Addr)>,
-    /// Where these name what is told of each host's names: a file of each namespace.
+    /// Where that is told: a file of each host.
     files: Vec<PathBuf>,
     /// Ports from and to which frames are lost.
     lost: BTreeSet<(u8, u8)>,
@@ -104,7 +104,7 @@ impl Hosts {
 
     fn join(&self, name: &str, delay: Option<Duration>) -> Host {
         let (switch, namespace) = (&self.0, Namespace::new());
-        let number = u8::try_from(switch.state().names.len() + 1).ok().filter(|number| *number <= HOSTS_MAX);
+        let number = u8::try_from(switch.state().files.len() + 1).ok().filter(|number| *number <= HOSTS_MAX);
         let number = number.expect("few hosts");
         let (port, other) = (port(number), namespace.name());
         let delay = match delay {
@@ -141,10 +141,15 @@ impl Hosts {
         self.lose(other, one);
     }
 
+    /// From now on hosts find this one by another name as well.
+    pub fn call(&self, name: &str, host: &Host) {
+        self.0.call(name, host.address());
+    }
+
     /// Cuts these off from all other hosts, and not from each other.
     pub fn cut_off(&self, some: &[&Host]) {
         let mut state = self.0.state();
-        let all = 1..=u8::try_from(state.names.len()).unwrap();
+        let all = 1..=u8::try_from(state.files.len()).unwrap();
         let is_one = |number: u8| some.iter().any(|host| host.0.number == number);
         for other in all.filter(|number| !is_one(*number)) {
             state.lost.extend(some.iter().flat_map(|host| [(host.0.number, other), (other, host.0.number)]));
@@ -200,9 +205,13 @@ impl Switch {
 
     /// Tells every host what this one is called.
     fn name(&self, name: &str, address: Ipv4Addr, file: PathBuf) {
+        self.state().files.push(file);
+        self.call(name, address);
+    }
+
+    fn call(&self, name: &str, address: Ipv4Addr) {
         let mut state = self.state();
         state.names.push((name.to_owned(), address));
-        state.files.push(file);
         let lines: String = state.names.iter().map(|(name, address)| format!("{address} {name}\n")).collect();
         for file in &state.files {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -236,6 +245,13 @@ impl Host {
     /// Connects from the host itself.
     pub fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         self.0.inside.connect(address)
+    }
+
+    /// Whoever is started on it from now on asks this host for names that it does not find in `/etc/hosts`, once, and for as
+    /// long as the system does at most: half a minute.
+    pub fn ask_for_names(&self, server: &Host) {
+        let text = format!("nameserver {}\noptions timeout:30 attempts:1\n", server.address());
+        fs::write(self.0.namespace.file("resolv.conf"), text).unwrap();
     }
 
     /// From now on no more goes through its link in either direction than this, such as `1mbit`.

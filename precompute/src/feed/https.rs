@@ -15,7 +15,7 @@ use ureq::{
     typestate::AgentScope,
 };
 
-use super::redis::Trust;
+use super::redis::{NAME_REMEDY, Trust, is_of_name};
 
 /// Whose certificates count for `https://` URLs. A copy shares what was read.
 #[derive(Clone, Debug, Default)]
@@ -81,11 +81,13 @@ fn of_system() -> RootCerts {
     found.certs.iter().map(|ca| Certificate::from_der(ca).to_owned()).into()
 }
 
-/// What to do where a certificate or TLS itself keeps an answer away; empty for any other fault. `names`: the key with
-/// the URL.
+/// What to do where a name, a certificate or TLS itself keeps an answer away; empty for any other fault. `names`: the key
+/// with the URL.
 pub(crate) fn remedy(error: &str, names: &str) -> String {
     let says = |what: &str| error.contains(what);
-    if says("CaUsedAsEndEntity") {
+    if is_of_name(error) {
+        NAME_REMEDY.to_owned()
+    } else if says("CaUsedAsEndEntity") {
         "; its certificate is a CA's own, as `openssl req -x509` makes it: give it one that this CA has issued"
             .to_owned()
     } else if says("not valid for name") || says("not valid for any names") {

@@ -92,9 +92,7 @@ impl Question<'_> {
         let address = &self.redis.address;
         let Some(seen) = look(self.redis, self.cluster, self.shares) else {
             let within = limits::PROBE_WITHIN;
-            let text = format!(
-                "Redis at {address} cannot be tried within {within:?}; find out what hangs, such as the look-up of its name"
-            );
+            let text = format!("Redis at {address} cannot be tried within {within:?}; find out what hangs there");
             return Findings { facts: Vec::new(), doubts: vec![Doubt { about: "feed.redis", text }] };
         };
         let (mut findings, manifest) = seen.judge(self, now);
@@ -178,7 +176,7 @@ impl Told {
     }
 }
 
-/// `None` if it takes too long: the look-up of a name has no limit of its own.
+/// `None` if it takes too long: each answer has a limit, and a server that gives it byte by byte has many.
 fn look(server: &Server, cluster: &Cluster, shares: bool) -> Option<Seen> {
     let (told, seen) = channel();
     let mut stream = Stream::new(server.clone(), cluster);

@@ -4,8 +4,8 @@
 //! attempt in the words of the protocol ([`Transport`]): a writer must know for certain whether its entry is there, is
 //! refused, or may be either. Invariants:
 //!
-//! - Nothing waits longer than its limit: connecting, writing and reading have deadlines, a blocking read one that is
-//!   later than the server's own.
+//! - Nothing waits longer than its limit: looking up a name (`dialling`), connecting, writing and reading have deadlines, a
+//!   blocking read one that is later than the server's own.
 //! - After an answer that did not come, the connection is closed: the next answer on it would be that of another
 //!   command.
 //! - What comes from Redis is bytes. Entries that have no such form as ours are passed on as empty ones, which the reader
@@ -18,6 +18,7 @@
 //! answers would end a blocking read, and its connection manager takes `READONLY` for an answer like others.
 
 mod beside;
+mod dialling;
 mod fault;
 mod sentinel;
 mod server;
@@ -27,15 +28,17 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use redis::{Cmd, Connection, ConnectionLike as _, RedisError, Value};
 
+pub(in crate::feed) use self::fault::{NAME_REMEDY, is_of_name};
+use self::{
+    dialling::{Dialler, Failure},
+    fault::{Names, cause, in_a_line, remedy_at_first, remedy_for},
+    sentinel::Lookup,
+};
 pub use self::{
     fault::{Cause, Fault},
     sentinel::{Named, Said},
     server::{Address, Login, Master, Server, Trust},
     shared::{MayShare, Offer, Wanted},
-};
-use self::{
-    fault::{Names, cause, in_a_line, remedy_at_first, remedy_for},
-    sentinel::Lookup,
 };
 use super::{
     Cluster, KeyId, Position, Sealed,
@@ -68,6 +71,7 @@ pub struct Stream {
     /// What the keys of shared answers begin with.
     shared: String,
     connection: Option<Connection>,
+    dialler: Dialler,
     /// How many connections there have been.
     connections: u64,
     /// On which of them the server has answered last.
@@ -122,6 +126,7 @@ impl Stream {
             relayed,
             shared,
             connection: None,
+            dialler: Dialler::default(),
             connections: 0,
             answered: 0,
             wrote: None,
@@ -351,22 +356,23 @@ impl Stream {
     fn connect(&mut self) -> Result<&mut Connection, Fault> {
         if self.connection.as_ref().is_none_or(|connection| !connection.is_open()) {
             let address = self.address()?;
-            let client = self.server.client(&address, &self.server.login);
+            let made = self.dialler.connect(&self.server, &address, &self.server.login);
             self.at = Some(address);
-            let made = client.and_then(|client| client.get_connection_with_timeout(limits::CONNECT_WITHIN));
             match made {
                 Ok(connection) => {
                     self.connection = Some(connection);
                     self.connections += 1;
                 }
-                Err(error) => {
+                Err(failure) => {
                     self.connection = None;
                     // Nothing was asked, so nothing can be unknown.
-                    let cause = match cause(&error) {
-                        Cause::Unknown => Cause::Unreachable,
-                        cause => cause,
+                    let cause = match &failure {
+                        Failure::Client(error) => Some(cause(error)).filter(|cause| *cause != Cause::Unknown),
+                        Failure::Unresolved | Failure::Late => None,
                     };
-                    return Err(self.describe(cause, &error, limits::CONNECT_WITHIN));
+                    return Err(
+                        self.fault_saying(cause.unwrap_or(Cause::Unreachable), &in_a_line(&failure.to_string()))
+                    );
                 }
             }
         }
@@ -397,12 +403,17 @@ impl Stream {
 
     fn describe(&self, cause: Cause, error: &RedisError, within: Duration) -> Fault {
         let error = if error.is_timeout() { format!("not within {within:?}") } else { in_a_line(&error.to_string()) };
+        self.fault_saying(cause, &error)
+    }
+
+    /// The same with what is to be said of it.
+    fn fault_saying(&self, cause: Cause, error: &str) -> Fault {
         let names = if self.lookup.is_some() { Names::Master } else { Names::Redis };
         // The certificate is looked at with the first question.
-        let remedy = if self.answered == self.connections {
+        let remedy = if self.answered == self.connections && !is_of_name(error) {
             ""
         } else {
-            remedy_at_first(&error, self.server.tls.is_some(), names)
+            remedy_at_first(error, self.server.tls.is_some(), names)
         };
         let server = match (&self.at, &self.server.address) {
             (Some(at), Address::Master(Master { name, .. })) => format!("{at} (`{name}` of the Sentinels)"),
@@ -435,7 +446,7 @@ impl Stream {
                     "Redis at {server} answers: {error}; `{feed}` holds something else than a stream: find out who wrote it there, and remove it (`redis-cli UNLINK {feed}`), and the writer begins anew"
                 )
             }
-            Cause::Other => format!("Redis at {server} answers: {error}{}", remedy_for(&error)),
+            Cause::Other => format!("Redis at {server} answers: {error}{}", remedy_for(error)),
         };
         Fault { cause, message }
     }

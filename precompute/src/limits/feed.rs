@@ -26,6 +26,13 @@ const _: () = assert!(TRUSTED_KEYS_MAX as u64 * 113 * 4 < PUBLIC_KEYS_FILE_OCTET
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long it may take to connect, with TLS and the password.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// How long the look-up of a name may take before that is told: name servers answer in milliseconds. Who waits for it is
+/// told to stop, or given another configuration, within this time.
+pub const NAME_WITHIN: Duration = Duration::from_secs(2);
+/// For how long what comes of a look-up counts that is late, connecting included: by default a name server that is silent is
+/// left for the next one after 5 s, and with TLS a name is looked up twice. Then another look-up begins beside it.
+pub const NAME_KEPT: Duration = Duration::from_secs(15);
+const _: () = assert!(NAME_KEPT.as_secs() > 2 * 5 + CONNECT_WITHIN.as_secs());
 /// Letters of an error of Redis that are logged: its own are under 200, and another server may say anything.
 pub const FAULT_LETTERS_MAX: usize = 300;
 
@@ -157,11 +164,15 @@ pub const STRANGERS_MAX: usize = 1024;
 /// How many of several issuers are named in one line for people: as many as anybody reads.
 pub const STRANGERS_NAMED_MAX: usize = 8;
 
-/// How long a look at Redis may take: Sentinels, connecting and ten answers, each as late as it may be, and the wait for a sign of
-/// life.
+/// How long a look at Redis may take: Sentinels, a name, connecting and ten answers, each as late as it may be, and the wait for
+/// a sign of life.
 pub const PROBE_WITHIN: Duration = Duration::from_secs(30);
 const _: () = assert!(
-    SENTINELS_WITHIN.as_secs() + CONNECT_WITHIN.as_secs() + 10 * ANSWER_WITHIN.as_secs() + PROBE_LIFE.as_secs()
+    SENTINELS_WITHIN.as_secs()
+        + NAME_WITHIN.as_secs()
+        + CONNECT_WITHIN.as_secs()
+        + 10 * ANSWER_WITHIN.as_secs()
+        + PROBE_LIFE.as_secs()
         < PROBE_WITHIN.as_secs()
 );
 /// How long it waits for a sign of life: two heartbeats, of which one may be late.

@@ -50,7 +50,12 @@ impl Namespace {
 
     /// What programs in it find as `/etc/hosts`.
     pub(super) fn hosts_file(&self) -> PathBuf {
-        Path::new(FILES).join(&self.0).join("hosts")
+        self.file("hosts")
+    }
+
+    /// What programs find in `/etc` under this name that are started in it once it is there.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        Path::new(FILES).join(&self.0).join(name)
     }
 
     /// What a command is run by to run in it.

@@ -1,14 +1,17 @@
 //! A cluster whose processes are on hosts of their own, when something fails between them.
 //!
 //! `network` is the network itself. In `partitions` hosts are cut off, in one direction or both, alone or with others; in
-//! `links` they are far from each other; in `clocks` the clocks of writers are apart. What is said of the processes is in the
+//! `links` they are far from each other; in `clocks` the clocks of writers are apart; in `name_servers` nobody says which address
+//! a name has; in `stale` one is cut off for more than a minute. What is said of the processes is in the
 //! tests of `cluster`, where all are on one machine. Invariants: a certificate that a replica has once called revoked is
 //! never called anything else again; whoever was cut off needs nobody's help on its return. It takes root.
 
 mod clocks;
 mod links;
+mod name_servers;
 mod network;
 mod partitions;
+mod stale;
 
 use std::{thread, time::Duration};
 

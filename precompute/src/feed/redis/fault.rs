@@ -72,6 +72,14 @@ pub(super) fn cause(error: &RedisError) -> Cause {
     }
 }
 
+/// What to do where the name of a host has no address.
+pub(in crate::feed) const NAME_REMEDY: &str = "; look after this machine's name servers (`/etc/resolv.conf`), put the name into `/etc/hosts`, or give the address in its place";
+
+/// Whether that is what an error of a client of ours says.
+pub(in crate::feed) fn is_of_name(error: &str) -> bool {
+    ["could not be resolved", "failed to lookup address", "timeout: resolve"].iter().any(|what| error.contains(what))
+}
+
 /// Where the name comes from by which a server is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Names {
@@ -87,7 +95,9 @@ pub(super) enum Names {
 /// `names`: what has to be done where its certificate does not have the name by which it is asked.
 pub(super) fn remedy_at_first(error: &str, is_tls: bool, names: Names) -> &'static str {
     let says = |what: &str| error.contains(what);
-    if is_tls && says("CaUsedAsEndEntity") {
+    if is_of_name(error) {
+        NAME_REMEDY
+    } else if is_tls && says("CaUsedAsEndEntity") {
         "; its certificate is a CA's own, as `openssl req -x509` makes it: give it one that this CA has issued"
     } else if is_tls && says("certificate") {
         match names {

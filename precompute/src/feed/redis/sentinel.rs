@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::{
     Address, Master, Server, array, bytes,
+    dialling::{Dialler, Failure},
     fault::{Cause, Names, cause, in_a_line, remedy_at_first},
 };
 use crate::limits::feed as limits;
@@ -84,7 +85,8 @@ impl Lookup {
             changed: Condvar::new(),
         });
         for number in 0..master.sentinels.len() {
-            let asker = Asker { shared: Arc::downgrade(&shared), number, connection: None };
+            let asker =
+                Asker { shared: Arc::downgrade(&shared), number, connection: None, dialler: Dialler::default() };
             if let Err(error) = thread::Builder::new().name("sentinel".into()).spawn(move || asker.run()) {
                 shared.note(number, Err(format!("no thread can be started to ask it: {error}")));
             }
@@ -188,6 +190,7 @@ struct Asker {
     shared: Weak<Shared>,
     number: usize,
     connection: Option<Connection>,
+    dialler: Dialler,
 }
 
 impl Asker {
@@ -204,13 +207,16 @@ impl Asker {
         let Shared { server, master, .. } = shared;
         let sentinel = &master.sentinels[self.number];
         let answer = self.answer(server, sentinel, &master.name);
-        answer.and_then(|value| named(value).ok_or_else(unexpected)).map_err(|error| {
+        answer.and_then(|value| named(value).ok_or_else(|| unexpected().into())).map_err(|failure| {
             // What is only refused leaves the connection as it was.
-            let is_refused = !matches!(cause(&error), Cause::Unknown);
+            let is_refused = matches!(&failure, Failure::Client(error) if cause(error) != Cause::Unknown);
             if !is_refused {
                 self.connection = None;
             }
-            let text = if error.is_timeout() { "not in time".to_owned() } else { in_a_line(&error.to_string()) };
+            let text = match &failure {
+                Failure::Client(error) if error.is_timeout() => "not in time".to_owned(),
+                _ => in_a_line(&failure.to_string()),
+            };
             let remedy = remedy(&text, &master.name, server);
             format!(
                 "the Sentinel at {sentinel} {}: {text}{remedy}",
@@ -219,17 +225,15 @@ impl Asker {
         })
     }
 
-    fn answer(&mut self, server: &Server, sentinel: &Address, name: &str) -> Result<Value, RedisError> {
+    fn answer(&mut self, server: &Server, sentinel: &Address, name: &str) -> Result<Value, Failure> {
         let connection = match self.connection.take().filter(|connection| connection.is_open()) {
-            Some(connection) => self.connection.insert(connection),
-            None => {
-                let client = server.client(sentinel, &server.sentinel_login)?;
-                self.connection.insert(client.get_connection_with_timeout(limits::CONNECT_WITHIN)?)
-            }
+            Some(connection) => connection,
+            None => self.dialler.connect(server, sentinel, &server.sentinel_login)?,
         };
+        let connection = self.connection.insert(connection);
         connection.set_read_timeout(Some(limits::ANSWER_WITHIN))?;
         connection.set_write_timeout(Some(limits::ANSWER_WITHIN))?;
-        redis::cmd("SENTINEL").arg("MASTER").arg(name).query(connection)
+        Ok(redis::cmd("SENTINEL").arg("MASTER").arg(name).query(connection)?)
     }
 }
 

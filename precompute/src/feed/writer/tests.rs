@@ -1,5 +1,7 @@
 //! What a writer does where a seed rarely shows it.
 
+mod staying;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
@@ -260,8 +262,8 @@ fn a_snapshot_is_wanted_also_while_records_come_without_end_and_again_when_it_co
     let begun = one.lead(0, &mut stream);
     let (mut wanted, mut failed) = (Vec::new(), 0);
     for millis in (begun..begun + 70_000).step_by(10) {
-        let serial = Serial::from_magnitude(&(millis as u32 + 1).to_be_bytes()).unwrap();
-        one.book.push((Issuer([1; 32]), serial), Change::new(serial, None));
+        let change = held(millis as u32 + 1);
+        one.book.push((Issuer([1; 32]), change.serial), change);
         if one.step(millis, &mut stream).contains(&Notice::SnapshotWanted) {
             wanted.push((millis - begun) / 10_000);
             let now = Moment { monotonic: Duration::from_millis(millis), wall: 0 };
@@ -429,9 +431,9 @@ fn begins(stream: &Memory) -> Vec<(ServerId, crate::feed::body::Begin)> {
     stream.entries.iter().filter_map(open).filter_map(begin).collect()
 }
 
-fn held(number: u8) -> Change {
+fn held(number: u32) -> Change {
     let status = Status::Revoked { time: UnixTime(5), reason: Reason::CertificateHold };
-    let serial = Serial::from_magnitude(&[number]).unwrap();
+    let serial = Serial::from_magnitude(&number.to_be_bytes()).unwrap();
     Change::new(serial, Some(Record { status, not_after: None }))
 }
 
