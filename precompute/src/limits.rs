@@ -1,6 +1,6 @@
 //! The bounds of this crate that an operator, a CA or a client may meet, each with its derivation.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 pub mod feed;
 pub mod sharing;
@@ -15,7 +15,7 @@ pub const KEY_FILE_OCTETS_MAX: u64 = 64 << 10;
 
 /// Bits of an RSA key whose signatures count, as in aws-lc-rs: below the range a signature can be forged (NIST SP
 /// 800-131A), above it one verification takes milliseconds.
-pub const RSA_BITS: std::ops::RangeInclusive<u64> = 2048..=8192;
+pub const RSA_BITS: RangeInclusive<u64> = 2048..=8192;
 /// Bits of its public exponent, as in aws-lc-rs: 65537 has 17, and a long one would make each verification slow.
 pub const RSA_EXPONENT_BITS_MAX: u64 = 33;
 
@@ -222,6 +222,23 @@ pub const ISSUERS_MAX: u32 = 1 << 24;
 /// How long after an issuer's sources were last in order its answers are still signed by default. If a CRL is published
 /// daily, or an index copied nightly, the operator has a week to notice that this stopped.
 pub const STALE_AFTER_DEFAULT: Duration = Duration::from_secs(7 * 86_400);
+
+/// From the signature to nextUpdate. Less than two minutes leaves no minute for a clock that is off, for the way to the
+/// client and for signing a million answers again; a month is what the CRLs of offline CAs have.
+pub const VALIDITY_RANGE: RangeInclusive<Duration> = Duration::from_secs(120)..=Duration::from_secs(30 * 86_400);
+
+/// How far thisUpdate may be set back. Windows sets CRLs back by 10 minutes, public CAs by an hour, and a clock that is a
+/// day slow fails at new certificates anyway.
+pub const BACKDATE_MAX: Duration = Duration::from_secs(86_400);
+
+/// How long caches may keep an answer at most: less than a second would forbid it, which is 0.
+pub const MAX_AGE_RANGE: RangeInclusive<Duration> = Duration::ZERO..=*VALIDITY_RANGE.end();
+
+/// How long after its signature an answer is given out at most: half of the least validity is time for a replacement.
+pub const SERVE_FOR_RANGE: RangeInclusive<Duration> = Duration::from_secs(60)..=*VALIDITY_RANGE.end();
+
+/// How long a CRL that is the only source may be followed after its end at most: as long as an answer may be valid.
+pub const CRL_GRACE_MAX: Duration = *VALIDITY_RANGE.end();
 
 /// How often it is told that contradictions between sources and what is kept have become more. Beside an index that comes
 /// nightly, each push is one until then.
