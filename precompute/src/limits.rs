@@ -382,6 +382,8 @@ const _: () = assert!(PRESIGN_WAIT_MAX.as_secs() * 10 <= PRESIGN_DEADLINE.as_sec
 /// How long an answer may wait for a pool with more urgent work, which lasts as long as clients keep it busy. It is
 /// submitted again before its times are stale.
 pub const PRESIGN_DEADLINE: Duration = Duration::from_secs(60);
+/// Or this part of its validity, if that is less.
+pub const PRESIGN_DEADLINE_SHARE: u32 = 8;
 
 /// Issuers whose pools are kept busy at once: each takes a thread, and a token serves several issuers.
 pub const PRESIGN_ISSUERS_AT_ONCE: usize = 16;
@@ -402,6 +404,10 @@ pub const PRESIGN_INTERVAL_MIN: Duration = Duration::from_secs(10);
 /// See [`PRESIGN_PAUSE_FACTOR`].
 pub const PRESIGN_INTERVAL_MAX: Duration = Duration::from_secs(600);
 
+/// What part of the time from when an answer becomes due to its end a pause may take, and a pass while another issuer
+/// waits: two pauses and two passes fit, so one that fails is made up for.
+pub const PRESIGN_LEAD_SHARE: u32 = 4;
+
 /// How often to look for changed records that nobody reported: a net under the wake-up that comes with each change.
 pub const PRESIGN_CHANGES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -413,6 +419,10 @@ pub const ANSWER_RUN_OCTETS_MAX: usize = (256 << 10) - (8 << 10);
 /// How long an answer waits for others to be written with: what a crash loses is signed again. In ten days, the longest
 /// validity, there are at most 432,000 runs for each signing thread, which take two seconds to read.
 pub const ANSWER_RUN_AGE_MAX: Duration = Duration::from_secs(2);
+/// How seldom answers have to be replaced so that they are stored. A million P-256 answers an hour write 2.5 GB a day, which
+/// every disk bears for years; each minute it would be 150 GB. What is signed again within the hour anyway is also signed
+/// again soon after a restart.
+pub const ANSWER_STORED_MIN: Duration = Duration::from_secs(3600);
 /// Runs that wait for the disk; a thread that brings more waits. 64 MiB.
 pub const ANSWER_RUNS_WAITING_MAX: usize = 256;
 /// How often runs that have ended are removed from the store.

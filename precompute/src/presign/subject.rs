@@ -139,6 +139,13 @@ impl Subject {
         all.flat_map(|(place, signer)| self.forms_of(place as u8, signer)).collect()
     }
 
+    /// Whether its answers are stored: not those that are replaced so often that the disk would do little else, and that a
+    /// restart signs again as fast as it did before.
+    pub fn is_stored(&self) -> bool {
+        let policy = &self.issuer.policy;
+        policy.refresh_after(policy.validity) >= limits::ANSWER_STORED_MIN
+    }
+
     fn forms_of(&self, place: u8, signer: &Arc<OcspSigner>) -> Vec<Form> {
         let form = |hash: &HashAlgorithm| Form {
             hash: *hash,
